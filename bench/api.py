@@ -206,7 +206,9 @@ def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: st
     """
     from bench.scoring.score_run import score_run
 
-    return score_run(run_id, logits.findings, logits.internal, logits.scored_splits, settings, unlearnt=logits.unlearnt)
+    return score_run(
+        run_id, logits.findings, logits.internal, logits.scored_splits, settings, unlearned=logits.unlearned
+    )
 
 
 def render(grid: "Manifest", page: AnyPath | None = None) -> Path:

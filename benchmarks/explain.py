@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 from bench.analyses.heatmaps.gradcam import gradcam, heat_maps
-from bench.analyses.heatmaps.stages import still
+from bench.analyses.heatmaps.stages import frozen
 from bench.config.registry import Registry
 from bench.models.network import Network, build
 
 
 def forward(network: Network, x_NCHW: Tensor) -> Tensor:
     """Return logit_NK; the time of this prediction is the unit of all others."""
-    with still(network), torch.inference_mode():
+    with frozen(network), torch.inference_mode():
         return network(x_NCHW)
 
 
@@ -38,7 +38,7 @@ def hooked(network: Network, x_NCHW: Tensor) -> Tensor:
         return output.clone()
 
     module, heat = last_module(network), []
-    with still(network):
+    with frozen(network):
         x_NCHW = x_NCHW.detach().clone().requires_grad_()
         for k in range(network.backbone.num_classes):
             noted.clear()

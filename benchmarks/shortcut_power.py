@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bench.analyses.run_analysis import analyse_one
+from bench.analyses.run_analysis import run_one_analysis
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.planning.image_caches import prepare
@@ -96,7 +96,7 @@ def model(seed: int, strength: float, source: int, external: int, epochs: int, i
         score_all(manifest, silent, 1)
         (job,) = (job for job in analysis_jobs(plan, plan.runs) if job.analysis.name == "transplants")
         job.begin()
-        analyse_one(job, silent)
+        run_one_analysis(job, silent)
         table = pd.read_parquet(job.folder / "transplants.parquet")
         gaps = load_scores(manifest, [run.id], "gaps")
     rows = changes(table)

@@ -51,7 +51,9 @@ def write_site(tables: Tables, folder: Path) -> Path:
 def _as_json(frame: pd.DataFrame) -> str:
     """Return a table as JSON with columns and rows; missing values are null, pictures are base64."""
     if "picture" in frame:
-        shown = [b64encode(bytes(p)).decode() if isinstance(p, bytes | bytearray) else None for p in frame["picture"]]
-        frame = frame.assign(picture=pd.Series(shown, index=frame.index, dtype=object))
+        pictures = [
+            b64encode(bytes(p)).decode() if isinstance(p, bytes | bytearray) else None for p in frame["picture"]
+        ]
+        frame = frame.assign(picture=pd.Series(pictures, index=frame.index, dtype=object))
     text = frame.to_json(orient="split", index=False, double_precision=10)
     return json.dumps({key: value for key, value in json.loads(text).items() if key != "index"}, separators=(",", ":"))

@@ -22,19 +22,26 @@ SCHEMA = 1
 class Tables:
     """The data frames of a report by name, and metadata (`meta`).
 
-    meta keys: title, grid, source (name of the internal cohort), phantom (bool), min_count, num_resamples, split (dict),
-    shared_patients (int), command, created_from (list of run ids), findings (list), notes (list of str),
-    mapping (of the labels), threshold (threshold rule on the page),
-    datasets (dict cohort name -> {title, place, and perhaps flow: images listed, excluded by each filter, kept, and notes, no_lungs:
-    title of a preprocessing with an adaptive region -> share of images without detected lungs}).
-    Optional: custom_metrics (list of dicts: name, title, better (higher or lower) of each metric without a kernel),
-    analyses (list of dicts: name, run_id or "" for one of the cohorts, options (dict: values other than the
-    default), state done, failed or absent, reason),
-    no_pictures (why the gallery has no pictures, or ""),
-    learns (dict run id -> findings of a run trained for fewer than `findings`), unlearnt (dict run id ->
-    list of findings without both classes in training), not_compared (dict cohort name ->
-    list of findings labeled by only one of it and the internal hospital), duplicates (int: internal images with a duplicate in another internal
-    split under another patient).
+    Keys of meta:
+        title, grid, command: text
+        source: name of the internal cohort
+        phantom: whether all cohorts are synthetic
+        min_count, num_resamples, shared_patients: integers
+        split: share of each split
+        created_from: run ids
+        findings, notes: lists of text
+        mapping: label mapping; threshold: threshold rule on the page
+        datasets: cohort name -> {title, place}, optionally with flow (images listed, excluded by each filter, and kept), notes,
+            and no_lungs (title of a preprocessing with an adaptive region -> share of images without detected lungs)
+    Optional keys:
+        custom_metrics: dicts with name, title and better (higher or lower) of each metric that the registry adds
+        analyses: dicts with name, run_id ("" for an analysis of the cohorts), options other than the defaults, state (done,
+            failed or absent), reason
+        no_pictures: why the gallery has no pictures, or ""
+        learns: run id -> findings of a run trained for fewer than `findings`
+        unlearnt: run id -> findings without both classes in training
+        not_compared: cohort name -> findings that only this cohort or only the internal hospital labels
+        duplicates: number of internal images with a duplicate in another internal split under another patient
     """
 
     meta: dict[str, Any]

@@ -1,4 +1,4 @@
-"""The analysis `attention`: heat maps on a bounded sample of every cohort, and a gallery of cases.
+"""The analysis `attention`: heat maps of a bounded sample of every cohort, and a gallery of cases.
 
 Legend: N images, K findings, H and W pixels of the network input (h, w of its feature maps).
 """
@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 
 from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
-from bench.analyses.heatmaps.image_sample import RULE, Point, Seen, cases, points_of, positives
+from bench.analyses.heatmaps.image_sample import RULE, OperatingPoint, ScoredImages, cases, points_of, positives
 from bench.analyses.heatmaps.localization import energy
 from bench.analyses.heatmaps.measure import Row, measure
 from bench.analyses.heatmaps.pictures import pair, picture_name, png
 from bench.analyses.heatmaps.sanity_table import sanity_table
-from bench.analyses.heatmaps.summary import MEASURES, summarise
+from bench.analyses.heatmaps.summary import MEASURES, summarize
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
@@ -38,7 +38,7 @@ from harmonize.images.pixels import Geometry, Gray
 from harmonize.labels.findings import NO_FINDING
 from reports.schemas.tables import SCHEMAS
 
-SCENE_VERSION = 1  # raise it when an image may get other regions
+SCENE_VERSION = 1  # part of the cache key; increase it when the computation of regions changes
 BATCH = 64  # images per pass at 224 px: gradients of all findings are in memory together
 
 Heats = NDArray[np.float32]
@@ -49,147 +49,161 @@ def attention(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     device = torch.device(job.device)
     if device.type == "cpu":
         torch.set_num_threads(job.run.config.threads)
-    look = Look.of(job, device)
-    measured, shown, checked = [], [], []
+    mapper = HeatMapper.load(job, device)
+    attention_tables, gallery_tables, sanity_tables = [], [], []
     for ref in job.refs:
-        table, gallery = look.cohort(ref, folder / "gallery", progress)
-        measured.append(table)
-        shown.append(gallery)
+        table, gallery = mapper.explain_cohort(ref, folder / "gallery", progress)
+        attention_tables.append(table)
+        gallery_tables.append(gallery)
     if job.analysis.options.sanity:
-        checked.append(look.sanity_checks(job.refs[0], progress))
-    write_table(folder / "cascade.parquet", _stacked(checked, "cascade"))
-    write_table(folder / "attention.parquet", _stacked(measured, "attention"))
-    write_table(folder / "gallery.parquet", _stacked(shown, "gallery"))
+        sanity_tables.append(mapper.sanity_checks(job.refs[0], progress))
+    write_table(folder / "cascade.parquet", _stacked(sanity_tables, "cascade"))
+    write_table(folder / "attention.parquet", _stacked(attention_tables, "attention"))
+    write_table(folder / "gallery.parquet", _stacked(gallery_tables, "gallery"))
 
 
 def _stacked(frames: list[pd.DataFrame], name: str) -> pd.DataFrame:
-    some = [frame for frame in frames if len(frame)]
-    return pd.concat(some, ignore_index=True) if some else pd.DataFrame(columns=list(SCHEMAS[name]))
+    """Concatenate the frames; without rows, return an empty table with the columns of the schema."""
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(SCHEMAS[name]))
 
 
-class Look:
-    """A frozen run with its thresholds, ready to compute heat maps."""
+class HeatMapper:
+    """A finished run with its network and thresholds, which computes heat maps of cohorts."""
 
-    def __init__(self, job: AnalysisJob, network: Network, normalizer: Normalizer, points: Mapping[str, Point]) -> None:
+    def __init__(
+        self, job: AnalysisJob, network: Network, normalizer: Normalizer, points: Mapping[str, OperatingPoint]
+    ) -> None:
         self.job, self.network, self.normalizer, self.points = job, network, normalizer, points
         self.run, self.options = job.run, job.analysis.options
         self.device = torch.device(job.device)
         self.size = job.run.input_size
 
     @classmethod
-    def of(cls, job: AnalysisJob, device: torch.device) -> "Look":
-        """Return the loaded run of a job."""
+    def load(cls, job: AnalysisJob, device: torch.device) -> "HeatMapper":
+        """Load the run of a job."""
         network = trained_network(job.run, job.store, device).eval()
         normalization = normalization_of(job.run, job.store, job.refs[0], network)
         stored = read_table(job.store.root / "scores" / job.run.id / "operating_points.parquet")
         return cls(job, network, normalization, points_of(stored, RULE, job.run.config.findings))
 
-    def cohort(self, ref: CohortRef, folder: Path, progress: Progress) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """Return the rows of `attention` and of `gallery` of one cohort, and write its pictures into the folder."""
+    def explain_cohort(self, ref: CohortRef, folder: Path, progress: Progress) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Return the tables `attention` and `gallery` of one cohort, and write the gallery's pictures into the folder."""
         cache = open_images(self.job.store, ref, self.run.geometry)
         table = pd.read_parquet(ref.table)
-        seen, rows = self.seen(ref, table, cache)
+        scored, rows = self.scored_images(ref, table, cache)
         truth = truth_of(ref.layout, ref.root, table)
-        scenes = self.scenes(ref, truth, cache, table)
-        sample = positives(seen, truth.located, self.options.images)
-        gallery = cases(seen, self.points, self.options.gallery)
-        measured: dict[int, list[str]] = {}
-        pictured: dict[int, list[int]] = {}
-        for finding, chosen in sample.items():
-            for at in chosen.tolist():
-                measured.setdefault(at, []).append(finding)
-        for i, at in enumerate(gallery["row"].tolist()):
-            pictured.setdefault(at, []).append(i)
-        measures: list[Row] = []
-        cards: dict[int, Card] = {}
-        column = {finding: k for k, finding in enumerate(seen.findings)}
-        wanted = np.array(sorted({*measured, *pictured}), np.int64)
-        for at, shown, heat_KHW in self.maps(wanted, rows, BatchReader(cache.images, self.device), progress, ref.name):
-            image_id = str(seen.image_id[at])
-            there = scenes(image_id)
-            for finding in measured.get(at, ()):
-                if there is None:
+        regions_of = self.region_cache(ref, truth, cache, table)
+        sample = positives(scored, truth.located, self.options.images)
+        gallery = cases(scored, self.points, self.options.gallery)
+        findings_of_row: dict[int, list[str]] = {}
+        cases_of_row: dict[int, list[int]] = {}
+        for finding, sampled_rows in sample.items():
+            for row in sampled_rows.tolist():
+                findings_of_row.setdefault(row, []).append(finding)
+        for i, row in enumerate(gallery["row"].tolist()):
+            cases_of_row.setdefault(row, []).append(i)
+        measurements: list[Row] = []
+        pictures: dict[int, GalleryPicture] = {}
+        column = {finding: k for k, finding in enumerate(scored.findings)}
+        image_rows = np.array(sorted({*findings_of_row, *cases_of_row}), np.int64)
+        for row, gray, heat_KHW in self.heat_maps(
+            image_rows, rows, BatchReader(cache.images, self.device), progress, ref.name
+        ):
+            image_id = str(scored.image_id[row])
+            regions = regions_of(image_id)
+            for finding in findings_of_row.get(row, ()):
+                if regions is None:
                     break
-                measures += measure(there, heat_KHW[column[finding]], finding, str(seen.patient_id[at]))
-            for i in pictured.get(at, ()):
-                cards[i] = card(shown, heat_KHW[column[gallery["finding"][i]]], str(gallery["finding"][i]), there)
-        for i, each in cards.items():
+                measurements += measure(regions, heat_KHW[column[finding]], finding, str(scored.patient_id[row]))
+            for i in cases_of_row.get(row, ()):
+                pictures[i] = gallery_picture(
+                    gray, heat_KHW[column[gallery["finding"][i]]], str(gallery["finding"][i]), regions
+                )
+        for i, picture in pictures.items():
             finding, kind, rank = (gallery[c][i] for c in ("finding", "kind", "rank"))
-            write_bytes(folder / picture_name(ref.name, str(finding), str(kind), int(rank)), each.picture)
-        frame = pd.DataFrame(measures, columns=list(MEASURES))
-        return summarise(frame, ref.name, self.run.id), self._listed(ref, gallery, cards)
+            write_bytes(folder / picture_name(ref.name, str(finding), str(kind), int(rank)), picture.png)
+        frame = pd.DataFrame(measurements, columns=list(MEASURES))
+        return summarize(frame, ref.name, self.run.id), self._gallery_table(ref, gallery, pictures)
 
     def sanity_checks(self, internal: CohortRef, progress: Progress) -> pd.DataFrame:
-        """Return the rows of `cascade`: of images at the internal hospital with the finding that is commonest there, "No Finding" aside."""
+        """Return the rows of `cascade`, from internal images with the most common finding (other than "No Finding")."""
         cache = open_images(self.job.store, internal, self.run.geometry)
-        seen, rows = self.seen(internal, pd.read_parquet(internal.table), cache)
-        sample = {f: chosen for f, chosen in positives(seen, frozenset(), len(rows)).items() if f != NO_FINDING}
+        scored, rows = self.scored_images(internal, pd.read_parquet(internal.table), cache)
+        sample = {
+            f: sampled_rows for f, sampled_rows in positives(scored, frozenset(), len(rows)).items() if f != NO_FINDING
+        }
         finding = max(sample, key=lambda name: len(sample[name]), default="")
-        chosen = sample.get(finding, np.zeros(0, np.int64))[: self.options.sanity]
-        if not len(chosen):
+        sampled_rows = sample.get(finding, np.zeros(0, np.int64))[: self.options.sanity]
+        if not len(sampled_rows):
             return pd.DataFrame(columns=list(SCHEMAS["cascade"]))
         progress("check the maps", 0, 1)
-        x_NCHW = self.normalizer(BatchReader(cache.images, self.device)(rows[chosen]))
-        found = sanity_table(
-            self.network, x_NCHW, seen.findings.index(finding), self.run.config.seed, self.options.method
+        x_NCHW = self.normalizer(BatchReader(cache.images, self.device)(rows[sampled_rows]))
+        checks = sanity_table(
+            self.network, x_NCHW, scored.findings.index(finding), self.run.config.seed, self.options.method
         )
         progress("check the maps", 1, 1)
-        return found.assign(run_id=self.run.id, dataset=internal.name, finding=finding)[list(SCHEMAS["cascade"])]
+        return checks.assign(run_id=self.run.id, dataset=internal.name, finding=finding)[list(SCHEMAS["cascade"])]
 
-    def seen(self, ref: CohortRef, table: pd.DataFrame, cache: ImageCache) -> tuple[Seen, NDArray[np.int64]]:
-        """Return the predictions on the held-out images, and their rows in the cache."""
-        chosen = Examples.predicted(ref, self.run.config, cache)
+    def scored_images(
+        self, ref: CohortRef, table: pd.DataFrame, cache: ImageCache
+    ) -> tuple[ScoredImages, NDArray[np.int64]]:
+        """Return predictions and labels of the images outside training and validation, and their rows in the cache."""
+        examples = Examples.predicted(ref, self.run.config, cache)
         findings = tuple(self.run.config.findings)
         stored = read_table(self.job.store.run_dir(self.run.id) / "predictions" / f"{ref.name}.parquet")
-        at = pd.Index(stored["image_id"].astype(str)).get_indexer(pd.Index(chosen.image_id.astype(str)))
+        prediction_row = pd.Index(stored["image_id"].astype(str)).get_indexer(pd.Index(examples.image_id.astype(str)))
         held_out = table["image_id"][ref.held_out_rows(ref.split_of(table, self.run.config))]
-        keep = np.isin(chosen.image_id.astype(str), held_out.to_numpy(str)) & (at >= 0)
-        logit_NK = stored[list(findings)].to_numpy(np.float32)[at[keep]]
-        ids, patients = (values[keep].astype(str) for values in (chosen.image_id, chosen.patient_id))
-        return Seen(ref.name, ids, patients, chosen.state_NK[keep], logit_NK, findings), chosen.rows[keep]
+        keep = np.isin(examples.image_id.astype(str), held_out.to_numpy(str)) & (prediction_row >= 0)
+        logit_NK = stored[list(findings)].to_numpy(np.float32)[prediction_row[keep]]
+        ids, patients = (values[keep].astype(str) for values in (examples.image_id, examples.patient_id))
+        return ScoredImages(ref.name, ids, patients, examples.state_NK[keep], logit_NK, findings), examples.rows[keep]
 
-    def maps(
-        self, wanted: NDArray[np.int64], rows: NDArray[np.int64], reader: BatchReader, progress: Progress, name: str
+    def heat_maps(
+        self, image_rows: NDArray[np.int64], rows: NDArray[np.int64], reader: BatchReader, progress: Progress, name: str
     ) -> Iterator[tuple[int, Gray, Heats]]:
-        """Yield index, central crop [H, W] and heat maps [K, H, W] of each wanted image."""
+        """Yield row, central crop [H, W] and heat maps [K, H, W] of each image in `image_rows`."""
         margin = (reader.images.shape[1] - self.size) // 2
         inner = slice(margin, margin + self.size)
         batch = images_per_pass(BATCH, self.size)
-        for start in range(0, len(wanted), batch):
-            progress(f"look at {name}", start, len(wanted))
-            some = wanted[start : start + batch]
-            batch_NHW = reader(rows[some])
-            found = heat_maps(self.network, self.normalizer(batch_NHW), self.options.method)
-            heat_NKHW = upsampled(found.heat_NKhw, self.size).cpu().numpy()
-            shown_NHW = batch_NHW[:, inner, inner].cpu().numpy()
-            yield from zip(some.tolist(), shown_NHW, heat_NKHW, strict=True)
-        progress(f"look at {name}", len(wanted), len(wanted))
+        for start in range(0, len(image_rows), batch):
+            progress(f"heat maps of {name}", start, len(image_rows))
+            rows_of_batch = image_rows[start : start + batch]
+            batch_NHW = reader(rows[rows_of_batch])
+            maps = heat_maps(self.network, self.normalizer(batch_NHW), self.options.method)
+            heat_NKHW = upsampled(maps.heat_NKhw, self.size).cpu().numpy()
+            gray_NHW = batch_NHW[:, inner, inner].cpu().numpy()
+            yield from zip(rows_of_batch.tolist(), gray_NHW, heat_NKHW, strict=True)
+        progress(f"heat maps of {name}", len(image_rows), len(image_rows))
 
-    def scenes(self, ref: CohortRef, truth: Truth, cache: ImageCache, table: pd.DataFrame) -> "Scenes":
+    def region_cache(self, ref: CohortRef, truth: Truth, cache: ImageCache, table: pd.DataFrame) -> "RegionCache":
         """Return the cached regions of a cohort's images, shared by runs with the same geometry."""
-        centre = self.size if self.normalizer.input else 0
-        about = [ref.id, cache.fingerprint, self.run.geometry.key, centre, truth.source, truth.stamp, SCENE_VERSION]
-        about += sorted((i, p.stat().st_mtime_ns) for i, p in truth.lung_masks.items())
-        folder = self.job.store.root / "cache" / "scenes" / f"{ref.name}-{short_hash(canonical_json(about))}"
+        center = self.size if self.normalizer.input else 0
+        key = [ref.id, cache.fingerprint, self.run.geometry.key, center, truth.source, truth.stamp, SCENE_VERSION]
+        key += sorted((i, p.stat().st_mtime_ns) for i, p in truth.lung_masks.items())
+        folder = self.job.store.root / "cache" / "scenes" / f"{ref.name}-{short_hash(canonical_json(key))}"
         paths = dict(zip(table["image_id"].astype(str), table["path"].astype(str), strict=True))
-        return Scenes(ref.root, paths, self.run.geometry, centre, truth, folder)
+        return RegionCache(ref.root, paths, self.run.geometry, center, truth, folder)
 
-    def _listed(self, ref: CohortRef, gallery: pd.DataFrame, cards: Mapping[int, "Card"]) -> pd.DataFrame:
+    def _gallery_table(
+        self, ref: CohortRef, gallery: pd.DataFrame, pictures: Mapping[int, "GalleryPicture"]
+    ) -> pd.DataFrame:
         """Return the gallery's rows; a report fills in `picture` later, and only where the data license allows it."""
-        facts = [(cards[i].inside, cards[i].outside) for i in range(len(gallery))]
-        inside, outside = zip(*facts, strict=True) if facts else ((), ())
-        named = gallery.assign(run_id=self.run.id, dataset=ref.name, inside=inside, outside=outside, picture=None)
-        return named[list(SCHEMAS["gallery"])]
+        inside, outside = ([getattr(pictures[i], side) for i in range(len(gallery))] for side in ("inside", "outside"))
+        gallery_table = gallery.assign(
+            run_id=self.run.id, dataset=ref.name, inside=inside, outside=outside, picture=None
+        )
+        return gallery_table[list(SCHEMAS["gallery"])]
 
 
 @dataclass(frozen=True, slots=True)
-class Scenes:
-    """Regions (findings, lungs, border, markers) in the images of one cohort, computed once and stored in a folder."""
+class RegionCache:
+    """Regions (findings, lungs, border, markers) of the images of one cohort, computed once and cached in a folder."""
 
     root: Path
     paths: Mapping[str, str]  # image id -> path below root
     geometry: Geometry
-    centre: int
+    center: int
     truth: Truth
     folder: Path
 
@@ -200,26 +214,26 @@ class Scenes:
             with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(path) as stored:
                 return Scene.unpacked({name: stored[name] for name in stored.files})
         try:
-            found = scene(self.root / self.paths[image_id], image_id, self.geometry, self.centre, self.truth)
+            regions = scene(self.root / self.paths[image_id], image_id, self.geometry, self.center, self.truth)
         except (UnreadableImage, OSError):
             return None
         with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **found.packed())
-        return found
+            np.savez_compressed(file, allow_pickle=False, **regions.packed())
+        return regions
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class GalleryPicture:
     """One picture of the gallery, with the shares of its heat-map sum inside the finding and outside the lungs."""
 
-    picture: bytes
+    png: bytes
     inside: float
     outside: float
 
 
-def card(shown: Gray, heat: Heats, finding: str, there: Scene | None) -> Card:
+def gallery_picture(gray: Gray, heat: Heats, finding: str, regions: Scene | None) -> GalleryPicture:
     """Return the gallery picture of a heat map; a share is NaN if its region is unknown."""
-    outline = there.findings.get(finding) if there is not None else None
-    beyond = there.regions.get(OUTSIDE) if there is not None else None
-    shares = [energy(heat, mask) if mask is not None else float("nan") for mask in (outline, beyond)]
-    return Card(png(pair(shown, heat, outline)), *shares)
+    outline = regions.findings.get(finding) if regions is not None else None
+    outside_lungs = regions.regions.get(OUTSIDE) if regions is not None else None
+    shares = [energy(heat, mask) if mask is not None else float("nan") for mask in (outline, outside_lungs)]
+    return GalleryPicture(png(pair(gray, heat, outline)), *shares)

@@ -57,29 +57,33 @@ class Explainer:
     ) -> Explanation:
         """Return logits, thresholds and heat maps of an image, in the geometry of the network input.
 
-        `reference` is a mask of the image's size or a box, drawn beside the maps. Raises DatasetError for an unusable
+        `reference` is a mask of the image's size or a box, drawn next to the maps. Raises DatasetError for an unusable
         image file, or a mask of another size.
         """
         image, geometry, threshold = _read(path), self.stored.geometry, self.threshold
         with torch.no_grad():
             x_NCHW = self.stored.normalizer(torch.from_numpy(to_geometry(image, geometry)[None].copy()))
-        every = self.run.config.findings
-        found = heat_maps(self.stored.network, x_NCHW, method, stage, [every.index(finding) for finding in findings])
+        all_findings = self.run.config.findings
+        maps = heat_maps(
+            self.stored.network, x_NCHW, method, stage, [all_findings.index(finding) for finding in findings]
+        )
         factor = -(-SHOWN // self.run.input_size)  # the picture is larger than the network input
-        shown = Geometry(min(geometry.size * factor, 4096), geometry.fit, geometry.clahe, geometry.region)
-        gray = self._centre(to_geometry(image, shown))
+        shown_geometry = Geometry(min(geometry.size * factor, 4096), geometry.fit, geometry.clahe, geometry.region)
+        gray = self._centre(to_geometry(image, shown_geometry))
         mask = None
         if reference is not None:
-            marked = _mask(reference, image) if isinstance(reference, Path) else _boxed(reference, image, path)
-            mask = self._centre(InputTransform.of(image, shown).apply_to_mask(marked > 0).astype(np.uint8))
-        heat_KDD = upsampled(found.heat_NKhw, gray.shape[0])[0].numpy()
+            reference_mask = _mask(reference, image) if isinstance(reference, Path) else _boxed(reference, image, path)
+            mask = self._centre(
+                InputTransform.of(image, shown_geometry).apply_to_mask(reference_mask > 0).astype(np.uint8)
+            )
+        heat_KDD = upsampled(maps.heat_NKhw, gray.shape[0])[0].numpy()
         finding_maps = tuple(
             FindingMap(finding, float(logit), threshold.get(finding, float("nan")), heat, bool(empty))
             for finding, logit, heat, empty in zip(
-                findings, found.logit_NK[0].tolist(), heat_KDD, found.empty[0].tolist(), strict=True
+                findings, maps.logit_NK[0].tolist(), heat_KDD, maps.empty[0].tolist(), strict=True
             )
         )
-        size = f"{found.heat_NKhw.shape[2]} x {found.heat_NKhw.shape[3]}"
+        size = f"{maps.heat_NKhw.shape[2]} x {maps.heat_NKhw.shape[3]}"
         name = f"{self.run.config.architecture}, run {self.run.id}"
         return Explanation(path.name, name, method, size, int(x_NCHW.shape[2]), gray, mask, finding_maps)
 
@@ -90,12 +94,12 @@ class Explainer:
         return image[start : start + side, start : start + side]
 
 
-def load_explainer(store: Store, explanation: str) -> Explainer:
+def load_explainer(store: Store, run_id: str) -> Explainer:
     """Return the finished run whose id begins with the given text, on the CPU.
 
     Raises StoreError if no run or several runs match, or if the run has no network, is unfinished or is damaged.
     """
-    stored = load(store, explanation)
+    stored = load(store, run_id)
     torch.set_num_threads(stored.run.config.threads)
     return Explainer(stored)
 
@@ -107,7 +111,7 @@ def draw_overlays(
 
     A picture has the name of its image, with a number if the name occurs again.
     """
-    drawn: dict[str, str] = {}
+    path_by_image: dict[str, str] = {}
     names: Counter[str] = Counter()
     folder.mkdir(parents=True, exist_ok=True)
     for done, path in enumerate(paths, 1):
@@ -118,35 +122,41 @@ def draw_overlays(
             else panel(explanation, explanation.finding_maps[0])
         )
         names[path.stem] += 1
-        again = names[path.stem]
-        target = folder / f"{path.stem}{f'-{again}' if again > 1 else ''}.png"
+        occurrence = names[path.stem]
+        target = folder / f"{path.stem}{f'-{occurrence}' if occurrence > 1 else ''}.png"
         write_bytes(target, png(picture))
-        drawn[str(path)] = str(target)
+        path_by_image[str(path)] = str(target)
         if progress:
             progress("draw", done, len(paths))
-    return drawn
+    return path_by_image
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:
     """Return a picture [H, W, 3] in BGR order as PNG bytes."""
-    done, content = cv2.imencode(".png", picture)
-    if not done:
+    encoded, content = cv2.imencode(".png", picture)
+    if not encoded:
         raise RuntimeError("OpenCV cannot encode the picture as PNG")
     return content.tobytes()
 
 
-def chosen_findings(run: Run, explanation: Sequence[str]) -> list[str]:
+def chosen_findings(run: Run, requested: Sequence[str]) -> list[str]:
     """Return the requested findings, ignoring case; all findings if none is requested.
 
     Raises ConfigError for a finding that the run has not learned.
     """
-    known = {finding.lower(): finding for finding in run.config.findings}
-    for name in explanation:
-        if name.lower() not in known:
-            close = get_close_matches(name.lower(), known, n=1)
-            fix = f"did you mean {known[close[0]]!r}?" if close else f"it learnt {', '.join(known.values())}"
-            raise ConfigError(f"run {run.id} has not learnt {name!r}", "--finding", fix)
-    return list(dict.fromkeys(known[name.lower()] for name in explanation)) or list(known.values())
+    finding_by_lowercase = {finding.lower(): finding for finding in run.config.findings}
+    for name in requested:
+        if name.lower() not in finding_by_lowercase:
+            close = get_close_matches(name.lower(), finding_by_lowercase, n=1)
+            fix = (
+                f"did you mean {finding_by_lowercase[close[0]]!r}?"
+                if close
+                else f"it has learned {', '.join(finding_by_lowercase.values())}"
+            )
+            raise ConfigError(f"run {run.id} has not learned {name!r}", "--finding", fix)
+    return list(dict.fromkeys(finding_by_lowercase[name.lower()] for name in requested)) or list(
+        finding_by_lowercase.values()
+    )
 
 
 def table(explanation: Explanation, run_id: str) -> pd.DataFrame:
@@ -191,7 +201,7 @@ def table(explanation: Explanation, run_id: str) -> pd.DataFrame:
 def parse_box(text: str) -> Box:
     """Return x, y, width and height of "X,Y,W,H". Raises ConfigError for anything else."""
     try:
-        x, y, width, height = (float(part) for part in text.split(","))
+        x, y, width, height = (float(number) for number in text.split(","))
     except ValueError as error:
         raise ConfigError(f"{text!r} is not a box", "--box", "write X,Y,WIDTH,HEIGHT in pixels of the image") from error
     if not all(np.isfinite([x, y, width, height])) or width <= 0 or height <= 0:
@@ -204,7 +214,7 @@ def _read(path: ImageFile) -> Gray:
         return read_gray(path)
     except UnreadableImage as error:
         raise DatasetError(
-            f"cannot read the image: {error}", str(path), "give an undamaged JPEG, PNG or DICOM file"
+            f"cannot read the image: {error}", str(path), "give a readable JPEG, PNG or DICOM file"
         ) from error
 
 
@@ -213,7 +223,9 @@ def _mask(path: Path, image: Gray) -> Gray:
     content = np.frombuffer(path.read_bytes() if path.is_file() else b"", np.uint8)
     mask = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
     if mask is None:
-        raise DatasetError("cannot read the mask", str(path), "give a PNG of the image's size, above 0 inside")
+        raise DatasetError(
+            "cannot read the mask", str(path), "give a PNG of the image's size, with values above 0 inside the region"
+        )
     if mask.ndim == 3:
         mask = mask[..., :3].max(2)
     if mask.shape != image.shape:
@@ -230,6 +242,8 @@ def _boxed(box: Box, image: Gray, path: ImageFile) -> Gray:
     rows, columns = (np.arange(n) + 0.5 for n in image.shape)
     inside = np.outer((rows >= y) & (rows <= y + height), (columns >= x) & (columns <= x + width)).astype(np.uint8)
     if not inside.any():
-        what = f"the box {x:g},{y:g},{width:g},{height:g} is outside the image of {image.shape[1]} x {image.shape[0]}"
-        raise DatasetError(what, str(path), "give the box in pixels of this image")
+        message = (
+            f"the box {x:g},{y:g},{width:g},{height:g} is outside the image of {image.shape[1]} x {image.shape[0]}"
+        )
+        raise DatasetError(message, str(path), "give the box in pixels of this image")
     return inside

@@ -15,29 +15,31 @@ from harmonize.images.regions import InputTransform, Mask, box_mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Marks:
+class ImageMasks:
     """Masks of one image in the geometry of the image cache [S, S]."""
 
     marker: Mask  # all False without a marker
     lungs: Mask | None  # None if two lungs are not detected
 
 
-def marks(ref: CohortRef, image_ids: Sequence[str], geometry: Geometry) -> list[Marks]:
+def image_masks(ref: CohortRef, image_ids: Sequence[str], geometry: Geometry) -> list[ImageMasks]:
     """Return the masks of markers and lungs of each image, in the geometry of the image cache.
 
     Markers of a phantom are the tags of its truth table; in other cohorts `harmonize.images.markers` detects them. Lungs
     are detected by `harmonize.images.lungs`.
     """
-    table = pd.read_parquet(ref.table, columns=["image_id", "path"]).set_index("image_id")["path"]
+    path_by_image = pd.read_parquet(ref.table, columns=["image_id", "path"]).set_index("image_id")["path"]
     tags = tag_boxes(ref.root)
-    found = []
+    masks = []
     for image_id in image_ids:
-        path = ref.root / str(table[image_id])
+        path = ref.root / str(path_by_image[image_id])
         picture = read_gray(path, geometry.decode_at)
         transform = InputTransform.of(picture, geometry)
-        written = (
+        marker = (
             markers(picture) if tags is None else box_mask(tags.get(image_id, np.empty((0, 4))), read_gray(path).shape)
         )
-        field = lung_field(picture)
-        found.append(Marks(transform.apply_to_mask(written), None if field is None else transform.apply_to_mask(field)))
-    return found
+        lungs = lung_field(picture)
+        masks.append(
+            ImageMasks(transform.apply_to_mask(marker), None if lungs is None else transform.apply_to_mask(lungs))
+        )
+    return masks

@@ -1,4 +1,4 @@
-"""Runs one analysis of a finished run, from its images to its tables."""
+"""Run one analysis of a finished run and write its tables."""
 
 import shutil
 from importlib import import_module
@@ -9,13 +9,13 @@ from bench.store.lease import lease
 from bench.store.store import Progress, write_bytes
 
 
-def analyse_one(job: AnalysisJob, progress: Progress) -> bool:
-    """Run an analysis unless it is done; return False if another process holds its lease.
+def run_one_analysis(job: AnalysisJob, progress: Progress) -> bool:
+    """Run an analysis unless it is done; return False if another process has its lease.
 
     Any exception of the analysis is raised, and the caller records it as the analysis's failure.
     """
-    with lease(job.folder) as mine:
-        if not mine:
+    with lease(job.folder) as acquired:
+        if not acquired:
             return False
         if job.done:
             return True

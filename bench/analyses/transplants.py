@@ -17,10 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.analyses.marker_masks import marks
-from bench.analyses.shortcuts import effects as measured
-from bench.analyses.shortcuts import transplant
-from bench.analyses.shortcuts.effects import Answers, Effects
+from bench.analyses.marker_masks import image_masks
+from bench.analyses.shortcuts import effects, transplant
+from bench.analyses.shortcuts.effects import ChangedPredictions, Effects
 from bench.analyses.shortcuts.transplant import Gray, Mask
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
@@ -39,7 +38,7 @@ EXTERNAL = "external"
 NUM_RESAMPLES = 1000
 RULE = "f1_max"  # the operating point of positive calls
 Change = Callable[[Gray, Gray, bool], Gray]  # host, donor, whether letterboxed -> changed host
-WHOLE: dict[str, Change] = {  # kinds that work for any pair of images
+PAIR_CHANGES: dict[str, Change] = {  # kinds that work for any pair of images
     "border": lambda host, donor, padded: transplant.pasted(host, donor, transplant.ring(len(host)), padded),
     "corner": lambda host, donor, padded: transplant.pasted(host, donor, transplant.corners(len(host)), padded),
     "intensity": transplant.intensity_matched,
@@ -67,26 +66,41 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Asked:
-    """The frozen network of a run, with its findings and thresholds."""
+class FrozenRun:
+    """The trained network of a run as a function, with its findings and thresholds."""
 
-    look: Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # images [N, S, S] -> logits [N, K]
+    predict_logits: Callable[[NDArray[np.uint8]], NDArray[np.float32]]  # images [N, S, S] -> logits [N, K]
     findings: tuple[str, ...]
     threshold: NDArray[np.float64]  # [K], on the logit; NaN if undefined
-    taught: NDArray[np.intp]  # indices of the findings that the run has learned
+    learned: NDArray[np.intp]  # indices of the findings that the run has learned
 
-    def effects(self, sample: Sample, kind: str, donor: str, places: NDArray[np.intp],
-                after: Sequence[Gray], control: Sequence[Gray] | None) -> Effects:  # fmt: skip
-        """Return the effects of changed images; `places` [n] are their rows in the sample, `control` may be None."""
-        if len(places) < measured.MIN_IMAGES:
+    def effects(
+        self,
+        sample: Sample,
+        kind: str,
+        donor: str,
+        rows: NDArray[np.intp],
+        after: Sequence[Gray],
+        control: Sequence[Gray] | None,
+    ) -> Effects:
+        """Return the effects of changed images.
+
+        `rows` [n] are the rows of the changed images in the sample. `control` is None for kinds without a control.
+        """
+        if len(rows) < effects.MIN_IMAGES:
             return {}
-        seen = [self.look(np.stack(list(images))) if images is not None else None for images in (after, control)]
-        k = self.taught
-        answers = Answers(
-            kind, donor, sample.name, sample.logit[np.ix_(places, k)], seen[0][:, k],  # type: ignore[index]
-            None if seen[1] is None else seen[1][:, k], sample.state[np.ix_(places, k)], sample.patient[places],
-        )  # fmt: skip
-        return measured.effects(answers, [self.findings[i] for i in k], self.threshold[k], NUM_RESAMPLES)
+        k = self.learned
+        predictions = ChangedPredictions(
+            kind,
+            donor,
+            sample.name,
+            sample.logit[np.ix_(rows, k)],
+            self.predict_logits(np.stack(list(after)))[:, k],
+            None if control is None else self.predict_logits(np.stack(list(control)))[:, k],
+            sample.state[np.ix_(rows, k)],
+            sample.patient[rows],
+        )
+        return effects.effects(predictions, [self.findings[i] for i in k], self.threshold[k], NUM_RESAMPLES)
 
 
 def transplants(job: AnalysisJob, folder: Path, progress: Progress) -> None:
@@ -95,185 +109,197 @@ def transplants(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     It takes one forward pass for each image, kind, donor cohort and host cohort, with at most `images` images per cohort.
     The result is deterministic.
     """
-    asked, samples = prepared(job, progress)
+    run, samples = load_run_and_samples(job, progress)
     internal, *external = samples
     pairs = [(internal, host) for host in external] + [(donor, internal) for donor in external]
     if job.analysis.options.all_pairs:
         pairs += [(donor, host) for donor in external for host in external if donor is not host]
-    found: dict[tuple[str, str, str], Effects] = {}
+    effects_by_cell: dict[tuple[str, str, str], Effects] = {}
     for i, sample in enumerate(samples):
         progress("change images", i, len(samples))
         donors = [donor for donor, host in pairs if host is sample]
-        for (kind, donor), numbers in (alone(asked, sample, internal) | between(asked, sample, donors)).items():
-            found[kind, donor, sample.name] = numbers
+        for (kind, donor), cell_effects in (
+            single_cohort_effects(run, sample, internal) | cross_cohort_effects(run, sample, donors)
+        ).items():
+            effects_by_cell[kind, donor, sample.name] = cell_effects
     progress("change images", len(samples), len(samples))
-    table = measured.rows(with_means(found, internal.name))
+    table = effects.rows(with_means(effects_by_cell, internal.name))
     table.insert(0, "run_id", job.run.id)
     write_table(folder / "transplants.parquet", table[list(SCHEMAS["transplants"])])
 
 
-def prepared(job: AnalysisJob, progress: Progress) -> tuple[Asked, list[Sample]]:
-    """Return the frozen network of a run and a sample of each cohort, the internal cohort first."""
-    run, device = job.run, torch.device(job.device)
+def load_run_and_samples(job: AnalysisJob, progress: Progress) -> tuple[FrozenRun, list[Sample]]:
+    """Return the trained network of a run and a sample of each cohort, the internal cohort first."""
+    planned_run, device = job.run, torch.device(job.device)
     if device.type == "cpu":
-        torch.set_num_threads(run.config.threads)
-    run_folder = job.store.run_dir(run.id)
-    network = trained_network(run, job.store, device)
-    normalizer = normalization_of(run, job.store, job.refs[0], network)
-    points = read_table(job.store.root / "scores" / run.id / "operating_points.parquet")
-    unlearnt = job.store.read_json(str(run_folder.relative_to(job.store.root)), "trained.json").get("unlearnt", [])
-    findings = run.config.findings
-    taught = np.array([k for k, finding in enumerate(findings) if finding not in unlearnt], np.intp)
-    asked = Asked(look_with(network, normalizer, device), findings, _thresholds(points, findings), taught)
+        torch.set_num_threads(planned_run.config.threads)
+    run_folder = job.store.run_dir(planned_run.id)
+    network = trained_network(planned_run, job.store, device)
+    normalizer = normalization_of(planned_run, job.store, job.refs[0], network)
+    points = read_table(job.store.root / "scores" / planned_run.id / "operating_points.parquet")
+    unlearned = job.store.read_json(str(run_folder.relative_to(job.store.root)), "trained.json").get("unlearnt", [])
+    findings = planned_run.config.findings
+    learned = np.array([k for k, finding in enumerate(findings) if finding not in unlearned], np.intp)
+    run = FrozenRun(predictor(network, normalizer, device), findings, _thresholds(points, findings), learned)
     samples = []
     for i, ref in enumerate(job.refs):
         progress("choose images", i, len(job.refs))
-        samples.append(_sample(job, ref, asked))
-    return asked, samples
+        samples.append(_sample(job, ref, run))
+    return run, samples
 
 
-def look_with(
+def predictor(
     network: Network, normalizer: Callable[[Tensor], Tensor], device: torch.device
 ) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """Return the function from images [N, S, S] to logits [N, K] that the run predicts."""
+    """Return a function that maps images [N, S, S] to the run's logits [N, K]."""
 
-    def look(image_NSS: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def predict_logits(image_NSS: NDArray[np.uint8]) -> NDArray[np.float32]:
         rows = np.arange(len(image_NSS), dtype=np.int64)
         return predict(network, normalizer, BatchReader(np.ascontiguousarray(image_NSS), device), rows, device)[0]
 
-    return look
+    return predict_logits
 
 
-def between(asked: Asked, host: Sample, donors: Sequence[Sample]) -> dict[tuple[str, str], Effects]:
+def cross_cohort_effects(run: FrozenRun, host: Sample, donors: Sequence[Sample]) -> dict[tuple[str, str], Effects]:
     """Return the effects of each kind of transplant into a cohort, by (kind, donor cohort)."""
-    everyone = np.arange(len(host.image))
-    own = _others(host, everyone, everyone)
-    found: dict[tuple[str, str], Effects] = {}
-    for kind, change in WHOLE.items():
-        control = [change(host.image[i], host.image[j], host.padded) for i, j in zip(everyone, own, strict=True)]
+    host_rows = np.arange(len(host.image))
+    own_donors = _own_donors(host, host_rows, host_rows)
+    results: dict[tuple[str, str], Effects] = {}
+    for kind, change in PAIR_CHANGES.items():
+        control = [
+            change(host.image[i], host.image[j], host.padded) for i, j in zip(host_rows, own_donors, strict=True)
+        ]
         for donor in donors:
-            given = _drawn(donor, np.arange(len(donor.image)), host, len(everyone))
-            after = [change(host.image[i], donor.image[j], host.padded) for i, j in zip(everyone, given, strict=True)]
-            found[kind, donor.name] = asked.effects(host, kind, donor.name, everyone, after, control)
+            donor_rows = _donor_rows(donor, np.arange(len(donor.image)), host, len(host_rows))
+            after = [
+                change(host.image[i], donor.image[j], host.padded) for i, j in zip(host_rows, donor_rows, strict=True)
+            ]
+            results[kind, donor.name] = run.effects(host, kind, donor.name, host_rows, after, control)
     for donor in donors:
-        places, after, control = printed(host, donor)
-        found["marker", donor.name] = asked.effects(host, "marker", donor.name, places, after, control)
-    return found
+        rows, after, control = marker_pasted(host, donor)
+        results["marker", donor.name] = run.effects(host, "marker", donor.name, rows, after, control)
+    return results
 
 
-def printed(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[Gray], list[Gray]]:
+def marker_pasted(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[Gray], list[Gray]]:
     """Return rows [n] of the unmarked hosts, these images with a donor's marker, and with a patch without a marker.
 
     The control patch comes from another unmarked image of the host's cohort. So both images have a pasted patch, and they
     differ in the marker and its cohort.
     """
-    clean, marked = np.flatnonzero(~host.marked), np.flatnonzero(donor.marked)
-    if not len(clean) or not len(marked):
-        return clean[:0], [], []
-    given, own = _drawn(donor, marked, host, len(clean)), _others(host, clean, clean)
-    masks = [transplant.boxed(donor.marker[j]) for j in given]
+    unmarked, marked = np.flatnonzero(~host.marked), np.flatnonzero(donor.marked)
+    if not len(unmarked) or not len(marked):
+        return unmarked[:0], [], []
+    donor_rows, own_donors = _donor_rows(donor, marked, host, len(unmarked)), _own_donors(host, unmarked, unmarked)
+    masks = [transplant.boxed(donor.marker[j]) for j in donor_rows]
 
-    def patched(source: Sample, chosen: NDArray[np.intp]) -> list[Gray]:
+    def patched(donor_sample: Sample, donor_indices: NDArray[np.intp]) -> list[Gray]:
         return [
-            transplant.pasted(host.image[i], source.image[j], mask, host.padded)
-            for i, j, mask in zip(clean, chosen, masks, strict=True)
+            transplant.pasted(host.image[i], donor_sample.image[j], mask, host.padded)
+            for i, j, mask in zip(unmarked, donor_indices, masks, strict=True)
         ]
 
-    return clean, patched(donor, given), patched(host, own)
+    return unmarked, patched(donor, donor_rows), patched(host, own_donors)
 
 
-def alone(asked: Asked, sample: Sample, internal: Sample) -> dict[tuple[str, str], Effects]:
+def single_cohort_effects(run: FrozenRun, sample: Sample, internal: Sample) -> dict[tuple[str, str], Effects]:
     """Return the effects of kinds without a donor cohort: marker erased, marker toggled, lungs only, lungs masked."""
-    everyone, marked = np.arange(len(sample.image)), np.flatnonzero(sample.marked)
-    found: dict[tuple[str, str], Effects] = {}
+    all_rows, marked = np.arange(len(sample.image)), np.flatnonzero(sample.marked)
+    results: dict[tuple[str, str], Effects] = {}
     pairs = list(zip(sample.image, sample.marker, strict=True))
     erased = [transplant.erased(image, mask, sample.padded) for image, mask in pairs]
-    elsewhere = [transplant.erased(image, transplant.mirrored(mask) & ~mask, sample.padded) for image, mask in pairs]
-    if len(marked) >= measured.MIN_IMAGES:
-        found["erased", ""] = asked.effects(sample, "erased", "", everyone, erased, elsewhere)
-        clean, after, control = printed(sample, internal)
-        places = np.concatenate([marked, clean])
+    control_erased = [
+        transplant.erased(image, transplant.mirrored(mask) & ~mask, sample.padded) for image, mask in pairs
+    ]
+    if len(marked) >= effects.MIN_IMAGES:
+        results["erased", ""] = run.effects(sample, "erased", "", all_rows, erased, control_erased)
+        unmarked, after, control = marker_pasted(sample, internal)
+        rows = np.concatenate([marked, unmarked])
         toggled = [*(erased[i] for i in marked), *after]
-        found["toggled", ""] = asked.effects(
-            sample, "toggled", "", places, toggled, [*(elsewhere[i] for i in marked), *control]
+        results["toggled", ""] = run.effects(
+            sample, "toggled", "", rows, toggled, [*(control_erased[i] for i in marked), *control]
         )
-    fields = {i: field for i, field in enumerate(sample.lungs) if field is not None}
-    seen = np.array(list(fields), np.intp)
+    lungs = {i: mask for i, mask in enumerate(sample.lungs) if mask is not None}
+    rows_with_lungs = np.array(list(lungs), np.intp)
     for kind, inside in (("lungs_masked", True), ("lungs_only", False)):
-        changed = [transplant.flattened(sample.image[i], fields[i] == inside, sample.padded) for i in seen]
-        found[kind, ""] = asked.effects(sample, kind, "", seen, changed, None)
-    return found
+        changed = [transplant.flattened(sample.image[i], lungs[i] == inside, sample.padded) for i in rows_with_lungs]
+        results[kind, ""] = run.effects(sample, kind, "", rows_with_lungs, changed, None)
+    return results
 
 
-def with_means(found: dict[tuple[str, str, str], Effects], internal: str) -> dict[tuple[str, str, str], Effects]:
+def with_means(
+    effects_by_cell: dict[tuple[str, str, str], Effects], internal: str
+) -> dict[tuple[str, str, str], Effects]:
     """Return the effects with their means over external hospitals (host or donor "external") and the causal score.
 
     The causal score is the mean over the kinds marker, corner and border of the effect of internal pixels on external
     images.
     """
-    kinds = dict.fromkeys(kind for kind, _, _ in found)
+    kinds = dict.fromkeys(kind for kind, _, _ in effects_by_cell)
     means: dict[tuple[str, str, str], Effects] = {}
     for kind in kinds:
-        there = [
-            e for (k, donor, host), e in found.items() if k == kind and host != internal and donor in ("", internal)
+        on_external = [
+            e
+            for (k, donor, host), e in effects_by_cell.items()
+            if k == kind and host != internal and donor in ("", internal)
         ]
-        back = [e for (k, donor, host), e in found.items() if k == kind and host == internal and donor]
-        donor = internal if any(d for k, d, _ in found if k == kind) else ""
-        means[kind, donor, EXTERNAL] = measured.pooled(there)
-        if back:
-            means[kind, EXTERNAL, internal] = measured.pooled(back)
-    scored = [means[kind, internal, EXTERNAL] for kind in measured.SCORED if means.get((kind, internal, EXTERNAL))]
-    return found | means | {(measured.CAUSAL, internal, EXTERNAL): measured.pooled(scored)}
+        on_internal = [e for (k, donor, host), e in effects_by_cell.items() if k == kind and host == internal and donor]
+        donor = internal if any(d for k, d, _ in effects_by_cell if k == kind) else ""
+        means[kind, donor, EXTERNAL] = effects.pooled(on_external)
+        if on_internal:
+            means[kind, EXTERNAL, internal] = effects.pooled(on_internal)
+    scored = [means[kind, internal, EXTERNAL] for kind in effects.SCORED if means.get((kind, internal, EXTERNAL))]
+    return effects_by_cell | means | {(effects.CAUSAL, internal, EXTERNAL): effects.pooled(scored)}
 
 
-def _sample(job: AnalysisJob, ref: CohortRef, asked: Asked) -> Sample:
+def _sample(job: AnalysisJob, ref: CohortRef, run: FrozenRun) -> Sample:
     """Return at most `images` images of a cohort, one per patient, with the present findings as balanced as possible."""
     cache = open_images(job.store, ref, job.run.geometry)
-    chosen = Examples.predicted(ref, job.run.config, cache)
-    one_each = chosen.feature_indices
+    examples = Examples.predicted(ref, job.run.config, cache)
+    one_per_patient = examples.feature_indices
     generator = stream(0, "transplants", ref.name)
-    places = one_each[balanced(chosen.state_NK[one_each], job.analysis.options.images, generator)]
-    image = np.ascontiguousarray(cache.images[chosen.rows[places]])
-    ids = [str(i) for i in chosen.image_id[places]]
-    found = marks(ref, ids, job.run.geometry)
-    logit = asked.look(image) if len(image) else np.empty((0, len(asked.findings)), np.float32)
-    state = chosen.state_NK[places]
+    rows = one_per_patient[balanced(examples.state_NK[one_per_patient], job.analysis.options.images, generator)]
+    image = np.ascontiguousarray(cache.images[examples.rows[rows]])
+    ids = [str(i) for i in examples.image_id[rows]]
+    masks = image_masks(ref, ids, job.run.geometry)
+    logit = run.predict_logits(image) if len(image) else np.empty((0, len(run.findings)), np.float32)
+    state = examples.state_NK[rows]
     state[state == NOT_MENTIONED] = ABSENT  # as in scoring
     return Sample(
         ref.name,
         image,
         state,
-        chosen.patient_id[places].astype(str),
-        tuple(m.marker for m in found),
-        tuple(m.lungs for m in found),
+        examples.patient_id[rows].astype(str),
+        tuple(m.marker for m in masks),
+        tuple(m.lungs for m in masks),
         logit,
         job.run.padded,
     )
 
 
-def balanced(state_NK: NDArray[np.int8], most: int, generator: np.random.Generator) -> NDArray[np.intp]:
-    """Return the rows of at most `most` images: up to half with a finding present, findings in turn, the rest at random."""
+def balanced(state_NK: NDArray[np.int8], num_images: int, generator: np.random.Generator) -> NDArray[np.intp]:
+    """Return the rows of at most `num_images` images: up to half with a finding present, findings in turn, the rest at random."""
     order = generator.permutation(len(state_NK))
-    quota = max(1, most // (2 * max(1, state_NK.shape[1])))
-    taken: dict[int, None] = {}
+    quota = max(1, num_images // (2 * max(1, state_NK.shape[1])))
+    selected: dict[int, None] = {}
     for k in range(state_NK.shape[1]):
-        present = [int(i) for i in order if state_NK[i, k] == 1 and int(i) not in taken]
-        taken |= dict.fromkeys(present[:quota])
-    taken |= dict.fromkeys(int(i) for i in order)
-    return np.sort(np.array(list(taken)[:most], np.intp))
+        present = [int(i) for i in order if state_NK[i, k] == 1 and int(i) not in selected]
+        selected |= dict.fromkeys(present[:quota])
+    selected |= dict.fromkeys(int(i) for i in order)
+    return np.sort(np.array(list(selected)[:num_images], np.intp))
 
 
-def _drawn(donor: Sample, among: NDArray[np.intp], host: Sample, num: int) -> NDArray[np.intp]:
-    """Return `num` rows drawn from `among`, each the same number of times up to one."""
-    order = stream(0, "donors", donor.name, host.name).permutation(among)
+def _donor_rows(donor: Sample, candidates: NDArray[np.intp], host: Sample, num: int) -> NDArray[np.intp]:
+    """Return `num` rows drawn from `candidates`; how often two rows are drawn differs by at most one."""
+    order = stream(0, "donors", donor.name, host.name).permutation(candidates)
     return np.resize(order, num)
 
 
-def _others(sample: Sample, hosts: NDArray[np.intp], among: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return another row of the same cohort for each host: the next one in a random cyclic order."""
-    order = stream(0, "own donors", sample.name).permutation(among)
-    following = dict(zip(order.tolist(), np.roll(order, -1).tolist(), strict=True))
-    return np.array([following[int(i)] for i in hosts], np.intp)
+def _own_donors(sample: Sample, hosts: NDArray[np.intp], candidates: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return another row of the same cohort for each host: the next row in a random cyclic order."""
+    order = stream(0, "own donors", sample.name).permutation(candidates)
+    next_row = dict(zip(order.tolist(), np.roll(order, -1).tolist(), strict=True))
+    return np.array([next_row[int(i)] for i in hosts], np.intp)
 
 
 def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.float64]:

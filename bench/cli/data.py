@@ -264,7 +264,7 @@ def _write(
     content = DataPage(
         cohorts=tuple(described.values()),
         samples=samples,
-        looks=looks(cohorts, visible, chosen),
+        pictures=looks(cohorts, visible, chosen),
         variants=tuple(v.names for v in chosen),
         seed=seed,
         unread=tuple(failed),

@@ -16,7 +16,7 @@ from harmonize.cohorts.cohort import Cohort
 from harmonize.images.pixels import Geometry
 from harmonize.labels.findings import FINDINGS, PRESENT, UNCERTAIN
 from harmonize.statistics.image_sample import THUMB, Sample, small
-from reports.cohort_page.page import Look, Picture
+from reports.cohort_page.page import CohortPictures, Picture
 
 SHOWN, TRANSFORMED = 12, 3  # images per cohort: shown with labels; shown in every preprocessing variant
 _QUALITY = 82  # of JPEG
@@ -46,8 +46,10 @@ def variants(registry: Registry) -> tuple[Variant, ...]:
     )
 
 
-def looks(cohorts: Mapping[str, Cohort], samples: Mapping[str, Sample], chosen: Sequence[Variant]) -> dict[str, Look]:
-    """Return the pictures by cohort. All cohorts share one gray scale per variant, so that differences stay visible.
+def looks(
+    cohorts: Mapping[str, Cohort], samples: Mapping[str, Sample], chosen: Sequence[Variant]
+) -> dict[str, CohortPictures]:
+    """Return the pictures by cohort. One gray scale per variant, over all cohorts: what differs there differs here.
 
     The references of histstd and histmatch are learned from the pictures of the first cohort, instead of training images.
     """
@@ -71,7 +73,7 @@ def looks(cohorts: Mapping[str, Cohort], samples: Mapping[str, Sample], chosen: 
             picture = small(gray, THUMB)
             after[name][k].append(Picture(_uri(picture), variant.names[0], picture.shape[1], picture.shape[0]))
     return {
-        name: Look(
+        name: CohortPictures(
             tuple(
                 Picture(_uri(s.picture), caption(cohorts[name], s.row), s.picture.shape[1], s.picture.shape[0])
                 for s in sample.shown

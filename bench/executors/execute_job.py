@@ -71,9 +71,9 @@ def _do(job: Work, progress: Progress) -> bool:
 
         return derive_one(job, progress)
     if isinstance(job, AnalysisJob):
-        from bench.analyses.run_analysis import analyse_one
+        from bench.analyses.run_analysis import run_one_analysis
 
-        return analyse_one(job, progress)
+        return run_one_analysis(job, progress)
     from bench.runs.run_one import pass_one, run_one
 
     return pass_one(job, progress) if isinstance(job, PassJob) else run_one(job, progress)

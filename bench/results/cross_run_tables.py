@@ -11,7 +11,7 @@ from bench.scoring.across_runs.agreement import agreement, seed_groups, seed_var
 from bench.scoring.across_runs.all_pairs import pairs
 from bench.scoring.across_runs.frontier import device_hours
 from bench.scoring.across_runs.label_policies import Evaluation, matrix
-from bench.scoring.across_runs.ranks import Replicates, mean_gaps, ranks, together, with_gaps
+from bench.scoring.across_runs.ranks import Replicates, mean_gaps, ranks, stack_replicates, with_gaps
 from bench.scoring.across_runs.robustness import robustness
 from bench.scoring.across_runs.run_selection import selection
 from bench.scoring.gaps.gap import MACRO
@@ -77,5 +77,5 @@ def _evaluations(scores: pd.DataFrame, run_ids: list[str], internal: str, replic
             continue
         rows = chosen[(chosen["dataset"] == dataset) & (chosen["split"] == split)].set_index("run_id")
         value = rows["value"].reindex(run_ids).to_numpy(np.float64)
-        evaluations.append(Evaluation(dataset, split, reference, value, together(run_ids, name, replicates)))
+        evaluations.append(Evaluation(dataset, split, reference, value, stack_replicates(run_ids, name, replicates)))
     return evaluations

@@ -258,8 +258,8 @@ def _with_key(frame: pd.DataFrame, key: str) -> pd.DataFrame:
     return frame
 
 
-def _probe_key(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSplit]) -> str:
-    """Return a hash of what the source probes of a run depend on: images, weights and labels, but no scoring settings."""
+def _probe_key(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[ScoredSplit]) -> str:
+    """Return what the source probes of a run depend on: images, weights and labels, but not how the run is scored."""
     images = [[name, *facts] for name, _, _, _, *facts in manifest.predicted(run["id"])]
-    labels = [s.once("hash of labels", lambda: short_hash(s.labels().tobytes())) for s in splits]  # noqa: B023
+    labels = [part.cached("hash of labels", lambda: short_hash(part.labels().tobytes())) for part in parts]  # noqa: B023
     return short_hash(canonical_json([PROBE_VERSION, run["id"], images, labels]), 32)

@@ -16,7 +16,7 @@ from bench.scoring.metrics import Label, Score, require_finite
 
 Array = NDArray[np.float64]
 
-LEAST = 1e-7  # lower bound of a probability inside a logarithm
+LEAST = 1e-7  # smallest probability inside a logarithm
 
 
 def ece(label: Label, prob: Score, bins: int = 15) -> float:
@@ -35,7 +35,7 @@ def ece(label: Label, prob: Score, bins: int = 15) -> float:
 def _netcal(name: str, bins: int) -> Any:
     """Build a metric of netcal, imported here because it imports torch."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its sources have invalid escape sequences
+        warnings.simplefilter("ignore")  # netcal's source code has invalid escape sequences
         from netcal import metrics
     return getattr(metrics, name)(bins=bins)
 
@@ -53,7 +53,7 @@ def mce(label: Label, prob: Score, bins: int = 15) -> float:
 
 
 def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
-    """Return the equal-width bin [N] of each probability, from 0; an edge belongs to the bin above, as in netcal."""
+    """Return the equal-width bin [N] of each probability, from 0; a probability at an edge belongs to the bin above it, as in netcal."""
     return np.asarray(_binned(np.ascontiguousarray(prob, np.float64), _edges(bins))[0])
 
 
@@ -65,25 +65,25 @@ def _edges(bins: int) -> Array:
 
 @compiled
 def _binned(prob: Array, edge: Array) -> tuple[NDArray[np.int32], bool]:
-    """Return the bins of np.digitize (NaN in the last one), and whether there is no NaN.
+    """Return the bins of np.digitize (NaN in the last bin), and whether there is no NaN.
 
-    Tries the bin of the previous image first: along a sorted score most images share it.
+    The bin of the previous image is tried first, because most neighbors share a bin if the images are sorted by score.
     """
     bins = edge.shape[0] - 1
-    out = np.empty(prob.shape[0], np.int32)
-    known, b, low, high = True, 0, np.inf, -np.inf
+    bin_N = np.empty(prob.shape[0], np.int32)
+    no_nan, b, low, high = True, 0, np.inf, -np.inf
     for i in range(prob.shape[0]):
         x = prob[i]
         if not low <= x < high:
             if x != x:
-                known, b = False, bins - 1
+                no_nan, b = False, bins - 1
             while b > 0 and x < edge[b]:
                 b -= 1
             while b < bins - 1 and x >= edge[b + 1]:
                 b += 1
             low, high = edge[b] if b > 0 else -np.inf, edge[b + 1] if b < bins - 1 else np.inf
-        out[i] = b
-    return out, known
+        bin_N[i] = b
+    return bin_N, no_nan
 
 
 def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
@@ -105,7 +105,7 @@ def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
 
 @compiled
 def _rise_and_fall(value: Array) -> tuple[bool, bool]:
-    """Check whether numbers [n] never fall, and whether they never rise."""
+    """Return whether numbers [n] never fall, and whether they never rise."""
     falls, rises = 0, 0  # counts instead of an early exit: vectorized
     for i in range(1, value.shape[0]):
         falls += 1 if value[i] < value[i - 1] else 0
@@ -118,30 +118,30 @@ def _mass_along(value: Array, bins: int, out: NDArray[np.int32]) -> bool:
     """Fill the equal-mass bins of sorted values, rising or falling; return whether they are sorted."""
     num = value.shape[0]
     rises, falls = _rise_and_fall(value)
-    ranked, of = (value, out) if rises else (value[::-1], out[::-1])
+    rising_value, bin_N = (value, out) if rises else (value[::-1], out[::-1])
     i, b = 0, 0
     while i < num:
         while (b + 1) * num <= i * bins:
             b += 1
         end = min(-(-(b + 1) * num // bins), num)
-        of[i:end] = b
+        bin_N[i:end] = b
         i = end
-        while 0 < i < num and ranked[i] == ranked[i - 1]:  # ties share a bin
-            of[i] = b
+        while 0 < i < num and rising_value[i] == rising_value[i - 1]:  # ties share a bin
+            bin_N[i] = b
             i += 1
     return rises or falls
 
 
-class Judged(NamedTuple):
-    """Probabilities of images [n], the equal-width bin of each, and whether they are known, not NaN for want of a fit."""
+class BinnedProbabilities(NamedTuple):
+    """Probabilities of images [n] with their equal-width bins."""
 
     prob: Array
-    place: NDArray[np.int32]
-    known: bool
+    bin: NDArray[np.int32]
+    fitted: bool  # False if all probabilities are NaN, because the calibrator could not be fitted
 
     @classmethod
     def of(cls, prob: Array, bins: int) -> Self:
-        """Find the bins."""
+        """Assign each probability to one of `bins` equal-width bins."""
         return cls(prob, *_binned(prob, _edges(bins)))
 
 
@@ -157,7 +157,7 @@ class Sums(NamedTuple):
     total: Array
 
 
-def log_of_told(positive: NDArray[np.bool_], prob: Array) -> Array:
+def log_likelihood(positive: NDArray[np.bool_], prob: Array) -> Array:
     """Compute the log likelihood [N] of the labels, with probabilities clipped to [1e-7, 1 - 1e-7]."""
     likelihood = _likelihood(positive, prob)
     return np.log(likelihood, out=likelihood)
@@ -165,23 +165,24 @@ def log_of_told(positive: NDArray[np.bool_], prob: Array) -> Array:
 
 @compiled
 def _likelihood(positive: NDArray[np.bool_], prob: Array) -> Array:
-    """Compute the likelihood [N] of the labels; one logarithm per image is then enough."""
+    """Compute the likelihood [N] of the labels, clipped as in `log_likelihood`, so that one logarithm per image is enough."""
     out = np.empty(prob.shape[0])
     for i in range(prob.shape[0]):
-        kept = min(max(prob[i], LEAST), 1 - LEAST)
-        out[i] = kept if positive[i] else 1 - kept
+        clipped = min(max(prob[i], LEAST), 1 - LEAST)
+        out[i] = clipped if positive[i] else 1 - clipped
     return out
 
 
 def errors_of(sums: Sums) -> dict[str, Array]:
     """Compute every error [B] by name, NaN in a replicate without images.
 
-    ece: mean distance over equal-width bins, weighted by their images (netcal's ECE, within 1e-12). mce: the largest
-    (netcal's MCE). ace: unweighted mean over equal-mass bins that hold an image (Nixon et al. 2019, arXiv:1904.01685;
-    netcal's ACE is the same mean over equal-WIDTH bins). nll: log loss, as scikit-learn's with p kept 1e-7 from 0 and 1.
-    brier = brier_reliability - brier_resolution + brier_uncertainty: miscalibration over equal-width bins, separation
-    of the classes by the forecasts, prevalence x (1 - prevalence). Variation inside a bin counts as resolution, so that the
-    three terms sum to the Brier score; for forecasts that are equal inside each bin they are Murphy's.
+    ece: mean distance over equal-width bins, weighted by their images (netcal's ECE, within 1e-12). mce: the largest distance
+    (netcal's MCE). ace: unweighted mean over equal-mass bins with an image (Nixon et al. 2019, arXiv:1904.01685; netcal's ACE
+    is the same mean over equal-WIDTH bins). nll: log loss, as in scikit-learn with p clipped to [1e-7, 1 - 1e-7].
+    brier = brier_reliability - brier_resolution + brier_uncertainty. Reliability is the miscalibration over equal-width bins,
+    resolution the separation of the classes by the forecasts, uncertainty prevalence x (1 - prevalence). Variation inside a
+    bin counts as resolution, so that the three terms sum to the Brier score; for forecasts that are equal inside each bin
+    they equal Murphy's terms.
     Source: Murphy 1973, J. Appl. Meteorol. 12, 595; generalized resolution of Stephenson et al. 2008,
     doi:10.1175/2007WAF2006116.1.
     """
@@ -218,7 +219,7 @@ def fill_errors(wide: Array, mass: Array, total: Array, out: Array) -> None:
 
 ERRORS = ("brier", "ece", "mce", "ace", "nll", "brier_reliability", "brier_resolution", "brier_uncertainty")
 HEADLINES = ("brier", "ece")
-BIASED = ("ece", "mce", "ace", "brier_reliability")  # distances: noise makes them grow
+BIASED = ("ece", "mce", "ace", "brier_reliability")  # distances: sampling noise makes them larger
 
 
 def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:
@@ -227,13 +228,13 @@ def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:
     value = np.asarray(prob, np.float64)
     excess = label - value
     wide, mass = (
-        np.stack([np.bincount(where, minlength=bins), np.bincount(where, excess, minlength=bins)], 1, dtype=np.float64)
-        for where in (bin_of(value, bins), equal_mass_bin_of(value, bins))
+        np.stack([np.bincount(bin_N, minlength=bins), np.bincount(bin_N, excess, minlength=bins)], 1, dtype=np.float64)
+        for bin_N in (bin_of(value, bins), equal_mass_bin_of(value, bins))
     )
-    squared, loss = (label - value) ** 2, -log_of_told(label == 1, value)
+    squared, loss = (label - value) ** 2, -log_likelihood(label == 1, value)
     total = np.array([(label == 1).sum(), squared.sum(), loss.sum()])
-    by_name = errors_of(Sums(wide[..., None], mass[..., None], total[:, None]))
-    return {name: float(error[0]) for name, error in by_name.items()}
+    errors_by_name = errors_of(Sums(wide[..., None], mass[..., None], total[:, None]))
+    return {name: float(error[0]) for name, error in errors_by_name.items()}
 
 
 def ace(label: Label, prob: Score, bins: int = 15) -> float:
@@ -247,7 +248,7 @@ def nll(label: Label, prob: Score) -> float:
 
 
 def brier_reliability(label: Label, prob: Score, bins: int = 15) -> float:
-    """Compute the reliability term of the Brier score: what recalibrating each bin would remove."""
+    """Compute the reliability term of the Brier score: the amount that recalibrating each bin would remove."""
     return errors(label, prob, bins)["brier_reliability"]
 
 

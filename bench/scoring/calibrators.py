@@ -18,7 +18,7 @@ from bench.scoring.metrics import Label, Score, require_finite
 
 Array = NDArray[np.float64]
 
-LOG_T_LIMIT = 5.0  # of the logarithm of a temperature
+LOG_T_LIMIT = 5.0  # largest absolute logarithm of a temperature
 
 
 def sigmoid(logit: Score) -> Array:
@@ -54,8 +54,8 @@ class Platt:
 def fit_platt(label: Label, logit: Score) -> Platt:
     """Fit Platt scaling to validation logits; NaN when a class is absent.
 
-    Targets are Platt's (n+ + 1)/(n+ + 2) and 1/(n- + 2) instead of 1 and 0, so that separable data has a finite optimum. A
-    constant logit gets slope 0, so every image gets the prevalence.
+    Targets are Platt's (n+ + 1)/(n+ + 2) and 1/(n- + 2) instead of 1 and 0, so that separable data have a finite optimum. For
+    constant logits the slope is 0, and every image gets the prevalence.
     Source: Platt 1999, section 2.2; Newton steps, halved until the loss falls, of Lin et al. 2007.
     """
     require_finite(logit, "logits")
@@ -66,13 +66,13 @@ def fit_platt(label: Label, logit: Score) -> Platt:
         return Platt(float("nan"), float("nan"))
     target = np.where(positive, (num_positive + 1) / (num_positive + 2), 1 / (num_negative + 2))
     raw = np.asarray(logit, np.float64)
-    centre, spread = float(raw.mean()), float(raw.std())
-    if spread <= 1e-12 * max(1.0, abs(centre)):
+    mean, spread = float(raw.mean()), float(raw.std())
+    if spread <= 1e-12 * max(1.0, abs(mean)):
         share = float(target.mean())
         return Platt(0.0, float(np.log(share / (1 - share))))
-    z = (raw - centre) / spread  # unit scale: the Newton system stays well conditioned
+    z = (raw - mean) / spread  # on the unit scale the Newton system is well conditioned
     slope, offset = _newton(z, target)
-    return Platt(slope / spread, offset - slope * centre / spread)
+    return Platt(slope / spread, offset - slope * mean / spread)
 
 
 def _newton(z: Array, target: Array) -> tuple[float, float]:
@@ -115,7 +115,7 @@ def _slope(raw: Array, target: Array, scale: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Temperature:
-    """prob = sigmoid(logit / t): it keeps the order of the images and the side of .5."""
+    """prob = sigmoid(logit / t): keeps the order of the images, and probabilities stay below or above .5."""
 
     t: float
 
@@ -167,21 +167,21 @@ class Isotonic:
 
 @compiled
 def _between_points(logit: Score, x: Array, y: Array) -> Array:
-    """Compute np.interp for finite logits, twice as fast where they are sorted: it needs no search."""
-    out, last, j = np.empty(logit.shape[0]), x.shape[0] - 1, 0
+    """Compute np.interp for finite logits. Sorted logits need no search, which makes it twice as fast."""
+    y_N, last, j = np.empty(logit.shape[0]), x.shape[0] - 1, 0
     low, high, slope, start, level = np.inf, -np.inf, 0.0, x[0], y[0]  # of the previous segment: most logits share it
     for i in range(logit.shape[0]):
-        at = np.float64(logit[i])
-        if not low <= at < high:
-            while j >= 0 and at < x[j]:
+        x_i = np.float64(logit[i])
+        if not low <= x_i < high:
+            while j >= 0 and x_i < x[j]:
                 j -= 1
-            while j < last and at >= x[j + 1]:
+            while j < last and x_i >= x[j + 1]:
                 j += 1
             low, high = x[j] if j >= 0 else -np.inf, x[j + 1] if j < last else np.inf
             start, level = x[max(j, 0)], y[max(j, 0)]
             slope = (y[j + 1] - level) / (high - start) if 0 <= j < last else 0.0
-        out[i] = slope * (at - start) + level
-    return out
+        y_N[i] = slope * (x_i - start) + level
+    return y_N
 
 
 def fit_isotonic(label: Label, logit: Score) -> Isotonic:
@@ -196,9 +196,9 @@ def fit_isotonic(label: Label, logit: Score) -> Isotonic:
     positive = label == 1
     if not 0 < positive.sum() < len(positive):
         return Isotonic(np.empty(0), np.empty(0))
-    x, which = np.unique(np.asarray(logit, np.float64), return_inverse=True)
-    count = np.bincount(which).astype(np.float64)
-    y = np.asarray(isotonic_regression(np.bincount(which, positive) / count, weights=count).x, np.float64)
+    x, point_of_image = np.unique(np.asarray(logit, np.float64), return_inverse=True)
+    count = np.bincount(point_of_image).astype(np.float64)
+    y = np.asarray(isotonic_regression(np.bincount(point_of_image, positive) / count, weights=count).x, np.float64)
     inner = np.append(True, y[1:] != y[:-1]) | np.append(y[1:] != y[:-1], True)  # points inside a step are redundant
     return Isotonic(x[inner], y[inner])
 

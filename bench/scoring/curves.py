@@ -1,4 +1,4 @@
-"""ROC and precision-recall curves of a run, at the few points that a figure needs.
+"""ROC and precision-recall curves of a run at 30 points, enough for a figure.
 
 They reuse the sorted scores. Shapes: n scored images, P points, K findings.
 """
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.sorted_images import LAST_OF_TIE, POSITIVE, Column
 from bench.scoring.gaps.gap import MACRO
-from bench.scoring.metrics_of_split import AUROC, Measured
+from bench.scoring.metrics_of_split import AUROC, SplitMetrics
 
 Array = NDArray[np.float64]
 POINTS = 30
@@ -28,19 +28,24 @@ def heights(column: Column) -> dict[str, Array]:
     threshold with that recall (at 0: with any positive), a step curve whose area is the AUPRC.
     """
     num_positive = int(np.count_nonzero(column.positive))
-    needed = np.maximum(np.ceil(RECALLS * num_positive - 1e-9), 1)  # .1 * 30 must not round up to 4
-    out = np.full((len(KINDS), POINTS), np.nan)
-    _heights(column.kind, num_positive, FALSE_POSITIVE_RATES, needed, out)
-    return dict(zip(KINDS, out, strict=True))
+    # against rounding errors: ceil(.1 * 30) must be 3
+    hits_needed = np.maximum(np.ceil(RECALLS * num_positive - 1e-9), 1)
+    height_KP = np.full((len(KINDS), POINTS), np.nan)
+    _heights(column.kind, num_positive, FALSE_POSITIVE_RATES, hits_needed, height_KP)
+    return dict(zip(KINDS, height_KP, strict=True))
 
 
 @compiled
-def _heights(kind: NDArray[np.uint8], num_positive: int, rates: Array, needed: Array, out: Array) -> None:
+def _heights(kind: NDArray[np.uint8], num_positive: int, rates: Array, hits_needed: Array, height_KP: Array) -> None:
     """Fill both curves [2, P] at increasing false positive rates [P] and numbers of true positives [P]."""
     num_negative = kind.shape[0] - num_positive
     if num_positive == 0 or num_negative == 0:
         return
-    before, recall, hit = 0.0, 0.0, 0  # false positive rate and recall at the previous threshold; positives so far
+    before, recall, hit = (
+        0.0,
+        0.0,
+        0,
+    )  # false positive rate and recall at the previous threshold; number of positives up to this image
     roc, pr = 0, 0
     for i in range(kind.shape[0]):
         hit += kind[i] & POSITIVE
@@ -48,24 +53,33 @@ def _heights(kind: NDArray[np.uint8], num_positive: int, rates: Array, needed: A
             continue
         after, next_recall = (i + 1 - hit) / num_negative, hit / num_positive
         while roc < rates.shape[0] and rates[roc] < after:
-            out[0, roc] = recall + (rates[roc] - before) / (after - before) * (next_recall - recall)
+            height_KP[0, roc] = recall + (rates[roc] - before) / (after - before) * (next_recall - recall)
             roc += 1
-        while pr < needed.shape[0] and needed[pr] <= hit:
-            out[1, pr] = hit / (i + 1)
+        while pr < hits_needed.shape[0] and hits_needed[pr] <= hit:
+            height_KP[1, pr] = hit / (i + 1)
             pr += 1
         before, recall = after, next_recall
-    out[0, roc:] = recall
+    height_KP[0, roc:] = recall
 
 
-def rows(run_id: str, findings: Sequence[str], measured: Measured) -> list[tuple[Any, ...]]:
+def rows(run_id: str, findings: Sequence[str], measured: SplitMetrics) -> list[tuple[Any, ...]]:
     """Build rows of the `curves` table: each finding with an AUROC, and macro, the mean height over these findings."""
     available = [k for k in range(len(findings)) if np.isfinite(measured.value[AUROC][k])]
     if not available:
         return []
-    drawn = {findings[k]: heights(measured.columns[k]) for k in available}
-    drawn[MACRO] = {kind: np.mean([of_finding[kind] for of_finding in drawn.values()], axis=0) for kind in KINDS}
+    heights_of_finding = {findings[k]: heights(measured.columns[k]) for k in available}
+    heights_of_finding[MACRO] = {
+        kind: np.mean([of_finding[kind] for of_finding in heights_of_finding.values()], axis=0) for kind in KINDS
+    }
     return [
-        (run_id, measured.scored.dataset, finding, kind, np.round(abscissa, 4).tolist(), np.round(by[kind], 4).tolist())
-        for finding, by in drawn.items()
+        (
+            run_id,
+            measured.scored.dataset,
+            finding,
+            kind,
+            np.round(abscissa, 4).tolist(),
+            np.round(heights_of_kind[kind], 4).tolist(),
+        )
+        for finding, heights_of_kind in heights_of_finding.items()
         for kind, abscissa in KINDS.items()
     ]

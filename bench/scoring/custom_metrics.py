@@ -1,4 +1,4 @@
-"""Metrics that a registry adds: one function of labels and scores, resampled without a kernel.
+"""Metrics that a registry adds: a Python function of labels and scores, resampled without compiled code.
 
 Shapes: N images, K findings, B replicates.
 """
@@ -28,23 +28,23 @@ def measure(
     """
     function, options = entry.load(), entry.options
 
-    def of(label: NDArray[np.int8], score: NDArray[Any]) -> float:
+    def value_of(label: NDArray[np.int8], score: NDArray[Any]) -> float:
         if len(np.unique(label)) < 2:
-            return math.nan  # a replicate of one class, or of no image
+            return math.nan  # a replicate with one class or without images
         try:
             return float(function(label, score, **options))
         except Exception as error:  # code of a user may raise anything
-            where, fix = f"metrics.{entry.name}", f"correct {entry.use}: it gets labels [n] of 0 and 1 and scores [n]"
-            raise RegistryError(f"the metric failed: {type(error).__name__}: {error}", where, fix) from error
+            place, fix = f"metrics.{entry.name}", f"correct {entry.use}: it gets labels [n] of 0 and 1 and scores [n]"
+            raise RegistryError(f"the metric failed: {type(error).__name__}: {error}", place, fix) from error
 
     value = np.full(label_NK.shape[1], np.nan)
     replicates = np.full((len(value), resamples.num), np.nan)
-    times = [resamples.counts(replicate) for replicate in range(resamples.num)]
+    num_drawn = [resamples.counts(replicate) for replicate in range(resamples.num)]
     for k in range(len(value)):
         rows = labeled_rows(label_NK[:, k])
         label, score = label_NK[rows, k], score_NK[rows, k]
-        value[k] = of(label, score)
-        for replicate, drawn in enumerate(times) if len(rows) else ():
-            again = np.repeat(np.arange(len(rows)), drawn[rows])
-            replicates[k, replicate] = of(label[again], score[again])
+        value[k] = value_of(label, score)
+        for replicate, counts in enumerate(num_drawn) if len(rows) else ():
+            resampled = np.repeat(np.arange(len(rows)), counts[rows])
+            replicates[k, replicate] = value_of(label[resampled], score[resampled])
     return value, replicates

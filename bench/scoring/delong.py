@@ -36,8 +36,8 @@ class Areas:
         half = np.full(self.value.shape, np.nan)
         error = float(ndtri((1 + LEVEL) / 2)) * np.sqrt(np.diag(self.covariance))
         np.divide(error, slope, out=half, where=slope > 0)
-        centre = logit(np.where(slope > 0, self.value, np.nan))
-        return expit(centre - half), expit(centre + half)
+        logit_value = logit(np.where(slope > 0, self.value, np.nan))
+        return expit(logit_value - half), expit(logit_value + half)
 
     def p_of_difference(self) -> float:
         """Compute the two-sided p of first minus second; 1 for equal scores, NaN without a variance."""
@@ -70,29 +70,39 @@ def areas(label: Label, score: Score, patient: NDArray[np.integer] | None = None
 
 
 def of_placements(
-    positive: NDArray[np.bool_], over: Array, under: Array, patient: NDArray[np.integer] | None = None
+    positive: NDArray[np.bool_],
+    below_positives: Array,
+    above_negatives: Array,
+    patient: NDArray[np.integer] | None = None,
 ) -> Areas:
-    """Compute `areas` from placements: the share of negatives below each positive, of positives above each negative [., S]."""
-    num_positive, num_scores = over.shape
-    num_negative = len(under)
-    value = over.mean(0)
+    """Compute `areas` from placements.
+
+    below_positives [num_positive, S] is the share of negatives below each positive, above_negatives [num_negative, S] the
+    share of positives above each negative.
+    """
+    num_positive, num_scores = below_positives.shape
+    num_negative = len(above_negatives)
+    value = below_positives.mean(0)
     codes = np.arange(len(positive)) if patient is None else patient
     num = int(codes.max()) + 1
-    with_positive, with_negative = (np.bincount(codes[chosen], minlength=num) > 0 for chosen in (positive, ~positive))
+    with_positive, with_negative = (
+        np.bincount(codes[in_class], minlength=num) > 0 for in_class in (positive, ~positive)
+    )
     if min(with_positive.sum(), with_negative.sum()) < 2:
         return Areas(value, np.full((num_scores, num_scores), np.nan))
-    of_positives = _totals(codes[positive], over - value, num)
-    of_negatives = _totals(codes[~positive], under - value, num)
+    of_positives = _totals(codes[positive], below_positives - value, num)
+    of_negatives = _totals(codes[~positive], above_negatives - value, num)
     within_positives, within_negatives, cross = (
-        own.sum() / (own.sum() - 1) * _products(first, second)
-        for own, first, second in (
+        has_class.sum() / (has_class.sum() - 1) * _products(first, second)
+        for has_class, first, second in (
             (with_positive, of_positives, of_positives),
             (with_negative, of_negatives, of_negatives),
             (with_positive | with_negative, of_positives, of_negatives),
         )
     )
     pairs = num_positive * num_negative
-    shared = (cross + cross.T) / pairs if patient is not None else 0.0  # an image has one class, so the covariance is 0
+    # without patients the classes are independent, because an image has one class
+    shared = (cross + cross.T) / pairs if patient is not None else 0.0
     return Areas(value, within_positives / num_positive**2 + within_negatives / num_negative**2 + shared)
 
 
@@ -127,7 +137,7 @@ def _of_column(
     if size[0] == 0 or size[1] == 0:
         return
     area = value[0] = below / size[1] / size[0]
-    total, seen = np.zeros((num_patients, 2)), np.zeros(num_patients, np.uint8)
+    total, classes_of_patient = np.zeros((num_patients, 2)), np.zeros(num_patients, np.uint8)
     of_negatives, of_positives = 0.0, 0.0  # sums of squares, without a branch so that they stay in registers
     for i in range(kind.shape[0]):
         positive = kind[i] & POSITIVE
@@ -136,41 +146,40 @@ def _of_column(
         of_negatives += 0.0 if positive else square
         of_positives += square if positive else 0.0
         total[patient[i], positive] += deviation
-        seen[patient[i]] |= np.uint8(1) << positive
+        classes_of_patient[patient[i]] |= np.uint8(1) << positive
     if min(size) > 1:
         of_images[0, 0] = of_positives / (size[1] - 1) / size[1] + of_negatives / (size[0] - 1) / size[0]
-    with_negative, with_positive, with_any = 0, 0, 0
+    with_negative, with_positive, with_either = 0, 0, 0
     negatives, positives, shared = 0.0, 0.0, 0.0
     for p in range(num_patients):
-        with_negative += seen[p] & 1
-        with_positive += seen[p] >> 1
-        with_any += seen[p] > 0
+        with_negative += classes_of_patient[p] & 1
+        with_positive += classes_of_patient[p] >> 1
+        with_either += classes_of_patient[p] > 0
         negatives += total[p, 0] ** 2
         positives += total[p, 1] ** 2
         shared += total[p, 0] * total[p, 1]
     if min(with_negative, with_positive) > 1:
         within = negatives * with_negative / (with_negative - 1) / size[0] ** 2
         within += positives * with_positive / (with_positive - 1) / size[1] ** 2
-        of_patients[0, 0] = within + 2 * shared * with_any / (with_any - 1) / (size[0] * size[1])
+        of_patients[0, 0] = within + 2 * shared * with_either / (with_either - 1) / (size[0] * size[1])
 
 
 def _products(first: Array, second: Array) -> Array:
     """Compute first.T @ second of a few columns without starting the threads of a matrix library."""
-    return np.array([[np.einsum("i,i", one, two) for two in second.T] for one in first.T])
+    return np.array([[np.einsum("i,i", column, other_column) for other_column in second.T] for column in first.T])
 
 
 def _placements(positive: NDArray[np.bool_], score: Score) -> tuple[Array, Array]:
     """Compute the share of negatives below each positive, and of positives above each negative (ties count half)."""
-    from scipy.stats import (
-        rankdata,
-    )  # imported here: it takes over a second, and a report of stored scores does not need it
+    # imported here: it takes over a second, and a report of stored scores does not need it
+    from scipy.stats import rankdata
 
     num_positive = int(positive.sum())
     num_negative = len(positive) - num_positive
     rank = rankdata(score, axis=0)
-    over = (rank[positive] - rankdata(score[positive], axis=0)) / num_negative
-    under = 1 - (rank[~positive] - rankdata(score[~positive], axis=0)) / num_positive
-    return over, under
+    below_positives = (rank[positive] - rankdata(score[positive], axis=0)) / num_negative
+    above_negatives = 1 - (rank[~positive] - rankdata(score[~positive], axis=0)) / num_positive
+    return below_positives, above_negatives
 
 
 def _totals(codes: NDArray[np.integer], value: Array, num: int) -> Array:

@@ -5,6 +5,7 @@ Shapes: N images, K findings.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,12 +27,20 @@ _GAIN = 0.05  # minimum gain in mean AUROC by a permutation of the outputs
 _FEWEST = 30  # images of each class that a comparison of two columns needs
 
 
+class Interval(NamedTuple):
+    """An AUROC with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """One suspicious result: where it occurs, its number, and its usual cause."""
+    """One suspicious result: where it occurs, its value with interval, and the most likely cause."""
 
     dataset: str
-    finding: str  # "all" when it is about the run
+    finding: str  # "all" for a symptom of the entire run
     kind: str
     value: float
     low: float
@@ -42,19 +51,18 @@ class Symptom:
 def symptoms(
     scored_splits: Sequence[ScoredSplit], findings: Sequence[str], internal: str, scores: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Build the `diagnostics` and `histograms` tables of a run; histograms are of the findings that look inverted.
+    """Build the tables `diagnostics` and `histograms` of a run; histograms only of findings that seem to be inverted.
 
     `scored_splits` are those of `score_run`, `scores` is their table.
     """
     all_symptoms: list[Symptom] = []
     counts: list[tuple[object, ...]] = []
-    plain = (scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")
-    named = ("dataset", "split", "finding", "value", "low", "high")
-    areas = scores.loc[plain, list(named)]
-    intervals: dict[tuple[str, str], dict[str, tuple[float, float, float]]] = {}
+    uncalibrated = (scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")
+    columns = ("dataset", "split", "finding", "value", "low", "high")
+    areas = scores.loc[uncalibrated, list(columns)]
+    intervals: dict[tuple[str, str], dict[str, Interval]] = {}
     for dataset, split, finding, *numbers in areas.itertuples(index=False, name=None):
-        value, low, high = numbers
-        intervals.setdefault((dataset, split), {})[finding] = value, low, high
+        intervals.setdefault((dataset, split), {})[finding] = Interval(*numbers)
     for scored in scored_splits:
         if scored.dataset == internal and scored.split != "test":
             continue
@@ -68,32 +76,36 @@ def symptoms(
         if scored.dataset == internal:
             all_symptoms += [
                 *other_order(scored, findings),
-                *untrained(scored.dataset, *interval.get("macro", (np.nan,) * 3)),
+                *untrained(scored.dataset, interval.get("macro", Interval(np.nan, np.nan, np.nan))),
             ]
     table = frame([astuple(symptom) for symptom in all_symptoms], [f.name for f in fields(Symptom)])
     return table, frame(counts, SCHEMAS["histograms"][1:])
 
 
 def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) -> list[Symptom]:
-    """Find the findings whose logit is the same number in at least `share` (above .5) of the images."""
+    """Return a symptom for each finding whose logit is the same number in at least `share` (above .5) of the images."""
     symptoms = []
     num = len(scored.logit)
-    least = (2 * share - 1) * num - 1  # lower bound of equal neighbors if a `share` of the images is equal
-    suspects, first = np.arange(len(findings)), scored.logit[: num // 10]  # a first tenth rules out nearly all findings
-    for some in (first, scored.logit):
-        repeats = (some[1:, suspects] == some[:-1, suspects]).sum(0) + num - len(some)
-        suspects = suspects[repeats >= least]
+    fewest_repeats = (2 * share - 1) * num - 1  # lower bound of equal neighbors if a `share` of the images is equal
+    # the first tenth excludes nearly all findings
+    suspects, first = (
+        np.arange(len(findings)),
+        scored.logit[: num // 10],
+    )
+    for logits in (first, scored.logit):
+        repeats = (logits[1:, suspects] == logits[:-1, suspects]).sum(0) + num - len(logits)
+        suspects = suspects[repeats >= fewest_repeats]
     for k in suspects.tolist() if num > 1 else ():
-        usual = np.median(scored.logit[:, k])  # a value that most images have is the median
-        most = float((scored.logit[:, k] == usual).mean())
-        if most >= share:
+        median = np.median(scored.logit[:, k])  # a value that most images have is the median
+        share_equal = float((scored.logit[:, k] == median).mean())
+        if share_equal >= share:
             advice = "the output layer is dead, or training had no labels of this finding"
-            symptoms.append(Symptom(scored.dataset, findings[k], CONSTANT, most, np.nan, np.nan, advice))
+            symptoms.append(Symptom(scored.dataset, findings[k], CONSTANT, share_equal, np.nan, np.nan, advice))
     return symptoms
 
 
-def inverted(dataset: str, intervals: Mapping[str, tuple[float, float, float]]) -> list[Symptom]:
-    """Find the findings whose interval of AUROC (value, low, high) lies entirely below .5."""
+def inverted(dataset: str, intervals: Mapping[str, Interval]) -> list[Symptom]:
+    """Return a symptom for each finding whose AUROC interval is entirely below .5."""
     advice = "compare the label mapping and the sign of the labels before calling it a failure to generalize"
     return [
         Symptom(dataset, finding, INVERTED, value, low, high, advice)
@@ -102,12 +114,12 @@ def inverted(dataset: str, intervals: Mapping[str, tuple[float, float, float]]) 
     ]
 
 
-def untrained(dataset: str, value: float, low: float, high: float) -> list[Symptom]:
+def untrained(dataset: str, macro: Interval) -> list[Symptom]:
     """Return a symptom if the interval of macro AUROC on the internal test split includes .5."""
-    if not low <= 0.5 <= high:
+    if not macro.low <= 0.5 <= macro.high:
         return []
     advice = "the checkpoint may not have been loaded, or training may not have begun: look at the learning curve"
-    return [Symptom(dataset, "all", UNTRAINED, value, low, high, advice)]
+    return [Symptom(dataset, "all", UNTRAINED, *macro, advice)]
 
 
 def other_order(scored: ScoredSplit, findings: Sequence[str], fewest: int = _FEWEST) -> list[Symptom]:
@@ -116,39 +128,41 @@ def other_order(scored: ScoredSplit, findings: Sequence[str], fewest: int = _FEW
     Findings with fewer than `fewest` images of a class are skipped. The gain must also exceed four standard deviations of
     chance. Correlated findings can give a small gain without any fault.
     """
-    matrix, known = cross_auroc(scored, fewest)
-    if len(known) < 3:
+    matrix, indices = cross_auroc(scored, fewest)
+    if len(indices) < 3:
         return []
     rows, columns = linear_sum_assignment(-matrix)
-    own, best = float(np.diag(matrix).mean()), float(matrix[rows, columns].mean())
-    moved = [(k, j) for j, k in zip(rows, columns, strict=True) if j != k]
-    if best - own < max(_GAIN, 4 * _chance(scored, known)) or len(moved) < 2:
+    mean_auroc, best_mean_auroc = float(np.diag(matrix).mean()), float(matrix[rows, columns].mean())
+    moves = [(k, j) for j, k in zip(rows, columns, strict=True) if j != k]
+    if best_mean_auroc - mean_auroc < max(_GAIN, 4 * _chance(scored, indices)) or len(moves) < 2:
         return []
-    pairs = ", ".join(f"{findings[known[k]]} from the output of {findings[known[j]]}" for k, j in sorted(moved)[:3])
-    advice = f"read {pairs}{' ...' if len(moved) > 3 else ''}: mean AUROC {own:.2f} would be {best:.2f}"
-    return [Symptom(scored.dataset, "all", ORDER, best - own, np.nan, np.nan, advice)]
+    pairs = ", ".join(f"{findings[indices[k]]} from the output of {findings[indices[j]]}" for k, j in sorted(moves)[:3])
+    advice = (
+        f"read {pairs}{' ...' if len(moves) > 3 else ''}: mean AUROC {mean_auroc:.2f} would be {best_mean_auroc:.2f}"
+    )
+    return [Symptom(scored.dataset, "all", ORDER, best_mean_auroc - mean_auroc, np.nan, np.nan, advice)]
 
 
-def _chance(scored: ScoredSplit, known: Sequence[int]) -> float:
+def _chance(scored: ScoredSplit, indices: Sequence[int]) -> float:
     """Compute the standard deviation of the difference of two mean AUROCs of random outputs (Mann-Whitney)."""
-    label = scored.labels()[:, known]
+    label = scored.labels()[:, indices]
     present, absent = (label == 1).sum(0), (label == 0).sum(0)
     variance = (present + absent + 1) / (12 * present * absent)
-    return float(np.sqrt(2 * variance.mean() / len(known)))
+    return float(np.sqrt(2 * variance.mean() / len(indices)))
 
 
 def cross_auroc(scored: ScoredSplit, fewest: int = _FEWEST) -> tuple[NDArray[np.float64], list[int]]:
-    """Compute the AUROC of each output (row) for each finding (column), and the indices of the findings."""
+    """Compute the AUROC of each output (row) for each finding (column), and the indices of the findings that have enough images."""
     label = scored.labels()
     enough = np.minimum((label == 1).sum(0), (label == 0).sum(0)) >= fewest
-    known = [int(k) for k in np.flatnonzero(enough)]
-    matrix = np.empty((len(known), len(known)))
-    for row, j in enumerate(known):
+    indices = [int(k) for k in np.flatnonzero(enough)]
+    matrix = np.empty((len(indices), len(indices)))
+    for row, j in enumerate(indices):
         order = falling(scored.logit[:, j])
         score = scored.logit[order, j]
-        for column, k in enumerate(known):
+        for column, k in enumerate(indices):
             matrix[row, column] = area(label[order, k], score)
-    return matrix, known
+    return matrix, indices
 
 
 def histogram(

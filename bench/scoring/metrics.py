@@ -13,7 +13,7 @@ Label = NDArray[np.integer]
 Score = NDArray[np.floating]
 
 
-def require_finite(score: Score, what: str) -> None:
+def require_finite(score: Score, noun: str) -> None:
     """Raise ValueError with the count when a score is NaN or infinite.
 
     >>> require_finite(np.array([0.1, np.nan, np.inf]), "logits of Edema")
@@ -22,7 +22,7 @@ def require_finite(score: Score, what: str) -> None:
     """
     num_bad = np.size(score) - np.count_nonzero(np.isfinite(score))
     if num_bad:
-        raise ValueError(f"{num_bad} of {np.size(score)} {what} are NaN or infinite")
+        raise ValueError(f"{num_bad} of {np.size(score)} {noun} are NaN or infinite")
 
 
 def auroc(label: Label, score: Score) -> float:
@@ -40,9 +40,8 @@ def auroc(label: Label, score: Score) -> float:
     num_negative = len(label) - num_positive
     if num_positive == 0 or num_negative == 0:
         return float("nan")
-    from scipy.stats import (
-        rankdata,
-    )  # imported here: it takes over a second, and a report of stored scores does not need it
+    # imported here: it takes over a second, and a report of stored scores does not need it
+    from scipy.stats import rankdata
 
     rank_sum = rankdata(score)[positive].sum()
     return float((rank_sum - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative))
@@ -63,9 +62,9 @@ def auprc(label: Label, score: Score) -> float:
     if num_positive == 0 or num_positive == len(label):
         return float("nan")
     last_of_tie = np.append(ranked[1:] != ranked[:-1], True)
-    found = np.cumsum(positive)[last_of_tie]
-    called = np.flatnonzero(last_of_tie) + 1
-    return float((np.diff(found, prepend=0) * (found / called)).sum() / num_positive)
+    num_hits = np.cumsum(positive)[last_of_tie]
+    num_called = np.flatnonzero(last_of_tie) + 1
+    return float((np.diff(num_hits, prepend=0) * (num_hits / num_called)).sum() / num_positive)
 
 
 def brier(label: Label, prob: Score) -> float:
@@ -111,7 +110,7 @@ def f1(label: Label, called: NDArray[np.bool_]) -> float:
 
 
 def precision(label: Label, called: NDArray[np.bool_]) -> float:
-    """Compute precision, the share of positive calls that are right; NaN (not 0) without positive calls."""
+    """Compute precision, the share of positive calls that are correct; NaN (not 0) without positive calls."""
     count = confusion(label, called)
     return _ratio(count.true_positive, count.true_positive + count.false_positive)
 
@@ -129,6 +128,6 @@ def specificity(label: Label, called: NDArray[np.bool_]) -> float:
 
 
 def npv(label: Label, called: NDArray[np.bool_]) -> float:
-    """Compute the negative predictive value: the share of negative calls that are right; NaN without negative calls."""
+    """Compute the negative predictive value: the share of negative calls that are correct; NaN without negative calls."""
     count = confusion(label, called)
     return _ratio(count.true_negative, count.true_negative + count.false_negative)

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-AGES = ("<40", "40-60", "60-80", ">80")  # below 40, 40 up to below 60, 60 up to below 80, from 80 on
+AGES = ("<40", "40-60", "60-80", ">80")  # each band includes its lower bound and excludes its upper bound
 ATTRIBUTES = ("sex", "age", "view", "device")
 UNKNOWN = ""
 SEXES, VIEWS = ("F", "M"), ("AP", "PA")
-MOST_UNKNOWN = 0.2  # a cohort with a larger share of unknown values counts as not recording the attribute
+MOST_UNKNOWN = 0.2  # with a larger share of unknown values, the attribute counts as not recorded
 
 Text = NDArray[np.object_]
 
@@ -44,7 +44,7 @@ class PatientGroups:
     def groups(self) -> dict[str, dict[str, NDArray[np.bool_]]]:
         """Return the subgroups: attribute -> group ("sex=F", "sex=F age=40-60") -> which images [N] are in it.
 
-        An image with an unknown attribute is in no group of it; an attribute without known values is left out.
+        An image whose attribute is unknown is in no group of this attribute. An attribute without known values is left out.
         """
         band = self._age_bands()
         columns = {
@@ -83,12 +83,12 @@ class PatientGroups:
         return codes
 
     def _age_bands(self) -> Text:
-        at = np.digitize(np.nan_to_num(self.age, nan=0.0), (40, 60, 80))
-        return np.where(np.isfinite(self.age), np.array(AGES, object)[at], UNKNOWN)
+        band_index = np.digitize(np.nan_to_num(self.age, nan=0.0), (40, 60, 80))
+        return np.where(np.isfinite(self.age), np.array(AGES, object)[band_index], UNKNOWN)
 
     @cached_property
     def missing(self) -> list[str]:
-        """List those of sex, age and view that are unknown for more than a fifth of the images."""
+        """List the attributes (of sex, age, view) that are unknown for more than a fifth of the images."""
         unknown = {
             "sex": ~np.isin(self.sex, SEXES),
             "age": ~np.isfinite(self.age),
@@ -98,11 +98,11 @@ class PatientGroups:
 
     @cached_property
     def cells(self) -> NDArray[np.int64]:
-        """Return the cell of sex x age decade x view of each image [N], 0 to NUM_CELLS - 1; unknown is a value of each."""
+        """Return the cell of sex x age decade x view of each image [N], 0 to NUM_CELLS - 1; unknown counts as a value."""
         sex = np.where(self.sex == "F", 0, np.where(self.sex == "M", 1, 2))
         view = np.where(self.view == "AP", 0, np.where(self.view == "PA", 1, 2))
-        known = np.isfinite(self.age)
-        decade = np.where(known, np.clip(np.nan_to_num(self.age) // 10, 0, 9), 10)
+        has_age = np.isfinite(self.age)
+        decade = np.where(has_age, np.clip(np.nan_to_num(self.age) // 10, 0, 9), 10)
         return ((sex * 11 + decade) * 3 + view).astype(np.int64)
 
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.intervals import wilson
 from bench.scoring.calibration_metrics import bin_of
-from bench.scoring.metrics_of_split import Measured
+from bench.scoring.metrics_of_split import SplitMetrics
 
 Array = NDArray[np.float64]
 POOLED = "pooled"
-PATIENTS_PER_BLOCK = 128  # patients per block: their counts of all bins fit the level 1 cache
+PATIENTS_PER_BLOCK = 128  # the counts of so many patients in all bins fit the level 1 cache
 
 Point = tuple[int, float, float, float, float, int]
 
@@ -31,38 +31,40 @@ def curve(label: NDArray[np.integer], prob: Array, patient: NDArray[np.int32], b
     images = _Images.of(patient, int(patient.max(initial=-1)) + 1)
     sums, code = np.zeros((1, 7, bins)), _codes(1, len(patient), bins)
     _add(bin_of(prob, bins), label == 1, np.asarray(prob, np.float64), images.slot, code[0], sums[0])
-    _by_patient(images.several, images.start, code[0], sums[0])
+    _by_patient(images.repeated, images.start, code[0], sums[0])
     [points] = _points(sums)
     return points
 
 
 def _points(sums: Array) -> list[list[Point]]:
-    """Compute the points of several curves from the sums of each [curves, 7, G].
+    """Compute the points of several curves from their sums [curves, 7, G].
 
-    Sums: images, probability, positive images, patients; over patients images squared, images x positive, positive squared.
+    The seven sums of a bin are images, probabilities, positive images and patients, then three sums over patients: images
+    squared, images x positive images, positive images squared.
     """
     curve, used = np.nonzero(sums[:, 0])
-    num, total, positive, patients, of_num, of_both, of_positive = sums[curve, :, used].T
+    num, total, positive, patients, num_squared, num_times_positive, positive_squared = sums[curve, :, used].T
     mean, share = total / num, positive / num
     mixed = (share > 0) & (share < 1)
-    spread = of_positive - 2 * share * of_both + share * share * of_num  # squared excess of positives, over patients
+    # squared excess of positives, over patients
+    spread = positive_squared - 2 * share * num_times_positive + share * share * num_squared
     inflation = np.divide(spread, num * share * (1 - share), out=np.ones(len(used)), where=mixed)
     effective = np.where(mixed, num / np.maximum(inflation, 1.0), patients)
     low, high = wilson(share, effective)
-    out: list[list[Point]] = [[] for _ in sums]
+    points_of_curve: list[list[Point]] = [[] for _ in sums]
     columns = (used, mean, share, low, high, num.astype(np.int64))
-    for at, *point in zip(curve.tolist(), *(column.tolist() for column in columns), strict=True):
-        out[at].append((point[0], point[1], point[2], point[3], point[4], point[5]))
-    return out
+    for k, *point in zip(curve.tolist(), *(column.tolist() for column in columns), strict=True):
+        points_of_curve[k].append((point[0], point[1], point[2], point[3], point[4], point[5]))
+    return points_of_curve
 
 
 class _Images(NamedTuple):
-    """Images sorted by patient into slots [N]; patients begin at start [P + 1]; `several`: patients with two or more images."""
+    """Images sorted by patient into slots [N]."""
 
-    slot: NDArray[np.int32]  # of each image
-    patient: NDArray[np.int32]  # at each slot
-    start: NDArray[np.int64]
-    several: NDArray[np.int64]
+    slot: NDArray[np.int32]  # slot of each image [N]
+    patient: NDArray[np.int32]  # patient at each slot [N]
+    start: NDArray[np.int64]  # first slot of each patient [P + 1]
+    repeated: NDArray[np.int64]  # patients with two or more images
 
     @classmethod
     def of(cls, patient: NDArray[np.int32], num_patients: int) -> Self:
@@ -75,13 +77,13 @@ class _Images(NamedTuple):
 
 
 def _codes(num_findings: int, num_images: int, bins: int) -> NDArray[np.unsignedinteger]:
-    """Allocate a code [K, N] per slot, 2 x bin + label; initially the bin after the last, for images that are not scored."""
+    """Allocate the codes [K, N] of all slots: 2 x bin + label. Unscored images keep the initial bin, which is after the last."""
     return np.full((num_findings, num_images), 2 * bins, np.min_scalar_type(2 * bins + 1))
 
 
 @compiled
 def _add(
-    where: NDArray[np.int32],
+    bin_of_image: NDArray[np.int32],
     positive: NDArray[np.bool_],
     prob: Array,
     slot: NDArray[np.int32],
@@ -92,60 +94,58 @@ def _add(
 
     Images are sorted by score, so images of a bin are adjacent and their sum stays in a register.
     """
-    num, i = where.shape[0], 0
+    num, i = bin_of_image.shape[0], 0
     while i < num:
-        g, first = where[i], i
-        total, ones = sums[1, g], 0
-        while i < num and where[i] == g:
+        g, first = bin_of_image[i], i
+        total, num_positive = sums[1, g], 0
+        while i < num and bin_of_image[i] == g:
             y = 1 if positive[i] else 0
             total += prob[i]
-            ones += y
+            num_positive += y
             code[slot[i]] = 2 * g + y
             i += 1
         sums[0, g] += i - first
         sums[1, g] = total
-        sums[2, g] += ones
+        sums[2, g] += num_positive
 
 
 @compiled
 def _by_patient(
-    several: NDArray[np.int64], start: NDArray[np.int64], code: NDArray[np.unsignedinteger], sums: Array
+    repeated: NDArray[np.int64], start: NDArray[np.int64], code: NDArray[np.unsignedinteger], sums: Array
 ) -> None:
     """Fill the sums over patients of a curve [7, G] from code [N]; its sums over images are already filled.
 
-    Both differ only for patients with several images in a bin. The frequent case of two images has its own path.
+    Both differ only for patients with several images in a bin. The frequent case of two images has a separate path. `count`
+    has the images of the current patient in the upper 32 bits and the positive images in the lower 32 bits.
     """
     bins = sums.shape[1]
     count, more, twos = np.zeros(bins + 1, np.int64), np.zeros((bins + 1, 4)), np.zeros((bins + 1, 4))
-    for p in several:
+    for p in repeated:
         first, stop = start[p], start[p + 1]
         if stop - first == 2:
             a, b = code[first], code[first + 1]
-            twos[a >> 1, (a & 1) + (b & 1) if a >> 1 == b >> 1 else 3] += (
-                1  # column: number of positives (0, 1, 2), or 3 if the two images are in different bins
-            )
+            # column: number of positives (0, 1, 2), or 3 if the two images are in different bins
+            column = (a & 1) + (b & 1) if a >> 1 == b >> 1 else 3
+            twos[a >> 1, column] += 1
             continue
         for i in range(first, stop):
             g, y = code[i] >> 1, code[i] & 1
-            seen, found = count[g] >> 32, count[g] & 0xFFFFFFFF
-            if seen:
-                of = more[g]
-                of[0], of[1], of[2], of[3] = (
-                    of[0] + 1,
-                    of[1] + 2 * seen,
-                    of[2] + found + y * seen,
-                    of[3] + 2 * y * found,
-                )
+            images_before, positive_before = count[g] >> 32, count[g] & 0xFFFFFFFF
+            if images_before:
+                more[g, 0] += 1
+                more[g, 1] += 2 * images_before
+                more[g, 2] += positive_before + y * images_before
+                more[g, 3] += 2 * y * positive_before
             count[g] += (1 << 32) + y
         for i in range(first, stop):
             count[code[i] >> 1] = 0
     for g in range(bins):
         none, one, both, _ = twos[g]
-        images, positive, of = sums[0, g], sums[2, g], more[g]
-        sums[3, g] = images - of[0] - (none + one + both)
-        sums[4, g] = images + of[1] + 2 * (none + one + both)
-        sums[5, g] = positive + of[2] + one + 2 * both
-        sums[6, g] = positive + of[3] + 2 * both
+        images, positive = sums[0, g], sums[2, g]
+        sums[3, g] = images - more[g, 0] - (none + one + both)
+        sums[4, g] = images + more[g, 1] + 2 * (none + one + both)
+        sums[5, g] = positive + more[g, 2] + one + 2 * both
+        sums[6, g] = positive + more[g, 3] + 2 * both
 
 
 @compiled
@@ -161,34 +161,36 @@ def _over_patients(
             for i in range(start[begin], start[end]):
                 count[code[k, i], patient[i] - begin] += 1
         for g in range(sums.shape[1]):
-            patients, of_num, of_both, of_positive = 0, 0, 0, 0
+            patients, num_squared, num_times_positive, positive_squared = 0, 0, 0, 0
             for p in range(PATIENTS_PER_BLOCK):
-                ones = count[2 * g + 1, p]
-                num = count[2 * g, p] + ones
+                num_positive = count[2 * g + 1, p]
+                num = count[2 * g, p] + num_positive
                 patients += num > 0
-                of_num += num * num
-                of_both += num * ones
-                of_positive += ones * ones
+                num_squared += num * num
+                num_times_positive += num * num_positive
+                positive_squared += num_positive * num_positive
             sums[3, g] += patients
-            sums[4, g] += of_num
-            sums[5, g] += of_both
-            sums[6, g] += of_positive
+            sums[4, g] += num_squared
+            sums[5, g] += num_times_positive
+            sums[6, g] += positive_squared
 
 
-def rows(run_id: str, findings: Sequence[str], measured: Measured, bins: int) -> list[tuple[Any, ...]]:
+def rows(run_id: str, findings: Sequence[str], measured: SplitMetrics, bins: int) -> list[tuple[Any, ...]]:
     """Build rows of the `reliability` table: per calibrator, all scored findings pooled, then each finding."""
     scored, resamples, num_findings = measured.scored, measured.resamples, len(measured.columns)
-    images = scored.once("images by patient", lambda: _Images.of(resamples.patient, resamples.num_patients))
+    images = scored.cached("images by patient", lambda: _Images.of(resamples.patient, resamples.num_patients))
     sums = np.zeros((len(measured.calibrators), 1 + num_findings, 7, bins))
     code = _codes(num_findings, len(resamples.patient), bins)
-    along = [(column.positive, images.slot[column.rows]) for column in measured.columns]
+    labels_and_slots = [(column.positive, images.slot[column.rows]) for column in measured.columns]
     for c, calibrator in enumerate(measured.calibrators):
         used = []
-        for k, ((positive, slot), judged) in enumerate(zip(along, measured.judged, strict=True)):
-            each = judged[calibrator]
-            if len(each.prob) and each.known:
-                _add(each.place, positive, each.prob, slot, code[k], sums[c, 1 + k])
-                _by_patient(images.several, images.start, code[k], sums[c, 1 + k])
+        for k, ((positive, slot), probabilities) in enumerate(
+            zip(labels_and_slots, measured.probabilities, strict=True)
+        ):
+            binned = probabilities[calibrator]
+            if len(binned.prob) and binned.fitted:
+                _add(binned.bin, positive, binned.prob, slot, code[k], sums[c, 1 + k])
+                _by_patient(images.repeated, images.start, code[k], sums[c, 1 + k])
                 used.append(k)
         sums[c, 0, :3] = sums[c, 1:, :3].sum(0)
         _over_patients(images.start, images.patient, code[used], sums[c, 0])

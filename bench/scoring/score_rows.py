@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bench.scoring.bootstrap.intervals import area_interval, mean_of, percentile, reflected
 from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, Gap
-from bench.scoring.metrics_of_split import RANKED, Key, Measured
+from bench.scoring.metrics_of_split import RANKED, Key, SplitMetrics
 from bench.scoring.scored_split import Counts, Settings
 
 Array = NDArray[np.float64]
@@ -25,8 +25,8 @@ Row = tuple[Any, ...]
 FLOATS: tuple[str, ...] = ("value", "low", "high", "internal", "external", "confidence", "observed")
 FLOATS += ("threshold", "se_image", "se_patient", "se_bootstrap", "effective_positive", "effective_negative", "covered")
 FLOATS += ("least", "most", "paired", "bin_low", "bin_high")
-WHOLE: tuple[str, ...] = ("n", "num_positive", "num_negative", "num_patients", "num_findings", "bin", "count")
-WHOLE += ("true_positive", "false_positive", "false_negative", "true_negative", "present", "absent")
+INTEGERS: tuple[str, ...] = ("n", "num_positive", "num_negative", "num_patients", "num_findings", "bin", "count")
+INTEGERS += ("true_positive", "false_positive", "false_negative", "true_negative", "present", "absent")
 
 
 def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
@@ -37,7 +37,7 @@ def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
 
 def _column(name: str, cells: tuple[Any, ...]) -> Any:
     """Build a column of a table; text skips the type inference of pandas, which is slow."""
-    if name in FLOATS + WHOLE:
+    if name in FLOATS + INTEGERS:
         return np.array(cells, np.float64 if name in FLOATS else np.int64)
     if cells and isinstance(cells[0], str):
         return pa.array(cells, pa.large_string()).to_pandas().array
@@ -63,34 +63,34 @@ class Macro:
     sizes: Sizes  # minimum over the findings; over hospitals: sums, and minimum num_findings
 
 
-def macro(measured: Measured, key: Key, counted: NDArray[np.bool_] | None = None) -> Macro:
-    """Compute the mean over the findings with a value; `counted` [K] restricts the findings."""
+def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = None) -> Macro:
+    """Compute the mean over the findings with a value; `used` [K] selects the findings, None means all."""
     value, counts = measured.value[key], measured.counts
-    if counted is not None:
-        value = np.where(counted, value, np.nan)
-    centre, replicates = mean_of(value, measured.replicates[key])
+    if used is not None:
+        value = np.where(used, value, np.nan)
+    mean, replicates = mean_of(value, measured.replicates[key])
     finite = np.isfinite(value)
     num = int(np.count_nonzero(finite))
     if not num:
-        return Macro(centre, replicates, Sizes())
-    of = ("least", finite.tobytes())  # most metrics have values for the same findings
-    return Macro(centre, replicates, measured.scored.once(of, lambda: _least(counts, finite, num), counts))
+        return Macro(mean, replicates, Sizes())
+    key_of_sizes = ("least", finite.tobytes())  # most metrics have values for the same findings
+    return Macro(mean, replicates, measured.scored.cached(key_of_sizes, lambda: _least(counts, finite, num), counts))
 
 
 def mean_of_macros(macros: Sequence[Macro]) -> Macro:
     """Compute the unweighted mean over the hospitals with a macro."""
-    values = np.array([of_hospital.value for of_hospital in macros])
-    centre, replicates = mean_of(values, np.stack([of_hospital.replicates for of_hospital in macros]))
-    sizes = [of_hospital.sizes for of_hospital in macros if np.isfinite(of_hospital.value)]
+    values = np.array([hospital_macro.value for hospital_macro in macros])
+    mean, replicates = mean_of(values, np.stack([hospital_macro.replicates for hospital_macro in macros]))
+    sizes = [hospital_macro.sizes for hospital_macro in macros if np.isfinite(hospital_macro.value)]
     if not sizes:
-        return Macro(centre, replicates, Sizes())
+        return Macro(mean, replicates, Sizes())
     n, num_positive, num_negative, num_patients, _ = (sum(column) for column in zip(*sizes, strict=True))
-    num_findings = min(of_hospital.num_findings for of_hospital in sizes)
-    return Macro(centre, replicates, Sizes(n, num_positive, num_negative, num_patients, num_findings))
+    fewest_findings = min(hospital_macro.num_findings for hospital_macro in sizes)
+    return Macro(mean, replicates, Sizes(n, num_positive, num_negative, num_patients, fewest_findings))
 
 
 class _Block(NamedTuple):
-    """Values of one metric on one split, without intervals yet: value [F], replicates [F, B], sizes of each."""
+    """Values of one metric on one split before their intervals are computed: value [F], replicates [F, B], F sizes."""
 
     prefix: tuple[str, ...]  # the columns before the finding
     key: Key
@@ -100,13 +100,20 @@ class _Block(NamedTuple):
     sizes: Sequence[Sizes]
 
     @property
-    def interval_group(self) -> tuple[int, str]:
+    def interval_group(self) -> "_IntervalGroup":
         """Return a key that is equal for blocks whose intervals are computed together."""
-        return self.replicates.shape[1], _kind(self.key)
+        return _IntervalGroup(self.replicates.shape[1], _interval_name(self.key))
+
+
+class _IntervalGroup(NamedTuple):
+    """The number of replicates, and the name of the interval in INTERVALS."""
+
+    num_replicates: int
+    interval: str
 
 
 class Writer:
-    """Collects the rows of one run; computes all intervals together at the end, which is faster."""
+    """Collects the rows of one run, and computes all intervals together at the end, which is faster."""
 
     def __init__(self, run_id: str, settings: Settings) -> None:
         self._added: list[_Block | list[Row]] = []
@@ -116,76 +123,75 @@ class Writer:
     @property
     def rows(self) -> list[Row]:
         """Return the rows in the order in which they were added."""
-        groups: dict[tuple[int, str], list[_Block]] = {}
+        groups: dict[_IntervalGroup, list[_Block]] = {}
         for block in self._added:
             if isinstance(block, _Block):
                 groups.setdefault(block.interval_group, []).append(block)
         numbers = {}
-        for what, blocks in groups.items():
+        for group, blocks in groups.items():
             value = np.concatenate([block.value for block in blocks])
-            bounds = INTERVALS[what[1]](value, np.concatenate([block.replicates for block in blocks]))
-            numbers[what] = zip(value.tolist(), *(bound.tolist() for bound in bounds), strict=True)
-        out: list[Row] = []
+            bounds = INTERVALS[group.interval](value, np.concatenate([block.replicates for block in blocks]))
+            numbers[group] = zip(value.tolist(), *(bound.tolist() for bound in bounds), strict=True)
+        all_rows: list[Row] = []
         for block in self._added:
             if not isinstance(block, _Block):
-                out += block
+                all_rows += block
                 continue
             cells = zip(
                 block.findings, islice(numbers[block.interval_group], len(block.findings)), block.sizes, strict=True
             )
-            out += [(*block.prefix, finding, block.key.metric, *number, *size) for finding, number, size in cells]
-        return out
+            all_rows += [(*block.prefix, finding, block.key.metric, *number, *size) for finding, number, size in cells]
+        return all_rows
 
-    def _before(self, place: Sequence[str], key: Key) -> tuple[str, ...]:
-        return (self._run_id, *place, *self._fixed, key.calibrator, key.operating_point)
+    def _prefix(self, cohort: Sequence[str], key: Key) -> tuple[str, ...]:
+        return (self._run_id, *cohort, *self._fixed, key.calibrator, key.operating_point)
 
-    def _add_macro(self, place: Sequence[str], key: Key, mean: Macro, name: str = MACRO) -> None:
+    def _add_macro(self, cohort: Sequence[str], key: Key, mean: Macro, name: str = MACRO) -> None:
         value, replicates = np.array([mean.value]), mean.replicates[None]
-        self._added.append(_Block(self._before(place, key), key, (name,), value, replicates, (mean.sizes,)))
+        self._added.append(_Block(self._prefix(cohort, key), key, (name,), value, replicates, (mean.sizes,)))
 
-    def add_split(self, findings: Sequence[str], measured: Measured, macros: Mapping[Key, Macro]) -> None:
+    def add_split(self, findings: Sequence[str], measured: SplitMetrics, macros: Mapping[Key, Macro]) -> None:
         """Add each metric of one split: per finding, then macro."""
-        place, counts = _place([measured]), measured.counts
+        cohort, counts = _cohort_of([measured]), measured.counts
         sizes = [_least(counts, np.array([k]), 1) for k in range(len(findings))]
         for key, value in measured.value.items():
-            self._added.append(_Block(self._before(place, key), key, findings, value, measured.replicates[key], sizes))
-            self._add_macro(place, key, macros[key])
+            self._added.append(_Block(self._prefix(cohort, key), key, findings, value, measured.replicates[key], sizes))
+            self._add_macro(cohort, key, macros[key])
 
-    def add_external(self, external: Sequence[Measured], means: Mapping[Key, Macro]) -> None:
+    def add_external(self, external: Sequence[SplitMetrics], means: Mapping[Key, Macro]) -> None:
         """Add the mean over hospitals of each macro."""
         for key, mean in means.items():
-            self._add_macro((EXTERNAL, *_place(external)[1:]), key, mean)
+            self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), key, mean)
 
-    def add_core(self, test: Measured, external: Sequence[Measured], core: NDArray[np.bool_]) -> None:
-        """Add the mean over the findings that all cohorts score: internal test, each hospital, and the external mean."""
-        places = [_place([each]) for each in (test, *external)]
+    def add_core(self, test: SplitMetrics, external: Sequence[SplitMetrics], core: NDArray[np.bool_]) -> None:
+        """Add the mean over the core findings [K]: for internal test, each hospital, and the external mean."""
+        splits = (test, *external)
+        cohorts = [_cohort_of([split]) for split in splits]
         for key in test.value:
-            means = [macro(each, key, core) for each in (test, *external)]
-            for place, mean in zip(places, means, strict=True):
-                self._add_macro(place, key, mean, CORE)
-            self._add_macro((EXTERNAL, *_place(external)[1:]), key, mean_of_macros(means[1:]), CORE)
+            means = [macro(split, key, core) for split in splits]
+            for cohort, mean in zip(cohorts, means, strict=True):
+                self._add_macro(cohort, key, mean, CORE)
+            self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), key, mean_of_macros(means[1:]), CORE)
 
-    def add_gaps(self, gaps: Sequence[tuple[Key, Gap]], external: Sequence[Measured]) -> None:
-        """Add each gap of the external hospital under its metric, such as auroc_gap."""
-        of = (
-            {EXTERNAL: _place(external), **{each.scored.dataset: _place([each]) for each in external}}
-            if external
-            else {}
-        )
+    def add_gaps(self, gaps: Sequence[tuple[Key, Gap]], external: Sequence[SplitMetrics]) -> None:
+        """Add gaps to external hospitals; the key names the metric of the row, such as auroc_gap."""
+        cohort_of_dataset = {split.scored.dataset: _cohort_of([split]) for split in external}
+        if external:
+            cohort_of_dataset[EXTERNAL] = _cohort_of(external)
         for key, gap in gaps:
             sizes = Sizes(gap.n, gap.num_positive, gap.num_negative, gap.num_patients, gap.num_findings)
-            before = self._before((gap.dataset, *of[gap.dataset][1:]), key)
-            self._added.append([(*before, gap.finding, key.metric, gap.value, gap.low, gap.high, *sizes)])
+            prefix = self._prefix((gap.dataset, *cohort_of_dataset[gap.dataset][1:]), key)
+            self._added.append([(*prefix, gap.finding, key.metric, gap.value, gap.low, gap.high, *sizes)])
 
 
-def _least(counts: Counts, chosen: NDArray[np.integer | np.bool_], num_findings: int) -> Sizes:
-    """Compute the minimum of each count over the chosen findings."""
+def _least(counts: Counts, selected: NDArray[np.integer | np.bool_], num_findings: int) -> Sizes:
+    """Compute the minimum of each count over the selected findings."""
     columns = np.array((counts.n, counts.num_positive, counts.num_negative, counts.num_patients))
-    n, num_positive, num_negative, num_patients = columns[:, chosen].min(1).tolist()
+    n, num_positive, num_negative, num_patients = columns[:, selected].min(1).tolist()
     return Sizes(n, num_positive, num_negative, num_patients, num_findings)
 
 
-def _kind(key: Key) -> str:
+def _interval_name(key: Key) -> str:
     """Return the name of the interval of a metric in INTERVALS."""
     return "area" if key in RANKED else "distance" if key.metric in BIASED else "other"
 
@@ -193,9 +199,14 @@ def _kind(key: Key) -> str:
 INTERVALS = {"area": area_interval, "distance": reflected, "other": percentile}
 
 
-def _place(measured: Sequence[Measured]) -> tuple[str, str, str]:
+def _cohort_of(measured: Sequence[SplitMetrics]) -> tuple[str, str, str]:
     """Return dataset, split and reference; "mixed" where the splits differ."""
-    names = ({each.scored.dataset for each in measured}, {each.scored.split for each in measured})
-    references = {each.scored.reference for each in measured}
-    dataset, split, reference = (found.pop() if len(found) == 1 else "mixed" for found in (*names, references))
-    return dataset, split, reference
+
+    def common(names: set[str]) -> str:
+        return names.pop() if len(names) == 1 else "mixed"
+
+    return (
+        common({split.scored.dataset for split in measured}),
+        common({split.scored.split for split in measured}),
+        common({split.scored.reference for split in measured}),
+    )

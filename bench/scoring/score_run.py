@@ -19,7 +19,7 @@ from bench.scoring.gaps import decomposition as decompose
 from bench.scoring.gaps import label_references as references
 from bench.scoring.gaps.calibration_drift import drifts
 from bench.scoring.gaps.gap import EXTERNAL, gaps, replicates_by_dataset
-from bench.scoring.metrics_of_split import AUROC, Key, Measured, OperatingPoints, measure
+from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics, measure
 from bench.scoring.score_rows import Writer, frame, macro, mean_of_macros
 from bench.scoring.scored_split import ScoredSplit, Settings
 from bench.scoring.thresholds import RULES
@@ -33,8 +33,8 @@ class RunScores:
 
     replicates: float64 [B] each, of macros: "auroc/<dataset>" (internal test and each hospital), "auroc/<internal>/expert_*",
     "auroc/external", "gap/<dataset>", "gap/external". "draws" uint32 [D] is equal for runs whose replicates can be paired.
-    detail: the tables decomposition, references, subgroups and curves by name. measured: the splits in the order given, with
-    all replicates.
+    detail: the tables decomposition, references, subgroups and curves by name. measured: the metrics of each split with all
+    replicates, in the order of `scored_splits`.
     """
 
     scores: pd.DataFrame
@@ -45,7 +45,7 @@ class RunScores:
     operating_points: pd.DataFrame
     replicates: dict[str, NDArray[Any]]
     detail: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    measured: Sequence[Measured] = ()
+    measured: Sequence[SplitMetrics] = ()
 
 
 def score_run(
@@ -55,117 +55,134 @@ def score_run(
     scored_splits: Sequence[ScoredSplit],
     settings: Settings | None = None,
     num_threads: int = 1,
-    unlearnt: Sequence[str] = (),
+    unlearned: Sequence[str] = (),
 ) -> RunScores:
     """Score all splits of a run: several of the cohort `internal`, one (headline) split of every other cohort.
 
-    Findings in `unlearnt` (one class only in training) get no values. External macros use only findings that the internal test
-    split scores, so that both compare. Finding "core" is the mean over the findings that internal test and every hospital
-    score. Thresholds and calibrators need internal/val, gaps need internal/test; without them these values are NaN, and gaps
-    have no rows. Values depend neither on num_threads nor, beyond rounding, on the order of the images.
+    Findings in `unlearned` (only one class in training) get no values. External macros use only findings that the internal
+    test split scores, so that the two can be compared. The finding "core" is the mean over the findings that internal test
+    and every hospital score. Thresholds and calibrators need the split internal/val, gaps need internal/test. Without these
+    splits, thresholds and calibrators are NaN, and gaps have no rows. Values depend neither on num_threads nor, beyond
+    rounding, on the order of the images.
     Raises ValueError for a repeated split, two splits of an external cohort, and logits that do not match the findings.
     """
     settings = settings or Settings()
     _check(findings, internal, scored_splits)
-    scored_splits = [without(scored, unlearnt, findings) for scored in scored_splits]
+    scored_splits = [without(scored, unlearned, findings) for scored in scored_splits]
     val = next((scored for scored in scored_splits if (scored.dataset, scored.split) == (internal, "val")), None)
     points = OperatingPoints.choose(val, len(findings), settings.min_count)
     measured = [measure(scored, None if scored is val else points, settings, num_threads) for scored in scored_splits]
-    test = next((each for each in measured if (each.scored.dataset, each.scored.split) == (internal, "test")), None)
-    external = [each for each in measured if each.scored.dataset != internal]
-    common = (
-        np.isfinite(test.value[AUROC]) if test else None
-    )  # external macros use the findings of the internal test split
-    counted = [common if each.scored.dataset != internal else None for each in measured]
-    macros = [{key: macro(each, key, c) for key in each.value} for each, c in zip(measured, counted, strict=True)]
-    external_macros = [found for each, found in zip(measured, macros, strict=True) if each.scored.dataset != internal]
+    test = next((split for split in measured if (split.scored.dataset, split.scored.split) == (internal, "test")), None)
+    external = [split for split in measured if split.scored.dataset != internal]
+    # external macros use the findings of the internal test split
+    used = np.isfinite(test.value[AUROC]) if test else None
+    macros_of_split = [
+        {key: macro(split, key, used if split.scored.dataset != internal else None) for key in split.value}
+        for split in measured
+    ]
+    split_and_macros = list(zip(measured, macros_of_split, strict=True))
+    external_macros = [macros for split, macros in split_and_macros if split.scored.dataset != internal]
     means = {
-        key: mean_of_macros([found[key] for found in external_macros])
+        key: mean_of_macros([macros[key] for macros in external_macros])
         for key in (external_macros[0] if external else ())
     }
-    found_gaps = gaps(findings, test, external) if test else []
+    auroc_gaps = gaps(findings, test, external) if test else []
 
     writer = Writer(run_id, settings)
-    for each, found in zip(measured, macros, strict=True):
-        writer.add_split(findings, each, found)
+    for split, macros in split_and_macros:
+        writer.add_split(findings, split, macros)
     writer.add_external(external, means)
-    writer.add_gaps([(Key("auroc_gap"), gap) for gap in found_gaps], external)
+    writer.add_gaps([(Key("auroc_gap"), gap) for gap in auroc_gaps], external)
     if test and external:
-        writer.add_core(test, external, np.all([np.isfinite(each.value[AUROC]) for each in (test, *external)], axis=0))
+        core = np.all([np.isfinite(split.value[AUROC]) for split in (test, *external)], axis=0)
+        writer.add_core(test, external, core)
         writer.add_gaps(drifts(findings, test, external), external)
-    gap_rows = [(run_id, *(getattr(gap, name) for name in SCHEMAS["gaps"][1:])) for gap in found_gaps]
-    shown = [each for each in (test, *external) if each is not None]
-    reliable = [row for each in shown for row in reliability.rows(run_id, findings, each, settings.bins)]
+    gap_rows = [(run_id, *(getattr(gap, name) for name in SCHEMAS["gaps"][1:])) for gap in auroc_gaps]
+    headline = [split for split in (test, *external) if split is not None]
+    reliability_rows = [row for split in headline for row in reliability.rows(run_id, findings, split, settings.bins)]
 
     replicates: dict[str, NDArray[Any]] = {
-        f"auroc/{each.scored.dataset}": found[AUROC].replicates
-        for each, found in zip(measured, macros, strict=True)
-        if any(each is one for one in shown)
+        f"auroc/{split.scored.dataset}": macros[AUROC].replicates
+        for split, macros in split_and_macros
+        if split is test or split.scored.dataset != internal
     }
     if external:
         replicates["auroc/external"] = means[AUROC].replicates
-    replicates |= replicates_by_dataset(found_gaps)
-    for each, found in zip(measured, macros, strict=True):
-        if each.scored.dataset == internal and each.scored.split.startswith("expert_"):
-            replicates[f"auroc/{each.scored.name}"] = found[AUROC].replicates
-    experts = [each for each in measured if each.scored.dataset == internal and each.scored.split.startswith("expert_")]
-    brief = {id(each): _first(each) for each in measured}
-    others, read = ([brief[id(each)] for each in side] for side in (external, experts))
-    made_of = (
-        decompose.rows(run_id, findings, brief[id(test)], read, others, found_gaps, settings, num_threads)
+    replicates |= replicates_by_dataset(auroc_gaps)
+    experts = []
+    for split, macros in split_and_macros:
+        if split.scored.dataset == internal and split.scored.split.startswith("expert_"):
+            replicates[f"auroc/{split.scored.name}"] = macros[AUROC].replicates
+            experts.append(split)
+    brief = {split.scored.name: _first_replicates(split) for split in measured}
+    decomposition_rows = (
+        decompose.rows(
+            run_id,
+            findings,
+            brief[test.scored.name],
+            [brief[split.scored.name] for split in experts],
+            [brief[split.scored.name] for split in external],
+            auroc_gaps,
+            settings,
+            num_threads,
+        )
         if test
         else []
     )
-    against = references.rows(run_id, findings, [*([test] if test else []), *experts], external, found_gaps)
-    fixed = points.threshold[list(RULES).index(settings.threshold)]
+    reference_rows = references.rows(run_id, findings, [*([test] if test else []), *experts], external, auroc_gaps)
+    threshold = points.threshold[list(RULES).index(settings.threshold)]
     subgroup_rows = [
-        row for each in shown for row in subgroups.rows(run_id, findings, brief[id(each)], fixed, settings, num_threads)
+        row
+        for split in headline
+        for row in subgroups.rows(run_id, findings, brief[split.scored.name], threshold, settings, num_threads)
     ]
-    replicates["draws"] = np.array([each.resamples.digest for each in shown], np.uint32)
+    curve_rows = [row for split in headline for row in curves.rows(run_id, findings, split)]
+    replicates["draws"] = np.array([split.resamples.digest for split in headline], np.uint32)
     return RunScores(
         frame(writer.rows, SCORES),
         frame(gap_rows, SCHEMAS["gaps"]),
-        frame(reliable, SCHEMAS["reliability"]),
-        frame([row for each in measured for row in confusion_rows(run_id, findings, each)], SCHEMAS["confusion"]),
-        frame([row for each in measured for row in delong_rows(run_id, findings, each)], SCHEMAS["delong"]),
+        frame(reliability_rows, SCHEMAS["reliability"]),
+        frame([row for split in measured for row in confusion_rows(run_id, findings, split)], SCHEMAS["confusion"]),
+        frame([row for split in measured for row in delong_rows(run_id, findings, split)], SCHEMAS["delong"]),
         points.frame(run_id, findings),
         replicates,
         {
-            "decomposition": frame(made_of, SCHEMAS["decomposition"]),
-            "references": frame(against, SCHEMAS["references"]),
+            "decomposition": frame(decomposition_rows, SCHEMAS["decomposition"]),
+            "references": frame(reference_rows, SCHEMAS["references"]),
             "subgroups": frame(subgroup_rows, SCORES),
-            "curves": frame([row for each in shown for row in curves.rows(run_id, findings, each)], SCHEMAS["curves"]),
+            "curves": frame(curve_rows, SCHEMAS["curves"]),
         },
         measured,
     )
 
 
-def _first(measured: Measured) -> Measured:
+def _first_replicates(measured: SplitMetrics) -> SplitMetrics:
     """Keep only the first FOR_DETAIL replicates, for the secondary tables."""
     resamples = measured.resamples.first(FOR_DETAIL)
-    drawn = {key: each[:, : resamples.num] for key, each in measured.replicates.items()}
-    return replace(measured, resamples=resamples, replicates=drawn)
+    replicates = {key: replicates_KB[:, : resamples.num] for key, replicates_KB in measured.replicates.items()}
+    return replace(measured, resamples=resamples, replicates=replicates)
 
 
-def without(scored: ScoredSplit, unlearnt: Sequence[str], findings: Sequence[str]) -> ScoredSplit:
-    """Mark some findings as unlabeled: those without training labels, or outside the report."""
-    columns = [k for k, finding in enumerate(findings) if finding in unlearnt]
+def without(scored: ScoredSplit, excluded: Sequence[str], findings: Sequence[str]) -> ScoredSplit:
+    """Mark excluded findings as unlabeled, such as findings without training labels or outside the report."""
+    columns = [k for k, finding in enumerate(findings) if finding in excluded]
     if not columns:
         return scored
 
-    def unlabelled() -> ScoredSplit:
+    def unlabeled() -> ScoredSplit:
         state = scored.state.copy()
         state[:, columns] = UNMAPPED_CODE
         return replace(scored, state=state)
 
-    return scored.once(("without", *columns), unlabelled).of_run(scored.logit)
+    return scored.cached(("without", *columns), unlabeled).of_run(scored.logit)
 
 
 def _check(findings: Sequence[str], internal: str, scored_splits: Sequence[ScoredSplit]) -> None:
+    """Raise ValueError for repeated splits, wrong numbers of logits, and a reserved cohort name."""
     names = [scored.name if scored.dataset == internal else scored.dataset for scored in scored_splits]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"more than one split of {', '.join(twice)}")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"more than one split of {', '.join(repeated)}")
     for scored in scored_splits:
         if scored.logit.shape[1] != len(findings):
             raise ValueError(f"{scored.name}: {scored.logit.shape[1]} logits per image for {len(findings)} findings")

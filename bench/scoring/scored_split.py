@@ -16,16 +16,18 @@ from bench.scoring.metrics import require_finite
 from bench.scoring.patient_groups import PatientGroups
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, STATES, UNMAPPED_CODE
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
-DROPPED = -1  # label of a pair that is not scored: uncertain, unmapped, or of a finding with too few patients
+DROPPED = -1  # label of an image and finding without a score: uncertain, unmapped, or too few patients
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings that affect scores besides logits and labels; mapping, subgroup and selection are columns of every row."""
+    """Settings that affect scores; mapping, subgroup and selection are columns of every row."""
 
-    min_count: int = 10  # patients with a positive image, and patients with a negative one, for a finding to be scored
+    min_count: int = (
+        10  # minimum number of patients with a positive image, and with a negative image, of a scored finding
+    )
     num_resamples: int = 1000
     bins: int = 15
     seed: int = 0
@@ -33,13 +35,13 @@ class Settings:
     subgroup: str = "all"
     selection: str = "best_val"
     threshold: str = "f1_max"  # the threshold rule of subgroups and of the page
-    custom_metrics: tuple[Entry, ...] = ()  # metrics without a kernel: scored by the function that the registry names
+    custom_metrics: tuple[Entry, ...] = ()  # metrics that the registry adds, each with its Python function
 
     def __post_init__(self) -> None:
         if self.min_count < 1:
             raise ValueError(f"min_count must be at least 1, not {self.min_count}")
         if self.num_resamples < 0:
-            raise ValueError(f"num_resamples must not be negative, as {self.num_resamples} is")
+            raise ValueError(f"num_resamples must be at least 0, not {self.num_resamples}")
         if self.bins < 1:
             raise ValueError(f"bins must be at least 1, not {self.bins}")
 
@@ -58,9 +60,9 @@ class ScoredSplit:
     patient_id: NDArray[np.object_]
     logit: NDArray[np.float32]
     state: NDArray[np.int8]
-    labeller_blank_is_absent: bool = True  # whether -2 (not mentioned) is scored as 0; else it is not scored
+    not_mentioned_is_absent: bool = True  # whether -2 (not mentioned) is scored as 0; otherwise it is not scored
     patient_groups: PatientGroups | None = None  # patient attributes of each image
-    _known: dict[Hashable, tuple[object, Any]] = field(default_factory=dict, init=False, repr=False)
+    _cache: dict[Hashable, tuple[object, Any]] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         num = len(self.image_id)
@@ -73,11 +75,11 @@ class ScoredSplit:
             shapes = (
                 f"{num} images, {len(self.patient_id)} patients, logits {self.logit.shape}, states {self.state.shape}"
             )
-            raise ValueError(f"{self.name}: shapes do not fit: {shapes}")
+            raise ValueError(f"{self.name}: the shapes do not match: {shapes}")
         if self.patient_groups is not None and len(self.patient_groups.sex) != num:
-            raise ValueError(f"{self.name}: patient groups of {len(self.patient_groups.sex)} images for {num}")
-        if twice := num - len(set(self.image_id.tolist())):
-            raise ValueError(f"{self.name}: {twice} images are listed twice")
+            raise ValueError(f"{self.name}: patient groups of {len(self.patient_groups.sex)} images for {num} images")
+        if num_repeated := num - len(set(self.image_id.tolist())):
+            raise ValueError(f"{self.name}: {num_repeated} images are listed twice")
         unknown = set(np.unique(self.state).tolist()) - {*STATES, UNMAPPED_CODE}
         if unknown:
             raise ValueError(f"{self.name}: unknown label states {sorted(unknown)}")
@@ -85,49 +87,50 @@ class ScoredSplit:
 
     @property
     def name(self) -> str:
-        """Return "dataset/split": the name its resamples are drawn under."""
+        """Return "dataset/split", which is also the name of the resamples."""
         return f"{self.dataset}/{self.split}"
 
     def of_run(self, logit: NDArray[np.float32]) -> "ScoredSplit":
-        """Return a copy with the logits [N, K] of another run; both share the cache of `once`.
+        """Return a copy with the logits [N, K] of another run; both share the cache of `cached`.
 
         Raises ValueError for another shape, or a logit that is not finite.
         """
         if logit.shape != self.logit.shape:
-            raise ValueError(f"{self.name}: logits {logit.shape} for {self.logit.shape}")
+            raise ValueError(f"{self.name}: logits of shape {logit.shape} instead of {self.logit.shape}")
         require_finite(logit, f"logits of {self.name}")
         scored = copy(self)
         object.__setattr__(scored, "logit", logit)
         return scored
 
-    def once(self, what: Hashable, find: Callable[[], Found], of: object = None) -> Found:
-        """Return find(), cached under the key `what` for all runs on the same images and labels; it must not use logits.
+    def cached(self, key: Hashable, compute: Callable[[], Result], depends_on: object = None) -> Result:
+        """Return compute(), cached under the key for all runs on the same images and labels.
 
-        `of`: an object that the result also depends on; another object replaces the cached result.
+        `compute` must not use logits. `depends_on` is an object that the result also depends on: the result is computed again
+        if it is another object than before.
         """
-        known = self._known.get(what)
-        if known is None or known[0] is not of:
-            known = self._known[what] = (of, find())
-        found: Found = known[1]
-        return found
+        entry = self._cache.get(key)
+        if entry is None or entry[0] is not depends_on:
+            entry = self._cache[key] = (depends_on, compute())
+        result: Result = entry[1]
+        return result
 
     def labels(self) -> NDArray[np.int8]:
-        """Return labels [N, K]: 1, 0, or DROPPED for uncertain, unmapped and, by `labeller_blank_is_absent`, not mentioned.
+        """Return labels [N, K]: 1, 0, or DROPPED for uncertain and unmapped states.
 
-        The array is read-only, because runs share it.
+        Not mentioned is 0, or DROPPED if `not_mentioned_is_absent` is False. The array is read-only, because runs share it.
         """
-        return self.once("labels", self._labels)
+        return self.cached("labels", self._labels)
 
     @property
     def identity(self) -> object:
         """Return an object that is identical only for splits that share images and labels."""
-        return self._known
+        return self._cache
 
     def _labels(self) -> NDArray[np.int8]:
-        read = {PRESENT: 1, ABSENT: 0} | ({NOT_MENTIONED: 0} if self.labeller_blank_is_absent else {})
+        label_of_state = {PRESENT: 1, ABSENT: 0} | ({NOT_MENTIONED: 0} if self.not_mentioned_is_absent else {})
         lowest = min(*STATES, UNMAPPED_CODE)
-        known = np.array([read.get(state, DROPPED) for state in range(lowest, max(STATES) + 1)], np.int8)
-        label: NDArray[np.int8] = known[self.state - np.int8(lowest)]
+        lookup = np.array([label_of_state.get(state, DROPPED) for state in range(lowest, max(STATES) + 1)], np.int8)
+        label: NDArray[np.int8] = lookup[self.state - np.int8(lowest)]
         label.flags.writeable = False
         return label
 
@@ -140,14 +143,14 @@ class Counts:
     num_positive: NDArray[np.int64]
     num_negative: NDArray[np.int64]
     num_patients: NDArray[np.int64]
-    available: NDArray[np.bool_]  # enough patients of both classes
+    available: NDArray[np.bool_]  # whether both classes have enough patients
 
 
 def count(label_NK: NDArray[np.int8], patient: NDArray[np.int32], min_count: int) -> Counts:
     """Count images and patients per finding; patient [N] are codes from 0."""
 
-    def patients(chosen_NK: NDArray[np.bool_]) -> NDArray[np.int64]:
-        return np.array([np.count_nonzero(np.bincount(patient[column])) for column in chosen_NK.T], np.int64)
+    def patients(mask_NK: NDArray[np.bool_]) -> NDArray[np.int64]:
+        return np.array([np.count_nonzero(np.bincount(patient[column])) for column in mask_NK.T], np.int64)
 
     positive, negative = label_NK == 1, label_NK == 0
     num_positive, num_negative = positive.sum(0).astype(np.int64), negative.sum(0).astype(np.int64)

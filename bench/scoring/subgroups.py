@@ -1,8 +1,8 @@
 """Subgroup analysis: metrics of each patient group, and the spread between the groups of one attribute.
 
 All groups use the same threshold, chosen on the internal validation split by the rule in the settings.
-underdiagnosis: share of the images with any finding that are called "No Finding"; overdiagnosis: share of the images
-without one that are not. Source: Seyyed-Kalantari et al. 2021, doi:10.1038/s41591-021-01595-0.
+underdiagnosis: share of the images with any finding that are called "No Finding"; overdiagnosis: share of the images labeled
+"No Finding" that are not called so. Source: Seyyed-Kalantari et al. 2021, doi:10.1038/s41591-021-01595-0.
 Shapes: N images, K findings, G groups, B replicates.
 """
 
@@ -19,7 +19,7 @@ from bench.scoring.bootstrap.resamples import Resamples
 from bench.scoring.bootstrap.sort_scores import Rows
 from bench.scoring.bootstrap.sorted_images import Column, GroupedImages
 from bench.scoring.gaps.gap import MACRO
-from bench.scoring.metrics_of_split import Key, Measured
+from bench.scoring.metrics_of_split import Key, SplitMetrics
 from bench.scoring.score_rows import Row
 from bench.scoring.scored_split import Settings
 
@@ -31,7 +31,7 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Table:
-    """One metric of some columns (findings and their macro, or the one column of a rate) in each group.
+    """One metric in each group: a column for each finding and their macro, or a single column for a rate.
 
     value [G, C], replicates [G, C, B], sizes [5, G, C] in the order of `Sizes`; the macro is filled in by `_add_macro`.
     """
@@ -45,50 +45,53 @@ class _Table:
 
     def numbers(self) -> list[list[Row]]:
         """Return value, interval and sizes of each cell [G, C]."""
-        value = np.stack([self.value, *_interval(self)], 2).tolist()
-        size = self.sizes.transpose(1, 2, 0).tolist()
-        return [[(*v, *n) for v, n in zip(*each, strict=True)] for each in zip(value, size, strict=True)]
+        values = np.stack([self.value, *_interval(self)], 2).tolist()
+        sizes = self.sizes.transpose(1, 2, 0).tolist()
+        return [
+            [(*value, *size) for value, size in zip(values_of_group, sizes_of_group, strict=True)]
+            for values_of_group, sizes_of_group in zip(values, sizes, strict=True)
+        ]
 
 
 def rows(
     run_id: str,
     findings: Sequence[str],
-    measured: Measured,
+    measured: SplitMetrics,
     threshold: Array,
     settings: Settings,
     num_threads: int = 1,
 ) -> list[Row]:
-    """Build rows with the columns of `scores`: subgroup "all", "sex=F", ...; an attribute ("sex") has rows *_spread.
+    """Build the rows of the table `subgroups`: metrics of "all" and each group ("sex=F"), and *_spread of each attribute ("sex").
 
-    AUROC of "all" is in `scores` and left out here. threshold [K] is on the logit. A group with fewer than `min_count`
+    The AUROC of "all" is in `scores` and left out here. threshold [K] is on the logit. A group with fewer than `min_count`
     patients of a class has no value for that finding. The macro of a group uses the findings that all groups of its attribute
-    score, except groups that score fewer than half of the findings. Findings that the split does not score have no rows.
+    score; groups that score fewer than half of the findings are ignored. Findings that the split does not score have no rows.
     """
     scored, patient_groups = measured.scored, measured.scored.patient_groups
     if patient_groups is None:
         return []
-    kept = [k for k in range(len(findings)) if measured.counts.available[k]]
-    names = tuple(findings[k] for k in kept)
-    groups = {"": (ALL,), **{name: tuple(each) for name, each in patient_groups.groups.items()}}
+    columns = [k for k in range(len(findings)) if measured.counts.available[k]]
+    names = tuple(findings[k] for k in columns)
+    groups = {"": (ALL,), **{name: tuple(masks) for name, masks in patient_groups.groups.items()}}
     slices, num = dict[str, slice](), 0
-    for attribute, each in groups.items():
-        slices[attribute] = slice(num, num + len(each))
-        num += len(each)
+    for attribute, names_of_groups in groups.items():
+        slices[attribute] = slice(num, num + len(names_of_groups))
+        num += len(names_of_groups)
     code = patient_groups.codes
-    found = _findings(measured, kept, names, threshold, code, settings, num_threads)
-    for table in found:
-        for chosen in slices.values():
-            _add_macro(table, chosen)
+    tables = _findings(measured, columns, names, threshold, code, settings, num_threads)
+    for table in tables:
+        for group_slice in slices.values():
+            _add_macro(table, group_slice)
     if HEALTHY in findings:
-        found += _rates(measured, findings, threshold, code, settings)
+        tables += _rates(measured, findings, threshold, code, settings)
     prefix = (run_id, scored.dataset, scored.split, scored.reference, settings.mapping)
-    numbers = [table.numbers() for table in found]
+    numbers = [table.numbers() for table in tables]
     return [
         row
-        for attribute, chosen in slices.items()
-        for table, cells in zip(found, numbers, strict=True)
+        for attribute, group_slice in slices.items()
+        for table, cells in zip(tables, numbers, strict=True)
         if attribute or table.metric != "auroc"
-        for row in _rows(prefix, attribute, groups[attribute], chosen, settings.selection, table, cells)
+        for row in _rows(prefix, attribute, groups[attribute], group_slice, settings.selection, table, cells)
     ]
 
 
@@ -96,25 +99,25 @@ def _rows(
     prefix: Row,
     attribute: str,
     groups: Sequence[str],
-    chosen: slice,
+    group_slice: slice,
     selection: str,
     table: _Table,
     cells: list[list[Row]],
 ) -> list[Row]:
     """Build the rows of one metric: each group of an attribute, then their spread."""
     fixed = (selection, "none", table.rule)
-    out = [
+    rows = [
         (*prefix, group, *fixed, column, table.metric, *cell)
-        for group, of_group in zip(groups, cells[chosen], strict=True)
+        for group, of_group in zip(groups, cells[group_slice], strict=True)
         for column, cell in zip(table.columns, of_group, strict=True)
     ]
     if attribute:
-        least = table.sizes[0, chosen].argmin(0).tolist()
-        distances = np.stack(spreads(table.value[chosen], table.replicates[chosen]), 1).tolist()
+        least = table.sizes[0, group_slice].argmin(0).tolist()
+        distances = np.stack(spreads(table.value[group_slice], table.replicates[group_slice]), 1).tolist()
         for c, (column, distance) in enumerate(zip(table.columns, distances, strict=True)):
-            size = cells[chosen][least[c]][c][3:]
-            out.append((*prefix, attribute, *fixed, column, f"{table.metric}_spread", *distance, *size))
-    return out
+            size = cells[group_slice][least[c]][c][3:]
+            rows.append((*prefix, attribute, *fixed, column, f"{table.metric}_spread", *distance, *size))
+    return rows
 
 
 def _interval(table: _Table) -> tuple[Array, Array]:
@@ -122,18 +125,20 @@ def _interval(table: _Table) -> tuple[Array, Array]:
     interval = area_interval if table.metric == "auroc" else percentile
     low, high = interval(table.value, table.replicates)
     n, num_positive, num_negative, num_patients, _ = table.sizes.astype(np.float64)
-    out_of = {"fnr": num_positive, "fpr": num_negative}.get(table.metric, n)
-    flat = (low == high) & (n > 0) & (out_of > 0) if table.rule else np.zeros(low.shape, bool)
-    if flat.any():  # patients, not images, are the independent draws
-        low[flat], high[flat] = wilson(table.value[flat], (out_of * num_patients / np.maximum(n, 1))[flat])
+    denominator = {"fnr": num_positive, "fpr": num_negative}.get(table.metric, n)
+    constant = (low == high) & (n > 0) & (denominator > 0) if table.rule else np.zeros(low.shape, bool)
+    if constant.any():  # Wilson's count is scaled to patients, because images of one patient are not independent
+        low[constant], high[constant] = wilson(
+            table.value[constant], (denominator * num_patients / np.maximum(n, 1))[constant]
+        )
     return low, high
 
 
 def _common(value: Array) -> NDArray[np.bool_]:
-    """Mark the findings [C] that every group scores; groups that score fewer than half of the findings are ignored."""
-    known = np.isfinite(value)
-    full = known.sum(1) * 2 >= max(1, known.any(0).sum())
-    return np.asarray(known[full].all(0) if full.any() else np.zeros(value.shape[1], bool))
+    """Return a mask of the findings [C] that all groups score, without groups that score fewer than half of the findings."""
+    finite = np.isfinite(value)
+    usable_groups = finite.sum(1) * 2 >= max(1, finite.any(0).sum())
+    return np.asarray(finite[usable_groups].all(0) if usable_groups.any() else np.zeros(value.shape[1], bool))
 
 
 def _add_macro(table: _Table, groups: slice) -> None:
@@ -147,8 +152,8 @@ def _add_macro(table: _Table, groups: slice) -> None:
 
 
 def _findings(
-    measured: Measured,
-    kept: Sequence[int],
+    measured: SplitMetrics,
+    finding_indices: Sequence[int],
     names: tuple[str, ...],
     threshold: Array,
     code: Codes,
@@ -157,103 +162,124 @@ def _findings(
 ) -> list[_Table]:
     """Compute AUROC, FPR and FNR of each finding in each group; AUROC of "all" stays NaN."""
     scored, resamples = measured.scored, measured.resamples
-    shape = (int(code.max(initial=-1)) + 2, len(kept) + 1)  # all images, then each group; the macro is the last column
+    # rows: all images, then each group; columns: the findings, then the macro
+    shape = (int(code.max(initial=-1)) + 2, len(finding_indices) + 1)
     value = {name: np.full(shape, np.nan) for name in ("auroc", "fnr", "fpr")}
-    drawn = {name: np.full((*shape, resamples.num), np.nan) for name in value}
+    replicates = {name: np.full((*shape, resamples.num), np.nan) for name in value}
     sizes = np.zeros((5, *shape), np.int64)
     sizes[4, :, :-1] = 1
     counts = measured.counts
     walks: dict[int, bootstrap.GroupWalk] = {}
 
-    def begin(c: int) -> None:
+    def begin_finding(c: int) -> None:
         """Divide the images of a finding by group, in the order of their scores."""
-        k, at = kept[c], threshold[kept[c]]
+        k, finding_threshold = finding_indices[c], threshold[finding_indices[c]]
         column = measured.columns[k]
-        cut = 0 if np.isnan(at) else int(column.reaching(threshold[k : k + 1])[0])
-        start = scored.once(("groups begin", k, shape[0]), lambda: column.starts(code, shape[0] - 1))
+        cut = 0 if np.isnan(finding_threshold) else int(column.reaching(threshold[k : k + 1])[0])
+        start = scored.cached(("groups begin", k, shape[0]), lambda: column.starts(code, shape[0] - 1))
         walks[c] = bootstrap.GroupWalk.empty(resamples, column.by_group(code, start, cut))
 
-    def go(tile: int) -> None:
-        """Take a tile for all findings, while it lies in the processor's cache."""
+    def fill_tile(tile: int) -> None:
+        """Process a tile for all findings while it is in the processor's cache."""
         weight = resamples.tile(tile)
-        for c in range(len(kept)):
+        for c in range(len(finding_indices)):
             walks[c].fill(tile, weight)
 
-    def end(c: int) -> None:
-        k, at = kept[c], threshold[kept[c]]
+    def end_finding(c: int) -> None:
+        """Store the values, replicates and sizes of a finding."""
+        k, finding_threshold = finding_indices[c], threshold[finding_indices[c]]
         sizes[:4, 0, c] = counts.n[k], counts.num_positive[k], counts.num_negative[k], counts.num_patients[k]
-        for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):  # of all images they are in `measured`
+        for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):  # rates of all images, from `measured`
             key = Key(opposite, operating_point=settings.threshold)
-            value[name][0, c], drawn[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]
-        grouped = walks[c].images
-        patients, fewest = scored.once(("patients of groups", k), lambda: grouped.patients(resamples.num_patients))
-        found = grouped.tallied()
-        sizes[:4, 1:, c] = found.num, found.num_positive, found.num - found.num_positive, patients
-        auroc, counted = walks[c].results(resamples.num)
-        fine = np.flatnonzero(fewest >= settings.min_count)
-        value["auroc"][1 + fine, c], drawn["auroc"][1 + fine, c] = found.auroc[fine], auroc[fine]
-        if np.isnan(at):
+            value[name][0, c], replicates[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]
+        parted = walks[c].images
+        patients, fewest_of_class = scored.cached(
+            ("patients of groups", k), lambda: parted.patients(resamples.num_patients)
+        )
+        tallies = parted.tallied()
+        sizes[:4, 1:, c] = tallies.num, tallies.num_positive, tallies.num - tallies.num_positive, patients
+        auroc, counts_in_replicates = walks[c].results(resamples.num)
+        large_groups = np.flatnonzero(fewest_of_class >= settings.min_count)
+        value["auroc"][1 + large_groups, c] = tallies.auroc[large_groups]
+        replicates["auroc"][1 + large_groups, c] = auroc[large_groups]
+        if np.isnan(finding_threshold):
             return
-        negative = found.num - found.num_positive
-        sample = np.stack([found.reached, np.stack([negative, found.num_positive])]).transpose(2, 0, 1)[..., None]
-        called, every = np.concatenate([sample, counted], -1)[fine].transpose(1, 2, 0, 3)
-        for name, right, of in (("fnr", called[1], every[1]), ("fpr", every[0] - called[0], every[0])):
-            rate = 1 - bootstrap.divide(right, of)
-            value[name][1 + fine, c], drawn[name][1 + fine, c] = rate[:, 0], rate[:, 1:]
+        negative = tallies.num - tallies.num_positive
+        sample = np.stack([tallies.reached, np.stack([negative, tallies.num_positive])]).transpose(2, 0, 1)[..., None]
+        reached, totals = np.concatenate([sample, counts_in_replicates], -1)[large_groups].transpose(1, 2, 0, 3)
+        for name, correct, total in (("fnr", reached[1], totals[1]), ("fpr", totals[0] - reached[0], totals[0])):
+            rate = 1 - bootstrap.divide(correct, total)
+            value[name][1 + large_groups, c], replicates[name][1 + large_groups, c] = rate[:, 0], rate[:, 1:]
 
-    for work, num in ((begin, len(kept)), (go, len(resamples.weight)), (end, len(kept))):
+    for work, num in (
+        (begin_finding, len(finding_indices)),
+        (fill_tile, len(resamples.weight)),
+        (end_finding, len(finding_indices)),
+    ):
         bootstrap.run_in_threads(work, num, num_threads)
     return [
         _Table(
-            name, "" if name == "auroc" else settings.threshold, (*names, MACRO), value[name], drawn[name], sizes.copy()
+            name,
+            "" if name == "auroc" else settings.threshold,
+            (*names, MACRO),
+            value[name],
+            replicates[name],
+            sizes.copy(),
         )
         for name in value
     ]
 
 
 def _rates(
-    measured: Measured, findings: Sequence[str], threshold: Array, code: Codes, settings: Settings
+    measured: SplitMetrics, findings: Sequence[str], threshold: Array, code: Codes, settings: Settings
 ) -> list[_Table]:
-    """Compute under- and overdiagnosis of all images, then of each group; labels of rare findings count, too."""
-    at, scored, resamples = list(findings).index(HEALTHY), measured.scored, measured.resamples
-    sick, healthy, every = scored.once(("sick and healthy", at), lambda: _sick_and_healthy(scored.labels(), at, code))
-    called_healthy = scored.logit[:, at] >= threshold[at]
+    """Compute under- and overdiagnosis of all images and of each group; labels of findings with few patients count, too."""
+    column, scored, resamples = list(findings).index(HEALTHY), measured.scored, measured.resamples
+    with_finding, healthy, group_codes = scored.cached(
+        ("sick and healthy", column), lambda: _sick_and_healthy(scored.labels(), column, code)
+    )
+    called_healthy = scored.logit[:, column] >= threshold[column]
     num_groups = int(code.max(initial=-1)) + 2
     tables = []
-    for metric, chosen, wrong in (
-        ("underdiagnosis", sick, called_healthy),
+    for metric, rows, is_wrong in (
+        ("underdiagnosis", with_finding, called_healthy),
         ("overdiagnosis", healthy, ~called_healthy),
     ):
-        what = ("groups of", metric, resamples.digest, resamples.num)
-        everybody, total = scored.once(what, lambda: _in_groups(resamples, chosen, every, num_groups))  # noqa: B023
-        patients, _ = scored.once(("patients of groups", metric), lambda: everybody.patients(resamples.num_patients))  # noqa: B023
-        those, failed = _in_groups(resamples, chosen[wrong[chosen]], every, num_groups)
-        num, num_failed = np.diff(everybody.start), np.diff(those.start)
+        cache_key = ("groups of", metric, resamples.digest, resamples.num)
+        images_of_group, image_counts = scored.cached(
+            cache_key,
+            lambda: _in_groups(resamples, rows, group_codes, num_groups),  # noqa: B023
+        )
+        patients, _ = scored.cached(
+            ("patients of groups", metric),
+            lambda: images_of_group.patients(resamples.num_patients),  # noqa: B023
+        )
+        wrong_of_group, wrong_counts = _in_groups(resamples, rows[is_wrong[rows]], group_codes, num_groups)
+        num, num_wrong = np.diff(images_of_group.start), np.diff(wrong_of_group.start)
         value = np.full((num_groups, 1), np.nan)
-        drawn = np.full((num_groups, 1, resamples.num), np.nan)
-        if np.isfinite(threshold[at]):
-            fine = np.flatnonzero(patients >= settings.min_count)
-            value[fine, 0] = num_failed[fine] / num[fine]
-            drawn[fine, 0] = bootstrap.divide(failed[fine], total[fine])
-        sizes = np.stack([num, num_failed, num - num_failed, patients, np.ones_like(num)])
-        tables.append(_Table(metric, settings.threshold, (HEALTHY,), value, drawn, sizes[..., None]))
+        replicates = np.full((num_groups, 1, resamples.num), np.nan)
+        if np.isfinite(threshold[column]):
+            large_groups = np.flatnonzero(patients >= settings.min_count)
+            value[large_groups, 0] = num_wrong[large_groups] / num[large_groups]
+            replicates[large_groups, 0] = bootstrap.divide(wrong_counts[large_groups], image_counts[large_groups])
+        sizes = np.stack([num, num_wrong, num - num_wrong, patients, np.ones_like(num)])
+        tables.append(_Table(metric, settings.threshold, (HEALTHY,), value, replicates, sizes[..., None]))
     return tables
 
 
 def _in_groups(resamples: Resamples, rows: Rows, code: Codes, num_groups: int) -> tuple[GroupedImages, Array]:
-    """Divide some images by group; also count the images of each group in each replicate [G, B]."""
+    """Divide images by group; also count the images of each group in each replicate [G, B]."""
     column = Column.listed(rows, resamples.patient[rows], np.zeros(len(rows), bool))
-    grouped = column.by_group(code, column.starts(code, num_groups), 0)
-    return grouped, bootstrap.group_metrics(resamples, grouped)[1][
-        :, 1, 0
-    ].copy()  # a copy, so that the larger array is freed
+    parted = column.by_group(code, column.starts(code, num_groups), 0)
+    counts = bootstrap.group_metrics(resamples, parted)[1]
+    return parted, counts[:, 1, 0].copy()  # a copy, so that the larger array is freed
 
 
-def _sick_and_healthy(label: NDArray[np.int8], at: int, code: Codes) -> tuple[Rows, Rows, Codes]:
-    """Return rows with any finding, rows labeled No Finding (column `at`), and the group codes with an "all" group first."""
-    sick = (np.delete(label, at, axis=1) == 1).any(1)
-    every = np.concatenate(
+def _sick_and_healthy(label: NDArray[np.int8], healthy_column: int, code: Codes) -> tuple[Rows, Rows, Codes]:
+    """Return the rows with any finding, the rows labeled No Finding, and the group codes with an "all" group first."""
+    with_finding = (np.delete(label, healthy_column, axis=1) == 1).any(1)
+    group_codes = np.concatenate(
         [np.zeros((1, code.shape[1]), np.int32), np.where(code < 0, np.int32(-1), code + np.int32(1))]
     )
-    every = np.asfortranarray(every)  # memory order of `PatientGroups.codes`
-    return np.flatnonzero(sick), np.flatnonzero(label[:, at] == 1), every
+    group_codes = np.asfortranarray(group_codes)  # memory order of `PatientGroups.codes`
+    return np.flatnonzero(with_finding), np.flatnonzero(label[:, healthy_column] == 1), group_codes

@@ -2,7 +2,7 @@
 
 An image is called positive when score >= threshold.
 Shapes: label [N] of 0 and 1, score [N]. Each rule tries every distinct score (f1_grid: fixed probabilities), returns
-the highest of equally good thresholds, and NaN when a class is absent.
+the highest threshold of several that are equally good, and NaN when a class is absent.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,15 +20,21 @@ GRID = np.arange(5, 96) / 100  # probabilities of the rule f1_grid
 
 
 def _candidates(label: Label, score: Score) -> tuple[NDArray[np.float64], Counts, Counts, int, int]:
-    """Return the distinct scores in falling order, true and false positives at each, and the class counts."""
+    """Return the distinct scores in falling order, true and false positives at each score, and the class counts."""
     require_finite(score, "scores")
     order = falling(score)
-    positive, ranked = label[order] == 1, score[order]
-    last_of_tie = np.append(ranked[1:] != ranked[:-1], True) if len(ranked) else np.zeros(0, bool)
-    hit = np.cumsum(positive, dtype=np.int64)[last_of_tie]
-    called = np.flatnonzero(last_of_tie).astype(np.int64) + 1
+    positive, sorted_score = label[order] == 1, score[order]
+    last_of_tie = np.append(sorted_score[1:] != sorted_score[:-1], True) if len(sorted_score) else np.zeros(0, bool)
+    num_hits = np.cumsum(positive, dtype=np.int64)[last_of_tie]
+    num_called = np.flatnonzero(last_of_tie).astype(np.int64) + 1
     num_positive = int(positive.sum())
-    return ranked[last_of_tie].astype(np.float64), hit, called - hit, num_positive, len(label) - num_positive
+    return (
+        sorted_score[last_of_tie].astype(np.float64),
+        num_hits,
+        num_called - num_hits,
+        num_positive,
+        len(label) - num_positive,
+    )
 
 
 def f1_max(label: Label, score: Score) -> float:
@@ -42,7 +48,8 @@ def f1_max(label: Label, score: Score) -> float:
 def f1_grid(label: Label, score: Score) -> float:
     """Choose the threshold of the highest F1 among probabilities .05, .06 ... .95; score is a logit.
 
-    It is coarser than f1_max and fails where all probabilities are below .05. It is kept to compare with studies that use it.
+    The rule is coarser than f1_max and useless if all probabilities are below .05. It exists for comparisons with studies that
+    use it.
     """
     candidate, hit, false, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
@@ -69,8 +76,8 @@ def sens_90(label: Label, score: Score) -> float:
     candidate, hit, _, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
-    needed = np.ceil(SENSITIVITY * num_positive - 1e-9)  # .9 * 10 must not round up to 10
-    return float(candidate[np.argmax(hit >= needed)])
+    hits_needed = np.ceil(SENSITIVITY * num_positive - 1e-9)  # against rounding errors: ceil(.9 * 10) must be 9
+    return float(candidate[np.argmax(hit >= hits_needed)])
 
 
 RULES: Mapping[str, Callable[[Label, Score], float]] = MappingProxyType(

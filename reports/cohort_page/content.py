@@ -19,8 +19,8 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """The pictures of a cohort: samples with labels, and the first ones in every preprocessing variant."""
+class CohortPictures:
+    """The pictures of a cohort: sampled images with labels, and the first of them in every preprocessing variant."""
 
     pictures: tuple[Picture, ...]
     after: tuple[tuple[Picture, ...], ...]
@@ -32,7 +32,7 @@ class DataPage:
 
     cohorts: tuple[Stats, ...]
     samples: Mapping[str, Sample] = field(default_factory=dict)
-    looks: Mapping[str, Look] = field(default_factory=dict)
+    pictures: Mapping[str, CohortPictures] = field(default_factory=dict)
     variants: Sequence[tuple[str, ...]] = ()
     seed: int = 0
     unread: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class DataPage:
     @property
     def patients_shown(self) -> bool:
         """Whether the page holds images of real patients."""
-        return any(self.looks[s.name].pictures for s in self.cohorts if s.name in self.looks and not s.phantom)
+        return any(self.pictures[s.name].pictures for s in self.cohorts if s.name in self.pictures and not s.phantom)
 
     @cached_property
     def findings(self) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ class DataPage:
 
     @cached_property
     def counts(self) -> Mapping[tuple[str, str], Mapping[str, int]]:
-        """Images by state, of (cohort, finding)."""
+        """(cohort, finding) -> number of images by label state."""
         return {
             (stats.name, str(row["finding"])): {state: int(row[state]) for state in (*STATE_NAMES, "patients_present")}
             for stats in self.cohorts
@@ -65,12 +65,12 @@ class DataPage:
         """Return the title of a cohort."""
         return str(stats.facts["title"])
 
-    def images(self, stats: Stats, what: str) -> dict[str, int]:
+    def images(self, stats: Stats, attribute: str) -> dict[str, int]:
         """Return the images of each group, e.g. of each view."""
-        mine = stats.groups[stats.groups["what"] == what]
-        return {str(g): int(n) for g, n in zip(mine["group"], mine["images"], strict=True)}
+        rows = stats.groups[stats.groups["what"] == attribute]
+        return {str(g): int(n) for g, n in zip(rows["group"], rows["images"], strict=True)}
 
     def flow(self, stats: Stats, step: str) -> int:
         """Return the images of one step of the flow, 0 where there is no such step."""
-        mine = stats.flow.loc[stats.flow["step"] == step, "images"]
-        return int(mine.iloc[0]) if len(mine) else 0
+        num_images = stats.flow.loc[stats.flow["step"] == step, "images"]
+        return int(num_images.iloc[0]) if len(num_images) else 0

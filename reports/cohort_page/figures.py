@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from reports.drawing import svg
 from reports.formatting import percent
 
-WIDTH = 300.0  # px of a small multiple; it grows with its column
+WIDTH = 300.0  # natural width in px of a small multiple; the page scales it to its column
 _EDGES = (0.05, 0.10, 0.20, 0.30, 0.40, 0.50, 0.60)  # between the eight steps of the heat map
 STATE_CSS = {"present": "dot", "uncertain": "s-unc", "absent": "s-abs", "not_mentioned": "s-not", "unmapped": "s-unm"}
 
@@ -24,11 +24,11 @@ def bar(part: float, total: float, css: str = "bar1", width: float = 150) -> Mar
 def stacked(counts: Mapping[str, int], css: Mapping[str, str], width: float = 150) -> Markup:
     """Draw shares as a stacked bar, in the order of `css`."""
     total = sum(counts.get(name, 0) for name in css)
-    body, at = "", 0.0
-    for name, own in css.items():
+    body, x = "", 0.0
+    for name, css_class in css.items():
         long = width * counts.get(name, 0) / total if total else 0.0
-        body += svg.rect(at, 0, long, 10, own) if long else ""
-        at += long
+        body += svg.rect(x, 0, long, 10, css_class) if long else ""
+        x += long
     return svg.svg(width, 10, body, "", "mi")
 
 
@@ -48,14 +48,14 @@ def step(share: float) -> int:
 
 def heat(names: Sequence[str], shares: Mapping[tuple[str, str], float | None], label: str) -> Markup:
     """Draw the share of images with the row's finding that also have the column's finding; None: too few images; missing: not labeled."""
-    left, top = 104.0, 98.0
-    cell = min(22.0, (WIDTH - left) / max(1, len(names)))
-    body = "".join(_upright(left + (j + 0.5) * cell + 4, top - 6, name) for j, name in enumerate(names))
+    x_start, y_start = 104.0, 98.0
+    cell = min(22.0, (WIDTH - x_start) / max(1, len(names)))
+    body = "".join(_upright(x_start + (j + 0.5) * cell + 4, y_start - 6, name) for j, name in enumerate(names))
     for i, row in enumerate(names):
-        y = top + i * cell
-        body += svg.text(left - 7, y + cell / 2 + 4, _short(row), "lb", "end")
+        y = y_start + i * cell
+        body += svg.text(x_start - 7, y + cell / 2 + 4, _short(row), "lb", "end")
         for j, column in enumerate(names):
-            x = left + j * cell
+            x = x_start + j * cell
             if i == j or (row, column) not in shares:
                 continue
             share = shares[row, column]
@@ -65,12 +65,12 @@ def heat(names: Sequence[str], shares: Mapping[tuple[str, str], float | None], l
             level = step(share)
             body += svg.rect(x + 0.5, y + 0.5, cell - 1, cell - 1, f"c{level}")
             body += svg.text(x + cell / 2, y + cell / 2 + 4, f"{100 * share:.0f}", f"n{level}", "middle")
-    return svg.svg(WIDTH, top + cell * len(names), body, label)
+    return svg.svg(WIDTH, y_start + cell * len(names), body, label)
 
 
 def _upright(x: float, y: float, words: str) -> str:
-    at = f"translate({svg.number(x)} {svg.number(y)}) rotate(-90)"
-    return svg.text(0, 0, _short(words), "lb").replace("<text ", f'<text transform="{at}" ', 1)
+    transform = f"translate({svg.number(x)} {svg.number(y)}) rotate(-90)"
+    return svg.text(0, 0, _short(words), "lb").replace("<text ", f'<text transform="{transform}" ', 1)
 
 
 def _short(words: str) -> str:
@@ -78,37 +78,37 @@ def _short(words: str) -> str:
 
 
 def columns(
-    shares: Sequence[float], names: Sequence[str], top: float, label: str, others: Sequence[float] = ()
+    shares: Sequence[float], names: Sequence[str], top: float, label: str, reference: Sequence[float] = ()
 ) -> Markup:
-    """Draw shares as columns on an axis from 0 to `top`; `others` is a reference line."""
-    height, base, left = 132.0, 108.0, 34.0
+    """Draw shares as columns on an axis from 0 to `top`; `reference` is a reference line."""
+    height, base, x_start = 132.0, 108.0, 34.0
     up = svg.Scale(0, top, base, 8)
-    wide = (WIDTH - left) / max(1, len(shares))
+    wide = (WIDTH - x_start) / max(1, len(shares))
     grid = svg.ticks(0, top, 3)
     body = "".join(
-        svg.line(left, up(t), WIDTH, up(t), "ax" if t == 0 else "g")
-        + svg.text(left - 6, up(t) + 4, percent(t, 1), "tk", "end")
+        svg.line(x_start, up(t), WIDTH, up(t), "ax" if t == 0 else "g")
+        + svg.text(x_start - 6, up(t) + 4, percent(t, 1), "tk", "end")
         for t in grid
     )
     for k, (share, name) in enumerate(zip(shares, names, strict=True)):
-        x = left + k * wide
+        x = x_start + k * wide
         body += svg.rect(x + 1, up(share), wide - 2, base - up(share), "bar1") if share else ""
         body += svg.text(x, height - 8, name, "tk", "middle") if k % 2 == 0 else ""
-    return svg.svg(WIDTH, height, body + _line(others, left + wide / 2, wide, up), label)
+    return svg.svg(WIDTH, height, body + _line(reference, x_start + wide / 2, wide, up), label)
 
 
-def curve(shares: NDArray[np.float64], others: NDArray[np.float64], top: float, label: str) -> Markup:
-    """Draw a histogram of gray values as an area, from black at the left to white; `others` is a reference line."""
-    height, base, left = 128.0, 100.0, 4.0
+def curve(shares: NDArray[np.float64], reference: NDArray[np.float64], top: float, label: str) -> Markup:
+    """Draw a histogram of gray values as an area, from black at the left to white; `reference` is a reference line."""
+    height, base, x_start = 128.0, 100.0, 4.0
     up = svg.Scale(0, top, base, 6)
-    wide = (WIDTH - 2 * left) / len(shares)
+    wide = (WIDTH - 2 * x_start) / len(shares)
     edge = "".join(
-        f"V{svg.number(up(float(share)))}H{svg.number(left + (k + 1) * wide)}" for k, share in enumerate(shares)
+        f"V{svg.number(up(float(share)))}H{svg.number(x_start + (k + 1) * wide)}" for k, share in enumerate(shares)
     )
-    body = f'<path d="M{svg.number(left)} {svg.number(base)}{edge}V{svg.number(base)}z" class="area"/>'
-    body += _line([float(v) for v in others], left + wide / 2, wide, up)
-    body += svg.line(left, base, WIDTH - left, base, "ax")
-    across = svg.Scale(0, 255, left, WIDTH - left)
+    body = f'<path d="M{svg.number(x_start)} {svg.number(base)}{edge}V{svg.number(base)}z" class="area"/>'
+    body += _line([float(v) for v in reference], x_start + wide / 2, wide, up)
+    body += svg.line(x_start, base, WIDTH - x_start, base, "ax")
+    across = svg.Scale(0, 255, x_start, WIDTH - x_start)
     for value in (0, 64, 128, 192, 255):
         anchor = "start" if value == 0 else "end" if value == 255 else "middle"
         body += svg.line(across(value), base, across(value), base + 4, "ax")
@@ -121,18 +121,18 @@ def _line(values: Sequence[float], start: float, wide: float, up: svg.Scale) -> 
     return f'<path d="M{"L".join(points)}" class="all"/>' if points else ""
 
 
-def scatter(width: Sequence[float], height: Sequence[float], most: float, label: str) -> Markup:
+def scatter(width: Sequence[float], height: Sequence[float], largest: float, label: str) -> Markup:
     """Draw width against height of images, with the diagonal of square images."""
-    tall, left, base = 252.0, 44.0, 220.0
-    across, up = svg.Scale(0, most, left, WIDTH - 8), svg.Scale(0, most, base, 8)
-    grid = svg.ticks(0, most, 4)
+    tall, x_start, base = 252.0, 44.0, 220.0
+    across, up = svg.Scale(0, largest, x_start, WIDTH - 8), svg.Scale(0, largest, base, 8)
+    grid = svg.ticks(0, largest, 4)
     body = "".join(
-        svg.line(left, up(t), WIDTH - 8, up(t), "ax" if t == 0 else "g")
-        + svg.text(left - 6, up(t) + 4, f"{t:.0f}", "tk", "end")
+        svg.line(x_start, up(t), WIDTH - 8, up(t), "ax" if t == 0 else "g")
+        + svg.text(x_start - 6, up(t) + 4, f"{t:.0f}", "tk", "end")
         + svg.text(across(t), base + 17, f"{t:.0f}", "tk", "middle")
         for t in grid
     )
-    body += svg.line(across(0), up(0), across(most), up(most), "diag")
+    body += svg.line(across(0), up(0), across(largest), up(largest), "diag")
     return svg.svg(
         WIDTH, tall, body + svg.dots([(across(w), up(h)) for w, h in zip(width, height, strict=True)], "sw"), label
     )

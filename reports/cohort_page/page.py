@@ -2,13 +2,13 @@
 
 from markupsafe import Markup
 
-from reports.cohort_page.content import DataPage, Look, Picture
+from reports.cohort_page.content import CohortPictures, DataPage, Picture
 from reports.cohort_page.patients_and_pixels import patients, pixels
 from reports.cohort_page.sections import findings, headline, images, method, opening, splits
 from reports.html.section import write
 from reports.html.shell import joined, policy
 
-__all__ = ["DataPage", "Look", "Picture", "render"]
+__all__ = ["CohortPictures", "DataPage", "Picture", "render"]
 
 ORDER = (opening, images, findings, patients, splits, pixels, method)
 STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css", "cohort_page.css")

@@ -38,7 +38,7 @@ def patients(page: DataPage) -> Section:
         "title": say.age({page.title(s): s.facts["age_median"] for s in page.cohorts}),
         "women": say.sex(women, [name for name, (_, number) in women.items() if not number]),
         "ages": _ages(page),
-        "old": say.old({page.title(s): _old(page.images(s, "age")) for s in page.cohorts}),
+        "old": say.aged_80({page.title(s): _old(page.images(s, "age")) for s in page.cohorts}),
         "decades": [*DECADES, NOT_STATED],
         "counts": {s.name: page.images(s, "age") for s in page.cohorts},
         "devices": [(s, rows) for s, rows in devices if rows],
@@ -56,44 +56,53 @@ def pixels(page: DataPage) -> Section:
     sampled = [(s, page.samples[s.name]) for s in page.cohorts if s.name in page.samples]
     read = [(s, sample) for s, sample in sampled if sample.readable]
     aspects = [float(a) for _, x in read for a in x.sizes["width"] / x.sizes["height"]]
-    middle = {page.title(s): (float(x.sizes["width"].median()), float(x.sizes["height"].median())) for s, x in read}
+    median_sizes = {
+        page.title(s): (float(x.sizes["width"].median()), float(x.sizes["height"].median())) for s, x in read
+    }
     gray = {page.title(s): float(np.median(x.medians)) for s, x in read}
-    looks = [(s, page.looks[s.name]) for s in page.cohorts if s.name in page.looks and page.looks[s.name].pictures]
+    cohort_pictures = [
+        (s, page.pictures[s.name]) for s in page.cohorts if s.name in page.pictures and page.pictures[s.name].pictures
+    ]
     content = {
         "blocks": _blocks(page, read),
-        "sizes": say.sizes(middle, aspects),
+        "sizes": say.sizes(median_sizes, aspects),
         "gray": say.gray(gray),
         "unreadable": [(page.title(s), x) for s, x in sampled if x.unreadable],
         "drawn": max(x.drawn for _, x in sampled),
-        "looks": looks,
-        "shown": say.shown([p.words for _, look in looks for p in look.pictures], len(looks)),
+        "cohort_pictures": cohort_pictures,
+        "shown": say.picture_count(
+            [p.words for _, pictures_of_cohort in cohort_pictures for p in pictures_of_cohort.pictures],
+            len(cohort_pictures),
+        ),
         "kinds": say.kinds(sum(len(names) for names in page.variants), len(page.variants)),
-        "hidden": [page.title(s) for s, _ in sampled if not s.phantom and s.name not in page.looks],
+        "hidden": [page.title(s) for s, _ in sampled if not s.phantom and s.name not in page.pictures],
     }
     return Section("pixels", "Pixels", write("cohort_pixels.html.j2", page=page, **content))
 
 
 def _person(page: DataPage, stats: Stats) -> dict[str, Any]:
     """Return one row of the table of patients; "" for attributes that are not recorded."""
-    sex, view, facts = page.images(stats, "sex"), page.images(stats, "view"), stats.facts
-    both = sex.get("F", 0) + sex.get("M", 0)
-    ages = (facts["age_low"], facts["age_median"], facts["age_high"])
+    sex, view, statistics = page.images(stats, "sex"), page.images(stats, "view"), stats.facts
+    with_sex = sex.get("F", 0) + sex.get("M", 0)
+    ages = (statistics["age_low"], statistics["age_median"], statistics["age_high"])
     return {
         "stats": stats,
         "sex": draw.stacked(sex, SEX_CSS, 110),
-        "women": percent(sex.get("F", 0), both) if both else "",
+        "women": percent(sex.get("F", 0), with_sex) if with_sex else "",
         "view": draw.stacked(view, VIEW_CSS, 110),
         "pa": percent(view.get("PA", 0), sum(view.values())) if set(view) - {"FRONTAL"} else "",
-        "age": draw.quartiles(*ages) if is_number(facts["age_median"]) else "",
-        "per_patient": places(facts["images"] / max(1, facts["patients"]), 2),
-        "per_study": places(facts["images"] / max(1, facts["studies"]), 2),
+        "age": draw.quartiles(*ages) if is_number(statistics["age_median"]) else "",
+        "per_patient": places(statistics["images"] / max(1, statistics["patients"]), 2),
+        "per_study": places(statistics["images"] / max(1, statistics["studies"]), 2),
     }
 
 
-def _key(page: DataPage, what: str, css: dict[str, str], words: dict[str, str]) -> list[tuple[str, Markup]]:
+def _key(page: DataPage, attribute: str, css: dict[str, str], words: dict[str, str]) -> list[tuple[str, Markup]]:
     """Return the legend of the groups that occur."""
-    some = {group for s in page.cohorts for group, number in page.images(s, what).items() if number}
-    return [(words.get(group, group), draw.swatch(own)) for group, own in css.items() if group in some]
+    present_groups = {group for s in page.cohorts for group, number in page.images(s, attribute).items() if number}
+    return [
+        (words.get(group, group), draw.swatch(css_class)) for group, css_class in css.items() if group in present_groups
+    ]
 
 
 def _ages(page: DataPage) -> list[tuple[Stats, Markup]]:
@@ -101,13 +110,13 @@ def _ages(page: DataPage) -> list[tuple[Stats, Markup]]:
     stated = [s for s in page.cohorts if is_number(s.facts["age_median"])]
     shares = {s.name: _shares([page.images(s, "age").get(d, 0) for d in DECADES]) for s in stated}
     all_cohorts = _shares([sum(page.images(s, "age").get(d, 0) for s in stated) for d in DECADES])
-    top = max([0.1, *(share for own in shares.values() for share in own)])
+    top = max([0.1, *(share for cohort_shares in shares.values() for share in cohort_shares)])
     figures = []
     for stats in stated:
-        own = shares[stats.name]
-        spoken = ", ".join(f"{d} {percent(v, 1)}" for d, v in zip(DECADES, own, strict=True))
+        cohort_shares = shares[stats.name]
+        spoken = ", ".join(f"{d} {percent(v, 1)}" for d, v in zip(DECADES, cohort_shares, strict=True))
         label = f"Ages in {page.title(stats)} by decade: {spoken}"
-        figures.append((stats, draw.columns(own, STARTS, top, label, all_cohorts if len(stated) > 1 else ())))
+        figures.append((stats, draw.columns(cohort_shares, STARTS, top, label, all_cohorts if len(stated) > 1 else ())))
     return figures
 
 
@@ -133,47 +142,50 @@ def _devices(page: DataPage, stats: Stats) -> list[dict[str, Any]]:
     return [{"name": name, "images": n, "bar": draw.bar(n, total, "bar1", 110)} for name, n in counts.items()]
 
 
-def _owners(page: DataPage, what: str, noun: str) -> dict[str, Any]:
+def _owners(page: DataPage, attribute: str, noun: str) -> dict[str, Any]:
     """Return the number of patients or studies by number of images, for each cohort."""
-    mine = {s.name: s.groups[s.groups["what"] == what].set_index("group")["owners"] for s in page.cohorts}
-    groups = dict.fromkeys(group for owners in mine.values() for group, number in owners.items() if number)
+    owners_of_cohort = {
+        s.name: s.groups[s.groups["what"] == attribute].set_index("group")["owners"] for s in page.cohorts
+    }
+    groups = dict.fromkeys(group for owners in owners_of_cohort.values() for group, number in owners.items() if number)
     rows = [
         (
             group,
             [
                 f"{integer(n)} ({percent(n, int(owners.sum()))})" if (n := int(owners.get(group, 0))) else "0"
-                for owners in mine.values()
+                for owners in owners_of_cohort.values()
             ],
         )
         for group in sorted(map(str, groups), key=lambda group: int(group.rstrip("+").split("-")[0]))
     ]
-    return {"what": what, "noun": noun, "rows": rows}
+    return {"what": attribute, "noun": noun, "rows": rows}
 
 
 def _blocks(page: DataPage, read: Sequence[tuple[Stats, Sample]]) -> list[dict[str, Any]]:
     """Return the figures of sizes and of gray values, each on a common axis."""
     if not read:
         return []
-    most = 1.06 * max(float(sample.sizes.to_numpy().max()) for _, sample in read)
+    largest = 1.06 * max(float(sample.sizes.to_numpy().max()) for _, sample in read)
     mean = np.mean([sample.histogram for _, sample in read], axis=0)
-    top = 1.15 * max(float(np.partition(sample.histogram, -3)[-3]) for _, sample in read)  # not the peaks at the ends
+    # without the peaks of black and white
+    top = 1.15 * max(float(np.partition(sample.histogram, -3)[-3]) for _, sample in read)
     blocks = []
     for stats, sample in read:
         width, height = sample.sizes["width"], sample.sizes["height"]
-        middle, gray = (float(width.median()), float(height.median())), float(np.median(sample.medians))
-        of = f"{sample.readable} images of {page.title(stats)}"
-        size_label = f"Sizes of {of}: median {middle[0]:.0f} wide and {middle[1]:.0f} high"
-        gray_label = f"Gray values of {of}: median {gray:.0f} of 255"
+        median_size, gray = (float(width.median()), float(height.median())), float(np.median(sample.medians))
+        source = f"{sample.readable} images of {page.title(stats)}"
+        size_label = f"Sizes of {source}: median {median_size[0]:.0f} wide and {median_size[1]:.0f} high"
+        gray_label = f"Gray values of {source}: median {gray:.0f} of 255"
         aspect = width / height
         blocks.append(
             {
                 "stats": stats,
                 "sample": sample,
-                "middle": middle,
+                "middle": median_size,
                 "gray": gray,
                 "span": (int(width.min()), int(width.max()), int(height.min()), int(height.max())),
                 "aspect": [places(float(a), 2) for a in (aspect.min(), aspect.median(), aspect.max())],
-                "sizes": draw.scatter(width.tolist(), height.tolist(), most, size_label),
+                "sizes": draw.scatter(width.tolist(), height.tolist(), largest, size_label),
                 "curve": draw.curve(sample.histogram, mean if len(read) > 1 else np.zeros(0), top, gray_label),
                 "bins": [percent(share, 1) for share in sample.histogram.reshape(8, -1).sum(axis=1)],
             }

@@ -41,12 +41,14 @@ def opening(page: DataPage) -> Section:
     rows = [{"stats": stats, "bar": draw.bar(stats.facts["images"], largest, width=150)} for stats in page.cohorts]
     shared = sum(stats.facts["shared_patients"] for stats in page.cohorts)
     people = sum(stats.facts["patients"] for stats in page.cohorts)
-    found, used = (sum(page.flow(stats, step) for stats in page.cohorts) for step in ("found", "used"))
+    listed, used = (sum(page.flow(stats, step) for stats in page.cohorts) for step in ("found", "used"))
     losses: dict[str, int] = {}
     for stats in page.cohorts:
         for step, number in _losses(stats):
             losses[step] = losses.get(step, 0) + number
-    stand = f"{say.loss(found, used, losses)}. {most_different(page)}. {say.splits(shared, people, len(page.cohorts))}."
+    stand = (
+        f"{say.loss(listed, used, losses)}. {most_different(page)}. {say.splits(shared, people, len(page.cohorts))}."
+    )
     return Section(
         "top", "", write("cohort_opening.html.j2", page=page, headline=headline(page), stand=stand, rows=rows)
     )
@@ -56,18 +58,18 @@ def images(page: DataPage) -> Section:
     """Write the image filters of each cohort."""
     blocks = []
     for stats in page.cohorts:
-        found = page.flow(stats, "found")
+        listed = page.flow(stats, "found")
         rows = [
             {
                 "words": _step(str(r["step"])),
                 "kind": r["kind"],
                 "images": r["images"],
-                "bar": draw.bar(r["images"], found, "dot" if r["kind"] == "stock" else "bar1", 110),
+                "bar": draw.bar(r["images"], listed, "dot" if r["kind"] == "stock" else "bar1", 110),
             }
             for r in stats.flow.to_dict("records")
             if r["step"] != "kept" or r["images"] != page.flow(stats, "used")
         ]
-        lost = dict(_losses(stats))
+        losses = dict(_losses(stats))
         sample = page.samples.get(stats.name)
         blocks.append(
             {
@@ -75,11 +77,11 @@ def images(page: DataPage) -> Section:
                 "rows": rows,
                 "sample": sample,
                 "unread": page.flow(stats, NOT_READ),
-                "say": say.loss(found, page.flow(stats, "used"), lost),
+                "say": say.loss(listed, page.flow(stats, "used"), losses),
             }
         )
     unread = any(page.flow(stats, NOT_READ) for stats in page.cohorts)
-    title = say.kept({page.title(s): (page.flow(s, "used"), page.flow(s, "found")) for s in page.cohorts})
+    title = say.used_images({page.title(s): (page.flow(s, "used"), page.flow(s, "found")) for s in page.cohorts})
     return Section(
         "images", "Images", write("cohort_images.html.j2", page=page, blocks=blocks, title=title, unread=unread)
     )
@@ -108,10 +110,10 @@ def findings(page: DataPage) -> Section:
             page=page,
             prevalence=_prevalence(page),
             prevalence_title=most_different(page),
-            unsaid=say.unsaid(cells),
+            unsaid=say.uncertain_labels(cells),
             legend=legend,
             states=_states(page),
-            together=say.together(pairs),
+            together=say.cooccurrence(pairs),
             heats=heats,
             ramp=[draw.swatch(f"c{k}") for k in range(8)],
             few=FEWEST,
@@ -138,12 +140,12 @@ def splits(page: DataPage) -> Section:
     """Write the size and the rule of every split."""
     rows = []
     for stats in page.cohorts:
-        parts = stats.splits.to_dict("records")
+        split_rows = stats.splits.to_dict("records")
         shared, number = stats.facts["shared_patients"], stats.facts["patients"]
         rows.append(
             {
                 "stats": stats,
-                "parts": parts,
+                "parts": split_rows,
                 "shared": shared,
                 "whole": f"{integer(number - shared)} / {integer(number)}",
             }
@@ -199,7 +201,7 @@ def _losses(stats: Stats) -> list[tuple[str, int]]:
 
 
 def _counted(page: DataPage, stats: Stats, finding: str) -> tuple[int, int]:
-    """Return images with the finding, and images on which it is present, absent or not mentioned."""
+    """Return the number of images with the finding, and of images on which it is present, absent or not mentioned."""
     counts = page.counts.get((stats.name, finding))
     if not counts:
         return 0, 0
@@ -212,15 +214,15 @@ def _prevalence(page: DataPage) -> list[dict[str, Any]]:
         shares = []
         for stats in page.cohorts:
             present, counted = _counted(page, stats, finding)
-            few = min(present, counted - present) < FEWEST
-            own = page.counts.get((stats.name, finding), {})
+            is_small = min(present, counted - present) < FEWEST
+            counts = page.counts.get((stats.name, finding), {})
             shares.append(
                 {
                     "n": counted,
                     "num_positive": present,
                     "text": percent(present, counted),
-                    "few": few,
-                    "patients": own.get("patients_present", 0),
+                    "few": is_small,
+                    "patients": counts.get("patients_present", 0),
                     "bar": draw.bar(present, counted, "dot", 100),
                 }
             )
@@ -237,12 +239,12 @@ def _states(page: DataPage) -> list[dict[str, Any]]:
             total = (
                 0 if counts["unmapped"] == sum(counts[s] for s in STATE_NAMES) else sum(counts[s] for s in STATE_NAMES)
             )
-            parts = [
+            phrases = [
                 f"{percent(counts[s], total)} {STATE_WORDS[s].split(':')[0]}"
                 for s in ("uncertain", "not_mentioned", "unmapped")
                 if counts[s]
             ]
-            cells.append({"bar": draw.stacked(counts, draw.STATE_CSS, 120), "parts": parts, "total": total})
+            cells.append({"bar": draw.stacked(counts, draw.STATE_CSS, 120), "parts": phrases, "total": total})
         rows.append({"finding": finding, "cells": cells})
     return rows
 

@@ -26,42 +26,42 @@ def headline(num_cohorts: int, used: int, patients: int, num_findings: int) -> s
     return sentence_case(f"{cohorts}, {images} of {people}, {findings}")
 
 
-def loss(found: int, used: int, losses: Mapping[str, int]) -> str:
+def loss(listed: int, used: int, losses: Mapping[str, int]) -> str:
     """Return the number of used images and the most frequent reason for exclusion.
 
     >>> loss(100, 70, {"not frontal": 25, "absent": 5})
     '70 of 100 listed images are used; the most frequent reason for exclusion is “not frontal” (25)'
     """
-    if not found:
+    if not listed:
         return "No image is listed"
-    if found == used:
-        return f"All {plural(found, 'listed image')} are used" if found != 1 else "The one listed image is used"
-    lost = {reason: number for reason, number in losses.items() if number > 0}
-    start = f"{integer(used)} of {plural(found, 'listed image')} {'is' if used == 1 else 'are'} used"
-    if not lost:
+    if listed == used:
+        return f"All {plural(listed, 'listed image')} are used" if listed != 1 else "The one listed image is used"
+    exclusions = {reason: number for reason, number in losses.items() if number > 0}
+    start = f"{integer(used)} of {plural(listed, 'listed image')} {'is' if used == 1 else 'are'} used"
+    if not exclusions:
         return start
-    worst = max(lost, key=lambda reason: lost[reason])
-    which = "only" if len(lost) == 1 else "most frequent"
-    return f"{start}; the {which} reason for exclusion is “{worst}” ({integer(lost[worst])})"
+    worst = max(exclusions, key=lambda reason: exclusions[reason])
+    adjective = "only" if len(exclusions) == 1 else "most frequent"
+    return f"{start}; the {adjective} reason for exclusion is “{worst}” ({integer(exclusions[worst])})"
 
 
-def kept(numbers: Mapping[str, tuple[int, int]]) -> str:
+def used_images(numbers: Mapping[str, tuple[int, int]]) -> str:
     """Return the range of the share of used images; values are (used, listed).
 
-    >>> kept({"A": (5, 10), "B": (10, 10)}).replace("\N{NO-BREAK SPACE}", " ")
+    >>> used_images({"A": (5, 10), "B": (10, 10)}).replace("\N{NO-BREAK SPACE}", " ")
     'Between 50 % (A) and 100 % (B) of the listed images are used'
     """
-    shares = {name: used / found for name, (used, found) in numbers.items() if found}
+    shares = {name: used / listed for name, (used, listed) in numbers.items() if listed}
     if not shares:
         return "No image is listed"
     low, high = min(shares, key=lambda n: shares[n]), max(shares, key=lambda n: shares[n])
-    least, most = percent(*numbers[low]), percent(*numbers[high])
-    if least == most:
-        return f"{least} of the listed images are used{'' if len(shares) == 1 else ' in every cohort'}"
-    return f"Between {least} ({low}) and {most} ({high}) of the listed images are used"
+    smallest, largest = percent(*numbers[low]), percent(*numbers[high])
+    if smallest == largest:
+        return f"{smallest} of the listed images are used{'' if len(shares) == 1 else ' in every cohort'}"
+    return f"Between {smallest} ({low}) and {largest} ({high}) of the listed images are used"
 
 
-def unsaid(cells: Sequence[tuple[str, str, Mapping[str, int]]]) -> str:
+def uncertain_labels(cells: Sequence[tuple[str, str, Mapping[str, int]]]) -> str:
     """Return the finding with the largest share of uncertain labels; cells are (finding, cohort, images by state)."""
     best, share = None, 0.0
     for finding, cohort, counts in cells:
@@ -69,10 +69,10 @@ def unsaid(cells: Sequence[tuple[str, str, Mapping[str, int]]]) -> str:
         if counts["uncertain"] >= FEWEST and counts["uncertain"] / total > share:
             best, share = (finding, cohort, counts, total), counts["uncertain"] / total
     if best is None:
-        some = sum(counts["uncertain"] for _, _, counts in cells)
+        num_uncertain = sum(counts["uncertain"] for _, _, counts in cells)
         return (
-            f"Only {plural(some, 'label')} {'is' if some == 1 else 'are'} uncertain"
-            if some
+            f"Only {plural(num_uncertain, 'label')} {'is' if num_uncertain == 1 else 'are'} uncertain"
+            if num_uncertain
             else "No label is uncertain"
         )
     finding, cohort, counts, total = best
@@ -80,13 +80,13 @@ def unsaid(cells: Sequence[tuple[str, str, Mapping[str, int]]]) -> str:
     return f"{finding} is uncertain in {percent(counts['uncertain'], total)} of {cohort} images, {than}"
 
 
-def together(pairs: Sequence[tuple[str, str, str, int, int]]) -> str:
+def cooccurrence(pairs: Sequence[tuple[str, str, str, int, int]]) -> str:
     """Return the most frequent pair of findings; pairs are (cohort, finding, other, images with the finding, with both)."""
     enough = [p for p in pairs if p[3] >= FEWEST and p[4] > 0]
     if not enough:
         return "Too few images show two findings"
-    cohort, finding, other, has, both = max(enough, key=lambda p: (p[4] / p[3], p[4]))
-    return f"{percent(both, has)} of the {cohort} images with {finding} ({integer(both)} of {integer(has)}) also show {other}: the most frequent pair"
+    cohort, finding, second, has, num_both = max(enough, key=lambda p: (p[4] / p[3], p[4]))
+    return f"{percent(num_both, has)} of the {cohort} images with {finding} ({integer(num_both)} of {integer(has)}) also show {second}: the most frequent pair"
 
 
 def age(medians: Mapping[str, float]) -> str:
@@ -108,7 +108,7 @@ def age(medians: Mapping[str, float]) -> str:
 
 def sex(women: Mapping[str, tuple[int, int]], silent: Sequence[str]) -> str:
     """Return the range of the share of women; values are (women, women and men)."""
-    shares = {name: part / total for name, (part, total) in women.items() if total}
+    shares = {name: num_women / total for name, (num_women, total) in women.items() if total}
     if not shares:
         return "No cohort records the sex of its patients."
     low, high = min(shares, key=lambda n: shares[n]), max(shares, key=lambda n: shares[n])
@@ -125,16 +125,14 @@ def splits(shared: int, patients: int, num_cohorts: int) -> str:
     >>> splits(0, 575, 1).replace("\N{NARROW NO-BREAK SPACE}", " ")
     'No patient is in two splits (575 of 575 patients are in one split)'
     """
-    where = "" if num_cohorts == 1 else f" in {word(num_cohorts)} cohorts"
+    in_cohorts = "" if num_cohorts == 1 else f" in {word(num_cohorts)} cohorts"
     start = f"{plural(shared, 'patient')} {'is' if shared == 1 else 'are'}" if shared else "No patient is"
-    return (
-        f"{start} in two splits ({integer(patients - shared)} of {integer(patients)} patients{where} are in one split)"
-    )
+    return f"{start} in two splits ({integer(patients - shared)} of {integer(patients)} patients{in_cohorts} are in one split)"
 
 
-def old(shares: Mapping[str, tuple[int, int]]) -> str:
+def aged_80(shares: Mapping[str, tuple[int, int]]) -> str:
     """Return the range of the share of patients aged 80 and above; values are (80 and above, recorded)."""
-    shares_80 = {name: part / total for name, (part, total) in shares.items() if total}
+    shares_80 = {name: num_old / total for name, (num_old, total) in shares.items() if total}
     if not shares_80:
         return "No cohort records age"
     low, high = min(shares_80, key=lambda n: shares_80[n]), max(shares_80, key=lambda n: shares_80[n])
@@ -144,35 +142,37 @@ def old(shares: Mapping[str, tuple[int, int]]) -> str:
     return f"{start} {percent(*shares[low])} of the images in {low} and {percent(*shares[high])} in {high}"
 
 
-def devices(named: Mapping[str, int]) -> str:
+def devices(num_devices: Mapping[str, int]) -> str:
     """Return the cohorts that record devices, with the number of devices.
 
     >>> devices({"PadChest": 2, "NIH": 0})
     'One of two cohorts records devices: PadChest (2)'
     """
-    some = [f"{name} ({number})" for name, number in named.items() if number]
-    if not some:
+    recording = [f"{name} ({number})" for name, number in num_devices.items() if number]
+    if not recording:
         return "No cohort records the device"
-    verb = "records" if len(some) == 1 else "record"
-    return sentence_case(f"{word(len(some))} of {word(len(named))} cohorts {verb} devices: {listing(some)}")
+    verb = "records" if len(recording) == 1 else "record"
+    return sentence_case(
+        f"{word(len(recording))} of {word(len(num_devices))} cohorts {verb} devices: {listing(recording)}"
+    )
 
 
 def per_patient(numbers: Mapping[str, tuple[int, int, int]]) -> str:
-    """Return the mean number of images of a patient, and the most; values are (images, patients, most of one)."""
+    """Return the mean and the maximum number of images per patient; values are (images, patients, maximum)."""
     all_images, people = (sum(n[k] for n in numbers.values()) for k in (0, 1))
-    most = max(numbers, key=lambda name: numbers[name][2], default="")
+    maximum = max(numbers, key=lambda name: numbers[name][2], default="")
     if not people:
         return "No patients"
-    if numbers[most][2] == 1:
+    if numbers[maximum][2] == 1:
         return "Each patient has one image"
-    return f"A patient has {all_images / people:.2g} images on average and at most {integer(numbers[most][2])} ({most})"
+    return f"A patient has {all_images / people:.2g} images on average and at most {integer(numbers[maximum][2])} ({maximum})"
 
 
-def shown(labels: Sequence[str], num_cohorts: int) -> str:
+def picture_count(labels: Sequence[str], num_cohorts: int) -> str:
     """Return the number of pictures, and of pictures with a finding."""
     healthy = sum(words in ("No Finding", "none of the findings") for words in labels)
-    where = "" if num_cohorts == 1 else f" from {word(num_cohorts)} cohorts"
-    return f"{plural(len(labels), 'sampled image')}{where} with their labels, {integer(len(labels) - healthy)} with a finding"
+    from_cohorts = "" if num_cohorts == 1 else f" from {word(num_cohorts)} cohorts"
+    return f"{plural(len(labels), 'sampled image')}{from_cohorts} with their labels, {integer(len(labels) - healthy)} with a finding"
 
 
 def kinds(entries: int, columns: int) -> str:

@@ -13,19 +13,19 @@ from reports.report_data.report_data import ReportData
 SHOWN = 8  # descriptors
 POINTS = 320  # dots of one descriptor
 WIDTH, NAME, LANE, ROW = 760.0, 176.0, 2.6, 36.0
-PHONE, PHONE_ROW, PHONE_POINTS = 328.0, 56.0, 110  # px and dots where names stand above their rows
+PHONE, PHONE_ROW, PHONE_POINTS = 328.0, 56.0, 110  # width, row height and dots of the phone version, names above rows
 
 
 def described(board: ReportData, model: str) -> dict[str, Any]:
     """Return title, figure and table of the image properties of one model; {} without any."""
     table = board.tables["descriptors"]
-    part = table[table["model"] == model]
-    importance = part[part["kind"] == "importance"]
+    model_rows = table[table["model"] == model]
+    importance = model_rows[model_rows["kind"] == "importance"]
     overall = importance[importance["source"] == ""].sort_values(["shap", "descriptor"], ascending=[False, True])
     names = [str(name) for name in overall["descriptor"][:SHOWN]]
     if not names:
         return {}
-    order = {hospital.key: place for place, hospital in enumerate(board.all_hospitals)}
+    order = {hospital.key: position for position, hospital in enumerate(board.all_hospitals)}
     keys = sorted({str(s) for s in importance["source"]} - {""}, key=lambda key: (order.get(key, len(order)), key))
     cells = {(str(r["descriptor"]), str(r["source"])): r for r in importance.to_dict("records")}
     largest = float(overall["shap"].max()) or 1.0
@@ -39,11 +39,11 @@ def described(board: ReportData, model: str) -> dict[str, Any]:
     ]
     return {
         "title": f"Image properties that reveal the hospital: {listing(names)}",
-        "figure": swarms(part[part["kind"] == "point"], names)
-        + swarms(part[part["kind"] == "point"], names, phone=True),
+        "figure": swarms(model_rows[model_rows["kind"] == "point"], names)
+        + swarms(model_rows[model_rows["kind"] == "point"], names, phone=True),
         "heads": [board.title(key) for key in keys],
         "rows": rows,
-        "n": int((part["kind"] == "point").sum() / max(1, part["descriptor"].nunique())),
+        "n": int((model_rows["kind"] == "point").sum() / max(1, model_rows["descriptor"].nunique())),
     }
 
 
@@ -62,27 +62,30 @@ def swarms(points: pd.DataFrame, names: Sequence[str], phone: bool = False) -> M
     """
     largest = float(points["shap"].abs().max()) if len(points) else 0.0
     limit = max(0.01, largest) * 1.04
-    width, row, most = (PHONE, PHONE_ROW, PHONE_POINTS) if phone else (WIDTH, ROW, POINTS)
+    width, row, max_points = (PHONE, PHONE_ROW, PHONE_POINTS) if phone else (WIDTH, ROW, POINTS)
     scale = svg.Scale(-limit, limit, 6 if phone else NAME, width - 6)
     height = row * len(names) + 24
     ticks = svg.ticks(-limit, limit, 4 if phone else 6)
     body = "".join(svg.line(scale(t), 0, scale(t), height - 22, "z" if t == 0 else "g") for t in ticks)
     body += "".join(svg.text(scale(t), height - 6, _tick(t, ticks), "tk", "middle") for t in ticks)
     for i, name in enumerate(names):
-        mine = points[points["descriptor"] == name]
-        mine = mine.iloc[:: max(1, -(-len(mine) // most))].sort_values("shap", kind="stable")
-        middle = row * (i + 0.64) if phone else row * (i + 0.5)
-        placed = svg.swarm([float(v) for v in mine["shap"]], scale, gap=3.2)
-        body += svg.text(0, row * i + 14, name, "lb") if phone else svg.text(NAME - 12, middle + 4, name, "lb", "end")
+        descriptor_points = points[points["descriptor"] == name]
+        descriptor_points = descriptor_points.iloc[:: max(1, -(-len(descriptor_points) // max_points))].sort_values(
+            "shap", kind="stable"
+        )
+        y_middle = row * (i + 0.64) if phone else row * (i + 0.5)
+        positions = svg.swarm([float(v) for v in descriptor_points["shap"]], scale, gap=3.2)
+        body += svg.text(0, row * i + 14, name, "lb") if phone else svg.text(NAME - 12, y_middle + 4, name, "lb", "end")
         for third in range(3):
-            inside = [min(2, int(3 * float(r))) == third for r in mine["rank"]]
+            inside = [min(2, int(3 * float(r))) == third for r in descriptor_points["rank"]]
             body += svg.dots(
-                [(x, middle + LANE * lane) for (x, lane), ok in zip(placed, inside, strict=True) if ok], f"bz bz{third}"
+                [(x, y_middle + LANE * lane) for (x, lane), ok in zip(positions, inside, strict=True) if ok],
+                f"bz bz{third}",
             )
     label = f"SHAP values of single images for {listing(list(names), SHOWN)}, from {places(-limit, 2)} to {places(limit, 2)}"
     return svg.svg(width, height, body, label, "ch narrow" if phone else "ch wide")
 
 
-def _tick(value: float, others: Sequence[float]) -> str:
-    text = svg.tick_text(abs(value), [abs(v) for v in others])
+def _tick(value: float, ticks: Sequence[float]) -> str:
+    text = svg.tick_text(abs(value), [abs(v) for v in ticks])
     return ("\N{MINUS SIGN}" if value < 0 else "+" if value > 0 else "") + text

@@ -47,10 +47,10 @@ def families(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
 
 
 def internal_against_external(board: ReportData) -> Chart:
-    """Scatter of external against internal AUROC on shared findings, with the diagonal."""
+    """Return the scatter of external against internal AUROC on shared findings, with the diagonal."""
     runs = [r for r in board.ranked if r.internal_common.has_value and r.external_common.has_value]
-    at_internal, there = [r.internal_common for r in runs], [r.external_common for r in runs]
-    xs, ys = [e.value for e in at_internal], [e.value for e in there]
+    internal, external = [r.internal_common for r in runs], [r.external_common for r in runs]
+    xs, ys = [e.value for e in internal], [e.value for e in external]
     low, high = min(xs + ys) - 0.1, max(xs + ys) + 0.1
     data = [
         {
@@ -66,20 +66,17 @@ def internal_against_external(board: ReportData) -> Chart:
             runs,
             xs,
             ys,
-            at_internal,
-            there,
+            internal,
+            external,
             lambda r: f"internal {r.internal_common.with_interval}<br>external {r.external_common.with_interval}",
         ),
     ]
-    x_range, y_range = _range(xs, at_internal), _range(ys, there)
-    y_range = (
-        min(y_range[0], x_range[1]),
-        max(y_range[1], x_range[1]),
-    )  # so that the line of equal reading is in sight
-    at = x_range[0] + 0.78 * (x_range[1] - x_range[0])  # left of and above the line no interval reaches
+    x_range, y_range = _range(xs, internal), _range(ys, external)
+    y_range = (min(y_range[0], x_range[1]), max(y_range[1], x_range[1]))  # so that the diagonal is visible
+    diagonal_x = x_range[0] + 0.78 * (x_range[1] - x_range[0])  # no interval covers the label at this position
     line = {
-        "x": at,
-        "y": at,
+        "x": diagonal_x,
+        "y": diagonal_x,
         "text": "no gap",
         "showarrow": False,
         "xanchor": "right",
@@ -118,7 +115,7 @@ def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
 
 
 def cost(board: ReportData, front: set[str]) -> Chart:
-    """Scatter of the external mean against GMACs on a log axis; dominated runs are hollow, the Pareto front is a staircase."""
+    """Return the scatter of mean external AUROC against GMACs (log axis), with hollow dominated runs and the Pareto front."""
     runs = [r for r in board.ranked if r.quantity("macs") > 0]
     xs, ys = [r.quantity("macs") / 1e9 for r in runs], [r.external.value for r in runs]
     stairs = sorted((x, y) for r, x, y in zip(runs, xs, ys, strict=True) if r.id in front)
@@ -151,18 +148,23 @@ def cost(board: ReportData, front: set[str]) -> Chart:
         "tickvals": ticks[:: 1 if len(ticks) < 10 else 3],
         "ticktext": [f"{t:g}" for t in ticks[:: 1 if len(ticks) < 10 else 3]],
     }
-    named = [r for r in runs if r.id in front][:6]
+    labeled_runs = [r for r in runs if r.id in front][:6]
     logs = {r.id: math.log10(x) for r, x in zip(runs, xs, strict=True)}
-    others = [(logs[r.id], r.external.value) for r in runs if r not in named]
+    other_marks = [(logs[r.id], r.external.value) for r in runs if r not in labeled_runs]
     notes = labels(
-        named, [logs[r.id] for r in named], [r.external.value for r in named], log_range, (y_low, y_high), others
+        labeled_runs,
+        [logs[r.id] for r in labeled_runs],
+        [r.external.value for r in labeled_runs],
+        log_range,
+        (y_low, y_high),
+        other_marks,
     )
     layout = {"xaxis": x_axis, "yaxis": axis("", y_low, y_high), "annotations": notes}
     return {"id": "c-cost", "data": data, "layout": layout, "height": 400, "narrow": 320, "top": "↑ external AUROC"}
 
 
 def probe_against_gap(board: ReportData) -> Chart:
-    """Scatter of the gap against the source classifier's balanced accuracy."""
+    """Return the scatter of the gap against the source classifier's balanced accuracy."""
     runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
     return _score_against_gap(
         runs, [r.probe for r in runs], "probe", "balanced accuracy of the source classifier →", 360
@@ -170,7 +172,7 @@ def probe_against_gap(board: ReportData) -> Chart:
 
 
 def causal_against_gap(runs: Sequence[Run]) -> Chart:
-    """Scatter of the gap against the causal score."""
+    """Return the scatter of the gap against the causal score."""
     return _score_against_gap(runs, [r.causal for r in runs], "causal", "change in probability minus control →", 340)
 
 
@@ -193,33 +195,33 @@ def _score_against_gap(runs: Sequence[Run], scores: list[Estimate], name: str, t
 def learning(
     runs: Sequence[Run], by_run: Mapping[str, pd.DataFrame], key: str, element: str, top: str, share: bool
 ) -> Chart:
-    """Lines of one column of `history` by epoch with the selected epoch marked; first run dark, others thin."""
+    """Return lines of one column of `history` by epoch, with the selected epoch marked; the first run is dark."""
     data: list[Chart] = []
     values: list[float] = []
     longest = 1
     for k, run in enumerate(runs):
         rows = by_run[run.id]
         xs, ys = [int(e) for e in rows["epoch"]], [float(v) for v in rows[key]]
-        kept = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
-        if not kept:
+        finite = [(x, y) for x, y in zip(xs, ys, strict=True) if math.isfinite(y)]
+        if not finite:
             continue
-        values += [y for _, y in kept]
-        longest = max(longest, *(x for x, _ in kept))
-        colour = "var(--ink)" if k == 0 else "var(--external)"
+        values += [y for _, y in finite]
+        longest = max(longest, *(x for x, _ in finite))
+        color = "var(--ink)" if k == 0 else "var(--external)"
         best = run.facts.get("best_epoch")
         data.append(
             {
                 "type": "scatter",
-                "mode": "lines+markers" if len(kept) == 1 else "lines",
-                "x": [x for x, _ in kept],
-                "y": [y for _, y in kept],
-                "line": {"color": colour, "width": 2.2 if k == 0 else 1.1},
+                "mode": "lines+markers" if len(finite) == 1 else "lines",
+                "x": [x for x, _ in finite],
+                "y": [y for _, y in finite],
+                "line": {"color": color, "width": 2.2 if k == 0 else 1.1},
                 "opacity": 1 if k == 0 else 0.5,
                 "hoverinfo": "text",
-                "hovertext": [f"{escape(run.label)}<br>epoch {x}: {y:.3f}" for x, y in kept],
+                "hovertext": [f"{escape(run.label)}<br>epoch {x}: {y:.3f}" for x, y in finite],
             }
         )
-        spot = [(x, y) for x, y in kept if x == best]
+        spot = [(x, y) for x, y in finite if x == best]
         if spot:
             data.append(
                 {
@@ -228,7 +230,7 @@ def learning(
                     "x": [spot[0][0]],
                     "y": [spot[0][1]],
                     "hoverinfo": "skip",
-                    "marker": {"size": 8 if k == 0 else 5, "color": colour},
+                    "marker": {"size": 8 if k == 0 else 5, "color": color},
                 }
             )
     low, high = min(values), max(values)
@@ -266,26 +268,26 @@ def points(
         }
         traces.append(bars | ({"error_x": _bars(x_of)} if x_of else {}))
     for family in dict.fromkeys(r.family for r in sorted(runs, key=_family_order)):
-        at = [i for i, r in enumerate(runs) if r.family == family]
-        colour = f"var(--f-{family})" if family in svg.SHAPES else "var(--ink2)"
-        hollow = [filled is not None and runs[i].id not in filled for i in at]
+        indices = [i for i, r in enumerate(runs) if r.family == family]
+        color = f"var(--f-{family})" if family in svg.SHAPES else "var(--ink2)"
+        hollow = [filled is not None and runs[i].id not in filled for i in indices]
         marker = {
             "symbol": SYMBOLS[svg.SHAPES.get(family, "circle")],
             "size": 10,
             "opacity": 1,
-            "color": ["var(--paper)" if h else colour for h in hollow],
-            "line": {"color": colour, "width": 1.5},
+            "color": ["var(--paper)" if h else color for h in hollow],
+            "line": {"color": color, "width": 1.5},
         }
         traces.append(
             {
                 "type": "scatter",
                 "mode": "markers",
-                "x": [xs[i] for i in at],
-                "y": [ys[i] for i in at],
+                "x": [xs[i] for i in indices],
+                "y": [ys[i] for i in indices],
                 "marker": marker,
                 "hoverinfo": "text",
-                "hovertext": [f"{escape(runs[i].label)}<br>{words(runs[i])}" for i in at],
-                "customdata": [runs[i].anchor for i in at],
+                "hovertext": [f"{escape(runs[i].label)}<br>{words(runs[i])}" for i in indices],
+                "customdata": [runs[i].anchor for i in indices],
             }
         )
     return traces
@@ -297,31 +299,31 @@ def labels(
     ys: list[float],
     x_range: tuple[float, float],
     y_range: tuple[float, float],
-    around: Sequence[tuple[float, float]] = (),
+    other_marks: Sequence[tuple[float, float]] = (),
 ) -> list[Chart]:
     """Label the extremes, or all of up to four runs; skip labels that would cover a mark or another label.
 
-    x_range and y_range are axis ranges; `around` are marks of other runs.
+    x_range and y_range are axis ranges; `other_marks` are marks of other runs.
     """
     order = sorted(range(len(runs)), key=lambda i: ys[i])
-    wanted = [*reversed(order)] if len(runs) <= 4 else dict.fromkeys([order[-1], order[0], *_ends(xs)])
-    where = [
+    candidates = [*reversed(order)] if len(runs) <= 4 else dict.fromkeys([order[-1], order[0], *_ends(xs)])
+    positions = [
         ((x - x_range[0]) / (x_range[1] - x_range[0]), (y - y_range[0]) / (y_range[1] - y_range[0]))
-        for x, y in [*zip(xs, ys, strict=True), *around]
+        for x, y in [*zip(xs, ys, strict=True), *other_marks]
     ]
-    taken: list[tuple[float, float, float, float]] = []
+    boxes: list[tuple[float, float, float, float]] = []
     notes = []
-    for i in wanted:
-        (x, y), width = where[i], 6.6 * len(runs[i].label) / 700
+    for i in candidates:
+        (x, y), width = positions[i], 6.6 * len(runs[i].label) / 700
         for side, up in (("left", True), ("right", True), ("left", False), ("right", False)):
             start, base = (x if side == "left" else x - width), (y + 0.015 if up else y - 0.07)
             box = (start - 0.01, base - 0.01, start + width + 0.01, base + 0.06)
             free = all(
-                not (box[0] < px < box[2] and box[1] < py < box[3]) for k, (px, py) in enumerate(where) if k != i
+                not (box[0] < px < box[2] and box[1] < py < box[3]) for k, (px, py) in enumerate(positions) if k != i
             )
-            apart = all(box[2] < t[0] or t[2] < box[0] or box[3] < t[1] or t[3] < box[1] for t in taken)
-            if free and apart and start > 0 and start + width < 1:
-                taken.append(box)
+            no_overlap = all(box[2] < t[0] or t[2] < box[0] or box[3] < t[1] or t[3] < box[1] for t in boxes)
+            if free and no_overlap and start > 0 and start + width < 1:
+                boxes.append(box)
                 notes.append(
                     {
                         "x": xs[i],
@@ -386,7 +388,7 @@ def _family_order(run: Run) -> tuple[int, str]:
 
 def _mark(shape: str, css: str) -> str:
     """Return a mark of 12 x 12 px for the legend."""
-    drawn = {
+    path_of_shape = {
         "circle": "M6 1.8a4.2 4.2 0 1 0 .001 0z",
         "square": "M2 2h8v8h-8z",
         "triangle": "M6 1.2l5 9h-10z",
@@ -395,4 +397,4 @@ def _mark(shape: str, css: str) -> str:
         "pentagon": "M6 1l5 3.8l-1.9 6h-6.2l-1.9 -6z",
         "cross": "M4.4 1h3.2v3.4h3.4v3.2h-3.4v3.4h-3.2v-3.4h-3.4v-3.2h3.4z",
     }
-    return f'<path d="{drawn[shape]}" class="{css}"/>'
+    return f'<path d="{path_of_shape[shape]}" class="{css}"/>'

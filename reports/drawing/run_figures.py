@@ -39,8 +39,8 @@ class Curves:
         """Select the tables of these runs."""
         ids = {run.id for run in runs}
         reliability = board.tables["reliability"]
-        chosen = (reliability["finding"] == "pooled") & (reliability["calibrator"] == "platt")
-        pooled = reliability.loc[chosen & reliability["run_id"].isin(ids), ["run_id", "dataset", *OF_BIN]]
+        pooled_platt = (reliability["finding"] == "pooled") & (reliability["calibrator"] == "platt")
+        pooled = reliability.loc[pooled_platt & reliability["run_id"].isin(ids), ["run_id", "dataset", *OF_BIN]]
         return cls(*(_by_run(t, ids) for t in (board.tables["curves"], pooled, board.tables["history"])))
 
 
@@ -55,34 +55,34 @@ def figures(board: ReportData, run: Run, curves: Curves) -> dict[str, Any]:
 
 
 def _by_run(table: pd.DataFrame, ids: set[str]) -> dict[str, pd.DataFrame]:
-    return {str(run): part for run, part in table[table["run_id"].isin(ids)].groupby("run_id", sort=False)}
+    return {str(run): rows for run, rows in table[table["run_id"].isin(ids)].groupby("run_id", sort=False)}
 
 
 def _ranked(board: ReportData, run: Run, points: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the ROC and precision-recall panels of the mean and of each finding."""
-    found: dict[tuple[str, str], dict[str, Path]] = {}
+    paths: dict[tuple[str, str], dict[str, Path]] = {}
     columns = (points[c] for c in ("finding", "kind", "dataset", "x", "y"))
     for finding, kind, dataset, xs, ys in zip(*columns, strict=True):
         path = [(float(x), float(y)) for x, y in zip(xs, ys, strict=True) if is_number(float(y))]
-        found.setdefault((str(finding), str(kind)), {})[str(dataset)] = path
+        paths.setdefault((str(finding), str(kind)), {})[str(dataset)] = path
     panels = []
     for finding in (MACRO, *board.findings):
-        if (finding, "roc") not in found:
+        if (finding, "roc") not in paths:
             continue
-        said = "Mean over findings" if finding == MACRO else finding
-        at_internal, gap = (
+        title = "Mean over findings" if finding == MACRO else finding
+        internal, gap = (
             board.cells.get((run.id, board.internal.key, finding), MISSING),
             board.gaps.get((run.id, EXTERNAL, finding), MISSING),
         )
-        numbers = [f"internal {at_internal.text}"] * at_internal.has_value + [
-            f"external {places(gap.external)}"
-        ] * is_number(gap.external)
+        numbers = [f"internal {internal.text}"] * internal.has_value + [f"external {places(gap.external)}"] * is_number(
+            gap.external
+        )
         panels.append(
             {
-                "finding": said,
+                "finding": title,
                 "numbers": ", ".join(numbers),
-                "roc": _roc(board, found[finding, "roc"], f"ROC curves, {said}: AUROC {', '.join(numbers)}"),
-                "pr": _pr(board, found.get((finding, "pr"), {}), f"Precision-recall curves, {said}"),
+                "roc": _roc(board, paths[finding, "roc"], f"ROC curves, {title}: AUROC {', '.join(numbers)}"),
+                "pr": _pr(board, paths.get((finding, "pr"), {}), f"Precision-recall curves, {title}"),
             }
         )
     return panels
@@ -154,8 +154,8 @@ def _square(
 def _learning(run: Run, history: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the losses and the validation AUROC by epoch, with the selected epoch marked."""
     figures = []
-    kept = run.facts.get("best_epoch")
-    for said, columns in (
+    best_epoch = run.facts.get("best_epoch")
+    for title, columns in (
         ("Loss", (("train_loss", "cv-internal", "training"), ("val_loss", "cv-external", "validation"))),
         ("Internal validation AUROC", (("val_auroc", "cv-internal", ""),)),
     ):
@@ -182,14 +182,18 @@ def _learning(run: Run, history: pd.DataFrame) -> list[dict[str, Any]]:
         for column, css, word in columns:
             path = lines[column]
             body += svg.polyline([(x(e), y(v)) for e, v in path], css) if len(path) > 1 else ""
-            chosen = [(e, v) for e, v in path if is_number(kept) and e == float(kept or 0)] or path[: len(path) == 1]
-            body += "".join(svg.circle(x(e), y(v), 3.2, "dot" if css == "cv-internal" else "m-ext") for e, v in chosen)
+            selected = [(e, v) for e, v in path if is_number(best_epoch) and e == float(best_epoch or 0)] or path[
+                : len(path) == 1
+            ]
+            body += "".join(
+                svg.circle(x(e), y(v), 3.2, "dot" if css == "cv-internal" else "m-ext") for e, v in selected
+            )
             if path and word:
                 body += svg.text(x(path[-1][0]) + 6, y(path[-1][1]) + 4, word, "tk")
         body += svg.text(LEFT + WIDE - 62, TOP + SIDE + 28, "epoch →", "tk fine", "end")
-        last = "; ".join(f"{word or said} {lines[c][-1][1]:.3f} at the end" for c, _, word in columns if lines[c])
+        last = "; ".join(f"{word or title} {lines[c][-1][1]:.3f} at the end" for c, _, word in columns if lines[c])
         figures.append(
-            {"said": said, "figure": svg.svg(LEFT + WIDE, TOP + SIDE + 32, body, f"{said} by epoch: {last}")}
+            {"said": title, "figure": svg.svg(LEFT + WIDE, TOP + SIDE + 32, body, f"{title} by epoch: {last}")}
         )
     return figures
 

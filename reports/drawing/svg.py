@@ -53,7 +53,7 @@ def ticks(low: float, high: float, at_most: int = 6) -> list[float]:
     return [round(k * step, 10) for k in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def tick_text(value: float, others: Sequence[float]) -> str:
+def tick_text(value: float, ticks: Sequence[float]) -> str:
     """Format a tick with the decimals of the finest tick of its axis; zero is 0.
 
     >>> tick_text(0.05, [0, 0.05]), tick_text(0.0, [0]), tick_text(0.5, [0, 0.5])
@@ -61,7 +61,7 @@ def tick_text(value: float, others: Sequence[float]) -> str:
     """
     if value == 0:
         return "0"
-    digits = max(len(f"{v:.10f}".rstrip("0").partition(".")[2]) for v in others)
+    digits = max(len(f"{v:.10f}".rstrip("0").partition(".")[2]) for v in ticks)
     return f"{value:.0f}" if digits == 0 else places(value, digits).removesuffix("." + "0" * digits)
 
 
@@ -102,7 +102,7 @@ def steps(points: Sequence[tuple[float, float]], css: str) -> str:
 def polyline(points: Sequence[tuple[float, float]], css: str) -> str:
     """Return a line through points in relative coordinates with one decimal; a third of the bytes."""
     tenths = [(round(10 * x), round(10 * y)) for x, y in points]
-    steps = [(bx - ax, by - ay) for (ax, ay), (bx, by) in pairwise(tenths)]
+    steps = [(x1 - x0, y1 - y0) for (x0, y0), (x1, y1) in pairwise(tenths)]
     path = "".join(f"l{number(dx / 10)} {number(dy / 10)}" for dx, dy in steps if dx or dy)
     return f'<path d="M{number(tenths[0][0] / 10)} {number(tenths[0][1] / 10)}{path}" class="{css}"/>'
 
@@ -144,16 +144,16 @@ def strip_grid(scale: Scale, grid: Sequence[float]) -> str:
     return f'<path d="{"".join(f"M{number(scale(t))} 0v34" for t in grid)}" class="g"/>'
 
 
-def strip(worst: Estimate, external: Estimate, internal: Estimate, scale: Scale, behind: str) -> Markup:
-    """Return the dot strip of one run: worst hospital, external mean and internal AUROC; `behind`: grid lines.
+def strip(worst: Estimate, external: Estimate, internal: Estimate, scale: Scale, grid: str) -> Markup:
+    """Return the dot strip of one run: worst hospital, external mean and internal AUROC; `grid`: grid lines.
 
     Hidden from screen readers, because the cells of the row contain the same numbers.
     """
     y, height = 17.0, 34.0
-    body = behind
-    shown = [e for e in (worst, external, internal) if e.has_value]
-    if shown:
-        body += line(scale(min(e.value for e in shown)), y, scale(max(e.value for e in shown)), y, "span")
+    body = grid
+    available = [e for e in (worst, external, internal) if e.has_value]
+    if available:
+        body += line(scale(min(e.value for e in available)), y, scale(max(e.value for e in available)), y, "span")
     for estimate, css in ((worst, "i-wst"), (internal, "i-int"), (external, "i-ext")):
         if estimate.has_interval:
             body += line(scale(estimate.low), y, scale(estimate.high), y, css)

@@ -1,6 +1,6 @@
 """Select the rows of the long tables that the page shows: one number per cell.
 
-The tables hold every split, reference, mapping and selection; the page shows one of each and names it.
+The tables have every split, reference, mapping and selection. The page shows a single choice of these and names it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -77,9 +77,8 @@ class HeadlineRows:
     """The rows of `scores` on the page: the grid's mapping, all patients, headline split, one selection."""
 
     scores: pd.DataFrame
-    rows: Mapping[
-        tuple[str, str], NDArray[np.intp]
-    ]  # row numbers by metric and operating point, preferred reference first
+    # (metric, operating point) -> row numbers, preferred reference first
+    rows: Mapping[tuple[str, str], NDArray[np.intp]]
     selection: str
 
     @classmethod
@@ -89,24 +88,23 @@ class HeadlineRows:
         splits = {str(d): str(s) for d, s in zip(cohorts["dataset"], cohorts["headline_split"], strict=True)}
         splits[source] = splits.get(source) or "test"
         selection = next((s for s in SELECTIONS if (scores["selection"] == s).any()), SELECTIONS[0])
-        chosen = (
+        selected = (
             scores["calibrator"].isin(CALIBRATORS)
             & (scores["mapping"] == str(tables.meta.get("mapping") or "default"))
             & (scores["subgroup"] == "all")
             & (scores["selection"] == selection)
         )
-        at = np.flatnonzero(chosen)  # a study may have millions of rows: compare texts of these only
-        split = scores["dataset"].iloc[at].map(splits)  # `external` has no cohort row and is kept
-        at = at[(split.isna() | (split == scores["split"].iloc[at])).to_numpy(bool)]
-        code, references = pd.factorize(scores["reference"].iloc[at])
+        rows = np.flatnonzero(selected)  # a study may have millions of rows: compare texts of these only
+        split = scores["dataset"].iloc[rows].map(splits)  # `external` has no cohort row and is kept
+        rows = rows[(split.isna() | (split == scores["split"].iloc[rows])).to_numpy(bool)]
+        code, references = pd.factorize(scores["reference"].iloc[rows])
         order = [REFERENCES.index(name) if name in REFERENCES else len(REFERENCES) for name in references]
         order.append(len(REFERENCES))  # rows without a reference have code -1
-        at = at[np.argsort(np.array(order)[code], kind="stable")]
+        rows = rows[np.argsort(np.array(order)[code], kind="stable")]
         names = ["metric", "operating_point"]
-        groups: Mapping[Any, Any] = scores[names].iloc[at].groupby(names).indices
-        return cls(
-            scores[list(SCORE_COLUMNS)], {(str(m), str(p)): at[rows] for (m, p), rows in groups.items()}, selection
-        )
+        groups: Mapping[Any, Any] = scores[names].iloc[rows].groupby(names).indices
+        rows_of_metric = {(str(m), str(p)): rows[members] for (m, p), members in groups.items()}
+        return cls(scores[list(SCORE_COLUMNS)], rows_of_metric, selection)
 
     @property
     def operating_points(self) -> set[str]:
@@ -121,12 +119,12 @@ class HeadlineRows:
         `finding` restricts the result to one finding.
         """
         estimates: dict[tuple[str, str, str], Estimate] = {}
-        at = self.rows.get((metric, operating_point))
-        if at is None:
+        row_numbers = self.rows.get((metric, operating_point))
+        if row_numbers is None:
             return estimates
         if finding:  # filter before taking columns, which costs more
-            at = at[(self.scores["finding"].iloc[at] == finding).to_numpy(bool)]
-        rows = self.scores.iloc[at]
+            row_numbers = row_numbers[(self.scores["finding"].iloc[row_numbers] == finding).to_numpy(bool)]
+        rows = self.scores.iloc[row_numbers]
         for calibrator in calibrators:
             calibrated = rows[rows["calibrator"] == calibrator]
             for key, *numbers in zip(

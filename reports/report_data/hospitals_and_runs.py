@@ -19,9 +19,8 @@ class Hospital:
     title: str
     place: str
     mean_gap: Estimate = MISSING  # mean over runs of the macro gap
-    simultaneous_gap: Estimate = (
-        MISSING  # the same with simultaneous bounds over hospitals, for sentences that name hospitals
-    )
+    # mean gap with simultaneous bounds over hospitals, for sentences that name hospitals
+    simultaneous_gap: Estimate = MISSING
 
     @property
     def where(self) -> str:
@@ -58,9 +57,8 @@ class Run:
     ece: Estimate = MISSING
     probe: Estimate = MISSING  # balanced accuracy of the source classifier
     causal: Estimate = MISSING  # change in prediction by internal pixels in external images, minus the control
-    hospitals: Mapping[str, Estimate] = field(
-        default_factory=dict
-    )  # external AUROC by hospital, on findings shared with the internal hospital
+    # external AUROC by hospital, on findings shared with the internal hospital
+    hospitals: Mapping[str, Estimate] = field(default_factory=dict)
     hospital_gaps: Mapping[str, Estimate] = field(default_factory=dict)  # gap by hospital
     mean_rank: float = float("nan")
     rank_low: int = 0

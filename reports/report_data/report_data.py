@@ -38,7 +38,7 @@ class ReportData:
     findings: tuple[str, ...]
     cells: Mapping[tuple[str, str, str], Estimate]  # AUROC of (run id, dataset, finding)
     gaps: Mapping[tuple[str, str, str], Estimate]  # gap of (run id, dataset, finding)
-    labelled: frozenset[tuple[str, str]]  # (dataset, finding) with labels
+    labeled: frozenset[tuple[str, str]]  # (dataset, finding) with labels
     num_external: int  # external hospitals, including those without a score
     has_common: bool  # whether the internal and any external hospital label the same finding
 
@@ -117,8 +117,8 @@ class ReportData:
     @property
     def without_score(self) -> list[str]:
         """External hospitals of the cohort table without any score."""
-        shown = {h.key for h in self.hospitals}
-        return [self.title(key) for key in sorted(_listed_external(self.tables) - shown)]
+        with_score = {h.key for h in self.hospitals}
+        return [self.title(key) for key in sorted(_listed_external(self.tables) - with_score)]
 
     @property
     def all_hospitals(self) -> tuple[Hospital, ...]:
@@ -136,7 +136,7 @@ class ReportData:
 
     def why_missing(self, key: str, finding: str) -> str:
         """Return why a hospital has no score for a finding."""
-        return f"< {self.min_count} patients" if (key, finding) in self.labelled else "not labeled"
+        return f"< {self.min_count} patients" if (key, finding) in self.labeled else "not labeled"
 
     def title(self, key: str) -> str:
         """Return the displayed name of a hospital."""
@@ -148,9 +148,9 @@ def read(tables: Tables) -> ReportData:
     """Join the tables."""
     meta = tables.meta
     source = str(meta.get("source", ""))
-    chosen = headline_rows.HeadlineRows.of(tables, source)
-    cells = chosen.lookup("auroc", ("none", "platt"))
-    ece = chosen.lookup("ece", ("platt", "none"), finding=MACRO)
+    headline = headline_rows.HeadlineRows.of(tables, source)
+    cells = headline.lookup("auroc", ("none", "platt"))
+    ece = headline.lookup("ece", ("platt", "none"), finding=MACRO)
     gaps = headline_rows.gap_lookup(tables["gaps"])
     keys = _external_keys(source, cells)
     mean_gaps = _mean_gaps(tables["mean_gaps"])
@@ -204,15 +204,15 @@ def read(tables: Tables) -> ReportData:
     )
     derived_runs = (r for r in runs if r.is_derived and r.external.has_value and r not in ranked)
     derived = sorted(derived_runs, key=lambda r: (-r.external.value, r.label, r.id))
-    shown = {r.id for r in (*ranked, *derived)}
-    unranked = sorted((r for r in runs if r.id not in shown), key=lambda r: (r.label, r.id))
+    listed_ids = {r.id for r in (*ranked, *derived)}
+    unranked = sorted((r for r in runs if r.id not in listed_ids), key=lambda r: (r.label, r.id))
     numbers = sorted({r.group for r in ranked})
     external_row = next((row for row in records_of(tables["mean_gaps"]) if row["dataset"] == EXTERNAL), {})
-    labelled = _labelled(tables["prevalence"])
+    labeled = _labeled(tables["prevalence"])
     external_keys = set(keys) | _listed_external(tables)
     return ReportData(
         tables=tables,
-        headline=chosen,
+        headline=headline,
         internal=_hospital(tables, source, MISSING),
         hospitals=tuple(hospitals),
         ranked=tuple(ranked),
@@ -225,9 +225,9 @@ def read(tables: Tables) -> ReportData:
         findings=tuple(str(f) for f in meta.get("findings", ())),
         cells=cells,
         gaps=gaps,
-        labelled=labelled | {(dataset, finding) for _, dataset, finding in cells},
+        labeled=labeled | {(dataset, finding) for _, dataset, finding in cells},
         num_external=len(external_keys),
-        has_common=any((source, finding) in labelled for key, finding in labelled if key in external_keys)
+        has_common=any((source, finding) in labeled for key, finding in labeled if key in external_keys)
         or any(e.has_value for e in gaps.values()),
     )
 
@@ -271,18 +271,18 @@ def _shared_auroc(
     return headline_rows.gap_side(gaps[key], gaps[key].external, macro) if key in gaps else macro
 
 
-def _mean_gaps(frame: pd.DataFrame, which: str = "") -> dict[str, Estimate]:
-    """Return the mean gap by hospital and over hospitals (`external`); which "all_": with simultaneous bounds."""
-    low, high = f"{which}low", f"{which}high"
+def _mean_gaps(frame: pd.DataFrame, prefix: str = "") -> dict[str, Estimate]:
+    """Return the mean gap by hospital and over hospitals ("external"); prefix "all_": with simultaneous bounds."""
+    low, high = f"{prefix}low", f"{prefix}high"
     return {
         str(row["dataset"]): Estimate(float(row["value"]), float(row[low]), float(row[high]))
         for row in records_of(frame)
     }
 
 
-def _simultaneous(estimate: Estimate, rank: Mapping[str, Any], which: str) -> Estimate:
+def _simultaneous(estimate: Estimate, rank: Mapping[str, Any], prefix: str) -> Estimate:
     """Return an estimate with simultaneous bounds over runs, or unchanged if the ranking has none."""
-    bounds = [float(rank.get(f"{which}_{end}", float("nan"))) for end in ("low", "high")]
+    bounds = [float(rank.get(f"{prefix}_{end}", float("nan"))) for end in ("low", "high")]
     return (
         replace(estimate, low=bounds[0], high=bounds[1])
         if estimate.has_value and all(map(is_number, bounds))
@@ -290,7 +290,7 @@ def _simultaneous(estimate: Estimate, rank: Mapping[str, Any], which: str) -> Es
     )
 
 
-def _labelled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:
+def _labeled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:
     """Return the (dataset, finding) pairs with any label."""
     labeled = prevalence[prevalence[["present", "absent", "uncertain", "not_mentioned"]].sum(axis=1) > 0]
     return frozenset((str(d), str(f)) for d, f in zip(labeled["dataset"], labeled["finding"], strict=True))

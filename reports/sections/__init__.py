@@ -1,1 +1,1 @@
-"""One function from a board to one section of the page, each."""
+"""The sections of the page: one function per section, from the report data to HTML."""

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from reports.formatting import is_number, percent, places
 from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
-from reports.summaries import heatmap_summary as looks
+from reports.summaries import heatmap_summary as heatmaps
 from reports.summaries.gallery_cases import KINDS, pictures_of
 from reports.summaries.heatmap_summary import ALL, NETWORK, OWN, WORDS, Mean
 from reports.summaries.missing_analyses import missing_analyses, section_without_results
@@ -20,26 +20,26 @@ COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # regions of the
 
 def attention(board: ReportData) -> Section:
     """Write the section; without heat maps, the reasons; empty if they were not requested."""
-    table = looks.chosen(board.tables["attention"], [r.id for r in board.scored])
+    table = heatmaps.rows_of_runs(board.tables["attention"], [r.id for r in board.scored])
     gallery = board.tables["gallery"]
     if table.empty and gallery.empty:
         return section_without_results(board, "attention", "Heat maps", "Heat maps", "attention")
-    measured = table.dropna(subset=["value"])
-    enriched = measured[measured["metric"] == "enrichment"]
-    columns = [c for c in COLUMNS if c in set(looks.regions_in(enriched))]
-    finding, _ = looks.tagged(table, board.internal.key)
+    rows_with_value = table.dropna(subset=["value"])
+    enrichment = rows_with_value[rows_with_value["metric"] == "enrichment"]
+    columns = [c for c in COLUMNS if c in set(heatmaps.regions_in(enrichment))]
+    finding, _ = heatmaps.tagged(table, board.internal.key)
     pictures = pictures_of(board, gallery)
     context = {
         "board": board,
-        "title": looks.answer(table, table["run_id"].nunique()),
-        "tag": looks.tag_sentence(table, board.internal.key),
-        "trust": looks.trust(looks.chosen(board.tables["cascade"], [r.id for r in board.scored])),
+        "title": heatmaps.answer(table, table["run_id"].nunique()),
+        "tag": heatmaps.tag_sentence(table, board.internal.key),
+        "trust": heatmaps.trust(heatmaps.rows_of_runs(board.tables["cascade"], [r.id for r in board.scored])),
         "columns": [WORDS[c] for c in columns],
-        "axis": looks.axis(),
-        "rows": [_hospital(enriched, board, h.key, columns, finding) for h in board.all_hospitals],
+        "axis": heatmaps.axis(),
+        "rows": [_hospital(enrichment, board, h.key, columns, finding) for h in board.all_hospitals],
         "tagged": finding,
         "findings": _findings(board, table),
-        "runs": _runs(board, enriched),
+        "runs": _runs(board, enrichment),
         "overlap": _overlap(table),
         "cases": len(gallery),
         "pictures": pictures,
@@ -54,20 +54,23 @@ def attention(board: ReportData) -> Section:
 
 def _method(board: ReportData) -> str:
     """Return the heat-map method from the options of the analysis; the tables do not record it."""
-    asked = (a.get("options", {}) for a in board.meta.get("analyses") or () if a["name"] == "attention")
-    return next((str(options["method"]) for options in asked if "method" in options), "gradcam")
+    options_of_analyses = (a.get("options", {}) for a in board.meta.get("analyses") or () if a["name"] == "attention")
+    return next((str(options["method"]) for options in options_of_analyses if "method" in options), "gradcam")
 
 
 def _hospital(table: pd.DataFrame, board: ReportData, key: str, columns: list[str], finding: str) -> dict[str, Any]:
     """Return one row of the figure: a strip per region."""
-    mine = table[table["dataset"] == key]
+    hospital_rows = table[table["dataset"] == key]
     cells = []
     for region in columns:
-        of = finding if region == "token" else ALL
-        value = looks.mean(looks.pick(mine, "enrichment", region, finding=of))
-        beside = {by: looks.mean(looks.pick(mine, "enrichment", by=by)) for by in ("centre",)} if region == OWN else {}
+        finding_of_region = finding if region == "token" else ALL
+        value = heatmaps.mean(heatmaps.pick(hospital_rows, "enrichment", region, finding=finding_of_region))
+        baselines = {}
+        if region == OWN:
+            baselines["centre"] = heatmaps.mean(heatmaps.pick(hospital_rows, "enrichment", by="centre"))
         label = f"{board.title(key)}, {WORDS[region]}: {value.text or 'no number'}"
-        cells.append({"value": value, "strip": Markup(looks.strip(value, beside, label)) if value.has_value else ""})  # noqa: S704
+        strip = Markup(heatmaps.strip(value, baselines, label)) if value.has_value else ""  # noqa: S704
+        cells.append({"value": value, "strip": strip})
     return {
         "title": "Internal" if key == board.internal.key else board.title(key),
         "under": board.title(key) if key == board.internal.key else "",
@@ -81,16 +84,18 @@ def _findings(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
     internal, external = table[table["dataset"] == board.internal.key], table[table["dataset"] != board.internal.key]
     for finding in board.findings:
 
-        def number(part: pd.DataFrame, metric: str, region: str = OWN, by: str = NETWORK, of: str = finding) -> Mean:
-            return looks.mean(looks.pick(part, metric, region, by, of))
+        def number(
+            rows_of_side: pd.DataFrame, metric: str, region: str = OWN, map_source: str = NETWORK, name: str = finding
+        ) -> Mean:
+            return heatmaps.mean(heatmaps.pick(rows_of_side, metric, region, map_source, name))
 
         row = {
             "finding": finding,
             "internal": number(internal, "enrichment"),
             "external": number(external, "enrichment"),
-            "centre": number(external, "enrichment", by="centre"),
+            "centre": number(external, "enrichment", map_source="centre"),
             "hit": number(external, "hit"),
-            "hit_centre": number(external, "hit", by="centre"),
+            "hit_centre": number(external, "hit", map_source="centre"),
             "iou": number(external, "iou_50"),
             "tag": number(internal, "enrichment", "token"),
             "outside": number(table, "energy", "outside lungs"),
@@ -102,16 +107,16 @@ def _findings(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _overlap(table: pd.DataFrame) -> str:
     """Return the share of empty maps as text, "" for none."""
-    empty = looks.mean(looks.pick(table, "empty"))
+    empty = heatmaps.mean(heatmaps.pick(table, "empty"))
     return percent(empty.value, 1) if empty.has_value and empty.value > 0 else ""
 
 
 def _runs(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return enrichment by run, hospital and region for the first runs."""
     names = {r.id: r.label for r in board.scored[:SHOWN]}
-    mine = table[(table["finding"] == ALL) & (table["by"] == NETWORK) & table["run_id"].isin(names)]
+    shown_rows = table[(table["finding"] == ALL) & (table["by"] == NETWORK) & table["run_id"].isin(names)]
     order = {h.key: i for i, h in enumerate(board.all_hospitals)}
-    found = [
+    table_rows = [
         {
             "run": names[str(r["run_id"])],
             "hospital": board.title(str(r["dataset"])),
@@ -125,16 +130,17 @@ def _runs(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
                 list(WORDS).index(str(r["region"])),
             ),
         }
-        for r in mine.to_dict("records")
+        for r in shown_rows.to_dict("records")
     ]
-    return sorted(found, key=lambda row: row["key"])
+    return sorted(table_rows, key=lambda row: row["key"])
 
 
 def _choices(pictures: list[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
     """Return the filters of the gallery with more than one value: key, title, values."""
     words = (("finding", "Finding"), ("hospital", "Hospital"), ("kind", "Case"), ("run", "Run"))
-    found = [(key, word, list(dict.fromkeys(p[key] for p in pictures))) for key, word in words]
+    values_of_key = [(key, word, list(dict.fromkeys(p[key] for p in pictures))) for key, word in words]
     by_kind = [
-        (k, w, [kind for kind in KINDS if kind in values]) if k == "kind" else (k, w, values) for k, w, values in found
+        (k, w, [kind for kind in KINDS if kind in values]) if k == "kind" else (k, w, values)
+        for k, w, values in values_of_key
     ]
     return [choice for choice in by_kind if len(choice[2]) > 1]

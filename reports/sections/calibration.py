@@ -21,34 +21,34 @@ from reports.tables import rows_of
 
 DRAWN = 10  # runs with curves in the file; the table lists more
 LISTED = 60  # runs in that table; the ECE of the others is in the ranking
-USUAL_BINS, MOST_BINS = (15, 10), 100
+USUAL_BINS, MOST_BINS = (15, 10), 100  # numbers of bins: the usual values, and the largest
 SIDE, LEFT, TOP = 226.0, 22.0, 14.0  # px of one panel
 X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 
 def calibration(board: ReportData) -> Section:
     """Write the reliability panels of the first runs, and the table of ECE."""
-    choice = board.headline
-    platt, plain, drift = (
-        choice.lookup(metric, (calibrator,), finding=MACRO)
+    headline = board.headline
+    platt, uncalibrated, drift = (
+        headline.lookup(metric, (calibrator,), finding=MACRO)
         for metric, calibrator in (("ece", "platt"), ("ece", "none"), ("ece_drift", "platt"))
     )
     curves = board.tables["reliability"]
     pooled = curves.loc[curves["finding"] == "pooled", ["run_id", "dataset", "calibrator", *OF_BIN]]
-    with_any = set(pooled["run_id"].unique())
-    drawn = [r for r in board.ranked if r.id in with_any][:DRAWN]
-    pooled = pooled[pooled["run_id"].isin([r.id for r in drawn])]
+    run_ids = set(pooled["run_id"].unique())
+    drawn_runs = [r for r in board.ranked if r.id in run_ids][:DRAWN]
+    pooled = pooled[pooled["run_id"].isin([r.id for r in drawn_runs])]
     bins = dict(iter(pooled.groupby(["run_id", "dataset", "calibrator"])))
-    first = drawn[0] if drawn else (board.ranked[0] if board.ranked else None)
+    first = drawn_runs[0] if drawn_runs else (board.ranked[0] if board.ranked else None)
     context = {
         "board": board,
         "title": _title(board, first, drift) if first else sentences.NO_SCORE,
-        "drawn": [{"run": r, "panels": _panels(board, r, bins, platt, plain)} for r in drawn],
+        "drawn": [{"run": r, "panels": _panels(board, r, bins, platt, uncalibrated)} for r in drawn_runs],
         "rows": [
             {
                 "run": r,
                 "cells": [
-                    _cell(r, key, platt, plain) | {"drift": drift.get((r.id, key, MACRO), MISSING)}
+                    _cell(r, key, platt, uncalibrated) | {"drift": drift.get((r.id, key, MACRO), MISSING)}
                     for key in (*(h.key for h in board.all_hospitals), EXTERNAL)
                 ],
             }
@@ -62,17 +62,21 @@ def calibration(board: ReportData) -> Section:
 
 def _title(board: ReportData, run: Run, drift: dict[tuple[str, str, str], Estimate]) -> str:
     """Return the sentence on the change of ECE of one run, on average and at the hospital with the largest change."""
-    there = [
-        (h.title, found) for h in board.hospitals if (found := drift.get((run.id, h.key, MACRO), MISSING)).has_value
+    drift_of_hospital = [
+        (h.title, estimate)
+        for h in board.hospitals
+        if (estimate := drift.get((run.id, h.key, MACRO), MISSING)).has_value
     ]
     mean = drift.get((run.id, EXTERNAL, MACRO), MISSING)
-    return gap_sentences.calibration(run.label, mean, [(title, found.value) for title, found in there])
+    return gap_sentences.calibration(
+        run.label, mean, [(title, estimate.value) for title, estimate in drift_of_hospital]
+    )
 
 
 def _cell(
-    run: Run, key: str, platt: dict[tuple[str, str, str], Estimate], plain: dict[tuple[str, str, str], Estimate]
+    run: Run, key: str, platt: dict[tuple[str, str, str], Estimate], uncalibrated: dict[tuple[str, str, str], Estimate]
 ) -> dict[str, Estimate]:
-    return {"platt": platt.get((run.id, key, MACRO), MISSING), "plain": plain.get((run.id, key, MACRO), MISSING)}
+    return {"platt": platt.get((run.id, key, MACRO), MISSING), "plain": uncalibrated.get((run.id, key, MACRO), MISSING)}
 
 
 def _panels(
@@ -80,26 +84,30 @@ def _panels(
     run: Run,
     bins: Mapping[Any, pd.DataFrame],
     platt: dict[tuple[str, str, str], Estimate],
-    plain: dict[tuple[str, str, str], Estimate],
+    uncalibrated: dict[tuple[str, str, str], Estimate],
 ) -> list[dict[str, Any]]:
     """Return one panel per hospital, the internal hospital first; `bins` by run, hospital and calibrator."""
     panels = []
     for k, hospital in enumerate(board.all_hospitals):
-        given, scaled = (bins.get((run.id, hospital.key, name)) for name in ("none", "platt"))
-        ece = _cell(run, hospital.key, platt, plain)
+        uncalibrated_bins, platt_bins = (bins.get((run.id, hospital.key, name)) for name in ("none", "platt"))
+        ece = _cell(run, hospital.key, platt, uncalibrated)
         panels.append(
             {
                 "hospital": hospital,
                 "internal": k == 0,
                 "ece": ece,
-                "figure": _panel(given, scaled, k == 0, hospital.title, ece),
+                "figure": _panel(uncalibrated_bins, platt_bins, k == 0, hospital.title, ece),
             }
         )
     return panels
 
 
 def _panel(
-    given: pd.DataFrame | None, scaled: pd.DataFrame | None, internal: bool, title: str, ece: dict[str, Estimate]
+    uncalibrated_bins: pd.DataFrame | None,
+    platt_bins: pd.DataFrame | None,
+    internal: bool,
+    title: str,
+    ece: dict[str, Estimate],
 ) -> Markup:
     """Draw one reliability diagram: Platt-scaled curve with intervals, thin uncalibrated curve, counts below."""
     body = ""
@@ -108,8 +116,8 @@ def _panel(
         body += svg.text(X(t), TOP + SIDE + 15, word, "tk", "middle")
     body += svg.line(X(0), Y(0), X(1), Y(1), "diag")
     side = "internal" if internal else "external"
-    body += _curve(given, "rl-plain", "", "rd-plain", 2.2)
-    body += _curve(scaled, f"rl-{side}", f"ri-{side}", "dot" if internal else "m-ext", 2.8) + _counts(scaled)
+    body += _curve(uncalibrated_bins, "rl-plain", "", "rd-plain", 2.2)
+    body += _curve(platt_bins, f"rl-{side}", f"ri-{side}", "dot" if internal else "m-ext", 2.8) + _counts(platt_bins)
     if ece["platt"].has_value:
         body += svg.text(LEFT + 5, TOP + 12, f"ECE {ece['platt'].text}", "b")
     if ece["plain"].has_value:
@@ -123,8 +131,8 @@ def _panel(
 
 def _curve(rows: pd.DataFrame | None, line: str, bar: str, mark: str, radius: float) -> str:
     """Draw the non-empty bins of one calibrator, joined by a line."""
-    found = [] if rows is None else sorted(rows_of(rows, *OF_BIN), key=itemgetter(0))
-    spots = [(X(p), Y(o), low, high) for _, p, o, low, high, num in found if num > 0 and is_number(p) and is_number(o)]
+    bins = [] if rows is None else sorted(rows_of(rows, *OF_BIN), key=itemgetter(0))
+    spots = [(X(p), Y(o), low, high) for _, p, o, low, high, num in bins if num > 0 and is_number(p) and is_number(o)]
     path = "L".join(f"{svg.number(px)} {svg.number(py)}" for px, py, _, _ in spots)
     body = f'<path d="M{path}" class="{line}"/>' if len(spots) > 1 else ""
     for px, py, low, high in spots:
@@ -138,18 +146,20 @@ def _counts(rows: pd.DataFrame | None) -> str:
     """Draw the number of predictions per bin; the tallest bar is 14 px."""
     if rows is None or not max(rows["count"]):
         return ""
-    width, most = SIDE / _num_bins(rows), max(rows["count"])
+    width, largest = SIDE / _num_bins(rows), max(rows["count"])
     return "".join(
-        svg.rect(LEFT + int(k) * width + 0.5, TOP + SIDE + 36 - 14 * n / most, width - 1, 14 * n / most, "bar2")
+        svg.rect(LEFT + int(k) * width + 0.5, TOP + SIDE + 36 - 14 * n / largest, width - 1, 14 * n / largest, "bar2")
         for k, n in zip(rows["bin"], rows["count"], strict=True)
     )
 
 
 def _num_bins(rows: pd.DataFrame) -> int:
-    """Return the number of equal-width bins, including empty ones: the first usual number in which every mean falls into its bin."""
-    place, mean = rows["bin"].to_numpy(), rows["confidence"].to_numpy()
-    least = int(place.max()) + 1
-    fits = (
-        num for num in (*USUAL_BINS, *range(least, MOST_BINS)) if (np.abs(mean * num - place - 0.5) <= 0.5 + 1e-6).all()
+    """Return the number of equal-width bins, including empty bins: the first usual number for which every mean is in its bin."""
+    bin_index, mean = rows["bin"].to_numpy(), rows["confidence"].to_numpy()
+    fewest = int(bin_index.max()) + 1
+    consistent = (
+        num
+        for num in (*USUAL_BINS, *range(fewest, MOST_BINS))
+        if (np.abs(mean * num - bin_index - 0.5) <= 0.5 + 1e-6).all()
     )
-    return next(fits, max(least, 10))
+    return next(consistent, max(fewest, 10))

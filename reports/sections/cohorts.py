@@ -25,11 +25,12 @@ def cohorts(board: ReportData) -> Section:
     splits = board.tables["splits"]
     for row in rows:
         row["labels"] = data_sentences.LABEL_SOURCES.get(str(row["label_source"]), row["label_source"])
-        row["kept"] = _kept(row["used"], row["found"], row["role"] == "internal")
-        mine = splits[splits["dataset"] == row["dataset"]]
-        mine = mine.sort_values("split", key=lambda names: names.map(_split_order))
+        row["kept"] = _used_share_figure(row["used"], row["found"], row["role"] == "internal")
+        split_rows = splits[splits["dataset"] == row["dataset"]]
+        split_rows = split_rows.sort_values("split", key=lambda names: names.map(_split_order))
         row["splits"] = [
-            (str(s), int(i), int(p)) for s, i, p in zip(mine["split"], mine["images"], mine["patients"], strict=True)
+            (str(s), int(i), int(p))
+            for s, i, p in zip(split_rows["split"], split_rows["images"], split_rows["patients"], strict=True)
         ]
         flow = board.meta.get("datasets", {}).get(row["dataset"], {}).get("flow", {})
         row["left_out"], row["unlabelled"] = _left_out(flow), int(flow.get("unlabelled", 0))
@@ -39,13 +40,13 @@ def cohorts(board: ReportData) -> Section:
             else "–"
         )
         row["age"] = f"{row['age_median']:.0f}" if is_number(row["age_median"]) else "–"
-    found, used = (int(sum(r[k] for r in rows if is_number(r[k]))) for k in ("found", "used"))
+    num_listed, num_used = (int(sum(r[k] for r in rows if is_number(r[k]))) for k in ("found", "used"))
     shares = _prevalence(board)
     context = {
         "board": board,
         "rows": rows,
         "title": data_sentences.image_flow(
-            found, used, int(board.meta.get("shared_patients", 0)), len(rows), board.num_duplicates
+            num_listed, num_used, int(board.meta.get("shared_patients", 0)), len(rows), board.num_duplicates
         ),
         "prevalence": shares,
         "prevalence_title": _most_different(shares),
@@ -57,10 +58,10 @@ def cohorts(board: ReportData) -> Section:
 
 def _no_lungs(board: ReportData) -> dict[str, Any]:
     """Return title, adaptive preprocessings, and the share of images without detected lungs by cohort."""
-    facts = board.meta.get("datasets", {})
-    found = {h: facts.get(h.key, {}).get("no_lungs") or {} for h in board.all_hospitals}
-    names = list(dict.fromkeys(name for rates in found.values() for name in rates))
-    shares = [rate for rates in found.values() for rate in rates.values()]
+    datasets = board.meta.get("datasets", {})
+    rates_of_hospital = {h: datasets.get(h.key, {}).get("no_lungs") or {} for h in board.all_hospitals}
+    names = list(dict.fromkeys(name for rates in rates_of_hospital.values() for name in rates))
+    shares = [rate for rates in rates_of_hospital.values() for rate in rates.values()]
     if not shares:
         return {}
     low, high = (percent(share, 1) for share in (min(shares), max(shares)))
@@ -70,15 +71,17 @@ def _no_lungs(board: ReportData) -> dict[str, Any]:
         else f"No lungs were detected in {low} to {high} of a cohort’s images"
     )
     rows = [
-        (h.title, [percent(rates[n], 1) if n in rates else "–" for n in names]) for h, rates in found.items() if rates
+        (h.title, [percent(rates[n], 1) if n in rates else "–" for n in names])
+        for h, rates in rates_of_hospital.items()
+        if rates
     ]
     return {"title": title, "names": names, "rows": rows}
 
 
 def _left_out(flow: dict[str, int]) -> list[tuple[str, int]]:
     """Return (filter, number of excluded images) for filters without their own column."""
-    others = {"found", "kept", "not_frontal", "absent", *REMARKS}
-    return [(step.replace("_", " "), int(n)) for step, n in sorted(flow.items()) if n and step not in others]
+    shown_elsewhere = {"found", "kept", "not_frontal", "absent", *REMARKS}
+    return [(step.replace("_", " "), int(n)) for step, n in sorted(flow.items()) if n and step not in shown_elsewhere]
 
 
 def _split_order(name: str) -> str:
@@ -86,9 +89,9 @@ def _split_order(name: str) -> str:
     return f"{SPLITS.index(name) if name in SPLITS else len(SPLITS)}{name}"
 
 
-def _kept(used: float, found: float, internal: bool) -> Markup:
+def _used_share_figure(used: float, listed: float, internal: bool) -> Markup:
     """Draw the share of used images."""
-    share = used / found if is_number(used) and is_number(found) and found else 0.0
+    share = used / listed if is_number(used) and is_number(listed) and listed else 0.0
     return svg.svg(
         120,
         10,
@@ -109,25 +112,25 @@ def _prevalence(board: ReportData) -> list[dict[str, Any]]:
     for finding in board.findings:
         cells = []
         for hospital in board.all_hospitals:
-            found = counts.get((hospital.key, finding))
-            negative = found["absent"] + found["not_mentioned"] if found else 0
-            total = found["present"] + negative if found else 0
+            state_counts = counts.get((hospital.key, finding))
+            negative = state_counts["absent"] + state_counts["not_mentioned"] if state_counts else 0
+            total = state_counts["present"] + negative if state_counts else 0
             cell: dict[str, Any] = {
                 "share": None,
                 "reason": "not labeled",
                 "hospital": hospital,
-                "uncertain": found["uncertain"] if found else 0,
+                "uncertain": state_counts["uncertain"] if state_counts else 0,
             }
-            if found and total:
-                share = found["present"] / total
-                few = min(found["present"], negative) < board.min_count
+            if state_counts and total:
+                share = state_counts["present"] / total
+                is_small = min(state_counts["present"], negative) < board.min_count
                 bar = svg.rect(0, 0, max(1.0, 100 * share), 8, "dot" if hospital.key == board.internal.key else "bar1")
                 cell |= {
                     "share": share,
-                    "text": percent(found["present"], total),
+                    "text": percent(state_counts["present"], total),
                     "n": total,
-                    "num_positive": found["present"],
-                    "few": few,
+                    "num_positive": state_counts["present"],
+                    "few": is_small,
                     "bar": svg.svg(100, 8, bar, "", "mi l"),
                 }
             cells.append(cell)

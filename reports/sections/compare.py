@@ -24,7 +24,7 @@ def compare(board: ReportData) -> Section:
 
 def _data(board: ReportData) -> dict[str, Any]:
     """Return the metrics, the estimates of each run, and the paired differences."""
-    places = [
+    measure_keys = [
         (EXTERNAL, "auroc"),
         (board.internal.key, "auroc"),
         (EXTERNAL, "gap"),
@@ -37,13 +37,13 @@ def _data(board: ReportData) -> dict[str, Any]:
         *({"title": h.title, "note": "AUROC"} for h in board.hospitals),
     ]
     table = board.tables["pairs"]
-    where = {place: k for k, place in enumerate(places)}
+    index_of_measure = {measure_key: k for k, measure_key in enumerate(measure_keys)}
     pairs: dict[str, list[list[float] | None]] = {}
     columns = ("first", "second", "dataset", "metric", "value", "low", "high")
     for first, second, dataset, metric, *bounds in rows_of(table, *columns):
-        k = where.get((str(dataset), str(metric)))
+        k = index_of_measure.get((str(dataset), str(metric)))
         if k is not None and all(map(is_number, bounds)):
-            cells = pairs.setdefault(f"{first} {second}", [None] * len(places))
+            cells = pairs.setdefault(f"{first} {second}", [None] * len(measure_keys))
             cells[k] = [round(float(v), 4) for v in bounds]
     compared = table["first"].nunique() + 1 if len(table) else 0
     return {
@@ -59,8 +59,8 @@ def _data(board: ReportData) -> dict[str, Any]:
 
 def _cells(board: ReportData, run: Run) -> list[list[float] | None]:
     """Return value, low and high of each metric; only the value where there is no interval."""
-    found = (run.external, run.internal, run.gap, *(run.hospitals[h.key] for h in board.hospitals))
-    return [_cell(estimate) for estimate in found]
+    estimates = (run.external, run.internal, run.gap, *(run.hospitals[h.key] for h in board.hospitals))
+    return [_cell(estimate) for estimate in estimates]
 
 
 def _cell(estimate: Estimate) -> list[float] | None:

@@ -29,43 +29,43 @@ def cost(board: ReportData) -> Section:
     runs = [r for r in board.ranked if r.quantity("macs") > 0]
     budget = _budget(board, "macs")
     front = {r.id for r in runs if r.id in budget and budget[r.id]["on_front"]}
-    named = [r.label for r in sorted(runs, key=lambda r: r.quantity("macs")) if r.id in front]
-    drawn = len(runs) > 1 and bool(front)
+    front_labels = [r.label for r in sorted(runs, key=lambda r: r.quantity("macs")) if r.id in front]
+    has_chart = len(runs) > 1 and bool(front)
     context = {
         "board": board,
-        "title": sentences.pareto_title(named, len(runs))
+        "title": sentences.pareto_title(front_labels, len(runs))
         if runs or not board.ranked
         else "Operations were not counted",
         "runs": sorted(runs, key=lambda r: (r.quantity("macs"), -r.external.value, r.id)),
         "front": front,
         "budget": budget,
-        "others": [_by(board, *each) for each in OTHERS],
+        "others": [_runs_by_cost(board, *other_cost) for other_cost in OTHERS],
         "legend": charts.families(runs),
-        "drawn": drawn,
+        "drawn": has_chart,
         "devices": sorted({str(r.cost.get("throughput_device", "")) for r in runs} - {""}),
         "curves": _anytime(board),
         "goals": at_once(board),
     }
-    return Section("cost", "Cost", write("cost.html.j2", **context), (charts.cost(board, front),) if drawn else ())
+    return Section("cost", "Cost", write("cost.html.j2", **context), (charts.cost(board, front),) if has_chart else ())
 
 
-def _by(board: ReportData, cost: str, said: str, word: str, unit: str, scale: float) -> dict[str, Any]:
+def _runs_by_cost(board: ReportData, cost: str, title: str, word: str, unit: str, scale: float) -> dict[str, Any]:
     """Return the runs sorted by another cost, with amount, Pareto membership and gain."""
     budget = _budget(board, cost)
     runs = [r for r in board.ranked if r.id in budget]
     amount = {r.id: budget[r.id]["amount"] / scale for r in runs}
     rows = sorted(runs, key=lambda r: (amount[r.id], -r.external.value, r.id))
-    of = ""
+    device = ""
     if cost == "device_hours" and rows:
-        unit, per = cost_sentences.time_unit(max(amount.values()))
-        amount = {run_id: each * per for run_id, each in amount.items()}
-        of = cost_sentences.device_name(str(rows[0].facts.get("device") or ""))
+        unit, factor = cost_sentences.time_unit(max(amount.values()))
+        amount = {run_id: hours * factor for run_id, hours in amount.items()}
+        device = cost_sentences.device_name(str(rows[0].facts.get("device") or ""))
     left_out = len(board.ranked) - len(rows)
     return {
-        "said": said,
+        "said": title,
         "word": word,
         "unit": unit,
-        "of": of,
+        "of": device,
         "rows": [(run, amount[run.id], budget[run.id]) for run in rows],
         "left_out": left_out,
     }
@@ -86,34 +86,36 @@ def _budget(board: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
 
 
 def _anytime(board: ReportData) -> list[dict[str, Any]]:
-    """Return, for each device, what was reached by when: a sentence, the curves, and the steps of the front."""
+    """Return for each device a sentence, the curves of AUROC by training time, and the steps of the front."""
     table = board.tables["anytime"]
     labels = {r.id: r.label for r in board.runs}
-    out = []
+    figures = []
     for device, rows in table[table["run_id"].isin(list(labels))].groupby("device", sort=True):
         hours = float(rows["hours"].max())
-        parts = [
+        reached_at = [
             float(rows.loc[rows["hours"] <= share * hours * (1 + 1e-9), "reached"].max()) for share in (0.25, 0.5, 1)
         ]
         front = rows[rows["on_front"].astype(bool)].sort_values(["hours", "run_id"])
-        unit, per = cost_sentences.time_unit(hours)
+        unit, factor = cost_sentences.time_unit(hours)
         steps = [
-            (labels[str(r["run_id"])], int(r["epoch"]), float(r["hours"]) * per, float(r["reached"]))
+            (labels[str(r["run_id"])], int(r["epoch"]), float(r["hours"]) * factor, float(r["reached"]))
             for r in front.to_dict("records")
         ]
-        said = cost_sentences.anytime(str(device), hours, *parts)
-        out.append({"said": said, "figure": _curves(board, rows, unit, per, said), "unit": unit, "steps": steps})
-    return out
+        sentence = cost_sentences.anytime(str(device), hours, *reached_at)
+        figures.append(
+            {"said": sentence, "figure": _curves(board, rows, unit, factor, sentence), "unit": unit, "steps": steps}
+        )
+    return figures
 
 
-def _curves(board: ReportData, rows: pd.DataFrame, unit: str, per: float, label: str) -> Markup:
-    """Draw what each run had reached by when, the first of the ranking dark, and dots where nobody had come as far sooner."""
-    there = set(rows["run_id"].unique())
-    order = [r.id for r in board.runs if r.id in there][:DRAWN]
-    shown = rows[rows["run_id"].isin(order)]
-    low, high = float(shown["reached"].min()), float(shown["reached"].max())
+def _curves(board: ReportData, rows: pd.DataFrame, unit: str, factor: float, label: str) -> Markup:
+    """Draw the AUROC of each run by training time, the first run dark; a dot marks an AUROC that no run reached sooner."""
+    run_ids = set(rows["run_id"].unique())
+    order = [r.id for r in board.runs if r.id in run_ids][:DRAWN]
+    drawn_rows = rows[rows["run_id"].isin(order)]
+    low, high = float(drawn_rows["reached"].min()), float(drawn_rows["reached"].max())
     margin = max(0.01, 0.05 * (high - low))
-    x = svg.Scale(0.0, float(shown["hours"].max()) * per, LEFT, WIDTH - 8)
+    x = svg.Scale(0.0, float(drawn_rows["hours"].max()) * factor, LEFT, WIDTH - 8)
     y = svg.Scale(low - margin, high + margin, HEIGHT - BOTTOM, 8)
     across, upward = svg.ticks(x.low, x.high, 5), svg.ticks(y.low, y.high, 5)
     body = "".join(
@@ -123,10 +125,10 @@ def _curves(board: ReportData, rows: pd.DataFrame, unit: str, per: float, label:
     body += "".join(svg.text(x(t), HEIGHT - BOTTOM + 16, svg.tick_text(t, across), "tk", "middle") for t in across)
     body += svg.text(WIDTH - 8, HEIGHT - 4, f"{unit} of training →", "tk", "end")
     spots: dict[str, list[tuple[float, float]]] = {}
-    for run_id, hours, reached in rows_of(shown.sort_values("epoch"), "run_id", "hours", "reached"):
-        spots.setdefault(str(run_id), []).append((x(hours * per), y(reached)))
+    for run_id, hours, reached in rows_of(drawn_rows.sort_values("epoch"), "run_id", "hours", "reached"):
+        spots.setdefault(str(run_id), []).append((x(hours * factor), y(reached)))
     for k, run_id in reversed(list(enumerate(order))):
         body += svg.steps(spots[run_id], "rl-plain" if k else "rl-internal")
-    front = shown.loc[shown["on_front"].astype(bool), ["hours", "reached"]].to_numpy(float).tolist()
-    body += "".join(svg.circle(x(h * per), y(v), 3, "m-ext") for h, v in front)
+    front = drawn_rows.loc[drawn_rows["on_front"].astype(bool), ["hours", "reached"]].to_numpy(float).tolist()
+    body += "".join(svg.circle(x(h * factor), y(v), 3, "m-ext") for h, v in front)
     return svg.svg(WIDTH, HEIGHT, body, label)

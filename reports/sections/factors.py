@@ -20,7 +20,7 @@ ALPHA = 0.05
 WIDTH, HEIGHT = 190, 20
 LEVELS = 14  # rows of the swarm
 SWARM_WIDTH, SWARM_NAME, SWARM_ROW = 640.0, 190.0, 26.0
-LEAST_PAIRS = 3  # before the title names a factor
+LEAST_PAIRS = 3  # minimum number of pairs of a level in the title
 
 
 def factors(board: ReportData) -> Section:
@@ -28,11 +28,11 @@ def factors(board: ReportData) -> Section:
     table = board.tables["ablation"]
     if not len(table):
         return Section("factors", "", Markup(""))
-    heads, parts = _forest(table)
+    heads, factor_tables = _forest(table)
     context = {
         "title": _title(table),
         "heads": heads,
-        "parts": parts,
+        "parts": factor_tables,
         "models": [
             _model(str(m), rows, board.tables["factor_shap"])
             for m, rows in board.tables["surrogate"].groupby("metric", sort=False)
@@ -69,16 +69,16 @@ def _forest(table: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
     """Return the names of the metrics, and by (factor, reference level): each level with a cell for each metric."""
     metrics = [str(m) for m in table["metric"].unique()]
     scales = {metric: _scale(table[table["metric"] == metric]) for metric in metrics}
-    parts = []
+    factor_tables = []
     for (factor, reference), rows in table.groupby(["factor", "reference"], sort=False):
         levels = []
-        for level, mine in rows.groupby("level", sort=False):
-            by_metric = {str(row["metric"]): row for row in mine.to_dict("records")}
+        for level, level_rows in rows.groupby("level", sort=False):
+            by_metric = {str(row["metric"]): row for row in level_rows.to_dict("records")}
             first = next(iter(by_metric.values()))
             cells = [_cell(m, by_metric.get(m), scales[m]) for m in metrics]
             levels.append({"level": str(level), "cells": cells, "num_pairs": int(first["num_pairs"])})
-        parts.append({"factor": str(factor), "reference": str(reference), "levels": levels})
-    return [METRICS.get(m, m) for m in metrics], parts
+        factor_tables.append({"factor": str(factor), "reference": str(reference), "levels": levels})
+    return [METRICS.get(m, m) for m in metrics], factor_tables
 
 
 def _scale(rows: pd.DataFrame) -> svg.Scale:
@@ -106,22 +106,24 @@ def _cell(metric: str, row: Mapping[Any, Any] | None, scale: svg.Scale) -> dict[
 
 
 def _mark(effect: Estimate, clear: bool, scale: svg.Scale) -> Markup:
-    middle = HEIGHT / 2
+    y = HEIGHT / 2
     body = svg.line(scale(0), 0, scale(0), HEIGHT, "z")
     if effect.has_interval:
-        body += svg.line(scale(effect.low), middle, scale(effect.high), middle, "iv")
-    return svg.svg(WIDTH, HEIGHT, body + svg.circle(scale(effect.value), middle, 4, "dot" if clear else "dot o"))
+        body += svg.line(scale(effect.low), y, scale(effect.high), y, "iv")
+    return svg.svg(WIDTH, HEIGHT, body + svg.circle(scale(effect.value), y, 4, "dot" if clear else "dot o"))
 
 
-def _swarm(metric: str, single: pd.DataFrame) -> Markup:
+def _swarm(metric: str, shap: pd.DataFrame) -> Markup:
     """Draw the SHAP values of each factor level: one dot per run, the most important factors first."""
-    mine = single[single["metric"] == metric]
-    if mine.empty:
+    metric_rows = shap[shap["metric"] == metric]
+    if metric_rows.empty:
         return Markup("")
-    size = mine.assign(size=mine["shap"].abs()).groupby("factor")["size"].mean()
-    levels = mine.groupby(["factor", "level"])["shap"].mean()
-    order = sorted(levels.index.tolist(), key=lambda k: (-float(size[k[0]]), k[0], -float(levels[k]), k[1]))[:LEVELS]
-    limit = max(1e-4, float(mine["shap"].abs().max())) * 1.04
+    mean_size = metric_rows.assign(size=metric_rows["shap"].abs()).groupby("factor")["size"].mean()
+    levels = metric_rows.groupby(["factor", "level"])["shap"].mean()
+    order = sorted(levels.index.tolist(), key=lambda k: (-float(mean_size[k[0]]), k[0], -float(levels[k]), k[1]))[
+        :LEVELS
+    ]
+    limit = max(1e-4, float(metric_rows["shap"].abs().max())) * 1.04
     scale = svg.Scale(-limit, limit, SWARM_NAME, SWARM_WIDTH - 8)
     height = SWARM_ROW * len(order) + 24
     grid = svg.ticks(-limit, limit, 5)
@@ -131,16 +133,20 @@ def _swarm(metric: str, single: pd.DataFrame) -> Markup:
         for t in grid
     )
     for i, (factor, level) in enumerate(order):
-        values = mine.loc[(mine["factor"] == factor) & (mine["level"] == level), "shap"].astype(float).tolist()
-        middle = SWARM_ROW * (i + 0.5)
+        values = (
+            metric_rows.loc[(metric_rows["factor"] == factor) & (metric_rows["level"] == level), "shap"]
+            .astype(float)
+            .tolist()
+        )
+        y = SWARM_ROW * (i + 0.5)
         name = f"{factor} {level}"
-        body += svg.text(SWARM_NAME - 12, middle + 4, name if len(name) <= 26 else f"{name[:25]}…", "lb", "end")
-        body += svg.dots([(x, middle + 2.6 * lane) for x, lane in svg.swarm(values, scale, gap=3.6)], "sw fine")
+        body += svg.text(SWARM_NAME - 12, y + 4, name if len(name) <= 26 else f"{name[:25]}…", "lb", "end")
+        body += svg.dots([(x, y + 2.6 * lane) for x, lane in svg.swarm(values, scale, gap=3.6)], "sw fine")
     label = f"SHAP values of {listing([f'{f} {v}' for f, v in order], LEVELS)} for the {METRICS.get(metric, metric)}"
     return svg.svg(SWARM_WIDTH, height, body, label)
 
 
-def _model(metric: str, rows: pd.DataFrame, single: pd.DataFrame) -> Mapping[str, Any]:
+def _model(metric: str, rows: pd.DataFrame, shap: pd.DataFrame) -> Mapping[str, Any]:
     first = rows.iloc[0]
     r2 = f"{places(float(first['r2']), 2)}, at least {places(float(first['r2_low']), 2)}"
     shares: Sequence[tuple[str, str]] = [
@@ -153,5 +159,5 @@ def _model(metric: str, rows: pd.DataFrame, single: pd.DataFrame) -> Mapping[str
         "r2": r2,
         "num_runs": int(first["num_runs"]),
         "shares": shares,
-        "swarm": _swarm(metric, single),
+        "swarm": _swarm(metric, shap),
     }

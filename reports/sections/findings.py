@@ -20,14 +20,14 @@ def findings(board: ReportData) -> Section:
     """Write the gap of each finding, largest mean first, and the AUROC of the first at each hospital."""
     rows = sorted((_row(board, f) for f in board.findings), key=_order)
     measured = [r for r in rows if r["gaps"]]
-    always = [(r["finding"], r["mean"]) for r in measured if r["num_clear"] == len(r["gaps"]) and r["mean"] > 0]
+    clear_findings = [(r["finding"], r["mean"]) for r in measured if r["num_clear"] == len(r["gaps"]) and r["mean"] > 0]
     scale, grid = _axis([b for r in measured for e in r["gaps"] for b in (e.value, e.low, e.high)])
     for row in rows:
         row["figure"] = _gap_figure(row["gaps"], scale, grid)
     top = measured[0] if measured else None
     context: dict[str, Any] = {
         "board": board,
-        "title": sentences.findings_title(always, len(measured) - len(always), len(board.ranked)),
+        "title": sentences.findings_title(clear_findings, len(measured) - len(clear_findings), len(board.ranked)),
         "rows": rows,
         "axis": _axis_figure(scale, grid, WIDTH),
         "legend": "each line is one run with its 95 % interval, best run on top"
@@ -43,27 +43,27 @@ def findings(board: ReportData) -> Section:
     }
     if top:
         numbers = [b for row in context["hospital_rows"] for e in row["values"] for b in (e.value, e.low, e.high)]
-        at, lines = _axis(numbers, include_zero=False)
-        context["hospital_axis"] = _axis_figure(at, lines, WIDTH)
-        context["chance_drawn"] = 0.5 in lines
+        hospital_scale, hospital_grid = _axis(numbers, include_zero=False)
+        context["hospital_axis"] = _axis_figure(hospital_scale, hospital_grid, WIDTH)
+        context["chance_drawn"] = 0.5 in hospital_grid
         for row in context["hospital_rows"]:
-            row["figure"] = _value_figure(row["values"], row["internal"], at, lines)
+            row["figure"] = _value_figure(row["values"], row["internal"], hospital_scale, hospital_grid)
     return Section("findings", "Findings", write("findings.html.j2", **context))
 
 
 def _row(board: ReportData, finding: str) -> dict[str, Any]:
     """Return the gaps of a finding in order of the ranking, and their means."""
     gaps = [board.gaps.get((r.id, EXTERNAL, finding), MISSING) for r in board.ranked]
-    shown = [e for e in gaps if e.has_value]
+    estimates = [e for e in gaps if e.has_value]
     return {
         "finding": finding,
-        "gaps": shown,
-        "mean": float(np.mean([e.value for e in shown])) if shown else float("nan"),
-        "internal": float(np.mean([e.internal for e in shown])) if shown else float("nan"),
-        "external": float(np.mean([e.external for e in shown])) if shown else float("nan"),
-        "num_clear": sum(e.has_interval and e.low > 0 for e in shown),
-        "n": min((e.n for e in shown), default=0),
-        "num_positive": min((e.num_positive for e in shown), default=0),
+        "gaps": estimates,
+        "mean": float(np.mean([e.value for e in estimates])) if estimates else float("nan"),
+        "internal": float(np.mean([e.internal for e in estimates])) if estimates else float("nan"),
+        "external": float(np.mean([e.external for e in estimates])) if estimates else float("nan"),
+        "num_clear": sum(e.has_interval and e.low > 0 for e in estimates),
+        "n": min((e.n for e in estimates), default=0),
+        "num_positive": min((e.num_positive for e in estimates), default=0),
     }
 
 
@@ -113,16 +113,16 @@ def _by_hospital(board: ReportData, finding: str) -> list[dict[str, Any]]:
     rows = []
     for hospital in board.all_hospitals:
         values = [board.cells.get((r.id, hospital.key, finding), MISSING) for r in board.ranked]
-        shown = [e for e in values if e.has_value]
+        estimates = [e for e in values if e.has_value]
         rows.append(
             {
                 "hospital": hospital,
                 "internal": hospital.key == board.internal.key,
-                "values": shown,
-                "mean": float(np.mean([e.value for e in shown])) if shown else float("nan"),
+                "values": estimates,
+                "mean": float(np.mean([e.value for e in estimates])) if estimates else float("nan"),
                 "reason": board.why_missing(hospital.key, finding),
-                "n": shown[0].n if shown else 0,
-                "num_positive": shown[0].num_positive if shown else 0,
+                "n": estimates[0].n if estimates else 0,
+                "num_positive": estimates[0].num_positive if estimates else 0,
             }
         )
     return rows

@@ -39,8 +39,8 @@ def gap_components(board: ReportData) -> Section:
     table = board.tables["decomposition"]
     macro = table.loc[table["finding"] == MACRO, list(COLUMNS)]
     external = macro[(macro["dataset"] == EXTERNAL) & (macro["metric"] == "auroc") & (macro["part"] == "gap")]
-    with_any = set(external["run_id"].tolist())
-    runs = [r for r in board.ranked if r.id in with_any][:SHOWN]
+    run_ids = set(external["run_id"].tolist())
+    runs = [r for r in board.ranked if r.id in run_ids][:SHOWN]
     macro = macro[macro["run_id"].isin([r.id for r in runs])]
     cells: Cells = {
         (str(r["run_id"]), str(r["dataset"]), str(r["metric"]), str(r["part"])): r for r in records_of(macro)
@@ -50,30 +50,32 @@ def gap_components(board: ReportData) -> Section:
     first = runs[0]
     context = {
         "title": gap_sentences.gap_components(
-            first.label, {_said(cells, first, p): estimate(cells, first, EXTERNAL, "auroc", p) for p in USED["auroc"]}
+            first.label,
+            {_component_name(cells, first, p): estimate(cells, first, EXTERNAL, "auroc", p) for p in USED["auroc"]},
         ),
         "run": first,
         "figures": [_figure(board, cells, first, metric) for metric in METRICS],
         "legend": [
-            (word, svg.svg(12, 12, svg.rect(1, 1, 10, 10, f"pt-{part}"), "", "ky")) for part, word in PARTS.items()
+            (word, svg.svg(12, 12, svg.rect(1, 1, 10, 10, f"pt-{component}"), "", "ky"))
+            for component, word in PARTS.items()
         ],
         "all": [_numbers(board, cells, run) for run in runs],
         "against": _against(board, runs),
-        "heads": [(h, _labelled_by(board, h.key)) for h in board.hospitals],
+        "heads": [(h, _label_source(board, h.key)) for h in board.hospitals],
     }
     return Section("components", "", write("gap_components.html.j2", **context))
 
 
-def estimate(cells: Cells, run: Run, dataset: str, metric: str, part: str) -> Estimate:
+def estimate(cells: Cells, run: Run, dataset: str, metric: str, component: str) -> Estimate:
     """Return one component, MISSING if not measured."""
-    row = cells.get((run.id, dataset, metric, part))
+    row = cells.get((run.id, dataset, metric, component))
     return Estimate(float(row["value"]), float(row["low"]), float(row["high"])) if row else MISSING
 
 
-def _said(cells: Cells, run: Run, part: str) -> str:
+def _component_name(cells: Cells, run: Run, component: str) -> str:
     """Return the name of a component; labels of other patients have their own name."""
-    paired = cells.get((run.id, EXTERNAL, "auroc", part), {}).get("paired")
-    return OTHER_PATIENTS if part == "labels" and paired is not None and paired < 1 else SAID[part]
+    paired = cells.get((run.id, EXTERNAL, "auroc", component), {}).get("paired")
+    return OTHER_PATIENTS if component == "labels" and paired is not None and paired < 1 else SAID[component]
 
 
 def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
@@ -85,12 +87,18 @@ def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str,
     ends = [0.0]
     for key, title in places_:
         gap = estimate(cells, run, key, metric, "gap")
-        found = {part: estimate(cells, run, key, metric, part) for part in USED[metric]}
-        values = [e.value for e in found.values() if e.has_value]
+        components = {component: estimate(cells, run, key, metric, component) for component in USED[metric]}
+        values = [e.value for e in components.values() if e.has_value]
         ends += [sum(v for v in values if v > 0), sum(v for v in values if v < 0)]
         ends += [v for v in (gap.value, gap.low, gap.high) if is_number(v)]
         rows.append(
-            {"title": title, "mean": key == EXTERNAL, "gap": gap, "parts": found, "why": _why(cells, run, key, metric)}
+            {
+                "title": title,
+                "mean": key == EXTERNAL,
+                "gap": gap,
+                "parts": components,
+                "why": _notes(cells, run, key, metric),
+            }
         )
     margin = 0.03 * (max(ends) - min(ends)) + 0.004
     scale = svg.Scale(min(ends) - margin, max(ends) + margin, 6, WIDTH - 6)
@@ -106,33 +114,37 @@ def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str,
     }
 
 
-def _bar(gap: Estimate, found: Mapping[str, Estimate], scale: svg.Scale, grid: list[float]) -> Markup:
+def _bar(gap: Estimate, components: Mapping[str, Estimate], scale: svg.Scale, grid: list[float]) -> Markup:
     """Draw the components end to end, negative left of 0 and positive right, and the gap with its interval below."""
     body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
     ends = {1: 0.0, -1: 0.0}
-    for part, each in found.items():
-        if each.has_value and each.value:
-            side = 1 if each.value > 0 else -1
-            start, end = sorted((ends[side], ends[side] + each.value))
-            body += svg.rect(scale(start), 3, scale(end) - scale(start), 10, f"pt-{part}")
-            ends[side] += each.value
+    for component, estimate in components.items():
+        if estimate.has_value and estimate.value:
+            side = 1 if estimate.value > 0 else -1
+            start, end = sorted((ends[side], ends[side] + estimate.value))
+            body += svg.rect(scale(start), 3, scale(end) - scale(start), 10, f"pt-{component}")
+            ends[side] += estimate.value
     if gap.has_interval:
         body += svg.line(scale(gap.low), 20, scale(gap.high), 20, "iv")
     body += svg.circle(scale(gap.value), 20, 3.2, "dot" if gap.clear else "dot o")
-    said = ", ".join(f"{PARTS[part]} {each.text}" for part, each in found.items() if each.has_value)
-    return svg.svg(WIDTH, HEIGHT, body, f"gap {gap.with_interval}: {said}", "st")
+    description = ", ".join(
+        f"{PARTS[component]} {estimate.text}" for component, estimate in components.items() if estimate.has_value
+    )
+    return svg.svg(WIDTH, HEIGHT, body, f"gap {gap.with_interval}: {description}", "st")
 
 
-def _why(cells: Cells, run: Run, key: str, metric: str) -> str:
-    """Return the notes of the table on components that were not fully measured, and on the label component."""
-    said = []
-    for part in USED[metric]:
-        row = cells.get((run.id, key, metric, part), {})
-        reason, least, most = str(row.get("reason") or ""), row.get("least", math.nan), row.get("most", math.nan)
+def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
+    """Return the notes on components that could not be measured completely, and on the label component."""
+    notes = []
+    for component in USED[metric]:
+        row = cells.get((run.id, key, metric, component), {})
+        reason, smallest, largest = str(row.get("reason") or ""), row.get("least", math.nan), row.get("most", math.nan)
         if reason:
-            between = f", {span(least, most)} over all mappings" if is_number(least) and is_number(most) else ""
-            said.append(f"{PARTS[part]}: {reason}{between}")
-    return "; ".join(said)
+            between = (
+                f", {span(smallest, largest)} over all mappings" if is_number(smallest) and is_number(largest) else ""
+            )
+            notes.append(f"{PARTS[component]}: {reason}{between}")
+    return "; ".join(notes)
 
 
 def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
@@ -140,7 +152,9 @@ def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
     return {
         "run": run,
         "cells": [
-            estimate(cells, run, EXTERNAL, metric, part) for metric in METRICS for part in ("gap", *USED[metric])
+            estimate(cells, run, EXTERNAL, metric, component)
+            for metric in METRICS
+            for component in ("gap", *USED[metric])
         ],
         "hospitals": len(board.hospitals),
     }
@@ -150,7 +164,7 @@ def _against(board: ReportData, runs: list[Run]) -> list[dict[str, Any]]:
     """Return one row per run and internal test split: macro gap to each hospital, their mean and the worst."""
     table = board.tables["references"]
     macro = table[table["finding"] == MACRO]
-    found: dict[tuple[str, str, str], Mapping[Any, Any]] = {
+    row_of_split: dict[tuple[str, str, str], Mapping[Any, Any]] = {
         (str(r["run_id"]), str(r["split"]), str(r["dataset"])): r
         for r in records_of(macro[macro["run_id"].isin([run.id for run in runs])])
     }
@@ -158,14 +172,16 @@ def _against(board: ReportData, runs: list[Run]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for run in runs:
         for split, reference in splits:
-            there = {
-                key: _gap(found.get((run.id, split, key)))
+            gaps = {
+                key: _gap(row_of_split.get((run.id, split, key)))
                 for key in (*(h.key for h in board.hospitals), EXTERNAL, WORST)
             }
-            if there[EXTERNAL].has_value:
-                worst = board.title(str(found[run.id, split, WORST]["hospital"]))
-                by = READERS.get(reference, reference)
-                rows.append({"run": run, "split": split.replace("_", " "), "by": by, "gaps": there, "worst": worst})
+            if gaps[EXTERNAL].has_value:
+                worst = board.title(str(row_of_split[run.id, split, WORST]["hospital"]))
+                label_source = READERS.get(reference, reference)
+                rows.append(
+                    {"run": run, "split": split.replace("_", " "), "by": label_source, "gaps": gaps, "worst": worst}
+                )
     return rows
 
 
@@ -173,8 +189,8 @@ def _gap(row: Mapping[Any, Any] | None) -> Estimate:
     return Estimate(float(row["value"]), float(row["low"]), float(row["high"])) if row else MISSING
 
 
-def _labelled_by(board: ReportData, key: str) -> str:
+def _label_source(board: ReportData, key: str) -> str:
     """Return the label source of an external hospital, "" if not recorded."""
     table = board.tables["references"]
-    named = table.loc[table["dataset"] == key, "external_reference"]
-    return READERS.get(str(named.iloc[0]), str(named.iloc[0])) if len(named) else ""
+    references = table.loc[table["dataset"] == key, "external_reference"]
+    return READERS.get(str(references.iloc[0]), str(references.iloc[0])) if len(references) else ""

@@ -20,18 +20,18 @@ HEALTHY = "No Finding"
 ATTRIBUTES = ("sex", "age", "view")
 FOLDED = ("device", "sex age")
 WORDS = {"sex age": "sex and age"}
-METRICS = (  # metric, finding, its name, whether it is shown at once
+METRICS = (  # metric, finding, name on the page, whether the table is open at first
     ("auroc", MACRO, "AUROC", True),
     ("underdiagnosis", HEALTHY, "Underdiagnosis rate", True),
     ("fnr", MACRO, "False negative rate", False),
     ("fpr", MACRO, "False positive rate", False),
 )
-SPREAD = "auroc_spread"  # what is shown of the runs after the first
+SPREAD = "auroc_spread"  # the only metric that is shown for runs after the first
 COLUMNS = ("run_id", "dataset", "subgroup", "metric", "finding", "value", "low", "high", "n", "num_findings")
 SHOWN = 40
-DEVICES = 8  # of a hospital, those with most images
+DEVICES = 8  # number of devices per hospital, those with the most images
 WIDTH, LEFT, RIGHT, LANE = 330.0, 78.0, 40.0, 14.0  # px of a forest
-LONGEST = 11  # letters of a group beside its mark
+LONGEST = 11  # letters of a group name next to its mark
 
 Key = tuple[str, str, str, str, str]  # run, hospital, subgroup, metric, finding
 Cells = Mapping[Key, Estimate]
@@ -40,29 +40,34 @@ Cells = Mapping[Key, Estimate]
 def groups(board: ReportData) -> Section:
     """Write forests and numbers of the first run, and the differences of all runs; an empty section without groups."""
     table = board.tables["subgroups"]
-    chosen = table.loc[table["finding"].isin([MACRO, HEALTHY]), list(COLUMNS)]
-    with_any = set(chosen["run_id"].unique())
-    runs = [r for r in board.ranked if r.id in with_any]
-    pairs = chosen[["dataset", "subgroup"]].drop_duplicates()
-    where = {dataset for dataset, group in rows_of(pairs, "dataset", "subgroup") if "=" in str(group)}
-    hospitals = [h for h in board.all_hospitals if h.key in where]
-    named = [str(s) for s in table["subgroup"].unique()]
-    in_full = chosen["run_id"] == (runs[0].id if runs else "")
-    of_others = chosen["run_id"].isin([r.id for r in runs[1:SHOWN]]) & (chosen["metric"] == SPREAD)
-    cells = _cells(chosen[in_full | of_others])
+    rows = table.loc[table["finding"].isin([MACRO, HEALTHY]), list(COLUMNS)]
+    run_ids = set(rows["run_id"].unique())
+    runs = [r for r in board.ranked if r.id in run_ids]
+    pairs = rows[["dataset", "subgroup"]].drop_duplicates()
+    datasets_with_groups = {dataset for dataset, group in rows_of(pairs, "dataset", "subgroup") if "=" in str(group)}
+    hospitals = [h for h in board.all_hospitals if h.key in datasets_with_groups]
+    group_names = [str(s) for s in table["subgroup"].unique()]
+    is_first_run = rows["run_id"] == (runs[0].id if runs else "")
+    is_spread_of_others = rows["run_id"].isin([r.id for r in runs[1:SHOWN]]) & (rows["metric"] == SPREAD)
+    cells = _cells(rows[is_first_run | is_spread_of_others])
     if not runs or not hospitals:
         return Section("groups", "", Markup(""))
     first = runs[0]
     context: dict[str, Any] = {
-        "title": group_sentences.auroc_differences(first.label, _distances(cells, first, named, METRICS[0], hospitals)),
-        "missed": group_sentences.underdiagnosis(first.label, _distances(cells, first, named, METRICS[1], hospitals)),
+        "title": group_sentences.auroc_differences(
+            first.label, _distances(cells, first, group_names, METRICS[0], hospitals)
+        ),
+        "missed": group_sentences.underdiagnosis(
+            first.label, _distances(cells, first, group_names, METRICS[1], hospitals)
+        ),
         "run": first,
         "hospitals": hospitals,
         "figures": [
-            _metric(cells, first, named, metric, hospitals, ATTRIBUTES) | {"open": metric[3]} for metric in METRICS
+            _metric(cells, first, group_names, metric, hospitals, ATTRIBUTES) | {"open": metric[3]}
+            for metric in METRICS
         ],
         "folded": [
-            f for metric in METRICS[:2] if (f := _metric(cells, first, named, metric, hospitals, FOLDED))["rows"]
+            f for metric in METRICS[:2] if (f := _metric(cells, first, group_names, metric, hospitals, FOLDED))["rows"]
         ],
         "spreads": [
             {
@@ -97,42 +102,50 @@ def no_threshold(board: ReportData, run: Run) -> str:
         & (table["rule"] == str(board.meta.get("threshold") or "f1_max"))
     ]
     counts = ("finding", "num_positive_patients", "num_negative_patients")
-    few = [(str(f), int(with_it), int(without)) for f, with_it, without in rows[list(counts)].itertuples(index=False)]
-    return group_sentences.no_threshold(few, board.min_count)
+    findings = [
+        (str(f), int(with_it), int(without)) for f, with_it, without in rows[list(counts)].itertuples(index=False)
+    ]
+    return group_sentences.no_threshold(findings, board.min_count)
 
 
 def _distances(
-    cells: Cells, run: Run, named: Sequence[str], what: tuple[str, str, str, bool], hospitals: Sequence[Hospital]
+    cells: Cells,
+    run: Run,
+    group_names: Sequence[str],
+    metric_entry: tuple[str, str, str, bool],
+    hospitals: Sequence[Hospital],
 ) -> list[GroupDifference]:
     """Return the measured differences between groups, with the two most different groups of each attribute."""
-    metric, finding, *_ = what
-    out = []
+    metric, finding, *_ = metric_entry
+    differences = []
     for hospital in hospitals:
         for attribute in (*ATTRIBUTES, *FOLDED):
             spread = cells.get((run.id, hospital.key, attribute, f"{metric}_spread", finding), MISSING)
-            there = {
+            estimates = {
                 name: cells.get((run.id, hospital.key, name, metric, finding), MISSING)
-                for name in _members(named, attribute)
+                for name in _members(group_names, attribute)
             }
-            values = {_short(name): e.value for name, e in there.items() if e.has_value}
+            values = {_short(name): e.value for name, e in estimates.items() if e.has_value}
             if spread.has_interval and values:
-                most, least = max(values, key=lambda n: values[n]), min(values, key=lambda n: values[n])
+                highest, lowest = max(values, key=lambda n: values[n]), min(values, key=lambda n: values[n])
                 word = WORDS.get(attribute, attribute)
-                out.append(GroupDifference(hospital.title, word, spread, most, least, values[most], values[least]))
-    return out
+                differences.append(
+                    GroupDifference(hospital.title, word, spread, highest, lowest, values[highest], values[lowest])
+                )
+    return differences
 
 
 def _metric(
     cells: Cells,
     run: Run,
-    named: Sequence[str],
-    what: tuple[str, str, str, bool],
+    group_names: Sequence[str],
+    metric_entry: tuple[str, str, str, bool],
     hospitals: Sequence[Hospital],
     attributes: Sequence[str],
 ) -> dict[str, Any]:
     """Return the figures and table rows of one metric: a forest per attribute, all on one axis."""
-    metric, finding, word, _ = what
-    members = {attribute: _members(named, attribute) for attribute in attributes}
+    metric, finding, word, _ = metric_entry
+    members = {attribute: _members(group_names, attribute) for attribute in attributes}
     rows = [
         _row(cells, run, name, metric, finding, hospitals)
         for attribute, names in members.items()
@@ -148,7 +161,7 @@ def _metric(
     scale = svg.Scale(max(0.0, min(bounds) - margin), min(1.0, max(bounds) + margin), LEFT, WIDTH - RIGHT)
     forests = []
     for attribute, names in members.items():
-        there = [
+        groups_of_hospital = [
             (
                 hospital,
                 [
@@ -159,14 +172,19 @@ def _metric(
             )
             for hospital in hospitals
         ]
-        if any(e.has_value for _, lanes in there for _, e in lanes):
-            said = WORDS.get(attribute, attribute)
-            forests.append((said, _forest(there, scale, f"{word} by {said}", hospitals[0].key, attribute)))
+        if any(e.has_value for _, lanes in groups_of_hospital for _, e in lanes):
+            attribute_name = WORDS.get(attribute, attribute)
+            forests.append(
+                (
+                    attribute_name,
+                    _forest(groups_of_hospital, scale, f"{word} by {attribute_name}", hospitals[0].key, attribute),
+                )
+            )
     return {"name": word, "rows": rows, "forests": forests}
 
 
 def _forest(
-    there: Sequence[tuple[Hospital, list[tuple[str, Estimate]]]],
+    groups_of_hospital: Sequence[tuple[Hospital, list[tuple[str, Estimate]]]],
     scale: svg.Scale,
     word: str,
     internal: str,
@@ -174,52 +192,56 @@ def _forest(
 ) -> Markup:
     """Draw the groups of an attribute at each hospital; groups with too few patients are labeled so."""
     grid = svg.ticks(scale.low, scale.high, 5)
-    body, y, told = "", 20.0, []
-    for hospital, lanes in there:
+    body, y, descriptions = "", 20.0, []
+    for hospital, lanes in groups_of_hospital:
         present = sorted(lanes, key=lambda lane: -lane[1].n)[:DEVICES] if attribute == "device" else lanes
         if not any(e.has_value for _, e in present):
             continue
         body += svg.text(0, y + 11, hospital.title, "b")
         y += LANE + 3
         for name, e in present:
-            middle = y + LANE / 2
-            body += svg.text(8, middle + 4, _cut(_short(name)), "tk")
+            y_middle = y + LANE / 2
+            body += svg.text(8, y_middle + 4, _cut(_short(name)), "tk")
             if not e.has_value:
-                body += svg.text(scale.start, middle + 4, "too few patients", "tk")
+                body += svg.text(scale.start, y_middle + 4, "too few patients", "tk")
             else:
                 if e.has_interval:
                     body += svg.line(
-                        scale(e.low), middle, scale(e.high), middle, "i-int" if hospital.key == internal else "i-ext"
+                        scale(e.low),
+                        y_middle,
+                        scale(e.high),
+                        y_middle,
+                        "i-int" if hospital.key == internal else "i-ext",
                     )
-                body += svg.circle(scale(e.value), middle, 3.2, "m-int" if hospital.key == internal else "m-ext")
-                body += svg.text(WIDTH, middle + 4, e.text, "", "end")
-                told.append(f"{hospital.title} {_short(name)} {e.text}")
+                body += svg.circle(scale(e.value), y_middle, 3.2, "m-int" if hospital.key == internal else "m-ext")
+                body += svg.text(WIDTH, y_middle + 4, e.text, "", "end")
+                descriptions.append(f"{hospital.title} {_short(name)} {e.text}")
             y += LANE
         y += 6
     ticks = "".join(
         svg.line(scale(t), 16, scale(t), y, "g") + svg.text(scale(t), 11, svg.tick_text(t, grid), "tk", "middle")
         for t in grid
     )
-    return svg.svg(WIDTH, y + 2, ticks + body, f"{word}: {', '.join(told)}")
+    return svg.svg(WIDTH, y + 2, ticks + body, f"{word}: {', '.join(descriptions)}")
 
 
 def _images(cells: Cells, run: Run, hospital: Hospital, name: str) -> int:
-    """Return how many images of a group any number of it rests on; its macro has none where a finding is too rare in it."""
+    """Return the largest number of images behind a metric of the group; 0 if the group has no metric."""
     return max(cells.get((run.id, hospital.key, name, metric, finding), MISSING).n for metric, finding, *_ in METRICS)
 
 
-def _members(named: Sequence[str], attribute: str) -> list[str]:
+def _members(group_names: Sequence[str], attribute: str) -> list[str]:
     """Return the groups of an attribute in the order of the table."""
     if attribute == "sex age":
-        return [name for name in named if name.startswith("sex=") and " age=" in name]
-    return [name for name in named if name.startswith(f"{attribute}=") and " age=" not in name]
+        return [name for name in group_names if name.startswith("sex=") and " age=" in name]
+    return [name for name in group_names if name.startswith(f"{attribute}=") and " age=" not in name]
 
 
 def _short(name: str) -> str:
     """Return a group without its attribute: "F", "40-60", "F 40-60"."""
     if name.startswith("device="):
         return name.removeprefix("device=")
-    return " ".join(part.partition("=")[2] for part in name.split(" "))
+    return " ".join(attribute_value.partition("=")[2] for attribute_value in name.split(" "))
 
 
 def _cut(text: str) -> str:

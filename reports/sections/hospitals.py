@@ -12,14 +12,14 @@ from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
 
-STEP = 0.02  # AUROC lost for each of the eight steps of colour
+STEP = 0.02  # gap per color step; there are eight steps
 SHOWN = 40  # rows of the heat map before the rest is folded away
 
 
 def hospitals(board: ReportData) -> Section:
     """Write the heat map and the scatter of internal against external."""
     worst = Counter(r.worst for r in board.ranked if r.worst)
-    most, times = min(worst.items(), key=lambda item: (-item[1], item[0])) if worst else ("", 0)
+    most_frequent, times = min(worst.items(), key=lambda item: (-item[1], item[0])) if worst else ("", 0)
     costly = [h.title for h in board.hospitals if h.is_costly]
     rows = [_row(board, run) for run in board.ranked]
     compared = [r for r in board.ranked if r.internal_common.has_value and r.external_common.has_value]
@@ -28,7 +28,7 @@ def hospitals(board: ReportData) -> Section:
         "title": sentences.hospitals_title(
             costly,
             len(board.hospitals) or board.num_external,
-            board.title(most),
+            board.title(most_frequent),
             times,
             len(board.ranked),
             board.has_common,
@@ -44,13 +44,13 @@ def hospitals(board: ReportData) -> Section:
         "legend": charts.families(compared),
         "absent": data_sentences.without_score(board.without_score) if board.hospitals else "",
     }
-    drawn = (charts.internal_against_external(board),) if len(compared) > 1 else ()
-    return Section("hospitals", "Hospitals", write("hospitals.html.j2", **context), drawn)
+    chart = (charts.internal_against_external(board),) if len(compared) > 1 else ()
+    return Section("hospitals", "Hospitals", write("hospitals.html.j2", **context), chart)
 
 
-def step(lost: float) -> int:
+def step(gap: float) -> int:
     """Return the color step, 0 to 7, of a gap; a negative gap has the lightest color."""
-    return max(0, min(7, int(lost / STEP)))
+    return max(0, min(7, int(gap / STEP)))
 
 
 def _head(board: ReportData, key: str) -> dict[str, Any]:
@@ -58,12 +58,12 @@ def _head(board: ReportData, key: str) -> dict[str, Any]:
     hospital = next(h for h in board.all_hospitals if h.key == key)
     internal = key == board.internal.key
     estimates = [e for r in board.ranked for e in (r.internal if internal else r.hospital_gaps[key],) if e.has_value]
-    least, greatest = (pick((e.num_findings for e in estimates), default=0) for pick in (min, max))
-    few = plural(greatest, "finding") if least == greatest else f"{least}–{greatest} findings"
+    smallest, largest = (pick((e.num_findings for e in estimates), default=0) for pick in (min, max))
+    num_findings = plural(largest, "finding") if smallest == largest else f"{smallest}–{largest} findings"
     return {
         "hospital": hospital,
         "internal": internal,
-        "findings": "shared findings" if internal and board.num_common != (least, greatest) else few,
+        "findings": "shared findings" if internal and board.num_common != (smallest, largest) else num_findings,
         "n": min((e.n for e in estimates), default=0),
     }
 
@@ -72,13 +72,12 @@ def _row(board: ReportData, run: Run) -> dict[str, Any]:
     """Return the cells of one run, one for each external hospital."""
     cells = []
     for hospital in board.hospitals:
-        value, lost = run.hospitals[hospital.key], run.hospital_gaps[hospital.key]
+        value, gap = run.hospitals[hospital.key], run.hospital_gaps[hospital.key]
         cells.append(
             {
                 "value": value,
-                "lost": lost,
-                "css": (f"q{step(lost.value)}" if lost.has_value else "qx")
-                + (" w" if hospital.key == run.worst else ""),
+                "lost": gap,
+                "css": (f"q{step(gap.value)}" if gap.has_value else "qx") + (" w" if hospital.key == run.worst else ""),
             }
         )
     return {"run": run, "cells": cells}

@@ -10,18 +10,17 @@ from reports.sentences import data as data_sentences
 
 def method(board: ReportData) -> Section:
     """Write the rules, the glossary and the provenance."""
-    facts = [r.facts for r in board.runs]
+    facts_of_runs = [r.facts for r in board.runs]
 
     def distinct(key: str) -> list[str]:
-        return sorted({str(f[key]) for f in facts if isinstance(f.get(key), str) and f[key]})
+        return sorted({str(f[key]) for f in facts_of_runs if isinstance(f.get(key), str) and f[key]})
 
     split: dict[str, Any] = dict(board.meta.get("split") or {})
     order = [n for n in ("train", "val", "test") if n in split]
     shares = {n: split[n] for n in [*order, *sorted(set(split) - set(order))]}  # JSON keeps no order
     scores = board.tables["scores"]
-    references = set(
-        scores.loc[scores["dataset"] != EXTERNAL, "reference"].unique()
-    )  # "external" is a mean over hospitals with several references
+    # without "external", which is a mean over hospitals with several references
+    references = set(scores.loc[scores["dataset"] != EXTERNAL, "reference"].unique())
     context = {
         "board": board,
         "shares": [(name, percent(float(share), 1)) for name, share in shares.items()],
@@ -48,8 +47,8 @@ def _standard_errors(board: ReportData) -> list[tuple[str, str, tuple[str, str, 
     table = board.tables["delong"]
     median = table[["dataset", "split", *columns]].dropna().groupby(["dataset", "split"], sort=False).median()
     return [
-        (board.title(dataset), split.replace("_", " "), (places(image, 4), places(patient, 4), places(drawn, 4)))
-        for (dataset, split), image, patient, drawn in zip(
+        (board.title(dataset), split.replace("_", " "), (places(image, 4), places(patient, 4), places(bootstrap, 4)))
+        for (dataset, split), image, patient, bootstrap in zip(
             median.index.tolist(), *(median[c].tolist() for c in columns), strict=True
         )
     ]

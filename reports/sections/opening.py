@@ -1,4 +1,4 @@
-"""The answer: one headline, two sentences with intervals, one figure."""
+"""The first screen: a headline, two sentences with intervals, and a figure."""
 
 from markupsafe import Markup
 
@@ -9,7 +9,7 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.sentences import main_findings as sentences
 
-NARROW, WIDE = 328.0, 500.0  # px; the page shows the one that fits, so that its words are never scaled down
+NARROW, WIDE = 328.0, 500.0  # px; the page shows the figure that fits, so that its text is never scaled down
 
 
 def opening(board: ReportData) -> Section:
@@ -25,8 +25,8 @@ def opening(board: ReportData) -> Section:
             headline=title(board),
             stand=_stand(board),
             best=_best(board),
-            wide=losses(board, WIDE),
-            narrow=losses(board, NARROW),
+            wide=gap_figure(board, WIDE),
+            narrow=gap_figure(board, NARROW),
             num_runs=len(runs),
             num_external=len(external),
         ),
@@ -45,30 +45,30 @@ def title(board: ReportData) -> str:
     )
 
 
-def losses(board: ReportData, width: float) -> Markup:
+def gap_figure(board: ReportData, width: float) -> Markup:
     """Draw the gap by hospital: one dot per run, and the mean with its interval above."""
-    shown = [h for h in board.hospitals if h.mean_gap.has_value]
+    hospitals = [h for h in board.hospitals if h.mean_gap.has_value]
     values = [e.value for r in board.ranked for e in r.hospital_gaps.values() if e.has_value]
-    bounds = [b for h in shown for b in (h.mean_gap.low, h.mean_gap.high, h.mean_gap.value) if b == b]
-    if not values or not shown:
+    bounds = [b for h in hospitals for b in (h.mean_gap.low, h.mean_gap.high, h.mean_gap.value) if b == b]
+    if not values or not hospitals:
         return Markup("")
     low, high = min(0.0, *values, *bounds), max(0.05, *values, *bounds)
     grid = svg.ticks(low, high, 6 if width > 400 else 4)
     step = grid[1] - grid[0] if len(grid) > 1 else 0.05
     low, high = (grid[0] - step if grid[0] > low else grid[0]) if low < 0 else 0.0, high * 1.02
     grid = svg.ticks(low, high, 6 if width > 400 else 4)
-    words = max(6.6 * max(len(h.title), 0.95 * len(h.where)) for h in shown)
-    left = min(max(words + 12, 84.0), 130.0 if width > 400 else 116.0)
-    scale = svg.Scale(low, high, left, width - (44 if width > 400 else 40))
+    words = max(6.6 * max(len(h.title), 0.95 * len(h.where)) for h in hospitals)
+    axis_start = min(max(words + 12, 84.0), 130.0 if width > 400 else 116.0)
+    scale = svg.Scale(low, high, axis_start, width - (44 if width > 400 else 40))
     row = 47.5
-    height = 46 + row * len(shown)
+    height = 46 + row * len(hospitals)
     body = "".join(
         svg.line(scale(t), 16, scale(t), height - 22, "g" if t else "ax")
         + svg.text(scale(t), height - 7, svg.tick_text(t, grid), "tk", "middle")
         for t in grid
     )
-    for k, hospital in enumerate(shown):
-        y, lost = 36 + k * row, hospital.mean_gap
+    for k, hospital in enumerate(hospitals):
+        y, gap = 36 + k * row, hospital.mean_gap
         dots = (
             []
             if len(board.ranked) == 1
@@ -77,18 +77,18 @@ def losses(board: ReportData, width: float) -> Markup:
         step_y = min(5.4, 26 / max(1, _depth(dots, scale)))
         spots = [(x, y + 12 + lane * step_y) for x, lane in svg.swarm(dots, scale)]
         body += svg.dots(spots, "sw" if len(dots) <= 60 else "sw fine")
-        at = y - 11 if dots else y
-        if lost.has_interval:
-            body += svg.line(scale(lost.low), at, scale(lost.high), at, "iv")
-        body += svg.circle(scale(lost.value), at, 4, "dot" if lost.clear else "dot o")
-        right = scale(max(lost.value, lost.high if lost.has_interval else lost.value))
-        body += svg.text(right + 8, at + 4, places(lost.value), "b halo")
+        y_mean = y - 11 if dots else y
+        if gap.has_interval:
+            body += svg.line(scale(gap.low), y_mean, scale(gap.high), y_mean, "iv")
+        body += svg.circle(scale(gap.value), y_mean, 4, "dot" if gap.clear else "dot o")
+        right = scale(max(gap.value, gap.high if gap.has_interval else gap.value))
+        body += svg.text(right + 8, y_mean + 4, places(gap.value), "b halo")
         body += svg.text(0, y - 2, hospital.title, "lb") + svg.text(0, y + 13, hospital.where, "tk")
     zero = scale(0)
-    crowded = zero > width - 200  # then the words go to the other side of the line
+    crowded = zero > width - 200  # then the text is on the other side of the line
     body += svg.text(zero + (-6 if crowded else 6), 11, "no gap", "tk", "end" if crowded else "start")
     body += svg.text(width, 11, "larger gap →", "tk", "end")
-    label = "Generalization gap by hospital: " + ", ".join(f"{h.title} {h.mean_gap.with_interval}" for h in shown)
+    label = "Generalization gap by hospital: " + ", ".join(f"{h.title} {h.mean_gap.with_interval}" for h in hospitals)
     return svg.svg(width, height, body, label, "ch wide" if width > 400 else "ch narrow")
 
 
@@ -103,14 +103,14 @@ def _kick(board: ReportData) -> str:
     counts = cohorts[["present", "absent", "uncertain", "not_mentioned", "unmapped"]].sum(axis=1)
     by_cohort = counts.groupby(cohorts["dataset"]).max()
     images = int(by_cohort.sum()) if len(by_cohort) else 0
-    parts = [
+    counts_in_words = [
         plural(len(board.imported), "imported model")
         if board.only_imported
         else sentences.run_count(len(board.runs), len(board.scored)),
         plural(1 + board.num_external, "hospital"),
         plural(len(board.findings), "finding"),
     ]
-    return " · ".join([*parts, plural(images, "test image")] if images else parts)
+    return " · ".join([*counts_in_words, plural(images, "test image")] if images else counts_in_words)
 
 
 def _stand(board: ReportData) -> str:
@@ -133,17 +133,17 @@ def _best(board: ReportData) -> str:
     if not board.ranked:
         return ""
     first = board.ranked[0]
-    said = sentences.best_run(
+    text = sentences.best_run(
         first.label, first.simultaneous_external, len(board.groups[0]) - 1, first.p_best, len(board.ranked)
     )
     if len(board.ranked) > 1:
         smallest = min((r for r in board.ranked if r.gap.has_value), key=_gap_of, default=None)
-        said += (
+        text += (
             f" {sentences.smallest_gap(smallest.label, smallest.simultaneous_gap, smallest is first)}"
             if smallest
             else ""
         )
-    return said
+    return text
 
 
 def _gap_of(run: Run) -> float:

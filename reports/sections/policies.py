@@ -16,20 +16,20 @@ def policies(board: ReportData) -> Section:
     table = board.tables["policies"]
     if not len(table):
         return Section("policies", "", Markup(""))
-    places = list(table[["dataset", "split", "reference"]].drop_duplicates().itertuples(index=False, name=None))
+    evaluations = list(table[["dataset", "split", "reference"]].drop_duplicates().itertuples(index=False, name=None))
     rows = table.to_dict("records")
     cells = {(r["policy"], r["dataset"], r["split"]): r for r in rows}
     names = list(dict.fromkeys(str(r["policy"]) for r in rows))
     readers = list(
-        dict.fromkeys(READERS.get(reference, reference) for dataset, _, reference in places if dataset != EXTERNAL)
+        dict.fromkeys(READERS.get(reference, reference) for dataset, _, reference in evaluations if dataset != EXTERNAL)
     )
     context = {
         "title": sentence_case(
             f"{word(len(names))} policies for uncertain labels, tested on labels of {' and '.join(readers)}"
         ),
-        "heads": [_head(board, *place) for place in places],
+        "heads": [_head(board, *evaluation) for evaluation in evaluations],
         "rows": [
-            {"policy": name, "cells": [_cell(cells.get((name, dataset, split))) for dataset, split, _ in places]}
+            {"policy": name, "cells": [_cell(cells.get((name, dataset, split))) for dataset, split, _ in evaluations]}
             for name in names
         ],
     }

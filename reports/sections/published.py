@@ -27,15 +27,19 @@ def published(board: ReportData) -> Section:
 
 def _table(board: ReportData, metric: str, rows: Any) -> dict[str, Any]:
     """Return the table of one metric: findings as columns (macro last), one line per published result and dataset."""
-    said = list(dict.fromkeys(rows["finding"]))
-    order = [f for f in board.findings if f in said] + [f for f in said if f not in board.findings and f != MACRO]
-    columns = order + [MACRO] * (MACRO in said)
+    findings = list(dict.fromkeys(rows["finding"]))
+    order = [f for f in board.findings if f in findings] + [
+        f for f in findings if f not in board.findings and f != MACRO
+    ]
+    columns = order + [MACRO] * (MACRO in findings)
     lines = []
-    for (name, setting, dataset, split), part in rows.groupby(["name", "setting", "dataset", "split"], sort=False):
-        values = dict(zip(part["finding"], part["value"], strict=True))
-        where = f"{board.title(dataset)}{', ' if split else ''}{SPLITS.get(split, split)}"
+    for (name, setting, dataset, split), result_rows in rows.groupby(
+        ["name", "setting", "dataset", "split"], sort=False
+    ):
+        values = dict(zip(result_rows["finding"], result_rows["value"], strict=True))
+        dataset_and_split = f"{board.title(dataset)}{', ' if split else ''}{SPLITS.get(split, split)}"
         cells = [_as_printed(values[f]) if f in values else "" for f in columns]
-        lines.append({"name": name, "setting": setting, "where": where, "cells": cells})
+        lines.append({"name": name, "setting": setting, "where": dataset_and_split, "cells": cells})
     heads = ["Mean" if column == MACRO else column for column in columns]
     return {"metric": METRICS[metric], "heads": heads, "lines": lines}
 

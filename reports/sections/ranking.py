@@ -21,8 +21,8 @@ from reports.summaries import rank_agreement as agreeing
 
 WIDTH = 262.0  # px of the dot strip
 OPEN = 10  # groups of ties that start open
-FIRST = 60  # rows in the table as it loads; a script adds the others, a reader without scripts finds them below it
-MOST_VALUES, MOST_FACTORS = 40, 12  # beyond these a filter helps less than the search
+FIRST = 60  # rows in the table at first; a script adds the others, which are below the table without JavaScript
+MOST_VALUES, MOST_FACTORS = 40, 12  # with more values or factors, filters help less than the search
 WORDS = {
     "family": "Family",
     "architecture": "Architecture",
@@ -43,15 +43,15 @@ class Factor:
     key: str
     title: str
     values: Sequence[str]
-    of: Mapping[str, str]
+    value_of_run: Mapping[str, str]
 
     def index(self, run: Run) -> int:
         """Return the index of a run's value."""
-        return self.values.index(self.of[run.id])
+        return self.values.index(self.value_of_run[run.id])
 
     def same_partition(self, other: Mapping[str, str]) -> bool:
-        """Tell whether another factor divides the runs in the same way."""
-        pairs = {(self.of[run], other[run]) for run in self.of}
+        """Return whether another factor divides the runs in the same way."""
+        pairs = {(self.value_of_run[run], other[run]) for run in self.value_of_run}
         return len(pairs) == len(self.values) == len(set(other.values()))
 
 
@@ -98,11 +98,12 @@ def ranking(board: ReportData) -> Section:
 
 def _fewer_findings(board: ReportData, run: Run) -> str:
     """Return the findings and AUROC of a run trained for fewer findings than the grid; "" for other runs."""
-    own = board.meta.get("learns", {}).get(run.id)
-    if own is None or not run.external.has_value:
+    findings = board.meta.get("learns", {}).get(run.id)
+    if findings is None or not run.external.has_value:
         return ""
     internal = f", internal AUROC {run.internal.with_interval}" if run.internal.has_value else ""
-    return f"trained only for {' and '.join(own) if len(own) < 3 else f'{len(own)} findings'}: external AUROC {run.external.with_interval}{internal}"
+    names = " and ".join(findings) if len(findings) < 3 else f"{len(findings)} findings"
+    return f"trained only for {names}: external AUROC {run.external.with_interval}{internal}"
 
 
 def _strips(board: ReportData) -> tuple[dict[str, Markup], list[float], svg.Scale]:
@@ -132,14 +133,14 @@ def _compared(run: Run) -> Estimate:
 
 
 def _row_slices(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the groups, split where rows stop being in the table and are added by the script; `start` counts the rows above."""
+    """Return the groups, split into rows in the table and later rows that the script adds; `start` counts the rows above."""
     slices, start = [], 0
     for group in groups:
-        first, rest = group["runs"][: max(FIRST - start, 0)], group["runs"][max(FIRST - start, 0) :]
+        first, later = group["runs"][: max(FIRST - start, 0)], group["runs"][max(FIRST - start, 0) :]
         slices += [{"group": group, "runs": first, "start": start, "later": False, "again": False}] * bool(first)
         start += len(first)
-        slices += [{"group": group, "runs": rest, "start": start, "later": True, "again": bool(first)}] * bool(rest)
-        start += len(rest)
+        slices += [{"group": group, "runs": later, "start": start, "later": True, "again": bool(first)}] * bool(later)
+        start += len(later)
     return slices
 
 
@@ -153,7 +154,7 @@ def _sort_data(run: Run, group: int, columns: Sequence[Column], factors: Sequenc
         "id": run.id,
         "g": group,
         "name": run.name,
-        "what": " · ".join(part for part in (run.family, run.variant or "base recipe", run.marks) if part),
+        "what": " · ".join(name for name in (run.family, run.variant or "base recipe", run.marks) if name),
         "k": [float(f"{v:.6g}") if is_number(v) else None for v in numbers],
         "f": [factor.index(run) for factor in factors],
     }
@@ -167,13 +168,16 @@ def _factors(board: ReportData) -> list[Factor]:
     keys = dict.fromkeys((*WORDS, *sorted({key for config in configs.values() for key in config})))
     factors: list[Factor] = []
     for key in keys:
-        of = {r.id: _value_text(r.facts.get(key) if key in WORDS else configs[r.id].get(key)) for r in board.ranked}
-        values = sorted(set(of.values()), key=_by_number)
-        alike = any(
-            other.same_partition(of) for other in factors
-        )  # `optimizer` and `config.optimizer.name` say the same
-        if 1 < len(values) <= MOST_VALUES and not alike:
-            factors.append(Factor(key.removeprefix("config."), WORDS.get(key, key.removeprefix("config.")), values, of))
+        value_of_run = {
+            r.id: _value_text(r.facts.get(key) if key in WORDS else configs[r.id].get(key)) for r in board.ranked
+        }
+        values = sorted(set(value_of_run.values()), key=_by_number)
+        # for example, `optimizer` and `config.optimizer.name` are the same factor
+        is_duplicate = any(factor.same_partition(value_of_run) for factor in factors)
+        if 1 < len(values) <= MOST_VALUES and not is_duplicate:
+            factors.append(
+                Factor(key.removeprefix("config."), WORDS.get(key, key.removeprefix("config.")), values, value_of_run)
+            )
     return factors[:MOST_FACTORS]
 
 

@@ -13,14 +13,14 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sentences import main_findings as sentences
 
-CUSTOM_COLUMNS = 6  # ranking.css hides and shows as many
+CUSTOM_COLUMNS = 6  # number of custom metrics that ranking.css can show and hide
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of the ranking: head, displayed text of a run, and the number used to sort and copy."""
 
-    key: str  # also its name in the address of a view, and its class
+    key: str  # also its name in the page's address, and its CSS class
     head: str
     unit: str
     value: Callable[[Run], float]
@@ -35,22 +35,24 @@ class Column:
 
 
 def columns_of(board: ReportData) -> list[Column]:
-    """Return the columns after the strip; hidden ones exist only if some run has a number."""
+    """Return the columns after the strip; a hidden column exists only if a run has a value for it."""
     gaps = [b for r in board.ranked if r.gap.has_value for b in (r.gap.value, r.gap.low, r.gap.high) if is_number(b)]
     low, high = min([0.0, *gaps]), max([0.05, *gaps])
     chance = next((r.probe.chance for r in board.ranked if r.probe.has_value), 0.0)
     causal = [b for r in board.ranked if r.causal.has_value for b in (r.causal.value, r.causal.low, r.causal.high)]
-    least, most = min([0.0, *causal]), max([0.05, *causal])
+    smallest, largest = min([0.0, *causal]), max([0.05, *causal])
     num_external = len(board.hospitals)
     effective = _effective(board)
 
-    def estimated(key: str, head: str, unit: str, of: Callable[[Run], Estimate], **more: Any) -> Column:
-        more = {"small": lambda r: of(r).span, **more}
-        return Column(key, head, unit, lambda r: of(r).value, lambda r: of(r).text, of, **more)
+    def estimate_column(key: str, head: str, unit: str, estimate_of: Callable[[Run], Estimate], **more: Any) -> Column:
+        more = {"small": lambda r: estimate_of(r).span, **more}
+        return Column(
+            key, head, unit, lambda r: estimate_of(r).value, lambda r: estimate_of(r).text, estimate_of, **more
+        )
 
-    def costing(key: str, head: str, unit: str, name: str, per: float, **more: Any) -> Column:
-        shown = more.pop("shown", two_figures)
-        return Column(key, head, unit, lambda r: r.quantity(name), lambda r: shown(r.quantity(name) / per), **more)
+    def cost_column(key: str, head: str, unit: str, name: str, per: float, **more: Any) -> Column:
+        text_of = more.pop("shown", two_figures)
+        return Column(key, head, unit, lambda r: r.quantity(name), lambda r: text_of(r.quantity(name) / per), **more)
 
     mean = f"mean of {num_external}" if num_external != 1 else "one hospital"
     further = (
@@ -74,13 +76,17 @@ def columns_of(board: ReportData) -> list[Column]:
             low_first=True,
             first=False,
         ),
-        costing("memory", "Memory", "peak, MB", "peak_memory_bytes", 1e6, shown=integer, low_first=True, first=False),
+        cost_column(
+            "memory", "Memory", "peak, MB", "peak_memory_bytes", 1e6, shown=integer, low_first=True, first=False
+        ),
     )
     return [
-        estimated("internal", "Internal", "AUROC", lambda r: r.internal_common, css=""),
-        estimated("external", "External", mean, lambda r: r.external, css="", note=_other_findings),
-        estimated("worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: board.title(r.worst)),
-        estimated(
+        estimate_column("internal", "Internal", "AUROC", lambda r: r.internal_common, css=""),
+        estimate_column("external", "External", mean, lambda r: r.external, css="", note=_other_findings),
+        estimate_column(
+            "worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: board.title(r.worst)
+        ),
+        estimate_column(
             "gap",
             "Gap",
             "int. − ext.",
@@ -90,8 +96,8 @@ def columns_of(board: ReportData) -> list[Column]:
             note=lambda r: sentences.zero_in_interval(r.gap),
             figure=lambda r: svg.micro(r.gap, low, high, 0.0) if r.gap.has_value else Markup(""),
         ),
-        estimated("ece", "ECE", "external", lambda r: r.ece, low_first=True),
-        estimated(
+        estimate_column("ece", "ECE", "external", lambda r: r.ece, low_first=True),
+        estimate_column(
             "shortcut",
             "Shortcut",
             "change in p",
@@ -99,10 +105,10 @@ def columns_of(board: ReportData) -> list[Column]:
             css="more mc",
             low_first=True,
             note=lambda r: "" if r.causal.has_value else board.why_not_analysed("transplants", r.id),
-            figure=lambda r: svg.micro(r.causal, least, most, 0.0) if r.causal.has_value else Markup(""),
+            figure=lambda r: svg.micro(r.causal, smallest, largest, 0.0) if r.causal.has_value else Markup(""),
         )
         if causal
-        else estimated(
+        else estimate_column(
             "shortcut",
             "Shortcut",
             "source probe",
@@ -111,9 +117,9 @@ def columns_of(board: ReportData) -> list[Column]:
             low_first=True,
             figure=lambda r: svg.micro(r.probe, 0.0, 1.0, chance) if r.probe.has_value else Markup(""),
         ),
-        costing("params", "Params", "million", "params", 1e6, low_first=True),
-        costing("gmacs", "GMACs", "per image", "macs", 1e9, low_first=True),
-        costing("speed", "Speed", "images/s", "images_per_second", 1.0, shown=integer),
+        cost_column("params", "Params", "million", "params", 1e6, low_first=True),
+        cost_column("gmacs", "GMACs", "per image", "macs", 1e9, low_first=True),
+        cost_column("speed", "Speed", "images/s", "images_per_second", 1.0, shown=integer),
         *(c for c in (*further, *_custom_metrics(board)) if any(is_number(c.value(r)) for r in board.ranked)),
     ]
 
@@ -147,11 +153,11 @@ def _effective(board: ReportData) -> Callable[[Run], Estimate]:
     """Return the effective robustness of a run, averaged over external hospitals."""
     table = board.tables["robustness"]
     rows = table[table["dataset"] == EXTERNAL]
-    found = {
+    distance_of_run = {
         str(run): Estimate(float(value), float(low), float(high))
         for run, value, low, high in zip(*(rows[c] for c in ("run_id", "value", "low", "high")), strict=True)
     }
-    return lambda run: found.get(run.id, MISSING)
+    return lambda run: distance_of_run.get(run.id, MISSING)
 
 
 def _chance(run: Run) -> str:
@@ -169,5 +175,5 @@ def _seconds(run: Run) -> float:
 
 def _other_findings(run: Run) -> str:
     """Return the external mean on shared findings, if it differs from the mean used for ranking."""
-    other = run.external_common.has_value and run.external_common.text != run.external.text
-    return f"{run.external_common.text} on shared findings" if other else ""
+    differs = run.external_common.has_value and run.external_common.text != run.external.text
+    return f"{run.external_common.text} on shared findings" if differs else ""

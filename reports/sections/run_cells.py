@@ -21,15 +21,15 @@ def auroc(estimate: Estimate, macro: bool, reason: str, symptom: str) -> str:
     """Return an AUROC with interval and sample size, or the reason without one; `symptom`: anchor linked from an inverted AUROC."""
     if not estimate.has_value:
         return f"{DASH}<i>{escape(reason)}</i>"
-    on = (
+    sample = (
         plural(estimate.num_findings, "finding")
         if macro
         else f"{integer(estimate.num_positive)} of {integer(estimate.n)}"
     )
     inverted = estimate.has_interval and estimate.high < 0.5
     doubt = "inverted or mislabeled?"
-    said = f'<a class="s warn" href="#{symptom}">{doubt}</a>' if symptom else f'<span class="s warn">{doubt}</span>'
-    return f"{number(estimate)}<i>{on}</i>" + said * inverted
+    warning = f'<a class="s warn" href="#{symptom}">{doubt}</a>' if symptom else f'<span class="s warn">{doubt}</span>'
+    return f"{number(estimate)}<i>{sample}</i>" + warning * inverted
 
 
 def gap(estimate: Estimate, common: str = "") -> str:

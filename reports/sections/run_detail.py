@@ -58,20 +58,22 @@ class Details:
     @classmethod
     def of(cls, board: ReportData, in_full: Iterable[Run]) -> "Details":
         """Build the lookup tables; `in_full` are the runs with confusion matrices, curves and subgroups."""
-        drawn = list(in_full)
-        ids = {run.id for run in drawn}
+        full_runs = list(in_full)
+        ids = {run.id for run in full_runs}
         choice = board.headline
-        looked_up = [(word, choice.lookup(name, given, finding=MACRO)) for name, given, word in METRICS]
+        looked_up = [(word, choice.lookup(name, calibrators, finding=MACRO)) for name, calibrators, word in METRICS]
         rules = {*choice.operating_points, *board.tables["confusion"]["operating_point"].unique()}
         points = sorted(str(rule) for rule in rules if rule)
-        wanted = (str(board.meta.get("threshold") or ""), *POINTS)
-        point = next((p for p in wanted if p in points), points[0] if points else "")
+        preferred = (str(board.meta.get("threshold") or ""), *POINTS)
+        point = next((p for p in preferred if p in points), points[0] if points else "")
         if point:
-            both = ("none", "platt")
-            looked_up += [(said, choice.lookup(n, both, point, finding=MACRO)) for n, said in AT_THRESHOLD.items()]
+            calibrators = ("none", "platt")
+            looked_up += [
+                (word, choice.lookup(name, calibrators, point, finding=MACRO)) for name, word in AT_THRESHOLD.items()
+            ]
         subgroups = board.tables["subgroups"]
-        chosen = subgroups[subgroups["run_id"].isin(ids) & (subgroups["finding"] == MACRO)]
-        chosen = chosen[chosen["metric"].isin(["auroc", "auroc_spread"])]
+        subgroups = subgroups[subgroups["run_id"].isin(ids) & (subgroups["finding"] == MACRO)]
+        subgroups = subgroups[subgroups["metric"].isin(["auroc", "auroc_spread"])]
         confusion = board.tables["confusion"]
         confusion = confusion[confusion["run_id"].isin(ids)]
         confusion = confusion[(confusion["dataset"] != board.internal.key) | (confusion["split"] == "test")]
@@ -81,8 +83,8 @@ class Details:
             looked_up,
             _called(confusion, point),
             _thresholds(confusion),
-            {str(r): part for r, part in chosen.groupby("run_id")},
-            Curves.of(board, drawn),
+            {str(run_id): rows for run_id, rows in subgroups.groupby("run_id")},
+            Curves.of(board, full_runs),
             _pictures(board),
             frozenset(map(str, board.tables["diagnostics"]["run_id"])),
         )
@@ -106,14 +108,14 @@ class Details:
             "figures": self.figures(run) if drawn else "",
             "pictures": self.pictures.get(run.id, ()),
         }
-        said = data_sentences.not_compared(board.not_compared)
+        not_compared = data_sentences.not_compared(board.not_compared)
         return write(
             "run_detail.html.j2",
             drawn=drawn,
             board=board,
             e=entry,
             point=POINTS.get(self.point, self.point),
-            not_compared=said,
+            not_compared=not_compared,
         )
 
     def figures(self, run: Run) -> Markup:
@@ -123,12 +125,12 @@ class Details:
 
 def _pictures(board: ReportData) -> dict[str, list[Mapping[str, Any]]]:
     """Return the first pictures of each run, in the order of the gallery."""
-    out: dict[str, list[Mapping[str, Any]]] = {}
-    for card in pictures_of(board, board.tables["gallery"]):
-        mine = out.setdefault(card["run_id"], [])
-        if len(mine) < MOST:
-            mine.append(card)
-    return out
+    first_pictures: dict[str, list[Mapping[str, Any]]] = {}
+    for picture in pictures_of(board, board.tables["gallery"]):
+        pictures_of_run = first_pictures.setdefault(picture["run_id"], [])
+        if len(pictures_of_run) < MOST:
+            pictures_of_run.append(picture)
+    return first_pictures
 
 
 def _called(table: pd.DataFrame, point: str) -> dict[tuple[str, str, str], Call]:
@@ -144,8 +146,8 @@ def _thresholds(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
     """Return each threshold as a probability; thresholds are the same at every hospital."""
     rows = table.drop_duplicates(["run_id", "operating_point", "finding"])
     return {
-        (str(run), str(rule), str(finding)): 1 / (1 + math.exp(-min(max(float(at), -700.0), 700.0)))
-        for run, rule, finding, at in rows_of(rows, "run_id", "operating_point", "finding", "threshold")
+        (str(run), str(rule), str(finding)): 1 / (1 + math.exp(-min(max(float(threshold), -700.0), 700.0)))
+        for run, rule, finding, threshold in rows_of(rows, "run_id", "operating_point", "finding", "threshold")
     }
 
 
@@ -167,22 +169,22 @@ def _groups(board: ReportData, table: pd.DataFrame | None) -> list[tuple[str, bo
         for group, dataset, split, value, low, high, n in rows_of(table, *columns)
         if dataset != board.internal.key or split == "test"
     }
-    named = [g for g in dict.fromkeys(group for group, _ in cells) if " " not in g and g != "all"]
+    group_names = [g for g in dict.fromkeys(group for group, _ in cells) if " " not in g and g != "all"]
     rows = []
-    for group in sorted(named, key=lambda g: (named.index(_first_of(named, g)), "=" not in g)):
-        found = [cells.get((group, h.key), MISSING) for h in board.all_hospitals]
-        if any(e.has_value for e in found):
+    for group in sorted(group_names, key=lambda g: (group_names.index(_first_of(group_names, g)), "=" not in g)):
+        estimates = [cells.get((group, h.key), MISSING) for h in board.all_hospitals]
+        if any(e.has_value for e in estimates):
             attribute, _, value = group.partition("=")
-            said = f"{attribute}: {value}" if value else f"{attribute}: largest minus smallest"
-            shown = [runcells.number(e, counted=bool(value)) if e.has_value else DASH for e in found]
-            rows.append((said, not value, runcells.row(shown)))
+            words = f"{attribute}: {value}" if value else f"{attribute}: largest minus smallest"
+            cells_of_group = [runcells.number(e, counted=bool(value)) if e.has_value else DASH for e in estimates]
+            rows.append((words, not value, runcells.row(cells_of_group)))
     return rows
 
 
-def _first_of(named: Sequence[str], group: str) -> str:
+def _first_of(group_names: Sequence[str], group: str) -> str:
     """Return the first subgroup of the same attribute."""
     attribute = group.partition("=")[0]
-    return next(g for g in named if g.partition("=")[0] == attribute)
+    return next(g for g in group_names if g.partition("=")[0] == attribute)
 
 
 def _table(board: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
@@ -213,8 +215,8 @@ def _table(board: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
 
 def _gaps(board: ReportData, run: Run) -> Markup:
     """Return the macro gap of each external hospital, with its number of shared findings."""
-    lost = [run.hospital_gaps[h.key] for h in board.hospitals]
-    return runcells.row([runcells.gap(e, str(e.num_findings or "none")) for e in lost]) if lost else Markup("")
+    gaps = [run.hospital_gaps[h.key] for h in board.hospitals]
+    return runcells.row([runcells.gap(e, str(e.num_findings or "none")) for e in gaps]) if gaps else Markup("")
 
 
 def _more(
@@ -222,7 +224,8 @@ def _more(
 ) -> list[tuple[str, Markup]]:
     """Return the other available macro metrics by hospital."""
     rows = [
-        (word, [found.get((run.id, h.key, MACRO), MISSING) for h in board.all_hospitals]) for word, found in looked_up
+        (word, [estimates.get((run.id, h.key, MACRO), MISSING) for h in board.all_hospitals])
+        for word, estimates in looked_up
     ]
     return [
         (word, runcells.row([runcells.number(e) for e in cells]))
@@ -268,30 +271,36 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("commit", "Commit"),
         ("weights_sha256", "Trained weights, SHA-256"),
     )
-    made = "Model file" if run.is_imported else "Mean of" if run.is_derived else "Combined from"
-    own = [(made, _shown(run.facts["of"]))] if run.kind != "run" else []
-    left = {"architecture", "family", "seed", "epochs", "best_epoch"} if run.is_derived else set()
+    origin = "Model file" if run.is_imported else "Mean of" if run.is_derived else "Combined from"
+    origin_fact = [(origin, _fact_text(run.facts["of"]))] if run.kind != "run" else []
+    left_out = {"architecture", "family", "seed", "epochs", "best_epoch"} if run.is_derived else set()
     if run.is_imported:
-        left |= {"optimizer", "loss", "uncertainty", "preprocessing", "augmentation"}
-    shown = [(word, _shown(run.facts.get(key))) for key, word in words if key not in left]
-    return own + [(word, said) for word, said in shown if said]
+        left_out |= {"optimizer", "loss", "uncertainty", "preprocessing", "augmentation"}
+    facts = [(word, _fact_text(run.facts.get(key))) for key, word in words if key not in left_out]
+    return origin_fact + [(word, value) for word, value in facts if value]
 
 
 def _exposure(board: ReportData, run: Run) -> list[tuple[str, str]]:
     """Return the data exposure and the intended use of the run as (name, value)."""
-    own = exposure(board, run)
+    exposure_of_run = exposure(board, run)
     pairs = [
-        ("Trained on", own.trained_on),
-        ("Model file" if own.elsewhere else "Started from", own.start),
-        ("Pretraining corpus", own.corpus),
-        ("License of the weights" if own.elsewhere else "License of the starting weights", own.licence),
-        ("Overlap with test images" if own.elsewhere else "Overlap of the corpus with test images", own.corpus_overlap),
-        ("Intended use", own.use),
+        ("Trained on", exposure_of_run.trained_on),
+        ("Model file" if exposure_of_run.elsewhere else "Started from", exposure_of_run.start),
+        ("Pretraining corpus", exposure_of_run.corpus),
+        (
+            "License of the weights" if exposure_of_run.elsewhere else "License of the starting weights",
+            exposure_of_run.licence,
+        ),
+        (
+            "Overlap with test images" if exposure_of_run.elsewhere else "Overlap of the corpus with test images",
+            exposure_of_run.corpus_overlap,
+        ),
+        ("Intended use", exposure_of_run.use),
     ]
-    return [(word, said) for word, said in pairs if said]
+    return [(word, value) for word, value in pairs if value]
 
 
-def _shown(value: object) -> str:
+def _fact_text(value: object) -> str:
     """Return a fact as text: integers without decimals, null as ""."""
     if value is None or value != value:
         return ""

@@ -14,14 +14,14 @@ WRITTEN = 40  # entries written as HTML; a longer list is compressed and unpacke
 def runs(board: ReportData) -> Section:
     """Write one folded entry per run; a script opens entries in a drawer and adds the figures."""
     packed = len(board.entries) > WRITTEN
-    drawn = [*board.ranked[:DRAWN], *board.derived[:DRAWN]] if packed else list(board.entries)
-    details = Details.of(board, drawn)
+    drawn_runs = [*board.ranked[:DRAWN], *board.derived[:DRAWN]] if packed else list(board.entries)
+    details = Details.of(board, drawn_runs)
     entries: list[dict[str, Any]] = []
-    kept: dict[str, str] = {run.anchor + "/figures": str(details.figures(run)) for run in drawn}
+    packed_fragments: dict[str, str] = {run.anchor + "/figures": str(details.figures(run)) for run in drawn_runs}
     for run in board.entries:
         body = details.body(run, drawn=False)
         if packed:
-            kept[run.anchor] = str(body)
+            packed_fragments[run.anchor] = str(body)
         entries.append({"run": run, "body": "" if packed else body})
     html = write("runs.html.j2", entries=entries, packed=packed, most=WRITTEN, site=bool(board.meta.get("site")))
-    return Section("runs", "Runs", html, packed=Packed(kept))
+    return Section("runs", "Runs", html, packed=Packed(packed_fragments))

@@ -16,7 +16,7 @@ from reports.summaries import nuisances
 from reports.summaries import source_classifiers as sources
 from reports.summaries.missing_analyses import missing_analyses
 
-NEEDED = 8  # runs for a rank correlation; below that any interval covers nearly everything
+NEEDED = 8  # runs for a rank correlation; with fewer runs the interval covers nearly all values
 SHOWN = 40  # runs in the table of selectivity
 
 
@@ -27,7 +27,7 @@ def shortcuts(board: ReportData) -> Section:
     """
     probes = probe_lookup(board.tables["sources"])
     runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
-    probed = [r for r in board.runs if r.probe.has_value]  # also those without a gap to set beside it
+    probed = [r for r in board.runs if r.probe.has_value]  # including runs without a gap
     shuffled = [probes[r.id, "shuffled"].value for r in probed if probes.get((r.id, "shuffled"), MISSING).has_value]
     table = board.tables["sources"]
     num_sources = int(table["num_sources"].max()) if len(table) else 0
@@ -44,7 +44,9 @@ def shortcuts(board: ReportData) -> Section:
         "legend": charts.families(runs),
         "drawn": len(runs) > 1,
         "sources": _sources(board, probed, num_sources) if probed else {},
-        "descriptors": [found for model in ("pixels", "header") if (found := beeswarm.described(board, model))],
+        "descriptors": [
+            table_of_model for model in ("pixels", "header") if (table_of_model := beeswarm.described(board, model))
+        ],
         "nuisances": _nuisances(board, probed or list(board.runs)),
     }
     return Section(
@@ -57,15 +59,15 @@ def shortcuts(board: ReportData) -> Section:
 
 def _sources(board: ReportData, probed: list[Run], num_sources: int) -> dict[str, Any]:
     """Return the source classifiers of the first run, and the selectivity of all runs."""
-    found, run = sources.lookup(board.tables["sources"]), probed[0]
+    estimates, run = sources.lookup(board.tables["sources"]), probed[0]
     confused = sources.confusions(board, run)
     return {
         "run": run,
-        "title": sources.verdict(found, run, num_sources),
-        "meaning": sources.meaning(found, run),
-        "groups": sources.lines(found, run),
+        "title": sources.verdict(estimates, run, num_sources),
+        "meaning": sources.meaning(estimates, run),
+        "groups": sources.lines(estimates, run),
         "chance": run.probe.chance,
-        "selectivities": sources.selectivities(board, found, SHOWN),
+        "selectivities": sources.selectivities(board, estimates, SHOWN),
         "confusions": confused,
         "mistaken": sources.mistaken(confused),
     }
@@ -77,12 +79,12 @@ def _nuisances(board: ReportData, runs: list[Run]) -> dict[str, Any]:
     if not cells or not runs:
         return {}
     run = runs[0]
-    found = nuisances.rows(board, cells, run)
+    nuisance_rows = nuisances.rows(board, cells, run)
     return {
         "run": run,
-        "title": nuisances.title(found),
-        "meaning": nuisances.meaning(found, run),
-        "rows": found,
+        "title": nuisances.title(nuisance_rows),
+        "meaning": nuisances.meaning(nuisance_rows, run),
+        "rows": nuisance_rows,
         "everywhere": nuisances.everywhere(board, cells, run),
         "associations": nuisances.associations(board, cells),
     }

@@ -22,11 +22,11 @@ def symptoms(board: ReportData) -> Section:
     present, absent = (histograms[name].to_numpy() for name in ("present", "absent"))
     bins = histograms.groupby(["run_id", "dataset", "finding"]).indices
     rows = []
-    met: set[str] = set()
+    runs_with_anchor: set[str] = set()
     for row in records_of(table):
-        anchor = "" if row["run_id"] in met else symptom_anchor(str(row["run_id"]))
-        met.add(row["run_id"])
-        of = bins.get((row["run_id"], row["dataset"], row["finding"]))
+        anchor = "" if row["run_id"] in runs_with_anchor else symptom_anchor(str(row["run_id"]))
+        runs_with_anchor.add(row["run_id"])
+        bin_rows = bins.get((row["run_id"], row["dataset"], row["finding"]))
         interval = f"{places(row['low'])}–{places(row['high'])}" if row["low"] == row["low"] else ""
         rows.append(
             {
@@ -38,7 +38,9 @@ def symptoms(board: ReportData) -> Section:
                 "value": places(row["value"]),
                 "interval": interval,
                 "advice": str(row["advice"]),
-                "histogram": "" if of is None else _histogram(present[of].tolist(), absent[of].tolist()),
+                "histogram": ""
+                if bin_rows is None
+                else _histogram(present[bin_rows].tolist(), absent[bin_rows].tolist()),
             }
         )
     number = table["run_id"].nunique()
@@ -53,13 +55,13 @@ def symptom_anchor(run_id: str) -> str:
 
 def _histogram(present: list[int], absent: list[int]) -> Markup:
     """Draw the histogram of predicted probability, positives above the line and negatives below."""
-    width, middle = WIDTH / len(present), HEIGHT / 2
-    lefts, wide = [svg.number(i * width) for i in range(len(present))], svg.number(width - 1)
-    body = svg.line(0, middle, WIDTH, middle, "z")
+    width, y_zero = WIDTH / len(present), HEIGHT / 2
+    x_positions, wide = [svg.number(i * width) for i in range(len(present))], svg.number(width - 1)
+    body = svg.line(0, y_zero, WIDTH, y_zero, "z")
     for counts, css, up in ((present, "bar1", True), (absent, "bar2", False)):
-        most = max([*counts, 1]) / (middle - 2)
-        for left, count in zip(lefts, counts, strict=True):
-            tall = count / most
-            top = middle - tall if up else middle
-            body += f'<rect x="{left}" y="{svg.number(top)}" width="{wide}" height="{svg.number(tall)}" class="{css}"/>'
+        scale = max([*counts, 1]) / (y_zero - 2)
+        for x, count in zip(x_positions, counts, strict=True):
+            tall = count / scale
+            top = y_zero - tall if up else y_zero
+            body += f'<rect x="{x}" y="{svg.number(top)}" width="{wide}" height="{svg.number(tall)}" class="{css}"/>'
     return svg.svg(WIDTH, HEIGHT, body, "Predicted probability of positive images (above) and negative images (below)")

@@ -73,60 +73,65 @@ def transplants(board: ReportData) -> Section:
     if not len(table):
         return nothing()
     internal = board.internal.key
-    found = {str(run_id): caught(rows, internal) for run_id, rows in table.groupby("run_id")}
-    reacts = {str(run_id): changed(rows, internal) for run_id, rows in table.groupby("run_id")}
-    runs = [r for r in board.ranked if r.id in found] or [r for r in board.runs if r.id in found]
+    findings_with_shortcut = {str(run_id): caught(rows, internal) for run_id, rows in table.groupby("run_id")}
+    findings_that_react = {str(run_id): changed(rows, internal) for run_id, rows in table.groupby("run_id")}
+    runs = [r for r in board.ranked if r.id in findings_with_shortcut] or [
+        r for r in board.runs if r.id in findings_with_shortcut
+    ]
     if not runs:
         return nothing()
     cells: Cells = {
         (str(r["run_id"]), str(r["kind"]), str(r["donor"]), str(r["host"]), str(r["finding"]), str(r["measure"])): r
         for r in table[table["subset"] == "all"].to_dict("records")
     }
-    named = Counter(finding for r in runs for finding in found[r.id])
-    asked = [r for r in runs if (r.id, MARKER, internal, EXTERNAL, MACRO, "abs_dp") in cells]
-    shown = next((r for r in runs if found[r.id]), runs[0])
-    finding = _most_moved(changes(table[table["run_id"] == shown.id]), internal)
-    drawn = [r for r in board.ranked if r.causal.has_value and r.gap.has_value]
+    runs_by_finding = Counter(finding for r in runs for finding in findings_with_shortcut[r.id])
+    tested_runs = [r for r in runs if (r.id, MARKER, internal, EXTERNAL, MACRO, "abs_dp") in cells]
+    first = next((r for r in runs if findings_with_shortcut[r.id]), runs[0])
+    finding = _most_moved(changes(table[table["run_id"] == first.id]), internal)
+    runs_in_scatter = [r for r in board.ranked if r.causal.has_value and r.gap.has_value]
     context = {
         "board": board,
         "title": change_sentences.marker_shortcuts(
             board.internal.title,
-            sum(bool(found[r.id]) for r in asked),
-            len(asked),
-            [f for f, _ in named.most_common()],
+            sum(bool(findings_with_shortcut[r.id]) for r in tested_runs),
+            len(tested_runs),
+            [f for f, _ in runs_by_finding.most_common()],
             MARGIN,
         ),
-        "detail": _detail(board, cells, shown, finding, found, reacts),
-        "run": shown,
+        "detail": _detail(board, cells, first, finding, findings_with_shortcut, findings_that_react),
+        "run": first,
         "missing": missing_analyses(board, "transplants"),
-        "figures": [_figure(board, cells, shown, f) for f in dict.fromkeys((finding, MACRO)) if f],
+        "figures": [_figure(board, cells, first, f) for f in dict.fromkeys((finding, MACRO)) if f],
         "legend": _legend(),
         "associations": _associations(board),
         "numbers": _statistics(board),
-        "hosts": _by_host(board, cells, shown, finding or MACRO),
+        "hosts": _by_host(board, cells, first, finding or MACRO),
         "words": INTO | ALONE,
-        "all": [_summary(cells, r, internal, finding or MACRO, reacts[r.id], found[r.id]) for r in runs[:SHOWN]],
+        "all": [
+            _summary(cells, r, internal, finding or MACRO, findings_that_react[r.id], findings_with_shortcut[r.id])
+            for r in runs[:SHOWN]
+        ],
         "finding": finding,
-        "drawn": len(drawn) > 1,
-        "scatter": drawn,
-        "families": charts.families(drawn),
+        "drawn": len(runs_in_scatter) > 1,
+        "scatter": runs_in_scatter,
+        "families": charts.families(runs_in_scatter),
         "margin": MARGIN,
     }
-    chart = (charts.causal_against_gap(drawn),) if len(drawn) > 1 else ()
+    chart = (charts.causal_against_gap(runs_in_scatter),) if len(runs_in_scatter) > 1 else ()
     return Section("transplants", "Transplants", write("transplants.html.j2", **context), chart)
 
 
 def _most_moved(rows: Any, internal: str) -> str:
     """Return the finding with the largest effect of an internal marker, else with the largest causal score; "" without either."""
     for kind in (MARKER, "causal"):
-        each = rows[
+        kind_rows = rows[
             (rows["kind"] == kind)
             & (rows["donor"] == internal)
             & (rows["host"] == EXTERNAL)
             & (rows["finding"] != MACRO)
         ]
-        if len(each):
-            return str(each.loc[each["effect"].idxmax(), "finding"])
+        if len(kind_rows):
+            return str(kind_rows.loc[kind_rows["effect"].idxmax(), "finding"])
     return ""
 
 
@@ -135,22 +140,24 @@ def _detail(
     cells: Cells,
     run: Run,
     finding: str,
-    found: Mapping[str, list[str]],
-    reacts: Mapping[str, list[str]],
+    findings_with_shortcut: Mapping[str, list[str]],
+    findings_that_react: Mapping[str, list[str]],
 ) -> list[str]:
     """Return the sentences below the title: effect of the marker, and of erasing it."""
     row = cells.get((run.id, MARKER, board.internal.key, EXTERNAL, finding, "abs_dp"))
     if row is None:
         return []
-    said = [
+    sentences = [
         change_sentences.marker_effect(run.label, finding, float(row["value"]), float(row["control"]), _estimate(row))
     ]
     areas = [cells.get((run.id, "erased", "", host, finding, "auroc")) for host in (board.internal.key, EXTERNAL)]
     if all(areas):
-        said.append(change_sentences.erased_markers(finding, *(float(a["value"]) for a in areas if a)))
-    read_so = {f for findings in found.values() for f in findings}
-    said.append(change_sentences.reaction_only(sorted({f for each in reacts.values() for f in each} - read_so)))
-    return [s for s in said if s]
+        sentences.append(change_sentences.erased_markers(finding, *(float(a["value"]) for a in areas if a)))
+    shortcuts = {f for findings in findings_with_shortcut.values() for f in findings}
+    sentences.append(
+        change_sentences.reaction_only(sorted({f for names in findings_that_react.values() for f in names} - shortcuts))
+    )
+    return [s for s in sentences if s]
 
 
 def _figure(board: ReportData, cells: Cells, run: Run, finding: str) -> dict[str, Any]:
@@ -160,14 +167,16 @@ def _figure(board: ReportData, cells: Cells, run: Run, finding: str) -> dict[str
         _change(cells, run, kind, internal, finding, f"{board.internal.title}: {words}") for kind, words in INTO.items()
     ]
     rows += [_change(cells, run, kind, "", finding, words) for kind, words in ALONE.items()]
-    kept = [row for row in rows if row is not None]
-    most = max([0.1, *(v for row in kept for v in (row.value, row.control) if is_number(v))])
-    scale = svg.Scale(0.0, 1.06 * most, 8, WIDTH - 8)
+    measured = [row for row in rows if row is not None]
+    largest = max([0.1, *(v for row in measured for v in (row.value, row.control) if is_number(v))])
+    scale = svg.Scale(0.0, 1.06 * largest, 8, WIDTH - 8)
     grid = svg.ticks(0.0, scale.high, 5)
     axis = "".join(svg.text(scale(t), 11, svg.tick_text(t, grid), "tk", "middle") for t in grid)
-    drawn = [Change(r.words, r.value, r.control, r.effect, r.flips, r.area, _dots(r, scale, grid)) for r in kept]
+    rows_with_figure = [
+        Change(r.words, r.value, r.control, r.effect, r.flips, r.area, _dots(r, scale, grid)) for r in measured
+    ]
     name = "Mean over findings" if finding == MACRO else finding
-    return {"name": name, "rows": drawn, "axis": svg.svg(WIDTH, 14, axis)}
+    return {"name": name, "rows": rows_with_figure, "axis": svg.svg(WIDTH, 14, axis)}
 
 
 def _change(cells: Cells, run: Run, kind: str, donor: str, finding: str, words: str) -> Change | None:
@@ -190,8 +199,8 @@ def _dots(row: Change, scale: svg.Scale, grid: list[float]) -> Markup:
     body += svg.circle(scale(row.value), y, 4, "dot")
     if is_number(row.control):
         body += svg.circle(scale(row.control), y, 3.4, "dot o")
-    said = f"{row.words}: {row.effect.with_interval}"
-    return svg.svg(WIDTH, HEIGHT, body, said, "st")
+    description = f"{row.words}: {row.effect.with_interval}"
+    return svg.svg(WIDTH, HEIGHT, body, description, "st")
 
 
 def _legend() -> list[tuple[str, Markup]]:
@@ -205,16 +214,16 @@ def _by_host(board: ReportData, cells: Cells, run: Run, finding: str) -> list[di
     """Return one row per kind of change: its effect at each external hospital, and of external pixels in internal images."""
     internal, rows = board.internal.key, []
     for kind, words in (INTO | ALONE).items():
-        donor, back = (internal, EXTERNAL) if kind in INTO else ("", "")
-        there = [_estimate(cells.get((run.id, kind, donor, h.key, finding, "abs_dp"))) for h in board.hospitals]
-        own = _estimate(cells.get((run.id, kind, back, internal, finding, "abs_dp")))
-        if own.has_value or any(e.has_value for e in there):
-            rows.append({"words": words, "cells": [*there, own]})
+        donor, internal_donor = (internal, EXTERNAL) if kind in INTO else ("", "")
+        estimates = [_estimate(cells.get((run.id, kind, donor, h.key, finding, "abs_dp"))) for h in board.hospitals]
+        on_internal = _estimate(cells.get((run.id, kind, internal_donor, internal, finding, "abs_dp")))
+        if on_internal.has_value or any(e.has_value for e in estimates):
+            rows.append({"words": words, "cells": [*estimates, on_internal]})
     return rows
 
 
 def _summary(
-    cells: Cells, run: Run, internal: str, finding: str, reacts: list[str], found: list[str]
+    cells: Cells, run: Run, internal: str, finding: str, reacts: list[str], shortcuts: list[str]
 ) -> dict[str, Any]:
     marker = (run.id, MARKER, internal, EXTERNAL, finding)
     return {
@@ -222,20 +231,20 @@ def _summary(
         "marker": _estimate(cells.get((*marker, "abs_dp"))),
         "flips": _estimate(cells.get((*marker, "flip_rate"))),
         "reacts": reacts,
-        "found": found,
+        "found": shortcuts,
     }
 
 
 def _associations(board: ReportData) -> list[str]:
     """Return one sentence per score."""
     table = board.tables["associations"]
-    out = []
-    for score, (larger, said) in SCORES.items():
+    sentences = []
+    for score, (larger, score_name) in SCORES.items():
         rows = table[(table["score"] == score) & (table["statistic"] == "spearman") & (table["against"] == "gap")]
         if len(rows):
             row = rows.to_dict("records")[0]
             rho = Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
-            out.append(
+            sentences.append(
                 change_sentences.association(
                     larger,
                     rho,
@@ -250,8 +259,8 @@ def _associations(board: ReportData) -> list[str]:
                 str(r.facts.get("architecture")) for r in board.ranked if _has(r, score) and r.gap.has_value
             }
             if architectures:
-                out.append(change_sentences.too_few_architectures(said, len(architectures), LEAST))
-    return out
+                sentences.append(change_sentences.too_few_architectures(score_name, len(architectures), LEAST))
+    return sentences
 
 
 def _has(run: Run, score: str) -> bool:

@@ -25,13 +25,13 @@ def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Se
         return f"Markers of {internal} could not be tested: too few images have one"
     runs = f"{word(num_tested)} runs"
     if not num_with:
-        where = "" if num_tested == 1 else f" in any of {runs}"
+        in_runs = "" if num_tested == 1 else f" in any of {runs}"
         reason = f"none changes a prediction by more than {places(margin)} and helps at the internal hospital"
-        return f"No marker of {internal} is a shortcut{where}: {reason}"
-    some = "all" if num_with == num_tested else f"{word(num_with)} of"
-    where = "" if num_tested == 1 else f"in {some} {runs}, "
+        return f"No marker of {internal} is a shortcut{in_runs}: {reason}"
+    num_in_words = "all" if num_with == num_tested else f"{word(num_with)} of"
+    in_runs = "" if num_tested == 1 else f"in {num_in_words} {runs}, "
     text = f"a marker of {internal} changes the prediction of {listing(findings)}, and the internal AUROC depends on it"
-    return sentence_case(where + text)
+    return sentence_case(in_runs + text)
 
 
 def reaction_only(findings: Sequence[str]) -> str:

@@ -37,8 +37,8 @@ def auroc_differences(label: str, differences: Sequence[GroupDifference]) -> str
     clear = _clear(differences)
     if not clear:
         return f"The data do not show a difference in the AUROC of {label} between patient groups ({_compared(differences)})"
-    named = listing([f"by {d.attribute} in {d.hospital} ({d.spread.with_interval})" for d in clear])
-    return f"The AUROC of {label} differs {named}; {_share(clear, differences)}"
+    differences_in_words = listing([f"by {d.attribute} in {d.hospital} ({d.spread.with_interval})" for d in clear])
+    return f"The AUROC of {label} differs {differences_in_words}; {_share(clear, differences)}"
 
 
 def underdiagnosis(label: str, differences: Sequence[GroupDifference]) -> str:
@@ -55,11 +55,11 @@ def underdiagnosis(label: str, differences: Sequence[GroupDifference]) -> str:
     clear = _clear(differences)
     if not clear:
         return f"The data do not show a difference in the underdiagnosis rate of {label} between patient groups ({_compared(differences)})"
-    named = [
+    groups_in_words = [
         f"{d.highest} more often than {d.lowest} in {d.hospital} ({places(d.highest_value)} and {places(d.lowest_value)})"
         for d in clear
     ]
-    return f"{label} underdiagnoses {listing(named)}; {_share(clear, differences)}"
+    return f"{label} underdiagnoses {listing(groups_in_words)}; {_share(clear, differences)}"
 
 
 def no_threshold(findings: Sequence[tuple[str, int, int]], min_count: int) -> str:
@@ -74,12 +74,12 @@ def no_threshold(findings: Sequence[tuple[str, int, int]], min_count: int) -> st
     """
     if not findings:
         return ""
-    named = [
+    findings_in_words = [
         f"{finding} ({plural(min(num_with, num_without), 'patient')} {'with' if num_with <= num_without else 'without'} it)"
         for finding, num_with, num_without in findings
     ]
     reason = f"a threshold needs {min_count} patients with and {min_count} without the finding in the internal validation split"
-    return f"No threshold for {listing(named, len(named))}: {reason}"
+    return f"No threshold for {listing(findings_in_words, len(findings_in_words))}: {reason}"
 
 
 def _clear(differences: Sequence[GroupDifference]) -> list[GroupDifference]:

@@ -28,9 +28,9 @@ def headline(
     score; without external hospitals, runs with an internal score. single_run is the sentence about the only run.
     shared_findings tells whether the internal hospital and any external hospital label the same finding.
     """
-    where = "at external hospitals" if num_external != 1 else "at the external hospital"
+    at_external = "at external hospitals" if num_external != 1 else "at the external hospital"
     num_unclear = num_runs - num_worse - num_better
-    everyone = "both runs" if num_runs == 2 else f"all {_headline_count(num_runs)} runs"
+    all_runs = "both runs" if num_runs == 2 else f"all {_headline_count(num_runs)} runs"
     if num_external == 0 and num_runs == 0:
         text = "no run has a score, and no external hospital was tested"
     elif num_external == 0:
@@ -42,16 +42,16 @@ def headline(
     elif num_runs == 1:
         text = f"only one run, so no ranking: {single_run}"
     elif num_worse == num_runs:
-        text = f"{everyone} have {LOWER} {where}"
+        text = f"{all_runs} have {LOWER} {at_external}"
     elif num_better == num_runs:
-        text = f"{everyone} have {HIGHER} {where}"
+        text = f"{all_runs} have {HIGHER} {at_external}"
     elif num_worse == num_better == 0:
         subject = "neither run" if num_runs == 2 else f"no run of {_headline_count(num_runs)}"
-        text = f"{subject} has a clearly lower or higher AUROC {where}"
+        text = f"{subject} has a clearly lower or higher AUROC {at_external}"
     else:
         of_all = f"of {_headline_count(num_runs)} runs"
         first, verb = (num_worse, LOWER) if num_worse else (num_better, HIGHER)
-        clauses = [f"{_headline_count(first)} {of_all} {_verb(first, 'have', 'has')} {verb} {where}"]
+        clauses = [f"{_headline_count(first)} {of_all} {_verb(first, 'have', 'has')} {verb} {at_external}"]
         if num_worse and num_better:
             clauses.append(f"{_headline_count(num_better)} {_verb(num_better, 'have', 'has')} {HIGHER}")
         if num_unclear:
@@ -207,18 +207,20 @@ def hospitals_title(
     if num_runs == 0:
         return NO_SCORE
     if len(costly) == num_external:
-        where = "every external hospital" if num_external > 1 else "the external hospital"
+        at_hospitals = "every external hospital" if num_external > 1 else "the external hospital"
     else:
-        where = f"{word(len(costly))} of {word(num_external)} external hospitals" if costly else "no external hospital"
-    text = f"AUROC drops clearly at {where}"
+        at_hospitals = (
+            f"{word(len(costly))} of {word(num_external)} external hospitals" if costly else "no external hospital"
+        )
+    text = f"AUROC drops clearly at {at_hospitals}"
     if num_external == 1:
         return text
-    every = num_worst == num_runs
+    in_every_run = num_worst == num_runs
     runs = (
         "this run"
         if num_runs == 1
         else "every run"
-        if every
+        if in_every_run
         else f"{_headline_count(num_worst)} of {_headline_count(num_runs)} runs"
     )
     return f"{text}; {worst} is the worst hospital in {runs}"
@@ -228,17 +230,17 @@ def findings_title(clear: Sequence[tuple[str, float]], num_others: int, num_runs
     """Return the findings whose AUROC clearly drops in every run; clear: (finding, mean gap), largest first."""
     if num_runs == 0 or not (clear or num_others):
         return "No finding has both an internal and an external score"
-    where = "in every run" if num_runs > 1 else "in this run"
+    in_runs = "in every run" if num_runs > 1 else "in this run"
     if not clear:
-        return f"No finding has a clear drop in AUROC {where}"
+        return f"No finding has a clear drop in AUROC {in_runs}"
     names = listing([f"{name} ({places(value)})" for name, value in clear])
     verb = "has" if len(clear) == 1 else "have"
-    others = (
+    other_findings = (
         f"; the other {'finding does' if num_others == 1 else f'{word(num_others)} findings do'} not"
         if num_others
         else ""
     )
-    return f"{names} {verb} a clear drop in AUROC {where}{others}"
+    return f"{names} {verb} a clear drop in AUROC {in_runs}{other_findings}"
 
 
 def worst_finding(finding: str, internal: float, external: float, num_runs: int, num_clear: int) -> str:
@@ -276,7 +278,7 @@ def probe_title(values: Sequence[float], chance: float, shuffled: Sequence[float
 
 
 def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, visible: float) -> str:
-    """Return whether runs whose features reveal the hospital have a larger gap; visible: the smallest |rho| that would show."""
+    """Return whether runs whose features reveal the hospital have a larger gap; visible: the smallest detectable |rho|."""
     if num_runs < num_needed:
         runs = "run is" if num_runs == 1 else "runs are"
         count = sentence_case(_headline_count(num_runs))
@@ -315,8 +317,8 @@ def _resample_share(share: float) -> str:
     return "more than 99 %" if share > 0.99 else "fewer than 1 %" if share < 0.01 else percent(share, 1.0)
 
 
-def _verb(number: int, many: str, one: str) -> str:
-    return one if number == 1 else many
+def _verb(number: int, plural_form: str, singular_form: str) -> str:
+    return singular_form if number == 1 else plural_form
 
 
 def _unsigned_interval(gap: Estimate) -> str:

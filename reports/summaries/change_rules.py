@@ -1,4 +1,4 @@
-"""Rules for changes of predictions and for shortcuts, shared by the page and the power benchmark."""
+"""Rules that decide whether a change of predictions or a shortcut is reported; the power benchmark uses them too."""
 
 import pandas as pd
 
@@ -31,5 +31,5 @@ def caught(table: pd.DataFrame, internal: str) -> list[str]:
     """
     rows = changes(table, "auroc")
     rows = rows[(rows["kind"] == ERASED) & (rows["host"] == internal) & (rows["high"] < 0)]
-    of_use = set(rows["finding"])
-    return [finding for finding in changed(table, internal) if finding in of_use]
+    useful_findings = set(rows["finding"])
+    return [finding for finding in changed(table, internal) if finding in useful_findings]

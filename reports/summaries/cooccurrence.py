@@ -10,7 +10,7 @@ from reports.formatting import Z, listing, two_figures
 from reports.report_data.report_data import ReportData
 
 SHOWN = 8  # pairs in the figure, strongest at the internal hospital; the other pairs are in a folded table
-LEAST = 5  # images required in each of the four cells
+LEAST = 5  # minimum number of images in each of the four cells
 NO_FINDING = "No Finding"  # excludes other findings by definition
 
 
@@ -35,7 +35,7 @@ class Odds:
 
     @property
     def error(self) -> float:
-        """Its standard error, by Woolf 1955, over images."""
+        """The standard error of the logarithm, over images (Woolf 1955)."""
         cells = (self.both, self.first_only, self.second_only, self.neither)
         return math.sqrt(sum(1 / n for n in cells)) if self.has_value else math.nan
 
@@ -46,7 +46,7 @@ class Odds:
 
     @property
     def span(self) -> str:
-        """Its 95 % interval as shown."""
+        """The 95 % interval as shown."""
         ends = [math.exp(self.log + side * Z * self.error) for side in (-1, 1)] if self.has_value else []
         return "–".join(two_figures(end) for end in ends)
 
@@ -57,37 +57,39 @@ class Odds:
 
     @property
     def step(self) -> int:
-        """Its colour, 0 (no more often than by chance, or less) to 7 (16 times the odds or more)."""
+        """The color step, 0 (odds ratio of 1 or less) to 7 (odds ratio of 11 or more)."""
         return max(0, min(7, math.floor(self.log / math.log(2) * 2))) if self.has_value else 0
 
 
 def come_together(board: ReportData) -> dict[str, Any]:
     """Return title and a row for each pair of findings; {} if no pair can be measured."""
-    found: dict[tuple[str, str], dict[str, Odds]] = {}
+    odds_of_pair: dict[tuple[str, str], dict[str, Odds]] = {}
     for row in board.tables["cooccurrence"].to_dict("records"):
         pair = (str(row["finding"]), str(row["other"]))
         if NO_FINDING not in pair:
             odds = Odds(*(int(row[c]) for c in ("both", "first_only", "second_only", "neither")))
-            found.setdefault(pair, {})[str(row["dataset"])] = odds
-    found = {pair: cells for pair, cells in found.items() if any(odds.has_value for odds in cells.values())}
-    if not found:
+            odds_of_pair.setdefault(pair, {})[str(row["dataset"])] = odds
+    odds_of_pair = {
+        pair: cells for pair, cells in odds_of_pair.items() if any(odds.has_value for odds in cells.values())
+    }
+    if not odds_of_pair:
         return {}
     internal = board.internal.key
 
     def first(pair: tuple[str, str]) -> tuple[float, tuple[str, str]]:
-        at_internal = found[pair].get(internal)
+        at_internal = odds_of_pair[pair].get(internal)
         return (-at_internal.log if at_internal is not None and at_internal.has_value else math.inf, pair)
 
-    order = sorted(found, key=first)
-    rows = [(" and ".join(pair), [found[pair].get(h.key) for h in board.all_hospitals]) for pair in order]
+    order = sorted(odds_of_pair, key=first)
+    rows = [(" and ".join(pair), [odds_of_pair[pair].get(h.key) for h in board.all_hospitals]) for pair in order]
     return {
         "title": answer(
             board.internal.title,
             [
-                (" and ".join(pair), found[pair][internal], h.title, found[pair][h.key])
+                (" and ".join(pair), odds_of_pair[pair][internal], h.title, odds_of_pair[pair][h.key])
                 for pair in order
                 for h in board.hospitals
-                if internal in found[pair] and h.key in found[pair]
+                if internal in odds_of_pair[pair] and h.key in odds_of_pair[pair]
             ],
         ),
         "rows": rows[:SHOWN],
@@ -105,15 +107,17 @@ def answer(internal: str, compared: Sequence[tuple[str, Odds, str, Odds]]) -> st
         return "The co-occurrence of findings cannot be compared between hospitals"
     limit = NormalDist().inv_cdf(1 - 0.025 / len(usable))
     clear = [
-        (pair, here, title, there)
-        for pair, here, title, there in usable
-        if abs(here.log - there.log) > limit * math.hypot(here.error, there.error)
+        (pair, internal_odds, title, external_odds)
+        for pair, internal_odds, title, external_odds in usable
+        if abs(internal_odds.log - external_odds.log) > limit * math.hypot(internal_odds.error, external_odds.error)
     ]
     if not clear:
         return f"The data do not show a change in co-occurrence of findings between {internal} and external hospitals"
-    pair, here, title, there = max(clear, key=lambda row: (abs(row[1].log - row[3].log), row[0], row[2]))
-    said = f"{pair} co-occur differently at {title} than at {internal}: odds ratio {there.text} and {here.text}"
-    return said + _others({name for name, *_ in clear} - {pair})
+    pair, internal_odds, title, external_odds = max(
+        clear, key=lambda row: (abs(row[1].log - row[3].log), row[0], row[2])
+    )
+    sentence = f"{pair} co-occur differently at {title} than at {internal}: odds ratio {external_odds.text} and {internal_odds.text}"
+    return sentence + _others({name for name, *_ in clear} - {pair})
 
 
 def _others(pairs: Iterable[str]) -> str:

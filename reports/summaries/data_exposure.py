@@ -20,13 +20,13 @@ RANDOM = "none"  # random starting weights
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """The data exposure of one run, or of several identical ones; every field is text for the page."""
+    """The data exposure of one run, or of several runs with equal exposure; every field is text for the page."""
 
     network: str
     trained_on: str
-    start: str  # random weights, or whose
+    start: str  # the starting weights: random, or their origin
     corpus: str
-    licence: str  # of the starting weights, "" where there are none
+    licence: str  # of the starting weights, "" for random weights
     corpus_overlap: str  # overlap of the corpus with test images
     use: str
     elsewhere: bool = False  # trained elsewhere: declared by its owner
@@ -40,27 +40,29 @@ def exposure(board: ReportData, run: Run) -> Exposure:
     key = _text(run, "train_on") or board.internal.key
     trained_on = f"{board.title(key)} only" if key != "several" else "several cohorts"
     if start == RANDOM:
-        seen = ("random weights", "none", "", "nothing to compare")
+        weights_corpus_licence_overlap = ("random weights", "none", "", "nothing to compare")
     elif start == "several" or corpus == "several":
-        seen = ("several", "several", "several", "see its runs")
+        weights_corpus_licence_overlap = ("several", "several", "several", "see its runs")
     else:
         photographs = corpus in CORPORA
-        seen = (
+        weights_corpus_licence_overlap = (
             start or "unknown",
             CORPORA.get(corpus, corpus) or "unknown",
             _text(run, "weights_licence") or "not stated",
             "none known: photographs; not compared image by image" if photographs else "unknown",
         )
-    restricted = "-nc" in seen[2].lower()
-    return Exposure(run.name, trained_on, *seen, f"non-commercial {RESEARCH}" if restricted else RESEARCH)
+    restricted = "-nc" in weights_corpus_licence_overlap[2].lower()
+    return Exposure(
+        run.name, trained_on, *weights_corpus_licence_overlap, f"non-commercial {RESEARCH}" if restricted else RESEARCH
+    )
 
 
 def _imported(board: ReportData, run: Run) -> Exposure:
     """Return the data exposure of an imported model, as declared by its owner."""
-    said = json.loads(_text(run, "config") or "{}")
-    trained_on = [*(board.title(name) for name in said.get("cohorts", ())), *said.get("others", ())]
-    seen = [board.title(name) for name in said.get("seen", ())]
-    overlap = f"{listing(seen)}: used in training" if seen else "none, as declared by its owner"
+    declaration = json.loads(_text(run, "config") or "{}")
+    trained_on = [*(board.title(name) for name in declaration.get("cohorts", ())), *declaration.get("others", ())]
+    overlapping = [board.title(name) for name in declaration.get("seen", ())]
+    overlap = f"{listing(overlapping)}: used in training" if overlapping else "none, as declared by its owner"
     licence = _text(run, "weights_licence")
     restricted = "-nc" in licence.lower() or "non-commercial" in licence.lower()
     return Exposure(
@@ -79,8 +81,8 @@ def grouped_exposures(board: ReportData) -> list[tuple[Exposure, int]]:
     """Return the distinct exposures in order of the ranking, with their numbers of runs."""
     counts: dict[Exposure, int] = {}
     for run in (*board.runs, *(run for run in board.imported if run not in board.runs)):
-        own = exposure(board, run)
-        counts[own] = counts.get(own, 0) + 1
+        exposure_of_run = exposure(board, run)
+        counts[exposure_of_run] = counts.get(exposure_of_run, 0) + 1
     return list(counts.items())
 
 
@@ -95,8 +97,8 @@ def title(internal: str, exposures: Sequence[tuple[Exposure, int]]) -> str:
     if foreign:
         trained = [(p, count) for p, count in exposures if not p.elsewhere]
         if not trained:
-            who = "The model was" if foreign == 1 else f"All {word(foreign)} models were"
-            return f"{who} trained elsewhere; training data as declared by {'its owner' if foreign == 1 else 'their owners'}"
+            subject = "The model was" if foreign == 1 else f"All {word(foreign)} models were"
+            return f"{subject} trained elsewhere; training data as declared by {'its owner' if foreign == 1 else 'their owners'}"
         models = "one model was" if foreign == 1 else f"{word(foreign)} models were"
         return f"{title(internal, trained)}; {models} trained elsewhere"
     total = sum(count for _, count in exposures)
@@ -109,40 +111,44 @@ def title(internal: str, exposures: Sequence[tuple[Exposure, int]]) -> str:
         runs = "The run starts" if total == 1 else f"All {word(total)} runs start"
         return f"{runs} from random weights and {'is' if total == 1 else 'are'} trained on {internal} only"
     before = total - fresh
-    who = (
+    subject = (
         "The run was"
         if total == 1
         else f"All {word(total)} runs were"
         if not fresh
         else f"{before} of {total} runs were"
     )
-    said = f"{who} pretrained before training on {internal}"
+    sentence = f"{subject} pretrained before training on {internal}"
     if corpora:
-        said += f" (on {listing([c.split(',')[0] for c in corpora])})"
+        sentence += f" (on {listing([c.split(',')[0] for c in corpora])})"
     if unknown:
-        said += (
+        sentence += (
             "; the pretraining data are unknown"
             if unknown == before
             else f"; for {plural(unknown, 'run')} the pretraining data are unknown"
         )
-    return said
+    return sentence
 
 
 def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
     """Return the leakage checks with their results, including checks that are impossible."""
-    internal, shared, twice = board.internal.title, int(board.meta.get("shared_patients") or 0), board.num_duplicates
-    found = [
+    internal, shared, num_duplicates = (
+        board.internal.title,
+        int(board.meta.get("shared_patients") or 0),
+        board.num_duplicates,
+    )
+    checks = [
         (
             f"Patient of {internal} in two splits",
             "none" if not shared else f"{integer(shared)}: internal scores are inflated",
         ),
         (
             f"Duplicate image in two splits of {internal} under two patient ids",
-            "none" if not twice else f"{plural(twice, 'image')}: one patient with two ids, or a copy",
+            "none" if not num_duplicates else f"{plural(num_duplicates, 'image')}: one patient with two ids, or a copy",
         ),
     ]
     if board.hospitals:
-        found += [
+        checks += [
             (
                 f"Identical image at {internal} and an external hospital",
                 "none (such grids are refused)",
@@ -155,11 +161,11 @@ def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
     start = {exposure(board, run) for run in board.runs if not run.is_imported}
     overlaps = sorted({p.corpus_overlap for p in start if p.start != "random weights"})
     for run in board.imported:
-        said = exposure(board, run).corpus_overlap
-        found.append((f"Cohort of this page in the training data of {run.name}", said))
+        overlap = exposure(board, run).corpus_overlap
+        checks.append((f"Cohort of this page in the training data of {run.name}", overlap))
     if overlaps:
-        found.append(("Test image in the pretraining data", "; ".join(overlaps)))
-    return found
+        checks.append(("Test image in the pretraining data", "; ".join(overlaps)))
+    return checks
 
 
 def _text(run: Run, key: str) -> str:

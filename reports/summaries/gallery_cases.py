@@ -16,39 +16,41 @@ MOST = 12  # pictures in the details of one run
 def pictures_of(board: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the cases with a picture: image data, texts and filter values."""
     names = {r.id: r.label for r in board.runs}
-    shown = gallery[gallery["picture"].notna()] if len(gallery) else gallery
-    place = {key: {v: i for i, v in enumerate(dict.fromkeys(shown[key]))} for key in ("finding", "dataset", "run_id")}
-    cards = []
-    for row in shown.to_dict("records"):
+    with_picture = gallery[gallery["picture"].notna()] if len(gallery) else gallery
+    position = {
+        key: {v: i for i, v in enumerate(dict.fromkeys(with_picture[key]))} for key in ("finding", "dataset", "run_id")
+    }
+    cases = []
+    for row in with_picture.to_dict("records"):
         kind, finding, run = str(row["kind"]), str(row["finding"]), names.get(str(row["run_id"]), str(row["run_id"]))
-        hospital, facts = board.title(str(row["dataset"])), _facts(row, kind)
-        cards.append(
+        hospital, caption = board.title(str(row["dataset"])), _caption(row, kind)
+        cases.append(
             {
                 "run": run,
                 "run_id": str(row["run_id"]),
                 "hospital": hospital,
                 "finding": finding,
                 "kind": kind,
-                "facts": facts,
+                "facts": caption,
                 "data": base64.b64encode(bytes(row["picture"])).decode(),
-                "alt": f"{finding} at {hospital}, {kind} of {run}: the image, and its heat map. {facts}",
+                "alt": f"{finding} at {hospital}, {kind} of {run}: the image, and its heat map. {caption}",
                 "order": (
-                    *(place[key][row[key]] for key in place),
+                    *(position[key][row[key]] for key in position),
                     KINDS.index(kind) if kind in KINDS else 9,
                     int(row["rank"]),
                 ),
             }
         )
-    return sorted(cards, key=lambda card: card["order"])
+    return sorted(cases, key=lambda case: case["order"])
 
 
-def _facts(row: dict[Any, Any], kind: str) -> str:
+def _caption(row: dict[Any, Any], kind: str) -> str:
     """Return the caption of one case."""
-    facts = [f"p = {places(row['probability'], 2)}"]
+    phrases = [f"p = {places(row['probability'], 2)}"]
     if is_number(row["inside"]):
-        facts.append(f"{percent(row['inside'], 1)} of heat in the outline")
+        phrases.append(f"{percent(row['inside'], 1)} of heat in the outline")
         if kind in ABSENT:
-            facts.append("outlined, but labeled absent")
+            phrases.append("outlined, but labeled absent")
     elif is_number(row["outside"]):
-        facts.append(f"{percent(row['outside'], 1)} of heat outside the lungs")
-    return "; ".join(facts)
+        phrases.append(f"{percent(row['outside'], 1)} of heat outside the lungs")
+    return "; ".join(phrases)

@@ -38,7 +38,7 @@ class Mean:
     high: float = float("nan")
     num_runs: int = 0
     n: int = 0
-    each: tuple[float, ...] = ()  # one number per run
+    per_run: tuple[float, ...] = ()
 
     @property
     def has_value(self) -> bool:
@@ -54,7 +54,7 @@ class Mean:
 NONE = Mean(float("nan"))
 
 
-def chosen(table: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
+def rows_of_runs(table: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
     """Return the rows of these runs."""
     return table[table["run_id"].isin(run_ids)]
 
@@ -73,48 +73,52 @@ def mean(rows: pd.DataFrame) -> Mean:
 
 
 def pick(table: pd.DataFrame, metric: str, region: str = OWN, by: str = NETWORK, finding: str = ALL) -> pd.DataFrame:
-    """Return the rows of one metric, region, baseline and finding."""
-    hit = (table["metric"] == metric) & (table["region"] == region) & (table["by"] == by)
-    return table[hit & (table["finding"] == finding)]
+    """Return the rows of one metric, region, map source and finding; `by` is the network or a baseline."""
+    selected = (table["metric"] == metric) & (table["region"] == region) & (table["by"] == by)
+    return table[selected & (table["finding"] == finding)]
 
 
 def regions_in(table: pd.DataFrame) -> list[str]:
     """Return the regions with a value, in display order."""
-    there = set(table.dropna(subset=["value"])["region"])
-    return [region for region in WORDS if region in there]
+    available = set(table.dropna(subset=["value"])["region"])
+    return [region for region in WORDS if region in available]
 
 
 def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
     """Return the finding with the largest enrichment of the PORT tag at the internal hospital; ("", NONE) without a tag."""
     rows = table[(table["dataset"] == internal) & (table["finding"] != ALL)]
     rows = rows[(rows["region"] == "token") & (rows["metric"] == "enrichment") & (rows["by"] == NETWORK)]
-    found = {str(f): mean(part) for f, part in rows.groupby("finding")}
-    usable = {f: m for f, m in found.items() if m.has_value}
+    mean_of_finding = {str(f): mean(finding_rows) for f, finding_rows in rows.groupby("finding")}
+    usable = {f: m for f, m in mean_of_finding.items() if m.has_value}
     best = max(usable, key=lambda f: usable[f].value, default="")
     return best, usable.get(best, NONE)
 
 
 def answer(table: pd.DataFrame, num_runs: int) -> str:
     """Return the title: enrichment on the finding, compared with chance and with a center map."""
-    own = mean(pick(table, "enrichment"))
-    if not own.has_value:
-        where = mean(pick(table, "enrichment", "outside lungs"))
-        if not where.has_value:
+    on_finding = mean(pick(table, "enrichment"))
+    if not on_finding.has_value:
+        outside_lungs = mean(pick(table, "enrichment", "outside lungs"))
+        if not outside_lungs.has_value:
             return "No heat map could be measured"
-        return f"Heat outside the lungs is {where.text} its share of the area"
-    centre = mean(pick(table, "enrichment", by="centre"))
+        return f"Heat outside the lungs is {outside_lungs.text} its share of the area"
+    center_baseline = mean(pick(table, "enrichment", by="centre"))
     start = "Heat on the finding" + ("" if num_runs == 1 else f", averaged over {word(num_runs)} runs,")
     low, high = (_mean_bound(pick(table, "enrichment"), end) for end in ("low", "high"))
     if low > 1:
-        verdict = f"{start} is {own.text} its share of the area, clearly more than chance"
+        verdict = f"{start} is {on_finding.text} its share of the area, clearly more than chance"
     elif high < 1:
-        verdict = f"{start} is {own.text} its share of the area, clearly less than chance"
+        verdict = f"{start} is {on_finding.text} its share of the area, clearly less than chance"
     else:
-        verdict = f"{start} cannot be distinguished from chance ({own.text} its share of the area)"
-    if centre.has_value:
+        verdict = f"{start} cannot be distinguished from chance ({on_finding.text} its share of the area)"
+    if center_baseline.has_value:
         baseline = "a map that always marks the center"
-        fewer = low > 1 and high < _mean_bound(pick(table, "enrichment", by="centre"), "low")
-        verdict += f"; less than {baseline}, {centre.text}" if fewer else f"; {baseline} reaches {centre.text}"
+        below_baseline = low > 1 and high < _mean_bound(pick(table, "enrichment", by="centre"), "low")
+        verdict += (
+            f"; less than {baseline}, {center_baseline.text}"
+            if below_baseline
+            else f"; {baseline} reaches {center_baseline.text}"
+        )
     return verdict
 
 
@@ -128,29 +132,29 @@ def tag_sentence(table: pd.DataFrame, internal: str) -> str:
     finding, tag = tagged(table, internal)
     if not finding:
         return ""
-    own = mean(pick(table[table["dataset"] == internal], "enrichment", finding=finding))
+    on_finding = mean(pick(table[table["dataset"] == internal], "enrichment", finding=finding))
     verb = "focus" if tag.value > 1 else "do not focus"
     text = f"At the internal hospital, maps of {finding} {verb} on the PORT tag ({tag.text} its share of the area)"
-    return text + (f"; outline of the finding: {own.text}" if own.has_value else "")
+    return text + (f"; outline of the finding: {on_finding.text}" if on_finding.has_value else "")
 
 
 def strip(values: Mean, baselines: Mapping[str, Mean], label: str) -> str:
     """Draw one enrichment on a log axis from 1/4 to 8: a dot per run, the mean, and baselines as diamonds."""
     scale = svg.Scale(math.log2(LOW), math.log2(HIGH), 8, WIDE - 8)
 
-    def at(value: float) -> float:
+    def x(value: float) -> float:
         return scale(math.log2(max(value, LOW / 4)))
 
-    body = "".join(svg.line(at(t), 0, at(t), 26, "z" if t == 1 else "g") for t in TICKS)
-    for each in baselines.values():
-        if each.has_value:
-            body += svg.diamond(at(each.value), 13, 4, "m-wst")
+    body = "".join(svg.line(x(t), 0, x(t), 26, "z" if t == 1 else "g") for t in TICKS)
+    for baseline in baselines.values():
+        if baseline.has_value:
+            body += svg.diamond(x(baseline.value), 13, 4, "m-wst")
     if values.has_value:
         if is_number(values.low) and is_number(values.high):
-            body += svg.line(at(values.low), 13, at(values.high), 13, "i-ext")
-        if len(values.each) > 1:
-            body += svg.dots([(at(v), 13) for v in values.each], "sw fine")
-        body += svg.circle(at(values.value), 13, 4.4, "m-ext")
+            body += svg.line(x(values.low), 13, x(values.high), 13, "i-ext")
+        if len(values.per_run) > 1:
+            body += svg.dots([(x(v), 13) for v in values.per_run], "sw fine")
+        body += svg.circle(x(values.value), 13, 4.4, "m-ext")
     return svg.svg(WIDE, 26, body, label, "st")
 
 
@@ -165,26 +169,28 @@ def axis() -> str:
 
 def trust(table: pd.DataFrame) -> list[str]:
     """Return one sentence per sanity check of the maps."""
-    said = []
+    sentences = []
     weights = table[(table["check"] == "weights") & (table["metric"] == "spearman")]
     if len(weights):
         last = weights[weights["step"] == weights.groupby("run_id")["step"].transform("max")]
-        alike = mean(last)
-        if alike.has_value:
-            end = "they depend on training" if alike.value < 0.5 else "they partly show the image, not the network"
-            said.append(
-                f"With shuffled weights, maps have a rank correlation of {places(alike.value, 2)} with the originals: {end}"
+        correlation = mean(last)
+        if correlation.has_value:
+            end = (
+                "they depend on training" if correlation.value < 0.5 else "they partly show the image, not the network"
+            )
+            sentences.append(
+                f"With shuffled weights, maps have a rank correlation of {places(correlation.value, 2)} with the originals: {end}"
             )
     gain = mean(table[(table["check"] == "pixels") & (table["metric"] == "deletion_gain")])
     if gain.has_value:
         better = "faster than" if gain.value > 0 else "no faster than"
-        said.append(
+        sentences.append(
             f"Removing the hottest pixels first lowers the probability {better} random removal "
             f"(area between the curves {places(gain.value, 2)})"
         )
     noise = mean(table[(table["check"] == "noise") & (table["metric"] == "spearman")])
     if noise.has_value:
-        said.append(
+        sentences.append(
             f"With noise of 0.1 SD added to the image, maps correlate {places(noise.value, 2)} with the originals"
         )
-    return said
+    return sentences

@@ -16,20 +16,24 @@ WORDS = {
 
 def missing_analyses(board: ReportData, *names: str) -> list[str]:
     """Return one sentence per failed or unfinished analysis, with the last reason."""
-    out = []
+    sentences = []
     for name in names:
-        mine = [a for a in board.meta.get("analyses") or () if a["name"] == name]
-        for state, said in (("failed", "failed"), ("absent", "are not done yet")):
-            these = [a for a in mine if a["state"] == state]
-            if these:
-                of = f" of {len(these)} of {plural(len(mine), 'run')}" if any(a["run_id"] for a in mine) else ""
-                reasons = list(dict.fromkeys(a["reason"].rstrip(".") for a in these if a["reason"]))
-                out.append(f"{WORDS[name].capitalize()}{of} {said}{': ' + reasons[-1] if reasons else ''}")
-    return out
+        entries = [a for a in board.meta.get("analyses") or () if a["name"] == name]
+        for state, verb in (("failed", "failed"), ("absent", "are not done yet")):
+            entries_in_state = [a for a in entries if a["state"] == state]
+            if entries_in_state:
+                num_runs = (
+                    f" of {len(entries_in_state)} of {plural(len(entries), 'run')}"
+                    if any(a["run_id"] for a in entries)
+                    else ""
+                )
+                reasons = list(dict.fromkeys(a["reason"].rstrip(".") for a in entries_in_state if a["reason"]))
+                sentences.append(f"{WORDS[name].capitalize()}{num_runs} {verb}{': ' + reasons[-1] if reasons else ''}")
+    return sentences
 
 
 def section_without_results(board: ReportData, key: str, nav: str, heading: str, *names: str) -> Section:
     """Return the section of an analysis without results: the reasons, or an empty section if it was not requested."""
-    said = missing_analyses(board, *names)
-    html = write("missing_analyses.html.j2", key=key, heading=heading, said=said) if said else Markup("")
-    return Section(key, nav if said else "", html)
+    sentences = missing_analyses(board, *names)
+    html = write("missing_analyses.html.j2", key=key, heading=heading, said=sentences) if sentences else Markup("")
+    return Section(key, nav if sentences else "", html)

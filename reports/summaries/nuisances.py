@@ -11,7 +11,7 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import MACRO, ReportData
 
 ANY = "any"
-ALONE, SAVED = "auroc_nuisance", "pooled_less_stratified"
+ALONE, SAVED = "auroc_nuisance", "pooled_less_stratified"  # metrics of the table `nuisances`
 Cells = Mapping[tuple[str, str, str, str, str, str], Estimate]  # run, dataset, nuisance, level, finding, metric
 
 
@@ -29,42 +29,42 @@ def lookup(table: pd.DataFrame) -> Cells:
 
 
 def rows(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
-    """Return one row per nuisance at the internal hospital: most related finding, decodability, and pooled minus within AUROC."""
+    """Return one row per nuisance of the internal hospital: best predicted finding, decodability, pooled minus within AUROC."""
     internal = board.internal.key
     names = list(dict.fromkeys(k[2] for k in cells if k[1] == internal))
-    out = []
+    table_rows = []
     for name in names:
-        finding, alone = _strongest(cells, internal, name)
+        finding, nuisance_auroc = _strongest(cells, internal, name)
         external = {
             h.title: e
             for h in board.hospitals
             if (e := cells.get(("", h.key, name, "", finding, ALONE), MISSING)).has_value
         }
-        bought = [
+        differences = [
             (f, e)
             for (r, d, n, _, f, m), e in cells.items()
             if (r, d, n, m) == (run.id, internal, name, SAVED) and f != MACRO
         ]
-        most = max(bought, key=lambda item: item[1].value, default=("", MISSING))
-        out.append(
+        largest = max(differences, key=lambda item: item[1].value, default=("", MISSING))
+        table_rows.append(
             {
                 "name": name,
                 "finding": finding,
-                "alone": alone,
+                "alone": nuisance_auroc,
                 "cramers_v": cells.get(("", internal, name, "", finding, "cramers_v"), MISSING),
                 "external": external,
                 "decoded": cells.get((run.id, internal, name, "", "", "decodability"), MISSING),
                 "before": cells.get((run.id, internal, name, "", "", "random_decodability"), MISSING),
-                "bought": most[1],
-                "bought_finding": most[0],
+                "bought": largest[1],
+                "bought_finding": largest[0],
             }
         )
-    return out
+    return table_rows
 
 
-def title(found: list[dict[str, Any]]) -> str:
+def title(nuisance_rows: list[dict[str, Any]]) -> str:
     """Return the nuisance that best predicts a finding, or that none does."""
-    single = [row for row in found if row["name"] != ANY and row["alone"].has_value]
+    single = [row for row in nuisance_rows if row["name"] != ANY and row["alone"].has_value]
     if not single:
         return "No nuisance of the internal hospital is recorded together with a scored finding"
     first = max(single, key=lambda row: row["alone"].value)
@@ -73,40 +73,42 @@ def title(found: list[dict[str, Any]]) -> str:
             f"the strongest, {first['name']} for {first['finding']}, reaches AUROC {first['alone'].with_interval}"
         )
         return f"No recorded nuisance predicts a finding well at the internal hospital: {strongest}"
-    where = [e.value for e in first["external"].values()]
-    there = f"; external {places(min(where))} to {places(max(where))}" if where else ""
-    return f"At the internal hospital, {first['name']} alone predicts {first['finding']} with AUROC {first['alone'].with_interval}{there}"
+    external_aurocs = [e.value for e in first["external"].values()]
+    external_range = (
+        f"; external {places(min(external_aurocs))} to {places(max(external_aurocs))}" if external_aurocs else ""
+    )
+    return f"At the internal hospital, {first['name']} alone predicts {first['finding']} with AUROC {first['alone'].with_interval}{external_range}"
 
 
-def meaning(found: list[dict[str, Any]], run: Run) -> list[str]:
+def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:
     """Return sentences on pooled minus within AUROC, and on nuisances that training made easier to decode."""
-    out = []
-    clear = [row for row in found if row["bought"].clear and row["bought"].value > 0]
+    sentences = []
+    clear = [row for row in nuisance_rows if row["bought"].clear and row["bought"].value > 0]
     if clear:
-        parts = [
+        phrases = [
             f"{row['name']} for {row['bought_finding']} ({signed(row['bought'].value)} {_bounds(row['bought'])})"
             for row in sorted(clear, key=lambda row: -row["bought"].value)
         ]
-        out.append(
-            f"The AUROC of {run.label} is higher when images with different levels are pooled: {listing(parts)}. A shortcut could explain this difference"
+        sentences.append(
+            f"The AUROC of {run.label} is higher when images with different levels are pooled: {listing(phrases)}. A shortcut could explain this difference"
         )
-    elif any(row["bought"].has_value for row in found):
-        out.append(
+    elif any(row["bought"].has_value for row in nuisance_rows):
+        sentences.append(
             "Pooling images with different levels does not clearly increase the AUROC: no sign of a shortcut in the internal AUROC"
         )
-    risen = [
+    easier = [
         f"{row['name']} ({row['before'].text} before, {row['decoded'].text} after)"
-        for row in found
+        for row in nuisance_rows
         if row["decoded"].has_interval and row["before"].has_interval and row["decoded"].low > row["before"].high
     ]
-    if risen:
-        out.append(f"Training made these nuisances easier to decode: {listing(risen)}")
-    return out
+    if easier:
+        sentences.append(f"Training made these nuisances easier to decode: {listing(easier)}")
+    return sentences
 
 
 def everywhere(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
     """Return one row per hospital and nuisance: shares, decodability, and macro AUROC pooled and within levels."""
-    out = []
+    table_rows = []
     for hospital in board.all_hospitals:
         names = list(dict.fromkeys(k[2] for k in cells if k[1] == hospital.key and k[2] != ANY))
         for name in names:
@@ -125,12 +127,12 @@ def everywhere(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]
                     (SAVED, MACRO),
                 )
             }
-            out.append({"hospital": hospital, "name": name, "shares": ", ".join(shares), **numbers})
-    return out
+            table_rows.append({"hospital": hospital, "name": name, "shares": ", ".join(shares), **numbers})
+    return table_rows
 
 
 def associations(board: ReportData, cells: Cells) -> list[dict[str, Any]]:
-    """Return nuisance x finding: AUROC of the nuisance alone at the internal and the external hospitals."""
+    """Return one row per nuisance and finding: AUROC of the nuisance alone at the internal and the external hospitals."""
     internal = board.internal.key
     keys = [(n, f) for (r, d, n, _, f, m) in cells if (r, d, m) == ("", internal, ALONE)]
     return [
@@ -147,10 +149,10 @@ def associations(board: ReportData, cells: Cells) -> list[dict[str, Any]]:
 
 def _strongest(cells: Cells, internal: str, name: str) -> tuple[str, Estimate]:
     """Return the finding that a nuisance alone predicts best at the internal hospital."""
-    found = [
+    aurocs = [
         (f, e) for (r, d, n, _, f, m), e in cells.items() if (r, d, n, m) == ("", internal, name, ALONE) and e.has_value
     ]
-    return max(found, key=lambda item: item[1].value, default=("", MISSING))
+    return max(aurocs, key=lambda item: item[1].value, default=("", MISSING))
 
 
 def _bounds(estimate: Estimate) -> str:

@@ -15,7 +15,7 @@ from reports.sentences import cost as cost_sentences
 
 SHOWN = 12  # runs with strips; other non-dominated runs are in the table
 WIDE, EDGE = 132.0, 18.0
-LIKELY, SURE = 0.05, 0.95  # shares of the draws
+LIKELY, SURE = 0.05, 0.95  # shares of bootstrap samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Goal:
     key: str
     head: str
     unit: str
-    shown: Callable[[float], str]
-    place: Callable[[float], float] = lambda v: v
+    text: Callable[[float], str]
+    position: Callable[[float], float] = lambda v: v
     low_first: bool = False
 
 
@@ -45,35 +45,35 @@ def at_once(board: ReportData) -> dict[str, Any]:
     rows = {str(row["run_id"]): row for row in table.to_dict("records") if str(row["run_id"]) in runs}
     if len(rows) < 2:
         return {}
-    asked = [goal for goal in GOALS if goal.key in str(next(iter(rows.values()))["goal"]).split()]
+    goals = [goal for goal in GOALS if goal.key in str(next(iter(rows.values()))["goal"]).split()]
     order = [r for r in board.ranked if r.id in rows]
     front = [r for r in order if bool(rows[r.id]["on_front"])]
     chance = {r.id: float(rows[r.id]["p_front"]) for r in order}
-    others = [r for r in order if r not in front and chance[r.id] > LIKELY]
-    sure = sum(chance[r.id] >= SURE for r in front)
-    scales = {goal.key: _scale(goal, [float(row[goal.key]) for row in rows.values()]) for goal in asked}
-    drawn = any(is_number(p) for p in chance.values())
+    likely = [r for r in order if r not in front and chance[r.id] > LIKELY]
+    num_sure = sum(chance[r.id] >= SURE for r in front)
+    scales = {goal.key: _scale(goal, [float(row[goal.key]) for row in rows.values()]) for goal in goals}
+    has_probabilities = any(is_number(p) for p in chance.values())
     return {
-        "title": cost_sentences.nondominated_runs([goal.key for goal in asked], [r.label for r in front], len(order)),
-        "doubt": cost_sentences.resampling(len(others), sure, len(front)) if drawn else "",
+        "title": cost_sentences.nondominated_runs([goal.key for goal in goals], [r.label for r in front], len(order)),
+        "doubt": cost_sentences.resampling(len(likely), num_sure, len(front)) if has_probabilities else "",
         "heads": [
-            (goal, _axis(goal, scales[goal.key], [float(row[goal.key]) for row in rows.values()])) for goal in asked
+            (goal, _axis(goal, scales[goal.key], [float(row[goal.key]) for row in rows.values()])) for goal in goals
         ],
-        "all": _background(asked, scales, list(rows.values())),
+        "all": _background(goals, scales, list(rows.values())),
         "rows": [
-            (r, [_cell(goal, scales[goal.key], float(rows[r.id][goal.key])) for goal in asked]) for r in front[:SHOWN]
+            (r, [_cell(goal, scales[goal.key], float(rows[r.id][goal.key])) for goal in goals]) for r in front[:SHOWN]
         ],
-        "numbers": [_numbers(r, asked, rows[r.id], r in front) for r in (*front, *others)],
+        "numbers": [_numbers(r, goals, rows[r.id], r in front) for r in (*front, *likely)],
         "not_drawn": max(0, len(front) - SHOWN),
         "left_out": len(board.ranked) - len(order),
-        "has_maps": any(goal.key == "maps" for goal in asked),
+        "has_maps": any(goal.key == "maps" for goal in goals),
     }
 
 
 def _scale(goal: Goal, values: list[float]) -> svg.Scale:
     """Return the axis shared by all runs, better on the right."""
-    at = [goal.place(v) for v in values]
-    low, high = min(at), max(at)
+    positions = [goal.position(v) for v in values]
+    low, high = min(positions), max(positions)
     low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
     return svg.Scale(high, low, EDGE, WIDE - EDGE) if goal.low_first else svg.Scale(low, high, EDGE, WIDE - EDGE)
 
@@ -82,36 +82,36 @@ def _axis(goal: Goal, scale: svg.Scale, values: list[float]) -> Markup:
     """Return an axis with the smallest and the largest value."""
     ends = sorted({min(values), max(values)})
     body = "".join(
-        svg.line(scale(goal.place(v)), 13, scale(goal.place(v)), 18, "z")
-        + svg.text(scale(goal.place(v)), 10, goal.shown(v), "tk", "middle")
+        svg.line(scale(goal.position(v)), 13, scale(goal.position(v)), 18, "z")
+        + svg.text(scale(goal.position(v)), 10, goal.text(v), "tk", "middle")
         for v in ends
     )
     return svg.svg(WIDE, 18, body)
 
 
-def _background(asked: list[Goal], scales: dict[str, svg.Scale], rows: list[dict[Any, Any]]) -> Markup:
+def _background(goals: list[Goal], scales: dict[str, svg.Scale], rows: list[dict[Any, Any]]) -> Markup:
     """Return the faint dots of all runs per goal, defined once and reused by every strip."""
-    drawn = ""
-    for goal in asked:
-        spots = [(scales[goal.key](goal.place(float(row[goal.key]))), 11.0) for row in rows]
+    marks = ""
+    for goal in goals:
+        spots = [(scales[goal.key](goal.position(float(row[goal.key]))), 11.0) for row in rows]
         line = svg.line(EDGE, 11, WIDE - EDGE, 11, "g")
-        drawn += f'<g id="goal-{goal.key}">{line}{svg.dots(spots, "sw fine")}</g>'
-    return Markup(f'<svg class="vh" width="0" height="0" aria-hidden="true"><defs>{drawn}</defs></svg>')  # noqa: S704
+        marks += f'<g id="goal-{goal.key}">{line}{svg.dots(spots, "sw fine")}</g>'
+    return Markup(f'<svg class="vh" width="0" height="0" aria-hidden="true"><defs>{marks}</defs></svg>')  # noqa: S704
 
 
 def _cell(goal: Goal, scale: svg.Scale, value: float) -> tuple[str, Markup]:
     """Return a number and its mark on the strip."""
-    body = f'<use href="#goal-{goal.key}"/>' + svg.circle(scale(goal.place(value)), 11, 4.6, "dot")
-    return goal.shown(value), svg.svg(WIDE, 22, body, "", "mi")
+    body = f'<use href="#goal-{goal.key}"/>' + svg.circle(scale(goal.position(value)), 11, 4.6, "dot")
+    return goal.text(value), svg.svg(WIDE, 22, body, "", "mi")
 
 
-def _numbers(run: Run, asked: list[Goal], row: dict[Any, Any], on_front: bool) -> dict[str, Any]:
+def _numbers(run: Run, goals: list[Goal], row: dict[Any, Any], on_front: bool) -> dict[str, Any]:
     """Return a row of the table below the figure."""
     share = float(row["p_front"])
     intervals = {"auroc": run.external.span, "gap": run.gap.span}
     return {
         "label": run.label,
-        "cells": [(goal.shown(float(row[goal.key])), intervals.get(goal.key, "")) for goal in asked],
+        "cells": [(goal.text(float(row[goal.key])), intervals.get(goal.key, "")) for goal in goals],
         "beaten": "no" if on_front else "yes",
         "share": percent(share, 1) if is_number(share) else "",
     }

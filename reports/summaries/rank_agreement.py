@@ -12,19 +12,22 @@ SHOWN = 40  # groups of seeds
 def agreement(board: ReportData) -> dict[str, Any]:
     """Return Kendall's tau between pairs of hospitals as a lower triangle; {} if no pair could be compared."""
     table = board.tables["agreement"]
-    found = {
+    tau_of_pair = {
         frozenset((str(r["first"]), str(r["second"]))): Estimate(float(r["tau"]), float(r["low"]), float(r["high"]))
         for r in table.to_dict("records")
         if is_number(r["tau"])
     }
-    if not found:
+    if not tau_of_pair:
         return {}
-    shown = [h for h in board.all_hospitals if any(h.key in pair for pair in found)]
+    hospitals = [h for h in board.all_hospitals if any(h.key in pair for pair in tau_of_pair)]
     rows = [
-        {"hospital": one, "cells": [found.get(frozenset((one.key, two.key)), MISSING) for two in shown[:k]]}
-        for k, one in enumerate(shown)
+        {
+            "hospital": first,
+            "cells": [tau_of_pair.get(frozenset((first.key, second.key)), MISSING) for second in hospitals[:k]],
+        }
+        for k, first in enumerate(hospitals)
     ]
-    return {"heads": shown[:-1], "rows": rows[1:], "num_runs": int(table["num_runs"].max())}
+    return {"heads": hospitals[:-1], "rows": rows[1:], "num_runs": int(table["num_runs"].max())}
 
 
 def seeds(board: ReportData) -> list[dict[str, Any]]:
@@ -38,10 +41,10 @@ def seeds(board: ReportData) -> list[dict[str, Any]]:
     return [
         {
             "run": labels.get(run_id, run_id).split(" · seed ")[0],
-            "num": int(next(iter(found.values()))["num_seeds"]),
-            "sides": [_side(found.get(key)) for key in (board.internal.key, EXTERNAL)],
+            "num": int(next(iter(row_of_dataset.values()))["num_seeds"]),
+            "sides": [_side(row_of_dataset.get(key)) for key in (board.internal.key, EXTERNAL)],
         }
-        for run_id, found in sorted(groups.items(), key=lambda item: ranked.get(item[0], len(ranked)))[:SHOWN]
+        for run_id, row_of_dataset in sorted(groups.items(), key=lambda item: ranked.get(item[0], len(ranked)))[:SHOWN]
     ]
 
 

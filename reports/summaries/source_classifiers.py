@@ -15,7 +15,7 @@ from reports.report_data.report_data import ReportData
 
 ACCURACY, BITS, SELECTIVITY = "balanced_accuracy", "bits", "selectivity"
 Key = tuple[str, str, int, str]  # probe, control, shots, metric
-Found = Mapping[tuple[str, Key], Estimate]  # (run id, "" of the images alone; key)
+Estimates = Mapping[tuple[str, Key], Estimate]  # (run id, or "" for classifiers of images only; key)
 
 # (group, probe, control, shots, input of the classifier); the first group is of the first run
 LINES: tuple[tuple[str, str, str, int, str], ...] = (
@@ -56,7 +56,7 @@ class Line:
     control: bool
 
 
-def lookup(table: pd.DataFrame) -> Found:
+def lookup(table: pd.DataFrame) -> Estimates:
     """Return the source-classifier estimates by run and key."""
     columns = ("run_id", "probe", "control", "shots", "metric", "value", "low", "high", "n", "chance")
     return {
@@ -69,100 +69,104 @@ def lookup(table: pd.DataFrame) -> Found:
     }
 
 
-def of_run(found: Found, run: Run, probe: str, control: str, shots: int = 0, metric: str = ACCURACY) -> Estimate:
+def of_run(
+    estimates: Estimates, run: Run, probe: str, control: str, shots: int = 0, metric: str = ACCURACY
+) -> Estimate:
     """Return one estimate of a run, or of the images if the probe uses no run."""
     key = (probe, control, shots, metric)
-    return found.get((run.id, key), found.get(("", key), MISSING))
+    return estimates.get((run.id, key), estimates.get(("", key), MISSING))
 
 
-def lines(found: Found, run: Run) -> list[tuple[str, list[Line]]]:
+def lines(estimates: Estimates, run: Run) -> list[tuple[str, list[Line]]]:
     """Return the available classifiers by group."""
     groups: dict[str, list[Line]] = {}
     for group, probe, control, shots, name in LINES:
-        accuracy = of_run(found, run, probe, control, shots)
+        accuracy = of_run(estimates, run, probe, control, shots)
         if accuracy.has_value:
             mark = svg.micro(accuracy, 0, 1, accuracy.chance, 150)
-            bits = of_run(found, run, probe, control, shots, BITS)
+            bits = of_run(estimates, run, probe, control, shots, BITS)
             groups.setdefault(group, []).append(Line(name, accuracy, bits, mark, control == "shuffled"))
     return list(groups.items())
 
 
-def verdict(found: Found, run: Run, num_sources: int) -> str:
+def verdict(estimates: Estimates, run: Run, num_sources: int) -> str:
     """Return whether training changed how well features reveal the hospital."""
-    trained, random = (of_run(found, run, probe, "none") for probe in ("features", "random"))
+    trained, random = (of_run(estimates, run, probe, "none") for probe in ("features", "random"))
     if not trained.has_value:
         return "The source classifier was not run"
-    said = (
+    sentence = (
         f"Features of {run.label} identify one of {word(num_sources)} hospitals with accuracy {trained.with_interval}"
     )
-    gain = of_run(found, run, "features", "random", 0, SELECTIVITY)
+    gain = of_run(estimates, run, "features", "random", 0, SELECTIVITY)
     if not (random.has_value and gain.has_value):
-        return said
-    more = "not clearly different from" if not gain.clear else "higher than" if gain.value > 0 else "lower than"
-    return f"{said}, {more} the accuracy before training ({random.text}; difference {gain.with_interval})"
+        return sentence
+    comparison = "not clearly different from" if not gain.clear else "higher than" if gain.value > 0 else "lower than"
+    return f"{sentence}, {comparison} the accuracy before training ({random.text}; difference {gain.with_interval})"
 
 
-def meaning(found: Found, run: Run) -> list[str]:
+def meaning(estimates: Estimates, run: Run) -> list[str]:
     """Return one sentence per control."""
-    out = []
-    trained = of_run(found, run, "features", "none")
+    sentences = []
+    trained = of_run(estimates, run, "features", "none")
     if trained.has_value and trained.value > 0.9:
-        out.append(
+        sentences.append(
             "Accuracy is above .9, so this probe hardly distinguishes runs, and it does not show whether predictions use the hospital"
         )
-    few = of_run(found, run, "features", "random", 8, SELECTIVITY)
-    if few.clear:
-        size = "higher" if few.value > 0 else "lower"
-        out.append(
-            f"With 8 training images per hospital, accuracy is {size} than before training ({few.with_interval})"
+    few_shots = of_run(estimates, run, "features", "random", 8, SELECTIVITY)
+    if few_shots.clear:
+        size = "higher" if few_shots.value > 0 else "lower"
+        sentences.append(
+            f"With 8 training images per hospital, accuracy is {size} than before training ({few_shots.with_interval})"
         )
-    image = of_run(found, run, "cnn", "none")
-    near = [
+    image = of_run(estimates, run, "cnn", "none")
+    similar = [
         f"{name} ({e.text})"
         for control, name in (
             ("border", "the border"),
             ("centre_masked", "the image without its center"),
             ("low_res", "an 8 × 8 image"),
         )
-        if (e := of_run(found, run, "cnn", control)).has_value and e.high >= image.low
+        if (e := of_run(estimates, run, "cnn", control)).has_value and e.high >= image.low
     ]
-    if image.has_value and near:
-        out.append(
-            f"{sentence_case(listing(near))} {'are' if len(near) > 1 else 'is'} not clearly worse than the full image ({image.text}): "
+    if image.has_value and similar:
+        sentences.append(
+            f"{sentence_case(listing(similar))} {'are' if len(similar) > 1 else 'is'} not clearly worse than the full image ({image.text}): "
             "a detailed view of the lungs is not needed"
         )
-    trees = of_run(found, run, "pixels", "none")
+    trees = of_run(estimates, run, "pixels", "none")
     if trees.has_value:
-        out.append(
+        sentences.append(
             f"Twenty image properties without any anatomy (gray levels, edges, borders) reach {trees.with_interval}"
         )
-    labels = of_run(found, run, "labels", "none")
+    labels = of_run(estimates, run, "labels", "none")
     if labels.has_interval:
         verb = "also reveal" if labels.low > labels.chance else "do not clearly reveal"
-        out.append(f"The labels alone {verb} the hospital ({labels.with_interval}, chance {places(labels.chance)})")
-    matched = of_run(found, run, "features", "matched")
+        sentences.append(
+            f"The labels alone {verb} the hospital ({labels.with_interval}, chance {places(labels.chance)})"
+        )
+    matched = of_run(estimates, run, "features", "matched")
     if matched.has_value and trained.has_value and matched.high >= trained.low:
-        out.append(
+        sentences.append(
             f"With matched findings the probe still reaches {matched.text}: prevalence does not explain its accuracy"
         )
-    logits, labels_only = (of_run(found, run, probe, "none", 0, BITS) for probe in ("logits", "labels"))
+    logits, labels_only = (of_run(estimates, run, probe, "none", 0, BITS) for probe in ("logits", "labels"))
     if logits.has_interval and labels_only.has_interval:
         verb = "helps" if logits.high < labels_only.low else "does not clearly help"
-        out.append(
+        sentences.append(
             f"Adding this run’s predictions to the true labels {verb} ({places(logits.value, 2)} and {places(labels_only.value, 2)} bits; lower is better)"
         )
-    return out
+    return sentences
 
 
-def selectivities(board: ReportData, found: Found, shown: int) -> list[dict[str, Any]]:
+def selectivities(board: ReportData, estimates: Estimates, max_rows: int) -> list[dict[str, Any]]:
     """Return the selectivity of each run by number of training images; [] if no untrained network was probed."""
     rows = []
     for run in board.runs:
-        cells = [of_run(found, run, "features", "random", shots, SELECTIVITY) for shots in (0, 32, 8)]
-        bits, before = of_run(found, run, "features", "none", 0, BITS), of_run(found, run, "random", "none")
+        cells = [of_run(estimates, run, "features", "random", shots, SELECTIVITY) for shots in (0, 32, 8)]
+        bits, before = of_run(estimates, run, "features", "none", 0, BITS), of_run(estimates, run, "random", "none")
         if bits.has_value or any(e.has_value for e in cells):
             rows.append({"run": run, "cells": cells, "bits": bits, "before": before})
-    return rows[:shown]
+    return rows[:max_rows]
 
 
 def confusions(board: ReportData, run: Run) -> list[dict[str, Any]]:
@@ -174,23 +178,31 @@ def confusions(board: ReportData, run: Run) -> list[dict[str, Any]]:
         "pixels": "Decision trees on image properties",
         "header": "Decision trees on the file header",
     }
-    out = []
+    matrices = []
     for probe, title in names.items():
-        part = table[(table["probe"] == probe) & (table["control"] == "none") & table["run_id"].isin([run.id, ""])]
-        if not len(part):
+        probe_rows = table[
+            (table["probe"] == probe) & (table["control"] == "none") & table["run_id"].isin([run.id, ""])
+        ]
+        if not len(probe_rows):
             continue
-        keys = list(dict.fromkeys(map(str, part["source"])))
+        keys = list(dict.fromkeys(map(str, probe_rows["source"])))
         share = {
-            (str(a), str(b)): float(v) for a, b, v in zip(part["source"], part["named"], part["share"], strict=True)
+            (str(a), str(b)): float(v)
+            for a, b, v in zip(probe_rows["source"], probe_rows["named"], probe_rows["share"], strict=True)
         }
         rows = [
             (board.title(a), [(share.get((a, b), 0.0), min(7, int(share.get((a, b), 0.0) * 8)), a == b) for b in keys])
             for a in keys
         ]
-        out.append(
-            {"title": title, "heads": [board.title(key) for key in keys], "rows": rows, "n": int(part["count"].sum())}
+        matrices.append(
+            {
+                "title": title,
+                "heads": [board.title(key) for key in keys],
+                "rows": rows,
+                "n": int(probe_rows["count"].sum()),
+            }
         )
-    return out
+    return matrices
 
 
 def mistaken(tables: Sequence[Mapping[str, Any]]) -> str:
@@ -198,10 +210,15 @@ def mistaken(tables: Sequence[Mapping[str, Any]]) -> str:
     if not tables:
         return ""
     heads, rows = tables[0]["heads"], tables[0]["rows"]
-    errors = [(share, title, heads[j]) for title, cells in rows for j, (share, _, own) in enumerate(cells) if not own]
-    share, true, named = max(errors, default=(0.0, "", ""))
+    errors = [
+        (share, title, heads[j])
+        for title, cells in rows
+        for j, (share, _, is_correct) in enumerate(cells)
+        if not is_correct
+    ]
+    share, true, predicted = max(errors, default=(0.0, "", ""))
     return (
-        f"Most common error: {100 * share:.0f} % of {true} classified as {named}"
+        f"Most common error: {100 * share:.0f} % of {true} classified as {predicted}"
         if share >= 0.02
         else "Almost no image is assigned to another hospital"
     )

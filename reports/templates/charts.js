@@ -1,15 +1,15 @@
-/* Charts: plotly and what it draws are unpacked when the first chart comes near, each chart is drawn when seen and again on a new width or theme.
-   By keyboard a chart is one stop: arrows go from point to point, which is shown and spoken, Enter opens its run. */
+/* Charts: plotly and the chart data are unpacked when the first chart is nearly visible. A chart is drawn when it becomes visible, and again
+   after a change of width or theme. With the keyboard, Tab reaches a chart, arrows move between its points, and Enter opens the run. */
 const charts = (() => {
   'use strict';
-  let specs = null, text = null; // what is drawn, by id, and plotly's program, once unpacked
-  const drawn = new Map(), drawing = new Map(); // by id: the width it was drawn at, and the promise that it is
-  let library = null, letters = new Map(); // of the pinned runs, by the anchor that points carry
+  let specs = null, text = null; // promises: chart data by id, and the source of plotly
+  const drawn = new Map(), drawing = new Map(); // by id: width at the last drawing, and its promise
+  let library = null, letters = new Map(); // letters of pinned runs, by anchor of the run
 
   const source = () => (text ??= unpacked('plotly'));
   const unpack = async () => {
     const code = document.createElement('script');
-    code.textContent = await source(); // allowed by its hash in the page's policy
+    code.textContent = await source(); // the content security policy has its hash
     document.head.append(code);
     if (!window.Plotly) throw new Error('no Plotly');
     return window.Plotly;
@@ -17,7 +17,7 @@ const charts = (() => {
   const plotly = () => (library ??= unpack());
   const every = () => (specs ??= unpacked('charts').then(text => new Map(JSON.parse(text).map(c => [c.id, c]))));
 
-  const themed = value => { // "var(--ink)" -> the theme's colour
+  const themed = value => { // "var(--ink)" -> color of the theme
     if (Array.isArray(value)) return value.map(themed);
     if (value && typeof value === 'object') return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, themed(v)]));
     const name = typeof value === 'string' && /^var\((--[\w-]+)\)$/.exec(value);
@@ -41,7 +41,7 @@ const charts = (() => {
     if (small && shown.annotations) {
       const [low, high] = shown.xaxis.range, room = width - 58;
       const [floor, top] = shown.yaxis.range, tall = spec.narrow - 56, taken = [];
-      const fits = a => { // inside, and on no other label
+      const fits = a => { // whether a label is inside the chart and overlaps no other label
         const at = (a.x - low) / (high - low) * room, long = 6.8 * a.text.length, up = (a.y - floor) / (top - floor) * tall + (a.yshift || 0);
         const box = a.xanchor === 'right' ? [at - long, at] : [at, at + long];
         if (box[0] < 0 || box[1] > room || taken.some(t => box[0] < t[1] && t[0] < box[1] && Math.abs(up - t[2]) < 17)) return false;
@@ -117,7 +117,7 @@ const charts = (() => {
   } else all();
   let timer = 0;
   addEventListener('resize', () => { clearTimeout(timer); timer = setTimeout(() => boxes.filter(b => drawn.has(b.id)).forEach(draw), 150); });
-  addEventListener('beforeprint', all); // nobody waits for it, so both are unpacked before, when nothing else is to do
+  addEventListener('beforeprint', all); // the browser does not wait for promises here, so everything is unpacked earlier, in idle time
   const idle = window.requestIdleCallback || (then => setTimeout(then, 1500));
   if (boxes.length) addEventListener('load', () => idle(() => ready().catch(() => {})));
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', again);

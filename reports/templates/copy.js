@@ -1,5 +1,5 @@
-/* Copying: the rows with numbers that are on screen or would be if their group were open, with intervals and tie groups, and in words what was
-   left out; cells that a spreadsheet would run are made text. */
+/* Copying: the ranked rows that match the filters, including closed groups, with intervals and tie groups. A message states how many runs were
+   left out. Cells that a spreadsheet would execute are copied as text. */
 const copying = (() => {
   'use strict';
   const say = text => { const t = document.getElementById('toast'); t.textContent = text; t.hidden = false; setTimeout(() => { t.hidden = true; }, 4500); };

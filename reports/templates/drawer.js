@@ -1,11 +1,11 @@
-/* A run opens in a drawer: what stands in its entry moves there and back, or is unpacked where there are too many to write out. */
+/* A run opens in a drawer: the content of its entry moves there and back. On pages with many runs, the content is unpacked first. */
 const drawer = (() => {
   'use strict';
   const $ = id => document.getElementById(id), dialog = $('drawer');
   let opened = null, details = null;
 
   const pieces = () => (details ??= isRead.then(() => $('details') ? unpacked('details').then(JSON.parse) : {}));
-  const html = async id => { // written and escaped by the program that wrote this page
+  const html = async id => { // safe: escaped when the page was written
     const holder = document.createElement('template');
     holder.innerHTML = Object.hasOwn(await pieces(), id) ? (await pieces())[id] : '';
     return holder.content;

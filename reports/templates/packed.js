@@ -1,4 +1,4 @@
-/* What is kept as base64 of gzip in a data block, as text. The blocks stand behind the scripts, which are asked before all is read. */
+/* Unpacks data blocks (gzip as base64) to text. The blocks follow the scripts in the file, so `isRead` waits for the end of the document. */
 const isRead = new Promise(then => { if (document.readyState === 'loading') addEventListener('DOMContentLoaded', then); else then(); });
 const unpacked = async id => {
   await isRead;

@@ -1,4 +1,4 @@
-/* Pins: up to four runs get letters, in the ranking, in every scatter, and side by side with paired differences. */
+/* Pins: up to four pinned runs get letters in the ranking and in every scatter, and a comparison table with paired differences. */
 const pins = (() => {
   'use strict';
   const $ = id => document.getElementById(id), LETTERS = 'ABCD';
@@ -13,7 +13,7 @@ const pins = (() => {
   const letter = id => { const k = list.indexOf(id); return k < 0 ? '' : LETTERS[k]; };
 
   const mark = (shape, attributes) => { const e = document.createElementNS(document.querySelector('svg').namespaceURI, shape); for (const [k, v] of Object.entries(attributes)) e.setAttribute(k, v); return e; };
-  const bar = (d, most, wide) => { // zero line, thick: this difference alone, thin: all shown together
+  const bar = (d, most, wide) => { // thick line: interval of this difference; thin line: simultaneous over all shown differences
     const width = 150, x = v => 4 + (width - 8) * (Math.max(-most, Math.min(most, v)) / most + 1) / 2;
     const svg = mark('svg', { viewBox: `0 0 ${width} 18`, width, height: 18, 'aria-hidden': 'true' });
     svg.append(mark('line', { x1: x(0), x2: x(0), y1: 0, y2: 18, class: 'z' }), mark('line', { x1: x(wide[0]), x2: x(wide[1]), y1: 9, y2: 9, class: 'thin' }),
@@ -53,7 +53,7 @@ const pins = (() => {
       });
       body.append(row);
     });
-    for (const m of ranking.menus) { // what sets them apart
+    for (const m of ranking.menus) { // rows of the factors in which the pinned runs differ
       const values = list.map(id => m.words[ranking.byId.get(id).factors[m.place]]);
       if (new Set(values).size < 2) continue;
       const row = el('tr', '', el('th', '', m.menu.querySelector('summary').textContent), ...values.map((v, i) => { const td = el('td', 'l', v); td.dataset.l = LETTERS[i]; return td; }));

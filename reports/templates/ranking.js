@@ -1,18 +1,18 @@
-/* The ranking: rows are moved, taken out and put back; ranks and groups stay what they were computed to be. It sorts, filters and searches
-   what is known of the runs, so a study of hundreds can be used at once: the first rows are put in place, the others when nothing else is to do. */
+/* The ranking: sorting, filters and search only move, hide and show rows; ranks and groups do not change. They use the data of the runs, not the
+   rows, so a page with hundreds of runs responds immediately: the first rows are inserted at once, the others in idle time. */
 const ranking = (() => {
   'use strict';
-  const $ = id => document.getElementById(id), AT_ONCE = 60, A_TIME = 110; // rows put in place with a click, and in an idle moment
+  const $ = id => document.getElementById(id), AT_ONCE = 60, A_TIME = 110; // rows inserted with a click, and per idle callback
   const table = $('rank'), heads = new Map([...table.querySelectorAll('[data-sort]')].map(head => [head.dataset.sort, head]));
-  const numbered = [...heads.keys()].filter(key => key !== 'run'); // the order of the numbers in `k`
+  const numbered = [...heads.keys()].filter(key => key !== 'run'); // columns in the order of the numbers in `k`
   const menus = [...document.querySelectorAll('.menu[data-factor]')].map((menu, place) => {
     const boxes = [...menu.querySelectorAll('input')];
     return { key: menu.dataset.factor, place, menu, boxes, words: boxes.map(box => box.parentElement.textContent) };
   });
   const chooser = $('choose') ? [...$('choose').querySelectorAll('input')] : [];
-  const parsed = html => { const holder = document.createElement('template'); holder.innerHTML = html; return holder.content; }; // written and escaped by the program that wrote this page
+  const parsed = html => { const holder = document.createElement('template'); holder.innerHTML = html; return holder.content; }; // safe: escaped when the page was written
   const after = table.querySelector('tbody.apart, tbody.failed'), bodies = new Map([...table.querySelectorAll('tbody[data-group]')].map(body => [+body.dataset.group, body]));
-  const written = new Map([...table.querySelectorAll('tbody[data-group] tr.row')].map(row => [row.dataset.id, row])), waiting = new Map(); // rows as they stand, and as text
+  const written = new Map([...table.querySelectorAll('tbody[data-group] tr.row')].map(row => [row.dataset.id, row])), waiting = new Map(); // rows in the document, and rows that are still text
   for (const part of $('later-rows') ? $('later-rows').textContent.split('<!--end-->')[0].split('<!--group ').slice(1) : []) {
     const [opened, ...rest] = part.split('<!--row '), number = parseInt(opened, 10), html = text => text.slice(text.indexOf('-->') + 3);
     for (const text of rest) waiting.set(parseInt(text, 10), html(text));
@@ -43,21 +43,21 @@ const ranking = (() => {
   const words = () => $('q') ? $('q').value.trim().toLowerCase().split(/\s+/).filter(Boolean) : [];
 
   const active = () => words().length > 0 || menus.some(m => chosen(m).length > 0);
-  const found = () => { // what matches, in the order that is asked for
+  const found = () => { // matching runs in the selected order
     const wanted = words(), sets = menus.map(m => [m, new Set(chosen(m))]).filter(([, set]) => set.size), { key, sign } = state;
     const fits = rows.filter(r => wanted.every(w => r.text.includes(w)) && sets.every(([m, set]) => set.has(r.factors[m.place])));
     return fits.sort((a, b) => {
       if (key === 'run') return sign * collator.compare(a.full, b.full) || a.numbers.rank - b.numbers.rank;
       if (key === 'rank') return sign * (a.group - b.group || a.numbers.rank - b.numbers.rank);
       const x = a.numbers[key], y = b.numbers[key];
-      if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y) || a.numbers.rank - b.numbers.rank; // missing last in both directions
+      if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y) || a.numbers.rank - b.numbers.rank; // missing values last in both directions
       return sign * (x - y) || a.numbers.rank - b.numbers.rank;
     });
   };
 
   let queue = [], asked = 0;
   const append = (body, list) => { body.append(...list.map(r => r.row)); placed.get(body).push(...list); };
-  const some = (most = Infinity) => { // of what is still to be put in place
+  const some = (most = Infinity) => { // insert up to `most` rows of the queue
     while (queue.length && most > 0) {
       const [body, list] = queue[0], now = list.splice(0, most);
       append(body, now);
@@ -73,7 +73,7 @@ const ranking = (() => {
   };
   const isKept = (body, wanted) => placed.get(body).length <= wanted.length && placed.get(body).every((r, i) => r === wanted[i]);
   const empty = body => { body.replaceChildren(...body.querySelectorAll('tr.grp')); placed.set(body, []); };
-  const put = (body, wanted, room) => { // as many as there is room for, the others later; return the room that is left
+  const put = (body, wanted, room) => { // insert up to `room` rows and queue the others; return the remaining room
     const there = placed.get(body).length, now = wanted.slice(there, Math.max(there, room));
     append(body, now);
     if (wanted.length > there + now.length) queue.push([body, wanted.slice(there + now.length)]);
@@ -82,14 +82,14 @@ const ranking = (() => {
   const isShut = body => state.key === 'rank' && body.classList.contains('closed') && !table.classList.contains('found');
   const show = () => {
     const list = found(), flat = state.key !== 'rank', any = active();
-    table.classList.toggle('found', any); // what is found shows in closed groups, too
+    table.classList.toggle('found', any); // matches are shown in closed groups, too
     table.classList.toggle('flat', flat);
     queue = [];
     const plan = (flat || state.sign > 0 ? groups : [...groups].reverse()).map(body => {
       const own = flat ? [] : list.filter(r => r.body === body);
       body.hidden = flat ? body !== groups[0] : !own.length;
       if (flat && body === groups[0]) return [body, list];
-      return [body, isShut(body) ? own.slice(0, isKept(body, own) ? placed.get(body).length : 0) : own]; // nothing more is put where nothing shows
+      return [body, isShut(body) ? own.slice(0, isKept(body, own) ? placed.get(body).length : 0) : own]; // no further rows for a closed group
     });
     for (const [body, wanted] of plan) if (!isKept(body, wanted)) empty(body);
     plan.reduce((room, [body, wanted]) => put(body, wanted, room), AT_ONCE);
@@ -124,10 +124,10 @@ const ranking = (() => {
     state.sign = state.key === key ? -state.sign : firstSign(key);
     state.key = key;
     order();
-    if (rows.length > AT_ONCE && table.getBoundingClientRect().top < -200) table.scrollIntoView({ behavior: 'instant' }); // the first of the new order are above
+    if (rows.length > AT_ONCE && table.getBoundingClientRect().top < -200) table.scrollIntoView({ behavior: 'instant' }); // the first rows of the new order are above the window
   };
 
-  const spanned = () => { // what goes over the whole row goes over the columns that are shown: in a table of stated widths another would be made for it
+  const spanned = () => { // full-width cells span the visible columns; a larger span would add a column in a table with fixed layout
     const shown = [...heads.keys()].filter(key => !table.classList.contains('no-' + key)).length + 1 + !!table.querySelector('thead .c-pin');
     for (const cell of table.querySelectorAll('tr.grp th')) cell.colSpan = shown;
     for (const cell of table.querySelectorAll('td.why')) cell.colSpan = shown - 2 - !!table.querySelector('thead .c-pin');
@@ -137,11 +137,11 @@ const ranking = (() => {
     for (const box of chooser) table.classList.toggle('no-' + box.value, !box.checked);
     spanned();
     table.classList.toggle('more', chooser.some(box => box.checked && box.dataset.first === '0'));
-    table.parentElement.classList.toggle('wide', table.classList.contains('more') && table.offsetWidth > table.parentElement.clientWidth); // else its head stays in sight
+    table.parentElement.classList.toggle('wide', table.classList.contains('more') && table.offsetWidth > table.parentElement.clientWidth); // otherwise the table head stays visible
   };
   const clear = () => { $('q').value = ''; for (const m of menus) for (const box of m.boxes) box.checked = false; show(); };
 
-  /* what the address keeps, and what it may set: names that are known here, nothing else */
+  /* the state in the address of the page; unknown names are ignored */
   const write = view => {
     if (state.key !== 'rank' || state.sign < 0) view.set('sort', (state.sign < 0 ? '-' : '') + state.key);
     if ($('q') && $('q').value.trim()) view.set('q', $('q').value.trim());

@@ -1,4 +1,4 @@
-/* Every page: says that scripts run, and the button that changes the theme; charts hear of it by the event `theme`. */
+/* On every page: marks that scripts run, and handles the button for the theme. The event `theme` tells charts about a change. */
 (() => {
   'use strict';
   const root = document.documentElement, button = document.getElementById('theme'), themes = ['auto', 'light', 'dark'];

@@ -1,4 +1,4 @@
-/* The view: one listener for each kind of event, and the address that keeps what is shown. Unknown values are dropped. */
+/* The view: one listener per kind of event, and the address of the page, which stores the view. Unknown values are ignored. */
 const view = (() => {
   'use strict';
   const $ = id => document.getElementById(id);
@@ -14,11 +14,11 @@ const view = (() => {
     const text = String(state).replaceAll('%2C', ',');
     history.replaceState(null, '', text ? '#' + text : location.pathname + location.search);
   };
-  const go = id => { at = id; ranking.finish(); $(id).scrollIntoView(); }; // rows that come later would push it down
+  const go = id => { at = id; ranking.finish(); $(id).scrollIntoView(); }; // rows inserted later would move the target down
   const read = () => {
     let text = location.hash.slice(1);
     try { text = text.includes('=') ? text : decodeURIComponent(text); } catch { text = ''; } // not a valid escape
-    if (!text.includes('=')) { // a plain anchor
+    if (!text.includes('=')) { // an anchor without a view
       if (sections.has(text)) ranking.finish();
       if (sections.has(text) || text === 'top') at = text === 'top' ? '' : text;
       if (text.startsWith('run-')) drawer.show(text).then(keep); else if (text) keep();
@@ -74,18 +74,18 @@ const view = (() => {
   if ($('sortsel')) $('sortsel').addEventListener('change', keep);
   addEventListener('hashchange', read);
   if (matchMedia('(max-width: 760px)').matches && $('tools')) $('tools').open = false;
-  const scrolls = new ResizeObserver(entries => { // what scrolls sideways can be reached by keyboard
+  const scrolls = new ResizeObserver(entries => { // elements that scroll horizontally can be focused with the keyboard
     for (const { target } of entries) if (target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight) target.tabIndex = 0;
   });
   const watch = within => { for (const box of within.querySelectorAll('.scroll:not([tabindex])')) scrolls.observe(box); };
   watch(document);
-  document.addEventListener('toggle', ({ target }) => { // long tables are written when they are opened: until then they are what a reader without scripts sees
+  document.addEventListener('toggle', ({ target }) => { // long tables are parsed when they are opened; until then they are text in <noscript>
     if (!target.open) return;
-    for (const text of target.querySelectorAll('noscript')) text.outerHTML = text.textContent; // written and escaped by the program that wrote this page
+    for (const text of target.querySelectorAll('noscript')) text.outerHTML = text.textContent; // safe: escaped when the page was written
     watch(target);
   }, true);
   return { keep, read };
 })();
 if (ranking.rows.length && !location.hash.includes('=')) ranking.order();
-if (['reload', 'back_forward'].includes(performance.getEntriesByType('navigation')[0]?.type)) ranking.finish(); // the browser goes back to where the reader was
+if (['reload', 'back_forward'].includes(performance.getEntriesByType('navigation')[0]?.type)) ranking.finish(); // all rows must exist before the browser restores the scroll position
 view.read();

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.analyses.run_analysis import analyse_one
+from bench.analyses.run_analysis import run_one_analysis
 from bench.config import analyses
 from bench.config.analyses import Kind, read_analyses
 from bench.config.grid import Grid
@@ -93,11 +93,11 @@ def test_an_analysis_is_done_once_and_again_when_weights_options_or_images_chang
     first, second = analysis_jobs(plan, plan.runs)
     assert not first.done
     first.begin()
-    assert analyse_one(first, silent)
+    assert run_one_analysis(first, silent)
     assert first.done
     assert not second.done
     stamp = (first.folder / "sources.parquet").stat().st_mtime_ns
-    assert analyse_one(first, silent)
+    assert run_one_analysis(first, silent)
     assert (first.folder / "sources.parquet").stat().st_mtime_ns == stamp
     path = store.run_dir(first.run.id) / "predictions" / "nih.parquet"
     write_table(path, pd.read_parquet(path), {**table_facts(path), "weights": "others"})
@@ -118,10 +118,10 @@ def test_the_report_shows_what_is_whole_and_says_what_failed(store_copy: Path) -
     for job in analysis_jobs(plan, plan.runs):
         job.begin()
         if job.analysis.name == "toy":
-            analyse_one(job, silent)
+            run_one_analysis(job, silent)
         else:
             with pytest.raises(RuntimeError, match="no lungs"):
-                analyse_one(job, silent)
+                run_one_analysis(job, silent)
             job.fail("Traceback\nRuntimeError: no lungs")
     manifest = read_manifest(store, "tiny")
     found = stored_analyses(manifest, [plan.runs[0].id], manifest.analysis_states())

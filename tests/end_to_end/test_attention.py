@@ -15,7 +15,7 @@ from bench.analyses.heatmaps.gallery import ASK, first, with_pictures
 from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
 from bench.analyses.heatmaps.image_sample import KINDS
 from bench.analyses.heatmaps.pictures import picture_name
-from bench.analyses.run_analysis import analyse_one
+from bench.analyses.run_analysis import run_one_analysis
 from bench.config.analyses import Attention, read_analyses
 from bench.config.grid import Grid
 from bench.config.registry import Registry
@@ -95,7 +95,7 @@ def looked_at(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     jobs = [job for job in analysis_jobs(plan, plan.runs) if job.analysis.name == "attention"]
     for job in jobs:
         job.begin()
-        assert analyse_one(job, silent)
+        assert run_one_analysis(job, silent)
     return read_manifest(store, "tiny"), jobs
 
 
@@ -140,7 +140,7 @@ def test_where_things_are_is_kept_for_the_next_run_and_gives_the_same_numbers(
     before = pd.read_parquet(jobs[0].folder / "attention.parquet")
     (jobs[0].folder / "KEY").unlink()
     jobs[0].begin()
-    analyse_one(jobs[0], silent)
+    run_one_analysis(jobs[0], silent)
     pd.testing.assert_frame_equal(before, pd.read_parquet(jobs[0].folder / "attention.parquet"))
     assert len(list((jobs[0].store.root / "cache" / "scenes").rglob("*.npz"))) == len(kept)
 

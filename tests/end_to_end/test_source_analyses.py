@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench.analyses.run_analysis import analyse_one
+from bench.analyses.run_analysis import run_one_analysis
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.planning.image_caches import prepare
@@ -35,7 +35,7 @@ def test_probes_and_acquisition_write_their_tables_and_find_the_marker(store_cop
     for name in ("probes", "acquisition"):
         job = first[name]
         job.begin()
-        assert analyse_one(job, silent)
+        assert run_one_analysis(job, silent)
         assert job.done
         for file in job.folder.glob("*.parquet"):
             frame = pd.read_parquet(file)

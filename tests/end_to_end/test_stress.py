@@ -1,4 +1,4 @@
-"""The transplants of a finished run: the same twice, nothing invented where there is too little, in the report."""
+"""The region transplant test of a finished run: equal results twice, and no numbers from too few images."""
 
 import os
 from pathlib import Path
@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.analyses.marker_masks import marks
-from bench.analyses.run_analysis import analyse_one
-from bench.analyses.transplants import prepared, printed, transplants
+from bench.analyses.marker_masks import image_masks
+from bench.analyses.run_analysis import run_one_analysis
+from bench.analyses.transplants import load_run_and_samples, marker_pasted, transplants
 from bench.config.analyses import Transplants, read_analyses
 from bench.config.grid import Grid
 from bench.config.registry import Registry
@@ -28,7 +28,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 
 def planned(folder: Path, options: str) -> tuple[Plan, AnalysisJob]:
-    """Return the plan of the tiny grid with transplants alone, and the job of its first run."""
+    """Return the plan of the tiny grid with only the analysis transplants, and the job of its first run."""
     grid = folder / "few.yaml"
     grid.write_text(
         f"include: {os.path.relpath(TINY, folder)}\nname: tiny\n"
@@ -40,7 +40,7 @@ def planned(folder: Path, options: str) -> tuple[Plan, AnalysisJob]:
     return plan, next(job for job in analysis_jobs(plan, plan.runs) if job.analysis.name == "transplants")
 
 
-def test_a_sample_of_a_handful_is_refused() -> None:
+def test_a_sample_of_five_images_is_refused() -> None:
     assert next(a for a in read_analyses({}, "g") if a.name == "transplants").options == Transplants()
     with pytest.raises(ConfigError, match="at least 20"):
         read_analyses({"transplants": {"images": 5}}, "g")
@@ -50,7 +50,7 @@ def test_a_sample_of_a_handful_is_refused() -> None:
 def test_the_same_run_gives_the_same_numbers_and_every_kind_is_there(store_copy: Path, tmp_path: Path) -> None:
     _, job = planned(store_copy, "{images: 40}")
     job.begin()
-    assert analyse_one(job, silent)
+    assert run_one_analysis(job, silent)
     table = pd.read_parquet(job.folder / "transplants.parquet")
     transplants(job, tmp_path, silent)
     pd.testing.assert_frame_equal(table, pd.read_parquet(tmp_path / "transplants.parquet"))
@@ -67,14 +67,14 @@ def test_the_same_run_gives_the_same_numbers_and_every_kind_is_there(store_copy:
 @pytest.mark.grid
 def test_the_tag_of_a_phantom_is_known_and_only_unmarked_images_are_given_one(store_copy: Path) -> None:
     plan, job = planned(store_copy, "{images: 40}")
-    _, samples = prepared(job, silent)
+    _, samples = load_run_and_samples(job, silent)
     internal, host = samples[0], samples[1]
     ref = plan.refs[1]
     truth = pd.read_parquet(ref.root.parent / "truth" / f"{ref.layout}.parquet").set_index("image_id")["token"]
     ids = [str(i) for i in pd.read_parquet(ref.table)["image_id"][:12]]
-    found = marks(ref, ids, job.run.geometry)
+    found = image_masks(ref, ids, job.run.geometry)
     assert [bool(m.marker.any()) for m in found] == truth.loc[ids].tolist()
-    places, after, control = printed(host, internal)
+    places, after, control = marker_pasted(host, internal)
     assert not host.marked[places].any()
     changed = [(a != c).mean() for a, c in zip(after, control, strict=True)]
     assert 0 < np.mean(changed) < 0.05

@@ -13,7 +13,7 @@ from bench.scoring import metrics, reliability
 from bench.scoring.bootstrap import bootstrap, calibration_errors
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, LANES, Resamples
 from bench.scoring.bootstrap.sort_scores import labeled_rows
-from bench.scoring.calibration_metrics import ERRORS, Judged
+from bench.scoring.calibration_metrics import ERRORS, BinnedProbabilities
 from bench.scoring.calibrators import sigmoid
 from bench.scoring.metrics_of_split import Key, OperatingPoints, measure
 from bench.scoring.scored_split import ScoredSplit, Settings
@@ -106,7 +106,7 @@ def test_headline_errors_of_later_replicates_equal_those_of_the_full_table() -> 
     all_errors = calibration_errors.calibration_metrics(resamples, label, prob)
     for k in range(label.shape[1]):
         rows = labeled_rows(label[:, k])
-        images = resamples.patient[rows], label[rows, k] == 1, [Judged.of(prob[rows, k], 15)]
+        images = resamples.patient[rows], label[rows, k] == 1, [BinnedProbabilities.of(prob[rows, k], 15)]
         errors = calibration_errors.Errors.of(*images, 15, len(resamples.weight), 1)
         for tile in range(len(resamples.weight)):
             errors.fill(tile, resamples.tile(tile))

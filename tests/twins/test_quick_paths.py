@@ -49,7 +49,7 @@ def test_lines_without_one_run_are_fits_without_it(seed: int, num: int, spoilt: 
     for at in range(spoilt):
         side = (internal, external)[at % 2]
         side[draw.integers(num), draw.integers(4)] = (1.0, np.nan, 0.0)[at]
-    distance, expected = robustness.left_out(internal, external)
+    distance, expected = robustness.leave_one_out(internal, external)
     for run in range(num):
         others = np.arange(num) != run
         line = robustness.fit(internal[others], external[others]).expected(internal[run])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, relu
 
-from bench.analyses.heatmaps.stages import Stage, check_maps, stages, still
+from bench.analyses.heatmaps.stages import Stage, check_maps, frozen, stages
 from bench.models.network import Network
 from harmonize.errors import ConfigError
 
@@ -77,20 +77,20 @@ def heat_maps(
     """
     if method not in METHODS:
         raise ConfigError(f"unknown heat map method {method!r}", "method", f"choose one of {', '.join(METHODS)}")
-    with torch.inference_mode(mode=False), still(network):
+    with torch.inference_mode(mode=False), frozen(network):
         leaves, logit_NK = _cut(network, x_NCHW, stage)
-        chosen = list(range(logit_NK.shape[1])) if findings is None else list(findings)
-        one_hot_KK = torch.eye(logit_NK.shape[1], dtype=logit_NK.dtype, device=logit_NK.device)[chosen]
-        each_KNK = one_hot_KK[:, None].expand(-1, len(logit_NK), -1)
-        gradients = torch.autograd.grad(logit_NK, leaves, each_KNK, is_grads_batched=True)
+        indices = list(range(logit_NK.shape[1])) if findings is None else list(findings)
+        one_hot_KK = torch.eye(logit_NK.shape[1], dtype=logit_NK.dtype, device=logit_NK.device)[indices]
+        direction_KNK = one_hot_KK[:, None].expand(-1, len(logit_NK), -1)
+        gradients = torch.autograd.grad(logit_NK, leaves, direction_KNK, is_grads_batched=True)
     A_NChw, G_KNChw = torch.cat(leaves, 1).detach(), torch.cat(gradients, 2)
-    return HeatMaps(logit_NK.detach()[:, chosen], METHODS[method](A_NChw, G_KNChw))
+    return HeatMaps(logit_NK.detach()[:, indices], METHODS[method](A_NChw, G_KNChw))
 
 
 def upsampled(heat_NKhw: Tensor, size: int | tuple[int, int]) -> Tensor:
     """Return heat maps resized to `size`, heat_NKHW, by bilinear interpolation with align_corners False."""
-    both = (size, size) if isinstance(size, int) else size
-    return interpolate(heat_NKhw, both, mode="bilinear", align_corners=False)
+    height_width = (size, size) if isinstance(size, int) else size
+    return interpolate(heat_NKhw, height_width, mode="bilinear", align_corners=False)
 
 
 def chosen_stage(network: Network, height: int, width: int, stage: int | None = None) -> Stage:
@@ -119,7 +119,9 @@ def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tens
     module = chosen_stage(network, height, width, stage).module
     leaves: list[Tensor] = []
 
-    def begin(_module: object, _inputs: object, output: Tensor | tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+    def replace_by_leaves(
+        _module: object, _inputs: object, output: Tensor | tuple[Tensor, ...]
+    ) -> Tensor | tuple[Tensor, ...]:
         leaves.extend(map(_leaf, output if isinstance(output, tuple) else (output,)))
         copies = tuple(leaf.clone() for leaf in leaves)  # the following layers may work in place
         return copies if isinstance(output, tuple) else copies[0]
@@ -128,7 +130,7 @@ def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tens
         with torch.no_grad():
             leaf = _leaf(backbone.forward_features(x_NCHW))  # type: ignore[operator]
         return [leaf], _logits(network, leaf)
-    hook = backbone.get_submodule(module).register_forward_hook(begin)
+    hook = backbone.get_submodule(module).register_forward_hook(replace_by_leaves)
     try:
         with torch.enable_grad():
             features = backbone.forward_features(x_NCHW)  # type: ignore[operator]

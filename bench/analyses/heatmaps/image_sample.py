@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 RULE = "f1_max"  # the operating point that the page shows first
 KINDS = ("true positive", "false negative", "false positive", "true negative", "sure miss", "sure false alarm")
-SURE_KINDS = KINDS[4:]
-SURE = 0.9  # minimum calibrated probability of a "sure false alarm"; a "sure miss" has at most 1 - SURE
+CONFIDENT_KINDS = KINDS[4:]
+MIN_CONFIDENCE = 0.9  # calibrated probability: "sure false alarm" is at least this, "sure miss" at most 1 minus this
 
 Texts = NDArray[np.str_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Seen:
+class ScoredImages:
     """Logits and labels of the scored images of one cohort."""
 
     dataset: str
@@ -35,7 +35,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class OperatingPoint:
     """Threshold on the logit and Platt scaling of a finding, fixed on the validation split."""
 
     threshold: float
@@ -48,72 +48,83 @@ class Point:
         return np.asarray(1 / (1 + np.exp(-z)))
 
 
-def order(seen: Seen) -> NDArray[np.int64]:
-    """Return the image rows in an order that depends only on their ids and the cohort, so it is equal for all runs."""
-    keys = [sha256(f"{seen.dataset}/attention\x1f{image}".encode()).digest() for image in seen.image_id]
+def seeded_order(scored: ScoredImages) -> NDArray[np.int64]:
+    """Return the row indices in a pseudorandom order, which depends only on image ids and cohort and is equal for all runs."""
+    keys = [sha256(f"{scored.dataset}/attention\x1f{image}".encode()).digest() for image in scored.image_id]
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
 
 
-def first_of_each(patient_id: Texts, among: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Return the first `most` of the rows `among` that belong to different patients."""
+def first_per_patient(patient_id: Texts, candidates: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Return the first `most` row indices of `candidates` that belong to different patients."""
     patients: set[str] = set()
-    kept: list[int] = []
-    for row in among.tolist():
-        if len(kept) == most:
+    rows: list[int] = []
+    for row in candidates.tolist():
+        if len(rows) == most:
             break
         if patient_id[row] not in patients:
             patients.add(patient_id[row])
-            kept.append(row)
-    return np.array(kept, np.int64)
+            rows.append(row)
+    return np.array(rows, np.int64)
 
 
-def positives(seen: Seen, known: AbstractSet[tuple[str, str]], most: int) -> dict[str, NDArray[np.int64]]:
-    """Return at most `most` images with each finding, one per patient; images with a known outline come first.
+def positives(
+    scored: ScoredImages, outlined_pairs: AbstractSet[tuple[str, str]], most_per_finding: int
+) -> dict[str, NDArray[np.int64]]:
+    """Return the rows of at most `most_per_finding` images with each finding, one per patient.
 
-    A patient has the same image for all findings, so images are decoded once and serve several findings.
+    `outlined_pairs` are (image id, finding) with a known outline; these images come first. A patient has the same image for
+    all findings, so that few images are decoded.
     """
-    outlined = np.isin(seen.image_id, sorted({image for image, _ in known}))
-    drawn = order(seen)
-    drawn = drawn[np.argsort(~outlined[drawn], kind="stable")]
-    drawn = drawn[(seen.labels[drawn] == 1).any(1)]
-    drawn = first_of_each(seen.patient_id, drawn, len(drawn))
+    outlined = np.isin(scored.image_id, sorted({image for image, _ in outlined_pairs}))
+    ordered = seeded_order(scored)
+    ordered = ordered[np.argsort(~outlined[ordered], kind="stable")]
+    ordered = ordered[(scored.labels[ordered] == 1).any(1)]
+    ordered = first_per_patient(scored.patient_id, ordered, len(ordered))
     chosen = {}
-    for k, finding in enumerate(seen.findings):
-        mine = drawn[seen.labels[drawn, k] == 1]
-        there = np.array([(image, finding) in known for image in seen.image_id[mine]], bool)
-        chosen[finding] = mine[np.argsort(~there, kind="stable")][:most]
+    for k, finding in enumerate(scored.findings):
+        rows = ordered[scored.labels[ordered, k] == 1]
+        has_outline = np.array([(image, finding) in outlined_pairs for image in scored.image_id[rows]], bool)
+        chosen[finding] = rows[np.argsort(~has_outline, kind="stable")][:most_per_finding]
     return chosen
 
 
-def cases(seen: Seen, points: Mapping[str, Point], most: int) -> pd.DataFrame:
-    """Return the cases of the gallery: finding, kind, rank, row, probability; at most `most` per finding and kind.
+def cases(scored: ScoredImages, points: Mapping[str, OperatingPoint], most_per_case: int) -> pd.DataFrame:
+    """Return the gallery's cases (finding, kind, rank, row, probability), at most `most_per_case` per finding and kind.
 
-    True and false calls at the validation threshold are in the seeded order. Sure errors are sorted by confidence: a
-    calibrated probability of at least SURE without the finding, or of at most 1 - SURE with it. One image per patient.
+    True and false calls at the validation threshold are in the seeded order, one image per patient. Confident errors are
+    sorted by confidence: a calibrated probability of at least MIN_CONFIDENCE without the finding, or of at most
+    1 - MIN_CONFIDENCE with it.
     """
-    drawn = order(seen)
+    ordered = seeded_order(scored)
     rows: list[tuple[str, str, int, int, float]] = []
-    for k, finding in enumerate(seen.findings):
+    for k, finding in enumerate(scored.findings):
         point = points.get(finding)
         if point is None or not np.isfinite(point.threshold):
             continue
-        label, logit = seen.labels[drawn, k], seen.logit_NK[drawn, k]
+        label, logit = scored.labels[ordered, k], scored.logit_NK[ordered, k]
         probability, called = point.probability(logit), logit >= point.threshold
-        masks = (
-            (label == 1) & called, (label == 1) & ~called, (label == 0) & called, (label == 0) & ~called,
-            (label == 1) & (probability <= 1 - SURE), (label == 0) & (probability >= SURE),
-        )  # fmt: skip
-        for kind, mask in zip(KINDS, masks, strict=True):
-            at = np.flatnonzero(mask)
-            if kind in SURE_KINDS:
-                at = at[np.argsort(probability[at] * (1 if kind == KINDS[4] else -1), kind="stable")]
-            for rank, row in enumerate(first_of_each(seen.patient_id, drawn[at], most).tolist()):
-                rows.append((finding, kind, rank, row, float(point.probability(seen.logit_NK[row, k]))))
+        case_masks = (
+            (label == 1) & called,
+            (label == 1) & ~called,
+            (label == 0) & called,
+            (label == 0) & ~called,
+            (label == 1) & (probability <= 1 - MIN_CONFIDENCE),
+            (label == 0) & (probability >= MIN_CONFIDENCE),
+        )
+        for kind, mask in zip(KINDS, case_masks, strict=True):
+            indices = np.flatnonzero(mask)
+            if kind in CONFIDENT_KINDS:
+                indices = indices[np.argsort(probability[indices] * (1 if kind == KINDS[4] else -1), kind="stable")]
+            for rank, row in enumerate(first_per_patient(scored.patient_id, ordered[indices], most_per_case).tolist()):
+                rows.append((finding, kind, rank, row, float(point.probability(scored.logit_NK[row, k]))))
     return pd.DataFrame(rows, columns=["finding", "kind", "rank", "row", "probability"])
 
 
-def points_of(operating_points: pd.DataFrame, rule: str, findings: Sequence[str]) -> dict[str, Point]:
+def points_of(operating_points: pd.DataFrame, rule: str, findings: Sequence[str]) -> dict[str, OperatingPoint]:
     """Return threshold and Platt scaling per finding, for the findings that have them."""
     rows = operating_points[(operating_points["rule"] == rule) & operating_points["finding"].isin(findings)]
     columns = ("finding", "threshold", "platt_a", "platt_b")
-    return {str(f): Point(float(t), float(a), float(b)) for f, t, a, b in zip(*(rows[c] for c in columns), strict=True)}
+    return {
+        str(f): OperatingPoint(float(t), float(a), float(b))
+        for f, t, a, b in zip(*(rows[c] for c in columns), strict=True)
+    }

@@ -21,8 +21,8 @@ def overlap(region: Mask, mask: Mask) -> tuple[float, float]:
     >>> overlap(np.array([True, True, False]), np.array([False, True, True]))
     (0.3333333333333333, 0.5)
     """
-    both, either = int((region & mask).sum()), int((region | mask).sum())
-    return (both / either, 2 * both / (both + either)) if either else (0.0, 0.0)
+    intersection, union = int((region & mask).sum()), int((region | mask).sum())
+    return (intersection / union, 2 * intersection / (intersection + union)) if union else (0.0, 0.0)
 
 
 def above(heat: Heat, share: float) -> Mask:
@@ -31,11 +31,11 @@ def above(heat: Heat, share: float) -> Mask:
 
 
 def hottest(heat: Heat, count: int) -> Mask:
-    """Return the `count` pixels with the largest values: more with ties, fewer if fewer values are positive."""
+    """Return the `count` pixels with the largest values: more if values are equal, fewer if fewer values are positive."""
     if not 0 < count <= heat.size:
         return np.full(heat.shape, count > 0) & (heat > 0)
-    edge = np.partition(heat, heat.size - count, axis=None)[heat.size - count]
-    return np.asarray((heat >= edge) & (heat > 0))
+    smallest = np.partition(heat, heat.size - count, axis=None)[heat.size - count]
+    return np.asarray((heat >= smallest) & (heat > 0))
 
 
 def near(mask: Mask, tolerance: float = TOLERANCE) -> Mask:
@@ -62,18 +62,18 @@ def energy(heat: Heat, mask: Mask) -> float:
     return float(heat[mask].sum(dtype=np.float64)) / total if total > 0 else float("nan")
 
 
-def measured(heat: Heat, mask: Mask) -> dict[str, float]:
+def localization_metrics(heat: Heat, mask: Mask) -> dict[str, float]:
     """Return iou_* and dice_* at 30, 50 and 70 % of the maximum and at the mask's own area (`top`), and `hit`."""
-    found = {}
+    metrics = {}
     for name, region in (
         *((f"{round(100 * share)}", above(heat, share)) for share in THRESHOLDS),
         ("top", hottest(heat, int(mask.sum()))),
     ):
-        found[f"iou_{name}"], found[f"dice_{name}"] = overlap(region, mask)
-    return {**found, "hit": pointing(heat, mask)}
+        metrics[f"iou_{name}"], metrics[f"dice_{name}"] = overlap(region, mask)
+    return {**metrics, "hit": pointing(heat, mask)}
 
 
-def centre_prior(height: int, width: int) -> NDArray[np.float32]:
+def center_prior(height: int, width: int) -> NDArray[np.float32]:
     """Return a baseline map [H, W] that is high in the center of the image.
 
     It is a Gaussian with a standard deviation of a quarter of each side and a maximum of about 1.

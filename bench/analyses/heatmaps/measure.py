@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.analyses.heatmaps.localization import centre_prior, energy, measured, near
+from bench.analyses.heatmaps.localization import center_prior, energy, localization_metrics, near
 from bench.analyses.heatmaps.summary import MEASURES, NETWORK, OVERLAPS, TRUTH
 from harmonize.ground_truth.ground_truth import Scene
 
@@ -17,27 +17,33 @@ def measure(scene: Scene, heat: Heat, finding: str, patient_id: str) -> Iterator
     """Yield rows of MEASURES: the network's map in every available region, baseline maps in the finding's outline only."""
     outline = scene.findings.get(finding)
     if outline is not None:
-        for by, drawn in ((NETWORK, heat), *baselines(scene)):
-            yield _row(finding, patient_id, by, TRUTH, drawn, outline)
+        for map_source, source_heat in ((NETWORK, heat), *baselines(scene)):
+            yield _row(finding, patient_id, map_source, TRUTH, source_heat, outline)
     for name, mask in scene.regions.items():
         yield _row(finding, patient_id, NETWORK, name, heat, mask)
 
 
 def baselines(scene: Scene) -> Iterator[tuple[str, Heat]]:
     """Yield baseline maps that do not depend on the finding: `centre`, and `lungs` if their mask is available."""
-    yield "centre", centre_prior(*scene.image.shape)
+    yield "centre", center_prior(*scene.image.shape)
     if scene.lungs is not None and scene.lungs.any():
         yield "lungs", scene.lungs.astype(np.float32)
 
 
-def _row(finding: str, patient_id: str, by: str, region: str, heat: Heat, mask: NDArray[np.bool_]) -> Row:
-    of_truth = region == TRUTH
-    overlaps = measured(heat, mask) if of_truth else {}
-    reach = float(near(mask).mean()) if of_truth else float("nan")
+def _row(finding: str, patient_id: str, map_source: str, region: str, heat: Heat, mask: NDArray[np.bool_]) -> Row:
+    is_truth = region == TRUTH
+    overlaps = localization_metrics(heat, mask) if is_truth else {}
+    near_share = float(near(mask).mean()) if is_truth else float("nan")
     empty = not bool((heat > 0).any())
     values = {
-        "finding": finding, "patient_id": patient_id, "by": by, "region": region, "energy": energy(heat, mask),
-        "area": float(mask.mean()), "near": reach, "empty": float(empty),
+        "finding": finding,
+        "patient_id": patient_id,
+        "by": map_source,
+        "region": region,
+        "energy": energy(heat, mask),
+        "area": float(mask.mean()),
+        "near": near_share,
+        "empty": float(empty),
         **{name: overlaps.get(name, float("nan")) for name in OVERLAPS},
-    }  # fmt: skip
+    }
     return tuple(values[name] for name in MEASURES)

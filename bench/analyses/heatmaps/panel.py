@@ -21,7 +21,7 @@ _INK, _FAINT, _PAPER = (20, 20, 20), (100, 100, 100), 255
 _MARGIN, _GAP, _TEXT = 14, 10, 20
 
 Gray = NDArray[np.uint8]
-Colour = NDArray[np.uint8]  # [H, W, 3], blue, green, red
+ColorImage = NDArray[np.uint8]  # [H, W, 3], blue, green, red
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,43 +53,46 @@ class Explanation:
     run: str
     method: str
     maps: str  # size of the feature maps, e.g. "7 x 7"
-    seen: int  # side of the network input in pixels
+    input_side: int  # side of the network input in pixels
     gray: Gray  # [D, D], in the geometry of the network input
-    mask: Gray | None  # [D, D] of 0 and 1: the reader's reference
+    mask: Gray | None  # [D, D] of 0 and 1: the reference region that the user gives
     finding_maps: tuple[FindingMap, ...]
 
 
-def panel(explanation: Explanation, finding_map: FindingMap) -> Colour:
+def panel(explanation: Explanation, finding_map: FindingMap) -> ColorImage:
     """Return the views of one finding side by side: image, heat map, reference (if given), overlay."""
     gray = np.repeat(explanation.gray[:, :, None], 3, 2)
-    heat = _coloured(finding_map)
+    heat = _colored(finding_map)
     views = [("image", gray), ("heat map", heat), ("overlay", _outlined(_overlay(gray, finding_map), explanation.mask))]
     if explanation.mask is not None:
         views.insert(2, ("reference", _outlined(gray, explanation.mask, filled=True)))
     side = gray.shape[0]
     tiles = [_captioned(view, [title]) for title, view in views]
-    body = _beside([*tiles, _bar(side, tiles[0].shape[0])])
+    body = _in_row([*tiles, _bar(side, tiles[0].shape[0])])
     return _framed(body, [finding_map.finding, _numbers(finding_map)], explanation)
 
 
-def all_findings_panel(explanation: Explanation) -> Colour:
+def all_findings_panel(explanation: Explanation) -> ColorImage:
     """Return the image and its overlay for each finding in a grid; each map is scaled to its own maximum."""
     gray = np.repeat(explanation.gray[:, :, None], 3, 2)
     tiles = [_captioned(_outlined(gray, explanation.mask), ["image", "", ""])]
     tiles += [
-        _captioned(_outlined(_overlay(gray, each), explanation.mask), [each.finding, *_numbers(each).split(";")])
-        for each in explanation.finding_maps
+        _captioned(
+            _outlined(_overlay(gray, finding_map), explanation.mask),
+            [finding_map.finding, *_numbers(finding_map).split(";")],
+        )
+        for finding_map in explanation.finding_maps
     ]
     blank = np.full_like(tiles[0], _PAPER)
     columns = min(COLUMNS, len(tiles))
     tiles += [blank] * (-len(tiles) % columns)
-    rows = [_beside(tiles[k : k + columns]) for k in range(0, len(tiles), columns)]
-    body = np.concatenate([part for row in rows for part in (row, _paper(_GAP, row.shape[1]))][:-1])
+    rows = [_in_row(tiles[k : k + columns]) for k in range(0, len(tiles), columns)]
+    body = np.concatenate([strip for row in rows for strip in (row, _blank(_GAP, row.shape[1]))][:-1])
     bar = _bar(gray.shape[0], body.shape[0])
-    return _framed(_beside([body, bar]), ["Heat maps of several findings of one image"], explanation)
+    return _framed(_in_row([body, bar]), ["Heat maps of several findings of one image"], explanation)
 
 
-def overlaid(explanation: Explanation, finding_map: FindingMap) -> Colour:
+def overlaid(explanation: Explanation, finding_map: FindingMap) -> ColorImage:
     """Return the image with the heat map of one finding on it, and the outline of the reference if given."""
     return _outlined(_overlay(np.repeat(explanation.gray[:, :, None], 3, 2), finding_map), explanation.mask)
 
@@ -97,7 +100,7 @@ def overlaid(explanation: Explanation, finding_map: FindingMap) -> Colour:
 def _numbers(finding_map: FindingMap) -> str:
     threshold = "no threshold" if finding_map.called is None else f"threshold {finding_map.threshold:.3f}"
     verdict = {None: "", True: ": called", False: ": not called"}[finding_map.called]
-    note = " - nothing speaks for it" if finding_map.empty else ""
+    note = " - no evidence for it" if finding_map.empty else ""
     return f"logit {finding_map.logit:+.2f}, probability {finding_map.probability:.3f};{threshold}{verdict}{note}"
 
 
@@ -107,86 +110,88 @@ def _scaled(finding_map: FindingMap) -> NDArray[np.float32]:
     return finding_map.heat / largest if largest > 0 else np.zeros_like(finding_map.heat)
 
 
-def _coloured(finding_map: FindingMap) -> Colour:
+def _colored(finding_map: FindingMap) -> ColorImage:
     return np.asarray(
         cv2.applyColorMap((255 * _scaled(finding_map) + 0.5).astype(np.uint8), cv2.COLORMAP_VIRIDIS), np.uint8
     )
 
 
-def _overlay(gray: Colour, finding_map: FindingMap) -> Colour:
+def _overlay(gray: ColorImage, finding_map: FindingMap) -> ColorImage:
     """Return the image with the map on it; larger values are more opaque."""
     weight = OPAQUE * _scaled(finding_map)[:, :, None]
-    return (gray * (1 - weight) + _coloured(finding_map) * weight + 0.5).astype(np.uint8)
+    return (gray * (1 - weight) + _colored(finding_map) * weight + 0.5).astype(np.uint8)
 
 
-def _outlined(view: Colour, mask: Gray | None, filled: bool = False) -> Colour:
+def _outlined(view: ColorImage, mask: Gray | None, filled: bool = False) -> ColorImage:
     """Return a view with the outline of the reference; with `filled`, the inside is tinted."""
-    drawn = view.copy()
+    outlined = view.copy()
     if mask is None:
-        return drawn
+        return outlined
     if filled:
         inside = mask > 0
-        drawn[inside] = (0.75 * drawn[inside] + 0.25 * np.array(LINE)).astype(np.uint8)
+        outlined[inside] = (0.75 * outlined[inside] + 0.25 * np.array(LINE)).astype(np.uint8)
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(drawn, outlines, -1, (0, 0, 0), 4, cv2.LINE_AA)
-    cv2.drawContours(drawn, outlines, -1, LINE, 2, cv2.LINE_AA)
-    return drawn
+    cv2.drawContours(outlined, outlines, -1, (0, 0, 0), 4, cv2.LINE_AA)
+    cv2.drawContours(outlined, outlines, -1, LINE, 2, cv2.LINE_AA)
+    return outlined
 
 
-def _bar(side: int, height: int) -> Colour:
+def _bar(side: int, height: int) -> ColorImage:
     """Return the color scale of a map, as tall as a view."""
-    bar = _paper(height, 62)
+    bar = _blank(height, 62)
     levels = np.linspace(255, 0, side).round().astype(np.uint8)[:, None]
     bar[_TEXT : _TEXT + side, :18] = cv2.applyColorMap(np.repeat(levels, 18, 1), cv2.COLORMAP_VIRIDIS)
-    for text, at in (("largest", _TEXT + 10), ("none", _TEXT + side - 2)):
-        cv2.putText(bar, text, (22, at), cv2.FONT_HERSHEY_SIMPLEX, 0.34, _INK, 1, cv2.LINE_AA)
+    for text, y in (("largest", _TEXT + 10), ("none", _TEXT + side - 2)):
+        cv2.putText(bar, text, (22, y), cv2.FONT_HERSHEY_SIMPLEX, 0.34, _INK, 1, cv2.LINE_AA)
     return bar
 
 
-def _captioned(view: Colour, lines: Sequence[str]) -> Colour:
+def _captioned(view: ColorImage, lines: Sequence[str]) -> ColorImage:
     """Return a view with lines of text above it."""
-    head = _paper(_TEXT * len(lines), view.shape[1])
+    head = _blank(_TEXT * len(lines), view.shape[1])
     for k, line in enumerate(lines):
         _write(head, line, (0, _TEXT * k + 14), 0.45, _INK if k == 0 else _FAINT)
     return np.concatenate([head, view])
 
 
-def _framed(body: Colour, title: Sequence[str], explanation: Explanation) -> Colour:
+def _framed(body: ColorImage, title: Sequence[str], explanation: Explanation) -> ColorImage:
     """Return a picture with its title above, and its origin and the warning below."""
     notes = [
-        f"{explanation.image}, as shown to {explanation.run} ({explanation.seen} x {explanation.seen} pixels)",
-        f"{explanation.method} of {explanation.maps} maps; each map in its own scale; it shows where evidence lies, not how far a disease reaches",
+        f"{explanation.image}, as shown to {explanation.run} ({explanation.input_side} x {explanation.input_side} pixels)",
+        f"{explanation.method} of {explanation.maps} maps; each map in its own scale; it shows where the evidence is, not the extent of a disease",
         WARNING,
     ]
     width = max(body.shape[1], 620)
-    body = np.concatenate([body, _paper(body.shape[0], width - body.shape[1])], 1)
-    head, foot = _paper(24 * len(title) + 8, width), _paper(_TEXT * len(notes) + 8, width)
+    body = np.concatenate([body, _blank(body.shape[0], width - body.shape[1])], 1)
+    head, foot = _blank(24 * len(title) + 8, width), _blank(_TEXT * len(notes) + 8, width)
     for k, line in enumerate(title):
         _write(head, line.replace(";", ", "), (0, 24 * k + 18), 0.65 if k == 0 else 0.5, _INK)
     for k, line in enumerate(notes):
         _write(foot, line, (0, _TEXT * k + 20), 0.42, _INK if line == WARNING else _FAINT)
-    whole = np.concatenate([head, body, foot])
+    picture = np.concatenate([head, body, foot])
     return np.asarray(
         cv2.copyMakeBorder(
-            whole, _MARGIN, _MARGIN, _MARGIN, _MARGIN, cv2.BORDER_CONSTANT, value=(_PAPER, _PAPER, _PAPER)
+            picture, _MARGIN, _MARGIN, _MARGIN, _MARGIN, cv2.BORDER_CONSTANT, value=(_PAPER, _PAPER, _PAPER)
         ),
         np.uint8,
     )
 
 
-def _write(on: Colour, text: str, at: tuple[int, int], scale: float, ink: tuple[int, int, int]) -> None:
-    """Write a line, scaled down to fit; OpenCV only has ASCII letters, so others become question marks."""
+def _write(canvas: ColorImage, text: str, position: tuple[int, int], scale: float, ink: tuple[int, int, int]) -> None:
+    """Write a line of text, scaled down to fit. OpenCV draws only ASCII, so other letters become question marks."""
     plain = "".join(c if " " <= c <= "~" else "?" for c in text)
     (width, _), _ = cv2.getTextSize(plain, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    room = on.shape[1] - at[0]
-    cv2.putText(on, plain, at, cv2.FONT_HERSHEY_SIMPLEX, scale * min(1.0, room / max(width, 1)), ink, 1, cv2.LINE_AA)
+    room = canvas.shape[1] - position[0]
+    cv2.putText(
+        canvas, plain, position, cv2.FONT_HERSHEY_SIMPLEX, scale * min(1.0, room / max(width, 1)), ink, 1, cv2.LINE_AA
+    )
 
 
-def _beside(tiles: Sequence[Colour]) -> Colour:
+def _in_row(tiles: Sequence[ColorImage]) -> ColorImage:
     """Return tiles of one height in a row, with gaps."""
-    gap = _paper(tiles[0].shape[0], _GAP)
-    return np.concatenate([part for tile in tiles for part in (tile, gap)][:-1], 1)
+    gap = _blank(tiles[0].shape[0], _GAP)
+    return np.concatenate([strip for tile in tiles for strip in (tile, gap)][:-1], 1)
 
 
-def _paper(height: int, width: int) -> Colour:
+def _blank(height: int, width: int) -> ColorImage:
     return np.full((height, width, 3), _PAPER, np.uint8)

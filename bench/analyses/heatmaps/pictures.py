@@ -1,4 +1,4 @@
-"""Small pictures for the gallery: an image beside the same image with its heat map. Does not use torch."""
+"""Small pictures for the gallery: an image, and next to it the same image with its heat map. Does not use torch."""
 
 import re
 from typing import Any
@@ -21,16 +21,16 @@ def pair(image: Gray, heat: NDArray[np.float32], outline: NDArray[np.bool_] | No
     """
     plain = _sized(image)
     share = _sized(heat / heat.max() if heat.max() > 0 else heat).clip(0, 1)
-    colour = cv2.applyColorMap((80 + 160 * share).astype(np.uint8), cv2.COLORMAP_INFERNO).astype(np.float32)
+    color = cv2.applyColorMap((80 + 160 * share).astype(np.uint8), cv2.COLORMAP_INFERNO).astype(np.float32)
     cover = (COVER * share)[..., None]
-    under = cv2.cvtColor(plain, cv2.COLOR_GRAY2BGR).astype(np.float32)
-    shown = (under * (1 - cover) + colour * cover).round().astype(np.uint8)
+    gray = cv2.cvtColor(plain, cv2.COLOR_GRAY2BGR).astype(np.float32)
+    overlay = (gray * (1 - cover) + color * cover).round().astype(np.uint8)
     if outline is not None:
         large = cv2.resize(outline.astype(np.uint8), (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)
         edges, _ = cv2.findContours(large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(shown, edges, -1, OUTLINE, 1)
+        cv2.drawContours(overlay, edges, -1, OUTLINE, 1)
     gap = np.full((SIDE, 4, 3), 255, np.uint8)
-    return np.asarray(np.hstack([cv2.cvtColor(plain, cv2.COLOR_GRAY2BGR), gap, shown]), np.uint8)
+    return np.asarray(np.hstack([cv2.cvtColor(plain, cv2.COLOR_GRAY2BGR), gap, overlay]), np.uint8)
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:
@@ -59,6 +59,6 @@ def picture_name(dataset: str, finding: str, kind: str, rank: int) -> str:
 
 
 def _sized(image: NDArray[Any]) -> NDArray[Any]:
-    how = cv2.INTER_AREA if image.shape[0] > SIDE else cv2.INTER_LINEAR
-    sized: NDArray[Any] = cv2.resize(image, (SIDE, SIDE), interpolation=how)
+    interpolation = cv2.INTER_AREA if image.shape[0] > SIDE else cv2.INTER_LINEAR
+    sized: NDArray[Any] = cv2.resize(image, (SIDE, SIDE), interpolation=interpolation)
     return sized

@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn.functional import conv2d, pad
 
 from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
-from bench.analyses.heatmaps.localization import centre_prior
-from bench.analyses.heatmaps.stages import parts, still
+from bench.analyses.heatmaps.localization import center_prior
+from bench.analyses.heatmaps.stages import frozen, modules_by_depth
 from bench.models.network import Network
 from harmonize.seeds import seed_for
 
@@ -33,15 +33,15 @@ def cascade(
 ) -> pd.DataFrame:
     """Return the similarity of a finding's maps to the original while weights are shuffled, from the head to the stem.
 
-    Columns: step (1 = only the head), stage (the part of the network shuffled last), image (0 to N - 1), spearman (of map
+    Columns: step (1 = only the head), stage (the modules shuffled last), image (0 to N - 1), spearman (of map
     values), ssim (of displayed maps) and empty, see `similarity`. A similarity of 1 means equal, about 0 unrelated.
-    Each weight tensor is permuted, so its scale and spread stay. The given network is not changed.
+    The values of each weight tensor are permuted, so their distribution stays. The network itself is not changed.
     Source: Adebayo et al. 2018, arXiv:1810.03292 (there the weights are drawn anew).
     """
     original = heat_maps(network, x_NCHW, method, stage, [finding]).heat_NKhw[:, 0]
     shuffled, draw = deepcopy(network), torch.Generator().manual_seed(seed_for(seed, "cascade"))
     rows: list[pd.DataFrame] = []
-    for step, (name, modules) in enumerate(parts(shuffled, *x_NCHW.shape[2:]).items(), 1):
+    for step, (name, modules) in enumerate(modules_by_depth(shuffled, *x_NCHW.shape[2:]).items(), 1):
         with torch.no_grad():
             for module in modules:
                 for weight in module.parameters(recurse=False):
@@ -80,32 +80,31 @@ def deletion_insertion(
     num, height, width = len(x_NCHW), *x_NCHW.shape[2:]
     draw = torch.Generator().manual_seed(seed_for(seed, "deletion"))
     coarse = torch.rand(num, 1, CELLS, CELLS, generator=draw)
-    by = {
+    map_of_order = {
         "heat": heat_NHW.to(x_NCHW),
         "random": upsampled(coarse, (height, width))[:, 0].to(x_NCHW),
-        "centre": torch.from_numpy(centre_prior(height, width)).to(x_NCHW).expand(num, -1, -1),
+        "centre": torch.from_numpy(center_prior(height, width)).to(x_NCHW).expand(num, -1, -1),
     }
-    ties = (
-        torch.rand(num, height * width, generator=draw).to(x_NCHW.device).argsort(1)
-    )  # random order of pixels with equal values
-    base_NCHW = blurred(x_NCHW, BLUR * width)
+    # random order of pixels with equal values
+    ties = torch.rand(num, height * width, generator=draw).to(x_NCHW.device).argsort(1)
+    blurred_NCHW = blurred(x_NCHW, BLUR * width)
     rows = []
-    with still(network), torch.inference_mode():
-        p_whole, p_base = (network(x)[:, finding].double().sigmoid() for x in (x_NCHW, base_NCHW))
-        for order, heat in by.items():
+    with frozen(network), torch.inference_mode():
+        p_original, p_blurred = (network(x)[:, finding].double().sigmoid() for x in (x_NCHW, blurred_NCHW))
+        for order, heat in map_of_order.items():
             hottest = heat.flatten(1).gather(1, ties).argsort(dim=1, descending=True, stable=True)
             rank_NHW = ties.gather(1, hottest).argsort(1).view(num, 1, height, width)
-            p_deleted, p_inserted = [p_whole], [p_base]
+            p_deleted, p_inserted = [p_original], [p_blurred]
             for step in range(1, steps):
                 first = rank_NHW < step * height * width / steps
                 for probability, x in (
-                    (p_deleted, torch.where(first, base_NCHW, x_NCHW)),
-                    (p_inserted, torch.where(first, x_NCHW, base_NCHW)),
+                    (p_deleted, torch.where(first, blurred_NCHW, x_NCHW)),
+                    (p_inserted, torch.where(first, x_NCHW, blurred_NCHW)),
                 ):
                     probability.append(network(x)[:, finding].double().sigmoid())
             areas = [
-                torch.trapezoid(torch.stack([*p, last]), dx=1 / steps, dim=0) / p_whole
-                for p, last in ((p_deleted, p_base), (p_inserted, p_whole))
+                torch.trapezoid(torch.stack([*p, last]), dx=1 / steps, dim=0) / p_original
+                for p, last in ((p_deleted, p_blurred), (p_inserted, p_original))
             ]
             unordered = (heat.flatten(1) <= 0).all(1) if order == "heat" else torch.zeros(num, dtype=torch.bool)
             values = [torch.where(unordered.to(area.device), torch.nan, area).cpu().numpy() for area in areas]
@@ -131,8 +130,8 @@ def similarity(original_Nhw: Tensor, other_Nhw: Tensor, size: int) -> pd.DataFra
     If the other map is constant, the rank correlation is 0. Column `empty` says whether the other map is zero everywhere.
     Both values are NaN if the original map is empty; the rank correlation is also NaN if it is constant.
     """
-    shown = [upsampled(_by_max(heat)[:, None], size)[:, 0] for heat in (original_Nhw, other_Nhw)]
-    similar = ssim(*shown)
+    displayed = [upsampled(_by_max(heat)[:, None], size)[:, 0] for heat in (original_Nhw, other_Nhw)]
+    similar = ssim(*displayed)
     rows = []
     for k, (a, b) in enumerate(
         zip(*(h.flatten(1).double().cpu().numpy() for h in (original_Nhw, other_Nhw)), strict=True)
@@ -154,11 +153,11 @@ def ssim(first_NHW: Tensor, second_NHW: Tensor) -> NDArray[np.float64]:
         return conv2d(conv2d(x, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1))
 
     mean_a, mean_b = mean(a), mean(b)
-    var_a, var_b, both = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2, mean(a * b) - mean_a * mean_b
+    var_a, var_b, covariance = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2, mean(a * b) - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
-    local = (2 * mean_a * mean_b + c1) * (2 * both + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
-    found: NDArray[np.float64] = local.mean((1, 2, 3)).cpu().numpy()
-    return found
+    local = (2 * mean_a * mean_b + c1) * (2 * covariance + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+    similarity_N: NDArray[np.float64] = local.mean((1, 2, 3)).cpu().numpy()
+    return similarity_N
 
 
 def _gaussian(sigma: float, half: int) -> Tensor:

@@ -26,30 +26,46 @@ def sanity_table(network: Network, x_NCHW: Tensor, finding: int, seed: int, meth
     Values are means over the images with a non-empty map, with 95 % bootstrap intervals over images.
     """
     rows: Rows = []
-    for _, part in cascade(network, x_NCHW, finding, seed, method).groupby("step", sort=True):
-        step, stage = int(part["step"].iloc[0]), str(part["stage"].iloc[0])
-        rows += [("weights", step, stage, metric, part[metric]) for metric in ("spearman", "ssim")]
+    for _, group in cascade(network, x_NCHW, finding, seed, method).groupby("step", sort=True):
+        step, stage = int(group["step"].iloc[0]), str(group["stage"].iloc[0])
+        rows += [("weights", step, stage, metric, group[metric]) for metric in ("spearman", "ssim")]
     noisy = noise_stability(network, x_NCHW, finding, seed, method)
     rows += [("noise", 0, "", metric, noisy[metric]) for metric in ("spearman", "ssim")]
     heat_NHW = upsampled(heat_maps(network, x_NCHW, method, None, [finding]).heat_NKhw, x_NCHW.shape[2])[:, 0]
     with torch.random.fork_rng(devices=[]):
         pixels = deletion_insertion(network, x_NCHW, heat_NHW, finding, seed)
-    by = {str(order): part.set_index("image") for order, part in pixels.groupby("order", sort=True)}
-    for order, part in by.items():
-        rows += [("pixels", 0, order, metric, part[metric]) for metric in ("deletion", "insertion")]
-    rows.append(("pixels", 0, "heat", "deletion_gain", by["random"]["deletion"] - by["heat"]["deletion"]))
-    rows.append(("pixels", 0, "heat", "insertion_gain", by["heat"]["insertion"] - by["random"]["insertion"]))
+    group_of_order = {str(order): group.set_index("image") for order, group in pixels.groupby("order", sort=True)}
+    for order, group in group_of_order.items():
+        rows += [("pixels", 0, order, metric, group[metric]) for metric in ("deletion", "insertion")]
+    rows.append(
+        (
+            "pixels",
+            0,
+            "heat",
+            "deletion_gain",
+            group_of_order["random"]["deletion"] - group_of_order["heat"]["deletion"],
+        )
+    )
+    rows.append(
+        (
+            "pixels",
+            0,
+            "heat",
+            "insertion_gain",
+            group_of_order["heat"]["insertion"] - group_of_order["random"]["insertion"],
+        )
+    )
     return pd.DataFrame([(*row[:4], *_mean(row[4])) for row in rows], columns=list(SCHEMAS["cascade"][3:]))
 
 
-def _mean(values: "pd.Series[float]") -> tuple[float, float, float, int]:
+def _mean(series: "pd.Series[float]") -> tuple[float, float, float, int]:
     """Return mean, interval and number of the finite values; mean and interval are NaN for fewer than LEAST values."""
-    number = values.to_numpy(np.float64)
-    number = number[np.isfinite(number)]
-    if len(number) < LEAST:
-        return float("nan"), float("nan"), float("nan"), len(number)
-    draws = Resamples.draw(np.arange(len(number)).astype(str), FOR_DETAIL, "cascade")
+    values = series.to_numpy(np.float64)
+    values = values[np.isfinite(values)]
+    if len(values) < LEAST:
+        return float("nan"), float("nan"), float("nan"), len(values)
+    draws = Resamples.draw(np.arange(len(values)).astype(str), FOR_DETAIL, "cascade")
     weight_BN = np.concatenate(list(draws.weight.transpose(0, 2, 1)))[: draws.num][:, draws.patient].astype(np.float64)
-    value = float(number.mean())
-    low, high = percentile(np.array(value), weight_BN @ number / len(number))
-    return value, float(low), float(high), len(number)
+    value = float(values.mean())
+    low, high = percentile(np.array(value), weight_BN @ values / len(values))
+    return value, float(low), float(high), len(values)

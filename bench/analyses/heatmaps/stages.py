@@ -39,15 +39,15 @@ def stages(network: Network, height: int, width: int) -> tuple[Stage, ...]:
     return _trace(network, height, width)[0]
 
 
-def parts(network: Network, height: int, width: int) -> dict[str, list[nn.Module]]:
+def modules_by_depth(network: Network, height: int, width: int) -> dict[str, list[nn.Module]]:
     """Return the modules with weights by depth: "head" first, then stage by stage down to "stem".
 
     "after 8 x 8" are the modules between the stage of that size and the next one; "stem" those before the first stage.
     """
-    found_stages, called = _trace(network, height, width)
-    call_index = {name: k for k, name in enumerate(called)}
-    ends = [call_index[stage.module] for stage in found_stages[:-1]]
-    names = ["stem", *(f"after {stage.height} x {stage.width}" for stage in found_stages[:-1]), "head"]
+    stage_list, module_order = _trace(network, height, width)
+    call_index = {name: k for k, name in enumerate(module_order)}
+    ends = [call_index[stage.module] for stage in stage_list[:-1]]
+    names = ["stem", *(f"after {stage.height} x {stage.width}" for stage in stage_list[:-1]), "head"]
     by_depth: dict[str, list[nn.Module]] = {name: [] for name in reversed(names)}
     for name, module in network.backbone.named_modules():
         if any(True for _ in module.parameters(recurse=False)):
@@ -60,38 +60,36 @@ def _trace(network: Network, height: int, width: int) -> tuple[tuple[Stage, ...]
     image = torch.empty(1, network.in_channels, height, width, device="meta", requires_grad=True)
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     shadow = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
-    given: dict[str, tuple[Tensor, ...]] = {}
+    maps_by_module: dict[str, tuple[Tensor, ...]] = {}
     nodes: dict[str, list[Any]] = {}
     calls: Counter[str] = Counter()
 
-    def note(name: str, output: object) -> None:
+    def record(name: str, output: object) -> None:
         calls[name] += 1
         maps = output if isinstance(output, tuple) else (output,)  # a dual-path block returns two
         if all(isinstance(m, Tensor) and m.ndim == 4 and m.shape[2:] == maps[0].shape[2:] for m in maps):
-            given[name], nodes[name] = (
-                maps,
-                [m.grad_fn for m in maps],
-            )  # taken now, because in-place operations change grad_fn
+            maps_by_module[name] = maps
+            nodes[name] = [m.grad_fn for m in maps]  # read now, because in-place operations change grad_fn
 
     names = {module: name for name, module in network.backbone.named_modules() if name}
-    hooks = [m.register_forward_hook(lambda module, _, out: note(names[module], out)) for m in names]
+    hooks = [m.register_forward_hook(lambda module, _, out: record(names[module], out)) for m in names]
     try:
-        with still(network), torch.enable_grad():
+        with frozen(network), torch.enable_grad():
             features: Tensor = functional_call(_Features(network.backbone), shadow, (image,))
     finally:
         for hook in hooks:
             hook.remove()
     check_maps(network, features)
-    towards, onwards = _paths(features.grad_fn)
-    last: dict[tuple[int, int], Stage] = {}
-    for name, maps in given.items():
-        passing = sum(towards.get(node, 0) * onwards.get(node, 0) for node in nodes[name])
-        if calls[name] == 1 and passing == onwards[features.grad_fn]:
+    paths_from_end, paths_to_image = _paths(features.grad_fn)
+    stage_of_size: dict[tuple[int, int], Stage] = {}
+    for name, maps in maps_by_module.items():
+        num_paths = sum(paths_from_end.get(node, 0) * paths_to_image.get(node, 0) for node in nodes[name])
+        if calls[name] == 1 and num_paths == paths_to_image[features.grad_fn]:
             size = (int(maps[0].shape[2]), int(maps[0].shape[3]))
-            last[size] = Stage(name, *size)
+            stage_of_size[size] = Stage(name, *size)
     final = (int(features.shape[2]), int(features.shape[3]))
-    found = [stage for size, stage in last.items() if size != final]
-    return (*sorted(found, key=lambda s: -s.height * s.width), Stage("", *final)), list(calls)
+    inner_stages = [stage for size, stage in stage_of_size.items() if size != final]
+    return (*sorted(inner_stages, key=lambda s: -s.height * s.width), Stage("", *final)), list(calls)
 
 
 def check_maps(network: Network, features: Tensor) -> None:
@@ -104,8 +102,8 @@ def check_maps(network: Network, features: Tensor) -> None:
 
 
 @contextmanager
-def still(network: nn.Module) -> Iterator[None]:
-    """Hold a network still for a while: evaluation mode, no parameter asks for a gradient; then all as it was."""
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode without parameter gradients inside the `with` block; restore its state afterwards."""
     modes = [(module, module.training) for module in network.modules()]
     learning = [p for p in network.parameters() if p.requires_grad]
     try:
@@ -133,24 +131,24 @@ class _Features(nn.Module):
 
 
 def _paths(end: Any) -> tuple[dict[Any, int], dict[Any, int]]:
-    """Return, for each node of the autograd graph below `end`, how many paths lead to it and from it to the image."""
-    onwards: dict[Any, int] = {}
+    """Return for each node of the autograd graph the number of paths from `end` to it, and from it to the image."""
+    paths_to_image: dict[Any, int] = {}
     todo = [end]
     while todo:
         node = todo[-1]
-        if node in onwards:
+        if node in paths_to_image:
             todo.pop()
             continue
         below = [n for n, _ in node.next_functions if n is not None]
-        waiting = [n for n in below if n not in onwards]
-        if waiting:
-            todo += waiting
+        unvisited = [n for n in below if n not in paths_to_image]
+        if unvisited:
+            todo += unvisited
         else:
-            onwards[todo.pop()] = sum(onwards[n] for n in below) if below else 1
-    towards = dict.fromkeys(onwards, 0)
-    towards[end] = 1
-    for node in reversed(onwards):  # each node was entered after all that lies below it
+            paths_to_image[todo.pop()] = sum(paths_to_image[n] for n in below) if below else 1
+    paths_from_end = dict.fromkeys(paths_to_image, 0)
+    paths_from_end[end] = 1
+    for node in reversed(paths_to_image):  # the reversed order has each node before the nodes below it
         for below, _ in node.next_functions:
             if below is not None:
-                towards[below] += towards[node]
-    return towards, onwards
+                paths_from_end[below] += paths_from_end[node]
+    return paths_from_end, paths_to_image

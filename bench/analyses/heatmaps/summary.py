@@ -23,7 +23,7 @@ MEASURES = ("finding", "patient_id", "by", "region", "energy", "area", "near", "
 Array = NDArray[np.float64]
 
 
-def summarise(measures: pd.DataFrame, dataset: str, run_id: str) -> pd.DataFrame:
+def summarize(measures: pd.DataFrame, dataset: str, run_id: str) -> pd.DataFrame:
     """Return the rows of `attention` of one run on one cohort, from rows of MEASURES.
 
     A value is the mean over images. Enrichment is the mean energy divided by the mean area, so that a tiny region does not
@@ -35,57 +35,45 @@ def summarise(measures: pd.DataFrame, dataset: str, run_id: str) -> pd.DataFrame
     weight_BP = np.concatenate(list(resamples.weight.transpose(0, 2, 1)))[: resamples.num].astype(np.float64)
     measures = measures.assign(code=resamples.patient)
     rows = []
-    for (by, region), group in measures.groupby(["by", "region"], sort=True):
-        for finding, part in (*group.groupby("finding", sort=True), (ALL, group)):
-            patients = int(part["code"].nunique())
-            for metric, value, replicates, chance, n in _metrics(part, str(by), str(region), weight_BP):
+    for (map_source, region), group in measures.groupby(["by", "region"], sort=True):
+        for finding, finding_rows in (*group.groupby("finding", sort=True), (ALL, group)):
+            patients = int(finding_rows["code"].nunique())
+            for metric, value, replicates, chance, n in _metrics(finding_rows, str(map_source), str(region), weight_BP):
                 low, high = percentile(np.array(value), replicates) if patients >= LEAST else (np.nan, np.nan)
                 number = value if patients >= LEAST else np.nan
-                rows.append(
-                    (
-                        run_id,
-                        dataset,
-                        str(finding),
-                        by,
-                        region,
-                        metric,
-                        number,
-                        float(low),
-                        float(high),
-                        n,
-                        patients,
-                        chance,
-                    )
-                )
+                name = (run_id, dataset, str(finding), map_source, region, metric)
+                rows.append((*name, number, float(low), float(high), n, patients, chance))
     return pd.DataFrame(rows, columns=list(SCHEMAS["attention"]))
 
 
 def _metrics(
-    part: pd.DataFrame, by: str, region: str, weight_BP: Array
+    measures: pd.DataFrame, map_source: str, region: str, weight_BP: Array
 ) -> Iterable[tuple[str, float, Array, float, int]]:
     """Yield metric, value, replicates [B], chance and number of maps."""
-    drawn = part[part["empty"] == 0]
-    if by == NETWORK and region == TRUTH:
-        yield _mean("empty", part, "empty", weight_BP, float("nan"))
-    for metric in (OVERLAPS if by == NETWORK else BASELINE) if region == TRUTH else ():
-        area = part["area"]
-        chance = {"hit": float(part["near"].mean()), "iou_top": float((area / (2 - area)).mean())}.get(metric, np.nan)
-        yield _mean(metric, part, metric, weight_BP, chance)
-    if len(drawn):
-        usual = float(drawn["area"].mean())
-        yield _mean("energy", drawn, "energy", weight_BP, usual)
-        weight_BN = weight_BP[:, drawn["code"].to_numpy()]
-        inside, share = (drawn[c].to_numpy(np.float64) for c in ("energy", "area"))
+    nonempty = measures[measures["empty"] == 0]
+    if map_source == NETWORK and region == TRUTH:
+        yield _mean("empty", measures, "empty", weight_BP, float("nan"))
+    for metric in (OVERLAPS if map_source == NETWORK else BASELINE) if region == TRUTH else ():
+        area = measures["area"]
+        chance = {"hit": float(measures["near"].mean()), "iou_top": float((area / (2 - area)).mean())}.get(
+            metric, np.nan
+        )
+        yield _mean(metric, measures, metric, weight_BP, chance)
+    if len(nonempty):
+        mean_area = float(nonempty["area"].mean())
+        yield _mean("energy", nonempty, "energy", weight_BP, mean_area)
+        weight_BN = weight_BP[:, nonempty["code"].to_numpy()]
+        inside, share = (nonempty[c].to_numpy(np.float64) for c in ("energy", "area"))
         with np.errstate(invalid="ignore", divide="ignore"):
             ratio = (weight_BN @ inside) / (weight_BN @ share)
-        yield "enrichment", float(inside.mean() / usual) if usual else float("nan"), ratio, 1.0, len(drawn)
+        yield "enrichment", float(inside.mean() / mean_area) if mean_area else float("nan"), ratio, 1.0, len(nonempty)
 
 
 def _mean(
-    metric: str, part: pd.DataFrame, column: str, weight_BP: Array, chance: float
+    metric: str, measures: pd.DataFrame, column: str, weight_BP: Array, chance: float
 ) -> tuple[str, float, Array, float, int]:
-    value_N = part[column].to_numpy(np.float64)
-    weight_BN = weight_BP[:, part["code"].to_numpy()]
+    value_N = measures[column].to_numpy(np.float64)
+    weight_BN = weight_BP[:, measures["code"].to_numpy()]
     with np.errstate(invalid="ignore", divide="ignore"):
         replicates = (weight_BN @ value_N) / weight_BN.sum(1)
-    return metric, float(value_N.mean()), replicates, chance, len(part)
+    return metric, float(value_N.mean()), replicates, chance, len(measures)

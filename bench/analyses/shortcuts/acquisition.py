@@ -25,10 +25,27 @@ TREES = 150
 AT_LEAST = 256  # minimum side in pixels of the decoded image
 TOLERANCE = 1e-6  # largest allowed difference between a forest's probability and the sum of its SHAP values
 PIXELS = (
-    "mean gray", "spread of gray", "1st percentile", "5th percentile", "median", "95th percentile", "99th percentile",
-    "share black", "share white", "ring mean", "ring standard deviation", "ring share black", "sharpness", "noise",
-    "corner top left", "corner top right", "corner bottom left", "corner bottom right", "border width", "text",
-)  # fmt: skip
+    "mean gray",
+    "spread of gray",
+    "1st percentile",
+    "5th percentile",
+    "median",
+    "95th percentile",
+    "99th percentile",
+    "share black",
+    "share white",
+    "ring mean",
+    "ring standard deviation",
+    "ring share black",
+    "sharpness",
+    "noise",
+    "corner top left",
+    "corner top right",
+    "corner bottom left",
+    "corner bottom right",
+    "border width",
+    "text",
+)
 HEADER = ("height", "width", "aspect ratio", "bit depth", "JPEG quantisation", "bytes per pixel")
 _TEXT_SIDE = 256  # longer side in pixels of the image in which text is detected
 
@@ -47,15 +64,18 @@ def pixel_descriptors(image: Gray) -> Array:
     ring[edge:-edge, edge:-edge] = False
     outer = share[ring]
     rows, columns = roi.bounds(image)
-    kept = ((rows.stop - rows.start) / height + (columns.stop - columns.start) / width) / 2
+    content_share = ((rows.stop - rows.start) / height + (columns.stop - columns.start) / width) / 2
     corners = (share[:corner, :corner], share[:corner, -corner:], share[-corner:, :corner], share[-corner:, -corner:])
     laplacian = cv2.Laplacian(share, cv2.CV_64F)
     smooth = cv2.medianBlur(np.ascontiguousarray(image), 3) / 255
-    return np.array([
-        share.mean(), share.std(), *np.percentile(share, [1, 5, 50, 95, 99]), (share < 0.02).mean(), (share > 0.98).mean(),
-        outer.mean(), outer.std(), (outer < 0.02).mean(), laplacian.var(), np.median(np.abs(share - smooth)),
-        *(part.max() for part in corners), 1 - kept, text_likelihood(image),
-    ])  # fmt: skip
+    gray = [share.mean(), share.std(), *np.percentile(share, [1, 5, 50, 95, 99])]
+    extremes = [(share < 0.02).mean(), (share > 0.98).mean()]
+    ring_values = [outer.mean(), outer.std(), (outer < 0.02).mean()]
+    detail = [laplacian.var(), np.median(np.abs(share - smooth))]
+    corner_maxima = [corner_pixels.max() for corner_pixels in corners]
+    return np.array(
+        [*gray, *extremes, *ring_values, *detail, *corner_maxima, 1 - content_share, text_likelihood(image)]
+    )
 
 
 def text_likelihood(image: Gray) -> float:
@@ -108,16 +128,19 @@ def _shape(content: bytes) -> tuple[int, int, int]:
 
 def _quantisation(content: bytes) -> float:
     """Return the mean of a JPEG's first quantization table, 0 for another kind of file or without a table."""
-    at = 2
+    position = 2
     while (
-        content.startswith(b"\xff\xd8") and at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != 0xDA
+        content.startswith(b"\xff\xd8")
+        and position + 4 <= len(content)
+        and content[position] == 0xFF
+        and content[position + 1] != 0xDA
     ):
-        length = int.from_bytes(content[at + 2 : at + 4], "big")
-        if content[at + 1] == 0xDB and length >= 67:
-            step = 2 if content[at + 4] >> 4 else 1
-            values = np.frombuffer(content[at + 5 : at + 5 + 64 * step], ">u2" if step == 2 else np.uint8)
+        segment_length = int.from_bytes(content[position + 2 : position + 4], "big")
+        if content[position + 1] == 0xDB and segment_length >= 67:
+            step = 2 if content[position + 4] >> 4 else 1
+            values = np.frombuffer(content[position + 5 : position + 5 + 64 * step], ">u2" if step == 2 else np.uint8)
             return float(values.mean()) if len(values) == 64 else 0.0
-        at += 2 + max(2, length)
+        position += 2 + max(2, segment_length)
     return 0.0
 
 
@@ -133,30 +156,31 @@ class Explained:
     shap_ND: Array
 
 
-def trees(x_ND: Array, sample: Sample, named: NDArray[np.int64], explain: int = 0, seed: int = 0) -> Explained:
+def trees(x_ND: Array, sample: Sample, source: NDArray[np.int64], explain: int = 0, seed: int = 0) -> Explained:
     """Return a random forest's out-of-fold probabilities, and the SHAP values of up to `explain` images of each fold.
 
     The forest has 150 trees, at least three images per leaf, and balanced classes. Probabilities are smoothed by one
     additional tree with uniform votes, so none is 0. Raises ValueError when SHAP values do not sum to the probability
     (Lundberg 2020, doi:10.1038/s42256-019-0138-9).
     """
-    known_ND = np.where(np.isfinite(x_ND), x_ND, -1.0)
+    filled_ND = np.where(np.isfinite(x_ND), x_ND, -1.0)
     num_sources = len(sample.names)
-    prob_NK = np.full((len(named), num_sources), 1 / num_sources)
+    prob_NK = np.full((len(source), num_sources), 1 / num_sources)
     rows: list[NDArray[np.int64]] = []
     values: list[Array] = []
     for number in range(NUM_FOLDS):
         train, test = sample.fold != number, sample.fold == number
         forest = RandomForestClassifier(TREES, min_samples_leaf=3, class_weight="balanced", random_state=seed, n_jobs=1)
-        forest.fit(known_ND[train], named[train])
-        voted = forest.predict_proba(known_ND[test])
-        prob_NK[test] = (voted * TREES + 1 / num_sources) / (TREES + 1)
+        forest.fit(filled_ND[train], source[train])
+        votes = forest.predict_proba(filled_ND[test])
+        prob_NK[test] = (votes * TREES + 1 / num_sources) / (TREES + 1)
         if explain:
-            chosen = stream(seed, "explained", number).permutation(np.flatnonzero(test))[:explain]
-            rows.append(chosen)
-            values.append(_shap_of_own(forest, known_ND[chosen], named[chosen]))
-    empty = np.empty((0, x_ND.shape[1]))
-    return Explained(prob_NK, np.concatenate(rows) if rows else np.empty(0, np.int64), np.concatenate(values) if values else empty)  # fmt: skip
+            explained_rows = stream(seed, "explained", number).permutation(np.flatnonzero(test))[:explain]
+            rows.append(explained_rows)
+            values.append(_shap_of_own(forest, filled_ND[explained_rows], source[explained_rows]))
+    if not rows:
+        return Explained(prob_NK, np.empty(0, np.int64), np.empty((0, x_ND.shape[1])))
+    return Explained(prob_NK, np.concatenate(rows), np.concatenate(values))
 
 
 def _shap_of_own(forest: RandomForestClassifier, x_ND: Array, source: NDArray[np.int64]) -> Array:
@@ -171,24 +195,28 @@ def _shap_of_own(forest: RandomForestClassifier, x_ND: Array, source: NDArray[np
     return np.asarray(shap_NDK[np.arange(len(x_ND)), :, source])
 
 
-def described(explained: Explained, x_ND: Array, sample: Sample, model: str, names: tuple[str, ...]) -> pd.DataFrame:
-    """Return the rows of the table `descriptors` of a model (without run_id): importance in total and per source, and points."""
+def descriptor_rows(
+    explained: Explained, x_ND: Array, sample: Sample, model: str, names: tuple[str, ...]
+) -> pd.DataFrame:
+    """Return a model's rows of the table `descriptors` (without run_id): importance overall and per source, and points."""
     rows: list[tuple[str, str, str, str, float, float, float]] = []
     source = sample.source[explained.explained]
-    seen_ND = x_ND[explained.explained]
-    size = np.abs(explained.shap_ND)
+    explained_ND = x_ND[explained.explained]
+    magnitude_ND = np.abs(explained.shap_ND)
     for d, name in enumerate(names):
-        value_N = seen_ND[:, d]
+        value_N = explained_ND[:, d]
         rank_N = pd.Series(value_N).rank(pct=True).fillna(0.0).to_numpy()
         if len(source):
-            middle = float(np.nanmedian(x_ND[:, d])) if np.isfinite(x_ND[:, d]).any() else np.nan
-            rows.append((model, "importance", name, "", float(size[:, d].mean()), np.nan, middle))
+            median = float(np.nanmedian(x_ND[:, d])) if np.isfinite(x_ND[:, d]).any() else np.nan
+            rows.append((model, "importance", name, "", float(magnitude_ND[:, d].mean()), np.nan, median))
         for k, cohort in enumerate(sample.names):
-            mine = source == k
-            here = x_ND[sample.source == k, d]
-            middle = float(np.nanmedian(here)) if np.isfinite(here).any() else np.nan
-            if mine.any():
-                rows.append((model, "importance", name, cohort, float(size[mine, d].mean()), np.nan, middle))
-            points = zip(explained.shap_ND[mine, d], rank_N[mine], value_N[mine], strict=True)
+            in_source = source == k
+            source_values = x_ND[sample.source == k, d]
+            median = float(np.nanmedian(source_values)) if np.isfinite(source_values).any() else np.nan
+            if in_source.any():
+                rows.append(
+                    (model, "importance", name, cohort, float(magnitude_ND[in_source, d].mean()), np.nan, median)
+                )
+            points = zip(explained.shap_ND[in_source, d], rank_N[in_source], value_N[in_source], strict=True)
             rows += [(model, "point", name, cohort, float(s), float(r), float(v)) for s, r, v in points]
     return pd.DataFrame(rows, columns=["model", "kind", "descriptor", "source", "shap", "rank", "value"])

@@ -36,45 +36,57 @@ def associations(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.Data
 
     A score that fewer than four architectures have gets no rows.
     """
-    by_run = together(runs, frames)
-    numbers = [*SCORES, "gap", EXTERNAL, "internal"]
-    mean = by_run.groupby("architecture", sort=True)[numbers].mean()
-    mean["family"] = by_run.groupby("architecture")["family"].first()
-    out = []
+    by_run = scores_by_run(runs, frames)
+    columns = [*SCORES, "gap", EXTERNAL, "internal"]
+    means = by_run.groupby("architecture", sort=True)[columns].mean()
+    means["family"] = by_run.groupby("architecture")["family"].first()
+    rows = []
     for score in SCORES:
-        known = mean[mean[[score, "gap", EXTERNAL, "internal"]].notna().all(axis=1)]
-        if len(known) < LEAST:
+        complete = means[means[[score, "gap", EXTERNAL, "internal"]].notna().all(axis=1)]
+        if len(complete) < LEAST:
             continue
-        families = known["family"].to_numpy(str)
-        detectable, power = detection(len(known))
-        given = logit(known["internal"].to_numpy(np.float64).clip(1e-6, 1 - 1e-6))
-        for against in ("gap", EXTERNAL):
-            xs, ys = known[score].to_numpy(np.float64), known[against].to_numpy(np.float64)
-            for statistic, value, low, high, p in _statistics(xs, ys, given, families, against):
-                out.append(
-                    (score, against, statistic, value, low, high, p, len(known), len(set(families)), detectable, power)
+        families = complete["family"].to_numpy(str)
+        detectable, power = detectable_correlation(len(complete))
+        internal_logit = logit(complete["internal"].to_numpy(np.float64).clip(1e-6, 1 - 1e-6))
+        for outcome in ("gap", EXTERNAL):
+            xs, ys = complete[score].to_numpy(np.float64), complete[outcome].to_numpy(np.float64)
+            for statistic, value, low, high, p in _statistics(xs, ys, internal_logit, families, outcome):
+                rows.append(
+                    (
+                        score,
+                        outcome,
+                        statistic,
+                        value,
+                        low,
+                        high,
+                        p,
+                        len(complete),
+                        len(set(families)),
+                        detectable,
+                        power,
+                    )
                 )
-    return pd.DataFrame(out, columns=list(SCHEMAS["associations"]))
+    return pd.DataFrame(rows, columns=list(SCHEMAS["associations"]))
 
 
-def together(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+def scores_by_run(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return one row per run: architecture, family, both scores, the macro gap, and its internal and external AUROC."""
     gaps = frames["gaps"]
     gaps = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] == MACRO)].set_index("run_id")
-    out = pd.DataFrame(list(runs), columns=["id", "architecture", "family"])
+    table = pd.DataFrame(list(runs), columns=["id", "architecture", "family"])
     for name, column in (("gap", "value"), (EXTERNAL, "external"), ("internal", "internal")):
-        out[name] = out["id"].map(gaps[column]).astype(float)
-    out["source_bits"] = out["id"].map(_source_bits(frames)).astype(float)
-    out["causal"] = out["id"].map(_causal(frames)).astype(float)
-    return out
+        table[name] = table["id"].map(gaps[column]).astype(float)
+    table["source_bits"] = table["id"].map(_source_bits(frames)).astype(float)
+    table["causal"] = table["id"].map(_causal(frames)).astype(float)
+    return table
 
 
 def _source_bits(frames: Mapping[str, pd.DataFrame]) -> "pd.Series[float]":
     table = frames.get("sources")
     if table is None or not len(table):
         return pd.Series(dtype=float)
-    asked = {"probe": "features", "control": "none", "shots": 0, "metric": "bits"}
-    rows = table[np.logical_and.reduce([table[column] == value for column, value in asked.items()])]
+    selection = {"probe": "features", "control": "none", "shots": 0, "metric": "bits"}
+    rows = table[np.logical_and.reduce([table[column] == value for column, value in selection.items()])]
     return rows.drop_duplicates("run_id").set_index("run_id")["value"]
 
 
@@ -82,35 +94,35 @@ def _causal(frames: Mapping[str, pd.DataFrame]) -> "pd.Series[float]":
     table = frames.get("transplants")
     if table is None or not len(table):
         return pd.Series(dtype=float)
-    asked = {"kind": "causal", "host": EXTERNAL, "finding": MACRO, "subset": "all", "measure": "abs_dp"}
-    rows = table[np.logical_and.reduce([table[column] == value for column, value in asked.items()])]
+    selection = {"kind": "causal", "host": EXTERNAL, "finding": MACRO, "subset": "all", "measure": "abs_dp"}
+    rows = table[np.logical_and.reduce([table[column] == value for column, value in selection.items()])]
     return rows.drop_duplicates("run_id").set_index("run_id")["effect"]
 
 
 def _statistics(
-    xs: Array, ys: Array, given: Array, families: NDArray[np.str_], name: str
+    xs: Array, ys: Array, control: Array, families: NDArray[np.str_], name: str
 ) -> list[tuple[str, float, float, float, float]]:
-    """Return (statistic, value, low, high, p); p is NaN except for Spearman's correlation."""
+    """Return rows of (statistic, value, low, high, p); p is NaN except for Spearman's correlation."""
     n = len(xs)
     once = np.ones((1, n))
-    alone = _draws(np.arange(n), name)
-    related = _draws(np.unique(families, return_inverse=True)[1], name)
+    draws_BN = _draws(np.arange(n), name)
+    family_draws_BN = _draws(np.unique(families, return_inverse=True)[1], name)
     p = permutation_p(xs, ys)
-    out = []
-    for statistic, of, drawn_BN in (
-        ("spearman", partial(spearman, xs, ys), alone),
-        ("spearman_families", partial(spearman, xs, ys), related),
-        ("kendall", partial(kendall, xs, ys), alone),
-        ("partial", partial(partial_spearman, xs, ys, given), alone),
+    rows = []
+    for statistic, correlation, drawn_BN in (
+        ("spearman", partial(spearman, xs, ys), draws_BN),
+        ("spearman_families", partial(spearman, xs, ys), family_draws_BN),
+        ("kendall", partial(kendall, xs, ys), draws_BN),
+        ("partial", partial(partial_spearman, xs, ys, control), draws_BN),
     ):
-        value = float(of(once)[0])
-        low, high = _interval(value, of(drawn_BN))
-        out.append((statistic, value, low, high, p if statistic == "spearman" else float("nan")))
-    return out
+        value = float(correlation(once)[0])
+        low, high = _interval(value, correlation(drawn_BN))
+        rows.append((statistic, value, low, high, p if statistic == "spearman" else float("nan")))
+    return rows
 
 
 def spearman(xs: Array, ys: Array, drawn_BN: Array) -> Array:
-    """Return Spearman's correlation [B] of pairs that occur `drawn` times, ties at their mean rank; NaN if a side is constant.
+    """Return Spearman's correlation [B] of pairs that occur `drawn_BN` times. NaN if xs or ys is constant; ties: mean rank.
 
     >>> spearman(np.array([3, 1, 2, 5, 4.0]), np.array([2, 1, 3, 5, 4.0]), np.ones((1, 5))).round(3).tolist()
     [0.9]
@@ -122,18 +134,20 @@ def spearman(xs: Array, ys: Array, drawn_BN: Array) -> Array:
     return _ratio((drawn_BN * first * second).sum(1), size)
 
 
-def partial_spearman(xs: Array, ys: Array, given: Array, drawn_BN: Array) -> Array:
-    """Return the partial rank correlation [B] of xs and ys given `given`; NaN if one is constant or determined by `given`.
+def partial_spearman(xs: Array, ys: Array, control: Array, drawn_BN: Array) -> Array:
+    """Return the partial rank correlation [B] of xs and ys given `control`.
+
+    NaN if `control` determines xs or ys, or if one of the three is constant.
 
     >>> partial_spearman(np.array([3, 1, 2, 5, 4.0]), np.array([2, 1, 3, 5, 4.0]), np.arange(5.0), np.ones((1, 5))).round(3).tolist()
     [0.875]
     """
-    xy, xz, yz = (spearman(*pair, drawn_BN) for pair in ((xs, ys), (xs, given), (ys, given)))
+    xy, xz, yz = (spearman(*pair, drawn_BN) for pair in ((xs, ys), (xs, control), (ys, control)))
     return _ratio(xy - xz * yz, np.sqrt(np.maximum((1 - xz**2) * (1 - yz**2), 0)))
 
 
 def kendall(xs: Array, ys: Array, drawn_BN: Array) -> Array:
-    """Return Kendall's tau-b [B]; NaN if a side is constant."""
+    """Return Kendall's tau-b [B]; NaN if xs or ys is constant."""
     first, second = (np.sign(v[:, None] - v[None, :]) for v in (xs, ys))
 
     def over_pairs(value_NN: Array) -> Array:
@@ -150,7 +164,7 @@ def _ratio(numerator: Array, denominator: Array) -> Array:
 
 
 def _ranks(values: Array, drawn_BN: Array) -> Array:
-    """Return the mean rank [B, N] of each value if the values occur `drawn` times."""
+    """Return the mean rank [B, N] of each value if the values occur `drawn_BN` times."""
     below_NN = (values[None, :] < values[:, None]) + 0.5 * (values[None, :] == values[:, None])
     return np.asarray(drawn_BN @ below_NN.T + 0.5)
 
@@ -166,33 +180,33 @@ def _draws(group: NDArray[np.intp], name: str) -> Array:
 def _interval(value: float, replicates: Array) -> tuple[float, float]:
     """Return the percentile interval; NaN if at least a tenth of the replicates have no value.
 
-    With few architectures some draws contain only one or two of them. They have no correlation and are left out.
+    With few architectures, some draws contain only one or two of them. Such draws have no correlation and are left out.
     """
-    known = replicates[np.isfinite(replicates)]
-    if len(known) <= 0.9 * len(replicates):
+    finite = replicates[np.isfinite(replicates)]
+    if len(finite) <= 0.9 * len(replicates):
         return float("nan"), float("nan")
-    low, high = percentile(np.array([value]), known[None])
+    low, high = percentile(np.array([value]), finite[None])
     return float(low[0]), float(high[0])
 
 
 def permutation_p(xs: Array, ys: Array, seed: int = 0) -> float:
     """Return the two-sided permutation p of Spearman's correlation: all orders up to EXACT pairs, else 10,000 random ones."""
-    own = float(spearman(xs, ys, np.ones((1, len(xs))))[0])
-    if not np.isfinite(own):
+    observed = float(spearman(xs, ys, np.ones((1, len(xs))))[0])
+    if not np.isfinite(observed):
         return float("nan")
     first, second = (_ranks(v, np.ones((1, len(v))))[0] - (len(v) + 1) / 2 for v in (xs, ys))
     size = np.sqrt((first @ first) * (second @ second))
     if len(xs) <= EXACT:
         order = _orders(len(xs))
-        return float((np.abs(second[order] @ first) / size >= abs(own) - 1e-9).mean())
+        return float((np.abs(second[order] @ first) / size >= abs(observed) - 1e-9).mean())
     generator = stream(seed, "orders", len(xs))
     order = generator.permuted(np.tile(np.arange(len(xs)), (NUM_PERMUTATIONS, 1)), axis=1)
-    larger = int((np.abs(second[order] @ first) / size >= abs(own) - 1e-9).sum())
-    return (1 + larger) / (1 + NUM_PERMUTATIONS)
+    as_extreme = int((np.abs(second[order] @ first) / size >= abs(observed) - 1e-9).sum())
+    return (1 + as_extreme) / (1 + NUM_PERMUTATIONS)
 
 
 @cache
-def detection(n: int) -> tuple[float, float]:
+def detectable_correlation(n: int) -> tuple[float, float]:
     """Return the smallest |rho| with p < .05 for n architectures, and the power to reach it if the true rho is ASSUMED.
 
     Up to EXACT architectures the bound comes from all orders; if even perfect agreement is not significant, it is NaN and
@@ -203,19 +217,19 @@ def detection(n: int) -> tuple[float, float]:
     if n <= EXACT:
         ranks = np.arange(n) - (n - 1) / 2
         possible = np.abs(ranks[_orders(n)] @ ranks) / scale
-        reached = [rho for rho in np.unique(possible.round(9)) if (possible >= rho - 1e-9).mean() < 0.05]
-        if not reached:
+        significant = [rho for rho in np.unique(possible.round(9)) if (possible >= rho - 1e-9).mean() < 0.05]
+        if not significant:
             return float("nan"), 0.0
-        bound = float(reached[0])
+        smallest = float(significant[0])
     else:
         critical = float(stdtrit(n - 2, 0.975))
-        bound = critical / float(np.sqrt(critical**2 + n - 2))
+        smallest = critical / float(np.sqrt(critical**2 + n - 2))
     linear = 2 * np.sin(np.pi * ASSUMED / 6)
     generator = stream(0, "power", n)
     xs = generator.normal(size=(NUM_SIMULATED, n))
     ys = linear * xs + np.sqrt(1 - linear**2) * generator.normal(size=xs.shape)
     first, second = (v.argsort(1).argsort(1) - (n - 1) / 2 for v in (xs, ys))
-    return bound, float((np.abs((first * second).sum(1) / scale) >= bound - 1e-9).mean())
+    return smallest, float((np.abs((first * second).sum(1) / scale) >= smallest - 1e-9).mean())
 
 
 @cache

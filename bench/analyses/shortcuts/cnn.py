@@ -1,4 +1,4 @@
-"""Source network: a small residual network that is trained to predict the hospital, from images or parts of them.
+"""Source network: a small residual network that is trained to predict the hospital, from images or masked images.
 
 Shapes: N images, C channels, H and W pixels, K sources.
 """
@@ -30,12 +30,12 @@ class Block(nn.Module):
         self.first = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.second = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.norms = nn.ModuleList([nn.BatchNorm2d(outputs), nn.BatchNorm2d(outputs)])
-        self.beside = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if stride > 1 else nn.Identity()
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if stride > 1 else nn.Identity()
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Return maps of `outputs` channels."""
         y_NCHW = torch.relu(self.norms[0](self.first(x_NCHW)))
-        return torch.relu(self.norms[1](self.second(y_NCHW)) + self.beside(x_NCHW))
+        return torch.relu(self.norms[1](self.second(y_NCHW)) + self.shortcut(x_NCHW))
 
 
 def small_resnet(num_sources: int) -> nn.Module:
@@ -55,7 +55,7 @@ def border(x_N1HW: Tensor) -> Tensor:
     return x_N1HW * (1 - _box(x_N1HW, 1 - 2 * RING))
 
 
-def centre_masked(x_N1HW: Tensor) -> Tensor:
+def center_masked(x_N1HW: Tensor) -> Tensor:
     """Return the images with a black center, where the lungs are."""
     return x_N1HW * (1 - _box(x_N1HW, CENTRE))
 
@@ -76,7 +76,7 @@ def _box(x_N1HW: Tensor, share: float) -> Tensor:
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "none": unmasked,
     "border": border,
-    "centre_masked": centre_masked,
+    "centre_masked": center_masked,
     "low_res": low_res,
 }
 
@@ -84,7 +84,7 @@ VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
 def network_probe(
     images: NDArray[np.uint8],
     sample: Sample,
-    named: NDArray[np.int64],
+    source: NDArray[np.int64],
     view: Callable[[Tensor], Tensor],
     device: torch.device,
     epochs: int,
@@ -100,10 +100,11 @@ def network_probe(
     if x_N1HW.shape[2] > SIDE:
         x_N1HW = functional.interpolate(x_N1HW, size=(SIDE, SIDE), mode="area")
     x_N1HW = ((view(x_N1HW) - 0.5) / 0.25).contiguous(memory_format=torch.channels_last)
-    target = torch.from_numpy(named).to(device)
-    prob_NK = np.full((len(named), len(sample.names)), np.nan)
+    target = torch.from_numpy(source).to(device)
+    prob_NK = np.full((len(source), len(sample.names)), np.nan)
     for number in range(min(num_folds, NUM_FOLDS)):
-        train, test = (torch.from_numpy(np.flatnonzero(m)).to(device) for m in (sample.fold != number, sample.fold == number))  # fmt: skip
+        masks = (sample.fold != number, sample.fold == number)
+        train, test = (torch.from_numpy(np.flatnonzero(mask)).to(device) for mask in masks)
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed_for(seed, "source network", number))
             network = small_resnet(len(sample.names)).to(device).to(memory_format=torch.channels_last)

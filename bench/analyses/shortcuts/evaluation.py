@@ -23,7 +23,7 @@ FLOOR = 1e-6  # minimum probability of the true source, so that one image has at
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Judged:
+class ProbeScores:
     """Scores of a source classifier: metric -> value, and metric -> replicates [B] over resampled patients."""
 
     value: Mapping[str, float]
@@ -38,40 +38,46 @@ class Judged:
         single classifier, auroc (macro, one against the rest, chance 1/2).
         """
         chance = {"balanced_accuracy": 1 / self.num_sources, "bits": float(np.log2(self.num_sources)), "auroc": 0.5}
-        out = []
+        table_rows = []
         for metric, value in self.value.items():
             interval = area_interval if metric == "auroc" else percentile
             low, high = interval(np.array([value]), self.replicates[metric][None])
-            out.append((metric, value, float(low[0]), float(high[0]), chance[metric], self.num_sources, self.n))
-        return pd.DataFrame(out, columns=["metric", "value", "low", "high", "chance", "num_sources", "n"])
+            table_rows.append((metric, value, float(low[0]), float(high[0]), chance[metric], self.num_sources, self.n))
+        return pd.DataFrame(table_rows, columns=["metric", "value", "low", "high", "chance", "num_sources", "n"])
 
 
-def judge(prob_NK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0, auc: bool = True) -> Judged:
+def score_probe(
+    prob_NK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0, auc: bool = True
+) -> ProbeScores:
     """Return the scores of out-of-fold probabilities of the sources; patients, given by `ids` [N], are resampled."""
-    own_NK = (source[:, None] == np.arange(prob_NK.shape[1])).astype(np.int8)
+    source_NK = (source[:, None] == np.arange(prob_NK.shape[1])).astype(np.int8)
     resamples = Resamples.draw(ids, NUM_RESAMPLES, "source_probe", seed)
     value, replicates = _over_repeats(*_hits_and_bits(prob_NK, source), source, resamples, None)
     if auc:
-        area, _ = bootstrap.rank_metrics(resamples, own_NK, prob_NK)
-        value["auroc"] = float(np.mean([auroc(own_NK[:, k], prob_NK[:, k]) for k in range(prob_NK.shape[1])]))
+        area, _ = bootstrap.rank_metrics(resamples, source_NK, prob_NK)
+        value["auroc"] = float(np.mean([auroc(source_NK[:, k], prob_NK[:, k]) for k in range(prob_NK.shape[1])]))
         replicates["auroc"] = area.mean(0)
-    return Judged(value, replicates, prob_NK.shape[1], len(source))
+    return ProbeScores(value, replicates, prob_NK.shape[1], len(source))
 
 
-def judge_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0) -> Judged:
+def score_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0) -> ProbeScores:
     """Return the mean scores of R classifiers; patients and classifiers are both resampled.
 
     prob_RNK is NaN for the images that a classifier was trained on.
     """
-    parts = [_hits_and_bits(prob_NK, source) for prob_NK in prob_RNK]
-    hit_NR, bits_NR = (np.concatenate([part[i] for part in parts], axis=1) for i in (0, 1))
+    hits_and_bits = [_hits_and_bits(prob_NK, source) for prob_NK in prob_RNK]
+    hit_NR, bits_NR = (np.concatenate([pair[i] for pair in hits_and_bits], axis=1) for i in (0, 1))
     resamples = Resamples.draw(ids, NUM_RESAMPLES, "source_probe", seed)
-    again_BR = np.random.default_rng(seed).multinomial(len(parts), np.full(len(parts), 1 / len(parts)), NUM_RESAMPLES)
-    value, replicates = _over_repeats(hit_NR, bits_NR, source, resamples, again_BR)
-    return Judged(value, replicates, prob_RNK.shape[2], len(source))
+    draws_BR = np.random.default_rng(seed).multinomial(
+        len(hits_and_bits), np.full(len(hits_and_bits), 1 / len(hits_and_bits)), NUM_RESAMPLES
+    )
+    value, replicates = _over_repeats(hit_NR, bits_NR, source, resamples, draws_BR)
+    return ProbeScores(value, replicates, prob_RNK.shape[2], len(source))
 
 
-def difference(first: Judged, second: Judged, metric: str = "balanced_accuracy") -> tuple[float, float, float]:
+def difference(
+    first: ProbeScores, second: ProbeScores, metric: str = "balanced_accuracy"
+) -> tuple[float, float, float]:
     """Return first minus second on the same images, with the paired 95 % interval."""
     value = np.array([first.value[metric] - second.value[metric]])
     low, high = percentile(value, (first.replicates[metric] - second.replicates[metric])[None])
@@ -83,39 +89,46 @@ def confusion(prob_NK: Array, source: Codes, names: tuple[str, ...]) -> pd.DataF
     count_KK = np.zeros((len(names), len(names)), np.int64)
     np.add.at(count_KK, (source, prob_NK.argmax(1)), 1)
     total_K = np.maximum(count_KK.sum(1), 1)
-    rows = [
+    table_rows = [
         (names[i], names[j], int(count_KK[i, j]), float(count_KK[i, j] / total_K[i]))
         for i in range(len(names))
         for j in range(len(names))
     ]
-    return pd.DataFrame(rows, columns=["source", "named", "count", "share"])
+    return pd.DataFrame(table_rows, columns=["source", "named", "count", "share"])
 
 
 def _hits_and_bits(prob_NK: Array, source: Codes) -> tuple[Array, Array]:
     """Return whether the prediction is correct, and -log2 of the true source's probability, [N, 1] each; NaN stays NaN."""
-    own = prob_NK[np.arange(len(source)), source]
-    bits = -np.log2(np.maximum(own, FLOOR))
-    hit = np.where(np.isfinite(own), np.nan_to_num(prob_NK).argmax(1) == source, np.nan)
+    own_probability = prob_NK[np.arange(len(source)), source]
+    bits = -np.log2(np.maximum(own_probability, FLOOR))
+    hit = np.where(np.isfinite(own_probability), np.nan_to_num(prob_NK).argmax(1) == source, np.nan)
     return hit[:, None], bits[:, None]
 
 
 def _over_repeats(
-    hit_NR: Array, bits_NR: Array, source: Codes, resamples: Resamples, again_BR: NDArray[np.int64] | None
+    hit_NR: Array, bits_NR: Array, source: Codes, resamples: Resamples, draws_BR: NDArray[np.int64] | None
 ) -> tuple[dict[str, float], dict[str, Array]]:
-    """Return means over sources, then over repeats, with replicates; NaN if a replicate has no image of a source."""
+    """Return each metric's mean over sources, then over repeats, and its replicates [B].
+
+    A replicate without images of a source is NaN. `draws_BR` says how often each repeat is drawn; None means once each.
+    """
     weight_PB = resamples.weight.transpose(1, 0, 2).reshape(resamples.num_patients, -1)[:, : resamples.num]
     drawn_NB = weight_PB[resamples.patient].astype(np.float32)
-    members = [np.flatnonzero(source == k) for k in range(int(source.max()) + 1)]
+    rows_of_source = [np.flatnonzero(source == k) for k in range(int(source.max()) + 1)]
     value: dict[str, float] = {}
     replicates: dict[str, Array] = {}
-    for metric, found_NR in (("balanced_accuracy", hit_NR), ("bits", bits_NR)):
-        known_NR = np.isfinite(found_NR).astype(np.float32)
-        filled_NR = np.nan_to_num(found_NR).astype(np.float32)
+    for metric, value_NR in (("balanced_accuracy", hit_NR), ("bits", bits_NR)):
+        finite_NR = np.isfinite(value_NR).astype(np.float32)
+        filled_NR = np.nan_to_num(value_NR).astype(np.float32)
         with np.errstate(invalid="ignore"):
-            value_KR = np.array([filled_NR[rows].sum(0, np.float64) / known_NR[rows].sum(0) for rows in members])
-            each_KBR = [(drawn_NB[rows].T @ filled_NR[rows]) / (drawn_NB[rows].T @ known_NR[rows]) for rows in members]
-        each_BR = np.mean(each_KBR, axis=0, dtype=np.float64)
+            value_KR = np.array(
+                [filled_NR[rows].sum(0, np.float64) / finite_NR[rows].sum(0) for rows in rows_of_source]
+            )
+            source_KBR = [
+                (drawn_NB[rows].T @ filled_NR[rows]) / (drawn_NB[rows].T @ finite_NR[rows]) for rows in rows_of_source
+            ]
+        mean_BR = np.mean(source_KBR, axis=0, dtype=np.float64)
         value[metric] = float(value_KR.mean())
-        weight_BR = np.ones_like(each_BR) if again_BR is None else again_BR
-        replicates[metric] = (each_BR * weight_BR).sum(1) / weight_BR.sum(1)
+        weight_BR = np.ones_like(mean_BR) if draws_BR is None else draws_BR
+        replicates[metric] = (mean_BR * weight_BR).sum(1) / weight_BR.sum(1)
     return value, replicates

@@ -29,33 +29,33 @@ def projections(sample: Sample, x_ND: Floats, components: int = COMPONENTS) -> l
     return [_project(x_ND, sample.fold != number, components) for number in range(NUM_FOLDS)]
 
 
-def out_of_fold(sample: Sample, inputs: list[Floats], named: Codes) -> Array:
-    """Return out-of-fold probabilities of each source [N, K]; no classifier has seen the image or its patient.
+def out_of_fold(sample: Sample, inputs: list[Floats], source: Codes) -> Array:
+    """Return out-of-fold probabilities of each source [N, K]: no classifier was trained on the image or its patient.
 
     inputs: for each fold, the classifier's input of all images, [N, C] each.
     """
-    prob_NK = np.zeros((len(named), len(sample.names)))
-    strength = _choose_strength(inputs[0][sample.fold != 0], named[sample.fold != 0])
+    prob_NK = np.zeros((len(source), len(sample.names)))
+    strength = _choose_strength(inputs[0][sample.fold != 0], source[sample.fold != 0])
     for number, x_NC in enumerate(inputs):
         train, test = sample.fold != number, np.flatnonzero(sample.fold == number)
         if len(test):
-            model = _fit(x_NC[train], named[train], strength)
+            model = _fit(x_NC[train], source[train], strength)
             prob_NK[np.ix_(test, model.classes_)] = model.predict_proba(x_NC[test])
     return prob_NK
 
 
 def few_shot(sample: Sample, x_ND: Floats, shots: int, components: int, seed: int) -> Array:
-    """Return probabilities of each source [R, N, K] by classifiers trained on `shots` images per source, NaN for these."""
+    """Return probabilities [R, N, K] by classifiers trained on `shots` images per source; NaN for the training images."""
     prob_RNK = np.full((REPEATS, len(x_ND), len(sample.names)), np.nan)
-    places: list[Codes] = [np.flatnonzero(sample.source == k) for k in range(len(sample.names))]
+    rows_of_source: list[Codes] = [np.flatnonzero(sample.source == k) for k in range(len(sample.names))]
     for repeat in range(REPEATS):
         generator = stream(seed, f"few shots {shots}", repeat)
         train = np.zeros(len(x_ND), bool)
-        train[np.concatenate([generator.choice(rows, shots, replace=False) for rows in places])] = True
-        seen_NC = _project(x_ND, train, components)
-        seen_NC = seen_NC / np.maximum(seen_NC[train].std(0), 1e-6)
-        model = _fit(seen_NC[train], sample.source[train], 1.0)
-        prob_RNK[repeat, ~train] = model.predict_proba(seen_NC[~train])
+        train[np.concatenate([generator.choice(rows, shots, replace=False) for rows in rows_of_source])] = True
+        projected_NC = _project(x_ND, train, components)
+        projected_NC = projected_NC / np.maximum(projected_NC[train].std(0), 1e-6)
+        model = _fit(projected_NC[train], sample.source[train], 1.0)
+        prob_RNK[repeat, ~train] = model.predict_proba(projected_NC[~train])
     return prob_RNK
 
 
@@ -72,21 +72,25 @@ def _project(x_ND: NDArray[np.floating], train: NDArray[np.bool_], components: i
     return np.asarray(x_ND @ weight_DC - mean_D @ weight_DC, np.float32)
 
 
-def _choose_strength(x: Floats, named: Codes) -> float:
-    """Return the C with the lowest cross-entropy on a held-out fifth of these images."""
+def _choose_strength(x: Floats, source: Codes) -> float:
+    """Return the value of C with the lowest cross-entropy on a random fifth of the images, held out for this choice."""
     order = stream(0, "strength").permutation(len(x))
-    held, train = order[: len(x) // NUM_FOLDS], order[len(x) // NUM_FOLDS :]
+    validation, train = order[: len(x) // NUM_FOLDS], order[len(x) // NUM_FOLDS :]
     losses = []
     for strength in STRENGTHS:
-        model = _fit(x[train], named[train], strength)
-        at = np.searchsorted(model.classes_, named[held]).clip(max=len(model.classes_) - 1)
-        prob = np.where(model.classes_[at] == named[held], model.predict_proba(x[held])[np.arange(len(held)), at], 0.0)
+        model = _fit(x[train], source[train], strength)
+        column = np.searchsorted(model.classes_, source[validation]).clip(max=len(model.classes_) - 1)
+        prob = np.where(
+            model.classes_[column] == source[validation],
+            model.predict_proba(x[validation])[np.arange(len(validation)), column],
+            0.0,
+        )
         losses.append(-np.log(np.maximum(prob, 1e-12)).mean())
     return STRENGTHS[int(np.argmin(losses))]
 
 
-def _fit(x: Floats, named: Codes, strength: float) -> LogisticRegression:
+def _fit(x: Floats, source: Codes, strength: float) -> LogisticRegression:
     with warnings.catch_warnings():
         # a probe is scored on held-out images, so convergence is not required
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(C=strength, max_iter=100, tol=1e-3).fit(x, named)
+        return LogisticRegression(C=strength, max_iter=100, tol=1e-3).fit(x, source)

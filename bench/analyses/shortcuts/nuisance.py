@@ -27,36 +27,41 @@ from harmonize.seeds import stream
 
 Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
-Row = tuple[str, str, str, str, float, float, float, float, int]
+Nuisance = tuple[tuple[str, ...], Codes]  # names of the levels, and the level index of each image (-1: unknown)
+Row = tuple[str, str, str, str, float, float, float, float, int]  # the values of COLUMNS
 
 COLUMNS = ("nuisance", "level", "finding", "metric", "value", "low", "high", "chance", "n")
 SUPPORT, MARKER, ANY = "support devices", "marker", "any"
 UNKNOWN = -1
 MOST_PATIENTS = 20_000  # per cohort, sampled with the seed
-MIN_PATIENTS = 10  # minimum number with and without a finding
+MIN_PATIENTS = 10  # minimum number of patients with a finding, and without it
 MIN_STRATUM = 5  # the same minimum inside each stratum
 
 
-def levels(table: pd.DataFrame, marker: NDArray[np.bool_] | None = None) -> dict[str, tuple[tuple[str, ...], Codes]]:
+def levels(table: pd.DataFrame, marker: NDArray[np.bool_] | None = None) -> dict[str, Nuisance]:
     """Return the nuisance variables that vary in a cohort table: name -> levels, and level index of each image (-1 unknown).
 
-    marker: whether each image has the marker; None if unknown (only phantoms know it).
+    marker: whether each image has the marker; None if unknown, as in all cohorts except phantoms.
     """
-    found: dict[str, tuple[tuple[str, ...], Codes]] = {}
+    nuisances: dict[str, Nuisance] = {}
     for name, groups in PatientGroups.of(table).groups.items():
         if name != "sex age":
             code = np.full(len(table), UNKNOWN, np.int64)
-            for number, chosen in enumerate(groups.values()):
-                code[chosen] = number
-            found[name] = (tuple(group.partition("=")[2] for group in groups), code)
+            for number, members in enumerate(groups.values()):
+                code[members] = number
+            nuisances[name] = (tuple(group.partition("=")[2] for group in groups), code)
     for column in (DEVICES, native(DEVICES)):
-        if column in table and SUPPORT not in found:
+        if column in table and SUPPORT not in nuisances:
             state = table[column].astype("Int8").fillna(UNMAPPED_CODE).to_numpy(np.int8)
             code = np.select([state == PRESENT, np.isin(state, (ABSENT, NOT_MENTIONED))], [1, 0], UNKNOWN)
-            found[SUPPORT] = (("no", "yes"), code.astype(np.int64))
+            nuisances[SUPPORT] = (("no", "yes"), code.astype(np.int64))
     if marker is not None:
-        found[MARKER] = (("no", "yes"), marker.astype(np.int64))
-    return {name: each for name, each in found.items() if len(np.unique(each[1][each[1] >= 0])) > 1}
+        nuisances[MARKER] = (("no", "yes"), marker.astype(np.int64))
+    return {
+        name: (level_names, code)
+        for name, (level_names, code) in nuisances.items()
+        if len(np.unique(code[code >= 0])) > 1
+    }
 
 
 def phantom_marker(root: Path, image_id: "pd.Series[str]") -> NDArray[np.bool_] | None:
@@ -65,24 +70,26 @@ def phantom_marker(root: Path, image_id: "pd.Series[str]") -> NDArray[np.bool_] 
     return None if tags is None else image_id.astype(str).isin(tags).to_numpy(bool)
 
 
-def drawn(patient: NDArray[Any], seed: int = 0, most: int = MOST_PATIENTS) -> NDArray[np.bool_]:
-    """Return a mask of the images of at most `most` randomly drawn patients."""
+def patient_sample(patient: NDArray[Any], seed: int = 0, max_patients: int = MOST_PATIENTS) -> NDArray[np.bool_]:
+    """Return a mask of the images of at most `max_patients` randomly drawn patients."""
     ids, code = np.unique(np.asarray(patient, str), return_inverse=True)
-    kept = np.zeros(len(ids), bool)
-    kept[stream(seed, "nuisance patients").permutation(len(ids))[:most]] = True
-    return np.asarray(kept[code])
+    selected = np.zeros(len(ids), bool)
+    selected[stream(seed, "nuisance patients").permutation(len(ids))[:max_patients]] = True
+    return np.asarray(selected[code])
 
 
-def shares(nuisances: Mapping[str, tuple[tuple[str, ...], Codes]]) -> list[Row]:
+def shares(nuisances: Mapping[str, Nuisance]) -> list[Row]:
     """Return the share of each level among the images with a known level, with Wilson's interval."""
-    out: list[Row] = []
-    for name, (named, code) in nuisances.items():
-        known = code[code >= 0]
-        for number, level in enumerate(named):
-            share = np.array([(known == number).mean()])
-            low, high = wilson(share, np.array([float(len(known))]))
-            out.append((name, level, "", "share", float(share[0]), float(low[0]), float(high[0]), np.nan, len(known)))
-    return out
+    rows: list[Row] = []
+    for name, (level_names, code) in nuisances.items():
+        known_code = code[code >= 0]
+        for number, level in enumerate(level_names):
+            share = np.array([(known_code == number).mean()])
+            low, high = wilson(share, np.array([float(len(known_code))]))
+            rows.append(
+                (name, level, "", "share", float(share[0]), float(low[0]), float(high[0]), np.nan, len(known_code))
+            )
+    return rows
 
 
 class Association:
@@ -91,7 +98,7 @@ class Association:
     def __init__(
         self,
         findings: Sequence[str],
-        nuisances: Mapping[str, tuple[tuple[str, ...], Codes]],
+        nuisances: Mapping[str, Nuisance],
         label_NF: NDArray[np.int8],
     ) -> None:
         self.findings, self.named = tuple(findings), {name: levels for name, (levels, _) in nuisances.items()}
@@ -111,45 +118,49 @@ class Association:
                 x = self._inputs(members, self.nuisances)
                 for number in range(5):
                     score[fold == number] = _effects(x, label, fold != number)[1](x[fold == number])
-                out += _judged(name, finding, label, score, resamples)
+                out += _auroc_rows(name, finding, label, score, resamples)
         return out
 
     def external(
-        self, nuisances: Mapping[str, tuple[tuple[str, ...], Codes]], label_NF: NDArray[np.int8], patient: NDArray[Any]
+        self, nuisances: Mapping[str, Nuisance], label_NF: NDArray[np.int8], patient: NDArray[Any]
     ) -> list[Row]:
-        """Return the same for another cohort, with the internal model; a reversed association has an AUROC below 1/2."""
+        """Return the rows of another cohort, with the internal models. A reversed association has an AUROC below 1/2."""
         resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", 0)
         out = _cramers(self.findings, nuisances, label_NF, resamples)
         for name, members in self._models(self.nuisances):
-            there = [member for member in members if member in nuisances]
-            if name != ANY and not there:
+            shared_members = [member for member in members if member in nuisances]
+            if name != ANY and not shared_members:
                 continue
             for f, finding in enumerate(self.findings):
-                if there and _enough(label_NF[:, f], resamples.patient) and (self.label_NF[:, f] >= 0).any():
-                    everyone = np.ones(len(self.label_NF), bool)
-                    _, predict = _effects(self._inputs(there, self.nuisances), self.label_NF[:, f], everyone)
-                    score = predict(self._inputs(there, nuisances))
-                    out += _judged(name, finding, label_NF[:, f], score, resamples)
+                if shared_members and _enough(label_NF[:, f], resamples.patient) and (self.label_NF[:, f] >= 0).any():
+                    all_rows = np.ones(len(self.label_NF), bool)
+                    _, predict = _effects(self._inputs(shared_members, self.nuisances), self.label_NF[:, f], all_rows)
+                    score = predict(self._inputs(shared_members, nuisances))
+                    out += _auroc_rows(name, finding, label_NF[:, f], score, resamples)
         return out
 
     def _models(self, nuisances: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
-        alone: list[tuple[str, tuple[str, ...]]] = [(name, (name,)) for name in nuisances]
-        return [*alone, (ANY, tuple(nuisances))] if len(alone) > 1 else alone
+        single: list[tuple[str, tuple[str, ...]]] = [(name, (name,)) for name in nuisances]
+        return [*single, (ANY, tuple(nuisances))] if len(single) > 1 else single
 
-    def _inputs(self, members: Sequence[str], nuisances: Mapping[str, tuple[tuple[str, ...], Codes]]) -> Array:
+    def _inputs(self, members: Sequence[str], nuisances: Mapping[str, Nuisance]) -> Array:
         """Return one indicator column per internal level; an unknown or new level is 0 in all columns."""
         columns = []
         for name in members:
-            named, code = nuisances[name]
-            text = np.array([*named, ""], object)[code]
-            columns += [(text == level).astype(np.float64) for level in self.named[name]]
+            level_names, code = nuisances[name]
+            level_of_image = np.array([*level_names, ""], object)[code]
+            columns += [(level_of_image == level).astype(np.float64) for level in self.named[name]]
         return np.stack(columns, axis=1)
 
 
 def stratified(
-    findings: Sequence[str], label_NF: NDArray[np.int8], logit_NF: NDArray[np.floating], patient: NDArray[Any],
-    nuisances: Mapping[str, tuple[tuple[str, ...], Codes]], seed: int = 0,
-) -> list[Row]:  # fmt: skip
+    findings: Sequence[str],
+    label_NF: NDArray[np.int8],
+    logit_NF: NDArray[np.floating],
+    patient: NDArray[Any],
+    nuisances: Mapping[str, Nuisance],
+    seed: int = 0,
+) -> list[Row]:
     """Return pooled_auroc, stratified_auroc and pooled_less_stratified of each variable and finding, and their macro mean.
 
     The stratified AUROC compares a positive and a negative image of the same level, so the level cannot rank them. Levels
@@ -157,32 +168,35 @@ def stratified(
     Intervals are paired over patients.
     """
     resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", seed)
-    out: list[Row] = []
-    for name, (named, code) in nuisances.items():
-        found = []
+    rows: list[Row] = []
+    for name, (level_names, code) in nuisances.items():
+        finding_rows = []
         for f, finding in enumerate(findings):
-            both = _pooled_and_stratified(label_NF[:, f], logit_NF[:, f], code, len(named), resamples)
-            if both is not None:
-                found.append((finding, *both))
-        if not found:
+            aurocs = _pooled_and_stratified(label_NF[:, f], logit_NF[:, f], code, len(level_names), resamples)
+            if aurocs is not None:
+                finding_rows.append((finding, *aurocs))
+        if not finding_rows:
             continue
-        value_F2 = np.array([value for _, value, _, _ in found])
-        replicates_F2B = np.array([replicates for _, _, replicates, _ in found])
-        for finding, value, replicates, n in found:
-            out += _three(name, finding, value, replicates, n)
+        value_F2 = np.array([value for _, value, _, _ in finding_rows])
+        replicates_F2B = np.array([replicates for _, _, replicates, _ in finding_rows])
+        for finding, value, replicates, n in finding_rows:
+            rows += _comparison_rows(name, finding, value, replicates, n)
         means = [mean_of(value_F2[:, i], replicates_F2B[:, i]) for i in (0, 1)]
         value, replicates = np.array([m[0] for m in means]), np.array([m[1] for m in means])
-        out += _three(name, MACRO, value, replicates, min(n for *_, n in found))
-    return out
+        rows += _comparison_rows(name, MACRO, value, replicates, min(n for *_, n in finding_rows))
+    return rows
 
 
-def _three(name: str, finding: str, value: Array, replicates_2B: Array, n: int) -> list[Row]:
+def _comparison_rows(name: str, finding: str, value: Array, replicates_2B: Array, n: int) -> list[Row]:
     value_3 = np.array([*value, value[0] - value[1]])
     low, high = area_interval(value, replicates_2B)
     gap_low, gap_high = percentile(value_3[2:], replicates_2B[:1] - replicates_2B[1:])
     bounds = zip((*low, *gap_low), (*high, *gap_high), strict=True)
     metrics = zip(("pooled_auroc", "stratified_auroc", "pooled_less_stratified"), value_3, (0.5, 0.5, 0.0), strict=True)
-    return [(name, "", finding, m, float(v), float(a), float(b), c, n) for (m, v, c), (a, b) in zip(metrics, bounds, strict=True)]  # fmt: skip
+    return [
+        (name, "", finding, metric, float(v), float(lower), float(upper), chance, n)
+        for (metric, v, chance), (lower, upper) in zip(metrics, bounds, strict=True)
+    ]
 
 
 def _pooled_and_stratified(
@@ -204,23 +218,28 @@ def _pooled_and_stratified(
 
 
 def _cramers(
-    findings: Sequence[str], nuisances: Mapping[str, tuple[tuple[str, ...], Codes]], label_NF: NDArray[np.int8], resamples: Resamples
-) -> list[Row]:  # fmt: skip
-    out: list[Row] = []
+    findings: Sequence[str], nuisances: Mapping[str, Nuisance], label_NF: NDArray[np.int8], resamples: Resamples
+) -> list[Row]:
+    """Return cramers_v of each nuisance variable and finding, over the images where both are known."""
+    rows: list[Row] = []
     weight_PB = resamples.weight.transpose(1, 0, 2).reshape(resamples.num_patients, -1)[:, : resamples.num]
-    for name, (named, code) in nuisances.items():
+    for name, (level_names, code) in nuisances.items():
         for f, finding in enumerate(findings):
             label = label_NF[:, f]
-            part = np.flatnonzero((code >= 0) & (label >= 0))
+            known_rows = np.flatnonzero((code >= 0) & (label >= 0))
             if not _enough(np.where(code >= 0, label, np.int8(UNKNOWN)), resamples.patient):
                 continue
-            cell = np.zeros((len(part), len(named) * 2), np.float32)
-            cell[np.arange(len(part)), code[part] * 2 + label[part]] = 1
-            table_B = (weight_PB[resamples.patient[part]].astype(np.float32).T @ cell).reshape(-1, len(named), 2)
-            value = np.array([cramers_v(cell.sum(0).reshape(-1, 2))])
-            low, high = percentile(value, np.array([[cramers_v(each) for each in table_B]]))
-            out.append((name, "", finding, "cramers_v", float(value[0]), float(low[0]), float(high[0]), 0.0, len(part)))
-    return out
+            cell_indicator = np.zeros((len(known_rows), len(level_names) * 2), np.float32)
+            cell_indicator[np.arange(len(known_rows)), code[known_rows] * 2 + label[known_rows]] = 1
+            table_B = (weight_PB[resamples.patient[known_rows]].astype(np.float32).T @ cell_indicator).reshape(
+                -1, len(level_names), 2
+            )
+            value = np.array([cramers_v(cell_indicator.sum(0).reshape(-1, 2))])
+            low, high = percentile(value, np.array([[cramers_v(table_RC) for table_RC in table_B]]))
+            rows.append(
+                (name, "", finding, "cramers_v", float(value[0]), float(low[0]), float(high[0]), 0.0, len(known_rows))
+            )
+    return rows
 
 
 def cramers_v(count_RC: NDArray[np.floating]) -> float:
@@ -246,7 +265,7 @@ def _enough(label: NDArray[np.int8], patient: NDArray[np.int32], least: int = MI
 
 
 def _effects(x: Array, label: NDArray[np.int8], train: NDArray[np.bool_]) -> tuple[LogisticRegression | None, Any]:
-    """Return a logistic model of the labeled training images, and its scoring function without the intercept.
+    """Return a logistic model fitted to the labeled training images, and its scoring function without the intercept.
 
     The intercept depends on the prevalence of the training folds, so with it the scores of different folds could not be
     compared.
@@ -258,11 +277,11 @@ def _effects(x: Array, label: NDArray[np.int8], train: NDArray[np.bool_]) -> tup
     return model, lambda inputs: inputs @ model.coef_[0]
 
 
-def _judged(name: str, finding: str, label: NDArray[np.int8], score: Array, resamples: Resamples) -> list[Row]:
-    known = label >= 0
-    area, _ = bootstrap.rank_metrics(resamples, np.where(known, label, -1).astype(np.int8)[:, None], score[:, None])
-    value = np.array([auroc(label[known] == 1, score[known])])
+def _auroc_rows(name: str, finding: str, label: NDArray[np.int8], score: Array, resamples: Resamples) -> list[Row]:
+    labeled = label >= 0
+    area, _ = bootstrap.rank_metrics(resamples, np.where(labeled, label, -1).astype(np.int8)[:, None], score[:, None])
+    value = np.array([auroc(label[labeled] == 1, score[labeled])])
     low, high = area_interval(value, area)
     return [
-        (name, "", finding, "auroc_nuisance", float(value[0]), float(low[0]), float(high[0]), 0.5, int(known.sum()))
+        (name, "", finding, "auroc_nuisance", float(value[0]), float(low[0]), float(high[0]), 0.5, int(labeled.sum()))
     ]

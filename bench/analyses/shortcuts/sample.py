@@ -17,7 +17,7 @@ Codes = NDArray[np.int64]
 
 NUM_FOLDS = 5
 MIN_PATIENTS = 4 * NUM_FOLDS  # per source; with fewer, a fold has three patients or fewer of a source
-PER_SOURCE = 250  # images; more improve a probe little and cost minutes for a hundred runs
+PER_SOURCE = 250  # images; a larger number improves a probe little and costs minutes for a hundred runs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +26,7 @@ class Sample:
 
     names: tuple[str, ...]
     source: Codes
-    row: Codes  # row of each image among those of its source
+    row: Codes  # row of each image in the table of its source
     ids: NDArray[np.object_]
     fold: Codes
 
@@ -34,14 +34,12 @@ class Sample:
         """Return the sampled rows of the arrays of each source, in the order of the sample."""
         return np.concatenate([arrays[name][self.row[self.source == k]] for k, name in enumerate(self.names)])
 
-    def part(self, chosen: NDArray[np.bool_] | Codes) -> "Sample":
-        """Return some images of the sample."""
-        return replace(
-            self, source=self.source[chosen], row=self.row[chosen], ids=self.ids[chosen], fold=self.fold[chosen]
-        )
+    def subset(self, rows: NDArray[np.bool_] | Codes) -> "Sample":
+        """Return the images of the sample that a mask or row indices select."""
+        return replace(self, source=self.source[rows], row=self.row[rows], ids=self.ids[rows], fold=self.fold[rows])
 
 
-def draw_sample(patients: Mapping[str, NDArray[Any]], seed: int = 0, most: int = PER_SOURCE) -> Sample | str:
+def draw_sample(patients: Mapping[str, NDArray[Any]], seed: int = 0, per_source: int = PER_SOURCE) -> Sample | str:
     """Return the sample for all source classifiers of a grid, or the reason why it is empty.
 
     patients: name of a cohort -> patient id of each of its images [N]. Cohorts with fewer than 20 patients are left out.
@@ -51,24 +49,24 @@ def draw_sample(patients: Mapping[str, NDArray[Any]], seed: int = 0, most: int =
     if len(large) < 2:
         sizes = ", ".join(f"{name} {len(rows)}" for name, rows in rows_of.items()) or "none"
         return f"a source classifier needs two cohorts of {MIN_PATIENTS} patients with features; there are: {sizes}"
-    size = min(most, *(len(rows) for rows in large.values()))
+    size = min(per_source, *(len(rows) for rows in large.values()))
     source = np.repeat(np.arange(len(large)), size)
     row = np.concatenate([rows[:size] for rows in large.values()]).astype(np.int64)
     ids = np.array([f"{name}/{patients[name][r]}" for name, rows in large.items() for r in rows[:size]], object)
     fold = np.empty(len(source), np.int64)
-    parted = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=seed_for(seed, "source folds") % 2**32)
-    for number, (_, test) in enumerate(parted.split(row, source)):
+    splitter = StratifiedKFold(NUM_FOLDS, shuffle=True, random_state=seed_for(seed, "source folds") % 2**32)
+    for number, (_, test) in enumerate(splitter.split(row, source)):
         fold[test] = number
     return Sample(tuple(large), source, row, ids, fold)
 
 
 def shuffled(sample: Sample, seed: int) -> Codes:
     """Return the sources permuted within each fold, so that every fold stays balanced."""
-    named = sample.source.copy()
+    source = sample.source.copy()
     for number in range(NUM_FOLDS):
         inside = np.flatnonzero(sample.fold == number)
-        named[inside] = stream(seed, "shuffled sources", number).permutation(named[inside])
-    return named
+        source[inside] = stream(seed, "shuffled sources", number).permutation(source[inside])
+    return source
 
 
 def _one_image_per_patient(patient: NDArray[Any], seed: int, name: str) -> Codes:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.analyses.shortcuts.evaluation import Judged, confusion, judge, judge_repeats
+from bench.analyses.shortcuts.evaluation import ProbeScores, confusion, score_probe, score_repeats
 from bench.analyses.shortcuts.linear import Array, Floats, few_shot, out_of_fold, projections
 from bench.analyses.shortcuts.sample import MIN_PATIENTS, NUM_FOLDS, PER_SOURCE, Codes, Sample, draw_sample, shuffled
 from harmonize.labels.findings import NO_FINDING
@@ -36,7 +36,7 @@ class Source:
 
 
 def source_probe(
-    sources: Mapping[str, Source], findings: tuple[str, ...] = (), seed: int = 0, most: int = PER_SOURCE
+    sources: Mapping[str, Source], findings: tuple[str, ...] = (), seed: int = 0, per_source: int = PER_SOURCE
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the tables `sources` and `source_confusion` of one run (without run_id): scores of its source probes.
 
@@ -46,50 +46,50 @@ def source_probe(
     With fewer than two sources of 20 patients the tables are empty, and `.attrs["reason"]` says why.
     Raises ValueError for features that are not finite.
     """
-    sample = draw_sample({name: source.patient_id for name, source in sources.items()}, seed, most)
+    sample = draw_sample({name: source.patient_id for name, source in sources.items()}, seed, per_source)
     if isinstance(sample, str):
         return _empty(sample)
     x_ND = sample.gather({name: np.asarray(source.feature_ND, np.float32) for name, source in sources.items()})
     inputs = projections(sample, x_ND)
-    found = feature_probe(sample, x_ND, seed, inputs)
-    frames = [labelled(judged, "features", "none", shots) for shots, (judged, _) in found.items()]
-    tables = [confusion(found[0][1], sample.source, sample.names).assign(probe="features", control="none")]
+    feature_results = feature_probe(sample, x_ND, seed, inputs)
+    frames = [source_rows(scores, "features", "none", shots) for shots, (scores, _) in feature_results.items()]
+    tables = [confusion(feature_results[0][1], sample.source, sample.names).assign(probe="features", control="none")]
     frames += _controls(sample, x_ND, inputs, _labels(sample, sources, findings), findings, seed)
     for probe, inputs_ND in _from_labels(sample, sources, findings).items():
         prob_NK = out_of_fold(sample, projections(sample, inputs_ND.astype(np.float32)), sample.source)
-        frames.append(labelled(judge(prob_NK, sample.source, sample.ids, seed), probe, "none"))
+        frames.append(source_rows(score_probe(prob_NK, sample.source, sample.ids, seed), probe, "none"))
     return pd.concat(frames, ignore_index=True)[list(COLUMNS)], pd.concat(tables, ignore_index=True)[list(CONFUSION)]
 
 
 def feature_probe(
     sample: Sample, x_ND: Floats, seed: int = 0, inputs: list[Floats] | None = None
-) -> dict[int, tuple[Judged, Array]]:
+) -> dict[int, tuple[ProbeScores, Array]]:
     """Return scores and probabilities [N, K] of a probe, by training images per source (0: all of the other folds).
 
     inputs: the result of `projections`, if already computed. Few-shot probabilities are means over the repeats in which
     the image was not in the training set.
     """
     prob_NK = out_of_fold(sample, inputs or projections(sample, x_ND), sample.source)
-    found = {0: (judge(prob_NK, sample.source, sample.ids, seed), prob_NK)}
+    results = {0: (score_probe(prob_NK, sample.source, sample.ids, seed), prob_NK)}
     for shots, components in SHOTS.items():
         if np.bincount(sample.source).min() >= 2 * shots:
             prob_RNK = few_shot(sample, x_ND, shots, components, seed)
             mean_NK = np.nan_to_num(np.nanmean(prob_RNK, axis=0))
-            found[shots] = (judge_repeats(prob_RNK, sample.source, sample.ids, seed), mean_NK)
-    return found
+            results[shots] = (score_repeats(prob_RNK, sample.source, sample.ids, seed), mean_NK)
+    return results
 
 
-def labelled(judged: Judged, probe: str, control: str, shots: int = 0) -> pd.DataFrame:
-    """Return rows of the table `sources`."""
-    return judged.rows().assign(probe=probe, control=control, shots=shots)
+def source_rows(scores: ProbeScores, probe: str, control: str, shots: int = 0) -> pd.DataFrame:
+    """Return the scores as rows of the table `sources`."""
+    return scores.rows().assign(probe=probe, control=control, shots=shots)
 
 
 def _empty(reason: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    kinds = {"probe": "str", "control": "str", "metric": "str", "source": "str", "named": "str"}
-    whole = {"shots": "int64", "num_sources": "int64", "n": "int64", "count": "int64"}
+    texts = {"probe": "str", "control": "str", "metric": "str", "source": "str", "named": "str"}
+    integers = {"shots": "int64", "num_sources": "int64", "n": "int64", "count": "int64"}
     frames = []
     for columns in (COLUMNS, CONFUSION):
-        series = {name: pd.Series(dtype=(kinds | whole).get(name, "float64")) for name in columns}
+        series = {name: pd.Series(dtype=(texts | integers).get(name, "float64")) for name in columns}
         frames.append(pd.DataFrame(series))
         frames[-1].attrs["reason"] = reason
     return frames[0], frames[1]
@@ -104,32 +104,40 @@ def _controls(
     seed: int,
 ) -> list[pd.DataFrame]:
     """Return the scores of the full probe's controls: shuffled sources, and images matched by findings."""
-    named = shuffled(sample, seed)
-    out = [labelled(judge(out_of_fold(sample, inputs, named), named, sample.ids, seed), "features", "shuffled")]
+    shuffled_source = shuffled(sample, seed)
+    rows_of_controls = [
+        source_rows(
+            score_probe(out_of_fold(sample, inputs, shuffled_source), shuffled_source, sample.ids, seed),
+            "features",
+            "shuffled",
+        )
+    ]
     if label_NF is None:
-        return out
-    for control, chosen in _alike(label_NF, findings).items():
-        rows, fold = _matched(sample, label_NF, chosen, seed)
+        return rows_of_controls
+    for control, candidates in _control_candidates(label_NF, findings).items():
+        rows, fold = _matched(sample, label_NF, candidates, seed)
         if np.bincount(sample.source[rows], minlength=len(sample.names)).min() >= MIN_PATIENTS:
-            part = replace(sample.part(rows), fold=fold)
-            prob_NK = out_of_fold(part, projections(part, x_ND[rows]), part.source)
-            out.append(labelled(judge(prob_NK, part.source, part.ids, seed), "features", control))
-    return out
+            matched_sample = replace(sample.subset(rows), fold=fold)
+            prob_NK = out_of_fold(matched_sample, projections(matched_sample, x_ND[rows]), matched_sample.source)
+            rows_of_controls.append(
+                source_rows(score_probe(prob_NK, matched_sample.source, matched_sample.ids, seed), "features", control)
+            )
+    return rows_of_controls
 
 
 def _labels(sample: Sample, sources: Mapping[str, Source], findings: tuple[str, ...]) -> NDArray[np.int8] | None:
-    """Return the labels [N, F] of the sample; a finding that is unknown in a whole source is -1 everywhere."""
-    known = {name: sources[name].label_NF for name in sample.names}
-    arrays = {name: labels for name, labels in known.items() if labels is not None}
-    if len(arrays) < len(known) or not findings:
+    """Return the labels [N, F] of the sample; a finding that a source never states is -1 in all sources."""
+    label_arrays = {name: sources[name].label_NF for name in sample.names}
+    stated_arrays = {name: labels for name, labels in label_arrays.items() if labels is not None}
+    if len(stated_arrays) < len(label_arrays) or not findings:
         return None
-    label_NF = np.asarray(sample.gather(arrays), np.int8)
+    label_NF = np.asarray(sample.gather(stated_arrays), np.int8)
     stated = np.array([(label_NF[sample.source == k] >= 0).any(0) for k in range(len(sample.names))]).all(0)
     return np.where(stated, label_NF, np.int8(-1))
 
 
-def _alike(label_NF: NDArray[np.int8], findings: tuple[str, ...]) -> dict[str, NDArray[np.bool_]]:
-    """Return which images belong to each control matched by findings: healthy images, and all images.
+def _control_candidates(label_NF: NDArray[np.int8], findings: tuple[str, ...]) -> dict[str, NDArray[np.bool_]]:
+    """Return the candidate images of each control with matched findings: healthy images (no_finding), all images (matched).
 
     Healthy images have the label "No Finding" or, without that label, all findings of all sources absent.
     """
@@ -141,7 +149,9 @@ def _alike(label_NF: NDArray[np.int8], findings: tuple[str, ...]) -> dict[str, N
     return {"no_finding": healthy, "matched": np.ones(len(label_NF), bool)} if stated.any() else {}
 
 
-def _matched(sample: Sample, label_NF: NDArray[np.int8], chosen: NDArray[np.bool_], seed: int) -> tuple[Codes, Codes]:
+def _matched(
+    sample: Sample, label_NF: NDArray[np.int8], candidates: NDArray[np.bool_], seed: int
+) -> tuple[Codes, Codes]:
     """Return equally many images of each source for every combination of labels, and their folds.
 
     One image of each source goes into a fold together. Otherwise a fold with more images of a source would leave fewer for
@@ -150,10 +160,12 @@ def _matched(sample: Sample, label_NF: NDArray[np.int8], chosen: NDArray[np.bool
     _, pattern = np.unique(label_NF, axis=0, return_inverse=True)
     order = stream(seed, "matched labels").permutation(len(label_NF))
     rows: list[Codes] = []
-    for code in np.unique(pattern.ravel()[chosen]):
-        alike = order[(chosen & (pattern.ravel() == code))[order]]
-        members = [alike[sample.source[alike] == k] for k in range(len(sample.names))]
-        rows += list(np.stack([each[: min(map(len, members))] for each in members], axis=1))
+    for code in np.unique(pattern.ravel()[candidates]):
+        rows_of_pattern = order[(candidates & (pattern.ravel() == code))[order]]
+        members = [rows_of_pattern[sample.source[rows_of_pattern] == k] for k in range(len(sample.names))]
+        rows += list(
+            np.stack([source_rows_of_pattern[: min(map(len, members))] for source_rows_of_pattern in members], axis=1)
+        )
     matched = np.array(rows, np.int64).reshape(-1, len(sample.names))
     fold = np.repeat(np.arange(len(matched)) % NUM_FOLDS, len(sample.names))
     return matched.ravel(), fold
@@ -166,12 +178,11 @@ def _from_labels(sample: Sample, sources: Mapping[str, Source], findings: tuple[
         return {}
     known_NF = label_NF[:, (label_NF >= 0).any(0)].astype(np.float64)
     known_NF[known_NF < 0] = np.nan
-    label_N = np.where(
-        np.isnan(known_NF), np.nanmean(known_NF, axis=0), known_NF
-    )  # an unknown label must not identify the source
+    # the mean replaces unknown labels, because these must not identify the source
+    filled_NF = np.where(np.isnan(known_NF), np.nanmean(known_NF, axis=0), known_NF)
     logits = {name: sources[name].logit_NF for name in sample.names}
     arrays = {name: values for name, values in logits.items() if values is not None}
-    inputs = {"labels": label_N}
+    inputs = {"labels": filled_NF}
     if len(arrays) == len(logits):
-        inputs["logits"] = np.concatenate([label_N, sample.gather(arrays)], axis=1)
+        inputs["logits"] = np.concatenate([filled_NF, sample.gather(arrays)], axis=1)
     return inputs

@@ -39,7 +39,7 @@ def corners(size: int) -> Mask:
 
 
 def picture(image: Gray, padded: bool) -> Box:
-    """Return the box of an image without its padding; the whole image if it has no padding or only padding."""
+    """Return the box of an image without its padding; the entire image if it has no padding or only padding."""
     rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
     if not padded or not len(rows):
         return slice(0, image.shape[0]), slice(0, image.shape[1])
@@ -57,9 +57,13 @@ def intensity_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
     Each gray value becomes the smallest donor value whose cumulative share reaches the middle of its own step. So an image
     matched to itself is unchanged.
     """
-    own, other = (np.bincount(image[picture(image, padded)].ravel(), minlength=256) for image in (host, donor))
-    middle = (np.cumsum(own) - own / 2) / own.sum()
-    table = np.minimum(np.searchsorted(np.cumsum(other) / other.sum(), middle), 255).astype(np.uint8)
+    host_count, donor_count = (
+        np.bincount(image[picture(image, padded)].ravel(), minlength=256) for image in (host, donor)
+    )
+    cumulative_share = (np.cumsum(host_count) - host_count / 2) / host_count.sum()
+    table = np.minimum(np.searchsorted(np.cumsum(donor_count) / donor_count.sum(), cumulative_share), 255).astype(
+        np.uint8
+    )
     return _in_picture(host, table[host], padded)
 
 
@@ -71,14 +75,17 @@ def resolution_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
     transform would join opposite edges and cause ringing.
     """
     box = picture(host, padded)
-    own, spectrum, place = _amplitudes(host[box])
-    other, _, _ = _amplitudes(donor[picture(donor, padded)])
+    host_amplitude, spectrum, ring_of_frequency = _amplitudes(host[box])
+    donor_amplitude, _, _ = _amplitudes(donor[picture(donor, padded)])
     floor = 1e-3  # avoids division by 0 for a flat image
-    rings = min(len(own), len(other))  # the content of a letterbox may be narrow and have fewer rings
-    gain = np.ones(len(own))
-    gain[:rings] = np.clip((other[:rings] + floor) / (own[:rings] + floor), 1 / MOST_GAIN, MOST_GAIN)
+    # the content of a letterbox may be narrow and have fewer rings
+    rings = min(len(host_amplitude), len(donor_amplitude))
+    gain = np.ones(len(host_amplitude))
+    gain[:rings] = np.clip(
+        (donor_amplitude[:rings] + floor) / (host_amplitude[:rings] + floor), 1 / MOST_GAIN, MOST_GAIN
+    )
     gain[: KEPT_CYCLES + 1] = 1
-    changed = idctn(spectrum * gain[place], norm="ortho")
+    changed = idctn(spectrum * gain[ring_of_frequency], norm="ortho")
     out = host.copy()
     out[box] = np.clip(np.rint(changed), 0, 255)
     return _in_picture(host, out, padded)
@@ -89,10 +96,14 @@ def _amplitudes(image: Gray) -> tuple[NDArray[np.float64], NDArray[np.float64], 
     height, width = image.shape
     down, across = (np.arange(side) * (max(height, width) / side) for side in (height, width))
     radius = np.hypot(*np.meshgrid(down, across, indexing="ij")) / 2
-    place = np.rint(radius).astype(np.int64)
+    ring_of_frequency = np.rint(radius).astype(np.int64)
     spectrum: NDArray[np.float64] = dctn(image.astype(np.float64), norm="ortho")
-    count = np.bincount(place.ravel())
-    return np.bincount(place.ravel(), np.abs(spectrum).ravel()) / np.maximum(count, 1), spectrum, place
+    count = np.bincount(ring_of_frequency.ravel())
+    return (
+        np.bincount(ring_of_frequency.ravel(), np.abs(spectrum).ravel()) / np.maximum(count, 1),
+        spectrum,
+        ring_of_frequency,
+    )
 
 
 def _in_picture(host: Gray, changed: Gray, padded: bool) -> Gray:
@@ -118,13 +129,13 @@ def erased(host: Gray, mask: Mask, padded: bool = False) -> Gray:
     out, inside = host.copy(), mask[box]
     if not inside.any() or inside.all():
         return out
-    wide = cv2.dilate(inside.astype(np.uint8), np.ones((3, 3), np.uint8))
-    out[box] = cv2.inpaint(np.ascontiguousarray(host[box]), wide, 3, cv2.INPAINT_TELEA)
+    dilated = cv2.dilate(inside.astype(np.uint8), np.ones((3, 3), np.uint8))
+    out[box] = cv2.inpaint(np.ascontiguousarray(host[box]), dilated, 3, cv2.INPAINT_TELEA)
     return _in_picture(host, out, padded)
 
 
 def mirrored(mask: Mask) -> Mask:
-    """Return the mask mirrored left to right, a position where a marker is as likely but absent."""
+    """Return the mask mirrored left to right: a control position, where markers are equally likely."""
     return np.ascontiguousarray(mask[:, ::-1])
 
 

@@ -20,7 +20,7 @@ Config = Mapping[str, object]  # flat: factor -> level
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """The mean difference level - reference over all pairs; p is Holm-adjusted over the levels of the factor."""
+    """The mean difference (level minus reference) over all pairs; p is Holm-adjusted over the levels of the factor."""
 
     factor: str
     level: str
@@ -44,7 +44,7 @@ def factors(configs: Sequence[Config]) -> list[str]:
 
 
 def references(configs: Sequence[Config]) -> dict[str, str]:
-    """Return the reference level of each factor: the most frequent one, of equals the first."""
+    """Return the reference level of each factor: the most frequent level; of equally frequent levels, the first."""
     return {
         name: pd.Series([_text(config.get(name)) for config in configs]).value_counts(sort=True).index[0]
         for name in factors(configs)
@@ -64,11 +64,12 @@ def one_factor(configs: Sequence[Config], value: Array, replicates: Array) -> li
     for number, name in enumerate(names):
         pairs: dict[str, list[tuple[int, int]]] = {}
         for run, key in enumerate(keys):
-            other = (*key[:number], reference[name], *key[number + 1 :])
-            if key[number] != reference[name] and other in run_of:
-                pairs.setdefault(key[number], []).append((run, run_of[other]))
+            reference_key = (*key[:number], reference[name], *key[number + 1 :])
+            if key[number] != reference[name] and reference_key in run_of:
+                pairs.setdefault(key[number], []).append((run, run_of[reference_key]))
         estimated = [
-            _effect(name, level, reference[name], chosen, value, replicates) for level, chosen in pairs.items()
+            _effect(name, level, reference[name], level_pairs, value, replicates)
+            for level, level_pairs in pairs.items()
         ]
         estimated = [effect for effect in estimated if effect.num_pairs]
         adjusted = holm(np.array([effect.p for effect in estimated], np.float64))
@@ -84,9 +85,12 @@ def _effect(
         return Effect(name, level, reference, np.nan, np.nan, np.nan, np.nan, 0, np.nan)
     first, second = (list(side) for side in zip(*finite, strict=True))
     differences = value[first] - value[second]
-    mean, drawn = differences.mean(keepdims=True), (replicates[first] - replicates[second]).mean(0, keepdims=True)
-    (low,), (high,) = percentile(mean, drawn)
-    p = float(p_value(mean, drawn)[0])
+    mean, mean_replicates = (
+        differences.mean(keepdims=True),
+        (replicates[first] - replicates[second]).mean(0, keepdims=True),
+    )
+    (low,), (high,) = percentile(mean, mean_replicates)
+    p = float(p_value(mean, mean_replicates)[0])
     spread = float(differences.std(ddof=1)) if len(finite) > 1 else np.nan
     return Effect(name, level, reference, float(mean[0]), float(low), float(high), p, len(finite), spread)
 
@@ -98,11 +102,13 @@ class Surrogate:
     importance: factor -> mean |SHAP value| in units of the value; empty unless r2_low is above 0.
     """
 
-    r2: float  # cross-validated, of whole configurations: seeds of one are never in two folds
+    r2: float  # cross-validated over configurations: all seeds of a configuration are in the same fold
     r2_low: float  # lower end of its 95 % interval over configurations
     num_runs: int
     importance: Mapping[str, float]
-    shap: Mapping[str, Array] = field(default_factory=dict)  # factor -> SHAP value of each run with a number, in order
+    shap: Mapping[str, Array] = field(
+        default_factory=dict
+    )  # factor -> SHAP values of the runs with a value, in their order
 
 
 def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surrogate:
@@ -111,13 +117,13 @@ def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surroga
     With fewer than 10 runs, 2 factors or 5 configurations, no model is fitted and r2 is NaN.
     Source of the values: Lundberg et al. 2020, doi:10.1038/s42256-019-0138-9 (TreeSHAP).
     """
-    known = np.flatnonzero(np.isfinite(value)).tolist()
-    configs, value = [configs[i] for i in known], value[known]
+    finite = np.flatnonzero(np.isfinite(value)).tolist()
+    configs, value = [configs[i] for i in finite], value[finite]
     names = factors(configs)
     groups = [tuple(_text(config.get(n)) for n in names) for config in configs]
     num_groups = len(set(groups))
-    if len(known) < 10 or len(names) < 2 or num_groups < 5:
-        return Surrogate(np.nan, np.nan, len(known), {})
+    if len(finite) < 10 or len(names) < 2 or num_groups < 5:
+        return Surrogate(np.nan, np.nan, len(finite), {})
     from shap import TreeExplainer  # imported here: it takes seconds, and only a fitted model needs it
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.model_selection import GroupKFold, cross_val_predict
@@ -129,13 +135,12 @@ def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surroga
     prediction = cross_val_predict(forest, table, value, groups=label, cv=folds)
     r2, low = _r2(value, prediction, label, seed)
     if not low > 0:
-        return Surrogate(r2, low, len(known), {})
-    shares = np.asarray(TreeExplainer(forest.fit(table, value)).shap_values(table))
-    owner = [column.split("\x00")[0] for column in table.columns]
-    by_factor = {
-        n: shares[:, [o == n for o in owner]].sum(1) for n in names
-    }  # a factor's SHAP value is the sum over its levels
-    return Surrogate(r2, low, len(known), {n: float(np.abs(v).mean()) for n, v in by_factor.items()}, by_factor)
+        return Surrogate(r2, low, len(finite), {})
+    shap_values = np.asarray(TreeExplainer(forest.fit(table, value)).shap_values(table))
+    factor_of_column = [column.split("\x00")[0] for column in table.columns]
+    # a factor's SHAP value is the sum over its levels
+    by_factor = {name: shap_values[:, [f == name for f in factor_of_column]].sum(1) for name in names}
+    return Surrogate(r2, low, len(finite), {n: float(np.abs(v).mean()) for n, v in by_factor.items()}, by_factor)
 
 
 def _r2(value: Array, prediction: Array, group: NDArray[np.intp], seed: int) -> tuple[float, float]:
@@ -144,8 +149,10 @@ def _r2(value: Array, prediction: Array, group: NDArray[np.intp], seed: int) -> 
     if np.ptp(value) == 0:
         return np.nan, np.nan
     num = int(group.max()) + 1
-    drawn = np.random.default_rng(seed).multinomial(num, np.full(num, 1 / num), 2000)[:, group]
-    return 1 - float(residual.sum() / spread.sum()), float(np.quantile(1 - drawn @ residual / (drawn @ spread), 0.025))
+    weights = np.random.default_rng(seed).multinomial(num, np.full(num, 1 / num), 2000)[:, group]
+    return 1 - float(residual.sum() / spread.sum()), float(
+        np.quantile(1 - weights @ residual / (weights @ spread), 0.025)
+    )
 
 
 def _text(level: object) -> str:

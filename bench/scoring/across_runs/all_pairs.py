@@ -1,4 +1,4 @@
-"""Differences between each two of the best runs on the same resampled patients, for the side-by-side view.
+"""Differences between the best runs, pair by pair on the same resampled patients, for the side-by-side view.
 
 Shapes: R runs, P pairs, B replicates.
 """
@@ -7,15 +7,15 @@ import numpy as np
 import pandas as pd
 
 from bench.scoring.across_runs.paired_tests import all_pairs
-from bench.scoring.across_runs.ranks import Replicates, together
+from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
 
-MOST = 40  # runs with the highest external AUROC: 780 pairs. All pairs of 500 runs would be 124,750, too many to store
+MOST = 40  # number of best runs by external AUROC: 780 pairs. All pairs of 500 runs would be 124,750, too many to store
 
 
 def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, internal: str) -> pd.DataFrame:
-    """Build the `pairs` table: first minus second of the MOST best runs, where first has the higher external AUROC.
+    """Build the table `pairs`: first minus second for all pairs of the MOST best runs; first has the higher external AUROC.
 
     value is the difference of macro AUROCs (external mean, internal test split, each hospital) or of macro gaps. low and
     high are its percentile interval, not adjusted for the number of pairs. Runs without a value in a cohort have no row.
@@ -36,12 +36,12 @@ def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, inte
             runs = [r for r in best if np.isfinite(value.get(r, np.nan)) and name in replicates[r]]
             if len(runs) < 2:
                 continue
-            point = np.array([value[r] for r in runs], np.float64)
-            first, second, differences = all_pairs(point, together(runs, name, replicates))
-            named = np.array(runs, object)
+            value_R = np.array([value[r] for r in runs], np.float64)
+            first, second, differences = all_pairs(value_R, stack_replicates(runs, name, replicates))
+            run_ids = np.array(runs, object)
             columns = (
-                named[first],
-                named[second],
+                run_ids[first],
+                run_ids[second],
                 dataset,
                 metric,
                 differences.value,

@@ -18,15 +18,15 @@ Array = NDArray[np.float64]
 def pareto(value: Array, cost: Array) -> NDArray[np.bool_]:
     """Mark the runs [R] on the Pareto frontier: no other run is at least as good and as cheap, and better in one of both.
 
-    Runs that are equal in both are all on it. A run without value or cost is not.
+    Runs that are equal in both are all on the frontier. A run without value or cost is not.
 
     >>> pareto(np.array([0.8, 0.9, 0.7]), np.array([1.0, 2.0, 3.0])).tolist()
     [True, True, False]
     """
-    known = np.isfinite(value) & np.isfinite(cost)
-    on = np.zeros(len(value), np.bool_)
-    on[known] = _fronts(value[known, None], cost[known])[:, 0]
-    return on
+    finite = np.isfinite(value) & np.isfinite(cost)
+    on_frontier = np.zeros(len(value), np.bool_)
+    on_frontier[finite] = _fronts(value[finite, None], cost[finite])[:, 0]
+    return on_frontier
 
 
 def _fronts(value: Array, cost: Array) -> NDArray[np.bool_]:
@@ -35,26 +35,27 @@ def _fronts(value: Array, cost: Array) -> NDArray[np.bool_]:
     value, cost = value[order], cost[order]
     best = np.concatenate([np.full((1, value.shape[1]), -np.inf), np.maximum.accumulate(value, axis=0)])
     of_cheaper, of_as_cheap = best[np.searchsorted(cost, cost, "left")], best[np.searchsorted(cost, cost, "right")]
-    on = np.empty(value.shape, np.bool_)
-    on[order] = (value > of_cheaper) & (value == of_as_cheap)
-    return on
+    on_frontier = np.empty(value.shape, np.bool_)
+    on_frontier[order] = (value > of_cheaper) & (value == of_as_cheap)
+    return on_frontier
 
 
 def undominated(goal_RG: Array) -> NDArray[np.bool_]:
-    """Mark the runs [R] that no other run dominates: at least as good in every goal and better in one.
+    """Mark the runs [R] that no other run dominates.
 
-    Higher is better in every column of goal_RG. A run with a NaN goal neither dominates nor is marked; equal runs are all
-    marked. With two goals this is the frontier of `pareto`.
+    A run dominates another run if it is at least as good in every goal and better in one. Higher is better in every column of
+    goal_RG. A run with a NaN goal neither dominates nor is marked; equal runs are all marked. With two goals this is the
+    frontier of `pareto`.
 
     >>> undominated(np.array([[0.8, -0.1], [0.7, -0.2], [0.7, 0.0]])).tolist()
     [True, False, True]
     """
-    known = np.asarray(np.isfinite(goal_RG).all(1))
+    finite = np.asarray(np.isfinite(goal_RG).all(1))
     as_good_RR = np.ones((len(goal_RG), len(goal_RG)), np.bool_)  # [i, j]: run i is as good as run j in every goal
     for goal_R in goal_RG.T:
         as_good_RR &= goal_R[:, None] >= goal_R[None, :]
-    beats_RR = as_good_RR & ~as_good_RR.T & known[:, None]
-    return np.asarray(known & ~beats_RR.any(0))
+    beats_RR = as_good_RR & ~as_good_RR.T & finite[:, None]
+    return np.asarray(finite & ~beats_RR.any(0))
 
 
 def chance_undominated(goal_RG: Array, replicates: Mapping[int, Array]) -> Array:
@@ -62,73 +63,73 @@ def chance_undominated(goal_RG: Array, replicates: Mapping[int, Array]) -> Array
 
     replicates: column of goal_RG -> [R, B]. Goals without replicates keep their value in all of them.
     """
-    drawn = np.stack(list(replicates.values())) if replicates else np.empty((0, len(goal_RG), 0))
-    whole = np.isfinite(drawn[:, np.isfinite(goal_RG).all(1)]).all((0, 1)) & (drawn.shape[1] > 0)
-    if not whole.any():
+    replicates_GRB = np.stack(list(replicates.values())) if replicates else np.empty((0, len(goal_RG), 0))
+    complete = np.isfinite(replicates_GRB[:, np.isfinite(goal_RG).all(1)]).all((0, 1)) & (replicates_GRB.shape[1] > 0)
+    if not complete.any():
         return np.full(len(goal_RG), np.nan)
-    columns, times = list(replicates), np.zeros(len(goal_RG))
-    for at in np.flatnonzero(whole):
+    columns, count = list(replicates), np.zeros(len(goal_RG))
+    for b in np.flatnonzero(complete):
         goal = goal_RG.copy()
-        goal[:, columns] = drawn[:, :, at].T
-        times += undominated(goal)
-    return np.asarray(times / whole.sum(), np.float64)
+        goal[:, columns] = replicates_GRB[:, :, b].T
+        count += undominated(goal)
+    return np.asarray(count / complete.sum(), np.float64)
 
 
 def chance_on_frontier(replicates: Array, cost: Array) -> Array:
     """Compute the share of replicates [R, B] in which each run is on the frontier; NaN without a complete replicate."""
-    whole = replicates[:, np.isfinite(replicates).all(0)]
-    if not whole.shape[1]:
+    complete = replicates[:, np.isfinite(replicates).all(0)]
+    if not complete.shape[1]:
         return np.full(len(cost), np.nan)
-    share, known = np.zeros(len(cost)), np.isfinite(cost)
-    share[known] = _fronts(whole[known], cost[known]).mean(1)
+    share, finite = np.zeros(len(cost)), np.isfinite(cost)
+    share[finite] = _fronts(complete[finite], cost[finite]).mean(1)
     return share
 
 
 def gain_over_cheaper(value: Array, replicates: Array, cost: Array) -> tuple[Array, Array]:
     """Compute the gain of each run [R] over the best cheaper run, with replicates [R, B].
 
-    The cheapest run has none: NaN. The best cheaper run is chosen by value and is the same in every replicate, so the
+    NaN for the cheapest run. The best cheaper run is chosen by value and is the same in every replicate, so the
     difference is paired. It is chosen on the same patients, which slightly favors the cheaper run.
     """
-    gain, drawn = np.full(value.shape, np.nan), np.full(replicates.shape, np.nan)
+    gain, gain_replicates = np.full(value.shape, np.nan), np.full(replicates.shape, np.nan)
     for run in range(len(value)):
         cheaper = np.flatnonzero((cost < cost[run]) & np.isfinite(value))
         if len(cheaper) and np.isfinite(value[run]):
             best = cheaper[np.argmax(value[cheaper])]
-            gain[run], drawn[run] = value[run] - value[best], replicates[run] - replicates[best]
-    return gain, drawn
+            gain[run], gain_replicates[run] = value[run] - value[best], replicates[run] - replicates[best]
+    return gain, gain_replicates
 
 
 def device_hours(seconds: Mapping[str, float], devices: Mapping[str, str]) -> dict[str, float]:
-    """Compute training hours by run id, for the runs on the most frequent device (of equals, the first).
+    """Compute training hours by run id, for the runs on the most frequent device (of equally frequent devices, the first).
 
     Seconds are summed over the devices that train a run, so on GPUs these are GPU-hours. Hours on different devices do not
     compare, so runs on other devices are left out, as are runs without a known time.
     """
-    known = {run_id: spent for run_id, spent in seconds.items() if np.isfinite(spent) and devices.get(run_id)}
-    usual = Counter(devices[run_id] for run_id in known).most_common(1)
-    return {run_id: spent / 3600 for run_id, spent in known.items() if devices[run_id] == usual[0][0]}
+    seconds_of_run = {run_id: time for run_id, time in seconds.items() if np.isfinite(time) and devices.get(run_id)}
+    most_common = Counter(devices[run_id] for run_id in seconds_of_run).most_common(1)
+    return {run_id: time / 3600 for run_id, time in seconds_of_run.items() if devices[run_id] == most_common[0][0]}
 
 
 def anytime(
     histories: Mapping[str, pd.DataFrame], devices: Mapping[str, str], chosen_on: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Build the table `anytime`: hours spent and internal AUROC reached after each epoch of each run.
+    """Build the table `anytime`: training hours and internal AUROC after each epoch of each run.
 
     histories have epoch, seconds and <split>_auroc; chosen_on names the split by which a run chooses its epoch, or "last".
     reached: the AUROC that stopping after this epoch would keep (the best so far, or the last). on_front: no run on the same
     device reached as much in less time. The validation AUROC chose the epoch, so it is slightly optimistic. There are no
-    intervals, because predictions of earlier epochs are not kept. Epochs after one of unknown time are left out.
+    intervals, because predictions of earlier epochs are not kept. Epochs after an epoch of unknown time are left out.
     """
     frames = []
     for run_id, history in histories.items():
-        by = chosen_on.get(run_id, "val")
-        column = f"{'val' if by == 'last' else by}_auroc"
+        selection_split = chosen_on.get(run_id, "val")
+        column = f"{'val' if selection_split == 'last' else selection_split}_auroc"
         if not len(history) or column not in history:
             continue
         value = history[column].to_numpy(np.float64)
         hours = np.cumsum(history["seconds"].to_numpy(np.float64)) / 3600
-        reached = value if by == "last" else np.fmax.accumulate(value)
+        reached = value if selection_split == "last" else np.fmax.accumulate(value)
         columns = {"epoch": history["epoch"].to_numpy(np.int64), "hours": hours, "auroc": value, "reached": reached}
         frame = pd.DataFrame({"run_id": run_id, "device": devices.get(run_id, ""), **columns})
         frames.append(frame[np.isfinite(hours) & np.isfinite(reached)])

@@ -15,12 +15,12 @@ from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
 
-POLICY = ("label_source", "uncertainty", "blank")  # configuration fields that set the training targets
+POLICY = ("label_source", "uncertainty", "blank")  # configuration fields that determine the training targets
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One set of labelled images that every run was scored on: macro AUROC [R] and its replicates [R, B]."""
+    """One set of labeled images on which every run was scored: macro AUROC [R] and its replicates [R, B]."""
 
     dataset: str
     split: str
@@ -30,7 +30,7 @@ class Evaluation:
 
 
 def policy(config: Mapping[str, object]) -> str:
-    """Describe a training policy in words, without the fields at their usual values.
+    """Describe a training policy in words, without the fields at their defaults.
 
     >>> policy({"label_source": "default", "uncertainty": "U-Ones", "blank": "ignore"})
     'U-Ones, blank ignore'
@@ -49,15 +49,18 @@ def matrix(configs: Sequence[Mapping[str, object]], evaluations: Sequence[Evalua
 
     The interval is over patients, for these runs. The table is empty when all runs share one policy.
     """
-    named = np.array([policy(config) for config in configs], object)
+    policies = np.array([policy(config) for config in configs], object)
     rows: list[tuple[object, ...]] = []
-    for name in dict.fromkeys(named) if len(set(named)) > 1 else ():
+    for name in dict.fromkeys(policies) if len(set(policies)) > 1 else ():
         for evaluation in evaluations:
-            runs = np.flatnonzero((named == name) & np.isfinite(evaluation.value))
+            runs = np.flatnonzero((policies == name) & np.isfinite(evaluation.value))
             if not len(runs):
                 continue
-            mean, drawn = evaluation.value[runs].mean(keepdims=True), evaluation.replicates[runs].mean(0, keepdims=True)
-            (low,), (high,) = area_interval(mean, drawn)
+            mean, mean_replicates = (
+                evaluation.value[runs].mean(keepdims=True),
+                evaluation.replicates[runs].mean(0, keepdims=True),
+            )
+            (low,), (high,) = area_interval(mean, mean_replicates)
             prefix = (name, evaluation.dataset, evaluation.split, evaluation.reference)
             rows.append((*prefix, float(mean[0]), float(low), float(high), len(runs)))
     return pd.DataFrame(rows, columns=list(SCHEMAS["policies"]))

@@ -1,11 +1,11 @@
 """Compare two runs on the same images: paired differences with intervals and p-values.
 
-Shapes: K findings both runs have, B replicates.
+Shapes: K findings that both runs have, B replicates.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,9 +16,10 @@ from bench.scoring.bootstrap.intervals import mean_of
 from bench.scoring.bootstrap.sort_scores import labeled_rows
 from bench.scoring.delong import areas
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, gaps
-from bench.scoring.metrics_of_split import AUROC, Key, Measured, OperatingPoints, measure
+from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics, measure
 from bench.scoring.scored_split import ScoredSplit, Settings
 
+Array = NDArray[np.float64]
 GAP = Key("auroc_gap")
 COLUMNS = (
     "dataset",
@@ -49,16 +50,31 @@ class ScoredRun:
     findings: Sequence[str]
     internal: str
     scored_splits: Sequence[ScoredSplit]
-    unlearnt: Sequence[str] = ()
+    unlearned: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
     """One split as scored for both runs: the same images in the same order, with the labels of the first."""
 
-    first: Measured
-    second: Measured
-    internal: bool  # whether it is the internal hospital of either run
+    first: SplitMetrics
+    second: SplitMetrics
+    internal: bool  # whether the cohort is the internal hospital of one of the runs
+
+
+class _Estimate(NamedTuple):
+    """A value with its replicates [B]."""
+
+    value: float
+    replicates: Array
+
+
+class _MeanOfPair(NamedTuple):
+    """The means of both runs over the same findings (or hospitals), with the counts behind them."""
+
+    first: _Estimate
+    second: _Estimate
+    sizes: tuple[int, ...]  # n, num_positive, num_negative, num_patients, num_findings
 
 
 def differences(
@@ -69,25 +85,30 @@ def differences(
     datasets: Sequence[str] = (),
     num_threads: int = 1,
 ) -> pd.DataFrame:
-    """Compare one metric of two runs, per cohort: each finding and macro (columns COLUMNS); last "external", their mean.
+    """Compare one metric of two runs: rows of COLUMNS for each cohort, per finding and macro, then the external mean.
 
     Both runs are scored on shared images and findings, with the labels of the first, at thresholds and calibrators of their
     own validation splits. A cohort that is the internal hospital of one run is scored on that run's test split. `datasets`
     limits the rows. p_holm and p_bh adjust over all findings in the table, and separately over the macros of the cohorts;
-    "external" is one test. The gap (GAP) is compared only between runs with the same internal hospital. A difference is NaN
-    where a value is missing or replicates are too few.
+    the external mean is a single test. The gap (GAP) is compared only between runs with the same internal hospital. A
+    difference is NaN where a value is missing or replicates are too few.
     """
-    findings = [f for f in first.findings if f in second.findings and f not in {*first.unlearnt, *second.unlearnt}]
+    findings = [f for f in first.findings if f in second.findings and f not in {*first.unlearned, *second.unlearned}]
     pairs = list(_pairs(first, second, findings, AUROC if key == GAP else key, settings, num_threads))
     if key == GAP and first.internal != second.internal:
         pairs = []
     rows = _gap_rows(findings, pairs) if key == GAP else _rows(findings, pairs, key)
     rows = [row for row in rows if not datasets or row[0] in datasets]
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name not in {"p_holm", "p_bh"}])
-    overall, macro = table["dataset"] == EXTERNAL, table["finding"] == MACRO
+    is_external, is_macro = table["dataset"] == EXTERNAL, table["finding"] == MACRO
     for name, adjust in (("p_holm", holm), ("p_bh", benjamini_hochberg)):
         table[name] = np.nan
-        for family in (~overall & ~macro, ~overall & macro, overall & macro, overall & ~macro):
+        for family in (
+            ~is_external & ~is_macro,
+            ~is_external & is_macro,
+            is_external & is_macro,
+            is_external & ~is_macro,
+        ):
             table.loc[family, name] = adjust(table.loc[family, "p"].to_numpy(np.float64))
     return table[list(COLUMNS)]
 
@@ -95,89 +116,108 @@ def differences(
 def _pairs(
     first: ScoredRun, second: ScoredRun, findings: Sequence[str], key: Key, settings: Settings, num_threads: int
 ) -> Iterator[Pair]:
+    """Yield the splits that both runs share, scored on the shared images."""
     points = [
         _points(run, findings, settings.min_count) if key.operating_point or key.calibrator != "none" else None
         for run in (first, second)
     ]
-    for one in first.scored_splits:
-        for two in second.scored_splits:
-            if not _match(first, one, second, two):
+    for first_split in first.scored_splits:
+        for second_split in second.scored_splits:
+            if not _match(first, first_split, second, second_split):
                 continue
-            images = np.intersect1d(one.image_id.astype(str), two.image_id.astype(str))
-            same = _restricted(one, first.findings, findings, images)
-            other = _restricted(two, second.findings, findings, images)
-            other = replace(other, split=same.split, state=same.state, patient_id=same.patient_id)
-            tested = [
-                measure(scored, at, settings, num_threads, key)
-                for scored, at in zip((same, other), points, strict=True)
+            images = np.intersect1d(first_split.image_id.astype(str), second_split.image_id.astype(str))
+            scored_first = _restricted(first_split, first.findings, findings, images)
+            scored_second = _restricted(second_split, second.findings, findings, images)
+            scored_second = replace(
+                scored_second, split=scored_first.split, state=scored_first.state, patient_id=scored_first.patient_id
+            )
+            metrics = [
+                measure(scored, operating_points, settings, num_threads, key)
+                for scored, operating_points in zip((scored_first, scored_second), points, strict=True)
             ]
-            yield Pair(tested[0], tested[1], one.dataset in {first.internal, second.internal})
+            yield Pair(metrics[0], metrics[1], first_split.dataset in {first.internal, second.internal})
 
 
-def _match(first: ScoredRun, one: ScoredSplit, second: ScoredRun, two: ScoredSplit) -> bool:
+def _match(first: ScoredRun, first_split: ScoredSplit, second: ScoredRun, second_split: ScoredSplit) -> bool:
     """Decide whether two splits are compared: same cohort, and same split (not `val`) if it is internal to both runs."""
-    if one.dataset != two.dataset:
+    if first_split.dataset != second_split.dataset:
         return False
-    splits = [scored.split for run, scored in ((first, one), (second, two)) if scored.dataset == run.internal]
+    splits = [
+        scored.split for run, scored in ((first, first_split), (second, second_split)) if scored.dataset == run.internal
+    ]
     if len(splits) == 2:
         return splits[0] == splits[1] != "val"
     return splits in ([], ["test"])
 
 
 def _points(run: ScoredRun, findings: Sequence[str], min_count: int) -> OperatingPoints:
+    """Choose thresholds and calibrators on the run's validation split."""
     val = next(
         (scored for scored in run.scored_splits if (scored.dataset, scored.split) == (run.internal, "val")), None
     )
-    chosen = val and _restricted(val, run.findings, findings, np.sort(val.image_id.astype(str)))
-    return OperatingPoints.choose(chosen, len(findings), min_count)
+    restricted = val and _restricted(val, run.findings, findings, np.sort(val.image_id.astype(str)))
+    return OperatingPoints.choose(restricted, len(findings), min_count)
 
 
 def _restricted(
-    scored: ScoredSplit, own: Sequence[str], findings: Sequence[str], images: NDArray[np.str_]
+    scored: ScoredSplit, findings_of_run: Sequence[str], findings: Sequence[str], images: NDArray[np.str_]
 ) -> ScoredSplit:
-    """Select findings and images of a split, in the order given."""
+    """Select findings and images of a split, in the order of `findings` and `images`."""
     rows = pd.Index(scored.image_id.astype(str)).get_indexer(pd.Index(images))
-    columns = [list(own).index(finding) for finding in findings]
+    columns = [list(findings_of_run).index(finding) for finding in findings]
     cells = np.ix_(rows, columns)
     ids, patients = scored.image_id[rows], scored.patient_id[rows]
     return replace(scored, image_id=ids, patient_id=patients, logit=scored.logit[cells], state=scored.state[cells])
 
 
 def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tuple[Any, ...]]:
-    """Build the rows of a metric; an external macro uses the findings that the internal test split scores, as in `scores`."""
+    """Build the rows of a metric. External macros use the findings that the internal test split scores, as in `scores`."""
     test = next((pair.first for pair in pairs if pair.internal and pair.first.scored.split == "test"), None)
     common = np.isfinite(test.value[key]) if test else np.ones(len(findings), bool)
-    rows, external = [], []
+    rows: list[tuple[Any, ...]] = []
+    external: list[_MeanOfPair] = []
     for pair in pairs:
-        counts, place = pair.first.counts, (pair.first.scored.dataset, pair.first.scored.split)
+        counts, cohort = pair.first.counts, (pair.first.scored.dataset, pair.first.scored.split)
         sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients], axis=1)
-        values, drawn = zip(
-            *((each.value[key], each.replicates[key]) for each in (pair.first, pair.second)), strict=True
-        )
-        tested = np.stack(paired(*values, *drawn), 1)
+        first, second = pair.first.value[key], pair.second.value[key]
+        first_replicates, second_replicates = pair.first.replicates[key], pair.second.replicates[key]
+        tests = np.stack(paired(first, second, first_replicates, second_replicates), 1)
         for k, finding in enumerate(findings):
-            checks = _analytic(pair, k) if key == AUROC else (float("nan"), float("nan"))
-            rows.append((*place, finding, values[0][k], values[1][k], *tested[k], *checks, *sizes[k], 1))
-        known = np.isfinite(values[0]) & np.isfinite(values[1]) & (common | pair.internal)
-        means = [mean_of(np.where(known, v, np.nan), d) for v, d in zip(values, drawn, strict=True)]
-        least = sizes[known].min(0) if known.any() else np.zeros(4, np.int64)
-        rows.append(_mean_row(place, means, (*least, int(known.sum()))))
+            analytic = _analytic(pair, k) if key == AUROC else (float("nan"), float("nan"))
+            rows.append((*cohort, finding, first[k], second[k], *tests[k], *analytic, *sizes[k], 1))
+        used = np.isfinite(first) & np.isfinite(second) & (common | pair.internal)
+        least = sizes[used].min(0) if used.any() else np.zeros(4, np.int64)
+        mean = _MeanOfPair(
+            _Estimate(*mean_of(np.where(used, first, np.nan), first_replicates)),
+            _Estimate(*mean_of(np.where(used, second, np.nan), second_replicates)),
+            (*least, int(used.sum())),
+        )
+        rows.append(_mean_row(cohort, mean))
         if not pair.internal:
-            external.append((means, (*least, int(known.sum()))))
+            external.append(mean)
     if external:
-        means = [
-            mean_of(np.array([m[run][0] for m, _ in external]), np.stack([m[run][1] for m, _ in external]))
-            for run in (0, 1)
-        ]
-        total = np.array([sizes for (m, _), sizes in ((each, each[1]) for each in external) if np.isfinite(m[0][0])])
-        whole = (*total[:, :4].sum(0), total[:, 4].min()) if len(total) else (0,) * 5
-        rows.append(_mean_row((EXTERNAL, "mixed" if len(external) > 1 else rows[-1][1]), means, whole))
+        sizes = np.array([mean.sizes for mean in external if np.isfinite(mean.first.value)])
+        total = (*sizes[:, :4].sum(0), sizes[:, 4].min()) if len(sizes) else (0,) * 5
+        split = "mixed" if len(external) > 1 else rows[-1][1]
+        overall = _MeanOfPair(
+            _mean_estimate([mean.first for mean in external]), _mean_estimate([mean.second for mean in external]), total
+        )
+        rows.append(_mean_row((EXTERNAL, split), overall))
     return rows
 
 
-def _mean_row(place: tuple[str, str], means: Sequence[tuple[float, Any]], sizes: Sequence[int]) -> tuple[Any, ...]:
-    tested = paired(*(np.array([value]) for value, _ in means), *(drawn[None] for _, drawn in means))
-    return (*place, MACRO, means[0][0], means[1][0], *np.concatenate(tested), float("nan"), float("nan"), *sizes)
+def _mean_estimate(estimates: Sequence[_Estimate]) -> _Estimate:
+    """Average one run's values over hospitals."""
+    values = np.array([estimate.value for estimate in estimates])
+    return _Estimate(*mean_of(values, np.stack([estimate.replicates for estimate in estimates])))
+
+
+def _mean_row(cohort: tuple[str, str], mean: _MeanOfPair) -> tuple[Any, ...]:
+    """Build the macro row of a cohort (dataset, split)."""
+    first, second = mean.first, mean.second
+    tests = paired(np.array([first.value]), np.array([second.value]), first.replicates[None], second.replicates[None])
+    analytic = (float("nan"), float("nan"))
+    return (*cohort, MACRO, first.value, second.value, *np.concatenate(tests), *analytic, *mean.sizes)
 
 
 def _analytic(pair: Pair, k: int) -> tuple[float, float]:
@@ -185,10 +225,8 @@ def _analytic(pair: Pair, k: int) -> tuple[float, float]:
     rows = labeled_rows(pair.first.label[:, k])
     if not len(rows):
         return float("nan"), float("nan")
-    label, score = (
-        pair.first.label[rows, k],
-        np.stack([each.scored.logit[rows, k] for each in (pair.first, pair.second)], 1),
-    )
+    label = pair.first.label[rows, k]
+    score = np.stack([pair.first.scored.logit[rows, k], pair.second.scored.logit[rows, k]], 1)
     return (
         areas(label, score).p_of_difference(),
         areas(label, score, pair.first.resamples.patient[rows]).p_of_difference(),
@@ -196,21 +234,23 @@ def _analytic(pair: Pair, k: int) -> tuple[float, float]:
 
 
 def _gap_rows(findings: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[Any, ...]]:
+    """Build the rows of the gap, per hospital and as external mean; empty without an internal and an external cohort."""
     test = next((pair for pair in pairs if pair.internal and pair.first.scored.split == "test"), None)
     external = [pair for pair in pairs if not pair.internal]
     if test is None or not external:
         return []
-    both = [
-        gaps(findings, getattr(test, one), [getattr(pair, one) for pair in external]) for one in ("first", "second")
-    ]
+    first_gaps = gaps(findings, test.first, [pair.first for pair in external])
+    second_gaps = gaps(findings, test.second, [pair.second for pair in external])
     splits = {pair.first.scored.dataset: pair.first.scored.split for pair in external}
-    rows = []
-    tested = paired(
-        *(np.array([gap.value for gap in each]) for each in both),
-        *(np.stack([gap.replicates for gap in each]) for each in both),
+    tests = paired(
+        np.array([gap.value for gap in first_gaps]),
+        np.array([gap.value for gap in second_gaps]),
+        np.stack([gap.replicates for gap in first_gaps]),
+        np.stack([gap.replicates for gap in second_gaps]),
     )
-    for one, two, numbers in zip(*both, np.stack(tested, 1), strict=True):
-        sizes = (one.n, one.num_positive, one.num_negative, one.num_patients, one.num_findings)
-        place = (one.dataset, splits.get(one.dataset, "mixed"), one.finding)
-        rows.append((*place, one.value, two.value, *numbers, float("nan"), float("nan"), *sizes))
+    rows = []
+    for first, second, numbers in zip(first_gaps, second_gaps, np.stack(tests, 1), strict=True):
+        sizes = (first.n, first.num_positive, first.num_negative, first.num_patients, first.num_findings)
+        prefix = (first.dataset, splits.get(first.dataset, "mixed"), first.finding)
+        rows.append((*prefix, first.value, second.value, *numbers, float("nan"), float("nan"), *sizes))
     return rows

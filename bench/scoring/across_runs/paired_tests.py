@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 
 
 class Differences(NamedTuple):
-    """value [R] = first - second with its 95 % interval and two-sided p; NaN where there are too few replicates."""
+    """Differences first - second: value [R], its 95 % interval and two-sided p; NaN where replicates are too few."""
 
     value: Array
     low: Array
@@ -24,14 +24,14 @@ class Differences(NamedTuple):
 def p_value(value: Array, replicates: Array) -> Array:
     """Compute two-sided p-values [R] of value [R] against 0, from replicates [R, B].
 
-    The test is normal with the bootstrap standard error. Counting replicates beyond 0 could not give less than 2 / B, too
-    coarse to adjust over fifty runs. If all replicates equal the value (two copies of one run), p is 1 at 0, else 0. NaN
-    with too few replicates.
+    The test is normal with the bootstrap standard error. Counting replicates beyond 0 could not give p below 2 / B, which is
+    too coarse for an adjustment over fifty runs. If all replicates equal the value (two copies of one run), p is 1 for a
+    value of 0, and 0 otherwise. NaN with too few replicates.
     """
-    fine = enough(replicates) & np.isfinite(value)
+    usable = enough(replicates) & np.isfinite(value)
     error = np.full(value.shape, np.nan)
     if replicates.shape[-1] > 1:
-        error[fine] = np.nanstd(replicates[fine], axis=-1, ddof=1)
+        error[usable] = np.nanstd(replicates[usable], axis=-1, ddof=1)
     return _p_of(value, error)
 
 
@@ -42,28 +42,28 @@ def _p_of(value: Array, error: Array) -> Array:
     return np.asarray(2 * ndtr(-z), np.float64)
 
 
-def between_all(value: Array, replicates: Array) -> Array:
-    """Compute two-sided p-values [R, R] between each two of value [R], Holm-adjusted over all pairs.
+def p_of_all_pairs(value: Array, replicates: Array) -> Array:
+    """Compute two-sided p-values [R, R] of the differences of all pairs in value [R], Holm-adjusted over the pairs.
 
-    For comparisons with the best run, which the same data selected: the adjustment covers every pair. An adjustment over
-    R - 1 pairs assumes a run named beforehand; with 24 equal runs it finds a difference in 25 % of samples. The test is that
-    of `p_value`, from replicates [R, B]. NaN on the diagonal and with too few replicates.
+    The adjustment covers every pair because the same data selected the best run. An adjustment over the R - 1 pairs with the
+    best run would assume that this run was chosen beforehand: with 24 equal runs it reports a difference in 25 % of samples.
+    The test is that of `p_value`, from replicates [R, B]. NaN on the diagonal and with too few replicates.
     """
     num = len(value)
     p = np.full((num, num), np.nan)
-    fine = np.flatnonzero(enough(replicates) & np.isfinite(value))
-    chosen = replicates[fine][:, np.isfinite(replicates[fine]).all(0)]
-    if len(fine) < 2 or chosen.shape[1] < 2:
+    usable = np.flatnonzero(enough(replicates) & np.isfinite(value))
+    complete = replicates[usable][:, np.isfinite(replicates[usable]).all(0)]
+    if len(usable) < 2 or complete.shape[1] < 2:
         return p
-    covariance = np.cov(chosen)
-    own = np.diag(covariance)
-    first, second = np.triu_indices(len(fine), 1)
-    error = np.sqrt(np.maximum(own[first] + own[second] - 2 * covariance[first, second], 0.0))
-    distance = np.abs(value[fine[first]] - value[fine[second]])
+    covariance = np.cov(complete)
+    variance = np.diag(covariance)
+    first, second = np.triu_indices(len(usable), 1)
+    error = np.sqrt(np.maximum(variance[first] + variance[second] - 2 * covariance[first, second], 0.0))
+    distance = np.abs(value[usable[first]] - value[usable[second]])
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(distance == 0, 0.0, distance / error)
     adjusted = holm(np.asarray(2 * ndtr(-z), np.float64))
-    p[fine[first], fine[second]] = p[fine[second], fine[first]] = adjusted
+    p[usable[first], usable[second]] = p[usable[second], usable[first]] = adjusted
     return p
 
 
@@ -79,14 +79,14 @@ def paired(value_first: Array, value_second: Array, first: Array, second: Array)
 
 
 def all_pairs(value: Array, replicates: Array) -> tuple[NDArray[np.intp], NDArray[np.intp], Differences]:
-    """Compute `paired` of each two of value [R]; return the indices of first and second, and the differences.
+    """Compute `paired` for all pairs in value [R]; return the indices of first and second, and the differences.
 
-    The replicates [R, B] share their resamples. Memory holds the replicates of one pair at a time.
+    The replicates [R, B] share their resamples. Only the replicates of one pair are in memory at a time.
     """
     first, second = np.triu_indices(len(value), 1)
-    difference, found = value[first] - value[second], np.empty((3, len(first)))
-    _all_pairs(difference, first, second, np.ascontiguousarray(replicates, np.float64), (1 - LEVEL) / 2, found)
-    low, high, error = found
+    difference, low_high_error = value[first] - value[second], np.empty((3, len(first)))
+    _all_pairs(difference, first, second, np.ascontiguousarray(replicates, np.float64), (1 - LEVEL) / 2, low_high_error)
+    low, high, error = low_high_error
     return first, second, Differences(difference, low, high, _p_of(difference, error))
 
 
@@ -97,27 +97,27 @@ def _all_pairs(
     second: NDArray[np.intp],
     replicates: Array,
     share: float,
-    found: Array,
+    low_high_error: Array,
 ) -> None:
     """Fill low, high and standard error of each pair [3, P]."""
     for i in range(first.shape[0]):
-        drawn = replicates[first[i]] - replicates[second[i]]
-        found[0, i], found[1, i] = bounds_of(difference[i], drawn, share)
-        found[2, i] = np.nan
-        if found[0, i] == found[0, i]:
+        pair_replicates = replicates[first[i]] - replicates[second[i]]
+        low_high_error[0, i], low_high_error[1, i] = bounds_of(difference[i], pair_replicates, share)
+        low_high_error[2, i] = np.nan
+        if low_high_error[0, i] == low_high_error[0, i]:
             total, num = 0.0, 0
-            for x in drawn:
+            for x in pair_replicates:
                 total += x if x == x else 0.0
                 num += 1 if x == x else 0
             squares, mean = 0.0, total / num
-            for x in drawn:
+            for x in pair_replicates:
                 squares += (x - mean) ** 2 if x == x else 0.0
             if num > 1:
-                found[2, i] = np.sqrt(squares / (num - 1))
+                low_high_error[2, i] = np.sqrt(squares / (num - 1))
 
 
 def simultaneous(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute simultaneous 95 % intervals of R values from replicates [R, B]: all of them hold in 95 % of samples.
+    """Compute simultaneous 95 % intervals of R values from replicates [R, B]: in 95 % of samples all R intervals are correct.
 
     The replicates share their resamples. Half width = standard error x 95th percentile of the largest standardized
     deviation (max-t). Values with too few replicates get NaN and are ignored.
@@ -125,18 +125,18 @@ def simultaneous(value: Array, replicates: Array) -> tuple[Array, Array]:
     """
     low = np.full(value.shape, np.nan)
     high = low.copy()
-    fine = enough(replicates) & np.isfinite(value)
-    if not fine.any() or replicates.shape[-1] < 2:
+    usable = enough(replicates) & np.isfinite(value)
+    if not usable.any() or replicates.shape[-1] < 2:
         return low, high
-    chosen = replicates[fine]
-    chosen = chosen[:, np.isfinite(chosen).all(0)]
-    if chosen.shape[1] < 2:
+    complete = replicates[usable]
+    complete = complete[:, np.isfinite(complete).all(0)]
+    if complete.shape[1] < 2:
         return low, high
-    error = chosen.std(-1, ddof=1)
-    deviation = np.abs(chosen - value[fine, None])
+    error = complete.std(-1, ddof=1)
+    deviation = np.abs(complete - value[usable, None])
     t = np.divide(deviation, error[:, None], out=np.zeros_like(deviation), where=error[:, None] > 0)
     half = quantile(t.max(0), LEVEL) * error
-    low[fine], high[fine] = value[fine] - half, value[fine] + half
+    low[usable], high[usable] = value[usable] - half, value[usable] + half
     return low, high
 
 
@@ -146,28 +146,28 @@ def simultaneous_areas(value: Array, replicates: Array) -> tuple[Array, Array]:
     Near 1 the estimates are skewed, and a symmetric interval would miss the truth too often (see `intervals.area_interval`). If an
     area or a replicate is 0 or 1, it has no logit; then all intervals are on the plain scale, clipped to 0 and 1.
     """
-    fine = enough(replicates) & np.isfinite(value)
-    known = np.concatenate([value[fine, None], replicates[fine]], axis=1)
-    if ((known <= 0) | (known >= 1)).any():
+    usable = enough(replicates) & np.isfinite(value)
+    areas = np.concatenate([value[usable, None], replicates[usable]], axis=1)
+    if ((areas <= 0) | (areas >= 1)).any():
         low, high = simultaneous(value, replicates)
         return np.clip(low, 0, 1), np.clip(high, 0, 1)
-    scaled = np.where(fine[:, None], replicates, np.nan)
-    low, high = simultaneous(logit(np.where(fine, value, np.nan)), logit(scaled))
+    scaled = np.where(usable[:, None], replicates, np.nan)
+    low, high = simultaneous(logit(np.where(usable, value, np.nan)), logit(scaled))
     return expit(low), expit(high)
 
 
 def holm(p: Array) -> Array:
     """Adjust p-values [m] by Holm's method, which controls the family-wise error rate.
 
-    For comparisons declared beforehand. NaN stays NaN and is not counted. Source: Holm 1979. Written out because scipy lacks
-    it and importing statsmodels takes seconds; a test compares both.
+    For comparisons declared beforehand. NaN stays NaN and is not counted. Source: Holm 1979. Implemented here because scipy
+    does not have it and importing statsmodels takes seconds; a test compares the results with statsmodels.
 
     >>> holm(np.array([0.01, 0.04, 0.03, 0.005])).round(6).tolist()
     [0.03, 0.06, 0.06, 0.02]
     """
     adjusted = np.full(p.shape, np.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
+    indices = np.flatnonzero(~np.isnan(p))
+    order = indices[np.argsort(p[indices], kind="stable")]
     steps = np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * steps), 1.0)
     return adjusted
@@ -182,11 +182,10 @@ def benjamini_hochberg(p: Array) -> Array:
     [0.02, 0.04, 0.04, 0.02]
     """
     adjusted = np.full(p.shape, np.nan)
-    known = ~np.isnan(p)
-    if known.any():
-        from scipy.stats import (
-            false_discovery_control,
-        )  # imported here: it takes over a second, and a report of stored scores does not need it
+    finite = ~np.isnan(p)
+    if finite.any():
+        # imported here: it takes over a second, and a report of stored scores does not need it
+        from scipy.stats import false_discovery_control
 
-        adjusted[known] = false_discovery_control(p[known])
+        adjusted[finite] = false_discovery_control(p[finite])
     return adjusted

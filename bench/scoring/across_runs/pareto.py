@@ -1,14 +1,15 @@
-"""Runs that no other dominates in four goals: external AUROC, gap, heat maps and operations.
+"""Runs that no other run dominates in four goals: external AUROC, gap, heat maps and operations.
 
 Shapes: R runs, B replicates, G goals.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bench.scoring.across_runs.ablation_tables import MetricOfRuns
 from bench.scoring.across_runs.frontier import chance_undominated, undominated
 from reports.schemas.tables import SCHEMAS
 
@@ -25,20 +26,20 @@ def maps_on_finding(attention: pd.DataFrame, internal: str) -> dict[str, float]:
     """
     rows = attention[(attention["finding"] == "all") & (attention["region"] == "finding")]
     rows = rows[(rows["metric"] == "enrichment") & (rows["dataset"] != internal)]
-    sides = [rows[rows["by"] == by].groupby(["run_id", "dataset"])["value"].mean() for by in ("network", "centre")]
+    sides = [
+        rows[rows["by"] == map_source].groupby(["run_id", "dataset"])["value"].mean()
+        for map_source in ("network", "centre")
+    ]
     ratio = (sides[0] / sides[1]).replace([np.inf, -np.inf], np.nan).dropna()
     return {str(run): float(value) for run, value in ratio.groupby("run_id").mean().items()}
 
 
-def goals(
-    values: Mapping[str, tuple[Sequence[str], Array, Array]], macs: Mapping[str, float], maps: Mapping[str, float]
-) -> pd.DataFrame:
-    """Build the table `goals`: one row for each run with a value for every goal in use; empty below two such runs.
+def goals(values: Mapping[str, MetricOfRuns], macs: Mapping[str, float], maps: Mapping[str, float]) -> pd.DataFrame:
+    """Build the table `goals`: one row for each run with a value for every goal in use; empty with fewer than two rows.
 
     A goal is in use if any run has a value for it.
 
-    values: metric (auroc, gap) -> (run ids, values [R], replicates [R, B]), paired over patients. maps and macs are not
-    resampled.
+    values: the result of `ablation_tables.metrics`. maps and macs are not resampled.
     """
     if not {"auroc", "gap"} <= set(values):
         return pd.DataFrame(columns=list(SCHEMAS["goals"]))
@@ -50,12 +51,12 @@ def goals(
         return pd.DataFrame(columns=list(SCHEMAS["goals"]))
     sign = {"auroc": 1.0, "gap": -1.0, "maps": 1.0, "macs": -1.0}
     goal_RG = np.array([[sign[goal] * value[goal][run_id] for goal in used] for run_id in ids])
-    drawn = {}
+    replicates_of_column = {}
     for name in ("auroc", "gap"):
         run_ids, _, replicates = values[name]
         row = {run_id: k for k, run_id in enumerate(run_ids)}
-        drawn[used.index(name)] = sign[name] * replicates[[row[run_id] for run_id in ids], :MOST]
+        replicates_of_column[used.index(name)] = sign[name] * replicates[[row[run_id] for run_id in ids], :MOST]
     columns = {goal: [value[goal].get(run_id, np.nan) for run_id in ids] for goal in GOALS}
     frame = pd.DataFrame({"run_id": ids, "goal": " ".join(used), **columns})
-    frame["on_front"], frame["p_front"] = undominated(goal_RG), chance_undominated(goal_RG, drawn)
+    frame["on_front"], frame["p_front"] = undominated(goal_RG), chance_undominated(goal_RG, replicates_of_column)
     return frame[list(SCHEMAS["goals"])]

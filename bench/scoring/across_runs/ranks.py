@@ -1,6 +1,6 @@
 """Ranks of runs with groups of ties, and the mean gap of each hospital.
 
-A run is one trained network; each seed is a run of its own. All runs share the resamples, so every comparison is paired.
+A run is one trained network; each seed is a separate run. All runs share the resamples, so every comparison is paired.
 Shapes: R runs, B replicates.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.across_runs.paired_tests import between_all, simultaneous, simultaneous_areas
+from bench.scoring.across_runs.paired_tests import p_of_all_pairs, simultaneous, simultaneous_areas
 from bench.scoring.bootstrap.intervals import enough, percentile
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
@@ -22,7 +22,7 @@ Replicates = Mapping[str, Mapping[str, NDArray[Any]]]  # run id -> RunScores.rep
 SIGNIFICANT = 0.05
 
 
-def together(run_ids: Sequence[str], name: str, replicates: Replicates) -> Array:
+def stack_replicates(run_ids: Sequence[str], name: str, replicates: Replicates) -> Array:
     """Stack one replicate array of all runs as [R, B].
 
     Raises ValueError when the runs have different resamples: scored on different patients, cohorts or settings.
@@ -36,45 +36,50 @@ def together(run_ids: Sequence[str], name: str, replicates: Replicates) -> Array
 
 
 def ranks(scores: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
-    """Return the `ranks` table, best first: by mean macro AUROC at external hospitals, with groups of statistical ties.
+    """Build the table `ranks`: runs by mean macro AUROC at external hospitals, best first, with groups of statistical ties.
 
-    Runs without that value or its replicates are left out. mean_rank, the 95 % interval rank_low to rank_high and
-    p_best (ties shared) are over replicates. A group is opened by its anchor, the best run not yet in one; runs below
-    join, in order, until one differs from the anchor at .05, Holm-adjusted over all pairs of runs (the anchor was picked
-    by its value); that one opens the next. p_anchor: adjusted p against the run's own anchor, NaN for anchors. all_low and
-    all_high bound all external AUROCs at once, hence also that of whichever run is first. The bounds of gaps are for
-    `with_gaps` to fill.
+    Runs without that value or its replicates are left out. mean_rank, the 95 % interval rank_low to rank_high and p_best are
+    over replicates; runs that share the best value of a replicate share its count in p_best. Groups are those of
+    `tie_groups`. p_anchor: adjusted p against the anchor of the run's group, NaN for anchors. all_low and all_high are
+    simultaneous over all external AUROCs, so they also hold for the run that happens to be first. `with_gaps` fills gap_low
+    and gap_high.
     """
-    chosen = scores[(scores["dataset"] == EXTERNAL) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
-    if chosen["run_id"].duplicated().any():
-        raise ValueError("scores hold more than one external AUROC per run: give one mapping, subgroup and selection")
-    chosen = chosen[np.isfinite(chosen["value"].to_numpy(np.float64)) & chosen["run_id"].isin(list(replicates))]
-    chosen = chosen.sort_values(["value", "run_id"], ascending=[False, True], kind="stable")
-    run_ids, value = chosen["run_id"].tolist(), chosen["value"].to_numpy(np.float64)
+    rows = scores[(scores["dataset"] == EXTERNAL) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
+    if rows["run_id"].duplicated().any():
+        raise ValueError(
+            "the scores have more than one external AUROC per run: select one mapping, subgroup and selection"
+        )
+    rows = rows[np.isfinite(rows["value"].to_numpy(np.float64)) & rows["run_id"].isin(list(replicates))]
+    rows = rows.sort_values(["value", "run_id"], ascending=[False, True], kind="stable")
+    run_ids, value = rows["run_id"].tolist(), rows["value"].to_numpy(np.float64)
     if run_ids:
-        drawn = together(run_ids, "auroc/external", replicates)
-        fine = enough(drawn)
-        run_ids, value, drawn = [run for run, keep in zip(run_ids, fine, strict=True) if keep], value[fine], drawn[fine]
+        replicates_RB = stack_replicates(run_ids, "auroc/external", replicates)
+        usable = enough(replicates_RB)
+        run_ids, value, replicates_RB = (
+            [run for run, keep in zip(run_ids, usable, strict=True) if keep],
+            value[usable],
+            replicates_RB[usable],
+        )
     if not run_ids:
         return _frame([], SCHEMAS["ranks"])
-    group, p_anchor = tie_groups(value, drawn)
-    drawn = drawn[:, np.isfinite(drawn).all(0)]
-    place = pd.DataFrame(-drawn).rank(axis=0).to_numpy(np.float64)
-    low, high = np.quantile(place, 0.025, axis=1), np.quantile(place, 0.975, axis=1)
-    bounds, unknown = simultaneous_areas(value, drawn), np.full((2, len(value)), np.nan)
-    best = drawn == drawn.max(0)
+    group, p_anchor = tie_groups(value, replicates_RB)
+    replicates_RB = replicates_RB[:, np.isfinite(replicates_RB).all(0)]
+    rank_RB = pd.DataFrame(-replicates_RB).rank(axis=0).to_numpy(np.float64)
+    low, high = np.quantile(rank_RB, 0.025, axis=1), np.quantile(rank_RB, 0.975, axis=1)
+    bounds, gap_bounds = simultaneous_areas(value, replicates_RB), np.full((2, len(value)), np.nan)
+    best = replicates_RB == replicates_RB.max(0)
     p_best = (best / best.sum(0)).mean(1)
     return _frame(
         zip(
             run_ids,
-            place.mean(1),
+            rank_RB.mean(1),
             np.floor(low),
             np.ceil(high),
             p_best,
             group,
             p_anchor,
             *bounds,
-            *unknown,
+            *gap_bounds,
             strict=True,
         ),
         SCHEMAS["ranks"],
@@ -89,17 +94,19 @@ def with_gaps(table: pd.DataFrame, run_ids: Sequence[str], value: Array, replica
 
 
 def tie_groups(value: Array, replicates: Array) -> tuple[NDArray[np.int64], Array]:
-    """Group runs, sorted from best to worst: return group [R] from 1, and p against the anchor of the group [R].
+    """Group runs, sorted from best to worst: return the group [R] from 1, and p against the anchor of the group [R].
 
-    The anchor is the best run of a group. It is fixed, because chaining neighbors would merge all runs into one group.
+    The anchor is the best run of a group. The runs below it join, in order, until one of them differs from the anchor at .05;
+    that run is the anchor of the next group. p is Holm-adjusted over all pairs of runs, because the anchor was selected by
+    its value. Comparing neighbors instead of the anchor could merge all runs into one group.
     """
     group = np.ones(len(value), np.int64)
     p_anchor = np.full(len(value), np.nan)
-    p = between_all(value, replicates)
+    p = p_of_all_pairs(value, replicates)
     anchor = 0
     while anchor < len(value):
-        apart = np.flatnonzero(p[anchor, anchor + 1 :] < SIGNIFICANT)
-        end = anchor + 1 + int(apart[0]) if len(apart) else len(value)
+        different = np.flatnonzero(p[anchor, anchor + 1 :] < SIGNIFICANT)
+        end = anchor + 1 + int(different[0]) if len(different) else len(value)
         p_anchor[anchor + 1 : end] = p[anchor, anchor + 1 : end]
         group[end:] += 1
         anchor = end
@@ -109,8 +116,8 @@ def tie_groups(value: Array, replicates: Array) -> tuple[NDArray[np.int64], Arra
 def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
     """Build the `mean_gaps` table: the mean over runs of the macro gap, per hospital (largest first), then "external".
 
-    low and high: interval of the mean over patients, for these runs. all_low and all_high: simultaneous over hospitals;
-    "external" keeps its own. num_worse and num_better count the runs whose gap is above and below 0 by an interval that is
+    low and high: interval of the mean over patients, for these runs. all_low and all_high: simultaneous over hospitals; for
+    "external" they equal low and high. num_worse and num_better count the runs whose gap is above and below 0 by an interval that is
     simultaneous over the runs of that hospital.
     """
     rows: list[tuple[Any, ...]] = []
@@ -119,29 +126,29 @@ def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
     macro = macro[macro["run_id"].isin(list(replicates))].sort_values("run_id", kind="stable")
     for dataset, of_hospital in macro.groupby("dataset", sort=True):
         run_ids, value = of_hospital["run_id"].tolist(), of_hospital["value"].to_numpy(np.float64)
-        drawn = together(run_ids, f"gap/{dataset}", replicates)
-        low, high = percentile(value.mean(keepdims=True), drawn.mean(0, keepdims=True))
-        all_low, all_high = simultaneous(value, drawn)
+        replicates_RB = stack_replicates(run_ids, f"gap/{dataset}", replicates)
+        low, high = percentile(value.mean(keepdims=True), replicates_RB.mean(0, keepdims=True))
+        all_low, all_high = simultaneous(value, replicates_RB)
         worse, better = int((all_low > 0).sum()), int((all_high < 0).sum())
         rows.append((dataset, float(value.mean()), float(low[0]), float(high[0]), len(run_ids), worse, better))
-        means[str(dataset)] = (float(value.mean()), drawn.mean(0))
-    bounds = _at_once({dataset: mean for dataset, mean in means.items() if dataset != EXTERNAL})
+        means[str(dataset)] = (float(value.mean()), replicates_RB.mean(0))
+    bounds = _simultaneous_intervals({dataset: mean for dataset, mean in means.items() if dataset != EXTERNAL})
     rows = [(*row, *bounds.get(str(row[0]), row[2:4])) for row in rows]
     rows.sort(key=lambda row: (row[0] == EXTERNAL, -row[1], row[0]))
     return _frame(rows, SCHEMAS["mean_gaps"])
 
 
-def _at_once(means: Mapping[str, tuple[float, Array]]) -> dict[str, tuple[float, float]]:
+def _simultaneous_intervals(means: Mapping[str, tuple[float, Array]]) -> dict[str, tuple[float, float]]:
     """Compute simultaneous intervals by name from (value, replicates [B]) of each mean."""
     if not means:
         return {}
-    values, drawn = zip(*means.values(), strict=True)
-    low, high = simultaneous(np.array(values), np.stack(drawn))
+    values, replicates_of_means = zip(*means.values(), strict=True)
+    low, high = simultaneous(np.array(values), np.stack(replicates_of_means))
     return dict(zip(means, zip(low.tolist(), high.tolist(), strict=True), strict=True))
 
 
 def _frame(rows: Iterable[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFrame:
-    whole = {"rank_low", "rank_high", "group", "num_runs", "num_worse", "num_better"}
+    integers = {"rank_low", "rank_high", "group", "num_runs", "num_worse", "num_better"}
     text = {"run_id", "dataset"}
     table = pd.DataFrame(list(rows), columns=list(columns))
-    return table.astype({name: "int64" if name in whole else "float64" for name in columns if name not in text})
+    return table.astype({name: "int64" if name in integers else "float64" for name in columns if name not in text})

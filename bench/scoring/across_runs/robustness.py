@@ -1,4 +1,4 @@
-"""Effective robustness: external AUROC minus the AUROC expected from the internal one.
+"""Effective robustness: external AUROC minus the AUROC that the internal AUROC predicts.
 
 On the logit scale, external AUROC is close to a linear function of internal AUROC. Effective robustness is the distance from
 that line. The line for a run is fitted to the other runs, so an outlier does not shift its own line. Noise in internal AUROC
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from bench.scoring.across_runs.paired_tests import simultaneous
-from bench.scoring.across_runs.ranks import Replicates, together
+from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.bootstrap.intervals import percentile
 from bench.scoring.gaps.gap import MACRO
 from reports.schemas.tables import SCHEMAS
@@ -31,7 +31,7 @@ class Line(NamedTuple):
     intercept: Array
 
     def expected(self, internal: Array) -> Array:
-        """Predict the external AUROC from the internal one."""
+        """Predict the external AUROC from the internal AUROC."""
         return np.asarray(expit(self.slope * logit(internal) + self.intercept), np.float64)
 
 
@@ -54,8 +54,8 @@ def _on_scale(area: Array) -> Array:
         return np.where((area > 0) & (area < 1), logit(area), np.nan)
 
 
-def left_out(internal: Array, external: Array) -> tuple[Array, Array]:
-    """Compute external minus expected AUROC, and the expected one, [R] or [R, B]; each line is fitted to the other runs.
+def leave_one_out(internal: Array, external: Array) -> tuple[Array, Array]:
+    """Compute external minus expected AUROC, and the expected AUROC, [R] or [R, B]; each line is fitted to the other runs.
 
     All lines come from shared sums, minus the contribution of the run itself. NaN where another run has no logit.
     """
@@ -75,7 +75,7 @@ def left_out(internal: Array, external: Array) -> tuple[Array, Array]:
 def robustness(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
     """Build the table `robustness`: one row per run and hospital, and for the mean over hospitals ("external").
 
-    AUROCs are macros over the findings that both sides score. A hospital with fewer than four runs, or with equal internal
+    AUROCs are macros over the findings that both hospitals score. A hospital with fewer than four runs, or with equal internal
     AUROCs, has no rows.
     """
     rows = []
@@ -89,11 +89,11 @@ def robustness(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
         line = fit(internal, external)
         if not np.isfinite(line.slope):
             continue
-        drawn_external = together(run_ids, f"auroc/{dataset}", replicates)
-        drawn_internal = together(run_ids, f"gap/{dataset}", replicates) + drawn_external
-        value, expected = left_out(internal, external)
-        distances, _ = left_out(drawn_internal, drawn_external)
-        bounds = (*percentile(value, distances), *simultaneous(value, distances))
+        drawn_external = stack_replicates(run_ids, f"auroc/{dataset}", replicates)
+        drawn_internal = stack_replicates(run_ids, f"gap/{dataset}", replicates) + drawn_external
+        value, expected = leave_one_out(internal, external)
+        distance_replicates, _ = leave_one_out(drawn_internal, drawn_external)
+        bounds = (*percentile(value, distance_replicates), *simultaneous(value, distance_replicates))
         for r, run_id in enumerate(run_ids):
             numbers = (value[r], *(bound[r] for bound in bounds), internal[r], external[r], expected[r])
             rows.append((run_id, dataset, *numbers, float(line.slope), float(line.intercept), len(run_ids)))

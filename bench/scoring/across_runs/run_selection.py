@@ -1,7 +1,7 @@
 """Selection audit: the run that each selection rule would choose, its regret and its optimism.
 
-A rule that selects on an external hospital is an oracle, because it uses test labels. Oracles are shown beside the honest
-rules and never ranked. Optimism: how far the selecting number overestimates the run it selects.
+A rule that selects on an external hospital is an oracle, because it uses test labels. Oracles are shown next to the honest
+rules and never ranked. Optimism: by how much the number that selects a run overestimates the run.
 Shapes: R runs, B replicates.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.across_runs.ranks import Replicates, together
+from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.bootstrap.max_intervals import largest
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
@@ -37,53 +37,57 @@ def optimism(value: Array, replicates: Array) -> float:
     In each replicate, the best run is selected again and compared with its value on all patients.
     Source: Efron 1983, doi:10.1080/01621459.1983.10477973.
     """
-    drawn = replicates[:, np.isfinite(replicates).all(0)]
-    if not drawn.shape[1]:
+    complete = replicates[:, np.isfinite(replicates).all(0)]
+    if not complete.shape[1]:
         return float("nan")
-    chosen = drawn.argmax(0)
-    return float((drawn.max(0) - value[chosen]).mean())
+    best_run = complete.argmax(0)
+    return float((complete.max(0) - value[best_run]).mean())
 
 
 def selection(scores: pd.DataFrame, internal: str, replicates: Replicates) -> pd.DataFrame:
     """Build the table `selection`: the run of each rule, scored on every hospital and on their mean ("external").
 
-    Rules: macro AUROC on internal val, internal test, each hospital, and the mean over hospitals. Only runs with all of these
-    are compared; below two the table is empty. regret = best run of that hospital - selected run, paired; its interval
-    (`max_intervals`) accounts for the selection of the best and starts at 0 for the best run. optimism is of the rule, NaN for
-    internal val, whose replicates are not kept.
+    Rules: macro AUROC on internal val, internal test, each hospital, and the mean over hospitals. Only runs with all these
+    values are compared; with fewer than two the table is empty. regret = best run of that hospital - selected run, paired;
+    its interval (`max_intervals`) accounts for the selection of the best run and starts at 0 for that run. optimism is that
+    of the rule, NaN for internal val, whose replicates are not kept.
     """
     values = _values(scores, internal)
     hospitals = sorted(set(values.columns.get_level_values("dataset")) - {internal, EXTERNAL})
-    wanted = [(internal, "val"), (internal, "test"), *((name, "") for name in (*hospitals, EXTERNAL))]
-    values = values[values.index.isin(list(replicates))].reindex(columns=pd.MultiIndex.from_tuples(wanted)).dropna()
+    column_keys = [(internal, "val"), (internal, "test"), *((name, "") for name in (*hospitals, EXTERNAL))]
+    values = (
+        values[values.index.isin(list(replicates))].reindex(columns=pd.MultiIndex.from_tuples(column_keys)).dropna()
+    )
     if len(values) < LEAST_RUNS or not hospitals:
         return _frame([])
     run_ids = [str(run) for run in values.index]
-    drawn = {name: together(run_ids, f"auroc/{name}", replicates) for name in (internal, *hospitals, EXTERNAL)}
-    column: Mapping[tuple[str, str], Array] = {key: values[key].to_numpy(np.float64) for key in wanted}
+    replicates_of = {
+        name: stack_replicates(run_ids, f"auroc/{name}", replicates) for name in (internal, *hospitals, EXTERNAL)
+    }
+    column: Mapping[tuple[str, str], Array] = {key: values[key].to_numpy(np.float64) for key in column_keys}
     rules = [
         Rule("internal val", False, column[internal, "val"], None),
-        Rule("internal test", False, column[internal, "test"], drawn[internal]),
-        *(Rule(name, True, column[name, ""], drawn[name]) for name in (*hospitals, EXTERNAL)),
+        Rule("internal test", False, column[internal, "test"], replicates_of[internal]),
+        *(Rule(name, True, column[name, ""], replicates_of[name]) for name in (*hospitals, EXTERNAL)),
     ]
     rows = []
     for rule in rules:
-        at = int(rule.value.argmax())
+        selected = int(rule.value.argmax())
         optimistic_by = optimism(rule.value, rule.replicates) if rule.replicates is not None else float("nan")
         for name in (*hospitals, EXTERNAL):
             of_runs = column[name, ""]
             best = int(of_runs.argmax())
-            regret = largest(of_runs - of_runs[at], drawn[name] - drawn[name][at])
-            chosen = (rule.name, rule.oracle, run_ids[at], name, of_runs[at], run_ids[best], of_runs[best])
-            rows.append((*chosen, regret.value, regret.low, regret.high, optimistic_by, len(run_ids)))
+            regret = largest(of_runs - of_runs[selected], replicates_of[name] - replicates_of[name][selected])
+            prefix = (rule.name, rule.oracle, run_ids[selected], name, of_runs[selected], run_ids[best], of_runs[best])
+            rows.append((*prefix, regret.value, regret.low, regret.high, optimistic_by, len(run_ids)))
     return _frame(rows)
 
 
 def _values(scores: pd.DataFrame, internal: str) -> pd.DataFrame:
     """Pivot macro AUROC: rows are runs, columns (dataset, split) with split "" for external hospitals."""
-    chosen = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
-    split = chosen["split"].where(chosen["dataset"] == internal, "")
-    return chosen.assign(split=split).pivot_table(values="value", index="run_id", columns=["dataset", "split"])
+    rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
+    split = rows["split"].where(rows["dataset"] == internal, "")
+    return rows.assign(split=split).pivot_table(values="value", index="run_id", columns=["dataset", "split"])
 
 
 def _frame(rows: Sequence[tuple[object, ...]]) -> pd.DataFrame:

@@ -19,7 +19,14 @@ from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.kernels import sum_segments
 from bench.scoring.bootstrap.resamples import LANES, Resamples, one_replicate
 from bench.scoring.bootstrap.sort_scores import labeled_rows
-from bench.scoring.calibration_metrics import ERRORS, HEADLINES, Judged, equal_mass_bin_of, fill_errors, log_of_told
+from bench.scoring.calibration_metrics import (
+    ERRORS,
+    HEADLINES,
+    BinnedProbabilities,
+    equal_mass_bin_of,
+    fill_errors,
+    log_likelihood,
+)
 from bench.scoring.metrics import require_finite
 
 Array = NDArray[np.float64]
@@ -43,7 +50,7 @@ def calibration_metrics(
     def work(column: int) -> None:
         rows = labeled_rows(label_NC[:, column])
         rows = rows[np.argsort(-prob_NC[rows, column], kind="stable")]
-        probability = Judged.of(np.asarray(prob_NC[rows, column], np.float64), bins)
+        probability = BinnedProbabilities.of(np.asarray(prob_NC[rows, column], np.float64), bins)
         positive = label_NC[rows, column] == 1
         errors = Errors.of(resamples.patient[rows], positive, [probability], bins, num_tiles, num_tiles)
         for tile in range(num_tiles):
@@ -109,7 +116,7 @@ class Errors:
         cls,
         patient: Patients,
         positive: Positive,
-        probabilities: Sequence[Judged],
+        probabilities: Sequence[BinnedProbabilities],
         bins: int,
         num_tiles: int,
         num_detailed: int,
@@ -120,15 +127,15 @@ class Errors:
         """
         for p in probabilities:
             require_finite(p.prob, "probabilities")
-        bin_of_image = [np.stack([p.place, equal_mass_bin_of(p.prob, bins)], 1) for p in probabilities]
+        bin_of_image = [np.stack([p.bin, equal_mass_bin_of(p.prob, bins)], 1) for p in probabilities]
         excess = [positive - p.prob for p in probabilities]
         squared = [distance**2 for distance in excess]
-        loss = [-log_of_told(positive, p.prob) for p in probabilities]
+        loss = [-log_likelihood(positive, p.prob) for p in probabilities]
         one, num_patients = np.ones(len(patient)), int(patient.max(initial=-1)) + 1
         errors = cls(
             Segments.of(np.stack(bin_of_image, 1), patient, [*excess, one]),
             Segments.of_patients(patient, num_patients, [*squared, *loss, positive.astype(np.float64)]),
-            Segments.of(probabilities[0].place, patient, [excess[0], one]),
+            Segments.of(probabilities[0].bin, patient, [excess[0], one]),
             Segments.of_patients(patient, num_patients, [squared[0]]),
             bins,
             np.empty((len(probabilities), len(ERRORS), 1 + num_detailed * LANES)),

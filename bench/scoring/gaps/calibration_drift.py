@@ -8,23 +8,23 @@ from collections.abc import Sequence
 from bench.scoring.bootstrap.intervals import mirrored, percentile
 from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.gap import Gap, bounded, unbounded
-from bench.scoring.metrics_of_split import Key, Measured
+from bench.scoring.metrics_of_split import Key, SplitMetrics
 
-DRIFTING = ("ece", "brier")  # the Brier score follows the prevalence, too
+DRIFTING = ("ece", "brier")  # the Brier score also depends on the prevalence
 
 
-def drifts(findings: Sequence[str], internal: Measured, external: Sequence[Measured]) -> list[tuple[Key, Gap]]:
-    """Compute ece_drift and brier_drift: external minus internal error on the findings both sides score.
+def drifts(findings: Sequence[str], internal: SplitMetrics, external: Sequence[SplitMetrics]) -> list[tuple[Key, Gap]]:
+    """Compute ece_drift and brier_drift: external minus internal error on the findings that both hospitals score.
 
-    A positive drift means that the run is worse calibrated externally. The rows are those of an AUROC gap: per finding and
+    A positive drift means that the run is worse calibrated externally. The rows are as for an AUROC gap: per finding and
     macro, per hospital and as mean over hospitals. Internal and external patients are resampled independently.
-    Sampling noise inflates ECE on both sides; mirroring the interval at the value removes the inflation that does not cancel.
+    Sampling noise inflates both ECEs. Mirroring the interval at the value removes the inflation that does not cancel.
     """
-    out = []
+    rows = []
     for calibrator in internal.calibrators:
         for metric in DRIFTING:
             interval = mirrored if metric in BIASED else percentile
-            found = unbounded(findings, internal, external, Key(metric, calibrator))
-            turned = [gap._replace(value=-gap.value, replicates=-gap.replicates) for gap in found]
-            out += [(Key(f"{metric}_drift", calibrator), gap) for gap in bounded(turned, interval)]
-    return out
+            unbounded_gaps = unbounded(findings, internal, external, Key(metric, calibrator))
+            unbounded_drifts = [gap._replace(value=-gap.value, replicates=-gap.replicates) for gap in unbounded_gaps]
+            rows += [(Key(f"{metric}_drift", calibrator), gap) for gap in bounded(unbounded_drifts, interval)]
+    return rows

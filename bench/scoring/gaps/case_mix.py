@@ -6,6 +6,7 @@ Shapes: N images, G groups (cell x label: even groups are negatives, odd ones po
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,86 +15,100 @@ from bench.scoring.bootstrap import bootstrap
 from bench.scoring.bootstrap.weighted_metrics import Factors
 from bench.scoring.gaps.gap_component import NEITHER
 from bench.scoring.gaps.reweighting import case_mix_factor, effective_numbers, prevalence_factor
-from bench.scoring.metrics_of_split import Measured
+from bench.scoring.metrics_of_split import SplitMetrics
 from bench.scoring.patient_groups import NUM_CELLS
 
 Array = NDArray[np.float64]
-Totals = dict[tuple[int, int], tuple[Array, Array]]  # finding and number of cells -> images of each group [G], [G, B]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupCounts:
+    """Images of each group in the sample [G], and in each replicate [G, B]."""
+
+    sample: Array
+    replicates: Array
+
+
+CountsCache = dict[tuple[int, int], GroupCounts]  # (index of the finding, number of cells) -> internal counts
+
+
+class Weights(NamedTuple):
+    """Weights in the sample: of negatives and positives [2], and of the groups."""
+
+    label: Array
+    group: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mix:
-    """The weights of one finding and hospital.
+    """The weights of one finding and hospital."""
 
-    group [N]: index of each external image's group, among the groups that occur there. sample, drawn: weights of the
-    labels [2] and of the groups, in the sample and in each replicate. reason: why the case mix cannot be matched, or "".
-    effective: effective numbers of positives and negatives under the weights. covered: share of the internal images whose
-    cell occurs externally.
+    group: NDArray[np.int32]  # [N] index of each external image's group among the groups with external images
+    sample: Weights
+    replicates: Factors  # the weights in each replicate
+    reason: str  # why the case mix cannot be matched, or ""
+    effective: tuple[float, float]  # effective numbers of positives and negatives under the weights
+    covered: float  # share of the internal images whose cell occurs externally
+
+
+def mix_of(internal: SplitMetrics, external: SplitMetrics, k: int, min_count: int, internal_counts: CountsCache) -> Mix:
+    """Compute the weights of finding k, cached for all runs; internal_counts is a cache between hospitals.
+
+    The case mix is not matched if fewer than `min_count` effective positives or negatives would remain.
     """
-
-    group: NDArray[np.int32]
-    sample: tuple[Array, Array]
-    drawn: Factors
-    reason: str
-    effective: tuple[float, float]
-    covered: float
-
-
-def mix_of(internal: Measured, other: Measured, k: int, min_count: int, at_internal: Totals) -> Mix:
-    """Compute the weights of finding k once for all runs; at_internal caches the internal counts between hospitals.
-
-    The case mix is not matched where fewer than `min_count` effective positives or negatives would remain.
-    """
-    resamples = other.resamples
-    what = ("mix", k, resamples.digest, resamples.num, internal.resamples.digest, min_count)
-    return other.scored.once(
-        what, lambda: _compute_mix(internal, other, k, min_count, at_internal), internal.scored.identity
+    resamples = external.resamples
+    key = ("mix", k, resamples.digest, resamples.num, internal.resamples.digest, min_count)
+    return external.scored.cached(
+        key, lambda: _compute_mix(internal, external, k, min_count, internal_counts), internal.scored.identity
     )
 
 
-def _compute_mix(internal: Measured, other: Measured, k: int, min_count: int, at_internal: Totals) -> Mix:
-    cells, reason = _cells(internal, other)
+def _compute_mix(
+    internal: SplitMetrics, external: SplitMetrics, k: int, min_count: int, internal_counts: CountsCache
+) -> Mix:
+    (internal_cell, external_cell), reason = _cells(internal, external)
     num_cells = 1 if reason else NUM_CELLS
-    if (k, num_cells) not in at_internal:
-        at_internal[k, num_cells] = _totals(internal, k, cells[0], num_cells)
-    (ours, ours_B), (theirs, theirs_B) = at_internal[k, num_cells], _totals(other, k, cells[1], num_cells)
-    label, label_B = (factor[:2] for factor in (prevalence_factor(ours, theirs), prevalence_factor(ours_B, theirs_B)))
-    group = (2 * cells[1] + (other.label[:, k] == 1)).astype(np.int32)  # unused for images that are not scored
-    sample, drawn = (label, label), Factors.tiled(label_B, label_B)
+    if (k, num_cells) not in internal_counts:
+        internal_counts[k, num_cells] = _group_counts(internal, k, internal_cell, num_cells)
+    inside, outside = internal_counts[k, num_cells], _group_counts(external, k, external_cell, num_cells)
+    label = prevalence_factor(inside.sample, outside.sample)[:2]
+    label_B = prevalence_factor(inside.replicates, outside.replicates)[:2]
+    group = (2 * external_cell + (external.label[:, k] == 1)).astype(np.int32)  # unused for images without a score
+    sample, replicates = Weights(label, label), Factors.tiled(label_B, label_B)
     if reason:
-        return Mix(group, sample, drawn, reason, NEITHER, float("nan"))
-    factor = case_mix_factor(ours, theirs)
-    effective = effective_numbers(factor, theirs)
-    covered = float(ours[theirs > 0].sum() / ours.sum())
+        return Mix(group, sample, replicates, reason, NEITHER, float("nan"))
+    factor = case_mix_factor(inside.sample, outside.sample)
+    effective = effective_numbers(factor, outside.sample)
+    covered = float(inside.sample[outside.sample > 0].sum() / inside.sample.sum())
     if min(effective) < min_count:
-        few = f"too few images like those at the internal hospital: an effective {min(effective):.0f}"
-        return Mix(group % 2, sample, drawn, few, effective, covered)
+        too_few = f"too few images like those at the internal hospital: an effective {min(effective):.0f}"
+        return Mix(group % 2, sample, replicates, too_few, effective, covered)
     index = np.arange(2 * num_cells, dtype=np.int32)
-    used = np.flatnonzero(theirs)  # a group without an external image needs no weight
+    used = np.flatnonzero(outside.sample)  # a group without an external image needs no weight
     index[used] = np.arange(len(used))
-    sample = (label, factor[used])
-    drawn = Factors.tiled(label_B, case_mix_factor(ours_B, theirs_B)[used])
-    return Mix(index[group], sample, drawn, "", effective, covered)
+    sample = Weights(label, factor[used])
+    replicates = Factors.tiled(label_B, case_mix_factor(inside.replicates, outside.replicates)[used])
+    return Mix(index[group], sample, replicates, "", effective, covered)
 
 
-def _totals(measured: Measured, k: int, cell: NDArray[np.int64], num_cells: int) -> tuple[Array, Array]:
-    """Count the images of each group in the sample [G] and in each replicate [G, B]."""
+def _group_counts(measured: SplitMetrics, k: int, cell: NDArray[np.int64], num_cells: int) -> GroupCounts:
+    """Count the images of each group."""
     rows = measured.columns[k].rows
     group = 2 * cell[rows] + measured.columns[k].positive
     ones = np.ones((len(rows), 1))
     resampled = bootstrap.grouped_sums(measured.resamples, rows, group, ones, 2 * num_cells)[:, 0]
-    return np.bincount(group, minlength=2 * num_cells).astype(np.float64), resampled
+    return GroupCounts(np.bincount(group, minlength=2 * num_cells).astype(np.float64), resampled)
 
 
-def _cells(internal: Measured, other: Measured) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], str]:
-    """Return the cell of each image on both sides, and the reason if all images share one cell (else "")."""
+def _cells(internal: SplitMetrics, external: SplitMetrics) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], str]:
+    """Return the cells of the internal and the external images; if all images share one cell, also the reason (else "")."""
     cells = []
-    for side in (internal, other):
-        patient_groups = side.scored.patient_groups
+    for split in (internal, external):
+        patient_groups = split.scored.patient_groups
         missing = patient_groups.missing if patient_groups else ["sex", "age", "view"]
         if patient_groups is None or missing:
-            where = "at the internal hospital" if side is internal else "at the external hospital"
-            what = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not recorded {where}"
-            return (np.zeros(len(internal.label), np.int64), np.zeros(len(other.label), np.int64)), what
+            hospital = "at the internal hospital" if split is internal else "at the external hospital"
+            reason = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not recorded {hospital}"
+            return (np.zeros(len(internal.label), np.int64), np.zeros(len(external.label), np.int64)), reason
         cells.append(patient_groups.cells)
     return (cells[0], cells[1]), ""

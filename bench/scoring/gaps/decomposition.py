@@ -1,15 +1,15 @@
 """Decomposition of a gap into prevalence, case mix, label definition and a remainder.
 
 gap = prevalence + case mix + labels + remainder, exactly, for every finding and hospital and in every replicate. A component
-is how much closer to the internal value the external one gets when that one factor is matched:
+is the amount by which the external value approaches the internal value when one factor is matched:
   prevalence  External images are weighted to the prevalence of the internal test split. AUROC does not depend on it: 0.
   case mix    In addition, positives and negatives are each weighted to the sex x age decade x view of the internal test
               split. A weight is at most 10 times the average (truncation: Cole and Hernan 2008, doi:10.1093/aje/kwn164).
   labels      AUROC only. If radiologists labeled the external hospital and not the internal test split: the internal split
               labeled by radiologists replaces the test split. Its patients differ, so `paired` is 0 and that difference is
-              included. Otherwise: both sides under a mapping closer in meaning than the grid's own, on the same images.
-              Without such a mapping the component is unknown, because a looser mapping makes the two sides less alike.
-              least and most are over all mappings.
+              included. Otherwise: both hospitals under a mapping closer in meaning than the grid's mapping, on the same
+              images. Without such a mapping the component is unknown, because a looser mapping makes the labels of the two
+              hospitals less similar. least and most are the bounds over all mappings.
 The weights use external labels: they explain the gap and never improve a reported value.
 Shapes: N images, G groups (cell x label), B replicates.
 """
@@ -24,17 +24,15 @@ from bench.scoring.bootstrap import bootstrap
 from bench.scoring.bootstrap.intervals import percentile
 from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.bootstrap.weighted_metrics import Ranked, WeightedWalk
-from bench.scoring.gaps.case_mix import Mix, Totals, mix_of
+from bench.scoring.gaps.case_mix import CountsCache, Mix, mix_of
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, Gap
-from bench.scoring.gaps.gap_component import COMPONENTS, GapComponent, GapComponents, mean, remainder, unknown
-from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, Key, Measured
+from bench.scoring.gaps.gap_component import COMPONENTS, Estimate, GapComponent, GapComponents, mean, remainder, unknown
+from bench.scoring.metrics_of_split import AS_GIVEN, AUROC, Key, SplitMetrics
 from bench.scoring.score_rows import Row
 from bench.scoring.scored_split import Settings, count
 
 Array = NDArray[np.float64]
-MappingChanges = dict[
-    str, dict[int, tuple[float, Array]]
-]  # mapping -> finding -> change in AUROC, value and replicates
+MappingChanges = dict[str, dict[int, Estimate]]  # mapping -> index of the finding -> change in AUROC
 RADIOLOGIST = "radiologist"
 PREFERRED = ("strict", "default", "broad")  # mappings, from the closest in meaning to the loosest
 METRICS = {"auroc": AUROC, "auprc": Key("auprc"), "ece": Key("ece")}
@@ -43,9 +41,9 @@ METRICS = {"auroc": AUROC, "auprc": Key("auprc"), "ece": Key("ece")}
 def rows(
     run_id: str,
     findings: Sequence[str],
-    internal: Measured,
-    experts: Sequence[Measured],
-    external: Sequence[Measured],
+    internal: SplitMetrics,
+    experts: Sequence[SplitMetrics],
+    external: Sequence[SplitMetrics],
     gaps: Sequence[Gap],
     settings: Settings,
     num_threads: int = 1,
@@ -56,23 +54,24 @@ def rows(
     whose intervals may use more replicates than the components. In a macro or mean, an unknown component counts as 0 and so
     stays in the remainder: the components still sum to the gap.
     """
-    out: list[Row] = []
-    at_internal: Totals = {}
-    remapped_internal: MappingChanges = {}
+    table_rows: list[Row] = []
+    internal_counts: CountsCache = {}
+    internal_changes: MappingChanges = {}
     macros: dict[str, list[GapComponents]] = {name: [] for name in METRICS}
-    for other in external:
-        found = of_hospital(internal, experts, other, settings, at_internal, remapped_internal, num_threads)
-        for name, single in found.items():
-            for k, components in single.items():
-                out += _rows(run_id, other.scored.dataset, name, findings[k], components)
-            if single:
-                macros[name].append(mean(list(single.values()), sum, "findings"))
-                out += _rows(run_id, other.scored.dataset, name, MACRO, macros[name][-1])
+    for hospital in external:
+        dataset = hospital.scored.dataset
+        by_metric = of_hospital(internal, experts, hospital, settings, internal_counts, internal_changes, num_threads)
+        for name, by_finding in by_metric.items():
+            for k, components in by_finding.items():
+                table_rows += _rows(run_id, dataset, name, findings[k], components)
+            if by_finding:
+                macros[name].append(mean(list(by_finding.values()), sum, "findings"))
+                table_rows += _rows(run_id, dataset, name, MACRO, macros[name][-1])
     for name, of_hospitals in macros.items():
         if of_hospitals:
-            out += _rows(run_id, EXTERNAL, name, MACRO, mean(of_hospitals, min, "hospitals"))
+            table_rows += _rows(run_id, EXTERNAL, name, MACRO, mean(of_hospitals, min, "hospitals"))
     bounds = {(gap.dataset, gap.finding): (gap.low, gap.high) for gap in gaps}
-    return [_with_bounds(row, bounds) if row[2] == "auroc" and row[4] == "gap" else row for row in out]
+    return [_with_bounds(row, bounds) if row[2] == "auroc" and row[4] == "gap" else row for row in table_rows]
 
 
 def _with_bounds(row: Row, bounds: Mapping[tuple[str, str], tuple[float, float]]) -> Row:
@@ -82,163 +81,164 @@ def _with_bounds(row: Row, bounds: Mapping[tuple[str, str], tuple[float, float]]
 
 
 def of_hospital(
-    internal: Measured,
-    experts: Sequence[Measured],
-    other: Measured,
+    internal: SplitMetrics,
+    experts: Sequence[SplitMetrics],
+    external: SplitMetrics,
     settings: Settings,
-    at_internal: Totals,
-    remapped_internal: MappingChanges,
+    internal_counts: CountsCache,
+    internal_changes: MappingChanges,
     num_threads: int,
 ) -> dict[str, dict[int, GapComponents]]:
     """Decompose the gap of one hospital: metric (auroc, auprc, ece) -> index of the finding -> components.
 
-    Findings that one side does not score are left out. at_internal and remapped_internal cache internal results between
-    hospitals. Both sides have only the first FOR_DETAIL replicates.
+    Findings that one of the hospitals does not score are left out. internal_counts and internal_changes are caches of internal
+    results between hospitals. Internal and external metrics have only the first FOR_DETAIL replicates.
     """
-    both = np.flatnonzero(np.isfinite(internal.value[AUROC]) & np.isfinite(other.value[AUROC])).tolist()
-    labels = _labels(internal, experts, other, settings, remapped_internal, num_threads)
+    common = np.flatnonzero(np.isfinite(internal.value[AUROC]) & np.isfinite(external.value[AUROC])).tolist()
+    labels = _labels(internal, experts, external, settings, internal_changes, num_threads)
 
     walks: dict[int, tuple[Mix, WeightedWalk]] = {}
-    done: dict[int, dict[str, GapComponents]] = {}
+    components_of_finding: dict[int, dict[str, GapComponents]] = {}
 
     def begin(i: int) -> None:
-        walks[i] = _mixed(internal, other, both[i], settings, at_internal)
+        walks[i] = _weighted_walk(internal, external, common[i], settings, internal_counts)
 
-    def go(tile: int) -> None:
-        """Take a tile for all findings, while it lies in the processor's cache."""
-        weight = other.resamples.tile(tile)
+    def fill(tile: int) -> None:
+        """Process a tile for all findings while it is in the processor's cache."""
+        weight = external.resamples.tile(tile)
         for _, walk in walks.values():
             walk.fill(tile, weight)
 
     def end(i: int) -> None:
-        k, found = both[i], _reweighted(other, both[i], *walks[i])
-        done[k] = found
+        k = common[i]
+        components_of_finding[k] = _reweighted(external, k, *walks[i])
         for name, key in METRICS.items():
-            replicates = internal.replicates[key][k] - other.replicates[key][k]
-            components = found[name]
-            components["gap"] = GapComponent(float(internal.value[key][k] - other.value[key][k]), replicates)
-            why = "no other mapping of its labels" if name == "auroc" else "measured for AUROC only"
-            components["labels"] = labels[k] if name == "auroc" and k in labels else unknown(replicates, why)
+            replicates = internal.replicates[key][k] - external.replicates[key][k]
+            components = components_of_finding[k][name]
+            components["gap"] = GapComponent(float(internal.value[key][k] - external.value[key][k]), replicates)
+            reason = "no other mapping of its labels" if name == "auroc" else "measured for AUROC only"
+            components["labels"] = labels[k] if name == "auroc" and k in labels else unknown(replicates, reason)
             components["remainder"] = remainder(components)
 
-    for work, num in ((begin, len(both)), (go, len(other.resamples.weight)), (end, len(both))):
-        bootstrap.run_in_threads(work, num, num_threads)
-    return {name: {k: done[k][name] for k in both} for name in METRICS}
+    for step, num in ((begin, len(common)), (fill, len(external.resamples.weight)), (end, len(common))):
+        bootstrap.run_in_threads(step, num, num_threads)
+    return {name: {k: components_of_finding[k][name] for k in common} for name in METRICS}
 
 
-def _mixed(
-    internal: Measured, other: Measured, k: int, settings: Settings, at_internal: Totals
+def _weighted_walk(
+    internal: SplitMetrics, external: SplitMetrics, k: int, settings: Settings, internal_counts: CountsCache
 ) -> tuple[Mix, WeightedWalk]:
-    """Return the weights of a finding's images, and a pass over them that has not begun; at_internal caches internal counts."""
-    mix = mix_of(internal, other, k, settings.min_count, at_internal)
-    column = other.columns[k]
-    prob, place, _ = other.judged[k][AS_GIVEN]
-    ranked = Ranked(column, mix.group[column.rows], place, column.positive - prob, settings.bins)
-    return mix, WeightedWalk.empty(other.resamples, ranked, mix.drawn)
+    """Return the weights of a finding's images, and the computation of their weighted metrics before the first resample."""
+    mix = mix_of(internal, external, k, settings.min_count, internal_counts)
+    column = external.columns[k]
+    binned = external.probabilities[k][AS_GIVEN]
+    ranked = Ranked(column, mix.group[column.rows], binned.bin, column.positive - binned.prob, settings.bins)
+    return mix, WeightedWalk.empty(external.resamples, ranked, mix.replicates)
 
 
-def _reweighted(other: Measured, k: int, mix: Mix, walk: WeightedWalk) -> dict[str, GapComponents]:
+def _reweighted(external: SplitMetrics, k: int, mix: Mix, walk: WeightedWalk) -> dict[str, GapComponents]:
     """Compute the components prevalence and case mix of one finding, by metric."""
-    sample, drawn = walk.ranked.of_sample(*mix.sample), walk.results()
-    as_is = {name: (float(other.value[key][k]), other.replicates[key][k]) for name, key in METRICS.items()}
-    matched = {
-        "auroc": as_is["auroc"],  # does not depend on prevalence
-        "auprc": (float(sample.auprc_by_label[0]), drawn.auprc_by_label),
-        "ece": (float(sample.ece_by_label[0]), drawn.ece_by_label),
+    sample, resampled = walk.ranked.of_sample(*mix.sample), walk.results()
+    original = {
+        name: Estimate(float(external.value[key][k]), external.replicates[key][k]) for name, key in METRICS.items()
     }
-    mixed = {name: (float(getattr(sample, name)[0]), getattr(drawn, name)) for name in METRICS}
-    found: dict[str, GapComponents] = {}
+    prevalence_matched = {
+        "auroc": original["auroc"],  # does not depend on prevalence
+        "auprc": Estimate(float(sample.auprc_by_label[0]), resampled.auprc_by_label),
+        "ece": Estimate(float(sample.ece_by_label[0]), resampled.ece_by_label),
+    }
+    mix_matched = {name: Estimate(float(getattr(sample, name)[0]), getattr(resampled, name)) for name in METRICS}
+    components: dict[str, GapComponents] = {}
     for name in METRICS:
         if mix.reason:
-            case_mix = unknown(as_is[name][1], mix.reason, mix.effective, mix.covered)
+            case_mix = unknown(original[name].replicates, mix.reason, mix.effective, mix.covered)
         else:
-            change = _change(matched[name], mixed[name])
+            change = _change(prevalence_matched[name], mix_matched[name])
             case_mix = replace(change, effective=mix.effective, covered=mix.covered)
-        found[name] = {"prevalence": _change(as_is[name], matched[name]), "case_mix": case_mix}
-    return found
+        components[name] = {"prevalence": _change(original[name], prevalence_matched[name]), "case_mix": case_mix}
+    return components
 
 
-def _change(before: tuple[float, Array], after: tuple[float, Array]) -> GapComponent:
-    return GapComponent(after[0] - before[0], after[1] - before[1])
+def _change(before: Estimate, after: Estimate) -> GapComponent:
+    return GapComponent(after.value - before.value, after.replicates - before.replicates)
 
 
 def _labels(
-    internal: Measured,
-    experts: Sequence[Measured],
-    other: Measured,
+    internal: SplitMetrics,
+    experts: Sequence[SplitMetrics],
+    external: SplitMetrics,
     settings: Settings,
-    at_internal: MappingChanges,
+    internal_changes: MappingChanges,
     num_threads: int,
 ) -> dict[int, GapComponent]:
-    """Compute the component labels of the AUROC gap, by index of the finding; at_internal caches internal results."""
-    found: dict[int, GapComponent] = {}
-    if other.scored.reference == RADIOLOGIST and internal.scored.reference != RADIOLOGIST:
+    """Compute the component labels of the AUROC gap, by index of the finding; internal_changes is a cache between hospitals."""
+    labels: dict[int, GapComponent] = {}
+    if external.scored.reference == RADIOLOGIST and internal.scored.reference != RADIOLOGIST:
         for expert in sorted(experts, key=lambda expert: expert.scored.split != "expert_test"):
             value = internal.value[AUROC] - expert.value[AUROC]
             replicates = internal.replicates[AUROC] - expert.replicates[AUROC]
-            how = f"internal judged by radiologists on other patients ({expert.scored.split})"
+            method = f"internal labels by radiologists, of other patients ({expert.scored.split})"
             for k in np.flatnonzero(np.isfinite(value)).tolist():
-                found.setdefault(k, GapComponent(float(value[k]), replicates[k], how, paired=0.0))
-    both = np.isfinite(internal.value[AUROC]) & np.isfinite(other.value[AUROC])
-    read: dict[int, dict[str, GapComponent]] = {}
+                labels.setdefault(k, GapComponent(float(value[k]), replicates[k], method, paired=0.0))
+    common = np.isfinite(internal.value[AUROC]) & np.isfinite(external.value[AUROC])
+    by_mapping: dict[int, dict[str, GapComponent]] = {}
+    no_change = Estimate(0.0, np.zeros(external.resamples.num))
     for mapping in PREFERRED:
-        if mapping not in at_internal:
-            at_internal[mapping] = _remap(internal, mapping, settings, num_threads)
-        changes = [_remap(other, mapping, settings, num_threads), at_internal[mapping]]
-        for k in sorted({k for side in changes for k in side if both[k]}):
-            outside, inside = (change.get(k, (0.0, np.zeros(other.resamples.num))) for change in changes)
-            hospitals = (
-                "both hospitals"
-                if all(k in change for change in changes)
-                else ("the external hospital" if k in changes[0] else "the internal hospital")
-            )
-            how = f"{mapping} mapping at {hospitals}"
-            read.setdefault(k, {})[mapping] = GapComponent(
-                outside[0] - inside[0], outside[1] - inside[1], how, paired=1.0
-            )
+        if mapping not in internal_changes:
+            internal_changes[mapping] = _remap(internal, mapping, settings, num_threads)
+        outside, inside = _remap(external, mapping, settings, num_threads), internal_changes[mapping]
+        for k in sorted({k for k in (*outside, *inside) if common[k]}):
+            hospitals = "both hospitals" if k in outside and k in inside else "the internal hospital"
+            if k not in inside:
+                hospitals = "the external hospital"
+            change = _change(inside.get(k, no_change), outside.get(k, no_change))
+            method = f"{mapping} mapping at {hospitals}"
+            by_mapping.setdefault(k, {})[mapping] = replace(change, reason=method, paired=1.0)
     closer = PREFERRED[: PREFERRED.index(settings.mapping)]
-    already = f"{settings.mapping} is its closest mapping already"
-    for k, components in read.items():
+    no_closer = f"{settings.mapping} is its closest mapping already"
+    for k, components in by_mapping.items():
         values = [0.0, *(component.value for component in components.values())]
-        usual = unknown(other.replicates[AUROC][k], already)
-        best = next((components[mapping] for mapping in closer if mapping in components), usual)
-        found.setdefault(k, replace(best, bounds=(min(values), max(values))))
-    return found
+        default = unknown(external.replicates[AUROC][k], no_closer)
+        best = next((components[mapping] for mapping in closer if mapping in components), default)
+        labels.setdefault(k, replace(best, bounds=(min(values), max(values))))
+    return labels
 
 
-def _remap(side: Measured, mapping: str, settings: Settings, num_threads: int) -> dict[int, tuple[float, Array]]:
-    """Compute the change in AUROC under another mapping, value and replicates [B], for each finding that it changes."""
-    state = side.scored.patient_groups.mapped.get(mapping) if side.scored.patient_groups else None
+def _remap(split: SplitMetrics, mapping: str, settings: Settings, num_threads: int) -> dict[int, Estimate]:
+    """Compute the change in AUROC under another mapping for each finding that the mapping changes."""
+    state = split.scored.patient_groups.mapped.get(mapping) if split.scored.patient_groups else None
     if state is None:
         return {}
 
     def changed() -> tuple[NDArray[np.int8], list[int]]:
-        label = np.asfortranarray(replace(side.scored, state=state).labels())  # the memory order of `counted`
+        label = np.asfortranarray(replace(split.scored, state=state).labels())  # memory order of `labels_and_counts`
         label.flags.writeable = False
-        available = count(label, side.resamples.patient, settings.min_count).available
-        return label, np.flatnonzero((label != side.scored.labels()).any(0) & available).tolist()
+        available = count(label, split.resamples.patient, settings.min_count).available
+        return label, np.flatnonzero((label != split.scored.labels()).any(0) & available).tolist()
 
-    label, columns = side.scored.once(("remapped", mapping, settings.min_count), changed)
-    found: dict[int, tuple[float, Array]] = {}
+    label, columns = split.scored.cached(("remapped", mapping, settings.min_count), changed)
+    changes: dict[int, Estimate] = {}
 
-    def work(i: int) -> None:
+    def compute(i: int) -> None:
         k = columns[i]
-        column = Column.of(side.resamples.patient, label[:, k], side.scored.logit[:, k])
-        drawn = bootstrap.column_metrics(side.resamples, column).auroc
-        found[k] = column.areas()[0] - float(side.value[AUROC][k]), drawn - side.replicates[AUROC][k]
+        column = Column.of(split.resamples.patient, label[:, k], split.scored.logit[:, k])
+        replicates = bootstrap.column_metrics(split.resamples, column).auroc
+        value = column.areas()[0] - float(split.value[AUROC][k])
+        changes[k] = Estimate(value, replicates - split.replicates[AUROC][k])
 
-    bootstrap.run_in_threads(work, len(columns), num_threads)
-    return found
+    bootstrap.run_in_threads(compute, len(columns), num_threads)
+    return changes
 
 
 def _rows(run_id: str, dataset: str, metric: str, finding: str, components: GapComponents) -> list[Row]:
-    every = [components[name] for name in COMPONENTS]
-    value = np.array([component.value for component in every])
-    low, high = percentile(value, np.stack([component.replicates for component in every]))
+    """Build the rows of all components of one gap."""
+    all_components = [components[name] for name in COMPONENTS]
+    value = np.array([component.value for component in all_components])
+    low, high = percentile(value, np.stack([component.replicates for component in all_components]))
     if metric == "ece":  # noise inflates ECE, so its intervals are mirrored as in the scores
         low, high = 2 * value - high, 2 * value - low
-    out: list[Row] = []
-    for i, (name, component) in enumerate(zip(COMPONENTS, every, strict=True)):
+    table_rows: list[Row] = []
+    for i, (name, component) in enumerate(zip(COMPONENTS, all_components, strict=True)):
         numbers = (component.value, float(low[i]), float(high[i]))
         prefix = (run_id, dataset, metric, finding, name)
         details = (
@@ -249,5 +249,5 @@ def _rows(run_id: str, dataset: str, metric: str, finding: str, components: GapC
             *component.bounds,
             component.paired,
         )
-        out.append((*prefix, *numbers, *details))
-    return out
+        table_rows.append((*prefix, *numbers, *details))
+    return table_rows

@@ -1,6 +1,6 @@
 """The generalization gap: AUROC (or another metric) on the internal test split minus that at an external hospital.
 
-Both sides use the findings that both score. Their patients differ, so they are resampled independently.
+Both scores use the findings that both hospitals score. Internal and external patients are resampled independently.
 Shapes: K findings, B replicates, H hospitals.
 """
 
@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap.intervals import mean_of, percentile
-from bench.scoring.metrics_of_split import AUROC, Key, Measured
+from bench.scoring.metrics_of_split import AUROC, Key, SplitMetrics
 
 Array = NDArray[np.float64]
 EXTERNAL, MACRO, CORE = "external", "macro", "core"
 
 
 class Gap(NamedTuple):
-    """One gap with its interval; internal and external are the two values on the same findings; counts are external."""
+    """One gap with its interval; internal and external are the two scores on the same findings; counts are external."""
 
     dataset: str
     finding: str
@@ -35,24 +35,26 @@ class Gap(NamedTuple):
     replicates: Array
 
 
-def gaps(findings: Sequence[str], internal: Measured, external: Sequence[Measured], key: Key = AUROC) -> list[Gap]:
+def gaps(
+    findings: Sequence[str], internal: SplitMetrics, external: Sequence[SplitMetrics], key: Key = AUROC
+) -> list[Gap]:
     """Compute macro and per-finding gaps of each hospital, then their unweighted means as dataset "external".
 
-    A finding without a value on one side has a NaN gap and is left out of both macros. For "external" the counts are
+    A finding without a value at one of the hospitals has a NaN gap and is left out of both macros. For "external" the counts are
     summed over the hospitals that have a gap, and num_findings is their minimum.
     """
     return bounded(unbounded(findings, internal, external, key), percentile)
 
 
-def unbounded(findings: Sequence[str], internal: Measured, external: Sequence[Measured], key: Key) -> list[Gap]:
+def unbounded(findings: Sequence[str], internal: SplitMetrics, external: Sequence[SplitMetrics], key: Key) -> list[Gap]:
     """Compute the gaps of `gaps` without intervals: low and high are NaN."""
-    out: list[Gap] = []
-    for other in external:
-        out += _of_hospital(findings, internal, other, key)
+    rows: list[Gap] = []
+    for hospital in external:
+        rows += _of_hospital(findings, internal, hospital, key)
     if external:
         step = 1 + len(findings)
-        out += [_mean(out[at : len(external) * step : step]) for at in range(step)]
-    return out
+        rows += [_mean(rows[i : len(external) * step : step]) for i in range(step)]
+    return rows
 
 
 def bounded(gaps: Sequence[Gap], interval: Callable[[Array, Array], tuple[Array, Array]]) -> list[Gap]:
@@ -64,34 +66,46 @@ def bounded(gaps: Sequence[Gap], interval: Callable[[Array, Array], tuple[Array,
     return [gap._replace(low=low[i], high=high[i]) for i, gap in enumerate(gaps)]
 
 
-def _of_hospital(findings: Sequence[str], internal: Measured, other: Measured, key: Key) -> list[Gap]:
-    at_internal, at_external, counts = internal.value[key], other.value[key], other.counts
-    both = np.isfinite(at_internal) & np.isfinite(at_external)
-    value_internal, replicates_internal = mean_of(np.where(both, at_internal, np.nan), internal.replicates[key])
-    value_external, replicates_external = mean_of(np.where(both, at_external, np.nan), other.replicates[key])
+def _of_hospital(findings: Sequence[str], internal: SplitMetrics, hospital: SplitMetrics, key: Key) -> list[Gap]:
+    """Compute the macro gap, then the gap of each finding."""
+    at_internal, at_external, counts = internal.value[key], hospital.value[key], hospital.counts
+    scored_by_both = np.isfinite(at_internal) & np.isfinite(at_external)
+    value_internal, replicates_internal = mean_of(
+        np.where(scored_by_both, at_internal, np.nan), internal.replicates[key]
+    )
+    value_external, replicates_external = mean_of(
+        np.where(scored_by_both, at_external, np.nan), hospital.replicates[key]
+    )
     sizes = np.stack([counts.n, counts.num_positive, counts.num_negative, counts.num_patients])
-    least = sizes[:, both].min(1).tolist() if both.any() else [0] * 4
-    dataset = other.scored.dataset
-    out = [
+    least_sizes = sizes[:, scored_by_both].min(1).tolist() if scored_by_both.any() else [0] * 4
+    dataset = hospital.scored.dataset
+    gaps_of_hospital = [
         _gap(
             dataset,
             MACRO,
             value_internal,
             value_external,
-            int(both.sum()),
-            least,
+            int(scored_by_both.sum()),
+            least_sizes,
             replicates_internal - replicates_external,
         )
     ]
-    drawn = internal.replicates[key] - other.replicates[key]
-    columns = (findings, at_internal.tolist(), at_external.tolist(), both.tolist(), sizes.T.tolist(), drawn)
+    replicates_KB = internal.replicates[key] - hospital.replicates[key]
+    columns = (
+        findings,
+        at_internal.tolist(),
+        at_external.tolist(),
+        scored_by_both.tolist(),
+        sizes.T.tolist(),
+        replicates_KB,
+    )
     for finding, value_internal, value_external, common, size, replicates in zip(*columns, strict=True):
-        out.append(_gap(dataset, finding, value_internal, value_external, int(common), size, replicates))
-    return out
+        gaps_of_hospital.append(_gap(dataset, finding, value_internal, value_external, int(common), size, replicates))
+    return gaps_of_hospital
 
 
 def _mean(gaps: Sequence[Gap]) -> Gap:
-    """Average the gap of one finding, or of the macro, over hospitals."""
+    """Average the gaps of one finding, or of the macro, over hospitals."""
     finite = [gap for gap in gaps if np.isfinite(gap.value)]
     values = np.array([gap.value for gap in gaps])
     _, replicates = mean_of(values, np.stack([gap.replicates for gap in gaps]))
@@ -117,9 +131,20 @@ def _gap(
     unknown = float("nan")
     n, num_positive, num_negative, num_patients = size
     return Gap(
-        dataset, finding, internal - external, unknown, unknown, internal, external, num_findings,
-        n, num_positive, num_negative, num_patients, replicates,
-    )  # fmt: skip
+        dataset,
+        finding,
+        internal - external,
+        unknown,
+        unknown,
+        internal,
+        external,
+        num_findings,
+        n,
+        num_positive,
+        num_negative,
+        num_patients,
+        replicates,
+    )
 
 
 def replicates_by_dataset(gaps: Sequence[Gap]) -> Mapping[str, Array]:

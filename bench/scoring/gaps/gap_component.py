@@ -5,6 +5,7 @@ Shapes: B replicates.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,16 @@ from numpy.typing import NDArray
 from bench.scoring.bootstrap.intervals import mean_of
 
 Array = NDArray[np.float64]
-NEITHER = (float("nan"), float("nan"))
+NEITHER = (float("nan"), float("nan"))  # two unknown numbers
 COMPONENTS = ("gap", "prevalence", "case_mix", "labels", "remainder")
 MEASURED = ("prevalence", "case_mix", "labels")
+
+
+class Estimate(NamedTuple):
+    """A number with its replicates [B]."""
+
+    value: float
+    replicates: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,21 +31,21 @@ class GapComponent:
 
     value: float
     replicates: Array
-    reason: str = ""  # why there is no value, or by which of several ways it was measured
+    reason: str = ""  # why there is no value, or by which method it was measured
     effective: tuple[float, float] = NEITHER  # effective numbers of positives and negatives under the weights
     covered: float = float("nan")  # share of the internal images whose cell also occurs externally
     num_findings: int = 1
-    bounds: tuple[float, float] = NEITHER  # for labels: least and most over the admissible mappings
-    paired: float = float("nan")  # for labels: share of findings in which both label sets are of the same images
+    bounds: tuple[float, float] = NEITHER  # for labels: minimum and maximum over the admissible mappings
+    paired: float = float("nan")  # for labels: share of findings for which both label sets belong to the same images
 
 
-GapComponents = dict[str, GapComponent]  # by name of COMPONENTS
+GapComponents = dict[str, GapComponent]  # name in COMPONENTS -> component
 
 
 def unknown(
     like: Array, reason: str, effective: tuple[float, float] = NEITHER, covered: float = float("nan")
 ) -> GapComponent:
-    """Build a component that could not be measured, with the reason."""
+    """Build a component with unknown value and replicates, shaped like `like`, and the reason."""
     return GapComponent(float("nan"), np.full_like(like, np.nan), reason, effective, covered, 0)
 
 
@@ -50,39 +58,48 @@ def remainder(components: Mapping[str, GapComponent]) -> GapComponent:
     return GapComponent(value, replicates, num_findings=components["gap"].num_findings)
 
 
-def mean(of: Sequence[GapComponents], total: Callable[[Iterable[int]], int], noun: str) -> GapComponents:
-    """Average each component over findings or hospitals; an unknown component counts as 0. `total` combines num_findings."""
+def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int], noun: str) -> GapComponents:
+    """Average each component over findings or hospitals; an unknown component counts as 0.
+
+    `total` combines the numbers of findings: sum over findings, min over hospitals. `noun` names what is averaged over.
+    """
     means: GapComponents = {}
     for name in ("gap", *MEASURED):
-        every = [components[name] for components in of]
-        measured = [component for component in every if np.isfinite(component.value)]
-        ends = np.array([component.bounds for component in every])
-        bounds = (
-            NEITHER
-            if np.isnan(ends).all()
-            else (float(np.nan_to_num(ends[:, 0]).mean()), float(np.nan_to_num(ends[:, 1]).mean()))
-        )
+        all_components = [components[name] for components in groups]
+        measured = [component for component in all_components if np.isfinite(component.value)]
+        bounds_of_components = np.array([component.bounds for component in all_components])
+        bounds = NEITHER
+        if not np.isnan(bounds_of_components).all():
+            least, most = np.nan_to_num(bounds_of_components).mean(0).tolist()
+            bounds = (least, most)
         if not measured:
-            means[name] = replace(unknown(every[0].replicates, _common(every)), bounds=bounds)
+            means[name] = replace(unknown(all_components[0].replicates, _common(all_components)), bounds=bounds)
             continue
         value, replicates = mean_of(
             np.array([component.value for component in measured]),
             np.stack([component.replicates for component in measured]),
         )
-        share = len(measured) / len(every)
+        share = len(measured) / len(all_components)
         reasons = [_common(measured)] if _common(measured) else []
-        reasons += [f"unknown for {len(every) - len(measured)} of {len(every)} {noun}"] * (len(measured) < len(every))
+        if len(measured) < len(all_components):
+            reasons.append(f"unknown for {len(all_components) - len(measured)} of {len(all_components)} {noun}")
         effective = tuple(min(component.effective[side] for component in measured) for side in (0, 1))
         covered = min(component.covered for component in measured)
         num_findings = total(component.num_findings for component in measured)
         means[name] = GapComponent(
-            share * value, share * replicates, "; ".join(reasons), (effective[0], effective[1]), covered, num_findings,
-            bounds, float(np.mean([component.paired for component in measured])),
-        )  # fmt: skip
+            share * value,
+            share * replicates,
+            "; ".join(reasons),
+            (effective[0], effective[1]),
+            covered,
+            num_findings,
+            bounds,
+            float(np.mean([component.paired for component in measured])),
+        )
     return means | {"remainder": remainder(means)}
 
 
 def _common(components: Sequence[GapComponent]) -> str:
     """Join the distinct reasons, without the counts of unknown findings."""
-    every = dict.fromkeys(text for component in components for text in component.reason.split("; "))
-    return "; ".join(text for text in every if text and not text.startswith("unknown for"))
+    reasons = dict.fromkeys(text for component in components for text in component.reason.split("; "))
+    return "; ".join(text for text in reasons if text and not text.startswith("unknown for"))

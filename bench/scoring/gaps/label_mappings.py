@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from bench.scoring.across_runs.agreement import taus
 from bench.scoring.bootstrap.intervals import area_interval, mean_of
 from bench.scoring.gaps.gap import MACRO
-from bench.scoring.metrics_of_split import AUROC, Measured, measure
+from bench.scoring.metrics_of_split import AUROC, SplitMetrics, measure
 from bench.scoring.scored_split import ScoredSplit, Settings
 from reports.schemas.tables import SCHEMAS
 
 
 class _MappedAuroc(NamedTuple):
-    """AUROC [K], its replicates [K, B], images [K] and positive ones [K]."""
+    """AUROC [K], its replicates [K, B], and numbers of images and of positive images [K]."""
 
     value: NDArray[np.float64]
     replicates: NDArray[np.float64]
@@ -29,15 +29,15 @@ class _MappedAuroc(NamedTuple):
     num_positive: NDArray[np.int64]
 
 
-def _auroc_of(measured: Measured) -> _MappedAuroc:
+def _auroc_of(measured: SplitMetrics) -> _MappedAuroc:
     counts = measured.counts
     return _MappedAuroc(measured.value[AUROC], measured.replicates[AUROC], counts.n, counts.num_positive)
 
 
 def _select_columns(scored: ScoredSplit, name: str, state: NDArray[np.int8], columns: NDArray[np.intp]) -> ScoredSplit:
-    """Return some findings of a split with labels under another mapping, cached for all runs."""
-    return scored.once(
-        ("read as", name),
+    """Return the given findings of a split with labels under another mapping, cached for all runs."""
+    return scored.cached(
+        ("mapped", name),
         lambda: replace(scored, state=state[:, columns], logit=np.zeros_like(scored.logit[:, columns])),
     )
 
@@ -48,9 +48,9 @@ def sensitivity(
     findings: Sequence[str],
     settings: Settings,
     num_threads: int = 1,
-    measured: Measured | None = None,
+    measured: SplitMetrics | None = None,
 ) -> list[tuple[object, ...]]:
-    """Build rows of the `mappings` table: AUROC under each mapping, per finding that some mapping changes, and macro.
+    """Build rows of the table `mappings`: AUROC under each mapping, for macro and each finding that a mapping changes.
 
     `scored.patient_groups.mapped` has the label states under the other mappings. The macro uses the findings with a value
     under every mapping, so that only the mapping differs. The resamples are those of all other scores. `measured` is the
@@ -61,40 +61,42 @@ def sensitivity(
     if not mappings:
         return []
     changed = np.any([(state != scored.state).any(0) for state in mappings.values()], axis=0)
-    as_is = _auroc_of(measured or measure(scored, None, settings, num_threads, only=AUROC))
-    results = {settings.mapping: as_is}
+    own_auroc = _auroc_of(measured or measure(scored, None, settings, num_threads, only=AUROC))
+    results = {settings.mapping: own_auroc}
     for name, state in mappings.items():
-        columns = np.flatnonzero((state != scored.state).any(0))  # the mapping leaves the others unchanged
-        other = _select_columns(scored, name, state, columns)
-        again = _auroc_of(measure(other.of_run(scored.logit[:, columns]), None, settings, num_threads, only=AUROC))
-        results[name] = deepcopy(as_is)
-        for every, changed_columns in zip(results[name], again, strict=True):
-            every[columns] = changed_columns
+        columns = np.flatnonzero((state != scored.state).any(0))  # findings that the mapping changes
+        mapped_split = _select_columns(scored, name, state, columns)
+        mapped_auroc = _auroc_of(
+            measure(mapped_split.of_run(scored.logit[:, columns]), None, settings, num_threads, only=AUROC)
+        )
+        results[name] = deepcopy(own_auroc)
+        for array, changed_columns in zip(results[name], mapped_auroc, strict=True):
+            array[columns] = changed_columns
     everywhere = np.all([np.isfinite(result.value) for result in results.values()], axis=0)
     rows: list[tuple[object, ...]] = []
-    for name, (value, drawn, n, positive) in results.items():
-        low, high = area_interval(value, drawn)
+    for name, (value, replicates, n, positive) in results.items():
+        low, high = area_interval(value, replicates)
         for k in np.flatnonzero(changed).tolist():
             numbers = (float(value[k]), float(low[k]), float(high[k]), int(n[k]), int(positive[k]))
             rows.append((run_id, scored.dataset, name, findings[k], *numbers))
-        centre, mean_drawn = mean_of(np.where(everywhere, value, np.nan), drawn)
-        (bottom,), (top,) = area_interval(np.array([centre]), mean_drawn[None])
-        least = [int(size[everywhere].min()) if everywhere.any() else 0 for size in (n, positive)]
-        rows.append((run_id, scored.dataset, name, MACRO, centre, float(bottom), float(top), *least))
+        macro, macro_replicates = mean_of(np.where(everywhere, value, np.nan), replicates)
+        (macro_low,), (macro_high,) = area_interval(np.array([macro]), macro_replicates[None])
+        least_sizes = [int(size[everywhere].min()) if everywhere.any() else 0 for size in (n, positive)]
+        rows.append((run_id, scored.dataset, name, MACRO, macro, float(macro_low), float(macro_high), *least_sizes))
     return rows
 
 
 def reversals(table: pd.DataFrame, mapping: str) -> pd.DataFrame:
-    """Build the `reversals` table: how each other mapping reorders the runs of a hospital by macro AUROC.
+    """Build the table `reversals`: changes in the order of a hospital's runs by macro AUROC under each other mapping.
 
-    A pair of runs is reversed when its order differs from that under `mapping`. tau is Kendall's tau-b, NaN below two runs.
+    A pair of runs is reversed if its order differs from that under `mapping`. tau is Kendall's tau-b, NaN for fewer than two runs.
     """
     rows = []
     macro = table[table["finding"] == MACRO]
     for dataset, of_hospital in macro.groupby("dataset", sort=True):
-        value = of_hospital.pivot(index="run_id", columns="mapping", values="value")  # noqa: PD010  (one value a cell)
-        for other in [name for name in value.columns if name != mapping and mapping in value.columns]:
-            first, second = (value[name].to_numpy(np.float64) for name in (mapping, other))
+        value = of_hospital.pivot(index="run_id", columns="mapping", values="value")  # noqa: PD010  (one value per cell)
+        for other_mapping in [name for name in value.columns if name != mapping and mapping in value.columns]:
+            first, second = (value[name].to_numpy(np.float64) for name in (mapping, other_mapping))
             finite = np.isfinite(first) & np.isfinite(second)
             first, second = first[finite], second[finite]
             upper = np.triu_indices(len(first), 1)
@@ -103,6 +105,6 @@ def reversals(table: pd.DataFrame, mapping: str) -> pd.DataFrame:
             change = float((second - first).mean()) if len(first) else np.nan
             largest = float(np.abs(second - first).max()) if len(first) else np.nan
             rows.append(
-                (dataset, other, len(first), change, largest, len(before), int((before * after < 0).sum()), tau)
+                (dataset, other_mapping, len(first), change, largest, len(before), int((before * after < 0).sum()), tau)
             )
     return pd.DataFrame(rows, columns=list(SCHEMAS["reversals"]))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-MOST = 10.0  # times the average weight
+MOST = 10.0  # largest ratio of the internal to the external share of a cell
 
 
 def prevalence_factor(internal: Array, external: Array) -> Array:

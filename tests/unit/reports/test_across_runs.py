@@ -1,4 +1,4 @@
-"""What many runs and many readings say together: references, policies, agreement, seeds, standard errors, calls, budgets."""
+"""Results over many runs: references, policies, agreement, seeds, standard errors, confusion counts and costs."""
 
 import re
 
@@ -16,14 +16,30 @@ HOSPITALS = ("chexpert", "mimic", "padchest", "vindr", "nih", "brax")
 NAN = float("nan")
 
 
-def test_the_gap_stands_against_each_labelled_part_of_internal_with_the_worst_hospital_and_who_read_there() -> None:
+def test_the_gap_to_each_labeled_internal_split_has_the_worst_hospital_and_its_label_source() -> None:
     rows = [
-        (run, split, by, d, "radiologist" if d == "vindr" else "report", "nih" if d == "worst" else "", "macro", value, value - 0.02,
-         value + 0.02, 0.86, 0.86 - value, 7, 200, 20, 180)
+        (
+            run,
+            split,
+            by,
+            d,
+            "radiologist" if d == "vindr" else "report",
+            "nih" if d == "worst" else "",
+            "macro",
+            value,
+            value - 0.02,
+            value + 0.02,
+            0.86,
+            0.86 - value,
+            7,
+            200,
+            20,
+            180,
+        )
         for run in RUNS
         for split, by in (("test", "report"), ("expert_valid", "radiologist"))
         for d, value in (("vindr", 0.031), ("nih", 0.077), ("external", 0.054), ("worst", 0.077))
-    ]  # fmt: skip
+    ]
     text = page(decomposition=decomposition(), references=rows)
     assert "Gap to each internal test split, and worst hospital" in text
     assert 'expert valid<span class="s">radiologists</span>' in text
@@ -32,12 +48,16 @@ def test_the_gap_stands_against_each_labelled_part_of_internal_with_the_worst_ho
     assert "Gap to each internal test split" not in page(decomposition=decomposition())
 
 
-def test_training_policies_are_judged_by_each_label_source_and_no_policy_is_called_better() -> None:
+def test_training_policies_are_scored_by_label_source_and_none_is_called_better() -> None:
     rows = [
         (policy, dataset, split, by, 0.8, 0.78, 0.82, 3)
         for policy in ("U-Ones", f"U-Zeros {HOSTILE}")
-        for dataset, split, by in (("chexpert", "expert_test", "radiologist"), ("nih", "all", "report"), ("external", "mixed", "mixed"))
-    ]  # fmt: skip
+        for dataset, split, by in (
+            ("chexpert", "expert_test", "radiologist"),
+            ("nih", "all", "report"),
+            ("external", "mixed", "mixed"),
+        )
+    ]
     text = page(policies=rows[:-1])
     assert "Two policies for uncertain labels, tested on labels of radiologists and reports" in text
     assert 'CheXpert expert test<span class="s">radiologists</span>' in text
@@ -46,7 +66,7 @@ def test_training_policies_are_judged_by_each_label_source_and_no_policy_is_call
     assert 'id="policies"' not in page()
 
 
-def test_below_the_ranking_stand_agreement_of_hospitals_and_luck_of_seeds() -> None:
+def test_agreement_of_hospitals_and_variation_of_seeds_are_below_the_ranking() -> None:
     pairs = [(a, b, 0.61, 0.2, 0.9, 5) for i, a in enumerate(HOSPITALS) for b in HOSPITALS[i + 1 :]]
     luck = [(RUNS[0], d, 2, 0.82, NAN, NAN, 0.0123, 0.0061) for d in (*HOSPITALS, "external")]
     text = page(agreement=pairs, seeds=luck)
@@ -57,17 +77,19 @@ def test_below_the_ranking_stand_agreement_of_hospitals_and_luck_of_seeds() -> N
     assert "Variation between seeds" not in few
 
 
-def test_the_bars_below_a_reliability_curve_stand_at_their_probabilities_though_bins_are_empty() -> None:
+def test_the_bars_below_a_reliability_curve_are_at_their_probabilities_even_with_empty_bins() -> None:
     bins = [0, 3, 9, 13]
     rows = pd.DataFrame({"bin": bins, "confidence": [(b + 0.4) / 15 for b in bins], "count": [40, 20, 10, 5]})
     left = [float(x) for x in re.findall(r'x="([\d.]+)"', _counts(rows))]
     assert left == [round(LEFT + b * SIDE / 15 + 0.5, 1) for b in bins]
 
 
-def test_standard_errors_calls_and_other_budgets_are_on_the_page() -> None:
+def test_standard_errors_confusion_counts_and_costs_are_on_the_page() -> None:
     errors = [(r, "nih", "all", "Edema", 0.8, 0.7, 0.9, 0.0201, 0.0252, 0.0263) for r in RUNS]
     calls = [(RUNS[0], "nih", "all", "f1_max", "Edema", 0.0, 31, 42, 13, 224)]
-    front = [(r, c, 0.2 * (i + 1), True, 0.3, NAN, NAN, NAN) for i, r in enumerate(RUNS) for c in ("macs", "device_hours")]  # fmt: skip
+    front = [
+        (r, c, 0.2 * (i + 1), True, 0.3, NAN, NAN, NAN) for i, r in enumerate(RUNS) for c in ("macs", "device_hours")
+    ]
     scores = SMALL["scores"]
     f1 = scores[(scores["metric"] == "auroc") & (scores["dataset"] == "nih")].assign(
         metric="f1", operating_point="f1_max"

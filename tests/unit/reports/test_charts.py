@@ -1,4 +1,4 @@
-"""What plotly is asked to draw is valid plotly, and figures stand on one axis."""
+"""Plotly charts are valid, and figures of one kind share an axis."""
 
 import re
 
@@ -23,7 +23,7 @@ def test_every_chart_is_valid_for_plotly(runs):
         go.Figure(data=chart["data"], layout=chart["layout"])  # raises on an unknown or impossible property
 
 
-def test_charts_hold_no_colour_of_their_own():
+def test_charts_use_only_colors_of_the_theme():
     board = read(tables(Invented(runs=4)))
     text = str([chart for section in ORDER for chart in section(board).charts])
     assert "var(--ink)" in text
@@ -45,18 +45,18 @@ def test_ticks_are_round_inside_the_axis_and_at_most_six(low, high):
     assert all(low - 1e-9 <= t <= high + 1e-9 for t in grid)
 
 
-def test_a_swarm_keeps_every_value_at_its_place_and_neighbours_apart():
+def test_a_swarm_keeps_every_value_and_separates_neighbors():
     values = [0.1, 0.1, 0.1, 0.5]
     placed = svg.swarm(values, svg.Scale(0, 1, 0, 100))
     assert [x for x, _ in placed] == pytest.approx([10, 10, 10, 50])
     assert len({lane for _, lane in placed[:3]}) == 3
 
 
-def test_colour_steps_are_two_hundredths_of_auroc_and_a_gain_is_the_lightest():
+def test_color_steps_are_two_hundredths_of_auroc_and_a_negative_gap_is_the_lightest():
     assert [step(v) for v in (-0.1, 0.0, 0.019, 0.021, 0.159, 0.5)] == [0, 0, 0, 1, 7, 7]
 
 
-def test_spearman_equals_scipy_and_its_interval_holds_it():
+def test_spearman_equals_scipy_and_is_inside_its_interval():
     stats = pytest.importorskip("scipy.stats")
     xs, ys = [1.0, 2.0, 2.0, 4.0, 5.0, 7.0, 8.0, 9.0], [2.0, 1.0, 4.0, 3.0, 7.0, 7.0, 9.0, 5.0]
     rho = spearman(xs, ys)
@@ -65,6 +65,6 @@ def test_spearman_equals_scipy_and_its_interval_holds_it():
     assert not spearman([1.0] * 8, ys).has_value
 
 
-def test_a_mark_is_hollow_exactly_when_its_interval_holds_the_reference():
+def test_a_mark_is_hollow_exactly_if_its_interval_contains_the_reference():
     assert 'class="dot o"' in svg.micro(Estimate(0.01, -0.01, 0.03), 0, 0.1, 0.0)
     assert 'class="dot o"' not in svg.micro(Estimate(0.02, 0.01, 0.03), 0, 0.1, 0.0)

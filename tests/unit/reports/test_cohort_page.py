@@ -1,4 +1,4 @@
-"""The page about cohorts as text: complete, deterministic, escaped, within its own policy."""
+"""The cohort page: complete, deterministic, escaped, and within its content security policy."""
 
 import base64
 import re
@@ -12,7 +12,7 @@ import pytest
 from harmonize.statistics.cohort_statistics import describe
 from harmonize.statistics.image_sample import BINS, Sample
 from reports.cohort_page import sentences as say
-from reports.cohort_page.page import DataPage, Look, Picture, render
+from reports.cohort_page.page import CohortPictures, DataPage, Picture, render
 from tests.hand import ROWS, A, N, P, U, cohort
 from tests.unit.reports.test_page import HOSTILE, Checker
 
@@ -21,9 +21,18 @@ PIXEL = "data:image/jpeg;base64,AAAA"
 
 def many(name, share, **options):
     rows = [
-        (f"p{k}", f"s{k}", "", "PA" if k % 3 else "AP", "FM"[k % 2], 20.0 + k % 70, "", (P if k >= share else N, P if k < share else U if k % 9 == 0 else A, A))
+        (
+            f"p{k}",
+            f"s{k}",
+            "",
+            "PA" if k % 3 else "AP",
+            "FM"[k % 2],
+            20.0 + k % 70,
+            "",
+            (P if k >= share else N, P if k < share else U if k % 9 == 0 else A, A),
+        )
         for k in range(100)
-    ]  # fmt: skip
+    ]
     return cohort(name, rows=rows, **options)
 
 
@@ -34,7 +43,7 @@ def sample(number=4, unreadable=()):
 
 def pictures(words="Edema"):
     one = Picture(PIXEL, words, 10, 12)
-    return Look((one, one), ((one, one), (one, one)))
+    return CohortPictures((one, one), ((one, one), (one, one)))
 
 
 def pages():
@@ -44,14 +53,21 @@ def pages():
     few = describe(cohort("f"))
     return {
         "tables": DataPage((a, b)),
-        "images": DataPage((a, b), {"a": sample(), "b": sample(3, ["empty file"])}, {"a": pictures(), "b": pictures("none of the findings")}, (("x_64",), ("x_224", "x_512"))),
+        "images": DataPage(
+            (a, b),
+            {"a": sample(), "b": sample(3, ["empty file"])},
+            {"a": pictures(), "b": pictures("none of the findings")},
+            (("x_64",), ("x_224", "x_512")),
+        ),
         "real": DataPage((real,), {"c": sample()}),
-        "patients shown": DataPage((a, real), {"a": sample(), "c": sample()}, {"a": pictures(), "c": pictures()}, (("x_64",), ("x_224",))),
+        "patients shown": DataPage(
+            (a, real), {"a": sample(), "c": sample()}, {"a": pictures(), "c": pictures()}, (("x_64",), ("x_224",))
+        ),
         "few": DataPage((few,)),
         "nothing used": DataPage((unlabelled, none)),
         "no image readable": DataPage((a,), {"a": sample(0, ["empty file"])}),
         "unread": DataPage((a,), unread=("mimic",)),
-    }  # fmt: skip
+    }
 
 
 PAGES = pages()
@@ -80,20 +96,20 @@ def checked(page):
     return found
 
 
-def test_every_state_is_well_formed_with_unique_ids_and_no_broken_link(page):
+def test_every_page_is_well_formed_with_unique_ids_and_no_broken_link(page):
     found = checked(page)
     assert found.bad == []
     assert len(found.ids) == len(set(found.ids))
     assert {h[1:] for h in found.hrefs} <= set(found.ids)
 
 
-def test_no_state_shows_nan_none_or_a_template_mark(page):
+def test_no_page_shows_nan_none_or_template_syntax(page):
     text = " ".join(checked(page).text)
     assert not re.findall(r"\b(nan|NaN|None|inf)\b|<built-in|object at 0x|\{\{|\{%", text)
     assert not re.findall(r'="[^"]*\b(?:nan|inf)\b[^"]*"', page)
 
 
-def test_headings_skip_no_level_and_each_figure_has_a_sentence_above_it(page):
+def test_headings_skip_no_level_and_each_figure_has_a_sentence_above(page):
     headings = checked(page).headings
     assert headings[0] == 1
     assert headings.count(1) == 1
@@ -102,7 +118,7 @@ def test_headings_skip_no_level_and_each_figure_has_a_sentence_above_it(page):
         assert block.startswith("<h3>")
 
 
-def test_the_script_and_the_style_are_allowed_by_their_hashes_and_nothing_else_is(page):
+def test_only_the_hashed_script_and_style_are_allowed(page):
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page).group(1).replace("&#39;", "'")
     assert policy.startswith("default-src 'none'; ")
     assert "unsafe" not in policy
@@ -138,7 +154,7 @@ def test_names_are_escaped_everywhere():
     assert "<script>alert(1)</script>" in " ".join(found.text)
 
 
-def test_the_page_says_what_it_holds():
+def test_the_page_states_its_contents():
     text = {name: " ".join(checked(render(page)).text) for name, page in PAGES.items()}
     assert "Synthetic images." in text["tables"]
     assert "Synthetic images." not in text["real"]
@@ -158,7 +174,7 @@ def test_no_id_of_a_patient_study_or_image_is_on_the_page():
     assert not re.findall(r"patient\d|study\d|>i\d", page)
 
 
-def test_a_share_over_few_images_is_in_no_headline():
+def test_a_share_of_few_images_is_in_no_headline():
     assert "Prevalence of each finding" in render(PAGES["few"])
     assert "times as common" in render(PAGES["tables"])
 
@@ -167,32 +183,41 @@ def test_a_share_over_few_images_is_in_no_headline():
     ("said", "expected"),
     [
         (say.loss(0, 0, {}), "No image is listed"),
-        (say.kept({}), "No image is listed"),
-        (say.kept({"A": (1, 1), "B": (2, 2)}), "100\N{NO-BREAK SPACE}% of the listed images are used in every cohort"),
+        (say.used_images({}), "No image is listed"),
+        (
+            say.used_images({"A": (1, 1), "B": (2, 2)}),
+            "100\N{NO-BREAK SPACE}% of the listed images are used in every cohort",
+        ),
         (say.loss(1, 1, {}), "The one listed image is used"),
         (say.loss(5, 5, {}), "All 5 listed images are used"),
         (say.loss(5, 1, {"absent": 4}), "1 of 5 listed images is used; the only reason for exclusion is “absent” (4)"),
-        (say.loss(9, 1, {"absent": 3, "strip": 5}), "1 of 9 listed images is used; the most frequent reason for exclusion is “strip” (5)"),
-        (say.unsaid([]), "No label is uncertain"),
-        (say.together([]), "Too few images show two findings"),
-        (say.together([("A", "x", "y", 9, 9)]), "Too few images show two findings"),
+        (
+            say.loss(9, 1, {"absent": 3, "strip": 5}),
+            "1 of 9 listed images is used; the most frequent reason for exclusion is “strip” (5)",
+        ),
+        (say.uncertain_labels([]), "No label is uncertain"),
+        (say.cooccurrence([]), "Too few images show two findings"),
+        (say.cooccurrence([("A", "x", "y", 9, 9)]), "Too few images show two findings"),
         (say.age({"A": float("nan")}), "No cohort records age"),
         (say.age({"A": 50.0, "B": 50.2}), "The median age is 50 years in each of the two cohorts that record age"),
         (say.sex({"A": (0, 0)}, ["A"]), "No cohort records the sex of its patients."),
         (say.sizes({}), "No image could be read"),
-        (say.sizes({"A": (9, 9), "B": (9, 9)}, [1.0, 1.0]), "The median image size is 9 × 9 pixels in every cohort; width / height is 1.00 for every image"),
+        (
+            say.sizes({"A": (9, 9), "B": (9, 9)}, [1.0, 1.0]),
+            "The median image size is 9 × 9 pixels in every cohort; width / height is 1.00 for every image",
+        ),
         (say.gray({"A": 100.0, "B": 104.0}), "The median gray value is about 100 of 255 in every cohort"),
         (say.devices({"A": 0}), "No cohort records the device"),
         (say.per_patient({"A": (3, 3, 1)}), "Each patient has one image"),
         (say.splits(1, 5, 1), "1 patient is in two splits (4 of 5 patients are in one split)"),
     ],
-)  # fmt: skip
+)
 def test_sentences_follow_the_numbers(said, expected):
     assert said == expected
 
 
-def test_uncertain_more_often_than_present_is_said_so():
+def test_a_finding_more_often_uncertain_than_present_is_reported():
     counts = {"present": 10, "absent": 60, "uncertain": 30, "not_mentioned": 0, "unmapped": 0}
-    assert "more often than present" in say.unsaid([("Edema", "A", counts)])
-    assert "more often than present" not in say.unsaid([("Edema", "A", counts | {"present": 40})])
-    assert say.unsaid([("Edema", "A", counts | {"uncertain": 1})]) == "Only 1 label is uncertain"
+    assert "more often than present" in say.uncertain_labels([("Edema", "A", counts)])
+    assert "more often than present" not in say.uncertain_labels([("Edema", "A", counts | {"present": 40})])
+    assert say.uncertain_labels([("Edema", "A", counts | {"uncertain": 1})]) == "Only 1 label is uncertain"

@@ -1,4 +1,4 @@
-"""Which findings come together: odds ratios against scipy, and a sentence that follows them."""
+"""Co-occurrence of findings: odds ratios compared with scipy, and the sentence about them."""
 
 import html
 import math
@@ -16,7 +16,7 @@ from tests.synthetic import Invented, tables
 STRONG, CHANCE = Odds(90, 30, 30, 200), Odds(40, 60, 60, 90)
 
 
-def test_the_ratio_and_its_interval_are_those_of_scipy():
+def test_the_ratio_and_its_interval_equal_those_of_scipy():
     odds = Odds(31, 12, 17, 60)
     same = odds_ratio(np.array([[31, 12], [17, 60]]), kind="sample")
     ends = same.confidence_interval(0.95)
@@ -35,8 +35,14 @@ def test_with_few_images_in_a_cell_there_is_no_ratio():
     ("compared", "said"),
     [
         ([], "The co-occurrence of findings cannot be compared between hospitals"),
-        ([("A and B", Odds(0, 9, 9, 9), "H", STRONG)], "The co-occurrence of findings cannot be compared between hospitals"),
-        ([("A and B", STRONG, "H", STRONG)], "The data do not show a change in co-occurrence of findings between X and external hospitals"),
+        (
+            [("A and B", Odds(0, 9, 9, 9), "H", STRONG)],
+            "The co-occurrence of findings cannot be compared between hospitals",
+        ),
+        (
+            [("A and B", STRONG, "H", STRONG)],
+            "The data do not show a change in co-occurrence of findings between X and external hospitals",
+        ),
         ([("A and B", STRONG, "H", CHANCE)], "A and B co-occur differently at H than at X: odds ratio 1.0 and 20"),
         ([("A and B", CHANCE, "H", STRONG)], "A and B co-occur differently at H than at X: odds ratio 20 and 1.0"),
         (
@@ -44,8 +50,8 @@ def test_with_few_images_in_a_cell_there_is_no_ratio():
             "A and B co-occur differently at H than at X: odds ratio 1.0 and 20; at some hospital, also A and C",
         ),
     ],
-)  # fmt: skip
-def test_the_sentence_names_only_what_differs_by_more_than_chance(compared, said):
+)
+def test_the_sentence_names_only_significant_differences(compared, said):
     assert answer("X", compared) == said
 
 
@@ -59,7 +65,7 @@ def test_with_many_comparisons_a_small_difference_is_not_named():
     assert "do not show" in answer("X", [weak, *[(f"C and {k}", far, "H", far) for k in range(60)]])
 
 
-def test_a_finding_that_excludes_the_others_is_left_out_and_the_table_is_on_the_page():
+def test_no_finding_is_left_out_and_the_table_is_on_the_page():
     made = tables(Invented(runs=2))
     found = come_together(read(made))
     assert not any("No Finding" in pair for pair, _ in (*found["rows"], *found["more"]))
@@ -68,7 +74,7 @@ def test_a_finding_that_excludes_the_others_is_left_out_and_the_table_is_on_the_
     assert "Odds ratio of two findings" in page
 
 
-def test_without_counts_or_with_few_patients_there_is_no_figure_and_no_broken_number():
+def test_without_counts_or_with_few_patients_there_is_no_figure_and_no_invalid_number():
     made = tables(Invented(runs=2))
     none = Tables(made.meta, made.frames | {"cooccurrence": made["cooccurrence"].iloc[:0]})
     assert come_together(read(none)) == {}

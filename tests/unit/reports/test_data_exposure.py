@@ -42,11 +42,11 @@ def changed(made: Tables, **columns: object) -> Tables:
         ),
     ],
 )
-def test_the_sentence_counts_the_runs_that_had_seen_other_images(found, said):
+def test_the_sentence_counts_pretrained_runs(found, said):
     assert title("X", found) == said
 
 
-def test_a_run_states_its_corpus_the_licence_of_its_weights_and_what_they_forbid():
+def test_a_run_states_its_corpus_and_the_license_of_its_weights():
     board = read(tables(Invented(runs=3)))
     found = {r.facts["weights_licence"]: exposure(board, r) for r in board.runs}
     assert found["apache-2.0"].corpus == "ImageNet-1k, photographs"
@@ -56,7 +56,7 @@ def test_a_run_states_its_corpus_the_licence_of_its_weights_and_what_they_forbid
 
 
 @pytest.mark.parametrize("nothing", ["", None])
-def test_what_is_not_known_of_the_weights_is_said_to_be_unknown(nothing):
+def test_unrecorded_facts_of_the_weights_are_unknown(nothing):
     made = changed(tables(Invented(runs=2)), corpus=nothing, weights_licence=nothing, train_on=nothing)
     board = read(made)
     own = exposure(board, board.runs[0])
@@ -64,14 +64,14 @@ def test_what_is_not_known_of_the_weights_is_said_to_be_unknown(nothing):
     assert own.trained_on == "CheXpert only"
 
 
-def test_random_weights_had_seen_nothing_and_runs_alike_share_a_row():
+def test_random_weights_have_no_corpus_and_equal_runs_share_a_row():
     board = read(changed(tables(Invented(runs=3)), weights="none", corpus="", weights_licence="", name="One"))
     ((own, count),) = grouped_exposures(board)
     assert (own.start, own.corpus, own.licence, count) == ("random weights", "none", "", 3)
     assert all("pretraining" not in what for what, _ in leakage_checks(board))
 
 
-def test_each_check_for_overlap_is_named_with_its_result():
+def test_each_leakage_check_has_its_result():
     made = tables(Invented(runs=2))
     found = dict(leakage_checks(read(made)))
     assert found["Patient of CheXpert in two splits"] == "none"
@@ -84,14 +84,14 @@ def test_each_check_for_overlap_is_named_with_its_result():
     assert not any("external" in what for what in alone)
 
 
-def test_licences_of_data_are_those_of_the_cohorts_but_phantoms_need_none():
+def test_cohorts_have_their_licenses_and_phantoms_need_none():
     assert "research only" in data_exposure(read(tables(Invented(runs=2)))).html
     synthetic = data_exposure(read(tables(Invented(runs=2, phantom=True)))).html
     assert "research only" not in synthetic
     assert "synthetic images, no license needed" in synthetic
 
 
-def test_the_passport_stands_in_the_run_too_and_hostile_licences_are_escaped():
+def test_the_details_of_a_run_have_its_exposure_and_hostile_licenses_are_escaped():
     made = changed(tables(Invented(runs=2)), weights_licence="<script>x</script>", corpus="<b>")
     board = read(made)
     body = str(Details.of(board, board.runs).body(board.runs[0], drawn=True))

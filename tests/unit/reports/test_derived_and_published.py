@@ -1,4 +1,4 @@
-"""What is made of other runs, and what others published: on the page, and out of every ranking and sentence."""
+"""Derived runs, imported models and published results are on the page, and not in the ranking or its sentences."""
 
 import re
 
@@ -38,7 +38,7 @@ def first_screen(page: str) -> str:
     return page[page.index('id="top"') : page.index('id="ranking"')]
 
 
-def test_rows_made_of_others_change_no_rank_and_no_word_of_the_first_screen() -> None:
+def test_derived_runs_change_no_rank_and_not_the_first_screen() -> None:
     plain = tables(Invented(runs=6))
     both = with_derived(plain)
     assert first_screen(render(both)) == first_screen(render(plain))
@@ -46,7 +46,7 @@ def test_rows_made_of_others_change_no_rank_and_no_word_of_the_first_screen() ->
     assert [r.id for r in board.read(both).runs] == [r.id for r in board.read(plain).runs]
 
 
-def test_rows_made_of_others_stand_below_the_ranks_with_numbers_and_a_mark() -> None:
+def test_derived_runs_are_below_the_ranking_with_scores_and_a_label() -> None:
     page = render(with_derived(tables(Invented(runs=3)), "ensemble"))
     below = page[page.rindex('data-group="') :]
     apart = below[below.index('class="apart"') : below.index("</table>")]
@@ -55,7 +55,7 @@ def test_rows_made_of_others_stand_below_the_ranks_with_numbers_and_a_mark() -> 
     assert len(re.findall(r'data-l="External"', apart)) == 3
 
 
-def test_an_entry_made_of_others_says_of_which() -> None:
+def test_the_entry_of_a_derived_run_names_its_source_runs() -> None:
     page = render(with_derived(tables(Invented(runs=2))))
     assert page.count("<dt>Mean of</dt><dd>the run above</dd>") == 2
 
@@ -64,7 +64,7 @@ def test_a_page_without_published_numbers_has_no_such_section() -> None:
     assert 'id="published"' not in render(tables(Invented(runs=2)))
 
 
-def test_published_numbers_are_shown_as_printed_with_their_source_and_nothing_invented() -> None:
+def test_published_numbers_are_shown_as_printed_with_their_source() -> None:
     page = render(with_published(tables(Invented(runs=2)), ROW, (*ROW[:5], "macro", "auprc", 0.93)))
     section = page[page.index('id="published"') : page.index('id="cohorts"')]
     assert "Published results" in section
@@ -82,12 +82,12 @@ def test_published_numbers_change_no_other_section() -> None:
 
 
 @pytest.mark.parametrize("phantom", [True, False])
-def test_only_a_page_of_synthetic_images_says_that_published_numbers_do_not_compare(phantom: bool) -> None:
+def test_only_phantom_pages_say_that_published_numbers_are_not_comparable(phantom: bool) -> None:
     page = render(with_published(tables(Invented(runs=2, phantom=phantom)), ROW))
     assert ("cannot be compared with the synthetic images" in page) == phantom
 
 
-def test_a_model_from_elsewhere_stands_beside_the_ranking_with_what_its_owner_says() -> None:
+def test_an_imported_model_is_below_the_ranking_with_the_declaration_of_its_owner() -> None:
     made = with_derived(tables(Invented(runs=3)), "external")
     runs = made["runs"]
     foreign = runs["kind"] == "external"
@@ -100,7 +100,7 @@ def test_a_model_from_elsewhere_stands_beside_the_ranking_with_what_its_owner_sa
     assert first_screen(page) == first_screen(render(tables(Invented(runs=3))))
 
 
-def test_a_page_of_models_from_elsewhere_alone_says_of_them_what_is_true() -> None:
+def test_a_page_of_only_imported_models_describes_them_correctly() -> None:
     made = with_derived(tables(Invented(runs=3)), "external")
     runs = made["runs"]
     foreign = runs["kind"] == "external"

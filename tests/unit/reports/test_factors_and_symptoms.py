@@ -1,4 +1,4 @@
-"""The sections about what choices change and about runs that look broken."""
+"""The sections on ablation, symptoms, label mappings and epoch selection."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ def page(**frames: pd.DataFrame) -> str:
     return render(Tables(tables.meta, {**tables.frames, **frames}))
 
 
-def test_a_sound_grid_of_one_recipe_has_neither_section() -> None:
+def test_a_grid_without_factors_and_symptoms_has_neither_section() -> None:
     text = page()
     assert 'id="symptoms"' not in text
     assert 'id="factors"' not in text
@@ -37,7 +37,7 @@ def test_symptoms_come_before_the_ranking_with_their_advice_and_histogram() -> N
     assert HOSTILE not in text
 
 
-def test_a_choice_that_clearly_changes_the_auroc_is_in_the_title_and_an_unclear_one_is_not() -> None:
+def test_only_levels_that_clearly_change_the_auroc_are_in_the_title() -> None:
     rows = [
         ("auroc", "loss", "focal", "bce", 0.012, 0.004, 0.020, 0.003, 6, 0.004),
         ("auroc", "optimizer", HOSTILE, "adamw", -0.004, -0.012, 0.004, 0.4, 1, np.nan),
@@ -47,14 +47,14 @@ def test_a_choice_that_clearly_changes_the_auroc_is_in_the_title_and_an_unclear_
     assert HOSTILE not in text
 
 
-def test_a_choice_is_not_named_for_one_pair_or_for_pairs_that_differ_as_much_among_themselves() -> None:
+def test_a_level_with_one_pair_or_with_large_variation_between_pairs_is_not_in_the_title() -> None:
     for num_pairs, spread in ((1, np.nan), (2, 0.001), (6, 0.012)):
         row = ("auroc", "loss", "focal", "bce", 0.012, 0.004, 0.020, 0.003, num_pairs, spread)
         text = page(ablation=frame("ablation", row))
         assert "No factor changes the external AUROC by more than the variation between pairs of runs" in text
 
 
-def test_a_surrogate_that_predicts_nothing_is_said_to_claim_nothing() -> None:
+def test_a_surrogate_without_predictive_value_shows_no_importance() -> None:
     effect = ("auroc", "loss", "focal", "bce", 0.001, -0.004, 0.006, 0.8, 2, 0.004)
     good = frame("surrogate", ("auroc", "loss", 0.01, 0.6, 0.4, 24), ("auroc", "size", 0.02, 0.6, 0.4, 24))
     poor = frame("surrogate", ("auroc", "", np.nan, 0.05, -0.3, 24))
@@ -62,13 +62,16 @@ def test_a_surrogate_that_predicts_nothing_is_said_to_claim_nothing() -> None:
     assert "this page does not rank the factors" in page(ablation=frame("ablation", effect), surrogate=poor)
 
 
-def test_what_the_model_adds_for_each_level_is_drawn_where_it_predicts_anything() -> None:
+def test_shap_values_are_drawn_for_a_surrogate_with_predictive_value() -> None:
     effect = frame("ablation", ("auroc", "loss", "focal", "bce", 0.001, -0.004, 0.006, 0.8, 2, 0.004))
     good = frame("surrogate", ("auroc", "loss", 0.01, 0.6, 0.4, 24))
     single = frame(
-        "factor_shap", *(("auroc", "loss", level, f"r{k}", shap) for k, (level, shap) in enumerate(
-            [("bce", 0.02), ("bce", 0.01), ("focal", -0.015), (HOSTILE, -0.02)]))
-    )  # fmt: skip
+        "factor_shap",
+        *(
+            ("auroc", "loss", level, f"r{k}", shap)
+            for k, (level, shap) in enumerate([("bce", 0.02), ("bce", 0.01), ("focal", -0.015), (HOSTILE, -0.02)])
+        ),
+    )
     shown = page(ablation=effect, surrogate=good, factor_shap=single)
     figure = shown[shown.index("SHAP values of loss bce") :]
     assert figure.index(">loss bce<") < figure.index(">loss focal<")
@@ -78,7 +81,7 @@ def test_what_the_model_adds_for_each_level_is_drawn_where_it_predicts_anything(
     assert "explains the random forest" not in none
 
 
-def test_other_readings_of_the_labels_say_how_many_pairs_they_reverse() -> None:
+def test_other_label_mappings_have_the_number_of_reversed_pairs() -> None:
     run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
     found = frame(
         "reversals", ("nih", "broad", 3, -0.014, 0.019, 3, 1, 0.33), ("vindr", "strict", 3, 0.0, 0.0, 3, 0, 1.0)
@@ -91,7 +94,7 @@ def test_other_readings_of_the_labels_say_how_many_pairs_they_reverse() -> None:
     assert 'id="mappings"' not in page()
 
 
-def test_an_audit_says_what_choosing_the_epoch_by_the_test_split_would_add() -> None:
+def test_an_audit_shows_the_optimism_of_choosing_the_epoch_on_the_test_split() -> None:
     run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
     rows = [
         (run_id, "best_val", 2, 0.75, 0.71, 0.0),
@@ -106,7 +109,7 @@ def test_an_audit_says_what_choosing_the_epoch_by_the_test_split_would_add() -> 
     assert "Optimism of selecting the epoch on test data" not in page()
 
 
-def test_without_an_audit_the_last_epoch_is_held_against_the_best_and_the_page_says_how_to_learn_more() -> None:
+def test_without_an_audit_the_last_and_the_best_epoch_are_compared_and_the_page_names_the_option() -> None:
     run_id = str(synthetic.tables(synthetic.Invented(runs=3))["runs"]["run_id"].iloc[0])
     rows = [(run_id, "best_val", 2, 0.75, np.nan, np.nan), (run_id, "last", 3, 0.73, np.nan, np.nan)]
     text = page(epochs=frame("epochs", *rows))

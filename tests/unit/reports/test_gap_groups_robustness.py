@@ -1,4 +1,4 @@
-"""The sections about what the gap is made of, what the internal hospital lets expect, and groups of patients."""
+"""The sections on gap components, effective robustness, and patient groups."""
 
 import pandas as pd
 import synthetic
@@ -62,17 +62,30 @@ def decomposition() -> list[tuple[object, ...]]:
 def subgroup(
     dataset: str, group: str, metric: str, value: float, low: float, finding: str = "macro"
 ) -> tuple[object, ...]:
-    cells = dict.fromkeys(SCORES, "") | {"run_id": RUNS[0], "dataset": dataset, "subgroup": group, "metric": metric, "finding": finding,
-             "value": value, "low": low, "high": value + 0.02, "n": 120, "num_positive": 30, "num_negative": 90, "num_patients": 110, "num_findings": 6}  # fmt: skip
+    cells = dict.fromkeys(SCORES, "") | {
+        "run_id": RUNS[0],
+        "dataset": dataset,
+        "subgroup": group,
+        "metric": metric,
+        "finding": finding,
+        "value": value,
+        "low": low,
+        "high": value + 0.02,
+        "n": 120,
+        "num_positive": 30,
+        "num_negative": 90,
+        "num_patients": 110,
+        "num_findings": 6,
+    }
     return tuple(cells.values())
 
 
-def test_without_their_tables_the_sections_are_not_there() -> None:
+def test_without_their_tables_the_sections_are_missing() -> None:
     text = page(subgroups=[])
     assert not any(f'id="{key}"' in text for key in ("components", "groups", "robustness"))
 
 
-def test_the_gap_of_the_first_run_is_drawn_in_its_parts_and_says_what_is_not_known() -> None:
+def test_the_gap_of_the_first_run_is_drawn_in_components_and_unknown_components_are_named() -> None:
     text = page(decomposition=decomposition())
     assert "Case mix adds −.020" in text
     assert "to the gap of" in text
@@ -82,7 +95,7 @@ def test_the_gap_of_the_first_run_is_drawn_in_its_parts_and_says_what_is_not_kno
     assert "gap .080 [.070, .090]: case mix −.020, remainder .100" in text
 
 
-def test_labels_say_which_mapping_was_used_its_range_and_whether_other_patients_stand_in() -> None:
+def test_the_labels_component_names_its_mapping_its_range_and_other_patients() -> None:
     def labels(run: str, how: str, *more: float) -> tuple[object, ...]:
         return (run, "external", "auroc", "macro", "labels", 0.02, 0.01, 0.03, how, NAN, NAN, NAN, 2, *more)
 
@@ -99,7 +112,7 @@ def test_labels_say_which_mapping_was_used_its_range_and_whether_other_patients_
         decomposition=[
             *rows,
             *(
-                labels(run, "internal judged by radiologists on other patients (expert_test)", NAN, NAN, 0.0)
+                labels(run, "internal labels by radiologists, of other patients (expert_test)", NAN, NAN, 0.0)
                 for run in RUNS
             ),
         ]
@@ -107,7 +120,7 @@ def test_labels_say_which_mapping_was_used_its_range_and_whether_other_patients_
     assert "label source (other internal patients) adds" in other
 
 
-def test_runs_are_held_against_the_line_of_the_others() -> None:
+def test_runs_are_compared_with_the_line_of_the_other_runs() -> None:
     rows = [
         (
             run,
@@ -132,7 +145,7 @@ def test_runs_are_held_against_the_line_of_the_others() -> None:
     assert "slope of the line over all runs is .812" in text
 
 
-def test_oracles_are_named_and_a_run_that_is_the_best_has_no_interval_of_its_regret() -> None:
+def test_oracles_are_named_and_the_best_run_has_no_interval_of_its_regret() -> None:
     rows = [
         ("internal val", False, RUNS[1], "external", 0.80, RUNS[0], 0.82, 0.02, 0.01, 0.03, NAN, 5),
         ("nih", True, RUNS[0], "external", 0.82, RUNS[0], 0.82, 0.0, 0.0, 0.0, 0.004, 5),
@@ -144,13 +157,17 @@ def test_oracles_are_named_and_a_run_that_is_the_best_has_no_interval_of_its_reg
     assert ".000–.000" not in text
 
 
-def test_groups_are_named_with_their_distance_and_missing_ones_are_a_dash() -> None:
+def test_groups_have_their_difference_and_missing_groups_a_dash() -> None:
     rows = [
-        subgroup("chexpert", "sex=F", "auroc", 0.80, 0.78), subgroup("chexpert", "sex=M", "auroc", 0.86, 0.84),
-        subgroup("chexpert", "sex", "auroc_spread", 0.06, 0.02), subgroup("nih", "sex=F", "auroc", 0.7, 0.68),
-        subgroup("nih", "sex=M", "auroc", NAN, NAN), subgroup("nih", "sex=F age=<40", "auroc", 0.61, 0.5),
-        subgroup("nih", f"device={HOSTILE}", "auroc", 0.7, 0.6), subgroup("nih", "sex=F", "underdiagnosis", 0.123, 0.1, "No Finding"),
-    ]  # fmt: skip
+        subgroup("chexpert", "sex=F", "auroc", 0.80, 0.78),
+        subgroup("chexpert", "sex=M", "auroc", 0.86, 0.84),
+        subgroup("chexpert", "sex", "auroc_spread", 0.06, 0.02),
+        subgroup("nih", "sex=F", "auroc", 0.7, 0.68),
+        subgroup("nih", "sex=M", "auroc", NAN, NAN),
+        subgroup("nih", "sex=F age=<40", "auroc", 0.61, 0.5),
+        subgroup("nih", f"device={HOSTILE}", "auroc", 0.7, 0.6),
+        subgroup("nih", "sex=F", "underdiagnosis", 0.123, 0.1, "No Finding"),
+    ]
     text = page(subgroups=rows)
     assert "differs by sex in CheXpert (.060" in text
     assert "Largest − least by sex" in text
@@ -161,14 +178,18 @@ def test_groups_are_named_with_their_distance_and_missing_ones_are_a_dash() -> N
     assert HOSTILE not in text
 
 
-def test_missed_sick_and_wrong_calls_are_drawn_by_group_and_a_group_with_few_patients_is_named() -> None:
+def test_error_rates_are_drawn_by_group_and_groups_with_few_patients_are_named() -> None:
     rows = [
-        subgroup("chexpert", "sex=F", "auroc", 0.8, 0.78), subgroup("chexpert", "sex=M", "auroc", 0.8, 0.78),
-        subgroup("nih", "sex=F", "underdiagnosis", 0.2, 0.15, "No Finding"), subgroup("nih", "sex=M", "underdiagnosis", 0.1, 0.08, "No Finding"),
+        subgroup("chexpert", "sex=F", "auroc", 0.8, 0.78),
+        subgroup("chexpert", "sex=M", "auroc", 0.8, 0.78),
+        subgroup("nih", "sex=F", "underdiagnosis", 0.2, 0.15, "No Finding"),
+        subgroup("nih", "sex=M", "underdiagnosis", 0.1, 0.08, "No Finding"),
         subgroup("nih", "sex", "underdiagnosis_spread", 0.1, 0.05, "No Finding"),
-        subgroup("nih", "sex=F", "fnr", 0.41, 0.4), subgroup("nih", "sex=M", "fnr", 0.4, 0.3), subgroup("nih", "view=AP", "fnr", NAN, NAN),
+        subgroup("nih", "sex=F", "fnr", 0.41, 0.4),
+        subgroup("nih", "sex=M", "fnr", 0.4, 0.3),
+        subgroup("nih", "view=AP", "fnr", NAN, NAN),
         subgroup("nih", "view=PA", "fnr", 0.4, 0.3),
-    ]  # fmt: skip
+    ]
     points = [
         (RUNS[0], "Edema", "f1_max", NAN, NAN, 1.0, 0.0, 1.0, 1, 300),
         (RUNS[0], "Pneumonia", "f1_max", 0.1, 0.5, 1.0, 0.0, 1.0, 30, 300),

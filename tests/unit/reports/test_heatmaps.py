@@ -1,4 +1,4 @@
-"""The section on where networks look: what it says, what it leaves out, and that no name breaks out of it."""
+"""The section on heat maps: sentences, missing data, and escaping of names."""
 
 import base64
 import json
@@ -22,10 +22,25 @@ def with_looks(found: Tables, value: float, name: str = "Edema", wide: float = 0
     """The invented study with one number per run and hospital, and one picture."""
     runs = found["runs"].loc[found["runs"]["state"] == "done", "run_id"].tolist()
     rows = [
-        (run, dataset, of, by, region, "enrichment", (at := value if by == "network" else middle), at * (1 - wide), at * (1 + wide), 24, 24, 1.0)
-        for run in runs for dataset in found["cohorts"]["dataset"] for of in ("all", name)
+        (
+            run,
+            dataset,
+            of,
+            by,
+            region,
+            "enrichment",
+            (at := value if by == "network" else middle),
+            at * (1 - wide),
+            at * (1 + wide),
+            24,
+            24,
+            1.0,
+        )
+        for run in runs
+        for dataset in found["cohorts"]["dataset"]
+        for of in ("all", name)
         for by, region in (("network", "finding"), ("centre", "finding"), ("network", "token"))
-    ]  # fmt: skip
+    ]
     table = pd.DataFrame(rows, columns=list(SCHEMAS["attention"]))
     case = (runs[0], found["cohorts"]["dataset"].iloc[0], name, "sure miss", 0, 0.04, 0.2, float("nan"), WEBP)
     gallery = pd.DataFrame([case], columns=list(SCHEMAS["gallery"]))
@@ -48,20 +63,20 @@ def test_the_sentence_follows_from_the_numbers_and_pictures_of_patients_carry_a_
     assert "radiographs of patients" not in other
 
 
-def test_the_method_of_the_maps_is_the_one_that_the_grid_chose() -> None:
+def test_the_method_of_the_maps_is_that_of_the_grid() -> None:
     found = with_looks(tables(Invented(runs=2)), 2.0)
     assert "Heat maps are Grad-CAM of the finding" in render(found)
     chosen = {"name": "attention", "run_id": "", "options": {"method": "hirescam"}, "state": "done", "reason": ""}
     assert "Heat maps are HiResCAM of the finding" in render(Tables({**found.meta, "analyses": [chosen]}, found.frames))
 
 
-def test_a_hostile_name_and_numbers_that_are_none_stay_text() -> None:
+def test_hostile_names_are_escaped_and_missing_numbers_are_accepted() -> None:
     page = render(with_looks(tables(Invented(runs=1)), float("nan"), "<script>alert(1)</script>"))
     assert "<script>alert(1)" not in page
     assert ">nan<" not in page
 
 
-def test_the_pictures_of_a_run_stand_with_the_run_and_the_footer_says_whose_images_are_in_the_file() -> None:
+def test_pictures_are_in_the_details_of_their_run_and_the_footer_names_their_origin() -> None:
     made = with_looks(tables(Invented(runs=2)), 2.0)
     page = render(made)
     assert "This file contains 1 small radiograph of patients with heat maps." in page
@@ -79,21 +94,31 @@ def test_the_pictures_of_a_run_stand_with_the_run_and_the_footer_says_whose_imag
 @pytest.mark.parametrize(
     ("value", "wide", "runs", "said"),
     [
-        (2.0, 0.1, 2, "Heat on the finding, averaged over two runs, is 2.0× its share of the area, clearly more than chance"),
+        (
+            2.0,
+            0.1,
+            2,
+            "Heat on the finding, averaged over two runs, is 2.0× its share of the area, clearly more than chance",
+        ),
         (2.0, 0.1, 1, "more than chance; a map that always marks the center reaches 1.5×"),
         (1.2, 0.1, 2, "more than chance; less than a map that always marks the center, 1.5×"),
         (1.4, 0.2, 2, "more than chance; a map that always marks the center reaches 1.5×"),
-        (1.2, 0.3, 2, "Heat on the finding, averaged over two runs, cannot be distinguished from chance (1.2× its share of the area)"),
+        (
+            1.2,
+            0.3,
+            2,
+            "Heat on the finding, averaged over two runs, cannot be distinguished from chance (1.2× its share of the area)",
+        ),
         (1.2, 0.3, 1, "Heat on the finding cannot be distinguished from chance"),
         (0.5, 0.1, 1, "Heat on the finding is 0.50× its share of the area, clearly less than chance"),
     ],
-)  # fmt: skip
-def test_heat_on_the_finding_is_claimed_only_where_the_interval_says_so(value, wide, runs, said) -> None:
+)
+def test_heat_on_the_finding_is_claimed_only_if_the_interval_supports_it(value, wide, runs, said) -> None:
     made = with_looks(tables(Invented(runs=runs)), value, wide=wide)
     assert said in looks.answer(made["attention"], runs)
 
 
-def test_a_site_holds_the_pictures_as_base64_in_its_data(tmp_path) -> None:
+def test_a_site_has_the_pictures_as_base64_in_its_data(tmp_path) -> None:
     write_site(with_looks(tables(Invented(runs=2)), 2.0), tmp_path)
     table = json.loads((tmp_path / "data" / "gallery.json").read_text())
     (row,) = table["data"]

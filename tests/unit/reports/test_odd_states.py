@@ -1,4 +1,4 @@
-"""Empty and odd states, one by one: what a reader is told when something is missing, few or broken."""
+"""Pages with missing, few or invalid data."""
 
 import html
 import re
@@ -27,7 +27,7 @@ def with_meta(made: Tables, **meta: object) -> Tables:
     return Tables({**made.meta, **meta}, made.frames)
 
 
-def test_no_match_says_that_the_ranks_have_not_changed():
+def test_without_a_match_the_page_says_that_ranks_have_not_changed():
     page = told(str(ranking(read(tables(Invented(runs=5)))).html))
     assert "No run matches these filters. Ranks are computed over all 5 runs and do not change." in page
     assert "Clear filters" in page
@@ -41,13 +41,13 @@ def test_one_run_has_no_groups_no_search_and_no_fit():
     assert 'id="c-internal"' not in page
 
 
-def test_a_cohort_that_is_not_there_has_no_column_and_is_named_in_the_note():
+def test_a_missing_cohort_has_no_column_and_is_named_in_the_note():
     page = render(tables(Invented(runs=3, hospitals=("chexpert", "mimic"))))
     assert "BRAX is absent: no folder brax/ in the data." in page
     assert ">BRAX<" not in page
 
 
-def test_a_hospital_in_which_nothing_could_be_scored_has_no_column_and_is_named():
+def test_a_hospital_without_scores_has_no_column_and_is_named():
     made = tables(Invented(runs=3))
     names = ("scores", "gaps", "mean_gaps")
     fewer = {name: made[name][made[name]["dataset"] != "brax"] for name in names}
@@ -62,7 +62,7 @@ def test_a_finding_with_few_patients_is_a_dash_with_the_reason_and_never_zero():
 
 
 @pytest.mark.parametrize("diagnosed", [True, False])
-def test_a_run_below_half_is_questioned_and_leads_to_its_histograms_where_there_are_any(diagnosed):
+def test_an_auroc_below_half_is_questioned_and_linked_to_its_histograms(diagnosed):
     made = tables(Invented(runs=3, below_half=True))
     run = made["scores"].query("dataset == 'external' and metric == 'auroc'").sort_values("value")["run_id"].iloc[0]
     rows = [(run, "mimic", FINDINGS[1], "inverted", 0.2, 0.1, 0.3, "look")] if diagnosed else []
@@ -77,7 +77,7 @@ def test_a_run_below_half_is_questioned_and_leads_to_its_histograms_where_there_
     assert page.count(f'id="symptom-{run}"') == diagnosed
 
 
-def test_an_analysis_that_failed_is_told_with_its_reason():
+def test_a_failed_analysis_is_reported_with_its_reason():
     states = [
         {"name": "probes", "run_id": "a", "state": "done", "reason": ""},
         {"name": "probes", "run_id": "b", "state": "failed", "reason": HOSTILE},
@@ -94,9 +94,20 @@ def test_a_run_whose_transplants_failed_has_a_dash_with_the_reason():
     made = tables(Invented(runs=3))
     first, second, third = made["runs"]["run_id"]
     row = dict.fromkeys(SCHEMAS["transplants"], "") | {
-        "kind": "causal", "donor": "chexpert", "host": "external", "finding": "macro", "subset": "all", "measure": "abs_dp",
-        "value": 0.1, "control": 0.05, "effect": 0.05, "low": 0.04, "high": 0.06, "n": 40, "run_id": first,
-    }  # fmt: skip
+        "kind": "causal",
+        "donor": "chexpert",
+        "host": "external",
+        "finding": "macro",
+        "subset": "all",
+        "measure": "abs_dp",
+        "value": 0.1,
+        "control": 0.05,
+        "effect": 0.05,
+        "low": 0.04,
+        "high": 0.06,
+        "n": 40,
+        "run_id": first,
+    }
     states = [
         {"name": "transplants", "run_id": run, "state": state, "reason": ""}
         for run, state in ((first, "done"), (second, "failed"), (third, "absent"))
@@ -115,7 +126,7 @@ def test_a_run_whose_transplants_failed_has_a_dash_with_the_reason():
     assert not re.search("it failed|not run", cells[first])
 
 
-def test_many_groups_start_closed_after_the_tenth_and_keep_their_heads():
+def test_groups_after_the_tenth_start_closed_and_keep_their_heads():
     made = tables(Invented(runs=30))
     ranks = made["ranks"].assign(group=range(1, 31))
     page = str(ranking(read(Tables(made.meta, made.frames | {"ranks": ranks}))).html)
@@ -124,14 +135,14 @@ def test_many_groups_start_closed_after_the_tenth_and_keep_their_heads():
     assert page.count('class="row" data-id') == 30
 
 
-def test_without_a_script_every_chart_says_where_its_numbers_are():
+def test_without_javascript_every_chart_refers_to_its_numbers():
     page = render(tables(Invented(runs=4)))
     charts = page.count('class="plot"')
     assert charts
     assert page.count("This chart needs JavaScript; its numbers are below.") == charts
 
 
-def test_a_run_that_was_stopped_by_its_limit_is_ranked_with_the_mark_and_says_it_in_full():
+def test_a_run_stopped_by_its_limit_is_ranked_with_a_remark():
     made = tables(Invented(runs=3))
     runs = made["runs"].copy()
     remark = f"limit reached: stopped by its limit of 2 hours after 3 of 8 epochs {HOSTILE}; memory ran out: forward passes {HOSTILE}"

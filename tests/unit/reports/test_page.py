@@ -1,4 +1,4 @@
-"""The page as text: complete, deterministic, escaped, and within its own policy."""
+"""The page: complete, deterministic, escaped, and within its content security policy."""
 
 import base64
 import gzip
@@ -35,7 +35,7 @@ STATES = {
     "nothing in common": Invented(runs=2, internal_labels=FINDINGS[:2], external_labels=FINDINGS[2:]),
     "more rows than at once": Invented(runs=70, failed=1),
     "two in common": Invented(runs=4, internal_labels=FINDINGS[:4], external_labels=FINDINGS[2:]),
-}  # fmt: skip
+}
 VOID = {"meta", "input", "br", "line", "circle", "path", "rect", "use"}
 
 
@@ -87,18 +87,18 @@ def page(request):
     return render(tables(STATES[request.param]))
 
 
-def test_every_state_gives_well_formed_html_with_unique_ids_and_no_broken_link_inside(page):
+def test_every_page_is_well_formed_with_unique_ids_and_no_broken_internal_link(page):
     found = checked(page)
     assert len(found.ids) == len(set(found.ids))
     assert {h[1:] for h in found.hrefs if h.startswith("#")} <= set(found.ids)
     assert all(h.startswith("#") for h in found.hrefs)
 
 
-def test_no_state_has_what_the_policy_forbids(page):
+def test_no_page_has_anything_that_the_policy_forbids(page):
     assert checked(page).bad == []
 
 
-def test_no_state_shows_nan_none_or_a_template_mark(page):
+def test_no_page_shows_nan_none_or_template_syntax(page):
     text = " ".join(checked(page).text)
     assert not re.findall(r"\b(nan|NaN|None|inf)\b|<built-in|object at 0x|\{\{|\{%", text)
 
@@ -110,7 +110,7 @@ def test_headings_start_at_one_h1_and_skip_no_level(page):
     assert all(b <= a + 1 for a, b in pairwise(headings))
 
 
-def test_every_script_and_style_is_allowed_by_its_hash_and_nothing_else_is(page):
+def test_only_hashed_scripts_and_styles_are_allowed(page):
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page).group(1).replace("&#39;", "'")
     assert policy.startswith("default-src 'none'; ")
     assert "unsafe" not in policy
@@ -147,9 +147,8 @@ def test_names_are_escaped_everywhere():
     found = checked(page)
     assert "<script>alert" not in page
     assert found.bad == []
-    assert (
-        page.count("<script") == 6
-    )  # charts, what runs are sorted by, pairs, figures of runs, plotly, and the one that runs
+    # data blocks: charts, sort data, pairs, figures of runs, plotly; and the script
+    assert page.count("<script") == 6
     kept = unpacked(page, "details")
     assert all(checked(piece).bad == [] for piece in json.loads(kept).values())
     assert "<script>alert(1)</script>" in " ".join(found.text)
@@ -157,7 +156,7 @@ def test_names_are_escaped_everywhere():
     assert "<script" not in json.dumps(charts)
 
 
-def test_in_how_many_images_no_lungs_were_found_stands_with_the_cohorts():
+def test_the_share_of_images_without_detected_lungs_is_in_the_cohort_section():
     made = tables(Invented(runs=2))
     assert "No lungs were detected" not in render(made)
     name = "adaptive <region>"
@@ -169,7 +168,7 @@ def test_in_how_many_images_no_lungs_were_found_stands_with_the_cohorts():
     assert "<td>0.4 %</td>" in page
 
 
-def test_what_each_filter_took_out_of_a_cohort_is_shown_beside_its_columns():
+def test_images_excluded_by_each_filter_are_in_the_cohort_table():
     made = tables(Invented(runs=2))
     flow = {
         "found": 900,
@@ -193,14 +192,14 @@ def test_failed_runs_come_last_without_a_rank_and_with_their_reason():
     assert page.index('class="failed"') > page.rindex('data-group="')
 
 
-def test_a_phantom_page_says_so_in_banner_headline_and_footer():
+def test_a_phantom_page_is_marked_in_banner_headline_and_footer():
     page = render(tables(STATES["phantom"]))
     assert '<div class="banner"' in page
     assert re.search("<h1[^>]*>On synthetic images, ", page)
     assert '<div class="banner"' not in render(tables(STATES["many"]))
 
 
-def test_the_finding_with_the_shortcut_is_named_with_its_fall():
+def test_the_finding_with_the_shortcut_is_named_with_its_gap():
     page = render(tables(STATES["phantom"]))
     assert "Pleural Effusion has the largest gap: mean AUROC .98" in page
 
@@ -210,7 +209,7 @@ def _plain(page):
     return re.sub(r"\s+", " ", " ".join(checked(page).text))
 
 
-def test_without_a_hospital_external_no_sentence_speaks_of_patients_or_of_no_runs():
+def test_without_an_external_hospital_no_sentence_mentions_patients_or_missing_runs():
     said = _plain(render(tables(STATES["internal only"])))
     assert "2 runs · 1 hospital" in said
     assert "Two runs scored at the internal hospital; no external hospital was tested" in said
@@ -219,7 +218,7 @@ def test_without_a_hospital_external_no_sentence_speaks_of_patients_or_of_no_run
     assert not re.findall(r"too few patients|0 runs|\bno hospitals\b|of this run|No learning curve|Group 1", said)
 
 
-def test_without_a_common_finding_the_page_says_so_and_shows_what_was_measured_at_internal():
+def test_without_a_shared_finding_the_page_says_so_and_shows_the_internal_scores():
     said = _plain(render(tables(STATES["nothing in common"])))
     assert "2 runs · 6 hospitals" in said
     assert "internal and external hospitals label no finding in common" in said
@@ -228,12 +227,12 @@ def test_without_a_common_finding_the_page_says_so_and_shows_what_was_measured_a
     assert "too few patients" not in said
 
 
-def test_runs_of_the_grid_are_counted_apart_from_those_with_scores():
+def test_runs_and_scored_runs_are_counted_separately():
     assert "4 runs, 2 with scores · 6 hospitals" in _plain(render(tables(STATES["failed"])))
     assert "2 runs, none with scores · 6 hospitals" in _plain(render(tables(STATES["all failed"])))
 
 
-def test_internal_against_external_is_drawn_and_listed_on_the_findings_of_the_gap():
+def test_internal_and_external_auroc_are_drawn_and_listed_on_shared_findings():
     made = tables(STATES["two in common"])
     page = render(made)
     gaps = made["gaps"]
@@ -247,7 +246,7 @@ def test_internal_against_external_is_drawn_and_listed_on_the_findings_of_the_ga
     assert sorted(shown) == sorted(places(v) for v in means["internal"])
 
 
-def test_every_gap_says_whether_its_interval_excludes_zero():
+def test_every_gap_states_whether_its_interval_includes_zero():
     made = tables(Invented(runs=4, noise=2))
     page = render(made)
     gaps = made["gaps"]
@@ -260,7 +259,7 @@ def test_every_gap_says_whether_its_interval_excludes_zero():
     assert len(in_detail) == 4 * per_run
 
 
-def test_what_is_left_out_is_said_in_the_method_and_in_the_run():
+def test_excluded_findings_are_in_the_method_section_and_in_the_run():
     made = tables(Invented(runs=2))
     run_id = str(made["runs"]["run_id"][0])
     made.meta["unlearnt"] = {run_id: ["Edema"]}
@@ -285,13 +284,13 @@ def test_optional_facts_may_be_empty():
     assert render(made) == plain
 
 
-def test_a_finding_with_few_patients_says_why_it_has_no_number():
+def test_a_finding_with_few_patients_has_the_reason_instead_of_a_number():
     page = render(tables(STATES["few patients"]))
     assert "&lt; 10 patients" in page
     assert "not labeled" in page
 
 
-def test_every_cell_of_a_run_says_how_many_images_it_counts():
+def test_every_cell_of_a_run_has_its_number_of_images():
     page = render(tables(Invented(runs=1)))
     table = page[page.index("AUROC by finding and hospital") : page.index("Other metrics")]
     assert all(f in table for f in FINDINGS)
@@ -304,22 +303,21 @@ def test_one_run_is_not_ranked_and_a_run_below_half_is_questioned():
     assert "inverted or mislabeled?" in render(tables(STATES["below half"]))
 
 
-def test_every_section_is_in_the_navigation_but_the_opening_and_those_behind_another():
+def test_the_navigation_has_every_section_except_the_opening_and_folded_sections():
     page = render(tables(Invented(runs=2)))
     nav = re.search(r"<nav.*?</nav>", page, re.DOTALL).group()
     headed = set(re.findall(r'<section id="([a-z]+)" aria-labelledby', page)) - {"opening"}
     headed -= {"robustness", "components", "mappings", "policies", "training"}  # so many words would not fit
     assert set(re.findall(r'href="#([a-z]+)"', nav)) == headed
-    assert (
-        nav.count("<a ") >= len(ORDER) - 14
-    )  # no word, or what invented tables lack: side by side, symptoms, choices, parts, groups, line, heat maps, ...
+    # sections without navigation label, or without data in the synthetic tables
+    assert nav.count("<a ") >= len(ORDER) - 14
 
 
-def test_the_ids_that_keep_plotly_from_adding_styles_are_found_in_its_source():
+def test_the_style_ids_of_plotly_are_extracted_from_its_source():
     assert style_ids(f'if(!document.getElementById("{"a1" * 32}")){{}}') == ["a1" * 32]
 
 
-def test_the_module_writes_a_page_and_a_missing_folder_is_a_message(tmp_path):
+def test_the_module_writes_a_page_and_reports_a_missing_folder(tmp_path):
     tables(Invented(runs=2)).save(tmp_path / "tables")
     root = Path(__file__).parents[3]
     command = [sys.executable, "-m", "reports"]

@@ -1,4 +1,4 @@
-"""Several goals at once on the page: sentences from numbers, strips, and what is left out."""
+"""Several goals on the page: sentences, strips, and runs that are left out."""
 
 import re
 
@@ -29,11 +29,11 @@ FOUR = ["auroc", "gap", "maps", "macs"]
         (FOUR[:2], ["A", "B"], 2, "Both runs are non-dominated on AUROC and gap"),
     ],
 )
-def test_the_sentence_counts_the_unbeaten_and_names_the_goals(goals, labels, num_runs, text):
+def test_the_sentence_counts_nondominated_runs_and_names_the_goals(goals, labels, num_runs, text):
     assert nondominated_runs(goals, labels, num_runs).endswith(text)
 
 
-def test_doubt_is_said_for_the_unbeaten_and_for_those_the_data_cannot_rule_out():
+def test_the_uncertainty_of_nondominated_and_of_other_possible_runs_is_stated():
     assert resampling(0, 3, 3) == "Resampling patients does not change this."
     assert "none of two stays non-dominated" in resampling(0, 0, 2)
     assert "1 other run is non-dominated in more than 5 %" in resampling(1, 2, 2)
@@ -43,7 +43,7 @@ def with_goals(made: Tables, **columns: object) -> Tables:
     return Tables(made.meta, made.frames | {"goals": made["goals"].assign(**columns)})
 
 
-def test_every_unbeaten_run_has_one_strip_for_each_goal_over_the_dots_of_all():
+def test_every_nondominated_run_has_one_strip_per_goal_with_dots_of_all_runs():
     made = tables(Invented(runs=12))
     found = at_once(read(made))
     front = int(made["goals"]["on_front"].sum())
@@ -74,11 +74,11 @@ def test_right_is_better_in_every_strip():
 @pytest.mark.parametrize(
     "asked", [Invented(runs=1), Invented(runs=3, hospitals=("chexpert",)), Invented(runs=0, failed=2)]
 )
-def test_where_nothing_can_be_weighed_there_is_no_figure(asked):
+def test_without_comparable_runs_there_is_no_figure(asked):
     assert at_once(read(tables(asked))) == {}
 
 
-def test_runs_alike_in_everything_are_all_unbeaten_and_still_drawn():
+def test_equal_runs_are_all_nondominated_and_drawn():
     made = tables(Invented(runs=3))
     same = with_goals(made, auroc=0.7, gap=0.1, macs=1e9, on_front=True, p_front=float("nan"))
     found = at_once(read(same))
@@ -86,7 +86,7 @@ def test_runs_alike_in_everything_are_all_unbeaten_and_still_drawn():
     assert found["doubt"] == ""
 
 
-def test_a_run_without_one_of_the_numbers_is_counted_as_left_out():
+def test_a_run_with_a_missing_goal_is_counted_as_left_out():
     made = tables(Invented(runs=5))
     fewer = Tables(made.meta, made.frames | {"goals": pd.DataFrame(made["goals"].iloc[:3])})
     found = at_once(read(fewer))

@@ -1,4 +1,4 @@
-"""The board shows one number for one cell, chosen the same way everywhere."""
+"""The report data: one number per cell, selected in the same way for all sections."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from reports.tables import Tables
 from tests.synthetic import FINDINGS, Invented, tables
 
 
-def test_the_headline_rows_are_default_mapping_all_patients_headline_split_and_kept_epoch():
+def test_headline_rows_have_default_mapping_all_patients_headline_split_and_selected_epoch():
     made = tables(Invented(runs=1))
     scores = made["scores"]
     noise = []
@@ -37,7 +37,7 @@ def _same(a, b):
     return all(np.allclose([a[k].value], [b[k].value], equal_nan=True) for k in a)
 
 
-def test_runs_are_ordered_by_their_mean_external_and_unscored_ones_are_apart():
+def test_runs_are_ordered_by_mean_external_auroc_and_unscored_runs_are_separate():
     board = read(tables(Invented(runs=24, failed=2)))
     values = [r.external.value for r in board.ranked]
     assert values == sorted(values, reverse=True)
@@ -45,12 +45,12 @@ def test_runs_are_ordered_by_their_mean_external_and_unscored_ones_are_apart():
     assert [r for group in board.groups for r in group] == list(board.ranked)
 
 
-def test_hospitals_are_ordered_by_their_mean_loss():
-    losses = [h.mean_gap.value for h in read(tables(Invented())).hospitals]
-    assert losses == sorted(losses)
+def test_hospitals_are_ordered_by_their_mean_gap():
+    mean_gaps = [h.mean_gap.value for h in read(tables(Invented())).hospitals]
+    assert mean_gaps == sorted(mean_gaps)
 
 
-def test_internal_and_external_are_compared_on_the_findings_both_have():
+def test_internal_and_external_auroc_are_compared_on_shared_findings():
     made = tables(Invented(runs=3, internal_labels=FINDINGS[:4], external_labels=FINDINGS[2:]))
     board = read(made)
     for run in board.ranked:
@@ -61,13 +61,13 @@ def test_internal_and_external_are_compared_on_the_findings_both_have():
     assert board.num_common == (2, 2)
 
 
-def test_a_side_of_the_gap_has_the_interval_of_its_macro_where_the_findings_are_the_same():
+def test_an_auroc_of_the_gap_has_the_interval_of_the_macro_if_the_findings_are_equal():
     run = read(tables(Invented(runs=1, hospitals=("chexpert", "mimic")))).ranked[0]
     assert run.internal_common == run.internal
     assert run.internal_common.has_interval
 
 
-def test_hospitals_are_counted_when_no_run_was_scored_and_common_findings_are_known():
+def test_hospitals_and_shared_findings_are_counted_without_scored_runs():
     failed = read(tables(Invented(runs=0, failed=2)))
     assert (failed.num_external, failed.has_common, failed.scored) == (5, True, ())
     apart = read(tables(Invented(runs=2, internal_labels=FINDINGS[:2], external_labels=FINDINGS[2:])))
@@ -79,7 +79,7 @@ def test_the_worst_hospital_is_the_one_with_the_lowest_auroc():
         assert run.worst_auroc.value == min(e.value for e in run.hospitals.values())
 
 
-def test_tables_survive_their_files(tmp_path):
+def test_tables_are_equal_after_saving_and_loading(tmp_path):
     made = tables(Invented(runs=3))
     made.save(tmp_path)
     again = Tables.load(tmp_path)
@@ -112,5 +112,5 @@ def test_numbers_have_no_leading_zero_and_a_true_minus():
         ("", ""),
     ],
 )
-def test_a_figure_shows_the_end_of_a_place_that_fits(place, shown):
+def test_a_figure_shows_the_end_of_a_long_place_name(place, shown):
     assert Hospital("key", "Title", place).where == shown

@@ -1,11 +1,11 @@
-"""Sentences follow the numbers: clear, tied, one run, missing cohort, reversed sign."""
+"""Sentences match their numbers: clear results, ties, single runs, missing cohorts, reversed signs."""
 
 import math
 
 import pytest
 
 from reports.report_data.headline_rows import MISSING, Estimate
-from reports.sections.learning import chosen_by, kept
+from reports.sections.learning import chosen_by, selected_epoch
 from reports.sentences import data as data_sentences
 from reports.sentences import gaps as gap_sentences
 from reports.sentences import main_findings as sentences
@@ -23,7 +23,10 @@ FORBIDDEN = ("significant", "outperform", "SOTA", "no difference", "equal", "nan
         ((4, 4, 0, 5), "All four runs have a lower AUROC at external hospitals"),
         ((2, 2, 0, 1), "Both runs have a lower AUROC at the external hospital"),
         ((24, 21, 0, 5), "21 of 24 runs have a lower AUROC at external hospitals; three are unclear"),
-        ((4, 1, 1, 5), "One of four runs has a lower AUROC at external hospitals; one has a higher AUROC; two are unclear"),
+        (
+            (4, 1, 1, 5),
+            "One of four runs has a lower AUROC at external hospitals; one has a higher AUROC; two are unclear",
+        ),
         ((4, 0, 0, 5), "No run of four has a clearly lower or higher AUROC at external hospitals"),
         ((2, 0, 0, 5), "Neither run has a clearly lower or higher AUROC at external hospitals"),
         ((4, 0, 4, 5), "All four runs have a higher AUROC at external hospitals"),
@@ -33,7 +36,7 @@ FORBIDDEN = ("significant", "outperform", "SOTA", "no difference", "equal", "nan
         ((1, 0, 0, 0), "One run scored at the internal hospital; no external hospital was tested"),
         ((0, 0, 0, 0), "No run has a score, and no external hospital was tested"),
     ],
-)  # fmt: skip
+)
 def test_the_headline_counts_only_runs_whose_simultaneous_interval_excludes_zero(counts, said):
     assert sentences.headline(*counts, phantom=False) == said
 
@@ -58,7 +61,7 @@ def test_one_run_has_no_ranking_and_its_verb_follows_its_interval(gap, said):
     assert sentences.headline(1, 0, 0, 5, False, sentences.single_run("SE-ResNet", gap)) == said
 
 
-def test_the_mean_loss_names_the_hospitals_with_most_and_least_and_their_intervals():
+def test_the_mean_gap_names_the_hospitals_with_the_largest_and_smallest_gap():
     said = sentences.mean_gap(
         "CheXpert", 5, 24, CLEAR, [("BRAX", Estimate(0.1, 0.08, 0.12)), ("MIMIC-CXR", Estimate(0.02, 0.01, 0.03))]
     )
@@ -68,17 +71,17 @@ def test_the_mean_loss_names_the_hospitals_with_most_and_least_and_their_interva
     )
 
 
-def test_a_mean_loss_whose_interval_holds_zero_cannot_be_told_from_none():
+def test_a_mean_gap_whose_interval_includes_zero_is_not_distinguished_from_zero():
     assert "a mean gap of .012 [−.010, .034] AUROC; the interval includes zero" in sentences.mean_gap(
         "CheXpert", 5, 4, UNCLEAR, []
     )
 
 
-def test_a_negative_mean_loss_is_a_gain_with_a_positive_interval():
+def test_a_negative_mean_gap_is_shown_as_a_positive_difference():
     assert "they gain .030 AUROC [.010, .050] on average" in sentences.mean_gap("CheXpert", 5, 4, GAIN, [])
 
 
-def test_no_cohort_external_is_said_before_anything_about_patients_or_scores():
+def test_a_missing_external_cohort_is_stated_first():
     for num_runs in (0, 2):
         said = sentences.mean_gap("CheXpert", 0, num_runs, MISSING, [])
         assert said == "No external hospital was tested, so the generalization gap is unknown."
@@ -99,25 +102,25 @@ def test_no_shared_finding_is_the_reason_and_not_too_few_patients():
     )
 
 
-def test_no_ranked_run_claims_nothing_about_runs_or_hospitals():
+def test_without_a_ranked_run_nothing_is_claimed_about_runs_or_hospitals():
     assert sentences.mean_gap("CheXpert", 5, 0, MISSING, []).startswith("No run has a score at external hospitals")
     assert sentences.hospitals_title([], 5, "", 0, 0) == "No run has a score at external hospitals"
     assert sentences.findings_title([], 0, 0) == "No finding has both an internal and an external score"
     assert sentences.pareto_title([], 0) == "No run has a score at external hospitals to compare with its cost"
 
 
-def test_one_hospital_cannot_be_told_from_another():
+def test_a_single_hospital_is_not_compared():
     assert (
         sentences.probe_title([0.9], 1.0, [], 1)
         == "There is only one hospital, so a source classifier has nothing to distinguish"
     )
 
 
-def test_too_few_patients_are_the_reason_where_there_are_runs_and_findings():
+def test_too_few_patients_are_the_reason_if_runs_and_findings_exist():
     assert "too few patients" in sentences.mean_gap("CheXpert", 5, 4, MISSING, [])
 
 
-def test_an_unranked_run_says_why_and_what_it_has_at_internal():
+def test_an_unranked_run_has_its_reason_and_its_internal_auroc():
     internal = Estimate(0.8, 0.7, 0.9)
     assert sentences.unranked_reason("the loss was not finite", MISSING, 5, True) == "the loss was not finite"
     assert (
@@ -141,11 +144,11 @@ def test_an_unranked_run_says_why_and_what_it_has_at_internal():
         (MISSING, ""),
     ],
 )
-def test_where_zero_lies_follows_the_interval(gap, said):
+def test_the_note_on_zero_matches_the_interval(gap, said):
     assert sentences.zero_in_interval(gap) == said
 
 
-def test_the_scatter_says_over_how_many_findings_it_compares():
+def test_the_scatter_title_has_the_number_of_findings():
     over = sentences.shared_findings(2, 2)
     assert sentences.scatter_title(4, 4, over) == (
         "All 4 runs have a lower measured AUROC at external hospitals (2 shared findings)"
@@ -157,7 +160,7 @@ def test_the_scatter_says_over_how_many_findings_it_compares():
     assert sentences.scatter_title(2, 2, "") == "Both runs have a lower measured AUROC at external hospitals"
 
 
-def test_every_label_source_has_its_words_and_synthetic_labels_are_called_so():
+def test_every_label_source_has_its_words_and_synthetic_labels_are_named():
     said = data_sentences.label_sources(["radiologist", "report", "stated"], phantom=False)
     assert said == (
         "Label sources: radiologists; radiology reports, labeled by a program; labels as given in the dataset."
@@ -170,7 +173,7 @@ def test_every_label_source_has_its_words_and_synthetic_labels_are_called_so():
     assert both.startswith("Labels are those of the synthetic images. Their form imitates")
 
 
-def test_findings_left_out_are_named_with_the_runs_and_hospitals_they_concern():
+def test_excluded_findings_are_named_with_their_runs_and_hospitals():
     said = data_sentences.not_learned({"a": ["Edema", "Pneumonia"], "b": ["Edema"]}, 2)
     assert said.endswith("is not compared: Edema (every run) and Pneumonia (1 run).")
     assert data_sentences.not_learned({"a": ["Edema"]}, 1).endswith("compared: Edema.")
@@ -180,14 +183,14 @@ def test_findings_left_out_are_named_with_the_runs_and_hospitals_they_concern():
     assert data_sentences.not_compared([]) == ""
 
 
-def test_images_that_recur_under_another_patient_stand_beside_the_shared_patients():
+def test_duplicate_images_are_reported_with_shared_patients():
     assert data_sentences.image_flow(10, 5, 0, 1).endswith("; no patient is in two splits")
     assert data_sentences.image_flow(10, 5, 0, 1, 3).endswith(
         "; no patient is in two splits; 3 images have duplicates in another split under another patient id"
     )
 
 
-def test_a_cohort_that_is_missing_leaves_the_sentence_about_the_others():
+def test_a_missing_cohort_does_not_affect_the_sentence_on_the_others():
     said = sentences.mean_gap("CheXpert", 1, 4, CLEAR, [("NIH-14", CLEAR), ("BRAX", MISSING)])
     assert "one external hospital" in said
     assert "BRAX" not in said
@@ -203,23 +206,23 @@ def test_a_cohort_that_is_missing_leaves_the_sentence_about_the_others():
         (0, 24, "No other run is tied with it"),
     ],
 )
-def test_the_first_run_is_never_called_best_without_saying_who_is_tied_with_it(tied, runs, part):
+def test_the_first_run_is_never_called_best_without_its_ties(tied, runs, part):
     said = sentences.best_run("RegNetY-4GF", Estimate(0.825, 0.816, 0.832), tied, 0.49, runs)
     assert said.startswith("RegNetY-4GF has the highest mean external AUROC, .825 [.816, .832]")
     assert part in said
     assert said.endswith("it ranks first in 49 % of the bootstrap samples of patients.")
 
 
-def test_a_chance_counted_over_resamples_is_never_certain():
+def test_a_probability_from_resamples_is_never_certain():
     assert "first in more than 99 % of the bootstrap samples" in sentences.best_run("A", CLEAR, 0, 1.0, 5)
     assert "first in fewer than 1 % of the bootstrap samples" in sentences.best_run("A", CLEAR, 3, 0.0, 5)
 
 
-def test_one_run_is_compared_with_nothing():
+def test_a_single_run_is_not_compared():
     assert "no other run to compare with" in sentences.best_run("VGG", Estimate(0.7, 0.6, 0.8), 0, 1.0, 1)
 
 
-def test_the_smallest_gap_says_when_it_cannot_be_told_from_none():
+def test_the_smallest_gap_is_reported_as_unclear_if_its_interval_includes_zero():
     assert (
         sentences.smallest_gap("VGG", UNCLEAR, True)
         == "It also has the smallest measured gap, .012 [−.010, .034]; the interval includes zero."
@@ -241,7 +244,7 @@ def test_the_findings_sentence_names_only_findings_clear_in_every_run():
         ([], "AUROC drops clearly at no external hospital; B is the worst hospital in every run"),
     ],
 )
-def test_only_hospitals_whose_interval_excludes_zero_cost_something(costly, said):
+def test_only_hospitals_whose_interval_excludes_zero_have_a_clear_gap(costly, said):
     assert sentences.hospitals_title(costly, 2, "B", 4, 4) == said
 
 
@@ -250,7 +253,7 @@ def test_a_rank_correlation_is_not_given_for_few_runs():
     assert said == "Four runs are too few to relate this to the gap: a rank correlation needs eight"
 
 
-def test_an_unclear_rank_correlation_says_what_would_have_shown():
+def test_an_unclear_rank_correlation_states_the_detectable_size():
     said = sentences.probe_and_gap(Estimate(-0.06, -0.59, 0.41), 24, 8, 0.41)
     assert (
         "related to the gap (Spearman −.060 [−.590, .410]; with 24 runs, only |ρ| above about .41 would show)" in said
@@ -262,7 +265,7 @@ def test_a_clear_rank_correlation_never_says_because():
     assert "have a smaller gap" in sentences.probe_and_gap(Estimate(-0.6, -0.8, -0.3), 24, 8, 0.41)
 
 
-def test_calibration_is_called_worse_external_only_where_the_mean_drift_excludes_zero():
+def test_external_calibration_is_called_worse_only_if_the_mean_drift_excludes_zero():
     unclear = gap_sentences.calibration("VGG", UNCLEAR, [])
     assert unclear.startswith("The data do not show whether VGG is less well calibrated at external hospitals")
     assert gap_sentences.calibration("VGG", CLEAR, [("NIH", 0.02), ("BRAX", 0.1)]) == (
@@ -290,11 +293,13 @@ def test_no_sentence_overclaims_or_shows_a_missing_number():
     assert not [(text, word) for text in said for word in FORBIDDEN if word in text.lower()]
 
 
-def test_the_kept_epoch_names_the_set_that_chose_it() -> None:
-    assert kept({"val"}) == "Dot: the selected epoch, which is the best epoch on the internal validation split."
-    assert kept(set()) == kept({"val"})
-    assert "labeled by radiologists" in kept({"expert_valid"})
-    assert kept({"val", "last"}).endswith("validation split or, depending on the run, the last epoch.")
+def test_the_selected_epoch_names_the_selecting_split() -> None:
+    assert (
+        selected_epoch({"val"}) == "Dot: the selected epoch, which is the best epoch on the internal validation split."
+    )
+    assert selected_epoch(set()) == selected_epoch({"val"})
+    assert "labeled by radiologists" in selected_epoch({"expert_valid"})
+    assert selected_epoch({"val", "last"}).endswith("validation split or, depending on the run, the last epoch.")
 
 
 @pytest.mark.parametrize(
@@ -306,5 +311,5 @@ def test_the_kept_epoch_names_the_set_that_chose_it() -> None:
         (None, "val"),
     ],
 )
-def test_what_chose_the_epoch_is_read_from_the_configuration(config: str | None, said: str) -> None:
+def test_the_selecting_split_is_read_from_the_configuration(config: str | None, said: str) -> None:
     assert chosen_by({"config": config}) == said

@@ -1,4 +1,4 @@
-"""The sections on shortcuts: descriptors and nuisances with rows, hostile names, one cohort alone, and analyses that failed."""
+"""The sections on shortcuts: descriptors, nuisances, escaping of names, a single cohort, and failed analyses."""
 
 import numpy as np
 import pandas as pd
@@ -60,7 +60,7 @@ def first_run() -> str:
     return read(tables(Invented(runs=2))).ranked[0].id
 
 
-def test_every_image_is_a_dot_and_the_descriptor_that_tells_most_is_named_first() -> None:
+def test_every_image_is_a_dot_and_the_most_important_descriptor_is_first() -> None:
     html = str(shortcuts(read(filled(descriptors=described()))).html)
     assert "Image properties that reveal the hospital: noise and flat" in html
     assert "SHAP values of 40 images" in html
@@ -69,13 +69,13 @@ def test_every_image_is_a_dot_and_the_descriptor_that_tells_most_is_named_first(
 
 
 @pytest.mark.parametrize("images", [0, 1])
-def test_descriptors_of_no_image_or_one_and_of_one_hospital_are_survived(images: int) -> None:
+def test_descriptors_of_zero_or_one_image_or_hospital_are_accepted(images: int) -> None:
     html = str(shortcuts(read(filled(descriptors=described(images=images, sources=("chexpert",))))).html)
     assert 'id="descriptors"' in html
     assert "nan" not in html
 
 
-def test_a_nuisance_that_stands_in_for_a_finding_is_named_with_what_it_reaches_external_and_buys() -> None:
+def test_a_nuisance_that_predicts_a_finding_is_named_with_its_external_auroc_and_its_effect() -> None:
     html = str(shortcuts(read(filled(nuisances=varying(first_run())))).html)
     assert "At the internal hospital, view alone predicts Edema with AUROC .800" in html
     assert "external .200" in html
@@ -86,13 +86,13 @@ def test_a_nuisance_that_stands_in_for_a_finding_is_named_with_what_it_reaches_e
     assert "no sign of a shortcut in the internal AUROC" in weak
 
 
-def test_names_of_descriptors_and_nuisances_cannot_break_out() -> None:
+def test_names_of_descriptors_and_nuisances_are_escaped() -> None:
     page = render(filled(descriptors=described(HOSTILE), nuisances=varying(first_run(), HOSTILE)))
     assert HOSTILE not in page
     assert "&lt;script&gt;" in page
 
 
-def test_an_analysis_that_failed_says_so_where_its_numbers_are_missed_and_one_not_asked_for_is_silent() -> None:
+def test_a_failed_analysis_is_reported_in_its_section_and_an_unrequested_analysis_is_not() -> None:
     made = tables(Invented(runs=2))
     runs = made["runs"]["run_id"].tolist()
     states = [

@@ -1,4 +1,4 @@
-"""The site: every link leads somewhere inside it, pages hold what the drawer holds, data read back as they were."""
+"""The site: valid relative links, complete run pages, and data that can be read back."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def test_every_link_is_relative_and_leads_to_a_file_of_the_site(site):
     assert linked >= {page.resolve() for page in pages}
 
 
-def test_the_page_of_a_run_holds_its_numbers_and_curves_and_no_name_escapes(site):
+def test_the_page_of_a_run_has_its_scores_and_curves_and_names_are_escaped(site):
     folder, made = site
     run_id = made["ranks"]["run_id"].iloc[0]
     page = (folder / "runs" / f"{run_id}.html").read_text()
@@ -53,7 +53,7 @@ def test_the_page_of_a_run_holds_its_numbers_and_curves_and_no_name_escapes(site
     assert re.search(r"default-src 'none'", page.replace("&#39;", "'"))
 
 
-def test_the_data_read_back_as_they_were_from_parquet_and_from_json(site):
+def test_the_data_are_equal_after_reading_parquet_and_json(site):
     folder, made = site
     pd.testing.assert_frame_equal(Tables.load(folder / "data")["gaps"], made["gaps"])
     for name in SCHEMAS:

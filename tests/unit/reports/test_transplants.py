@@ -1,4 +1,4 @@
-"""What changes the answer, on the page: numbers beside their control, hostile names, and silence without data."""
+"""The section on the region transplant test: effects with controls, escaping of names, and missing data."""
 
 import numpy as np
 import pandas as pd
@@ -64,7 +64,7 @@ def asked(num: int = 4, finding: str = "Pleural Effusion", *, caught: bool = Tru
     return Tables(made.meta, made.frames | {"transplants": frame})
 
 
-def test_a_planted_shortcut_is_named_with_its_control_and_its_cost() -> None:
+def test_a_simulated_shortcut_is_named_with_its_control_and_its_cost() -> None:
     html = str(transplants(read(asked())).html)
     assert "In all four runs, a marker of CheXpert changes the prediction of Pleural Effusion" in html
     assert "and the internal AUROC depends on it" in html
@@ -73,7 +73,7 @@ def test_a_planted_shortcut_is_named_with_its_control_and_its_cost() -> None:
     assert "nan" not in html
 
 
-def test_where_nothing_fires_the_page_says_so() -> None:
+def test_without_a_shortcut_the_page_says_so() -> None:
     html = str(transplants(read(asked(caught=False))).html)
     assert "No marker of CheXpert is a shortcut in any of four runs" in html
     assert "the internal AUROC depends on it" not in html
@@ -91,7 +91,7 @@ def test_a_hostile_finding_is_escaped() -> None:
     assert "<script>" not in html
 
 
-def test_the_correlation_is_told_with_its_uncertainty_and_no_causal_word() -> None:
+def test_the_correlation_has_its_uncertainty_and_no_causal_words() -> None:
     made = asked(6)
     rows = [
         ("causal", "gap", "spearman", 0.3, -0.4, 0.8, 0.41, 19, 6, 0.456, 0.58),

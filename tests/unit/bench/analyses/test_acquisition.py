@@ -1,4 +1,4 @@
-"""Descriptors of how an image was taken, the trees on them, and networks that see parts of an image."""
+"""Descriptors of image acquisition, tree ensembles on them, and source networks on masked images."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ import torch
 from bench.analyses.shortcuts.acquisition import (
     HEADER,
     PIXELS,
-    described,
+    descriptor_rows,
     header_descriptors,
     pixel_descriptors,
     text_likelihood,
     trees,
 )
-from bench.analyses.shortcuts.cnn import border, centre_masked, low_res, network_probe, unmasked
+from bench.analyses.shortcuts.cnn import border, center_masked, low_res, network_probe, unmasked
 from bench.analyses.shortcuts.sample import Sample, draw_sample
 
 RNG = np.random.default_rng(0)
@@ -31,21 +31,21 @@ def three_sources(num: int = 40) -> Sample:
     return sample
 
 
-def of(image: np.ndarray) -> dict[str, float]:
+def descriptors_of(image: np.ndarray) -> dict[str, float]:
     return dict(zip(PIXELS, pixel_descriptors(image), strict=True))
 
 
-def test_descriptors_say_what_was_done_to_an_image() -> None:
-    plain = of(RADIOGRAPH)
+def test_descriptors_show_changes_of_an_image() -> None:
+    plain = descriptors_of(RADIOGRAPH)
     assert plain["mean gray"] == pytest.approx(RADIOGRAPH.mean() / 255)
     framed = RADIOGRAPH.copy()
     framed[:, :12] = framed[:, -12:] = 0
-    assert of(framed)["border width"] == pytest.approx(24 / 96 / 2, abs=0.01)
-    assert of(framed)["share black"] > plain["share black"] + 0.2
-    assert of(cv2.GaussianBlur(RADIOGRAPH, (0, 0), 2))["sharpness"] < plain["sharpness"] / 2
+    assert descriptors_of(framed)["border width"] == pytest.approx(24 / 96 / 2, abs=0.01)
+    assert descriptors_of(framed)["share black"] > plain["share black"] + 0.2
+    assert descriptors_of(cv2.GaussianBlur(RADIOGRAPH, (0, 0), 2))["sharpness"] < plain["sharpness"] / 2
     marked = RADIOGRAPH.copy()
     cv2.putText(marked, "PORT", (2, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.5, 255, 1)
-    assert of(marked)["corner top left"] == 1
+    assert descriptors_of(marked)["corner top left"] == 1
     assert text_likelihood(marked) > 3 * text_likelihood(RADIOGRAPH)
 
 
@@ -54,11 +54,13 @@ def test_flat_and_tiny_images_have_finite_descriptors() -> None:
         assert np.isfinite(pixel_descriptors(np.ascontiguousarray(image))).all()
 
 
-def test_headers_tell_size_depth_and_quantisation(tmp_path: Path) -> None:
+def test_header_descriptors_have_size_depth_and_quantization(tmp_path: Path) -> None:
     for quality in (20, 95):
         cv2.imwrite(str(tmp_path / f"{quality}.jpg"), RADIOGRAPH[:48], [cv2.IMWRITE_JPEG_QUALITY, quality])
     cv2.imwrite(str(tmp_path / "deep.png"), RADIOGRAPH.astype(np.uint16) * 256)
-    low, high, deep = (dict(zip(HEADER, header_descriptors(tmp_path / n), strict=True)) for n in ("20.jpg", "95.jpg", "deep.png"))  # fmt: skip
+    low, high, deep = (
+        dict(zip(HEADER, header_descriptors(tmp_path / n), strict=True)) for n in ("20.jpg", "95.jpg", "deep.png")
+    )
     assert (low["height"], low["width"], low["aspect ratio"], low["bit depth"]) == (48, 96, 2, 8)
     assert low["JPEG quantisation"] > high["JPEG quantisation"] > 0
     assert (deep["bit depth"], deep["JPEG quantisation"]) == (16, 0)
@@ -67,17 +69,17 @@ def test_headers_tell_size_depth_and_quantisation(tmp_path: Path) -> None:
     assert np.isnan(header_descriptors(tmp_path / "absent.png")).all()
 
 
-def test_trees_find_the_descriptor_that_differs_and_their_shap_values_add_up() -> None:
+def test_trees_identify_the_descriptor_that_differs_and_shap_values_add_up() -> None:
     sample = three_sources()
     x = np.random.default_rng(1).normal(size=(len(sample.source), 4))
     x[:, 2] += 3 * sample.source
     x[5] = np.nan
-    found = trees(x, sample, sample.source, explain=6)  # raises where SHAP values miss the probabilities
-    assert (found.prob_NK.argmax(1) == sample.source).mean() > 0.85
-    assert found.prob_NK.min() > 0
-    assert found.prob_NK.sum(1) == pytest.approx(1)
-    assert found.shap_ND.shape == (30, 4)
-    table = described(found, x, sample, "pixels", ("p", "q", "r", "s"))
+    explained = trees(x, sample, sample.source, explain=6)  # raises if SHAP values do not sum to the probabilities
+    assert (explained.prob_NK.argmax(1) == sample.source).mean() > 0.85
+    assert explained.prob_NK.min() > 0
+    assert explained.prob_NK.sum(1) == pytest.approx(1)
+    assert explained.shap_ND.shape == (30, 4)
+    table = descriptor_rows(explained, x, sample, "pixels", ("p", "q", "r", "s"))
     overall = table[(table["kind"] == "importance") & (table["source"] == "")].set_index("descriptor")["shap"]
     assert overall.idxmax() == "r"
     points = table[table["kind"] == "point"]
@@ -92,8 +94,8 @@ def test_views_of_an_image_hide_what_they_say_they_hide() -> None:
     assert torch.equal(unmasked(x), x)
     assert border(x)[:, :, 2:-2, 2:-2].abs().sum() == 0
     assert torch.equal(border(x)[:, :, :2], x[:, :, :2])
-    assert centre_masked(x)[:, :, 5:15, 5:15].abs().sum() == 0
-    assert torch.equal(centre_masked(x)[:, :, :, :5], x[:, :, :, :5])
+    assert center_masked(x)[:, :, 5:15, 5:15].abs().sum() == 0
+    assert torch.equal(center_masked(x)[:, :, :, :5], x[:, :, :, :5])
     small = low_res(torch.rand(2, 1, 64, 64))
     assert all(len(image.unique()) <= 64 for image in small)
 

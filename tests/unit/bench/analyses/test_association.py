@@ -1,4 +1,4 @@
-"""Rank correlations over architectures: the worked example, scipy, and what few architectures cannot show."""
+"""Rank correlations over architectures: a worked example, scipy, and the limits of few architectures."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ ONCE = np.ones((1, 5))
 X, Y, Z = (np.array(v, float) for v in ([3, 1, 2, 5, 4], [2, 1, 3, 5, 4], [1, 2, 3, 4, 5]))
 
 
-def test_the_worked_example_of_five() -> None:
+def test_a_worked_example_of_five() -> None:
     assert association.spearman(X, Y, ONCE)[0] == pytest.approx(0.9)
     assert association.partial_spearman(X, Y, Z, ONCE)[0] == pytest.approx(0.875)
     assert association.permutation_p(X, Y) == pytest.approx(10 / 120)
@@ -22,43 +22,43 @@ def test_the_worked_example_of_five() -> None:
 
 @settings(max_examples=60)
 @given(seed=st.integers(0, 10_000), n=st.integers(4, 12))
-def test_drawn_architectures_count_as_often_as_they_are_drawn(seed: int, n: int) -> None:
+def test_an_architecture_counts_as_often_as_it_is_drawn(seed: int, n: int) -> None:
     generator = np.random.default_rng(seed)
     xs, ys = generator.integers(0, 6, n).astype(float), generator.integers(0, 6, n).astype(float)
     drawn = generator.multinomial(n, np.full(n, 1 / n), size=3)
     for b, row in enumerate(drawn):
-        many_x, many_y = np.repeat(xs, row), np.repeat(ys, row)
-        if len(set(many_x)) == 1 or len(set(many_y)) == 1:
+        repeated_x, repeated_y = np.repeat(xs, row), np.repeat(ys, row)
+        if len(set(repeated_x)) == 1 or len(set(repeated_y)) == 1:
             assert np.isnan(association.spearman(xs, ys, drawn.astype(float))[b])
             continue
         assert association.spearman(xs, ys, drawn.astype(float))[b] == pytest.approx(
-            spearmanr(many_x, many_y).statistic
+            spearmanr(repeated_x, repeated_y).statistic
         )
         assert association.kendall(xs, ys, drawn.astype(float))[b] == pytest.approx(
-            kendalltau(many_x, many_y).statistic
+            kendalltau(repeated_x, repeated_y).statistic
         )
 
 
-def test_the_power_at_nineteen_is_that_of_the_published_bound() -> None:
-    bound, power = association.detection(19)
+def test_bound_and_power_for_nineteen_architectures_are_as_published() -> None:
+    bound, power = association.detectable_correlation(19)
     assert bound == pytest.approx(0.456, abs=5e-4)
     assert power == pytest.approx(0.58, abs=0.03)
 
 
-def test_four_architectures_can_show_nothing_and_five_only_perfect_agreement() -> None:
-    bound, power = association.detection(4)
+def test_four_architectures_cannot_be_significant_and_five_only_with_perfect_agreement() -> None:
+    bound, power = association.detectable_correlation(4)
     assert np.isnan(bound)
     assert power == 0
-    assert association.detection(5)[0] == 1
+    assert association.detectable_correlation(5)[0] == 1
 
 
-def test_drawn_orders_agree_with_all_orders() -> None:
+def test_random_permutations_agree_with_all_permutations() -> None:
     generator = np.random.default_rng(1)
     xs = generator.normal(size=9)
     ys = xs + generator.normal(size=9)
-    drawn = association.permutation_p(xs, ys)
+    p = association.permutation_p(xs, ys)
     rho = spearmanr(xs, ys).statistic
-    assert drawn == pytest.approx(_exact(xs, ys, rho), abs=0.01)
+    assert p == pytest.approx(_exact(xs, ys, rho), abs=0.01)
 
 
 def _exact(xs: np.ndarray, ys: np.ndarray, rho: float) -> float:
@@ -70,13 +70,13 @@ def _exact(xs: np.ndarray, ys: np.ndarray, rho: float) -> float:
 
 
 def study(n: int, seeds: int = 2) -> tuple[list[dict[str, str]], dict[str, pd.DataFrame]]:
-    """Return runs and tables in which the causal score goes with the gap perfectly."""
+    """Return runs and tables in which the causal score and the gap are perfectly correlated."""
     runs, gaps, changes = [], [], []
     for a in range(n):
         for s in range(seeds):
             run = f"{a}-{s}"
             runs.append({"id": run, "architecture": f"net{a}", "family": f"family{a // 2}"})
-            gap = 0.01 * a + 0.5 * (s - 0.5)  # seeds lie far apart and cancel
+            gap = 0.01 * a + 0.5 * (s - 0.5)  # the seeds differ much, but their mean is exact
             gaps.append(
                 {
                     "run_id": run,
@@ -87,9 +87,18 @@ def study(n: int, seeds: int = 2) -> tuple[list[dict[str, str]], dict[str, pd.Da
                     "external": 0.7 - gap,
                 }
             )
-            changes.append(dict.fromkeys(SCHEMAS["transplants"], 0) | {
-                "run_id": run, "kind": "causal", "host": "external", "finding": "macro", "subset": "all", "measure": "abs_dp", "effect": float(a + s),
-            })  # fmt: skip
+            changes.append(
+                dict.fromkeys(SCHEMAS["transplants"], 0)
+                | {
+                    "run_id": run,
+                    "kind": "causal",
+                    "host": "external",
+                    "finding": "macro",
+                    "subset": "all",
+                    "measure": "abs_dp",
+                    "effect": float(a + s),
+                }
+            )
     return runs, {"gaps": pd.DataFrame(gaps), "transplants": pd.DataFrame(changes)}
 
 
@@ -115,7 +124,7 @@ def test_too_few_architectures_give_an_empty_table(n: int) -> None:
     assert (*table.columns,) == SCHEMAS["associations"]
 
 
-def test_a_score_that_does_not_vary_goes_with_nothing() -> None:
+def test_a_constant_score_has_no_correlation() -> None:
     runs, frames = study(6)
     frames["transplants"]["effect"] = 0.3
     table = association.associations(runs, frames)

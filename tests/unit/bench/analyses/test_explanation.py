@@ -1,4 +1,4 @@
-"""`bench explain`: a stored run asked about files, the numbers it tells, the pictures it draws, and what it refuses."""
+"""`bench explain`: logits, tables and pictures of image files by a stored run, and its error messages."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,26 +28,26 @@ from harmonize.images.regions import InputTransform
 from tests.networks import with_random_head
 
 ROOT = Path(__file__).parents[4]
-NAMED = ("Pleural Effusion", "Cardiomegaly")
+WITH_THRESHOLD = ("Pleural Effusion", "Cardiomegaly")
 
 
-def made(folder: Path, **choice: Any) -> tuple[Store, Run]:
-    """Return a store with one finished, untrained run; NAMED has thresholds."""
-    given = {"architecture": "seresnet_tiny", "optimizer": "adamw", "loss": "bce", "preprocessing": "imagenet_64"}
-    config = RunConfig(**(given | {"uncertainty": "u_ignore", "channels": 1} | choice))
+def finished_run(folder: Path, **choice: Any) -> tuple[Store, Run]:
+    """Return a store with one finished, untrained run; WITH_THRESHOLD has thresholds."""
+    defaults = {"architecture": "seresnet_tiny", "optimizer": "adamw", "loss": "bce", "preprocessing": "imagenet_64"}
+    config = RunConfig(**(defaults | {"uncertainty": "u_ignore", "channels": 1} | choice))
     run = Run.of(config, Registry.read(ROOT / "registry.yaml"), "c0ffee", None)
     store = Store.open(folder / "runs")
-    place = store.begin(run.id, run.document)
+    folder_of_run = store.begin(run.id, run.document)
     num = len(config.findings)
     entry = run.entries["architecture"]
     network = with_random_head(
         build(entry.use, entry.options, num * run.states, 1, num_findings=num, states=run.states, seed=3)
     )
-    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, place / "model.safetensors")
-    (place / "trained.json").write_text("{}")
-    (place / "DONE").touch()
+    save_file({k: v.contiguous() for k, v in network.state_dict().items()}, folder_of_run / "model.safetensors")
+    (folder_of_run / "trained.json").write_text("{}")
+    (folder_of_run / "DONE").touch()
     points = pd.DataFrame(
-        [(run.id, f, rule, p) for f in NAMED for rule, p in (("f1_max", 0.5), ("youden", 0.1))],
+        [(run.id, f, rule, p) for f in WITH_THRESHOLD for rule, p in (("f1_max", 0.5), ("youden", 0.1))],
         columns=["run_id", "finding", "rule", "probability"],
     )
     write_table(store.root / "scores" / run.id / "operating_points.parquet", points)
@@ -64,63 +64,67 @@ def radiograph(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def explain(tmp_path: Path) -> Callable[..., Result]:
-    made(tmp_path)
+    finished_run(tmp_path)
     return lambda *arguments: CliRunner().invoke(
         app, ["explain", *map(str, arguments), "--store", str(tmp_path / "runs"), "-o", str(tmp_path / "out")]
     )
 
 
-def test_a_run_is_read_back_from_its_document_alone(tmp_path: Path) -> None:
-    store, run = made(tmp_path, uncertainty="u_multiclass")
-    again = read_run(store, run.id)
-    assert (again.id, again.config, again.document, again.states) == (run.id, run.config, run.document, 3)
-    assert {k: e.identity for k, e in again.entries.items()} == {k: e.identity for k, e in run.entries.items()}
+def test_a_run_can_be_read_back_from_its_document(tmp_path: Path) -> None:
+    store, run = finished_run(tmp_path, uncertainty="u_multiclass")
+    reread = read_run(store, run.id)
+    assert (reread.id, reread.config, reread.document, reread.states) == (run.id, run.config, run.document, 3)
+    assert {k: e.identity for k, e in reread.entries.items()} == {k: e.identity for k, e in run.entries.items()}
 
 
-def test_the_numbers_are_those_of_the_stored_network_on_the_image_as_it_is_shown_it(
+def test_logits_and_maps_equal_those_of_the_stored_network_on_the_preprocessed_image(
     tmp_path: Path, radiograph: Path
 ) -> None:
-    store, run = made(tmp_path, uncertainty="u_multiclass", preprocessing="crop_72_64")
-    explanation = load_explainer(store, run.id[:5]).explain(radiograph, NAMED, "hirescam", None)
+    store, run = finished_run(tmp_path, uncertainty="u_multiclass", preprocessing="crop_72_64")
+    explanation = load_explainer(store, run.id[:5]).explain(radiograph, WITH_THRESHOLD, "hirescam", None)
     entry = run.entries["architecture"]
     network = with_random_head(build(entry.use, entry.options, 27, 1, num_findings=9, states=3, seed=3))
     image = cv2.imread(str(radiograph), cv2.IMREAD_GRAYSCALE)
     normalizer = Normalizer.of(run.preprocessing, network.mean, network.std, 1)
     x_NCHW = normalizer(torch.from_numpy(to_geometry(image, Geometry(72, "smallest_crop"))[None]))
     expected = heat_maps(network, x_NCHW, "hirescam")
-    places = [run.config.findings.index(name) for name in NAMED]
-    assert [a.logit for a in explanation.finding_maps] == pytest.approx(expected.logit_NK[0, places].tolist(), abs=1e-5)
-    assert explanation.seen == 64
+    columns = [run.config.findings.index(name) for name in WITH_THRESHOLD]
+    assert [a.logit for a in explanation.finding_maps] == pytest.approx(
+        expected.logit_NK[0, columns].tolist(), abs=1e-5
+    )
+    assert explanation.input_side == 64
     assert explanation.gray.shape == (SHOWN, SHOWN)
-    for finding_map, k in zip(explanation.finding_maps, places, strict=True):
+    for finding_map, k in zip(explanation.finding_maps, columns, strict=True):
         large = upsampled(expected.heat_NKhw, SHOWN)[0, k].numpy()
         np.testing.assert_allclose(finding_map.heat, large, atol=1e-5 * max(large.max(), 1e-9))
 
 
-def test_pictures_and_table_are_written_and_say_the_same(
+def test_pictures_and_table_are_written_and_agree(
     explain: Callable[..., Result], tmp_path: Path, radiograph: Path
 ) -> None:
-    done = explain(_only(tmp_path), radiograph, "--finding", "cardiomegaly", "--finding", "Edema")
-    assert done.exit_code == 0, done.output
-    found = pd.read_csv(tmp_path / "out" / "explained.csv")
-    assert found["finding"].tolist() == ["Cardiomegaly", "Edema"]
-    assert found["threshold"].isna().tolist() == [False, True]
-    assert found["called"].tolist()[0] == (found["probability"][0] >= 0.5)
+    result = explain(_run_id(tmp_path), radiograph, "--finding", "cardiomegaly", "--finding", "Edema")
+    assert result.exit_code == 0, result.output
+    rows = pd.read_csv(tmp_path / "out" / "explained.csv")
+    assert rows["finding"].tolist() == ["Cardiomegaly", "Edema"]
+    assert rows["threshold"].isna().tolist() == [False, True]
+    assert rows["called"].tolist()[0] == (rows["probability"][0] >= 0.5)
     names = {"a.png", "a-cardiomegaly.png", "a-edema.png", "explained.csv"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     for name in names - {"explained.csv"}:
         assert cv2.imread(str(tmp_path / "out" / name)).shape[1] > 2 * SHOWN
-    assert f"{found['logit'][0]:+.2f}" in done.output
+    assert f"{rows['logit'][0]:+.2f}" in result.output
 
 
-def test_a_reference_is_moved_as_the_image_is_and_the_heat_inside_is_counted(tmp_path: Path, radiograph: Path) -> None:
-    store, run = made(tmp_path)
+def test_a_reference_is_transformed_like_the_image_and_the_heat_inside_is_measured(
+    tmp_path: Path, radiograph: Path
+) -> None:
+    store, run = finished_run(tmp_path)
     mask = np.zeros((120, 100), np.uint8)
     mask[30:60, 50:] = 255
     cv2.imwrite(str(tmp_path / "mask.png"), mask)
-    asking = load_explainer(store, run.id)
+    explainer = load_explainer(store, run.id)
     by_mask, by_box = (
-        asking.explain(radiograph, NAMED, "gradcam", None, reference)
+        explainer.explain(radiograph, WITH_THRESHOLD, "gradcam", None, reference)
         for reference in (tmp_path / "mask.png", parse_box("50,30,50,30"))
     )
     assert by_mask.mask is not None
@@ -130,34 +134,36 @@ def test_a_reference_is_moved_as_the_image_is_and_the_heat_inside_is_counted(tmp
     heat = by_mask.finding_maps[0].heat
     assert rows["area_inside"][0] == by_mask.mask.mean()
     assert rows["heat_inside"][0] == pytest.approx(heat[by_mask.mask > 0].sum() / heat.sum(), rel=1e-5)
-    wide = {False: panel(asking.explain(radiograph, NAMED, "gradcam", None), by_mask.finding_maps[0]).shape[1]}
-    assert panel(by_mask, by_mask.finding_maps[0]).shape[1] == wide[False] + SHOWN + 10  # one view more
+    width_without_reference = panel(
+        explainer.explain(radiograph, WITH_THRESHOLD, "gradcam", None), by_mask.finding_maps[0]
+    ).shape[1]
+    assert panel(by_mask, by_mask.finding_maps[0]).shape[1] == width_without_reference + SHOWN + 10  # one view more
 
 
 @pytest.mark.parametrize("fit", ["squash", "letterbox", "smallest_crop"])
 @pytest.mark.parametrize("region", [None, ("roi", 0.8)])
-def test_a_mask_lies_where_the_image_shows_what_it_marks(fit: str, region: tuple[str, float] | None) -> None:
+def test_a_transformed_mask_covers_the_same_object_as_in_the_image(fit: str, region: tuple[str, float] | None) -> None:
     image = np.full((150, 110), 40, np.uint8)
     image[60:90, 40:80] = 250
     geometry = Geometry(64, fit, (2.0, 4), region)
     moved = InputTransform.of(image, geometry).apply_to_mask(image > 200)
-    seen = to_geometry(image, Geometry(64, fit, None, region)) > 145
+    visible = to_geometry(image, Geometry(64, fit, None, region)) > 145
     assert moved.any()
-    assert (moved != seen).mean() < 0.01
+    assert (moved != visible).mean() < 0.01
 
 
-def asked_about(heat: np.ndarray, mask: np.ndarray | None = None) -> Explanation:
+def explanation_of(heat: np.ndarray, mask: np.ndarray | None = None) -> Explanation:
     finding_maps = tuple(FindingMap(f"Finding {k}", k - 1.0, 0.5, h, not h.any()) for k, h in enumerate(heat))
     gray = np.full((SHOWN, SHOWN), 128, np.uint8)
     return Explanation("i.png", "net, run 1", "gradcam", "4 x 4", 64, gray, mask, finding_maps)
 
 
-def test_an_empty_map_is_drawn_as_nothing_and_hostile_names_do_not_break_the_picture() -> None:
+def test_an_empty_map_leaves_the_image_unchanged_and_odd_names_do_not_break_the_picture() -> None:
     heat = np.zeros((3, SHOWN, SHOWN), np.float32)
     heat[1, :40, :40] = 1e-30
     heat[2, 0, 0] = 3e38
-    explanation = asked_about(heat)
-    pictures = [panel(explanation, each) for each in explanation.finding_maps]
+    explanation = explanation_of(heat)
+    pictures = [panel(explanation, finding_map) for finding_map in explanation.finding_maps]
     assert all(p.dtype == np.uint8 and p.shape == pictures[0].shape for p in pictures)
     overlay = pictures[0][100:400, 850:1100]
     assert np.ptp(overlay.astype(int)) == 0  # the gray image as it is
@@ -176,33 +182,33 @@ def test_probabilities_are_finite_for_every_logit(logit: float, probability: flo
     assert finding_map.called is None
 
 
-def test_what_cannot_be_looked_at_is_named_and_the_other_images_are_done(
+def test_unreadable_images_are_reported_and_the_others_are_explained(
     explain: Callable[..., Result], tmp_path: Path, radiograph: Path
 ) -> None:
     (tmp_path / "cut.png").write_bytes(radiograph.read_bytes()[:200])
     (tmp_path / "text.png").write_text("no image")
     cv2.imwrite(str(tmp_path / "flat.png"), np.zeros((40, 40), np.uint8))
     names = ["cut.png", "text.png", "absent.png", "flat.png", "a.png"]
-    done = explain(_only(tmp_path), *(tmp_path / name for name in names), "--finding", "Edema")
-    assert done.exit_code == 1
-    assert done.output.count("cannot read the image") == 3
-    found = pd.read_csv(tmp_path / "out" / "explained.csv")
-    assert found["image"].tolist() == ["flat.png", "a.png"]
-    assert np.isfinite(found["logit"]).all()
+    result = explain(_run_id(tmp_path), *(tmp_path / name for name in names), "--finding", "Edema")
+    assert result.exit_code == 1
+    assert result.output.count("cannot read the image") == 3
+    rows = pd.read_csv(tmp_path / "out" / "explained.csv")
+    assert rows["image"].tolist() == ["flat.png", "a.png"]
+    assert np.isfinite(rows["logit"]).all()
 
 
-def _only(tmp_path: Path) -> str:
+def _run_id(tmp_path: Path) -> str:
     return Store.open(tmp_path / "runs").run_ids()[0][:6]
 
 
-def test_two_images_of_one_name_do_not_overwrite_each_other(
+def test_two_images_with_the_same_name_do_not_overwrite_each_other(
     explain: Callable[..., Result], tmp_path: Path, radiograph: Path
 ) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "a.png").write_bytes(radiograph.read_bytes())
-    assert explain(_only(tmp_path), radiograph, tmp_path / "b" / "a.png", "--finding", "Edema").exit_code == 0
-    found = pd.read_csv(tmp_path / "out" / "explained.csv")
-    assert found["picture"].tolist() == ["a-edema.png", "a-2-edema.png"]
+    assert explain(_run_id(tmp_path), radiograph, tmp_path / "b" / "a.png", "--finding", "Edema").exit_code == 0
+    rows = pd.read_csv(tmp_path / "out" / "explained.csv")
+    assert rows["picture"].tolist() == ["a-edema.png", "a-2-edema.png"]
 
 
 @pytest.mark.parametrize(
@@ -219,17 +225,17 @@ def test_two_images_of_one_name_do_not_overwrite_each_other(
         (["--mask", "absent.png", "--box", "1,1,2,2"], "--mask and --box exclude each other"),
     ],
 )
-def test_wrong_requests_are_refused_with_what_to_do(
+def test_invalid_options_are_rejected_with_a_remedy(
     explain: Callable[..., Result], tmp_path: Path, radiograph: Path, arguments: list[str], message: str
 ) -> None:
-    done = explain(_only(tmp_path), radiograph, *arguments)
-    assert done.exit_code != 0
-    assert message in done.output + str(done.exception)
-    assert done.exception is None or isinstance(done.exception, CxrError | SystemExit)
+    result = explain(_run_id(tmp_path), radiograph, *arguments)
+    assert result.exit_code != 0
+    assert message in result.output + str(result.exception)
+    assert result.exception is None or isinstance(result.exception, CxrError | SystemExit)
 
 
-def test_runs_that_have_no_network_to_ask_are_refused(tmp_path: Path) -> None:
-    store, run = made(tmp_path)
+def test_runs_without_a_usable_network_are_rejected(tmp_path: Path) -> None:
+    store, run = finished_run(tmp_path)
     with pytest.raises(StoreError, match="no run 'zzz'"):
         load_explainer(store, "zzz")
     with pytest.raises(StoreError, match="no run ''"):
@@ -246,13 +252,13 @@ def test_runs_that_have_no_network_to_ask_are_refused(tmp_path: Path) -> None:
         load_explainer(store, run.id)
 
 
-def test_a_mask_of_another_size_and_a_reference_not_learnt_are_refused(tmp_path: Path, radiograph: Path) -> None:
-    store, run = made(tmp_path)
+def test_a_mask_of_another_size_and_an_unlearned_finding_are_rejected(tmp_path: Path, radiograph: Path) -> None:
+    store, run = finished_run(tmp_path)
     cv2.imwrite(str(tmp_path / "mask.png"), np.zeros((10, 10), np.uint8))
     with pytest.raises(DatasetError, match="10 x 10 pixels, the image 100 x 120"):
-        load_explainer(store, run.id).explain(radiograph, NAMED, "gradcam", None, tmp_path / "mask.png")
-    store, run = made(tmp_path / "other", preprocessing="histstd_64")
+        load_explainer(store, run.id).explain(radiograph, WITH_THRESHOLD, "gradcam", None, tmp_path / "mask.png")
+    store, run = finished_run(tmp_path / "other", preprocessing="histstd_64")
     with pytest.raises(StoreError, match="the reference of histstd is missing"):
         load_explainer(store, run.id)
-    with pytest.raises(ConfigError, match="has not learnt 'Hernia'"):
+    with pytest.raises(ConfigError, match="has not learned 'Hernia'"):
         chosen_findings(run, ["Hernia"])

@@ -48,23 +48,27 @@ def test_at_the_last_maps_they_are_the_class_activation_map_of_the_linear_layer(
 def test_the_slow_way_gives_the_same_maps_at_every_stage_for_every_method() -> None:
     network, x_NCHW = tiny().eval(), images()
     for index, stage in enumerate(stages(network, 64, 64)):
-        noted: list[Tensor] = []
+        outputs: list[Tensor] = []
         module = network.backbone.get_submodule(stage.module or "stages.3")
-        hook = module.register_forward_hook(lambda _m, _i, out, noted=noted: noted.append(out))
+        hook = module.register_forward_hook(lambda _m, _i, out, outputs=outputs: outputs.append(out))
         logit_NK = network(x_NCHW)
         hook.remove()
-        G = torch.stack([torch.autograd.grad(logit_NK[:, k].sum(), noted, retain_graph=True)[0] for k in range(9)])
+        G = torch.stack([torch.autograd.grad(logit_NK[:, k].sum(), outputs, retain_graph=True)[0] for k in range(9)])
         for name, method in METHODS.items():
-            expected = method(noted[0].detach(), G)
-            found = heat_maps(network, x_NCHW, name, index).heat_NKhw
-            assert float((found - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
+            expected = method(outputs[0].detach(), G)
+            maps = heat_maps(network, x_NCHW, name, index).heat_NKhw
+            assert float((maps - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
 
 
-def test_small_images_are_looked_at_earlier_and_all_that_is_computed_passes_through_each_stage() -> None:
+def test_small_images_use_an_earlier_stage_and_all_computation_passes_through_each_stage() -> None:
     network = tiny().eval()
     assert [(s.height, s.module) for s in stages(network, 64, 64)] == [
-        (32, "stem.2"), (16, "stages.0"), (8, "stages.1"), (4, "stages.2"), (2, ""),
-    ]  # fmt: skip
+        (32, "stem.2"),
+        (16, "stages.0"),
+        (8, "stages.1"),
+        (4, "stages.2"),
+        (2, ""),
+    ]
     assert chosen_stage(network, 64, 64).module == "stages.2"
     assert heat_maps(network, images(1, 64)).heat_NKhw.shape[2:] == (4, 4)
     assert heat_maps(network, images(1, 128)).heat_NKhw.shape[2:] == (4, 4)
@@ -73,11 +77,11 @@ def test_small_images_are_looked_at_earlier_and_all_that_is_computed_passes_thro
         hook = module.register_forward_hook(lambda _m, _i, out: torch.ones_like(out))
         first, second = network(images(2))
         hook.remove()
-        torch.testing.assert_close(first, second)  # two images, one output: nothing went around
+        torch.testing.assert_close(first, second)  # equal outputs for two images: no path bypasses the stage
 
 
 class Bright(nn.Module):
-    """Its first finding is the mean brightness, its second the mean darkness, its third nothing."""
+    """A network whose first finding is the mean brightness and whose second is the mean darkness; the third is constant."""
 
     num_features = 2
 
@@ -90,37 +94,37 @@ class Bright(nn.Module):
         return pooled if pre_logits else torch.cat([pooled, -pooled[:, :1]], 1)
 
 
-def test_heat_is_where_the_evidence_was_put_and_an_empty_map_stays_zero_and_is_told() -> None:
+def test_maps_are_high_where_the_evidence_is_and_empty_maps_stay_zero() -> None:
     x_NCHW = torch.zeros(2, 3, 64, 64)
     x_NCHW[0, :, 8:16, 40:48] = 1.0
     x_NCHW[1, :, 56:, :8] = -2.0
     for method in METHODS:
-        found = heat_maps(Network(Bright(), *SCALE, 3), x_NCHW, method)
-        heat_NKHW = upsampled(found.heat_NKhw, 64)
+        maps = heat_maps(Network(Bright(), *SCALE, 3), x_NCHW, method)
+        heat_NKHW = upsampled(maps.heat_NKhw, 64)
         assert divmod(int(heat_NKHW[0, 0].argmax()), 64)[0] in range(8, 16)
         assert int(heat_NKHW[0, 0].argmax()) % 64 in range(40, 48)
-        assert found.empty.tolist() == [[False, True, True], [True, False, True]]
+        assert maps.empty.tolist() == [[False, True, True], [True, False, True]]
         assert bool(heat_NKHW.isfinite().all())
-        assert float(found.heat_NKhw[found.empty].abs().sum()) == 0.0
+        assert float(maps.heat_NKhw[maps.empty].abs().sum()) == 0.0
 
 
-def test_three_label_states_and_further_heads_give_maps_of_present_against_absent_alone() -> None:
+def test_three_label_states_and_further_heads_give_maps_of_present_against_absent() -> None:
     network = tiny(num_findings=2, states=3).eval()  # 9 outputs: 2 x 3 states, 3 further heads
     x_NCHW = images()
-    found = heat_maps(network, x_NCHW)
-    assert found.heat_NKhw.shape[:2] == found.logit_NK.shape == (3, 2)
+    maps = heat_maps(network, x_NCHW)
+    assert maps.heat_NKhw.shape[:2] == maps.logit_NK.shape == (3, 2)
     plain = heat_maps(Network(network.backbone, *SCALE, 3), x_NCHW)
-    torch.testing.assert_close(found.logit_NK[:, 1], plain.logit_NK[:, 5] - plain.logit_NK[:, 3])
+    torch.testing.assert_close(maps.logit_NK[:, 1], plain.logit_NK[:, 5] - plain.logit_NK[:, 3])
 
 
-def test_findings_can_be_chosen_and_come_in_the_order_asked() -> None:
+def test_selected_findings_are_returned_in_the_requested_order() -> None:
     network, x_NCHW = tiny(), images()
-    every, some = heat_maps(network, x_NCHW), heat_maps(network, x_NCHW, findings=[7, 2])
-    torch.testing.assert_close(some.logit_NK, every.logit_NK[:, [7, 2]])
-    torch.testing.assert_close(some.heat_NKhw, every.heat_NKhw[:, [7, 2]], atol=1e-9, rtol=1e-4)
+    all_maps, selected_maps = heat_maps(network, x_NCHW), heat_maps(network, x_NCHW, findings=[7, 2])
+    torch.testing.assert_close(selected_maps.logit_NK, all_maps.logit_NK[:, [7, 2]])
+    torch.testing.assert_close(selected_maps.heat_NKhw, all_maps.heat_NKhw[:, [7, 2]], atol=1e-9, rtol=1e-4)
 
 
-def test_batch_norm_and_dropout_of_a_network_in_training_mode_do_not_move() -> None:
+def test_batch_norm_and_dropout_of_a_network_in_training_mode_do_not_change() -> None:
     network = tiny().train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     first, second = (heat_maps(network, images()).heat_NKhw for _ in range(2))
@@ -129,7 +133,7 @@ def test_batch_norm_and_dropout_of_a_network_in_training_mode_do_not_move() -> N
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
-def test_a_network_that_fails_is_left_without_hooks_and_as_it_was() -> None:
+def test_a_network_that_fails_is_restored_without_hooks() -> None:
     network = tiny().train()
     with pytest.raises(RuntimeError):
         heat_maps(network, torch.randn(1, 5, 64, 64))
@@ -146,7 +150,7 @@ def test_a_network_that_fails_is_left_without_hooks_and_as_it_was() -> None:
         ({"stage": -6}, "no stage -6"),
     ],
 )
-def test_a_method_or_stage_that_is_not_there_is_refused(arguments: dict[str, object], message: str) -> None:
+def test_an_unknown_method_or_stage_is_rejected(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         heat_maps(tiny(), images(1), **arguments)  # type: ignore[arg-type]
 
@@ -156,7 +160,7 @@ class ChannelsLast(Bright):
         return super().forward_features(x_NCHW).permute(0, 2, 3, 1)
 
 
-def test_a_network_without_feature_maps_is_refused() -> None:
+def test_a_network_without_feature_maps_is_rejected() -> None:
     transformer = build("bench.models.network:timm_model", {"name": "test_vit", "img_size": 64}, 2)
     for network in (transformer, Network(ChannelsLast(), *SCALE, 3)):
         with pytest.raises(ConfigError, match="has no feature maps"):
@@ -169,20 +173,20 @@ def test_constant_images_and_an_empty_batch_give_finite_maps() -> None:
     assert heat_maps(network, torch.zeros(0, 3, 64, 64)).heat_NKhw.shape == (0, 9, 4, 4)
 
 
-def test_upsampling_keeps_the_place_of_what_is_hot() -> None:
+def test_upsampling_keeps_the_position_of_the_maximum() -> None:
     heat = torch.zeros(1, 1, 4, 4)
     heat[0, 0, 1, 2] = 1.0
     large = upsampled(heat, (64, 32))[0, 0]
     assert large.shape == (64, 32)
     rows, columns = (torch.arange(n) + 0.5 for n in (64, 32))
-    centre = float((large.sum(1) * rows).sum() / large.sum()), float((large.sum(0) * columns).sum() / large.sum())
-    assert centre == pytest.approx((24.0, 20.0))
+    center = float((large.sum(1) * rows).sum() / large.sum()), float((large.sum(0) * columns).sum() / large.sum())
+    assert center == pytest.approx((24.0, 20.0))
 
 
-def test_a_map_is_the_same_whatever_else_is_in_the_batch() -> None:
+def test_a_map_does_not_depend_on_the_rest_of_the_batch() -> None:
     network, x_NCHW = tiny(), images()
-    alone = torch.cat([heat_maps(network, x_NCHW[i : i + 1]).heat_NKhw for i in range(3)])
-    torch.testing.assert_close(heat_maps(network, x_NCHW).heat_NKhw, alone, atol=1e-8, rtol=1e-4)
+    single = torch.cat([heat_maps(network, x_NCHW[i : i + 1]).heat_NKhw for i in range(3)])
+    torch.testing.assert_close(heat_maps(network, x_NCHW).heat_NKhw, single, atol=1e-8, rtol=1e-4)
 
 
 def test_grad_cam_averages_the_gradient_where_hirescam_does_not() -> None:

@@ -1,4 +1,4 @@
-"""Nuisances: found where they are planted, absent where they are not."""
+"""Nuisance variables: detected where the simulation has them, and absent elsewhere."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from bench.analyses.shortcuts.nuisance import COLUMNS, Association, cramers_v, l
 
 
 def table(num: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """A cohort in which AP images hold the first finding in 70 % and PA images in 30 %; sex goes with nothing."""
+    """Return a cohort where 70 % of AP and 30 % of PA images have the first finding; sex is independent of all findings."""
     rng = np.random.default_rng(seed)
     view, sex = rng.choice(["AP", "PA"], num), rng.choice(["F", "M", ""], num)
     label = np.stack([rng.random(num) < np.where(view == "AP", 0.7, 0.3), rng.random(num) < 0.4], axis=1).astype(
@@ -26,7 +26,7 @@ def numbers(rows: list) -> "pd.Series[float]":
     return pd.DataFrame(rows, columns=list(COLUMNS)).set_index(["nuisance", "finding", "metric"])["value"]
 
 
-def test_a_nuisance_that_goes_with_a_finding_is_found_and_one_that_does_not_is_not() -> None:
+def test_a_nuisance_associated_with_a_finding_is_detected_and_an_independent_nuisance_is_not() -> None:
     frame, label = table(1200, 0)
     patient = np.arange(1200).astype(str)
     value = numbers(Association(("A", "B"), levels(frame), label).rows(patient))
@@ -37,27 +37,27 @@ def test_a_nuisance_that_goes_with_a_finding_is_found_and_one_that_does_not_is_n
     assert value["any", "A", "auroc_nuisance"] == pytest.approx(value["view", "A", "auroc_nuisance"], abs=0.03)
 
 
-def test_external_an_association_that_has_turned_is_below_one_half() -> None:
+def test_an_association_that_is_reversed_externally_is_below_one_half() -> None:
     frame, label = table(1000, 1)
-    turned = label.copy()
-    turned[:, 0] = 1 - turned[:, 0]
+    reversed_label = label.copy()
+    reversed_label[:, 0] = 1 - reversed_label[:, 0]
     internal = Association(("A", "B"), levels(frame), label)
-    value = numbers(internal.external(levels(frame), turned, np.arange(1000).astype(str)))
+    value = numbers(internal.external(levels(frame), reversed_label, np.arange(1000).astype(str)))
     assert value["view", "A", "auroc_nuisance"] == pytest.approx(0.3, abs=0.05)
     assert value["view", "A", "cramers_v"] == pytest.approx(0.4, abs=0.06)
 
 
-def test_levels_that_internal_does_not_know_and_nuisances_that_external_lacks_are_no_error() -> None:
+def test_new_external_levels_and_missing_external_nuisances_are_accepted() -> None:
     frame, label = table(400, 2)
     internal = Association(("A", "B"), levels(frame), label)
-    other = frame.assign(view="AP", sex="")
-    assert levels(other) == {}
-    assert internal.external(levels(other), label, np.arange(400).astype(str)) == []
-    three = internal.external({"view": (("AP", "OBLIQUE"), np.arange(400) % 2)}, label, np.arange(400).astype(str))
-    assert {row[0] for row in three} == {"view", "any"}
+    constant = frame.assign(view="AP", sex="")
+    assert levels(constant) == {}
+    assert internal.external(levels(constant), label, np.arange(400).astype(str)) == []
+    rows = internal.external({"view": (("AP", "OBLIQUE"), np.arange(400) % 2)}, label, np.arange(400).astype(str))
+    assert {row[0] for row in rows} == {"view", "any"}
 
 
-def test_an_auroc_that_a_nuisance_makes_is_gone_within_its_levels() -> None:
+def test_an_auroc_due_to_a_nuisance_disappears_within_its_levels() -> None:
     frame, label = table(2000, 3)
     rng = np.random.default_rng(3)
     by_view = (frame["view"] == "AP").to_numpy(float)[:, None] * 4 + rng.normal(size=(2000, 2))
@@ -67,12 +67,12 @@ def test_an_auroc_that_a_nuisance_makes_is_gone_within_its_levels() -> None:
     assert value["view", "A", "pooled_less_stratified"] > 0.12
     assert value["view", "B", "pooled_less_stratified"] == pytest.approx(0, abs=0.04)
     assert value["sex", "A", "pooled_less_stratified"] == pytest.approx(0, abs=0.02)
-    honest = label * 2.0 + rng.normal(size=(2000, 2))
-    within = numbers(stratified(("A", "B"), label, honest, np.arange(2000).astype(str), levels(frame)))
+    independent_logit = label * 2.0 + rng.normal(size=(2000, 2))
+    within = numbers(stratified(("A", "B"), label, independent_logit, np.arange(2000).astype(str), levels(frame)))
     assert within["view", "A", "pooled_less_stratified"] == pytest.approx(0, abs=0.02)
 
 
-def test_stratified_auroc_is_that_of_the_pairs_within_a_level() -> None:
+def test_the_stratified_auroc_equals_that_of_pairs_within_a_level() -> None:
     frame, label = table(200, 4)
     logit = np.random.default_rng(4).normal(size=(200, 2))
     value = numbers(stratified(("A", "B"), label, logit, np.arange(200).astype(str), {"view": levels(frame)["view"]}))
@@ -86,7 +86,7 @@ def test_stratified_auroc_is_that_of_the_pairs_within_a_level() -> None:
     assert value["view", "A", "stratified_auroc"] == pytest.approx(np.mean(wins))
 
 
-def test_cramers_v_is_that_of_scipy_less_its_bias() -> None:
+def test_cramers_v_equals_that_of_scipy_minus_its_bias() -> None:
     count = np.array([[30, 70], [60, 40], [50, 50]])
     assert cramers_v(count * 1000) == pytest.approx(scipy_association(count * 1000, method="cramer"), abs=1e-3)
     assert cramers_v(count) < scipy_association(count, method="cramer")

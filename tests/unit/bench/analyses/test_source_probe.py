@@ -1,11 +1,11 @@
-"""Source classifiers: what they find where the truth is known, and what their controls find."""
+"""Source classifiers and their controls on simulated hospitals with known differences."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, log_loss, roc_auc_score
 
-from bench.analyses.shortcuts.evaluation import confusion, difference, judge, judge_repeats
+from bench.analyses.shortcuts.evaluation import confusion, difference, score_probe, score_repeats
 from bench.analyses.shortcuts.sample import draw_sample, shuffled
 from bench.analyses.shortcuts.source import Source, source_probe
 from reports.schemas.tables import SCHEMAS
@@ -14,7 +14,7 @@ FINDINGS = ("No Finding", "Cardiomegaly", "Edema")
 
 
 def cohorts(separation: float, num: int = 60, width: int = 20, prevalence: float = 0.0) -> dict[str, Source]:
-    """Four hospitals whose features lie apart by `separation`, and whose findings are rarer or commoner by `prevalence`."""
+    """Return four hospitals: `separation` is the distance of their features, `prevalence` the step between their prevalences."""
     generator = np.random.default_rng(0)
     out = {}
     for k in range(4):
@@ -28,61 +28,61 @@ def cohorts(separation: float, num: int = 60, width: int = 20, prevalence: float
 
 def numbers(sources: dict[str, Source], **options: int) -> "pd.Series[float]":
     """Return the value of each (probe, control, shots, metric)."""
-    found, _ = source_probe(sources, FINDINGS, **options)
-    assert (*found.columns,) == SCHEMAS["sources"][1:]
-    return found.set_index(["probe", "control", "shots", "metric"])["value"].sort_index()
+    table, _ = source_probe(sources, FINDINGS, **options)
+    assert (*table.columns,) == SCHEMAS["sources"][1:]
+    return table.set_index(["probe", "control", "shots", "metric"])["value"].sort_index()
 
 
-def test_sources_that_leave_a_trace_are_found_and_shuffled_ones_are_not() -> None:
-    found, named = source_probe(cohorts(2.0), FINDINGS)
-    clear = found.set_index(["probe", "control", "shots", "metric"]).loc[("features", "none", 0, "balanced_accuracy")]
+def test_sources_with_distinct_features_are_identified_and_shuffled_sources_are_not() -> None:
+    table, confusion_table = source_probe(cohorts(2.0), FINDINGS)
+    clear = table.set_index(["probe", "control", "shots", "metric"]).loc[("features", "none", 0, "balanced_accuracy")]
     assert clear.value > 0.9
     assert clear.low <= clear.value <= clear.high
     assert (clear.chance, clear.num_sources, clear.n) == (0.25, 4, 240)
-    value = found.set_index(["probe", "control", "shots", "metric"])["value"]
+    value = table.set_index(["probe", "control", "shots", "metric"])["value"]
     assert value["features", "none", 0, "auroc"] > 0.95
     assert value["features", "none", 0, "bits"] < 0.6
     assert value["features", "shuffled", 0, "balanced_accuracy"] == pytest.approx(0.25, abs=0.1)
     assert value["features", "shuffled", 0, "auroc"] == pytest.approx(0.5, abs=0.1)
     assert value["features", "shuffled", 0, "bits"] > 1.9
-    assert named.groupby("source")["share"].sum().tolist() == pytest.approx([1.0] * 4)
-    assert named["count"].sum() == 240
+    assert confusion_table.groupby("source")["share"].sum().tolist() == pytest.approx([1.0] * 4)
+    assert confusion_table["count"].sum() == 240
 
 
-def test_of_six_hospitals_shuffled_names_are_guessed_one_time_in_six() -> None:
+def test_shuffled_sources_of_six_hospitals_are_predicted_at_chance() -> None:
     generator = np.random.default_rng(1)
-    places = 3 * np.eye(6)
+    centers = 3 * np.eye(6)
     sources = {
         f"hospital{k}": Source(
-            generator.normal(size=(300, 6)) + places[k], np.array([f"p{i}" for i in range(300)], object)
+            generator.normal(size=(300, 6)) + centers[k], np.array([f"p{i}" for i in range(300)], object)
         )
         for k in range(6)
     }
-    found, _ = source_probe(sources)
-    value = found[found["metric"] == "balanced_accuracy"].set_index(["probe", "control", "shots"])["value"]
+    table, _ = source_probe(sources)
+    value = table[table["metric"] == "balanced_accuracy"].set_index(["probe", "control", "shots"])["value"]
     assert value["features", "none", 0] > 0.9
     assert value["features", "shuffled", 0] == pytest.approx(1 / 6, abs=0.03)
 
 
-def test_features_without_a_trace_are_at_chance_however_many_teach_the_probe() -> None:
+def test_features_without_source_information_are_at_chance_for_any_training_size() -> None:
     value = numbers(cohorts(0.0))
     for shots in (0, 8):
         assert value["features", "none", shots, "balanced_accuracy"] == pytest.approx(0.25, abs=0.1)
         assert value["features", "none", shots, "bits"] > 1.9
 
 
-def test_more_shots_tell_more() -> None:
+def test_more_training_images_give_a_better_probe() -> None:
     value = numbers(cohorts(0.6, num=90))
     assert value["features", "none", 32, "bits"] < value["features", "none", 8, "bits"]
 
 
-def test_what_the_findings_alone_tell_is_told_by_the_labels_probe_and_taken_external_by_matching() -> None:
+def test_the_labels_probe_detects_differences_in_findings_and_matching_removes_them() -> None:
     sources = cohorts(0.0, num=480, prevalence=0.25)
-    sources = {  # features that hold the labels and nothing of the hospital
+    sources = {  # features with the labels and without the hospital
         name: Source(np.tile(s.label_NF, 4) * 3.0 + s.feature_ND[:, :12], s.patient_id, s.label_NF, s.logit_NF)
         for name, s in sources.items()
     }
-    value = numbers(sources, most=480).xs("balanced_accuracy", level="metric")
+    value = numbers(sources, per_source=480).xs("balanced_accuracy", level="metric")
     assert value["labels", "none", 0] > 0.32
     assert value["features", "none", 0] > 0.3
     assert value["features", "matched", 0] < value["features", "none", 0]
@@ -90,25 +90,25 @@ def test_what_the_findings_alone_tell_is_told_by_the_labels_probe_and_taken_exte
     assert value["features", "no_finding", 0] == pytest.approx(0.25, abs=0.1)
 
 
-def test_labels_that_a_source_never_states_tell_nothing() -> None:
+def test_labels_that_one_source_never_states_do_not_identify_it() -> None:
     sources = cohorts(0.0)
-    silent = sources["hospital2"]
-    unstated = silent.label_NF.copy()
+    unlabeled = sources["hospital2"]
+    unstated = unlabeled.label_NF.copy()
     unstated[:, 1:] = -1
-    sources["hospital2"] = Source(silent.feature_ND, silent.patient_id, unstated, silent.logit_NF)
+    sources["hospital2"] = Source(unlabeled.feature_ND, unlabeled.patient_id, unstated, unlabeled.logit_NF)
     assert numbers(sources)["labels", "none", 0, "balanced_accuracy"] == pytest.approx(0.25, abs=0.1)
 
 
-def test_each_patient_gives_one_image_and_each_source_equally_many() -> None:
+def test_sources_have_equally_many_images_and_one_per_patient() -> None:
     sources = cohorts(1.0)
-    few = sources["hospital0"]
-    sources["hospital0"] = Source(few.feature_ND, np.array([f"p{i % 25}" for i in range(60)], object))
-    found, _ = source_probe(sources)
-    assert (found["n"] == 4 * 25).all()
-    assert (source_probe(sources, most=22)[0]["n"] == 4 * 22).all()
+    small = sources["hospital0"]
+    sources["hospital0"] = Source(small.feature_ND, np.array([f"p{i % 25}" for i in range(60)], object))
+    table, _ = source_probe(sources)
+    assert (table["n"] == 4 * 25).all()
+    assert (source_probe(sources, per_source=22)[0]["n"] == 4 * 22).all()
 
 
-def test_folds_part_patients_and_shuffling_keeps_every_fold_balanced() -> None:
+def test_folds_separate_patients_and_shuffling_keeps_every_fold_balanced() -> None:
     sample = draw_sample({name: s.patient_id for name, s in cohorts(1.0).items()})
     assert not isinstance(sample, str)
     assert len(set(sample.ids)) == len(sample.ids)
@@ -118,10 +118,10 @@ def test_folds_part_patients_and_shuffling_keeps_every_fold_balanced() -> None:
         assert np.bincount(shuffled(sample, 0)[inside]).tolist() == [12] * 4
 
 
-def test_the_probe_gives_the_same_numbers_for_the_same_seed() -> None:
-    first, again = (source_probe(cohorts(0.5), FINDINGS, seed=3) for _ in range(2))
-    for one, two in zip(first, again, strict=True):
-        pd.testing.assert_frame_equal(one, two)
+def test_the_probe_is_reproducible_for_a_seed() -> None:
+    first, second = (source_probe(cohorts(0.5), FINDINGS, seed=3) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        pd.testing.assert_frame_equal(a, b)
 
 
 def test_a_source_with_too_few_patients_is_left_out_and_too_few_sources_give_a_reason() -> None:
@@ -129,15 +129,15 @@ def test_a_source_with_too_few_patients_is_left_out_and_too_few_sources_give_a_r
     small = sources["hospital3"]
     sources["hospital3"] = Source(small.feature_ND[:5], small.patient_id[:5], small.label_NF[:5], small.logit_NF[:5])
     assert (source_probe(sources, FINDINGS)[0]["num_sources"] == 3).all()
-    nothing, named = source_probe({"hospital0": sources["hospital0"]})
-    assert nothing.empty
-    assert named.empty
-    assert (*nothing.columns,) == SCHEMAS["sources"][1:]
-    assert "hospital0 60" in nothing.attrs["reason"]
+    table, confusion_table = source_probe({"hospital0": sources["hospital0"]})
+    assert table.empty
+    assert confusion_table.empty
+    assert (*table.columns,) == SCHEMAS["sources"][1:]
+    assert "hospital0 60" in table.attrs["reason"]
     assert source_probe({})[0].empty
 
 
-def test_features_that_are_not_finite_are_refused_and_constant_ones_are_not() -> None:
+def test_nonfinite_features_are_rejected_and_constant_features_are_accepted() -> None:
     sources = cohorts(1.0)
     sources["hospital1"].feature_ND[3, 4] = np.nan
     with pytest.raises(ValueError, match=r"1 of 4800 features"):
@@ -146,34 +146,34 @@ def test_features_that_are_not_finite_are_refused_and_constant_ones_are_not() ->
     assert numbers(flat)["features", "none", 0, "bits"] == pytest.approx(2.0, abs=0.01)
 
 
-def test_numbers_equal_those_of_scikit_learn() -> None:
+def test_scores_equal_those_of_scikit_learn() -> None:
     rng = np.random.default_rng(1)
     prob = rng.dirichlet(np.ones(3), 90)
     source = np.repeat(np.arange(3), 30)
-    found = judge(prob, source, np.array([f"p{i}" for i in range(90)], object)).value
-    assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(source, prob.argmax(1)))
-    assert found["bits"] == pytest.approx(log_loss(source, prob) / np.log(2), rel=1e-5)
-    assert found["auroc"] == pytest.approx(roc_auc_score(source, prob, multi_class="ovr", average="macro"))
+    scores = score_probe(prob, source, np.array([f"p{i}" for i in range(90)], object)).value
+    assert scores["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(source, prob.argmax(1)))
+    assert scores["bits"] == pytest.approx(log_loss(source, prob) / np.log(2), rel=1e-5)
+    assert scores["auroc"] == pytest.approx(roc_auc_score(source, prob, multi_class="ovr", average="macro"))
     table = confusion(prob, source, ("a", "b", "c"))
     hits = table[table["source"] == table["named"]]["share"].mean()
-    assert hits == pytest.approx(found["balanced_accuracy"])
+    assert hits == pytest.approx(scores["balanced_accuracy"])
 
 
-def test_a_difference_of_equal_classifiers_is_nothing_and_of_a_better_one_is_clear() -> None:
+def test_equal_classifiers_differ_by_zero_and_a_better_classifier_by_a_positive_amount() -> None:
     rng = np.random.default_rng(2)
     source, ids = np.repeat(np.arange(3), 40), np.array([f"p{i}" for i in range(120)], object)
     guess, sure = rng.dirichlet(np.ones(3), 120), np.eye(3)[source] * 0.9 + 0.1 / 3
-    first, second = judge(sure, source, ids), judge(guess, source, ids)
+    first, second = score_probe(sure, source, ids), score_probe(guess, source, ids)
     assert difference(first, first) == (0.0, 0.0, 0.0)
     value, low, high = difference(first, second)
     assert 0 < low < value < high
 
 
-def test_repeats_of_one_classifier_are_that_classifier() -> None:
+def test_repeats_of_one_classifier_have_its_scores() -> None:
     rng = np.random.default_rng(3)
     source, ids = np.repeat(np.arange(3), 30), np.array([f"p{i}" for i in range(90)], object)
     prob = rng.dirichlet(np.ones(3), 90)
-    once, often = judge(prob, source, ids), judge_repeats(np.stack([prob] * 4), source, ids)
+    once, repeated = score_probe(prob, source, ids), score_repeats(np.stack([prob] * 4), source, ids)
     for metric in ("balanced_accuracy", "bits"):
-        assert often.value[metric] == pytest.approx(once.value[metric], rel=1e-6)
-        assert often.replicates[metric] == pytest.approx(once.replicates[metric], rel=1e-5)
+        assert repeated.value[metric] == pytest.approx(once.value[metric], rel=1e-6)
+        assert repeated.replicates[metric] == pytest.approx(once.replicates[metric], rel=1e-5)

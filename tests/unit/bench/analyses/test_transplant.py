@@ -1,4 +1,4 @@
-"""Pixels of one image in another: what is moved, what stays, and that odd images are survived."""
+"""Image changes of the region transplant test: changed pixels, unchanged pixels, and odd images."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def noise(seed: int, size: int = 64) -> Gray:
     return np.clip(ramp + generator.normal(0, 12, (size, size)), 0, 255).astype(np.uint8)
 
 
-def test_the_ring_and_the_corners_are_what_they_are_called() -> None:
+def test_ring_and_corners_cover_the_expected_pixels() -> None:
     ring, corners = transplant.ring(64), transplant.corners(64)
     assert ring.sum() == 64**2 - 56**2
     assert corners.sum() == 4 * 16**2
@@ -30,7 +30,7 @@ def test_the_ring_and_the_corners_are_what_they_are_called() -> None:
 
 
 @given(host=images, donor=images)
-def test_pasting_moves_the_donors_pixels_inside_and_no_other(host: Gray, donor: Gray) -> None:
+def test_pasting_copies_only_the_donors_pixels_inside_the_mask(host: Gray, donor: Gray) -> None:
     mask = transplant.corners(24)
     out = transplant.pasted(host, donor, mask)
     assert (out[mask] == donor[mask]).all()
@@ -38,7 +38,7 @@ def test_pasting_moves_the_donors_pixels_inside_and_no_other(host: Gray, donor: 
 
 
 @given(host=images)
-def test_an_image_matched_to_itself_is_itself(host: Gray) -> None:
+def test_an_image_matched_to_itself_is_unchanged(host: Gray) -> None:
     assert (transplant.intensity_matched(host, host) == host).all()
     assert np.abs(transplant.resolution_matched(host, host).astype(int) - host).max() <= 1
 
@@ -51,7 +51,7 @@ def test_matching_gray_values_keeps_ranks_and_takes_only_gray_values_of_the_dono
     assert set(np.unique(out)) <= set(np.unique(donor))
 
 
-def test_matching_gray_values_makes_the_histogram_the_donors() -> None:
+def test_matching_gray_values_gives_the_donors_histogram() -> None:
     host, donor = noise(0), (noise(1) // 2 + 90).astype(np.uint8)
     out = transplant.intensity_matched(host, donor)
     assert np.abs(np.quantile(out, [0.1, 0.5, 0.9]) - np.quantile(donor, [0.1, 0.5, 0.9])).max() <= 3
@@ -72,7 +72,7 @@ def test_a_sharp_host_becomes_as_blurred_as_its_donor_and_back() -> None:
 
 
 @given(host=images, mask=arrays(np.bool_, (24, 24)))
-def test_flattening_and_erasing_touch_little_beyond_the_mask(host: Gray, mask: NDArray[np.bool_]) -> None:
+def test_flattening_and_erasing_change_only_the_mask_and_its_rim(host: Gray, mask: NDArray[np.bool_]) -> None:
     import cv2
 
     flat = transplant.flattened(host, mask)
@@ -83,7 +83,7 @@ def test_flattening_and_erasing_touch_little_beyond_the_mask(host: Gray, mask: N
 
 
 @pytest.mark.parametrize("value", [0, 128, 255])
-def test_constant_images_are_survived(value: int) -> None:
+def test_constant_images_are_accepted(value: int) -> None:
     flat, other = np.full((32, 32), value, np.uint8), noise(4, 32)
     for out in (
         transplant.intensity_matched(flat, other),
@@ -95,12 +95,12 @@ def test_constant_images_are_survived(value: int) -> None:
         assert out.dtype == np.uint8
 
 
-def test_the_tag_of_a_phantom_is_erased_to_nearly_what_lay_below() -> None:
+def test_erasing_a_phantoms_tag_nearly_restores_the_pixels_below_it() -> None:
     settings = PhantomSettings(seed=5, size=128)
     before, after = [], []
     for patient in range(6):
         plain, tagged = (twin(settings, "chexpert", patient, token=token) for token in (False, True))
-        clean, marked = (np.round(255 * each.image).astype(np.uint8) for each in (plain, tagged))
+        clean, marked = (np.round(255 * phantom.image).astype(np.uint8) for phantom in (plain, tagged))
         side = min(clean.shape)
         clean, marked, mask = clean[:side, :side], marked[:side, :side], tagged.masks["token"][:side, :side]
         out = transplant.erased(marked, mask)
@@ -118,7 +118,7 @@ def letterboxed(seed: int, tall: bool) -> Gray:
 
 
 @pytest.mark.parametrize("tall", [False, True])
-def test_in_a_letterbox_padding_stays_padding_and_picture_stays_picture_whatever_the_donors_shape(tall: bool) -> None:
+def test_padding_and_content_of_a_letterbox_keep_their_positions_for_any_donor(tall: bool) -> None:
     host, donor = letterboxed(0, tall), letterboxed(1, not tall)
     mark = np.zeros_like(host, bool)
     mark[20:26, 8:14] = mark[5:9, 20:30] = True
@@ -134,10 +134,10 @@ def test_in_a_letterbox_padding_stays_padding_and_picture_stays_picture_whatever
         assert (out != host).any(), name
 
 
-def test_padding_weighs_nothing_when_gray_values_and_sharpness_are_matched() -> None:
+def test_padding_does_not_affect_the_matching_of_gray_values_and_sharpness() -> None:
     host, donor = letterboxed(0, True), letterboxed(1, False)
-    whole = (np.s_[:, 3:45], np.s_[2:46, :])
-    out = transplant.intensity_matched(host, donor, True)[whole[0]]
-    assert abs(np.median(out) - np.median(donor[whole[1]])) <= 2
-    again = transplant.resolution_matched(host, host, True)
-    assert np.abs(again.astype(int) - host).max() <= 1
+    content = (np.s_[:, 3:45], np.s_[2:46, :])
+    out = transplant.intensity_matched(host, donor, True)[content[0]]
+    assert abs(np.median(out) - np.median(donor[content[1]])) <= 2
+    matched = transplant.resolution_matched(host, host, True)
+    assert np.abs(matched.astype(int) - host).max() <= 1

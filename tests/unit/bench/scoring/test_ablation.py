@@ -1,4 +1,4 @@
-"""Ablations read in pairs, and full grids through a surrogate that must first prove itself."""
+"""Effects of factors from pairs of runs, and importance of factors from a validated surrogate model."""
 
 import itertools
 
@@ -15,7 +15,7 @@ def full_grid() -> list[dict[str, object]]:
     return [dict(zip(axes, levels, strict=True)) for levels in itertools.product(*axes.values())]
 
 
-def test_a_factor_is_what_differs_and_the_seed_is_none() -> None:
+def test_factors_are_the_fields_that_differ_without_the_seed() -> None:
     configs = full_grid()
     assert factors(configs) == ["loss", "optimizer", "size"]
     assert references([*configs, {**configs[-1], "seed": 2}])["optimizer"] == "sam"
@@ -37,7 +37,7 @@ def test_the_effect_of_a_level_is_the_mean_of_its_pairs() -> None:
     assert found["optimizer", "sam"].p > 0.05
 
 
-def test_runs_that_differ_in_two_factors_are_no_pair_and_missing_values_are_left_out() -> None:
+def test_runs_that_differ_in_two_factors_are_not_a_pair_and_missing_values_are_left_out() -> None:
     configs: list[dict[str, object]] = [
         {"loss": "bce", "size": 64, "seed": 0},
         {"loss": "focal", "size": 96, "seed": 0},
@@ -48,7 +48,7 @@ def test_runs_that_differ_in_two_factors_are_no_pair_and_missing_values_are_left
     assert one_factor(configs, value, np.tile(value[:, None], 50)) == []
 
 
-def test_the_surrogate_finds_the_factor_that_matters() -> None:
+def test_the_surrogate_identifies_the_factor_that_matters() -> None:
     configs = full_grid()
     value = np.array([0.8 + 0.05 * (c["loss"] == "focal") for c in configs]) + DRAW.normal(0, 0.002, len(configs))
     found = surrogate(configs, value)
@@ -57,7 +57,7 @@ def test_the_surrogate_finds_the_factor_that_matters() -> None:
     assert found.importance["loss"] == pytest.approx(0.025, abs=0.006)  # half of the step, on both sides of the mean
 
 
-def test_where_the_surrogate_predicts_nothing_it_claims_nothing() -> None:
+def test_a_surrogate_without_predictive_value_reports_no_importance() -> None:
     configs = full_grid()
     found = [surrogate(configs, np.random.default_rng(i).normal(0.8, 0.01, len(configs))) for i in range(5)]
     assert all(one.r2 < 0.2 for one in found)

@@ -1,4 +1,4 @@
-"""Thinned curves against scikit-learn's."""
+"""Curves at 30 points compared with those of scikit-learn."""
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_every_point_lies_on_the_curve_that_scikit_learn_draws(images: list[tupl
         assert y == pytest.approx(precision[fits[-1]])  # the highest threshold that finds that share, at 0 any
 
 
-def test_a_perfect_and_a_reversed_order_give_the_corners() -> None:
+def test_a_perfect_and_a_reversed_order_give_the_extreme_curves() -> None:
     label = np.array([1, 1, 0, 0, 0])
     perfect = heights(column(label, np.array([5.0, 4, 3, 2, 1])))
     np.testing.assert_array_equal(perfect["roc"], np.ones(POINTS))

@@ -20,7 +20,7 @@ def test_a_run_is_on_the_frontier_unless_another_is_at_least_as_good_in_both_and
         assert on_it == (not beaten)
 
 
-def test_a_run_without_cost_or_value_neither_stands_on_the_frontier_nor_keeps_others_off() -> None:
+def test_a_run_without_cost_or_value_is_not_on_the_frontier_and_excludes_no_other_run() -> None:
     found = pareto(np.array([0.9, np.nan, 0.8]), np.array([np.nan, 1.0, 2.0]))
     assert found.tolist() == [False, False, True]
 
@@ -31,21 +31,21 @@ def test_the_chance_to_be_on_the_frontier_counts_replicates() -> None:
     assert np.isnan(chance_on_frontier(np.full((2, 3), np.nan), np.array([1.0, 2.0]))).all()
 
 
-def test_a_bigger_budget_is_held_against_the_best_of_the_cheaper() -> None:
+def test_a_run_is_compared_with_the_best_cheaper_run() -> None:
     value, cost = np.array([0.8, 0.7, 0.85]), np.array([1.0, 2.0, 3.0])
     gain, drawn = gain_over_cheaper(value, np.array([[0.8, 0.82], [0.7, 0.7], [0.85, 0.8]]), cost)
     np.testing.assert_allclose(gain, [np.nan, -0.1, 0.05])
     np.testing.assert_allclose(drawn[2], [0.05, -0.02])
 
 
-def test_hours_are_of_the_device_that_most_runs_share() -> None:
+def test_hours_are_those_on_the_most_frequent_device() -> None:
     seconds = {"a": 7200.0, "b": 3600.0, "c": 1800.0, "d": np.nan, "e": 60.0}
     devices = {"a": "NVIDIA H200", "b": "NVIDIA H200", "c": "cpu (1 thread)", "d": "NVIDIA H200", "e": ""}
     assert device_hours(seconds, devices) == {"a": 2.0, "b": 1.0}
     assert device_hours({}, {}) == {}
 
 
-def test_what_a_run_has_reached_never_falls_and_the_front_is_what_nobody_reached_sooner() -> None:
+def test_the_reached_auroc_never_falls_and_the_front_has_the_fastest_runs() -> None:
     first = pd.DataFrame({"epoch": [1, 2, 3], "seconds": [3600.0] * 3, "val_auroc": [0.6, 0.8, 0.7]})
     second = pd.DataFrame({"epoch": [1, 2], "seconds": [1800.0, 3600.0], "val_auroc": [0.7, 0.75]})
     found = anytime({"a": first, "b": second}, {"a": "cpu", "b": "cpu"}, {})
@@ -56,7 +56,7 @@ def test_what_a_run_has_reached_never_falls_and_the_front_is_what_nobody_reached
     assert last["reached"].tolist() == [0.6, 0.8, 0.7]
 
 
-def test_hours_of_two_devices_are_not_held_against_each_other() -> None:
+def test_hours_on_two_devices_are_not_compared() -> None:
     history = pd.DataFrame({"epoch": [1], "seconds": [3600.0], "val_auroc": [0.6]})
     better = history.assign(val_auroc=0.7)
     assert anytime({"a": history, "b": better}, {"a": "cpu", "b": "cuda"}, {})["on_front"].all()

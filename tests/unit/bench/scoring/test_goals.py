@@ -1,4 +1,4 @@
-"""Several goals at once: who is beaten by nobody, how surely, and what maps count for."""
+"""Undominated runs in several goals, their probability, and the goal for heat maps."""
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ NUMBERS = arrays(np.float64, (7, 3), elements=st.sampled_from([0.0, 1.0, 2.0, 3.
 
 
 @given(NUMBERS)
-def test_the_undominated_are_those_that_no_pairwise_comparison_beats(goal):
+def test_undominated_runs_are_those_that_no_other_run_dominates_in_pairwise_comparison(goal):
     def beats(a, b):
         return all(x >= y for x, y in zip(a, b, strict=True)) and any(x > y for x, y in zip(a, b, strict=True))
 
@@ -23,16 +23,16 @@ def test_the_undominated_are_those_that_no_pairwise_comparison_beats(goal):
 
 
 @given(NUMBERS)
-def test_with_two_goals_it_is_the_frontier(goal):
+def test_two_goals_give_the_frontier(goal):
     assert undominated(goal[:, :2] * [1, -1]).tolist() == pareto(goal[:, 0], goal[:, 1]).tolist()
 
 
-def test_a_run_without_a_number_neither_beats_nor_is_unbeaten():
+def test_a_run_with_a_missing_goal_neither_dominates_nor_is_undominated():
     goal = np.array([[9.0, np.nan], [1.0, 1.0], [0.0, 0.0]])
     assert undominated(goal).tolist() == [False, True, False]
 
 
-def test_the_chance_counts_replicates_and_equal_runs_are_both_unbeaten():
+def test_the_probability_counts_replicates_and_equal_runs_are_both_undominated():
     goal = np.array([[1.0, 5.0], [1.0, 5.0], [0.0, 1.0]])
     drawn = np.array([[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 1.0], [0.0, 0.0, 0.0, 2.0]])
     assert chance_undominated(goal, {0: drawn}).tolist() == [0.75, 0.75, 0.25]
@@ -46,7 +46,7 @@ def found(auroc, gap):
     return {name: (ids, np.array(v), np.array(v)[:, None] + spread) for name, v in (("auroc", auroc), ("gap", gap))}
 
 
-def test_a_run_that_is_best_at_one_goal_is_unbeaten_and_one_that_is_worse_in_all_is_not():
+def test_a_run_that_is_best_in_one_goal_is_undominated_and_a_run_that_is_worse_in_all_is_not():
     known = found([0.8, 0.7, 0.6, 0.65], [0.1, 0.02, 0.2, 0.15])
     macs = {"r0": 5e9, "r1": 5e9, "r2": 1e9, "r3": 6e9}
     table = goals(known, macs, {f"r{k}": 1.0 for k in range(4)})
@@ -67,12 +67,12 @@ def test_without_maps_three_goals_are_compared_and_a_run_without_operations_is_l
     assert table["maps"].isna().all()
 
 
-def test_one_run_or_no_gap_makes_no_table():
+def test_one_run_or_no_gap_gives_an_empty_table():
     assert goals(found([0.8], [0.1]), {"r0": 1e9}, {}).empty
     assert goals({"auroc": found([0.8, 0.7], [0.1, 0.2])["auroc"]}, {"r0": 1e9, "r1": 1e9}, {}).empty
 
 
-def test_maps_are_held_against_the_middle_in_the_hospitals_external():
+def test_maps_are_compared_with_the_center_baseline_at_external_hospitals():
     columns = ("run_id", "dataset", "finding", "by", "region", "metric", "value")
     rows = [
         ("r", "internal", "all", "network", "finding", "enrichment", 9.0),

@@ -1,4 +1,4 @@
-"""The same logits under other readings of the labels."""
+"""AUROC of the same logits under other label mappings."""
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ def broader(state: np.ndarray) -> np.ndarray:
     return other
 
 
-def test_each_reading_is_scored_against_its_own_states_on_the_findings_that_it_changes() -> None:
+def test_each_mapping_is_scored_with_its_own_states_on_the_findings_that_it_changes() -> None:
     whole = part()
     other = broader(whole.state)
     rows = sensitivity("run", part(broad=other, strict=whole.state.copy()), FINDINGS, SETTINGS)
@@ -43,7 +43,7 @@ def test_each_reading_is_scored_against_its_own_states_on_the_findings_that_it_c
     assert all(low <= v <= high for *_, v, low, high, _, _ in rows)
 
 
-def test_a_macro_is_over_the_findings_that_every_reading_can_score() -> None:
+def test_a_macro_is_over_the_findings_that_every_mapping_can_score() -> None:
     whole = part()
     other = whole.state.copy()
     other[:, 0] = 0
@@ -52,7 +52,7 @@ def test_a_macro_is_over_the_findings_that_every_reading_can_score() -> None:
     assert macro["default"] == macro["strict"] == pytest.approx(roc_auc_score(whole.state[:, 1], whole.logit[:, 1]))
 
 
-def test_what_is_measured_already_gives_the_same_rows() -> None:
+def test_metrics_computed_before_give_the_same_rows() -> None:
     read = part(broad=broader(part().state))
     measured = measure(read, None, SETTINGS)
     assert sensitivity("run", read, FINDINGS, SETTINGS, measured=measured) == sensitivity(
@@ -60,11 +60,11 @@ def test_what_is_measured_already_gives_the_same_rows() -> None:
     )
 
 
-def test_no_other_reading_is_no_row() -> None:
+def test_without_another_mapping_there_are_no_rows() -> None:
     assert sensitivity("run", part(), FINDINGS, SETTINGS) == []
 
 
-def test_a_pair_is_reversed_when_it_stands_the_other_way_round() -> None:
+def test_a_pair_is_reversed_if_its_order_differs() -> None:
     values = {"default": [0.8, 0.7, 0.6], "broad": [0.6, 0.7, 0.65], "strict": [0.9, 0.8, np.nan]}
     table = pd.DataFrame(
         [(f"run{i}", "nih", m, "macro", v) for m, column in values.items() for i, v in enumerate(column)],

@@ -1,4 +1,4 @@
-"""Differences of any two of the best runs, against a plain loop over the resamples."""
+"""Differences of all pairs of the best runs, compared with a plain loop over the resamples."""
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ def study(num: int) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, dict[str, np.
     return pd.DataFrame(scores), pd.DataFrame(gaps), replicates
 
 
-def test_every_pair_has_the_percentiles_of_its_paired_difference_in_every_place() -> None:
+def test_every_pair_has_the_percentiles_of_its_paired_difference_at_every_hospital() -> None:
     scores, gaps, replicates = study(3)
     found = pairs(scores, gaps, replicates, INTERNAL)
     assert tuple(found.columns) == SCHEMAS["pairs"]
@@ -40,7 +40,7 @@ def test_every_pair_has_the_percentiles_of_its_paired_difference_in_every_place(
         np.testing.assert_allclose(row.value, expected, atol=1e-12)
 
 
-def test_only_the_best_runs_are_paired_and_a_run_without_a_number_in_one_place_keeps_the_others() -> None:
+def test_only_the_best_runs_are_paired_and_a_run_may_miss_a_value_at_one_hospital() -> None:
     scores, gaps, replicates = study(MOST + 3)
     scores.loc[(scores["run_id"] == "run00") & (scores["dataset"] == "north"), "value"] = np.nan
     found = pairs(scores, gaps, replicates, INTERNAL)
@@ -51,7 +51,7 @@ def test_only_the_best_runs_are_paired_and_a_run_without_a_number_in_one_place_k
     assert (found["first"] == "run00").sum() == 3 * (MOST - 1)
 
 
-def test_one_run_and_no_run_give_no_pair() -> None:
+def test_fewer_than_two_runs_give_no_pair() -> None:
     for num in (0, 1):
         scores, gaps, replicates = study(max(num, 1))
         assert len(pairs(scores.head(0) if not num else scores, gaps, replicates, INTERNAL)) == 0

@@ -23,7 +23,7 @@ def test_a_cell_is_the_mean_over_the_seeds_of_a_policy_with_its_interval() -> No
     assert found.loc["U-Zeros", "value"] == pytest.approx(0.7)
 
 
-def test_runs_without_a_score_are_left_out_and_one_policy_alone_is_no_matrix() -> None:
+def test_runs_without_a_score_are_left_out_and_a_single_policy_gives_no_rows() -> None:
     two = [{**BASE, "uncertainty": "U-Ones"}, {**BASE, "uncertainty": "U-Ones", "blank": "ignore"}]
     found = matrix(two, [evaluation([0.8, np.nan])])
     assert found["policy"].tolist() == ["U-Ones"]

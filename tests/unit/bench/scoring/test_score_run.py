@@ -67,7 +67,7 @@ def test_tables_have_the_columns_of_the_report(scored: RunScores) -> None:
     assert not scored.scores.duplicated(names).any()
 
 
-def test_values_are_those_of_the_plain_metrics_on_certain_images(scored: RunScores) -> None:
+def test_values_equal_plain_metrics_on_certain_images(scored: RunScores) -> None:
     there = parts()[3]
     state = there.state[:, 0]
     rows = state != -1
@@ -85,7 +85,7 @@ def test_values_are_those_of_the_plain_metrics_on_certain_images(scored: RunScor
     assert row.num_patients == len(set(there.patient_id[rows]))
 
 
-def test_thresholds_of_internal_validation_are_applied_unchanged_external(scored: RunScores) -> None:
+def test_thresholds_of_internal_validation_are_applied_unchanged_to_external_hospitals(scored: RunScores) -> None:
     points = scored.operating_points.set_index(["finding", "rule"])
     there = parts()[2]
     rows = there.state[:, 1] != -1
@@ -97,7 +97,7 @@ def test_thresholds_of_internal_validation_are_applied_unchanged_external(scored
     assert not (scored.scores.query("split == 'val'").calibrator != "none").any()
 
 
-def test_the_gap_is_taken_over_the_findings_both_sides_have(scored: RunScores) -> None:
+def test_the_gap_uses_the_findings_of_both_hospitals(scored: RunScores) -> None:
     scores, gaps = scored.scores, scored.gaps.set_index(["dataset", "finding"])
     at_internal = [cell(scores, dataset="chexpert", split="test", finding=f, metric="auroc").value for f in FINDINGS]
     external = [cell(scores, dataset="nih", finding=f, metric="auroc").value for f in FINDINGS[:2]]
@@ -117,7 +117,7 @@ def test_the_gap_is_taken_over_the_findings_both_sides_have(scored: RunScores) -
     )
 
 
-def test_the_mean_external_weighs_hospitals_equally_and_states_its_counts(scored: RunScores) -> None:
+def test_the_external_mean_weighs_hospitals_equally_and_has_their_counts(scored: RunScores) -> None:
     macro = [cell(scored.scores, dataset=d, finding="macro", metric="auroc") for d in ("nih", "vindr", "external")]
     assert macro[2].value == pytest.approx((macro[0].value + macro[1].value) / 2)
     assert [row.num_findings for row in macro] == [2, 3, 2]
@@ -131,11 +131,18 @@ def test_replicates_reproduce_the_intervals(scored: RunScores) -> None:
     on_logit = norm(logit(row.value), logit(scored.replicates["auroc/external"]).std(ddof=1))
     assert (row.low, row.high) == pytest.approx(tuple(expit(on_logit.ppf([0.025, 0.975]))))
     assert set(scored.replicates) == {
-        "auroc/chexpert", "auroc/nih", "auroc/vindr", "auroc/external", "gap/nih", "gap/vindr", "gap/external", "draws",
-    }  # fmt: skip
+        "auroc/chexpert",
+        "auroc/nih",
+        "auroc/vindr",
+        "auroc/external",
+        "gap/nih",
+        "gap/vindr",
+        "gap/external",
+        "draws",
+    }
 
 
-def test_the_same_images_internal_and_external_have_no_gap() -> None:
+def test_equal_internal_and_external_images_have_no_gap() -> None:
     internal = part("chexpert", "test", 2)
     twin = dataclasses.replace(internal, dataset="twin", split="all")
     gaps = score_run("r", FINDINGS, "chexpert", [internal, twin], QUICK).gaps.set_index(["dataset", "finding"])
@@ -143,13 +150,13 @@ def test_the_same_images_internal_and_external_have_no_gap() -> None:
     assert gaps.loc[("twin", "macro"), "low"] < 0 < gaps.loc[("twin", "macro"), "high"]
 
 
-def test_an_order_keeping_change_of_logits_keeps_every_rank_number() -> None:
+def test_an_increasing_transform_of_logits_keeps_the_ranking_metrics() -> None:
     bent = [dataclasses.replace(each, logit=np.float32(2) * each.logit + np.float32(1)) for each in parts()]
     one, two = (score_run("r", FINDINGS, "chexpert", each, QUICK).gaps for each in (parts(), bent))
     pd.testing.assert_frame_equal(one, two)
 
 
-def test_the_order_of_images_and_the_number_of_threads_change_nothing(scored: RunScores) -> None:
+def test_scores_do_not_depend_on_the_order_of_images_or_the_number_of_threads(scored: RunScores) -> None:
     order = np.random.default_rng(0).permutation(300)
     fields = ("image_id", "patient_id", "logit", "state")
     mixed = [dataclasses.replace(each, **{name: getattr(each, name)[order] for name in fields}) for each in parts()]
@@ -166,7 +173,7 @@ def test_the_same_input_gives_the_same_bytes(scored: RunScores) -> None:
         assert files[0].getvalue() == files[1].getvalue(), name
 
 
-def test_a_finding_below_the_least_number_of_patients_is_nan_with_its_counts() -> None:
+def test_a_finding_with_too_few_patients_is_nan_with_its_counts() -> None:
     few = part("nih", "all", 3)
     few.state[few.state[:, 0] == 1, 0] = 0
     few.state[:30, 0] = 1
@@ -183,15 +190,15 @@ def test_a_finding_below_the_least_number_of_patients_is_nan_with_its_counts() -
     assert np.isnan(row.low), "the only positive patient is absent from a third of the replicates"
 
 
-def test_not_mentioned_takes_no_part_where_blank_does_not_mean_absent() -> None:
-    silent = dataclasses.replace(part("nih", "all", 3), labeller_blank_is_absent=False)
+def test_not_mentioned_is_not_scored_where_it_does_not_mean_absent() -> None:
+    silent = dataclasses.replace(part("nih", "all", 3), not_mentioned_is_absent=False)
     row = cell(
         score_run("r", FINDINGS, "chexpert", [silent], QUICK).scores, dataset="nih", finding="Edema", metric="auroc"
     )
     assert row.n == np.isin(silent.state[:, 0], (0, 1)).sum()
 
 
-def test_without_validation_and_test_at_internal_what_needs_them_is_nan_or_absent() -> None:
+def test_without_internal_validation_and_test_dependent_values_are_nan_or_absent() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = score_run("r", FINDINGS, "chexpert", [part("nih", "all", 3)], QUICK)
@@ -202,7 +209,7 @@ def test_without_validation_and_test_at_internal_what_needs_them_is_nan_or_absen
     assert np.isnan(cell(result.scores, dataset="nih", finding="macro", metric="ece", calibrator="platt").value)
 
 
-def test_an_empty_part_and_no_parts_give_whole_tables_without_numbers() -> None:
+def test_an_empty_split_and_no_splits_give_complete_tables_without_values() -> None:
     empty = ScoredSplit(
         "nih", "all", "report", *(np.zeros(0, object),) * 2, np.zeros((0, 3), np.float32), np.zeros((0, 3), np.int8)
     )
@@ -217,7 +224,7 @@ def test_an_empty_part_and_no_parts_give_whole_tables_without_numbers() -> None:
     assert nothing.scores["n"].dtype == np.int64
 
 
-def test_parts_that_do_not_fit_are_refused() -> None:
+def test_invalid_splits_are_rejected() -> None:
     good = part("nih", "all", 3)
     spoilt = good.logit.copy()
     spoilt[[0, 7], 1] = np.nan, np.inf
@@ -227,7 +234,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         dataclasses.replace(good, image_id=np.full(300, "same", object))
     with pytest.raises(ValueError, match="unknown label states"):
         dataclasses.replace(good, state=np.full((300, 3), 7, np.int8))
-    with pytest.raises(ValueError, match="shapes do not fit"):
+    with pytest.raises(ValueError, match="shapes do not match"):
         dataclasses.replace(good, state=good.state[:10])
     with pytest.raises(ValueError, match="more than one split of nih"):
         score_run("r", FINDINGS, "chexpert", [good, dataclasses.replace(good, split="test")], QUICK)
@@ -237,7 +244,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         Settings(min_count=0)
 
 
-def test_reliability_covers_internal_test_and_every_hospital_as_given_and_calibrated(scored: RunScores) -> None:
+def test_reliability_covers_internal_test_and_every_hospital_with_and_without_calibration(scored: RunScores) -> None:
     found = scored.reliability
     assert set(found["dataset"]) == {"chexpert", "nih", "vindr"}
     assert set(found["calibrator"]) == {"none", "platt", "temperature", "isotonic"}
@@ -257,7 +264,7 @@ def test_the_core_mean_is_over_the_findings_of_every_cohort(scored: RunScores) -
     assert external.value == pytest.approx(np.mean(hospitals))
 
 
-def test_drift_is_the_error_external_minus_the_error_at_internal(scored: RunScores) -> None:
+def test_drift_is_the_external_minus_the_internal_error(scored: RunScores) -> None:
     where = {"finding": "Edema", "calibrator": "temperature"}
     there = cell(scored.scores, dataset="vindr", metric="ece", **where)
     here = cell(scored.scores, dataset="chexpert", split="test", metric="ece", **where)
@@ -268,7 +275,7 @@ def test_drift_is_the_error_external_minus_the_error_at_internal(scored: RunScor
     assert np.isnan(cell(scored.scores, dataset="nih", finding="Lung Lesion", metric="ece_drift").value)
 
 
-def test_counts_of_calls_add_up_and_give_the_scored_ratios(scored: RunScores) -> None:
+def test_confusion_counts_sum_to_the_images_and_give_the_scored_ratios(scored: RunScores) -> None:
     counts = scored.confusion.set_index(["dataset", "split", "finding", "operating_point"])
     assert set(scored.confusion["operating_point"]) == {"f1_max", "youden", "sens_90", "f1_grid"}
     row = counts.loc[("vindr", "test", "Edema", "f1_grid")]
@@ -284,7 +291,7 @@ def test_counts_of_calls_add_up_and_give_the_scored_ratios(scored: RunScores) ->
     assert ("chexpert", "val", "Edema", "f1_max") not in counts.index
 
 
-def test_the_standard_errors_of_auroc_agree_where_patients_are_one_image_each() -> None:
+def test_the_standard_errors_of_auroc_agree_with_one_image_per_patient() -> None:
     alone = dataclasses.replace(part("nih", "all", 3), patient_id=np.array([f"q{i}" for i in range(300)], object))
     found = score_run("r", FINDINGS, "chexpert", [alone], Settings(num_resamples=1000)).delong
     assert found["se_image"].to_numpy() == pytest.approx(found["se_patient"].to_numpy(), rel=1e-9)
@@ -292,7 +299,7 @@ def test_the_standard_errors_of_auroc_agree_where_patients_are_one_image_each() 
 
 
 @pytest.mark.parametrize("spoilt", ["constant", "one class", "one patient"])
-def test_hopeless_cohorts_give_nan_or_chance_with_counts_and_no_warning(spoilt: str) -> None:
+def test_unusable_cohorts_give_nan_or_chance_with_counts_and_no_warning(spoilt: str) -> None:
     bad = part("nih", "all", 3)
     if spoilt == "constant":
         bad.logit[:] = 0.25

@@ -8,8 +8,8 @@ from scipy.special import expit, logit
 from bench.scoring.across_runs.paired_tests import (
     all_pairs,
     benjamini_hochberg,
-    between_all,
     holm,
+    p_of_all_pairs,
     p_value,
     paired,
     simultaneous,
@@ -37,7 +37,7 @@ def runs(
     }
 
 
-def test_adjusted_p_values_of_the_worked_example() -> None:
+def test_adjusted_p_values_of_a_worked_example() -> None:
     p = np.array([0.01, 0.04, 0.03, 0.005])
     np.testing.assert_allclose(holm(p), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(benjamini_hochberg(p), [0.02, 0.04, 0.04, 0.02])
@@ -46,7 +46,7 @@ def test_adjusted_p_values_of_the_worked_example() -> None:
     assert np.isnan(holm(with_gap)[2])
 
 
-def test_runs_that_cannot_be_told_apart_share_a_group_and_the_next_opens_another() -> None:
+def test_indistinguishable_runs_share_a_group_and_the_next_run_starts_another() -> None:
     scores, replicates = runs([0.80, 0.805, 0.70, 0.702, 0.60])
     found = ranks(scores, replicates)
     assert tuple(found.columns) == SCHEMAS["ranks"]
@@ -59,7 +59,7 @@ def test_runs_that_cannot_be_told_apart_share_a_group_and_the_next_opens_another
     assert (found.iloc[4][["rank_low", "rank_high"]] == [5, 5]).all()
 
 
-def test_the_anchor_does_not_move_along_a_chain_of_close_neighbours() -> None:
+def test_the_anchor_stays_fixed_along_a_chain_of_similar_runs() -> None:
     # each is 1 standard error of a difference below the one before
     scores, replicates = runs([0.80 - 0.0141 * i for i in range(8)])
     groups = ranks(scores, replicates)["group"].tolist()
@@ -67,7 +67,7 @@ def test_the_anchor_does_not_move_along_a_chain_of_close_neighbours() -> None:
     assert max(groups) >= 2
 
 
-def test_equal_runs_are_parted_in_one_sample_of_twenty_though_the_anchor_is_the_luckiest_of_them() -> None:
+def test_equal_runs_are_separated_in_at_most_one_sample_of_twenty() -> None:
     generator = np.random.default_rng(5)
     noise = 0.01 * generator.normal(size=(24, 400))
     parted = 0
@@ -81,7 +81,7 @@ def test_p_values_of_all_pairs_are_those_of_each_pair_adjusted_together() -> Non
     generator = np.random.default_rng(6)
     value = np.array([0.82, 0.80, np.nan, 0.79])
     replicates = value[:, None] + generator.normal(0, 0.02, NUM) + generator.normal(0, 0.01, (4, NUM))
-    found = between_all(value, replicates)
+    found = p_of_all_pairs(value, replicates)
     np.testing.assert_array_equal(found, found.T)
     assert np.isnan(found[2]).all()
     pairs = [(0, 1), (0, 3), (1, 3)]
@@ -89,12 +89,12 @@ def test_p_values_of_all_pairs_are_those_of_each_pair_adjusted_together() -> Non
     np.testing.assert_allclose([found[pair] for pair in pairs], holm(np.array(single)), rtol=1e-6)
 
 
-def test_what_patients_share_does_not_blur_a_paired_comparison() -> None:
+def test_shared_noise_of_patients_does_not_affect_a_paired_comparison() -> None:
     scores, replicates = runs([0.80, 0.77], noise=0.005, shared=0.2)
     assert ranks(scores, replicates)["group"].tolist() == [1, 2]
 
 
-def test_many_runs_do_not_use_up_the_resolution_of_the_test() -> None:
+def test_the_test_has_enough_resolution_for_many_runs() -> None:
     scores, replicates = runs([0.80] + [0.60] * 200)
     assert ranks(scores, replicates)["group"].tolist() == [1] + [2] * 200
 
@@ -158,7 +158,7 @@ def test_mean_gaps_count_runs_that_are_clearly_worse_and_clearly_better() -> Non
     assert (nih.num_runs, nih.num_worse, nih.num_better) == (4, 2, 1)
 
 
-def test_simultaneous_intervals_are_wider_than_single_ones_and_hold_all_at_once() -> None:
+def test_simultaneous_intervals_are_wider_and_hold_together() -> None:
     generator = np.random.default_rng(2)
     replicates = generator.normal(0, 1, (20, 2000))
     low, high = simultaneous(np.zeros(20), replicates)
@@ -169,7 +169,7 @@ def test_simultaneous_intervals_are_wider_than_single_ones_and_hold_all_at_once(
     assert (single_low, single_high) == pytest.approx((-1.96, 1.96), abs=0.1)
 
 
-def test_simultaneous_intervals_of_areas_stay_inside_0_and_1_and_lie_as_skewed_as_their_replicates() -> None:
+def test_simultaneous_intervals_of_areas_stay_inside_0_and_1_and_are_skewed_like_their_replicates() -> None:
     generator = np.random.default_rng(3)
     drawn = expit(logit(0.97) + generator.normal(0, 0.9, (10, 2000)))
     low, high = simultaneous_areas(np.full(10, 0.97), drawn)
@@ -182,7 +182,7 @@ def test_simultaneous_intervals_of_areas_stay_inside_0_and_1_and_lie_as_skewed_a
 
 
 @pytest.mark.parametrize("edge", [0.0, 1.0])
-def test_an_area_of_0_or_1_leaves_all_bounds_on_their_own_scale(edge: float) -> None:
+def test_an_area_of_0_or_1_gives_bounds_on_the_plain_scale(edge: float) -> None:
     drawn = np.random.default_rng(4).uniform(0.4, 0.9, (3, 100))
     drawn[1, 5] = edge
     low, high = simultaneous_areas(np.array([0.6, 0.95, 0.6]), drawn)
@@ -194,7 +194,7 @@ def test_an_area_of_0_or_1_leaves_all_bounds_on_their_own_scale(edge: float) -> 
     assert np.isfinite([low[:2], high[:2]]).all()
 
 
-def test_a_paired_difference_of_a_run_with_itself_is_nothing() -> None:
+def test_a_paired_difference_of_a_run_with_itself_is_zero() -> None:
     replicates = np.random.default_rng(0).normal(0.8, 0.01, NUM)
     value = np.array([0.8])
     same = paired(value, value, replicates[None], replicates[None])
@@ -207,7 +207,7 @@ def test_a_paired_difference_of_a_run_with_itself_is_nothing() -> None:
         paired(value, value, replicates[None], replicates[None, :10])
 
 
-def test_all_pairs_have_the_numbers_of_each_pair_alone() -> None:
+def test_all_pairs_have_the_values_of_each_single_pair() -> None:
     draw = np.random.default_rng(2)
     value, replicates = draw.normal(size=5), draw.normal(size=(5, 200))
     value[4], replicates[1, :4], replicates[2] = np.nan, np.nan, replicates[0]
@@ -220,7 +220,7 @@ def test_all_pairs_have_the_numbers_of_each_pair_alone() -> None:
             np.testing.assert_allclose(numbers[i], expected[0], rtol=1e-12)
 
 
-def test_too_few_replicates_give_no_p_and_no_group_of_their_own() -> None:
+def test_too_few_replicates_give_no_p_and_no_separate_group() -> None:
     replicates = np.full((2, 100), np.nan)
     assert np.isnan(p_value(np.array([0.1, 0.2]), replicates)).all()
     group, p = tie_groups(np.array([0.9, 0.1]), replicates)

@@ -16,7 +16,7 @@ COHORTS = ("internal", "first", "second", "external")
 def study(
     skill: list[float], noise: float, flip: bool = False, patients: float = 0.0
 ) -> tuple[pd.DataFrame, dict[str, dict[str, np.ndarray]]]:
-    """Return scores and replicates of runs whose AUROC is their skill; `second` ranks them the other way with `flip`."""
+    """Return scores and replicates of runs whose AUROC is their skill; with `flip`, cohort `second` ranks them in reverse."""
     draw = np.random.default_rng(0)
     rows, replicates = [], {}
     shared = {name: draw.normal(0, patients, NUM) for name in COHORTS}
@@ -32,20 +32,20 @@ def study(
     return pd.DataFrame(rows, columns=columns), replicates
 
 
-def test_the_rank_correlation_of_the_worked_example() -> None:
+def test_the_rank_correlation_of_a_worked_example() -> None:
     internal, external = [0.86, 0.87, 0.88, 0.89, 0.90], [0.78, 0.80, 0.79, 0.82, 0.83]
     assert taus(np.array([internal, external]))[0, 1] == pytest.approx(0.8)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=12))
-def test_the_rank_correlation_is_scipys_ties_included(rows: list[tuple[int, int]]) -> None:
+def test_the_rank_correlation_equals_scipys_with_ties(rows: list[tuple[int, int]]) -> None:
     value = np.array(rows, float).T
     expected = np.nan if min(len(set(v)) for v in value) < 2 else kendalltau(*value).statistic
     assert taus(value)[0, 1] == pytest.approx(expected, nan_ok=True)
 
 
-def test_a_cohort_that_lacks_a_run_agrees_with_none_and_leaves_the_others_alone() -> None:
+def test_a_cohort_without_a_value_of_a_run_has_no_correlation_and_does_not_affect_others() -> None:
     found = taus(np.array([[0.1, 0.2, 0.3], [0.1, np.nan, 0.2], [0.3, 0.4, 0.5]]))
     assert np.isnan(found[1]).all()
     assert np.isnan(found[:, 1]).all()
@@ -56,14 +56,16 @@ def test_cohorts_that_agree_have_tau_1_and_those_that_disagree_minus_1() -> None
     found = agreement(*study([0.6, 0.7, 0.8, 0.9], 1e-6, flip=True), "internal")
     assert tuple(found.columns) == SCHEMAS["agreement"]
     assert list(zip(found["first"], found["second"], strict=True)) == [
-        ("internal", "first"), ("internal", "second"), ("first", "second"),
-    ]  # fmt: skip
+        ("internal", "first"),
+        ("internal", "second"),
+        ("first", "second"),
+    ]
     assert found["tau"].tolist() == [1, -1, -1]
     assert (found["low"] == found["tau"]).all()
     assert (found["num_runs"] == 4).all()
 
 
-def test_what_is_noise_has_a_wide_interval_and_two_runs_have_no_correlation() -> None:
+def test_noise_gives_a_wide_interval_and_two_runs_have_no_correlation() -> None:
     found = agreement(*study([0.80, 0.801, 0.802, 0.803, 0.804], 0.05), "internal")
     assert (found["high"] - found["low"] > 0.9).all()
     few = agreement(*study([0.7, 0.8], 0.01), "internal")
@@ -72,7 +74,7 @@ def test_what_is_noise_has_a_wide_interval_and_two_runs_have_no_correlation() ->
     assert agreement(*study([], 0.01), "internal").empty
 
 
-def test_luck_of_seeds_and_luck_of_patients_are_told_apart() -> None:
+def test_variance_over_seeds_and_over_patients_are_separated() -> None:
     skill = [0.80, 0.82, 0.84, 0.86]
     found = seed_variance([["r0", "r1", "r2", "r3"]], *study(skill, 0.0, patients=0.01), "internal")
     assert tuple(found.columns) == SCHEMAS["seeds"]
@@ -103,7 +105,7 @@ def test_one_seed_has_no_row_and_two_have_no_interval() -> None:
     assert (found["num_seeds"] == 2).all()
 
 
-def test_runs_that_share_all_but_the_seed_are_one_group() -> None:
+def test_runs_that_differ_only_in_the_seed_are_one_group() -> None:
     base = {"architecture": "a", "schedule": {"lr": 0.1}}
     configs = {
         "x": {**base, "seed": 0},

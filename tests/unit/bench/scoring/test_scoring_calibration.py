@@ -18,12 +18,12 @@ PROB = np.array([0.1, 0.4, 0.35, 0.8, 0.2, 0.7, 0.5, 0.5, 0.05, 0.3])
 
 
 def ece_fast(label: np.ndarray, prob: np.ndarray, bins: int = 15) -> float:
-    """Return the error as scored, without netcal."""
+    """Return the error as in the scores, without netcal."""
     return errors(label, prob, bins)["ece"]
 
 
 @pytest.mark.parametrize("function", [ece, ece_fast])
-def test_calibration_errors_of_the_worked_examples(function: Callable[..., float]) -> None:
+def test_calibration_errors_of_worked_examples(function: Callable[..., float]) -> None:
     assert function(LABEL, PROB, 5) == pytest.approx(0.12, abs=1e-12)
     assert function(LABEL, PROB, 10) == pytest.approx(0.22, abs=1e-12)
     assert function(np.array([0, 1] * 10), np.full(20, 0.9)) == pytest.approx(0.4, abs=1e-12)
@@ -38,7 +38,7 @@ def simulated() -> tuple[np.ndarray, np.ndarray]:
     return (generator.random(4000) < expit(z)).astype(np.int8), 2.5 * z + 1
 
 
-def test_platt_undoes_a_known_distortion() -> None:
+def test_platt_reverses_a_known_distortion() -> None:
     label, logit = simulated()
     line = fit_platt(label, logit)
     assert line.a == pytest.approx(0.4049, abs=0.002)
@@ -72,7 +72,7 @@ def test_platt_stays_finite_on_separable_huge_and_constant_logits() -> None:
     assert constant.apply(np.array([3.0]))[0] == pytest.approx(5 / 55, abs=0.02)
 
 
-def test_platt_without_both_classes_is_nan_and_so_is_what_it_gives() -> None:
+def test_platt_and_its_probabilities_are_nan_without_both_classes() -> None:
     line = fit_platt(np.ones(5, np.int8), np.arange(5.0))
     assert math.isnan(line.a)
     assert np.isnan(line.apply(np.arange(3.0))).all()
@@ -86,7 +86,7 @@ def cohort(prevalence: float) -> tuple[np.ndarray, np.ndarray]:
     return label, expit(1.5 * x - 1.125 + np.log(0.3 / 0.7))
 
 
-def test_prevalence_moves_auprc_and_ece_but_not_auroc() -> None:
+def test_prevalence_changes_auprc_and_ece_but_not_auroc() -> None:
     internal, external = cohort(0.30), cohort(0.05)
     assert (auroc(*internal), auroc(*external)) == pytest.approx((0.855, 0.856), abs=0.01)
     assert (auprc(*internal), auprc(*external)) == pytest.approx((0.735, 0.337), abs=0.01)
@@ -94,7 +94,7 @@ def test_prevalence_moves_auprc_and_ece_but_not_auroc() -> None:
 
 
 @pytest.mark.parametrize("num_points", [1, 2, 30])
-def test_a_rising_curve_is_read_as_numpy_reads_it_whatever_the_order(num_points: int) -> None:
+def test_interpolation_equals_numpys_for_any_order(num_points: int) -> None:
     draw = np.random.default_rng(num_points)
     x, y = (np.sort(draw.random(num_points, np.float32)).astype(np.float64) for _ in range(2))
     logit = np.concatenate([draw.normal(0.5, 0.5, 200), x]).astype(np.float32)
@@ -134,7 +134,7 @@ def test_reliability_intervals_come_from_totals_of_patients_with_any_number_of_i
 
 @pytest.mark.parametrize("num", [2, 64, 127, 128, 200, 1000])
 @pytest.mark.parametrize("kind", ["rising", "falling", "tied", "missing"])
-def test_bounds_are_quantiles_whatever_the_order(num: int, kind: str) -> None:
+def test_bounds_are_quantiles_for_any_order(num: int, kind: str) -> None:
     drawn = np.sort(np.random.default_rng(num).normal(size=num))
     if kind == "falling":
         drawn = drawn[::-1].copy()
@@ -147,13 +147,13 @@ def test_bounds_are_quantiles_whatever_the_order(num: int, kind: str) -> None:
     np.testing.assert_array_equal([low[0], high[0]], np.nanquantile(drawn, [share, 1 - share]))
 
 
-def test_wilson_interval_of_the_textbook_example() -> None:
+def test_wilson_interval_of_a_textbook_example() -> None:
     low, high = wilson(np.array([0.0, 0.5]), np.array([10.0, 10.0]))
     assert low == pytest.approx([0.0, 0.2366], abs=1e-4)
     assert high == pytest.approx([0.2775, 0.7634], abs=1e-4)
 
 
-def test_errors_of_the_worked_example() -> None:
+def test_errors_of_a_worked_example() -> None:
     assert mce(LABEL, PROB, 5) == pytest.approx(0.30)
     assert mce(LABEL, PROB, 10) == pytest.approx(0.65)
     assert nll(LABEL, PROB) == pytest.approx(0.4263233, abs=1e-7)
@@ -163,7 +163,7 @@ def test_errors_of_the_worked_example() -> None:
     assert found["ece"] == pytest.approx(0.22)
 
 
-def test_equal_mass_bins_hold_equally_many_and_never_part_equal_probabilities() -> None:
+def test_equal_mass_bins_have_equal_sizes_and_never_separate_equal_probabilities() -> None:
     prob = np.random.default_rng(0).random(1000)
     assert set(np.bincount(equal_mass_bin_of(prob))) == {66, 67}
     tied = prob.round(1)
@@ -177,7 +177,7 @@ def test_equal_mass_bins_hold_equally_many_and_never_part_equal_probabilities() 
     )
 
 
-def test_murphys_parts_add_up_and_are_his_own_on_forecasts_equal_in_each_bin() -> None:
+def test_brier_terms_add_up_and_equal_murphys_for_forecasts_equal_in_each_bin() -> None:
     label, prob = cohort(0.3)
     found = errors(label, prob)
     whole = found["brier_reliability"] - found["brier_resolution"] + found["brier_uncertainty"]
@@ -189,7 +189,7 @@ def test_murphys_parts_add_up_and_are_his_own_on_forecasts_equal_in_each_bin() -
     assert found["brier_resolution"] == pytest.approx(np.mean((share - label.mean()) ** 2), abs=1e-12)
 
 
-def test_temperature_undoes_scale_but_not_bias() -> None:
+def test_temperature_reverses_scale_but_not_bias() -> None:
     label, logit = simulated()
     found = fit_temperature(label, logit)
     best = minimize(
@@ -203,7 +203,7 @@ def test_temperature_undoes_scale_but_not_bias() -> None:
     assert fit_temperature(plain.astype(np.int8), logit).t == pytest.approx(1, abs=0.1)
 
 
-def test_isotonic_is_scikit_learns() -> None:
+def test_isotonic_equals_scikit_learns() -> None:
     label, logit = simulated()
     for score in (logit, logit.round(0)):
         theirs = IsotonicRegression(out_of_bounds="clip").fit(score, label)
@@ -211,7 +211,7 @@ def test_isotonic_is_scikit_learns() -> None:
         np.testing.assert_allclose(fit_isotonic(label, score).apply(points), theirs.predict(points), atol=1e-9)
 
 
-def test_fits_bear_what_cannot_be_fitted() -> None:
+def test_fits_accept_data_that_cannot_be_fitted() -> None:
     label = np.array([0, 0, 1, 1], np.int8)
     for fit in FITS.values():
         for y, score in ((np.ones(4, np.int8), np.arange(4.0)), (np.zeros(0, np.int8), np.zeros(0))):

@@ -1,4 +1,4 @@
-"""A short run of benchmarks/coverage.py, whose long run is committed beside it."""
+"""A short run of benchmarks/coverage.py; the results of its long run are committed next to it."""
 
 import runpy
 from pathlib import Path
@@ -15,7 +15,7 @@ def simulated(monkeypatch: pytest.MonkeyPatch, num: int, worlds: str) -> pd.Seri
     return simulate(num=num, num_patients=120, num_resamples=200, seed=1, worlds=worlds).set_index("claim")["found"]
 
 
-def test_clustered_intervals_hold_the_truth_and_tests_keep_their_level_on_simulated_patients(
+def test_clustered_intervals_cover_the_truth_and_tests_keep_their_level_on_simulated_patients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = simulated(monkeypatch, 60, "findings")
@@ -25,7 +25,7 @@ def test_clustered_intervals_hold_the_truth_and_tests_keep_their_level_on_simula
     assert found["paired bootstrap test, no difference"] <= 0.10
 
 
-def test_equal_runs_stay_together_and_different_ones_are_parted_on_simulated_patients(
+def test_equal_runs_share_a_group_and_different_runs_are_separated_on_simulated_patients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = simulated(monkeypatch, 20, "runs")
@@ -34,7 +34,7 @@ def test_equal_runs_stay_together_and_different_ones_are_parted_on_simulated_pat
     assert found["rank interval, runs 0.005 apart"] >= 0.9
 
 
-def test_planted_causes_of_a_gap_are_found_and_sum_to_it_on_simulated_patients(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_simulated_causes_of_a_gap_are_identified_and_sum_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = simulated(monkeypatch, 40, "gap")
     assert found["AUROC gap, parts less gap, largest distance"] < 1e-6
     assert found["AUROC gap, case mix: mean estimate"] == pytest.approx(0.0407, abs=0.02)
@@ -42,7 +42,7 @@ def test_planted_causes_of_a_gap_are_found_and_sum_to_it_on_simulated_patients(m
     assert found["AUROC gap, case mix: interval"] >= 0.85
 
 
-def test_the_true_parts_are_those_of_a_very_large_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_true_components_are_those_of_a_very_large_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     """The integrals against scikit-learn on 600,000 images of one normal per stratum."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -57,7 +57,7 @@ def test_the_true_parts_are_those_of_a_very_large_sample(monkeypatch: pytest.Mon
     assert average_precision_score(part.state[:, 0], part.logit[:, 0]) == pytest.approx(precision, abs=0.006)
 
 
-def test_the_committed_table_keeps_what_it_promises() -> None:
+def test_the_committed_table_meets_its_criteria() -> None:
     table = pd.read_csv(BENCHMARKS / "coverage.csv").set_index("claim")
     assert table["command"].str.startswith("python benchmarks/coverage.py --simulations 1000").all()
     for claim in ("AUROC: bootstrap interval", "macro AUROC: bootstrap interval", "macro gap: bootstrap interval"):

@@ -13,14 +13,14 @@ FIRST = np.array([0.1, 0.4, 0.35, 0.8, 0.2, 0.7, 0.5, 0.5, 0.05, 0.3])
 SECOND = np.array([0.2, 0.3, 0.6, 0.7, 0.1, 0.9, 0.6, 0.4, 0.3, 0.2])
 
 
-def test_the_worked_example_of_two_scores_on_ten_images() -> None:
+def test_a_worked_example_of_two_scores_on_ten_images() -> None:
     found = areas(LABEL, np.stack([FIRST, SECOND], axis=1))
     assert found.value == pytest.approx([0.8958333, 0.9375], abs=1e-7)
     assert found.covariance[[0, 1, 0], [0, 1, 1]] == pytest.approx([0.0108218, 0.0054977, 0.0046875], abs=1e-7)
     assert found.p_of_difference() == pytest.approx(0.6171, abs=1e-4)
 
 
-def test_the_interval_is_that_of_the_logit_by_the_delta_method() -> None:
+def test_the_interval_uses_the_delta_method_on_the_logit() -> None:
     """.8958333 with standard error sqrt(.0108218): logit 2.15176, its error .104028 / (.8958333 x .1041667) = 1.114779."""
     low, high = areas(LABEL, FIRST[:, None]).interval()
     assert low.item() == pytest.approx(1 / (1 + math.exp(-(2.15176 - 1.959964 * 1.114779))), abs=1e-5)
@@ -39,7 +39,7 @@ labelled = st.lists(st.tuples(st.booleans(), st.integers(-3, 3), st.integers(-3,
 
 @settings(max_examples=80, deadline=None)
 @given(labelled)
-def test_ranks_give_the_covariance_of_all_pairs_ties_included(rows: list[tuple[bool, int, int]]) -> None:
+def test_ranks_give_the_covariance_of_all_pairs_with_ties(rows: list[tuple[bool, int, int]]) -> None:
     label, score = np.array([row[0] for row in rows], np.int8), np.array([row[1:] for row in rows], float)
     found = areas(label, score)
     if not 0 < label.sum() < len(label):
@@ -54,7 +54,9 @@ def test_ranks_give_the_covariance_of_all_pairs_ties_included(rows: list[tuple[b
 
 @settings(max_examples=50, deadline=None)
 @given(labelled, st.randoms())
-def test_one_image_per_patient_is_delong_in_any_order(rows: list[tuple[bool, int, int]], mixer: object) -> None:
+def test_one_image_per_patient_gives_delongs_variance_in_any_order(
+    rows: list[tuple[bool, int, int]], mixer: object
+) -> None:
     label, score = np.array([row[0] for row in rows], np.int8), np.array([row[1:] for row in rows], float)
     order = list(range(len(rows)))
     mixer.shuffle(order)  # type: ignore[attr-defined]
@@ -63,7 +65,7 @@ def test_one_image_per_patient_is_delong_in_any_order(rows: list[tuple[bool, int
 
 
 def test_images_of_one_patient_that_agree_count_as_one() -> None:
-    """Six copies of each image: DeLong believes in six times the images, Obuchowski's variance does not move."""
+    """With six copies of each image, DeLong's variance counts six times the images; Obuchowski's variance does not change."""
     generator = np.random.default_rng(0)
     label = (generator.random(200) < 0.3).astype(np.int8)
     score = generator.normal(size=(200, 1)) + label[:, None]
@@ -74,7 +76,7 @@ def test_images_of_one_patient_that_agree_count_as_one() -> None:
     assert clustered.covariance.item() == pytest.approx(once, rel=1e-9)
 
 
-def test_the_clustered_variance_is_that_of_samples_drawn_again() -> None:
+def test_the_clustered_variance_equals_that_of_repeated_samples() -> None:
     generator = np.random.default_rng(1)
     found, guessed = [], []
     for _ in range(300):
@@ -87,7 +89,7 @@ def test_the_clustered_variance_is_that_of_samples_drawn_again() -> None:
     assert np.mean(guessed) == pytest.approx(np.var(found), rel=0.2)
 
 
-def test_bad_input_gives_nan_and_two_that_never_differ_give_one() -> None:
+def test_unusable_input_gives_nan_and_equal_scores_give_p_1() -> None:
     assert math.isnan(areas(np.zeros(0, np.int8), np.zeros((0, 2))).p_of_difference())
     assert math.isnan(areas(LABEL, np.stack([FIRST, SECOND], 1), np.zeros(10, int)).p_of_difference())
     assert areas(LABEL, np.stack([FIRST, FIRST], 1)).p_of_difference() == 1.0

@@ -10,13 +10,13 @@ LABEL = np.array([0, 0, 1, 1, 0, 1, 0, 1, 0, 0], np.int8)
 PROB = np.array([0.1, 0.4, 0.35, 0.8, 0.2, 0.7, 0.5, 0.5, 0.05, 0.3])
 
 
-def test_discrimination_of_the_worked_example() -> None:
+def test_ranking_metrics_of_a_worked_example() -> None:
     assert metrics.auroc(LABEL, PROB) == pytest.approx(0.8958333, abs=1e-7)
     assert metrics.auprc(LABEL, PROB) == pytest.approx(0.8541667, abs=1e-7)
     assert metrics.brier(LABEL, PROB) == pytest.approx(0.1355, abs=1e-12)
 
 
-def test_thresholds_of_the_worked_example() -> None:
+def test_thresholds_of_a_worked_example() -> None:
     assert f1_max(LABEL, PROB) == youden(LABEL, PROB) == 0.35
     called = PROB >= 0.35
     assert metrics.f1(LABEL, called) == pytest.approx(0.8)
@@ -24,13 +24,13 @@ def test_thresholds_of_the_worked_example() -> None:
     assert metrics.confusion(LABEL, called) == metrics.Confusion(4, 2, 0, 4)
 
 
-def test_of_equally_good_thresholds_the_higher_is_taken() -> None:
+def test_of_equally_good_thresholds_the_highest_is_chosen() -> None:
     # calling one or all three gives F1 2/3 and 4/5; swapping makes both Youden candidates equal
     assert youden(np.array([1, 0, 1, 0]), np.array([4.0, 3.0, 2.0, 1.0])) == 4.0
     assert f1_max(np.array([1, 0, 0, 1]), np.array([4.0, 3.0, 2.0, 1.0])) == 4.0
 
 
-def test_sensitivity_ninety_calls_nine_of_ten_positives_and_no_more_than_needed() -> None:
+def test_sens_90_calls_exactly_nine_of_ten_positives() -> None:
     label = np.array([1] * 10 + [0], np.int8)
     score = np.append(np.arange(10, 0, -1), 0).astype(np.float32)
     assert sens_90(label, score) == 2.0
@@ -38,7 +38,7 @@ def test_sensitivity_ninety_calls_nine_of_ten_positives_and_no_more_than_needed(
 
 
 @pytest.mark.parametrize("label", [[0, 0, 0], [1, 1, 1]])
-def test_one_class_alone_has_no_rank_metric_and_no_threshold(label: list[int]) -> None:
+def test_a_single_class_has_no_ranking_metric_and_no_threshold(label: list[int]) -> None:
     y, score = np.array(label, np.int8), np.array([0.1, 0.2, 0.3])
     assert math.isnan(metrics.auroc(y, score))
     assert math.isnan(metrics.auprc(y, score))
@@ -58,7 +58,7 @@ def test_precision_without_a_call_is_nan_and_f1_is_zero() -> None:
     assert math.isnan(metrics.specificity(np.ones(3, np.int8), np.zeros(3, bool)))
 
 
-def test_scores_that_are_not_finite_are_refused_with_their_number() -> None:
+def test_nonfinite_scores_are_rejected_with_their_number() -> None:
     bad = PROB.copy()
     bad[[1, 4]] = np.nan, np.inf
     for function in (metrics.auroc, metrics.auprc, metrics.brier, *RULES.values()):
@@ -66,13 +66,13 @@ def test_scores_that_are_not_finite_are_refused_with_their_number() -> None:
             function(LABEL, bad)
 
 
-def test_npv_of_the_worked_example() -> None:
+def test_npv_of_a_worked_example() -> None:
     called = PROB >= 0.45
     assert metrics.npv(LABEL, called) == pytest.approx(5 / 6)
     assert math.isnan(metrics.npv(LABEL, np.ones(10, bool)))
 
 
-def test_the_grid_rule_is_the_best_of_91_probabilities_and_the_higher_of_equals() -> None:
+def test_the_grid_rule_is_the_best_of_91_probabilities_and_the_highest_of_equals() -> None:
     generator = np.random.default_rng(0)
     for scale in (0.2, 1.0, 4.0):
         label = (generator.random(200) < 0.3).astype(np.int8)

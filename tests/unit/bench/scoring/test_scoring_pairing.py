@@ -76,12 +76,12 @@ def test_any_scored_metric_can_be_compared(key: Key) -> None:
         assert row[name] == pytest.approx(found["value"].item())
 
 
-def test_a_metric_that_does_not_exist_is_refused() -> None:
+def test_an_unknown_metric_is_rejected() -> None:
     with pytest.raises(KeyError, match="no metric"):
         differences(*runs(), Key("aurocc"), QUICK)
 
 
-def test_a_run_against_itself_differs_nowhere_and_against_noise_everywhere() -> None:
+def test_a_run_does_not_differ_from_itself_and_differs_from_a_noisy_copy() -> None:
     first, _ = runs()
     same = differences(first, first, Key("auroc"), QUICK)
     known = same[same["first"].notna()]
@@ -95,7 +95,7 @@ def test_a_run_against_itself_differs_nowhere_and_against_noise_everywhere() -> 
     assert np.corrcoef(np.log(singles["p"]), np.log(singles["p_patient"]))[0, 1] > 0.9
 
 
-def test_only_shared_images_and_findings_are_judged() -> None:
+def test_only_shared_images_and_findings_are_scored() -> None:
     first, _ = runs()
     order = np.random.default_rng(0).permutation(200)
     fewer = []
@@ -110,11 +110,11 @@ def test_only_shared_images_and_findings_are_judged() -> None:
     rows = np.sort(order)[first.scored_splits[3].state[np.sort(order), 0] != -1]
     value = auroc((first.scored_splits[3].state[rows, 0] == 1).astype(np.int8), first.scored_splits[3].logit[rows, 0])
     assert cell(table, "vindr", "Edema")["first"] == pytest.approx(value)
-    unlearnt = differences(first, dataclasses.replace(first, unlearnt=["Edema"]), Key("auroc"), QUICK)
-    assert "Edema" not in set(unlearnt["finding"])
+    table_without_edema = differences(first, dataclasses.replace(first, unlearned=["Edema"]), Key("auroc"), QUICK)
+    assert "Edema" not in set(table_without_edema["finding"])
 
 
-def test_a_hospital_that_is_internal_to_one_run_is_judged_on_its_test_split() -> None:
+def test_a_hospital_that_is_internal_to_one_run_is_scored_on_its_test_split() -> None:
     first, second = runs()
     external = [
         dataclasses.replace(part, dataset="chexpert", split="all")

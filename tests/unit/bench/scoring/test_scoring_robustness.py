@@ -1,18 +1,18 @@
-"""Across runs: what the internal hospital lets expect, and what choosing by the answer flatters."""
+"""Effective robustness, and optimism of selecting runs."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit, logit
 
-from bench.scoring.across_runs.robustness import fit, left_out, robustness
+from bench.scoring.across_runs.robustness import fit, leave_one_out, robustness
 from bench.scoring.across_runs.run_selection import optimism, selection
 
 INTERNAL = np.array([0.86, 0.87, 0.88, 0.89, 0.90])
 EXTERNAL = np.array([0.78, 0.80, 0.79, 0.82, 0.83])
 
 
-def test_the_line_is_that_of_the_published_oracle() -> None:
+def test_the_line_equals_a_published_example() -> None:
     line = fit(INTERNAL, EXTERNAL)
     assert float(line.slope) == pytest.approx(0.8117, abs=5e-5)
     assert float(line.intercept) == pytest.approx(-0.2071, abs=5e-5)
@@ -20,15 +20,15 @@ def test_the_line_is_that_of_the_published_oracle() -> None:
     np.testing.assert_allclose(residual, [-0.00012, 0.00818, -0.01379, 0.00393, 0.00131], atol=1e-5)
 
 
-def test_each_run_is_held_against_the_line_over_the_others() -> None:
-    value, expected = left_out(INTERNAL, EXTERNAL)
+def test_each_run_is_compared_with_the_line_of_the_other_runs() -> None:
+    value, expected = leave_one_out(INTERNAL, EXTERNAL)
     for r in range(5):
         others = np.arange(5) != r
         slope, intercept = np.polyfit(logit(INTERNAL[others]), logit(EXTERNAL[others]), 1)
         assert expected[r] == pytest.approx(expit(slope * logit(INTERNAL[r]) + intercept))
         assert value[r] == pytest.approx(EXTERNAL[r] - expected[r])
     columns = np.stack([INTERNAL, INTERNAL], 1), np.stack([EXTERNAL, EXTERNAL[::-1]], 1)
-    assert left_out(*columns)[0][:, 0] == pytest.approx(value)
+    assert leave_one_out(*columns)[0][:, 0] == pytest.approx(value)
 
 
 def table(
@@ -59,7 +59,7 @@ def table(
     return gaps, replicates
 
 
-def test_a_run_that_keeps_more_than_the_others_stands_above_its_line() -> None:
+def test_a_run_with_a_smaller_gap_than_the_others_is_above_its_line() -> None:
     internal = np.linspace(0.8, 0.9, 8)
     external = expit(0.9 * logit(internal) - 0.3)
     external[3] += 0.05
@@ -73,7 +73,7 @@ def test_a_run_that_keeps_more_than_the_others_stands_above_its_line() -> None:
     assert (rows["external"] - rows["expected"] - rows["value"]).abs().max() < 1e-12
 
 
-def test_three_runs_and_runs_alike_at_internal_make_no_line() -> None:
+def test_three_runs_or_equal_internal_aurocs_give_no_line() -> None:
     assert robustness(*table(INTERNAL[:3], EXTERNAL[:3])).empty
     assert robustness(*table(np.full(5, 0.8), EXTERNAL)).empty
 
@@ -91,7 +91,7 @@ def scores(internal: np.ndarray, external: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run_id", "dataset", "split", "finding", "metric", "value"])
 
 
-def test_choosing_by_internal_costs_the_distance_to_the_best_run_there() -> None:
+def test_the_regret_of_internal_selection_is_the_distance_to_the_best_run() -> None:
     found = selection(scores(INTERNAL, EXTERNAL[::-1]), "internal", table(INTERNAL, EXTERNAL[::-1])[1])
     rows = found.set_index(["rule", "dataset"])
     honest, oracle = rows.loc[("internal val", "there")], rows.loc[("there", "there")]
@@ -104,7 +104,7 @@ def test_choosing_by_internal_costs_the_distance_to_the_best_run_there() -> None
     assert np.isnan(honest["optimism"])
 
 
-def test_the_regret_among_equal_runs_is_rarely_called_clear_though_the_best_is_the_luckiest() -> None:
+def test_the_regret_among_equal_runs_is_rarely_significant() -> None:
     draw, clear = np.random.default_rng(4), 0
     for _ in range(60):
         external = 0.8 + 0.004 * draw.normal(size=20)
@@ -118,11 +118,11 @@ def test_the_regret_among_equal_runs_is_rarely_called_clear_though_the_best_is_t
     assert clear <= 6  # the interval of the plain difference would be above 0 in 18
 
 
-def test_one_run_chooses_nothing() -> None:
+def test_a_single_run_gives_no_selection() -> None:
     assert selection(scores(INTERNAL[:1], EXTERNAL[:1]), "internal", table(INTERNAL[:1], EXTERNAL[:1])[1]).empty
 
 
-def test_the_optimism_of_the_best_of_many_equal_runs_is_the_height_of_their_luckiest() -> None:
+def test_the_optimism_of_the_best_of_equal_runs_is_its_excess_by_chance() -> None:
     draw = np.random.default_rng(1)
     many = optimism(np.full(20, 0.8), 0.8 + 0.01 * draw.normal(size=(20, 4000)))
     assert many == pytest.approx(0.01 * 1.867, abs=0.0008)  # the mean of the largest of 20 normal numbers

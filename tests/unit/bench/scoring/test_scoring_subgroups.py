@@ -1,4 +1,4 @@
-"""Numbers of groups of patients, and of extremes."""
+"""Metrics of subgroups, and intervals of extremes."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ NUM = 1200
 
 
 def part(dataset: str, split: str, seed: int) -> ScoredSplit:
-    """Return two findings; women are read worse, and called healthy more often; 30 patients are over 80."""
+    """Return splits with two findings: worse AUROC and more underdiagnosis in women, and 30 patients over 80."""
     draw = np.random.default_rng(seed)
     female = draw.random(NUM) < 0.5
     edema = draw.random(NUM) < 0.4
@@ -48,7 +48,7 @@ def there(scored: RunScores) -> pd.DataFrame:
     return table[table["dataset"] == "there"].set_index(["subgroup", "metric", "finding"])
 
 
-def test_a_group_has_the_numbers_of_its_images_at_the_threshold_of_internal(
+def test_a_group_has_the_metrics_of_its_images_at_the_internal_threshold(
     scored: RunScores, there: pd.DataFrame
 ) -> None:
     points = scored.operating_points.set_index(["finding", "rule"])["threshold"]
@@ -62,7 +62,7 @@ def test_a_group_has_the_numbers_of_its_images_at_the_threshold_of_internal(
     assert there.loc[("sex=F", "auroc", "Edema"), ["n", "num_positive"]].tolist() == [women.sum(), label.sum()]
 
 
-def test_everyone_together_has_the_rates_of_the_scores(scored: RunScores, there: pd.DataFrame) -> None:
+def test_the_group_all_has_the_rates_of_the_scores(scored: RunScores, there: pd.DataFrame) -> None:
     scores = scored.scores
     chosen = scores[
         (scores["dataset"] == "there") & (scores["finding"] == "Edema") & (scores["operating_point"] == "f1_max")
@@ -74,7 +74,9 @@ def test_everyone_together_has_the_rates_of_the_scores(scored: RunScores, there:
     assert ("all", "auroc", "Edema") not in there.index
 
 
-def test_underdiagnosis_counts_the_sick_who_are_called_healthy(scored: RunScores, there: pd.DataFrame) -> None:
+def test_underdiagnosis_counts_images_with_a_finding_that_are_called_healthy(
+    scored: RunScores, there: pd.DataFrame
+) -> None:
     threshold = scored.operating_points.set_index(["finding", "rule"])["threshold"]["No Finding", "f1_max"]
     men = PARTS[2].patient_groups.sex == "M"  # type: ignore[union-attr]
     called = PARTS[2].logit[:, 0] >= threshold
@@ -88,7 +90,7 @@ def test_underdiagnosis_counts_the_sick_who_are_called_healthy(scored: RunScores
     assert there.loc[("sex", "underdiagnosis_spread", "No Finding"), "low"] > 0
 
 
-def test_a_group_that_is_read_worse_shows_and_one_that_is_not_does_not(there: pd.DataFrame) -> None:
+def test_a_group_with_worse_auroc_is_detected_and_an_equal_group_is_not(there: pd.DataFrame) -> None:
     sex, device = (there.loc[(name, "auroc_spread", "macro")] for name in ("sex", "device"))
     values = [there.loc[(f"sex={s}", "auroc", "macro"), "value"] for s in "FM"]
     assert sex["value"] == pytest.approx(max(values) - min(values))
@@ -97,7 +99,7 @@ def test_a_group_that_is_read_worse_shows_and_one_that_is_not_does_not(there: pd
     assert device["value"] < 0.05
 
 
-def test_rates_have_no_macro_also_where_no_finding_is_all_that_is_labelled() -> None:
+def test_rates_have_no_macro_even_if_only_no_finding_is_labeled() -> None:
     state = PARTS[2].state.copy()
     state[:, 1] = UNMAPPED_CODE
     parts = [*PARTS[:2], replace(PARTS[2], state=state)]
@@ -107,7 +109,7 @@ def test_rates_have_no_macro_also_where_no_finding_is_all_that_is_labelled() -> 
     assert set(of["dataset"]) == {"internal", "there"}
 
 
-def test_groups_below_the_count_have_no_number_and_unknown_ages_are_in_no_group(there: pd.DataFrame) -> None:
+def test_groups_with_too_few_patients_have_no_value_and_unknown_ages_no_group(there: pd.DataFrame) -> None:
     old = there.loc[("age=>80", "auroc", "Edema")]
     assert np.isnan(old["value"])
     assert old["n"] == 8
@@ -141,7 +143,7 @@ def test_the_worst_hospital_has_the_largest_gap_and_its_name(scored: RunScores) 
 
 
 @pytest.mark.parametrize("truth", [[0.0] * 5, [0.0, 0.0, 0.0, 0.0, 3.0]])
-def test_the_interval_of_a_largest_number_holds_the_truth_also_where_all_are_alike(truth: list[float]) -> None:
+def test_the_interval_of_a_maximum_covers_the_truth_even_if_all_values_are_equal(truth: list[float]) -> None:
     draw = np.random.default_rng(0)
     held = {"largest": 0, "spread": 0}
     for _ in range(300):
@@ -153,7 +155,7 @@ def test_the_interval_of_a_largest_number_holds_the_truth_also_where_all_are_ali
     assert min(held.values()) >= 0.93 * 300
 
 
-def test_a_share_without_a_case_has_wilsons_interval_and_its_distance_none() -> None:
+def test_a_rate_of_zero_has_wilsons_interval_and_its_spread_has_none() -> None:
     quiet = [
         ScoredSplit(
             p.dataset,
@@ -178,7 +180,7 @@ def test_a_share_without_a_case_has_wilsons_interval_and_its_distance_none() -> 
     assert np.isnan(rows.loc[("sex", "underdiagnosis_spread", "No Finding"), "low"])
 
 
-def test_extremes_of_nothing_are_nothing() -> None:
+def test_extremes_of_no_values_are_nan() -> None:
     nothing = np.full(2, np.nan)
     assert np.isnan(largest(nothing, np.full((2, 9), np.nan)).value)
     assert np.isnan(spread(np.array([0.5, np.nan]), np.full((2, 9), 0.5)).value)

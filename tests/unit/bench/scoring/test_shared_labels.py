@@ -1,4 +1,4 @@
-"""What labels alone decide is found once for the runs that share them, and never for others."""
+"""Results that depend only on labels are cached for runs with the same labels, and for no other runs."""
 
 from dataclasses import replace
 
@@ -32,8 +32,10 @@ def logits(part: ScoredSplit, run: int) -> np.ndarray:
     return (draw.normal(size=part.state.shape) + part.state - 1).astype(np.float32)
 
 
-def scored(shared: list[ScoredSplit], run: int, unlearnt: tuple[str, ...] = ()) -> RunScores:
-    return score_run("r", FINDINGS, "internal", [part.of_run(logits(part, run)) for part in shared], QUICK, 1, unlearnt)
+def scored(shared: list[ScoredSplit], run: int, unlearned: tuple[str, ...] = ()) -> RunScores:
+    return score_run(
+        "r", FINDINGS, "internal", [part.of_run(logits(part, run)) for part in shared], QUICK, 1, unlearned
+    )
 
 
 def cohorts() -> list[ScoredSplit]:
@@ -53,15 +55,15 @@ def same(first: RunScores, second: RunScores) -> bool:
     )
 
 
-def test_a_run_scored_after_others_has_the_numbers_that_it_has_alone() -> None:
+def test_a_run_has_the_same_scores_before_and_after_other_runs() -> None:
     shared = cohorts()
     scored(shared, 0)
-    scored(shared, 1, unlearnt=("Edema",))
-    for run, unlearnt in ((2, ()), (3, ("Edema",)), (4, ())):
-        assert same(scored(shared, run, unlearnt), scored(cohorts(), run, unlearnt))
+    scored(shared, 1, unlearned=("Edema",))
+    for run, unlearned in ((2, ()), (3, ("Edema",)), (4, ())):
+        assert same(scored(shared, run, unlearned), scored(cohorts(), run, unlearned))
 
 
-def test_a_hospital_is_weighed_anew_for_another_internal() -> None:
+def test_weights_are_computed_again_for_another_internal_hospital() -> None:
     shared, other = cohorts(), cohort("internal", "test", 300)
     scored(shared, 0)
     moved = [shared[0], other, *shared[2:]]
@@ -69,7 +71,7 @@ def test_a_hospital_is_weighed_anew_for_another_internal() -> None:
     assert same(scored(shared, 1), scored(cohorts(), 1))
 
 
-def test_another_reading_of_the_labels_shares_nothing() -> None:
+def test_another_label_mapping_shares_no_cache() -> None:
     part = cohort("internal", "test")
     assert part.of_run(logits(part, 0)).identity is part.identity
     assert part.of_run(logits(part, 0)).labels() is part.labels()
@@ -81,7 +83,7 @@ def test_another_reading_of_the_labels_shares_nothing() -> None:
     assert without(part.of_run(logits(part, 1)), ("Edema",), FINDINGS).identity is fewer.identity
 
 
-def test_logits_of_another_run_are_looked_at_as_those_of_a_new_part() -> None:
+def test_logits_of_another_run_are_validated() -> None:
     part = cohort("internal", "test")
     with pytest.raises(ValueError, match="internal/test: logits"):
         part.of_run(np.zeros((3, 2), np.float32))

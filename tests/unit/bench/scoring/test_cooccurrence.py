@@ -1,4 +1,4 @@
-"""Which findings come together, against counting image by image."""
+"""Co-occurrence of findings, compared with counting image by image."""
 
 import numpy as np
 from hypothesis import given
@@ -12,7 +12,7 @@ STATES = st.sampled_from([1, 0, -1, -2, UNMAPPED_CODE])
 
 
 @given(arrays(np.int8, st.tuples(st.integers(0, 12), st.just(3)), elements=STATES))
-def test_each_pair_is_counted_over_the_images_that_say_yes_or_no_to_both(state):
+def test_each_pair_is_counted_over_images_with_both_labels(state):
     names = ("A", "B", "C")
     expected = []
     for a, b in ((0, 1), (0, 2), (1, 2)):

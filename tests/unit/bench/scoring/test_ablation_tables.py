@@ -1,4 +1,4 @@
-"""The tables that read runs by what they were made of and by what they cost."""
+"""The tables of ablations and of the cost frontier."""
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ def scores(values: dict[str, float]) -> pd.DataFrame:
     return pd.DataFrame([{**row, "subgroup": "all", "run_id": run, "value": v} for run, v in values.items()])
 
 
-def test_runs_are_read_in_pairs_from_their_configurations_and_replicates() -> None:
+def test_ablation_compares_pairs_of_runs_from_configurations_and_replicates() -> None:
     values = {"a": 0.8, "b": 0.83, "c": np.nan}
     shared = np.random.default_rng(0).normal(0, 0.02, 200)
     replicates = {run: {"auroc/external": v + shared, "draws": np.zeros(1, np.uint32)} for run, v in values.items()}
@@ -37,7 +37,7 @@ def test_runs_are_read_in_pairs_from_their_configurations_and_replicates() -> No
     assert single.empty
 
 
-def test_the_frontier_has_a_row_for_each_cost_and_leaves_out_what_has_no_cost() -> None:
+def test_the_frontier_has_a_row_for_each_cost_and_run_with_that_cost() -> None:
     drawn = np.array([[0.8, 0.8], [0.7, 0.9]])
     costs = {"macs": {"a": 1.0, "b": 2.0}, "device_hours": {"a": 5.0}}
     table = frontier(costs, ["a", "b"], np.array([0.8, 0.75]), drawn)

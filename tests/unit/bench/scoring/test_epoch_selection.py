@@ -1,4 +1,4 @@
-"""What choosing the epoch by the test split would have flattered."""
+"""Optimism of choosing the epoch by the test split."""
 
 import pandas as pd
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from bench.scoring.across_runs.epoch_selection import audit
 
 
-def test_the_oracle_is_held_against_the_epoch_that_validation_chose() -> None:
+def test_the_oracle_is_compared_with_the_epoch_chosen_on_validation() -> None:
     history = pd.DataFrame({"epoch": [1, 2, 3], "val_auroc": [0.7, 0.8, 0.75], "test_auroc": [0.74, 0.71, 0.72]})
     found = audit("run", history).set_index("rule")
     assert found["epoch"].to_dict() == {"best_val": 2, "last": 3, "oracle": 1}
@@ -15,14 +15,14 @@ def test_the_oracle_is_held_against_the_epoch_that_validation_chose() -> None:
     assert found.loc["last", "over_honest"] == pytest.approx(0.01)
 
 
-def test_without_a_noted_test_auroc_the_best_and_the_last_epoch_are_held_together_on_validation_alone() -> None:
+def test_without_test_auroc_the_best_and_the_last_epoch_are_compared_on_validation() -> None:
     history = pd.DataFrame({"epoch": [1, 2, 3], "val_auroc": [0.7, 0.8, 0.75]})
     found = audit("run", history).set_index("rule")
     assert found["chosen_auroc"].to_dict() == {"best_val": 0.8, "last": 0.75}
     assert found[["test_auroc", "over_honest"]].isna().all(axis=None)
 
 
-def test_an_epoch_without_a_number_is_never_the_chosen_one() -> None:
+def test_an_epoch_without_a_value_is_never_chosen() -> None:
     nan = float("nan")
     history = pd.DataFrame({"epoch": [1, 2], "val_auroc": [nan, 0.4], "test_auroc": [0.9, nan]})
     assert audit("run", history).set_index("rule")["epoch"].to_dict() == {"best_val": 2, "last": 2, "oracle": 1}

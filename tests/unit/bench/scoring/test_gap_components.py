@@ -1,4 +1,4 @@
-"""What a gap is made of, against causes that were planted."""
+"""Decomposition of gaps whose causes are simulated."""
 
 from dataclasses import replace
 
@@ -25,16 +25,23 @@ QUICK = Settings(num_resamples=100)
 
 
 def patient_groups(female: np.ndarray, age: np.ndarray) -> PatientGroups:
-    """Return who the images are of, all PA."""
+    """Return the patient attributes of the images; all views are PA."""
     sex = np.where(female, "F", "M").astype(object)
     return PatientGroups(sex, age.astype(float), np.full(len(sex), "PA", object), np.full(len(sex), "", object))
 
 
 def part(
-    dataset: str, split: str, seed: int, prevalence: float = 0.3, women: float = 0.5, harder: float = 0.0,
-    num: int = 2500, reference: str = "report", shift: float = 0.0,
-) -> ScoredSplit:  # fmt: skip
-    """Return one finding; in women its logit is lower by `harder`, everywhere by `shift`; nothing else differs."""
+    dataset: str,
+    split: str,
+    seed: int,
+    prevalence: float = 0.3,
+    women: float = 0.5,
+    harder: float = 0.0,
+    num: int = 2500,
+    reference: str = "report",
+    shift: float = 0.0,
+) -> ScoredSplit:
+    """Return a split with one finding. Its logit is lower by `harder` in women and by `shift` in all images."""
     draw = np.random.default_rng(seed)
     female = draw.random(num) < women
     positive = draw.random(num) < prevalence
@@ -42,14 +49,27 @@ def part(
     ids = np.array([f"{dataset}{split}{i}" for i in range(num)], object)
     patient = np.array([f"{dataset}{split}p{i // 2}" for i in range(num)], object)
     known = patient_groups(female, draw.integers(40, 60, num))
-    return ScoredSplit(dataset, split, reference, ids, patient, logit[:, None].astype(np.float32), positive[:, None].astype(np.int8),
-                patient_groups=known)  # fmt: skip
+    return ScoredSplit(
+        dataset,
+        split,
+        reference,
+        ids,
+        patient,
+        logit[:, None].astype(np.float32),
+        positive[:, None].astype(np.int8),
+        patient_groups=known,
+    )
 
 
 def reweighted(
-    resamples: Resamples | None, label: np.ndarray, score: np.ndarray, group: np.ndarray, of_label: np.ndarray, of_group: np.ndarray
-) -> Reweighted:  # fmt: skip
-    """Return the metrics when labels and groups weigh the same in each replicate, or of the sample; the score, 0 to 1, is a probability."""
+    resamples: Resamples | None,
+    label: np.ndarray,
+    score: np.ndarray,
+    group: np.ndarray,
+    of_label: np.ndarray,
+    of_group: np.ndarray,
+) -> Reweighted:
+    """Return the metrics with constant weights of labels and groups in each replicate, or in the sample; score is a probability."""
     patient = resamples.patient if resamples else np.zeros(len(label), np.int32)
     column = Column.of(patient, label, score)
     prob = column.score.astype(np.float64)
@@ -81,7 +101,7 @@ def parts_of(
     return rows.set_index("part")
 
 
-def test_a_planted_difference_of_case_mix_is_found_and_nothing_is_left_over() -> None:
+def test_a_simulated_difference_in_case_mix_explains_the_entire_gap() -> None:
     internal = part("internal", "test", 1, women=0.2, harder=1.5, num=6000)
     found = parts_of(scored(part("there", "all", 3, women=0.8, harder=1.5, num=6000), internal=internal))
     truth = found.loc["gap", "value"]
@@ -92,7 +112,7 @@ def test_a_planted_difference_of_case_mix_is_found_and_nothing_is_left_over() ->
     assert found.loc["remainder", "low"] < 0 < found.loc["remainder", "high"]
 
 
-def test_where_the_case_mix_is_alike_it_explains_nothing() -> None:
+def test_equal_case_mix_explains_nothing() -> None:
     internal = part("internal", "test", 1, women=0.5, harder=1.5, num=6000)
     found = parts_of(scored(part("there", "all", 3, women=0.5, harder=1.5, shift=0.8, num=6000), internal=internal))
     assert found.loc["gap", "value"] > 0.08
@@ -101,7 +121,7 @@ def test_where_the_case_mix_is_alike_it_explains_nothing() -> None:
     assert found.loc["remainder", "value"] == pytest.approx(found.loc["gap", "value"], abs=0.01)
 
 
-def test_a_rarer_finding_costs_precision_but_no_ranking() -> None:
+def test_a_lower_prevalence_reduces_precision_but_not_the_ranking() -> None:
     found = scored(part("there", "all", 3, prevalence=0.05, num=12000), internal=part("internal", "test", 1, num=12000))
     ranked, precise, calibrated = (parts_of(found, metric) for metric in ("auroc", "auprc", "ece"))
     assert ranked.loc["prevalence", "value"] == ranked.loc["prevalence", "low"] == 0
@@ -111,7 +131,7 @@ def test_a_rarer_finding_costs_precision_but_no_ranking() -> None:
     assert calibrated.loc["prevalence", "value"] == pytest.approx(calibrated.loc["gap", "value"], abs=0.03)
 
 
-def test_the_parts_sum_to_the_gap_in_every_row() -> None:
+def test_the_components_sum_to_the_gap_in_every_row() -> None:
     external = [part("first", "all", 3, women=0.8, harder=1.0, prevalence=0.1), part("second", "all", 4, shift=0.5)]
     expert = part("internal", "expert_test", 5, num=700, reference="radiologist", shift=0.4)
     strange = part("third", "all", 6, reference="radiologist")
@@ -122,7 +142,7 @@ def test_the_parts_sum_to_the_gap_in_every_row() -> None:
     assert len(wide) == 3 * 7
 
 
-def test_the_gap_that_is_taken_apart_is_the_gap_of_the_table() -> None:
+def test_the_decomposed_gap_equals_that_of_the_gap_table() -> None:
     more = Settings(num_resamples=400)  # the parts have fewer
     found = scored(part("first", "all", 3, shift=0.5, num=800), part("second", "all", 4, num=800), settings=more)
     gaps = found.gaps.set_index(["dataset", "finding"])
@@ -133,12 +153,12 @@ def test_the_gap_that_is_taken_apart_is_the_gap_of_the_table() -> None:
         )
 
 
-def test_radiologists_at_internal_stand_for_the_labels_only_where_radiologists_labelled_external() -> None:
+def test_internal_labels_by_radiologists_are_used_only_for_hospitals_that_radiologists_labeled() -> None:
     expert = part("internal", "expert_test", 5, num=3000, reference="radiologist", shift=0.7)
     read = part("read", "all", 6, reference="radiologist", shift=0.7, num=4000)
     found = scored(part("mined", "all", 3), read, expert=expert)
     labels = parts_of(found, dataset="read").loc["labels"]
-    assert labels["reason"] == "internal judged by radiologists on other patients (expert_test)"
+    assert labels["reason"] == "internal labels by radiologists, of other patients (expert_test)"
     assert labels["paired"] == 0
     assert labels["value"] == pytest.approx(parts_of(found, dataset="read").loc["gap", "value"], abs=0.03)
     assert np.isnan(parts_of(found, dataset="mined").loc["labels", "value"])
@@ -149,14 +169,22 @@ def test_radiologists_at_internal_stand_for_the_labels_only_where_radiologists_l
     assert against.loc[("test", "read"), "external_reference"] == "radiologist"
 
 
-def test_another_mapping_of_the_labels_external_is_a_part_of_the_gap() -> None:
+def test_another_label_mapping_of_the_external_hospital_is_a_component_of_the_gap() -> None:
     there = part("there", "all", 3)
     state = there.state.copy()
     state[:300] = 1 - state[:300]
     known = there.patient_groups
     assert known is not None
-    wrong = ScoredSplit("there", "all", "report", there.image_id, there.patient_id, there.logit, state,
-                 patient_groups=PatientGroups(known.sex, known.age, known.view, known.device, {"strict": there.state}))  # fmt: skip
+    wrong = ScoredSplit(
+        "there",
+        "all",
+        "report",
+        there.image_id,
+        there.patient_id,
+        there.logit,
+        state,
+        patient_groups=PatientGroups(known.sex, known.age, known.view, known.device, {"strict": there.state}),
+    )
     labels = parts_of(scored(wrong)).loc["labels"]
     right = parts_of(scored(there)).loc["gap", "value"]
     assert labels["reason"] == "strict mapping at the external hospital"
@@ -165,7 +193,7 @@ def test_another_mapping_of_the_labels_external_is_a_part_of_the_gap() -> None:
 
 
 def flipped(there: ScoredSplit, num: int, **readings: int) -> ScoredSplit:
-    """Return the part with the labels of its first images turned, and of fewer or more of them under other mappings."""
+    """Return the split with reversed labels in its first images, and in fewer or more images under other mappings."""
 
     def turned(num: int) -> np.ndarray:
         state = there.state.copy()
@@ -179,7 +207,7 @@ def flipped(there: ScoredSplit, num: int, **readings: int) -> ScoredSplit:
     return replace(there, state=turned(num), patient_groups=who)
 
 
-def test_the_closest_mapping_stands_for_the_labels_and_the_range_over_all_is_beside_it() -> None:
+def test_the_closest_mapping_gives_the_labels_component_and_all_mappings_give_its_bounds() -> None:
     there = part("there", "all", 3)
     labels = parts_of(scored(flipped(there, 300, broad=600, strict=100))).loc["labels"]
     strict = parts_of(scored(flipped(there, 300, strict=100))).loc["labels"]
@@ -189,7 +217,7 @@ def test_the_closest_mapping_stands_for_the_labels_and_the_range_over_all_is_bes
     assert labels["least"] == broad["least"] < 0
 
 
-def test_a_looser_mapping_is_a_range_and_never_a_part() -> None:
+def test_a_looser_mapping_affects_only_the_bounds() -> None:
     found = parts_of(scored(flipped(part("there", "all", 3), 300, broad=600)))
     assert np.isnan(found.loc["labels", "value"])
     assert found.loc["labels", "reason"] == "default is its closest mapping already"
@@ -197,32 +225,43 @@ def test_a_looser_mapping_is_a_range_and_never_a_part() -> None:
     assert found.loc["remainder", "value"] == found.loc["gap", "value"] - found.loc["case_mix", "value"]
 
 
-def test_both_sides_are_read_under_the_mapping_that_both_have() -> None:
+def test_both_hospitals_use_the_mapping_that_both_have() -> None:
     internal, there = (part(*place, num=3000) for place in (("internal", "test", 1), ("there", "all", 3)))
     alike = parts_of(scored(flipped(there, 400, strict=0), internal=flipped(internal, 400, strict=0))).loc["labels"]
-    changes = [parts_of(scored(flipped(there, 400, strict=0), internal=flipped(internal, 400))).loc["labels", "value"],
-               parts_of(scored(flipped(there, 400), internal=flipped(internal, 400, strict=0))).loc["labels", "value"]]  # fmt: skip
+    changes = [
+        parts_of(scored(flipped(there, 400, strict=0), internal=flipped(internal, 400))).loc["labels", "value"],
+        parts_of(scored(flipped(there, 400), internal=flipped(internal, 400, strict=0))).loc["labels", "value"],
+    ]
     assert alike["reason"] == "strict mapping at both hospitals"
     assert changes[0] > 0 > changes[1]
     assert alike["value"] == pytest.approx(sum(changes), abs=1e-12)
 
 
-def test_what_is_not_recorded_is_said_and_stays_in_the_remainder() -> None:
+def test_missing_attributes_are_named_and_stay_in_the_remainder() -> None:
     there = part("there", "all", 3)
     nobody = np.full(len(there.image_id), "", object)
-    there = ScoredSplit("there", "all", "report", there.image_id, there.patient_id, there.logit, there.state,
-                 patient_groups=PatientGroups(nobody, np.full(len(nobody), np.nan), nobody, nobody))  # fmt: skip
+    there = ScoredSplit(
+        "there",
+        "all",
+        "report",
+        there.image_id,
+        there.patient_id,
+        there.logit,
+        there.state,
+        patient_groups=PatientGroups(nobody, np.full(len(nobody), np.nan), nobody, nobody),
+    )
     found = parts_of(scored(there), dataset="there", finding="Edema")
     assert np.isnan(found.loc["case_mix", "value"])
     assert found.loc["case_mix", "reason"] == "sex, age, view are not recorded at the external hospital"
     assert found.loc["remainder", "value"] == found.loc["gap", "value"]
 
 
-def test_too_few_images_like_those_at_internal_are_said() -> None:
+def test_too_few_similar_external_images_are_reported() -> None:
     found = parts_of(
         scored(part("there", "all", 3, women=0.998, num=3000), internal=part("internal", "test", 1, women=0.0)),
-        dataset="there", finding="Edema",
-    )  # fmt: skip
+        dataset="there",
+        finding="Edema",
+    )
     assert found.loc["case_mix", "reason"].startswith("too few images like those at the internal hospital")
 
 
@@ -267,7 +306,7 @@ def test_weighted_ranks_equal_scikit_learn_and_calibration_errors_the_loop_over_
                 assert ours[replicate] == pytest.approx(sum(abs(excess[where == b].sum()) for b in range(15)))
 
 
-def test_reweighted_to_the_prevalence_at_internal_precision_is_that_of_internal() -> None:
+def test_precision_reweighted_to_the_internal_prevalence_equals_the_internal_precision() -> None:
     """Equal class-conditionals at prevalence .30 and .05: AUPRC .735 and .337, .738 when reweighted."""
 
     def sample(prevalence: float) -> tuple[np.ndarray, np.ndarray]:
@@ -287,7 +326,7 @@ def test_reweighted_to_the_prevalence_at_internal_precision_is_that_of_internal(
     assert auroc == pytest.approx(roc_auc_score(external, score), abs=1e-9)
 
 
-def test_case_mix_weights_give_each_label_the_cells_of_internal_and_stop_at_ten() -> None:
+def test_case_mix_weights_match_the_internal_cells_of_each_label_and_are_at_most_ten() -> None:
     internal = np.array([10.0, 30.0, 30.0, 10.0])  # cells 0 and 1, negatives and positives in turn
     external = np.array([50.0, 10.0, 50.0, 10.0])
     factor = case_mix_factor(internal, external)
@@ -299,30 +338,30 @@ def test_case_mix_weights_give_each_label_the_cells_of_internal_and_stop_at_ten(
     assert prevalence_factor(internal, external)[[0, 1]].tolist() == pytest.approx([0.5 / 100, 0.5 / 20])
 
 
-def test_excess_by_label_is_that_of_the_finding_and_of_the_outputs_as_given() -> None:
+def test_ece_by_label_uses_uncalibrated_probabilities_of_the_finding() -> None:
     draw, num_findings = np.random.default_rng(4), 3
 
-    def several(dataset: str, split: str, num: int) -> ScoredSplit:
+    def several_findings(dataset: str, split: str, num: int) -> ScoredSplit:
         label = (draw.random((num, num_findings)) < (0.1, 0.3, 0.5)).astype(np.int8)
         logit = (draw.normal(size=label.shape) * (1, 2, 3) + label).astype(np.float32)
         patient = np.array([f"p{i}" for i in draw.integers(0, num // 2, num)], object)
         image = np.array([f"{dataset}{i}" for i in range(num)], object)
         return ScoredSplit(dataset, split, "report", image, patient, logit, label)
 
-    points = OperatingPoints.choose(several("internal", "val", 400), num_findings)
+    points = OperatingPoints.choose(several_findings("internal", "val", 400), num_findings)
     settings = Settings(num_resamples=90, min_count=1)
     internal, external = (
         measure(each, points, settings, 2)
-        for each in (several("internal", "test", 600), several("external", "all", 900))
+        for each in (several_findings("internal", "test", 600), several_findings("external", "all", 900))
     )
     for k in range(num_findings):
-        mix, walk = decompose._mixed(internal, external, k, settings, {})
+        mix, walk = decompose._weighted_walk(internal, external, k, settings, {})
         for tile in range(len(external.resamples.weight)):
             walk.fill(tile, external.resamples.tile(tile))
         positive = external.label[:, k] == 1
         prob = sigmoid(external.scored.logit[:, k])
         for replicate in (0, 63, 89):
-            of_label = mix.drawn.of_label[replicate // LANES, :, replicate % LANES]
+            of_label = mix.replicates.of_label[replicate // LANES, :, replicate % LANES]
             times = external.resamples.counts(replicate) * of_label[positive.astype(int)]
             sums = np.bincount(bin_of(prob, 15), times * (positive - prob), minlength=15)
             assert walk.results().ece_by_label[replicate] == pytest.approx(np.abs(sums).sum(), abs=1e-12)

@@ -1,0 +1,177 @@
+"""Localization metrics of heat maps: published examples, and properties of every map."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from bench.analyses.heatmaps.image_sample import KINDS, OperatingPoint, ScoredImages, cases, positives
+from bench.analyses.heatmaps.localization import above, energy, hottest, localization_metrics, near, overlap, pointing
+from bench.analyses.heatmaps.pictures import SIDE, pair, png, webp
+from bench.analyses.heatmaps.summary import MEASURES, OVERLAPS, summarize
+from tests.twins.enrichment import enrichment
+
+HEAT = np.array([[0, 0.2, 0.1], [0.4, 1, 0.3], [0, 0, 0]], np.float32)
+BOX = np.zeros((3, 3), bool)
+BOX[:2, 1:] = True
+
+maps = arrays(np.float32, (8, 8), elements=st.floats(0, 10, width=16))
+masks = arrays(np.bool_, (8, 8))
+
+
+def test_a_worked_example_has_its_published_values() -> None:
+    metrics = localization_metrics(HEAT, BOX)
+    assert metrics["iou_30"] == pytest.approx(0.4)
+    assert metrics["dice_30"] == pytest.approx(0.5714, abs=1e-4)
+    assert metrics["hit"] == 1
+    assert energy(HEAT, BOX) == pytest.approx(0.8)
+    assert enrichment(HEAT, BOX) == pytest.approx(1.8)
+
+
+@given(maps, masks, st.sampled_from([0.25, 4.0]))
+def test_metrics_do_not_depend_on_the_scale_of_a_map_and_lie_between_0_and_1(
+    heat: np.ndarray, mask: np.ndarray, scale: float
+) -> None:
+    metrics = localization_metrics(heat, mask)
+    assert all(0 <= value <= 1 for value in metrics.values())
+    assert metrics == pytest.approx(localization_metrics(heat * np.float32(scale), mask))
+    for name in ("30", "50", "70", "top"):  # Dice is a function of IoU
+        iou = metrics[f"iou_{name}"]
+        assert metrics[f"dice_{name}"] == pytest.approx(2 * iou / (1 + iou))
+
+
+@given(maps, masks)
+def test_energies_inside_and_outside_sum_to_1_and_a_uniform_map_is_at_chance(
+    heat: np.ndarray, mask: np.ndarray
+) -> None:
+    if heat.max() > 0:
+        assert energy(heat, mask) + energy(heat, ~mask) == pytest.approx(1)
+    if mask.any():
+        assert enrichment(np.ones((8, 8), np.float32), mask) == pytest.approx(1)
+
+
+@given(masks)
+def test_a_map_equal_to_the_mask_overlaps_it_completely(mask: np.ndarray) -> None:
+    if mask.any():
+        assert set(localization_metrics(mask.astype(np.float32), mask).values()) == {1.0}
+
+
+@given(maps, st.integers(0, 64))
+def test_the_hottest_pixels_have_the_requested_number_if_all_values_differ(heat: np.ndarray, count: int) -> None:
+    distinct = np.argsort(np.argsort(heat, axis=None)).reshape(8, 8).astype(np.float32) + 1
+    assert hottest(distinct, count).sum() == count
+
+
+def test_an_empty_map_has_overlap_0_and_energy_nan() -> None:
+    nothing = np.zeros((3, 3), np.float32)
+    assert set(localization_metrics(nothing, BOX).values()) == {0.0}
+    assert np.isnan(energy(nothing, BOX))
+    assert not above(nothing, 0.3).any()
+    assert overlap(np.zeros(2, bool), np.zeros(2, bool)) == (0.0, 0.0)
+
+
+def test_a_point_outside_a_mask_hits_it_only_within_the_tolerance() -> None:
+    mask, heat = np.zeros((224, 224), bool), np.zeros((224, 224), np.float32)
+    mask[100:110, 100:110] = True
+    heat[104, 124] = 1
+    assert pointing(heat, mask) == 1  # 15 pixels away
+    heat[104, 124], heat[104, 125] = 0, 1
+    assert pointing(heat, mask) == 0
+    assert not near(np.zeros((224, 224), bool)).any()
+
+
+def test_a_picture_is_small_and_an_empty_map_leaves_the_image_as_it_is() -> None:
+    image = np.arange(64, dtype=np.uint8).repeat(64).reshape(64, 64)
+    picture = pair(image, np.zeros((64, 64), np.float32), None)
+    assert picture.shape == (SIDE, 2 * SIDE + 4, 3)
+    assert (picture[:, :SIDE] == picture[:, SIDE + 4 :]).all()
+    hot = pair(image, np.eye(64, dtype=np.float32), np.eye(64, dtype=bool))
+    assert (hot[:, :SIDE] == picture[:, :SIDE]).all()
+    assert (hot[:, SIDE + 4 :] != picture[:, SIDE + 4 :]).any()
+    assert len(webp(png(hot))) < len(png(hot))
+
+
+def scored_images(num: int = 300) -> ScoredImages:
+    """Return a cohort with two findings and three images per patient."""
+    draw = np.random.default_rng(0)
+    ids = np.array([f"i{n}" for n in range(num)])
+    patients = np.array([f"p{n // 3}" for n in range(num)])
+    state = draw.choice(np.array([1, 0, -1, -2, -3], np.int8), (num, 2))
+    return ScoredImages("nih", ids, patients, state, draw.normal(0, 4, (num, 2)).astype(np.float32), ("Edema", "Mass"))
+
+
+def test_a_sample_has_one_image_per_patient_and_outlined_images_first() -> None:
+    cohort = scored_images()
+    outlined_pairs = {(str(i), "Edema") for i in cohort.image_id[cohort.state_NK[:, 0] == 1][-4:]}
+    chosen = positives(cohort, outlined_pairs, 5)
+    rows = np.unique(np.concatenate(list(chosen.values())))
+    assert len(set(cohort.patient_id[rows])) == len(rows)
+    assert (cohort.labels[chosen["Edema"], 0] == 1).all()
+    assert len(chosen["Edema"]) == 5
+    has_outline = [(str(i), "Edema") in outlined_pairs for i in cohort.image_id[chosen["Edema"]]]
+    assert has_outline == sorted(has_outline, reverse=True)
+    assert any(has_outline)
+
+
+def test_gallery_cases_follow_their_rule_and_do_not_depend_on_the_order_of_images() -> None:
+    cohort, points = (
+        scored_images(),
+        {"Edema": OperatingPoint(0.0, 1.0, 0.0), "Mass": OperatingPoint(float("nan"), 1.0, 0.0)},
+    )
+    metrics = cases(cohort, points, 2)
+    assert set(metrics["finding"]) == {"Edema"}  # without a threshold has_outline is no call
+    label, logit = cohort.labels[metrics["row"], 0], cohort.logit_NK[metrics["row"], 0]
+    for kind, (true_label, true_call) in zip(KINDS, ((1, 1), (1, 0), (0, 1), (0, 0), (1, 0), (0, 1)), strict=True):
+        of_kind = (metrics["kind"] == kind).to_numpy()
+        assert 0 < of_kind.sum() <= 2
+        assert (label[of_kind] == true_label).all()
+        assert ((logit[of_kind] >= 0) == true_call).all()
+    assert (metrics.loc[metrics["kind"] == "sure miss", "probability"] <= 0.1).all()
+    assert (metrics.loc[metrics["kind"] == "sure false alarm", "probability"] >= 0.9).all()
+    reversed_cohort = ScoredImages(
+        cohort.dataset,
+        *(v[::-1] for v in (cohort.image_id, cohort.patient_id, cohort.state_NK, cohort.logit_NK)),
+        cohort.findings,
+    )
+    reversed_cases = cases(reversed_cohort, points, 2)
+    assert reversed_cohort.image_id[reversed_cases["row"]].tolist() == cohort.image_id[metrics["row"]].tolist()
+
+
+def rows(num: int, energy_of: float, area: float, patients: int) -> pd.DataFrame:
+    """Return equal measurements of one region."""
+    values = {
+        "finding": "Edema",
+        "by": "network",
+        "region": "finding",
+        "energy": energy_of,
+        "area": area,
+        "near": 0.2,
+        "empty": 0.0,
+    }
+    frame = pd.DataFrame([values | dict.fromkeys(OVERLAPS, 0.5)] * num)
+    return frame.assign(patient_id=[f"p{i % patients}" for i in range(num)])[list(MEASURES)]
+
+
+def test_a_summary_is_the_mean_over_images_with_a_bootstrap_over_patients() -> None:
+    mixed = pd.concat([rows(10, 0.2, 0.1, 10), rows(10, 0.6, 0.3, 10)], ignore_index=True)
+    table = summarize(mixed, "nih", "run").set_index(["finding", "metric"])
+    assert table.loc[("Edema", "enrichment"), "value"] == pytest.approx(2)  # mean energy .4 over mean area .2
+    assert table.loc[("all", "energy"), "value"] == pytest.approx(0.4)
+    assert table.loc[("Edema", "hit"), "chance"] == pytest.approx(0.2)
+    # each patient has both
+    assert table.loc[("Edema", "energy"), ["low", "high"]].tolist() == pytest.approx([0.4, 0.4])
+    assert table.loc[("Edema", "energy"), ["n", "num_patients"]].tolist() == [20, 10]
+
+
+def test_too_few_patients_give_nan_and_empty_maps_are_counted() -> None:
+    too_few = summarize(rows(4, 0.2, 0.1, 4), "nih", "run")
+    assert too_few["value"].isna().all()
+    assert (too_few["num_patients"] == 4).all()
+    half = rows(10, 0.2, 0.1, 10)
+    half.loc[:4, ["empty", "energy"]] = [1.0, float("nan")]
+    table = summarize(half, "nih", "run").set_index(["finding", "metric"])
+    assert table.loc[("all", "empty"), "value"] == 0.5
+    assert table.loc[("all", "energy"), "n"] == 5
+    assert len(summarize(pd.DataFrame(columns=list(MEASURES)), "nih", "run")) == 0
