@@ -1,4 +1,4 @@
-"""evaluate(): a model from elsewhere on every cohort of a grid, without training; its run lies in the store like any other."""
+"""evaluate(): test an imported model on every cohort of a grid; its run is stored like any other."""
 
 import time
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What came of it: the run's id, its row in the manifest, what its owner should know, and the page."""
+    """The result: the run's id, its row in the manifest, remarks for the owner of the model, and the page."""
 
     run_id: str
     row: Mapping[str, Any]
@@ -56,8 +56,8 @@ def evaluate(
 ) -> Evaluated:  # fmt: skip
     """Predict every cohort of the grid with the model of a model.yaml, score, and write the page with its row.
 
-    A second call does what is missing. Nothing of a model that fails stays in the store. Raises ConfigError, SetupError or
-    DatasetError for a model that is not what was declared, StoreError where the grid of the store has other cohorts.
+    A second call adds what is missing. A model that fails leaves nothing in the store. Raises ConfigError, SetupError or
+    DatasetError for a model that does not match its declaration, StoreError if the stored grid has other cohorts.
     """
     declared = Declared.read(model)
     registry = Registry.read(registry_file)
@@ -92,20 +92,19 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Source:
-    """Where the predictions come from: a network, or files."""
+    """The source of the predictions: a network, or files."""
 
     declared: Declared
     network: ImportedNetwork | None
     files: Predictions | None
     weights: str
-    lacking: list[str]  # findings of the grid that it does not give
+    lacking: list[str]  # findings of the grid that are not among its outputs
 
 
 def _stored(store: Store, plan: Plan) -> dict[str, Any] | None:
-    """Return what the store has planned under the grid's name, None for nothing.
+    """Return the stored manifest of the grid's name, None if there is none.
 
-    Raises StoreError when its cohorts, findings or splits are others: the model would stand beside runs that it does not
-    compare with.
+    Raises StoreError when it has other cohorts, findings or splits, because the model could not be compared with its runs.
     """
     path = store.root / "grids" / f"{plan.grid.name}.json"
     if not path.is_file():
@@ -119,7 +118,7 @@ def _stored(store: Store, plan: Plan) -> dict[str, Any] | None:
 
 
 def _do(plan: Plan, run: Run, source: _Source, device: torch.device, display: Display) -> list[str]:
-    """Write the run's files and return remarks; of a new one that fails nothing is left, of others what is whole."""
+    """Write the run's files and return remarks. A new run that fails is deleted; an older one keeps its intact files."""
     before = plan.store.state(run.id)
     folder = plan.store.begin(run.id, run.document)
     try:
@@ -145,15 +144,15 @@ def _do(plan: Plan, run: Run, source: _Source, device: torch.device, display: Di
     return remarks
 
 
-def _free(mine: bool, folder: Path) -> None:
-    if not mine:
+def _free(leased: bool, folder: Path) -> None:
+    if not leased:
         raise BlockedError("a process is at work on this model", str(folder / "LOCK"), "wait until it is done")
 
 
 def _unchanged(same: bool, folder: Path) -> None:
     if not same:
         what = "zero-shot seal broken: the model changed while it was tested"
-        raise StoreError(what, str(folder), "evaluate it again, and leave its files alone")
+        raise StoreError(what, str(folder), "evaluate it again, and do not change its files")
 
 
 class BlockedError(StoreError):
@@ -200,13 +199,13 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
 
 
 def _has_features(folder: Path, source: _Source, ref: CohortRef) -> bool:
-    """Whether the features of a cohort are there, or there are none to be had."""
+    """Whether the features of a cohort are stored, or the model has no features."""
     wanted = source.network is not None and source.network.has_features
     return not wanted or is_intact(folder / "features" / f"{ref.name}.npz")
 
 
 def _records(folder: Path, source: _Source, device: torch.device, began: float) -> None:
-    """Write what lies beside the predictions of a run: no history and no weights, for nothing was trained here."""
+    """Write the records of the run; without training there are no history and no weights."""
     trained = {"unlearnt": source.lacking, "elsewhere": source.declared.name}
     records = {
         "trained": trained,
@@ -219,12 +218,12 @@ def _records(folder: Path, source: _Source, device: torch.device, began: float) 
 
 
 def _cost(declared: Declared, network: ImportedNetwork, device: torch.device) -> dict[str, Any]:
-    """Return what one image costs, as far as it can be measured: operations of torch modules alone."""
+    """Return the cost of one image; operations can be counted for torch modules only."""
     assert declared.input is not None
     size = declared.input.input or declared.input.size
     inner: Any = network.network
     params = int(getattr(inner, "num_params", 0)) or sum(p.numel() for p in network.parameters())
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "params": params,
         "trainable_params": params,
         "image_size": size,
@@ -233,9 +232,9 @@ def _cost(declared: Declared, network: ImportedNetwork, device: torch.device) ->
     measured = cast("Network", network)
     if declared.kind in ("timm", "function"):
         counted = cost.cost(measured, size)
-        found |= {"macs": counted.macs, "flops": counted.flops, "not_counted": list(counted.unsupported)}
+        facts |= {"macs": counted.macs, "flops": counted.flops, "not_counted": list(counted.unsupported)}
     speed = cost.throughput(measured, size, device, batch=network.batch)
-    return found | {
+    return facts | {
         "images_per_second": speed,
         "throughput_device": device_name(device, torch.get_num_threads()),
     }
