@@ -194,7 +194,7 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
         logit = pd.read_parquet(path, columns=source.declared.learnt(run.config.findings)).to_numpy()
         least, most = min(least, float(logit.min())), max(most, float(logit.max()))
     if source.declared.outputs.kind == "logit" and least >= 0 and most <= 1:
-        return ["all outputs lie between 0 and 1: are they probabilities? Then say `kind: probability`"]
+        return ["all outputs lie between 0 and 1: if they are probabilities, write `kind: probability`"]
     return []
 
 

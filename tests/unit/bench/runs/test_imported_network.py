@@ -290,7 +290,7 @@ NAMES = ["Atelectasis", "Edema", "Mass"]
         ({"outputs": {"kind": "logit", "names": NAMES, "drop": ["Nodule"]}}, "has no output 'Nodule'", "Mass"),
         ({"outputs": {"kind": "score", "names": NAMES}}, "(got 'score')", "sigmoid"),
         ({"outputs": {"kind": "probability", "names": NAMES}}, "are no probabilities", "kind: logit"),
-        ({"model": {"function": "tests.networks:Flat", "with": {"fault": "nan"}}}, "no finite numbers", "scaled"),
+        ({"model": {"function": "tests.networks:Flat", "with": {"fault": "nan"}}}, "not finite", "scaled"),
         ({"model": {"function": "tests.networks:Flat", "with": {"fault": "tuple"}}}, "gives tuple", "wrap it"),
         ({"model": {"function": "tests.networks:Flat", "with": {"width": 3}}}, "unexpected keyword", "with:"),
         ({"model": {"function": "tests.networks:not_a_network"}}, "returns str", "torch.nn.Module"),
