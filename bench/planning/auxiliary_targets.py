@@ -73,9 +73,10 @@ def _binary(state: pd.Series, blank: str) -> Floats:
     return np.select([code == PRESENT, np.isin(code, absent)], [1.0, 0.0], np.nan).astype(np.float32)
 
 
-def _coded(column: pd.Series, one: str, zero: str) -> Floats:
+def _coded(column: pd.Series, positive: str, negative: str) -> Floats:
+    """Return 1 where a text column is `positive`, 0 where it is `negative`, else NaN."""
     text = column.to_numpy(object)
-    return np.select([text == one, text == zero], [1.0, 0.0], np.nan).astype(np.float32)
+    return np.select([text == positive, text == negative], [1.0, 0.0], np.nan).astype(np.float32)
 
 
 _TARGET: dict[str, Callable[[pd.DataFrame, RunConfig], Floats]] = {

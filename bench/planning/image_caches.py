@@ -154,8 +154,10 @@ def prepare(plan: Plan, workers: int, progress: Progress, say: Callable[[str], N
     """
     files = ImageFiles.of(plan)
     if say is not None:
-        left = files.decoding(plan.runs, workers).values()
-        work = Forecast(*(sum(getattr(one, name) for one in left) for name in ("images", "num_bytes", "seconds")))
+        forecasts = files.decoding(plan.runs, workers).values()
+        work = Forecast(
+            *(sum(getattr(cohort, name) for cohort in forecasts) for name in ("images", "num_bytes", "seconds"))
+        )
         if work.images:
             say(_decoding_sentence(work, workers))
     caches: dict[tuple[str, str], ImageCache] = {}

@@ -29,9 +29,12 @@ SHARED = (
     "split",
 )  # settings that a model takes from the runs of the grid
 FORMATS = {
-    "timm": "a timm checkpoint", "onnx": "an ONNX file", "export": "a torch.export file", "function": "a function",
+    "timm": "a timm checkpoint",
+    "onnx": "an ONNX file",
+    "export": "a torch.export file",
+    "function": "a function",
     "predictions": "predictions alone",
-}  # fmt: skip
+}
 
 
 def config_of(name: str, grid: RunConfig) -> RunConfig:
@@ -44,9 +47,14 @@ def config_of(name: str, grid: RunConfig) -> RunConfig:
 def external_run(declared: Declared, config: RunConfig, internal_id: str, weights: str) -> Run:
     """Return the run of an imported model. `weights` is the hash of its weights or files, and part of the run id."""
     content = {
-        "schema": 1, "kind": KIND, "sources": [], "config": differing(config), "model": declared.document, "home": internal_id,
+        "schema": 1,
+        "kind": KIND,
+        "sources": [],
+        "config": differing(config),
+        "model": declared.document,
+        "home": internal_id,
         "weights": weights,
-    }  # fmt: skip
+    }
     facts = declared.input.facts if declared.input else {}
     entries = {
         "architecture": Entry("architectures", declared.name, title=declared.name),
@@ -63,19 +71,25 @@ def row(run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]]) -> d
     Raises ConfigError for a cohort that is neither in the grid nor a known dataset.
     """
     seen = declared.seen
-    known = dict.fromkeys([*(str(c["name"]) for c in cohorts), *(name for name in LAYOUTS if name != "table")])
+    cohort_names = dict.fromkeys([*(str(c["name"]) for c in cohorts), *(name for name in LAYOUTS if name != "table")])
     for name in seen.cohorts:
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
+        if name not in cohort_names:
+            close = get_close_matches(name, cohort_names, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            fix = f"{hint}known: {', '.join(known)}; anything else goes under `others`"
+            fix = f"{hint}known: {', '.join(cohort_names)}; list other data under `others`"
             raise ConfigError(f"no cohort {name!r}", f"{declared.where}: trained_on.cohorts", fix)
     overlap = [str(c["name"]) for c in cohorts if {str(c["name"]), str(c["layout"])} & set(seen.cohorts)]
     passport = {**json.loads(canonical_json(asdict(seen))), "format": declared.kind, "seen": overlap}
     return {
-        "id": run.id, "kind": KIND, "name": declared.name, "sources": [], "of": [], "config": asdict(run.config),
-        "titles": {"architecture": declared.name}, "passport": passport,
-    }  # fmt: skip
+        "id": run.id,
+        "kind": KIND,
+        "name": declared.name,
+        "sources": [],
+        "of": [],
+        "config": asdict(run.config),
+        "titles": {"architecture": declared.name},
+        "passport": passport,
+    }
 
 
 def kept(store: Store, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:

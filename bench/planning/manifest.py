@@ -173,9 +173,9 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
         raise StoreError(
             "the manifest is of another version", str(store.root / "grids" / f"{name}.json"), "run the grid again"
         )
-    if odd := _odd(content):
+    if missing := _missing(content):
         where, fix = str(store.root / "grids" / f"{name}.json"), "run the grid again: no run is trained again for it"
-        raise StoreError(f"the manifest is damaged: {odd}", where, fix)
+        raise StoreError(f"the manifest is damaged: {missing}", where, fix)
     return Manifest(store, content)
 
 
@@ -204,12 +204,12 @@ _ROWS = {
 }
 
 
-def _odd(content: Mapping[str, Any]) -> str:
+def _missing(content: Mapping[str, Any]) -> str:
     """Return which required keys of a manifest are missing, "" if none."""
-    odd = [key for key, kind in _FORM.items() if not isinstance(content.get(key), kind)]
-    if not odd:
-        odd = [f"{key}: {k}" for key, keys in _ROWS.items() for k in keys for row in content[key] if k not in row]
-    return f"{', '.join(dict.fromkeys(odd))} missing" if odd else ""
+    missing = [key for key, kind in _FORM.items() if not isinstance(content.get(key), kind)]
+    if not missing:
+        missing = [f"{key}: {k}" for key, keys in _ROWS.items() for k in keys for row in content[key] if k not in row]
+    return f"{', '.join(dict.fromkeys(missing))} missing" if missing else ""
 
 
 def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapping[str, Any]]:
@@ -285,15 +285,15 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
     ]
     made = [
         {
-            "id": each.id,
-            "kind": each.kind,
-            "name": each.name,
-            "sources": list(each.sources),
-            "of": [run.id for run in each.runs],
-            "config": asdict(each.config),
-            "titles": {"architecture": each.runs[0].entries["architecture"].title},
+            "id": derived.id,
+            "kind": derived.kind,
+            "name": derived.name,
+            "sources": list(derived.sources),
+            "of": [run.id for run in derived.runs],
+            "config": asdict(derived.config),
+            "titles": {"architecture": derived.runs[0].entries["architecture"].title},
         }
-        for each in plan.derived
+        for derived in plan.derived
     ]
     grid = plan.grid
     return {

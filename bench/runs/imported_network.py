@@ -216,5 +216,8 @@ def _onnx(declared: Declared, trust: bool) -> nn.Module:  # noqa: ARG001
 
 
 _OPENED: dict[str, Callable[[Declared, bool], nn.Module]] = {
-    "timm": _timm, "function": _function, "export": _export, "onnx": _onnx,
-}  # fmt: skip
+    "timm": _timm,
+    "function": _function,
+    "export": _export,
+    "onnx": _onnx,
+}

@@ -47,15 +47,15 @@ def read_predictions(declared: Declared, refs: Sequence[CohortRef], config: RunC
         columns = [str(column) for column in frames[ref.name].columns if column != "image_id"]
         names = names or columns
         if set(columns) != set(names):
-            odd = sorted(set(columns) ^ set(names))
+            different = sorted(set(columns) ^ set(names))
             fix = "give all files the same columns"
-            raise ConfigError(f"the files have different columns: {odd[0]}", str(declared.files[ref.name]), fix)
+            raise ConfigError(f"the files have different columns: {different[0]}", str(declared.files[ref.name]), fix)
     declared = declared.with_names(names or [])
     logits = {}
     for ref in refs:
         path, frame = declared.files[ref.name], frames[ref.name]
-        wanted = _wanted(ref, config, store)
-        chosen = _images(frame, wanted, ref, str(path), remarks)
+        scored = _scored(ref, config, store)
+        chosen = _images(frame, scored, ref, str(path), remarks)
         logits[ref.name] = _logits(chosen, names or [], declared, config, str(path))
     digests = {ref.name: file_sha256(declared.files[ref.name]) for ref in refs}
     return Predictions(declared, logits, digests, tuple(remarks))
@@ -76,7 +76,7 @@ def _table(path: Path) -> pd.DataFrame:
     return frame
 
 
-def _wanted(ref: CohortRef, config: RunConfig, store: Store) -> pd.DataFrame:
+def _scored(ref: CohortRef, config: RunConfig, store: Store) -> pd.DataFrame:
     """Return image_id and split of the scored images, without images that are known to be unreadable."""
     table = pd.read_parquet(ref.table)
     split = ref.split_of(table, config)
@@ -86,14 +86,14 @@ def _wanted(ref: CohortRef, config: RunConfig, store: Store) -> pd.DataFrame:
     return pd.DataFrame({"image_id": ids, "split": split})[ref.scored_rows(split) & ~ids.isin(unreadable)]
 
 
-def _images(frame: pd.DataFrame, wanted: pd.DataFrame, ref: CohortRef, where: str, remarks: list[str]) -> pd.DataFrame:
+def _images(frame: pd.DataFrame, scored: pd.DataFrame, ref: CohortRef, where: str, remarks: list[str]) -> pd.DataFrame:
     """Return the rows of the scored images, in the order of the cohort; internal validation images may be missing."""
     if frame["image_id"].duplicated().any():
         twice = frame.loc[frame["image_id"].duplicated(), "image_id"].iloc[0]
         raise DatasetError(f"image {twice} occurs twice", where, "give one row per image")
-    missing = wanted[~wanted["image_id"].isin(frame["image_id"])]
-    if ref.role == "internal" and (wanted["split"] == "val").any():
-        no_val = set(wanted.index[wanted["split"] == "val"]) <= set(missing.index)
+    missing = scored[~scored["image_id"].isin(frame["image_id"])]
+    if ref.role == "internal" and (scored["split"] == "val").any():
+        no_val = set(scored.index[scored["split"] == "val"]) <= set(missing.index)
         if no_val:
             remarks.append(
                 f"no predictions on the validation patients of {ref.name}: no thresholds and no calibration, so no calls"
@@ -101,10 +101,10 @@ def _images(frame: pd.DataFrame, wanted: pd.DataFrame, ref: CohortRef, where: st
             missing = missing[missing["split"] != "val"]
     if len(missing):
         example = missing["image_id"].iloc[0]
-        what = f"{len(missing):,} of {len(wanted):,} images of {ref.name} have no prediction, e.g. {example}"
+        what = f"{len(missing):,} of {len(scored):,} images of {ref.name} have no prediction, e.g. {example}"
         fix = "predict all of them: otherwise the model would choose its own test images"
         raise DatasetError(what, where, fix)
-    chosen = wanted.merge(frame, on="image_id", how="inner", validate="1:1")
+    chosen = scored.merge(frame, on="image_id", how="inner", validate="1:1")
     unused = len(frame) - len(chosen)
     if unused:
         remarks.append(f"{unused:,} rows on {ref.name} are left out, because their images are not scored")

@@ -48,7 +48,7 @@ class OnnxNetwork(nn.Module):
         """Return the files with external weights of an ONNX file, sorted."""
         onnx, _ = _packages(str(path))
         model = onnx.load(path, load_external_data=False)
-        return sorted({path.parent / place for place in _places(model)})
+        return sorted({path.parent / location for location in _locations(model)})
 
 
 def _packages(where: str) -> tuple[Any, Any]:
@@ -72,19 +72,19 @@ def _checked(onnx: Any, path: Path, where: str) -> int:
     except Exception as error:  # protobuf has its own error classes
         raise SetupError(f"this is not an ONNX file: {error}", where, "export it again") from error
     folder = path.parent.resolve()
-    for place in _places(model):
-        target = path.parent / place
-        if Path(place).is_absolute() or not target.resolve().is_relative_to(folder):
+    for location in _locations(model):
+        target = path.parent / location
+        if Path(location).is_absolute() or not target.resolve().is_relative_to(folder):
             fix = "export it with its weights inside, or in a file in the same folder"
-            raise SetupError(f"its weights are outside its folder: {place!r}", where, fix)
+            raise SetupError(f"its weights are outside its folder: {location!r}", where, fix)
         if not target.is_file():
             raise SetupError(
-                f"its weights are missing: {place!r}", where, "put that file into the folder of the ONNX file"
+                f"its weights are missing: {location!r}", where, "put that file into the folder of the ONNX file"
             )
     return sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
 
 
-def _places(model: Any) -> Iterator[str]:
+def _locations(model: Any) -> Iterator[str]:
     """Yield the location of every external tensor in the model, its functions and its subgraphs."""
     training = [graph for info in model.training_info for graph in (info.initialization, info.algorithm)]
     graphs, nodes = [model.graph, *training], [node for function in model.functions for node in function.node]
@@ -108,7 +108,7 @@ def _input(session: Any, shape: tuple[int, int, int], where: str) -> tuple[Any, 
     """Return the input and its fixed batch size (None: any); ConfigError if it does not take images of this shape."""
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _TYPES:
-        actual = "; ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
+        actual = "; ".join(f"{tensor.name} {tensor.type} {tensor.shape}" for tensor in inputs)
         raise ConfigError(f"the graph takes {actual}", where, "export it with one input [N, C, H, W] of floats")
     expected = inputs[0].shape
     for axis, given, name in zip(expected[1:], shape, ("channels", "size", "size"), strict=True):

@@ -61,9 +61,14 @@ class FrozenRun:
         return [stored.get("fingerprint"), stored.get("weights")] != [cache.fingerprint, self.weights]
 
     def write(
-        self, ref: CohortRef, cache: ImageCache, examples: Examples, logit_NK: NDArray[np.float32],
-        feature_rows: NDArray[np.int64], feature_FD: NDArray[np.float16],
-    ) -> None:  # fmt: skip
+        self,
+        ref: CohortRef,
+        cache: ImageCache,
+        examples: Examples,
+        logit_NK: NDArray[np.float32],
+        feature_rows: NDArray[np.int64],
+        feature_FD: NDArray[np.float16],
+    ) -> None:
         """Write the predictions and features of a cohort.
 
         A finished run becomes unfinished, and the written files are removed from its checksums. Raises TrainingError for logits

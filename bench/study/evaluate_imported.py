@@ -51,9 +51,16 @@ class Evaluated:
 
 
 def evaluate(
-    model: Path, grid_name: str, store: Store, data: Path | None, registry_file: Path | None, device: str, workers: int,
-    trust: bool, display: Display,
-) -> Evaluated:  # fmt: skip
+    model: Path,
+    grid_name: str,
+    store: Store,
+    data: Path | None,
+    registry_file: Path | None,
+    device: str,
+    workers: int,
+    trust: bool,
+    display: Display,
+) -> Evaluated:
     """Predict every cohort of the grid with the model of a model.yaml, score, and write the page with its row.
 
     A second call adds what is missing. A model that fails leaves nothing in the store. Raises ConfigError, SetupError or
@@ -71,7 +78,7 @@ def evaluate(
         torch.set_num_threads(max(1, workers))
     files = read_predictions(declared, plan.refs, config, store) if declared.kind == "predictions" else None
     declared = files.declared if files else declared
-    lacking = [finding for finding in config.findings if finding not in declared.learnt(config.findings)]
+    missing = [finding for finding in config.findings if finding not in declared.learnt(config.findings)]
     network = None if files else open_model(declared, config.findings, on, trust)
     weights = sha256_of(declared, network)
     run = external_run(declared, config, plan.refs[0].id, weights)
@@ -81,13 +88,13 @@ def evaluate(
         images.write_lists()
     caches, doubles = (images.caches, images.count_duplicates()) if images else ({}, 0)
     content = before or {**contents(plan, caches, doubles), "runs": []}
-    own = row(run, declared, content["cohorts"])
-    remarks = [f"not among its outputs, so not scored: {', '.join(lacking)}"] if lacking else []
-    remarks += _do(plan, run, _Source(declared, network, files, weights, lacking), on, display)
-    content = {**content, "derived": planned_row(content, own)}
+    new_row = row(run, declared, content["cohorts"])
+    remarks = [f"not among its outputs, so not scored: {', '.join(missing)}"] if missing else []
+    remarks += _do(plan, run, _Source(declared, network, files, weights, missing), on, display)
+    content = {**content, "derived": planned_row(content, new_row)}
     write_bytes(store.root / "grids" / f"{grid.name}.json", canonical_json(content))
     manifest = read_manifest(store, grid.name)
-    return Evaluated(run.id, own, tuple(remarks), manifest, score_and_report(manifest, None, display.progress))
+    return Evaluated(run.id, new_row, tuple(remarks), manifest, score_and_report(manifest, None, display.progress))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +105,7 @@ class _Source:
     network: ImportedNetwork | None
     files: Predictions | None
     weights: str
-    lacking: list[str]  # findings of the grid that are not among its outputs
+    missing: list[str]  # findings of the grid that are not among its outputs
 
 
 def _stored(store: Store, plan: Plan) -> dict[str, Any] | None:
@@ -200,13 +207,13 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
 
 def _has_features(folder: Path, source: _Source, ref: CohortRef) -> bool:
     """Whether the features of a cohort are stored, or the model has no features."""
-    wanted = source.network is not None and source.network.has_features
-    return not wanted or is_intact(folder / "features" / f"{ref.name}.npz")
+    has_features = source.network is not None and source.network.has_features
+    return not has_features or is_intact(folder / "features" / f"{ref.name}.npz")
 
 
 def _records(folder: Path, source: _Source, device: torch.device, began: float) -> None:
     """Write the records of the run; without training there are no history and no weights."""
-    trained = {"unlearnt": source.lacking, "elsewhere": source.declared.name}
+    trained = {"unlearnt": source.missing, "elsewhere": source.declared.name}
     records = {
         "trained": trained,
         "seal": {"weights_before": source.weights, "weights_after": source.weights},

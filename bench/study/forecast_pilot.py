@@ -97,9 +97,12 @@ class Pilot:
         rows = {ref.name: len(pd.read_parquet(ref.table, columns=["image_id"])) for ref in cut}
         predicted = {name: number for name, (number, _) in sizes.items()}
         return Scored(
-            spent[0], spent[1], sum(predicted.values()), _size(self.plan.store.root / "scores" / runs[1]["id"]),
+            spent[0],
+            spent[1],
+            sum(predicted.values()),
+            _size(self.plan.store.root / "scores" / runs[1]["id"]),
             {name: num_bytes / max(1, number) for name, (number, num_bytes) in sizes.items() if rows[name]},
-        )  # fmt: skip
+        )
 
     def analyse(self, progress: Progress) -> tuple[dict[str, AnalysisRate], float]:
         """Return the rates of each analysis of the grid, and the seconds of the page."""

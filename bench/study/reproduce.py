@@ -42,15 +42,23 @@ class Reproduction:
 
 
 def reproduce(
-    store: Store, asked: str, grid: str | None, data: Path | None, weights: Path | None, registry_file: Path | None,
-    into: Path, device: str, workers: int, display: Display,
-) -> Reproduction:  # fmt: skip
+    store: Store,
+    prefix: str,
+    grid: str | None,
+    data: Path | None,
+    weights: Path | None,
+    registry_file: Path | None,
+    into: Path,
+    device: str,
+    workers: int,
+    display: Display,
+) -> Reproduction:
     """Train a finished run again on the same data and compare every score. An interrupted call can be repeated.
 
     Raises StoreError for a run that is derived, unfinished or from a bundle. Raises ConfigError when data, starting weights or
     registry are not those of the run, or when `into` is the store itself.
     """
-    run_id = find_run(store, asked)
+    run_id = find_run(store, prefix)
     stored = read_run(store, run_id)
     manifest, run = planned(store, run_id, grid)
     if origin := manifest.content.get("scored_from"):  # compare with the first scores
@@ -63,17 +71,17 @@ def reproduce(
     if data is None and not manifest.content["phantom"]:
         raise ConfigError("the run used real images", "bench reproduce", "name the data with --data")
     registry = Registry.read(registry_file)
-    wanted = grid_of(manifest, [run])
-    check_foreign(wanted, registry)
+    restored = grid_of(manifest, [run])
+    check_foreign(restored, registry)
     command = f"bench reproduce {run_id}"
-    plan = make_plan(wanted, registry, Store.open(into), data, weights, workers, command, display.progress)
+    plan = make_plan(restored, registry, Store.open(into), data, weights, workers, command, display.progress)
     plan = replace(plan, bins=int(manifest.content["bins"]), metrics=manifest.settings.custom_metrics)
     _check_same(stored.document, plan, manifest)
     result = execute(plan, plan.runs, [], Local(device, workers), workers, display)
     if result.failed:
         raise StoreError(f"the run failed this time: {next(iter(result.failed.values()))}", str(into), "read its log")
     score_all(manifest, display.progress)
-    again = read_manifest(plan.store, wanted.name)
+    again = read_manifest(plan.store, restored.name)
     seeds = _seeds(manifest, run)
     rows = compared(_scores(manifest, run_id), _scores(again, run_id), [_scores(manifest, other) for other in seeds])
     path = into / f"reproduction-{run_id}.parquet"

@@ -82,9 +82,16 @@ class Request:
 
 
 def execute(
-    plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], executor: Executor, workers: int, display: Display, *,
-    with_images: bool = False, one_pass: bool = False,
-) -> Result:  # fmt: skip
+    plan: Plan,
+    runs: Sequence[Run],
+    derived: Sequence[Derived],
+    executor: Executor,
+    workers: int,
+    display: Display,
+    *,
+    with_images: bool = False,
+    one_pass: bool = False,
+) -> Result:
     """Finish the runs and the derived runs; write the manifest, the scores and the page.
 
     The executor does runs and analyses; up to `workers` processes on this machine decode images. Trained runs without
