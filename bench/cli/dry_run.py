@@ -38,12 +38,12 @@ def run_lines(runs: Sequence[Run], store: Store) -> list[str]:
 
 
 def derived_lines(derived: Sequence[Derived], store: Store) -> list[str]:
-    """Return one line per derived run: id, kind, name, how many runs it is made of, state or what it waits for."""
+    """Return one line per derived run: id, kind, name, its sources, state or the run that it waits for."""
     rows = []
-    for each in derived:
-        state = store.state(each.id)
-        said = state if state != "absent" else store.first_unfinished(each.sources) or "to do"
-        rows.append([each.id, each.kind, each.name, f"of {', '.join(each.sources)}", said])
+    for run in derived:
+        state = store.state(run.id)
+        text = state if state != "absent" else store.first_unfinished(run.sources) or "to do"
+        rows.append([run.id, run.kind, run.name, f"of {', '.join(run.sources)}", text])
     return _aligned(rows)
 
 

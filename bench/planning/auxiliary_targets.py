@@ -14,7 +14,7 @@ from harmonize.datasets import native
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NO_FINDING, NOT_MENTIONED, PRESENT, UNMAPPED_CODE, space
 
-DEVICES = "Support Devices"  # a label of the CheXpert family, and no disease: "No Finding" does not exclude it
+DEVICES = "Support Devices"  # a label of the CheXpert family, not a disease: it can occur together with "No Finding"
 Floats = NDArray[np.float32]
 
 
@@ -23,7 +23,7 @@ def check_targets(table: pd.DataFrame, config: RunConfig, where: str) -> None:
     target_NT = targets(table, config)
     for head, target_N in zip(config.auxiliary_heads, target_NT.T, strict=True):
         if not ((target_N == 1).any() and (target_N == 0).any()):
-            fix = f"set `head_weights.{head.name}: 0` in the grid, or train on a cohort that states it"
+            fix = f"set `head_weights.{head.name}: 0` in the grid, or train on a cohort with this information"
             raise DatasetError(
                 f"the training images cannot teach the head {head.name!r}: {_SOURCE[head.name]}", where, fix
             )
@@ -73,9 +73,10 @@ def _binary(state: pd.Series, blank: str) -> Floats:
     return np.select([code == PRESENT, np.isin(code, absent)], [1.0, 0.0], np.nan).astype(np.float32)
 
 
-def _coded(column: pd.Series, one: str, zero: str) -> Floats:
+def _coded(column: pd.Series, positive: str, negative: str) -> Floats:
+    """Return 1 where a text column is `positive`, 0 where it is `negative`, else NaN."""
     text = column.to_numpy(object)
-    return np.select([text == one, text == zero], [1.0, 0.0], np.nan).astype(np.float32)
+    return np.select([text == positive, text == negative], [1.0, 0.0], np.nan).astype(np.float32)
 
 
 _TARGET: dict[str, Callable[[pd.DataFrame, RunConfig], Floats]] = {

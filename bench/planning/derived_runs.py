@@ -19,13 +19,7 @@ from bench.store.checksums import damaged_files
 from bench.store.file_integrity import is_intact
 from bench.store.store import Store, canonical_json, short_hash, table_facts
 
-COMPLETE = (
-    "trained.json",
-    "cost.json",
-    "seal.json",
-    "env.json",
-    CHECKSUMS,
-)  # what a finished one has beside its predictions
+COMPLETE = ("trained.json", "cost.json", "seal.json", "env.json", CHECKSUMS)  # files of a finished derived run
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +29,14 @@ class Derived:
     id: str
     kind: str  # tta, ensemble or panel
     name: str
-    views: tuple[View, ...]  # of a tta
-    sources: tuple[str, ...]  # ids, sorted, of the runs whose predictions it is made of; of a tta its one run
+    views: tuple[View, ...]  # for a TTA
+    sources: tuple[str, ...]  # sorted ids of the runs whose predictions it combines; one run for a TTA
     runs: tuple[Run, ...]  # the trained networks behind it
     document: bytes
 
     @property
     def config(self) -> RunConfig:
-        """Return the configuration that scores it: that of its first network, with all findings for a panel."""
+        """Return the configuration for scoring: that of the first network, with all findings for a panel."""
         return self.runs[0].config.of_panel if self.kind == "panel" else self.runs[0].config
 
     def prediction_facts(self, store: Store, cohort: str, cohort_id: str) -> dict[str, str]:
@@ -70,14 +64,14 @@ class Derived:
 def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[Ensemble]) -> tuple[Derived, ...]:
     """Return a grid's derived runs: every TTA of every run, then panels and ensembles, which may be of TTA rows.
 
-    Binary runs that differ in nothing but their finding make a panel, where there are at least two.
+    Two or more binary runs that differ only in their finding make a panel.
     """
     rows = {(name, run.id): _derived("tta", name, TTA[name], [run.id], [run]) for name in tta for run in runs}
     derived = [*rows.values(), *_panels(runs)]
-    for asked in ensembles:
-        members = [run for run in runs if run.config in asked.configs]
-        sources = [rows[asked.tta, run.id].id if asked.tta else run.id for run in members]
-        derived.append(_derived("ensemble", asked.name, (), sources, members))
+    for ensemble in ensembles:
+        members = [run for run in runs if run.config in ensemble.configs]
+        sources = [rows[ensemble.tta, run.id].id if ensemble.tta else run.id for run in members]
+        derived.append(_derived("ensemble", ensemble.name, (), sources, members))
     return tuple(derived)
 
 
@@ -106,7 +100,7 @@ def _derived(kind: str, name: str, views: tuple[View, ...], sources: Sequence[st
 def logit_of_mean(logit_MNK: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return the logit [N, K] of the mean of M probabilities, finite for all finite logits.
 
-    log(mean p) - log(mean (1 - p)), each a log-sum of logs: nothing is rounded to 0 or 1 on the way.
+    It is log(mean p) - log(mean (1 - p)). Each term is a log-sum-exp, so no probability is rounded to 0 or 1.
 
     >>> logit_of_mean(np.array([[[-200.0]], [[200.0]]])).tolist()
     [[0.0]]

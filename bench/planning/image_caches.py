@@ -1,4 +1,4 @@
-"""The decoded images of a plan: decode them once, find duplicate images, and list what a run lacks."""
+"""The decoded images of a plan: decode them once, find duplicate images, and find the runs that are unfinished."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from harmonize.cache.cache import Forecast, ImageCache, file_states, forecast, o
 from harmonize.errors import DatasetError, StoreError
 from harmonize.images.pixels import Geometry
 
-# what a finished run has beside its predictions and features
+# files of a finished run, besides predictions and features
 COMPLETE = (*TRAINED, "cost.json", "seal.json", "env.json", CHECKSUMS)
 
 
@@ -96,7 +96,7 @@ class DecodedImages:
 def open_images(store: Store, ref: CohortRef, geometry: Geometry) -> ImageCache:
     """Open the decoded images of a cohort, which `prepare` has made. A worker decodes nothing.
 
-    Raises StoreError when they are missing, or are of other images.
+    Raises StoreError when they are missing or belong to another table.
     """
     cache = read_cache(ref.name, _listed(ref), geometry, store.cache_folder(ref.root))
     if cache is None:
@@ -120,7 +120,7 @@ class ImageFiles:
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
-        """Ask the disk for every file of the plan."""
+        """Read size and time of every image file of the plan."""
         return cls(plan, {ref.name: file_states(ref.root, _listed(ref)) for ref in plan.refs})
 
     def decoding(self, runs: Sequence[Run], workers: int) -> dict[tuple[str, str], Forecast]:
@@ -154,8 +154,10 @@ def prepare(plan: Plan, workers: int, progress: Progress, say: Callable[[str], N
     """
     files = ImageFiles.of(plan)
     if say is not None:
-        left = files.decoding(plan.runs, workers).values()
-        work = Forecast(*(sum(getattr(one, name) for one in left) for name in ("images", "num_bytes", "seconds")))
+        forecasts = files.decoding(plan.runs, workers).values()
+        work = Forecast(
+            *(sum(getattr(cohort, name) for cohort in forecasts) for name in ("images", "num_bytes", "seconds"))
+        )
         if work.images:
             say(_decoding_sentence(work, workers))
     caches: dict[tuple[str, str], ImageCache] = {}
@@ -175,7 +177,7 @@ def prepare(plan: Plan, workers: int, progress: Progress, say: Callable[[str], N
 
 
 def _prints(cache: ImageCache) -> pd.DataFrame:
-    """Return image_id and a print (file size and checksum of the pixels) of readable images that are not one flat gray."""
+    """Return image_id and print (file size and checksum of the pixels) of the readable images, without images of one gray value."""
     index = cache.index[cache.index["reason"] == ""]
     prints = index["size"].astype(str) + "/" + index["crc32"].astype(str)
     shared = prints.duplicated(keep=False)
@@ -184,5 +186,5 @@ def _prints(cache: ImageCache) -> pd.DataFrame:
         for p, row in zip(prints[shared], index.index[shared], strict=True)
         if cache.images[row].min() == cache.images[row].max()
     }
-    found = pd.DataFrame({"image_id": index["image_id"], "print": prints})
-    return found[~found["print"].isin(flat)]
+    table = pd.DataFrame({"image_id": index["image_id"], "print": prints})
+    return table[~table["print"].isin(flat)]

@@ -1,8 +1,8 @@
 """An imported model as a run of the store: its id, its row in a grid's manifest, its data exposure.
 
-It is not trained here. Like a derived run it has a `kind` in its run.json: it is scored like a run, is listed apart from the
-ranking, and cannot be trained again. In a grid without runs, the imported models that have not seen an external hospital
-are ranked.
+It is not trained here. Like a derived run, it has a `kind` in its run.json: it is scored like a run, is listed below the
+ranking, and cannot be trained again. A grid without runs ranks the imported models that were not trained on an external
+hospital.
 """
 
 import json
@@ -20,11 +20,21 @@ from harmonize.datasets import LAYOUTS
 from harmonize.errors import ConfigError
 
 KIND = "external"
-SHARED = ("train_on", "space", "mapping", "label_source", "cohort", "split")  # what a model takes over of a grid's runs
+SHARED = (
+    "train_on",
+    "space",
+    "mapping",
+    "label_source",
+    "cohort",
+    "split",
+)  # settings that a model takes from the runs of the grid
 FORMATS = {
-    "timm": "a timm checkpoint", "onnx": "an ONNX file", "export": "a torch.export file", "function": "a function",
+    "timm": "a timm checkpoint",
+    "onnx": "an ONNX file",
+    "export": "a torch.export file",
+    "function": "a function",
     "predictions": "predictions alone",
-}  # fmt: skip
+}
 
 
 def config_of(name: str, grid: RunConfig) -> RunConfig:
@@ -35,11 +45,16 @@ def config_of(name: str, grid: RunConfig) -> RunConfig:
 
 
 def external_run(declared: Declared, config: RunConfig, internal_id: str, weights: str) -> Run:
-    """Return the run; its id hashes what decides the numbers, `weights` being the hash of what it is made of."""
+    """Return the run of an imported model. `weights` is the hash of its weights or files, and part of the run id."""
     content = {
-        "schema": 1, "kind": KIND, "sources": [], "config": differing(config), "model": declared.document, "home": internal_id,
+        "schema": 1,
+        "kind": KIND,
+        "sources": [],
+        "config": differing(config),
+        "model": declared.document,
+        "home": internal_id,
         "weights": weights,
-    }  # fmt: skip
+    }
     facts = declared.input.facts if declared.input else {}
     entries = {
         "architecture": Entry("architectures", declared.name, title=declared.name),
@@ -51,24 +66,30 @@ def external_run(declared: Declared, config: RunConfig, internal_id: str, weight
 
 
 def row(run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what a manifest says of the model; `passport` is what its owner says, and which cohorts here that means.
+    """Return the row of the model in a manifest. `passport` is its declared data exposure, with the cohorts of this grid.
 
-    Raises ConfigError for a cohort that is neither here nor a dataset that is known.
+    Raises ConfigError for a cohort that is neither in the grid nor a known dataset.
     """
     seen = declared.exposure
-    known = dict.fromkeys([*(str(c["name"]) for c in cohorts), *(name for name in LAYOUTS if name != "table")])
+    cohort_names = dict.fromkeys([*(str(c["name"]) for c in cohorts), *(name for name in LAYOUTS if name != "table")])
     for name in seen.cohorts:
-        if name not in known:
-            close = get_close_matches(name, known, n=1)
+        if name not in cohort_names:
+            close = get_close_matches(name, cohort_names, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            fix = f"{hint}known: {', '.join(known)}; anything else goes under `others`"
+            fix = f"{hint}known: {', '.join(cohort_names)}; list other data under `others`"
             raise ConfigError(f"no cohort {name!r}", f"{declared.where}: trained_on.cohorts", fix)
     overlap = [str(c["name"]) for c in cohorts if {str(c["name"]), str(c["layout"])} & set(seen.cohorts)]
     passport = {**json.loads(canonical_json(asdict(seen))), "format": declared.kind, "seen": overlap}
     return {
-        "id": run.id, "kind": KIND, "name": declared.name, "sources": [], "of": [], "config": asdict(run.config),
-        "titles": {"architecture": declared.name}, "passport": passport,
-    }  # fmt: skip
+        "id": run.id,
+        "kind": KIND,
+        "name": declared.name,
+        "sources": [],
+        "of": [],
+        "config": asdict(run.config),
+        "titles": {"architecture": declared.name},
+        "passport": passport,
+    }
 
 
 def kept(store: Store, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -76,31 +97,31 @@ def kept(store: Store, before: Mapping[str, Any], after: Mapping[str, Any]) -> l
 
     They must be in the store, and cohorts, findings and splits must be those of their evaluation.
     """
-    places = [[[c["name"], c["id"], c["role"]] for c in each["cohorts"]] for each in (before, after)]
-    if places[0] != places[1]:
+    old, new = ([[c["name"], c["id"], c["role"]] for c in content["cohorts"]] for content in (before, after))
+    if old != new:
         return []
     return [
-        each
-        for each in before["derived"]
-        if each["kind"] == KIND
-        and store.state(each["id"]) == "done"
-        and all(comparable(each["config"], run["config"]) for run in after["runs"][:1])
+        model
+        for model in before["derived"]
+        if model["kind"] == KIND
+        and store.state(model["id"]) == "done"
+        and all(comparable(model["config"], run["config"]) for run in after["runs"][:1])
     ]
 
 
-def dropped(store: Store, before: Mapping[str, Any], stays: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the names of the imported models in the store that leave the grid."""
-    ids = {each["id"] for each in stays}
-    had = [each for each in before["derived"] if each["kind"] == KIND and each["id"] not in ids]
-    return [str(each["name"]) for each in had if store.state(each["id"]) == "done"]
+def dropped(store: Store, before: Mapping[str, Any], kept_rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the names of the imported models in the store that are no longer in the grid."""
+    ids = {row["id"] for row in kept_rows}
+    left = [row for row in before["derived"] if row["kind"] == KIND and row["id"] not in ids]
+    return [str(row["name"]) for row in left if store.state(row["id"]) == "done"]
 
 
 def comparable(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
     """Return whether two configurations have the same findings, labels and splits."""
-    limitless = [{**each, "cohort": {**each["cohort"], "limit": 0}} for each in (one, two)]
-    return all(limitless[0][key] == limitless[1][key] for key in SHARED)
+    first, second = ({**config, "cohort": {**config["cohort"], "limit": 0}} for config in (one, two))
+    return all(first[key] == second[key] for key in SHARED)
 
 
 def planned_row(content: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the derived rows of a manifest with a model added; a model of the same name is replaced."""
-    return [*(each for each in content["derived"] if (each["kind"], each["name"]) != (KIND, new["name"])), dict(new)]
+    return [*(row for row in content["derived"] if (row["kind"], row["name"]) != (KIND, new["name"])), dict(new)]

@@ -1,4 +1,4 @@
-"""Jobs: what is sent to a worker process. No torch, so that the sending process does not need it."""
+"""Jobs: the tasks that are sent to worker processes. No torch, because the sending process does not need it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from bench.store.checksums import analysis_damage
 from bench.store.store import Store, canonical_json, key_in, short_hash, table_facts, write_bytes
 
 R = TypeVar("R", Run, Derived)
-_ROLE_IN_KEYS = {"internal": "home", "external": "away"}  # the words that the keys of stored analyses were hashed with
+_ROLE_IN_KEYS = {"internal": "home", "external": "away"}  # the keys of stored analyses hash these words
 
 
 @dataclass(frozen=True, slots=True)
 class RunJob(Generic[R]):
-    """One run, trained or derived, with all that a worker needs."""
+    """One run, trained or derived, with everything that a worker needs."""
 
     run: R
     store: Store
@@ -27,7 +27,7 @@ class RunJob(Generic[R]):
 
     @property
     def id(self) -> str:
-        """Return its name in progress and outcomes: the run's id."""
+        """Return the name of the job in progress and outcomes: the run's id."""
         return self.run.id
 
     @property
@@ -36,7 +36,7 @@ class RunJob(Generic[R]):
         return self.store.run_dir(self.run.id)
 
     def begin(self) -> None:
-        """Make the folder, with run.json in it."""
+        """Create the run's folder and its run.json."""
         self.store.begin(self.run.id, self.run.document)
 
     def fail(self, text: str) -> None:
@@ -48,18 +48,18 @@ class RunJob(Generic[R]):
 class Job(RunJob[Run]):
     """One run to train, freeze and predict with."""
 
-    others: tuple[str, ...] = ()  # further devices that train it together with the first
-    trains_only: bool = False  # it is predicted with later, together with others
+    others: tuple[str, ...] = ()  # further devices for data-parallel training
+    trains_only: bool = False  # another job predicts, for several runs in one pass
 
 
 @dataclass(frozen=True, slots=True)
 class DerivedJob(RunJob[Derived]):
-    """One run to derive from finished ones."""
+    """One run to derive from finished runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class PassJob:
-    """Trained runs of one geometry that predict in one pass over the images of each cohort. The runs stay unfinished."""
+    """Trained runs of one geometry that predict in one pass over the images of each cohort. Their own jobs finish them."""
 
     runs: tuple[Run, ...]
     store: Store
@@ -68,33 +68,33 @@ class PassJob:
 
     @property
     def run(self) -> Run:
-        """Return the first run: executors read from it what the job needs."""
+        """Return the first run; executors read the needs of the job (threads, precision) from it."""
         return self.runs[0]
 
     @property
     def id(self) -> str:
-        """Return its name in progress and outcomes, e.g. "3fa94c1e02bd+7": the first, and how many more."""
+        """Return the name of the job in progress and outcomes, e.g. "3fa94c1e02bd+7": the first run and the number of others."""
         return f"{self.run.id}+{len(self.runs) - 1}"
 
     @property
     def folder(self) -> Path:
-        """Return where its log lies."""
+        """Return the folder of its log."""
         return self.store.root / "passes" / short_hash(canonical_json([run.id for run in self.runs]))
 
     def begin(self) -> None:
-        """Make the folder."""
+        """Create the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def fail(self, text: str) -> None:
-        """Record nothing: each run can still predict by itself."""
+        """No-op: each run can still predict by itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnalysisJob:
-    """All that a worker needs for one analysis of a finished run; one of the cohorts takes only its geometry from `run`.
+    """One analysis of a finished run, or of the cohorts, which takes only the geometry from `run`.
 
-    Its folder holds tables, named and made as in `reports.schemas.tables.SCHEMAS`, and what else it makes; KEY, written last,
-    says what they were made from. It never changes what the run is: a failed analysis leaves the run done.
+    Its folder holds tables as in `reports.schemas.tables.SCHEMAS` and other files. KEY is written last; it is a hash of the
+    inputs. An analysis never changes its run: if it fails, the run stays done.
     """
 
     analysis: Analysis
@@ -105,12 +105,12 @@ class AnalysisJob:
 
     @property
     def id(self) -> str:
-        """Return its name in progress and outcomes, e.g. "3fa94c1e02bd/attention"."""
+        """Return the name of the job in progress and outcomes, e.g. "3fa94c1e02bd/attention"."""
         return f"{self.run.id if self.analysis.kind.per_run else 'cohorts'}/{self.analysis.name}"
 
     @property
     def folder(self) -> Path:
-        """Return where its files lie: in the run's folder, or, of the cohorts, in a folder named by what it is about."""
+        """Return the folder of its files: in the run's folder or, for the cohorts, a folder named by cohorts and geometry."""
         if self.analysis.kind.per_run:
             return self.store.run_dir(self.run.id) / self.analysis.name
         about = [[ref.name, ref.id] for ref in self.refs]
@@ -119,9 +119,9 @@ class AnalysisJob:
 
     @property
     def key(self) -> str:
-        """Return what its numbers depend on, as a hash: options, cohorts, images and, of a run, the weights."""
-        places = [(ref.name, ref.role, ref.id, ref.headline_split) for ref in self.refs]
-        facts = predicted(self.store, self.run.id, places)
+        """Return a hash of everything that its numbers depend on: options, cohorts, images and, for a run, the weights."""
+        cohorts = [(ref.name, ref.role, ref.id, ref.headline_split) for ref in self.refs]
+        facts = predicted(self.store, self.run.id, cohorts)
         return analysis_key(self.analysis.identity, facts, self.analysis.kind.per_run)
 
     @property
@@ -130,7 +130,7 @@ class AnalysisJob:
         return key_in(self.folder) == self.key and not analysis_damage(self.folder)
 
     def begin(self) -> None:
-        """Make the folder and remove the FAILED of an older attempt."""
+        """Create the folder and remove the FAILED file of an older attempt."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "FAILED").unlink(missing_ok=True)
 
@@ -142,21 +142,21 @@ class AnalysisJob:
 def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_run: bool) -> str:
     """Return the key of an analysis from the facts that `predicted` returns for its run."""
     if not per_run:
-        facts = [fact[:-1] for fact in facts]  # the images, whatever the weights
+        facts = [fact[:-1] for fact in facts]  # without the weights
     return short_hash(canonical_json([identity, facts]), 32)
 
 
 def analysis_jobs(plan: Plan, runs: Sequence[Run]) -> list[AnalysisJob]:
-    """Return the analyses of these runs in a plan; an analysis of the cohorts is there once per geometry."""
+    """Return the analyses of these runs in a plan; an analysis of the cohorts occurs once per geometry."""
     jobs = [AnalysisJob(a, run, plan.store, plan.refs) for a in plan.grid.analyses for run in runs]
     return list({job.folder: job for job in reversed(jobs)}.values())[::-1]
 
 
-def predicted(store: Store, run_id: str, places: Iterable[tuple[str, str, str, str]]) -> list[list[Any]]:
+def predicted(store: Store, run_id: str, cohorts: Iterable[tuple[str, str, str, str]]) -> list[list[Any]]:
     """Return the facts of a run's predictions per cohort (name, role, id, headline split): images and weights."""
     folder = store.run_dir(run_id) / "predictions"
     rows = []
-    for name, role, cohort_id, headline in places:
+    for name, role, cohort_id, headline in cohorts:
         facts = table_facts(folder / f"{name}.parquet")
         rows.append([name, _ROLE_IN_KEYS[role], cohort_id, headline, facts.get("fingerprint"), facts.get("weights")])
     return rows

@@ -28,9 +28,9 @@ SCHEMA = 4  # 2: derived runs and references; 3: analyses; 4: cohorts are intern
 _ROLES = {"home": "internal", "away": "external"}  # words of schema 3
 
 
-@dataclass(frozen=True)  # no slots: what is ranked is found once and kept
+@dataclass(frozen=True)  # no slots: `ranked` is cached
 class Manifest:
-    """What `bench run` planned, read back from the store."""
+    """The content of a stored manifest: runs, cohorts and settings of a grid."""
 
     store: Store
     content: Mapping[str, Any]
@@ -48,12 +48,12 @@ class Manifest:
 
     @property
     def of_bundles(self) -> bool:
-        """Whether it was made of bundles: predictions without features, labels without native ones, ordinals for ids."""
+        """Whether the grid was merged from bundles, which have no features and no native labels, and ordinals in place of ids."""
         return "bundles" in self.content
 
     @property
     def scores(self) -> Path:
-        """Return where the scores of its runs lie; those of a grid scored again apart from the first ones."""
+        """Return the folder of the scores; a grid that is scored again has its own folder."""
         folder = self.store.root / "scores"
         return folder / f"as-{self.content['name']}" if self.content.get("scored_from") else folder
 
@@ -64,15 +64,15 @@ class Manifest:
 
     @property
     def runs(self) -> list[Mapping[str, Any]]:
-        """Return the runs that train, in the order of the grid: what is ranked, and what every sentence is about."""
+        """Return the trained runs in the order of the grid."""
         return list(self.content["runs"])
 
     @cached_property
     def ranked(self) -> list[Mapping[str, Any]]:
-        """Return what is ranked and what sentences are about: what learns every finding that any run of the grid learns.
+        """Return the runs that are ranked: those that learn every finding that any run of the grid learns.
 
-        Where the runs learn one finding each, that is their panels; where nothing learns all, every run. Where nothing is
-        trained, the models from elsewhere that had not seen an external hospital.
+        If each run learns one finding, these are their panels; if no run learns all findings, all runs. In a grid without
+        training, these are the imported models that were not trained on an external hospital.
         """
         if not self.runs:
             internal = self.content["source"]
@@ -85,17 +85,17 @@ class Manifest:
 
     @property
     def derived(self) -> list[Mapping[str, Any]]:
-        """Return the runs that are made of others; each carries its `kind`."""
+        """Return derived runs and imported models; each has a `kind`."""
         return list(self.content["derived"])
 
     @property
     def imported(self) -> list[Mapping[str, Any]]:
-        """Return those of them that were trained elsewhere, and are made of no run of the grid."""
+        """Return the imported models."""
         return [run for run in self.derived if run["kind"] == KIND]
 
     @property
     def shared(self) -> RunConfig:
-        """Return a configuration with what all runs share: the internal hospital, findings' space, label mapping, splits."""
+        """Return a configuration with the settings that all runs share: internal hospital, label space, label mapping, splits."""
         return self.config((self.runs or self.imported)[0])
 
     @property
@@ -105,7 +105,7 @@ class Manifest:
 
     @property
     def analyses(self) -> list[Mapping[str, Any]]:
-        """Return the analyses that were asked for: name, identity, run, per_run, folder."""
+        """Return the planned analyses: name, identity, run, per_run, folder."""
         return list(self.content["analyses"])
 
     @property
@@ -155,7 +155,7 @@ class Manifest:
 def read_manifest(store: Store, name: str | None) -> Manifest:
     """Return the manifest of a grid; without a name, of the only grid in the store.
 
-    Raises StoreError when it is not there or the choice is open.
+    Raises StoreError when the grid is missing, or the store has several grids and no name is given.
     """
     names = sorted(p.stem for p in (store.root / "grids").glob("*.json"))
     if name is None and len(names) == 1:
@@ -173,14 +173,14 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
         raise StoreError(
             "the manifest is of another version", str(store.root / "grids" / f"{name}.json"), "run the grid again"
         )
-    if odd := _odd(content):
+    if missing := _missing(content):
         where, fix = str(store.root / "grids" / f"{name}.json"), "run the grid again: no run is trained again for it"
-        raise StoreError(f"the manifest is damaged: {odd}", where, fix)
+        raise StoreError(f"the manifest is damaged: {missing}", where, fix)
     return Manifest(store, content)
 
 
 def upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest of schema 3 in the present schema: the roles of its cohorts are renamed. Others are returned as they are.
+    """Return a manifest of schema 3 in the present schema, with the new roles of cohorts. Other manifests are returned unchanged.
 
     >>> upgraded({"schema": 3, "cohorts": [{"role": "home"}, {"role": "away"}]})["cohorts"]
     [{'role': 'internal'}, {'role': 'external'}]
@@ -196,7 +196,7 @@ _FORM: Mapping[str, type] = {
     **dict.fromkeys(("min_count", "bins", "doubles"), int),
     **dict.fromkeys(("cohorts", "runs", "derived", "references", "analyses", "metrics"), list),
 }
-_PARTS = {
+_ROWS = {
     "runs": ("id", "config", "titles"),
     "derived": ("id", "kind", "name", "config", "titles"),
     "cohorts": ("name", "id", "role", "headline_split", "flow", "facts"),
@@ -204,16 +204,16 @@ _PARTS = {
 }
 
 
-def _odd(content: Mapping[str, Any]) -> str:
-    """Return what a manifest lacks that every one has, "" when it is whole."""
-    odd = [key for key, kind in _FORM.items() if not isinstance(content.get(key), kind)]
-    if not odd:
-        odd = [f"{key}: {k}" for key, keys in _PARTS.items() for k in keys for part in content[key] if k not in part]
-    return f"it lacks {', '.join(dict.fromkeys(odd))}" if odd else ""
+def _missing(content: Mapping[str, Any]) -> str:
+    """Return which required keys of a manifest are missing, "" if none."""
+    missing = [key for key, kind in _FORM.items() if not isinstance(content.get(key), kind)]
+    if not missing:
+        missing = [f"{key}: {k}" for key, keys in _ROWS.items() for k in keys for row in content[key] if k not in row]
+    return f"{', '.join(dict.fromkeys(missing))} missing" if missing else ""
 
 
 def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapping[str, Any]]:
-    """Return a grid that planned the run (the one named, else the first), and the run as planned.
+    """Return the manifest that plans the run (of `grid`, else the first), and the run's row in it.
 
     Raises StoreError when there is none.
     """
@@ -222,7 +222,7 @@ def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapp
         for run in (*manifest.runs, *manifest.derived):
             if run["id"] == run_id:
                 return manifest, run
-    where, fix = str(store.root / "grids"), "name the grid that it is of, or run that grid again"
+    where, fix = str(store.root / "grids"), "name the grid of the run, or run that grid again"
     raise StoreError(f"no grid of the store plans run {run_id}", where, fix)
 
 
@@ -247,9 +247,9 @@ def write_manifest(
 
 
 def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> dict[str, Any]:
-    """Return what a manifest holds: all that scoring and reporting need beside run folders and cohort tables.
+    """Return the content of a manifest: everything that scoring and reporting need besides run folders and cohort tables.
 
-    doubles: internal images that another patient's image in another split repeats.
+    doubles: number of internal images with the same pixels as another patient's image in another split.
     """
     cohorts: list[dict[str, Any]] = []
     for ref in plan.refs:
@@ -276,22 +276,24 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
             "config": asdict(run.config),
             "titles": {key: entry.title for key, entry in run.entries.items()},
             "family": run.entries["architecture"].facts.get("family", "other"),
-            "licence": run.entries["architecture"].licence,  # of its pretrained weights
-            "corpus": run.entries["architecture"].facts.get("corpus", ""),  # what these had seen
+            "licence": run.entries["architecture"].licence,  # of the pretrained weights
+            "corpus": run.entries["architecture"].facts.get(
+                "corpus", ""
+            ),  # images that the pretrained weights have seen
         }
         for run in plan.runs
     ]
     made = [
         {
-            "id": each.id,
-            "kind": each.kind,
-            "name": each.name,
-            "sources": list(each.sources),
-            "of": [run.id for run in each.runs],
-            "config": asdict(each.config),
-            "titles": {"architecture": each.runs[0].entries["architecture"].title},
+            "id": derived.id,
+            "kind": derived.kind,
+            "name": derived.name,
+            "sources": list(derived.sources),
+            "of": [run.id for run in derived.runs],
+            "config": asdict(derived.config),
+            "titles": {"architecture": derived.runs[0].entries["architecture"].title},
         }
-        for each in plan.derived
+        for derived in plan.derived
     ]
     grid = plan.grid
     return {
@@ -317,7 +319,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
 
 
 def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float]:
-    """Return, by title of an adaptive preprocessing, in what share of a cohort's images no lungs were found."""
+    """Return the share of a cohort's images without detected lungs, by title of the adaptive preprocessing."""
     rates = {}
     for run in plan.runs:
         cache = caches.get(run.geometry.key) if caches else None
@@ -327,7 +329,7 @@ def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float
 
 
 def _analyses(plan: Plan) -> list[dict[str, Any]]:
-    """Return where each analysis that the plan asks for is, and what it is of."""
+    """Return name, identity, run and folder of each planned analysis."""
     return [
         {
             "name": job.analysis.name,

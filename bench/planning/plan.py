@@ -1,6 +1,6 @@
-"""From a grid and data on disk to a plan: cohorts read and checked, runs resolved, what is left to do.
+"""Make the plan of a grid: read and check the cohorts, then work out the runs.
 
-Everything that can be found wrong before anything trains is found here. No torch.
+Every error that can be detected before training is raised here. No torch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ class CohortRef(CohortRole):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A grid on given data: what to train and where to test."""
+    """A grid on given data: the cohorts, and the runs to train and to derive."""
 
     grid: Grid
     store: Store
@@ -49,8 +49,8 @@ class Plan:
     runs: tuple[Run, ...]
     command: str
     bins: int  # of the calibration error
-    metrics: tuple[Entry, ...] = ()  # those of the registry that are scored beside the built-in ones
-    derived: tuple[Derived, ...] = ()  # made of the runs: TTA first, then ensembles, which may be of TTA rows
+    metrics: tuple[Entry, ...] = ()  # custom metrics of the registry
+    derived: tuple[Derived, ...] = ()  # TTA first, then ensembles, which may combine TTA rows
 
     @property
     def phantom(self) -> bool:
@@ -97,7 +97,7 @@ def make_plan(
 ) -> Plan:
     """Read and check the cohorts of a grid and resolve its runs; without data, make the phantom cohorts first.
 
-    Raises ConfigError, DatasetError or SetupError for everything that would make the study wrong.
+    Raises ConfigError, DatasetError or SetupError when grid and data do not fit.
     """
     cohorts = read_cohorts(grid, store, data, workers, progress)
     refs = tuple(_ref(store, registry, cohort, grid.train_on) for cohort in cohorts.values())
@@ -113,29 +113,29 @@ def make_plan(
 
 
 def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
-    """Raise DatasetError when the training cohort cannot be trained on: an empty split, shared patients, one class only."""
+    """Raise DatasetError when the internal cohort has an empty split, patients in two splits, or one class only."""
     split = ref.split_of(cohort.table, config)
     where = str(cohort.root)
-    for part in ("train", "val", "test"):
-        if not (split == part).any():
+    for name in ("train", "val", "test"):
+        if not (split == name).any():
             fix = "give the cohort more patients, or change `split` in the grid"
             raise DatasetError(
-                f"the {part} split of {cohort.name} is empty ({len(cohort.table)} images in all)", where, fix
+                f"the {name} split of {cohort.name} is empty ({len(cohort.table)} images in all)", where, fix
             )
     shared_patients(cohort.table, split, where)
-    for part in config.schedule.watched:
-        if not (split == part).any():
-            fix = "choose on val: leave schedule.stop_on and schedule.select_on out"
-            raise DatasetError(f"{cohort.name} has no {part} split to stop or select on", where, fix)
-    for part in ("train", *config.schedule.watched):
-        state_NK = states(cohort.table[split == part], config.findings)
-        silent = part == "train" and config.blank == "ignore"  # what is not mentioned teaches nothing; uncertain may
+    for name in config.schedule.watched:
+        if not (split == name).any():
+            fix = "select on val: remove schedule.stop_on and schedule.select_on"
+            raise DatasetError(f"{cohort.name} has no {name} split to stop or select on", where, fix)
+    for name in ("train", *config.schedule.watched):
+        state_NK = states(cohort.table[split == name], config.findings)
+        silent = name == "train" and config.blank == "ignore"  # "not mentioned" is not a label; "uncertain" may be one
         absent = (0, -1) if silent else (0, -2)
         both = ((state_NK == 1).any(axis=0) & np.isin(state_NK, absent).any(axis=0)).any()
         if not both:
             fix = "choose a cohort or label space with present and absent images of at least one finding"
             fix += ", or `blank: zero`" if silent else ""
-            raise DatasetError(f"no finding has both classes in the {part} split of {cohort.name}", where, fix)
+            raise DatasetError(f"no finding has both classes in the {name} split of {cohort.name}", where, fix)
     check_targets(cohort.table[split == "train"], config, where)
 
 

@@ -80,7 +80,7 @@ class CohortRole:
 def internal_split(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
     """Return the split of each row of the internal cohort; training patients beyond `cohort.limit` are in "unused".
 
-    A table in which every row is "test" has no splits of its own: its patients are divided like those of any other cohort.
+    If every row of the table is "test", the dataset has no splits, and its patients are divided like those of other cohorts.
     """
     if (table["split"] == "test").all():
         table = table.assign(split="")

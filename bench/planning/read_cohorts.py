@@ -39,7 +39,7 @@ def read_cohorts(grid: Grid, store: Store, data: Path | None, workers: int, prog
 
 
 def _check_apart(specs: Sequence[CohortSpec], where: str) -> None:
-    """Raise ConfigError when an external cohort has the files of the internal cohort (the first): it would be tested on its own."""
+    """Raise ConfigError when an external cohort has the same files as the internal cohort, the first."""
     internal, *external = specs
     for spec in external:
         if (spec.root.resolve(), spec.table) == (internal.root.resolve(), internal.table):
@@ -54,9 +54,9 @@ def phantom_root(grid: Grid, store: Store) -> Path:
 
 def make_phantom(grid: Grid, store: Store, workers: int, progress: Progress) -> Path:
     """Make the synthetic cohorts of a grid in the store, once, and return their folder."""
-    root, known = phantom_root(grid, store), labels_yaml()["datasets"]
+    root, datasets = phantom_root(grid, store), labels_yaml()["datasets"]
     for name in (grid.train_on, *grid.evaluate_on):
-        if name.removesuffix(GOLD) not in known or name == "table":
+        if name.removesuffix(GOLD) not in datasets or name == "table":
             fix = "give --data with that cohort; synthetic cohorts exist for chexpert, mimic, nih, padchest, vindr and brax"
             raise ConfigError(f"there is no phantom of {name!r}", grid.path, fix)
     from harmonize.phantom import write_cohorts  # imports OpenCV, which scoring does not need

@@ -1,4 +1,4 @@
-"""A stored grid as it was asked for: what is needed to read its data again, or to train one of its runs again."""
+"""Restore a grid from its manifest, to read its data again or to train one of its runs again."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from harmonize.cohorts.cohort import Cohort
 
 
 def grid_of(manifest: Manifest, runs: Sequence[Mapping[str, Any]]) -> Grid:
-    """Return the grid of these runs alone, on the cohorts of the manifest; without derived runs, references and analyses."""
+    """Return the grid of these runs on the cohorts of the manifest, without derived runs, references and analyses."""
     content = manifest.content
     where = f"grids/{content['name']}.json"
     return Grid(
@@ -28,9 +28,9 @@ def grid_of(manifest: Manifest, runs: Sequence[Mapping[str, Any]]) -> Grid:
 
 
 def cohorts_of(manifest: Manifest, data: Path) -> list[Cohort]:
-    """Read the manifest's cohorts from data, the internal hospital first, each as the grid chose its images and labels.
+    """Read the cohorts of a manifest from data, the internal hospital first, with the images and labels of the grid.
 
-    Raises ConfigError when the data lack one.
+    Raises ConfigError when a cohort is missing in the data.
     """
     grid = grid_of(manifest, manifest.runs or manifest.imported)
     return list(read_cohorts(grid, manifest.store, data, 1, lambda *_: None).values())

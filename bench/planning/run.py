@@ -1,4 +1,4 @@
-"""A run: one configuration with everything that decides its weights, and the id that follows from it."""
+"""A run: one configuration with everything that determines its weights, and its id."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,14 +32,14 @@ class Run:
     config: RunConfig
     entries: Mapping[str, Entry]  # by field of the configuration: architecture, optimizer, ...
     document: bytes  # canonical JSON, stored as run.json
-    weights_file: Path | None  # where the starting weights lie; None = random or the hub
+    weights_file: Path | None  # file of the starting weights; None: random, or from the hub
 
     @classmethod
     def of(cls, config: RunConfig, registry: Registry, internal_id: str, weights_dir: Path | None) -> Self:
         """Return the run of a configuration: full entries, starting weights, id.
 
-        internal_id is the id of the training cohort: phantom and real data never share a run.
-        Raises SetupError when a weights folder lacks the architecture's file, and for weights of the hub without a tag.
+        internal_id is the id of the training cohort, so phantom and real data never share a run.
+        Raises SetupError when the file of starting weights is missing, and for weights of the hub without a tag.
         """
         entries = {key: registry.find(section, getattr(config, key), key) for key, section in NAMED.items()}
         weights_file, weights_id = starting_weights(entries["architecture"], config.weights, weights_dir)
@@ -101,7 +101,7 @@ def starting_weights(architecture: Entry, choice: str, folder: Path | None) -> t
         return None, "none"
     name = str(architecture.options.get("name", architecture.name))
     if folder is None:
-        if "." not in name:  # which weights that means is for each version of timm to say
+        if "." not in name:  # without a tag, the version of timm would decide which weights these are
             fix = f"name the tag, e.g. timm:{name}.TAG, or put {name}.safetensors under --weights DIR"
             raise SetupError(f"{architecture.name} names no tag of its starting weights", "weights: imagenet", fix)
         return None, f"hub:{name}"
@@ -112,54 +112,54 @@ def starting_weights(architecture: Entry, choice: str, folder: Path | None) -> t
     return file, f"sha256:{_sha256(file)}"
 
 
-def find_run(store: Store, asked: str) -> str:
-    """Return the id of the one run of the store that begins so.
+def find_run(store: Store, prefix: str) -> str:
+    """Return the id of the run of the store that begins with `prefix`.
 
-    Raises StoreError when none or several do.
+    Raises StoreError when no run or several runs do.
     """
-    found = [run_id for run_id in store.run_ids() if asked and run_id.startswith(asked)]
-    if len(found) == 1:
-        return found[0]
-    what = f"{len(found)} runs begin with {asked!r}" if found else f"no run {asked!r} in the store"
-    near = found or get_close_matches(asked, store.run_ids(), 3, 0.0)
+    matches = [run_id for run_id in store.run_ids() if prefix and run_id.startswith(prefix)]
+    if len(matches) == 1:
+        return matches[0]
+    what = f"{len(matches)} runs begin with {prefix!r}" if matches else f"no run {prefix!r} in the store"
+    near = matches or get_close_matches(prefix, store.run_ids(), 3, 0.0)
     fix = f"`bench list runs` shows all; e.g. {', '.join(near[:3])}" if near else "make one with `bench run`"
     raise StoreError(what, str(store.root), fix)
 
 
 def read_run(store: Store, run_id: str) -> Run:
-    """Return a trained run from its run.json alone: no registry and no data are needed, its weights are its own.
+    """Return a trained run from its run.json alone, without registry and data.
 
-    Raises StoreError for a derived run, and for a record that is damaged or was written by another version.
+    Raises StoreError for a derived run or an imported model, and for a damaged record or one of another version.
     """
     path = store.run_dir(run_id) / "run.json"
     content = store.read_json(str(path.relative_to(store.root)))
     if content.get("kind") == "external":
-        fix = "its model.yaml says what it is: `bench evaluate --model` does it again"
+        fix = "use its model.yaml: `bench evaluate --model` predicts again"
         raise StoreError(
             f"run {run_id} was trained elsewhere: the store has its predictions, not its network", str(path), fix
         )
     if "kind" in content:
-        fix = f"name one of the runs that it is made of: {', '.join(map(str, content.get('sources', [])))}"
+        fix = f"name one of the runs that it combines: {', '.join(map(str, content.get('sources', [])))}"
         raise StoreError(f"run {run_id} is derived ({content['kind']}): it has no network of its own", str(path), fix)
     try:
         config = from_dict(RunConfig, content["config"], str(path))
         entries = {}
-        for key, known in content["entries"].items():
-            facts = {k: v for k, v in known.items() if k not in {"use", "with", "version"}}
+        for key, entry in content["entries"].items():
+            facts = {k: v for k, v in entry.items() if k not in {"use", "with", "version"}}
             name = str(getattr(config, key))
             entries[key] = Entry(
-                NAMED[key], name, current_name(known["use"]), known["with"], facts, name, version=known["version"]
+                NAMED[key], name, current_name(entry["use"]), entry["with"], facts, name, version=entry["version"]
             )
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
         fix = "predict with the version that trained it, or train it again"
         raise StoreError(f"run {run_id} cannot be read: {error}", str(path), fix) from error
     document = canonical_json(content)
     if short_hash(document) != run_id:
-        raise StoreError("the run's document is not the one it was named by", str(path), "run the grid again")
+        raise StoreError("run.json does not match the run id", str(path), "run the grid again")
     return Run(run_id, config, entries, document, None)
 
 
 @cache
 def _sha256(file: Path) -> str:
-    """Return the hash of starting weights, read once for all runs that begin with them."""
+    """Return the hash of a file of starting weights, computed once per process."""
     return file_sha256(file)

@@ -1,4 +1,4 @@
-"""A network from elsewhere behind the face that `predict` knows: its outputs checked, its findings picked and put in order.
+"""An imported network with the interface of `predict`: checked outputs, and the findings of the grid in their order.
 
 Legend: N images, C input channels, O outputs of the network, K findings of the grid, D features.
 """
@@ -19,26 +19,30 @@ from bench.runs.onnx_model import OnnxNetwork
 from bench.store.file_integrity import file_sha256
 from harmonize.errors import ConfigError, SetupError
 
-LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities beyond them become these: a logit is finite
+LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so that logits are finite
 
 
 class ImportedNetwork(nn.Module):
-    """A network of which nothing is known but what was declared; asked for an image, it gives the grid's findings.
+    """An imported network that returns the findings of the grid; findings that it does not have are 0.
 
-    Raises ConfigError for outputs that are not what was declared: their number, numbers that are not finite, probabilities
-    outside of [0, 1]. Findings that it lacks are 0.
+    Raises ConfigError for outputs that do not match the declaration: a wrong number, values that are not finite, probabilities
+    outside [0, 1].
     """
 
     def __init__(self, network: nn.Module, declared: Declared, findings: Sequence[str], batch: int | None) -> None:
         super().__init__()
         assert declared.input is not None
-        self.network, self.declared, self.batch = network, declared, batch  # batch: the only one it takes; None = any
+        self.network, self.declared, self.batch = (
+            network,
+            declared,
+            batch,
+        )  # batch: the only batch size that it takes; None: any
         self.in_channels = declared.input.channels
-        self.at = [declared.output_index.get(finding) for finding in findings]
+        self.columns = [declared.output_index.get(finding) for finding in findings]
         outputs_and_features = (
             "forward_features",
             "forward_head",
-        )  # timm's face: features are what the last layer sees
+        )  # timm's interface: features are the input of the last layer
         self.has_features = declared.kind == "timm" or all(hasattr(network, name) for name in outputs_and_features)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
@@ -46,7 +50,7 @@ class ImportedNetwork(nn.Module):
         return self.findings(self._outputs(x_NCHW))
 
     def outputs_and_features(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Return output_NO and feature_ND, with D = 0 where the network has no features that could be asked for."""
+        """Return output_NO and feature_ND; D is 0 if the network has no features."""
         if not self.has_features:
             return self._outputs(x_NCHW), x_NCHW.new_zeros((len(x_NCHW), 0))
         network: Any = self.network
@@ -55,60 +59,58 @@ class ImportedNetwork(nn.Module):
         return self._checked(network.forward_head(maps), len(x_NCHW)), features.flatten(1)
 
     def findings(self, output_NO: Tensor) -> Tensor:
-        """Return logit_NK of outputs: those of the findings, in the grid's order, as logits."""
-        chosen = [k for k in self.at if k is not None]
+        """Return logit_NK of the findings, in the order of the grid."""
+        chosen = [k for k in self.columns if k is not None]
         value_NX = output_NO[:, chosen].double()
         if self.declared.outputs.kind == "probability":
             value_NX = torch.logit(value_NX.clamp(LEAST, MOST))
-        logit_NK = value_NX.new_zeros((len(output_NO), len(self.at)))
-        logit_NK[:, [i for i, k in enumerate(self.at) if k is not None]] = value_NX
+        logit_NK = value_NX.new_zeros((len(output_NO), len(self.columns)))
+        logit_NK[:, [i for i, k in enumerate(self.columns) if k is not None]] = value_NX
         return logit_NK.float()
 
     def auxiliary(self, output_NO: Tensor) -> Tensor:
-        """Return no further heads."""
+        """Return [N, 0]: an imported network has no auxiliary heads."""
         return output_NO[:, :0]
 
     def _outputs(self, x_NCHW: Tensor) -> Tensor:
-        num, whole = len(x_NCHW), []
-        size = self.batch or num
-        for part in torch.split(x_NCHW, size):
-            short = size - len(part)
-            padded = torch.cat([part, part.new_zeros((short, *part.shape[1:]))]) if short else part
-            whole.append(self._checked(self.network(padded), size)[: len(part)])
-        return torch.cat(whole)
+        outputs = []
+        size = self.batch or len(x_NCHW)
+        for chunk in torch.split(x_NCHW, size):
+            missing = size - len(chunk)
+            padded = torch.cat([chunk, chunk.new_zeros((missing, *chunk.shape[1:]))]) if missing else chunk
+            outputs.append(self._checked(self.network(padded), size)[: len(chunk)])
+        return torch.cat(outputs)
 
     def _checked(self, output: Any, num: int) -> Tensor:
-        """Return the outputs when they are what was declared."""
+        """Return the outputs if they match the declaration."""
         where, names = f"{self.declared.where}: outputs", self.declared.outputs.names
         if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != num:
-            said = f"a tensor of shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
+            actual = f"a tensor of shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             fix = "wrap it in a function that returns one row per image and one column per finding"
-            raise ConfigError(f"the network gives {said}, not [{num}, {len(names)}]", where, fix)
+            raise ConfigError(f"the network gives {actual}, not [{num}, {len(names)}]", where, fix)
         if output.shape[1] != len(names):
             what = f"the network has {output.shape[1]} outputs, {len(names)} are named"
-            raise ConfigError(
-                what, f"{where}.names", "name every output in its order; `drop` leaves out what is not wanted"
-            )
+            raise ConfigError(what, f"{where}.names", "name every output in its order; `drop` removes an output")
         if not torch.isfinite(output).all():
             bad = [names[k] or f"output {k}" for k in (~torch.isfinite(output)).any(0).nonzero().flatten().tolist()]
-            fix = "is the input scaled as in its training? Look at preprocessing.mean, std and range"
-            raise ConfigError(f"outputs that are no finite numbers: {', '.join(bad)}", where, fix)
+            fix = "check preprocessing.mean, std and range: the input must be scaled as in its training"
+            raise ConfigError(f"outputs that are not finite: {', '.join(bad)}", where, fix)
         if self.declared.outputs.kind == "probability" and ((output < 0) | (output > 1)).any():
-            what = f"outputs from {float(output.min()):.3g} to {float(output.max()):.3g} are no probabilities"
-            raise ConfigError(what, f"{where}.kind", "say `kind: logit` if they are taken before the sigmoid")
+            what = f"outputs from {float(output.min()):.3g} to {float(output.max()):.3g} are not probabilities"
+            raise ConfigError(what, f"{where}.kind", "write `kind: logit` if they are taken before the sigmoid")
         return output
 
 
 def declared_normalization(given: Input) -> Normalizer:
-    """Return the second half of the declared preprocessing; the padding of a letterbox is black, as everywhere else."""
+    """Return the declared intensity normalization; the padding of a letterbox is black."""
     return Normalizer([*given.ops, "imagenet"], given.mean, given.std, given.channels, given.input)
 
 
 def open_model(declared: Declared, findings: Sequence[str], device: torch.device, trust: bool) -> ImportedNetwork:
-    """Return the network of a declaration on the device, asked once with empty images.
+    """Return the network of a declaration on the device, after a test with black images.
 
-    Raises SetupError for files that cannot be read or packages that are absent, ConfigError for a network that is not what was
-    declared, or does not take what was declared.
+    Raises SetupError for unreadable files or missing packages, ConfigError for a network whose inputs or outputs do not match
+    the declaration.
     """
     assert declared.input is not None
     network = _OPENED[declared.kind](declared, trust).to(device)
@@ -116,31 +118,31 @@ def open_model(declared: Declared, findings: Sequence[str], device: torch.device
     shape = (declared.input.channels, size, size)
     problem: Exception | None = None
     for batch in dict.fromkeys((None, getattr(network, "batch", None) or 1)):
-        asked = ImportedNetwork(network, declared, findings, batch).to(device).eval()
+        imported = ImportedNetwork(network, declared, findings, batch).to(device).eval()
         try:
             with torch.inference_mode():
-                asked.outputs_and_features(torch.zeros((3, *shape), device=device))
+                imported.outputs_and_features(torch.zeros((3, *shape), device=device))
         except ConfigError:
             raise
-        except Exception as error:  # noqa: BLE001  (whatever a stranger's network raises means that it does not take this)
+        except Exception as error:  # noqa: BLE001  (any error of an imported network means that it does not take these images)
             problem = error
             continue
-        return asked
-    said = " ".join(str(problem).split())[:300]
-    what = f"the network does not take {shape[0]} x {size} x {size} images: {type(problem).__name__}: {said}"
-    fix = "correct size, input and channels to what it was made for"
+        return imported
+    message = " ".join(str(problem).split())[:300]
+    what = f"the network does not take {shape[0]} x {size} x {size} images: {type(problem).__name__}: {message}"
+    fix = "correct size, input and channels to those of its training"
     raise ConfigError(what, f"{declared.where}: preprocessing", fix)
 
 
 def sha256_of(declared: Declared, network: ImportedNetwork | None = None) -> str:
-    """Return what the predictions come from, as a hash: the weights of a torch module, else the content of all files."""
+    """Return the hash of the model: of the weights of a torch module, else of the content of all files."""
     if network is not None and declared.kind in ("timm", "function"):
         return weights_sha256(network.network)
     digest = hashlib.sha256()
     for name, path in sorted(declared.files.items()):
         digest.update(name.encode() + b"\0")
-        for part in [path, *(OnnxNetwork.beside(path) if declared.kind == "onnx" else [])]:
-            digest.update(bytes.fromhex(file_sha256(part)))
+        for file in [path, *(OnnxNetwork.external_files(path) if declared.kind == "onnx" else [])]:
+            digest.update(bytes.fromhex(file_sha256(file)))
     return digest.hexdigest()
 
 
@@ -169,30 +171,30 @@ def _function(declared: Declared, trust: bool) -> nn.Module:  # noqa: ARG001
 
 
 def _with_weights(network: nn.Module, declared: Declared) -> nn.Module:
-    """Return a network with the weights of its safetensors file: every key must be there and fit."""
+    """Return a network with the weights of its safetensors file; all keys and shapes must match."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     path, where = declared.files["weights"], f"{declared.where}: model.weights"
     if path.suffix != ".safetensors":
-        fix = "convert it once to .safetensors, on a machine you can lose: loading a pickle runs its code"
+        fix = "convert it once to .safetensors, on an isolated machine: loading a pickle runs its code"
         raise SetupError(f"weights are read from .safetensors files only, not {path.suffix!r}", where, fix)
     try:
         network.load_state_dict(load_file(path))
     except (OSError, SafetensorError) as error:
         raise SetupError(f"cannot read the weights: {error}", where, "give a readable safetensors file") from error
     except RuntimeError as error:
-        said = " ".join(str(error).split())[:500]
-        fix = "its keys must be those of the network, and the last layer as wide as outputs.names"
-        raise SetupError(f"the weights do not fit: {said}", where, fix) from error
+        message = " ".join(str(error).split())[:500]
+        fix = "its keys must be those of the network; the last layer must have one output per name in outputs.names"
+        raise SetupError(f"the weights do not fit: {message}", where, fix) from error
     return network
 
 
 def _export(declared: Declared, trust: bool) -> nn.Module:
     path, where = declared.files["file"], f"{declared.where}: model.export"
     if not trust:
-        what = "opening a torch.export file can run code that is hidden in it"
-        fix = "say --trust when you made the file or know who did; else ask for an ONNX file, or for safetensors"
+        what = "opening a torch.export file can run code from the file"
+        fix = "give --trust if you trust the author of the file; otherwise use an ONNX file or safetensors"
         raise SetupError(what, where, fix)
     try:
         exported = torch.export.load(path)
@@ -201,7 +203,7 @@ def _export(declared: Declared, trust: bool) -> nn.Module:
             f"torch cannot open it: {error}", where, "export it again with this version of torch"
         ) from error
     network: nn.Module = exported.module()
-    network.train = lambda _=True: network  # type: ignore[assignment, method-assign]  # it has one mode, and refuses to be asked
+    network.train = lambda _=True: network  # type: ignore[assignment, method-assign]  # an exported module has one mode
     given = (exported.example_inputs or ((), {}))[0]
     network.batch = int(given[0].shape[0]) if given and isinstance(given[0], Tensor) else 1  # type: ignore[assignment]
     return network
@@ -214,5 +216,8 @@ def _onnx(declared: Declared, trust: bool) -> nn.Module:  # noqa: ARG001
 
 
 _OPENED: dict[str, Callable[[Declared, bool], nn.Module]] = {
-    "timm": _timm, "function": _function, "export": _export, "onnx": _onnx,
-}  # fmt: skip
+    "timm": _timm,
+    "function": _function,
+    "export": _export,
+    "onnx": _onnx,
+}

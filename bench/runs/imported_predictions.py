@@ -1,4 +1,4 @@
-"""Predictions that somebody made elsewhere: one table per cohort, held against the cohort's images before anything is scored.
+"""Predictions of an imported model: one table per cohort, checked against the cohort's images before they are scored.
 
 Legend: N images, K findings.
 """
@@ -18,12 +18,12 @@ from bench.store.file_integrity import file_sha256
 from bench.store.store import Store
 from harmonize.errors import ConfigError, DatasetError
 
-LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities beyond them become these: a logit is finite
+LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so that logits are finite
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """The declaration with the names that the files bear; by cohort, the logits as the store keeps them and the file's hash."""
+    """The declaration with the column names of the files; by cohort, the logits to store and the hash of the file."""
 
     declared: Declared
     frames: dict[str, pd.DataFrame]
@@ -34,12 +34,12 @@ class Predictions:
 def read_predictions(declared: Declared, refs: Sequence[CohortRef], config: RunConfig, store: Store) -> Predictions:
     """Return the predictions on every cohort.
 
-    Raises DatasetError for a file that is absent or cannot be read, that lacks images, or has one twice; ConfigError for columns
-    that are no findings, and for numbers that are not finite or no probabilities where these are declared.
+    Raises DatasetError for a missing or unreadable file, and for missing or repeated images. Raises ConfigError for columns that
+    are not findings, for values that are not finite, and for declared probabilities outside [0, 1].
     """
     where = f"{declared.where}: model.predictions"
     if absent := [ref.name for ref in refs if ref.name not in declared.files]:
-        fix = "predict every cohort of the grid: a mean over fewer hospitals compares with nothing"
+        fix = "predict every cohort of the grid: a mean over fewer hospitals cannot be compared"
         raise DatasetError(f"no predictions on {', '.join(absent)}", where, fix)
     frames, names = {ref.name: _table(declared.files[ref.name]) for ref in refs}, None
     remarks: list[str] = []
@@ -47,17 +47,18 @@ def read_predictions(declared: Declared, refs: Sequence[CohortRef], config: RunC
         columns = [str(column) for column in frames[ref.name].columns if column != "image_id"]
         names = names or columns
         if set(columns) != set(names):
-            odd = sorted(set(columns) ^ set(names))
-            raise ConfigError(f"the files have other columns: {odd[0]}", str(declared.files[ref.name]), "use the same")
+            different = sorted(set(columns) ^ set(names))
+            fix = "give all files the same columns"
+            raise ConfigError(f"the files have different columns: {different[0]}", str(declared.files[ref.name]), fix)
     declared = declared.with_names(names or [])
-    found = {}
+    logits = {}
     for ref in refs:
         path, frame = declared.files[ref.name], frames[ref.name]
-        wanted = _wanted(ref, config, store)
-        chosen = _images(frame, wanted, ref, str(path), remarks)
-        found[ref.name] = _logits(chosen, names or [], declared, config, str(path))
+        scored = _scored(ref, config, store)
+        chosen = _images(frame, scored, ref, str(path), remarks)
+        logits[ref.name] = _logits(chosen, names or [], declared, config, str(path))
     digests = {ref.name: file_sha256(declared.files[ref.name]) for ref in refs}
-    return Predictions(declared, found, digests, tuple(remarks))
+    return Predictions(declared, logits, digests, tuple(remarks))
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -65,16 +66,18 @@ def _table(path: Path) -> pd.DataFrame:
         is_parquet = path.suffix == ".parquet"
         frame = pd.read_parquet(path) if is_parquet else pd.read_csv(path, dtype={"image_id": str})
     except (OSError, ValueError, pa.ArrowException) as error:
-        said = str(error).splitlines()[0][:200]
-        raise DatasetError(f"cannot read the predictions: {said}", str(path), "give a CSV or Parquet table") from error
+        message = str(error).splitlines()[0][:200]
+        raise DatasetError(
+            f"cannot read the predictions: {message}", str(path), "give a CSV or Parquet table"
+        ) from error
     if "image_id" not in frame:
-        raise DatasetError("no column image_id", str(path), "name the column with the images' ids so")
+        raise DatasetError("no column image_id", str(path), "name the column of the image ids image_id")
     frame["image_id"] = frame["image_id"].astype(str)
     return frame
 
 
-def _wanted(ref: CohortRef, config: RunConfig, store: Store) -> pd.DataFrame:
-    """Return image_id and split of the images that are scored, and could be read where somebody has tried here."""
+def _scored(ref: CohortRef, config: RunConfig, store: Store) -> pd.DataFrame:
+    """Return image_id and split of the scored images, without images that are known to be unreadable."""
     table = pd.read_parquet(ref.table)
     split = ref.split_of(table, config)
     quarantine = store.root / "cohorts" / f"quarantine-{ref.name}.csv"
@@ -83,14 +86,14 @@ def _wanted(ref: CohortRef, config: RunConfig, store: Store) -> pd.DataFrame:
     return pd.DataFrame({"image_id": ids, "split": split})[ref.scored_rows(split) & ~ids.isin(unreadable)]
 
 
-def _images(frame: pd.DataFrame, wanted: pd.DataFrame, ref: CohortRef, where: str, remarks: list[str]) -> pd.DataFrame:
-    """Return the rows of the images that are scored, in the cohort's order; of the internal hospital, validation may be left out."""
+def _images(frame: pd.DataFrame, scored: pd.DataFrame, ref: CohortRef, where: str, remarks: list[str]) -> pd.DataFrame:
+    """Return the rows of the scored images, in the order of the cohort; internal validation images may be missing."""
     if frame["image_id"].duplicated().any():
         twice = frame.loc[frame["image_id"].duplicated(), "image_id"].iloc[0]
-        raise DatasetError(f"image {twice} is there twice", where, "one row per image")
-    missing = wanted[~wanted["image_id"].isin(frame["image_id"])]
-    if ref.role == "internal" and (wanted["split"] == "val").any():
-        no_val = set(wanted.index[wanted["split"] == "val"]) <= set(missing.index)
+        raise DatasetError(f"image {twice} occurs twice", where, "give one row per image")
+    missing = scored[~scored["image_id"].isin(frame["image_id"])]
+    if ref.role == "internal" and (scored["split"] == "val").any():
+        no_val = set(scored.index[scored["split"] == "val"]) <= set(missing.index)
         if no_val:
             remarks.append(
                 f"no predictions on the validation patients of {ref.name}: no thresholds and no calibration, so no calls"
@@ -98,20 +101,20 @@ def _images(frame: pd.DataFrame, wanted: pd.DataFrame, ref: CohortRef, where: st
             missing = missing[missing["split"] != "val"]
     if len(missing):
         example = missing["image_id"].iloc[0]
-        what = f"{len(missing):,} of {len(wanted):,} images of {ref.name} have no prediction, e.g. {example}"
-        fix = "predict all of them: a model is not compared on the images that it chose"
+        what = f"{len(missing):,} of {len(scored):,} images of {ref.name} have no prediction, e.g. {example}"
+        fix = "predict all of them: otherwise the model would choose its own test images"
         raise DatasetError(what, where, fix)
-    chosen = wanted.merge(frame, on="image_id", how="inner", validate="1:1")
-    beside = len(frame) - len(chosen)
-    if beside:
-        remarks.append(f"{beside:,} rows on {ref.name} are of images that are not scored, and left out")
+    chosen = scored.merge(frame, on="image_id", how="inner", validate="1:1")
+    unused = len(frame) - len(chosen)
+    if unused:
+        remarks.append(f"{unused:,} rows on {ref.name} are left out, because their images are not scored")
     return chosen.drop(columns="split")
 
 
 def _logits(
     frame: pd.DataFrame, names: Sequence[str], declared: Declared, config: RunConfig, where: str
 ) -> pd.DataFrame:
-    """Return image_id and a logit per finding of the grid, 0 where the model has none."""
+    """Return image_id and a logit per finding of the grid, 0 for a finding that the model does not have."""
     own = dict(zip(names, declared.outputs.names, strict=True))
     out = pd.DataFrame({"image_id": frame["image_id"].to_numpy(str)})
     by_finding = {finding: column for column, finding in own.items() if finding}
@@ -129,10 +132,12 @@ def _logits(
 
 def _check(value_N: np.ndarray, frame: pd.DataFrame, finding: str, kind: str, where: str) -> None:
     bad = ~np.isfinite(value_N)
-    what = "is no finite number"
+    what = "is not a finite number"
     if kind == "probability" and not bad.any():
-        bad, what = (value_N < 0) | (value_N > 1), "is no probability"
+        bad, what = (value_N < 0) | (value_N > 1), "is not a probability"
     if bad.any():
         example = frame["image_id"].iloc[int(np.flatnonzero(bad)[0])]
-        fix = "say `kind: logit` if they are taken before the sigmoid" if "prob" in what else "give one number per cell"
+        fix = (
+            "write `kind: logit` if they are taken before the sigmoid" if "prob" in what else "give one number per cell"
+        )
         raise ConfigError(f"{finding} of {int(bad.sum()):,} images {what}, e.g. of {example}", where, fix)

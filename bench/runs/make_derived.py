@@ -1,4 +1,4 @@
-"""derive_one(): the predictions of a derived run, from finished runs. Nothing trains.
+"""derive_one(): make the predictions of a derived run from finished runs, without training.
 
 Legend: M members (views or runs), N images, K findings, H and W pixels.
 """
@@ -43,30 +43,30 @@ from bench.training.fit import TrainingError
 from harmonize.errors import StoreError
 
 
-def seen(view: View) -> Callable[[Tensor], Tensor]:
+def view_transform(view: View) -> Callable[[Tensor], Tensor]:
     """Return the transform of images [N, 1, H, W] into one view; the corners of a rotated image are black."""
     mirrored, degrees = view
 
-    def look(x_N1HW: Tensor) -> Tensor:
+    def transform(x_N1HW: Tensor) -> Tensor:
         x_N1HW = x_N1HW.flip(3) if mirrored else x_N1HW
         return rotate(x_N1HW, degrees, InterpolationMode.BILINEAR) if degrees else x_N1HW
 
-    return look
+    return transform
 
 
 def derive_one(job: DerivedJob, progress: Progress) -> bool:
-    """Do what is left of a derived run; return False when another process holds it.
+    """Finish a derived run; return False when another process holds it.
 
-    Raises StoreError when a run that it needs is not finished, TrainingError when a network is not the one that predicted.
+    Raises StoreError when a source run is not finished, TrainingError when the weights of a network have changed.
     """
     store, derived, began = job.store, job.run, time.time()
     folder = store.begin(derived.id, derived.document)
-    with lease(folder) as mine:
-        if not mine:
+    with lease(folder) as leased:
+        if not leased:
             return False
         store.reopen(derived.id)
         if reason := store.first_unfinished(derived.sources):
-            raise StoreError(reason, str(store.root), "run the grid again: what is missing is made first")
+            raise StoreError(reason, str(store.root), "run the grid again: missing runs are made first")
         discard_changed_files(folder)
         device = torch.device(job.device)
         if device.type == "cpu":
@@ -104,19 +104,19 @@ def _facts(store: Store, derived: Derived, ref: CohortRef) -> dict[str, str]:
 
 
 def _findings(store: Store, derived: Derived, ref: CohortRef) -> list[str]:
-    """Return the columns of the first source in their order: findings, then auxiliary heads."""
+    """Return the columns of the first source: findings, then auxiliary heads."""
     return [str(c) for c in read_table(_path(store, derived.sources[0], ref)).columns if c != "image_id"]
 
 
 def _network(job: DerivedJob, device: torch.device) -> Network:
-    """Return the frozen network of a tta.
+    """Return the frozen network of a TTA.
 
-    Raises TrainingError when its weights are not those that the run's predictions were made with.
+    Raises TrainingError when its weights are not those of the run's predictions.
     """
     (run,) = job.run.runs
     network = trained_network(run, job.store, device)
     if weights_sha256(network) != _facts(job.store, job.run, job.refs[0])["weights"]:
-        raise TrainingError(f"the stored weights of run {run.id} are not those that its predictions were made with")
+        raise TrainingError(f"the stored weights of run {run.id} are not those of its predictions")
     return network
 
 
@@ -133,7 +133,7 @@ def _views(
         what = f"view {i} of {ref.name}"
         logit_NK, _ = predict(
             network,
-            partial(normalization, augment=seen(view)),
+            partial(normalization, augment=view_transform(view)),
             reader,
             chosen.rows,
             device,
@@ -145,7 +145,7 @@ def _views(
 
 
 def _members(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-    """Return image ids [N] and the logits [N, K] of the mean over runs, of the images that all of them predicted.
+    """Return image ids [N] and the logits [N, K] of the mean over runs, for the images that all runs predicted.
 
     Raises StoreError when the runs predict different findings.
     """
@@ -160,7 +160,7 @@ def _members(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np
 
 
 def _side_by_side(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-    """Return image ids [N] and the logits [N, K] of a panel: each finding by its own network, 0 where it has none."""
+    """Return image ids [N] and the logits [N, K] of a panel; each finding has its own network, 0 without one."""
     frames = {run.config.finding: read_table(_path(store, run.id, ref)).set_index("image_id") for run in derived.runs}
     first = next(iter(frames.values())).index
     ids = first[np.logical_and.reduce([first.isin(frame.index) for frame in frames.values()])]
@@ -171,11 +171,11 @@ def _side_by_side(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArr
 
 def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
     """Return the records beside the predictions: unlearned findings, hashes of the weights, cost."""
-    known = {name: [_read(store, s, name) for s in derived.sources] for name in ("trained", "seal", "cost")}
-    unlearnt = dict.fromkeys(finding for facts in known["trained"] for finding in facts.get("unlearnt", []))
-    if derived.kind == "panel":  # a finding without a network is not learnt
+    records = {name: [_read(store, s, name) for s in derived.sources] for name in ("trained", "seal", "cost")}
+    unlearnt = dict.fromkeys(finding for facts in records["trained"] for finding in facts.get("unlearnt", []))
+    if derived.kind == "panel":  # a finding without a network is not learned
         unlearnt |= dict.fromkeys(set(derived.config.findings) - {run.config.finding for run in derived.runs})
-    before, after = ([facts[f"weights_{when}"] for facts in known["seal"]] for when in ("before", "after"))
+    before, after = ([facts[f"weights_{when}"] for facts in records["seal"]] for when in ("before", "after"))
     weights = {
         f"weights_{when}": v[0] if len(v) == 1 else short_hash(canonical_json(v), 64)
         for when, v in (("before", before), ("after", after))
@@ -183,15 +183,15 @@ def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
     return {
         "trained": {"unlearnt": list(unlearnt)},
         "seal": weights,
-        "cost": cost_of(known["cost"], len(derived.views)),
+        "cost": cost_of(records["cost"], len(derived.views)),
     }
 
 
 def cost_of(costs: Sequence[Mapping[str, Any]], num_views: int) -> dict[str, Any]:
-    """Return what one prediction costs: all networks once (an ensemble), or one network `num_views` times (a tta).
+    """Return the cost of one prediction: all networks once (an ensemble), or one network `num_views` times (a TTA).
 
-    Parameters and operations add up; the time for one image does, too, where all were timed on one device. Peak memory is
-    of training, and is the largest; None where it is not known of all.
+    Parameters and operations are summed. The time of one image is summed if all networks were timed on one device, else None.
+    Peak memory is the largest of the trainings, None if one is unknown.
     """
     passes = max(1, num_views)
     devices = {str(cost["throughput_device"]) for cost in costs}

@@ -1,7 +1,7 @@
-"""The networks of runs: as training starts, and as they are stored, with their intensity normalization.
+"""Build the networks of runs: before training and with stored weights, with their intensity normalization.
 
-Each function takes what it needs, a run, the store and the internal cohort, and no job: training, prediction, analyses and
-derived runs build networks in one way.
+Training, prediction, analyses and derived runs all use these functions. They take a run, the store and the internal cohort, but
+no job.
 """
 
 from pathlib import Path
@@ -41,6 +41,6 @@ def trained_network(run: Run, store: Store, device: torch.device) -> Network:
 
 
 def normalization_of(run: Run, store: Store, internal: CohortRef, network: Network) -> Normalizer:
-    """Return the intensity normalization of a run's images, with what it learnt from the internal training images."""
+    """Return the intensity normalization of a run, with its histogram of the internal training images if it needs one."""
     learnt = reference(run, store, internal, store.run_dir(run.id))
     return Normalizer.of(run.preprocessing, network.mean, network.std, run.config.channels, learnt)

@@ -1,13 +1,13 @@
-"""Images that no cohort holds, through a stored run: its own preprocessing, probabilities, and calls at its thresholds.
+"""Predict new images with a stored run: its preprocessing, probabilities, and calls at its thresholds.
 
     from bench.runs.new_images import images_of, infer, load
     stored = load(Store.open(Path("runs"), create=False), "3fa9")
-    found = infer(stored, images_of([Path("inbox/")]))
-    found.table      # one row per image and finding
-    found.skipped    # image, reason
+    inference = infer(stored, images_of([Path("inbox/")]))
+    inference.table      # one row per image and finding
+    inference.skipped    # image, reason
 
-The run's folder is all that is needed, beside the run's scores for thresholds and calibration. Nothing is fitted to the
-images. For research: not for clinical use.
+This needs the folder of the run and, for thresholds and calibration, its scores. Nothing is fitted to the images. For research,
+not for clinical use.
 
 Legend: N images, K findings, S side in pixels.
 """
@@ -39,12 +39,17 @@ from harmonize.errors import DatasetError, StoreError
 from harmonize.images.image_header import ImageFile
 from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_gray, region
 
-RULES = ("f1_max", "youden", "sens_90", "f1_grid")  # of the operating points, chosen on `val` at the internal hospital
+RULES = (
+    "f1_max",
+    "youden",
+    "sens_90",
+    "f1_grid",
+)  # rules of the thresholds, which are chosen on `val` at the internal hospital
 COLUMNS = ("image", "finding", "logit", "probability", "calibrated", *(f"call_{rule}" for rule in RULES), "warnings")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # what is taken of a folder
-_SAMPLE = 400  # internal images that say what is usual
+SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # files of a folder that are used
+_SAMPLE = 400  # internal images that define the usual range of gray values
 _TOGETHER = 64  # images decoded at a time
-_LONG = 2.0  # long side over short: no view of a chest is so
+_LONG = 2.0  # long side divided by short side; no chest radiograph has more
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,16 +61,16 @@ class StoredRun:
     normalizer: Normalizer
     geometry: Geometry
     device: torch.device
-    unlearnt: tuple[str, ...]  # findings that training saw one class of: they are not predicted
+    unlearnt: tuple[str, ...]  # findings with one class in training; they are not predicted
     points: pd.DataFrame  # finding, rule, threshold (on the logit), probability, platt_a, platt_b; empty without scores
     usual: dict[str, tuple[float, float]] = field(
         default_factory=dict
-    )  # range at the internal hospital of each of `gray_values`
+    )  # range of each of `gray_values` at the internal hospital
 
 
 @dataclass(frozen=True, eq=False)
 class Inference:
-    """What was found. `table` has COLUMNS: a row per image and finding; calls are 1, 0, or NaN without a threshold."""
+    """Predictions. `table` has COLUMNS and one row per image and finding; calls are 1, 0, or NaN without a threshold."""
 
     run_id: str
     table: pd.DataFrame
@@ -73,22 +78,24 @@ class Inference:
 
     @property
     def num_images(self) -> int:
-        """Return how many images were predicted."""
+        """Return the number of predicted images."""
         return int(self.table["image"].nunique())
 
 
-def load(store: Store, asked: str, device: str = "cpu") -> StoredRun:
-    """Return the run of the store whose id begins with `asked`.
+def load(store: Store, prefix: str, device: str = "cpu") -> StoredRun:
+    """Return the run of the store whose id begins with `prefix`.
 
-    Raises StoreError when there is no such run, it is not finished or derived from others, or a file of it is damaged.
+    Raises StoreError when the run is missing, unfinished or derived, or one of its files is damaged.
     """
-    run_id = find_run(store, asked)
+    run_id = find_run(store, prefix)
     run, folder = read_run(store, run_id), store.run_dir(run_id)
     if store.state(run_id) != "done":
         raise StoreError(f"run {run_id} is not finished", str(folder), "finish it with `bench run`")
-    if not (folder / "model.safetensors").is_file():  # before any code that a stranger's run.json may name is imported
-        fix = "predict where it was trained; a bundle has no weights"
-        raise StoreError(f"run {run_id} cannot be loaded: its weights are not here", str(folder), fix)
+    if not (
+        folder / "model.safetensors"
+    ).is_file():  # check this before code is imported that a foreign run.json may name
+        fix = "predict in the store in which it was trained; a bundle has no weights"
+        raise StoreError(f"run {run_id} cannot be loaded: its weights are missing", str(folder), fix)
     on = torch.device(device)
     try:
         network = trained_network(run, store, on)
@@ -106,16 +113,16 @@ def load(store: Store, asked: str, device: str = "cpu") -> StoredRun:
 
 
 def images_of(given: Sequence[Path]) -> list[Path]:
-    """Return the image files that are meant: files, all PNG, JPEG and DICOM files below folders, the paths in CSV files.
+    """Return the image files of some paths: files, all PNG, JPEG and DICOM files below folders, and the paths in CSV files.
 
-    A CSV names one image per row in its column `path` or `image`, relative to the file. Each is returned once.
-    Raises DatasetError for what does not exist, a folder without images, and a CSV without such a column.
+    A CSV names one image per row in its column `path` or `image`, relative to the CSV. Each image is returned once.
+    Raises DatasetError for a missing path, a folder without images, and a CSV without such a column.
     """
-    found: dict[Path, None] = {}
+    files: dict[Path, None] = {}
     for path in given:
         if path.is_dir():
             below = [Path(at) / name for at, _, names in os.walk(path) for name in names]
-            own = sorted(each for each in below if each.suffix.lower() in SUFFIXES)
+            own = sorted(file for file in below if file.suffix.lower() in SUFFIXES)
             if not own:
                 fix = f"give a folder with {', '.join(SUFFIXES)} files, or name the files"
                 raise DatasetError("no images below this folder", str(path), fix)
@@ -123,14 +130,14 @@ def images_of(given: Sequence[Path]) -> list[Path]:
             raise DatasetError("no such file or folder", str(path), "give image files, a folder of them, or a CSV")
         else:
             own = _listed(path) if path.suffix.lower() == ".csv" else [path]
-        found |= dict.fromkeys(own)
-    return list(found)
+        files |= dict.fromkeys(own)
+    return list(files)
 
 
 def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | None = None) -> Inference:
-    """Return what a run finds in some image files; a file that cannot be used is skipped, with its reason.
+    """Predict image files; an unusable file is skipped, with its reason.
 
-    `warnings` says what about an image is unlike the images that the run has learnt from: its numbers mean less. Memory
+    `warnings` lists how an image differs from the images of training, because its predictions are then less reliable. Memory
     does not grow with the number of images.
     """
     frames: list[pd.DataFrame] = []
@@ -140,13 +147,13 @@ def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | No
         names, pixels, warnings = [], [], []
         for path in paths[start : start + together]:
             try:
-                image, said = _decoded(path, stored)
+                image, unusual = _decoded(path, stored)
             except UnreadableImage as error:
                 skipped.append((str(path), str(error)))
                 continue
             names.append(str(path))
             pixels.append(image)
-            warnings.append("; ".join(said))
+            warnings.append("; ".join(unusual))
         if names:
             reader = BatchReader(np.stack(pixels), stored.device)
             rows = np.arange(len(names), dtype=np.int64)
@@ -159,7 +166,7 @@ def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | No
 
 
 def gray_values(image_SS: NDArray[np.uint8]) -> dict[str, float]:
-    """Return what is compared with the images at the internal hospital: mean and spread of the gray values, shares of black and white."""
+    """Return the measures that are compared with internal images: mean and spread of gray values, shares of black and white."""
     return {
         "mean gray": float(image_SS.mean()),
         "contrast": float(image_SS.std()),
@@ -169,23 +176,23 @@ def gray_values(image_SS: NDArray[np.uint8]) -> dict[str, float]:
 
 
 def _decoded(path: ImageFile, stored: StoredRun) -> tuple[NDArray[np.uint8], list[str]]:
-    """Return the pixels [S, S] of a file and what is unusual about it; UnreadableImage when it cannot be used."""
-    whole = read_gray(path, stored.geometry.decode_at)
-    if whole.min() == whole.max():
+    """Return the pixels [S, S] of a file and warnings about it. Raises UnreadableImage when it cannot be used."""
+    gray = read_gray(path, stored.geometry.decode_at)
+    if gray.min() == gray.max():
         raise UnreadableImage("no contrast: all its pixels are equal")
-    part, fell_back = region(whole, stored.geometry)
-    image, warnings = fit_to_square(part, stored.geometry), unlike_radiograph(path)
-    if max(whole.shape) > _LONG * min(whole.shape):
-        warnings.append(f"{whole.shape[1]} x {whole.shape[0]} pixels is no shape of a chest radiograph")
-    if min(part.shape) < stored.geometry.size:
-        warnings.append(f"enlarged from {min(part.shape)} to {stored.geometry.size} pixels")
+    cropped, fell_back = region(gray, stored.geometry)
+    image, warnings = fit_to_square(cropped, stored.geometry), unlike_radiograph(path)
+    if max(gray.shape) > _LONG * min(gray.shape):
+        warnings.append(f"{gray.shape[1]} x {gray.shape[0]} pixels is not a shape of a chest radiograph")
+    if min(cropped.shape) < stored.geometry.size:
+        warnings.append(f"enlarged from {min(cropped.shape)} to {stored.geometry.size} pixels")
     if fell_back:
         warnings.append("no lungs found: the fixed region is used")
     for name, value in gray_values(image).items():
         low, high = stored.usual.get(name, (-np.inf, np.inf))
         if not low <= value <= high:
             warnings.append(
-                f"{name} {value:.3g} is outside of the range at the internal hospital, {low:.3g} to {high:.3g}"
+                f"{name} {value:.3g} is outside the range at the internal hospital, {low:.3g} to {high:.3g}"
             )
     return image, warnings
 
@@ -208,12 +215,12 @@ def _frame(
         columns.append(pd.DataFrame(column | {"warnings": list(warnings)}))
     if not columns:
         return pd.DataFrame(columns=list(COLUMNS))
-    stacked = pd.concat(columns).sort_index(kind="stable")  # all findings of an image together, in the run's order
+    stacked = pd.concat(columns).sort_index(kind="stable")  # sorted by image, then by finding in the order of the run
     return stacked.reset_index(drop=True)[list(COLUMNS)]
 
 
 def _usual(store: Store, run: Run, form: Geometry) -> dict[str, tuple[float, float]]:
-    """Return the range of each gray value over a sample of the internal hospital's decoded images; {} where they are no longer there."""
+    """Return the range of each gray value over a sample of internal decoded images; {} if these were deleted."""
     internal = run.config.train_on
     facts = table_facts(store.run_dir(run.id) / "predictions" / f"{internal}.parquet")
     cache = finished_cache(store.root / "cache", internal, form, facts.get("fingerprint", ""))
@@ -226,7 +233,7 @@ def _usual(store: Store, run: Run, form: Geometry) -> dict[str, tuple[float, flo
 
 
 def _listed(path: Path) -> list[Path]:
-    """Return the files that a CSV names."""
+    """Return the image files that a CSV lists."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:

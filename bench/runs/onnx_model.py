@@ -1,4 +1,4 @@
-"""An ONNX file as a network: its graph is looked at before anything runs. Needs the extra `onnx`."""
+"""An ONNX file as a network; its graph is checked before it runs. Needs the extra `onnx`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +14,10 @@ _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(do
 
 
 class OnnxNetwork(nn.Module):
-    """One input [N, C, H, W], one output [N, O], computed by onnxruntime on the CPU, in one thread order.
+    """A network with one input [N, C, H, W] and one output [N, O], computed by onnxruntime on the CPU.
 
-    `batch` is the batch that the file was exported with, None when it takes any. Raises SetupError without onnxruntime or
-    for a damaged file or one that points outside its folder, ConfigError for other inputs or outputs.
+    `batch` is the batch size of the export, None for any. Raises SetupError without onnxruntime, for a damaged file and for one
+    with weights outside its folder; ConfigError for other inputs or outputs.
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int], where: str) -> None:
@@ -29,7 +29,7 @@ class OnnxNetwork(nn.Module):
         options.intra_op_num_threads = max(1, torch.get_num_threads())
         try:
             self.session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its classes are generated; whatever it raises means "not this file"
+        except Exception as error:  # onnxruntime generates its error classes
             raise SetupError(f"onnxruntime cannot open it: {error}", where, "export it again") from error
         self.takes, self.batch = _input(self.session, shape, where)
         if len(self.session.get_outputs()) != 1:
@@ -44,11 +44,11 @@ class OnnxNetwork(nn.Module):
         return torch.from_numpy(np.ascontiguousarray(output)).to(x_NCHW.device)
 
     @staticmethod
-    def beside(path: Path) -> list[Path]:
-        """Return the files with the weights that an ONNX file names, sorted."""
+    def external_files(path: Path) -> list[Path]:
+        """Return the files with external weights of an ONNX file, sorted."""
         onnx, _ = _packages(str(path))
         model = onnx.load(path, load_external_data=False)
-        return sorted({path.parent / place for place in _places(model)})
+        return sorted({path.parent / location for location in _locations(model)})
 
 
 def _packages(where: str) -> tuple[Any, Any]:
@@ -57,34 +57,36 @@ def _packages(where: str) -> tuple[Any, Any]:
         import onnxruntime
     except ImportError as error:
         fix = "pip install 'unseen-cxr[onnx]'"
-        raise SetupError(f"an ONNX file needs a package that is absent: {error.name}", where, fix) from error
+        raise SetupError(f"a package for ONNX files is not installed: {error.name}", where, fix) from error
     return onnx, onnxruntime
 
 
 def _checked(onnx: Any, path: Path, where: str) -> int:
-    """Return how many numbers the weights hold.
+    """Return the number of parameters.
 
-    Raises SetupError for a file that is no ONNX, and for one that keeps weights outside of its own folder: reading it would
-    read whatever file it names.
+    Raises SetupError for a file that is not ONNX, and for weights outside the folder of the file: opening it could read any
+    file of the machine.
     """
     try:
         model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf's own classes
-        raise SetupError(f"this is no ONNX file: {error}", where, "export it again") from error
+    except Exception as error:  # protobuf has its own error classes
+        raise SetupError(f"this is not an ONNX file: {error}", where, "export it again") from error
     folder = path.parent.resolve()
-    for place in _places(model):
-        target = path.parent / place
-        if Path(place).is_absolute() or not target.resolve().is_relative_to(folder):
-            fix = "export it with its weights inside, or in a file beside it"
-            raise SetupError(f"it keeps weights outside of its folder: {place!r}", where, fix)
+    for location in _locations(model):
+        target = path.parent / location
+        if Path(location).is_absolute() or not target.resolve().is_relative_to(folder):
+            fix = "export it with its weights inside, or in a file in the same folder"
+            raise SetupError(f"its weights are outside its folder: {location!r}", where, fix)
         if not target.is_file():
-            raise SetupError(f"its weights are absent: {place!r}", where, "put that file beside the ONNX file")
+            raise SetupError(
+                f"its weights are missing: {location!r}", where, "put that file into the folder of the ONNX file"
+            )
     return sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
 
 
-def _places(model: Any) -> Iterator[str]:
-    """Yield where the tensors that lie outside of the file are said to lie, wherever in it they are named."""
-    training = [graph for each in model.training_info for graph in (each.initialization, each.algorithm)]
+def _locations(model: Any) -> Iterator[str]:
+    """Yield the location of every external tensor in the model, its functions and its subgraphs."""
+    training = [graph for info in model.training_info for graph in (info.initialization, info.algorithm)]
     graphs, nodes = [model.graph, *training], [node for function in model.functions for node in function.node]
     tensors = []
     while graphs or nodes:
@@ -92,7 +94,7 @@ def _places(model: Any) -> Iterator[str]:
             graph = graphs.pop()
             nodes += graph.node
             tensors += graph.initializer
-            tensors += [part for sparse in graph.sparse_initializer for part in (sparse.values, sparse.indices)]
+            tensors += [t for sparse in graph.sparse_initializer for t in (sparse.values, sparse.indices)]
             continue
         for attribute in nodes.pop().attribute:
             tensors += [attribute.t, *attribute.tensors]
@@ -103,14 +105,14 @@ def _places(model: Any) -> Iterator[str]:
 
 
 def _input(session: Any, shape: tuple[int, int, int], where: str) -> tuple[Any, int | None]:
-    """Return the input and the batch that it insists on; ConfigError when it is not made for images of this shape."""
+    """Return the input and its fixed batch size (None: any); ConfigError if it does not take images of this shape."""
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _TYPES:
-        said = "; ".join(f"{each.name} {each.type} {each.shape}" for each in inputs)
-        raise ConfigError(f"the graph takes {said}", where, "export it with one input [N, C, H, W] of floats")
-    asked = inputs[0].shape
-    for axis, given, name in zip(asked[1:], shape, ("channels", "size", "size"), strict=True):
+        actual = "; ".join(f"{tensor.name} {tensor.type} {tensor.shape}" for tensor in inputs)
+        raise ConfigError(f"the graph takes {actual}", where, "export it with one input [N, C, H, W] of floats")
+    expected = inputs[0].shape
+    for axis, given, name in zip(expected[1:], shape, ("channels", "size", "size"), strict=True):
         if isinstance(axis, int) and axis != given:
-            what = f"the network takes {asked[1:]} (channels, height, width), the preprocessing gives {list(shape)}"
-            raise ConfigError(what, f"{where.partition(':')[0]}: preprocessing.{name}", f"say {name}: {axis}")
-    return inputs[0], asked[0] if isinstance(asked[0], int) else None
+            what = f"the network takes {expected[1:]} (channels, height, width), the preprocessing gives {list(shape)}"
+            raise ConfigError(what, f"{where.partition(':')[0]}: preprocessing.{name}", f"write {name}: {axis}")
+    return inputs[0], expected[0] if isinstance(expected[0], int) else None

@@ -1,6 +1,6 @@
-"""Sealed predictions: frozen networks predict every cohort, and their weights are the same before and after.
+"""Predict every cohort with frozen networks, and check that their weights are the same before and after (the seal).
 
-Several networks can share the pass over a cohort's images; the predictions of each are the same bits as alone.
+Several networks can share the pass over a cohort's images; their predictions are bit-identical to separate passes.
 
 Legend: N images, K findings, D features, F images whose features are stored.
 """
@@ -54,20 +54,25 @@ class FrozenRun:
         return self.store.run_dir(self.run.id)
 
     def lacks(self, ref: CohortRef, cache: ImageCache) -> bool:
-        """Return whether predictions or features on these images are missing, or are of other weights."""
+        """Return whether predictions or features of these images and weights are missing."""
         stored = table_facts(self.folder / "predictions" / f"{ref.name}.parquet")
         if not is_intact(self.folder / "features" / f"{ref.name}.npz"):
             return True
         return [stored.get("fingerprint"), stored.get("weights")] != [cache.fingerprint, self.weights]
 
     def write(
-        self, ref: CohortRef, cache: ImageCache, examples: Examples, logit_NK: NDArray[np.float32],
-        feature_rows: NDArray[np.int64], feature_FD: NDArray[np.float16],
-    ) -> None:  # fmt: skip
+        self,
+        ref: CohortRef,
+        cache: ImageCache,
+        examples: Examples,
+        logit_NK: NDArray[np.float32],
+        feature_rows: NDArray[np.int64],
+        feature_FD: NDArray[np.float16],
+    ) -> None:
         """Write the predictions and features of a cohort.
 
-        A finished run is unfinished from here on, and its record of checksums loses the files that are written. Raises
-        TrainingError for logits that are not finite, and when the weights have changed.
+        A finished run becomes unfinished, and the written files are removed from its checksums. Raises TrainingError for logits
+        that are not finite, and when the weights have changed.
         """
         if not np.isfinite(logit_NK).all():
             raise TrainingError(f"{int((~np.isfinite(logit_NK)).sum())} logits on {ref.name} are not finite numbers")
@@ -97,8 +102,8 @@ def predict_all(
 ) -> dict[str, TrainingError]:
     """Write the missing predictions of runs of one plan and geometry, one file per cohort, and seal each run.
 
-    The images of a cohort are read once for all runs. The members of a team share the images, and its first member writes.
-    Returns, by run id, why predictions cannot be stored: changed weights, or logits that are not finite. Such a run is not sealed.
+    The images of a cohort are read once for all runs. The processes of a group share the images, and the main process writes.
+    Returns errors by run id: changed weights, or logits that are not finite. A run with an error is not sealed.
     """
     failed: dict[str, TrainingError] = {}
     for ref in refs:
@@ -131,6 +136,6 @@ def predict_all(
 
 
 def write_features(path: Path, examples: Examples, rows: NDArray[np.int64], feature_FD: NDArray[np.float16]) -> None:
-    """Write the features of some images of a cohort (at `rows` of the examples), with their patients."""
+    """Write features with patient ids; `rows` are indices into the examples."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, patient_id=examples.patient_id[rows].astype("U"), feature=feature_FD)

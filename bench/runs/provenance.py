@@ -1,4 +1,4 @@
-"""How a run was made: versions, commit, uncommitted changes, hardware. Good to know, and never hashed into a run's id."""
+"""Record how a run was made: versions, commit, uncommitted changes, hardware. None of it is part of the run id."""
 
 import contextlib
 import hashlib
@@ -14,23 +14,23 @@ import psutil
 import torch
 
 PACKAGES = ("unseen-cxr", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
-MOST_DIFF = 200_000  # characters of uncommitted changes that are kept; of longer ones the hash alone
-# whatever git is configured to
+MOST_DIFF = 200_000  # maximum characters of uncommitted changes; of longer changes only the hash is stored
+# options that override the git configuration of the user
 _APPLICABLE = ("--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
 
 
 def device_name(device: torch.device, threads: int) -> str:
-    """Return the device in words, e.g. `cpu (1 thread)`."""
+    """Return the name of the device, e.g. `cpu (1 thread)`."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     return f"cpu ({threads} thread{'s' if threads > 1 else ''})"
 
 
 def environment(device: torch.device, threads: int, began: float) -> dict[str, Any]:
-    """Return versions, device, commit, seconds since `began`, machine and hardware; of changed sources also the changes.
+    """Return versions, device, commit, seconds since `began`, machine, hardware and uncommitted changes.
 
-    `diff` is what `git diff HEAD --binary` says of the sources, for `git apply` (bytes that are no UTF-8 as surrogates), left out
-    beyond MOST_DIFF characters; `diff_sha256` is its hash. Both are "" where nothing is changed, or the sources are no checkout.
+    `diff` is the output of `git diff HEAD --binary` for `git apply`, with invalid UTF-8 as surrogates; above MOST_DIFF characters
+    it is "". `diff_sha256` is its hash. Both are "" without changes, or if the sources are not a git checkout.
     """
     versions: dict[str, str] = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -51,17 +51,17 @@ def environment(device: torch.device, threads: int, began: float) -> dict[str, A
 
 def _hardware(device: torch.device) -> dict[str, Any]:
     """Return processor, memory in bytes and, on a GPU, its memory, CUDA and cuDNN."""
-    found: dict[str, Any] = {"processor": _processor(), "memory_bytes": int(psutil.virtual_memory().total)}
+    hardware: dict[str, Any] = {"processor": _processor(), "memory_bytes": int(psutil.virtual_memory().total)}
     if device.type == "cuda":
         facts = torch.cuda.get_device_properties(device)
-        found |= {"gpu_memory_bytes": int(facts.total_memory), "capability": f"{facts.major}.{facts.minor}"}
+        hardware |= {"gpu_memory_bytes": int(facts.total_memory), "capability": f"{facts.major}.{facts.minor}"}
         cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
-        found |= {"cuda": str(torch.version.cuda), "cudnn": str(cudnn)}
-    return found
+        hardware |= {"cuda": str(torch.version.cuda), "cudnn": str(cudnn)}
+    return hardware
 
 
 def _processor() -> str:
-    """Return the processor's name as its system gives it."""
+    """Return the name of the processor."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -81,7 +81,7 @@ def _git(*arguments: str) -> str:
 
 
 def _own() -> bool:
-    """Whether the sources are a checkout of their own, not installed inside somebody else's repository."""
+    """Whether the sources are a git checkout of this project, not installed inside another repository."""
     try:
         return Path(_git("rev-parse", "--show-toplevel").strip()).resolve() == Path(__file__).parents[2].resolve()
     except (OSError, subprocess.SubprocessError):
@@ -89,7 +89,7 @@ def _own() -> bool:
 
 
 def _commit() -> str:
-    """Return the git commit of the sources, with `+` when they are changed, "" when they are not a checkout."""
+    """Return the git commit of the sources, with `+` if they are changed; "" without a git checkout."""
     if not _own():
         return ""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
@@ -98,7 +98,7 @@ def _commit() -> str:
 
 
 def _diff() -> str:
-    """Return what is changed in the sources since the commit; new files that git does not know are not in it."""
+    """Return the changes of the sources since the commit, without untracked files."""
     if not _own():
         return ""
     with contextlib.suppress(OSError, subprocess.SubprocessError):

@@ -1,6 +1,6 @@
-"""run_one(): one run from its plan to DONE: train, freeze, predict every cohort once, measure the cost.
+"""run_one(): train a run, freeze it, predict every cohort once and measure the cost.
 
-pass_one(): the predictions of several trained runs, in one pass over the images of each cohort.
+pass_one(): predict with several trained runs in one pass over the images of each cohort.
 """
 
 import contextlib
@@ -132,7 +132,7 @@ def _train_and_predict(
 
 def _write_cost(run: Run, folder: Path, network: Network, device: torch.device) -> None:
     size = run.input_size
-    deployed = cost.deployed(network)  # the form that is used: operations and speed are of it
+    deployed = cost.deployed(network)  # operations and speed are those of the deployed form
     in_use = cost.cost(deployed, size)
     trained = in_use if deployed is network else cost.cost(network, size)
     facts = json.loads((folder / "trained.json").read_text())

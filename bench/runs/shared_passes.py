@@ -9,24 +9,24 @@ from bench.planning.jobs import PassJob
 from bench.planning.plan import Plan
 from bench.planning.run import TRAINED, Run
 
-MOST_BYTES = 4 << 30  # of weights in memory, over all places
-LEAST_BYTES = 1 << 30  # of weights that a place may hold in any case
-MOST_RUNS = 64  # runs of one pass: their logits are in memory together
+MOST_BYTES = 4 << 30  # maximum bytes of weights in memory, over all parallel jobs
+LEAST_BYTES = 1 << 30  # bytes of weights that each job may always use
+MOST_RUNS = 64  # maximum number of runs in one pass, because their logits are in memory together
 
 
 def passes(images: DecodedImages, runs: Sequence[Run], places: int) -> list[PassJob]:
-    """Return jobs that predict what trained runs lack, one pass for all that share images, or one for each of `places`.
+    """Return jobs that predict with several trained runs in one pass, up to `places` jobs in parallel for the same images.
 
-    Runs share images that have the same geometry; on a CPU, where sums depend on it, the same number of threads, too. Where
-    there are places for all of them, nothing is shared and there is no job: each run predicts by itself.
+    Runs share images if their geometry and number of threads are equal (on a CPU, sums depend on the threads). If all runs can
+    run in parallel, there is no job: each run predicts by itself.
     """
     plan = images.plan
     ready = [run for run in runs if run.is_trained(plan.store) and images.lacks_predictions(run)]
     jobs = []
     for _, group in groupby(sorted(ready, key=_shared), _shared):
-        parts = _parts(plan, list(group), places)
-        if any(len(part) > 1 for part in parts):
-            jobs += [PassJob(tuple(part), plan.store, plan.refs) for part in parts]
+        groups = _divided(plan, list(group), places)
+        if any(len(runs) > 1 for runs in groups):
+            jobs += [PassJob(tuple(runs), plan.store, plan.refs) for runs in groups]
     return jobs
 
 
@@ -34,8 +34,8 @@ def _shared(run: Run) -> tuple[str, int]:
     return run.geometry.key, run.config.threads
 
 
-def _parts(plan: Plan, runs: Sequence[Run], places: int) -> list[list[Run]]:
-    """Divide runs into one group per place, or more if memory requires it; group sizes differ by at most 1."""
+def _divided(plan: Plan, runs: Sequence[Run], places: int) -> list[list[Run]]:
+    """Divide runs into one group per parallel job, or more if memory requires it; group sizes differ by at most 1."""
     weights = [_size(plan.store.run_dir(run.id) / TRAINED[0]) for run in runs]
     most = max(MOST_BYTES // places, LEAST_BYTES)
     num = min(max(places, -(-len(runs) // MOST_RUNS), -(-sum(weights) // most)), len(runs))

@@ -1,4 +1,4 @@
-"""Train the network of a run: from its configuration and the internal images to weights, history and facts on disk."""
+"""Train the network of a run on the internal images; write weights, history and facts."""
 
 import torch
 
@@ -17,7 +17,7 @@ from bench.training.fit import fit
 def train(
     run: Run, store: Store, internal: CohortRef, device: torch.device, processes: DataParallelGroup, progress: Progress
 ) -> None:
-    """Train a run; the first member of the team writes the chosen epoch's weights, the history and trained.json."""
+    """Train a run; the main process writes the weights of the selected epoch, the history and trained.json."""
     from safetensors.torch import save_file
 
     config, folder = run.config, store.run_dir(run.id)

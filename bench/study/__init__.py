@@ -1,1 +1,1 @@
-"""A whole grid, and its forecast."""
+"""Run a grid, or forecast what it takes."""

@@ -1,4 +1,4 @@
-"""evaluate(): a model from elsewhere on every cohort of a grid, without training; its run lies in the store like any other."""
+"""evaluate(): test an imported model on every cohort of a grid; its run is stored like any other."""
 
 import time
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What came of it: the run's id, its row in the manifest, what its owner should know, and the page."""
+    """The result: the run's id, its row in the manifest, remarks for the owner of the model, and the page."""
 
     run_id: str
     row: Mapping[str, Any]
@@ -51,13 +51,20 @@ class Evaluated:
 
 
 def evaluate(
-    model: Path, grid_name: str, store: Store, data: Path | None, registry_file: Path | None, device: str, workers: int,
-    trust: bool, display: Display,
-) -> Evaluated:  # fmt: skip
+    model: Path,
+    grid_name: str,
+    store: Store,
+    data: Path | None,
+    registry_file: Path | None,
+    device: str,
+    workers: int,
+    trust: bool,
+    display: Display,
+) -> Evaluated:
     """Predict every cohort of the grid with the model of a model.yaml, score, and write the page with its row.
 
-    A second call does what is missing. Nothing of a model that fails stays in the store. Raises ConfigError, SetupError or
-    DatasetError for a model that is not what was declared, StoreError where the grid of the store has other cohorts.
+    A second call adds what is missing. A model that fails leaves nothing in the store. Raises ConfigError, SetupError or
+    DatasetError for a model that does not match its declaration, StoreError if the stored grid has other cohorts.
     """
     declared = Declared.read(model)
     registry = Registry.read(registry_file)
@@ -71,7 +78,7 @@ def evaluate(
         torch.set_num_threads(max(1, workers))
     files = read_predictions(declared, plan.refs, config, store) if declared.kind == "predictions" else None
     declared = files.declared if files else declared
-    lacking = [finding for finding in config.findings if finding not in declared.predicted(config.findings)]
+    missing = [finding for finding in config.findings if finding not in declared.predicted(config.findings)]
     network = None if files else open_model(declared, config.findings, on, trust)
     weights = sha256_of(declared, network)
     run = external_run(declared, config, plan.refs[0].id, weights)
@@ -81,31 +88,30 @@ def evaluate(
         images.write_lists()
     caches, doubles = (images.caches, images.count_duplicates()) if images else ({}, 0)
     content = before or {**contents(plan, caches, doubles), "runs": []}
-    own = row(run, declared, content["cohorts"])
-    remarks = [f"not among its outputs, so not scored: {', '.join(lacking)}"] if lacking else []
-    remarks += _do(plan, run, _Source(declared, network, files, weights, lacking), on, display)
-    content = {**content, "derived": planned_row(content, own)}
+    new_row = row(run, declared, content["cohorts"])
+    remarks = [f"not among its outputs, so not scored: {', '.join(missing)}"] if missing else []
+    remarks += _do(plan, run, _Source(declared, network, files, weights, missing), on, display)
+    content = {**content, "derived": planned_row(content, new_row)}
     write_bytes(store.root / "grids" / f"{grid.name}.json", canonical_json(content))
     manifest = read_manifest(store, grid.name)
-    return Evaluated(run.id, own, tuple(remarks), manifest, score_and_report(manifest, None, display.progress))
+    return Evaluated(run.id, new_row, tuple(remarks), manifest, score_and_report(manifest, None, display.progress))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Source:
-    """Where the predictions come from: a network, or files."""
+    """The source of the predictions: a network, or files."""
 
     declared: Declared
     network: ImportedNetwork | None
     files: Predictions | None
     weights: str
-    lacking: list[str]  # findings of the grid that it does not give
+    missing: list[str]  # findings of the grid that are not among its outputs
 
 
 def _stored(store: Store, plan: Plan) -> dict[str, Any] | None:
-    """Return what the store has planned under the grid's name, None for nothing.
+    """Return the stored manifest of the grid's name, None if there is none.
 
-    Raises StoreError when its cohorts, findings or splits are others: the model would stand beside runs that it does not
-    compare with.
+    Raises StoreError when it has other cohorts, findings or splits, because the model could not be compared with its runs.
     """
     path = store.root / "grids" / f"{plan.grid.name}.json"
     if not path.is_file():
@@ -119,7 +125,7 @@ def _stored(store: Store, plan: Plan) -> dict[str, Any] | None:
 
 
 def _do(plan: Plan, run: Run, source: _Source, device: torch.device, display: Display) -> list[str]:
-    """Write the run's files and return remarks; of a new one that fails nothing is left, of others what is whole."""
+    """Write the run's files and return remarks. A new run that fails is deleted; an older one keeps its intact files."""
     before = plan.store.state(run.id)
     folder = plan.store.begin(run.id, run.document)
     try:
@@ -145,15 +151,15 @@ def _do(plan: Plan, run: Run, source: _Source, device: torch.device, display: Di
     return remarks
 
 
-def _free(mine: bool, folder: Path) -> None:
-    if not mine:
+def _free(leased: bool, folder: Path) -> None:
+    if not leased:
         raise BlockedError("a process is at work on this model", str(folder / "LOCK"), "wait until it is done")
 
 
 def _unchanged(same: bool, folder: Path) -> None:
     if not same:
         what = "zero-shot seal broken: the model changed while it was tested"
-        raise StoreError(what, str(folder), "evaluate it again, and leave its files alone")
+        raise StoreError(what, str(folder), "evaluate it again, and do not change its files")
 
 
 class BlockedError(StoreError):
@@ -195,19 +201,19 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
         logit = pd.read_parquet(path, columns=source.declared.predicted(run.config.findings)).to_numpy()
         least, most = min(least, float(logit.min())), max(most, float(logit.max()))
     if source.declared.outputs.kind == "logit" and least >= 0 and most <= 1:
-        return ["all outputs lie between 0 and 1: are they probabilities? Then say `kind: probability`"]
+        return ["all outputs lie between 0 and 1: if they are probabilities, write `kind: probability`"]
     return []
 
 
 def _has_features(folder: Path, source: _Source, ref: CohortRef) -> bool:
-    """Whether the features of a cohort are there, or there are none to be had."""
-    wanted = source.network is not None and source.network.has_features
-    return not wanted or is_intact(folder / "features" / f"{ref.name}.npz")
+    """Whether the features of a cohort are stored, or the model has no features."""
+    has_features = source.network is not None and source.network.has_features
+    return not has_features or is_intact(folder / "features" / f"{ref.name}.npz")
 
 
 def _records(folder: Path, source: _Source, device: torch.device, began: float) -> None:
-    """Write what lies beside the predictions of a run: no history and no weights, for nothing was trained here."""
-    trained = {"unlearnt": source.lacking, "elsewhere": source.declared.name}
+    """Write the records of the run; without training there are no history and no weights."""
+    trained = {"unlearnt": source.missing, "elsewhere": source.declared.name}
     records = {
         "trained": trained,
         "seal": {"weights_before": source.weights, "weights_after": source.weights},
@@ -219,12 +225,12 @@ def _records(folder: Path, source: _Source, device: torch.device, began: float) 
 
 
 def _cost(declared: Declared, network: ImportedNetwork, device: torch.device) -> dict[str, Any]:
-    """Return what one image costs, as far as it can be measured: operations of torch modules alone."""
+    """Return the cost of one image; operations can be counted for torch modules only."""
     assert declared.input is not None
     size = declared.input.input or declared.input.size
     inner: Any = network.network
     params = int(getattr(inner, "num_params", 0)) or sum(p.numel() for p in network.parameters())
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "params": params,
         "trainable_params": params,
         "image_size": size,
@@ -233,9 +239,9 @@ def _cost(declared: Declared, network: ImportedNetwork, device: torch.device) ->
     measured = cast("Network", network)
     if declared.kind in ("timm", "function"):
         counted = cost.cost(measured, size)
-        found |= {"macs": counted.macs, "flops": counted.flops, "not_counted": list(counted.unsupported)}
+        facts |= {"macs": counted.macs, "flops": counted.flops, "not_counted": list(counted.unsupported)}
     speed = cost.throughput(measured, size, device, batch=network.batch)
-    return found | {
+    return facts | {
         "images_per_second": speed,
         "throughput_device": device_name(device, torch.get_num_threads()),
     }

@@ -1,7 +1,8 @@
-"""What a grid will take: the work of each run, counted, times what a unit of it took in a rehearsal on this machine.
+"""Forecast time, disk and memory of a grid: the counted work of each run times the rates of a rehearsal on this machine.
 
-No torch: `bench.study.forecast_measure` measures, this counts, adds up and says. Every image listed counts as readable, every run goes
-through all its epochs; `patience` and unreadable images make it less, a time limit counts.
+`bench.study.forecast_measure` measures the rates; this module does not need torch. The forecast assumes that all images are
+readable and that every run trains all its epochs, unless its time limit ends it. So `patience` and unreadable images make the
+real numbers smaller.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,14 +21,14 @@ from harmonize.cache.cache import Forecast as Decoding
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one run has to do."""
+    """The work of one run, as counts."""
 
     run: Run
-    steps: int  # of the optimizer, in all epochs
-    validated: int  # images that are predicted to choose the epoch, in all epochs
+    steps: int  # optimizer steps, in all epochs
+    validated: int  # images predicted for validation, in all epochs
     predicted: Mapping[str, int]  # images, by cohort
-    kept: Mapping[str, int]  # images whose features are kept, by cohort
-    letters: Mapping[str, int]  # of the longest patient id, by cohort: each is stored as wide as that
+    kept: Mapping[str, int]  # images whose features are stored, by cohort
+    letters: Mapping[str, int]  # length of the longest patient id, by cohort; all ids are stored with this width
 
 
 def work(plan: Plan, run: Run) -> Work:
@@ -37,7 +38,7 @@ def work(plan: Plan, run: Run) -> Work:
     table = plan.cohorts[internal.name].table
     split = internal.split_of(table, config)
     num_train = int((split == "train").sum())
-    validated = sum(int((split == part).sum()) for part in schedule.watched)
+    validated = sum(int((split == name).sum()) for name in schedule.watched)
     predicted, kept, letters = {}, {}, {}
     for ref in plan.refs:
         table = plan.cohorts[ref.name].table
@@ -51,7 +52,7 @@ def work(plan: Plan, run: Run) -> Work:
 
 
 def step_key(config: RunConfig) -> tuple[object, ...]:
-    """Return what decides how long a step of a run takes: runs that agree in it are measured once."""
+    """Return the settings that determine the time of a step; runs with equal settings are measured once."""
     schedule = config.schedule
     chosen = (
         schedule.batch_size,
@@ -75,7 +76,7 @@ def step_key(config: RunConfig) -> tuple[object, ...]:
 
 
 def num_analyzed(plan: Plan, analysis: Analysis, run: Run) -> int:
-    """Return how many images an analysis looks at, by its own bounds: what its time goes with."""
+    """Return the number of images that an analysis uses; its time is proportional to it."""
     options, total = analysis.options, 0
     for ref in plan.refs:
         table = plan.cohorts[ref.name].table
@@ -92,12 +93,12 @@ def num_analyzed(plan: Plan, analysis: Analysis, run: Run) -> int:
 
 @dataclass(frozen=True, slots=True)
 class NetworkRate:
-    """What a network took; seconds are of the device: of one core, of one GPU."""
+    """The measured rates of a network, in seconds of one core or of one GPU."""
 
     step_s: float
-    image_s: float  # of prediction, one image
-    fixed_s: float  # once for a run: to build, to hash, to measure its cost
-    peak_bytes: int | None  # while it trains: of the GPU, else of the process
+    image_s: float  # prediction of one image
+    fixed_s: float  # once per run: building the network, hashing the weights, measuring the cost
+    peak_bytes: int | None  # during training: memory of the GPU, else of the process; None if unknown
     weights_bytes: int
     checkpoint_bytes: int
     num_features: int
@@ -105,10 +106,10 @@ class NetworkRate:
 
 @dataclass(frozen=True, slots=True)
 class AnalysisRate:
-    """What an analysis of one run took."""
+    """The measured rates of an analysis of one run."""
 
-    own_s: float  # without the network's passes
-    images: int  # passes of the network, in images
+    own_s: float  # without the forward passes of the network
+    images: int  # images that went through the network
     num_analyzed: int
     num_bytes: int
     failed: str = ""  # why it could not be measured
@@ -116,15 +117,15 @@ class AnalysisRate:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a rehearsal found on this machine."""
+    """The rates that a rehearsal measured on this machine."""
 
     on_gpu: bool
     networks: Mapping[tuple[object, ...], NetworkRate]  # by `step_key`
     decoding: Mapping[tuple[str, str], Decoding]  # in one process, by cohort and geometry key
-    row_bytes: Mapping[str, float]  # of a prediction, by cohort
-    start_s: float  # once: the programs
+    row_bytes: Mapping[str, float]  # bytes of a stored prediction, by cohort
+    start_s: float  # start of the programs, once
     first_score_s: float
-    score_s: float  # of one run, for so many rows:
+    score_s: float  # scoring of one further run with `score_rows` rows
     score_rows: int
     score_bytes: int
     report_s: float
@@ -133,57 +134,57 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What the runs of one architecture take."""
+    """The forecast for the runs of one architecture."""
 
     architecture: str
     runs: int
     steps: int
     training_s: float
-    predicting_s: float  # validation, prediction, views
+    predicting_s: float  # validation, prediction, views of TTA
     analysing_s: float
-    peak_bytes: int | None  # of one run
+    peak_bytes: int | None  # per run
     disk_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a grid takes."""
+    """The forecast for a grid."""
 
     lines: tuple[Line, ...]
     on_gpu: bool
-    decoding_s: float  # of cores
-    scoring_s: float  # of cores
+    decoding_s: float  # core seconds
+    scoring_s: float  # core seconds
     other_s: float  # analyses of the cohorts, the page, the start
     cache_bytes: int
-    passing_bytes: int  # checkpoints, of one run, while it trains
-    unknown: tuple[str, ...] = ()
+    passing_bytes: int  # checkpoint of one run, deleted after training
+    unknown: tuple[str, ...] = ()  # analyses that could not be measured, with the reason
 
     @property
     def device_s(self) -> float:
-        """Return seconds of devices: of GPUs where there are any, else of cores."""
+        """Return device seconds: of GPUs, or of cores without a GPU."""
         return sum(line.training_s + line.predicting_s + line.analysing_s for line in self.lines)
 
     @property
     def core_s(self) -> float:
-        """Return seconds of cores: all of it where there is no GPU, else what runs beside."""
-        beside = self.decoding_s + self.scoring_s + self.other_s
-        return beside if self.on_gpu else beside + self.device_s
+        """Return core seconds: decoding, scoring and other work and, without a GPU, also training and prediction."""
+        without_devices = self.decoding_s + self.scoring_s + self.other_s
+        return without_devices if self.on_gpu else without_devices + self.device_s
 
     @property
     def disk_bytes(self) -> int:
-        """Return what is kept."""
+        """Return the disk space that is used at the end."""
         return self.cache_bytes + sum(line.disk_bytes for line in self.lines)
 
     @property
     def peak_bytes(self) -> int | None:
-        """Return the memory of the largest run, None where the system does not tell."""
+        """Return the memory of the largest run, None if unknown."""
         return max((line.peak_bytes for line in self.lines if line.peak_bytes is not None), default=None)
 
 
 def _run_bytes(todo: Work, rate: NetworkRate, row_bytes: Mapping[str, float]) -> int:
-    """Return what a finished run has on the disk: weights, predictions, features.
+    """Return the disk space of a finished run: weights, predictions, features.
 
-    A stored feature has two bytes, the patient beside it four for each letter; histories and notes are small.
+    A stored feature takes two bytes; the patient id takes four bytes per letter. Other files are small.
     """
     features = sum(n * (2 * rate.num_features + 4 * todo.letters[name]) + 512 for name, n in todo.kept.items())
     predictions = sum(number * row_bytes[name] for name, number in todo.predicted.items())
@@ -191,16 +192,16 @@ def _run_bytes(todo: Work, rate: NetworkRate, row_bytes: Mapping[str, float]) ->
 
 
 def forecast(plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], rates: Rates) -> Forecast:
-    """Return what these runs take, with the analyses of the plan and what is derived from them."""
+    """Return the forecast for these runs and derived runs, with scores, page and the analyses of the plan."""
     works = {run.id: work(plan, run) for run in runs}
     views: dict[str, int] = dict.fromkeys(works, 0)
-    for each in derived:
-        if each.kind == "tta" and each.runs[0].id in views:
-            views[each.runs[0].id] += len(each.views)
+    for run in derived:
+        if run.kind == "tta" and run.runs[0].id in views:
+            views[run.runs[0].id] += len(run.views)
     lines = []
     for name in dict.fromkeys(run.config.architecture for run in runs):
-        mine = [works[run.id] for run in runs if run.config.architecture == name]
-        lines.append(_line(plan, name, mine, views, rates))
+        own = [works[run.id] for run in runs if run.config.architecture == name]
+        lines.append(_line(plan, name, own, views, rates))
     rows = sum(next(iter(works.values())).predicted.values()) if works else 0
     scored = len(runs) + len(derived)
     larger = max(1.0, rows / rates.score_rows) if rates.score_rows else 1.0
@@ -230,18 +231,18 @@ def _line(plan: Plan, name: str, works: Sequence[Work], views: Mapping[str, int]
         predicting += share * todo.validated * rate.image_s + images * rate.image_s + rate.fixed_s
         steps += todo.steps
         disk += _run_bytes(todo, rate, rates.row_bytes) + (1 + bool(views[run.id])) * rates.score_bytes
-        for asked in plan.grid.analyses:
-            if asked.kind.per_run and asked.name in rates.analyses:
-                found = rates.analyses[asked.name]
-                analysing += _analysis_s(plan, asked, run, found, rate.image_s)
-                disk += found.num_bytes
+        for analysis in plan.grid.analyses:
+            if analysis.kind.per_run and analysis.name in rates.analyses:
+                measured = rates.analyses[analysis.name]
+                analysing += _analysis_s(plan, analysis, run, measured, rate.image_s)
+                disk += measured.num_bytes
         peaks.append(rate.peak_bytes)
     peak = max((p for p in peaks if p is not None), default=None)
     return Line(name, len(works), steps, training, predicting, analysing, peak, disk)
 
 
 def _analysis_s(plan: Plan, analysis: Analysis, run: Run, rate: AnalysisRate, image_s: float) -> float:
-    """Return the seconds of an analysis of a run: its own part, and the network's passes at the run's speed."""
+    """Return the seconds of an analysis of a run: its own work, plus the forward passes at the speed of the run."""
     if rate.failed:
         return 0.0
     more = num_analyzed(plan, analysis, run) / max(1, rate.num_analyzed)

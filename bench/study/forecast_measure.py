@@ -1,7 +1,7 @@
-"""A rehearsal: what the parts of a grid take on this machine, measured on a few images in a store that is thrown away.
+"""Rehearse a grid: measure its steps on this machine, on a few images and in a temporary store.
 
-Steps and predictions of every network that the grid has, decoded files, and what `bench.study.forecast_pilot` rehearses of the rest.
-On a CPU all times are those of cores, on a GPU they are the clock's.
+It measures decoding, and training steps and predictions of every network. `bench.study.forecast_pilot` measures scores, analyses
+and the page. Times are core seconds on a CPU and wall clock on a GPU.
 """
 
 import resource
@@ -42,23 +42,23 @@ from bench.training.step import Step
 from bench.training.training_loss import TrainingLoss, TrainingTargets
 from harmonize.seeds import stream
 
-ENOUGH_S = 2.0  # of steps, or of predictions, of one network
-DISTINCT = 64  # images that a network is measured on
-LABELED = 5000  # training images whose labels a step is measured with
+ENOUGH_S = 2.0  # seconds of steps, or of predictions, that are measured per network
+DISTINCT = 64  # noise images per network
+LABELED = 5000  # maximum number of training images whose labels are used
 Clock = Callable[[], float]
 
 
 def rehearsed_forecast(
     plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], device_name: str, progress: Progress
 ) -> Forecast:
-    """Return what these runs, and the unfinished ones among the derived runs, will take by a rehearsal on one device."""
+    """Return the forecast for these runs and the unfinished derived runs, from a rehearsal on one device."""
     unfinished = [run for run in derived if plan.store.state(run.id) != "done"]
     return forecast(plan, runs, unfinished, rehearse(plan, runs, device_name, progress))
 
 
 def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progress) -> Rates:
-    """Measure what these runs of a plan are made of, on one device; nothing of it is kept."""
-    began = time.process_time()  # what this process took until here, the run itself will take again
+    """Measure the rates of these runs on one device. All files are temporary."""
+    began = time.process_time()  # the real run will spend this time, too
     device = torch.device(device_name)
     clock = _clock_of(device)
     start_s, empty_bytes = worker()
@@ -80,7 +80,7 @@ def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progre
         networks=networks,
         decoding=decoding,
         row_bytes=scored.row_bytes,
-        start_s=start_s + min(began, start_s),  # making phantom cohorts is over, when there is a plan
+        start_s=start_s + min(began, start_s),  # at most a worker's start: phantom cohorts are made only once
         first_score_s=scored.first_s,
         score_s=scored.further_s,
         score_rows=scored.rows,
@@ -106,14 +106,14 @@ def worker() -> tuple[float, int]:
     """Return the core seconds of importing a worker's modules, and its memory in bytes after that."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     script = "import bench.runs.run_one, psutil; print(psutil.Process().memory_info().rss)"
-    told = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)  # noqa: S603
+    process = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)  # noqa: S603
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, int(told.stdout)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, int(process.stdout)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkRehearsal:
-    """The network of a run with noise images, ready for a few steps and predictions; nothing of it is kept."""
+    """The network of a run and noise images, for a few steps and predictions."""
 
     plan: Plan
     run: Run
@@ -136,10 +136,10 @@ class NetworkRehearsal:
         return cls(plan, run, network, normalizer, reader, device, clock, clock() - began)
 
     def rate(self, folder: Path, memory_before: int, empty_bytes: int) -> NetworkRate:
-        """Return what the network takes.
+        """Return the rates of the network.
 
-        On a CPU its memory is what this process has allocated since it used `memory_before` bytes, plus `empty_bytes`, those of
-        a worker without a network. Its files are written to `folder` to measure their sizes.
+        On a CPU, its memory is the growth of this process since `memory_before`, plus `empty_bytes`, the memory of a worker
+        without a network. Files are written to `folder` to measure their sizes.
         """
         run, network = self.run, self.network
         reset_peak_memory(self.device)
@@ -161,7 +161,7 @@ class NetworkRehearsal:
         return NetworkRate(
             step_s,
             image_s,
-            self.building_s * 2 + hashing + self.clock() - began,  # it is built to be trained, and again to predict
+            self.building_s * 2 + hashing + self.clock() - began,  # built twice: to train and to predict
             peak,
             (folder / "model.safetensors").stat().st_size,
             (folder / "last.pt").stat().st_size,
@@ -212,9 +212,9 @@ def _noise_images(run: Run) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"
 
 
 def _stand_in_normalization(run: Run, network: Network) -> Normalizer:
-    """Return a run's tone; what histstd or histmatch would learn at the internal hospital is made up, which takes no more and no less."""
+    """Return the intensity normalization of a run with an invented histogram reference, which takes the same time."""
     marks = np.linspace(0, 1, len(LANDMARKS)).tolist()
-    made_up = {"histstd": marks, "histmatch": [1 / 256] * 256}
+    invented = {"histstd": marks, "histmatch": [1 / 256] * 256}
     op = run.histogram_op
-    known = {op: made_up[op]} if op else {}
-    return Normalizer.of(run.preprocessing, network.mean, network.std, run.config.channels, known)
+    reference = {op: invented[op]} if op else {}
+    return Normalizer.of(run.preprocessing, network.mean, network.std, run.config.channels, reference)

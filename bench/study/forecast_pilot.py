@@ -1,8 +1,7 @@
-"""The part of a rehearsal that needs a whole study: scores, analyses, the page, of a tiny network on some images.
+"""Rehearse scores, analyses and the page with a tiny network on some images, in a temporary store.
 
-It stands in a store of its own that is thrown away. Scores are made of stand-in predictions for up to SCORED images of
-each cohort; analyses, which look at bounded samples, see up to LOOKED_AT images. The images that go through the network
-are counted, so that the passes of the grid's own networks can be put in their place.
+Scores use invented predictions for up to SCORED images of each cohort. Analyses use up to ANALYZED images. The images that go
+through the tiny network are counted, so that the forecast can replace its passes by those of the grid's networks.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -37,37 +36,37 @@ from bench.study.forecast import AnalysisRate, num_analyzed
 from harmonize.seeds import stream
 from reports.page import render
 
-LOOKED_AT = 240  # images of a cohort that analyses are rehearsed on: most of them look at no more
-SCORED = 4000  # images of a cohort that are scored; more take in proportion
+ANALYZED = 240  # images of a cohort for the analyses; most analyses use no more
+SCORED = 4000  # images of a cohort for the scores; the time for more images is proportional
 NETWORK = {"depths": [1, 1, 1, 1], "widths": [16, 32, 64, 128], "dropout": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """What scoring took: core seconds of the first run and of a further one, of so many images."""
+    """Core seconds of scoring the first run and a further run, each with `rows` images."""
 
     first_s: float
     further_s: float
     rows: int
     num_bytes: int
-    row_bytes: Mapping[str, float]  # of a prediction, by cohort
+    row_bytes: Mapping[str, float]  # bytes of a stored prediction, by cohort
 
 
 @dataclass(frozen=True, slots=True)
 class Pilot:
-    """A study of one run, on some images of the plan's cohorts."""
+    """A grid of one run on some images of the plan's cohorts."""
 
-    whole: Plan
-    plan: Plan
+    full_plan: Plan
+    plan: Plan  # with one run and few images
     run: Run
     device: torch.device
     clock: Callable[[], float]
 
     @classmethod
     def of(cls, plan: Plan, run: Run, root: Path, device: torch.device, clock: Callable[[], float]) -> "Pilot":
-        """Choose the images and write their tables; `run` lends its configuration, all but the network and its training."""
+        """Choose the images and write their tables. The configuration is that of `run`, with a tiny network and one epoch."""
         store = Store.open(root)
-        refs = tuple(_cut(plan, ref, run, store, LOOKED_AT) for ref in plan.refs)
+        refs = tuple(_cut(plan, ref, run, store, ANALYZED) for ref in plan.refs)
         cohorts = {r.name: replace(plan.cohorts[r.name], table=pd.read_parquet(r.table)) for r in refs}
         schedule = replace(run.config.schedule, epochs=1, freeze_epochs=0, pretrain_epochs=0)
         config = replace(run.config, weights="none", schedule=schedule)
@@ -81,55 +80,58 @@ class Pilot:
         return cls(plan, small, stand_in, device, clock)
 
     def score(self, progress: Progress) -> Scored:
-        """Predict the few images, and score stand-in predictions of up to SCORED images of each cohort, twice."""
+        """Predict the few images; score invented predictions of one run and of two runs."""
         self._finish(progress)
         manifest = read_manifest(self.plan.store, self.plan.grid.name)
-        score_all(manifest, progress)  # analyses read it
-        cut = [_cut(self.whole, ref, self.run, self.plan.store, SCORED) for ref in self.whole.refs]
-        cohorts = [{**known, "id": ref.id} for known, ref in zip(manifest.cohorts, cut, strict=True)]
+        score_all(manifest, progress)  # analyses read the scores
+        cut = [_cut(self.full_plan, ref, self.run, self.plan.store, SCORED) for ref in self.full_plan.refs]
+        cohorts = [{**cohort, "id": ref.id} for cohort, ref in zip(manifest.cohorts, cut, strict=True)]
         runs = [{**manifest.runs[0], "id": name * 12} for name in ("0", "1")]
         content = {**manifest.content, "cohorts": cohorts, "runs": runs, "analyses": []}
-        pretended = {ref.name: [self._pretend(run["id"], ref) for run in runs] for ref in cut}
-        spent, sizes = [], {name: found[0] for name, found in pretended.items()}
-        for known in (runs[:1], runs):
+        invented = {ref.name: [self._invent(run["id"], ref) for run in runs] for ref in cut}
+        spent, sizes = [], {name: of_runs[0] for name, of_runs in invented.items()}
+        for some in (runs[:1], runs):
             began = self.clock()
-            score_all(Manifest(self.plan.store, {**content, "runs": known}), progress)
+            score_all(Manifest(self.plan.store, {**content, "runs": some}), progress)
             spent.append(self.clock() - began)
         rows = {ref.name: len(pd.read_parquet(ref.table, columns=["image_id"])) for ref in cut}
         predicted = {name: number for name, (number, _) in sizes.items()}
         return Scored(
-            spent[0], spent[1], sum(predicted.values()), _size(self.plan.store.root / "scores" / runs[1]["id"]),
+            spent[0],
+            spent[1],
+            sum(predicted.values()),
+            _size(self.plan.store.root / "scores" / runs[1]["id"]),
             {name: num_bytes / max(1, number) for name, (number, num_bytes) in sizes.items() if rows[name]},
-        )  # fmt: skip
+        )
 
     def analyse(self, progress: Progress) -> tuple[dict[str, AnalysisRate], float]:
-        """Return what each analysis of the grid takes, and the seconds of the page."""
+        """Return the rates of each analysis of the grid, and the seconds of the page."""
         store, internal = self.plan.store, self.plan.refs[0]
         network = trained_network(self.run, store, self.device)
-        some = np.zeros((64, *open_images(store, internal, self.run.geometry).images.shape[1:]), np.uint8)
+        black = np.zeros((64, *open_images(store, internal, self.run.geometry).images.shape[1:]), np.uint8)
         normalization = normalization_of(self.run, store, internal, network)
-        reader, rows = BatchReader(some, self.device), np.arange(64)
+        reader, rows = BatchReader(black, self.device), np.arange(64)
         predict(network, normalization, reader, rows, self.device)
         began = self.clock()
         predict(network, normalization, reader, rows, self.device)
         image_s = (self.clock() - began) / len(rows)
-        found = {}
-        for asked in analysis_jobs(self.plan, self.plan.runs):
+        rates = {}
+        for job in analysis_jobs(self.plan, self.plan.runs):
             with _counted() as passed:
                 began = self.clock()
-                state, reason = attempt(replace(asked, device=str(self.device)), progress)
+                state, reason = attempt(replace(job, device=str(self.device)), progress)
                 spent = self.clock() - began
-            looked = num_analyzed(self.plan, asked.analysis, self.run)
+            analyzed = num_analyzed(self.plan, job.analysis, self.run)
             own = max(0.0, spent - passed[0] * image_s)
             failed = "" if state == "done" else f"its rehearsal failed: {reason}"
-            found[asked.analysis.name] = AnalysisRate(own, passed[0], looked, _size(asked.folder), failed)
+            rates[job.analysis.name] = AnalysisRate(own, passed[0], analyzed, _size(job.folder), failed)
         manifest = read_manifest(self.plan.store, self.plan.grid.name)
         began = self.clock()
         render(tables(manifest))
-        return found, self.clock() - began
+        return rates, self.clock() - began
 
     def _finish(self, progress: Progress) -> None:
-        """Make the stand-in run one that is done: untrained weights, its own predictions."""
+        """Finish the run of the pilot with untrained weights and its own predictions."""
         store, run, refs = self.plan.store, self.run, self.plan.refs
         write_manifest(self.plan, prepare(self.plan, 1, progress).caches, 0)
         job = Job(run, store, refs, str(self.device))
@@ -144,8 +146,8 @@ class Pilot:
         if state != "done":
             raise RuntimeError(f"the rehearsal failed: {reason}")
 
-    def _pretend(self, run_id: str, ref: CohortRef) -> tuple[int, int]:
-        """Write predictions and features that no network made; return how many predictions, and their bytes."""
+    def _invent(self, run_id: str, ref: CohortRef) -> tuple[int, int]:
+        """Write random predictions and features; return the number of predictions and the bytes of their file."""
         store, config = self.plan.store, self.run.config
         folder, draw = store.run_dir(run_id), stream(0, "rehearsal", run_id, ref.name)
         table = pd.read_parquet(ref.table)
@@ -168,7 +170,7 @@ class Pilot:
 
 
 def _cut(plan: Plan, ref: CohortRef, run: Run, store: Store, most: int) -> CohortRef:
-    """Return a cohort of at most about `most` of the images that stand for it, with `most` others, in another store."""
+    """Return a cohort with about `most` headline images and `most` other images, with its table in another store."""
     table = plan.cohorts[ref.name].table
     headline = ref.headline_rows(ref.split_of(table, run.config))
     kept = table[_some(table, headline, most, ref.name) | _some(table, ~headline, most, ref.name)].reset_index(
@@ -181,11 +183,11 @@ def _cut(plan: Plan, ref: CohortRef, run: Run, store: Store, most: int) -> Cohor
 
 
 def _some(table: pd.DataFrame, among: NDArray[np.bool_], most: int, name: str) -> NDArray[np.bool_]:
-    """Return which rows are of patients drawn until `most` images of those in question are there."""
+    """Sample patients until about `most` images of the mask `among` are selected; return a row mask."""
     patient = table["patient_id"].to_numpy(str)
-    who, number = np.unique(patient[among], return_counts=True)
-    order = stream(0, "rehearsal", name).permutation(len(who))
-    chosen = who[order[np.cumsum(number[order]) <= max(most, number.max(initial=0))]]
+    patients, number = np.unique(patient[among], return_counts=True)
+    order = stream(0, "rehearsal", name).permutation(len(patients))
+    chosen = patients[order[np.cumsum(number[order]) <= max(most, number.max(initial=0))]]
     return among & np.isin(patient, chosen)
 
 

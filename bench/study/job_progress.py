@@ -22,7 +22,7 @@ class Display(Protocol):
         """Show one bar of a run."""
 
     def say(self, text: str) -> None:
-        """Say one line about how things go."""
+        """Print one line."""
 
 
 @dataclass(slots=True)
@@ -42,9 +42,9 @@ class Tally:
         return [run for run in runs if run.id not in out]
 
     def work(self, jobs: Sequence[Work], names: Mapping[str, str], done: str = "done") -> set[str]:
-        """Do the jobs, if any, say how each ended, and return the ids of those that ended well.
+        """Run the jobs, report how each ends, and return the ids of the successful jobs.
 
-        A pass that fails, or finds its runs held, is none of a run's: each run then has its own.
+        A failed pass is not a failure of its runs: each run then predicts by itself.
         """
         well, shared = set(), {job.id: job for job in jobs if isinstance(job, PassJob)}
         for outcome in self.executor.submit(jobs, self.display.run_progress) if jobs else ():
@@ -66,7 +66,7 @@ class Tally:
         return well
 
     def _say_pass(self, job: PassJob, outcome: Outcome, took: str) -> None:
-        """Say how a pass ended; its log is kept where it says why each run has to have its own."""
+        """Report how a pass ended; keep its log if it failed."""
         if outcome.state == "done":
             self.display.say(f"{job.id} predicted in one pass over the images {took}")
             shutil.rmtree(job.folder, ignore_errors=True)

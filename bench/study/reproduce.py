@@ -1,4 +1,4 @@
-"""`bench reproduce`: train a run again from nothing, in a store of its own, and hold the two side by side, row by row."""
+"""`bench reproduce`: train a run again in a new store, and compare each score with the stored one."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,90 +25,96 @@ from bench.study.run_grid import check_foreign, execute
 from harmonize.errors import ConfigError, StoreError
 
 KEYS = ("dataset", "split", "metric", "finding", "calibrator", "operating_point")
-ENOUGH = 3  # seeds: the spread of two is known so badly that nothing would lie outside it
+ENOUGH = 3  # seeds for a seed spread; with two seeds its estimate is too uncertain
 VERDICTS = ("same bits", "within the seed spread", "within the interval", "outside", "no number")
 
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """What came of it: the verdict of the whole, one row per score, and what was checked on the way."""
+    """The result: the verdict, one row per score, and the other checks."""
 
     run_id: str
-    verdict: str  # one of VERDICTS but the last
+    verdict: str  # one of VERDICTS, except "no number"
     rows: pd.DataFrame  # KEYS, stored, again, low, high, seeds_apart, verdict
     checked: tuple[str, ...]
-    num_seeds: int  # runs that differ in their seed alone, itself included
-    path: Path  # of the rows
+    num_seeds: int  # runs that differ only in their seed, this run included
+    path: Path  # file with the rows
 
 
 def reproduce(
-    store: Store, asked: str, grid: str | None, data: Path | None, weights: Path | None, registry_file: Path | None,
-    into: Path, device: str, workers: int, display: Display,
-) -> Reproduction:  # fmt: skip
-    """Train a finished run again on the same data and compare every score; an interrupted call goes on.
+    store: Store,
+    prefix: str,
+    grid: str | None,
+    data: Path | None,
+    weights: Path | None,
+    registry_file: Path | None,
+    into: Path,
+    device: str,
+    workers: int,
+    display: Display,
+) -> Reproduction:
+    """Train a finished run again on the same data and compare every score. An interrupted call can be repeated.
 
-    Raises StoreError for a run that is derived, not finished or of bundles; ConfigError when data, starting weights or registry
-    are not those that the run was made of, or `into` is the store itself.
+    Raises StoreError for a run that is derived, unfinished or from a bundle. Raises ConfigError when data, starting weights or
+    registry are not those of the run, or when `into` is the store itself.
     """
-    run_id = find_run(store, asked)
+    run_id = find_run(store, prefix)
     stored = read_run(store, run_id)
     manifest, run = planned(store, run_id, grid)
-    if origin := manifest.content.get("scored_from"):  # compared as the run was scored at first
+    if origin := manifest.content.get("scored_from"):  # compare with the first scores
         manifest, run = planned(store, run_id, str(origin))
     if manifest.of_bundles or (reason := unfinished(manifest, run)):
-        why = "it is of a bundle: its data are elsewhere" if manifest.of_bundles else reason
+        why = "it is from a bundle, which has no data" if manifest.of_bundles else reason
         raise StoreError(f"run {run_id}: {why}", str(store.run_dir(run_id)), "reproduce it where it was trained")
     if into.resolve() == store.root.resolve():
-        raise ConfigError("a run is not reproduced over itself", str(into), "name another folder with --into")
+        raise ConfigError("a run cannot be reproduced in its own store", str(into), "name another folder with --into")
     if data is None and not manifest.content["phantom"]:
-        raise ConfigError("the run is of real images", "bench reproduce", "name the data with --data")
+        raise ConfigError("the run used real images", "bench reproduce", "name the data with --data")
     registry = Registry.read(registry_file)
-    wanted = grid_of(manifest, [run])
-    check_foreign(wanted, registry)
+    restored = grid_of(manifest, [run])
+    check_foreign(restored, registry)
     command = f"bench reproduce {run_id}"
-    plan = make_plan(wanted, registry, Store.open(into), data, weights, workers, command, display.progress)
+    plan = make_plan(restored, registry, Store.open(into), data, weights, workers, command, display.progress)
     plan = replace(plan, bins=int(manifest.content["bins"]), metrics=manifest.settings.custom_metrics)
     _check_same(stored.document, plan, manifest)
     result = execute(plan, plan.runs, [], Local(device, workers), workers, display)
     if result.failed:
-        raise StoreError(
-            f"the run failed this time: {next(iter(result.failed.values()))}", str(into), "its log says more"
-        )
+        raise StoreError(f"the run failed this time: {next(iter(result.failed.values()))}", str(into), "read its log")
     score_all(manifest, display.progress)
-    again = read_manifest(plan.store, wanted.name)
+    again = read_manifest(plan.store, restored.name)
     seeds = _seeds(manifest, run)
     rows = compared(_scores(manifest, run_id), _scores(again, run_id), [_scores(manifest, other) for other in seeds])
     path = into / f"reproduction-{run_id}.parquet"
     write_table(path, rows)
     return Reproduction(
-        run_id, _whole(rows, len(seeds) >= ENOUGH), rows, _checked(manifest, again, run_id), len(seeds), path
+        run_id, _verdict(rows, len(seeds) >= ENOUGH), rows, _checked(manifest, again, run_id), len(seeds), path
     )
 
 
 def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:
-    """Raise ConfigError when the plan is of another run, or of other external images, saying what differs."""
+    """Raise ConfigError, with the differences, when the plan has another run or other external images."""
     before, now = json.loads(document), json.loads(plan.runs[0].document)
     if before != now:
-        parts = [key for key in before if before[key] != now.get(key)]
-        said = {
+        changed = [key for key in before if before[key] != now.get(key)]
+        texts = {
             "home": f"the training cohort is another table ({now['home']}, was {before['home']})",
             "weights": f"the starting weights are {now['weights']}, were {before['weights']}",
             "entries": "registry entries have changed: "
             + ", ".join(k for k, v in before["entries"].items() if now["entries"].get(k) != v),
         }
-        what = "; ".join(said.get(part, f"{part} differs") for part in parts)
-        fix = "give the same --data, --weights and --registry as then, and the version that trained it"
+        what = "; ".join(texts.get(key, f"{key} differs") for key in changed)
+        fix = "give the same --data, --weights and --registry, and use the version that trained the run"
         raise ConfigError(f"this would be another run: {what}", "bench reproduce", fix)
     for cohort, ref in zip(manifest.cohorts, plan.refs, strict=True):
         if cohort["id"] != ref.id:
-            fix = "give the data as they were; `bench check --data` compares them with the published releases"
+            fix = "give the unchanged data; `bench check --data` compares them with the published releases"
             raise ConfigError(
                 f"the images or labels of {ref.name} have changed since ({ref.id}, was {cohort['id']})", "--data", fix
             )
 
 
 def _seeds(manifest: Manifest, run: Mapping[str, Any]) -> list[str]:
-    """Return the scored runs of the grid that differ from a run in nothing but the seed, itself first."""
+    """Return the scored runs of the grid that differ from a run only in the seed, the run itself first."""
     config = manifest.config(run)
     same = [r["id"] for r in manifest.runs if replace(manifest.config(r), seed=config.seed) == config]
     done = [r for r in same if (manifest.scores / r / "KEY").is_file()]
@@ -121,12 +127,12 @@ def _scores(manifest: Manifest, run_id: str) -> pd.DataFrame:
 
 
 def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return one row per score: stored and again, and how far apart two trainings may be.
+    """Return one row per score: stored value, new value, and the largest difference that seeds explain.
 
-    `seeds` holds the scores of every seed, the stored run's among them. seeds_apart: what two trainings that differ in their seed
-    alone are apart by at most, 19 times of 20: t(n - 1, .975) s sqrt(2) of n seeds, NaN below ENOUGH. Verdicts, the first that holds:
-    same bits; within the seed spread; where there are too few seeds, within the interval over patients; outside; no number, where one
-    is NaN.
+    `seeds` holds the scores of every seed, with those of the stored run. seeds_apart is the bound on the difference of two
+    trainings with other seeds in 95 % of cases: t(n - 1, .975) s sqrt(2) of n seeds, NaN below ENOUGH seeds. The verdict is the
+    first that holds: same bits; no number (one value is NaN); within the seed spread; with too few seeds, within the interval
+    over patients; outside.
     """
     keys = list(KEYS)
     rows = stored[[*keys, "value", "low", "high"]].rename(columns={"value": "stored"})
@@ -137,10 +143,10 @@ def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataF
         apart = stats.t.ppf(0.975, np.maximum(num - 1, 1)) * values.std(axis=1, ddof=1).to_numpy() * np.sqrt(2)
     spread = pd.Series(np.where(num >= ENOUGH, apart, np.nan), index=values.index, name="seeds_apart")
     rows = rows.merge(spread.reset_index(), on=keys, how="left")
-    one, two, far = (rows[c].to_numpy(np.float64) for c in ("stored", "again", "seeds_apart"))
-    inside = (two >= rows["low"].to_numpy(np.float64)) & (two <= rows["high"].to_numpy(np.float64))
+    old, new, bound = (rows[c].to_numpy(np.float64) for c in ("stored", "again", "seeds_apart"))
+    inside = (new >= rows["low"].to_numpy(np.float64)) & (new <= rows["high"].to_numpy(np.float64))
     verdict = np.select(
-        [same_bits(one, two), np.isnan(one) | np.isnan(two), np.abs(one - two) <= far, np.isnan(far) & inside],
+        [same_bits(old, new), np.isnan(old) | np.isnan(new), np.abs(old - new) <= bound, np.isnan(bound) & inside],
         ["same bits", "no number", "within the seed spread", "within the interval"],
         "outside",
     )
@@ -148,24 +154,24 @@ def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataF
 
 
 def headline(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that decide: macro AUROC on the internal test split and in each hospital, their mean and the gap."""
+    """Return the rows for the verdict: macro AUROC on the internal test split and at each external hospital, mean and gap."""
     plain = (rows["finding"] == "macro") & (rows["calibrator"] == "none") & rows["metric"].isin(["auroc", "auroc_gap"])
-    beside = rows["split"].isin(["val", "expert_valid", "expert_test"])
-    return rows[plain & ~beside]
+    other = rows["split"].isin(["val", "expert_valid", "expert_test"])
+    return rows[plain & ~other]
 
 
-def _whole(rows: pd.DataFrame, several: bool) -> str:
-    """Return the verdict of a run: same bits when every row has them, else the least of its headline."""
+def _verdict(rows: pd.DataFrame, several: bool) -> str:
+    """Return the verdict of a run: same bits if every row has them, else the worst verdict of the headline rows."""
     if (rows["verdict"] == "same bits").all():
         return "same bits"
-    found = set(headline(rows)["verdict"])
-    if "outside" in found or "no number" in found:
+    verdicts = set(headline(rows)["verdict"])
+    if "outside" in verdicts or "no number" in verdicts:
         return "outside"
     return "within the seed spread" if several else "within the interval"
 
 
 def _checked(manifest: Manifest, again: Manifest, run_id: str) -> tuple[str, ...]:
-    """Return what was verified beside the scores, a line each."""
+    """Return the other checks, one line each."""
     before, now = (run_facts(m.store, run_id) for m in (manifest, again))
     same = before["seal"].get("weights_after") == now["seal"].get("weights_after")
     size = before["cost"].get("params"), now["cost"].get("params")

@@ -1,4 +1,4 @@
-"""The whole job: plan, decode, train and predict what is missing, score, report."""
+"""Run a grid: decode the images, train and predict what is missing, score, analyze, report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,21 +27,21 @@ from harmonize.errors import SetupError
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a grid ended."""
+    """The result of running a grid."""
 
     done: int
     trained: int
     failed: dict[str, str]  # id of a run, or of its analysis -> reason
     held: int
     page: Path | None
-    derived: int = 0  # finished ones among those asked for
-    waiting: Mapping[str, str] = field(default_factory=dict)  # derived run id -> what it still needs
+    derived: int = 0  # number of finished derived runs
+    waiting: Mapping[str, str] = field(default_factory=dict)  # derived run id -> the run that it waits for
     logs: Mapping[str, Path] = field(default_factory=dict)  # id of what failed -> its log
     dropped: Sequence[str] = ()  # imported models that are no longer rows of the grid
     summary: Sequence[str] = ()  # the main results as lines
 
     def lines(self, grid: str, num_runs: int, num_derived: int) -> list[str]:
-        """Return how a grid ended: counts, what waits for a run, what is no longer a row, what failed with its reason and log."""
+        """Return the result as lines: counts, derived runs that wait, models that are no longer rows, failures with log."""
         held = f", {self.held} held by another process" if self.held else ""
         lines = [f"{self.done} of {num_runs} runs done ({self.trained} now), {len(self.failed)} failed{held}"]
         if num_derived:
@@ -57,7 +57,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Request:
-    """A grid with its registry, read and checked once for a command; `command` repeats it."""
+    """A grid with its registry, read and checked once. `command` is the command line that repeats it."""
 
     grid: Grid
     registry: Registry
@@ -67,7 +67,7 @@ class Request:
     def read(cls, grid_name: str, registry_file: Path | None, data: Path | None, weights: Path | None) -> Self:
         """Read registry and grid.
 
-        Raises ConfigError, RegistryError or SetupError for what cannot work.
+        Raises ConfigError, RegistryError or SetupError for an invalid request.
         """
         registry = Registry.read(registry_file)
         grid = Grid.read(grid_name, registry)
@@ -82,13 +82,20 @@ class Request:
 
 
 def execute(
-    plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], executor: Executor, workers: int, display: Display, *,
-    with_images: bool = False, one_pass: bool = False,
-) -> Result:  # fmt: skip
-    """Train and predict what the runs lack, then derive from them; write the manifest, the scores and the page.
+    plan: Plan,
+    runs: Sequence[Run],
+    derived: Sequence[Derived],
+    executor: Executor,
+    workers: int,
+    display: Display,
+    *,
+    with_images: bool = False,
+    one_pass: bool = False,
+) -> Result:
+    """Finish the runs and the derived runs; write the manifest, the scores and the page.
 
-    The executor does runs and analyses; up to `workers` processes of this machine decode images. Runs that are trained and
-    only lack predictions share a pass over the images; with `one_pass` all are trained before any is predicted with.
+    The executor does runs and analyses; up to `workers` processes on this machine decode images. Trained runs without
+    predictions share a pass over the images. With `one_pass`, all runs are trained before the first prediction.
     """
     if any(plan.store.state(r.id) != "done" for r in runs):
         executor.prepare()
@@ -123,7 +130,7 @@ def execute(
 
 
 def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally) -> None:
-    """Make the derived runs whose runs are finished: TTA first, because an ensemble may be of its rows."""
+    """Make the derived runs whose sources are finished: TTA first, because an ensemble may combine TTA rows."""
     cohorts = {ref.name: ref.id for ref in plan.refs}
     for kind in ("tta", "panel", "ensemble"):
         ready = [d for d in derived if d.kind == kind and not plan.store.first_unfinished(d.sources)]
@@ -132,7 +139,7 @@ def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally) -> None:
 
 
 def _analyse(plan: Plan, runs: Sequence[Run], tally: Tally) -> None:
-    """Do the analyses that are missing or out of date, of the runs that are finished."""
+    """Run the missing or outdated analyses of the finished runs."""
     finished = [run for run in runs if plan.store.state(run.id) == "done"]
     jobs = sorted(analysis_jobs(plan, finished), key=lambda job: job.analysis.kind.per_run)  # the longest first
     todo = [job for job in jobs if not job.done]
@@ -140,13 +147,13 @@ def _analyse(plan: Plan, runs: Sequence[Run], tally: Tally) -> None:
 
 
 def check_foreign(grid: Grid, registry: Registry) -> None:
-    """Raise ConfigError or RegistryError for what did not come with the project and cannot work.
+    """Raise ConfigError or RegistryError for an unusable entry that is not part of the project.
 
-    That is code that cannot be imported or does not take its options, and timm models that do not exist or do not take
-    the images. What came with the project is tested, and is not imported here.
+    This is code that cannot be imported or does not take its options, or a timm model that does not exist or does not take
+    the images. The entries of the project are tested, so they are not imported here.
     """
-    came = installed("registry.yaml")
-    own = (registry if registry.path.resolve() == came.resolve() else Registry.read(came)).sections
+    shipped = installed("registry.yaml")
+    own = (registry if registry.path.resolve() == shipped.resolve() else Registry.read(shipped)).sections
     named = {(section, getattr(config, key)) for config in grid.configs for key, section in NAMED.items()}
     for section, name in sorted(named):
         entry = registry.find(section, name, grid.path)
@@ -156,7 +163,7 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
         entry = registry.find("architectures", config.architecture, grid.path)
         if entry.use == "bench.models.network:timm_model" and "params" not in entry.facts:
             from bench.models.network import (
-                check_timm,  # timm takes seconds to import: only for models that need a look
+                check_timm,  # importing timm takes seconds
             )
 
             size = input_size(registry.find("preprocessing", config.preprocessing, grid.path).facts)

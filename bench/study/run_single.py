@@ -1,4 +1,4 @@
-"""One configuration, or a sweep of it, run in this process: a grid file that nobody had to write."""
+"""Run one configuration, or a sweep of it, in this process, without a grid file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from harmonize.errors import SetupError, StoreError
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a grid file would say."""
+    """The content of a grid file."""
 
     name: str
     config: Mapping[str, Any] | RunConfig
@@ -46,10 +46,10 @@ def run_alone(
     workers: int,
     display: Display,
 ) -> study.Result:
-    """Do what is left of the runs, score them and write the page; `places`: registry, data, starting weights.
+    """Finish the runs, score them and write the page. `places`: registry, data, starting weights.
 
-    The grid file goes to `grids/<name>.yaml` of the store once it has been found possible. Raises what planning raises,
-    and StoreError when a run failed or another process holds it.
+    After planning, the grid file is written to `grids/<name>.yaml` of the store. Raises the errors of planning, and StoreError
+    when a run failed or another process holds it.
     """
     check_device(device)
     registry_file, data, weights = places
@@ -66,7 +66,7 @@ def run_alone(
     write_bytes(opened.root / "grids" / f"{grid.name}.yaml", text.encode())
     result = study.execute(plan, plan.runs, (), Here(device), workers, display)
     for run_id, reason in result.failed.items():
-        fix = "its log says more; correct the configuration or the data, and run it again"
+        fix = "read its log; correct the configuration or the data, and run it again"
         raise StoreError(f"run {run_id} failed: {reason}", str(result.logs[run_id]), fix)
     if result.held:
         raise StoreError("another process is at work on this run", str(opened.root), "wait for it, then call again")

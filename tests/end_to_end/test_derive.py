@@ -23,7 +23,7 @@ from bench.planning.derived_runs import Derived, derived_runs, logit_of_mean
 from bench.planning.image_caches import prepare
 from bench.planning.jobs import DerivedJob
 from bench.planning.plan import Plan, make_plan
-from bench.runs.make_derived import cost_of, derive_one, seen
+from bench.runs.make_derived import cost_of, derive_one, view_transform
 from bench.store.store import Store, short_hash
 from harmonize.errors import ConfigError, StoreError
 
@@ -50,14 +50,14 @@ def test_a_certain_network_gives_finite_logits() -> None:
 
 def test_four_views_are_the_image_its_mirror_and_two_turns() -> None:
     x_N1HW = torch.rand(2, 1, 32, 32)
-    assert torch.equal(seen((False, 0.0))(x_N1HW), x_N1HW)
-    assert torch.equal(seen((True, 0.0))(x_N1HW), x_N1HW.flip(3))
-    left, right = seen((False, 7.0))(x_N1HW), seen((False, -7.0))(x_N1HW)
-    torch.testing.assert_close(left.flip(3), seen((False, -7.0))(x_N1HW.flip(3)))
+    assert torch.equal(view_transform((False, 0.0))(x_N1HW), x_N1HW)
+    assert torch.equal(view_transform((True, 0.0))(x_N1HW), x_N1HW.flip(3))
+    left, right = view_transform((False, 7.0))(x_N1HW), view_transform((False, -7.0))(x_N1HW)
+    torch.testing.assert_close(left.flip(3), view_transform((False, -7.0))(x_N1HW.flip(3)))
     assert left[0, 0, 0, 0] == right[0, 0, 0, 0] == 0  # black comes in at the corners
     blob = torch.zeros(1, 1, 65, 65)
     blob[0, 0, 30:35, 60:63] = 1  # right of the centre: anticlockwise lifts it by 29 sin 7° = 3.5 rows
-    rows = seen((False, 7.0))(blob)[0, 0].sum(1)
+    rows = view_transform((False, 7.0))(blob)[0, 0].sum(1)
     assert (rows * torch.arange(65)).sum() / rows.sum() == pytest.approx(32 - 29 * np.sin(np.deg2rad(7)), abs=0.2)
 
 

@@ -202,11 +202,11 @@ def refused(model: Path, finished: Path, kind: type[CxrError]) -> CxrError:
     [
         (lambda t: t.pop("brax"), DatasetError, "no predictions on brax"),
         (lambda t: t.update(nih=t["nih"].iloc[3:]), DatasetError, "3 of 60 images of nih have no prediction"),
-        (lambda t: t.update(nih=pd.concat([t["nih"]] * 2)), DatasetError, "is there twice"),
+        (lambda t: t.update(nih=pd.concat([t["nih"]] * 2)), DatasetError, "occurs twice"),
         (lambda t: t.update(nih=t["nih"].drop(columns="image_id")), DatasetError, "no column image_id"),
-        (lambda t: t.update(nih=t["nih"].drop(columns="Edema")), ConfigError, "other columns: Edema"),
-        (lambda t: t.update(nih=t["nih"].replace({"Edema": t["nih"]["Edema"][0]}, 1.5)), ConfigError, "is no probability"),
-        (lambda t: t.update(nih=t["nih"].replace({"Edema": t["nih"]["Edema"][0]}, np.nan)), ConfigError, "no finite number"),
+        (lambda t: t.update(nih=t["nih"].drop(columns="Edema")), ConfigError, "different columns: Edema"),
+        (lambda t: t.update(nih=t["nih"].replace({"Edema": t["nih"]["Edema"][0]}, 1.5)), ConfigError, "is not a probability"),
+        (lambda t: t.update(nih=t["nih"].replace({"Edema": t["nih"]["Edema"][0]}, np.nan)), ConfigError, "not a finite number"),
         (lambda t: [t.update({k: v.rename(columns={"Edema": "Oedema"})}) for k, v in list(t.items())], ConfigError, "'Oedema'"),
     ],
 )  # fmt: skip

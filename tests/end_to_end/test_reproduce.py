@@ -152,4 +152,7 @@ def test_what_would_be_another_run_is_refused_before_it_trains(store_copy: Path,
     said = here("reproduce", run, "--data", "data", "--quiet", cwd=store_copy, code=2).stderr
     assert "the training cohort is another table" in said
     assert not (store_copy / "reproduced" / run[:2]).exists()
-    assert "not reproduced over itself" in here("reproduce", run, "--into", "runs", cwd=store_copy, code=2).stderr
+    assert (
+        "cannot be reproduced in its own store"
+        in here("reproduce", run, "--into", "runs", cwd=store_copy, code=2).stderr
+    )

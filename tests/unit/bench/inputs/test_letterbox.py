@@ -13,7 +13,7 @@ from bench.config.registry import Registry
 from bench.inputs.augmentation import affine, chain
 from bench.inputs.histograms import histograms, learn
 from bench.inputs.normalize import Normalizer
-from bench.runs.make_derived import seen
+from bench.runs.make_derived import view_transform
 from harmonize.images.pixels import Geometry, to_geometry
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -86,7 +86,7 @@ def test_padding_moves_with_the_image() -> None:
     prepare = normalizer(["imagenet"])
     plain = prepare(pixels)
     assert torch.equal(prepare(pixels, lambda x: x.flip(3)), plain.flip(3))
-    assert torch.equal(prepare(pixels, seen((True, 0.0))), plain.flip(3))
+    assert torch.equal(prepare(pixels, view_transform((True, 0.0))), plain.flip(3))
     down = prepare(pixels, lambda x: x.roll(3, 2))
     assert torch.equal(down, plain.roll(3, 2))
     upright = prepare(pixels, lambda x: x.transpose(2, 3))
@@ -95,7 +95,7 @@ def test_padding_moves_with_the_image() -> None:
 
 def test_pixels_moved_in_by_a_rotation_are_padding() -> None:
     full = torch.full((1, 40, 40), 200, dtype=torch.uint8)
-    x = normalizer(["imagenet"])(full, seen((False, 45.0)))
+    x = normalizer(["imagenet"])(full, view_transform((False, 45.0)))
     assert (x[:, :, 0, 0] == 0).all()
     assert (x[:, :, 20, 20] > 0).all()
 

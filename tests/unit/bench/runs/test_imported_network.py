@@ -139,7 +139,7 @@ def test_torchxrayvisions_densenet_takes_its_own_range_and_its_18_outputs(write:
     assert np.allclose(x[0, 0, 0].numpy(), theirs, atol=1e-3)
     found = opened(path)
     assert found(x).shape == (2, 4)
-    assert found.at[0] == names.index("Edema")
+    assert found.columns[0] == names.index("Edema")
 
 
 def exported(tmp_path: Path, batch: int | None = None) -> Flat:
@@ -213,7 +213,7 @@ def test_an_onnx_file_reads_nothing_outside_its_folder(write: Write, tmp_path: P
     pytest.importorskip("onnxruntime")
     (tmp_path.parent / "secret").write_bytes(np.float32([9, 9, 9]).tobytes())
     graph(tmp_path, location)
-    assert "outside of its folder" in error(write(model={"onnx": "net.onnx"}), SetupError).what
+    assert "outside its folder" in error(write(model={"onnx": "net.onnx"}), SetupError).what
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -231,14 +231,14 @@ def test_weights_outside_are_found_in_sparse_constants_and_training_graphs(write
         else:
             model.training_info.add().initialization.initializer.add().CopyFrom(external)
         (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
-        assert "outside of its folder" in error(write(model={"onnx": "net.onnx"}), SetupError).what
+        assert "outside its folder" in error(write(model={"onnx": "net.onnx"}), SetupError).what
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_an_onnx_file_may_have_its_weights_beside_it_and_they_count_in_its_hash(write: Write, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     graph(tmp_path, "w.bin")
-    assert "absent" in error(write(model={"onnx": "net.onnx"}), SetupError).what
+    assert "missing" in error(write(model={"onnx": "net.onnx"}), SetupError).what
     hashes = []
     for values in ([1, 2, 3], [3, 2, 1]):
         (tmp_path / "w.bin").write_bytes(np.float32(values).tobytes())
@@ -252,12 +252,12 @@ def test_an_onnx_file_may_have_its_weights_beside_it_and_they_count_in_its_hash(
 def test_an_onnx_file_for_other_channels_or_another_size_is_named(write: Write, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     graph(tmp_path, channels=3)
-    assert "say channels: 3" in error(write(model={"onnx": "net.onnx"})).fix
+    assert "write channels: 3" in error(write(model={"onnx": "net.onnx"})).fix
     graph(tmp_path)
     big = {**PLAIN["preprocessing"], "size": 64}
-    assert "say size: 32" in error(write(model={"onnx": "net.onnx"}, preprocessing=big)).fix
+    assert "write size: 32" in error(write(model={"onnx": "net.onnx"}, preprocessing=big)).fix
     (tmp_path / "net.onnx").write_bytes(b"no graph")
-    assert "no ONNX file" in error(write(model={"onnx": "net.onnx"}), SetupError).what
+    assert "not an ONNX file" in error(write(model={"onnx": "net.onnx"}), SetupError).what
 
 
 def test_without_onnxruntime_the_extra_is_named(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,8 +289,8 @@ NAMES = ["Atelectasis", "Edema", "Mass"]
         ),
         ({"outputs": {"kind": "logit", "names": NAMES, "drop": ["Nodule"]}}, "has no output 'Nodule'", "Mass"),
         ({"outputs": {"kind": "score", "names": NAMES}}, "(got 'score')", "sigmoid"),
-        ({"outputs": {"kind": "probability", "names": NAMES}}, "are no probabilities", "kind: logit"),
-        ({"model": {"function": "tests.networks:Flat", "with": {"fault": "nan"}}}, "no finite numbers", "scaled"),
+        ({"outputs": {"kind": "probability", "names": NAMES}}, "are not probabilities", "kind: logit"),
+        ({"model": {"function": "tests.networks:Flat", "with": {"fault": "nan"}}}, "not finite", "scaled"),
         ({"model": {"function": "tests.networks:Flat", "with": {"fault": "tuple"}}}, "gives tuple", "wrap it"),
         ({"model": {"function": "tests.networks:Flat", "with": {"width": 3}}}, "unexpected keyword", "with:"),
         ({"model": {"function": "tests.networks:not_a_network"}}, "returns str", "torch.nn.Module"),
