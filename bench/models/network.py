@@ -95,9 +95,8 @@ def build(
     """Return the network of a registry entry, on the CPU; the same seed gives the same weights.
 
     `weights` is None for random weights, a safetensors file of the ImageNet model, or "hub" to download that file.
-    The last layer begins at zero in all three cases, see `zero_last_layer`. The global random state is not changed.
-    Raises ConfigError for unknown options and for a backbone whose last layer is unknown, SetupError for weights that are
-    missing or do not fit.
+    The classifier is random and the same in all three cases. The global random state is not changed.
+    Raises ConfigError for unknown options, SetupError for weights that are missing or do not fit.
     """
     factory = Entry("architectures", use, use).load() if isinstance(use, str) else use
     where = str(options.get("name", getattr(factory, "__name__", use)))
@@ -111,28 +110,9 @@ def build(
             raise SetupError("the architecture has no pretrained weights", where, "train it with `weights: none`")
         tensors, source = _download(backbone, where) if weights == "hub" else (_read(weights), str(weights))
         _load_pretrained(tensors, source, backbone, in_channels, options)
-    zero_last_layer(backbone, where)
     scale = getattr(backbone, "pretrained_cfg", {})
     mean, std = (tuple(scale.get(key, default)) for key, default in _IMAGENET.items())
     return Network(backbone, mean, std, in_channels, num_findings, states)
-
-
-def zero_last_layer(backbone: nn.Module, where: str) -> None:
-    """Set weights and biases of the last linear layer to zero, so that training begins at probability 0.5 for every output.
-
-    timm's own initializations differ: with nine outputs, the logits of an untrained EfficientNet have a standard deviation
-    of 2 to 4, those of a RegNetY 0.1. A large random last layer sends large random gradients into pretrained features. Zero
-    gives every architecture the same start, whatever the scale of its features and the number of outputs.
-    Source: Dosovitskiy et al. 2021, arXiv:2010.11929, section 3.2; Kolesnikov et al. 2020, arXiv:1912.11370, section 3.3.
-    Raises ConfigError for a backbone without timm's method `get_classifier`.
-    """
-    get_classifier = getattr(backbone, "get_classifier", None)
-    if get_classifier is None:
-        fix = "give the backbone a method `get_classifier` that returns its last linear layer"
-        raise ConfigError("the last layer of the architecture is unknown", where, fix)
-    with torch.no_grad():
-        for parameter in get_classifier().parameters():
-            parameter.zero_()
 
 
 def finding_logits(output_NX: Tensor, states: int) -> Tensor:

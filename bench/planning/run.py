@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 
 TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # the files that training leaves
-# part of run ids: raise it if any configuration may train other weights. 2: the last layer begins at zero
-TRAINING_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +48,6 @@ class Run:
                 "entries": {key: entry.identity for key, entry in entries.items()},
                 "home": internal_id,
                 "weights": weights_id,
-                "training": TRAINING_VERSION,
             }
         )
         return cls(short_hash(document), config, entries, document, weights_file)

@@ -1,7 +1,6 @@
 """What every architecture of the registry promises, at the smallest input that its entry allows."""
 
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from bench.config.registry import Entry
 from bench.models.network import build
@@ -33,32 +32,6 @@ def test_a_network_learns_from_its_smallest_images_and_is_its_state(architecture
             value.zero_()
         network.load_state_dict(state)
         assert torch.equal(network.outputs_and_features(images)[0], logit)
-
-
-def test_training_begins_at_the_same_loss_whatever_the_number_of_outputs(architecture: Entry) -> None:
-    draw = torch.Generator().manual_seed(0)
-    size = architecture.facts["min_px"]
-    images, fitting = torch.rand(2, 3, size, size, generator=draw), torch.ones(2)
-    for num_outputs in (1, 9, 31):
-        network = build(architecture.use, architecture.options, num_outputs)
-        logit = network.outputs(images)
-        assert torch.equal(logit, torch.zeros(2, num_outputs))
-        loss = binary_cross_entropy_with_logits(logit[:, 0], fitting)
-        assert torch.isclose(loss, torch.tensor(2.0).log())
-
-
-def test_the_last_layer_learns_first_and_then_all_layers(architecture: Entry) -> None:
-    draw = torch.Generator().manual_seed(0)
-    size = max(architecture.facts["min_px"], 32)
-    network = build(architecture.use, architecture.options, num_outputs=3)
-    images, target = torch.rand(4, 3, size, size, generator=draw), torch.eye(3)[[0, 1, 2, 0]]
-    optimizer, first = torch.optim.SGD(network.parameters(), lr=0.1), next(network.parameters())
-    for step in range(2):
-        optimizer.zero_grad()
-        binary_cross_entropy_with_logits(network(images), target).backward()
-        assert first.grad is not None
-        assert bool((first.grad != 0).any()) == (step == 1)
-        optimizer.step()
 
 
 def test_momentum_and_dropout_are_equal_unless_the_entry_sets_them(architecture: Entry) -> None:

@@ -2,7 +2,6 @@
 
 `before/study.zip` holds a store and a bundle written by the commit before the modules moved (553bbc2), with the grid and the registry that made
 them; `before/run_ids.json` holds the ids of all shipped grids at that commit, for a training cohort of id 000000000000.
-Training changed since, on purpose: ids are compared without TRAINING_VERSION, which that commit did not have.
 """
 
 import json
@@ -18,8 +17,7 @@ import pytest
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.config.stable_names import current_name, stable_name
-from bench.planning.run import TRAINING_VERSION, Run
-from bench.store.store import canonical_json, short_hash
+from bench.planning.run import Run
 
 HERE = Path(__file__).parent / "before"
 ROOT = Path(__file__).parents[2]
@@ -36,18 +34,11 @@ def study(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def id_before(run: Run) -> str:
-    """Return the id of a run without the version of training."""
-    document = json.loads(run.document)
-    assert document.pop("training") == TRAINING_VERSION
-    return short_hash(canonical_json(document))
-
-
 @pytest.mark.parametrize("name", RUN_IDS)
 def test_the_runs_of_a_shipped_grid_keep_their_ids(name: str) -> None:
     registry = Registry.read(ROOT / "registry.yaml")
     configs = Grid.read(str(ROOT / "grids" / f"{name}.yaml"), registry).configs
-    assert [id_before(Run.of(config, registry, "0" * 12, None)) for config in configs] == RUN_IDS[name]
+    assert [Run.of(config, registry, "0" * 12, None).id for config in configs] == RUN_IDS[name]
 
 
 def test_the_module_of_every_registered_name_is_stable_both_ways() -> None:
@@ -60,7 +51,7 @@ def test_the_module_of_every_registered_name_is_stable_both_ways() -> None:
 def test_an_old_registry_file_gives_the_same_run_ids(study: Path) -> None:
     registry = Registry.read(study / "registry.yaml")
     configs = Grid.read(str(study / "before.yaml"), registry).configs
-    assert {id_before(Run.of(config, registry, "72500e178157", None)) for config in configs} == TRAINED
+    assert {Run.of(config, registry, "72500e178157", None).id for config in configs} == TRAINED
 
 
 def test_a_store_made_before_is_listed_scored_reported_and_predicted_with(study: Path, here: Command) -> None:
