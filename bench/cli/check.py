@@ -1,4 +1,4 @@
-"""`bench check`: check setup, registry, data and store, or look for symptoms in some runs."""
+"""`bench check`: check setup, registry, data and store, or check some runs for symptoms."""
 
 import json
 from pathlib import Path

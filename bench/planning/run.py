@@ -100,7 +100,7 @@ def starting_weights(architecture: Entry, choice: str, folder: Path | None) -> t
     if folder is None:
         if "." not in name:  # without a tag, the version of timm would decide which weights these are
             fix = f"name the tag, e.g. timm:{name}.TAG, or put {name}.safetensors under --weights DIR"
-            raise SetupError(f"{architecture.name} names no tag of its starting weights", "weights: imagenet", fix)
+            raise SetupError(f"{architecture.name} has no tag for its starting weights", "weights: imagenet", fix)
         return None, f"hub:{name}"
     file = folder / str(architecture.facts.get("imagenet", f"{name}.safetensors"))
     if not file.is_file():
