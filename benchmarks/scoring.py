@@ -111,9 +111,7 @@ def against_loops(num: int, num_resamples: int) -> list[tuple[str, float, float,
     found: dict[str, NDArray[np.float64]] = {}
 
     def ranked() -> None:
-        found["auroc"] = column_metrics(
-            resamples, Column.of(resamples.patient, label[:, 0], cohort.logit[:, -1]), (), False
-        ).auroc
+        found["auroc"] = column_metrics(resamples, Column.of(resamples.patient, label[:, 0], cohort.logit[:, -1])).auroc
 
     def precise() -> None:
         found["auprc"] = rank_metrics(resamples, label, cohort.logit[:, -1:])[1][0]

@@ -127,7 +127,7 @@ def verify(
         Path | None, typer.Option("--key", help="Key file of the bundle. Default: the one beside the bundle.")
     ] = None,
     signers: Annotated[
-        Path | None, typer.Option("--signers", help="File of allowed signers: require a valid BUNDLE.sig.")
+        Path | None, typer.Option("--signers", help="Require a valid BUNDLE.sig from a signer in this file.")
     ] = None,
     registry: RegistryOption = None,
     quiet: QuietOption = False,
@@ -169,7 +169,9 @@ def verify(
 def merge(
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE", help="Bundles written by `bench export`.")],
     store: Annotated[Path, typer.Option("--store", help="New folder for the merged store.")],
-    name: Annotated[str, typer.Option("--as", help="Name of the merged grid. Default: that of the bundles.")] = "",
+    name: Annotated[
+        str, typer.Option("--as", help="Name of the merged grid. Default: the name of the bundles' grid.")
+    ] = "",
     cohort: CohortsOption = None,
     rename: Annotated[
         list[str] | None,

@@ -97,7 +97,7 @@ def run(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a grid: train, predict, score, write the leaderboard.
+    """Train, predict and score the runs of a grid, and write the leaderboard.
 
     Finished steps are skipped: after an interruption, run the same command again.
     """
@@ -271,7 +271,7 @@ def report(
     output: OutputOption = None,
     with_images: WithImagesOption = False,
     site: Annotated[
-        Path | None, typer.Option(help="Write a folder instead: index, a page per run, data as JSON and Parquet.")
+        Path | None, typer.Option(help="Write a folder, not one file: index, a page per run, data as JSON and Parquet.")
     ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,

@@ -35,7 +35,10 @@ DataOption = Annotated[
 ]
 StoreOption = Annotated[Path, typer.Option("--store", envvar="BENCH_STORE", help="Folder in which runs are stored.")]
 RegistryOption = Annotated[
-    Path | None, typer.Option("--registry", help="Path of a registry.yaml. Default: the shipped one.")
+    Path | None,
+    typer.Option(
+        "--registry", help="A registry.yaml (list of architectures, losses, ...). Default: the one of this program."
+    ),
 ]
 WeightsOption = Annotated[
     Path | None, typer.Option("--weights", help="Folder of safetensors files with pretrained weights.")
@@ -52,7 +55,11 @@ TogetherOption = Annotated[
 ]
 PerDeviceOption = Annotated[
     int,
-    typer.Option("--per-device", min=0, help="Number of runs that share a GPU (or all cores); 0: one per GPU."),
+    typer.Option(
+        "--per-device",
+        min=0,
+        help="Number of runs at the same time on each GPU (or on the CPU). 0: the default, one per GPU.",
+    ),
 ]
 DryRunOption = Annotated[
     bool,
@@ -65,7 +72,8 @@ OnePassOption = Annotated[
 EstimateOption = Annotated[
     bool,
     typer.Option(
-        "--estimate/--no-estimate", help="With --dry-run: measure a few steps to estimate time and memory, or do not."
+        "--estimate/--no-estimate",
+        help="With --dry-run: whether to measure a few steps for the estimate of time and memory.",
     ),
 ]
 ExecutorOption = Annotated[

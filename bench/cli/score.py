@@ -22,10 +22,12 @@ def score(
     grid: StoredGridOption = None,
     store: StoreOption = Path("runs"),
     name: Annotated[
-        str | None, typer.Option("--as", help="Keep the first scores; store the new ones as a grid of this name.")
+        str | None, typer.Option("--as", help="Keep the old scores; save the new ones as a grid with this name.")
     ] = None,
     mapping: Annotated[str | None, typer.Option("--mapping", help="Label mapping: default, strict or broad.")] = None,
-    findings: Annotated[str | None, typer.Option("--findings", help='Only these findings: "Edema,Pneumonia".')] = None,
+    findings: Annotated[
+        str | None, typer.Option("--findings", help='Only these findings, for example "Edema,Pneumonia".')
+    ] = None,
     min_count: Annotated[
         int | None, typer.Option("--min-count", help="Minimum number of patients with and without a finding.")
     ] = None,
@@ -36,9 +38,9 @@ def score(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score the runs of a grid again; needs no GPU and no images.
+    """Score the runs of a grid again, without a GPU and without images.
 
-    With --as, score with another label mapping, other findings or another threshold.
+    A different label mapping, threshold or set of findings needs --as.
     """
     from bench.cli.progress_bars import choose_display
     from bench.planning.manifest import read_manifest

@@ -138,7 +138,7 @@ def remove(
 
 
 def migrate(store: StoreOption = Path("runs"), quiet: QuietOption = False, as_json: JsonOption = False) -> None:
-    """Update a store of an older version, in place.
+    """Update a store with an older schema in place.
 
     Exit code 1 if damaged runs were not updated.
     """

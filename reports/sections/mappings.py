@@ -29,8 +29,8 @@ def _title(num_reversed: int, pairs: int, largest: float) -> str:
     if not pairs:
         return f"Other label mappings {change}"
     if not num_reversed:
-        return f"Other label mappings {change} and reverse no pair of runs"
-    return f"Other label mappings {change} and reverse {num_reversed} of {plural(pairs, 'pair')} of runs"
+        return f"Other label mappings {change} and never change the order of two runs"
+    return f"Other label mappings {change} and change the order of {num_reversed} of {plural(pairs, 'pair')} of runs"
 
 
 def _row(board: ReportData, row: dict[Any, Any]) -> dict[str, str]:

@@ -15,9 +15,9 @@ def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Se
     >>> marker_shortcuts("A", 0, 4, [], 0.05)
     'No marker of A is a shortcut in any of four runs: none changes a prediction by more than .050 and helps at the internal hospital'
     >>> marker_shortcuts("A", 3, 4, ["Edema"], 0.05)
-    'In three of four runs, a marker of A changes the prediction of Edema, and the internal AUROC depends on it'
+    'In three of four runs, the prediction of Edema and its internal AUROC depend on a marker of A'
     >>> marker_shortcuts("A", 1, 1, ["Edema", "Pneumonia"], 0.05)
-    'A marker of A changes the prediction of Edema and Pneumonia, and the internal AUROC depends on it'
+    'The prediction of Edema and Pneumonia and its internal AUROC depend on a marker of A'
     >>> marker_shortcuts("A", 0, 0, [], 0.05)
     'Markers of A could not be tested: too few images have one'
     """
@@ -30,7 +30,7 @@ def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Se
         return f"No marker of {internal} is a shortcut{in_runs}: {reason}"
     num_in_words = "all" if num_with == num_tested else f"{word(num_with)} of"
     in_runs = "" if num_tested == 1 else f"in {num_in_words} {runs}, "
-    text = f"a marker of {internal} changes the prediction of {listing(findings)}, and the internal AUROC depends on it"
+    text = f"the prediction of {listing(findings)} and its internal AUROC depend on a marker of {internal}"
     return sentence_case(in_runs + text)
 
 

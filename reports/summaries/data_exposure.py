@@ -139,11 +139,11 @@ def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
     )
     checks = [
         (
-            f"Patient of {internal} in two splits",
+            f"{internal} patients in two splits",
             "none" if not shared else f"{integer(shared)}: internal scores are inflated",
         ),
         (
-            f"Duplicate image in two splits of {internal} under two patient ids",
+            f"Duplicate images in two splits of {internal} under two patient ids",
             "none" if not num_duplicates else f"{plural(num_duplicates, 'image')}: one patient with two ids, or a copy",
         ),
     ]

@@ -10,6 +10,7 @@ from reports.report_data.report_data import ReportData
 
 KINDS = ("true positive", "false negative", "sure miss", "false positive", "sure false alarm", "true negative")
 ABSENT = KINDS[3:]  # cases whose finding is labeled absent
+KIND_TITLES = {"sure miss": "confident false negative", "sure false alarm": "confident false positive"}
 MOST = 12  # pictures in the details of one run
 
 
@@ -30,10 +31,10 @@ def pictures_of(board: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]
                 "run_id": str(row["run_id"]),
                 "hospital": hospital,
                 "finding": finding,
-                "kind": kind,
+                "kind": KIND_TITLES.get(kind, kind),
                 "facts": caption,
                 "data": base64.b64encode(bytes(row["picture"])).decode(),
-                "alt": f"{finding} at {hospital}, {kind} of {run}: the image, and its heat map. {caption}",
+                "alt": f"{finding} at {hospital}, {KIND_TITLES.get(kind, kind)} of {run}: the image, and its heat map. {caption}",
                 "order": (
                     *(position[key][row[key]] for key in position),
                     KINDS.index(kind) if kind in KINDS else 9,
@@ -46,11 +47,11 @@ def pictures_of(board: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]
 
 def _caption(row: dict[Any, Any], kind: str) -> str:
     """Return the caption of one case."""
-    phrases = [f"p = {places(row['probability'], 2)}"]
+    phrases = [f"calibrated probability {places(row['probability'], 2)}"]
     if is_number(row["inside"]):
-        phrases.append(f"{percent(row['inside'], 1)} of heat in the outline")
+        phrases.append(f"{percent(row['inside'], 1)} of the heat map on the finding")
         if kind in ABSENT:
             phrases.append("outlined, but labeled absent")
     elif is_number(row["outside"]):
-        phrases.append(f"{percent(row['outside'], 1)} of heat outside the lungs")
+        phrases.append(f"{percent(row['outside'], 1)} of the heat map outside the lungs")
     return "; ".join(phrases)

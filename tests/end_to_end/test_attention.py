@@ -157,10 +157,10 @@ def test_the_page_shows_pictures_of_phantoms_and_none_of_real_patients_unless_as
     page = render(shown)
     assert page.count("data:image/webp;base64,") == num
     real = replace(manifest, content={**manifest.content, "phantom": False})
-    gallery, why = with_pictures(real, {"gallery": shown["gallery"]}, asked=False)
+    gallery, why = with_pictures(real, {"gallery": shown["gallery"]}, with_real_images=False)
     assert why == ASK
     assert gallery["picture"].isna().all()
-    asked, why = with_pictures(real, {"gallery": shown["gallery"]}, asked=True)
+    asked, why = with_pictures(real, {"gallery": shown["gallery"]}, with_real_images=True)
     assert why == ""
     assert asked["picture"].notna().sum() == num
 

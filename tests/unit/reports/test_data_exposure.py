@@ -74,11 +74,11 @@ def test_random_weights_have_no_corpus_and_equal_runs_share_a_row():
 def test_each_leakage_check_has_its_result():
     made = tables(Invented(runs=2))
     found = dict(leakage_checks(read(made)))
-    assert found["Patient of CheXpert in two splits"] == "none"
+    assert found["CheXpert patients in two splits"] == "none"
     assert found["Patient in two hospitals"].startswith("unknown")
     assert any("Identical image" in what and result.startswith("none") for what, result in found.items())
     bad = dict(leakage_checks(read(Tables({**made.meta, "shared_patients": 2, "duplicates": 3}, made.frames))))
-    assert bad["Patient of CheXpert in two splits"] == "2: internal scores are inflated"
+    assert bad["CheXpert patients in two splits"] == "2: internal scores are inflated"
     assert any(result.startswith("3 images") for result in bad.values())
     alone = dict(leakage_checks(read(tables(Invented(runs=2, hospitals=("chexpert",))))))
     assert not any("external" in what for what in alone)

@@ -66,8 +66,8 @@ def asked(num: int = 4, finding: str = "Pleural Effusion", *, caught: bool = Tru
 
 def test_a_simulated_shortcut_is_named_with_its_control_and_its_cost() -> None:
     html = str(transplants(read(asked())).html)
-    assert "In all four runs, a marker of CheXpert changes the prediction of Pleural Effusion" in html
-    assert "and the internal AUROC depends on it" in html
+    assert "In all four runs, the prediction of Pleural Effusion" in html
+    assert "and its internal AUROC depend on a marker of CheXpert" in html
     assert "a control patch without a marker" in html
     assert "With all markers erased, the AUROC of Pleural Effusion changes by" in html
     assert "nan" not in html
@@ -76,7 +76,7 @@ def test_a_simulated_shortcut_is_named_with_its_control_and_its_cost() -> None:
 def test_without_a_shortcut_the_page_says_so() -> None:
     html = str(transplants(read(asked(caught=False))).html)
     assert "No marker of CheXpert is a shortcut in any of four runs" in html
-    assert "the internal AUROC depends on it" not in html
+    assert "internal AUROC depend on a marker" not in html
 
 
 def test_without_transplants_there_is_no_section_and_the_ranking_shows_the_probe() -> None:
