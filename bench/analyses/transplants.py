@@ -290,7 +290,7 @@ def balanced(state_NK: NDArray[np.int8], num_images: int, generator: np.random.G
 
 
 def _donor_rows(donor: Sample, candidates: NDArray[np.intp], host: Sample, num: int) -> NDArray[np.intp]:
-    """Return `num` rows drawn from `candidates`; how often two rows are drawn differs by at most one."""
+    """Return `num` rows drawn from `candidates`; the draws per row differ by at most one."""
     order = stream(0, "donors", donor.name, host.name).permutation(candidates)
     return np.resize(order, num)
 

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from harmonize.errors import ConfigError
 
-ORDER = (  # of the help: the first ones that a new user needs come first
+ORDER = (  # of the commands in the help: in the order in which a new user needs them
     "run",
     "list",
     "check",

@@ -36,7 +36,7 @@ class Input:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Return the input as the facts of a preprocessing entry."""
+        """Return the fields as facts of a preprocessing entry."""
         entry: dict[str, Any] = {"size": self.size, "fit": self.fit, "ops": [*self.ops, "imagenet"]}
         return entry | ({"input": self.input} if self.input else {})
 

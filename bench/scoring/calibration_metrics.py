@@ -146,9 +146,9 @@ class BinnedProbabilities(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Sums over images from which all errors are computed, of one sample or of B replicates along the last axis.
+    """Sums over images, for computing all errors, of one sample or of B replicates (last axis).
 
-    wide, mass [G, 2, B]: images, and sum of label - probability, per equal-width and per equal-mass bin.
+    wide, mass [G, 2, B]: number of images, and sum of (label - probability), per equal-width or equal-mass bin.
     total [3, B]: positive images, squared distance, log loss.
     """
 

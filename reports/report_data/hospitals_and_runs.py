@@ -24,7 +24,7 @@ class Hospital:
 
     @property
     def where(self) -> str:
-        """The end of the place name that fits into a figure: city and country, or the country."""
+        """The place, short enough for a figure: city and country, or only the country."""
         names = self.place.split(", ")
         ends = [", ".join(names[i:]) for i in range(len(names))]
         return next((end for end in ends if len(end) <= LONGEST), f"{names[-1][: LONGEST - 1]}…")

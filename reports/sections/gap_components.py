@@ -73,7 +73,7 @@ def estimate(cells: Cells, run: Run, dataset: str, metric: str, component: str) 
 
 
 def _component_name(cells: Cells, run: Run, component: str) -> str:
-    """Return the name of a component; labels of other patients have their own name."""
+    """Name a component; the label component has another name if its labels are of other patients."""
     paired = cells.get((run.id, EXTERNAL, "auroc", component), {}).get("paired")
     return OTHER_PATIENTS if component == "labels" and paired is not None and paired < 1 else SAID[component]
 

@@ -133,7 +133,7 @@ def _compared(run: Run) -> Estimate:
 
 
 def _row_slices(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the groups, split into rows in the table and later rows that the script adds; `start` counts the rows above."""
+    """Split each group into rows in the table and rows that the script adds later; `start`: number of rows above."""
     slices, start = [], 0
     for group in groups:
         first, later = group["runs"][: max(FIRST - start, 0)], group["runs"][max(FIRST - start, 0) :]

@@ -58,18 +58,18 @@ def nondominated_runs(goals: Sequence[str], labels: Sequence[str], num_runs: int
     """Return which runs are not dominated: no other run is at least as good on each goal and better on one.
 
     >>> nondominated_runs(["auroc", "gap", "macs"], ["A", "B"], 24)
-    'Two of 24 runs are not dominated on AUROC, gap and operations: A and B'
+    'Two of 24 runs are Pareto-optimal in AUROC, gap and operations: A and B'
     >>> nondominated_runs(["auroc", "gap"], ["A", "B"], 2)
-    'Both runs are non-dominated on AUROC and gap'
+    'Both runs are Pareto-optimal in AUROC and gap'
     >>> nondominated_runs(["auroc", "gap", "maps", "macs"], ["A"], 4)
-    'One of four runs is not dominated on AUROC, gap, heat maps and operations: A'
+    'One of four runs is Pareto-optimal in AUROC, gap, heat maps and operations: A'
     """
     names = listing([GOAL_WORDS[goal] for goal in goals], len(goals))
     if len(labels) == num_runs:
-        return f"{'Both' if num_runs == 2 else f'All {word(num_runs)}'} runs are non-dominated on {names}"
+        return f"{'Both' if num_runs == 2 else f'All {word(num_runs)}'} runs are Pareto-optimal in {names}"
     verb = "is" if len(labels) == 1 else "are"
     runs = f"{sentence_case(word(len(labels)))} of {word(num_runs)} runs"
-    return f"{runs} {verb} not dominated on {names}: {listing(labels)}"
+    return f"{runs} {verb} Pareto-optimal in {names}: {listing(labels)}"
 
 
 def resampling(num_others: int, num_sure: int, num_nondominated: int) -> str:

@@ -134,8 +134,8 @@ def tag_sentence(table: pd.DataFrame, internal: str) -> str:
         return ""
     on_finding = mean(pick(table[table["dataset"] == internal], "enrichment", finding=finding))
     verb = "focus" if tag.value > 1 else "do not focus"
-    text = f"At the internal hospital, maps of {finding} {verb} on the PORT tag ({tag.text} its share of the area)"
-    return text + (f"; outline of the finding: {on_finding.text}" if on_finding.has_value else "")
+    text = f"At the internal hospital, maps of {finding} {verb} on the PORT tag: the heat there is {tag.text} its share of the area"
+    return text + (f"; on the outline of the finding, {on_finding.text}" if on_finding.has_value else "")
 
 
 def strip(values: Mean, baselines: Mapping[str, Mean], label: str) -> str:

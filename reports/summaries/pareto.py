@@ -1,4 +1,4 @@
-"""Runs that are not dominated on several goals: sentences, strips and numbers; right is better in every strip."""
+"""Runs that are Pareto-optimal in several goals: sentences, strips and numbers; right is better in every strip."""
 
 import math
 from collections.abc import Callable

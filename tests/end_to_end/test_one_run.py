@@ -117,9 +117,9 @@ def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
     assert all(each["reason"] for each in answer["skipped"])
     assert not any(word in said for said in answer["images"][0]["warnings"] for word in ("shape", "enlarged", "lungs"))
     wide = " ".join(answer["images"][1]["warnings"])
-    assert "90 x 20 pixels is no shape of a chest radiograph" in wide
+    assert "90 x 20 pixels is not a shape of a chest radiograph" in wide
     assert "enlarged from 20" in wide
-    assert "outside of the range at the internal hospital" in wide
+    assert "outside the range at the internal hospital" in wide
     said = command("predict", first_of(store), str(tmp_path), "--csv", "--finding", "Edema", "--quiet", cwd=finished)
     table = pd.read_csv(io.StringIO(said.stdout))
     assert tuple(table.columns) == COLUMNS

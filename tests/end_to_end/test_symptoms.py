@@ -256,7 +256,7 @@ def failure_of(call: Callable[[], object]) -> str:
         ),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.", "out of memory", "micro_batch"),
         (
-            "bench.training.fit.TrainingError: no finding of the val split has both classes: no epoch can be chosen",
+            "bench.training.fit.TrainingError: no finding of the val split has both classes: no epoch can be selected",
             "no usable training labels",
             "reads as 0",
         ),

@@ -50,6 +50,6 @@ def test_runs_that_learn_different_things_train_score_and_stand_on_one_page(tmp_
             scored.loc[(scored["run_id"] == run.run_id) & (scored["dataset"] == "external"), "value"]
         ).any()
     page = (report / "leaderboard.html").read_text()
-    assert "Only runs that learn all of them are ranked" in page
+    assert "Only runs that learn all findings are ranked" in page
     assert "trained only for Pleural Effusion: external" in page
     assert len(pd.read_parquet(report / "tables" / "ranks.parquet")) == 3

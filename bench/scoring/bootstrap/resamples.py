@@ -19,7 +19,7 @@ from harmonize.seeds import stream
 LANES = 64  # replicates of one tile: one byte each, so one cache line per patient
 # replicates of subgroups, gap components and detailed calibration: a third of the time, slightly less precise bounds
 FOR_DETAIL = 5 * LANES
-WORDS_AT_ONCE = 2**14  # 64-bit words that are drawn before they are counted: few enough for the processor's cache
+WORDS_AT_ONCE = 2**14  # random 64-bit words per batch of draws: few enough for the processor's cache
 Ids = NDArray[np.object_] | NDArray[np.str_]
 PatientCodes = tuple[NDArray[np.int32], int, int]
 

@@ -170,7 +170,7 @@ def test_groups_have_their_difference_and_missing_groups_a_dash() -> None:
     ]
     text = page(subgroups=rows)
     assert "differs by sex in CheXpert (.060" in text
-    assert "Largest − least by sex" in text
+    assert "Largest minus smallest group by sex" in text
     assert ".123" in text
     assert "Sex F age &lt;40" in text
     assert "False negative rate" not in text

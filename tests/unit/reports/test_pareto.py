@@ -18,15 +18,15 @@ FOUR = ["auroc", "gap", "maps", "macs"]
 @pytest.mark.parametrize(
     ("goals", "labels", "num_runs", "text"),
     [
-        (FOUR, ["A"], 24, "One of 24 runs is not dominated on AUROC, gap, heat maps and operations: A"),
+        (FOUR, ["A"], 24, "One of 24 runs is Pareto-optimal in AUROC, gap, heat maps and operations: A"),
         (
             FOUR,
             ["A", "B", "C", "D", "E"],
             24,
-            "Five of 24 runs are not dominated on AUROC, gap, heat maps and operations: A, B, C and two more",
+            "Five of 24 runs are Pareto-optimal in AUROC, gap, heat maps and operations: A, B, C and two more",
         ),
-        (FOUR[:2] + FOUR[3:], ["A", "B", "C"], 3, "All three runs are non-dominated on AUROC, gap and operations"),
-        (FOUR[:2], ["A", "B"], 2, "Both runs are non-dominated on AUROC and gap"),
+        (FOUR[:2] + FOUR[3:], ["A", "B", "C"], 3, "All three runs are Pareto-optimal in AUROC, gap and operations"),
+        (FOUR[:2], ["A", "B"], 2, "Both runs are Pareto-optimal in AUROC and gap"),
     ],
 )
 def test_the_sentence_counts_nondominated_runs_and_names_the_goals(goals, labels, num_runs, text):
