@@ -1,4 +1,4 @@
-"""`python -m reports TABLES_DIR -o leaderboard.html`: write the page from a folder of tables."""
+"""Write the page from a folder of tables: `python -m reports TABLES_DIR -o leaderboard.html`."""
 
 import argparse
 import sys
@@ -11,7 +11,7 @@ from reports.tables import Tables
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page; return 0, or 1 after a message when the folder cannot be read."""
+    """Write the page and return 0; if the folder cannot be read, print a message and return 1."""
     parser = argparse.ArgumentParser(
         prog="python -m reports", description="Write one HTML page from a folder of tables."
     )

@@ -14,7 +14,7 @@ MINUS = "\N{MINUS SIGN}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
-Z = 1.959964  # standard errors to either side of a 95 % interval
+Z = 1.959964  # a 95 % interval extends this many standard errors to each side
 
 
 def is_number(value: object) -> bool:
@@ -23,7 +23,7 @@ def is_number(value: object) -> bool:
     >>> is_number(float("nan")), is_number(None), is_number(0.5)
     (False, False, True)
     """
-    if type(value) is float:  # nearly every cell; a page calls this a million times
+    if type(value) is float:  # fast path for nearly every cell: a page makes a million calls
         return math.isfinite(value)
     return isinstance(value, Real) and math.isfinite(value)
 
@@ -61,7 +61,7 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """Format an interval for running text, "" without one.
+    """Format an interval for a sentence; "" if a bound is missing.
 
     >>> interval(0.816, 0.832), interval(float("nan"), 1)
     ('[.816, .832]', '')
@@ -70,7 +70,7 @@ def interval(low: float, high: float) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """Format an interval for a table cell; with negative bounds, `to` replaces the dash.
+    """Format an interval for a table cell; if a bound is negative, "to" replaces the dash.
 
     >>> span(0.816, 0.832), span(-0.01, 0.03)
     ('.816–.832', '−.010 to .030')
@@ -106,7 +106,7 @@ def two_figures(value: float | None) -> str:
 
 
 def percent(part: float, total: float) -> str:
-    """Format a share in percent: no decimals from 1 % on, one below.
+    """Format a share in percent: with no decimal from 1 % on, with one decimal below 1 %.
 
     >>> percent(11, 100), percent(1, 250), percent(1, 0)
     ('11 %', '0.4 %', '–')
@@ -136,7 +136,7 @@ def plural(number: int, noun: str) -> str:
 
 
 def listing(names: Sequence[str], at_most: int = 3) -> str:
-    """Join names for running text; beyond `at_most`, count the rest.
+    """Join names for a sentence; after `at_most` names, state only the number of the others.
 
     >>> listing(["a", "b", "c"]), listing(["a", "b", "c", "d", "e"])
     ('a, b and c', 'a, b, c and two more')
@@ -157,5 +157,5 @@ def sentence_case(text: str) -> str:
 
 
 def keep_intervals(text: str) -> Markup:
-    """Escape a sentence and keep each interval on one line."""
+    """Escape a sentence as HTML; line breaks inside an interval are prevented."""
     return Markup(re.sub(r"\[[^\[\]]{3,24}\]", r'<span class="ci">\g<0></span>', str(escape(text))))  # noqa: S704

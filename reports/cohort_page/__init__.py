@@ -1,1 +1,1 @@
-"""The page of `bench data stats`."""
+"""The HTML page that `bench data stats` writes."""

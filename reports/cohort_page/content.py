@@ -1,4 +1,4 @@
-"""Content of the cohort page: statistics, image samples and pictures."""
+"""The content of the cohort page: statistics, image samples and pictures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class CohortPictures:
-    """The pictures of a cohort: sampled images with labels, and the first of them in every preprocessing variant."""
+    """The pictures of a cohort: sampled images (`pictures`), and the same images after each preprocessing (`after`)."""
 
     pictures: tuple[Picture, ...]
     after: tuple[tuple[Picture, ...], ...]
@@ -28,7 +28,10 @@ class CohortPictures:
 
 @dataclass(frozen=True, eq=False)
 class DataPage:
-    """The data shared by all sections. `unread`: names of cohorts that could not be read."""
+    """The data that all sections of the cohort page share.
+
+    `unread` lists the cohorts that could not be read.
+    """
 
     cohorts: tuple[Stats, ...]
     samples: Mapping[str, Sample] = field(default_factory=dict)
@@ -54,7 +57,7 @@ class DataPage:
 
     @cached_property
     def counts(self) -> Mapping[tuple[str, str], Mapping[str, int]]:
-        """(cohort, finding) -> number of images by label state."""
+        """The number of images in each label state, by (cohort, finding)."""
         return {
             (stats.name, str(row["finding"])): {state: int(row[state]) for state in (*STATE_NAMES, "patients_present")}
             for stats in self.cohorts
@@ -66,11 +69,11 @@ class DataPage:
         return str(stats.facts["title"])
 
     def images(self, stats: Stats, attribute: str) -> dict[str, int]:
-        """Return the images of each group, e.g. of each view."""
+        """Return the number of images in each group of an attribute, e.g. for each view."""
         rows = stats.groups[stats.groups["what"] == attribute]
         return {str(g): int(n) for g, n in zip(rows["group"], rows["images"], strict=True)}
 
     def flow(self, stats: Stats, step: str) -> int:
-        """Return the images of one step of the flow, 0 where there is no such step."""
+        """Return the number of images at a step of the image flow, 0 if the flow does not have this step."""
         num_images = stats.flow.loc[stats.flow["step"] == step, "images"]
         return int(num_images.iloc[0]) if len(num_images) else 0

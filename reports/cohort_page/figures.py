@@ -10,7 +10,7 @@ from reports.drawing import svg
 from reports.formatting import percent
 
 WIDTH = 300.0  # natural width in px of a small multiple; the page scales it to its column
-_EDGES = (0.05, 0.10, 0.20, 0.30, 0.40, 0.50, 0.60)  # between the eight steps of the heat map
+_EDGES = (0.05, 0.10, 0.20, 0.30, 0.40, 0.50, 0.60)  # shares at which the next of eight color steps begins
 STATE_CSS = {"present": "dot", "uncertain": "s-unc", "absent": "s-abs", "not_mentioned": "s-not", "unmapped": "s-unm"}
 
 
@@ -33,12 +33,12 @@ def stacked(counts: Mapping[str, int], css: Mapping[str, str], width: float = 15
 
 
 def swatch(css: str) -> Markup:
-    """Return the mark of a legend."""
+    """Draw the colored box of a legend entry."""
     return svg.svg(12, 10, svg.rect(0, 0, 12, 10, css), "", "mi")
 
 
 def step(share: float) -> int:
-    """Return the step, 0 to 7, of a share on the heat map.
+    """Return the color step, 0 to 7, of a share.
 
     >>> step(0.0), step(0.05), step(0.35), step(1.0)
     (0, 1, 4, 7)
@@ -47,7 +47,10 @@ def step(share: float) -> int:
 
 
 def heat(names: Sequence[str], shares: Mapping[tuple[str, str], float | None], label: str) -> Markup:
-    """Draw the share of images with the row's finding that also have the column's finding; None: too few images; missing: not labeled."""
+    """Draw a colored table: of the images with the row's finding, the share that also has the column's finding.
+
+    A share of None means too few images. A missing share means that a finding is not labeled.
+    """
     x_start, y_start = 104.0, 98.0
     cell = min(22.0, (WIDTH - x_start) / max(1, len(names)))
     body = "".join(_upright(x_start + (j + 0.5) * cell + 4, y_start - 6, name) for j, name in enumerate(names))
@@ -80,7 +83,7 @@ def _short(words: str) -> str:
 def columns(
     shares: Sequence[float], names: Sequence[str], top: float, label: str, reference: Sequence[float] = ()
 ) -> Markup:
-    """Draw shares as columns on an axis from 0 to `top`; `reference` is a reference line."""
+    """Draw shares as columns on an axis from 0 to `top`, and `reference` as a line across them."""
     height, base, x_start = 132.0, 108.0, 34.0
     up = svg.Scale(0, top, base, 8)
     wide = (WIDTH - x_start) / max(1, len(shares))
@@ -98,7 +101,7 @@ def columns(
 
 
 def curve(shares: NDArray[np.float64], reference: NDArray[np.float64], top: float, label: str) -> Markup:
-    """Draw a histogram of gray values as an area, from black at the left to white; `reference` is a reference line."""
+    """Draw a histogram of gray values as an area, black at the left, and `reference` as a line."""
     height, base, x_start = 128.0, 100.0, 4.0
     up = svg.Scale(0, top, base, 6)
     wide = (WIDTH - 2 * x_start) / len(shares)
@@ -122,7 +125,7 @@ def _line(values: Sequence[float], start: float, wide: float, up: svg.Scale) -> 
 
 
 def scatter(width: Sequence[float], height: Sequence[float], largest: float, label: str) -> Markup:
-    """Draw width against height of images, with the diagonal of square images."""
+    """Draw one dot per image, width across and height upward; square images lie on the diagonal line."""
     tall, x_start, base = 252.0, 44.0, 220.0
     across, up = svg.Scale(0, largest, x_start, WIDTH - 8), svg.Scale(0, largest, base, 8)
     grid = svg.ticks(0, largest, 4)
@@ -143,7 +146,7 @@ AGE_TICKS = (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)
 
 
 def quartiles(low: float, median: float, high: float) -> Markup:
-    """Draw the quartiles of age: the middle half as a line, the median as a dot."""
+    """Draw the quartiles of age: a line from `low` to `high`, and a dot at the median."""
     grid = "".join(svg.line(AGE(t), 0, AGE(t), 22, "g") for t in AGE_TICKS)
     return svg.svg(
         260,
@@ -155,6 +158,6 @@ def quartiles(low: float, median: float, high: float) -> Markup:
 
 
 def age_axis() -> Markup:
-    """Return the ticks of the age axis."""
+    """Draw the numbers of the age axis."""
     body = "".join(svg.text(AGE(t), 11, f"{t:.0f}", "tk", "middle") for t in AGE_TICKS)
     return svg.svg(260, 14, body)

@@ -20,11 +20,11 @@ VIEW_WORDS = {"FRONTAL": "frontal (AP or PA not stated)", "LATERAL": "lateral", 
 SEX_CSS = {"F": "bar1", "M": "s-abs", NOT_STATED: "s-not"}
 SEX_WORDS = {"F": "women", "M": "men"}
 DECADES = (*(f"{10 * d:02d}-{10 * d + 9:02d}" for d in range(9)), "90+")
-STARTS = tuple(str(10 * d) for d in range(10))  # under the columns
+STARTS = tuple(str(10 * d) for d in range(10))  # ages below the columns of the histogram
 
 
 def patients(page: DataPage) -> Section:
-    """Write views, sex, age, devices, and images per patient and study."""
+    """Write the section on views, sex, age, devices, and number of images per patient and per study."""
     women = {
         page.title(s): (g.get("F", 0), g.get("F", 0) + g.get("M", 0))
         for s in page.cohorts
@@ -50,7 +50,7 @@ def patients(page: DataPage) -> Section:
 
 
 def pixels(page: DataPage) -> Section:
-    """Write sizes, gray values and pictures; an empty section if no image was opened."""
+    """Write the section on sizes, gray values and pictures; it is empty if no image was opened."""
     if not page.samples:
         return Section("pixels", "", Markup(""))
     sampled = [(s, page.samples[s.name]) for s in page.cohorts if s.name in page.samples]
@@ -81,7 +81,7 @@ def pixels(page: DataPage) -> Section:
 
 
 def _person(page: DataPage, stats: Stats) -> dict[str, Any]:
-    """Return one row of the table of patients; "" for attributes that are not recorded."""
+    """Return the row of a cohort in the table of patients; "" for attributes that the cohort does not record."""
     sex, view, statistics = page.images(stats, "sex"), page.images(stats, "view"), stats.facts
     with_sex = sex.get("F", 0) + sex.get("M", 0)
     ages = (statistics["age_low"], statistics["age_median"], statistics["age_high"])
@@ -98,7 +98,7 @@ def _person(page: DataPage, stats: Stats) -> dict[str, Any]:
 
 
 def _key(page: DataPage, attribute: str, css: dict[str, str], words: dict[str, str]) -> list[tuple[str, Markup]]:
-    """Return the legend of the groups that occur."""
+    """Return the legend entries (name, color box) of the groups that have images."""
     present_groups = {group for s in page.cohorts for group, number in page.images(s, attribute).items() if number}
     return [
         (words.get(group, group), draw.swatch(css_class)) for group, css_class in css.items() if group in present_groups
@@ -126,7 +126,7 @@ def _shares(counts: Sequence[int]) -> list[float]:
 
 
 def _old(counts: dict[str, int]) -> tuple[int, int]:
-    """Return the number of images of patients aged 80 and above, and of images with recorded age."""
+    """Return two numbers of images: with an age of 80 or above, and with any recorded age."""
     return counts.get("80-89", 0) + counts.get("90+", 0), sum(counts.get(d, 0) for d in DECADES)
 
 
@@ -143,7 +143,7 @@ def _devices(page: DataPage, stats: Stats) -> list[dict[str, Any]]:
 
 
 def _owners(page: DataPage, attribute: str, noun: str) -> dict[str, Any]:
-    """Return the number of patients or studies by number of images, for each cohort."""
+    """Return a table: how many patients (or studies) of each cohort have 1, 2, 3 ... images."""
     owners_of_cohort = {
         s.name: s.groups[s.groups["what"] == attribute].set_index("group")["owners"] for s in page.cohorts
     }
@@ -162,12 +162,12 @@ def _owners(page: DataPage, attribute: str, noun: str) -> dict[str, Any]:
 
 
 def _blocks(page: DataPage, read: Sequence[tuple[Stats, Sample]]) -> list[dict[str, Any]]:
-    """Return the figures of sizes and of gray values, each on a common axis."""
+    """Return the figures of image sizes and gray values of each cohort; all cohorts share the axes."""
     if not read:
         return []
     largest = 1.06 * max(float(sample.sizes.to_numpy().max()) for _, sample in read)
     mean = np.mean([sample.histogram for _, sample in read], axis=0)
-    # without the peaks of black and white
+    # top of the axis: ignore the two highest bins, usually black and white
     top = 1.15 * max(float(np.partition(sample.histogram, -3)[-3]) for _, sample in read)
     blocks = []
     for stats, sample in read:

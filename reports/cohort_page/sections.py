@@ -29,14 +29,14 @@ LABELLERS = {
 
 
 def headline(page: DataPage) -> str:
-    """Return the first line."""
+    """Return the headline of the page."""
     used = sum(stats.facts["images"] for stats in page.cohorts)
     people = sum(stats.facts["patients"] for stats in page.cohorts)
     return say.headline(len(page.cohorts), used, people, len(page.findings))
 
 
 def opening(page: DataPage) -> Section:
-    """Write the first screen: counts, and the finding whose prevalence differs most."""
+    """Write the first screen: counts, and the finding with the largest difference in prevalence."""
     largest = max(int(stats.facts["images"]) for stats in page.cohorts)
     rows = [{"stats": stats, "bar": draw.bar(stats.facts["images"], largest, width=150)} for stats in page.cohorts]
     shared = sum(stats.facts["shared_patients"] for stats in page.cohorts)
@@ -55,7 +55,7 @@ def opening(page: DataPage) -> Section:
 
 
 def images(page: DataPage) -> Section:
-    """Write the image filters of each cohort."""
+    """Write the section on the image filters: how many images each filter excludes from each cohort."""
     blocks = []
     for stats in page.cohorts:
         listed = page.flow(stats, "found")
@@ -88,7 +88,7 @@ def images(page: DataPage) -> Section:
 
 
 def findings(page: DataPage) -> Section:
-    """Write prevalence, label states and co-occurrence."""
+    """Write the section on prevalence, label states and co-occurrence of findings."""
     cells = [
         (f, page.title(s), page.counts[s.name, f])
         for s in page.cohorts
@@ -122,7 +122,7 @@ def findings(page: DataPage) -> Section:
 
 
 def most_different(page: DataPage) -> str:
-    """Return the sentence on the finding whose prevalence differs most, among findings with enough images."""
+    """Name the finding with enough images that has the largest difference in prevalence between cohorts."""
     best: tuple[float, str, str, str] = (0.0, "", "", "")
     for finding in page.findings:
         shares = {}
@@ -137,7 +137,7 @@ def most_different(page: DataPage) -> str:
 
 
 def splits(page: DataPage) -> Section:
-    """Write the size and the rule of every split."""
+    """Write the section on splits: the size of each split, and the rule that made it."""
     rows = []
     for stats in page.cohorts:
         split_rows = stats.splits.to_dict("records")
@@ -158,7 +158,7 @@ def splits(page: DataPage) -> Section:
 
 
 def method(page: DataPage) -> Section:
-    """Write the counting rules and the sources."""
+    """Write the section on counting rules and sources."""
     grades = [
         (
             page.title(s),
@@ -201,7 +201,7 @@ def _losses(stats: Stats) -> list[tuple[str, int]]:
 
 
 def _counted(page: DataPage, stats: Stats, finding: str) -> tuple[int, int]:
-    """Return the number of images with the finding, and of images on which it is present, absent or not mentioned."""
+    """Return two numbers of images: finding present; finding present, absent or not mentioned."""
     counts = page.counts.get((stats.name, finding))
     if not counts:
         return 0, 0

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from reports import formatting as text
 from reports.formatting import integer, is_number, listing, plural, sentence_case, word
 
-FEWEST = 10  # minimum number of images for a share in a sentence
-_SAME_GRAY = 8.0  # of 255: smaller differences of medians are not reported
+FEWEST = 10  # a sentence states a share only of at least this many images
+_SAME_GRAY = 8.0  # gray values of 255; smaller differences between medians are not reported
 
 
 def percent(part: float, total: float) -> str:
@@ -15,7 +15,7 @@ def percent(part: float, total: float) -> str:
 
 
 def headline(num_cohorts: int, used: int, patients: int, num_findings: int) -> str:
-    """Return the page's first line.
+    """Return the headline of the page.
 
     >>> headline(1, 593, 575, 9)
     'One cohort, 593 images of 575 patients, nine findings'
@@ -27,7 +27,7 @@ def headline(num_cohorts: int, used: int, patients: int, num_findings: int) -> s
 
 
 def loss(listed: int, used: int, losses: Mapping[str, int]) -> str:
-    """Return the number of used images and the most frequent reason for exclusion.
+    """State how many listed images are used, and the most frequent reason for exclusion.
 
     >>> loss(100, 70, {"not frontal": 25, "absent": 5})
     '70 of 100 listed images are used; the most frequent reason for exclusion is “not frontal” (25)'
@@ -46,7 +46,7 @@ def loss(listed: int, used: int, losses: Mapping[str, int]) -> str:
 
 
 def used_images(numbers: Mapping[str, tuple[int, int]]) -> str:
-    """Return the range of the share of used images; values are (used, listed).
+    """State the smallest and the largest share of used images over cohorts; values are (used, listed).
 
     >>> used_images({"A": (5, 10), "B": (10, 10)}).replace("\N{NO-BREAK SPACE}", " ")
     'Between 50 % (A) and 100 % (B) of the listed images are used'
@@ -62,7 +62,7 @@ def used_images(numbers: Mapping[str, tuple[int, int]]) -> str:
 
 
 def uncertain_labels(cells: Sequence[tuple[str, str, Mapping[str, int]]]) -> str:
-    """Return the finding with the largest share of uncertain labels; cells are (finding, cohort, images by state)."""
+    """Name the finding with the largest share of uncertain labels; cells are (finding, cohort, images by state)."""
     best, share = None, 0.0
     for finding, cohort, counts in cells:
         total = sum(counts[s] for s in ("present", "absent", "uncertain", "not_mentioned", "unmapped"))
@@ -81,7 +81,10 @@ def uncertain_labels(cells: Sequence[tuple[str, str, Mapping[str, int]]]) -> str
 
 
 def cooccurrence(pairs: Sequence[tuple[str, str, str, int, int]]) -> str:
-    """Return the most frequent pair of findings; pairs are (cohort, finding, other, images with the finding, with both)."""
+    """Name the pair of findings that occur together most often.
+
+    Each pair is (cohort, finding, other finding, images with the finding, images with both).
+    """
     enough = [p for p in pairs if p[3] >= FEWEST and p[4] > 0]
     if not enough:
         return "Too few images show two findings"
@@ -90,7 +93,7 @@ def cooccurrence(pairs: Sequence[tuple[str, str, str, int, int]]) -> str:
 
 
 def age(medians: Mapping[str, float]) -> str:
-    """Return the range of the median ages.
+    """State the lowest and the highest median age over cohorts.
 
     >>> age({"A": 40.0, "B": 61.0, "C": float("nan")})
     'The median age is between 40 years in A and 61 in B'
@@ -107,7 +110,7 @@ def age(medians: Mapping[str, float]) -> str:
 
 
 def sex(women: Mapping[str, tuple[int, int]], silent: Sequence[str]) -> str:
-    """Return the range of the share of women; values are (women, women and men)."""
+    """State the smallest and the largest share of women over cohorts; values are (women, women and men)."""
     shares = {name: num_women / total for name, (num_women, total) in women.items() if total}
     if not shares:
         return "No cohort records the sex of its patients."
@@ -120,7 +123,7 @@ def sex(women: Mapping[str, tuple[int, int]], silent: Sequence[str]) -> str:
 
 
 def splits(shared: int, patients: int, num_cohorts: int) -> str:
-    """Return how many patients are in two splits.
+    """State how many patients are in two splits.
 
     >>> splits(0, 575, 1).replace("\N{NARROW NO-BREAK SPACE}", " ")
     'No patient is in two splits (575 of 575 patients are in one split)'
@@ -131,7 +134,10 @@ def splits(shared: int, patients: int, num_cohorts: int) -> str:
 
 
 def aged_80(shares: Mapping[str, tuple[int, int]]) -> str:
-    """Return the range of the share of patients aged 80 and above; values are (80 and above, recorded)."""
+    """State the smallest and the largest share of images of patients aged 80 and above, over cohorts.
+
+    Values are two numbers of images: (age 80 and above, age recorded).
+    """
     shares_80 = {name: num_old / total for name, (num_old, total) in shares.items() if total}
     if not shares_80:
         return "No cohort records age"
@@ -143,7 +149,7 @@ def aged_80(shares: Mapping[str, tuple[int, int]]) -> str:
 
 
 def devices(num_devices: Mapping[str, int]) -> str:
-    """Return the cohorts that record devices, with the number of devices.
+    """Name the cohorts that record devices, with the number of devices.
 
     >>> devices({"PadChest": 2, "NIH": 0})
     'One of two cohorts records devices: PadChest (2)'
@@ -158,7 +164,7 @@ def devices(num_devices: Mapping[str, int]) -> str:
 
 
 def per_patient(numbers: Mapping[str, tuple[int, int, int]]) -> str:
-    """Return the mean and the maximum number of images per patient; values are (images, patients, maximum)."""
+    """State the mean and the maximum number of images per patient; values are (images, patients, maximum)."""
     all_images, people = (sum(n[k] for n in numbers.values()) for k in (0, 1))
     maximum = max(numbers, key=lambda name: numbers[name][2], default="")
     if not people:
@@ -169,20 +175,20 @@ def per_patient(numbers: Mapping[str, tuple[int, int, int]]) -> str:
 
 
 def picture_count(labels: Sequence[str], num_cohorts: int) -> str:
-    """Return the number of pictures, and of pictures with a finding."""
+    """State how many pictures are shown, and how many of these have a finding."""
     healthy = sum(words in ("No Finding", "none of the findings") for words in labels)
     from_cohorts = "" if num_cohorts == 1 else f" from {word(num_cohorts)} cohorts"
     return f"{plural(len(labels), 'sampled image')}{from_cohorts} with their labels, {integer(len(labels) - healthy)} with a finding"
 
 
 def kinds(entries: int, columns: int) -> str:
-    """Return the number of preprocessing variants, and of visibly different ones."""
+    """State how many preprocessing variants there are, and how many look different."""
     same = "" if entries == columns else f", {word(columns)} of which look different at this scale"
     return sentence_case(f"{word(entries)} preprocessing variants{same}")
 
 
 def sizes(medians: Mapping[str, tuple[float, float]], aspects: Sequence[float] = ()) -> str:
-    """Return the range of median image sizes and of aspect ratios; medians are (width, height)."""
+    """State the smallest and the largest median image size, and the range of aspect ratios; medians are (width, height)."""
     if not medians:
         return "No image could be read"
     if aspects:
@@ -201,7 +207,7 @@ def sizes(medians: Mapping[str, tuple[float, float]], aspects: Sequence[float] =
 
 
 def gray(medians: Mapping[str, float]) -> str:
-    """Return the darkest and the brightest cohort; values are median gray values, 0 to 255."""
+    """Name the darkest and the brightest cohort; values are median gray values, 0 to 255."""
     if not medians:
         return "No image could be read"
     low, high = min(medians, key=lambda n: medians[n]), max(medians, key=lambda n: medians[n])

@@ -1,4 +1,4 @@
-"""Image properties used by the source classifier: importance, a swarm of single images, and values by hospital."""
+"""Show which image properties the source classifier uses: importance, one dot per image, and values by hospital."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +10,18 @@ from reports.drawing import svg
 from reports.formatting import listing, places
 from reports.report_data.report_data import ReportData
 
-SHOWN = 8  # descriptors
-POINTS = 320  # dots of one descriptor
+SHOWN = 8  # number of image properties in the figure
+POINTS = 320  # number of dots per image property
 WIDTH, NAME, LANE, ROW = 760.0, 176.0, 2.6, 36.0
-PHONE, PHONE_ROW, PHONE_POINTS = 328.0, 56.0, 110  # width, row height and dots of the phone version, names above rows
+PHONE, PHONE_ROW, PHONE_POINTS = (
+    328.0,
+    56.0,
+    110,
+)  # version for phones, with names above the rows: width, row height, dots
 
 
 def described(board: ReportData, model: str) -> dict[str, Any]:
-    """Return title, figure and table of the image properties of one model; {} without any."""
+    """Return title, figure and table for one classifier (pixels or header); {} if there are no results."""
     table = board.tables["descriptors"]
     model_rows = table[table["model"] == model]
     importance = model_rows[model_rows["kind"] == "importance"]
@@ -48,7 +52,7 @@ def described(board: ReportData, model: str) -> dict[str, Any]:
 
 
 def _site(row: Any, largest: float) -> dict[str, Any]:
-    """Return mean |SHAP| at one hospital with its color step, and the median of the property."""
+    """Return a table cell for one hospital: mean |SHAP| with its color step, and the median of the property."""
     if row is None:
         return {"shap": float("nan"), "css": "qx", "value": float("nan")}
     shap = float(row["shap"])
@@ -56,9 +60,9 @@ def _site(row: Any, largest: float) -> dict[str, Any]:
 
 
 def swarms(points: pd.DataFrame, names: Sequence[str], phone: bool = False) -> Markup:
-    """Draw one row of dots per image property; right of 0, the property moves the classifier to the correct hospital.
+    """Draw a row of dots for each image property, one dot per image; right of 0 means toward the correct hospital.
 
-    Color: lowest, middle or highest third of the values. The phone version has fewer dots and names above the rows.
+    Color: lowest, middle or highest third of the values. The version for phones has fewer dots, and names above the rows.
     """
     largest = float(points["shap"].abs().max()) if len(points) else 0.0
     limit = max(0.01, largest) * 1.04

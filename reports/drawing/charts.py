@@ -18,9 +18,11 @@ from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 
-Chart = dict[str, Any]  # {"id": of the element, "data": traces, "layout": ..., "height": px, "narrow": px}
+Chart = dict[
+    str, Any
+]  # keys: id (of the HTML element), data (traces), layout, height and narrow (px), top (text above)
 
-CROSSES = 60  # with more points, intervals would hide them
+CROSSES = 60  # largest number of points with drawn intervals; more intervals would hide the points
 SYMBOLS = {
     "circle": "circle",
     "square": "square",
@@ -33,7 +35,7 @@ SYMBOLS = {
 
 
 def families(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
-    """Return (family, mark) of the families of these runs, for a legend."""
+    """Return the legend: (family, mark) for each architecture family of these runs."""
     return [
         (
             f,
@@ -47,7 +49,7 @@ def families(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
 
 
 def internal_against_external(board: ReportData) -> Chart:
-    """Return the scatter of external against internal AUROC on shared findings, with the diagonal."""
+    """Return a scatter chart: internal AUROC across, external AUROC upward, both on shared findings; with the diagonal."""
     runs = [r for r in board.ranked if r.internal_common.has_value and r.external_common.has_value]
     internal, external = [r.internal_common for r in runs], [r.external_common for r in runs]
     xs, ys = [e.value for e in internal], [e.value for e in external]
@@ -72,8 +74,11 @@ def internal_against_external(board: ReportData) -> Chart:
         ),
     ]
     x_range, y_range = _range(xs, internal), _range(ys, external)
-    y_range = (min(y_range[0], x_range[1]), max(y_range[1], x_range[1]))  # so that the diagonal is visible
-    diagonal_x = x_range[0] + 0.78 * (x_range[1] - x_range[0])  # no interval covers the label at this position
+    y_range = (
+        min(y_range[0], x_range[1]),
+        max(y_range[1], x_range[1]),
+    )  # extend the axis until the diagonal is visible
+    diagonal_x = x_range[0] + 0.78 * (x_range[1] - x_range[0])  # place of the label "no gap", clear of intervals
     line = {
         "x": diagonal_x,
         "y": diagonal_x,
@@ -94,7 +99,7 @@ def internal_against_external(board: ReportData) -> Chart:
 
 
 def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
-    """Return the fit of external on internal AUROC over runs, linear on the logit scale; [] without a fit."""
+    """Return the line that predicts external AUROC from internal AUROC (fitted on the logit scale); [] without a fit."""
     table = board.tables["robustness"]
     line = table[table["dataset"] == "external"]
     if not len(line) or not 0 < low < high < 1:
@@ -115,7 +120,10 @@ def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
 
 
 def cost(board: ReportData, front: set[str]) -> Chart:
-    """Return the scatter of mean external AUROC against GMACs (log axis), with hollow dominated runs and the Pareto front."""
+    """Return a scatter chart: GMACs across (log axis), mean external AUROC upward.
+
+    A line shows the Pareto front; runs that are not on the front have hollow marks.
+    """
     runs = [r for r in board.ranked if r.quantity("macs") > 0]
     xs, ys = [r.quantity("macs") / 1e9 for r in runs], [r.external.value for r in runs]
     stairs = sorted((x, y) for r, x, y in zip(runs, xs, ys, strict=True) if r.id in front)
@@ -164,7 +172,7 @@ def cost(board: ReportData, front: set[str]) -> Chart:
 
 
 def probe_against_gap(board: ReportData) -> Chart:
-    """Return the scatter of the gap against the source classifier's balanced accuracy."""
+    """Return a scatter chart: balanced accuracy of the source classifier across, gap upward."""
     runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
     return _score_against_gap(
         runs, [r.probe for r in runs], "probe", "balanced accuracy of the source classifier →", 360
@@ -172,7 +180,7 @@ def probe_against_gap(board: ReportData) -> Chart:
 
 
 def causal_against_gap(runs: Sequence[Run]) -> Chart:
-    """Return the scatter of the gap against the causal score."""
+    """Return a scatter chart: causal score across, gap upward."""
     return _score_against_gap(runs, [r.causal for r in runs], "causal", "change in probability minus control →", 340)
 
 
@@ -195,7 +203,10 @@ def _score_against_gap(runs: Sequence[Run], scores: list[Estimate], name: str, t
 def learning(
     runs: Sequence[Run], by_run: Mapping[str, pd.DataFrame], key: str, element: str, top: str, share: bool
 ) -> Chart:
-    """Return lines of one column of `history` by epoch, with the selected epoch marked; the first run is dark."""
+    """Return a line chart: column `key` of each run's history by epoch; a dot marks the selected epoch.
+
+    The line of the first run is dark.
+    """
     data: list[Chart] = []
     values: list[float] = []
     longest = 1
@@ -253,7 +264,10 @@ def points(
     words: Any,
     filled: set[str] | None = None,
 ) -> list[Chart]:
-    """Return a trace of error bars and a trace of marks per family; runs not in `filled` are hollow."""
+    """Return plotly traces: the intervals of all runs, then the marks of each architecture family.
+
+    Runs that are not in `filled` have hollow marks. Many runs (more than CROSSES) have no intervals.
+    """
     traces: list[Chart] = []
     if len(runs) <= CROSSES:
         bars = {
@@ -301,9 +315,11 @@ def labels(
     y_range: tuple[float, float],
     other_marks: Sequence[tuple[float, float]] = (),
 ) -> list[Chart]:
-    """Label the extremes, or all of up to four runs; skip labels that would cover a mark or another label.
+    """Return labels for the runs with extreme values, or for all of up to four runs.
 
-    x_range and y_range are axis ranges; `other_marks` are marks of other runs.
+    A label that would cover a mark or another label is left out.
+
+    `x_range` and `y_range` are the ranges of the axes; `other_marks` are positions of marks of other runs.
     """
     order = sorted(range(len(runs)), key=lambda i: ys[i])
     candidates = [*reversed(order)] if len(runs) <= 4 else dict.fromkeys([order[-1], order[0], *_ends(xs)])
@@ -342,7 +358,7 @@ def labels(
 
 
 def axis(title: str, low: float, high: float, leading: bool = False) -> Chart:
-    """Return an axis with at most six round ticks in the number format of the page."""
+    """Return a plotly axis with at most six ticks at round numbers, in the number format of the page."""
     grid = svg.ticks(low, high, 6)
     return {
         "range": [low, high],
@@ -354,7 +370,7 @@ def axis(title: str, low: float, high: float, leading: bool = False) -> Chart:
 
 
 def _range(values: list[float], estimates: list[Estimate]) -> tuple[float, float]:
-    """Return a range that contains the values and, for few points, their intervals."""
+    """Return an axis range that contains all values and, if they are drawn, their intervals."""
     bounds = [b for e in estimates if len(estimates) <= CROSSES and e.has_interval for b in (e.low, e.high)]
     low, high = min(values + bounds), max(values + bounds)
     pad = 0.06 * (high - low) + 0.002
@@ -362,7 +378,7 @@ def _range(values: list[float], estimates: list[Estimate]) -> tuple[float, float
 
 
 def _bars(estimates: list[Estimate]) -> Chart:
-    """Return asymmetric error bars without caps."""
+    """Return plotly error bars from the intervals: asymmetric, without end caps."""
     up = [e.high - e.value if e.has_interval else 0 for e in estimates]
     down = [e.value - e.low if e.has_interval else 0 for e in estimates]
     return {
@@ -387,7 +403,7 @@ def _family_order(run: Run) -> tuple[int, str]:
 
 
 def _mark(shape: str, css: str) -> str:
-    """Return a mark of 12 x 12 px for the legend."""
+    """Draw a mark of 12 x 12 px for the legend."""
     path_of_shape = {
         "circle": "M6 1.8a4.2 4.2 0 1 0 .001 0z",
         "square": "M2 2h8v8h-8z",

@@ -19,8 +19,8 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.tables import rows_of
 
-SIDE, LEFT, TOP = 150.0, 26.0, 8.0  # px of a square panel
-WIDE = 340.0  # px of a learning curve
+SIDE, LEFT, TOP = 150.0, 26.0, 8.0  # px: side, left margin and top margin of a square panel
+WIDE = 340.0  # px: width of a learning curve
 Path = Sequence[tuple[float, float]]
 OF_BIN = ("bin", "confidence", "observed", "low", "high", "count")
 UNIT = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
@@ -28,7 +28,7 @@ UNIT = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """The tables behind the curves, by run."""
+    """The rows of each run in the tables from which curves are drawn."""
 
     points: Mapping[str, pd.DataFrame]
     reliability: Mapping[str, pd.DataFrame]
@@ -36,7 +36,7 @@ class Curves:
 
     @classmethod
     def of(cls, board: ReportData, runs: Iterable[Run]) -> "Curves":
-        """Select the tables of these runs."""
+        """Select the rows of these runs."""
         ids = {run.id for run in runs}
         reliability = board.tables["reliability"]
         pooled_platt = (reliability["finding"] == "pooled") & (reliability["calibrator"] == "platt")
@@ -45,7 +45,7 @@ class Curves:
 
 
 def figures(board: ReportData, run: Run, curves: Curves) -> dict[str, Any]:
-    """Return the figures of a run; an empty list for missing tables."""
+    """Return the figures of a run by kind: ranked, reliability, learning; an empty list if the data are missing."""
     points, history = curves.points.get(run.id), curves.history.get(run.id)
     return {
         "ranked": [] if points is None else _ranked(board, run, points),
@@ -59,7 +59,7 @@ def _by_run(table: pd.DataFrame, ids: set[str]) -> dict[str, pd.DataFrame]:
 
 
 def _ranked(board: ReportData, run: Run, points: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the ROC and precision-recall panels of the mean and of each finding."""
+    """Return ROC and precision-recall panels: first the mean over findings, then each finding."""
     paths: dict[tuple[str, str], dict[str, Path]] = {}
     columns = (points[c] for c in ("finding", "kind", "dataset", "x", "y"))
     for finding, kind, dataset, xs, ys in zip(*columns, strict=True):
@@ -98,7 +98,7 @@ def _pr(board: ReportData, paths: Mapping[str, Path], label: str) -> Markup:
 
 
 def _reliability(board: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return one reliability panel for each hospital with a curve."""
+    """Return the reliability panel of each hospital that has a curve."""
     panels = []
     spots_at: dict[str, list[tuple[float, ...]]] = {}
     for dataset, _, p, o, low, high, num in sorted(rows_of(rows, "dataset", *OF_BIN), key=itemgetter(1)):
@@ -131,7 +131,7 @@ def _reliability(board: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
 def _square(
     board: ReportData, paths: Mapping[str, Path], label: str, diagonal: bool, words: tuple[str, str], marks: str = ""
 ) -> Markup:
-    """Draw lines on the unit square: external hospitals thin, the internal hospital thick on top."""
+    """Draw one curve per hospital in a square from 0 to 1: external hospitals thin, the internal hospital thick on top."""
     x, y = UNIT
     body = "".join(
         svg.line(LEFT, y(t), LEFT + SIDE, y(t), "g")
@@ -146,13 +146,13 @@ def _square(
                 [(x(px), y(py)) for px, py in paths[key]], "cv-internal" if key == board.internal.key else "cv-external"
             )
     body += svg.text(LEFT + SIDE, TOP + SIDE + 28, words[0], "tk fine", "end")
-    low = not diagonal  # where a precision-recall curve leaves room
+    low = not diagonal  # precision-recall curves leave room at the bottom for the axis title
     body += svg.text(LEFT + 4, TOP + (SIDE - 6 if low else 10), words[1], "tk fine") if not marks else ""
     return svg.svg(LEFT + SIDE + 6, TOP + SIDE + 32, body + marks, label)
 
 
 def _learning(run: Run, history: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the losses and the validation AUROC by epoch, with the selected epoch marked."""
+    """Return the curves of losses and validation AUROC by epoch, with the selected epoch marked."""
     figures = []
     best_epoch = run.facts.get("best_epoch")
     for title, columns in (

@@ -1,4 +1,4 @@
-"""Small figures as inline SVG: marks, axes and in-cell strips.
+"""Draw small figures as inline SVG: marks, axes, and strips inside table cells.
 
 All numbers are formatted and all words escaped here, so results may be marked safe. Marks have classes, not styles, because
 the page's policy forbids style attributes.
@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 from reports.formatting import places
 from reports.report_data.headline_rows import Estimate
 
-SHAPES = {  # family -> shape; color is never the only cue
+SHAPES = {  # architecture family -> shape of its mark; color alone would not be accessible
     "classic": "circle",
     "modern": "square",
     "attention": "triangle",
@@ -35,7 +35,7 @@ class Scale:
     end: float
 
     def __call__(self, value: float) -> float:
-        """Return the pixel of a value."""
+        """Return the pixel position of a value."""
         share = (value - self.low) / (self.high - self.low or 1.0)
         return self.start + min(1.0, max(0.0, share)) * (self.end - self.start)
 
@@ -54,7 +54,7 @@ def ticks(low: float, high: float, at_most: int = 6) -> list[float]:
 
 
 def tick_text(value: float, ticks: Sequence[float]) -> str:
-    """Format a tick with the decimals of the finest tick of its axis; zero is 0.
+    """Format a tick with as many decimals as the other ticks of its axis need; zero becomes "0".
 
     >>> tick_text(0.05, [0, 0.05]), tick_text(0.0, [0]), tick_text(0.5, [0, 0.5])
     ('.05', '0', '.5')
@@ -78,29 +78,29 @@ def number(value: float) -> str:
 
 
 def line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
-    """Return a straight line."""
+    """Draw a straight line."""
     return f'<line x1="{number(x1)}" y1="{number(y1)}" x2="{number(x2)}" y2="{number(y2)}" class="{css}"/>'
 
 
 def circle(x: float, y: float, radius: float, css: str) -> str:
-    """Return a dot."""
+    """Draw a dot."""
     return f'<circle cx="{number(x)}" cy="{number(y)}" r="{radius}" class="{css}"/>'
 
 
 def dots(points: Sequence[tuple[float, float]], css: str) -> str:
-    """Return many equal dots as one path of zero-length lines with round caps; a fifth of the bytes of circles."""
+    """Draw many equal dots as one path: lines of length zero with round caps need a fifth of the bytes of circles."""
     path = "".join(f"M{number(x)} {number(y)}h0" for x, y in points)
     return f'<path d="{path}" class="{css}"/>' if path else ""
 
 
 def steps(points: Sequence[tuple[float, float]], css: str) -> str:
-    """Return a step curve."""
+    """Draw a step curve."""
     path = "".join(f"H{number(x)}V{number(y)}" if k else f"M{number(x)} {number(y)}" for k, (x, y) in enumerate(points))
     return f'<path d="{path}" class="{css}"/>' if path else ""
 
 
 def polyline(points: Sequence[tuple[float, float]], css: str) -> str:
-    """Return a line through points in relative coordinates with one decimal; a third of the bytes."""
+    """Draw a line through points; relative coordinates with one decimal save two thirds of the bytes."""
     tenths = [(round(10 * x), round(10 * y)) for x, y in points]
     steps = [(x1 - x0, y1 - y0) for (x0, y0), (x1, y1) in pairwise(tenths)]
     path = "".join(f"l{number(dx / 10)} {number(dy / 10)}" for dx, dy in steps if dx or dy)
@@ -108,25 +108,27 @@ def polyline(points: Sequence[tuple[float, float]], css: str) -> str:
 
 
 def diamond(x: float, y: float, radius: float, css: str) -> str:
-    """Return a diamond."""
+    """Draw a diamond."""
     r = number(radius)
     return f'<path d="M{number(x)} {number(y - radius)}l{r} {r}l-{r} {r}l-{r} -{r}z" class="{css}"/>'
 
 
 def rect(x: float, y: float, width: float, height: float, css: str) -> str:
-    """Return a bar."""
+    """Draw a bar."""
     return f'<rect x="{number(x)}" y="{number(y)}" width="{number(max(width, 0))}" height="{number(height)}" class="{css}"/>'
 
 
 def text(x: float, y: float, words: str, css: str = "", anchor: str = "start") -> str:
-    """Return words, escaped."""
+    """Draw a text; the words are escaped."""
     return f'<text x="{number(x)}" y="{number(y)}" class="{css}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
 def swarm(values: Sequence[float], scale: Callable[[float], float], gap: float = 5.5) -> list[tuple[float, int]]:
-    """Return (x, lane) for each value, in input order: the lane nearest to 0 in which no other dot is closer than `gap`.
+    """Return the dot (x, lane) of each value, in the order of the values, so that dots do not overlap.
 
-    With more than 11 lanes needed, dots may overlap.
+    A dot gets the lane nearest to 0 in which the previous dot is at least `gap` pixels away.
+
+    There are 11 lanes (-5 to 5). If all are occupied, dots overlap in lane 0.
     """
     lanes: dict[int, float] = {}
     placed: dict[int, tuple[float, int]] = {}
@@ -140,14 +142,14 @@ def swarm(values: Sequence[float], scale: Callable[[float], float], gap: float =
 
 
 def strip_grid(scale: Scale, grid: Sequence[float]) -> str:
-    """Return the vertical grid lines of a strip as one mark."""
+    """Draw the vertical grid lines of a strip as one path."""
     return f'<path d="{"".join(f"M{number(scale(t))} 0v34" for t in grid)}" class="g"/>'
 
 
 def strip(worst: Estimate, external: Estimate, internal: Estimate, scale: Scale, grid: str) -> Markup:
-    """Return the dot strip of one run: worst hospital, external mean and internal AUROC; `grid`: grid lines.
+    """Draw three AUROCs of a run as dots on one axis: worst hospital, external mean and internal hospital.
 
-    Hidden from screen readers, because the cells of the row contain the same numbers.
+    `grid` contains the grid lines. Screen readers skip the strip, because the cells of the row contain the same numbers.
     """
     y, height = 17.0, 34.0
     body = grid
@@ -167,7 +169,7 @@ def strip(worst: Estimate, external: Estimate, internal: Estimate, scale: Scale,
 
 
 def axis(scale: Scale, grid: Sequence[float]) -> Markup:
-    """Return the ticks for the head of the column."""
+    """Draw the numbers of the strips' axis, for the column head."""
     body = "".join(
         line(scale(t), 13, scale(t), 18, "z") + text(scale(t), 10, tick_text(t, grid), "tk", "middle") for t in grid
     )
@@ -175,7 +177,7 @@ def axis(scale: Scale, grid: Sequence[float]) -> Markup:
 
 
 def micro(estimate: Estimate, low: float, high: float, mark: float, width: float = 64) -> Markup:
-    """Return one estimate with its interval on a short axis; `mark` is its reference line (0, or chance)."""
+    """Draw one estimate with its interval on a short axis; `mark` is the position of a reference line (0, or chance)."""
     scale = Scale(low, high, 3, width - 3)
     body = line(scale(mark), 0, scale(mark), 10, "z")
     if estimate.has_interval:
@@ -186,7 +188,7 @@ def micro(estimate: Estimate, low: float, high: float, mark: float, width: float
 
 
 def rank_bar(low: float, high: float, mean: float, total: int, width: float = 76) -> Markup:
-    """Return the rank interval of a run on an axis from 1 to total."""
+    """Draw the rank interval of a run on an axis from 1 to `total`."""
     scale = Scale(1, max(total, 2), 2, width - 2)
     body = rect(scale(low) - 1.5, 2, scale(high) - scale(low) + 3, 5, "bar2")
     return svg(width, 9, body + rect(scale(mean) - 1, 0, 2, 9, "dot"), "", "mi")

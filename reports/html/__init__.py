@@ -1,1 +1,1 @@
-"""Templates, compression and the common parts of every page."""
+"""Templates, compression, and the style sheets and scripts that all pages share."""

@@ -1,4 +1,4 @@
-"""A section of the page, and the template environment."""
+"""The class of a section of the page, and functions that fill templates."""
 
 import json
 from dataclasses import dataclass, field
@@ -11,23 +11,23 @@ from markupsafe import Markup
 from reports import formatting as text
 from reports.html.compression import Packed
 
-LATER = 16_000  # characters; longer folded tables stay plain text until they are opened
+LATER = 16_000  # characters; the browser parses a longer folded table only when the reader opens it
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One section: anchor, navigation label ("" for none) and HTML."""
+    """A section of the page: anchor (`key`), label in the navigation ("" for none) and HTML."""
 
     key: str
     nav: str
     html: Markup
-    charts: tuple[dict[str, Any], ...] = ()  # plotly charts of the section, see `charts`
-    packed: Packed = field(default_factory=Packed)  # unpacked by a script on demand
+    charts: tuple[dict[str, Any], ...] = ()  # plotly charts of the section, made by `reports.drawing.charts`
+    packed: Packed = field(default_factory=Packed)  # HTML that a script unpacks when it is needed
 
 
 @cache
 def environment() -> jinja2.Environment:
-    """Return the template environment: text is escaped, unknown names are errors."""
+    """Return the Jinja environment, which escapes all text and raises an error for unknown names."""
     env = jinja2.Environment(
         loader=jinja2.PackageLoader("reports", "templates"),
         autoescape=True,
@@ -50,18 +50,18 @@ def environment() -> jinja2.Environment:
 
 
 def write(template: str, **context: object) -> Markup:
-    """Fill a template."""
+    """Fill a template with the values of `context`."""
     return Markup(environment().get_template(template).render(**context))  # noqa: S704  (autoescaped above)
 
 
 def compile_all() -> None:
-    """Compile every template in advance, which takes a quarter of a second."""
+    """Compile all templates in advance; compilation takes a quarter of a second."""
     for name in environment().list_templates(("j2",)):
         environment().get_template(name)
 
 
 def rounded(value: Any) -> Any:
-    """Round chart data to six digits, which is finer than a pixel; 500 runs have 20,000 numbers."""
+    """Round the numbers of a chart to six digits, to save bytes; six digits are finer than a pixel."""
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -70,6 +70,6 @@ def rounded(value: Any) -> Any:
 
 
 def data_block(value: object) -> str:
-    """Return JSON that cannot close its script element."""
+    """Return a value as JSON for a script element; no text in the JSON can close the element."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False, default=float)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,4 +1,4 @@
-"""Style sheets, scripts and content security policy of every page."""
+"""Style sheets, scripts and the content security policy that all pages share."""
 
 import base64
 from hashlib import sha256
@@ -19,6 +19,6 @@ def policy(scripts: list[str], styles: list[str]) -> str:
 
 
 def joined(names: tuple[str, ...]) -> str:
-    """Return the concatenated template files."""
+    """Return the texts of template files, joined."""
     folder = files("reports") / "templates"
     return "\n".join((folder / name).read_text(encoding="utf-8").strip() for name in names)
