@@ -1,1 +1,1 @@
-"""Columns of the tables of a report."""
+"""The columns of the tables from which a report is made."""
