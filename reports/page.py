@@ -1,4 +1,4 @@
-"""Render the page: sections in order, one style sheet, two scripts, and a policy that allows nothing else."""
+"""Render the page: sections in order, one style sheet, two scripts, and a security policy that forbids all others."""
 
 import gc
 import json
@@ -96,9 +96,11 @@ SCRIPTS = (
 
 
 def render(tables: Tables) -> str:
-    """Return the page as one HTML text without network requests; the same tables give the same bytes."""
+    """Return the page as one HTML text that makes no network requests; the same tables give the same bytes."""
     with uncollected(), ThreadPoolExecutor(1) as pool:
-        pool.submit(packed_plotly)  # compression releases the interpreter lock, and nearly every page has charts
+        pool.submit(
+            packed_plotly
+        )  # in a thread: compression releases the interpreter lock, and nearly every page has charts
         return _render(tables)
 
 
@@ -110,7 +112,7 @@ def prepare() -> None:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Pause garbage collection: a page is a million small objects that live to its end, and collecting costs a sixth of its time."""
+    """Pause garbage collection, which would take a sixth of the time: a million small objects live until the page is done."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -118,7 +120,7 @@ def uncollected() -> Iterator[None]:
     finally:
         if was_on:
             gc.freeze()
-            gc.unfreeze()  # marks live objects as old, so the next collection does not scan them all
+            gc.unfreeze()  # moves live objects to the oldest generation, so the next collection does not scan all of them
             gc.enable()
 
 
@@ -162,14 +164,15 @@ def plotly_source() -> str:
 
 @cache
 def style_ids(source: str) -> list[str]:
-    """Return the ids of the style sheets that plotly.js adds when it loads, unless an element with that id exists.
+    """Return the ids of the style sheets that plotly.js adds to a page when it loads.
 
-    They style geographic maps, which the page does not use, and the policy would refuse them with a console message.
+    plotly.js adds no style sheet if an element with its id exists. The page does not need these style sheets (they are for
+    geographic maps), and its policy would block them with a console message.
     """
     return sorted(set(re.findall(r'getElementById\("([0-9a-f]{64})"\)', source)))
 
 
 @cache
 def packed_plotly() -> str:
-    """Return plotly.js compressed, as stored in the page."""
+    """Return plotly.js in the compressed form that the page contains."""
     return packed(plotly_source())

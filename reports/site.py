@@ -1,4 +1,4 @@
-"""Write a site: the page, one page per run, and the data, in a folder that works from disk or any address."""
+"""Write a site: a folder with the page, one page per run, and the data."""
 
 import json
 from base64 import b64encode
@@ -19,7 +19,8 @@ from reports.tables import Tables
 def write_site(tables: Tables, folder: Path) -> Path:
     """Write index.html, runs/<id>.html and data/<table>.json and .parquet; return the path of the index.
 
-    Links are relative and there are no network requests, so the folder can be opened from disk or served from a sub-path.
+    All links are relative, and the pages make no network requests. So the folder can be opened from disk or served from
+    any address.
     """
     data = report_data.read(Tables({**tables.meta, "site": True}, tables.frames))
     (folder / "runs").mkdir(parents=True, exist_ok=True)
@@ -49,7 +50,7 @@ def write_site(tables: Tables, folder: Path) -> Path:
 
 
 def _as_json(frame: pd.DataFrame) -> str:
-    """Return a table as JSON with columns and rows; missing values are null, pictures are base64."""
+    """Return a table as JSON text with columns and rows; missing values become null, pictures become base64."""
     if "picture" in frame:
         pictures = [
             b64encode(bytes(p)).decode() if isinstance(p, bytes | bytearray) else None for p in frame["picture"]

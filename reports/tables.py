@@ -1,4 +1,4 @@
-"""The tables of a report: data frames and metadata, stored as a folder of Parquet files.
+"""Load and save the tables of a report: data frames and metadata, stored as a folder of Parquet files.
 
 The page is a function of these tables alone. They contain no patient ids, and no images except the small ones in `gallery`.
 `reports.schemas.tables` lists their columns.
@@ -29,19 +29,19 @@ class Tables:
         min_count, num_resamples, shared_patients: integers
         split: share of each split
         created_from: run ids
-        findings, notes: lists of text
+        findings, notes: lists of texts
         mapping: label mapping; threshold: threshold rule on the page
-        datasets: cohort name -> {title, place}, optionally with flow (images listed, excluded by each filter, and kept), notes,
-            and no_lungs (title of a preprocessing with an adaptive region -> share of images without detected lungs)
+        datasets: cohort name -> {title, place}, optionally with flow (number of images listed, excluded by each filter, kept), notes,
+            no_lungs (title of a preprocessing that crops to the lungs -> share of images without detected lungs)
     Optional keys:
         custom_metrics: dicts with name, title and better (higher or lower) of each metric that the registry adds
         analyses: dicts with name, run_id ("" for an analysis of the cohorts), options other than the defaults, state (done,
             failed or absent), reason
         no_pictures: why the gallery has no pictures, or ""
-        learns: run id -> findings of a run trained for fewer than `findings`
-        unlearnt: run id -> findings without both classes in training
-        not_compared: cohort name -> findings that only this cohort or only the internal hospital labels
-        duplicates: number of internal images with a duplicate in another internal split under another patient
+        learns: run id -> findings of a run, if the run is trained for fewer findings than `findings`
+        unlearnt: run id -> findings that are present in all or in none of the training images
+        not_compared: cohort name -> findings that either only this cohort or only the internal hospital labels
+        duplicates: number of internal images that have a duplicate of another patient in another internal split
     """
 
     meta: dict[str, Any]
@@ -92,11 +92,11 @@ class Tables:
 
 
 def rows_of(table: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
-    """Return the rows as tuples of plain values; ten times as fast as reading cell by cell."""
+    """Yield the rows as tuples of Python values, ten times as fast as reading single cells."""
     return zip(*(table[column].tolist() for column in columns), strict=True)
 
 
 def records_of(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as dicts of plain values; three times as fast as `to_dict("records")`."""
+    """Return the rows as dicts of Python values, three times as fast as `to_dict("records")`."""
     names = [str(column) for column in table.columns]
     return [dict(zip(names, row, strict=True)) for row in rows_of(table, *names)]

@@ -1,1 +1,1 @@
-"""The tables of a report, joined into runs, hospitals and estimates."""
+"""Join the tables of a report into runs, hospitals and estimates."""

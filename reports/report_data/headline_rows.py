@@ -1,6 +1,7 @@
 """Select the rows of the long tables that the page shows: one number per cell.
 
-The tables have every split, reference, mapping and selection. The page shows a single choice of these and names it.
+The tables have rows for every split, label source, mapping and selected epoch. The page shows one choice of these, and
+names the choice.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,18 +15,22 @@ from numpy.typing import NDArray
 from reports.formatting import interval, is_number, places, span
 from reports.tables import Tables, rows_of
 
-REFERENCES = ("phantom", "report", "radiologist")  # the first available label source of a cohort's headline split
-CALIBRATORS = ("none", "platt")  # calibrators on the page; the tables have more
+REFERENCES = (
+    "phantom",
+    "report",
+    "radiologist",
+)  # label sources by preference: the page shows the first one that is available
+CALIBRATORS = ("none", "platt")  # calibrators that the page shows
 SELECTIONS = ("best_val", "last")
 PROBE_METRIC = "balanced_accuracy"
 COUNTS = ("n", "num_positive", "num_patients", "num_findings")
 SCORE_COLUMNS = ("run_id", "dataset", "finding", "calibrator", "value", "low", "high", *COUNTS)
-TOLERANCE = 1e-6  # means of the same findings differ only by rounding
+TOLERANCE = 1e-6  # two means with a smaller difference are means over the same findings
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its 95 % interval and sample sizes; NaN and 0 where unknown."""
+    """A number with its 95 % interval and sample sizes; an unknown number is NaN, an unknown sample size is 0."""
 
     value: float
     low: float = float("nan")
@@ -34,9 +39,9 @@ class Estimate:
     num_positive: int = 0
     num_patients: int = 0
     num_findings: int = 0
-    internal: float = float("nan")  # of a gap: its two AUROCs
+    internal: float = float("nan")  # only for a gap: its two AUROCs
     external: float = float("nan")
-    chance: float = float("nan")  # of a probe: accuracy by chance
+    chance: float = float("nan")  # only for a probe: accuracy by chance
 
     @property
     def has_value(self) -> bool:
@@ -55,17 +60,17 @@ class Estimate:
 
     @property
     def text(self) -> str:
-        """The value as shown."""
+        """The value as text for the page."""
         return places(self.value)
 
     @property
     def with_interval(self) -> str:
-        """Value and interval for running text."""
+        """Value and interval as text for a sentence."""
         return f"{places(self.value)} {interval(self.low, self.high)}".strip()
 
     @property
     def span(self) -> str:
-        """The interval for a table cell."""
+        """The interval as text for a table cell."""
         return span(self.low, self.high)
 
 
@@ -74,16 +79,16 @@ MISSING = Estimate(float("nan"))
 
 @dataclass(frozen=True, slots=True)
 class HeadlineRows:
-    """The rows of `scores` on the page: the grid's mapping, all patients, headline split, one selection."""
+    """The rows of `scores` that the page shows: the grid's mapping, all patients, headline split, one selected epoch."""
 
     scores: pd.DataFrame
-    # (metric, operating point) -> row numbers, preferred reference first
+    # (metric, threshold rule) -> row numbers; rows of the preferred label source come first
     rows: Mapping[tuple[str, str], NDArray[np.intp]]
     selection: str
 
     @classmethod
     def of(cls, tables: Tables, source: str) -> Self:
-        """Select the rows; `source` is the internal cohort, shown on its test split."""
+        """Select the rows; `source` is the internal cohort, whose test split is shown."""
         scores, cohorts = tables["scores"], tables["cohorts"]
         splits = {str(d): str(s) for d, s in zip(cohorts["dataset"], cohorts["headline_split"], strict=True)}
         splits[source] = splits.get(source) or "test"
@@ -94,12 +99,14 @@ class HeadlineRows:
             & (scores["subgroup"] == "all")
             & (scores["selection"] == selection)
         )
-        rows = np.flatnonzero(selected)  # a study may have millions of rows: compare texts of these only
-        split = scores["dataset"].iloc[rows].map(splits)  # `external` has no cohort row and is kept
+        rows = np.flatnonzero(
+            selected
+        )  # a study may have millions of rows: compare the split texts of selected rows only
+        split = scores["dataset"].iloc[rows].map(splits)  # `external` is not in the cohort table; its rows are kept
         rows = rows[(split.isna() | (split == scores["split"].iloc[rows])).to_numpy(bool)]
         code, references = pd.factorize(scores["reference"].iloc[rows])
         order = [REFERENCES.index(name) if name in REFERENCES else len(REFERENCES) for name in references]
-        order.append(len(REFERENCES))  # rows without a reference have code -1
+        order.append(len(REFERENCES))  # last element: the order of rows without a label source, which have code -1
         rows = rows[np.argsort(np.array(order)[code], kind="stable")]
         names = ["metric", "operating_point"]
         groups: Mapping[Any, Any] = scores[names].iloc[rows].groupby(names).indices
@@ -108,13 +115,13 @@ class HeadlineRows:
 
     @property
     def operating_points(self) -> set[str]:
-        """The threshold rules that occur in the rows."""
+        """The threshold rules that occur in these rows."""
         return {point for _, point in self.rows} - {""}
 
     def lookup(
         self, metric: str, calibrators: tuple[str, ...], operating_point: str = "", *, finding: str = ""
     ) -> dict[tuple[str, str, str], Estimate]:
-        """Return one estimate per (run, dataset, finding), from the first available calibrator and reference.
+        """Return one estimate per (run, dataset, finding), from the first available calibrator and label source.
 
         `finding` restricts the result to one finding.
         """
@@ -122,7 +129,7 @@ class HeadlineRows:
         row_numbers = self.rows.get((metric, operating_point))
         if row_numbers is None:
             return estimates
-        if finding:  # filter before taking columns, which costs more
+        if finding:  # filter first, because taking columns is slower
             row_numbers = row_numbers[(self.scores["finding"].iloc[row_numbers] == finding).to_numpy(bool)]
         rows = self.scores.iloc[row_numbers]
         for calibrator in calibrators:
@@ -136,7 +143,7 @@ class HeadlineRows:
 
 
 def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
-    """Return the gap by (run, dataset, finding)."""
+    """Return the gaps by (run, dataset, finding)."""
     numbers: tuple[list[Any], ...] = (
         *_numbers(gaps, "value", "low", "high"),
         *_counts(gaps),
@@ -146,26 +153,26 @@ def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
 
 
 def _keys(rows: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
-    """Return (run, dataset, finding) of each row."""
+    """Yield (run, dataset, finding) of each row."""
     return zip(*(map(str, rows[column].tolist()) for column in ("run_id", "dataset", "finding")), strict=True)
 
 
 def _numbers(rows: pd.DataFrame, *columns: str) -> list[list[float]]:
-    """Return columns as lists of floats, NaN where missing."""
+    """Return columns as lists of floats; missing values become NaN."""
     return [rows[column].astype(float).tolist() for column in columns]
 
 
 def _counts(rows: pd.DataFrame) -> list[list[int]]:
-    """Return the sample-size columns as lists of integers, 0 where missing."""
+    """Return the sample-size columns as lists of integers; missing values become 0."""
     columns = (pd.to_numeric(rows[column], errors="coerce") for column in COUNTS)
     return [column.fillna(0).astype(int).tolist() for column in columns]
 
 
 def gap_side(gap: Estimate, value: float, macro: Estimate) -> Estimate:
-    """Return the internal or external AUROC of a gap as an estimate; MISSING without a gap.
+    """Return one of the two AUROCs of a gap (`value`) as an estimate; MISSING if there is no gap.
 
-    The gap table has no interval for each side. The interval of `macro`, the mean over every labeled finding, is used where
-    both are means of the same findings; else the interval is unknown.
+    The table `gaps` has no intervals of the two AUROCs. `macro` is the mean AUROC over every labeled finding. If both are
+    means over the same findings, `macro` with its interval is returned; else the interval is unknown.
     """
     if not (gap.has_value and is_number(value)):
         return MISSING
@@ -174,7 +181,7 @@ def gap_side(gap: Estimate, value: float, macro: Estimate) -> Estimate:
 
 
 def probe_lookup(sources: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
-    """Return the balanced accuracy of the source probe on a run's features, by (run, control)."""
+    """Return the balanced accuracies of source probes on the features of runs, by (run, control)."""
     full = (sources["probe"] == "features") & (sources["shots"] == 0)
     rows = sources[full & (sources["metric"] == PROBE_METRIC)]
     columns = ("run_id", "control", "value", "low", "high", "chance", "n")
@@ -185,7 +192,10 @@ def probe_lookup(sources: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
 
 
 def causal_lookup(transplants: pd.DataFrame) -> dict[str, Estimate]:
-    """Return the causal score by run: change in prediction by internal pixels in external images, minus the control."""
+    """Return the causal scores by run.
+
+    A causal score is the change in prediction that internal pixels cause in external images, minus the control.
+    """
     selected = {"kind": "causal", "host": "external", "finding": "macro", "subset": "all", "measure": "abs_dp"}
     rows = transplants
     for column, value in selected.items():
@@ -198,7 +208,7 @@ def causal_lookup(transplants: pd.DataFrame) -> dict[str, Estimate]:
 
 
 def count(value: Any) -> int:
-    """Return a count as an integer, 0 where missing."""
+    """Return a count as an integer; a missing value becomes 0."""
     try:
         return int(value)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""A hospital and a run, as all sections use them."""
+"""The classes Hospital and Run, which all sections use."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,19 +7,19 @@ from typing import Any
 from reports.formatting import is_number
 from reports.report_data.headline_rows import MISSING, Estimate
 
-IMPORTED = "external"  # kind of a model trained elsewhere
-LONGEST = 18  # characters of a place name in a figure
+IMPORTED = "external"  # the `kind` of an imported model
+LONGEST = 18  # maximum number of characters of a place in a figure
 
 
 @dataclass(frozen=True, slots=True)
 class Hospital:
-    """A cohort: its place and, for an external hospital, the mean gap over runs."""
+    """A hospital with its name and place; an external hospital also has the mean gap over runs."""
 
     key: str
     title: str
     place: str
-    mean_gap: Estimate = MISSING  # mean over runs of the macro gap
-    # mean gap with simultaneous bounds over hospitals, for sentences that name hospitals
+    mean_gap: Estimate = MISSING  # macro gap, averaged over runs
+    # the same mean with an interval that is simultaneous over hospitals, for sentences that name hospitals
     simultaneous_gap: Estimate = MISSING
 
     @property
@@ -37,7 +37,7 @@ class Hospital:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One row of the ranking. Estimates are macro AUROCs unless named otherwise."""
+    """A row of the ranking. An estimate is a macro AUROC unless its name or comment says otherwise."""
 
     id: str
     name: str
@@ -48,35 +48,35 @@ class Run:
     facts: Mapping[str, Any]  # row of the table `runs`
     cost: Mapping[str, Any]  # row of the table `costs`, or empty
     internal: Estimate = MISSING  # over every finding that the internal hospital labels
-    external: Estimate = MISSING  # ranks the runs
+    external: Estimate = MISSING  # mean over hospitals; decides the ranking
     gap: Estimate = MISSING
-    simultaneous_external: Estimate = MISSING  # with simultaneous bounds over runs, for sentences about the highest
-    simultaneous_gap: Estimate = MISSING  # likewise, for sentences about the smallest
-    internal_common: Estimate = MISSING  # the two AUROCs of the gap, on shared findings
+    simultaneous_external: Estimate = MISSING  # interval simultaneous over runs, for sentences about the best run
+    simultaneous_gap: Estimate = MISSING  # interval simultaneous over runs, for sentences about the smallest gap
+    internal_common: Estimate = MISSING  # with external_common: the two AUROCs of the gap, over shared findings
     external_common: Estimate = MISSING
     ece: Estimate = MISSING
     probe: Estimate = MISSING  # balanced accuracy of the source classifier
     causal: Estimate = MISSING  # change in prediction by internal pixels in external images, minus the control
-    # external AUROC by hospital, on findings shared with the internal hospital
+    # external hospital -> AUROC over the findings that the internal hospital labels too
     hospitals: Mapping[str, Estimate] = field(default_factory=dict)
-    hospital_gaps: Mapping[str, Estimate] = field(default_factory=dict)  # gap by hospital
+    hospital_gaps: Mapping[str, Estimate] = field(default_factory=dict)  # external hospital -> gap
     mean_rank: float = float("nan")
     rank_low: int = 0
     rank_high: int = 0
     p_best: float = float("nan")
-    group: int = -1  # 0 is the first group of ties, -1 is unranked
-    # tta, ensemble: derived from runs, never ranked; panel: networks with one finding each, ranked; imported: trained elsewhere,
-    # ranked only if the grid trains nothing
+    group: int = -1  # index of the tie group, 0 for the best; -1 means unranked
+    # run; tta or ensemble: derived from runs, never ranked; panel: networks with one finding each, ranked as one run;
+    # external: an imported model, ranked only if the grid trains nothing
     kind: str = "run"
 
     @property
     def label(self) -> str:
-        """Name and variant, for sentences."""
+        """Name and variant of the run, for sentences."""
         return f"{self.name} ({self.variant})" if self.variant else self.name
 
     @property
     def remark(self) -> str:
-        """Note on irregularities of the training; "" without any."""
+        """Note on irregularities of the training; "" if there were none."""
         value = self.facts.get("remark")
         return value if isinstance(value, str) else ""
 
@@ -97,14 +97,15 @@ class Run:
 
     @property
     def anchor(self) -> str:
-        """Anchor of the run on the page."""
+        """HTML id of the run on the page."""
         return f"run-{self.id}"
 
     @property
     def worst(self) -> str:
-        """Key of the hospital with the largest gap, or "".
+        """Key of the external hospital with the largest gap; "" if there is no score.
 
-        The lowest AUROC also depends on which findings a hospital labels. It is used only if no gap could be computed.
+        If no gap could be computed, the hospital with the lowest AUROC. AUROC is the second choice, because it also depends
+        on the findings that a hospital labels.
         """
         gaps = {key: e.value for key, e in self.hospital_gaps.items() if e.has_value}
         low = {key: -e.value for key, e in self.hospitals.items() if e.has_value}
@@ -116,6 +117,6 @@ class Run:
         return self.hospitals.get(self.worst, MISSING)
 
     def quantity(self, key: str) -> float:
-        """Return one cost as a number, NaN where it was not measured."""
+        """Return a cost as a number, NaN if the cost was not measured."""
         value: Any = self.cost.get(key)
         return float(value) if is_number(value) else float("nan")

@@ -1,6 +1,6 @@
 """Join the tables of a report into runs, hospitals and estimates.
 
-All sections read their numbers from here, so two sections cannot show different rows for one number.
+All sections read their numbers from `ReportData`, so two sections cannot show different values of the same score.
 """
 
 import json
@@ -22,29 +22,29 @@ MACRO = "macro"
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """The data shared by all sections. `ranked` is sorted by mean external AUROC, `hospitals` by mean gap."""
+    """The data that all sections share. `ranked` is sorted by mean external AUROC, `hospitals` by mean gap."""
 
     tables: Tables
-    headline: headline_rows.HeadlineRows  # the rows of `scores` on the page
+    headline: headline_rows.HeadlineRows  # the rows of `scores` that the page shows
     internal: Hospital
-    hospitals: tuple[Hospital, ...]  # external, smallest mean gap first
+    hospitals: tuple[Hospital, ...]  # external hospitals, smallest mean gap first
     ranked: tuple[Run, ...]
-    derived: tuple[Run, ...]  # TTA, ensembles and imported models with an external score: listed below the ranking
+    derived: tuple[Run, ...]  # TTA, ensembles and imported models with an external score; shown below the ranking
     unranked: tuple[Run, ...]
     groups: tuple[tuple[Run, ...], ...]
-    mean_gap: Estimate  # over runs and hospitals
-    num_worse: int  # runs whose simultaneous interval is above 0
+    mean_gap: Estimate  # averaged over runs and hospitals
+    num_worse: int  # number of runs with a simultaneous interval of the gap above 0
     num_better: int
     findings: tuple[str, ...]
     cells: Mapping[tuple[str, str, str], Estimate]  # AUROC of (run id, dataset, finding)
     gaps: Mapping[tuple[str, str, str], Estimate]  # gap of (run id, dataset, finding)
     labeled: frozenset[tuple[str, str]]  # (dataset, finding) with labels
     num_external: int  # external hospitals, including those without a score
-    has_common: bool  # whether the internal and any external hospital label the same finding
+    has_common: bool  # whether any external hospital labels a finding that the internal hospital labels too
 
     @property
     def meta(self) -> Mapping[str, Any]:
-        """Metadata of the tables, see `Tables`."""
+        """The metadata of the tables; `Tables` lists the keys."""
         return self.tables.meta
 
     @property
@@ -54,12 +54,12 @@ class ReportData:
 
     @property
     def min_count(self) -> int:
-        """Minimum positive and negative patients for a score."""
+        """Minimum number of positive patients, and of negative patients, for a score."""
         return int(self.meta.get("min_count", 10))
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """Every run trained by the grid, unranked runs last."""
+        """Every run that the grid trained, unranked runs last."""
         return (*self.ranked, *(r for r in self.unranked if not r.is_derived))
 
     @property
@@ -74,28 +74,31 @@ class ReportData:
 
     @property
     def only_exposed_models(self) -> bool:
-        """Whether nothing is ranked because every scored model is imported and was trained on an external hospital."""
+        """Whether the ranking is empty, because every scored model is imported and was trained on an external hospital."""
         return not self.ranked and not self.scored and any(r.external.has_value for r in self.imported)
 
     @property
     def entries(self) -> tuple[Run, ...]:
-        """Every row of the page: ranked, derived and unranked."""
+        """Every row of the page: ranked runs, derived runs, unranked runs."""
         return (*self.ranked, *self.derived, *self.unranked)
 
     @property
     def scored(self) -> tuple[Run, ...]:
-        """The runs with a score anywhere."""
+        """The runs with a score at any hospital."""
         return tuple(r for r in self.runs if r.internal.has_value or r.external.has_value)
 
     @property
     def not_learned(self) -> dict[str, tuple[str, ...]]:
-        """Findings that a run could not learn, by run id: present in all or in none of its training images."""
+        """The findings that each run (by run id) could not learn: present in all or in none of its training images."""
         findings = dict(self.meta.get("unlearnt") or {})
         return {str(run_id): tuple(map(str, names)) for run_id, names in findings.items() if names}
 
     @property
     def not_compared(self) -> list[tuple[str, tuple[str, ...]]]:
-        """(hospital, findings labeled by only one of the two hospitals), in order of the hospitals."""
+        """(external hospital, findings without a comparison), in order of the hospitals.
+
+        Only one of the two hospitals, internal or external, labels these findings.
+        """
         findings = dict(self.meta.get("not_compared") or {})
         order = [h.key for h in self.all_hospitals]
         keys = sorted(
@@ -110,13 +113,13 @@ class ReportData:
 
     @property
     def num_common(self) -> tuple[int, int]:
-        """The smallest and largest number of shared findings of a gap, over runs and hospitals; 0 for none."""
+        """The smallest and the largest number of shared findings of a gap, over runs and hospitals; 0 without gaps."""
         counts = [e.num_findings for r in self.ranked for e in r.hospital_gaps.values() if e.has_value]
         return min(counts, default=0), max(counts, default=0)
 
     @property
     def without_score(self) -> list[str]:
-        """External hospitals of the cohort table without any score."""
+        """The external hospitals that are in the cohort table but have no score."""
         with_score = {h.key for h in self.hospitals}
         return [self.title(key) for key in sorted(_listed_external(self.tables) - with_score)]
 
@@ -126,7 +129,7 @@ class ReportData:
         return (self.internal, *self.hospitals)
 
     def why_not_analysed(self, name: str, run_id: str) -> str:
-        """Return why a run has no result of an analysis: "it failed" or "not run"; "" if it is done or unknown."""
+        """Return why a run has no result of an analysis: "it failed" or "not run"; "" if done or unknown."""
         states = {
             (str(a["name"]), str(a["run_id"])): str(a["state"])
             for a in self.meta.get("analyses") or []
@@ -145,7 +148,7 @@ class ReportData:
 
 
 def read(tables: Tables) -> ReportData:
-    """Join the tables."""
+    """Return the data of the page, joined from the tables."""
     meta = tables.meta
     source = str(meta.get("source", ""))
     headline = headline_rows.HeadlineRows.of(tables, source)
@@ -233,7 +236,7 @@ def read(tables: Tables) -> ReportData:
 
 
 def config_lines(facts: Mapping[str, Any]) -> str:
-    """Return a run's configuration as indented JSON, or unchanged if it cannot be parsed."""
+    """Return the configuration of a run as indented JSON; a text that is not JSON is returned unchanged."""
     raw = _text(facts.get("config"))
     try:
         return json.dumps(json.loads(raw), indent=2, ensure_ascii=False)
@@ -242,7 +245,7 @@ def config_lines(facts: Mapping[str, Any]) -> str:
 
 
 def _text(value: object) -> str:
-    """Return a text cell; null becomes ""."""
+    """Return a table cell as text; null becomes ""."""
     return value if isinstance(value, str) else ""
 
 
@@ -266,13 +269,19 @@ def _shared_auroc(
     gaps: Mapping[tuple[str, str, str], Estimate],
     key: tuple[str, str, str],
 ) -> Estimate:
-    """Return the macro AUROC at an external hospital on shared findings; without a gap, on every labeled finding."""
+    """Return a run's macro AUROC at an external hospital over shared findings.
+
+    If there is no gap, return the macro AUROC over every finding that the hospital labels.
+    """
     macro = cells.get(key, MISSING)
     return headline_rows.gap_side(gaps[key], gaps[key].external, macro) if key in gaps else macro
 
 
 def _mean_gaps(frame: pd.DataFrame, prefix: str = "") -> dict[str, Estimate]:
-    """Return the mean gap by hospital and over hospitals ("external"); prefix "all_": with simultaneous bounds."""
+    """Return the mean gap at each hospital, and over hospitals ("external").
+
+    With the prefix "all_", the intervals are simultaneous over hospitals.
+    """
     low, high = f"{prefix}low", f"{prefix}high"
     return {
         str(row["dataset"]): Estimate(float(row["value"]), float(row[low]), float(row[high]))
@@ -281,7 +290,7 @@ def _mean_gaps(frame: pd.DataFrame, prefix: str = "") -> dict[str, Estimate]:
 
 
 def _simultaneous(estimate: Estimate, rank: Mapping[str, Any], prefix: str) -> Estimate:
-    """Return an estimate with simultaneous bounds over runs, or unchanged if the ranking has none."""
+    """Replace the interval by one that is simultaneous over runs; unchanged if the table `ranks` does not have it."""
     bounds = [float(rank.get(f"{prefix}_{end}", float("nan"))) for end in ("low", "high")]
     return (
         replace(estimate, low=bounds[0], high=bounds[1])
@@ -291,13 +300,13 @@ def _simultaneous(estimate: Estimate, rank: Mapping[str, Any], prefix: str) -> E
 
 
 def _labeled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:
-    """Return the (dataset, finding) pairs with any label."""
+    """Return the pairs (dataset, finding) for which any image has a label."""
     labeled = prevalence[prevalence[["present", "absent", "uncertain", "not_mentioned"]].sum(axis=1) > 0]
     return frozenset((str(d), str(f)) for d, f in zip(labeled["dataset"], labeled["finding"], strict=True))
 
 
 def _hospital(tables: Tables, key: str, mean_gap: Estimate, simultaneous_gap: Estimate = MISSING) -> Hospital:
-    """Return a hospital with title and place from `meta`, else from the cohort table, else its key."""
+    """Return a hospital; its title and place come from `meta`, else the cohort table, else its key is the title."""
     cohorts = tables["cohorts"]
     row: Mapping[str, Any] = next(iter(records_of(cohorts[cohorts["dataset"] == key])), {})
     entry: Mapping[str, Any] = tables.meta.get("datasets", {}).get(key, {})

@@ -34,7 +34,7 @@ EXPLAINED: dict[str, tuple[str, ...]] = {
     "cascade": ("run_id", "dataset", "finding", "check", "step", "stage", "metric", "value", "low", "high", "n"),
     # cases for the gallery, at the threshold f1_max of internal validation
     # kind: true positive, false negative, false positive, true negative, and confident errors: sure miss, sure false alarm
-    # probability: calibrated
+    # probability: the calibrated probability
     # inside: ? share of the heat map inside the finding's outline; outside: ? share outside the lungs
     # picture: ? image and heat map side by side as WebP; pictures of real patients only on request
     "gallery": ("run_id", "dataset", "finding", "kind", "rank", "probability", "inside", "outside", "picture"),

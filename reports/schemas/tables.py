@@ -22,7 +22,7 @@ SCORES = (
     "operating_point",  # threshold rule: f1_max, youden, sens_90, f1_grid; "" for metrics without a threshold
     "finding",  # one finding, "macro", or "core": the mean over the findings that every cohort has
     # a metric of registry.yaml; for external cohorts also auroc_gap (internal - external),
-    # ece_drift and brier_drift (external - internal)
+    # ece_drift and brier_drift, which are external - internal
     "metric",
     "value",  # ? NaN if there are fewer positive or negative patients than min_count
     "low",
@@ -253,7 +253,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # The table is empty if all runs have the same policy.
     "policies": ("policy", "dataset", "split", "reference", "value", "low", "high", "num_runs"),
     # ablation: mean difference (level minus reference) over pairs of runs that differ only in this factor
-    # metric: auroc (external) or gap
+    # metric: auroc means the external AUROC, gap the generalization gap
     "ablation": ("metric", "factor", "level", "reference", "value", "low", "high", "p", "num_pairs", "pair_sd"),
     # importance of each factor for a metric, in a grid with all combinations of its factors
     # If r2_low is not above 0, there is a single row with factor "".
