@@ -1,4 +1,4 @@
-"""Heat maps compared with outlines of findings and with other regions, and a gallery of cases."""
+"""Section on heat maps: how far they lie on outlines of findings and other regions, and a gallery of cases."""
 
 from typing import Any
 
@@ -15,11 +15,14 @@ from reports.summaries.missing_analyses import missing_analyses, section_without
 
 SHOWN = 12  # runs listed in the table
 METHODS = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM"}
-COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # regions of the figure; the table has the others
+COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # regions in the figure; the table has all regions
 
 
 def attention(board: ReportData) -> Section:
-    """Write the section; without heat maps, the reasons; empty if they were not requested."""
+    """Write the section on heat maps.
+
+    If the analysis failed or is not done, the section states why. If it was not requested, the section is empty.
+    """
     table = heatmaps.rows_of_runs(board.tables["attention"], [r.id for r in board.scored])
     gallery = board.tables["gallery"]
     if table.empty and gallery.empty:
@@ -53,13 +56,13 @@ def attention(board: ReportData) -> Section:
 
 
 def _method(board: ReportData) -> str:
-    """Return the heat-map method from the options of the analysis; the tables do not record it."""
+    """Return the heat-map method; it is read from the options of the analysis, because the tables do not record it."""
     options_of_analyses = (a.get("options", {}) for a in board.meta.get("analyses") or () if a["name"] == "attention")
     return next((str(options["method"]) for options in options_of_analyses if "method" in options), "gradcam")
 
 
 def _hospital(table: pd.DataFrame, board: ReportData, key: str, columns: list[str], finding: str) -> dict[str, Any]:
-    """Return one row of the figure: a strip per region."""
+    """Return the figure's row of one hospital: a strip for each region."""
     hospital_rows = table[table["dataset"] == key]
     cells = []
     for region in columns:
@@ -79,7 +82,10 @@ def _hospital(table: pd.DataFrame, board: ReportData, key: str, columns: list[st
 
 
 def _findings(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a row for each finding: enrichment at internal and external hospitals, overlap, pointing hit, and enrichment of the tag."""
+    """Return one row per finding.
+
+    A row has the enrichment at internal and external hospitals, overlap, pointing hit, and the enrichment of the tag.
+    """
     rows = []
     internal, external = table[table["dataset"] == board.internal.key], table[table["dataset"] != board.internal.key]
     for finding in board.findings:
@@ -106,13 +112,13 @@ def _findings(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _overlap(table: pd.DataFrame) -> str:
-    """Return the share of empty maps as text, "" for none."""
+    """Return the share of empty heat maps as text, "" if no map is empty."""
     empty = heatmaps.mean(heatmaps.pick(table, "empty"))
     return percent(empty.value, 1) if empty.has_value and empty.value > 0 else ""
 
 
 def _runs(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return enrichment by run, hospital and region for the first runs."""
+    """Return the table rows of the first runs: enrichment by run, hospital and region."""
     names = {r.id: r.label for r in board.scored[:SHOWN]}
     shown_rows = table[(table["finding"] == ALL) & (table["by"] == NETWORK) & table["run_id"].isin(names)]
     order = {h.key: i for i, h in enumerate(board.all_hospitals)}
@@ -136,7 +142,7 @@ def _runs(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _choices(pictures: list[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
-    """Return the filters of the gallery with more than one value: key, title, values."""
+    """Return (key, title, values) of each filter of the gallery that has more than one value."""
     words = (("finding", "Finding"), ("hospital", "Hospital"), ("kind", "Case"), ("run", "Run"))
     values_of_key = [(key, word, list(dict.fromkeys(p[key] for p in pictures))) for key, word in words]
     by_kind = [

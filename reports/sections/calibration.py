@@ -1,4 +1,4 @@
-"""Calibration: reliability curves by hospital, uncalibrated and after Platt scaling at the internal hospital."""
+"""Section on calibration: reliability curves by hospital, uncalibrated and with Platt scaling fitted on internal data."""
 
 from collections.abc import Mapping
 from operator import itemgetter
@@ -19,15 +19,15 @@ from reports.sentences import gaps as gap_sentences
 from reports.sentences import main_findings as sentences
 from reports.tables import rows_of
 
-DRAWN = 10  # runs with curves in the file; the table lists more
-LISTED = 60  # runs in that table; the ECE of the others is in the ranking
-USUAL_BINS, MOST_BINS = (15, 10), 100  # numbers of bins: the usual values, and the largest
-SIDE, LEFT, TOP = 226.0, 22.0, 14.0  # px of one panel
+DRAWN = 10  # number of runs with curves
+LISTED = 60  # number of runs in the table of ECE; the ranking has the ECE of the others
+USUAL_BINS, MOST_BINS = (15, 10), 100  # usual numbers of bins, and the largest number that is tried
+SIDE, LEFT, TOP = 226.0, 22.0, 14.0  # px: side, left margin and top margin of a panel
 X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 
 def calibration(board: ReportData) -> Section:
-    """Write the reliability panels of the first runs, and the table of ECE."""
+    """Write the section: reliability panels of the first runs, and the table of ECE."""
     headline = board.headline
     platt, uncalibrated, drift = (
         headline.lookup(metric, (calibrator,), finding=MACRO)
@@ -61,7 +61,7 @@ def calibration(board: ReportData) -> Section:
 
 
 def _title(board: ReportData, run: Run, drift: dict[tuple[str, str, str], Estimate]) -> str:
-    """Return the sentence on the change of ECE of one run, on average and at the hospital with the largest change."""
+    """Return the sentence on a run's change of ECE: on average, and at the hospital with the largest change."""
     drift_of_hospital = [
         (h.title, estimate)
         for h in board.hospitals
@@ -109,7 +109,7 @@ def _panel(
     title: str,
     ece: dict[str, Estimate],
 ) -> Markup:
-    """Draw one reliability diagram: Platt-scaled curve with intervals, thin uncalibrated curve, counts below."""
+    """Draw a reliability diagram: Platt-scaled curve with intervals, thin uncalibrated curve, and counts below."""
     body = ""
     for t, word in ((0.0, "0"), (0.5, ".5"), (1.0, "1")):
         body += svg.line(LEFT, Y(t), LEFT + SIDE, Y(t), "g") + svg.text(LEFT - 6, Y(t) + 4, word, "tk", "end")
@@ -130,7 +130,7 @@ def _panel(
 
 
 def _curve(rows: pd.DataFrame | None, line: str, bar: str, mark: str, radius: float) -> str:
-    """Draw the non-empty bins of one calibrator, joined by a line."""
+    """Draw the curve of one calibrator: a mark for each bin that has predictions, joined by a line."""
     bins = [] if rows is None else sorted(rows_of(rows, *OF_BIN), key=itemgetter(0))
     spots = [(X(p), Y(o), low, high) for _, p, o, low, high, num in bins if num > 0 and is_number(p) and is_number(o)]
     path = "L".join(f"{svg.number(px)} {svg.number(py)}" for px, py, _, _ in spots)
@@ -143,7 +143,7 @@ def _curve(rows: pd.DataFrame | None, line: str, bar: str, mark: str, radius: fl
 
 
 def _counts(rows: pd.DataFrame | None) -> str:
-    """Draw the number of predictions per bin; the tallest bar is 14 px."""
+    """Draw the number of predictions in each bin as bars; the tallest bar is 14 px high."""
     if rows is None or not max(rows["count"]):
         return ""
     width, largest = SIDE / _num_bins(rows), max(rows["count"])
@@ -154,7 +154,10 @@ def _counts(rows: pd.DataFrame | None) -> str:
 
 
 def _num_bins(rows: pd.DataFrame) -> int:
-    """Return the number of equal-width bins, including empty bins: the first usual number for which every mean is in its bin."""
+    """Guess the number of equal-width bins, because the table has no rows for empty bins.
+
+    The result is the first number, usual numbers first, with which every mean probability lies inside its bin.
+    """
     bin_index, mean = rows["bin"].to_numpy(), rows["confidence"].to_numpy()
     fewest = int(bin_index.max()) + 1
     consistent = (

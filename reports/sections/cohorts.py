@@ -1,4 +1,4 @@
-"""Cohorts: image filters, patients, prevalence and co-occurrence of findings."""
+"""Section on cohorts: image filters, patients, prevalence and co-occurrence of findings."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ STATES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
 
 
 def cohorts(board: ReportData) -> Section:
-    """Write the flow of images and the prevalence of each finding."""
+    """Write the section: flow of images, prevalence and co-occurrence of findings."""
     table = board.tables["cohorts"]
     rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
     order = {h.key: k for k, h in enumerate(board.all_hospitals)}
@@ -57,7 +57,7 @@ def cohorts(board: ReportData) -> Section:
 
 
 def _no_lungs(board: ReportData) -> dict[str, Any]:
-    """Return title, adaptive preprocessings, and the share of images without detected lungs by cohort."""
+    """Return a table: share of images without detected lungs, by cohort and preprocessing that crops to the lungs."""
     datasets = board.meta.get("datasets", {})
     rates_of_hospital = {h: datasets.get(h.key, {}).get("no_lungs") or {} for h in board.all_hospitals}
     names = list(dict.fromkeys(name for rates in rates_of_hospital.values() for name in rates))
@@ -79,18 +79,18 @@ def _no_lungs(board: ReportData) -> dict[str, Any]:
 
 
 def _left_out(flow: dict[str, int]) -> list[tuple[str, int]]:
-    """Return (filter, number of excluded images) for filters without their own column."""
+    """Return (filter, number of excluded images) for each filter that has no column of its own."""
     shown_elsewhere = {"found", "kept", "not_frontal", "absent", *REMARKS}
     return [(step.replace("_", " "), int(n)) for step, n in sorted(flow.items()) if n and step not in shown_elsewhere]
 
 
 def _split_order(name: str) -> str:
-    """Return a sort key: train, val, test, all, then expert splits."""
+    """Return the sort key of a split; the order is train, val, test, all, then expert splits."""
     return f"{SPLITS.index(name) if name in SPLITS else len(SPLITS)}{name}"
 
 
 def _used_share_figure(used: float, listed: float, internal: bool) -> Markup:
-    """Draw the share of used images."""
+    """Draw the share of used images as a bar."""
     share = used / listed if is_number(used) and is_number(listed) and listed else 0.0
     return svg.svg(
         120,
@@ -102,7 +102,7 @@ def _used_share_figure(used: float, listed: float, internal: bool) -> Markup:
 
 
 def _prevalence(board: ReportData) -> list[dict[str, Any]]:
-    """Return a row for each finding with one cell per hospital: share and counts, or the reason without one."""
+    """Return one row per finding, with a cell per hospital: share and counts, or why there is no share."""
     splits = dict(zip(board.tables["cohorts"]["dataset"], board.tables["cohorts"]["headline_split"], strict=True))
     counts: dict[tuple[str, str], dict[str, int]] = {}
     for row in board.tables["prevalence"].to_dict("records"):
@@ -139,7 +139,7 @@ def _prevalence(board: ReportData) -> list[dict[str, Any]]:
 
 
 def _most_different(rows: list[dict[str, Any]]) -> str:
-    """Return the sentence on the finding whose share differs most."""
+    """Return the sentence that names the finding with the largest difference in prevalence."""
     best: tuple[float, str, str, str] = (0.0, "", "", "")
     for row in rows:
         cells = [c for c in row["cells"] if c["share"] and not c["few"]]

@@ -1,4 +1,4 @@
-"""Comparison of pinned runs: the numbers from which a script builds the table of up to four runs."""
+"""Section that compares runs: it contains the numbers, and a script builds the table of the runs that a reader pins."""
 
 from statistics import NormalDist
 from typing import Any
@@ -12,11 +12,11 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.tables import rows_of
 
-MOST_SHOWN = 64  # differences shown together: three runs against the first, at every hospital
+MOST_SHOWN = 64  # maximum number of differences in one table: three runs minus the first run, at every hospital
 
 
 def compare(board: ReportData) -> Section:
-    """Write the empty section and its numbers; an empty section for fewer than two runs."""
+    """Write the numbers, and the element into which the script writes the table; empty for fewer than two runs."""
     if len(board.ranked) < 2:
         return Section("compare", "", Markup(""))
     return Section("compare", "", write("compare.html.j2", data=Markup(data_block(_data(board)))))  # noqa: S704
@@ -58,7 +58,7 @@ def _data(board: ReportData) -> dict[str, Any]:
 
 
 def _cells(board: ReportData, run: Run) -> list[list[float] | None]:
-    """Return value, low and high of each metric; only the value where there is no interval."""
+    """Return [value, low, high] of each metric; only [value] if there is no interval, None if there is no value."""
     estimates = (run.external, run.internal, run.gap, *(run.hospitals[h.key] for h in board.hospitals))
     return [_cell(estimate) for estimate in estimates]
 
@@ -71,5 +71,5 @@ def _cell(estimate: Estimate) -> list[float] | None:
 
 
 def _short(value: Any) -> float:
-    """Return a number with five decimals; the page shows three, and double rounding would show."""
+    """Round a number to five decimals: with fewer, rounding again to three decimals on the page could change a digit."""
     return round(float(value), 5)

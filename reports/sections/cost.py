@@ -1,4 +1,4 @@
-"""Cost: external AUROC against operations, training time and parameters, and AUROC by training time."""
+"""Section on cost: external AUROC by operations, training time and parameters; AUROC during training."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,16 +16,16 @@ from reports.sentences import main_findings as sentences
 from reports.summaries.pareto import at_once
 from reports.tables import rows_of
 
-OTHERS = (  # cost, title, column head, unit, divisor
+OTHERS = (  # (cost, title, column head, unit, divisor) of each other cost
     ("device_hours", "External AUROC by training time", "Training", "hours", 1.0),
     ("params", "External AUROC by number of parameters", "Parameters", "million", 1e6),
 )
-WIDTH, HEIGHT, LEFT, BOTTOM = 460.0, 260.0, 34.0, 34.0  # px of the curves
-DRAWN = 40  # curves; more could not be distinguished
+WIDTH, HEIGHT, LEFT, BOTTOM = 460.0, 260.0, 34.0, 34.0  # px: size and margins of the figure with AUROC by training time
+DRAWN = 40  # maximum number of curves; a reader could not distinguish more
 
 
 def cost(board: ReportData) -> Section:
-    """Write the efficiency scatter, the frontier by each cost, and the anytime curves."""
+    """Write the section: scatter of AUROC and operations, Pareto front for each cost, and AUROC by training time."""
     runs = [r for r in board.ranked if r.quantity("macs") > 0]
     budget = _budget(board, "macs")
     front = {r.id for r in runs if r.id in budget and budget[r.id]["on_front"]}
@@ -50,7 +50,7 @@ def cost(board: ReportData) -> Section:
 
 
 def _runs_by_cost(board: ReportData, cost: str, title: str, word: str, unit: str, scale: float) -> dict[str, Any]:
-    """Return the runs sorted by another cost, with amount, Pareto membership and gain."""
+    """Return the runs sorted by a cost, with the amount, whether the run is on the Pareto front, and the gain."""
     budget = _budget(board, cost)
     runs = [r for r in board.ranked if r.id in budget]
     amount = {r.id: budget[r.id]["amount"] / scale for r in runs}
@@ -72,7 +72,10 @@ def _runs_by_cost(board: ReportData, cost: str, title: str, word: str, unit: str
 
 
 def _budget(board: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
-    """Return, by run id: amount, Pareto membership, its share of bootstrap samples, and gain over the best cheaper run."""
+    """Return, by run id: amount, whether the run is on the Pareto front, share of resamples, and gain.
+
+    `share`: share of resamples in which the run is on the front. `gain`: AUROC minus that of the best cheaper run.
+    """
     table = board.tables["frontier"]
     return {
         str(row["run_id"]): {
@@ -86,7 +89,7 @@ def _budget(board: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
 
 
 def _anytime(board: ReportData) -> list[dict[str, Any]]:
-    """Return for each device a sentence, the curves of AUROC by training time, and the steps of the front."""
+    """Return for each device: a sentence, the curves of AUROC by training time, and the rows of the Pareto front."""
     table = board.tables["anytime"]
     labels = {r.id: r.label for r in board.runs}
     figures = []
@@ -109,7 +112,10 @@ def _anytime(board: ReportData) -> list[dict[str, Any]]:
 
 
 def _curves(board: ReportData, rows: pd.DataFrame, unit: str, factor: float, label: str) -> Markup:
-    """Draw the AUROC of each run by training time, the first run dark; a dot marks an AUROC that no run reached sooner."""
+    """Draw the AUROC of each run by training time; a dot marks an AUROC that no other run reached sooner.
+
+    The curve of the first run is dark.
+    """
     run_ids = set(rows["run_id"].unique())
     order = [r.id for r in board.runs if r.id in run_ids][:DRAWN]
     drawn_rows = rows[rows["run_id"].isin(order)]

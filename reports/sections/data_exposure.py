@@ -1,4 +1,4 @@
-"""Data exposure: training data of each network, leakage checks, and licenses of data and weights."""
+"""Section on data exposure: training data of each network, leakage checks, licenses of data and weights."""
 
 from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
@@ -8,7 +8,7 @@ SYNTHETIC = "synthetic images, no license needed"
 
 
 def data_exposure(board: ReportData) -> Section:
-    """Write the section; cohort licenses are quoted from their agreements."""
+    """Write the section; the licenses of cohorts are quoted from their agreements."""
     exposures = grouped_exposures(board)
     cohorts = board.tables["cohorts"]
     order = {h.key: k for k, h in enumerate(board.all_hospitals)}

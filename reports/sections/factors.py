@@ -1,4 +1,4 @@
-"""Ablation of factors: pairs of runs that differ in one factor, and a surrogate model of a full grid."""
+"""Section on ablation: pairs of runs that differ in one factor, and a surrogate model of a full grid."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,16 +15,19 @@ from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import ReportData
 
 METRICS = {"auroc": "external AUROC", "gap": "gap"}
-VERDICTS = {"auroc": ("higher", "lower"), "gap": ("larger gap", "smaller gap")}  # above and below 0
+VERDICTS = {
+    "auroc": ("higher", "lower"),
+    "gap": ("larger gap", "smaller gap"),
+}  # words for a change above 0 and below 0
 ALPHA = 0.05
 WIDTH, HEIGHT = 190, 20
-LEVELS = 14  # rows of the swarm
+LEVELS = 14  # maximum number of factor levels in the swarm figure
 SWARM_WIDTH, SWARM_NAME, SWARM_ROW = 640.0, 190.0, 26.0
-LEAST_PAIRS = 3  # minimum number of pairs of a level in the title
+LEAST_PAIRS = 3  # the title names only levels with at least this many pairs
 
 
 def factors(board: ReportData) -> Section:
-    """Write the forest table of the ablation; an empty section where no two runs differ in exactly one factor."""
+    """Write the section: a table of changes for each factor; empty if no two runs differ in exactly one factor."""
     table = board.tables["ablation"]
     if not len(table):
         return Section("factors", "", Markup(""))
@@ -42,9 +45,10 @@ def factors(board: ReportData) -> Section:
 
 
 def _title(table: pd.DataFrame) -> str:
-    """Return the levels that clearly change the external AUROC: on these patients, and beyond the variation between pairs.
+    """Return the title: it names the levels that clearly change the external AUROC.
 
-    p is corrected for the levels of a factor in the table, and here also for the number of factors.
+    A clear change has a small p over patients, and an interval over pairs of runs that excludes 0. In the table, p is
+    corrected for the number of levels of a factor; here also for the number of factors.
     """
     rows = table[table["metric"] == "auroc"]
     rows = rows[rows["p"] * rows["factor"].nunique() < ALPHA]
@@ -60,13 +64,16 @@ def _title(table: pd.DataFrame) -> str:
 
 
 def _beyond_seeds(row: Mapping[Any, Any]) -> bool:
-    """Return whether the 95 % interval over pairs also excludes 0; needs at least three pairs."""
+    """Return whether the 95 % interval over pairs of runs excludes 0; false for fewer than three pairs."""
     num, spread = int(row["num_pairs"]), float(row["pair_sd"])
     return num >= LEAST_PAIRS and abs(row["value"]) > float(stdtrit(num - 1, 0.975)) * spread / math.sqrt(num)
 
 
 def _forest(table: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the names of the metrics, and by (factor, reference level): each level with a cell for each metric."""
+    """Return the names of the metrics, and one table per factor and reference level.
+
+    A table has a row per level, and in each row a cell per metric.
+    """
     metrics = [str(m) for m in table["metric"].unique()]
     scales = {metric: _scale(table[table["metric"] == metric]) for metric in metrics}
     factor_tables = []
@@ -82,14 +89,14 @@ def _forest(table: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def _scale(rows: pd.DataFrame) -> svg.Scale:
-    """Return the axis shared by all rows of a metric."""
+    """Return the axis that all rows of a metric share."""
     ends = [v for column in ("low", "high", "value") for v in rows[column] if is_number(v)]
     reach = max([abs(v) for v in ends] or [0.01]) * 1.05 or 0.01
     return svg.Scale(-reach, reach, 6, WIDTH - 6)
 
 
 def _cell(metric: str, row: Mapping[Any, Any] | None, scale: svg.Scale) -> dict[str, Any] | None:
-    """Return one change as mark, number and verdict; None without a row."""
+    """Return one change as mark, number and verdict; None if the table has no row."""
     if row is None:
         return None
     effect, p = Estimate(float(row["value"]), float(row["low"]), float(row["high"])), float(row["p"])
@@ -114,7 +121,7 @@ def _mark(effect: Estimate, clear: bool, scale: svg.Scale) -> Markup:
 
 
 def _swarm(metric: str, shap: pd.DataFrame) -> Markup:
-    """Draw the SHAP values of each factor level: one dot per run, the most important factors first."""
+    """Draw the SHAP values of each factor level, one dot per run; the most important factors come first."""
     metric_rows = shap[shap["metric"] == metric]
     if metric_rows.empty:
         return Markup("")

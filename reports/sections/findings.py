@@ -1,4 +1,4 @@
-"""Generalization gap by finding, and the finding with the largest gap at each hospital."""
+"""Section on findings: the gap of each finding, and the finding with the largest gap at each hospital."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import main_findings as sentences
 
-LANES = 6  # up to this many runs, each run has its own line with interval
+LANES = 6  # up to this number of runs, each run gets its own line with its interval
 WIDTH = 330.0
 
 
 def findings(board: ReportData) -> Section:
-    """Write the gap of each finding, largest mean first, and the AUROC of the first at each hospital."""
+    """Write the section: gaps of findings, largest mean first, and the AUROC of the first finding at each hospital."""
     rows = sorted((_row(board, f) for f in board.findings), key=_order)
     measured = [r for r in rows if r["gaps"]]
     clear_findings = [(r["finding"], r["mean"]) for r in measured if r["num_clear"] == len(r["gaps"]) and r["mean"] > 0]
@@ -52,7 +52,7 @@ def findings(board: ReportData) -> Section:
 
 
 def _row(board: ReportData, finding: str) -> dict[str, Any]:
-    """Return the gaps of a finding in order of the ranking, and their means."""
+    """Return the gaps of a finding (runs in order of the ranking), their means and their smallest sample sizes."""
     gaps = [board.gaps.get((r.id, EXTERNAL, finding), MISSING) for r in board.ranked]
     estimates = [e for e in gaps if e.has_value]
     return {
@@ -72,7 +72,7 @@ def _order(row: dict[str, Any]) -> tuple[float, str]:
 
 
 def _axis(numbers: list[float], include_zero: bool = True) -> tuple[svg.Scale, list[float]]:
-    """Return the axis shared by all rows."""
+    """Return the axis that all rows share, and the positions of its grid lines."""
     finite = [v for v in numbers if is_number(v)] or [0.5]
     low, high = min(finite), max(finite)
     if include_zero:
@@ -88,7 +88,7 @@ def _axis_figure(scale: svg.Scale, grid: list[float], width: float) -> Markup:
 
 
 def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float]) -> Markup:
-    """Draw the gaps of one finding: lines with intervals for few runs, a swarm for many."""
+    """Draw the gaps of a finding: lines with intervals for few runs, a swarm of dots for many runs."""
     if not gaps:
         return Markup("")
     lanes = len(gaps) <= LANES
@@ -129,7 +129,7 @@ def _by_hospital(board: ReportData, finding: str) -> list[dict[str, Any]]:
 
 
 def _value_figure(values: list[Estimate], internal: bool, scale: svg.Scale, grid: list[float]) -> Markup:
-    """Draw the AUROC of each run at one hospital."""
+    """Draw a finding's AUROC at one hospital, one mark per run."""
     if not values:
         return Markup("")
     lanes = len(values) <= LANES

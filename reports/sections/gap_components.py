@@ -1,4 +1,4 @@
-"""Gap components at each hospital: prevalence, case mix, labels and the remainder."""
+"""Section on gap components at each hospital: prevalence, case mix, labels and the remainder."""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +19,9 @@ METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
 USED = {"auroc": ("case_mix", "labels", "remainder"), "auprc": ("prevalence", "case_mix", "remainder")}
 PARTS = {"prevalence": "prevalence", "case_mix": "case mix", "labels": "labels", "remainder": "remainder"}
 SAID = PARTS | {"labels": "label mapping"}
-OTHER_PATIENTS = "label source (other internal patients)"  # internal radiologist labels are of other patients
+OTHER_PATIENTS = (
+    "label source (other internal patients)"  # name of the label component if radiologists labeled other patients
+)
 READERS = {
     "report": "reports",
     "radiologist": "radiologists",
@@ -28,14 +30,16 @@ READERS = {
 }
 WORST = "worst"
 WIDTH, HEIGHT = 300.0, 26.0
-SHOWN = 40  # runs in the table below
+SHOWN = 40  # number of runs in the table below the figure
 COLUMNS = ("run_id", "dataset", "metric", "part", "value", "low", "high", "paired", "reason", "least", "most")
 
-Cells = Mapping[tuple[str, str, str, str], Mapping[Any, Any]]  # (run, hospital, metric, part) -> its row
+Cells = Mapping[
+    tuple[str, str, str, str], Mapping[Any, Any]
+]  # (run, hospital, metric, component) -> row of the table `decomposition`
 
 
 def gap_components(board: ReportData) -> Section:
-    """Write the gap components of the first run and the table of all runs; an empty section without a decomposition."""
+    """Write the section: components of the first run, and a table of all runs; empty if there are no components."""
     table = board.tables["decomposition"]
     macro = table.loc[table["finding"] == MACRO, list(COLUMNS)]
     external = macro[(macro["dataset"] == EXTERNAL) & (macro["metric"] == "auroc") & (macro["part"] == "gap")]
@@ -67,19 +71,19 @@ def gap_components(board: ReportData) -> Section:
 
 
 def estimate(cells: Cells, run: Run, dataset: str, metric: str, component: str) -> Estimate:
-    """Return one component, MISSING if not measured."""
+    """Return a component as an estimate; MISSING if it was not measured."""
     row = cells.get((run.id, dataset, metric, component))
     return Estimate(float(row["value"]), float(row["low"]), float(row["high"])) if row else MISSING
 
 
 def _component_name(cells: Cells, run: Run, component: str) -> str:
-    """Name a component; the label component has another name if its labels are of other patients."""
+    """Return the name of a component; the label component has another name if its labels come from other patients."""
     paired = cells.get((run.id, EXTERNAL, "auroc", component), {}).get("paired")
     return OTHER_PATIENTS if component == "labels" and paired is not None and paired < 1 else SAID[component]
 
 
 def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
-    """Return the bars of one metric, all on one axis around 0."""
+    """Return the bars of a metric, one per hospital, on a shared axis around 0."""
     places_ = [(h.key, h.title) for h in board.hospitals] + (
         [(EXTERNAL, "External mean")] if len(board.hospitals) > 1 else []
     )
@@ -115,7 +119,7 @@ def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str,
 
 
 def _bar(gap: Estimate, components: Mapping[str, Estimate], scale: svg.Scale, grid: list[float]) -> Markup:
-    """Draw the components end to end, negative left of 0 and positive right, and the gap with its interval below."""
+    """Draw the components end to end, negative ones left of 0, positive ones right; below, the gap with its interval."""
     body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
     ends = {1: 0.0, -1: 0.0}
     for component, estimate in components.items():
@@ -134,7 +138,7 @@ def _bar(gap: Estimate, components: Mapping[str, Estimate], scale: svg.Scale, gr
 
 
 def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
-    """Return the notes on components that could not be measured completely, and on the label component."""
+    """Return notes on components: why they could not be measured completely, or how they were measured."""
     notes = []
     for component in USED[metric]:
         row = cells.get((run.id, key, metric, component), {})
@@ -148,7 +152,7 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
 
 
 def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
-    """Return the mean of each component over hospitals, AUROC then AUPRC."""
+    """Return a run's table row: gap and components, averaged over hospitals, for each metric."""
     return {
         "run": run,
         "cells": [
@@ -161,7 +165,7 @@ def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
 
 
 def _against(board: ReportData, runs: list[Run]) -> list[dict[str, Any]]:
-    """Return one row per run and internal test split: macro gap to each hospital, their mean and the worst."""
+    """Return one row per run and internal test split: macro gap at each hospital, mean gap and worst hospital."""
     table = board.tables["references"]
     macro = table[table["finding"] == MACRO]
     row_of_split: dict[tuple[str, str, str], Mapping[Any, Any]] = {
@@ -190,7 +194,7 @@ def _gap(row: Mapping[Any, Any] | None) -> Estimate:
 
 
 def _label_source(board: ReportData, key: str) -> str:
-    """Return the label source of an external hospital, "" if not recorded."""
+    """Return the label source of an external hospital; "" if the table does not record it."""
     table = board.tables["references"]
     references = table.loc[table["dataset"] == key, "external_reference"]
     return READERS.get(str(references.iloc[0]), str(references.iloc[0])) if len(references) else ""

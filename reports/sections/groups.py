@@ -1,4 +1,4 @@
-"""Patient groups: AUROC, underdiagnosis and error rates by sex, age, view and device at each hospital."""
+"""Section on patient groups: AUROC, underdiagnosis and error rates by sex, age, view and device at each hospital."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,25 +20,25 @@ HEALTHY = "No Finding"
 ATTRIBUTES = ("sex", "age", "view")
 FOLDED = ("device", "sex age")
 WORDS = {"sex age": "sex and age"}
-METRICS = (  # metric, finding, name on the page, whether the table is open at first
+METRICS = (  # (metric, finding, name on the page, whether its table is open at first)
     ("auroc", MACRO, "AUROC", True),
     ("underdiagnosis", HEALTHY, "Underdiagnosis rate", True),
     ("fnr", MACRO, "False negative rate", False),
     ("fpr", MACRO, "False positive rate", False),
 )
-SPREAD = "auroc_spread"  # the only metric that is shown for runs after the first
+SPREAD = "auroc_spread"  # the only metric that the section shows for all runs
 COLUMNS = ("run_id", "dataset", "subgroup", "metric", "finding", "value", "low", "high", "n", "num_findings")
 SHOWN = 40
-DEVICES = 8  # number of devices per hospital, those with the most images
-WIDTH, LEFT, RIGHT, LANE = 330.0, 78.0, 40.0, 14.0  # px of a forest
-LONGEST = 11  # letters of a group name next to its mark
+DEVICES = 8  # number of devices shown per hospital; devices with the most images come first
+WIDTH, LEFT, RIGHT, LANE = 330.0, 78.0, 40.0, 14.0  # px: width, margins and row height of a figure
+LONGEST = 11  # maximum number of letters of a group name next to its mark
 
 Key = tuple[str, str, str, str, str]  # run, hospital, subgroup, metric, finding
 Cells = Mapping[Key, Estimate]
 
 
 def groups(board: ReportData) -> Section:
-    """Write forests and numbers of the first run, and the differences of all runs; an empty section without groups."""
+    """Write the section: figures and tables of the first run, differences of all runs; empty if there are no groups."""
     table = board.tables["subgroups"]
     rows = table.loc[table["finding"].isin([MACRO, HEALTHY]), list(COLUMNS)]
     run_ids = set(rows["run_id"].unique())
@@ -94,7 +94,7 @@ def _cells(rows: pd.DataFrame) -> Cells:
 
 
 def no_threshold(board: ReportData, run: Run) -> str:
-    """Return the sentence on findings of a run without a threshold."""
+    """Return the sentence on the findings for which a run has no threshold."""
     table = board.tables["operating_points"]
     rows = table[
         (table["run_id"] == run.id)
@@ -115,7 +115,7 @@ def _distances(
     metric_entry: tuple[str, str, str, bool],
     hospitals: Sequence[Hospital],
 ) -> list[GroupDifference]:
-    """Return the measured differences between groups, with the two most different groups of each attribute."""
+    """Return, per hospital and attribute, the difference between the two most different groups."""
     metric, finding, *_ = metric_entry
     differences = []
     for hospital in hospitals:
@@ -143,7 +143,7 @@ def _metric(
     hospitals: Sequence[Hospital],
     attributes: Sequence[str],
 ) -> dict[str, Any]:
-    """Return the figures and table rows of one metric: a forest per attribute, all on one axis."""
+    """Return figures and table rows of a metric; there is one figure per attribute, and all have the same axis."""
     metric, finding, word, _ = metric_entry
     members = {attribute: _members(group_names, attribute) for attribute in attributes}
     rows = [
@@ -190,7 +190,7 @@ def _forest(
     internal: str,
     attribute: str,
 ) -> Markup:
-    """Draw the groups of an attribute at each hospital; groups with too few patients are labeled so."""
+    """Draw the value of each group of an attribute at each hospital, or the words "too few patients"."""
     grid = svg.ticks(scale.low, scale.high, 5)
     body, y, descriptions = "", 20.0, []
     for hospital, lanes in groups_of_hospital:
@@ -226,7 +226,7 @@ def _forest(
 
 
 def _images(cells: Cells, run: Run, hospital: Hospital, name: str) -> int:
-    """Return the largest number of images behind a metric of the group; 0 if the group has no metric."""
+    """Return the number of images of a group (the largest over metrics); 0 if the group has no metric."""
     return max(cells.get((run.id, hospital.key, name, metric, finding), MISSING).n for metric, finding, *_ in METRICS)
 
 
@@ -238,7 +238,7 @@ def _members(group_names: Sequence[str], attribute: str) -> list[str]:
 
 
 def _short(name: str) -> str:
-    """Return a group without its attribute: "F", "40-60", "F 40-60"."""
+    """Return the name of a group without the attribute: "F", "40-60", "F 40-60"."""
     if name.startswith("device="):
         return name.removeprefix("device=")
     return " ".join(attribute_value.partition("=")[2] for attribute_value in name.split(" "))
@@ -249,7 +249,7 @@ def _cut(text: str) -> str:
 
 
 def _row(cells: Cells, run: Run, name: str, metric: str, finding: str, hospitals: Sequence[Hospital]) -> dict[str, Any]:
-    """Return one group's numbers, or the spread of an attribute."""
+    """Return a table row: the values of a group at each hospital, or the spread if `name` is an attribute."""
     spread = "=" not in name
     values = [cells.get((run.id, h.key, name, metric + "_spread" * spread, finding), MISSING) for h in hospitals]
     return {

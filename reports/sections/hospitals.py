@@ -1,4 +1,4 @@
-"""AUROC and gap by run and hospital as a heat map, and external against internal AUROC as a scatter."""
+"""Section on hospitals: a colored table of AUROC and gap by run and hospital, and a scatter of the two AUROCs."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -12,12 +12,12 @@ from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
 
-STEP = 0.02  # gap per color step; there are eight steps
-SHOWN = 40  # rows of the heat map before the rest is folded away
+STEP = 0.02  # width of a color step, as a gap; there are eight steps
+SHOWN = 40  # rows of the table that are visible at first; later rows are folded
 
 
 def hospitals(board: ReportData) -> Section:
-    """Write the heat map and the scatter of internal against external."""
+    """Write the section: the colored table, and the scatter of internal and external AUROC."""
     worst = Counter(r.worst for r in board.ranked if r.worst)
     most_frequent, times = min(worst.items(), key=lambda item: (-item[1], item[0])) if worst else ("", 0)
     costly = [h.title for h in board.hospitals if h.is_costly]
@@ -49,12 +49,12 @@ def hospitals(board: ReportData) -> Section:
 
 
 def step(gap: float) -> int:
-    """Return the color step, 0 to 7, of a gap; a negative gap has the lightest color."""
+    """Return the color step of a gap, 0 (lightest, also for negative gaps) to 7."""
     return max(0, min(7, int(gap / STEP)))
 
 
 def _head(board: ReportData, key: str) -> dict[str, Any]:
-    """Return the head of one column: hospital, number of shared findings, and the smallest number of images of a finding."""
+    """Return the head of a hospital's column: name, number of findings, smallest number of images."""
     hospital = next(h for h in board.all_hospitals if h.key == key)
     internal = key == board.internal.key
     estimates = [e for r in board.ranked for e in (r.internal if internal else r.hospital_gaps[key],) if e.has_value]
@@ -69,7 +69,7 @@ def _head(board: ReportData, key: str) -> dict[str, Any]:
 
 
 def _row(board: ReportData, run: Run) -> dict[str, Any]:
-    """Return the cells of one run, one for each external hospital."""
+    """Return the table row of a run, with a cell for each external hospital."""
     cells = []
     for hospital in board.hospitals:
         value, gap = run.hospitals[hospital.key], run.hospital_gaps[hospital.key]

@@ -1,4 +1,4 @@
-"""Learning curves: loss and internal AUROC by epoch, and the selected epoch."""
+"""Section on learning curves: loss and internal AUROC by epoch, and the selected epoch."""
 
 import json
 from collections.abc import Collection, Mapping
@@ -11,19 +11,19 @@ from reports.report_data.report_data import ReportData
 from reports.sentences import main_findings as sentences
 from reports.tables import records_of, rows_of
 
-DRAWN = 40  # lines; more could not be distinguished
+DRAWN = 40  # maximum number of curves; a reader could not distinguish more
 MEASURED = ("val_auroc", "train_loss", "val_loss")
 
 
 def learning(board: ReportData) -> Section:
-    """Write the learning curves."""
+    """Write the section on learning curves."""
     history = board.tables["history"]
     columns = ("run_id", "epoch", *MEASURED)
     epochs = {
         (str(run), int(epoch)): dict(zip(MEASURED, m, strict=True)) for run, epoch, *m in rows_of(history, *columns)
     }
     last_epochs = {str(run): int(epoch) for run, epoch in history.groupby("run_id")["epoch"].max().items()}
-    runs = [r for r in board.scored if r.id in last_epochs]  # in order of the ranking
+    runs = [r for r in board.scored if r.id in last_epochs]  # same order as in the ranking
     last = {r.id: last_epochs[r.id] for r in runs}
     lines = history[history["run_id"].isin([r.id for r in runs[:DRAWN]])]
     by_run = {str(run_id): run_rows.sort_values("epoch") for run_id, run_rows in lines.groupby("run_id")}
@@ -54,7 +54,10 @@ def learning(board: ReportData) -> Section:
 
 
 def _audit(board: ReportData) -> list[dict[str, Any]]:
-    """Return, per run, the epoch of each selection rule with its AUROC on the selecting split and, if recorded, on the test split."""
+    """Return a row per run: for each selection rule the epoch, and its AUROCs.
+
+    One AUROC is on the split that selects the epoch; if recorded, another is on the internal test split.
+    """
     table = board.tables["epochs"]
     labels = {run.id: run.label for run in board.runs}
     rows = []
@@ -77,7 +80,7 @@ def _audit(board: ReportData) -> list[dict[str, Any]]:
 
 
 def chosen_by(facts: Mapping[str, Any]) -> str:
-    """Return the split that selected a run's epoch (val, expert_valid), or last."""
+    """Return the rule that selected the epoch of a run: the split val or expert_valid, or "last"."""
     try:
         config = json.loads(facts["config"])
         return "last" if config.get("selection") == "last" else str(config["schedule"]["select_on"])
@@ -93,6 +96,6 @@ _SELECTED = {
 
 
 def selected_epoch(rules: Collection[str]) -> str:
-    """Return the sentence on the selected epoch; `rules` are results of `chosen_by`."""
+    """Return the sentence on how epochs are selected; `rules` are results of `chosen_by`."""
     words = [word for key, word in _SELECTED.items() if key in (rules or {"val"})]
     return f"Dot: the selected epoch, which is {' or, depending on the run, '.join(words)}."

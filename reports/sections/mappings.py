@@ -1,4 +1,4 @@
-"""Scores under other label mappings: strict and broad mappings compared with the grid's own."""
+"""Section on label mappings: scores under the strict and broad mappings, compared with the grid's mapping."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from reports.report_data.report_data import MACRO, ReportData
 
 
 def mappings(board: ReportData) -> Section:
-    """Write the changes under each other mapping; an empty section where no hospital has another mapping."""
+    """Write the section: changes of scores under each other mapping; empty if no hospital has another mapping."""
     table = board.tables["reversals"]
     if not len(table):
         return Section("mappings", "", Markup(""))
@@ -45,7 +45,7 @@ def _row(board: ReportData, row: dict[Any, Any]) -> dict[str, str]:
 
 
 def _findings(board: ReportData) -> list[dict[str, str]]:
-    """Return the mean AUROC over runs and the number of positives, by hospital, mapping and finding."""
+    """Return one row per hospital, mapping and finding: mean AUROC over runs, and number of positives."""
     table = board.tables["mappings"]
     mean = table[table["finding"] != MACRO].groupby(["dataset", "finding", "mapping"], sort=True)
     rows: pd.DataFrame = mean.agg(value=("value", "mean"), positive=("num_positive", "max")).reset_index()

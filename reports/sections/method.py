@@ -1,4 +1,4 @@
-"""Method: rules of the protocol, glossary and provenance."""
+"""Section on method: rules of the protocol, glossary and provenance."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from reports.sentences import data as data_sentences
 
 
 def method(board: ReportData) -> Section:
-    """Write the rules, the glossary and the provenance."""
+    """Write the section on method."""
     facts_of_runs = [r.facts for r in board.runs]
 
     def distinct(key: str) -> list[str]:
@@ -19,7 +19,7 @@ def method(board: ReportData) -> Section:
     order = [n for n in ("train", "val", "test") if n in split]
     shares = {n: split[n] for n in [*order, *sorted(set(split) - set(order))]}  # JSON keeps no order
     scores = board.tables["scores"]
-    # without "external", which is a mean over hospitals with several references
+    # skip "external": its mean over hospitals can mix label sources
     references = set(scores.loc[scores["dataset"] != EXTERNAL, "reference"].unique())
     context = {
         "board": board,
@@ -42,7 +42,7 @@ def method(board: ReportData) -> Section:
 
 
 def _standard_errors(board: ReportData) -> list[tuple[str, str, tuple[str, str, str]]]:
-    """Return the median standard error of AUROC over runs and findings by three methods, by hospital and split."""
+    """Return one row per hospital and split: standard error of AUROC by three methods, median over runs and findings."""
     columns = ["se_image", "se_patient", "se_bootstrap"]
     table = board.tables["delong"]
     median = table[["dataset", "split", *columns]].dropna().groupby(["dataset", "split"], sort=False).median()

@@ -9,7 +9,10 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.sentences import main_findings as sentences
 
-NARROW, WIDE = 328.0, 500.0  # px; the page shows the figure that fits, so that its text is never scaled down
+NARROW, WIDE = (
+    328.0,
+    500.0,
+)  # px: widths of the two versions of the figure; the page shows the version that fits, so text is not scaled
 
 
 def opening(board: ReportData) -> Section:
@@ -46,7 +49,7 @@ def title(board: ReportData) -> str:
 
 
 def gap_figure(board: ReportData, width: float) -> Markup:
-    """Draw the gap by hospital: one dot per run, and the mean with its interval above."""
+    """Draw the gap at each hospital: one dot per run, and above the dots the mean with its interval."""
     hospitals = [h for h in board.hospitals if h.mean_gap.has_value]
     values = [e.value for r in board.ranked for e in r.hospital_gaps.values() if e.has_value]
     bounds = [b for h in hospitals for b in (h.mean_gap.low, h.mean_gap.high, h.mean_gap.value) if b == b]
@@ -85,7 +88,7 @@ def gap_figure(board: ReportData, width: float) -> Markup:
         body += svg.text(right + 8, y_mean + 4, places(gap.value), "b halo")
         body += svg.text(0, y - 2, hospital.title, "lb") + svg.text(0, y + 13, hospital.where, "tk")
     zero = scale(0)
-    crowded = zero > width - 200  # then the text is on the other side of the line
+    crowded = zero > width - 200  # too little room on the right: write the text left of the line
     body += svg.text(zero + (-6 if crowded else 6), 11, "no gap", "tk", "end" if crowded else "start")
     body += svg.text(width, 11, "larger gap →", "tk", "end")
     label = "Generalization gap by hospital: " + ", ".join(f"{h.title} {h.mean_gap.with_interval}" for h in hospitals)
@@ -93,12 +96,12 @@ def gap_figure(board: ReportData, width: float) -> Markup:
 
 
 def _depth(values: list[float], scale: svg.Scale) -> int:
-    """Return the number of lanes of the swarm."""
+    """Return the number of lanes that the dots of a swarm need."""
     return max((abs(lane) for _, lane in svg.swarm(values, scale)), default=1) * 2
 
 
 def _kick(board: ReportData) -> str:
-    """Return the line above the headline: numbers of runs, hospitals, findings and images."""
+    """Return the line above the headline: how many runs, hospitals, findings and images."""
     cohorts = board.tables["prevalence"]
     counts = cohorts[["present", "absent", "uncertain", "not_mentioned", "unmapped"]].sum(axis=1)
     by_cohort = counts.groupby(cohorts["dataset"]).max()
@@ -129,7 +132,7 @@ def _stand(board: ReportData) -> str:
 
 
 def _best(board: ReportData) -> str:
-    """Return the sentences on the first run, its ties, and the smallest gap."""
+    """Return the sentences on the best run, the runs tied with it, and the smallest gap."""
     if not board.ranked:
         return ""
     first = board.ranked[0]

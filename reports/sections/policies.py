@@ -1,4 +1,4 @@
-"""Label policies: scores by training policy for uncertain labels and by label source of the test images."""
+"""Section on label policies: scores by policy for uncertain training labels and by label source of test images."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from reports.sections.gap_components import READERS
 
 
 def policies(board: ReportData) -> Section:
-    """Write the matrix of mean macro AUROCs; an empty section where all runs share one policy."""
+    """Write the section: a matrix of mean macro AUROCs; empty if all runs have the same policy."""
     table = board.tables["policies"]
     if not len(table):
         return Section("policies", "", Markup(""))
@@ -37,7 +37,7 @@ def policies(board: ReportData) -> Section:
 
 
 def _head(board: ReportData, dataset: str, split: str, reference: str) -> tuple[str, str]:
-    """Return the name of a set of test images, and its label source."""
+    """Return the column head of a test set: its name and its label source."""
     if dataset == EXTERNAL:
         return "External mean", ""
     name = (

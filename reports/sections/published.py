@@ -1,4 +1,4 @@
-"""Published results for the same setup, as reported by their authors."""
+"""Section on published results for the same setup, as their authors reported them."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ METRICS = {"auroc": "AUROC", "auprc": "AUPRC", "f1": "F1"}
 
 
 def published(board: ReportData) -> Section:
-    """Write one table of published results per metric; an empty section where the grid names none."""
+    """Write the section: a table of published results for each metric; empty if the grid names no results."""
     rows = board.tables["published"]
     if not len(rows):
         return Section("published", "", Markup(""))
@@ -26,7 +26,7 @@ def published(board: ReportData) -> Section:
 
 
 def _table(board: ReportData, metric: str, rows: Any) -> dict[str, Any]:
-    """Return the table of one metric: findings as columns (macro last), one line per published result and dataset."""
+    """Return the table of a metric: one row per published result and dataset, one column per finding (macro last)."""
     findings = list(dict.fromkeys(rows["finding"]))
     order = [f for f in board.findings if f in findings] + [
         f for f in findings if f not in board.findings and f != MACRO
@@ -45,7 +45,7 @@ def _table(board: ReportData, metric: str, rows: Any) -> dict[str, Any]:
 
 
 def _as_printed(value: float) -> str:
-    """Return a published number with its original two to four digits.
+    """Return a published number with as many decimals as its authors gave, two to four.
 
     >>> _as_printed(0.8791), _as_printed(0.93)
     ('.8791', '.93')

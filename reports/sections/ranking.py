@@ -1,4 +1,4 @@
-"""The ranking: runs by mean external AUROC, in groups of statistical ties."""
+"""Section with the ranking: runs by mean external AUROC, in tie groups."""
 
 import json
 import re
@@ -19,10 +19,10 @@ from reports.sections.symptoms import symptom_anchor
 from reports.sentences import main_findings as sentences
 from reports.summaries import rank_agreement as agreeing
 
-WIDTH = 262.0  # px of the dot strip
-OPEN = 10  # groups of ties that start open
-FIRST = 60  # rows in the table at first; a script adds the others, which are below the table without JavaScript
-MOST_VALUES, MOST_FACTORS = 40, 12  # with more values or factors, filters help less than the search
+WIDTH = 262.0  # px: width of the dot strip
+OPEN = 10  # number of tie groups that are open at first
+FIRST = 60  # rows in the table; a script adds later rows (without JavaScript, they are in a second table)
+MOST_VALUES, MOST_FACTORS = 40, 12  # limits for filters; beyond them, the search helps more
 WORDS = {
     "family": "Family",
     "architecture": "Architecture",
@@ -38,7 +38,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """A filter of the ranking: its key in the address, its title, its values, and the value of each run (by run id)."""
+    """A filter of the ranking: key in the page's address, title, possible values, and the value of each run (by id)."""
 
     key: str
     title: str
@@ -46,17 +46,17 @@ class Factor:
     value_of_run: Mapping[str, str]
 
     def index(self, run: Run) -> int:
-        """Return the index of a run's value."""
+        """Return the index in `values` of a run's value."""
         return self.values.index(self.value_of_run[run.id])
 
     def same_partition(self, other: Mapping[str, str]) -> bool:
-        """Return whether another factor divides the runs in the same way."""
+        """Return whether another factor divides the runs into the same groups; `other` maps run ids to its values."""
         pairs = {(self.value_of_run[run], other[run]) for run in self.value_of_run}
         return len(pairs) == len(self.values) == len(set(other.values()))
 
 
 def ranking(board: ReportData) -> Section:
-    """Write the ranking; runs without a score come last, with the reason."""
+    """Write the section; runs without a score come last, with the reason."""
     columns, factors = columns_of(board), _factors(board)
     strips, grid, scale = _strips(board)
     groups: list[dict[str, Any]] = [
@@ -97,7 +97,7 @@ def ranking(board: ReportData) -> Section:
 
 
 def _fewer_findings(board: ReportData, run: Run) -> str:
-    """Return the findings and AUROC of a run trained for fewer findings than the grid; "" for other runs."""
+    """Return the note on a run that was trained for fewer findings than the grid has; "" for other runs."""
     findings = board.meta.get("learns", {}).get(run.id)
     if findings is None or not run.external.has_value:
         return ""
@@ -107,7 +107,7 @@ def _fewer_findings(board: ReportData, run: Run) -> str:
 
 
 def _strips(board: ReportData) -> tuple[dict[str, Markup], list[float], svg.Scale]:
-    """Return the dot strip of each run, and the axis they all share."""
+    """Return the dot strip of each run by run id, and the axis (grid lines, scale) that all strips share."""
     numbers = [
         b
         for r in (*board.ranked, *board.derived)
@@ -128,12 +128,12 @@ def _strips(board: ReportData) -> tuple[dict[str, Markup], list[float], svg.Scal
 
 
 def _compared(run: Run) -> Estimate:
-    """Return the external mean on shared findings; without shared findings, the mean used for ranking."""
+    """Return the mean external AUROC over shared findings; if there are none, the AUROC that decides the rank."""
     return run.external_common if run.external_common.has_value else run.external
 
 
 def _row_slices(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Split each group into rows in the table and rows that the script adds later; `start`: number of rows above."""
+    """Split each group into rows in the table and rows that the script adds later; `start`: number of earlier rows."""
     slices, start = [], 0
     for group in groups:
         first, later = group["runs"][: max(FIRST - start, 0)], group["runs"][max(FIRST - start, 0) :]
@@ -145,9 +145,9 @@ def _row_slices(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _sort_data(run: Run, group: int, columns: Sequence[Column], factors: Sequence[Factor]) -> dict[str, Any]:
-    """Return the data by which the script sorts, filters and searches a run.
+    """Return the data of a run with which the script sorts, filters and searches.
 
-    `k`: mean rank, then the numbers of the columns, null where missing; `f`: indices of the factor values.
+    `k`: mean rank, then the number in each column (null if missing). `f`: for each factor, the index of the run's value.
     """
     numbers = [run.mean_rank, *(column.value(run) for column in columns)]
     return {
@@ -161,7 +161,7 @@ def _sort_data(run: Run, group: int, columns: Sequence[Column], factors: Sequenc
 
 
 def _factors(board: ReportData) -> list[Factor]:
-    """Return the factors that differ between ranked runs: named ones first, then other configuration fields."""
+    """Return the factors that differ between ranked runs: first the factors in WORDS, then other configuration fields."""
     configs = {
         r.id: {f"config.{key}": value for key, value in _flat(r.facts.get("config")).items()} for r in board.ranked
     }
@@ -172,7 +172,7 @@ def _factors(board: ReportData) -> list[Factor]:
             r.id: _value_text(r.facts.get(key) if key in WORDS else configs[r.id].get(key)) for r in board.ranked
         }
         values = sorted(set(value_of_run.values()), key=_by_number)
-        # for example, `optimizer` and `config.optimizer.name` are the same factor
+        # for example, `config.optimizer.name` duplicates `optimizer`
         is_duplicate = any(factor.same_partition(value_of_run) for factor in factors)
         if 1 < len(values) <= MOST_VALUES and not is_duplicate:
             factors.append(
@@ -182,7 +182,7 @@ def _factors(board: ReportData) -> list[Factor]:
 
 
 def _flat(config: object, above: str = "") -> dict[str, str]:
-    """Return a configuration as dotted keys and texts; {} if it cannot be parsed."""
+    """Flatten a configuration to dotted keys with text values; {} if it is not valid JSON."""
     if isinstance(config, str) and not above:
         try:
             config = json.loads(config)
@@ -194,12 +194,12 @@ def _flat(config: object, above: str = "") -> dict[str, str]:
 
 
 def _value_text(value: object) -> str:
-    """Return a factor's value as text; "not set" where a run has none."""
+    """Return the value of a factor as text; "not set" if the run has no value."""
     return "not set" if value is None or value != value or value == "" else str(value)
 
 
 def _by_number(word: str) -> tuple[float, str]:
-    """Return a sort key: numbers by size, then words by letter."""
+    """Return the sort key of a value: numbers by size come before words in alphabetical order."""
     try:
         return (float(word), "")
     except ValueError:
@@ -207,7 +207,7 @@ def _by_number(word: str) -> tuple[float, str]:
 
 
 def _base(board: ReportData) -> str:
-    """Return the base recipe; "" if no ranked run uses it."""
+    """Return the base recipe as text; "" if no ranked run uses the base recipe."""
     plain = next((r for r in board.ranked if not r.variant or re.fullmatch(r"seed \d+", r.variant)), None)
     if plain is None:
         return ""
@@ -216,7 +216,7 @@ def _base(board: ReportData) -> str:
 
 
 def _legend() -> dict[str, Markup]:
-    """Return the three marks of the strip."""
+    """Return the marks of the dot strip, for its legend."""
     external = svg.line(2, 5, 20, 5, "i-ext") + svg.circle(11, 5, 4.4, "m-ext")
     return {
         "worst": svg.svg(10, 10, svg.diamond(5, 5, 4.4, "m-wst"), "", "ky"),

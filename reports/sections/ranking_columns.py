@@ -1,4 +1,4 @@
-"""The columns of the ranking: displayed text, and the number used to sort and copy."""
+"""Define the columns of the ranking: the text that is shown, and the number for sorting and copying."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sentences import main_findings as sentences
 
-CUSTOM_COLUMNS = 6  # number of custom metrics that ranking.css can show and hide
+CUSTOM_COLUMNS = 6  # maximum number of custom metrics: ranking.css has rules for this many
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of the ranking: head, displayed text of a run, and the number used to sort and copy."""
+    """A column of the ranking: its head, the text that is shown for a run, and the number for sorting and copying."""
 
     key: str  # also its name in the page's address, and its CSS class
     head: str
@@ -29,13 +29,13 @@ class Column:
     small: Callable[[Run], str] = lambda _: ""
     note: Callable[[Run], str] = lambda _: ""  # text below the number
     figure: Callable[[Run], Markup] = lambda _: Markup("")
-    css: str = "more"  # `more` is hidden on a phone
+    css: str = "more"  # the class `more` hides the column on a phone
     low_first: bool = False  # whether lower is better
-    first: bool = True  # shown by default
+    first: bool = True  # whether the column is visible at first
 
 
 def columns_of(board: ReportData) -> list[Column]:
-    """Return the columns after the strip; a hidden column exists only if a run has a value for it."""
+    """Return the columns after the dot strip; a column that is hidden at first is left out if no run has a value."""
     gaps = [b for r in board.ranked if r.gap.has_value for b in (r.gap.value, r.gap.low, r.gap.high) if is_number(b)]
     low, high = min([0.0, *gaps]), max([0.05, *gaps])
     chance = next((r.probe.chance for r in board.ranked if r.probe.has_value), 0.0)
@@ -125,7 +125,7 @@ def columns_of(board: ReportData) -> list[Column]:
 
 
 def _custom_metrics(board: ReportData) -> list[Column]:
-    """Return a hidden column, the external macro, for each of the first CUSTOM_COLUMNS metrics that the registry adds."""
+    """Return a column (external macro, hidden at first) for each metric that the registry adds, up to CUSTOM_COLUMNS."""
     metrics = board.tables.meta.get("custom_metrics", ())[:CUSTOM_COLUMNS]
     return [_custom_metric(board, f"metric{number}", metric) for number, metric in enumerate(metrics, start=1)]
 
@@ -150,7 +150,7 @@ def _custom_metric(board: ReportData, key: str, metric: dict[str, str]) -> Colum
 
 
 def _effective(board: ReportData) -> Callable[[Run], Estimate]:
-    """Return the effective robustness of a run, averaged over external hospitals."""
+    """Return a function from a run to its effective robustness, averaged over external hospitals."""
     table = board.tables["robustness"]
     rows = table[table["dataset"] == EXTERNAL]
     distance_of_run = {
@@ -161,7 +161,7 @@ def _effective(board: ReportData) -> Callable[[Run], Estimate]:
 
 
 def _chance(run: Run) -> str:
-    """Return P(best) with two decimals."""
+    """Return the probability that the run is best, with two decimals."""
     if not is_number(run.p_best):
         return DASH
     return places(run.p_best, 2) if run.p_best >= 0.005 else "< .01"
@@ -174,6 +174,6 @@ def _seconds(run: Run) -> float:
 
 
 def _other_findings(run: Run) -> str:
-    """Return the external mean on shared findings, if it differs from the mean used for ranking."""
+    """Return a note with the mean external AUROC over shared findings; "" if it is the AUROC that decides the rank."""
     differs = run.external_common.has_value and run.external_common.text != run.external.text
     return f"{run.external_common.text} on shared findings" if differs else ""

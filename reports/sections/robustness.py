@@ -1,4 +1,4 @@
-"""Effective robustness: external AUROC compared with the AUROC that the other runs predict; and an audit of run selection."""
+"""Section on effective robustness, and on rules that select a run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,10 @@ SHOWN = 40
 
 
 def robustness(board: ReportData) -> Section:
-    """Write each run's distance from the line over the others, and the selection audit; an empty section without both."""
+    """Write the section: each run's distance from the line that the other runs define, and an audit of selection rules.
+
+    The section is empty if there are results for neither.
+    """
     line, audit = _line(board), _audit(board)
     if not line and not audit:
         return Section("robustness", "", Markup(""))
@@ -36,7 +39,7 @@ def robustness(board: ReportData) -> Section:
 
 
 def _line(board: ReportData) -> list[dict[str, Any]]:
-    """Return one row for each run with a distance from the line, largest first."""
+    """Return one row for each run that has a distance from the line, largest distance first."""
     table = board.tables["robustness"]
     cells = {str(r["run_id"]): r for r in table[table["dataset"] == EXTERNAL].to_dict("records")}
     rows: list[dict[str, Any]] = []
@@ -75,7 +78,7 @@ def _dot(distance: Estimate, scale: svg.Scale, grid: list[float]) -> Markup:
 
 
 def _audit(board: ReportData) -> list[dict[str, Any]]:
-    """Return one row for each selection rule, with regret and optimism on the mean over hospitals."""
+    """Return one row for each selection rule: regret and optimism, averaged over hospitals."""
     table = board.tables["selection"]
     labels = {run.id: run.label for run in board.runs}
     return [
@@ -92,14 +95,14 @@ def _audit(board: ReportData) -> list[dict[str, Any]]:
 
 
 def _regret(row: Mapping[Any, Any]) -> Estimate:
-    """Return the regret; without an interval where no other run can have a higher AUROC."""
+    """Return the regret; it has no interval if no other run can have a higher AUROC."""
     if row["run_id"] == row["best_run"] and not row["high"] > 0:
         return Estimate(0.0)
     return Estimate(float(row["regret"]), float(row["low"]), float(row["high"]))
 
 
 def _rule(board: ReportData, rule: str) -> str:
-    """Return a selection rule in words."""
+    """Return the name of a selection rule for the page."""
     words = {
         "internal val": "Internal, validation split",
         "internal test": "Internal, test split",

@@ -1,4 +1,4 @@
-"""Table cells of a run as HTML, without templates for speed: a study of 500 runs has 50,000 cells."""
+"""Write the table cells of a run as HTML. For speed (500 runs have 50,000 cells), no template is used."""
 
 from markupsafe import Markup, escape
 
@@ -8,17 +8,20 @@ from reports.sentences import main_findings as sentences
 
 
 def number(estimate: Estimate, counted: bool = False) -> str:
-    """Return a value, its interval and, if `counted`, the number of images."""
+    """Return the HTML of a value with its interval and, if `counted`, the number of images."""
     return f"{estimate.text}<i>{estimate.span}</i>" + (f"<i>n = {integer(estimate.n)}</i>" if counted else "")
 
 
 def row(cells: list[str]) -> Markup:
-    """Return the cells of one table row; each cell is HTML."""
+    """Join the cells of a table row; each cell is HTML."""
     return Markup(f"<td>{'</td><td>'.join(cells)}</td>")  # noqa: S704  (numbers, and what `escape` returned)
 
 
 def auroc(estimate: Estimate, macro: bool, reason: str, symptom: str) -> str:
-    """Return an AUROC with interval and sample size, or the reason without one; `symptom`: anchor linked from an inverted AUROC."""
+    """Return the HTML of an AUROC with interval and sample size, or the reason why it is missing.
+
+    An AUROC that seems inverted gets a warning; `symptom` is the anchor to which the warning links, "" for none.
+    """
     if not estimate.has_value:
         return f"{DASH}<i>{escape(reason)}</i>"
     sample = (
@@ -33,11 +36,11 @@ def auroc(estimate: Estimate, macro: bool, reason: str, symptom: str) -> str:
 
 
 def gap(estimate: Estimate, common: str = "") -> str:
-    """Return a gap with its interval and whether that includes 0; `common`: number of shared findings."""
+    """Return the HTML of a gap: value, interval, whether the interval includes 0, and number of shared findings (`common`)."""
     zero = sentences.zero_in_interval(estimate)
     return number(estimate) + (f"<i>{zero}</i>" if zero else "") + (f"<i>{common} shared</i>" if common else "")
 
 
 def call(counts: tuple[int, int] | None) -> list[str]:
-    """Return two counts of a confusion matrix."""
+    """Return the texts of two counts of a confusion matrix; dashes if there are no counts."""
     return [integer(n) for n in counts] if counts else [DASH, DASH]
