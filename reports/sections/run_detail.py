@@ -1,6 +1,6 @@
-"""Details of one run: scores by finding and hospital, thresholds, confusion matrices, curves, subgroups and command.
+"""Write the details of a run: scores, thresholds, confusion matrices, curves, subgroups and command.
 
-The drawer of the page and the run's page of a site show the same text.
+The drawer on the page and the run's own page in a site show the same text.
 """
 
 import math
@@ -24,7 +24,7 @@ from reports.summaries.data_exposure import exposure
 from reports.summaries.gallery_cases import MOST, pictures_of
 from reports.tables import rows_of
 
-METRICS = (  # metric, calibrator, word
+METRICS = (  # (metric, calibrators by preference, name on the page)
     ("auprc", ("none", "platt"), "AUPRC"),
     ("brier", ("platt", "none"), "Brier"),
     ("ece", ("platt",), "ECE, Platt"),
@@ -38,7 +38,7 @@ AT_THRESHOLD = {
     "f1": "F1",
 }
 POINTS = {"f1_max": "best F1", "youden": "Youden", "sens_90": "sensitivity .90", "f1_grid": "best F1 of a grid"}
-Call = tuple[int, int, int, int]  # positives: predicted +, predicted −; negatives: predicted +, predicted −
+Call = tuple[int, int, int, int]  # counts: true positive, false negative, false positive, true negative
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,18 @@ class Details:
     """Lookup tables for the details of all runs, built once."""
 
     board: ReportData
-    point: str  # threshold rule of the confusion matrices, "" for none
+    point: str  # threshold rule of the confusion matrices; "" if there are no matrices
     measures: Sequence[tuple[str, Mapping[tuple[str, str, str], Estimate]]]
-    called: Mapping[tuple[str, str, str], Call]  # by run, hospital and finding
-    thresholds: Mapping[tuple[str, str, str], float]  # probability, by run, rule and finding
+    called: Mapping[tuple[str, str, str], Call]  # counts by run, hospital and finding
+    thresholds: Mapping[tuple[str, str, str], float]  # threshold of the probability, by run, threshold rule and finding
     groups: Mapping[str, pd.DataFrame]
     curves: Curves
-    pictures: Mapping[str, Sequence[Mapping[str, Any]]]  # cases, by run
-    symptoms: frozenset[str]  # runs with a symptom
+    pictures: Mapping[str, Sequence[Mapping[str, Any]]]  # gallery cases with a picture, by run
+    symptoms: frozenset[str]  # ids of runs with a symptom
 
     @classmethod
     def of(cls, board: ReportData, in_full: Iterable[Run]) -> "Details":
-        """Build the lookup tables; `in_full` are the runs with confusion matrices, curves and subgroups."""
+        """Build the lookup tables; only the runs `in_full` get confusion matrices, curves and subgroups."""
         full_runs = list(in_full)
         ids = {run.id for run in full_runs}
         choice = board.headline
@@ -90,7 +90,7 @@ class Details:
         )
 
     def body(self, run: Run, drawn: bool) -> Markup:
-        """Return the details of a run; figures only if `drawn`, else a script adds them."""
+        """Return the details of a run, with figures if `drawn`; without figures, a script adds them later."""
         board = self.board
         symptom = symptom_anchor(run.id) if run.id in self.symptoms and not drawn else ""
         entry = {
@@ -119,12 +119,12 @@ class Details:
         )
 
     def figures(self, run: Run) -> Markup:
-        """Return the curves of a run; empty without any."""
+        """Return the curves of a run; empty if there are none."""
         return write("run_figures.html.j2", f=figures(self.board, run, self.curves))
 
 
 def _pictures(board: ReportData) -> dict[str, list[Mapping[str, Any]]]:
-    """Return the first pictures of each run, in the order of the gallery."""
+    """Return the first gallery pictures of each run (by run id), in the order of the gallery."""
     first_pictures: dict[str, list[Mapping[str, Any]]] = {}
     for picture in pictures_of(board, board.tables["gallery"]):
         pictures_of_run = first_pictures.setdefault(picture["run_id"], [])
@@ -143,7 +143,7 @@ def _called(table: pd.DataFrame, point: str) -> dict[tuple[str, str, str], Call]
 
 
 def _thresholds(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
-    """Return each threshold as a probability; thresholds are the same at every hospital."""
+    """Return the thresholds as probabilities, by (run, threshold rule, finding); all hospitals have the same thresholds."""
     rows = table.drop_duplicates(["run_id", "operating_point", "finding"])
     return {
         (str(run), str(rule), str(finding)): 1 / (1 + math.exp(-min(max(float(threshold), -700.0), 700.0)))
@@ -152,7 +152,7 @@ def _thresholds(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
 
 
 def _rules(board: ReportData, run: Run, thresholds: Mapping[tuple[str, str, str], float]) -> dict[str, Any]:
-    """Return the names of the threshold rules and the thresholds of each finding; {} without any."""
+    """Return a table: thresholds of a run by finding (rows) and threshold rule (columns); {} if there are none."""
     rules = [rule for rule in POINTS if any((run.id, rule, f) in thresholds for f in board.findings)]
     rows = [(f, [thresholds.get((run.id, rule, f)) for rule in rules]) for f in board.findings]
     rows = [(finding, cells) for finding, cells in rows if any(c is not None for c in cells)]
@@ -160,7 +160,7 @@ def _rules(board: ReportData, run: Run, thresholds: Mapping[tuple[str, str, str]
 
 
 def _groups(board: ReportData, table: pd.DataFrame | None) -> list[tuple[str, bool, Markup]]:
-    """Return the macro AUROC of each subgroup at each hospital, and the largest minus the smallest of each attribute."""
+    """Return table rows: macro AUROC of each subgroup at each hospital, and the spread of each attribute."""
     if table is None:
         return []
     columns = ("subgroup", "dataset", "split", "value", "low", "high", "n")
@@ -182,15 +182,15 @@ def _groups(board: ReportData, table: pd.DataFrame | None) -> list[tuple[str, bo
 
 
 def _first_of(group_names: Sequence[str], group: str) -> str:
-    """Return the first subgroup of the same attribute."""
+    """Return the first subgroup that has the same attribute."""
     attribute = group.partition("=")[0]
     return next(g for g in group_names if g.partition("=")[0] == attribute)
 
 
 def _table(board: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
-    """Return a row for each finding, macro last: AUROC at each hospital or the reason without one, and the gap.
+    """Return one row per finding, macro last: AUROC at each hospital (or why it is missing), and the gap.
 
-    symptom: anchor of the run's symptoms, "" for none.
+    `symptom` is the anchor of the run's symptoms, "" for none.
     """
     if not run.external.has_value and not run.internal.has_value:
         return []
@@ -214,7 +214,7 @@ def _table(board: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
 
 
 def _gaps(board: ReportData, run: Run) -> Markup:
-    """Return the macro gap of each external hospital, with its number of shared findings."""
+    """Return the cells with the macro gap at each external hospital and the number of shared findings."""
     gaps = [run.hospital_gaps[h.key] for h in board.hospitals]
     return runcells.row([runcells.gap(e, str(e.num_findings or "none")) for e in gaps]) if gaps else Markup("")
 
@@ -222,7 +222,7 @@ def _gaps(board: ReportData, run: Run) -> Markup:
 def _more(
     board: ReportData, run: Run, looked_up: Sequence[tuple[str, Mapping[tuple[str, str, str], Estimate]]]
 ) -> list[tuple[str, Markup]]:
-    """Return the other available macro metrics by hospital."""
+    """Return (name, cells by hospital) for each other macro metric that is available."""
     rows = [
         (word, [estimates.get((run.id, h.key, MACRO), MISSING) for h in board.all_hospitals])
         for word, estimates in looked_up
@@ -237,7 +237,7 @@ def _more(
 def _confusion(
     board: ReportData, run: Run, called: Mapping[tuple[str, str, str], Call]
 ) -> list[tuple[str, tuple[Markup, Markup]]]:
-    """Return the confusion matrices by finding: rows of positives and negatives, two cells per hospital."""
+    """Return the confusion matrix of each finding: a row of positives and a row of negatives, two cells per hospital."""
     rows = [(f, [called.get((run.id, h.key, f)) for h in board.all_hospitals]) for f in board.findings]
     return [
         (
@@ -253,7 +253,7 @@ def _confusion(
 
 
 def _facts(run: Run) -> list[tuple[str, str]]:
-    """Return the facts of the run as (name, value)."""
+    """Return the facts of a run as (name, value)."""
     words = (
         ("architecture", "Architecture"),
         ("family", "Family"),
@@ -281,7 +281,7 @@ def _facts(run: Run) -> list[tuple[str, str]]:
 
 
 def _exposure(board: ReportData, run: Run) -> list[tuple[str, str]]:
-    """Return the data exposure and the intended use of the run as (name, value)."""
+    """Return the data exposure and the intended use of a run as (name, value)."""
     exposure_of_run = exposure(board, run)
     pairs = [
         ("Trained on", exposure_of_run.trained_on),

@@ -1,4 +1,4 @@
-"""All runs: scores by finding and hospital, configuration, and the command that reproduces each run."""
+"""Section with all runs: scores by finding and hospital, configuration, and the command that reproduces each run."""
 
 from typing import Any
 
@@ -7,12 +7,14 @@ from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
 from reports.sections.run_detail import Details
 
-DRAWN = 12  # best runs with confusion matrices, curves and subgroups in the page of a larger study; a site has all
-WRITTEN = 40  # entries written as HTML; a longer list is compressed and unpacked by a script
+DRAWN = (
+    12  # in a study of many runs, only this many of the best get confusion matrices, curves and subgroups (a site: all)
+)
+WRITTEN = 40  # number of entries written as HTML; further entries are compressed, and a script unpacks them
 
 
 def runs(board: ReportData) -> Section:
-    """Write one folded entry per run; a script opens entries in a drawer and adds the figures."""
+    """Write the section: a folded entry for each run; a script opens an entry in a drawer and adds its figures."""
     packed = len(board.entries) > WRITTEN
     drawn_runs = [*board.ranked[:DRAWN], *board.derived[:DRAWN]] if packed else list(board.entries)
     details = Details.of(board, drawn_runs)

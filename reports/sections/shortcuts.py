@@ -1,4 +1,4 @@
-"""Shortcuts: source classifiers with controls, the image properties they use, and nuisances inside a hospital."""
+"""Section on shortcuts: source classifiers with controls, image properties that they use, and nuisances."""
 
 import math
 from typing import Any
@@ -16,18 +16,18 @@ from reports.summaries import nuisances
 from reports.summaries import source_classifiers as sources
 from reports.summaries.missing_analyses import missing_analyses
 
-NEEDED = 8  # runs for a rank correlation; with fewer runs the interval covers nearly all values
-SHOWN = 40  # runs in the table of selectivity
+NEEDED = 8  # minimum number of runs for a rank correlation; with fewer, its interval covers nearly all values
+SHOWN = 40  # number of runs in the table of selectivity
 
 
 def shortcuts(board: ReportData) -> Section:
-    """Write source classifiers with controls, image properties, nuisances, and the scatter of probe and gap.
+    """Write the section: source classifiers, image properties, nuisances, and a scatter of probe and gap.
 
     The correlation over runs needs at least eight runs.
     """
     probes = probe_lookup(board.tables["sources"])
     runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
-    probed = [r for r in board.runs if r.probe.has_value]  # including runs without a gap
+    probed = [r for r in board.runs if r.probe.has_value]  # runs without a gap are included
     shuffled = [probes[r.id, "shuffled"].value for r in probed if probes.get((r.id, "shuffled"), MISSING).has_value]
     table = board.tables["sources"]
     num_sources = int(table["num_sources"].max()) if len(table) else 0
@@ -74,7 +74,7 @@ def _sources(board: ReportData, probed: list[Run], num_sources: int) -> dict[str
 
 
 def _nuisances(board: ReportData, runs: list[Run]) -> dict[str, Any]:
-    """Return the nuisances of the first run; {} if none was analyzed."""
+    """Return the nuisances of the first run; {} if nuisances were not analyzed."""
     cells = nuisances.lookup(board.tables["nuisances"])
     if not cells or not runs:
         return {}
@@ -103,6 +103,6 @@ def spearman(xs: list[float], ys: list[float]) -> Estimate:
 
 
 def _ranks(values: list[float]) -> list[float]:
-    """Return ranks; ties share their mean rank."""
+    """Return the rank of each value; equal values get their mean rank."""
     ordered = np.sort(values)
     return [float(np.mean(np.flatnonzero(ordered == v))) for v in values]

@@ -1,4 +1,4 @@
-"""Symptoms of broken runs, shown before the ranking."""
+"""Section on symptoms of broken runs; the page shows it before the ranking."""
 
 from markupsafe import Markup
 
@@ -13,7 +13,7 @@ SHOWN = 12
 
 
 def symptoms(board: ReportData) -> Section:
-    """Write one row per symptom; an empty section where there is none."""
+    """Write the section: one row per symptom; empty if there are no symptoms."""
     table = board.tables["diagnostics"]
     if not len(table):
         return Section("symptoms", "", Markup(""))
@@ -49,12 +49,12 @@ def symptoms(board: ReportData) -> Section:
 
 
 def symptom_anchor(run_id: str) -> str:
-    """Return the anchor of the first symptom of a run."""
+    """Return the anchor (HTML id) of a run's first symptom."""
     return f"symptom-{run_id}"
 
 
 def _histogram(present: list[int], absent: list[int]) -> Markup:
-    """Draw the histogram of predicted probability, positives above the line and negatives below."""
+    """Draw two histograms of predicted probability: positives above a line, negatives below the line."""
     width, y_zero = WIDTH / len(present), HEIGHT / 2
     x_positions, wide = [svg.number(i * width) for i in range(len(present))], svg.number(width - 1)
     body = svg.line(0, y_zero, WIDTH, y_zero, "z")

@@ -1,4 +1,4 @@
-"""Region transplant test: pixels of one hospital pasted into images of another, compared with a control."""
+"""Section on the region transplant test: pixels of one hospital are put into images of another hospital."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ from reports.summaries.change_rules import MARGIN, MARKER, caught, changed, chan
 from reports.summaries.missing_analyses import missing_analyses, section_without_results
 
 WIDTH, HEIGHT = 300.0, 22.0
-SHOWN = 40  # runs in the table below
-LEAST = 4  # architectures for a rank correlation, as in `bench.analyses.shortcuts.association`
+SHOWN = 40  # number of runs in the table below the figure
+LEAST = 4  # minimum number of architectures for a rank correlation, as in `bench.analyses.shortcuts.association`
 INTO = {
     "marker": "a marker",
     "corner": "corners",
@@ -48,12 +48,12 @@ STATISTICS = {
     "kendall": "Kendall",
 }
 
-Cells = Mapping[tuple[str, str, str, str, str, str], Mapping[Any, Any]]  # run, kind, donor, host, finding, measure
+Cells = Mapping[tuple[str, str, str, str, str, str], Mapping[Any, Any]]  # key: run, kind, donor, host, finding, measure
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One row of a figure: the change to the image, and its effect on probability, predictions and AUROC."""
+    """A row of the figure: a change to images, and its effects on probability, predictions and AUROC."""
 
     words: str
     value: float
@@ -65,7 +65,10 @@ class Change:
 
 
 def transplants(board: ReportData) -> Section:
-    """Write the section; without results, the reasons; empty if the test was not requested."""
+    """Write the section on the region transplant test.
+
+    If the test failed or is not done, the section states why. If it was not requested, the section is empty.
+    """
     table = board.tables["transplants"]
     nothing = partial(
         section_without_results, board, "transplants", "Transplants", "Region transplant test", "transplants"
@@ -122,7 +125,10 @@ def transplants(board: ReportData) -> Section:
 
 
 def _most_moved(rows: Any, internal: str) -> str:
-    """Return the finding with the largest effect of an internal marker, else with the largest causal score; "" without either."""
+    """Return the finding on which an internal marker has the largest effect.
+
+    Without results for markers, return the finding with the largest causal score; without both, "".
+    """
     for kind in (MARKER, "causal"):
         kind_rows = rows[
             (rows["kind"] == kind)
@@ -143,7 +149,7 @@ def _detail(
     findings_with_shortcut: Mapping[str, list[str]],
     findings_that_react: Mapping[str, list[str]],
 ) -> list[str]:
-    """Return the sentences below the title: effect of the marker, and of erasing it."""
+    """Return the sentences below the title: effect of the marker, and effect of erasing all markers."""
     row = cells.get((run.id, MARKER, board.internal.key, EXTERNAL, finding, "abs_dp"))
     if row is None:
         return []
@@ -161,7 +167,7 @@ def _detail(
 
 
 def _figure(board: ReportData, cells: Cells, run: Run, finding: str) -> dict[str, Any]:
-    """Return the rows of one finding on one axis: internal pixels in external images, then removed or hidden pixels."""
+    """Return the figure of a finding: first rows for internal pixels in external images, then for removed pixels."""
     internal = board.internal.key
     rows = [
         _change(cells, run, kind, internal, finding, f"{board.internal.title}: {words}") for kind, words in INTO.items()
@@ -189,7 +195,7 @@ def _change(cells: Cells, run: Run, kind: str, donor: str, finding: str, words: 
 
 
 def _dots(row: Change, scale: svg.Scale, grid: list[float]) -> Markup:
-    """Draw the change (dot), its control (ring), and the interval of the difference around the dot."""
+    """Draw the change as a dot, its control as a ring, and around the dot the interval of their difference."""
     y = HEIGHT / 2
     body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
     base = row.control if is_number(row.control) else 0.0
@@ -211,7 +217,10 @@ def _legend() -> list[tuple[str, Markup]]:
 
 
 def _by_host(board: ReportData, cells: Cells, run: Run, finding: str) -> list[dict[str, Any]]:
-    """Return one row per kind of change: its effect at each external hospital, and of external pixels in internal images."""
+    """Return one row per kind of change.
+
+    A row has the effects of internal pixels in images of each external hospital, and of external pixels in internal images.
+    """
     internal, rows = board.internal.key, []
     for kind, words in (INTO | ALONE).items():
         donor, internal_donor = (internal, EXTERNAL) if kind in INTO else ("", "")
@@ -236,7 +245,7 @@ def _summary(
 
 
 def _associations(board: ReportData) -> list[str]:
-    """Return one sentence per score."""
+    """Return one sentence per shortcut score: whether the score is associated with the gap."""
     table = board.tables["associations"]
     sentences = []
     for score, (larger, score_name) in SCORES.items():
@@ -268,7 +277,7 @@ def _has(run: Run, score: str) -> bool:
 
 
 def _statistics(board: ReportData) -> list[dict[str, Any]]:
-    """Return every computed correlation."""
+    """Return a table row for every computed correlation."""
     sides = {"gap": "gap", EXTERNAL: "external AUROC"}
     names = {"causal": "change in predictions", "source_bits": "source probe, bits"}
     return [
@@ -286,5 +295,5 @@ def _statistics(board: ReportData) -> list[dict[str, Any]]:
 
 
 def _estimate(row: Mapping[Any, Any] | None) -> Estimate:
-    """Return the effect of a row; MISSING without one."""
+    """Return the effect in a table row; MISSING if there is no row."""
     return Estimate(float(row["effect"]), float(row["low"]), float(row["high"]), int(row["n"])) if row else MISSING

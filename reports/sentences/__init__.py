@@ -1,1 +1,1 @@
-"""Sentences of the page, made from numbers."""
+"""Functions that make the sentences of the page from numbers."""

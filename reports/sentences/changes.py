@@ -1,6 +1,6 @@
 """Sentences about the region transplant test and its relation to the gap. Rules as in `main_findings`.
 
-Only these sentences may say that something changes a prediction, because here pixels were changed and the network was run again.
+Only these sentences may say that something changes a prediction: in this test, the pixels of the images were changed.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from reports.report_data.headline_rows import Estimate
 
 
 def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Sequence[str], margin: float) -> str:
-    """Return in how many runs a marker of the internal hospital is a shortcut, and for which findings, most frequent first.
+    """State in how many runs a marker of the internal hospital is a shortcut, and for which findings.
 
     >>> marker_shortcuts("A", 0, 4, [], 0.05)
     'No marker of A is a shortcut in any of four runs: none changes a prediction by more than .050 and helps at the internal hospital'
@@ -35,7 +35,7 @@ def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Se
 
 
 def reaction_only(findings: Sequence[str]) -> str:
-    """Return the findings whose prediction a marker changes without a clear benefit at the internal hospital; "" for none.
+    """Name the findings for which a marker changes predictions, without a clear benefit at the internal hospital; or "".
 
     >>> reaction_only(["Edema"])
     'For Edema, a marker changes the prediction of a run but does not clearly help at the internal hospital, so it is not shown to be a shortcut'
@@ -49,7 +49,7 @@ def reaction_only(findings: Sequence[str]) -> str:
 
 
 def marker_effect(label: str, finding: str, value: float, control: float, effect: Estimate) -> str:
-    """Return how far the marker moves one run's predicted probability, and how far the control patch does.
+    """State how much the marker changes the predicted probability of a run, and how much the control patch changes it.
 
     >>> marker_effect("A", "Edema", 0.7, 0.2, Estimate(0.5, 0.45, 0.55)).split("; ")[1]
     'a control patch without a marker changes it by .200. The difference is .500 [.450, .550]'
@@ -61,7 +61,7 @@ def marker_effect(label: str, finding: str, value: float, control: float, effect
 
 
 def erased_markers(finding: str, internal: float, external: float) -> str:
-    """Return how the AUROC changes when every marker is erased; "" where either change is unknown.
+    """State how erasing all markers changes the internal and the external AUROC; "" if either change is unknown.
 
     >>> erased_markers("Edema", -0.25, 0.04)
     'With all markers erased, the AUROC of Edema changes by −.250 at the internal hospital and by +.040 at external hospitals'
@@ -75,7 +75,7 @@ def erased_markers(finding: str, internal: float, external: float) -> str:
 
 
 def too_few_architectures(score: str, num: int, num_needed: int) -> str:
-    """Return why there is no correlation of a score with the gap.
+    """State that there are too few architectures to correlate a score with the gap.
 
     >>> too_few_architectures("the change in predictions", 2, 4)
     'Two architectures are too few to relate the change in predictions to the gap: a rank correlation needs four'
@@ -86,9 +86,9 @@ def too_few_architectures(score: str, num: int, num_needed: int) -> str:
 
 
 def association(score: str, rho: Estimate, p: float, num: int, detectable: float, power: float) -> str:
-    """Return whether a score is associated with the gap over architectures, and what this number of them can show.
+    """State whether a score is associated with the gap, and what this number of architectures (`num`) can show.
 
-    detectable: the smallest |rho| with p below .05; power: the chance to detect a true rho of .5.
+    `detectable` is the smallest |rho| with p below .05; `power` is the probability of p below .05 for a true rho of .5.
 
     >>> rho = Estimate(0.64, 0.25, 0.85)
     >>> association("a larger change", rho, 0.004, 19, 0.456, 0.58)

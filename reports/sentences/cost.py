@@ -6,11 +6,15 @@ from reports.formatting import is_number, listing, places, plural, sentence_case
 
 GOAL_WORDS = {"auroc": "AUROC", "gap": "gap", "maps": "heat maps", "macs": "operations"}
 
-UNITS = ((1.0, "hours", 1.0), (1 / 60, "minutes", 60.0), (0.0, "seconds", 3600.0))  # least hours, unit, units per hour
+UNITS = (
+    (1.0, "hours", 1.0),
+    (1 / 60, "minutes", 60.0),
+    (0.0, "seconds", 3600.0),
+)  # (minimum hours for this unit, unit, units per hour)
 
 
 def device_name(device: str) -> str:
-    """Return the device of a training time: a GPU with its name, else the recorded words.
+    """Return the name of a training device for a sentence: the name of a GPU, else the recorded text.
 
     >>> device_name("NVIDIA H200"), device_name("cpu (1 thread)"), device_name("")
     ('GPU, NVIDIA H200', 'device, cpu (1 thread)', 'device, not recorded')
@@ -21,7 +25,7 @@ def device_name(device: str) -> str:
 
 
 def time_unit(hours: float) -> tuple[str, float]:
-    """Return a readable unit for a time, and how many of that unit an hour has.
+    """Return a readable unit for a time (hours, minutes, seconds), and how many of this unit an hour has.
 
     >>> time_unit(30.0), time_unit(0.2), time_unit(0.001)
     (('hours', 1.0), ('minutes', 60.0), ('seconds', 3600.0))
@@ -30,9 +34,9 @@ def time_unit(hours: float) -> tuple[str, float]:
 
 
 def anytime(device: str, hours: float, quarter: float, half: float, final: float) -> str:
-    """Return the best internal validation AUROC of any run after a quarter, half and all of the longest training time.
+    """State the best validation AUROC of any run after a quarter, half and all of the longest training time.
 
-    quarter, half and final are NaN where no run had finished an epoch by then.
+    `quarter`, `half` and `final` are the AUROCs, NaN if no run had finished an epoch by then.
 
     >>> anytime("NVIDIA H200", 12.0, 0.78, 0.801, 0.812)
     'Best internal AUROC after a quarter, half and all of the longest training (12 hours on one GPU, NVIDIA H200): .780, .801, .812'
@@ -55,7 +59,7 @@ def anytime(device: str, hours: float, quarter: float, half: float, final: float
 
 
 def nondominated_runs(goals: Sequence[str], labels: Sequence[str], num_runs: int) -> str:
-    """Return which runs are not dominated: no other run is at least as good on each goal and better on one.
+    """Name the non-dominated runs: no other run is at least as good in each goal and better in one.
 
     >>> nondominated_runs(["auroc", "gap", "macs"], ["A", "B"], 24)
     'Two of 24 runs are Pareto-optimal in AUROC, gap and operations: A and B'
@@ -73,10 +77,10 @@ def nondominated_runs(goals: Sequence[str], labels: Sequence[str], num_runs: int
 
 
 def resampling(num_others: int, num_sure: int, num_nondominated: int) -> str:
-    """Return how stable the set of non-dominated runs is when patients are resampled.
+    """State how much the set of non-dominated runs changes when patients are resampled.
 
-    num_sure: non-dominated runs that stay so in at least 95 % of the bootstrap samples; num_others: dominated runs that are
-    not dominated in more than 5 %.
+    `num_sure`: number of non-dominated runs that are non-dominated in at least 95 % of resamples, too.
+    `num_others`: number of dominated runs that are non-dominated in more than 5 % of resamples.
 
     >>> resampling(0, 2, 2)
     'Resampling patients does not change this.'

@@ -15,7 +15,7 @@ LABEL_SOURCES = {  # label source in the tables -> words on the page
 
 
 def image_flow(num_listed: int, num_used: int, num_shared: int, num_cohorts: int, num_duplicates: int = 0) -> str:
-    """Return how many images are used, and how many patients and duplicate images occur in two splits."""
+    """State how many images are used, and how many patients and duplicate images occur in two splits."""
     cohorts = "one cohort" if num_cohorts == 1 else f"{word(num_cohorts)} cohorts"
     patients = "no patient is in two splits"
     if num_shared:
@@ -25,7 +25,7 @@ def image_flow(num_listed: int, num_used: int, num_shared: int, num_cohorts: int
 
 
 def duplicates(number: int) -> str:
-    """Return how many internal images have a duplicate in another split under another patient.
+    """State how many internal images have a duplicate of another patient in another split.
 
     >>> duplicates(1)
     '1 image has a duplicate in another split under another patient id'
@@ -35,7 +35,7 @@ def duplicates(number: int) -> str:
 
 
 def prevalence(finding: str, ratio: float, most: str, least: str) -> str:
-    """Return the finding whose prevalence differs most between hospitals; "" as `finding` where none can be compared."""
+    """Name the finding with the largest difference in prevalence between hospitals; `finding` is "" if there is none."""
     if not finding:
         return "Prevalence of each finding"
     return (
@@ -46,7 +46,7 @@ def prevalence(finding: str, ratio: float, most: str, least: str) -> str:
 
 
 def pictures_notice(phantom: bool, num_pictures: int) -> str:
-    """Return whether a file contains images of patients.
+    """State whether the page contains images of patients.
 
     >>> pictures_notice(False, 0), pictures_notice(True, 3)
     ('This file contains no image of a patient.', 'The pictures in this file are synthetic; it contains no image of a patient.')
@@ -62,7 +62,7 @@ def pictures_notice(phantom: bool, num_pictures: int) -> str:
 
 
 def label_sources(references: Sequence[str], phantom: bool) -> str:
-    """Return where the labels come from; references as in the tables."""
+    """State where the labels come from; `references` are label sources as in the tables."""
     sources = [LABEL_SOURCES.get(r, r) for r in references if not (phantom and r == "phantom")]
     if not phantom:
         return f"Label sources: {'; '.join(sources)}."
@@ -71,7 +71,7 @@ def label_sources(references: Sequence[str], phantom: bool) -> str:
 
 
 def not_learned(findings: Mapping[str, Sequence[str]], num_runs: int) -> str:
-    """Return which findings could not be learned; findings by run id; "" for none."""
+    """Name the findings that runs could not learn, "" for none; `findings` by run id."""
     counts = Counter(name for names in findings.values() for name in names)
     if not counts:
         return ""
@@ -86,13 +86,13 @@ def not_learned(findings: Mapping[str, Sequence[str]], num_runs: int) -> str:
 
 
 def not_compared(hospitals: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """Return the findings that only one of the two hospitals labels; hospitals: (title, findings); "" for none."""
+    """Name the findings that only one of two hospitals labels, "" for none; `hospitals`: (title, findings)."""
     names = "; ".join(f"{title}: {listing(findings, len(findings))}" for title, findings in hospitals if findings)
     return f"Not compared, because only one of the two hospitals labels the finding: {names}." if names else ""
 
 
 def without_score(hospitals: Sequence[str]) -> str:
-    """Return which hospitals have no column because they have no score; "" for none.
+    """Name the hospitals that have no column, because they have no score; "" for none.
 
     >>> without_score(["BRAX"])
     'Not shown: BRAX, where every finding has too few patients for a score.'
@@ -103,7 +103,7 @@ def without_score(hospitals: Sequence[str]) -> str:
 
 
 def analysis_states(analyses: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return, by analysis, how many are done, failed or absent, with the reasons of failures.
+    """Return (analysis, text): for how many runs it is done, failed or absent, and the reasons of failures.
 
     >>> analysis_states([{"name": "probes", "state": "done", "reason": ""}, {"name": "probes", "state": "failed", "reason": "no memory"}])
     [('probes', 'done 1, failed 1 (no memory)')]

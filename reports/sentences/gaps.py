@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from reports.formatting import interval, is_number, listing, places, plural, sentence_case, signed, word
 from reports.report_data.headline_rows import Estimate
 
-NUM_NEEDED = 4  # runs for a line, as in bench.scoring.across_runs.robustness
+NUM_NEEDED = 4  # minimum number of runs to fit a line, as in bench.scoring.across_runs.robustness
 
 
 def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
-    """Return what the measured components add to a run's gap; `components` by name, the remainder last.
+    """State how much each measured component adds to a run's gap; `components` by name, the remainder last.
 
     >>> case, rest = Estimate(0.02, 0.01, 0.03), Estimate(0.05, 0.04, 0.06)
     >>> gap_components("A", {"case mix": case, "remainder": rest})
@@ -31,7 +31,7 @@ def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
 
 
 def effective_robustness(above: Sequence[str], below: Sequence[str], num_fitted: int, num_runs: int) -> str:
-    """Return which runs have clearly higher or lower external AUROC than a line fitted to the other runs predicts.
+    """Name the runs with a clearly higher or lower external AUROC than a line fitted to the other runs predicts.
 
     >>> effective_robustness([], [], 24, 24)
     'No run of 24 clearly differs from the external AUROC that the other runs predict'
@@ -51,7 +51,7 @@ def effective_robustness(above: Sequence[str], below: Sequence[str], num_fitted:
 
 
 def selection_by_internal(regret: Estimate, optimism: float) -> str:
-    """Return what selecting a run on internal validation data costs, and how much selecting on external data overstates.
+    """State the regret of selecting a run by internal validation, and the optimism of selecting by external data.
 
     >>> selection_by_internal(Estimate(0.0, 0.0, 0.0), 0.004)
     'Selecting on internal validation data finds the run with the best external AUROC; selecting on an external hospital would
@@ -71,9 +71,9 @@ def selection_by_internal(regret: Estimate, optimism: float) -> str:
 
 
 def calibration(label: str, drift: Estimate, hospital_drifts: Sequence[tuple[str, float]]) -> str:
-    """Return whether a run is less well calibrated at external hospitals.
+    """State whether a run is less well calibrated at external hospitals.
 
-    drift: mean change of the ECE; hospital_drifts: (hospital, change of the ECE).
+    `drift` is the mean change of the ECE; `hospital_drifts` are pairs (hospital, change of the ECE).
     """
     if not drift.has_value:
         return f"The calibration of {label} could not be compared between internal and external hospitals"

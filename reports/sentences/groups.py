@@ -11,7 +11,7 @@ from reports.report_data.headline_rows import Estimate
 class GroupDifference:
     """The largest minus the smallest value over the groups of one attribute at one hospital.
 
-    The interval of `spread` allows for choosing the two most different groups.
+    The interval of `spread` takes into account that the two most different groups were chosen.
     """
 
     hospital: str
@@ -24,7 +24,7 @@ class GroupDifference:
 
 
 def auroc_differences(label: str, differences: Sequence[GroupDifference]) -> str:
-    """Return at which hospitals and by which attributes the AUROC of patient groups clearly differs.
+    """State at which hospitals, and by which attributes, the AUROC of patient groups clearly differs.
 
     >>> sex = GroupDifference("NIH", "sex", Estimate(0.05, 0.01, 0.09))
     >>> auroc_differences("A", [sex, GroupDifference("NIH", "age", Estimate(0.05, 0.0, 0.1))])
@@ -42,7 +42,7 @@ def auroc_differences(label: str, differences: Sequence[GroupDifference]) -> str
 
 
 def underdiagnosis(label: str, differences: Sequence[GroupDifference]) -> str:
-    """Return which patient groups clearly have a higher underdiagnosis rate.
+    """Name the patient groups with a clearly higher underdiagnosis rate.
 
     >>> sex = GroupDifference("NIH", "sex", Estimate(0.05, 0.01, 0.09), "F", "M", 0.12, 0.07)
     >>> underdiagnosis("A", [sex])
@@ -63,7 +63,10 @@ def underdiagnosis(label: str, differences: Sequence[GroupDifference]) -> str:
 
 
 def no_threshold(findings: Sequence[tuple[str, int, int]], min_count: int) -> str:
-    """Return the findings without a threshold; findings: (name, patients with it, patients without it) in internal validation.
+    """Name the findings without a threshold.
+
+    `findings`: (name, patients with the finding, patients without it), counted in internal validation.
+
 
     >>> no_threshold([("Edema", 4, 90)], 10)
     'No threshold for Edema (4 patients with it): a threshold needs 10 patients with and 10 without the finding in the internal validation split'
@@ -83,7 +86,7 @@ def no_threshold(findings: Sequence[tuple[str, int, int]], min_count: int) -> st
 
 
 def _clear(differences: Sequence[GroupDifference]) -> list[GroupDifference]:
-    """Return the differences whose interval is above 0, largest first."""
+    """Return the differences with an interval above 0, largest difference first."""
     return sorted((d for d in differences if d.spread.clear), key=lambda d: -d.spread.value)
 
 

@@ -1,6 +1,6 @@
 """Sentences about the ranking, hospitals, findings and training.
 
-The verb follows the interval, never the estimate alone. No function here may write: significant, outperforms, robust, no
+The interval decides the verb, never the estimate alone. No function here may write: significant, outperforms, robust, no
 difference, equal.
 """
 
@@ -22,11 +22,12 @@ def headline(
     single_run: str = "",
     shared_findings: bool = True,
 ) -> str:
-    """Return the page's headline.
+    """Return the headline of the page.
 
-    num_worse and num_better count the runs whose simultaneous interval excludes 0. num_runs counts runs with an external
-    score; without external hospitals, runs with an internal score. single_run is the sentence about the only run.
-    shared_findings tells whether the internal hospital and any external hospital label the same finding.
+    num_worse, num_better: number of runs with a simultaneous interval of the gap above 0, below 0
+    num_runs: number of runs with an external score; without external hospitals, with an internal score
+    single_run: the clause about the run, if there is only one run
+    shared_findings: whether any external hospital labels a finding that the internal hospital labels too
     """
     at_external = "at external hospitals" if num_external != 1 else "at the external hospital"
     num_unclear = num_runs - num_worse - num_better
@@ -61,7 +62,7 @@ def headline(
 
 
 def single_run(label: str, gap: Estimate) -> str:
-    """Return the clause of the headline about the only run."""
+    """Return the clause of the headline for a page with only one run."""
     if not gap.has_value:
         return f"the generalization gap of {label} could not be measured"
     if not gap.clear:
@@ -78,9 +79,10 @@ def mean_gap(
     shared_findings: bool = True,
     trained: bool = True,
 ) -> str:
-    """Return the mean generalization gap, and the hospitals with the largest and the smallest; hospitals: (title, mean gap).
+    """State the mean generalization gap, and the hospitals with the largest and the smallest gap.
 
-    trained tells whether the models were trained at the internal hospital; imported models are only compared with it.
+    `hospitals`: (title, mean gap). `trained`: whether the models were trained at the internal hospital; imported models are
+    only compared with this hospital.
     """
     if num_external == 0:
         return "No external hospital was tested, so the generalization gap is unknown."
@@ -110,7 +112,7 @@ def mean_gap(
 
 
 def best_run(label: str, external: Estimate, num_tied: int, p_best: float, num_runs: int) -> str:
-    """Return which run ranks first and how many runs are tied with it; num_tied counts the other runs of group 1."""
+    """Name the run that ranks first, and state how many runs are tied with it (`num_tied`)."""
     if num_runs == 1:
         return f"{label} has a mean external AUROC of {external.with_interval}. There is no other run to compare with."
     first = f"{label} has the highest mean external AUROC, {external.with_interval}."
@@ -125,14 +127,14 @@ def best_run(label: str, external: Estimate, num_tied: int, p_best: float, num_r
 
 
 def smallest_gap(label: str, gap: Estimate, is_first: bool) -> str:
-    """Return which run has the smallest measured gap."""
+    """Name the run with the smallest measured gap."""
     subject = "It also has" if is_first else f"{label} has"
     doubt = "" if gap.clear else "; the interval includes zero"
     return f"{subject} the smallest measured gap, {gap.with_interval}{doubt}."
 
 
 def group_caption(number: int, size: int, first_label: str) -> str:
-    """Return the words after `Group n` in the ranking."""
+    """Return the words that follow "Group n" in the ranking."""
     if size == 1:
         return "one run" if number == 1 else "one run, clearly below the first run of the group above"
     if size == 2:
@@ -141,7 +143,7 @@ def group_caption(number: int, size: int, first_label: str) -> str:
 
 
 def run_count(num_runs: int, num_scored: int) -> str:
-    """Return the number of runs, and how many of them have a score.
+    """State the number of runs, and how many of them have a score.
 
     >>> run_count(4, 4), run_count(4, 3), run_count(1, 0)
     ('4 runs', '4 runs, 3 with scores', '1 run, none with scores')
@@ -151,7 +153,7 @@ def run_count(num_runs: int, num_scored: int) -> str:
 
 
 def unranked_reason(reason: str, internal: Estimate, num_external: int, shared_findings: bool) -> str:
-    """Return why a run has no rank, with its internal AUROC; the reason in its record comes first."""
+    """State why a run has no rank, with its internal AUROC; a recorded reason comes first."""
     if reason:
         return reason
     if num_external == 0:
@@ -164,7 +166,7 @@ def unranked_reason(reason: str, internal: Estimate, num_external: int, shared_f
 
 
 def zero_in_interval(gap: Estimate) -> str:
-    """Return whether the interval includes 0, or "" without an interval.
+    """State whether the interval includes 0; "" if there is no interval.
 
     >>> zero_in_interval(Estimate(0.1, 0.05, 0.15)), zero_in_interval(Estimate(0.1, -0.05, 0.25))
     ('excludes 0', 'includes 0')
@@ -175,7 +177,7 @@ def zero_in_interval(gap: Estimate) -> str:
 
 
 def shared_findings(least: int, greatest: int) -> str:
-    """Return the number of findings that gaps compare, `least` to `greatest` over runs and hospitals; "" for none.
+    """State how many findings gaps compare: `least` to `greatest`, over runs and hospitals; "" for none.
 
     >>> shared_findings(2, 2), shared_findings(1, 1), shared_findings(2, 9), shared_findings(0, 0)
     ('2 shared findings', '1 shared finding', '2 to 9 shared findings', '')
@@ -186,7 +188,7 @@ def shared_findings(least: int, greatest: int) -> str:
 
 
 def scatter_title(num_below: int, num_runs: int, findings: str) -> str:
-    """Return how many runs measure a lower AUROC at external hospitals; `findings` are words of `shared_findings`."""
+    """State how many runs have a lower AUROC at external hospitals; `findings` is a text of `shared_findings`."""
     if num_below == num_runs:
         runs = "both runs have" if num_runs == 2 else f"all {num_runs} runs have"
     else:
@@ -199,7 +201,7 @@ def scatter_title(num_below: int, num_runs: int, findings: str) -> str:
 def hospitals_title(
     costly: Sequence[str], num_external: int, worst: str, num_worst: int, num_runs: int, shared_findings: bool = True
 ) -> str:
-    """Return at which hospitals AUROC clearly drops, and which hospital is worst most often."""
+    """Name the hospitals at which AUROC clearly drops, and the hospital that is worst for most runs."""
     if num_external == 0:
         return "No external hospital was tested"
     if not shared_findings:
@@ -227,7 +229,7 @@ def hospitals_title(
 
 
 def findings_title(clear: Sequence[tuple[str, float]], num_others: int, num_runs: int) -> str:
-    """Return the findings whose AUROC clearly drops in every run; clear: (finding, mean gap), largest first."""
+    """Name the findings for which AUROC clearly drops in every run; `clear`: (finding, mean gap), largest gap first."""
     if num_runs == 0 or not (clear or num_others):
         return "No finding has both an internal and an external score"
     in_runs = "in every run" if num_runs > 1 else "in this run"
@@ -244,7 +246,7 @@ def findings_title(clear: Sequence[tuple[str, float]], num_others: int, num_runs
 
 
 def worst_finding(finding: str, internal: float, external: float, num_runs: int, num_clear: int) -> str:
-    """Return the AUROCs of the finding with the largest mean gap."""
+    """State the internal and external AUROC of the finding with the largest mean gap."""
     mean = "mean " if num_runs > 1 else ""
     doubt = ""
     if num_clear != num_runs:
@@ -256,7 +258,7 @@ def worst_finding(finding: str, internal: float, external: float, num_runs: int,
 
 
 def pareto_title(labels: Sequence[str], num_runs: int) -> str:
-    """Return which runs are on the Pareto front of cost and AUROC."""
+    """Name the runs on the Pareto front of cost and AUROC."""
     if num_runs == 0:
         return f"{NO_SCORE} to compare with its cost"
     if num_runs == 1:
@@ -266,7 +268,7 @@ def pareto_title(labels: Sequence[str], num_runs: int) -> str:
 
 
 def probe_title(values: Sequence[float], chance: float, shuffled: Sequence[float], num_sources: int) -> str:
-    """Return how well a linear classifier on frozen features identifies the hospital."""
+    """State how well a linear classifier on frozen features identifies the hospital."""
     if not values:
         return "The source classifier was not run"
     if num_sources < 2:
@@ -278,7 +280,10 @@ def probe_title(values: Sequence[float], chance: float, shuffled: Sequence[float
 
 
 def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, visible: float) -> str:
-    """Return whether runs whose features reveal the hospital have a larger gap; visible: the smallest detectable |rho|."""
+    """State whether runs with features that reveal the hospital have a larger gap.
+
+    `rho` is the rank correlation over runs; `visible` is the smallest |rho| that this number of runs could show.
+    """
     if num_runs < num_needed:
         runs = "run is" if num_runs == 1 else "runs are"
         count = sentence_case(_headline_count(num_runs))
@@ -292,7 +297,7 @@ def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, visible: float)
 
 
 def learning_title(num_runs: int, num_at_end: int, epochs: int) -> str:
-    """Return how many runs kept their last epoch, a sign that training may have been too short."""
+    """State how many runs selected their last epoch; then, training may have been too short."""
     if num_runs == 0:
         return "No learning curve of a scored run is stored"
     if num_at_end == 0:
@@ -308,12 +313,12 @@ def learning_title(num_runs: int, num_at_end: int, epochs: int) -> str:
 
 
 def _headline_count(number: int) -> str:
-    """Return a count for a headline: words to nine, figures from ten."""
+    """Return a count for a headline: a word up to nine, digits from ten on."""
     return word(number) if 0 < number < 10 else str(number)
 
 
 def _resample_share(share: float) -> str:
-    """Return a share of the bootstrap samples, never all or none of them."""
+    """Return a share of resamples as text; never 0 % or 100 %, because resamples are finite."""
     return "more than 99 %" if share > 0.99 else "fewer than 1 %" if share < 0.01 else percent(share, 1.0)
 
 
@@ -322,5 +327,5 @@ def _verb(number: int, plural_form: str, singular_form: str) -> str:
 
 
 def _unsigned_interval(gap: Estimate) -> str:
-    """Return the interval of the size of a loss or a gain."""
+    """Return the interval of a gap's absolute value, as text."""
     return interval(gap.low, gap.high) if gap.value > 0 else interval(-gap.high, -gap.low)

@@ -1,1 +1,1 @@
-"""Tables of a report, summarized for a section."""
+"""Functions that summarize tables of a report for one section."""

@@ -1,4 +1,4 @@
-"""Rules that decide whether a change of predictions or a shortcut is reported; the power benchmark uses them too."""
+"""Rules that decide whether the page reports a changed prediction or a shortcut; the power benchmark uses them too."""
 
 import pandas as pd
 
@@ -13,10 +13,10 @@ def changes(table: pd.DataFrame, measure: str = "abs_dp", subset: str = "all") -
 
 
 def changed(table: pd.DataFrame, internal: str) -> list[str]:
-    """Return the findings whose prediction an internal marker changes in external images; `table`: `transplants` of one run.
+    """Return the findings for which an internal marker changes predictions in external images.
 
-    The mean absolute change in probability, minus that of a control patch without a marker from the host's own cohort, must
-    have a 95 % interval above MARGIN.
+    `table` is the table `transplants` of one run. The control is a patch without a marker from the host's own cohort. The
+    mean absolute change in probability, minus the change by the control, must have a 95 % interval above MARGIN.
     """
     rows = changes(table)
     rows = rows[(rows["kind"] == MARKER) & (rows["donor"] == internal) & (rows["host"] == EXTERNAL)]
@@ -24,10 +24,10 @@ def changed(table: pd.DataFrame, internal: str) -> list[str]:
 
 
 def caught(table: pd.DataFrame, internal: str) -> list[str]:
-    """Return the findings with a shortcut: a marker changes the prediction, and the internal AUROC depends on it.
+    """Return the findings with a shortcut: a marker changes the prediction, and the internal AUROC depends on markers.
 
-    The internal AUROC depends on markers if erasing them, minus erasing the mirrored region, changes it with a 95 % interval
-    below 0. A network may react to a marker without information; then erasing costs nothing.
+    The control for erasing a marker is erasing the mirrored region. AUROC depends on markers if erasing them changes AUROC,
+    minus the control's change, with a 95 % interval below 0. If a marker has no information, erasing costs no AUROC.
     """
     rows = changes(table, "auroc")
     rows = rows[(rows["kind"] == ERASED) & (rows["host"] == internal) & (rows["high"] < 0)]

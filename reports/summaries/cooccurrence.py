@@ -9,14 +9,14 @@ from typing import Any
 from reports.formatting import Z, listing, two_figures
 from reports.report_data.report_data import ReportData
 
-SHOWN = 8  # pairs in the figure, strongest at the internal hospital; the other pairs are in a folded table
-LEAST = 5  # minimum number of images in each of the four cells
-NO_FINDING = "No Finding"  # excludes other findings by definition
+SHOWN = 8  # number of pairs in the figure: the strongest at the internal hospital; a folded table has the others
+LEAST = 5  # minimum number of images in each of the four cells of an odds ratio
+NO_FINDING = "No Finding"  # left out, because it excludes other findings by definition
 
 
 @dataclass(frozen=True, slots=True)
 class Odds:
-    """The odds ratio of two findings in one cohort; 1 = independent."""
+    """The odds ratio of two findings in one cohort; 1 means that the findings are independent."""
 
     both: int
     first_only: int
@@ -25,12 +25,12 @@ class Odds:
 
     @property
     def has_value(self) -> bool:
-        """Whether each cell has enough images."""
+        """Whether each of the four cells has enough images."""
         return min(self.both, self.first_only, self.second_only, self.neither) >= LEAST
 
     @property
     def log(self) -> float:
-        """The logarithm of the ratio, NaN if unknown."""
+        """The logarithm of the odds ratio, NaN if unknown."""
         return math.log(self.both * self.neither / (self.first_only * self.second_only)) if self.has_value else math.nan
 
     @property
@@ -41,12 +41,12 @@ class Odds:
 
     @property
     def text(self) -> str:
-        """The ratio as shown."""
+        """The odds ratio as text for the page."""
         return two_figures(math.exp(self.log)) if self.has_value else ""
 
     @property
     def span(self) -> str:
-        """The 95 % interval as shown."""
+        """The 95 % interval as text for the page."""
         ends = [math.exp(self.log + side * Z * self.error) for side in (-1, 1)] if self.has_value else []
         return "–".join(two_figures(end) for end in ends)
 
@@ -62,7 +62,7 @@ class Odds:
 
 
 def come_together(board: ReportData) -> dict[str, Any]:
-    """Return title and a row for each pair of findings; {} if no pair can be measured."""
+    """Return the title, and a row for each pair of findings; {} if no pair can be measured."""
     odds_of_pair: dict[tuple[str, str], dict[str, Odds]] = {}
     for row in board.tables["cooccurrence"].to_dict("records"):
         pair = (str(row["finding"]), str(row["other"]))
@@ -98,9 +98,10 @@ def come_together(board: ReportData) -> dict[str, Any]:
 
 
 def answer(internal: str, compared: Sequence[tuple[str, Odds, str, Odds]]) -> str:
-    """Return the pairs of findings whose odds ratio clearly changes at an external hospital.
+    """State how many pairs of findings have a clearly different odds ratio at an external hospital.
 
-    compared: (pair, internal odds, hospital, external odds). Bonferroni correction over all comparisons; the largest change is named.
+    `compared`: (pair, internal odds, hospital, external odds). The sentence names the largest change. A Bonferroni
+    correction accounts for all comparisons.
     """
     usable = [row for row in compared if row[1].has_value and row[3].has_value]
     if not usable:

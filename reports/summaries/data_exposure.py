@@ -8,32 +8,32 @@ from reports.formatting import integer, listing, plural, word
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 
-CORPORA = {  # corpus in the registry -> name and kind of images
+CORPORA = {  # key of a corpus in the registry -> its name and kind of images
     "in1k": "ImageNet-1k, photographs",
     "in12k": "ImageNet-12k, photographs",
     "in21k": "ImageNet-21k, photographs",
     "in22k": "ImageNet-22k, photographs",
 }
 RESEARCH = "research, not for clinical use"
-RANDOM = "none"  # random starting weights
+RANDOM = "none"  # registry name of random starting weights
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """The data exposure of one run, or of several runs with equal exposure; every field is text for the page."""
+    """The data exposure of one or more runs with equal exposure; the texts are for the page."""
 
     network: str
     trained_on: str
     start: str  # the starting weights: random, or their origin
     corpus: str
-    licence: str  # of the starting weights, "" for random weights
-    corpus_overlap: str  # overlap of the corpus with test images
+    licence: str  # license of the starting weights; "" for random weights
+    corpus_overlap: str  # whether the corpus contains test images
     use: str
-    elsewhere: bool = False  # trained elsewhere: declared by its owner
+    elsewhere: bool = False  # True for an imported model; its owner declared the exposure
 
 
 def exposure(board: ReportData, run: Run) -> Exposure:
-    """Return the data exposure of a run; unrecorded facts are "unknown"."""
+    """Return the data exposure of a run; facts that are not recorded are "unknown"."""
     if run.is_imported:
         return _imported(board, run)
     start, corpus = _text(run, "weights"), _text(run, "corpus")
@@ -58,7 +58,7 @@ def exposure(board: ReportData, run: Run) -> Exposure:
 
 
 def _imported(board: ReportData, run: Run) -> Exposure:
-    """Return the data exposure of an imported model, as declared by its owner."""
+    """Return the data exposure of an imported model, as its owner declared it."""
     declaration = json.loads(_text(run, "config") or "{}")
     trained_on = [*(board.title(name) for name in declaration.get("cohorts", ())), *declaration.get("others", ())]
     overlapping = [board.title(name) for name in declaration.get("seen", ())]
@@ -78,7 +78,7 @@ def _imported(board: ReportData, run: Run) -> Exposure:
 
 
 def grouped_exposures(board: ReportData) -> list[tuple[Exposure, int]]:
-    """Return the distinct exposures in order of the ranking, with their numbers of runs."""
+    """Return each different exposure with its number of runs, in order of the ranking."""
     counts: dict[Exposure, int] = {}
     for run in (*board.runs, *(run for run in board.imported if run not in board.runs)):
         exposure_of_run = exposure(board, run)
@@ -87,7 +87,7 @@ def grouped_exposures(board: ReportData) -> list[tuple[Exposure, int]]:
 
 
 def title(internal: str, exposures: Sequence[tuple[Exposure, int]]) -> str:
-    """Return a sentence on pretraining and training data of the runs.
+    """Return the title: a sentence on pretraining data and training data of the runs.
 
     >>> p = Exposure("A", "X only", "random weights", "none", "", "nothing to compare", RESEARCH)
     >>> title("X", [(p, 3)])
@@ -131,7 +131,7 @@ def title(internal: str, exposures: Sequence[tuple[Exposure, int]]) -> str:
 
 
 def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
-    """Return the leakage checks with their results, including checks that are impossible."""
+    """Return (leakage check, result) for each check; some checks are impossible, and the result states this."""
     internal, shared, num_duplicates = (
         board.internal.title,
         int(board.meta.get("shared_patients") or 0),

@@ -1,4 +1,4 @@
-"""Gallery cases with a picture: text and image data."""
+"""Return gallery cases with a picture: texts and image data."""
 
 import base64
 from typing import Any
@@ -9,9 +9,9 @@ from reports.formatting import is_number, percent, places
 from reports.report_data.report_data import ReportData
 
 KINDS = ("true positive", "false negative", "sure miss", "false positive", "sure false alarm", "true negative")
-ABSENT = KINDS[3:]  # cases whose finding is labeled absent
+ABSENT = KINDS[3:]  # kinds of cases in which the finding is labeled absent
 KIND_TITLES = {"sure miss": "confident false negative", "sure false alarm": "confident false positive"}
-MOST = 12  # pictures in the details of one run
+MOST = 12  # maximum number of pictures in the details of a run
 
 
 def pictures_of(board: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]]:

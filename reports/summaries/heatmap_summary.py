@@ -1,4 +1,4 @@
-"""Summary of the heat-map tables `attention` and `cascade` over runs: numbers, sentences and strips."""
+"""Summarize the heat-map tables `attention` and `cascade` over runs: numbers, sentences and strips."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from reports.formatting import is_number, places, two_figures, word
 
 ALL = "all"
 NETWORK = "network"
-OWN = "finding"  # region: outline or box of the finding
+OWN = "finding"  # name of the region that is the outline or box of the finding
 WORDS = {  # region -> name on the page
     OWN: "the finding itself",
     "token": "the PORT tag",  # a tag of phantoms, no password  # nosec B105
@@ -24,14 +24,14 @@ WORDS = {  # region -> name on the page
     "pleura": "the pleura",
     "devices": "devices",
 }
-LOW, HIGH = 0.25, 8.0  # of the axis of enrichment
+LOW, HIGH = 0.25, 8.0  # ends of the axis of enrichment
 TICKS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-WIDE = 124.0  # px of a strip
+WIDE = 124.0  # px: width of a strip
 
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A mean over runs, with range, number of runs and number of maps."""
+    """A mean over runs, with its bounds, the values of the runs, and the number of maps."""
 
     value: float
     low: float = float("nan")
@@ -42,12 +42,12 @@ class Mean:
 
     @property
     def has_value(self) -> bool:
-        """Whether there is a number."""
+        """Whether the mean is a finite number."""
         return is_number(self.value)
 
     @property
     def text(self) -> str:
-        """A factor as shown, e.g. 1.8×."""
+        """The mean as a factor for the page, e.g. 1.8×."""
         return f"{two_figures(self.value)}×" if self.has_value else ""
 
 
@@ -60,7 +60,10 @@ def rows_of_runs(table: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
 
 
 def mean(rows: pd.DataFrame) -> Mean:
-    """Return the mean over runs; bounds are the range over runs, or the interval over patients of a single run."""
+    """Return the mean over runs.
+
+    Its bounds are the range over runs; for a single run, the interval over patients.
+    """
     rows = rows.dropna(subset=["value"])
     if rows.empty:
         return NONE
@@ -73,7 +76,7 @@ def mean(rows: pd.DataFrame) -> Mean:
 
 
 def pick(table: pd.DataFrame, metric: str, region: str = OWN, by: str = NETWORK, finding: str = ALL) -> pd.DataFrame:
-    """Return the rows of one metric, region, map source and finding; `by` is the network or a baseline."""
+    """Return the rows of one metric, region, kind of map and finding; `by` is the network or a baseline map."""
     selected = (table["metric"] == metric) & (table["region"] == region) & (table["by"] == by)
     return table[selected & (table["finding"] == finding)]
 
@@ -85,7 +88,10 @@ def regions_in(table: pd.DataFrame) -> list[str]:
 
 
 def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
-    """Return the finding with the largest enrichment of the PORT tag at the internal hospital; ("", NONE) without a tag."""
+    """Return the finding with maps that focus most on the PORT tag at the internal hospital, and the enrichment.
+
+    ("", NONE) if there is no tag.
+    """
     rows = table[(table["dataset"] == internal) & (table["finding"] != ALL)]
     rows = rows[(rows["region"] == "token") & (rows["metric"] == "enrichment") & (rows["by"] == NETWORK)]
     mean_of_finding = {str(f): mean(finding_rows) for f, finding_rows in rows.groupby("finding")}
@@ -95,7 +101,7 @@ def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
 
 
 def answer(table: pd.DataFrame, num_runs: int) -> str:
-    """Return the title: enrichment on the finding, compared with chance and with a center map."""
+    """Return the title: enrichment of maps on the finding, compared with chance and with a center map."""
     on_finding = mean(pick(table, "enrichment"))
     if not on_finding.has_value:
         outside_lungs = mean(pick(table, "enrichment", "outside lungs"))
@@ -123,12 +129,12 @@ def answer(table: pd.DataFrame, num_runs: int) -> str:
 
 
 def _mean_bound(rows: pd.DataFrame, end: str) -> float:
-    """Return the mean of one bound over runs: a conservative bound that assumes fully correlated errors."""
+    """Return the mean over runs of one bound; it is a conservative bound of the mean, if errors are fully correlated."""
     return float(rows.dropna(subset=["value"]).groupby("run_id")[end].mean().mean())
 
 
 def tag_sentence(table: pd.DataFrame, internal: str) -> str:
-    """Return the sentence on the PORT tag of phantoms, "" without one."""
+    """Return the sentence on the PORT tag of phantoms, "" if there is no tag."""
     finding, tag = tagged(table, internal)
     if not finding:
         return ""
@@ -139,7 +145,7 @@ def tag_sentence(table: pd.DataFrame, internal: str) -> str:
 
 
 def strip(values: Mean, baselines: Mapping[str, Mean], label: str) -> str:
-    """Draw one enrichment on a log axis from 1/4 to 8: a dot per run, the mean, and baselines as diamonds."""
+    """Draw an enrichment on a log axis from 1/4 to 8: a dot per run, the mean, and a diamond per baseline map."""
     scale = svg.Scale(math.log2(LOW), math.log2(HIGH), 8, WIDE - 8)
 
     def x(value: float) -> float:
@@ -159,7 +165,7 @@ def strip(values: Mean, baselines: Mapping[str, Mean], label: str) -> str:
 
 
 def axis() -> str:
-    """Return the ticks above the strips."""
+    """Draw the numbers of the axis above the strips."""
     scale = svg.Scale(math.log2(LOW), math.log2(HIGH), 8, WIDE - 8)
     marks = "".join(
         svg.text(scale(math.log2(t)), 11, {0.25: "¼"}.get(t, f"{t:g}") + "×", "tk", "middle") for t in TICKS[::2]
@@ -168,7 +174,7 @@ def axis() -> str:
 
 
 def trust(table: pd.DataFrame) -> list[str]:
-    """Return one sentence per sanity check of the maps."""
+    """Return one sentence for each sanity check of the heat maps."""
     sentences = []
     weights = table[(table["check"] == "weights") & (table["metric"] == "spearman")]
     if len(weights):

@@ -1,4 +1,4 @@
-"""Notes on requested analyses that failed or are not done, for the section that would show them."""
+"""Explain why a section has no results: a requested analysis failed or is not done."""
 
 from markupsafe import Markup
 
@@ -15,7 +15,7 @@ WORDS = {
 
 
 def missing_analyses(board: ReportData, *names: str) -> list[str]:
-    """Return one sentence per failed or unfinished analysis, with the last reason."""
+    """Return one sentence for each failed or unfinished analysis in `names`, with the last recorded reason."""
     sentences = []
     for name in names:
         entries = [a for a in board.meta.get("analyses") or () if a["name"] == name]
@@ -33,7 +33,7 @@ def missing_analyses(board: ReportData, *names: str) -> list[str]:
 
 
 def section_without_results(board: ReportData, key: str, nav: str, heading: str, *names: str) -> Section:
-    """Return the section of an analysis without results: the reasons, or an empty section if it was not requested."""
+    """Return a section that states why an analysis has no results; an empty section if it was not requested."""
     sentences = missing_analyses(board, *names)
     html = write("missing_analyses.html.j2", key=key, heading=heading, said=sentences) if sentences else Markup("")
     return Section(key, nav if sentences else "", html)

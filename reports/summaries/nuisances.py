@@ -1,4 +1,4 @@
-"""Nuisances inside a hospital: association with findings, decodability from features, and effect on AUROC."""
+"""Summarize nuisances inside a hospital: association with findings, decodability from features, effect on AUROC."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,11 +12,11 @@ from reports.report_data.report_data import MACRO, ReportData
 
 ANY = "any"
 ALONE, SAVED = "auroc_nuisance", "pooled_less_stratified"  # metrics of the table `nuisances`
-Cells = Mapping[tuple[str, str, str, str, str, str], Estimate]  # run, dataset, nuisance, level, finding, metric
+Cells = Mapping[tuple[str, str, str, str, str, str], Estimate]  # key: run, dataset, nuisance, level, finding, metric
 
 
 def lookup(table: pd.DataFrame) -> Cells:
-    """Return the nuisance estimates; run "" for estimates of cohorts."""
+    """Return the estimates of the table `nuisances`; estimates of cohorts have the run id ""."""
     columns = ("run_id", "dataset", "nuisance", "level", "finding", "metric", "value", "low", "high", "n", "chance")
     return {
         (str(run), str(dataset), str(nuisance), str(level), str(finding), str(metric)): Estimate(
@@ -29,7 +29,10 @@ def lookup(table: pd.DataFrame) -> Cells:
 
 
 def rows(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
-    """Return one row per nuisance of the internal hospital: best predicted finding, decodability, pooled minus within AUROC."""
+    """Return one row per nuisance of the internal hospital.
+
+    A row has the finding that the nuisance predicts best, decodability, and pooled AUROC minus AUROC within levels.
+    """
     internal = board.internal.key
     names = list(dict.fromkeys(k[2] for k in cells if k[1] == internal))
     table_rows = []
@@ -63,7 +66,7 @@ def rows(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
 
 
 def title(nuisance_rows: list[dict[str, Any]]) -> str:
-    """Return the nuisance that best predicts a finding, or that none does."""
+    """Return the title: it names the nuisance that best predicts a finding, or states that no nuisance does."""
     single = [row for row in nuisance_rows if row["name"] != ANY and row["alone"].has_value]
     if not single:
         return "No nuisance of the internal hospital is recorded together with a scored finding"
@@ -81,7 +84,7 @@ def title(nuisance_rows: list[dict[str, Any]]) -> str:
 
 
 def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:
-    """Return sentences on pooled minus within AUROC, and on nuisances that training made easier to decode."""
+    """Return sentences on pooled AUROC minus AUROC within levels, and on nuisances that became easier to decode."""
     sentences = []
     clear = [row for row in nuisance_rows if row["bought"].clear and row["bought"].value > 0]
     if clear:
@@ -107,7 +110,7 @@ def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:
 
 
 def everywhere(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
-    """Return one row per hospital and nuisance: shares, decodability, and macro AUROC pooled and within levels."""
+    """Return one row per hospital and nuisance: shares of levels, decodability, macro AUROC pooled and within levels."""
     table_rows = []
     for hospital in board.all_hospitals:
         names = list(dict.fromkeys(k[2] for k in cells if k[1] == hospital.key and k[2] != ANY))
@@ -132,7 +135,7 @@ def everywhere(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]
 
 
 def associations(board: ReportData, cells: Cells) -> list[dict[str, Any]]:
-    """Return one row per nuisance and finding: AUROC of the nuisance alone at the internal and the external hospitals."""
+    """Return one row per nuisance and finding: the AUROC of the nuisance alone, at each hospital."""
     internal = board.internal.key
     keys = [(n, f) for (r, d, n, _, f, m) in cells if (r, d, m) == ("", internal, ALONE)]
     return [

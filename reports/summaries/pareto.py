@@ -1,4 +1,4 @@
-"""Runs that are Pareto-optimal in several goals: sentences, strips and numbers; right is better in every strip."""
+"""Compare runs in several goals at once: sentences, strips and numbers; in every strip, right is better."""
 
 import math
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.sentences import cost as cost_sentences
 
-SHOWN = 12  # runs with strips; other non-dominated runs are in the table
+SHOWN = 12  # number of runs with strips; the table has the other non-dominated runs
 WIDE, EDGE = 132.0, 18.0
-LIKELY, SURE = 0.05, 0.95  # shares of bootstrap samples
+LIKELY, SURE = 0.05, 0.95  # limits for the share of resamples in which a run is non-dominated
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One goal: column head, number format, position on the axis, and direction."""
+    """A goal: column head, number format, position on the axis, and whether low is better."""
 
     key: str
     head: str
@@ -39,7 +39,7 @@ GOALS = (
 
 
 def at_once(board: ReportData) -> dict[str, Any]:
-    """Return title, heads, strips and numbers; {} unless two runs have values for all goals."""
+    """Return title, column heads, strips and numbers; {} if fewer than two runs have values for all goals."""
     runs = {r.id: r for r in board.ranked}
     table = board.tables["goals"]
     rows = {str(row["run_id"]): row for row in table.to_dict("records") if str(row["run_id"]) in runs}
@@ -71,7 +71,7 @@ def at_once(board: ReportData) -> dict[str, Any]:
 
 
 def _scale(goal: Goal, values: list[float]) -> svg.Scale:
-    """Return the axis shared by all runs, better on the right."""
+    """Return the axis that all runs share; better values are on the right."""
     positions = [goal.position(v) for v in values]
     low, high = min(positions), max(positions)
     low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
@@ -79,7 +79,7 @@ def _scale(goal: Goal, values: list[float]) -> svg.Scale:
 
 
 def _axis(goal: Goal, scale: svg.Scale, values: list[float]) -> Markup:
-    """Return an axis with the smallest and the largest value."""
+    """Draw an axis with two numbers: the smallest and the largest value."""
     ends = sorted({min(values), max(values)})
     body = "".join(
         svg.line(scale(goal.position(v)), 13, scale(goal.position(v)), 18, "z")
@@ -90,7 +90,7 @@ def _axis(goal: Goal, scale: svg.Scale, values: list[float]) -> Markup:
 
 
 def _background(goals: list[Goal], scales: dict[str, svg.Scale], rows: list[dict[Any, Any]]) -> Markup:
-    """Return the faint dots of all runs per goal, defined once and reused by every strip."""
+    """Draw, for each goal, faint dots of all runs; SVG defines them once, and every strip reuses them."""
     marks = ""
     for goal in goals:
         spots = [(scales[goal.key](goal.position(float(row[goal.key]))), 11.0) for row in rows]
@@ -100,7 +100,7 @@ def _background(goals: list[Goal], scales: dict[str, svg.Scale], rows: list[dict
 
 
 def _cell(goal: Goal, scale: svg.Scale, value: float) -> tuple[str, Markup]:
-    """Return a number and its mark on the strip."""
+    """Return a number as text, and the strip with its mark."""
     body = f'<use href="#goal-{goal.key}"/>' + svg.circle(scale(goal.position(value)), 11, 4.6, "dot")
     return goal.text(value), svg.svg(WIDE, 22, body, "", "mi")
 

@@ -1,4 +1,4 @@
-"""Tables below the ranking: rank agreement between hospitals, and variation between seeds and patient samples."""
+"""Return the tables below the ranking: rank agreement of hospitals, and variation over seeds and patients."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ from reports.formatting import is_number, places
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.report_data import EXTERNAL, ReportData
 
-SHOWN = 40  # groups of seeds
+SHOWN = 40  # maximum number of rows in the table of seeds
 
 
 def agreement(board: ReportData) -> dict[str, Any]:
-    """Return Kendall's tau between pairs of hospitals as a lower triangle; {} if no pair could be compared."""
+    """Return Kendall's tau for each pair of hospitals as a triangular table; {} if no pair could be compared."""
     table = board.tables["agreement"]
     tau_of_pair = {
         frozenset((str(r["first"]), str(r["second"]))): Estimate(float(r["tau"]), float(r["low"]), float(r["high"]))
@@ -31,7 +31,7 @@ def agreement(board: ReportData) -> dict[str, Any]:
 
 
 def seeds(board: ReportData) -> list[dict[str, Any]]:
-    """Return one row for each set of runs that differ only in the seed, with internal and external scores."""
+    """Return one row for each group of runs that differ only in the seed: internal and external scores."""
     labels = {run.id: run.name if run.variant.startswith("seed ") else run.label for run in board.runs}
     ranked = {run.id: k for k, run in enumerate(board.ranked)}
     groups = {

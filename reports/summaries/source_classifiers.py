@@ -1,4 +1,4 @@
-"""Source classifiers: sentences, rows and confusion matrices in the order of the page."""
+"""Summarize source classifiers: sentences, table rows and confusion matrices, in the order of the page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from reports.report_data.report_data import ReportData
 
 ACCURACY, BITS, SELECTIVITY = "balanced_accuracy", "bits", "selectivity"
 Key = tuple[str, str, int, str]  # probe, control, shots, metric
-Estimates = Mapping[tuple[str, Key], Estimate]  # (run id, or "" for classifiers of images only; key)
+Estimates = Mapping[tuple[str, Key], Estimate]  # (run id, key); run id "" for classifiers that use no run
 
-# (group, probe, control, shots, input of the classifier); the first group is of the first run
+# (group, probe, control, shots, input of the classifier)
 LINES: tuple[tuple[str, str, str, int, str], ...] = (
     ("This run’s features", "features", "none", 0, "all images"),
     ("This run’s features", "features", "none", 32, "32 training images per hospital"),
@@ -47,7 +47,7 @@ LINES: tuple[tuple[str, str, str, int, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One classifier: name, accuracy, bits, and the accuracy as a mark on an axis from 0 to 1."""
+    """A classifier: name, accuracy, bits, and a drawing of the accuracy on an axis from 0 to 1."""
 
     name: str
     accuracy: Estimate
@@ -57,7 +57,7 @@ class Line:
 
 
 def lookup(table: pd.DataFrame) -> Estimates:
-    """Return the source-classifier estimates by run and key."""
+    """Return the estimates of the table `sources` by run id and key."""
     columns = ("run_id", "probe", "control", "shots", "metric", "value", "low", "high", "n", "chance")
     return {
         (str(run), (str(probe), str(control), count(shots), str(metric))): Estimate(
@@ -72,13 +72,13 @@ def lookup(table: pd.DataFrame) -> Estimates:
 def of_run(
     estimates: Estimates, run: Run, probe: str, control: str, shots: int = 0, metric: str = ACCURACY
 ) -> Estimate:
-    """Return one estimate of a run, or of the images if the probe uses no run."""
+    """Return an estimate of a run; if the probe uses no run, the estimate without a run."""
     key = (probe, control, shots, metric)
     return estimates.get((run.id, key), estimates.get(("", key), MISSING))
 
 
 def lines(estimates: Estimates, run: Run) -> list[tuple[str, list[Line]]]:
-    """Return the available classifiers by group."""
+    """Return the classifiers that have an estimate, by group."""
     groups: dict[str, list[Line]] = {}
     for group, probe, control, shots, name in LINES:
         accuracy = of_run(estimates, run, probe, control, shots)
@@ -90,7 +90,7 @@ def lines(estimates: Estimates, run: Run) -> list[tuple[str, list[Line]]]:
 
 
 def verdict(estimates: Estimates, run: Run, num_sources: int) -> str:
-    """Return whether training changed how well features reveal the hospital."""
+    """State whether training changed how well features reveal the hospital."""
     trained, random = (of_run(estimates, run, probe, "none") for probe in ("features", "random"))
     if not trained.has_value:
         return "The source classifier was not run"
@@ -159,7 +159,7 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
 
 
 def selectivities(board: ReportData, estimates: Estimates, max_rows: int) -> list[dict[str, Any]]:
-    """Return the selectivity of each run by number of training images; [] if no untrained network was probed."""
+    """Return each run's selectivity by number of training images; [] if no untrained network was probed."""
     rows = []
     for run in board.runs:
         cells = [of_run(estimates, run, "features", "random", shots, SELECTIVITY) for shots in (0, 32, 8)]
@@ -170,7 +170,7 @@ def selectivities(board: ReportData, estimates: Estimates, max_rows: int) -> lis
 
 
 def confusions(board: ReportData, run: Run) -> list[dict[str, Any]]:
-    """Return the confusion matrix of each classifier: true hospitals in rows, shares with color steps in cells."""
+    """Return the confusion matrix of each classifier: a row per true hospital; cells have a share and a color step."""
     table = board.tables["source_confusion"]
     names = {
         "features": f"Features of {run.label}",
@@ -206,7 +206,7 @@ def confusions(board: ReportData, run: Run) -> list[dict[str, Any]]:
 
 
 def mistaken(tables: Sequence[Mapping[str, Any]]) -> str:
-    """Return the most common error of the first classifier; "" without a matrix."""
+    """Name the most common error of the first classifier; "" if there is no confusion matrix."""
     if not tables:
         return ""
     heads, rows = tables[0]["heads"], tables[0]["rows"]
