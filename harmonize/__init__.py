@@ -1,4 +1,4 @@
-"""Read six chest X-ray datasets, and any other table, into one table of nine findings.
+"""Read a chest X-ray dataset (one of six, or any other table) into a table with the same nine findings.
 
     specs = harmonize.read_data(Path("data.yaml"))
     cohort = harmonize.load(specs["nih"])

@@ -1,4 +1,4 @@
-"""Decode chunks of images in one or several processes, and read and write the journal of a cache."""
+"""Decode chunks of images in one or more processes; read and write the journal of a cache."""
 
 import json
 import multiprocessing
@@ -24,26 +24,26 @@ from harmonize.errors import SetupError
 from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_gray, region
 
 CHUNK_BYTES = 4 * 2**20  # bytes of pixels per journal line, and per transfer between processes
-POOL_WORTH_S = 10.0  # starting processes takes seconds; shorter work is faster in this process
-_AHEAD = 3  # chunks in progress per process; limits the memory
+POOL_WORTH_S = 10.0  # seconds; shorter work is done in this process, because starting processes takes seconds
+_AHEAD = 3  # chunks in progress per process; a limit saves memory
 
 
 class Row(NamedTuple):
     """The journal entry of one image."""
 
-    crc: int  # of the pixels; 0 for an unreadable image
+    crc: int  # checksum of the pixels; 0 for an unreadable image
     reason: str  # why the image is unreadable, or ""
-    fell_back: bool  # True if the region needs the lungs and they were not detected
-    at: int = 0  # start of the block of a packed image
-    length: int = 0  # length of the block
+    fell_back: bool  # True if the region depends on the lungs, but no lungs were detected
+    at: int = 0  # packed image: position of its block in the file
+    length: int = 0  # packed image: length of its block
 
 
-Pixels = NDArray[np.uint8] | list[bytes]  # [n, S, S], or the blocks of packed images
+Pixels = NDArray[np.uint8] | list[bytes]  # array [n, S, S], or one block per packed image
 Decoded = tuple[Pixels, list[Row]]
 
 
 def packs(geometry: Geometry) -> bool:
-    """Return whether images of a geometry are stored packed."""
+    """Return whether the cache stores images of this geometry in packed form."""
     return geometry.size >= PACKED_FROM
 
 
@@ -92,7 +92,7 @@ def _decode_in_pool(
 
 
 def decode(paths: Sequence[str], geometry: Geometry) -> Decoded:
-    """Return the pixels of files and their journal entries. An unreadable file gives black pixels or an empty block."""
+    """Decode files; return their pixels and journal entries. An unreadable file gives black pixels or an empty block."""
     pixels = np.zeros((len(paths), geometry.size, geometry.size), np.uint8)
     entries: list[Row] = []
     for image, path in zip(pixels, paths, strict=True):
@@ -105,14 +105,14 @@ def decode(paths: Sequence[str], geometry: Geometry) -> Decoded:
 
 
 def stored(images: NDArray[np.uint8], entries: Sequence[Row], geometry: Geometry) -> Pixels:
-    """Return images as the cache stores them: the array, or one block per image (empty if unreadable)."""
+    """Return images in the form that the cache stores: the array, or one block per image (empty if unreadable)."""
     if not packs(geometry):
         return images
     return [b"" if entry.reason else pack(image) for image, entry in zip(images, entries, strict=True)]
 
 
 def _decode_one(path: str, geometry: Geometry) -> tuple[NDArray[np.uint8], bool]:
-    """Return the pixels of one file, and whether lung detection failed. The path "" means a missing file."""
+    """Decode one file; return its pixels and whether lung detection failed. The path "" means a missing file."""
     if not path:
         raise UnreadableImage("listed but absent")
     crop, fell_back = region(read_gray(Path(path), geometry.decode_at), geometry)
@@ -135,12 +135,12 @@ def _end_with_parent() -> None:
 
 
 def journal_line(rows: list[int], entries: list[Row]) -> str:
-    """Return the line that records these rows as written."""
+    """Return the journal line which states that these rows are written."""
     return json.dumps([[row, *entry] for row, entry in zip(rows, entries, strict=True)]) + "\n"
 
 
 def read_journal(path: Path, total: int) -> dict[int, Row]:
-    """Return the rows that an interrupted build finished. Truncated or invalid lines are skipped."""
+    """Return the entries of rows that an interrupted build finished; truncated or invalid lines are skipped."""
     rows: dict[int, Row] = {}
     if not path.exists():
         return rows

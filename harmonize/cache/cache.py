@@ -31,18 +31,18 @@ from harmonize.errors import SetupError
 from harmonize.images.pixels import PIXELS_VERSION, Geometry
 
 _COLUMNS = ["image_id", "path", "size", "mtime_ns", "crc32", "reason"]
-_SAMPLED = 64  # images whose checksum is verified when a cache is opened
+_SAMPLED = 64  # number of images with a checksum test when a cache is opened
 
 
 @dataclass(frozen=True, eq=False)
 class ImageCache:
     """The decoded images of a cohort, read-only."""
 
-    images: NDArray[np.uint8]  # [N, S, S], memory-mapped; from 1024 px on PackedImages, which is indexed like an array
+    images: NDArray[np.uint8]  # [N, S, S], memory-mapped; from 1024 px on PackedImages, which has the same indexing
     index: pd.DataFrame
 
     def rows(self, image_ids: "pd.Series[str] | list[str]") -> NDArray[np.int64]:
-        """Return the row of each image in `images`, -1 for an unreadable or unknown image."""
+        """Return, for each image id, the row in `images`; -1 for an unreadable or unknown image."""
         ids = pd.Index(self.index["image_id"])
         positions = ids.get_indexer(pd.Index(image_ids)).astype(np.int64)
         readable = np.append((self.index["reason"] == "").to_numpy(), False)
@@ -86,7 +86,7 @@ def finished_cache(folder: Path, name: str, geometry: Geometry, fingerprint: str
 
 
 def planned_bytes(n: int, geometry: Geometry) -> int:
-    """Return the disk space in bytes of a cache of n unpacked images; packed images take less, see `forecast`.
+    """Return the disk space in bytes that n unpacked images need; packed images need less, see `forecast`.
 
     >>> planned_bytes(223_414, Geometry(224))
     11210020864
@@ -98,15 +98,15 @@ def planned_bytes(n: int, geometry: Geometry) -> int:
 class Forecast:
     """Time and disk space that a cache will take, estimated from a few of its files."""
 
-    images: int  # number to decode
-    num_bytes: int  # on disk, when finished
-    seconds: float  # wall-clock time to decode them
+    images: int  # number of images to decode
+    num_bytes: int  # size of the finished cache on disk
+    seconds: float  # wall-clock time of decoding
 
 
 def forecast(
     name: str, root: Path, states: pd.DataFrame, geometry: Geometry, folder: Path, workers: int = 1
 ) -> Forecast:
-    """Forecast the work of `open_cache` for a table with these `file_states`; nothing is written.
+    """Forecast how much `open_cache` has to do for the files in `states` (from `file_states`); nothing is written.
 
     Up to eight files that are not in the cache yet are decoded and timed. On a shared or remote disk, the other files
     may be slower or faster.
@@ -140,7 +140,7 @@ def open_cache(
 ) -> ImageCache:
     """Return the cache of table[image_id, path] below root; build or complete it if needed.
 
-    states    `file_states` of the table, if the caller has them: to collect them for a million files takes a while
+    states    `file_states` of the table, if the caller has already collected them, which is slow for a million files
     workers   maximum number of processes; with more than 1, a calling script needs `if __name__ == "__main__":`
     progress  called with (name, images done, total images)
 
@@ -165,7 +165,7 @@ def open_cache(
 
 
 def read_cache(name: str, table: pd.DataFrame, geometry: Geometry, folder: Path) -> ImageCache | None:
-    """Return the cache that `open_cache` has filled for table[image_id, path], None if there is none or it is of other images.
+    """Return the cache that `open_cache` filled for table[image_id, path]; None if it is missing or has other images.
 
     Nothing is decoded, and no image file is read.
     """
@@ -191,12 +191,12 @@ def file_states(root: Path, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cache_folder(name: str, geometry: Geometry, folder: Path) -> Path:
-    """Return the folder of a cache."""
+    """Return the folder in which a cache is stored."""
     return folder / f"{name}-{geometry.key}-v{PIXELS_VERSION}"
 
 
 def _is_current(index: pd.DataFrame, states: pd.DataFrame) -> bool:
-    """Return whether a cache has exactly these files. Compares values, because tables differ in their text types."""
+    """Return whether a cache has exactly these files; values are compared, because the types of text columns may differ."""
     columns = _COLUMNS[:4]
     return len(index) == len(states) and all(bool((index[c].array == states[c].to_numpy()).all()) for c in columns)
 
@@ -213,7 +213,7 @@ def _needed_bytes(n: int, geometry: Geometry, block: float) -> int:
 
 
 def _mean_block_bytes(plan: BuildPlan, current: ImageCache | None) -> float:
-    """Return the mean size of a packed image in bytes, from earlier images, else from a few that are decoded now."""
+    """Return the mean size of a packed image in bytes, measured on cached images, else on a few images decoded now."""
     finished = read_journal(plan.journal, len(plan.wanted)) if plan.partial_file.exists() else {}
     length = np.array([row.length for row in finished.values()], np.int64)
     previous: Images | None = None if current is None else current.images
@@ -224,7 +224,7 @@ def _mean_block_bytes(plan: BuildPlan, current: ImageCache | None) -> float:
 
 
 def _plan_hash(index: pd.DataFrame) -> str:
-    """Return the hash that names a build: of its rows and the states of their files."""
+    """Return the name of a build: a hash of its rows and the states of their files."""
     digest = hashlib.sha256()
     for column in _COLUMNS[:4]:
         digest.update("\x1f".join(map(str, index[column].tolist())).encode() + b"\x1e")
@@ -252,7 +252,7 @@ def _open(cache_folder: Path, geometry: Geometry) -> ImageCache | None:
 
 
 def _images(cache_folder: Path, index: pd.DataFrame, geometry: Geometry) -> Images:
-    """Return the pixels that an index refers to. Raises ValueError if the file has a wrong size."""
+    """Open the pixels that an index refers to. Raises ValueError if the file has a wrong size."""
     stem = cache_folder / f"images-{_plan_hash(index)}"
     if "at" in index:
         blocks, (at, length) = (

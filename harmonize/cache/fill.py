@@ -1,6 +1,6 @@
 """Fill a cache with pixels: from an interrupted build, then from the previous cache, then by decoding files.
 
-Plain pixels are in the order of the index. Packed blocks are in the order in which they were written.
+Unpacked pixels are stored in the order of the index, packed blocks in the order in which they were written.
 """
 
 import errno
@@ -36,13 +36,13 @@ _MAX_TIMED_FILES = 8  # maximum number of files that a forecast decodes and time
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """The rows of a cache to build, and the file for their pixels."""
+    """The rows of a cache that will be built, and the file for their pixels."""
 
     name: str
     root: Path
     wanted: pd.DataFrame  # image_id, path, size, mtime_ns
     geometry: Geometry
-    target: Path  # the finished file; a build also has .part and .journal in the same folder
+    target: Path  # the finished file; during a build, the folder also has a .part file and a .journal file
 
     @property
     def partial_file(self) -> Path:
@@ -55,13 +55,13 @@ class BuildPlan:
         return self.target.with_suffix(".journal")
 
     def files(self) -> list[str]:
-        """Return the image path of every row, "" for a missing file."""
+        """Return the path of every row's image, "" for a missing file."""
         paths_and_sizes = zip(self.wanted["path"], self.wanted["size"], strict=True)
         return [str(self.root / path) if size >= 0 else "" for path, size in paths_and_sizes]
 
 
 class PlainWriter:
-    """Write pixels in the order of the index: one array [N, S, S]."""
+    """Writes unpacked pixels into one array [N, S, S], in the order of the index."""
 
     def __init__(self, path: Path, total: int, geometry: Geometry, finished: dict[int, Row]) -> None:
         with path.open("r+b" if path.exists() else "w+b") as file:
@@ -82,13 +82,13 @@ class PlainWriter:
 
 
 class PackedWriter:
-    """Append compressed blocks; the journal entries give the position of each block."""
+    """Appends compressed blocks to a file; the journal entries give the position of each block."""
 
     def __init__(self, path: Path, total: int, geometry: Geometry, finished: dict[int, Row]) -> None:
         path.touch()
         at, length = (np.array([getattr(finished.get(k), name, 0) for k in range(total)]) for name in ("at", "length"))
         self.end = int((at + length).max(initial=0))
-        if self.end > path.stat().st_size:  # the journal lists blocks that did not reach the disk
+        if self.end > path.stat().st_size:  # some blocks in the journal did not reach the disk
             finished, self.end = {}, 0
         written = PackedImages(map_bytes(path), at, length, geometry.size, str(path))
         self.done = {
@@ -119,7 +119,7 @@ def map_bytes(path: Path) -> NDArray[np.uint8]:
 
 
 def has_checksum(images: Images, row: int, crc: int) -> bool:
-    """Return whether the pixels of a row exist and have this checksum."""
+    """Return whether a row has pixels, with the checksum `crc`."""
     try:
         return zlib.crc32(images[row].tobytes()) == crc
     except (SetupError, IndexError):
@@ -177,9 +177,10 @@ def fill(
 
 
 def measure(plan: BuildPlan, rows: NDArray[np.int64]) -> tuple[float, float]:
-    """Return the mean seconds to decode one of these rows, and the mean bytes of its block if images are packed.
+    """Return two means per image, measured on these rows: seconds to decode, and bytes of its packed block.
 
-    Measured on up to eight rows, evenly spread, whose files exist. Both are 0 if there is no such row.
+    The measurement uses up to eight evenly spread rows with existing files. Without such a row, both means are 0. The
+    bytes are 0 if images are not packed.
     """
     rows = rows[(plan.wanted["size"].to_numpy() >= 0)[rows]]
     timed_rows = rows[np.unique(np.linspace(0, len(rows) - 1, _MAX_TIMED_FILES).astype(int))] if len(rows) else rows
@@ -224,7 +225,7 @@ def _reuse(
 
 
 def check_disk(path: Path, needed: int) -> None:
-    """Raise SetupError if the pixels do not fit on the disk."""
+    """Raise SetupError if the disk has fewer free bytes than `needed`."""
     written = path.stat().st_blocks * 512 if path.exists() else 0
     free = shutil.disk_usage(path.parent).free + written
     if needed > free:

@@ -1,4 +1,4 @@
-"""Lossless compression of large decoded images: one block of bytes per image.
+"""Compress large decoded images without loss; each image becomes one block of bytes.
 
 Each gray value is replaced by its difference from the value above it, modulo 256. zstd (through pyarrow) compresses the
 differences. Every 64th row is stored unchanged, so that unpacking can add many rows in one numpy call.
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from harmonize.errors import SetupError
 
-PACKED_FROM = 1024  # px: smaller images are stored unpacked, which is twenty times as fast to read
-_LEVEL = 1  # of zstd; levels 2 and 3 are slower and save only one percent
+PACKED_FROM = 1024  # px; smaller images are stored unpacked, because reading them is then twenty times as fast
+_LEVEL = 1  # level of zstd; levels 2 and 3 are slower and save only one percent
 _ROWS = 64  # distance between rows that are stored unchanged
 
 Gray = NDArray[np.uint8]
@@ -47,11 +47,11 @@ def _codec() -> pa.Codec:
 class PackedImages:
     """Packed images, indexed like an array uint8 [N, S, S]: by a row, rows or a slice. Each access unpacks again."""
 
-    blocks: Gray  # of all images, memory-mapped
+    blocks: Gray  # the blocks of all images, memory-mapped
     at: NDArray[np.int64]  # [N] start of each image's block
-    length: NDArray[np.int64]  # [N] length of the block; 0 means no image: black pixels
+    length: NDArray[np.int64]  # [N] length of each image's block; 0 means an unreadable image, which becomes black
     size: int  # S, the side of an image in pixels
-    where: str  # the file, for error messages
+    where: str  # the name of the file, for error messages
 
     @property
     def shape(self) -> tuple[int, int, int]:

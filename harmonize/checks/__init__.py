@@ -1,1 +1,1 @@
-"""Checks of the images of a dataset, and comparison with its release."""
+"""Check the images of a dataset, and compare the dataset with its release."""

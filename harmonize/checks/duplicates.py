@@ -1,4 +1,4 @@
-"""Find duplicate images: in two splits, in two datasets, under two patients, or of one patient."""
+"""Find duplicate images: in two splits, in two datasets, of two patients, or of one patient."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from harmonize.checks.scan import Scan
 from harmonize.cohorts.cohort import Cohort
 from harmonize.images.perceptual_hash import near_pairs
 
-MAX_DISTANCE = 4  # of 64 bits
+MAX_DISTANCE = 4  # maximum number of different bits, of 64
 # Radiographs resemble each other: among 773 from two sources, three pairs of different patients are within
 # MAX_DISTANCE, with correlations up to 0.97 at 16 x 16 pixels. Copies that were resized, recompressed or slightly changed
 # in contrast have more than 0.99.
 MIN_CORRELATION = 0.99
-CAP = 200  # maximum size of a group of equal hashes in which all pairs are compared
+CAP = 200  # in a larger group of equal hashes, not all pairs are compared
 _EXAMPLES = 3
-_BLOCK = 1 << 16  # pairs per block, to limit the memory for thumbnails
+_BLOCK = 1 << 16  # pairs that are compared at once; a limit saves memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +61,10 @@ def check_images(scanned: ScannedCohort) -> list[Check]:
 
 
 def check_duplicates(cohorts: Sequence[ScannedCohort]) -> list[Check]:
-    """Return the checks of duplicate images within and across cohorts; a check of level ok if all are harmless."""
+    """Return the checks of duplicate images, within and across cohorts.
+
+    If all duplicates are harmless, a check of level ok is added.
+    """
     tables = [_comparable_rows(number, scanned) for number, scanned in enumerate(cohorts)]
     rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
     if rows.empty:
@@ -78,8 +81,8 @@ def check_duplicates(cohorts: Sequence[ScannedCohort]) -> list[Check]:
     same_patient = ~across & (first["patient_id"] == second["patient_id"])
     across_splits = ~across & (first["split"] != second["split"]) & (first["split"] != "") & (second["split"] != "")
     pairs["kind"] = np.select([across, across_splits, same_patient], ["datasets", "splits", "patient"], "patients")
-    same_file = across & (first["file"] == second["file"])  # two cohorts with one folder
-    # cohorts of one folder: their duplicates are reported within each cohort
+    same_file = across & (first["file"] == second["file"])  # two cohorts that read the same folder
+    # two cohorts of the same folder: skip pairs of different files, which are reported within each cohort
     same_folder = across & (first["root"] == second["root"]) & ~same_file
     names = [scanned.cohort.name for scanned in cohorts]
     checks = _shared_folders(pairs[same_file], names)
@@ -98,12 +101,12 @@ def check_duplicates(cohorts: Sequence[ScannedCohort]) -> list[Check]:
 
 
 def _comparable(scanned: ScannedCohort) -> NDArray[np.bool_]:
-    """Return the mask of images that can be compared: readable and not blank."""
+    """Return the mask of images that are readable and not blank; only these are compared."""
     return np.asarray((scanned.scan.reason == "") & ~scanned.scan.flat, bool)
 
 
 def _comparable_rows(number: int, scanned: ScannedCohort) -> pd.DataFrame:
-    """Return cohort (a number), image_id, patient_id, split, root and file of the images that can be compared."""
+    """Return a table of the compared images: cohort (a number), image_id, patient_id, split, root and file."""
     table = scanned.cohort.table.loc[_comparable(scanned), ["image_id", "patient_id", "split", "path"]].astype(object)
     root = str(scanned.cohort.root.resolve())
     return table.assign(cohort=number, root=root, file=root + "/" + table["path"])
@@ -112,7 +115,10 @@ def _comparable_rows(number: int, scanned: ScannedCohort) -> pd.DataFrame:
 def _pairs(
     content: NDArray[np.int64], hashes: NDArray[np.uint64], small: NDArray[np.uint8]
 ) -> tuple[pd.DataFrame, int]:
-    """Return a table (first, second, exact) of all pairs of equal files and of near duplicates, and the crowded count."""
+    """Return all pairs of duplicates (first, second, exact), and the number of images in groups too large to compare.
+
+    `exact` is true for equal files and false for near duplicates.
+    """
     equal_files = near_pairs(content.astype(np.uint64), 0, CAP)
     near_hashes = near_pairs(hashes, MAX_DISTANCE, CAP)
     similar = _are_correlated(near_hashes.first, near_hashes.second, small) & (
@@ -144,7 +150,7 @@ def _standardized(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _shared_folders(pairs: pd.DataFrame, names: Sequence[str]) -> list[Check]:
-    """Return a note for each pair of cohorts that use the same files."""
+    """Return a note for each two cohorts that use the same files."""
     checks = []
     for _, group in pairs[pairs["exact"]].groupby(["one", "other"]):
         cohort, other_cohort = (names[int(group[side].iloc[0])] for side in ("one", "other"))
@@ -154,7 +160,7 @@ def _shared_folders(pairs: pd.DataFrame, names: Sequence[str]) -> list[Check]:
 
 
 def _check(group: pd.DataFrame, names: Sequence[str]) -> Check:
-    """Return the check for all pairs of one kind in one pair of cohorts."""
+    """Return the check that reports all pairs of duplicates of one kind."""
     kind, exact = str(group["kind"].iloc[0]), bool(group["exact"].iloc[0])
     cohort, other_cohort = (names[int(group[side].iloc[0])] for side in ("one", "other"))
     location = {

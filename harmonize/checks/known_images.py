@@ -1,6 +1,6 @@
-"""Results of earlier scans of a cohort's images, from `bench check` and from image caches of runs.
+"""Read the results of earlier scans of a cohort's images: from `bench check` and from image caches.
 
-This module opens no image. A result is valid while the path, size and modification time of the file do not change.
+No image is opened. A result is valid until the path, size or modification time of the file changes.
 """
 
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ from harmonize.images.pixels import PIXELS_VERSION
 
 @dataclass(frozen=True, eq=False)
 class EarlierScans:
-    """Two masks in the order of a table: which images were scanned, and which of these are unreadable."""
+    """Two masks, in the order of the cohort's table: images that were scanned, and scanned images that are unreadable."""
 
     scanned: NDArray[np.bool_]
     unreadable: NDArray[np.bool_]
 
 
 def earlier_scans(root: Path, table: pd.DataFrame, checked: Path, decoded: Path) -> EarlierScans:
-    """Return the results of earlier scans for table[image_id, path] below root.
+    """Return what earlier scans found for table[image_id, path] below root.
 
     `checked` is the folder with the records of `scan`; `decoded` is the folder with the image caches of the root.
     """
@@ -49,7 +49,9 @@ def _checked(records: list[Path], states: pd.DataFrame) -> Iterator[tuple[NDArra
     keys = [key_of(*file) for file in zip(*columns, strict=True)]
     for path in records:
         stored = read_records(path)
-        position = {record.tobytes(): index for index, record in enumerate(stored["key"])}  # the latest record counts
+        position = {
+            record.tobytes(): index for index, record in enumerate(stored["key"])
+        }  # later records replace earlier ones
         positions = np.array([position.get(key, -1) for key in keys], np.int64)
         rows = np.flatnonzero(positions >= 0)
         yield rows, stored["reason"][positions[rows]] != b""

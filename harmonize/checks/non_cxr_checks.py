@@ -1,6 +1,6 @@
 """Detect files that are not frontal chest radiographs: color, or another modality, body part or view.
 
-Except for color, the checks use headers only: a file without a remark may still show anything.
+Except for color, the checks use only file headers. So a file without remarks may still show something else.
 """
 
 import io
@@ -12,7 +12,7 @@ import numpy as np
 
 from harmonize.images.image_header import ImageFile
 
-MIN_COLOR_DIFFERENCE = 32  # gray levels between the channels of a color pixel; JPEG noise is smaller
+MIN_COLOR_DIFFERENCE = 32  # gray levels; the channels of a color pixel differ by at least this much, JPEG noise by less
 SHARE = 0.02  # minimum share of color pixels in a color image; an arrow or a logo has fewer
 MODALITIES = ("CR", "DX", "RG", "RF", "XA")  # DICOM PS3.3, C.7.3.1.1.1: radiography and fluoroscopy
 _CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "TORSO", "TRUNK")
@@ -20,14 +20,17 @@ _LATERAL = ("LL", "RL", "LATERAL", "LLD", "RLD", "ML")
 
 
 def unlike_radiograph(path: ImageFile) -> list[str]:
-    """Return remarks on a file, [] if the checks detect nothing.
+    """Return what is unusual about a file, as remarks; [] if the checks detect nothing.
 
-    Call it only after `read_gray`, which checks the size of the file.
+    Call `read_gray` first, because it checks the size of the image.
     """
     content = path.read_bytes()
     if content[128:132] == b"DICM":
         return _of_dicom(content)
-    is_gray = content[:8] == b"\x89PNG\r\n\x1a\n" and content[25:26] in (b"\x00", b"\x04")  # PNG color types for gray
+    is_gray = content[:8] == b"\x89PNG\r\n\x1a\n" and content[25:26] in (
+        b"\x00",
+        b"\x04",
+    )  # the PNG color type means gray
     if is_gray:
         return []
     share = _share_of_color(content)
@@ -35,7 +38,7 @@ def unlike_radiograph(path: ImageFile) -> list[str]:
 
 
 def _share_of_color(content: bytes) -> float:
-    """Return the share of color pixels, measured at an eighth of the size."""
+    """Return the share of color pixels, measured on the image at an eighth of its size."""
     small = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_REDUCED_COLOR_8)
     return (
         0.0
@@ -45,8 +48,8 @@ def _share_of_color(content: bytes) -> float:
 
 
 def _of_dicom(content: bytes) -> list[str]:
-    """Return remarks on the header of a DICOM file."""
-    import pydicom  # half a second to import
+    """Return remarks on a DICOM file, from its header."""
+    import pydicom  # the import takes half a second
 
     try:
         with warnings.catch_warnings():
@@ -69,6 +72,6 @@ def _of_dicom(content: bytes) -> list[str]:
 
 
 def _text(data: Any, name: str) -> str:
-    """Return a tag in capitals, at most 32 printable characters, safe for terminals and HTML pages."""
+    """Return the value of a DICOM tag in capitals; at most 32 printable characters, safe for terminals and HTML."""
     text = str(data.get(name) or "").strip().upper()
     return "".join(c if c.isprintable() and c not in "<>&;" else "?" for c in text)[:32]

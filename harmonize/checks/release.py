@@ -1,6 +1,6 @@
-"""Compare a dataset with facts about its release (`published.yaml`) and with rules for all datasets.
+"""Compare a dataset with facts about its release (`published.yaml`), and check rules that hold for all datasets.
 
-Levels: fault (wrong results or missing images), warning (a difference from the release), note, ok.
+Levels of a check: fault (results would be wrong, or images are missing), warning (a difference from the release), note, ok.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,9 +27,9 @@ _DISPLAY_NAMES = {"tokens": "labels"}
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Result of one check: the expected value, the actual value (`found`), and how to fix a difference."""
+    """The result of a check: expected value, actual value (`found`), and how to fix a difference."""
 
-    dataset: str  # "" for a check of several datasets
+    dataset: str  # "" if the check is about more than one dataset
     what: str
     level: str
     expected: str = ""
@@ -39,14 +39,14 @@ class Check:
 
 @cache
 def release_facts() -> dict[str, Any]:
-    """Return the facts of `harmonize/checks/published.yaml`."""
+    """Return the content of `harmonize/checks/published.yaml`."""
     text = (files("harmonize.checks") / "published.yaml").read_text(encoding="utf-8")
     content: dict[str, Any] = parse_yaml(text, "harmonize/checks/published.yaml")
     return content
 
 
 def inspect(spec: CohortSpec) -> tuple[Cohort | None, list[Check]]:
-    """Return the cohort (None if it cannot be loaded) and all checks of its tables. Opens no image."""
+    """Check the tables of a dataset; return the cohort (None if it cannot be loaded) and the checks. Opens no image."""
     name = spec.name
     cohort, table, problem = _read(spec)
     is_phantom = any((folder / "phantom.json").is_file() for folder in (spec.root, spec.root.parent))
@@ -76,7 +76,7 @@ def inspect(spec: CohortSpec) -> tuple[Cohort | None, list[Check]]:
 
 
 def _read(spec: CohortSpec) -> tuple[Cohort | None, pd.DataFrame | None, CxrError | None]:
-    """Return the cohort, the native table with default labels, and the error if one of them cannot be read."""
+    """Return the cohort, the native table with default labels, and the error; a value that cannot be read is None."""
     table, problem = None, None
     try:
         if spec.layout != TABLE:
@@ -92,11 +92,11 @@ def _read(spec: CohortSpec) -> tuple[Cohort | None, pd.DataFrame | None, CxrErro
 def check_table(
     spec: CohortSpec, facts: Mapping[str, Any], table: pd.DataFrame | None, is_phantom: bool, is_small: bool
 ) -> tuple[list[Check], bool]:
-    """Return the differences between one file and its release, and whether the file is a subset of the release."""
+    """Compare one table file with its release; return the differences, and whether the file is a subset."""
     path = find(spec.root, *facts["files"])
     if path is None:
         if facts["need"] in ("", "required") or is_phantom:
-            return [], False  # an alternative file, or the adapter reports the error
+            return [], False  # missing: either another file replaces it, or the adapter reports the error
         file_name, level = str(facts["files"][0]), "note" if is_small else "warning"
         result = f"missing, so the dataset has {facts['need']}"
         return [Check(spec.name, file_name, level, "in the release", result, "add the published file")], False
@@ -127,7 +127,7 @@ def check_table(
 
 
 def _column_checks(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], pd.DataFrame]:
-    """Return a check of missing columns, and the columns with published values as text."""
+    """Return the check of missing columns, and the text of the columns for which values are published."""
     present = ["" if column.startswith("Unnamed: ") else column for column in header(path)]
     spelling = {
         column: next((name for name in (column, *facts.get("same", {}).get(column, ())) if name in present), "")
@@ -137,7 +137,7 @@ def _column_checks(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], p
     columns_to_read = {
         column: spelling[column] for key in ("values", "ranges") for column in facts.get(key, {}) if spelling[column]
     }
-    first = next(column for column in present if column)  # any column, to count rows
+    first = next(column for column in present if column)  # any column is sufficient to count rows
     raw = read_text(path, list(dict.fromkeys([first, *columns_to_read.values()])), may_be_empty=True)
     raw = raw.rename(columns={name: column for column, name in columns_to_read.items()})
     if not missing:
@@ -167,7 +167,7 @@ def _value_checks(raw: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Check
 
 
 def _state_checks(table: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
-    """Yield a check for each label of an expert set with states that radiologists do not use."""
+    """Yield a check for each label of an expert set that has states which radiologists do not use."""
     for column in table.columns:
         if str(column).startswith("native:"):
             is_invalid = table[column].isin([state for state in STATES if state not in allowed])
@@ -180,7 +180,7 @@ def _state_checks(table: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
 def _count_checks(
     raw: pd.DataFrame | None, split_rows: pd.DataFrame | None, facts: Mapping[str, Any]
 ) -> tuple[str, list[Check]]:
-    """Return a note ("" unless the file is a subset of the release), and checks of counts that differ."""
+    """Return checks of counts that differ from the release, and before them a note if the file is a subset, else ""."""
     file_rows = raw if raw is not None else split_rows
     if file_rows is None:
         return "", []
@@ -236,7 +236,7 @@ def _published_and_actual(table: pd.DataFrame, facts: Mapping[str, Any]) -> Iter
 
 
 def check_leakage(name: str, table: pd.DataFrame) -> Check:
-    """Return the check that no patient is in two official splits. The result contains counts, no ids."""
+    """Check that no patient is in two official splits. The result contains counts, but no ids."""
     patients = table[table["split"] != ""].groupby("split")["patient_id"].nunique()
     patients_of_split = " / ".join(f"{split} {number:,}" for split, number in patients.items()) or "no official split"
     try:
@@ -247,7 +247,7 @@ def check_leakage(name: str, table: pd.DataFrame) -> Check:
 
 
 def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
-    """Return the checks that need no published facts: contradictions, missing images, images used."""
+    """Return the checks that need no facts about the release: contradictory labels, missing images, used images."""
     name, checks = cohort.name, []
     sexes = table[table["sex"] != ""].groupby("patient_id")["sex"].nunique()
     if (sexes > 1).any():
@@ -300,7 +300,10 @@ def check_rows(cohort: Cohort) -> list[Check]:
 
 
 def broken(cohort: Cohort, number: int, fix: str) -> tuple[str, str]:
-    """Return level and fix for a number of unusable images: a warning if the release has as many damaged images."""
+    """Return level and fix for a number of unusable images.
+
+    The level is warning if the release itself has this many damaged images.
+    """
     tables = [] if cohort.phantom else release_facts()["datasets"].get(cohort.layout, [])
     published_broken = max((facts.get("broken", 0) for facts in tables), default=0)
     if number <= published_broken:

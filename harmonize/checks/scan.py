@@ -1,9 +1,9 @@
-"""Scan each image of a cohort once: readability, checksum, perceptual hash and thumbnail.
+"""Scan each image of a cohort once, and store whether it is readable, checksum, perceptual hash and thumbnail.
 
     <folder>/<cohort>-<root>-v<versions>.records     fixed-size records, appended as images are read
 
-The key of a record is a hash of path, size and modification time. So an interrupted scan continues, and a second scan
-reads only changed files. Unreadable files are tried again each time. The records contain nothing else of an image.
+The key of a record is a hash of path, size and modification time. So an interrupted scan can continue, and a
+second scan reads only changed files. Unreadable files are tried again each time.
 """
 
 import hashlib
@@ -25,9 +25,9 @@ from harmonize.images.pixels import PIXELS_VERSION, UnreadableImage, read_gray
 
 Progress = Callable[[str, int, int], None]
 
-_MIN_SIDE = 128  # px, minimum side of the decoded image: four times the side of its thumbnail
-_SMALL = 16  # side of the stored thumbnail
-_CHUNK = 16  # images per write to the file
+_MIN_SIDE = 128  # px; an image is decoded at least at this side, four times the side for its hash
+_SMALL = 16  # px; side of the stored thumbnail
+_CHUNK = 16  # number of images per write to the file
 _RECORD = np.dtype(
     [("key", "V16"), ("content", "V16"), ("hash", "<u8"), ("flat", "?"), ("reason", "S79"), ("small", "u1", _SMALL**2)]
 )
@@ -35,7 +35,7 @@ _RECORD = np.dtype(
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """Scan result of each image, in the order of the cohort's table.
+    """The scan results of all images, in the order of the cohort's table.
 
     content   16 bytes that are equal for equal files        hash      64-bit perceptual hash
     flat      True for a blank image                         small     uint8 [N, 256], the image at 16 x 16
@@ -67,7 +67,7 @@ def scan(
 
 
 def _scan(name: str, root: Path, paths: Sequence[str], path: Path, workers: int, progress: Progress | None) -> Scan:
-    """Return the scan; the caller has locked the records file."""
+    """Scan the files; the caller must have locked the records file."""
     keys = [key_of(image, *_file_state(root, image)) for image in paths]
     records = np.zeros(len(paths), _RECORD)
     stored = _complete_records(path)
@@ -99,12 +99,12 @@ def _scan(name: str, root: Path, paths: Sequence[str], path: Path, workers: int,
 
 
 def _folder_and_versions(root: Path) -> str:
-    """Return the part of a record file's name that identifies an image folder and the versions of the code."""
+    """Return the end of a record file's name: it identifies the image folder and the versions of the code."""
     return f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}-v{PIXELS_VERSION}.{HASH_VERSION}"
 
 
 def records_of(folder: Path, root: Path) -> list[Path]:
-    """Return the record files of all scans of images below root, for any cohort name."""
+    """Return the record files of all scans of images below root, also of cohorts with other names."""
     return sorted(folder.glob(f"*-{_folder_and_versions(root)}.records"))
 
 
@@ -118,20 +118,20 @@ def _file_state(root: Path, image: str) -> tuple[int, int]:
 
 
 def key_of(image: str, size: int, mtime_ns: int) -> bytes:
-    """Return a hash of 16 bytes of a path, size and modification time; size -1 means a missing file."""
+    """Hash path, size and modification time to 16 bytes; size -1 means a missing file."""
     state = "absent" if size < 0 else f"{size}/{mtime_ns}"
     return hashlib.blake2b(f"{image}\x00{state}".encode(), digest_size=16).digest()
 
 
 def _complete_records(path: Path) -> NDArray[np.void]:
-    """Return the records of earlier scans; remove an incomplete last record after an interruption."""
+    """Return the records of earlier scans; if a scan was interrupted, remove its incomplete last record."""
     if path.exists():
         os.truncate(path, path.stat().st_size // _RECORD.itemsize * _RECORD.itemsize)
     return read_records(path)
 
 
 def read_records(path: Path) -> NDArray[np.void]:
-    """Return the complete records (key, content, hash, flat, reason, small), in the order of writing."""
+    """Return the complete records of a file (key, content, hash, flat, reason, small), in the order of writing."""
     if not path.exists():
         return np.zeros(0, _RECORD)
     return np.fromfile(path, _RECORD, path.stat().st_size // _RECORD.itemsize)
@@ -159,14 +159,14 @@ def _in_threads(
                 break
             finished, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in sorted(finished, key=lambda future: future.exception() is not None):
-                yield pending.pop(future), future.result()  # yield all results before a failure is raised
+                yield pending.pop(future), future.result()  # yield all other results before an error is raised
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         cv2.setNumThreads(threads)
 
 
 def _scan_files(files: Sequence[Path]) -> NDArray[np.void]:
-    """Return the records of files, without keys."""
+    """Scan files; return their records without keys."""
     records: NDArray[Any] = np.zeros(len(files), _RECORD)
     thumbnails = np.zeros((len(files), 32, 32), np.uint8)
     for number, file in enumerate(files):

@@ -1,7 +1,6 @@
-"""Separate the bad rows of a native table from the usable rows, with a reason and a count.
+"""Separate the bad rows of a native table from the usable rows; each bad row gets a reason.
 
-A table with many bad rows raises an error: the file, a column or the mapping is probably wrong, and the other rows may
-be wrong too.
+Too many bad rows raise an error: probably the file, a column or the mapping is wrong, and other rows may be wrong too.
 """
 
 import pandas as pd
@@ -10,7 +9,7 @@ from harmonize.datasets import BASE, FAULT
 from harmonize.datasets.csvfile import first_fault
 from harmonize.errors import DatasetError
 
-FEW = 5  # allowed bad rows; 1 % of the table if that is more, but never more than half of the table
+FEW = 5  # number of bad rows that is always allowed; a table may have 1 % if this is more, but never half
 _SHARE = 0.01
 _OUTSIDE = r"(?:^|/)\.\.(?:/|$)|^/|\\|^[A-Za-z]:|\x00"
 
@@ -24,7 +23,7 @@ def separate_bad_rows(native: pd.DataFrame, where: str, flow: dict[str, int]) ->
     """
     missing = [column for column in BASE if column not in native]
     if missing:
-        raise ValueError(f"the adapter did not return the columns {missing}")  # a bug, not bad input
+        raise ValueError(f"the adapter did not return the columns {missing}")  # a bug in the adapter, not bad input
     native = _drop_repeated_rows(native, flow)
     reason = _reasons(native)
     bad = reason != ""
@@ -48,7 +47,7 @@ def _drop_repeated_rows(native: pd.DataFrame, flow: dict[str, int]) -> pd.DataFr
     is_shared_id = native["image_id"].duplicated(keep=False)
     if not is_shared_id.any():
         return native
-    is_repeated = native[is_shared_id].astype(str).duplicated()  # as text: null equals null
+    is_repeated = native[is_shared_id].astype(str).duplicated()  # compare as text, so that null equals null
     if not is_repeated.any():
         return native
     flow["repeated_row"] = int(is_repeated.sum())

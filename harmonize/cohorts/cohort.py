@@ -1,4 +1,4 @@
-"""Load a dataset as one validated table with one row per image, and count every excluded row."""
+"""Load a dataset as a validated table with one row per image, and count every excluded row."""
 
 import hashlib
 import os
@@ -26,7 +26,7 @@ UNKNOWN_LABEL = "unknown label "  # prefix of a reason in `doubts`
 ABSENT = "listed but absent"  # reason for a missing file
 
 
-@dataclass(frozen=True, eq=False)  # no slots: `id` is cached
+@dataclass(frozen=True, eq=False)  # without slots, because `id` is cached
 class Cohort:
     """The images of one dataset after harmonization: the frontal images, or the images that the spec selects.
 
@@ -52,7 +52,7 @@ class Cohort:
 
     @property
     def facts(self) -> dict[str, str]:
-        """Return the texts about the cohort for pages."""
+        """Return texts about the cohort (title, place, license ...) for pages."""
         return labelmap.facts(self.layout, self.spec.label_source, self.table["split"])
 
     @cached_property
@@ -117,7 +117,7 @@ def load(
 
 
 def _read(spec: CohortSpec, source: str) -> pd.DataFrame:
-    """Return the native table with the labels of one source."""
+    """Return the native table with the labels of one label source."""
     check_source(spec.layout, source, f"{spec.name}.label_source")
     module = adapter(spec.layout)
     native: pd.DataFrame
@@ -142,20 +142,23 @@ def _states(native: pd.DataFrame, spec: CohortSpec, mapping: str, findings: Sequ
         source_states = labelmap.apply(source_table, spec.layout, mapping, from_source).set_axis(
             source_table["image_id"]
         )
-        aligned = source_states.reindex(native["image_id"])  # images that the source does not have become null
+        aligned = source_states.reindex(native["image_id"])  # images that the label source does not have become null
         aligned = aligned.set_axis(native.index)
         states[from_source] = aligned[from_source]
     return states
 
 
 def _on_disk(root: Path, path: pd.Series) -> NDArray[np.bool_]:
-    """Return a mask of paths that are files below root. Lists folders; checks single files if folders are tiny."""
+    """Return the mask of paths that are files below root.
+
+    The function lists folders; if folders have few files, it checks each file.
+    """
     if path.empty:
         return np.zeros(0, bool)
     base = f"{root}/"
     split_paths = path.str.rpartition("/")
     codes, folders = pd.factorize(split_paths[0])
-    if len(folders) * 3 > len(path):  # MIMIC has a folder per study: checking each file is cheaper than listing folders
+    if len(folders) * 3 > len(path):  # few files per folder (MIMIC: a folder per study): checking each file is faster
         return np.fromiter((_is_file(base + name) for name in path.tolist()), bool, len(path))
     names: list[frozenset[str]] = []
     for folder in folders:
@@ -175,7 +178,7 @@ def _is_file(path: str) -> bool:
 
 
 def _contradictory(states: pd.DataFrame) -> int:
-    """Return the number of images with "No Finding" and another finding present."""
+    """Return the number of images for which "No Finding" and another finding are present."""
     if NO_FINDING not in states:
         return 0
     present = states.eq(PRESENT).fillna(False)
@@ -192,9 +195,9 @@ def _two_sexes(native: pd.DataFrame) -> NDArray[np.bool_]:
 
 
 def _rules(spec: CohortSpec, columns: Sequence[str]) -> bytes:
-    """Return the rules that determine the labels: the mapping file, or the native labels of each finding in labels.yaml.
+    """Return the label rules as bytes: the mapping file, or each finding's native labels from labels.yaml.
 
-    Only findings of the table are used, so a new label space does not change the ids of other cohorts.
+    Rules of findings that the table does not have are left out. So a new label space does not change ids of other cohorts.
     """
     if spec.layout == TABLE:
         return Path(spec.mapping).read_bytes()

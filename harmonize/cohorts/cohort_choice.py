@@ -1,13 +1,13 @@
-"""Settings that select images of a cohort: `cohort:` of a grid, and keys of a cohort in the data file.
+"""Define the settings that select images of a cohort: `cohort:` in a grid, and keys of a cohort in the data file.
 
-`cohort_filters` applies them. This module does not import pandas, because the command line reads it at start-up.
+`cohort_filters` applies these settings. This module does not import pandas, because the command line imports it at start.
 """
 
 from dataclasses import dataclass
 
 VIEW_CHOICES = ("frontal", "pa", "all")
 STUDY_CHOICES = ("all", "one")
-# flow entries for remarks on kept images
+# entries of the flow that are remarks on kept images
 REMARKS = ("contradictory", "unlabelled", "contradictory_sex", "unknown_label")
 
 
@@ -15,7 +15,7 @@ REMARKS = ("contradictory", "unlabelled", "contradictory_sex", "unknown_label")
 class CohortChoice:
     """Settings that select images of a cohort. The defaults select every frontal image.
 
-    In a grid they apply to the training cohort, and `limit` only to its training patients.
+    In a grid, the settings apply to the training cohort; `limit` applies only to its training patients.
     Raises ValueError for an invalid value.
     """
 
@@ -24,7 +24,7 @@ class CohortChoice:
     limit: int = 0  # maximum number of training patients, selected by patient hash; 0 = all
     min_age: float = 0.0  # years; 0 = no limit. A limit also excludes images of unknown age
     max_age: float = 0.0
-    gold: bool = False  # only rows labeled by physicians or radiologists, as `gold` of the adapter selects them
+    gold: bool = False  # only rows that physicians or radiologists labeled; `gold` of the adapter selects them
 
     def __post_init__(self) -> None:
         for name, value, allowed in (

@@ -1,6 +1,6 @@
-"""Apply a cohort choice to a native table; each filter counts the images that it removes.
+"""Filter a native table by a cohort choice; each filter counts the images that it removes.
 
-Order: adapter's `drop`, view, age, gold subset, missing files, one image per study, patient limit.
+Order of the filters: `drop` from the adapter, view, age, gold subset, missing files, one image per study, patient limit.
 """
 
 from pathlib import Path
@@ -35,9 +35,9 @@ def filter_rows(table: pd.DataFrame, choice: CohortChoice, layout: str, root: Pa
 
 
 def filter_groups(table: pd.DataFrame, choice: CohortChoice, flow: Flow) -> pd.DataFrame:
-    """Keep one image per study and at most `limit` patients, if the choice asks for them; `flow` gets the counts.
+    """Keep one image per study and at most `limit` patients, if the choice sets these; `flow` gets the counts.
 
-    A hash of the id selects patients. So row order does not matter, and a larger limit keeps the patients of a smaller one.
+    A hash of the patient id selects patients. So the order of rows does not matter, and a larger limit only adds patients.
     """
     if choice.per_study == "one":
         order = pd.DataFrame(
@@ -51,7 +51,7 @@ def filter_groups(table: pd.DataFrame, choice: CohortChoice, flow: Flow) -> pd.D
 
 
 def patients_within_limit(patients: "pd.Series[str]", limit: int) -> "pd.Series[bool]":
-    """Return the mask of rows of the first `limit` patients by hash."""
+    """Return the mask of rows that belong to the first `limit` patients, sorted by hash."""
     selected = sorted(set(patients), key=lambda patient: position(f"limit {patient}"))[:limit]
     return patients.isin(selected)
 

@@ -28,11 +28,11 @@ def read_people(files: Sequence[Path], workers: int = 1, progress: Progress | No
 
 
 def _sex_and_age(path: Path) -> tuple[str, float]:
-    import pydicom  # takes half a second
+    import pydicom  # the import takes half a second
 
     try:
         with path.open("rb") as file:
-            if DEFLATED in file.read(2**16):  # pydicom would decompress the complete file
+            if DEFLATED in file.read(2**16):  # pydicom would have to decompress the complete file
                 return "", float("nan")
         data = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientSex", "PatientAge"])
         sex, age = str(data.get("PatientSex") or "").strip().upper(), str(data.get("PatientAge") or "").strip().upper()
@@ -42,7 +42,7 @@ def _sex_and_age(path: Path) -> tuple[str, float]:
 
 
 def _years(text: str) -> float:
-    """Return the years of a DICOM age string.
+    """Return the age in years that a DICOM age string states.
 
     >>> _years("045Y"), _years("006M"), _years("")
     (45.0, 0.5, nan)

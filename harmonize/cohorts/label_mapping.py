@@ -14,7 +14,7 @@ from harmonize.labels.findings import ABSENT, FINDINGS, NOT_MENTIONED, PRESENT, 
 
 MAPPINGS = ("default", "strict", "broad")
 _NULL = -9
-# If several native labels map to one finding, the last of their states in this order is used.
+# From weakest to strongest: if several native labels map to one finding, the strongest of their states is used.
 _WEAKEST_TO_STRONGEST = (_NULL, NOT_MENTIONED, ABSENT, UNCERTAIN, PRESENT)
 
 
@@ -51,9 +51,10 @@ def reference(layout: str, split: str = "", source: str = "default") -> str:
 
 
 def facts(layout: str, source: str, split: "pd.Series[str]") -> dict[str, str]:
-    """Return the texts of labels.yaml about a cohort, for pages.
+    """Return the texts in labels.yaml that describe a cohort, for pages.
 
-    `label_source` and `reference` follow the label source; `reference` is radiologist if all splits are expert splits.
+    The texts `label_source` and `reference` depend on the label source. If all splits are expert splits, `reference` is
+    "radiologist".
     """
     texts = {key: text for key, text in labels_yaml()["datasets"].get(layout, {}).items() if isinstance(text, str)}
     if source != "default":
@@ -65,7 +66,7 @@ def facts(layout: str, source: str, split: "pd.Series[str]") -> dict[str, str]:
 
 
 def grade(layout: str, finding: str) -> str:
-    """Return the grade of a layout's rule for a finding: exact, approximate or unmapped.
+    """Return how well a layout's rule matches a finding: exact, approximate or unmapped.
 
     >>> grade("nih", "Lung Lesion")
     'approximate'
@@ -87,7 +88,7 @@ def native_labels(layout: str, finding: str, mapping: str = "default") -> tuple[
 
 
 def differences(layout: str, findings: Sequence[str] = FINDINGS) -> list[dict[str, Any]]:
-    """Return how the mappings strict and broad change each finding: labels added and removed, with the reason.
+    """Return a row for each change by the mappings strict and broad: finding, labels added and removed, reason.
 
     >>> differences("nih")
     [{'finding': 'Consolidation', 'mapping': 'broad', 'added': ['Infiltration'], 'removed': [], 'reason': 'same word; \
@@ -113,7 +114,7 @@ def apply(
 ) -> pd.DataFrame:
     """Return one Int8 column of label states per finding, null if the dataset does not map the finding.
 
-    `table` is the native table of that layout. In the layout `table`, native labels are findings already.
+    `table` is the native table of this layout. In the layout `table`, the native labels are already findings.
     """
     state_of: Callable[[str], NDArray[np.int8]]
     if layout == "table":
@@ -135,7 +136,7 @@ def vocabulary(layout: str) -> frozenset[str]:
 
 
 def unknown_words(table: pd.DataFrame, layout: str) -> "pd.Series[str]":
-    """Return the unknown labels, joined with "|", of each row that has some; empty for a layout without a vocabulary."""
+    """Return the unknown labels (joined with "|") of each row that has any; empty for a layout without a vocabulary."""
     vocabulary_words = vocabulary(layout)
     if not vocabulary_words:
         return pd.Series("", index=table.index[:0])
@@ -163,7 +164,7 @@ def _column_state(table: pd.DataFrame, layout: str, finding: str, mapping: str) 
 
 
 def _strongest(table: pd.DataFrame, labels: Sequence[str]) -> NDArray[np.int8]:
-    """Return the strongest state of each row among native columns; labels without a column are ignored."""
+    """Return, for each row, the strongest state of these native labels; labels without a column are ignored."""
     rank = np.zeros(len(table), np.int8)
     rank_of = np.zeros(256, np.int8)
     rank_of[np.array(_WEAKEST_TO_STRONGEST, np.int8).view(np.uint8)] = np.arange(len(_WEAKEST_TO_STRONGEST))
@@ -175,7 +176,7 @@ def _strongest(table: pd.DataFrame, labels: Sequence[str]) -> NDArray[np.int8]:
 
 
 def _token_reader(cells: pd.Series, layout: str, mapping: str) -> Callable[[str], NDArray[np.int8]]:
-    """Return a function that maps a finding to its states; `cells` contain words joined with "|"."""
+    """Return a function from a finding to its states [N]; each cell contains labels joined with "|"."""
     row_of_cell, distinct = pd.factorize(cells)
     distinct_rows = [frozenset(str(text).split("|")) - {""} for text in distinct]
     silent = frozenset(block(layout)["silent"])
@@ -200,12 +201,15 @@ def _token_reader(cells: pd.Series, layout: str, mapping: str) -> Callable[[str]
 
 
 def _state_if_any(row: frozenset[str], labels: frozenset[str]) -> int:
-    """Return the state of a finding that is present if the row has any of its labels."""
+    """Return a row's state of a finding that is present if the row has any of the finding's labels."""
     return PRESENT if row & labels else ABSENT
 
 
 def _state_if_alone(row: frozenset[str], labels: frozenset[str], silent: frozenset[str]) -> int:
-    """Return the state of a finding that is present only if the row has no other label; null without any label."""
+    """Return a row's state of a finding that is present only if the row has no other labels.
+
+    Null if the row has no labels that say anything about findings (`silent` labels do not).
+    """
     relevant = row - silent
     if not relevant:
         return _NULL

@@ -1,4 +1,4 @@
-"""Read which cohorts exist: from a folder with one subfolder per layout, or a YAML file with one entry per cohort."""
+"""Read the list of cohorts: from a folder with a subfolder per layout, or from a YAML file with an entry per cohort."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # names are used in file name
 
 @dataclass(frozen=True, slots=True)
 class CohortSpec:
-    """One cohort to read. Only the layout `table` has `table` and `mapping`, two files.
+    """The description of a cohort that can be loaded. Only the layout `table` uses the files `table` and `mapping`.
 
     label_source  `default`, or a label source that labels.yaml lists for the layout
     hybrid        (finding, label source) pairs: these findings come from another label source of the same images
@@ -40,7 +40,10 @@ class CohortSpec:
 
 
 def read_data(path: Path) -> dict[str, CohortSpec]:
-    """Return the cohorts of `--data` by name. For a folder, in the order of PUBLISHED; for a file, in its order.
+    """Return the cohorts in the folder or file of `--data`, by name.
+
+    Cohorts of a folder are in the order of PUBLISHED; cohorts of a file keep its order.
+
 
     Raises DatasetError for a folder without cohorts, and ConfigError for an error in the YAML file.
     """
@@ -73,7 +76,7 @@ def _layout_of(path: Path) -> str:
 
 
 def with_gold(specs: Mapping[str, CohortSpec], names: Sequence[str]) -> dict[str, CohortSpec]:
-    """Add the gold subset of cohort X for each name "X-gold" that is not a cohort.
+    """Add the gold subset of cohort X for each name "X-gold", unless a cohort has this name.
 
     The gold subset has its own label source where the adapter defines GOLD_LABEL_SOURCE. Other names are ignored.
     """
@@ -111,7 +114,7 @@ def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
             f"{where}.{table_keys[0]}",
             "remove it, or write `layout: table`",
         )
-    root = path.parent / Path(entry["root"]).expanduser()  # an absolute root is used unchanged
+    root = path.parent / Path(entry["root"]).expanduser()  # if the root is absolute, pathlib ignores path.parent
     mapping = str(_mapping_file(Path(entry["mapping"]), path, root, where)) if table_keys else ""
     source, hybrid = _label_source(entry.get("label_source", "default"), layout, f"{where}.label_source")
     choice = _choice(entry, where)
@@ -119,7 +122,7 @@ def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
 
 
 def _label_source(value: Any, layout: str, where: str) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Return the default label source, and (finding, label source) for findings with a different source."""
+    """Return the label source of the cohort, and pairs (finding, label source) for findings with another source."""
     by_finding = {"default": value} if isinstance(value, str) else value
     if not isinstance(by_finding, Mapping) or not all(isinstance(v, str) for v in by_finding.values()):
         fix = "write a name, or {default: chexbert, Edema: visualchexbert}"
@@ -139,7 +142,7 @@ def _label_source(value: Any, layout: str, where: str) -> tuple[str, tuple[tuple
 
 
 def _choice(entry: Mapping[Any, Any], where: str) -> CohortChoice:
-    """Return the settings that select images, from the keys of the entry."""
+    """Return the settings that select images, read from the keys of an entry."""
     settings: dict[str, Any] = {}
     for key, value_type in _CHOICES.items():
         if key in entry:

@@ -22,11 +22,11 @@ def position(patient_id: str) -> float:
 
 
 def assign(table: pd.DataFrame, shares: Mapping[str, float]) -> pd.Series:
-    """Return the split of each row: the official split, or a split taken from "train" by patient.
+    """Return the split of each row: the official split, or a split that is taken from "train".
 
-    Official splits keep their names, also expert_*. Splits of `shares` that no row has are taken from "train" in
-    proportion to their shares; if no row has an official split, from all rows. Every patient is in one split. Rows
-    without a split get the split of their patient, else "train".
+    Official splits, also expert_*, keep their names. If no row has a split of `shares`, patients for it are taken from
+    "train", in proportion to the shares; if there are no official splits, patients are taken from all rows. Every patient
+    is in one split. A row without a split gets the split of its patient, else "train".
     """
     if any(share < 0 for share in shares.values()) or not sum(shares.values()) > 0:
         raise ValueError(f"shares must be non-negative with a positive sum, not {dict(shares)}")
@@ -52,7 +52,7 @@ def assign(table: pd.DataFrame, shares: Mapping[str, float]) -> pd.Series:
 
 
 def shared_patients(table: pd.DataFrame, split: pd.Series, where: str = "cohort table") -> int:
-    """Return 0 if no patient is in more than one split; else raise DatasetError with the number of such patients.
+    """Check that no patient is in more than one split: return 0, or raise DatasetError with the number of patients.
 
     Rows with split "" are ignored. The message contains no patient id.
     """
@@ -66,7 +66,7 @@ def shared_patients(table: pd.DataFrame, split: pd.Series, where: str = "cohort 
 
 
 def rule(shares: Mapping[str, float]) -> str:
-    """Return the rule of `assign` as text, so that others can make the same split of the same data.
+    """Return the rule of `assign` as text, so that other people can make the same splits of the same data.
 
     >>> rule({"train": 0.8, "val": 0.1, "test": 0.1})[:29]
     'official splits are unchanged'
@@ -79,6 +79,6 @@ def rule(shares: Mapping[str, float]) -> str:
 
 
 def split_counts(table: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
-    """Return the table split, images, patients: counts to publish together with the rule."""
+    """Return the number of images and patients in each split, to publish together with the rule."""
     grouped = pd.DataFrame({"split": split, "patient": table["patient_id"]}).groupby("split", sort=True)["patient"]
     return pd.DataFrame({"images": grouped.size(), "patients": grouped.nunique()}).reset_index()

@@ -1,4 +1,4 @@
-"""Adapters: each module reads one dataset in its published layout into a native table.
+"""Adapters: each module reads one dataset, in its published layout, into a native table.
 
 `harmonize/datasets/NAME.py` is the adapter of the layout NAME if labels.yaml has a block `datasets: NAME`. No other list
 of layouts exists. `table` is the layout of any other table; a mapping file replaces the block.
@@ -13,19 +13,19 @@ An adapter defines:
 
 An adapter may define:
 
-    gold(table, root)          mask of the rows that physicians or radiologists labeled
+    gold(table, root)          return the mask of rows that physicians or radiologists labeled
     GOLD_LABEL_SOURCE          the label source of the gold subset, if it differs from that of the cohort
-    boxes(root)                image_id, finding, x_min, y_min, x_max, y_max: boxes that radiologists drew
+    boxes(root)                return boxes that radiologists drew: image_id, finding, x_min, y_min, x_max, y_max
     BOX_FRAME_PX               side of the square image that box pixels refer to, if it is not the file on disk
-    outlines(root, image_ids)  `Outlines`: masks that radiologists drew
+    outlines(root, image_ids)  return masks that radiologists drew, as `Outlines`
 
 A native table has one row per image: the columns of `BASE`, then extra columns of the dataset, then native labels:
 
     family columns   one Int8 column "native:<label>" per label, with a label state per row (chexpert, mimic, brax, vindr)
     family tokens    one text column "native:labels" with the labels of the image, joined with "|" (nih, padchest)
 
-Text is never null: "" means not stated. Two columns are optional and "" for most rows: `drop` is the reason why every
-cohort excludes an image, and `fault` is the reason why a row cannot be used.
+Text is never null: "" means not stated. Two columns are optional, and "" for most rows: `drop` states why every cohort
+excludes an image, and `fault` states why a row cannot be used.
 """
 
 from importlib import import_module
@@ -34,14 +34,16 @@ from types import ModuleType
 from harmonize.labels.findings import labels_yaml
 
 TABLE = "table"  # the layout of any table with a mapping file
-PUBLISHED: tuple[str, ...] = tuple(labels_yaml()["datasets"])  # published datasets, in the order of labels.yaml
+PUBLISHED: tuple[str, ...] = tuple(
+    labels_yaml()["datasets"]
+)  # layouts of published datasets, in the order of labels.yaml
 LAYOUTS = (*PUBLISHED, TABLE)
 
 BASE = (
     "image_id",
     "patient_id",
     "study_id",
-    "split",  # one of SPLITS, or "" without an official split
+    "split",  # one of SPLITS; "" if the image has no official split
     "view",  # one of VIEWS
     "sex",  # F, M or ""
     "age",  # years, float64, NaN if not stated
@@ -49,10 +51,10 @@ BASE = (
     "path",  # relative to the root, with forward slashes; "" = no file
 )
 VIEWS = ("PA", "AP", "FRONTAL", "LATERAL", "UNKNOWN")
-FRONTAL_VIEWS = ("PA", "AP", "FRONTAL")  # FRONTAL: a frontal view without stated direction (PA or AP)
+FRONTAL_VIEWS = ("PA", "AP", "FRONTAL")  # FRONTAL: a frontal view, but PA or AP is not stated
 SPLITS = ("train", "val", "test", "expert_valid", "expert_test")
 
-LABELS = "native:labels"  # the one native column of a token family
+LABELS = "native:labels"  # the only native column of the family tokens
 FAULT = "fault"  # e.g. an invalid label cell or an empty id; `harmonize.cohorts.bad_rows` handles these rows
 
 
