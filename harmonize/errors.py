@@ -18,7 +18,7 @@ class CxrError(Exception):
     """A problem that the user can fix. Any other exception is a bug in this project."""
 
     def __init__(self, what: str, where: str, fix: str) -> None:
-        super().__init__(what, where, fix)  # pickling in worker processes needs all three in `args`
+        super().__init__(what, where, fix)  # worker processes pickle errors, which needs all three in `args`
         self.what, self.where, self.fix = what, where, fix
 
     def __str__(self) -> str:

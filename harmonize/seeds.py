@@ -1,4 +1,4 @@
-"""Independent random streams, one per name: a new stream does not change the numbers of the others."""
+"""Make independent random streams, one per name; a new stream does not change the numbers of other streams."""
 
 import hashlib
 

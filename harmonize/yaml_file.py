@@ -1,4 +1,4 @@
-"""Load every YAML file of the project: safely, with an error for repeated keys, and with 3e-4 as a number.
+"""Load YAML files safely; a repeated key is an error, and 3e-4 is a number.
 
 PyYAML alone keeps the last of two equal keys without an error, and reads `3e-4` as text. ruamel.yaml does not have
 these problems. It is two to ten times slower on registry.yaml, and it accepts lists as keys.
@@ -40,7 +40,9 @@ def _strict(base: Any) -> Any:
 
 
 _PLAIN = _strict(yaml.SafeLoader)
-_FAST = _strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # libyaml, if available, is eight times as fast
+_FAST = _strict(
+    getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+)  # the loader of libyaml, if available, is eight times as fast
 
 
 def read_yaml(path: Path) -> Any:
@@ -67,7 +69,7 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         return yaml.load(text, Loader=_FAST)  # noqa: S506  (a SafeLoader with stricter keys)
     except yaml.YAMLError:
-        pass  # parse again: the Python parser has better error messages
+        pass  # parse again with the Python parser, which has better error messages
     try:
         return yaml.load(text, Loader=_PLAIN)  # noqa: S506
     except yaml.YAMLError as error:

@@ -180,7 +180,7 @@ def _state_checks(table: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
 def _count_checks(
     raw: pd.DataFrame | None, split_rows: pd.DataFrame | None, facts: Mapping[str, Any]
 ) -> tuple[str, list[Check]]:
-    """Return checks of counts that differ from the release, and before them a note if the file is a subset, else ""."""
+    """Return (note, checks): a note if the file is a subset of the release, else "", and checks of different counts."""
     file_rows = raw if raw is not None else split_rows
     if file_rows is None:
         return "", []
@@ -302,7 +302,7 @@ def check_rows(cohort: Cohort) -> list[Check]:
 def broken(cohort: Cohort, number: int, fix: str) -> tuple[str, str]:
     """Return level and fix for a number of unusable images.
 
-    The level is warning if the release itself has this many damaged images.
+    The level is warning if the release itself has at least this number of damaged images, else fault.
     """
     tables = [] if cohort.phantom else release_facts()["datasets"].get(cohort.layout, [])
     published_broken = max((facts.get("broken", 0) for facts in tables), default=0)

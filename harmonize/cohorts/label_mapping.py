@@ -208,7 +208,7 @@ def _state_if_any(row: frozenset[str], labels: frozenset[str]) -> int:
 def _state_if_alone(row: frozenset[str], labels: frozenset[str], silent: frozenset[str]) -> int:
     """Return a row's state of a finding that is present only if the row has no other labels.
 
-    Null if the row has no labels that say anything about findings (`silent` labels do not).
+    `silent` labels state nothing about findings. Null if the row has no labels.
     """
     relevant = row - silent
     if not relevant:

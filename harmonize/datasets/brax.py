@@ -38,7 +38,7 @@ LABELS = (
 )
 _VIEWS = {"AP": "AP", "PA": "PA", "L": "LATERAL", "LL": "LATERAL", "RL": "LATERAL"}
 _OLDEST = "85 or more"
-_STRIP = 10  # an image this many times as long as wide is a strip
+_STRIP = 10  # an image is a strip if it is at least this many times as long as wide
 
 
 def read(root: Path) -> pd.DataFrame:
@@ -64,7 +64,7 @@ def read(root: Path) -> pd.DataFrame:
 
 
 def _is_strip(raw: pd.DataFrame) -> pd.Series:
-    """Return the mask of images that are too long to be a radiograph, by their stated size."""
+    """Return the mask of images with a stated size that is too long for a radiograph."""
     if "Rows" not in raw or "Columns" not in raw:
         return pd.Series(False, index=raw.index)
     sides = pd.DataFrame({"rows": numbers(raw["Rows"]), "columns": numbers(raw["Columns"])})
@@ -74,7 +74,7 @@ def _is_strip(raw: pd.DataFrame) -> pd.Series:
 def write(table: pd.DataFrame, root: Path) -> None:
     """Write master_spreadsheet_update.csv.
 
-    Needs: path = images/id_<patient_id>/Study_.../Series_.../image-....png, image_id = path without images/ and suffix,
+    The table must have: path = images/id_<patient_id>/Study_.../Series_.../image-....png, image_id = path without images/ and suffix,
     ages in whole years up to 85. `drop` may be missing. Also writes `rows` and `columns` (pixels) if the table has them.
     """
     root.mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,7 @@ def masks_of_image(encoded: Mapping[str, Any], where: str) -> dict[str, NDArray[
 
 
 def outlined_findings(encoded: Mapping[str, Any], where: str) -> set[str]:
-    """Return the findings of one image with a non-empty mask, by the names of this project; draws no mask."""
+    """Return the findings for which an image has a non-empty mask, by the names of this project; draws no mask."""
     findings = set()
     for finding, rle in encoded.items():
         try:
@@ -72,7 +72,7 @@ def outlined_findings(encoded: Mapping[str, Any], where: str) -> set[str]:
 
 
 def content(path: Path) -> Mapping[str, Mapping[str, Any]]:
-    """Return the content of a segmentation file; raise DatasetError for any other file."""
+    """Return the content of a segmentation file; raise DatasetError if the file has another form."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -83,7 +83,7 @@ def content(path: Path) -> Mapping[str, Mapping[str, Any]]:
 
 
 def read_outlines(files: Sequence[Path], image_ids: frozenset[str]) -> Outlines:
-    """Return the outlines of these images from all files; masks are drawn on request."""
+    """Return the outlines of these images, read from all files; a mask is drawn when it is requested."""
     encoded_by_image = {
         image: (encoded, f"{path}: {image}")
         for path in files
@@ -104,7 +104,8 @@ def read_outlines(files: Sequence[Path], image_ids: frozenset[str]) -> Outlines:
 def decode_rle(rle: Any, where: str = "mask") -> NDArray[np.bool_]:
     """Return the mask [H, W] of {"size": [H, W], "counts": text or list of run lengths}.
 
-    Runs follow the columns from top to bottom; the first run is outside. Raises DatasetError unless they fill the image.
+    Runs go down each column in turn, alternately outside and inside the mask; the first run is outside. Raises
+    DatasetError unless the runs fill the image.
 
     >>> decode_rle({"size": [2, 2], "counts": "121"}).astype(int).tolist()
     [[0, 1], [1, 0]]
@@ -127,7 +128,7 @@ def decode_rle(rle: Any, where: str = "mask") -> NDArray[np.bool_]:
 def _runs(counts: Any) -> list[int]:
     """Decode run lengths: a list, or text with five bits per character, lowest bits first.
 
-    From the fourth run on, text contains the difference to the run two positions before.
+    From the fourth run on, the text contains differences: run minus the run two positions earlier.
     """
     if not isinstance(counts, bytes):
         return [int(run) for run in counts]
@@ -142,6 +143,6 @@ def _runs(counts: Any) -> list[int]:
             value |= (code & 31) << shift
             more, shift, position = bool(code & 32), shift + 5, position + 1
             if not more and code & 16:
-                value -= 1 << shift  # the last character contains the sign
+                value -= 1 << shift  # the sign bit is in the last character
         runs.append(value + runs[-2] if len(runs) > 2 else value)
     return runs

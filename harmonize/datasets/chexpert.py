@@ -52,7 +52,7 @@ LABELS = (
     "Fracture",
     "Support Devices",
 )
-TRAIN = {  # label source -> file of the training labels
+TRAIN = {  # label source -> file with the training labels
     "default": "train.csv",
     "chexbert": "train_cheXbert.csv",
     "visualchexbert": "train_visualCheXbert.csv",
@@ -97,12 +97,12 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
 
 
 def find_in(folders: list[Path], *names: str) -> Path | None:
-    """Return the first of these files in the first folder that has any of them, or None."""
+    """Return the path of a file: in the first folder that has any of these names, the first name; else None."""
     return next((path for folder in folders if (path := find(folder, *names)) is not None), None)
 
 
 def _base_folder(path: Path, folders: list[Path]) -> Path:
-    """Return the folder to which the paths in a label file are relative."""
+    """Return the folder in which the paths of a label file start."""
     return next(folder for folder in folders if path.parent == folder or path.parent.parent == folder)
 
 
@@ -110,7 +110,7 @@ def _with_root_paths(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFr
     """Return the table with paths relative to the root."""
     if (
         not (folder / "valid").is_dir() and (folder / "val").is_dir()
-    ):  # CheXlocalize renamed the folder but not the paths
+    ):  # CheXlocalize renamed the folder but not the paths in its file
         table["path"] = table["path"].str.replace(r"^valid/", "val/", regex=True)
     if folder != root:
         table["path"] = f"{folder.relative_to(root).as_posix()}/" + table["path"]
@@ -132,7 +132,7 @@ def _with_demographics(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 def read_images(path: Path, split: str, may_be_bare: bool = False) -> pd.DataFrame:
     """Return the native table of a file with one row per image; the images need not exist.
 
-    A training file must have sex, age and view, unless `may_be_bare` (only paths and labels).
+    A training file must have sex, age and view, unless `may_be_bare` allows a file with only paths and labels.
     """
     has_demographics = (split == "train" and not may_be_bare) or "Frontal/Lateral" in header(path)
     columns = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"] if has_demographics else ["Path"]
@@ -144,7 +144,7 @@ def read_images(path: Path, split: str, may_be_bare: bool = False) -> pd.DataFra
 
 
 def _read_studies(path: Path, folder: Path) -> pd.DataFrame:
-    """Return one row per image on disk for the studies in groundtruth.csv, which does not list images."""
+    """Return one row per image of the studies in groundtruth.csv; images are found on disk, because the file lists none."""
     raw = read_text(path, ["Study"], LABELS).rename(columns={"Study": "study"})
     study = raw["study"].str.replace(_PREFIXES, "", regex=True).str.strip("/")
     images = [
@@ -163,7 +163,7 @@ def _read_studies(path: Path, folder: Path) -> pd.DataFrame:
 
 
 def _table(raw: pd.DataFrame, path: Path, split: str) -> pd.DataFrame:
-    """Return the native table of raw rows with Path, Sex, Age, Frontal/Lateral, AP/PA and the labels."""
+    """Return the native table, made from the columns Path, Sex, Age, Frontal/Lateral, AP/PA and the labels."""
     image_path = raw["Path"].str.replace(_PREFIXES, "", regex=True)
     names = extract_groups(image_path, _STUDY)
     fault = raw[FAULT] if FAULT in raw else pd.Series("", index=raw.index, dtype=object)
@@ -179,7 +179,7 @@ def _table(raw: pd.DataFrame, path: Path, split: str) -> pd.DataFrame:
         "split": split,
         "view": recode(raw["AP/PA"], {"AP": "AP", "PA": "PA"}, "FRONTAL").where(~lateral, "LATERAL"),
         "sex": recode(raw["Sex"], _SEX),
-        "age": age.where(age > 0),  # 0 means unknown
+        "age": age.where(age > 0),  # age 0 means unknown
         "device": "",
         "path": image_path,
     }
@@ -212,7 +212,7 @@ def write(table: pd.DataFrame, root: Path) -> None:
 
 
 def gold(table: pd.DataFrame, _root: Path) -> "pd.Series[bool]":
-    """Return the rows of the expert sets, which radiologists labeled."""
+    """Return the mask of rows in the expert sets, which radiologists labeled."""
     return table["split"].str.startswith("expert_")
 
 

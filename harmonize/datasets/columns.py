@@ -1,4 +1,4 @@
-"""Columns that all adapters use: base columns with their defaults, and native labels as states."""
+"""Make the columns that all adapters use: base columns with defaults, and native labels as states."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from harmonize.labels.findings import NOT_MENTIONED
 
 
 def base_columns(**columns: object) -> dict[str, object]:
-    """Return the given columns, base columns first. Defaults: view PA; sex, age, device and split not stated."""
+    """Return the given columns after all base columns. Defaults: view PA; sex, age, device and split not stated."""
     table = {"split": "", "view": "PA", "sex": "", "age": np.nan, "device": ""} | columns
     return {column: table[column] for column in BASE} | table
 
@@ -18,7 +18,10 @@ def base_columns(**columns: object) -> dict[str, object]:
 def state_columns(
     labels: Sequence[str], states: Sequence[Mapping[str, int]], default: int = NOT_MENTIONED
 ) -> dict[str, "pd.Series[int]"]:
-    """Return one native column per label: `states` has one {label: state} per row, `default` fills the gaps.
+    """Return one native column of states per label.
+
+    `states` has a dict {label: state} for each row; labels that the dict does not have get `default`.
+
 
     >>> state_columns(["Edema", "Fracture"], [{"Edema": 1}])["native:Fracture"].tolist()
     [-2]

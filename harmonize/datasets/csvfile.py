@@ -36,7 +36,7 @@ def find(root: Path, *names: str) -> Path | None:
         for variant in (name, f"{name}.gz"):
             matches = sorted(path for path in root.glob(variant) if path.is_file())
             if matches:
-                return matches[-1]  # the newest release, if the file name contains a version
+                return matches[-1]  # the newest release, if file names contain a version
     return None
 
 
@@ -65,11 +65,10 @@ def read_text(
     optional: Sequence[str] = (),
     may_be_empty: bool = False,
 ) -> pd.DataFrame:
-    """Return the named columns, in this order: text unchanged ("" for blank), `labels` as Int8 states.
+    """Return columns of a CSV file, in this order: `columns` as unchanged text ("" for blank), `labels` as Int8 states.
 
-    Missing `optional` columns are skipped. An invalid label cell becomes null; the column FAULT, present if any row has a
-    fault, then contains the cell and its line. Raises DatasetError for a missing column and for an empty or
-    truncated file.
+    Missing `optional` columns are skipped. An invalid label cell becomes null, and the extra column FAULT states the cell
+    and its line. Raises DatasetError for a missing column and for an empty or truncated file.
     """
     present = header(path)
     for column in (*columns, *labels):
@@ -89,9 +88,9 @@ def read_text(
 
 
 def _check_end(path: Path, num_fields: int) -> None:
-    """Raise DatasetError if the last line is truncated; pandas would replace the missing cells by blanks."""
+    """Raise DatasetError if the last line is truncated, because pandas would read missing cells as blanks."""
     if path.suffix == ".gz":
-        return  # gzip files have a checksum
+        return  # a checksum protects gzip files
     with path.open("rb") as file:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - 2**16))
@@ -123,7 +122,7 @@ def _read_csv(path: Path, **options: object) -> pd.DataFrame:
 
 
 def _states(cells: "pd.Series[str]", path: Path, fault: NDArray[np.object_]) -> pd.Series:
-    """Return the label states of a categorical column; an invalid cell becomes null, with a text in `fault`."""
+    """Return the label states of a column; an invalid cell becomes null, and its fault text is written into `fault`."""
     states = [STATES.get(str(text).strip()) for text in cells.cat.categories]
     state_codes = np.array([0 if state is None else state for state in states], np.int8)
     invalid = np.array([state is None for state in states], bool)
@@ -138,7 +137,10 @@ def _states(cells: "pd.Series[str]", path: Path, fault: NDArray[np.object_]) -> 
 def faults(
     is_invalid: "pd.Series[bool]", text: "pd.Series[str]", column: str, kind: str, path: Path
 ) -> "pd.Series[str]":
-    """Return a fault text for each invalid cell of a column, "" for other cells. Rows must be all rows of the file."""
+    """Return a fault text for each invalid cell of a column, "" for valid cells.
+
+    The column must have all rows of the file, so that the texts can name lines.
+    """
     texts = np.full(len(text), "", object)
     for row in np.flatnonzero(is_invalid):
         texts[row] = fault_text(str(text.iloc[row]), column, kind, path, int(row))
@@ -154,7 +156,7 @@ def first_fault(*faults: "pd.Series[str]") -> "pd.Series[str]":
 
 
 def fault_text(text: str, column: str, kind: str, path: Path, row: int) -> str:
-    """Return the fault text of a cell, with its line in the file; row 0 is the first row below the header."""
+    """Return the fault text of a cell; it names the line in the file. Row 0 is the first row below the header."""
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     return f"{shown!r} in column {column!r} is not {kind} at {path.name}:{row + 2}"
 
@@ -181,7 +183,7 @@ def extract_groups(text: "pd.Series[str]", pattern: str) -> pd.DataFrame:
 
 
 def recode(text: pd.Series, mapping: Mapping[str, str], default: str = "") -> pd.Series:
-    """Return `meaning[text]` for each cell, or `other` if `meaning` does not have the text."""
+    """Return `mapping[text]` for each cell, or `default` if `mapping` does not have the text."""
     return text.map(dict(mapping)).astype(object).where(text.isin(list(mapping)), default).astype(str)
 
 

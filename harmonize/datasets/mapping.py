@@ -18,9 +18,9 @@ Values = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class TableMapping:
-    """Meaning of the columns of a table.
+    """The content of a mapping file: what the columns of a table mean.
 
-    A rule is {column: ..., name: (values)} or {constant: name}. An empty text or rule means that the key is missing.
+    A rule is {column: ..., name: (values)} or {constant: name}. If the file does not have a key, its text or rule is empty.
     """
 
     file: str  # the mapping file, for error messages
@@ -40,7 +40,7 @@ class TableMapping:
             yield column
 
     def check_columns(self, present: Sequence[str], table: Path) -> None:
-        """Raise ConfigError if the table does not have a column of the mapping."""
+        """Raise ConfigError if the mapping uses a column that the table does not have."""
         for key, column in self._uses():
             if column not in present:
                 raise ConfigError(f"{table} has no column {column!r}", f"{self.file}: {key}", _hint(column, present))
@@ -100,7 +100,7 @@ def read_mapping(path: Path) -> TableMapping:
 
 
 def _dict(raw: Mapping[str, Any], key: str, path: Path) -> Mapping[str, Any]:
-    """Return the block under a key, {} if the key is missing."""
+    """Return the dict under a key, {} if the key is missing."""
     value = raw.get(key) or {}
     if not isinstance(value, Mapping):
         raise ConfigError(
@@ -160,10 +160,10 @@ def _finding(name: str, rule: Any, path: Path) -> tuple[str, Values | None, Valu
 
 
 def _values(values: Any, where: str) -> Values:
-    """Return cell values as a tuple of texts; whole numbers have no decimal point."""
+    """Return the listed cell values as a tuple of texts; whole numbers get no decimal point."""
     texts = []
     for value in values if isinstance(values, list) else [values]:
-        # YAML reads yes, no, on and off without quotes as bool
+        # YAML reads unquoted yes, no, on and off as bool
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise ConfigError(f"{value!r} is not text or a number", where, "put the value of the table in quotes")
         texts.append(str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip())

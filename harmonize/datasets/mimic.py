@@ -50,7 +50,7 @@ LABELS = (
 )
 GOLD_LABEL_SOURCE = "expert"
 EXPERT = "mimic-cxr-*-test-set-labeled.csv"
-_FILES = {  # label source -> label files; the second is used if the first is missing
+_FILES = {  # label source -> label files; if the first file is missing, the second is used
     "default": ("mimic-cxr-*-chexpert.csv", "mimic-cxr-*-negbio.csv"),
     "chexpert": ("mimic-cxr-*-chexpert.csv",),
     "negbio": ("mimic-cxr-*-negbio.csv",),
@@ -59,8 +59,11 @@ _FILES = {  # label source -> label files; the second is used if the first is mi
 _EXPERT_NAMES = {"Lung Opacity": "Airspace Opacity"}
 _SPLITS = {"train": "train", "validate": "val", "test": "test"}
 _VIEWS = {"AP": "AP", "PA": "PA", "LATERAL": "LATERAL", "LL": "LATERAL"}
-_GZIP: dict[str, Any] = {"method": "gzip", "mtime": 0}  # no time stamp: the same table gives the same bytes
-_YEAR = 2180  # MIMIC shifts every date into the future
+_GZIP: dict[str, Any] = {
+    "method": "gzip",
+    "mtime": 0,
+}  # without a time stamp, so that the same table gives the same bytes
+_YEAR = 2180  # MIMIC shifts every date into the future, to years such as this
 
 
 def read(root: Path, source: str = "default") -> pd.DataFrame:
@@ -107,7 +110,10 @@ def _read_expert(path: Path) -> pd.DataFrame:
 def _states_of(
     path: Path, rows: pd.DataFrame, study: "pd.Series[str]", prefix: str
 ) -> tuple[dict[str, Any], "pd.Series[str]"]:
-    """Return the states of each image from the row of its study (null without a row), and the fault of that row."""
+    """Return the label states of each image, and the fault texts.
+
+    Both come from the row of the image's study; without such a row, states are null.
+    """
     fault = rows[FAULT] if FAULT in rows else pd.Series("", index=rows.index, dtype=object)
     if rows["study_id"].duplicated().any():
         rows = rows[~rows.drop(columns=FAULT, errors="ignore").duplicated()]  # drop repeated rows
@@ -127,7 +133,7 @@ def _states_of(
 
 
 def _splits(root: Path, image: "pd.Series[str]") -> tuple["pd.Series[str]", "pd.Series[str]"]:
-    """Return the official split of each image ("" if not stated), and the fault of its row in the split file."""
+    """Return the official split of each image ("" if not stated), and the fault text of its row in the split file."""
     empty = pd.Series("", index=image.index, dtype=object)
     path = find(root, "mimic-cxr-*-split.csv")
     if path is None:
@@ -135,7 +141,7 @@ def _splits(root: Path, image: "pd.Series[str]") -> tuple["pd.Series[str]", "pd.
     raw = read_text(path, ["dicom_id", "split"])
     is_invalid = ~raw["split"].isin(list(_SPLITS))
     fault = faults(is_invalid, raw["split"], "split", "train, validate or test", path)
-    if raw["dicom_id"].equals(image):  # same order as in the release: no join needed
+    if raw["dicom_id"].equals(image):  # both files have the same order, so no join is needed
         return recode(raw["split"], _SPLITS), fault
     is_first = ~raw["dicom_id"].duplicated()
     row_of_image = (
@@ -162,7 +168,10 @@ def _people(root: Path, raw: pd.DataFrame) -> dict[str, Any]:
 
 
 def write(table: pd.DataFrame, root: Path) -> None:
-    """Write the gzipped label, metadata and split files; if the table has the data, patients.csv.gz and 2.1.0 labels.
+    """Write the gzipped label, metadata and split files.
+
+    If the table has the data for them, also write patients.csv.gz and the expert labels of release 2.1.0.
+
 
     Needs: ids of digits only (subject_id has 8), paths of the layout, equal states within a study, one sex per patient,
     ages in whole years. Also writes `rows` and `columns` (pixels) if the table has them.
@@ -212,12 +221,12 @@ def write(table: pd.DataFrame, root: Path) -> None:
 
 
 def _save(frame: pd.DataFrame, path: Path) -> None:
-    """Write a gzipped CSV; its bytes depend on the table only."""
+    """Write a gzipped CSV file; the same table gives the same bytes."""
     frame.to_csv(path, index=False, compression=_GZIP)
 
 
 def gold(table: pd.DataFrame, root: Path) -> "pd.Series[bool]":
-    """Return the rows of studies that a radiologist labeled again for release 2.1.0.
+    """Return the mask of rows of studies that a radiologist labeled again for release 2.1.0.
 
     Raises DatasetError if the file with these labels is missing.
     """

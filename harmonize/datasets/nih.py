@@ -49,7 +49,7 @@ _BOX_FINDINGS = {
     "Infiltrate": "Infiltration",  # the box file uses this spelling
 }
 _BOX_COLUMNS = ["Image Index", "Finding Label", "Bbox [x", "y", "w", "h]"]
-_MAX_AGE_YEARS = 120  # the 2017 table has ages such as 414
+_MAX_AGE_YEARS = 120  # higher ages are not credible; the 2017 table has ages such as 414
 
 
 def read(root: Path) -> pd.DataFrame:
@@ -62,7 +62,7 @@ def read(root: Path) -> pd.DataFrame:
 
 
 def read_entries(path: Path) -> pd.DataFrame:
-    """Return the native table from Data_Entry only; split and path are ""."""
+    """Return the native table, read from the file Data_Entry only; split and path are ""."""
     sex = "Patient Sex" if "Patient Sex" in header(path) else "Patient Gender"
     raw = read_text(
         path, ["Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age", sex, "View Position"]
@@ -104,7 +104,7 @@ def _splits(root: Path, image: "pd.Series[str]") -> Any:
 
 
 def _listed(path: Path | None, image: "pd.Series[str]") -> "pd.Series[bool]":
-    """Return the mask of images in a list file with one file name per line; path None means an empty list."""
+    """Return the mask of images that a list file names, one per line; without a file (None), no image is listed."""
     return image.isin(path.read_text(encoding="utf-8").split() if path else [])
 
 
@@ -152,7 +152,7 @@ def write(table: pd.DataFrame, root: Path) -> None:
     raw["OriginalImage[Width"] = table.get("columns", BOX_FRAME_PX)
     raw["Height]"] = table.get("rows", BOX_FRAME_PX)
     raw["OriginalImagePixelSpacing[x"] = raw["y]"] = 0.143
-    # The published header does not quote the two pairs, so their commas separate columns.
+    # The published header has unquoted commas in OriginalImage[Width,Height] and OriginalImagePixelSpacing[x,y].
     lines = raw.to_csv(index=False, header=False, lineterminator="\n")
     (root / ENTRIES[0]).write_text(",".join(raw.columns) + "\n" + lines, encoding="utf-8", newline="")
     if (table["split"] != "").any():
@@ -162,7 +162,7 @@ def write(table: pd.DataFrame, root: Path) -> None:
 
 
 def write_boxes(table: pd.DataFrame, root: Path) -> None:
-    """Write BBox_List_2017.csv from a table of the form that `boxes` returns (Lung Lesion becomes Nodule)."""
+    """Write BBox_List_2017.csv from a table with the columns that `boxes` returns; Lung Lesion becomes Nodule."""
     native_name = {"Pleural Effusion": "Effusion", "Lung Lesion": "Nodule", "Infiltration": "Infiltrate"}
     rows = pd.DataFrame({"image": table["image_id"], "label": table["finding"].replace(native_name)})
     rows = rows.assign(

@@ -1,4 +1,4 @@
-"""The type for outlines that radiologists drew; adapters return it."""
+"""The type Outlines, which adapters return: outlines that radiologists drew."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +11,6 @@ from numpy.typing import NDArray
 class Outlines:
     """Outlined findings in the images of a cohort. `masks` draws the masks of one image on request."""
 
-    findings: frozenset[tuple[str, str]]  # (image id, finding) of every mask that is not empty
+    findings: frozenset[tuple[str, str]]  # (image id, finding) of every non-empty mask
     masks: Callable[[str], dict[str, NDArray[np.bool_]]]  # image id -> finding -> mask [H, W], {} for other images
-    fingerprint: str  # changes when the files change
+    fingerprint: str  # a text that changes when the files change

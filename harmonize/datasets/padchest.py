@@ -46,9 +46,9 @@ HEADER = (
     "RelativeXRayExposure_DICOM,ReportID,Report,MethodLabel,Labels,Localizations,LabelsLocalizationsBySentence,"
     "labelCUIS,LocalizationsCUIS"
 )
-METHODS = {"physician": "Physician", "rnn": "RNN_model"}  # label source -> MethodLabel
+METHODS = {"physician": "Physician", "rnn": "RNN_model"}  # label source -> value in the column MethodLabel
 _VIEWS = {"PA": "PA", "AP": "AP", "AP_horizontal": "AP", "L": "LATERAL"}
-_BLANK = ("", "nan", "None")  # the published file has all three
+_BLANK = ("", "nan", "None")  # texts for a blank cell; the published file has all three
 _YEAR = 2014
 
 
@@ -73,7 +73,7 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
 
 
 def read_labels(path: Path) -> pd.DataFrame:
-    """Return the native table from the CSV only, with the extra column `folder`; path is ""."""
+    """Return the native table, read from the CSV file only, with the extra column `folder`; path is ""."""
     raw = read_text(path, list(NATIVE.values())).rename(
         columns={native_name: name for name, native_name in NATIVE.items()}
     )
@@ -103,7 +103,7 @@ def read_labels(path: Path) -> pd.DataFrame:
 
 
 def _labels(cells: "pd.Series[str]") -> "pd.Series[Any]":
-    """Return the words of each cell, stripped, lower-cased and joined with "|"; null if the cell is no list of words."""
+    """Return the words of each cell, stripped, lower-cased and joined with "|"; null if a cell is not a list of words."""
     words_of_cell: dict[str, str | None] = dict.fromkeys(_BLANK, "")
     for text in cells.unique():
         if text in words_of_cell:
@@ -162,13 +162,13 @@ def write(table: pd.DataFrame, root: Path) -> None:
 
 
 def _cell(labels: str) -> str:
-    """Return the words as published: a Python list in which all words except the first have a leading space."""
+    """Return labels in the published form: a Python list in which all words except the first have a leading space."""
     first, *others = labels.split("|")
     return str([first, *(f" {word}" for word in others)])
 
 
 def gold(table: pd.DataFrame, _root: Path) -> "pd.Series[bool]":
-    """Return the rows of PA images whose reports physicians labeled."""
+    """Return the mask of rows of PA images with a report that physicians labeled."""
     return (table["label_source"] == "Physician") & (table["view"] == "PA")
 
 

@@ -32,7 +32,7 @@ from harmonize.datasets.mapping import TableMapping, read_mapping
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import ABSENT, PRESENT
 
-# texts that mean "no value"; "*" does not include them
+# texts that mean "no value"; "*" does not match these texts
 UNSTATED = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "None")
 TABLE, MAPPING = "table.csv", "mapping.yaml"
 
@@ -71,7 +71,7 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
     if meaning.lung_mask:
         columns["lung_mask"] = _paths(raw, meaning.lung_mask)
     no_patient = raw[meaning.patient].isin(UNSTATED[1:]) & selected
-    if no_patient.any():  # rows without a patient must not become one patient
+    if no_patient.any():  # rows without a patient id must not be joined to one patient
         columns[FAULT] = faults(no_patient, raw[meaning.patient], meaning.patient, "a patient", path)
     for finding, (column, present, absent) in meaning.findings.items():
         columns[native(finding)] = _states(raw[column], present, absent)
@@ -83,11 +83,11 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
 
 
 def _text(path: Path, meaning: TableMapping) -> pd.DataFrame:
-    """Return the columns that the mapping uses as text, "" for null."""
+    """Return, as text, the columns that the mapping uses; null becomes ""."""
     is_parquet = path.suffix.lower() in (".parquet", ".pq")
     try:
         parquet = pd.read_parquet(path) if is_parquet else None
-    except (OSError, ValueError) as error:  # pyarrow raises these errors
+    except (OSError, ValueError) as error:  # the errors of pyarrow
         raise DatasetError(f"not a readable Parquet file: {error}", str(path), "write the file again") from error
     present = [str(name) for name in parquet.columns] if parquet is not None else header(path)
     meaning.check_columns(present, path)
@@ -102,7 +102,7 @@ def _text(path: Path, meaning: TableMapping) -> pd.DataFrame:
 
 
 def _plain(value: object) -> str:
-    """Return a cell as text: stripped, and whole numbers without decimal point.
+    """Return a cell as stripped text; whole numbers get no decimal point.
 
     >>> _plain(" 5.0 "), _plain(5), _plain("5.25"), _plain("AP Supine")
     ('5', '5', '5.25', 'AP Supine')
@@ -112,7 +112,7 @@ def _plain(value: object) -> str:
 
 
 def _paths(raw: pd.DataFrame, pattern: str) -> "pd.Series[str]":
-    """Return the pattern of each row, with the row's cells in place of the braces."""
+    """Return a path for each row: the pattern, in which the row's cells replace the column names in braces."""
     result = pd.Series("", index=raw.index)
     for number, fragment in enumerate(re.split(r"\{([^{}]*)\}", pattern)):
         result = result + (raw[fragment] if number % 2 else fragment)
@@ -120,7 +120,10 @@ def _paths(raw: pd.DataFrame, pattern: str) -> "pd.Series[str]":
 
 
 def _recode(raw: pd.DataFrame, rule: Mapping[str, Any], default: str) -> Any:
-    """Return the name that a rule {column, name: [values]} or {constant: name} gives each row, else `other`."""
+    """Return the name that a rule gives each row, else `default`.
+
+    A rule is {column: ..., name: [values]} or {constant: name}.
+    """
     if "constant" in rule:
         return pd.Series(rule["constant"], index=raw.index)
     result = pd.Series(default, index=raw.index)
@@ -131,7 +134,7 @@ def _recode(raw: pd.DataFrame, rule: Mapping[str, Any], default: str) -> Any:
 
 
 def _states(cells: pd.Series, present: tuple[str, ...] | None, absent: tuple[str, ...] | None) -> Any:
-    """Return 1, 0 or null for each cell; None means "*", every other stated value."""
+    """Return 1, 0 or null for each cell; None as `present` or `absent` means "*", all other stated values."""
     is_stated = ~cells.isin(UNSTATED)
     is_present = cells.isin(present) if present is not None else is_stated & ~cells.isin(absent or ())
     is_absent = cells.isin(absent) if absent is not None else is_stated & ~cells.isin(present or ())

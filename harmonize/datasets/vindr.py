@@ -136,7 +136,7 @@ def read_votes(path: Path, split: str, root: Path, source: str = "default") -> p
     is_invalid = pd.Series(((states != PRESENT) & (states != ABSENT)).any(axis=1), index=raw.index)
     invalid = faults(is_invalid, raw["image_id"], "image_id", "0 or 1 in every label", path)
     fault = first_fault(raw[FAULT], invalid) if FAULT in raw else invalid
-    if split == "test" or "rad_id" in raw:  # else a reader who agrees looks like a repeated row
+    if split == "test" or "rad_id" in raw:  # without rad_id, equal rows can be readers who agree; keep these
         fault = fault[~raw.duplicated()]
         raw = raw.drop_duplicates()
         is_repeated = raw.duplicated(["image_id", *(["rad_id"] if "rad_id" in raw else [])])
@@ -173,7 +173,7 @@ def read_kaggle(path: Path, root: Path, source: str = "default") -> pd.DataFrame
 
 
 def _with_faults(table: pd.DataFrame, fault: "pd.Series[str]", image: "pd.Series[str]") -> pd.DataFrame:
-    """Return the table with the first fault among the rows of each image, if there is any."""
+    """Add the column FAULT if any row has a fault: the first fault among the rows of each image."""
     rows = fault != ""
     if not rows.any():
         return table
@@ -206,7 +206,7 @@ def _table(images: Any, split: str, root: Path, states: dict[str, Any]) -> pd.Da
 
 
 def _people(root: Path, images: "pd.Series[str]") -> dict[str, Any]:
-    """Return sex and age from people.csv; not stated if the file or the row is missing."""
+    """Return sex and age from people.csv; both are "not stated" if the file or the image's row is missing."""
     path = find(root, PEOPLE, f"annotations/{PEOPLE}")
     if path is None:
         return {"sex": "", "age": np.nan}
@@ -244,11 +244,11 @@ def boxes(root: Path) -> pd.DataFrame:
     raw = pd.concat(tables, ignore_index=True) if tables else empty
     corners = {name: numbers(raw[name]) for name in _CORNERS}
     table = pd.DataFrame({"image_id": raw["image_id"], "finding": raw["class_name"].replace(_BOX_FINDINGS), **corners})
-    return table[table["x_min"].notna()].reset_index(drop=True)  # "No finding" has no box
+    return table[table["x_min"].notna()].reset_index(drop=True)  # rows of the label "No finding" have no box
 
 
 def write(table: pd.DataFrame, root: Path) -> None:
-    """Write image_labels_train.csv (three readers; the third sometimes disagrees) and image_labels_test.csv.
+    """Write image_labels_train.csv and image_labels_test.csv; in train, the third of three readers sometimes disagrees.
 
     Needs: patient_id = study_id = image_id, path = <split>/<image_id>.dicom, view PA, no sex and age, states 0 and 1.
     """
@@ -270,7 +270,7 @@ def write(table: pd.DataFrame, root: Path) -> None:
         )
         if (
             number == _READERS - 1
-        ):  # for about every fourth image, the third reader marks no finding; the majority does not change
+        ):  # in every fourth image or so, the third reader marks no finding; the majority stays the same
             votes.loc[disagrees, list(LABELS)] = [*([0] * (len(LABELS) - 1)), 1]
         readers.append(votes)
     rows = pd.concat(readers).sort_index(kind="stable")
@@ -278,9 +278,9 @@ def write(table: pd.DataFrame, root: Path) -> None:
 
 
 def write_boxes(table: pd.DataFrame, root: Path, split: pd.Series) -> None:
-    """Write annotations_{train,test}.csv from a table of the form that `boxes` returns.
+    """Write annotations_{train,test}.csv from a table with the columns that `boxes` returns.
 
-    `split` is train or test for each row. Images with the label "No finding" have no row.
+    `split` is train or test for each row. The table has no rows for images with the label "No finding".
     """
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     native_name = {finding: label for label, finding in _BOX_FINDINGS.items()}

@@ -1,1 +1,1 @@
-"""Locations of findings, lungs and markers in images."""
+"""Find the locations of findings, lungs and markers in images."""

@@ -39,20 +39,20 @@ class Truth:
 
     source: str  # phantom, outlines, boxes, or "" if there are no locations
     located: frozenset[tuple[str, str]] = frozenset()  # (image id, finding) with a location
-    # (image id, (height, width) of the file) -> masks
+    # function from (image id, (height, width) of the file) to the masks
     masks: Callable[[str, tuple[int, int]], Masks] = field(default=lambda _image, _frame: {})
     lung_masks: Mapping[str, Path] = field(default_factory=dict)  # image id -> mask file
-    stamp: str = ""  # a hash or text that changes when the locations change
+    stamp: str = ""  # a text that changes when the locations change
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """One input image of a network [S, S], with masks [S, S] of findings and regions. No mask is empty."""
+    """An input image [S, S] of a network, with masks [S, S] of findings and regions. No mask is empty."""
 
     image: Gray
     findings: Masks
-    regions: Masks  # border, and if present: padding, markers, outside lungs, pleura, heart, devices, token
-    lungs: Mask | None  # None: neither outlined nor detected
+    regions: Masks  # always border; others if present: padding, markers, outside lungs, pleura, heart, devices, token
+    lungs: Mask | None  # None if the lungs are neither outlined nor detected
     lungs_known: bool  # True if the lungs were outlined, False if they were detected
 
     def packed(self) -> dict[str, NDArray[np.uint8]]:
@@ -76,7 +76,10 @@ class Scene:
 
 
 def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
-    """Return the locations in a cohort; its table needs image_id and may have `lung_mask` (a path below root).
+    """Return where findings and anatomy of a cohort are.
+
+    The table needs the column image_id and may have `lung_mask`, a path below root.
+
 
     Raises DatasetError if a file of boxes or outlines cannot be read.
     """
@@ -135,7 +138,7 @@ def scene(path: Path, image_id: str, geometry: Geometry, center: int, truth: Tru
 
 
 def _frame(path: Path, picture: Gray) -> tuple[int, int]:
-    """Return height and width of the image file; `picture` may be smaller, because JPEGs are decoded reduced."""
+    """Return height and width of an image file; `picture` may be smaller, because a JPEG can be decoded at a reduced size."""
     with path.open("rb") as file:
         is_jpeg = file.read(2) == b"\xff\xd8"
     height, width = jpeg_size(path.read_bytes()) if is_jpeg else picture.shape
@@ -159,7 +162,7 @@ def _phantom(root: Path, site: str, ids: frozenset[str]) -> Truth:
 
 
 def tag_boxes(root: Path) -> dict[str, NDArray[np.float64]] | None:
-    """Return the tags of a phantom cohort as image id -> corners [n, 4] in pixels; None for any other cohort."""
+    """Return the boxes of tags in a phantom cohort: image id -> corners [n, 4] in pixels; None for any other cohort."""
     boxes = root.parent / "truth" / f"{root.name}-boxes.parquet"
     if not (root.parent / SETTINGS_FILE).is_file() or not boxes.is_file():
         return None
@@ -174,7 +177,7 @@ def _pairs(boxes: pd.DataFrame) -> frozenset[tuple[str, str]]:
 
 
 def _by_image(boxes: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return image id -> its boxes."""
+    """Return the boxes of each image, by image id."""
     return {str(image): rows for image, rows in boxes.groupby("image_id", sort=False)}
 
 
@@ -190,12 +193,12 @@ def _from_boxes(
 
 
 def _finite(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the boxes whose corners are all finite."""
+    """Return the boxes with four finite numbers."""
     return corners[np.isfinite(corners).all(1)]
 
 
 def _lung_masks(root: Path, table: pd.DataFrame) -> dict[str, Path]:
-    """Return image id -> lung mask file, for files that exist below root."""
+    """Return the lung mask file of each image, by image id; files that do not exist below root are left out."""
     if "lung_mask" not in table:
         return {}
     base = root.resolve()

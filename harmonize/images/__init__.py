@@ -1,1 +1,1 @@
-"""Reading image files, and measurements on images."""
+"""Read image files, and measure images."""

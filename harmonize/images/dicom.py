@@ -12,13 +12,15 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from harmonize.images.gray_levels import percentiles_to_uint8, window_to_uint8
 from harmonize.images.image_header import DEFLATED, UnreadableImage, check_size
 
-_MAX_WINDOW_RATIO = 16  # width of the window / range of values; 16 is an 8-bit image in a 12-bit window
+_MAX_WINDOW_RATIO = (
+    16  # maximum width of the window / range of values; 16 corresponds to an 8-bit image in a 12-bit window
+)
 
 
 def read_dicom(content: bytes) -> NDArray[np.uint8]:
     """Return the first frame as uint8 [H, W].
 
-    The first VOI table or window of the file is used, else percentiles as for 16-bit PNG. MONOCHROME1 is inverted.
+    Gray levels follow the first VOI table or window of the file, else percentiles as for 16-bit PNG. MONOCHROME1 is inverted.
     Raises UnreadableImage. Deflated files also raise it, because their size is unknown before decompression.
     Source: DICOM PS3.3, C.11.1 (modality), C.11.2 (window), C.7.6.3.1.2 (photometric interpretation).
     """
@@ -34,7 +36,7 @@ def read_dicom(content: bytes) -> NDArray[np.uint8]:
             return _to_gray(data, data.pixel_array)
     except UnreadableImage:
         raise
-    except Exception as error:  # pydicom and its decoders raise almost anything on damaged input
+    except Exception as error:  # pydicom and its decoders raise many types of errors for damaged files
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnreadableImage(f"damaged DICOM: {text[:200]}") from error
 
@@ -46,10 +48,10 @@ def _check_pixels(data: Any) -> None:
 
 
 def _use_all_bits(data: Any) -> None:
-    """Use all allocated bits, because pydicom removes the bits above BitsStored, which is too low in some files.
+    """Set BitsStored to all allocated bits: pydicom removes higher bits, but BitsStored is too low in some files.
 
-    Not changed: signed values (the sign bit is at BitsStored), compressed pixels (their stream defines the bits), and
-    pixels that share their words with overlays.
+    BitsStored is not changed for signed values (it gives the position of the sign bit), for compressed pixels (their
+    stream defines the bits), and for pixels that share their 16-bit words with overlays.
     """
     compressed = data.file_meta.TransferSyntaxUID.is_compressed
     overlaid = any(tag.group & 0xFF00 == 0x6000 and tag.element == 0x0102 and data[tag].value for tag in data.keys())  # noqa: SIM118
@@ -87,9 +89,10 @@ def _window(data: Any) -> tuple[float, float] | None:
 
 
 def _shows_image(center: float, width: float, values: NDArray[Any]) -> bool:
-    """Return whether a window shows the image: values lie inside the window and span more than a sixteenth of it.
+    """Return whether a window shows the image: values lie inside it and span more than a sixteenth of its width.
 
-    Some files declare 12 or more bits and a matching window, but contain 8-bit values. Such a window would show black.
+    Some files declare 12 or more bits and a matching window, but contain 8-bit values; with this window, the image would be
+    black.
     """
     low, high = float(values.min()), float(values.max())
     overlap = min(high, center + width / 2) - max(low, center - width / 2)
@@ -97,7 +100,7 @@ def _shows_image(center: float, width: float, values: NDArray[Any]) -> bool:
 
 
 def _apply_window(data: Any, values: NDArray[Any], center: float, width: float) -> NDArray[np.float32]:
-    """Apply the VOI LUT function of the window: 0 to 1 inside the window."""
+    """Map values to 0 to 1 by the window, with the VOI LUT function that the file names."""
     gray = values.astype(np.float32)
     function = data.get("VOILUTFunction", "LINEAR")
     if function == "SIGMOID":

@@ -27,7 +27,7 @@ def percentiles_to_uint8(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
 
 
 def linear_table(low: float, high: float, length: int) -> NDArray[np.uint8]:
-    """Return the lookup table that maps values up to `low` to 0, values from `high` on to 255, and the rest linearly."""
+    """Return a lookup table: values up to `low` become 0, values from `high` on 255, values between change linearly."""
     ramp = (np.arange(length) - low) / max(high - low, 1e-9)
     return np.asarray(np.floor(np.clip(ramp, 0, 1) * 255 + 0.5), np.uint8)
 

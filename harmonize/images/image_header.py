@@ -1,14 +1,12 @@
-"""Read size and completeness of a JPEG or PNG from its bytes, without decoding."""
+"""Read the size of a JPEG or PNG from its bytes, and check that the file is complete; nothing is decoded."""
 
 import zlib
 from dataclasses import dataclass
 from typing import Protocol
 
-MAX_PIXELS = (
-    100_000_000  # the largest radiographs have about 20 million; a damaged or hostile header may state any size
-)
+MAX_PIXELS = 100_000_000  # pixels; the largest radiographs have about 20 million, but a damaged or hostile header may state any size
 
-DEFLATED = b"1.2.840.10008.1.2.1.99"  # DICOM transfer syntax that must decompress the entire file to read its header
+DEFLATED = b"1.2.840.10008.1.2.1.99"  # DICOM transfer syntax of deflated files: reading the header requires decompressing the entire file
 
 
 class UnreadableImage(Exception):  # noqa: N818  (not always an error: the image becomes a row of the quarantine)
@@ -16,7 +14,7 @@ class UnreadableImage(Exception):  # noqa: N818  (not always an error: the image
 
 
 class ImageFile(Protocol):
-    """Source of an image: a `Path` or `InMemory`. Results show the image as `str()` of its source."""
+    """The interface of an image's source: a `Path` or `InMemory`. Results name an image by `str()` of its source."""
 
     @property
     def name(self) -> str:
@@ -44,17 +42,22 @@ class InMemory:
 def jpeg_size(content: bytes) -> tuple[int, int]:
     """Return (height, width) of a JPEG; raise UnreadableImage if it is truncated or too large.
 
-    Compressed data never contain FF D9 or FF DA, so a complete file has its end marker after the last start of scan.
+    Compressed data never contain FF D9 (end of image) or FF DA (start of scan). So in a complete file, FF D9 comes after the
+    last FF DA.
     """
     scan, end = b"\xff\xda", content.rfind(b"\xff\xd9")
-    if end < 0 or scan not in content or content.find(scan, end) >= 0:  # rfind(scan) would search the entire file
+    if (
+        end < 0 or scan not in content or content.find(scan, end) >= 0
+    ):  # faster than rfind(scan), which would search the entire file
         raise UnreadableImage("truncated JPEG")
     position = 2
     while position + 9 <= len(content):
         if content[position] != 0xFF:
             break
         marker = content[position + 1]
-        if marker == 0xFF or 0xD0 <= marker <= 0xD8:  # fill byte, restart or start of image: these have no length field
+        if (
+            marker == 0xFF or 0xD0 <= marker <= 0xD8
+        ):  # markers without a length field: fill byte, restart, start of image
             position += 1 if marker == 0xFF else 2
             continue
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
@@ -93,7 +96,7 @@ def png_size(content: bytes) -> tuple[int, int]:
 
 
 def check_size(height: int, width: int) -> tuple[int, int]:
-    """Return the size; raise UnreadableImage for a size of zero or a decompression bomb."""
+    """Return the size unchanged; raise UnreadableImage if a side is zero or the image has too many pixels."""
     if height < 1 or width < 1:
         raise UnreadableImage("the image has no pixels")
     if height * width > MAX_PIXELS:

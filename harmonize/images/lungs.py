@@ -13,15 +13,16 @@ Gray = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 SIDE = 128  # px, the long side of the reduced image in which lungs are detected
-CLIP, TILES = 2.0, 4  # of the equalization that makes a hazy lung dark enough
-RIM = 7  # px of the reduced image; masks grow by it, because thresholds end inside the pleura
+CLIP, TILES = 2.0, 4  # clip limit and tiles per side of the equalization, which makes a hazy lung dark enough
+RIM = 7  # px of the reduced image; masks grow by this distance, because thresholds end inside the pleura
 
 
 def lung_field(image: Gray) -> Mask | None:
     """Return the mask [H, W] of both lungs of a radiograph, or None if two lungs are not detected.
 
-    `roi.two_lungs` detects the lungs in an equalized image. Each lung becomes its convex hull, because ribs, vessels and
-    disease cut into it, and grows by a rim. Parts of a lung that opacities hide outside the hull are missing.
+    `roi.two_lungs` detects the lungs in an equalized image. Each detected region is replaced by its convex hull,
+    because ribs, vessels and disease cut into it; then it grows by RIM. Areas that an opacity hides outside the hull are
+    missing.
     """
     rows, columns = bounds(image)
     crop = image[rows, columns]

@@ -8,20 +8,24 @@ Gray = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 SIDE = 320  # px, the long side of the reduced image in which markers are detected; smaller images keep their size
-STEP = 0.30  # share of white; the edge of a marker changes by this much within 3 x 3 px, blurred anatomy changes less
+STEP = (
+    0.30  # share of white; at a marker's edge, gray values within 3 x 3 px differ by at least this, in anatomy by less
+)
 BRIGHT = 0.60  # share of white; the brightest pixel of a marker has at least this value
-ZONE = 0.27  # share of each side; markers lie in this rim, except in its lower middle, where metal and gas are
+ZONE = 0.27  # share of each side; markers are searched in this rim, except in its lower middle, where metal and gas are
 GAP = 0.012  # share of the long side; letters closer than this are one word
-SMALLEST, LARGEST = 2e-4, 0.03  # share of the image area that the box of a marker covers
+SMALLEST, LARGEST = 2e-4, 0.03  # minimum and maximum area of a marker's box, as a share of the image
 LINE = 0.18  # share of the long side; longer straight edges belong to the collimator
 LONGEST = 0.3  # share of the long side; a longer object is no marker
-DENSE = 0.3  # minimum share of edge pixels in a box: text has edges nearly everywhere, an outline does not
+DENSE = (
+    0.3  # minimum share of edge pixels in a box: text has edges nearly everywhere, the outline of an object does not
+)
 
 
 def markers(image: Gray) -> Mask:
     """Return a mask [H, W] of boxes around bright objects with sharp edges in the rim of the image.
 
-    The rules are fixed, not learned. They also select cable ends and clips, and miss faint letters.
+    The rules are fixed, not learned. They wrongly select cable ends and clips, and miss faint letters.
     `benchmarks/lungs.py` measures how many phantom tags they detect and how many false positives they give.
     """
     height, width = image.shape
@@ -53,7 +57,7 @@ def markers(image: Gray) -> Mask:
 
 
 def _rim(shape: tuple[int, ...]) -> Mask:
-    """Return the mask of the rim in which markers lie."""
+    """Return the mask of the rim in which markers are searched."""
     height, width = shape
     rim_height, rim_width = max(1, round(ZONE * height)), max(1, round(ZONE * width))
     rim = np.ones((height, width), bool)

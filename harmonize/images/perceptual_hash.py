@@ -1,4 +1,4 @@
-"""Perceptual hashes (64 bits per image, similar for similar images), and all pairs of images with similar hashes.
+"""Compute perceptual hashes (64 bits, similar for similar images), and find all pairs of similar hashes.
 
 The hash is the sign of the 64 lowest DCT frequencies of the 32 x 32 image, relative to their median. Source:
 C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010. Resizing, recompression and
@@ -15,15 +15,18 @@ from numpy.typing import NDArray
 
 HASH_VERSION = 1  # increase it when the same image may get a different hash
 _SIDE, _FREQUENCIES = 32, 8
-_AGREEING_BANDS = 3  # rows are compared if they agree in this many bands; with two, radiographs form a few huge groups
-_MIN_CONTRAST = 4.0  # gray levels; an image whose 32 x 32 pixels span less is blank
+_AGREEING_BANDS = 3  # rows are compared if they agree in this many bands; with two, most radiographs would be compared
+_MIN_CONTRAST = 4.0  # gray levels; an image is blank if its 32 x 32 pixels span less
 
 Hashes = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of rows, first < second, and their distance in bits. `crowded` counts rows in groups too large to pair fully."""
+    """Pairs of rows (first < second) with their distance in bits.
+
+    `crowded` is the number of rows in groups that are too large to compare all pairs.
+    """
 
     first: NDArray[np.int64]
     second: NDArray[np.int64]
@@ -37,20 +40,20 @@ def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def is_flat(thumbnails_NHW: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return a mask of blank images, whose hash would depend on noise only."""
+    """Return the mask of blank images; the hash of a blank image would depend on noise only."""
     flat = thumbnails_NHW.reshape(len(thumbnails_NHW), -1)
     return np.asarray(flat.max(axis=1).astype(int) - flat.min(axis=1) < _MIN_CONTRAST)
 
 
 def perceptual_hash(thumbnails_NHW: NDArray[np.uint8]) -> Hashes:
-    """Return one 64-bit hash per image of uint8 [N, 32, 32].
+    """Return one 64-bit hash for each image; `thumbnails_NHW` is uint8 [N, 32, 32].
 
     >>> perceptual_hash(np.zeros((2, 32, 32), np.uint8)).shape
     (2,)
     """
     basis = _dct()[:_FREQUENCIES]
     low = (basis @ thumbnails_NHW.astype(np.float32) @ basis.T).reshape(len(thumbnails_NHW), -1)
-    # skip the mean brightness, which is much larger than the rest
+    # without the mean brightness, which is much larger than the other frequencies
     median = np.median(low[:, 1:], axis=1, keepdims=True)
     return np.packbits(low > median, axis=1).view(">u8").astype(np.uint64)[:, 0]
 
@@ -80,9 +83,9 @@ def near_pairs(hashes: Hashes, max_distance: int = 4, cap: int = 200) -> Pairs:
     """Return every pair of rows at most `max_distance` bits apart, without comparing all rows with all rows.
 
     The bits are divided into max_distance + 3 bands, so two near hashes agree in at least three bands (pigeonhole
-    principle). Only rows that agree in three bands are compared. Large groups are limited: of more than `cap` rows with
-    one hash, `cap` rows are paired; of more than 10 * `cap` different hashes that agree in three bands, each hash is
-    compared with the next 10 * `cap`. `crowded` counts the rows in such groups.
+    principle). Only rows that agree in three bands are compared. Two limits apply to large groups. If more than `cap`
+    rows have the same hash, only `cap` of them are paired. If more than 10 * `cap` different hashes agree in three
+    bands, each hash is compared with the next 10 * `cap` only. `crowded` is the number of rows in such groups.
     """
     if len(hashes) == 0:
         empty = np.zeros(0, np.int64)
@@ -106,7 +109,7 @@ def near_pairs(hashes: Hashes, max_distance: int = 4, cap: int = 200) -> Pairs:
 def _distinct_pairs(
     hashes: Hashes, max_distance: int, cap: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the near pairs of different hashes without repeats, their distances, and a mask of crowded hashes."""
+    """Return each pair of near but different hashes once, its distance, and a mask of hashes in too large groups."""
     edges = np.linspace(0, 64, max_distance + _AGREEING_BANDS + 1).astype(int)
     bands = [(1 << int(high)) - (1 << int(low)) for low, high in pairwise(edges)]
     crowded = np.zeros(len(hashes), bool)
@@ -127,7 +130,10 @@ def _distinct_pairs(
 def _pairs_with_equal_key(
     keys: Hashes, cap: int, crowded: NDArray[np.bool_], order: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield pairs of rows with equal keys, by their distance in the sorted keys; mark rows beyond `cap` as crowded."""
+    """Yield pairs of rows with equal keys: first neighbors in the sorted keys, then rows two apart, up to `cap` apart.
+
+    Rows of groups that are larger than this are marked in `crowded`.
+    """
     start = np.arange(len(keys) - 1)
     for step in range(1, len(keys)):
         start = start[start < len(keys) - step]

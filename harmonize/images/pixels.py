@@ -1,7 +1,7 @@
 """Read radiograph files (JPEG, 8- or 16-bit PNG, DICOM) as gray uint8, and fit them to a square.
 
 A truncated file raises an error; OpenCV would silently fill the missing rows with gray.
-Increase PIXELS_VERSION when the same file may give different pixels; then all caches are built again.
+Increase PIXELS_VERSION after a change that may give different pixels for the same file; then all caches are built again.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from harmonize.images import roi
 from harmonize.images.gray_levels import percentiles_to_uint8
 from harmonize.images.image_header import MAX_PIXELS, ImageFile, UnreadableImage, jpeg_size, png_size
 
-PIXELS_VERSION = 2  # 2: DICOM windows that would show black are ignored
+PIXELS_VERSION = 2  # since version 2, DICOM windows that would show a black image are ignored
 FITS = ("squash", "letterbox", "smallest_crop")
 REGIONS = ("roi", "adaptive_roi")
 _REDUCED = {
@@ -31,7 +31,7 @@ Gray = NDArray[np.uint8]
 def read_gray(path: ImageFile, at_least: int = 0) -> Gray:
     """Return the image as uint8 [H, W], bright bone on dark air.
 
-    A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size while both sides stay >= at_least (0: always full size).
+    A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size if both sides stay >= at_least (0: always full size).
     16-bit values and DICOM without a window: the 0.5 to 99.5 percentiles of non-zero pixels become 0 to 255.
     Raises UnreadableImage with the reason: empty, truncated, damaged, over 100 megapixels, or not an image.
     """
@@ -46,7 +46,7 @@ def read_gray(path: ImageFile, at_least: int = 0) -> Gray:
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return _read_png(content)
     if content[128:132] == b"DICM":
-        # takes half a second
+        # the import takes half a second
         from harmonize.images.dicom import read_dicom
 
         return read_dicom(content)
@@ -54,7 +54,7 @@ def read_gray(path: ImageFile, at_least: int = 0) -> Gray:
 
 
 def _read_jpeg(content: bytes, at_least: int) -> Gray:
-    """Return a complete JPEG in gray, reduced if `at_least` allows it."""
+    """Decode a JPEG to gray, at a reduced size if `at_least` allows it; raise UnreadableImage for a truncated file."""
     height, width = jpeg_size(content)
     scale = 1
     if at_least > 0:
@@ -63,7 +63,7 @@ def _read_jpeg(content: bytes, at_least: int) -> Gray:
 
 
 def _read_png(content: bytes) -> Gray:
-    """Return a complete PNG of any bit depth in gray; an alpha channel is dropped."""
+    """Decode a PNG of any bit depth to gray, without its alpha channel; raise UnreadableImage for a truncated file."""
     png_size(content)
     image = _decode(content, cv2.IMREAD_UNCHANGED)
     if image.ndim == 3:
@@ -89,7 +89,7 @@ def _decode(content: bytes, flags: int) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """Size and fit of every image in a cache.
+    """The size of the images in a cache, and how images are fitted to this size.
 
     fit     squash: both sides become `size`; letterbox: the long side becomes `size`, and padding fills the rest;
             smallest_crop: the short side becomes `size`, then center crop (a 320 x 390 image loses 18 % of its width).
@@ -121,7 +121,7 @@ class Geometry:
 
     @property
     def decode_at(self) -> int:
-        """Return the minimum side for decoding: `size`, or twice `size` with a region, which keeps half of a side or more."""
+        """Return the minimum side at which a JPEG is decoded: `size`, or twice `size` if a region is cropped."""
         return self.size if self.region is None else 2 * self.size
 
     @property
@@ -138,7 +138,9 @@ class Geometry:
         """
         clahe = f"-clahe{self.clahe[0]:g}x{self.clahe[1]}" if self.clahe else ""
         region = f"-{self.region[0]}{self.region[1]:g}" if self.region else ""
-        fit = "letterbox-from1" if self.fit == "letterbox" else self.fit  # image pixels are 1 to 255
+        fit = (
+            "letterbox-from1" if self.fit == "letterbox" else self.fit
+        )  # in this version of letterbox, image pixels are 1 to 255
         return f"{self.size}-{fit}{clahe}{region}"
 
 
@@ -171,7 +173,7 @@ def fit_to_square(image: Gray, geometry: Geometry) -> Gray:
     else:
         side = max(height, width) if geometry.fit == "letterbox" else min(height, width)
         resized = _resize(image, max(1, round(height * size / side)), max(1, round(width * size / side)))
-    if geometry.clahe is not None:  # before padding, so that padding is not equalized
+    if geometry.clahe is not None:  # equalize before padding, so that padding stays black
         clip, tiles = geometry.clahe
         resized = _gray(cv2.createCLAHE(clipLimit=clip, tileGridSize=(tiles, tiles)).apply(resized))
     height, width = resized.shape

@@ -1,6 +1,6 @@
-"""Region masks in the input image of a network: transformed outlines, and regions computed from the image.
+"""Make masks of regions in a network's input image: transformed outlines, and regions computed from the image.
 
-A mask is bool [H, W]. It covers the same area as its image file, at any resolution. S is the side of the input image.
+A mask of an image file is bool [H, W] and covers the entire image, at any resolution. S is the side of the input image.
 """
 
 from dataclasses import dataclass, replace
@@ -16,21 +16,21 @@ Mask = NDArray[np.bool_]
 
 RIM = 0.06  # width of the border band, as a share of the side
 PLEURA = 0.03  # width of the pleura band on either side of a lung's edge, as a share of the side
-HALF = 128  # of 255: a resized pixel is in the mask if at least half of its area is
+HALF = 128  # of 255; a resized pixel belongs to the mask if at least half of its area does
 
 
 @dataclass(frozen=True, slots=True)
 class InputTransform:
-    """The transformation from a decoded image file to the input image of a network."""
+    """The transformation of a decoded image file to the input image of a network."""
 
-    shape: tuple[int, int]  # of the decoded image
-    box: roi.Box  # the crop
+    shape: tuple[int, int]  # (height, width) of the decoded image
+    box: roi.Box  # the crop of the decoded image
     geometry: Geometry
     center: int  # side of the center crop of the square, 0 for no crop
 
     @classmethod
     def of(cls, picture: Gray, geometry: Geometry, center: int = 0) -> "InputTransform":
-        """Return the transformation of a decoded image; the crop is computed as for the cache."""
+        """Return the transformation of a decoded image; its crop is the same as in the image cache."""
         height, width = picture.shape
         return cls((height, width), crop_box(picture, geometry)[0], replace(geometry, clahe=None), center)
 
@@ -67,21 +67,24 @@ def border(size: int) -> Mask:
 
 
 def padding(image: Gray) -> Mask:
-    """Return the mask of black rows and columns at the edge: from the file, or added by a letterbox."""
+    """Return the mask of black rows and columns at the edge; they come from the file or from a letterbox."""
     outside = np.ones(image.shape, bool)
     outside[roi.bounds(image)] = False
     return outside
 
 
 def pleura(lungs: Mask) -> Mask:
-    """Return the band along the edge of the lungs."""
+    """Return the mask of a band along the edge of the lungs."""
     kernel_size = 2 * max(1, round(PLEURA * max(lungs.shape))) + 1
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (kernel_size, kernel_size))
     return np.asarray(cv2.morphologyEx(lungs.astype(np.uint8), cv2.MORPH_GRADIENT, kernel)) > 0
 
 
 def box_mask(boxes: NDArray[np.float64], shape: tuple[int, int]) -> Mask:
-    """Return the mask [H, W] of boxes (x_min, y_min, x_max, y_max) in pixels, half-open, each at least one pixel."""
+    """Return the mask [H, W] of boxes (x_min, y_min, x_max, y_max) in pixels.
+
+    Boxes are half-open. Each box covers at least one pixel.
+    """
     mask = np.zeros(shape, bool)
     height, width = shape
     for left, top, right, bottom in np.clip(boxes, 0, [width, height, width, height]).round().astype(int):

@@ -1,4 +1,4 @@
-"""Region of interest of a radiograph: a box without black borders, or a box around the lungs.
+"""Find the region of interest of a radiograph: a box without black borders, or a box around the lungs.
 
 A box is (rows, columns) as slices of the image. The results depend on the pixels only.
 """
@@ -13,9 +13,9 @@ Gray = NDArray[np.uint8]
 Box = tuple[slice, slice]
 
 CENTER = 0.9  # share of each side that the fixed region keeps
-BLACK = 0.05  # share of white; a row or column is border if 99 % of its pixels are darker
+BLACK = 0.05  # share of white; a row or column belongs to the border if 99 % of its pixels are darker
 BODY = 0.15  # share of white; brighter pixels of the low-passed image are body, darker ones are air
-AREA = (0.25, 0.95)  # credible shares of the image for a lung box
+AREA = (0.25, 0.95)  # a box around the lungs is credible if it covers between these shares of the image
 _SIDE = 128  # px, the long side of the reduced image in which lungs are detected
 _LOWPASS = 0.02  # sigma of the low-pass, as a share of the long side
 _LUNG = 0.03  # share of the image; a smaller dark component is no lung
@@ -23,7 +23,7 @@ _LEVELS = tuple(range(10, 70, 5))  # percentiles of the body, tried as threshold
 
 
 def bounds(image: Gray) -> Box:
-    """Return the box from the first to the last row and column that is not border; the entire image if it is black."""
+    """Return the box of an image without its black border; the box is the entire image if all pixels are black."""
     bright = cv2.threshold(image, math.ceil(BLACK * 255) - 1, 1, cv2.THRESH_BINARY)[1]
     rows, columns = (
         np.flatnonzero(cv2.reduce(bright, axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() / image.shape[axis] > 0.01)
@@ -69,9 +69,9 @@ def adaptive(image: Gray, margin: float = 0.1) -> Box | None:
 
 
 def two_lungs(image: Gray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
-    """Return the masks [H, W] of the two largest dark components inside the body, at the best threshold.
+    """Return the masks [H, W] of both lungs: the two largest dark components in the body, at the best threshold.
 
-    None if no threshold gives such a pair. The image must have no border; this function low-passes it.
+    None if no threshold gives two components side by side. The image must have no black border.
     """
     smoothed = np.asarray(cv2.GaussianBlur(image, (0, 0), _LOWPASS * max(image.shape)), np.uint8)
     body = _fill_holes(smoothed > BODY * 255)
@@ -91,8 +91,8 @@ def _pair(dark: NDArray[np.bool_], body: NDArray[np.bool_]) -> tuple[int, NDArra
     for edge in (air[:, 0], air[:, -1], air[-1]):
         edge[:] = True
     is_open = np.zeros(count, bool)
-    is_open[np.unique(labels[air])] = True  # touches the air around the body, or the edge of the image
-    is_open[0] = True  # the background: pixels that are not dark
+    is_open[np.unique(labels[air])] = True  # components that touch the air around the body, or the edge of the image
+    is_open[0] = True  # label 0 is the background: pixels that are not dark
     area = np.where(is_open, 0, stats[:, cv2.CC_STAT_AREA])
     first, second = np.argsort(-area, kind="stable")[:2] if count > 2 else (0, 0)
     if area[second] < _LUNG * dark.size:
@@ -102,7 +102,7 @@ def _pair(dark: NDArray[np.bool_], body: NDArray[np.bool_]) -> tuple[int, NDArra
 
 
 def _fill_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return a mask with its holes filled: everything except the background that reaches the edge of the image."""
+    """Fill the holes of a mask; a hole is background that does not reach the edge of the image."""
     framed = np.pad(~mask, 1, constant_values=True).astype(np.uint8)
     _, labels = cv2.connectedComponents(framed, connectivity=4)
     return np.asarray(labels[1:-1, 1:-1] != labels[0, 0])

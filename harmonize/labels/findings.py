@@ -12,7 +12,7 @@ from harmonize.errors import ConfigError
 from harmonize.yaml_file import parse_yaml
 
 PRESENT, ABSENT, UNCERTAIN, NOT_MENTIONED = 1, 0, -1, -2
-UNMAPPED_CODE = -3  # replaces null in arrays that cannot store null
+UNMAPPED_CODE = -3  # code for null in arrays that cannot store null
 STATES = (PRESENT, ABSENT, UNCERTAIN, NOT_MENTIONED)
 
 NO_FINDING = "No Finding"

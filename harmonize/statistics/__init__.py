@@ -1,1 +1,1 @@
-"""Statistics of a cohort."""
+"""Compute statistics of a cohort."""

@@ -1,6 +1,6 @@
 """Describe a cohort in tables: image flow, labels, patients and splits. Opens no image.
 
-The tables contain only counts, with one group for ages from 90 and few devices. They have no ids and no hashes of ids.
+The tables contain only counts, and no ids or hashes of ids. All ages from 90 on are one group; rare devices are another.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,8 +20,11 @@ from harmonize.statistics.group_counts import distinct, groups
 
 STATE_NAMES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
-NOT_READ = "not_yet_read"  # images that no scan has opened; some of them may be unreadable
-_STOCKS = ("found", "kept")  # steps that count images; steps between them are losses, steps after `kept` are remarks
+NOT_READ = "not_yet_read"  # flow step: images that no scan has opened, so some of them may be unreadable
+_STOCKS = (
+    "found",
+    "kept",
+)  # steps that count remaining images; steps between these are losses, steps after `kept` are remarks
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +101,7 @@ def as_dict(stats: Stats) -> dict[str, Any]:
 
 
 def split_rule(table: pd.DataFrame, shares: Mapping[str, float] = SHARES) -> str:
-    """Return a text that lists the official splits and the splits that `splits.rule` makes."""
+    """Return a text that names the official splits, and the splits that the rule `splits.rule` makes."""
     official = sorted(set(table["split"]) - {""}, key=lambda split: (_split_order(split), split))
     missing = [name for name, share in shares.items() if share > 0 and name not in official]
     if not official:
@@ -158,7 +161,7 @@ def _flow(
 def _findings(
     layout: str, findings: Sequence[str], state_NK: NDArray[np.int8], patients: NDArray[np.int64]
 ) -> pd.DataFrame:
-    """Return grade, images by state and patients of each finding."""
+    """Return one row per finding: grade, number of images in each state, number of patients."""
     rows = []
     for k, finding in enumerate(findings):
         state = state_NK[:, k]
@@ -186,7 +189,7 @@ def _together(findings: Sequence[str], state_NK: NDArray[np.int8]) -> pd.DataFra
 
 
 def _splits(table: pd.DataFrame, split: "pd.Series[Any]", patients: NDArray[np.int64]) -> pd.DataFrame:
-    """Return the size of each split; the origin is "official" if the dataset itself defines exactly these rows."""
+    """Return the size and origin of each split; the origin is "official" if the dataset itself defines the same rows."""
     official, split_of_row = table["split"].to_numpy(object), split.to_numpy(object)
     rows = []
     for name in sorted(set(split_of_row), key=lambda split_name: (_split_order(split_name), split_name)):
@@ -197,7 +200,7 @@ def _splits(table: pd.DataFrame, split: "pd.Series[Any]", patients: NDArray[np.i
 
 
 def _split_order(split: str) -> int:
-    """Return the position of a split in tables."""
+    """Return the sort position of a split in tables."""
     order = (*SHARES, "expert_valid", "expert_test")
     return order.index(split) if split in order else len(order)
 
@@ -240,7 +243,7 @@ def _patients_with_several(patients: NDArray[np.int64], values: NDArray[Any], is
     codes = pd.factorize(values[is_stated])[0]
     stated_patients = patients[is_stated]
     reference_code = np.zeros(int(patients.max(initial=0)) + 1, np.int64)
-    reference_code[stated_patients] = codes  # compare each patient's rows with one of them
+    reference_code[stated_patients] = codes  # compare all rows of a patient with one row of this patient
     return distinct(stated_patients[reference_code[stated_patients] != codes])
 
 

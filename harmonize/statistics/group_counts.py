@@ -8,12 +8,15 @@ from numpy.typing import NDArray
 
 NOT_STATED = "not stated"
 _LAST_DECADE = 90
-_DEVICES = 8  # maximum number of groups; rare devices are joined in one group
+_DEVICES = 8  # maximum number of device groups; rare devices are joined to one group
 _PER_PATIENT = ((1, 1), (2, 2), (3, 5), (6, 10), (11, 10**9))
 
 
 def groups(table: pd.DataFrame, patients: NDArray[np.int64], studies: NDArray[np.int64]) -> pd.DataFrame:
-    """Return what, group, images, owners of a cohort table; `patients` and `studies` are codes [N] of its rows."""
+    """Return the table `groups` (what, group, images, owners) of a cohort.
+
+    `patients` and `studies` are codes [N]: equal numbers mean the same patient or study.
+    """
     frames = [
         _count_values("view", table["view"], patients),
         _count_values("sex", table["sex"].where(table["sex"] != "", NOT_STATED), patients),
@@ -31,7 +34,7 @@ def distinct(codes: NDArray[np.int64]) -> int:
 
 
 def _count_values(what: str, values: "pd.Series[Any]", patients: NDArray[np.int64]) -> pd.DataFrame:
-    """Return the images and patients of each value, sorted, with "not stated" last."""
+    """Return the number of images and patients for each value; values are sorted, with "not stated" last."""
     codes, names = pd.factorize(values.astype(object), sort=True)
     images = np.bincount(codes, minlength=len(names))
     order = sorted(range(len(names)), key=lambda i: (names[i] == NOT_STATED, i))
@@ -59,7 +62,7 @@ def _join_rare_devices(device: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _count_per_owner(what: str, owners: NDArray[np.int64]) -> pd.DataFrame:
-    """Return images and owners (patients or studies), grouped by the number of images per owner."""
+    """Return how many owners (patients or studies) have 1, 2, 3 ... images, and how many images these are."""
     images_of_owner = np.bincount(owners) if len(owners) else np.zeros(0, np.int64)
     rows = []
     for low, high in _PER_PATIENT:

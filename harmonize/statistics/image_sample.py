@@ -15,7 +15,7 @@ from harmonize.images.roi import adaptive
 from harmonize.seeds import seed_for
 
 BINS = 64
-SIDES = (224, 512, 1024, 2048)  # px, sides of network inputs
+SIDES = (224, 512, 1024, 2048)  # px; common sides of network inputs
 THUMB = 176  # px, long side of a thumbnail on a page
 
 Progress = Callable[[str, int, int], None]
@@ -23,11 +23,11 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class SampledImage:
-    """One image of a page: its row in the cohort's table, a gray thumbnail, and the image in each geometry."""
+    """A sampled image for a page: its row in the cohort's table, a gray thumbnail, and the image in each geometry."""
 
     row: int
     picture: Gray
-    forms: Mapping[str, Gray] = field(default_factory=dict)  # by Geometry.key
+    forms: Mapping[str, Gray] = field(default_factory=dict)  # the image in each geometry, by Geometry.key
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,7 @@ class Sample:
     """
 
     drawn: int
-    unreadable: tuple[str, ...]  # reasons, without file names
+    unreadable: tuple[str, ...]  # the reason for each unreadable image, without file names
     sizes: pd.DataFrame
     histogram: NDArray[np.float64]
     medians: NDArray[np.float64]
@@ -55,7 +55,7 @@ class Sample:
         return float((1 - short / long).mean())
 
     def enlarged(self, size: int) -> float:
-        """Return the share of images with a side below `size` pixels, which are enlarged at that size."""
+        """Return the share of images with a side below `size` pixels; such images must be enlarged to this size."""
         return float((self.sizes.min(axis=1) < size).mean())
 
     @property
@@ -108,7 +108,7 @@ def draw(
 
 
 def as_dict(sample: Sample) -> dict[str, Any]:
-    """Return the numbers of a sample as JSON values, without images."""
+    """Return the measurements of a sample as JSON values; images are left out."""
     return {
         "drawn": sample.drawn,
         "unreadable": list(sample.unreadable),
