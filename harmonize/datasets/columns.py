@@ -10,7 +10,10 @@ from harmonize.labels.findings import NOT_MENTIONED
 
 
 def base_columns(**columns: object) -> dict[str, object]:
-    """Return the given columns after all base columns. Defaults: view PA; sex, age, device and split not stated."""
+    """Return the base columns, with the given values or defaults, then the other given columns.
+
+    Defaults: view PA; sex, age, device and split not stated.
+    """
     table = {"split": "", "view": "PA", "sex": "", "age": np.nan, "device": ""} | columns
     return {column: table[column] for column in BASE} | table
 

@@ -1,6 +1,6 @@
 """Synthetic chest radiographs (phantoms) with ground truth, in the layouts of six real datasets.
 
-Not for clinical use. The shapes are plausible but not measured, so they prove nothing about real radiographs.
+Not for clinical use. The shapes are plausible but not measured, so phantoms prove nothing about real radiographs.
 """
 
 from harmonize.phantom.cohorts import write_cohorts

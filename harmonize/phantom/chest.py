@@ -18,7 +18,7 @@ VESSEL_CM, HILUM_CM = 1.9, 1.1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lung:
-    """One lung: its outline, frame and hilum (x, y); its mask as a layer and as a soft map."""
+    """A lung: outline, frame, hilum (x, y), and its mask both as a layer and as a soft map."""
 
     side: int
     outline: Points
@@ -36,7 +36,7 @@ class Chest:
     x: Map
     y: Map
     middle: float  # x of the spine
-    frame: LungFrame  # mean of both lungs
+    frame: LungFrame  # mean of the frames of both lungs
     lungs: dict[int, Lung]
     heart: Map
     mediastinum: Map
@@ -44,11 +44,11 @@ class Chest:
     air: Map  # cm
     dense: Map  # cm of water inside the lungs: vessels, bands, nodules
     solid: Map  # share of the air replaced by tissue or fluid, 0..1
-    texture: Map  # of the aerated lung
+    texture: Map  # texture of the aerated lung
     masks: dict[str, Map] = field(default_factory=dict)  # finding -> 0..1
 
     def near_hila(self, outwards: float, downwards: float, half_width: float, half_height: float) -> Map:
-        """Return a butterfly shape around both hila, shifted outwards and downwards; about 1 at its two centers."""
+        """Return a butterfly shape: about 1 near both hila, decreasing outwards; the two centers can be shifted."""
         wings = np.zeros((self.size, self.size), np.float32)
         for side, lung in self.lungs.items():
             x, y = lung.hilum[0] + side * outwards, lung.hilum[1] + downwards
@@ -59,7 +59,10 @@ class Chest:
 def build_chest(
     patient: Patient, study: Study, size: int, *, heart_ratio: float, lift: dict[int, float], vessel_width: float
 ) -> Chest:
-    """Return the healthy chest on a canvas of size x size; `lift` raises the diaphragm: side -> distance."""
+    """Return the healthy chest on a canvas of size x size.
+
+    `lift` is the distance by which each side of the diaphragm is raised: side -> distance.
+    """
     x, y = grid(size)
     lungs, frame = _lungs(patient, study, size, lift)
     heart, mediastinum = blank(size), blank(size)

@@ -95,13 +95,13 @@ def _run(tasks: list[_Task], workers: int) -> Iterator[Records]:
         finally:
             cv2.setNumThreads(threads)
         return
-    # Spawn instead of fork: a fork would copy locks that threads of other libraries hold.
+    # spawn, not fork: a fork would copy locks that threads of other libraries hold
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(tasks)), context, _use_one_thread)
     try:
         yield from pool.map(_run_task, tasks)
     finally:
-        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, skip the tasks in the queue
+        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, tasks in the queue are skipped
 
 
 def _use_one_thread() -> None:

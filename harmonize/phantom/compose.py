@@ -11,7 +11,7 @@ from harmonize.phantom.drawing import Map, cloud, gaussian, resize, soft
 from harmonize.phantom.patient import LEFT, RIGHT, Patient, Study, rng_of
 from harmonize.phantom.skeleton import ribs_and_shoulders, spine
 
-AIR_SHARE = 0.80  # of a lung's depth
+AIR_SHARE = 0.80  # share of a lung's depth that is air
 
 
 @dataclass(frozen=True, slots=True, eq=False)

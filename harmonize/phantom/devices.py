@@ -9,7 +9,7 @@ from harmonize.phantom.patient import Study
 
 Painter = Callable[[Layer, np.random.Generator], None]
 
-# device -> (probability in AP views, in PA views, among studies with devices; density in cm of water)
+# device -> (probability in AP views, probability in PA views, density in cm of water); for studies with devices
 CHANCES = {
     "leads": (0.75, 0.25, 2.6),
     "line": (0.55, 0.15, 1.7),
@@ -22,7 +22,7 @@ def devices(study: Study, rng: np.random.Generator, size: int) -> tuple[Map, Map
     """Return the thickness of the devices in cm of water, and their mask 0..1."""
     thickness, mask = np.zeros((size, size), np.float32), blank(size)
     for name, (ap, pa, dense_cm) in CHANCES.items():
-        # a stream of its own, so that devices do not influence each other
+        # each device has its own random stream, so that devices do not influence each other
         device_rng = np.random.default_rng(rng.integers(2**62))
         if device_rng.random() < (ap if study.view == "AP" else pa):
             layer = blank(size)
@@ -50,10 +50,10 @@ def _leads(layer: Layer, rng: np.random.Generator) -> None:
 def _line(layer: Layer, rng: np.random.Generator) -> None:
     side = -1 if rng.random() < 0.6 else 1
     u = rng.random(3)
-    if u[0] < 0.5:  # from the arm or below the clavicle
+    if u[0] < 0.5:  # the line comes from the arm or from below the clavicle
         path = [(0.5 + side * 0.34, 0.10 + 0.03 * u[1]), (0.5 + side * 0.20, 0.145), (0.5 + side * 0.06, 0.20)]
         path += [(0.455, 0.27), (0.448, 0.40 + 0.06 * u[2])]
-    else:  # from the jugular vein
+    else:  # the line comes from the jugular vein
         path = [(0.5 + side * 0.075, -0.02), (0.5 + side * 0.055, 0.12), (0.455, 0.24), (0.447, 0.41)]
     stroke(layer, [spline(path, 8, closed=False)], 0.0045, 230)
 

@@ -1,7 +1,7 @@
-"""Drawing on a square canvas: splines, filled shapes, polylines, blur, cloudy noise.
+"""Draw on a square canvas: splines, filled shapes, polylines, blur, cloudy noise.
 
-Coordinates are canvas fractions from (0, 0), top left, to (1, 1), bottom right. So a shape is the same for any number of
-pixels R. A Layer is uint8 [R, R], the only type for which OpenCV smooths edges. A Map is float32 [R, R]. Points are
+Coordinates are canvas fractions from (0, 0), top left, to (1, 1), bottom right. So a shape does not depend on
+the number of pixels R. A Layer is uint8 [R, R], because OpenCV smooths edges only for this type. A Map is float32 [R, R]. Points are
 float64 [N, 2] (x, y).
 """
 
@@ -17,7 +17,7 @@ Layer = NDArray[np.uint8]
 Points = NDArray[np.float64]
 Shapes = Points | Sequence[Points]  # [K, N, 2], or K arrays [N, 2]
 
-FIXED_BITS = 5  # OpenCV takes sub-pixel positions as integers with this many fractional bits
+FIXED_BITS = 5  # OpenCV's sub-pixel positions are integers with this number of fractional bits
 
 
 def blank(size: int) -> Layer:
@@ -35,14 +35,14 @@ def grid(size: int) -> tuple[Map, Map]:
 
 
 def bump(size: int, x: float, y: float, half_width: float, half_height: float) -> Map:
-    """Return exp(-((x' - x) / wide)^2 - ((y' - y) / high)^2) over the canvas."""
+    """Return a Gaussian bump on the canvas: 1 at (x, y), exp(-1) at `half_width` or `half_height` from there."""
     centers = grid(size)[0][0]
     return np.outer(np.exp(-(((centers - y) / half_height) ** 2)), np.exp(-(((centers - x) / half_width) ** 2)))
 
 
 @lru_cache(64)
 def _spline_matrix(num_points: int, steps: int, closed: bool) -> Points:
-    """Return the Catmull-Rom matrix from control points to samples, `steps` samples per span."""
+    """Return the matrix of a Catmull-Rom spline, from control points to samples; `steps` samples per span."""
     spans = num_points if closed else num_points - 1
     matrix = np.zeros((spans * steps + (not closed), num_points))
     t = np.arange(steps) / steps
@@ -64,14 +64,14 @@ def spline(points: ArrayLike, steps: int = 6, closed: bool = True) -> Points:
 
 
 def ellipse(x: float, y: float, rx: ArrayLike, ry: ArrayLike, num_points: int = 32) -> Points:
-    """Return the outline of an ellipse; the radii may be arrays [num_points]."""
+    """Return the outline of an ellipse; each radius may be an array [num_points]."""
     angle = np.linspace(0, 2 * np.pi, num_points, endpoint=False)
     return np.stack([x + np.asarray(rx) * np.cos(angle), y + np.asarray(ry) * np.sin(angle)], 1)
 
 
 def _fixed_point(shapes: Shapes, size: int) -> list[NDArray[np.int32]]:
     """Return the shapes in OpenCV's fixed-point pixel coordinates."""
-    if isinstance(shapes, np.ndarray):  # one conversion for all shapes saves a third of the drawing time
+    if isinstance(shapes, np.ndarray):  # converting all shapes at once saves a third of the drawing time
         return list(np.rint((shapes * size - 0.5) * 2**FIXED_BITS).astype(np.int32))
     return [np.rint((shape * size - 0.5) * 2**FIXED_BITS).astype(np.int32) for shape in shapes]
 
@@ -102,7 +102,7 @@ def gaussian(image: Map, sigma_px: float) -> Map:
 
 
 def blur(image: Map, sigma: float) -> Map:
-    """Return a Gaussian blur of `sigma` canvas widths; a wide blur uses a reduced grid."""
+    """Return a Gaussian blur; `sigma` is a fraction of the canvas, and a wide blur is computed on a reduced grid."""
     size = image.shape[0]
     pixels = sigma * size
     if pixels < 0.3:
@@ -125,7 +125,7 @@ def _noise_bank(power: float) -> Map:
     size = 512
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
     frequency[0, 0] = 1
-    # the field is always the same; only the crop is random
+    # the field is always the same; callers take a random crop
     white = np.random.default_rng(7).standard_normal((size, size))
     field = np.fft.irfft2(np.fft.rfft2(white) / frequency**power, (size, size))
     return np.tile((field - field.mean()) / field.std(), (2, 2)).astype(np.float32)
@@ -142,9 +142,9 @@ def cloud(rng: np.random.Generator, size: int, span: int = 256, power: float = 1
 
 
 def rounded(layer: Layer, full_depth: float) -> Map:
-    """Return the thickness profile 0..1 of a rounded body: a quarter ellipse of the distance to its outline.
+    """Return the thickness 0..1 of a rounded body; it increases from the outline inwards as a quarter ellipse.
 
-    The profile reaches 1 at `full_depth` from the outline.
+    The thickness reaches 1 at the distance `full_depth` from the outline.
     """
     size, coarse = layer.shape[0], 96
     mask = cv2.resize(layer, (coarse, coarse), interpolation=cv2.INTER_AREA)

@@ -34,7 +34,7 @@ def exclusive(root: Path) -> Iterator[None]:
 
 
 def is_complete(root: Path, settings: PhantomSettings, masks: bool) -> bool:
-    """Return whether root contains the cohorts of these settings, with masks if `masks`.
+    """Return whether root contains the cohorts of these settings; if `masks`, also their masks.
 
     Raises ConfigError if root contains phantoms of other settings.
     """
@@ -60,7 +60,7 @@ def workspace(root: Path) -> Path:
         raise ConfigError(
             f"the folder already contains {', '.join(existing)}", str(root), "choose a new folder for phantoms"
         )
-    partial.mkdir(exist_ok=True)  # kept until the end: marks the other files in root as phantom files
+    partial.mkdir(exist_ok=True)  # exists until the end, and marks the other files in root as phantom files
     for child in partial.iterdir():
         shutil.rmtree(child) if child.is_dir() else child.unlink()
     return partial

@@ -1,4 +1,4 @@
-"""Make the labels of a hospital from true findings: with missed, uncertain and unmentioned findings, and other labels.
+"""Make the labels of a hospital from true findings: some findings are missed, uncertain or not mentioned.
 
 Rates of the CheXpert family follow its published tables. Uncertain labels are twice as likely if the finding is
 present. In expert splits, labels equal the truth: present or absent.
@@ -13,9 +13,9 @@ from harmonize.labels.findings import ABSENT, NO_FINDING, NOT_MENTIONED, PRESENT
 from harmonize.phantom.patient import Patient, Study, rng_of
 from harmonize.phantom.sites import DRAWN, SITES
 
-MISSED = 0.04  # share of present findings that the report misses
-INVENTED = 0.02  # rate of absent findings that the report states, as a share of the prevalence
-# Share of absent findings that a report denies (from CheXpert's train.csv); other absent findings are not mentioned.
+MISSED = 0.04  # share of present findings that a report misses
+INVENTED = 0.02  # rate of absent findings that a report wrongly states, as a share of the prevalence
+# Share of absent findings that a report states to be absent (from CheXpert's train.csv); it does not mention the others.
 DENIED = {
     "Cardiomegaly": 0.059,
     "Atelectasis": 0.0085,
@@ -27,20 +27,20 @@ DENIED = {
     "Lung Lesion": 0.006,
 }
 OPAQUE = ("Edema", "Consolidation", "Pneumonia", "Atelectasis", "Lung Lesion")
-MASS_SEVERITY = 0.55  # a nodule above 3 cm is a mass
+MASS_SEVERITY = 0.55  # severity from which a nodule is larger than 3 cm, a mass
 
 States = dict[str, int]
 Native = dict[str, int | str]
 
 
 def native_labels(patient: Patient, study: Study, expert: bool = False) -> Native:
-    """Return the native labels of a study: label -> state, or "labels" -> words joined with "|"."""
+    """Return the native labels of a study: label -> state; for token families, "labels" -> words joined with "|"."""
     rng = rng_of("words", patient, study.index)
     return _WRITERS[patient.site](observe(patient, study, expert), study, rng, expert)
 
 
 def observe(patient: Patient, study: Study, expert: bool = False) -> States:
-    """Return the reported state of each finding: 1, 0, or -1 if the hospital has uncertain labels."""
+    """Return the reported state of each finding: 1, 0, or (only at hospitals with uncertain labels) -1."""
     site = SITES[patient.site]
     miss, uncertainty = rng_of("report", patient, study.index).random((2, len(DRAWN))).tolist()
     states = {}
@@ -57,7 +57,10 @@ def observe(patient: Patient, study: Study, expert: bool = False) -> States:
 
 
 def _chexpert_family(states: States, study: Study, rng: np.random.Generator, expert: bool) -> Native:
-    """Return 14 states. As in the CheXpert labeler, "No Finding" is 1 if only devices are present or uncertain."""
+    """Return the states of 14 labels.
+
+    As in the CheXpert labeler, "No Finding" is 1 if nothing except devices is present or uncertain.
+    """
     u = iter(rng.random(20).tolist())
     opaque = any(states[finding] == PRESENT for finding in OPAQUE)
     labels: States = dict(states)
@@ -86,7 +89,7 @@ def _nih(states: States, study: Study, rng: np.random.Generator, _expert: bool) 
 
 
 def _padchest(states: States, study: Study, rng: np.random.Generator, _expert: bool) -> Native:
-    """Return lower-case words: only "normal", or findings (also outside the shared nine) and words without meaning."""
+    """Return lower-case words: only "normal", or words for findings (not only the shared nine) and words without meaning."""
     words: list[str] = []
     for finding, state in states.items():
         spellings = PADCHEST_WORDS[finding]
@@ -98,7 +101,7 @@ def _padchest(states: States, study: Study, rng: np.random.Generator, _expert: b
     words += sorted(_draw_words(rng, PADCHEST_OTHERS))
     unchanged = rng.random() < 0.04
     if unchanged and (words or rng.random() < 0.4):
-        words.append("unchanged")  # without other words, this says nothing about findings
+        words.append("unchanged")  # if this is the only word, the label states nothing about findings
     return {"labels": "|".join(words) or "normal"}
 
 
@@ -122,7 +125,7 @@ PADCHEST_OTHERS = {
 
 
 def _vindr(states: States, study: Study, rng: np.random.Generator, _expert: bool) -> Native:
-    """Return 28 states, 0 or 1."""
+    """Return the states of 28 labels, 0 or 1."""
     native_name = {"Pleural Effusion": "Pleural effusion", "Lung Lesion": "Nodule/Mass"}
     words = {native_name.get(finding, finding) for finding, state in states.items() if state == PRESENT}
     others = {"Aortic enlargement": 0.05, "Pleural thickening": 0.03, "Pulmonary fibrosis": 0.03, "Infiltration": 0.02}

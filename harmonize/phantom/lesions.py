@@ -1,7 +1,7 @@
 """Painters: one function per finding, which changes the maps of a chest and stores a mask of the finding.
 
-A painter takes the chest, the severity (0..1), a random stream and a side. The powers of the severities were set by
-experiment: a small network, trained and tested without shortcut, reaches AUROCs between 0.6 and 0.99.
+A painter takes the chest, the severity (0..1), a random stream and a side. The exponents of the
+severities were set by experiment: a small network, trained and tested without shortcut, reaches AUROCs of 0.6 to 0.99.
 Cardiomegaly has no painter; it is the width of the heart outline.
 """
 
@@ -18,7 +18,7 @@ Painter = Callable[[Chest, float, np.random.Generator, int], None]
 
 
 def heart_ratio(severity: float) -> float:
-    """Return the cardiothoracic ratio of an enlarged heart: above 0.5, which no normal heart of the phantom reaches."""
+    """Return the cardiothoracic ratio of an enlarged heart; it is above 0.5, a normal heart of the phantom is below."""
     return 0.501 + 0.076 * float(severity**1.6)
 
 
@@ -94,7 +94,7 @@ def pneumonia(chest: Chest, severity: float, rng: np.random.Generator, side: int
 
 
 def _fill_airspace(chest: Chest, finding: str, filled: Map, lung: Lung, density: float) -> None:
-    """Replace air of a lung by `filled` (0..1) times `density`; store the mask."""
+    """Replace air in a lung: `filled` (0..1) times `density` is the replaced share; store the mask of the finding."""
     chest.masks[finding] = (filled > 0.33) * lung.mask
     chest.solid = np.maximum(chest.solid, filled * density * lung.mask)
 
@@ -140,7 +140,7 @@ def lung_lesion(chest: Chest, severity: float, rng: np.random.Generator, side: i
 
 
 def pneumothorax(chest: Chest, severity: float, rng: np.random.Generator, side: int) -> None:
-    """Paint a dark rim without vessels at the apex and the side; its border is the pleural line of the collapsed lung."""
+    """Paint a dark rim without vessels at the apex and the side of a lung; its inner border is the pleural line."""
     del rng  # not used: the shape depends on the lung and the severity only
     lung = chest.lungs[side]
     size = 0.10 + 0.75 * severity**1.2
@@ -187,7 +187,7 @@ def _pleural_fluid(chest: Chest, lung: Lung, volume: float) -> Map:
     return lung.mask * below
 
 
-PAINTERS: Mapping[str, Painter] = {  # in the order of painting: later findings cover earlier findings
+PAINTERS: Mapping[str, Painter] = {  # in the order of painting: findings painted later cover earlier findings
     "Edema": edema,
     "Consolidation": consolidation,
     "Pneumonia": pneumonia,

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-MILLION = 1_000_000  # number // MILLION is the patient group, number % MILLION the patient in the group
+MILLION = 1_000_000  # number // MILLION is the patient group; number % MILLION is the patient in this group
 CHEXPERT_FOLDERS = {"train": ("train", 70_001), "expert_valid": ("valid", 66_001), "expert_test": ("test", 67_001)}
 PADCHEST_FOLDERS = 3  # the release has 52
 
@@ -24,7 +24,7 @@ class Names:
 
 
 def names(site: str, split: str, number: int, study: int, lateral: bool) -> Names:
-    """Return the ids and path of the frontal or lateral image of a study of patient `number`."""
+    """Return the ids and path of an image: patient `number`, study `study`, frontal or lateral."""
     return _MAKERS[site](split, number, study, lateral)
 
 

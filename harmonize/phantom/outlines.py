@@ -1,4 +1,4 @@
-"""Outlines of lungs, heart, mediastinum and body: splines through landmarks.
+"""Make the outlines of lungs, heart, mediastinum and body, as splines through landmarks.
 
 Lengths are canvas fractions. The numbers were chosen by eye to resemble frontal radiographs; they are not measured.
 """
@@ -10,8 +10,8 @@ import numpy as np
 from harmonize.phantom.drawing import Points, spline
 from harmonize.phantom.patient import RIGHT, Patient, Study
 
-LUNG_BASE = 0.80  # level (y) of the base of a lung of length 1 at medium breath
-# Landmarks of a lung that vary between patients; the medial border and the angles are fixed.
+LUNG_BASE = 0.80  # level (y) of a lung's base, for a lung of length 1 at medium breath
+# The landmarks of a lung that vary between patients; the medial border and the angles do not vary.
 FREE = (1, 2, 3, 4, 5, 10, 11, 12)
 
 
@@ -74,7 +74,7 @@ def heart_width(patient: Patient, study: Study, ratio: float) -> float:
 def heart_outline(patient: Patient, study: Study, frame: LungFrame, ratio: float) -> Points:
     """Return the outline of the heart: right atrium, apex, left ventricle, appendage, pulmonary trunk."""
     width = heart_width(patient, study, ratio)
-    # sides of the patient; the right side of the heart is smaller and on the left of the image
+    # widths of the patient's right and left side of the heart; the right side is smaller, and on the left of the image
     right, left = 0.36 * width, 0.64 * width
 
     def level(share: float) -> float:
@@ -97,7 +97,7 @@ def heart_outline(patient: Patient, study: Study, frame: LungFrame, ratio: float
             (0.03, level(0.52)),
         ]
     )
-    is_free = np.abs(landmarks[:, :1]) < 0.9 * left  # the apex is fixed, so that the cardiothoracic ratio is exact
+    is_free = np.abs(landmarks[:, :1]) < 0.9 * left  # the apex does not vary, so that the cardiothoracic ratio is exact
     landmarks += patient.heart_shape * [[0.6 + 4 * (ratio - 0.4), 1]] * is_free
     landmarks[:, 0] += 0.5 + study.rotation * 1.2
     return spline(landmarks)

@@ -1,6 +1,6 @@
-"""Random variables of a patient and of a study.
+"""Draw the random variables of a patient and of a study.
 
-Each random stream is named after its purpose and its patient. So images do not depend on the order of calls or on the
+Each random stream has a name: its purpose and its patient. So images depend neither on the order of calls nor on the
 strength of the shortcut. Lengths without a unit are fractions of the canvas, which is 43 cm wide.
 """
 
@@ -14,9 +14,9 @@ from harmonize.phantom.sites import DRAWN, SITES
 from harmonize.seeds import stream
 
 CANVAS_CM = 43.0
-# range of a uniform distribution; painters raise it to powers, so mild cases are nearly invisible
+# range of the uniform distribution of severities; painters use powers of a severity, so mild cases are nearly invisible
 SEVERITY = (0.12, 1.0)
-LEFT, RIGHT = -1, 1  # sides of the image; the patient's right lung is on the left
+LEFT, RIGHT = -1, 1  # sides of the image; the patient's right lung is on the left of the image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +30,7 @@ class Patient:
     age: int
     sickness: float  # shifts the odds of every finding
     num_studies: int
-    half_width: float  # of the lungs
+    half_width: float  # half of the width of both lungs
     length: float  # relative size of the lungs
     depth_cm: float
     fat: float
@@ -47,8 +47,8 @@ class Patient:
     lung_shape: Points  # [2, 18, 2], side by outline point
     heart_shape: Points  # [13, 2]
     rib_shape: Points  # [10]
-    gas: float  # in the stomach
-    calcified: bool  # aortic knob
+    gas: float  # amount of gas in the stomach
+    calcified: bool  # whether the aortic knob is calcified
 
 
 @dataclass(frozen=True, slots=True, eq=False)

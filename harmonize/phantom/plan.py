@@ -7,26 +7,26 @@ from harmonize.phantom.patient import draw_patient
 from harmonize.phantom.settings import PhantomSettings
 from harmonize.seeds import stream
 
-# shares of patients for releases with official splits; close to the published shares
+# shares of patients in official splits, close to the published shares
 SPLITS = {"mimic": (("train", 0.94), ("val", 0.02), ("test", 0.04)), "nih": (("train", 0.77), ("test", 0.23))}
 ONE_STUDY = ("vindr",)  # no patient id is released, so each image counts as a patient
 
 
 @dataclass(frozen=True, slots=True)
 class PatientGroup:
-    """Patients with consecutive numbers from `first` that have the same role in a release."""
+    """Patients with the same role in a release; their numbers are consecutive and begin with `first`."""
 
     site: str
-    split: str  # "" = drawn per patient if the release has splits
+    split: str  # "" means that each patient gets a random split, if the release has splits
     first: int
     images: int  # number of frontal images
-    kind: str = ""  # why the cohort excludes the images (pediatric, no labels, strip, no view), or ""
+    kind: str = ""  # the reason why the cohort excludes the images (pediatric, no labels, strip, no view), or ""
     one_study: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One patient of a group, with a number of studies."""
+    """A patient of a group, with a number of studies."""
 
     group: PatientGroup
     number: int
@@ -38,8 +38,8 @@ def patient_groups(settings: PhantomSettings, site: str) -> list[PatientGroup]:
     """Return the patient groups of a hospital's release: a main group and small extra groups.
 
     `settings.images` is the number of images of the main group: train for CheXpert, test for VinDr, all frontal images
-    for others. The extra groups have expert labels, or are images that a cohort excludes: children (only by the table;
-    the images show adults), strips, and images without view or labels.
+    for others. Each extra group has expert labels, or has images that a cohort excludes: children (by the age in the table; the images
+    show adults), strips, and images without view or labels.
     """
     images = settings.images[site]
     num_excluded = max(1, images // 100)

@@ -1,4 +1,4 @@
-"""Draw a radiograph, or a counterfactual twin: the same patient with another finding, token, view or hospital."""
+"""Draw a radiograph, or its counterfactual twin: the same patient with another finding, token, view or hospital."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from harmonize.phantom.scanner import Mask, expose
 from harmonize.phantom.settings import PhantomSettings
 from harmonize.phantom.sites import DRAWN, SITES
 
-MIN_CANVAS = 128  # px; thin structures are lost on a smaller canvas, so the scanner shrinks the image instead
+MIN_CANVAS = 128  # px; a smaller canvas would lose thin structures, so smaller images are shrunk by the scanner
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +79,10 @@ def render_lateral(settings: PhantomSettings, patient: Patient, study: Study) ->
 
 
 def has_token(settings: PhantomSettings, patient: Patient, study: Study) -> bool:
-    """Return whether the image has the token: at the source it depends on the finding, elsewhere the chance is 0.5."""
+    """Return whether the image gets the token.
+
+    At the source hospital, the probability depends on the finding; at other hospitals it is 0.5.
+    """
     chance = 0.5
     if patient.site == settings.source:
         chance += settings.shortcut / 2 if settings.finding in study.present else -settings.shortcut / 2
@@ -89,7 +92,7 @@ def has_token(settings: PhantomSettings, patient: Patient, study: Study) -> bool
 def _expose(
     settings: PhantomSettings, person: Patient, exam: Study, anatomy: Anatomy, token: bool, scanner: str
 ) -> Radiograph:
-    """Expose the anatomy at a hospital."""
+    """Return the radiograph that a hospital's scanner makes of an anatomy."""
     exposure = expose(person, exam, anatomy.thickness, anatomy.masks, scanner=scanner, size=settings.size, token=token)
     return Radiograph(exposure.image, exposure.masks, person, exam, token, anatomy.heart_ratio)
 

@@ -20,11 +20,11 @@ from harmonize.phantom.writers import write_image, write_mask
 
 Row = dict[str, Any]
 
-WITHOUT_SEX_AND_AGE = ("mimic", "vindr")  # these releases have no sex and age
+WITHOUT_SEX_AND_AGE = ("mimic", "vindr")  # releases without sex and age
 DEVICES = {"padchest": ("PhilipsMedicalSystems", "ImagingDynamicsCompanyLtd"), "brax": ("1", "2", "3")}
 CHILD_AGE = 7.0
-STRIP = 12  # a strip has the width of its image / STRIP
-BOX_SHARE = 0.10  # share of a finding's area; smaller connected components get no box
+STRIP = 12  # a strip is this many times narrower than its image
+BOX_SHARE = 0.10  # minimum share of a finding's area; smaller connected components get no box
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ def _native_row(
         row["drop"] = kind
     if site == "brax":
         row["drop"] = kind if kind == "strip" else ""
-    if site == "mimic":  # the release has expert labels for its test split
+    if site == "mimic":  # the release has expert labels for the test split
         expert_states = native_labels(patient, study, expert=True) if visit.split == "test" else {}
         row |= {f"expert:{label}": expert_states.get(label) for label in labels}
     row |= {f"native:{label}": state for label, state in labels.items()}
@@ -110,7 +110,9 @@ def _stated_view(visit: Visit, study: Study, lateral: bool) -> str:
         return "LATERAL"
     if visit.group.kind == "no view":
         return "UNKNOWN"
-    return "FRONTAL" if visit.split == "expert_test" else study.view  # the file has no column for the view
+    return (
+        "FRONTAL" if visit.split == "expert_test" else study.view
+    )  # the label file of this split has no column for the view
 
 
 def _stated_age(site: str, patient: Patient, kind: str) -> float:
@@ -149,7 +151,7 @@ def _truth_row(
 
 
 def _box_rows(image_names: Names, radiograph: Radiograph) -> list[Row]:
-    """Return the boxes of findings and of the token; the smallest lesions may be too faint for a box."""
+    """Return the boxes of findings and token; a very small lesion may be too faint to get a box."""
     rows = []
     for name, mask in radiograph.masks.items():
         if name in DRAWN or name == "token":

@@ -1,6 +1,6 @@
-"""Turn thickness into a radiograph: positioning, exposure, scatter, noise, and the processing of each hospital.
+"""Make a radiograph from thickness: positioning, exposure, scatter, noise, and the hospital's processing.
 
-The same affine map transforms image and masks from the square canvas to the hospital's frame, so they stay aligned.
+Image and masks stay aligned, because the same affine map transforms both from the square canvas to the hospital's frame.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from harmonize.phantom.drawing import Map, gaussian, resize
 from harmonize.phantom.patient import Patient, Study, rng_of
 from harmonize.phantom.sites import SITES, Site
 
-ATTENUATION = 0.165  # of water at about 120 kV with filtration [1/cm]
+ATTENUATION = 0.165  # attenuation of water at about 120 kV with filtration [1/cm]
 PRIMARY, SCATTER, LEAKAGE = 0.70, 0.24, 0.002  # shares of the exposure behind the grid
 ZOOM = 1.15
 
@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exposure:
-    """A radiograph before it is stored: image [H, W] float32 of 0..1, bright = dense; masks [H, W]."""
+    """A radiograph before it is stored: image float32 [H, W] from 0 to 1 (bright = dense), and masks [H, W]."""
 
     image: Map
     masks: dict[str, Mask]
@@ -59,13 +59,13 @@ def expose(
 
 
 def _frame(site: Site, rng: np.random.Generator, size: int) -> tuple[int, int]:
-    """Return height and width of the frame; the long side is `size`."""
+    """Return height and width of the stored image; the long side is `size`."""
     aspect = site.aspect * float(np.exp(rng.normal(0, site.aspect_spread)))
     return (round(size / aspect), size) if aspect >= 1 else (size, round(size * aspect))
 
 
 def _affine(site: Site, study: Study, canvas: int, height: int, width: int) -> NDArray[np.float64]:
-    """Return the 2 x 3 matrix from canvas pixels to frame pixels."""
+    """Return the 2 x 3 matrix that maps canvas pixels to frame pixels."""
     scale = ZOOM * float(np.sqrt(width * height)) / canvas * site.zoom * study.magnification
     angle = np.deg2rad(study.tilt_deg)
     cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
@@ -75,7 +75,7 @@ def _affine(site: Site, study: Study, canvas: int, height: int, width: int) -> N
 
 
 def _detect(thickness: Map, site: Site, size: int) -> Map:
-    """Return the optical density: the logarithm of Beer-Lambert exposure plus scatter, blurred by the detector."""
+    """Return the optical density: minus the logarithm of exposure (Beer-Lambert) plus scatter, after detector blur."""
     height, width = thickness.shape
     exposure: Map = np.asarray(cv2.exp(thickness * np.float32(-ATTENUATION)), np.float32)
     coarse = 24
@@ -89,7 +89,7 @@ def _detect(thickness: Map, site: Site, size: int) -> Map:
 
 
 def _quantum_noise(density: Map, patient: Patient, study: Study, site: Site, size: int) -> Map:
-    """Return noise whose amplitude decreases with the square root of the local exposure."""
+    """Return quantum noise; its amplitude is proportional to 1 / sqrt(local exposure) for dense areas."""
     rng = rng_of("noise", patient, study.index)
     strength = site.noise * min(1.0, size / 512) ** 0.5 * float(np.exp(study.exposure))
     white: Map = rng.standard_normal(density.shape, dtype=np.float32)
@@ -99,7 +99,7 @@ def _quantum_noise(density: Map, patient: Patient, study: Study, site: Site, siz
 
 
 def _process(density: Map, site: Site, rng: np.random.Generator) -> Map:
-    """Return the image 0..1: unsharp mask, automatic window, sigmoid gray-level curve, equalization, gamma."""
+    """Return the processed image 0..1, after unsharp mask, automatic window, sigmoid curve, equalization and gamma."""
     height, width = density.shape
     coarse = resize(density, (48, 48), smooth=False)
     density = (
@@ -124,7 +124,7 @@ def _process(density: Map, site: Site, rng: np.random.Generator) -> Map:
 
 
 def _collimator(site: Site, rng: np.random.Generator, height: int, width: int, size: int) -> Map | None:
-    """Return the open field 0..1 between slightly tilted blades, or None if the blades do not reach the frame."""
+    """Return the area (0..1) that slightly tilted collimator blades leave open; None if no blade reaches the frame."""
     left, top, right, bottom = (np.abs(rng.normal(site.border, site.border * 0.5, 4)) * size).tolist()
     skew = rng.uniform(0.6, 1.4, 4).tolist()
     if max(left, top, right, bottom) <= 0.8:

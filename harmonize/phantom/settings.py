@@ -1,4 +1,4 @@
-"""Settings of a set of phantom cohorts; they determine every byte of its files."""
+"""Define the settings of a set of phantom cohorts; the settings determine every byte of the files."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from typing import Any, Self
 from harmonize.errors import ConfigError
 from harmonize.phantom.sites import DRAWN, SITES
 
-VERSION = 1  # increase it when equal settings give different files
+VERSION = 1  # increase after a change with which equal settings give different files
 MIN_SIZE, MAX_SIZE = 64, 2048  # px; larger images would have no more detail
 
 
@@ -59,7 +59,7 @@ class PhantomSettings:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], where: str) -> Self:
-        """Return the settings from a `phantom:` block; `where` is its location, for error messages."""
+        """Return the settings from a `phantom:` block; error messages name its location `where`."""
         types: dict[str, tuple[type, ...]] = {
             "seed": (int,),
             "source": (str,),

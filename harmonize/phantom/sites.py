@@ -1,6 +1,6 @@
-"""The six hospitals: image acquisition, patients, and uncertain labels.
+"""Define the six hospitals: image acquisition, patients, and uncertain labels.
 
-Prevalences follow the published label counts, but are at least 0.05, so that a few hundred images have ten cases of each
+Prevalences follow the published label counts. They are at least 0.05, so that a few hundred images have ten cases of each
 finding. Acquisition values are invented, so that the hospitals look different. They do not describe real hospitals.
 """
 
@@ -25,17 +25,17 @@ class Site:
     """One hospital. Lengths are shares of the long side of the image; gray values are 0 to 1."""
 
     gamma: float
-    slope: float  # of the gray-level curve (a sigmoid)
-    unsharp: float  # strength; above 0.55, dense findings get a dark halo
+    slope: float  # slope of the gray-level curve, a sigmoid
+    unsharp: float  # strength of the unsharp mask; above 0.55, dense findings get a dark halo
     equalize: float  # share of histogram equalization
     blur: float
-    noise: float  # relative, at mid exposure
+    noise: float  # relative amplitude of the noise at mid exposure
     border: float  # mean width of the collimation border
     zoom: float
     aspect: float  # width / height of the image
-    aspect_spread: float  # relative
+    aspect_spread: float  # relative standard deviation of `aspect`
     ap: float  # share of AP views
-    devices: float  # share with support devices
+    devices: float  # share of studies with support devices
     marker: str  # the side marker, "<side>_<style>"
     lift: float  # gray value of the darkest lung before the gray-level curve
     bits: int
@@ -43,7 +43,7 @@ class Site:
     monochrome1: float  # share of images that are stored inverted
     laterals: float  # lateral images per frontal image
     prevalence: tuple[float, ...]  # in the order of DRAWN
-    uncertain: tuple[float, ...] = ()  # share of uncertain labels; () = this hospital has none
+    uncertain: tuple[float, ...] = ()  # share of uncertain labels for each finding; () = no uncertain labels
 
 
 _CHEXPERT = Site(

@@ -10,7 +10,12 @@ from harmonize.phantom.drawing import Layer, Map, Points, blank, ellipse, fill, 
 from harmonize.phantom.outlines import LUNG_BASE, lung_top
 from harmonize.phantom.patient import LEFT, RIGHT, Patient, Study
 
-POSTERIOR_CM, ANTERIOR_CM, SHOULDER_CM, SPINE_CM = 2.5, 2.1, 3.5, 2.0  # at full brightness of a layer
+POSTERIOR_CM, ANTERIOR_CM, SHOULDER_CM, SPINE_CM = (
+    2.5,
+    2.1,
+    3.5,
+    2.0,
+)  # thickness of each bone at full brightness of a layer
 RING = np.linspace(0.12, 2.45, 26)  # angle along a rib [rad]: 0 at the spine, pi/2 at the side
 RIB_REACH = np.array([0.50, 0.70, 0.83, 0.91, 0.96, 1.0, 1.025, 1.035, 1.03, 1.0])
 RIB_DROP = np.array([0.55, 0.8, 1.0, 1.12, 1.2, 1.28, 1.33, 1.35, 1.3, 1.2])
@@ -32,7 +37,7 @@ def ribs_and_shoulders(patient: Patient, study: Study, size: int, middle: float)
 
 def _ribs(posterior: Layer, anterior: Layer, patient: Patient, study: Study, side: int, middle: float) -> None:
     upper, lower = _rib_edges(patient, study, side, middle)
-    segments = (  # layer, first and last sample along the ring, first and last rib, brightness
+    segments = (  # (layer, first and last sample along the ring, first and last rib, brightness)
         (posterior, 0, 15, 0, 10, 1.0),
         (anterior, 14, 26, 0, 6, 0.72),
         (anterior, 14, 21, 6, 9, 0.60),
@@ -97,7 +102,7 @@ def _scapula(layer: Layer, patient: Patient, study: Study, side: int, middle: fl
     blade = blank(layer.shape[0])
     fill(blade, [outline], 55)
     stroke(blade, [outline], 0.0035, 120)
-    np.add(layer, np.minimum(blade, 255 - layer), out=layer)  # add, do not replace: rays cross both bones
+    np.add(layer, np.minimum(blade, 255 - layer), out=layer)  # add, because rays cross both bones
 
 
 def _humerus(layer: Layer, x: float, side: int) -> None:

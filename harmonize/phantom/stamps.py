@@ -10,12 +10,12 @@ from harmonize.phantom.sites import Site
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_HEIGHT = 21  # height of a capital letter at scale 1 [px]
-TOKEN_HEIGHT, TOKEN_WIDTH = 0.058, 0.150  # shares of the long side; 4 x 10 pixels at 64 px
+TOKEN_HEIGHT, TOKEN_WIDTH = 0.058, 0.150  # shares of the long side; an image of 64 px has a token of 4 x 10 pixels
 TOKEN_WHITE, TOKEN_INK = 240, 25
 
 
 def lead_letter(image: Map, site: Site, study: Study, rng: np.random.Generator, size: int) -> None:
-    """Draw the hospital's side marker on most images, and the view on some AP images; changes the image in place."""
+    """Draw the side marker on most images, and the view on some AP images; the image is changed in place."""
     height, width = image.shape
     u = rng.random(6).tolist()
     side, style = site.marker.split("_")
@@ -29,7 +29,7 @@ def lead_letter(image: Map, site: Site, study: Study, rng: np.random.Generator, 
 
 
 def _write(image: Map, text: str, x: float, y: float, letter: float, frame: str, gray: float) -> None:
-    """Blend in text with its top left corner at x, y [px]; without blending, it would vanish in bright tissue."""
+    """Blend text into the image, top left corner at x, y [px]; without blending, it would vanish in bright tissue."""
     scale, thickness = letter / FONT_HEIGHT, max(1, round(letter / 9))
     (width, _), _ = cv2.getTextSize(text, FONT, scale, thickness)
     layer = np.zeros(image.shape, np.uint8)
@@ -46,7 +46,7 @@ def _write(image: Map, text: str, x: float, y: float, letter: float, frame: str,
 
 
 def token(image: Map, mask: NDArray[np.bool_], rng: np.random.Generator, size: int) -> None:
-    """Draw the shortcut token, a white PORT tag, in the upper left corner; changes image and mask in place."""
+    """Draw the shortcut token (a white PORT tag) in the upper left corner; image and mask are changed in place."""
     height, width = max(4, round(TOKEN_HEIGHT * size)), max(9, round(TOKEN_WIDTH * size))
     x, y = (int(size * share) for share in rng.uniform(0.035, 0.075, 2))
     tag = np.full((height, width), TOKEN_WHITE, np.uint8)

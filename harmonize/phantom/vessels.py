@@ -1,4 +1,4 @@
-"""Draw branching trees: pulmonary vessels, and airways that stay dark inside a consolidation."""
+"""Draw branching trees: the pulmonary vessels, and the airways that are visible in a consolidation."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from harmonize.phantom.drawing import Layer, Points, stroke
 
-TRUNK = 0.0064  # width of the first branches, as a fraction of the canvas; wider branches look unnatural
+TRUNK = 0.0064  # width of the thickest branches, as a fraction of the canvas; wider branches look unnatural
 TAPER = 0.72
 SPAN = np.arange(1, 6) / 5  # five steps per branch
 
@@ -22,9 +22,9 @@ def tree(
     levels: int = 5,
     length: float = 0.095,
 ) -> None:
-    """Draw a tree outwards from a hilum. Widths decrease by level; invisible levels are skipped.
+    """Draw a tree that grows outwards from a hilum. Branches become thinner by level; invisible levels are skipped.
 
-    `rng` must not be shared, because the number of draws depends on the size of the image.
+    The caller must use `rng` for this tree only: the size of the image decides how many numbers are drawn.
     """
     widths = [TRUNK * width_factor * TAPER**level for level in range(levels)]
     visible = [width for width in widths if width * layer.shape[0] >= 0.25]
@@ -36,7 +36,7 @@ def tree(
 def _grow(
     rng: np.random.Generator, root: tuple[float, float], side: int, branches: int, length: float
 ) -> Iterator[Points]:
-    """Yield the curves [K, 6, 2] of one level after another, without end."""
+    """Yield the branches of each level as curves [K, 6, 2]; the generator does not end."""
     angle = np.linspace(-1.35, 1.42, branches) + rng.normal(0, 0.08, branches)
     start = np.array([root]) + np.stack([side * 0.012 * np.cos(angle), 0.04 * np.sin(angle)], 1)
     reach = length * rng.uniform(0.8, 1.2, branches)
@@ -47,7 +47,7 @@ def _grow(
         move = np.stack([side * np.cos(bend) * step, np.sin(bend) * step * 1.15], 2)
         curves = np.concatenate([start[:, None], start[:, None] + np.cumsum(move, 1)], 1)
         yield curves
-        # points of the parent at which its children begin
+        # indices of the points on a parent branch at which its children begin
         forks = (5, 5, 3) if level < 2 else (5, 5) if level == 2 else (5, 4)
         turn = np.array([1.0, -1.0, -1.5])[: len(forks)]
         num = len(forks) * len(angle)

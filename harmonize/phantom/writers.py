@@ -11,7 +11,7 @@ from harmonize.phantom.drawing import Map
 from harmonize.phantom.scanner import Mask
 from harmonize.phantom.sites import Site
 
-UID_ROOT = "2.25."  # the root for UIDs from a UUID or random number; here from the image's hexadecimal id
+UID_ROOT = "2.25."  # root of UIDs that are made from a UUID or number; here from the image's hexadecimal id
 
 
 def write_image(path: Path, image: Map, site: Site, name: str, rng: np.random.Generator) -> None:
@@ -37,7 +37,7 @@ _FAST_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]
 
 
 def _encode(path: Path, pixels: NDArray[Any], options: list[int]) -> None:
-    """Encode in memory, then write: cv2.imwrite returns False instead of raising an error, and fails on some names."""
+    """Encode in memory and write the file; cv2.imwrite would return False on an error, and fails for some names."""
     ok, data = cv2.imencode(path.suffix, pixels, options)
     if not ok:
         raise RuntimeError(f"cannot encode {path.suffix}")
@@ -48,7 +48,7 @@ def write_dicom(path: Path, image: Map, *, uid: str, bits: int, window: tuple[in
     """Write a de-identified DICOM with 16-bit values inside `window`; `inverted` means MONOCHROME1."""
     low, high = window
     pixels = np.rint(low + (1 - image if inverted else image) * (high - low)).astype("<u2")
-    from pydicom.dataset import Dataset, FileMetaDataset  # takes half a second
+    from pydicom.dataset import Dataset, FileMetaDataset  # the import takes half a second
     from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
     data = Dataset()
