@@ -140,7 +140,7 @@ def open_cache(
 ) -> ImageCache:
     """Return the cache of table[image_id, path] below root; build or complete it if needed.
 
-    states    `file_states` of the table, if the caller has already collected them, which is slow for a million files
+    states    `file_states` of the table, if the caller has them; collecting them for a million files is slow
     workers   maximum number of processes; with more than 1, a calling script needs `if __name__ == "__main__":`
     progress  called with (name, images done, total images)
 

@@ -208,7 +208,7 @@ def _state_if_any(row: frozenset[str], labels: frozenset[str]) -> int:
 def _state_if_alone(row: frozenset[str], labels: frozenset[str], silent: frozenset[str]) -> int:
     """Return a row's state of a finding that is present only if the row has no other labels.
 
-    `silent` labels state nothing about findings. Null if the row has no labels.
+    Labels in `silent` do not count. Null if the row has no labels that count.
     """
     relevant = row - silent
     if not relevant:

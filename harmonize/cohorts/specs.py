@@ -44,7 +44,6 @@ def read_data(path: Path) -> dict[str, CohortSpec]:
 
     Cohorts of a folder are in the order of PUBLISHED; cohorts of a file keep its order.
 
-
     Raises DatasetError for a folder without cohorts, and ConfigError for an error in the YAML file.
     """
     if path.is_dir():

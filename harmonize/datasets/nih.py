@@ -120,7 +120,7 @@ def _images(root: Path) -> dict[str, str]:
 
 
 def boxes(root: Path) -> pd.DataFrame:
-    """Return image_id, finding, x_min, y_min, x_max, y_max in pixels of the 1024 x 1024 original.
+    """Return the table of boxes: image_id, finding, x_min, y_min, x_max, y_max in pixels of the 1024 x 1024 original.
 
     Labels without a shared finding keep their native name. Without the file, the table has no rows.
     """

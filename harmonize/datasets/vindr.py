@@ -233,7 +233,7 @@ def _suffixes(folder: Path) -> dict[str, str]:
 
 
 def boxes(root: Path) -> pd.DataFrame:
-    """Return image_id, finding, x_min, y_min, x_max, y_max in pixels of the native image.
+    """Return the table of boxes: image_id, finding, x_min, y_min, x_max, y_max in pixels of the native image.
 
     Labels without a shared finding keep their native name. Without box files, the table has no rows.
     """

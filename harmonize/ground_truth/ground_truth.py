@@ -80,7 +80,6 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
 
     The table needs the column image_id and may have `lung_mask`, a path below root.
 
-
     Raises DatasetError if a file of boxes or outlines cannot be read.
     """
     ids = frozenset(table["image_id"].astype(str))

@@ -18,7 +18,7 @@ _MAX_WINDOW_RATIO = (
 
 
 def read_dicom(content: bytes) -> NDArray[np.uint8]:
-    """Return the first frame as uint8 [H, W].
+    """Decode the first frame of a DICOM file to gray uint8 [H, W].
 
     Gray levels follow the first VOI table or window of the file, else percentiles as for 16-bit PNG. MONOCHROME1 is inverted.
     Raises UnreadableImage. Deflated files also raise it, because their size is unknown before decompression.

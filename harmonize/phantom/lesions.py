@@ -94,7 +94,7 @@ def pneumonia(chest: Chest, severity: float, rng: np.random.Generator, side: int
 
 
 def _fill_airspace(chest: Chest, finding: str, filled: Map, lung: Lung, density: float) -> None:
-    """Replace air in a lung: `filled` (0..1) times `density` is the replaced share; store the mask of the finding."""
+    """Replace a share of the air in a lung (`filled` times `density`, 0..1), and store the mask of the finding."""
     chest.masks[finding] = (filled > 0.33) * lung.mask
     chest.solid = np.maximum(chest.solid, filled * density * lung.mask)
 

@@ -24,7 +24,7 @@ WITHOUT_SEX_AND_AGE = ("mimic", "vindr")  # releases without sex and age
 DEVICES = {"padchest": ("PhilipsMedicalSystems", "ImagingDynamicsCompanyLtd"), "brax": ("1", "2", "3")}
 CHILD_AGE = 7.0
 STRIP = 12  # a strip is this many times narrower than its image
-BOX_SHARE = 0.10  # minimum share of a finding's area; smaller connected components get no box
+BOX_SHARE = 0.10  # a connected component with a smaller share of its finding's area gets no box
 
 
 @dataclass(slots=True)

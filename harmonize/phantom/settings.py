@@ -27,8 +27,8 @@ class PhantomSettings:
     """
 
     seed: int = 0
-    source: str = "chexpert"  # the hospital at which the token depends on the finding
-    # hospital -> number of frontal images; other hospitals are not written
+    source: str = "chexpert"  # the hospital where the token depends on `finding`
+    # hospital -> number of frontal images; a hospital that is not listed is not written
     images: Mapping[str, int] = field(default_factory=_default_images)
     size: int = 128  # long side of the stored images in pixels
     # at the source: P(token | finding) = 0.5 + shortcut / 2 and P(token | no finding) = 0.5 - shortcut / 2

@@ -306,7 +306,7 @@ def _labeled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:
 
 
 def _hospital(tables: Tables, key: str, mean_gap: Estimate, simultaneous_gap: Estimate = MISSING) -> Hospital:
-    """Return a hospital; its title and place come from `meta`, else the cohort table, else its key is the title."""
+    """Return a hospital; its title and place come from `meta`, else from the cohort table. Without both, the title is `key`."""
     cohorts = tables["cohorts"]
     row: Mapping[str, Any] = next(iter(records_of(cohorts[cohorts["dataset"] == key])), {})
     entry: Mapping[str, Any] = tables.meta.get("datasets", {}).get(key, {})

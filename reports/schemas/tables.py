@@ -9,7 +9,7 @@ from reports.schemas.shortcut_tables import SOURCES
 # One row per score.
 # dataset "external": the unweighted mean over external cohorts
 # finding "macro": the unweighted mean over the findings that both hospitals have
-# low, high: bounds of the 95 % interval over patients
+# low and high: bounds of the 95 % interval over patients
 SCORES = (
     "run_id",
     "dataset",  # cohort name, or "external"
