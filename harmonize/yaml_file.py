@@ -1,7 +1,7 @@
 """Load YAML files safely; a repeated key is an error, and 3e-4 is a number.
 
 PyYAML alone keeps the last of two equal keys without an error, and reads `3e-4` as text. ruamel.yaml does not have
-these problems. It is two to ten times slower on registry.yaml, and it accepts lists as keys.
+these problems, but it is two to ten times slower on registry.yaml, and accepts lists as keys.
 """
 
 import re

@@ -202,7 +202,7 @@ def _is_current(index: pd.DataFrame, states: pd.DataFrame) -> bool:
 
 
 def _build_plan(name: str, root: Path, rows: pd.DataFrame, geometry: Geometry, cache_folder: Path) -> BuildPlan:
-    """Return the plan of the cache that a table needs."""
+    """Return the plan to build the cache that a table needs."""
     suffix = "zst" if packs(geometry) else "u8"
     return BuildPlan(name, root, rows, geometry, cache_folder / f"images-{_plan_hash(rows)}.{suffix}")
 

@@ -19,7 +19,7 @@ MAX_DISTANCE = 4  # maximum number of different bits, of 64
 MIN_CORRELATION = 0.99
 CAP = 200  # in a larger group of equal hashes, not all pairs are compared
 _EXAMPLES = 3
-_BLOCK = 1 << 16  # pairs that are compared at once; a limit saves memory
+_BLOCK = 1 << 16  # number of pairs that are compared at once; more pairs need more memory
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Approximate lung masks for images without lung outlines.
+"""Compute approximate lung masks for images without lung outlines.
 
 `benchmarks/lungs.py` measures the overlap with lungs that people outlined. The result is both lungs or no mask.
 """

@@ -17,7 +17,7 @@ BLACK = 0.05  # share of white; a row or column belongs to the border if 99 % of
 BODY = 0.15  # share of white; brighter pixels of the low-passed image are body, darker ones are air
 AREA = (0.25, 0.95)  # a box around the lungs is credible if it covers between these shares of the image
 _SIDE = 128  # px, the long side of the reduced image in which lungs are detected
-_LOWPASS = 0.02  # sigma of the low-pass, as a share of the long side
+_LOWPASS = 0.02  # sigma of the low-pass filter, as a share of the long side
 _LUNG = 0.03  # share of the image; a smaller dark component is no lung
 _LEVELS = tuple(range(10, 70, 5))  # percentiles of the body, tried as thresholds between dark and bright
 

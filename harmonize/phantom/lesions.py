@@ -1,4 +1,4 @@
-"""Painters: one function per finding, which changes the maps of a chest and stores a mask of the finding.
+"""Paint findings: one function per finding changes the maps of a chest and stores a mask of the finding.
 
 A painter takes the chest, the severity (0..1), a random stream and a side. The exponents of the
 severities were set by experiment: a small network, trained and tested without shortcut, reaches AUROCs of 0.6 to 0.99.
@@ -178,7 +178,7 @@ def pleural_effusion(chest: Chest, severity: float, rng: np.random.Generator, si
 
 
 def _pleural_fluid(chest: Chest, lung: Lung, volume: float) -> Map:
-    """Return the share of fluid 0..1 in one pleural space."""
+    """Return a map of the fluid in one pleural space, as a share 0..1 of the ray."""
     across = np.clip((chest.x - 0.5) * lung.side / lung.frame.width, 0, 1.05)
     meniscus = (0.022 + 0.08 * volume) * np.clip((across - 0.45) / 0.55, 0, 1) ** 2.2
     meniscus += 0.012 * np.clip((0.35 - across) / 0.35, 0, 1)

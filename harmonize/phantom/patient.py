@@ -144,7 +144,7 @@ def draw_study(patient: Patient, index: int) -> Study:
 
 
 def _draw_findings(rng: np.random.Generator, prevalence: Points, patient: Patient) -> frozenset[str]:
-    """Draw each finding with its own odds; sickness and age change the odds of all findings."""
+    """Draw at random which findings are present; sickness and age change the odds of all findings."""
     log_odds = np.log(prevalence / (1 - prevalence)) + 0.8 * patient.sickness + 0.01 * (patient.age - 60)
     is_drawn = rng.random(len(DRAWN)) < 1 / (1 + np.exp(-log_odds))
     present = {name for name, is_present in zip(DRAWN, is_drawn, strict=True) if is_present}

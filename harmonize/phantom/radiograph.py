@@ -45,7 +45,7 @@ def twin(
 
     Without changes, this is the image that `write_cohorts` stores. Patient and study numbers are in the truth tables.
 
-    findings  finding -> True (with the severity of the patient), False, or a severity in 0..1; others do not change
+    findings  finding -> True (with the severity of the patient), False, or a severity in 0..1; other findings do not change
     scanner   the hospital whose scanner takes the image
 
     Raises ValueError for an unknown name or value.

@@ -1,4 +1,4 @@
-"""Draw bones as thickness maps in cm of water equivalent.
+"""Draw bones as maps of thickness in cm of water with the same attenuation.
 
 Ribs are projections of tilted rings; one formula gives the posterior and the anterior half. A bone is a faint area
 between two thin bright lines, its cortex. The factors are large because bone attenuates more than water.
@@ -22,7 +22,7 @@ RIB_DROP = np.array([0.55, 0.8, 1.0, 1.12, 1.2, 1.28, 1.33, 1.35, 1.3, 1.2])
 
 
 def ribs_and_shoulders(patient: Patient, study: Study, size: int, middle: float) -> Map:
-    """Return ribs, clavicles, scapulae and humeri; `middle` is the x of the spine."""
+    """Return a thickness map of ribs, clavicles, scapulae and humeri; `middle` is the x of the spine."""
     posterior, anterior, shoulder = blank(size), blank(size), blank(size)
     for side in (LEFT, RIGHT):
         _ribs(posterior, anterior, patient, study, side, middle)
@@ -117,7 +117,7 @@ def _humerus(layer: Layer, x: float, side: int) -> None:
 
 
 def spine(patient: Patient, size: int, middle: float) -> Map:
-    """Return vertebral bodies with disc spaces, pedicles and spinous processes."""
+    """Return a thickness map of the spine: vertebral bodies with disc spaces, pedicles and spinous processes."""
     layer = blank(size)
     order = np.arange(17)[:, None]
     height, width = 0.047 + 0.0011 * order, 0.034 + 0.0007 * order

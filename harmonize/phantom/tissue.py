@@ -65,7 +65,7 @@ def stomach_gas(patient: Patient, chest: Chest) -> Map:
 
 
 def aortic_calcium(study: Study, chest: Chest) -> Map:
-    """Return the calcified rim of an old aortic knob."""
+    """Return the thickness of the calcified rim of an aortic knob."""
     layer = blank(chest.size)
     angle = np.linspace(-0.9, 0.9, 10)
     x, y = 0.542 + study.rotation, chest.frame.top + 0.35 * chest.frame.height

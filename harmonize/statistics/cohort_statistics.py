@@ -32,12 +32,13 @@ class Stats:
     """The tables of one cohort.
 
     flow      step, kind (stock, loss or note), images; in the order of the filters
-    findings  finding, grade, images by state (STATE_NAMES), patients with the finding present
-    together  finding, other, and images: stated (both findings have a certain state), has (finding present), both
-    groups    what (view, sex, age, device, images per patient, images per study), group, images, owners (patients, or
-              studies for images per study)
-    splits    split, origin (official or rule), images, patients
-    shares    shares of the splits that the rule makes
+    findings  finding, grade, number of images in each state (STATE_NAMES), number of patients with the finding
+    together  finding, other, and three numbers of images: stated (both findings are present or absent), has (`finding` is
+              present), both (both are present)
+    groups    what (view, sex, age, device, images per patient, images per study), group, number of images, owners (number
+              of patients; for images per study, number of studies)
+    splits    split, origin (official or rule), number of images, number of patients
+    shares    the share of each split that the rule makes
     facts     title, place, licence, reference, counts, age quartiles, patients in more than one split
     """
 

@@ -1,4 +1,4 @@
-"""Count the images of a cohort by view, sex, age and device, and by images per patient and per study."""
+"""Count the images of a cohort by view, sex, age, device, and by the number of images of their patient and study."""
 
 from typing import Any
 

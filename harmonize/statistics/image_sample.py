@@ -60,7 +60,7 @@ class Sample:
 
     @property
     def readable(self) -> int:
-        """Return the number of decoded images."""
+        """Return the number of images that could be decoded."""
         return self.drawn - len(self.unreadable)
 
 
@@ -75,7 +75,7 @@ def draw(
 ) -> Sample:
     """Decode and measure up to `number` images of the cohort.
 
-    The sample has thumbnails of the first `show` images; the first `transform` of these also have all geometries of `forms`.
+    The first `show` images get thumbnails. Of these, the first `transform` images are also stored in each geometry of `forms`.
     The same cohort and seed give the same images, in any order of rows.
     """
     order = np.argsort(cohort.table["image_id"].to_numpy(str), kind="stable")

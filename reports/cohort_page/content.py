@@ -10,7 +10,7 @@ from harmonize.statistics.image_sample import Sample
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture: data URI, caption and size in pixels."""
+    """A picture: data URI, caption and size in pixels."""
 
     uri: str
     words: str
@@ -47,7 +47,7 @@ class DataPage:
 
     @property
     def patients_shown(self) -> bool:
-        """Whether the page holds images of real patients."""
+        """Whether the page contains images of real patients."""
         return any(self.pictures[s.name].pictures for s in self.cohorts if s.name in self.pictures and not s.phantom)
 
     @cached_property

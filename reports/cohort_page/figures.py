@@ -1,4 +1,4 @@
-"""Figures of the cohort page as inline SVG. Text is 12 px at the natural width of a figure."""
+"""Draw the figures of the cohort page as inline SVG. Text is 12 px high at the natural width of a figure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from reports.drawing import svg
 from reports.formatting import percent
 
-WIDTH = 300.0  # natural width in px of a small multiple; the page scales it to its column
+WIDTH = 300.0  # natural width of a small figure in px; the page scales figures to the width of a column
 _EDGES = (0.05, 0.10, 0.20, 0.30, 0.40, 0.50, 0.60)  # shares at which the next of eight color steps begins
 STATE_CSS = {"present": "dot", "uncertain": "s-unc", "absent": "s-abs", "not_mentioned": "s-not", "unmapped": "s-unm"}
 

@@ -1,4 +1,4 @@
-"""Sections of the cohort page, one function each."""
+"""Write the sections of the cohort page; there is one function per section."""
 
 from typing import Any
 

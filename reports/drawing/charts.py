@@ -1,4 +1,4 @@
-"""Plotly charts as plain data: traces and layouts.
+"""Make plotly charts as plain data: traces and layouts.
 
 Colors are names of CSS variables ("var(--ink)"); the script inserts the values of the theme. Names are escaped, because
 plotly interprets some HTML in its texts.

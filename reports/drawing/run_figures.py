@@ -1,6 +1,6 @@
-"""Figures of one run as inline SVG: ROC, precision-recall, learning and reliability curves.
+"""Draw the figures of a run as inline SVG: ROC, precision-recall, learning and reliability curves.
 
-They are static, so the drawer, the run's own page and print show the same figures.
+The figures are static, so the drawer, the run's own page and a printed page show the same figures.
 """
 
 import math

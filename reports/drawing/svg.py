@@ -66,7 +66,7 @@ def tick_text(value: float, ticks: Sequence[float]) -> str:
 
 
 def svg(width: float, height: float, body: str, label: str = "", css: str = "ch") -> Markup:
-    """Wrap marks in an SVG element; without a label it is hidden from screen readers."""
+    """Wrap marks in an SVG element; without a label, the element is hidden from screen readers."""
     role = f'role="img" aria-label="{escape(label)}"' if label else 'aria-hidden="true"'
     size = f'viewBox="0 0 {number(width)} {number(height)}" width="{number(width)}" height="{number(height)}"'
     return Markup(f'<svg class="{css}" {size} {role}>{body}</svg>')  # noqa: S704

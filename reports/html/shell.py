@@ -6,7 +6,7 @@ from importlib.resources import files
 
 
 def policy(scripts: list[str], styles: list[str]) -> str:
-    """Return the Content-Security-Policy: only these scripts and style sheets, and inline images."""
+    """Return the Content-Security-Policy, which allows only these scripts and style sheets, and inline images."""
 
     def hashes(texts: list[str]) -> str:
         digests = (base64.b64encode(sha256(t.encode()).digest()).decode() for t in texts)

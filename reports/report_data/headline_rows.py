@@ -1,4 +1,4 @@
-"""Select the rows of the long tables that the page shows: one number per cell.
+"""Select the rows that the page shows from long tables: one row for each number on the page.
 
 The tables have rows for every split, label source, mapping and selected epoch. The page shows one choice of these, and
 names the choice.

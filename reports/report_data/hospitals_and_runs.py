@@ -65,7 +65,7 @@ class Run:
     rank_high: int = 0
     p_best: float = float("nan")
     group: int = -1  # index of the tie group, 0 for the best; -1 means unranked
-    # run; tta or ensemble: derived from runs, never ranked; panel: networks with one finding each, ranked as one run;
+    # run: trained by the grid; tta or ensemble: derived from runs, never ranked; panel: networks with one finding each, ranked as one run;
     # external: an imported model, ranked only if the grid trains nothing
     kind: str = "run"
 

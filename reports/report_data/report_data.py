@@ -108,7 +108,7 @@ class ReportData:
 
     @property
     def num_duplicates(self) -> int:
-        """Number of internal images with a duplicate in another split under another patient."""
+        """Number of internal images that have a duplicate of another patient in another split."""
         return int(self.meta.get("duplicates") or 0)
 
     @property
@@ -254,12 +254,12 @@ def _by_gap(hospital: Hospital) -> tuple[float, str]:
 
 
 def _external_keys(source: str, cells: Iterable[tuple[str, str, str]]) -> list[str]:
-    """Return the external hospitals with a score."""
+    """Return the external hospitals that have a score."""
     return sorted({dataset for _, dataset, _ in cells} - {EXTERNAL, source})
 
 
 def _listed_external(tables: Tables) -> set[str]:
-    """Return the external hospitals of the cohort table."""
+    """Return the external hospitals that the cohort table lists."""
     cohorts = tables["cohorts"]
     return {str(d) for d, role in zip(cohorts["dataset"], cohorts["role"], strict=True) if role == "external"}
 

@@ -86,7 +86,7 @@ def _panels(
     platt: dict[tuple[str, str, str], Estimate],
     uncalibrated: dict[tuple[str, str, str], Estimate],
 ) -> list[dict[str, Any]]:
-    """Return one panel per hospital, the internal hospital first; `bins` by run, hospital and calibrator."""
+    """Return one panel per hospital, the internal hospital first; keys of `bins` are (run, hospital, calibrator)."""
     panels = []
     for k, hospital in enumerate(board.all_hospitals):
         uncalibrated_bins, platt_bins = (bins.get((run.id, hospital.key, name)) for name in ("none", "platt"))

@@ -16,7 +16,7 @@ MOST_SHOWN = 64  # maximum number of differences in one table: three runs minus 
 
 
 def compare(board: ReportData) -> Section:
-    """Write the numbers, and the element into which the script writes the table; empty for fewer than two runs."""
+    """Write the section: the numbers, and an empty element for the script's table. It is empty for fewer than two runs."""
     if len(board.ranked) < 2:
         return Section("compare", "", Markup(""))
     return Section("compare", "", write("compare.html.j2", data=Markup(data_block(_data(board)))))  # noqa: S704

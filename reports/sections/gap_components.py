@@ -152,7 +152,7 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
 
 
 def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
-    """Return a run's table row: gap and components, averaged over hospitals, for each metric."""
+    """Return the table row of a run: for each metric, the gap and its components, averaged over hospitals."""
     return {
         "run": run,
         "cells": [

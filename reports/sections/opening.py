@@ -1,4 +1,4 @@
-"""The first screen: a headline, two sentences with intervals, and a figure."""
+"""Section with the first screen: a headline, sentences with intervals, and a figure."""
 
 from markupsafe import Markup
 

@@ -91,7 +91,7 @@ def _nuisances(board: ReportData, runs: list[Run]) -> dict[str, Any]:
 
 
 def spearman(xs: list[float], ys: list[float]) -> Estimate:
-    """Return the rank correlation with its 95 % interval.
+    """Return Spearman's rank correlation with its 95 % interval.
 
     Source: Bonett and Wright, Psychometrika 65 (2000) 23: Fisher's z with variance (1 + rho^2 / 2) / (n - 3).
     """

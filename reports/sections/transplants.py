@@ -127,7 +127,7 @@ def transplants(board: ReportData) -> Section:
 def _most_moved(rows: Any, internal: str) -> str:
     """Return the finding on which an internal marker has the largest effect.
 
-    Without results for markers, return the finding with the largest causal score; without both, "".
+    If there are no results for markers, return the finding with the largest causal score; if there are no scores either, "".
     """
     for kind in (MARKER, "causal"):
         kind_rows = rows[

@@ -9,7 +9,7 @@ from reports.report_data.headline_rows import Estimate
 
 @dataclass(frozen=True, slots=True)
 class GroupDifference:
-    """The largest minus the smallest value over the groups of one attribute at one hospital.
+    """The difference between the groups with the largest and the smallest value, for one attribute at one hospital.
 
     The interval of `spread` takes into account that the two most different groups were chosen.
     """

@@ -1,4 +1,4 @@
-"""Co-occurrence of findings at each hospital: odds ratios with intervals, and changes from the internal hospital."""
+"""Summarize the co-occurrence of findings: odds ratios at each hospital, and changes from the internal hospital."""
 
 import math
 from collections.abc import Iterable, Sequence

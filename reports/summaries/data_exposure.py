@@ -1,4 +1,4 @@
-"""Data exposure of each run: training data, starting weights, licenses, and leakage checks."""
+"""Summarize the data exposure of each run: training data, starting weights, licenses, and leakage checks."""
 
 import json
 from collections.abc import Sequence

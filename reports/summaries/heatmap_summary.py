@@ -55,7 +55,7 @@ NONE = Mean(float("nan"))
 
 
 def rows_of_runs(table: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
-    """Return the rows of these runs."""
+    """Return the rows of the table that belong to these runs."""
     return table[table["run_id"].isin(run_ids)]
 
 
@@ -82,7 +82,7 @@ def pick(table: pd.DataFrame, metric: str, region: str = OWN, by: str = NETWORK,
 
 
 def regions_in(table: pd.DataFrame) -> list[str]:
-    """Return the regions with a value, in display order."""
+    """Return the regions for which the table has a value, in display order."""
     available = set(table.dropna(subset=["value"])["region"])
     return [region for region in WORDS if region in available]
 

@@ -105,7 +105,7 @@ def verdict(estimates: Estimates, run: Run, num_sources: int) -> str:
 
 
 def meaning(estimates: Estimates, run: Run) -> list[str]:
-    """Return one sentence per control."""
+    """Return one sentence about each control."""
     sentences = []
     trained = of_run(estimates, run, "features", "none")
     if trained.has_value and trained.value > 0.9:
