@@ -1,1 +1,1 @@
-"""Caches of decoded images on disk."""
+"""Store decoded images in caches on disk."""

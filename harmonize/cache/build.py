@@ -23,7 +23,7 @@ from harmonize.cache.packed import PACKED_FROM, pack
 from harmonize.errors import SetupError
 from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_gray, region
 
-CHUNK_BYTES = 4 * 2**20  # bytes of pixels per journal line, and per transfer between processes
+CHUNK_BYTES = 4 * 2**20  # bytes of pixels in a chunk, which is one journal line and one transfer between processes
 POOL_WORTH_S = 10.0  # seconds; shorter work is done in this process, because starting processes takes seconds
 _AHEAD = 3  # chunks in progress per process; a limit saves memory
 
@@ -68,7 +68,7 @@ def _decode_in_pool(
     chunks: Sequence[list[int]], paths: Sequence[str], geometry: Geometry, workers: int
 ) -> Iterator[tuple[list[int], Pixels, list[Row]]]:
     """Yield the same tuples as `decode_rows`, decoded in several processes."""
-    # Spawn instead of fork: the caller may have threads of torch or a lock of OpenCV.
+    # spawn, not fork: the caller may have threads of torch or a lock of OpenCV
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(workers, len(chunks)), mp_context=context, initializer=_start_worker)
     pending: dict[Future[Decoded], list[int]] = {}
@@ -159,7 +159,7 @@ def lock(path: Path) -> Iterator[None]:
     """Hold a lock against other processes of this machine; the lock ends with the process."""
     try:
         import fcntl
-    except ImportError:  # Windows has no fcntl: the user must not build one cache twice at the same time
+    except ImportError:  # Windows has no fcntl; there, the user must not build the same cache twice at the same time
         yield
         return
     with path.open("w") as file:

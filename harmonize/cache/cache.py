@@ -1,4 +1,4 @@
-"""Cache decoded images: one uint8 file per cohort and geometry, mapped into memory.
+"""Cache decoded images in uint8 files, one per cohort and geometry, which are mapped into memory.
 
     <folder>/<name>-<geometry>-v<PIXELS_VERSION>/
         index.parquet              one row per image: image_id, path, size, mtime_ns, crc32, reason ("" = readable);
@@ -65,7 +65,7 @@ class ImageCache:
 
     @property
     def fallback_rate(self) -> float | None:
-        """Return the share of readable images whose lungs were not detected; None if the geometry does not use lungs."""
+        """Return the share of readable images without detected lungs; None if the geometry does not use lungs."""
         readable = self.index[self.index["reason"] == ""]
         return float(readable["fell_back"].mean()) if "fell_back" in readable and len(readable) else None
 
@@ -208,7 +208,7 @@ def _build_plan(name: str, root: Path, rows: pd.DataFrame, geometry: Geometry, c
 
 
 def _needed_bytes(n: int, geometry: Geometry, block: float) -> int:
-    """Return the disk space of n images in bytes; `block` is the mean size of a packed image."""
+    """Return the disk space in bytes that n images need; `block` is the mean size of a packed image."""
     return round(n * block) if packs(geometry) else planned_bytes(n, geometry)
 
 

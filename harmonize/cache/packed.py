@@ -45,7 +45,7 @@ def _codec() -> pa.Codec:
 
 @dataclass(frozen=True, eq=False)
 class PackedImages:
-    """Packed images, indexed like an array uint8 [N, S, S]: by a row, rows or a slice. Each access unpacks again."""
+    """Packed images with the indexing of an array uint8 [N, S, S]: by a row, rows or a slice. Each access unpacks again."""
 
     blocks: Gray  # the blocks of all images, memory-mapped
     at: NDArray[np.int64]  # [N] start of each image's block

@@ -13,9 +13,9 @@ from harmonize.cohorts.cohort import Cohort
 from harmonize.images.perceptual_hash import near_pairs
 
 MAX_DISTANCE = 4  # maximum number of different bits, of 64
-# Radiographs resemble each other: among 773 from two sources, three pairs of different patients are within
-# MAX_DISTANCE, with correlations up to 0.97 at 16 x 16 pixels. Copies that were resized, recompressed or slightly changed
-# in contrast have more than 0.99.
+# Minimum correlation of two duplicates at 16 x 16 pixels. Copies that were resized, recompressed or slightly changed in
+# contrast have more than 0.99. Different radiographs can be similar, too: among 773 from two sources, three pairs of
+# different patients are within MAX_DISTANCE, with correlations up to 0.97.
 MIN_CORRELATION = 0.99
 CAP = 200  # in a larger group of equal hashes, not all pairs are compared
 _EXAMPLES = 3
@@ -134,7 +134,7 @@ def _pairs(
 def _are_correlated(
     first: NDArray[np.int64], second: NDArray[np.int64], thumbnails: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
-    """Return the mask of pairs whose thumbnails [N, 256] have a correlation of at least MIN_CORRELATION."""
+    """Return the mask of pairs with a correlation of at least MIN_CORRELATION between their thumbnails [N, 256]."""
     is_correlated = np.zeros(len(first), bool)
     for start in range(0, len(first), _BLOCK):
         block = slice(start, start + _BLOCK)

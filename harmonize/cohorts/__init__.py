@@ -1,1 +1,1 @@
-"""Load a dataset as one validated table."""
+"""Load a dataset as a validated table."""

@@ -15,7 +15,7 @@ _OUTSIDE = r"(?:^|/)\.\.(?:/|$)|^/|\\|^[A-Za-z]:|\x00"
 
 
 def separate_bad_rows(native: pd.DataFrame, where: str, flow: dict[str, int]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the usable rows, and image_id, path and reason of the bad rows.
+    """Return two tables: the usable rows; and image_id, path and reason of the bad rows.
 
     A row that equals an earlier row in every cell is skipped. Bad rows are: rows with a FAULT from the adapter, rows
     without an image or a patient, paths outside the root, and different rows with the same image id. `flow` gets the

@@ -165,7 +165,7 @@ def _on_disk(root: Path, path: pd.Series) -> NDArray[np.bool_]:
         try:
             with os.scandir(base + folder) as entries:
                 names.append(frozenset(entry.name for entry in entries if entry.is_file()))
-        except OSError:  # the folder is missing or unreadable, and so are its images
+        except OSError:  # the folder is missing or unreadable, so its images are missing
             names.append(frozenset())
     return np.fromiter((name in names[code] for code, name in zip(codes, split_paths[2], strict=True)), bool, len(path))
 

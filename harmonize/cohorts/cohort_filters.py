@@ -19,7 +19,7 @@ _PREFERRED = {"PA": 0, "AP": 1, "FRONTAL": 2, "LATERAL": 3, "UNKNOWN": 4}
 def filter_rows(table: pd.DataFrame, choice: CohortChoice, layout: str, root: Path, flow: Flow) -> pd.DataFrame:
     """Filter rows by view, age and gold subset; `flow` gets the counts of removed rows.
 
-    Raises ConfigError if the layout has no gold subset, DatasetError if files for it are missing.
+    Raises ConfigError if the layout has no gold subset, and DatasetError if files of the gold subset are missing.
     """
     if choice.views != "all":
         table = _keep(table, table["view"].isin(FRONTAL_VIEWS), "not_frontal", flow)

@@ -30,7 +30,7 @@ def block(layout: str) -> dict[str, Any]:
 
 
 def entries(layout: str) -> dict[str, Any]:
-    """Return finding -> rule of a layout in labels.yaml, for the findings of all label spaces."""
+    """Return the rules of a layout in labels.yaml (finding -> rule), for the findings of all label spaces."""
     beyond: dict[str, Any] = labels_yaml()["beyond"].get(layout, {}).get("findings", {})
     return {**block(layout)["findings"], **beyond}
 
@@ -76,7 +76,7 @@ def grade(layout: str, finding: str) -> str:
 
 
 def native_labels(layout: str, finding: str, mapping: str = "default") -> tuple[str, ...]:
-    """Return the native labels that mean a finding, () if the finding is unmapped.
+    """Return the native labels that map to a finding, () if the finding is unmapped.
 
     >>> native_labels("nih", "Lung Lesion")
     ('Mass', 'Nodule')

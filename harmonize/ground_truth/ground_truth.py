@@ -171,7 +171,7 @@ def tag_boxes(root: Path) -> dict[str, NDArray[np.float64]] | None:
 
 
 def _pairs(boxes: pd.DataFrame) -> frozenset[tuple[str, str]]:
-    """Return (image id, finding) of all boxes."""
+    """Return the pairs (image id, finding) that have a box."""
     return frozenset(zip(boxes["image_id"].astype(str), boxes["finding"].astype(str), strict=True))
 
 

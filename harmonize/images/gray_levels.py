@@ -9,7 +9,7 @@ LOW_PERCENT, HIGH_PERCENT = 0.5, 99.5
 
 
 def percentiles_to_uint8(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Scale an image so that the 0.5 percentile of its non-zero pixels is 0 and the 99.5 percentile is 255; clip.
+    """Scale an image so that two percentiles of its non-zero pixels become 0 (0.5 %) and 255 (99.5 %); clip.
 
     Division by 65535 would make a 12-bit image almost black. An image without contrast becomes black.
 
@@ -33,6 +33,6 @@ def linear_table(low: float, high: float, length: int) -> NDArray[np.uint8]:
 
 
 def window_to_uint8(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Scale values linearly from `low` = 0 to `high` = 255; clip."""
+    """Scale values linearly so that `low` becomes 0 and `high` becomes 255; clip."""
     ramp = (values.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-9))
     return np.asarray(np.floor(np.clip(ramp, 0, 1) * 255 + 0.5), np.uint8)

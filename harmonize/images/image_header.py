@@ -10,7 +10,7 @@ DEFLATED = b"1.2.840.10008.1.2.1.99"  # DICOM transfer syntax of deflated files:
 
 
 class UnreadableImage(Exception):  # noqa: N818  (not always an error: the image becomes a row of the quarantine)
-    """An image cannot be used; the only argument is the reason."""
+    """The error for an image that cannot be used; the only argument is the reason."""
 
 
 class ImageFile(Protocol):

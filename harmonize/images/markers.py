@@ -13,7 +13,7 @@ STEP = (
 )
 BRIGHT = 0.60  # share of white; the brightest pixel of a marker has at least this value
 ZONE = 0.27  # share of each side; markers are searched in this rim, except in its lower middle, where metal and gas are
-GAP = 0.012  # share of the long side; letters closer than this are one word
+GAP = 0.012  # share of the long side; letters with a smaller distance belong to one word
 SMALLEST, LARGEST = 2e-4, 0.03  # minimum and maximum area of a marker's box, as a share of the image
 LINE = 0.18  # share of the long side; longer straight edges belong to the collimator
 LONGEST = 0.3  # share of the long side; a longer object is no marker

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-HASH_VERSION = 1  # increase it when the same image may get a different hash
+HASH_VERSION = 1  # increase after a change that may give the same image a different hash
 _SIDE, _FREQUENCIES = 32, 8
 _AGREEING_BANDS = 3  # rows are compared if they agree in this many bands; with two, most radiographs would be compared
 _MIN_CONTRAST = 4.0  # gray levels; an image is blank if its 32 x 32 pixels span less
@@ -168,7 +168,7 @@ def _pairs_of_near_hashes(
     right: NDArray[np.int64],
     distance: NDArray[np.int64],
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield the pairs of rows whose hashes differ but are near."""
+    """Yield the pairs of rows with different but near hashes."""
     shapes = np.stack([sizes[left], sizes[right]], axis=1)
     for num_left, num_right in np.unique(shapes, axis=0):
         has_shape = (shapes[:, 0] == num_left) & (shapes[:, 1] == num_right)

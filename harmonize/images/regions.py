@@ -35,7 +35,7 @@ class InputTransform:
         return cls((height, width), crop_box(picture, geometry)[0], replace(geometry, clahe=None), center)
 
     def center_crop(self, square: Gray) -> Gray:
-        """Return the input image [S, S] from a cached image: its center crop."""
+        """Return the center crop [S, S] of a cached image, which is the input image of the network."""
         side = self.center or square.shape[0]
         first = (square.shape[0] - side) // 2
         return square[first : first + side, first : first + side]

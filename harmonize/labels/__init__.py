@@ -1,1 +1,1 @@
-"""Label spaces, label states, and the label mapping table."""
+"""Define label spaces and label states, and read the label mapping table."""

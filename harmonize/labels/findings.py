@@ -1,4 +1,4 @@
-"""Label spaces and label states.
+"""Define label spaces and label states.
 
 Each image has one state per finding: an Int8, or null if the dataset does not map the finding.
 """

@@ -1,4 +1,4 @@
-"""Compose one thickness map [cm of water] of a study, and the masks of all drawn structures."""
+"""Compose the thickness map of a study in cm of water, and the masks of all drawn structures."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ AIR_SHARE = 0.80  # share of a lung's depth that is air
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anatomy:
-    """Anatomy of one image: thickness in cm of water [R, R], masks in [0, 1] [R, R], and the true cardiothoracic ratio."""
+    """The anatomy of an image: thickness [R, R] in cm of water, masks [R, R] in [0, 1], true cardiothoracic ratio."""
 
     thickness: Map
     masks: dict[str, Map]  # one per finding present, and "lungs", "heart", "devices"

@@ -178,7 +178,7 @@ def pleural_effusion(chest: Chest, severity: float, rng: np.random.Generator, si
 
 
 def _pleural_fluid(chest: Chest, lung: Lung, volume: float) -> Map:
-    """Return a map of the fluid in one pleural space, as a share 0..1 of the ray."""
+    """Return a map of the fluid in one pleural space: 1 where the fluid is, 0 elsewhere, with soft edges."""
     across = np.clip((chest.x - 0.5) * lung.side / lung.frame.width, 0, 1.05)
     meniscus = (0.022 + 0.08 * volume) * np.clip((across - 0.45) / 0.55, 0, 1) ** 2.2
     meniscus += 0.012 * np.clip((0.35 - across) / 0.35, 0, 1)
