@@ -119,7 +119,7 @@ def map_bytes(path: Path) -> NDArray[np.uint8]:
 
 
 def has_checksum(images: Images, row: int, crc: int) -> bool:
-    """Return whether a row has pixels, with the checksum `crc`."""
+    """Return whether a row has pixels, and whether their checksum is `crc`."""
     try:
         return zlib.crc32(images[row].tobytes()) == crc
     except (SetupError, IndexError):

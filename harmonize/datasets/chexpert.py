@@ -190,7 +190,7 @@ def _table(raw: pd.DataFrame, path: Path, split: str) -> pd.DataFrame:
 def write(table: pd.DataFrame, root: Path) -> None:
     """Write train.csv, valid.csv and test_labels.csv.
 
-    Needs: path = <train|valid|test>/patient00001/study1/view1_frontal.jpg, image_id =
+    The table must have: path = <train|valid|test>/patient00001/study1/view1_frontal.jpg, image_id =
     patient00001_study1_view1_frontal and study_id = patient00001/study1, all matching; ages in whole years above 0.
     Rows of expert_test have no sex, no age, and the view FRONTAL or LATERAL, because their file has no such columns.
     """

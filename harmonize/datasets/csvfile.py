@@ -31,7 +31,7 @@ _FLOAT_CELLS = {1: "1.0", 0: "0.0", -1: "-1.0", -2: ""}
 
 
 def find(root: Path, *names: str) -> Path | None:
-    """Return the first of these files under root, plain or gzipped, or None; a name may be a glob pattern."""
+    """Return the path of the first name that exists below root, plain or gzipped, or None; a name may be a glob pattern."""
     for name in names:
         for variant in (name, f"{name}.gz"):
             matches = sorted(path for path in root.glob(variant) if path.is_file())
@@ -41,7 +41,7 @@ def find(root: Path, *names: str) -> Path | None:
 
 
 def require(root: Path, layout: str, *names: str) -> Path:
-    """Return the first of these files; raise DatasetError if the root or all files are missing."""
+    """Return the path of the first name that exists below root; raise DatasetError if the root or all files are missing."""
     if not root.is_dir():
         raise DatasetError("no such folder", str(root), f"correct `root:`, or use --data with the parent of {layout}/")
     path = find(root, *names)

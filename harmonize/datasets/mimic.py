@@ -172,7 +172,7 @@ def write(table: pd.DataFrame, root: Path) -> None:
 
     If the table has the data for them, also write patients.csv.gz and the expert labels of release 2.1.0.
 
-    Needs: ids of digits only (subject_id has 8), paths of the layout, equal states within a study, one sex per patient,
+    The table must have: ids of digits only (subject_id has 8), paths of the layout, equal states within a study, one sex per patient,
     ages in whole years. Also writes `rows` and `columns` (pixels) if the table has them.
     """
     root.mkdir(parents=True, exist_ok=True)

@@ -138,7 +138,7 @@ def boxes(root: Path) -> pd.DataFrame:
 def write(table: pd.DataFrame, root: Path) -> None:
     """Write Data_Entry_2017_v2020.csv; if the table has splits, also test_list.txt and train_val_list.txt.
 
-    Needs: image_id = 00000001_000.png, path = images_001/images/<image_id> (`read` needs these files),
+    The table must have: image_id = 00000001_000.png, path = images_001/images/<image_id> (`read` needs these files),
     study_id = <patient_id>/<follow-up number>, ages in whole years, and splits that are all train or test, or all "".
     Also writes `rows` and `columns` (pixels) if the table has them.
     """

@@ -123,7 +123,7 @@ def _labels(cells: "pd.Series[str]") -> "pd.Series[Any]":
 def write(table: pd.DataFrame, root: Path) -> None:
     """Write the label file with all 36 columns.
 
-    Needs: path = images/<number>/<image_id>, <number>/<image_id> or <image_id>, the same form for all rows (`read` needs
+    The table must have: path = images/<number>/<image_id>, <number>/<image_id> or <image_id>, the same form for all rows (`read` needs
     the folders); words in "native:labels" in lower case and stripped, "" for rows with drop "no labels"; ages in whole
     years. `label_source` and `drop` may be missing (then Physician and "").
     """

@@ -145,7 +145,7 @@ def _states(cells: pd.Series, present: tuple[str, ...] | None, absent: tuple[str
 def write(table: pd.DataFrame, root: Path) -> None:
     """Write table.csv and mapping.yaml, so that read(root) returns the same table.
 
-    Needs: study_id = image_id = path; states 1, 0 and null; every split one of SPLITS and every `drop` (if any) "".
+    The table must have: study_id = image_id = path; states 1, 0 and null; every split one of SPLITS and every `drop` (if any) "".
     """
     root.mkdir(parents=True, exist_ok=True)
     native_columns = [str(name) for name in table.columns if str(name).startswith("native:")]

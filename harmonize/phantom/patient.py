@@ -58,7 +58,7 @@ class Study:
     index: int
     view: str  # PA or AP
     present: frozenset[str]
-    severity: Mapping[str, float]  # 0..1 of every finding, present or absent
+    severity: Mapping[str, float]  # finding -> severity 0..1; absent findings have one, too
     breath: float
     rotation: float
     tilt_deg: float

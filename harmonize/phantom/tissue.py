@@ -37,7 +37,7 @@ def _breast(patient: Patient, chest: Chest, side: int) -> Map:
 
 
 def airway(patient: Patient, study: Study, chest: Chest) -> Map:
-    """Return the air in trachea and main bronchi in cm; the caller subtracts the map."""
+    """Return a map [cm] of the air in trachea and main bronchi; the caller subtracts the map."""
     layer = blank(chest.size)
     carina = chest.frame.top + 0.36 * chest.frame.height
     x = chest.middle + study.rotation * 0.5 + patient.scoliosis + 0.004
@@ -54,7 +54,7 @@ def airway(patient: Patient, study: Study, chest: Chest) -> Map:
 
 
 def stomach_gas(patient: Patient, chest: Chest) -> Map:
-    """Return the gas bubble under the left dome in cm; the caller subtracts the map."""
+    """Return a map [cm] of the gas bubble under the left dome; the caller subtracts the map."""
     layer = blank(chest.size)
     x, y = 0.655 + 0.03 * patient.gas, chest.lungs[RIGHT].frame.dome + 0.07
     fill(layer, [ellipse(x, y, 0.035 + 0.04 * patient.gas, 0.022 + 0.018 * patient.gas)])

@@ -24,7 +24,7 @@ SCORES = (
     # a metric of registry.yaml; for external cohorts also auroc_gap (internal - external),
     # ece_drift and brier_drift, which are external - internal
     "metric",
-    "value",  # ? NaN if there are fewer positive or negative patients than min_count
+    "value",  # ? the score; NaN if there are fewer positive or negative patients than min_count
     "low",
     "high",
     "n",  # number of images; for a macro the smallest number over its findings
