@@ -166,8 +166,8 @@ def plotly_source() -> str:
 def style_ids(source: str) -> list[str]:
     """Return the ids of the style sheets that plotly.js adds to a page when it loads.
 
-    plotly.js adds no style sheet if an element with its id exists. The page does not need these style sheets (they are for
-    geographic maps), and its policy would block them with a console message.
+    plotly.js adds no style sheet if an element with its id exists. The page does not need these style sheets (they are
+    for geographic maps), and its policy would block them with a console message.
     """
     return sorted(set(re.findall(r'getElementById\("([0-9a-f]{64})"\)', source)))
 

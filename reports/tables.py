@@ -1,7 +1,7 @@
 """Load and save the tables of a report: data frames and metadata, stored as a folder of Parquet files.
 
-The page is a function of these tables alone. They contain no patient ids, and no images except the small ones in `gallery`.
-`reports.schemas.tables` lists their columns.
+The page is a function of these tables alone. They contain no patient ids, and no images except the small ones in
+`gallery`. `reports.schemas.tables` lists their columns.
 """
 
 import json
@@ -31,11 +31,13 @@ class Tables:
         created_from: run ids
         findings, notes: lists of texts
         mapping: label mapping; threshold: threshold rule on the page
-        datasets: cohort name -> {title, place}, optionally with flow (number of images listed, excluded by each filter, kept), notes,
+        datasets: cohort name -> {title, place}, optionally with flow, notes, no_lungs
+            flow (number of images listed, excluded by each filter, kept)
             no_lungs (title of a preprocessing that crops to the lungs -> share of images without detected lungs)
     Optional keys:
         custom_metrics: dicts with name, title and better (higher or lower) of each metric that the registry adds
-        analyses: dicts with name, run_id ("" for an analysis of the cohorts), options other than the defaults, state (done,
+        analyses: dicts with name, run_id ("" for an analysis of the cohorts), options other than the defaults, state
+        (done,
             failed or absent), reason
         no_pictures: why the gallery has no pictures, or ""
         learns: run id -> findings of a run, if the run is trained for fewer findings than `findings`

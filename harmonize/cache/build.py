@@ -52,8 +52,8 @@ def decode_rows(
 ) -> Iterator[tuple[list[int], Pixels, list[Row]]]:
     """Yield (rows, pixels [n, S, S], entries) of each chunk, in the order in which chunks finish.
 
-    The pixels do not depend on the number of processes. The first chunk is decoded in this process; more processes start
-    only if the remaining chunks would take `POOL_WORTH_S` or longer.
+    The pixels do not depend on the number of processes. The first chunk is decoded in this process; more processes
+    start only if the remaining chunks would take `POOL_WORTH_S` or longer.
     """
     started = time.monotonic()
     for number, rows in enumerate(chunks):

@@ -1,6 +1,7 @@
 """Compare a dataset with facts about its release (`published.yaml`), and check rules that hold for all datasets.
 
-Levels of a check: fault (results would be wrong, or images are missing), warning (a difference from the release), note, ok.
+Levels of a check: fault (results would be wrong, or images are missing), warning (a difference from the release), note,
+ok.
 """
 
 from collections.abc import Iterator, Mapping

@@ -74,8 +74,8 @@ def load(
     With `images=False` the disk is not searched: every listed image counts as present.
     Bad rows (see `bad_rows.separate_bad_rows`) go to the quarantine.
 
-    Raises DatasetError for missing files or columns, too many bad rows, a patient in two official splits, or if no image
-    remains. Raises ConfigError for a label source or gold subset that the layout does not have.
+    Raises DatasetError for missing files or columns, too many bad rows, a patient in two official splits, or if no
+    image remains. Raises ConfigError for a label source or gold subset that the layout does not have.
     """
     where = str(spec.root / spec.table) if spec.table else str(spec.root)
     native = _read(spec, spec.label_source)
@@ -197,7 +197,8 @@ def _two_sexes(native: pd.DataFrame) -> NDArray[np.bool_]:
 def _rules(spec: CohortSpec, columns: Sequence[str]) -> bytes:
     """Return the label rules as bytes: the mapping file, or each finding's native labels from labels.yaml.
 
-    Rules of findings that the table does not have are left out. So a new label space does not change ids of other cohorts.
+    Rules of findings that the table does not have are left out. So a new label space does not change ids of other
+    cohorts.
     """
     if spec.layout == TABLE:
         return Path(spec.mapping).read_bytes()

@@ -1,6 +1,7 @@
 """Define the settings that select images of a cohort: `cohort:` in a grid, and keys of a cohort in the data file.
 
-`cohort_filters` applies these settings. This module does not import pandas, because the command line imports it at start.
+`cohort_filters` applies these settings. This module does not import pandas, because the command line imports it at
+start.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,7 @@
 """Filter a native table by a cohort choice; each filter counts the images that it removes.
 
-Order of the filters: `drop` from the adapter, view, age, gold subset, missing files, one image per study, patient limit.
+Order of the filters: `drop` from the adapter, view, age, gold subset, missing files, one image per study, patient
+limit.
 """
 
 from pathlib import Path
@@ -37,7 +38,8 @@ def filter_rows(table: pd.DataFrame, choice: CohortChoice, layout: str, root: Pa
 def filter_groups(table: pd.DataFrame, choice: CohortChoice, flow: Flow) -> pd.DataFrame:
     """Keep one image per study and at most `limit` patients, if the choice sets these; `flow` gets the counts.
 
-    A hash of the patient id selects patients. So the order of rows does not matter, and a larger limit only adds patients.
+    A hash of the patient id selects patients. So the order of rows does not matter, and a larger limit only adds
+    patients.
     """
     if choice.per_study == "one":
         order = pd.DataFrame(

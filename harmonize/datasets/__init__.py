@@ -1,7 +1,7 @@
 """Adapters: each module reads one dataset, in its published layout, into a native table.
 
-`harmonize/datasets/NAME.py` is the adapter of the layout NAME if labels.yaml has a block `datasets: NAME`. No other list
-of layouts exists. `table` is the layout of any other table; a mapping file replaces the block.
+`harmonize/datasets/NAME.py` is the adapter of the layout NAME if labels.yaml has a block `datasets: NAME`. No other
+list of layouts exists. `table` is the layout of any other table; a mapping file replaces the block.
 
 An adapter defines:
 

@@ -75,7 +75,8 @@ def write(table: pd.DataFrame, root: Path) -> None:
     """Write master_spreadsheet_update.csv.
 
     The table must have: path = images/id_<patient_id>/Study_.../Series_.../image-....png; image_id = path without
-    images/ and suffix; ages in whole years up to 85. `drop` may be missing. Also writes `rows` and `columns` (pixels) if the table has them.
+    images/ and suffix; ages in whole years up to 85. `drop` may be missing. Also writes `rows` and `columns` (pixels)
+    if the table has them.
     """
     root.mkdir(parents=True, exist_ok=True)
     dicom = (

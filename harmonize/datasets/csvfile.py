@@ -67,8 +67,8 @@ def read_text(
 ) -> pd.DataFrame:
     """Return columns of a CSV file, in this order: `columns` as unchanged text ("" for blank), `labels` as Int8 states.
 
-    Missing `optional` columns are skipped. An invalid label cell becomes null, and the extra column FAULT states the cell
-    and its line. Raises DatasetError for a missing column and for an empty or truncated file.
+    Missing `optional` columns are skipped. An invalid label cell becomes null, and the extra column FAULT states the
+    cell and its line. Raises DatasetError for a missing column and for an empty or truncated file.
     """
     present = header(path)
     for column in (*columns, *labels):

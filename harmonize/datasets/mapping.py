@@ -20,7 +20,8 @@ Values = tuple[str, ...]
 class TableMapping:
     """The content of a mapping file: what the columns of a table mean.
 
-    A rule is {column: ..., name: (values)} or {constant: name}. If the file does not have a key, its text or rule is empty.
+    A rule is {column: ..., name: (values)} or {constant: name}. If the file does not have a key, its text or rule is
+    empty.
     """
 
     file: str  # the mapping file, for error messages

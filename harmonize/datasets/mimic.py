@@ -172,8 +172,8 @@ def write(table: pd.DataFrame, root: Path) -> None:
 
     If the table has the data for them, also write patients.csv.gz and the expert labels of release 2.1.0.
 
-    The table must have: ids of digits only (subject_id has 8), paths of the layout, equal states within a study, one sex per patient,
-    ages in whole years. Also writes `rows` and `columns` (pixels) if the table has them.
+    The table must have: ids of digits only (subject_id has 8), paths of the layout, equal states within a study, one
+    sex per patient, ages in whole years. Also writes `rows` and `columns` (pixels) if the table has them.
     """
     root.mkdir(parents=True, exist_ok=True)
     ids = {"subject_id": table["patient_id"], "study_id": table["study_id"]}

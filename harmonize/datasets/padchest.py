@@ -123,9 +123,11 @@ def _labels(cells: "pd.Series[str]") -> "pd.Series[Any]":
 def write(table: pd.DataFrame, root: Path) -> None:
     """Write the label file with all 36 columns.
 
-    The table must have: path = images/<number>/<image_id>, <number>/<image_id> or <image_id>, the same form for all rows (`read` needs
-    the folders); words in "native:labels" in lower case and stripped, "" for rows with drop "no labels"; ages in whole
-    years. `label_source` and `drop` may be missing (then Physician and "").
+    The table must have:
+        path             images/<number>/<image_id>, <number>/<image_id> or <image_id>; all rows have the same form
+        native:labels    lower-case words without spaces at their ends; "" if `drop` is "no labels"
+        age              whole years
+    `label_source` and `drop` may be missing; then they are Physician and "". `read` needs the folders of the paths.
     """
     root.mkdir(parents=True, exist_ok=True)
     raw = pd.DataFrame("", index=table.index, columns=HEADER.split(","), dtype=object)

@@ -13,7 +13,8 @@
     lung_mask: "lung_masks/{filename}"                       # masks of the lungs, 0 or 255; files may be missing
 
 Only image, patient and findings are required. Values are compared as text (1, 1.0 and "1" are equal).
-Extras: lung_mask (if the mapping has it) and drop ("not selected" by `where`; "no split" if `split` does not list the value).
+Extras: lung_mask (if the mapping has it) and drop ("not selected" by `where`; "no split" if `split` does not list the
+value).
 """
 
 import re
@@ -145,7 +146,8 @@ def _states(cells: pd.Series, present: tuple[str, ...] | None, absent: tuple[str
 def write(table: pd.DataFrame, root: Path) -> None:
     """Write table.csv and mapping.yaml, so that read(root) returns the same table.
 
-    The table must have: study_id = image_id = path; states 1, 0 and null; every split one of SPLITS and every `drop` (if any) "".
+    The table must have: study_id = image_id = path; states 1, 0 and null; every split one of SPLITS and every `drop`
+    (if any) "".
     """
     root.mkdir(parents=True, exist_ok=True)
     native_columns = [str(name) for name in table.columns if str(name).startswith("native:")]

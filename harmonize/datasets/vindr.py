@@ -250,7 +250,8 @@ def boxes(root: Path) -> pd.DataFrame:
 def write(table: pd.DataFrame, root: Path) -> None:
     """Write image_labels_train.csv and image_labels_test.csv; in train, the third of three readers sometimes disagrees.
 
-    The table must have: patient_id = study_id = image_id, path = <split>/<image_id>.dicom, view PA, no sex and age, states 0 and 1.
+    The table must have: patient_id = study_id = image_id, path = <split>/<image_id>.dicom, view PA, no sex and age,
+    states 0 and 1.
     """
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     states = pd.DataFrame({label: table[native(label)].astype(int) for label in LABELS})

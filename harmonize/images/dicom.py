@@ -20,8 +20,9 @@ _MAX_WINDOW_RATIO = (
 def read_dicom(content: bytes) -> NDArray[np.uint8]:
     """Decode the first frame of a DICOM file to gray uint8 [H, W].
 
-    Gray levels follow the first VOI table or window of the file, else percentiles as for 16-bit PNG. MONOCHROME1 is inverted.
-    Raises UnreadableImage. Deflated files also raise it, because their size is unknown before decompression.
+    Gray levels follow the first VOI table or window of the file, else percentiles as for 16-bit PNG. MONOCHROME1 is
+    inverted.
+    Raises UnreadableImage, also for deflated files, because their size is unknown before decompression.
     Source: DICOM PS3.3, C.11.1 (modality), C.11.2 (window), C.7.6.3.1.2 (photometric interpretation).
     """
     if DEFLATED in content:
@@ -91,8 +92,8 @@ def _window(data: Any) -> tuple[float, float] | None:
 def _shows_image(center: float, width: float, values: NDArray[Any]) -> bool:
     """Return whether a window shows the image: values lie inside it and span more than a sixteenth of its width.
 
-    Some files declare 12 or more bits and a matching window, but contain 8-bit values; with this window, the image would be
-    black.
+    Some files declare 12 or more bits and a matching window, but contain 8-bit values; with this window, the image
+    would be black.
     """
     low, high = float(values.min()), float(values.max())
     overlap = min(high, center + width / 2) - max(low, center - width / 2)

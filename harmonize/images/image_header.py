@@ -4,9 +4,9 @@ import zlib
 from dataclasses import dataclass
 from typing import Protocol
 
-MAX_PIXELS = 100_000_000  # pixels; the largest radiographs have about 20 million, but a damaged or hostile header may state any size
+MAX_PIXELS = 100_000_000  # the largest radiographs have about 20 million; a damaged header may state any size
 
-DEFLATED = b"1.2.840.10008.1.2.1.99"  # DICOM transfer syntax of deflated files: reading the header requires decompressing the entire file
+DEFLATED = b"1.2.840.10008.1.2.1.99"  # DICOM transfer syntax; reading the header means decompressing the entire file
 
 
 class UnreadableImage(Exception):  # noqa: N818  (not always an error: the image becomes a row of the quarantine)
@@ -42,8 +42,8 @@ class InMemory:
 def jpeg_size(content: bytes) -> tuple[int, int]:
     """Return (height, width) of a JPEG; raise UnreadableImage if it is truncated or too large.
 
-    Compressed data never contain FF D9 (end of image) or FF DA (start of scan). So in a complete file, FF D9 comes after the
-    last FF DA.
+    Compressed data never contain FF D9 (end of image) or FF DA (start of scan). So in a complete file, FF D9 comes
+    after the last FF DA.
     """
     scan, end = b"\xff\xda", content.rfind(b"\xff\xd9")
     if (

@@ -1,7 +1,8 @@
 """Read radiograph files (JPEG, 8- or 16-bit PNG, DICOM) as gray uint8, and fit them to a square.
 
 A truncated file raises an error; OpenCV would silently fill the missing rows with gray.
-Increase PIXELS_VERSION after a change that may give different pixels for the same file; then all caches are built again.
+Increase PIXELS_VERSION after a change that may give different pixels for the same file; then all caches are built
+again.
 """
 
 from dataclasses import dataclass

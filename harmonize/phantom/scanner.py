@@ -1,6 +1,7 @@
 """Make a radiograph from thickness: positioning, exposure, scatter, noise, and the hospital's processing.
 
-Image and masks stay aligned, because the same affine map transforms both from the square canvas to the hospital's frame.
+Image and masks stay aligned, because the same affine map transforms both from the square canvas to the hospital's
+frame.
 """
 
 from collections.abc import Mapping

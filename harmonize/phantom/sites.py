@@ -1,7 +1,8 @@
 """Define the six hospitals: image acquisition, patients, and uncertain labels.
 
-Prevalences follow the published label counts. They are at least 0.05, so that a few hundred images have ten cases of each
-finding. Acquisition values are invented, so that the hospitals look different. They do not describe real hospitals.
+Prevalences follow the published label counts. They are at least 0.05, so that a few hundred images have ten cases of
+each finding. Acquisition values are invented, so that the hospitals look different. They do not describe real
+hospitals.
 """
 
 from collections.abc import Mapping

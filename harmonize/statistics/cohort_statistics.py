@@ -1,6 +1,7 @@
 """Describe a cohort in tables: image flow, labels, patients and splits. Opens no image.
 
-The tables contain only counts, and no ids or hashes of ids. All ages from 90 on are one group; rare devices are another.
+The tables contain only counts, and no ids or hashes of ids. All ages from 90 on are one group; rare devices are
+another.
 """
 
 from collections.abc import Mapping, Sequence

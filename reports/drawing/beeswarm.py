@@ -62,7 +62,8 @@ def _site(row: Any, largest: float) -> dict[str, Any]:
 def swarms(points: pd.DataFrame, names: Sequence[str], phone: bool = False) -> Markup:
     """Draw a row of dots for each image property, one dot per image; right of 0 means toward the correct hospital.
 
-    Color: lowest, middle or highest third of the values. The version for phones has fewer dots, and names above the rows.
+    Color: lowest, middle or highest third of the values. The version for phones has fewer dots, and names above the
+    rows.
     """
     largest = float(points["shap"].abs().max()) if len(points) else 0.0
     limit = max(0.01, largest) * 1.04

@@ -1,7 +1,7 @@
 """Draw small figures as inline SVG: marks, axes, and strips inside table cells.
 
-All numbers are formatted and all words escaped here, so results may be marked safe. Marks have classes, not styles, because
-the page's policy forbids style attributes.
+All numbers are formatted and all words escaped here, so results may be marked safe. Marks have classes, not styles,
+because the page's policy forbids style attributes.
 """
 
 import math
@@ -149,7 +149,8 @@ def strip_grid(scale: Scale, grid: Sequence[float]) -> str:
 def strip(worst: Estimate, external: Estimate, internal: Estimate, scale: Scale, grid: str) -> Markup:
     """Draw three AUROCs of a run as dots on one axis: worst hospital, external mean and internal hospital.
 
-    `grid` contains the grid lines. Screen readers skip the strip, because the cells of the row contain the same numbers.
+    `grid` contains the grid lines. Screen readers skip the strip, because the cells of the row contain the same
+    numbers.
     """
     y, height = 17.0, 34.0
     body = grid

@@ -171,8 +171,8 @@ def _counts(rows: pd.DataFrame) -> list[list[int]]:
 def gap_side(gap: Estimate, value: float, macro: Estimate) -> Estimate:
     """Return one of the two AUROCs of a gap (`value`) as an estimate; MISSING if there is no gap.
 
-    The table `gaps` has no intervals of the two AUROCs. `macro` is the mean AUROC over every labeled finding. If both are
-    means over the same findings, `macro` with its interval is returned; else the interval is unknown.
+    The table `gaps` has no intervals of the two AUROCs. `macro` is the mean AUROC over every labeled finding. If both
+    are means over the same findings, `macro` with its interval is returned; else the interval is unknown.
     """
     if not (gap.has_value and is_number(value)):
         return MISSING

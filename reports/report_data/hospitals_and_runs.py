@@ -65,7 +65,8 @@ class Run:
     rank_high: int = 0
     p_best: float = float("nan")
     group: int = -1  # index of the tie group, 0 for the best; -1 means unranked
-    # run: trained by the grid; tta or ensemble: derived from runs, never ranked; panel: networks with one finding each, ranked as one run;
+    # run: trained by the grid; tta, ensemble: derived from runs, never ranked
+    # panel: networks with one finding each, ranked as one run
     # external: an imported model, ranked only if the grid trains nothing
     kind: str = "run"
 
@@ -104,8 +105,8 @@ class Run:
     def worst(self) -> str:
         """Key of the external hospital with the largest gap; "" if there is no score.
 
-        If no gap could be computed, the hospital with the lowest AUROC. AUROC is the second choice, because it also depends
-        on the findings that a hospital labels.
+        If no gap could be computed, the hospital with the lowest AUROC. AUROC is the second choice, because it also
+        depends on the findings that a hospital labels.
         """
         gaps = {key: e.value for key, e in self.hospital_gaps.items() if e.has_value}
         low = {key: -e.value for key, e in self.hospitals.items() if e.has_value}

@@ -268,7 +268,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "anytime": ("run_id", "device", "epoch", "hours", "auroc", "reached", "on_front"),
     "history": ("run_id", "epoch", "train_loss", "val_loss", "val_auroc", "lr", "seconds"),
     # runs compared in several goals at once; goal: names of the compared goals, separated by spaces
-    # auroc: external; maps: ? enrichment on the finding divided by the enrichment of a center map, mean over external hospitals
+    # auroc: external AUROC
+    # maps: ? enrichment on the finding divided by the enrichment of a center map, mean over external hospitals
     # on_front: no other run is at least as good in every goal and better in one
     # p_front: ? share of resamples (of AUROC and gap) in which on_front is true
     "goals": ("run_id", "goal", "auroc", "gap", "maps", "macs", "on_front", "p_front"),

@@ -147,7 +147,8 @@ def _row_slices(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _sort_data(run: Run, group: int, columns: Sequence[Column], factors: Sequence[Factor]) -> dict[str, Any]:
     """Return the data of a run with which the script sorts, filters and searches.
 
-    `k`: mean rank, then the number in each column (null if missing). `f`: for each factor, the index of the run's value.
+    `k`: mean rank, then the number in each column (null if missing). `f`: for each factor, the index of the run's
+    value.
     """
     numbers = [run.mean_rank, *(column.value(run) for column in columns)]
     return {

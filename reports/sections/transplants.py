@@ -127,7 +127,8 @@ def transplants(board: ReportData) -> Section:
 def _most_moved(rows: Any, internal: str) -> str:
     """Return the finding on which an internal marker has the largest effect.
 
-    If there are no results for markers, return the finding with the largest causal score; if there are no scores either, "".
+    If there are no results for markers, return the finding with the largest causal score; if there are no scores
+    either, "".
     """
     for kind in (MARKER, "causal"):
         kind_rows = rows[
@@ -219,7 +220,8 @@ def _legend() -> list[tuple[str, Markup]]:
 def _by_host(board: ReportData, cells: Cells, run: Run, finding: str) -> list[dict[str, Any]]:
     """Return one row per kind of change.
 
-    A row has the effects of internal pixels in images of each external hospital, and of external pixels in internal images.
+    A row has the effects of internal pixels in images of each external hospital, and of external pixels in internal
+    images.
     """
     internal, rows = board.internal.key, []
     for kind, words in (INTO | ALONE).items():

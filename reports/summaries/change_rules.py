@@ -15,8 +15,8 @@ def changes(table: pd.DataFrame, measure: str = "abs_dp", subset: str = "all") -
 def changed(table: pd.DataFrame, internal: str) -> list[str]:
     """Return the findings for which an internal marker changes predictions in external images.
 
-    `table` is the table `transplants` of one run. The control is a patch without a marker from the host's own cohort. The
-    mean absolute change in probability, minus the change by the control, must have a 95 % interval above MARGIN.
+    `table` is the table `transplants` of one run. The control is a patch without a marker from the host's own cohort.
+    The mean absolute change in probability, minus the change by the control, must have a 95 % interval above MARGIN.
     """
     rows = changes(table)
     rows = rows[(rows["kind"] == MARKER) & (rows["donor"] == internal) & (rows["host"] == EXTERNAL)]
@@ -26,8 +26,9 @@ def changed(table: pd.DataFrame, internal: str) -> list[str]:
 def caught(table: pd.DataFrame, internal: str) -> list[str]:
     """Return the findings with a shortcut: a marker changes the prediction, and the internal AUROC depends on markers.
 
-    The control for erasing a marker is erasing the mirrored region. AUROC depends on markers if erasing them changes AUROC,
-    minus the control's change, with a 95 % interval below 0. If a marker has no information, erasing costs no AUROC.
+    The control for erasing a marker is erasing the mirrored region. AUROC depends on markers if erasing them changes
+    AUROC, minus the control's change, with a 95 % interval below 0. If a marker has no information, erasing costs no
+    AUROC.
     """
     rows = changes(table, "auroc")
     rows = rows[(rows["kind"] == ERASED) & (rows["host"] == internal) & (rows["high"] < 0)]
