@@ -36,9 +36,8 @@ class Tables:
             no_lungs (title of a preprocessing that crops to the lungs -> share of images without detected lungs)
     Optional keys:
         custom_metrics: dicts with name, title and better (higher or lower) of each metric that the registry adds
-        analyses: dicts with name, run_id ("" for an analysis of the cohorts), options other than the defaults, state
-        (done,
-            failed or absent), reason
+        analyses: dicts with name, run_id ("" for an analysis of the cohorts), options other than the defaults,
+            state (done, failed or absent), reason
         no_pictures: why the gallery has no pictures, or ""
         learns: run id -> findings of a run, if the run is trained for fewer findings than `findings`
         unlearnt: run id -> findings that are present in all or in none of the training images

@@ -43,14 +43,13 @@ def fixed(image: Gray, center: float = CENTER) -> Box:
 def adaptive(image: Gray, margin: float = 0.1) -> Box | None:
     """Return the box around both lungs, or None if the result is not credible.
 
-    `margin` widens the box on each side, as a share of its height and width. A box is credible if it covers 25 % to 95
-    % of the image without its border. Steps:
+    `margin` widens the box on each side, as a share of its height and width. A box is credible if it covers
+    25 % to 95 % of the image without its border. Steps:
 
     1. Remove the border; reduce and low-pass the image.
     2. The body is all pixels brighter than air, with holes filled.
-    3. At each of twelve thresholds, find dark components in the body. A component may touch neither the air nor the
-    edge
-       of the image, except its top edge.
+    3. At each of twelve thresholds, find dark components in the body. A component may touch neither the air
+       nor the edge of the image, except its top edge.
     4. Two components side by side are lungs. Use the threshold with the largest pair. (With Otsu's single threshold,
        lungs merge with the soft rim of the body in most images.)
     """

@@ -1,8 +1,8 @@
 """Draw on a square canvas: splines, filled shapes, polylines, blur, cloudy noise.
 
 Coordinates are canvas fractions from (0, 0), top left, to (1, 1), bottom right. So a shape does not depend on
-the number of pixels R. A Layer is uint8 [R, R], because OpenCV smooths edges only for this type. A Map is float32 [R,
-R]. Points are float64 [N, 2] (x, y).
+the number of pixels R. A Layer is uint8 [R, R], because OpenCV smooths edges only for this type. A Map is
+float32 [R, R]. Points are float64 [N, 2] (x, y).
 """
 
 from collections.abc import Sequence

@@ -13,8 +13,7 @@ def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Se
     """State in how many runs a marker of the internal hospital is a shortcut, and for which findings.
 
     >>> marker_shortcuts("A", 0, 4, [], 0.05)
-    'No marker of A is a shortcut in any of four runs: none changes a prediction by more than .050 and helps at the
-    internal hospital'
+    'No marker of A is a shortcut in any of four runs: none changes a prediction by more than .050 and helps at the internal hospital'
     >>> marker_shortcuts("A", 3, 4, ["Edema"], 0.05)
     'In three of four runs, the prediction of Edema and its internal AUROC depend on a marker of A'
     >>> marker_shortcuts("A", 1, 1, ["Edema", "Pneumonia"], 0.05)
@@ -39,8 +38,7 @@ def reaction_only(findings: Sequence[str]) -> str:
     """Name the findings for which a marker changes predictions, without a clear benefit at the internal hospital; or "".
 
     >>> reaction_only(["Edema"])
-    'For Edema, a marker changes the prediction of a run but does not clearly help at the internal hospital, so it is
-    not shown to be a shortcut'
+    'For Edema, a marker changes the prediction of a run but does not clearly help at the internal hospital, so it is not shown to be a shortcut'
     """
     if not findings:
         return ""
@@ -66,8 +64,7 @@ def erased_markers(finding: str, internal: float, external: float) -> str:
     """State how erasing all markers changes the internal and the external AUROC; "" if either change is unknown.
 
     >>> erased_markers("Edema", -0.25, 0.04)
-    'With all markers erased, the AUROC of Edema changes by −.250 at the internal hospital and by +.040 at external
-    hospitals'
+    'With all markers erased, the AUROC of Edema changes by −.250 at the internal hospital and by +.040 at external hospitals'
     """
     if not (is_number(internal) and is_number(external)):
         return ""

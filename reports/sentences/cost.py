@@ -39,14 +39,11 @@ def anytime(device: str, hours: float, quarter: float, half: float, final: float
     `quarter`, `half` and `final` are the AUROCs, NaN if no run had finished an epoch by then.
 
     >>> anytime("NVIDIA H200", 12.0, 0.78, 0.801, 0.812)
-    'Best internal AUROC after a quarter, half and all of the longest training (12 hours on one GPU, NVIDIA H200): .780,
-    .801, .812'
+    'Best internal AUROC after a quarter, half and all of the longest training (12 hours on one GPU, NVIDIA H200): .780, .801, .812'
     >>> anytime("cpu (1 thread)", 0.05, 0.812, 0.812, 0.812)
-    'No run exceeds the internal AUROC of .812 after a quarter of the longest training (3.0 minutes on one device, cpu
-    (1 thread))'
+    'No run exceeds the internal AUROC of .812 after a quarter of the longest training (3.0 minutes on one device, cpu (1 thread))'
     >>> anytime("cpu (1 thread)", 0.05, float("nan"), 0.7, 0.812)
-    'Best internal AUROC after half and all of the longest training (3.0 minutes on one device, cpu (1 thread)): .700,
-    .812'
+    'Best internal AUROC after half and all of the longest training (3.0 minutes on one device, cpu (1 thread)): .700, .812'
     """
     if not is_number(final):
         return "No AUROC by training time is stored"
@@ -88,8 +85,7 @@ def resampling(num_others: int, num_sure: int, num_nondominated: int) -> str:
     >>> resampling(0, 2, 2)
     'Resampling patients does not change this.'
     >>> resampling(3, 1, 2)
-    'In 95 % or more of the bootstrap samples, one of two stays non-dominated. 3 other runs are non-dominated in more
-    than 5 %.'
+    'In 95 % or more of the bootstrap samples, one of two stays non-dominated. 3 other runs are non-dominated in more than 5 %.'
     """
     if num_sure == num_nondominated and not num_others:
         return "Resampling patients does not change this."

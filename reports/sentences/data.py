@@ -49,8 +49,7 @@ def pictures_notice(phantom: bool, num_pictures: int) -> str:
     """State whether the page contains images of patients.
 
     >>> pictures_notice(False, 0), pictures_notice(True, 3)
-    ('This file contains no image of a patient.', 'The pictures in this file are synthetic; it contains no image of a
-    patient.')
+    ('This file contains no image of a patient.', 'The pictures in this file are synthetic; it contains no image of a patient.')
     """
     if not num_pictures:
         return "This file contains no image of a patient."

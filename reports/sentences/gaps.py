@@ -54,8 +54,8 @@ def selection_by_internal(regret: Estimate, optimism: float) -> str:
     """State the regret of selecting a run by internal validation, and the optimism of selecting by external data.
 
     >>> selection_by_internal(Estimate(0.0, 0.0, 0.0), 0.004)
-    'Selecting on internal validation data finds the run with the best external AUROC; selecting on an external hospital
-    would overstate its AUROC by up to .004'
+    'Selecting on internal validation data finds the run with the best external AUROC; selecting on an external hospital would
+    overstate its AUROC by up to .004'
     >>> selection_by_internal(Estimate(0.012, 0.002, 0.022), float("nan"))
     'Selecting on internal validation data loses .012 [.002, .022] external AUROC compared with the best run'
     """

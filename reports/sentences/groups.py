@@ -69,8 +69,7 @@ def no_threshold(findings: Sequence[tuple[str, int, int]], min_count: int) -> st
 
 
     >>> no_threshold([("Edema", 4, 90)], 10)
-    'No threshold for Edema (4 patients with it): a threshold needs 10 patients with and 10 without the finding in the
-    internal validation split'
+    'No threshold for Edema (4 patients with it): a threshold needs 10 patients with and 10 without the finding in the internal validation split'
     >>> no_threshold([("No Finding", 50, 3)], 10)[:46]
     'No threshold for No Finding (3 patients withou'
     >>> no_threshold([], 10)

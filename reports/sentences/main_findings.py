@@ -1,7 +1,7 @@
 """Sentences about the ranking, hospitals, findings and training.
 
-The interval decides the verb, never the estimate alone. No function here may write: significant, outperforms, robust,
-no difference, equal.
+The interval decides the verb, never the estimate alone. No function here may write: significant, outperforms, robust, no
+difference, equal.
 """
 
 from collections.abc import Sequence
@@ -81,8 +81,8 @@ def mean_gap(
 ) -> str:
     """State the mean generalization gap, and the hospitals with the largest and the smallest gap.
 
-    `hospitals`: (title, mean gap). `trained`: whether the models were trained at the internal hospital; imported models
-    are only compared with this hospital.
+    `hospitals`: (title, mean gap). `trained`: whether the models were trained at the internal hospital; imported models are
+    only compared with this hospital.
     """
     if num_external == 0:
         return "No external hospital was tested, so the generalization gap is unknown."
