@@ -82,7 +82,7 @@ def test_equal_runs_are_all_nondominated_and_drawn():
     made = tables(Invented(runs=3))
     same = with_goals(made, auroc=0.7, gap=0.1, macs=1e9, on_front=True, p_front=float("nan"))
     found = at_once(read(same))
-    assert "All three runs are non-dominated" in found["title"]
+    assert "All three runs are Pareto-optimal" in found["title"]
     assert found["doubt"] == ""
 
 
