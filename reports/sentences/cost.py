@@ -73,15 +73,15 @@ def nondominated_runs(goals: Sequence[str], labels: Sequence[str], num_runs: int
 
 
 def resampling(num_others: int, num_sure: int, num_nondominated: int) -> str:
-    """Return how stable the set of non-dominated runs is when patients are resampled.
+    """Return how stable the set of Pareto-optimal runs is when patients are resampled.
 
-    num_sure: non-dominated runs that stay so in at least 95 % of the bootstrap samples; num_others: dominated runs that are
+    num_sure: Pareto-optimal runs that stay so in at least 95 % of the bootstrap samples; num_others: dominated runs that are
     not dominated in more than 5 %.
 
     >>> resampling(0, 2, 2)
     'Resampling patients does not change this.'
     >>> resampling(3, 1, 2)
-    'In 95 % or more of the bootstrap samples, one of two stays non-dominated. 3 other runs are non-dominated in more than 5 %.'
+    'In 95 % or more of the bootstrap samples, one of two stays Pareto-optimal. 3 other runs are Pareto-optimal in more than 5 %.'
     """
     if num_sure == num_nondominated and not num_others:
         return "Resampling patients does not change this."
@@ -91,9 +91,9 @@ def resampling(num_others: int, num_sure: int, num_nondominated: int) -> str:
         verb = "stays" if num_sure < 2 else "stay"
         stable = f"{word(num_sure) if num_sure else 'none'} of {word(num_nondominated)} {verb}"
         stable = "it does not stay" if num_nondominated == 1 else stable
-    text = f"In 95 % or more of the bootstrap samples, {stable} non-dominated."
+    text = f"In 95 % or more of the bootstrap samples, {stable} Pareto-optimal."
     if num_others:
         text += (
-            f" {plural(num_others, 'other run')} {'is' if num_others == 1 else 'are'} non-dominated in more than 5 %."
+            f" {plural(num_others, 'other run')} {'is' if num_others == 1 else 'are'} Pareto-optimal in more than 5 %."
         )
     return text

@@ -13,7 +13,7 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.sentences import cost as cost_sentences
 
-SHOWN = 12  # runs with strips; other non-dominated runs are in the table
+SHOWN = 12  # runs with strips; other Pareto-optimal runs are in the table
 WIDE, EDGE = 132.0, 18.0
 LIKELY, SURE = 0.05, 0.95  # shares of bootstrap samples
 
