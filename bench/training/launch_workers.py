@@ -1,4 +1,4 @@
-"""Processes of a data-parallel run: started for a run that several devices train, and ended with it.
+"""Start and end the processes of a run that several devices train together.
 
 Rank 0 is the worker process that has the run. It starts the other ranks as child processes. A child ends when rank 0
 ends, because rank 0 holds the other end of its standard input.
@@ -23,7 +23,7 @@ HOST = "127.0.0.1"
 
 
 class DataParallelError(RuntimeError):
-    """A process of a data-parallel run ended before the run did."""
+    """Error: a process of a data-parallel run ended before the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class WorkerTask:
 def launched_group(job: Job, trains: bool, device: torch.device) -> Iterator[DataParallelGroup]:
     """Yield the data-parallel group of a job, with this process as rank 0; the group ends with the block.
 
-    When a child dies, the run fails with DataParallelError. When this process waits for the dead child in a collective
+    When a child dies, the run fails with DataParallelError. If this process then waits for the child in a collective
     call, this process ends with exit code 3.
     """
     if not job.others:

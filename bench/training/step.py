@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 class TooLargeError(RuntimeError):
-    """Memory runs out even with the smallest possible micro-batch."""
+    """Error: memory runs out even with the smallest possible micro-batch."""
 
 
 class Step:
@@ -96,7 +96,7 @@ class Step:
         self.training_loss.zero_grad(set_to_none=True)
 
     def _begin_phase(self, first: int) -> None:
-        """Begin the phase whose first epoch is `first`, with a new optimizer of the weights that learn in it."""
+        """Begin the phase whose first epoch is `first`: make a new optimizer for the weights that learn in it."""
         entry, schedule = self.run.entries["optimizer"], self.schedule
         decay = schedule.weight_decay if schedule.weight_decay >= 0 else None
         freeze_backbone(self.network, first <= schedule.freeze_epochs)
@@ -214,7 +214,7 @@ class Step:
             return self._take_step(image_NHW, own_N, batch_N, has_weight, epoch, step)
         except torch.OutOfMemoryError:
             if not self.in_pass:
-                raise  # the optimizer's own state does not fit, and some weights may have changed already
+                raise  # memory ran out in the optimizer, and some weights may have changed already
         self.in_pass, self.gradient_evaluations = False, evaluations
         self.optimizer.zero_grad(set_to_none=True)
         if self.buffers:
@@ -226,10 +226,10 @@ class Step:
     ) -> Tensor:
         """Return the loss of one optimizer step.
 
-        `own_N` and `image_NHW` are the images of this process, ordered by micro-batch; `batch_N` is the whole batch.
+        `own_N` and `image_NHW` are the images of this process, ordered by micro-batch; `batch_N` is the entire batch.
         """
         slices = self._micro_batches(len(batch_N))
-        # each micro-batch contributes its weighted mean by its share of the total weight; a single one needs no rescaling
+        # the loss of a micro-batch is multiplied by its share of the total weight; a single micro-batch needs no factor
         total_weight = None
         if not has_weight or len(slices) > 1:
             total_weight = self.training_loss.weight(batch_N).clamp(min=1e-8)
@@ -275,7 +275,7 @@ class Step:
         return loss
 
     def _halve(self, size: int, epoch: int, step: int) -> None:
-        """Halve the micro-batch; no micro-batch of a batch of `size` may be a single image, which has no variance."""
+        """Halve the micro-batch. No micro-batch may have only one image, because batch norm needs a variance."""
         before = min(self.micro, size)
         if self.processes.size > 1:
             raise TooLargeError(f"memory ran out in a forward pass of {before} images; lower schedule.micro_batch")

@@ -1,4 +1,4 @@
-"""torch.compile for training: with `compile: true` it is timed on the run's first images and kept if it is faster.
+"""torch.compile for training: with `compile: true` it is timed on the run's first images, and used if it is faster.
 
 Compiled kernels round differently from eager ones, so `compile` is part of the run id. Predictions, and so all scores,
 always use eager kernels.

@@ -1,4 +1,4 @@
-"""Training mode of a network: which weights learn, and which batch-norm statistics go with the weights."""
+"""Set which weights of a network learn, and keep batch-norm statistics consistent with the weights."""
 
 from collections.abc import Callable, Iterable
 

@@ -24,7 +24,7 @@ from bench.training.uncertainty import Labels, blank
 
 
 class NoTargetsError(RuntimeError):
-    """No finding of the training split has both classes."""
+    """Error: no finding of the training split has both classes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +64,7 @@ class TrainingTargets:
         return balanced(order, size, micro, in_class_NC, config.seed, epoch)
 
     def unlearnt(self) -> tuple[int, ...]:
-        """Return the indices of the findings without both classes; their outputs mean nothing."""
+        """Return the indices of the findings without both classes; the network does not learn them."""
         counts, target_NK = self.weight_NK > 0, self.target_NK
         both_K = (counts & (target_NK > 0.5)).any(dim=0) & (counts & (target_NK < 0.5)).any(dim=0)
         return tuple(torch.nonzero(~both_K).flatten().tolist())

@@ -59,14 +59,17 @@ def use_fused(optimizer_class: Callable[..., Optimizer], options: Mapping[str, A
 
 
 def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Load a stored state but keep this optimizer's `fused` setting: the state may come from another kind of device."""
+    """Load a stored state, but keep this optimizer's `fused` setting.
+
+    The state may come from another kind of device.
+    """
     pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
     groups = [{**stored, "fused": own["fused"]} if "fused" in own else stored for stored, own in pairs]
     optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 def decay_groups(network: nn.Module, weight_decay: float | None) -> list[dict[str, Any]]:
-    """Return the trainable weights in one or two parameter groups; biases and norms (at most one axis) never decay.
+    """Return the trainable weights in one or two parameter groups: biases and norms (at most one axis) never decay.
 
     With `weight_decay` None the other group uses the optimizer's default.
     """
