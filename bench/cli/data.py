@@ -147,7 +147,10 @@ def stats(
 def _specs(
     data: Path | None, grid: "Grid", store: Path, workers: int, display: "Display"
 ) -> "Mapping[str, CohortSpec]":
-    """Return the cohorts of --data, or else the synthetic cohorts of a grid, which are made on first use."""
+    """Return the cohorts of --data.
+
+    Without --data, return the synthetic cohorts of a grid and make them if necessary.
+    """
     from harmonize.cohorts.specs import read_data
 
     if data is not None:
@@ -188,7 +191,7 @@ def _read(
 def _describe(
     cohorts: "Mapping[str, Cohort]", grid: "Grid", store: Path | None, display: "Display"
 ) -> "dict[str, Stats]":
-    """Return the statistics of each cohort. With a store, use what its earlier checks and runs know about the images."""
+    """Return the statistics of each cohort. Facts about images come from earlier checks and runs in `store`."""
     from bench.store.store import short_hash
     from harmonize.checks.known_images import earlier_scans
     from harmonize.labels.findings import space

@@ -11,7 +11,7 @@ from bench.study.forecast import Forecast, Line
 
 
 def planned_rows(store: Store, runs: Sequence[Run], derived: Sequence[Derived]) -> list[dict[str, Any]]:
-    """Return id, state and names of each run and each derived run, for programs."""
+    """Return id, state and names of each run and each derived run, for the JSON output."""
     trained = [(run.id, {"architecture": run.config.architecture, "seed": run.config.seed}) for run in runs]
     combined = [(run.id, {"kind": run.kind, "name": run.name}) for run in derived]
     return [{"id": run_id, "state": store.state(run_id), **names} for run_id, names in trained + combined]
@@ -53,12 +53,15 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def estimate_lines(estimate: Forecast, workers: int, devices: int, memory: int) -> list[str]:
-    """Return an estimate as lines of text; `devices` are in use, the first has `memory` bytes (0 on a CPU)."""
+    """Return an estimate as lines of text.
+
+    `devices`: number in use. `memory`: bytes of the first device, 0 on a CPU.
+    """
     return [*table_lines(table(estimate)), *sentences(estimate, workers, devices), *fitting(estimate, memory)]
 
 
 def fitting(estimate: Forecast, memory: int) -> list[str]:
-    """Return how many of the largest runs fit on a GPU with `memory` bytes, as a line; empty without a GPU.
+    """Return one line: the number of largest runs that fit on a GPU with `memory` bytes. Empty without a GPU.
 
     A process needs half a GB on the GPU besides its tensors. A tenth of the memory stays free.
     """

@@ -68,7 +68,10 @@ def examine_runs(
 
 
 def lines(checks: Sequence[Check]) -> list[str]:
-    """Return one line per check, with the likely causes below it if there are several, and a last line with the totals."""
+    """Return one line per check and a last line with the totals.
+
+    If a check has several likely causes, they follow its line.
+    """
     output = []
     for check in checks:
         what = f"{check.dataset}: {check.what}" if check.dataset else check.what
@@ -122,7 +125,7 @@ def _registry(path: Path | None) -> list[Check]:
 
 
 def _data(data: Path, store: Path | None, workers: int, progress: Progress | None) -> list[Check]:
-    """Return the checks of every cohort: its tables and, if there is a store for the results, its images."""
+    """Return the checks of the tables of every cohort and, if there is a store for the results, of its images."""
     from harmonize.checks.duplicates import ScannedCohort, check_duplicates, check_images
     from harmonize.checks.release import inspect
     from harmonize.checks.scan import scan

@@ -1,7 +1,8 @@
 """Run jobs as tasks of a Ray cluster: an existing one, or one started on this machine.
 
-All nodes must see the store under the same path. If a node or process is lost, its task is retried elsewhere and resumes from
-the run's last checkpoint. A node that only lost its connection keeps the run's lease, and the outcome of the retry is "held".
+All nodes must see the store under the same path. If a node or process is lost, its task is retried elsewhere and
+resumes from the run's last checkpoint. If the node only lost its connection, it keeps the run's lease, and the outcome
+of the retry is "held".
 """
 
 import os
@@ -50,7 +51,7 @@ class Ray:
             ) from error
 
     def side_by_side(self, threads: int) -> int:
-        """Return the number of runs for which the cluster has GPUs, or cores if runs use no GPU."""
+        """Return the number of runs that fit on the GPUs of the cluster, or on its cores if runs use no GPU."""
         self.prepare()
         resources, gpus = _ray().cluster_resources(), self._gpus()
         return max(1, int(resources.get("GPU", 0) / gpus if gpus else resources.get("CPU", 1) / threads))

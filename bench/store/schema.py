@@ -1,4 +1,7 @@
-"""store.json: the schema of a store. Commands that read grids or write runs need the present schema; `bench migrate` updates older stores."""
+"""store.json: the schema of a store.
+
+Commands that read grids or write runs require the current schema; `bench migrate` updates older stores.
+"""
 
 import json
 from pathlib import Path

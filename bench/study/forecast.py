@@ -26,8 +26,8 @@ class Work:
     run: Run
     steps: int  # optimizer steps, in all epochs
     validated: int  # images predicted for validation, in all epochs
-    predicted: Mapping[str, int]  # images, by cohort
-    kept: Mapping[str, int]  # images whose features are stored, by cohort
+    predicted: Mapping[str, int]  # number of images, by cohort
+    kept: Mapping[str, int]  # number of images whose features are stored, by cohort
     letters: Mapping[str, int]  # length of the longest patient id, by cohort; all ids are stored with this width
 
 
@@ -52,7 +52,7 @@ def work(plan: Plan, run: Run) -> Work:
 
 
 def step_key(config: RunConfig) -> tuple[object, ...]:
-    """Return the settings that determine the time of a step; runs with equal settings are measured once."""
+    """Return the settings that determine the time of a step. Runs with equal settings are measured once."""
     schedule = config.schedule
     chosen = (
         schedule.batch_size,
@@ -76,7 +76,7 @@ def step_key(config: RunConfig) -> tuple[object, ...]:
 
 
 def num_analyzed(plan: Plan, analysis: Analysis, run: Run) -> int:
-    """Return the number of images that an analysis uses; its time is proportional to it."""
+    """Return the number of images that an analysis uses. Its time is proportional to this number."""
     options, total = analysis.options, 0
     for ref in plan.refs:
         table = plan.cohorts[ref.name].table
@@ -108,8 +108,8 @@ class NetworkRate:
 class AnalysisRate:
     """The measured rates of an analysis of one run."""
 
-    own_s: float  # without the forward passes of the network
-    images: int  # images that went through the network
+    own_s: float  # seconds without the forward passes of the network
+    images: int  # number of images that went through the network
     num_analyzed: int
     num_bytes: int
     failed: str = ""  # why it could not be measured
@@ -125,7 +125,7 @@ class Rates:
     row_bytes: Mapping[str, float]  # bytes of a stored prediction, by cohort
     start_s: float  # start of the programs, once
     first_score_s: float
-    score_s: float  # scoring of one further run with `score_rows` rows
+    score_s: float  # scoring of each run after the first, with `score_rows` rows
     score_rows: int
     score_bytes: int
     report_s: float
@@ -156,7 +156,7 @@ class Forecast:
     scoring_s: float  # core seconds
     other_s: float  # analyses of the cohorts, the page, the start
     cache_bytes: int
-    passing_bytes: int  # checkpoint of one run, deleted after training
+    passing_bytes: int  # temporary: the checkpoint of one run, deleted after training
     unknown: tuple[str, ...] = ()  # analyses that could not be measured, with the reason
 
     @property
@@ -242,7 +242,7 @@ def _line(plan: Plan, name: str, works: Sequence[Work], views: Mapping[str, int]
 
 
 def _analysis_s(plan: Plan, analysis: Analysis, run: Run, rate: AnalysisRate, image_s: float) -> float:
-    """Return the seconds of an analysis of a run: its own work, plus the forward passes at the speed of the run."""
+    """Return the seconds of an analysis of a run: its own work, and forward passes at the speed of the network."""
     if rate.failed:
         return 0.0
     more = num_analyzed(plan, analysis, run) / max(1, rate.num_analyzed)
