@@ -1,4 +1,4 @@
-"""The result for one image as HTML: a row per finding, with a bar for the probability and a line for the threshold.
+"""Show the result for one image as HTML: a row per finding, with a bar for probability and a line for threshold.
 
 The HTML needs no script and loads no files. It takes its colors from the theme of streamlit (`currentColor`).
 """

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make synthetic cohorts; describe cohorts.")
 
-DEMO = "demo"  # the grid whose synthetic cohorts are described without --data
+DEMO = "demo"  # without --data, the synthetic cohorts of this grid are described
 
 
 @data_app.command(epilog=examples("bench data phantom phantoms --source 2000 --external 300 --shortcut 0.9"))
@@ -170,7 +170,10 @@ def _specs(
 def _read(
     specs: "Mapping[str, CohortSpec]", grid: "Grid", no_images: bool, display: "Display"
 ) -> "tuple[dict[str, Cohort], dict[str, CxrError]]":
-    """Return the readable cohorts and the errors of the others. Raises the first error if no cohort can be read."""
+    """Return the readable cohorts, and the errors of the unreadable cohorts.
+
+    Raises the first error if no cohort can be read.
+    """
     from harmonize.cohorts.cohort import load
     from harmonize.labels.findings import space
 

@@ -38,7 +38,7 @@ def run_lines(runs: Sequence[Run], store: Store) -> list[str]:
 
 
 def derived_lines(derived: Sequence[Derived], store: Store) -> list[str]:
-    """Return one line per derived run: id, kind, name, its sources, state or the run that it waits for."""
+    """Return one line per derived run: id, kind, name, sources, and its state or the run that it waits for."""
     rows = []
     for run in derived:
         state = store.state(run.id)
@@ -77,7 +77,7 @@ def fitting(estimate: Forecast, memory: int) -> list[str]:
 
 
 def table(estimate: Forecast) -> list[list[str]]:
-    """Return a header, one row per architecture, and their sum."""
+    """Return the rows of a table: header, one row per architecture, and the sum over the architectures."""
     unit = "GPU time" if estimate.on_gpu else "core time"
     head = ["architecture", "runs", "steps", f"training ({unit})", "predicting", "analysing", "peak memory", "disk"]
     rows = [_row(line.architecture, [line]) for line in estimate.lines]

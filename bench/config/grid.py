@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """What the author of a grid expects. `runs` is checked; the rest informs the reader."""
+    """The expectations of a grid's author. `runs` is checked; the other fields only inform the reader."""
 
     runs: int = 0
     minutes: float = 0.0
@@ -89,7 +89,7 @@ class Grid:
 
     @property
     def train_on(self) -> str:
-        """Return the internal cohort. A grid has exactly one."""
+        """Return the name of the internal cohort. A grid has exactly one internal cohort."""
         return self.configs[0].train_on
 
     @property

@@ -1,7 +1,7 @@
 """The configuration of a run: names and numbers only, checked when the user's file is read.
 
-Every field affects the trained weights, so every field is part of the run id. Fields with their default value are left out of
-the id: a new field then does not change the ids of old runs. Therefore, a default must never change.
+Every field affects the trained weights, so every field is part of the run id. Fields with their default value are left
+out of the id, so a new field does not change the ids of old runs. Therefore, a default must never change.
 """
 
 import functools
@@ -35,8 +35,8 @@ class Schedule:
         "cosine"  # after a linear warm-up: cosine (to zero), constant, or plateau (reduced when val loss stagnates)
     )
     warmup: float = 0.05  # share of the steps of a training phase
-    lr: float = 0.0  # 0: that of the optimizer entry
-    weight_decay: float = -1.0  # below 0: that of the optimizer entry
+    lr: float = 0.0  # 0: value of the optimizer entry
+    weight_decay: float = -1.0  # below 0: value of the optimizer entry
     clip: float = 0.0  # maximum global gradient norm; 0: off
     patience: int = 0  # epochs without a better validation AUROC before stopping; 0: off
     ema: float = 0.0  # decay of the averaged weights; 0: off
@@ -197,7 +197,7 @@ class Head:
 
     name: str
     weight: float  # weight of its loss term
-    finding: int | None  # index of the finding whose output it shares; None: it has its own output
+    finding: int | None  # index of the finding that shares its output with the head; None: the head has its own output
 
     @property
     def column(self) -> str:
@@ -261,7 +261,7 @@ class RunConfig:
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """Return the findings in the order of the network's outputs: the label space, or one finding of it."""
+        """Return the findings in the order of the outputs: all findings of the label space, or one finding."""
         from harmonize.labels.findings import space
 
         return (self.finding,) if self.task == "binary" else space(self.space)
@@ -278,7 +278,7 @@ class RunConfig:
 
     @property
     def auxiliary_heads(self) -> tuple[Head, ...]:
-        """Return the auxiliary heads in the order of their outputs, without those of weight 0."""
+        """Return the auxiliary heads with a weight above 0, in the order of their outputs."""
         heads = []
         for name in HEADS[self.heads]:
             shared = self.findings.index(ABNORMAL) if name == "abnormal" and ABNORMAL in self.findings else None

@@ -11,7 +11,7 @@ from harmonize.errors import ConfigError
 
 View = tuple[bool, float]  # mirrored?, rotation in degrees counterclockwise
 
-# four_views are those of CheXVision; three_views are for networks that were not trained on mirrored images
+# four_views: the views of CheXVision; three_views: for networks that were not trained on mirrored images
 TTA: Mapping[str, tuple[View, ...]] = {
     "four_views": ((False, 0.0), (True, 0.0), (False, 7.0), (False, -7.0)),
     "three_views": ((False, 0.0), (False, 7.0), (False, -7.0)),

@@ -155,7 +155,7 @@ def _data(data: Path, store: Path | None, workers: int, progress: Progress | Non
 
 
 def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
-    """Return the number of runs per state, the faults of the store, and the symptoms of its runs."""
+    """Return the checks of a store: the number of runs per state, faults of files, and symptoms of runs."""
     try:
         opened = Store.open(store, create=False)
     except CxrError as error:
@@ -170,7 +170,7 @@ def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
 
 
 def _symptoms(store: Store, progress: Progress | None) -> list[Check]:
-    """Return the symptoms of all runs, or one check that there are none."""
+    """Return the symptoms of all runs, or one check that says that no run has symptoms."""
     from bench.diagnostics.symptoms.run_symptoms import symptoms
 
     ids, checks = store.run_ids(), []

@@ -1,7 +1,7 @@
 """Update a store of an older schema in place. Only this module knows the older formats.
 
-Each step can be interrupted and repeated: it keeps what is already converted. `store.json` is written last and marks the end of a
-step. No run is trained or predicted again, and no number changes.
+Each step can be interrupted and repeated: it skips files that are already converted. `store.json` is written last and
+marks the end of a step. No run is trained or predicted again, and no number changes.
 """
 
 from collections.abc import Callable, Mapping

@@ -146,7 +146,7 @@ def examine_run(store: Store, run_id: str, from_bundle: bool, files: bool) -> It
 
 
 def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Check]:
-    """Yield the faults of a finished run's small records. Its weights must have the hash in the seal."""
+    """Yield the faults of a finished run's small records, and a fault if its weights do not match the seal."""
     for file in OF_DERIVED:
         read = read_checksums if file == CHECKSUMS else lambda folder, file=file: _json(folder / file)
         if (folder / file).is_file() and read(folder) is None:

@@ -25,7 +25,7 @@ class Examples:
     image_id: NDArray[np.object_]  # [N]
     patient_id: NDArray[np.object_]  # [N]
     rows: NDArray[np.int64]  # [N] indices into the cache
-    state_NK: NDArray[np.int8]  # 1, 0, -1, -2, and -3 for null
+    state_NK: NDArray[np.int8]  # label states: 1, 0, -1, -2, and -3 for null
     head_NT: NDArray[np.float32] | None = None  # targets of auxiliary heads: 1, 0, NaN; None: not read
     headline_N: NDArray[np.bool_] | None = None  # whether an image is in the headline split; None: not read
 
@@ -77,7 +77,7 @@ class Examples:
 
 
 def probe_rows(patient_id: NDArray[np.object_], most: int = FEATURE_PATIENTS) -> NDArray[np.int64]:
-    """Return the indices of a fixed sample: one image per patient, the first, for up to `most` patients.
+    """Return the indices of a fixed sample of images: the first image of each patient, for up to `most` patients.
 
     A hash of the ids selects patients.
     """

@@ -1,7 +1,7 @@
 """One interface for networks of timm and of this project: logits for training, features for shortcut analyses.
 
-N images, C input channels, O outputs, K findings, S outputs per finding (1, or 3: absent, uncertain, present), D features.
-The first K x S outputs are those of the findings; the rest are those of auxiliary heads.
+N images, C input channels, O outputs, K findings, S outputs per finding (1, or 3: absent, uncertain, present), D
+features. The first K x S outputs belong to the findings, the others to auxiliary heads.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

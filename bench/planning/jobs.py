@@ -113,7 +113,7 @@ class AnalysisJob:
 
     @property
     def folder(self) -> Path:
-        """Return the folder of its files: in the run's folder or, for the cohorts, a folder named by cohorts and geometry."""
+        """Return the folder of the analysis. For cohorts, its name depends on cohorts and geometry."""
         if self.analysis.kind.per_run:
             return self.store.run_dir(self.run.id) / self.analysis.name
         about = [[ref.name, ref.id] for ref in self.refs]
@@ -122,14 +122,14 @@ class AnalysisJob:
 
     @property
     def key(self) -> str:
-        """Return a hash of what affects its numbers: options, cohorts, images and, for a run, the weights."""
+        """Return a hash of the options, cohorts, images and, for an analysis of a run, weights."""
         cohorts = [(ref.name, ref.role, ref.id, ref.headline_split) for ref in self.refs]
         facts = predicted(self.store, self.run.id, cohorts)
         return analysis_key(self.analysis.identity, facts, self.analysis.kind.per_run)
 
     @property
     def done(self) -> bool:
-        """Whether its tables exist, are intact and are up to date."""
+        """Whether the tables of the analysis exist, are intact and are up to date."""
         return key_in(self.folder) == self.key and not analysis_damage(self.folder)
 
     def begin(self) -> None:

@@ -37,7 +37,7 @@ class CohortRole:
 
     @classmethod
     def of(cls, cohort: Mapping[str, Any]) -> "CohortRole":
-        """Return the role of a cohort of a manifest."""
+        """Return the role of a cohort in a manifest."""
         return CohortRole(role=str(cohort["role"]), headline_split=str(cohort["headline_split"]))
 
     @property

@@ -154,7 +154,7 @@ def _bundled_states(table: pd.DataFrame, findings: tuple[str, ...]) -> dict[str,
 
 
 def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") -> str:
-    """Return who labeled a split of a cohort: report, radiologist, stated, or phantom."""
+    """Return the label source of a split of a cohort: report, radiologist, stated, or phantom."""
     if manifest.content["phantom"]:
         return "phantom"
     return "radiologist" if split.startswith("expert_") else str(cohort["facts"].get("reference", "stated"))

@@ -224,7 +224,7 @@ def learns(
 
 
 def ranked_ids(manifest: Manifest) -> list[str]:
-    """Return the ids of the runs to rank: scored runs of `manifest.ranked` whose macro averages cover the same findings."""
+    """Return the ids of the runs to rank: scored runs of `manifest.ranked` that averaged the same findings."""
     ids = scored_ids(manifest, manifest.ranked)
     if len({manifest.config(run).findings for run in manifest.ranked if run["id"] in ids}) > 1:
         return ids  # no run learns all findings: a note on the page says so

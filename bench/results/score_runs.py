@@ -53,8 +53,8 @@ WORTH = 40_000_000  # total bytes of predictions; from here on, parallel process
 def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[str]:
     """Score every finished run with missing or outdated scores; return the ids of all scored runs.
 
-    Large inputs are scored by up to `threads` processes, small ones by one process with that many threads. The files are the same
-    bytes in both cases.
+    Large inputs are scored by up to `threads` processes, small inputs by one process with `threads` threads. Both ways
+    write the same bytes.
     """
     done = [run for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
     pending = [run for run in done if not _up_to_date(manifest, run)]
@@ -173,7 +173,7 @@ def _compute(
 def _as_stored(manifest: Manifest, run: Mapping[str, Any], path: Path) -> bytes:
     """Return the content of a file of a run.
 
-    Raises StoreError if it is not what the run has stored: changed files are not scored.
+    Raises StoreError if the file has changed since the run was stored.
     """
     folder = manifest.store.run_dir(run["id"])
     content, problem = read_verified(path, folder)

@@ -193,8 +193,8 @@ def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
 def cost_of(costs: Sequence[Mapping[str, Any]], num_views: int) -> dict[str, Any]:
     """Return the cost of one prediction: all networks once for an ensemble, one network `num_views` times for a TTA.
 
-    Parameters and operations are summed. The time of one image is summed if all networks were timed on one device, else None.
-    Peak memory is the largest of the trainings, None if one is unknown.
+    Parameters and operations are summed. The time of one image is summed if all networks were timed on one device, else
+    None. Peak memory is the maximum over the trainings, None if it is unknown for one training.
     """
     passes = max(1, num_views)
     devices = {str(cost["throughput_device"]) for cost in costs}

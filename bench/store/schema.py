@@ -31,7 +31,7 @@ def schema_of(root: Path) -> int:
 
 
 def require_present(root: Path) -> None:
-    """Raise StoreError for a store of an older schema. Grids and runs exist only in the current schema."""
+    """Raise StoreError for a store of an older schema. This program reads grids and runs only in the current schema."""
     if (schema := schema_of(root)) < SCHEMA:
         what = f"the store has schema {schema}, this version uses schema {SCHEMA}"
         fix = f"run `bench migrate --store {root}`: it trains no run again and changes no number"

@@ -21,7 +21,7 @@ from harmonize.cache.cache import Forecast as Decoding
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The work of one run, as counts."""
+    """The work of one run: numbers of steps and images."""
 
     run: Run
     steps: int  # optimizer steps, in all epochs
@@ -96,7 +96,7 @@ class NetworkRate:
     """The measured rates of a network, in seconds of one core or of one GPU."""
 
     step_s: float
-    image_s: float  # prediction of one image
+    image_s: float  # time for the prediction of one image
     fixed_s: float  # once per run: building the network, hashing the weights, measuring the cost
     peak_bytes: int | None  # during training: memory of the GPU, else of the process; None if unknown
     weights_bytes: int
@@ -121,7 +121,7 @@ class Rates:
 
     on_gpu: bool
     networks: Mapping[tuple[object, ...], NetworkRate]  # by `step_key`
-    decoding: Mapping[tuple[str, str], Decoding]  # in one process, by cohort and geometry key
+    decoding: Mapping[tuple[str, str], Decoding]  # rates of one process, by cohort and geometry key
     row_bytes: Mapping[str, float]  # bytes of a stored prediction, by cohort
     start_s: float  # start of the programs, once
     first_score_s: float
@@ -157,7 +157,7 @@ class Forecast:
     other_s: float  # analyses of the cohorts, the page, the start
     cache_bytes: int
     passing_bytes: int  # temporary: the checkpoint of one run, deleted after training
-    unknown: tuple[str, ...] = ()  # analyses that could not be measured, with the reason
+    unknown: tuple[str, ...] = ()  # analyses that could not be measured, each with the reason
 
     @property
     def device_s(self) -> float:

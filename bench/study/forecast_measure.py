@@ -44,7 +44,7 @@ from harmonize.seeds import stream
 
 ENOUGH_S = 2.0  # seconds of steps, or of predictions, that are measured per network
 DISTINCT = 64  # noise images per network
-LABELED = 5000  # maximum number of training images whose labels are used
+LABELED = 5000  # maximum number of training images with labels in the rehearsal
 Clock = Callable[[], float]
 
 

@@ -1,8 +1,8 @@
 """Rehearse scores, analyses and the page with a tiny network on some images, in a temporary store.
 
 Scores use invented predictions for up to SCORED images of each cohort. Analyses use up to ANALYZED images. The images
-that go through the tiny network are counted. The forecast then replaces the time of these passes by that of the grid's
-networks.
+that go through the tiny network are counted. The forecast then replaces the time of these passes by the time of the
+grid's networks.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -81,7 +81,7 @@ class Pilot:
         return cls(plan, small, stand_in, device, clock)
 
     def score(self, progress: Progress) -> Scored:
-        """Predict the few images; score invented predictions of one run and of two runs."""
+        """Predict the images of the pilot; measure the scoring of invented predictions for one run and for two runs."""
         self._finish(progress)
         manifest = read_manifest(self.plan.store, self.plan.grid.name)
         score_all(manifest, progress)  # analyses read the scores

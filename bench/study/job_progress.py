@@ -13,7 +13,7 @@ from bench.planning.run import Run
 
 
 class Display(Protocol):
-    """Shows progress."""
+    """The interface of objects that show progress."""
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Show one bar of the main process."""

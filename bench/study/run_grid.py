@@ -1,4 +1,4 @@
-"""Run a grid: decode the images, train and predict what is missing, score, analyze, report."""
+"""Run a grid: decode the images, do missing trainings and predictions, score, analyze, report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -72,9 +72,9 @@ def fit(
 
     `watched`: {split: images} of the splits that the schedule names, `val` included. An existing checkpoint is resumed,
     and a new one is written after each epoch. When the time limit is reached, training stops before the next step,
-    drops the current epoch and selects the best earlier one. `clock` returns seconds. All processes of a data-parallel
-    group return the same result. Raises TrainingError when the loss is not finite, when the labels cannot train or
-    validate a finding, or when the limit is reached before the first epoch ends.
+    drops the current epoch and selects the best earlier epoch. `clock` returns seconds. All processes of a
+    data-parallel group return the same result. Raises TrainingError when the loss is not finite, when the labels cannot
+    train or validate a finding, or when the limit is reached before the first epoch ends.
     """
     config, schedule = run.config, run.config.schedule
     network.to(device=device).to(memory_format=torch.channels_last)

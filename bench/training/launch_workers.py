@@ -60,7 +60,7 @@ def launched_group(job: Job, trains: bool, device: torch.device) -> Iterator[Dat
         for child in children:
             if child.wait():
                 raise DataParallelError(f"a process of the data-parallel group ended with exit code {child.returncode}")
-    except RuntimeError as error:  # a collective call raises this when the other end is gone
+    except RuntimeError as error:  # a collective call raises this when another process is gone
         if any(child.poll() for child in children):
             raise DataParallelError(
                 f"a process of the data-parallel group died: {str(error).splitlines()[0]}"
@@ -109,5 +109,5 @@ def receive_task() -> WorkerTask:
 
 
 def _end_with_input() -> None:
-    os.read(sys.stdin.fileno(), 1)  # not through the buffer: its lock would be held when this process ends normally
+    os.read(sys.stdin.fileno(), 1)  # unbuffered: a buffered read would keep a lock when this process ends normally
     os._exit(1)

@@ -1,4 +1,4 @@
-"""One optimizer step on one batch, with all state that the next step depends on.
+"""Take optimizer steps on batches, and keep all state that the next step depends on.
 
 Legend: N images, O outputs, C channels, H height, W width.
 """
@@ -41,7 +41,9 @@ class TooLargeError(RuntimeError):
 
 
 class Step:
-    """Takes optimizer steps on the cached images at `rows`; an optimizer may evaluate the gradients several times (SAM: twice).
+    """Take optimizer steps on the cached images at `rows`.
+
+    An optimizer may evaluate the gradients several times (SAM: twice).
 
     When memory runs out in a forward or backward pass, `micro` (the images per pass) is halved. The step is then repeated
     from the same weights, buffers and random state. The batch stays the same, but batch norm sees fewer images.
@@ -140,7 +142,7 @@ class Step:
         return total
 
     def end_epoch(self, order: NDArray[np.int64], size: int, epoch: int) -> Network:
-        """Return the network to validate and store after the epoch: the averaged one with `ema`, else the trained one.
+        """Return the network to validate and store after the epoch: with `ema` the averaged, else the trained network.
 
         A schedule-free optimizer switches to its evaluation weights. Batch-norm statistics are recomputed for them on the
         first batches of the epoch, augmented as in training.

@@ -1,4 +1,4 @@
-"""Training loss of a run: label states become targets and weights, network outputs become one loss.
+"""Turn label states into targets and weights, and network outputs into the training loss of a run.
 
 Legend: N images, K findings, O outputs of the network (those of the findings first), T auxiliary heads.
 """

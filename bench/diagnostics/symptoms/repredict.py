@@ -98,7 +98,7 @@ def _sample(store: Store, run_id: str, stored: StoredRun) -> _Sample | None:
 
 
 def _weights(store: Store, sample: _Sample) -> list[Check]:
-    """Return a symptom if the stored predictions were made with other weights than the stored ones."""
+    """Return a symptom if the stored predictions were not made with the stored weights."""
     run_id = sample.stored.run.id
     path = store.run_dir(run_id) / "predictions" / f"{sample.predictions.dataset}.parquet"
     recorded = table_facts(path).get("weights", "")

@@ -110,8 +110,8 @@ def erase(
 ) -> Tensor:
     """Return images with a black rectangle: `area` is its share of the image, `ratio` its height divided by its width.
 
-    A side is at most as long as that of the image.
-    Source: Zhong et al. 2017, arXiv:1708.04896; the ranges are those of torchvision.
+    No side of the rectangle is longer than the side of the image. Source: Zhong et al. 2017, arXiv:1708.04896; the
+    ranges are those of torchvision.
     """
     rows, value_M4 = _select(x_N1HW, seed, p, 4)
     size = area[0] + value_M4[:, 0] * (area[1] - area[0])
@@ -122,7 +122,10 @@ def erase(
 
 
 def border(x_N1HW: Tensor, seed: int, *, most: float = 0.1, p: float = 0.5) -> Tensor:
-    """Return images with black borders like those of scanners and letterboxes, each up to `most` of the side wide."""
+    """Return images with black borders, as scanners and letterboxes make them.
+
+    The maximum width is `most` times the side.
+    """
     rows, value_M4 = _select(x_N1HW, seed, p, 4)
     return _blacken(x_N1HW, rows, value_M4[:, :2] * most, 1 - value_M4[:, 2:] * most, inside=False)
 
@@ -140,7 +143,7 @@ def _pick(x_N1HW: Tensor, rows: Tensor) -> Tensor:
 
 
 def _put(x_N1HW: Tensor, rows: Tensor, changed: Tensor) -> Tensor:
-    """Return a new batch with some images replaced; the input batch is not changed."""
+    """Return a copy of the batch with the images at `rows` replaced by `changed`."""
     if not len(rows):
         return x_N1HW
     return x_N1HW.index_copy(0, to_device(rows, x_N1HW.device), changed)

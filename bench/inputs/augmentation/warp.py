@@ -1,4 +1,4 @@
-"""Rotation, shift, scale, mirroring, brightness and contrast of images in one resampling.
+"""Change rotation, shift, scale, mirroring, brightness and contrast of images in one resampling.
 
 N images, H and W pixels. Images are [N, 1, H, W] before intensity normalization: uint8 as in the cache, or float32 in [0, 1]. The
 results are float32 in [0, 1].

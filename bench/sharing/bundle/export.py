@@ -99,7 +99,7 @@ def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[Mapping[st
 def _write_members(
     manifest: Manifest, chosen: Sequence[Mapping[str, Any]], folder: Path, keep_order: bool
 ) -> tuple[pd.DataFrame, int]:
-    """Write all members except the scores. Return the key and the number of images."""
+    """Write all members of a bundle except the scores. Return the key table and the number of images."""
     labels_cache: dict[tuple[str, str, str], Labels] = {}
     splits: dict[str, dict[str, str]] = {str(c["name"]): {} for c in manifest.cohorts}
     for run in chosen:

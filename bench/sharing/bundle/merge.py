@@ -34,9 +34,9 @@ class Merged:
 def add(merged: Merged, bundle: Opened, names: Mapping[str, str], first: Mapping[str, Any]) -> None:
     """Add the runs and cohorts of a verified bundle. `names`: old -> new names of its cohorts. `first`: content of the first manifest.
 
-    A run that was already added gets predictions on further cohorts; on cohorts that it has, its logits must be the
-    same. Raises StoreError, with the bundles and a fix, for different settings, different cohorts with one name, and
-    different logits or labels. The same error: patients in another order if the bundles have no common run.
+    If a run was already added, only its predictions on further cohorts are added. On common cohorts, the logits must be
+    the same. Raises StoreError, with the bundles and a fix, for different settings, different cohorts with one name,
+    and different logits or labels. Patients in another order are also an error if the bundles have no common run.
     """
     where, content = str(bundle.path), bundle.manifest.content
     for key in SETTINGS:

@@ -1,4 +1,4 @@
-"""Signatures of bundles with SSH keys: `ssh-keygen -Y`, available on every system with OpenSSH 8.2 or later."""
+"""Sign bundles with SSH keys and verify signatures, with `ssh-keygen -Y` (OpenSSH 8.2 or later)."""
 
 import subprocess
 from pathlib import Path

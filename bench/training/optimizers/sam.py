@@ -113,7 +113,7 @@ def _unchanged_buffers(network: nn.Module | None) -> Iterator[None]:
 
 
 def _random_state(params: list[Tensor]) -> dict[torch.device | None, Tensor]:
-    """Return the random states that a forward pass uses: the CPU's (key None) and those of the weights' GPUs."""
+    """Return the random states that a forward pass uses: of the CPU (key None) and of the weights' GPUs."""
     gpus = {p.device for p in params if p.device.type == "cuda"}
     return {None: torch.get_rng_state(), **{gpu: torch.cuda.get_rng_state(gpu) for gpu in gpus}}
 
