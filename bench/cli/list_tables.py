@@ -100,7 +100,7 @@ def _number(entry: Entry, fact: str) -> str:
 
 
 def _source(entry: Entry) -> str:
-    """Return where an entry is published, or "this project" for the project's own code."""
+    """Return the publication of an entry, or "this project" for the project's own code."""
     ours = not entry.plugin and (not entry.use or entry.use.startswith(("bench.", "harmonize.")))
     return entry.paper or ("this project" if ours else "")
 

@@ -61,7 +61,7 @@ METHODS = ("gradcam", "gradcam++", "hirescam")
 class Attention:
     """Options of the heat map analysis: maps measured on a sample of every cohort, and a gallery."""
 
-    images: int = 24  # per finding and cohort, one per patient
+    images: int = 24  # images per finding and cohort, one per patient
     gallery: int = 1  # pictures per finding, cohort and kind of case
     sanity: int = 12  # internal images for the sanity checks of the maps; 0: no check
     method: str = "gradcam"
@@ -99,7 +99,7 @@ class Analysis:
 
     @property
     def kind(self) -> Kind:
-        """Return the kind of the analysis."""
+        """Return the kind of the analysis: its code and its options."""
         return KINDS[self.name]
 
     @property

@@ -10,7 +10,7 @@ from harmonize.errors import ConfigError
 def with_required_kind(config: RunConfig, optimizer: Entry) -> RunConfig:
     """Return the configuration with the kind of schedule that its optimizer requires, if it requires one.
 
-    This is for a grid that gives no kind. The default kind would be refused, or one training would have two run ids.
+    Used if the grid gives no kind: the default kind would be refused, or equal trainings would have two run ids.
     """
     kind = optimizer.facts.get("schedule", config.schedule.kind)
     return replace(config, schedule=replace(config.schedule, kind=kind))

@@ -34,7 +34,7 @@ class Schedule:
     kind: str = (
         "cosine"  # after a linear warm-up: cosine (to zero), constant, or plateau (reduced when val loss stagnates)
     )
-    warmup: float = 0.05  # share of the steps of a training phase
+    warmup: float = 0.05  # length of the warm-up, as a share of the steps of a training phase
     lr: float = 0.0  # 0: value of the optimizer entry
     weight_decay: float = -1.0  # below 0: value of the optimizer entry
     clip: float = 0.0  # maximum global gradient norm; 0: off

@@ -24,7 +24,7 @@ class Examples:
 
     image_id: NDArray[np.object_]  # [N]
     patient_id: NDArray[np.object_]  # [N]
-    rows: NDArray[np.int64]  # [N] indices into the cache
+    rows: NDArray[np.int64]  # [N], indices of the images in the cache
     state_NK: NDArray[np.int8]  # label states: 1, 0, -1, -2, and -3 for null
     head_NT: NDArray[np.float32] | None = None  # targets of auxiliary heads: 1, 0, NaN; None: not read
     headline_N: NDArray[np.bool_] | None = None  # whether an image is in the headline split; None: not read

@@ -38,7 +38,8 @@ def imagenet(x_N1HW: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 def minmax(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None = None) -> Tensor:
     """Rescale each image so that its foreground covers [0, 1]. A constant image becomes 0.
 
-    `times_N1HW`: weight of each value in the statistics: 0 for padding; for a lookup table, the number of pixels with the value.
+    `times_N1HW`: weight of each value in the statistics. Padding has weight 0. In a lookup table, the weight is the
+    number of pixels with the value.
     """
     low, high = _range(x_N1HW, _mask(x_N1HW, pixels, times_N1HW))
     return (x_N1HW - low).div_(high - low + 1e-6).clamp_(0, 1)

@@ -29,7 +29,7 @@ class Derived:
     id: str
     kind: str  # tta, ensemble or panel
     name: str
-    views: tuple[View, ...]  # for a TTA
+    views: tuple[View, ...]  # views of a TTA
     sources: tuple[str, ...]  # sorted ids of the runs whose predictions it combines; one run for a TTA
     runs: tuple[Run, ...]  # the trained runs whose networks it uses
     document: bytes

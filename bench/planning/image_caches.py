@@ -26,7 +26,7 @@ class DecodedImages:
     """The decoded images of a plan: one cache for each cohort and geometry. `prepare` makes them."""
 
     plan: Plan
-    caches: Mapping[tuple[str, str], ImageCache]  # by cohort and geometry key
+    caches: Mapping[tuple[str, str], ImageCache]  # (cohort, geometry key) -> cache
 
     def write_lists(self) -> None:
         """Write the tables `quarantine` and `doubts` of each cohort as CSV files into the store."""
@@ -116,7 +116,7 @@ class ImageFiles:
     """The image files of a plan, with size and modification time of each file."""
 
     plan: Plan
-    states: Mapping[str, pd.DataFrame]  # by cohort, see `file_states`
+    states: Mapping[str, pd.DataFrame]  # cohort -> result of `file_states`
 
     @classmethod
     def of(cls, plan: Plan) -> Self:

@@ -13,7 +13,7 @@ from bench.store.checksums import analysis_damage
 from bench.store.store import Store, canonical_json, key_in, short_hash, table_facts, write_bytes
 
 R = TypeVar("R", Run, Derived)
-_ROLE_IN_KEYS = {"internal": "home", "external": "away"}  # the keys of stored analyses hash these words
+_ROLE_IN_KEYS = {"internal": "home", "external": "away"}  # role -> word that the keys of stored analyses hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class DerivedJob(RunJob[Derived]):
 class PassJob:
     """Trained runs of one geometry that predict in one pass over the images of each cohort.
 
-    Their own jobs do the rest.
+    The own job of each run does its other steps.
     """
 
     runs: tuple[Run, ...]

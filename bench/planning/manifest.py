@@ -37,7 +37,7 @@ class Manifest:
 
     @property
     def settings(self) -> Settings:
-        """Return how this grid is scored."""
+        """Return the scoring settings of this grid."""
         return Settings(
             min_count=int(self.content["min_count"]),
             bins=int(self.content["bins"]),
@@ -120,7 +120,7 @@ class Manifest:
 
     def analysis_states(self) -> list[dict[str, Any]]:
         """List the analyses: name, run id ("" for cohorts), non-default options, state (done, failed, absent) and reason."""
-        facts: dict[str, list[list[Any]]] = {}  # by run id, read once for all analyses of a run
+        facts: dict[str, list[list[Any]]] = {}  # run id -> facts, read once for all analyses of a run
         rows = []
         for analysis in self.analyses:
             run_id = str(analysis["run"])

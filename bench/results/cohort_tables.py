@@ -37,7 +37,7 @@ class CohortTables:
     """The tables about the data, and the label states that the leaderboard's scores use."""
 
     frames: dict[str, pd.DataFrame]
-    headline_states: dict[tuple[str, str], NDArray[np.int8]]  # [N, K] by cohort and split
+    headline_states: dict[tuple[str, str], NDArray[np.int8]]  # (cohort, split) -> label states [N, K]
     shared_patients: int  # patients in more than one split of the internal hospital
 
 

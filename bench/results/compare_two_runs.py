@@ -66,7 +66,7 @@ def contrast(
     manifests = [read_manifest(store, name) for name in names]
     manifests = [
         m for m in manifests if grid or not m.content.get("scored_from")
-    ]  # a rescored grid has the same runs as the grid it was made from
+    ]  # skip rescored grids: they have the same runs as the original grids
     matching = [
         [PlannedRun(m, run) for m in manifests for run in (*m.runs, *m.derived) if run["id"].startswith(prefix)]
         for prefix in (first, second)

@@ -144,7 +144,7 @@ def mapped_states(
 
 
 def _bundled_states(table: pd.DataFrame, findings: tuple[str, ...]) -> dict[str, NDArray[np.int8]]:
-    """Return {mapping: label states} of a bundle's table. It has columns "mapping:finding" instead of native labels."""
+    """Return {mapping: label states} of a bundle's table, from its columns "mapping:finding"."""
     out = {}
     for other in labelmap.MAPPINGS:
         columns = [name if (name := f"{other}:{finding}") in table else finding for finding in findings]
@@ -161,7 +161,7 @@ def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") ->
 
 
 def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
-    """Return why a run cannot be scored; "" if it is done, intact, and has predictions on every cohort of the grid."""
+    """Return the reason why a run cannot be scored; "" if it is done, intact, and has predictions on every cohort."""
     state, folder = manifest.store.state(run["id"]), manifest.store.run_dir(run["id"])
     if "kind" in run and (reason := manifest.store.first_unfinished(run["sources"])):
         return reason
@@ -250,7 +250,7 @@ def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.Dat
         filled, promote_options="permissive"
     ).combine_chunks()  # one chunk, from which rows are selected fast
     frame: pd.DataFrame = stacked.to_pandas()
-    frame.attrs = frame.attrs if len(filled) == 1 else {}  # attributes of a table describe one run
+    frame.attrs = frame.attrs if len(filled) == 1 else {}  # attributes describe one run, so several runs have none
     return frame
 
 

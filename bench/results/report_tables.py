@@ -54,7 +54,7 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
     # all files are read; the rest computes tables
     if scored:
         history = {run["id"]: history[run["id"]] for run in manifest.runs if run["id"] in all_scored}
-        empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # for grids without trained runs
+        empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # result for grids without trained runs
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [empty], ignore_index=True)
         compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
         frames |= across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)

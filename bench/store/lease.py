@@ -1,6 +1,6 @@
 """The lease of a run: a file LOCK that only one process can create. Its holder increments a heartbeat count in the file.
 
-No clock is used: clocks are changed, jump, and differ between machines.
+No clock is used, because clocks jump and differ between machines.
 """
 
 import contextlib

@@ -97,7 +97,7 @@ class NetworkRate:
 
     step_s: float
     image_s: float  # time for the prediction of one image
-    fixed_s: float  # once per run: building the network, hashing the weights, measuring the cost
+    fixed_s: float  # seconds per run: building the network, hashing the weights, measuring the cost
     peak_bytes: int | None  # during training: memory of the GPU, else of the process; None if unknown
     weights_bytes: int
     checkpoint_bytes: int
@@ -120,7 +120,7 @@ class Rates:
     """The rates that a rehearsal measured on this machine."""
 
     on_gpu: bool
-    networks: Mapping[tuple[object, ...], NetworkRate]  # by `step_key`
+    networks: Mapping[tuple[object, ...], NetworkRate]  # `step_key` -> rate
     decoding: Mapping[tuple[str, str], Decoding]  # rates of one process, by cohort and geometry key
     row_bytes: Mapping[str, float]  # bytes of a stored prediction, by cohort
     start_s: float  # start of the programs, once
@@ -142,7 +142,7 @@ class Line:
     training_s: float
     predicting_s: float  # validation, prediction, views of TTA
     analysing_s: float
-    peak_bytes: int | None  # per run
+    peak_bytes: int | None  # peak memory per run
     disk_bytes: int
 
 

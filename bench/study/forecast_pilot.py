@@ -58,7 +58,7 @@ class Pilot:
     """A grid of one run on some images of the plan's cohorts."""
 
     full_plan: Plan
-    plan: Plan  # with one run and few images
+    plan: Plan  # the pilot's plan, with one run and few images
     run: Run
     device: torch.device
     clock: Callable[[], float]

@@ -43,7 +43,7 @@ class TrainingState:
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 
     def save(self, path: Path, run_id: str, step: Step) -> None:
-        """Write a checkpoint of tensors and plain values."""
+        """Write a checkpoint: tensors and plain values, no pickled code."""
         progress = {
             "history": self.history,
             "best": self.best,

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 T = TypeVar("T")
 D = TypeVar("D", bound=np.generic)
-TIMEOUT = dt.timedelta(minutes=30)  # for a collective call that gets no answer
+TIMEOUT = dt.timedelta(minutes=30)  # maximum time that a collective call waits for an answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from bench.training.train_modes import freeze_backbone, recalibrate_batch_norm, 
 from bench.training.training_loss import TrainingLoss
 from harmonize.seeds import seed_for
 
-RECALIBRATION_BATCHES = 50  # batches for new batch-norm statistics after a schedule-free epoch
+RECALIBRATION_BATCHES = 50  # number of batches that recompute batch-norm statistics after a schedule-free epoch
 _log = logging.getLogger(__name__)
 
 
@@ -144,8 +144,8 @@ class Step:
     def end_epoch(self, order: NDArray[np.int64], size: int, epoch: int) -> Network:
         """Return the network to validate and store after the epoch: with `ema` the averaged, else the trained network.
 
-        A schedule-free optimizer switches to its evaluation weights. Batch-norm statistics are recomputed for them on the
-        first batches of the epoch, augmented as in training.
+        A schedule-free optimizer switches to its evaluation weights. Batch-norm statistics are recomputed for these
+        weights on the first batches of the epoch, augmented as in training.
         """
         if self._is_schedule_free:
             self.optimizer.eval()  # type: ignore[attr-defined]
@@ -268,7 +268,7 @@ class Step:
             return total
 
         if self.scaler is None:
-            return cast("Tensor", self.optimizer.step(closure))  # type: ignore[arg-type]  # a loss tensor, never synchronized
+            return cast("Tensor", self.optimizer.step(closure))  # type: ignore[arg-type]  # a loss tensor that the host never reads
         loss = closure()
         self.scaler.unscale_(self.optimizer)
         self._clip()

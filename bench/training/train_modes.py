@@ -40,7 +40,7 @@ def recalibrate_batch_norm(network: nn.Module, forward_passes: Iterable[Callable
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # a plain mean over all passes instead of a moving mean
+        layer.momentum = None  # None selects a plain mean over all passes instead of a moving mean
     try:
         for forward in forward_passes:
             forward()

@@ -110,7 +110,7 @@ class TrainingLoss(nn.Module):
         return self.weight_NK[index_N].sum()
 
     def has_weight(self) -> NDArray[np.bool_]:
-        """Return which training images [N] have a positive total weight."""
+        """Return a mask [N] of the training images with a positive total weight."""
         return (self.weight_NK.sum(dim=1) > 1e-6).cpu().numpy()
 
     def after_step(self) -> None:

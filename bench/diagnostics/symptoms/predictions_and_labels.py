@@ -24,7 +24,7 @@ from bench.store.store import read_table
 from harmonize.checks.release import Check
 
 MIN_IMAGES = 10  # minimum number of images of each class of a finding
-_NEAR = 0.03  # a macro AUROC within this distance of .5 is near .5, for any number of images
+_NEAR = 0.03  # a macro AUROC closer to .5 counts as near .5, for any number of images
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from harmonize.errors import StoreError
 
 _IMAGES = 512  # number of internal images
 _SAME = 0.02  # maximum median difference of equal predictions, as a share of the logits' standard deviation
-_BETTER = 0.1  # a gain of macro AUROC from here on shows that training used another scale
+_BETTER = 0.1  # minimum gain of macro AUROC to conclude that training used another scale
 
 
 @dataclass(frozen=True, eq=False)

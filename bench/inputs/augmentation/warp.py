@@ -77,7 +77,7 @@ def _on_cpu(warp: Warp, image_N1HW: Tensor) -> Tensor:
     from bench.inputs.gray_kernels import resample
 
     height, width = image_N1HW.shape[2:]
-    to_unit = np.diag([2 / width, 2 / height, 1.0])  # from pixels to coordinates from -1 to 1
+    to_unit = np.diag([2 / width, 2 / height, 1.0])  # pixels -> coordinates in [-1, 1]
     to_unit[:2, 2] = 1 / width - 1, 1 / height - 1
     inverse_N33 = np.tile(np.eye(3), (len(image_N1HW), 1, 1))
     inverse_N33[:, :2] = warp.inverse(height, width).numpy()

@@ -40,7 +40,7 @@ class Opened:
     id: str
     manifest: Manifest
     about: Mapping[str, Any]  # content of bundle.json
-    folder: Path  # of the unpacked members
+    folder: Path  # folder of the unpacked members
 
 
 @contextlib.contextmanager
