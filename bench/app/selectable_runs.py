@@ -17,7 +17,7 @@ from harmonize.phantom import PhantomSettings, twin
 from harmonize.phantom.sites import SITES
 
 ANYWHERE = "unseen"  # origin of an image: a hospital without a cohort
-SAMPLE_PX = 256  # default long side of a sample; a run trained on phantoms uses their size
+SAMPLE_PX = 256  # default long side of a sample; for a run trained on phantoms, it is the phantoms' size
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,10 @@ def _row(name: str, lines: Sequence[Line]) -> list[str]:
 
 
 def sentences(estimate: Forecast, workers: int, devices: int) -> list[str]:
-    """Return the totals and their basis as lines. `devices` train in parallel, `workers` processes decode images."""
+    """Return the totals and their assumptions as lines.
+
+    `devices` train in parallel, `workers` processes decode images.
+    """
     not_on_device = estimate.scoring_s + estimate.other_s + estimate.decoding_s / max(1, workers)
     wall = estimate.device_s / max(1, devices) + not_on_device
     device = "GPU" if estimate.on_gpu else "worker"

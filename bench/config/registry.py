@@ -191,7 +191,7 @@ def _read(path: Path) -> dict[str, dict[str, Entry]]:
 
 
 def _sections(raw: object, where: str, plugin: str = "") -> dict[str, dict[str, Entry]]:
-    """Return the checked entries of a mapping section -> name -> block. Missing sections are empty."""
+    """Check the blocks of a mapping section -> name -> block; return their entries. Missing sections are empty."""
     if not isinstance(raw, Mapping):
         fix = "write `section: {name: {use: ...}}`"
         raise RegistryError(f"a registry must be a mapping of sections (got {raw!r})", where, fix)

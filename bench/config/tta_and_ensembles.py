@@ -66,8 +66,8 @@ def read_ensembles(
 ) -> tuple[Ensemble, ...]:
     """Return the ensembles of a grid. `meets(config, conditions, where)`: whether a run meets all conditions.
 
-    Raises ConfigError for an unknown key, a repeated name, conditions that no run meets, two ensembles of the same runs, runs
-    with different findings, and a TTA that the grid does not make.
+    Raises ConfigError for an unknown key, a repeated name, conditions that no run meets, and a TTA that the grid does
+    not make. Two ensembles of the same runs, and runs with different findings, are errors, too.
     """
     if not isinstance(raw, list) or not all(isinstance(block, Mapping) for block in raw):
         raise ConfigError("ensembles must be a list of blocks", where, "write `- {name: both, of: {seed: [0, 1]}}`")

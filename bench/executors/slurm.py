@@ -25,7 +25,7 @@ class Slurm:
     account: str = ""
     qos: str = ""
     constraint: str = ""
-    hours: float = 24.0  # time limit of a task; it is then queued again
+    hours: float = 24.0  # hours until a task is stopped and queued again
     gpus: int = 1  # GPUs per run; several GPUs train a run together
     memory_gb: float = 16.0
     at_once: int = 256  # maximum number of tasks in parallel

@@ -100,7 +100,7 @@ def _source_coordinates(
         inside[i] = min(one, right, x) * min(one, lower, y)
         x, y = min(width + one, x), min(height + one, y)
         left, top = np.int32(x), np.int32(y)
-        left, top = min(last_x, left), min(last_y, top)  # the last pixels that have neighbors
+        left, top = min(last_x, left), min(last_y, top)  # stay within the pixels that have neighbors
         across[i], down[i] = x - np.float32(left), y - np.float32(top)
         index[i] = top * stride + left
 

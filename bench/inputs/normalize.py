@@ -66,7 +66,7 @@ _INTENSITY_OPS: Mapping[str, Callable[..., Tensor]] = {"minmax": minmax, "zscore
 
 @dataclass(frozen=True, slots=True)
 class Normalizer:
-    """The steps of a preprocessing entry after the cache, for a network's mean and std.
+    """The steps of a preprocessing entry that follow the image cache, for a network's mean and std.
 
     A network with one input channel uses the averages of the three means and of the three stds. `input`: side of the center crop, 0
     for the entire image. `reference`: histogram reference of histstd or histmatch. `padded`: gray value 0 is padding.
@@ -84,7 +84,7 @@ class Normalizer:
     steps: tuple[tuple[str, Mapping[str, Any]], ...] = field(
         init=False, repr=False, compare=False
     )  # intensity ops, with options
-    counts: bool = field(init=False, repr=False, compare=False)  # whether any op needs the histogram
+    counts: bool = field(init=False, repr=False, compare=False)  # True if an op needs the histogram
 
     def __post_init__(self) -> None:
         learned = learned_op(self.ops)

@@ -46,7 +46,7 @@ class RunJob(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Job(RunJob[Run]):
-    """One run to train, freeze and predict with."""
+    """One run to train and freeze; its frozen network then predicts every cohort."""
 
     others: tuple[str, ...] = ()  # further devices for data-parallel training
     trains_only: bool = False  # a PassJob predicts, for several runs in one pass

@@ -248,7 +248,7 @@ def write_manifest(
 
 
 def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> dict[str, Any]:
-    """Return the content of a manifest: everything that scoring and reporting need besides run folders and cohort tables.
+    """Return the content of a manifest: all that scoring and reporting need, except run folders and cohort tables.
 
     doubles: number of internal images with the same pixels as another patient's image in another split.
     """

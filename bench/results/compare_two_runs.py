@@ -59,8 +59,8 @@ def contrast(
     min_count applies. `operating_point` is ignored for a metric without calls.
 
     Raises StoreError for an id prefix that matches no run or several runs, for an unfinished run, and if the runs share
-    no image. Raises ConfigError for a metric that the grid does not score, for a calibrator without effect, for a
-    cohort that is not shared, and if both ids name the same run.
+    no image. Raises ConfigError for a metric that the grid does not score, a calibrator without effect, a cohort that
+    is not shared, and twice the same run id.
     """
     names = [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json"))
     manifests = [read_manifest(store, name) for name in names]

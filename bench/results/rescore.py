@@ -38,7 +38,7 @@ def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Man
     """Write the manifest of the same runs under another name and return it.
 
     A second call with the same change and name adds runs that have finished in between. Raises ConfigError for an
-    unknown value, an invalid folder name, the name of a grid of `bench run`, and a name in use with other settings.
+    unknown value, and for a name that is no valid folder name, is a grid of `bench run`, or has other settings.
     """
     path = _path(manifest, name, change)
     content: dict[str, Any] = dict(manifest.content)

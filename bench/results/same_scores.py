@@ -21,7 +21,7 @@ PACKAGES = (
     "scikit-learn",
     "numba",
     "netcal",
-)  # their versions can change the last digits of scores
+)  # versions of these packages can change the last digits of scores
 ROUNDING = 1e-6  # tolerance of calibrated values: calibrators are fitted iteratively
 
 

@@ -88,7 +88,7 @@ class FrozenRun:
         write_table(self.folder / predictions, frame, facts)
 
     def seal(self) -> None:
-        """Write the hashes of the weights before the first image and now."""
+        """Write two hashes of the weights: from before the first image, and from now."""
         hashes = {"weights_before": self.weights, "weights_after": weights_sha256(self.network)}
         write_bytes(self.folder / "seal.json", canonical_json(hashes))
 

@@ -44,8 +44,8 @@ class HubFile:
 def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[str, Manifest, list[HubFile]]:
     """Return the run's id, its grid, and the files to upload: everything that prediction needs.
 
-    `run_prefix`: the beginning of the run id. Raises StoreError if the run is unknown, unfinished, unscored, derived or without
-    weights, or if its texts contain an id of a patient or an image.
+    `run_prefix`: the beginning of the run id. Raises StoreError for a run that is unknown, unfinished, unscored,
+    derived or without weights. It is also raised if a text contains an id of a patient or an image.
     """
     run_id = find_run(store, run_prefix)
     stored = read_run(store, run_id)

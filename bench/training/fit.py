@@ -73,8 +73,8 @@ def fit(
     `watched`: {split: images} of the splits that the schedule names, `val` included. An existing checkpoint is resumed,
     and a new one is written after each epoch. When the time limit is reached, training stops before the next step,
     drops the current epoch and selects the best earlier epoch. `clock` returns seconds. All processes of a
-    data-parallel group return the same result. Raises TrainingError when the loss is not finite, when the labels cannot
-    train or validate a finding, or when the limit is reached before the first epoch ends.
+    data-parallel group return the same result. Raises TrainingError when the loss is not finite, the labels cannot
+    train or validate a finding, or the limit is reached in the first epoch.
     """
     config, schedule = run.config, run.config.schedule
     network.to(device=device).to(memory_format=torch.channels_last)

@@ -4,8 +4,8 @@ N images, K findings. A target in [0, 1] is the probability that the finding is 
 even when its target is NaN. When all pairs are excluded, the loss and its gradient are 0. Half-precision logits are
 converted to float32 first.
 
-A registry entry names a function, or a class that is constructed from the targets and weights of all training images,
-`Loss(target_NK, weight_NK, **options)`, and then called like a function. So a class can use the class balance of the
+A registry entry names a function or a class. A class is constructed from the targets and weights of all training
+images, `Loss(target_NK, weight_NK, **options)`, and then called like a function. So it can use the class balance of the
 training split. Losses on the ranking of images are in `bench.training.auc_losses`.
 """
 

@@ -163,7 +163,7 @@ class Step:
 
     @property
     def _is_schedule_free(self) -> bool:
-        """Whether the optimizer trains and evaluates different weights."""
+        """Whether the optimizer uses different weights for training and for evaluation."""
         return hasattr(self.optimizer, "eval")
 
     @property

@@ -90,8 +90,8 @@ def columns_of(
 ) -> pd.DataFrame:
     """Return the rows of a cohort table that a bundle contains, sorted by ordinal. `split`: image id -> split, for these rows.
 
-    There is a column of label states for each finding, and a column "mapping:finding" for each other admissible mapping that
-    changes a state anywhere in the table.
+    Each finding has a column of label states. A further column "mapping:finding" is added for every other admissible
+    mapping that changes a state in the table.
     """
     state = states(table, findings)
     other_mappings = mapped_states(table, layout, mapping, tuple(findings))

@@ -119,8 +119,8 @@ _HEX = re.compile(r"[0-9a-f]{6,64}")
 def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Manifest:
     """Write the content of an unpacked bundle as a store at `root`; return its manifest. Nothing is scored.
 
-    Raises StoreError for anything invalid: keys, names, types, ids that do not match their hash, label states, predictions of images
-    that the cohort does not have, and metrics that this installation's registry does not have.
+    Raises StoreError for invalid keys, names, types or label states, and for ids that do not match their hash.
+    Predictions of images outside the cohort, and metrics outside this installation's registry, are errors, too.
     """
     try:
         content = upgraded(dict(read_json(folder / "manifest.json", where)))

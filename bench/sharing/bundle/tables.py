@@ -77,8 +77,8 @@ def facts_in(path: Path, where: str) -> dict[str, str]:
 def read_columns(path: Path, kinds: Mapping[str, str], where: str) -> pd.DataFrame:
     """Read the columns in `kinds`, in the order of `kinds`. The table must have exactly these columns.
 
-    Raises StoreError for another column, kind or null, compression (a small file could expand), more than MOST_ROWS rows or MOST_CELLS
-    cells, long texts, and unreadable files.
+    Raises StoreError for another column, kind or null, for long texts, and for unreadable files. Compression (a small
+    file could expand), and more than MOST_ROWS rows or MOST_CELLS cells, are errors, too.
     """
     name = path.relative_to(path.parents[1]).as_posix()
     stored = open_table(path, where)
