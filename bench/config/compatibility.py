@@ -1,4 +1,4 @@
-"""Checks that optimizer, loss, schedule and precision can be combined."""
+"""Check that optimizer, loss, schedule and precision can be combined."""
 
 from dataclasses import replace
 

@@ -32,7 +32,10 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """Runs jobs. A failing job does not stop the others. Closing the iterator stops the running jobs."""
+    """The interface of objects that run jobs.
+
+    A failing job does not stop the others. Closing the iterator stops running jobs.
+    """
 
     def prepare(self) -> None:
         """Start slow preparations in the background."""

@@ -71,9 +71,9 @@ class Manifest:
     def ranked(self) -> list[Mapping[str, Any]]:
         """Return the ranked runs: runs and panels that learn all findings of the grid.
 
-        All findings: those that at least one run learns. If no run or panel learns all of them, the panels are ranked
-        or, without panels, all runs. In a grid without training, imported models are ranked unless they were trained on
-        an external hospital.
+        All findings are those that at least one run learns. If no run or panel learns all of them, the panels are
+        ranked or, without panels, all runs. In a grid without training, imported models are ranked unless they were
+        trained on an external hospital.
         """
         if not self.runs:
             internal = self.content["source"]

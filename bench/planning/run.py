@@ -110,7 +110,7 @@ def starting_weights(architecture: Entry, choice: str, folder: Path | None) -> t
 
 
 def find_run(store: Store, prefix: str) -> str:
-    """Return the id of the stored run whose id begins with `prefix`.
+    """Return the full id of the stored run whose id begins with `prefix`.
 
     Raises StoreError when no run or several runs match.
     """

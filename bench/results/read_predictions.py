@@ -216,7 +216,10 @@ def load_scored_splits(
 
 
 def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
-    """Return the ids of the finished and scored runs in the order of the grid. Default: its trained runs."""
+    """Return the ids of the finished and scored runs in the order of the grid.
+
+    By default, `runs` are its trained runs.
+    """
     return [
         r["id"]
         for r in (manifest.runs if runs is None else runs)

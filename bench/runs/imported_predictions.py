@@ -25,7 +25,7 @@ LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so t
 class Predictions:
     """Predictions from files.
 
-    The declaration has their column names; the logits to store and the file hashes are by cohort.
+    The declaration has the column names of the files. By cohort: the logits to store, and the hash of the file.
     """
 
     declared: Declared

@@ -135,7 +135,7 @@ def images_of(given: Sequence[Path]) -> list[Path]:
 
 
 def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | None = None) -> Inference:
-    """Predict image files; an unusable file is skipped, with its reason.
+    """Predict image files. Unusable files are skipped and listed with the reason.
 
     `warnings` lists how an image differs from the images of training, because its predictions are then less reliable. Memory
     does not grow with the number of images.

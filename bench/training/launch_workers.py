@@ -78,7 +78,7 @@ def launched_group(job: Job, trains: bool, device: torch.device) -> Iterator[Dat
 
 
 def _start(task: WorkerTask) -> "subprocess.Popen[bytes]":
-    """Start a child process and send it its task; its output goes where this process prints."""
+    """Start a child process and send the task to it. The child prints to the output of this process."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     code = "from bench.runs.run_one import member; member()"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, env=environment, stdout=2)  # noqa: S603

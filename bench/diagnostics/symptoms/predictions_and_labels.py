@@ -29,7 +29,7 @@ _NEAR = 0.03  # a macro AUROC closer to .5 counts as near .5, for any number of 
 
 @dataclass(frozen=True, slots=True)
 class FindingAurocs:
-    """AUROC [K] of the findings of a split with enough images of both classes.
+    """AUROC [K] of each finding that has enough images of both classes in a split.
 
     `chance`: the standard deviation of each AUROC for random outputs (Mann-Whitney).
     """
