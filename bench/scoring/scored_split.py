@@ -26,7 +26,7 @@ class Settings:
     """Settings that affect scores. Every row of the scores has mapping, subgroup and selection as columns."""
 
     min_count: int = (
-        10  # of a scored finding: minimum number of patients with a positive image, and of patients with a negative image
+        10  # minimum number of patients with a positive image, and with a negative image, of a scored finding
     )
     num_resamples: int = 1000
     bins: int = 15
