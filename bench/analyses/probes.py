@@ -143,7 +143,7 @@ def _features(
     size = images_per_pass(64, cohorts[internal].cache.images.shape[-1])
 
     def passes(cohort_name: str) -> Iterator[Callable[[], Tensor]]:
-        """Yield a forward pass for each batch of a cohort's sampled images."""
+        """Yield a function for each batch of a cohort's sampled images; it computes the features of the batch."""
         cohort = cohorts[cohort_name]
         reader = BatchReader(cohort.cache.images, device)
         rows = cohort.examples.rows[cohort.feature_rows[sample.row[sample.source == sample.names.index(cohort_name)]]]

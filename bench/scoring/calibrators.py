@@ -115,7 +115,7 @@ def _slope(raw: Array, target: Array, scale: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Temperature:
-    """The calibrator prob = sigmoid(logit / t). It keeps the order of the images, and no probability crosses .5."""
+    """The calibrator prob = sigmoid(logit / t). It keeps the order of the images. Probabilities above .5 stay above .5."""
 
     t: float
 

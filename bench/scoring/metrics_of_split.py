@@ -46,7 +46,7 @@ class MetricNeeds(NamedTuple):
     """Flags: the inputs that a metric needs in addition to labels and logits."""
 
     operating_point: bool = False  # positive calls at a threshold
-    calibrator: bool = False  # probabilities, which may be calibrated before
+    calibrator: bool = False  # probabilities, calibrated or not
 
 
 BUILT_IN: Mapping[str, MetricNeeds] = MappingProxyType(
@@ -182,7 +182,7 @@ class _Request:
         resamples: Resamples,
         bins: int,
     ) -> "_Pass":
-        """Return an object that computes one finding's metrics; it has not processed any resample."""
+        """Return a `_Pass`, which computes one finding's metrics. It has no results before its first call of `fill`."""
         rules, cut = bootstrap.cuts_of(column, threshold_R if self.calls else np.empty(0))
         fitted = {name: binned for name, binned in probabilities.items() if binned.fitted}
         errors = None
@@ -213,7 +213,7 @@ class _Pass:
     walk: bootstrap.Walk
     errors: calibration_errors.Errors | None
     num: int  # number of replicates
-    num_detailed: int  # number of replicates of calibration errors other than HEADLINES
+    num_detailed: int  # number of replicates for calibration errors that are not in HEADLINES
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
         """Compute one tile of replicates from its weights, in one pass over the images."""

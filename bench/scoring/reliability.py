@@ -47,7 +47,7 @@ def _points(sums: Array) -> list[list[Point]]:
     num, total, positive, patients, num_squared, num_times_positive, positive_squared = sums[curve, :, used].T
     mean, share = total / num, positive / num
     mixed = (share > 0) & (share < 1)
-    # sum over patients of the squared excess of positive images
+    # sum over patients of (positive images - expected positive images)^2
     spread = positive_squared - 2 * share * num_times_positive + share * share * num_squared
     inflation = np.divide(spread, num * share * (1 - share), out=np.ones(len(used)), where=mixed)
     effective = np.where(mixed, num / np.maximum(inflation, 1.0), patients)

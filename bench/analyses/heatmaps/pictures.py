@@ -44,7 +44,7 @@ def is_picture(content: bytes) -> bool:
 
 
 def webp(content: bytes, quality: int = 60) -> bytes:
-    """Return a PNG converted to WebP, a tenth of its size, for pages with hundreds of pictures."""
+    """Return a PNG picture converted to WebP, which has a tenth of the size; a page may have hundreds of pictures."""
     picture: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     return bytes(cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
 

@@ -121,7 +121,7 @@ def _shape(content: bytes) -> tuple[int, int, int]:
         try:
             header = pydicom.dcmread(BytesIO(content), stop_before_pixels=True)
             return max(1, int(header.Rows)), max(1, int(header.Columns)), int(header.BitsStored)
-        except Exception as error:  # pydicom raises many kinds on damaged files
+        except Exception as error:  # for damaged files, pydicom raises many types of exceptions
             raise UnreadableImage("no DICOM header") from error
     raise UnreadableImage("not a JPEG, PNG or DICOM image")
 

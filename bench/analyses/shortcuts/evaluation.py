@@ -49,7 +49,7 @@ class ProbeScores:
 def score_probe(
     prob_NK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0, auc: bool = True
 ) -> ProbeScores:
-    """Return the scores of a source classifier from its out-of-fold probabilities. Patients, given by `ids` [N], are resampled."""
+    """Return the scores of a source classifier from its out-of-fold probabilities; `ids` [N] are the resampled patients."""
     source_NK = (source[:, None] == np.arange(prob_NK.shape[1])).astype(np.int8)
     resamples = Resamples.draw(ids, NUM_RESAMPLES, "source_probe", seed)
     value, replicates = _over_repeats(*_hits_and_bits(prob_NK, source), source, resamples, None)

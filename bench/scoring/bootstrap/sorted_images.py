@@ -280,7 +280,7 @@ class Column:
         """Count for each threshold [Q] the images whose score is at least as high; they are at the beginning of the column."""
         threshold_Q = np.ascontiguousarray(
             threshold_Q
-        )  # contiguous: numba compiles the function for each memory layout
+        )  # one memory layout, because numba compiles the function for each layout
         num_reaching: NDArray[np.int64] = _reaching(self.score, threshold_Q)
         return num_reaching
 

@@ -24,7 +24,7 @@ class Factors(NamedTuple):
 
     @classmethod
     def tiled(cls, label_2B: Array, group_GB: Array) -> "Factors":
-        """Arrange the factors of all replicates by tile."""
+        """Return the factors of B replicates divided into tiles."""
         return cls(_tiled(label_2B), _tiled(group_GB))
 
 
