@@ -60,7 +60,7 @@ class Macro:
 
     value: float
     replicates: Array
-    sizes: Sizes  # for a mean over findings: minima; for a mean over hospitals: sums, but the minimum of num_findings
+    sizes: Sizes  # over findings: minima; over hospitals: sums, except num_findings (minimum)
 
 
 def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = None) -> Macro:
@@ -106,7 +106,7 @@ class _Block(NamedTuple):
 
 
 class _IntervalGroup(NamedTuple):
-    """Key of blocks with the same number of replicates and the same interval function, named as in INTERVALS."""
+    """Number of replicates, and name of the interval function in INTERVALS. Intervals of equal groups are computed together."""
 
     num_replicates: int
     interval: str

@@ -1,4 +1,4 @@
-"""Measurements of one heat map in the regions of its image. Does not use torch."""
+"""Measurements of one heat map in the regions of its image. This module does not use torch."""
 
 from collections.abc import Iterator
 

@@ -1,6 +1,6 @@
 """The table `cascade`: sanity and faithfulness checks of a run's heat maps on a few images.
 
-N images, C channels, H and W their size.
+Shapes: N images, C channels, H and W pixels.
 """
 
 import numpy as np

@@ -47,7 +47,7 @@ class Resamples:
 
     @classmethod
     def draw(cls, patient_ids: Ids, num: int = 1000, name: str = "", seed: int = 0) -> Self:
-        """Draw `num` replicates with replacement. Each has as many patients as the cohort, with all images of each patient.
+        """Draw `num` replicates. Each has as many patients as the cohort, drawn with replacement, with all their images.
 
         The draws depend only on the number of patients, on `name` and on `seed`, not on models or labels. A larger `num` only
         adds replicates and does not change the others. Memory: num bytes per patient.

@@ -25,8 +25,7 @@ def rows(
 ) -> list[Row]:
     """Build the rows of the table `references`; `test_gaps` are the gaps of `internals[0]`, the test split.
 
-    Each row names the label sources of both hospitals, because a gap between different label sources has another meaning
-    than a gap within one label source.
+    Each row has the label sources of both hospitals, because a gap may come from different label sources.
     """
     table_rows: list[Row] = []
     reference_of = {hospital.scored.dataset: hospital.scored.reference for hospital in external}
