@@ -150,7 +150,7 @@ class BinnedProbabilities(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Sums over images, from which all errors are computed. The last axis is B replicates; B is 1 for one sample.
+    """Sums over images that are needed for all errors. The last axis is B replicates; B is 1 for one sample.
 
     wide [G, 2, B]: per equal-width bin, the number of images, then the sum of (label - probability).
     mass [G, 2, B]: the same two sums per equal-mass bin.

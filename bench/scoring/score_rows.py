@@ -45,7 +45,7 @@ def _column(name: str, cells: tuple[Any, ...]) -> Any:
 
 
 class Sizes(NamedTuple):
-    """Numbers of images, patients and findings from which a value was computed, in the order of the table's columns."""
+    """Numbers of images, patients and findings of a value, in the order of the table's columns."""
 
     n: int = 0
     num_positive: int = 0

@@ -66,7 +66,7 @@ def energy(heat: Heat, mask: Mask) -> float:
 
 
 def localization_metrics(heat: Heat, mask: Mask) -> dict[str, float]:
-    """Return IoU and Dice (iou_*, dice_*) of four regions of the map with the mask, and the result of `pointing` as `hit`.
+    """Return IoU and Dice (iou_*, dice_*) between the mask and four regions of the map, and the result of `pointing` (hit).
 
     The regions are the pixels of at least 30, 50 and 70 % of the maximum, and the hottest pixels of the mask's area (`top`).
     """

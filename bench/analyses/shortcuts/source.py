@@ -155,7 +155,7 @@ def _control_candidates(label_NF: NDArray[np.int8], findings: tuple[str, ...]) -
 def _matched(
     sample: Sample, label_NF: NDArray[np.int8], candidates: NDArray[np.bool_], seed: int
 ) -> tuple[Codes, Codes]:
-    """Return images with equally many per source for every combination of labels; also return their folds.
+    """Return matched images and their folds: for every combination of labels, equally many images of each source.
 
     Each fold gets equally many images of each source. Otherwise a fold with more images of a source would leave fewer images
     of it for training, and a classifier that uses only labels would be worse than chance.

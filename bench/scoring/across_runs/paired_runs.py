@@ -30,7 +30,7 @@ COLUMNS = (
     "difference",  # first - second; low and high are its 95 % interval
     "low",
     "high",
-    "p",  # of the paired bootstrap
+    "p",  # p-value of the paired bootstrap
     "p_holm",
     "p_bh",
     "p_delong",  # DeLong's paired test, which assumes independent images

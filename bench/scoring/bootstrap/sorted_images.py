@@ -51,7 +51,7 @@ def _precision_sums(kind: NDArray[np.uint8]) -> Array:
 def _sort_images(
     rows: Rows, patient: NDArray[np.int32], label: NDArray[np.int8], score: NDArray[np.floating]
 ) -> tuple[NDArray[np.int32], NDArray[np.floating], NDArray[np.uint8]]:
-    """Return patient, score and kind, [n] each, of images whose indices `rows` are sorted by decreasing score."""
+    """Return patient, score and kind [n] of the images `rows`, which must be sorted by decreasing score."""
     num = rows.shape[0]
     patients, scores, kind = np.empty(num, np.int32), np.empty(num, score.dtype), np.empty(num, np.uint8)
     for i in range(num):
@@ -168,7 +168,7 @@ def _count_groups(start: NDArray[np.int64], kind: NDArray[np.uint8], first: NDAr
 
 @compiled
 def _reaching(score: NDArray[np.floating], threshold: Array) -> NDArray[np.int64]:
-    """Count for each threshold [Q] the scores that are at least as high, by binary search in decreasing scores."""
+    """Count for each threshold [Q] the scores >= threshold, by binary search in decreasing scores."""
     out = np.empty(threshold.shape[0], np.int64)
     for q in range(threshold.shape[0]):
         first, stop = 0, score.shape[0]
@@ -277,7 +277,7 @@ class Column:
         return placements
 
     def reaching(self, threshold_Q: Array) -> NDArray[np.int64]:
-        """Count for each threshold [Q] the images whose score is at least as high; they are at the beginning of the column."""
+        """Count for each threshold [Q] the images with score >= threshold. They are at the beginning of the column."""
         threshold_Q = np.ascontiguousarray(
             threshold_Q
         )  # one memory layout, because numba compiles the function for each layout

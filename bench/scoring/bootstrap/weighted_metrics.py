@@ -17,7 +17,7 @@ Array = NDArray[np.float64]
 
 
 class Factors(NamedTuple):
-    """Factors by which the weights of images are multiplied in each replicate, by tile; 0 after the last replicate."""
+    """Factors of the images' weights in each replicate, arranged in tiles; 0 after the last replicate."""
 
     of_label: Array  # [T, 2, LANES]: factor of negatives, factor of positives
     of_group: Array  # [T, G, LANES]: factor of each group

@@ -102,7 +102,7 @@ def _group_counts(measured: SplitMetrics, k: int, cell: NDArray[np.int64], num_c
 
 
 def _cells(internal: SplitMetrics, external: SplitMetrics) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], str]:
-    """Return the cells of the internal images [N], those of the external images [N], and a reason or "".
+    """Return the cell of each internal image [N], the cell of each external image [N], and a reason or "".
 
     If an attribute is not recorded at one of the hospitals, all images are in cell 0, and the reason says why.
     """

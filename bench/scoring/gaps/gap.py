@@ -1,4 +1,4 @@
-"""The generalization gap: AUROC (or another metric) on the internal test split minus AUROC at an external hospital.
+"""The generalization gap: a metric (usually AUROC) on the internal test split minus the metric at an external hospital.
 
 Both scores use the findings that both hospitals score. Internal and external patients are resampled independently.
 Shapes: K findings, B replicates, H hospitals.

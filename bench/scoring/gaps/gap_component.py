@@ -45,7 +45,7 @@ GapComponents = dict[str, GapComponent]  # name in COMPONENTS -> component
 def unknown(
     like: Array, reason: str, effective: tuple[float, float] = NEITHER, covered: float = float("nan")
 ) -> GapComponent:
-    """Build a component whose value and replicates are NaN, with the reason. The replicates have the shape of `like`."""
+    """Build an unknown component with its reason: value and replicates are NaN. The replicates have the shape of `like`."""
     return GapComponent(float("nan"), np.full_like(like, np.nan), reason, effective, covered, 0)
 
 
