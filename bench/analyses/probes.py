@@ -97,7 +97,7 @@ def probes(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 
 
 def _cohort_features(job: AnalysisJob, ref: CohortRef) -> CohortFeatures:
-    """Return the scored images of a cohort with label states and logits, and with stored features of one image per patient."""
+    """Return the scored images of a cohort with label states, logits, and stored features of one image per patient."""
     folder = job.store.run_dir(job.run.id)
     cache = open_images(job.store, ref, job.run.geometry)
     predicted = Examples.predicted(ref, job.run.config, cache)
@@ -164,7 +164,7 @@ def _features(
 
 
 def _selectivity(name: str, trained: Probed, untrained: Probed) -> list[pd.DataFrame]:
-    """Return the probe scores of an untrained network, and the selectivity: the run's accuracy minus the untrained accuracy."""
+    """Return the probe scores of an untrained network, and the selectivity: accuracy of the run minus accuracy of this network."""
     frames = []
     for shots, (scores, _) in untrained.items():
         value, low, high = difference(trained[shots][0], scores)

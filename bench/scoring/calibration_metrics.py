@@ -261,7 +261,7 @@ def brier_reliability(label: Label, prob: Score, bins: int = 15) -> float:
 
 
 def brier_resolution(label: Label, prob: Score, bins: int = 15) -> float:
-    """Compute the resolution term: the Brier score of predicting the prevalence, minus the Brier score after recalibration."""
+    """Compute the resolution term: the Brier score of predicting the prevalence, minus that after recalibration."""
     return errors(label, prob, bins)["brier_resolution"]
 
 

@@ -64,7 +64,7 @@ def _heights(kind: NDArray[np.uint8], num_positive: int, rates: Array, hits_need
 
 
 def rows(run_id: str, findings: Sequence[str], measured: SplitMetrics) -> list[tuple[Any, ...]]:
-    """Build rows of the `curves` table, for each finding with an AUROC, and for macro: the mean height over these findings."""
+    """Build rows of the `curves` table: each finding with an AUROC, and macro (the mean height over these findings)."""
     available = [k for k in range(len(findings)) if np.isfinite(measured.value[AUROC][k])]
     if not available:
         return []

@@ -184,7 +184,7 @@ def _over_patients(
 
 
 def rows(run_id: str, findings: Sequence[str], measured: SplitMetrics, bins: int) -> list[tuple[Any, ...]]:
-    """Build rows of the `reliability` table. For each calibrator: the curve of all scored findings pooled, then of each finding."""
+    """Build rows of the `reliability` table: for each calibrator, all scored findings pooled, then each finding."""
     scored, resamples, num_findings = measured.scored, measured.resamples, len(measured.columns)
     images = scored.cached("images by patient", lambda: _Images.of(resamples.patient, resamples.num_patients))
     sums = np.zeros((len(measured.calibrators), 1 + num_findings, 7, bins))

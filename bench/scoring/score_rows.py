@@ -64,7 +64,7 @@ class Macro:
 
 
 def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = None) -> Macro:
-    """Compute the mean of a metric over the findings with a value. The mask `used` [K] limits the findings; None means all."""
+    """Compute the mean of a metric over findings with a value. The mask `used` [K] limits the findings; None means all."""
     value, counts = measured.value[key], measured.counts
     if used is not None:
         value = np.where(used, value, np.nan)
@@ -106,7 +106,7 @@ class _Block(NamedTuple):
 
 
 class _IntervalGroup(NamedTuple):
-    """Number of replicates, and name of the interval function in INTERVALS. Intervals of equal groups are computed together."""
+    """Number of replicates and interval function; intervals of blocks with equal groups are computed together."""
 
     num_replicates: int
     interval: str

@@ -117,7 +117,7 @@ class ScoredSplit:
     def labels(self) -> NDArray[np.int8]:
         """Return labels [N, K]: 1, 0, or DROPPED for uncertain and unmapped states.
 
-        Not mentioned becomes 0, or DROPPED if `not_mentioned_is_absent` is False. The array is read-only, because runs share it.
+        Not mentioned is 0, or DROPPED if `not_mentioned_is_absent` is False. The array is read-only, because runs share it.
         """
         return self.cached("labels", self._labels)
 

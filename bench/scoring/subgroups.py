@@ -144,7 +144,7 @@ def _common(value: Array) -> NDArray[np.bool_]:
 
 
 def _add_macro(table: _Table, groups: slice) -> None:
-    """Compute the macro of each group of one attribute, and write it to the last column. Its sizes are minima over findings."""
+    """Write the macro of each group of one attribute to the last column. The sizes of a macro are minima over findings."""
     value, replicates, sizes = table.value[groups], table.replicates[groups], table.sizes[:, groups]
     common = np.flatnonzero(_common(value[:, :-1]))
     for g in range(len(value)):

@@ -107,7 +107,7 @@ def chosen_stage(network: Network, height: int, width: int, stage: int | None = 
 
 
 def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tensor], Tensor]:
-    """Return the chosen feature maps as autograd leaves (two in a dual-path network), and the logits [N, K] computed from them."""
+    """Return the chosen feature maps as autograd leaves (two in a dual-path network), and the logits [N, K]."""
     backbone, (height, width) = network.backbone, x_NCHW.shape[2:]
     features: Tensor
     if stage in (None, -1):  # the common case, which needs no search for stages

@@ -1,4 +1,4 @@
-"""Choice of images for heat maps and gallery: limited, seeded, at most one image per patient. It needs no torch and no pixels."""
+"""Choice of images for heat maps and gallery: limited, seeded, at most one image per patient. It uses no pixels."""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet

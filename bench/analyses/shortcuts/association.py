@@ -71,7 +71,7 @@ def associations(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.Data
 
 
 def scores_by_run(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return a table with one row per run: architecture, family, both shortcut scores, macro gap, internal and external AUROC."""
+    """Return one row per run: architecture, family, both shortcut scores, macro gap, internal and external AUROC."""
     gaps = frames["gaps"]
     gaps = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] == MACRO)].set_index("run_id")
     table = pd.DataFrame(list(runs), columns=["id", "architecture", "family"])

@@ -43,7 +43,7 @@ class ChangedPredictions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Effect:
-    """One measure: its value on changed images, its value on controls, and the effect (the difference) with replicates [B]."""
+    """One measure: value on changed images, value on controls, and effect (the difference) with replicates [B]."""
 
     value: float
     control: float

@@ -103,7 +103,7 @@ def _controls(
     findings: tuple[str, ...],
     seed: int,
 ) -> list[pd.DataFrame]:
-    """Return the scores of the controls of the probe with all training images: shuffled sources, images matched by findings."""
+    """Return the scores of the controls of the full probe: shuffled sources, and images matched by findings."""
     shuffled_source = shuffled(sample, seed)
     rows_of_controls = [
         source_rows(

@@ -45,7 +45,7 @@ def optimism(value: Array, replicates: Array) -> float:
 
 
 def selection(scores: pd.DataFrame, internal: str, replicates: Replicates) -> pd.DataFrame:
-    """Build the table `selection`: the AUROC and regret of each rule's run at every hospital, and for their mean ("external").
+    """Build the table `selection`: AUROC and regret of each rule's run at every hospital and for their mean ("external").
 
     The rules select by macro AUROC on internal val, on internal test, at each hospital, and by the mean over hospitals. Only
     runs with all these values are compared; with fewer than two the table is empty. regret: AUROC of the hospital's best run
