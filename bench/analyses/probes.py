@@ -164,7 +164,7 @@ def _features(
 
 
 def _selectivity(name: str, trained: Probed, untrained: Probed) -> list[pd.DataFrame]:
-    """Return the probe scores of an untrained network, and the selectivity: accuracy of the run minus accuracy of this network."""
+    """Return the probe scores of an untrained network, and the selectivity: the run's accuracy minus this network's."""
     frames = []
     for shots, (scores, _) in untrained.items():
         value, low, high = difference(trained[shots][0], scores)
