@@ -42,9 +42,9 @@ def make_phantom(
 ) -> Path:
     """Write synthetic cohorts in the layouts of the real datasets; return the folder.
 
-    `images`: number of frontal images per hospital. `size`: long side in pixels. `shortcut`: 0 to 1, how often the first hospital
-    prints a tag on images with Pleural Effusion. Existing cohorts of the same settings are kept. Raises ConfigError for an unknown
-    hospital, and for a folder that contains something else.
+    `images`: number of frontal images per hospital. `size`: long side in pixels. `shortcut`: 0 to 1, how often the
+    first hospital prints a tag on images with Pleural Effusion. Existing cohorts of the same settings are kept. Raises
+    ConfigError for an unknown hospital, and for a folder with other content.
 
 
     >>> data = make_phantom(work / "made", {"nih": 12})
@@ -141,7 +141,8 @@ def run(
 def open_grid(store: AnyPath = "runs", name: str | None = None) -> "Manifest":
     """Open a grid that the store has planned. Without a name, open the only grid of the store.
 
-    `runs`, `derived` and `cohorts` list its contents. Raises StoreError if the store or the grid does not exist.
+    The grid's attributes `runs`, `derived` and `cohorts` list its contents. Raises StoreError if the store or the grid
+    does not exist.
 
     >>> grid = open_grid(store, "documented")
     >>> grid.content["source"], [run["config"]["architecture"] for run in grid.runs]
@@ -167,9 +168,9 @@ def finished(grid: "Manifest") -> list[str]:
 def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
     """Load the logits and labels of a finished run, one entry per scored split.
 
-    Scored splits are those of the internal hospital, and `all` of each external cohort. With N images and K findings, each has
-    `logit` [N, K] float32, `state` [N, K] int8 (label states; -3 for null) and `image_id` [N]. Raises StoreError if the grid does
-    not contain the run, the run is not finished, or its files are damaged.
+    Scored splits are those of the internal hospital, and `all` of each external cohort. With N images and K findings,
+    each split has `logit` [N, K] float32, `state` [N, K] int8 (label states; -3 for null) and `image_id` [N]. Raises
+    StoreError if the grid does not contain the run, the run is not finished, or its files are damaged.
 
 
     >>> logits = load_logits(grid, run_id)
@@ -195,9 +196,9 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
 def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: str = "") -> "RunScores":
     """Compute all scores of logits and labels, with intervals over patients. A pure function.
 
-    `logits` may come from elsewhere: fill a `ScoredRun` with `ScoredSplit`s. `settings` contains, for example, the minimum number
-    of patients of a finding and the number of resamples; `grid.settings` are those of a grid. Raises ValueError for splits that do
-    not match each other.
+    Logits that were computed elsewhere also work: put them into a `ScoredRun` of `ScoredSplit`s. `settings` contains,
+    for example, the minimum number of patients of a finding and the number of resamples; `grid.settings` are those of a
+    grid. Raises ValueError for splits that do not match each other.
 
 
     >>> result = score(logits, grid.settings, run_id=run_id)
@@ -214,8 +215,8 @@ def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: st
 def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
     """Write the leaderboard page of a grid; return its path. Runs without scores are scored first.
 
-    The default path is `report/<grid>/leaderboard.html` in the store. The tables are written next to the page. The page is one
-    file.
+    The default path is `report/<grid>/leaderboard.html` in the store. The page is one file; the tables are written next
+    to it.
 
 
     >>> render(grid, work / "leaderboard.html").stat().st_size > 100_000
@@ -273,8 +274,9 @@ def explain(
 ) -> "Explanation":
     """Compute heat maps of an image, for the given findings or for all findings that the run has learned.
 
-    Each of `finding_maps` has `heat` [D, D] float32: unscaled, 0 or above, in pixels of `gray` [D, D]. `gray` is the network's input
-    image. Raises DatasetError for an unusable image file, ConfigError for a finding that the run has not learned.
+    Each element of `finding_maps` has `heat` [D, D] float32: unscaled, 0 or above, in pixels of `gray` [D, D]. `gray`
+    is the network's input image. Raises DatasetError for an unusable image file, ConfigError for a finding that the run
+    has not learned.
 
 
     >>> explanation = explain(stored, data / "nih" / nih.table["path"][0], ["Edema"])

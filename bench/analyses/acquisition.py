@@ -1,4 +1,4 @@
-"""The analysis `acquisition`: how well images, descriptors and tables identify the hospitals of a grid, without a trained run."""
+"""The analysis `acquisition`: how well images, descriptors and tables identify the hospitals of a grid. It needs no run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +28,7 @@ Rows = list[tuple[Any, ...]]
 
 
 def acquisition(job: AnalysisJob, folder: Path, progress: Progress) -> None:
-    """Write four tables of a grid: `sources`, `source_confusion` and `descriptors` of source classifiers, and `nuisances`."""
+    """Write four tables of a grid: `sources`, `source_confusion`, `descriptors` (of source classifiers) and `nuisances`."""
     options: Acquisition = job.analysis.options
     device = torch.device(job.device)
     if device.type == "cpu":
@@ -59,7 +59,7 @@ def acquisition(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 
 
 def _headline_table(job: AnalysisJob, ref: CohortRef) -> pd.DataFrame:
-    """Return the rows of a cohort table that the headline scores use."""
+    """Return the headline rows of a cohort's table: the rows from which its headline scores are computed."""
     table = pd.read_parquet(ref.table)
     return table[ref.headline_rows(ref.split_of(table, job.run.config))]
 
@@ -72,7 +72,7 @@ def _networks(
     device: torch.device,
     progress: Progress,
 ) -> None:
-    """Add the scores of a source network for each view of the images, and of a network trained on shuffled sources."""
+    """Add the scores of source networks to `frames_by_table`: one for each view, and one trained on shuffled sources."""
     targets = {"shuffled": shuffled(sample, 0)}
     for i, control in enumerate([*VIEWS, "shuffled"]):
         progress(f"source network, {control}", i, len(VIEWS) + 1)
@@ -98,7 +98,7 @@ def _trees(
     options: Acquisition,
     progress: Progress,
 ) -> None:
-    """Add the scores and explanations of tree ensembles that predict the source from descriptors of the stored images."""
+    """Add scores and explanations of tree ensembles to `frames_by_table`; they predict the source from image descriptors."""
     pixel_rows, header_rows = [], []
     for i, (k, row) in enumerate(zip(sample.source, sample.row, strict=True)):
         progress("describe images", i, len(images))
@@ -131,9 +131,9 @@ def _trees(
 
 
 def _nuisances(job: AnalysisJob, progress: Progress) -> pd.DataFrame:
-    """Return the shares of nuisance levels and their associations with findings, in the cohort tables.
+    """Return the table `nuisances`: shares of the levels of nuisance variables, and associations with findings.
 
-    The internal cohort contributes its training images, the other cohorts their headline rows.
+    The rows are computed from the training images of the internal cohort and the headline rows of the other cohorts.
     """
     rows: Rows = []
     findings = job.run.config.findings

@@ -1,6 +1,6 @@
 """The analysis `attention`: heat maps of a bounded sample of every cohort, and a gallery of cases.
 
-Legend: N images, K findings, H and W pixels of the network input (h, w of its feature maps).
+Shapes: N images, K findings, H and W pixels of the network input, h and w pixels of its feature maps.
 """
 
 import contextlib
@@ -63,13 +63,13 @@ def attention(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 
 
 def _stacked(frames: list[pd.DataFrame], name: str) -> pd.DataFrame:
-    """Concatenate the frames; without rows, return an empty table with the columns of the schema."""
+    """Return the frames as one table; if no frame has rows, an empty table with the columns of the schema."""
     filled = [frame for frame in frames if len(frame)]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(SCHEMAS[name]))
 
 
 class HeatMapper:
-    """A finished run with its network and thresholds, which computes heat maps of cohorts."""
+    """Computes heat maps of cohorts with the network and the thresholds of a finished run."""
 
     def __init__(
         self, job: AnalysisJob, network: Network, normalizer: Normalizer, points: Mapping[str, OperatingPoint]
@@ -127,7 +127,7 @@ class HeatMapper:
         return summarize(frame, ref.name, self.run.id), self._gallery_table(ref, gallery, pictures)
 
     def sanity_checks(self, internal: CohortRef, progress: Progress) -> pd.DataFrame:
-        """Return the rows of `cascade`, from internal images with the most common finding (other than "No Finding")."""
+        """Return the rows of `cascade`, computed on internal images with the most common finding except "No Finding"."""
         cache = open_images(self.job.store, internal, self.run.geometry)
         scored, rows = self.scored_images(internal, pd.read_parquet(internal.table), cache)
         sample = {
@@ -148,7 +148,7 @@ class HeatMapper:
     def scored_images(
         self, ref: CohortRef, table: pd.DataFrame, cache: ImageCache
     ) -> tuple[ScoredImages, NDArray[np.int64]]:
-        """Return predictions and labels of the images outside training and validation, and their rows in the cache."""
+        """Return predictions and labels of the images outside training and validation, and the images' rows in the cache."""
         examples = Examples.predicted(ref, self.run.config, cache)
         findings = tuple(self.run.config.findings)
         stored = read_table(self.job.store.run_dir(self.run.id) / "predictions" / f"{ref.name}.parquet")
@@ -162,7 +162,7 @@ class HeatMapper:
     def heat_maps(
         self, image_rows: NDArray[np.int64], rows: NDArray[np.int64], reader: BatchReader, progress: Progress, name: str
     ) -> Iterator[tuple[int, Gray, Heats]]:
-        """Yield row, central crop [H, W] and heat maps [K, H, W] of each image in `image_rows`."""
+        """Yield the row, the central crop [H, W] and the heat maps [K, H, W] of each image in `image_rows`."""
         margin = (reader.images.shape[1] - self.size) // 2
         inner = slice(margin, margin + self.size)
         batch = images_per_pass(BATCH, self.size)
@@ -188,7 +188,7 @@ class HeatMapper:
     def _gallery_table(
         self, ref: CohortRef, gallery: pd.DataFrame, pictures: Mapping[int, "GalleryPicture"]
     ) -> pd.DataFrame:
-        """Return the gallery's rows; a report fills in `picture` later, and only where the data license allows it."""
+        """Return the rows of the table `gallery`. The column `picture` is empty; a report fills it in if this is allowed."""
         inside, outside = ([getattr(pictures[i], side) for i in range(len(gallery))] for side in ("inside", "outside"))
         gallery_table = gallery.assign(
             run_id=self.run.id, dataset=ref.name, inside=inside, outside=outside, picture=None
@@ -224,7 +224,7 @@ class RegionCache:
 
 @dataclass(frozen=True, slots=True)
 class GalleryPicture:
-    """One picture of the gallery, with the shares of its heat-map sum inside the finding and outside the lungs."""
+    """One picture of the gallery, with the shares of the heat map's sum inside the finding and outside the lungs."""
 
     png: bytes
     inside: float
@@ -232,7 +232,7 @@ class GalleryPicture:
 
 
 def gallery_picture(gray: Gray, heat: Heats, finding: str, regions: Scene | None) -> GalleryPicture:
-    """Return the gallery picture of a heat map; a share is NaN if its region is unknown."""
+    """Return the gallery picture of a heat map. A share is NaN if the finding's outline or the lungs are unknown."""
     outline = regions.findings.get(finding) if regions is not None else None
     outside_lungs = regions.regions.get(OUTSIDE) if regions is not None else None
     shares = [energy(heat, mask) if mask is not None else float("nan") for mask in (outline, outside_lungs)]

@@ -1,6 +1,6 @@
-"""Explanation of image files by a finished run: logits, thresholds and heat maps, as pictures and a table.
+"""Explanations of image files by a finished run: logits, thresholds and heat maps, as pictures and a table.
 
-D: side of the displayed picture in pixels, K findings.
+Shapes: D side of the displayed picture in pixels, K findings.
 """
 
 from collections import Counter
@@ -43,7 +43,7 @@ class Explainer:
 
     @property
     def threshold(self) -> dict[str, float]:
-        """Return the decision threshold of each finding as a probability (rule f1_max, fixed on the validation split)."""
+        """Return the threshold of each finding as a probability; the rule f1_max chose it on the validation split."""
         points = self.stored.points[self.stored.points["rule"] == "f1_max"]
         return {str(f): float(p) for f, p in zip(points["finding"], points["probability"], strict=True)}
 
@@ -57,8 +57,8 @@ class Explainer:
     ) -> Explanation:
         """Return logits, thresholds and heat maps of an image, in the geometry of the network input.
 
-        `reference` is a mask of the image's size or a box, drawn next to the maps. Raises DatasetError for an unusable
-        image file, or a mask of another size.
+        `reference` is a region to draw next to the maps: a box, or a mask file of the image's size. Raises DatasetError for
+        an unreadable image or mask, a mask of another size, or a box outside the image.
         """
         image, geometry, threshold = _read(path), self.stored.geometry, self.threshold
         with torch.no_grad():
@@ -88,14 +88,14 @@ class Explainer:
         return Explanation(path.name, name, method, size, int(x_NCHW.shape[2]), gray, mask, finding_maps)
 
     def _centre(self, image: Gray) -> Gray:
-        """Return the central crop of a cached image that the network sees, if the preprocessing has an `input` size."""
+        """Return the central crop of an image: the area that the network gets as input."""
         side = round(image.shape[0] * self.run.input_size / self.stored.geometry.size)
         start = (image.shape[0] - side) // 2
         return image[start : start + side, start : start + side]
 
 
 def load_explainer(store: Store, run_id: str) -> Explainer:
-    """Return the finished run whose id begins with the given text, on the CPU.
+    """Return the explainer of the finished run whose id begins with `run_id`, on the CPU.
 
     Raises StoreError if no run or several runs match, or if the run has no network, is unfinished or is damaged.
     """
@@ -107,9 +107,9 @@ def load_explainer(store: Store, run_id: str) -> Explainer:
 def draw_overlays(
     explainer: Explainer, paths: Sequence[Path], findings: Sequence[str], folder: Path, progress: Progress | None = None
 ) -> dict[str, str]:
-    """Write one picture per image with its heat maps of the findings (gradcam, last stage); return their paths by image.
+    """Write one picture per image, with heat maps of the findings (gradcam, last stage); return image path -> picture path.
 
-    A picture has the name of its image, with a number if the name occurs again.
+    A picture has the name of its image; if several images have one name, a number is added.
     """
     path_by_image: dict[str, str] = {}
     names: Counter[str] = Counter()
@@ -140,7 +140,7 @@ def png(picture: NDArray[np.uint8]) -> bytes:
 
 
 def chosen_findings(run: Run, requested: Sequence[str]) -> list[str]:
-    """Return the requested findings, ignoring case; all findings if none is requested.
+    """Return the requested findings as the run spells them (case is ignored); all findings if none is requested.
 
     Raises ConfigError for a finding that the run has not learned.
     """
@@ -160,10 +160,11 @@ def chosen_findings(run: Run, requested: Sequence[str]) -> list[str]:
 
 
 def table(explanation: Explanation, run_id: str) -> pd.DataFrame:
-    """Return one row per finding: probability, positive call, peak of the heat map, and share of the map in the reference.
+    """Return a table with one row per finding: probability, positive call, position of the heat map's maximum, and more.
 
-    peak_x and peak_y are shares of width and height of the network input. heat_inside is the share of the map's sum inside
-    the reference, and area_inside the reference's share of the picture. Their ratio is 1 for a uniform map.
+    peak_x and peak_y: position of the maximum, as shares of the picture's width and height. heat_inside: share of the map's
+    sum inside the reference. area_inside: share of the picture inside the reference. For a uniform map both shares are
+    equal.
     """
     rows: list[dict[str, Any]] = []
     for finding_map in explanation.finding_maps:
@@ -199,7 +200,7 @@ def table(explanation: Explanation, run_id: str) -> pd.DataFrame:
 
 
 def parse_box(text: str) -> Box:
-    """Return x, y, width and height of "X,Y,W,H". Raises ConfigError for anything else."""
+    """Parse the text "X,Y,W,H" of a box; return x, y, width and height. Raises ConfigError for any other text."""
     try:
         x, y, width, height = (float(number) for number in text.split(","))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Masks of markers and lungs in a sample of images: markers of phantoms from their truth table, else detected."""
+"""Masks of markers and lungs in images. Markers of phantoms come from a truth table; other markers are detected."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +25,8 @@ class ImageMasks:
 def image_masks(ref: CohortRef, image_ids: Sequence[str], geometry: Geometry) -> list[ImageMasks]:
     """Return the masks of markers and lungs of each image, in the geometry of the image cache.
 
-    Markers of a phantom are the tags of its truth table; in other cohorts `harmonize.images.markers` detects them. Lungs
-    are detected by `harmonize.images.lungs`.
+    In a phantom cohort, the markers are the tags in the truth table. In other cohorts, `harmonize.images.markers` detects
+    markers. `harmonize.images.lungs` detects the lungs in all cohorts.
     """
     path_by_image = pd.read_parquet(ref.table, columns=["image_id", "path"]).set_index("image_id")["path"]
     tags = tag_boxes(ref.root)

@@ -1,4 +1,4 @@
-"""The analysis `probes`: information in a run's frozen features besides the findings, compared with untrained networks.
+"""The analysis `probes`: what a run's frozen features contain in addition to findings, compared with untrained networks.
 
 Shapes: N images, D features, F findings.
 """
@@ -35,9 +35,9 @@ from harmonize.seeds import seed_for
 from reports.schemas.tables import SCHEMAS
 
 Floats = NDArray[np.float32]
-Probed = Mapping[int, tuple[ProbeScores, NDArray[np.float64]]]  # by images per source that a probe learns from
+Probed = Mapping[int, tuple[ProbeScores, NDArray[np.float64]]]  # training images per source -> scores, probabilities
 
-FEWEST = 20  # images that a level of a nuisance variable needs; smaller levels are left out
+FEWEST = 20  # minimum number of images of a level of a nuisance variable; smaller levels are left out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +60,7 @@ class CohortFeatures:
 
 
 def probes(job: AnalysisJob, folder: Path, progress: Progress) -> None:
-    """Write the tables `sources` (probes of untrained networks, selectivity of the run) and `nuisances` of one run."""
+    """Write the tables `sources` and `nuisances` of one run; `sources` has probes of untrained networks and selectivity."""
     per_source = job.analysis.options.per_source
     device = torch.device(job.device)
     if device.type == "cpu":
@@ -97,7 +97,7 @@ def probes(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 
 
 def _cohort_features(job: AnalysisJob, ref: CohortRef) -> CohortFeatures:
-    """Return the scored images of a cohort with labels and logits, and the stored features of its feature sample."""
+    """Return the scored images of a cohort with label states, logits, and stored features of one image per patient."""
     folder = job.store.run_dir(job.run.id)
     cache = open_images(job.store, ref, job.run.geometry)
     predicted = Examples.predicted(ref, job.run.config, cache)
@@ -118,7 +118,7 @@ def _cohort_features(job: AnalysisJob, ref: CohortRef) -> CohortFeatures:
 
 
 def _untrained(job: AnalysisJob) -> dict[str, Network]:
-    """Return the run's network with random weights and, if its training began with them, with ImageNet weights."""
+    """Return the run's network with random weights; also with ImageNet weights, if the training began with these."""
     networks = {"random": initial_network(job.run, None)}
     if job.run.config.weights == "imagenet":
         networks["imagenet"] = initial_network(job.run, job.run.weights_file or "hub")
@@ -143,7 +143,7 @@ def _features(
     size = images_per_pass(64, cohorts[internal].cache.images.shape[-1])
 
     def passes(cohort_name: str) -> Iterator[Callable[[], Tensor]]:
-        """Yield a forward pass for each batch of a cohort's sampled images."""
+        """Yield a function for each batch of a cohort's sampled images; it computes the features of the batch."""
         cohort = cohorts[cohort_name]
         reader = BatchReader(cohort.cache.images, device)
         rows = cohort.examples.rows[cohort.feature_rows[sample.row[sample.source == sample.names.index(cohort_name)]]]
@@ -164,7 +164,7 @@ def _features(
 
 
 def _selectivity(name: str, trained: Probed, untrained: Probed) -> list[pd.DataFrame]:
-    """Return the scores of an untrained network's probes, and the selectivity: the run's accuracy minus theirs."""
+    """Return the probe scores of an untrained network, and the selectivity: the run's accuracy minus this network's."""
     frames = []
     for shots, (scores, _) in untrained.items():
         value, low, high = difference(trained[shots][0], scores)
@@ -180,7 +180,7 @@ def _decoded(
     nuisances: Mapping[str, nuisance.Nuisance],
     features_by_network: Mapping[str, Mapping[str, Floats]],
 ) -> list[nuisance.Row]:
-    """Return the AUROC with which each nuisance variable is decoded from each network's features, in one cohort."""
+    """Return the AUROC of probes in one cohort that predict each nuisance variable from each network's features."""
     cohort_sample = sample.subset(sample.source == sample.names.index(cohort.ref.name))
     projections_by_network = {
         network: projections(cohort_sample, features[cohort.ref.name])
@@ -213,6 +213,6 @@ def _by_source(sample: Sample, x_ND: Floats) -> dict[str, Floats]:
 
 
 def _write(folder: Path, name: str, run_id: str, frame: pd.DataFrame | None) -> None:
-    """Write a table of the report, unless it is None."""
+    """Write a table of the run into the folder, or nothing if the table is None."""
     if frame is not None:
         write_table(folder / f"{name}.parquet", frame.assign(run_id=run_id)[list(SCHEMAS[name])])

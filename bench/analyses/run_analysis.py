@@ -10,9 +10,9 @@ from bench.store.store import Progress, write_bytes
 
 
 def run_one_analysis(job: AnalysisJob, progress: Progress) -> bool:
-    """Run an analysis unless it is done; return False if another process has its lease.
+    """Run an analysis if it is not done yet; return False if another process has the lease of the analysis.
 
-    Any exception of the analysis is raised, and the caller records it as the analysis's failure.
+    An exception of the analysis is not caught; the caller records it as the failure of the analysis.
     """
     with lease(job.folder) as acquired:
         if not acquired:

@@ -1,10 +1,10 @@
 """The analysis `transplants` (region transplant test): predictions after pixels are moved between cohorts.
 
-Every changed image has a control, changed in the same way with pixels of its own cohort. The difference removes the
-effect of pasting itself. The kinds are in `transplant.py`, the numbers in `effects.py`; `docs/transplants.md` explains
-what they can show.
+A changed image has a control: the same image, changed in the same way with pixels of its own cohort. The difference between
+both predictions does not contain the effect of pasting itself. `transplant.py` has the kinds of changes, `effects.py` the
+measures. `docs/transplants.md` explains what the test can show.
 
-Legend: N images, K findings, S side in pixels.
+Shapes: N images, K findings, S side in pixels.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ PAIR_CHANGES: dict[str, Change] = {  # kinds that work for any pair of images
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """Some images of one cohort, one per patient, with the logits of the frozen network."""
+    """A sample of one cohort's images, one per patient, with the logits of the frozen network."""
 
     name: str
     image: NDArray[np.uint8]  # [N, S, S]
@@ -61,7 +61,7 @@ class Sample:
 
     @property
     def marked(self) -> NDArray[np.bool_]:
-        """Return which images carry a marker."""
+        """Return the mask [N] of the images with a marker."""
         return np.array([bool(mask.any()) for mask in self.marker], bool)
 
 
@@ -106,8 +106,8 @@ class FrozenRun:
 def transplants(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     """Write the table `transplants` of a run into the folder.
 
-    It takes one forward pass for each image, kind, donor cohort and host cohort, with at most `images` images per cohort.
-    The result is deterministic.
+    Each combination of kind, donor cohort and host cohort needs one forward pass per image. The option `images` limits the
+    images per cohort. The result is deterministic.
     """
     run, samples = load_run_and_samples(job, progress)
     internal, *external = samples
@@ -129,7 +129,7 @@ def transplants(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 
 
 def load_run_and_samples(job: AnalysisJob, progress: Progress) -> tuple[FrozenRun, list[Sample]]:
-    """Return the trained network of a run and a sample of each cohort, the internal cohort first."""
+    """Return the trained network of a run, and a sample of each cohort; the internal cohort is first."""
     planned_run, device = job.run, torch.device(job.device)
     if device.type == "cpu":
         torch.set_num_threads(planned_run.config.threads)
@@ -161,7 +161,7 @@ def predictor(
 
 
 def cross_cohort_effects(run: FrozenRun, host: Sample, donors: Sequence[Sample]) -> dict[tuple[str, str], Effects]:
-    """Return the effects of each kind of transplant into a cohort, by (kind, donor cohort)."""
+    """Return the effects of transplants from donor cohorts into the host cohort: (kind, donor cohort) -> effects."""
     host_rows = np.arange(len(host.image))
     own_donors = _own_donors(host, host_rows, host_rows)
     results: dict[tuple[str, str], Effects] = {}
@@ -182,10 +182,10 @@ def cross_cohort_effects(run: FrozenRun, host: Sample, donors: Sequence[Sample])
 
 
 def marker_pasted(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[Gray], list[Gray]]:
-    """Return rows [n] of the unmarked hosts, these images with a donor's marker, and with a patch without a marker.
+    """Return the rows [n] of the hosts without a marker, these images with a pasted marker, and their controls.
 
-    The control patch comes from another unmarked image of the host's cohort. So both images have a pasted patch, and they
-    differ in the marker and its cohort.
+    The marker comes from a donor image. The control has a pasted patch without a marker, from another image of the host's
+    cohort. So the changed image and its control differ only in the marker and the cohort of the pasted patch.
     """
     unmarked, marked = np.flatnonzero(~host.marked), np.flatnonzero(donor.marked)
     if not len(unmarked) or not len(marked):
@@ -203,7 +203,7 @@ def marker_pasted(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[G
 
 
 def single_cohort_effects(run: FrozenRun, sample: Sample, internal: Sample) -> dict[tuple[str, str], Effects]:
-    """Return the effects of kinds without a donor cohort: marker erased, marker toggled, lungs only, lungs masked."""
+    """Return the effects of the kinds erased, toggled, lungs_masked and lungs_only, which have no donor cohort."""
     all_rows, marked = np.arange(len(sample.image)), np.flatnonzero(sample.marked)
     results: dict[tuple[str, str], Effects] = {}
     pairs = list(zip(sample.image, sample.marker, strict=True))
@@ -230,10 +230,10 @@ def single_cohort_effects(run: FrozenRun, sample: Sample, internal: Sample) -> d
 def with_means(
     effects_by_cell: dict[tuple[str, str, str], Effects], internal: str
 ) -> dict[tuple[str, str, str], Effects]:
-    """Return the effects with their means over external hospitals (host or donor "external") and the causal score.
+    """Return the effects with two additions: their means over external hospitals, and the causal score.
 
-    The causal score is the mean over the kinds marker, corner and border of the effect of internal pixels on external
-    images.
+    A mean has the host or donor "external". The causal score is the effect of internal pixels on external images, averaged
+    over the kinds marker, corner and border.
     """
     kinds = dict.fromkeys(kind for kind, _, _ in effects_by_cell)
     means: dict[tuple[str, str, str], Effects] = {}
@@ -253,7 +253,7 @@ def with_means(
 
 
 def _sample(job: AnalysisJob, ref: CohortRef, run: FrozenRun) -> Sample:
-    """Return at most `images` images of a cohort, one per patient, with the present findings as balanced as possible."""
+    """Return the sample of a cohort: at most `images` images, one per patient, chosen by `balanced`."""
     cache = open_images(job.store, ref, job.run.geometry)
     examples = Examples.predicted(ref, job.run.config, cache)
     one_per_patient = examples.feature_indices
@@ -278,7 +278,11 @@ def _sample(job: AnalysisJob, ref: CohortRef, run: FrozenRun) -> Sample:
 
 
 def balanced(state_NK: NDArray[np.int8], num_images: int, generator: np.random.Generator) -> NDArray[np.intp]:
-    """Return the rows of at most `num_images` images: up to half with a finding present, findings in turn, the rest at random."""
+    """Return the rows of at most `num_images` images with balanced findings.
+
+    Up to half of the images are chosen because a finding is present, the same number for each finding. The other images are
+    random.
+    """
     order = generator.permutation(len(state_NK))
     quota = max(1, num_images // (2 * max(1, state_NK.shape[1])))
     selected: dict[int, None] = {}
@@ -296,7 +300,7 @@ def _donor_rows(donor: Sample, candidates: NDArray[np.intp], host: Sample, num: 
 
 
 def _own_donors(sample: Sample, hosts: NDArray[np.intp], candidates: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return another row of the same cohort for each host: the next row in a random cyclic order."""
+    """Return the row of a donor from the same cohort for each host: the next row in a random cyclic order."""
     order = stream(0, "own donors", sample.name).permutation(candidates)
     next_row = dict(zip(order.tolist(), np.roll(order, -1).tolist(), strict=True))
     return np.array([next_row[int(i)] for i in hosts], np.intp)

@@ -1,1 +1,1 @@
-"""The page `bench app`: one image asked of a stored run, in the browser of this machine."""
+"""The page of `bench app`: it shows a stored run's predictions for one image, in the browser of this machine."""

@@ -1,4 +1,4 @@
-"""The result for one image as HTML: a row per finding, with a bar for the probability and a line for the threshold.
+"""Show the result for one image as HTML: a row per finding, with a bar for probability and a line for threshold.
 
 The HTML needs no script and loads no files. It takes its colors from the theme of streamlit (`currentColor`).
 """
@@ -38,13 +38,16 @@ def call_of(row: Any, rule: str) -> str:
 
 
 def most_probable_first(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of one image sorted by probability, highest first. Calibrated probabilities are used if available."""
+    """Return the rows of one image sorted by probability, highest first. Uses calibrated probabilities if available."""
     chance = table["calibrated"].fillna(table["probability"])
     return table.assign(chance=chance).sort_values("chance", ascending=False, kind="stable")
 
 
 def thresholds(points: pd.DataFrame, rule: str) -> dict[str, float]:
-    """Return the threshold of each finding as a probability (calibrated if possible). Reversed findings are left out."""
+    """Return the threshold of each finding as a probability (calibrated if possible).
+
+    Findings of `reversed_at_internal` are left out.
+    """
     probabilities = {}
     for row in points[points["rule"] == rule].to_dict("records"):
         slope, shift, logit = (float(row[key]) for key in ("platt_a", "platt_b", "threshold"))
@@ -58,13 +61,13 @@ def thresholds(points: pd.DataFrame, rule: str) -> dict[str, float]:
 def reversed_at_internal(points: pd.DataFrame) -> set[str]:
     """Return the findings for which higher logits meant lower risk on the internal validation patients.
 
-    Calibration reverses their order.
+    Calibration reverses the order of their probabilities.
     """
     return {str(name) for name in points.loc[points["platt_a"] <= 0, "finding"]}
 
 
 def answer_html(table: pd.DataFrame, points: pd.DataFrame, rule: str, auroc_of: Callable[[str], str]) -> str:
-    """Return the result table of one image. `auroc_of(finding)`: the AUROC text where the image may come from, "" if unknown."""
+    """Return the result table of one image. `auroc_of(finding)` returns the AUROC as text, "" if unknown."""
     lines, threshold_of, reversed_findings = [], thresholds(points, rule), reversed_at_internal(points)
     for row in most_probable_first(table).to_dict("records"):
         name, call = escape(str(row["finding"])), call_of(row, rule)

@@ -1,4 +1,4 @@
-"""The runs of a store that can predict, their AUROC, and synthetic sample images."""
+"""Runs of a store that can predict images, with their AUROC; synthetic sample images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from harmonize.phantom import PhantomSettings, twin
 from harmonize.phantom.sites import SITES
 
 ANYWHERE = "unseen"  # origin of an image: a hospital without a cohort
-SAMPLE_PX = 256  # default long side of a sample; a run trained on phantoms uses their size
+SAMPLE_PX = 256  # default long side of a sample; for a run trained on phantoms, it is the phantoms' size
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One run that can predict, and the grid that planned it."""
+    """One run that can predict images, and the grid that planned the run."""
 
     manifest: Manifest
     run_id: str
@@ -80,7 +80,7 @@ def runs_with_weights(store: Store) -> list[Choice]:
     choice_of: dict[str, tuple[float, Choice]] = {}
     for manifest in grids(store)[0]:
         if manifest.content.get("scored_from"):
-            continue  # its runs belong to another grid
+            continue  # a grid that was scored again: its runs belong to another grid
         for row in runs_table(manifest, histories(manifest)).to_dict("records"):
             run_id = str(row["run_id"])
             ready = row["kind"] == "run" and row["state"] == "done" and run_id not in choice_of
@@ -100,9 +100,9 @@ def external_auroc(auroc: pd.DataFrame) -> float:
 
 
 def auroc_text(choice: Choice, origin: str, finding: str) -> str:
-    """Return the AUROC of a finding, with its interval, where an image may come from; "" if unknown.
+    """Return a finding's AUROC and its interval at the origin of an image, as text; "" if unknown.
 
-    For ANYWHERE: the lowest and highest AUROC of the external cohorts, and the number of these cohorts.
+    For the origin ANYWHERE: the lowest and highest AUROC of the external cohorts, and the number of these cohorts.
     """
     rows = choice.auroc[choice.auroc["finding"] == finding]
     if origin != ANYWHERE:
@@ -115,7 +115,7 @@ def auroc_text(choice: Choice, origin: str, finding: str) -> str:
 
 
 def sample_sites(choice: Choice) -> list[str]:
-    """Return the hospitals of which phantoms can be drawn, without the training hospital. Those of the grid come first."""
+    """Return the external hospitals that phantoms can imitate. Hospitals of the grid come first."""
     planned = [str(cohort["name"]) for cohort in choice.manifest.cohorts]
     return [
         site
@@ -127,7 +127,7 @@ def sample_sites(choice: Choice) -> list[str]:
 def sample(choice: Choice, site: str, patient: int) -> tuple[InMemory, tuple[str, ...]]:
     """Return a synthetic radiograph, and the findings drawn into it, most severe first.
 
-    It has the settings of the phantoms that the run was trained on, if there are any.
+    If the run was trained on phantoms, the radiograph has the settings of these phantoms.
     """
     facts: Mapping[str, object] = choice.manifest.content.get("phantom_settings") or {}
     settings = PhantomSettings(

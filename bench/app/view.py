@@ -90,7 +90,7 @@ def _load(root: str, run_id: str) -> _Ready:
 
 
 def _empty(problem: str) -> None:
-    """Show how to make a store, for a store without runs."""
+    """Show the problem of a store without runs, and how to make a store."""
     st.info(f"{problem} Make one without data or a GPU:")
     st.code("bench run --grid demo", language="bash")
     st.markdown("Then reload this page. Is the store somewhere else? Start the page with `bench app --store FOLDER`.")
@@ -102,7 +102,7 @@ def _refused(error: CxrError) -> None:
 
 
 def _run_settings(runs: list[Choice]) -> tuple[Choice, str, str]:
-    """Show the runs_with_weights of the side bar. Return the run, the origin of the image, and the threshold rule."""
+    """Show the settings of the side bar. Return the chosen run, origin of the image, and threshold rule."""
     st.header("Run")
     number = st.selectbox(
         "Run of the store, best external AUROC first", range(len(runs)), format_func=lambda k: runs[k].title, key="run"
@@ -121,7 +121,7 @@ def _run_settings(runs: list[Choice]) -> tuple[Choice, str, str]:
 
 
 def _image(choice: Choice) -> tuple[InMemory | None, tuple[str, ...] | None]:
-    """Show the choice of the image. Return the image, and the findings drawn into a synthetic one."""
+    """Let the user choose an image. Return the image and, for a synthetic image, the findings drawn into it."""
     st.header("Image")
     kind = st.radio("Image", ["Upload", "Synthetic sample"], horizontal=True, key="kind", label_visibility="collapsed")
     if kind == "Upload":

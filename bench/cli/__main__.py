@@ -1,4 +1,4 @@
-"""`python -m bench.cli`: the command `bench`, where it is not installed."""
+"""`python -m bench.cli` runs the command `bench` where it is not installed."""
 
 from bench.cli.main import main
 

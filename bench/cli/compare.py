@@ -93,14 +93,14 @@ def lines(result: "Contrast") -> list[str]:
 
 
 def _estimate(row: Mapping[Any, Any]) -> list[str]:
-    """Return finding, both values, their difference with its interval, and p."""
+    """Return the cells of a row: finding, both values, their difference with its interval, and the p value."""
     interval = "-" if _number(row["low"]) == "-" else f"[{_number(row['low'], '+')}, {_number(row['high'], '+')}]"
     values = [_number(row["first"]), _number(row["second"]), _number(row["difference"], "+")]
     return [_finding(row), *values, interval, _p_value(row["p"])]
 
 
 def _tests(row: Mapping[Any, Any]) -> list[str]:
-    """Return finding, the other p values, and the counts behind them."""
+    """Return the cells of a row: finding, p values of the other tests, and the counts that they use."""
     p_values = [_p_value(row[name]) for name in ("p_holm", "p_bh", "p_delong", "p_patient")]
     return [_finding(row), *p_values, f"{row['num_positive']:,}/{row['n']:,}", f"{row['num_patients']:,}"]
 

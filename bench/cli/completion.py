@@ -1,7 +1,7 @@
 """Shell completion after TAB: run ids, grids, findings, registry entries.
 
-`bench --install-completion` sets it up. Imports stay light, because the shell waits. A file that cannot be read completes to
-nothing: the command itself reports the error.
+`bench --install-completion` sets it up. Imports stay light, because the shell waits. An unreadable file gives no
+suggestions: the command itself reports the error.
 """
 
 import os
@@ -44,7 +44,7 @@ def sections(incomplete: str) -> list[str]:
 
 
 def entries(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the names in the section typed before: registry entries, runs or grids."""
+    """Return the names in the section that was typed before: registry entries, runs or grids."""
     from bench.config.registry import Registry
 
     section = str(ctx.params.get("section") or "")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make synthetic cohorts; describe cohorts.")
 
-DEMO = "demo"  # the grid whose synthetic cohorts are described without --data
+DEMO = "demo"  # without --data, the synthetic cohorts of this grid are described
 
 
 @data_app.command(epilog=examples("bench data phantom phantoms --source 2000 --external 300 --shortcut 0.9"))
@@ -147,7 +147,10 @@ def stats(
 def _specs(
     data: Path | None, grid: "Grid", store: Path, workers: int, display: "Display"
 ) -> "Mapping[str, CohortSpec]":
-    """Return the cohorts of --data, or else the synthetic cohorts of a grid, which are made on first use."""
+    """Return the cohorts of --data.
+
+    Without --data, return the synthetic cohorts of a grid and make them if necessary.
+    """
     from harmonize.cohorts.specs import read_data
 
     if data is not None:
@@ -167,7 +170,10 @@ def _specs(
 def _read(
     specs: "Mapping[str, CohortSpec]", grid: "Grid", no_images: bool, display: "Display"
 ) -> "tuple[dict[str, Cohort], dict[str, CxrError]]":
-    """Return the readable cohorts and the errors of the others. Raises the first error if no cohort can be read."""
+    """Return the readable cohorts, and the errors of the unreadable cohorts.
+
+    Raises the first error if no cohort can be read.
+    """
     from harmonize.cohorts.cohort import load
     from harmonize.labels.findings import space
 
@@ -188,7 +194,7 @@ def _read(
 def _describe(
     cohorts: "Mapping[str, Cohort]", grid: "Grid", store: Path | None, display: "Display"
 ) -> "dict[str, Stats]":
-    """Return the statistics of each cohort. With a store, use what its earlier checks and runs know about the images."""
+    """Return the statistics of each cohort. Facts about images come from earlier checks and runs in `store`."""
     from bench.store.store import short_hash
     from harmonize.checks.known_images import earlier_scans
     from harmonize.labels.findings import space

@@ -38,11 +38,11 @@ def _shortened(cell: str) -> str:
 
 
 def _flow(described: Sequence[Stats]) -> list[str]:
-    """Return how many images each step of reading a cohort leaves."""
+    """Return a table of the number of images after each step of reading a cohort."""
     steps: list[str] = []
     for stats in described:
         position = 0
-        for step in stats.flow["step"]:  # a step that only this cohort has comes after the cohort's previous step
+        for step in stats.flow["step"]:  # a new step is inserted after the cohort's previous step
             if step in steps:
                 position = steps.index(step) + 1
             else:
@@ -92,7 +92,7 @@ def _states_without_label(described: Sequence[Stats]) -> list[str]:
 
 
 def _share(count: int, total: int) -> str:
-    """Return a percentage, "-" of nothing."""
+    """Return `count` as a percentage of `total`, "-" if `total` is 0."""
     return "-" if not total else "0" if not count else f"{100 * count / total:.1f}"
 
 
@@ -125,7 +125,7 @@ def _co_occurrence(described: Sequence[Stats]) -> list[str]:
 
 
 def _demographics(described: Sequence[Stats]) -> list[str]:
-    """Return images by view and sex, ages, devices, and images per patient and study."""
+    """Return a table with rows for views, sexes, ages, devices, images per patient and images per study."""
     rows: list[list[str]] = []
     for what in ("view", "sex"):
         names: list[str] = []

@@ -11,7 +11,7 @@ from bench.study.forecast import Forecast, Line
 
 
 def planned_rows(store: Store, runs: Sequence[Run], derived: Sequence[Derived]) -> list[dict[str, Any]]:
-    """Return id, state and names of each run and each derived run, for programs."""
+    """Return id, state and names of each run and each derived run, for the JSON output."""
     trained = [(run.id, {"architecture": run.config.architecture, "seed": run.config.seed}) for run in runs]
     combined = [(run.id, {"kind": run.kind, "name": run.name}) for run in derived]
     return [{"id": run_id, "state": store.state(run_id), **names} for run_id, names in trained + combined]
@@ -38,7 +38,7 @@ def run_lines(runs: Sequence[Run], store: Store) -> list[str]:
 
 
 def derived_lines(derived: Sequence[Derived], store: Store) -> list[str]:
-    """Return one line per derived run: id, kind, name, its sources, state or the run that it waits for."""
+    """Return one line per derived run: id, kind, name, sources, and its state or the run that it waits for."""
     rows = []
     for run in derived:
         state = store.state(run.id)
@@ -53,12 +53,15 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def estimate_lines(estimate: Forecast, workers: int, devices: int, memory: int) -> list[str]:
-    """Return an estimate as lines of text; `devices` are in use, the first has `memory` bytes (0 on a CPU)."""
+    """Return an estimate as lines of text.
+
+    `devices`: number in use. `memory`: bytes of the first device, 0 on a CPU.
+    """
     return [*table_lines(table(estimate)), *sentences(estimate, workers, devices), *fitting(estimate, memory)]
 
 
 def fitting(estimate: Forecast, memory: int) -> list[str]:
-    """Return how many of the largest runs fit on a GPU with `memory` bytes, as a line; empty without a GPU.
+    """Return one line: the number of largest runs that fit on a GPU with `memory` bytes. Empty without a GPU.
 
     A process needs half a GB on the GPU besides its tensors. A tenth of the memory stays free.
     """
@@ -74,7 +77,7 @@ def fitting(estimate: Forecast, memory: int) -> list[str]:
 
 
 def table(estimate: Forecast) -> list[list[str]]:
-    """Return a header, one row per architecture, and their sum."""
+    """Return the rows of a table: header, one row per architecture, and the sum over the architectures."""
     unit = "GPU time" if estimate.on_gpu else "core time"
     head = ["architecture", "runs", "steps", f"training ({unit})", "predicting", "analysing", "peak memory", "disk"]
     rows = [_row(line.architecture, [line]) for line in estimate.lines]
@@ -90,7 +93,10 @@ def _row(name: str, lines: Sequence[Line]) -> list[str]:
 
 
 def sentences(estimate: Forecast, workers: int, devices: int) -> list[str]:
-    """Return the totals and their basis as lines. `devices` train in parallel, `workers` processes decode images."""
+    """Return the totals and their assumptions as lines.
+
+    `devices` train in parallel, `workers` processes decode images.
+    """
     not_on_device = estimate.scoring_s + estimate.other_s + estimate.decoding_s / max(1, workers)
     wall = estimate.device_s / max(1, devices) + not_on_device
     device = "GPU" if estimate.on_gpu else "worker"

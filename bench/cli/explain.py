@@ -89,7 +89,10 @@ def explain(
 
 
 def _draw(explanation: "Explanation", output: Path, stem: str) -> list[str]:
-    """Write a picture per finding and, if there are several, one of all; return the names of the first ones."""
+    """Write one picture per finding, and one of all findings if there are several.
+
+    Return the file names of the pictures per finding.
+    """
     from bench.analyses.explain_image import png
     from bench.analyses.heatmaps.panel import all_findings_panel, panel
     from bench.store.store import write_bytes

@@ -1,4 +1,4 @@
-"""The group of all commands: their order in the help, and wrong requests as errors with what, where and fix."""
+"""The group of all commands: sets their order in the help, and turns wrong requests into errors with a fix."""
 
 import importlib.metadata
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from harmonize.errors import ConfigError
 
-ORDER = (  # of the commands in the help: in the order in which a new user needs them
+ORDER = (  # order of the commands in the help: as a new user needs them
     "run",
     "list",
     "check",
@@ -58,7 +58,7 @@ class Commands(TyperGroup):
 def _usage_errors(group: Any) -> Iterator[None]:
     """Turn typer's usage errors into a ConfigError with an example; let requests for help pass.
 
-    group: the context of the group. It names the command where typer's error does not.
+    group: the context of the group. It gives the name of the command if typer's error does not.
     """
     try:
         yield

@@ -23,7 +23,7 @@ def overview(registry: Registry) -> Table:
 def entries(registry: Registry, section: str, glob: str) -> list[Entry]:
     """Return the entries of a section whose names match.
 
-    Raises ConfigError if none does: an empty list would hide a typing error.
+    Raises ConfigError if no name matches: an empty list would hide a typing error.
     """
     matching = [entry for entry in registry.sections[section].values() if fnmatchcase(entry.name, glob)]
     if not matching and glob != "*":
@@ -75,7 +75,7 @@ def stored_run(folder: Path) -> list[str]:
 
 
 def _target(entry: Entry) -> str:
-    """Return what an entry refers to: a timm model and its tag, code and its options, or preprocessing steps."""
+    """Return the target of an entry: a timm model with its tag, code with its options, or preprocessing steps."""
     if entry.use.endswith(":timm_model"):
         return str(entry.options["name"])
     if entry.section == "preprocessing":
@@ -100,18 +100,18 @@ def _number(entry: Entry, fact: str) -> str:
 
 
 def _source(entry: Entry) -> str:
-    """Return where an entry is published, or "this project" for the project's own code."""
+    """Return the publication of an entry, or "this project" for the project's own code."""
     ours = not entry.plugin and (not entry.use or entry.use.startswith(("bench.", "harmonize.")))
     return entry.paper or ("this project" if ours else "")
 
 
 def _licence(section: str, entry: Entry) -> str:
-    """Return the licence of an entry: as stated, or that of the dataset or of the package its code comes from."""
+    """Return the license of an entry as stated. Without one, return the license of its dataset or of its package."""
     if section == "datasets":
         return str(labels_yaml()["datasets"].get(entry.name, {}).get("licence", entry.licence))
     if entry.licence or not (entry.use or entry.facts):
         return entry.licence
-    package = entry.use.split(".")[0].partition(":")[0] or "bench"  # an entry without code uses the project's own
+    package = entry.use.split(".")[0].partition(":")[0] or "bench"  # an entry without code uses code of the project
     if package == "bench":
         return "apache-2.0"
     try:
@@ -121,4 +121,4 @@ def _licence(section: str, entry: Entry) -> str:
     classifiers = [name for name in facts.get_all("Classifier", []) if name.startswith("License :: ")]
     first = "".join(name.rpartition(" :: ")[2] for name in classifiers[:1])
     licence = str(next((facts[key] for key in ("License-Expression", "License") if key in facts), first))
-    return licence.lower() if 0 < len(licence) < 25 else f"as {package}"  # some packages list eight, or the whole text
+    return licence.lower() if 0 < len(licence) < 25 else f"as {package}"  # some packages state a full license text

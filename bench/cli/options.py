@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, so that one name has one help text."""
+"""Options and arguments that several commands share, so that equal names have equal help texts."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +9,10 @@ from bench.cli import completion
 
 
 def examples(*lines: str) -> str:
-    r"""Return the end of a command's help: one example a line. ``\b`` keeps the help formatter from joining the lines."""
+    r"""Return the end of a command's help: one example per line.
+
+    ``\b`` keeps the help formatter from joining the lines.
+    """
     return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
 
 

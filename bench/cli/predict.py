@@ -102,7 +102,7 @@ def check_rule(rule: str) -> None:
 
 
 def _as_json(inference: "Inference", table: Any, notice: str, overlays: Mapping[str, str]) -> dict[str, Any]:
-    """Return the predictions for programs: NaN as null. `overlay` is the picture of --cam."""
+    """Return the predictions for the JSON output, NaN as null. `overlay` is the picture of --cam."""
     images = []
     for name, rows in table.groupby("image", sort=False):
         findings = {}

@@ -75,7 +75,7 @@ class LineDisplay:
 
     def __init__(self, every_s: float = 15.0) -> None:
         self.every_s = every_s
-        self.began: dict[str, tuple[str, float, float]] = {}  # key -> (task, its start, its last line)
+        self.began: dict[str, tuple[str, float, float]] = {}  # key -> (task, time of its start, time of its last line)
 
     def __enter__(self) -> Self:
         return self
@@ -86,11 +86,11 @@ class LineDisplay:
         return None
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Print a line for the main process if the last one is old enough."""
+        """Print a line for the main process, if its last line was printed at least `every_s` seconds ago."""
         self._show("main", what, done, total)
 
     def run_progress(self, run_id: str, what: str, done: int, total: int) -> None:
-        """Print a line for a run if the last one is old enough."""
+        """Print a line for a run, if its last line was printed at least `every_s` seconds ago."""
         self._show(run_id, what, done, total)
 
     def say(self, text: str) -> None:

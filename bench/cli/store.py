@@ -75,7 +75,7 @@ def reproduce(
 
 
 def _lines(result: "Reproduction") -> list[str]:
-    """Return a reproduction as text: the checks, the headline scores, all scores by verdict, the overall verdict."""
+    """Return the text of a reproduction: checks, headline scores, number of scores per verdict, overall verdict."""
     from bench.cli.text_tables import table_lines
     from bench.study.reproduce import ENOUGH, VERDICTS, headline
 

@@ -1,1 +1,1 @@
-"""The files that a user writes: run configurations, the registry, grids."""
+"""Read and check the files that a user writes: run configurations, the registry, grids."""

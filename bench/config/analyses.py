@@ -16,7 +16,7 @@ from harmonize.errors import ConfigError
 class Probes:
     """Options of the analysis `probes`: source classifiers on the features of the trained and of untrained networks."""
 
-    per_source: int = 250  # images per cohort whose features the untrained networks compute
+    per_source: int = 250  # images per cohort that the untrained networks get
 
     def __post_init__(self) -> None:
         if self.per_source < 20:
@@ -28,9 +28,9 @@ class Acquisition:
     """Options of the analysis `acquisition`: source classifiers on descriptors and pixels of the images."""
 
     per_source: int = 150  # images per cohort
-    epochs: int = 6  # of the networks that predict the source
-    folds: int = 2  # of five, on which these networks are tested
-    explained: int = 60  # images per fold whose tree predictions are explained (SHAP)
+    epochs: int = 6  # training epochs of the networks that predict the source
+    folds: int = 2  # number of the five folds on which these networks are tested
+    explained: int = 60  # images per fold for which predictions of trees are explained (SHAP)
 
     def __post_init__(self) -> None:
         for name, least in (("per_source", 20), ("epochs", 1), ("folds", 1), ("explained", 1)):
@@ -61,7 +61,7 @@ METHODS = ("gradcam", "gradcam++", "hirescam")
 class Attention:
     """Options of the heat map analysis: maps measured on a sample of every cohort, and a gallery."""
 
-    images: int = 24  # per finding and cohort, one per patient
+    images: int = 24  # images per finding and cohort, one per patient
     gallery: int = 1  # pictures per finding, cohort and kind of case
     sanity: int = 12  # internal images for the sanity checks of the maps; 0: no check
     method: str = "gradcam"
@@ -76,9 +76,9 @@ class Attention:
 class Kind:
     """One kind of analysis: its code and its options."""
 
-    use: str  # "module:function" that takes (AnalysisJob, folder, Progress); only the worker imports it
+    use: str  # "module:function" that takes (AnalysisJob, folder, Progress); only workers import the module
     options: type[Any]  # a frozen dataclass, every field with a default
-    per_run: bool = True  # False: about the cohorts only, done once per geometry of images
+    per_run: bool = True  # False: it needs only the cohorts and is done once per image geometry
     version: int = 1  # increase it if a change of the code may change numbers
 
 
@@ -99,12 +99,15 @@ class Analysis:
 
     @property
     def kind(self) -> Kind:
-        """Return the kind of the analysis."""
+        """Return the kind of the analysis: its code and its options."""
         return KINDS[self.name]
 
     @property
     def identity(self) -> list[Any]:
-        """Return what its numbers depend on besides run and images: name, version, and options that differ from their defaults."""
+        """Return name, version and non-default options.
+
+        The numbers of the analysis depend on these, on the run and on the images.
+        """
         return [self.name, self.kind.version, differing(self.options)]
 
 

@@ -1,4 +1,4 @@
-"""Checks that optimizer, loss, schedule and precision can be combined."""
+"""Check that optimizer, loss, schedule and precision can be combined."""
 
 from dataclasses import replace
 
@@ -8,9 +8,9 @@ from harmonize.errors import ConfigError
 
 
 def with_required_kind(config: RunConfig, optimizer: Entry) -> RunConfig:
-    """Return the configuration with the kind of schedule that its optimizer requires, if there is one.
+    """Return the configuration with the kind of schedule that its optimizer requires, if it requires one.
 
-    Used if the grid gives no kind. The default kind would be refused, or one training would have two run ids.
+    Used if the grid gives no kind: the default kind would be refused, or equal trainings would have two run ids.
     """
     kind = optimizer.facts.get("schedule", config.schedule.kind)
     return replace(config, schedule=replace(config.schedule, kind=kind))

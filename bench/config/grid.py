@@ -1,4 +1,4 @@
-"""A grid file and its expansion into run configurations: the union of the combinations of its sweeps."""
+"""Read a grid file and expand it into run configurations: all combinations of each sweep."""
 
 import itertools
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """What the author of a grid expects. `runs` is checked; the rest informs the reader."""
+    """The expectations of a grid's author. `runs` is checked; the other fields only inform the reader."""
 
     runs: int = 0
     minutes: float = 0.0
@@ -81,7 +81,7 @@ class Grid:
     configs: tuple[RunConfig, ...]
     expect: Expect = field(default_factory=Expect)
     phantom: PhantomChoice = field(default_factory=PhantomChoice)
-    label_sources: tuple[tuple[str, str], ...] = ()  # (finding, label source): internal exceptions from `label_source`
+    label_sources: tuple[tuple[str, str], ...] = ()  # (finding, label source) pairs: exceptions from `label_source`
     tta: tuple[str, ...] = ()
     ensembles: tuple[Ensemble, ...] = ()
     references: tuple[Published, ...] = ()
@@ -89,7 +89,7 @@ class Grid:
 
     @property
     def train_on(self) -> str:
-        """Return the internal cohort. A grid has exactly one."""
+        """Return the name of the internal cohort. A grid has exactly one internal cohort."""
         return self.configs[0].train_on
 
     @property
@@ -114,13 +114,13 @@ class Grid:
             raise ConfigError(str(error), f"{self.path}: phantom", fix) from error
 
     def cohort_spec(self, spec: "CohortSpec") -> "CohortSpec":
-        """Return how a cohort is read: as its data file says, and at the internal hospital with the choices of the grid."""
+        """Return the settings for reading a cohort: from its data file and, for the internal cohort, from the grid."""
         if spec.name != self.train_on:
             return spec
         config = self.configs[0]
         chosen = differing(
             replace(config.cohort, limit=0)
-        )  # the protocol applies the limit: it is about training patients
+        )  # the protocol applies the limit, because it concerns only training patients
         source = spec.label_source if config.label_source == "default" else config.label_source
         hybrid = self.label_sources or (spec.hybrid if source == spec.label_source else ())
         for _, other in self.label_sources:
@@ -226,7 +226,7 @@ def _cohorts(names: object, internal: str, where: str) -> tuple[str, ...]:
 
 
 def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[RunConfig, ...]:
-    """Return the configurations of all sweeps, each once, without those that a `skip` removes."""
+    """Return the distinct configurations of all sweeps, except those that a `skip` removes."""
     base = {key: raw[key] for key in ("split", "limit") if key in raw} | (raw.get("base") or {})
     sweeps = raw.get("sweeps") or [{}]
     skips = raw.get("skip") or []
@@ -329,7 +329,7 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
 
 
 def _meets(config: RunConfig, conditions: Mapping[str, Any], registry: Registry, where: str) -> bool:
-    """Whether a run meets all conditions of one `skip`, or of the `of` of one ensemble."""
+    """Whether a run meets all conditions of a `skip`, or of the key `of` of an ensemble."""
     for key, value in conditions.items():
         _nested(key, value, where)
         actual: Any = config

@@ -1,4 +1,4 @@
-"""Grid files on disk: find, read, and merge with the file they include."""
+"""Find and read grid files, and merge a grid file with the file that it includes."""
 
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -48,8 +48,9 @@ def describe_grids() -> list[tuple[str, str, str]]:
 def load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """Return the keys of a grid file, merged with the files it includes.
 
-    `base` is merged key by key. Every other key replaces the included one, also lists (`sweeps`, `evaluate_on`, `tta`) and the
-    blocks `split`, `phantom` and `expect`. Paths under `references` are relative to the file that contains them.
+    `base` is merged key by key. Every other key replaces the included key, even if its value is a list (`sweeps`,
+    `evaluate_on`, `tta`) or a block (`split`, `phantom`, `expect`). Paths under `references` are relative to the file
+    that contains them.
     """
     raw = read_yaml(path)
     if not isinstance(raw, dict):

@@ -1,7 +1,7 @@
 """model.yaml: the description of an imported model (a model that was trained elsewhere).
 
-It states the model's files, input, outputs, and training data. A network file does not contain all of that, so the owner
-declares it. `bench.runs.imported_network` checks what can be checked.
+It states the model's files, input, outputs, and training data. A network file does not contain all this information, so
+the owner declares it. `bench.runs.imported_network` checks the declaration as far as possible.
 """
 
 from collections.abc import Mapping, Sequence
@@ -56,7 +56,7 @@ class DataExposure:
     """The data exposure of the model, as its owner declares it. It cannot be checked."""
 
     cohorts: tuple[str, ...]  # cohorts or datasets that this project knows by name
-    others: tuple[str, ...] = ()  # other training data, as text
+    others: tuple[str, ...] = ()  # other training data, described in words
     pretraining: str = "unknown"
     licence: str = "not stated"
     source: str = ""
@@ -68,7 +68,7 @@ class Declared:
 
     name: str
     kind: str  # one of SOURCES
-    target: str  # timm's name, "module:function", or "" if the files are enough
+    target: str  # name of a timm model, "module:function", or "" if `files` define the model
     options: Mapping[str, Any]
     files: Mapping[str, Path]  # {"weights": path} or {"file": path}; predictions: {cohort: path}
     input: Input | None  # None for predictions
@@ -242,7 +242,7 @@ def _triple(raw: Any, where: str) -> tuple[float, float, float]:
 
 
 def _outputs(raw: Any, names_required: bool, where: str) -> Outputs:
-    """Return the meaning of the outputs. With `names_required`, the block must list them in the order of the network."""
+    """Return the meaning of the outputs. With `names_required`, the block must list the finding of each output."""
     block = _block(raw, where)
     _check_keys(block, ("kind", "names", "rename", "drop"), where)
     if block.get("kind") not in ("logit", "probability"):
@@ -280,7 +280,10 @@ def _findings(output_names: list[str], rename: Mapping[str, str], drop: Sequence
 
 
 def _exposure(raw: Any, where: str) -> DataExposure:
-    """Return the data exposure. Data that this project does not know belong under `others`: a typing error is refused."""
+    """Return the data exposure.
+
+    Unknown cohort names are refused, because they may be typing errors. Other data belong under `others`.
+    """
     location = f"{where}: trained_on"
     block = dict(_block(raw, location))
     _check_keys(block, ("cohorts", "others", "pretraining", "licence", "source"), location)

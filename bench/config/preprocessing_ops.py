@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from bench.config.registry import Entry
     from harmonize.images.pixels import Geometry
 
-REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # op -> option and its default; crop a region
-CACHED_OPS = (*REGION_OPS, "clahe")  # they need neighboring pixels: applied once, to uint8 images, in the image cache
+REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # crop a region: op -> option and its default
+CACHED_OPS = (*REGION_OPS, "clahe")  # they need neighboring pixels: applied before images are cached
 TABLE_OPS = (
     "histstd",
     "histmatch",
-)  # a table of 256 gray values per image, before augmentation; learned on internal images
+)  # apply a table of 256 gray values per image, before augmentation; learned on internal images
 INTENSITY_OPS = ("minmax", "zscore", "imagenet")  # intensity normalization of batches on the device, after augmentation
 _SHARE = ("a number from 0 to 1", 0.0, 1.0)
 _HALF = ("a number from 0 to 0.5", 0.0, 0.5)
 _BELOW_1 = ("a number from 0 to 0.99", 0.0, 0.99)
 _DEGREES = ("degrees from 0 to 180", 0.0, 180.0)
 _ABOVE_0 = ("a number above 0", 1e-3, 1e3)
-# steps of `bench.inputs.augmentation:chain` -> their options -> allowed values
+# step of `bench.inputs.augmentation:chain` -> its options -> allowed values
 AUGMENT_STEPS: Mapping[str, Mapping[str, Any]] = {
     "crop": {"share": _SHARE, "p": _SHARE},
     "hflip": {"p": _SHARE},
@@ -33,7 +33,7 @@ AUGMENT_STEPS: Mapping[str, Mapping[str, Any]] = {
     "erase": {"area": _SHARE, "ratio": _ABOVE_0, "p": _SHARE},
     "border": {"most": _HALF, "p": _SHARE},
 }
-READ_BYTES = {"bench.inputs.augmentation:affine", "bench.inputs.augmentation:chain"}  # augmentations of uint8 images
+READ_BYTES = {"bench.inputs.augmentation:affine", "bench.inputs.augmentation:chain"}  # they accept uint8 images
 _PAIRS = {"area", "ratio"}  # options that are [minimum, maximum]
 _AFFINE = {**AUGMENT_STEPS["warp"], **AUGMENT_STEPS["jitter"]}  # and hflip: true or false
 
@@ -83,7 +83,7 @@ def geometry(options: Mapping[str, Any]) -> "Geometry":
 
 
 def padded(options: Mapping[str, Any]) -> bool:
-    """Return whether gray value 0 of the cached images is padding, as with `fit: letterbox`."""
+    """Whether gray value 0 of the cached images means padding, as with `fit: letterbox`."""
     return options.get("fit") == "letterbox"
 
 
@@ -175,7 +175,7 @@ def _named(item: object, kind: str, names: Mapping[str, Any], where: str) -> tup
 
 
 def learned_op(ops: Sequence[str | Mapping[str, Any]]) -> str | None:
-    """Return the op that needs a reference learned on training images, or None. A list of ops has at most one."""
+    """Return the op that needs a reference learned on training images, or None. A list has at most one such op."""
     return next((name for name, _ in parse(ops) if name in TABLE_OPS), None)
 
 

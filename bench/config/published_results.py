@@ -1,4 +1,4 @@
-"""Published results of other work. Reports show them next to the runs, without rank and interval."""
+"""Read published results of other work. Reports show these results next to the runs, without rank and interval."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ _KEYS = ("name", "source", "setting", "metric", "numbers")
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One published row. `numbers`: (dataset, split, finding or "macro", value) tuples."""
+    """The published results of one model. `numbers`: (dataset, split, finding or "macro", value) tuples."""
 
     name: str
     source: str

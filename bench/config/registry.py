@@ -38,7 +38,7 @@ _FACTS = {  # more keys that an entry of the section may have
     "metrics": {"better", "headline", "given"},
     "datasets": {"headline_split"},
 }
-_VALUES: Mapping[str, tuple[Any, ...]] = {  # facts with a fixed set of values
+_VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "schedule": ("cosine", "constant", "plateau"),
     "states": (1, 3),
     "closure": (True, False),
@@ -50,7 +50,7 @@ _WITHOUT_CODE = {"weights", "preprocessing", "augmentation"}  # entries that nee
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One named choice. `use` is "module:attribute", imported only when the entry is used."""
+    """One entry of the registry. `use` is "module:attribute", imported only when the entry is used."""
 
     section: str
     name: str
@@ -61,7 +61,7 @@ class Entry:
     paper: str = ""
     version: int = 1  # part of the run id: increase it if results may change
     about: str = ""  # details
-    licence: str = ""  # of pretrained weights, data, or external code
+    licence: str = ""  # license of pretrained weights, data, or external code
     plugin: str = ""  # the installed package it comes from; "" for the registry file
 
     def load(self) -> Any:
@@ -88,14 +88,14 @@ class Entry:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The fields that affect results; hashed into the run id."""
+        """Return the fields that affect results; hashed into the run id."""
         facts = {k: v for k, v in self.facts.items() if k in {"size", "fit", "input", "ops", "states"}}
         return {"use": stable_name(self.use), "with": dict(self.options), "version": self.version, **facts}
 
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """All entries by section and name: first those of the file in its order, then those of plug-ins."""
+    """All entries by section and name: entries of the file in its order, then entries of plug-ins."""
 
     path: Path
     sections: Mapping[str, Mapping[str, Entry]]
@@ -153,7 +153,7 @@ class Registry:
 
     @property
     def custom_metrics(self) -> tuple[Entry, ...]:
-        """Return the metrics with the key `given`: their own function computes them, not a kernel of this project."""
+        """Return the metrics with the key `given`. Their own functions compute them, not kernels of this project."""
         return tuple(entry for entry in self.sections["metrics"].values() if "given" in entry.facts)
 
     def match(self, section: str, pattern: str, where: str) -> list[str]:
@@ -191,7 +191,7 @@ def _read(path: Path) -> dict[str, dict[str, Entry]]:
 
 
 def _sections(raw: object, where: str, plugin: str = "") -> dict[str, dict[str, Entry]]:
-    """Return the checked entries of a mapping section -> name -> block. Missing sections are empty."""
+    """Check the blocks of a mapping section -> name -> block; return their entries. Missing sections are empty."""
     if not isinstance(raw, Mapping):
         fix = "write `section: {name: {use: ...}}`"
         raise RegistryError(f"a registry must be a mapping of sections (got {raw!r})", where, fix)
@@ -225,7 +225,7 @@ def _clash(clashes: list[tuple[str, str]], where: str) -> RegistryError:
 
 
 def _hint(name: object, choices: Any) -> str:
-    """Return a suggestion for a misspelled name: the closest choice, or else all choices."""
+    """Return a suggestion for a misspelled name: the most similar choice, or all choices."""
     close = get_close_matches(str(name), list(choices), n=1)
     return f"did you mean {close[0]!r}?" if close else f"choose from: {', '.join(sorted(choices))}"
 

@@ -1,7 +1,7 @@
 """The configuration of a run: names and numbers only, checked when the user's file is read.
 
-Every field affects the trained weights, so every field is part of the run id. Fields with their default value are left out of
-the id: a new field then does not change the ids of old runs. Therefore, a default must never change.
+Every field affects the trained weights, so every field is part of the run id. Fields with their default value are left
+out of the id, so a new field does not change the ids of old runs. Therefore, a default must never change.
 """
 
 import functools
@@ -34,9 +34,9 @@ class Schedule:
     kind: str = (
         "cosine"  # after a linear warm-up: cosine (to zero), constant, or plateau (reduced when val loss stagnates)
     )
-    warmup: float = 0.05  # share of the steps of a training phase
-    lr: float = 0.0  # 0: that of the optimizer entry
-    weight_decay: float = -1.0  # below 0: that of the optimizer entry
+    warmup: float = 0.05  # length of the warm-up, as a share of the steps of a training phase
+    lr: float = 0.0  # 0: value of the optimizer entry
+    weight_decay: float = -1.0  # below 0: value of the optimizer entry
     clip: float = 0.0  # maximum global gradient norm; 0: off
     patience: int = 0  # epochs without a better validation AUROC before stopping; 0: off
     ema: float = 0.0  # decay of the averaged weights; 0: off
@@ -50,7 +50,7 @@ class Schedule:
     select_on: str = "val"  # split whose AUROC selects the epoch
     audit: bool = False  # record the internal test AUROC of each epoch, to measure the optimism of selecting by it
     sampling: str = "shuffled"  # balanced: every forward pass has both classes of every finding, as AUC losses need
-    pretrain_epochs: int = 0  # epochs with cross-entropy before the run's own loss; none of them is selected
+    pretrain_epochs: int = 0  # epochs with cross-entropy before the run's own loss; never selected
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, ("cosine", "constant", "plateau"))
@@ -92,7 +92,10 @@ class Schedule:
 
     @property
     def watched(self) -> tuple[str, ...]:
-        """Return the internal splits that are predicted after each epoch. With `audit`, `test` is one of them; it is only recorded."""
+        """Return the internal splits that are predicted after each epoch.
+
+        With `audit`, `test` is included; its AUROC is only recorded.
+        """
         return tuple(dict.fromkeys(("val", self.stop_on, self.select_on, *(("test",) if self.audit else ()))))
 
     def effective_batch_size(self, num_images: int) -> int:
@@ -122,8 +125,8 @@ class Schedule:
     def should_stop(self, history: Sequence[Mapping[str, float]]) -> bool:
         """Whether early stopping applies: the AUROC on `stop_on` has not improved for `patience` epochs.
 
-        Epochs with a frozen backbone do not count. Pretraining epochs (cross-entropy before another loss) neither count
-        nor have the best AUROC.
+        Epochs with a frozen backbone do not count. Pretraining epochs (cross-entropy before another loss) do not count
+        either, and their AUROC is ignored.
         """
         if not self.patience or len(history) <= self.pretrain_epochs:
             return False
@@ -166,7 +169,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class HeadWeights:
-    """Loss weights of the heads that the run has (see `heads`). 0 removes an auxiliary head."""
+    """Loss weights of the heads of a run (see `heads`). 0 removes an auxiliary head."""
 
     findings: float = 1.0
     abnormal: float = 0.5
@@ -193,12 +196,12 @@ class Head:
     """One auxiliary head of a run."""
 
     name: str
-    weight: float  # of its loss term
-    finding: int | None  # index of the finding whose output it shares; None: it has its own output
+    weight: float  # weight of its loss term
+    finding: int | None  # index of the finding that shares its output with the head; None: the head has its own output
 
     @property
     def column(self) -> str:
-        """Return the name of its column in prediction files. No finding has such a name."""
+        """Return the name of the head's column in prediction files. No finding has such a name."""
         return f"head:{self.name}"
 
 
@@ -214,8 +217,8 @@ class RunConfig:
     train_on: str = "chexpert"
     space: str = "shared-9"  # label space: the findings that are learned
     mapping: str = "default"  # default, strict or broad label mapping, for internal and external cohorts
-    task: str = "multilabel"  # or binary: only one finding, named by `finding`
-    finding: str = ""  # of a binary task
+    task: str = "multilabel"  # multilabel, or binary: only one finding, named by `finding`
+    finding: str = ""  # the finding of a binary task
     label_source: str = "default"  # source of the training labels: default, or e.g. chexbert, negbio, physician
     cohort: CohortChoice = field(default_factory=CohortChoice)
     split: Split = field(default_factory=Split)
@@ -258,7 +261,7 @@ class RunConfig:
 
     @property
     def findings(self) -> tuple[str, ...]:
-        """Return the findings in the order of the network's outputs: the label space, or one finding of it."""
+        """Return the findings in the order of the outputs: all findings of the label space, or one finding."""
         from harmonize.labels.findings import space
 
         return (self.finding,) if self.task == "binary" else space(self.space)
@@ -270,12 +273,12 @@ class RunConfig:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Return the fields that differ from their defaults, without nesting: dotted keys."""
+        """Return the fields that differ from their defaults, as a flat mapping with dotted keys."""
         return flat(differing(self))
 
     @property
     def auxiliary_heads(self) -> tuple[Head, ...]:
-        """Return the auxiliary heads in the order of their outputs, without those of weight 0."""
+        """Return the auxiliary heads with a weight above 0, in the order of their outputs."""
         heads = []
         for name in HEADS[self.heads]:
             shared = self.findings.index(ABNORMAL) if name == "abnormal" and ABNORMAL in self.findings else None
@@ -288,7 +291,7 @@ class RunConfig:
         return tuple(head for head in self.auxiliary_heads if head.finding is None)
 
 
-# fields of RunConfig that name a registry entry -> its section
+# field of RunConfig that names a registry entry -> section of that entry
 NAMED = {
     "architecture": "architectures",
     "optimizer": "optimizers",
@@ -349,7 +352,7 @@ def from_dict(kind: type[T], raw: object, where: str) -> T:
 
 
 def differing(config: Any) -> dict[str, Any]:
-    """Return the fields of a config that differ from their defaults, with nested fields.
+    """Return the fields of a config that differ from their defaults; nested configs become nested mappings.
 
     >>> differing(Schedule(epochs=3))
     {'epochs': 3}
@@ -365,7 +368,7 @@ def differing(config: Any) -> dict[str, Any]:
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration without nesting: dotted keys instead of blocks.
+    """Return a configuration as a flat mapping: dotted keys instead of nested blocks.
 
     >>> flat({"loss": "bce", "schedule": {"lr": 0.1}})
     {'loss': 'bce', 'schedule.lr': 0.1}

@@ -1,4 +1,4 @@
-"""Test-time augmentation (TTA) and ensembles: rows that a grid derives from its runs."""
+"""Read the test-time augmentations (TTA) and ensembles of a grid: rows that the grid derives from its runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from bench.config.registry import Entry, Registry
 from bench.config.run_config import RunConfig
 from harmonize.errors import ConfigError
 
-View = tuple[bool, float]  # mirrored, degrees counterclockwise
+View = tuple[bool, float]  # mirrored?, rotation in degrees counterclockwise
 
-# four_views are those of CheXVision; three_views are for networks that were not trained on mirrored images
+# four_views: the views of CheXVision; three_views: for networks that were not trained on mirrored images
 TTA: Mapping[str, tuple[View, ...]] = {
     "four_views": ((False, 0.0), (True, 0.0), (False, 7.0), (False, -7.0)),
     "three_views": ((False, 0.0), (False, 7.0), (False, -7.0)),
@@ -47,7 +47,7 @@ def read_tta(raw: object, configs: Sequence[RunConfig], registry: Registry, wher
 
 
 def _mirrors(augmentation: Entry) -> bool:
-    """Whether an augmentation entry mirrors images, by its option `hflip` or by one of its steps."""
+    """Whether an augmentation entry mirrors images, either with its option `hflip` or with one of its steps."""
     steps = augmentation.options.get("steps", ())
     return bool(augmentation.options.get("hflip")) or any("hflip" in (step, *_names(step)) for step in steps)
 
@@ -66,8 +66,8 @@ def read_ensembles(
 ) -> tuple[Ensemble, ...]:
     """Return the ensembles of a grid. `meets(config, conditions, where)`: whether a run meets all conditions.
 
-    Raises ConfigError for an unknown key, a repeated name, conditions that no run meets, two ensembles of the same runs, runs
-    with different findings, and a TTA that the grid does not make.
+    Raises ConfigError for an unknown key, a repeated name, conditions that no run meets, and a TTA that the grid does
+    not make. Two ensembles of the same runs, and runs with different findings, are errors, too.
     """
     if not isinstance(raw, list) or not all(isinstance(block, Mapping) for block in raw):
         raise ConfigError("ensembles must be a list of blocks", where, "write `- {name: both, of: {seed: [0, 1]}}`")

@@ -1,1 +1,1 @@
-"""Checks of the environment, of data, stores and runs."""
+"""Check the environment, data, stores and runs."""

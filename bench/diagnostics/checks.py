@@ -68,7 +68,10 @@ def examine_runs(
 
 
 def lines(checks: Sequence[Check]) -> list[str]:
-    """Return one line per check, with the likely causes below it if there are several, and a last line with the totals."""
+    """Return one line per check and a last line with the totals.
+
+    If a check has several likely causes, they follow its line.
+    """
     output = []
     for check in checks:
         what = f"{check.dataset}: {check.what}" if check.dataset else check.what
@@ -122,7 +125,7 @@ def _registry(path: Path | None) -> list[Check]:
 
 
 def _data(data: Path, store: Path | None, workers: int, progress: Progress | None) -> list[Check]:
-    """Return the checks of every cohort: its tables and, if there is a store for the results, its images."""
+    """Return the checks of the tables of every cohort and, if there is a store for the results, of its images."""
     from harmonize.checks.duplicates import ScannedCohort, check_duplicates, check_images
     from harmonize.checks.release import inspect
     from harmonize.checks.scan import scan
@@ -152,7 +155,7 @@ def _data(data: Path, store: Path | None, workers: int, progress: Progress | Non
 
 
 def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
-    """Return the number of runs per state, the faults of the store, and the symptoms of its runs."""
+    """Return the checks of a store: the number of runs per state, faults of files, and symptoms of runs."""
     try:
         opened = Store.open(store, create=False)
     except CxrError as error:
@@ -167,7 +170,7 @@ def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
 
 
 def _symptoms(store: Store, progress: Progress | None) -> list[Check]:
-    """Return the symptoms of all runs, or one check that there are none."""
+    """Return the symptoms of all runs, or one check that says that no run has symptoms."""
     from bench.diagnostics.symptoms.run_symptoms import symptoms
 
     ids, checks = store.run_ids(), []

@@ -18,8 +18,8 @@ from harmonize.labels.findings import FINDINGS, PRESENT, UNCERTAIN
 from harmonize.statistics.image_sample import THUMB, Sample, small
 from reports.cohort_page.page import CohortPictures, Picture
 
-SHOWN, TRANSFORMED = 12, 3  # images per cohort: shown with labels; shown in every preprocessing variant
-_QUALITY = 82  # of JPEG
+SHOWN, TRANSFORMED = 12, 3  # numbers of images per cohort: with labels; in every preprocessing variant
+_QUALITY = 82  # JPEG quality
 _TAIL = 0.5  # percent of the values of a variant that are clipped at each end of its gray scale
 
 
@@ -49,9 +49,10 @@ def variants(registry: Registry) -> tuple[Variant, ...]:
 def looks(
     cohorts: Mapping[str, Cohort], samples: Mapping[str, Sample], chosen: Sequence[Variant]
 ) -> dict[str, CohortPictures]:
-    """Return the pictures by cohort. One gray scale per variant, over all cohorts: what differs there differs here.
+    """Return the pictures by cohort. All cohorts share one gray scale per variant, so their pictures can be compared.
 
-    The references of histstd and histmatch are learned from the pictures of the first cohort, instead of training images.
+    The references of histstd and histmatch are learned from the sampled images of the first cohort, not from training
+    images.
     """
     internal = next(iter(samples), "")
     after: dict[str, list[list[Picture]]] = {
@@ -97,7 +98,7 @@ def caption(cohort: Cohort, row: int) -> str:
 def _normalized(
     formed: Mapping[tuple[str, int], NDArray[np.uint8]], internal: str, variant: Variant
 ) -> dict[tuple[str, int], NDArray[np.float32]]:
-    """Return one channel of each preprocessed image. With three normalized channels it is their mean."""
+    """Return each preprocessed image with one channel: mean and std are averages over the three channels."""
     import torch
 
     from bench.inputs.histograms import learn

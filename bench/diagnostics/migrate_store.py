@@ -1,7 +1,7 @@
 """Update a store of an older schema in place. Only this module knows the older formats.
 
-Each step can be interrupted and repeated: it keeps what is already converted. `store.json` is written last and marks the end of a
-step. No run is trained or predicted again, and no number changes.
+Each step can be interrupted and repeated: it skips files that are already converted. `store.json` is written last and
+marks the end of a step. No run is trained or predicted again, and no number changes.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ class Migrated:
 
 
 def migrate(store: Store, progress: Progress) -> Migrated:
-    """Update a store to the current schema. A store that has it is not changed.
+    """Update a store to the current schema. A store that already has this schema is not changed.
 
     Raises StoreError while another process works in the store or migrates it.
     """
@@ -97,7 +97,7 @@ def with_internal_and_external(store: Store, progress: Progress) -> dict[str, st
     for path in store.root.glob("[0-9a-f][0-9a-f]/*/transplants/transplants.parquet"):
         recorded = (path.parent / CHECKSUMS).is_file()
         if recorded and analysis_damage(path.parent):
-            continue  # damaged: the next `bench run` makes it again
+            continue  # damaged table: the next `bench run` makes it again
         table = read_table(path)
         for column in ("donor", "host"):
             table[column] = table[column].replace("away", "external")

@@ -81,7 +81,7 @@ def runs_from_bundles(store: Store) -> set[str]:
 
 
 def _left_overs(root: Path) -> Iterator[Check]:
-    """Yield the half-written files of processes that were killed during a write."""
+    """Yield a problem for half-written files of processes that were killed during a write."""
     for path in sorted(root.rglob(".*")):
         if path.is_file() and (path.suffix == ".part" or path.name.startswith(".LOCK.")):
             name = path.relative_to(root).as_posix()
@@ -146,7 +146,7 @@ def examine_run(store: Store, run_id: str, from_bundle: bool, files: bool) -> It
 
 
 def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Check]:
-    """Yield the faults of the small records of a finished run, and of its weights compared with the seal."""
+    """Yield the faults of a finished run's small records, and a fault if its weights do not match the seal."""
     for file in OF_DERIVED:
         read = read_checksums if file == CHECKSUMS else lambda folder, file=file: _json(folder / file)
         if (folder / file).is_file() and read(folder) is None:
@@ -179,7 +179,10 @@ def _tables(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Che
 def _changed(
     folder: Path, name: str, checksums: Mapping[str, str], reported: Container[str], fix: str, files: bool
 ) -> Iterator[Check]:
-    """Yield the files that differ from their checksums and are not reported yet. Large files are read only with `files`."""
+    """Yield a fault for files that differ from their checksums and are not in `reported`.
+
+    Reads large files only with `files`.
+    """
     for file in stored_files(folder):
         problem = "" if file in checksums else "did not exist when the run finished"
         is_read = file not in reported and (files or file in RECORDS)
@@ -229,7 +232,7 @@ def _weights(path: Path, expected: str) -> str:
 
 
 def _scores(folder: Path, files: bool) -> Iterator[Check]:
-    """Yield the damaged files of a run's finished scores."""
+    """Yield a fault for damaged files of a run's finished scores."""
     for path in sorted((*folder.glob("*.parquet"), *folder.glob("*.npz"))):
         if problem := file_damage(path, read=files):
             fix = f"delete them: rm -r '{folder}', then `bench score` makes them again"
@@ -237,7 +240,7 @@ def _scores(folder: Path, files: bool) -> Iterator[Check]:
 
 
 def _analyses(root: Path) -> Iterator[Check]:
-    """Yield the finished analyses, of runs and of cohorts, with damaged or changed tables."""
+    """Yield a fault for each finished analysis (of a run or of cohorts) with damaged or changed tables."""
     for key in sorted(path for pattern in FINISHED_ANALYSES for path in root.glob(pattern)):
         if problem := analysis_damage(key.parent):
             fix = "run its grid again with `bench run`: it makes the analysis again"
@@ -245,7 +248,7 @@ def _analyses(root: Path) -> Iterator[Check]:
 
 
 def _orphans(store: Store, ids: set[str], files: bool) -> Iterator[Check]:
-    """Yield scores without a run, unfinished or damaged scores, and folders in the place of a run without run.json."""
+    """Yield a problem for scores without a run, unfinished or damaged scores, and run folders without run.json."""
     for path in sorted((store.root / "scores").glob("*")):
         folders = [path] if _ID.fullmatch(path.name) else sorted(p for p in path.glob("*") if p.is_dir())
         for folder in folders:
@@ -268,7 +271,7 @@ def _orphans(store: Store, ids: set[str], files: bool) -> Iterator[Check]:
 
 
 def _cohorts(store: Store, referenced: _Referenced, files: bool) -> Iterator[Check]:
-    """Yield damaged cohort tables, and cohort tables that no grid refers to."""
+    """Yield a problem for each cohort table that is damaged or that no grid refers to."""
     for path in sorted((store.root / "cohorts").glob("*.parquet")):
         if problem := file_damage(path, read=files):
             fix = f"delete it: rm '{path}', then run the grid again"

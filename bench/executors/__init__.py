@@ -1,1 +1,1 @@
-"""Executors: they run jobs on this machine or a cluster, and yield the outcomes."""
+"""Executors run jobs on this machine or on a cluster, and yield the outcomes."""

@@ -1,4 +1,4 @@
-"""Parse --executor: local, ray or slurm, with the resources of a run after a colon."""
+"""Parse the value of --executor: local, ray or slurm, then optionally a colon and the resources of a run."""
 
 import yaml
 

@@ -32,13 +32,16 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """Runs jobs. A failing job does not stop the others. Closing the iterator stops the running jobs."""
+    """The interface of objects that run jobs.
+
+    A failing job does not stop the others. Closing the iterator stops running jobs.
+    """
 
     def prepare(self) -> None:
         """Start slow preparations in the background."""
 
     def side_by_side(self, threads: int) -> int:
-        """Return the number of jobs with `threads` threads, each on one device, that can run in parallel."""
+        """Return the number of jobs that can run in parallel, each with `threads` threads on one device."""
 
     def submit(self, jobs: Sequence[Work], on_event: OnEvent) -> Iterator[Outcome]:
         """Run the jobs and yield their outcomes."""
@@ -65,7 +68,10 @@ def attempt(job: Work, progress: Progress) -> tuple[str, str]:
 
 
 def _do(job: Work, progress: Progress) -> bool:
-    """Run a job; return False if another process holds its run. Imports are local, because they import torch."""
+    """Run a job; return False if another process holds its run.
+
+    The imports are inside the function, because they load torch.
+    """
     if isinstance(job, DerivedJob):
         from bench.runs.make_derived import derive_one
 
@@ -81,15 +87,18 @@ def _do(job: Work, progress: Progress) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """A job for another machine that sees the same files under the same paths. Call it there."""
+    """A job that another machine runs by calling this object.
+
+    Both machines must see the same files under the same paths.
+    """
 
     job: Work
     folder: str  # working directory of `bench`: paths of the job may be relative to it
-    imports: tuple[str, ...]  # sys.path, which may have the user's own code
+    imports: tuple[str, ...]  # sys.path, which may contain the user's own code
 
     @classmethod
     def of(cls, job: Work) -> "Remote":
-        """Return a job of this process for another machine."""
+        """Return a job of this process in the form for another machine."""
         return cls(job, os.getcwd(), tuple(sys.path))  # noqa: PTH109  (a string travels better)
 
     def __call__(self) -> tuple[str, str]:

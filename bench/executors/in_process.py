@@ -10,7 +10,10 @@ from bench.system.devices import choose_devices
 
 @dataclass(frozen=True, slots=True)
 class Here:
-    """The current process. A run's output goes to its log. torch's number of threads is restored afterwards."""
+    """Run jobs in the current process.
+
+    A run's output goes to its log. torch's number of threads is restored afterwards.
+    """
 
     device: str = "auto"  # auto, cpu, cuda or cuda:N
 

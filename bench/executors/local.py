@@ -28,7 +28,7 @@ class Local:
 
     device: str  # auto, cpu, cuda or cuda:N
     workers: int  # number of cores to use
-    per_device: int = 0  # runs that share a GPU, or all cores; 0: one per GPU, or one per `threads` cores
+    per_device: int = 0  # runs that share a GPU (or all cores); 0: one per GPU (or one per `threads` cores)
     together: int = 1  # devices that train one run together
 
     def prepare(self) -> None:
@@ -46,7 +46,7 @@ class Local:
             fix = "give only one of them"
             raise ConfigError("--together and --per-device exclude each other", "--together, --per-device", fix)
         devices = choose_devices(self.device, self.workers, threads, self.per_device)
-        trains = any(isinstance(job, Job) for job in jobs)  # on a team of devices; other jobs use one device
+        trains = any(isinstance(job, Job) for job in jobs)  # training uses a team of devices; other jobs use one device
         return submit(jobs, teams(devices, self.together if trains else 1), on_event)
 
 

@@ -1,7 +1,8 @@
-"""Run jobs as tasks of a Ray cluster: an existing one, or one started on this machine.
+"""Run jobs as tasks of an existing Ray cluster, or of a Ray cluster that is started on this machine.
 
-All nodes must see the store under the same path. If a node or process is lost, its task is retried elsewhere and resumes from
-the run's last checkpoint. A node that only lost its connection keeps the run's lease, and the outcome of the retry is "held".
+All nodes must see the store under the same path. If a node or process is lost, its task is retried elsewhere and
+resumes from the run's last checkpoint. If the node only lost its connection, it keeps the run's lease, and the outcome
+of the retry is "held".
 """
 
 import os
@@ -20,7 +21,7 @@ class Ray:
     """The resources of a run on a Ray cluster. Needs `pip install "unseen-cxr[ray]"`."""
 
     address: str = ""  # host:port, or auto; "": RAY_ADDRESS, else a cluster on this machine that stops with the command
-    # GPUs per run. 0.5: two runs share a GPU; 4: four GPUs train a run together; below 0: one if the cluster has GPUs
+    # GPUs per run. 0.5: two runs share a GPU; 4: four GPUs train a run together; below 0: one GPU if there are GPUs
     gpus: float = -1.0
     memory_gb: float = 0.0  # memory per run that Ray reserves; 0: Ray does not reserve memory
     retries: int = 3  # retries if a node or a process is lost
@@ -50,7 +51,7 @@ class Ray:
             ) from error
 
     def side_by_side(self, threads: int) -> int:
-        """Return the number of runs for which the cluster has GPUs, or cores if runs use no GPU."""
+        """Return the number of runs that fit on the GPUs of the cluster, or on its cores if runs use no GPU."""
         self.prepare()
         resources, gpus = _ray().cluster_resources(), self._gpus()
         return max(1, int(resources.get("GPU", 0) / gpus if gpus else resources.get("CPU", 1) / threads))

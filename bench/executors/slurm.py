@@ -25,11 +25,11 @@ class Slurm:
     account: str = ""
     qos: str = ""
     constraint: str = ""
-    hours: float = 24.0  # time limit of a task; it is then queued again
-    gpus: int = 1  # per run; several train it together
+    hours: float = 24.0  # hours until a task is stopped and queued again
+    gpus: int = 1  # GPUs per run; several GPUs train a run together
     memory_gb: float = 16.0
     at_once: int = 256  # maximum number of tasks in parallel
-    requeues: int = 10  # maximum, after reaching the time limit
+    requeues: int = 10  # maximum number of times that a task is queued again after its time limit
     cluster: str = "slurm"  # local: processes on this machine, for a trial
 
     def __post_init__(self) -> None:
@@ -111,7 +111,10 @@ class _LostTasks:
         self.cluster, self.last_query, self.missing = cluster, time.monotonic(), set[str]()
 
     def query(self, tickets: Sequence[Any]) -> set[str]:
-        """Return the ids of tasks missing from the queue in two queries in a row, because results arrive late."""
+        """Return the ids of lost tasks.
+
+        A task is lost if two queries in a row do not list it, because results may arrive late.
+        """
         if self.cluster == "local":
             return {ticket.job_id for ticket in tickets if ticket.done()}
         if time.monotonic() - self.last_query < _QUERY_S:
@@ -137,7 +140,7 @@ class _Task:
         return self.remote()
 
     def checkpoint(self) -> Any:
-        """Return the task to queue again: the same one, which resumes from its checkpoint."""
+        """Return the task that is queued again: the same task, which resumes from its checkpoint."""
         return _submitit().helpers.DelayedSubmission(self)
 
 

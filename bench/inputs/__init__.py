@@ -1,1 +1,1 @@
-"""Network input: batches of cached images, intensity normalization and augmentation."""
+"""Prepare the input of networks: batches of cached images, intensity normalization and augmentation."""

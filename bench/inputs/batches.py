@@ -16,8 +16,8 @@ from bench.inputs.device_transfer import to_device
 from harmonize.cache.packed import Images
 
 Rows = NDArray[np.int64]
-COPY_BYTES = 1 << 26  # images copied to the device at a time: 655 images of 320 px
-PREFETCH_DEPTH = 2  # batches: one is copied while the previous one waits to be used
+COPY_BYTES = 1 << 26  # bytes per copy to the device: 655 images of 320 px
+PREFETCH_DEPTH = 2  # number of batches: one is copied while another waits to be used
 
 
 class BatchReader:
@@ -90,7 +90,7 @@ class _Prefetcher:
             self.pending.append((rows, self.thread.submit(self.read, rows)))
 
     def take(self, rows: Rows) -> tuple[Tensor, Any] | None:
-        """Return the next batch and submit a further one. Return None if the next batch has other rows."""
+        """Return the next batch and start to read a further batch. Return None if the next batch has other rows."""
         if not self.pending or not np.array_equal(self.pending[0][0], rows):
             return None
         _, future = self.pending.popleft()
@@ -101,7 +101,7 @@ class _Prefetcher:
 def resident(images: Images, device: torch.device, max_bytes: int = COPY_BYTES) -> Tensor:
     """Return all images as one tensor [N, H, W] on the device.
 
-    At most `max_bytes` are in host memory at a time, but at least one image.
+    Host memory contains at most `max_bytes` of images at a time, or one image if it is larger.
     """
     num, height, width = images.shape
     on_device = torch.empty((num, height, width), dtype=torch.uint8, device=device)

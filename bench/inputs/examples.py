@@ -1,4 +1,4 @@
-"""The readable images of a cohort as arrays, and the rows that are predicted, reported, or keep their features.
+"""Arrays of a cohort's readable images and labels; selection of images for training, prediction and stored features.
 
 Legend: N images, K findings, T auxiliary heads.
 """
@@ -24,8 +24,8 @@ class Examples:
 
     image_id: NDArray[np.object_]  # [N]
     patient_id: NDArray[np.object_]  # [N]
-    rows: NDArray[np.int64]  # [N] indices into the cache
-    state_NK: NDArray[np.int8]  # 1, 0, -1, -2, and -3 for null
+    rows: NDArray[np.int64]  # [N], indices of the images in the cache
+    state_NK: NDArray[np.int8]  # label states: 1, 0, -1, -2, and -3 for null
     head_NT: NDArray[np.float32] | None = None  # targets of auxiliary heads: 1, 0, NaN; None: not read
     headline_N: NDArray[np.bool_] | None = None  # whether an image is in the headline split; None: not read
 
@@ -43,7 +43,7 @@ class Examples:
 
     @classmethod
     def training(cls, internal: CohortRef, config: RunConfig, cache: ImageCache) -> tuple[Self, dict[str, Self]]:
-        """Return the training images of the internal cohort, and by name those of each split that training watches."""
+        """Return the internal training images, and {split: images} of the splits that training watches."""
         table = pd.read_parquet(internal.table)
         split_N = internal.split_of(table, config)
         by_split = {
@@ -54,7 +54,7 @@ class Examples:
 
     @classmethod
     def predicted(cls, ref: CohortRef, config: RunConfig, cache: ImageCache) -> Self:
-        """Return the images of a cohort that are predicted: all external images, the scored splits at the internal hospital."""
+        """Return the images to predict: all images of an external cohort, the scored splits of the internal cohort."""
         table = pd.read_parquet(ref.table)
         split_N = ref.split_of(table, config)
         predicted = cls.of(table[ref.predicted_rows(split_N)], cache, config)
@@ -66,7 +66,7 @@ class Examples:
 
     @property
     def headline_indices(self) -> NDArray[np.int64]:
-        """Return the indices of the headline images; only for images that are predicted."""
+        """Return the indices of the headline images. Only for the result of `predicted`."""
         assert self.headline_N is not None
         return np.flatnonzero(self.headline_N)
 
@@ -77,7 +77,10 @@ class Examples:
 
 
 def probe_rows(patient_id: NDArray[np.object_], most: int = FEATURE_PATIENTS) -> NDArray[np.int64]:
-    """Return the indices of a fixed sample: the first image of each of at most `most` patients, selected by a hash of their ids."""
+    """Return the indices of a fixed sample of images: the first image of each patient, for up to `most` patients.
+
+    A hash of the ids selects patients.
+    """
     _, first = np.unique(patient_id.astype(str), return_index=True)
     hashes = [hashlib.sha256(str(patient_id[i]).encode()).digest() for i in first]
     order = sorted(range(len(first)), key=hashes.__getitem__)[:most]

@@ -11,10 +11,10 @@ from bench.scoring.bootstrap.compiled import compiled
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-# one row of the output: distance from the left and from the upper neighbor, share of the pixel inside the image,
+# arrays for one row of the output: distances from the left and the upper neighbor, share of the pixel in the image,
 # index of the upper left neighbor, the four packed neighbors, gray value
 Row = tuple[Floats, Floats, Floats, NDArray[np.uint32], NDArray[np.uint32], Floats]
-STRIDE = 64  # rows are padded to a multiple of it: the compiler vectorizes up to 64 iterations together
+STRIDE = 64  # row lengths are padded to a multiple: the compiler vectorizes up to 64 iterations together
 
 
 @compiled
@@ -100,7 +100,7 @@ def _source_coordinates(
         inside[i] = min(one, right, x) * min(one, lower, y)
         x, y = min(width + one, x), min(height + one, y)
         left, top = np.int32(x), np.int32(y)
-        left, top = min(last_x, left), min(last_y, top)  # the last pixels that have neighbors
+        left, top = min(last_x, left), min(last_y, top)  # stay within the pixels that have neighbors
         across[i], down[i] = x - np.float32(left), y - np.float32(top)
         index[i] = top * stride + left
 

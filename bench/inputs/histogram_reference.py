@@ -23,10 +23,10 @@ _BATCH = 64
 
 
 def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Reference:
-    """Return the histogram reference of the run's preprocessing, {} if no op needs one.
+    """Return the histogram reference of the run's preprocessing, {} if no op needs a reference.
 
-    An existing reference is read from the run's folder. Otherwise it is learned on the training split and written there. Learning it
-    again gives the same numbers. Raises DatasetError if no training image has any contrast.
+    An existing reference is read from the run's folder. Otherwise the reference is learned on the training split and
+    written there; learning again gives the same numbers. Raises DatasetError if no training image has any contrast.
     """
     op = run.histogram_op
     if op is None:

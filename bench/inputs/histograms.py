@@ -17,7 +17,7 @@ from torch import Tensor
 from bench.inputs.device_transfer import constant, to_device
 
 LANDMARKS = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)  # percentiles of the foreground
-_FIRST_FOREGROUND = 6  # of 255: the smallest gray value above 0.02
+_FIRST_FOREGROUND = 6  # smallest uint8 gray value above 0.02 (of 255)
 
 Reference = Mapping[
     str, Sequence[float]
@@ -36,7 +36,7 @@ def histograms(image_NHW: Tensor, *, padded: bool = False) -> Tensor:
         count(_flat(image_NHW), count_NV.numpy())
     else:
         first = 256 * torch.arange(len(image_NHW), device=image_NHW.device).int()[:, None]
-        index = (image_NHW.flatten(1).int() + first).flatten()  # torch.bincount would wait for the device
+        index = (image_NHW.flatten(1).int() + first).flatten()  # not torch.bincount, which waits for the device
         ones, zeros = (
             make(size, dtype=torch.int64, device=index.device)
             for make, size in ((torch.ones, len(index)), (torch.zeros, 256 * len(image_NHW)))
@@ -53,7 +53,7 @@ def look_up(image_NHW: Tensor, table_NCV: Tensor) -> Tensor:
     if image_NHW.device.type == "cpu":
         from bench.inputs.gray_kernels import look_up as compiled
 
-        # numpy requests huge pages from the system, torch does not
+        # faster than torch, because numpy requests huge pages from the system
         result = np.empty((num, channels, *image_NHW.shape[1:]), np.float32)
         compiled(_flat(image_NHW), table_NCV.contiguous().numpy(), result.reshape(num, channels, image_NHW[:1].numel()))
         return torch.from_numpy(result)
@@ -70,8 +70,8 @@ def _flat(image_NHW: Tensor) -> NDArray[np.uint8]:
 def landmarks(count_NV: Tensor) -> Tensor:
     """Return the gray values at the LANDMARKS percentiles of each image's foreground: float64 [N, L].
 
-    Values are interpolated linearly between order statistics, as numpy.percentile does. For an image without foreground, all pixels
-    are used.
+    Values are interpolated as in numpy.percentile: linearly between order statistics. If an image has no foreground,
+    all its pixels count.
     """
     foreground_NV = count_NV.clone()
     foreground_NV[:, :_FIRST_FOREGROUND] = 0
@@ -105,7 +105,7 @@ def histmatch(count_NV: Tensor, reference: Sequence[float]) -> Tensor:
     """
     reference_V = constant(tuple(reference), torch.device("cpu"), torch.float64)
     value_R = torch.nn.functional.pad(reference_V.nonzero()[:, 0], (1, 0), value=-1)
-    value_R[0] = value_R[1]  # below the darkest reference value, use the darkest one
+    value_R[0] = value_R[1]  # below the darkest reference value, this value is used
     share_R = reference_V[value_R].cumsum(0) - reference_V[value_R[0]]
     share_NV = count_NV.cumsum(1).double() / count_NV.sum(1, keepdim=True).clamp(min=1)
     share_R, value_R = (to_device(points, count_NV.device) for points in (share_R / share_R[-1], value_R.double()))

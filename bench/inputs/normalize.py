@@ -7,9 +7,9 @@ uint8 -> lookup table per image, or / 255 -> [0, 1] -> augmentation -> central `
 Without augmentation, all steps together are one lookup table of 256 entries per image. So a CPU counts gray values, applies the ops
 to the table, and looks up each pixel once. An augmentation that accepts bytes gets the uint8 image.
 
-A letterboxed image has padding: gray value 0 in the cache, which no other pixel has. Padding is ignored in all statistics, moves
-with the image in the augmentation, and is 0 in the network input. Pixels that an augmentation blackens, or moves in from outside,
-are 0, too.
+A letterboxed image has padding: gray value 0 in the cache, which no other pixel has. Padding is ignored in all
+statistics, moves with the image in the augmentation, and is 0 in the network input. Pixels that an augmentation
+blackens, or moves in from outside the image, are also 0 there.
 
 N images, C channels, H and W pixels.
 """
@@ -38,7 +38,8 @@ def imagenet(x_N1HW: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 def minmax(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None = None) -> Tensor:
     """Rescale each image so that its foreground covers [0, 1]. A constant image becomes 0.
 
-    `times_N1HW`: weight of each value in the statistics: 0 for padding; for a lookup table, the number of pixels with the value.
+    `times_N1HW`: weight of each value in the statistics. Padding has weight 0. In a lookup table, the weight is the
+    number of pixels with the value.
     """
     low, high = _range(x_N1HW, _mask(x_N1HW, pixels, times_N1HW))
     return (x_N1HW - low).div_(high - low + 1e-6).clamp_(0, 1)
@@ -51,7 +52,7 @@ def zscore(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None
     """
     mask = _mask(x_N1HW, pixels, times_N1HW)
     low, high = _range(x_N1HW, mask)
-    counted = mask.float() if times_N1HW is None else mask * times_N1HW.float()  # exact: no image has 2 ** 24 pixels
+    counted = mask.float() if times_N1HW is None else mask * times_N1HW.float()  # exact: below 2 ** 24 pixels
     count = counted.sum((2, 3), keepdim=True).clamp(min=1)
     mean = (x_N1HW * counted).sum((2, 3), keepdim=True) / count
     deviation_N1HW = x_N1HW - mean
@@ -65,7 +66,7 @@ _INTENSITY_OPS: Mapping[str, Callable[..., Tensor]] = {"minmax": minmax, "zscore
 
 @dataclass(frozen=True, slots=True)
 class Normalizer:
-    """The steps of a preprocessing entry after the cache, for a network's mean and std.
+    """The steps of a preprocessing entry that follow the image cache, for a network's mean and std.
 
     A network with one input channel uses the averages of the three means and of the three stds. `input`: side of the center crop, 0
     for the entire image. `reference`: histogram reference of histstd or histmatch. `padded`: gray value 0 is padding.
@@ -83,7 +84,7 @@ class Normalizer:
     steps: tuple[tuple[str, Mapping[str, Any]], ...] = field(
         init=False, repr=False, compare=False
     )  # intensity ops, with options
-    counts: bool = field(init=False, repr=False, compare=False)  # whether any op needs the histogram
+    counts: bool = field(init=False, repr=False, compare=False)  # True if an op needs the histogram
 
     def __post_init__(self) -> None:
         learned = learned_op(self.ops)
@@ -122,8 +123,8 @@ class Normalizer:
     ) -> Tensor:
         """Return the network's input, float32 [N, C, H, W], for uint8 images.
 
-        `augment` maps images [N, 1, H, W] in [0, 1] to such images. `of_bytes`: it also accepts uint8 images, and gets them unless a
-        lookup table changes the gray values.
+        `augment` maps images [N, 1, H, W] in [0, 1] to such images. `of_bytes`: `augment` also accepts uint8 images,
+        and gets them unless a lookup table changes the gray values.
         """
         if augment is None and image_NHW.device.type == "cpu" and (self.learned_op or self.counts):
             return self._looked_up(image_NHW)
@@ -137,8 +138,8 @@ class Normalizer:
     def _looked_up(self, image_NHW: Tensor) -> Tensor:
         """Return the network's input through one lookup table per image, on which the ops are computed.
 
-        Each gray value is weighted by its number of pixels in the center crop. So sums equal those of `normalize` except for the order of
-        addition, and everything else is equal bit by bit.
+        Each gray value is weighted by its number of pixels in the center crop. The results equal those of `normalize`
+        bit by bit, except that sums are added in another order.
         """
         table_N1V = self._table(image_NHW)[:, None]
         crop_NHW = self._center_crop(image_NHW).contiguous()
@@ -212,7 +213,9 @@ def unit(image_NHW: Tensor) -> Tensor:
 
 
 def augmented_content(content_N1HW: Tensor, augment: Callable[[Tensor], Tensor], *, of_bytes: bool = False) -> Tensor:
-    """Return the mask of pixels that are not padding after an augmentation. Its random draws must not depend on pixel values.
+    """Return the mask of pixels that are not padding after an augmentation.
+
+    The random draws of the augmentation must not depend on pixel values.
 
     The augmentation is applied to two images: white content on black, and white padding on black. A pixel is content where the first
     result is brighter. This works for any brightness factor and for contrast factors of a third or more. The augmentation needs no
@@ -223,7 +226,7 @@ def augmented_content(content_N1HW: Tensor, augment: Callable[[Tensor], Tensor],
 
 
 def _mask(x_N1HW: Tensor, pixels: str, times_N1HW: Tensor | None) -> Tensor:
-    """Return the mask of values to use: the foreground; if that is empty, all pixels but padding; if that is empty, all pixels."""
+    """Return the mask of values to use: the foreground, else all pixels except padding, else all pixels."""
     if pixels not in ("foreground", "all"):
         raise ConfigError(f"pixels is {pixels!r}", "preprocessing.ops", "choose foreground or all")
     mask = x_N1HW > FOREGROUND if pixels == "foreground" else torch.ones_like(x_N1HW, dtype=torch.bool)

@@ -1,7 +1,7 @@
 """Cost of a network: parameters, multiply-accumulates and images per second.
 
 Every number is measured at the resolution of the run, without data loading. Some networks (RepVGG: Ding et al. 2021,
-arXiv:2101.03697) are deployed in another form than they are trained in; `deployed` returns that form.
+arXiv:2101.03697) are trained in one form and deployed in another; `deployed` returns the second form.
 """
 
 import logging
@@ -32,12 +32,12 @@ class Cost:
 
     @property
     def flops(self) -> int:
-        """Floating-point operations: a multiply and an add for each multiply-accumulate."""
+        """Return the floating-point operations: two for each multiply-accumulate."""
         return 2 * self.macs
 
 
 def cost(network: Network, size: int) -> Cost:
-    """Return the cost of one image of size x size pixels in evaluation mode; the network is not changed."""
+    """Return the cost of one forward pass of one image of size x size pixels. The network is not changed."""
     params = list(network.parameters())
     image = torch.zeros(1, network.in_channels, size, size, device=params[0].device)
     with _evaluating(network), _quiet():
@@ -58,14 +58,14 @@ def deployed(network: Network) -> Network:
     """Return the network in its deployed form: parallel branches and batch norms folded into plain convolutions.
 
     In evaluation mode the folded copy computes the same function, up to rounding. A network that timm cannot
-    reparameterize is returned itself.
+    reparameterize is returned unchanged.
     """
     if not any(hasattr(module, name) for module in network.backbone.modules() for name in _FUSING):
         return network
     return cast("Network", reparameterize_model(network).eval())
 
 
-_FUSING = ("fuse", "reparameterize", "switch_to_deploy")  # what timm's reparameterize_model looks for
+_FUSING = ("fuse", "reparameterize", "switch_to_deploy")  # methods that timm's reparameterize_model looks for
 
 
 def throughput(
@@ -78,8 +78,8 @@ def throughput(
     """Return images per second of inference: the median over timed passes of one fixed batch.
 
     The network must be on `device`. `precision` is autocast's type, None for float32. On a GPU the batch has 64 images,
-    with 10 warm-up and 30 timed passes. On a CPU it is a rough estimate: 4 images, as many passes as fit into a second.
-    Batches are smaller above 512 pixels.
+    with 10 warm-up and 30 timed passes. On a CPU the result is a rough estimate from batches of 4 images, with as many
+    passes as fit into a second. Batches are smaller above 512 pixels.
     """
     on_gpu = device.type == "cuda"
     default_batch, warmup, limit_s = (64, 10, 60.0) if on_gpu else (4, 1, 1.0)

@@ -1,7 +1,7 @@
-"""Networks of timm and of this project behind one interface: logits for training, features for shortcut analyses.
+"""One interface for networks of timm and of this project: logits for training, features for shortcut analyses.
 
-N images, C input channels, O outputs, K findings, S outputs per finding (1, or 3: absent, uncertain, present), D features.
-The first K x S outputs are those of the findings; the rest are those of auxiliary heads.
+N images, C input channels, O outputs, K findings, S outputs per finding (1, or 3: absent, uncertain, present), D
+features. The first K x S outputs belong to the findings, the others to auxiliary heads.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,10 +27,10 @@ Triple = tuple[float, float, float]
 
 
 class Network(nn.Module):
-    """A backbone with `forward_features` and `forward_head(maps, pre_logits)`, and the scale of its input.
+    """A backbone with the methods `forward_features` and `forward_head(maps, pre_logits)`, and the scale of its input.
 
-    `mean` and `std` are those of its pretraining, per RGB channel in [0, 1]. With `num_findings` None every output is a
-    finding.
+    `mean` and `std` of the pretraining images are per RGB channel, in [0, 1]. With `num_findings` None every output is
+    a finding.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Network(nn.Module):
         return output_NO
 
     def findings(self, output_NO: Tensor) -> Tensor:
-        """Return logit_NK of the findings; with three states, the logit of present against absent."""
+        """Return logit_NK of the findings. With three states it is the logit of present against absent."""
         if self.num_findings is None:
             return output_NO
         return finding_logits(output_NO[:, : self.num_findings * self.states], self.states)
@@ -116,7 +116,7 @@ def build(
 
 
 def finding_logits(output_NX: Tensor, states: int) -> Tensor:
-    """Return logit_NK of outputs in K groups of `states`: unchanged, or present minus absent for three states.
+    """Return logit_NK of outputs in K groups of `states`: for one state the output, for three present minus absent.
 
     The sigmoid of that difference is the softmax over present and absent only.
     Source: Irvin et al. 2019, arXiv:1901.07031, section 3 (U-MultiClass).
@@ -189,7 +189,10 @@ def _load_pretrained(
 def _imagenet_state(
     tensors: Mapping[str, Tensor], source: str, config: Mapping[str, Any], options: Mapping[str, Any]
 ) -> dict[str, Tensor]:
-    """Return the state of the complete ImageNet model, loaded strictly by timm, which converts older key layouts."""
+    """Return the state of the complete ImageNet model.
+
+    Timm loads the tensors strictly and converts older key layouts.
+    """
     model_options = {key: value for key, value in options.items() if key not in {"name", "pretrained_cfg_overlay"}}
     overlay = {**options.get("pretrained_cfg_overlay", {}), "state_dict": tensors, "custom_load": False}
     try:
@@ -236,7 +239,7 @@ def _download(backbone: nn.Module, where: str) -> tuple[dict[str, Tensor], str]:
         if repository:
             return _read(Path(download(repository, "model.safetensors"))), source
         return _release(source), source
-    except Exception as error:  # the hub client raises errors of its own, of httpx and of the system
+    except Exception as error:  # the hub client raises its own errors and those of httpx and of the system
         fix = "check the network, or put the file under --weights DIR"
         raise SetupError(f"cannot download {source}: {error}", where, fix) from error
 
@@ -250,5 +253,5 @@ def _release(url: str) -> dict[str, Tensor]:
 
 
 def _names(value: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return a timm setting that is one name, several names or None as a tuple of names."""
+    """Return a timm setting (a name, several names or None) as a tuple of names."""
     return (value,) if isinstance(value, str) else tuple(value or ())

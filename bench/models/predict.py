@@ -35,7 +35,7 @@ class Predictor(Protocol):
 
 
 def images_per_pass(usual: int, side: int) -> int:
-    """Return how many images one forward pass takes; fewer above 512 pixels a side, so that memory stays the same.
+    """Return the number of images per forward pass: `usual`, or fewer if a side exceeds 512 pixels, to limit memory.
 
     >>> images_per_pass(64, 224), images_per_pass(64, 2048)
     (64, 4)
@@ -52,10 +52,11 @@ def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PredictionRequest:
-    """A network that predicts images, and which of its outputs are kept.
+    """A network that predicts images, and the outputs to keep.
 
-    `normalizer` prepares its input; networks with equal normalizers share the prepared images. With `auxiliary`, one
-    column per auxiliary head follows those of the findings. `features_of` are indices into the rows.
+    `normalizer` prepares the network's input; networks with equal normalizers share the prepared images. With
+    `auxiliary`, columns of the auxiliary heads follow the columns of the findings. `features_of` are indices into the
+    rows.
     """
 
     network: Predictor
@@ -145,7 +146,7 @@ def _predict_batch(
         for chunk_NHW in torch.split(image_NHW, size):
             for group in groups:
                 x_NCHW = requests[group[0]].normalizer(chunk_NHW).contiguous(memory_format=torch.channels_last)
-                for i in group:  # all but the last get a copy, because a network may change its input in place
+                for i in group:  # a network may change its input in place, so all networks except the last get a copy
                     own_x_NCHW = x_NCHW if i == group[-1] else x_NCHW.clone()
                     outputs[i].append(_forward(requests[i], own_x_NCHW))
     except torch.OutOfMemoryError:

@@ -1,4 +1,4 @@
-"""Comparison of architectures with the parameters and multiply-accumulates that the registry states."""
+"""Compare parameters and multiply-accumulates of architectures with the numbers in the registry."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from bench.models.cost import cost, deployed
 from bench.models.network import build
 from harmonize.errors import CxrError
 
-OUTPUTS, SIZE = 9, 224  # all stated figures are for nine findings and images of 3 x 224 x 224
+OUTPUTS, SIZE = 9, 224  # all numbers in the registry are for nine findings and images of 3 x 224 x 224
 PARAMS_TOLERANCE, GMACS_TOLERANCE = 1e-3, 1e-2
 
 
@@ -73,7 +73,7 @@ def measure(entry: Entry) -> Figures:
 
 
 def check(entries: Sequence[Entry], progress: Callable[[str, int, int], None]) -> list[Figures]:
-    """Return the measured size of each architecture, in their order."""
+    """Return the measured size of each architecture, in the order of `entries`."""
     figures = []
     for done, entry in enumerate(entries):
         progress(f"count {entry.name}", done, len(entries))

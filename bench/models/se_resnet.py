@@ -1,8 +1,8 @@
 """SE-ResNet from scratch: a residual network of basic blocks with squeeze-and-excitation, no pretraining.
 
-Source: CheXVision's scratch network (github.com/arudaev/chexvision); He et al. 2015, arXiv:1512.03385;
-Hu et al. 2017, arXiv:1709.01507. Depths 3, 4, 6, 3 of basic blocks are ResNet-34's topology. It has 21,446,473
-parameters with nine outputs; the CheXVision authors state about 23 million.
+Source: CheXVision's scratch network (github.com/arudaev/chexvision); He et al. 2015, arXiv:1512.03385; Hu et al. 2017,
+arXiv:1709.01507. The default depths 3, 4, 6, 3 are those of ResNet-34. The network has 21,446,473 parameters with nine
+outputs; the CheXVision authors state about 23 million.
 
 N images, C channels, H and W pixels, K outputs, D features.
 """
@@ -50,7 +50,7 @@ class BasicBlock(nn.Module):
 
 
 class SEResNet(nn.Module):
-    """SE-ResNet: stem, one stage per depth (from the second on each halves the size), global mean, dropout, linear layer.
+    """SE-ResNet: stem, one stage per depth (each but the first halves the size), global mean, dropout, linear layer.
 
     It has timm's methods `forward_features`, `forward_head` and `get_classifier`, so it can be used like a timm network.
     """

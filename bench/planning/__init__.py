@@ -1,1 +1,1 @@
-"""From a grid and data to runs and jobs."""
+"""Plan the runs and the jobs of a grid."""

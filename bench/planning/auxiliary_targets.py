@@ -67,7 +67,7 @@ def _sex(table: pd.DataFrame, config: RunConfig) -> Floats:  # noqa: ARG001
 
 
 def _binary(state: pd.Series, blank: str) -> Floats:
-    """Return label states as 1, 0 and NaN; the blank policy decides about "not mentioned", and uncertain is NaN."""
+    """Return label states as 1, 0 and NaN. Uncertain is NaN; the policy `blank` decides about "not mentioned"."""
     absent = (ABSENT, NOT_MENTIONED) if blank == "zero" else (ABSENT,)
     code = state.astype("Int8").fillna(UNMAPPED_CODE).to_numpy(np.int8)
     return np.select([code == PRESENT, np.isin(code, absent)], [1.0, 0.0], np.nan).astype(np.float32)

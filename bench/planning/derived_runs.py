@@ -1,8 +1,8 @@
 """Derived runs, made of other runs without training: test-time augmentation (TTA), ensembles and panels.
 
-A derived run is scored like a trained one. Its predictions are the logits of a mean probability: over views of each
-image by one network (tta), or over several runs (ensemble). A panel joins networks that each learn one finding; it has no
-mean. This module describes derived runs; `bench.runs.make_derived` makes them.
+A derived run is scored like a trained one. Its predictions are the logits of a mean probability: the mean over views of
+an image (tta) or over runs (ensemble). A panel joins networks that learn one finding each, without a mean. This module
+describes derived runs; `bench.runs.make_derived` makes them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,9 +29,9 @@ class Derived:
     id: str
     kind: str  # tta, ensemble or panel
     name: str
-    views: tuple[View, ...]  # for a TTA
+    views: tuple[View, ...]  # views of a TTA
     sources: tuple[str, ...]  # sorted ids of the runs whose predictions it combines; one run for a TTA
-    runs: tuple[Run, ...]  # the trained networks behind it
+    runs: tuple[Run, ...]  # the trained runs whose networks it uses
     document: bytes
 
     @property
@@ -47,7 +47,7 @@ class Derived:
         return {**facts, "cohort": cohort_id}
 
     def lacks(self, store: Store, cohorts: Mapping[str, str]) -> bool:
-        """Return whether the run is unfinished, or older than its sources; cohorts: name -> id."""
+        """Whether the run is unfinished, or older than its sources. `cohorts`: name -> id."""
         folder = store.run_dir(self.id)
         if (
             store.state(self.id) != "done"
@@ -62,7 +62,7 @@ class Derived:
 
 
 def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[Ensemble]) -> tuple[Derived, ...]:
-    """Return a grid's derived runs: every TTA of every run, then panels and ensembles, which may be of TTA rows.
+    """Return a grid's derived runs: every TTA of every run, then panels, then ensembles (of runs or of TTA rows).
 
     Two or more binary runs that differ only in their finding make a panel.
     """
@@ -85,7 +85,7 @@ def _panels(runs: Sequence[Run]) -> list[Derived]:
 
 
 def _derived(kind: str, name: str, views: tuple[View, ...], sources: Sequence[str], runs: Sequence[Run]) -> Derived:
-    """Return a derived run; its id depends neither on names nor on the order of the runs."""
+    """Return a derived run. Its id depends neither on the name nor on the order of the runs."""
     content = {
         "schema": 1,
         "kind": kind,

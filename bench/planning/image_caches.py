@@ -1,4 +1,4 @@
-"""The decoded images of a plan: decode them once, find duplicate images, and find the runs that are unfinished."""
+"""Decode the images of a plan once, find duplicate images, and find unfinished runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ class DecodedImages:
     """The decoded images of a plan: one cache for each cohort and geometry. `prepare` makes them."""
 
     plan: Plan
-    caches: Mapping[tuple[str, str], ImageCache]  # by cohort and geometry key
+    caches: Mapping[tuple[str, str], ImageCache]  # (cohort, geometry key) -> cache
 
     def write_lists(self) -> None:
-        """Write the quarantine and the doubts of each cohort as CSV files into the store."""
+        """Write the tables `quarantine` and `doubts` of each cohort as CSV files into the store."""
         for ref in self.plan.refs:
             cohort = self.plan.cohorts[ref.name]
             unreadable = [cache.quarantine for (name, _), cache in self.caches.items() if name == ref.name]
@@ -41,7 +41,7 @@ class DecodedImages:
 
     @property
     def fallbacks(self) -> list[str]:
-        """Return a line per cohort and adaptive geometry with the share of images without detected lungs."""
+        """Return the share of images without detected lungs, as one line per cohort and adaptive geometry."""
         rates = {place: cache.fallback_rate for place, cache in self.caches.items()}
         return [
             f"{name} ({key}): no lungs found in {100 * rate:.1f} % of the images, which keep the fixed region"
@@ -50,7 +50,7 @@ class DecodedImages:
         ]
 
     def lacks(self, run: Run) -> bool:
-        """Return whether a run is unfinished: a file is missing or damaged, or predictions are not of these images."""
+        """Whether a run is unfinished: a file is missing or damaged, or predictions are not of these images."""
         store = self.plan.store
         folder = store.run_dir(run.id)
         if store.state(run.id) != "done" or (folder / "run.json").read_bytes() != run.document:
@@ -60,7 +60,7 @@ class DecodedImages:
         return self.lacks_predictions(run)
 
     def lacks_predictions(self, run: Run) -> bool:
-        """Return whether a run has no predictions on a cohort, or predictions on older images."""
+        """Whether predictions or features of a run are missing, or were made from older images."""
         folder = self.plan.store.run_dir(run.id)
         for ref in self.plan.refs:
             facts = table_facts(folder / "predictions" / f"{ref.name}.parquet")
@@ -71,7 +71,7 @@ class DecodedImages:
         return False
 
     def count_duplicates(self) -> int:
-        """Return how many internal images have the same pixels as one of another patient in another internal split.
+        """Return the number of internal images that equal an image of another patient in another internal split.
 
         Raises DatasetError when an external cohort contains images of the internal cohort: the test would not be external.
         """
@@ -94,7 +94,7 @@ class DecodedImages:
 
 
 def open_images(store: Store, ref: CohortRef, geometry: Geometry) -> ImageCache:
-    """Open the decoded images of a cohort, which `prepare` has made. A worker decodes nothing.
+    """Open the decoded images of a cohort, which `prepare` has made. Workers never decode images.
 
     Raises StoreError when they are missing or belong to another table.
     """
@@ -113,14 +113,14 @@ def _listed(ref: CohortRef) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFiles:
-    """The image files of a plan, with size and time of each."""
+    """The image files of a plan, with size and modification time of each file."""
 
     plan: Plan
-    states: Mapping[str, pd.DataFrame]  # by cohort, see `file_states`
+    states: Mapping[str, pd.DataFrame]  # cohort -> result of `file_states`
 
     @classmethod
     def of(cls, plan: Plan) -> Self:
-        """Read size and time of every image file of the plan."""
+        """Read size and modification time of every image file of the plan."""
         return cls(plan, {ref.name: file_states(ref.root, _listed(ref)) for ref in plan.refs})
 
     def decoding(self, runs: Sequence[Run], workers: int) -> dict[tuple[str, str], Forecast]:
@@ -149,8 +149,8 @@ def _decoding_sentence(work: Forecast, workers: int) -> str:
 def prepare(plan: Plan, workers: int, progress: Progress, say: Callable[[str], None] | None = None) -> DecodedImages:
     """Decode every image that a run of the plan needs, once.
 
-    `say` gets a line with size and time before decoding begins, if any image is left. Raises DatasetError when no image of a
-    cohort can be read.
+    If any image must be decoded, `say` first gets a line with the disk space and the time. Raises DatasetError when no
+    image of a cohort can be read.
     """
     files = ImageFiles.of(plan)
     if say is not None:
@@ -177,7 +177,7 @@ def prepare(plan: Plan, workers: int, progress: Progress, say: Callable[[str], N
 
 
 def _prints(cache: ImageCache) -> pd.DataFrame:
-    """Return image_id and print (file size and checksum of the pixels) of the readable images, without images of one gray value."""
+    """Return image_id and print (file size, checksum of pixels) of the readable images, except uniform images."""
     index = cache.index[cache.index["reason"] == ""]
     prints = index["size"].astype(str) + "/" + index["crc32"].astype(str)
     shared = prints.duplicated(keep=False)

@@ -1,4 +1,4 @@
-"""An imported model as a run of the store: its id, its row in a grid's manifest, its data exposure.
+"""Represent an imported model as a run of the store: its id, its row in a grid's manifest, its data exposure.
 
 It is not trained here. Like a derived run, it has a `kind` in its run.json: it is scored like a run, is listed below the
 ranking, and cannot be trained again. A grid without runs ranks the imported models that were not trained on an external
@@ -38,7 +38,7 @@ FORMATS = {
 
 
 def config_of(name: str, grid: RunConfig) -> RunConfig:
-    """Return the configuration of an imported model: findings and cohorts of the grid, no training."""
+    """Return the configuration of an imported model: findings and cohorts of the grid, without training."""
     grid = grid.of_panel
     shared = {key: getattr(grid, key) for key in SHARED}
     return RunConfig(name, optimizer="none", loss="none", uncertainty="none", preprocessing="own", **shared)
@@ -95,7 +95,7 @@ def row(run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]]) -> d
 def kept(store: Store, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the imported models that a grid keeps when it is planned again.
 
-    They must be in the store, and cohorts, findings and splits must be those of their evaluation.
+    The models must be in the store, and cohorts, findings and splits must be the same as in their evaluation.
     """
     old, new = ([[c["name"], c["id"], c["role"]] for c in content["cohorts"]] for content in (before, after))
     if old != new:
@@ -117,7 +117,7 @@ def dropped(store: Store, before: Mapping[str, Any], kept_rows: Sequence[Mapping
 
 
 def comparable(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
-    """Return whether two configurations have the same findings, labels and splits."""
+    """Whether two configurations have the same findings, labels and splits."""
     first, second = ({**config, "cohort": {**config["cohort"], "limit": 0}} for config in (one, two))
     return all(first[key] == second[key] for key in SHARED)
 

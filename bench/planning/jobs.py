@@ -13,7 +13,7 @@ from bench.store.checksums import analysis_damage
 from bench.store.store import Store, canonical_json, key_in, short_hash, table_facts, write_bytes
 
 R = TypeVar("R", Run, Derived)
-_ROLE_IN_KEYS = {"internal": "home", "external": "away"}  # the keys of stored analyses hash these words
+_ROLE_IN_KEYS = {"internal": "home", "external": "away"}  # role -> word that the keys of stored analyses hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,10 @@ class RunJob(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Job(RunJob[Run]):
-    """One run to train, freeze and predict with."""
+    """One run to train and freeze; its frozen network then predicts every cohort."""
 
     others: tuple[str, ...] = ()  # further devices for data-parallel training
-    trains_only: bool = False  # another job predicts, for several runs in one pass
+    trains_only: bool = False  # a PassJob predicts, for several runs in one pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,10 @@ class DerivedJob(RunJob[Derived]):
 
 @dataclass(frozen=True, slots=True)
 class PassJob:
-    """Trained runs of one geometry that predict in one pass over the images of each cohort. Their own jobs finish them."""
+    """Trained runs of one geometry that predict in one pass over the images of each cohort.
+
+    The own job of each run does its other steps.
+    """
 
     runs: tuple[Run, ...]
     store: Store
@@ -68,12 +71,12 @@ class PassJob:
 
     @property
     def run(self) -> Run:
-        """Return the first run; executors read the needs of the job (threads, precision) from it."""
+        """Return the first run. Executors read threads and precision of the job from it."""
         return self.runs[0]
 
     @property
     def id(self) -> str:
-        """Return the name of the job in progress and outcomes, e.g. "3fa94c1e02bd+7": the first run and the number of others."""
+        """Return the name of the job in progress and outcomes, e.g. "3fa94c1e02bd+7": the first run and 7 others."""
         return f"{self.run.id}+{len(self.runs) - 1}"
 
     @property
@@ -91,7 +94,7 @@ class PassJob:
 
 @dataclass(frozen=True, slots=True)
 class AnalysisJob:
-    """One analysis of a finished run, or of the cohorts, which takes only the geometry from `run`.
+    """One analysis of a finished run, or of the cohorts. An analysis of cohorts uses only the geometry of `run`.
 
     Its folder holds tables as in `reports.schemas.tables.SCHEMAS` and other files. KEY is written last; it is a hash of the
     inputs. An analysis never changes its run: if it fails, the run stays done.
@@ -110,7 +113,7 @@ class AnalysisJob:
 
     @property
     def folder(self) -> Path:
-        """Return the folder of its files: in the run's folder or, for the cohorts, a folder named by cohorts and geometry."""
+        """Return the folder of the analysis. For cohorts, its name depends on cohorts and geometry."""
         if self.analysis.kind.per_run:
             return self.store.run_dir(self.run.id) / self.analysis.name
         about = [[ref.name, ref.id] for ref in self.refs]
@@ -119,14 +122,14 @@ class AnalysisJob:
 
     @property
     def key(self) -> str:
-        """Return a hash of everything that its numbers depend on: options, cohorts, images and, for a run, the weights."""
+        """Return a hash of the options, cohorts, images and, for an analysis of a run, weights."""
         cohorts = [(ref.name, ref.role, ref.id, ref.headline_split) for ref in self.refs]
         facts = predicted(self.store, self.run.id, cohorts)
         return analysis_key(self.analysis.identity, facts, self.analysis.kind.per_run)
 
     @property
     def done(self) -> bool:
-        """Return whether its tables exist, are intact and are up to date."""
+        """Whether the tables of the analysis exist, are intact and are up to date."""
         return key_in(self.folder) == self.key and not analysis_damage(self.folder)
 
     def begin(self) -> None:
@@ -147,7 +150,7 @@ def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_ru
 
 
 def analysis_jobs(plan: Plan, runs: Sequence[Run]) -> list[AnalysisJob]:
-    """Return the analyses of these runs in a plan; an analysis of the cohorts occurs once per geometry."""
+    """Return the analyses of these runs in a plan. An analysis of the cohorts occurs once per geometry."""
     jobs = [AnalysisJob(a, run, plan.store, plan.refs) for a in plan.grid.analyses for run in runs]
     return list({job.folder: job for job in reversed(jobs)}.values())[::-1]
 

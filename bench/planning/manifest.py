@@ -37,7 +37,7 @@ class Manifest:
 
     @property
     def settings(self) -> Settings:
-        """Return how this grid is scored."""
+        """Return the scoring settings of this grid."""
         return Settings(
             min_count=int(self.content["min_count"]),
             bins=int(self.content["bins"]),
@@ -58,7 +58,7 @@ class Manifest:
         return folder / f"as-{self.content['name']}" if self.content.get("scored_from") else folder
 
     def uncounted(self, findings: Sequence[str]) -> list[str]:
-        """Return which of these findings a grid that was scored again leaves out."""
+        """Return those of `findings` that are not scored; only a grid that was scored again leaves findings out."""
         counted = self.content.get("counted", findings)
         return [finding for finding in findings if finding not in counted]
 
@@ -69,10 +69,11 @@ class Manifest:
 
     @cached_property
     def ranked(self) -> list[Mapping[str, Any]]:
-        """Return the runs that are ranked: those that learn every finding that any run of the grid learns.
+        """Return the ranked runs: runs and panels that learn all findings of the grid.
 
-        If each run learns one finding, these are their panels; if no run learns all findings, all runs. In a grid without
-        training, these are the imported models that were not trained on an external hospital.
+        All findings are those that at least one run learns. If no run or panel learns all of them, the panels are
+        ranked or, without panels, all runs. In a grid without training, imported models are ranked unless they were
+        trained on an external hospital.
         """
         if not self.runs:
             internal = self.content["source"]
@@ -114,12 +115,12 @@ class Manifest:
         return [(c["name"], c["role"], c["id"], c["headline_split"]) for c in self.cohorts]
 
     def predicted(self, run_id: str) -> list[list[Any]]:
-        """Return the facts of a run's predictions, one row for each cohort, see `bench.planning.jobs.predicted`."""
+        """Return the facts of a run's predictions (see `bench.planning.jobs.predicted`), one row per cohort."""
         return predicted(self.store, run_id, self.places)
 
     def analysis_states(self) -> list[dict[str, Any]]:
         """List the analyses: name, run id ("" for cohorts), non-default options, state (done, failed, absent) and reason."""
-        facts: dict[str, list[list[Any]]] = {}  # by run id, read once for all analyses of a run
+        facts: dict[str, list[list[Any]]] = {}  # run id -> facts, read once for all analyses of a run
         rows = []
         for analysis in self.analyses:
             run_id = str(analysis["run"])
@@ -205,7 +206,7 @@ _ROWS = {
 
 
 def _missing(content: Mapping[str, Any]) -> str:
-    """Return which required keys of a manifest are missing, "" if none."""
+    """Return the missing required keys of a manifest as text, "" if none is missing."""
     missing = [key for key, kind in _FORM.items() if not isinstance(content.get(key), kind)]
     if not missing:
         missing = [f"{key}: {k}" for key, keys in _ROWS.items() for k in keys for row in content[key] if k not in row]
@@ -213,9 +214,9 @@ def _missing(content: Mapping[str, Any]) -> str:
 
 
 def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapping[str, Any]]:
-    """Return the manifest that plans the run (of `grid`, else the first), and the run's row in it.
+    """Return the manifest of `grid`, or else the first manifest with the run, and the run's row in this manifest.
 
-    Raises StoreError when there is none.
+    Raises StoreError when no manifest has the run.
     """
     for name in [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json")):
         manifest = read_manifest(store, name)
@@ -229,13 +230,13 @@ def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapp
 def write_manifest(
     plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int
 ) -> tuple[Manifest, list[str]]:
-    """Write grids/<name>.json; return it, and the names of imported models that are no longer in it.
+    """Write grids/<name>.json. Return the manifest, and the names of imported models that are no longer in it.
 
     An imported model stays while it can be compared with the planned runs.
     """
     lost: list[str] = []
     content, path = contents(plan, caches, doubles), plan.store.root / "grids" / f"{plan.grid.name}.json"
-    with contextlib.suppress(StoreError):  # without a readable manifest, no imported model is known
+    with contextlib.suppress(StoreError):  # an unreadable manifest names no imported model
         before = plan.store.read_json("grids", path.name)
         if before.get("schema") == SCHEMA:
             stays = kept(plan.store, before, content)
@@ -247,7 +248,7 @@ def write_manifest(
 
 
 def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> dict[str, Any]:
-    """Return the content of a manifest: everything that scoring and reporting need besides run folders and cohort tables.
+    """Return the content of a manifest: all that scoring and reporting need, except run folders and cohort tables.
 
     doubles: number of internal images with the same pixels as another patient's image in another split.
     """
@@ -276,10 +277,10 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
             "config": asdict(run.config),
             "titles": {key: entry.title for key, entry in run.entries.items()},
             "family": run.entries["architecture"].facts.get("family", "other"),
-            "licence": run.entries["architecture"].licence,  # of the pretrained weights
+            "licence": run.entries["architecture"].licence,  # license of the pretrained weights
             "corpus": run.entries["architecture"].facts.get(
                 "corpus", ""
-            ),  # images that the pretrained weights have seen
+            ),  # images on which the weights were pretrained
         }
         for run in plan.runs
     ]
@@ -319,7 +320,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
 
 
 def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float]:
-    """Return the share of a cohort's images without detected lungs, by title of the adaptive preprocessing."""
+    """Return {title of an adaptive preprocessing: share of a cohort's images without detected lungs}."""
     rates = {}
     for run in plan.runs:
         cache = caches.get(run.geometry.key) if caches else None

@@ -48,7 +48,7 @@ class Plan:
     refs: tuple[CohortRef, ...]  # the internal hospital first
     runs: tuple[Run, ...]
     command: str
-    bins: int  # of the calibration error
+    bins: int  # number of bins of the calibration error
     metrics: tuple[Entry, ...] = ()  # custom metrics of the registry
     derived: tuple[Derived, ...] = ()  # TTA first, then ensembles, which may combine TTA rows
 
@@ -58,10 +58,10 @@ class Plan:
         return next(iter(self.cohorts.values())).phantom
 
     def select(self, pattern: str | None) -> tuple[list[Run], list[Derived]]:
-        """Return the runs whose id begins with the pattern or whose architecture matches it, and what is derived from them.
+        """Return the runs whose id begins with the pattern or whose architecture matches it, and their derived runs.
 
-        A derived run is selected when its id or name matches, together with all runs that it needs, or when all of these
-        are selected. Without a pattern, all runs are selected.
+        If the id or name of a derived run matches, it is selected together with all runs that it needs. A derived run
+        is also selected when all these runs are selected. Without a pattern, all runs are selected.
         """
         if not pattern:
             return list(self.runs), list(self.derived)
@@ -113,7 +113,7 @@ def make_plan(
 
 
 def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
-    """Raise DatasetError when the internal cohort has an empty split, patients in two splits, or one class only."""
+    """Raise DatasetError when the internal cohort has an empty split, patients in two splits, or only one class."""
     split = ref.split_of(cohort.table, config)
     where = str(cohort.root)
     for name in ("train", "val", "test"):
@@ -140,7 +140,7 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
 
 
 def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> CohortRef:
-    """Return the reference to a cohort; `internal` names the internal one."""
+    """Return the reference to a cohort. `internal`: name of the internal cohort."""
     headline = str(registry.sections["datasets"][cohort.layout].facts.get("headline_split", "all"))
     if headline != "all" and not (cohort.table["split"] == headline).any():
         headline = "all"

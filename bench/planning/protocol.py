@@ -1,13 +1,13 @@
 """The evaluation protocol: the split of every row of a cohort, and which rows are predicted, scored and reported.
 
-No other module decides this. The rows follow from the role of a cohort and its headline split. A `CohortRef` of a plan is a
-`CohortRole`, and `CohortRole.of` returns that of a manifest's cohort:
+No other module decides this. The rows follow from the role of a cohort and its headline split. A `CohortRef` of a plan
+is a `CohortRole`. `CohortRole.of` returns the role of a cohort in a manifest:
 
     split = ref.split_of(table, config)
     table[ref.headline_rows(split)]  # the rows behind the numbers of the leaderboard
 
-At the internal hospital val, test and the radiologists' splits are predicted and scored, and test is the headline. Of an
-external cohort every image is predicted; its headline split (`all` or `test`) is scored. No torch.
+At the internal hospital val, test and the radiologists' splits are predicted and scored; test is the headline split. At
+an external hospital every image is predicted, and the headline split (`all` or `test`) is scored. No torch.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from harmonize.cohorts.cohort_filters import patients_within_limit
 from harmonize.cohorts.splits import assign
 
 INTERNAL_SPLITS = ("val", "test", "expert_valid", "expert_test")  # scored at the internal hospital
-FEATURE_PATIENTS = 2000  # patients of a cohort whose features are stored
+FEATURE_PATIENTS = 2000  # maximum number of patients of a cohort whose features are stored
 Splits: TypeAlias = "pd.Series[str] | NDArray[np.str_]"
 Mask = NDArray[np.bool_]
 
@@ -37,12 +37,12 @@ class CohortRole:
 
     @classmethod
     def of(cls, cohort: Mapping[str, Any]) -> "CohortRole":
-        """Return the role of a cohort of a manifest."""
+        """Return the role of a cohort in a manifest."""
         return CohortRole(role=str(cohort["role"]), headline_split=str(cohort["headline_split"]))
 
     @property
     def headline_name(self) -> str:
-        """Return the split behind the leaderboard: `test` at the internal hospital, else `all` or the dataset's own.
+        """Return the split that the leaderboard shows: `test` if internal, else `all` or the dataset's own test split.
 
         >>> CohortRole(role="internal", headline_split="all").headline_name
         'test'
@@ -50,28 +50,28 @@ class CohortRole:
         return "test" if self.role == "internal" else self.headline_split
 
     def split_of(self, table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
-        """Return the split of each row of a cohort table: assigned at the internal hospital, the dataset's own externally."""
+        """Return the split of each row of a cohort table: this project's if internal, the dataset's own if external."""
         return internal_split(table, config) if self.role == "internal" else table["split"]
 
     def predicted_rows(self, split: Splits) -> Mask:
-        """Return which rows are predicted [N]: every external row, and the scored splits at the internal hospital."""
+        """Return a mask [N] of the predicted rows: every row if external, the scored splits if internal."""
         return _in(split, INTERNAL_SPLITS) if self.role == "internal" else np.full(len(split), True)
 
     def scored_rows(self, split: Splits) -> Mask:
-        """Return which rows are scored [N]: the headline split externally, every scored split at the internal hospital."""
+        """Return a mask [N] of the scored rows: the headline split if external, every scored split if internal."""
         return _in(split, INTERNAL_SPLITS) if self.role == "internal" else self.headline_rows(split)
 
     def headline_rows(self, split: Splits) -> Mask:
-        """Return which rows are behind the leaderboard [N]: the test split internally, the headline split externally."""
+        """Return a mask [N] of the rows behind the leaderboard: the headline split if external, `test` if internal."""
         name = self.headline_name
         return np.full(len(split), True) if name == "all" else _in(split, (name,))
 
     def held_out_rows(self, split: Splits) -> Mask:
-        """Return the scored rows that chose nothing [N]: without val, which chose the epoch and the thresholds."""
+        """Return a mask [N] of the scored rows except `val`, from which the epoch and the thresholds are chosen."""
         return self.scored_rows(split) & ~((self.role == "internal") & _in(split, ("val",)))
 
     def scored_splits(self, split: Splits) -> list[tuple[str, Mask]]:
-        """Return name and rows [N] of each split that is scored by itself; a split may have no row."""
+        """Return name and mask [N] of each split that is scored by itself. A split may have no row."""
         if self.role == "internal":
             return [(name, _in(split, (name,))) for name in INTERNAL_SPLITS]
         return [(self.headline_split, self.headline_rows(split))]

@@ -12,10 +12,10 @@ from harmonize.labels.findings import labels_yaml, space
 
 
 def read_cohorts(grid: Grid, store: Store, data: Path | None, workers: int, progress: Progress) -> dict[str, Cohort]:
-    """Return the cohorts of a grid by name, the internal hospital first, with the images and labels that the grid chooses.
+    """Return the cohorts of a grid by name, the internal cohort first, with the grid's choice of images and labels.
 
-    `data` holds one folder for each dataset, or is a data file. Without it, the synthetic cohorts of the grid are made in
-    the store. Raises ConfigError when a cohort is missing.
+    `data`: a folder with one folder per dataset, or a data file. Without it, the synthetic cohorts of the grid are made
+    in the store. Raises ConfigError when a cohort is missing.
     """
     folder = data or make_phantom(grid, store, workers, progress)
     names = (grid.train_on, *grid.evaluate_on)
@@ -39,7 +39,7 @@ def read_cohorts(grid: Grid, store: Store, data: Path | None, workers: int, prog
 
 
 def _check_apart(specs: Sequence[CohortSpec], where: str) -> None:
-    """Raise ConfigError when an external cohort has the same files as the internal cohort, the first."""
+    """Raise ConfigError when an external cohort has the same files as the internal cohort, `specs[0]`."""
     internal, *external = specs
     for spec in external:
         if (spec.root.resolve(), spec.table) == (internal.root.resolve(), internal.table):

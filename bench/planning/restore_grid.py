@@ -12,7 +12,7 @@ from harmonize.cohorts.cohort import Cohort
 
 
 def grid_of(manifest: Manifest, runs: Sequence[Mapping[str, Any]]) -> Grid:
-    """Return the grid of these runs on the cohorts of the manifest, without derived runs, references and analyses."""
+    """Return the grid of `runs` on the cohorts of the manifest, without derived runs, references and analyses."""
     content = manifest.content
     where = f"grids/{content['name']}.json"
     return Grid(

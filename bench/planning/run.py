@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from harmonize.images.pixels import Geometry  # it imports OpenCV
 
 
-TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # the files that training leaves
+TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # files that training writes
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One model to train: `id` is the first 12 hex digits of the SHA-256 of `document`."""
+    """One run. Its `id` is the first 12 hex digits of the SHA-256 of `document`."""
 
     id: str
     config: RunConfig
-    entries: Mapping[str, Entry]  # by field of the configuration: architecture, optimizer, ...
+    entries: Mapping[str, Entry]  # field of the configuration (architecture, optimizer, ...) -> its entry
     document: bytes  # canonical JSON, stored as run.json
     weights_file: Path | None  # file of the starting weights; None: random, or from the hub
 
@@ -59,7 +59,7 @@ class Run:
 
     @property
     def geometry(self) -> "Geometry":
-        """Return the cached half of the preprocessing: size, fit, region and CLAHE."""
+        """Return the preprocessing steps before the image cache: size, fit, region and CLAHE."""
         return geometry(self.preprocessing)
 
     @property
@@ -69,7 +69,7 @@ class Run:
 
     @property
     def padded(self) -> bool:
-        """Return whether gray value 0 of the cached images is padding, as in a letterbox."""
+        """Whether gray value 0 of the cached images means padding, as in a letterbox."""
         return padded(self.preprocessing)
 
     @property
@@ -78,7 +78,7 @@ class Run:
         return learned_op(self.preprocessing.get("ops", ()))
 
     def is_trained(self, store: Store) -> bool:
-        """Return whether the weights of the run are stored."""
+        """Whether the weights of the run are stored."""
         folder = store.run_dir(self.id)
         try:
             same = (folder / "run.json").read_bytes() == self.document
@@ -88,7 +88,7 @@ class Run:
 
     @property
     def states(self) -> int:
-        """Return how many outputs the network has per finding: 3 where "uncertain" is a class of its own, else 1."""
+        """Return the number of outputs per finding: 3 if "uncertain" is a separate class, else 1."""
         return int(self.entries["uncertainty"].facts.get("states", 1))
 
 
@@ -98,7 +98,7 @@ def starting_weights(architecture: Entry, choice: str, folder: Path | None) -> t
         return None, "none"
     name = str(architecture.options.get("name", architecture.name))
     if folder is None:
-        if "." not in name:  # without a tag, the version of timm would decide which weights these are
+        if "." not in name:  # without a tag, the version of timm would select the weights
             fix = f"name the tag, e.g. timm:{name}.TAG, or put {name}.safetensors under --weights DIR"
             raise SetupError(f"{architecture.name} has no tag for its starting weights", "weights: imagenet", fix)
         return None, f"hub:{name}"
@@ -110,9 +110,9 @@ def starting_weights(architecture: Entry, choice: str, folder: Path | None) -> t
 
 
 def find_run(store: Store, prefix: str) -> str:
-    """Return the id of the run of the store that begins with `prefix`.
+    """Return the full id of the stored run whose id begins with `prefix`.
 
-    Raises StoreError when no run or several runs do.
+    Raises StoreError when no run or several runs match.
     """
     matches = [run_id for run_id in store.run_ids() if prefix and run_id.startswith(prefix)]
     if len(matches) == 1:

@@ -1,1 +1,1 @@
-"""From stored predictions to the tables of a report."""
+"""Score stored predictions, and build the tables of a report."""

@@ -13,7 +13,7 @@ from reports.schemas.tables import SCHEMAS
 def stored_analyses(
     manifest: Manifest, run_ids: Sequence[str], states: Sequence[Mapping[str, Any]]
 ) -> dict[str, pd.DataFrame]:
-    """Read the tables of finished analyses of these runs and of the cohorts, by name in SCHEMAS.
+    """Return {name in SCHEMAS: table} of the finished analyses of these runs and of the cohorts.
 
     `states`: the result of `Manifest.analysis_states`.
     """

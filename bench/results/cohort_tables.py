@@ -26,7 +26,7 @@ def findings_of(manifest: Manifest) -> list[str]:
 
 
 def title_of(cohort: Mapping[str, Any]) -> str:
-    """Return a cohort's display name: the title of its dataset, or the name that the user gave."""
+    """Return a cohort's display name: the title of its dataset, or the name that the user chose."""
     return (
         str(cohort["facts"].get("title", cohort["name"])) if cohort["name"] == cohort["layout"] else str(cohort["name"])
     )
@@ -34,10 +34,10 @@ def title_of(cohort: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CohortTables:
-    """The tables about the data, and the label states behind the leaderboard."""
+    """The tables about the data, and the label states that the leaderboard's scores use."""
 
     frames: dict[str, pd.DataFrame]
-    headline_states: dict[tuple[str, str], NDArray[np.int8]]  # [N, K] by cohort and split
+    headline_states: dict[tuple[str, str], NDArray[np.int8]]  # (cohort, split) -> label states [N, K]
     shared_patients: int  # patients in more than one split of the internal hospital
 
 

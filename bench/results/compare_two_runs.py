@@ -1,4 +1,4 @@
-"""Comparison of two runs of the store, identified by prefixes of their ids."""
+"""Compare two runs of the store, given prefixes of their ids."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -53,18 +53,20 @@ def contrast(
     grid: str | None = None,
     threads: int = 2,
 ) -> Contrast:
-    """Compare two finished runs on the cohorts that both predicted, or on the cohorts in `datasets`.
+    """Compare two finished runs on the cohorts that both runs predicted, or on the cohorts in `datasets`.
 
-    Labels and custom metrics are those of the first run's grid. A grid with both runs is preferred. The larger min_count applies.
-    `operating_point` is ignored for a metric without calls. Raises StoreError for an id prefix that matches no run or several, for
-    an unfinished run, and if the runs share no image. Raises ConfigError for a metric that the grid does not score, a calibrator
-    without effect, a cohort that is not shared, and for twice the same run.
+    Labels and custom metrics are those of the first run's grid. If a grid has both runs, this grid is used. The larger
+    min_count applies. `operating_point` is ignored for a metric without calls.
+
+    Raises StoreError for an id prefix that matches no run or several runs, for an unfinished run, and if the runs share
+    no image. Raises ConfigError for a metric that the grid does not score, a calibrator without effect, a cohort that
+    is not shared, and twice the same run id.
     """
     names = [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json"))
     manifests = [read_manifest(store, name) for name in names]
     manifests = [
         m for m in manifests if grid or not m.content.get("scored_from")
-    ]  # a rescored grid has the runs of its origin
+    ]  # skip rescored grids: they have the same runs as the original grids
     matching = [
         [PlannedRun(m, run) for m in manifests for run in (*m.runs, *m.derived) if run["id"].startswith(prefix)]
         for prefix in (first, second)
@@ -105,7 +107,7 @@ def contrast(
 
 
 def metric_key(metric: str, operating_point: str, calibrator: str, settings: Settings) -> Key:
-    """Return the key of a metric that two runs can be compared by: a built-in metric, a custom metric of the grid, or the gap.
+    """Return the key of the metric for a comparison: a built-in metric, a custom metric of the grid, or the gap.
 
     Raises ConfigError for an unknown metric, and for a calibrator that the metric does not use.
     """

@@ -1,4 +1,4 @@
-"""Tables over several runs: ranks, ties, ablations, frontiers and the selection audit."""
+"""Build the tables that compare several runs: ranks, ties, ablations, frontiers and the selection audit."""
 
 from collections.abc import Mapping
 
@@ -19,7 +19,10 @@ from bench.scoring.gaps.label_mappings import reversals
 
 
 def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: Replicates) -> dict[str, pd.DataFrame]:
-    """Build the tables over several runs. `frames`: scores, gaps, costs and more, of runs that learn the same findings only."""
+    """Build the tables that compare several runs.
+
+    `frames`: scores, gaps, costs and more; all runs learn the same findings.
+    """
     internal = str(manifest.content["source"])
     scores = frames["scores"]  # half a million rows for a hundred runs, so only the rows that all tables need are kept
     plain = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
@@ -53,7 +56,10 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
 
 
 def _training(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> tuple[dict[str, float], dict[str, str]]:
-    """Return training seconds and device by run id; seconds of a panel are the sum over its networks."""
+    """Return two mappings from run id: training seconds and device.
+
+    The seconds of a panel are the sum over its networks.
+    """
     spent = frames["history"].groupby("run_id")["seconds"].sum(min_count=1)
     seconds = {str(run_id): float(value) for run_id, value in spent.items()}
     runs = frames["runs"]
@@ -65,7 +71,10 @@ def _training(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> tuple[d
 
 
 def _evaluations(scores: pd.DataFrame, run_ids: list[str], internal: str, replicates: Replicates) -> list[Evaluation]:
-    """List every labeled split that all runs are scored on, internal splits first, with the macro AUROC of each run."""
+    """List every labeled split on which all runs are scored, with the macro AUROC of each run.
+
+    Internal splits come first.
+    """
     chosen = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["subgroup"] == "all")]
     labeled_splits: list[tuple[str, str, str]] = list(
         chosen[["dataset", "split", "reference"]].drop_duplicates().itertuples(index=False, name=None)

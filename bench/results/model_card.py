@@ -1,4 +1,4 @@
-"""A run's model card, MODEL_CARD.md in the run's folder, in Markdown, built only from the store."""
+"""Build a run's model card from the store alone and write it into the run's folder (MODEL_CARD.md)."""
 
 import html
 import re
@@ -24,7 +24,10 @@ _LIMITS = (
 
 
 def write_cards(manifest: Manifest) -> list[Path]:
-    """Write the card of every finished and scored run of a grid; return the paths. Unchanged files are not rewritten."""
+    """Write the card of every finished and scored run of a grid and return the paths.
+
+    Unchanged files are not rewritten.
+    """
     paths = []
     scored = set(scored_ids(manifest))
     for run in manifest.runs:
@@ -97,7 +100,7 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
 
 
 def _made(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return (title, value) rows about configuration, training, cost and versions of the run."""
+    """Return (title, value) rows that describe configuration, training, cost and versions of the run."""
     config, env, cost, trained = manifest.config(run), facts["env"], facts["cost"], facts["trained"]
     start = run["titles"].get("weights", config.weights)
     if config.weights != "none":

@@ -49,9 +49,9 @@ FRAMES = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shared:
-    """The scored split that runs with the same predicted images have in common: labels and patients, without logits.
+    """Labels and patients of a scored split, without logits. All runs that predicted the same images share them.
 
-    `rows` [n]: indices of its images in the prediction file.
+    `rows` [n]: indices of the split's images in the prediction file.
     """
 
     rows: NDArray[np.intp]
@@ -65,15 +65,17 @@ class Labels:
     table: pd.DataFrame
     state_NK: NDArray[np.int8]
     split: NDArray[np.str_]
-    mapped: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)  # mapping -> states [N, K] that differ
+    mapped: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)  # mapping -> its states [N, K], if any differs
     latest: list[tuple[pa.ChunkedArray, list[Shared]]] = field(default_factory=list)  # result of the last `parts` call
 
     def parts(
         self, manifest: Manifest, cohort: Mapping[str, Any], path: Path, image_id: pa.ChunkedArray
     ) -> list[Shared]:
-        """Return the scored splits of the images of the predictions at `path`. Runs with the same images share the result.
+        """Return the scored splits of a prediction file with these image ids.
 
-        Raises StoreError, with the path of the predictions, for an image that the cohort table does not have.
+        Runs with the same images share the result.
+
+        `path`: the prediction file, for errors. Raises StoreError for an image that the cohort table does not have.
         """
         if not self.latest or not self.latest[0][0].equals(image_id):
             self.latest[:] = [(image_id, self._shared(manifest, cohort, pd.Index(image_id.to_pandas()), path))]
@@ -110,8 +112,8 @@ def labels_of(
 ) -> Labels:
     """Return the label states [N, K] of a cohort and the split of each image.
 
-    Internal splits are assigned by this project, external splits are the dataset's own. K: number of `findings`, by default those
-    that the run learns.
+    Internal splits are assigned by this project, external splits are the dataset's own. The K `findings` are by default
+    those that the run learns.
     """
     table = manifest.table(cohort)
     split = CohortRole.of(cohort).split_of(table, config)
@@ -121,7 +123,9 @@ def labels_of(
 def mapped_states(
     table: pd.DataFrame, layout: str, mapping: str, findings: tuple[str, ...]
 ) -> dict[str, NDArray[np.int8]]:
-    """Return {mapping: label states} for each other mapping that changes a state. Only published layouts have native labels.
+    """Return {mapping: label states} for each other label mapping that changes a state.
+
+    Only published layouts have native labels.
 
     A finding keeps its stored states if the grid's mapping does not reproduce them, because its labels come from another source.
     """
@@ -140,7 +144,7 @@ def mapped_states(
 
 
 def _bundled_states(table: pd.DataFrame, findings: tuple[str, ...]) -> dict[str, NDArray[np.int8]]:
-    """Return the same for the table of a bundle. It has no native labels, but columns "mapping:finding"."""
+    """Return {mapping: label states} of a bundle's table, from its columns "mapping:finding"."""
     out = {}
     for other in labelmap.MAPPINGS:
         columns = [name if (name := f"{other}:{finding}") in table else finding for finding in findings]
@@ -150,14 +154,14 @@ def _bundled_states(table: pd.DataFrame, findings: tuple[str, ...]) -> dict[str,
 
 
 def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") -> str:
-    """Return who labeled a split of a cohort: report, radiologist, stated, or phantom."""
+    """Return the label source of a split of a cohort: report, radiologist, stated, or phantom."""
     if manifest.content["phantom"]:
         return "phantom"
     return "radiologist" if split.startswith("expert_") else str(cohort["facts"].get("reference", "stated"))
 
 
 def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
-    """Return why a run cannot be scored; "" if it is done, intact, and has predictions on every cohort of the grid."""
+    """Return the reason why a run cannot be scored; "" if it is done, intact, and has predictions on every cohort."""
     state, folder = manifest.store.state(run["id"]), manifest.store.run_dir(run["id"])
     if "kind" in run and (reason := manifest.store.first_unfinished(run["sources"])):
         return reason
@@ -182,7 +186,8 @@ def load_scored_splits(
 ) -> list[ScoredSplit]:
     """Load the logits and labels of a run: the scored internal splits and each external cohort.
 
-    `labels_cache` keeps labels from run to run. `content_of` reads a prediction file. Raises StoreError if one is missing or damaged.
+    `labels_cache` keeps labels from run to run. `content_of` reads a prediction file. Raises StoreError if a file is
+    missing or damaged.
     """
     splits: list[ScoredSplit] = []
     findings = config.findings
@@ -211,7 +216,10 @@ def load_scored_splits(
 
 
 def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
-    """Return the ids of the finished and scored runs in the order of the grid. Default: its trained runs."""
+    """Return the ids of the finished and scored runs in the order of the grid.
+
+    By default, `runs` are its trained runs.
+    """
     return [
         r["id"]
         for r in (manifest.runs if runs is None else runs)
@@ -220,14 +228,14 @@ def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = No
 
 
 def _stored(path: Path, columns: Sequence[str] | None = None, content: bytes | None = None) -> pa.Table:
-    """Read a Parquet file, or its `content` that was read before: all columns or some."""
+    """Read all or some columns of a Parquet file, or of its bytes `content` if these were read before."""
     with _opened(path, content) as file:
         return file.read(columns, use_threads=False).select(columns or file.schema_arrow.names)
 
 
 @contextmanager
 def _opened(path: Path, content: bytes | None = None) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file or its content. As a single file this takes half the time of a pyarrow data set."""
+    """Open a Parquet file or its content. Opening a single file takes half as long as opening a pyarrow data set."""
     try:
         with pq.ParquetFile(path if content is None else pa.BufferReader(content)) as file:
             yield file
@@ -236,7 +244,7 @@ def _opened(path: Path, content: bytes | None = None) -> Iterator[pq.ParquetFile
 
 
 def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.DataFrame:
-    """Return one table of scores of several runs, concatenated in Arrow: twice as fast as concatenating data frames."""
+    """Return one table of scores of several runs. Arrow concatenates the tables twice as fast as pandas."""
     tables = [_stored(manifest.scores / run_id / f"{name}.parquet") for run_id in run_ids]
     if not tables:
         return pd.DataFrame()
@@ -245,7 +253,7 @@ def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.Dat
         filled, promote_options="permissive"
     ).combine_chunks()  # one chunk, from which rows are selected fast
     frame: pd.DataFrame = stacked.to_pandas()
-    frame.attrs = frame.attrs if len(filled) == 1 else {}  # the attributes describe a single run
+    frame.attrs = frame.attrs if len(filled) == 1 else {}  # attributes describe one run, so several runs have none
     return frame
 
 

@@ -24,7 +24,7 @@ from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 
 _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # the keys of cost.json
-_COMPARED = ("scores", "gaps", "mappings", "costs")  # inputs of the tables over several runs
+_COMPARED = ("scores", "gaps", "mappings", "costs")  # inputs of the tables that compare several runs
 
 
 def tables(manifest: Manifest, with_images: bool = False) -> Tables:
@@ -51,10 +51,10 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         pool.shutdown(cancel_futures=True)
     analyses = manifest.analysis_states()
     of_analyses = stored_analyses(manifest, all_ids, analyses)
-    # everything is read: from here on, tables are computed
+    # all files are read; the rest computes tables
     if scored:
         history = {run["id"]: history[run["id"]] for run in manifest.runs if run["id"] in all_scored}
-        empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # for grids without trained runs
+        empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # result for grids without trained runs
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [empty], ignore_index=True)
         compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
         frames |= across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)
@@ -120,7 +120,7 @@ def _cooccurrence(data: CohortTables, findings: Sequence[str]) -> pd.DataFrame:
 
 
 def _of_runs(frame: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
-    """Select the rows of these runs. If they are all rows, the table is not copied."""
+    """Select the rows of these runs. The table is not copied if no other run has rows."""
     own = frame["run_id"].isin(run_ids)
     return frame if own.all() else frame[own]
 
@@ -159,7 +159,7 @@ def _in_order(name: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _published(manifest: Manifest) -> pd.DataFrame:
-    """Return one row per published number that the grid refers to."""
+    """Return the published numbers that the grid refers to, one row per number."""
     rows = [
         (row["name"], row["setting"], row["source"], dataset, split, finding, row["metric"], value)
         for row in manifest.content["references"]
@@ -169,7 +169,10 @@ def _published(manifest: Manifest) -> pd.DataFrame:
 
 
 def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
-    """Return {hospital: findings without a gap in any run}. Such findings are unlabeled on one side, or have too few patients."""
+    """Return {hospital: findings without a gap in any run}.
+
+    One of the two cohorts has no labels or too few patients for them.
+    """
     rows = gaps[(gaps["finding"] != "macro") & (gaps["dataset"] != "external")]
     never = rows["value"].isna().groupby([rows["dataset"], rows["finding"]], sort=False).all()
     out: dict[str, list[str]] = {}

@@ -37,8 +37,8 @@ class Change:
 def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Manifest:
     """Write the manifest of the same runs under another name and return it.
 
-    The same change under the same name adds runs that have finished since then. Raises ConfigError for an unknown value, a name that
-    is no valid folder name, the name of a grid of `bench run`, and a name in use with other settings.
+    A second call with the same change and name adds runs that have finished in between. Raises ConfigError for an
+    unknown value, and for a name that is no valid folder name, is a grid of `bench run`, or has other settings.
     """
     path = _path(manifest, name, change)
     content: dict[str, Any] = dict(manifest.content)
@@ -91,7 +91,7 @@ def _path(manifest: Manifest, name: str, change: Change) -> Path:
 
 
 def _check_same_way(store: Store, path: Path, content: Mapping[str, Any]) -> None:
-    """Raise ConfigError if the name already has scores with other settings, which would be overwritten."""
+    """Raise ConfigError if scores with other settings already have the name. They would be overwritten."""
     if path.is_file():
         before = store.read_json("grids", path.name)
         if any(before.get(key) != content.get(key) for key in _SETTINGS):

@@ -1,4 +1,4 @@
-"""The table of runs: configuration, differences to the other runs, and state."""
+"""Build the table of runs: configuration, differences from the other runs, and state."""
 
 import json
 from collections import Counter
@@ -21,7 +21,7 @@ _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views
 def run_title(manifest: Manifest, run: Mapping[str, Any]) -> str:
     """Return the title of a run with its differences from the other runs: "DenseNet-121 · SAM · seed 0".
 
-    A run without differences is described as by `run_label`.
+    The title of a run without differences is its `run_label`.
     """
     differences = _differences(manifest).get(str(run["id"]), "")
     return f"{run['titles']['architecture']} · {differences}" if "·" in differences else run_label(run)
@@ -159,7 +159,7 @@ def _external_row(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the row of a derived run: the values that its source runs share, "several" for the others."""
+    """Return the row of a derived run: values that its source runs share, and "several" where they differ."""
     shared = {k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)}
     reason, state = unfinished(manifest, run), manifest.store.state(run["id"])
     env = run_facts(manifest.store, run["id"])["env"]
@@ -192,7 +192,10 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
 
 
 def unlearnt_by(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, list[str]]:
-    """Return {run id: findings with only one class in training}. Imported models are left out: nothing is known about them."""
+    """Return {run id: findings with only one class in training}.
+
+    Imported models are left out, because their training is unknown.
+    """
     imported = {run["id"] for run in manifest.imported}
     unlearnt = {i: run_facts(manifest.store, i)["trained"].get("unlearnt", []) for i in run_ids if i not in imported}
     return {run_id: names for run_id, names in unlearnt.items() if names}
@@ -201,7 +204,10 @@ def unlearnt_by(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, list[st
 def learns(
     manifest: Manifest, findings: Sequence[str], all_ids: Sequence[str], scored: Sequence[str]
 ) -> dict[str, list[str]]:
-    """Return {run id: learned findings} of the runs that do not learn all findings, by configuration or because of their labels."""
+    """Return {run id: learned findings} of the runs that do not learn all findings.
+
+    The reason is their configuration, or a finding with only one class in training.
+    """
     out = {}
     for run in manifest.runs:
         own = manifest.config(run).findings
@@ -218,7 +224,7 @@ def learns(
 
 
 def ranked_ids(manifest: Manifest) -> list[str]:
-    """Return the ids of the runs to rank: scored runs of `manifest.ranked` whose macro averages cover the same findings."""
+    """Return the ids of the runs to rank: scored runs of `manifest.ranked` that averaged the same findings."""
     ids = scored_ids(manifest, manifest.ranked)
     if len({manifest.config(run).findings for run in manifest.ranked if run["id"] in ids}) > 1:
         return ids  # no run learns all findings: a note on the page says so
@@ -228,7 +234,7 @@ def ranked_ids(manifest: Manifest) -> list[str]:
 def runs_with_most_findings(unlearnt: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the runs that learned the most findings. If different sets of findings tie, return the runs of the most frequent set.
 
-    A run's macro average omits the findings that it could not learn, so it cannot be compared with that of runs that learned them.
+    A macro average omits findings that the run could not learn, so averages over different findings cannot be compared.
     `unlearnt`: run id -> findings with only one class in training.
 
     >>> runs_with_most_findings({"a": [], "b": ["Edema"], "c": []})

@@ -1,4 +1,4 @@
-"""Comparison of two tables of scores, exactly or with a tolerance."""
+"""Compare two tables of scores, exactly or with a tolerance."""
 
 import importlib.metadata
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ PACKAGES = (
     "scikit-learn",
     "numba",
     "netcal",
-)  # their versions can change the last digits of scores
+)  # versions of these packages can change the last digits of scores
 ROUNDING = 1e-6  # tolerance of calibrated values: calibrators are fitted iteratively
 
 
 def versions() -> dict[str, str]:
-    """Return everything that can change the last digits of a score: package versions, and the rounding of this processor."""
+    """Return what can change the last digits of a score: versions of packages, and the rounding of this processor."""
     from scipy.special import expit, ndtri
 
     x = np.linspace(0.01, 0.99, 1001)
@@ -36,7 +36,7 @@ def versions() -> dict[str, str]:
 
 
 def differs(ours: pd.DataFrame, theirs: pd.DataFrame, columns: Sequence[str], slack: float) -> str:
-    """Describe the first difference of two tables in these columns above the tolerance `slack` (0: exact); "" if none."""
+    """Describe the first difference of two tables in `columns` above the tolerance `slack` (0: exact); "" if none."""
     if list(ours.columns) != list(theirs.columns) or len(ours) != len(theirs):
         return f"{len(ours)} rows and {len(theirs)}" if len(ours) != len(theirs) else "other columns"
     for column in columns:
@@ -56,12 +56,12 @@ def differs(ours: pd.DataFrame, theirs: pd.DataFrame, columns: Sequence[str], sl
 
 
 def same_bits(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return where two arrays are equal to the last bit. NaN equals NaN."""
+    """Return a mask of the elements that are equal to the last bit. NaN equals NaN."""
     return np.asarray((x.view(np.uint64) == y.view(np.uint64)) | (np.isnan(x) & np.isnan(y)))
 
 
 def _close(x: NDArray[np.float64], y: NDArray[np.float64], slack: float) -> NDArray[np.bool_]:
-    """Return where two arrays differ by at most `slack`; 0 compares bits."""
+    """Return a mask of the elements that differ by at most `slack`; 0 compares bits."""
     return np.isclose(x, y, rtol=0, atol=slack, equal_nan=True) if slack else same_bits(x, y)
 
 

@@ -1,4 +1,7 @@
-"""Score the finished runs of a grid whose scores are missing or outdated; in several processes if that saves time."""
+"""Score the finished runs of a grid if their scores are missing or outdated.
+
+Several processes are used if that saves time.
+"""
 
 import io
 import multiprocessing
@@ -44,14 +47,14 @@ if TYPE_CHECKING:
 
 PROBE_VERSION = 2  # increase it if a change may change the probe results of the same features
 PROBED = ("sources", "source_confusion")
-WORTH = 40_000_000  # bytes of predictions, of all runs together, from which parallel processes save time
+WORTH = 40_000_000  # total bytes of predictions; from here on, parallel processes save time
 
 
 def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[str]:
     """Score every finished run with missing or outdated scores; return the ids of all scored runs.
 
-    Large inputs are scored by up to `threads` processes, small ones by one process with that many threads. The files are the same
-    bytes in both cases.
+    Large inputs are scored by up to `threads` processes, small inputs by one process with `threads` threads. Both ways
+    write the same bytes.
     """
     done = [run for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
     pending = [run for run in done if not _up_to_date(manifest, run)]
@@ -65,7 +68,7 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
 def _up_to_date(manifest: Manifest, run: Mapping[str, Any]) -> bool:
     folder = _folder(manifest, run)
     key = key_in(folder)
-    if not key or key != _key(manifest, run):  # before the tables are opened: that takes 0.2 s for a hundred runs
+    if not key or key != _key(manifest, run):  # checked before tables are opened, which takes 0.2 s for a hundred runs
         return False
     has_tables = all(table_facts(folder / f"{name}.parquet").get("key") == key for name in FRAMES)
     return has_tables and is_intact(folder / "replicates.npz")
@@ -146,7 +149,7 @@ def _compute(
     if run.get("kind") == KIND:
         predicted_splits = [without(scored_split, unlearnt, findings) for scored_split in splits]
     diagnoses, counts = symptoms(predicted_splits, findings, internal, result.scores)
-    if run.get("kind") == KIND:  # a finding that an imported model does not predict is not a constant output
+    if run.get("kind") == KIND:  # findings that an imported model does not predict are not constant outputs
         diagnoses = diagnoses[~diagnoses["finding"].isin(unlearnt)].reset_index(drop=True)
     for frame in (diagnoses, counts):
         frame.insert(0, "run_id", run["id"])
@@ -170,7 +173,7 @@ def _compute(
 def _as_stored(manifest: Manifest, run: Mapping[str, Any], path: Path) -> bytes:
     """Return the content of a file of a run.
 
-    Raises StoreError if it is not what the run has stored: changed files are not scored.
+    Raises StoreError if the file has changed since the run was stored.
     """
     folder = manifest.store.run_dir(run["id"])
     content, problem = read_verified(path, folder)
@@ -227,15 +230,15 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSp
         if not path.is_file():
             continue
         feature, patient = _features(path, _as_stored(manifest, run, path))
-        # features are of the first image of each patient
+        # the stored features belong to the first image of each patient
         ids, first = np.unique(scored_split.patient_id.astype(str), return_index=True)
         rows = first[np.searchsorted(ids, patient).clip(max=len(ids) - 1)]
         if (scored_split.patient_id[rows].astype(str) == patient).all():
             labels, logit = scored_split.labels()[rows], scored_split.logit[rows]
             sources[scored_split.dataset] = Source(feature, patient, labels, logit)
-        else:  # labels and logits may belong to other images
+        else:  # without labels and logits, which may belong to other images
             sources[scored_split.dataset] = Source(feature, patient)
-    with threadpool_limits(1):  # again: scikit-learn may have been imported after the first limit
+    with threadpool_limits(1):  # set again: scikit-learn may have been imported after the first limit
         tables = dict(zip(PROBED, source_probe(sources, findings), strict=True))
     for frame in tables.values():
         frame.insert(0, "run_id", run["id"])
@@ -259,7 +262,7 @@ def _with_key(frame: pd.DataFrame, key: str) -> pd.DataFrame:
 
 
 def _probe_key(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[ScoredSplit]) -> str:
-    """Return what the source probes of a run depend on: images, weights and labels, but not how the run is scored."""
+    """Return a key of what the source probes of a run depend on: images, weights and labels, not scoring settings."""
     images = [[name, *facts] for name, _, _, _, *facts in manifest.predicted(run["id"])]
     labels = [part.cached("hash of labels", lambda: short_hash(part.labels().tobytes())) for part in parts]  # noqa: B023
     return short_hash(canonical_json([PROBE_VERSION, run["id"], images, labels]), 32)

@@ -1,4 +1,4 @@
-"""The most confident errors of a run, from the store alone: no image is opened. Image ids never appear on a page.
+"""List the most confident errors of a run from the store alone, without images. Image ids never appear on a page.
 
 N images, K findings.
 """
@@ -34,10 +34,11 @@ def mistakes(
 ) -> pd.DataFrame:
     """Return the most confident errors of a finished run at a threshold (columns COLUMNS). `most`: maximum number of rows.
 
-    Thresholds are those of the internal validation split, by `rule`. `surprise` is the distance of the calibrated probability from
-    the label, 0 to 1; the rows are sorted by it, largest first. Uncertain and unmapped labels are skipped; "not mentioned" counts as
-    absent, as in scoring. `path` is relative to the folder of the dataset ("" in a store made from bundles).
-    Raises StoreError for a run that is missing, unfinished or not scored; ConfigError for an unknown name.
+    `rule` selects the thresholds, which were chosen on the internal validation split. `surprise` is the distance of the
+    calibrated probability from the label, 0 to 1; the rows are sorted by it, largest first. Uncertain and unmapped
+    labels are skipped; "not mentioned" counts as absent, as in scoring. `path` is relative to the folder of the dataset
+    ("" in a store made from bundles). Raises StoreError for a run that is missing, unfinished or not scored;
+    ConfigError for an unknown name.
     """
     run_id = find_run(store, run_prefix)
     manifest, run = planned(store, run_id, grid)

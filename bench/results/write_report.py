@@ -22,7 +22,7 @@ def write_report(
 ) -> Path:
     """Write tables and page from the stored scores; with `site` a folder of pages instead.
 
-    `with_images`: pictures of real radiographs may be among them.
+    `with_images`: allow pictures of real radiographs on the page.
     """
     from reports.page import render
 
@@ -39,6 +39,6 @@ def write_report(
         with replacing(page) as temporary:
             temporary.write_text(render(collected), encoding="utf-8")
             if saved:
-                saved.result()  # without its tables, the page is not written
+                saved.result()  # an error here keeps the page from being written
     progress("write the leaderboard", 1, 1)
     return page

@@ -1,1 +1,1 @@
-"""One run, from start to DONE."""
+"""Do all steps of one run, from start to DONE."""

@@ -1,4 +1,4 @@
-"""An imported network with the interface of `predict`: checked outputs, and the findings of the grid in their order.
+"""Give an imported network the interface that `predict` needs: checked outputs, findings in the order of the grid.
 
 Legend: N images, C input channels, O outputs of the network, K findings of the grid, D features.
 """
@@ -23,7 +23,7 @@ LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so t
 
 
 class ImportedNetwork(nn.Module):
-    """An imported network that returns the findings of the grid; findings that it does not have are 0.
+    """An imported network that returns the findings of the grid. Findings that it does not predict are 0.
 
     Raises ConfigError for outputs that do not match the declaration: a wrong number, values that are not finite, probabilities
     outside [0, 1].
@@ -36,7 +36,7 @@ class ImportedNetwork(nn.Module):
             network,
             declared,
             batch,
-        )  # batch: the only batch size that it takes; None: any
+        )  # batch: the only batch size that the network takes; None: any
         self.in_channels = declared.input.channels
         self.columns = [declared.output_index.get(finding) for finding in findings]
         outputs_and_features = (
@@ -198,7 +198,7 @@ def _export(declared: Declared, trust: bool) -> nn.Module:
         raise SetupError(what, where, fix)
     try:
         exported = torch.export.load(path)
-    except Exception as error:  # torch raises what its parsers raise
+    except Exception as error:  # torch passes on any error of its parsers
         raise SetupError(
             f"torch cannot open it: {error}", where, "export it again with this version of torch"
         ) from error

@@ -1,4 +1,4 @@
-"""Predictions of an imported model: one table per cohort, checked against the cohort's images before they are scored.
+"""Read predictions of an imported model, one table per cohort, and check them against the cohort's images.
 
 Legend: N images, K findings.
 """
@@ -23,7 +23,10 @@ LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so t
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """The declaration with the column names of the files; by cohort, the logits to store and the hash of the file."""
+    """Predictions from files.
+
+    The declaration has the column names of the files. By cohort: the logits to store, and the hash of the file.
+    """
 
     declared: Declared
     frames: dict[str, pd.DataFrame]
@@ -87,7 +90,7 @@ def _scored(ref: CohortRef, config: RunConfig, store: Store) -> pd.DataFrame:
 
 
 def _images(frame: pd.DataFrame, scored: pd.DataFrame, ref: CohortRef, where: str, remarks: list[str]) -> pd.DataFrame:
-    """Return the rows of the scored images, in the order of the cohort; internal validation images may be missing."""
+    """Return the rows of the scored images in the order of the cohort. Internal validation images may be missing."""
     if frame["image_id"].duplicated().any():
         twice = frame.loc[frame["image_id"].duplicated(), "image_id"].iloc[0]
         raise DatasetError(f"image {twice} occurs twice", where, "give one row per image")

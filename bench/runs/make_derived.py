@@ -44,7 +44,7 @@ from harmonize.errors import StoreError
 
 
 def view_transform(view: View) -> Callable[[Tensor], Tensor]:
-    """Return the transform of images [N, 1, H, W] into one view; the corners of a rotated image are black."""
+    """Return the function that turns images [N, 1, H, W] into one view. The corners of a rotated image are black."""
     mirrored, degrees = view
 
     def transform(x_N1HW: Tensor) -> Tensor:
@@ -160,7 +160,10 @@ def _members(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np
 
 
 def _side_by_side(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-    """Return image ids [N] and the logits [N, K] of a panel; each finding has its own network, 0 without one."""
+    """Return image ids [N] and the logits [N, K] of a panel.
+
+    Each finding has its own network; a finding without one gets 0.
+    """
     frames = {run.config.finding: read_table(_path(store, run.id, ref)).set_index("image_id") for run in derived.runs}
     first = next(iter(frames.values())).index
     ids = first[np.logical_and.reduce([first.isin(frame.index) for frame in frames.values()])]
@@ -188,10 +191,10 @@ def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
 
 
 def cost_of(costs: Sequence[Mapping[str, Any]], num_views: int) -> dict[str, Any]:
-    """Return the cost of one prediction: all networks once (an ensemble), or one network `num_views` times (a TTA).
+    """Return the cost of one prediction: all networks once for an ensemble, one network `num_views` times for a TTA.
 
-    Parameters and operations are summed. The time of one image is summed if all networks were timed on one device, else None.
-    Peak memory is the largest of the trainings, None if one is unknown.
+    Parameters and operations are summed. The time of one image is summed if all networks were timed on one device, else
+    None. Peak memory is the maximum over the trainings, None if it is unknown for one training.
     """
     passes = max(1, num_views)
     devices = {str(cost["throughput_device"]) for cost in costs}

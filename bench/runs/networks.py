@@ -1,4 +1,4 @@
-"""Build the networks of runs: before training and with stored weights, with their intensity normalization.
+"""Build the network of a run, before training or with stored weights, and its intensity normalization.
 
 Training, prediction, analyses and derived runs all use these functions. They take a run, the store and the internal cohort, but
 no job.
@@ -41,6 +41,6 @@ def trained_network(run: Run, store: Store, device: torch.device) -> Network:
 
 
 def normalization_of(run: Run, store: Store, internal: CohortRef, network: Network) -> Normalizer:
-    """Return the intensity normalization of a run, with its histogram of the internal training images if it needs one."""
+    """Return the intensity normalization of a run, with the histogram of internal training images if an op needs it."""
     learnt = reference(run, store, internal, store.run_dir(run.id))
     return Normalizer.of(run.preprocessing, network.mean, network.std, run.config.channels, learnt)

@@ -1,4 +1,4 @@
-"""Predict new images with a stored run: its preprocessing, probabilities, and calls at its thresholds.
+"""Predict new images with a stored run, using its preprocessing, calibration and thresholds.
 
     from bench.runs.new_images import images_of, infer, load
     stored = load(Store.open(Path("runs"), create=False), "3fa9")
@@ -44,12 +44,12 @@ RULES = (
     "youden",
     "sens_90",
     "f1_grid",
-)  # rules of the thresholds, which are chosen on `val` at the internal hospital
+)  # threshold rules; the thresholds are chosen on `val` at the internal hospital
 COLUMNS = ("image", "finding", "logit", "probability", "calibrated", *(f"call_{rule}" for rule in RULES), "warnings")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # files of a folder that are used
-_SAMPLE = 400  # internal images that define the usual range of gray values
-_TOGETHER = 64  # images decoded at a time
-_LONG = 2.0  # long side divided by short side; no chest radiograph has more
+SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # image files that are read from a folder
+_SAMPLE = 400  # number of internal images that define the usual range of gray values
+_TOGETHER = 64  # number of images decoded at a time
+_LONG = 2.0  # maximum of long side / short side of a chest radiograph
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class StoredRun:
     points: pd.DataFrame  # finding, rule, threshold (on the logit), probability, platt_a, platt_b; empty without scores
     usual: dict[str, tuple[float, float]] = field(
         default_factory=dict
-    )  # range of each of `gray_values` at the internal hospital
+    )  # usual range of each value of `gray_values` at the internal hospital
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def load(store: Store, prefix: str, device: str = "cpu") -> StoredRun:
         raise StoreError(f"run {run_id} is not finished", str(folder), "finish it with `bench run`")
     if not (
         folder / "model.safetensors"
-    ).is_file():  # check this before code is imported that a foreign run.json may name
+    ).is_file():  # checked first, because a foreign run.json may name code that is imported next
         fix = "predict in the store in which it was trained; a bundle has no weights"
         raise StoreError(f"run {run_id} cannot be loaded: its weights are missing", str(folder), fix)
     on = torch.device(device)
@@ -135,7 +135,7 @@ def images_of(given: Sequence[Path]) -> list[Path]:
 
 
 def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | None = None) -> Inference:
-    """Predict image files; an unusable file is skipped, with its reason.
+    """Predict image files. Unusable files are skipped and listed with the reason.
 
     `warnings` lists how an image differs from the images of training, because its predictions are then less reliable. Memory
     does not grow with the number of images.
@@ -166,7 +166,7 @@ def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | No
 
 
 def gray_values(image_SS: NDArray[np.uint8]) -> dict[str, float]:
-    """Return the measures that are compared with internal images: mean and spread of gray values, shares of black and white."""
+    """Return mean and spread of gray values, and shares of black and white; they are compared with internal images."""
     return {
         "mean gray": float(image_SS.mean()),
         "contrast": float(image_SS.std()),
@@ -220,7 +220,7 @@ def _frame(
 
 
 def _usual(store: Store, run: Run, form: Geometry) -> dict[str, tuple[float, float]]:
-    """Return the range of each gray value over a sample of internal decoded images; {} if these were deleted."""
+    """Return the range of each measure of `gray_values` over some internal decoded images; {} if these were deleted."""
     internal = run.config.train_on
     facts = table_facts(store.run_dir(run.id) / "predictions" / f"{internal}.parquet")
     cache = finished_cache(store.root / "cache", internal, form, facts.get("fingerprint", ""))

@@ -62,10 +62,10 @@ def _packages(where: str) -> tuple[Any, Any]:
 
 
 def _checked(onnx: Any, path: Path, where: str) -> int:
-    """Return the number of parameters.
+    """Check an ONNX file; return its number of parameters.
 
-    Raises SetupError for a file that is not ONNX, and for weights outside the folder of the file: opening it could read any
-    file of the machine.
+    Raises SetupError for a file that is not ONNX, and for weights outside the folder of the file. Such a file could
+    read any file of the machine.
     """
     try:
         model = onnx.load(path, load_external_data=False)
@@ -105,7 +105,10 @@ def _locations(model: Any) -> Iterator[str]:
 
 
 def _input(session: Any, shape: tuple[int, int, int], where: str) -> tuple[Any, int | None]:
-    """Return the input and its fixed batch size (None: any); ConfigError if it does not take images of this shape."""
+    """Return the input and its fixed batch size (None: any).
+
+    Raises ConfigError if it does not take images of this shape.
+    """
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _TYPES:
         actual = "; ".join(f"{tensor.name} {tensor.type} {tensor.shape}" for tensor in inputs)

@@ -1,4 +1,4 @@
-"""Predict every cohort with frozen networks, and check that their weights are the same before and after (the seal).
+"""Predict every cohort with frozen networks, and check that their weights do not change (the seal).
 
 Several networks can share the pass over a cohort's images; their predictions are bit-identical to separate passes.
 
@@ -40,7 +40,7 @@ class FrozenRun:
     store: Store
     network: Network
     normalization: Normalizer
-    weights: str  # SHA-256, before the first image
+    weights: str  # SHA-256 of the weights before the first image
 
     @classmethod
     def of(cls, run: Run, store: Store, internal: CohortRef, network: Network) -> Self:
@@ -54,7 +54,7 @@ class FrozenRun:
         return self.store.run_dir(self.run.id)
 
     def lacks(self, ref: CohortRef, cache: ImageCache) -> bool:
-        """Return whether predictions or features of these images and weights are missing."""
+        """Whether predictions or features of these images and weights are missing."""
         stored = table_facts(self.folder / "predictions" / f"{ref.name}.parquet")
         if not is_intact(self.folder / "features" / f"{ref.name}.npz"):
             return True
@@ -71,7 +71,7 @@ class FrozenRun:
     ) -> None:
         """Write the predictions and features of a cohort.
 
-        A finished run becomes unfinished, and the written files are removed from its checksums. Raises TrainingError for logits
+        A finished run becomes unfinished, and its checksums lose the rewritten files. Raises TrainingError for logits
         that are not finite, and when the weights have changed.
         """
         if not np.isfinite(logit_NK).all():
@@ -88,7 +88,7 @@ class FrozenRun:
         write_table(self.folder / predictions, frame, facts)
 
     def seal(self) -> None:
-        """Write the hashes of the weights before the first image and now."""
+        """Write two hashes of the weights: from before the first image, and from now."""
         hashes = {"weights_before": self.weights, "weights_after": weights_sha256(self.network)}
         write_bytes(self.folder / "seal.json", canonical_json(hashes))
 
@@ -100,7 +100,7 @@ def predict_all(
     progress: Progress,
     processes: DataParallelGroup = SINGLE_PROCESS,
 ) -> dict[str, TrainingError]:
-    """Write the missing predictions of runs of one plan and geometry, one file per cohort, and seal each run.
+    """Write the missing predictions of runs, one file per cohort, and seal each run. The runs share plan and geometry.
 
     The images of a cohort are read once for all runs. The processes of a group share the images, and the main process writes.
     Returns errors by run id: changed weights, or logits that are not finite. A run with an error is not sealed.

@@ -14,7 +14,7 @@ import psutil
 import torch
 
 PACKAGES = ("unseen-cxr", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
-MOST_DIFF = 200_000  # maximum characters of uncommitted changes; of longer changes only the hash is stored
+MOST_DIFF = 200_000  # maximum characters of uncommitted changes; if they are longer, only their hash is stored
 # options that override the git configuration of the user
 _APPLICABLE = ("--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
 
@@ -81,7 +81,7 @@ def _git(*arguments: str) -> str:
 
 
 def _own() -> bool:
-    """Whether the sources are a git checkout of this project, not installed inside another repository."""
+    """Whether the sources are a git checkout of this project. False if they are installed inside another repository."""
     try:
         return Path(_git("rev-parse", "--show-toplevel").strip()).resolve() == Path(__file__).parents[2].resolve()
     except (OSError, subprocess.SubprocessError):
@@ -89,7 +89,7 @@ def _own() -> bool:
 
 
 def _commit() -> str:
-    """Return the git commit of the sources, with `+` if they are changed; "" without a git checkout."""
+    """Return the git commit of the sources, with `+` if there are uncommitted changes; "" without a git checkout."""
     if not _own():
         return ""
     with contextlib.suppress(OSError, subprocess.SubprocessError):

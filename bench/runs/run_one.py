@@ -79,7 +79,7 @@ def pass_one(job: PassJob, progress: Progress) -> bool:
 
 
 def member() -> None:
-    """Do the share of a further member of a team; the member writes nothing. It is the entry point of its process."""
+    """Do the work of a process with rank 1 or above: train and predict with the others, write nothing."""
     summons = receive_task()
     job = summons.job
     device = _use_device(job.others[summons.rank - 1], job.run.config.threads)
@@ -103,7 +103,7 @@ def _lease_at_once(folder: Path, leases: contextlib.ExitStack) -> bool:
 
 
 def _open(run: Run, store: Store, internal: CohortRef, device: torch.device) -> FrozenRun | None:
-    """Return a trained run, ready to predict; None when it cannot be loaded, which the run's own job reports."""
+    """Return a trained run, ready to predict; None when it cannot be loaded. The run's own job reports the error."""
     folder = store.run_dir(run.id)
     if damaged_files(folder, TRAINED) or not all(is_intact(folder / name) for name in TRAINED):
         return None
@@ -121,7 +121,7 @@ def _train_and_predict(
     run, store, internal = job.run, job.store, job.refs[0]
     if trains:
         train(run, store, internal, device, processes, progress)
-        processes.broadcast(True)  # the weights are written
+        processes.broadcast(True)  # all processes wait until the weights are written
     network = trained_network(run, store, device)
     if not job.trains_only:
         failed = predict_all([FrozenRun.of(run, store, internal, network)], job.refs, device, progress, processes)
@@ -132,7 +132,7 @@ def _train_and_predict(
 
 def _write_cost(run: Run, folder: Path, network: Network, device: torch.device) -> None:
     size = run.input_size
-    deployed = cost.deployed(network)  # operations and speed are those of the deployed form
+    deployed = cost.deployed(network)  # operations and speed are measured in the deployed form
     in_use = cost.cost(deployed, size)
     trained = in_use if deployed is network else cost.cost(network, size)
     facts = json.loads((folder / "trained.json").read_text())
@@ -145,7 +145,7 @@ def _write_cost(run: Run, folder: Path, network: Network, device: torch.device) 
         "not_counted": list(in_use.unsupported),
         "images_per_second": cost.throughput(deployed, size, device),
         "throughput_device": device_name(device, run.config.threads),
-        "peak_memory_bytes": facts["peak_memory_bytes"],  # of training: of the GPU, else of the process
+        "peak_memory_bytes": facts["peak_memory_bytes"],  # peak during training: GPU memory, else process memory
         "image_size": size,
     }
     write_bytes(folder / "cost.json", json.dumps(measured, sort_keys=True).encode())

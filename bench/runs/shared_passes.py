@@ -15,7 +15,7 @@ MOST_RUNS = 64  # maximum number of runs in one pass, because their logits are i
 
 
 def passes(images: DecodedImages, runs: Sequence[Run], places: int) -> list[PassJob]:
-    """Return jobs that predict with several trained runs in one pass, up to `places` jobs in parallel for the same images.
+    """Return jobs that predict with several trained runs in one pass; up to `places` jobs have the same images.
 
     Runs share images if their geometry and number of threads are equal (on a CPU, sums depend on the threads). If all runs can
     run in parallel, there is no job: each run predicts by itself.
@@ -35,7 +35,10 @@ def _shared(run: Run) -> tuple[str, int]:
 
 
 def _divided(plan: Plan, runs: Sequence[Run], places: int) -> list[list[Run]]:
-    """Divide runs into one group per parallel job, or more if memory requires it; group sizes differ by at most 1."""
+    """Divide runs into one group per parallel job, or more groups if memory requires it.
+
+    Group sizes differ by at most 1.
+    """
     weights = [_size(plan.store.run_dir(run.id) / TRAINED[0]) for run in runs]
     most = max(MOST_BYTES // places, LEAST_BYTES)
     num = min(max(places, -(-len(runs) // MOST_RUNS), -(-sum(weights) // most)), len(runs))

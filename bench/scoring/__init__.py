@@ -1,1 +1,1 @@
-"""Scores as a pure function of logits and labels: no torch, no image, no file."""
+"""Scores computed from logits and labels only: no code here uses torch, images or files."""

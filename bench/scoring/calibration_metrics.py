@@ -1,7 +1,8 @@
 """Calibration errors: distances between predicted probabilities and observed frequencies.
 
-Shapes: label [N] of 0 and 1, prob [N] in [0, 1], B replicates, G bins. The probability is that of the finding, not of the
-more likely class. Every error is NaN without images. Probabilities that are NaN or infinite raise ValueError.
+Shapes: label [N] of 0 and 1, prob [N] in [0, 1], B replicates, G bins. The probability is that the finding is present; it
+is not the probability of the more likely class. Every error is NaN without images. Probabilities that are NaN or infinite
+raise ValueError.
 """
 
 import warnings
@@ -16,12 +17,13 @@ from bench.scoring.metrics import Label, Score, require_finite
 
 Array = NDArray[np.float64]
 
-LEAST = 1e-7  # smallest probability inside a logarithm
+LEAST = 1e-7  # lower probabilities are raised to this value before a logarithm
 
 
 def ece(label: Label, prob: Score, bins: int = 15) -> float:
-    """Compute the expected calibration error with netcal: mean distance of probability and frequency over equal-width bins.
+    """Compute the expected calibration error (ECE) over equal-width bins with the package netcal.
 
+    The ECE is the mean distance between probability and frequency, weighted by the images per bin.
     Range: 0 (calibrated) to 1.
     Source: Naeini et al. 2015; Kueppers et al. 2020 (netcal).
     """
@@ -33,7 +35,7 @@ def ece(label: Label, prob: Score, bins: int = 15) -> float:
 
 @cache
 def _netcal(name: str, bins: int) -> Any:
-    """Build a metric of netcal, imported here because it imports torch."""
+    """Build a metric of netcal. The import is in this function because netcal imports torch, which is slow."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # netcal's source code has invalid escape sequences
         from netcal import metrics
@@ -41,9 +43,10 @@ def _netcal(name: str, bins: int) -> Any:
 
 
 def mce(label: Label, prob: Score, bins: int = 15) -> float:
-    """Compute the maximum calibration error with netcal: the largest distance over the equal-width bins with an image.
+    """Compute the maximum calibration error (MCE) over equal-width bins with the package netcal.
 
-    Range: 0 to 1. A bin with a single image can decide it, so read it with the counts.
+    The MCE is the largest distance between probability and frequency in any bin with images. Range: 0 to 1.
+    One bin with a single image can determine the MCE, so read the MCE together with the counts.
     Source: Naeini et al. 2015; netcal's MCE.
     """
     require_finite(prob, "probabilities")
@@ -53,7 +56,7 @@ def mce(label: Label, prob: Score, bins: int = 15) -> float:
 
 
 def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
-    """Return the equal-width bin [N] of each probability, from 0; a probability at an edge belongs to the bin above it, as in netcal."""
+    """Return the equal-width bin [N] of each probability, from 0. An edge belongs to the bin above it, as in netcal."""
     return np.asarray(_binned(np.ascontiguousarray(prob, np.float64), _edges(bins))[0])
 
 
@@ -65,9 +68,9 @@ def _edges(bins: int) -> Array:
 
 @compiled
 def _binned(prob: Array, edge: Array) -> tuple[NDArray[np.int32], bool]:
-    """Return the bins of np.digitize (NaN in the last bin), and whether there is no NaN.
+    """Compute the bins as np.digitize does (NaN in the last bin); also return True if no probability is NaN.
 
-    The bin of the previous image is tried first, because most neighbors share a bin if the images are sorted by score.
+    The search starts at the bin of the previous image: in images sorted by score, most neighbors share a bin.
     """
     bins = edge.shape[0] - 1
     bin_N = np.empty(prob.shape[0], np.int32)
@@ -89,8 +92,9 @@ def _binned(prob: Array, edge: Array) -> tuple[NDArray[np.int32], bool]:
 def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
     """Compute the equal-mass bin [N] of each probability, from 0.
 
-    The bin is G x (images with a lower probability) / N, rounded down. Equal probabilities share a bin, so bins depend
-    neither on the order of the images nor on an increasing transform. Without ties, bin sizes differ by at most 1.
+    The bin is G x (number of images with a lower probability) / N, rounded down. Equal probabilities share a bin. So the
+    bins do not depend on the order of the images, and an increasing transform of the probabilities leaves the bins
+    unchanged. Without ties, bin sizes differ by at most 1.
     """
     value = np.ascontiguousarray(prob, np.float64)
     out = np.empty(len(value), np.int32)
@@ -105,8 +109,8 @@ def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
 
 @compiled
 def _rise_and_fall(value: Array) -> tuple[bool, bool]:
-    """Return whether numbers [n] never fall, and whether they never rise."""
-    falls, rises = 0, 0  # counts instead of an early exit: vectorized
+    """Return two flags for numbers [n]: they never fall; they never rise."""
+    falls, rises = 0, 0  # counting is vectorized, so it is faster than a loop that stops early
     for i in range(1, value.shape[0]):
         falls += 1 if value[i] < value[i - 1] else 0
         rises += 1 if value[i] > value[i - 1] else 0
@@ -115,7 +119,7 @@ def _rise_and_fall(value: Array) -> tuple[bool, bool]:
 
 @compiled
 def _mass_along(value: Array, bins: int, out: NDArray[np.int32]) -> bool:
-    """Fill the equal-mass bins of sorted values, rising or falling; return whether they are sorted."""
+    """Write the equal-mass bins of rising or falling values to `out`; return False if the values are not sorted."""
     num = value.shape[0]
     rises, falls = _rise_and_fall(value)
     rising_value, bin_N = (value, out) if rises else (value[::-1], out[::-1])
@@ -146,10 +150,11 @@ class BinnedProbabilities(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Sums over images, for computing all errors, of one sample or of B replicates (last axis).
+    """Sums over images that are needed for all errors. The last axis is B replicates; B is 1 for one sample.
 
-    wide, mass [G, 2, B]: number of images, and sum of (label - probability), per equal-width or equal-mass bin.
-    total [3, B]: positive images, squared distance, log loss.
+    wide [G, 2, B]: per equal-width bin, the number of images, then the sum of (label - probability).
+    mass [G, 2, B]: the same two sums per equal-mass bin.
+    total [3, B]: over all images, the number of positive images, the squared distance and the log loss.
     """
 
     wide: Array
@@ -165,7 +170,7 @@ def log_likelihood(positive: NDArray[np.bool_], prob: Array) -> Array:
 
 @compiled
 def _likelihood(positive: NDArray[np.bool_], prob: Array) -> Array:
-    """Compute the likelihood [N] of the labels, clipped as in `log_likelihood`, so that one logarithm per image is enough."""
+    """Compute the likelihood [N] of the labels, with probabilities clipped as in `log_likelihood`."""
     out = np.empty(prob.shape[0])
     for i in range(prob.shape[0]):
         clipped = min(max(prob[i], LEAST), 1 - LEAST)
@@ -174,15 +179,18 @@ def _likelihood(positive: NDArray[np.bool_], prob: Array) -> Array:
 
 
 def errors_of(sums: Sums) -> dict[str, Array]:
-    """Compute every error [B] by name, NaN in a replicate without images.
+    """Compute all calibration errors: name -> error [B], NaN in a replicate without images.
 
-    ece: mean distance over equal-width bins, weighted by their images (netcal's ECE, within 1e-12). mce: the largest distance
-    (netcal's MCE). ace: unweighted mean over equal-mass bins with an image (Nixon et al. 2019, arXiv:1904.01685; netcal's ACE
-    is the same mean over equal-WIDTH bins). nll: log loss, as in scikit-learn with p clipped to [1e-7, 1 - 1e-7].
-    brier = brier_reliability - brier_resolution + brier_uncertainty. Reliability is the miscalibration over equal-width bins,
-    resolution the separation of the classes by the forecasts, uncertainty prevalence x (1 - prevalence). Variation inside a
-    bin counts as resolution, so that the three terms sum to the Brier score; for forecasts that are equal inside each bin
-    they equal Murphy's terms.
+    A bin's distance is the absolute difference between its mean probability and its observed frequency.
+    ece: mean distance over equal-width bins, weighted by the images per bin (netcal's ECE, within 1e-12).
+    mce: largest distance over equal-width bins (netcal's MCE).
+    ace: unweighted mean distance over equal-mass bins with images (Nixon et al. 2019, arXiv:1904.01685). netcal's ACE is the
+    same mean over equal-WIDTH bins.
+    nll: log loss, as in scikit-learn with p clipped to [1e-7, 1 - 1e-7].
+    brier = brier_reliability - brier_resolution + brier_uncertainty. Reliability is the miscalibration over equal-width bins.
+    Resolution is the separation of the classes by the probabilities. Uncertainty is prevalence x (1 - prevalence). Variation
+    inside a bin counts as resolution, so that the three terms give exactly the Brier score. The terms are Murphy's if all
+    probabilities in a bin are equal.
     Source: Murphy 1973, J. Appl. Meteorol. 12, 595; generalized resolution of Stephenson et al. 2008,
     doi:10.1175/2007WAF2006116.1.
     """
@@ -193,7 +201,7 @@ def errors_of(sums: Sums) -> dict[str, Array]:
 
 @compiled
 def fill_errors(wide: Array, mass: Array, total: Array, out: Array) -> None:
-    """Fill the errors [len(ERRORS), B] from the arrays of `Sums`."""
+    """Compute the errors from the arrays of `Sums`, and write them to `out` [len(ERRORS), B]."""
     for j in range(total.shape[1]):
         num, distances, largest, squared = 0.0, 0.0, 0.0, 0.0
         at_mass, used = 0.0, 0
@@ -223,7 +231,7 @@ BIASED = ("ece", "mce", "ace", "brier_reliability")  # distances: sampling noise
 
 
 def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:
-    """Compute every error of one sample by name (see `errors_of`)."""
+    """Compute all calibration errors of one sample: name -> error. `errors_of` defines them."""
     require_finite(prob, "probabilities")
     value = np.asarray(prob, np.float64)
     excess = label - value
@@ -248,15 +256,15 @@ def nll(label: Label, prob: Score) -> float:
 
 
 def brier_reliability(label: Label, prob: Score, bins: int = 15) -> float:
-    """Compute the reliability term of the Brier score: the amount that recalibrating each bin would remove."""
+    """Compute the reliability term of the Brier score: the amount that a recalibration of each bin would remove."""
     return errors(label, prob, bins)["brier_reliability"]
 
 
 def brier_resolution(label: Label, prob: Score, bins: int = 15) -> float:
-    """Compute the resolution term of the Brier score: the gain of calibrated forecasts over predicting the prevalence."""
+    """Compute the resolution term: the Brier score of predicting the prevalence, minus that after recalibration."""
     return errors(label, prob, bins)["brier_resolution"]
 
 
 def brier_uncertainty(label: Label, prob: Score, bins: int = 15) -> float:
-    """Compute the uncertainty term of the Brier score: the score of predicting the prevalence for every image."""
+    """Compute the uncertainty term: the Brier score if every image's predicted probability were the prevalence."""
     return errors(label, prob, bins)["brier_uncertainty"]

@@ -1,6 +1,6 @@
 """Calibrators: maps from logits to probabilities, fitted on the internal validation split.
 
-Shapes: label [N] of 0 and 1, logit [N]. A fit without both classes is NaN, and so are its probabilities.
+Shapes: label [N] of 0 and 1, logit [N]. If a class is absent, all probabilities of the calibrator are NaN.
 """
 
 import math
@@ -22,7 +22,7 @@ LOG_T_LIMIT = 5.0  # largest absolute logarithm of a temperature
 
 
 def sigmoid(logit: Score) -> Array:
-    """Compute probabilities [N] as float64, within 4e-16 of scipy's expit and twice as fast."""
+    """Compute the sigmoid [N] of logits as float64; within 4e-16 of scipy's expit and twice as fast."""
     out = np.array(logit, np.float64)
     np.negative(out, out=out)
     with np.errstate(over="ignore"):  # 1 / (1 + infinity) is 0
@@ -41,7 +41,7 @@ class Calibrator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Platt:
-    """prob = sigmoid(a * logit + b); NaN when it could not be fitted."""
+    """The calibrator prob = sigmoid(a * logit + b). a and b are NaN if a class was absent in the fit."""
 
     a: float
     b: float
@@ -52,11 +52,11 @@ class Platt:
 
 
 def fit_platt(label: Label, logit: Score) -> Platt:
-    """Fit Platt scaling to validation logits; NaN when a class is absent.
+    """Fit Platt scaling to validation logits; a and b are NaN when a class is absent.
 
-    Targets are Platt's (n+ + 1)/(n+ + 2) and 1/(n- + 2) instead of 1 and 0, so that separable data have a finite optimum. For
-    constant logits the slope is 0, and every image gets the prevalence.
-    Source: Platt 1999, section 2.2; Newton steps, halved until the loss falls, of Lin et al. 2007.
+    The targets are (n+ + 1)/(n+ + 2) and 1/(n- + 2) instead of 1 and 0, so that separable data have a finite optimum; n+ and
+    n- are the numbers of positive and negative images. For constant logits, a is 0 and every probability is the mean target.
+    Source: Platt 1999, section 2.2. Lin et al. 2007: Newton's method, each step halved until the loss falls.
     """
     require_finite(logit, "logits")
     positive = label == 1
@@ -76,7 +76,7 @@ def fit_platt(label: Label, logit: Score) -> Platt:
 
 
 def _newton(z: Array, target: Array) -> tuple[float, float]:
-    """Minimize the cross-entropy of sigmoid(slope * z + offset); convex, at most 100 steps."""
+    """Return the slope and offset that minimize the cross-entropy of sigmoid(slope * z + offset), in at most 100 steps."""
 
     def loss(line: Array) -> float:
         value = line[0] * z + line[1]
@@ -115,7 +115,7 @@ def _slope(raw: Array, target: Array, scale: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Temperature:
-    """prob = sigmoid(logit / t): keeps the order of the images, and probabilities stay below or above .5."""
+    """The calibrator prob = sigmoid(logit / t). It keeps the order of the images. Probabilities above .5 stay above .5."""
 
     t: float
 
@@ -125,10 +125,10 @@ class Temperature:
 
 
 def fit_temperature(label: Label, logit: Score) -> Temperature:
-    """Fit the temperature of highest likelihood, between exp(-5) and exp(5); NaN when a class is absent.
+    """Fit the temperature with the highest likelihood, between exp(-5) and exp(5); NaN when a class is absent.
 
-    Without a finite optimum the result is a bound: the lower one when the threshold 0 separates the classes, the upper one
-    when logits are anticorrelated with labels. Logits that are all 0 give 1.
+    The result is exp(-5) if the logit 0 separates the classes, and exp(5) if logits and labels are anticorrelated: in both
+    cases the likelihood has no maximum. Logits that are all 0 give 1.
     Source: Guo et al. 2017, arXiv:1706.04599, equation 9, with two classes.
     """
     from scipy.optimize import brentq
@@ -139,7 +139,7 @@ def fit_temperature(label: Label, logit: Score) -> Temperature:
         return Temperature(float("nan"))
 
     def slope(log_t: float) -> float:
-        """Compute the derivative of the loss with respect to 1 / t; it falls as t grows, because the loss is convex."""
+        """Compute the derivative of the loss with respect to 1 / t. It falls as t grows, because the loss is convex."""
         return float(_slope(raw, target, float(np.exp(-log_t))))
 
     if not raw.any():
@@ -153,7 +153,7 @@ def fit_temperature(label: Label, logit: Score) -> Temperature:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Isotonic:
-    """prob = linear interpolation of points (x [P], y [P]), constant beyond them; NaN without points."""
+    """The calibrator that interpolates linearly between points (x [P], y [P]) and is constant outside; NaN without points."""
 
     x: Array
     y: Array
@@ -167,9 +167,9 @@ class Isotonic:
 
 @compiled
 def _between_points(logit: Score, x: Array, y: Array) -> Array:
-    """Compute np.interp for finite logits. Sorted logits need no search, which makes it twice as fast."""
+    """Compute np.interp(logit, x, y) for finite logits. It is twice as fast on sorted logits, which need no search."""
     y_N, last, j = np.empty(logit.shape[0]), x.shape[0] - 1, 0
-    low, high, slope, start, level = np.inf, -np.inf, 0.0, x[0], y[0]  # of the previous segment: most logits share it
+    low, high, slope, start, level = np.inf, -np.inf, 0.0, x[0], y[0]  # previous segment: most logits are in it
     for i in range(logit.shape[0]):
         x_i = np.float64(logit[i])
         if not low <= x_i < high:
@@ -185,9 +185,9 @@ def _between_points(logit: Score, x: Array, y: Array) -> Array:
 
 
 def fit_isotonic(label: Label, logit: Score) -> Isotonic:
-    """Fit isotonic regression; without points when a class is absent.
+    """Fit isotonic regression to validation logits; the result has no points when a class is absent.
 
-    It may give 0 and 1 at the ends; the log loss there is that of `calibration_metrics.LEAST`.
+    Probabilities may be 0 or 1 at the ends. The log loss clips them with `calibration_metrics.LEAST`.
     Source: Zadrozny and Elkan 2002; equal to scikit-learn's IsotonicRegression(out_of_bounds="clip").
     """
     from scipy.optimize import isotonic_regression
@@ -199,7 +199,7 @@ def fit_isotonic(label: Label, logit: Score) -> Isotonic:
     x, point_of_image = np.unique(np.asarray(logit, np.float64), return_inverse=True)
     count = np.bincount(point_of_image).astype(np.float64)
     y = np.asarray(isotonic_regression(np.bincount(point_of_image, positive) / count, weights=count).x, np.float64)
-    inner = np.append(True, y[1:] != y[:-1]) | np.append(y[1:] != y[:-1], True)  # points inside a step are redundant
+    inner = np.append(True, y[1:] != y[:-1]) | np.append(y[1:] != y[:-1], True)  # points inside a step are not needed
     return Isotonic(x[inner], y[inner])
 
 

@@ -1,4 +1,4 @@
-"""Confusion counts of a split, and the analytic standard errors of AUROC."""
+"""Tables `confusion` (images by label and call) and `delong` (AUROC with analytic standard errors) of a split."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ Row = tuple[Any, ...]
 
 
 def confusion_rows(run_id: str, findings: Sequence[str], measured: SplitMetrics) -> list[Row]:
-    """Build rows of the `confusion` table: images by label and call, for each finding and operating point.
+    """Build rows of the `confusion` table: numbers of images by label and call, for each finding and operating point.
 
     A finding without a score or a threshold has no row.
     """
@@ -33,9 +33,10 @@ def confusion_rows(run_id: str, findings: Sequence[str], measured: SplitMetrics)
 def delong_rows(run_id: str, findings: Sequence[str], measured: SplitMetrics) -> list[Row]:
     """Build rows of the `delong` table: AUROC with DeLong's interval and three standard errors.
 
-    se_image (DeLong) assumes independent images, se_patient (Obuchowski) independent patients. se_bootstrap comes from the
-    replicates and should be close to se_patient. Both exceed se_image where images of one patient are correlated. low and high
-    are DeLong's interval on the logit scale: a check, not the interval to report.
+    se_image (DeLong) assumes independent images. se_patient (Obuchowski) assumes independent patients. se_bootstrap is the
+    standard deviation of the replicates and should be close to se_patient. If images of one patient are correlated,
+    se_patient and se_bootstrap exceed se_image. low and high are DeLong's interval on the logit scale; it is only a check of
+    the reported bootstrap interval.
     """
     rows: list[Row] = []
     for k, finding in enumerate(findings):

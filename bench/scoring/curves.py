@@ -1,6 +1,6 @@
 """ROC and precision-recall curves of a run at 30 points, enough for a figure.
 
-They reuse the sorted scores. Shapes: n scored images, P points, K findings.
+The curves use the sorted scores of `SplitMetrics`. Shapes: n scored images, P points, K findings.
 """
 
 from collections.abc import Sequence
@@ -16,19 +16,20 @@ from bench.scoring.metrics_of_split import AUROC, SplitMetrics
 
 Array = NDArray[np.float64]
 POINTS = 30
-FALSE_POSITIVE_RATES = np.linspace(0, 1, POINTS) ** 2  # of the ROC curve: denser where it bends
+FALSE_POSITIVE_RATES = np.linspace(0, 1, POINTS) ** 2  # denser at low rates, where the ROC curve bends
 RECALLS = np.linspace(0, 1, POINTS)
 KINDS = {"roc": FALSE_POSITIVE_RATES, "pr": RECALLS}
 
 
 def heights(column: Column) -> dict[str, Array]:
-    """Compute both curves: kind -> height [P] at the abscissae of KINDS; NaN without both classes.
+    """Compute the ROC and precision-recall curves of a finding: kind -> height [P]; NaN when a class is absent.
 
-    roc: sensitivity at a false positive rate, interpolated linearly between thresholds. pr: precision at the highest
-    threshold with that recall (at 0: with any positive), a step curve whose area is the AUPRC.
+    KINDS has the abscissae. roc: sensitivity at each false positive rate, interpolated linearly between thresholds.
+    pr: precision at the highest threshold that reaches each recall (at recall 0: that reaches a positive image). The area
+    under this step curve is the AUPRC.
     """
     num_positive = int(np.count_nonzero(column.positive))
-    # against rounding errors: ceil(.1 * 30) must be 3
+    # subtract 1e-9 because of rounding errors: ceil(.1 * 30) must be 3
     hits_needed = np.maximum(np.ceil(RECALLS * num_positive - 1e-9), 1)
     height_KP = np.full((len(KINDS), POINTS), np.nan)
     _heights(column.kind, num_positive, FALSE_POSITIVE_RATES, hits_needed, height_KP)
@@ -37,7 +38,7 @@ def heights(column: Column) -> dict[str, Array]:
 
 @compiled
 def _heights(kind: NDArray[np.uint8], num_positive: int, rates: Array, hits_needed: Array, height_KP: Array) -> None:
-    """Fill both curves [2, P] at increasing false positive rates [P] and numbers of true positives [P]."""
+    """Write the heights of both curves to `height_KP` [2, P]: at rising false positive rates [P] and true positives [P]."""
     num_negative = kind.shape[0] - num_positive
     if num_positive == 0 or num_negative == 0:
         return
@@ -45,7 +46,7 @@ def _heights(kind: NDArray[np.uint8], num_positive: int, rates: Array, hits_need
         0.0,
         0.0,
         0,
-    )  # false positive rate and recall at the previous threshold; number of positives up to this image
+    )  # false positive rate and recall at the previous threshold; number of positive images so far
     roc, pr = 0, 0
     for i in range(kind.shape[0]):
         hit += kind[i] & POSITIVE
@@ -63,7 +64,7 @@ def _heights(kind: NDArray[np.uint8], num_positive: int, rates: Array, hits_need
 
 
 def rows(run_id: str, findings: Sequence[str], measured: SplitMetrics) -> list[tuple[Any, ...]]:
-    """Build rows of the `curves` table: each finding with an AUROC, and macro, the mean height over these findings."""
+    """Build rows of the `curves` table: each finding with an AUROC, and macro (the mean height over these findings)."""
     available = [k for k in range(len(findings)) if np.isfinite(measured.value[AUROC][k])]
     if not available:
         return []

@@ -1,4 +1,4 @@
-"""Metrics that a registry adds: a Python function of labels and scores, resampled without compiled code.
+"""Custom metrics: Python functions of labels and scores that a registry names, computed without compiled code.
 
 Shapes: N images, K findings, B replicates.
 """
@@ -20,11 +20,11 @@ Array = NDArray[np.float64]
 def measure(
     entry: Entry, label_NK: NDArray[np.int8], score_NK: NDArray[Any], resamples: Resamples
 ) -> tuple[Array, Array]:
-    """Compute a metric of each finding [K] with replicates [K, B]; NaN without scored images.
+    """Compute a custom metric of each finding [K], with its replicates [K, B]; NaN when a class is absent.
 
-    The function is called as `metric(label, score, **with)`: label [n] of 0 and 1, score [n] the logits or the
-    probabilities, as `given` of the entry names. In a replicate, an image is repeated as often as its patient was drawn.
-    Raises RegistryError when the function raises or does not return a number.
+    The function is called as `metric(label, score, **with)` with label [n] of 0 and 1 and score [n]. The entry's field
+    `given` decides whether scores are logits or probabilities. In a replicate, an image is repeated as often as its patient
+    was drawn. Raises RegistryError when the function raises or does not return a number.
     """
     function, options = entry.load(), entry.options
 
@@ -33,7 +33,7 @@ def measure(
             return math.nan  # a replicate with one class or without images
         try:
             return float(function(label, score, **options))
-        except Exception as error:  # code of a user may raise anything
+        except Exception as error:  # a user's function may raise any exception
             place, fix = f"metrics.{entry.name}", f"correct {entry.use}: it gets labels [n] of 0 and 1 and scores [n]"
             raise RegistryError(f"the metric failed: {type(error).__name__}: {error}", place, fix) from error
 

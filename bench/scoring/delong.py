@@ -1,8 +1,8 @@
 """Analytic variance of AUROC (DeLong, Obuchowski), as a check of the bootstrap.
 
 DeLong's variance assumes independent images; with several images per patient its intervals are too narrow. Obuchowski's
-variance sums over the images of a patient first. With one image per patient both are equal.
-Shapes: N images, S scores (of runs) on the same images. label [N] of 0 and 1, score [N, S], patient [N] codes from 0.
+variance first sums over the images of each patient. It equals DeLong's if every patient has one image.
+Shapes: N images, S columns of scores, one for each run. label [N] of 0 and 1, score [N, S], patient [N] codes from 0.
 """
 
 from dataclasses import dataclass
@@ -21,15 +21,19 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Areas:
-    """AUROC [S] with covariance [S, S]; NaN where a class has fewer than two images (patients, when clustered)."""
+    """AUROC [S] with covariance [S, S].
+
+    AUROC is NaN when a class is absent. The covariance needs two images in each class (with clusters: two patients);
+    otherwise it is NaN.
+    """
 
     value: Array
     covariance: Array
 
     def interval(self) -> tuple[Array, Array]:
-        """Compute the 95 % interval of each area, normal on the logit scale as in `intervals.area_interval`.
+        """Compute the bounds of each AUROC's 95 % interval, normal on the logit scale as in `intervals.area_interval`.
 
-        The delta method transforms the standard error. An area of 0 or 1 has no logit: NaN.
+        The delta method transforms the standard error. The bounds are NaN for an AUROC of 0 or 1, which has no logit.
         Source: Pepe 2003, The Statistical Evaluation of Medical Tests, equation 5.10.
         """
         slope = self.value * (1 - self.value)  # derivative of the area with respect to its logit
@@ -40,7 +44,7 @@ class Areas:
         return expit(logit_value - half), expit(logit_value + half)
 
     def p_of_difference(self) -> float:
-        """Compute the two-sided p of first minus second; 1 for equal scores, NaN without a variance."""
+        """Compute the two-sided p value of the first AUROC minus the second; 1 for equal scores, NaN without a variance."""
         step = np.array([1.0, -1.0])
         difference, variance = abs(float(step @ self.value[:2])), float(step @ self.covariance[:2, :2] @ step)
         if np.isnan(variance):
@@ -51,9 +55,9 @@ class Areas:
 
 
 def areas(label: Label, score: Score, patient: NDArray[np.integer] | None = None) -> Areas:
-    """Compute AUROCs with their covariance: DeLong's over images or, with patients, Obuchowski's.
+    """Compute AUROCs with their covariance: Obuchowski's if `patient` is given, otherwise DeLong's.
 
-    O(S N log N), by ranks. Source: DeLong et al., Biometrics 44 (1988) 837; ranks of Sun and Xu 2014,
+    Ranks make the time O(S N log N). Source: DeLong et al., Biometrics 44 (1988) 837; Sun and Xu 2014 (ranks),
     doi:10.1109/LSP.2014.2337313; Obuchowski, Biometrics 53 (1997) 567, equations 3 to 5.
 
     >>> result = areas(np.array([0, 1, 0, 1]), np.array([[0.1], [0.4], [0.35], [0.3]]))
@@ -75,10 +79,10 @@ def of_placements(
     above_negatives: Array,
     patient: NDArray[np.integer] | None = None,
 ) -> Areas:
-    """Compute `areas` from placements.
+    """Compute AUROCs with their covariance, as `areas` does, from placements.
 
-    below_positives [num_positive, S] is the share of negatives below each positive, above_negatives [num_negative, S] the
-    share of positives above each negative.
+    below_positives [num_positive, S]: for each positive image, the share of negative images with a lower score.
+    above_negatives [num_negative, S]: for each negative image, the share of positive images with a higher score.
     """
     num_positive, num_scores = below_positives.shape
     num_negative = len(above_negatives)
@@ -101,15 +105,16 @@ def of_placements(
         )
     )
     pairs = num_positive * num_negative
-    # without patients the classes are independent, because an image has one class
+    # an image has one class, so without patients the classes are independent
     shared = (cross + cross.T) / pairs if patient is not None else 0.0
     return Areas(value, within_positives / num_positive**2 + within_negatives / num_negative**2 + shared)
 
 
 def of_column(kind: NDArray[np.uint8], patient: NDArray[np.int32], placement: Array) -> tuple[Areas, Areas]:
-    """Compute the AUROC of one sorted column with DeLong's variance, and with Obuchowski's.
+    """Compute the AUROC of one sorted column twice: with DeLong's variance, then with Obuchowski's.
 
-    kind [n] as in `sorted_images.Column`; placement [n]: negatives below a positive, positives above a negative (ties count half).
+    kind [n] is as in `sorted_images.Column`. placement [n] is a number of images, ties counted half: for a positive image,
+    the negative images with a lower score; for a negative image, the positive images with a higher score.
     """
     results = [np.full(1, np.nan), np.full((1, 1), np.nan), np.full((1, 1), np.nan)]
     _of_column(kind, patient, placement, int(patient.max(initial=-1)) + 1, *results)
@@ -127,7 +132,7 @@ def _of_column(
     of_images: Array,
     of_patients: Array,
 ) -> None:
-    """Fill the area and both variances as in `of_placements`; the last one sums over the images of a patient first."""
+    """Write the AUROC to `value`, DeLong's variance to `of_images`, and Obuchowski's to `of_patients`."""
     num_positive, below = 0, 0.0
     for i in range(kind.shape[0]):
         positive = kind[i] & POSITIVE
@@ -138,7 +143,7 @@ def _of_column(
         return
     area = value[0] = below / size[1] / size[0]
     total, classes_of_patient = np.zeros((num_patients, 2)), np.zeros(num_patients, np.uint8)
-    of_negatives, of_positives = 0.0, 0.0  # sums of squares, without a branch so that they stay in registers
+    of_negatives, of_positives = 0.0, 0.0  # sums of squares; no branch, so that the sums stay in registers
     for i in range(kind.shape[0]):
         positive = kind[i] & POSITIVE
         deviation = placement[i] / (size[0] if positive else size[1]) - area
@@ -165,13 +170,13 @@ def _of_column(
 
 
 def _products(first: Array, second: Array) -> Array:
-    """Compute first.T @ second of a few columns without starting the threads of a matrix library."""
+    """Compute first.T @ second of a few columns, without the threads that a matrix library would start."""
     return np.array([[np.einsum("i,i", column, other_column) for other_column in second.T] for column in first.T])
 
 
 def _placements(positive: NDArray[np.bool_], score: Score) -> tuple[Array, Array]:
-    """Compute the share of negatives below each positive, and of positives above each negative (ties count half)."""
-    # imported here: it takes over a second, and a report of stored scores does not need it
+    """Compute two arrays, ties counted half: negatives' share below each positive, positives' share above each negative."""
+    # imported here because the import takes over a second, and a report of stored scores does not need scipy.stats
     from scipy.stats import rankdata
 
     num_positive = int(positive.sum())
@@ -183,5 +188,5 @@ def _placements(positive: NDArray[np.bool_], score: Score) -> tuple[Array, Array
 
 
 def _totals(codes: NDArray[np.integer], value: Array, num: int) -> Array:
-    """Compute the sum per patient [num, S]."""
+    """Compute the sum of `value` over the images of each patient [num, S]."""
     return np.stack([np.bincount(codes, column, minlength=num) for column in value.T], axis=1)

@@ -1,4 +1,4 @@
-"""Symptoms of technical faults in outputs: constant, inverted, permuted or untrained.
+"""Symptoms of technical faults in a run's outputs: constant, inverted, permuted or untrained outputs.
 
 Shapes: N images, K findings.
 """
@@ -24,7 +24,7 @@ ORDER = "findings in another order"
 UNTRAINED = "no better than chance at the internal hospital"
 
 _GAIN = 0.05  # minimum gain in mean AUROC by a permutation of the outputs
-_FEWEST = 30  # images of each class that a comparison of two columns needs
+_FEWEST = 30  # minimum number of images of each class for an AUROC in the comparison of outputs with findings
 
 
 class Interval(NamedTuple):
@@ -37,7 +37,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Symptom:
-    """One suspicious result: where it occurs, its value with interval, and the most likely cause."""
+    """One suspicious result: dataset, finding, kind of symptom, value with interval, and advice on the likely cause."""
 
     dataset: str
     finding: str  # "all" for a symptom of the entire run
@@ -51,9 +51,9 @@ class Symptom:
 def symptoms(
     scored_splits: Sequence[ScoredSplit], findings: Sequence[str], internal: str, scores: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Build the tables `diagnostics` and `histograms` of a run; histograms only of findings that seem to be inverted.
+    """Build the tables `diagnostics` and `histograms` of a run. Only findings that seem inverted have histograms.
 
-    `scored_splits` are those of `score_run`, `scores` is their table.
+    `scored_splits` are the splits given to `score_run`; `scores` is the table of scores that it returned.
     """
     all_symptoms: list[Symptom] = []
     counts: list[tuple[object, ...]] = []
@@ -83,11 +83,11 @@ def symptoms(
 
 
 def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) -> list[Symptom]:
-    """Return a symptom for each finding whose logit is the same number in at least `share` (above .5) of the images."""
+    """Return a symptom for each finding with the same logit in at least `share` of the images; `share` exceeds .5."""
     symptoms = []
     num = len(scored.logit)
-    fewest_repeats = (2 * share - 1) * num - 1  # lower bound of equal neighbors if a `share` of the images is equal
-    # the first tenth excludes nearly all findings
+    fewest_repeats = (2 * share - 1) * num - 1  # a constant output has at least so many equal neighbors
+    # test the first tenth of the images first: it excludes nearly all findings
     suspects, first = (
         np.arange(len(findings)),
         scored.logit[: num // 10],
@@ -96,7 +96,7 @@ def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) 
         repeats = (logits[1:, suspects] == logits[:-1, suspects]).sum(0) + num - len(logits)
         suspects = suspects[repeats >= fewest_repeats]
     for k in suspects.tolist() if num > 1 else ():
-        median = np.median(scored.logit[:, k])  # a value that most images have is the median
+        median = np.median(scored.logit[:, k])  # a value that more than half of the images have is the median
         share_equal = float((scored.logit[:, k] == median).mean())
         if share_equal >= share:
             advice = "the output layer is dead, or training had no labels of this finding"
@@ -105,7 +105,7 @@ def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) 
 
 
 def inverted(dataset: str, intervals: Mapping[str, Interval]) -> list[Symptom]:
-    """Return a symptom for each finding whose AUROC interval is entirely below .5."""
+    """Return a symptom for each finding whose entire AUROC interval is below .5."""
     advice = "compare the label mapping and the sign of the labels before calling it a failure to generalize"
     return [
         Symptom(dataset, finding, INVERTED, value, low, high, advice)
@@ -115,7 +115,7 @@ def inverted(dataset: str, intervals: Mapping[str, Interval]) -> list[Symptom]:
 
 
 def untrained(dataset: str, macro: Interval) -> list[Symptom]:
-    """Return a symptom if the interval of macro AUROC on the internal test split includes .5."""
+    """Return a symptom if the interval of the macro AUROC on the internal test split includes .5, which is chance."""
     if not macro.low <= 0.5 <= macro.high:
         return []
     advice = "the checkpoint may not have been loaded, or training may not have begun: look at the learning curve"
@@ -125,8 +125,8 @@ def untrained(dataset: str, macro: Interval) -> list[Symptom]:
 def other_order(scored: ScoredSplit, findings: Sequence[str], fewest: int = _FEWEST) -> list[Symptom]:
     """Return a symptom if a permutation of the outputs raises the mean AUROC by .05 or more.
 
-    Findings with fewer than `fewest` images of a class are skipped. The gain must also exceed four standard deviations of
-    chance. Correlated findings can give a small gain without any fault.
+    Findings with fewer than `fewest` images of a class are skipped. The gain must also be at least four standard deviations
+    of the gain of random outputs. Correlated findings can give a small gain without any fault.
     """
     matrix, indices = cross_auroc(scored, fewest)
     if len(indices) < 3:
@@ -144,7 +144,7 @@ def other_order(scored: ScoredSplit, findings: Sequence[str], fewest: int = _FEW
 
 
 def _chance(scored: ScoredSplit, indices: Sequence[int]) -> float:
-    """Compute the standard deviation of the difference of two mean AUROCs of random outputs (Mann-Whitney)."""
+    """Compute the standard deviation of the difference between two mean AUROCs of random outputs (Mann-Whitney)."""
     label = scored.labels()[:, indices]
     present, absent = (label == 1).sum(0), (label == 0).sum(0)
     variance = (present + absent + 1) / (12 * present * absent)
@@ -152,7 +152,10 @@ def _chance(scored: ScoredSplit, indices: Sequence[int]) -> float:
 
 
 def cross_auroc(scored: ScoredSplit, fewest: int = _FEWEST) -> tuple[NDArray[np.float64], list[int]]:
-    """Compute the AUROC of each output (row) for each finding (column), and the indices of the findings that have enough images."""
+    """Compute the AUROC of each output (row) for each finding (column); also return the indices of these findings.
+
+    Only findings with at least `fewest` images of each class are included.
+    """
     label = scored.labels()
     enough = np.minimum((label == 1).sum(0), (label == 0).sum(0)) >= fewest
     indices = [int(k) for k in np.flatnonzero(enough)]
@@ -168,7 +171,10 @@ def cross_auroc(scored: ScoredSplit, fewest: int = _FEWEST) -> tuple[NDArray[np.
 def histogram(
     scored: ScoredSplit, k: int, bins: int = 20
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Compute bin edges in probability [bins + 1] and the counts of present and of absent images [bins] of a finding."""
+    """Compute a histogram of a finding's probabilities.
+
+    Return the bin edges [bins + 1], then the number of images per bin [bins] with the finding, then without it.
+    """
     label, probability = scored.labels()[:, k], expit(scored.logit[:, k].astype(np.float64))
     edges = np.linspace(0.0, 1.0, bins + 1)
     present, absent = (np.histogram(probability[label == c], edges)[0].astype(np.int64) for c in (1, 0))

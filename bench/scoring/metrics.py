@@ -1,7 +1,7 @@
 """Metrics of one finding on one split: ranking metrics, and metrics of calls at a threshold.
 
-Shapes: label [N] int8 of 0 and 1, score [N] (a logit or a probability), called [N] bool. A value that cannot
-be computed is NaN.
+Shapes: label [N] int8 of 0 and 1, score [N] (a logit or a probability), called [N] bool (True for a positive call). A
+metric that cannot be computed is NaN.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Score = NDArray[np.floating]
 
 
 def require_finite(score: Score, noun: str) -> None:
-    """Raise ValueError with the count when a score is NaN or infinite.
+    """Raise ValueError when a score is NaN or infinite. The message has the number of such scores; `noun` names them.
 
     >>> require_finite(np.array([0.1, np.nan, np.inf]), "logits of Edema")
     Traceback (most recent call last):
@@ -26,9 +26,11 @@ def require_finite(score: Score, noun: str) -> None:
 
 
 def auroc(label: Label, score: Score) -> float:
-    """Compute AUROC: the chance that a random positive image outranks a random negative one (ties count half).
+    """Compute AUROC: the probability that a random positive image scores higher than a random negative image.
 
-    Range: 0 to 1, chance is 0.5, NaN when a class is absent. Unchanged by any increasing transform of the score.
+    Ties count half.
+
+    Range: 0 to 1; 0.5 is chance; NaN when a class is absent. An increasing transform of the scores does not change AUROC.
     Source: Hanley and McNeil, Radiology 143 (1982) 29, as the Mann-Whitney U statistic.
 
     >>> auroc(np.array([0, 0, 1, 1], np.int8), np.array([0.1, 0.4, 0.35, 0.8], np.float32))
@@ -40,7 +42,7 @@ def auroc(label: Label, score: Score) -> float:
     num_negative = len(label) - num_positive
     if num_positive == 0 or num_negative == 0:
         return float("nan")
-    # imported here: it takes over a second, and a report of stored scores does not need it
+    # imported here because the import takes over a second, and a report of stored scores does not need scipy.stats
     from scipy.stats import rankdata
 
     rank_sum = rankdata(score)[positive].sum()
@@ -48,9 +50,10 @@ def auroc(label: Label, score: Score) -> float:
 
 
 def auprc(label: Label, score: Score) -> float:
-    """Compute the average precision: precision at each distinct score, weighted by the recall it adds.
+    """Compute the average precision (AUPRC): the mean precision at each distinct score, weighted by the added recall.
 
-    Range: prevalence (chance) to 1, NaN when a class is absent. Tied images are added together, so their order has no effect.
+    Range: 0 to 1; the prevalence is chance; NaN when a class is absent. Tied images are added together, so their order has
+    no effect.
 
     >>> round(auprc(np.array([0, 0, 1, 1], np.int8), np.array([0.1, 0.4, 0.35, 0.8], np.float32)), 4)
     0.8333
@@ -68,14 +71,14 @@ def auprc(label: Label, score: Score) -> float:
 
 
 def brier(label: Label, prob: Score) -> float:
-    """Compute the Brier score: mean squared distance of probability and label (0 is best), NaN without images."""
+    """Compute the Brier score: mean squared distance between probability and label. 0 is best; NaN without images."""
     require_finite(prob, "probabilities")
     return float(np.mean((np.asarray(prob, np.float64) - label) ** 2)) if len(label) else float("nan")
 
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
-    """Counts of images by label and call."""
+    """Numbers of images by label and call."""
 
     true_positive: int
     false_positive: int
@@ -99,7 +102,10 @@ def _ratio(count: int, total: int) -> float:
 
 
 def f1(label: Label, called: NDArray[np.bool_]) -> float:
-    """Compute F1, the harmonic mean of precision and sensitivity; 0 when no positive is called, NaN without positives."""
+    """Compute F1, the harmonic mean of precision and sensitivity.
+
+    F1 is 0 when no positive image is called positive, and NaN without positive images.
+    """
     count = confusion(label, called)
     num_positive = count.true_positive + count.false_negative
     return (
@@ -116,13 +122,13 @@ def precision(label: Label, called: NDArray[np.bool_]) -> float:
 
 
 def sensitivity(label: Label, called: NDArray[np.bool_]) -> float:
-    """Compute sensitivity, the share of positive images that are called positive; NaN without positives."""
+    """Compute sensitivity, the share of positive images that are called positive; NaN without positive images."""
     count = confusion(label, called)
     return _ratio(count.true_positive, count.true_positive + count.false_negative)
 
 
 def specificity(label: Label, called: NDArray[np.bool_]) -> float:
-    """Compute specificity, the share of negative images that are not called positive; NaN without negatives."""
+    """Compute specificity, the share of negative images that are not called positive; NaN without negative images."""
     count = confusion(label, called)
     return _ratio(count.true_negative, count.true_negative + count.false_positive)
 

@@ -1,4 +1,4 @@
-"""All metrics of one split, per finding, with their replicates.
+"""Computation of all metrics of one split: a value per finding, with bootstrap replicates.
 
 Shapes: N images, K findings, B replicates, R operating points.
 """
@@ -43,10 +43,10 @@ HEADLINES = tuple(Key(name, AS_GIVEN) for name in calibration.HEADLINES)
 
 
 class MetricNeeds(NamedTuple):
-    """Inputs of a metric in addition to labels and logits."""
+    """Flags: the inputs that a metric needs in addition to labels and logits."""
 
-    operating_point: bool = False  # calls at a threshold
-    calibrator: bool = False  # probabilities, which may be calibrated first
+    operating_point: bool = False  # positive calls at a threshold
+    calibrator: bool = False  # probabilities, calibrated or not
 
 
 BUILT_IN: Mapping[str, MetricNeeds] = MappingProxyType(
@@ -60,8 +60,8 @@ BUILT_IN: Mapping[str, MetricNeeds] = MappingProxyType(
 class OperatingPoints:
     """Thresholds and calibrators of each finding, chosen on the validation split.
 
-    threshold [R, K] is on the logit, in the order of RULES. fits: calibrator -> fit of each finding. num_patients [2, K]:
-    validation patients with a positive image, and with a negative image.
+    threshold [R, K] is on the logit, in the order of RULES. fits: name of the calibrator -> fitted calibrator of each
+    finding. num_patients [2, K]: number of validation patients with a positive image, then with a negative image.
     """
 
     threshold: Array
@@ -70,11 +70,11 @@ class OperatingPoints:
 
     @classmethod
     def choose(cls, scored: ScoredSplit | None, num_findings: int, min_count: int = 1) -> Self:
-        """Choose thresholds and calibrators on a split; None gives NaN for all findings.
+        """Choose thresholds and calibrators on a split; if `scored` is None, they are NaN for all findings.
 
-        Without both classes all values of a finding are NaN. A threshold is the score of one image, so it is also NaN with
-        fewer than `min_count` patients in a class. Calibrators have few parameters and use all images, so they have no such
-        minimum (Platt's targets regularize small samples).
+        If a class is absent, all values of a finding are NaN. A threshold is the score of one image, so it is also NaN with
+        fewer than `min_count` patients in a class. Calibrators need no such minimum: they have few parameters and use all
+        images, and Platt's targets regularize small samples.
         """
         threshold = np.full((len(RULES), num_findings), np.nan)
         fits: dict[str, list[Calibrator]] = {name: [] for name in FITS}
@@ -93,7 +93,7 @@ class OperatingPoints:
     def frame(self, run_id: str, findings: Sequence[str]) -> pd.DataFrame:
         """Build the table `operating_points`: one row per finding and rule, with platt_a, platt_b and temperature.
 
-        An isotonic curve is not stored; it is fitted again from the stored logits.
+        Isotonic curves are not stored; code that needs one fits it again to the stored logits.
         """
         rows = []
         for k, finding in enumerate(findings):
@@ -120,7 +120,7 @@ class OperatingPoints:
 
 
 def _by_class(scored: ScoredSplit) -> NDArray[np.int64]:
-    """Count the patients with a positive image, and with a negative image, of each finding [2, K]."""
+    """Count patients per finding [2, K]: with a positive image, then with a negative image."""
     return np.array(
         [[len(set(scored.patient_id[labels == sign])) for labels in scored.labels().T] for sign in (1, 0)], np.int64
     )
@@ -128,9 +128,9 @@ def _by_class(scored: ScoredSplit) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SplitMetrics:
-    """Metrics of one split: counts, and per metric the value [K] and replicates [K, B], NaN where not available.
+    """Metrics of one split, with counts. Each metric has a value [K] and replicates [K, B], NaN where not available.
 
-    Calibration errors have only the first FOR_DETAIL replicates, except Brier score and ECE of uncalibrated outputs.
+    Calibration errors have only the first FOR_DETAIL replicates; the HEADLINES of uncalibrated outputs have all.
     """
 
     scored: ScoredSplit
@@ -146,7 +146,7 @@ class SplitMetrics:
 
     @property
     def calibrators(self) -> tuple[str, ...]:
-        """Return the names of the calibrators, first "none"."""
+        """Return the names of the calibrators; the first name is "none"."""
         return tuple(self.probabilities[0]) if self.probabilities else ()
 
 
@@ -154,7 +154,7 @@ class SplitMetrics:
 class _Request:
     """The metrics to compute."""
 
-    ranked: Sequence[Key]  # AUROC, or AUROC and AUPRC, which doubles the time
+    ranked: Sequence[Key]  # only AUROC, or AUROC and AUPRC, which takes twice the time
     calls: bool  # whether to compute the metrics of positive calls
     calibrators: Sequence[str]  # calibrators whose calibration errors are computed
     detail: int  # number of replicates of calibration errors other than HEADLINES; 0 means all
@@ -171,7 +171,7 @@ class _Request:
         return keys + [Key(name, calibrator) for calibrator in self.calibrators for name in calibration.ERRORS]
 
     def num_detailed(self, resamples: Resamples) -> int:
-        """Return the number of replicates that all calibration errors have."""
+        """Return the number of replicates that calibration errors other than HEADLINES have."""
         return min(self.detail or resamples.num, resamples.num)
 
     def start(
@@ -182,7 +182,7 @@ class _Request:
         resamples: Resamples,
         bins: int,
     ) -> "_Pass":
-        """Return the computation of one finding's metrics, before the first resample."""
+        """Return a `_Pass`, which computes one finding's metrics. It has no results before its first call of `fill`."""
         rules, cut = bootstrap.cuts_of(column, threshold_R if self.calls else np.empty(0))
         fitted = {name: binned for name, binned in probabilities.items() if binned.fitted}
         errors = None
@@ -205,24 +205,24 @@ class _Request:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pass:
-    """The computation of one finding's metrics on the same resamples, one tile of replicates after another."""
+    """Computes the metrics of one finding, one tile of replicates after another. All metrics share the resamples."""
 
     request: _Request
     rules: tuple[str, ...]
     calibrators: tuple[str, ...]
     walk: bootstrap.Walk
     errors: calibration_errors.Errors | None
-    num: int  # replicates
-    num_detailed: int
+    num: int  # number of replicates
+    num_detailed: int  # number of replicates for calibration errors that are not in HEADLINES
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
-        """Process the images once with the weights of one tile of replicates."""
+        """Compute one tile of replicates from its weights, in one pass over the images."""
         self.walk.fill(tile, weight)
         if self.errors:
             self.errors.fill(tile, weight)
 
     def numbers(self) -> dict[Key, Array]:
-        """Return the value and the replicates [1 + B] of each metric that could be computed."""
+        """Return an array [1 + B] for each metric that could be computed: the value, then the replicates."""
         numbers: dict[Key, Array] = {}
         walked = self.walk.results(self.num)
         areas = zip(self.request.ranked, self.walk.column.areas(), walked[:2], strict=False)
@@ -261,8 +261,9 @@ def measure(
 ) -> SplitMetrics:
     """Compute all metrics of a split.
 
-    points is None for the split that chooses the operating points; then no metric uses a threshold or a fitted calibrator.
-    `only` limits the work to one metric and the metrics computed with it. Raises KeyError for an unknown metric.
+    On the split that chooses the operating points, `points` is None, and no metric uses a threshold or a fitted calibrator.
+    `only` limits the work to one metric, and to metrics that are computed together with it. Raises KeyError for an unknown
+    metric.
     """
     resamples = Resamples.draw(scored.patient_id, settings.num_resamples, scored.name, settings.seed)
     label, counts = scored.cached(
@@ -298,7 +299,7 @@ def measure(
         passes[k] = request.start(column, threshold[:, k], probabilities[k], resamples, settings.bins)
 
     def fill(tile: int) -> None:
-        """Process a tile for all findings while it is in the processor's cache."""
+        """Compute one tile of replicates for all findings, while its weights are in the processor's cache."""
         weight = resamples.tile(tile)
         for k in range(num_findings):
             passes[k].fill(tile, weight)
@@ -325,7 +326,7 @@ def measure(
 
 
 def _probability(column: Column, calibrator: str, points: OperatingPoints | None, k: int) -> Array:
-    """Return the probabilities [n] of finding k in the order of its column, calibrated unless `calibrator` is AS_GIVEN."""
+    """Return the probabilities [n] of finding k in the order of its column; they are uncalibrated for AS_GIVEN."""
     if points is None or calibrator == AS_GIVEN:
         return sigmoid(column.score)
     return points.fits[calibrator][k].apply(column.score)

@@ -1,4 +1,4 @@
-"""Patient attributes of the images of a split, with subgroups, and label states under other mappings.
+"""Patient attributes of each image in a split, the subgroups that they define, and label states under other mappings.
 
 Shapes: N images, K findings.
 """
@@ -22,10 +22,10 @@ Text = NDArray[np.object_]
 
 @dataclass(frozen=True, eq=False)  # no slots: cached properties, shared by all runs
 class PatientGroups:
-    """Attributes of each image, and its label states under other mappings.
+    """Patient attributes and label states under other mappings, for each image.
 
-    sex, view, device [N] text, "" where unknown; age [N] years, NaN where unknown.
-    mapped: mapping -> state [N, K], only of mappings that change a label.
+    sex, view, device [N]: text, "" where unknown. age [N]: years, NaN where unknown.
+    mapped: mapping -> label states [N, K]; only mappings that change a label are included.
     """
 
     sex: Text
@@ -42,9 +42,9 @@ class PatientGroups:
 
     @cached_property
     def groups(self) -> dict[str, dict[str, NDArray[np.bool_]]]:
-        """Return the subgroups: attribute -> group ("sex=F", "sex=F age=40-60") -> which images [N] are in it.
+        """Return the subgroups: attribute -> name of the group ("sex=F", "sex=F age=40-60") -> mask of its images [N].
 
-        An image whose attribute is unknown is in no group of this attribute. An attribute without known values is left out.
+        An image with an unknown value is in no group of this attribute. An attribute without known values is left out.
         """
         band = self._age_bands()
         columns = {
@@ -70,9 +70,10 @@ class PatientGroups:
 
     @cached_property
     def codes(self) -> NDArray[np.int32]:
-        """Return the index of each image's group among all `groups` [attributes, N], -1 for none.
+        """Return the index of each image's group for each attribute [attributes, N]; -1 for no group.
 
-        The groups of one image are adjacent in memory, because images are read in the order of their scores.
+        Groups of all attributes are numbered together, in the order of `groups`. The indices of one image are adjacent in
+        memory, because images are read in the order of their scores.
         """
         codes = np.full((len(self.groups), len(self.sex)), -1, np.int32, order="F")
         group = 0
@@ -88,7 +89,7 @@ class PatientGroups:
 
     @cached_property
     def missing(self) -> list[str]:
-        """List the attributes (of sex, age, view) that are unknown for more than a fifth of the images."""
+        """Return the names of the attributes (among sex, age, view) that are unknown for more than a fifth of the images."""
         unknown = {
             "sex": ~np.isin(self.sex, SEXES),
             "age": ~np.isfinite(self.age),
@@ -98,7 +99,10 @@ class PatientGroups:
 
     @cached_property
     def cells(self) -> NDArray[np.int64]:
-        """Return the cell of sex x age decade x view of each image [N], 0 to NUM_CELLS - 1; unknown counts as a value."""
+        """Return the index of each image's cell [N], 0 to NUM_CELLS - 1.
+
+        A cell is one combination of sex, age decade and view; "unknown" is one of the values of each.
+        """
         sex = np.where(self.sex == "F", 0, np.where(self.sex == "M", 1, 2))
         view = np.where(self.view == "AP", 0, np.where(self.view == "PA", 1, 2))
         has_age = np.isfinite(self.age)

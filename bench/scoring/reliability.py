@@ -1,4 +1,4 @@
-"""Reliability curves: observed frequency of the finding by bin of the predicted probability.
+"""Reliability curves: the observed frequency of the finding in each bin of predicted probabilities.
 
 Shapes: N images, K findings.
 """
@@ -16,17 +16,18 @@ from bench.scoring.metrics_of_split import SplitMetrics
 
 Array = NDArray[np.float64]
 POOLED = "pooled"
-PATIENTS_PER_BLOCK = 128  # the counts of so many patients in all bins fit the level 1 cache
+PATIENTS_PER_BLOCK = 128  # number of patients whose counts in all bins fit into the level 1 cache
 
 Point = tuple[int, float, float, float, float, int]
 
 
 def curve(label: NDArray[np.integer], prob: Array, patient: NDArray[np.int32], bins: int) -> list[Point]:
-    """Compute (bin, mean probability, observed share, low, high, count) of each non-empty bin, lowest first.
+    """Compute a point (bin, mean probability, observed share, low, high, count) for each non-empty bin, lowest bin first.
 
-    The interval is Wilson's with an effective count: images divided by the variance inflation due to clustering by patient
-    (at least 1). Where all or no images have the finding, the count is that of patients.
-    Source: Korn and Graubard 1998 (effective sample size); variance of a ratio by patient totals.
+    The interval is Wilson's with an effective count. This is the number of images divided by the variance inflation
+    (at least 1), because images of one patient are correlated. If all or no images have the finding, the effective count is
+    the number of patients.
+    Source: Korn and Graubard 1998 (effective sample size); the variance is that of a ratio of patient totals.
     """
     images = _Images.of(patient, int(patient.max(initial=-1)) + 1)
     sums, code = np.zeros((1, 7, bins)), _codes(1, len(patient), bins)
@@ -39,14 +40,14 @@ def curve(label: NDArray[np.integer], prob: Array, patient: NDArray[np.int32], b
 def _points(sums: Array) -> list[list[Point]]:
     """Compute the points of several curves from their sums [curves, 7, G].
 
-    The seven sums of a bin are images, probabilities, positive images and patients, then three sums over patients: images
-    squared, images x positive images, positive images squared.
+    Sums 0 to 3 of a bin: number of images, sum of probabilities, number of positive images, number of patients. Sums 4 to 6
+    are sums over patients, with n images and p positive images of a patient in the bin: n^2, n x p, p^2.
     """
     curve, used = np.nonzero(sums[:, 0])
     num, total, positive, patients, num_squared, num_times_positive, positive_squared = sums[curve, :, used].T
     mean, share = total / num, positive / num
     mixed = (share > 0) & (share < 1)
-    # squared excess of positives, over patients
+    # sum over patients of (positive images - expected positive images)^2
     spread = positive_squared - 2 * share * num_times_positive + share * share * num_squared
     inflation = np.divide(spread, num * share * (1 - share), out=np.ones(len(used)), where=mixed)
     effective = np.where(mixed, num / np.maximum(inflation, 1.0), patients)
@@ -59,11 +60,11 @@ def _points(sums: Array) -> list[list[Point]]:
 
 
 class _Images(NamedTuple):
-    """Images sorted by patient into slots [N]."""
+    """The order of the images when they are sorted by patient; a slot is a position in this order."""
 
     slot: NDArray[np.int32]  # slot of each image [N]
     patient: NDArray[np.int32]  # patient at each slot [N]
-    start: NDArray[np.int64]  # first slot of each patient [P + 1]
+    start: NDArray[np.int64]  # first slot of each patient, then N: [P + 1]
     repeated: NDArray[np.int64]  # patients with two or more images
 
     @classmethod
@@ -77,7 +78,10 @@ class _Images(NamedTuple):
 
 
 def _codes(num_findings: int, num_images: int, bins: int) -> NDArray[np.unsignedinteger]:
-    """Allocate the codes [K, N] of all slots: 2 x bin + label. Unscored images keep the initial bin, which is after the last."""
+    """Allocate a code [K, N] for each slot; `_add` fills in 2 x bin + label.
+
+    The initial value is 2 x bins, as if there were one more bin. Images without a score keep this value.
+    """
     return np.full((num_findings, num_images), 2 * bins, np.min_scalar_type(2 * bins + 1))
 
 
@@ -90,9 +94,9 @@ def _add(
     code: NDArray[np.unsignedinteger],
     sums: Array,
 ) -> None:
-    """Add images [n] to the sums [7, G] of their bins, and write bin and label to code [N].
+    """Add images [n] to the first three sums of their bins (sums [7, G]), and write their codes to code [N].
 
-    Images are sorted by score, so images of a bin are adjacent and their sum stays in a register.
+    Images are sorted by score. So images of one bin are adjacent, and their sum stays in a register.
     """
     num, i = bin_of_image.shape[0], 0
     while i < num:
@@ -113,10 +117,11 @@ def _add(
 def _by_patient(
     repeated: NDArray[np.int64], start: NDArray[np.int64], code: NDArray[np.unsignedinteger], sums: Array
 ) -> None:
-    """Fill the sums over patients of a curve [7, G] from code [N]; its sums over images are already filled.
+    """Compute sums 3 to 6 of one curve, sums [7, G], from code [N] and from its sums over images.
 
-    Both differ only for patients with several images in a bin. The frequent case of two images has a separate path. `count`
-    has the images of the current patient in the upper 32 bits and the positive images in the lower 32 bits.
+    Sums over patients differ from sums over images only if a patient has several images in a bin. Patients with two images
+    are frequent and have a faster branch. For each bin, `count` packs two numbers of the current patient: images in the upper
+    32 bits, positive images in the lower 32 bits.
     """
     bins = sums.shape[1]
     count, more, twos = np.zeros(bins + 1, np.int64), np.zeros((bins + 1, 4)), np.zeros((bins + 1, 4))
@@ -152,7 +157,10 @@ def _by_patient(
 def _over_patients(
     start: NDArray[np.int64], patient: NDArray[np.int32], code: NDArray[np.unsignedinteger], sums: Array
 ) -> None:
-    """Add the sums over patients [7, G] of all findings pooled, from code [K, N], in blocks of patients that fit the cache."""
+    """Add sums 3 to 6 of the pooled curve to sums [7, G], from the codes of all findings [K, N].
+
+    Patients are processed in blocks that fit into the processor's cache.
+    """
     count = np.zeros((2 * sums.shape[1] + 1, PATIENTS_PER_BLOCK), np.int32)
     for begin in range(0, start.shape[0] - 1, PATIENTS_PER_BLOCK):
         end = min(begin + PATIENTS_PER_BLOCK, start.shape[0] - 1)
@@ -176,7 +184,7 @@ def _over_patients(
 
 
 def rows(run_id: str, findings: Sequence[str], measured: SplitMetrics, bins: int) -> list[tuple[Any, ...]]:
-    """Build rows of the `reliability` table: per calibrator, all scored findings pooled, then each finding."""
+    """Build rows of the `reliability` table: for each calibrator, all scored findings pooled, then each finding."""
     scored, resamples, num_findings = measured.scored, measured.resamples, len(measured.columns)
     images = scored.cached("images by patient", lambda: _Images.of(resamples.patient, resamples.num_patients))
     sums = np.zeros((len(measured.calibrators), 1 + num_findings, 7, bins))

@@ -1,4 +1,4 @@
-"""Rows of the scores table: each metric per finding, as macro over findings, and as mean over hospitals.
+"""Rows of the `scores` table: each metric for each finding, its macro over findings, and its mean over hospitals.
 
 Shapes: K findings, B replicates.
 """
@@ -30,13 +30,13 @@ INTEGERS += ("true_positive", "false_positive", "false_negative", "true_negative
 
 
 def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
-    """Build a table with fixed dtypes, even when it is empty: float64, int64, else text."""
+    """Build a table from rows. The name of a column decides its dtype (float64, int64 or text), also without rows."""
     cells = list(zip(*rows, strict=True)) or [()] * len(columns)
     return pd.DataFrame({name: _column(name, cell) for name, cell in zip(columns, cells, strict=True)}, copy=False)
 
 
 def _column(name: str, cells: tuple[Any, ...]) -> Any:
-    """Build a column of a table; text skips the type inference of pandas, which is slow."""
+    """Build a column of a table. Text is converted by pyarrow, because the type inference of pandas is slow."""
     if name in FLOATS + INTEGERS:
         return np.array(cells, np.float64 if name in FLOATS else np.int64)
     if cells and isinstance(cells[0], str):
@@ -45,7 +45,7 @@ def _column(name: str, cells: tuple[Any, ...]) -> Any:
 
 
 class Sizes(NamedTuple):
-    """The counts behind a value, in the order of the columns."""
+    """Numbers of images, patients and findings of a value, in the order of the table's columns."""
 
     n: int = 0
     num_positive: int = 0
@@ -60,11 +60,11 @@ class Macro:
 
     value: float
     replicates: Array
-    sizes: Sizes  # minimum over the findings; over hospitals: sums, and minimum num_findings
+    sizes: Sizes  # over findings: minima; over hospitals: sums, except num_findings (minimum)
 
 
 def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = None) -> Macro:
-    """Compute the mean over the findings with a value; `used` [K] selects the findings, None means all."""
+    """Compute the mean of a metric over findings with a value. The mask `used` [K] limits the findings; None means all."""
     value, counts = measured.value[key], measured.counts
     if used is not None:
         value = np.where(used, value, np.nan)
@@ -78,7 +78,7 @@ def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = Non
 
 
 def mean_of_macros(macros: Sequence[Macro]) -> Macro:
-    """Compute the unweighted mean over the hospitals with a macro."""
+    """Compute the unweighted mean of macros over hospitals; a NaN macro is ignored."""
     values = np.array([hospital_macro.value for hospital_macro in macros])
     mean, replicates = mean_of(values, np.stack([hospital_macro.replicates for hospital_macro in macros]))
     sizes = [hospital_macro.sizes for hospital_macro in macros if np.isfinite(hospital_macro.value)]
@@ -90,9 +90,9 @@ def mean_of_macros(macros: Sequence[Macro]) -> Macro:
 
 
 class _Block(NamedTuple):
-    """Values of one metric on one split before their intervals are computed: value [F], replicates [F, B], F sizes."""
+    """F rows of one metric on one split, without intervals: value [F], replicates [F, B] and F sizes."""
 
-    prefix: tuple[str, ...]  # the columns before the finding
+    prefix: tuple[str, ...]  # values of the columns before the finding
     key: Key
     findings: Sequence[str]
     value: Array
@@ -101,19 +101,19 @@ class _Block(NamedTuple):
 
     @property
     def interval_group(self) -> "_IntervalGroup":
-        """Return a key that is equal for blocks whose intervals are computed together."""
+        """Return the group of this block: intervals of blocks with equal groups are computed together."""
         return _IntervalGroup(self.replicates.shape[1], _interval_name(self.key))
 
 
 class _IntervalGroup(NamedTuple):
-    """The number of replicates, and the name of the interval in INTERVALS."""
+    """Number of replicates and interval function; intervals of blocks with equal groups are computed together."""
 
     num_replicates: int
     interval: str
 
 
 class Writer:
-    """Collects the rows of one run, and computes all intervals together at the end, which is faster."""
+    """Collects the rows of one run. `rows` computes all intervals together, which is faster than one by one."""
 
     def __init__(self, run_id: str, settings: Settings) -> None:
         self._added: list[_Block | list[Row]] = []
@@ -151,7 +151,7 @@ class Writer:
         self._added.append(_Block(self._prefix(cohort, key), key, (name,), value, replicates, (mean.sizes,)))
 
     def add_split(self, findings: Sequence[str], measured: SplitMetrics, macros: Mapping[Key, Macro]) -> None:
-        """Add each metric of one split: per finding, then macro."""
+        """Add the rows of one split: for each metric, the rows of the findings, then the macro."""
         cohort, counts = _cohort_of([measured]), measured.counts
         sizes = [_least(counts, np.array([k]), 1) for k in range(len(findings))]
         for key, value in measured.value.items():
@@ -159,12 +159,15 @@ class Writer:
             self._add_macro(cohort, key, macros[key])
 
     def add_external(self, external: Sequence[SplitMetrics], means: Mapping[Key, Macro]) -> None:
-        """Add the mean over hospitals of each macro."""
+        """Add the external mean of each metric; `means` are the means of the macros over hospitals."""
         for key, mean in means.items():
             self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), key, mean)
 
     def add_core(self, test: SplitMetrics, external: Sequence[SplitMetrics], core: NDArray[np.bool_]) -> None:
-        """Add the mean over the core findings [K]: for internal test, each hospital, and the external mean."""
+        """Add each metric's mean over the core findings: for the internal test split, each hospital, and the external mean.
+
+        core [K] is the mask of the core findings.
+        """
         splits = (test, *external)
         cohorts = [_cohort_of([split]) for split in splits]
         for key in test.value:
@@ -174,7 +177,7 @@ class Writer:
             self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), key, mean_of_macros(means[1:]), CORE)
 
     def add_gaps(self, gaps: Sequence[tuple[Key, Gap]], external: Sequence[SplitMetrics]) -> None:
-        """Add gaps to external hospitals; the key names the metric of the row, such as auroc_gap."""
+        """Add the rows of gaps. The key of a gap names the metric of its row, such as auroc_gap."""
         cohort_of_dataset = {split.scored.dataset: _cohort_of([split]) for split in external}
         if external:
             cohort_of_dataset[EXTERNAL] = _cohort_of(external)
@@ -200,7 +203,7 @@ INTERVALS = {"area": area_interval, "distance": reflected, "other": percentile}
 
 
 def _cohort_of(measured: Sequence[SplitMetrics]) -> tuple[str, str, str]:
-    """Return dataset, split and reference; "mixed" where the splits differ."""
+    """Return the dataset, split and reference that all given splits share; "mixed" where they differ."""
 
     def common(names: set[str]) -> str:
         return names.pop() if len(names) == 1 else "mixed"

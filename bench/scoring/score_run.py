@@ -1,6 +1,6 @@
-"""Scores of one run: a pure function of its logits and the labels.
+"""Computation of all scores of one run from its logits and the labels.
 
-Thresholds and calibrators come from the internal validation split; they are applied unchanged everywhere.
+Thresholds and calibrators are fitted on the internal validation split and applied unchanged to all other splits.
 Shapes: N images, K findings, B replicates.
 """
 
@@ -31,10 +31,11 @@ from reports.schemas.tables import SCHEMAS, SCORES
 class RunScores:
     """Tables of one run (columns as in reports.schemas.tables), and the replicates that comparisons between runs need.
 
-    replicates: float64 [B] each, of macros: "auroc/<dataset>" (internal test and each hospital), "auroc/<internal>/expert_*",
-    "auroc/external", "gap/<dataset>", "gap/external". "draws" uint32 [D] is equal for runs whose replicates can be paired.
-    detail: the tables decomposition, references, subgroups and curves by name. measured: the metrics of each split with all
-    replicates, in the order of `scored_splits`.
+    replicates: float64 [B] for each macro. Names: "auroc/<dataset>" (internal test split and each hospital),
+    "auroc/<internal>/expert_*", "auroc/external", "gap/<dataset>", "gap/external". The entry "draws" uint32 [D] identifies
+    the resamples: replicates of runs with equal "draws" can be paired.
+    detail: name -> table, for the tables decomposition, references, subgroups and curves.
+    measured: the metrics of each split with all replicates, in the order of `scored_splits`.
     """
 
     scores: pd.DataFrame
@@ -57,14 +58,15 @@ def score_run(
     num_threads: int = 1,
     unlearned: Sequence[str] = (),
 ) -> RunScores:
-    """Score all splits of a run: several of the cohort `internal`, one (headline) split of every other cohort.
+    """Compute all scores of a run, from several splits of the cohort `internal` and one split of every other cohort.
 
     Findings in `unlearned` (only one class in training) get no values. External macros use only findings that the internal
-    test split scores, so that the two can be compared. The finding "core" is the mean over the findings that internal test
-    and every hospital score. Thresholds and calibrators need the split internal/val, gaps need internal/test. Without these
-    splits, thresholds and calibrators are NaN, and gaps have no rows. Values depend neither on num_threads nor, beyond
-    rounding, on the order of the images.
-    Raises ValueError for a repeated split, two splits of an external cohort, and logits that do not match the findings.
+    test split scores, so that internal and external macros can be compared. The finding "core" is the mean over the findings
+    that the internal test split and every hospital score. Without the split internal/val, thresholds and calibrators are NaN.
+    Without the split internal/test, there are no gaps. `num_threads` does not change values; the order of the images changes
+    them only by rounding errors.
+    Raises ValueError for a repeated split, two splits of an external cohort, logits that do not match the findings, and a
+    cohort named "external".
     """
     settings = settings or Settings()
     _check(findings, internal, scored_splits)
@@ -157,14 +159,14 @@ def score_run(
 
 
 def _first_replicates(measured: SplitMetrics) -> SplitMetrics:
-    """Keep only the first FOR_DETAIL replicates, for the secondary tables."""
+    """Return the metrics with only the first FOR_DETAIL replicates, for the secondary tables."""
     resamples = measured.resamples.first(FOR_DETAIL)
     replicates = {key: replicates_KB[:, : resamples.num] for key, replicates_KB in measured.replicates.items()}
     return replace(measured, resamples=resamples, replicates=replicates)
 
 
 def without(scored: ScoredSplit, excluded: Sequence[str], findings: Sequence[str]) -> ScoredSplit:
-    """Mark excluded findings as unlabeled, such as findings without training labels or outside the report."""
+    """Return the split with excluded findings unlabeled, such as findings without training labels or outside the report."""
     columns = [k for k, finding in enumerate(findings) if finding in excluded]
     if not columns:
         return scored

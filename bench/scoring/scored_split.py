@@ -1,4 +1,4 @@
-"""The input of scoring: logits of one run on one split of one cohort, with labels and patient ids.
+"""`ScoredSplit`, the input of scoring: logits of one run on one split of one cohort, with label states and patient ids.
 
 Shapes: N images, K findings.
 """
@@ -18,12 +18,12 @@ from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, STATES, UN
 
 Result = TypeVar("Result")
 
-DROPPED = -1  # label of an image and finding without a score: uncertain, unmapped, or too few patients
+DROPPED = -1  # label that is not scored: uncertain, unmapped, or of a finding with too few patients
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings that affect scores; mapping, subgroup and selection are columns of every row."""
+    """Settings that affect scores. Every row of the scores has mapping, subgroup and selection as columns."""
 
     min_count: int = (
         10  # minimum number of patients with a positive image, and with a negative image, of a scored finding
@@ -34,7 +34,7 @@ class Settings:
     mapping: str = "default"
     subgroup: str = "all"
     selection: str = "best_val"
-    threshold: str = "f1_max"  # the threshold rule of subgroups and of the page
+    threshold: str = "f1_max"  # rule that chooses the threshold for subgroups and for the page
     custom_metrics: tuple[Entry, ...] = ()  # metrics that the registry adds, each with its Python function
 
     def __post_init__(self) -> None:
@@ -48,7 +48,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredSplit:
-    """One split of one cohort: logit [N, K] float32, state [N, K] int8 (label states, null as -3).
+    """One split of one cohort: logit [N, K] float32, state [N, K] int8 (label states; the state null is -3).
 
     Raises ValueError for shapes that do not match, a repeated image, an unknown state, or a logit that is not finite.
     """
@@ -87,7 +87,7 @@ class ScoredSplit:
 
     @property
     def name(self) -> str:
-        """Return "dataset/split", which is also the name of the resamples."""
+        """Return "dataset/split", which also names the random stream of the resamples."""
         return f"{self.dataset}/{self.split}"
 
     def of_run(self, logit: NDArray[np.float32]) -> "ScoredSplit":
@@ -103,10 +103,10 @@ class ScoredSplit:
         return scored
 
     def cached(self, key: Hashable, compute: Callable[[], Result], depends_on: object = None) -> Result:
-        """Return compute(), cached under the key for all runs on the same images and labels.
+        """Return the result of compute(), which is cached under `key` for all runs on the same images and labels.
 
-        `compute` must not use logits. `depends_on` is an object that the result also depends on: the result is computed again
-        if it is another object than before.
+        `compute` must not use logits. If its result depends on another object, pass that object as `depends_on`: with a
+        different object than at the last call, the result is computed again.
         """
         entry = self._cache.get(key)
         if entry is None or entry[0] is not depends_on:
@@ -123,7 +123,7 @@ class ScoredSplit:
 
     @property
     def identity(self) -> object:
-        """Return an object that is identical only for splits that share images and labels."""
+        """Return an object for comparison with `is`: it is the same only for splits that share images and labels."""
         return self._cache
 
     def _labels(self) -> NDArray[np.int8]:
@@ -137,7 +137,7 @@ class ScoredSplit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counts:
-    """Counts per finding, [K] each."""
+    """Numbers of images and patients for each finding, [K] each."""
 
     n: NDArray[np.int64]  # scored images
     num_positive: NDArray[np.int64]
@@ -147,7 +147,7 @@ class Counts:
 
 
 def count(label_NK: NDArray[np.int8], patient: NDArray[np.int32], min_count: int) -> Counts:
-    """Count images and patients per finding; patient [N] are codes from 0."""
+    """Count images and patients for each finding. patient [N] has the code of each image's patient, from 0."""
 
     def patients(mask_NK: NDArray[np.bool_]) -> NDArray[np.int64]:
         return np.array([np.count_nonzero(np.bincount(patient[column])) for column in mask_NK.T], np.int64)

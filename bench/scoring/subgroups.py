@@ -1,8 +1,9 @@
 """Subgroup analysis: metrics of each patient group, and the spread between the groups of one attribute.
 
-All groups use the same threshold, chosen on the internal validation split by the rule in the settings.
-underdiagnosis: share of the images with any finding that are called "No Finding"; overdiagnosis: share of the images labeled
-"No Finding" that are not called so. Source: Seyyed-Kalantari et al. 2021, doi:10.1038/s41591-021-01595-0.
+All groups use the same threshold, which the rule in the settings chooses on the internal validation split.
+underdiagnosis: share of images with a positive "No Finding" call, among images with any finding. overdiagnosis: share of
+images without this call, among images labeled "No Finding".
+Source: Seyyed-Kalantari et al. 2021, doi:10.1038/s41591-021-01595-0.
 Shapes: N images, K findings, G groups, B replicates.
 """
 
@@ -24,16 +25,16 @@ from bench.scoring.score_rows import Row
 from bench.scoring.scored_split import Settings
 
 Array = NDArray[np.float64]
-Codes = NDArray[np.int32]  # [A, N] index of the group of each image, by attribute; -1 for none
+Codes = NDArray[np.int32]  # [A, N]: for each attribute, the index of each image's group; -1 for no group
 HEALTHY = "No Finding"
 ALL = "all"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Table:
-    """One metric in each group: a column for each finding and their macro, or a single column for a rate.
+    """One metric in each group. AUROC, FPR and FNR have a column for each finding and the macro; other rates have one column.
 
-    value [G, C], replicates [G, C, B], sizes [5, G, C] in the order of `Sizes`; the macro is filled in by `_add_macro`.
+    value [G, C], replicates [G, C, B], sizes [5, G, C] in the order of `Sizes`. `_add_macro` fills in the macro.
     """
 
     metric: str
@@ -44,7 +45,7 @@ class _Table:
     sizes: NDArray[np.int64]
 
     def numbers(self) -> list[list[Row]]:
-        """Return value, interval and sizes of each cell [G, C]."""
+        """Return a tuple for each cell [G, C]: value, low, high, then the sizes."""
         values = np.stack([self.value, *_interval(self)], 2).tolist()
         sizes = self.sizes.transpose(1, 2, 0).tolist()
         return [
@@ -61,11 +62,12 @@ def rows(
     settings: Settings,
     num_threads: int = 1,
 ) -> list[Row]:
-    """Build the rows of the table `subgroups`: metrics of "all" and each group ("sex=F"), and *_spread of each attribute ("sex").
+    """Build the rows of the table `subgroups`.
 
-    The AUROC of "all" is in `scores` and left out here. threshold [K] is on the logit. A group with fewer than `min_count`
-    patients of a class has no value for that finding. The macro of a group uses the findings that all groups of its attribute
-    score; groups that score fewer than half of the findings are ignored. Findings that the split does not score have no rows.
+    There are metrics of "all" and of each group ("sex=F"), and spreads (*_spread) of each attribute ("sex"). The AUROC of
+    "all" is in the table `scores`, not here. threshold [K] is on the logit. A group with fewer than `min_count` patients of a
+    class has no value for that finding. The macro of a group uses the findings that all groups of its attribute score;
+    groups that score fewer than half of the findings are ignored. Findings that the split does not score have no rows.
     """
     scored, patient_groups = measured.scored, measured.scored.patient_groups
     if patient_groups is None:
@@ -104,7 +106,7 @@ def _rows(
     table: _Table,
     cells: list[list[Row]],
 ) -> list[Row]:
-    """Build the rows of one metric: each group of an attribute, then their spread."""
+    """Build the rows of one metric for one attribute: a row for each group and column, then the spread of each column."""
     fixed = (selection, "none", table.rule)
     rows = [
         (*prefix, group, *fixed, column, table.metric, *cell)
@@ -121,13 +123,13 @@ def _rows(
 
 
 def _interval(table: _Table) -> tuple[Array, Array]:
-    """Compute the interval of each cell [G, C]; Wilson's where a rate is 0 or 1 in every replicate."""
+    """Compute the interval of each cell [G, C]; it is Wilson's where the bootstrap interval of a rate has width 0."""
     interval = area_interval if table.metric == "auroc" else percentile
     low, high = interval(table.value, table.replicates)
     n, num_positive, num_negative, num_patients, _ = table.sizes.astype(np.float64)
     denominator = {"fnr": num_positive, "fpr": num_negative}.get(table.metric, n)
     constant = (low == high) & (n > 0) & (denominator > 0) if table.rule else np.zeros(low.shape, bool)
-    if constant.any():  # Wilson's count is scaled to patients, because images of one patient are not independent
+    if constant.any():  # Wilson's interval gets a number of patients, because images of one patient are not independent
         low[constant], high[constant] = wilson(
             table.value[constant], (denominator * num_patients / np.maximum(n, 1))[constant]
         )
@@ -135,14 +137,14 @@ def _interval(table: _Table) -> tuple[Array, Array]:
 
 
 def _common(value: Array) -> NDArray[np.bool_]:
-    """Return a mask of the findings [C] that all groups score, without groups that score fewer than half of the findings."""
+    """Return the mask [C] of the findings that all groups score; ignore groups that score fewer than half of the findings."""
     finite = np.isfinite(value)
     usable_groups = finite.sum(1) * 2 >= max(1, finite.any(0).sum())
     return np.asarray(finite[usable_groups].all(0) if usable_groups.any() else np.zeros(value.shape[1], bool))
 
 
 def _add_macro(table: _Table, groups: slice) -> None:
-    """Fill the macro (last column) of the groups of one attribute; its sizes are minima over its findings."""
+    """Write the macro of each group of one attribute to the last column. The sizes of a macro are minima over findings."""
     value, replicates, sizes = table.value[groups], table.replicates[groups], table.sizes[:, groups]
     common = np.flatnonzero(_common(value[:, :-1]))
     for g in range(len(value)):
@@ -160,9 +162,9 @@ def _findings(
     settings: Settings,
     num_threads: int,
 ) -> list[_Table]:
-    """Compute AUROC, FPR and FNR of each finding in each group; AUROC of "all" stays NaN."""
+    """Compute AUROC, FNR and FPR of each finding in each group. The AUROC of "all" stays NaN."""
     scored, resamples = measured.scored, measured.resamples
-    # rows: all images, then each group; columns: the findings, then the macro
+    # first axis: "all", then each group; second axis: the findings, then the macro
     shape = (int(code.max(initial=-1)) + 2, len(finding_indices) + 1)
     value = {name: np.full(shape, np.nan) for name in ("auroc", "fnr", "fpr")}
     replicates = {name: np.full((*shape, resamples.num), np.nan) for name in value}
@@ -172,7 +174,7 @@ def _findings(
     walks: dict[int, bootstrap.GroupWalk] = {}
 
     def begin_finding(c: int) -> None:
-        """Divide the images of a finding by group, in the order of their scores."""
+        """Sort the images of a finding by group, then by falling score."""
         k, finding_threshold = finding_indices[c], threshold[finding_indices[c]]
         column = measured.columns[k]
         cut = 0 if np.isnan(finding_threshold) else int(column.reaching(threshold[k : k + 1])[0])
@@ -180,7 +182,7 @@ def _findings(
         walks[c] = bootstrap.GroupWalk.empty(resamples, column.by_group(code, start, cut))
 
     def fill_tile(tile: int) -> None:
-        """Process a tile for all findings while it is in the processor's cache."""
+        """Compute one tile of replicates for all findings, while its weights are in the processor's cache."""
         weight = resamples.tile(tile)
         for c in range(len(finding_indices)):
             walks[c].fill(tile, weight)
@@ -189,7 +191,7 @@ def _findings(
         """Store the values, replicates and sizes of a finding."""
         k, finding_threshold = finding_indices[c], threshold[finding_indices[c]]
         sizes[:4, 0, c] = counts.n[k], counts.num_positive[k], counts.num_negative[k], counts.num_patients[k]
-        for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):  # rates of all images, from `measured`
+        for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):  # rates of "all" come from `measured`
             key = Key(opposite, operating_point=settings.threshold)
             value[name][0, c], replicates[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]
         parted = walks[c].images
@@ -233,7 +235,10 @@ def _findings(
 def _rates(
     measured: SplitMetrics, findings: Sequence[str], threshold: Array, code: Codes, settings: Settings
 ) -> list[_Table]:
-    """Compute under- and overdiagnosis of all images and of each group; labels of findings with few patients count, too."""
+    """Compute under- and overdiagnosis for all images and for each group.
+
+    "Any finding" includes findings with too few patients for a score.
+    """
     column, scored, resamples = list(findings).index(HEALTHY), measured.scored, measured.resamples
     with_finding, healthy, group_codes = scored.cached(
         ("sick and healthy", column), lambda: _sick_and_healthy(scored.labels(), column, code)
@@ -268,7 +273,7 @@ def _rates(
 
 
 def _in_groups(resamples: Resamples, rows: Rows, code: Codes, num_groups: int) -> tuple[GroupedImages, Array]:
-    """Divide images by group; also count the images of each group in each replicate [G, B]."""
+    """Sort the images in `rows` by group; also return the number of images of each group in each replicate [G, B]."""
     column = Column.listed(rows, resamples.patient[rows], np.zeros(len(rows), bool))
     parted = column.by_group(code, column.starts(code, num_groups), 0)
     counts = bootstrap.group_metrics(resamples, parted)[1]
@@ -276,7 +281,7 @@ def _in_groups(resamples: Resamples, rows: Rows, code: Codes, num_groups: int) -
 
 
 def _sick_and_healthy(label: NDArray[np.int8], healthy_column: int, code: Codes) -> tuple[Rows, Rows, Codes]:
-    """Return the rows with any finding, the rows labeled No Finding, and the group codes with an "all" group first."""
+    """Return the rows with any finding, the rows labeled "No Finding", and group codes in which group 0 has all images."""
     with_finding = (np.delete(label, healthy_column, axis=1) == 1).any(1)
     group_codes = np.concatenate(
         [np.zeros((1, code.shape[1]), np.int32), np.where(code < 0, np.int32(-1), code + np.int32(1))]

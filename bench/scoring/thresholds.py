@@ -1,8 +1,8 @@
-"""Operating points: thresholds on the score, chosen on the internal validation split and applied unchanged everywhere.
+"""Rules for operating points: thresholds chosen on the internal validation split and applied unchanged to all other splits.
 
-An image is called positive when score >= threshold.
-Shapes: label [N] of 0 and 1, score [N]. Each rule tries every distinct score (f1_grid: fixed probabilities), returns
-the highest threshold of several that are equally good, and NaN when a class is absent.
+An image is called positive when score >= threshold. Each rule tries every distinct score (f1_grid: fixed probabilities).
+If several thresholds are equally good, it returns the highest. If a class is absent, it returns NaN.
+Shapes: label [N] of 0 and 1, score [N].
 """
 
 from collections.abc import Callable, Mapping
@@ -15,12 +15,15 @@ from bench.scoring.bootstrap.sort_scores import falling
 from bench.scoring.metrics import Label, Score, require_finite
 
 Counts = NDArray[np.int64]
-SENSITIVITY = 0.90  # of the rule sens_90
+SENSITIVITY = 0.90  # minimum sensitivity of the rule sens_90
 GRID = np.arange(5, 96) / 100  # probabilities of the rule f1_grid
 
 
 def _candidates(label: Label, score: Score) -> tuple[NDArray[np.float64], Counts, Counts, int, int]:
-    """Return the distinct scores in falling order, true and false positives at each score, and the class counts."""
+    """Return the distinct scores in falling order, with the numbers of true and false positives at each threshold.
+
+    The last two values are the numbers of positive and of negative images.
+    """
     require_finite(score, "scores")
     order = falling(score)
     positive, sorted_score = label[order] == 1, score[order]
@@ -38,7 +41,7 @@ def _candidates(label: Label, score: Score) -> tuple[NDArray[np.float64], Counts
 
 
 def f1_max(label: Label, score: Score) -> float:
-    """Choose the threshold of the highest F1."""
+    """Choose the threshold with the highest F1."""
     candidate, hit, false, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
@@ -46,22 +49,22 @@ def f1_max(label: Label, score: Score) -> float:
 
 
 def f1_grid(label: Label, score: Score) -> float:
-    """Choose the threshold of the highest F1 among probabilities .05, .06 ... .95; score is a logit.
+    """Choose the threshold with the highest F1 among the probabilities .05, .06 ... .95; scores and threshold are logits.
 
-    The rule is coarser than f1_max and useless if all probabilities are below .05. It exists for comparisons with studies that
-    use it.
+    The rule is coarser than f1_max, and useless if all probabilities are below .05. It exists for comparisons with studies
+    that use it.
     """
     candidate, hit, false, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
     grid = np.log(GRID / (1 - GRID))[::-1]
-    called = len(candidate) - np.searchsorted(candidate[::-1], grid, side="left")  # distinct scores at or above
+    called = len(candidate) - np.searchsorted(candidate[::-1], grid, side="left")  # distinct scores >= threshold
     hit, false = (np.append(0, counts)[called] for counts in (hit, false))
     return float(grid[np.argmax(2 * hit / (hit + false + num_positive))])
 
 
 def youden(label: Label, score: Score) -> float:
-    """Choose the threshold of the highest sensitivity + specificity - 1 (Youden's J).
+    """Choose the threshold with the highest sensitivity + specificity - 1 (Youden's J).
 
     Source: Youden 1950, doi:10.1002/1097-0142(1950)3:1<32::AID-CNCR2820030106>3.0.CO;2-3.
     """
@@ -76,7 +79,7 @@ def sens_90(label: Label, score: Score) -> float:
     candidate, hit, _, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
-    hits_needed = np.ceil(SENSITIVITY * num_positive - 1e-9)  # against rounding errors: ceil(.9 * 10) must be 9
+    hits_needed = np.ceil(SENSITIVITY * num_positive - 1e-9)  # 1e-9: rounding errors must not increase it
     return float(candidate[np.argmax(hit >= hits_needed)])
 
 

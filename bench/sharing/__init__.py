@@ -1,1 +1,1 @@
-"""Bundles, MLflow and the Hugging Face hub."""
+"""Share runs: as bundles, with MLflow and with the Hugging Face hub."""

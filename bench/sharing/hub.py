@@ -24,7 +24,7 @@ from harmonize.errors import ConfigError, SetupError, StoreError
 
 _WORD = re.compile(r"[^\s\"'|,;:()<>\[\]{}]+")
 _REPO = re.compile(r"\w[\w.-]{0,94}/\w[\w.-]{0,94}", re.ASCII)
-_MIN_LENGTH = 6  # shorter ids are not searched for: ordinary words and numbers would match
+_MIN_LENGTH = 6  # shorter ids are not searched for, because ordinary words and numbers would match
 _LOCAL_PATHS = re.compile(r"--(?:data|store|weights|registry)[= ]\S+")  # paths of this machine in a command line
 
 
@@ -44,8 +44,8 @@ class HubFile:
 def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[str, Manifest, list[HubFile]]:
     """Return the run's id, its grid, and the files to upload: everything that prediction needs.
 
-    `run_prefix`: the beginning of the run id. Raises StoreError if the run is unknown, unfinished, unscored, derived or without
-    weights, or if its texts contain an id of a patient or an image.
+    `run_prefix`: the beginning of the run id. Raises StoreError for a run that is unknown, unfinished, unscored,
+    derived or without weights. It is also raised if a text contains an id of a patient or an image.
     """
     run_id = find_run(store, run_prefix)
     stored = read_run(store, run_id)
@@ -73,7 +73,7 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
         "README.md": _LOCAL_PATHS.sub("", card(manifest, run)).encode(),
         "config.json": json.dumps(config, indent=1, sort_keys=True).encode(),
     }
-    if (folder / "reference.json").is_file():  # what histstd or histmatch has learned: one curve of gray values
+    if (folder / "reference.json").is_file():  # the curve of gray values that histstd or histmatch has learned
         texts["reference.json"] = (folder / "reference.json").read_bytes()
     _refuse_ids(manifest, texts)
     return (
@@ -134,7 +134,7 @@ def check_name(repo: str) -> None:
 
 
 def licences(manifest: Manifest, run_id: str) -> list[str]:
-    """Return the licenses of the training images and, if there are any, of the pretrained weights, a line each."""
+    """Return the licenses of the training images and of the pretrained weights (if any), one line each."""
     if manifest.content["phantom"]:
         lines = ["internal: synthetic images"]
     else:

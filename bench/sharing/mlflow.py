@@ -1,8 +1,8 @@
 """Track finished runs of a store in MLflow: parameters, training curves, scores, memory, and counts of the data.
 
-The store stays the source: tracking reads it, at any time and repeatedly. A run that MLflow has with the same content is
-skipped; a run with changed content is written again. Only names, numbers and counts are sent: no image, no id or path of an
-image, no patient, no command line, and no reason of a failure.
+Tracking only reads the store and can be repeated at any time. A run that MLflow has with the same content is skipped; a
+run with changed content is written again. Only names, numbers and counts are sent: no image, no id or path of an image,
+no patient, no command line, and no reason of a failure.
 """
 
 import hashlib
@@ -27,9 +27,9 @@ from harmonize.errors import ConfigError, SetupError
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-ID, CONTENT = "unseen.run_id", "unseen.content"  # MLflow tags: the run id, and a hash that shows changes
+ID, CONTENT = "unseen.run_id", "unseen.content"  # MLflow tags: the run id, and a hash of the tracked content
 METRICS = ("auroc", "auprc", "ece", "brier")
-_MOST = {"metrics": 1000, "params": 100}  # maximum of one request to MLflow
+_MOST = {"metrics": 1000, "params": 100}  # maximum number per request to MLflow
 _NAME = re.compile(r"[^\w\-. /]")
 
 
@@ -116,7 +116,7 @@ def _text(value: object) -> str:
 
 
 def _curves(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
-    """Yield the training curves: a value per column of the history and epoch."""
+    """Yield the training curves: one value for each epoch and each column of the history."""
     history = read_history(manifest, run["id"])
     for row in history.to_dict("records"):
         for column, value in row.items():
@@ -177,7 +177,7 @@ def _data(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, flo
 def track(
     run_records: Sequence[Record], uri: str, experiment: str, progress: Progress | None = None
 ) -> dict[str, list[str]]:
-    """Write records into an MLflow experiment. Return the ids of new, changed and unchanged ("same") runs.
+    """Write records into an MLflow experiment. Return the ids of the new, the changed and the unchanged ("same") runs.
 
     Raises SetupError if MLflow is not installed, ConfigError if the database or server cannot be used.
     """
@@ -204,7 +204,7 @@ def track(
                 client.log_batch(run, metrics=metrics[start : start + _MOST["metrics"]])
             for start in range(0, len(params), _MOST["params"]):
                 client.log_batch(run, params=params[start : start + _MOST["params"]])
-            # last: an interrupted run has no such tag, so it is written again
+            # written last: an interrupted run has no such tag and is written again
             client.log_batch(run, tags=[RunTag(CONTENT, entry.content)])
             client.set_terminated(run, "FINISHED" if entry.finished else "FAILED", entry.ended_ms)
             for old in tracked:

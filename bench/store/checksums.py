@@ -55,7 +55,7 @@ def read_checksums(folder: Path) -> dict[str, str] | None:
 
 
 def damaged_files(folder: Path, names: Sequence[str] = RECORDS) -> Mapping[str, str]:
-    """Return {file name: problem} for the damaged ones of the named files of a folder.
+    """Check the files `names` of a folder; return {file name: problem} for the damaged files.
 
     A problem is "is missing", "is damaged" or "is not what was stored". Without checksums (unfinished run or old store), missing
     files are not reported.
@@ -67,14 +67,17 @@ def damaged_files(folder: Path, names: Sequence[str] = RECORDS) -> Mapping[str, 
 
 @lru_cache(10_000)
 def _problems(folder: Path, names: tuple[str, ...], states: tuple[object, ...]) -> Mapping[str, str]:
-    """Check the files. `states` (of the files on disk) is the cache key: an unchanged file is checked once per process."""
+    """Return the problems of files.
+
+    `states` (sizes, times) is a cache key: an unchanged file is checked once per process.
+    """
     checksums, problems = read_checksums(folder) or {}, {}
     for name, state in zip(names, states, strict=False):
         path = folder / name
         if state is None:
             problems[name] = "is missing" if name in checksums else ""
         elif name in checksums and file_sha256(path) == checksums[name]:
-            continue  # intact; for thousands of runs, parsing each record would take longer than hashing
+            continue  # intact; parsing the records of thousands of runs would take longer than hashing
         elif (path.suffix == ".json" and not _is_object(path)) or file_damage(path):
             problems[name] = "is damaged"
         elif name in checksums:
@@ -110,7 +113,10 @@ def analysis_damage(folder: Path) -> str:
 
 
 def analysis_state(folder: Path, key: str) -> tuple[str, str]:
-    """Return the state of an analysis (done, failed, absent) and the reason: it is done if its tables are intact and have this key."""
+    """Return the state of an analysis (done, failed, absent) and the reason.
+
+    Done: tables are intact and have this key.
+    """
     if key_in(folder) == key:
         damage = analysis_damage(folder)
         return ("absent" if damage else "done"), damage

@@ -13,9 +13,9 @@ def is_intact(path: Path) -> bool:
 
 
 def file_damage(path: Path, *, read: bool = False) -> str:
-    """Return the problem of a file, "is missing" or "is damaged: ...", or "" for an intact file.
+    """Return the problem of a file: "is missing", "is damaged: ...", or "" for an intact file.
 
-    Checks the beginning and end that the file's format requires, not the content. With `read`, Parquet files are read completely.
+    Checks only whether the file begins and ends as its format requires. With `read`, Parquet files are read completely.
     """
     try:
         if path.suffix == ".json":

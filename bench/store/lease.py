@@ -1,6 +1,6 @@
 """The lease of a run: a file LOCK that only one process can create. Its holder increments a heartbeat count in the file.
 
-No clock is used: clocks are changed, jump, and differ between machines.
+No clock is used, because clocks jump and differ between machines.
 """
 
 import contextlib
@@ -18,16 +18,16 @@ import psutil
 from bench.store.file_integrity import json_object
 from bench.store.store import canonical_json
 
-_SIZE = 512  # bytes of a LOCK. The size is fixed, so that a process that reads during a write gets complete JSON
+_SIZE = 512  # bytes of a LOCK. The size is fixed, so that a read during a write gives complete JSON
 
 
 @contextlib.contextmanager
 def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
     """Hold a run's lease during the block. Yields False if another live process holds it.
 
-    A holder on this machine is dead as soon as its process is gone. A holder on another machine is dead if its heartbeat count
-    does not change for 12 intervals of `beat_s` seconds. A holder that was suspended for that long loses the lease: at the end of
-    its block it leaves the new holder's LOCK alone.
+    A holder on this machine is dead as soon as its process is gone. A holder on another machine is dead if its
+    heartbeat count does not change for 12 intervals of `beat_s` seconds. A holder that was suspended for that long
+    loses the lease. At the end of its block it does not remove the new holder's LOCK.
     """
     lock, own_entry = folder / "LOCK", claim()
     while True:
@@ -104,8 +104,8 @@ def holder_of(lock: Path) -> Holder:
 def _place() -> str:
     """Return an identifier of this machine, its current start and, in a container, its process namespace.
 
-    Process ids are only comparable within the same place. Host names are not unique; they are used only where /proc does not
-    exist.
+    Process ids can only be compared within one place. Host names are not unique, so they are used only where /proc does
+    not exist.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -136,7 +136,7 @@ def _write(descriptor: int, holder: Mapping[str, Any]) -> None:
 
 
 def _renew(lock: Path, own_entry: Mapping[str, Any]) -> None:
-    """Write the new heartbeat count, if the LOCK is still ours.
+    """Write the new heartbeat count, if the LOCK still belongs to this process.
 
     Read and write use one open file. If another process has replaced LOCK, this write does not touch the new file.
     """

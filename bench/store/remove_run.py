@@ -1,4 +1,4 @@
-"""Delete a run, given its complete id, if no process works on it."""
+"""Delete a run if no process works on it. The complete run id is required."""
 
 import contextlib
 import shutil

@@ -1,4 +1,7 @@
-"""store.json: the schema of a store. Commands that read grids or write runs need the present schema; `bench migrate` updates older stores."""
+"""store.json: the schema of a store.
+
+Commands that read grids or write runs require the current schema; `bench migrate` updates older stores.
+"""
 
 import json
 from pathlib import Path
@@ -28,7 +31,7 @@ def schema_of(root: Path) -> int:
 
 
 def require_present(root: Path) -> None:
-    """Raise StoreError for a store of an older schema. Grids and runs exist only in the current schema."""
+    """Raise StoreError for a store of an older schema. This program reads grids and runs only in the current schema."""
     if (schema := schema_of(root)) < SCHEMA:
         what = f"the store has schema {schema}, this version uses schema {SCHEMA}"
         fix = f"run `bench migrate --store {root}`: it trains no run again and changes no number"

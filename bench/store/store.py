@@ -84,7 +84,10 @@ class Store:
         return self.root / run_id[:2] / run_id
 
     def cache_folder(self, root: Path) -> Path:
-        """Return the folder of the decoded images of a dataset; two datasets with one name have different roots."""
+        """Return the folder of the decoded images of the dataset in `root`.
+
+        Datasets with equal names have different roots.
+        """
         return self.root / "cache" / short_hash(str(root.resolve()).encode())
 
     def state(self, run_id: str) -> State:
@@ -114,7 +117,10 @@ class Store:
             (self.run_dir(run_id) / marker).unlink(missing_ok=True)
 
     def fail(self, run_id: str, text: str) -> None:
-        """Record why a run failed. A run with DONE stays done: the lost task had not started, or had already finished."""
+        """Record why a run failed.
+
+        A run with DONE stays done: nothing of it is missing, even if a task was lost.
+        """
         if self.state(run_id) != "done":
             write_bytes(self.run_dir(run_id) / "FAILED", text.encode())
 
@@ -123,7 +129,7 @@ class Store:
         return last_line(self.run_dir(run_id) / "FAILED")
 
     def first_unfinished(self, run_ids: Sequence[str]) -> str:
-        """Return which of these runs is not done, and why; "" when all are done."""
+        """Return the first run that is not done, with the reason, as text; "" when all are done."""
         for run_id in run_ids:
             if (state := self.state(run_id)) != "done":
                 reasons = {"absent": "has not begun", "started": "is not finished"}
@@ -131,7 +137,7 @@ class Store:
         return ""
 
     def remark(self, run_id: str) -> str:
-        """Return how the training deviated from its configuration, "" without deviation or without a record."""
+        """Return how the training of a run deviated from its configuration; "" if it did not, or without a record."""
         try:
             return remark(self.read_json(run_id[:2], run_id, "trained.json"))
         except StoreError:
@@ -173,7 +179,7 @@ def last_line(path: Path) -> str:
 
 
 def key_in(folder: Path) -> str:
-    """Return the key of a folder of scores or of an analysis, "" while it is incomplete."""
+    """Return the key of a folder of scores or of an analysis, "" while the folder is incomplete."""
     path = folder / "KEY"
     return path.read_text(errors="replace") if path.is_file() else ""
 
@@ -186,7 +192,9 @@ def write_bytes(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
-    """Give a temporary path in the folder of `path`. It replaces `path` at the end of the block; after an error it is removed.
+    """Yield a temporary path in the folder of `path`.
+
+    The temporary file replaces `path` at the end of the block; after an error it is removed.
 
     Only the owner can read the temporary file. `mode`: permissions of the final file.
     """
@@ -219,7 +227,7 @@ def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, 
 def read_frame(path: Path) -> "pd.DataFrame":
     """Read a Parquet file that `write_table` wrote.
 
-    `ParquetFile` reads a single file. `pq.read_table` would import more modules and start threads.
+    It uses `ParquetFile`, because `pq.read_table` would import more modules and start threads.
     """
     import pyarrow.parquet as pq
 

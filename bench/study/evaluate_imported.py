@@ -1,4 +1,4 @@
-"""evaluate(): test an imported model on every cohort of a grid; its run is stored like any other."""
+"""evaluate(): test an imported model on every cohort of a grid, and store the result as a run."""
 
 import time
 from collections.abc import Mapping
@@ -61,7 +61,7 @@ def evaluate(
     trust: bool,
     display: Display,
 ) -> Evaluated:
-    """Predict every cohort of the grid with the model of a model.yaml, score, and write the page with its row.
+    """Predict every cohort of the grid with the model of a model.yaml, score the predictions, and write the page.
 
     A second call adds what is missing. A model that fails leaves nothing in the store. Raises ConfigError, SetupError or
     DatasetError for a model that does not match its declaration, StoreError if the stored grid has other cohorts.
@@ -163,7 +163,7 @@ def _unchanged(same: bool, folder: Path) -> None:
 
 
 class BlockedError(StoreError):
-    """Another process works on the same run."""
+    """Error: another process works on the same run."""
 
 
 def _copy(plan: Plan, folder: Path, source: _Source, files: Predictions) -> list[str]:
@@ -212,7 +212,7 @@ def _has_features(folder: Path, source: _Source, ref: CohortRef) -> bool:
 
 
 def _records(folder: Path, source: _Source, device: torch.device, began: float) -> None:
-    """Write the records of the run; without training there are no history and no weights."""
+    """Write the records of the run. It is not trained here, so it has no history and no weights."""
     trained = {"unlearnt": source.missing, "elsewhere": source.declared.name}
     records = {
         "trained": trained,

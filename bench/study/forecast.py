@@ -21,13 +21,13 @@ from harmonize.cache.cache import Forecast as Decoding
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The work of one run, as counts."""
+    """The work of one run: numbers of steps and images."""
 
     run: Run
     steps: int  # optimizer steps, in all epochs
     validated: int  # images predicted for validation, in all epochs
-    predicted: Mapping[str, int]  # images, by cohort
-    kept: Mapping[str, int]  # images whose features are stored, by cohort
+    predicted: Mapping[str, int]  # number of images, by cohort
+    kept: Mapping[str, int]  # number of images whose features are stored, by cohort
     letters: Mapping[str, int]  # length of the longest patient id, by cohort; all ids are stored with this width
 
 
@@ -52,7 +52,7 @@ def work(plan: Plan, run: Run) -> Work:
 
 
 def step_key(config: RunConfig) -> tuple[object, ...]:
-    """Return the settings that determine the time of a step; runs with equal settings are measured once."""
+    """Return the settings that determine the time of a step. Runs with equal settings are measured once."""
     schedule = config.schedule
     chosen = (
         schedule.batch_size,
@@ -76,7 +76,7 @@ def step_key(config: RunConfig) -> tuple[object, ...]:
 
 
 def num_analyzed(plan: Plan, analysis: Analysis, run: Run) -> int:
-    """Return the number of images that an analysis uses; its time is proportional to it."""
+    """Return the number of images that an analysis uses. Its time is proportional to this number."""
     options, total = analysis.options, 0
     for ref in plan.refs:
         table = plan.cohorts[ref.name].table
@@ -96,8 +96,8 @@ class NetworkRate:
     """The measured rates of a network, in seconds of one core or of one GPU."""
 
     step_s: float
-    image_s: float  # prediction of one image
-    fixed_s: float  # once per run: building the network, hashing the weights, measuring the cost
+    image_s: float  # time for the prediction of one image
+    fixed_s: float  # seconds per run: building the network, hashing the weights, measuring the cost
     peak_bytes: int | None  # during training: memory of the GPU, else of the process; None if unknown
     weights_bytes: int
     checkpoint_bytes: int
@@ -108,8 +108,8 @@ class NetworkRate:
 class AnalysisRate:
     """The measured rates of an analysis of one run."""
 
-    own_s: float  # without the forward passes of the network
-    images: int  # images that went through the network
+    own_s: float  # seconds without the forward passes of the network
+    images: int  # number of images that went through the network
     num_analyzed: int
     num_bytes: int
     failed: str = ""  # why it could not be measured
@@ -120,12 +120,12 @@ class Rates:
     """The rates that a rehearsal measured on this machine."""
 
     on_gpu: bool
-    networks: Mapping[tuple[object, ...], NetworkRate]  # by `step_key`
-    decoding: Mapping[tuple[str, str], Decoding]  # in one process, by cohort and geometry key
+    networks: Mapping[tuple[object, ...], NetworkRate]  # `step_key` -> rate
+    decoding: Mapping[tuple[str, str], Decoding]  # rates of one process, by cohort and geometry key
     row_bytes: Mapping[str, float]  # bytes of a stored prediction, by cohort
     start_s: float  # start of the programs, once
     first_score_s: float
-    score_s: float  # scoring of one further run with `score_rows` rows
+    score_s: float  # scoring of each run after the first, with `score_rows` rows
     score_rows: int
     score_bytes: int
     report_s: float
@@ -142,7 +142,7 @@ class Line:
     training_s: float
     predicting_s: float  # validation, prediction, views of TTA
     analysing_s: float
-    peak_bytes: int | None  # per run
+    peak_bytes: int | None  # peak memory per run
     disk_bytes: int
 
 
@@ -156,8 +156,8 @@ class Forecast:
     scoring_s: float  # core seconds
     other_s: float  # analyses of the cohorts, the page, the start
     cache_bytes: int
-    passing_bytes: int  # checkpoint of one run, deleted after training
-    unknown: tuple[str, ...] = ()  # analyses that could not be measured, with the reason
+    passing_bytes: int  # temporary: the checkpoint of one run, deleted after training
+    unknown: tuple[str, ...] = ()  # analyses that could not be measured, each with the reason
 
     @property
     def device_s(self) -> float:
@@ -242,7 +242,7 @@ def _line(plan: Plan, name: str, works: Sequence[Work], views: Mapping[str, int]
 
 
 def _analysis_s(plan: Plan, analysis: Analysis, run: Run, rate: AnalysisRate, image_s: float) -> float:
-    """Return the seconds of an analysis of a run: its own work, plus the forward passes at the speed of the run."""
+    """Return the seconds of an analysis of a run: its own work, and forward passes at the speed of the network."""
     if rate.failed:
         return 0.0
     more = num_analyzed(plan, analysis, run) / max(1, rate.num_analyzed)

@@ -44,7 +44,7 @@ from harmonize.seeds import stream
 
 ENOUGH_S = 2.0  # seconds of steps, or of predictions, that are measured per network
 DISTINCT = 64  # noise images per network
-LABELED = 5000  # maximum number of training images whose labels are used
+LABELED = 5000  # maximum number of training images with labels in the rehearsal
 Clock = Callable[[], float]
 
 
@@ -58,7 +58,7 @@ def rehearsed_forecast(
 
 def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progress) -> Rates:
     """Measure the rates of these runs on one device. All files are temporary."""
-    began = time.process_time()  # the real run will spend this time, too
+    began = time.process_time()  # the real run will need this time, too
     device = torch.device(device_name)
     clock = _clock_of(device)
     start_s, empty_bytes = worker()
@@ -80,7 +80,7 @@ def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progre
         networks=networks,
         decoding=decoding,
         row_bytes=scored.row_bytes,
-        start_s=start_s + min(began, start_s),  # at most a worker's start: phantom cohorts are made only once
+        start_s=start_s + min(began, start_s),  # capped, because phantom cohorts are made only once
         first_score_s=scored.first_s,
         score_s=scored.further_s,
         score_rows=scored.rows,
@@ -103,7 +103,7 @@ def _clock_of(device: torch.device) -> Clock:
 
 
 def worker() -> tuple[float, int]:
-    """Return the core seconds of importing a worker's modules, and its memory in bytes after that."""
+    """Return the core seconds for importing a worker's modules, and the worker's memory in bytes after the import."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     script = "import bench.runs.run_one, psutil; print(psutil.Process().memory_info().rss)"
     process = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)  # noqa: S603
@@ -169,7 +169,7 @@ class NetworkRehearsal:
         )
 
     def train(self) -> tuple[Step, float]:
-        """Return the training after a few steps, and the seconds of one step."""
+        """Train for a few steps; return the `Step` object and the seconds of one step."""
         internal, config = self.plan.refs[0], self.run.config
         table = self.plan.cohorts[internal.name].table
         table = table[internal.split_of(table, config) == "train"]

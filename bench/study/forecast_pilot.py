@@ -1,7 +1,8 @@
 """Rehearse scores, analyses and the page with a tiny network on some images, in a temporary store.
 
-Scores use invented predictions for up to SCORED images of each cohort. Analyses use up to ANALYZED images. The images that go
-through the tiny network are counted, so that the forecast can replace its passes by those of the grid's networks.
+Scores use invented predictions for up to SCORED images of each cohort. Analyses use up to ANALYZED images. The images
+that go through the tiny network are counted. The forecast then replaces the time of these passes by the time of the
+grid's networks.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -36,14 +37,14 @@ from bench.study.forecast import AnalysisRate, num_analyzed
 from harmonize.seeds import stream
 from reports.page import render
 
-ANALYZED = 240  # images of a cohort for the analyses; most analyses use no more
-SCORED = 4000  # images of a cohort for the scores; the time for more images is proportional
+ANALYZED = 240  # number of images of a cohort for the analyses; most analyses use no more
+SCORED = 4000  # number of images of a cohort for the scores; the time for more images is proportional
 NETWORK = {"depths": [1, 1, 1, 1], "widths": [16, 32, 64, 128], "dropout": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Core seconds of scoring the first run and a further run, each with `rows` images."""
+    """Core seconds for scoring the first run and each later run, with `rows` images per run."""
 
     first_s: float
     further_s: float
@@ -57,7 +58,7 @@ class Pilot:
     """A grid of one run on some images of the plan's cohorts."""
 
     full_plan: Plan
-    plan: Plan  # with one run and few images
+    plan: Plan  # the pilot's plan, with one run and few images
     run: Run
     device: torch.device
     clock: Callable[[], float]
@@ -80,7 +81,7 @@ class Pilot:
         return cls(plan, small, stand_in, device, clock)
 
     def score(self, progress: Progress) -> Scored:
-        """Predict the few images; score invented predictions of one run and of two runs."""
+        """Predict the images of the pilot; measure the scoring of invented predictions for one run and for two runs."""
         self._finish(progress)
         manifest = read_manifest(self.plan.store, self.plan.grid.name)
         score_all(manifest, progress)  # analyses read the scores

@@ -1,4 +1,4 @@
-"""Send the jobs of a grid to an executor; report and count how they end."""
+"""Send the jobs of a grid to an executor; report and count the outcomes."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from bench.planning.run import Run
 
 
 class Display(Protocol):
-    """Shows progress."""
+    """The interface of objects that show progress."""
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Show one bar of the main process."""
@@ -44,7 +44,7 @@ class Tally:
     def work(self, jobs: Sequence[Work], names: Mapping[str, str], done: str = "done") -> set[str]:
         """Run the jobs, report how each ends, and return the ids of the successful jobs.
 
-        A failed pass is not a failure of its runs: each run then predicts by itself.
+        If a shared pass fails, its runs do not fail: each run then predicts by itself.
         """
         well, shared = set(), {job.id: job for job in jobs if isinstance(job, PassJob)}
         for outcome in self.executor.submit(jobs, self.display.run_progress) if jobs else ():

@@ -25,7 +25,7 @@ from bench.study.run_grid import check_foreign, execute
 from harmonize.errors import ConfigError, StoreError
 
 KEYS = ("dataset", "split", "metric", "finding", "calibrator", "operating_point")
-ENOUGH = 3  # seeds for a seed spread; with two seeds its estimate is too uncertain
+ENOUGH = 3  # minimum number of seeds for a seed spread; with two seeds the estimate is too uncertain
 VERDICTS = ("same bits", "within the seed spread", "within the interval", "outside", "no number")
 
 
@@ -53,7 +53,9 @@ def reproduce(
     workers: int,
     display: Display,
 ) -> Reproduction:
-    """Train a finished run again on the same data and compare every score. An interrupted call can be repeated.
+    """Train a finished run again on the same data and compare every score.
+
+    After an interruption, a second call resumes.
 
     Raises StoreError for a run that is derived, unfinished or from a bundle. Raises ConfigError when data, starting weights or
     registry are not those of the run, or when `into` is the store itself.
@@ -61,7 +63,7 @@ def reproduce(
     run_id = find_run(store, prefix)
     stored = read_run(store, run_id)
     manifest, run = planned(store, run_id, grid)
-    if origin := manifest.content.get("scored_from"):  # compare with the first scores
+    if origin := manifest.content.get("scored_from"):  # compare with the original scores
         manifest, run = planned(store, run_id, str(origin))
     if manifest.of_bundles or (reason := unfinished(manifest, run)):
         why = "it is from a bundle, which has no data" if manifest.of_bundles else reason
@@ -114,7 +116,10 @@ def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:
 
 
 def _seeds(manifest: Manifest, run: Mapping[str, Any]) -> list[str]:
-    """Return the scored runs of the grid that differ from a run only in the seed, the run itself first."""
+    """Return the run and the scored runs of the grid that differ from it only in the seed.
+
+    The run itself comes first.
+    """
     config = manifest.config(run)
     same = [r["id"] for r in manifest.runs if replace(manifest.config(r), seed=config.seed) == config]
     done = [r for r in same if (manifest.scores / r / "KEY").is_file()]
@@ -129,10 +134,11 @@ def _scores(manifest: Manifest, run_id: str) -> pd.DataFrame:
 def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return one row per score: stored value, new value, and the largest difference that seeds explain.
 
-    `seeds` holds the scores of every seed, with those of the stored run. seeds_apart is the bound on the difference of two
-    trainings with other seeds in 95 % of cases: t(n - 1, .975) s sqrt(2) of n seeds, NaN below ENOUGH seeds. The verdict is the
-    first that holds: same bits; no number (one value is NaN); within the seed spread; with too few seeds, within the interval
-    over patients; outside.
+    `seeds` holds the scores of every seed, those of the stored run included. Two trainings with different seeds differ
+    by at most `seeds_apart` in 95 % of cases: t(n - 1, .975) s sqrt(2) of n seeds, NaN below ENOUGH seeds.
+
+    The verdict is the first in this list that is true: same bits; no number (one value is NaN); within the seed spread;
+    within the interval over patients (only with too few seeds); outside.
     """
     keys = list(KEYS)
     rows = stored[[*keys, "value", "low", "high"]].rename(columns={"value": "stored"})
@@ -171,7 +177,7 @@ def _verdict(rows: pd.DataFrame, several: bool) -> str:
 
 
 def _checked(manifest: Manifest, again: Manifest, run_id: str) -> tuple[str, ...]:
-    """Return the other checks, one line each."""
+    """Return the checks besides the scores, one line per check."""
     before, now = (run_facts(m.store, run_id) for m in (manifest, again))
     same = before["seal"].get("weights_after") == now["seal"].get("weights_after")
     size = before["cost"].get("params"), now["cost"].get("params")

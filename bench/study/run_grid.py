@@ -1,4 +1,4 @@
-"""Run a grid: decode the images, train and predict what is missing, score, analyze, report."""
+"""Run a grid: decode the images, do missing trainings and predictions, score, analyze, report."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,12 +36,12 @@ class Result:
     page: Path | None
     derived: int = 0  # number of finished derived runs
     waiting: Mapping[str, str] = field(default_factory=dict)  # derived run id -> the run that it waits for
-    logs: Mapping[str, Path] = field(default_factory=dict)  # id of what failed -> its log
+    logs: Mapping[str, Path] = field(default_factory=dict)  # id of a failed job -> its log
     dropped: Sequence[str] = ()  # imported models that are no longer rows of the grid
     summary: Sequence[str] = ()  # the main results as lines
 
     def lines(self, grid: str, num_runs: int, num_derived: int) -> list[str]:
-        """Return the result as lines: counts, derived runs that wait, models that are no longer rows, failures with log."""
+        """Return the result as lines: counts, waiting derived runs, dropped imported models, failures with logs."""
         held = f", {self.held} held by another process" if self.held else ""
         lines = [f"{self.done} of {num_runs} runs done ({self.trained} now), {len(self.failed)} failed{held}"]
         if num_derived:
@@ -57,7 +57,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Request:
-    """A grid with its registry, read and checked once. `command` is the command line that repeats it."""
+    """A grid with its registry, read and checked once. `command`: the command line that repeats the request."""
 
     grid: Grid
     registry: Registry
@@ -149,8 +149,9 @@ def _analyse(plan: Plan, runs: Sequence[Run], tally: Tally) -> None:
 def check_foreign(grid: Grid, registry: Registry) -> None:
     """Raise ConfigError or RegistryError for an unusable entry that is not part of the project.
 
-    This is code that cannot be imported or does not take its options, or a timm model that does not exist or does not take
-    the images. The entries of the project are tested, so they are not imported here.
+    Such an entry names code that cannot be imported or does not take its options. Or it names a timm model that does
+    not exist or does not take images of this size. The entries of the project are tested, so they are not imported
+    here.
     """
     shipped = installed("registry.yaml")
     own = (registry if registry.path.resolve() == shipped.resolve() else Registry.read(shipped)).sections

@@ -21,7 +21,7 @@ from harmonize.errors import SetupError, StoreError
 
 @dataclass(frozen=True)
 class Wanted:
-    """The content of a grid file."""
+    """A request for one configuration or one sweep, with the content of its grid file."""
 
     name: str
     config: Mapping[str, Any] | RunConfig

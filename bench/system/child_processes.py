@@ -1,4 +1,4 @@
-"""Child processes that stop together with their parent process."""
+"""Stop child processes together with their parent process."""
 
 import multiprocessing
 import os

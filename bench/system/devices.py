@@ -15,9 +15,10 @@ def check_device(device: str) -> None:
 
 
 def choose_devices(device: str, workers: int, threads: int, per_device: int = 0) -> list[str]:
-    """Return one device name per run that can run in parallel: each GPU once, or `cpu` as often as the cores allow.
+    """Return one device name per parallel run: each GPU once, or `cpu` as often as the cores allow.
 
-    `per_device`: number of runs that share a GPU, or all cores; 0: the default. Every GPU gets one run before any gets two.
+    `per_device`: number of runs that share a GPU (or all cores); 0: the default. Every GPU gets a first run before any
+    GPU gets a second run.
     """
     if device == "auto":
         device = "cuda" if _may_have_gpu() and _cuda() else "cpu"
@@ -45,7 +46,7 @@ def memory_of(device: str) -> int:
 
 
 def _may_have_gpu() -> bool:
-    """Whether torch may find a GPU. Linux has a device file for each; on other systems the answer is True."""
+    """Whether torch may find a GPU. Linux has a device file for each GPU; on other systems the answer is True."""
     return platform.system() != "Linux" or any(next(Path("/dev").glob(p), None) for p in ("nvidia*", "dxg", "kfd"))
 
 

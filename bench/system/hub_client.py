@@ -14,12 +14,12 @@ def download(repository: str, name: str) -> str:
     from huggingface_hub import hf_hub_download
 
     _switch_telemetry_off()
-    # timm names no revisions; numbers are read, no code
+    # timm names no revisions; the file has numbers, no code
     return hf_hub_download(repository, name)  # nosec B615
 
 
 def api() -> "HfApi":
-    """Return the client that creates and writes repositories."""
+    """Return the hub client that creates repositories and writes files into them."""
     from huggingface_hub import HfApi
 
     _switch_telemetry_off()

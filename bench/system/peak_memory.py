@@ -1,4 +1,4 @@
-"""The peak memory of a computation: of the GPU, else of this process."""
+"""Measure the peak memory of a computation: GPU memory or, without a GPU, memory of this process."""
 
 import contextlib
 from pathlib import Path

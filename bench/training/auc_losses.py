@@ -27,10 +27,9 @@ def pairwise(
 ) -> Tensor:
     """Return the mean surrogate loss over pairs of a positive and a negative image, then over findings.
 
-    `surrogate` is hinge, squared_hinge, square or logistic. The logistic one is log(1 + exp(margin - d)), usually with
+    `surrogate` is hinge, squared_hinge, square or logistic. Logistic means log(1 + exp(margin - d)), usually with
     margin 0. A finding without a positive or without a negative image in the batch is skipped. If all are skipped, the
-    loss is 0.
-    Source: Gao and Zhou 2015, arXiv:1208.0645, section 3 (which surrogates are consistent with the AUC).
+    loss is 0. Source: Gao and Zhou 2015, arXiv:1208.0645, section 3 (which surrogates are consistent with the AUC).
     """
     logit_NK, target_NK = logit_NK.float(), masked_targets(target_NK, weight_NK)
     difference_NNK = logit_NK[:, None] - logit_NK[None]

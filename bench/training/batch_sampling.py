@@ -1,4 +1,4 @@
-"""Order and batches of the training images in an epoch, a function of seed, epoch and label classes.
+"""Order and batches of the training images in an epoch. They depend only on seed, epoch and label classes.
 
 Legend: N images, K findings, C classes (the present or the absent images of a finding).
 """
@@ -17,14 +17,14 @@ def shuffled(seed: int, epoch: int, num_images: int) -> NDArray[np.int64]:
 
 
 def micro_batches(num_images: int, batch: int, micro: int) -> Iterator[slice]:
-    """Yield the micro-batches of an epoch as slices of its order: each batch in slices of `micro` images."""
+    """Yield the micro-batches of an epoch: slices of at most `micro` images that never cross a batch."""
     for batch_start in range(0, num_images - num_images % batch, batch):
         for start in range(batch_start, batch_start + batch, micro):
             yield slice(start, min(start + micro, batch_start + batch))
 
 
 def class_membership(target_NK: NDArray[np.float32], weight_NK: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return which image belongs to which class, [N, C]: present and absent of each finding that has both."""
+    """Return a mask [N, C] of the classes of each image: present and absent, for each finding that has both."""
     present_NK = (weight_NK > 0) & (target_NK > 0.5)
     absent_NK = (weight_NK > 0) & (target_NK < 0.5)
     both_K = present_NK.any(axis=0) & absent_NK.any(axis=0)
@@ -36,10 +36,10 @@ def balanced(
 ) -> NDArray[np.int64]:
     """Return the order of an epoch, changed so that every micro-batch contains every class at least once.
 
-    A micro-batch without a class gets the next image from the shuffled list of that class. The image replaces one that
-    is not the only member of any class. So rare classes occur more often than their share, and a few images wait for a
-    later epoch. A micro-batch of at least C images can always be balanced.
-    Raises ValueError when a micro-batch cannot be balanced.
+    A micro-batch without a class gets the next image from the shuffled list of that class. This image replaces an image
+    whose classes all occur in another image of the micro-batch. So rare classes occur more often than their share, and
+    a few images are left out of the epoch. A micro-batch of at least C images can always be balanced. Raises ValueError
+    when a micro-batch cannot be balanced.
     """
     order_N = order_N.copy()
     generator = np.random.default_rng(seed_for(seed, "balance", epoch))

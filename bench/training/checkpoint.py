@@ -1,4 +1,4 @@
-"""Training state: history and best weights so far, and checkpoints of tensors and plain values without pickled code."""
+"""Training state (history and best weights so far) and its checkpoints, which contain no pickled code."""
 
 import hashlib
 import io
@@ -15,7 +15,7 @@ from bench.config.run_config import Schedule
 from bench.store.store import replacing
 from bench.training.step import Step
 
-FORMAT = 5  # of the checkpoint; training starts again when a stored checkpoint has another format
+FORMAT = 5  # version of the checkpoint's format; training starts again from a checkpoint with another version
 _DIGEST = 32  # bytes of a SHA-256
 
 
@@ -30,7 +30,7 @@ class TrainingState:
     seconds: float = 0.0  # wall clock of training and validation
 
     def add(self, row: dict[str, float], network: nn.Module, selection: str, schedule: Schedule) -> None:
-        """Append an epoch to the history; keep its weights if it is the best so far, or with `selection` last.
+        """Append an epoch to the history; keep its weights if it is the best epoch so far, or if `selection` is last.
 
         Pretraining epochs (before the run's own loss) are never selected.
         """
@@ -43,7 +43,7 @@ class TrainingState:
             self.best = {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 
     def save(self, path: Path, run_id: str, step: Step) -> None:
-        """Write a checkpoint of tensors and plain values."""
+        """Write a checkpoint: tensors and plain values, no pickled code."""
         progress = {
             "history": self.history,
             "best": self.best,
@@ -54,7 +54,7 @@ class TrainingState:
         write_checkpoint(path, {"run": run_id, "format": FORMAT} | step.state_dict() | progress)
 
     def resume(self, path: Path, run_id: str, step: Step) -> None:
-        """Restore an intact checkpoint of this run; without one, change nothing."""
+        """Restore an intact checkpoint of this run; without such a checkpoint, change nothing."""
         saved = load_checkpoint(path, run_id)
         if saved:
             step.load_state_dict(saved)

@@ -20,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 T = TypeVar("T")
 D = TypeVar("D", bound=np.generic)
-TIMEOUT = dt.timedelta(minutes=30)  # of a collective call that gets no answer
+TIMEOUT = dt.timedelta(minutes=30)  # maximum time that a collective call waits for an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class DataParallelGroup:
         return self.rank == 0
 
     def own_items(self, items: Sequence[T]) -> list[T]:
-        """Return the items that this process handles: every `size`-th one, from its rank on."""
+        """Return the items that this process handles: every `size`-th item, starting at its rank."""
         return list(items[self.rank :: self.size])
 
     def all_reduce(self, tensors: Sequence[Tensor]) -> None:
@@ -70,7 +70,7 @@ class DataParallelGroup:
                 tensor.copy_(total.view_as(tensor))
 
     def broadcast(self, value: bool) -> bool:
-        """Return the value that rank 0 passed."""
+        """Return the `value` of rank 0 to every process."""
         if self.size == 1:
             return value
         flag = torch.tensor([int(value)])
@@ -98,7 +98,7 @@ SINGLE_PROCESS = DataParallelGroup()
 
 
 class SharedBatchNorm:
-    """Keeps running batch-norm statistics equal to those of a single process that handles every micro-batch.
+    """Keep running batch-norm statistics equal to those of a single process that handles every micro-batch.
 
     Running statistics are a moving mean, r <- (1 - m) r + m x, which is linear in the batches x. Rank 0 starts from r
     and the others from 0. A process decays its share of r for each micro-batch of another process. The sum over

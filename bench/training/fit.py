@@ -34,7 +34,7 @@ from bench.training.training_loss import NoTargetsError, TrainingLoss, TrainingT
 
 
 class TrainingError(RuntimeError):
-    """Training cannot give a model, for example because the loss is NaN or no epoch can be selected."""
+    """Error: training cannot give a model, for example because the loss is NaN or no epoch can be selected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Trained:
     best_epoch: int  # counted from 1
     gradient_evaluations: int  # forward and backward passes over a batch, in all epochs
     unlearnt: tuple[int, ...]  # indices of findings with at most one class in training, after the label policies
-    stopped: str = ""  # if a limit ended training early: which limit, and after how many epochs
+    stopped: str = ""  # limit that ended training early, and number of epochs; "" without
     compiled: str = ""  # with `compile: true`: whether torch.compile was used, and why
     micro_batch: int = 0  # final micro-batch size if memory was too small for the configured one, else 0
 
@@ -70,12 +70,11 @@ def fit(
 ) -> Trained:
     """Train `network` in place and return it with the selected epoch's weights.
 
-    `watched` maps the splits that the schedule names, `val` among them, to their images. An existing checkpoint is
-    resumed, and a new one is written after each epoch. When the time limit is reached, training stops before the next
-    step, drops the current epoch and selects the best earlier one. `clock` returns seconds. All processes of a
-    data-parallel group return the same result.
-    Raises TrainingError when the loss is not finite, when the labels cannot train or validate a finding, or when the
-    limit is reached before the first epoch ends.
+    `watched`: {split: images} of the splits that the schedule names, `val` included. An existing checkpoint is resumed,
+    and a new one is written after each epoch. When the time limit is reached, training stops before the next step,
+    drops the current epoch and selects the best earlier epoch. `clock` returns seconds. All processes of a
+    data-parallel group return the same result. Raises TrainingError when the loss is not finite, the labels cannot
+    train or validate a finding, or the limit is reached in the first epoch.
     """
     config, schedule = run.config, run.config.schedule
     network.to(device=device).to(memory_format=torch.channels_last)
@@ -86,7 +85,7 @@ def fit(
         raise TrainingError(str(error)) from error
     step = Step(run, network, normalizer, reader, train.rows, TrainingLoss(run, targets), device, processes)
     size = schedule.effective_batch_size(len(train))
-    num_steps = len(train) // size  # the images of the incomplete last batch differ from epoch to epoch
+    num_steps = len(train) // size  # the incomplete last batch is dropped; its images differ from epoch to epoch
     check_group_size(schedule, size, processes)
     state = TrainingState()
     state.resume(checkpoint, run.id, step)
@@ -179,7 +178,10 @@ def has_both_classes(state_NK: NDArray[np.int8]) -> bool:
 
 
 def validate(logit_NK: NDArray[np.float32], state_NK: NDArray[np.int8]) -> tuple[float, float]:
-    """Return macro AUROC over the findings with both classes, and mean cross-entropy, on certain labels."""
+    """Return the macro AUROC over the findings with both classes, and the mean cross-entropy.
+
+    Uncertain labels are ignored.
+    """
     aurocs: list[float] = []
     losses: list[NDArray[np.float64]] = []
     for k in range(state_NK.shape[1]):

@@ -1,4 +1,4 @@
-"""Processes of a data-parallel run: started for a run that several devices train, and ended with it.
+"""Start and end the processes of a run that several devices train together.
 
 Rank 0 is the worker process that has the run. It starts the other ranks as child processes. A child ends when rank 0
 ends, because rank 0 holds the other end of its standard input.
@@ -23,7 +23,7 @@ HOST = "127.0.0.1"
 
 
 class DataParallelError(RuntimeError):
-    """A process of a data-parallel run ended before the run did."""
+    """Error: a process of a data-parallel run ended before the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class WorkerTask:
 def launched_group(job: Job, trains: bool, device: torch.device) -> Iterator[DataParallelGroup]:
     """Yield the data-parallel group of a job, with this process as rank 0; the group ends with the block.
 
-    When a child dies, the run fails with DataParallelError. When this process waits for the dead child in a collective
+    When a child dies, the run fails with DataParallelError. If this process then waits for the child in a collective
     call, this process ends with exit code 3.
     """
     if not job.others:
@@ -60,7 +60,7 @@ def launched_group(job: Job, trains: bool, device: torch.device) -> Iterator[Dat
         for child in children:
             if child.wait():
                 raise DataParallelError(f"a process of the data-parallel group ended with exit code {child.returncode}")
-    except RuntimeError as error:  # a collective call raises this when the other end is gone
+    except RuntimeError as error:  # a collective call raises this when another process is gone
         if any(child.poll() for child in children):
             raise DataParallelError(
                 f"a process of the data-parallel group died: {str(error).splitlines()[0]}"
@@ -78,7 +78,7 @@ def launched_group(job: Job, trains: bool, device: torch.device) -> Iterator[Dat
 
 
 def _start(task: WorkerTask) -> "subprocess.Popen[bytes]":
-    """Start a child process and send it its task; its output goes where this process prints."""
+    """Start a child process and send the task to it. The child prints to the output of this process."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     code = "from bench.runs.run_one import member; member()"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, env=environment, stdout=2)  # noqa: S603
@@ -109,5 +109,5 @@ def receive_task() -> WorkerTask:
 
 
 def _end_with_input() -> None:
-    os.read(sys.stdin.fileno(), 1)  # not through the buffer: its lock would be held when this process ends normally
+    os.read(sys.stdin.fileno(), 1)  # unbuffered: a buffered read would keep a lock when this process ends normally
     os._exit(1)

@@ -4,8 +4,8 @@ N images, K findings. A target in [0, 1] is the probability that the finding is 
 even when its target is NaN. When all pairs are excluded, the loss and its gradient are 0. Half-precision logits are
 converted to float32 first.
 
-A registry entry names a function, or a class that is constructed from the targets and weights of all training images,
-`Loss(target_NK, weight_NK, **options)`, and then called like a function. So a class can use the class balance of the
+A registry entry names a function or a class. A class is constructed from the targets and weights of all training
+images, `Loss(target_NK, weight_NK, **options)`, and then called like a function. So it can use the class balance of the
 training split. Losses on the ranking of images are in `bench.training.auc_losses`.
 """
 
@@ -43,7 +43,7 @@ def bce_smooth(
 class BalancedBCE(nn.Module):
     """`bce` with the positive term weighted by N_negative / N_positive of the training split, see `pos_weight`.
 
-    `ls_pos` and `ls_neg` smooth the targets of the loss, not the targets that are counted.
+    `ls_pos` and `ls_neg` smooth the targets of the loss. N_positive and N_negative are counted on the original targets.
     """
 
     pos_weight_K: Tensor
@@ -76,7 +76,7 @@ def focal(
     Source: Lin et al. 2017, arXiv:1708.02002, equations 4 and 5; p_true is interpolated for soft targets.
     """
     target_NK = masked_targets(target_NK, weight_NK)
-    p_NK, q_NK = torch.sigmoid(logit_NK.float()), torch.sigmoid(-logit_NK.float())  # q = 1 - p, without its rounding
+    p_NK, q_NK = torch.sigmoid(logit_NK.float()), torch.sigmoid(-logit_NK.float())  # q = 1 - p, without rounding error
     p_false_NK = (target_NK * q_NK + (1 - target_NK) * p_NK).clamp(min=_TINY)
     loss_NK = p_false_NK**gamma * _cross_entropy(logit_NK, target_NK, weight_NK)
     if alpha is not None:

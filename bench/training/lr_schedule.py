@@ -28,8 +28,9 @@ def lr_factor(step: int, steps: int, warmup: float, kind: str) -> float:
 def plateau(losses: Sequence[float], factor: float, patience: int) -> float:
     """Return the learning-rate multiplier after the plateaus of the validation loss: `factor` for each plateau.
 
-    A plateau is more than `patience` epochs without a loss at least 0.01 % below the lowest one; then counting restarts.
-    The rule and the threshold are those of `torch.optim.lr_scheduler.ReduceLROnPlateau`.
+    A plateau is more than `patience` epochs in a row without a loss that is 0.01 % below the lowest loss before them.
+    After a plateau, counting restarts. The rule and the threshold are those of
+    `torch.optim.lr_scheduler.ReduceLROnPlateau`.
 
     >>> plateau([1.0, 0.5, 0.6, 0.6, 0.6], 0.1, 2), plateau([1.0, 0.5, 0.6, 0.6], 0.1, 2)
     (0.1, 1.0)

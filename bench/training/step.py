@@ -1,4 +1,4 @@
-"""One optimizer step on one batch, with all state that the next step depends on.
+"""Take optimizer steps on batches, and keep all state that the next step depends on.
 
 Legend: N images, O outputs, C channels, H height, W width.
 """
@@ -32,16 +32,18 @@ from bench.training.train_modes import freeze_backbone, recalibrate_batch_norm, 
 from bench.training.training_loss import TrainingLoss
 from harmonize.seeds import seed_for
 
-RECALIBRATION_BATCHES = 50  # batches for new batch-norm statistics after a schedule-free epoch
+RECALIBRATION_BATCHES = 50  # number of batches that recompute batch-norm statistics after a schedule-free epoch
 _log = logging.getLogger(__name__)
 
 
 class TooLargeError(RuntimeError):
-    """Memory runs out even with the smallest possible micro-batch."""
+    """Error: memory runs out even with the smallest possible micro-batch."""
 
 
 class Step:
-    """Takes optimizer steps on the cached images at `rows`; an optimizer may evaluate the gradients several times (SAM: twice).
+    """Take optimizer steps on the cached images at `rows`.
+
+    An optimizer may evaluate the gradients several times (SAM: twice).
 
     When memory runs out in a forward or backward pass, `micro` (the images per pass) is halved. The step is then repeated
     from the same weights, buffers and random state. The batch stays the same, but batch norm sees fewer images.
@@ -96,7 +98,7 @@ class Step:
         self.training_loss.zero_grad(set_to_none=True)
 
     def _begin_phase(self, first: int) -> None:
-        """Begin the phase whose first epoch is `first`, with a new optimizer of the weights that learn in it."""
+        """Begin the phase whose first epoch is `first`: make a new optimizer for the weights that learn in it."""
         entry, schedule = self.run.entries["optimizer"], self.schedule
         decay = schedule.weight_decay if schedule.weight_decay >= 0 else None
         freeze_backbone(self.network, first <= schedule.freeze_epochs)
@@ -140,10 +142,10 @@ class Step:
         return total
 
     def end_epoch(self, order: NDArray[np.int64], size: int, epoch: int) -> Network:
-        """Return the network to validate and store after the epoch: the averaged one with `ema`, else the trained one.
+        """Return the network to validate and store after the epoch: with `ema` the averaged, else the trained network.
 
-        A schedule-free optimizer switches to its evaluation weights. Batch-norm statistics are recomputed for them on the
-        first batches of the epoch, augmented as in training.
+        A schedule-free optimizer switches to its evaluation weights. Batch-norm statistics are recomputed for these
+        weights on the first batches of the epoch, augmented as in training.
         """
         if self._is_schedule_free:
             self.optimizer.eval()  # type: ignore[attr-defined]
@@ -161,7 +163,7 @@ class Step:
 
     @property
     def _is_schedule_free(self) -> bool:
-        """Whether the optimizer trains and evaluates different weights."""
+        """Whether the optimizer uses different weights for training and for evaluation."""
         return hasattr(self.optimizer, "eval")
 
     @property
@@ -214,7 +216,7 @@ class Step:
             return self._take_step(image_NHW, own_N, batch_N, has_weight, epoch, step)
         except torch.OutOfMemoryError:
             if not self.in_pass:
-                raise  # the optimizer's own state does not fit, and some weights may have changed already
+                raise  # memory ran out in the optimizer, and some weights may have changed already
         self.in_pass, self.gradient_evaluations = False, evaluations
         self.optimizer.zero_grad(set_to_none=True)
         if self.buffers:
@@ -226,10 +228,10 @@ class Step:
     ) -> Tensor:
         """Return the loss of one optimizer step.
 
-        `own_N` and `image_NHW` are the images of this process, ordered by micro-batch; `batch_N` is the whole batch.
+        `own_N` and `image_NHW` are the images of this process, ordered by micro-batch; `batch_N` is the entire batch.
         """
         slices = self._micro_batches(len(batch_N))
-        # each micro-batch contributes its weighted mean by its share of the total weight; a single one needs no rescaling
+        # the loss of a micro-batch is multiplied by its share of the total weight; a single micro-batch needs no factor
         total_weight = None
         if not has_weight or len(slices) > 1:
             total_weight = self.training_loss.weight(batch_N).clamp(min=1e-8)
@@ -266,7 +268,7 @@ class Step:
             return total
 
         if self.scaler is None:
-            return cast("Tensor", self.optimizer.step(closure))  # type: ignore[arg-type]  # a loss tensor, never synchronized
+            return cast("Tensor", self.optimizer.step(closure))  # type: ignore[arg-type]  # a loss tensor that the host never reads
         loss = closure()
         self.scaler.unscale_(self.optimizer)
         self._clip()
@@ -275,7 +277,7 @@ class Step:
         return loss
 
     def _halve(self, size: int, epoch: int, step: int) -> None:
-        """Halve the micro-batch; no micro-batch of a batch of `size` may be a single image, which has no variance."""
+        """Halve the micro-batch. No micro-batch may have only one image, because batch norm needs a variance."""
         before = min(self.micro, size)
         if self.processes.size > 1:
             raise TooLargeError(f"memory ran out in a forward pass of {before} images; lower schedule.micro_batch")

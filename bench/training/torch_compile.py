@@ -1,4 +1,4 @@
-"""torch.compile for training: with `compile: true` it is timed on the run's first images and kept if it is faster.
+"""torch.compile for training: with `compile: true` it is timed on the run's first images, and used if it is faster.
 
 Compiled kernels round differently from eager ones, so `compile` is part of the run id. Predictions, and so all scores,
 always use eager kernels.
@@ -13,7 +13,7 @@ import torch
 
 from bench.training.step import Step
 
-NUM_TIMED_PASSES = 5  # with and without compilation, each after one untimed pass
+NUM_TIMED_PASSES = 5  # number of timed passes with and without compilation, after one untimed pass
 MAX_TIME_RATIO = 0.97  # compiled kernels are used if they take at most this share of the eager time
 MIN_TRAINING_SECONDS = 120.0  # compilation takes about 20 s, so shorter trainings do not try it
 Compiler = Callable[[Callable[..., torch.Tensor]], Callable[..., torch.Tensor]]

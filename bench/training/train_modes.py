@@ -1,4 +1,4 @@
-"""Training mode of a network: which weights learn, and which batch-norm statistics go with the weights."""
+"""Set which weights of a network learn, and keep batch-norm statistics consistent with the weights."""
 
 from collections.abc import Callable, Iterable
 
@@ -30,8 +30,8 @@ def train_mode(network: nn.Module) -> None:
 def recalibrate_batch_norm(network: nn.Module, forward_passes: Iterable[Callable[[], Tensor]]) -> None:
     """Recompute batch-norm statistics as the plain mean over `forward_passes` of `network` in training mode.
 
-    A schedule-free optimizer evaluates weights that no forward pass has seen, so the running statistics do not fit them.
-    Frozen layers keep their statistics.
+    A schedule-free optimizer evaluates weights that were not used in training passes, so the running statistics do not
+    fit. Frozen layers keep their statistics.
     """
     train_mode(network)
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
@@ -40,7 +40,7 @@ def recalibrate_batch_norm(network: nn.Module, forward_passes: Iterable[Callable
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # a plain mean over all passes instead of a moving mean
+        layer.momentum = None  # None selects a plain mean over all passes instead of a moving mean
     try:
         for forward in forward_passes:
             forward()

@@ -1,4 +1,4 @@
-"""Training loss of a run: label states become targets and weights, network outputs become one loss.
+"""Turn label states into targets and weights, and network outputs into the training loss of a run.
 
 Legend: N images, K findings, O outputs of the network (those of the findings first), T auxiliary heads.
 """
@@ -24,7 +24,7 @@ from bench.training.uncertainty import Labels, blank
 
 
 class NoTargetsError(RuntimeError):
-    """No finding of the training split has both classes."""
+    """Error: no finding of the training split has both classes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +64,7 @@ class TrainingTargets:
         return balanced(order, size, micro, in_class_NC, config.seed, epoch)
 
     def unlearnt(self) -> tuple[int, ...]:
-        """Return the indices of the findings without both classes; their outputs mean nothing."""
+        """Return the indices of the findings without both classes; the network does not learn them."""
         counts, target_NK = self.weight_NK > 0, self.target_NK
         both_K = (counts & (target_NK > 0.5)).any(dim=0) & (counts & (target_NK < 0.5)).any(dim=0)
         return tuple(torch.nonzero(~both_K).flatten().tolist())
@@ -110,7 +110,7 @@ class TrainingLoss(nn.Module):
         return self.weight_NK[index_N].sum()
 
     def has_weight(self) -> NDArray[np.bool_]:
-        """Return which training images [N] have a positive total weight."""
+        """Return a mask [N] of the training images with a positive total weight."""
         return (self.weight_NK.sum(dim=1) > 1e-6).cpu().numpy()
 
     def after_step(self) -> None:

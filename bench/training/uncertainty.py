@@ -2,7 +2,7 @@
 
 N images, K findings. States are int8: 1 present, 0 absent, -1 uncertain, -2 not mentioned, -3 unmapped. First `blank`
 turns "not mentioned" into absent or unmapped. Then an uncertainty policy returns targets and weights. Weight 0 excludes
-a pair of image and finding from the loss. Both functions take the whole training table at once.
+a pair of image and finding from the loss. Both steps take all training images at once.
 
 Source of the policies, unless stated otherwise: Irvin et al. 2019, arXiv:1901.07031, section 3.
 """
@@ -79,7 +79,9 @@ def multiclass(labels: Labels) -> Targets:
 
 
 def mixed(labels: Labels, of: Mapping[str, str], otherwise: str = "zeros") -> Targets:
-    """U-Mixed: one policy per finding: `of` maps findings to ignore, ones or zeros, `otherwise` is for the rest.
+    """U-Mixed: each finding has its own policy.
+
+    `of` maps findings to ignore, ones or zeros; the others get `otherwise`.
 
     Raises ConfigError for an unknown policy.
     """

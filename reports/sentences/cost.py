@@ -59,7 +59,7 @@ def anytime(device: str, hours: float, quarter: float, half: float, final: float
 
 
 def nondominated_runs(goals: Sequence[str], labels: Sequence[str], num_runs: int) -> str:
-    """Name the non-dominated runs: no other run is at least as good in each goal and better in one.
+    """Name the Pareto-optimal runs: no other run is at least as good in each goal and better in one.
 
     >>> nondominated_runs(["auroc", "gap", "macs"], ["A", "B"], 24)
     'Two of 24 runs are Pareto-optimal in AUROC, gap and operations: A and B'
@@ -77,15 +77,15 @@ def nondominated_runs(goals: Sequence[str], labels: Sequence[str], num_runs: int
 
 
 def resampling(num_others: int, num_sure: int, num_nondominated: int) -> str:
-    """State how much the set of non-dominated runs changes when patients are resampled.
+    """State how much the set of Pareto-optimal runs changes when patients are resampled.
 
-    `num_sure`: number of non-dominated runs that are non-dominated in at least 95 % of resamples, too.
-    `num_others`: number of dominated runs that are non-dominated in more than 5 % of resamples.
+    `num_sure`: number of Pareto-optimal runs that are Pareto-optimal in at least 95 % of resamples, too.
+    `num_others`: number of dominated runs that are Pareto-optimal in more than 5 % of resamples.
 
     >>> resampling(0, 2, 2)
     'Resampling patients does not change this.'
     >>> resampling(3, 1, 2)
-    'In 95 % or more of the bootstrap samples, one of two stays non-dominated. 3 other runs are non-dominated in more than 5 %.'
+    'In 95 % or more of the bootstrap samples, one of two stays Pareto-optimal. 3 other runs are Pareto-optimal in more than 5 %.'
     """
     if num_sure == num_nondominated and not num_others:
         return "Resampling patients does not change this."
@@ -95,9 +95,9 @@ def resampling(num_others: int, num_sure: int, num_nondominated: int) -> str:
         verb = "stays" if num_sure < 2 else "stay"
         stable = f"{word(num_sure) if num_sure else 'none'} of {word(num_nondominated)} {verb}"
         stable = "it does not stay" if num_nondominated == 1 else stable
-    text = f"In 95 % or more of the bootstrap samples, {stable} non-dominated."
+    text = f"In 95 % or more of the bootstrap samples, {stable} Pareto-optimal."
     if num_others:
         text += (
-            f" {plural(num_others, 'other run')} {'is' if num_others == 1 else 'are'} non-dominated in more than 5 %."
+            f" {plural(num_others, 'other run')} {'is' if num_others == 1 else 'are'} Pareto-optimal in more than 5 %."
         )
     return text

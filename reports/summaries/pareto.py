@@ -13,9 +13,9 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.sentences import cost as cost_sentences
 
-SHOWN = 12  # number of runs with strips; the table has the other non-dominated runs
+SHOWN = 12  # number of runs with strips; the table has the other Pareto-optimal runs
 WIDE, EDGE = 132.0, 18.0
-LIKELY, SURE = 0.05, 0.95  # limits for the share of resamples in which a run is non-dominated
+LIKELY, SURE = 0.05, 0.95  # limits for the share of resamples in which a run is Pareto-optimal
 
 
 @dataclass(frozen=True, slots=True)

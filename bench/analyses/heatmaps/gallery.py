@@ -1,4 +1,4 @@
-"""Selection of the gallery pictures in a report: limited in number, by a fixed rule, and real patients only on request."""
+"""Selection of a report's gallery pictures by a fixed rule. Pictures of real patients are included only on request."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,17 +9,17 @@ from bench.analyses.heatmaps.image_sample import KINDS
 from bench.analyses.heatmaps.pictures import is_picture, picture_name, webp
 from bench.planning.manifest import Manifest
 
-MOST, MOST_BYTES = 200, 700_000  # pictures of a page and their size, so that it stays below a megabyte of pictures
+MOST, MOST_BYTES = 200, 700_000  # maximum number of pictures on a page, and their maximum size in bytes
 ASK = "pictures of real radiographs are left out; `bench report --with-images` adds them"
-LESS_TELLING = 4  # added to the sum of ranks for each further case of a kind, which shows less that is new
+LESS_TELLING = 4  # added to the sum of ranks for each further case of a kind, because it shows less new information
 
 
 def with_pictures(
     manifest: Manifest, frames: Mapping[str, pd.DataFrame], with_real_images: bool
 ) -> tuple[pd.DataFrame, str]:
-    """Return the table `gallery` with the pictures of the page, and why there are none ("" if there are pictures).
+    """Return the table `gallery` with the pictures of the page, and a message if pictures of patients are left out, else "".
 
-    Cases of high-ranked runs come first, then the internal hospital and hospitals with large gaps, then findings with large gaps.
+    `first` sorts the cases: high-ranked runs, the internal hospital, and hospitals and findings with large gaps come early.
     """
     gallery = frames["gallery"].reset_index(drop=True)
     order = first(gallery, _runs(frames), _hospitals(manifest, frames), _findings(frames))
@@ -42,9 +42,10 @@ def with_pictures(
 
 
 def first(gallery: pd.DataFrame, runs: Sequence[str], hospitals: Sequence[str], findings: Sequence[str]) -> list[int]:
-    """Return the indices of the rows in display order: sorted by the sum of their ranks in the three orders.
+    """Return the indices of the gallery's rows in display order, sorted by the sum of three ranks.
 
-    All kinds of a case stay together, so that correct cases are never shown without errors.
+    The ranks are the positions of the row's run, hospital and finding in the given lists. All kinds of a case stay together,
+    so that correct cases are never shown without errors.
     """
     rank_sum = np.zeros(len(gallery), np.int64)
     for column, order in (("run_id", runs), ("dataset", hospitals), ("finding", findings)):

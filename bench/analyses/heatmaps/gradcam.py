@@ -1,10 +1,10 @@
 """Grad-CAM, Grad-CAM++ and HiResCAM of all findings at once, for any convolutional architecture.
 
-The network runs once. Only the layers after the chosen feature maps are differentiated, for all findings in one vectorized
-backward pass. So maps of the last stage cost about as much as the prediction.
+The network runs once. Gradients are computed only for the layers after the chosen feature maps, for all findings in one
+vectorized backward pass. So heat maps of the last stage take about as long as the prediction.
 
-N images, C channels of the chosen feature maps, h and w their size, K findings, O outputs. A: feature maps; G: the gradient
-of a finding's logit with respect to them.
+Shapes: N images, K findings; C channels, h and w pixels of the chosen feature maps. A: feature maps; G: gradient of a
+finding's logit with respect to A.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,19 +19,19 @@ from bench.analyses.heatmaps.stages import Stage, check_maps, frozen, stages
 from bench.models.network import Network
 from harmonize.errors import ConfigError
 
-SMALLEST = 4  # rows and columns; smaller maps localize too coarsely
+SMALLEST = 4  # minimum number of rows and of columns; smaller maps localize too coarsely
 
 
 @dataclass(frozen=True, slots=True)
 class HeatMaps:
-    """Logits and heat maps of a batch; maps are >= 0, not normalized, and have the size of the chosen feature maps."""
+    """Logits and heat maps of a batch. The heat maps are >= 0, not normalized, and as large as the chosen feature maps."""
 
     logit_NK: Tensor
     heat_NKhw: Tensor  # zero where there is no evidence for the finding
 
     @property
     def empty(self) -> Tensor:
-        """Return which maps [N, K] are zero everywhere, because the image has no evidence for the finding."""
+        """Return the mask [N, K] of the maps that are zero everywhere: the image has no evidence for the finding."""
         return ~(self.heat_NKhw > 0).flatten(2).any(2)
 
 
@@ -68,11 +68,12 @@ def heat_maps(
     stage: int | None = None,
     findings: Sequence[int] | None = None,
 ) -> HeatMaps:
-    """Return logits and heat maps of normalized images, on their device, for all findings or the given indices.
+    """Return logits and heat maps of normalized images, on the images' device.
 
-    `stage` is an index into `stages`; None means the last stage of at least 4 x 4. With three label states the logit is
-    that of present against absent. Weights, statistics, modes and gradients of the network are not changed. The function
-    needs K x N x C x h x w floats of memory, so the caller must limit N.
+    `findings` are indices of findings; None means all. `stage` is an index into `stages`; None means the last stage of at
+    least 4 x 4. With three label states, the logit is that of present against absent. Weights, statistics, modes and
+    gradients of the network are not changed. The function needs memory for K x N x C x h x w floats, so the caller must
+    limit N.
     Raises ConfigError for an unknown method or stage, and for a network without feature maps.
     """
     if method not in METHODS:
@@ -106,7 +107,7 @@ def chosen_stage(network: Network, height: int, width: int, stage: int | None = 
 
 
 def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tensor], Tensor]:
-    """Return the chosen feature maps as autograd leaves (two in a dual-path network), and logit_NK computed from them."""
+    """Return the chosen feature maps as autograd leaves (two in a dual-path network), and the logits [N, K]."""
     backbone, (height, width) = network.backbone, x_NCHW.shape[2:]
     features: Tensor
     if stage in (None, -1):  # the common case, which needs no search for stages

@@ -1,4 +1,4 @@
-"""Sample of images for heat maps and gallery: bounded, seeded, at most one image per patient. Uses neither torch nor pixels."""
+"""Choice of images for heat maps and gallery: limited, seeded, at most one image per patient. It uses no pixels."""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 RULE = "f1_max"  # the operating point that the page shows first
 KINDS = ("true positive", "false negative", "false positive", "true negative", "sure miss", "sure false alarm")
 CONFIDENT_KINDS = KINDS[4:]
-MIN_CONFIDENCE = 0.9  # calibrated probability: "sure false alarm" is at least this, "sure miss" at most 1 minus this
+MIN_CONFIDENCE = 0.9  # calibrated probability: at least this for "sure false alarm", at most 1 - this for "sure miss"
 
 Texts = NDArray[np.str_]
 
@@ -49,13 +49,13 @@ class OperatingPoint:
 
 
 def seeded_order(scored: ScoredImages) -> NDArray[np.int64]:
-    """Return the row indices in a pseudorandom order, which depends only on image ids and cohort and is equal for all runs."""
+    """Return the row indices in a pseudorandom order. It depends only on image ids and cohort, so all runs share it."""
     keys = [sha256(f"{scored.dataset}/attention\x1f{image}".encode()).digest() for image in scored.image_id]
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
 
 
 def first_per_patient(patient_id: Texts, candidates: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Return the first `most` row indices of `candidates` that belong to different patients."""
+    """Return the first row index in `candidates` of each patient, for at most `most` patients."""
     patients: set[str] = set()
     rows: list[int] = []
     for row in candidates.tolist():
@@ -70,10 +70,10 @@ def first_per_patient(patient_id: Texts, candidates: NDArray[np.int64], most: in
 def positives(
     scored: ScoredImages, outlined_pairs: AbstractSet[tuple[str, str]], most_per_finding: int
 ) -> dict[str, NDArray[np.int64]]:
-    """Return the rows of at most `most_per_finding` images with each finding, one per patient.
+    """Return for each finding the rows of at most `most_per_finding` images with this finding, one per patient.
 
-    `outlined_pairs` are (image id, finding) with a known outline; these images come first. A patient has the same image for
-    all findings, so that few images are decoded.
+    `outlined_pairs` are pairs (image id, finding) with a known outline; these images come first. Each patient has one image
+    for all findings, so that few images must be decoded.
     """
     outlined = np.isin(scored.image_id, sorted({image for image, _ in outlined_pairs}))
     ordered = seeded_order(scored)
@@ -91,9 +91,9 @@ def positives(
 def cases(scored: ScoredImages, points: Mapping[str, OperatingPoint], most_per_case: int) -> pd.DataFrame:
     """Return the gallery's cases (finding, kind, rank, row, probability), at most `most_per_case` per finding and kind.
 
-    True and false calls at the validation threshold are in the seeded order, one image per patient. Confident errors are
-    sorted by confidence: a calibrated probability of at least MIN_CONFIDENCE without the finding, or of at most
-    1 - MIN_CONFIDENCE with it.
+    Correct and wrong calls at the validation threshold are in the order of `seeded_order`, one image per patient. Confident
+    errors are sorted by confidence. They have a calibrated probability of at least MIN_CONFIDENCE without the finding, or of
+    at most 1 - MIN_CONFIDENCE with the finding.
     """
     ordered = seeded_order(scored)
     rows: list[tuple[str, str, int, int, float]] = []

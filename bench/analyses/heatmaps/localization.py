@@ -1,7 +1,7 @@
-"""Localization metrics of a heat map against a mask: overlap, pointing game, energy. Does not use torch.
+"""Localization metrics that compare a heat map with a mask: overlap, pointing game, energy. No function uses torch.
 
-Shapes: heat [H, W] >= 0 of any scale, mask [H, W] of bool. For a map that is zero everywhere, overlap and pointing are 0
-and energy is NaN; the metric `empty` counts such maps.
+Shapes: heat [H, W] >= 0 on any scale, mask [H, W] of bool. An empty map is zero everywhere: its overlap and pointing are 0,
+and its energy is NaN.
 """
 
 import cv2
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Heat = NDArray[np.floating]
 Mask = NDArray[np.bool_]
 
-THRESHOLDS = (0.3, 0.5, 0.7)  # of the map's maximum
+THRESHOLDS = (0.3, 0.5, 0.7)  # shares of the map's maximum
 TOLERANCE = 15 / 224  # allowed distance of the maximum from the mask, as a share of the side
 
 
@@ -26,12 +26,15 @@ def overlap(region: Mask, mask: Mask) -> tuple[float, float]:
 
 
 def above(heat: Heat, share: float) -> Mask:
-    """Return the pixels of at least `share` of the map's maximum; none for an empty map."""
+    """Return the mask of the pixels with at least `share` of the map's maximum; no pixel for an empty map."""
     return np.asarray((heat >= share * heat.max()) & (heat > 0))
 
 
 def hottest(heat: Heat, count: int) -> Mask:
-    """Return the `count` pixels with the largest values: more if values are equal, fewer if fewer values are positive."""
+    """Return the mask of the `count` pixels with the largest values.
+
+    There are more pixels if values are equal, and fewer if fewer values are positive.
+    """
     if not 0 < count <= heat.size:
         return np.full(heat.shape, count > 0) & (heat > 0)
     smallest = np.partition(heat, heat.size - count, axis=None)[heat.size - count]
@@ -39,13 +42,13 @@ def hottest(heat: Heat, count: int) -> Mask:
 
 
 def near(mask: Mask, tolerance: float = TOLERANCE) -> Mask:
-    """Return the pixels within `tolerance` times the longer side of the mask; none for an empty mask."""
+    """Return the mask enlarged by `tolerance` x the longer side of the image; an empty mask stays empty."""
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(distance <= tolerance * max(mask.shape)) & mask.any()
 
 
 def pointing(heat: Heat, mask: Mask, tolerance: float = TOLERANCE) -> float:
-    """Return 1 if the maximum lies in or near the mask, else 0; for several maxima, the share in or near the mask.
+    """Return 1 if the map's maximum is in or near the mask, else 0. For several maxima, return the share in or near it.
 
     Source: Zhang et al. 2018, doi:10.1007/s11263-017-1059-x, section 4.2: 15 pixels of tolerance at 224.
     """
@@ -54,7 +57,7 @@ def pointing(heat: Heat, mask: Mask, tolerance: float = TOLERANCE) -> float:
 
 
 def energy(heat: Heat, mask: Mask) -> float:
-    """Return the share of the map's sum inside the mask, NaN for an empty map.
+    """Return the share of the map's sum that is inside the mask; NaN for an empty map.
 
     Source: Wang et al. 2020, arXiv:1910.01279, section 4.3 (energy-based pointing game).
     """
@@ -63,7 +66,10 @@ def energy(heat: Heat, mask: Mask) -> float:
 
 
 def localization_metrics(heat: Heat, mask: Mask) -> dict[str, float]:
-    """Return iou_* and dice_* at 30, 50 and 70 % of the maximum and at the mask's own area (`top`), and `hit`."""
+    """Return IoU and Dice (iou_*, dice_*) between the mask and four regions of the map, and the result of `pointing` (hit).
+
+    The regions are the pixels of at least 30, 50 and 70 % of the maximum, and the hottest pixels of the mask's area (`top`).
+    """
     metrics = {}
     for name, region in (
         *((f"{round(100 * share)}", above(heat, share)) for share in THRESHOLDS),

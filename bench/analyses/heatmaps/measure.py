@@ -1,4 +1,4 @@
-"""Measurements of one heat map in the regions of its image. Does not use torch."""
+"""Measurements of one heat map in the regions of its image. This module does not use torch."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ Heat = NDArray[np.float32]
 
 
 def measure(scene: Scene, heat: Heat, finding: str, patient_id: str) -> Iterator[Row]:
-    """Yield rows of MEASURES: the network's map in every available region, baseline maps in the finding's outline only."""
+    """Yield rows of MEASURES: the network's map in all available regions, and baseline maps in the finding's outline."""
     outline = scene.findings.get(finding)
     if outline is not None:
         for map_source, source_heat in ((NETWORK, heat), *baselines(scene)):

@@ -1,7 +1,7 @@
 """Pictures of heat maps: a panel of one finding, and a panel of several findings of one image.
 
-The color map is OpenCV's viridis, which is perceptually uniform and readable with red-green color blindness. D: side of a
-view in pixels.
+The color map is OpenCV's viridis, which is perceptually uniform and readable with red-green color blindness.
+Shapes: D side of a view in pixels. A view is an image, a heat map or an overlay.
 """
 
 import math
@@ -41,7 +41,7 @@ class FindingMap:
 
     @property
     def called(self) -> bool | None:
-        """Whether this is a positive call: the probability is at least the threshold; None without a threshold."""
+        """Return True for a positive call (the probability is at least the threshold); None without a threshold."""
         return None if math.isnan(self.threshold) else self.probability >= self.threshold
 
 
@@ -60,7 +60,7 @@ class Explanation:
 
 
 def panel(explanation: Explanation, finding_map: FindingMap) -> ColorImage:
-    """Return the views of one finding side by side: image, heat map, reference (if given), overlay."""
+    """Return a picture of one finding with its views side by side: image, heat map, reference (if given), overlay."""
     gray = np.repeat(explanation.gray[:, :, None], 3, 2)
     heat = _colored(finding_map)
     views = [("image", gray), ("heat map", heat), ("overlay", _outlined(_overlay(gray, finding_map), explanation.mask))]
@@ -73,7 +73,7 @@ def panel(explanation: Explanation, finding_map: FindingMap) -> ColorImage:
 
 
 def all_findings_panel(explanation: Explanation) -> ColorImage:
-    """Return the image and its overlay for each finding in a grid; each map is scaled to its own maximum."""
+    """Return a picture with the image and, for each finding, an overlay in a grid. Each map has its own color scale."""
     gray = np.repeat(explanation.gray[:, :, None], 3, 2)
     tiles = [_captioned(_outlined(gray, explanation.mask), ["image", "", ""])]
     tiles += [
@@ -93,7 +93,7 @@ def all_findings_panel(explanation: Explanation) -> ColorImage:
 
 
 def overlaid(explanation: Explanation, finding_map: FindingMap) -> ColorImage:
-    """Return the image with the heat map of one finding on it, and the outline of the reference if given."""
+    """Return the image with the heat map of one finding drawn on it, and with the outline of the reference (if given)."""
     return _outlined(_overlay(np.repeat(explanation.gray[:, :, None], 3, 2), finding_map), explanation.mask)
 
 
@@ -155,7 +155,7 @@ def _captioned(view: ColorImage, lines: Sequence[str]) -> ColorImage:
 
 
 def _framed(body: ColorImage, title: Sequence[str], explanation: Explanation) -> ColorImage:
-    """Return a picture with its title above, and its origin and the warning below."""
+    """Return the picture `body` with a title above, and with notes on its origin and the warning below."""
     notes = [
         f"{explanation.image}, as shown to {explanation.run} ({explanation.input_side} x {explanation.input_side} pixels)",
         f"{explanation.method} of {explanation.maps} maps; each map in its own scale; it shows where the evidence is, not the extent of a disease",

@@ -1,4 +1,4 @@
-"""Small pictures for the gallery: an image, and next to it the same image with its heat map. Does not use torch."""
+"""Small gallery pictures: an image, and next to it the same image with its heat map. This module does not use torch."""
 
 import re
 from typing import Any
@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 SIDE = 112  # pixels of each half
 COVER = 0.7  # opacity at the maximum of the map
-OUTLINE = (255, 208, 0)  # of the ground truth, BGR: light blue, which the color map does not contain
+OUTLINE = (255, 208, 0)  # color (BGR) of the finding's outline: light blue, which is not in the color map
 
 Gray = NDArray[np.uint8]
 
 
 def pair(image: Gray, heat: NDArray[np.float32], outline: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
-    """Return BGR [SIDE, 2 SIDE + 4, 3]: the image, and the image with its heat map and the outline (if known).
+    """Return a picture, BGR [SIDE, 2 SIDE + 4, 3]: the image, and the image with its heat map and the outline (if known).
 
-    The map is scaled to its own maximum, so colors of two pictures cannot be compared. An empty map is not drawn.
+    Each map is scaled to its own maximum, so colors of two pictures cannot be compared. An empty map is not drawn.
     """
     plain = _sized(image)
     share = _sized(heat / heat.max() if heat.max() > 0 else heat).clip(0, 1)
@@ -39,12 +39,12 @@ def png(picture: NDArray[np.uint8]) -> bytes:
 
 
 def is_picture(content: bytes) -> bool:
-    """Whether the bytes are a complete picture that OpenCV can decode."""
+    """Return True if the bytes are a picture that OpenCV can decode."""
     return len(content) > 0 and cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) is not None
 
 
 def webp(content: bytes, quality: int = 60) -> bytes:
-    """Return a PNG converted to WebP, a tenth of its size, for pages with hundreds of pictures."""
+    """Return a PNG picture converted to WebP, which has a tenth of the size; a page may have hundreds of pictures."""
     picture: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     return bytes(cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
 

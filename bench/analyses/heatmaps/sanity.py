@@ -1,9 +1,9 @@
 """Sanity and faithfulness checks of heat maps: weight randomization, deletion and insertion, and stability under noise.
 
-A map that stays the same with shuffled weights shows the image and not the network. A map whose pixels matter no more than
-those of a random map is not faithful. Every check returns numbers with a reference value to compare them with.
+If a map stays the same with shuffled weights, it shows the image and not the network. If the pixels with high values matter
+no more than pixels of a random map, the map is not faithful. Every check has a reference value for comparison.
 
-N images, C channels, H and W their size, h and w that of the maps.
+Shapes: N images, C channels, H and W pixels of an image, h and w pixels of a heat map.
 """
 
 from copy import deepcopy
@@ -22,21 +22,21 @@ from bench.analyses.heatmaps.stages import frozen, modules_by_depth
 from bench.models.network import Network
 from harmonize.seeds import seed_for
 
-STEPS = 20  # of deletion and insertion
+STEPS = 20  # number of steps of deletion and insertion
 BLUR = 0.1  # sigma of the blurred baseline image, as a share of its width
 CELLS = 7  # rows and columns of a random map, as coarse as most heat maps
-NOISE = 0.1  # standard deviation of the input noise, as a share of the image's
+NOISE = 0.1  # standard deviation of the input noise, as a share of the image's standard deviation
 
 
 def cascade(
     network: Network, x_NCHW: Tensor, finding: int, seed: int, method: str = "gradcam", stage: int | None = None
 ) -> pd.DataFrame:
-    """Return the similarity of a finding's maps to the original while weights are shuffled, from the head to the stem.
+    """Return the similarity of a finding's maps to the original maps while weights are shuffled, from the head to the stem.
 
-    Columns: step (1 = only the head), stage (the modules shuffled last), image (0 to N - 1), spearman (of map
-    values), ssim (of displayed maps) and empty, see `similarity`. A similarity of 1 means equal, about 0 unrelated.
-    The values of each weight tensor are permuted, so their distribution stays. The network itself is not changed.
-    Source: Adebayo et al. 2018, arXiv:1810.03292 (there the weights are drawn anew).
+    Columns: step (1 = only the head), stage (the modules shuffled last), image (0 to N - 1), and spearman, ssim and empty of
+    `similarity`. A similarity of 1 means equal maps, about 0 unrelated maps. The values in each weight tensor are permuted,
+    so their distribution stays. A copy of the network is changed, not the network.
+    Source: Adebayo et al. 2018, arXiv:1810.03292 (in that paper, the weights are drawn again).
     """
     original = heat_maps(network, x_NCHW, method, stage, [finding]).heat_NKhw[:, 0]
     shuffled, draw = deepcopy(network), torch.Generator().manual_seed(seed_for(seed, "cascade"))
@@ -55,9 +55,9 @@ def cascade(
 def noise_stability(
     network: Network, x_NCHW: Tensor, finding: int, seed: int, method: str = "gradcam", stage: int | None = None
 ) -> pd.DataFrame:
-    """Return the similarity of a finding's maps with and without slight input noise; columns as in `similarity`.
+    """Return the similarity between a finding's maps with and without weak input noise; columns as in `similarity`.
 
-    The noise is Gaussian with a tenth of the image's standard deviation, and the same in all channels.
+    The noise is Gaussian, with a tenth of the image's standard deviation, and equal in all channels.
     """
     draw = torch.Generator().manual_seed(seed_for(seed, "noise"))
     noise = torch.randn(len(x_NCHW), 1, *x_NCHW.shape[2:], generator=draw).to(x_NCHW)
@@ -69,13 +69,13 @@ def noise_stability(
 def deletion_insertion(
     network: Network, x_NCHW: Tensor, heat_NHW: Tensor, finding: int, seed: int, steps: int = STEPS
 ) -> pd.DataFrame:
-    """Return deletion and insertion scores: how a finding's probability changes as pixels are blurred or restored.
+    """Return deletion and insertion scores: how a finding's probability changes when pixels are blurred or restored.
 
-    Columns: image, order, deletion, insertion. Each of 20 steps changes the next 5 % of the pixels. The order is that of
-    the map's values (heat), of a random map of 7 x 7 cells (random), or from the center outwards (centre). A score is the
-    area under the probability curve, divided by the probability of the original image. A faithful map has a lower deletion
-    and a higher insertion score than a random map. Scores of order heat are NaN for an empty map.
-    heat_NHW has the size of the images. Source: Petsiuk et al. 2018, arXiv:1806.07421.
+    Columns: image, order, deletion, insertion. Each of 20 steps changes the next 5 % of the pixels. Orders of the pixels:
+    falling values of the map (heat), falling values of a random map of 7 x 7 cells (random), from the center outwards
+    (centre). A score is the area under the probability curve, divided by the probability of the original image. A faithful
+    map has a lower deletion and a higher insertion score than a random map. For an empty map, the scores of the order heat
+    are NaN. heat_NHW has the size of the images. Source: Petsiuk et al. 2018, arXiv:1806.07421.
     """
     num, height, width = len(x_NCHW), *x_NCHW.shape[2:]
     draw = torch.Generator().manual_seed(seed_for(seed, "deletion"))
@@ -125,10 +125,11 @@ def blurred(x_NCHW: Tensor, sigma: float) -> Tensor:
 
 
 def similarity(original_Nhw: Tensor, other_Nhw: Tensor, size: int) -> pd.DataFrame:
-    """Return rank correlation and structural similarity of two maps per image; SSIM at `size` pixels, scaled to maximum 1.
+    """Return the similarity of an original and another map for each image: columns image, spearman, ssim, empty.
 
-    If the other map is constant, the rank correlation is 0. Column `empty` says whether the other map is zero everywhere.
-    Both values are NaN if the original map is empty; the rank correlation is also NaN if it is constant.
+    spearman: rank correlation of the values; 0 if the other map is constant, NaN if the original map is constant. ssim:
+    structural similarity of the maps at `size` pixels, scaled to maximum 1; NaN if the original map is zero everywhere.
+    empty: True if the other map is zero everywhere.
     """
     displayed = [upsampled(_by_max(heat)[:, None], size)[:, 0] for heat in (original_Nhw, other_Nhw)]
     similar = ssim(*displayed)
@@ -142,7 +143,7 @@ def similarity(original_Nhw: Tensor, other_Nhw: Tensor, size: int) -> pd.DataFra
 
 
 def ssim(first_NHW: Tensor, second_NHW: Tensor) -> NDArray[np.float64]:
-    """Return the mean structural similarity [N] of images in [0, 1] of 11 pixels a side or more.
+    """Return the mean structural similarity [N] of images with values from 0 to 1 and sides of at least 11 pixels.
 
     Gaussian windows of sigma 1.5, K1 = 0.01, K2 = 0.03. Source: Wang et al. 2004, doi:10.1109/TIP.2003.819861.
     """

@@ -1,6 +1,6 @@
 """The table `cascade`: sanity and faithfulness checks of a run's heat maps on a few images.
 
-N images, C channels, H and W their size.
+Shapes: N images, C channels, H and W pixels.
 """
 
 import numpy as np
@@ -15,15 +15,16 @@ from bench.scoring.bootstrap.intervals import percentile
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from reports.schemas.tables import SCHEMAS
 
-LEAST = 5  # minimum number of images of an estimate
+LEAST = 5  # minimum number of images for a mean
 
 Rows = list[tuple[str, int, str, str, "pd.Series[float]"]]
 
 
 def sanity_table(network: Network, x_NCHW: Tensor, finding: int, seed: int, method: str) -> pd.DataFrame:
-    """Return check, step, stage, metric, value, low, high, n for images of different patients, all with the finding.
+    """Return the table `cascade`: check, step, stage, metric, value, low, high, n.
 
-    Values are means over the images with a non-empty map, with 95 % bootstrap intervals over images.
+    The images must be of different patients and all have the finding. A value is the mean over the images with a finite
+    result; low and high are its 95 % bootstrap interval over images.
     """
     rows: Rows = []
     for _, group in cascade(network, x_NCHW, finding, seed, method).groupby("step", sort=True):

@@ -1,8 +1,8 @@
-"""Feature-map stages of a backbone: modules whose output all of the computation passes through.
+"""Stages of a backbone: feature maps that every computation from the image to the head passes through.
 
-A heat map inside a residual block would miss the evidence that passes through the shortcut, so it is not a stage.
+Feature maps inside a residual block are not a stage: their heat maps would miss the evidence in the skip connection.
 
-N images, C channels, h and w sizes of the maps.
+Shapes: N images, C channels, h and w pixels of the feature maps.
 """
 
 from bisect import bisect_left
@@ -30,19 +30,21 @@ class Stage:
 
 
 def stages(network: Network, height: int, width: int) -> tuple[Stage, ...]:
-    """Return the stages for images of this size, the largest maps first; the last stage is the input of the head.
+    """Return the stages for images of this size, largest feature maps first; the last stage is the input of the head.
 
-    The backbone runs once on torch's meta device, which computes only shapes. A module ends a stage if every path of the
-    autograd graph from the features to the image passes its output, and if it is the last such module of its size.
+    The backbone runs once on torch's meta device, which computes only shapes. A module ends a stage if every path in the
+    autograd graph from the features to the image passes the module's output. It must be the last such module with maps of
+    this size.
     Raises ConfigError for a network without feature maps, such as a transformer.
     """
     return _trace(network, height, width)[0]
 
 
 def modules_by_depth(network: Network, height: int, width: int) -> dict[str, list[nn.Module]]:
-    """Return the modules with weights by depth: "head" first, then stage by stage down to "stem".
+    """Return the modules with weights by depth: name of the depth -> modules, from "head" to "stem".
 
-    "after 8 x 8" are the modules between the stage of that size and the next one; "stem" those before the first stage.
+    "after 8 x 8" has the modules between the stage with 8 x 8 maps and the next stage. "stem" has the modules up to the first
+    stage.
     """
     stage_list, module_order = _trace(network, height, width)
     call_index = {name: k for k, name in enumerate(module_order)}
@@ -131,7 +133,7 @@ class _Features(nn.Module):
 
 
 def _paths(end: Any) -> tuple[dict[Any, int], dict[Any, int]]:
-    """Return for each node of the autograd graph the number of paths from `end` to it, and from it to the image."""
+    """Count paths for each node of the autograd graph: from `end` to the node, and from the node to the image."""
     paths_to_image: dict[Any, int] = {}
     todo = [end]
     while todo:

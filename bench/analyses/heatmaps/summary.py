@@ -1,4 +1,4 @@
-"""The table `attention` from measurements of single heat maps: means over images, intervals over patients. Does not use torch."""
+"""The table `attention`: means of heat-map measurements over images, with intervals over patients. No function uses torch."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ from bench.scoring.bootstrap.intervals import percentile
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from reports.schemas.tables import SCHEMAS
 
-LEAST = 5  # minimum number of patients of an estimate
+LEAST = 5  # minimum number of patients for a mean
 ALL = "all"
 NETWORK = "network"  # source of the map; the others are the baselines `centre` and `lungs`
 TRUTH = "finding"  # the region of a finding's own outline or box
@@ -24,10 +24,10 @@ Array = NDArray[np.float64]
 
 
 def summarize(measures: pd.DataFrame, dataset: str, run_id: str) -> pd.DataFrame:
-    """Return the rows of `attention` of one run on one cohort, from rows of MEASURES.
+    """Return the rows of `attention` of one run on one cohort, from a table with the columns MEASURES.
 
-    A value is the mean over images. Enrichment is the mean energy divided by the mean area, so that a tiny region does not
-    dominate. Images of one patient are resampled together. With fewer than LEAST patients the value is NaN.
+    A value is a mean over images. Enrichment is the mean energy divided by the mean area, so that a tiny region does not
+    dominate. Images of one patient are resampled together. With fewer than LEAST patients, the value is NaN.
     """
     if measures.empty:
         return pd.DataFrame(columns=list(SCHEMAS["attention"]))
@@ -49,7 +49,7 @@ def summarize(measures: pd.DataFrame, dataset: str, run_id: str) -> pd.DataFrame
 def _metrics(
     measures: pd.DataFrame, map_source: str, region: str, weight_BP: Array
 ) -> Iterable[tuple[str, float, Array, float, int]]:
-    """Yield metric, value, replicates [B], chance and number of maps."""
+    """Yield for each metric: its name, value, replicates [B], chance level and number of maps."""
     nonempty = measures[measures["empty"] == 0]
     if map_source == NETWORK and region == TRUTH:
         yield _mean("empty", measures, "empty", weight_BP, float("nan"))

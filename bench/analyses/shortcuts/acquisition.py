@@ -1,6 +1,6 @@
 """Descriptors of image acquisition and storage, and tree ensembles that predict the hospital from them.
 
-Descriptors of pixels and of the file are in separate models, because the file format alone may identify the release.
+Pixel descriptors and file descriptors have separate ensembles, because the file format alone may identify the dataset.
 Shapes: N images, D descriptors, K sources, S pixels per side.
 """
 
@@ -51,11 +51,11 @@ _TEXT_SIDE = 256  # longer side in pixels of the image in which text is detected
 
 
 def pixel_descriptors(image: Gray) -> Array:
-    """Return the descriptors PIXELS [D] of one gray image, with gray values in [0, 1].
+    """Return the descriptors PIXELS [D] of one gray image; gray values are scaled to [0, 1].
 
-    ring: the outer sixteenth of each side. corner: the maximum in a corner of a sixth of the sides. sharpness: variance
-    of the Laplacian. noise: median absolute difference to the 3 x 3 median filter. border width: share of the sides
-    outside `roi.bounds`. text: see `text_likelihood`.
+    ring: the border of the image, as wide as 1/16 of the shorter side. corner: maximum in a square corner of 1/6 of the
+    shorter side. sharpness: variance of the Laplacian. noise: median absolute difference to the 3 x 3 median filter. border
+    width: share of the sides outside `roi.bounds`. text: see `text_likelihood`.
     """
     share = image.astype(np.float64) / 255
     height, width = share.shape
@@ -79,10 +79,10 @@ def pixel_descriptors(image: Gray) -> Array:
 
 
 def text_likelihood(image: Gray) -> float:
-    """Return the share of the outer quarter of an image that is covered by bright thin strokes, such as letters and tags.
+    """Return the share of pixels in bright thin strokes, such as letters and tags, in the outer quarter of an image.
 
-    Strokes are pixels where a white top-hat filter of 1/32 of the side exceeds a third of white. Anatomy is broader, and
-    noise is weaker.
+    A pixel is in a stroke if a white top-hat filter with 1/32 of the shorter side exceeds a third of white. Anatomy is
+    broader than strokes, and noise is weaker.
     """
     shrink = min(1.0, _TEXT_SIDE / max(image.shape))
     size = tuple(max(8, round(side * shrink)) for side in image.shape)
@@ -97,7 +97,7 @@ def text_likelihood(image: Gray) -> float:
 def header_descriptors(path: Path) -> Array:
     """Return the descriptors HEADER [D] of one file, all NaN if the file cannot be read.
 
-    JPEG quantisation: mean of the first table (1 = hardly any loss), 0 for other files.
+    JPEG quantisation: mean of the first quantization table (1 = hardly any loss), 0 for files of other formats.
     """
     try:
         content = path.read_bytes()
@@ -108,7 +108,7 @@ def header_descriptors(path: Path) -> Array:
 
 
 def _shape(content: bytes) -> tuple[int, int, int]:
-    """Return height, width and bits per pixel as the header states them."""
+    """Return height, width and bits per pixel from the file's header. Raises UnreadableImage without a valid header."""
     if content.startswith(b"\xff\xd8"):
         return *jpeg_size(content), 8
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -121,7 +121,7 @@ def _shape(content: bytes) -> tuple[int, int, int]:
         try:
             header = pydicom.dcmread(BytesIO(content), stop_before_pixels=True)
             return max(1, int(header.Rows)), max(1, int(header.Columns)), int(header.BitsStored)
-        except Exception as error:  # pydicom raises many kinds on damaged files
+        except Exception as error:  # for damaged files, pydicom raises many types of exceptions
             raise UnreadableImage("no DICOM header") from error
     raise UnreadableImage("not a JPEG, PNG or DICOM image")
 
@@ -148,7 +148,7 @@ def _quantisation(content: bytes) -> float:
 class Explained:
     """Out-of-fold probabilities of a tree ensemble on descriptors, with SHAP values.
 
-    shap_ND explains the probability of an image's own source, for the rows `explained` of the sample.
+    shap_ND has the SHAP values of the probability of an image's true source, for the rows `explained` of the sample.
     """
 
     prob_NK: Array
@@ -159,9 +159,9 @@ class Explained:
 def trees(x_ND: Array, sample: Sample, source: NDArray[np.int64], explain: int = 0, seed: int = 0) -> Explained:
     """Return a random forest's out-of-fold probabilities, and the SHAP values of up to `explain` images of each fold.
 
-    The forest has 150 trees, at least three images per leaf, and balanced classes. Probabilities are smoothed by one
-    additional tree with uniform votes, so none is 0. Raises ValueError when SHAP values do not sum to the probability
-    (Lundberg 2020, doi:10.1038/s42256-019-0138-9).
+    The forest has 150 trees, at least three images per leaf, and balanced classes. One additional tree with uniform votes
+    smooths the probabilities, so that no probability is 0. Raises ValueError when SHAP values do not sum to the forest's
+    probability (Lundberg 2020, doi:10.1038/s42256-019-0138-9).
     """
     filled_ND = np.where(np.isfinite(x_ND), x_ND, -1.0)
     num_sources = len(sample.names)
@@ -184,7 +184,10 @@ def trees(x_ND: Array, sample: Sample, source: NDArray[np.int64], explain: int =
 
 
 def _shap_of_own(forest: RandomForestClassifier, x_ND: Array, source: NDArray[np.int64]) -> Array:
-    """Return each image's SHAP values [N, D] on the probability of its own source, checked to add up."""
+    """Return the SHAP values [N, D] of the probability of each image's true source.
+
+    Raises ValueError if SHAP values do not sum to the probability.
+    """
     import shap
 
     explainer = shap.TreeExplainer(forest)
@@ -198,7 +201,11 @@ def _shap_of_own(forest: RandomForestClassifier, x_ND: Array, source: NDArray[np
 def descriptor_rows(
     explained: Explained, x_ND: Array, sample: Sample, model: str, names: tuple[str, ...]
 ) -> pd.DataFrame:
-    """Return a model's rows of the table `descriptors` (without run_id): importance overall and per source, and points."""
+    """Return the rows of the table `descriptors` (without run_id) of one ensemble.
+
+    Kind `importance`: mean |SHAP value| of a descriptor, for all images and for each source. Kind `point`: SHAP value of a
+    descriptor for one image.
+    """
     rows: list[tuple[str, str, str, str, float, float, float]] = []
     source = sample.source[explained.explained]
     explained_ND = x_ND[explained.explained]

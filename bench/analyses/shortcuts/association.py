@@ -1,11 +1,11 @@
-"""Rank correlations over architectures between shortcut scores and the generalization gap, with their statistical power.
+"""Rank correlations over architectures between two shortcut scores and the generalization gap, with statistical power.
 
-Both scores were declared before any correlation was computed, and both are always reported:
+Both shortcut scores were declared before any correlation was computed, and both are always reported:
     source_bits   cross-entropy [bits] of the linear source probe on all frozen features (low: the source is easy to decode)
     causal        mean absolute change of the probability of external images by internal marker, corner and border pixels,
-                  minus the control: mean over findings, hospitals and the three kinds (`transplants`, kind causal, macro)
+                  minus the control; mean over findings, hospitals and the three kinds (`transplants`, kind causal, macro)
 A correlation over architectures is not an experiment, so it cannot show a cause.
-Shapes: n architectures (seeds averaged first), B replicates.
+Shapes: n architectures (each score is a mean over the runs of one architecture), B replicates.
 """
 
 import itertools
@@ -32,9 +32,10 @@ ASSUMED = 0.5  # the true rank correlation for which the power is computed
 
 
 def associations(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return the table `associations` over the architectures of these runs (id, architecture, family), seeds averaged.
+    """Return the table `associations`: correlations of both shortcut scores with gap and external AUROC over architectures.
 
-    A score that fewer than four architectures have gets no rows.
+    Each run has id, architecture and family. Runs of one architecture are averaged. A shortcut score has no rows if fewer
+    than four architectures have it.
     """
     by_run = scores_by_run(runs, frames)
     columns = [*SCORES, "gap", EXTERNAL, "internal"]
@@ -70,7 +71,7 @@ def associations(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.Data
 
 
 def scores_by_run(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return one row per run: architecture, family, both scores, the macro gap, and its internal and external AUROC."""
+    """Return one row per run: architecture, family, both shortcut scores, macro gap, internal and external AUROC."""
     gaps = frames["gaps"]
     gaps = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] == MACRO)].set_index("run_id")
     table = pd.DataFrame(list(runs), columns=["id", "architecture", "family"])
@@ -102,7 +103,7 @@ def _causal(frames: Mapping[str, pd.DataFrame]) -> "pd.Series[float]":
 def _statistics(
     xs: Array, ys: Array, control: Array, families: NDArray[np.str_], name: str
 ) -> list[tuple[str, float, float, float, float]]:
-    """Return rows of (statistic, value, low, high, p); p is NaN except for Spearman's correlation."""
+    """Return rows (statistic, value, low, high, p) for the correlation of xs and ys. Only Spearman's correlation has a p."""
     n = len(xs)
     once = np.ones((1, n))
     draws_BN = _draws(np.arange(n), name)
@@ -122,7 +123,9 @@ def _statistics(
 
 
 def spearman(xs: Array, ys: Array, drawn_BN: Array) -> Array:
-    """Return Spearman's correlation [B] of pairs that occur `drawn_BN` times. NaN if xs or ys is constant; ties: mean rank.
+    """Return Spearman's correlation [B] of xs and ys [N], if pair n occurs drawn_BN[b, n] times in replicate b.
+
+    Equal values get their mean rank. The correlation is NaN if xs or ys is constant.
 
     >>> spearman(np.array([3, 1, 2, 5, 4.0]), np.array([2, 1, 3, 5, 4.0]), np.ones((1, 5))).round(3).tolist()
     [0.9]
@@ -135,9 +138,9 @@ def spearman(xs: Array, ys: Array, drawn_BN: Array) -> Array:
 
 
 def partial_spearman(xs: Array, ys: Array, control: Array, drawn_BN: Array) -> Array:
-    """Return the partial rank correlation [B] of xs and ys given `control`.
+    """Return the partial rank correlation [B] of xs and ys given `control`; `drawn_BN` is as in `spearman`.
 
-    NaN if `control` determines xs or ys, or if one of the three is constant.
+    It is NaN if `control` determines the ranks of xs or ys, or if one of the three is constant.
 
     >>> partial_spearman(np.array([3, 1, 2, 5, 4.0]), np.array([2, 1, 3, 5, 4.0]), np.arange(5.0), np.ones((1, 5))).round(3).tolist()
     [0.875]
@@ -147,7 +150,7 @@ def partial_spearman(xs: Array, ys: Array, control: Array, drawn_BN: Array) -> A
 
 
 def kendall(xs: Array, ys: Array, drawn_BN: Array) -> Array:
-    """Return Kendall's tau-b [B]; NaN if xs or ys is constant."""
+    """Return Kendall's tau-b [B] of xs and ys; NaN if xs or ys is constant. `drawn_BN` is as in `spearman`."""
     first, second = (np.sign(v[:, None] - v[None, :]) for v in (xs, ys))
 
     def over_pairs(value_NN: Array) -> Array:
@@ -158,19 +161,19 @@ def kendall(xs: Array, ys: Array, drawn_BN: Array) -> Array:
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:
-    """Return numerator / denominator [B], NaN if the denominator is 0 up to rounding."""
+    """Return numerator / denominator [B]; NaN if the denominator is 0 except for rounding errors."""
     out: Array = np.divide(numerator, denominator, out=np.full(len(denominator), np.nan), where=denominator > 1e-6)
     return out
 
 
 def _ranks(values: Array, drawn_BN: Array) -> Array:
-    """Return the mean rank [B, N] of each value if the values occur `drawn_BN` times."""
+    """Return the mean rank [B, N] of each value, if value n occurs drawn_BN[b, n] times in replicate b."""
     below_NN = (values[None, :] < values[:, None]) + 0.5 * (values[None, :] == values[:, None])
     return np.asarray(drawn_BN @ below_NN.T + 0.5)
 
 
 def _draws(group: NDArray[np.intp], name: str) -> Array:
-    """Return how often each architecture is drawn [B, N] if groups are drawn with replacement."""
+    """Draw groups of architectures with replacement; return how often each architecture is drawn [B, N]."""
     num = int(group.max()) + 1
     generator = stream(0, "architectures", name, num)
     counts = generator.multinomial(num, np.full(num, 1 / num), size=NUM_RESAMPLES)
@@ -178,9 +181,9 @@ def _draws(group: NDArray[np.intp], name: str) -> Array:
 
 
 def _interval(value: float, replicates: Array) -> tuple[float, float]:
-    """Return the percentile interval; NaN if at least a tenth of the replicates have no value.
+    """Return the percentile interval of the finite replicates; NaN if at least a tenth of the replicates are NaN.
 
-    With few architectures, some draws contain only one or two of them. Such draws have no correlation and are left out.
+    With few architectures, some replicates contain only one or two of them and so have no correlation.
     """
     finite = replicates[np.isfinite(replicates)]
     if len(finite) <= 0.9 * len(replicates):
@@ -190,7 +193,10 @@ def _interval(value: float, replicates: Array) -> tuple[float, float]:
 
 
 def permutation_p(xs: Array, ys: Array, seed: int = 0) -> float:
-    """Return the two-sided permutation p of Spearman's correlation: all orders up to EXACT pairs, else 10,000 random ones."""
+    """Return the two-sided permutation p-value of Spearman's correlation.
+
+    It uses all orders of up to EXACT pairs, and 10,000 random orders of more pairs.
+    """
     observed = float(spearman(xs, ys, np.ones((1, len(xs))))[0])
     if not np.isfinite(observed):
         return float("nan")
@@ -209,9 +215,10 @@ def permutation_p(xs: Array, ys: Array, seed: int = 0) -> float:
 def detectable_correlation(n: int) -> tuple[float, float]:
     """Return the smallest |rho| with p < .05 for n architectures, and the power to reach it if the true rho is ASSUMED.
 
-    Up to EXACT architectures the bound comes from all orders; if even perfect agreement is not significant, it is NaN and
-    the power is 0. Above, the bound comes from Student's t. The power is simulated from 4,000 samples of n normal pairs,
-    whose rank correlation is (6 / pi) asin(r / 2) for a linear correlation r. For 19 architectures: .456 and .58.
+    For up to EXACT architectures, the smallest |rho| is computed from all orders. If even perfect agreement is not
+    significant, it is NaN and the power is 0. For more architectures, Student's t is used. The power is simulated with 4,000
+    samples of n normal pairs. Normal pairs with linear correlation r have the rank correlation (6 / pi) asin(r / 2).
+    For 19 architectures the results are .456 and .58.
     """
     scale = (n**3 - n) / 12
     if n <= EXACT:

@@ -1,4 +1,4 @@
-"""Source network: a small residual network that is trained to predict the hospital, from images or masked images.
+"""Source network: a small residual network that is trained to predict the hospital from images or changed images.
 
 Shapes: N images, C channels, H and W pixels, K sources.
 """
@@ -15,7 +15,7 @@ from bench.analyses.shortcuts.sample import NUM_FOLDS, Sample
 from harmonize.seeds import seed_for
 
 WIDTHS = (16, 32, 64, 128)
-SIDE = 64  # pixels; larger images are resized to it
+SIDE = 64  # maximum side of the input in pixels; larger images are reduced
 BATCH = 64
 RING = 0.1  # width of the border as a share of the side
 CENTRE = 0.5  # side of the masked center as a share of the side
@@ -39,7 +39,7 @@ class Block(nn.Module):
 
 
 def small_resnet(num_sources: int) -> nn.Module:
-    """Return a small version of ResNet-18: the same stem, one block per stage, a quarter of the channels."""
+    """Return a small version of ResNet-18, with the same stem, one block per stage and a quarter of the channels."""
     stages = [Block(a, b, 1 if a == b else 2) for a, b in zip((WIDTHS[0], *WIDTHS), WIDTHS, strict=False)]
     stem = (nn.Conv2d(1, WIDTHS[0], 7, 2, 3, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.ReLU(), nn.MaxPool2d(3, 2, 1))
     return nn.Sequential(*stem, *stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTHS[-1], num_sources))
@@ -51,7 +51,7 @@ def unmasked(x_N1HW: Tensor) -> Tensor:
 
 
 def border(x_N1HW: Tensor) -> Tensor:
-    """Return the images with everything but the border black."""
+    """Return the images with only their border; all other pixels are black."""
     return x_N1HW * (1 - _box(x_N1HW, 1 - 2 * RING))
 
 
@@ -91,10 +91,10 @@ def network_probe(
     num_folds: int,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """Return out-of-fold probabilities of each source [N, K] of source networks; NaN in folds beyond `num_folds`.
+    """Train a source network for each of `num_folds` folds; return its out-of-fold probabilities of each source [N, K].
 
-    images [N, H, W]. Training uses AdamW at 3e-3 with a one-cycle schedule and no augmentation, since the network does
-    not have to generalize to other hospitals.
+    images [N, H, W]. Images in the other folds have NaN. Training uses AdamW at 3e-3 with a one-cycle schedule. There is no
+    augmentation, because the network does not have to generalize to other hospitals.
     """
     x_N1HW = torch.from_numpy(np.ascontiguousarray(images))[:, None].to(device).float() / 255
     if x_N1HW.shape[2] > SIDE:

@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 Logits = NDArray[np.float32]
 
 MEAN = "macro"  # the mean over findings
-MIN_IMAGES = 10  # minimum number of hosts, and of images of each class for an AUROC
+MIN_IMAGES = 10  # minimum number of host images; for an AUROC, minimum number of images of each class
 SCORED = ("marker", "corner", "border")  # the kinds of the causal score, declared before any score was computed
 CAUSAL = "causal"  # the `kind` of the causal score
 COLUMNS = tuple(name for name in SCHEMAS["transplants"] if name != "run_id")
@@ -29,7 +29,7 @@ COLUMNS = tuple(name for name in SCHEMAS["transplants"] if name != "run_id")
 
 @dataclass(frozen=True, slots=True)
 class ChangedPredictions:
-    """The logits [N, K] of the same images: unchanged, changed, and changed by the control."""
+    """Logits [N, K] of the same images: unchanged (before), changed (after), and changed as a control."""
 
     kind: str
     donor: str  # cohort, or "" for kinds without a donor
@@ -43,7 +43,7 @@ class ChangedPredictions:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Effect:
-    """One measure: for the changed images, for their controls, and the difference (the effect) with replicates [B]."""
+    """One measure: value on changed images, value on controls, and effect (the difference) with replicates [B]."""
 
     value: float
     control: float
@@ -59,11 +59,11 @@ Effects = dict[Key, Effect]
 def effects(
     predictions: ChangedPredictions, findings: Sequence[str], threshold_K: Array, num_resamples: int
 ) -> Effects:
-    """Return every effect of one kind on one host cohort.
+    """Return all effects of one kind of change on one host cohort.
 
     Measures: abs_dp (mean absolute change of the probability), dp (mean signed change), flip_rate (share of images whose
-    call at the threshold changes), auroc (change of the AUROC). Subsets: all; for dp and flip_rate also present and absent.
-    effect = value - control, paired by image; without a control it equals the value.
+    call at the threshold changes), auroc (change of the AUROC). Subsets of images: all; for dp and flip_rate also present and
+    absent (with and without the finding). effect = value - control, paired by image; without a control, effect = value.
     """
     if len(predictions.before) < MIN_IMAGES:
         return {}
@@ -102,7 +102,7 @@ def effects(
 def _means(
     value_NK: Array, control_NK: Array | None, in_subset_NK: NDArray[np.bool_], drawn_BN: Array
 ) -> list[Effect | None]:
-    """Return the mean effect of each finding over the images of the subset; None with too few images or no threshold."""
+    """Return for each finding the mean effect over the images in the subset; None with too few images or no threshold."""
     effects: list[Effect | None] = []
     for k in range(value_NK.shape[1]):
         in_subset = in_subset_NK[:, k]
@@ -121,7 +121,7 @@ def _means(
 
 
 def _areas(predictions: ChangedPredictions, resamples: Resamples) -> list[Effect | None]:
-    """Return the effect on each finding's AUROC; None with too few images."""
+    """Return for each finding the effect on its AUROC; None with too few images of a class."""
     label = np.where(np.isin(predictions.state, (0, 1)), predictions.state, -1).astype(np.int8)
     scores = {"before": predictions.before, "after": predictions.after}
     if predictions.control is not None:
@@ -155,7 +155,7 @@ def with_mean(effects_by_key: Effects, findings: Sequence[str]) -> Effects:
 
 
 def averaged(effects: Sequence[Effect]) -> Effect:
-    """Return the unweighted mean of effects; n is the minimum."""
+    """Return the unweighted mean of effects; its n is the minimum of their n."""
     value, control, effect = (
         float(np.mean([getattr(e, name) for e in effects])) for name in ("value", "control", "effect")
     )

@@ -1,4 +1,4 @@
-"""Scores of source classifiers: balanced accuracy, AUROC and cross-entropy, with bootstrap replicates.
+"""Computation of the scores of source classifiers: balanced accuracy, AUROC and cross-entropy, with bootstrap replicates.
 
 Shapes: N images, K sources, B replicates of patients, R repeats of a classifier.
 """
@@ -32,10 +32,10 @@ class ProbeScores:
     n: int
 
     def rows(self) -> pd.DataFrame:
-        """Return metric, value, low, high (95 %), chance, num_sources, n.
+        """Return a table with one row per metric: metric, value, low, high (95 % interval), chance, num_sources, n.
 
-        Metrics: balanced_accuracy (chance 1/K), bits (cross-entropy per image, chance log2 K, lower is better) and, for a
-        single classifier, auroc (macro, one against the rest, chance 1/2).
+        balanced_accuracy: chance is 1/K. bits: cross-entropy per image; chance is log2 K; lower is better. auroc: macro over
+        sources, each against all others; chance is 1/2; only for a single classifier.
         """
         chance = {"balanced_accuracy": 1 / self.num_sources, "bits": float(np.log2(self.num_sources)), "auroc": 0.5}
         table_rows = []
@@ -49,7 +49,7 @@ class ProbeScores:
 def score_probe(
     prob_NK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0, auc: bool = True
 ) -> ProbeScores:
-    """Return the scores of out-of-fold probabilities of the sources; patients, given by `ids` [N], are resampled."""
+    """Return the scores of a source classifier from its out-of-fold probabilities; `ids` [N] are the resampled patients."""
     source_NK = (source[:, None] == np.arange(prob_NK.shape[1])).astype(np.int8)
     resamples = Resamples.draw(ids, NUM_RESAMPLES, "source_probe", seed)
     value, replicates = _over_repeats(*_hits_and_bits(prob_NK, source), source, resamples, None)
@@ -78,14 +78,14 @@ def score_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_], seed
 def difference(
     first: ProbeScores, second: ProbeScores, metric: str = "balanced_accuracy"
 ) -> tuple[float, float, float]:
-    """Return first minus second on the same images, with the paired 95 % interval."""
+    """Return a metric's difference, first minus second, on the same images, with the bounds of its paired 95 % interval."""
     value = np.array([first.value[metric] - second.value[metric]])
     low, high = percentile(value, (first.replicates[metric] - second.replicates[metric])[None])
     return float(value[0]), float(low[0]), float(high[0])
 
 
 def confusion(prob_NK: Array, source: Codes, names: tuple[str, ...]) -> pd.DataFrame:
-    """Return the confusion table: source, named (the predicted source), count, share of the images of the source."""
+    """Return the confusion table: source, named (the predicted source), count, share (count / images of the source)."""
     count_KK = np.zeros((len(names), len(names)), np.int64)
     np.add.at(count_KK, (source, prob_NK.argmax(1)), 1)
     total_K = np.maximum(count_KK.sum(1), 1)
@@ -98,7 +98,10 @@ def confusion(prob_NK: Array, source: Codes, names: tuple[str, ...]) -> pd.DataF
 
 
 def _hits_and_bits(prob_NK: Array, source: Codes) -> tuple[Array, Array]:
-    """Return whether the prediction is correct, and -log2 of the true source's probability, [N, 1] each; NaN stays NaN."""
+    """Return two arrays [N, 1]: 1 if the prediction is correct, else 0; -log2 of the true source's probability.
+
+    Both are NaN for images without probabilities.
+    """
     own_probability = prob_NK[np.arange(len(source)), source]
     bits = -np.log2(np.maximum(own_probability, FLOOR))
     hit = np.where(np.isfinite(own_probability), np.nan_to_num(prob_NK).argmax(1) == source, np.nan)
@@ -108,9 +111,9 @@ def _hits_and_bits(prob_NK: Array, source: Codes) -> tuple[Array, Array]:
 def _over_repeats(
     hit_NR: Array, bits_NR: Array, source: Codes, resamples: Resamples, draws_BR: NDArray[np.int64] | None
 ) -> tuple[dict[str, float], dict[str, Array]]:
-    """Return each metric's mean over sources, then over repeats, and its replicates [B].
+    """Return values and replicates [B] of balanced_accuracy and bits: means over sources, then over repeats.
 
-    A replicate without images of a source is NaN. `draws_BR` says how often each repeat is drawn; None means once each.
+    A replicate without images of a source is NaN. draws_BR [B, R] is how often each repeat is drawn; None means once each.
     """
     weight_PB = resamples.weight.transpose(1, 0, 2).reshape(resamples.num_patients, -1)[:, : resamples.num]
     drawn_NB = weight_PB[resamples.patient].astype(np.float32)

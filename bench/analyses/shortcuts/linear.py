@@ -1,4 +1,4 @@
-"""Linear classifiers of sources (or other classes of a sample) on principal components of features.
+"""Linear classifiers that predict the source (or another class) of an image from principal components of features.
 
 Shapes: N images, D features, C components, K sources, R repeats.
 """
@@ -18,21 +18,21 @@ from harmonize.seeds import stream
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-COMPONENTS = 64  # principal components of the full probe; the L2 penalty would shrink the others most
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # values of C of the L2 penalty, selected inside the first training fold
-REPEATS = 20  # of a few-shot probe, each trained on different images
+COMPONENTS = 64  # number of principal components of the full probe; the L2 penalty would shrink later components most
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # candidate values of C of the L2 penalty; the first fold's training images decide
+REPEATS = 20  # number of classifiers of a few-shot probe, each trained on different images
 
 
 def projections(sample: Sample, x_ND: Floats, components: int = COMPONENTS) -> list[Floats]:
-    """Return for each fold all images projected on the principal components of the other folds, [N, C] each."""
+    """Return for each fold: all images [N, C], projected on the principal components of the images in the other folds."""
     require_finite(x_ND, "features")
     return [_project(x_ND, sample.fold != number, components) for number in range(NUM_FOLDS)]
 
 
 def out_of_fold(sample: Sample, inputs: list[Floats], source: Codes) -> Array:
-    """Return out-of-fold probabilities of each source [N, K]: no classifier was trained on the image or its patient.
+    """Return out-of-fold probabilities of each source [N, K]: the classifier was not trained on the image or its patient.
 
-    inputs: for each fold, the classifier's input of all images, [N, C] each.
+    inputs: for each fold, the classifier's input for all images [N, C].
     """
     prob_NK = np.zeros((len(source), len(sample.names)))
     strength = _choose_strength(inputs[0][sample.fold != 0], source[sample.fold != 0])
@@ -45,7 +45,7 @@ def out_of_fold(sample: Sample, inputs: list[Floats], source: Codes) -> Array:
 
 
 def few_shot(sample: Sample, x_ND: Floats, shots: int, components: int, seed: int) -> Array:
-    """Return probabilities [R, N, K] by classifiers trained on `shots` images per source; NaN for the training images."""
+    """Train R classifiers on `shots` images per source; return their probabilities [R, N, K], NaN for training images."""
     prob_RNK = np.full((REPEATS, len(x_ND), len(sample.names)), np.nan)
     rows_of_source: list[Codes] = [np.flatnonzero(sample.source == k) for k in range(len(sample.names))]
     for repeat in range(REPEATS):
@@ -73,7 +73,7 @@ def _project(x_ND: NDArray[np.floating], train: NDArray[np.bool_], components: i
 
 
 def _choose_strength(x: Floats, source: Codes) -> float:
-    """Return the value of C with the lowest cross-entropy on a random fifth of the images, held out for this choice."""
+    """Return the value of C with the lowest cross-entropy on a random fifth of the images, which the fits do not use."""
     order = stream(0, "strength").permutation(len(x))
     validation, train = order[: len(x) // NUM_FOLDS], order[len(x) // NUM_FOLDS :]
     losses = []

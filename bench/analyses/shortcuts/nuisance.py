@@ -1,6 +1,6 @@
-"""Nuisance variables: projection, support devices, sex, age, scanner and marker, which may act as shortcuts for a finding.
+"""Nuisance variables that may act as shortcuts for a finding: projection, support devices, sex, age, scanner and marker.
 
-They vary inside one hospital. So a network trained at one hospital can learn them, while it cannot learn the hospital.
+They vary inside one hospital. So a network trained at one hospital can learn them, but it cannot learn the hospital.
 Shapes: N images, F findings, L levels of a nuisance variable, B replicates of patients.
 """
 
@@ -33,15 +33,16 @@ Row = tuple[str, str, str, str, float, float, float, float, int]  # the values o
 COLUMNS = ("nuisance", "level", "finding", "metric", "value", "low", "high", "chance", "n")
 SUPPORT, MARKER, ANY = "support devices", "marker", "any"
 UNKNOWN = -1
-MOST_PATIENTS = 20_000  # per cohort, sampled with the seed
+MOST_PATIENTS = 20_000  # maximum number of patients per cohort, drawn at random
 MIN_PATIENTS = 10  # minimum number of patients with a finding, and without it
-MIN_STRATUM = 5  # the same minimum inside each stratum
+MIN_STRATUM = 5  # inside a stratum: minimum number of patients with a finding, and without it
 
 
 def levels(table: pd.DataFrame, marker: NDArray[np.bool_] | None = None) -> dict[str, Nuisance]:
-    """Return the nuisance variables that vary in a cohort table: name -> levels, and level index of each image (-1 unknown).
+    """Return the nuisance variables that vary in a cohort's table: name -> (names of levels, level index of each image).
 
-    marker: whether each image has the marker; None if unknown, as in all cohorts except phantoms.
+    The index is -1 for an unknown level. marker: mask of the images with the marker; None if unknown, as in all cohorts
+    except phantoms.
     """
     nuisances: dict[str, Nuisance] = {}
     for name, groups in PatientGroups.of(table).groups.items():
@@ -65,7 +66,7 @@ def levels(table: pd.DataFrame, marker: NDArray[np.bool_] | None = None) -> dict
 
 
 def phantom_marker(root: Path, image_id: "pd.Series[str]") -> NDArray[np.bool_] | None:
-    """Return which images of a phantom cohort have the marker, None for other cohorts."""
+    """Return the mask of the images with the marker in a phantom cohort; None for other cohorts."""
     tags = tag_boxes(root)
     return None if tags is None else image_id.astype(str).isin(tags).to_numpy(bool)
 
@@ -79,7 +80,7 @@ def patient_sample(patient: NDArray[Any], seed: int = 0, max_patients: int = MOS
 
 
 def shares(nuisances: Mapping[str, Nuisance]) -> list[Row]:
-    """Return the share of each level among the images with a known level, with Wilson's interval."""
+    """Return rows with the share of each level among the images with a known level, with Wilson's interval."""
     rows: list[Row] = []
     for name, (level_names, code) in nuisances.items():
         known_code = code[code >= 0]
@@ -93,7 +94,7 @@ def shares(nuisances: Mapping[str, Nuisance]) -> list[Row]:
 
 
 class Association:
-    """Association of nuisance variables with findings in the internal training images, and its transfer to other cohorts."""
+    """Measures how nuisance variables are associated with findings in internal training images and in other cohorts."""
 
     def __init__(
         self,
@@ -105,7 +106,7 @@ class Association:
         self.label_NF, self.nuisances = label_NF, dict(nuisances)
 
     def rows(self, patient: NDArray[Any], seed: int = 0) -> list[Row]:
-        """Return cramers_v and out-of-fold auroc_nuisance of each variable and finding at the internal hospital."""
+        """Return rows of the internal hospital: cramers_v and out-of-fold auroc_nuisance of each variable and finding."""
         resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", seed)
         fold = stream(seed, "nuisance folds").permutation(resamples.num_patients)[resamples.patient] % 5
         out = _cramers(self.findings, self.nuisances, self.label_NF, resamples)
@@ -124,7 +125,10 @@ class Association:
     def external(
         self, nuisances: Mapping[str, Nuisance], label_NF: NDArray[np.int8], patient: NDArray[Any]
     ) -> list[Row]:
-        """Return the rows of another cohort, with the internal models. A reversed association has an AUROC below 1/2."""
+        """Return the rows of another cohort; auroc_nuisance uses models fitted to internal training images.
+
+        An AUROC below 1/2 means that the association is reversed in this cohort.
+        """
         resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", 0)
         out = _cramers(self.findings, nuisances, label_NF, resamples)
         for name, members in self._models(self.nuisances):
@@ -161,11 +165,11 @@ def stratified(
     nuisances: Mapping[str, Nuisance],
     seed: int = 0,
 ) -> list[Row]:
-    """Return pooled_auroc, stratified_auroc and pooled_less_stratified of each variable and finding, and their macro mean.
+    """Return rows with pooled_auroc, stratified_auroc and their difference, for each variable and finding and for macro.
 
-    The stratified AUROC compares a positive and a negative image of the same level, so the level cannot rank them. Levels
-    with fewer than five positive or negative patients are excluded from both AUROCs; at least two levels must remain.
-    Intervals are paired over patients.
+    The stratified AUROC compares positive with negative images of the same level, so the level cannot rank them. Levels with
+    fewer than five positive or five negative patients are excluded from both AUROCs; at least two levels must remain.
+    pooled_less_stratified is the pooled minus the stratified AUROC; its interval is paired over patients.
     """
     resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", seed)
     rows: list[Row] = []
@@ -202,7 +206,10 @@ def _comparison_rows(name: str, finding: str, value: Array, replicates_2B: Array
 def _pooled_and_stratified(
     label: NDArray[np.int8], logit: NDArray[np.floating], code: Codes, num_levels: int, resamples: Resamples
 ) -> tuple[Array, Array, int] | None:
-    """Return (pooled, stratified) AUROC [2], replicates [2, B] and number of images; None with fewer than two strata."""
+    """Return values [2] and replicates [2, B] of pooled and stratified AUROC, and the number of images.
+
+    Return None with fewer than two strata that have enough patients.
+    """
     strata = [np.where(code == level, label, np.int8(UNKNOWN)) for level in range(num_levels)]
     strata = [column for column in strata if _enough(column, resamples.patient, MIN_STRATUM)]
     if len(strata) < 2:
@@ -220,7 +227,7 @@ def _pooled_and_stratified(
 def _cramers(
     findings: Sequence[str], nuisances: Mapping[str, Nuisance], label_NF: NDArray[np.int8], resamples: Resamples
 ) -> list[Row]:
-    """Return cramers_v of each nuisance variable and finding, over the images where both are known."""
+    """Return rows with cramers_v of each nuisance variable and finding, over the images with known level and label."""
     rows: list[Row] = []
     weight_PB = resamples.weight.transpose(1, 0, 2).reshape(resamples.num_patients, -1)[:, : resamples.num]
     for name, (level_names, code) in nuisances.items():
@@ -260,15 +267,14 @@ def cramers_v(count_RC: NDArray[np.floating]) -> float:
 
 
 def _enough(label: NDArray[np.int8], patient: NDArray[np.int32], least: int = MIN_PATIENTS) -> bool:
-    """Whether at least `least` patients have the finding and at least `least` do not."""
+    """Return True if at least `least` patients have an image with the finding, and at least `least` an image without it."""
     return all(len(np.unique(patient[label == side])) >= least for side in (0, 1))
 
 
 def _effects(x: Array, label: NDArray[np.int8], train: NDArray[np.bool_]) -> tuple[LogisticRegression | None, Any]:
     """Return a logistic model fitted to the labeled training images, and its scoring function without the intercept.
 
-    The intercept depends on the prevalence of the training folds, so with it the scores of different folds could not be
-    compared.
+    The intercept depends on the prevalence in the training folds. With it, scores of different folds could not be compared.
     """
     rows = train & (label >= 0)
     if len(np.unique(label[rows])) < 2:

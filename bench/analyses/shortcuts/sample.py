@@ -1,4 +1,4 @@
-"""The sample of images for all source classifiers of a grid: equally many per source, one per patient, in folds.
+"""The sample of images for all source classifiers of a grid: one image per patient, equally many images per source, in folds.
 
 Shapes: N images of all sources.
 """
@@ -16,8 +16,8 @@ from harmonize.seeds import seed_for, stream
 Codes = NDArray[np.int64]
 
 NUM_FOLDS = 5
-MIN_PATIENTS = 4 * NUM_FOLDS  # per source; with fewer, a fold has three patients or fewer of a source
-PER_SOURCE = 250  # images; a larger number improves a probe little and costs minutes for a hundred runs
+MIN_PATIENTS = 4 * NUM_FOLDS  # minimum number of patients per source: four in each fold
+PER_SOURCE = 250  # maximum number of images per source; more would improve a probe little and take minutes for 100 runs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,7 +61,7 @@ def draw_sample(patients: Mapping[str, NDArray[Any]], seed: int = 0, per_source:
 
 
 def shuffled(sample: Sample, seed: int) -> Codes:
-    """Return the sources permuted within each fold, so that every fold stays balanced."""
+    """Return the sources of the images in random order within each fold, so that every fold stays balanced."""
     source = sample.source.copy()
     for number in range(NUM_FOLDS):
         inside = np.flatnonzero(sample.fold == number)
@@ -70,7 +70,7 @@ def shuffled(sample: Sample, seed: int) -> Codes:
 
 
 def _one_image_per_patient(patient: NDArray[Any], seed: int, name: str) -> Codes:
-    """Return one random image of each patient, patients in random order."""
+    """Return the index of one random image of each patient; the patients are in random order."""
     order = stream(seed, "probe images", name).permutation(len(patient))
     _, first = np.unique(np.asarray(patient, dtype=str)[order], return_index=True)
     return np.asarray(order[np.sort(first)], np.int64)

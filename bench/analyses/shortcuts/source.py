@@ -1,7 +1,7 @@
 """Source probes: linear classifiers that predict the hospital from frozen features, with controls.
 
-A probe shows that the features contain the source. It does not show that the network uses it: features of a random
-network contain the source too, and often more clearly.
+A probe shows that the features contain the source. It does not show that the network uses the source: features of a random
+network also contain it, and often more clearly.
 Shapes: N images of all sources, D features, C components, K sources, F findings.
 """
 
@@ -27,7 +27,7 @@ CONFUSION = tuple(name for name in SCHEMAS["source_confusion"] if name != "run_i
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """Features, patients, labels and logits of one cohort's images; label_NF is 1, 0, or -1 if unknown."""
+    """Features, patients, labels and logits of one cohort's images. A label is 1, 0, or -1 (unknown)."""
 
     feature_ND: NDArray[np.floating]
     patient_id: NDArray[Any]
@@ -38,13 +38,13 @@ class Source:
 def source_probe(
     sources: Mapping[str, Source], findings: tuple[str, ...] = (), seed: int = 0, per_source: int = PER_SOURCE
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the tables `sources` and `source_confusion` of one run (without run_id): scores of its source probes.
+    """Return the tables `sources` and `source_confusion` of one run (without run_id), with the scores of its source probes.
 
-    Probes: features (principal components of the run's features, with all images or few shots), labels (of the findings)
-    and logits (labels and the run's logits). Controls of features: none, shuffled (sources), no_finding (healthy images
-    only) and matched (the same findings in every source). Predictions are out of fold, with 95 % intervals over patients.
-    With fewer than two sources of 20 patients the tables are empty, and `.attrs["reason"]` says why.
-    Raises ValueError for features that are not finite.
+    The probe `features` uses principal components of the run's features, with all training images or with few (shots). The
+    probe `labels` uses the labels of the findings; the probe `logits` uses labels and the run's logits. Controls of
+    `features`: none, shuffled (sources in random order), no_finding (only healthy images), matched (the same findings in
+    every source). Predictions are out of fold; 95 % intervals are over patients. With fewer than two sources of 20 patients
+    the tables are empty, and `.attrs["reason"]` says why. Raises ValueError for features that are not finite.
     """
     sample = draw_sample({name: source.patient_id for name, source in sources.items()}, seed, per_source)
     if isinstance(sample, str):
@@ -64,10 +64,10 @@ def source_probe(
 def feature_probe(
     sample: Sample, x_ND: Floats, seed: int = 0, inputs: list[Floats] | None = None
 ) -> dict[int, tuple[ProbeScores, Array]]:
-    """Return scores and probabilities [N, K] of a probe, by training images per source (0: all of the other folds).
+    """Return scores and probabilities [N, K] of probes on features: number of training images per source -> results.
 
-    inputs: the result of `projections`, if already computed. Few-shot probabilities are means over the repeats in which
-    the image was not in the training set.
+    The number 0 means all images of the other folds. inputs: the result of `projections`, if already computed. A few-shot
+    probability is the mean over the repeats that did not train on the image.
     """
     prob_NK = out_of_fold(sample, inputs or projections(sample, x_ND), sample.source)
     results = {0: (score_probe(prob_NK, sample.source, sample.ids, seed), prob_NK)}
@@ -103,7 +103,7 @@ def _controls(
     findings: tuple[str, ...],
     seed: int,
 ) -> list[pd.DataFrame]:
-    """Return the scores of the full probe's controls: shuffled sources, and images matched by findings."""
+    """Return the scores of the controls of the full probe: shuffled sources, and images matched by findings."""
     shuffled_source = shuffled(sample, seed)
     rows_of_controls = [
         source_rows(
@@ -126,7 +126,10 @@ def _controls(
 
 
 def _labels(sample: Sample, sources: Mapping[str, Source], findings: tuple[str, ...]) -> NDArray[np.int8] | None:
-    """Return the labels [N, F] of the sample; a finding that a source never states is -1 in all sources."""
+    """Return the labels [N, F] of the sample, or None without labels.
+
+    If a source has no known label of a finding, this finding is -1 (unknown) in all sources.
+    """
     label_arrays = {name: sources[name].label_NF for name in sample.names}
     stated_arrays = {name: labels for name, labels in label_arrays.items() if labels is not None}
     if len(stated_arrays) < len(label_arrays) or not findings:
@@ -137,9 +140,9 @@ def _labels(sample: Sample, sources: Mapping[str, Source], findings: tuple[str, 
 
 
 def _control_candidates(label_NF: NDArray[np.int8], findings: tuple[str, ...]) -> dict[str, NDArray[np.bool_]]:
-    """Return the candidate images of each control with matched findings: healthy images (no_finding), all images (matched).
+    """Return the masks of candidate images for two controls: healthy images for no_finding, all images for matched.
 
-    Healthy images have the label "No Finding" or, without that label, all findings of all sources absent.
+    Healthy images have the label "No Finding". If a source does not have this label, all labels of healthy images are 0.
     """
     stated: NDArray[np.bool_] = np.asarray((label_NF >= 0).any(0))
     if NO_FINDING in findings and stated[findings.index(NO_FINDING)]:
@@ -152,10 +155,10 @@ def _control_candidates(label_NF: NDArray[np.int8], findings: tuple[str, ...]) -
 def _matched(
     sample: Sample, label_NF: NDArray[np.int8], candidates: NDArray[np.bool_], seed: int
 ) -> tuple[Codes, Codes]:
-    """Return equally many images of each source for every combination of labels, and their folds.
+    """Return matched images and their folds: for every combination of labels, equally many images of each source.
 
-    One image of each source goes into a fold together. Otherwise a fold with more images of a source would leave fewer for
-    training, and a classifier of the labels would be worse than chance.
+    Each fold gets equally many images of each source. Otherwise a fold with more images of a source would leave fewer images
+    of it for training, and a classifier that uses only labels would be worse than chance.
     """
     _, pattern = np.unique(label_NF, axis=0, return_inverse=True)
     order = stream(seed, "matched labels").permutation(len(label_NF))
@@ -172,13 +175,13 @@ def _matched(
 
 
 def _from_labels(sample: Sample, sources: Mapping[str, Source], findings: tuple[str, ...]) -> dict[str, Array]:
-    """Return the inputs of the probes on labels, and on labels with logits; empty without labels."""
+    """Return the inputs of the probes `labels` (labels) and `logits` (labels and logits); empty without labels."""
     label_NF = _labels(sample, sources, findings)
     if label_NF is None or not (label_NF >= 0).any():
         return {}
     known_NF = label_NF[:, (label_NF >= 0).any(0)].astype(np.float64)
     known_NF[known_NF < 0] = np.nan
-    # the mean replaces unknown labels, because these must not identify the source
+    # unknown labels must not identify the source, so the mean replaces them
     filled_NF = np.where(np.isnan(known_NF), np.nanmean(known_NF, axis=0), known_NF)
     logits = {name: sources[name].logit_NF for name in sample.names}
     arrays = {name: values for name, values in logits.items() if values is not None}

@@ -1,10 +1,10 @@
-"""Changes of the region transplant test: pixels that identify the hospital move from a donor image to a host image.
+"""Image changes of the region transplant test: pixels that identify the hospital are moved from a donor to a host image.
 
 Images are uint8 [S, S] from the image cache, donor and host of the same size; masks are bool [S, S]. All functions are
 pure and return a new image.
 
-With `padded`, images are letterboxed and 0 means padding. Then only content pixels change, only content pixels of the donor
-are used, and no content pixel becomes 0.
+`padded` means that images are letterboxed, so that pixels of value 0 are padding and all others are content. Then only
+content pixels change, only content pixels of the donor are used, and no content pixel becomes 0.
 """
 
 import cv2
@@ -17,13 +17,13 @@ Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
 
 RING = 1 / 16  # width of the border as a share of the side, as in the descriptors
-CORNER = 1 / 4  # side of a corner patch as a share of the side: contains letters and tags, hardly any lung
-KEPT_CYCLES = 4  # spatial frequencies up to this [cycles per image] are anatomy and are kept
-MOST_GAIN = 8.0  # maximum gain of a spatial frequency; more would amplify rounding noise
+CORNER = 1 / 4  # side of a corner patch as a share of the image's side; it contains letters and tags, hardly any lung
+KEPT_CYCLES = 4  # spatial frequencies up to this number of cycles per image show anatomy and are not changed
+MOST_GAIN = 8.0  # maximum gain of a spatial frequency; a higher gain would amplify rounding noise
 
 
 def ring(size: int) -> Mask:
-    """Return the border of an image."""
+    """Return the mask of the border of an image with the side `size`."""
     width = max(1, round(RING * size))
     mask = np.ones((size, size), bool)
     mask[width:-width, width:-width] = False
@@ -31,7 +31,7 @@ def ring(size: int) -> Mask:
 
 
 def corners(size: int) -> Mask:
-    """Return the four corner patches of an image."""
+    """Return the mask of the four corner patches of an image with the side `size`."""
     side = max(1, round(CORNER * size))
     edge = np.zeros(size, bool)
     edge[:side] = edge[-side:] = True
@@ -52,10 +52,10 @@ def pasted(host: Gray, donor: Gray, mask: Mask, padded: bool = False) -> Gray:
 
 
 def intensity_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
-    """Return the host with its histogram matched to the donor's; the order of gray values stays.
+    """Return the host with its histogram matched to the donor's histogram; the order of gray values stays.
 
-    Each gray value becomes the smallest donor value whose cumulative share reaches the middle of its own step. So an image
-    matched to itself is unchanged.
+    A host value has a step in the host's cumulative histogram. The value becomes the smallest donor value whose cumulative
+    share reaches the middle of this step. So an image matched to itself does not change.
     """
     host_count, donor_count = (
         np.bincount(image[picture(image, padded)].ravel(), minlength=256) for image in (host, donor)
@@ -70,9 +70,9 @@ def intensity_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
 def resolution_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
     """Return the host with the donor's radial amplitude spectrum, so that it is as sharp and as noisy as the donor.
 
-    Frequencies up to KEPT_CYCLES stay. Above, each ring of one cycle is scaled by the ratio of mean amplitudes, limited to
-    [1 / MOST_GAIN, MOST_GAIN]. The spectrum is that of the cosine transform, which mirrors the image at its edges. A Fourier
-    transform would join opposite edges and cause ringing.
+    Frequencies up to KEPT_CYCLES do not change. Higher frequencies are divided into rings of one cycle. Each ring is scaled by
+    the ratio of donor to host mean amplitude, limited to [1 / MOST_GAIN, MOST_GAIN]. The spectrum is that of the cosine
+    transform, which mirrors the image at its edges. A Fourier transform would join opposite edges and cause ringing.
     """
     box = picture(host, padded)
     host_amplitude, spectrum, ring_of_frequency = _amplitudes(host[box])
@@ -92,7 +92,10 @@ def resolution_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
 
 
 def _amplitudes(image: Gray) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Return the mean amplitude of each ring of one cycle per longer side, the spectrum, and each frequency's ring."""
+    """Return the mean amplitude of each ring, the spectrum, and the ring of each frequency.
+
+    A ring is one cycle per longer side of the image wide.
+    """
     height, width = image.shape
     down, across = (np.arange(side) * (max(height, width) / side) for side in (height, width))
     radius = np.hypot(*np.meshgrid(down, across, indexing="ij")) / 2
@@ -107,12 +110,12 @@ def _amplitudes(image: Gray) -> tuple[NDArray[np.float64], NDArray[np.float64], 
 
 
 def _in_picture(host: Gray, changed: Gray, padded: bool) -> Gray:
-    """Return the changed image; with `padded` it gets the host's padding, and no other pixel is 0."""
+    """Return the changed image; with `padded`, the host's padding is 0, and all other pixels are at least 1."""
     return np.where(host > 0, np.maximum(changed, 1), 0).astype(np.uint8) if padded else changed
 
 
 def flattened(host: Gray, mask: Mask, padded: bool = False) -> Gray:
-    """Return the host with the mask filled by the median of its pixels."""
+    """Return the host with the mask filled by the median of the host's pixels in the mask."""
     out = host.copy()
     mask = mask & (host > 0) if padded else mask
     if mask.any():
@@ -121,7 +124,7 @@ def flattened(host: Gray, mask: Mask, padded: bool = False) -> Gray:
 
 
 def erased(host: Gray, mask: Mask, padded: bool = False) -> Gray:
-    """Return the host with the mask inpainted from its rim inwards.
+    """Return the host with the mask inpainted: surrounding pixels continue from the edge of the mask inwards.
 
     Source: Telea, Journal of Graphics Tools 9 (2004) 23, as in OpenCV.
     """
@@ -135,7 +138,7 @@ def erased(host: Gray, mask: Mask, padded: bool = False) -> Gray:
 
 
 def mirrored(mask: Mask) -> Mask:
-    """Return the mask mirrored left to right: a control position, where markers are equally likely."""
+    """Return the mask mirrored left to right, as a control position: markers are equally likely on both sides."""
     return np.ascontiguousarray(mask[:, ::-1])
 
 

@@ -1,4 +1,4 @@
-"""Symptoms in the record of a failed run: failures that users of such networks often meet."""
+"""Symptoms in the record of a failed run: frequent failures and their likely causes."""
 
 import re
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,7 @@
-"""The symptom of heat maps: evidence on markers, borders and padding, where no finding is. Uses the analysis `attention`."""
+"""Symptom of heat maps: they show evidence on markers, borders or padding, where no finding can be.
+
+Uses the analysis `attention`.
+"""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,9 +16,9 @@ from harmonize.labels.findings import NO_FINDING
 from reports.summaries.heatmap_summary import ALL, NETWORK, WORDS
 
 _REGIONS = ("token", "markers", "border", "padding")  # regions without patient anatomy
-_MIN_ENRICHMENT = 1.5  # the interval must lie above; 1 is the evidence that a region of this area gets by chance
-_MIN_PATIENTS = 10  # whose maps were measured
-_MAX_LISTED = 3  # findings in the message
+_MIN_ENRICHMENT = 1.5  # the lower bound of the interval must be above; 1 is the enrichment by chance
+_MIN_PATIENTS = 10  # minimum number of patients with measured maps
+_MAX_LISTED = 3  # maximum number of findings in the message
 
 
 def heat_map_symptoms(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:

@@ -23,13 +23,13 @@ from bench.scoring.scored_split import ScoredSplit
 from bench.store.store import read_table
 from harmonize.checks.release import Check
 
-MIN_IMAGES = 10  # of each class of a finding
-_NEAR = 0.03  # a macro AUROC within this distance of .5 counts as near .5, for any number of images
+MIN_IMAGES = 10  # minimum number of images of each class of a finding
+_NEAR = 0.03  # a macro AUROC closer to .5 counts as near .5, for any number of images
 
 
 @dataclass(frozen=True, slots=True)
 class FindingAurocs:
-    """AUROC [K] of the findings of a split with enough images of both classes.
+    """AUROC [K] of each finding that has enough images of both classes in a split.
 
     `chance`: the standard deviation of each AUROC for random outputs (Mann-Whitney).
     """
@@ -72,7 +72,7 @@ def finding_aurocs(scored_split: ScoredSplit, findings: Sequence[str]) -> Findin
 def learned_splits(
     manifest: Manifest, run: Mapping[str, Any], config: RunConfig
 ) -> tuple[list[str], dict[str, ScoredSplit]]:
-    """Return the findings that the run predicts, and its internal predictions and labels of these findings by split."""
+    """Return the findings that the run predicts, and {internal split: predictions and labels of these findings}."""
     learned = _learned(manifest, run, config)
     splits = internal_splits(manifest, run, config)
     of_learned = {s.split: replace(s, logit=s.logit[:, learned], state=s.state[:, learned]) for s in splits}
@@ -100,7 +100,7 @@ def prediction_symptoms(
     for scored_split in splits.values():
         permuted = diagnostics.other_order(scored_split, findings, MIN_IMAGES)
         aurocs = finding_aurocs(scored_split, findings)
-        # the gain of reordering must exceed the gain of inverting all outputs
+        # the AUROC gain by reordering must exceed the gain by inverting all outputs, 1 - 2 * AUROC
         if permuted and aurocs is not None and permuted[0].value > 1 - 2 * aurocs.macro:
             causes = (
                 "labels or outputs are in another order than `findings`: align them by name, never by position",
@@ -167,7 +167,7 @@ def _auroc_symptoms(
 def external_symptoms(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
     """Yield a symptom for external cohorts with an AUROC far below .5.
 
-    AUROC plus the full width of its interval must be below .5: a stricter rule than the interval, because many cells are tested.
+    AUROC plus the full width of its interval must be below .5. This rule is strict, because many AUROCs are tested.
     """
     path = manifest.scores / run_id / "diagnostics.parquet"
     if not path.is_file():

@@ -1,7 +1,8 @@
 """Predict internal images again with a run's network, to compare with its stored predictions and to try other image scales.
 
-This detects mistakes that the store alone does not show: weights of another checkpoint, another number of channels, and images in
-another scale than in training (0 to 255, not normalized, inverted, another preprocessing). Nothing is written.
+This detects mistakes that stored files do not show. Examples: weights of another checkpoint, another number of
+channels, or another image scale than in training (0 to 255, not normalized, inverted, another preprocessing). Nothing
+is written.
 
 Legend: N images, K findings, S side in pixels, C channels.
 """
@@ -26,9 +27,9 @@ from harmonize.cache.cache import ImageCache, finished_cache
 from harmonize.checks.release import Check
 from harmonize.errors import StoreError
 
-_IMAGES = 512  # of the internal cohort
+_IMAGES = 512  # number of internal images
 _SAME = 0.02  # maximum median difference of equal predictions, as a share of the logits' standard deviation
-_BETTER = 0.1  # minimum gain of macro AUROC that shows another scale in training
+_BETTER = 0.1  # minimum gain of macro AUROC to conclude that training used another scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +43,7 @@ class _Sample:
 
 
 def repredict_symptoms(store: Store, run_id: str, device: str = "cpu", progress: Progress | None = None) -> list[Check]:
-    """Return the symptoms that predicting again shows; a note if decoded images or weights are missing."""
+    """Return the symptoms that new predictions show; return a note if decoded images or weights are missing."""
     where = f"run {run_id}"
     title = f"{where}: predictions repeated"
     try:
@@ -97,7 +98,7 @@ def _sample(store: Store, run_id: str, stored: StoredRun) -> _Sample | None:
 
 
 def _weights(store: Store, sample: _Sample) -> list[Check]:
-    """Return a symptom if the stored predictions were made with other weights than the stored ones."""
+    """Return a symptom if the stored predictions were not made with the stored weights."""
     run_id = sample.stored.run.id
     path = store.run_dir(run_id) / "predictions" / f"{sample.predictions.dataset}.parquet"
     recorded = table_facts(path).get("weights", "")
@@ -113,7 +114,7 @@ def _weights(store: Store, sample: _Sample) -> list[Check]:
 
 
 def _scales(stored: StoredRun) -> Mapping[str, Callable[[Tensor], Tensor]]:
-    """Return {description: normalization}: first the run's own, then those that are used by mistake."""
+    """Return {description: normalization}: the run's own, then normalizations that are often used by mistake."""
     network, normalizer = stored.network, stored.normalizer
     channels = stored.run.config.channels
     imagenet = Normalizer(["imagenet"], network.mean, network.std, channels, normalizer.input, padded=normalizer.padded)

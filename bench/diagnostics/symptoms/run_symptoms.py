@@ -49,7 +49,10 @@ def symptoms(store: Store, run_id: str) -> list[Check]:
 
 
 def notes(store: Store, run_id: str, sound: bool) -> list[Check]:
-    """Return notes on a finished run that are no mistakes: findings without AUROC and, if `sound`, thresholds that do not fit."""
+    """Return notes on a finished run: findings without AUROC and, if `sound`, thresholds that do not fit.
+
+    Notes are no mistakes.
+    """
     where = f"run {run_id}"
     manifest, run = planned(store, run_id, None)
     checks = list(_too_few(where, manifest, manifest.config(run)))

@@ -1,4 +1,4 @@
-"""Notes on thresholds that do not fit: .5 at the internal hospital, and the stored thresholds at external hospitals.
+"""Notes on thresholds that do not fit. Checks .5 at the internal hospital, and stored thresholds at external hospitals.
 
 A threshold fits if it gives about as many positive calls as there are images with the finding.
 """
@@ -13,16 +13,16 @@ from bench.scoring.scored_split import ScoredSplit
 from bench.store.store import read_table
 from harmonize.checks.release import Check
 
-_FACTOR = 2.0  # ratio of calls to images with the finding, or its inverse, from which a threshold does not fit
-_MIN_COUNT = 20  # of calls plus images with the finding: with fewer, a factor of two can be chance
-_MAX_LISTED = 3  # findings in the message
+_FACTOR = 2.0  # a threshold does not fit if calls / images with the finding, or the inverse, reaches this ratio
+_MIN_COUNT = 20  # minimum of calls plus images with the finding: below, a factor of two can be chance
+_MAX_LISTED = 3  # maximum number of findings in the message
 
 
 Counts = tuple[str, int, int]  # finding, number of positive calls, number of images with the finding
 
 
 def half_threshold_notes(where: str, scored_split: ScoredSplit, findings: Sequence[str]) -> Iterator[Check]:
-    """Yield a note if .5 does not fit a finding: twice as many (or half as many) positive calls as internal images with the finding."""
+    """Yield a note if .5 does not fit a finding of an internal split."""
     label, called = scored_split.labels(), scored_split.logit > 0
     rows = [
         (finding, int((called[:, k] & (label[:, k] >= 0)).sum()), int((label[:, k] == 1).sum()))

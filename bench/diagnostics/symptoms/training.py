@@ -14,8 +14,8 @@ from bench.store.checksums import damaged_files
 from bench.store.store import read_table
 from harmonize.checks.release import Check
 
-_MAX_DIFFERENCE = 0.05  # of the `val` AUROC between the stored predictions and the selected epoch
-_FLAT = 0.02  # a loss that falls by less than this share of its first value has not fallen
+_MAX_DIFFERENCE = 0.05  # maximum difference of `val` AUROC between stored predictions and selected epoch
+_FLAT = 0.02  # a loss counts as flat if it falls by less than this share of its first value
 
 
 def loss_symptoms(where: str, path: Path) -> Iterator[Check]:

@@ -1,4 +1,4 @@
-"""Sequence of augmentation steps, each with its own random stream."""
+"""Apply a sequence of augmentation steps, each with its own random stream."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

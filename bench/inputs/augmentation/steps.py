@@ -1,8 +1,8 @@
 """Augmentation steps. Each changes an image with probability `p`; the other images are not changed.
 
-N images, M selected images, H and W pixels. Images and results are float32 [N, 1, H, W] in [0, 1]. `crop`, `hflip` and `warp`
-also accept uint8; `crop` and `hflip` then return uint8. All random numbers are drawn on the CPU. So they are equal on every
-device, and the step does not wait for the device.
+N images, M selected images, H and W pixels. Images and results are float32 [N, 1, H, W] in [0, 1]. `crop`, `hflip` and
+`warp` also accept uint8; `crop` and `hflip` then return uint8. All random numbers are drawn on the CPU. So they are
+equal on every device, and a step does not wait for the device.
 """
 
 import math
@@ -45,7 +45,10 @@ def hflip(x_N1HW: Tensor, seed: int, *, p: float = 0.5) -> Tensor:
 def warp(
     x_N1HW: Tensor, seed: int, *, rotate: float = 0.0, translate: float = 0.0, scale: float = 0.0, p: float = 0.5
 ) -> Tensor:
-    """Return images rotated, shifted and scaled in one resampling. Each of the three has probability `p`; ranges as in `affine`."""
+    """Return images rotated, shifted and scaled in one resampling.
+
+    Each of the three has probability `p`; the ranges are those of `affine`.
+    """
     drawn = warps.draw(
         len(x_N1HW),
         seed,
@@ -105,10 +108,10 @@ def erase(
     ratio: tuple[float, float] = (0.3, 3.3),
     p: float = 0.5,
 ) -> Tensor:
-    """Return images with a black rectangle: `area` is its share of the image, `ratio` its height over its width.
+    """Return images with a black rectangle: `area` is its share of the image, `ratio` its height divided by its width.
 
-    A side is at most as long as that of the image.
-    Source: Zhong et al. 2017, arXiv:1708.04896; the ranges are those of torchvision.
+    No side of the rectangle is longer than the side of the image. Source: Zhong et al. 2017, arXiv:1708.04896; the
+    ranges are those of torchvision.
     """
     rows, value_M4 = _select(x_N1HW, seed, p, 4)
     size = area[0] + value_M4[:, 0] * (area[1] - area[0])
@@ -119,25 +122,28 @@ def erase(
 
 
 def border(x_N1HW: Tensor, seed: int, *, most: float = 0.1, p: float = 0.5) -> Tensor:
-    """Return images with black borders like those of scanners and letterboxes, each up to `most` of the side wide."""
+    """Return images with black borders, as scanners and letterboxes make them.
+
+    The maximum width is `most` times the side.
+    """
     rows, value_M4 = _select(x_N1HW, seed, p, 4)
     return _blacken(x_N1HW, rows, value_M4[:, :2] * most, 1 - value_M4[:, 2:] * most, inside=False)
 
 
 def _select(x_N1HW: Tensor, seed: int, p: float, num: int) -> tuple[Tensor, Tensor]:
-    """Return the rows of the selected images [M] and random numbers in [0, 1) [M, num], on the CPU."""
+    """Return the indices [M] of the selected images, and random numbers [M, num] in [0, 1) for them, on the CPU."""
     value = torch.rand(len(x_N1HW), num + 1, generator=torch.Generator().manual_seed(seed))
     rows = (value[:, 0] < p).nonzero()[:, 0]
     return rows, value[rows, 1:]
 
 
 def _pick(x_N1HW: Tensor, rows: Tensor) -> Tensor:
-    """Return the images at `rows`, given on the CPU."""
+    """Return the images at the indices `rows`, which are on the CPU."""
     return x_N1HW[to_device(rows, x_N1HW.device)]
 
 
 def _put(x_N1HW: Tensor, rows: Tensor, changed: Tensor) -> Tensor:
-    """Return a new batch with some images replaced; the input batch is not changed."""
+    """Return a copy of the batch with the images at `rows` replaced by `changed`."""
     if not len(rows):
         return x_N1HW
     return x_N1HW.index_copy(0, to_device(rows, x_N1HW.device), changed)
@@ -149,7 +155,7 @@ def _per_image(value_MK: Tensor, like: Tensor) -> Tensor:
 
 
 def _blacken(x_N1HW: Tensor, rows: Tensor, start_M2: Tensor, stop_M2: Tensor, *, inside: bool) -> Tensor:
-    """Return images blackened inside or outside of a box. The box is given as shares of height and width."""
+    """Return images blackened inside or outside of a box, given as shares of height and width."""
     inner = []
     for axis, side in enumerate(x_N1HW.shape[2:]):
         middle = (torch.arange(side) + 0.5) / side

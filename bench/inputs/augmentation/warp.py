@@ -1,4 +1,4 @@
-"""Rotation, shift, scale, mirroring, brightness and contrast of images in one resampling.
+"""Change rotation, shift, scale, mirroring, brightness and contrast of images in one resampling.
 
 N images, H and W pixels. Images are [N, 1, H, W] before intensity normalization: uint8 as in the cache, or float32 in [0, 1]. The
 results are float32 in [0, 1].
@@ -23,7 +23,7 @@ class Warp:
     angle: Tensor  # [N], radians
     shift: Tensor  # [N, 2], right and down, as a share of the side
     zoom: Tensor  # [N], 1.05 enlarges by 5 %
-    flip: Tensor  # [N], -1 mirrors left to right, 1 does not
+    flip: Tensor  # [N], -1: mirrored left to right, 1: not mirrored
     brightness: Tensor  # [N], factor
     contrast: Tensor  # [N], factor about the image's own mean
 
@@ -70,16 +70,19 @@ def on_device(warp: Warp, image_N1HW: Tensor) -> Tensor:
 
 
 def _on_cpu(warp: Warp, image_N1HW: Tensor) -> Tensor:
-    """Return the result of `on_device` except for rounding. Images are processed one by one, so that each stays in the CPU cache."""
+    """Return the result of `on_device`, up to rounding.
+
+    Processes images one by one, so that each stays in the CPU cache.
+    """
     from bench.inputs.gray_kernels import resample
 
     height, width = image_N1HW.shape[2:]
-    to_unit = np.diag([2 / width, 2 / height, 1.0])  # from pixels to coordinates from -1 to 1
+    to_unit = np.diag([2 / width, 2 / height, 1.0])  # pixels -> coordinates in [-1, 1]
     to_unit[:2, 2] = 1 / width - 1, 1 / height - 1
     inverse_N33 = np.tile(np.eye(3), (len(image_N1HW), 1, 1))
     inverse_N33[:, :2] = warp.inverse(height, width).numpy()
     from_N23 = np.ascontiguousarray((np.linalg.inv(to_unit) @ inverse_N33 @ to_unit)[:, :2])
-    result = np.empty(image_N1HW.shape, np.float32)  # numpy requests huge pages from the system, torch does not
+    result = np.empty(image_N1HW.shape, np.float32)  # faster than torch: numpy requests huge pages
     factor_N2 = torch.stack([warp.contrast, warp.brightness], 1).numpy()
     resample(np.ascontiguousarray(image_N1HW.numpy()[:, 0]), from_N23, factor_N2, result[:, 0])
     return torch.from_numpy(result)

@@ -1,1 +1,1 @@
-"""Comparisons across runs: ranks, paired tests, ablations."""
+"""Comparisons between runs: ranks, paired tests, ablations."""

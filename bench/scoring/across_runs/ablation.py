@@ -1,7 +1,7 @@
-"""Ablation: the effect of one factor with all others equal, and the importance of each factor in a full grid.
+"""Ablation: the effect of one factor with all other factors equal, and the importance of each factor in a full grid.
 
-A factor is a field of the run configuration in which runs of one grid differ; a level is one of its values. Two runs
-are a pair when they differ in one factor only. Shapes: R runs, B replicates, F factors.
+A factor is a field of the run configuration in which runs of one grid differ. A level is one value of a factor. Two runs
+are a pair if they differ in only one factor. Shapes: R runs, B replicates, F factors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,10 @@ Config = Mapping[str, object]  # flat: factor -> level
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """The mean difference (level minus reference) over all pairs; p is Holm-adjusted over the levels of the factor."""
+    """Effect of a level: the mean difference (level minus reference) over all pairs, with interval and p.
+
+    p is Holm-adjusted over the levels of the factor.
+    """
 
     factor: str
     level: str
@@ -30,11 +33,11 @@ class Effect:
     high: float
     p: float
     num_pairs: int
-    pair_sd: float  # of the pairs' differences; NaN for one pair
+    pair_sd: float  # standard deviation of the differences over pairs; NaN for one pair
 
 
 def factors(configs: Sequence[Config]) -> list[str]:
-    """List the fields in which the configurations differ, without the seed, in the order of the first configuration.
+    """Return the fields (except the seed) in which the configurations differ, in the order of the first configuration.
 
     >>> factors([{"loss": "bce", "seed": 0}, {"loss": "focal", "seed": 1}])
     ['loss']
@@ -44,7 +47,7 @@ def factors(configs: Sequence[Config]) -> list[str]:
 
 
 def references(configs: Sequence[Config]) -> dict[str, str]:
-    """Return the reference level of each factor: the most frequent level; of equally frequent levels, the first."""
+    """Return the reference level of each factor: its most frequent level, or the first of several equally frequent levels."""
     return {
         name: pd.Series([_text(config.get(name)) for config in configs]).value_counts(sort=True).index[0]
         for name in factors(configs)
@@ -52,10 +55,11 @@ def references(configs: Sequence[Config]) -> dict[str, str]:
 
 
 def one_factor(configs: Sequence[Config], value: Array, replicates: Array) -> list[Effect]:
-    """Estimate the effect of every level of every factor against its reference level.
+    """Estimate the effect of each level of each factor, compared with the factor's reference level.
 
-    The effect is the mean difference over all pairs of runs that share all other factors and the seed. The interval is over
-    patients, for these runs; pair_sd is the spread over pairs. A level without any pair is left out.
+    The effect is the mean difference over all pairs of runs that share all other factors and the seed. The interval
+    describes the variation over patients with these runs fixed. pair_sd describes the variation over pairs. A level without
+    any pair is left out.
     """
     effects: list[Effect] = []
     names, reference = factors(configs), references(configs)
@@ -97,25 +101,25 @@ def _effect(
 
 @dataclass(frozen=True, slots=True)
 class Surrogate:
-    """A model that predicts the value from the factors: the importance of each factor, and the quality of the model.
+    """Importance of each factor according to a random forest that predicts a run's value, and the quality of this forest.
 
     importance: factor -> mean |SHAP value| in units of the value; empty unless r2_low is above 0.
     """
 
     r2: float  # cross-validated over configurations: all seeds of a configuration are in the same fold
-    r2_low: float  # lower end of its 95 % interval over configurations
+    r2_low: float  # lower end of the 95 % interval of r2 over configurations
     num_runs: int
     importance: Mapping[str, float]
     shap: Mapping[str, Array] = field(
         default_factory=dict
-    )  # factor -> SHAP values of the runs with a value, in their order
+    )  # factor -> one SHAP value for each run with a finite value, in the order of the runs
 
 
 def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surrogate:
-    """Fit a random forest that predicts value [R] from the factors, and explain it with SHAP.
+    """Fit a random forest that predicts value [R] from the factors, and explain it with SHAP values.
 
-    With fewer than 10 runs, 2 factors or 5 configurations, no model is fitted and r2 is NaN.
-    Source of the values: Lundberg et al. 2020, doi:10.1038/s42256-019-0138-9 (TreeSHAP).
+    With fewer than 10 runs, 2 factors or 5 configurations, no forest is fitted and r2 is NaN.
+    Source of SHAP values: Lundberg et al. 2020, doi:10.1038/s42256-019-0138-9 (TreeSHAP).
     """
     finite = np.flatnonzero(np.isfinite(value)).tolist()
     configs, value = [configs[i] for i in finite], value[finite]
@@ -124,7 +128,7 @@ def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surroga
     num_groups = len(set(groups))
     if len(finite) < 10 or len(names) < 2 or num_groups < 5:
         return Surrogate(np.nan, np.nan, len(finite), {})
-    from shap import TreeExplainer  # imported here: it takes seconds, and only a fitted model needs it
+    from shap import TreeExplainer  # imported here because the import takes seconds, and only a fitted forest needs it
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.model_selection import GroupKFold, cross_val_predict
 
@@ -144,7 +148,7 @@ def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surroga
 
 
 def _r2(value: Array, prediction: Array, group: NDArray[np.intp], seed: int) -> tuple[float, float]:
-    """Compute R2 of out-of-fold predictions and its 2.5th percentile over resampled groups."""
+    """Compute R2 of out-of-fold predictions, and the 2.5th percentile of R2 over resampled groups of runs."""
     residual, spread = (value - prediction) ** 2, (value - value.mean()) ** 2
     if np.ptp(value) == 0:
         return np.nan, np.nan

@@ -1,4 +1,4 @@
-"""The ablation, surrogate, factor_shap and frontier tables of a report.
+"""Tables `ablation`, `surrogate`, `factor_shap` and `frontier` of a report.
 
 Shapes: R runs, B replicates.
 """
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 
 class MetricOfRuns(NamedTuple):
-    """One metric of several runs; the replicates share their resamples."""
+    """Values and replicates of one metric for several runs; all runs share the resamples."""
 
     run_ids: list[str]
     value: Array  # [R]
@@ -30,7 +30,7 @@ class MetricOfRuns(NamedTuple):
 
 
 def metrics(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates) -> dict[str, MetricOfRuns]:
-    """Return the external macro AUROC ("auroc") and gap ("gap") of the runs that have a value."""
+    """Return the external macro AUROC ("auroc") and the external macro gap ("gap"), each of the runs that have a value."""
     external = scores[(scores["dataset"] == EXTERNAL) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
     external = external[(external["calibrator"] == "none") & (external["subgroup"] == "all")]
     external_gaps = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] == MACRO)]
@@ -49,7 +49,7 @@ def ablation(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Build the tables `ablation`, `surrogate` and `factor_shap`.
 
-    `configs` are the flat configurations by run id; `values` is the result of `metrics`.
+    configs: run id -> flat configuration. values: the result of `metrics`.
     """
     effects: list[tuple[object, ...]] = []
     importance: list[tuple[object, ...]] = []
@@ -77,7 +77,10 @@ def ablation(
 def frontier(
     costs: Mapping[str, Mapping[str, float]], run_ids: Sequence[str], value: Array, replicates: Array
 ) -> pd.DataFrame:
-    """Build the table `frontier`: one row per kind of cost and run with a known cost."""
+    """Build the table `frontier`: for each kind of cost, one row for each run whose cost is known.
+
+    costs: kind of cost -> run id -> cost. value [R] and replicates [R, B] are in the order of run_ids.
+    """
     rows: list[tuple[object, ...]] = []
     for kind, by_run in costs.items():
         amount = np.array([by_run.get(run_id, np.nan) for run_id in run_ids], np.float64)

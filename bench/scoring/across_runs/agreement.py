@@ -20,15 +20,15 @@ from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
 
-LEAST_RUNS = 3  # of a rank correlation
-LEAST_SEEDS = 3  # of an interval over seeds
+LEAST_RUNS = 3  # minimum number of runs for a rank correlation
+LEAST_SEEDS = 3  # minimum number of seeds for an interval over seeds
 
 
 def taus(value: Array) -> Array:
-    """Compute Kendall's tau-b [D, D] between the rankings of R runs by D cohorts, from value [D, R].
+    """Compute Kendall's tau-b [D, D] between the rankings of R runs in D cohorts, from value [D, R].
 
-    NaN where a cohort gives all runs the same value, or has no value of a run. Source: Kendall 1945; counted in O(D^2 R log R) with a
-    binary indexed tree, Fenwick 1994, doi:10.1002/spe.4380240306.
+    tau is NaN for a cohort in which all runs have the same value or a value is NaN. Source: Kendall 1945. A binary indexed
+    tree (Fenwick 1994, doi:10.1002/spe.4380240306) counts the pairs in O(D^2 R log R).
     """
     balance = _balances(value, np.argsort(value, axis=1, kind="stable"))
     untied = np.sqrt(np.outer(np.diag(balance), np.diag(balance)))
@@ -38,12 +38,12 @@ def taus(value: Array) -> Array:
 
 @compiled
 def _balances(value: Array, order: NDArray[np.intp]) -> Array:
-    """Count concordant minus discordant pairs of runs for each pair of cohorts [D, D].
+    """Compute the number of concordant minus discordant pairs of runs, for each pair of cohorts [D, D].
 
-    order [D, R]: the runs of each cohort by increasing value.
+    order [D, R]: the indices of the runs by increasing value, for each cohort.
     """
     num_cohorts, num = value.shape
-    rank = np.zeros((num_cohorts, num), np.int64)  # from 1; equal runs share a rank
+    rank = np.zeros((num_cohorts, num), np.int64)  # from 1; runs with equal values share a rank
     for d in range(num_cohorts):
         for k in range(num):
             run, before = order[d, k], order[d, max(k - 1, 0)]
@@ -60,9 +60,12 @@ def _balances(value: Array, order: NDArray[np.intp]) -> Array:
 
 @compiled
 def _balance(first: NDArray[np.int64], second: NDArray[np.int64], order: NDArray[np.intp]) -> int:
-    """Count concordant minus discordant pairs from the ranks [R] in two cohorts; order [R]: runs by rank in the first."""
+    """Compute the number of concordant minus discordant pairs, from the ranks [R] of the runs in two cohorts.
+
+    order [R]: the indices of the runs by rank in the first cohort.
+    """
     num, balance, start = len(first), 0, 0
-    # counts of the runs so far, by their rank in the second cohort: plain, and as a binary indexed tree
+    # number of processed runs for each rank in the second cohort, as an array and as a binary indexed tree
     count, tree = np.zeros(num + 1, np.int64), np.zeros(num + 1, np.int64)
     while start < num:
         stop = start + 1
@@ -86,9 +89,9 @@ def _balance(first: NDArray[np.int64], second: NDArray[np.int64], order: NDArray
 
 
 def agreement(scores: pd.DataFrame, replicates: Replicates, internal: str) -> pd.DataFrame:
-    """Build the table `agreement`: Kendall's tau-b of the runs' macro AUROCs for each pair of cohorts.
+    """Build the table `agreement`: for each pair of cohorts, Kendall's tau-b between the runs' macro AUROCs.
 
-    Uses the runs that have a value in every cohort; NaN below three runs. Patients of each cohort are resampled
+    Only runs with a value in every cohort are used; tau is NaN with fewer than three. Patients of each cohort are resampled
     independently. Resampling adds noise, which moves tau towards 0, so the interval is conservative.
     """
     value, run_ids = _macros(scores, replicates, internal)
@@ -119,11 +122,11 @@ def agreement(scores: pd.DataFrame, replicates: Replicates, internal: str) -> pd
 def seed_variance(
     groups: Sequence[Sequence[str]], scores: pd.DataFrame, replicates: Replicates, internal: str
 ) -> pd.DataFrame:
-    """Build the `seeds` table: variance of macro AUROC, by cohort, for groups of runs that differ only in their seed.
+    """Build the table `seeds`: variation of macro AUROC in each cohort, for groups of runs that differ only in their seed.
 
-    seed_sd: standard deviation between seeds on the same patients. patient_sd: between resampled patients of one run (root
-    mean square over seeds). low and high: interval of the mean over new seeds and new patients, NaN below three seeds.
-    Groups of one run are left out.
+    seed_sd: standard deviation over seeds, on the same patients. patient_sd: standard deviation over resampled patients of
+    one run (root mean square over seeds). low and high: interval of the mean over seeds, for new seeds and new patients; NaN
+    with fewer than three seeds. A group of one run has no rows.
     """
     rows = []
     for group in groups:
@@ -143,11 +146,12 @@ def seed_variance(
 
 
 def _half_width(seed_sd: float, replicates_SB: Array) -> float:
-    """Compute half the width of the 95 % interval of the mean over seeds, from replicates [S, B]; NaN with too few replicates.
+    """Compute half the width of the 95 % interval of the mean over seeds; NaN with too few valid replicates.
 
-    The variance of the mean is the variance between seeds / S plus the variance over resampled patients. The quantile is
-    Student's t with Welch-Satterthwaite degrees of freedom. A bootstrap over three seeds would give only two thirds of the
-    variance between seeds: where seeds vary twice as much as patients it covers 89 %, not 95 %.
+    Shapes: S seeds, replicates [S, B]. The variance of the mean is (variance over seeds) / S + variance over resampled
+    patients. The quantile is Student's t with Welch-Satterthwaite degrees of freedom. A bootstrap over three seeds would
+    give only two thirds of the variance over seeds. Its interval covers 89 %, not 95 %, if seeds vary twice as much as
+    patients.
     Source: Satterthwaite 1946, Biometrics Bulletin 2, 110.
     """
     if not enough(replicates_SB).all():
@@ -162,7 +166,7 @@ def _half_width(seed_sd: float, replicates_SB: Array) -> float:
 
 
 def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Group run ids whose configurations differ only in the seed, in the order of `configs` (by run id)."""
+    """Return groups of run ids whose configurations differ only in the seed. configs: run id -> configuration."""
     groups: dict[str, list[str]] = {}
     for run_id, config in configs.items():
         groups.setdefault(repr(sorted((k, repr(v)) for k, v in config.items() if k != "seed")), []).append(run_id)
@@ -170,9 +174,9 @@ def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _macros(scores: pd.DataFrame, replicates: Replicates, internal: str) -> tuple[dict[str, Array], list[str]]:
-    """Return macro AUROC [R] by cohort (internal first, "external" last), and the runs with a value in every cohort.
+    """Return the macro AUROCs, cohort -> [R] (internal first, "external" last), and the ids of these R runs.
 
-    A cohort in which no run has a value is left out.
+    The R runs have a value in every cohort. A cohort in which no run has a value is left out.
     """
     rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
     rows = rows[(rows["dataset"] != internal) | (rows["split"] == "test")]

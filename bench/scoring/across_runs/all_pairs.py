@@ -1,4 +1,4 @@
-"""Differences between the best runs, pair by pair on the same resampled patients, for the side-by-side view.
+"""The table `pairs`, for the side-by-side view: the difference of each pair of the best runs on the same patients.
 
 Shapes: R runs, P pairs, B replicates.
 """
@@ -11,14 +11,15 @@ from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
 
-MOST = 40  # number of best runs by external AUROC: 780 pairs. All pairs of 500 runs would be 124,750, too many to store
+MOST = 40  # number of compared runs: 780 pairs. Comparing 500 runs would give 124,750 pairs, too many to store
 
 
 def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, internal: str) -> pd.DataFrame:
-    """Build the table `pairs`: first minus second for all pairs of the MOST best runs; first has the higher external AUROC.
+    """Build the table `pairs`: the difference first - second for all pairs of the MOST best runs by external AUROC.
 
-    value is the difference of macro AUROCs (external mean, internal test split, each hospital) or of macro gaps. low and
-    high are its percentile interval, not adjusted for the number of pairs. Runs without a value in a cohort have no row.
+    In each pair, `first` is the run with the higher external AUROC. value is the difference of macro AUROCs (external mean,
+    internal test split, each hospital) or of macro gaps. low and high are its percentile interval, which is not adjusted for
+    the number of pairs. A run without a value in a cohort has no row for this cohort.
     """
     tables = {"auroc": _points(scores, internal), "gap": gaps[gaps["finding"] == MACRO]}
     external = tables["auroc"][tables["auroc"]["dataset"] == EXTERNAL].sort_values(
@@ -53,6 +54,6 @@ def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, inte
 
 
 def _points(scores: pd.DataFrame, internal: str) -> pd.DataFrame:
-    """Select macro AUROC rows: internal test split, headline split of each hospital, and external mean."""
+    """Select the rows with macro AUROCs of the internal test split, of each external hospital, and of the external mean."""
     rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["subgroup"] == "all")]
     return rows[(rows["dataset"] != internal) | (rows["split"] == "test")]

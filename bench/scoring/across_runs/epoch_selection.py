@@ -1,6 +1,7 @@
-"""Epoch selection audit: one run under several rules (last epoch, best on validation, best on the test split).
+"""Epoch selection audit: test AUROC of one run under several rules for choosing the epoch.
 
-The best on the test split is an oracle. Its advantage over the choice on validation is the optimism of selecting on the test set.
+Rules: the last epoch, the best epoch on the validation split, and the best epoch on the test split (the oracle). Optimism
+is the oracle's test AUROC minus the test AUROC of the choice on validation.
 """
 
 import numpy as np
@@ -12,9 +13,10 @@ from reports.schemas.tables import SCHEMAS
 def audit(run_id: str, history: pd.DataFrame, chosen_on: str = "val") -> pd.DataFrame:
     """Build the rows of the table `epochs` for a run, from its history of at least one epoch.
 
-    chosen_on is the split that the honest rule uses; the history has its column `<split>_auroc`. On that split the best epoch
-    is never worse than the last, so only the test AUROC compares the rules. Without the column test_auroc (training writes it
-    with `schedule.audit`), test_auroc and over_honest are NaN and the oracle has no row.
+    The honest rule chooses the best epoch on the split `chosen_on`; the history needs the column `<chosen_on>_auroc`. On
+    this split, the best epoch is never worse than the last epoch, so only the test AUROC compares the rules. Training writes
+    the column test_auroc only with `schedule.audit`. Without it, test_auroc and over_honest are NaN, and the oracle has no
+    row.
     """
     selection_auroc = history[f"{chosen_on}_auroc"].to_numpy(np.float64)
     has_test = "test_auroc" in history

@@ -1,4 +1,4 @@
-"""Pareto frontiers of score and cost, and the anytime curve: the AUROC reached after each hour of training.
+"""Pareto frontiers of score and cost, and the anytime curve: the AUROC reached in a given training time.
 
 Shapes: R runs, B replicates.
 """
@@ -16,9 +16,10 @@ Array = NDArray[np.float64]
 
 
 def pareto(value: Array, cost: Array) -> NDArray[np.bool_]:
-    """Mark the runs [R] on the Pareto frontier: no other run is at least as good and as cheap, and better in one of both.
+    """Return the mask [R] of the runs on the Pareto frontier of value and cost.
 
-    Runs that are equal in both are all on the frontier. A run without value or cost is not.
+    A run is on the frontier if no other run dominates it: at least as good, at least as cheap, and better or cheaper.
+    Of runs with equal value and cost, either all are on the frontier or none. A run with a NaN value or cost is not.
 
     >>> pareto(np.array([0.8, 0.9, 0.7]), np.array([1.0, 2.0, 3.0])).tolist()
     [True, True, False]
@@ -30,7 +31,7 @@ def pareto(value: Array, cost: Array) -> NDArray[np.bool_]:
 
 
 def _fronts(value: Array, cost: Array) -> NDArray[np.bool_]:
-    """Mark the runs on the frontier [R, B] of each column of value [R, B]; all values are finite."""
+    """Return the mask [R, B] of the runs on the frontier, for each column of value [R, B]; all values are finite."""
     order = np.argsort(cost)
     value, cost = value[order], cost[order]
     best = np.concatenate([np.full((1, value.shape[1]), -np.inf), np.maximum.accumulate(value, axis=0)])
@@ -41,11 +42,11 @@ def _fronts(value: Array, cost: Array) -> NDArray[np.bool_]:
 
 
 def undominated(goal_RG: Array) -> NDArray[np.bool_]:
-    """Mark the runs [R] that no other run dominates.
+    """Return the mask [R] of the runs that no other run dominates.
 
-    A run dominates another run if it is at least as good in every goal and better in one. Higher is better in every column of
-    goal_RG. A run with a NaN goal neither dominates nor is marked; equal runs are all marked. With two goals this is the
-    frontier of `pareto`.
+    A run dominates another run if it is at least as good in every goal and better in at least one goal. Higher is better in
+    every column of goal_RG. A run with a NaN goal dominates no run, and its mask is False. Equal runs do not dominate each
+    other. With two goals this is the frontier of `pareto`.
 
     >>> undominated(np.array([[0.8, -0.1], [0.7, -0.2], [0.7, 0.0]])).tolist()
     [True, False, True]
@@ -59,9 +60,10 @@ def undominated(goal_RG: Array) -> NDArray[np.bool_]:
 
 
 def chance_undominated(goal_RG: Array, replicates: Mapping[int, Array]) -> Array:
-    """Compute the share of replicates [B] in which each run [R] is undominated; NaN without a complete replicate.
+    """Compute for each run [R] the share of replicates in which no other run dominates it.
 
-    replicates: column of goal_RG -> [R, B]. Goals without replicates keep their value in all of them.
+    replicates: column of goal_RG -> [R, B]. A goal without replicates has the same value in every replicate. Only replicates
+    that are finite for all runs count; without any, the share is NaN.
     """
     replicates_GRB = np.stack(list(replicates.values())) if replicates else np.empty((0, len(goal_RG), 0))
     complete = np.isfinite(replicates_GRB[:, np.isfinite(goal_RG).all(1)]).all((0, 1)) & (replicates_GRB.shape[1] > 0)
@@ -76,7 +78,10 @@ def chance_undominated(goal_RG: Array, replicates: Mapping[int, Array]) -> Array
 
 
 def chance_on_frontier(replicates: Array, cost: Array) -> Array:
-    """Compute the share of replicates [R, B] in which each run is on the frontier; NaN without a complete replicate."""
+    """Compute for each run [R] the share of replicates in which it is on the frontier of value and cost.
+
+    Only replicates [R, B] that are finite for all runs count; without any, the share is NaN.
+    """
     complete = replicates[:, np.isfinite(replicates).all(0)]
     if not complete.shape[1]:
         return np.full(len(cost), np.nan)
@@ -86,10 +91,10 @@ def chance_on_frontier(replicates: Array, cost: Array) -> Array:
 
 
 def gain_over_cheaper(value: Array, replicates: Array, cost: Array) -> tuple[Array, Array]:
-    """Compute the gain of each run [R] over the best cheaper run, with replicates [R, B].
+    """Compute the gain of each run [R], value minus value of the best cheaper run, with replicates [R, B].
 
-    NaN for the cheapest run. The best cheaper run is chosen by value and is the same in every replicate, so the
-    difference is paired. It is chosen on the same patients, which slightly favors the cheaper run.
+    The cheapest run has NaN. The best cheaper run is chosen by value and is the same run in every replicate, so the
+    difference is paired. The choice uses the same patients, which slightly favors the cheaper run.
     """
     gain, gain_replicates = np.full(value.shape, np.nan), np.full(replicates.shape, np.nan)
     for run in range(len(value)):
@@ -101,10 +106,11 @@ def gain_over_cheaper(value: Array, replicates: Array, cost: Array) -> tuple[Arr
 
 
 def device_hours(seconds: Mapping[str, float], devices: Mapping[str, str]) -> dict[str, float]:
-    """Compute training hours by run id, for the runs on the most frequent device (of equally frequent devices, the first).
+    """Compute device-hours: run id -> training hours, only for runs on the most frequent type of device.
 
-    Seconds are summed over the devices that train a run, so on GPUs these are GPU-hours. Hours on different devices do not
-    compare, so runs on other devices are left out, as are runs without a known time.
+    If several types are equally frequent, the first is used. `seconds` must be sums over the devices that train a run.
+    Hours on different types of devices cannot be compared, so runs on other types are left out. Runs without a known time
+    are left out, too.
     """
     seconds_of_run = {run_id: time for run_id, time in seconds.items() if np.isfinite(time) and devices.get(run_id)}
     most_common = Counter(devices[run_id] for run_id in seconds_of_run).most_common(1)
@@ -116,10 +122,11 @@ def anytime(
 ) -> pd.DataFrame:
     """Build the table `anytime`: training hours and internal AUROC after each epoch of each run.
 
-    histories have epoch, seconds and <split>_auroc; chosen_on names the split by which a run chooses its epoch, or "last".
-    reached: the AUROC that stopping after this epoch would keep (the best so far, or the last). on_front: no run on the same
-    device reached as much in less time. The validation AUROC chose the epoch, so it is slightly optimistic. There are no
-    intervals, because predictions of earlier epochs are not kept. Epochs after an epoch of unknown time are left out.
+    histories: run id -> table with epoch, seconds and <split>_auroc. chosen_on: run id -> the split on which the run chooses
+    its epoch, or "last". reached: AUROC of the run if training had stopped after this epoch (the best so far, or for "last"
+    the newest). on_front: no run on the same device reached the same AUROC in less time. The validation AUROC is slightly
+    optimistic, because it chose the epoch. There are no intervals, because predictions of earlier epochs are not stored.
+    If the time of an epoch is unknown, this and all later epochs are left out.
     """
     frames = []
     for run_id, history in histories.items():

@@ -1,4 +1,4 @@
-"""Macro AUROC by training label policy and by the source of the evaluation labels.
+"""The table `policies`: macro AUROC for each training label policy and each source of evaluation labels.
 
 Shapes: R runs, B replicates.
 """
@@ -20,7 +20,7 @@ POLICY = ("label_source", "uncertainty", "blank")  # configuration fields that d
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One set of labeled images on which every run was scored: macro AUROC [R] and its replicates [R, B]."""
+    """Macro AUROC [R] of every run on one set of labeled images, with replicates [R, B]."""
 
     dataset: str
     split: str
@@ -30,7 +30,7 @@ class Evaluation:
 
 
 def policy(config: Mapping[str, object]) -> str:
-    """Describe a training policy in words, without the fields at their defaults.
+    """Return a description of a training label policy; it leaves out fields with their default values.
 
     >>> policy({"label_source": "default", "uncertainty": "U-Ones", "blank": "ignore"})
     'U-Ones, blank ignore'
@@ -45,9 +45,10 @@ def policy(config: Mapping[str, object]) -> str:
 
 
 def matrix(configs: Sequence[Mapping[str, object]], evaluations: Sequence[Evaluation]) -> pd.DataFrame:
-    """Build the `policies` table: the mean macro AUROC of the runs of each policy on each evaluation.
+    """Build the table `policies`: for each policy and evaluation, the mean macro AUROC over the runs with this policy.
 
-    The interval is over patients, for these runs. The table is empty when all runs share one policy.
+    The interval describes the variation over patients with these runs fixed. The table is empty when all runs share one
+    policy.
     """
     policies = np.array([policy(config) for config in configs], object)
     rows: list[tuple[object, ...]] = []

@@ -1,4 +1,4 @@
-"""Compare two runs on the same images: paired differences with intervals and p-values.
+"""Comparison of two runs on the same images: paired differences with intervals and p-values.
 
 Shapes: K findings that both runs have, B replicates.
 """
@@ -27,14 +27,14 @@ COLUMNS = (
     "finding",
     "first",
     "second",
-    "difference",  # first - second, with its 95 % interval
+    "difference",  # first - second; low and high are its 95 % interval
     "low",
     "high",
-    "p",  # of the paired bootstrap
+    "p",  # p-value of the paired bootstrap
     "p_holm",
     "p_bh",
     "p_delong",  # DeLong's paired test, which assumes independent images
-    "p_patient",  # the same with Obuchowski's variance, clustered by patient
+    "p_patient",  # the same test with Obuchowski's variance, clustered by patient
     "n",
     "num_positive",
     "num_negative",
@@ -55,7 +55,7 @@ class ScoredRun:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """One split as scored for both runs: the same images in the same order, with the labels of the first."""
+    """Metrics of both runs on one split: same images, same order, and the labels of the first run."""
 
     first: SplitMetrics
     second: SplitMetrics
@@ -70,7 +70,7 @@ class _Estimate(NamedTuple):
 
 
 class _MeanOfPair(NamedTuple):
-    """The means of both runs over the same findings (or hospitals), with the counts behind them."""
+    """Mean scores of two runs over the same findings (or hospitals), with the numbers of images, patients and findings."""
 
     first: _Estimate
     second: _Estimate
@@ -85,13 +85,13 @@ def differences(
     datasets: Sequence[str] = (),
     num_threads: int = 1,
 ) -> pd.DataFrame:
-    """Compare one metric of two runs: rows of COLUMNS for each cohort, per finding and macro, then the external mean.
+    """Compare one metric of two runs. Return a table with COLUMNS: each cohort's findings and macro, then the external mean.
 
-    Both runs are scored on shared images and findings, with the labels of the first, at thresholds and calibrators of their
-    own validation splits. A cohort that is the internal hospital of one run is scored on that run's test split. `datasets`
-    limits the rows. p_holm and p_bh adjust over all findings in the table, and separately over the macros of the cohorts;
-    the external mean is a single test. The gap (GAP) is compared only between runs with the same internal hospital. A
-    difference is NaN where a value is missing or replicates are too few.
+    Both runs are scored on the images and findings that they share, with the labels of the first run. Each run uses
+    thresholds and calibrators of its own validation split. A cohort that is the internal hospital of one run is scored on
+    that run's test split. `datasets` limits the rows. p_holm and p_bh adjust over all findings in the table, and separately
+    over the macros of the cohorts; the external mean is a single test. Gaps (GAP) are compared only if both runs have the
+    same internal hospital. A difference is NaN if a value is missing or too few replicates are valid.
     """
     findings = [f for f in first.findings if f in second.findings and f not in {*first.unlearned, *second.unlearned}]
     pairs = list(_pairs(first, second, findings, AUROC if key == GAP else key, settings, num_threads))
@@ -116,7 +116,7 @@ def differences(
 def _pairs(
     first: ScoredRun, second: ScoredRun, findings: Sequence[str], key: Key, settings: Settings, num_threads: int
 ) -> Iterator[Pair]:
-    """Yield the splits that both runs share, scored on the shared images."""
+    """Yield each split that both runs have, scored on the images that both runs have."""
     points = [
         _points(run, findings, settings.min_count) if key.operating_point or key.calibrator != "none" else None
         for run in (first, second)
@@ -139,7 +139,11 @@ def _pairs(
 
 
 def _match(first: ScoredRun, first_split: ScoredSplit, second: ScoredRun, second_split: ScoredSplit) -> bool:
-    """Decide whether two splits are compared: same cohort, and same split (not `val`) if it is internal to both runs."""
+    """Return whether two splits are compared.
+
+    They must be of the same cohort. If it is the internal hospital of both runs, the splits must be the same and not `val`.
+    If it is the internal hospital of one run, that run's split must be `test`.
+    """
     if first_split.dataset != second_split.dataset:
         return False
     splits = [
@@ -151,7 +155,7 @@ def _match(first: ScoredRun, first_split: ScoredSplit, second: ScoredRun, second
 
 
 def _points(run: ScoredRun, findings: Sequence[str], min_count: int) -> OperatingPoints:
-    """Choose thresholds and calibrators on the run's validation split."""
+    """Choose thresholds and calibrators of the given findings on the run's validation split."""
     val = next(
         (scored for scored in run.scored_splits if (scored.dataset, scored.split) == (run.internal, "val")), None
     )
@@ -162,7 +166,7 @@ def _points(run: ScoredRun, findings: Sequence[str], min_count: int) -> Operatin
 def _restricted(
     scored: ScoredSplit, findings_of_run: Sequence[str], findings: Sequence[str], images: NDArray[np.str_]
 ) -> ScoredSplit:
-    """Select findings and images of a split, in the order of `findings` and `images`."""
+    """Return the split with only the given findings and images, in the order of `findings` and `images`."""
     rows = pd.Index(scored.image_id.astype(str)).get_indexer(pd.Index(images))
     columns = [list(findings_of_run).index(finding) for finding in findings]
     cells = np.ix_(rows, columns)
@@ -171,7 +175,7 @@ def _restricted(
 
 
 def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tuple[Any, ...]]:
-    """Build the rows of a metric. External macros use the findings that the internal test split scores, as in `scores`."""
+    """Build the rows of a metric. As in the table `scores`, external macros use the findings of the internal test split."""
     test = next((pair.first for pair in pairs if pair.internal and pair.first.scored.split == "test"), None)
     common = np.isfinite(test.value[key]) if test else np.ones(len(findings), bool)
     rows: list[tuple[Any, ...]] = []
@@ -207,7 +211,7 @@ def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tupl
 
 
 def _mean_estimate(estimates: Sequence[_Estimate]) -> _Estimate:
-    """Average one run's values over hospitals."""
+    """Compute the mean of one run's values over hospitals, with its replicates."""
     values = np.array([estimate.value for estimate in estimates])
     return _Estimate(*mean_of(values, np.stack([estimate.replicates for estimate in estimates])))
 
@@ -221,7 +225,7 @@ def _mean_row(cohort: tuple[str, str], mean: _MeanOfPair) -> tuple[Any, ...]:
 
 
 def _analytic(pair: Pair, k: int) -> tuple[float, float]:
-    """Compute p of the paired test over images (DeLong) and over patients (Obuchowski)."""
+    """Compute two p-values of the AUROC difference: DeLong's (independent images) and Obuchowski's (independent patients)."""
     rows = labeled_rows(pair.first.label[:, k])
     if not len(rows):
         return float("nan"), float("nan")
@@ -234,7 +238,10 @@ def _analytic(pair: Pair, k: int) -> tuple[float, float]:
 
 
 def _gap_rows(findings: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[Any, ...]]:
-    """Build the rows of the gap, per hospital and as external mean; empty without an internal and an external cohort."""
+    """Build the rows of gaps: for each hospital, then the external mean.
+
+    There are no rows without an internal test split or without an external cohort.
+    """
     test = next((pair for pair in pairs if pair.internal and pair.first.scored.split == "test"), None)
     external = [pair for pair in pairs if not pair.internal]
     if test is None or not external:

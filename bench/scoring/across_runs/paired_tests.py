@@ -13,7 +13,10 @@ Array = NDArray[np.float64]
 
 
 class Differences(NamedTuple):
-    """Differences first - second: value [R], its 95 % interval and two-sided p; NaN where replicates are too few."""
+    """Differences first - second: value [R], 95 % interval and two-sided p-value.
+
+    Interval and p-value are NaN if too few replicates are valid.
+    """
 
     value: Array
     low: Array
@@ -22,11 +25,11 @@ class Differences(NamedTuple):
 
 
 def p_value(value: Array, replicates: Array) -> Array:
-    """Compute two-sided p-values [R] of value [R] against 0, from replicates [R, B].
+    """Compute two-sided p-values [R] of the hypothesis that value [R] is 0, from replicates [R, B].
 
-    The test is normal with the bootstrap standard error. Counting replicates beyond 0 could not give p below 2 / B, which is
-    too coarse for an adjustment over fifty runs. If all replicates equal the value (two copies of one run), p is 1 for a
-    value of 0, and 0 otherwise. NaN with too few replicates.
+    The test assumes a normal distribution and uses the bootstrap standard error. The share of replicates beyond 0 would be
+    too coarse for an adjustment over fifty runs, because it cannot give p below 2 / B. If the standard error is 0 (two copies
+    of one run), p is 1 for a value of 0, and 0 otherwise. p is NaN if too few replicates are valid.
     """
     usable = enough(replicates) & np.isfinite(value)
     error = np.full(value.shape, np.nan)
@@ -43,11 +46,12 @@ def _p_of(value: Array, error: Array) -> Array:
 
 
 def p_of_all_pairs(value: Array, replicates: Array) -> Array:
-    """Compute two-sided p-values [R, R] of the differences of all pairs in value [R], Holm-adjusted over the pairs.
+    """Compute two-sided p-values [R, R] of the differences between all pairs in value [R], Holm-adjusted over all pairs.
 
-    The adjustment covers every pair because the same data selected the best run. An adjustment over the R - 1 pairs with the
-    best run would assume that this run was chosen beforehand: with 24 equal runs it reports a difference in 25 % of samples.
-    The test is that of `p_value`, from replicates [R, B]. NaN on the diagonal and with too few replicates.
+    The adjustment covers all pairs, because the same data selected the best run. An adjustment over only the R - 1 pairs with
+    the best run would assume that this run was chosen beforehand. With 24 equal runs it would report a difference in 25 % of
+    samples. The test is that of `p_value`, from replicates [R, B]. p is NaN on the diagonal and if too few replicates are
+    valid.
     """
     num = len(value)
     p = np.full((num, num), np.nan)
@@ -68,9 +72,9 @@ def p_of_all_pairs(value: Array, replicates: Array) -> Array:
 
 
 def paired(value_first: Array, value_second: Array, first: Array, second: Array) -> Differences:
-    """Compute first - second of each row with interval and p, from replicates [R, B] on the same resamples.
+    """Compute value_first - value_second [R] with interval and p-value.
 
-    Raises ValueError if the numbers of replicates differ.
+    first and second [R, B] are the replicates on the same resamples. Raises ValueError if their shapes differ.
     """
     if first.shape != second.shape:
         raise ValueError(f"replicates of different number cannot be paired: {first.shape} and {second.shape}")
@@ -79,9 +83,10 @@ def paired(value_first: Array, value_second: Array, first: Array, second: Array)
 
 
 def all_pairs(value: Array, replicates: Array) -> tuple[NDArray[np.intp], NDArray[np.intp], Differences]:
-    """Compute `paired` for all pairs in value [R]; return the indices of first and second, and the differences.
+    """Compute the differences of all pairs in value [R], as `paired` does.
 
-    The replicates [R, B] share their resamples. Only the replicates of one pair are in memory at a time.
+    Return the index of each pair's first element, the index of its second element, and the differences. The replicates
+    [R, B] share their resamples. Differences of replicates are in memory for only one pair at a time.
     """
     first, second = np.triu_indices(len(value), 1)
     difference, low_high_error = value[first] - value[second], np.empty((3, len(first)))
@@ -99,7 +104,7 @@ def _all_pairs(
     share: float,
     low_high_error: Array,
 ) -> None:
-    """Fill low, high and standard error of each pair [3, P]."""
+    """Compute low, high and standard error of each pair, and write them to low_high_error [3, P]."""
     for i in range(first.shape[0]):
         pair_replicates = replicates[first[i]] - replicates[second[i]]
         low_high_error[0, i], low_high_error[1, i] = bounds_of(difference[i], pair_replicates, share)
@@ -117,10 +122,10 @@ def _all_pairs(
 
 
 def simultaneous(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute simultaneous 95 % intervals of R values from replicates [R, B]: in 95 % of samples all R intervals are correct.
+    """Compute simultaneous 95 % intervals of value [R]: in 95 % of samples, all R intervals contain the truth.
 
-    The replicates share their resamples. Half width = standard error x 95th percentile of the largest standardized
-    deviation (max-t). Values with too few replicates get NaN and are ignored.
+    The replicates [R, B] share their resamples. The half width is the standard error times the 95th percentile of the
+    largest standardized deviation (max-t). Values with too few valid replicates get NaN and are ignored.
     Source: Romano and Wolf 2005, doi:10.1198/016214504000000539.
     """
     low = np.full(value.shape, np.nan)
@@ -141,10 +146,11 @@ def simultaneous(value: Array, replicates: Array) -> tuple[Array, Array]:
 
 
 def simultaneous_areas(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute simultaneous 95 % intervals of R areas under a curve: `simultaneous` on the logit scale.
+    """Compute simultaneous 95 % intervals of R areas under a curve, with `simultaneous` on the logit scale.
 
-    Near 1 the estimates are skewed, and a symmetric interval would miss the truth too often (see `intervals.area_interval`). If an
-    area or a replicate is 0 or 1, it has no logit; then all intervals are on the plain scale, clipped to 0 and 1.
+    Near 1 the distribution of estimates is skewed, and a symmetric interval would miss the truth too often (see
+    `intervals.area_interval`). An area or replicate of 0 or 1 has no logit. If there is one, no interval uses the logit
+    scale, and all are clipped to the range 0 to 1.
     """
     usable = enough(replicates) & np.isfinite(value)
     areas = np.concatenate([value[usable, None], replicates[usable]], axis=1)
@@ -159,8 +165,8 @@ def simultaneous_areas(value: Array, replicates: Array) -> tuple[Array, Array]:
 def holm(p: Array) -> Array:
     """Adjust p-values [m] by Holm's method, which controls the family-wise error rate.
 
-    For comparisons declared beforehand. NaN stays NaN and is not counted. Source: Holm 1979. Implemented here because scipy
-    does not have it and importing statsmodels takes seconds; a test compares the results with statsmodels.
+    It is for comparisons that were declared beforehand. NaN stays NaN and is not counted. Source: Holm 1979. scipy does not
+    have this method, and importing statsmodels takes seconds; a test compares the results with statsmodels.
 
     >>> holm(np.array([0.01, 0.04, 0.03, 0.005])).round(6).tolist()
     [0.03, 0.06, 0.06, 0.02]
@@ -176,7 +182,7 @@ def holm(p: Array) -> Array:
 def benjamini_hochberg(p: Array) -> Array:
     """Adjust p-values [m] by the method of Benjamini and Hochberg, which controls the false discovery rate.
 
-    For exploration. NaN stays NaN and is not counted. Source: Benjamini and Hochberg 1995, computed by scipy.
+    It is for exploration. NaN stays NaN and is not counted. Source: Benjamini and Hochberg 1995, computed by scipy.
 
     >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03, 0.005])).round(6).tolist()
     [0.02, 0.04, 0.04, 0.02]
@@ -184,7 +190,7 @@ def benjamini_hochberg(p: Array) -> Array:
     adjusted = np.full(p.shape, np.nan)
     finite = ~np.isnan(p)
     if finite.any():
-        # imported here: it takes over a second, and a report of stored scores does not need it
+        # imported here because the import takes over a second, and a report of stored scores does not need scipy.stats
         from scipy.stats import false_discovery_control
 
         adjusted[finite] = false_discovery_control(p[finite])

@@ -1,4 +1,4 @@
-"""Runs that no other run dominates in four goals: external AUROC, gap, heat maps and operations.
+"""The table `goals`: runs that no other run dominates in external AUROC, gap, heat maps and number of operations.
 
 Shapes: R runs, B replicates, G goals.
 """
@@ -15,14 +15,15 @@ from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
 GOALS = ("auroc", "gap", "maps", "macs")
-MOST = 500  # replicates that are used
+MOST = 500  # maximum number of replicates that are used
 
 
 def maps_on_finding(attention: pd.DataFrame, internal: str) -> dict[str, float]:
-    """Compute, by run id, the heat map enrichment in the finding's outline relative to the `centre` baseline.
+    """Compute for each run how well its heat maps localize findings, relative to the `centre` baseline: run id -> ratio.
 
-    The ratio of the network's enrichment to the baseline's on the same images, averaged over external hospitals. 1 means that
-    the maps localize no better than a fixed map of the image center. Runs without outlined findings are left out.
+    The ratio is the enrichment of the run's maps in the finding's outline, divided by the baseline's enrichment. It is
+    averaged over external hospitals. A ratio of 1 means that the maps localize no better than a fixed map of the image
+    center. Runs without such measurements are left out.
     """
     rows = attention[(attention["finding"] == "all") & (attention["region"] == "finding")]
     rows = rows[(rows["metric"] == "enrichment") & (rows["dataset"] != internal)]
@@ -37,9 +38,8 @@ def maps_on_finding(attention: pd.DataFrame, internal: str) -> dict[str, float]:
 def goals(values: Mapping[str, MetricOfRuns], macs: Mapping[str, float], maps: Mapping[str, float]) -> pd.DataFrame:
     """Build the table `goals`: one row for each run with a value for every goal in use; empty with fewer than two rows.
 
-    A goal is in use if any run has a value for it.
-
-    values: the result of `ablation_tables.metrics`. maps and macs are not resampled.
+    A goal is in use if any run has a value for it. values: the result of `ablation_tables.metrics`. maps: the result of
+    `maps_on_finding`. macs: run id -> multiply-accumulate operations. maps and macs have no replicates.
     """
     if not {"auroc", "gap"} <= set(values):
         return pd.DataFrame(columns=list(SCHEMAS["goals"]))

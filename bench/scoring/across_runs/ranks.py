@@ -1,6 +1,6 @@
 """Ranks of runs with groups of ties, and the mean gap of each hospital.
 
-A run is one trained network; each seed is a separate run. All runs share the resamples, so every comparison is paired.
+A run is one trained network, so each seed is a separate run. All runs share the resamples, so every comparison is paired.
 Shapes: R runs, B replicates.
 """
 
@@ -23,9 +23,9 @@ SIGNIFICANT = 0.05
 
 
 def stack_replicates(run_ids: Sequence[str], name: str, replicates: Replicates) -> Array:
-    """Stack one replicate array of all runs as [R, B].
+    """Return the replicates called `name` of all runs as one array [R, B].
 
-    Raises ValueError when the runs have different resamples: scored on different patients, cohorts or settings.
+    Raises ValueError if the runs have different resamples, because patients, cohorts or settings differ.
     """
     draws = {tuple(replicates[run]["draws"].tolist()) for run in run_ids}
     if len(draws) > 1:
@@ -36,13 +36,13 @@ def stack_replicates(run_ids: Sequence[str], name: str, replicates: Replicates) 
 
 
 def ranks(scores: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
-    """Build the table `ranks`: runs by mean macro AUROC at external hospitals, best first, with groups of statistical ties.
+    """Build the table `ranks`: runs sorted by mean macro AUROC at external hospitals, best first, with tie groups.
 
-    Runs without that value or its replicates are left out. mean_rank, the 95 % interval rank_low to rank_high and p_best are
-    over replicates; runs that share the best value of a replicate share its count in p_best. Groups are those of
-    `tie_groups`. p_anchor: adjusted p against the anchor of the run's group, NaN for anchors. all_low and all_high are
-    simultaneous over all external AUROCs, so they also hold for the run that happens to be first. `with_gaps` fills gap_low
-    and gap_high.
+    Runs without this value or without valid replicates are left out. mean_rank is the mean over replicates; rank_low and
+    rank_high are the 95 % interval. p_best: share of replicates in which the run is best; if several runs are equally good,
+    they share the replicate. group: see `tie_groups`. p_anchor: adjusted p of the difference to the anchor of the run's group,
+    NaN for anchors. all_low and all_high are simultaneous over all external AUROCs, so they are also valid for the run that
+    is first by chance. gap_low and gap_high are NaN until `with_gaps` fills them in.
     """
     rows = scores[(scores["dataset"] == EXTERNAL) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
     if rows["run_id"].duplicated().any():
@@ -87,18 +87,19 @@ def ranks(scores: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
 
 
 def with_gaps(table: pd.DataFrame, run_ids: Sequence[str], value: Array, replicates: Array) -> pd.DataFrame:
-    """Add to the `ranks` table gap_low and gap_high, the simultaneous interval of the mean gaps value [R]."""
+    """Return the `ranks` table with gap_low and gap_high: simultaneous intervals of the runs' mean gaps, value [R]."""
     bounds = pd.DataFrame(np.stack(simultaneous(value, replicates), 1), list(run_ids), ["gap_low", "gap_high"])
     of_table = bounds.reindex(table["run_id"])
     return table.assign(gap_low=of_table["gap_low"].to_numpy(), gap_high=of_table["gap_high"].to_numpy())
 
 
 def tie_groups(value: Array, replicates: Array) -> tuple[NDArray[np.int64], Array]:
-    """Group runs, sorted from best to worst: return the group [R] from 1, and p against the anchor of the group [R].
+    """Divide runs, sorted from best to worst, into tie groups.
 
-    The anchor is the best run of a group. The runs below it join, in order, until one of them differs from the anchor at .05;
-    that run is the anchor of the next group. p is Holm-adjusted over all pairs of runs, because the anchor was selected by
-    its value. Comparing neighbors instead of the anchor could merge all runs into one group.
+    Return the number of each run's group [R], from 1, and the p-value [R] of its difference to the anchor. The anchor is the
+    best run of a group. The next runs join the group until a run differs from the anchor at .05; this run is the anchor of
+    the next group. p is Holm-adjusted over all pairs of runs, because the anchor was selected by its value. Comparing
+    neighbors instead of the anchor could merge all runs into one group.
     """
     group = np.ones(len(value), np.int64)
     p_anchor = np.full(len(value), np.nan)
@@ -114,11 +115,12 @@ def tie_groups(value: Array, replicates: Array) -> tuple[NDArray[np.int64], Arra
 
 
 def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
-    """Build the `mean_gaps` table: the mean over runs of the macro gap, per hospital (largest first), then "external".
+    """Build the table `mean_gaps`: each hospital's macro gap averaged over runs, largest first, then "external".
 
-    low and high: interval of the mean over patients, for these runs. all_low and all_high: simultaneous over hospitals; for
-    "external" they equal low and high. num_worse and num_better count the runs whose gap is above and below 0 by an interval that is
-    simultaneous over the runs of that hospital.
+    low and high: interval of the mean, which describes the variation over patients with these runs fixed. all_low and
+    all_high: interval that is simultaneous over hospitals; for "external" it equals low and high. num_worse and num_better:
+    numbers of runs with an interval entirely above 0, and entirely below 0. These intervals are simultaneous over the
+    hospital's runs.
     """
     rows: list[tuple[Any, ...]] = []
     means: dict[str, tuple[float, Array]] = {}
@@ -139,7 +141,7 @@ def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
 
 
 def _simultaneous_intervals(means: Mapping[str, tuple[float, Array]]) -> dict[str, tuple[float, float]]:
-    """Compute simultaneous intervals by name from (value, replicates [B]) of each mean."""
+    """Compute simultaneous intervals: name -> (low, high). means: name -> (value, replicates [B])."""
     if not means:
         return {}
     values, replicates_of_means = zip(*means.values(), strict=True)

@@ -1,8 +1,9 @@
 """Effective robustness: external AUROC minus the AUROC that the internal AUROC predicts.
 
-On the logit scale, external AUROC is close to a linear function of internal AUROC. Effective robustness is the distance from
-that line. The line for a run is fitted to the other runs, so an outlier does not shift its own line. Noise in internal AUROC
-makes the line too flat. The interval refits it in every replicate: it covers patients, not the choice of runs.
+On the logit scale, external AUROC is close to a linear function of internal AUROC. Effective robustness is the external
+AUROC minus the AUROC on this line. The line for a run is fitted to the other runs, so an outlier does not shift its own
+line. Noise in internal AUROC makes the line too flat. For the interval, the line is fitted again in every replicate. So the
+interval describes the variation over patients, but not over runs.
 Source: Taori et al. 2020, arXiv:2007.00644; Miller et al. 2021, arXiv:2107.04649.
 Shapes: R runs, B replicates.
 """
@@ -21,7 +22,7 @@ from bench.scoring.gaps.gap import MACRO
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
-LEAST_RUNS = 4  # three to fit a line, one to compare with it
+LEAST_RUNS = 4  # three runs to fit a line, and one run to compare with the line
 
 
 class Line(NamedTuple):
@@ -36,9 +37,10 @@ class Line(NamedTuple):
 
 
 def fit(internal: Array, external: Array) -> Line:
-    """Fit the least-squares line of logit(external) on logit(internal) over runs, from [R] or per replicate from [R, B].
+    """Fit the least-squares line of logit(external) on logit(internal) over runs.
 
-    NaN where internal AUROC does not vary, or an AUROC is 0, 1 or NaN.
+    AUROCs [R] give one line; replicates [R, B] give B lines. The line is NaN if internal AUROC does not vary, or if an AUROC
+    is 0, 1 or NaN.
     """
     x, y = _on_scale(internal), _on_scale(external)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -49,15 +51,16 @@ def fit(internal: Array, external: Array) -> Line:
 
 
 def _on_scale(area: Array) -> Array:
-    """Compute the logit, NaN outside the open interval (0, 1)."""
+    """Compute the logit of an AUROC; NaN if it is not above 0 and below 1."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where((area > 0) & (area < 1), logit(area), np.nan)
 
 
 def leave_one_out(internal: Array, external: Array) -> tuple[Array, Array]:
-    """Compute external minus expected AUROC, and the expected AUROC, [R] or [R, B]; each line is fitted to the other runs.
+    """Compute external minus expected AUROC, and the expected AUROC, [R] or [R, B] each.
 
-    All lines come from shared sums, minus the contribution of the run itself. NaN where another run has no logit.
+    The expected AUROC of a run is on a line that is fitted to the other runs. This line is computed from the sums over all
+    runs minus the run's own terms. Both results are NaN if an AUROC of another run has no logit.
     """
     x, y = _on_scale(internal), _on_scale(external)
     valid = np.isfinite(x) & np.isfinite(y)
@@ -73,10 +76,10 @@ def leave_one_out(internal: Array, external: Array) -> tuple[Array, Array]:
 
 
 def robustness(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
-    """Build the table `robustness`: one row per run and hospital, and for the mean over hospitals ("external").
+    """Build the table `robustness`: effective robustness of each run at each hospital and for the external mean ("external").
 
-    AUROCs are macros over the findings that both hospitals score. A hospital with fewer than four runs, or with equal internal
-    AUROCs, has no rows.
+    AUROCs are macros over the findings that the internal and the external hospital score. A hospital has no rows if fewer
+    than four runs have a gap, or if all internal AUROCs are equal.
     """
     rows = []
     macro = gaps[(gaps["finding"] == MACRO) & np.isfinite(gaps["value"].to_numpy(np.float64))]

@@ -1,7 +1,7 @@
-"""Selection audit: the run that each selection rule would choose, its regret and its optimism.
+"""Selection audit: the run that each selection rule would choose, with regret and optimism.
 
 A rule that selects on an external hospital is an oracle, because it uses test labels. Oracles are shown next to the honest
-rules and never ranked. Optimism: by how much the number that selects a run overestimates the run.
+rules and never ranked. Optimism is the amount by which the selected run's value is too high because of the selection.
 Shapes: R runs, B replicates.
 """
 
@@ -23,7 +23,7 @@ INTERNAL_SPLITS = ("val", "test")
 
 
 class Rule(NamedTuple):
-    """A selection rule: runs are compared by value [R]; replicates [R, B] or None."""
+    """A selection rule, which chooses the run with the highest value [R]; replicates [R, B] may be None."""
 
     name: str
     oracle: bool
@@ -32,9 +32,9 @@ class Rule(NamedTuple):
 
 
 def optimism(value: Array, replicates: Array) -> float:
-    """Estimate how far the largest of value [R] exceeds that run's true value because it was selected as the largest.
+    """Estimate the optimism of the largest of value [R]: its excess over the run's true value because of the selection.
 
-    In each replicate, the best run is selected again and compared with its value on all patients.
+    In each replicate, the best run is selected again. Its value in the replicate is compared with its value on all patients.
     Source: Efron 1983, doi:10.1080/01621459.1983.10477973.
     """
     complete = replicates[:, np.isfinite(replicates).all(0)]
@@ -45,12 +45,13 @@ def optimism(value: Array, replicates: Array) -> float:
 
 
 def selection(scores: pd.DataFrame, internal: str, replicates: Replicates) -> pd.DataFrame:
-    """Build the table `selection`: the run of each rule, scored on every hospital and on their mean ("external").
+    """Build the table `selection`: AUROC and regret of each rule's run at every hospital and for their mean ("external").
 
-    Rules: macro AUROC on internal val, internal test, each hospital, and the mean over hospitals. Only runs with all these
-    values are compared; with fewer than two the table is empty. regret = best run of that hospital - selected run, paired;
-    its interval (`max_intervals`) accounts for the selection of the best run and starts at 0 for that run. optimism is that
-    of the rule, NaN for internal val, whose replicates are not kept.
+    The rules select by macro AUROC on internal val, on internal test, at each hospital, and by the mean over hospitals. Only
+    runs with all these values are compared; with fewer than two the table is empty. regret: AUROC of the hospital's best run
+    minus AUROC of the selected run, paired. Its interval (`max_intervals`) accounts for the selection of the best run, and
+    its lower bound is 0 if the selected run is the best. optimism belongs to the rule; it is NaN for internal val, because
+    there are no replicates.
     """
     values = _values(scores, internal)
     hospitals = sorted(set(values.columns.get_level_values("dataset")) - {internal, EXTERNAL})
@@ -84,7 +85,7 @@ def selection(scores: pd.DataFrame, internal: str, replicates: Replicates) -> pd
 
 
 def _values(scores: pd.DataFrame, internal: str) -> pd.DataFrame:
-    """Pivot macro AUROC: rows are runs, columns (dataset, split) with split "" for external hospitals."""
+    """Return macro AUROC with one row per run and columns (dataset, split); split is "" for external hospitals."""
     rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
     split = rows["split"].where(rows["dataset"] == internal, "")
     return rows.assign(split=split).pivot_table(values="value", index="run_id", columns=["dataset", "split"])

@@ -1,10 +1,10 @@
-"""Metrics of many columns on the same resampled patients, computed without copying images.
+"""Computation of metrics of many columns on the same resampled patients, without copies of images.
 
-A column is one finding of one model. Its images are sorted once. Then one walk over the sorted images computes 64
-replicates at once, each with its own weights. Counts are integers, exact in float64 up to 2^53: ties and the order of
-the images cost no accuracy. Results do not depend on the number of threads.
+A column is one finding of one model. The images of a column are sorted once. Then each pass ("walk") over the sorted
+images computes 64 replicates, each with its own weights. Counts are integers, exact in float64 up to 2^53, so ties and
+the order of the images cause no rounding errors. Results do not depend on the number of threads.
 Shapes: N images, C columns, B replicates, T tiles of LANES replicates, Q cuts, G groups, R thresholds.
-label_NC int8: 1 and 0; an image with any other value is ignored in that column.
+label_NC int8: 1 and 0; an image with any other label is ignored in its column.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ CALL_METRICS = ("f1", "precision", "sensitivity", "specificity", "npv")
 
 
 def run_in_threads(work: Callable[[int], None], num: int, num_threads: int) -> None:
-    """Call `work` with 0, 1, ..., num - 1: in order on one thread, in any order on several."""
+    """Call `work` with 0, 1, ..., num - 1. With one thread the calls are in this order, with several in any order."""
     if num_threads <= 1 or num <= 1:
         for index in range(num):
             work(index)
@@ -37,7 +37,7 @@ def run_in_threads(work: Callable[[int], None], num: int, num_threads: int) -> N
 
 
 class ColumnMetrics(NamedTuple):
-    """AUROC and AUPRC of each replicate [B]; negatives and positives before each cut [Q, 2, B]."""
+    """AUROC [B] and AUPRC [B]; reached [Q, 2, B]: numbers of negatives and of positives before each cut."""
 
     auroc: Array
     auprc: Array
@@ -46,10 +46,10 @@ class ColumnMetrics(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Walk:
-    """The metrics of one column in each replicate. `fill` computes one tile; tiles come in any order.
+    """Metrics of one column in each replicate. `fill` computes one tile; tiles may be computed in any order.
 
-    `cut` [Q]: numbers of images from the highest score down, in which negatives and positives are counted. Cuts increase
-    and split no tie.
+    `cut` [Q]: for each cut, the number of images with the highest scores among which negatives and positives are counted.
+    Cuts increase, and no cut is inside a tie.
     """
 
     column: Column
@@ -78,7 +78,7 @@ class Walk:
 
 
 def column_metrics(resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = ()) -> ColumnMetrics:
-    """Compute the metrics of one column in all replicates; `cut` as in `Walk`."""
+    """Compute the metrics of one column in all replicates; `Walk` explains `cut`."""
     walk = Walk.empty(resamples, column, cut)
     for tile in range(len(resamples.weight)):
         walk.fill(tile, resamples.tile(tile))
@@ -87,7 +87,7 @@ def column_metrics(resamples: Resamples, column: Column, cut: Sequence[int] | ND
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupWalk:
-    """The metrics of each patient group in each replicate. `fill` computes one tile; tiles come in any order."""
+    """Metrics of each patient group in each replicate. `fill` computes one tile; tiles may be computed in any order."""
 
     images: GroupedImages
     auroc: Array  # [G, T, LANES]
@@ -112,7 +112,7 @@ class GroupWalk:
     def results(self, num: int) -> tuple[Array, Array]:
         """Return AUROC [G, B] and counts [G, 2, 2, B] of the first `num` replicates.
 
-        The counts are negatives and positives: first among the images before the cut, then among all images.
+        Axis 1 of the counts: images before the cut, all images. Axis 2: number of negatives, number of positives.
         """
         num_groups, num_tiles, lanes = self.auroc.shape
         areas = self.auroc.reshape(num_groups, num_tiles * lanes)
@@ -129,9 +129,9 @@ def group_metrics(resamples: Resamples, images: GroupedImages) -> tuple[Array, A
 
 
 def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores, num_threads: int = 1) -> tuple[Array, Array]:
-    """Compute AUROC and AUPRC of each column and replicate, [C, B] each; NaN in a replicate without both classes.
+    """Compute AUROC and AUPRC of each column and replicate, [C, B] each; NaN in a replicate in which a class is absent.
 
-    Equal to scikit-learn on the resampled rows within 1e-12, ties included.
+    The results, with or without ties, are within 1e-12 of those of scikit-learn on the resampled rows.
     """
     shape = (label_NC.shape[1], resamples.num)
     auroc, auprc = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -146,9 +146,9 @@ def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores, num_t
 def grouped_sums(
     resamples: Resamples, rows: NDArray[np.intp], group: NDArray[np.integer], value: Array, num_groups: int
 ) -> Array:
-    """Compute the sums of V values over the images of each group, per replicate: [num_groups, V, B].
+    """Compute the sums of V values over the images of each group, for each replicate: [num_groups, V, B].
 
-    Only the images `rows` [n] are used; `group` [n] and `value` [n, V] are in the same order.
+    Only the images with indices `rows` [n] are used. group [n] and value [n, V] are in the order of `rows`.
     """
     num_tiles, num_values = resamples.weight.shape[0], value.shape[1]
     out = np.zeros((num_tiles, num_groups, num_values, LANES))
@@ -161,7 +161,7 @@ def grouped_sums(
 
 
 def divide(numerator: Array, denominator: Array) -> Array:
-    """Return numerator / denominator, NaN where the denominator is 0; it must not be negative."""
+    """Return numerator / denominator; NaN where the denominator is 0. The denominator must not be negative."""
     nonzero = denominator > 0
     if nonzero.all():  # the usual case: faster without a mask
         return np.asarray(numerator / denominator)
@@ -170,9 +170,9 @@ def divide(numerator: Array, denominator: Array) -> Array:
 
 
 def call_metrics(called: Array, total: Array) -> dict[str, Array]:
-    """Compute the CALL_METRICS [...] from counts of negatives and positives.
+    """Compute the CALL_METRICS: name -> [...], from numbers of negatives and positives (first axis).
 
-    called [2, ...]: the images that are called positive. total [2, ...]: all images.
+    called [2, ...] counts the images that are called positive, total [2, ...] counts all images.
     """
     (false_positive, true_positive), (negative, positive) = called, total
     true_negative = negative - false_positive
@@ -187,9 +187,9 @@ def call_metrics(called: Array, total: Array) -> dict[str, Array]:
 
 
 def cuts_of(column: Column, threshold_R: Array) -> tuple[list[int], NDArray[np.int64]]:
-    """Return the indices of the thresholds that are not NaN, from the highest threshold, and the cuts for `Walk`.
+    """Return the indices of the thresholds that are not NaN, highest threshold first, and the cuts for `Walk`.
 
-    A cut is the number of images that reach the threshold. One more cut at the end counts all images.
+    A cut is the number of images with a score of at least the threshold. The last cut is the number of all images.
     """
     not_nan = np.flatnonzero(~np.isnan(threshold_R))
     rules = not_nan[np.argsort(-threshold_R[not_nan], kind="stable")].tolist()
@@ -201,8 +201,8 @@ def calls(
 ) -> dict[str, Array]:
     """Compute the CALL_METRICS, [R, C, B] each, at R thresholds per column.
 
-    An image is called positive if score >= threshold. NaN for a NaN threshold, and in a replicate without the class.
-    Precision is NaN without positive calls, npv without negative calls.
+    An image is called positive if score >= threshold. Metrics are NaN for a NaN threshold. F1 and sensitivity are NaN without
+    positives, specificity without negatives, precision without positive calls, npv without negative calls.
     """
     num_rules, num_columns = threshold_RC.shape
     out = {name: np.full((num_rules, num_columns, resamples.num), np.nan) for name in CALL_METRICS}

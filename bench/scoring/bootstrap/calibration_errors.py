@@ -1,8 +1,8 @@
-"""Compute the calibration errors of each replicate, for several sets of predicted probabilities in one pass.
+"""Computation of calibration errors of each replicate, for several sets of predicted probabilities in one pass.
 
-The sets belong to the same images: uncalibrated, and by each calibrator. Images are sorted by score, so neighbors mostly
-share their bins in all sets. Neighbors with equal bins form a segment. Its images are added up first, and only the sums
-are put into bins.
+All sets belong to the same images: uncalibrated probabilities, and those of each calibrator. Images are sorted by score,
+so most neighbors share their bins in all sets. Neighbors with equal bins form a segment. The images of a segment are
+summed first, and then the sum is added to the segment's bins.
 Shapes: n labeled images, P sets of probabilities, C columns, B replicates, S segments, V values, T tiles, D tiles with all
 errors, L replicates at once.
 """
@@ -37,9 +37,9 @@ Positive = NDArray[np.bool_]
 def calibration_metrics(
     resamples: Resamples, label_NC: Labels, prob_NC: Scores, bins: int = 15, num_threads: int = 1
 ) -> dict[str, Array]:
-    """Compute every error of `calibration_metrics.errors_of`, [C, B] each.
+    """Compute the calibration errors of each column and replicate: name -> [C, B].
 
-    The equal-mass bins of the original images are used in all replicates.
+    `calibration_metrics.errors_of` defines the errors. All replicates use the equal-mass bins of the original images.
     Raises ValueError if the probability of a labeled image is not between 0 and 1.
     """
     if not ((prob_NC >= 0) & (prob_NC <= 1) | (label_NC < 0)).all():
@@ -64,51 +64,54 @@ def calibration_metrics(
 
 
 class Segments(NamedTuple):
-    """Sorted images, divided into segments: neighbors that share all bins."""
+    """Sorted images, divided into segments; a segment has neighboring images that share all bins."""
 
-    start: NDArray[np.int64]  # [S + 1], the first image of each segment, then the number of images
-    bin: NDArray[np.int32]  # [S, ...]
+    start: NDArray[np.int64]  # [S + 1]: index of the first image of each segment, then the number of images
+    bin: NDArray[np.int32]  # [S, ...]: bins that the images of a segment share
     patient: Patients  # [n]
     value: Array  # [n, V]
 
     @classmethod
     def of(cls, bin_of_image: NDArray[np.int32], patient: Patients, values: Sequence[Array]) -> Self:
-        """Begin a new segment where any bin of bin_of_image [n, ...] changes."""
+        """Divide images into segments; a new segment begins where any bin of bin_of_image [n, ...] changes."""
         changed = (bin_of_image[1:] != bin_of_image[:-1]).any(tuple(range(1, bin_of_image.ndim)))
         first = np.append(0, 1 + np.flatnonzero(changed)) if len(bin_of_image) else np.empty(0, np.int64)
         return cls(np.append(first, len(bin_of_image)), bin_of_image[first], patient, np.stack(values, 1))
 
     @classmethod
     def of_patients(cls, patient: Patients, num_patients: int, values: Sequence[Array]) -> Self:
-        """Add up the values of each patient; faster for sums without bins, because patients are fewer than images."""
+        """Return segments with one row per patient, the sum over the patient's images; for sums that need no bins.
+
+        This is faster, because there are fewer patients than images.
+        """
         totals = [np.asarray(np.bincount(patient, value, num_patients), np.float64) for value in values]
         return cls.of(np.zeros(num_patients, np.int32), np.arange(num_patients, dtype=np.int32), totals)
 
     def sums(self, weight: NDArray[np.uint8]) -> Array:
-        """Compute the sums of weight x value over each segment: [S, V, L]."""
+        """Compute the sum of weight x value over the images of each segment: [S, V, L]."""
         out = np.zeros((len(self.bin), self.value.shape[1], weight.shape[1]))
         sum_segments(self.patient, self.start, self.value, weight, out)
         return out
 
     def totals(self, weight: NDArray[np.uint8]) -> Array:
-        """Compute the sums of weight x value over all segments: [V, L]."""
+        """Compute the sum of weight x value over all images: [V, L]."""
         return np.asarray(self.sums(weight).sum(0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Errors:
-    """The calibration errors of one column in each replicate. `fill` computes one tile; tiles come in any order.
+    """Calibration errors of one column in each replicate. `fill` computes one tile; tiles may be computed in any order.
 
-    The first D tiles have all errors. The other tiles have only the HEADLINES of the first set. Excess means label minus
-    probability.
+    The first D tiles have all errors. The other tiles have only the HEADLINES of the first set of probabilities. Excess is
+    label minus probability.
     """
 
     detailed: Segments  # values: excess in each set, then 1
-    patients: Segments  # values: squared distance in each set, log loss in each set, then 1 for a positive
+    patients: Segments  # values: squared distance in each set, log loss in each set, then 1 if positive, else 0
     headline: Segments  # values: excess in the first set, then 1
     headline_patients: Segments  # value: squared distance in the first set
     bins: int
-    out: Array  # [P, len(ERRORS), 1 + D x LANES]: the original sample, then the replicates
+    out: Array  # [P, len(ERRORS), 1 + D x LANES]: errors of the original sample, then of the replicates
     headlines: Array  # [len(HEADLINES), T - D, LANES]
 
     @classmethod
@@ -121,9 +124,9 @@ class Errors:
         num_tiles: int,
         num_detailed: int,
     ) -> Self:
-        """Prepare the errors of images [n], and compute the errors of the original sample.
+        """Prepare the computation for images [n], and compute the errors of the original sample.
 
-        Fastest if the images are sorted by score. Raises ValueError if a probability is not finite.
+        The computation is fastest if the images are sorted by score. Raises ValueError if a probability is not finite.
         """
         for p in probabilities:
             require_finite(p.prob, "probabilities")
@@ -145,7 +148,7 @@ class Errors:
         return errors
 
     def _fill_detailed(self, weight: NDArray[np.uint8], out: Array) -> None:
-        """Compute all errors, out [P, len(ERRORS), L], from weight [num_patients, L]."""
+        """Compute all errors from weight [num_patients, L], and write them to out [P, len(ERRORS), L]."""
         _errors_of_segments(self.detailed.sums(weight), self.detailed.bin, self.patients.totals(weight), self.bins, out)
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
@@ -162,20 +165,20 @@ class Errors:
                 self.headlines[:, later] = squared / num_images, np.abs(binned).sum(0) / num_images
 
     def results(self, num: int) -> list[dict[str, Array]]:
-        """Return the errors of each set by name, [1 + num] each: the original sample, then `num` replicates."""
+        """Return for each set: name -> errors [1 + num]. The first is of the original sample, the others of replicates."""
         return [dict(zip(ERRORS, errors, strict=True)) for errors in self.out[..., : 1 + num]]
 
     def later_headlines(self, num: int) -> dict[str, Array]:
-        """Return the HEADLINES by name of the first `num` replicates after the D tiles with all errors, [num] each."""
+        """Return the HEADLINES, name -> errors [num], of the first `num` replicates after the D tiles with all errors."""
         return {name: errors.ravel()[:num] for name, errors in zip(HEADLINES, self.headlines, strict=True)}
 
 
 @compiled
 def _errors_of_segments(sums: Array, bin_of_segment: NDArray[np.int32], total: Array, bins: int, out: Array) -> None:
-    """Compute the errors, out [P, len(ERRORS), L].
+    """Compute all errors from sums over segments, and write them to out [P, len(ERRORS), L].
 
     sums [S, P + 1, L]: excess in each set, then number of images.
-    bin_of_segment [S, P, 2]: equal-width and equal-mass bin.
+    bin_of_segment [S, P, 2]: index of the equal-width bin, index of the equal-mass bin.
     total [2 P + 1, L]: squared distance in each set, log loss in each set, then number of positives.
     """
     num_segments, _, lanes = sums.shape

@@ -1,8 +1,8 @@
-"""Compile a function with numba, and keep its machine code on disk until a compiled function changes.
+"""`compiled`, a decorator that compiles a function with numba and stores the machine code until a compiled function changes.
 
-numba alone recompiles a function only when the size or time stamp of its own file changes. It misses changes of inlined
-functions in other files, and updates that keep size and time stamp. So the folder of the machine code is named after a
-hash of all files with compiled functions. When one of them changes, numba starts with an empty folder.
+numba recompiles a function only when the size or time stamp of its file changes. So numba does not notice a change of an
+inlined function in another file, or an update that keeps size and time stamp. Therefore the name of the folder with the
+machine code contains a hash of all files with compiled functions. When one of these files changes, the folder is new.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _lock = Lock()
 
 
 def kernel_files(package: Path = PACKAGE) -> dict[str, bytes]:
-    """Return the content, by path in the package, of all files with compiled functions and all files in this folder."""
+    """Return all files with compiled functions and all files in this folder: path in the package -> content."""
     contents = {path.relative_to(package): path.read_bytes() for path in sorted(package.rglob("*.py"))}
     return {path.as_posix(): text for path, text in contents.items() if MARK in text or path.parent == HERE}
 
@@ -47,8 +47,8 @@ def kernel_hash(package: Path = PACKAGE) -> str:
 def kernel_folder() -> Path | None:
     """Return the folder for the machine code of the current files; None if no folder is writable.
 
-    The folder is in NUMBA_CACHE_DIR if the user sets it, otherwise next to this file. A read-only installation uses the
-    user's cache folder. Inside it, numba separates its own versions, Python versions and processors.
+    The folder is in NUMBA_CACHE_DIR if this variable is set, otherwise next to this file. If the installation is read-only,
+    the folder is in the user's cache folder. In the folder, numba separates versions of numba, of Python and of processors.
     """
     chosen = cast("Any", config).CACHE_DIR
     next_to_this_file, of_user = (
@@ -59,7 +59,10 @@ def kernel_folder() -> Path | None:
 
 
 def writable_folder(parents: Sequence[Path], name: str) -> Path | None:
-    """Return `name` in the first parent where it is writable, created if it is missing; None if there is no such parent."""
+    """Return the folder `name` in the first parent in which it is writable; create it if necessary.
+
+    Return None if it is writable in no parent.
+    """
     for parent in parents:
         folder = parent / name
         with suppress(OSError):
@@ -72,7 +75,7 @@ def writable_folder(parents: Sequence[Path], name: str) -> Path | None:
 
 
 def _remove_unused(parent: Path, folder: Path) -> None:
-    """Remove the machine code of older files, some megabytes each, after a week without use."""
+    """Remove folders with machine code of older source files, some megabytes each, after a week without use."""
     for other in parent.glob("kernels-*"):
         with suppress(OSError):
             if other != folder and time.time() - other.stat().st_mtime > UNUSED_SECONDS:
@@ -80,9 +83,9 @@ def _remove_unused(parent: Path, folder: Path) -> None:
 
 
 def compiled(function: Function) -> Function:
-    """Return the compiled function. It releases the interpreter lock, so threads run it in parallel.
+    """Return the compiled function. It releases Python's interpreter lock, so threads run it in parallel.
 
-    Without a writable folder each process compiles all functions again, which takes about 15 seconds.
+    If no folder is writable, each process compiles all functions again, which takes about 15 seconds.
     """
     folder, settings = kernel_folder(), cast("Any", config)
     with _lock:

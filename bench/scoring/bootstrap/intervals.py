@@ -1,7 +1,7 @@
-"""Compute 95 % intervals from bootstrap replicates.
+"""Computation of 95 % intervals from bootstrap replicates.
 
-Shapes: value [...], replicates [..., B]. A replicate is NaN if it could not be computed. A cell is one value with its
-replicates. Its interval is NaN if more than 5 % of its replicates are NaN.
+Shapes: value [...], replicates [..., B]. A cell is one value with its B replicates. A replicate is NaN if it cannot be
+computed. The interval of a cell is NaN if more than 5 % of its replicates are NaN.
 """
 
 import numpy as np
@@ -14,11 +14,11 @@ Array = NDArray[np.float64]
 
 LEVEL = 0.95
 VALID_SHARE = 0.95
-GUESS = 64  # replicates from which the beginning of the tail is estimated
+GUESS = 64  # number of replicates from which the bound of the tail is estimated
 
 
 def enough(replicates: Array) -> NDArray[np.bool_]:
-    """Return for which cells at least 95 % of the replicates are finite."""
+    """Return the mask of the cells with at least 95 % finite replicates."""
     *shape, num = replicates.shape
     if num == 0:
         return np.zeros(shape, bool)
@@ -39,9 +39,10 @@ def _num_finite(rows: Array) -> NDArray[np.int64]:
 
 
 def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute the 2.5th and 97.5th percentile of the valid replicates; NaN if the value is NaN or too few are valid.
+    """Compute the 2.5th and 97.5th percentile of the valid replicates of each cell.
 
-    The same numbers as np.nanquantile, hundreds of times faster.
+    Both are NaN if the value is NaN or too few replicates are valid. The numbers are those of np.nanquantile, but the
+    computation is hundreds of times faster.
     """
     shape, num = np.shape(value), replicates.shape[-1]
     rows = np.ascontiguousarray(replicates, np.float64).reshape(int(np.prod(shape)), num)
@@ -66,9 +67,9 @@ def _interpolate(first: float, second: float, share: float) -> float:
 def _last_two(replicates: Array, sign: float, num: int) -> tuple[float, float]:
     """Return the (num - 1)-th and the num-th smallest number of sign x replicates [B], ignoring NaN.
 
-    If `num` is 1, both are the smallest number. Every number between the current bounds becomes a new bound: the lower
-    one if fewer than `num` numbers are not above it. In random order few numbers are between the bounds, so this is
-    faster than sorting.
+    If `num` is 1, both are the smallest number. The search keeps a lower and an upper bound of the num-th smallest number.
+    Each number x between the bounds replaces one bound: the lower bound if fewer than `num` numbers are <= x, otherwise the
+    upper bound. In random order few numbers are between the bounds, so this is faster than sorting.
     """
     below, above = -np.inf, np.inf
     num_below = _num_up_to(replicates, sign, below)
@@ -87,7 +88,7 @@ def _last_two(replicates: Array, sign: float, num: int) -> tuple[float, float]:
 
 @compiled
 def _num_up_to(replicates: Array, sign: float, bound: float) -> int:
-    """Count the numbers of sign x replicates that are not above a bound."""
+    """Return how many numbers of sign x replicates are at most `bound`."""
     count = 0
     for i in range(replicates.shape[0]):
         count += 1 if sign * replicates[i] <= bound else 0
@@ -96,13 +97,16 @@ def _num_up_to(replicates: Array, sign: float, bound: float) -> int:
 
 @compiled
 def _candidates(replicates: Array, sign: float, num: int) -> Array:
-    """Select a few replicates that include the `num` smallest of sign x replicates; return all if the guess fails."""
+    """Return a few replicates, among them the `num` smallest of sign x replicates.
+
+    A guessed bound selects them. If it selects fewer than `num`, all replicates are returned.
+    """
     if replicates.shape[0] < 2 * GUESS:
         return replicates
-    mean = GUESS * num / replicates.shape[0]  # expected number of the smallest among the first GUESS replicates
+    mean = GUESS * num / replicates.shape[0]  # expected number of the `num` smallest among the first GUESS replicates
     bound = _last_two(replicates[:GUESS], sign, min(int(mean + 3 * np.sqrt(mean)) + 1, GUESS))[1]
     selected, count = np.empty(replicates.shape[0]), 0
-    for i in range(replicates.shape[0]):  # without a branch: the next number overwrites one that is not selected
+    for i in range(replicates.shape[0]):  # no branch: the next number overwrites a number that is not selected
         selected[count] = replicates[i]
         count += sign * replicates[i] <= bound
     return selected[:count] if count >= num else replicates
@@ -120,7 +124,7 @@ def lower_quantile(replicates: Array, num: int, share: float) -> float:
 
 @compiled
 def upper_quantile(replicates: Array, num: int, share: float) -> float:
-    """Compute the same quantile as `lower_quantile`; fastest for a large share."""
+    """Compute the quantile `share` as `lower_quantile` does; fastest for a large share."""
     position = (num - 1) * share
     below = int(position)
     second, first = _last_two(_candidates(replicates, -1.0, num - below), -1.0, num - below)
@@ -129,7 +133,10 @@ def upper_quantile(replicates: Array, num: int, share: float) -> float:
 
 @compiled
 def bounds_of(value: float, replicates: Array, share: float) -> tuple[float, float]:
-    """Compute the quantiles `share` and 1 - share of replicates [B]; NaN if the value is NaN or too few are valid."""
+    """Compute the quantiles `share` and 1 - share of replicates [B].
+
+    Both are NaN if the value is not finite or too few replicates are valid.
+    """
     if not np.isfinite(value):
         return np.nan, np.nan
     finite, num = 0, 0 * replicates.shape[0]  # with a literal 0, numba compiles the calls below twice
@@ -155,18 +162,18 @@ def _bounds(value: Array, replicates: Array, share: float) -> tuple[Array, Array
 def area_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
     """Compute the interval of an area under a curve: normal on the logit scale, with the replicates' standard deviation.
 
-    Near 1 the distribution of an estimated area is skewed. There percentile intervals are too often below the true area:
-    they cover it in 92 % of cases at AUROC .95 (`benchmarks/coverage.py`). If a replicate is 0 or 1, its logit is
+    Near 1 the distribution of an estimated area is skewed, and percentile intervals are too often below the true area. At
+    AUROC .95 they cover it in 92 % of cases (`benchmarks/coverage.py`). If the value or a replicate is 0 or 1, its logit is
     infinite, and the percentile interval is returned.
-    Source: Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2.4; Boyd et al. 2013,
-    doi:10.1007/978-3-642-40994-3_29, for precision and recall.
+    Source: Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2.4. For precision and recall: Boyd et al. 2013,
+    doi:10.1007/978-3-642-40994-3_29.
     """
     valid = enough(replicates) & np.isfinite(value)
     inside = valid & (value > 0) & (value < 1) & ~((replicates <= 0) | (replicates >= 1)).any(-1)
     low, high = percentile(np.where(inside, np.nan, value), replicates)
     if inside.any():
         logits = logit(replicates[inside])
-        deviation = np.nanstd if np.isnan(logits).any() else np.std  # np.std gives the same without NaN, twice as fast
+        deviation = np.nanstd if np.isnan(logits).any() else np.std  # without NaN, np.std is equal and twice as fast
         half = float(ndtri((1 + LEVEL) / 2)) * deviation(logits, axis=-1, ddof=1)
         center = logit(value[inside])
         low[inside], high[inside] = expit(center - half), expit(center + half)
@@ -174,16 +181,16 @@ def area_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
 
 
 def reflected(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute the mirrored interval of a metric that is never negative: its lower bound is at least 0."""
+    """Compute the mirrored interval of a metric that is never negative; a lower bound below 0 becomes 0."""
     low, high = mirrored(value, replicates)
     return np.maximum(low, 0.0), high
 
 
 def mirrored(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute the percentile interval, mirrored at the value and extended to include it (the "basic" bootstrap).
+    """Compute the percentile interval mirrored at the value (the "basic" bootstrap), extended to include the value.
 
-    For calibration errors. Noise increases a distance: the estimate is above the truth, and the replicates are above the
-    estimate by about as much. Mirroring removes this bias; plain percentiles would double it.
+    It is for calibration errors. Noise increases a distance: the estimate is above the truth, and the replicates are above
+    the estimate by about the same amount. Mirroring removes this bias; plain percentiles would double it.
     Source: Davison and Hinkley 1997, equation 5.6.
     """
     low, high = percentile(value, replicates)
@@ -191,10 +198,11 @@ def mirrored(value: Array, replicates: Array) -> tuple[Array, Array]:
 
 
 def mean_of(value: Array, replicates: Array) -> tuple[float, Array]:
-    """Compute the mean over the cells with a value, and its replicates [B], from value [K] and replicates [K, B].
+    """Compute the mean over the cells with a finite value, with replicates [B], from value [K] and replicates [K, B].
 
-    If a cell is NaN in a replicate, the mean deviation of the other cells replaces its deviation. Without this, the
-    differences between cells would count as noise. The replicates are all NaN if a cell has too few valid ones.
+    If a cell is NaN in a replicate, its deviation from its value is replaced by the mean deviation of the other cells.
+    Otherwise the differences between cells would count as noise. If a cell has too few valid replicates, all replicates of
+    the mean are NaN.
     """
     not_nan = np.isfinite(value)
     num = np.count_nonzero(not_nan)
@@ -206,7 +214,7 @@ def mean_of(value: Array, replicates: Array) -> tuple[float, Array]:
 
 @compiled
 def _mean(value: Array, replicates: Array, not_nan: NDArray[np.bool_], center: float) -> Array:
-    """Compute the replicates [B] of the mean over the cells that are not NaN."""
+    """Compute the replicates [B] of the mean over the cells in the mask `not_nan`; `center` is the mean of their values."""
     size = replicates.shape[1]
     total, count = np.zeros(size), np.zeros(size)
     for k in range(value.shape[0]):
@@ -227,9 +235,9 @@ def _mean(value: Array, replicates: Array, not_nan: NDArray[np.bool_], center: f
 
 
 def wilson(share: Array, num: Array) -> tuple[Array, Array]:
-    """Compute Wilson's interval of an observed share of `num` independent draws (an effective number may be fractional).
+    """Compute Wilson's interval of a share that was observed in `num` independent draws; `num` may be fractional.
 
-    Unlike a bootstrap interval it has a width above 0 at shares of 0 and 1.
+    At shares of 0 and 1 its width is above 0, unlike that of a bootstrap interval.
     Source: Wilson 1927, doi:10.1080/01621459.1927.10502953.
     """
     z = float(ndtri((1 + LEVEL) / 2))

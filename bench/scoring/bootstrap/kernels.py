@@ -1,8 +1,8 @@
-"""Compiled loops over images, for L bootstrap replicates at once (LANES or 1).
+"""Compiled loops over images, for L bootstrap replicates at once (L is LANES or 1).
 
 An image counts as often as its patient was drawn: weight [num_patients, L] uint8. The L replicates are adjacent in
-memory, so the compiler turns the inner loops into vector instructions. Explicit loops replace numpy's array expressions,
-which take seconds to compile. Sums are added in the order of the images, so the number of threads changes no bit.
+memory, so the compiler turns the inner loops into vector instructions. There are no array expressions of numpy, which
+take seconds to compile. Sums are added in the order of the images, so results are identical for any number of threads.
 Shapes: n images, L replicates, Q cuts, G groups, V values, S segments.
 """
 
@@ -16,7 +16,7 @@ from bench.scoring.bootstrap.sorted_images import LAST_OF_TIE, POSITIVE
 Array = NDArray[np.float64]
 Weight = NDArray[np.uint8]
 UNTIED_NEGATIVE = LAST_OF_TIE  # kind of a negative without a tie; most images are of this kind
-TINY = 1e-12  # against division by 0: smaller than any other sum of weights
+TINY = 1e-12  # prevents a division by 0; smaller than any sum of weights above 0
 
 
 @compiled
@@ -29,15 +29,16 @@ def walk_ranks(  # noqa: C901 - all metrics in one loop over the images
     auprc: Array,
     reached: Array,
 ) -> None:
-    """Fill AUROC and AUPRC [LANES] of images sorted by decreasing score; NaN in a replicate without both classes.
+    """Compute AUROC and AUPRC [LANES] of images sorted by decreasing score; NaN in a replicate in which a class is absent.
 
     AUROC = 1 - discordant pairs / all pairs; a tied pair counts half. AUPRC = sum of precision x increase of recall.
-    reached [Q, 2, LANES]: negatives and positives among the first cut[q] images. Cuts increase and split no tie.
+    The results are written to auroc, auprc and reached [Q, 2, LANES]: the numbers of negatives and of positives among the
+    first cut[q] images. Cuts increase, and no cut is inside a tie.
     """
     num, q, in_tie = patient.shape[0], 0, False
     negatives, positives = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
     tied_negatives, tied_positives = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
-    discordant, precision_sum = np.zeros(LANES), np.zeros(LANES)  # precision_sum: over positives
+    discordant, precision_sum = np.zeros(LANES), np.zeros(LANES)  # precision_sum: sum over positive images
     for i in range(num + 1):
         while q < cut.shape[0] and cut[q] == i:
             for j in range(LANES):
@@ -87,13 +88,13 @@ def walk_weighted(  # noqa: C901 - all metrics in one loop over the images
     bins: int,
     out: Array,
 ) -> None:
-    """Fill the metrics of `weighted_metrics.Reweighted`, out [5, L], of images sorted by decreasing score.
+    """Compute the metrics of `weighted_metrics.Reweighted` for images sorted by decreasing score; write them to out [5, L].
 
     Rows 0 to 2: AUROC, AUPRC and calibration error if an image counts weight x of_group [G, L]. Rows 3 and 4: AUPRC and
-    calibration error if it counts weight x of_label [2, L] (factors of negatives, of positives). excess [n]: label -
-    probability. A calibration error is a sum over bins, so the factors must be scaled until all weights sum to 1.
+    calibration error if an image counts weight x of_label [2, L] (factor of negatives, factor of positives). excess [n]:
+    label - probability. A calibration error is a sum over bins, so the products of weight and factor must sum to 1.
     """
-    # plain_*: counts without the factor of the group
+    # plain_*: sums of weights without factors
     num, lanes, in_tie = patient.shape[0], weight.shape[1], False
     negatives, positives, plain_negatives, plain_positives = (
         np.zeros(lanes),
@@ -162,10 +163,10 @@ def walk_weighted(  # noqa: C901 - all metrics in one loop over the images
 def sum_segments(
     patient: NDArray[np.int32], start: NDArray[np.int64], value: Array, weight: Weight, out: Array
 ) -> None:
-    """Add weight x value [n, V] over the images of each segment to out [S, V, L].
+    """Compute the sum of weight x value [n, V] over the images of each segment, and add it to out [S, V, L].
 
-    Segment s has the images from start[s] up to, but without, start[s + 1]. Four images are processed together: weights
-    are converted to floats once for all values, and each sum is read and written once. The last block
+    Segment s has the images from start[s] to start[s + 1] - 1. Four images are processed together, so that weights are
+    converted to floats only once for all values, and each sum is read and written only once for four images. The last block
     of a segment is padded with weights of 0.
     """
     lanes = weight.shape[1]

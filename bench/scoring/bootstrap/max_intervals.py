@@ -1,9 +1,10 @@
-"""Compute intervals of the maximum of several numbers, and of their spread (largest minus smallest).
+"""Computation of intervals of the maximum of several numbers, and of their spread (largest minus smallest).
 
 The percentile interval of a maximum is wrong if the numbers are close. Each replicate picks the number that is highest by
 chance, so nearly all replicates are above the truth. With five equal hospitals the interval covers 32 % instead of 95 %.
-Here the lower bound is the largest simultaneous lower bound, and the upper bound the largest upper bound of any number.
-With five equal numbers this interval covers 97 %, with one number far above the others 98 %: it is slightly too wide.
+Here the lower bound is the largest of the numbers' simultaneous lower bounds. The upper bound is the largest of their
+percentile upper bounds. With five equal numbers this interval covers 97 %. With one number far above the others it covers
+98 %, so it is slightly too wide.
 Shapes: H numbers, C columns, B replicates.
 """
 
@@ -21,7 +22,7 @@ Array = NDArray[np.float64]
 
 
 class Extreme(NamedTuple):
-    """A largest number with its position and its 95 % interval; position -1 and NaN if there is none."""
+    """The largest number with its position and 95 % interval. If no number is finite, position is -1, and value is NaN."""
 
     position: int
     value: float
@@ -33,7 +34,7 @@ NONE = Extreme(-1, float("nan"), float("nan"), float("nan"))
 
 
 def largest(value: Array, replicates: Array) -> Extreme:
-    """Compute the largest of value [H] and its interval; the numbers may be correlated in their replicates [H, B]."""
+    """Compute the largest of value [H] with its interval. The numbers may be correlated over the replicates [H, B]."""
     if not np.isfinite(value).any():
         return NONE
     position = int(np.nanargmax(value))
@@ -43,17 +44,21 @@ def largest(value: Array, replicates: Array) -> Extreme:
 
 
 def spread(value: Array, replicates: Array) -> Extreme:
-    """Compute the largest minus the smallest of value [H]; the position is always -1. NaN as in `spreads`."""
+    """Compute the largest minus the smallest of value [H], with its interval; the position is always -1.
+
+    The results are NaN in the cases that `spreads` lists.
+    """
     distance, low, high = (float(column[0]) for column in spreads(value[:, None], replicates[:, None]))
     return Extreme(-1, distance, low, high)
 
 
 def spreads(value: Array, replicates: Array) -> tuple[Array, Array, Array]:
-    """Compute the largest minus the smallest of value [H, C] per column, and its lower and upper bounds: [C] each.
+    """Compute the spread of each column of value [H, C], largest minus smallest, with lower and upper bound: [C] each.
 
-    The spread is the largest difference of all pairs. So its interval is computed like that of `largest`, from the standard
-    errors of all pairs; its lower bound is at least 0. All three are NaN if fewer than two numbers have valid replicates.
-    The bounds are NaN if a number is equal in all replicates, such as 0 of 14 images: its error is unknown, not 0.
+    The spread is the largest difference over all pairs. So its interval is computed like that of `largest`, from the
+    standard errors of all pairs; the lower bound is at least 0. Spread and bounds are NaN if fewer than two numbers have
+    enough valid replicates. The bounds are NaN if a number is the same in all replicates, such as 0 of 14 images, because
+    then its standard error is unknown.
     """
     valid = np.isfinite(value) & enough(replicates)
     out = np.full((3, value.shape[1]), np.nan)
@@ -65,7 +70,7 @@ def spreads(value: Array, replicates: Array) -> tuple[Array, Array, Array]:
 def _spreads(  # noqa: C901 - without further functions it compiles in half the time
     value: Array, replicates: Array, valid: NDArray[np.bool_], z: float, out: Array
 ) -> None:
-    """Fill the spread and its lower and upper bound: out [3, C]."""
+    """Compute the spread, its lower bound and its upper bound for each column; write them to out [3, C]."""
     num_values, num_columns, size = replicates.shape
     numbers, rows = np.empty(num_values), np.empty((num_values, size))
     for c in range(num_columns):
@@ -79,7 +84,7 @@ def _spreads(  # noqa: C901 - without further functions it compiles in half the 
         if count < 2:
             continue
         out[0, c] = greatest - smallest
-        for b in range(size):  # only replicates in which all numbers are finite
+        for b in range(size):  # keep only replicates in which all numbers are finite
             k, all_finite = 0, True
             for h in range(num_values):
                 if valid[h, c]:
@@ -99,7 +104,7 @@ def _spreads(  # noqa: C901 - without further functions it compiles in half the 
 
 @compiled
 def _bounds_of_spread(value: Array, replicates: Array, count: int, num: int, z: float) -> tuple[float, float]:
-    """Compute the bounds of the largest difference of the first `count` values, from their first `num` replicates.
+    """Compute the bounds of the largest difference between the first `count` values, from their first `num` replicates.
 
     Each replicate must be finite, and each value must vary over its replicates.
     """

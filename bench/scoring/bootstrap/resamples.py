@@ -1,4 +1,4 @@
-"""Draw patients with replacement. All runs of a cohort share the same draws, so their scores can be compared in pairs.
+"""Draws of patients with replacement. All runs of a cohort share the draws, so their scores can be compared in pairs.
 
 Shapes: N images, T tiles of LANES replicates.
 """
@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from bench.scoring.bootstrap.compiled import compiled
 from harmonize.seeds import stream
 
-LANES = 64  # replicates of one tile: one byte each, so one cache line per patient
-# replicates of subgroups, gap components and detailed calibration: a third of the time, slightly less precise bounds
+LANES = 64  # number of replicates in a tile; one byte each, so a patient's weights fill one cache line
+# number of replicates for subgroups, gap components and detailed calibration: faster, with slightly less precise bounds
 FOR_DETAIL = 5 * LANES
 WORDS_AT_ONCE = 2**14  # random 64-bit words per batch of draws: few enough for the processor's cache
 Ids = NDArray[np.object_] | NDArray[np.str_]
@@ -26,10 +26,12 @@ PatientCodes = tuple[NDArray[np.int32], int, int]
 
 @dataclass(frozen=True, slots=True)
 class Resamples:
-    """How often each patient was drawn in each replicate, and the patient of each image.
+    """Number of times that each patient was drawn in each replicate, and the patient of each image.
 
-    patient [N] int32: 0 .. num_patients - 1 in the sorted order of the ids, so the order of the images does not matter.
-    weight [T, num_patients, LANES] uint8: replicate r is weight[r // LANES, :, r % LANES]; replicates after `num` are 0.
+    patient [N] int32: code of each image's patient, 0 to num_patients - 1. Codes follow the sorted ids, so the order of the
+    images has no effect.
+    weight [T, num_patients, LANES] uint8: replicate r is weight[r // LANES, :, r % LANES]. All weights after the first `num`
+    replicates are 0.
     digest: equal digests mean equal draws of the same patients, so the replicates can be compared in pairs.
     """
 
@@ -47,8 +49,8 @@ class Resamples:
     def draw(cls, patient_ids: Ids, num: int = 1000, name: str = "", seed: int = 0) -> Self:
         """Draw `num` replicates. Each has as many patients as the cohort, drawn with replacement, with all their images.
 
-        The draws depend only on the number of patients, `name` (of the cohort) and `seed`, not on models or labels. The
-        first replicates are the same for any `num`. Memory: num bytes per patient.
+        The draws depend only on the number of patients, on `name` and on `seed`, not on models or labels. A larger `num` only
+        adds replicates and does not change the others. Memory: num bytes per patient.
         """
         codes, num_patients, digest = _encode_patients(patient_ids, f"{name}\x1f{seed}\x1f{num}")
         return cls(codes, _draw_weights(num_patients, num, name, seed), num, digest)
@@ -59,26 +61,26 @@ class Resamples:
         return weight
 
     def first(self, num: int) -> Self:
-        """Keep only the first `num` replicates, or all if there are fewer."""
+        """Return the resamples with only the first `num` replicates, or with all if there are fewer."""
         smaller = min(num, self.num)
         return replace(self, weight=self.weight[: -(-smaller // LANES)], num=smaller)
 
     def counts(self, replicate: int) -> NDArray[np.uint8]:
-        """Return how often each image occurs in one replicate [N]."""
+        """Return for each image how often it occurs in one replicate [N]."""
         return np.asarray(self.weight[replicate // LANES, :, replicate % LANES][self.patient], np.uint8)
 
 
 _weights: OrderedDict[tuple[int, int, str, int], NDArray[np.uint8]] = OrderedDict()  # cache of `_draw_weights`
 _lock = Lock()
-MAX_BYTES = 400_000_000  # of the cached weights
+MAX_BYTES = 400_000_000  # maximum size of all cached weights
 _patient_codes: OrderedDict[tuple[int, str], tuple[Ids, PatientCodes]] = OrderedDict()  # cache of `_encode_patients`
-MAX_COHORTS = 32  # with cached patient codes
+MAX_COHORTS = 32  # maximum number of entries in the cache of patient codes
 
 
 def _encode_patients(patient_ids: Ids, text: str) -> PatientCodes:
     """Return the patient code of each image, the number of patients, and a digest of their ids and `text`.
 
-    The result for a read-only array is cached: all runs of a cohort share this array, and sorting its ids takes time.
+    If the array of ids is read-only, the result is cached: all runs of a cohort share this array, and sorting takes time.
     """
     key = (id(patient_ids), text)
     with _lock:
@@ -97,9 +99,9 @@ def _encode_patients(patient_ids: Ids, text: str) -> PatientCodes:
 
 @compiled
 def draw_index(half: np.uint32, num: int) -> np.int64:
-    """Map 32 random bits to an index from 0 to num - 1, or to -1 if they must be rejected.
+    """Return an index from 0 to num - 1 for 32 random bits, or -1 if the bits must be rejected.
 
-    The same indices as numpy's `Generator.integers`. Source: Lemire 2019, doi:10.1145/3230636.
+    The indices are those of numpy's `Generator.integers`. Source: Lemire 2019, doi:10.1145/3230636.
     """
     bound = np.uint64(num)
     product = np.uint64(half) * bound
@@ -109,9 +111,9 @@ def draw_index(half: np.uint32, num: int) -> np.int64:
 
 @compiled
 def _count_draws(halves: NDArray[np.uint32], count: NDArray[np.uint8], missing: int) -> tuple[int, int]:
-    """Draw `missing` patients and count them; stop early if the random numbers run out.
+    """Draw `missing` patients, and add 1 to `count` for each draw; stop if no random numbers are left.
 
-    Returns the number of used random numbers and the number of draws that are still missing.
+    Return the number of used random numbers, and the number of draws that are still missing.
     """
     used = 0
     while missing and used < halves.shape[0]:
@@ -131,7 +133,7 @@ def one_replicate(num_patients: int) -> NDArray[np.uint8]:
 
 
 def _draw_weights(num_patients: int, num: int, name: str, seed: int) -> NDArray[np.uint8]:
-    """Return the weights [T, num_patients, LANES], cached for the other runs of the cohort."""
+    """Draw the weights [T, num_patients, LANES], or return them from the cache that all runs of a cohort share."""
     key = (num_patients, num, name, seed)
     with _lock:
         if key in _weights:

@@ -1,4 +1,4 @@
-"""Sort images from the highest score to the lowest."""
+"""Functions that sort images from the highest score to the lowest."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,10 @@ def falling(score: NDArray[np.floating]) -> Rows:
 
 @compiled
 def area(label: NDArray[np.int8], score: NDArray[np.floating]) -> float:
-    """Compute the AUROC of images sorted by `falling` [N]; ignores labels other than 0 and 1. NaN without both classes."""
+    """Compute the AUROC of images [N] sorted by falling score. Labels other than 0 and 1 are ignored.
+
+    AUROC is NaN if a class is absent.
+    """
     negatives, positives, tied_positives, tied_negatives, twice_discordant = 0, 0, 0, 0, 0
     for i in range(label.shape[0]):
         if label[i] == 1:

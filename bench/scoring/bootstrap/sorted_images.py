@@ -1,6 +1,6 @@
-"""Images of one finding in the order of decreasing score, sorted once for all metrics.
+"""`Column`: the images of one finding in the order of decreasing score, sorted once for all metrics.
 
-The kind of an image has two bits: POSITIVE (its label is 1) and LAST_OF_TIE (the next image has another score).
+The kind of an image has two bits: POSITIVE (its label is 1) and LAST_OF_TIE (the next image has a different score).
 Shapes: N images, n labeled images, Q cuts, G groups, A attributes.
 """
 
@@ -15,15 +15,15 @@ from bench.scoring.bootstrap.sort_scores import Rows, labeled_falling
 
 Array = NDArray[np.float64]
 
-POSITIVE, LAST_OF_TIE = 1, 2  # bits
+POSITIVE, LAST_OF_TIE = 1, 2  # bits of an image's kind
 
 
 @compiled
 def _twice_discordant(kind: NDArray[np.uint8]) -> int:
-    """Return twice the number of pairs in the wrong order; a tied pair counts half."""
+    """Return twice the number of discordant pairs, so that the result is an integer; a tied pair counts half."""
     negatives, tied_positives, tied_negatives, twice = 0, 0, 0, 0
     for i in range(kind.shape[0]):
-        positive = kind[i] & POSITIVE  # added without a branch: the processor cannot predict labels
+        positive = kind[i] & POSITIVE  # no branch, because the processor cannot predict labels
         tied_positives += positive
         tied_negatives += 1 - positive
         if kind[i] & LAST_OF_TIE:
@@ -35,7 +35,7 @@ def _twice_discordant(kind: NDArray[np.uint8]) -> int:
 
 @compiled
 def _precision_sums(kind: NDArray[np.uint8]) -> Array:
-    """Return, for each distinct score, its positives times the precision of all images with at least this score."""
+    """Return for each distinct score: the number of positives with this score x the precision at this threshold."""
     out, num = np.empty(kind.shape[0]), 0
     positives, before = 0, 0
     for i in range(kind.shape[0]):
@@ -51,7 +51,7 @@ def _precision_sums(kind: NDArray[np.uint8]) -> Array:
 def _sort_images(
     rows: Rows, patient: NDArray[np.int32], label: NDArray[np.int8], score: NDArray[np.floating]
 ) -> tuple[NDArray[np.int32], NDArray[np.floating], NDArray[np.uint8]]:
-    """Return patient, score and kind, [n] each, of rows that are sorted by decreasing score."""
+    """Return patient, score and kind [n] of the images `rows`, which must be sorted by decreasing score."""
     num = rows.shape[0]
     patients, scores, kind = np.empty(num, np.int32), np.empty(num, score.dtype), np.empty(num, np.uint8)
     for i in range(num):
@@ -66,7 +66,7 @@ def _sort_images(
 
 @compiled
 def _starts(rows: Rows, code: NDArray[np.int32], num_groups: int) -> NDArray[np.int64]:
-    """Return the index of the first image of each group, as in `Column.starts` [G + 1]."""
+    """Return the index of the first image of each group, then the number of images [G + 1], for `Column.starts`."""
     start = np.zeros(num_groups + 1, np.int64)
     for a in range(code.shape[0]):
         for i in range(rows.shape[0]):
@@ -87,9 +87,10 @@ def _group_images(
     code: NDArray[np.int32],
     cut: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]:
-    """Return patient and kind of the images, group by group, and how many of the first `cut` images each group has [G].
+    """Return patient and kind of the images, group by group; also each group's number of images before the cut [G].
 
-    code [N, A], -1 for no group. The groups of one image are adjacent in memory, which makes reading them fast.
+    code [N, A]: index of each image's group for each attribute, -1 for no group. The indices of one image are adjacent in
+    memory, which makes reading them fast.
     """
     num, num_groups = rows.shape[0], start.shape[0] - 1
     next_free, first = np.empty(num_groups, np.int64), np.zeros(num_groups, np.int64)
@@ -123,9 +124,10 @@ def _group_images(
 def _count_patients(
     start: NDArray[np.int64], patient: NDArray[np.int32], kind: NDArray[np.uint8], num_patients: int
 ) -> NDArray[np.int64]:
-    """Count the patients of each group, and those with an image of its rarer class (positive or negative): [2, G].
+    """Count patients per group [2, G]: first all patients, then those with an image of the rarer class.
 
-    `entry` of a patient: the number of its latest group (from 1), then two bits, one for each label in this group.
+    The rarer class is the class (positive or negative) with fewer patients in the group. `entries` has a number for each
+    patient: the number of the patient's latest group (from 1), followed by two bits, one for each label in this group.
     """
     out = np.zeros((2, start.shape[0] - 1), np.int64)
     entries, by_label = np.zeros(num_patients, np.int64), np.zeros(2, np.int64)
@@ -153,7 +155,7 @@ def _count_positives(kind: NDArray[np.uint8]) -> int:
 
 @compiled
 def _count_groups(start: NDArray[np.int64], kind: NDArray[np.uint8], first: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Count images, positives, negatives and positives before the cut, and twice the discordant pairs: [5, G]."""
+    """Count per group [5, G]: images, positives, negatives before the cut, positives before the cut, 2 x discordant pairs."""
     out = np.zeros((5, first.shape[0]), np.int64)
     for g in range(first.shape[0]):
         kinds = kind[start[g] : start[g + 1]]
@@ -166,7 +168,7 @@ def _count_groups(start: NDArray[np.int64], kind: NDArray[np.uint8], first: NDAr
 
 @compiled
 def _reaching(score: NDArray[np.floating], threshold: Array) -> NDArray[np.int64]:
-    """Count the scores that are at least each threshold [Q], by binary search in decreasing scores."""
+    """Count for each threshold [Q] the scores >= threshold, by binary search in decreasing scores."""
     out = np.empty(threshold.shape[0], np.int64)
     for q in range(threshold.shape[0]):
         first, stop = 0, score.shape[0]
@@ -182,7 +184,7 @@ def _reaching(score: NDArray[np.floating], threshold: Array) -> NDArray[np.int64
 
 @compiled
 def _placements(kind: NDArray[np.uint8]) -> Array:
-    """Count the negatives below each positive image, and the positives above each negative image [n]; ties count half."""
+    """Compute the placement of each image [n], see `Column.placements`."""
     out = np.empty(kind.shape[0])
     num_negative = 0
     for i in range(kind.shape[0]):
@@ -207,12 +209,12 @@ def _placements(kind: NDArray[np.uint8]) -> Array:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
-    """The labeled images of one finding by decreasing score, [n] each."""
+    """The labeled images of one finding, sorted by decreasing score. All arrays are [n]."""
 
     rows: Rows  # index of the image in the cohort
     patient: NDArray[np.int32]
     score: NDArray[np.floating]
-    kind: NDArray[np.uint8]  # bits, see the module
+    kind: NDArray[np.uint8]  # bits POSITIVE and LAST_OF_TIE
 
     @classmethod
     def of(
@@ -221,7 +223,7 @@ class Column:
         label: NDArray[np.int8],
         score: NDArray[np.floating],
     ) -> Self:
-        """Sort the images whose label is 0 or 1. Raises ValueError if the score of a labeled image is not finite."""
+        """Return the sorted images whose label is 0 or 1. Raises ValueError if the score of such an image is not finite."""
         rows = labeled_falling(label, score)
         return cls(rows, *_sort_images(rows, patient, label, score))
 
@@ -233,9 +235,9 @@ class Column:
         return cls(rows, patient, score, kind)
 
     def starts(self, code_AN: NDArray[np.int32], num_groups: int) -> NDArray[np.int64]:
-        """Return the index of the first image of each group [G + 1] for `by_group`; at the end, the number of images.
+        """Return the index of each group's first image, then the number of images [G + 1], for `by_group`.
 
-        It depends on the labels, not on the scores, so all runs of a cohort can share it.
+        The result depends on the labels, not on the scores, so all runs of a cohort can share it.
         """
         start: NDArray[np.int64] = _starts(self.rows, code_AN, num_groups)
         return start
@@ -243,19 +245,19 @@ class Column:
     def by_group(self, code_AN: NDArray[np.int32], start: NDArray[np.int64], cut: int) -> "GroupedImages":
         """Return the images group by group; `start` comes from `starts`.
 
-        `cut`: how many images, from the highest score down, are before the cut. code_AN: the group of each image by each
-        attribute, -1 for none. An image occurs once in each of its groups.
+        cut: number of images with the highest scores that are before the cut. code_AN: index of each image's group for each
+        attribute, -1 for no group. An image occurs once in each of its groups.
         """
         code_NA = np.ascontiguousarray(code_AN.T)  # copies nothing: see the memory order of `PatientGroups.codes`
         return GroupedImages(start, *_group_images(start, self.rows, self.patient, self.score, self.kind, code_NA, cut))
 
     @property
     def positive(self) -> NDArray[np.bool_]:
-        """Return which images have the finding [n]."""
+        """Return the mask [n] of the images with the finding."""
         return (self.kind & np.uint8(POSITIVE)).view(np.bool_)
 
     def areas(self) -> tuple[float, float]:
-        """Compute AUROC and AUPRC; NaN without both classes."""
+        """Compute AUROC and AUPRC; both are NaN if a class is absent."""
         positive = self.positive
         num_positive = int(np.count_nonzero(positive))
         twice_pairs = 2 * num_positive * (len(positive) - num_positive)
@@ -266,40 +268,47 @@ class Column:
         )
 
     def placements(self) -> Array:
-        """Count the negatives below each positive image, and the positives above each negative image [n]; ties count half."""
+        """Compute the placement of each image [n]; ties count half.
+
+        For a positive image: number of negatives with a lower score. For a negative image: number of positives with a higher
+        score.
+        """
         placements: Array = _placements(self.kind)
         return placements
 
     def reaching(self, threshold_Q: Array) -> NDArray[np.int64]:
-        """Count the images whose score is at least each threshold [Q]: these are the first images."""
+        """Count for each threshold [Q] the images with score >= threshold. They are at the beginning of the column."""
         threshold_Q = np.ascontiguousarray(
             threshold_Q
-        )  # contiguous: numba compiles the function for each memory layout
+        )  # one memory layout, because numba compiles the function for each layout
         num_reaching: NDArray[np.int64] = _reaching(self.score, threshold_Q)
         return num_reaching
 
     def counted(self, cut_Q: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Count negatives and positives among the first cut_Q images [Q, 2]."""
+        """Count negatives and positives [Q, 2] among the first images, for each number of images in cut_Q."""
         positive = self.positive
         positives = np.array([np.count_nonzero(positive[:cut]) for cut in cut_Q], np.int64)
         return np.stack([cut_Q - positives, positives], 1)
 
 
 class GroupedImages(NamedTuple):
-    """The labeled images of one finding, group by group, each group by decreasing score."""
+    """The labeled images of one finding, group by group; inside a group they are sorted by decreasing score."""
 
-    start: NDArray[np.int64]  # [G + 1], index of the first image of each group; at the end, the number of images
-    patient: NDArray[np.int32]  # of each image
-    kind: NDArray[np.uint8]  # of each image; ties are ties within the group
-    first: NDArray[np.int64]  # [G], number of images in the group before the cut
+    start: NDArray[np.int64]  # [G + 1]: index of the first image of each group, then the number of images
+    patient: NDArray[np.int32]  # patient of each image
+    kind: NDArray[np.uint8]  # kind of each image; a tie is a tie inside the group
+    first: NDArray[np.int64]  # [G]: number of images in the group before the cut
 
     def patients(self, num_patients: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Count the patients of each group [G], and those with an image of its rarer class (positive or negative)."""
+        """Count the patients of each group [G], and those with an image of the rarer class [G].
+
+        The rarer class is the class (positive or negative) with fewer patients in the group.
+        """
         total, of_rarer_class = _count_patients(self.start, self.patient, self.kind, num_patients)
         return total, of_rarer_class
 
     def tallied(self) -> "Tallied":
-        """Count the images of each group and compute its AUROC."""
+        """Compute the counts and the AUROC of each group."""
         num, positive, *reached, twice_discordant = _count_groups(self.start, self.kind, self.first)
         twice_pairs = 2 * positive * (num - positive)
         auroc = np.divide(

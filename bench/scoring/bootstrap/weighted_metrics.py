@@ -1,4 +1,4 @@
-"""Compute AUROC, AUPRC and calibration error of weighted images: one factor per group of images and replicate.
+"""Computation of AUROC, AUPRC and calibration error of weighted images; each group has one factor per replicate.
 
 Shapes: n labeled images, G groups, B replicates, T tiles of LANES replicates.
 """
@@ -17,14 +17,14 @@ Array = NDArray[np.float64]
 
 
 class Factors(NamedTuple):
-    """How much the images of a group count in each replicate, by tile; 0 after the last replicate."""
+    """Factors of the images' weights in each replicate, arranged in tiles; 0 after the last replicate."""
 
-    of_label: Array  # [T, 2, LANES]: of negatives, of positives
-    of_group: Array  # [T, G, LANES]
+    of_label: Array  # [T, 2, LANES]: factor of negatives, factor of positives
+    of_group: Array  # [T, G, LANES]: factor of each group
 
     @classmethod
     def tiled(cls, label_2B: Array, group_GB: Array) -> "Factors":
-        """Arrange the factors of all replicates by tile."""
+        """Return the factors of B replicates divided into tiles."""
         return cls(_tiled(label_2B), _tiled(group_GB))
 
 
@@ -36,7 +36,7 @@ def _tiled(factor_GB: Array) -> Array:
 
 
 class Reweighted(NamedTuple):
-    """Weighted metrics of each replicate [B]. AUROC and AUPRC are NaN without both classes.
+    """Weighted metrics of each replicate [B]. AUROC and AUPRC are NaN if a class is absent.
 
     Calibration errors are sums over bins, so the weights of all images must sum to 1.
     """
@@ -50,7 +50,7 @@ class Reweighted(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """The images of one finding by decreasing score, with everything that weighted metrics need."""
+    """The images of one finding, sorted by decreasing score, with the groups and bins that weighted metrics need."""
 
     column: Column
     group: NDArray[np.int32]  # [n]
@@ -59,7 +59,7 @@ class Ranked:
     bins: int
 
     def reweighted(self, weight: NDArray[np.uint8], of_label: Array, of_group: Array) -> Array:
-        """Compute the metrics of `Reweighted` [5, L]; weight [num_patients, L], of_label [2, L], of_group [G, L]."""
+        """Compute the metrics of `Reweighted` [5, L] from weight [num_patients, L], of_label [2, L] and of_group [G, L]."""
         out = np.empty((len(Reweighted._fields), weight.shape[1]))
         images = (self.column.patient, self.column.kind, self.group, self.bin_of_image, self.excess)
         walk_weighted(*images, weight, of_label, of_group, self.bins, out)
@@ -73,11 +73,11 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightedWalk:
-    """The weighted metrics of one column in each replicate. `fill` computes one tile; tiles come in any order."""
+    """Weighted metrics of one column in each replicate. `fill` computes one tile; tiles may be computed in any order."""
 
     ranked: Ranked
     factors: Factors
-    num: int  # replicates
+    num: int  # number of replicates
     metrics: Array  # [T, 5, LANES]
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Calibration drift: the calibration error at external hospitals minus that at the internal hospital, by calibrator.
+"""Calibration drift: the external calibration error minus the internal calibration error, for each calibrator.
 
 Shapes: K findings, B replicates.
 """
@@ -14,11 +14,12 @@ DRIFTING = ("ece", "brier")  # the Brier score also depends on the prevalence
 
 
 def drifts(findings: Sequence[str], internal: SplitMetrics, external: Sequence[SplitMetrics]) -> list[tuple[Key, Gap]]:
-    """Compute ece_drift and brier_drift: external minus internal error on the findings that both hospitals score.
+    """Compute ece_drift and brier_drift: external minus internal error, for each calibrator.
 
-    A positive drift means that the run is worse calibrated externally. The rows are as for an AUROC gap: per finding and
-    macro, per hospital and as mean over hospitals. Internal and external patients are resampled independently.
-    Sampling noise inflates both ECEs. Mirroring the interval at the value removes the inflation that does not cancel.
+    Both errors use the findings that both hospitals score. A positive drift means that the run is worse calibrated at
+    external hospitals. As for AUROC gaps, there are drifts of each finding and the macro, at each hospital and as mean over
+    hospitals. Internal and external patients are resampled independently.
+    Noise increases both ECEs. The increases do not cancel completely; mirroring the interval at the value removes the rest.
     """
     rows = []
     for calibrator in internal.calibrators:

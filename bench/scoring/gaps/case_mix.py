@@ -1,8 +1,8 @@
 """Weights that give the images of an external hospital the prevalence and case mix of the internal hospital.
 
-The weights depend on labels and patients only, so all runs share them.
+The weights depend only on labels and patients, so all runs share them.
 
-Shapes: N images, G groups (cell x label: even groups are negatives, odd ones positives), B replicates.
+Shapes: N images, G groups (a group is a cell and a label: even groups are negative, odd groups positive), B replicates.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupCounts:
-    """Images of each group in the sample [G], and in each replicate [G, B]."""
+    """Number of images of each group in the original sample [G], and in each replicate [G, B]."""
 
     sample: Array
     replicates: Array
@@ -33,7 +33,7 @@ CountsCache = dict[tuple[int, int], GroupCounts]  # (index of the finding, numbe
 
 
 class Weights(NamedTuple):
-    """Weights in the sample: of negatives and positives [2], and of the groups."""
+    """Weights of images in the original sample: of negatives and of positives [2], and of each group [G]."""
 
     label: Array
     group: Array
@@ -41,7 +41,7 @@ class Weights(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mix:
-    """The weights of one finding and hospital."""
+    """The weights of the external images of one hospital, for one finding."""
 
     group: NDArray[np.int32]  # [N] index of each external image's group among the groups with external images
     sample: Weights
@@ -52,9 +52,10 @@ class Mix:
 
 
 def mix_of(internal: SplitMetrics, external: SplitMetrics, k: int, min_count: int, internal_counts: CountsCache) -> Mix:
-    """Compute the weights of finding k, cached for all runs; internal_counts is a cache between hospitals.
+    """Compute the weights for finding k; they are cached for all runs.
 
-    The case mix is not matched if fewer than `min_count` effective positives or negatives would remain.
+    internal_counts is a cache that all external hospitals share. The case mix is not matched if the effective number of
+    positives or of negatives would be below `min_count`.
     """
     resamples = external.resamples
     key = ("mix", k, resamples.digest, resamples.num, internal.resamples.digest, min_count)
@@ -73,7 +74,7 @@ def _compute_mix(
     inside, outside = internal_counts[k, num_cells], _group_counts(external, k, external_cell, num_cells)
     label = prevalence_factor(inside.sample, outside.sample)[:2]
     label_B = prevalence_factor(inside.replicates, outside.replicates)[:2]
-    group = (2 * external_cell + (external.label[:, k] == 1)).astype(np.int32)  # unused for images without a score
+    group = (2 * external_cell + (external.label[:, k] == 1)).astype(np.int32)  # not used for unscored images
     sample, replicates = Weights(label, label), Factors.tiled(label_B, label_B)
     if reason:
         return Mix(group, sample, replicates, reason, NEITHER, float("nan"))
@@ -92,7 +93,7 @@ def _compute_mix(
 
 
 def _group_counts(measured: SplitMetrics, k: int, cell: NDArray[np.int64], num_cells: int) -> GroupCounts:
-    """Count the images of each group."""
+    """Count the images of each group, in the original sample and in each replicate."""
     rows = measured.columns[k].rows
     group = 2 * cell[rows] + measured.columns[k].positive
     ones = np.ones((len(rows), 1))
@@ -101,7 +102,10 @@ def _group_counts(measured: SplitMetrics, k: int, cell: NDArray[np.int64], num_c
 
 
 def _cells(internal: SplitMetrics, external: SplitMetrics) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], str]:
-    """Return the cells of the internal and the external images; if all images share one cell, also the reason (else "")."""
+    """Return the cell of each internal image [N], the cell of each external image [N], and a reason or "".
+
+    If an attribute is not recorded at one of the hospitals, all images are in cell 0, and the reason says why.
+    """
     cells = []
     for split in (internal, external):
         patient_groups = split.scored.patient_groups

@@ -1,16 +1,19 @@
 """Decomposition of a gap into prevalence, case mix, label definition and a remainder.
 
 gap = prevalence + case mix + labels + remainder, exactly, for every finding and hospital and in every replicate. A component
-is the amount by which the external value approaches the internal value when one factor is matched:
-  prevalence  External images are weighted to the prevalence of the internal test split. AUROC does not depend on it: 0.
-  case mix    In addition, positives and negatives are each weighted to the sex x age decade x view of the internal test
-              split. A weight is at most 10 times the average (truncation: Cole and Hernan 2008, doi:10.1093/aje/kwn164).
-  labels      AUROC only. If radiologists labeled the external hospital and not the internal test split: the internal split
-              labeled by radiologists replaces the test split. Its patients differ, so `paired` is 0 and that difference is
-              included. Otherwise: both hospitals under a mapping closer in meaning than the grid's mapping, on the same
-              images. Without such a mapping the component is unknown, because a looser mapping makes the labels of the two
-              hospitals less similar. least and most are the bounds over all mappings.
-The weights use external labels: they explain the gap and never improve a reported value.
+is the amount by which the external value approaches the internal value when one cause of the gap is removed:
+  prevalence  External images get weights, so that they have the prevalence of the internal test split. AUROC does not
+              depend on prevalence, so its component is 0.
+  case mix    In addition, positives and negatives each get weights, so that they have the distribution of sex x age decade x
+              view of the internal test split. The ratio of internal to external share of a cell is limited to 10
+              (truncation: Cole and Hernan 2008, doi:10.1093/aje/kwn164).
+  labels      For AUROC only. Case 1: radiologists labeled the external hospital but not the internal test split. Then the
+              internal split labeled by radiologists replaces the test split. It has other patients, so the component includes
+              this difference, and `paired` is 0. Case 2: all other hospitals. Then the same images get labels under a mapping
+              that is closer in meaning than the grid's mapping. Without such a mapping the component is unknown, because a
+              looser mapping makes the labels of the two hospitals less similar. least and most are the bounds over all
+              mappings.
+The weights use external labels. So they only explain the gap, and never improve a reported value.
 Shapes: N images, G groups (cell x label), B replicates.
 """
 
@@ -48,11 +51,11 @@ def rows(
     settings: Settings,
     num_threads: int = 1,
 ) -> list[Row]:
-    """Build the rows of the table `decomposition`: each hospital per finding and as macro, then their mean as "external".
+    """Build the rows of the table `decomposition`: each finding and the macro of each hospital, then the mean "external".
 
-    internal is the test split; experts are the internal splits labeled by radiologists. The AUROC gaps are those of `gaps`,
-    whose intervals may use more replicates than the components. In a macro or mean, an unknown component counts as 0 and so
-    stays in the remainder: the components still sum to the gap.
+    internal is the test split; experts are the internal splits labeled by radiologists. `gaps` has the intervals of the AUROC
+    gaps, which may use more replicates than the components. In a macro or mean, an unknown component counts as 0, so that its
+    amount is in the remainder and the components still sum to the gap.
     """
     table_rows: list[Row] = []
     internal_counts: CountsCache = {}
@@ -75,7 +78,7 @@ def rows(
 
 
 def _with_bounds(row: Row, bounds: Mapping[tuple[str, str], tuple[float, float]]) -> Row:
-    """Replace the interval of a gap row by that of the `gaps` table."""
+    """Return a row of a gap with the interval from the table `gaps`."""
     dataset, finding = row[1], row[3]
     return (*row[:6], *bounds[dataset, finding], *row[8:])
 
@@ -91,8 +94,8 @@ def of_hospital(
 ) -> dict[str, dict[int, GapComponents]]:
     """Decompose the gap of one hospital: metric (auroc, auprc, ece) -> index of the finding -> components.
 
-    Findings that one of the hospitals does not score are left out. internal_counts and internal_changes are caches of internal
-    results between hospitals. Internal and external metrics have only the first FOR_DETAIL replicates.
+    Findings that the internal or the external hospital does not score are left out. internal_counts and internal_changes are
+    caches of internal results that all external hospitals share. Both metrics have only the first FOR_DETAIL replicates.
     """
     common = np.flatnonzero(np.isfinite(internal.value[AUROC]) & np.isfinite(external.value[AUROC])).tolist()
     labels = _labels(internal, experts, external, settings, internal_changes, num_threads)
@@ -104,7 +107,7 @@ def of_hospital(
         walks[i] = _weighted_walk(internal, external, common[i], settings, internal_counts)
 
     def fill(tile: int) -> None:
-        """Process a tile for all findings while it is in the processor's cache."""
+        """Compute one tile of replicates for all findings, while its weights are in the processor's cache."""
         weight = external.resamples.tile(tile)
         for _, walk in walks.values():
             walk.fill(tile, weight)
@@ -128,7 +131,7 @@ def of_hospital(
 def _weighted_walk(
     internal: SplitMetrics, external: SplitMetrics, k: int, settings: Settings, internal_counts: CountsCache
 ) -> tuple[Mix, WeightedWalk]:
-    """Return the weights of a finding's images, and the computation of their weighted metrics before the first resample."""
+    """Return the weights of a finding's images, and a `WeightedWalk` that has not processed any resample."""
     mix = mix_of(internal, external, k, settings.min_count, internal_counts)
     column = external.columns[k]
     binned = external.probabilities[k][AS_GIVEN]
@@ -137,7 +140,7 @@ def _weighted_walk(
 
 
 def _reweighted(external: SplitMetrics, k: int, mix: Mix, walk: WeightedWalk) -> dict[str, GapComponents]:
-    """Compute the components prevalence and case mix of one finding, by metric."""
+    """Compute the components prevalence and case mix of one finding: metric -> name of the component -> component."""
     sample, resampled = walk.ranked.of_sample(*mix.sample), walk.results()
     original = {
         name: Estimate(float(external.value[key][k]), external.replicates[key][k]) for name, key in METRICS.items()
@@ -171,7 +174,10 @@ def _labels(
     internal_changes: MappingChanges,
     num_threads: int,
 ) -> dict[int, GapComponent]:
-    """Compute the component labels of the AUROC gap, by index of the finding; internal_changes is a cache between hospitals."""
+    """Compute the component "labels" of the AUROC gap: index of the finding -> component.
+
+    internal_changes is a cache that all external hospitals share.
+    """
     labels: dict[int, GapComponent] = {}
     if external.scored.reference == RADIOLOGIST and internal.scored.reference != RADIOLOGIST:
         for expert in sorted(experts, key=lambda expert: expert.scored.split != "expert_test"):
@@ -205,7 +211,7 @@ def _labels(
 
 
 def _remap(split: SplitMetrics, mapping: str, settings: Settings, num_threads: int) -> dict[int, Estimate]:
-    """Compute the change in AUROC under another mapping for each finding that the mapping changes."""
+    """Compute the change in AUROC under another mapping, for each finding whose labels change: index -> change."""
     state = split.scored.patient_groups.mapped.get(mapping) if split.scored.patient_groups else None
     if state is None:
         return {}

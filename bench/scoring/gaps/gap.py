@@ -1,4 +1,4 @@
-"""The generalization gap: AUROC (or another metric) on the internal test split minus that at an external hospital.
+"""The generalization gap: a metric (usually AUROC) on the internal test split minus the metric at an external hospital.
 
 Both scores use the findings that both hospitals score. Internal and external patients are resampled independently.
 Shapes: K findings, B replicates, H hospitals.
@@ -18,7 +18,7 @@ EXTERNAL, MACRO, CORE = "external", "macro", "core"
 
 
 class Gap(NamedTuple):
-    """One gap with its interval; internal and external are the two scores on the same findings; counts are external."""
+    """One gap with its interval. internal and external are the scores on the same findings; counts are of external images."""
 
     dataset: str
     finding: str
@@ -38,16 +38,16 @@ class Gap(NamedTuple):
 def gaps(
     findings: Sequence[str], internal: SplitMetrics, external: Sequence[SplitMetrics], key: Key = AUROC
 ) -> list[Gap]:
-    """Compute macro and per-finding gaps of each hospital, then their unweighted means as dataset "external".
+    """Compute the gaps of each hospital (macro, then each finding), then their unweighted means as dataset "external".
 
-    A finding without a value at one of the hospitals has a NaN gap and is left out of both macros. For "external" the counts are
-    summed over the hospitals that have a gap, and num_findings is their minimum.
+    A finding without a value at the internal or external hospital has a NaN gap and is left out of both macros. Counts of
+    "external" are sums over the hospitals with a gap; its num_findings is the minimum over them.
     """
     return bounded(unbounded(findings, internal, external, key), percentile)
 
 
 def unbounded(findings: Sequence[str], internal: SplitMetrics, external: Sequence[SplitMetrics], key: Key) -> list[Gap]:
-    """Compute the gaps of `gaps` without intervals: low and high are NaN."""
+    """Compute the same gaps as `gaps`, but without intervals: low and high are NaN."""
     rows: list[Gap] = []
     for hospital in external:
         rows += _of_hospital(findings, internal, hospital, key)
@@ -58,7 +58,7 @@ def unbounded(findings: Sequence[str], internal: SplitMetrics, external: Sequenc
 
 
 def bounded(gaps: Sequence[Gap], interval: Callable[[Array, Array], tuple[Array, Array]]) -> list[Gap]:
-    """Add intervals to gaps; `interval` computes low and high from value [R] and replicates [R, B]."""
+    """Return the gaps with intervals. The function `interval` gets value [R], replicates [R, B] and returns low, high."""
     if not gaps:
         return []
     bounds = interval(np.array([gap.value for gap in gaps]), np.stack([gap.replicates for gap in gaps]))
@@ -67,7 +67,7 @@ def bounded(gaps: Sequence[Gap], interval: Callable[[Array, Array], tuple[Array,
 
 
 def _of_hospital(findings: Sequence[str], internal: SplitMetrics, hospital: SplitMetrics, key: Key) -> list[Gap]:
-    """Compute the macro gap, then the gap of each finding."""
+    """Compute the gaps of one hospital: the macro gap, then the gap of each finding."""
     at_internal, at_external, counts = internal.value[key], hospital.value[key], hospital.counts
     scored_by_both = np.isfinite(at_internal) & np.isfinite(at_external)
     value_internal, replicates_internal = mean_of(
@@ -105,7 +105,7 @@ def _of_hospital(findings: Sequence[str], internal: SplitMetrics, hospital: Spli
 
 
 def _mean(gaps: Sequence[Gap]) -> Gap:
-    """Average the gaps of one finding, or of the macro, over hospitals."""
+    """Compute the mean over hospitals of one finding's gaps, or of the macro gaps."""
     finite = [gap for gap in gaps if np.isfinite(gap.value)]
     values = np.array([gap.value for gap in gaps])
     _, replicates = mean_of(values, np.stack([gap.replicates for gap in gaps]))
@@ -148,5 +148,5 @@ def _gap(
 
 
 def replicates_by_dataset(gaps: Sequence[Gap]) -> Mapping[str, Array]:
-    """Return the macro replicates [B] as "gap/<dataset>", and "gap/external"."""
+    """Return the replicates [B] of the macro gaps by name: "gap/<dataset>" and "gap/external"."""
     return {f"gap/{gap.dataset}": gap.replicates for gap in gaps if gap.finding == MACRO}

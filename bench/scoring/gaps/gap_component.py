@@ -1,4 +1,4 @@
-"""The components of a gap, each with its replicates; in every replicate they sum to the gap.
+"""The components of a gap, each with its replicates. In every replicate, the components sum to the gap.
 
 Shapes: B replicates.
 """
@@ -27,11 +27,11 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GapComponent:
-    """One component of one gap, with replicates [B]; value is NaN where it cannot be measured."""
+    """One component of one gap, with replicates [B]. The value is NaN if the component cannot be measured."""
 
     value: float
     replicates: Array
-    reason: str = ""  # why there is no value, or by which method it was measured
+    reason: str = ""  # why there is no value; with a value, the method of measurement
     effective: tuple[float, float] = NEITHER  # effective numbers of positives and negatives under the weights
     covered: float = float("nan")  # share of the internal images whose cell also occurs externally
     num_findings: int = 1
@@ -45,12 +45,12 @@ GapComponents = dict[str, GapComponent]  # name in COMPONENTS -> component
 def unknown(
     like: Array, reason: str, effective: tuple[float, float] = NEITHER, covered: float = float("nan")
 ) -> GapComponent:
-    """Build a component with unknown value and replicates, shaped like `like`, and the reason."""
+    """Build an unknown component with its reason: value and replicates are NaN. The replicates have the shape of `like`."""
     return GapComponent(float("nan"), np.full_like(like, np.nan), reason, effective, covered, 0)
 
 
 def remainder(components: Mapping[str, GapComponent]) -> GapComponent:
-    """Compute the gap minus all components that were measured."""
+    """Compute the remainder: the gap minus all measured components."""
     value, replicates = components["gap"].value, components["gap"].replicates
     for name in MEASURED:
         if np.isfinite(components[name].value):
@@ -59,9 +59,10 @@ def remainder(components: Mapping[str, GapComponent]) -> GapComponent:
 
 
 def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int], noun: str) -> GapComponents:
-    """Average each component over findings or hospitals; an unknown component counts as 0.
+    """Compute the mean of each component over findings or hospitals; an unknown component counts as 0.
 
-    `total` combines the numbers of findings: sum over findings, min over hospitals. `noun` names what is averaged over.
+    `total` is the function that combines the numbers of findings: sum for a mean over findings, min for a mean over
+    hospitals. `noun` is "findings" or "hospitals", for the reason.
     """
     means: GapComponents = {}
     for name in ("gap", *MEASURED):
@@ -100,6 +101,6 @@ def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int],
 
 
 def _common(components: Sequence[GapComponent]) -> str:
-    """Join the distinct reasons, without the counts of unknown findings."""
+    """Return the distinct reasons, joined by "; ", without the phrases "unknown for ..."."""
     reasons = dict.fromkeys(text for component in components for text in component.reason.split("; "))
     return "; ".join(text for text in reasons if text and not text.startswith("unknown for"))

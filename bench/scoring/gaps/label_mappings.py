@@ -1,4 +1,4 @@
-"""Sensitivity of an external AUROC to the label mapping: every admissible mapping on the same logits and patients.
+"""Sensitivity of an external AUROC to the label mapping: AUROC under every mapping, with the same logits and patients.
 
 Shapes: N images, K findings, R runs.
 """
@@ -21,7 +21,7 @@ from reports.schemas.tables import SCHEMAS
 
 
 class _MappedAuroc(NamedTuple):
-    """AUROC [K], its replicates [K, B], and numbers of images and of positive images [K]."""
+    """AUROC [K] with replicates [K, B], number of images [K] and number of positive images [K], under one mapping."""
 
     value: NDArray[np.float64]
     replicates: NDArray[np.float64]
@@ -35,7 +35,7 @@ def _auroc_of(measured: SplitMetrics) -> _MappedAuroc:
 
 
 def _select_columns(scored: ScoredSplit, name: str, state: NDArray[np.int8], columns: NDArray[np.intp]) -> ScoredSplit:
-    """Return the given findings of a split with labels under another mapping, cached for all runs."""
+    """Return the split with only the given findings, and label states under another mapping. It is cached for all runs."""
     return scored.cached(
         ("mapped", name),
         lambda: replace(scored, state=state[:, columns], logit=np.zeros_like(scored.logit[:, columns])),
@@ -50,11 +50,11 @@ def sensitivity(
     num_threads: int = 1,
     measured: SplitMetrics | None = None,
 ) -> list[tuple[object, ...]]:
-    """Build rows of the table `mappings`: AUROC under each mapping, for macro and each finding that a mapping changes.
+    """Build rows of the table `mappings`: AUROC under each mapping, for the macro and each finding that a mapping changes.
 
     `scored.patient_groups.mapped` has the label states under the other mappings. The macro uses the findings with a value
-    under every mapping, so that only the mapping differs. The resamples are those of all other scores. `measured` is the
-    split under the grid's own mapping, if already computed.
+    under every mapping, so that only the mapping differs. The resamples are those of all other scores. `measured` has the
+    metrics under the grid's own mapping, if they are already computed.
     """
     mapped = scored.patient_groups.mapped if scored.patient_groups else {}
     mappings = {name: state for name, state in mapped.items() if (state != scored.state).any()}
@@ -87,9 +87,10 @@ def sensitivity(
 
 
 def reversals(table: pd.DataFrame, mapping: str) -> pd.DataFrame:
-    """Build the table `reversals`: changes in the order of a hospital's runs by macro AUROC under each other mapping.
+    """Build the table `reversals`: how each other mapping changes the order of runs by macro AUROC, at each hospital.
 
-    A pair of runs is reversed if its order differs from that under `mapping`. tau is Kendall's tau-b, NaN for fewer than two runs.
+    A pair of runs is reversed if its order under the other mapping is the opposite of its order under `mapping`. tau is
+    Kendall's tau-b, NaN for fewer than two runs.
     """
     rows = []
     macro = table[table["finding"] == MACRO]

@@ -1,6 +1,7 @@
-"""The gap against each labeled split of the internal hospital: the test split, and the splits labeled by radiologists.
+"""The table `references`: gaps from each internal split, which are the test split and the splits labeled by radiologists.
 
-The splits are never mixed. There are rows for each hospital, for their mean, and for the worst hospital (the largest gap).
+The splits are never mixed. There are rows for each hospital, for the mean over hospitals, and for the worst hospital (the
+largest gap).
 """
 
 from collections.abc import Sequence
@@ -22,9 +23,9 @@ def rows(
     external: Sequence[SplitMetrics],
     test_gaps: Sequence[Gap],
 ) -> list[Row]:
-    """Build the rows of the table `references`; `test_gaps` are the gaps against `internals[0]`, the test split.
+    """Build the rows of the table `references`; `test_gaps` are the gaps of `internals[0]`, the test split.
 
-    Each row names the label source of the hospital: a gap between two kinds of labels differs from a gap within one kind.
+    Each row has the label sources of both hospitals, because a gap may come from different label sources.
     """
     table_rows: list[Row] = []
     reference_of = {hospital.scored.dataset: hospital.scored.reference for hospital in external}
@@ -60,11 +61,11 @@ def rows(
 
 
 def _facts(gap: Gap) -> tuple[float, float, int, int, int, int]:
-    """Return both scores and the counts, in the order of the columns."""
+    """Return internal score, external score and counts of a gap, in the order of the table's columns."""
     return gap.internal, gap.external, gap.num_findings, gap.n, gap.num_positive, gap.num_patients
 
 
 def _reference(external: Sequence[SplitMetrics]) -> str:
-    """Return the reference that all hospitals share, or "mixed"."""
+    """Return the label source that all hospitals share, or "mixed"."""
     names = {hospital.scored.reference for hospital in external}
     return names.pop() if len(names) == 1 else "mixed"

@@ -1,6 +1,6 @@
-"""Weights that match the images of one hospital to another: prevalence of the finding, and case mix.
+"""Weights that give the images of one hospital the prevalence or the case mix of another hospital.
 
-Shapes: G groups (cell x label: even groups are negatives, odd ones positives), each function also takes [G, B].
+Shapes: G groups (a group is a cell and a label: even groups are negative, odd groups positive), B replicates.
 """
 
 import numpy as np
@@ -11,9 +11,9 @@ MOST = 10.0  # largest ratio of the internal to the external share of a cell
 
 
 def prevalence_factor(internal: Array, external: Array) -> Array:
-    """Compute the weight of each group [G, ...] that gives the external images the internal prevalence.
+    """Compute weights of the groups, [G] or [G, B], that give the external images the internal prevalence.
 
-    internal and external count the images of each group. The weights of all images sum to 1.
+    internal and external are the numbers of images of each group, [G] or [G, B]. The weights of all images sum to 1.
     Source: Storkey 2009, Dataset Shift in Machine Learning, prior shift.
     """
     out = np.full(external.shape, np.nan)
@@ -24,11 +24,11 @@ def prevalence_factor(internal: Array, external: Array) -> Array:
 
 
 def case_mix_factor(internal: Array, external: Array) -> Array:
-    """Compute the weight of each group [G, ...] that gives the external images the internal prevalence and case mix.
+    """Compute weights of the groups, [G] or [G, B], that give the external images the internal prevalence and case mix.
 
-    Within positives and within negatives, each cell gets its internal share. The ratio of the two shares of a cell is at
-    most 10. Internal cells without external images cannot be matched; external cells without internal images weigh 0. The
-    weights of all images sum to 1.
+    Among positives and among negatives, each cell gets its internal share. The ratio of a cell's internal to its external
+    share is limited to 10. Internal cells without external images cannot be matched. External cells without internal images
+    get the weight 0. The weights of all images sum to 1.
     """
     out = np.full(external.shape, np.nan)
     for sign in (0, 1):
@@ -41,7 +41,7 @@ def case_mix_factor(internal: Array, external: Array) -> Array:
 
 
 def effective_numbers(factor: Array, total: Array) -> tuple[float, float]:
-    """Compute the effective numbers of positives and of negatives under the weights.
+    """Compute the effective number of positives and the effective number of negatives under the weights `factor` [G].
 
     Source: Kish 1965, Survey Sampling: (sum of weights)^2 / sum of squared weights.
     """

@@ -1,7 +1,7 @@
 """The file format of a bundle: a zip with exactly one valid form, so that no byte can be changed unnoticed.
 
-Members are uncompressed (no member can expand), sorted by name, without dates and comments. `checksums.json` has the SHA-256 of
-each member. A reader trusts nothing that the file states.
+Members are uncompressed (no member can expand), sorted by name, without dates and comments. `checksums.json` has the
+SHA-256 of each member. The reader checks everything that the file states.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from harmonize.errors import StoreError
 
 CHECKSUMS = "checksums.json"
 MOST_MEMBERS = 100_000
-MOST_BYTES = 64 * 2**30  # of the file
+MOST_BYTES = 64 * 2**30  # maximum size of a bundle
 MOST_MEMBER_BYTES = 2 * 2**30
 MOST_JSON = 32 * 2**20  # bytes of a JSON member
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}){0,3}")
@@ -123,7 +123,7 @@ def _extract(archive: zipfile.ZipFile, folder: Path, where: str) -> None:
 
 
 def _write(folder: Path, path: Path) -> None:
-    """Write the zip of a folder. The same files give the same bytes on every system."""
+    """Write the files of a folder as a zip. Equal files give equal bytes on every system."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in names:

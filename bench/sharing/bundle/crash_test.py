@@ -1,4 +1,4 @@
-"""Read the tables of an untrusted bundle in a child process first: a malicious Parquet file can crash the process that reads it."""
+"""Read the tables of an untrusted bundle in a child process first. A malicious Parquet file can crash its reader."""
 
 import contextlib
 import multiprocessing
@@ -24,7 +24,7 @@ def check_readable(folder: Path, where: str) -> None:
 
 
 def survives(work: Callable[[T], object], argument: T) -> bool:
-    """Whether a child process survives the call `work(argument)`."""
+    """Whether a child process survives the call of `work(argument)`."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
             pool.submit(work, argument).result()

@@ -23,7 +23,7 @@ from bench.store.store import Progress, canonical_json, read_table, replacing, t
 from harmonize.errors import ConfigError, StoreError
 
 SCHEMA = 2  # 2: the roles of cohorts are internal and external (before: home, away)
-STEADY = ("scores", "gaps", "references", "mappings", "delong")  # tables whose column `value` depends on no resample
+STEADY = ("scores", "gaps", "references", "mappings", "delong")  # here, the column `value` does not depend on resamples
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,10 @@ def export(
 ) -> Exported:
     """Write finished runs of a grid as a bundle, and the key to its ordinals next to it, readable only by the owner.
 
-    Before packing, the bundle is read back and scored again. With `keep_order` all numbers must equal the store's to the last bit.
-    Otherwise the values must agree up to rounding; interval bounds may differ, because the order of patients is drawn again.
-    Raises StoreError for an unfinished run. Raises ConfigError for a store made of bundles, and for an invalid cohort name.
+    Before packing, the bundle is read back and scored again. With `keep_order` all numbers must equal the store's to
+    the last bit. Otherwise the values must agree up to rounding. Interval bounds may then differ, because the order of
+    patients is random. Raises StoreError for an unfinished run. Raises ConfigError for a store made of bundles, and for
+    an invalid cohort name.
     """
     if manifest.of_bundles:
         fix = "share the original bundles: `bench verify` accepts them"
@@ -72,12 +73,12 @@ def export(
             key_path = output.with_suffix(".key.parquet")
             write_table(
                 key_path, key, {"bundle": bundle_id}, mode=0o600
-            )  # before the bundle appears: no bundle without its key
+            )  # before the bundle is written, so that no bundle exists without its key
     return Exported(output, bundle_id, key_path, len(chosen), len(manifest.cohorts), images, num_scores)
 
 
 def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Return the planned entries of the runs and of all their source runs, in the order of the grid."""
+    """Return the manifest's rows of the runs and of all their source runs, in the order of the grid."""
     planned = {run["id"]: run for run in (*manifest.runs, *manifest.derived)}
     selected, remaining = set(), list(run_ids)
     while remaining:
@@ -98,7 +99,7 @@ def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[Mapping[st
 def _write_members(
     manifest: Manifest, chosen: Sequence[Mapping[str, Any]], folder: Path, keep_order: bool
 ) -> tuple[pd.DataFrame, int]:
-    """Write all members except the scores. Return the key and the number of images."""
+    """Write all members of a bundle except the scores. Return the key table and the number of images."""
     labels_cache: dict[tuple[str, str, str], Labels] = {}
     splits: dict[str, dict[str, str]] = {str(c["name"]): {} for c in manifest.cohorts}
     for run in chosen:
@@ -163,7 +164,10 @@ def _write_run(
     ordinals_of: Mapping[str, Ordinals],
     keep_order: bool,
 ) -> None:
-    """Write the records and predictions of a run. Only the keys in RECORDS are kept; the text of a code diff is left out."""
+    """Write the records and predictions of a run.
+
+    Records keep only the keys in RECORDS; the text of a code diff is left out.
+    """
     stored_run, config = manifest.store.run_dir(run["id"]), manifest.config(run)
     write_bytes(folder / "run.json", (stored_run / "run.json").read_bytes())
     for name, facts in run_facts(manifest.store, run["id"]).items():
@@ -186,7 +190,7 @@ def _write_run(
 
 
 def _write_scores(manifest: Manifest, read: Manifest, run_id: str, folder: Path, exact: bool) -> int:
-    """Write the scores computed from the bundle, after comparing them with the store's. Return the number of scores."""
+    """Score the bundle, compare the scores with those of the store, and write them. Return the number of scores."""
     for name in SCORED:
         stored, rescored = (read_table(m.scores / run_id / f"{name}.parquet") for m in (manifest, read))
         steady_columns = [column for column in ("value",) if name in STEADY]

@@ -1,4 +1,4 @@
-"""Imported models in a bundle: checks of their entries."""
+"""Check the entries of imported models in a bundle."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

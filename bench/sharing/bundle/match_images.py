@@ -1,4 +1,4 @@
-"""Match the images of a cohort that two bundles contain under different ordinals, by their labels, attributes and logits."""
+"""Match the images of a cohort in two bundles with different ordinals, by labels, attributes and logits."""
 
 from collections.abc import Mapping, Sequence
 
@@ -54,7 +54,7 @@ def _with_logits(table: pd.DataFrame, predictions: Sequence[pd.DataFrame]) -> pd
 
 
 def _keys(frame: pd.DataFrame) -> list[str]:
-    """Return a text for each row that identifies its cells. Equal rows have equal texts."""
+    """Return one text per row. Two rows have equal texts exactly if all their cells are equal."""
     plain = frame.astype(object).where(frame.notna(), None)
     return (
         ["\x1f".join(map(repr, row)) for row in plain.to_numpy(object).tolist()]

@@ -34,9 +34,9 @@ class Merged:
 def add(merged: Merged, bundle: Opened, names: Mapping[str, str], first: Mapping[str, Any]) -> None:
     """Add the runs and cohorts of a verified bundle. `names`: old -> new names of its cohorts. `first`: content of the first manifest.
 
-    A run that was already added gets predictions on further cohorts; on cohorts that it has, its logits must be the same.
-    Raises StoreError with the bundles and a fix for different settings, different cohorts with one name, different logits or labels,
-    and patients in another order without a common run.
+    If a run was already added, only its predictions on further cohorts are added. On common cohorts, the logits must be
+    the same. Raises StoreError, with the bundles and a fix, for different settings, different cohorts with one name,
+    and different logits or labels. Patients in another order are also an error if the bundles have no common run.
     """
     where, content = str(bundle.path), bundle.manifest.content
     for key in SETTINGS:
@@ -64,7 +64,7 @@ def add(merged: Merged, bundle: Opened, names: Mapping[str, str], first: Mapping
 def _add_cohort(merged: Merged, bundle: Opened, cohort: Mapping[str, Any], name: str) -> Mapping[str, str]:
     """Store a cohort, or join it with the stored cohort of that name.
 
-    Return {image id in the bundle: image id in the store}; an empty mapping if the ids are the same.
+    Return {image id in the bundle: image id in the store}, or {} if the ids are the same.
     """
     table, where = bundle.manifest.table(cohort), str(bundle.path)
     stored_cohort = merged.cohorts.get(name)
@@ -158,7 +158,7 @@ def _same_logits(first: pd.DataFrame, second: pd.DataFrame) -> bool:
 def finish(merged: Merged, name: str, title: str, first: Mapping[str, Any], cohorts: Sequence[str]) -> Manifest:
     """Write and return the manifest of the merged store: all cohorts, or the internal cohort and the cohorts in `cohorts`.
 
-    Raises ConfigError for an unknown cohort, and if no run has been tested on all cohorts.
+    Raises ConfigError for an unknown cohort, and if no run was tested on all cohorts.
     """
     internal = str(first["source"])
     for cohort in cohorts:

@@ -1,6 +1,7 @@
-"""The cohort data that leave a hospital: ordinals for patients and images, and the columns that scoring reads.
+"""Prepare the cohort data that leave a hospital: ordinals instead of ids, and only the columns that scoring reads.
 
-There is no id, date, path or free text. Sex, view and split come from fixed lists, ages are decades, labels are numbers.
+The data have no id, date, path or free text. Sex, view and split come from fixed lists, ages are decades, labels are
+numbers.
 """
 
 import secrets
@@ -24,7 +25,7 @@ OLDEST = 90  # years; all ages from here on are one group
 
 @dataclass(frozen=True, slots=True)
 class Ordinals:
-    """Numbers in place of ids: image id -> number, patient id -> number. Equal tags mean equal numbers.
+    """Numbers that replace ids: image id -> number, patient id -> number. Equal tags mean equal numbers.
 
     `tag` is the prefix of the new image and patient names.
     """
@@ -37,8 +38,9 @@ class Ordinals:
 def assign_ordinals(table: pd.DataFrame, image_ids: Sequence[str], origin: str, keep_order: bool) -> Ordinals:
     """Return ordinals for the exported images of a cohort table and for their patients.
 
-    By default the ordinals are a new random permutation, so neither ids nor their order can be recovered. With `keep_order` an
-    ordinal is the index among all sorted ids of the table. Resamples depend on that order, so intervals then stay the same.
+    By default the ordinals are a new random permutation, so neither ids nor their order can be recovered. With
+    `keep_order` an ordinal is the index among all sorted ids of the table. Resamples depend on the order of ids, so
+    intervals then stay the same.
     """
     patient_of = dict(zip(table["image_id"].astype(str), table["patient_id"].astype(str), strict=True))
     if keep_order:
@@ -69,7 +71,7 @@ def patient_names(tag: str, ordinal: NDArray[np.int32]) -> list[str]:
 
 
 def decades(age: "pd.Series[float]") -> NDArray[np.float64]:
-    """Return the middle of each age's decade; 95 from 90 on, NaN if unknown. Scoring needs only decades.
+    """Return the middle of each age's decade: 95 from 90 on, NaN if unknown. Scoring needs only decades.
 
     >>> decades(pd.Series([40.0, 49.9, 103.0])).tolist()
     [45.0, 45.0, 95.0]
@@ -88,8 +90,8 @@ def columns_of(
 ) -> pd.DataFrame:
     """Return the rows of a cohort table that a bundle contains, sorted by ordinal. `split`: image id -> split, for these rows.
 
-    There is a column of label states for each finding, and a column "mapping:finding" for each other admissible mapping that
-    changes a state anywhere in the table.
+    Each finding has a column of label states. A further column "mapping:finding" is added for every other admissible
+    mapping that changes a state in the table.
     """
     state = states(table, findings)
     other_mappings = mapped_states(table, layout, mapping, tuple(findings))

@@ -1,4 +1,4 @@
-"""Turn the members of a bundle into a store that ordinary scoring reads. Everything is checked; nothing is copied unchecked."""
+"""Turn the members of a bundle into a store that ordinary scoring reads. Nothing is copied without a check."""
 
 import json
 import re
@@ -67,7 +67,7 @@ COHORT = (  # keys of a cohort
     "no_lungs",
     "facts",
 )
-RUN = ("id", "config", "titles", "family", "licence", "corpus")  # keys of a trained run, then of a derived run
+RUN = ("id", "config", "titles", "family", "licence", "corpus")  # keys of a trained run
 DERIVED = ("id", "kind", "name", "sources", "of", "config", "titles")
 _NUMBER, _TEXT, _TEXTS = (int, float, type(None)), (str,), (list, dict)
 RECORDS: dict[str, dict[str, tuple[type, ...]]] = {  # record of a run -> its keys -> allowed types
@@ -119,8 +119,8 @@ _HEX = re.compile(r"[0-9a-f]{6,64}")
 def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Manifest:
     """Write the content of an unpacked bundle as a store at `root`; return its manifest. Nothing is scored.
 
-    Raises StoreError for anything invalid: keys, names, types, ids that do not match their hash, label states, predictions of images
-    that the cohort does not have, and metrics that this installation's registry does not have.
+    Raises StoreError for invalid keys, names, types or label states, and for ids that do not match their hash.
+    Predictions of images outside the cohort, and metrics outside this installation's registry, are errors, too.
     """
     try:
         content = upgraded(dict(read_json(folder / "manifest.json", where)))
@@ -282,7 +282,7 @@ def _run(folder: Path, store: Store, content: Mapping[str, Any], run: dict[str, 
     document = read_json(source / "run.json", where)
     _require(short_hash(canonical_json(document)) == run_id, f"run.json of {run_id} does not hash to its id", where)
     config = from_dict(RunConfig, run["config"], f"run {run_id}")
-    run["config"] = asdict(config)  # keys that are newer than the bundle get their defaults
+    run["config"] = asdict(config)  # keys that did not exist when the bundle was made get their defaults
     target = store.begin(run_id, canonical_json(document))
     for name, types in RECORDS.items():
         record = read_json(source / f"{name}.json", where)
@@ -345,7 +345,7 @@ def _predictions(
 
 
 def made_of(manifest: Manifest, run_id: str) -> str:
-    """Return a hash of the labels and logits, on all cohorts, that the scores of a run are computed from."""
+    """Return a hash of the labels and logits, on all cohorts, from which the scores of a run are computed."""
     folder = manifest.store.run_dir(run_id) / "predictions"
     facts = [table_facts(folder / f"{cohort['name']}.parquet") for cohort in manifest.cohorts]
     return short_hash(canonical_json([[f["cohort"], f["logits"]] for f in facts]))

@@ -1,4 +1,4 @@
-"""Signatures of bundles with SSH keys: `ssh-keygen -Y`, available on every system with OpenSSH 8.2 or later."""
+"""Sign bundles with SSH keys and verify signatures, with `ssh-keygen -Y` (OpenSSH 8.2 or later)."""
 
 import subprocess
 from pathlib import Path
@@ -25,8 +25,8 @@ def sign(path: Path, key: Path) -> Path:
 def signer(path: Path, signers: Path) -> str:
     """Verify the signature of a bundle; return the signer's name in the allowed-signers file (man ssh-keygen, ALLOWED SIGNERS).
 
-    Raises StoreError if PATH.sig is missing, belongs to another file, or its signer is not listed. Raises ConfigError if the
-    allowed-signers file is missing.
+    Raises StoreError if PATH.sig is missing or belongs to another file, or if its signer is not listed. Raises
+    ConfigError if the allowed-signers file is missing.
     """
     signature = path.with_name(f"{path.name}.sig")
     if not signers.is_file():

@@ -14,7 +14,7 @@ from bench.sharing.bundle.archive import refused
 MOST_ROWS = 5_000_000
 MOST_CELLS = 200_000_000
 MOST_COLUMNS = 500
-MOST_TEXT = 400  # characters of a text; the longest texts are the points of a curve
+MOST_TEXT = 400  # maximum characters of a text; the longest texts contain the points of a curve
 KINDS = {  # kind of a column -> Arrow type
     "text": pa.string(),
     "ordinal": pa.int32(),
@@ -40,7 +40,7 @@ def write_columns(
 
 
 def _for_arrow(column: pd.Series, kind: str) -> Any:
-    """Return a column in a form that Arrow converts. Null texts become ""."""
+    """Return a column in a form that Arrow can convert. Null texts become ""."""
     return (
         column.fillna("").astype(str).to_list()
         if kind == "text"
@@ -75,10 +75,10 @@ def facts_in(path: Path, where: str) -> dict[str, str]:
 
 
 def read_columns(path: Path, kinds: Mapping[str, str], where: str) -> pd.DataFrame:
-    """Read the columns in `kinds`, in its order. The table must have exactly these.
+    """Read the columns in `kinds`, in the order of `kinds`. The table must have exactly these columns.
 
-    Raises StoreError for another column, kind or null, compression (a small file could expand), more than MOST_ROWS rows or MOST_CELLS
-    cells, long texts, and unreadable files.
+    Raises StoreError for another column, kind or null, for long texts, and for unreadable files. Compression (a small
+    file could expand), and more than MOST_ROWS rows or MOST_CELLS cells, are errors, too.
     """
     name = path.relative_to(path.parents[1]).as_posix()
     stored = open_table(path, where)

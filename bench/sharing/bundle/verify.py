@@ -27,8 +27,8 @@ from bench.store.store import Progress, read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
 
-COMPARABLE = (11, 12)  # scoring versions whose numbers agree within ROUNDING
-_TEXT_COLUMNS = ("reason", "advice")  # sentences, which another scoring version may word differently
+COMPARABLE = (11, 12)  # the numbers of these scoring versions agree within ROUNDING
+_TEXT_COLUMNS = ("reason", "advice")  # sentences; another scoring version may use other words
 _NAMES_IN_SCHEMA_1 = {"internal": "home", "external": "away"}  # current name -> name in bundles of schema 1
 
 
@@ -40,7 +40,7 @@ class Opened:
     id: str
     manifest: Manifest
     about: Mapping[str, Any]  # content of bundle.json
-    folder: Path  # of the unpacked members
+    folder: Path  # folder of the unpacked members
 
 
 @contextlib.contextmanager
@@ -69,7 +69,7 @@ def opened(path: Path, registry: Registry) -> Iterator[Opened]:
 def _check_members(folder: Path, manifest: Manifest, where: str) -> None:
     """Raise StoreError for missing members, and for members that a bundle of these runs does not have.
 
-    An unexpected member would be passed on without being checked.
+    Nothing would check an unexpected member before the bundle is passed on.
     """
     expected = {"bundle.json", "manifest.json", "checksums.json"}
     expected |= {f"cohorts/{cohort['name']}.parquet" for cohort in manifest.cohorts}
@@ -86,9 +86,10 @@ def _check_members(folder: Path, manifest: Manifest, where: str) -> None:
 def verify(bundle: Opened, threads: int, progress: Progress) -> tuple[int, bool]:
     """Score a bundle again and compare every number. Return the number of rows, and whether they were compared exactly.
 
-    The logits of ensembles and panels are computed again from their source runs. Those of a TTA cannot be, because a bundle has no
-    logits of single views. The comparison is exact if the versions of the relevant packages and of the scoring are those of the
-    bundle; otherwise differences up to ROUNDING are accepted. Raises StoreError for the first difference.
+    The logits of ensembles and panels are computed again from their source runs. The logits of a TTA are not, because a
+    bundle has no logits of single views. The comparison is exact if the versions of the relevant packages and of the
+    scoring are those of the bundle; otherwise differences up to ROUNDING are accepted. Raises StoreError for the first
+    difference.
     """
     manifest, where = bundle.manifest, str(bundle.path)
     score_all(manifest, progress, threads)
@@ -147,10 +148,10 @@ def _check_derived(manifest: Manifest, run: Mapping[str, Any], exact: bool, wher
 
 
 def check_data(bundle: Opened, data: Path, key: Path) -> list[str]:
-    """Compare a bundle with the owner's data through the key of its ordinals. Return a line of text per cohort.
+    """Compare a bundle with the owner's data, with the key of the bundle's ordinals. Return a line of text per cohort.
 
-    Split, view, sex, age, device and all label states must equal the data. No scored image may be left out, except as many as were
-    unreadable. Raises StoreError; its message has ordinals, never ids.
+    Split, view, sex, age, device and all label states must equal the data. The bundle may omit only as many scored
+    images as were unreadable. Raises StoreError; its message has ordinals, never ids.
     """
     where, manifest = str(bundle.path), bundle.manifest
     if not key.is_file() or table_facts(key).get("bundle") != bundle.id:

@@ -50,23 +50,26 @@ def build(
 def use_fused(optimizer_class: Callable[..., Optimizer], options: Mapping[str, Any], devices: Collection[str]) -> bool:
     """Whether to use torch's fused kernel: for Adam and AdamW on a GPU, unless the options choose an implementation.
 
-    Not on a CPU: it would save 1 % of a step, and torch (2.15) gives silently wrong results when a gradient has another
-    memory layout than its weight. On a GPU torch raises an error for such gradients.
-    Not for SGD: the fused version reads uninitialized momentum when the first fp16 step overflows.
+    Not on a CPU: it would save only 1 % of a step. There, torch (2.15) gives wrong results without an error when a
+    gradient has another memory layout than its weight. On a GPU torch raises an error for such gradients. Not for SGD:
+    the fused version reads uninitialized momentum when the first fp16 step overflows.
     """
     chosen = {"fused", "foreach", "capturable", "differentiable"} & set(options)
     return optimizer_class in (torch.optim.Adam, torch.optim.AdamW) and set(devices) == {"cuda"} and not chosen
 
 
 def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Load a stored state but keep this optimizer's `fused` setting: the state may come from another kind of device."""
+    """Load a stored state, but keep this optimizer's `fused` setting.
+
+    The state may come from another kind of device.
+    """
     pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
     groups = [{**stored, "fused": own["fused"]} if "fused" in own else stored for stored, own in pairs]
     optimizer.load_state_dict({**state, "param_groups": groups})
 
 
 def decay_groups(network: nn.Module, weight_decay: float | None) -> list[dict[str, Any]]:
-    """Return the trainable weights in one or two parameter groups; biases and norms (at most one axis) never decay.
+    """Return the trainable weights in one or two parameter groups: biases and norms (at most one axis) never decay.
 
     With `weight_decay` None the other group uses the optimizer's default.
     """

@@ -15,15 +15,16 @@ from bench.config.registry import Entry
 
 
 class SAM(Optimizer):
-    """Perturb the weights to w + e, |e| = rho, along the gradient; take the gradient there; step from w with the base.
+    """Minimize the largest loss near the weights w: step from w with the gradient at w + e.
 
-    `base` is "module:Class" and gets the remaining options. Typical `rho` is 0.05 for SAM. With `adaptive` (ASAM) the
-    perturbation is relative to |w| + eta, and typical `rho` is 0.5. A step costs two passes. The second pass uses the
-    dropout masks of the first, and does not change the buffers of `network` (batch-norm statistics).
+    The perturbation e has the direction of the gradient at w and the length `rho`. `base` is "module:Class" of the
+    optimizer that takes the step and gets the remaining options. Typical `rho` is 0.05 for SAM. With `adaptive` (ASAM)
+    the perturbation is relative to |w| + eta, and typical `rho` is 0.5. A step costs two passes. The second pass uses
+    the dropout masks of the first, and does not change the buffers of `network` (batch-norm statistics).
 
-    With `network` given, only its weights are perturbed. Parameters of a loss are not, because their sharpness does not
-    matter, and the flipped gradient of a dual variable would perturb it in the wrong direction. They use the second
-    gradient.
+    With `network` given, only its weights are perturbed. Parameters of a loss are not perturbed: their sharpness does
+    not matter, and a dual variable with its flipped gradient would move in the wrong direction. They take the step with
+    the second gradient.
 
     State and parameter groups are the same objects as the base optimizer's, so schedulers and checkpoints work on both.
     The perturbation does not depend on the norm of the gradient, so clipping in the closure affects only the second
@@ -112,7 +113,7 @@ def _unchanged_buffers(network: nn.Module | None) -> Iterator[None]:
 
 
 def _random_state(params: list[Tensor]) -> dict[torch.device | None, Tensor]:
-    """Return the random states that a forward pass uses: the CPU's (key None) and those of the weights' GPUs."""
+    """Return the random states that a forward pass uses: of the CPU (key None) and of the weights' GPUs."""
     gpus = {p.device for p in params if p.device.type == "cuda"}
     return {None: torch.get_rng_state(), **{gpu: torch.cuda.get_rng_state(gpu) for gpu in gpus}}
 

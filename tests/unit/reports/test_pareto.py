@@ -35,8 +35,8 @@ def test_the_sentence_counts_nondominated_runs_and_names_the_goals(goals, labels
 
 def test_the_uncertainty_of_nondominated_and_of_other_possible_runs_is_stated():
     assert resampling(0, 3, 3) == "Resampling patients does not change this."
-    assert "none of two stays non-dominated" in resampling(0, 0, 2)
-    assert "1 other run is non-dominated in more than 5 %" in resampling(1, 2, 2)
+    assert "none of two stays Pareto-optimal" in resampling(0, 0, 2)
+    assert "1 other run is Pareto-optimal in more than 5 %" in resampling(1, 2, 2)
 
 
 def with_goals(made: Tables, **columns: object) -> Tables:
@@ -82,7 +82,7 @@ def test_equal_runs_are_all_nondominated_and_drawn():
     made = tables(Invented(runs=3))
     same = with_goals(made, auroc=0.7, gap=0.1, macs=1e9, on_front=True, p_front=float("nan"))
     found = at_once(read(same))
-    assert "All three runs are non-dominated" in found["title"]
+    assert "All three runs are Pareto-optimal" in found["title"]
     assert found["doubt"] == ""
 
 

@@ -248,7 +248,7 @@ def test_runs_without_a_usable_network_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="3fa94c1e02bd"):
         load_explainer(store, short_hash(derived))
     (store.run_dir(run.id) / "run.json").write_bytes(run.document.replace(b"adamw", b"adamx"))
-    with pytest.raises(StoreError, match="not the one"):
+    with pytest.raises(StoreError, match="does not match the run id"):
         load_explainer(store, run.id)
 
 
