@@ -97,7 +97,7 @@ def run(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train, predict and score the runs of a grid, and write the leaderboard.
+    """Train and test the runs of a grid; write the leaderboard.
 
     Finished steps are skipped: after an interruption, run the same command again.
     """

@@ -38,7 +38,7 @@ def score(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score the runs of a grid again, without a GPU and without images.
+    """Score the runs of a grid again, without images.
 
     A different label mapping, threshold or set of findings needs --as.
     """

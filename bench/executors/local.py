@@ -28,7 +28,7 @@ class Local:
 
     device: str  # auto, cpu, cuda or cuda:N
     workers: int  # number of cores to use
-    per_device: int = 0  # runs that share a GPU (or all cores); 0: one per GPU (or one per `threads` cores)
+    per_device: int = 0  # runs at once per GPU (CPU: in all); 0: one per GPU (CPU: one per `threads` cores)
     together: int = 1  # devices that train one run together
 
     def prepare(self) -> None:

@@ -94,7 +94,7 @@ def reproduce(
 
 
 def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:
-    """Raise ConfigError, with the differences, when the plan has another run or other external images."""
+    """Raise ConfigError, with the differences, when the plan's run or external images differ."""
     before, now = json.loads(document), json.loads(plan.runs[0].document)
     if before != now:
         changed = [key for key in before if before[key] != now.get(key)]

@@ -142,7 +142,7 @@ def _states(native: pd.DataFrame, spec: CohortSpec, mapping: str, findings: Sequ
         source_states = labelmap.apply(source_table, spec.layout, mapping, from_source).set_axis(
             source_table["image_id"]
         )
-        aligned = source_states.reindex(native["image_id"])  # images that the label source does not have become null
+        aligned = source_states.reindex(native["image_id"])  # images missing from the label source become null
         aligned = aligned.set_axis(native.index)
         states[from_source] = aligned[from_source]
     return states

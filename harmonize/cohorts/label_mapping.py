@@ -206,7 +206,7 @@ def _state_if_any(row: frozenset[str], labels: frozenset[str]) -> int:
 
 
 def _state_if_alone(row: frozenset[str], labels: frozenset[str], silent: frozenset[str]) -> int:
-    """Return a row's state of a finding that is present only if the row has no other labels.
+    """Return the state, in a row, of a label that counts as present only if it stands alone.
 
     Labels in `silent` do not count. Null if the row has no labels that count.
     """
