@@ -40,9 +40,8 @@ def _strict(base: Any) -> Any:
 
 
 _PLAIN = _strict(yaml.SafeLoader)
-_FAST = _strict(
-    getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-)  # the loader of libyaml, if available, is eight times as fast
+# the loader of libyaml, if available, is eight times as fast
+_FAST = _strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def read_yaml(path: Path) -> Any:

@@ -98,9 +98,8 @@ SCRIPTS = (
 def render(tables: Tables) -> str:
     """Return the page as one HTML text that makes no network requests; the same tables give the same bytes."""
     with uncollected(), ThreadPoolExecutor(1) as pool:
-        pool.submit(
-            packed_plotly
-        )  # in a thread: compression releases the interpreter lock, and nearly every page has charts
+        # in a thread: compression releases the interpreter lock, and nearly every page has charts
+        pool.submit(packed_plotly)
         return _render(tables)
 
 

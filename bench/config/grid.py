@@ -118,9 +118,8 @@ class Grid:
         if spec.name != self.train_on:
             return spec
         config = self.configs[0]
-        chosen = differing(
-            replace(config.cohort, limit=0)
-        )  # the protocol applies the limit, because it concerns only training patients
+        # the protocol applies the limit, because it concerns only training patients
+        chosen = differing(replace(config.cohort, limit=0))
         source = spec.label_source if config.label_source == "default" else config.label_source
         hybrid = self.label_sources or (spec.hybrid if source == spec.label_source else ())
         for _, other in self.label_sources:

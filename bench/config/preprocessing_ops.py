@@ -12,10 +12,8 @@ if TYPE_CHECKING:
 
 REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # crop a region: op -> option and its default
 CACHED_OPS = (*REGION_OPS, "clahe")  # they need neighboring pixels: applied before images are cached
-TABLE_OPS = (
-    "histstd",
-    "histmatch",
-)  # apply a table of 256 gray values per image, before augmentation; learned on internal images
+# apply a table of 256 gray values per image, before augmentation; learned on internal images
+TABLE_OPS = ("histstd", "histmatch")
 INTENSITY_OPS = ("minmax", "zscore", "imagenet")  # intensity normalization of batches on the device, after augmentation
 _SHARE = ("a number from 0 to 1", 0.0, 1.0)
 _HALF = ("a number from 0 to 0.5", 0.0, 0.5)

@@ -31,9 +31,8 @@ class Schedule:
     epochs: int = 5
     batch_size: int = 64  # images per optimizer step
     micro_batch: int = 0  # images per forward pass; 0: batch_size. Affects batch norm
-    kind: str = (
-        "cosine"  # after a linear warm-up: cosine (to zero), constant, or plateau (reduced when val loss stagnates)
-    )
+    # after a linear warm-up: cosine (to zero), constant, or plateau (reduced when val loss stagnates)
+    kind: str = "cosine"
     warmup: float = 0.05  # length of the warm-up, as a share of the steps of a training phase
     lr: float = 0.0  # 0: value of the optimizer entry
     weight_decay: float = -1.0  # below 0: value of the optimizer entry
@@ -41,9 +40,8 @@ class Schedule:
     patience: int = 0  # epochs without a better validation AUROC before stopping; 0: off
     ema: float = 0.0  # decay of the averaged weights; 0: off
     freeze_epochs: int = 0  # epochs in which only the head is trained
-    lr_scale: float = (
-        1.0  # factor on the learning rate: sweeping 1/3, 1 and 3 gives all optimizers the same tuning budget
-    )
+    # factor on the learning rate: sweeping 1/3, 1 and 3 gives all optimizers the same tuning budget
+    lr_scale: float = 1.0
     plateau_factor: float = 0.1  # kind plateau: factor on the learning rate
     plateau_patience: int = 2  # kind plateau: epochs without a lower validation loss before the factor applies
     stop_on: str = "val"  # split whose AUROC `patience` watches: val, or expert_valid (labeled by radiologists)
@@ -338,9 +336,8 @@ def from_dict(kind: type[T], raw: object, where: str) -> T:
             type_name = _TYPE_NAMES.get(expected, getattr(expected, "__name__", str(expected)))
             raise ConfigError(f"{key} must be {type_name} (got {value!r})", f"{where}.{key}", f"write {type_name}")
         else:
-            values[key] = (
-                expected(value) if expected in (int, float, str) else value
-            )  # 0 -> 0.0, so that both give the same run id
+            # 0 -> 0.0, so that both give the same run id
+            values[key] = expected(value) if expected in (int, float, str) else value
     required = [n for n, f in keys.items() if f.default is MISSING and f.default_factory is MISSING]
     for name in required:
         if name not in values:

@@ -19,9 +19,8 @@ from bench.inputs.device_transfer import constant, to_device
 LANDMARKS = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)  # percentiles of the foreground
 _FIRST_FOREGROUND = 6  # smallest uint8 gray value above 0.02 (of 255)
 
-Reference = Mapping[
-    str, Sequence[float]
-]  # op -> landmarks in [0, 1] (histstd) or share of pixels per gray value (histmatch)
+# op -> landmarks in [0, 1] (histstd) or share of pixels per gray value (histmatch)
+Reference = Mapping[str, Sequence[float]]
 
 
 def histograms(image_NHW: Tensor, *, padded: bool = False) -> Tensor:

@@ -81,9 +81,8 @@ class Normalizer:
     reference: Reference = field(default_factory=dict)
     padded: bool = False
     learned_op: str | None = field(init=False, repr=False, compare=False)  # the op that uses the reference
-    steps: tuple[tuple[str, Mapping[str, Any]], ...] = field(
-        init=False, repr=False, compare=False
-    )  # intensity ops, with options
+    # intensity ops, with options
+    steps: tuple[tuple[str, Mapping[str, Any]], ...] = field(init=False, repr=False, compare=False)
     counts: bool = field(init=False, repr=False, compare=False)  # True if an op needs the histogram
 
     def __post_init__(self) -> None:

@@ -20,14 +20,8 @@ from harmonize.datasets import LAYOUTS
 from harmonize.errors import ConfigError
 
 KIND = "external"
-SHARED = (
-    "train_on",
-    "space",
-    "mapping",
-    "label_source",
-    "cohort",
-    "split",
-)  # settings that a model takes from the runs of the grid
+# settings that a model takes from the runs of the grid
+SHARED = ("train_on", "space", "mapping", "label_source", "cohort", "split")
 FORMATS = {
     "timm": "a timm checkpoint",
     "onnx": "an ONNX file",

@@ -64,9 +64,8 @@ def contrast(
     """
     names = [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json"))
     manifests = [read_manifest(store, name) for name in names]
-    manifests = [
-        m for m in manifests if grid or not m.content.get("scored_from")
-    ]  # skip rescored grids: they have the same runs as the original grids
+    # skip rescored grids: they have the same runs as the original grids
+    manifests = [m for m in manifests if grid or not m.content.get("scored_from")]
     matching = [
         [PlannedRun(m, run) for m in manifests for run in (*m.runs, *m.derived) if run["id"].startswith(prefix)]
         for prefix in (first, second)

@@ -249,9 +249,8 @@ def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.Dat
     if not tables:
         return pd.DataFrame()
     filled = [table for table in tables if table.num_rows] or tables[:1]
-    stacked = pa.concat_tables(
-        filled, promote_options="permissive"
-    ).combine_chunks()  # one chunk, from which rows are selected fast
+    # one chunk, from which rows are selected fast
+    stacked = pa.concat_tables(filled, promote_options="permissive").combine_chunks()
     frame: pd.DataFrame = stacked.to_pandas()
     frame.attrs = frame.attrs if len(filled) == 1 else {}  # attributes describe one run, so several runs have none
     return frame

@@ -13,15 +13,8 @@ from bench.results.score_runs import PROBED
 from bench.store.store import short_hash
 
 SCORED = tuple(name for name in FRAMES if name not in PROBED)  # source probes need features, which bundles do not have
-PACKAGES = (
-    "unseen-cxr",
-    "numpy",
-    "pandas",
-    "scipy",
-    "scikit-learn",
-    "numba",
-    "netcal",
-)  # versions of these packages can change the last digits of scores
+# versions of these packages can change the last digits of scores
+PACKAGES = ("unseen-cxr", "numpy", "pandas", "scipy", "scikit-learn", "numba", "netcal")
 ROUNDING = 1e-6  # tolerance of calibrated values: calibrators are fitted iteratively
 
 

@@ -32,17 +32,12 @@ class ImportedNetwork(nn.Module):
     def __init__(self, network: nn.Module, declared: Declared, findings: Sequence[str], batch: int | None) -> None:
         super().__init__()
         assert declared.input is not None
-        self.network, self.declared, self.batch = (
-            network,
-            declared,
-            batch,
-        )  # batch: the only batch size that the network takes; None: any
+        # batch: the only batch size that the network takes; None: any
+        self.network, self.declared, self.batch = (network, declared, batch)
         self.in_channels = declared.input.channels
         self.columns = [declared.output_index.get(finding) for finding in findings]
-        outputs_and_features = (
-            "forward_features",
-            "forward_head",
-        )  # timm's interface: features are the input of the last layer
+        # timm's interface: features are the input of the last layer
+        outputs_and_features = ("forward_features", "forward_head")
         self.has_features = declared.kind == "timm" or all(hasattr(network, name) for name in outputs_and_features)
 
     def forward(self, x_NCHW: Tensor) -> Tensor:

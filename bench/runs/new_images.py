@@ -39,12 +39,8 @@ from harmonize.errors import DatasetError, StoreError
 from harmonize.images.image_header import ImageFile
 from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_gray, region
 
-RULES = (
-    "f1_max",
-    "youden",
-    "sens_90",
-    "f1_grid",
-)  # threshold rules; the thresholds are chosen on `val` at the internal hospital
+# threshold rules; the thresholds are chosen on `val` at the internal hospital
+RULES = ("f1_max", "youden", "sens_90", "f1_grid")
 COLUMNS = ("image", "finding", "logit", "probability", "calibrated", *(f"call_{rule}" for rule in RULES), "warnings")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # image files that are read from a folder
 _SAMPLE = 400  # number of internal images that define the usual range of gray values
@@ -63,9 +59,8 @@ class StoredRun:
     device: torch.device
     unlearnt: tuple[str, ...]  # findings with one class in training; they are not predicted
     points: pd.DataFrame  # finding, rule, threshold (on the logit), probability, platt_a, platt_b; empty without scores
-    usual: dict[str, tuple[float, float]] = field(
-        default_factory=dict
-    )  # usual range of each value of `gray_values` at the internal hospital
+    # usual range of each value of `gray_values` at the internal hospital
+    usual: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,11 +42,8 @@ def _heights(kind: NDArray[np.uint8], num_positive: int, rates: Array, hits_need
     num_negative = kind.shape[0] - num_positive
     if num_positive == 0 or num_negative == 0:
         return
-    before, recall, hit = (
-        0.0,
-        0.0,
-        0,
-    )  # false positive rate and recall at the previous threshold; number of positive images so far
+    # false positive rate and recall at the previous threshold; number of positive images so far
+    before, recall, hit = (0.0, 0.0, 0)
     roc, pr = 0, 0
     for i in range(kind.shape[0]):
         hit += kind[i] & POSITIVE

@@ -25,9 +25,8 @@ DROPPED = -1  # label that is not scored: uncertain, unmapped, or of a finding w
 class Settings:
     """Settings that affect scores. Every row of the scores has mapping, subgroup and selection as columns."""
 
-    min_count: int = (
-        10  # minimum number of patients with a positive image, and with a negative image, of a scored finding
-    )
+    # minimum number of patients with a positive image, and with a negative image, of a scored finding
+    min_count: int = 10
     num_resamples: int = 1000
     bins: int = 15
     seed: int = 0

@@ -49,9 +49,8 @@ def _checked(records: list[Path], states: pd.DataFrame) -> Iterator[tuple[NDArra
     keys = [key_of(*file) for file in zip(*columns, strict=True)]
     for path in records:
         stored = read_records(path)
-        position = {
-            record.tobytes(): index for index, record in enumerate(stored["key"])
-        }  # later records replace earlier ones
+        # later records replace earlier ones
+        position = {record.tobytes(): index for index, record in enumerate(stored["key"])}
         positions = np.array([position.get(key, -1) for key in keys], np.int64)
         rows = np.flatnonzero(positions >= 0)
         yield rows, stored["reason"][positions[rows]] != b""

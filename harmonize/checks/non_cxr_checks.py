@@ -27,10 +27,8 @@ def unlike_radiograph(path: ImageFile) -> list[str]:
     content = path.read_bytes()
     if content[128:132] == b"DICM":
         return _of_dicom(content)
-    is_gray = content[:8] == b"\x89PNG\r\n\x1a\n" and content[25:26] in (
-        b"\x00",
-        b"\x04",
-    )  # the PNG color type means gray
+    # the PNG color type means gray
+    is_gray = content[:8] == b"\x89PNG\r\n\x1a\n" and content[25:26] in (b"\x00", b"\x04")
     if is_gray:
         return []
     share = _share_of_color(content)

@@ -34,9 +34,8 @@ from types import ModuleType
 from harmonize.labels.findings import labels_yaml
 
 TABLE = "table"  # the layout of any table with a mapping file
-PUBLISHED: tuple[str, ...] = tuple(
-    labels_yaml()["datasets"]
-)  # layouts of published datasets, in the order of labels.yaml
+# layouts of published datasets, in the order of labels.yaml
+PUBLISHED: tuple[str, ...] = tuple(labels_yaml()["datasets"])
 LAYOUTS = (*PUBLISHED, TABLE)
 
 BASE = (

@@ -12,9 +12,8 @@ from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 from harmonize.images.gray_levels import percentiles_to_uint8, window_to_uint8
 from harmonize.images.image_header import DEFLATED, UnreadableImage, check_size
 
-_MAX_WINDOW_RATIO = (
-    16  # maximum width of the window / range of values; 16 corresponds to an 8-bit image in a 12-bit window
-)
+# maximum width of the window / range of values; 16 corresponds to an 8-bit image in a 12-bit window
+_MAX_WINDOW_RATIO = 16
 
 
 def read_dicom(content: bytes) -> NDArray[np.uint8]:

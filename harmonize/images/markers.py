@@ -8,18 +8,16 @@ Gray = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 SIDE = 320  # px, the long side of the reduced image in which markers are detected; smaller images keep their size
-STEP = (
-    0.30  # share of white; at a marker's edge, gray values within 3 x 3 px differ by at least this, in anatomy by less
-)
+# share of white; at a marker's edge, gray values within 3 x 3 px differ by at least this, in anatomy by less
+STEP = 0.30
 BRIGHT = 0.60  # share of white; the brightest pixel of a marker has at least this value
 ZONE = 0.27  # share of each side; markers are searched in this rim, except in its lower middle, where metal and gas are
 GAP = 0.012  # share of the long side; letters with a smaller distance belong to one word
 SMALLEST, LARGEST = 2e-4, 0.03  # minimum and maximum area of a marker's box, as a share of the image
 LINE = 0.18  # share of the long side; longer straight edges belong to the collimator
 LONGEST = 0.3  # share of the long side; a longer object is no marker
-DENSE = (
-    0.3  # minimum share of edge pixels in a box: text has edges nearly everywhere, the outline of an object does not
-)
+# minimum share of edge pixels in a box: text has edges nearly everywhere, the outline of an object does not
+DENSE = 0.3
 
 
 def markers(image: Gray) -> Mask:

@@ -139,9 +139,8 @@ class Geometry:
         """
         clahe = f"-clahe{self.clahe[0]:g}x{self.clahe[1]}" if self.clahe else ""
         region = f"-{self.region[0]}{self.region[1]:g}" if self.region else ""
-        fit = (
-            "letterbox-from1" if self.fit == "letterbox" else self.fit
-        )  # in this version of letterbox, image pixels are 1 to 255
+        # in this version of letterbox, image pixels are 1 to 255
+        fit = "letterbox-from1" if self.fit == "letterbox" else self.fit
         return f"{self.size}-{fit}{clahe}{region}"
 
 

@@ -110,9 +110,8 @@ def _stated_view(visit: Visit, study: Study, lateral: bool) -> str:
         return "LATERAL"
     if visit.group.kind == "no view":
         return "UNKNOWN"
-    return (
-        "FRONTAL" if visit.split == "expert_test" else study.view
-    )  # the label file of this split has no column for the view
+    # the label file of this split has no column for the view
+    return "FRONTAL" if visit.split == "expert_test" else study.view
 
 
 def _stated_age(site: str, patient: Patient, kind: str) -> float:

@@ -10,12 +10,8 @@ from harmonize.phantom.drawing import Layer, Map, Points, blank, ellipse, fill, 
 from harmonize.phantom.outlines import LUNG_BASE, lung_top
 from harmonize.phantom.patient import LEFT, RIGHT, Patient, Study
 
-POSTERIOR_CM, ANTERIOR_CM, SHOULDER_CM, SPINE_CM = (
-    2.5,
-    2.1,
-    3.5,
-    2.0,
-)  # thickness of each bone at full brightness of a layer
+# thickness of each bone at full brightness of a layer
+POSTERIOR_CM, ANTERIOR_CM, SHOULDER_CM, SPINE_CM = (2.5, 2.1, 3.5, 2.0)
 RING = np.linspace(0.12, 2.45, 26)  # angle along a rib [rad]: 0 at the spine, pi/2 at the side
 RIB_REACH = np.array([0.50, 0.70, 0.83, 0.91, 0.96, 1.0, 1.025, 1.035, 1.03, 1.0])
 RIB_DROP = np.array([0.55, 0.8, 1.0, 1.12, 1.2, 1.28, 1.33, 1.35, 1.3, 1.2])

@@ -22,10 +22,8 @@ from harmonize.statistics.group_counts import distinct, groups
 STATE_NAMES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 NOT_READ = "not_yet_read"  # flow step: images that no scan has opened, so some of them may be unreadable
-_STOCKS = (
-    "found",
-    "kept",
-)  # steps that count remaining images; steps between these are losses, steps after `kept` are remarks
+# steps that count remaining images; steps between these are losses, steps after `kept` are remarks
+_STOCKS = ("found", "kept")
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,11 +13,8 @@ from reports.report_data.report_data import ReportData
 SHOWN = 8  # number of image properties in the figure
 POINTS = 320  # number of dots per image property
 WIDTH, NAME, LANE, ROW = 760.0, 176.0, 2.6, 36.0
-PHONE, PHONE_ROW, PHONE_POINTS = (
-    328.0,
-    56.0,
-    110,
-)  # version for phones, with names above the rows: width, row height, dots
+# version for phones, with names above the rows: width, row height, dots
+PHONE, PHONE_ROW, PHONE_POINTS = (328.0, 56.0, 110)
 
 
 def described(board: ReportData, model: str) -> dict[str, Any]:

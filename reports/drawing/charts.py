@@ -18,9 +18,8 @@ from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 
-Chart = dict[
-    str, Any
-]  # keys: id (of the HTML element), data (traces), layout, height and narrow (px), top (text above)
+# keys: id (of the HTML element), data (traces), layout, height and narrow (px), top (text above)
+Chart = dict[str, Any]
 
 CROSSES = 60  # largest number of points with drawn intervals; more intervals would hide the points
 SYMBOLS = {
@@ -74,10 +73,8 @@ def internal_against_external(board: ReportData) -> Chart:
         ),
     ]
     x_range, y_range = _range(xs, internal), _range(ys, external)
-    y_range = (
-        min(y_range[0], x_range[1]),
-        max(y_range[1], x_range[1]),
-    )  # extend the axis until the diagonal is visible
+    # extend the axis until the diagonal is visible
+    y_range = (min(y_range[0], x_range[1]), max(y_range[1], x_range[1]))
     diagonal_x = x_range[0] + 0.78 * (x_range[1] - x_range[0])  # place of the label "no gap", clear of intervals
     line = {
         "x": diagonal_x,

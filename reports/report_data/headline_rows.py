@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 from reports.formatting import interval, is_number, places, span
 from reports.tables import Tables, rows_of
 
-REFERENCES = (
-    "phantom",
-    "report",
-    "radiologist",
-)  # label sources by preference: the page shows the first one that is available
+# label sources by preference: the page shows the first one that is available
+REFERENCES = ("phantom", "report", "radiologist")
 CALIBRATORS = ("none", "platt")  # calibrators that the page shows
 SELECTIONS = ("best_val", "last")
 PROBE_METRIC = "balanced_accuracy"
@@ -99,9 +96,8 @@ class HeadlineRows:
             & (scores["subgroup"] == "all")
             & (scores["selection"] == selection)
         )
-        rows = np.flatnonzero(
-            selected
-        )  # a study may have millions of rows: compare the split texts of selected rows only
+        # a study may have millions of rows: compare the split texts of selected rows only
+        rows = np.flatnonzero(selected)
         split = scores["dataset"].iloc[rows].map(splits)  # `external` is not in the cohort table; its rows are kept
         rows = rows[(split.isna() | (split == scores["split"].iloc[rows])).to_numpy(bool)]
         code, references = pd.factorize(scores["reference"].iloc[rows])

@@ -15,10 +15,8 @@ from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import ReportData
 
 METRICS = {"auroc": "external AUROC", "gap": "gap"}
-VERDICTS = {
-    "auroc": ("higher", "lower"),
-    "gap": ("larger gap", "smaller gap"),
-}  # words for a change above 0 and below 0
+# words for a change above 0 and below 0
+VERDICTS = {"auroc": ("higher", "lower"), "gap": ("larger gap", "smaller gap")}
 ALPHA = 0.05
 WIDTH, HEIGHT = 190, 20
 LEVELS = 14  # maximum number of factor levels in the swarm figure

@@ -19,9 +19,8 @@ METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
 USED = {"auroc": ("case_mix", "labels", "remainder"), "auprc": ("prevalence", "case_mix", "remainder")}
 PARTS = {"prevalence": "prevalence", "case_mix": "case mix", "labels": "labels", "remainder": "remainder"}
 SAID = PARTS | {"labels": "label mapping"}
-OTHER_PATIENTS = (
-    "label source (other internal patients)"  # name of the label component if radiologists labeled other patients
-)
+# name of the label component if radiologists labeled other patients
+OTHER_PATIENTS = "label source (other internal patients)"
 READERS = {
     "report": "reports",
     "radiologist": "radiologists",
@@ -33,9 +32,8 @@ WIDTH, HEIGHT = 300.0, 26.0
 SHOWN = 40  # number of runs in the table below the figure
 COLUMNS = ("run_id", "dataset", "metric", "part", "value", "low", "high", "paired", "reason", "least", "most")
 
-Cells = Mapping[
-    tuple[str, str, str, str], Mapping[Any, Any]
-]  # (run, hospital, metric, component) -> row of the table `decomposition`
+# (run, hospital, metric, component) -> row of the table `decomposition`
+Cells = Mapping[tuple[str, str, str, str], Mapping[Any, Any]]
 
 
 def gap_components(board: ReportData) -> Section:

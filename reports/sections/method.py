@@ -17,9 +17,8 @@ def method(board: ReportData) -> Section:
 
     split: dict[str, Any] = dict(board.meta.get("split") or {})
     order = [n for n in ("train", "val", "test") if n in split]
-    shares = {
-        n: split[n] for n in [*order, *sorted(set(split) - set(order))]
-    }  # sort the splits, because JSON does not keep their order
+    # sort the splits, because JSON does not keep their order
+    shares = {n: split[n] for n in [*order, *sorted(set(split) - set(order))]}
     scores = board.tables["scores"]
     # skip "external": its mean over hospitals can mix label sources
     references = set(scores.loc[scores["dataset"] != EXTERNAL, "reference"].unique())

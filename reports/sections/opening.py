@@ -9,10 +9,8 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 from reports.sentences import main_findings as sentences
 
-NARROW, WIDE = (
-    328.0,
-    500.0,
-)  # px: widths of the two versions of the figure; the page shows the version that fits, so text is not scaled
+# px: widths of the two versions of the figure; the page shows the version that fits, so text is not scaled
+NARROW, WIDE = (328.0, 500.0)
 
 
 def opening(board: ReportData) -> Section:

@@ -6,11 +6,8 @@ from reports.formatting import is_number, listing, places, plural, sentence_case
 
 GOAL_WORDS = {"auroc": "AUROC", "gap": "gap", "maps": "heat maps", "macs": "operations"}
 
-UNITS = (
-    (1.0, "hours", 1.0),
-    (1 / 60, "minutes", 60.0),
-    (0.0, "seconds", 3600.0),
-)  # (minimum hours for this unit, unit, units per hour)
+# (minimum hours for this unit, unit, units per hour)
+UNITS = ((1.0, "hours", 1.0), (1 / 60, "minutes", 60.0), (0.0, "seconds", 3600.0))
 
 
 def device_name(device: str) -> str:

@@ -119,9 +119,8 @@ def _scales(stored: StoredRun) -> Mapping[str, Callable[[Tensor], Tensor]]:
     channels = stored.run.config.channels
     imagenet = Normalizer(["imagenet"], network.mean, network.std, channels, normalizer.input, padded=normalizer.padded)
 
-    plain = Normalizer(
-        [], network.mean, network.std, channels, normalizer.input
-    )  # only the center crop and the channels
+    # only the center crop and the channels
+    plain = Normalizer([], network.mean, network.std, channels, normalizer.input)
 
     def cropped(scale: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         return lambda image_NHW: plain.normalize(scale(image_NHW))

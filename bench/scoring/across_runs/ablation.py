@@ -110,9 +110,8 @@ class Surrogate:
     r2_low: float  # lower end of the 95 % interval of r2 over configurations
     num_runs: int
     importance: Mapping[str, float]
-    shap: Mapping[str, Array] = field(
-        default_factory=dict
-    )  # factor -> one SHAP value for each run with a finite value, in the order of the runs
+    # factor -> one SHAP value for each run with a finite value, in the order of the runs
+    shap: Mapping[str, Array] = field(default_factory=dict)
 
 
 def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surrogate:

@@ -278,9 +278,8 @@ class Column:
 
     def reaching(self, threshold_Q: Array) -> NDArray[np.int64]:
         """Count for each threshold [Q] the images with score >= threshold. They are at the beginning of the column."""
-        threshold_Q = np.ascontiguousarray(
-            threshold_Q
-        )  # one memory layout, because numba compiles the function for each layout
+        # one memory layout, because numba compiles the function for each layout
+        threshold_Q = np.ascontiguousarray(threshold_Q)
         num_reaching: NDArray[np.int64] = _reaching(self.score, threshold_Q)
         return num_reaching
 

@@ -71,9 +71,8 @@ def export(
         with replacing(output) as unfinished_file:
             bundle_id = pack(folder, unfinished_file)
             key_path = output.with_suffix(".key.parquet")
-            write_table(
-                key_path, key, {"bundle": bundle_id}, mode=0o600
-            )  # before the bundle is written, so that no bundle exists without its key
+            # before the bundle is written, so that no bundle exists without its key
+            write_table(key_path, key, {"bundle": bundle_id}, mode=0o600)
     return Exported(output, bundle_id, key_path, len(chosen), len(manifest.cohorts), images, num_scores)
 
 
