@@ -52,7 +52,7 @@ class BasicBlock(nn.Module):
 class SEResNet(nn.Module):
     """SE-ResNet: stem, one stage per depth (each but the first halves the size), global mean, dropout, linear layer.
 
-    It has timm's methods `forward_features`, `forward_head` and `get_classifier`, so it can be used like a timm network.
+    It has timm's methods `forward_features` and `forward_head`, so it can be used like a timm network.
     """
 
     def __init__(
@@ -85,10 +85,6 @@ class SEResNet(nn.Module):
         """Return logit_NK, or feature_ND with `pre_logits`."""
         feature_ND: Tensor = self.dropout(maps.mean((2, 3)))
         return feature_ND if pre_logits else self.fc(feature_ND)
-
-    def get_classifier(self) -> nn.Linear:
-        """Return the last layer."""
-        return self.fc
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
         """Return logit_NK."""

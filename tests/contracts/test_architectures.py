@@ -4,12 +4,11 @@ import torch
 
 from bench.config.registry import Entry
 from bench.models.network import build
-from tests.networks import with_random_head
 
 
 def test_a_network_learns_from_its_smallest_images_and_is_its_state(architecture: Entry) -> None:
     size = architecture.facts["min_px"]
-    network = with_random_head(build(architecture.use, architecture.options, num_outputs=9))
+    network = build(architecture.use, architecture.options, num_outputs=9)
     images = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     logit = network(images)
     assert logit.shape == (2, 9)

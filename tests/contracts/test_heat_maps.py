@@ -9,7 +9,6 @@ from torch import Tensor
 from bench.analyses.heatmaps.gradcam import METHODS, chosen_stage, heat_maps
 from bench.config.registry import Entry, Registry
 from bench.models.network import Network, build
-from tests.networks import with_random_head
 
 REGISTRY = Registry.read(Path(__file__).parents[2] / "registry.yaml")
 
@@ -41,7 +40,7 @@ def one_by_one(network: Network, x_NCHW: Tensor, module: str) -> tuple[Tensor, T
 def made(architecture: Entry) -> tuple[Network, Tensor]:
     """Return a network with two findings of three states and two further heads, and an image of the smallest size."""
     size = architecture.facts["min_px"]
-    network = with_random_head(build(architecture.use, architecture.options, num_outputs=8, num_findings=2, states=3))
+    network = build(architecture.use, architecture.options, num_outputs=8, num_findings=2, states=3)
     return network, torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 

@@ -28,7 +28,6 @@ from bench.runs.shared_passes import passes
 from bench.store.checksums import read_checksums
 from bench.store.lease import lease
 from bench.store.store import Store
-from tests.networks import with_random_head
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 ALL = ("run", "--grid", "tiny", "--workers", "1")
@@ -79,8 +78,8 @@ def test_several_networks_read_each_image_once_and_say_what_each_says_alone() ->
     draw = np.random.default_rng(0)
     images = draw.integers(0, 256, (150, 32, 32), dtype=np.uint8)
     rows, kept = draw.permutation(150)[:130], np.array([3, 64, 129])
-    networks = [with_random_head(build("bench.models.se_resnet:se_resnet", {}, 3, 1, seed=seed)) for seed in range(3)]
-    networks += [with_random_head(build("bench.models.se_resnet:se_resnet", {}, 3, 3, seed=3))]
+    networks = [build("bench.models.se_resnet:se_resnet", {}, 3, 1, seed=seed) for seed in range(3)]
+    networks += [build("bench.models.se_resnet:se_resnet", {}, 3, 3, seed=3)]
     ways = [["minmax", "imagenet"], ["minmax", "imagenet"], ["zscore"], ["imagenet"]]
     tones = [
         Normalizer(ops, n.mean, n.std, channels) for ops, n, channels in zip(ways, networks, (1, 1, 1, 3), strict=True)
@@ -116,7 +115,7 @@ def test_when_memory_runs_out_every_network_gets_fewer_images_at_a_time(size: in
 
     images = np.random.default_rng(1).integers(0, 256, (70, 8, 8), dtype=np.uint8)
     normalizer = Normalizer(["minmax"], (0.0,) * 3, (1.0,) * 3, 1)
-    wide = with_random_head(build("bench.models.se_resnet:se_resnet", {}, 2, 1, seed=0))
+    wide = build("bench.models.se_resnet:se_resnet", {}, 2, 1, seed=0)
     asked = [PredictionRequest(wide, normalizer), PredictionRequest(Small(), normalizer)]  # type: ignore[arg-type]
     logits = [logit for logit, _ in predict_many(asked, BatchReader(images, CPU), np.arange(70), CPU)]
     expected = normalizer(torch.from_numpy(images)).sum((2, 3)).numpy()

@@ -25,7 +25,6 @@ from bench.store.store import Store, short_hash, write_table
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.images.pixels import Geometry, to_geometry
 from harmonize.images.regions import InputTransform
-from tests.networks import with_random_head
 
 ROOT = Path(__file__).parents[4]
 WITH_THRESHOLD = ("Pleural Effusion", "Cardiomegaly")
@@ -40,9 +39,7 @@ def finished_run(folder: Path, **choice: Any) -> tuple[Store, Run]:
     folder_of_run = store.begin(run.id, run.document)
     num = len(config.findings)
     entry = run.entries["architecture"]
-    network = with_random_head(
-        build(entry.use, entry.options, num * run.states, 1, num_findings=num, states=run.states, seed=3)
-    )
+    network = build(entry.use, entry.options, num * run.states, 1, num_findings=num, states=run.states, seed=3)
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, folder_of_run / "model.safetensors")
     (folder_of_run / "trained.json").write_text("{}")
     (folder_of_run / "DONE").touch()
@@ -83,7 +80,7 @@ def test_logits_and_maps_equal_those_of_the_stored_network_on_the_preprocessed_i
     store, run = finished_run(tmp_path, uncertainty="u_multiclass", preprocessing="crop_72_64")
     explanation = load_explainer(store, run.id[:5]).explain(radiograph, WITH_THRESHOLD, "hirescam", None)
     entry = run.entries["architecture"]
-    network = with_random_head(build(entry.use, entry.options, 27, 1, num_findings=9, states=3, seed=3))
+    network = build(entry.use, entry.options, 27, 1, num_findings=9, states=3, seed=3)
     image = cv2.imread(str(radiograph), cv2.IMREAD_GRAYSCALE)
     normalizer = Normalizer.of(run.preprocessing, network.mean, network.std, 1)
     x_NCHW = normalizer(torch.from_numpy(to_geometry(image, Geometry(72, "smallest_crop"))[None]))

@@ -8,14 +8,13 @@ from bench.analyses.heatmaps.gradcam import METHODS, chosen_stage, gradcam, heat
 from bench.analyses.heatmaps.stages import stages
 from bench.models.network import Network, build
 from harmonize.errors import ConfigError
-from tests.networks import with_random_head
 
 TINY = {"depths": [1, 1, 1, 1], "widths": [16, 32, 64, 128], "dropout": 0.1}
 SCALE = ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
 
 
 def tiny(**options: int) -> Network:
-    return with_random_head(build("bench.models.se_resnet:se_resnet", TINY, 9, **options))
+    return build("bench.models.se_resnet:se_resnet", TINY, 9, **options)
 
 
 def images(num: int = 3, size: int = 64) -> Tensor:

@@ -19,7 +19,6 @@ from bench.analyses.heatmaps.sanity import (
 )
 from bench.analyses.heatmaps.stages import modules_by_depth
 from bench.models.network import Network, build
-from tests.networks import with_random_head
 
 TINY = {"depths": [1, 1, 1, 1], "widths": [8, 8, 16, 16], "dropout": 0.1}
 SCALE = ((0.5, 0.5, 0.5), (0.2, 0.2, 0.2))
@@ -47,7 +46,7 @@ class Corner(nn.Module):
 
 
 def test_every_weight_belongs_to_one_depth_and_depths_go_from_head_to_stem() -> None:
-    network = with_random_head(build("bench.models.se_resnet:se_resnet", TINY, 2))
+    network = build("bench.models.se_resnet:se_resnet", TINY, 2)
     groups = modules_by_depth(network, 64, 64)
     assert list(groups) == ["head", "after 4 x 4", "after 8 x 8", "after 16 x 16", "after 32 x 32", "stem"]
     assert groups["head"] == [network.backbone.fc]
@@ -56,7 +55,7 @@ def test_every_weight_belongs_to_one_depth_and_depths_go_from_head_to_stem() -> 
 
 
 def test_shuffling_weights_changes_the_map_and_leaves_the_original_network_unchanged() -> None:
-    network = with_random_head(build("bench.models.se_resnet:se_resnet", TINY, 2)).eval()
+    network = build("bench.models.se_resnet:se_resnet", TINY, 2).eval()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     table = cascade(network, images(4, 64), 1, seed=0)
     assert table.columns.tolist() == ["step", "stage", "image", "spearman", "ssim", "empty"]
@@ -142,7 +141,7 @@ def test_equal_maps_have_similarity_1_and_an_empty_map_has_rank_correlation_0() 
 
 
 def test_slight_noise_changes_a_map_slightly() -> None:
-    network = with_random_head(build("bench.models.se_resnet:se_resnet", TINY, 2)).eval()
+    network = build("bench.models.se_resnet:se_resnet", TINY, 2).eval()
     table = noise_stability(network, images(4, 64), 0, seed=3)
     assert table.equals(noise_stability(network, images(4, 64), 0, seed=3))
     assert 0.5 < table["spearman"].mean() < 1
@@ -156,7 +155,7 @@ def test_the_center_prior_has_its_maximum_in_the_center_and_is_symmetric() -> No
 
 
 def test_deletion_accepts_upsampled_maps_of_a_network() -> None:
-    network, x_NCHW = with_random_head(build("bench.models.se_resnet:se_resnet", TINY, 2)).eval(), images(2, 64)
+    network, x_NCHW = build("bench.models.se_resnet:se_resnet", TINY, 2).eval(), images(2, 64)
     heat = upsampled(heat_maps(network, x_NCHW).heat_NKhw, 64)[:, 1]
     table = deletion_insertion(network, x_NCHW, heat, 1, seed=0)
     assert table["order"].value_counts().to_dict() == {"heat": 2, "random": 2, "centre": 2}

@@ -11,7 +11,6 @@ from bench.config.registry import Entry, Registry
 from bench.models.cost import cost, deployed
 from bench.models.network import Network, build
 from bench.models.registry_check import check, measure
-from tests.networks import with_random_head
 
 ENTRIES = Registry.read(Path(__file__).parents[4] / "registry.yaml").sections["architectures"]
 with (Path(__file__).parent / "architectures.csv").open(newline="") as file:
@@ -82,7 +81,7 @@ def test_stated_figures_that_are_not_the_measured_ones_are_a_deviation() -> None
 
 def test_repvgg_is_deployed_smaller_and_computes_the_same() -> None:
     entry = ENTRIES["repvgg_b0"]
-    network = with_random_head(build(entry.use, entry.options, 9))
+    network = build(entry.use, entry.options, 9)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for module in network.modules():
@@ -112,7 +111,7 @@ def test_a_network_of_one_form_is_deployed_as_it_is() -> None:
 
 
 def test_any_re_parameterisable_model_of_timm_is_deployed_fused() -> None:
-    network = with_random_head(build("bench.models.network:timm_model", {"name": "mobileone_s0"}, 9)).eval()
+    network = build("bench.models.network:timm_model", {"name": "mobileone_s0"}, 9).eval()
     fused = deployed(network)
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

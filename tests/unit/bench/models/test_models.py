@@ -34,7 +34,7 @@ def test_a_seed_decides_the_weights_and_no_global_state_is_touched() -> None:
     first, again, other = (build(SCRATCH, TINY, 9, seed=seed).state_dict() for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), before)
     assert all(torch.equal(first[key], again[key]) for key in first)
-    assert not torch.equal(first["backbone.stem.0.weight"], other["backbone.stem.0.weight"])
+    assert not torch.equal(first["backbone.fc.weight"], other["backbone.fc.weight"])
 
 
 def test_the_scratch_network_has_the_parameters_of_its_source() -> None:

@@ -18,7 +18,6 @@ from bench.training.losses import bce
 from bench.training.training_loss import TrainingLoss, TrainingTargets
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import space
-from tests.networks import with_random_head
 from tests.unit.bench.planning.test_plan import GRID, patients, plan
 from tests.unit.bench.training.test_train import CPU, REGISTRY, a_cohort, a_run, train
 
@@ -163,7 +162,7 @@ def test_an_abnormal_finding_is_taught_by_the_dual_head_alone() -> None:
 
 def test_three_states_and_further_heads_lie_beside_each_other_in_the_outputs() -> None:
     entry = REGISTRY.sections["architectures"]["seresnet_tiny"]
-    network = with_random_head(build(entry.use, entry.options, 2 * 3 + 1, 1, num_findings=2, states=3)).eval()
+    network = build(entry.use, entry.options, 2 * 3 + 1, 1, num_findings=2, states=3).eval()
     x = torch.rand(3, 1, 32, 32)
     output = network.outputs(x)
     torch.testing.assert_close(network(x), torch.stack([output[:, 2] - output[:, 0], output[:, 5] - output[:, 3]], 1))
