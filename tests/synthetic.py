@@ -7,21 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harmonize.labels.findings import FINDINGS
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 from tests import invented_more
 
-FINDINGS = (
-    "No Finding",
-    "Cardiomegaly",
-    "Atelectasis",
-    "Consolidation",
-    "Pleural Effusion",
-    "Pneumothorax",
-    "Pneumonia",
-    "Edema",
-    "Lung Lesion",
-)
 HOSPITALS = {
     "chexpert": ("CheXpert", "Stanford, US", 0.0, 300),
     "mimic": ("MIMIC-CXR", "Boston, US", 0.02, 320),

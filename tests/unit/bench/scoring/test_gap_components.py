@@ -175,14 +175,9 @@ def test_another_label_mapping_of_the_external_hospital_is_a_component_of_the_ga
     state[:300] = 1 - state[:300]
     known = there.patient_groups
     assert known is not None
-    wrong = ScoredSplit(
-        "there",
-        "all",
-        "report",
-        there.image_id,
-        there.patient_id,
-        there.logit,
-        state,
+    wrong = replace(
+        there,
+        state=state,
         patient_groups=PatientGroups(known.sex, known.age, known.view, known.device, {"strict": there.state}),
     )
     labels = parts_of(scored(wrong)).loc["labels"]
@@ -240,16 +235,7 @@ def test_both_hospitals_use_the_mapping_that_both_have() -> None:
 def test_missing_attributes_are_named_and_stay_in_the_remainder() -> None:
     there = part("there", "all", 3)
     nobody = np.full(len(there.image_id), "", object)
-    there = ScoredSplit(
-        "there",
-        "all",
-        "report",
-        there.image_id,
-        there.patient_id,
-        there.logit,
-        there.state,
-        patient_groups=PatientGroups(nobody, np.full(len(nobody), np.nan), nobody, nobody),
-    )
+    there = replace(there, patient_groups=PatientGroups(nobody, np.full(len(nobody), np.nan), nobody, nobody))
     found = parts_of(scored(there), dataset="there", finding="Edema")
     assert np.isnan(found.loc["case_mix", "value"])
     assert found.loc["case_mix", "reason"] == "sex, age, view are not recorded at the external hospital"
