@@ -46,7 +46,7 @@ class Derived:
         facts = {k: v[0] if len(v) == 1 else short_hash(canonical_json(v), 64) for k, v in joined.items()}
         return {**facts, "cohort": cohort_id}
 
-    def lacks(self, store: Store, cohorts: Mapping[str, str]) -> bool:
+    def is_incomplete(self, store: Store, cohorts: Mapping[str, str]) -> bool:
         """Whether the run is unfinished, or older than its sources. `cohorts`: name -> id."""
         folder = store.run_dir(self.id)
         if (

@@ -49,7 +49,7 @@ class DecodedImages:
             if rate is not None
         ]
 
-    def lacks(self, run: Run) -> bool:
+    def is_incomplete(self, run: Run) -> bool:
         """Whether a run is unfinished: a file is missing or damaged, or predictions are not of these images."""
         store = self.plan.store
         folder = store.run_dir(run.id)
@@ -57,9 +57,9 @@ class DecodedImages:
             return True
         if damaged_files(folder) or not all(is_intact(folder / name) for name in COMPLETE):
             return True
-        return self.lacks_predictions(run)
+        return self.needs_predictions(run)
 
-    def lacks_predictions(self, run: Run) -> bool:
+    def needs_predictions(self, run: Run) -> bool:
         """Whether predictions or features of a run are missing, or were made from older images."""
         folder = self.plan.store.run_dir(run.id)
         for ref in self.plan.refs:

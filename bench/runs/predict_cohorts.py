@@ -53,7 +53,7 @@ class FrozenRun:
         """Return the run's folder."""
         return self.store.run_dir(self.run.id)
 
-    def lacks(self, ref: CohortRef, cache: ImageCache) -> bool:
+    def is_incomplete(self, ref: CohortRef, cache: ImageCache) -> bool:
         """Whether predictions or features of these images and weights are missing."""
         stored = table_facts(self.folder / "predictions" / f"{ref.name}.parquet")
         if not is_intact(self.folder / "features" / f"{ref.name}.npz"):
@@ -109,7 +109,9 @@ def predict_all(
     for ref in refs:
         store, run = frozen[0].store, frozen[0].run
         cache = open_images(store, ref, run.geometry)
-        incomplete = [network for network in frozen if network.run.id not in failed and network.lacks(ref, cache)]
+        incomplete = [
+            network for network in frozen if network.run.id not in failed and network.is_incomplete(ref, cache)
+        ]
         if not incomplete:
             continue
         examples = Examples.predicted(ref, run.config, cache)

@@ -21,7 +21,7 @@ def passes(images: DecodedImages, runs: Sequence[Run], places: int) -> list[Pass
     run in parallel, there is no job: each run predicts by itself.
     """
     plan = images.plan
-    ready = [run for run in runs if run.is_trained(plan.store) and images.lacks_predictions(run)]
+    ready = [run for run in runs if run.is_trained(plan.store) and images.needs_predictions(run)]
     jobs = []
     for _, group in groupby(sorted(ready, key=_shared), _shared):
         groups = _divided(plan, list(group), places)

@@ -104,7 +104,7 @@ def execute(
         display.say(line)
     manifest, dropped = write_manifest(plan, images.caches, images.count_duplicates())
     images.write_lists()
-    todo = [r for r in runs if images.lacks(r)]
+    todo = [r for r in runs if images.is_incomplete(r)]
     display.say(f"{len(runs) - len(todo)} of {len(runs)} runs are done, {len(todo)} to do")
     tally = Tally(display, executor)
     names = {r.id: f"{r.config.architecture} seed {r.config.seed}" for r in todo}
@@ -134,7 +134,7 @@ def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally) -> None:
     cohorts = {ref.name: ref.id for ref in plan.refs}
     for kind in ("tta", "panel", "ensemble"):
         ready = [d for d in derived if d.kind == kind and not plan.store.first_unfinished(d.sources)]
-        todo = [d for d in ready if d.lacks(plan.store, cohorts)]
+        todo = [d for d in ready if d.is_incomplete(plan.store, cohorts)]
         tally.work([DerivedJob(d, plan.store, plan.refs) for d in todo], {d.id: f"{d.kind} {d.name}" for d in todo})
 
 

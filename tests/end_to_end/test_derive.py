@@ -172,13 +172,13 @@ def test_what_was_lost_of_a_derived_run_is_made_again_to_the_same_bytes_and_noth
         lost, kept = folder / "predictions" / "nih.parquet", folder / "predictions" / "mimic.parquet"
         before, stamp = lost.read_bytes(), kept.stat().st_mtime_ns
         models = {run.id: (store.run_dir(run.id) / "model.safetensors").stat().st_mtime_ns for run in derived.runs}
-        assert not derived.lacks(store, cohorts)
+        assert not derived.is_incomplete(store, cohorts)
         lost.unlink()
         (folder / "DONE").unlink()  # as a kill between two cohorts leaves it
         (folder / "cost.json").unlink()
-        assert derived.lacks(store, cohorts)
+        assert derived.is_incomplete(store, cohorts)
         assert derive_one(DerivedJob(derived, store, plan.refs, "cpu"), nothing)
-        assert not derived.lacks(store, cohorts)
+        assert not derived.is_incomplete(store, cohorts)
         assert lost.read_bytes() == before
         assert kept.stat().st_mtime_ns == stamp
         assert models == {
@@ -194,8 +194,10 @@ def test_a_derived_run_is_stale_when_one_of_its_runs_predicts_anew(copy: Path) -
     both, cohorts = named(plan, "both"), {ref.name: ref.id for ref in plan.refs}
     path = plan.store.run_dir(both.sources[1]) / "predictions" / "brax.parquet"
     write_table(path, pd.read_parquet(path), {**table_facts(path), "fingerprint": "other images"})
-    assert both.lacks(plan.store, cohorts)
-    assert not named(plan, "alone").lacks(plan.store, cohorts) or both.sources[1] in named(plan, "alone").sources
+    assert both.is_incomplete(plan.store, cohorts)
+    assert (
+        not named(plan, "alone").is_incomplete(plan.store, cohorts) or both.sources[1] in named(plan, "alone").sources
+    )
 
 
 @pytest.mark.grid

@@ -232,7 +232,7 @@ def test_runs_are_shared_out_evenly_and_nobody_waits(
     plan = planned(store_copy)
     many = [replace(plan.runs[0], id=f"{i:012}") for i in range(5)]
     monkeypatch.setattr(Run, "is_trained", lambda *_: True)
-    monkeypatch.setattr(DecodedImages, "lacks_predictions", lambda *_: True)
+    monkeypatch.setattr(DecodedImages, "needs_predictions", lambda *_: True)
     jobs = passes(DecodedImages(plan, {}), many, places)
     assert [len(job.runs) for job in jobs] == sizes
     assert [run.id for job in jobs for run in job.runs] == [run.id for run in many][: sum(sizes)]
