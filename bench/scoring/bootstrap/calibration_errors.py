@@ -79,6 +79,12 @@ class Segments(NamedTuple):
         return cls(np.append(first, len(bin_of_image)), bin_of_image[first], patient, np.stack(values, 1))
 
     @classmethod
+    def of_groups(cls, group: NDArray[np.integer], patient: Patients, value: Array, num_groups: int) -> Self:
+        """Return a segment for each group of images [n] that is not empty; the `bin` of a segment is its group."""
+        order = np.argsort(group.astype(np.min_scalar_type(num_groups)), kind="stable")  # small integers sort faster
+        return cls.of(np.asarray(group[order], np.int32), patient[order], [value[order]])
+
+    @classmethod
     def of_patients(cls, patient: Patients, num_patients: int, values: Sequence[Array]) -> Self:
         """Return segments with one row per patient, the sum over the patient's images; for sums that need no bins.
 
@@ -108,8 +114,8 @@ class Errors:
 
     detailed: Segments  # values: excess in each set, then 1
     patients: Segments  # values: squared distance in each set, log loss in each set, then 1 if positive, else 0
-    headline: Segments  # values: excess in the first set, then 1
-    headline_patients: Segments  # value: squared distance in the first set
+    headline: Segments  # value: excess in the first set
+    headline_patients: Segments  # values: squared distance in the first set, then 1
     bins: int
     out: Array  # [P, len(ERRORS), 1 + D x LANES]: errors of the original sample, then of the replicates
     headlines: Array  # [len(HEADLINES), T - D, LANES]
@@ -138,8 +144,8 @@ class Errors:
         errors = cls(
             Segments.of(np.stack(bin_of_image, 1), patient, [*excess, one]),
             Segments.of_patients(patient, num_patients, [*squared, *loss, positive.astype(np.float64)]),
-            Segments.of(probabilities[0].bin, patient, [excess[0], one]),
-            Segments.of_patients(patient, num_patients, [squared[0]]),
+            Segments.of(probabilities[0].bin, patient, [excess[0]]),
+            Segments.of_patients(patient, num_patients, [squared[0], one]),
             bins,
             np.empty((len(probabilities), len(ERRORS), 1 + num_detailed * LANES)),
             np.empty((len(HEADLINES), num_tiles - num_detailed, LANES)),
@@ -157,12 +163,10 @@ class Errors:
         if later < 0:
             self._fill_detailed(weight, self.out[..., 1 + tile * LANES : 1 + (tile + 1) * LANES])
         elif later < self.headlines.shape[1]:
-            sums = self.headline.sums(weight)
-            binned = np.zeros((self.bins, LANES))
-            np.add.at(binned, self.headline.bin, sums[:, 0])
-            num_images, [squared] = sums[:, 1].sum(0), self.headline_patients.totals(weight)
+            excess = absolute_sum(self.headline.sums(weight)[:, 0], self.headline.bin, self.bins)
+            squared, num_images = self.headline_patients.totals(weight)
             with np.errstate(invalid="ignore"):  # a replicate without images becomes NaN
-                self.headlines[:, later] = squared / num_images, np.abs(binned).sum(0) / num_images
+                self.headlines[:, later] = squared / num_images, excess / num_images
 
     def results(self, num: int) -> list[dict[str, Array]]:
         """Return for each set: name -> errors [1 + num]. The first is of the original sample, the others of replicates."""
@@ -171,6 +175,13 @@ class Errors:
     def later_headlines(self, num: int) -> dict[str, Array]:
         """Return the HEADLINES, name -> errors [num], of the first `num` replicates after the D tiles with all errors."""
         return {name: errors.ravel()[:num] for name, errors in zip(HEADLINES, self.headlines, strict=True)}
+
+
+def absolute_sum(excess_SL: Array, bin_of_segment: NDArray[np.int32], bins: int) -> Array:
+    """Compute the sum over bins of |excess of all segments in the bin|: [L]."""
+    binned = np.zeros((bins, excess_SL.shape[1]))
+    np.add.at(binned, bin_of_segment, excess_SL)
+    return np.asarray(np.abs(binned).sum(0))
 
 
 @compiled

@@ -47,9 +47,17 @@ def walk_ranks(  # noqa: C901 - all metrics in one loop over the images
         if i == num:
             break
         p = patient[i]
-        if kind[i] == UNTIED_NEGATIVE and not in_tie:
-            for j in range(LANES):
-                negatives[j] += weight[p, j]
+        if kind[i] & LAST_OF_TIE and not in_tie:  # no tie: most images, and much faster
+            if kind[i] & POSITIVE:
+                for j in range(LANES):
+                    new = np.int32(weight[p, j])
+                    positives[j] += new
+                    discordant[j] += float(new) * float(negatives[j])
+                    called = max(float(positives[j] + negatives[j]), 1.0)
+                    precision_sum[j] += float(new) * float(positives[j]) / called
+            else:
+                for j in range(LANES):
+                    negatives[j] += weight[p, j]
             continue
         if kind[i] & POSITIVE:
             for j in range(LANES):
@@ -80,49 +88,46 @@ def walk_weighted(  # noqa: C901 - all metrics in one loop over the images
     patient: NDArray[np.int32],
     kind: NDArray[np.uint8],
     group: NDArray[np.int32],
-    bin_of_image: NDArray[np.int32],
-    excess: Array,
     weight: Weight,
     of_label: Array,
     of_group: Array,
-    bins: int,
     out: Array,
 ) -> None:
-    """Compute the metrics of `weighted_metrics.Reweighted` for images sorted by decreasing score; write them to out [5, L].
+    """Compute AUROC and AUPRC of weighted images sorted by decreasing score; write them to out [3, L].
 
-    Rows 0 to 2: AUROC, AUPRC and calibration error if an image counts weight x of_group [G, L]. Rows 3 and 4: AUPRC and
-    calibration error if an image counts weight x of_label [2, L] (factor of negatives, factor of positives). excess [n]:
-    label - probability. A calibration error is a sum over bins, so the products of weight and factor must sum to 1.
+    Rows 0 and 1: AUROC and AUPRC if an image counts weight x of_group [G, L]. Row 2: AUPRC if an image counts weight x
+    of_label [2, L] (factor of negatives, factor of positives).
     """
     # plain_*: sums of weights without factors
     num, lanes, in_tie = patient.shape[0], weight.shape[1], False
-    negatives, positives, plain_negatives, plain_positives = (
+    negatives, positives, tied_negatives, tied_positives = (
         np.zeros(lanes),
         np.zeros(lanes),
         np.zeros(lanes),
         np.zeros(lanes),
     )
-    tied_negatives, tied_positives, tied_plain_negatives, tied_plain_positives = (
-        np.zeros(lanes),
-        np.zeros(lanes),
-        np.zeros(lanes),
-        np.zeros(lanes),
+    plain_negatives, plain_positives, tied_plain_negatives, tied_plain_positives = (
+        np.zeros(lanes, np.int32),
+        np.zeros(lanes, np.int32),
+        np.zeros(lanes, np.int32),
+        np.zeros(lanes, np.int32),
     )
-    discordant, precision_sum, precision_sum_by_label = np.zeros(lanes), np.zeros(lanes), np.zeros(lanes)
-    binned, binned_by_label, ratio = np.zeros((bins, lanes)), np.zeros((bins, lanes)), np.empty(lanes)
+    discordant, precision_sum, precision_sum_by_label, ratio = (
+        np.zeros(lanes),
+        np.zeros(lanes),
+        np.zeros(lanes),
+        np.empty(lanes),
+    )
     for j in range(lanes):
         ratio[j] = of_label[0, j] / of_label[1, j]
     for i in range(num):
-        p, g, b, y = patient[i], group[i], bin_of_image[i], kind[i] & POSITIVE
-        for j in range(lanes):
-            binned[b, j] += excess[i] * (weight[p, j] * of_group[g, j])
-            binned_by_label[b, j] += excess[i] * (weight[p, j] * of_label[y, j])
+        p, g = patient[i], group[i]
         if kind[i] == UNTIED_NEGATIVE and not in_tie:
             for j in range(lanes):
                 negatives[j] += weight[p, j] * of_group[g, j]
                 plain_negatives[j] += weight[p, j]
             continue
-        if y:
+        if kind[i] & POSITIVE:
             for j in range(lanes):
                 tied_positives[j] += weight[p, j] * of_group[g, j]
                 tied_plain_positives[j] += weight[p, j]
@@ -140,23 +145,15 @@ def walk_weighted(  # noqa: C901 - all metrics in one loop over the images
             plain_negatives[j] += tied_plain_negatives[j]
             plain_positives[j] += tied_plain_positives[j]
             precision_sum[j] += tied_positives[j] * positives[j] / max(positives[j] + negatives[j], TINY)
-            precision_sum_by_label[j] += (
-                tied_plain_positives[j]
-                * plain_positives[j]
-                / max(plain_positives[j] + ratio[j] * plain_negatives[j], TINY)
-            )
-            tied_negatives[j], tied_positives[j], tied_plain_negatives[j], tied_plain_positives[j] = 0.0, 0.0, 0.0, 0.0
+            new, called = float(tied_plain_positives[j]), plain_positives[j] + ratio[j] * plain_negatives[j]
+            precision_sum_by_label[j] += new * plain_positives[j] / max(called, TINY)
+            tied_negatives[j], tied_positives[j], tied_plain_negatives[j], tied_plain_positives[j] = 0.0, 0.0, 0, 0
     for j in range(lanes):
         pairs = positives[j] * negatives[j]
         out[0, j] = 1 - discordant[j] / pairs if pairs > 0 else np.nan
         out[1, j] = precision_sum[j] / positives[j] if pairs > 0 else np.nan
         defined = plain_positives[j] > 0 and plain_negatives[j] > 0 and ratio[j] > 0 and ratio[j] < np.inf
-        out[3, j] = precision_sum_by_label[j] / plain_positives[j] if defined else np.nan
-        out[2, j], out[4, j] = 0.0, 0.0
-    for b in range(bins):
-        for j in range(lanes):
-            out[2, j] += abs(binned[b, j])
-            out[4, j] += abs(binned_by_label[b, j])
+        out[2, j] = precision_sum_by_label[j] / plain_positives[j] if defined else np.nan
 
 
 @compiled

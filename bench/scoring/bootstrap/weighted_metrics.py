@@ -9,6 +9,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.scoring.bootstrap.calibration_errors import Segments, absolute_sum
 from bench.scoring.bootstrap.kernels import walk_weighted
 from bench.scoring.bootstrap.resamples import LANES, Resamples, one_replicate
 from bench.scoring.bootstrap.sorted_images import Column
@@ -54,16 +55,35 @@ class Ranked:
 
     column: Column
     group: NDArray[np.int32]  # [n]
-    bin_of_image: NDArray[np.int32]  # [n]
-    excess: Array  # [n], label - probability
+    cells: Segments  # images that share bin, group and label; value: label - probability
+    num_groups: int
     bins: int
+
+    @classmethod
+    def of(
+        cls,
+        column: Column,
+        group: NDArray[np.int32],
+        bin_of_image: NDArray[np.int32],
+        excess: Array,
+        num_groups: int,
+        bins: int,
+    ) -> Self:
+        """Return the images [n] of a column with their groups, bins and excess (label - probability)."""
+        cell = (bin_of_image * num_groups + group) * 2 + column.positive
+        cells = Segments.of_groups(cell, column.patient, excess, bins * num_groups * 2)
+        return cls(column, group, cells, num_groups, bins)
 
     def reweighted(self, weight: NDArray[np.uint8], of_label: Array, of_group: Array) -> Array:
         """Compute the metrics of `Reweighted` [5, L] from weight [num_patients, L], of_label [2, L] and of_group [G, L]."""
-        out = np.empty((len(Reweighted._fields), weight.shape[1]))
-        images = (self.column.patient, self.column.kind, self.group, self.bin_of_image, self.excess)
-        walk_weighted(*images, weight, of_label, of_group, self.bins, out)
-        return out
+        ranked = np.empty((3, weight.shape[1]))
+        walk_weighted(self.column.patient, self.column.kind, self.group, weight, of_label, of_group, ranked)
+        # All images of a cell have the same factor, so each cell is summed once for both kinds of factors.
+        excess, (bin_and_group, label) = self.cells.sums(weight)[:, 0], np.divmod(self.cells.bin, 2)
+        bin_of_cell, group = np.divmod(bin_and_group, self.num_groups)
+        by_group = absolute_sum(excess * of_group[group], bin_of_cell, self.bins)
+        by_label = absolute_sum(excess * of_label[label], bin_of_cell, self.bins)
+        return np.stack([*ranked[:2], by_group, ranked[2], by_label])
 
     def of_sample(self, of_label: Array, of_group: Array) -> Reweighted:
         """Compute the metrics of the original sample, [1] each, with factors of_label [2] and of_group [G]."""

@@ -135,7 +135,9 @@ def _weighted_walk(
     mix = mix_of(internal, external, k, settings.min_count, internal_counts)
     column = external.columns[k]
     binned = external.probabilities[k][AS_GIVEN]
-    ranked = Ranked(column, mix.group[column.rows], binned.bin, column.positive - binned.prob, settings.bins)
+    num_groups = mix.replicates.of_group.shape[1]
+    excess = column.positive - binned.prob
+    ranked = Ranked.of(column, mix.group[column.rows], binned.bin, excess, num_groups, settings.bins)
     return mix, WeightedWalk.empty(external.resamples, ranked, mix.replicates)
 
 

@@ -74,7 +74,7 @@ def reweighted(
     column = Column.of(patient, label, score)
     prob = column.score.astype(np.float64)
     place, excess = bin_of(prob, 15), column.positive - prob
-    ranked = Ranked(column, group[column.rows].astype(np.int32), place, excess, 15)
+    ranked = Ranked.of(column, group[column.rows].astype(np.int32), place, excess, len(of_group), 15)
     if resamples is None:
         return ranked.of_sample(of_label, of_group)
     drawn = [np.repeat(each[:, None], resamples.num, axis=1) for each in (of_label, of_group)]
