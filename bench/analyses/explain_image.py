@@ -151,7 +151,7 @@ def chosen_findings(run: Run, requested: Sequence[str]) -> list[str]:
             fix = (
                 f"did you mean {finding_by_lowercase[close[0]]!r}?"
                 if close
-                else f"it has learned {', '.join(finding_by_lowercase.values())}"
+                else f"choose from: {', '.join(finding_by_lowercase.values())}"
             )
             raise ConfigError(f"run {run.id} has not learned {name!r}", "--finding", fix)
     return list(dict.fromkeys(finding_by_lowercase[name.lower()] for name in requested)) or list(

@@ -199,7 +199,9 @@ def merge(
 
     if len({bundle.name for bundle in bundles}) < len(bundles):
         raise ConfigError(
-            "two bundles have the same file name", "bench merge", "rename one: messages and the page show file names"
+            "two bundles have the same file name",
+            "bench merge",
+            "rename one: messages and the page identify bundles by file name",
         )
     if store.exists() and (not store.is_dir() or any(store.iterdir())):
         raise ConfigError(

@@ -161,7 +161,7 @@ def _specs(
 
     opened = Store.open(store, older=True)
     typer.echo(
-        f"no --data: synthetic cohorts of the grid {grid.name}, in {phantom_root(grid, opened)}",
+        f"without --data: uses synthetic cohorts of the grid {grid.name} in {phantom_root(grid, opened)}",
         err=True,
     )
     return read_data(make_phantom(grid, opened, workers or default_workers(), display.progress))

@@ -120,9 +120,9 @@ def run(
             root = phantom_root(request.grid, opened)
             later = "not made yet" if dry_run and not estimate else "made now"
             made = "already made" if (root / "phantom.json").is_file() else later
-            typer.echo(f"no --data: synthetic cohorts, {made}, in {root}")
+            typer.echo(f"without --data: uses synthetic cohorts ({made}) in {root}")
             if made == "not made yet":
-                runs = f"{len(request.grid.configs)} runs; run ids need the cohorts"
+                runs = f"{len(request.grid.configs)} runs; their ids can be computed after the cohorts are made"
                 typer.echo(f"grid {request.grid.name}: {runs}. nothing was run (--dry-run)")
                 return
         plan = make_plan(
@@ -215,7 +215,7 @@ def list_(
             rows = [
                 *list_tables.overview(entries),
                 ["grids", str(len(shipped_grids()))],
-                ["runs", "what the store holds"],
+                ["runs", "runs of the store"],
             ]
             names = [row[0] for row in rows]
     else:

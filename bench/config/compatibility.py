@@ -27,11 +27,11 @@ def check_trainable(config: RunConfig, optimizer: Entry, loss: Entry, where: str
         fix = "use another base optimizer, e.g. torch.optim:AdamW"
         raise ConfigError(f"{config.optimizer}: SAM cannot wrap a schedule-free optimizer", f"{where}.optimizer", fix)
     if schedule.pretrain_epochs and (loss.use, dict(loss.options)) == ("bench.training.losses:bce", {}):
-        fix = "remove `pretrain_epochs`, or choose the loss for the epochs after pretraining"
+        fix = "remove `pretrain_epochs`, or set `loss` to the loss of the epochs after pretraining"
         what = f"pretrain_epochs trains with cross-entropy, and {config.loss} is cross-entropy already"
         raise ConfigError(what, f"{where}.schedule.pretrain_epochs", fix)
     if (sam or optimizer.facts.get("closure")) and config.precision == "fp16":
-        fix = "use mixed, bf16 or fp32: this optimizer recomputes gradients, and fp16 scales them"
+        fix = "set precision to mixed, bf16 or fp32: this optimizer recomputes gradients, and fp16 scales them"
         raise ConfigError(f"{config.optimizer} cannot train with fp16", f"{where}.precision", fix)
     if only_kind and schedule.kind != only_kind:
         fix = f"remove `kind`: the optimizer is then trained with {only_kind}, after the same warm-up"
@@ -42,5 +42,8 @@ def check_trainable(config: RunConfig, optimizer: Entry, loss: Entry, where: str
     images_per_pass, needed = schedule.micro_batch or schedule.batch_size, 2 * len(config.findings)
     if schedule.sampling == "balanced" and images_per_pass < needed:
         fix = f"set micro_batch (or batch_size) to at least {needed}"
-        what = f"balanced sampling needs a positive and a negative image of each of {needed // 2} findings in {images_per_pass} images"
+        what = (
+            f"balanced sampling needs at least {needed} images in a forward pass, a positive and a negative image of each "
+            f"finding (got {images_per_pass})"
+        )
         raise ConfigError(what, f"{where}.schedule.sampling", fix)

@@ -219,7 +219,7 @@ def _cohorts(names: object, internal: str, where: str) -> tuple[str, ...]:
         if name in RESERVED:
             raise ConfigError(f"{name!r} is reserved and cannot be the name of a cohort", where, "rename the cohort")
         if [internal, *names].count(name) > 1:
-            fix = "name each external cohort once, and not the training cohort: it is always evaluated"
+            fix = "name each external cohort once; do not name the training cohort, which is always evaluated"
             raise ConfigError(f"{name!r} is repeated, or is the training cohort", where, fix)
     return tuple(names)
 
@@ -323,7 +323,7 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
         what = f"{config.uncertainty} needs `blank: {needed}` (got {config.blank})"
         raise ConfigError(what, f"{where}.blank", f"set `blank: {needed}`")
     if policy.facts.get("states", 1) != 1 and (loss.use != "bench.training.losses:bce" or loss.options):
-        fix = "use `loss: bce` without options; it becomes a cross-entropy over three states"
+        fix = "use `loss: bce` without options: this policy turns bce into a cross-entropy over three states"
         raise ConfigError(f"{config.uncertainty} cannot be trained with {config.loss}", f"{where}.loss", fix)
 
 

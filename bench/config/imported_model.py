@@ -211,7 +211,7 @@ def _input(raw: Any, where: str) -> Input:
     if "range" in block:
         low, high = _numbers(block.pop("range"), 2, f"{where}.range")
         if high <= low:
-            what = f"range must rise (got {[low, high]})"
+            what = f"the first number of range must be below the second (got {[low, high]})"
             raise ConfigError(what, f"{where}.range", "write [low, high], e.g. [-1024, 1024]")
         mean, std = (-low / (high - low),) * 3, (1 / (high - low),) * 3
     else:
@@ -256,7 +256,9 @@ def _outputs(raw: Any, names_required: bool, where: str) -> Outputs:
             "the names of the outputs are missing", f"{where}.names", "list them in the order of the network"
         )
     if not names_required and names is not None:
-        raise ConfigError("predictions take their names from the columns", f"{where}.names", "remove `names`")
+        raise ConfigError(
+            "names is not valid with predictions", f"{where}.names", "remove `names`: the column names are used"
+        )
     output_names = ["" if name is None else str(name) for name in names or ()]
     return Outputs(block["kind"], _findings(output_names, rename, drop, where) if names_required else (), rename, drop)
 
@@ -288,7 +290,7 @@ def _exposure(raw: Any, where: str) -> DataExposure:
     block = dict(_block(raw, location))
     _check_keys(block, ("cohorts", "others", "pretraining", "licence", "source"), location)
     if not isinstance(block.get("cohorts"), list):
-        fix = "list its datasets, e.g. `cohorts: [nih, padchest]`; write `cohorts: []` if it was trained on none of this project's"
+        fix = "list its datasets, e.g. `cohorts: [nih, padchest]`; write `cohorts: []` if none of them is a dataset of this project"
         raise ConfigError("the training data of the model are missing", f"{location}.cohorts", fix)
     if not isinstance(block.get("others") or [], list):
         raise ConfigError(
@@ -298,6 +300,6 @@ def _exposure(raw: Any, where: str) -> DataExposure:
     texts = {key: str(value) for key, value in block.items()}
     for text in (*cohorts, *others, *texts.values()):
         if len(text) > 500 or not text.isprintable():
-            what = "a text has more than 500 characters or control characters"
-            raise ConfigError(what, location, "shorten it to one line")
+            what = "a text has more than 500 characters, or has control characters"
+            raise ConfigError(what, location, "shorten the text to one line")
     return DataExposure(cohorts, others, **texts)

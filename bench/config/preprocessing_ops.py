@@ -95,7 +95,7 @@ def input_size(options: Mapping[str, Any]) -> int:
     size = int(options["size"])
     side = int(options.get("input", size))
     if not 8 <= side <= size or (size - side) % 2:
-        what = f"input {side} cannot be cropped from the center of size {size}"
+        what = f"images of {size} pixels cannot be cropped to {side} pixels around their center"
         raise ConfigError(what, "preprocessing.input", f"give a number from 8 to {size} that leaves equal margins")
     return side
 
@@ -185,7 +185,9 @@ def _check_order(before: str, name: str) -> None:
         )
     if name in CACHED_OPS and _STAGES[before] >= _STAGES["histstd"]:
         raise ConfigError(
-            f"{name} comes after {before}", "preprocessing.ops", f"move {name} to the front: it is cached"
+            f"{name} comes after {before}",
+            "preprocessing.ops",
+            f"move {name} to the front: the image cache stores its result",
         )
     if _STAGES[name] < _STAGES[before]:
         raise ConfigError(f"{name} comes after {before}", "preprocessing.ops", f"move {name} before {before}")

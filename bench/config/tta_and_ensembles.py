@@ -108,5 +108,5 @@ def _checked(block: Mapping[str, Any], tta: Sequence[str], where: str) -> tuple[
     if block.get("mean", "probability") != "probability":
         raise ConfigError("only probabilities can be averaged", f"{where}.mean", "write `mean: probability`")
     if views and views not in tta:
-        raise ConfigError(f"the grid makes no {views!r} rows", f"{where}.tta", f"add `tta: [{views}]` to the grid")
+        raise ConfigError(f"the grid has no TTA {views!r}", f"{where}.tta", f"add `tta: [{views}]` to the grid")
     return name, conditions, str(views)

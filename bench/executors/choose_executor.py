@@ -25,13 +25,11 @@ def choose_executor(text: str, device: str, workers: int, per_device: int = 0, t
     if name == "local" and not resources:
         return Local(device, workers, per_device, together)
     if name not in _CLUSTERS:
-        fix = "write local, ray or slurm, with resources after a colon: slurm:partition=gpu,hours=12"
-        what = (
-            "the executor local has no resources after a colon: use --device, --workers and --together"
-            if name == "local"
-            else f"unknown executor {name!r}"
-        )
-        raise ConfigError(what, where, fix)
+        if name == "local":
+            fix = "use --device, --workers, --together and --per-device"
+            raise ConfigError("the executor local takes no resources after a colon", where, fix)
+        fix = "write local, ray or slurm; ray and slurm take resources after a colon: slurm:partition=gpu,hours=12"
+        raise ConfigError(f"unknown executor {name!r}", where, fix)
     if per_device:
         fix = "remove it; to share a GPU on a Ray cluster, write ray:gpus=0.5"
         raise ConfigError("--per-device is only valid with --executor local", "--per-device", fix)

@@ -59,7 +59,7 @@ def stored_reference(run: Run, folder: Path) -> Reference:
         stored: list[float] = json.loads((folder / FILE).read_text())[op]
     except (OSError, ValueError, KeyError) as error:
         fix = "run the grid again with `bench run`: it makes missing files again"
-        raise StoreError(f"the reference of {op} is missing or damaged", str(folder / FILE), fix) from error
+        raise StoreError(f"the histogram reference of {op} is missing or damaged", str(folder / FILE), fix) from error
     return {op: stored}
 
 

@@ -97,7 +97,7 @@ class Normalizer:
             object.__setattr__(self, name, value)
         if learned is not None and learned not in self.reference:
             raise ConfigError(
-                f"{learned} has no reference", "preprocessing.ops", "learn the reference on training images first"
+                f"{learned} has no histogram reference", "preprocessing.ops", "learn it on training images first"
             )
         try:
             self.normalize(torch.zeros(1, 1, 2, 2))

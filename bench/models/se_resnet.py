@@ -103,7 +103,7 @@ def se_resnet(
     Raises ValueError unless depths and widths are positive and of one length.
     """
     if len(depths) != len(widths) or not depths or min(*depths, *widths) < 1:
-        raise ValueError(f"depths {list(depths)} and widths {list(widths)} must be positive and of one length")
+        raise ValueError(f"depths {list(depths)} and widths {list(widths)} must be positive and have the same length")
     return SEResNet(num_outputs, in_channels, depths, widths, dropout)
 
 

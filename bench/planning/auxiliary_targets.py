@@ -25,7 +25,7 @@ def check_targets(table: pd.DataFrame, config: RunConfig, where: str) -> None:
         if not ((target_N == 1).any() and (target_N == 0).any()):
             fix = f"set `head_weights.{head.name}: 0` in the grid, or train on a cohort with this information"
             raise DatasetError(
-                f"the training images cannot teach the head {head.name!r}: {_SOURCE[head.name]}", where, fix
+                f"the training images are not sufficient for the head {head.name!r}: {_SOURCE[head.name]}", where, fix
             )
 
 

@@ -172,10 +172,13 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
     content = store.read_json("grids", f"{name}.json")
     if content.get("schema") != SCHEMA:
         raise StoreError(
-            "the manifest is of another version", str(store.root / "grids" / f"{name}.json"), "run the grid again"
+            "the manifest has another schema version", str(store.root / "grids" / f"{name}.json"), "run the grid again"
         )
     if missing := _missing(content):
-        where, fix = str(store.root / "grids" / f"{name}.json"), "run the grid again: no run is trained again for it"
+        where, fix = (
+            str(store.root / "grids" / f"{name}.json"),
+            "run the grid again: finished runs are not trained again",
+        )
         raise StoreError(f"the manifest is damaged: {missing}", where, fix)
     return Manifest(store, content)
 
@@ -224,7 +227,7 @@ def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapp
             if run["id"] == run_id:
                 return manifest, run
     where, fix = str(store.root / "grids"), "name the grid of the run, or run that grid again"
-    raise StoreError(f"no grid of the store plans run {run_id}", where, fix)
+    raise StoreError(f"no grid of the store contains run {run_id}", where, fix)
 
 
 def write_manifest(

@@ -125,8 +125,10 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
     shared_patients(cohort.table, split, where)
     for name in config.schedule.watched:
         if not (split == name).any():
-            fix = "select on val: remove schedule.stop_on and schedule.select_on"
-            raise DatasetError(f"{cohort.name} has no {name} split to stop or select on", where, fix)
+            fix = "remove schedule.stop_on and schedule.select_on: the split val is then used"
+            raise DatasetError(
+                f"{cohort.name} has no {name} split, which schedule.stop_on or select_on names", where, fix
+            )
     for name in ("train", *config.schedule.watched):
         state_NK = states(cohort.table[split == name], config.findings)
         silent = name == "train" and config.blank == "ignore"  # "not mentioned" is not a label; "uncertain" may be one

@@ -34,7 +34,9 @@ def read_cohorts(grid: Grid, store: Store, data: Path | None, workers: int, prog
         cohorts[name] = load(grid.cohort_spec(specs[name]), first.mapping, space(first.space))
     progress("read cohorts", len(names), len(names))
     if len({cohort.phantom for cohort in cohorts.values()}) > 1:
-        raise ConfigError("phantom and real cohorts in one grid", str(folder), "use one kind: their numbers never mix")
+        raise ConfigError(
+            "the grid mixes phantom and real cohorts", str(folder), "use only phantoms or only real cohorts"
+        )
     return cohorts
 
 

@@ -83,7 +83,7 @@ def _path(manifest: Manifest, name: str, change: Change) -> Path:
     path = manifest.store.root / "grids" / f"{name}.json"
     if change.empty:
         fix = "change a setting: --mapping, --findings, --min-count, --threshold or --registry"
-        raise ConfigError(f"{name!r} would have the same scores again", "--as", fix)
+        raise ConfigError(f"the scores of {name!r} would equal those of the grid", "--as", fix)
     taken = path.is_file() and not manifest.store.read_json("grids", path.name).get("scored_from")
     if taken or name in shipped_grids():  # `bench run` of a shipped grid would overwrite the manifest
         raise ConfigError(f"{name!r} is the name of a grid", "--as", "choose a name that no grid has")
@@ -95,7 +95,7 @@ def _check_same_way(store: Store, path: Path, content: Mapping[str, Any]) -> Non
     if path.is_file():
         before = store.read_json("grids", path.name)
         if any(before.get(key) != content.get(key) for key in _SETTINGS):
-            what = f"{path.stem!r} has scores already: {before['scored_from']}, {before['scored_how']}"
+            what = f"{path.stem!r} has other scores already: those of {before['scored_from']}, {before['scored_how']}"
             raise ConfigError(what, "--as", f"choose another name, or delete {path} to reuse this name")
 
 

@@ -82,17 +82,19 @@ class ImportedNetwork(nn.Module):
         if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != num:
             actual = f"a tensor of shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
             fix = "wrap it in a function that returns one row per image and one column per finding"
-            raise ConfigError(f"the network gives {actual}, not [{num}, {len(names)}]", where, fix)
+            raise ConfigError(f"the network returns {actual}, not a tensor of shape [{num}, {len(names)}]", where, fix)
         if output.shape[1] != len(names):
-            what = f"the network has {output.shape[1]} outputs, {len(names)} are named"
-            raise ConfigError(what, f"{where}.names", "name every output in its order; `drop` removes an output")
+            what = f"the network has {output.shape[1]} outputs, but `names` has {len(names)}"
+            raise ConfigError(
+                what, f"{where}.names", "name every output, in the order of the network; `drop` removes an output"
+            )
         if not torch.isfinite(output).all():
             bad = [names[k] or f"output {k}" for k in (~torch.isfinite(output)).any(0).nonzero().flatten().tolist()]
             fix = "check preprocessing.mean, std and range: the input must be scaled as in its training"
             raise ConfigError(f"outputs that are not finite: {', '.join(bad)}", where, fix)
         if self.declared.outputs.kind == "probability" and ((output < 0) | (output > 1)).any():
             what = f"outputs from {float(output.min()):.3g} to {float(output.max()):.3g} are not probabilities"
-            raise ConfigError(what, f"{where}.kind", "write `kind: logit` if they are taken before the sigmoid")
+            raise ConfigError(what, f"{where}.kind", "write `kind: logit` if the outputs are taken before the sigmoid")
         return output
 
 

@@ -99,13 +99,13 @@ def _images(frame: pd.DataFrame, scored: pd.DataFrame, ref: CohortRef, where: st
         no_val = set(scored.index[scored["split"] == "val"]) <= set(missing.index)
         if no_val:
             remarks.append(
-                f"no predictions on the validation patients of {ref.name}: no thresholds and no calibration, so no calls"
+                f"there are no predictions for the validation patients of {ref.name}, so there are no thresholds, calls or calibration"
             )
             missing = missing[missing["split"] != "val"]
     if len(missing):
         example = missing["image_id"].iloc[0]
         what = f"{len(missing):,} of {len(scored):,} images of {ref.name} have no prediction, e.g. {example}"
-        fix = "predict all of them: otherwise the model would choose its own test images"
+        fix = "predict all of these images: scores on a chosen subset cannot be compared"
         raise DatasetError(what, where, fix)
     chosen = scored.merge(frame, on="image_id", how="inner", validate="1:1")
     unused = len(frame) - len(chosen)
@@ -141,6 +141,8 @@ def _check(value_N: np.ndarray, frame: pd.DataFrame, finding: str, kind: str, wh
     if bad.any():
         example = frame["image_id"].iloc[int(np.flatnonzero(bad)[0])]
         fix = (
-            "write `kind: logit` if they are taken before the sigmoid" if "prob" in what else "give one number per cell"
+            "write `kind: logit` if the values are taken before the sigmoid"
+            if "prob" in what
+            else "give one number per cell"
         )
-        raise ConfigError(f"{finding} of {int(bad.sum()):,} images {what}, e.g. of {example}", where, fix)
+        raise ConfigError(f"the value of {finding} {what} for {int(bad.sum()):,} images, e.g. {example}", where, fix)

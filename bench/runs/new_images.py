@@ -235,7 +235,7 @@ def _listed(path: Path) -> list[Path]:
         raise DatasetError(f"cannot read this CSV: {error}", str(path), "give a table with a column `path`") from error
     column = next((name for name in ("path", "image") if name in table), None)
     if column is None:
-        raise DatasetError("no column `path` or `image`", str(path), "name the column with the image files so")
+        raise DatasetError("no column `path` or `image`", str(path), "name the column of image files `path`")
     return [path.parent / name for name in table[column] if name.strip()]
 
 

@@ -76,10 +76,12 @@ def _checked(onnx: Any, path: Path, where: str) -> int:
         target = path.parent / location
         if Path(location).is_absolute() or not target.resolve().is_relative_to(folder):
             fix = "export it with its weights inside, or in a file in the same folder"
-            raise SetupError(f"its weights are outside its folder: {location!r}", where, fix)
+            raise SetupError(f"the ONNX file refers to weights outside its folder: {location!r}", where, fix)
         if not target.is_file():
             raise SetupError(
-                f"its weights are missing: {location!r}", where, "put that file into the folder of the ONNX file"
+                f"the weights of the ONNX file are missing: {location!r}",
+                where,
+                "put that file into the folder of the ONNX file",
             )
     return sum(int(np.prod(tensor.dims)) for tensor in model.graph.initializer)
 

@@ -76,7 +76,7 @@ class ScoredSplit:
             )
             raise ValueError(f"{self.name}: the shapes do not match: {shapes}")
         if self.patient_groups is not None and len(self.patient_groups.sex) != num:
-            raise ValueError(f"{self.name}: patient groups of {len(self.patient_groups.sex)} images for {num} images")
+            raise ValueError(f"{self.name}: patient_groups has {len(self.patient_groups.sex)} rows for {num} images")
         if num_repeated := num - len(set(self.image_id.tolist())):
             raise ValueError(f"{self.name}: {num_repeated} images are listed twice")
         unknown = set(np.unique(self.state).tolist()) - {*STATES, UNMAPPED_CODE}

@@ -89,7 +89,9 @@ def evaluate(
     caches, doubles = (images.caches, images.count_duplicates()) if images else ({}, 0)
     content = before or {**contents(plan, caches, doubles), "runs": []}
     new_row = row(run, declared, content["cohorts"])
-    remarks = [f"not among its outputs, so not scored: {', '.join(missing)}"] if missing else []
+    remarks = (
+        [f"the model does not predict these findings, so they have no scores: {', '.join(missing)}"] if missing else []
+    )
     remarks += _do(plan, run, _Source(declared, network, files, weights, missing), on, display)
     content = {**content, "derived": planned_row(content, new_row)}
     write_bytes(store.root / "grids" / f"{grid.name}.json", canonical_json(content))
@@ -120,7 +122,7 @@ def _stored(store: Store, plan: Plan) -> dict[str, Any] | None:
     same = [(c["name"], c["id"]) for c in manifest.cohorts] == [(ref.name, ref.id) for ref in plan.refs]
     if not same or not comparable(asdict(manifest.shared), asdict(plan.runs[0].config)) or manifest.of_bundles:
         fix = "run the grid again with `bench run` first, or evaluate into another --store"
-        raise StoreError(f"grid {plan.grid.name} of the store is of other cohorts or findings", str(path), fix)
+        raise StoreError(f"the stored grid {plan.grid.name} has other cohorts, findings or splits", str(path), fix)
     return dict(manifest.content)
 
 

@@ -66,7 +66,7 @@ def reproduce(
     if origin := manifest.content.get("scored_from"):  # compare with the original scores
         manifest, run = planned(store, run_id, str(origin))
     if manifest.of_bundles or (reason := unfinished(manifest, run)):
-        why = "it is from a bundle, which has no data" if manifest.of_bundles else reason
+        why = "the run comes from a bundle, which has no images" if manifest.of_bundles else reason
         raise StoreError(f"run {run_id}: {why}", str(store.run_dir(run_id)), "reproduce it where it was trained")
     if into.resolve() == store.root.resolve():
         raise ConfigError("a run cannot be reproduced in its own store", str(into), "name another folder with --into")
@@ -111,7 +111,9 @@ def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:
         if cohort["id"] != ref.id:
             fix = "give the unchanged data; `bench check --data` compares them with the published releases"
             raise ConfigError(
-                f"the images or labels of {ref.name} have changed since ({ref.id}, was {cohort['id']})", "--data", fix
+                f"the images or labels of {ref.name} have changed since the run ({ref.id}, was {cohort['id']})",
+                "--data",
+                fix,
             )
 
 
@@ -182,11 +184,11 @@ def _checked(manifest: Manifest, again: Manifest, run_id: str) -> tuple[str, ...
     same = before["seal"].get("weights_after") == now["seal"].get("weights_after")
     size = before["cost"].get("params"), now["cost"].get("params")
     return (
-        "data: the tables of all cohorts are the same, images and labels, patients and splits (by their ids)",
-        "leakage: no patient is in two splits, no image of an external hospital is one of the internal hospital (looked for again)",
-        "from nothing: configuration, registry entries, starting weights and training cohort are the same (by the run's id)",
+        "data: the tables of all cohorts are the same: images, labels, patients and splits (their hashes are equal)",
+        "leakage: no patient is in two splits, and no image is in both the internal and an external cohort (checked again)",
+        "start: configuration, registry entries, starting weights and training cohort are the same (the run id, their hash, is equal)",
         f"architecture: {size[1]:,} parameters, {'as stored' if size[0] == size[1] else f'stored {size[0]:,}'}",
-        f"test reuse: none, the weights are the same before and after the tests ({'as they are stored' if same else 'not those that are stored'})",
+        f"test reuse: none, the tests did not change the weights ({'equal' if same else 'not equal'} to the stored weights)",
         f"made with: {_made(before['env'])}; again with: {_made(now['env'])}",
     )
 

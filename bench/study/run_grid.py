@@ -48,7 +48,7 @@ class Result:
             lines.append(f"{self.derived} of {num_derived} derived from them (TTA, ensembles, panels)")
         lines += [f"  {run_id} {reason}" for run_id, reason in self.waiting.items()]
         again = f"evaluate it again: bench evaluate --model MODEL.yaml --grid {grid}"
-        why = "was evaluated on other cohorts, findings or splits and is no longer a row"
+        why = "was evaluated on other cohorts, findings or splits and is no longer in the grid"
         lines += [f"  {name} (trained elsewhere) {why}; {again}" for name in self.dropped]
         for run_id, reason in self.failed.items():
             lines.append(f"  {run_id} failed: {reason}\n    log: {self.logs[run_id]}")

@@ -73,8 +73,9 @@ def rule(shares: Mapping[str, float]) -> str:
     """
     splits = ", ".join(f"{name} {share / sum(shares.values()):g}" for name, share in shares.items())
     return (
-        f"official splits are unchanged; missing splits of ({splits}) are taken, in this order and proportion, from train "
-        "(from all images without official splits) by the first 48 bits of SHA-256 of the patient id, divided by 2^48"
+        "official splits are unchanged; missing splits are taken from train, or from all images if there is no official "
+        f"split; order and shares: ({splits}); a patient's split follows from the first 48 bits of SHA-256 of the patient id, "
+        "divided by 2^48"
     )
 
 

@@ -498,7 +498,9 @@ def test_bundles_of_the_same_cohorts_merge_into_one_leaderboard(
     said = command("report", "--store", "together", "--quiet", cwd=tmp_path)
     page = (tmp_path / said.stdout.strip().partition(": ")[2]).read_text()
     assert "Made of bundles of predictions (one-kept.zip, two-kept.zip)" in page
-    assert "made of bundles" in command("export", "-o", "again.zip", "--store", "together", cwd=tmp_path, code=2).stderr
+    assert (
+        "made from bundles" in command("export", "-o", "again.zip", "--store", "together", cwd=tmp_path, code=2).stderr
+    )
     ours = read_manifest(Store.open(bundles["store"]), None)
     theirs = read_manifest(Store.open(tmp_path / "together"), None)
     assert [r["id"] for r in theirs.runs] == [r["id"] for r in ours.runs]

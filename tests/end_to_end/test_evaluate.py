@@ -247,5 +247,5 @@ def test_a_grid_of_other_cohorts_is_not_mixed(store_copy: Path, tmp_path: Path) 
     path.write_text(json.dumps(content))
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "nih.csv").write_text("image_id,Edema\n")
-    with pytest.raises(StoreError, match="other cohorts or findings"):
+    with pytest.raises(StoreError, match="other cohorts, findings or splits"):
         ask(declared(tmp_path, {"predictions": "p"}), store_copy / "runs")

@@ -40,7 +40,7 @@ def test_one_word_chooses_who_does_the_runs_and_what_a_run_asks_for() -> None:
     ("text", "what"),
     [
         ("rai", "unknown executor 'rai'"),
-        ("local:workers=3", "--device, --workers and --together"),
+        ("local:workers=3", "takes no resources after a colon"),
         ("ray:gpu=1", "did you mean 'gpus'"),
         ("ray:gpus", "'gpus' has no value"),
         ("ray:gpus=many", "gpus must be a number (got 'many')"),

@@ -72,7 +72,7 @@ def test_a_wrong_choice_is_refused_before_anything_is_written(finished: Path) ->
     for name, change, what in (
         ("tiny", Change("strict"), "is the name of a grid"),
         ("demo", Change("strict"), "is the name of a grid"),
-        ("x", Change(), "the same scores again"),
+        ("x", Change(), "would equal those of the grid"),
         ("a/b", Change("strict"), "is not a valid folder name"),
         ("x", Change("stric"), "no mapping 'stric'"),
         ("x", Change(findings=("Edma",)), "no finding of this grid 'Edma'"),
@@ -99,7 +99,9 @@ def test_a_name_stands_for_one_way_of_scoring(finished: Path) -> None:
             == "labels read as strict"
         )
         for other in (Change(mapping="broad"), Change(mapping="strict", min_count=3), Change(findings=("Edema",))):
-            with pytest.raises(ConfigError, match="'mine' has scores already: tiny, labels read as strict"):
+            with pytest.raises(
+                ConfigError, match="'mine' has other scores already: those of tiny, labels read as strict"
+            ):
                 rescored(manifest, "mine", other, "bench score")
             with pytest.raises(ConfigError, match="has scores already"):
                 rescored(strict, "mine", other, "bench score")

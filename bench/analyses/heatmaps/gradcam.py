@@ -102,7 +102,9 @@ def chosen_stage(network: Network, height: int, width: int, stage: int | None = 
         return large[-1] if large else available[0]
     if not -len(available) <= stage < len(available):
         listed = ", ".join(f"{i}: {s.height} x {s.width}" for i, s in enumerate(available))
-        raise ConfigError(f"no stage {stage}", "stage", f"choose a stage of this network at this size: {listed}")
+        raise ConfigError(
+            f"the network has no stage {stage}", "stage", f"for images of this size, choose from: {listed}"
+        )
     return available[stage]
 
 

@@ -194,7 +194,7 @@ def _shap_of_own(forest: RandomForestClassifier, x_ND: Array, source: NDArray[np
     shap_NDK = np.asarray(explainer.shap_values(x_ND, check_additivity=False))
     error = np.abs(shap_NDK.sum(1) + np.asarray(explainer.expected_value) - forest.predict_proba(x_ND)).max(initial=0.0)
     if error > TOLERANCE:
-        raise ValueError(f"SHAP values differ from the explained probabilities by up to {error:.2g}")
+        raise ValueError(f"the sums of SHAP values differ from the explained probabilities by up to {error:.2g}")
     return np.asarray(shap_NDK[np.arange(len(x_ND)), :, source])
 
 

@@ -34,7 +34,7 @@ def heat_map_symptoms(where: str, manifest: Manifest, run_id: str) -> Iterator[C
     if high.empty:
         return
     causes = (
-        "a marker goes with the finding at the internal hospital (tubes, portable units, side letters): see the shortcuts and the region transplant test",
+        "internal images with the finding often have a marker (tube, portable unit, side letter): see the shortcuts and the region transplant test",
         'borders or padding differ with the finding, e.g. by scanner: crop to the lungs (`bench list preprocessing "*roi*"`) and compare',
         "the network has learned little, so its maps are arbitrary: first check AUROC, and the gallery of heat maps on the page",
     )

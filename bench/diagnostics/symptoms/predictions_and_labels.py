@@ -95,7 +95,7 @@ def prediction_symptoms(
             "the head was never trained: only weights of the backbone were loaded",
         )
         share = min(diagnosis.value for diagnosis in constant)
-        observation = f"{names}: the same number in {share:.0%} of the images or more"
+        observation = f"{names}: the prediction is the same number in at least {share:.0%} of the images"
         yield symptom(where, "constant output", "fault", observation, causes)
     for scored_split in splits.values():
         permuted = diagnostics.other_order(scored_split, findings, MIN_IMAGES)
@@ -142,7 +142,7 @@ def _auroc_symptoms(
         yield symptom(where, "inverted: AUROC below .5 at the internal hospital", "fault", observation + listed, causes)
     elif abs(above_half) <= max(_NEAR, 2 * aurocs.macro_chance):
         too_short = (
-            "training was too short or too slow: try more `schedule.epochs` or another `schedule.lr`; the page shows the training curve",
+            "training was too short, or the learning rate is wrong: try more `schedule.epochs` or another `schedule.lr`; the page shows the training curve",
         )
         causes = (
             "labels are joined to the wrong images: see `bench check --data DATA` (ids, paths) and `bench data stats --data DATA --html data.html`",

@@ -77,7 +77,7 @@ def paired(value_first: Array, value_second: Array, first: Array, second: Array)
     first and second [R, B] are the replicates on the same resamples. Raises ValueError if their shapes differ.
     """
     if first.shape != second.shape:
-        raise ValueError(f"replicates of different number cannot be paired: {first.shape} and {second.shape}")
+        raise ValueError(f"the runs have different numbers of replicates: {first.shape} and {second.shape}")
     value, replicates = value_first - value_second, first - second
     return Differences(value, *percentile(value, replicates), p_value(value, replicates))
 

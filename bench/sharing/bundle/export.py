@@ -57,7 +57,7 @@ def export(
     """
     if manifest.of_bundles:
         fix = "share the original bundles: `bench verify` accepts them"
-        raise ConfigError("this store was made of bundles", str(manifest.store.root), fix)
+        raise ConfigError("this store was made from bundles", str(manifest.store.root), fix)
     chosen = _with_sources(manifest, run_ids)
     score_all(manifest, progress, threads)
     with tempfile.TemporaryDirectory() as temporary:
@@ -142,7 +142,7 @@ def _add_split(split_of: dict[str, str], scored_split: ScoredSplit) -> None:
     for image_id in scored_split.image_id.tolist():
         if split_of.setdefault(str(image_id), name) != name:
             fix = "export these runs as separate bundles"
-            raise ConfigError(f"the runs split {scored_split.dataset} in different ways", "bench export", fix)
+            raise ConfigError(f"the runs use different splits of {scored_split.dataset}", "bench export", fix)
 
 
 def _key(name: str, table: pd.DataFrame, split: Mapping[str, str], ordinals: Ordinals) -> pd.DataFrame:

@@ -25,7 +25,9 @@ def same_images(
     differ, or if patients do not match.
     """
     if not ours:
-        raise StoreError(f"the bundles order {name} differently, and no run is in both bundles", where, _FIX)
+        raise StoreError(
+            f"the bundles list the images of {name} in different orders, and no run is in both bundles", where, _FIX
+        )
     first, second = _with_logits(here, ours), _with_logits(there, theirs)
     if list(first.columns) != list(second.columns) or len(first) != len(second):
         what = f"{name} has {len(first)} images in one bundle and {len(second)} in the other, or other columns"

@@ -255,7 +255,7 @@ def test_a_mask_of_another_size_and_an_unlearned_finding_are_rejected(tmp_path: 
     with pytest.raises(DatasetError, match="10 x 10 pixels, the image 100 x 120"):
         load_explainer(store, run.id).explain(radiograph, WITH_THRESHOLD, "gradcam", None, tmp_path / "mask.png")
     store, run = finished_run(tmp_path / "other", preprocessing="histstd_64")
-    with pytest.raises(StoreError, match="the reference of histstd is missing"):
+    with pytest.raises(StoreError, match="the histogram reference of histstd is missing"):
         load_explainer(store, run.id)
     with pytest.raises(ConfigError, match="has not learned 'Hernia'"):
         chosen_findings(run, ["Hernia"])

@@ -104,7 +104,7 @@ def test_contradictory_options_and_missing_data_are_refused(here: Command, tmp_p
 @pytest.mark.slow
 def test_without_data_the_phantoms_of_the_demo_grid_are_described(command: Command, tmp_path: Path) -> None:
     done = command("data", "stats", "--no-images", cwd=tmp_path)
-    assert "no --data: synthetic cohorts of the grid demo" in done.stderr
+    assert "without --data: uses synthetic cohorts of the grid demo" in done.stderr
     assert "chexpert" in done.stdout
 
 

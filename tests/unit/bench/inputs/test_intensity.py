@@ -144,7 +144,7 @@ def test_images_without_contrast_are_not_learned_from_and_become_black() -> None
 
 
 def test_an_op_without_its_reference_is_refused() -> None:
-    with pytest.raises(ConfigError, match="histstd has no reference"):
+    with pytest.raises(ConfigError, match="histstd has no histogram reference"):
         Normalizer(["histstd"], (0.5,) * 3, (0.5,) * 3)
 
 

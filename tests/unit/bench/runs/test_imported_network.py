@@ -276,7 +276,11 @@ NAMES = ["Atelectasis", "Edema", "Mass"]
         ({"preprocessing": {**PLAIN["preprocessing"], "channels": 3}}, "does not take 3 x 32 x 32 images", "channels"),
         ({"preprocessing": {"size": 32, "channels": 1}}, "scale of the gray values", "range: [low, high]"),
         ({"preprocessing": {"size": 32, "channels": 2, "range": [0, 1]}}, "channels must be 1 or 3", "1 or 3"),
-        ({"preprocessing": {"size": 32, "range": [1, 0]}}, "range must rise (got [1.0, 0.0])", "[low, high]"),
+        (
+            {"preprocessing": {"size": 32, "range": [1, 0]}},
+            "the first number of range must be below the second (got [1.0, 0.0])",
+            "[low, high]",
+        ),
         ({"preprocessing": {"size": 32, "mean": 0.5, "std": 0}}, "std must be above 0", "trained with"),
         ({"preprocessing": {"size": 32, "fit": "stretch", "range": [0, 1]}}, "stretch", ""),
         ({"preprocessing": {"size": 32, "ops": ["histmatch"], "range": [0, 1]}}, "histmatch", "minmax"),
