@@ -201,8 +201,8 @@ def _notes(manifest: Manifest) -> list[str]:
     if manifest.of_bundles:
         names = ", ".join(str(bundle["file"]) for bundle in manifest.content["bundles"])
         notes.append(
-            f"Made of bundles of predictions ({names}), scored here again. Bundles have no images, weights or features, so analyses "
-            "that need them are missing. Only scored images are counted, and ages are the middle of their decades."
+            f"Made from bundles of predictions ({names}), which were scored again here. Bundles have no images, weights or features, so analyses "
+            "that need them are missing. Only scored images are counted, and each age is the middle of its decade."
         )
     settings = manifest.content["phantom_settings"]
     if settings and settings["shortcut"]:
@@ -212,17 +212,17 @@ def _notes(manifest: Manifest) -> list[str]:
         )
     if manifest.imported and not manifest.runs:
         notes.append(
-            "No run was trained here. The internal hospital is the cohort whose validation patients set thresholds and calibration, and the "
-            "baseline of gaps. The passport of each model declares its earlier training data."
+            "No run was trained here. The internal hospital is the cohort whose validation patients set thresholds and calibration; gaps "
+            "are relative to its scores. The passport of each model declares its earlier training data."
         )
     learned = {manifest.config(run).findings for run in manifest.runs}
     if len(learned) > 1:
         consequence = (
             "Only runs that learn all findings are ranked and enter means over runs. Compare the others finding by finding."
             if tuple(findings_of(manifest)) in learned
-            else "Ranks and means over runs then compare findings, not networks. Read this page finding by finding."
+            else "Ranks and means over runs therefore compare findings, not networks. Read this page finding by finding."
         )
         notes.append(
-            f"The runs of this grid learn different findings, and a macro average is over the findings of its run. {consequence}"
+            f"The runs of this grid learn different findings, and each macro average is over the findings of its run. {consequence}"
         )
     return notes

@@ -183,7 +183,7 @@ def picture_count(labels: Sequence[str], num_cohorts: int) -> str:
 
 def kinds(entries: int, columns: int) -> str:
     """State how many preprocessing variants there are, and how many look different."""
-    same = "" if entries == columns else f", {word(columns)} of which look different at this scale"
+    same = "" if entries == columns else f", {word(columns)} of which look different at this size"
     return sentence_case(f"{word(entries)} preprocessing variants{same}")
 
 

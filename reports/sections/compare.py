@@ -51,7 +51,7 @@ def _data(board: ReportData) -> dict[str, Any]:
         "runs": {r.id: _cells(board, r) for r in board.ranked},
         "pairs": pairs,
         "z": [round(NormalDist().inv_cdf(1 - 0.025 / k), 3) for k in range(1, MOST_SHOWN + 1)],
-        "left": f"Paired differences are stored for the first {plural(compared, 'run')} of the ranking; other runs are shown without."
+        "left": f"Paired differences are stored for the first {plural(compared, 'run')} of the ranking; other runs have none here."
         if compared
         else "No paired differences are stored in these tables.",
     }

@@ -13,7 +13,7 @@ def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Se
     """State in how many runs a marker of the internal hospital is a shortcut, and for which findings.
 
     >>> marker_shortcuts("A", 0, 4, [], 0.05)
-    'No marker of A is a shortcut in any of four runs: none changes a prediction by more than .050 and helps at the internal hospital'
+    'No marker of A is a shortcut in any of four runs: none both changes a prediction by more than .050 and helps at the internal hospital'
     >>> marker_shortcuts("A", 3, 4, ["Edema"], 0.05)
     'In three of four runs, the prediction of Edema and its internal AUROC depend on a marker of A'
     >>> marker_shortcuts("A", 1, 1, ["Edema", "Pneumonia"], 0.05)
@@ -26,7 +26,7 @@ def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Se
     runs = f"{word(num_tested)} runs"
     if not num_with:
         in_runs = "" if num_tested == 1 else f" in any of {runs}"
-        reason = f"none changes a prediction by more than {places(margin)} and helps at the internal hospital"
+        reason = f"none both changes a prediction by more than {places(margin)} and helps at the internal hospital"
         return f"No marker of {internal} is a shortcut{in_runs}: {reason}"
     num_in_words = "all" if num_with == num_tested else f"{word(num_with)} of"
     in_runs = "" if num_tested == 1 else f"in {num_in_words} {runs}, "
@@ -105,7 +105,7 @@ def association(score: str, rho: Estimate, p: float, num: int, detectable: float
         return f"Over {architectures}, {score} is associated with a {size} gap: {correlation}"
     text = f"The data of {architectures} do not show whether {score} is associated with a larger gap: {correlation}"
     if not is_number(detectable):
-        return f"{text}. With so few, even perfect agreement could be chance"
+        return f"{text}. With so few architectures, even perfect agreement could be chance"
     share = f"{100 * power:.0f} % of studies"
     return (
         f"{text}. With {architectures}, |ρ| must reach {places(detectable, 2)}; a true ρ of .5 would do so in {share}"

@@ -38,7 +38,7 @@ def anytime(device: str, hours: float, quarter: float, half: float, final: float
     >>> anytime("NVIDIA H200", 12.0, 0.78, 0.801, 0.812)
     'Best internal AUROC after a quarter, half and all of the longest training (12 hours on one GPU, NVIDIA H200): .780, .801, .812'
     >>> anytime("cpu (1 thread)", 0.05, 0.812, 0.812, 0.812)
-    'No run exceeds the internal AUROC of .812 after a quarter of the longest training (3.0 minutes on one device, cpu (1 thread))'
+    'The best internal AUROC, .812, is reached within a quarter of the longest training (3.0 minutes on one device, cpu (1 thread))'
     >>> anytime("cpu (1 thread)", 0.05, float("nan"), 0.7, 0.812)
     'Best internal AUROC after half and all of the longest training (3.0 minutes on one device, cpu (1 thread)): .700, .812'
     """
@@ -47,7 +47,7 @@ def anytime(device: str, hours: float, quarter: float, half: float, final: float
     unit, per = time_unit(hours)
     longest = f"the longest training ({two_figures(hours * per)} {unit} on one {device_name(device)})"
     if is_number(quarter) and final - quarter < 0.0005:
-        return f"No run exceeds the internal AUROC of {places(final)} after a quarter of {longest}"
+        return f"The best internal AUROC, {places(final)}, is reached within a quarter of {longest}"
     if is_number(quarter):
         return f"Best internal AUROC after a quarter, half and all of {longest}: {places(quarter)}, {places(half)}, {places(final)}"
     if is_number(half):
@@ -82,7 +82,7 @@ def resampling(num_others: int, num_sure: int, num_nondominated: int) -> str:
     >>> resampling(0, 2, 2)
     'Resampling patients does not change this.'
     >>> resampling(3, 1, 2)
-    'In 95 % or more of the bootstrap samples, one of two stays Pareto-optimal. 3 other runs are Pareto-optimal in more than 5 %.'
+    'In 95 % or more of the bootstrap samples, one of the two stays Pareto-optimal. 3 other runs are Pareto-optimal in more than 5 %.'
     """
     if num_sure == num_nondominated and not num_others:
         return "Resampling patients does not change this."
@@ -90,7 +90,7 @@ def resampling(num_others: int, num_sure: int, num_nondominated: int) -> str:
         stable = "it stays" if num_sure == 1 else f"all {word(num_sure)} stay"
     else:
         verb = "stays" if num_sure < 2 else "stay"
-        stable = f"{word(num_sure) if num_sure else 'none'} of {word(num_nondominated)} {verb}"
+        stable = f"{word(num_sure) if num_sure else 'none'} of the {word(num_nondominated)} {verb}"
         stable = "it does not stay" if num_nondominated == 1 else stable
     text = f"In 95 % or more of the bootstrap samples, {stable} Pareto-optimal."
     if num_others:

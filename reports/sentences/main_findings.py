@@ -260,7 +260,7 @@ def worst_finding(finding: str, internal: float, external: float, num_runs: int,
 def pareto_title(labels: Sequence[str], num_runs: int) -> str:
     """Name the runs on the Pareto front of cost and AUROC."""
     if num_runs == 0:
-        return f"{NO_SCORE} to compare with its cost"
+        return f"{NO_SCORE}, so cost and AUROC cannot be compared"
     if num_runs == 1:
         return "Only one run: there is no other cost to compare with"
     verb = "run is" if len(labels) == 1 else "runs are"

@@ -62,12 +62,12 @@ def _imported(board: ReportData, run: Run) -> Exposure:
     declaration = json.loads(_text(run, "config") or "{}")
     trained_on = [*(board.title(name) for name in declaration.get("cohorts", ())), *declaration.get("others", ())]
     overlapping = [board.title(name) for name in declaration.get("seen", ())]
-    overlap = f"{listing(overlapping)}: used in training" if overlapping else "none, as declared by its owner"
+    overlap = f"{listing(overlapping)}: used to train this model" if overlapping else "none, as declared by its owner"
     licence = _text(run, "weights_licence")
     restricted = "-nc" in licence.lower() or "non-commercial" in licence.lower()
     return Exposure(
         run.name,
-        listing(trained_on) or "none of these cohorts, as declared by its owner",
+        listing(trained_on) or "no cohort of this page, as declared by its owner",
         _text(run, "of"),
         _text(run, "corpus") or "unknown",
         licence or "not stated",
@@ -98,7 +98,7 @@ def title(internal: str, exposures: Sequence[tuple[Exposure, int]]) -> str:
         trained = [(p, count) for p, count in exposures if not p.elsewhere]
         if not trained:
             subject = "The model was" if foreign == 1 else f"All {word(foreign)} models were"
-            return f"{subject} trained elsewhere; training data as declared by {'its owner' if foreign == 1 else 'their owners'}"
+            return f"{subject} trained elsewhere; {'its owner' if foreign == 1 else 'their owners'} declared the training data"
         models = "one model was" if foreign == 1 else f"{word(foreign)} models were"
         return f"{title(internal, trained)}; {models} trained elsewhere"
     total = sum(count for _, count in exposures)
@@ -144,7 +144,9 @@ def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
         ),
         (
             f"Duplicate images in two splits of {internal} under two patient ids",
-            "none" if not num_duplicates else f"{plural(num_duplicates, 'image')}: one patient with two ids, or a copy",
+            "none"
+            if not num_duplicates
+            else f"{plural(num_duplicates, 'image')}: a patient has two ids, or an image was copied",
         ),
     ]
     if board.hospitals:

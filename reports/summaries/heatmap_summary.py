@@ -107,16 +107,16 @@ def answer(table: pd.DataFrame, num_runs: int) -> str:
         outside_lungs = mean(pick(table, "enrichment", "outside lungs"))
         if not outside_lungs.has_value:
             return "No heat map could be measured"
-        return f"Heat outside the lungs is {outside_lungs.text} its share of the area"
+        return f"Heat outside the lungs is {outside_lungs.text} this region’s share of the area"
     center_baseline = mean(pick(table, "enrichment", by="centre"))
     start = "Heat on the finding" + ("" if num_runs == 1 else f", averaged over {word(num_runs)} runs,")
     low, high = (_mean_bound(pick(table, "enrichment"), end) for end in ("low", "high"))
     if low > 1:
-        verdict = f"{start} is {on_finding.text} its share of the area, clearly more than chance"
+        verdict = f"{start} is {on_finding.text} the finding’s share of the area, clearly more than chance"
     elif high < 1:
-        verdict = f"{start} is {on_finding.text} its share of the area, clearly less than chance"
+        verdict = f"{start} is {on_finding.text} the finding’s share of the area, clearly less than chance"
     else:
-        verdict = f"{start} cannot be distinguished from chance ({on_finding.text} its share of the area)"
+        verdict = f"{start} cannot be distinguished from chance ({on_finding.text} the finding’s share of the area)"
     if center_baseline.has_value:
         baseline = "a map that always marks the center"
         below_baseline = low > 1 and high < _mean_bound(pick(table, "enrichment", by="centre"), "low")
@@ -140,7 +140,7 @@ def tag_sentence(table: pd.DataFrame, internal: str) -> str:
         return ""
     on_finding = mean(pick(table[table["dataset"] == internal], "enrichment", finding=finding))
     verb = "focus" if tag.value > 1 else "do not focus"
-    text = f"At the internal hospital, maps of {finding} {verb} on the PORT tag: the heat there is {tag.text} its share of the area"
+    text = f"At the internal hospital, maps of {finding} {verb} on the PORT tag: the heat there is {tag.text} the tag’s share of the area"
     return text + (f"; on the outline of the finding, {on_finding.text}" if on_finding.has_value else "")
 
 

@@ -93,11 +93,12 @@ def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:
             for row in sorted(clear, key=lambda row: -row["bought"].value)
         ]
         sentences.append(
-            f"The AUROC of {run.label} is higher when images with different levels are pooled: {listing(phrases)}. A shortcut could explain this difference"
+            f"The AUROC of {run.label} is higher over all images than within the levels of a nuisance: {listing(phrases)}. "
+            "A shortcut could explain this difference"
         )
     elif any(row["bought"].has_value for row in nuisance_rows):
         sentences.append(
-            "Pooling images with different levels does not clearly increase the AUROC: no sign of a shortcut in the internal AUROC"
+            "The AUROC over all images is not clearly higher than within the levels of a nuisance: no sign of a shortcut in the internal AUROC"
         )
     easier = [
         f"{row['name']} ({row['before'].text} before, {row['decoded'].text} after)"

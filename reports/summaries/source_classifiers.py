@@ -116,7 +116,7 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
     if few_shots.clear:
         size = "higher" if few_shots.value > 0 else "lower"
         sentences.append(
-            f"With 8 training images per hospital, accuracy is {size} than before training ({few_shots.with_interval})"
+            f"With 8 training images per hospital, accuracy is {size} than before training (difference {few_shots.with_interval})"
         )
     image = of_run(estimates, run, "cnn", "none")
     similar = [
@@ -136,7 +136,7 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
     trees = of_run(estimates, run, "pixels", "none")
     if trees.has_value:
         sentences.append(
-            f"Twenty image properties without any anatomy (gray levels, edges, borders) reach {trees.with_interval}"
+            f"Twenty image properties without any anatomy (gray levels, edges, borders) reach an accuracy of {trees.with_interval}"
         )
     labels = of_run(estimates, run, "labels", "none")
     if labels.has_interval:
@@ -147,13 +147,14 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
     matched = of_run(estimates, run, "features", "matched")
     if matched.has_value and trained.has_value and matched.high >= trained.low:
         sentences.append(
-            f"With matched findings the probe still reaches {matched.text}: prevalence does not explain its accuracy"
+            f"With findings matched between hospitals, the probe still reaches {matched.text}: prevalence does not explain its accuracy"
         )
     logits, labels_only = (of_run(estimates, run, probe, "none", 0, BITS) for probe in ("logits", "labels"))
     if logits.has_interval and labels_only.has_interval:
         verb = "helps" if logits.high < labels_only.low else "does not clearly help"
         sentences.append(
-            f"Adding this run’s predictions to the true labels {verb} ({places(logits.value, 2)} and {places(labels_only.value, 2)} bits; lower is better)"
+            f"Adding this run’s predictions to the true labels {verb} the classifier "
+            f"({places(logits.value, 2)} and {places(labels_only.value, 2)} bits; lower is better)"
         )
     return sentences
 

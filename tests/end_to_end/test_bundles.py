@@ -497,7 +497,7 @@ def test_bundles_of_the_same_cohorts_merge_into_one_leaderboard(
     command("merge", "one-kept.zip", "two-kept.zip", "--store", "together", "--quiet", cwd=tmp_path)
     said = command("report", "--store", "together", "--quiet", cwd=tmp_path)
     page = (tmp_path / said.stdout.strip().partition(": ")[2]).read_text()
-    assert "Made of bundles of predictions (one-kept.zip, two-kept.zip)" in page
+    assert "Made from bundles of predictions (one-kept.zip, two-kept.zip)" in page
     assert (
         "made from bundles" in command("export", "-o", "again.zip", "--store", "together", cwd=tmp_path, code=2).stderr
     )

@@ -31,7 +31,7 @@ def changed(made: Tables, **columns: object) -> Tables:
         ([(FRESH, 2), (PHOTOS, 1)], "1 of 3 runs were pretrained before training on X (on ImageNet-1k)"),
         ([(PHOTOS, 4)], "All four runs were pretrained before training on X (on ImageNet-1k)"),
         ([(UNKNOWN, 1)], "The run was pretrained before training on X; the pretraining data are unknown"),
-        ([(FOREIGN, 1)], "The model was trained elsewhere; training data as declared by its owner"),
+        ([(FOREIGN, 1)], "The model was trained elsewhere; its owner declared the training data"),
         (
             [(FRESH, 1), (FOREIGN, 2)],
             "The run starts from random weights and is trained on X only; two models were trained elsewhere",

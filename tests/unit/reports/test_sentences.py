@@ -106,7 +106,10 @@ def test_without_a_ranked_run_nothing_is_claimed_about_runs_or_hospitals():
     assert sentences.mean_gap("CheXpert", 5, 0, MISSING, []).startswith("No run has a score at external hospitals")
     assert sentences.hospitals_title([], 5, "", 0, 0) == "No run has a score at external hospitals"
     assert sentences.findings_title([], 0, 0) == "No finding has both an internal and an external score"
-    assert sentences.pareto_title([], 0) == "No run has a score at external hospitals to compare with its cost"
+    assert (
+        sentences.pareto_title([], 0)
+        == "No run has a score at external hospitals, so cost and AUROC cannot be compared"
+    )
 
 
 def test_a_single_hospital_is_not_compared():
