@@ -91,7 +91,7 @@ def _load(root: str, run_id: str) -> _Ready:
 
 def _empty(problem: str) -> None:
     """Show the problem of a store without runs, and how to make a store."""
-    st.info(f"{problem} Make one without data or a GPU:")
+    st.info(f"{problem} This command makes one, without data or a GPU:")
     st.code("bench run --grid demo", language="bash")
     st.markdown("Then reload this page. Is the store somewhere else? Start the page with `bench app --store FOLDER`.")
 

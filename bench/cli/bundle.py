@@ -124,7 +124,7 @@ def verify(
         Path | None, typer.Option("--data", help="Folder of datasets, or data.yaml: compare the labels with it.")
     ] = None,
     key: Annotated[
-        Path | None, typer.Option("--key", help="Key file of the bundle. Default: the one beside the bundle.")
+        Path | None, typer.Option("--key", help="Key file of the bundle. Default: the key file next to the bundle.")
     ] = None,
     signers: Annotated[
         Path | None, typer.Option("--signers", help="Require a valid BUNDLE.sig from a signer in this file.")

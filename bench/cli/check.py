@@ -28,7 +28,7 @@ def check(
         list[str] | None,
         typer.Argument(
             metavar="RUN",
-            help="Check only the runs whose ids begin so, and repeat their predictions on internal images.",
+            help="First characters of run ids: check only these runs, and repeat their internal predictions.",
             autocompletion=completion.run_ids,
         ),
     ] = None,

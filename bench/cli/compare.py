@@ -34,7 +34,7 @@ EXAMPLES = examples(
 
 def compare(
     first: RunArgument,
-    second: Annotated[str, typer.Argument(help="Run to compare it with.", autocompletion=run_ids)],
+    second: Annotated[str, typer.Argument(help="Second run: its id, or its first characters.", autocompletion=run_ids)],
     store: StoreOption = Path("runs"),
     grid: StoredGridOption = None,
     cohort: CohortsOption = None,
@@ -46,7 +46,7 @@ def compare(
 ) -> None:
     """Compare two finished runs, finding by finding.
 
-    Both are scored on the same images and the same bootstrap samples of patients.
+    Both runs are scored on the same images and the same bootstrap samples of patients.
     """
     from bench.results.compare_two_runs import contrast
     from bench.store.safe_csv import csv_text

@@ -39,13 +39,15 @@ def phantom(
     external: Annotated[int, typer.Option(help="Number of frontal images of each other hospital.")] = 320,
     size: Annotated[int, typer.Option(help="Long side of the images in pixels.")] = 128,
     shortcut: Annotated[float, typer.Option(help="Strength of the planted shortcut, 0 to 1.")] = 0.0,
-    finding: Annotated[str, typer.Option(help="Finding that the shortcut goes with.")] = "Pleural Effusion",
-    seed: Annotated[int, typer.Option(help="Random seed. It gives the same patients at every --shortcut.")] = 0,
+    finding: Annotated[
+        str, typer.Option(help="Finding whose images get the shortcut, a PORT tag.")
+    ] = "Pleural Effusion",
+    seed: Annotated[int, typer.Option(help="Random seed. --shortcut does not change the patients.")] = 0,
     masks: Annotated[bool, typer.Option("--masks", help="Also write masks of the drawn findings.")] = False,
     workers: WorkersOption = 0,
     quiet: QuietOption = False,
 ) -> None:
-    """Draw images of six synthetic hospitals with known truth.
+    """Draw images of six synthetic hospitals with known findings.
 
     Files have the layouts of the real datasets.
     """
@@ -75,7 +77,7 @@ def people(
 ) -> None:
     """Read sex and age from VinDr's DICOM headers.
 
-    Do this once. A people.csv in the folder of VinDr-CXR becomes part of the cohort.
+    Run this once. The file people.csv in the folder of VinDr-CXR then gives sex and age to the cohort.
     """
     from bench.cli.progress_bars import choose_display
     from bench.store.store import write_bytes
@@ -104,7 +106,8 @@ def stats(
     with_images: Annotated[
         bool,
         typer.Option(
-            "--with-images", help="Show images of real patients on the page. Data agreements forbid publishing it."
+            "--with-images",
+            help="Show images of real patients on the page. Data agreements forbid publishing the page.",
         ),
     ] = False,
     sample: Annotated[int, typer.Option(min=1, max=1000, help="Number of images to decode, per cohort.")] = 36,

@@ -41,14 +41,17 @@ def evaluate(
     device: DeviceOption = "auto",
     workers: WorkersOption = 0,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Open a torch.export file. It can run hidden code: trust its author.")
+        bool,
+        typer.Option(
+            "--trust", help="Allow a torch.export file. It can run code: use this only if you trust its author."
+        ),
     ] = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Test a model trained elsewhere on every cohort of a grid.
 
-    The leaderboard lists it beside the grid's own runs.
+    The leaderboard lists the model next to the grid's own runs.
     """
     from bench.cli.progress_bars import choose_display
     from bench.store.store import Store

@@ -48,7 +48,7 @@ def track(
 ) -> None:
     """Write runs into MLflow.
 
-    Parameters, learning curves, scores with intervals, memory and counts of images. Runs that have not changed are skipped.
+    Writes parameters, learning curves, scores with intervals, memory and counts of images. Skips runs that have not changed.
     """
     from bench.cli.progress_bars import choose_display
     from bench.planning.manifest import read_manifest
