@@ -82,7 +82,7 @@ def _compute_mix(
     effective = effective_numbers(factor, outside.sample)
     covered = float(inside.sample[outside.sample > 0].sum() / inside.sample.sum())
     if min(effective) < min_count:
-        too_few = f"too few external images resemble internal images: effective number {min(effective):.0f}"
+        too_few = f"too few images like those at the internal hospital: an effective {min(effective):.0f}"
         return Mix(group % 2, sample, replicates, too_few, effective, covered)
     index = np.arange(2 * num_cells, dtype=np.int32)
     used = np.flatnonzero(outside.sample)  # a group without an external image needs no weight

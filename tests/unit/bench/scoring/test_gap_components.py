@@ -248,7 +248,7 @@ def test_too_few_similar_external_images_are_reported() -> None:
         dataset="there",
         finding="Edema",
     )
-    assert found.loc["case_mix", "reason"].startswith("too few external images resemble internal images")
+    assert found.loc["case_mix", "reason"].startswith("too few images like those at the internal hospital")
 
 
 @settings(max_examples=60, deadline=None)
