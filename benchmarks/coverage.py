@@ -71,13 +71,13 @@ def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> No
         for run, score in enumerate(scores):
             value[name, run] = np.array([auroc(y, s) for y, s in zip(label.T, score.T, strict=True)])
             drawn[name, run] = rank_metrics(resamples, label, score)[0]
-        for k in range(NUM_FINDINGS if name == "internal" else 0):
-            pair = np.stack([score[:, k] for score in scores], axis=1)
-            for kind, by in (("image (DeLong)", None), ("patient (Obuchowski)", patient)):
-                found = areas(label[:, k], pair, by)
-                low, high = found.interval()
+        for finding in range(NUM_FINDINGS if name == "internal" else 0):
+            pair = np.stack([score[:, finding] for score in scores], axis=1)
+            for kind, groups in (("image (DeLong)", None), ("patient (Obuchowski)", patient)):
+                estimate = areas(label[:, finding], pair, groups)
+                low, high = estimate.interval()
                 note(seen, f"AUROC: analytic interval by {kind}", low[0] <= truth(distance) <= high[0])
-                note(seen, f"paired test by {kind}, no difference", found.p_of_difference() < 0.05)
+                note(seen, f"paired test by {kind}, no difference", estimate.p_of_difference() < 0.05)
     internal = truth(DISTANCE["internal"])
     note(seen, "AUROC: bootstrap interval", *holds(value["internal", 0], drawn["internal", 0], internal, area_interval))
     note(seen, "AUROC: percentiles instead", *holds(value["internal", 0], drawn["internal", 0], internal))
@@ -97,8 +97,8 @@ def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> No
 
 def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
     """Record groups of ties and rank intervals of 24 runs, ranked by the mean AUROC of two hospitals."""
-    for at, (kind, distance) in enumerate(LEVELS.items()):
-        generator = np.random.default_rng([seed, at])
+    for index, (kind, distance) in enumerate(LEVELS.items()):
+        generator = np.random.default_rng([seed, index])
         values, draws = [], []
         for name in ("one", "two"):
             patient = patients(num_patients, generator)
@@ -122,7 +122,7 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
         }
         table = ranks(pd.DataFrame(external), replicates).set_index("run_id").loc[ids]
         group = table["group"].to_numpy()
-        area = np.mean([[truth(d) for d in distance]] * 2, axis=0)
+        true_auroc = np.mean([[truth(d) for d in distance]] * 2, axis=0)
         bounds = table[["all_low", "all_high"]].to_numpy().T
         if kind == "equal":
             note(seen, f"{NUM_RUNS} equal runs parted, no difference", bool((group > 1).any()))
@@ -130,18 +130,18 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
             note(
                 seen,
                 "AUROC of the first of 24 equal runs, interval for all at once",
-                bounds[0][first] <= area[first] <= bounds[1][first],
+                bounds[0][first] <= true_auroc[first] <= bounds[1][first],
             )
         elif kind == "halves":
-            apart = group[: NUM_RUNS // 2].max() < group[NUM_RUNS // 2 :].min()
-            note(seen, f"runs of AUROC {area[0]:.2f} and {area[-1]:.2f} share no group", bool(apart))
+            separate = group[: NUM_RUNS // 2].max() < group[NUM_RUNS // 2 :].min()
+            note(seen, f"runs of AUROC {true_auroc[0]:.2f} and {true_auroc[-1]:.2f} share no group", bool(separate))
             split = len(set(group[: NUM_RUNS // 2])) > 1 or len(set(group[NUM_RUNS // 2 :])) > 1
             note(seen, "equal runs parted beside others, no difference", bool(split))
         else:
             rank = np.arange(1, NUM_RUNS + 1)
             note(
                 seen,
-                f"rank interval, runs {area[0] - area[1]:.3f} apart",
+                f"rank interval, runs {true_auroc[0] - true_auroc[1]:.3f} apart",
                 *((table["rank_low"] <= rank) & (rank <= table["rank_high"])),
             )
 
@@ -149,48 +149,52 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
 def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
     """Record error and coverage of each component, and the largest difference between their sum and the gap."""
     generator, settings = np.random.default_rng(seed), Settings(num_resamples=num_resamples, seed=seed)
-    internal, there = (
+    internal, external = (
         measure(world.draw(name, num_patients, generator), None, settings)
         for world, name in ((INTERNAL, "internal"), (THERE, "there"))
     )
-    found = decompose.of_hospital(internal, [], there, settings, {}, {}, 1)
-    for metric, real in planted().items():
-        pieces = found[metric][0]
+    components = decompose.of_hospital(internal, [], external, settings, {}, {}, 1)
+    for metric, true in planted().items():
+        of_metric = components[metric][0]
         sums = [
-            pieces["remainder"].value - pieces["gap"].value,
-            pieces["remainder"].replicates - pieces["gap"].replicates,
+            of_metric["remainder"].value - of_metric["gap"].value,
+            of_metric["remainder"].replicates - of_metric["gap"].replicates,
         ]
-        for part in MEASURED:
-            if np.isfinite(pieces[part].value):
-                sums = [sums[0] + pieces[part].value, sums[1] + pieces[part].replicates]
+        for component in MEASURED:
+            if np.isfinite(of_metric[component].value):
+                sums = [sums[0] + of_metric[component].value, sums[1] + of_metric[component].replicates]
         note(seen, f"sum {metric}", abs(float(sums[0])), float(np.nanmax(np.abs(sums[1]))))
-        for part in COMPONENTS:
-            if part in real and (metric, part) != ("auroc", "prevalence"):
-                piece = pieces[part]
-                note(seen, f"value {metric} {part}", piece.value)
-                low, high = percentile(np.array([piece.value]), piece.replicates[None])
-                note(seen, f"{metric.upper()} gap, {part.replace('_', ' ')}: interval", low[0] <= real[part] <= high[0])
+        for component in COMPONENTS:
+            if component in true and (metric, component) != ("auroc", "prevalence"):
+                estimate = of_metric[component]
+                note(seen, f"value {metric} {component}", estimate.value)
+                low, high = percentile(np.array([estimate.value]), estimate.replicates[None])
+                note(
+                    seen,
+                    f"{metric.upper()} gap, {component.replace('_', ' ')}: interval",
+                    low[0] <= true[component] <= high[0],
+                )
 
 
-def note(seen: Seen, claim: str, *found: float | np.bool_) -> None:
+def note(seen: Seen, claim: str, *values: float | np.bool_) -> None:
     """Keep what was found."""
-    seen.setdefault(claim, []).extend(map(float, found))
+    seen.setdefault(claim, []).extend(map(float, values))
 
 
 def holds(
-    value: Array, replicates: Array, real: float, interval: Callable[..., tuple[Array, Array]] = percentile
+    value: Array, replicates: Array, true: float, interval: Callable[..., tuple[Array, Array]] = percentile
 ) -> NDArray[np.bool_]:
     """Return which intervals contain the true value."""
     low, high = interval(value, replicates)
-    return np.asarray((low <= real) & (real <= high))
+    return np.asarray((low <= true) & (true <= high))
 
 
 def rows_of(seen: Seen) -> Rows:
     """Return one row per claim: a share with Wilson's interval, a mean with its normal one, or the largest distance."""
     out: Rows = []
-    real = planted()
+    true = planted()
     for claim, cases in seen.items():
-        num, mean = len(cases), float(np.mean(cases))
+        num_cases, mean = len(cases), float(np.mean(cases))
         if claim.startswith("sum "):
             out.append(
                 (
@@ -200,27 +204,27 @@ def rows_of(seen: Seen) -> Rows:
                     max(cases),
                     0.0,
                     max(cases),
-                    num,
+                    num_cases,
                 )
             )
         elif claim.startswith("value "):
-            _, metric, part = claim.split()
-            half = 1.96 * float(np.std(cases, ddof=1)) / np.sqrt(num)
+            _, metric, component = claim.split()
+            half = 1.96 * float(np.std(cases, ddof=1)) / np.sqrt(num_cases)
             out.append(
                 (
-                    f"{metric.upper()} gap, {part.replace('_', ' ')}: mean estimate",
+                    f"{metric.upper()} gap, {component.replace('_', ' ')}: mean estimate",
                     "mean",
-                    real[metric][part],
+                    true[metric][component],
                     mean,
                     mean - half,
                     mean + half,
-                    num,
+                    num_cases,
                 )
             )
         else:
-            low, high = wilson(np.array(mean), np.array(float(num)))
+            low, high = wilson(np.array(mean), np.array(float(num_cases)))
             nominal = 0.05 if "no difference" in claim else 1.0 if "share no group" in claim else 0.95
-            out.append((claim, "share", nominal, mean, float(low), float(high), num))
+            out.append((claim, "share", nominal, mean, float(low), float(high), num_cases))
     return out
 
 
@@ -230,11 +234,11 @@ def simulate(num: int, num_patients: int, num_resamples: int, seed: int, worlds:
     Shares over findings or runs count simulations x findings (runs).
     """
     seen: Seen = {}
-    for i in range(num):
+    for simulation in range(num):
         for world in worlds.split():
-            own = int(np.random.SeedSequence([seed, i, len(world)]).generate_state(1)[0])
+            world_seed = int(np.random.SeedSequence([seed, simulation, len(world)]).generate_state(1)[0])
             {"findings": findings, "runs": runs, "gap": gap}[world](
-                seen, own, num_patients * (2 if world == "gap" else 1), num_resamples
+                seen, world_seed, num_patients * (2 if world == "gap" else 1), num_resamples
             )
     return pd.DataFrame(rows_of(seen), columns=["claim", "measure", "nominal", "found", "low", "high", "cases"])
 
@@ -247,26 +251,26 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--worlds", default=WORLDS, help="findings, runs, gap")
     parser.add_argument("--to", type=Path, default=Path(__file__).with_name("coverage.csv"))
-    given = parser.parse_args()
-    table = simulate(given.simulations, given.patients, given.resamples, given.seed, given.worlds)
+    options = parser.parse_args()
+    table = simulate(options.simulations, options.patients, options.resamples, options.seed, options.worlds)
     print(table.round(4).to_string(index=False))
-    asked = {name: getattr(given, name) for name in defaults} | (
-        {"worlds": given.worlds} if given.worlds != WORLDS else {}
+    arguments = {name: getattr(options, name) for name in defaults} | (
+        {"worlds": options.worlds} if options.worlds != WORLDS else {}
     )
-    table["seed"] = given.seed
+    table["seed"] = options.seed
     table["command"] = " ".join(
-        ["python benchmarks/coverage.py", *(f"--{name} {value}" for name, value in asked.items())]
+        ["python benchmarks/coverage.py", *(f"--{name} {value}" for name, value in arguments.items())]
     )
-    if given.worlds != WORLDS and given.to.exists():
-        table = put_into(pd.read_csv(given.to), table)
-    table.to_csv(given.to, index=False, float_format="%.4g")
+    if options.worlds != WORLDS and options.to.exists():
+        table = put_into(pd.read_csv(options.to), table)
+    table.to_csv(options.to, index=False, float_format="%.4g")
 
 
-def put_into(before: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+def put_into(old: pd.DataFrame, replacement: pd.DataFrame) -> pd.DataFrame:
     """Return the table with the rows of the newly computed claims replaced."""
-    new = found.set_index("claim")
-    claims = list(dict.fromkeys([*before["claim"], *new.index]))
-    return pd.concat([new, before.set_index("claim").drop(new.index, errors="ignore")]).loc[claims].reset_index()
+    new = replacement.set_index("claim")
+    claims = list(dict.fromkeys([*old["claim"], *new.index]))
+    return pd.concat([new, old.set_index("claim").drop(new.index, errors="ignore")]).loc[claims].reset_index()
 
 
 if __name__ == "__main__":

@@ -56,10 +56,10 @@ GRIDS = {
 PARTS = ("cache", "scores", "analyses", "[0-9a-f][0-9a-f]")  # of a store, what a forecast speaks of
 
 
-def command(grid: Path, store: Path, *more: str) -> tuple[str, float]:
+def command(grid: Path, store: Path, *extra: str) -> tuple[str, float]:
     """Run a grid; return what it printed, and the CPU seconds of all its processes."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    asked = [
+    arguments = [
         sys.executable,
         "-m",
         "bench.cli",
@@ -73,14 +73,14 @@ def command(grid: Path, store: Path, *more: str) -> tuple[str, float]:
         "--workers",
         "1",
     ]
-    said = subprocess.run([*asked, *more], check=True, capture_output=True, text=True).stdout
+    output = subprocess.run([*arguments, *extra], check=True, capture_output=True, text=True).stdout
     while True:  # workers that outlived the command
         try:
             os.wait()
         except ChildProcessError:
             break
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return said, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return output, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main(names: list[str]) -> None:
@@ -94,14 +94,17 @@ def main(names: list[str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             grid, store = Path(folder) / f"{name}.yaml", Path(folder) / "runs"
             grid.write_text(yaml.safe_dump({"name": f"forecast-{name}", "split": SPLIT, **GRIDS[name]}))
-            said, _ = command(grid, store, "--dry-run")
-            hours = float(re.search(r"in all ([\d.e+-]+) core-hours", said).group(1))
-            number, unit = re.search(r"disk: ([\d.]+) (.)B kept", said).groups()
-            foretold = float(number) * {"k": 1e-3, "M": 1.0, "G": 1e3}[unit]
-            _, spent = command(grid, store)
-            kept = sum(p.stat().st_size for part in PARTS for p in store.glob(f"{part}/**/*") if p.is_file()) / 1e6
-            told = f"{3600 * hours:.0f} | {spent:.0f} | {spent / (3600 * hours):.2f} | {foretold:.1f} | {kept:.1f}"
-            print(f"| {GRIDS[name]['title']} | {told} |", flush=True)
+            output, _ = command(grid, store, "--dry-run")
+            hours = float(re.search(r"in all ([\d.e+-]+) core-hours", output).group(1))
+            number, unit = re.search(r"disk: ([\d.]+) (.)B kept", output).groups()
+            forecast_mb = float(number) * {"k": 1e-3, "M": 1.0, "G": 1e3}[unit]
+            _, cpu_seconds = command(grid, store)
+            stored_mb = (
+                sum(p.stat().st_size for folder_name in PARTS for p in store.glob(f"{folder_name}/**/*") if p.is_file())
+                / 1e6
+            )
+            cells = f"{3600 * hours:.0f} | {cpu_seconds:.0f} | {cpu_seconds / (3600 * hours):.2f} | {forecast_mb:.1f} | {stored_mb:.1f}"
+            print(f"| {GRIDS[name]['title']} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -118,11 +118,11 @@ def gpu_clock() -> float:
     return time.perf_counter()
 
 
-def check(good: bool, found: str) -> str:
+def check(passed: bool, text: str) -> str:
     """Return the text of a passed gate. Raises GateFailed with the text if the gate failed."""
-    if not good:
-        raise GateFailed(found)
-    return found
+    if not passed:
+        raise GateFailed(text)
+    return text
 
 
 def largest_memory() -> int:
@@ -137,11 +137,11 @@ def largest_memory() -> int:
         return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
-def timed(do: Callable[[], object], clock: Clock = time.process_time, least_s: float = LEAST_S) -> float:
+def timed(function: Callable[[], object], clock: Clock = time.process_time, least_s: float = LEAST_S) -> float:
     """Return the seconds of one call, as the mean over repeated calls of at least `least_s` seconds in total."""
     calls, start = 0, clock()
     while True:
-        do()
+        function()
         calls += 1
         spent = clock() - start
         if spent >= least_s:
@@ -149,7 +149,7 @@ def timed(do: Callable[[], object], clock: Clock = time.process_time, least_s: f
 
 
 def interleaved(
-    ways: Mapping[str, Callable[[], object]],
+    implementations: Mapping[str, Callable[[], object]],
     rounds: int,
     clock: Clock = time.process_time,
     items: Mapping[str, int] | None = None,
@@ -159,23 +159,25 @@ def interleaved(
 
     `items` says how many images, steps ... a call of a way does: its seconds are then those of one of them.
     """
-    for do in ways.values():
-        do()
-    spent: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(rounds):
-        names = list(ways) if turn % 2 == 0 else list(ways)[::-1]  # so that none always follows the same one
+    for function in implementations.values():
+        function()
+    seconds: dict[str, list[float]] = {name: [] for name in implementations}
+    for round_index in range(rounds):
+        names = (
+            list(implementations) if round_index % 2 == 0 else list(implementations)[::-1]
+        )  # so that none always follows the same one
         for name in names:
-            spent[name].append(timed(ways[name], clock, least_s) / (items or {}).get(name, 1))
-    return spent
+            seconds[name].append(timed(implementations[name], clock, least_s) / (items or {}).get(name, 1))
+    return seconds
 
 
-def compared(of: Sequence[float], to: Sequence[float], gate: str, note: str = "") -> Measured:
+def compared(numerator: Sequence[float], denominator: Sequence[float], gate: str, note: str = "") -> Measured:
     """Return the ratios `of` / `to`, round by round: the peer's time over ours, or ours over a floor's.
 
     >>> compared([8.0, 9.0, 8.0], [2.0, 3.0, 1.0], "equal")
     Measured(ratio=4.0, low=3.0, high=8.0, gate='equal', note='')
     """
-    return spread([a / b for a, b in zip(of, to, strict=True)], gate, note)
+    return spread([a / b for a, b in zip(numerator, denominator, strict=True)], gate, note)
 
 
 def spread(values: Sequence[float], gate: str, note: str = "") -> Measured:

@@ -90,10 +90,10 @@ class Cells(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Remember the run and column of the open cell."""
-        said = {key: value or "" for key, value in attrs}
+        attributes = {key: value or "" for key, value in attrs}
         if tag == "tr":
-            self.run = said.get("data-id", "")
-        css = said.get("class", "").split()
+            self.run = attributes.get("data-id", "")
+        css = attributes.get("class", "").split()
         if tag == "td":
             self.column = next((c[2:] for c in css if c.startswith("c-")), "")
         self.inside = tag == "span" and "v" in css
@@ -115,9 +115,9 @@ def cells(page: str) -> dict[tuple[str, str], str]:
     return parser.found
 
 
-def peer(made: Tables) -> str:
+def peer(report_tables: Tables) -> str:
     """Return the same rows by a jinja template, and the same charts by plotly's own writer."""
-    board = read(made)
+    board = read(report_tables)
     specs = [chart for section in ORDER for chart in section(board).charts]
     colours = re.compile(r"var\(--[\w-]+\)")
     figures = [
@@ -134,10 +134,10 @@ def spent(metrics: CDPSession) -> float:
     return 1000 * {m["name"]: m["value"] for m in metrics.send("Performance.getMetrics")["metrics"]}["TaskDuration"]
 
 
-def seen(browser: Browser, file: Path, times: int) -> dict[str, float]:
+def seen(browser: Browser, file: Path, num_visits: int) -> dict[str, float]:
     """Return medians over visits of what the head of this file defines, and of how many charts stood when it was first sorted."""
-    found = []
-    for _ in range(times):
+    visits = []
+    for _ in range(num_visits):
         context = browser.new_context(viewport={"width": 1440, "height": 900})
         page = context.new_page()
         page.add_init_script(WATCH)
@@ -154,13 +154,13 @@ def seen(browser: Browser, file: Path, times: int) -> dict[str, float]:
         wait_until(page, "!document.querySelector('#rank[data-unfinished]')")
         page.evaluate("document.querySelector('.plot, .plotly-graph-div').scrollIntoView({ behavior: 'instant' })")
         wait_until(page, "seen.chart")
-        said = page.evaluate("seen")
-        found.append({
-            "sorted": said["sorted"], "after load": max(0.0, said["sorted"] - said["load"]), "whole": said["whole"], "again": again,
-            **cpu, "chart": said["chart"], "charts drawn when sorted": said["charts"], "rows": len(gaps),
+        times = page.evaluate("seen")
+        visits.append({
+            "sorted": times["sorted"], "after load": max(0.0, times["sorted"] - times["load"]), "whole": times["whole"], "again": again,
+            **cpu, "chart": times["chart"], "charts drawn when sorted": times["charts"], "rows": len(gaps),
         })  # fmt: skip
         context.close()
-    return {key: statistics.median(each[key] for each in found) for key in found[0]}
+    return {key: statistics.median(visit[key] for visit in visits) for key in visits[0]}
 
 
 def main() -> None:
@@ -169,17 +169,17 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--visits", type=int, default=7)
     options = parser.parse_args()
-    made = tables(Invented(runs=options.runs))
+    report_tables = tables(Invented(runs=options.runs))
     render(tables(Invented(runs=2)))  # plotly.js is packed once in a process
-    written = {}
+    writing_seconds = {}
     pages = {}
     for name, write in (("page", render), ("peer", peer)):
-        found = []
+        cpu_seconds = []
         for _ in range(3):
             start = time.process_time()
-            pages[name] = write(made)
-            found.append(time.process_time() - start)
-        written[name] = min(found)
+            pages[name] = write(report_tables)
+            cpu_seconds.append(time.process_time() - start)
+        writing_seconds[name] = min(cpu_seconds)
     ours, theirs = cells(pages["page"]), cells(pages["peer"])
     assert ours == theirs, "a cell differs"
     print(f"{len(ours)} cells, the same in both")
@@ -191,7 +191,7 @@ def main() -> None:
             file.write_text(page, encoding="utf-8")
             times[name] = seen(browser, file, options.visits)
             print(
-                f"{name}: {file.stat().st_size / 1e6:.2f} MB, written in {written[name]:.2f} CPU s; "
+                f"{name}: {file.stat().st_size / 1e6:.2f} MB, written in {writing_seconds[name]:.2f} CPU s; "
                 + ", ".join(f"{key} {value:.0f}" for key, value in times[name].items())
             )
         for key in ("sorted", "cpu until sorted"):

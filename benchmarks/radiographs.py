@@ -27,8 +27,8 @@ def jpegs(folder: Path, num: int, quality: int) -> list[Path]:
     """Write `num` JPEG files and return their paths."""
     paths = []
     for patient in range(num):
-        done, data = cv2.imencode(".jpg", radiograph(patient), [cv2.IMWRITE_JPEG_QUALITY, quality])
-        if not done:
+        success, data = cv2.imencode(".jpg", radiograph(patient), [cv2.IMWRITE_JPEG_QUALITY, quality])
+        if not success:
             raise RuntimeError("cannot encode")
         path = folder / f"{patient}-{quality}.jpg"
         path.write_bytes(data.tobytes())

@@ -81,7 +81,7 @@ def silent(what: str, done: int, total: int) -> None:
 
 def model(seed: int, strength: float, source: int, external: int, epochs: int, images: int) -> Model:
     """Return one network's result, computed in a temporary folder."""
-    began = time.time()
+    start = time.time()
     registry = Registry.read()
     with tempfile.TemporaryDirectory() as name:
         grid = Path(name) / "power.yaml"
@@ -104,30 +104,30 @@ def model(seed: int, strength: float, source: int, external: int, epochs: int, i
         "finding"
     )
     gap = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] == FINDING)]["value"]
-    found = rows.loc[FINDING]
+    effect = rows.loc[FINDING]
     areas = changes(table, "auroc")
     cost = areas[(areas["kind"] == ERASED) & (areas["host"] == "chexpert")].set_index("finding").loc[FINDING]
     return Model(
-        seed, strength, float(found["effect"]), float(found["low"]), float(found["high"]),
+        seed, strength, float(effect["effect"]), float(effect["low"]), float(effect["high"]),
         float(cost["effect"]), float(cost["low"]), float(cost["high"]),
-        ", ".join(changed(table, "chexpert")), ", ".join(caught(table, "chexpert")), float(gap.iloc[0]), time.time() - began,
+        ", ".join(changed(table, "chexpert")), ", ".join(caught(table, "chexpert")), float(gap.iloc[0]), time.time() - start,
     )  # fmt: skip
 
 
 def summary(table: pd.DataFrame) -> list[str]:
     """Return a sentence with the number of correct decisions of the rule."""
-    out = []
-    for strength, right, said in (
+    sentences = []
+    for strength, is_counted, outcome in (
         (0.9, table["called"].str.contains(FINDING), "caught"),
         (0.0, table["called"] != "", "false alarms"),
     ):
-        rows = right[table["strength"] == strength]
+        rows = is_counted[table["strength"] == strength]
         if len(rows):
             low, high = wilson(np.array(rows.mean()), np.array(float(len(rows))))
-            out.append(
-                f"strength {strength:g}: {said} {int(rows.sum())} of {len(rows)} (95 % interval {float(low):.2f} to {float(high):.2f})"
+            sentences.append(
+                f"strength {strength:g}: {outcome} {int(rows.sum())} of {len(rows)} (95 % interval {float(low):.2f} to {float(high):.2f})"
             )
-    return out
+    return sentences
 
 
 def main() -> None:
@@ -140,20 +140,20 @@ def main() -> None:
     parser.add_argument("--external", type=int, default=120)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--images", type=int, default=160)
-    asked = parser.parse_args()
-    done = pd.read_csv(asked.out, keep_default_na=False, na_values=[""]) if asked.out.is_file() else pd.DataFrame()
-    if len(done):
-        done[["changed", "called"]] = done[["changed", "called"]].fillna("")
-    known = set(zip(done["seed"], done["strength"], strict=True)) if len(done) else set()
-    for seed in range(asked.first, asked.first + asked.seeds):
+    options = parser.parse_args()
+    table = pd.read_csv(options.out, keep_default_na=False, na_values=[""]) if options.out.is_file() else pd.DataFrame()
+    if len(table):
+        table[["changed", "called"]] = table[["changed", "called"]].fillna("")
+    finished = set(zip(table["seed"], table["strength"], strict=True)) if len(table) else set()
+    for seed in range(options.first, options.first + options.seeds):
         for strength in STRENGTHS:
-            if (seed, strength) in known:
+            if (seed, strength) in finished:
                 continue
-            row = asdict(model(seed, strength, asked.source, asked.external, asked.epochs, asked.images))
-            done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
-            done.to_csv(asked.out, index=False, float_format="%.4f")
+            row = asdict(model(seed, strength, options.source, options.external, options.epochs, options.images))
+            table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
+            table.to_csv(options.out, index=False, float_format="%.4f")
             print(row, flush=True)
-    print(f"margin {MARGIN}", *summary(done), sep="\n")
+    print(f"margin {MARGIN}", *summary(table), sep="\n")
 
 
 if __name__ == "__main__":

@@ -47,16 +47,16 @@ def gate(batch: Any) -> str:
 
     one, angle, shift, zoom = torch.ones(1), 7.0, (0.025, -0.05), 1.04
     ours = Warp(one * np.deg2rad(angle), torch.tensor([shift]), one * zoom, one, one, one).apply(batch[:1, None])
-    pixels = [int(each * batch.shape[-1]) for each in shift]
+    pixels = [int(share * batch.shape[-1]) for share in shift]
     theirs = affine(
         batch[:1, None].float() / 255, angle, pixels, zoom, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR
     )
     inner = (..., slice(40, -40), slice(40, -40))
-    off = float((ours[inner] - theirs[inner]).abs().mean()) * 255
-    return check(off <= 0.5, f"the same matrix: mean difference {off:.2g} gray values")
+    difference = float((ours[inner] - theirs[inner]).abs().mean()) * 255
+    return check(difference <= 0.5, f"the same matrix: mean difference {difference:.2g} gray values")
 
 
-def against(way: Callable[[Any], Callable[[], object]]) -> Callable[[bool], Measured]:
+def against(implementation: Callable[[Any], Callable[[], object]]) -> Callable[[bool], Measured]:
     """Return the benchmark against one implementation."""
 
     def run(quick: bool) -> Measured:
@@ -66,13 +66,13 @@ def against(way: Callable[[Any], Callable[[], object]]) -> Callable[[bool], Meas
 
         torch.set_num_threads(1)
         batch = torch.from_numpy(np.stack(images(quick)))
-        found = gate(batch)
-        ways = {"ours": lambda: affine(batch[:, None], 1), "peer": way(batch)}
-        spent = interleaved(ways, 1 if quick else 7, items=dict.fromkeys(ways, len(batch)))
+        gate_text = gate(batch)
+        implementations = {"ours": lambda: affine(batch[:, None], 1), "peer": implementation(batch)}
+        spent = interleaved(implementations, 1 if quick else 7, items=dict.fromkeys(implementations, len(batch)))
         note = (
             f"{ms(spent['peer'])} against {ms(spent['ours'])}; of bytes to float32, the means of whole images among it"
         )
-        return compared(spent["peer"], spent["ours"], found, note)
+        return compared(spent["peer"], spent["ours"], gate_text, note)
 
     return run
 

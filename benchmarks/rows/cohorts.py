@@ -57,16 +57,17 @@ def theirs(path: Path) -> Any:
 
 def gate(path: Path) -> str:
     """Compare all labels of both, except where the peer writes 0 because of "No Finding"."""
-    mine, other = ours(path.parent).table, theirs(path)
-    written = (mine["native:No Finding"] == 1).to_numpy()
+    our_table, peer_dataset = ours(path.parent).table, theirs(path)
+    written = (our_table["native:No Finding"] == 1).to_numpy()
     differ = 0
-    for column, name in enumerate(other.pathologies):
-        state = mine["native:" + {"Effusion": "Pleural Effusion"}.get(str(name), str(name))].to_numpy(float)
-        known = np.where(state >= 0, state, np.nan)  # uncertain and not mentioned are both NaN there
-        same = np.isclose(other.labels[:, column], known, equal_nan=True)
+    for column, name in enumerate(peer_dataset.pathologies):
+        state = our_table["native:" + {"Effusion": "Pleural Effusion"}.get(str(name), str(name))].to_numpy(float)
+        expected = np.where(state >= 0, state, np.nan)  # uncertain and not mentioned are both NaN there
+        same = np.isclose(peer_dataset.labels[:, column], expected, equal_nan=True)
         differ += int((~same & ~written).sum())
     return check(
-        differ == 0 and len(mine) == len(other.labels), f"{differ} of {len(mine) * len(LABELS):,} labels differ"
+        differ == 0 and len(our_table) == len(peer_dataset.labels),
+        f"{differ} of {len(our_table) * len(LABELS):,} labels differ",
     )
 
 
@@ -74,20 +75,20 @@ def against(quick: bool) -> Measured:
     """Return the peer's time divided by ours."""
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder), ROWS // 20 if quick else ROWS)
-        found = gate(path)
-        ways = {"ours": partial(ours, path.parent), "peer": partial(theirs, path)}
-        spent = interleaved(ways, 1 if quick else 5)
-    seconds = {name: float(np.median(each)) for name, each in spent.items()}
+        gate_text = gate(path)
+        implementations = {"ours": partial(ours, path.parent), "peer": partial(theirs, path)}
+        spent = interleaved(implementations, 1 if quick else 5)
+    seconds = {name: float(np.median(times)) for name, times in spent.items()}
     note = f"{seconds['peer']:.2f} against {seconds['ours']:.2f} s, ours with findings, splits, checks of every row"
-    return compared(spent["peer"], spent["ours"], found, note)
+    return compared(spent["peer"], spent["ours"], gate_text, note)
 
 
 def memory(quick: bool) -> Measured:
     """Return the peak memory of a process that does nothing else, in GB."""
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), ROWS // 20 if quick else ROWS)
-        done = subprocess.run([sys.executable, "-c", ALONE, folder], capture_output=True, text=True, check=True)
-    rows, _, kilobytes = (int(word) for word in done.stdout.split())
+        process = subprocess.run([sys.executable, "-c", ALONE, folder], capture_output=True, text=True, check=True)
+    rows, _, kilobytes = (int(number) for number in process.stdout.split())
     return spread([kilobytes / 1e6], f"{rows:,} rows", "one process")
 
 

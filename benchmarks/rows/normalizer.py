@@ -38,8 +38,8 @@ def clahe(pictures: list[Image]) -> Case:
     def theirs() -> list[NDArray[np.float64]]:
         return [exposure.equalize_adapthist(image, kernel_size=SIZE // 8, clip_limit=0.01) for image in pictures]
 
-    same = np.corrcoef(ours()[0].ravel(), theirs()[0].ravel())[0, 1]
-    return ours, theirs, check(same > 0.9, f"another algorithm; correlation of pixels {same:.2f}")
+    correlation = np.corrcoef(ours()[0].ravel(), theirs()[0].ravel())[0, 1]
+    return ours, theirs, check(correlation > 0.9, f"another algorithm; correlation of pixels {correlation:.2f}")
 
 
 def nyul(pictures: list[Image]) -> Case:
@@ -57,13 +57,13 @@ def nyul(pictures: list[Image]) -> Case:
 def match(pictures: list[Image]) -> Case:
     """Histogram matching, against `skimage.exposure.match_histograms`."""
     exposure = peer("skimage.exposure", "scikit-image")
-    goal = pictures[0]
-    share = np.bincount(goal.ravel(), minlength=256) / goal.size
+    target = pictures[0]
+    share = np.bincount(target.ravel(), minlength=256) / target.size
 
     def theirs() -> list[NDArray[np.float64]]:
-        return [exposure.match_histograms(image, goal) / 255 for image in pictures]
+        return [exposure.match_histograms(image, target) / 255 for image in pictures]
 
-    return _held(_toned("histmatch", pictures, [float(each) for each in share]), theirs, 1 / 255)
+    return _held(_toned("histmatch", pictures, [float(frequency) for frequency in share]), theirs, 1 / 255)
 
 
 def zscore(pictures: list[Image]) -> Case:
@@ -90,8 +90,10 @@ def region(pictures: list[Image]) -> Case:
     def theirs() -> list[tuple[int, int]]:
         return [one(image) for image in pictures]
 
-    off = max(max(abs(a[0].start - b[0]), abs(a[1].stop - 1 - b[1])) for a, b in zip(ours(), theirs(), strict=True))
-    return ours, theirs, check(off <= 1, f"edges differ by {off} px")
+    difference = max(
+        max(abs(a[0].start - b[0]), abs(a[1].stop - 1 - b[1])) for a, b in zip(ours(), theirs(), strict=True)
+    )
+    return ours, theirs, check(difference <= 1, f"edges differ by {difference} px")
 
 
 def _toned(op: str, pictures: list[Image], learnt: list[float] | None = None) -> Way:
@@ -108,8 +110,8 @@ def _toned(op: str, pictures: list[Image], learnt: list[float] | None = None) ->
 
 def _held(ours: Way, theirs: Way, gray: float) -> Case:
     """Return a case whose values may differ by one gray level."""
-    off = max(float(np.abs(a.numpy()[0] - b).max()) for a, b in zip(ours(), theirs(), strict=True))
-    return ours, theirs, check(off <= gray * 1.001, f"largest difference {off / gray:.2g} gray levels")
+    difference = max(float(np.abs(a.numpy()[0] - b).max()) for a, b in zip(ours(), theirs(), strict=True))
+    return ours, theirs, check(difference <= gray * 1.001, f"largest difference {difference / gray:.2g} gray levels")
 
 
 CASES: dict[str, tuple[str, Callable[[list[Image]], Case]]] = {
@@ -124,10 +126,10 @@ CASES: dict[str, tuple[str, Callable[[list[Image]], Case]]] = {
 def measured(case: Callable[[list[Image]], Case], quick: bool) -> Measured:
     """Return the ratio of a case."""
     pictures = images(quick)
-    ours, theirs, found = case(pictures)
-    ways = {"ours": ours, "peer": theirs}
-    spent = interleaved(ways, 1 if quick else 7, items=dict.fromkeys(ways, len(pictures)))
-    return compared(spent["peer"], spent["ours"], found, f"{ms(spent['peer'])} against {ms(spent['ours'])}")
+    ours, theirs, gate_text = case(pictures)
+    implementations = {"ours": ours, "peer": theirs}
+    spent = interleaved(implementations, 1 if quick else 7, items=dict.fromkeys(implementations, len(pictures)))
+    return compared(spent["peer"], spent["ours"], gate_text, f"{ms(spent['peer'])} against {ms(spent['ours'])}")
 
 
 def median(quick: bool) -> Measured:
