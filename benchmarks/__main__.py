@@ -1,13 +1,18 @@
-"""Run benchmarks against their peers and write the table of results.
+"""Compare this project's speed with that of other libraries (peers), and write the table of results.
 
-    python -m benchmarks                       # all; about an hour on two cores
-    python -m benchmarks B1 B3                 # some; the other rows of the table stay
-    python -m benchmarks --table               # after a merge of results.csv: the table from its rows
+    python -m benchmarks                       # all benchmarks; about an hour on two cores
+    python -m benchmarks B1 B3                 # these benchmarks; the other rows of the table stay
+    python -m benchmarks --table               # after a merge of results.csv: write the table from its rows
     python -m benchmarks --quick               # smoke test: small data, few rounds, nothing written
 
-Writes benchmarks/results.csv and the table between two markers of benchmarks/RESULTS.md. Ends with 1 when a gate fails (what
-a way gives is not what its peer gives), when a benchmark crashes, or when a figure is clearly worse than the last committed
-one of the same processor: outside both spreads, and by more than a tenth. A goal that is missed is said and is no failure.
+The command writes benchmarks/results.csv and the table between two markers of benchmarks/RESULTS.md.
+
+The exit status is 1 in three cases:
+- a gate fails: our implementation and the peer's give different results;
+- a benchmark crashes;
+- a figure is more than a tenth worse than the last committed figure of the same processor, and the two spreads do not overlap.
+
+A missed goal is printed, but does not change the exit status.
 """
 
 import argparse
@@ -18,7 +23,8 @@ import sys
 import traceback
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy comes: ratios of one thread
+# numpy reads this variable when it is imported. All ratios are measured on one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks import results, rows
 from benchmarks.harness import Benchmark, GateFailed, Measured, NotMeasured
@@ -27,7 +33,7 @@ FOLDER = Path(__file__).parent
 
 
 def listed() -> list[Benchmark]:
-    """Return every benchmark of the files in `rows`, in the order of their names."""
+    """Return the benchmarks of all files in `rows`, in the order of their names."""
     all_benchmarks = [
         benchmark
         for module in pkgutil.iter_modules(rows.__path__)
@@ -40,12 +46,12 @@ def listed() -> list[Benchmark]:
 
 
 def measured(benchmark: Benchmark, quick: bool) -> Measured | Exception:
-    """Return the row of a benchmark; an exception becomes a row, so the other benchmarks still run."""
+    """Run a benchmark and return its result, or the exception that it raised, so that the other benchmarks still run."""
     try:
         return benchmark.run(quick)
     except (NotMeasured, GateFailed) as reason:
         return reason
-    except Exception as error:  # noqa: BLE001  (someone else's code: any)
+    except Exception as error:  # noqa: BLE001  (a peer may raise any exception)
         traceback.print_exc()
         return error
 
@@ -89,7 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
         verdict = results.verdict(row, committed_rows)
         failed |= verdict.startswith(("worse", "failed"))
         print(line(row, verdict), flush=True)
-        if not options.quick:  # after each, so that an interrupted hour is not lost
+        # The table is written after each benchmark, so that an interruption loses only one of them.
+        if not options.quick:
             old = results.read_csv(csv.read_text(encoding="utf-8")) if csv.is_file() else []
             rows_now = results.merged([old_row for old_row in old if old_row.key in {b.key for b in available}], [row])
             csv.write_text(results.write_csv(rows_now), encoding="utf-8")
@@ -98,7 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def line(row: results.Row, verdict: str) -> str:
-    """Return a row for the terminal."""
+    """Return the text of a row for the terminal."""
     head = f"{row.benchmark:<4} {row.what}, against {row.peer}" if row.peer != "-" else f"{row.benchmark:<4} {row.what}"
     if not row.measured:
         return f"{head}\n     {row.gate}"

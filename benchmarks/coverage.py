@@ -1,17 +1,21 @@
 """Simulated coverage of 95 % intervals, error rates of tests, and accuracy of the components of a gap.
 
     python benchmarks/coverage.py                    # writes benchmarks/coverage.csv
-    python benchmarks/coverage.py --worlds runs      # anew the rows of one world; each row says its command
+    python benchmarks/coverage.py --worlds runs      # computes only the rows of one world again
 
-Three worlds of simulated patients with 1 to 6 images each, an effect of their own on every image, and labels per patient:
-  findings  two runs that differ in nothing, five findings: intervals, paired tests, Holm
-  runs      24 runs on the same patients: groups of ties, rank intervals
-  gap       one run in which case mix, prevalence, labels and skill are changed externally by known amounts: the parts of the gap
-Scores are means + effect of the patient + noise, all normal. So every AUROC is a sum of Phi(difference of means / sqrt(2
-variance)) over the pairs of strata, every AUPRC an integral over mixtures of normals: truth needs no simulation.
+The column `command` of the table has the command of each row.
 
-150 patients are about 37 positive ones per finding. Percentiles of the same replicates are too narrow there: their line is
-the reason why `scoring.intervals.area_interval` works on the logit scale.
+There are three worlds of simulated patients. A patient has 1 to 6 images; the label and a random effect are the same for all of them.
+  findings  two equally good runs, five findings; tests intervals, paired tests and Holm's correction
+  runs      24 runs on the same patients; tests tie groups and rank intervals
+  gap       one run; case mix, prevalence, labels and skill differ externally by known amounts; tests the components of the gap
+
+A prediction score is the mean of its stratum (patients of the same sex and label) + the patient's effect + noise, all normal.
+Therefore the true AUROC is the mean of Phi(difference of means / sqrt(2 variance)) over the pairs of strata, weighted with their
+shares. The true AUPRC is an integral over mixtures of normal distributions. Neither needs a simulation.
+
+With 150 patients, a finding has about 37 positive patients. Percentile intervals are too narrow for so few patients, as their row
+shows. This is why `area_interval` in `bench/scoring/bootstrap/intervals.py` works on the logit scale.
 """
 
 import argparse
@@ -37,7 +41,7 @@ from bench.scoring.metrics_of_split import measure
 from bench.scoring.scored_split import Settings
 
 Array = NDArray[np.float64]
-Seen = dict[str, list[float]]  # claim -> what each case gave
+Seen = dict[str, list[float]]  # claim -> one value per simulated case
 Rows = list[tuple[str, str, float, float, float, float, int]]
 
 NUM_FINDINGS = 5
@@ -58,7 +62,7 @@ def truth(distance: float) -> float:
 
 
 def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
-    """Record intervals and tests of two equal runs on an internal and an external cohort."""
+    """Record in `seen` whether intervals and tests are right for two equal runs on an internal and an external cohort."""
     generator = np.random.default_rng(seed)
     value: dict[tuple[str, int], Array] = {}
     drawn: dict[tuple[str, int], Array] = {}
@@ -96,7 +100,7 @@ def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> No
 
 
 def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
-    """Record groups of ties and rank intervals of 24 runs, ranked by the mean AUROC of two hospitals."""
+    """Record in `seen` whether tie groups and rank intervals are right for 24 runs, ranked by the mean AUROC of two hospitals."""
     for index, (kind, distance) in enumerate(LEVELS.items()):
         generator = np.random.default_rng([seed, index])
         values, draws = [], []
@@ -147,7 +151,7 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
 
 
 def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
-    """Record error and coverage of each component, and the largest difference between their sum and the gap."""
+    """Record estimate and coverage of each component, and the difference between the components' sum and the gap."""
     generator, settings = np.random.default_rng(seed), Settings(num_resamples=num_resamples, seed=seed)
     internal, external = (
         measure(world.draw(name, num_patients, generator), None, settings)
@@ -177,7 +181,7 @@ def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
 
 
 def note(seen: Seen, claim: str, *values: float | np.bool_) -> None:
-    """Keep what was found."""
+    """Append the values of a simulated case to those of its claim."""
     seen.setdefault(claim, []).extend(map(float, values))
 
 
@@ -190,7 +194,7 @@ def holds(
 
 
 def rows_of(seen: Seen) -> Rows:
-    """Return one row per claim: a share with Wilson's interval, a mean with its normal one, or the largest distance."""
+    """Return one row per claim: a share with Wilson's interval, a mean with a normal interval, or the largest distance."""
     out: Rows = []
     true = planted()
     for claim, cases in seen.items():
@@ -229,9 +233,9 @@ def rows_of(seen: Seen) -> Rows:
 
 
 def simulate(num: int, num_patients: int, num_resamples: int, seed: int, worlds: str = WORLDS) -> pd.DataFrame:
-    """Return one row per claim: measure, nominal or true value, estimate with interval, number of cases.
+    """Simulate `num` times and return one row per claim: measure, nominal or true value, estimate with interval, cases.
 
-    Shares over findings or runs count simulations x findings (runs).
+    For a share over findings or runs, the number of cases is simulations x findings, or simulations x runs.
     """
     seen: Seen = {}
     for simulation in range(num):
@@ -244,7 +248,7 @@ def simulate(num: int, num_patients: int, num_resamples: int, seed: int, worlds:
 
 
 def main() -> None:
-    """Simulate and write the table beside this file; for selected worlds, replace only their rows."""
+    """Simulate, and write the table to the folder of this file; with `--worlds`, replace only the rows of these worlds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     defaults = {"simulations": 1000, "patients": 150, "resamples": 1000, "seed": 0}
     for name, default in defaults.items():
@@ -267,7 +271,7 @@ def main() -> None:
 
 
 def put_into(old: pd.DataFrame, replacement: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with the rows of the newly computed claims replaced."""
+    """Return the old table, in which new rows replace the rows of the same claims."""
     new = replacement.set_index("claim")
     claims = list(dict.fromkeys([*old["claim"], *new.index]))
     return pd.concat([new, old.set_index("claim").drop(new.index, errors="ignore")]).loc[claims].reset_index()

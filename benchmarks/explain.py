@@ -1,11 +1,13 @@
-"""Time of the heat maps of all findings, compared with a prediction, a backward pass per finding, and the grad-cam package.
+"""Time of the heat maps of all findings, compared with a prediction, with a backward pass per finding, and with grad-cam.
 
     OMP_NUM_THREADS=1 python benchmarks/explain.py                       # densenet121, resnet50, efficientnet_b0 at 224 px
     python benchmarks/explain.py --device cuda --images 64
 
-All ways get the same network, images and last feature maps in the same process and take turns; the fastest of the rounds
-counts. They must agree to a relative 1e-5 before anything is timed. `pip install grad-cam` adds that package to the table;
-its maps are compared before its own scaling to [0, 1], which it does to each map.
+All implementations get the same network, images and feature maps of the last stage, and take turns in one process. The time of
+the fastest round counts. Before the timing, the heat maps of all implementations must agree to a relative difference of 1e-5.
+
+The package grad-cam is compared if it is installed (`pip install grad-cam`). It scales each map to [0, 1]; the maps are compared
+before this scaling.
 """
 
 import argparse
@@ -24,13 +26,13 @@ from bench.models.network import Network, build
 
 
 def forward(network: Network, x_NCHW: Tensor) -> Tensor:
-    """Return logit_NK; the time of this prediction is the unit of all others."""
+    """Return logit_NK. The table states all other times as multiples of this prediction's time."""
     with frozen(network), torch.inference_mode():
         return network(x_NCHW)
 
 
 def hooked(network: Network, x_NCHW: Tensor) -> Tensor:
-    """Return heat_NKhw by the usual method: a forward and a backward pass per finding, with hooks on the feature maps."""
+    """Return heat_NKhw by the usual method: hooks on the feature maps, and a forward and a backward pass per finding."""
     outputs: list[Tensor] = []
 
     def record(_module: object, _inputs: object, output: Tensor) -> Tensor:
@@ -93,7 +95,7 @@ def seconds(compute: Callable[[Network, Tensor], object], network: Network, x_NC
 
 
 def main() -> None:
-    """Check that all ways agree, measure and print a table."""
+    """Check that all implementations agree, measure their times and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--architectures", nargs="+", default=["densenet121", "resnet50", "efficientnet_b0"])
     parser.add_argument("--device", default="cpu")

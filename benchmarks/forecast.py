@@ -1,9 +1,10 @@
-"""Forecast of a dry run compared with the time that the grid takes, for three different small grids.
+"""Compare the forecast of `bench run --dry-run` with the time and disk space that the grid then uses, for three small grids.
 
     OMP_NUM_THREADS=1 python benchmarks/forecast.py [analyses] [sam] [ensembles]
 
-For each: `bench run --dry-run` in a new store (it makes the phantom cohorts), then the same without. Both in core-hours, that is
-CPU time of the command and all that it starts: other work on the machine moves it less than the clock. Linux only.
+For each grid, the script runs `bench run --dry-run` in a new store, which also makes the phantom cohorts. Then it runs the same
+command without `--dry-run`. Times are CPU seconds of the command and of all processes that it starts, because other work on the
+machine changes CPU time less than wall-clock time. The script needs Linux.
 """
 
 import ctypes
@@ -53,11 +54,11 @@ GRIDS = {
         "sweeps": [{"seed": [0, 1, 2]}],
     },
 }  # fmt: skip
-PARTS = ("cache", "scores", "analyses", "[0-9a-f][0-9a-f]")  # of a store, what a forecast speaks of
+PARTS = ("cache", "scores", "analyses", "[0-9a-f][0-9a-f]")  # folders of the store whose size the forecast predicts
 
 
 def command(grid: Path, store: Path, *extra: str) -> tuple[str, float]:
-    """Run a grid; return what it printed, and the CPU seconds of all its processes."""
+    """Run a grid; return the printed text and the CPU seconds of all its processes."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     arguments = [
         sys.executable,
@@ -74,7 +75,8 @@ def command(grid: Path, store: Path, *extra: str) -> tuple[str, float]:
         "1",
     ]
     output = subprocess.run([*arguments, *extra], check=True, capture_output=True, text=True).stdout
-    while True:  # workers that outlived the command
+    # Wait for workers that are still running after the command has ended.
+    while True:
         try:
             os.wait()
         except ChildProcessError:
@@ -85,7 +87,8 @@ def command(grid: Path, store: Path, *extra: str) -> tuple[str, float]:
 
 def main(names: list[str]) -> None:
     """Print a row for each grid as soon as it is finished."""
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans become children, whose CPU time counts
+    # 36 is PR_SET_CHILD_SUBREAPER: orphaned workers become children of this process, so that their CPU time is counted.
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
     print(
         "| grid | foretold, core-s | taken, core-s | ratio | foretold, MB kept | kept, MB |\n|---|---|---|---|---|---|",
         flush=True,

@@ -1,13 +1,16 @@
-"""What scoring and reporting cost as runs and images grow, on real files: a finished store of phantoms, made large.
+"""Measure time and memory of scoring and reporting for many runs and images, on an enlarged store of phantoms.
 
     bench run --grid demo --store runs
     python benchmarks/growth.py runs --runs 10 --images 25000
 
-Patients of each cohort are drawn again under new names until there are as many images as asked for; every new run has the logits of
-one of the store with noise of its own, features of `--width` numbers, and an id, a seed and files like any other. Scores are then
-made by `score` and the page by `write_report`, from nothing and then again with the source probes kept, each time in a process of
-its own. CPU seconds are of it and of the processes it starts; memory is the largest of any one of them.
-`--across N` takes the tables over runs alone to N runs; `--scan N` looks at N run folders.
+The script enlarges a finished store:
+- It draws patients of each cohort with replacement, under new names, until the cohort has `--images` images.
+- Each new run has an id, a seed, and the files of a normal run. Its logits are those of a run of the store plus noise;
+  its features are random vectors of length `--width`.
+
+A new process then computes the scores and writes the page. A second process repeats this, but keeps the source probes.
+CPU seconds are those of the process and its children; memory is that of the largest of these processes.
+`--across N` measures only the tables over all runs, for N runs; `--scan N` measures the check of N run folders.
 """
 
 import argparse
@@ -36,31 +39,35 @@ from benchmarks.harness import largest_memory
 
 
 def cpu() -> float:
-    """Return the CPU seconds of this process and of those it has waited for."""
+    """Return the CPU seconds of this process and of its child processes that have ended."""
     usages = [resource.getrusage(processes) for processes in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def name_of(run: int) -> str:
-    """Return the id of a made-up run."""
+    """Return the id of an invented run."""
     return hashlib.sha256(str(run).encode()).hexdigest()[:12]
 
 
 def planned(content: dict[str, Any], num: int) -> list[dict[str, Any]]:
-    """Return so many runs like those of a manifest, told apart by their seeds."""
+    """Return `num` copies of a manifest's runs; the copies differ in id and seed."""
     runs = [copy.deepcopy(content["runs"][i % len(content["runs"])]) for i in range(num)]
     for i, run in enumerate(runs):
         run["id"], run["config"]["seed"] = name_of(i), 1000 + i // len(content["runs"])
+        # Most images of the internal hospital are in the test split, so that scoring has as much work as externally.
         run["config"]["split"] = {
             "train": 0.05,
             "val": 0.15,
             "test": 0.8,
-        }  # of the internal hospital, too, most is to be scored
+        }
     return runs
 
 
 def drawn_again(table: pd.DataFrame, num: int, draw: np.random.Generator) -> pd.DataFrame:
-    """Return `num` rows or a few more: whole patients, drawn again under new names; column `row` is where they come from."""
+    """Return at least `num` rows of whole patients, drawn with replacement under new names.
+
+    Column `row` is the row's index in `table`.
+    """
     groups = [group.index.to_numpy() for _, group in table.groupby("patient_id", sort=True)]
     rows: list[np.ndarray] = []
     patient_ids: list[str] = []
@@ -74,8 +81,9 @@ def drawn_again(table: pd.DataFrame, num: int, draw: np.random.Generator) -> pd.
 
 
 def grown(source: Path, root: Path, num_runs: int, num_images: int, width: int) -> Manifest:
-    """Write the large store and return its manifest."""
-    from bench.inputs.examples import probe_rows  # it brings torch: not for the process that is measured
+    """Write the enlarged store and return its manifest."""
+    # This module imports torch, so it is imported here and not in the process that is measured.
+    from bench.inputs.examples import probe_rows
 
     old = read_manifest(Store.open(source, create=False), None)
     store, draw, content = Store.open(root), np.random.default_rng(0), copy.deepcopy(dict(old.content))
@@ -107,7 +115,7 @@ def grown(source: Path, root: Path, num_runs: int, num_images: int, width: int) 
                 folder / "predictions" / f"{name}.parquet", noisy.astype(dict.fromkeys(logits, "float32")), metadata
             )
             patients = table["patient_id"].to_numpy(str)
-            patients = patients[probe_rows(patients)]  # whose features a run keeps
+            patients = patients[probe_rows(patients)]  # a run stores features of these images only
             feature = draw.normal(size=(len(patients), width)) * np.linspace(2, 0.1, width)
             feature += draw.normal(scale=0.05, size=width)
             (folder / "features").mkdir(exist_ok=True)
@@ -118,7 +126,7 @@ def grown(source: Path, root: Path, num_runs: int, num_images: int, width: int) 
 
 
 def hashed(folder: Path) -> str:
-    """Return a hash of all files of a folder."""
+    """Return a hash of the names and contents of all files of a folder."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -127,11 +135,14 @@ def hashed(folder: Path) -> str:
 
 
 def scores_and_page(root: Path, threads: int) -> dict[str, float]:
-    """Make what is missing of scores and page and return what it cost; for a process that does nothing else."""
+    """Compute the missing scores, write the page, and return the time and memory of both.
+
+    The caller starts a new process for this function, so that the numbers include no other work.
+    """
     from bench.results.score_runs import score_all
-    from bench.results.write_report import (
-        write_report,  # it brings OpenCV: not for the processes that score for this one
-    )
+
+    # This module imports OpenCV, so it is imported here and not in the child processes that compute scores.
+    from bench.results.write_report import write_report
 
     manifest = read_manifest(Store.open(root), "large")
     start, cpu_start = time.perf_counter(), cpu()
@@ -140,7 +151,8 @@ def scores_and_page(root: Path, threads: int) -> dict[str, float]:
     with choose_display(True) as display:
         page = write_report(manifest, None, display.progress)
     writing_end, reporting = time.perf_counter(), time.process_time() - scoring_cpu
-    for process in multiprocessing.active_children():  # what scored counts when it has ended, beside the page
+    # The operating system counts a child's CPU time and memory only after the child has ended.
+    for process in multiprocessing.active_children():
         process.join()
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return {
@@ -155,10 +167,10 @@ def scores_and_page(root: Path, threads: int) -> dict[str, float]:
 
 
 def rebuilt(manifest: Manifest, threads: int, everything: bool) -> tuple[dict[str, float], str]:
-    """Return what scores and page cost, made anew by a process of their own, and a hash of their bytes.
+    """Compute scores and page again in a new process; return its time and memory, and a hash of the files.
 
-    Unless `everything`, scores are only out of date, as after a change of metrics: source probes, which hang on features and
-    labels alone, are kept.
+    With `everything`, all scores are deleted before. Without, only their keys are deleted, as after a change of metrics. Source
+    probes depend only on features and labels, so they are then kept.
     """
     root = manifest.store.root
     shutil.rmtree(root / "report", ignore_errors=True)
@@ -172,7 +184,7 @@ def rebuilt(manifest: Manifest, threads: int, everything: bool) -> tuple[dict[st
 
 
 def over_runs(source: Path, num: int) -> float:
-    """Return the CPU seconds of the tables over `num` runs, made from the scores of the store with noise on every value."""
+    """Return the CPU seconds of the tables over `num` runs, whose scores are those of the store plus noise."""
     old = read_manifest(Store.open(source, create=False), None)
     ids, draw = scored_ids(old), np.random.default_rng(0)
     content = {**old.content, "runs": planned(dict(old.content), num)}
@@ -205,9 +217,10 @@ def over_runs(source: Path, num: int) -> float:
 
 
 def scanned(manifest: Manifest, root: Path, num: int) -> tuple[float, float]:
-    """Return the wall and CPU seconds of finding out what `num` runs lack, in a new store under `root`.
+    """Return the wall-clock and CPU seconds of checking that `num` runs are finished, in a new store under `root`.
 
-    Their records are those of the store's own, which a scan reads; predictions and features, which it does not, have no bytes.
+    The check reads the records of a run, so these are copied from a real run. It does not read predictions and features,
+    so these files are empty.
     """
     store, content = Store.open(root / "scanned"), {**manifest.content, "runs": planned(dict(manifest.content), num)}
     source_folder = manifest.store.run_dir(manifest.runs[0]["id"])

@@ -1,10 +1,10 @@
-"""A fine-tuning script as anyone would write it, without this project's training code: what a default recipe must not fall behind.
+"""A plain fine-tuning script without this project's training code; the default recipes must be at least as good.
 
     python benchmarks/naive.py DATA --weights DIR --architecture tf_efficientnet_lite0 --head zero --seeds 0 1 2
 
-DATA is a folder in NIH's layout. Labels come from `harmonize`; reading, augmentation, training and AUROC from torchvision,
-timm and scikit-learn. 80 % of the patients train, the rest test. `--head` chooses how the last layer begins: `timm` as
-`timm.create_model` leaves it, `zero`, or the standard deviation of a normal distribution. Prints a line per seed.
+DATA is a folder in the layout of the NIH release. `harmonize` reads the labels; torchvision, timm and scikit-learn do the rest.
+80 % of the patients are for training, the others for the test. `--head` chooses the initial weights of the last layer: `timm` (as
+`timm.create_model` sets them), `zero`, or a number (the standard deviation of normal weights). The script prints a line per seed.
 """
 
 import argparse
@@ -27,7 +27,7 @@ FINDINGS = tuple(harmonize.FINDINGS)
 
 
 def read_images(folder: Path, size: int) -> tuple[Tensor, Tensor, NDArray[np.bool_]]:
-    """Return images [N, 3, size, size] in [0, 1], labels [N, 9] (NaN where unknown), and which are of training patients."""
+    """Return images [N, 3, size, size] in [0, 1], labels [N, 9] (NaN where unknown), and a mask of the training images [N]."""
     cohort = harmonize.load(harmonize.CohortSpec("nih", "nih", folder))
     resize = transforms.Compose([transforms.Resize(size, antialias=True), transforms.CenterCrop(size)])
     mode = io.ImageReadMode.RGB

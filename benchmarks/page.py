@@ -1,18 +1,19 @@
-"""The page of 500 runs against plotly's own HTML and a jinja table with the same rows: bytes, seconds, and how soon it can be sorted.
+"""Compare the page of 500 runs with a page of plotly's own HTML and a jinja table: size, and time until the table can be sorted.
 
     OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/page.py --runs 500
 
-Tables are invented and seeded: 6 datasets, 9 findings. Both pages hold plotly.js, the same cells and the same charts. Before they are
-opened, the cells of both are read back from the files and compared one by one.
+The tables are random with a fixed seed: 6 datasets, 9 findings. Both pages contain plotly.js, the same cells and the same charts.
+Before the pages are opened, their cells are read from the files and compared one by one.
 
-In headless Chromium (UNSEEN_CHROMIUM or the one on the path) each is opened in turn. From the start of its navigation on, the head of its
-column "gap" is clicked every few milliseconds, whether or not a script listens yet. Milliseconds, medians over visits, the same for both:
+Headless Chromium (UNSEEN_CHROMIUM, or the first on the path) opens each page in turn. From the start of the navigation, a script
+clicks the head of column "gap" every few milliseconds until the order changes. All numbers are milliseconds, as medians over visits:
 
-sorted   from navigation until the first such click whose order is laid out; `after load`: how much later than the load event
-whole    from navigation until every row stands in that order (the page puts the first in place, the others when nothing else is to do)
-again    how long a click on another column takes, everything written: until the new order is laid out
-cpu      of the page's main thread until loaded and sorted, and until whole: a busy machine moves these less
-chart    from navigation until the first chart is drawn; the page draws none until it is scrolled to, which happens here after `whole`
+sorted   from navigation until the first click that changed the order of the rows
+after load   time between the load event and `sorted`; 0 if the table was sorted before
+whole    from navigation until all rows are sorted; our page sorts the visible rows first, the others when the browser is idle
+again    time of a click on another column after `whole`, until the new order is laid out
+cpu      CPU time of the page's main thread until `sorted` and until `whole`; other work on the machine changes it less
+chart    from navigation until the first chart is drawn; a chart is drawn when the reader scrolls to it, here after `whole`
 """
 
 import argparse
@@ -109,14 +110,14 @@ class Cells(HTMLParser):
 
 
 def cells(page: str) -> dict[tuple[str, str], str]:
-    """Return the cells of a page as written."""
+    """Return the text of every cell of a page's ranking, by run and column."""
     parser = Cells()
     parser.feed(page)
     return parser.found
 
 
 def peer(report_tables: Tables) -> str:
-    """Return the same rows by a jinja template, and the same charts by plotly's own writer."""
+    """Return the page of the peer: the same rows from a jinja template, and the same charts from plotly's HTML writer."""
     board = read(report_tables)
     specs = [chart for section in ORDER for chart in section(board).charts]
     colours = re.compile(r"var\(--[\w-]+\)")
@@ -135,7 +136,10 @@ def spent(metrics: CDPSession) -> float:
 
 
 def seen(browser: Browser, file: Path, num_visits: int) -> dict[str, float]:
-    """Return medians over visits of what the head of this file defines, and of how many charts stood when it was first sorted."""
+    """Open a page several times and return the medians of the numbers that the module's docstring defines.
+
+    Also return the number of charts that were drawn when the table was first sorted, and the number of rows.
+    """
     visits = []
     for _ in range(num_visits):
         context = browser.new_context(viewport={"width": 1440, "height": 900})
@@ -170,7 +174,8 @@ def main() -> None:
     parser.add_argument("--visits", type=int, default=7)
     options = parser.parse_args()
     report_tables = tables(Invented(runs=options.runs))
-    render(tables(Invented(runs=2)))  # plotly.js is packed once in a process
+    # The first page of a process compresses plotly.js, which is not measured.
+    render(tables(Invented(runs=2)))
     writing_seconds = {}
     pages = {}
     for name, write in (("page", render), ("peer", peer)):

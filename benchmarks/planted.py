@@ -1,6 +1,7 @@
 """Two simulated hospitals with known differences in case mix, prevalence, labels and skill, and the true components of their gap.
 
-Scores are normal in each stratum: means by sex and label, an effect of the patient, noise.
+A stratum is a group of patients with the same sex and label. A prediction score is the stratum's mean + the patient's effect + noise,
+and both effect and noise are normal.
 """
 
 from collections.abc import Mapping
@@ -18,13 +19,19 @@ SD = float(np.hypot(PATIENT_SD, NOISE_SD))
 
 
 def patients(num: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Return the patient of each image."""
+    """Return the patient number of each image; a patient has 1 to 6 images."""
     return np.repeat(np.arange(num), generator.integers(1, 7, num))
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One side of the gap: share of women, prevalence, distance of positives by sex (F, M), share of negatives mislabelled."""
+    """A simulated hospital.
+
+    women        share of women
+    prevalence   true share of positive patients
+    distance     mean score of positives minus mean score of negatives, for women and for men
+    mislabelled  share of the negatives with a positive label
+    """
 
     women: float
     prevalence: float
@@ -34,7 +41,10 @@ class World:
     def densities(
         self, women: float | None = None, mislabelled: float | None = None
     ) -> tuple[Mapping[float, float], Mapping[float, float]]:
-        """Return positives and negatives as mean of a stratum -> its share; women score higher by .3."""
+        """Return two mappings from a stratum's mean score to its share, of labeled positives and of negatives.
+
+        Scores of women are higher by 0.3.
+        """
         share = self.women if women is None else women
         wrong = self.mislabelled if mislabelled is None else mislabelled
         true = self.prevalence / (self.prevalence + (1 - self.prevalence) * wrong)
@@ -46,11 +56,11 @@ class World:
 
     @property
     def labelled(self) -> float:
-        """Return the share of images that are called positive."""
+        """Return the share of patients with a positive label, right or wrong."""
         return self.prevalence + (1 - self.prevalence) * self.mislabelled
 
     def draw(self, name: str, num_patients: int, generator: np.random.Generator) -> ScoredSplit:
-        """Return a split in which `strict` reads the true label."""
+        """Return a simulated split. If labels can be wrong, the mapping `strict` gives the true labels."""
         patient = patients(num_patients, generator)
         true = generator.random(num_patients) < self.prevalence
         labeled = true | (generator.random(num_patients) < self.mislabelled)
@@ -74,7 +84,7 @@ THERE = World(women=0.7, prevalence=0.15, distance=(0.8, 1.7), mislabelled=0.12)
 
 
 def area(positive: Mapping[float, float], negative: Mapping[float, float]) -> float:
-    """Return the AUROC of two mixtures of normals."""
+    """Return the AUROC of positives and negatives whose scores are mixtures of normal distributions."""
     pairs = [
         (p * n, norm.cdf((up - down) / (np.sqrt(2) * SD))) for up, p in positive.items() for down, n in negative.items()
     ]
@@ -82,7 +92,7 @@ def area(positive: Mapping[float, float], negative: Mapping[float, float]) -> fl
 
 
 def precision(positive: Mapping[float, float], negative: Mapping[float, float], prevalence: float) -> float:
-    """Return the AUPRC of two mixtures of normals at a prevalence: the mean precision over the scores of positives."""
+    """Return the AUPRC of such positives and negatives at a prevalence: the mean precision over the scores of positives."""
     score = np.linspace(-8, 10, 20001)
     hit, false = (
         sum(share * norm.sf(score, mean, SD) for mean, share in strata.items()) for strata in (positive, negative)

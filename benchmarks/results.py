@@ -15,13 +15,13 @@ from benchmarks.harness import Benchmark, GateFailed, Measured, NotMeasured, par
 
 BEGIN = "<!-- begin: written by `python -m benchmarks`, do not edit -->"
 END = "<!-- end -->"
-WORSE = 0.10  # by more than this share, and outside both spreads
+WORSE = 0.10  # a figure is worse if it is worse by more than this share, and the spreads of both figures do not overlap
 _LIBRARIES = ("numpy", "torch", "torchvision", "opencv-python-headless", "pillow", "numba")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the table; its three figures are NaN if nothing was measured, with the reason in `gate`."""
+    """One row of the table. If nothing was measured, the three figures are NaN and `gate` has the reason."""
 
     benchmark: str
     what: str
@@ -39,7 +39,7 @@ class Row:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Return the key of the row."""
+        """Return the three fields that identify the row."""
         return self.benchmark, self.what, self.peer
 
     @property
@@ -49,7 +49,7 @@ class Row:
 
 
 def row(benchmark: Benchmark, result: Measured | Exception, commit: str, machine: str) -> Row:
-    """Return the row of a result, or of the reason why there is none."""
+    """Return the table row of a benchmark's result, or of the exception that prevented a result."""
     blank = Row(
         benchmark.name,
         benchmark.what,
@@ -77,7 +77,10 @@ def row(benchmark: Benchmark, result: Measured | Exception, commit: str, machine
 
 
 def worse(now: Row, before: Row) -> bool:
-    """Whether a figure is clearly worse: outside both spreads, and by more than a tenth. Without a goal more is better."""
+    """Return whether a figure is worse by more than a tenth, and the spreads of both figures do not overlap.
+
+    Without a goal, a larger figure is better.
+    """
     if not (now.measured and before.measured):
         return False
     more_is_better = parse_goal(now.goal)[0] if now.goal else True
@@ -87,7 +90,7 @@ def worse(now: Row, before: Row) -> bool:
 
 
 def verdict(now: Row, before: Mapping[tuple[str, str, str], Row]) -> str:
-    """Return the comparison of a row with the last committed one; "worse: ..." fails the command."""
+    """Return the comparison of a row with the committed row, "" if it is not worse; "worse: ..." fails the command."""
     old = before.get(now.key)
     if now.gate.startswith(("FAILED", "CRASHED")):
         return "failed"
@@ -102,7 +105,10 @@ def verdict(now: Row, before: Mapping[tuple[str, str, str], Row]) -> str:
 
 
 def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
-    """Return all rows in the order of their names; new rows replace old ones unless only the old row was measured."""
+    """Return all rows in the order of their names.
+
+    A new row replaces the old row of the same key. If the new row is "not measured" and the old row has a figure, the old row stays.
+    """
     rows = {row.key: row for row in old}
     for row in new:
         current = rows.get(row.key)
@@ -112,7 +118,7 @@ def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
 
 
 def write_csv(rows: Sequence[Row]) -> str:
-    """Return the rows as CSV, figures with four digits."""
+    """Return the rows as CSV text; figures have four digits."""
     out = io.StringIO()
     writer = csv.DictWriter(out, [field.name for field in fields(Row)], lineterminator="\n")
     writer.writeheader()
@@ -122,7 +128,7 @@ def write_csv(rows: Sequence[Row]) -> str:
 
 
 def read_csv(text: str) -> list[Row]:
-    """Return the rows of a CSV. Raises ValueError for one of other columns."""
+    """Return the rows of a CSV text. Raises ValueError if the columns are not those of a Row."""
     reader = csv.DictReader(io.StringIO(text))
     if reader.fieldnames != [field.name for field in fields(Row)]:
         raise ValueError(f"columns {reader.fieldnames}")
@@ -134,7 +140,7 @@ def read_csv(text: str) -> list[Row]:
 
 
 def figure(value: float) -> str:
-    """Return a number with four significant digits, "" for NaN.
+    """Return a number as text with four significant digits, "" for NaN.
 
     >>> figure(1234.56), figure(0.012345), figure(float("nan"))
     ('1235', '0.01235', '')
@@ -145,7 +151,7 @@ def figure(value: float) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows as Markdown, with where they were measured below."""
+    """Return the rows as a Markdown table, followed by a list of the machines and commits of the measurements."""
     sources = list(dict.fromkeys((row.machine, row.commit) for row in rows if row.measured))
     lines = ["| | what | peer | figure | least to greatest | goal | met | gate | note |", "|---" * 9 + "|"]
     for row in rows:
@@ -159,7 +165,10 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def rewritten(document: str, rows: Sequence[Row]) -> str:
-    """Return the document with the table between its markers; without markers it comes after the first heading's paragraph."""
+    """Return the document with the table between its two markers.
+
+    If the document has no markers, the table is inserted before the first heading of level two.
+    """
     block = f"{BEGIN}\n\n{table(rows)}\n{END}"
     if BEGIN in document and END in document.split(BEGIN, 1)[1]:
         before, rest = document.split(BEGIN, 1)
@@ -169,7 +178,7 @@ def rewritten(document: str, rows: Sequence[Row]) -> str:
 
 
 def committed(path: Path) -> list[Row]:
-    """Return the rows of the last commit; without git those of the file, without a file none."""
+    """Return the rows of the last commit. Without git, return the rows of the file; without a file, none."""
     git = subprocess.run(
         ["git", "show", f"HEAD:./{path.name}"],
         cwd=path.parent,
@@ -183,7 +192,7 @@ def committed(path: Path) -> list[Row]:
 
 
 def commit(folder: Path) -> str:
-    """Return the commit of a work tree, with a + when files that it tracks were changed; "unknown" without git."""
+    """Return the commit of a work tree, followed by "+" if tracked files were changed; "unknown" without git."""
     git = ["git", "-C", str(folder)]
     head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     if head.returncode:

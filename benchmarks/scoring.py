@@ -1,11 +1,14 @@
-"""How long the scores of a run take, and how much faster its bootstrap is than loops over others' code, which must agree.
+"""Measure the time of a run's scores, and compare our bootstrap with loops over the metrics of other libraries.
 
     python benchmarks/scoring.py                       # 2 runs x 6 cohorts of 25,000 images, 1,000 resamples
 
-Cohorts are drawn: the internal hospital with a validation split of 5,000 images and a test split, the others externally; patients with 3.3 images
-on average and an effect of their own, a prevalence between 3 and 40 %, and sex, age and view, so that subgroups and the
-parts of each gap are computed, too. A first run of few images compiles the kernels and is not counted; the second counts
-as what one more run costs, because draws are shared. Reading predictions and writing tables are not in it.
+The cohorts are simulated. The internal hospital has a validation split of 5,000 images and a test split; the other hospitals are
+external. A patient has 3.3 images on average and a random effect on the labels. The prevalence of the findings is 3 to 40 %. Sex, age
+and view are random, so that scores of subgroups and components of gaps are computed, too.
+
+A small run compiles the kernels before the measurement. The first run also draws the resamples, which later runs share; the time of
+the second run is therefore the cost of each further run. Reading predictions and writing tables are not measured. The scores
+of our bootstrap and of the loops must agree.
 """
 
 import argparse
@@ -33,12 +36,12 @@ from benchmarks.harness import largest_memory
 from harmonize.labels.findings import FINDINGS
 
 IMAGES_PER_PATIENT = 3.3
-LOOP = 20  # replicates of the loop that are timed
+LOOP = 20  # number of replicates that the loops over other libraries compute
 
 
 @cache
 def cohort(dataset: str, split: str, num: int) -> tuple[ScoredSplit, NDArray[np.int8]]:
-    """Return a cohort whose images and labels depend on its name alone, without logits; and the truth [N, K]."""
+    """Return a split without logits, and the true labels [N, K]; both depend only on the names and the number of images."""
     generator = np.random.default_rng(list(f"{dataset}/{split}".encode()))
     num_patients, num_findings = max(1, int(num / IMAGES_PER_PATIENT)), len(FINDINGS)
     patient = generator.integers(0, num_patients, num)
@@ -56,7 +59,8 @@ def cohort(dataset: str, split: str, num: int) -> tuple[ScoredSplit, NDArray[np.
     )
     images = np.array([f"{dataset}-{split}-{i}" for i in range(num)], object)
     patients = np.array([f"p{i}" for i in patient], object)
-    patients.flags.writeable = False  # as those that the runs of a store share
+    # Runs of a store share this array, which is read-only, too.
+    patients.flags.writeable = False
     no_logits = np.zeros(state.shape, np.float32)
     return ScoredSplit(
         dataset, split, "report", images, patients, no_logits, state, patient_groups=patient_groups
@@ -64,14 +68,14 @@ def cohort(dataset: str, split: str, num: int) -> tuple[ScoredSplit, NDArray[np.
 
 
 def part(dataset: str, split: str, num: int, run: int) -> ScoredSplit:
-    """Return a cohort with the logits of one run."""
+    """Return a split with the logits of one run."""
     split_without_logits, label = cohort(dataset, split, num)
     noise = np.random.default_rng([*f"{dataset}/{split}".encode(), run])
     return split_without_logits.of_run((1.2 * label + noise.normal(size=label.shape) - 2).astype(np.float32))
 
 
 def scored(run: int, num_cohorts: int, num: int, settings: Settings, threads: int) -> tuple[RunScores, float, float]:
-    """Return the scores of a run with seconds of wall clock and of CPU; drawing the cohorts is not counted."""
+    """Return the scores of a run, and the wall-clock and CPU seconds of scoring; the simulation is not counted."""
     splits = [part("internal", "val", max(num // 5, 100), run), part("internal", "test", num, run)]
     splits += [part(f"external{i}", "all", num, run) for i in range(1, num_cohorts)]
     wall, cpu = time.perf_counter(), time.process_time()
@@ -98,7 +102,10 @@ def per_replicate(compute: Callable[[], object], num: int) -> float:
 
 
 def against_loops(num: int, num_resamples: int) -> list[tuple[str, float, float, float]]:
-    """Return per replicate and finding: peer, its CPU ms, ours, and the largest difference; one finding of 40 % prevalence."""
+    """Return for each peer: its name, its and our CPU milliseconds per replicate, and the largest difference of a score.
+
+    All use one finding with a prevalence of 40 %.
+    """
     cohort = part("external1", "all", num, 0)
     label: NDArray[np.int8] = cohort.labels()[:, -1:]
     resamples = Resamples.draw(cohort.patient_id, num_resamples, cohort.name)
@@ -109,7 +116,8 @@ def against_loops(num: int, num_resamples: int) -> list[tuple[str, float, float,
     all_prob[rows, 0] = prob
     order = np.argsort(-logit, kind="stable")
     hit = truth[order] == 1
-    assert len(np.unique(logit)) > 0.99 * len(logit)  # the numpy peer below knows no ties
+    # The numpy peer below does not handle equal logits.
+    assert len(np.unique(logit)) > 0.99 * len(logit)
     replicates: dict[str, NDArray[np.float64]] = {}
 
     def ranked() -> None:
@@ -158,25 +166,26 @@ def against_loops(num: int, num_resamples: int) -> list[tuple[str, float, float,
         ),
     ]
     for compute in (ranked, precise, calibrated):
-        compute()  # loads what is compiled
+        compute()  # loads the compiled kernels before the timing
     ours = {name: per_replicate(compute, num_resamples) for name, compute in (("auroc", ranked), ("auprc", precise))}
     ours |= {"ece": per_replicate(calibrated, num_resamples)}
-    ours["brier"] = ours["ece"]  # all eight errors come from one pass
+    ours["brier"] = ours["ece"]  # one pass computes all eight calibration errors
     figures = []
     for metric, name, peer in peers:
         values: list[float] = []
         peer_ms = per_replicate(lambda peer=peer, values=values: values.extend(map(peer, range(LOOP))), LOOP)  # type: ignore[misc]
         worst = float(np.abs(np.array(values) - replicates[metric][:LOOP]).max())
-        is_approximate = peer is weighted_numpy  # the few there are count as wrong there
+        is_approximate = peer is weighted_numpy  # it counts each of the few pairs of equal logits as wrong
         assert worst <= (1e-4 if is_approximate else 1e-12), (name, worst)
         figures.append((f"{metric}: {name}", peer_ms, ours[metric], worst))
     return figures
 
 
 def pairs(num_runs: int, num: int, num_resamples: int) -> tuple[float, float, float]:
-    """Return the CPU seconds of the differences of all pairs on shared replicates, and of a bootstrap per pair (extrapolated).
+    """Return the CPU seconds of comparing all pairs of runs in two ways, and the largest difference of the results.
 
-    And the largest difference of up to LOOP of the pairs (value, bounds, p) from `paired` of these two runs alone.
+    The first way computes all pairs from shared replicates. The second way does a new bootstrap for each pair; its time is
+    extrapolated from one pair. Results (value, bounds, p) are compared for up to LOOP pairs.
     """
     cohort = part("external1", "all", num, 0)
     label = cohort.labels()[:, -1:]
@@ -184,7 +193,7 @@ def pairs(num_runs: int, num: int, num_resamples: int) -> tuple[float, float, fl
     base, _ = rank_metrics(resamples, label, cohort.logit[:, -1:])
     noise = np.random.default_rng(0).normal(scale=0.003, size=(num_runs, num_resamples))
     replicates, value = base + noise, 0.7 + 0.001 * np.arange(num_runs)
-    all_pairs(value[:3], replicates[:3])  # loads what is compiled
+    all_pairs(value[:3], replicates[:3])  # loads the compiled kernel before the timing
     start = time.process_time()
     first, second, all_at_once = all_pairs(value, replicates)
     shared = time.process_time() - start

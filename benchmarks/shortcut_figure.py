@@ -1,4 +1,4 @@
-"""Draw what the 40 networks of shortcut_power.py show: planted shortcuts stand apart in what a marker changes, and lose externally.
+"""Draw the results of the 40 networks of shortcut_power.py: effect and cost of a marker against the gap of each network.
 
 python benchmarks/shortcut_figure.py      # reads benchmarks/shortcut_power.csv, writes docs/shortcut_power.png
 """
@@ -28,7 +28,7 @@ def write(picture: NDArray[np.uint8], words: str, x: float, y: float, size: floa
 def panel(
     picture: NDArray[np.uint8], table: pd.DataFrame, column: str, title: str, across: tuple[float, float], left: int
 ) -> None:
-    """Draw one scatter of the gap against a column, in place."""
+    """Draw one scatter plot of the gap (vertical) against a column (horizontal) on the picture, in place."""
     right, top, bottom = left + WIDTH // 2 - 90, 70, HEIGHT - 70
 
     def pixel_of(x: float, y: float) -> tuple[int, int]:

@@ -8,18 +8,19 @@ import numpy as np
 from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer
 from benchmarks.rows.normalizer import images
 
-TURN, SHIFT, ZOOM, LIGHT = 10.0, 0.05, 0.05, 0.15  # those of the registry's `affine`
+# The settings of `affine` in the registry: largest rotation in degrees, shift and zoom as shares, change of brightness as a share.
+TURN, SHIFT, ZOOM, LIGHT = 10.0, 0.05, 0.05, 0.15
 
 
 def chain(transforms: Any, last: Any) -> Any:
-    """Return torchvision's random rotation, shift, scale and brightness, followed by `last`, which returns a tensor."""
+    """Return torchvision's random rotation, shift, scale and brightness, followed by `last`, which converts to a tensor."""
     bilinear = transforms.InterpolationMode.BILINEAR
     moved = transforms.RandomAffine(TURN, (SHIFT, SHIFT), (1 - ZOOM, 1 + ZOOM), interpolation=bilinear)
     return transforms.Compose([moved, transforms.ColorJitter(LIGHT, LIGHT), last])
 
 
 def v1(batch: Any) -> Callable[[], object]:
-    """Return torchvision's first transforms, on PIL images, to a tensor."""
+    """Return a function that augments the batch with version 1 of torchvision's transforms, from PIL images to tensors."""
     transforms = peer("torchvision.transforms", "torchvision")
     from PIL import Image
 
@@ -29,7 +30,7 @@ def v1(batch: Any) -> Callable[[], object]:
 
 
 def v2(batch: Any) -> Callable[[], object]:
-    """Return torchvision's second transforms, on tensors of uint8."""
+    """Return a function that augments the batch with version 2 of torchvision's transforms, from uint8 to float32 tensors."""
     import torch
 
     transforms = peer("torchvision.transforms.v2", "torchvision")
@@ -38,7 +39,7 @@ def v2(batch: Any) -> Callable[[], object]:
 
 
 def gate(batch: Any) -> str:
-    """Compare one rotation, shift and scale with torchvision's, except at the edges, which both fill with black."""
+    """Check that one rotation, shift and scale gives torchvision's pixels; 40 pixels at each edge are not compared."""
     import torch
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.functional import affine
@@ -57,7 +58,7 @@ def gate(batch: Any) -> str:
 
 
 def against(implementation: Callable[[Any], Callable[[], object]]) -> Callable[[bool], Measured]:
-    """Return the benchmark against one implementation."""
+    """Return the benchmark against one implementation of torchvision."""
 
     def run(quick: bool) -> Measured:
         import torch

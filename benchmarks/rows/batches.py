@@ -1,4 +1,4 @@
-"""B3: random batches from the cache, against decoding files batch by batch, against webdataset, and against copying memory."""
+"""B3: random batches from the cache, compared with decoding the files of a batch, with webdataset, and with a copy of memory."""
 
 import tarfile
 import tempfile
@@ -26,7 +26,7 @@ WHAT = f"random batch of {BATCH}, 320 px, one thread"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A cache of `num` images in a temporary folder; a few different files are repeated."""
+    """An image cache in a temporary folder, made from a few files that are repeated."""
 
     folder: Path
     files: list[Path]
@@ -39,7 +39,7 @@ class Place:
 
 @contextmanager
 def place(quick: bool) -> Iterator[Place]:
-    """Return a cache of 105 MB, which does not fit into the CPU cache."""
+    """Yield an image cache of 105 MB, which is larger than the CPU's cache."""
     num = 128 if quick else 1024
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -51,7 +51,7 @@ def place(quick: bool) -> Iterator[Place]:
 
 
 def gate(cache_folder: Place) -> str:
-    """Compare a batch with its decoded files."""
+    """Check that the images of a batch equal their files, decoded again."""
     from bench.inputs.batches import BatchReader
 
     rows = cache_folder.rows(np.random.default_rng(0))
@@ -64,7 +64,10 @@ def gate(cache_folder: Place) -> str:
 
 
 def files_way(cache_folder: Place) -> Callable[[], object]:
-    """Return the usual implementation: a Dataset of files, PIL, a torchvision pipeline and a DataLoader in this process."""
+    """Return a function that gives the next batch by the usual method.
+
+    The method is a DataLoader in this process over a Dataset of files, which PIL and a torchvision pipeline decode.
+    """
     from torch.utils.data import DataLoader, Dataset
 
     from benchmarks.rows.decode import torchvision_way
@@ -90,7 +93,10 @@ def files_way(cache_folder: Place) -> Callable[[], object]:
 
 
 def webdataset_way(cache_folder: Place) -> Callable[[], object]:
-    """Return webdataset's fastest implementation: decoded images of the same size in a tar, with a shuffle buffer of 256."""
+    """Return a function that gives the next batch from webdataset, by its fastest method.
+
+    The method reads decoded images of one size from a tar file, with a shuffle buffer of 256 images.
+    """
     wds = peer("webdataset")
     shard = cache_folder.folder / "shard.tar"
     with tarfile.open(shard, "w") as tar:
@@ -106,7 +112,7 @@ def webdataset_way(cache_folder: Place) -> Callable[[], object]:
 
 
 def copied(cache_folder: Place) -> Callable[[], object]:
-    """Return the lower bound: a copy of as many contiguous images to allocated memory."""
+    """Return a function that copies a batch of contiguous images to allocated memory; no reader can be faster."""
     rng = np.random.default_rng(1)
     destination = np.empty((BATCH, GEOMETRY.size, GEOMETRY.size), np.uint8)
 
@@ -118,7 +124,7 @@ def copied(cache_folder: Place) -> Callable[[], object]:
 
 
 def against(implementation: Callable[[Place], Callable[[], object]]) -> Callable[[bool], Measured]:
-    """Return the benchmark against one implementation."""
+    """Return the benchmark of our BatchReader against one implementation."""
 
     def run(quick: bool) -> Measured:
         from bench.inputs.batches import BatchReader
@@ -140,7 +146,7 @@ def against(implementation: Callable[[Place], Callable[[], object]]) -> Callable
 
 
 def packed(quick: bool) -> Measured:
-    """Return how many times as long OpenCV takes to read the same images of 1,024 px from PNG, in memory."""
+    """Return OpenCV's time to decode PNGs of 1,024 px, divided by our time to unpack the same images; all in memory."""
     images = [fit_to_square(radiograph(patient), Geometry(1024)) for patient in range(1 if quick else 4)]
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
     pngs = [np.asarray(cv2.imencode(".png", image, options)[1]) for image in images]

@@ -46,7 +46,10 @@ def torchxrayvision_way(path: Path) -> object:
 
 
 def distance(path: Path, at_least: int) -> tuple[float, float]:
-    """Return the difference of our pixels from a full decode with area resampling: the mean and the 99.9 % quantile."""
+    """Return the mean and the 99.9 % quantile of the differences between our pixels and the reference, in gray values.
+
+    We let the decoder shrink the image, but keep at least `at_least` pixels. The reference decodes all pixels before the resizing.
+    """
     difference = np.abs(
         fit_to_square(read_gray(path, at_least), GEOMETRY).astype(int) - fit_to_square(read_gray(path), GEOMETRY)
     )
@@ -54,13 +57,16 @@ def distance(path: Path, at_least: int) -> tuple[float, float]:
 
 
 def gate(paths: list[Path]) -> str:
-    """Compare our pixels with a full decode; sharp edges have a separate row."""
+    """Check that our pixels differ by at most 0.5 gray values on average from a full decode; see `fidelity` for the largest differences."""
     mean = max(distance(path, GEOMETRY.decode_at)[0] for path in paths)
     return check(mean <= 0.5, f"mean difference from a full decode {mean:.2f} gray values")
 
 
 def fidelity(quick: bool) -> Measured:
-    """Return the 99.9 % quantile of the difference from a full decode per image, also for a larger decoding scale."""
+    """Return the 99.9 % quantile of the differences from a full decode, in gray values; one round is one image.
+
+    The note has quantile and time for decoding at twice the size.
+    """
     with tempfile.TemporaryDirectory() as folder:
         paths = jpegs(Path(folder), 1 if quick else 4, LIGHT)
         distances = [distance(path, GEOMETRY.decode_at) for path in paths]
@@ -76,7 +82,7 @@ def fidelity(quick: bool) -> Measured:
 
 
 def against(implementation: Callable[[Path], object], module: str, quality: int) -> Callable[[bool], Measured]:
-    """Return the benchmark against one implementation."""
+    """Return the benchmark against one implementation, on JPEGs of a quality."""
 
     def run(quick: bool) -> Measured:
         peer(module)

@@ -22,7 +22,10 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def training(name: str) -> Callable[[bool], Measured]:
-    """Return a benchmark of the project's steps, images resident, against the same on one synthetic batch."""
+    """Return a benchmark of our training step against a plain step on one synthetic batch, for an architecture.
+
+    Our images are in GPU memory. The ratio is the plain step's time divided by ours.
+    """
 
     def run(quick: bool) -> Measured:
         need_gpu()
@@ -83,7 +86,7 @@ def training(name: str) -> Callable[[bool], Measured]:
 
 
 def inference(name: str) -> Callable[[bool], Measured]:
-    """Return a benchmark of `cost.throughput`'s passes against timm's way to time a model: bf16, channels_last."""
+    """Return a benchmark of our prediction against timm's timing of a model, both in bf16 and channels_last."""
 
     def run(quick: bool) -> Measured:
         need_gpu()
@@ -124,7 +127,7 @@ def inference(name: str) -> Callable[[bool], Measured]:
 
 
 def several_runs(quick: bool) -> Measured:
-    """Run a small grid with one and with four concurrent runs on one GPU; the scores must agree."""
+    """Return the time of a small grid with four runs at a time on one GPU, divided by the time with one; scores must agree."""
     need_gpu()
     spent, areas = {}, {}
     with tempfile.TemporaryDirectory() as name:
@@ -158,7 +161,10 @@ def several_runs(quick: bool) -> Measured:
 
 
 def optimizer_step(kind: str) -> Callable[[bool], Measured]:
-    """Return a benchmark of an optimizer of the project on ResNet-50's weights; the peer's way gives the same weights."""
+    """Return a benchmark of our Lion or SAM on the weights of ResNet-50; the peer must give the same weights.
+
+    The time of Lion is divided by that of PyTorch's fused AdamW, the time of SAM by that of a plain loop.
+    """
 
     def run(quick: bool) -> Measured:
         need_gpu()
@@ -217,7 +223,7 @@ def optimizer_step(kind: str) -> Callable[[bool], Measured]:
 def plain_sam(
     network: nn.Module, base: torch.optim.Optimizer, closure: Callable[[], Tensor], rho: float = 0.05
 ) -> None:
-    """Take a step of SAM as in the paper: perturb, compute the gradient, restore, step."""
+    """Take a step of SAM as in the paper: perturb the weights, compute the gradient, restore the weights, step."""
     closure()
     weights = [p for p in network.parameters() if p.grad is not None]
     norm = torch.stack([p.grad.norm() for p in weights]).norm()  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""B8: heat maps of fourteen findings, against a prediction, a pass per finding and the grad-cam package."""
+"""B8: heat maps of fourteen findings, compared with a prediction, with one pass per finding, and with the grad-cam package."""
 
 from collections.abc import Callable
 from pathlib import Path

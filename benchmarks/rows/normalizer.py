@@ -1,4 +1,4 @@
-"""B4: preprocessing per image of 320 px, against scikit-image and numpy."""
+"""B4: time of preprocessing an image of 320 px, compared with scikit-image and numpy."""
 
 import statistics
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from harmonize.images.pixels import Geometry, fit_to_square
 SIZE, NUM = 320, 64
 Image = NDArray[np.uint8]
 Way = Callable[[], Any]
-Case = tuple[Way, Way, str]  # ours and the peer's, both of all images, and what holding them against each other gave
+Case = tuple[Way, Way, str]  # our implementation and the peer's, both for all images; the text of the passed gate
 
 
 def images(quick: bool) -> list[Image]:
@@ -26,7 +26,7 @@ def images(quick: bool) -> list[Image]:
 
 
 def clahe(pictures: list[Image]) -> Case:
-    """CLAHE of the cache against `equalize_adapthist`, which clips and blends differently, so pixels are not compared."""
+    """Return our CLAHE and `equalize_adapthist`. The peer clips and blends differently, so the gate compares only the correlation."""
     exposure = peer("skimage.exposure", "scikit-image")
     cv2.setNumThreads(1)
 
@@ -43,7 +43,7 @@ def clahe(pictures: list[Image]) -> Case:
 
 
 def nyul(pictures: list[Image]) -> Case:
-    """Histogram standardization, against `numpy.percentile` and `numpy.interp`."""
+    """Return our histogram standardization, and the same with `numpy.percentile` and `numpy.interp`."""
     from bench.inputs.histograms import LANDMARKS
 
     standard = np.linspace(0, 1, len(LANDMARKS))
@@ -55,7 +55,7 @@ def nyul(pictures: list[Image]) -> Case:
 
 
 def match(pictures: list[Image]) -> Case:
-    """Histogram matching, against `skimage.exposure.match_histograms`."""
+    """Return our histogram matching and `skimage.exposure.match_histograms`."""
     exposure = peer("skimage.exposure", "scikit-image")
     target = pictures[0]
     share = np.bincount(target.ravel(), minlength=256) / target.size
@@ -67,7 +67,7 @@ def match(pictures: list[Image]) -> Case:
 
 
 def zscore(pictures: list[Image]) -> Case:
-    """z-score of the foreground, against numpy."""
+    """Return our z-score of the foreground, and the same with numpy."""
 
     def one(image: Image) -> NDArray[np.float64]:
         x = image / 255
@@ -78,7 +78,7 @@ def zscore(pictures: list[Image]) -> Case:
 
 
 def region(pictures: list[Image]) -> Case:
-    """The box inside a black border, against percentiles of every row and column."""
+    """Return our detection of black borders, and the same with percentiles of every row and column."""
 
     def one(image: Image) -> tuple[int, int]:
         rows, columns = (np.flatnonzero(np.percentile(image, 99, axis=axis) >= roi.BLACK * 255) for axis in (1, 0))
@@ -97,7 +97,7 @@ def region(pictures: list[Image]) -> Case:
 
 
 def _toned(op: str, pictures: list[Image], learnt: list[float] | None = None) -> Way:
-    """Return our implementation: a batch through the normalizer of an entry."""
+    """Return a function that normalizes the pictures with our operation `op`; `learnt` is its reference histogram."""
     import torch
 
     from bench.inputs.normalize import Normalizer
@@ -109,7 +109,7 @@ def _toned(op: str, pictures: list[Image], learnt: list[float] | None = None) ->
 
 
 def _held(ours: Way, theirs: Way, gray: float) -> Case:
-    """Return a case whose values may differ by one gray level."""
+    """Return a case; the gate allows differences of one gray level, whose size is `gray`."""
     difference = max(float(np.abs(a.numpy()[0] - b).max()) for a, b in zip(ours(), theirs(), strict=True))
     return ours, theirs, check(difference <= gray * 1.001, f"largest difference {difference / gray:.2g} gray levels")
 
@@ -124,7 +124,7 @@ CASES: dict[str, tuple[str, Callable[[list[Image]], Case]]] = {
 
 
 def measured(case: Callable[[list[Image]], Case], quick: bool) -> Measured:
-    """Return the ratio of a case."""
+    """Return the peer's time divided by ours for one operation."""
     pictures = images(quick)
     ours, theirs, gate_text = case(pictures)
     implementations = {"ours": ours, "peer": theirs}
@@ -133,7 +133,7 @@ def measured(case: Callable[[list[Image]], Case], quick: bool) -> Measured:
 
 
 def median(quick: bool) -> Measured:
-    """Return the median over all cases, with the least and the greatest of them."""
+    """Return the median, smallest and largest ratio over all operations."""
     ratios = {name: measured(case, quick).ratio for name, (_, case) in CASES.items()}
     least, greatest = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
     note = f"least {least}, greatest {greatest}"

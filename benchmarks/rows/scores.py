@@ -1,4 +1,4 @@
-"""B6 and B7: replicates of scores and differences of all pairs, as `benchmarks/scoring.py` measures them, and two packages."""
+"""B6 and B7: bootstrap of scores and comparison of all pairs of runs, against loops and packages; uses `benchmarks/scoring.py`."""
 
 import subprocess
 import sys
@@ -13,17 +13,17 @@ from benchmarks.harness import Benchmark, Measured, check, interleaved, largest_
 
 ROUNDS = 5
 RESAMPLES = 1000
-TURNS = 20  # of one thread and of two, of which the least tell: what else the machine does takes wall clock
+TURNS = 20  # repetitions with one thread and with two; the shortest counts, because other work on the machine adds wall-clock time
 ALONE = "import sys; from benchmarks.rows.scores import on_threads; on_threads(*map(int, sys.argv[1:]))"
 
 
 @cache
 def loops(quick: bool) -> list[dict[str, tuple[float, float, float]]]:
-    """Return, by round and peer: its CPU ms per replicate, ours, and the largest difference."""
+    """Return for each round and peer: the peer's CPU milliseconds per replicate, ours, and the largest difference of a score."""
     from benchmarks.scoring import against_loops
 
     num, resamples = (2_500, 64) if quick else (25_000, RESAMPLES)
-    against_loops(2_500, 64)  # compiles
+    against_loops(2_500, 64)  # compiles the kernels before the timing
     rounds = [against_loops(num, resamples) for _ in range(1 if quick else ROUNDS)]
     return [{name: figures for name, *figures in comparisons} for comparisons in rounds]  # type: ignore[misc]
 
@@ -45,7 +45,10 @@ def loop(prefix: str) -> Callable[[bool], Measured]:
 
 
 def package(name: str) -> Callable[[bool], Measured]:
-    """Return the benchmark against a package's own bootstrap of images; ours is of patients, so only the value is compared."""
+    """Return the benchmark against a package that resamples images.
+
+    We resample patients, so the gate compares only the AUROC of all images, not the replicates.
+    """
 
     def run(quick: bool) -> Measured:
         from sklearn.metrics import roc_auc_score
@@ -98,7 +101,11 @@ def _interval(truth: np.ndarray, prob: np.ndarray, resamples: int) -> tuple[floa
 
 
 def on_threads(num: int, resamples: int) -> None:
-    """Print whether two threads give the bits of one, least wall-clock ms of a replicate with one and with two, memory in kB."""
+    """Print four numbers of the bootstrap on one and on two threads.
+
+    The numbers are: 1 if both give the same bits, the shortest wall-clock milliseconds of a replicate with one thread and with
+    two threads, and the peak memory in kB.
+    """
     from bench.scoring.bootstrap.bootstrap import column_metrics, run_in_threads
     from bench.scoring.bootstrap.resamples import Resamples
     from bench.scoring.bootstrap.sorted_images import Column
@@ -123,7 +130,7 @@ def on_threads(num: int, resamples: int) -> None:
 
 
 def memory(quick: bool) -> Measured:
-    """Return the largest memory of a process that does nothing else, in GB; the least time of two threads is a note."""
+    """Return the peak memory in GB of a process that only computes the bootstrap; the note has the times of one and two threads."""
     size = ("2500", "64") if quick else ("25000", str(RESAMPLES))
     process = subprocess.run([sys.executable, "-c", ALONE, *size], capture_output=True, text=True, check=True)
     identical, one, two, kilobytes = (float(number) for number in process.stdout.split())
@@ -133,7 +140,7 @@ def memory(quick: bool) -> Measured:
 
 
 def pairs(quick: bool) -> Measured:
-    """Return how many times as long a bootstrap anew for each pair takes (extrapolated from one)."""
+    """Return the time of a new bootstrap for each pair (extrapolated from one pair), divided by our time for all pairs."""
     from benchmarks.scoring import pairs as measure_pairs
 
     size = (20, 2_500, 64) if quick else (100, 25_000, RESAMPLES)

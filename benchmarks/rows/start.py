@@ -1,4 +1,4 @@
-"""B12: CPU seconds until a command that uses no network has answered, and which libraries it imported for that."""
+"""B12: CPU seconds of commands that need no neural network; the gate checks that they import no large libraries."""
 
 import os
 import resource
@@ -18,7 +18,7 @@ PROBE = "import sys; from bench.cli.main import main\ntry: main()\nexcept System
 
 @contextmanager
 def compiled() -> Iterator[dict[str, str]]:
-    """Return an environment in which Python caches bytecode, as for a command that is started repeatedly."""
+    """Yield environment variables with which Python caches bytecode, as for a command that is started repeatedly."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         root = str(Path(__file__).parents[2])
@@ -26,7 +26,7 @@ def compiled() -> Iterator[dict[str, str]]:
 
 
 def children() -> float:
-    """Return the CPU seconds of all processes that were started here and have ended."""
+    """Return the CPU seconds of all child processes that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
@@ -40,14 +40,14 @@ def started(code: str, arguments: list[str], environment: dict[str, str]) -> str
 
 
 def clean(arguments: list[str], forbidden: tuple[str, ...], environment: dict[str, str]) -> str:
-    """Check that a command does not import forbidden libraries."""
+    """Check that a command does not import forbidden libraries, and return the text of the passed gate."""
     lines = started(PROBE.format(heavy=forbidden), arguments, environment).splitlines()
     imported = lines[-1] if lines else ""
     return check(not imported, f"imported: {imported}" if imported else f"without {', '.join(forbidden)}")
 
 
 def command(arguments: list[str]) -> Callable[[bool], Measured]:
-    """Return the benchmark of a command's own CPU seconds."""
+    """Return the benchmark of a command's CPU seconds, without a peer."""
 
     def run(quick: bool) -> Measured:
         with compiled() as environment:
@@ -62,7 +62,7 @@ def command(arguments: list[str]) -> Callable[[bool], Measured]:
 
 
 def against_eager(quick: bool) -> Measured:
-    """Return the time of a command that imports its libraries first, divided by ours."""
+    """Return the CPU time of a command that imports all libraries at its start, divided by that of `bench list`."""
     with compiled() as environment:
         gate_text = clean(["list"], (*HEAVY, "pandas"), environment)
         implementations = {
@@ -76,7 +76,7 @@ def against_eager(quick: bool) -> Measured:
 
 
 def resumed(quick: bool) -> Measured:
-    """Return the CPU seconds of a grid that is finished: nothing to train, the page written anew."""
+    """Return the CPU seconds of `bench run` for a finished grid: it trains nothing and writes the page again."""
     with compiled() as environment, tempfile.TemporaryDirectory() as folder:
         arguments = ["run", "--grid", "tiny", "--store", folder, "--quiet", "--device", "cpu"]
         code = "from bench.cli.main import main; main()"

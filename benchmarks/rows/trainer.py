@@ -1,6 +1,6 @@
-"""B10: overhead of a training step over the network's own computation, against a bare loop and Lightning.
+"""B10: time of our training step, compared with a bare PyTorch loop and with Lightning.
 
-All take the same steps: the same network, batches, loss and AdamW in the same variant; their losses are compared first.
+All three train the same network with the same batches, loss and AdamW variant. The gate compares the loss of every step.
 """
 
 import logging
@@ -24,7 +24,7 @@ FINDINGS, LR, DECAY = 9, 1e-3, 0.01
 
 
 class Tiny(nn.Module):
-    """The smallest network with a convolution, batch norm and a classifier, so that the loop dominates."""
+    """A tiny network with a convolution, batch norm and a classifier, so that most of the time is the loop's overhead."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,12 +36,15 @@ class Tiny(nn.Module):
 
 @dataclass
 class Task:
-    """Images, labels and a network with the same initial weights each time."""
+    """Random images and labels, and a network that always has the same initial weights.
+
+    side, batch, num  pixels per side, images per batch, images in all
+    """
 
     side: int
     batch: int
     num: int = 512
-    real: bool = False  # the demo's network instead of the least one
+    real: bool = False  # use the demo's network instead of Tiny
     images: NDArray[np.uint8] = field(init=False)
     state: NDArray[np.int8] = field(init=False)
 
@@ -80,7 +83,7 @@ class Task:
 
 
 def adamw(network: nn.Module) -> torch.optim.Optimizer:
-    """Return the registry's AdamW: neither fused nor foreach on a CPU."""
+    """Return AdamW as the registry's entry makes it on a CPU: without weight decay for biases and norms, not fused, not foreach."""
     not_decayed = [p for p in network.parameters() if p.ndim <= 1]
     decayed = [p for p in network.parameters() if p.ndim > 1]
     return torch.optim.AdamW(
@@ -89,7 +92,7 @@ def adamw(network: nn.Module) -> torch.optim.Optimizer:
 
 
 def ours(task: Task) -> tuple[Any, Callable[[int], object]]:
-    """Return the project's step, and a function that trains an epoch as `fit` does: sums, learning rate, progress."""
+    """Return our training step, and a function that trains an epoch with all the work of `fit` (loss sums, learning rate, progress)."""
     from bench.config.registry import Registry
     from bench.config.run_config import RunConfig, Schedule
     from bench.inputs.batches import BatchReader
@@ -120,7 +123,7 @@ def ours(task: Task) -> tuple[Any, Callable[[int], object]]:
 
 
 def bare(task: Task) -> tuple[Callable[[Tensor], Tensor], Callable[[int], object]]:
-    """Return one step in a few lines of torch, and a function that trains an epoch and sums the losses."""
+    """Return a training step in a few lines of torch, and a function that trains an epoch with it and sums the losses."""
     network = task.backbone().to(memory_format=torch.channels_last).train()
     optimizer = adamw(network)
 
@@ -141,7 +144,7 @@ def bare(task: Task) -> tuple[Callable[[Tensor], Tensor], Callable[[int], object
 
 
 def same_losses(task: Task) -> str:
-    """Compare the losses of two epochs with the bare loop's, bit by bit."""
+    """Check that our losses of two epochs equal those of the bare loop in every bit."""
     step, _ = ours(task)
     bare_step, _ = bare(task)
     pairs = [
@@ -154,7 +157,7 @@ def same_losses(task: Task) -> str:
 
 
 def beside_bare(task: Task) -> Callable[[bool], Measured]:
-    """Return a benchmark of a step against a bare loop's."""
+    """Return a benchmark of our training step against that of a bare loop; the ratio is our time divided by the loop's time."""
 
     def run(quick: bool) -> Measured:
         torch.set_num_threads(1)
@@ -174,7 +177,7 @@ def beside_bare(task: Task) -> Callable[[bool], Measured]:
 
 
 def lightning_epochs(task: Task, epochs: int) -> tuple[list[float], float]:
-    """Return the loss of each step that Lightning takes, and the CPU seconds of a step of all epochs but the first."""
+    """Train with Lightning; return the loss of each step, and the mean CPU seconds of a step after the first epoch."""
     lightning = peer("lightning", "lightning")
     peer("lightning.pytorch")
     from torch.utils.data import DataLoader
@@ -225,7 +228,7 @@ def lightning_epochs(task: Task, epochs: int) -> tuple[list[float], float]:
 
 
 def beside_lightning(quick: bool) -> Measured:
-    """Compare the losses of a Lightning training with ours, then time both."""
+    """Return the CPU time of a Lightning step divided by that of our step; the gate compares the losses."""
     peer("lightning", "lightning")
     torch.set_num_threads(1)
     task = Task(16, 16)

@@ -1,4 +1,4 @@
-"""B9: five checkpoints tested on one cohort, from its files to AUROC, against five scripts that each decode every image."""
+"""B9: predictions of five checkpoints for one cohort, starting from image files, against five scripts that each decode every image."""
 
 import tempfile
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def cohort(folder: Path, num: int) -> tuple[list[Path], NDArray[np.int8]]:
-    """Write radiographs, every second one brighter, and return their paths and a mask of the bright ones."""
+    """Write `num` radiographs, of which every second is brighter; return their paths and labels (1 for bright)."""
     paths, is_bright = [], np.arange(num) % 2
     for i in range(num):
         image = radiograph(i % 6).astype(np.float32)
@@ -32,7 +32,7 @@ def cohort(folder: Path, num: int) -> tuple[list[Path], NDArray[np.int8]]:
 
 
 def networks(folder: Path, paths: Sequence[Path], is_bright: NDArray[np.int8], num: int) -> list[torch.nn.Module]:
-    """Return ResNet-18s with random weights and a last layer fitted by ridge regression to detect bright images."""
+    """Return `num` ResNet-18 with random weights, whose last layer is fitted by ridge regression to detect bright images."""
     from bench.inputs.normalize import Normalizer
     from bench.models.network import build
 
@@ -54,12 +54,13 @@ def networks(folder: Path, paths: Sequence[Path], is_bright: NDArray[np.int8], n
 
 
 def ours(folder: Path, paths: Sequence[Path], networks_to_test: Sequence[torch.nn.Module]) -> list[NDArray[np.float32]]:
-    """Decode once, then one pass over the cache for all networks: fp32, as reported scores are."""
+    """Return the logits of each network: decode the images once, then predict with all networks in fp32."""
     from bench.inputs.batches import BatchReader
     from bench.inputs.normalize import Normalizer
     from bench.models.predict import PredictionRequest, predict_many
 
-    with tempfile.TemporaryDirectory(dir=folder) as cache_folder:  # decoding counts: nothing is left from before
+    # The cache folder is empty in every call, so that the time includes the decoding.
+    with tempfile.TemporaryDirectory(dir=folder) as cache_folder:
         table = pd.DataFrame({"image_id": [p.stem for p in paths], "path": [p.name for p in paths]})
         cache = open_cache("b9", folder, table, Geometry(SIDE), Path(cache_folder))
         normalizer, cpu = Normalizer(["imagenet"], MEAN, STD), torch.device("cpu")
@@ -71,7 +72,7 @@ def ours(folder: Path, paths: Sequence[Path], networks_to_test: Sequence[torch.n
 
 
 def naive(paths: Sequence[Path], networks_to_test: Sequence[torch.nn.Module]) -> list[NDArray[np.float32]]:
-    """Decode every image for each network, with PIL and torchvision, in batches of 16."""
+    """Return the logits of each network: decode every image again for each network, with PIL and torchvision, 16 per batch."""
     from PIL import Image
     from torchvision import transforms
 
@@ -88,7 +89,7 @@ def naive(paths: Sequence[Path], networks_to_test: Sequence[torch.nn.Module]) ->
 
 
 def five_checkpoints(quick: bool) -> Measured:
-    """Compare AUROCs and logits of both, then time both from the image files on."""
+    """Return the naive scripts' time divided by ours; the gate compares AUROCs and logits."""
     peer("PIL", "pillow")
     from sklearn.metrics import roc_auc_score
 
@@ -120,7 +121,7 @@ def five_checkpoints(quick: bool) -> Measured:
 
 
 def ours_pass(checkpoints: Sequence[torch.nn.Module]) -> None:
-    """Pass 32 images through each network, a lower bound for every input path."""
+    """Pass 32 images through each network; this is the lower bound of the time, without any decoding."""
     x_NCHW = torch.zeros(32, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         for network in checkpoints:
