@@ -164,10 +164,8 @@ def interleaved(
         function()
     seconds: dict[str, list[float]] = {name: [] for name in implementations}
     for round_index in range(rounds):
-        names = (
-            list(implementations) if round_index % 2 == 0 else list(implementations)[::-1]
-            # The order alternates, so that no implementation always runs after the same other one.
-        )
+        # The order alternates, so that no implementation always runs after the same other one.
+        names = list(implementations) if round_index % 2 == 0 else list(implementations)[::-1]
         for name in names:
             seconds[name].append(timed(implementations[name], clock, least_s) / (items or {}).get(name, 1))
     return seconds

@@ -129,7 +129,10 @@ def answer(table: pd.DataFrame, num_runs: int) -> str:
 
 
 def _mean_bound(rows: pd.DataFrame, end: str) -> float:
-    """Return the mean over runs of one bound; it is a conservative bound of the mean, if errors are fully correlated."""
+    """Return the mean over runs of one bound.
+
+    The result is a bound of the mean. It is exact if the errors of the runs are fully correlated, and too wide otherwise.
+    """
     return float(rows.dropna(subset=["value"]).groupby("run_id")[end].mean().mean())
 
 
