@@ -44,7 +44,7 @@ class Row:
 
     @property
     def measured(self) -> bool:
-        """Whether the row has a figure."""
+        """Return whether the row has a figure."""
         return math.isfinite(self.ratio)
 
 

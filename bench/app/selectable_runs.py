@@ -40,7 +40,7 @@ class Choice:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the run was trained on synthetic images only."""
+        """Return whether the run was trained on synthetic images only."""
         return bool(self.manifest.content["phantom"])
 
     @property

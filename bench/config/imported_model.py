@@ -62,7 +62,7 @@ class DataExposure:
     source: str = ""
 
 
-@dataclass(frozen=True)  # no slots: `output_index` is cached
+@dataclass(frozen=True)  # without slots, because `output_index` is cached
 class Declared:
     """An imported model, as its model.yaml declares it. `options`: keyword arguments of the function or of timm."""
 

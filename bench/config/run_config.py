@@ -121,7 +121,7 @@ class Schedule:
         return range(max((end for end in ends if end < epoch), default=0) + 1, last + 1)
 
     def should_stop(self, history: Sequence[Mapping[str, float]]) -> bool:
-        """Whether early stopping applies: the AUROC on `stop_on` has not improved for `patience` epochs.
+        """Return whether early stopping applies: the AUROC on `stop_on` has not improved for `patience` epochs.
 
         Epochs with a frozen backbone do not count. Pretraining epochs (cross-entropy before another loss) do not count
         either, and their AUROC is ignored.
@@ -305,7 +305,7 @@ _TYPE_NAMES: Mapping[Any, str] = {int: "a whole number", float: "a number", bool
 
 
 def _fits(value: object, kind: Any) -> bool:
-    """Whether a value has the type of its field. A float field also accepts an int; nothing else is converted."""
+    """Return whether a value has the type of its field. A float field also accepts an int; nothing else is converted."""
     return type(value) in (int, float) if kind is float else type(value) is kind
 
 

@@ -52,13 +52,15 @@ def zscore(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None
     """
     mask = _mask(x_N1HW, pixels, times_N1HW)
     low, high = _range(x_N1HW, mask)
-    counted = mask.float() if times_N1HW is None else mask * times_N1HW.float()  # exact: below 2 ** 24 pixels
+    # float32 counts pixels exactly, because an image has fewer than 2 ** 24 pixels.
+    counted = mask.float() if times_N1HW is None else mask * times_N1HW.float()
     count = counted.sum((2, 3), keepdim=True).clamp(min=1)
     mean = (x_N1HW * counted).sum((2, 3), keepdim=True) / count
     deviation_N1HW = x_N1HW - mean
     variance = deviation_N1HW.square().mul_(counted).sum((2, 3), keepdim=True) / count
     z_N1HW = deviation_N1HW.div_(variance.sqrt() + 1e-6)
-    return z_N1HW.masked_fill_(~(high > low), 0.0)  # the mean of a constant image has a rounding error
+    # A constant image is set to 0, because the division would enlarge the rounding error of its mean.
+    return z_N1HW.masked_fill_(~(high > low), 0.0)
 
 
 _INTENSITY_OPS: Mapping[str, Callable[..., Tensor]] = {"minmax": minmax, "zscore": zscore}

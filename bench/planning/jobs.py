@@ -1,4 +1,7 @@
-"""Jobs: the tasks that are sent to worker processes. No torch, because the sending process does not need it."""
+"""Jobs: the tasks that are sent to worker processes.
+
+This module does not import torch, because the sending process does not need it.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -129,7 +132,7 @@ class AnalysisJob:
 
     @property
     def done(self) -> bool:
-        """Whether the tables of the analysis exist, are intact and are up to date."""
+        """Return whether the tables of the analysis exist, are intact and are up to date."""
         return key_in(self.folder) == self.key and not analysis_damage(self.folder)
 
     def begin(self) -> None:

@@ -59,7 +59,7 @@ def _close(x: NDArray[np.float64], y: NDArray[np.float64], slack: float) -> NDAr
 
 
 def _equal(p: Any, q: Any, slack: float) -> bool:
-    """Whether two cells are equal. Null and "" are equal."""
+    """Return whether two cells are equal. Null and "" are equal."""
     if isinstance(p, np.ndarray) and isinstance(q, np.ndarray):
         return p.shape == q.shape and bool(_close(p.astype(np.float64), q.astype(np.float64), slack).all())
     empty = [bool(pd.isna(value)) or value == "" for value in (p, q)]

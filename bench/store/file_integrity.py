@@ -8,7 +8,7 @@ from typing import Any
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a file exists and is not cut off, see `file_damage`."""
+    """Return whether a file exists and is not cut off, see `file_damage`."""
     return not file_damage(path)
 
 

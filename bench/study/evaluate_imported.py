@@ -206,7 +206,7 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
 
 
 def _has_features(folder: Path, source: _Source, ref: CohortRef) -> bool:
-    """Whether the features of a cohort are stored, or the model has no features."""
+    """Return whether the features of a cohort are stored, or the model has no features."""
     has_features = source.network is not None and source.network.has_features
     return not has_features or is_intact(folder / "features" / f"{ref.name}.npz")
 

@@ -63,7 +63,8 @@ def reproduce(
     run_id = find_run(store, prefix)
     stored = read_run(store, run_id)
     manifest, run = planned(store, run_id, grid)
-    if origin := manifest.content.get("scored_from"):  # compare with the original scores
+    # A rescored grid has other scoring settings, so the scores of the original grid are compared.
+    if origin := manifest.content.get("scored_from"):
         manifest, run = planned(store, run_id, str(origin))
     if manifest.of_bundles or (reason := unfinished(manifest, run)):
         why = "it is from a bundle, which has no data" if manifest.of_bundles else reason

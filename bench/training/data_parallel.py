@@ -46,7 +46,7 @@ class DataParallelGroup:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process has rank 0 and writes the files."""
+        """Return whether this process has rank 0 and writes the files."""
         return self.rank == 0
 
     def own_items(self, items: Sequence[T]) -> list[T]:

@@ -147,7 +147,7 @@ def _epoch_order(targets: TrainingTargets, config: RunConfig, epoch: int, size: 
 
 
 def _limit_reached(clock: Callable[[], float], deadline: float, processes: DataParallelGroup) -> bool:
-    """Whether the time limit is reached by the clock of rank 0."""
+    """Return whether the time limit is reached by the clock of rank 0."""
     return math.isfinite(deadline) and processes.broadcast(clock() >= deadline)
 
 
@@ -171,7 +171,7 @@ def check_labels(train: Examples, watched: Mapping[str, Examples]) -> None:
 
 
 def has_both_classes(state_NK: NDArray[np.int8]) -> bool:
-    """Whether at least one finding has a present and an absent image."""
+    """Return whether at least one finding has a present and an absent image."""
     present = (state_NK == 1).any(axis=0)
     absent = ((state_NK == 0) | (state_NK == -2)).any(axis=0)
     return bool((present & absent).any())

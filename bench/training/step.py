@@ -163,12 +163,12 @@ class Step:
 
     @property
     def _is_schedule_free(self) -> bool:
-        """Whether the optimizer uses different weights for training and for evaluation."""
+        """Return whether the optimizer uses different weights for training and for evaluation."""
         return hasattr(self.optimizer, "eval")
 
     @property
     def halved(self) -> bool:
-        """Whether memory was too small for the configured micro-batch."""
+        """Return whether memory was too small for the configured micro-batch."""
         return self.micro < self.configured_micro
 
     def set_lr(self, factor: float) -> None:

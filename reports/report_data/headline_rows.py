@@ -42,17 +42,17 @@ class Estimate:
 
     @property
     def has_value(self) -> bool:
-        """Whether the value is a finite number."""
+        """Return whether the value is a finite number."""
         return is_number(self.value)
 
     @property
     def has_interval(self) -> bool:
-        """Whether both bounds are finite."""
+        """Return whether both bounds are finite."""
         return is_number(self.low) and is_number(self.high)
 
     @property
     def clear(self) -> bool:
-        """Whether the interval excludes 0."""
+        """Return whether the interval excludes 0."""
         return self.has_interval and (self.low > 0 or self.high < 0)
 
     @property

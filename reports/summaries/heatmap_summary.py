@@ -42,7 +42,7 @@ class Mean:
 
     @property
     def has_value(self) -> bool:
-        """Whether the mean is a finite number."""
+        """Return whether the mean is a finite number."""
         return is_number(self.value)
 
     @property

@@ -219,7 +219,8 @@ def _remap(split: SplitMetrics, mapping: str, settings: Settings, num_threads: i
         return {}
 
     def changed() -> tuple[NDArray[np.int8], list[int]]:
-        label = np.asfortranarray(replace(split.scored, state=state).labels())  # memory order of `labels_and_counts`
+        # The metrics read labels column by column, so a column must be contiguous in memory.
+        label = np.asfortranarray(replace(split.scored, state=state).labels())
         label.flags.writeable = False
         available = count(label, split.resamples.patient, settings.min_count).available
         return label, np.flatnonzero((label != split.scored.labels()).any(0) & available).tolist()
