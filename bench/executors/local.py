@@ -28,7 +28,7 @@ class Local:
 
     device: str  # auto, cpu, cuda or cuda:N
     workers: int  # number of cores to use
-    per_device: int = 0  # runs at once per GPU (CPU: in all); 0: one per GPU (CPU: one per `threads` cores)
+    per_device: int = 0  # parallel runs per GPU, or on all cores of a CPU; 0: one run per GPU, or per `threads` cores
     together: int = 1  # devices that train one run together
 
     def prepare(self) -> None:

@@ -48,7 +48,7 @@ def minmax(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None
 def zscore(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None = None) -> Tensor:
     """Normalize each image to foreground mean 0 and (population) standard deviation 1. A constant image becomes 0.
 
-    `times_N1HW` as in `minmax`.
+    `times_N1HW` has the meaning that `minmax` explains.
     """
     mask = _mask(x_N1HW, pixels, times_N1HW)
     low, high = _range(x_N1HW, mask)

@@ -174,7 +174,7 @@ def _copy(plan: Plan, folder: Path, source: _Source, files: Predictions) -> list
 
 
 def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.device, display: Display) -> list[str]:
-    """Write the predictions on each cohort, and features where the network has some."""
+    """Write the predictions on each cohort, and the features if the network has any."""
     network, given = source.network, source.declared.input
     assert network is not None
     assert given is not None

@@ -135,7 +135,7 @@ def _scores(manifest: Manifest, run_id: str) -> pd.DataFrame:
 def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return one row per score: stored value, new value, and the largest difference that seeds explain.
 
-    `seeds` holds the scores of every seed, those of the stored run included. Two trainings with different seeds differ
+    `seeds` contains the scores of every seed, and also those of the stored run. Two trainings with different seeds differ
     by at most `seeds_apart` in 95 % of cases: t(n - 1, .975) s sqrt(2) of n seeds, NaN below ENOUGH seeds.
 
     The verdict is the first in this list that is true: same bits; no number (one value is NaN); within the seed spread;

@@ -15,7 +15,7 @@ NETWORK = "network"
 OWN = "finding"  # name of the region that is the outline or box of the finding
 WORDS = {  # region -> name on the page
     OWN: "the finding itself",
-    "token": "the PORT tag",  # a tag of phantoms, no password  # nosec B105
+    "token": "the PORT tag",  # this is the tag of phantoms, not a password  # nosec B105
     "markers": "markers",
     "border": "the border",
     "padding": "black padding",

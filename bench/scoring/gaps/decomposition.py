@@ -244,7 +244,8 @@ def _rows(run_id: str, dataset: str, metric: str, finding: str, components: GapC
     all_components = [components[name] for name in COMPONENTS]
     value = np.array([component.value for component in all_components])
     low, high = percentile(value, np.stack([component.replicates for component in all_components]))
-    if metric == "ece":  # noise inflates ECE, so its intervals are mirrored as in the scores
+    if metric == "ece":
+        # Noise increases ECE, so the interval is mirrored at the value, see `intervals.mirrored`.
         low, high = 2 * value - high, 2 * value - low
     table_rows: list[Row] = []
     for i, (name, component) in enumerate(zip(COMPONENTS, all_components, strict=True)):
