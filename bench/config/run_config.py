@@ -40,13 +40,15 @@ class Schedule:
     patience: int = 0  # epochs without a better validation AUROC before stopping; 0: off
     ema: float = 0.0  # decay of the averaged weights; 0: off
     freeze_epochs: int = 0  # epochs in which only the head is trained
-    # factor on the learning rate: sweeping 1/3, 1 and 3 gives all optimizers the same tuning budget
+    # Factor on the learning rate. A sweep over 1/3, 1 and 3 tunes all optimizers with the same effort.
     lr_scale: float = 1.0
     plateau_factor: float = 0.1  # kind plateau: factor on the learning rate
     plateau_patience: int = 2  # kind plateau: epochs without a lower validation loss before the factor applies
     stop_on: str = "val"  # split whose AUROC `patience` watches: val, or expert_valid (labeled by radiologists)
     select_on: str = "val"  # split whose AUROC selects the epoch
-    audit: bool = False  # record the internal test AUROC of each epoch, to measure the optimism of selecting by it
+    audit: bool = (
+        False  # record the internal test AUROC of each epoch, to measure the optimism of selecting an epoch by it
+    )
     sampling: str = "shuffled"  # balanced: every forward pass has both classes of every finding, as AUC losses need
     pretrain_epochs: int = 0  # epochs with cross-entropy before the run's own loss; never selected
 

@@ -53,7 +53,7 @@ def _mirrors(augmentation: Entry) -> bool:
 
 
 def _names(step: object) -> tuple[str, ...]:
-    """Return the keys of a step that is a block, () for a plain name."""
+    """Return the keys of an augmentation step; () if the step is a plain name without options."""
     return tuple(map(str, step)) if isinstance(step, Mapping) else ()
 
 

@@ -60,7 +60,7 @@ class _Worker:
 
 
 def teams(devices: Sequence[str], size: int) -> list[tuple[str, ...]]:
-    """Return the devices in teams of `size`. Devices left over stay idle.
+    """Divide the devices into teams of `size` devices. Remaining devices are not used.
 
     >>> teams(["cuda:0", "cuda:1", "cuda:2"], 2)
     [('cuda:0', 'cuda:1')]

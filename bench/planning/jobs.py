@@ -52,7 +52,7 @@ class Job(RunJob[Run]):
     """One run to train and freeze; its frozen network then predicts every cohort."""
 
     others: tuple[str, ...] = ()  # further devices for data-parallel training
-    trains_only: bool = False  # a PassJob predicts, for several runs in one pass
+    trains_only: bool = False  # True if a PassJob makes the predictions of this run and other runs in one pass
 
 
 @dataclass(frozen=True, slots=True)

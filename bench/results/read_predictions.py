@@ -249,7 +249,8 @@ def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.Dat
     if not tables:
         return pd.DataFrame()
     filled = [table for table in tables if table.num_rows] or tables[:1]
-    # one chunk, from which rows are selected fast
+    # Rows are selected faster from a table with one chunk.
+
     stacked = pa.concat_tables(filled, promote_options="permissive").combine_chunks()
     frame: pd.DataFrame = stacked.to_pandas()
     frame.attrs = frame.attrs if len(filled) == 1 else {}  # attributes describe one run, so several runs have none

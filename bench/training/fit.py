@@ -85,7 +85,8 @@ def fit(
         raise TrainingError(str(error)) from error
     step = Step(run, network, normalizer, reader, train.rows, TrainingLoss(run, targets), device, processes)
     size = schedule.effective_batch_size(len(train))
-    num_steps = len(train) // size  # the incomplete last batch is dropped; its images differ from epoch to epoch
+    # The incomplete last batch is dropped; its images differ from epoch to epoch.
+    num_steps = len(train) // size
     check_group_size(schedule, size, processes)
     state = TrainingState()
     state.resume(checkpoint, run.id, step)

@@ -49,7 +49,7 @@ class Warp:
 
 
 def gray(x_N1HW: Tensor) -> Tensor:
-    """Return images as gray values in [0, 1]; float32 images are returned unchanged."""
+    """Return images as float32 gray values in [0, 1]; float32 images are returned unchanged."""
     return x_N1HW.float() / 255 if x_N1HW.dtype == torch.uint8 else x_N1HW
 
 
