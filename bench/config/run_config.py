@@ -46,9 +46,8 @@ class Schedule:
     plateau_patience: int = 2  # kind plateau: epochs without a lower validation loss before the factor applies
     stop_on: str = "val"  # split whose AUROC `patience` watches: val, or expert_valid (labeled by radiologists)
     select_on: str = "val"  # split whose AUROC selects the epoch
-    audit: bool = (
-        False  # record the internal test AUROC of each epoch, to measure the optimism of selecting an epoch by it
-    )
+    # record the internal test AUROC of each epoch, to measure the optimism of selecting an epoch by this AUROC
+    audit: bool = False
     sampling: str = "shuffled"  # balanced: every forward pass has both classes of every finding, as AUC losses need
     pretrain_epochs: int = 0  # epochs with cross-entropy before the run's own loss; never selected
 

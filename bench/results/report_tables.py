@@ -51,8 +51,7 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         pool.shutdown(cancel_futures=True)
     analyses = manifest.analysis_states()
     of_analyses = stored_analyses(manifest, all_ids, analyses)
-    # x
-
+    # All files are read now; the following statements only compute tables.
     if scored:
         history = {run["id"]: history[run["id"]] for run in manifest.runs if run["id"] in all_scored}
         empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # result for grids without trained runs
