@@ -174,7 +174,7 @@ def interleaved(
 def compared(numerator: Sequence[float], denominator: Sequence[float], gate: str, note: str = "") -> Measured:
     """Return the median, smallest and largest ratio `numerator` / `denominator` over the rounds.
 
-    Mostly the numerator is the peer's time and the denominator our time.
+    In most benchmarks, the numerator is the peer's time and the denominator is our time.
 
     >>> compared([8.0, 9.0, 8.0], [2.0, 3.0, 1.0], "equal")
     Measured(ratio=4.0, low=3.0, high=8.0, gate='equal', note='')

@@ -293,7 +293,7 @@ def _nested(key: str, value: Any, where: str) -> dict[str, Any]:
 
 
 def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConfig:
-    """Return the configuration of a block. Checks its names and values, but not their combination."""
+    """Return the configuration of a block, after a check of its names and values, but not of their combination."""
     config = from_dict(RunConfig, block, where)
     for key, section in NAMED.items():
         registry.find(section, getattr(config, key), f"{where}.{key}")

@@ -1,4 +1,7 @@
-"""The ops of a preprocessing entry and the steps of an augmentation: names, options, order. Does not import torch."""
+"""The ops of a preprocessing entry and the steps of an augmentation: names, options, order.
+
+This module does not import torch.
+"""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches

@@ -95,7 +95,7 @@ class Normalizer:
             ("learned_op", learned),
             ("steps", steps),
             ("counts", counts),
-        ):  # computed here once, not for each batch
+        ):  # these values are computed once here, not again for each batch
             object.__setattr__(self, name, value)
         if learned is not None and learned not in self.reference:
             raise ConfigError(

@@ -92,7 +92,7 @@ class PassJob:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def fail(self, text: str) -> None:
-        """No-op: each run can still predict by itself."""
+        """Record nothing, because each run of the failed pass can still predict by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from bench.store.store import short_hash
 SCORED = tuple(name for name in FRAMES if name not in PROBED)  # source probes need features, which bundles do not have
 # versions of these packages can change the last digits of scores
 PACKAGES = ("unseen-cxr", "numpy", "pandas", "scipy", "scikit-learn", "numba", "netcal")
-ROUNDING = 1e-6  # tolerance of calibrated values: calibrators are fitted iteratively
+ROUNDING = 1e-6  # tolerance for calibrated values, which differ slightly because calibrators are fitted iteratively
 
 
 def versions() -> dict[str, str]:

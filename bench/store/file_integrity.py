@@ -1,4 +1,4 @@
-"""Checks whether a file is complete or cut off, and its SHA-256."""
+"""Functions that check whether a file is complete, and that compute its SHA-256."""
 
 import hashlib
 import json

@@ -148,7 +148,7 @@ def _epoch_order(targets: TrainingTargets, config: RunConfig, epoch: int, size: 
 
 
 def _limit_reached(clock: Callable[[], float], deadline: float, processes: DataParallelGroup) -> bool:
-    """Return whether the time limit is reached by the clock of rank 0."""
+    """Return whether the time limit is reached. All processes use the clock of rank 0."""
     return math.isfinite(deadline) and processes.broadcast(clock() >= deadline)
 
 

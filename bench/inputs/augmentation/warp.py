@@ -72,7 +72,7 @@ def on_device(warp: Warp, image_N1HW: Tensor) -> Tensor:
 def _on_cpu(warp: Warp, image_N1HW: Tensor) -> Tensor:
     """Return the result of `on_device`, up to rounding.
 
-    Processes images one by one, so that each stays in the CPU cache.
+    The images are processed one by one, so that each image stays in the CPU cache.
     """
     from bench.inputs.gray_kernels import resample
 
