@@ -1,13 +1,18 @@
-"""Run benchmarks against their peers and write the table of results.
+"""Compare this project's speed with that of other libraries (peers), and write the table of results.
 
-    python -m benchmarks                       # all; about an hour on two cores
-    python -m benchmarks B1 B3                 # some; the other rows of the table stay
-    python -m benchmarks --table               # after a merge of results.csv: the table from its rows
+    python -m benchmarks                       # all benchmarks; about an hour on two cores
+    python -m benchmarks B1 B3                 # these benchmarks; the other rows of the table stay
+    python -m benchmarks --table               # after a merge of results.csv: write the table from its rows
     python -m benchmarks --quick               # smoke test: small data, few rounds, nothing written
 
-Writes benchmarks/results.csv and the table between two markers of benchmarks/RESULTS.md. Ends with 1 when a gate fails (what
-a way gives is not what its peer gives), when a benchmark crashes, or when a figure is clearly worse than the last committed
-one of the same processor: outside both spreads, and by more than a tenth. A goal that is missed is said and is no failure.
+The command writes benchmarks/results.csv and the table between two markers of benchmarks/RESULTS.md.
+
+The exit status is 1 in three cases:
+- a gate fails: our implementation and the peer's give different results;
+- a benchmark crashes;
+- a figure is more than a tenth worse than the last committed figure of the same processor, and the two spreads do not overlap.
+
+A missed goal is printed, but does not change the exit status.
 """
 
 import argparse
@@ -18,7 +23,8 @@ import sys
 import traceback
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy comes: ratios of one thread
+# numpy reads this variable when it is imported. All ratios are measured on one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from benchmarks import results, rows
 from benchmarks.harness import Benchmark, GateFailed, Measured, NotMeasured
@@ -27,25 +33,25 @@ FOLDER = Path(__file__).parent
 
 
 def listed() -> list[Benchmark]:
-    """Return every benchmark of the files in `rows`, in the order of their names."""
-    found = [
+    """Return the benchmarks of all files in `rows`, in the order of their names."""
+    all_benchmarks = [
         benchmark
         for module in pkgutil.iter_modules(rows.__path__)
         for benchmark in importlib.import_module(f"{rows.__name__}.{module.name}").BENCHMARKS
     ]
-    keys = [benchmark.key for benchmark in found]
+    keys = [benchmark.key for benchmark in all_benchmarks]
     if len(set(keys)) < len(keys):
         raise SystemExit(f"two lines of one name: {sorted(key for key in set(keys) if keys.count(key) > 1)}")
-    return sorted(found, key=lambda each: (each.name[:1], int(each.name[1:])))
+    return sorted(all_benchmarks, key=lambda benchmark: (benchmark.name[:1], int(benchmark.name[1:])))
 
 
 def measured(benchmark: Benchmark, quick: bool) -> Measured | Exception:
-    """Return the row of a benchmark; an exception becomes a row, so the other benchmarks still run."""
+    """Run a benchmark and return its result, or the exception that it raised, so that the other benchmarks still run."""
     try:
         return benchmark.run(quick)
     except (NotMeasured, GateFailed) as reason:
         return reason
-    except Exception as error:  # noqa: BLE001  (someone else's code: any)
+    except Exception as error:  # noqa: BLE001  (a peer may raise any exception)
         traceback.print_exc()
         return error
 
@@ -59,52 +65,53 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="small data and few rounds; writes and compares nothing")
     parser.add_argument("--list", action="store_true", help="names, peers and goals; runs nothing")
     parser.add_argument("--table", action="store_true", help="write the table from results.csv anew; runs nothing")
-    given = parser.parse_args(arguments)
-    known = listed()
-    unknown = set(given.names) - {each.name for each in known}
+    options = parser.parse_args(arguments)
+    available = listed()
+    unknown = set(options.names) - {benchmark.name for benchmark in available}
     if unknown:
         parser.error(
-            f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(dict.fromkeys(b.name for b in known))}"
+            f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(dict.fromkeys(b.name for b in available))}"
         )
-    chosen = [each for each in known if not given.names or each.name in given.names]
-    if given.list:
-        for each in chosen:
+    selected = [benchmark for benchmark in available if not options.names or benchmark.name in options.names]
+    if options.list:
+        for benchmark in selected:
             print(
-                f"{each.name:<4} {each.what}; peer: {each.peer}"
-                + (f"; goal {each.goal} {each.unit}" if each.goal else "")
+                f"{benchmark.name:<4} {benchmark.what}; peer: {benchmark.peer}"
+                + (f"; goal {benchmark.goal} {benchmark.unit}" if benchmark.goal else "")
             )
         return 0
     csv, document = FOLDER / "results.csv", FOLDER / "RESULTS.md"
-    if given.table:
+    if options.table:
         rows_now = results.merged([], results.read_csv(csv.read_text(encoding="utf-8")))
         csv.write_text(results.write_csv(rows_now), encoding="utf-8")
         document.write_text(results.rewritten(document.read_text(encoding="utf-8"), rows_now), encoding="utf-8")
         return 0
-    before = {} if given.quick else {each.key: each for each in results.committed(csv)}
+    committed_rows = {} if options.quick else {row.key: row for row in results.committed(csv)}
     commit, machine = results.commit(FOLDER.parent), results.machine()
     print(machine)
     failed = False
-    for benchmark in chosen:
-        row = results.row(benchmark, measured(benchmark, given.quick), commit, machine)
-        said = results.verdict(row, before)
-        failed |= said.startswith(("worse", "failed"))
-        print(line(row, said), flush=True)
-        if not given.quick:  # after each, so that an interrupted hour is not lost
+    for benchmark in selected:
+        row = results.row(benchmark, measured(benchmark, options.quick), commit, machine)
+        verdict = results.verdict(row, committed_rows)
+        failed |= verdict.startswith(("worse", "failed"))
+        print(line(row, verdict), flush=True)
+        # The table is written after each benchmark, so that an interruption loses only one of them.
+        if not options.quick:
             old = results.read_csv(csv.read_text(encoding="utf-8")) if csv.is_file() else []
-            rows_now = results.merged([each for each in old if each.key in {b.key for b in known}], [row])
+            rows_now = results.merged([old_row for old_row in old if old_row.key in {b.key for b in available}], [row])
             csv.write_text(results.write_csv(rows_now), encoding="utf-8")
             document.write_text(results.rewritten(document.read_text(encoding="utf-8"), rows_now), encoding="utf-8")
     return int(failed)
 
 
-def line(row: results.Row, said: str) -> str:
-    """Return a row for the terminal."""
+def line(row: results.Row, verdict: str) -> str:
+    """Return the text of a row for the terminal."""
     head = f"{row.benchmark:<4} {row.what}, against {row.peer}" if row.peer != "-" else f"{row.benchmark:<4} {row.what}"
     if not row.measured:
         return f"{head}\n     {row.gate}"
     goal = f"; goal {row.goal}: {'met' if row.met == 'yes' else 'MISSED'}" if row.goal else ""
     shown = f"{results.figure(row.ratio)} {row.unit} [{results.figure(row.low)}, {results.figure(row.high)}]"
-    return f"{head}\n     {shown}{goal}; {row.gate}; {row.note}" + (f"\n     {said.upper()}" if said else "")
+    return f"{head}\n     {shown}{goal}; {row.gate}; {row.note}" + (f"\n     {verdict.upper()}" if verdict else "")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,21 @@
 """Simulated coverage of 95 % intervals, error rates of tests, and accuracy of the components of a gap.
 
     python benchmarks/coverage.py                    # writes benchmarks/coverage.csv
-    python benchmarks/coverage.py --worlds runs      # anew the rows of one world; each row says its command
+    python benchmarks/coverage.py --worlds runs      # computes only the rows of one world again
 
-Three worlds of simulated patients with 1 to 6 images each, an effect of their own on every image, and labels per patient:
-  findings  two runs that differ in nothing, five findings: intervals, paired tests, Holm
-  runs      24 runs on the same patients: groups of ties, rank intervals
-  gap       one run in which case mix, prevalence, labels and skill are changed externally by known amounts: the parts of the gap
-Scores are means + effect of the patient + noise, all normal. So every AUROC is a sum of Phi(difference of means / sqrt(2
-variance)) over the pairs of strata, every AUPRC an integral over mixtures of normals: truth needs no simulation.
+The column `command` of the table has the command of each row.
 
-150 patients are about 37 positive ones per finding. Percentiles of the same replicates are too narrow there: their line is
-the reason why `scoring.intervals.area_interval` works on the logit scale.
+There are three worlds of simulated patients. A patient has 1 to 6 images; the label and a random effect are the same for all of them.
+  findings  two equally good runs, five findings; tests intervals, paired tests and Holm's correction
+  runs      24 runs on the same patients; tests tie groups and rank intervals
+  gap       one run; case mix, prevalence, labels and skill differ externally by known amounts; tests the components of the gap
+
+A prediction score is the mean of its stratum (patients of the same sex and label) + the patient's effect + noise, all normal.
+Therefore the true AUROC is the mean of Phi(difference of means / sqrt(2 variance)) over the pairs of strata, weighted with their
+shares. The true AUPRC is an integral over mixtures of normal distributions. Neither needs a simulation.
+
+With 150 patients, a finding has about 37 positive patients. Percentile intervals are too narrow for so few patients, as their row
+shows. This is why `area_interval` in `bench/scoring/bootstrap/intervals.py` works on the logit scale.
 """
 
 import argparse
@@ -37,7 +41,7 @@ from bench.scoring.metrics_of_split import measure
 from bench.scoring.scored_split import Settings
 
 Array = NDArray[np.float64]
-Seen = dict[str, list[float]]  # claim -> what each case gave
+Seen = dict[str, list[float]]  # claim -> one value per simulated case
 Rows = list[tuple[str, str, float, float, float, float, int]]
 
 NUM_FINDINGS = 5
@@ -58,7 +62,7 @@ def truth(distance: float) -> float:
 
 
 def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
-    """Record intervals and tests of two equal runs on an internal and an external cohort."""
+    """Record in `seen` whether intervals and tests are right for two equal runs on an internal and an external cohort."""
     generator = np.random.default_rng(seed)
     value: dict[tuple[str, int], Array] = {}
     drawn: dict[tuple[str, int], Array] = {}
@@ -71,13 +75,13 @@ def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> No
         for run, score in enumerate(scores):
             value[name, run] = np.array([auroc(y, s) for y, s in zip(label.T, score.T, strict=True)])
             drawn[name, run] = rank_metrics(resamples, label, score)[0]
-        for k in range(NUM_FINDINGS if name == "internal" else 0):
-            pair = np.stack([score[:, k] for score in scores], axis=1)
-            for kind, by in (("image (DeLong)", None), ("patient (Obuchowski)", patient)):
-                found = areas(label[:, k], pair, by)
-                low, high = found.interval()
+        for finding in range(NUM_FINDINGS if name == "internal" else 0):
+            pair = np.stack([score[:, finding] for score in scores], axis=1)
+            for kind, groups in (("image (DeLong)", None), ("patient (Obuchowski)", patient)):
+                estimate = areas(label[:, finding], pair, groups)
+                low, high = estimate.interval()
                 note(seen, f"AUROC: analytic interval by {kind}", low[0] <= truth(distance) <= high[0])
-                note(seen, f"paired test by {kind}, no difference", found.p_of_difference() < 0.05)
+                note(seen, f"paired test by {kind}, no difference", estimate.p_of_difference() < 0.05)
     internal = truth(DISTANCE["internal"])
     note(seen, "AUROC: bootstrap interval", *holds(value["internal", 0], drawn["internal", 0], internal, area_interval))
     note(seen, "AUROC: percentiles instead", *holds(value["internal", 0], drawn["internal", 0], internal))
@@ -96,9 +100,9 @@ def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> No
 
 
 def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
-    """Record groups of ties and rank intervals of 24 runs, ranked by the mean AUROC of two hospitals."""
-    for at, (kind, distance) in enumerate(LEVELS.items()):
-        generator = np.random.default_rng([seed, at])
+    """Record in `seen` whether tie groups and rank intervals are right for 24 runs, ranked by the mean AUROC of two hospitals."""
+    for index, (kind, distance) in enumerate(LEVELS.items()):
+        generator = np.random.default_rng([seed, index])
         values, draws = [], []
         for name in ("one", "two"):
             patient = patients(num_patients, generator)
@@ -122,7 +126,7 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
         }
         table = ranks(pd.DataFrame(external), replicates).set_index("run_id").loc[ids]
         group = table["group"].to_numpy()
-        area = np.mean([[truth(d) for d in distance]] * 2, axis=0)
+        true_auroc = np.mean([[truth(d) for d in distance]] * 2, axis=0)
         bounds = table[["all_low", "all_high"]].to_numpy().T
         if kind == "equal":
             note(seen, f"{NUM_RUNS} equal runs parted, no difference", bool((group > 1).any()))
@@ -130,67 +134,71 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
             note(
                 seen,
                 "AUROC of the first of 24 equal runs, interval for all at once",
-                bounds[0][first] <= area[first] <= bounds[1][first],
+                bounds[0][first] <= true_auroc[first] <= bounds[1][first],
             )
         elif kind == "halves":
-            apart = group[: NUM_RUNS // 2].max() < group[NUM_RUNS // 2 :].min()
-            note(seen, f"runs of AUROC {area[0]:.2f} and {area[-1]:.2f} share no group", bool(apart))
+            separate = group[: NUM_RUNS // 2].max() < group[NUM_RUNS // 2 :].min()
+            note(seen, f"runs of AUROC {true_auroc[0]:.2f} and {true_auroc[-1]:.2f} share no group", bool(separate))
             split = len(set(group[: NUM_RUNS // 2])) > 1 or len(set(group[NUM_RUNS // 2 :])) > 1
             note(seen, "equal runs parted beside others, no difference", bool(split))
         else:
             rank = np.arange(1, NUM_RUNS + 1)
             note(
                 seen,
-                f"rank interval, runs {area[0] - area[1]:.3f} apart",
+                f"rank interval, runs {true_auroc[0] - true_auroc[1]:.3f} apart",
                 *((table["rank_low"] <= rank) & (rank <= table["rank_high"])),
             )
 
 
 def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
-    """Record error and coverage of each component, and the largest difference between their sum and the gap."""
+    """Record estimate and coverage of each component, and the difference between the components' sum and the gap."""
     generator, settings = np.random.default_rng(seed), Settings(num_resamples=num_resamples, seed=seed)
-    internal, there = (
+    internal, external = (
         measure(world.draw(name, num_patients, generator), None, settings)
         for world, name in ((INTERNAL, "internal"), (THERE, "there"))
     )
-    found = decompose.of_hospital(internal, [], there, settings, {}, {}, 1)
-    for metric, real in planted().items():
-        pieces = found[metric][0]
+    components = decompose.of_hospital(internal, [], external, settings, {}, {}, 1)
+    for metric, true in planted().items():
+        of_metric = components[metric][0]
         sums = [
-            pieces["remainder"].value - pieces["gap"].value,
-            pieces["remainder"].replicates - pieces["gap"].replicates,
+            of_metric["remainder"].value - of_metric["gap"].value,
+            of_metric["remainder"].replicates - of_metric["gap"].replicates,
         ]
-        for part in MEASURED:
-            if np.isfinite(pieces[part].value):
-                sums = [sums[0] + pieces[part].value, sums[1] + pieces[part].replicates]
+        for component in MEASURED:
+            if np.isfinite(of_metric[component].value):
+                sums = [sums[0] + of_metric[component].value, sums[1] + of_metric[component].replicates]
         note(seen, f"sum {metric}", abs(float(sums[0])), float(np.nanmax(np.abs(sums[1]))))
-        for part in COMPONENTS:
-            if part in real and (metric, part) != ("auroc", "prevalence"):
-                piece = pieces[part]
-                note(seen, f"value {metric} {part}", piece.value)
-                low, high = percentile(np.array([piece.value]), piece.replicates[None])
-                note(seen, f"{metric.upper()} gap, {part.replace('_', ' ')}: interval", low[0] <= real[part] <= high[0])
+        for component in COMPONENTS:
+            if component in true and (metric, component) != ("auroc", "prevalence"):
+                estimate = of_metric[component]
+                note(seen, f"value {metric} {component}", estimate.value)
+                low, high = percentile(np.array([estimate.value]), estimate.replicates[None])
+                note(
+                    seen,
+                    f"{metric.upper()} gap, {component.replace('_', ' ')}: interval",
+                    low[0] <= true[component] <= high[0],
+                )
 
 
-def note(seen: Seen, claim: str, *found: float | np.bool_) -> None:
-    """Keep what was found."""
-    seen.setdefault(claim, []).extend(map(float, found))
+def note(seen: Seen, claim: str, *values: float | np.bool_) -> None:
+    """Append the values of a simulated case to those of its claim."""
+    seen.setdefault(claim, []).extend(map(float, values))
 
 
 def holds(
-    value: Array, replicates: Array, real: float, interval: Callable[..., tuple[Array, Array]] = percentile
+    value: Array, replicates: Array, true: float, interval: Callable[..., tuple[Array, Array]] = percentile
 ) -> NDArray[np.bool_]:
     """Return which intervals contain the true value."""
     low, high = interval(value, replicates)
-    return np.asarray((low <= real) & (real <= high))
+    return np.asarray((low <= true) & (true <= high))
 
 
 def rows_of(seen: Seen) -> Rows:
-    """Return one row per claim: a share with Wilson's interval, a mean with its normal one, or the largest distance."""
+    """Return one row per claim: a share with Wilson's interval, a mean with a normal interval, or the largest distance."""
     out: Rows = []
-    real = planted()
+    true = planted()
     for claim, cases in seen.items():
-        num, mean = len(cases), float(np.mean(cases))
+        num_cases, mean = len(cases), float(np.mean(cases))
         if claim.startswith("sum "):
             out.append(
                 (
@@ -200,73 +208,73 @@ def rows_of(seen: Seen) -> Rows:
                     max(cases),
                     0.0,
                     max(cases),
-                    num,
+                    num_cases,
                 )
             )
         elif claim.startswith("value "):
-            _, metric, part = claim.split()
-            half = 1.96 * float(np.std(cases, ddof=1)) / np.sqrt(num)
+            _, metric, component = claim.split()
+            half = 1.96 * float(np.std(cases, ddof=1)) / np.sqrt(num_cases)
             out.append(
                 (
-                    f"{metric.upper()} gap, {part.replace('_', ' ')}: mean estimate",
+                    f"{metric.upper()} gap, {component.replace('_', ' ')}: mean estimate",
                     "mean",
-                    real[metric][part],
+                    true[metric][component],
                     mean,
                     mean - half,
                     mean + half,
-                    num,
+                    num_cases,
                 )
             )
         else:
-            low, high = wilson(np.array(mean), np.array(float(num)))
+            low, high = wilson(np.array(mean), np.array(float(num_cases)))
             nominal = 0.05 if "no difference" in claim else 1.0 if "share no group" in claim else 0.95
-            out.append((claim, "share", nominal, mean, float(low), float(high), num))
+            out.append((claim, "share", nominal, mean, float(low), float(high), num_cases))
     return out
 
 
 def simulate(num: int, num_patients: int, num_resamples: int, seed: int, worlds: str = WORLDS) -> pd.DataFrame:
-    """Return one row per claim: measure, nominal or true value, estimate with interval, number of cases.
+    """Simulate `num` times and return one row per claim: measure, nominal or true value, estimate with interval, cases.
 
-    Shares over findings or runs count simulations x findings (runs).
+    For a share over findings or runs, the number of cases is simulations x findings, or simulations x runs.
     """
     seen: Seen = {}
-    for i in range(num):
+    for simulation in range(num):
         for world in worlds.split():
-            own = int(np.random.SeedSequence([seed, i, len(world)]).generate_state(1)[0])
+            world_seed = int(np.random.SeedSequence([seed, simulation, len(world)]).generate_state(1)[0])
             {"findings": findings, "runs": runs, "gap": gap}[world](
-                seen, own, num_patients * (2 if world == "gap" else 1), num_resamples
+                seen, world_seed, num_patients * (2 if world == "gap" else 1), num_resamples
             )
     return pd.DataFrame(rows_of(seen), columns=["claim", "measure", "nominal", "found", "low", "high", "cases"])
 
 
 def main() -> None:
-    """Simulate and write the table beside this file; for selected worlds, replace only their rows."""
+    """Simulate, and write the table to the folder of this file; with `--worlds`, replace only the rows of these worlds."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     defaults = {"simulations": 1000, "patients": 150, "resamples": 1000, "seed": 0}
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--worlds", default=WORLDS, help="findings, runs, gap")
     parser.add_argument("--to", type=Path, default=Path(__file__).with_name("coverage.csv"))
-    given = parser.parse_args()
-    table = simulate(given.simulations, given.patients, given.resamples, given.seed, given.worlds)
+    options = parser.parse_args()
+    table = simulate(options.simulations, options.patients, options.resamples, options.seed, options.worlds)
     print(table.round(4).to_string(index=False))
-    asked = {name: getattr(given, name) for name in defaults} | (
-        {"worlds": given.worlds} if given.worlds != WORLDS else {}
+    arguments = {name: getattr(options, name) for name in defaults} | (
+        {"worlds": options.worlds} if options.worlds != WORLDS else {}
     )
-    table["seed"] = given.seed
+    table["seed"] = options.seed
     table["command"] = " ".join(
-        ["python benchmarks/coverage.py", *(f"--{name} {value}" for name, value in asked.items())]
+        ["python benchmarks/coverage.py", *(f"--{name} {value}" for name, value in arguments.items())]
     )
-    if given.worlds != WORLDS and given.to.exists():
-        table = put_into(pd.read_csv(given.to), table)
-    table.to_csv(given.to, index=False, float_format="%.4g")
+    if options.worlds != WORLDS and options.to.exists():
+        table = put_into(pd.read_csv(options.to), table)
+    table.to_csv(options.to, index=False, float_format="%.4g")
 
 
-def put_into(before: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with the rows of the newly computed claims replaced."""
-    new = found.set_index("claim")
-    claims = list(dict.fromkeys([*before["claim"], *new.index]))
-    return pd.concat([new, before.set_index("claim").drop(new.index, errors="ignore")]).loc[claims].reset_index()
+def put_into(old: pd.DataFrame, replacement: pd.DataFrame) -> pd.DataFrame:
+    """Return the old table, in which new rows replace the rows of the same claims."""
+    new = replacement.set_index("claim")
+    claims = list(dict.fromkeys([*old["claim"], *new.index]))
+    return pd.concat([new, old.set_index("claim").drop(new.index, errors="ignore")]).loc[claims].reset_index()
 
 
 if __name__ == "__main__":

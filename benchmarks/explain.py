@@ -1,11 +1,13 @@
-"""Time of the heat maps of all findings, compared with a prediction, a backward pass per finding, and the grad-cam package.
+"""Time of the heat maps of all findings, compared with a prediction, with a backward pass per finding, and with grad-cam.
 
     OMP_NUM_THREADS=1 python benchmarks/explain.py                       # densenet121, resnet50, efficientnet_b0 at 224 px
     python benchmarks/explain.py --device cuda --images 64
 
-All ways get the same network, images and last feature maps in the same process and take turns; the fastest of the rounds
-counts. They must agree to a relative 1e-5 before anything is timed. `pip install grad-cam` adds that package to the table;
-its maps are compared before its own scaling to [0, 1], which it does to each map.
+All implementations get the same network, images and feature maps of the last stage, and take turns in one process. The time of
+the fastest round counts. Before the timing, the heat maps of all implementations must agree to a relative difference of 1e-5.
+
+The package grad-cam is compared if it is installed (`pip install grad-cam`). It scales each map to [0, 1]; the maps are compared
+before this scaling.
 """
 
 import argparse
@@ -24,30 +26,30 @@ from bench.models.network import Network, build
 
 
 def forward(network: Network, x_NCHW: Tensor) -> Tensor:
-    """Return logit_NK; the time of this prediction is the unit of all others."""
+    """Return logit_NK. The table states all other times as multiples of this prediction's time."""
     with frozen(network), torch.inference_mode():
         return network(x_NCHW)
 
 
 def hooked(network: Network, x_NCHW: Tensor) -> Tensor:
-    """Return heat_NKhw by the usual method: a forward and a backward pass per finding, with hooks on the feature maps."""
-    noted: list[Tensor] = []
+    """Return heat_NKhw by the usual method: hooks on the feature maps, and a forward and a backward pass per finding."""
+    outputs: list[Tensor] = []
 
-    def note(_module: object, _inputs: object, output: Tensor) -> Tensor:
-        noted.append(output)
+    def record(_module: object, _inputs: object, output: Tensor) -> Tensor:
+        outputs.append(output)
         return output.clone()
 
-    module, heat = last_module(network), []
+    module, heat_maps_K = last_module(network), []
     with frozen(network):
         x_NCHW = x_NCHW.detach().clone().requires_grad_()
         for k in range(network.backbone.num_classes):
-            noted.clear()
-            hook = module.register_forward_hook(note)
+            outputs.clear()
+            hook = module.register_forward_hook(record)
             logit_NK = network(x_NCHW)
             hook.remove()
-            (gradient,) = torch.autograd.grad(logit_NK[:, k].sum(), noted[0])
-            heat.append(gradcam(noted[0].detach(), gradient[None])[:, 0])
-    return torch.stack(heat, 1)
+            (gradient,) = torch.autograd.grad(logit_NK[:, k].sum(), outputs[0])
+            heat_maps_K.append(gradcam(outputs[0].detach(), gradient[None])[:, 0])
+    return torch.stack(heat_maps_K, 1)
 
 
 def last_module(network: Network) -> torch.nn.Module:
@@ -75,33 +77,33 @@ def package(network: Network, x_NCHW: Tensor) -> Tensor:
 
     network.eval()
     with Raw(model=network, target_layers=[last_module(network)]) as cam:
-        found = [cam(x_NCHW, [ClassifierOutputTarget(k)] * len(x_NCHW)) for k in range(network.backbone.num_classes)]
-    return torch.from_numpy(np.stack(found, 1))
+        maps = [cam(x_NCHW, [ClassifierOutputTarget(k)] * len(x_NCHW)) for k in range(network.backbone.num_classes)]
+    return torch.from_numpy(np.stack(maps, 1))
 
 
-def seconds(do: Callable[[Network, Tensor], object], network: Network, x_NCHW: Tensor) -> float:
+def seconds(compute: Callable[[Network, Tensor], object], network: Network, x_NCHW: Tensor) -> float:
     """Return the seconds of one call: CPU time on a CPU, which other processes hardly change, or wall-clock time on a GPU."""
     if x_NCHW.device.type == "cpu":
         start = time.process_time()
-        do(network, x_NCHW)
+        compute(network, x_NCHW)
         return time.process_time() - start
     torch.cuda.synchronize()
     start = time.perf_counter()
-    do(network, x_NCHW)
+    compute(network, x_NCHW)
     torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
 def main() -> None:
-    """Check that all ways agree, measure and print a table."""
+    """Check that all implementations agree, measure their times and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--architectures", nargs="+", default=["densenet121", "resnet50", "efficientnet_b0"])
     parser.add_argument("--device", default="cpu")
-    for name, default in (("images", 4), ("findings", 14), ("size", 224), ("rounds", 3)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    given = parser.parse_args()
+    for architecture, default in (("images", 4), ("findings", 14), ("size", 224), ("rounds", 3)):
+        parser.add_argument(f"--{architecture}", type=int, default=default)
+    options = parser.parse_args()
     registry = Registry.read(Path(__file__).parents[1] / "registry.yaml")
-    ways: dict[str, Callable[[Network, Tensor], object]] = {
+    implementations: dict[str, Callable[[Network, Tensor], object]] = {
         "prediction": forward,
         "all findings at once": heat_maps,
         "hooks, per finding": hooked,
@@ -109,31 +111,33 @@ def main() -> None:
     try:
         import pytorch_grad_cam  # noqa: F401
 
-        ways["grad-cam package"] = package
+        implementations["grad-cam package"] = package
     except ImportError:
         print("the grad-cam package is not installed")
-    clock = "CPU time" if given.device == "cpu" else "wall clock"
-    print(f"{given.images} images of {given.size} px, {given.findings} findings, {given.device}, {clock}")
-    for name in given.architectures:
-        entry = registry.find("architectures", name, "--architectures")
-        network = build(entry.use, entry.options, given.findings).to(given.device)
+    clock = "CPU time" if options.device == "cpu" else "wall clock"
+    print(f"{options.images} images of {options.size} px, {options.findings} findings, {options.device}, {clock}")
+    for architecture in options.architectures:
+        entry = registry.find("architectures", architecture, "--architectures")
+        network = build(entry.use, entry.options, options.findings).to(options.device)
         draw = torch.Generator().manual_seed(0)
-        x_NCHW = torch.randn(given.images, 3, given.size, given.size, generator=draw).to(given.device)
+        x_NCHW = torch.randn(options.images, 3, options.size, options.size, generator=draw).to(options.device)
         ours = heat_maps(network, x_NCHW).heat_NKhw.cpu()
-        for way in ("hooks, per finding", "grad-cam package"):
-            if way in ways:
-                theirs = ways[way](network, x_NCHW)
+        for name in ("hooks, per finding", "grad-cam package"):
+            if name in implementations:
+                theirs = implementations[name](network, x_NCHW)
                 assert isinstance(theirs, Tensor)
-                off = float((theirs.cpu() - ours).abs().max() / ours.abs().max())
-                print(f"{name}: largest relative difference from {way} {off:.1e}")
-                if off > 1e-5:
+                difference = float((theirs.cpu() - ours).abs().max() / ours.abs().max())
+                print(f"{architecture}: largest relative difference from {name} {difference:.1e}")
+                if difference > 1e-5:
                     raise SystemExit("the ways do not agree")
-        best = dict.fromkeys(ways, float("inf"))
-        for _ in range(given.rounds):
-            for way, do in ways.items():
-                best[way] = min(best[way], seconds(do, network, x_NCHW))
-        for way, took in best.items():
-            print(f"{name:<18} {way:<22} {1e3 * took:9.1f} ms  {took / best['prediction']:6.2f} x a prediction")
+        seconds_of = dict.fromkeys(implementations, float("inf"))
+        for _ in range(options.rounds):
+            for name, compute in implementations.items():
+                seconds_of[name] = min(seconds_of[name], seconds(compute, network, x_NCHW))
+        for name, fastest in seconds_of.items():
+            print(
+                f"{architecture:<18} {name:<22} {1e3 * fastest:9.1f} ms  {fastest / seconds_of['prediction']:6.2f} x a prediction"
+            )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Forecast of a dry run compared with the time that the grid takes, for three different small grids.
+"""Compare the forecast of `bench run --dry-run` with the time and disk space that the grid then uses, for three small grids.
 
     OMP_NUM_THREADS=1 python benchmarks/forecast.py [analyses] [sam] [ensembles]
 
-For each: `bench run --dry-run` in a new store (it makes the phantom cohorts), then the same without. Both in core-hours, that is
-CPU time of the command and all that it starts: other work on the machine moves it less than the clock. Linux only.
+For each grid, the script runs `bench run --dry-run` in a new store, which also makes the phantom cohorts. Then it runs the same
+command without `--dry-run`. Times are CPU seconds of the command and of all processes that it starts, because other work on the
+machine changes CPU time less than wall-clock time. The script needs Linux.
 """
 
 import ctypes
@@ -53,13 +54,13 @@ GRIDS = {
         "sweeps": [{"seed": [0, 1, 2]}],
     },
 }  # fmt: skip
-PARTS = ("cache", "scores", "analyses", "[0-9a-f][0-9a-f]")  # of a store, what a forecast speaks of
+PARTS = ("cache", "scores", "analyses", "[0-9a-f][0-9a-f]")  # folders of the store whose size the forecast predicts
 
 
-def command(grid: Path, store: Path, *more: str) -> tuple[str, float]:
-    """Run a grid; return what it printed, and the CPU seconds of all its processes."""
+def command(grid: Path, store: Path, *extra: str) -> tuple[str, float]:
+    """Run a grid; return the printed text and the CPU seconds of all its processes."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    asked = [
+    arguments = [
         sys.executable,
         "-m",
         "bench.cli",
@@ -73,19 +74,21 @@ def command(grid: Path, store: Path, *more: str) -> tuple[str, float]:
         "--workers",
         "1",
     ]
-    said = subprocess.run([*asked, *more], check=True, capture_output=True, text=True).stdout
-    while True:  # workers that outlived the command
+    output = subprocess.run([*arguments, *extra], check=True, capture_output=True, text=True).stdout
+    # Wait for workers that are still running after the command has ended.
+    while True:
         try:
             os.wait()
         except ChildProcessError:
             break
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return said, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return output, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main(names: list[str]) -> None:
     """Print a row for each grid as soon as it is finished."""
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER: orphans become children, whose CPU time counts
+    # 36 is PR_SET_CHILD_SUBREAPER: orphaned workers become children of this process, so that their CPU time is counted.
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
     print(
         "| grid | foretold, core-s | taken, core-s | ratio | foretold, MB kept | kept, MB |\n|---|---|---|---|---|---|",
         flush=True,
@@ -94,14 +97,17 @@ def main(names: list[str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             grid, store = Path(folder) / f"{name}.yaml", Path(folder) / "runs"
             grid.write_text(yaml.safe_dump({"name": f"forecast-{name}", "split": SPLIT, **GRIDS[name]}))
-            said, _ = command(grid, store, "--dry-run")
-            hours = float(re.search(r"in all ([\d.e+-]+) core-hours", said).group(1))
-            number, unit = re.search(r"disk: ([\d.]+) (.)B kept", said).groups()
-            foretold = float(number) * {"k": 1e-3, "M": 1.0, "G": 1e3}[unit]
-            _, spent = command(grid, store)
-            kept = sum(p.stat().st_size for part in PARTS for p in store.glob(f"{part}/**/*") if p.is_file()) / 1e6
-            told = f"{3600 * hours:.0f} | {spent:.0f} | {spent / (3600 * hours):.2f} | {foretold:.1f} | {kept:.1f}"
-            print(f"| {GRIDS[name]['title']} | {told} |", flush=True)
+            output, _ = command(grid, store, "--dry-run")
+            hours = float(re.search(r"in all ([\d.e+-]+) core-hours", output).group(1))
+            number, unit = re.search(r"disk: ([\d.]+) (.)B kept", output).groups()
+            forecast_mb = float(number) * {"k": 1e-3, "M": 1.0, "G": 1e3}[unit]
+            _, cpu_seconds = command(grid, store)
+            stored_mb = (
+                sum(p.stat().st_size for folder_name in PARTS for p in store.glob(f"{folder_name}/**/*") if p.is_file())
+                / 1e6
+            )
+            cells = f"{3600 * hours:.0f} | {cpu_seconds:.0f} | {cpu_seconds / (3600 * hours):.2f} | {forecast_mb:.1f} | {stored_mb:.1f}"
+            print(f"| {GRIDS[name]['title']} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""What scoring and reporting cost as runs and images grow, on real files: a finished store of phantoms, made large.
+"""Measure time and memory of scoring and reporting for many runs and images, on an enlarged store of phantoms.
 
     bench run --grid demo --store runs
     python benchmarks/growth.py runs --runs 10 --images 25000
 
-Patients of each cohort are drawn again under new names until there are as many images as asked for; every new run has the logits of
-one of the store with noise of its own, features of `--width` numbers, and an id, a seed and files like any other. Scores are then
-made by `score` and the page by `write_report`, from nothing and then again with the source probes kept, each time in a process of
-its own. CPU seconds are of it and of the processes it starts; memory is the largest of any one of them.
-`--across N` takes the tables over runs alone to N runs; `--scan N` looks at N run folders.
+The script enlarges a finished store:
+- It draws patients of each cohort with replacement, under new names, until the cohort has `--images` images.
+- Each new run has an id, a seed, and the files of a normal run. Its logits are those of a run of the store plus noise;
+  its features are random vectors of length `--width`.
+
+A new process then computes the scores and writes the page. A second process repeats this, but keeps the source probes.
+CPU seconds are those of the process and its children; memory is that of the largest of these processes.
+`--across N` measures only the tables over all runs, for N runs; `--scan N` measures the check of N run folders.
 """
 
 import argparse
@@ -36,76 +39,83 @@ from benchmarks.harness import largest_memory
 
 
 def cpu() -> float:
-    """Return the CPU seconds of this process and of those it has waited for."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(each.ru_utime + each.ru_stime for each in used)
+    """Return the CPU seconds of this process and of its child processes that have ended."""
+    usages = [resource.getrusage(processes) for processes in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def name_of(run: int) -> str:
-    """Return the id of a made-up run."""
+    """Return the id of an invented run."""
     return hashlib.sha256(str(run).encode()).hexdigest()[:12]
 
 
 def planned(content: dict[str, Any], num: int) -> list[dict[str, Any]]:
-    """Return so many runs like those of a manifest, told apart by their seeds."""
+    """Return `num` copies of a manifest's runs; the copies differ in id and seed."""
     runs = [copy.deepcopy(content["runs"][i % len(content["runs"])]) for i in range(num)]
     for i, run in enumerate(runs):
         run["id"], run["config"]["seed"] = name_of(i), 1000 + i // len(content["runs"])
+        # Most images of the internal hospital are in the test split, so that scoring has as much work as externally.
         run["config"]["split"] = {
             "train": 0.05,
             "val": 0.15,
             "test": 0.8,
-        }  # of the internal hospital, too, most is to be scored
+        }
     return runs
 
 
 def drawn_again(table: pd.DataFrame, num: int, draw: np.random.Generator) -> pd.DataFrame:
-    """Return `num` rows or a few more: whole patients, drawn again under new names; column `row` is where they come from."""
+    """Return at least `num` rows of whole patients, drawn with replacement under new names.
+
+    Column `row` is the row's index in `table`.
+    """
     groups = [group.index.to_numpy() for _, group in table.groupby("patient_id", sort=True)]
     rows: list[np.ndarray] = []
-    who: list[str] = []
-    while len(who) < num:
+    patient_ids: list[str] = []
+    while len(patient_ids) < num:
         rows.append(groups[draw.integers(len(groups))])
-        who += [f"p{len(rows)}"] * len(rows[-1])
+        patient_ids += [f"p{len(rows)}"] * len(rows[-1])
     out = table.loc[np.concatenate(rows)].copy()
-    out["row"], out["patient_id"] = np.concatenate(rows), who
+    out["row"], out["patient_id"] = np.concatenate(rows), patient_ids
     out["image_id"] = out["path"] = [f"i{i}" for i in range(len(out))]
     return out.reset_index(drop=True)
 
 
 def grown(source: Path, root: Path, num_runs: int, num_images: int, width: int) -> Manifest:
-    """Write the large store and return its manifest."""
-    from bench.inputs.examples import probe_rows  # it brings torch: not for the process that is measured
+    """Write the enlarged store and return its manifest."""
+    # This module imports torch, so it is imported here and not in the process that is measured.
+    from bench.inputs.examples import probe_rows
 
     old = read_manifest(Store.open(source, create=False), None)
     store, draw, content = Store.open(root), np.random.default_rng(0), copy.deepcopy(dict(old.content))
-    tables, of = {}, [run["id"] for run in content["runs"]]
+    tables, source_ids = {}, [run["id"] for run in content["runs"]]
     for cohort in content["cohorts"]:
-        predicted = pd.read_parquet(old.store.run_dir(of[0]) / "predictions" / f"{cohort['name']}.parquet")["image_id"]
+        predicted = pd.read_parquet(old.store.run_dir(source_ids[0]) / "predictions" / f"{cohort['name']}.parquet")[
+            "image_id"
+        ]
         table = old.table(cohort)
         tables[cohort["name"]] = drawn_again(table[table["image_id"].isin(predicted)], num_images, draw)
         path = root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet"
         write_table(path, tables[cohort["name"]].drop(columns="row"), {"id": cohort["id"]})
     content["runs"], content["analyses"] = planned(content, num_runs), []
     for i, run in enumerate(content["runs"]):
-        before, folder = old.store.run_dir(of[i % len(of)]), store.run_dir(run["id"])
+        source_folder, folder = old.store.run_dir(source_ids[i % len(source_ids)]), store.run_dir(run["id"])
         folder.mkdir(parents=True)
-        for path in before.glob("*.*"):
+        for path in source_folder.glob("*.*"):
             if path.suffix in {".json", ".parquet"}:
                 shutil.copy(path, folder)
         for cohort in content["cohorts"]:
             name, table = cohort["name"], tables[cohort["name"]]
-            logits = pd.read_parquet(before / "predictions" / f"{name}.parquet").set_index("image_id")
+            logits = pd.read_parquet(source_folder / "predictions" / f"{name}.parquet").set_index("image_id")
             ids = old.table(cohort)["image_id"].to_numpy()[table["row"]]
-            found = logits.loc[ids].reset_index(drop=True)
-            found += draw.normal(scale=0.5, size=found.shape)
-            found.insert(0, "image_id", table["image_id"])
-            facts = {"fingerprint": cohort["name"], "weights": run["id"]}
+            noisy = logits.loc[ids].reset_index(drop=True)
+            noisy += draw.normal(scale=0.5, size=noisy.shape)
+            noisy.insert(0, "image_id", table["image_id"])
+            metadata = {"fingerprint": cohort["name"], "weights": run["id"]}
             write_table(
-                folder / "predictions" / f"{name}.parquet", found.astype(dict.fromkeys(logits, "float32")), facts
+                folder / "predictions" / f"{name}.parquet", noisy.astype(dict.fromkeys(logits, "float32")), metadata
             )
             patients = table["patient_id"].to_numpy(str)
-            patients = patients[probe_rows(patients)]  # whose features a run keeps
+            patients = patients[probe_rows(patients)]  # a run stores features of these images only
             feature = draw.normal(size=(len(patients), width)) * np.linspace(2, 0.1, width)
             feature += draw.normal(scale=0.05, size=width)
             (folder / "features").mkdir(exist_ok=True)
@@ -116,7 +126,7 @@ def grown(source: Path, root: Path, num_runs: int, num_images: int, width: int) 
 
 
 def hashed(folder: Path) -> str:
-    """Return a hash of all files of a folder."""
+    """Return a hash of the names and contents of all files of a folder."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         if path.is_file():
@@ -125,105 +135,110 @@ def hashed(folder: Path) -> str:
 
 
 def scores_and_page(root: Path, threads: int) -> dict[str, float]:
-    """Make what is missing of scores and page and return what it cost; for a process that does nothing else."""
+    """Compute the missing scores, write the page, and return the time and memory of both.
+
+    The caller starts a new process for this function, so that the numbers include no other work.
+    """
     from bench.results.score_runs import score_all
-    from bench.results.write_report import (
-        write_report,  # it brings OpenCV: not for the processes that score for this one
-    )
+
+    # This module imports OpenCV, so it is imported here and not in the child processes that compute scores.
+    from bench.results.write_report import write_report
 
     manifest = read_manifest(Store.open(root), "large")
-    began, used = time.perf_counter(), cpu()
+    start, cpu_start = time.perf_counter(), cpu()
     score_all(manifest, lambda *_: None, threads)
-    scored, own, memory = time.perf_counter(), time.process_time(), largest_memory()
+    scoring_end, scoring_cpu, memory = time.perf_counter(), time.process_time(), largest_memory()
     with choose_display(True) as display:
         page = write_report(manifest, None, display.progress)
-    written, reporting = time.perf_counter(), time.process_time() - own
-    for process in multiprocessing.active_children():  # what scored counts when it has ended, beside the page
+    writing_end, reporting = time.perf_counter(), time.process_time() - scoring_cpu
+    # The operating system counts a child's CPU time and memory only after the child has ended.
+    for process in multiprocessing.active_children():
         process.join()
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return {
-        "score CPU s": cpu() - used - reporting,
-        "score wall s": scored - began,
+        "score CPU s": cpu() - cpu_start - reporting,
+        "score wall s": scoring_end - start,
         "score MB": max(memory, children) / 1024,
         "report CPU s": reporting,
-        "report wall s": written - scored,
+        "report wall s": writing_end - scoring_end,
         "report MB": largest_memory() / 1024,
         "page MB": page.stat().st_size / 1e6,
     }
 
 
 def rebuilt(manifest: Manifest, threads: int, everything: bool) -> tuple[dict[str, float], str]:
-    """Return what scores and page cost, made anew by a process of their own, and a hash of their bytes.
+    """Compute scores and page again in a new process; return its time and memory, and a hash of the files.
 
-    Unless `everything`, scores are only out of date, as after a change of metrics: source probes, which hang on features and
-    labels alone, are kept.
+    With `everything`, all scores are deleted before. Without, only their keys are deleted, as after a change of metrics. Source
+    probes depend only on features and labels, so they are then kept.
     """
     root = manifest.store.root
     shutil.rmtree(root / "report", ignore_errors=True)
     if everything:
         shutil.rmtree(root / "scores", ignore_errors=True)
-    for key in (root / "scores").glob("*/KEY"):
-        key.unlink()
+    for key_file in (root / "scores").glob("*/KEY"):
+        key_file.unlink()
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         cost = pool.submit(scores_and_page, root, threads).result()
     return cost, hashed(root / "scores") + hashed(root / "report")
 
 
 def over_runs(source: Path, num: int) -> float:
-    """Return the CPU seconds of the tables over `num` runs, made from the scores of the store with noise on every value."""
+    """Return the CPU seconds of the tables over `num` runs, whose scores are those of the store plus noise."""
     old = read_manifest(Store.open(source, create=False), None)
     ids, draw = scored_ids(old), np.random.default_rng(0)
     content = {**old.content, "runs": planned(dict(old.content), num)}
-    names = [run["id"] for run in content["runs"]]
+    run_ids = [run["id"] for run in content["runs"]]
     stacked = {name: load_scores(old, ids, name) for name in ("scores", "gaps", "mappings")}
     frames, noise = {}, draw.normal(scale=0.01, size=num)
     for name, frame in stacked.items():
-        each = [
+        copies = [
             frame[frame["run_id"] == ids[i % len(ids)]].assign(
-                run_id=names[i],
+                run_id=run_ids[i],
                 value=lambda f, i=i: f["value"] + noise[i],  # type: ignore[misc]
             )
             for i in range(num)
         ]
-        frames[name] = pd.concat(each, ignore_index=True)
-    given = [load_replicates(old, run_id) for run_id in ids]
+        frames[name] = pd.concat(copies, ignore_index=True)
+    source_replicates = [load_replicates(old, run_id) for run_id in ids]
     replicates = {
         name: {
-            key: drawn if key == "draws" else drawn + noise[i] + draw.normal(scale=0.005, size=drawn.shape)
-            for key, drawn in given[i % len(ids)].items()
+            key: values if key == "draws" else values + noise[i] + draw.normal(scale=0.005, size=values.shape)
+            for key, values in source_replicates[i % len(ids)].items()
         }
-        for i, name in enumerate(names)
+        for i, name in enumerate(run_ids)
     }
     costs = [json.loads((old.store.run_dir(ids[i % len(ids)]) / "cost.json").read_text()) for i in range(num)]
-    frames["costs"] = pd.DataFrame([{"run_id": n, **c} for n, c in zip(names, costs, strict=True)])
-    frames["history"] = pd.DataFrame({"run_id": names, "seconds": draw.uniform(10, 100, num)})
-    began = cpu()
+    frames["costs"] = pd.DataFrame([{"run_id": n, **c} for n, c in zip(run_ids, costs, strict=True)])
+    frames["history"] = pd.DataFrame({"run_id": run_ids, "seconds": draw.uniform(10, 100, num)})
+    start = cpu()
     across(Manifest(old.store, content), frames, replicates)
-    return cpu() - began
+    return cpu() - start
 
 
 def scanned(manifest: Manifest, root: Path, num: int) -> tuple[float, float]:
-    """Return the wall and CPU seconds of finding out what `num` runs lack, in a new store under `root`.
+    """Return the wall-clock and CPU seconds of checking that `num` runs are finished, in a new store under `root`.
 
-    Their records are those of the store's own, which a scan reads; predictions and features, which it does not, have no bytes.
+    The check reads the records of a run, so these are copied from a real run. It does not read predictions and features,
+    so these files are empty.
     """
     store, content = Store.open(root / "scanned"), {**manifest.content, "runs": planned(dict(manifest.content), num)}
-    own = manifest.store.run_dir(manifest.runs[0]["id"])
+    source_folder = manifest.store.run_dir(manifest.runs[0]["id"])
     for run in content["runs"]:
         folder = store.run_dir(run["id"])
         for name in ("predictions", "features"):
             (folder / name).mkdir(parents=True)
         for name in RECORDS:
-            shutil.copy(own / name, folder)
+            shutil.copy(source_folder / name, folder)
         for cohort in manifest.cohorts:
             (folder / "predictions" / f"{cohort['name']}.parquet").touch()
             (folder / "features" / f"{cohort['name']}.npz").touch()
         mark_done(folder)
-    made = Manifest(store, content)
-    began, used = time.perf_counter(), cpu()
+    grown_manifest = Manifest(store, content)
+    start, cpu_start = time.perf_counter(), cpu()
     assert len(store.run_ids()) == num
-    assert not any(unfinished(made, run) for run in made.runs)
-    return time.perf_counter() - began, cpu() - used
+    assert not any(unfinished(grown_manifest, run) for run in grown_manifest.runs)
+    return time.perf_counter() - start, cpu() - cpu_start
 
 
 def main() -> None:
@@ -234,24 +249,26 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--across", type=int, nargs="*", default=[])
     parser.add_argument("--scan", type=int, default=0)
-    given = parser.parse_args()
-    for num in given.across:
-        print(f"tables over {num} runs: {over_runs(given.store, num):.1f} CPU s", flush=True)
+    options = parser.parse_args()
+    for num in options.across:
+        print(f"tables over {num} runs: {over_runs(options.store, num):.1f} CPU s", flush=True)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        if given.scan:
-            wall, used = scanned(read_manifest(Store(given.store), None), Path(folder), given.scan)
-            print(f"scan of {given.scan} runs: {wall:.2f} s wall, {used:.2f} s CPU", flush=True)
-        if given.runs:
-            manifest = grown(given.store, Path(folder) / "runs", given.runs, given.images, given.width)
-            print(f"{given.runs} runs x {len(manifest.cohorts)} cohorts x {given.images} images:", flush=True)
-            bytes_: list[str] = []
-            for again in range(1 + given.again):
-                cost, found = rebuilt(manifest, given.threads, everything=not again)
-                bytes_.append(found)
-                what = "rebuilt, source probes kept" if again else "from nothing"
-                print(f"  {what}: " + ", ".join(f"{name} {value:.1f}" for name, value in cost.items()), flush=True)
-            if given.again:
-                print("  the same bytes:", len(set(bytes_)) == 1)
+        if options.scan:
+            wall, cpu_seconds = scanned(read_manifest(Store(options.store), None), Path(folder), options.scan)
+            print(f"scan of {options.scan} runs: {wall:.2f} s wall, {cpu_seconds:.2f} s CPU", flush=True)
+        if options.runs:
+            manifest = grown(options.store, Path(folder) / "runs", options.runs, options.images, options.width)
+            print(f"{options.runs} runs x {len(manifest.cohorts)} cohorts x {options.images} images:", flush=True)
+            hashes: list[str] = []
+            for repetition in range(1 + options.again):
+                cost, content_hash = rebuilt(manifest, options.threads, everything=not repetition)
+                hashes.append(content_hash)
+                description = "rebuilt, source probes kept" if repetition else "from nothing"
+                print(
+                    f"  {description}: " + ", ".join(f"{name} {value:.1f}" for name, value in cost.items()), flush=True
+                )
+            if options.again:
+                print("  the same bytes:", len(set(hashes)) == 1)
 
 
 if __name__ == "__main__":

@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-LEAST_S = 0.05  # one timing repeats a call until it has lasted so long
+LEAST_S = 0.05  # one timing repeats a call until all calls together have lasted at least so many seconds
 Clock = Callable[[], float]
 
 
-class NotMeasured(Exception):  # noqa: N818  (nothing is wrong)
+class NotMeasured(Exception):  # noqa: N818  (this is not an error)
     """The benchmark cannot run here: its peer is not installed, or there is no GPU."""
 
 
@@ -39,11 +39,10 @@ class GateFailed(Exception):  # noqa: N818
 class Measured:
     """The result of a benchmark.
 
-    ratio      median over rounds, in the benchmark's unit: how many times as long as ours the peer took, unless its goal
-               is an upper bound
-    low, high  the least and greatest of the rounds
-    gate       what the comparison of results gave, in words and numbers
-    note       what else a reader needs: times, sizes, what the figure does not say
+    ratio      median over rounds, in the benchmark's unit; for the unit "x" mostly the peer's time divided by our time
+    low, high  smallest and largest round
+    gate       result of comparing the outputs of both implementations, as a sentence with numbers
+    note       further facts for the reader: times, sizes, limits of the comparison
     """
 
     ratio: float
@@ -57,12 +56,12 @@ class Measured:
 class Benchmark:
     """One line of the table.
 
-    name   of the benchmark, "B1"; several lines may have one name and different peers
-    what   is measured, short
-    peer   what it is held against, with its library's name; "-" for a plain figure
-    goal   ">= 3.5" or "<= 1.2", in `unit`; "" for none
-    run    does it; `quick` asks for seconds instead of minutes, on less data and with fewer rounds
-    unit   "x" for ratios, else of the figure: "s", "GB"
+    name   name of the benchmark, such as "B1"; several lines with different peers may have the same name
+    what   short description of the computation that is measured
+    peer   library or implementation that ours is compared with; "-" if the figure is not a comparison
+    goal   ">= 3.5" or "<= 1.2", in `unit`; "" without a goal
+    run    function that runs the benchmark; with `quick` it takes seconds instead of minutes (less data, fewer rounds)
+    unit   "x" for ratios, else the unit of the figure: "s", "GB"
     """
 
     name: str
@@ -78,12 +77,12 @@ class Benchmark:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Return the key of the row."""
+        """Return the three fields that identify the benchmark's row in the table."""
         return self.name, self.what, self.peer
 
 
 def parse_goal(goal: str) -> tuple[bool, float]:
-    """Return whether more is better, and the bound.
+    """Return whether a larger figure is better, and the bound.
 
     >>> parse_goal(">= 3.5"), parse_goal("<= 0.25")
     ((True, 3.5), (False, 0.25))
@@ -95,7 +94,7 @@ def parse_goal(goal: str) -> tuple[bool, float]:
 
 
 def peer(module: str, install: str = "") -> ModuleType:
-    """Return a peer's module. Raises NotMeasured when it is not installed; `install` is its name for pip."""
+    """Return the module of a peer library. Raises NotMeasured if it is not installed; `install` is the library's name for pip."""
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -118,17 +117,18 @@ def gpu_clock() -> float:
     return time.perf_counter()
 
 
-def check(good: bool, found: str) -> str:
-    """Return the text of a passed gate. Raises GateFailed with the text if the gate failed."""
-    if not good:
-        raise GateFailed(found)
-    return found
+def check(passed: bool, text: str) -> str:
+    """Return the text of a gate that passed. Raises GateFailed with this text if the gate failed."""
+    if not passed:
+        raise GateFailed(text)
+    return text
 
 
 def largest_memory() -> int:
     """Return the peak memory of this program in kB.
 
-    Where Linux says it: `getrusage` counts what the process had before it became this program, too, that is its parent's.
+    Linux has this number in /proc. `getrusage` is the substitute elsewhere; it also counts the memory that the process had
+    as a copy of its parent, before it started this program.
     """
     try:
         status = Path("/proc/self/status").read_text()
@@ -137,11 +137,11 @@ def largest_memory() -> int:
         return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
-def timed(do: Callable[[], object], clock: Clock = time.process_time, least_s: float = LEAST_S) -> float:
+def timed(function: Callable[[], object], clock: Clock = time.process_time, least_s: float = LEAST_S) -> float:
     """Return the seconds of one call, as the mean over repeated calls of at least `least_s` seconds in total."""
     calls, start = 0, clock()
     while True:
-        do()
+        function()
         calls += 1
         spent = clock() - start
         if spent >= least_s:
@@ -149,44 +149,48 @@ def timed(do: Callable[[], object], clock: Clock = time.process_time, least_s: f
 
 
 def interleaved(
-    ways: Mapping[str, Callable[[], object]],
+    implementations: Mapping[str, Callable[[], object]],
     rounds: int,
     clock: Clock = time.process_time,
     items: Mapping[str, int] | None = None,
     least_s: float = LEAST_S,
 ) -> dict[str, list[float]]:
-    """Return the seconds of each way in each round; the ways take turns, and a first call of each is not counted.
+    """Return the seconds of each implementation in each round.
 
-    `items` says how many images, steps ... a call of a way does: its seconds are then those of one of them.
+    The implementations take turns. The first call of each implementation is not counted. `items` gives the number of images or
+    steps that a call processes; the seconds are then those of one image or step.
     """
-    for do in ways.values():
-        do()
-    spent: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(rounds):
-        names = list(ways) if turn % 2 == 0 else list(ways)[::-1]  # so that none always follows the same one
+    for function in implementations.values():
+        function()
+    seconds: dict[str, list[float]] = {name: [] for name in implementations}
+    for round_index in range(rounds):
+        # The order alternates, so that no implementation always runs after the same other one.
+        names = list(implementations) if round_index % 2 == 0 else list(implementations)[::-1]
         for name in names:
-            spent[name].append(timed(ways[name], clock, least_s) / (items or {}).get(name, 1))
-    return spent
+            seconds[name].append(timed(implementations[name], clock, least_s) / (items or {}).get(name, 1))
+    return seconds
 
 
-def compared(of: Sequence[float], to: Sequence[float], gate: str, note: str = "") -> Measured:
-    """Return the ratios `of` / `to`, round by round: the peer's time over ours, or ours over a floor's.
+def compared(numerator: Sequence[float], denominator: Sequence[float], gate: str, note: str = "") -> Measured:
+    """Return the median, smallest and largest ratio `numerator` / `denominator` over the rounds.
+
+    In most benchmarks, the numerator is the peer's time and the denominator is our time.
 
     >>> compared([8.0, 9.0, 8.0], [2.0, 3.0, 1.0], "equal")
     Measured(ratio=4.0, low=3.0, high=8.0, gate='equal', note='')
     """
-    return spread([a / b for a, b in zip(of, to, strict=True)], gate, note)
+    return spread([a / b for a, b in zip(numerator, denominator, strict=True)], gate, note)
 
 
 def spread(values: Sequence[float], gate: str, note: str = "") -> Measured:
-    """Return the median of a figure's rounds with the least and the greatest. Raises ValueError for none, NaN or infinity."""
+    """Return the median, smallest and largest of the rounds. Raises ValueError for no rounds, NaN or infinity."""
     if not values or not all(math.isfinite(value) for value in values):
         raise ValueError(f"not figures: {list(values)}")
     return Measured(statistics.median(values), min(values), max(values), gate, note)
 
 
 def ms(seconds: Sequence[float]) -> str:
-    """Return the median in milliseconds, three digits: for notes.
+    """Return the median in milliseconds with three digits, as text for a note.
 
     >>> ms([0.0123, 0.0125, 0.1])
     '12.5 ms'

@@ -1,10 +1,10 @@
-"""A fine-tuning script as anyone would write it, without this project's training code: what a default recipe must not fall behind.
+"""A plain fine-tuning script without this project's training code; the default recipes must be at least as good.
 
     python benchmarks/naive.py DATA --weights DIR --architecture tf_efficientnet_lite0 --head zero --seeds 0 1 2
 
-DATA is a folder in NIH's layout. Labels come from `harmonize`; reading, augmentation, training and AUROC from torchvision,
-timm and scikit-learn. 80 % of the patients train, the rest test. `--head` chooses how the last layer begins: `timm` as
-`timm.create_model` leaves it, `zero`, or the standard deviation of a normal distribution. Prints a line per seed.
+DATA is a folder in the layout of the NIH release. `harmonize` reads the labels; torchvision, timm and scikit-learn do the rest.
+80 % of the patients are for training, the others for the test. `--head` chooses the initial weights of the last layer: `timm` (as
+`timm.create_model` sets them), `zero`, or a number (the standard deviation of normal weights). The script prints a line per seed.
 """
 
 import argparse
@@ -27,7 +27,7 @@ FINDINGS = tuple(harmonize.FINDINGS)
 
 
 def read_images(folder: Path, size: int) -> tuple[Tensor, Tensor, NDArray[np.bool_]]:
-    """Return images [N, 3, size, size] in [0, 1], labels [N, 9] (NaN where unknown), and which are of training patients."""
+    """Return images [N, 3, size, size] in [0, 1], labels [N, 9] (NaN where unknown), and a mask of the training images [N]."""
     cohort = harmonize.load(harmonize.CohortSpec("nih", "nih", folder))
     resize = transforms.Compose([transforms.Resize(size, antialias=True), transforms.CenterCrop(size)])
     mode = io.ImageReadMode.RGB
@@ -55,18 +55,18 @@ def fine_tune(network: nn.Module, images: Tensor, label: Tensor, mean: Tensor, s
     optimizer, batch = torch.optim.AdamW(network.parameters(), lr=3e-4, weight_decay=0.01), 16
     steps = epochs * (len(images) // batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-4, total_steps=steps, pct_start=0.1)
-    first, known = float("nan"), ~label.isnan()
+    first_loss, has_label = float("nan"), ~label.isnan()
     network.train()
     for _ in range(epochs):
         for rows in torch.randperm(len(images))[: len(images) // batch * batch].split(batch):
             logit = network((torch.stack([augment(image) for image in images[rows]]) - mean) / std)
-            loss = binary_cross_entropy_with_logits(logit[known[rows]], label[rows][known[rows]])
-            first = loss.item() if np.isnan(first) else first
+            loss = binary_cross_entropy_with_logits(logit[has_label[rows]], label[rows][has_label[rows]])
+            first_loss = loss.item() if np.isnan(first_loss) else first_loss
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-    return first
+    return first_loss
 
 
 @torch.inference_mode()
@@ -75,7 +75,11 @@ def macro_auroc(network: nn.Module, images: Tensor, label: Tensor, mean: Tensor,
     network.eval()
     logit = torch.cat([network((batch - mean) / std) for batch in images.split(64)]).numpy()
     columns = [(label[:, k] == 1, ~label[:, k].isnan(), logit[:, k]) for k in range(label.shape[1])]
-    areas = [roc_auc_score(y[known], x[known.numpy()]) for y, known, x in columns if 0 < y.sum() < known.sum()]
+    areas = [
+        roc_auc_score(y[has_label], x[has_label.numpy()])
+        for y, has_label, x in columns
+        if 0 < y.sum() < has_label.sum()
+    ]
     return float(np.mean(areas))
 
 
@@ -89,17 +93,17 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--epochs", type=int, default=6)
-    given = parser.parse_args()
-    images, label, trains = read_images(given.data, given.size)
-    for seed in given.seeds:
-        for architecture in given.architecture:
-            for head in given.head:
+    options = parser.parse_args()
+    images, label, is_training = read_images(options.data, options.size)
+    for seed in options.seeds:
+        for architecture in options.architecture:
+            for head in options.head:
                 torch.manual_seed(seed)
-                network = pretrained(architecture, given.weights, head)
+                network = pretrained(architecture, options.weights, head)
                 scale = network.pretrained_cfg
                 mean, std = (torch.tensor(scale[key]).view(3, 1, 1) for key in ("mean", "std"))
-                loss = fine_tune(network, images[trains], label[trains], mean, std, given.epochs)
-                auroc = macro_auroc(network, images[~trains], label[~trains], mean, std)
+                loss = fine_tune(network, images[is_training], label[is_training], mean, std, options.epochs)
+                auroc = macro_auroc(network, images[~is_training], label[~is_training], mean, std)
                 print(
                     f"{architecture:<24}{head:>6} seed {seed} first loss {loss:.3f} macro AUROC {auroc:.3f}", flush=True
                 )

@@ -1,18 +1,19 @@
-"""The page of 500 runs against plotly's own HTML and a jinja table with the same rows: bytes, seconds, and how soon it can be sorted.
+"""Compare the page of 500 runs with a page of plotly's own HTML and a jinja table: size, and time until the table can be sorted.
 
     OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/page.py --runs 500
 
-Tables are invented and seeded: 6 datasets, 9 findings. Both pages hold plotly.js, the same cells and the same charts. Before they are
-opened, the cells of both are read back from the files and compared one by one.
+The tables are random with a fixed seed: 6 datasets, 9 findings. Both pages contain plotly.js, the same cells and the same charts.
+Before the pages are opened, their cells are read from the files and compared one by one.
 
-In headless Chromium (UNSEEN_CHROMIUM or the one on the path) each is opened in turn. From the start of its navigation on, the head of its
-column "gap" is clicked every few milliseconds, whether or not a script listens yet. Milliseconds, medians over visits, the same for both:
+Headless Chromium (UNSEEN_CHROMIUM, or the first on the path) opens each page in turn. From the start of the navigation, a script
+clicks the head of column "gap" every few milliseconds until the order changes. All numbers are milliseconds, as medians over visits:
 
-sorted   from navigation until the first such click whose order is laid out; `after load`: how much later than the load event
-whole    from navigation until every row stands in that order (the page puts the first in place, the others when nothing else is to do)
-again    how long a click on another column takes, everything written: until the new order is laid out
-cpu      of the page's main thread until loaded and sorted, and until whole: a busy machine moves these less
-chart    from navigation until the first chart is drawn; the page draws none until it is scrolled to, which happens here after `whole`
+sorted   from navigation until the first click that changed the order of the rows
+after load   time between the load event and `sorted`; 0 if the table was sorted before
+whole    from navigation until all rows are sorted; our page sorts the visible rows first, the others when the browser is idle
+again    time of a click on another column after `whole`, until the new order is laid out
+cpu      CPU time of the page's main thread until `sorted` and until `whole`; other work on the machine changes it less
+chart    from navigation until the first chart is drawn; a chart is drawn when the reader scrolls to it, here after `whole`
 """
 
 import argparse
@@ -90,10 +91,10 @@ class Cells(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Remember the run and column of the open cell."""
-        said = {key: value or "" for key, value in attrs}
+        attributes = {key: value or "" for key, value in attrs}
         if tag == "tr":
-            self.run = said.get("data-id", "")
-        css = said.get("class", "").split()
+            self.run = attributes.get("data-id", "")
+        css = attributes.get("class", "").split()
         if tag == "td":
             self.column = next((c[2:] for c in css if c.startswith("c-")), "")
         self.inside = tag == "span" and "v" in css
@@ -109,15 +110,15 @@ class Cells(HTMLParser):
 
 
 def cells(page: str) -> dict[tuple[str, str], str]:
-    """Return the cells of a page as written."""
+    """Return the text of every cell of a page's ranking, by run and column."""
     parser = Cells()
     parser.feed(page)
     return parser.found
 
 
-def peer(made: Tables) -> str:
-    """Return the same rows by a jinja template, and the same charts by plotly's own writer."""
-    board = read(made)
+def peer(report_tables: Tables) -> str:
+    """Return the page of the peer: the same rows from a jinja template, and the same charts from plotly's HTML writer."""
+    board = read(report_tables)
     specs = [chart for section in ORDER for chart in section(board).charts]
     colours = re.compile(r"var\(--[\w-]+\)")
     figures = [
@@ -134,10 +135,13 @@ def spent(metrics: CDPSession) -> float:
     return 1000 * {m["name"]: m["value"] for m in metrics.send("Performance.getMetrics")["metrics"]}["TaskDuration"]
 
 
-def seen(browser: Browser, file: Path, times: int) -> dict[str, float]:
-    """Return medians over visits of what the head of this file defines, and of how many charts stood when it was first sorted."""
-    found = []
-    for _ in range(times):
+def seen(browser: Browser, file: Path, num_visits: int) -> dict[str, float]:
+    """Open a page several times and return the medians of the numbers that the module's docstring defines.
+
+    Also return the number of charts that were drawn when the table was first sorted, and the number of rows.
+    """
+    visits = []
+    for _ in range(num_visits):
         context = browser.new_context(viewport={"width": 1440, "height": 900})
         page = context.new_page()
         page.add_init_script(WATCH)
@@ -154,13 +158,13 @@ def seen(browser: Browser, file: Path, times: int) -> dict[str, float]:
         wait_until(page, "!document.querySelector('#rank[data-unfinished]')")
         page.evaluate("document.querySelector('.plot, .plotly-graph-div').scrollIntoView({ behavior: 'instant' })")
         wait_until(page, "seen.chart")
-        said = page.evaluate("seen")
-        found.append({
-            "sorted": said["sorted"], "after load": max(0.0, said["sorted"] - said["load"]), "whole": said["whole"], "again": again,
-            **cpu, "chart": said["chart"], "charts drawn when sorted": said["charts"], "rows": len(gaps),
+        times = page.evaluate("seen")
+        visits.append({
+            "sorted": times["sorted"], "after load": max(0.0, times["sorted"] - times["load"]), "whole": times["whole"], "again": again,
+            **cpu, "chart": times["chart"], "charts drawn when sorted": times["charts"], "rows": len(gaps),
         })  # fmt: skip
         context.close()
-    return {key: statistics.median(each[key] for each in found) for key in found[0]}
+    return {key: statistics.median(visit[key] for visit in visits) for key in visits[0]}
 
 
 def main() -> None:
@@ -169,17 +173,18 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--visits", type=int, default=7)
     options = parser.parse_args()
-    made = tables(Invented(runs=options.runs))
-    render(tables(Invented(runs=2)))  # plotly.js is packed once in a process
-    written = {}
+    report_tables = tables(Invented(runs=options.runs))
+    # The first page of a process compresses plotly.js, which is not measured.
+    render(tables(Invented(runs=2)))
+    writing_seconds = {}
     pages = {}
     for name, write in (("page", render), ("peer", peer)):
-        found = []
+        cpu_seconds = []
         for _ in range(3):
             start = time.process_time()
-            pages[name] = write(made)
-            found.append(time.process_time() - start)
-        written[name] = min(found)
+            pages[name] = write(report_tables)
+            cpu_seconds.append(time.process_time() - start)
+        writing_seconds[name] = min(cpu_seconds)
     ours, theirs = cells(pages["page"]), cells(pages["peer"])
     assert ours == theirs, "a cell differs"
     print(f"{len(ours)} cells, the same in both")
@@ -191,7 +196,7 @@ def main() -> None:
             file.write_text(page, encoding="utf-8")
             times[name] = seen(browser, file, options.visits)
             print(
-                f"{name}: {file.stat().st_size / 1e6:.2f} MB, written in {written[name]:.2f} CPU s; "
+                f"{name}: {file.stat().st_size / 1e6:.2f} MB, written in {writing_seconds[name]:.2f} CPU s; "
                 + ", ".join(f"{key} {value:.0f}" for key, value in times[name].items())
             )
         for key in ("sorted", "cpu until sorted"):

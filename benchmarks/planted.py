@@ -1,6 +1,7 @@
 """Two simulated hospitals with known differences in case mix, prevalence, labels and skill, and the true components of their gap.
 
-Scores are normal in each stratum: means by sex and label, an effect of the patient, noise.
+A stratum is a group of patients with the same sex and label. A prediction score is the stratum's mean + the patient's effect + noise,
+and both effect and noise are normal.
 """
 
 from collections.abc import Mapping
@@ -18,13 +19,19 @@ SD = float(np.hypot(PATIENT_SD, NOISE_SD))
 
 
 def patients(num: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Return the patient of each image."""
+    """Return the patient number of each image; a patient has 1 to 6 images."""
     return np.repeat(np.arange(num), generator.integers(1, 7, num))
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """One side of the gap: share of women, prevalence, distance of positives by sex (F, M), share of negatives mislabelled."""
+    """A simulated hospital.
+
+    women        share of women
+    prevalence   true share of positive patients
+    distance     mean score of positives minus mean score of negatives, for women and for men
+    mislabelled  share of the negatives with a positive label
+    """
 
     women: float
     prevalence: float
@@ -34,35 +41,42 @@ class World:
     def densities(
         self, women: float | None = None, mislabelled: float | None = None
     ) -> tuple[Mapping[float, float], Mapping[float, float]]:
-        """Return positives and negatives as mean of a stratum -> its share; women score higher by .3."""
+        """Return two mappings from a stratum's mean score to its share, of labeled positives and of negatives.
+
+        Scores of women are higher by 0.3.
+        """
         share = self.women if women is None else women
         wrong = self.mislabelled if mislabelled is None else mislabelled
         true = self.prevalence / (self.prevalence + (1 - self.prevalence) * wrong)
         negative = {0.3: share, 0.0: 1 - share}
         positive = {0.3 + self.distance[0]: share * true, self.distance[1]: (1 - share) * true}
-        return positive | {mean + 1e-9: (1 - true) * each for mean, each in negative.items()}, negative
+        return positive | {
+            mean + 1e-9: (1 - true) * share_of_stratum for mean, share_of_stratum in negative.items()
+        }, negative
 
     @property
     def labelled(self) -> float:
-        """Return the share of images that are called positive."""
+        """Return the share of patients with a positive label, right or wrong."""
         return self.prevalence + (1 - self.prevalence) * self.mislabelled
 
     def draw(self, name: str, num_patients: int, generator: np.random.Generator) -> ScoredSplit:
-        """Return a split in which `strict` reads the true label."""
+        """Return a simulated split. If labels can be wrong, the mapping `strict` gives the true labels."""
         patient = patients(num_patients, generator)
         true = generator.random(num_patients) < self.prevalence
-        said = true | (generator.random(num_patients) < self.mislabelled)
+        labeled = true | (generator.random(num_patients) < self.mislabelled)
         female = generator.random(num_patients) < self.women
-        centre = 0.3 * female + true * np.where(female, *self.distance) + generator.normal(0, PATIENT_SD, num_patients)
-        logit = (centre[patient] + generator.normal(0, NOISE_SD, len(patient)))[:, None].astype(np.float32)
-        state, strict = (each[patient, None].astype(np.int8) for each in (said, true))
+        mean = 0.3 * female + true * np.where(female, *self.distance) + generator.normal(0, PATIENT_SD, num_patients)
+        logit = (mean[patient] + generator.normal(0, NOISE_SD, len(patient)))[:, None].astype(np.float32)
+        state, strict = (label[patient, None].astype(np.int8) for label in (labeled, true))
         mapped = {"strict": strict} if self.mislabelled else {}
         text = np.full(len(patient), "PA", object)
-        who = PatientGroups(
+        patient_groups = PatientGroups(
             np.where(female, "F", "M").astype(object)[patient], np.full(len(patient), 50.0), text, text, mapped
         )
         ids = np.arange(len(patient)).astype(str).astype(object)
-        return ScoredSplit(name, "test", "report", ids, patient.astype(object), logit, state, patient_groups=who)
+        return ScoredSplit(
+            name, "test", "report", ids, patient.astype(object), logit, state, patient_groups=patient_groups
+        )
 
 
 INTERNAL = World(women=0.3, prevalence=0.3, distance=(1.0, 2.0))
@@ -70,7 +84,7 @@ THERE = World(women=0.7, prevalence=0.15, distance=(0.8, 1.7), mislabelled=0.12)
 
 
 def area(positive: Mapping[float, float], negative: Mapping[float, float]) -> float:
-    """Return the AUROC of two mixtures of normals."""
+    """Return the AUROC of positives and negatives whose scores are mixtures of normal distributions."""
     pairs = [
         (p * n, norm.cdf((up - down) / (np.sqrt(2) * SD))) for up, p in positive.items() for down, n in negative.items()
     ]
@@ -78,36 +92,38 @@ def area(positive: Mapping[float, float], negative: Mapping[float, float]) -> fl
 
 
 def precision(positive: Mapping[float, float], negative: Mapping[float, float], prevalence: float) -> float:
-    """Return the AUPRC of two mixtures of normals at a prevalence: the mean precision over the scores of positives."""
-    at = np.linspace(-8, 10, 20001)
-    hit, false = (sum(share * norm.sf(at, mean, SD) for mean, share in each.items()) for each in (positive, negative))
-    density = sum(share * norm.pdf(at, mean, SD) for mean, share in positive.items())
-    return float(np.trapezoid(density * prevalence * hit / (prevalence * hit + (1 - prevalence) * false), at))
+    """Return the AUPRC of such positives and negatives at a prevalence: the mean precision over the scores of positives."""
+    score = np.linspace(-8, 10, 20001)
+    hit, false = (
+        sum(share * norm.sf(score, mean, SD) for mean, share in strata.items()) for strata in (positive, negative)
+    )
+    density = sum(share * norm.pdf(score, mean, SD) for mean, share in positive.items())
+    return float(np.trapezoid(density * prevalence * hit / (prevalence * hit + (1 - prevalence) * false), score))
 
 
 def planted() -> dict[str, dict[str, float]]:
     """Return the true components of the gap from INTERNAL to THERE, by metric."""
-    internal, there, mixed, strict = (
+    internal, external, mixed, strict = (
         INTERNAL.densities(),
         THERE.densities(),
         THERE.densities(women=INTERNAL.women),
         THERE.densities(mislabelled=0.0),
     )
     auroc_parts = {
-        "gap": area(*internal) - area(*there),
+        "gap": area(*internal) - area(*external),
         "prevalence": 0.0,
-        "case_mix": area(*mixed) - area(*there),
-        "labels": area(*strict) - area(*there),
+        "case_mix": area(*mixed) - area(*external),
+        "labels": area(*strict) - area(*external),
     }
-    as_internal = precision(*there, INTERNAL.labelled)
-    external = precision(*there, THERE.labelled)
+    at_internal_prevalence = precision(*external, INTERNAL.labelled)
+    external_auprc = precision(*external, THERE.labelled)
     auprc_parts = {
-        "gap": precision(*internal, INTERNAL.labelled) - external,
-        "prevalence": as_internal - external,
-        "case_mix": precision(*mixed, INTERNAL.labelled) - as_internal,
+        "gap": precision(*internal, INTERNAL.labelled) - external_auprc,
+        "prevalence": at_internal_prevalence - external_auprc,
+        "case_mix": precision(*mixed, INTERNAL.labelled) - at_internal_prevalence,
     }
-    found = {"auroc": auroc_parts, "auprc": auprc_parts}
+    components = {"auroc": auroc_parts, "auprc": auprc_parts}
     return {
         name: parts | {"remainder": parts["gap"] - sum(v for p, v in parts.items() if p != "gap")}
-        for name, parts in found.items()
+        for name, parts in components.items()
     }

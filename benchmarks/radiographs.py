@@ -15,7 +15,10 @@ HEIGHT, WIDTH = 2828, 2320
 
 @cache
 def radiograph(patient: int, height: int = HEIGHT, width: int = WIDTH, noise: float = 3.0) -> NDArray[np.uint8]:
-    """Return uint8 [height, width]; `noise` is the standard deviation of the detector's in gray values, a pixel wide."""
+    """Return a radiograph, uint8 [height, width].
+
+    `noise` is the standard deviation of the detector noise in gray values, before it is smoothed over about a pixel.
+    """
     small = twin(PhantomSettings(size=1024), "chexpert", patient).image
     large = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC) * 255
     grain = np.random.default_rng(patient).standard_normal((height, width), np.float32) * noise
@@ -27,8 +30,8 @@ def jpegs(folder: Path, num: int, quality: int) -> list[Path]:
     """Write `num` JPEG files and return their paths."""
     paths = []
     for patient in range(num):
-        done, data = cv2.imencode(".jpg", radiograph(patient), [cv2.IMWRITE_JPEG_QUALITY, quality])
-        if not done:
+        success, data = cv2.imencode(".jpg", radiograph(patient), [cv2.IMWRITE_JPEG_QUALITY, quality])
+        if not success:
             raise RuntimeError("cannot encode")
         path = folder / f"{patient}-{quality}.jpg"
         path.write_bytes(data.tobytes())

@@ -15,13 +15,13 @@ from benchmarks.harness import Benchmark, GateFailed, Measured, NotMeasured, par
 
 BEGIN = "<!-- begin: written by `python -m benchmarks`, do not edit -->"
 END = "<!-- end -->"
-WORSE = 0.10  # by more than this share, and outside both spreads
+WORSE = 0.10  # a figure is worse if it is worse by more than this share, and the spreads of both figures do not overlap
 _LIBRARIES = ("numpy", "torch", "torchvision", "opencv-python-headless", "pillow", "numba")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the table; its three figures are NaN if nothing was measured, with the reason in `gate`."""
+    """One row of the table. If nothing was measured, the three figures are NaN and `gate` has the reason."""
 
     benchmark: str
     what: str
@@ -39,17 +39,17 @@ class Row:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Return the key of the row."""
+        """Return the three fields that identify the row."""
         return self.benchmark, self.what, self.peer
 
     @property
     def measured(self) -> bool:
-        """Whether the row has a figure."""
+        """Return whether the row has a figure."""
         return math.isfinite(self.ratio)
 
 
-def row(benchmark: Benchmark, found: Measured | Exception, commit: str, machine: str) -> Row:
-    """Return the row of a result, or of the reason why there is none."""
+def row(benchmark: Benchmark, result: Measured | Exception, commit: str, machine: str) -> Row:
+    """Return the table row of a benchmark's result, or of the exception that prevented a result."""
     blank = Row(
         benchmark.name,
         benchmark.what,
@@ -61,74 +61,86 @@ def row(benchmark: Benchmark, found: Measured | Exception, commit: str, machine:
         commit,
         machine,
     )
-    if isinstance(found, NotMeasured):
-        return replace(blank, gate=f"not measured: {found}")
-    if isinstance(found, GateFailed):
-        return replace(blank, gate=f"FAILED: {found}", met="no" if benchmark.goal else "")
-    if isinstance(found, Exception):
-        return replace(blank, gate=f"CRASHED: {type(found).__name__}: {found}", met="no" if benchmark.goal else "")
+    if isinstance(result, NotMeasured):
+        return replace(blank, gate=f"not measured: {result}")
+    if isinstance(result, GateFailed):
+        return replace(blank, gate=f"FAILED: {result}", met="no" if benchmark.goal else "")
+    if isinstance(result, Exception):
+        return replace(blank, gate=f"CRASHED: {type(result).__name__}: {result}", met="no" if benchmark.goal else "")
     met = ""
     if benchmark.goal:
-        more, bound = parse_goal(benchmark.goal)
-        met = "yes" if (found.ratio >= bound if more else found.ratio <= bound) else "no"
-    return replace(blank, ratio=found.ratio, low=found.low, high=found.high, met=met, gate=found.gate, note=found.note)
+        more_is_better, bound = parse_goal(benchmark.goal)
+        met = "yes" if (result.ratio >= bound if more_is_better else result.ratio <= bound) else "no"
+    return replace(
+        blank, ratio=result.ratio, low=result.low, high=result.high, met=met, gate=result.gate, note=result.note
+    )
 
 
 def worse(now: Row, before: Row) -> bool:
-    """Whether a figure is clearly worse: outside both spreads, and by more than a tenth. Without a goal more is better."""
+    """Return whether a figure is worse by more than a tenth, and the spreads of both figures do not overlap.
+
+    Without a goal, a larger figure is better.
+    """
     if not (now.measured and before.measured):
         return False
-    more = parse_goal(now.goal)[0] if now.goal else True
-    if more:
+    more_is_better = parse_goal(now.goal)[0] if now.goal else True
+    if more_is_better:
         return now.high < before.low and now.ratio < before.ratio * (1 - WORSE)
     return now.low > before.high and now.ratio > before.ratio * (1 + WORSE)
 
 
 def verdict(now: Row, before: Mapping[tuple[str, str, str], Row]) -> str:
-    """Return the comparison of a row with the last committed one; "worse: ..." fails the command."""
-    then = before.get(now.key)
+    """Return the comparison of a row with the committed row, "" if it is not worse; "worse: ..." fails the command."""
+    old = before.get(now.key)
     if now.gate.startswith(("FAILED", "CRASHED")):
         return "failed"
-    if then is None or not worse(now, then):
+    if old is None or not worse(now, old):
         return ""
-    said = f"{figure(then.ratio)} [{figure(then.low)}, {figure(then.high)}] at {then.commit}"
-    return f"worse: was {said}" if cpu(then.machine) == cpu(now.machine) else f"less than on another machine: {said}"
+    old_figure = f"{figure(old.ratio)} [{figure(old.low)}, {figure(old.high)}] at {old.commit}"
+    return (
+        f"worse: was {old_figure}"
+        if cpu(old.machine) == cpu(now.machine)
+        else f"less than on another machine: {old_figure}"
+    )
 
 
 def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
-    """Return all rows in the order of their names; new rows replace old ones unless only the old row was measured."""
-    rows = {each.key: each for each in old}
-    for each in new:
-        kept = rows.get(each.key)
-        if each.measured or each.gate.startswith(("FAILED", "CRASHED")) or kept is None or not kept.measured:
-            rows[each.key] = each
-    return sorted(rows.values(), key=lambda each: (each.benchmark[:1], int(each.benchmark[1:])))
+    """Return all rows in the order of their names.
+
+    A new row replaces the old row of the same key. If the new row is "not measured" and the old row has a figure, the old row stays.
+    """
+    rows = {row.key: row for row in old}
+    for row in new:
+        current = rows.get(row.key)
+        if row.measured or row.gate.startswith(("FAILED", "CRASHED")) or current is None or not current.measured:
+            rows[row.key] = row
+    return sorted(rows.values(), key=lambda row: (row.benchmark[:1], int(row.benchmark[1:])))
 
 
 def write_csv(rows: Sequence[Row]) -> str:
-    """Return the rows as CSV, figures with four digits."""
+    """Return the rows as CSV text; figures have four digits."""
     out = io.StringIO()
     writer = csv.DictWriter(out, [field.name for field in fields(Row)], lineterminator="\n")
     writer.writeheader()
-    for each in rows:
-        writer.writerow(asdict(each) | {k: figure(getattr(each, k)) for k in ("ratio", "low", "high")})
+    for row in rows:
+        writer.writerow(asdict(row) | {k: figure(getattr(row, k)) for k in ("ratio", "low", "high")})
     return out.getvalue()
 
 
 def read_csv(text: str) -> list[Row]:
-    """Return the rows of a CSV. Raises ValueError for one of other columns."""
+    """Return the rows of a CSV text. Raises ValueError if the columns are not those of a Row."""
     reader = csv.DictReader(io.StringIO(text))
     if reader.fieldnames != [field.name for field in fields(Row)]:
         raise ValueError(f"columns {reader.fieldnames}")
-    number = {"ratio", "low", "high"}
+    numeric = {"ratio", "low", "high"}
     return [
-        Row(**{k: float(v or "nan") if k in number else v for k, v in each.items()})  # type: ignore[arg-type]
-        for each in reader
+        Row(**{column: float(value or "nan") if column in numeric else value for column, value in row.items()})  # type: ignore[arg-type]
+        for row in reader
     ]
 
 
 def figure(value: float) -> str:
-    """Return a number with four significant digits, "" for NaN.
+    """Return a number as text with four significant digits, "" for NaN.
 
     >>> figure(1234.56), figure(0.012345), figure(float("nan"))
     ('1235', '0.01235', '')
@@ -139,31 +151,34 @@ def figure(value: float) -> str:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the rows as Markdown, with where they were measured below."""
-    places = list(dict.fromkeys((each.machine, each.commit) for each in rows if each.measured))
+    """Return the rows as a Markdown table, followed by a list of the machines and commits of the measurements."""
+    sources = list(dict.fromkeys((row.machine, row.commit) for row in rows if row.measured))
     lines = ["| | what | peer | figure | least to greatest | goal | met | gate | note |", "|---" * 9 + "|"]
-    for each in rows:
-        shown = f"**{figure(each.ratio)}** {each.unit}" if each.measured else "-"
-        extent = f"{figure(each.low)} to {figure(each.high)}" if each.measured else ""
-        mark = f" [{places.index((each.machine, each.commit)) + 1}]" if each.measured else ""
-        cells = (each.what, each.peer, shown, extent, each.goal, each.met, each.gate, each.note)
-        lines.append(f"| {each.benchmark}{mark} | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    lines += ["", *(f"[{n}] {machine}; commit {commit}  " for n, (machine, commit) in enumerate(places, 1))]
+    for row in rows:
+        shown = f"**{figure(row.ratio)}** {row.unit}" if row.measured else "-"
+        bounds = f"{figure(row.low)} to {figure(row.high)}" if row.measured else ""
+        mark = f" [{sources.index((row.machine, row.commit)) + 1}]" if row.measured else ""
+        cells = (row.what, row.peer, shown, bounds, row.goal, row.met, row.gate, row.note)
+        lines.append(f"| {row.benchmark}{mark} | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    lines += ["", *(f"[{number}] {machine}; commit {commit}  " for number, (machine, commit) in enumerate(sources, 1))]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def rewritten(document: str, rows: Sequence[Row]) -> str:
-    """Return the document with the table between its markers; without markers it comes after the first heading's paragraph."""
-    part = f"{BEGIN}\n\n{table(rows)}\n{END}"
+    """Return the document with the table between its two markers.
+
+    If the document has no markers, the table is inserted before the first heading of level two.
+    """
+    block = f"{BEGIN}\n\n{table(rows)}\n{END}"
     if BEGIN in document and END in document.split(BEGIN, 1)[1]:
         before, rest = document.split(BEGIN, 1)
-        return before + part + rest.split(END, 1)[1]
+        return before + block + rest.split(END, 1)[1]
     head, mark, rest = document.partition("\n## ")
-    return head.rstrip() + f"\n\n{part}\n" + (mark + rest if mark else "")
+    return head.rstrip() + f"\n\n{block}\n" + (mark + rest if mark else "")
 
 
 def committed(path: Path) -> list[Row]:
-    """Return the rows of the last commit; without git those of the file, without a file none."""
+    """Return the rows of the last commit. Without git, return the rows of the file; without a file, none."""
     git = subprocess.run(
         ["git", "show", f"HEAD:./{path.name}"],
         cwd=path.parent,
@@ -177,7 +192,7 @@ def committed(path: Path) -> list[Row]:
 
 
 def commit(folder: Path) -> str:
-    """Return the commit of a work tree, with a + when files that it tracks were changed; "unknown" without git."""
+    """Return the commit of a work tree, followed by "+" if tracked files were changed; "unknown" without git."""
     git = ["git", "-C", str(folder)]
     head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     if head.returncode:
@@ -190,12 +205,12 @@ def commit(folder: Path) -> str:
 def machine() -> str:
     """Return a description of this machine: processor, cores, GPU, Python and libraries."""
     model = platform.processor() or platform.machine()
-    known = Path("/proc/cpuinfo")
-    if known.is_file():
-        named = [
-            line.split(":", 1)[1].strip() for line in known.read_text().splitlines() if line.startswith("model name")
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
         ]
-        model = named[0] if named else model
+        model = names[0] if names else model
     import torch
 
     gpu = [torch.cuda.get_device_name(0)] if torch.cuda.is_available() else []

@@ -1,11 +1,14 @@
-"""How long the scores of a run take, and how much faster its bootstrap is than loops over others' code, which must agree.
+"""Measure the time of a run's scores, and compare our bootstrap with loops over the metrics of other libraries.
 
     python benchmarks/scoring.py                       # 2 runs x 6 cohorts of 25,000 images, 1,000 resamples
 
-Cohorts are drawn: the internal hospital with a validation split of 5,000 images and a test split, the others externally; patients with 3.3 images
-on average and an effect of their own, a prevalence between 3 and 40 %, and sex, age and view, so that subgroups and the
-parts of each gap are computed, too. A first run of few images compiles the kernels and is not counted; the second counts
-as what one more run costs, because draws are shared. Reading predictions and writing tables are not in it.
+The cohorts are simulated. The internal hospital has a validation split of 5,000 images and a test split; the other hospitals are
+external. A patient has 3.3 images on average and a random effect on the labels. The prevalence of the findings is 3 to 40 %. Sex, age
+and view are random, so that scores of subgroups and components of gaps are computed, too.
+
+A small run compiles the kernels before the measurement. The first run also draws the resamples, which later runs share; the time of
+the second run is therefore the cost of each further run. Reading predictions and writing tables are not measured. The scores
+of our bootstrap and of the loops must agree.
 """
 
 import argparse
@@ -33,48 +36,51 @@ from benchmarks.harness import largest_memory
 from harmonize.labels.findings import FINDINGS
 
 IMAGES_PER_PATIENT = 3.3
-LOOP = 20  # replicates of the loop that are timed
+LOOP = 20  # number of replicates that the loops over other libraries compute
 
 
 @cache
 def cohort(dataset: str, split: str, num: int) -> tuple[ScoredSplit, NDArray[np.int8]]:
-    """Return a cohort whose images and labels depend on its name alone, without logits; and the truth [N, K]."""
-    draw = np.random.default_rng(list(f"{dataset}/{split}".encode()))
+    """Return a split without logits, and the true labels [N, K]; both depend only on the names and the number of images."""
+    generator = np.random.default_rng(list(f"{dataset}/{split}".encode()))
     num_patients, num_findings = max(1, int(num / IMAGES_PER_PATIENT)), len(FINDINGS)
-    patient = draw.integers(0, num_patients, num)
-    shared = draw.normal(size=(num_patients, num_findings))
-    height = 0.7 * shared[patient] + 0.7 * draw.normal(size=(num, num_findings))
+    patient = generator.integers(0, num_patients, num)
+    shared = generator.normal(size=(num_patients, num_findings))
+    severity = 0.7 * shared[patient] + 0.7 * generator.normal(size=(num, num_findings))
     prevalence = np.linspace(0.03, 0.4, num_findings)
-    edge = [np.quantile(height[:, k], 1 - share) for k, share in enumerate(prevalence)]
-    label = (height > np.array(edge)).astype(np.int8)
-    state = np.where(draw.random(label.shape) < 0.03, np.int8(-1), label)
+    thresholds = [np.quantile(severity[:, k], 1 - share) for k, share in enumerate(prevalence)]
+    label = (severity > np.array(thresholds)).astype(np.int8)
+    state = np.where(generator.random(label.shape) < 0.03, np.int8(-1), label)
     patient_groups = PatientGroups(
-        draw.choice(np.array(["F", "M"], object), num_patients)[patient],
-        draw.integers(18, 95, num_patients)[patient].astype(np.float64),
-        draw.choice(np.array(["AP", "PA"], object), num),
+        generator.choice(np.array(["F", "M"], object), num_patients)[patient],
+        generator.integers(18, 95, num_patients)[patient].astype(np.float64),
+        generator.choice(np.array(["AP", "PA"], object), num),
         np.full(num, "", object),
     )
     images = np.array([f"{dataset}-{split}-{i}" for i in range(num)], object)
     patients = np.array([f"p{i}" for i in patient], object)
-    patients.flags.writeable = False  # as those that the runs of a store share
-    none = np.zeros(state.shape, np.float32)
-    return ScoredSplit(dataset, split, "report", images, patients, none, state, patient_groups=patient_groups), label
+    # Runs of a store share this array, which is read-only, too.
+    patients.flags.writeable = False
+    no_logits = np.zeros(state.shape, np.float32)
+    return ScoredSplit(
+        dataset, split, "report", images, patients, no_logits, state, patient_groups=patient_groups
+    ), label
 
 
 def part(dataset: str, split: str, num: int, run: int) -> ScoredSplit:
-    """Return a cohort with the logits of one run."""
-    found, label = cohort(dataset, split, num)
+    """Return a split with the logits of one run."""
+    split_without_logits, label = cohort(dataset, split, num)
     noise = np.random.default_rng([*f"{dataset}/{split}".encode(), run])
-    return found.of_run((1.2 * label + noise.normal(size=label.shape) - 2).astype(np.float32))
+    return split_without_logits.of_run((1.2 * label + noise.normal(size=label.shape) - 2).astype(np.float32))
 
 
 def scored(run: int, num_cohorts: int, num: int, settings: Settings, threads: int) -> tuple[RunScores, float, float]:
-    """Return the scores of a run with seconds of wall clock and of CPU; drawing the cohorts is not counted."""
-    parts = [part("internal", "val", max(num // 5, 100), run), part("internal", "test", num, run)]
-    parts += [part(f"external{i}", "all", num, run) for i in range(1, num_cohorts)]
+    """Return the scores of a run, and the wall-clock and CPU seconds of scoring; the simulation is not counted."""
+    splits = [part("internal", "val", max(num // 5, 100), run), part("internal", "test", num, run)]
+    splits += [part(f"external{i}", "all", num, run) for i in range(1, num_cohorts)]
     wall, cpu = time.perf_counter(), time.process_time()
-    found = score_run(f"run{run}", FINDINGS, "internal", parts, settings, threads)
-    return found, time.perf_counter() - wall, time.process_time() - cpu
+    scores = score_run(f"run{run}", FINDINGS, "internal", splits, settings, threads)
+    return scores, time.perf_counter() - wall, time.process_time() - cpu
 
 
 def fingerprint(scores: RunScores) -> str:
@@ -88,46 +94,54 @@ def fingerprint(scores: RunScores) -> str:
     return digest.hexdigest()
 
 
-def per_replicate(work: Callable[[], object], num: int) -> float:
+def per_replicate(compute: Callable[[], object], num: int) -> float:
     """Return the CPU milliseconds of one of `num` replicates."""
     start = time.process_time()
-    work()
+    compute()
     return 1e3 * (time.process_time() - start) / num
 
 
 def against_loops(num: int, num_resamples: int) -> list[tuple[str, float, float, float]]:
-    """Return per replicate and finding: peer, its CPU ms, ours, and the largest difference; one finding of 40 % prevalence."""
+    """Return for each peer: its name, its and our CPU milliseconds per replicate, and the largest difference of a score.
+
+    All use one finding with a prevalence of 40 %.
+    """
     cohort = part("external1", "all", num, 0)
     label: NDArray[np.int8] = cohort.labels()[:, -1:]
     resamples = Resamples.draw(cohort.patient_id, num_resamples, cohort.name)
     rows = np.flatnonzero(label[:, 0] >= 0)
     truth, logit = label[rows, 0], cohort.logit[rows, -1]
     prob = expit(logit.astype(np.float64))
-    every = np.full((len(label), 1), 0.5)
-    every[rows, 0] = prob
+    all_prob = np.full((len(label), 1), 0.5)
+    all_prob[rows, 0] = prob
     order = np.argsort(-logit, kind="stable")
     hit = truth[order] == 1
-    assert len(np.unique(logit)) > 0.99 * len(logit)  # the numpy peer below knows no ties
-    found: dict[str, NDArray[np.float64]] = {}
+    # The numpy peer below does not handle equal logits.
+    assert len(np.unique(logit)) > 0.99 * len(logit)
+    replicates: dict[str, NDArray[np.float64]] = {}
 
     def ranked() -> None:
-        found["auroc"] = column_metrics(resamples, Column.of(resamples.patient, label[:, 0], cohort.logit[:, -1])).auroc
+        replicates["auroc"] = column_metrics(
+            resamples, Column.of(resamples.patient, label[:, 0], cohort.logit[:, -1])
+        ).auroc
 
     def precise() -> None:
-        found["auprc"] = rank_metrics(resamples, label, cohort.logit[:, -1:])[1][0]
+        replicates["auprc"] = rank_metrics(resamples, label, cohort.logit[:, -1:])[1][0]
 
-    def judged() -> None:
-        found.update({name: each[0] for name, each in calibration_metrics(resamples, label, every).items()})
+    def calibrated() -> None:
+        replicates.update(
+            {name: peer_ms[0] for name, peer_ms in calibration_metrics(resamples, label, all_prob).items()}
+        )
 
-    def drawn(replicate: int) -> NDArray[np.intp]:
+    def resampled_rows(replicate: int) -> NDArray[np.intp]:
         return np.repeat(np.arange(len(rows)), resamples.counts(replicate)[rows])
 
     def both(replicate: int) -> float:
-        rows_ = drawn(replicate)
+        rows_ = resampled_rows(replicate)
         roc_auc_score(truth[rows_], logit[rows_])
         return float(average_precision_score(truth[rows_], logit[rows_]))
 
-    def of_weights(replicate: int) -> float:
+    def weighted_numpy(replicate: int) -> float:
         weight = resamples.counts(replicate)[rows][order].astype(np.float64)
         above = np.cumsum(np.where(hit, 0.0, weight))
         return float(1 - (weight * hit * above).sum() / ((weight * hit).sum() * above[-1]))
@@ -136,61 +150,62 @@ def against_loops(num: int, num_resamples: int) -> list[tuple[str, float, float,
         (
             "auroc",
             "scikit-learn on the resampled rows",
-            lambda r: float(roc_auc_score(truth[drawn(r)], logit[drawn(r)])),
+            lambda r: float(roc_auc_score(truth[resampled_rows(r)], logit[resampled_rows(r)])),
         ),
         (
             "auprc",
             "scikit-learn's average precision beside its AUROC",
             both,
         ),
-        ("auroc", "numpy: sorted once, weights summed", of_weights),
-        ("ece", "netcal on the resampled rows", lambda r: ece(truth[drawn(r)], prob[drawn(r)])),
+        ("auroc", "numpy: sorted once, weights summed", weighted_numpy),
+        ("ece", "netcal on the resampled rows", lambda r: ece(truth[resampled_rows(r)], prob[resampled_rows(r)])),
         (
             "brier",
             "scikit-learn on the resampled rows",
-            lambda r: float(brier_score_loss(truth[drawn(r)], prob[drawn(r)])),
+            lambda r: float(brier_score_loss(truth[resampled_rows(r)], prob[resampled_rows(r)])),
         ),
     ]
-    for work in (ranked, precise, judged):
-        work()  # loads what is compiled
-    ours = {name: per_replicate(work, num_resamples) for name, work in (("auroc", ranked), ("auprc", precise))}
-    ours |= {"ece": per_replicate(judged, num_resamples)}
-    ours["brier"] = ours["ece"]  # all eight errors come from one pass
-    out = []
+    for compute in (ranked, precise, calibrated):
+        compute()  # loads the compiled kernels before the timing
+    ours = {name: per_replicate(compute, num_resamples) for name, compute in (("auroc", ranked), ("auprc", precise))}
+    ours |= {"ece": per_replicate(calibrated, num_resamples)}
+    ours["brier"] = ours["ece"]  # one pass computes all eight calibration errors
+    figures = []
     for metric, name, peer in peers:
         values: list[float] = []
-        each = per_replicate(lambda peer=peer, values=values: values.extend(map(peer, range(LOOP))), LOOP)  # type: ignore[misc]
-        worst = float(np.abs(np.array(values) - found[metric][:LOOP]).max())
-        ties = peer is of_weights  # the few there are count as wrong there
-        assert worst <= (1e-4 if ties else 1e-12), (name, worst)
-        out.append((f"{metric}: {name}", each, ours[metric], worst))
-    return out
+        peer_ms = per_replicate(lambda peer=peer, values=values: values.extend(map(peer, range(LOOP))), LOOP)  # type: ignore[misc]
+        worst = float(np.abs(np.array(values) - replicates[metric][:LOOP]).max())
+        is_approximate = peer is weighted_numpy  # it counts each of the few pairs of equal logits as wrong
+        assert worst <= (1e-4 if is_approximate else 1e-12), (name, worst)
+        figures.append((f"{metric}: {name}", peer_ms, ours[metric], worst))
+    return figures
 
 
 def pairs(num_runs: int, num: int, num_resamples: int) -> tuple[float, float, float]:
-    """Return the CPU seconds of the differences of all pairs on shared replicates, and of a bootstrap per pair (extrapolated).
+    """Return the CPU seconds of comparing all pairs of runs in two ways, and the largest difference of the results.
 
-    And the largest difference of up to LOOP of the pairs (value, bounds, p) from `paired` of these two runs alone.
+    The first way computes all pairs from shared replicates. The second way does a new bootstrap for each pair; its time is
+    extrapolated from one pair. Results (value, bounds, p) are compared for up to LOOP pairs.
     """
     cohort = part("external1", "all", num, 0)
     label = cohort.labels()[:, -1:]
     resamples = Resamples.draw(cohort.patient_id, num_resamples, cohort.name)
     base, _ = rank_metrics(resamples, label, cohort.logit[:, -1:])
     noise = np.random.default_rng(0).normal(scale=0.003, size=(num_runs, num_resamples))
-    drawn, value = base + noise, 0.7 + 0.001 * np.arange(num_runs)
-    all_pairs(value[:3], drawn[:3])  # loads what is compiled
+    replicates, value = base + noise, 0.7 + 0.001 * np.arange(num_runs)
+    all_pairs(value[:3], replicates[:3])  # loads the compiled kernel before the timing
     start = time.process_time()
-    first, second, together = all_pairs(value, drawn)
+    first, second, all_at_once = all_pairs(value, replicates)
     shared = time.process_time() - start
     start = time.process_time()
     rank_metrics(resamples, np.repeat(label, 2, 1), np.repeat(cohort.logit[:, -1:], 2, 1))
     alone = (time.process_time() - start) * num_runs * (num_runs - 1) / 2
-    apart = []
+    differences = []
     for pair in np.unique(np.linspace(0, len(first) - 1, LOOP).astype(int)):
         a, b = (slice(run, run + 1) for run in (first[pair], second[pair]))
-        of_two = paired(value[a], value[b], drawn[a], drawn[b])
-        apart += [abs(x[pair] - y[0]) for x, y in zip(together, of_two, strict=True)]
-    return shared, alone, float(np.max(apart))
+        pair_alone = paired(value[a], value[b], replicates[a], replicates[b])
+        differences += [abs(x[pair] - y[0]) for x, y in zip(all_at_once, pair_alone, strict=True)]
+    return shared, alone, float(np.max(differences))
 
 
 def main() -> None:
@@ -198,19 +213,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, default in (("runs", 2), ("cohorts", 6), ("images", 25_000), ("resamples", 1000), ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    given = parser.parse_args()
-    settings = Settings(num_resamples=given.resamples)
-    scored(0, 2, 500, Settings(num_resamples=64), given.threads)
+    options = parser.parse_args()
+    settings = Settings(num_resamples=options.resamples)
+    scored(0, 2, 500, Settings(num_resamples=64), options.threads)
     rows = []
-    for run in range(given.runs):
-        found, wall, cpu = scored(run, given.cohorts, given.images, settings, given.threads)
+    for run in range(options.runs):
+        scores, wall, cpu = scored(run, options.cohorts, options.images, settings, options.threads)
         rows.append((f"run {run + 1}", round(wall, 2), round(cpu, 2), f"{wall * 100:.0f} s", f"{cpu * 100:.0f} s"))
-    again, *_ = scored(given.runs - 1, given.cohorts, given.images, settings, 1)
+    repeated, *_ = scored(options.runs - 1, options.cohorts, options.images, settings, 1)
     print(pd.DataFrame(rows, columns=["", "wall s", "CPU s", "100 runs wall", "100 runs CPU"]).to_string(index=False))
-    print("the same bytes again, on one thread:", fingerprint(found) == fingerprint(again))
-    for name, peer, ours, worst in against_loops(given.images, given.resamples):
+    print("the same bytes again, on one thread:", fingerprint(scores) == fingerprint(repeated))
+    for name, peer, ours, worst in against_loops(options.images, options.resamples):
         print(f"{name}: {peer:.2f} ms per replicate, ours {ours:.4f}, ratio {peer / ours:.0f}, difference {worst:.0e}")
-    shared, alone, worst = pairs(100, given.images, given.resamples)
+    shared, alone, worst = pairs(100, options.images, options.resamples)
     print(
         f"all 4,950 pairs of 100 runs, one finding: {shared:.2f} CPU s; our own bootstrap anew for each pair: {alone:.0f} CPU s; difference {worst:.0e}"
     )

@@ -1,4 +1,4 @@
-"""Draw what the 40 networks of shortcut_power.py show: planted shortcuts stand apart in what a marker changes, and lose externally.
+"""Draw the results of the 40 networks of shortcut_power.py: effect and cost of a marker against the gap of each network.
 
 python benchmarks/shortcut_figure.py      # reads benchmarks/shortcut_power.csv, writes docs/shortcut_power.png
 """
@@ -28,24 +28,26 @@ def write(picture: NDArray[np.uint8], words: str, x: float, y: float, size: floa
 def panel(
     picture: NDArray[np.uint8], table: pd.DataFrame, column: str, title: str, across: tuple[float, float], left: int
 ) -> None:
-    """Draw one scatter of the gap against a column, in place."""
+    """Draw one scatter plot of the gap (vertical) against a column (horizontal) on the picture, in place."""
     right, top, bottom = left + WIDTH // 2 - 90, 70, HEIGHT - 70
 
-    def at(x: float, y: float) -> tuple[int, int]:
+    def pixel_of(x: float, y: float) -> tuple[int, int]:
         share, up = (x - across[0]) / (across[1] - across[0]), (y - DOWN[0]) / (DOWN[1] - DOWN[0])
         return round(left + share * (right - left)), round(bottom - up * (bottom - top))
 
     for y in np.arange(-0.1, 0.51, 0.1):
-        cv2.line(picture, at(across[0], y), at(across[1], y), INK if abs(y) < 1e-9 else PALE, 1, cv2.LINE_AA)
-        write(picture, f"{abs(y) if abs(y) < 1e-9 else y:.1f}", left - 42, at(0, y)[1] + 5, 0.45)
+        cv2.line(
+            picture, pixel_of(across[0], y), pixel_of(across[1], y), INK if abs(y) < 1e-9 else PALE, 1, cv2.LINE_AA
+        )
+        write(picture, f"{abs(y) if abs(y) < 1e-9 else y:.1f}", left - 42, pixel_of(0, y)[1] + 5, 0.45)
     for x in np.arange(np.ceil(across[0] * 5) / 5, across[1] + 1e-9, 0.2):
-        cv2.line(picture, at(x, DOWN[0]), at(x, DOWN[1]), INK if abs(x) < 1e-9 else PALE, 1, cv2.LINE_AA)
-        write(picture, f"{0 if abs(x) < 1e-9 else x:.1f}", at(x, 0)[0] - 12, bottom + 20, 0.45)
+        cv2.line(picture, pixel_of(x, DOWN[0]), pixel_of(x, DOWN[1]), INK if abs(x) < 1e-9 else PALE, 1, cv2.LINE_AA)
+        write(picture, f"{0 if abs(x) < 1e-9 else x:.1f}", pixel_of(x, 0)[0] - 12, bottom + 20, 0.45)
     write(picture, title, left, bottom + 46)
     for row in table.to_dict("records"):
         colour = PLANTED if row["strength"] > 0 else NONE
-        place = at(float(row[column]), float(row["gap"]))
-        cv2.circle(picture, place, 6, colour, -1 if row["strength"] > 0 else 2, cv2.LINE_AA)
+        center = pixel_of(float(row[column]), float(row["gap"]))
+        cv2.circle(picture, center, 6, colour, -1 if row["strength"] > 0 else 2, cv2.LINE_AA)
 
 
 def main() -> None:
@@ -54,9 +56,9 @@ def main() -> None:
     picture = np.full((HEIGHT, WIDTH, 3), 252, np.uint8)
     write(picture, "gap of Pleural Effusion: AUROC at the internal hospital less external", 60, 32)
     counts = table["strength"].value_counts()
-    for k, (strength, colour, said) in enumerate(((0.9, PLANTED, "tag planted"), (0.0, NONE, "tag says nothing"))):
+    for k, (strength, colour, name) in enumerate(((0.9, PLANTED, "tag planted"), (0.0, NONE, "tag says nothing"))):
         cv2.circle(picture, (700 + 250 * k, 27), 6, colour, -1 if strength else 2, cv2.LINE_AA)
-        write(picture, f"{said}: {int(counts.get(strength, 0))} networks", 714 + 250 * k, 32)
+        write(picture, f"{name}: {int(counts.get(strength, 0))} networks", 714 + 250 * k, 32)
     for k, (column, title, across) in enumerate(PANELS):
         panel(picture, table, column, title, across, 70 + k * WIDTH // 2)
     cv2.imwrite(str(HERE.parent / "docs" / "shortcut_power.png"), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])

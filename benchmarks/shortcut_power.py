@@ -1,13 +1,16 @@
 """Sensitivity and false positive rate of the region transplant test for planted shortcuts.
 
-    python benchmarks/shortcut_power.py       # writes benchmarks/shortcut_power.csv; goes on where it was stopped
+    python benchmarks/shortcut_power.py       # writes benchmarks/shortcut_power.csv; continues an interrupted table
 
-40 small networks, each on phantom hospitals of its own: 20 whose training hospital prints a tag with Pleural Effusion
-(strength .9), 20 whose tag says nothing (strength 0), seeds 0 to 19 for both. The rule is that of the page
-(`reports.summaries.change_rules.caught`): the 95 % interval of what an internal marker changes in external images, less its control, lies above MARGIN, and
-that of what erasing markers costs in AUROC at the internal hospital, less its control, lies beyond 0. Caught: it says so of Pleural Effusion
-at .9. A false alarm: it says so of any finding at 0. Sizes and rule were settled on one pilot seed, which is not among
-those counted here.
+The script trains 40 small networks, each on new phantom hospitals. In 20 of them, the training hospital prints a tag that predicts
+Pleural Effusion (strength 0.9). In the other 20, the tag is independent of all findings (strength 0). Both use seeds 0 to 19.
+
+The rule is the page's rule (`reports.summaries.change_rules.caught`). It reports a shortcut for a finding if both hold:
+- An internal marker changes the probability in external images. The 95 % interval of effect minus control lies above MARGIN.
+- Erasing markers lowers the AUROC at the internal hospital. The 95 % interval of cost minus control excludes 0.
+
+A shortcut is caught if the rule reports Pleural Effusion at strength 0.9. A false alarm is a report of any finding at strength 0.
+Sizes and rule were chosen on one pilot seed, which is not among these 20.
 """
 
 import argparse
@@ -63,15 +66,15 @@ class Model:
 
     seed: int
     strength: float
-    effect: float  # of the marker on Pleural Effusion, less its control
+    effect: float  # change of the probability of Pleural Effusion by the marker, minus that of the control
     low: float
     high: float
-    cost: float  # AUROC of Pleural Effusion at the internal hospital by erasing markers, less its control
+    cost: float  # change of the internal AUROC of Pleural Effusion when markers are erased, minus that of the control
     cost_low: float
     cost_high: float
-    changed: str  # findings whose answer a marker changes
-    called: str  # findings that the rule calls: a marker changes the answer, and is of use at the internal hospital
-    gap: float  # AUROC of Pleural Effusion at the internal hospital less externally
+    changed: str  # findings whose probability a marker changes
+    called: str  # findings for which the rule reports a shortcut
+    gap: float  # internal minus external AUROC of Pleural Effusion
     seconds: float
 
 
@@ -80,8 +83,8 @@ def silent(what: str, done: int, total: int) -> None:
 
 
 def model(seed: int, strength: float, source: int, external: int, epochs: int, images: int) -> Model:
-    """Return one network's result, computed in a temporary folder."""
-    began = time.time()
+    """Train one network in a temporary folder and return the result of its region transplant test."""
+    start = time.time()
     registry = Registry.read()
     with tempfile.TemporaryDirectory() as name:
         grid = Path(name) / "power.yaml"
@@ -104,34 +107,34 @@ def model(seed: int, strength: float, source: int, external: int, epochs: int, i
         "finding"
     )
     gap = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] == FINDING)]["value"]
-    found = rows.loc[FINDING]
+    effect = rows.loc[FINDING]
     areas = changes(table, "auroc")
     cost = areas[(areas["kind"] == ERASED) & (areas["host"] == "chexpert")].set_index("finding").loc[FINDING]
     return Model(
-        seed, strength, float(found["effect"]), float(found["low"]), float(found["high"]),
+        seed, strength, float(effect["effect"]), float(effect["low"]), float(effect["high"]),
         float(cost["effect"]), float(cost["low"]), float(cost["high"]),
-        ", ".join(changed(table, "chexpert")), ", ".join(caught(table, "chexpert")), float(gap.iloc[0]), time.time() - began,
+        ", ".join(changed(table, "chexpert")), ", ".join(caught(table, "chexpert")), float(gap.iloc[0]), time.time() - start,
     )  # fmt: skip
 
 
 def summary(table: pd.DataFrame) -> list[str]:
-    """Return a sentence with the number of correct decisions of the rule."""
-    out = []
-    for strength, right, said in (
+    """Return a sentence for each strength: the number of networks caught, and the number of false alarms."""
+    sentences = []
+    for strength, is_counted, outcome in (
         (0.9, table["called"].str.contains(FINDING), "caught"),
         (0.0, table["called"] != "", "false alarms"),
     ):
-        rows = right[table["strength"] == strength]
+        rows = is_counted[table["strength"] == strength]
         if len(rows):
             low, high = wilson(np.array(rows.mean()), np.array(float(len(rows))))
-            out.append(
-                f"strength {strength:g}: {said} {int(rows.sum())} of {len(rows)} (95 % interval {float(low):.2f} to {float(high):.2f})"
+            sentences.append(
+                f"strength {strength:g}: {outcome} {int(rows.sum())} of {len(rows)} (95 % interval {float(low):.2f} to {float(high):.2f})"
             )
-    return out
+    return sentences
 
 
 def main() -> None:
-    """Compute the missing rows and write the table."""
+    """Compute the rows that the table does not have yet, and write each row when it is ready."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=HERE / "shortcut_power.csv")
     parser.add_argument("--first", type=int, default=0, help="first seed")
@@ -140,20 +143,20 @@ def main() -> None:
     parser.add_argument("--external", type=int, default=120)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--images", type=int, default=160)
-    asked = parser.parse_args()
-    done = pd.read_csv(asked.out, keep_default_na=False, na_values=[""]) if asked.out.is_file() else pd.DataFrame()
-    if len(done):
-        done[["changed", "called"]] = done[["changed", "called"]].fillna("")
-    known = set(zip(done["seed"], done["strength"], strict=True)) if len(done) else set()
-    for seed in range(asked.first, asked.first + asked.seeds):
+    options = parser.parse_args()
+    table = pd.read_csv(options.out, keep_default_na=False, na_values=[""]) if options.out.is_file() else pd.DataFrame()
+    if len(table):
+        table[["changed", "called"]] = table[["changed", "called"]].fillna("")
+    finished = set(zip(table["seed"], table["strength"], strict=True)) if len(table) else set()
+    for seed in range(options.first, options.first + options.seeds):
         for strength in STRENGTHS:
-            if (seed, strength) in known:
+            if (seed, strength) in finished:
                 continue
-            row = asdict(model(seed, strength, asked.source, asked.external, asked.epochs, asked.images))
-            done = pd.concat([done, pd.DataFrame([row])], ignore_index=True)
-            done.to_csv(asked.out, index=False, float_format="%.4f")
+            row = asdict(model(seed, strength, options.source, options.external, options.epochs, options.images))
+            table = pd.concat([table, pd.DataFrame([row])], ignore_index=True)
+            table.to_csv(options.out, index=False, float_format="%.4f")
             print(row, flush=True)
-    print(f"margin {MARGIN}", *summary(done), sep="\n")
+    print(f"margin {MARGIN}", *summary(table), sep="\n")
 
 
 if __name__ == "__main__":

@@ -198,7 +198,7 @@ class HeatMapper:
 
 @dataclass(frozen=True, slots=True)
 class RegionCache:
-    """Regions (findings, lungs, border, markers) of the images of one cohort, computed once and cached in a folder."""
+    """A folder with the regions of a cohort's images (findings, lungs, border, markers); each is computed only once."""
 
     root: Path
     paths: Mapping[str, str]  # image id -> path below root

@@ -264,7 +264,8 @@ def _sample(job: AnalysisJob, ref: CohortRef, run: FrozenRun) -> Sample:
     masks = image_masks(ref, ids, job.run.geometry)
     logit = run.predict_logits(image) if len(image) else np.empty((0, len(run.findings)), np.float32)
     state = examples.state_NK[rows]
-    state[state == NOT_MENTIONED] = ABSENT  # as in scoring
+    # As in scoring, "not mentioned" counts as absent.
+    state[state == NOT_MENTIONED] = ABSENT
     return Sample(
         ref.name,
         image,

@@ -38,7 +38,7 @@ def call_of(row: Any, rule: str) -> str:
 
 
 def most_probable_first(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of one image sorted by probability, highest first. Uses calibrated probabilities if available."""
+    """Return the rows of one image sorted by probability (calibrated if available), highest first."""
     chance = table["calibrated"].fillna(table["probability"])
     return table.assign(chance=chance).sort_values("chance", ascending=False, kind="stable")
 

@@ -40,7 +40,7 @@ class Choice:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the run was trained on synthetic images only."""
+        """Return whether the run was trained on synthetic images only."""
         return bool(self.manifest.content["phantom"])
 
     @property
@@ -80,7 +80,7 @@ def runs_with_weights(store: Store) -> list[Choice]:
     choice_of: dict[str, tuple[float, Choice]] = {}
     for manifest in grids(store)[0]:
         if manifest.content.get("scored_from"):
-            continue  # a grid that was scored again: its runs belong to another grid
+            continue  # this grid was scored again under another name; the original grid lists its runs
         for row in runs_table(manifest, histories(manifest)).to_dict("records"):
             run_id = str(row["run_id"])
             ready = row["kind"] == "run" and row["state"] == "done" and run_id not in choice_of

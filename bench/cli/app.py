@@ -20,8 +20,8 @@ from harmonize.errors import ConfigError, SetupError
 EXAMPLES = examples("bench app", "bench app --store runs --port 8600 --headless")
 HOST = "127.0.0.1"  # only this machine can connect
 MAX_UPLOAD_MB = 100
-WAIT_S = 60.0  # seconds that the server has to start
-END_S = 3.0  # seconds that the server has to stop
+WAIT_S = 60.0  # maximum number of seconds in which the server must start
+END_S = 3.0  # maximum number of seconds in which the server must stop
 
 
 def add_app_command(to: typer.Typer) -> None:

@@ -141,7 +141,8 @@ def _demographics(described: Sequence[Stats]) -> list[str]:
     ages = []
     for stats in described:
         f = stats.facts
-        stated = f["age_median"] == f["age_median"]  # not NaN
+        # NaN differs from itself.
+        stated = f["age_median"] == f["age_median"]
         ages.append(f"{f['age_median']:.0f} ({f['age_low']:.0f}-{f['age_high']:.0f})" if stated else "not stated")
     rows.append(["age, median (quartiles)", *ages])
     rows.append(["devices", *(_devices(stats) for stats in described)])

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from harmonize.errors import ConfigError
 
-ORDER = (  # order of the commands in the help: as a new user needs them
+ORDER = (  # order of the commands in the help: the order in which a new user needs them
     "run",
     "list",
     "check",

@@ -69,7 +69,7 @@ def _terminal(rows: Table, header: bool) -> list[str]:
 
 
 def _numeric(column: Sequence[str]) -> bool:
-    """Whether every filled cell below the first cell is a number, an interval's bound or a signed difference."""
+    """Return whether every filled cell below the first cell is a number, an interval's bound or a signed difference."""
     return len(column) > 1 and all(_is_number(cell) for cell in column[1:] if cell)
 
 

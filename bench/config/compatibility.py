@@ -10,7 +10,8 @@ from harmonize.errors import ConfigError
 def with_required_kind(config: RunConfig, optimizer: Entry) -> RunConfig:
     """Return the configuration with the kind of schedule that its optimizer requires, if it requires one.
 
-    Used if the grid gives no kind: the default kind would be refused, or equal trainings would have two run ids.
+    The caller uses this function if the grid states no kind. With the default kind, the combination could be invalid, or
+    equal trainings could have two run ids.
     """
     kind = optimizer.facts.get("schedule", config.schedule.kind)
     return replace(config, schedule=replace(config.schedule, kind=kind))

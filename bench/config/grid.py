@@ -42,7 +42,7 @@ class PhantomChoice:
     external: int = 320  # frontal images of each other hospital
     size: int = 128  # long side in pixels
     shortcut: float = 0.0  # strength of the planted shortcut, 0 to 1
-    finding: str = "Pleural Effusion"  # finding that the shortcut goes with
+    finding: str = "Pleural Effusion"  # finding that the shortcut predicts
     seed: int = 0
 
 
@@ -118,7 +118,7 @@ class Grid:
         if spec.name != self.train_on:
             return spec
         config = self.configs[0]
-        # the protocol applies the limit, because it concerns only training patients
+        # The limit is set to 0 here: it concerns only training patients, and `bench.planning.protocol` applies it.
         chosen = differing(replace(config.cohort, limit=0))
         source = spec.label_source if config.label_source == "default" else config.label_source
         hybrid = self.label_sources or (spec.hybrid if source == spec.label_source else ())
@@ -293,7 +293,7 @@ def _nested(key: str, value: Any, where: str) -> dict[str, Any]:
 
 
 def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConfig:
-    """Return the configuration of a block. Checks its names and values, but not their combination."""
+    """Return the configuration of a block, after a check of its names and values, but not of their combination."""
     config = from_dict(RunConfig, block, where)
     for key, section in NAMED.items():
         registry.find(section, getattr(config, key), f"{where}.{key}")
@@ -328,7 +328,7 @@ def _check_combination(config: RunConfig, registry: Registry, where: str) -> Non
 
 
 def _meets(config: RunConfig, conditions: Mapping[str, Any], registry: Registry, where: str) -> bool:
-    """Whether a run meets all conditions of a `skip`, or of the key `of` of an ensemble."""
+    """Return whether a run meets all conditions of a `skip`, or of the key `of` of an ensemble."""
     for key, value in conditions.items():
         _nested(key, value, where)
         actual: Any = config

@@ -62,9 +62,12 @@ class DataExposure:
     source: str = ""
 
 
-@dataclass(frozen=True)  # no slots: `output_index` is cached
+@dataclass(frozen=True)  # without slots, because `output_index` is cached
 class Declared:
-    """An imported model, as its model.yaml declares it. `options`: keyword arguments of the function or of timm."""
+    """An imported model, as its model.yaml declares it.
+
+    `options` are keyword arguments of the function that builds the network, or of timm.
+    """
 
     name: str
     kind: str  # one of SOURCES

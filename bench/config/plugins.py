@@ -39,7 +39,7 @@ class Plugin:
             return loaded() if callable(loaded) else loaded
         except CxrError:
             raise
-        except Exception as error:  # importing foreign code may raise anything
+        except Exception as error:  # the import of another package's code may raise any exception
             problem = f"the plug-in cannot be read: {type(error).__name__}: {error}"
             raise RegistryError(problem, where, "fix or uninstall the package") from error
 

@@ -1,4 +1,7 @@
-"""The ops of a preprocessing entry and the steps of an augmentation: names, options, order. Does not import torch."""
+"""The ops of a preprocessing entry and the steps of an augmentation: names, options, order.
+
+This module does not import torch.
+"""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
     from harmonize.images.pixels import Geometry
 
 REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # crop a region: op -> option and its default
-CACHED_OPS = (*REGION_OPS, "clahe")  # they need neighboring pixels: applied before images are cached
+CACHED_OPS = (*REGION_OPS, "clahe")  # ops that need neighboring pixels, so they are applied before images are cached
 # apply a table of 256 gray values per image, before augmentation; learned on internal images
 TABLE_OPS = ("histstd", "histmatch")
 INTENSITY_OPS = ("minmax", "zscore", "imagenet")  # intensity normalization of batches on the device, after augmentation
@@ -81,7 +84,7 @@ def geometry(options: Mapping[str, Any]) -> "Geometry":
 
 
 def padded(options: Mapping[str, Any]) -> bool:
-    """Whether gray value 0 of the cached images means padding, as with `fit: letterbox`."""
+    """Return whether gray value 0 of the cached images means padding, as with `fit: letterbox`."""
     return options.get("fit") == "letterbox"
 
 

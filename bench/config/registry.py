@@ -157,7 +157,7 @@ class Registry:
         return tuple(entry for entry in self.sections["metrics"].values() if "given" in entry.facts)
 
     def match(self, section: str, pattern: str, where: str) -> list[str]:
-        """Return the names that a glob matches, in the order of the file. A plain name matches only itself."""
+        """Return the names that match a pattern with wildcards, in the order of the file. A plain name matches only itself."""
         if not any(c in pattern for c in "*?["):
             return [self.find(section, pattern, where).name]
         names = [name for name in self.sections[section] if fnmatchcase(name, pattern)]

@@ -40,13 +40,14 @@ class Schedule:
     patience: int = 0  # epochs without a better validation AUROC before stopping; 0: off
     ema: float = 0.0  # decay of the averaged weights; 0: off
     freeze_epochs: int = 0  # epochs in which only the head is trained
-    # factor on the learning rate: sweeping 1/3, 1 and 3 gives all optimizers the same tuning budget
+    # Factor on the learning rate. A sweep over 1/3, 1 and 3 tunes all optimizers with the same effort.
     lr_scale: float = 1.0
     plateau_factor: float = 0.1  # kind plateau: factor on the learning rate
     plateau_patience: int = 2  # kind plateau: epochs without a lower validation loss before the factor applies
     stop_on: str = "val"  # split whose AUROC `patience` watches: val, or expert_valid (labeled by radiologists)
     select_on: str = "val"  # split whose AUROC selects the epoch
-    audit: bool = False  # record the internal test AUROC of each epoch, to measure the optimism of selecting by it
+    # record the internal test AUROC of each epoch, to measure the optimism of selecting an epoch by this AUROC
+    audit: bool = False
     sampling: str = "shuffled"  # balanced: every forward pass has both classes of every finding, as AUC losses need
     pretrain_epochs: int = 0  # epochs with cross-entropy before the run's own loss; never selected
 
@@ -121,7 +122,7 @@ class Schedule:
         return range(max((end for end in ends if end < epoch), default=0) + 1, last + 1)
 
     def should_stop(self, history: Sequence[Mapping[str, float]]) -> bool:
-        """Whether early stopping applies: the AUROC on `stop_on` has not improved for `patience` epochs.
+        """Return whether early stopping applies: the AUROC on `stop_on` has not improved for `patience` epochs.
 
         Epochs with a frozen backbone do not count. Pretraining epochs (cross-entropy before another loss) do not count
         either, and their AUROC is ignored.
@@ -305,7 +306,7 @@ _TYPE_NAMES: Mapping[Any, str] = {int: "a whole number", float: "a number", bool
 
 
 def _fits(value: object, kind: Any) -> bool:
-    """Whether a value has the type of its field. A float field also accepts an int; nothing else is converted."""
+    """Return whether a value has the type of its field. A float field also accepts an int; nothing else is converted."""
     return type(value) in (int, float) if kind is float else type(value) is kind
 
 

@@ -9,7 +9,7 @@ from bench.config.registry import Entry, Registry
 from bench.config.run_config import RunConfig
 from harmonize.errors import ConfigError
 
-View = tuple[bool, float]  # mirrored?, rotation in degrees counterclockwise
+View = tuple[bool, float]  # whether the image is mirrored; rotation in degrees counterclockwise
 
 # four_views: the views of CheXVision; three_views: for networks that were not trained on mirrored images
 TTA: Mapping[str, tuple[View, ...]] = {
@@ -47,13 +47,13 @@ def read_tta(raw: object, configs: Sequence[RunConfig], registry: Registry, wher
 
 
 def _mirrors(augmentation: Entry) -> bool:
-    """Whether an augmentation entry mirrors images, either with its option `hflip` or with one of its steps."""
+    """Return whether an augmentation entry mirrors images, either with its option `hflip` or with one of its steps."""
     steps = augmentation.options.get("steps", ())
     return bool(augmentation.options.get("hflip")) or any("hflip" in (step, *_names(step)) for step in steps)
 
 
 def _names(step: object) -> tuple[str, ...]:
-    """Return the keys of a step that is a block, () for a plain name."""
+    """Return the keys of an augmentation step; () if the step is a plain name without options."""
     return tuple(map(str, step)) if isinstance(step, Mapping) else ()
 
 

@@ -90,7 +90,7 @@ def _left_overs(root: Path) -> Iterator[Check]:
 
 
 def _grids(store: Store, referenced: _Referenced) -> Iterator[Check]:
-    """Yield the faults of the grids. Adds the runs and cohorts of each readable grid to `referenced`."""
+    """Yield the faults of the grids, and add the runs and cohorts of each readable grid to `referenced`."""
     for path in sorted((store.root / "grids").glob("*.json")):
         try:
             content = json.loads(path.read_text())

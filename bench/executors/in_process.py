@@ -18,7 +18,7 @@ class Here:
     device: str = "auto"  # auto, cpu, cuda or cuda:N
 
     def prepare(self) -> None:
-        """No-op: this executor starts no workers."""
+        """Do nothing, because this executor starts no workers."""
 
     def side_by_side(self, threads: int) -> int:  # noqa: ARG002
         """Return 1: jobs run one after the other."""

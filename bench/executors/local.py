@@ -28,7 +28,7 @@ class Local:
 
     device: str  # auto, cpu, cuda or cuda:N
     workers: int  # number of cores to use
-    per_device: int = 0  # runs at once per GPU (CPU: in all); 0: one per GPU (CPU: one per `threads` cores)
+    per_device: int = 0  # parallel runs per GPU, or on all cores of a CPU; 0: one run per GPU, or per `threads` cores
     together: int = 1  # devices that train one run together
 
     def prepare(self) -> None:
@@ -60,7 +60,7 @@ class _Worker:
 
 
 def teams(devices: Sequence[str], size: int) -> list[tuple[str, ...]]:
-    """Return the devices in teams of `size`. Devices left over stay idle.
+    """Divide the devices into teams of `size` devices. Remaining devices are not used.
 
     >>> teams(["cuda:0", "cuda:1", "cuda:2"], 2)
     [('cuda:0', 'cuda:1')]

@@ -18,7 +18,7 @@ from harmonize.errors import SetupError
 
 @dataclass(frozen=True, slots=True)
 class Ray:
-    """The resources of a run on a Ray cluster. Needs `pip install "unseen-cxr[ray]"`."""
+    """The resources of a run on a Ray cluster. Ray is installed with `pip install "unseen-cxr[ray]"`."""
 
     address: str = ""  # host:port, or auto; "": RAY_ADDRESS, else a cluster on this machine that stops with the command
     # GPUs per run. 0.5: two runs share a GPU; 4: four GPUs train a run together; below 0: one GPU if there are GPUs
@@ -91,7 +91,7 @@ class Ray:
 
 
 def _knock(address: str) -> None:
-    """Raise OSError if nothing listens at host:port. Ray itself would retry for minutes."""
+    """Raise OSError if no server answers at host:port, because Ray itself would retry for minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()

@@ -19,7 +19,7 @@ _QUERY_S = 20.0  # seconds between two queries of the Slurm queue
 
 @dataclass(frozen=True, slots=True)
 class Slurm:
-    """The resources of a run on a Slurm cluster. Needs `pip install "unseen-cxr[slurm]"`."""
+    """The resources of a run on a Slurm cluster. The package submitit is installed with `pip install "unseen-cxr[slurm]"`."""
 
     partition: str = ""
     account: str = ""
@@ -105,7 +105,7 @@ def _ended(ticket: Any, job: Work, seconds: float) -> Outcome:
 
 
 class _LostTasks:
-    """Finds tasks that ended without a result, with `squeue`: not every cluster records jobs for `sacct`."""
+    """Finder of tasks that ended without a result. It uses `squeue`, because not every cluster records jobs for `sacct`."""
 
     def __init__(self, cluster: str) -> None:
         self.cluster, self.last_query, self.missing = cluster, time.monotonic(), set[str]()

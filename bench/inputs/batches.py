@@ -52,7 +52,7 @@ class BatchReader:
 
     @contextmanager
     def prefetch(self, batches: Iterable[Rows]) -> Iterator[None]:
-        """Prefetch these batches in order during the block. Does nothing if reading is fast."""
+        """Prefetch these batches in order during the block. If reading is fast, no batch is prefetched."""
         if not self.slow:
             yield
             return

@@ -20,7 +20,8 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 @lru_cache(maxsize=256)
 def constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return numbers as a tensor [len(values)] on the device, cached per process; callers must not change the tensor."""
-    with torch.inference_mode(mode=False):  # an inference tensor could not be used in training later
+    # A tensor that is made in inference mode could not be used in training later.
+    with torch.inference_mode(mode=False):
         return torch.tensor(values, dtype=dtype, device=device)
 
 

@@ -66,7 +66,7 @@ class Examples:
 
     @property
     def headline_indices(self) -> NDArray[np.int64]:
-        """Return the indices of the headline images. Only for the result of `predicted`."""
+        """Return the indices of the headline images. They are known only in the result of `predicted`."""
         assert self.headline_N is not None
         return np.flatnonzero(self.headline_N)
 

@@ -104,7 +104,8 @@ def histmatch(count_NV: Tensor, reference: Sequence[float]) -> Tensor:
     """
     reference_V = constant(tuple(reference), torch.device("cpu"), torch.float64)
     value_R = torch.nn.functional.pad(reference_V.nonzero()[:, 0], (1, 0), value=-1)
-    value_R[0] = value_R[1]  # below the darkest reference value, this value is used
+    # A point with share 0 is added in front; its value is the darkest reference value.
+    value_R[0] = value_R[1]
     share_R = reference_V[value_R].cumsum(0) - reference_V[value_R[0]]
     share_NV = count_NV.cumsum(1).double() / count_NV.sum(1, keepdim=True).clamp(min=1)
     share_R, value_R = (to_device(points, count_NV.device) for points in (share_R / share_R[-1], value_R.double()))

@@ -48,17 +48,19 @@ def minmax(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None
 def zscore(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None = None) -> Tensor:
     """Normalize each image to foreground mean 0 and (population) standard deviation 1. A constant image becomes 0.
 
-    `times_N1HW` as in `minmax`.
+    `times_N1HW` has the meaning that `minmax` explains.
     """
     mask = _mask(x_N1HW, pixels, times_N1HW)
     low, high = _range(x_N1HW, mask)
-    counted = mask.float() if times_N1HW is None else mask * times_N1HW.float()  # exact: below 2 ** 24 pixels
+    # float32 counts pixels exactly, because an image has fewer than 2 ** 24 pixels.
+    counted = mask.float() if times_N1HW is None else mask * times_N1HW.float()
     count = counted.sum((2, 3), keepdim=True).clamp(min=1)
     mean = (x_N1HW * counted).sum((2, 3), keepdim=True) / count
     deviation_N1HW = x_N1HW - mean
     variance = deviation_N1HW.square().mul_(counted).sum((2, 3), keepdim=True) / count
     z_N1HW = deviation_N1HW.div_(variance.sqrt() + 1e-6)
-    return z_N1HW.masked_fill_(~(high > low), 0.0)  # the mean of a constant image has a rounding error
+    # A constant image is set to 0, because the division would enlarge the rounding error of its mean.
+    return z_N1HW.masked_fill_(~(high > low), 0.0)
 
 
 _INTENSITY_OPS: Mapping[str, Callable[..., Tensor]] = {"minmax": minmax, "zscore": zscore}
@@ -93,7 +95,7 @@ class Normalizer:
             ("learned_op", learned),
             ("steps", steps),
             ("counts", counts),
-        ):  # computed here once, not for each batch
+        ):  # these values are computed once here, not again for each batch
             object.__setattr__(self, name, value)
         if learned is not None and learned not in self.reference:
             raise ConfigError(

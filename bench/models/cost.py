@@ -41,7 +41,7 @@ def cost(network: Network, size: int) -> Cost:
     params = list(network.parameters())
     image = torch.zeros(1, network.in_channels, size, size, device=params[0].device)
     with _evaluating(network), _quiet():
-        from fvcore.nn import FlopCountAnalysis  # its import warns, too
+        from fvcore.nn import FlopCountAnalysis  # imported inside `_quiet`, because the import gives warnings, too
 
         analysis = FlopCountAnalysis(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         macs = int(analysis.total())

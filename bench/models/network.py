@@ -191,7 +191,7 @@ def _imagenet_state(
 ) -> dict[str, Tensor]:
     """Return the state of the complete ImageNet model.
 
-    Timm loads the tensors strictly and converts older key layouts.
+    timm converts older names of tensors, and raises an error for missing or unexpected tensors.
     """
     model_options = {key: value for key, value in options.items() if key not in {"name", "pretrained_cfg_overlay"}}
     overlay = {**options.get("pretrained_cfg_overlay", {}), "state_dict": tensors, "custom_load": False}

@@ -45,7 +45,7 @@ class Figures:
 
     @property
     def deviates(self) -> bool:
-        """Whether the architecture cannot be built or differs from the registry."""
+        """Return whether the architecture cannot be built or differs from the registry."""
         return self.verdict not in {"ok", "not stated"}
 
     def row(self) -> list[str]:

@@ -47,7 +47,7 @@ class Derived:
         return {**facts, "cohort": cohort_id}
 
     def is_incomplete(self, store: Store, cohorts: Mapping[str, str]) -> bool:
-        """Whether the run is unfinished, or older than its sources. `cohorts`: name -> id."""
+        """Return whether the run is unfinished, or older than its sources. `cohorts`: name -> id."""
         folder = store.run_dir(self.id)
         if (
             store.state(self.id) != "done"

@@ -50,7 +50,7 @@ class DecodedImages:
         ]
 
     def is_incomplete(self, run: Run) -> bool:
-        """Whether a run is unfinished: a file is missing or damaged, or predictions are not of these images."""
+        """Return whether a run is unfinished: a file is missing or damaged, or predictions are not of these images."""
         store = self.plan.store
         folder = store.run_dir(run.id)
         if store.state(run.id) != "done" or (folder / "run.json").read_bytes() != run.document:
@@ -60,7 +60,7 @@ class DecodedImages:
         return self.needs_predictions(run)
 
     def needs_predictions(self, run: Run) -> bool:
-        """Whether predictions or features of a run are missing, or were made from older images."""
+        """Return whether predictions or features of a run are missing, or were made from older images."""
         folder = self.plan.store.run_dir(run.id)
         for ref in self.plan.refs:
             facts = table_facts(folder / "predictions" / f"{ref.name}.parquet")

@@ -111,7 +111,7 @@ def dropped(store: Store, before: Mapping[str, Any], kept_rows: Sequence[Mapping
 
 
 def comparable(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
-    """Whether two configurations have the same findings, labels and splits."""
+    """Return whether two configurations have the same findings, labels and splits."""
     first, second = ({**config, "cohort": {**config["cohort"], "limit": 0}} for config in (one, two))
     return all(first[key] == second[key] for key in SHARED)
 

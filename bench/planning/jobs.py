@@ -1,4 +1,7 @@
-"""Jobs: the tasks that are sent to worker processes. No torch, because the sending process does not need it."""
+"""Jobs: the tasks that are sent to worker processes.
+
+This module does not import torch, because the sending process does not need it.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -49,7 +52,7 @@ class Job(RunJob[Run]):
     """One run to train and freeze; its frozen network then predicts every cohort."""
 
     others: tuple[str, ...] = ()  # further devices for data-parallel training
-    trains_only: bool = False  # a PassJob predicts, for several runs in one pass
+    trains_only: bool = False  # True if a PassJob makes the predictions of this run and other runs in one pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ class PassJob:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def fail(self, text: str) -> None:
-        """No-op: each run can still predict by itself."""
+        """Record nothing, because each run of the failed pass can still predict by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +132,7 @@ class AnalysisJob:
 
     @property
     def done(self) -> bool:
-        """Whether the tables of the analysis exist, are intact and are up to date."""
+        """Return whether the tables of the analysis exist, are intact and are up to date."""
         return key_in(self.folder) == self.key and not analysis_damage(self.folder)
 
     def begin(self) -> None:

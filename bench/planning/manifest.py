@@ -22,13 +22,13 @@ from bench.store.store import Store, canonical_json, read_frame, table_facts, wr
 from harmonize.errors import StoreError
 
 if TYPE_CHECKING:
-    from harmonize.cache.cache import ImageCache  # it brings OpenCV
+    from harmonize.cache.cache import ImageCache  # this module imports OpenCV
 
 SCHEMA = 4  # 2: derived runs and references; 3: analyses; 4: cohorts are internal or external
 _ROLES = {"home": "internal", "away": "external"}  # words of schema 3
 
 
-@dataclass(frozen=True)  # no slots: `ranked` is cached
+@dataclass(frozen=True)  # without slots, because `ranked` is cached
 class Manifest:
     """The content of a stored manifest: runs, cohorts and settings of a grid."""
 
@@ -48,7 +48,7 @@ class Manifest:
 
     @property
     def of_bundles(self) -> bool:
-        """Whether the grid was merged from bundles, which have no features and no native labels, and ordinals in place of ids."""
+        """Return whether the grid was merged from bundles, which have no features and no native labels, and ordinals in place of ids."""
         return "bundles" in self.content
 
     @property

@@ -1,6 +1,6 @@
 """Make the plan of a grid: read and check the cohorts, then work out the runs.
 
-Every error that can be detected before training is raised here. No torch.
+Every error that can be detected before training is raised here. This module does not import torch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,7 +54,7 @@ class Plan:
 
     @property
     def phantom(self) -> bool:
-        """Whether the cohorts are synthetic."""
+        """Return whether the cohorts are synthetic."""
         return next(iter(self.cohorts.values())).phantom
 
     def select(self, pattern: str | None) -> tuple[list[Run], list[Derived]]:
@@ -131,7 +131,8 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
             )
     for name in ("train", *config.schedule.watched):
         state_NK = states(cohort.table[split == name], config.findings)
-        silent = name == "train" and config.blank == "ignore"  # "not mentioned" is not a label; "uncertain" may be one
+        # With `blank: ignore`, "not mentioned" does not count as absent in training; "uncertain" may count as absent.
+        silent = name == "train" and config.blank == "ignore"
         absent = (0, -1) if silent else (0, -2)
         both = ((state_NK == 1).any(axis=0) & np.isin(state_NK, absent).any(axis=0)).any()
         if not both:

@@ -7,7 +7,7 @@ is a `CohortRole`. `CohortRole.of` returns the role of a cohort in a manifest:
     table[ref.headline_rows(split)]  # the rows behind the numbers of the leaderboard
 
 At the internal hospital val, test and the radiologists' splits are predicted and scored; test is the headline split. At
-an external hospital every image is predicted, and the headline split (`all` or `test`) is scored. No torch.
+an external hospital every image is predicted, and the headline split (`all` or `test`) is scored.
 """
 
 from collections.abc import Mapping

@@ -16,7 +16,7 @@ from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import ConfigError, SetupError, StoreError
 
 if TYPE_CHECKING:
-    from harmonize.images.pixels import Geometry  # it imports OpenCV
+    from harmonize.images.pixels import Geometry  # this module imports OpenCV
 
 
 TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # files that training writes
@@ -69,7 +69,7 @@ class Run:
 
     @property
     def padded(self) -> bool:
-        """Whether gray value 0 of the cached images means padding, as in a letterbox."""
+        """Return whether gray value 0 of the cached images means padding, as in a letterbox."""
         return padded(self.preprocessing)
 
     @property
@@ -78,7 +78,7 @@ class Run:
         return learned_op(self.preprocessing.get("ops", ()))
 
     def is_trained(self, store: Store) -> bool:
-        """Whether the weights of the run are stored."""
+        """Return whether the weights of the run are stored."""
         folder = store.run_dir(self.id)
         try:
             same = (folder / "run.json").read_bytes() == self.document

@@ -24,7 +24,8 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
     `frames`: scores, gaps, costs and more; all runs learn the same findings.
     """
     internal = str(manifest.content["source"])
-    scores = frames["scores"]  # half a million rows for a hundred runs, so only the rows that all tables need are kept
+    # A hundred runs have half a million rows, so only the rows that the tables need are kept.
+    scores = frames["scores"]
     plain = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
     runs = [run for run in manifest.ranked if run["id"] in replicates]
     configs = {run["id"]: manifest.flat_config(run) | dict(run["titles"]) for run in runs}

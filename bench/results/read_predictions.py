@@ -249,7 +249,8 @@ def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.Dat
     if not tables:
         return pd.DataFrame()
     filled = [table for table in tables if table.num_rows] or tables[:1]
-    # one chunk, from which rows are selected fast
+    # Rows are selected faster from a table with one chunk.
+
     stacked = pa.concat_tables(filled, promote_options="permissive").combine_chunks()
     frame: pd.DataFrame = stacked.to_pandas()
     frame.attrs = frame.attrs if len(filled) == 1 else {}  # attributes describe one run, so several runs have none
@@ -263,7 +264,8 @@ def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.flo
     """
     path = manifest.scores / run_id / "replicates.npz"
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:  # read at once, not array by array
+        # One read of the file is faster than a read for each array.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         fix = "delete this folder and score again: `bench score`"

@@ -51,7 +51,7 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         pool.shutdown(cancel_futures=True)
     analyses = manifest.analysis_states()
     of_analyses = stored_analyses(manifest, all_ids, analyses)
-    # all files are read; the rest computes tables
+    # All files are read now; the following statements only compute tables.
     if scored:
         history = {run["id"]: history[run["id"]] for run in manifest.runs if run["id"] in all_scored}
         empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # result for grids without trained runs
@@ -171,7 +171,7 @@ def _published(manifest: Manifest) -> pd.DataFrame:
 def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
     """Return {hospital: findings without a gap in any run}.
 
-    One of the two cohorts has no labels or too few patients for them.
+    For such a finding, the internal or the external cohort has no labels or too few patients.
     """
     rows = gaps[(gaps["finding"] != "macro") & (gaps["dataset"] != "external")]
     never = rows["value"].isna().groupby([rows["dataset"], rows["finding"]], sort=False).all()

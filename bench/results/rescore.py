@@ -30,7 +30,7 @@ class Change:
 
     @property
     def empty(self) -> bool:
-        """Whether no setting changes."""
+        """Return whether no setting changes."""
         return self == Change()
 
 
@@ -85,7 +85,8 @@ def _path(manifest: Manifest, name: str, change: Change) -> Path:
         fix = "change a setting: --mapping, --findings, --min-count, --threshold or --registry"
         raise ConfigError(f"the scores of {name!r} would equal those of the grid", "--as", fix)
     taken = path.is_file() and not manifest.store.read_json("grids", path.name).get("scored_from")
-    if taken or name in shipped_grids():  # `bench run` of a shipped grid would overwrite the manifest
+    # A later `bench run` of a shipped grid would overwrite a manifest of the same name.
+    if taken or name in shipped_grids():
         raise ConfigError(f"{name!r} is the name of a grid", "--as", "choose a name that no grid has")
     return path
 

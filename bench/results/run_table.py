@@ -227,7 +227,8 @@ def ranked_ids(manifest: Manifest) -> list[str]:
     """Return the ids of the runs to rank: scored runs of `manifest.ranked` that averaged the same findings."""
     ids = scored_ids(manifest, manifest.ranked)
     if len({manifest.config(run).findings for run in manifest.ranked if run["id"] in ids}) > 1:
-        return ids  # no run learns all findings: a note on the page says so
+        # No run learns all findings, so all runs are ranked. The page has a note on this.
+        return ids
     return runs_with_most_findings({i: run_facts(manifest.store, i)["trained"].get("unlearnt", []) for i in ids})
 
 

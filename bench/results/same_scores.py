@@ -15,7 +15,7 @@ from bench.store.store import short_hash
 SCORED = tuple(name for name in FRAMES if name not in PROBED)  # source probes need features, which bundles do not have
 # versions of these packages can change the last digits of scores
 PACKAGES = ("unseen-cxr", "numpy", "pandas", "scipy", "scikit-learn", "numba", "netcal")
-ROUNDING = 1e-6  # tolerance of calibrated values: calibrators are fitted iteratively
+ROUNDING = 1e-6  # tolerance for calibrated values, which differ slightly because calibrators are fitted iteratively
 
 
 def versions() -> dict[str, str]:
@@ -59,7 +59,7 @@ def _close(x: NDArray[np.float64], y: NDArray[np.float64], slack: float) -> NDAr
 
 
 def _equal(p: Any, q: Any, slack: float) -> bool:
-    """Whether two cells are equal. Null and "" are equal."""
+    """Return whether two cells are equal. Null and "" are equal."""
     if isinstance(p, np.ndarray) and isinstance(q, np.ndarray):
         return p.shape == q.shape and bool(_close(p.astype(np.float64), q.astype(np.float64), slack).all())
     empty = [bool(pd.isna(value)) or value == "" for value in (p, q)]

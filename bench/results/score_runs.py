@@ -68,7 +68,8 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
 def _up_to_date(manifest: Manifest, run: Mapping[str, Any]) -> bool:
     folder = _folder(manifest, run)
     key = key_in(folder)
-    if not key or key != _key(manifest, run):  # checked before tables are opened, which takes 0.2 s for a hundred runs
+    # The keys are compared first, because opening the tables of a hundred runs takes 0.2 s.
+    if not key or key != _key(manifest, run):
         return False
     has_tables = all(table_facts(folder / f"{name}.parquet").get("key") == key for name in FRAMES)
     return has_tables and is_intact(folder / "replicates.npz")
@@ -91,7 +92,8 @@ def _each(manifest: Manifest, runs: Sequence[Mapping[str, Any]], threads: int) -
     try:
         for future in as_completed([pool.submit(_score_in_worker, run) for run in runs]):
             yield future.result()
-        pool.shutdown(wait=False)  # idle processes end by themselves; waiting for that would take 0.1 s
+        # Idle processes end without a request; waiting for them would take 0.1 s.
+        pool.shutdown(wait=False)
     except BrokenProcessPool as error:
         what = "a scoring process died: it was killed, or memory ran out"
         fix = "score again with `bench score`: finished scores are kept"
@@ -238,7 +240,8 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSp
             sources[scored_split.dataset] = Source(feature, patient, labels, logit)
         else:  # without labels and logits, which may belong to other images
             sources[scored_split.dataset] = Source(feature, patient)
-    with threadpool_limits(1):  # set again: scikit-learn may have been imported after the first limit
+    # The limit is set again, because scikit-learn may have been imported after the first limit was set.
+    with threadpool_limits(1):
         tables = dict(zip(PROBED, source_probe(sources, findings), strict=True))
     for frame in tables.values():
         frame.insert(0, "run_id", run["id"])

@@ -173,10 +173,11 @@ def _side_by_side(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArr
 
 
 def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
-    """Return the records beside the predictions: unlearned findings, hashes of the weights, cost."""
+    """Return the records of a derived run: unlearned findings, hashes of the weights, cost."""
     records = {name: [_read(store, s, name) for s in derived.sources] for name in ("trained", "seal", "cost")}
     unlearnt = dict.fromkeys(finding for facts in records["trained"] for finding in facts.get("unlearnt", []))
-    if derived.kind == "panel":  # a finding without a network is not learned
+    # A finding without a network counts as not learned.
+    if derived.kind == "panel":
         unlearnt |= dict.fromkeys(set(derived.config.findings) - {run.config.finding for run in derived.runs})
     before, after = ([facts[f"weights_{when}"] for facts in records["seal"]] for when in ("before", "after"))
     weights = {

@@ -1,7 +1,6 @@
 """Build the network of a run, before training or with stored weights, and its intensity normalization.
 
-Training, prediction, analyses and derived runs all use these functions. They take a run, the store and the internal cohort, but
-no job.
+Training, prediction, analyses and derived runs use these functions. The arguments are a run, the store and the internal cohort.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An ONNX file as a network; its graph is checked before it runs. Needs the extra `onnx`."""
+"""An ONNX file as a network; its graph is checked before it runs. The extra `onnx` must be installed."""
 
 from collections.abc import Iterator
 from pathlib import Path

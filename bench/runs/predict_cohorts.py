@@ -54,7 +54,7 @@ class FrozenRun:
         return self.store.run_dir(self.run.id)
 
     def is_incomplete(self, ref: CohortRef, cache: ImageCache) -> bool:
-        """Whether predictions or features of these images and weights are missing."""
+        """Return whether predictions or features of these images and weights are missing."""
         stored = table_facts(self.folder / "predictions" / f"{ref.name}.parquet")
         if not is_intact(self.folder / "features" / f"{ref.name}.npz"):
             return True

@@ -81,7 +81,7 @@ def _git(*arguments: str) -> str:
 
 
 def _own() -> bool:
-    """Whether the sources are a git checkout of this project. False if they are installed inside another repository."""
+    """Return whether the sources are a git checkout of this project. False if they are installed inside another repository."""
     try:
         return Path(_git("rev-parse", "--show-toplevel").strip()).resolve() == Path(__file__).parents[2].resolve()
     except (OSError, subprocess.SubprocessError):

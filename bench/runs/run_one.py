@@ -117,7 +117,7 @@ def _open(run: Run, store: Store, internal: CohortRef, device: torch.device) -> 
 def _train_and_predict(
     job: Job, device: torch.device, trains: bool, processes: DataParallelGroup, progress: Progress
 ) -> Network:
-    """Train where needed, write the missing predictions, and return the frozen network."""
+    """Train the run if `trains` is set, write the missing predictions, and return the frozen network."""
     run, store, internal = job.run, job.store, job.refs[0]
     if trains:
         train(run, store, internal, device, processes, progress)

@@ -227,7 +227,8 @@ def fill_errors(wide: Array, mass: Array, total: Array, out: Array) -> None:
 
 ERRORS = ("brier", "ece", "mce", "ace", "nll", "brier_reliability", "brier_resolution", "brier_uncertainty")
 HEADLINES = ("brier", "ece")
-BIASED = ("ece", "mce", "ace", "brier_reliability")  # distances: sampling noise makes them larger
+# Errors that sampling noise makes larger, because they are distances.
+BIASED = ("ece", "mce", "ace", "brier_reliability")
 
 
 def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:

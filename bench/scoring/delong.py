@@ -143,7 +143,8 @@ def _of_column(
         return
     area = value[0] = below / size[1] / size[0]
     total, classes_of_patient = np.zeros((num_patients, 2)), np.zeros(num_patients, np.uint8)
-    of_negatives, of_positives = 0.0, 0.0  # sums of squares; no branch, so that the sums stay in registers
+    # Sums of squares. The loop has no branch, so that the sums stay in registers.
+    of_negatives, of_positives = 0.0, 0.0
     for i in range(kind.shape[0]):
         positive = kind[i] & POSITIVE
         deviation = placement[i] / (size[0] if positive else size[1]) - area

@@ -86,7 +86,8 @@ def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) 
     """Return a symptom for each finding with the same logit in at least `share` of the images; `share` exceeds .5."""
     symptoms = []
     num = len(scored.logit)
-    fewest_repeats = (2 * share - 1) * num - 1  # a constant output has at least so many equal neighbors
+    # A constant output has at least this number of pairs of equal neighbors.
+    fewest_repeats = (2 * share - 1) * num - 1
     # test the first tenth of the images first: it excludes nearly all findings
     suspects, first = (
         np.arange(len(findings)),

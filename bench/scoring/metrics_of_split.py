@@ -247,7 +247,8 @@ class _Pass:
 def labels_and_counts(scored: ScoredSplit, resamples: Resamples, min_count: int) -> tuple[NDArray[np.int8], Counts]:
     """Return the labels [N, K], DROPPED in the columns of unavailable findings, and the counts of all findings."""
     counts = count(scored.labels(), resamples.patient, min_count)
-    label = np.asfortranarray(np.where(counts.available, scored.labels(), np.int8(DROPPED)))  # read column by column
+    # The metrics read labels column by column, so a column must be contiguous in memory.
+    label = np.asfortranarray(np.where(counts.available, scored.labels(), np.int8(DROPPED)))
     label.flags.writeable = False
     return label, counts
 

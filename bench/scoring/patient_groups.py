@@ -20,7 +20,7 @@ MOST_UNKNOWN = 0.2  # with a larger share of unknown values, the attribute count
 Text = NDArray[np.object_]
 
 
-@dataclass(frozen=True, eq=False)  # no slots: cached properties, shared by all runs
+@dataclass(frozen=True, eq=False)  # without slots, because it has cached properties; all runs share them
 class PatientGroups:
     """Patient attributes and label states under other mappings, for each image.
 

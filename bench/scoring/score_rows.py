@@ -30,7 +30,7 @@ INTEGERS += ("true_positive", "false_positive", "false_negative", "true_negative
 
 
 def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
-    """Build a table from rows. The name of a column decides its dtype (float64, int64 or text), also without rows."""
+    """Build a table from rows. The name of a column decides its dtype (float64, int64 or text), even if there are no rows."""
     cells = list(zip(*rows, strict=True)) or [()] * len(columns)
     return pd.DataFrame({name: _column(name, cell) for name, cell in zip(columns, cells, strict=True)}, copy=False)
 
@@ -73,7 +73,8 @@ def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = Non
     num = int(np.count_nonzero(finite))
     if not num:
         return Macro(mean, replicates, Sizes())
-    key_of_sizes = ("least", finite.tobytes())  # most metrics have values for the same findings
+    # The sizes are cached, because most metrics have values for the same findings.
+    key_of_sizes = ("least", finite.tobytes())
     return Macro(mean, replicates, measured.scored.cached(key_of_sizes, lambda: _least(counts, finite, num), counts))
 
 

@@ -71,7 +71,8 @@ def youden(label: Label, score: Score) -> float:
     candidate, hit, false, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
-    return float(candidate[np.argmax(hit * num_negative - false * num_positive)])  # integers: ties are exact
+    # J is multiplied by both numbers of images, so that it is an integer and ties are exact.
+    return float(candidate[np.argmax(hit * num_negative - false * num_positive)])
 
 
 def sens_90(label: Label, score: Score) -> float:
@@ -79,7 +80,8 @@ def sens_90(label: Label, score: Score) -> float:
     candidate, hit, _, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
-    hits_needed = np.ceil(SENSITIVITY * num_positive - 1e-9)  # 1e-9: rounding errors must not increase it
+    # 1e-9 is subtracted, so that a rounding error cannot increase the number.
+    hits_needed = np.ceil(SENSITIVITY * num_positive - 1e-9)
     return float(candidate[np.argmax(hit >= hits_needed)])
 
 

@@ -10,7 +10,7 @@ from bench.store.store import canonical_json, key_in, last_line, write_bytes
 
 FILE = "checksums.json"
 JSON_RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json")
-RECORDS = (*JSON_RECORDS, "history.parquet")  # small: read at every check
+RECORDS = (*JSON_RECORDS, "history.parquet")  # small files, which every check reads completely
 _STORED = ("*.json", "*.parquet", "*.safetensors", "predictions/*.parquet", "features/*.npz")
 
 
@@ -86,7 +86,7 @@ def _problems(folder: Path, names: tuple[str, ...], states: tuple[object, ...]) 
 
 
 def _is_object(path: Path) -> bool:
-    """Whether a file holds a JSON object."""
+    """Return whether a file holds a JSON object."""
     try:
         json_object(path)
     except (OSError, ValueError):

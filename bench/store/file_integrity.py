@@ -1,4 +1,4 @@
-"""Checks whether a file is complete or cut off, and its SHA-256."""
+"""Functions that check whether a file is complete, and that compute its SHA-256."""
 
 import hashlib
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a file exists and is not cut off, see `file_damage`."""
+    """Return whether a file exists and is not cut off, see `file_damage`."""
     return not file_damage(path)
 
 

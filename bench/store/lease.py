@@ -156,7 +156,7 @@ def _read(lock: Path) -> dict[str, Any]:
 
 
 def _alive_here(holder: Mapping[str, Any]) -> bool | None:
-    """Whether a holder's process exists on this machine; None for a holder on another machine."""
+    """Return whether a holder's process exists on this machine; None for a holder on another machine."""
     if holder.get("place") != _place():
         return None
     pid = holder.get("pid")
@@ -164,7 +164,7 @@ def _alive_here(holder: Mapping[str, Any]) -> bool | None:
 
 
 def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
-    """Whether a holder is alive: by its process on this machine, otherwise by its heartbeat count, watched for 12 intervals."""
+    """Return whether a holder is alive: by its process on this machine, otherwise by its heartbeat count, watched for 12 intervals."""
     process_alive = _alive_here(holder)
     if process_alive is not None:
         return process_alive

@@ -1,4 +1,4 @@
-"""The run store. Only this code writes below STORE. States are read from files; there is no database.
+"""The run store. Only this code writes into the folder of the store. The state of a run is read from its files.
 
 store.json                     {"schema": 3}, see bench.store.schema
 grids/<name>.json              what `bench run` planned: runs, cohorts, settings (enough to score and report again)

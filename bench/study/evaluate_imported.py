@@ -176,7 +176,7 @@ def _copy(plan: Plan, folder: Path, source: _Source, files: Predictions) -> list
 
 
 def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.device, display: Display) -> list[str]:
-    """Write the predictions on each cohort, and features where the network has some."""
+    """Write the predictions on each cohort, and the features if the network has any."""
     network, given = source.network, source.declared.input
     assert network is not None
     assert given is not None
@@ -208,7 +208,7 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
 
 
 def _has_features(folder: Path, source: _Source, ref: CohortRef) -> bool:
-    """Whether the features of a cohort are stored, or the model has no features."""
+    """Return whether the features of a cohort are stored, or the model has no features."""
     has_features = source.network is not None and source.network.has_features
     return not has_features or is_intact(folder / "features" / f"{ref.name}.npz")
 

@@ -58,7 +58,8 @@ def rehearsed_forecast(
 
 def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progress) -> Rates:
     """Measure the rates of these runs on one device. All files are temporary."""
-    began = time.process_time()  # the real run will need this time, too
+    # This is the CPU time that the process has used so far. The real run needs this time, too.
+    began = time.process_time()
     device = torch.device(device_name)
     clock = _clock_of(device)
     start_s, empty_bytes = worker()
@@ -80,7 +81,8 @@ def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progre
         networks=networks,
         decoding=decoding,
         row_bytes=scored.row_bytes,
-        start_s=start_s + min(began, start_s),  # capped, because phantom cohorts are made only once
+        # The limit is for phantom cohorts: this process may have made them, which the real run does not repeat.
+        start_s=start_s + min(began, start_s),
         first_score_s=scored.first_s,
         score_s=scored.further_s,
         score_rows=scored.rows,
@@ -161,7 +163,8 @@ class NetworkRehearsal:
         return NetworkRate(
             step_s,
             image_s,
-            self.building_s * 2 + hashing + self.clock() - began,  # built twice: to train and to predict
+            # A run builds its network twice: for training and for prediction.
+            self.building_s * 2 + hashing + self.clock() - began,
             peak,
             (folder / "model.safetensors").stat().st_size,
             (folder / "last.pt").stat().st_size,
@@ -180,7 +183,8 @@ class NetworkRehearsal:
         examples = Examples(ids, patients, rows, states(table, config.findings), targets(table, config))
         training_loss = TrainingLoss(self.run, TrainingTargets.of(self.run, examples, self.device))
         step = Step(self.run, self.network, self.normalizer, self.reader, examples.rows, training_loss, self.device)
-        step.begin_epoch(config.schedule.epochs)  # all weights learn
+        # In the last epoch no weights are frozen, so a step takes its full time.
+        step.begin_epoch(config.schedule.epochs)
         step.set_lr(1e-3)
         spent: list[float] = []
         while len(spent) < 2 or (sum(spent) < ENOUGH_S and len(spent) < 8):

@@ -171,7 +171,7 @@ class Pilot:
 
 
 def _cut(plan: Plan, ref: CohortRef, run: Run, store: Store, most: int) -> CohortRef:
-    """Return a cohort with about `most` headline images and `most` other images, with its table in another store."""
+    """Return a cohort with about `most` headline images and `most` other images; its table is written to `store`."""
     table = plan.cohorts[ref.name].table
     headline = ref.headline_rows(ref.split_of(table, run.config))
     kept = table[_some(table, headline, most, ref.name) | _some(table, ~headline, most, ref.name)].reset_index(

@@ -63,7 +63,8 @@ def reproduce(
     run_id = find_run(store, prefix)
     stored = read_run(store, run_id)
     manifest, run = planned(store, run_id, grid)
-    if origin := manifest.content.get("scored_from"):  # compare with the original scores
+    # A rescored grid has other scoring settings, so the scores of the original grid are compared.
+    if origin := manifest.content.get("scored_from"):
         manifest, run = planned(store, run_id, str(origin))
     if manifest.of_bundles or (reason := unfinished(manifest, run)):
         why = "the run comes from a bundle, which has no images" if manifest.of_bundles else reason
@@ -136,7 +137,7 @@ def _scores(manifest: Manifest, run_id: str) -> pd.DataFrame:
 def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return one row per score: stored value, new value, and the largest difference that seeds explain.
 
-    `seeds` holds the scores of every seed, those of the stored run included. Two trainings with different seeds differ
+    `seeds` contains the scores of every seed, and also those of the stored run. Two trainings with different seeds differ
     by at most `seeds_apart` in 95 % of cases: t(n - 1, .975) s sqrt(2) of n seeds, NaN below ENOUGH seeds.
 
     The verdict is the first in this list that is true: same bits; no number (one value is NaN); within the seed spread;

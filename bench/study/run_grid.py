@@ -149,9 +149,9 @@ def _analyse(plan: Plan, runs: Sequence[Run], tally: Tally) -> None:
 def check_foreign(grid: Grid, registry: Registry) -> None:
     """Raise ConfigError or RegistryError for an unusable entry that is not part of the project.
 
-    Such an entry names code that cannot be imported or does not take its options. Or it names a timm model that does
-    not exist or does not take images of this size. The entries of the project are tested, so they are not imported
-    here.
+    An entry is unusable if its code cannot be imported or does not accept its options. It is also unusable if it names a timm
+    model that does not exist, or that does not accept images of this size. Tests cover the project's own entries, so these are
+    not imported here.
     """
     shipped = installed("registry.yaml")
     own = (registry if registry.path.resolve() == shipped.resolve() else Registry.read(shipped)).sections

@@ -46,7 +46,7 @@ def memory_of(device: str) -> int:
 
 
 def _may_have_gpu() -> bool:
-    """Whether torch may find a GPU. Linux has a device file for each GPU; on other systems the answer is True."""
+    """Return whether torch may find a GPU. Linux has a device file for each GPU; on other systems the answer is True."""
     return platform.system() != "Linux" or any(next(Path("/dev").glob(p), None) for p in ("nvidia*", "dxg", "kfd"))
 
 

@@ -14,7 +14,7 @@ def download(repository: str, name: str) -> str:
     from huggingface_hub import hf_hub_download
 
     _switch_telemetry_off()
-    # timm names no revisions; the file has numbers, no code
+    # timm states no revision of the file. The file contains numbers and no code.
     return hf_hub_download(repository, name)  # nosec B615
 
 

@@ -25,7 +25,7 @@ TIMEOUT = dt.timedelta(minutes=30)  # maximum time that a collective call waits 
 
 @dataclass(frozen=True, slots=True)
 class DataParallelGroup:
-    """The view that one process has of its group; by default a group of one process."""
+    """The group of processes that train one run, as one of these processes sees it; by default a group of one process."""
 
     rank: int = 0
     size: int = 1
@@ -46,7 +46,7 @@ class DataParallelGroup:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process has rank 0 and writes the files."""
+        """Return whether this process has rank 0 and writes the files."""
         return self.rank == 0
 
     def own_items(self, items: Sequence[T]) -> list[T]:

@@ -85,7 +85,8 @@ def fit(
         raise TrainingError(str(error)) from error
     step = Step(run, network, normalizer, reader, train.rows, TrainingLoss(run, targets), device, processes)
     size = schedule.effective_batch_size(len(train))
-    num_steps = len(train) // size  # the incomplete last batch is dropped; its images differ from epoch to epoch
+    # The incomplete last batch is dropped; its images differ from epoch to epoch.
+    num_steps = len(train) // size
     check_group_size(schedule, size, processes)
     state = TrainingState()
     state.resume(checkpoint, run.id, step)
@@ -147,7 +148,7 @@ def _epoch_order(targets: TrainingTargets, config: RunConfig, epoch: int, size: 
 
 
 def _limit_reached(clock: Callable[[], float], deadline: float, processes: DataParallelGroup) -> bool:
-    """Whether the time limit is reached by the clock of rank 0."""
+    """Return whether the time limit is reached. All processes use the clock of rank 0."""
     return math.isfinite(deadline) and processes.broadcast(clock() >= deadline)
 
 
@@ -171,7 +172,7 @@ def check_labels(train: Examples, watched: Mapping[str, Examples]) -> None:
 
 
 def has_both_classes(state_NK: NDArray[np.int8]) -> bool:
-    """Whether at least one finding has a present and an absent image."""
+    """Return whether at least one finding has a present and an absent image."""
     present = (state_NK == 1).any(axis=0)
     absent = ((state_NK == 0) | (state_NK == -2)).any(axis=0)
     return bool((present & absent).any())

@@ -148,7 +148,7 @@ def weighted_mean(loss_NK: Tensor, weight_NK: Tensor) -> Tensor:
     return (weight_NK * loss_NK).sum() / weight_NK.sum().clamp(min=1e-8)
 
 
-_TINY = 1e-30  # instead of 0, where a power below 1 has an infinite gradient
+_TINY = 1e-30  # smallest base of a power; at 0, a power below 1 would have an infinite gradient
 
 
 def _cross_entropy(

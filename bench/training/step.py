@@ -76,9 +76,9 @@ class Step:
         self.ema = ModelEmaV3(network, schedule.ema) if schedule.ema else None
         self.gradient_evaluations = 0  # forward and backward passes over a batch
         has_weight_N = self.training_loss.has_weight()
-        self.has_weight_N = None if has_weight_N.all() else has_weight_N  # None: every image has weight
+        self.has_weight_N = None if has_weight_N.all() else has_weight_N  # None: every image has a weight above 0
         self.buffers = [*network.buffers(), *self.training_loss.buffers()]
-        self.saved = [buffer.clone() for buffer in self.buffers]  # values before the step
+        self.saved = [buffer.clone() for buffer in self.buffers]  # values of the buffers before the step
         self.in_pass = False  # whether a forward or backward pass is running
         self.forward: Callable[[Tensor], Tensor] = network.outputs  # `compile_if_faster` may replace it
         self._begin_phase(1)
@@ -163,12 +163,12 @@ class Step:
 
     @property
     def _is_schedule_free(self) -> bool:
-        """Whether the optimizer uses different weights for training and for evaluation."""
+        """Return whether the optimizer uses different weights for training and for evaluation."""
         return hasattr(self.optimizer, "eval")
 
     @property
     def halved(self) -> bool:
-        """Whether memory was too small for the configured micro-batch."""
+        """Return whether memory was too small for the configured micro-batch."""
         return self.micro < self.configured_micro
 
     def set_lr(self, factor: float) -> None:

@@ -125,7 +125,8 @@ def build_loss(entry: Entry, target_NK: Tensor, weight_NK: Tensor) -> Callable[.
     A loss class is constructed from the training targets and weights.
     """
     function_or_class, options = entry.load(), dict(entry.options)
-    is_class = inspect.isclass(function_or_class)  # not tested in place, where mypy would narrow the type
+    # The result has a name, because mypy would narrow the type if the condition stood in the `if` statement.
+    is_class = inspect.isclass(function_or_class)
     if is_class:
         from_targets: Callable[..., Tensor] = function_or_class(target_NK, weight_NK, **options)
         return from_targets

@@ -43,7 +43,10 @@ def blank(state_NK: Tensor, policy: str) -> Tensor:
 
 
 def ignore(labels: Labels) -> Targets:
-    """U-Ignore: exclude uncertain pairs. With `blank: ignore`, training uses only explicit labels."""
+    """U-Ignore: exclude pairs of image and finding with an uncertain label.
+
+    Together with `blank: ignore`, training uses only explicit labels.
+    """
     return _certain(labels.state_NK)
 
 

@@ -1,1 +1,1 @@
-"""Benchmarks, one file per subject; `python -m benchmarks` runs everything in a file's BENCHMARKS."""
+"""Benchmarks, one file per subject; `python -m benchmarks` runs the list BENCHMARKS of every file."""

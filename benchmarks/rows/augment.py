@@ -8,18 +8,19 @@ import numpy as np
 from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer
 from benchmarks.rows.normalizer import images
 
-TURN, SHIFT, ZOOM, LIGHT = 10.0, 0.05, 0.05, 0.15  # those of the registry's `affine`
+# The settings of `affine` in the registry: largest rotation in degrees, shift and zoom as shares, change of brightness as a share.
+TURN, SHIFT, ZOOM, LIGHT = 10.0, 0.05, 0.05, 0.15
 
 
 def chain(transforms: Any, last: Any) -> Any:
-    """Return torchvision's random rotation, shift, scale and brightness, followed by `last`, which returns a tensor."""
+    """Return torchvision's random rotation, shift, scale and brightness, followed by `last`, which converts to a tensor."""
     bilinear = transforms.InterpolationMode.BILINEAR
     moved = transforms.RandomAffine(TURN, (SHIFT, SHIFT), (1 - ZOOM, 1 + ZOOM), interpolation=bilinear)
     return transforms.Compose([moved, transforms.ColorJitter(LIGHT, LIGHT), last])
 
 
 def v1(batch: Any) -> Callable[[], object]:
-    """Return torchvision's first transforms, on PIL images, to a tensor."""
+    """Return a function that augments the batch with version 1 of torchvision's transforms, from PIL images to tensors."""
     transforms = peer("torchvision.transforms", "torchvision")
     from PIL import Image
 
@@ -29,7 +30,7 @@ def v1(batch: Any) -> Callable[[], object]:
 
 
 def v2(batch: Any) -> Callable[[], object]:
-    """Return torchvision's second transforms, on tensors of uint8."""
+    """Return a function that augments the batch with version 2 of torchvision's transforms, from uint8 to float32 tensors."""
     import torch
 
     transforms = peer("torchvision.transforms.v2", "torchvision")
@@ -38,7 +39,7 @@ def v2(batch: Any) -> Callable[[], object]:
 
 
 def gate(batch: Any) -> str:
-    """Compare one rotation, shift and scale with torchvision's, except at the edges, which both fill with black."""
+    """Check that one rotation, shift and scale gives torchvision's pixels; 40 pixels at each edge are not compared."""
     import torch
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.functional import affine
@@ -47,17 +48,17 @@ def gate(batch: Any) -> str:
 
     one, angle, shift, zoom = torch.ones(1), 7.0, (0.025, -0.05), 1.04
     ours = Warp(one * np.deg2rad(angle), torch.tensor([shift]), one * zoom, one, one, one).apply(batch[:1, None])
-    pixels = [int(each * batch.shape[-1]) for each in shift]
+    pixels = [int(share * batch.shape[-1]) for share in shift]
     theirs = affine(
         batch[:1, None].float() / 255, angle, pixels, zoom, [0.0, 0.0], interpolation=InterpolationMode.BILINEAR
     )
     inner = (..., slice(40, -40), slice(40, -40))
-    off = float((ours[inner] - theirs[inner]).abs().mean()) * 255
-    return check(off <= 0.5, f"the same matrix: mean difference {off:.2g} gray values")
+    difference = float((ours[inner] - theirs[inner]).abs().mean()) * 255
+    return check(difference <= 0.5, f"the same matrix: mean difference {difference:.2g} gray values")
 
 
-def against(way: Callable[[Any], Callable[[], object]]) -> Callable[[bool], Measured]:
-    """Return the benchmark against one implementation."""
+def against(implementation: Callable[[Any], Callable[[], object]]) -> Callable[[bool], Measured]:
+    """Return the benchmark against one implementation of torchvision."""
 
     def run(quick: bool) -> Measured:
         import torch
@@ -66,13 +67,13 @@ def against(way: Callable[[Any], Callable[[], object]]) -> Callable[[bool], Meas
 
         torch.set_num_threads(1)
         batch = torch.from_numpy(np.stack(images(quick)))
-        found = gate(batch)
-        ways = {"ours": lambda: affine(batch[:, None], 1), "peer": way(batch)}
-        spent = interleaved(ways, 1 if quick else 7, items=dict.fromkeys(ways, len(batch)))
+        gate_text = gate(batch)
+        implementations = {"ours": lambda: affine(batch[:, None], 1), "peer": implementation(batch)}
+        spent = interleaved(implementations, 1 if quick else 7, items=dict.fromkeys(implementations, len(batch)))
         note = (
             f"{ms(spent['peer'])} against {ms(spent['ours'])}; of bytes to float32, the means of whole images among it"
         )
-        return compared(spent["peer"], spent["ours"], found, note)
+        return compared(spent["peer"], spent["ours"], gate_text, note)
 
     return run
 

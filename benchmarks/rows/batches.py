@@ -1,4 +1,4 @@
-"""B3: random batches from the cache, against decoding files batch by batch, against webdataset, and against copying memory."""
+"""B3: random batches from the cache, compared with decoding the files of a batch, with webdataset, and with a copy of memory."""
 
 import tarfile
 import tempfile
@@ -26,7 +26,7 @@ WHAT = f"random batch of {BATCH}, 320 px, one thread"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A cache of `num` images in a temporary folder; a few different files are repeated."""
+    """An image cache in a temporary folder, made from a few files that are repeated."""
 
     folder: Path
     files: list[Path]
@@ -39,7 +39,7 @@ class Place:
 
 @contextmanager
 def place(quick: bool) -> Iterator[Place]:
-    """Return a cache of 105 MB, which does not fit into the CPU cache."""
+    """Yield an image cache of 105 MB, which is larger than the CPU's cache."""
     num = 128 if quick else 1024
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -50,49 +50,57 @@ def place(quick: bool) -> Iterator[Place]:
         yield Place(folder, files, open_cache("b3", folder, table, GEOMETRY, folder / "cache"))
 
 
-def gate(here: Place) -> str:
-    """Compare a batch with its decoded files."""
+def gate(cache_folder: Place) -> str:
+    """Check that the images of a batch equal their files, decoded again."""
     from bench.inputs.batches import BatchReader
 
-    rows = here.rows(np.random.default_rng(0))
-    batch = BatchReader(here.cache.images, _cpu())(rows).numpy()
-    again = [fit_to_square(read_gray(path, GEOMETRY.decode_at), GEOMETRY) for path in here.files]
-    same = all(np.array_equal(image, again[row % len(again)]) for image, row in zip(batch, rows, strict=True))
-    return check(same, "bit-identical to its files decoded again" if same else "a batch is not what was stored")
+    rows = cache_folder.rows(np.random.default_rng(0))
+    batch = BatchReader(cache_folder.cache.images, _cpu())(rows).numpy()
+    decoded = [fit_to_square(read_gray(path, GEOMETRY.decode_at), GEOMETRY) for path in cache_folder.files]
+    identical = all(np.array_equal(image, decoded[row % len(decoded)]) for image, row in zip(batch, rows, strict=True))
+    return check(
+        identical, "bit-identical to its files decoded again" if identical else "a batch is not what was stored"
+    )
 
 
-def files_way(here: Place) -> Callable[[], object]:
-    """Return the usual implementation: a Dataset of files, PIL, a torchvision pipeline and a DataLoader in this process."""
+def files_way(cache_folder: Place) -> Callable[[], object]:
+    """Return a function that gives the next batch by the usual method.
+
+    The method is a DataLoader in this process over a Dataset of files, which PIL and a torchvision pipeline decode.
+    """
     from torch.utils.data import DataLoader, Dataset
 
     from benchmarks.rows.decode import torchvision_way
 
     class Files(Dataset):  # type: ignore[type-arg]
         def __len__(self) -> int:
-            return len(here.cache.images)
+            return len(cache_folder.cache.images)
 
         def __getitem__(self, row: int) -> object:
-            return torchvision_way(here.files[row % len(here.files)])
+            return torchvision_way(cache_folder.files[row % len(cache_folder.files)])
 
     batches = iter(DataLoader(Files(), batch_size=BATCH, shuffle=True))
 
     def batch() -> object:
         nonlocal batches
-        found = next(batches, None)
-        if found is None:
+        batch_images = next(batches, None)
+        if batch_images is None:
             batches = iter(DataLoader(Files(), batch_size=BATCH, shuffle=True))
-            found = next(batches)
-        return found
+            batch_images = next(batches)
+        return batch_images
 
     return batch
 
 
-def webdataset_way(here: Place) -> Callable[[], object]:
-    """Return webdataset's fastest implementation: decoded images of the same size in a tar, with a shuffle buffer of 256."""
+def webdataset_way(cache_folder: Place) -> Callable[[], object]:
+    """Return a function that gives the next batch from webdataset, by its fastest method.
+
+    The method reads decoded images of one size from a tar file, with a shuffle buffer of 256 images.
+    """
     wds = peer("webdataset")
-    shard = here.folder / "shard.tar"
+    shard = cache_folder.folder / "shard.tar"
     with tarfile.open(shard, "w") as tar:
-        for row, image in enumerate(here.cache.images):
+        for row, image in enumerate(cache_folder.cache.images):
             content = BytesIO()
             np.save(content, image)
             entry = tarfile.TarInfo(f"{row:06}.npy")
@@ -103,59 +111,62 @@ def webdataset_way(here: Place) -> Callable[[], object]:
     return lambda: next(batches)
 
 
-def copied(here: Place) -> Callable[[], object]:
-    """Return the lower bound: a copy of as many contiguous images to allocated memory."""
+def copied(cache_folder: Place) -> Callable[[], object]:
+    """Return a function that copies a batch of contiguous images to allocated memory; no reader can be faster."""
     rng = np.random.default_rng(1)
-    there = np.empty((BATCH, GEOMETRY.size, GEOMETRY.size), np.uint8)
+    destination = np.empty((BATCH, GEOMETRY.size, GEOMETRY.size), np.uint8)
 
     def copy() -> None:
-        start = int(rng.integers(0, len(here.cache.images) - BATCH))
-        np.copyto(there, here.cache.images[start : start + BATCH])
+        start = int(rng.integers(0, len(cache_folder.cache.images) - BATCH))
+        np.copyto(destination, cache_folder.cache.images[start : start + BATCH])
 
     return copy
 
 
-def against(way: Callable[[Place], Callable[[], object]]) -> Callable[[bool], Measured]:
-    """Return the benchmark against one implementation."""
+def against(implementation: Callable[[Place], Callable[[], object]]) -> Callable[[bool], Measured]:
+    """Return the benchmark of our BatchReader against one implementation."""
 
     def run(quick: bool) -> Measured:
         from bench.inputs.batches import BatchReader
 
-        with place(quick) as here:
-            found, rng = gate(here), np.random.default_rng(2)
-            reader = BatchReader(here.cache.images, _cpu())
-            ways = {"ours": lambda: reader(here.rows(rng)), "peer": way(here)}
-            spent = interleaved(ways, 2 if quick else 7, items=dict.fromkeys(ways, BATCH))
-        each = {name: 1e6 * float(np.median(seconds)) for name, seconds in spent.items()}
+        with place(quick) as cache_folder:
+            gate_text, rng = gate(cache_folder), np.random.default_rng(2)
+            reader = BatchReader(cache_folder.cache.images, _cpu())
+            implementations = {"ours": lambda: reader(cache_folder.rows(rng)), "peer": implementation(cache_folder)}
+            spent = interleaved(implementations, 2 if quick else 7, items=dict.fromkeys(implementations, BATCH))
+        microseconds = {name: 1e6 * float(np.median(seconds)) for name, seconds in spent.items()}
         return compared(
-            spent["peer"], spent["ours"], found, f"{each['peer']:.3g} against {each['ours']:.3g} µs an image, in memory"
+            spent["peer"],
+            spent["ours"],
+            gate_text,
+            f"{microseconds['peer']:.3g} against {microseconds['ours']:.3g} µs an image, in memory",
         )
 
     return run
 
 
 def packed(quick: bool) -> Measured:
-    """Return how many times as long OpenCV takes to read the same images of 1,024 px from PNG, in memory."""
+    """Return OpenCV's time to decode PNGs of 1,024 px, divided by our time to unpack the same images; all in memory."""
     images = [fit_to_square(radiograph(patient), Geometry(1024)) for patient in range(1 if quick else 4)]
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
     pngs = [np.asarray(cv2.imencode(".png", image, options)[1]) for image in images]
     blocks = [pack(image) for image in images]
-    into = np.empty_like(images[0])
+    destination = np.empty_like(images[0])
 
     def ours() -> None:
         for block in blocks:
-            unpack(block, into)
+            unpack(block, destination)
 
     for image, block in zip(images, blocks, strict=True):
-        unpack(block, into)
-        found = check(np.array_equal(into, image), "bit-identical")
-    ways = {"ours": ours, "peer": lambda: [cv2.imdecode(png, cv2.IMREAD_GRAYSCALE) for png in pngs]}
-    spent = interleaved(ways, 1 if quick else 7, items=dict.fromkeys(ways, len(images)))
+        unpack(block, destination)
+        gate_text = check(np.array_equal(destination, image), "bit-identical")
+    implementations = {"ours": ours, "peer": lambda: [cv2.imdecode(png, cv2.IMREAD_GRAYSCALE) for png in pngs]}
+    spent = interleaved(implementations, 1 if quick else 7, items=dict.fromkeys(implementations, len(images)))
     share = {
-        name: sum(map(len, each)) / (len(images) * images[0].size) for name, each in (("ours", blocks), ("PNG", pngs))
+        name: sum(map(len, blobs)) / (len(images) * images[0].size) for name, blobs in (("ours", blocks), ("PNG", pngs))
     }
     note = f"{ms(spent['peer'])} against {ms(spent['ours'])}; {share['ours']:.2f} of the pixels' size, PNG {share['PNG']:.2f}"
-    return compared(spent["peer"], spent["ours"], found, note)
+    return compared(spent["peer"], spent["ours"], gate_text, note)
 
 
 def _cpu() -> "torch.device":  # noqa: F821  (imported where it is used)

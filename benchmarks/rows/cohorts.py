@@ -1,4 +1,4 @@
-"""B13: a table of labels as large as MIMIC-CXR's, read and harmonized, against torchxrayvision's class on the same file."""
+"""B13: reading and harmonizing a label table as large as that of MIMIC-CXR, against torchxrayvision on the same file."""
 
 import subprocess
 import sys
@@ -27,7 +27,10 @@ print(len(found.table), len(found.id), largest_memory())
 
 
 def write(root: Path, rows: int) -> Path:
-    """Write a train.csv in CheXpert's format of frontal images, with the real numbers of patients, blanks and -1."""
+    """Write a random train.csv of frontal images in CheXpert's format.
+
+    Images per patient, and the shares of blank and uncertain labels, are about those of CheXpert.
+    """
     draw = np.random.default_rng(0)
     patient = np.sort(draw.integers(1, max(2, rows // 5), rows))
     raw = pd.DataFrame({"Path": [f"CheXpert-v1.0/train/patient{p:05d}/study1/view{i}_frontal.jpg" for i, p in enumerate(patient)]})  # fmt: skip
@@ -43,12 +46,12 @@ def write(root: Path, rows: int) -> Path:
 
 
 def ours(root: Path) -> Cohort:
-    """Return the cohort without checking that image files exist, because the peer does not check either."""
+    """Return the cohort. As the peer does, this does not check that image files exist."""
     return load(CohortSpec("chexpert", "chexpert", root), images=False)
 
 
 def theirs(path: Path) -> Any:
-    """Return torchxrayvision's data set of all frontal images."""
+    """Return torchxrayvision's dataset of all frontal images."""
     xrv = peer("torchxrayvision")
     return xrv.datasets.CheX_Dataset(
         imgpath=str(path.parent), csvpath=str(path), views=["AP", "PA"], unique_patients=False
@@ -56,17 +59,18 @@ def theirs(path: Path) -> Any:
 
 
 def gate(path: Path) -> str:
-    """Compare all labels of both, except where the peer writes 0 because of "No Finding"."""
-    mine, other = ours(path.parent).table, theirs(path)
-    written = (mine["native:No Finding"] == 1).to_numpy()
+    """Check that both give the same labels, except in images with "No Finding", where the peer sets all labels to 0."""
+    our_table, peer_dataset = ours(path.parent).table, theirs(path)
+    written = (our_table["native:No Finding"] == 1).to_numpy()
     differ = 0
-    for column, name in enumerate(other.pathologies):
-        state = mine["native:" + {"Effusion": "Pleural Effusion"}.get(str(name), str(name))].to_numpy(float)
-        known = np.where(state >= 0, state, np.nan)  # uncertain and not mentioned are both NaN there
-        same = np.isclose(other.labels[:, column], known, equal_nan=True)
+    for column, name in enumerate(peer_dataset.pathologies):
+        state = our_table["native:" + {"Effusion": "Pleural Effusion"}.get(str(name), str(name))].to_numpy(float)
+        expected = np.where(state >= 0, state, np.nan)  # the peer has NaN for uncertain and for not mentioned
+        same = np.isclose(peer_dataset.labels[:, column], expected, equal_nan=True)
         differ += int((~same & ~written).sum())
     return check(
-        differ == 0 and len(mine) == len(other.labels), f"{differ} of {len(mine) * len(LABELS):,} labels differ"
+        differ == 0 and len(our_table) == len(peer_dataset.labels),
+        f"{differ} of {len(our_table) * len(LABELS):,} labels differ",
     )
 
 
@@ -74,20 +78,20 @@ def against(quick: bool) -> Measured:
     """Return the peer's time divided by ours."""
     with tempfile.TemporaryDirectory() as folder:
         path = write(Path(folder), ROWS // 20 if quick else ROWS)
-        found = gate(path)
-        ways = {"ours": partial(ours, path.parent), "peer": partial(theirs, path)}
-        spent = interleaved(ways, 1 if quick else 5)
-    seconds = {name: float(np.median(each)) for name, each in spent.items()}
+        gate_text = gate(path)
+        implementations = {"ours": partial(ours, path.parent), "peer": partial(theirs, path)}
+        spent = interleaved(implementations, 1 if quick else 5)
+    seconds = {name: float(np.median(times)) for name, times in spent.items()}
     note = f"{seconds['peer']:.2f} against {seconds['ours']:.2f} s, ours with findings, splits, checks of every row"
-    return compared(spent["peer"], spent["ours"], found, note)
+    return compared(spent["peer"], spent["ours"], gate_text, note)
 
 
 def memory(quick: bool) -> Measured:
-    """Return the peak memory of a process that does nothing else, in GB."""
+    """Return the peak memory in GB of a process that only reads and harmonizes the table."""
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), ROWS // 20 if quick else ROWS)
-        done = subprocess.run([sys.executable, "-c", ALONE, folder], capture_output=True, text=True, check=True)
-    rows, _, kilobytes = (int(word) for word in done.stdout.split())
+        process = subprocess.run([sys.executable, "-c", ALONE, folder], capture_output=True, text=True, check=True)
+    rows, _, kilobytes = (int(number) for number in process.stdout.split())
     return spread([kilobytes / 1e6], f"{rows:,} rows", "one process")
 
 

@@ -46,51 +46,57 @@ def torchxrayvision_way(path: Path) -> object:
 
 
 def distance(path: Path, at_least: int) -> tuple[float, float]:
-    """Return the difference of our pixels from a full decode with area resampling: the mean and the 99.9 % quantile."""
-    off = np.abs(
+    """Return the mean and the 99.9 % quantile of the differences between our pixels and the reference, in gray values.
+
+    We let the decoder shrink the image, but keep at least `at_least` pixels. The reference decodes all pixels before the resizing.
+    """
+    difference = np.abs(
         fit_to_square(read_gray(path, at_least), GEOMETRY).astype(int) - fit_to_square(read_gray(path), GEOMETRY)
     )
-    return float(off.mean()), float(np.quantile(off, 0.999))
+    return float(difference.mean()), float(np.quantile(difference, 0.999))
 
 
 def gate(paths: list[Path]) -> str:
-    """Compare our pixels with a full decode; sharp edges have a separate row."""
+    """Check that our pixels differ by at most 0.5 gray values on average from a full decode; see `fidelity` for the largest differences."""
     mean = max(distance(path, GEOMETRY.decode_at)[0] for path in paths)
     return check(mean <= 0.5, f"mean difference from a full decode {mean:.2f} gray values")
 
 
 def fidelity(quick: bool) -> Measured:
-    """Return the 99.9 % quantile of the difference from a full decode per image, also for a larger decoding scale."""
+    """Return the 99.9 % quantile of the differences from a full decode, in gray values; one round is one image.
+
+    The note has quantile and time for decoding at twice the size.
+    """
     with tempfile.TemporaryDirectory() as folder:
         paths = jpegs(Path(folder), 1 if quick else 4, LIGHT)
-        found = [distance(path, GEOMETRY.decode_at) for path in paths]
+        distances = [distance(path, GEOMETRY.decode_at) for path in paths]
         larger = max(distance(path, 2 * GEOMETRY.decode_at)[1] for path in paths)
-        ways = {
-            name: (lambda at=at: [fit_to_square(read_gray(p, at), GEOMETRY) for p in paths])
-            for name, at in (("now", GEOMETRY.decode_at), ("larger", 2 * GEOMETRY.decode_at))
+        implementations = {
+            name: (lambda decode_at=decode_at: [fit_to_square(read_gray(p, decode_at), GEOMETRY) for p in paths])
+            for name, decode_at in (("now", GEOMETRY.decode_at), ("larger", 2 * GEOMETRY.decode_at))
         }
-        spent = interleaved(ways, rounds=1 if quick else 5)
+        spent = interleaved(implementations, rounds=1 if quick else 5)
     longer = np.median(spent["larger"]) / np.median(spent["now"])
     note = f"one pixel in a thousand, along hard edges; decoded at twice the sides: {larger:.0f}, and {longer:.2f} x the time"
-    return spread([high for _, high in found], f"mean {max(mean for mean, _ in found):.2f}", note)
+    return spread([high for _, high in distances], f"mean {max(mean for mean, _ in distances):.2f}", note)
 
 
-def against(way: Callable[[Path], object], module: str, quality: int) -> Callable[[bool], Measured]:
-    """Return the benchmark against one implementation."""
+def against(implementation: Callable[[Path], object], module: str, quality: int) -> Callable[[bool], Measured]:
+    """Return the benchmark against one implementation, on JPEGs of a quality."""
 
     def run(quick: bool) -> Measured:
         peer(module)
         with tempfile.TemporaryDirectory() as folder:
             paths = jpegs(Path(folder), 1 if quick else 4, quality)
-            found = gate(paths)
+            gate_text = gate(paths)
             spent = interleaved(
-                {"ours": lambda: [ours(p) for p in paths], "peer": lambda: [way(p) for p in paths]},
+                {"ours": lambda: [ours(p) for p in paths], "peer": lambda: [implementation(p) for p in paths]},
                 rounds=2 if quick else 7,
                 items=dict.fromkeys(("ours", "peer"), len(paths)),
             )
             size = np.mean([path.stat().st_size for path in paths]) / 1e6
         return compared(
-            spent["peer"], spent["ours"], found, f"{size:.2f} MB; {ms(spent['peer'])} against {ms(spent['ours'])}"
+            spent["peer"], spent["ours"], gate_text, f"{size:.2f} MB; {ms(spent['peer'])} against {ms(spent['ours'])}"
         )
 
     return run

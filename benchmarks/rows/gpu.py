@@ -22,7 +22,10 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def training(name: str) -> Callable[[bool], Measured]:
-    """Return a benchmark of the project's steps, images resident, against the same on one synthetic batch."""
+    """Return a benchmark of our training step against a plain step on one synthetic batch, for an architecture.
+
+    Our images are in GPU memory. The ratio is the plain step's time divided by ours.
+    """
 
     def run(quick: bool) -> Measured:
         need_gpu()
@@ -69,18 +72,21 @@ def training(name: str) -> Callable[[bool], Measured]:
             binary_cross_entropy_with_logits(logit.float(), target).backward()
             optimizer.step()
 
-        turn = iter(range(10**9))
-        losses = [float(step(draw.permutation(num)[:BATCH], 1, next(turn))) for _ in range(4)]
+        step_numbers = iter(range(10**9))
+        losses = [float(step(draw.permutation(num)[:BATCH], 1, next(step_numbers))) for _ in range(4)]
         gate = check(all(map(math.isfinite, losses)), "losses are finite; the same network, precision and optimizer")
-        ways = {"ours": lambda: step(draw.permutation(num)[:BATCH], 1, next(turn)), "synthetic": synthetic}
-        spent = interleaved(ways, 5 if quick else 21, gpu_clock, least_s=1.0)
+        implementations = {
+            "ours": lambda: step(draw.permutation(num)[:BATCH], 1, next(step_numbers)),
+            "synthetic": synthetic,
+        }
+        spent = interleaved(implementations, 5 if quick else 21, gpu_clock, least_s=1.0)
         return compared(spent["synthetic"], spent["ours"], gate, f"{BATCH / np.median(spent['ours']):.0f} images/s")
 
     return run
 
 
 def inference(name: str) -> Callable[[bool], Measured]:
-    """Return a benchmark of `cost.throughput`'s passes against timm's way to time a model: bf16, channels_last."""
+    """Return a benchmark of our prediction against timm's timing of a model, both in bf16 and channels_last."""
 
     def run(quick: bool) -> Measured:
         need_gpu()
@@ -107,11 +113,13 @@ def inference(name: str) -> Callable[[bool], Measured]:
             with torch.inference_mode(), torch.autocast("cuda", torch.bfloat16):
                 return [theirs(x_NCHW) for _ in range(num // 256)][-1]
 
-        mine = predict(network, normalizer, reader, rows[:256], gpu, "bf16")[0]
-        far = float(np.abs(mine - timm_way().float().cpu().numpy()).max() / mine.std())
-        gate = check(far <= 0.05, f"largest difference of a logit {far:.2g} of their standard deviation")
-        ways = {"ours": lambda: predict(network, normalizer, reader, rows, gpu, "bf16"), "timm": timm_way}
-        spent = interleaved(ways, 5 if quick else 21, gpu_clock, least_s=1.0, items=dict.fromkeys(ways, num))
+        logit = predict(network, normalizer, reader, rows[:256], gpu, "bf16")[0]
+        difference = float(np.abs(logit - timm_way().float().cpu().numpy()).max() / logit.std())
+        gate = check(difference <= 0.05, f"largest difference of a logit {difference:.2g} of their standard deviation")
+        implementations = {"ours": lambda: predict(network, normalizer, reader, rows, gpu, "bf16"), "timm": timm_way}
+        spent = interleaved(
+            implementations, 5 if quick else 21, gpu_clock, least_s=1.0, items=dict.fromkeys(implementations, num)
+        )
         note = f"{1 / np.median(spent['ours']):.0f} images/s from uint8 to logits on the host; timm's batch is on the GPU already"
         return compared(spent["timm"], spent["ours"], gate, note)
 
@@ -119,12 +127,12 @@ def inference(name: str) -> Callable[[bool], Measured]:
 
 
 def several_runs(quick: bool) -> Measured:
-    """Run a small grid with one and with four concurrent runs on one GPU; the scores must agree."""
+    """Return the time of a small grid with four runs at a time on one GPU, divided by the time with one; scores must agree."""
     need_gpu()
     spent, areas = {}, {}
     with tempfile.TemporaryDirectory() as name:
-        for number in (1, 4):
-            store = Path(name) / str(number)
+        for num_concurrent in (1, 4):
+            store = Path(name) / str(num_concurrent)
             command = [
                 sys.executable,
                 "-m",
@@ -135,23 +143,28 @@ def several_runs(quick: bool) -> Measured:
                 "--store",
                 str(store),
             ]
-            began = time.perf_counter()
+            start = time.perf_counter()
             subprocess.run(
-                [*command, "--device", "cuda:0", "--per-device", str(number), "--quiet"],
+                [*command, "--device", "cuda:0", "--per-device", str(num_concurrent), "--quiet"],
                 check=True,
                 capture_output=True,
             )
-            spent[number] = time.perf_counter() - began
+            spent[num_concurrent] = time.perf_counter() - start
             files = sorted(store.glob("scores/*/scores.parquet"))
             table = pd.concat([pd.read_parquet(file) for file in files])
-            areas[number] = table.loc[(table["metric"] == "auroc") & (table["finding"] == "macro"), "value"].to_numpy()
-    far = float(np.nanmax(np.abs(areas[1] - areas[4])))
-    gate = check(far <= 0.02, f"largest difference of a macro AUROC {far:.2g}")
+            areas[num_concurrent] = table.loc[
+                (table["metric"] == "auroc") & (table["finding"] == "macro"), "value"
+            ].to_numpy()
+    difference = float(np.nanmax(np.abs(areas[1] - areas[4])))
+    gate = check(difference <= 0.02, f"largest difference of a macro AUROC {difference:.2g}")
     return spread([spent[4] / spent[1]], gate, f"{spent[1]:.0f} s one after the other, {spent[4]:.0f} s four at a time")
 
 
 def optimizer_step(kind: str) -> Callable[[bool], Measured]:
-    """Return a benchmark of an optimizer of the project on ResNet-50's weights; the peer's way gives the same weights."""
+    """Return a benchmark of our Lion or SAM on the weights of ResNet-50; the peer must give the same weights.
+
+    The time of Lion is divided by that of PyTorch's fused AdamW, the time of SAM by that of a plain loop.
+    """
 
     def run(quick: bool) -> Measured:
         need_gpu()
@@ -178,27 +191,31 @@ def optimizer_step(kind: str) -> Callable[[bool], Measured]:
             return closure
 
         if kind == "Lion":
-            mine = Lion(weights["ours"].parameters(), **options)
-            theirs = TimmLion(weights["peer"].parameters(), **options)
-            ways: dict[str, Callable[[], object]] = {"ours": mine.step, "peer": theirs.step, "fused": fused.step}
+            ours = Lion(weights["ours"].parameters(), **options)
+            peer = TimmLion(weights["peer"].parameters(), **options)
+            implementations: dict[str, Callable[[], object]] = {
+                "ours": ours.step,
+                "peer": peer.step,
+                "fused": fused.step,
+            }
             for network in weights.values():
                 gradients(network)()
         else:
             sam = SAM(weights["ours"].parameters(), weights["ours"], base=torch.optim.SGD, rho=0.05, lr=1e-4)
             plain = torch.optim.SGD(weights["peer"].parameters(), lr=1e-4)
-            ways = {
+            implementations = {
                 "ours": lambda: sam.step(gradients(weights["ours"])),
                 "peer": lambda: plain_sam(weights["peer"], plain, gradients(weights["peer"])),
             }
         for name in ("ours", "peer"):
-            ways[name]()
+            implementations[name]()
         pairs = zip(weights["ours"].parameters(), weights["peer"].parameters(), strict=True)
-        far = max(float((a - b).abs().max()) for a, b in pairs)
-        gate = check(far <= 1e-5, f"largest difference of a weight after a step {far:.1g}")
-        spent = interleaved(ways, 5 if quick else 21, gpu_clock, least_s=0.5)
+        difference = max(float((a - b).abs().max()) for a, b in pairs)
+        gate = check(difference <= 1e-5, f"largest difference of a weight after a step {difference:.1g}")
+        spent = interleaved(implementations, 5 if quick else 21, gpu_clock, least_s=0.5)
         against = "fused" if kind == "Lion" else "peer"
-        told = ", ".join(f"{name} {ms(seconds)}" for name, seconds in spent.items())
-        return compared(spent["ours"], spent[against], gate, told)
+        note = ", ".join(f"{name} {ms(seconds)}" for name, seconds in spent.items())
+        return compared(spent["ours"], spent[against], gate, note)
 
     return run
 
@@ -206,7 +223,7 @@ def optimizer_step(kind: str) -> Callable[[bool], Measured]:
 def plain_sam(
     network: nn.Module, base: torch.optim.Optimizer, closure: Callable[[], Tensor], rho: float = 0.05
 ) -> None:
-    """Take a step of SAM as in the paper: perturb, compute the gradient, restore, step."""
+    """Take a step of SAM as in the paper: perturb the weights, compute the gradient, restore the weights, step."""
     closure()
     weights = [p for p in network.parameters() if p.grad is not None]
     norm = torch.stack([p.grad.norm() for p in weights]).norm()  # type: ignore[union-attr]

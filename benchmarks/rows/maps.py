@@ -1,4 +1,4 @@
-"""B8: heat maps of fourteen findings, against a prediction, a pass per finding and the grad-cam package."""
+"""B8: heat maps of fourteen findings, compared with a prediction, with one pass per finding, and with the grad-cam package."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from benchmarks.harness import Benchmark, Measured, check, compared, interleaved
 ARCHITECTURE, FINDINGS, SIZE = "efficientnet_b0", 14, 224
 
 
-def against(way: str, *, more: bool) -> Callable[[bool], Measured]:
+def against(implementation: str, *, peer_is_slower: bool) -> Callable[[bool], Measured]:
     """Return the benchmark against an implementation of `benchmarks/explain.py`; with `more` False, the ratio is ours / peer."""
 
     def run(quick: bool) -> Measured:
@@ -20,22 +20,22 @@ def against(way: str, *, more: bool) -> Callable[[bool], Measured]:
         from bench.models.network import build
         from benchmarks import explain
 
-        if way == "package":
+        if implementation == "package":
             peer("pytorch_grad_cam", "grad-cam")
         torch.set_num_threads(1)
         entry = Registry.read(Path(__file__).parents[2] / "registry.yaml").find("architectures", ARCHITECTURE, "B8")
         network = build(entry.use, entry.options, FINDINGS)
         x_NCHW = torch.randn(1 if quick else 4, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
-        theirs: Callable[..., Any] = getattr(explain, way)
+        peer_maps: Callable[..., Any] = getattr(explain, implementation)
         heat = heat_maps(network, x_NCHW).heat_NKhw
-        other = theirs(network, x_NCHW)
+        peer_heat = peer_maps(network, x_NCHW)
         gate = "the forward pass alone"
-        if way != "forward":
-            off = float((other - heat).abs().max() / heat.abs().max())
-            gate = check(off <= 1e-5, f"largest relative difference {off:.0e}")
-        ways = {"ours": lambda: heat_maps(network, x_NCHW), "peer": lambda: theirs(network, x_NCHW)}
-        spent = interleaved(ways, 1 if quick else 5, items=dict.fromkeys(ways, len(x_NCHW)))
-        first, second = ("peer", "ours") if more else ("ours", "peer")
+        if implementation != "forward":
+            difference = float((peer_heat - heat).abs().max() / heat.abs().max())
+            gate = check(difference <= 1e-5, f"largest relative difference {difference:.0e}")
+        implementations = {"ours": lambda: heat_maps(network, x_NCHW), "peer": lambda: peer_maps(network, x_NCHW)}
+        spent = interleaved(implementations, 1 if quick else 5, items=dict.fromkeys(implementations, len(x_NCHW)))
+        first, second = ("peer", "ours") if peer_is_slower else ("ours", "peer")
         note = f"{ms(spent['peer'])} against {ms(spent['ours'])} an image"
         return compared(spent[first], spent[second], gate, note)
 
@@ -45,8 +45,12 @@ def against(way: str, *, more: bool) -> Callable[[bool], Measured]:
 WHAT = f"heat maps of {FINDINGS} findings, {ARCHITECTURE}, {SIZE} px"
 BENCHMARKS = (
     Benchmark(
-        "B8", f"{WHAT}: how much longer than a prediction", "a prediction", "<= 1.2", against("forward", more=False)
+        "B8",
+        f"{WHAT}: how much longer than a prediction",
+        "a prediction",
+        "<= 1.2",
+        against("forward", peer_is_slower=False),
     ),
-    Benchmark("B8", WHAT, "a pass per finding, hooks", "", against("hooked", more=True)),
-    Benchmark("B8", WHAT, "grad-cam", "", against("package", more=True)),
+    Benchmark("B8", WHAT, "a pass per finding, hooks", "", against("hooked", peer_is_slower=True)),
+    Benchmark("B8", WHAT, "grad-cam", "", against("package", peer_is_slower=True)),
 )

@@ -1,4 +1,4 @@
-"""B4: preprocessing per image of 320 px, against scikit-image and numpy."""
+"""B4: time of preprocessing an image of 320 px, compared with scikit-image and numpy."""
 
 import statistics
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from harmonize.images.pixels import Geometry, fit_to_square
 SIZE, NUM = 320, 64
 Image = NDArray[np.uint8]
 Way = Callable[[], Any]
-Case = tuple[Way, Way, str]  # ours and the peer's, both of all images, and what holding them against each other gave
+Case = tuple[Way, Way, str]  # our implementation and the peer's, both for all images; the text of the passed gate
 
 
 def images(quick: bool) -> list[Image]:
@@ -26,7 +26,7 @@ def images(quick: bool) -> list[Image]:
 
 
 def clahe(pictures: list[Image]) -> Case:
-    """CLAHE of the cache against `equalize_adapthist`, which clips and blends differently, so pixels are not compared."""
+    """Return our CLAHE and `equalize_adapthist`. The peer clips and blends differently, so the gate compares only the correlation."""
     exposure = peer("skimage.exposure", "scikit-image")
     cv2.setNumThreads(1)
 
@@ -38,12 +38,12 @@ def clahe(pictures: list[Image]) -> Case:
     def theirs() -> list[NDArray[np.float64]]:
         return [exposure.equalize_adapthist(image, kernel_size=SIZE // 8, clip_limit=0.01) for image in pictures]
 
-    same = np.corrcoef(ours()[0].ravel(), theirs()[0].ravel())[0, 1]
-    return ours, theirs, check(same > 0.9, f"another algorithm; correlation of pixels {same:.2f}")
+    correlation = np.corrcoef(ours()[0].ravel(), theirs()[0].ravel())[0, 1]
+    return ours, theirs, check(correlation > 0.9, f"another algorithm; correlation of pixels {correlation:.2f}")
 
 
 def nyul(pictures: list[Image]) -> Case:
-    """Histogram standardization, against `numpy.percentile` and `numpy.interp`."""
+    """Return our histogram standardization, and the same with `numpy.percentile` and `numpy.interp`."""
     from bench.inputs.histograms import LANDMARKS
 
     standard = np.linspace(0, 1, len(LANDMARKS))
@@ -55,19 +55,19 @@ def nyul(pictures: list[Image]) -> Case:
 
 
 def match(pictures: list[Image]) -> Case:
-    """Histogram matching, against `skimage.exposure.match_histograms`."""
+    """Return our histogram matching and `skimage.exposure.match_histograms`."""
     exposure = peer("skimage.exposure", "scikit-image")
-    goal = pictures[0]
-    share = np.bincount(goal.ravel(), minlength=256) / goal.size
+    target = pictures[0]
+    share = np.bincount(target.ravel(), minlength=256) / target.size
 
     def theirs() -> list[NDArray[np.float64]]:
-        return [exposure.match_histograms(image, goal) / 255 for image in pictures]
+        return [exposure.match_histograms(image, target) / 255 for image in pictures]
 
-    return _held(_toned("histmatch", pictures, [float(each) for each in share]), theirs, 1 / 255)
+    return _held(_toned("histmatch", pictures, [float(frequency) for frequency in share]), theirs, 1 / 255)
 
 
 def zscore(pictures: list[Image]) -> Case:
-    """z-score of the foreground, against numpy."""
+    """Return our z-score of the foreground, and the same with numpy."""
 
     def one(image: Image) -> NDArray[np.float64]:
         x = image / 255
@@ -78,7 +78,7 @@ def zscore(pictures: list[Image]) -> Case:
 
 
 def region(pictures: list[Image]) -> Case:
-    """The box inside a black border, against percentiles of every row and column."""
+    """Return our detection of black borders, and the same with percentiles of every row and column."""
 
     def one(image: Image) -> tuple[int, int]:
         rows, columns = (np.flatnonzero(np.percentile(image, 99, axis=axis) >= roi.BLACK * 255) for axis in (1, 0))
@@ -90,12 +90,14 @@ def region(pictures: list[Image]) -> Case:
     def theirs() -> list[tuple[int, int]]:
         return [one(image) for image in pictures]
 
-    off = max(max(abs(a[0].start - b[0]), abs(a[1].stop - 1 - b[1])) for a, b in zip(ours(), theirs(), strict=True))
-    return ours, theirs, check(off <= 1, f"edges differ by {off} px")
+    difference = max(
+        max(abs(a[0].start - b[0]), abs(a[1].stop - 1 - b[1])) for a, b in zip(ours(), theirs(), strict=True)
+    )
+    return ours, theirs, check(difference <= 1, f"edges differ by {difference} px")
 
 
 def _toned(op: str, pictures: list[Image], learnt: list[float] | None = None) -> Way:
-    """Return our implementation: a batch through the normalizer of an entry."""
+    """Return a function that normalizes the pictures with our operation `op`; `learnt` is its reference histogram."""
     import torch
 
     from bench.inputs.normalize import Normalizer
@@ -107,9 +109,9 @@ def _toned(op: str, pictures: list[Image], learnt: list[float] | None = None) ->
 
 
 def _held(ours: Way, theirs: Way, gray: float) -> Case:
-    """Return a case whose values may differ by one gray level."""
-    off = max(float(np.abs(a.numpy()[0] - b).max()) for a, b in zip(ours(), theirs(), strict=True))
-    return ours, theirs, check(off <= gray * 1.001, f"largest difference {off / gray:.2g} gray levels")
+    """Return a case; the gate allows differences of one gray level, whose size is `gray`."""
+    difference = max(float(np.abs(a.numpy()[0] - b).max()) for a, b in zip(ours(), theirs(), strict=True))
+    return ours, theirs, check(difference <= gray * 1.001, f"largest difference {difference / gray:.2g} gray levels")
 
 
 CASES: dict[str, tuple[str, Callable[[list[Image]], Case]]] = {
@@ -122,16 +124,16 @@ CASES: dict[str, tuple[str, Callable[[list[Image]], Case]]] = {
 
 
 def measured(case: Callable[[list[Image]], Case], quick: bool) -> Measured:
-    """Return the ratio of a case."""
+    """Return the peer's time divided by ours for one operation."""
     pictures = images(quick)
-    ours, theirs, found = case(pictures)
-    ways = {"ours": ours, "peer": theirs}
-    spent = interleaved(ways, 1 if quick else 7, items=dict.fromkeys(ways, len(pictures)))
-    return compared(spent["peer"], spent["ours"], found, f"{ms(spent['peer'])} against {ms(spent['ours'])}")
+    ours, theirs, gate_text = case(pictures)
+    implementations = {"ours": ours, "peer": theirs}
+    spent = interleaved(implementations, 1 if quick else 7, items=dict.fromkeys(implementations, len(pictures)))
+    return compared(spent["peer"], spent["ours"], gate_text, f"{ms(spent['peer'])} against {ms(spent['ours'])}")
 
 
 def median(quick: bool) -> Measured:
-    """Return the median over all cases, with the least and the greatest of them."""
+    """Return the median, smallest and largest ratio over all operations."""
     ratios = {name: measured(case, quick).ratio for name, (_, case) in CASES.items()}
     least, greatest = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
     note = f"least {least}, greatest {greatest}"

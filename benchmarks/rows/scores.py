@@ -1,4 +1,4 @@
-"""B6 and B7: replicates of scores and differences of all pairs, as `benchmarks/scoring.py` measures them, and two packages."""
+"""B6 and B7: bootstrap of scores and comparison of all pairs of runs, against loops and packages; uses `benchmarks/scoring.py`."""
 
 import subprocess
 import sys
@@ -13,28 +13,31 @@ from benchmarks.harness import Benchmark, Measured, check, interleaved, largest_
 
 ROUNDS = 5
 RESAMPLES = 1000
-TURNS = 20  # of one thread and of two, of which the least tell: what else the machine does takes wall clock
+TURNS = 20  # repetitions with one thread and with two; the shortest counts, because other work on the machine adds wall-clock time
 ALONE = "import sys; from benchmarks.rows.scores import on_threads; on_threads(*map(int, sys.argv[1:]))"
 
 
 @cache
 def loops(quick: bool) -> list[dict[str, tuple[float, float, float]]]:
-    """Return, by round and peer: its CPU ms per replicate, ours, and the largest difference."""
+    """Return for each round and peer: the peer's CPU milliseconds per replicate, ours, and the largest difference of a score."""
     from benchmarks.scoring import against_loops
 
     num, resamples = (2_500, 64) if quick else (25_000, RESAMPLES)
-    against_loops(2_500, 64)  # compiles
-    found = [against_loops(num, resamples) for _ in range(1 if quick else ROUNDS)]
-    return [{name: figures for name, *figures in each} for each in found]  # type: ignore[misc]
+    against_loops(2_500, 64)  # compiles the kernels before the timing
+    rounds = [against_loops(num, resamples) for _ in range(1 if quick else ROUNDS)]
+    return [{name: figures for name, *figures in comparisons} for comparisons in rounds]  # type: ignore[misc]
 
 
-def loop(begins: str) -> Callable[[bool], Measured]:
+def loop(prefix: str) -> Callable[[bool], Measured]:
     """Return the benchmark against the loop whose name begins with the given text."""
 
     def run(quick: bool) -> Measured:
-        rounds = [next(figures for name, figures in each.items() if name.startswith(begins)) for each in loops(quick)]
+        rounds = [
+            next(figures for name, figures in comparison.items() if name.startswith(prefix))
+            for comparison in loops(quick)
+        ]
         worst = max(difference for *_, difference in rounds)
-        gate = check(worst <= (1e-4 if "numpy" in begins else 1e-12), f"largest difference {worst:.0e}")
+        gate = check(worst <= (1e-4 if "numpy" in prefix else 1e-12), f"largest difference {worst:.0e}")
         theirs, ours = (float(np.median([figures[k] for figures in rounds])) for k in (0, 1))
         return spread([a / b for a, b, _ in rounds], gate, f"{theirs:.3g} against {ours:.3g} ms a replicate")
 
@@ -42,7 +45,10 @@ def loop(begins: str) -> Callable[[bool], Measured]:
 
 
 def package(name: str) -> Callable[[bool], Measured]:
-    """Return the benchmark against a package's own bootstrap of images; ours is of patients, so only the value is compared."""
+    """Return the benchmark against a package that resamples images.
+
+    We resample patients, so the gate compares only the AUROC of all images, not the replicates.
+    """
 
     def run(quick: bool) -> Measured:
         from sklearn.metrics import roc_auc_score
@@ -54,18 +60,18 @@ def package(name: str) -> Callable[[bool], Measured]:
         label = cohort.labels()[:, -1]
         rows = label >= 0
         truth, prob = label[rows].astype(int), expit(cohort.logit[rows, -1].astype(float))
-        value, again = (
+        value, bootstrap = (
             _torchmetrics(truth, prob, resamples) if name == "torchmetrics" else _interval(truth, prob, resamples)
         )
-        off = abs(value - float(roc_auc_score(truth, prob)))
-        gate = check(off <= 1e-5, f"AUROC of all images differs by {off:.0e}")
-        spent = interleaved({name: again}, 1 if quick else 3, items={name: resamples})[name]
-        ours = [next(iter(each.values()))[1] for each in loops(quick)]
-        theirs = [1e3 * each for each in spent]
+        difference = abs(value - float(roc_auc_score(truth, prob)))
+        gate = check(difference <= 1e-5, f"AUROC of all images differs by {difference:.0e}")
+        spent = interleaved({name: bootstrap}, 1 if quick else 3, items={name: resamples})[name]
+        ours = [next(iter(milliseconds.values()))[1] for milliseconds in loops(quick)]
+        theirs = [1e3 * milliseconds for milliseconds in spent]
         note = (
             f"{np.median(theirs):.3g} against {np.median(ours):.3g} ms a replicate; it resamples images, not patients"
         )
-        return spread([each / float(np.median(ours)) for each in theirs], gate, note)
+        return spread([milliseconds / float(np.median(ours)) for milliseconds in theirs], gate, note)
 
     return run
 
@@ -77,25 +83,29 @@ def _torchmetrics(truth: np.ndarray, prob: np.ndarray, resamples: int) -> tuple[
     torch.set_num_threads(1)
     p, t = torch.from_numpy(prob), torch.from_numpy(truth)
 
-    def boot() -> object:
-        drawn = metrics.BootStrapper(metrics.classification.BinaryAUROC(), num_bootstraps=resamples)
-        drawn.update(p, t)
-        return drawn.compute()
+    def bootstrap() -> object:
+        bootstrapper = metrics.BootStrapper(metrics.classification.BinaryAUROC(), num_bootstraps=resamples)
+        bootstrapper.update(p, t)
+        return bootstrapper.compute()
 
-    return float(metrics.classification.BinaryAUROC()(p, t)), boot
+    return float(metrics.classification.BinaryAUROC()(p, t)), bootstrap
 
 
 def _interval(truth: np.ndarray, prob: np.ndarray, resamples: int) -> tuple[float, Callable[[], object]]:
-    found = peer("confidenceinterval")
+    package = peer("confidenceinterval")
 
-    def boot() -> tuple[float, object]:
-        return found.roc_auc_score(truth, prob, method="bootstrap_percentile", n_resamples=resamples)
+    def bootstrap() -> tuple[float, object]:
+        return package.roc_auc_score(truth, prob, method="bootstrap_percentile", n_resamples=resamples)
 
-    return float(boot()[0]), boot
+    return float(bootstrap()[0]), bootstrap
 
 
 def on_threads(num: int, resamples: int) -> None:
-    """Print whether two threads give the bits of one, least wall-clock ms of a replicate with one and with two, memory in kB."""
+    """Print four numbers of the bootstrap on one and on two threads.
+
+    The numbers are: 1 if both give the same bits, the shortest wall-clock milliseconds of a replicate with one thread and with
+    two threads, and the peak memory in kB.
+    """
     from bench.scoring.bootstrap.bootstrap import column_metrics, run_in_threads
     from bench.scoring.bootstrap.resamples import Resamples
     from bench.scoring.bootstrap.sorted_images import Column
@@ -103,40 +113,40 @@ def on_threads(num: int, resamples: int) -> None:
 
     cohort = part("external1", "all", num, 0)
     label = cohort.labels()
-    drawn = Resamples.draw(cohort.patient_id, resamples, cohort.name)
-    found = np.empty((2, label.shape[1], resamples))
+    resamples_drawn = Resamples.draw(cohort.patient_id, resamples, cohort.name)
+    replicates = np.empty((2, label.shape[1], resamples))
     spent: tuple[list[float], list[float]] = [], []
-    for turn in range(2 * TURNS):
+    for repetition in range(2 * TURNS):
 
-        def work(k: int, into: np.ndarray = found[turn % 2]) -> None:
-            column = Column.of(drawn.patient, label[:, k], cohort.logit[:, k])
-            into[k] = column_metrics(drawn, column).auroc
+        def work(k: int, destination: np.ndarray = replicates[repetition % 2]) -> None:
+            column = Column.of(resamples_drawn.patient, label[:, k], cohort.logit[:, k])
+            destination[k] = column_metrics(resamples_drawn, column).auroc
 
         start = time.perf_counter()
-        run_in_threads(work, label.shape[1], 1 + turn % 2)
-        spent[turn % 2].append(1e3 * (time.perf_counter() - start) / found[0].size)
-    same = int(np.array_equal(*found))
-    print(same, *map(min, spent), largest_memory())
+        run_in_threads(work, label.shape[1], 1 + repetition % 2)
+        spent[repetition % 2].append(1e3 * (time.perf_counter() - start) / replicates[0].size)
+    identical = int(np.array_equal(*replicates))
+    print(identical, *map(min, spent), largest_memory())
 
 
 def memory(quick: bool) -> Measured:
-    """Return the largest memory of a process that does nothing else, in GB; the least time of two threads is a note."""
+    """Return the peak memory in GB of a process that only computes the bootstrap; the note has the times of one and two threads."""
     size = ("2500", "64") if quick else ("25000", str(RESAMPLES))
-    done = subprocess.run([sys.executable, "-c", ALONE, *size], capture_output=True, text=True, check=True)
-    same, one, two, kilobytes = (float(word) for word in done.stdout.split())
-    gate = check(same == 1, "two threads give the bits of one")
+    process = subprocess.run([sys.executable, "-c", ALONE, *size], capture_output=True, text=True, check=True)
+    identical, one, two, kilobytes = (float(number) for number in process.stdout.split())
+    gate = check(identical == 1, "two threads give the bits of one")
     note = f"{two:.3g} ms of wall clock a replicate on two threads, {one:.3g} on one"
     return spread([kilobytes / 1e6], gate, note)
 
 
 def pairs(quick: bool) -> Measured:
-    """Return how many times as long a bootstrap anew for each pair takes (extrapolated from one)."""
-    from benchmarks.scoring import pairs as of
+    """Return the time of a new bootstrap for each pair (extrapolated from one pair), divided by our time for all pairs."""
+    from benchmarks.scoring import pairs as measure_pairs
 
     size = (20, 2_500, 64) if quick else (100, 25_000, RESAMPLES)
-    of(4, 2_500, 64)
-    rounds = [of(*size) for _ in range(1 if quick else ROUNDS)]
-    shared, alone = (float(np.median([each[k] for each in rounds])) for k in (0, 1))
+    measure_pairs(4, 2_500, 64)
+    rounds = [measure_pairs(*size) for _ in range(1 if quick else ROUNDS)]
+    shared, alone = (float(np.median([figures[k] for figures in rounds])) for k in (0, 1))
     worst = float(np.max([difference for *_, difference in rounds]))
     gate = check(worst <= 1e-12, f"largest difference of a pair alone {worst:.0e}")
     return spread([b / a for a, b, _ in rounds], gate, f"{alone:.3g} against {shared:.2g} CPU s")

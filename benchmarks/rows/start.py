@@ -1,4 +1,4 @@
-"""B12: CPU seconds until a command that uses no network has answered, and which libraries it imported for that."""
+"""B12: CPU seconds of commands that need no neural network; the gate checks that they import no large libraries."""
 
 import os
 import resource
@@ -18,68 +18,72 @@ PROBE = "import sys; from bench.cli.main import main\ntry: main()\nexcept System
 
 @contextmanager
 def compiled() -> Iterator[dict[str, str]]:
-    """Return an environment in which Python caches bytecode, as for a command that is started repeatedly."""
+    """Yield environment variables with which Python caches bytecode, as for a command that is started repeatedly."""
     with tempfile.TemporaryDirectory() as folder:
-        kept = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         root = str(Path(__file__).parents[2])
-        yield kept | {"PYTHONPYCACHEPREFIX": folder, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+        yield environment | {"PYTHONPYCACHEPREFIX": folder, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
 
 
 def children() -> float:
-    """Return the CPU seconds of all processes that were started here and have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    """Return the CPU seconds of all child processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def started(code: str, arguments: list[str], environment: dict[str, str]) -> str:
     """Run Python code with arguments and return what it wrote to standard error."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code, *arguments], env=environment, capture_output=True, text=True, check=True
     )
-    return done.stderr
+    return process.stderr
 
 
 def clean(arguments: list[str], forbidden: tuple[str, ...], environment: dict[str, str]) -> str:
-    """Check that a command does not import forbidden libraries."""
-    said = started(PROBE.format(heavy=forbidden), arguments, environment).splitlines()
-    found = said[-1] if said else ""
-    return check(not found, f"imported: {found}" if found else f"without {', '.join(forbidden)}")
+    """Check that a command does not import forbidden libraries, and return the text of the passed gate."""
+    lines = started(PROBE.format(heavy=forbidden), arguments, environment).splitlines()
+    imported = lines[-1] if lines else ""
+    return check(not imported, f"imported: {imported}" if imported else f"without {', '.join(forbidden)}")
 
 
 def command(arguments: list[str]) -> Callable[[bool], Measured]:
-    """Return the benchmark of a command's own CPU seconds."""
+    """Return the benchmark of a command's CPU seconds, without a peer."""
 
     def run(quick: bool) -> Measured:
         with compiled() as environment:
-            found = clean(arguments, (*HEAVY, "pandas"), environment)
+            gate_text = clean(arguments, (*HEAVY, "pandas"), environment)
             ours = "from bench.cli.main import main; main()"
-            ways = {"ours": lambda: started(ours, arguments, environment)}
-            return spread(interleaved(ways, 2 if quick else 9, children)["ours"], found, "bytecode compiled before")
+            implementations = {"ours": lambda: started(ours, arguments, environment)}
+            return spread(
+                interleaved(implementations, 2 if quick else 9, children)["ours"], gate_text, "bytecode compiled before"
+            )
 
     return run
 
 
 def against_eager(quick: bool) -> Measured:
-    """Return the time of a command that imports its libraries first, divided by ours."""
+    """Return the CPU time of a command that imports all libraries at its start, divided by that of `bench list`."""
     with compiled() as environment:
-        found = clean(["list"], (*HEAVY, "pandas"), environment)
-        ways = {
+        gate_text = clean(["list"], (*HEAVY, "pandas"), environment)
+        implementations = {
             "ours": lambda: started("from bench.cli.main import main; main()", ["list"], environment),
             "peer": lambda: started(EAGER, [], environment),
         }
-        spent = interleaved(ways, 1 if quick else 3, children)
-        return compared(spent["peer"], spent["ours"], found, "torch, timm, scikit-learn, shap, pandas, plotly imported")
+        spent = interleaved(implementations, 1 if quick else 3, children)
+        return compared(
+            spent["peer"], spent["ours"], gate_text, "torch, timm, scikit-learn, shap, pandas, plotly imported"
+        )
 
 
 def resumed(quick: bool) -> Measured:
-    """Return the CPU seconds of a grid that is finished: nothing to train, the page written anew."""
+    """Return the CPU seconds of `bench run` for a finished grid: it trains nothing and writes the page again."""
     with compiled() as environment, tempfile.TemporaryDirectory() as folder:
         arguments = ["run", "--grid", "tiny", "--store", folder, "--quiet", "--device", "cpu"]
         code = "from bench.cli.main import main; main()"
         started(code, arguments, environment)
-        found = clean(arguments, HEAVY, environment)
-        ways = {"ours": lambda: started(code, arguments, environment)}
-        return spread(interleaved(ways, 1 if quick else 5, children)["ours"], found, "grid tiny")
+        gate_text = clean(arguments, HEAVY, environment)
+        implementations = {"ours": lambda: started(code, arguments, environment)}
+        return spread(interleaved(implementations, 1 if quick else 5, children)["ours"], gate_text, "grid tiny")
 
 
 BENCHMARKS = (

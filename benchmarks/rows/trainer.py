@@ -1,6 +1,6 @@
-"""B10: overhead of a training step over the network's own computation, against a bare loop and Lightning.
+"""B10: time of our training step, compared with a bare PyTorch loop and with Lightning.
 
-All take the same steps: the same network, batches, loss and AdamW in the same variant; their losses are compared first.
+All three train the same network with the same batches, loss and AdamW variant. The gate compares the loss of every step.
 """
 
 import logging
@@ -24,7 +24,7 @@ FINDINGS, LR, DECAY = 9, 1e-3, 0.01
 
 
 class Tiny(nn.Module):
-    """The smallest network with a convolution, batch norm and a classifier, so that the loop dominates."""
+    """A tiny network with a convolution, batch norm and a classifier, so that most of the time is the loop's overhead."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,12 +36,15 @@ class Tiny(nn.Module):
 
 @dataclass
 class Task:
-    """Images, labels and a network with the same initial weights each time."""
+    """Random images and labels, and a network that always has the same initial weights.
+
+    side, batch, num  pixels per side, images per batch, images in all
+    """
 
     side: int
     batch: int
     num: int = 512
-    real: bool = False  # the demo's network instead of the least one
+    real: bool = False  # use the demo's network instead of Tiny
     images: NDArray[np.uint8] = field(init=False)
     state: NDArray[np.int8] = field(init=False)
 
@@ -67,27 +70,29 @@ class Task:
         order = np.random.default_rng(epoch).permutation(self.num)
         return [order[i : i + self.batch] for i in range(0, self.num - self.batch + 1, self.batch)]
 
-    def loss(self, logit: Tensor, place: Tensor) -> Tensor:
-        weight = self.weight[place]
-        each = binary_cross_entropy_with_logits(
-            logit.float(), torch.where(weight > 0, self.target[place], 0.0), reduction="none"
+    def loss(self, logit: Tensor, rows: Tensor) -> Tensor:
+        weight = self.weight[rows]
+        losses = binary_cross_entropy_with_logits(
+            logit.float(), torch.where(weight > 0, self.target[rows], 0.0), reduction="none"
         )
-        return (weight * each).sum() / weight.sum().clamp(min=1e-8)
+        return (weight * losses).sum() / weight.sum().clamp(min=1e-8)
 
-    def input(self, place: Tensor) -> Tensor:
-        x_N1HW = (self.pixels[place][:, None].float() / 255 - 0.5) / 0.25
+    def input(self, rows: Tensor) -> Tensor:
+        x_N1HW = (self.pixels[rows][:, None].float() / 255 - 0.5) / 0.25
         return x_N1HW.contiguous(memory_format=torch.channels_last)
 
 
 def adamw(network: nn.Module) -> torch.optim.Optimizer:
-    """Return the registry's AdamW: neither fused nor foreach on a CPU."""
-    free = [p for p in network.parameters() if p.ndim <= 1]
+    """Return AdamW as the registry's entry makes it on a CPU: without weight decay for biases and norms, not fused, not foreach."""
+    not_decayed = [p for p in network.parameters() if p.ndim <= 1]
     decayed = [p for p in network.parameters() if p.ndim > 1]
-    return torch.optim.AdamW([{"params": decayed, "weight_decay": DECAY}, {"params": free, "weight_decay": 0.0}], lr=LR)
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": DECAY}, {"params": not_decayed, "weight_decay": 0.0}], lr=LR
+    )
 
 
 def ours(task: Task) -> tuple[Any, Callable[[int], object]]:
-    """Return the project's step, and a function that trains an epoch as `fit` does: sums, learning rate, progress."""
+    """Return our training step, and a function that trains an epoch with all the work of `fit` (loss sums, learning rate, progress)."""
     from bench.config.registry import Registry
     from bench.config.run_config import RunConfig, Schedule
     from bench.inputs.batches import BatchReader
@@ -118,48 +123,52 @@ def ours(task: Task) -> tuple[Any, Callable[[int], object]]:
 
 
 def bare(task: Task) -> tuple[Callable[[Tensor], Tensor], Callable[[int], object]]:
-    """Return one step in a few lines of torch, and a function that trains an epoch and sums the losses."""
+    """Return a training step in a few lines of torch, and a function that trains an epoch with it and sums the losses."""
     network = task.backbone().to(memory_format=torch.channels_last).train()
     optimizer = adamw(network)
 
-    def step(place: Tensor) -> Tensor:
+    def step(rows: Tensor) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
-        loss = task.loss(network(task.input(place)), place)
+        loss = task.loss(network(task.input(rows)), rows)
         loss.backward()
         optimizer.step()
         return loss.detach()
 
     def epoch(number: int) -> object:
         total = torch.zeros(())
-        for places in task.orders(number):
-            total += step(torch.from_numpy(places))
+        for batch in task.orders(number):
+            total += step(torch.from_numpy(batch))
         return float(total)
 
     return step, epoch
 
 
 def same_losses(task: Task) -> str:
-    """Compare the losses of two epochs with the bare loop's, bit by bit."""
+    """Check that our losses of two epochs equal those of the bare loop in every bit."""
     step, _ = ours(task)
-    plain, _ = bare(task)
+    bare_step, _ = bare(task)
     pairs = [
-        (float(step(p, e, i)), float(plain(torch.from_numpy(p)))) for e in (1, 2) for i, p in enumerate(task.orders(e))
+        (float(step(p, e, i)), float(bare_step(torch.from_numpy(p))))
+        for e in (1, 2)
+        for i, p in enumerate(task.orders(e))
     ]
-    differ = sum(a != b for a, b in pairs)
-    return check(differ == 0, f"{len(pairs)} losses, {differ} differ in a bit")
+    num_different = sum(a != b for a, b in pairs)
+    return check(num_different == 0, f"{len(pairs)} losses, {num_different} differ in a bit")
 
 
 def beside_bare(task: Task) -> Callable[[bool], Measured]:
-    """Return a benchmark of a step against a bare loop's."""
+    """Return a benchmark of our training step against that of a bare loop; the ratio is our time divided by the loop's time."""
 
     def run(quick: bool) -> Measured:
         torch.set_num_threads(1)
         gate = same_losses(task)
-        ways = {"ours": ours(task)[1], "bare": bare(task)[1]}
+        implementations = {"ours": ours(task)[1], "bare": bare(task)[1]}
         num = len(task.orders(1))
         spent = interleaved(
-            {name: (lambda do=do: do(1)) for name, do in ways.items()}, 5 if quick else 41, items=dict.fromkeys(ways, num)
-        )  # fmt: skip
+            {name: (lambda train_epoch=train_epoch: train_epoch(1)) for name, train_epoch in implementations.items()},
+            5 if quick else 41,
+            items=dict.fromkeys(implementations, num),
+        )
         return compared(
             spent["ours"], spent["bare"], gate, f"ours {ms(spent['ours'])}, bare {ms(spent['bare'])} per step"
         )
@@ -168,21 +177,21 @@ def beside_bare(task: Task) -> Callable[[bool], Measured]:
 
 
 def lightning_epochs(task: Task, epochs: int) -> tuple[list[float], float]:
-    """Return the loss of each step that Lightning takes, and the CPU seconds of a step of all epochs but the first."""
+    """Train with Lightning; return the loss of each step, and the mean CPU seconds of a step after the first epoch."""
     lightning = peer("lightning", "lightning")
     peer("lightning.pytorch")
     from torch.utils.data import DataLoader
 
     losses: list[Tensor] = []
-    marks: list[float] = []
+    epoch_starts: list[float] = []
 
     class Module(lightning.LightningModule):  # type: ignore[name-defined,misc]
         def __init__(self) -> None:
             super().__init__()
             self.network = task.backbone().to(memory_format=torch.channels_last)
 
-        def training_step(self, place: Tensor, _: int) -> Tensor:
-            loss = task.loss(self.network(task.input(place)), place)
+        def training_step(self, rows: Tensor, _: int) -> Tensor:
+            loss = task.loss(self.network(task.input(rows)), rows)
             self.log("train_loss", loss, on_step=False, on_epoch=True)
             losses.append(loss.detach())
             return loss
@@ -191,10 +200,10 @@ def lightning_epochs(task: Task, epochs: int) -> tuple[list[float], float]:
             return adamw(self.network)
 
         def on_train_epoch_start(self) -> None:
-            marks.append(time.process_time())
+            epoch_starts.append(time.process_time())
 
         def on_train_end(self) -> None:
-            marks.append(time.process_time())
+            epoch_starts.append(time.process_time())
 
     class Batches:
         epoch = 0
@@ -204,7 +213,7 @@ def lightning_epochs(task: Task, epochs: int) -> tuple[list[float], float]:
 
         def __iter__(self) -> Any:
             self.epoch += 1
-            return iter([places.tolist() for places in task.orders(self.epoch)])
+            return iter([batch.tolist() for batch in task.orders(self.epoch)])
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -215,19 +224,19 @@ def lightning_epochs(task: Task, epochs: int) -> tuple[list[float], float]:
             enable_model_summary=False, default_root_dir=Path(folder),
         )  # fmt: skip
         trainer.fit(Module(), loader)
-    return [float(loss) for loss in losses], (marks[-1] - marks[1]) / (epochs - 1) / len(task.orders(1))
+    return [float(loss) for loss in losses], (epoch_starts[-1] - epoch_starts[1]) / (epochs - 1) / len(task.orders(1))
 
 
 def beside_lightning(quick: bool) -> Measured:
-    """Compare the losses of a Lightning training with ours, then time both."""
+    """Return the CPU time of a Lightning step divided by that of our step; the gate compares the losses."""
     peer("lightning", "lightning")
     torch.set_num_threads(1)
     task = Task(16, 16)
     step, epoch = ours(task)
-    theirs, _ = lightning_epochs(task, 2)
-    mine = [float(step(p, e, i)) for e in (1, 2) for i, p in enumerate(task.orders(e))]
-    worst = max(abs(a - b) for a, b in zip(mine, theirs, strict=True))
-    gate = check(worst <= 1e-6, f"{len(mine)} losses, largest difference {worst:.1g}")
+    lightning_losses, _ = lightning_epochs(task, 2)
+    our_losses = [float(step(p, e, i)) for e in (1, 2) for i, p in enumerate(task.orders(e))]
+    difference = max(abs(a - b) for a, b in zip(our_losses, lightning_losses, strict=True))
+    gate = check(difference <= 1e-6, f"{len(our_losses)} losses, largest difference {difference:.1g}")
     spent: dict[str, list[float]] = {"ours": [], "theirs": []}
     for _ in range(3 if quick else 9):
         spent["theirs"].append(lightning_epochs(task, 3 if quick else 6)[1])

@@ -150,7 +150,7 @@ def _standardized(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _shared_folders(pairs: pd.DataFrame, names: Sequence[str]) -> list[Check]:
-    """Return a note for each two cohorts that use the same files."""
+    """Return a note for each pair of cohorts that use the same files."""
     checks = []
     for _, group in pairs[pairs["exact"]].groupby(["one", "other"]):
         cohort, other_cohort = (names[int(group[side].iloc[0])] for side in ("one", "other"))

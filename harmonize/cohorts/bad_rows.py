@@ -9,7 +9,8 @@ from harmonize.datasets import BASE, FAULT
 from harmonize.datasets.csvfile import first_fault
 from harmonize.errors import DatasetError
 
-FEW = 5  # number of bad rows that is always allowed; a table may have 1 % if this is more, but never half
+# A table may have so many bad rows, or 1 % of its rows if that is more, but never half of its rows.
+FEW = 5
 _SHARE = 0.01
 _OUTSIDE = r"(?:^|/)\.\.(?:/|$)|^/|\\|^[A-Za-z]:|\x00"
 

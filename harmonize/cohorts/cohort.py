@@ -158,7 +158,8 @@ def _on_disk(root: Path, path: pd.Series) -> NDArray[np.bool_]:
     base = f"{root}/"
     split_paths = path.str.rpartition("/")
     codes, folders = pd.factorize(split_paths[0])
-    if len(folders) * 3 > len(path):  # few files per folder (MIMIC: a folder per study): checking each file is faster
+    # If folders have few files (MIMIC has a folder per study), checking each file is faster.
+    if len(folders) * 3 > len(path):
         return np.fromiter((_is_file(base + name) for name in path.tolist()), bool, len(path))
     names: list[frozenset[str]] = []
     for folder in folders:

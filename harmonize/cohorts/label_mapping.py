@@ -201,12 +201,12 @@ def _token_reader(cells: pd.Series, layout: str, mapping: str) -> Callable[[str]
 
 
 def _state_if_any(row: frozenset[str], labels: frozenset[str]) -> int:
-    """Return a row's state of a finding that is present if the row has any of the finding's labels."""
+    """Return the state of a finding in a row; the finding is present if the row has any of the finding's labels."""
     return PRESENT if row & labels else ABSENT
 
 
 def _state_if_alone(row: frozenset[str], labels: frozenset[str], silent: frozenset[str]) -> int:
-    """Return the state, in a row, of a label that counts as present only if it stands alone.
+    """Return the state of a label in a row; the label counts as present only if the row has no other label.
 
     Labels in `silent` do not count. Null if the row has no labels that count.
     """

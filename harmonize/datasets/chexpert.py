@@ -97,7 +97,7 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
 
 
 def find_in(folders: list[Path], *names: str) -> Path | None:
-    """Return the path of a file: in the first folder that has any of these names, the first name; else None."""
+    """Return the first existing file with one of these names, searched folder by folder; None if there is no such file."""
     return next((path for folder in folders if (path := find(folder, *names)) is not None), None)
 
 

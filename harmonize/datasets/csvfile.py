@@ -36,7 +36,7 @@ def find(root: Path, *names: str) -> Path | None:
         for variant in (name, f"{name}.gz"):
             matches = sorted(path for path in root.glob(variant) if path.is_file())
             if matches:
-                return matches[-1]  # the newest release, if file names contain a version
+                return matches[-1]  # the names are sorted, so the last file is the newest release
     return None
 
 

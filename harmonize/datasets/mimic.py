@@ -59,9 +59,9 @@ _FILES = {  # label source -> label files; if the first file is missing, the sec
 _EXPERT_NAMES = {"Lung Opacity": "Airspace Opacity"}
 _SPLITS = {"train": "train", "validate": "val", "test": "test"}
 _VIEWS = {"AP": "AP", "PA": "PA", "LATERAL": "LATERAL", "LL": "LATERAL"}
-# without a time stamp, so that the same table gives the same bytes
+# The file has no time stamp, so that the same table gives the same bytes.
 _GZIP: dict[str, Any] = {"method": "gzip", "mtime": 0}
-_YEAR = 2180  # MIMIC shifts every date into the future, to years such as this
+_YEAR = 2180  # year that `write` states for studies; MIMIC shifts every date into the future
 
 
 def read(root: Path, source: str = "default") -> pd.DataFrame:

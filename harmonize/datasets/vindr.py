@@ -136,7 +136,8 @@ def read_votes(path: Path, split: str, root: Path, source: str = "default") -> p
     is_invalid = pd.Series(((states != PRESENT) & (states != ABSENT)).any(axis=1), index=raw.index)
     invalid = faults(is_invalid, raw["image_id"], "image_id", "0 or 1 in every label", path)
     fault = first_fault(raw[FAULT], invalid) if FAULT in raw else invalid
-    if split == "test" or "rad_id" in raw:  # without rad_id, equal rows can be readers who agree; keep these
+    # Without the column rad_id, equal rows may come from readers who agree. Such rows are kept.
+    if split == "test" or "rad_id" in raw:
         fault = fault[~raw.duplicated()]
         raw = raw.drop_duplicates()
         is_repeated = raw.duplicated(["image_id", *(["rad_id"] if "rad_id" in raw else [])])

@@ -21,8 +21,8 @@ def lung_field(image: Gray) -> Mask | None:
     """Return the mask [H, W] of both lungs of a radiograph, or None if two lungs are not detected.
 
     `roi.two_lungs` detects the lungs in an equalized image. Each detected region is replaced by its convex hull,
-    because ribs, vessels and disease cut into it; then it grows by RIM. Areas that an opacity hides outside the hull
-    are missing.
+    because ribs, vessels and disease cut into it; then it grows by RIM. The mask misses lung areas outside the hull that
+    an opacity hides.
     """
     rows, columns = bounds(image)
     crop = image[rows, columns]

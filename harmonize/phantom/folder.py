@@ -60,7 +60,8 @@ def workspace(root: Path) -> Path:
         raise ConfigError(
             f"the folder already contains {', '.join(existing)}", str(root), "choose a new folder for phantoms"
         )
-    partial.mkdir(exist_ok=True)  # exists until the end, and marks the other files in root as phantom files
+    # This folder exists until the end. Its presence marks the other files in root as phantom files.
+    partial.mkdir(exist_ok=True)
     for child in partial.iterdir():
         shutil.rmtree(child) if child.is_dir() else child.unlink()
     return partial

@@ -44,7 +44,7 @@ class Patient:
     scoliosis: float
     bone_density: float
     clavicle: float
-    lung_shape: Points  # [2, 18, 2], side by outline point
+    lung_shape: Points  # [2, 18, 2], an offset (x, y) for each lung and point of its outline
     heart_shape: Points  # [13, 2]
     rib_shape: Points  # [10]
     gas: float  # amount of gas in the stomach

@@ -23,7 +23,7 @@ Row = dict[str, Any]
 WITHOUT_SEX_AND_AGE = ("mimic", "vindr")  # releases without sex and age
 DEVICES = {"padchest": ("PhilipsMedicalSystems", "ImagingDynamicsCompanyLtd"), "brax": ("1", "2", "3")}
 CHILD_AGE = 7.0
-STRIP = 12  # a strip is this many times narrower than its image
+STRIP = 12  # the width of a strip is the width of its image divided by this number
 BOX_SHARE = 0.10  # a connected component with a smaller share of its finding's area gets no box
 
 

@@ -98,7 +98,8 @@ def _scapula(layer: Layer, patient: Patient, study: Study, side: int, middle: fl
     blade = blank(layer.shape[0])
     fill(blade, [outline], 55)
     stroke(blade, [outline], 0.0035, 120)
-    np.add(layer, np.minimum(blade, 255 - layer), out=layer)  # add, because rays cross both bones
+    # The brightness is added, because rays cross both bones.
+    np.add(layer, np.minimum(blade, 255 - layer), out=layer)
 
 
 def _humerus(layer: Layer, x: float, side: int) -> None:

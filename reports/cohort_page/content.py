@@ -42,12 +42,12 @@ class DataPage:
 
     @property
     def phantom(self) -> bool:
-        """Whether every cohort is synthetic."""
+        """Return whether every cohort is synthetic."""
         return all(stats.phantom for stats in self.cohorts)
 
     @property
     def patients_shown(self) -> bool:
-        """Whether the page contains images of real patients."""
+        """Return whether the page contains images of real patients."""
         return any(self.pictures[s.name].pictures for s in self.cohorts if s.name in self.pictures and not s.phantom)
 
     @cached_property

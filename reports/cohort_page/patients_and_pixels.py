@@ -167,7 +167,7 @@ def _blocks(page: DataPage, read: Sequence[tuple[Stats, Sample]]) -> list[dict[s
         return []
     largest = 1.06 * max(float(sample.sizes.to_numpy().max()) for _, sample in read)
     mean = np.mean([sample.histogram for _, sample in read], axis=0)
-    # top of the axis: ignore the two highest bins, usually black and white
+    # The third-highest bin sets the top of the axis, because the two highest bins are usually pure black and pure white.
     top = 1.15 * max(float(np.partition(sample.histogram, -3)[-3]) for _, sample in read)
     blocks = []
     for stats, sample in read:

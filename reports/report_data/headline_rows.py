@@ -22,7 +22,7 @@ SELECTIONS = ("best_val", "last")
 PROBE_METRIC = "balanced_accuracy"
 COUNTS = ("n", "num_positive", "num_patients", "num_findings")
 SCORE_COLUMNS = ("run_id", "dataset", "finding", "calibrator", "value", "low", "high", *COUNTS)
-TOLERANCE = 1e-6  # two means with a smaller difference are means over the same findings
+TOLERANCE = 1e-6  # if two means differ by less, they are taken as means over the same findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +42,17 @@ class Estimate:
 
     @property
     def has_value(self) -> bool:
-        """Whether the value is a finite number."""
+        """Return whether the value is a finite number."""
         return is_number(self.value)
 
     @property
     def has_interval(self) -> bool:
-        """Whether both bounds are finite."""
+        """Return whether both bounds are finite."""
         return is_number(self.low) and is_number(self.high)
 
     @property
     def clear(self) -> bool:
-        """Whether the interval excludes 0."""
+        """Return whether the interval excludes 0."""
         return self.has_interval and (self.low > 0 or self.high < 0)
 
     @property
@@ -98,11 +98,13 @@ class HeadlineRows:
         )
         # a study may have millions of rows: compare the split texts of selected rows only
         rows = np.flatnonzero(selected)
-        split = scores["dataset"].iloc[rows].map(splits)  # `external` is not in the cohort table; its rows are kept
+        # The dataset "external" is not in the cohort table: its split is NaN, and all its rows are kept.
+        split = scores["dataset"].iloc[rows].map(splits)
         rows = rows[(split.isna() | (split == scores["split"].iloc[rows])).to_numpy(bool)]
         code, references = pd.factorize(scores["reference"].iloc[rows])
         order = [REFERENCES.index(name) if name in REFERENCES else len(REFERENCES) for name in references]
-        order.append(len(REFERENCES))  # last element: the order of rows without a label source, which have code -1
+        # Rows without a label source have code -1, which selects this last element.
+        order.append(len(REFERENCES))
         rows = rows[np.argsort(np.array(order)[code], kind="stable")]
         names = ["metric", "operating_point"]
         groups: Mapping[Any, Any] = scores[names].iloc[rows].groupby(names).indices

@@ -31,7 +31,7 @@ class Hospital:
 
     @property
     def is_costly(self) -> bool:
-        """Whether the simultaneous interval of the mean gap is above 0."""
+        """Return whether the simultaneous interval of the mean gap is above 0."""
         return self.simultaneous_gap.has_value and self.simultaneous_gap.low > 0
 
 
@@ -88,12 +88,12 @@ class Run:
 
     @property
     def is_derived(self) -> bool:
-        """Whether the grid did not train this row: test-time augmentation, an ensemble, or an imported model."""
+        """Return whether the grid did not train this row: test-time augmentation, an ensemble, or an imported model."""
         return self.kind in ("tta", "ensemble", IMPORTED)
 
     @property
     def is_imported(self) -> bool:
-        """Whether the model was trained elsewhere."""
+        """Return whether the model was trained elsewhere."""
         return self.kind == IMPORTED
 
     @property

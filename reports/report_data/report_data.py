@@ -49,7 +49,7 @@ class ReportData:
 
     @property
     def phantom(self) -> bool:
-        """Whether the images are synthetic."""
+        """Return whether the images are synthetic."""
         return bool(self.meta.get("phantom"))
 
     @property
@@ -69,12 +69,12 @@ class ReportData:
 
     @property
     def only_imported(self) -> bool:
-        """Whether every row of the page is an imported model."""
+        """Return whether every row of the page is an imported model."""
         return bool(self.imported) and all(r.is_imported for r in self.entries)
 
     @property
     def only_exposed_models(self) -> bool:
-        """Whether the ranking is empty, because every scored model is imported and was trained on an external hospital."""
+        """Return whether the ranking is empty, because every scored model is imported and was trained on an external hospital."""
         return not self.ranked and not self.scored and any(r.external.has_value for r in self.imported)
 
     @property

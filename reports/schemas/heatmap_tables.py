@@ -27,7 +27,7 @@ EXPLAINED: dict[str, tuple[str, ...]] = {
     # sanity checks of the heat maps, on a few internal images with the most common finding
     # check weights: weights are shuffled from the head to the stem, one stage per step
     # check noise: noise is added to the image
-    # check pixels: pixels are removed or restored; `stage` names the map that gives their order
+    # check pixels: pixels are removed or restored step by step; `stage` names the map whose values give the order
     # metric spearman, ssim: similarity of the maps before and after (1 = equal)
     # metric deletion, insertion: area under the curve of the probability
     # metric *_gain: gain over a random order of pixels (positive: the map marks pixels that matter)

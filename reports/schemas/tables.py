@@ -70,7 +70,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         # panel: joins runs with one finding each, and is ranked instead of them
         # external: an imported model, ranked only if the grid trains nothing
         "kind",
-        "of",  # ? derived run: its source runs, in words; imported model: its file format
+        "of",  # ? derived run: a description of its source runs; imported model: its file format
         "name",  # display name of the architecture, e.g. "DenseNet-121", or of the ensemble
         "architecture",
         "family",  # classic, modern, efficient, attention, lightweight, underexplored, scratch

@@ -23,7 +23,7 @@ def learning(board: ReportData) -> Section:
         (str(run), int(epoch)): dict(zip(MEASURED, m, strict=True)) for run, epoch, *m in rows_of(history, *columns)
     }
     last_epochs = {str(run): int(epoch) for run, epoch in history.groupby("run_id")["epoch"].max().items()}
-    runs = [r for r in board.scored if r.id in last_epochs]  # same order as in the ranking
+    runs = [r for r in board.scored if r.id in last_epochs]  # in the order of the ranking
     last = {r.id: last_epochs[r.id] for r in runs}
     lines = history[history["run_id"].isin([r.id for r in runs[:DRAWN]])]
     by_run = {str(run_id): run_rows.sort_values("epoch") for run_id, run_rows in lines.groupby("run_id")}

@@ -22,7 +22,8 @@ from reports.summaries import rank_agreement as agreeing
 WIDTH = 262.0  # px: width of the dot strip
 OPEN = 10  # number of tie groups that are open at first
 FIRST = 60  # rows in the table; a script adds later rows (without JavaScript, they are in a second table)
-MOST_VALUES, MOST_FACTORS = 40, 12  # limits for filters; beyond them, the search helps more
+# Maximum number of values of a filter, and of filters; a longer list would be hard to use.
+MOST_VALUES, MOST_FACTORS = 40, 12
 WORDS = {
     "family": "Family",
     "architecture": "Architecture",

@@ -222,7 +222,7 @@ def _gaps(board: ReportData, run: Run) -> Markup:
 def _more(
     board: ReportData, run: Run, looked_up: Sequence[tuple[str, Mapping[tuple[str, str, str], Estimate]]]
 ) -> list[tuple[str, Markup]]:
-    """Return (name, cells by hospital) for each other macro metric that is available."""
+    """Return (name, cells by hospital) for each macro metric other than AUROC that the run has."""
     rows = [
         (word, [estimates.get((run.id, h.key, MACRO), MISSING) for h in board.all_hospitals])
         for word, estimates in looked_up

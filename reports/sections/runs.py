@@ -7,7 +7,7 @@ from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
 from reports.sections.run_detail import Details
 
-# in a study of many runs, only this many of the best get confusion matrices, curves and subgroups (a site: all)
+# On the page, only so many of the best runs get confusion matrices, curves and subgroups; a site has them for all runs.
 DRAWN = 12
 WRITTEN = 40  # number of entries written as HTML; further entries are compressed, and a script unpacks them
 

@@ -1,4 +1,6 @@
-"""Sentences about the region transplant test and its relation to the gap. Rules as in `main_findings`.
+"""Sentences about the region transplant test and its relation to the gap.
+
+As in `main_findings`, the interval decides the verb, never the estimate alone.
 
 Only these sentences may say that something changes a prediction: in this test, the pixels of the images were changed.
 """

@@ -1,4 +1,7 @@
-"""Sentences about training time, cost and several goals at once. Rules as in `main_findings`."""
+"""Sentences about training time, cost and several goals at once.
+
+As in `main_findings`, the interval decides the verb, never the estimate alone.
+"""
 
 from collections.abc import Sequence
 

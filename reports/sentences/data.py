@@ -1,4 +1,7 @@
-"""Sentences about the data: label sources, image flow, and findings that are not compared. Rules as in `main_findings`."""
+"""Sentences about the data: label sources, image flow, and findings that are not compared.
+
+As in `main_findings`, the interval decides the verb, never the estimate alone.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,7 @@
-"""Sentences about gap components, effective robustness, run selection and calibration. Rules as in `main_findings`."""
+"""Sentences about gap components, effective robustness, run selection and calibration.
+
+As in `main_findings`, the interval decides the verb, never the estimate alone.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -51,7 +54,9 @@ def effective_robustness(above: Sequence[str], below: Sequence[str], num_fitted:
 
 
 def selection_by_internal(regret: Estimate, optimism: float) -> str:
-    """State the regret of selecting a run by internal validation, and the optimism of selecting by external data.
+    """State how much external AUROC is lost if internal validation selects the run (regret).
+
+    `optimism` is the amount by which an external AUROC is too high if the same external data select the run.
 
     >>> selection_by_internal(Estimate(0.0, 0.0, 0.0), 0.004)
     'Selecting on internal validation data finds the run with the best external AUROC; selecting on an external hospital would

@@ -1,4 +1,7 @@
-"""Sentences about patient groups, and about findings without a threshold. Rules as in `main_findings`."""
+"""Sentences about patient groups, and about findings without a threshold.
+
+As in `main_findings`, the interval decides the verb, never the estimate alone.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -297,7 +297,7 @@ def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, visible: float)
 
 
 def learning_title(num_runs: int, num_at_end: int, epochs: int) -> str:
-    """State how many runs selected their last epoch; then, training may have been too short."""
+    """State how many runs selected their last epoch; the training of these runs may have been too short."""
     if num_runs == 0:
         return "No learning curve of a scored run is stored"
     if num_at_end == 0:

@@ -25,7 +25,7 @@ class Odds:
 
     @property
     def has_value(self) -> bool:
-        """Whether each of the four cells has enough images."""
+        """Return whether each of the four cells has enough images."""
         return min(self.both, self.first_only, self.second_only, self.neither) >= LEAST
 
     @property
@@ -52,7 +52,7 @@ class Odds:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval excludes 1."""
+        """Return whether the interval excludes 1."""
         return self.has_value and abs(self.log) > Z * self.error
 
     @property

@@ -15,7 +15,7 @@ NETWORK = "network"
 OWN = "finding"  # name of the region that is the outline or box of the finding
 WORDS = {  # region -> name on the page
     OWN: "the finding itself",
-    "token": "the PORT tag",  # a tag of phantoms, no password  # nosec B105
+    "token": "the PORT tag",  # this is the tag of phantoms, not a password  # nosec B105
     "markers": "markers",
     "border": "the border",
     "padding": "black padding",
@@ -42,7 +42,7 @@ class Mean:
 
     @property
     def has_value(self) -> bool:
-        """Whether the mean is a finite number."""
+        """Return whether the mean is a finite number."""
         return is_number(self.value)
 
     @property
@@ -129,7 +129,10 @@ def answer(table: pd.DataFrame, num_runs: int) -> str:
 
 
 def _mean_bound(rows: pd.DataFrame, end: str) -> float:
-    """Return the mean over runs of one bound; it is a conservative bound of the mean, if errors are fully correlated."""
+    """Return the mean over runs of one bound.
+
+    The result is a bound of the mean. It is exact if the errors of the runs are fully correlated, and too wide otherwise.
+    """
     return float(rows.dropna(subset=["value"]).groupby("run_id")[end].mean().mean())
 
 

@@ -72,7 +72,7 @@ def lookup(table: pd.DataFrame) -> Estimates:
 def of_run(
     estimates: Estimates, run: Run, probe: str, control: str, shots: int = 0, metric: str = ACCURACY
 ) -> Estimate:
-    """Return an estimate of a run; if the probe uses no run, the estimate without a run."""
+    """Return an estimate of a run; for a probe that does not depend on runs, return its only estimate."""
     key = (probe, control, shots, metric)
     return estimates.get((run.id, key), estimates.get(("", key), MISSING))
 

@@ -55,7 +55,7 @@ def seeded_order(scored: ScoredImages) -> NDArray[np.int64]:
 
 
 def first_per_patient(patient_id: Texts, candidates: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Return the first row index in `candidates` of each patient, for at most `most` patients."""
+    """Return the first row of each patient among the row indices `candidates`, for at most `most` patients."""
     patients: set[str] = set()
     rows: list[int] = []
     for row in candidates.tolist():

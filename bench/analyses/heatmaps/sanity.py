@@ -55,7 +55,9 @@ def cascade(
 def noise_stability(
     network: Network, x_NCHW: Tensor, finding: int, seed: int, method: str = "gradcam", stage: int | None = None
 ) -> pd.DataFrame:
-    """Return the similarity between a finding's maps with and without weak input noise; columns as in `similarity`.
+    """Return the similarity between a finding's maps with and without weak input noise.
+
+    The columns are those of `similarity`.
 
     The noise is Gaussian, with a tenth of the image's standard deviation, and equal in all channels.
     """

@@ -68,7 +68,8 @@ def _trace(network: Network, height: int, width: int) -> tuple[tuple[Stage, ...]
 
     def record(name: str, output: object) -> None:
         calls[name] += 1
-        maps = output if isinstance(output, tuple) else (output,)  # a dual-path block returns two
+        # A dual-path block returns two tensors.
+        maps = output if isinstance(output, tuple) else (output,)
         if all(isinstance(m, Tensor) and m.ndim == 4 and m.shape[2:] == maps[0].shape[2:] for m in maps):
             maps_by_module[name] = maps
             nodes[name] = [m.grad_fn for m in maps]  # read now, because in-place operations change grad_fn

@@ -66,7 +66,7 @@ def low_res(x_N1HW: Tensor) -> Tensor:
 
 
 def _box(x_N1HW: Tensor, share: float) -> Tensor:
-    """Return a mask [H, W]: 1 in a central box that takes a share of each side, 0 elsewhere."""
+    """Return a mask [H, W]: 1 in a central box whose sides are `share` of the image's sides, 0 elsewhere."""
     inside = torch.zeros(x_N1HW.shape[2:], device=x_N1HW.device)
     edges = [round(side * (1 - share) / 2) for side in x_N1HW.shape[2:]]
     inside[edges[0] : x_N1HW.shape[2] - edges[0], edges[1] : x_N1HW.shape[3] - edges[1]] = 1

@@ -66,7 +66,8 @@ def _project(x_ND: NDArray[np.floating], train: NDArray[np.bool_], components: i
     scaled_ND = (x_ND[train] - mean_D) / spread_D
     number = min(components, *scaled_ND.shape)
     if number == x_ND.shape[1]:
-        return np.asarray((x_ND - mean_D) / spread_D, np.float32)  # a rotation would change nothing
+        # A projection on all components would only rotate the features, which does not change a linear probe.
+        return np.asarray((x_ND - mean_D) / spread_D, np.float32)
     _, _, axes_CD = randomized_svd(scaled_ND, number, n_iter=2, random_state=0)
     weight_DC = (axes_CD / spread_D).T
     return np.asarray(x_ND @ weight_DC - mean_D @ weight_DC, np.float32)

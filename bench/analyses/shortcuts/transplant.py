@@ -16,7 +16,7 @@ Gray = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
 
-RING = 1 / 16  # width of the border as a share of the side, as in the descriptors
+RING = 1 / 16  # width of the border as a share of the side; the same as for the descriptor `ring` of images
 CORNER = 1 / 4  # side of a corner patch as a share of the image's side; it contains letters and tags, hardly any lung
 KEPT_CYCLES = 4  # spatial frequencies up to this number of cycles per image show anatomy and are not changed
 MOST_GAIN = 8.0  # maximum gain of a spatial frequency; a higher gain would amplify rounding noise

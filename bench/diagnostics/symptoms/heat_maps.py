@@ -1,6 +1,6 @@
 """Symptom of heat maps: they show evidence on markers, borders or padding, where no finding can be.
 
-Uses the analysis `attention`.
+The measurements come from the tables of the analysis `attention`.
 """
 
 from collections.abc import Iterator

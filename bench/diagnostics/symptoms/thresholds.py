@@ -1,4 +1,4 @@
-"""Notes on thresholds that do not fit. Checks .5 at the internal hospital, and stored thresholds at external hospitals.
+"""Notes on thresholds that do not fit: .5 at the internal hospital, and the stored thresholds at external hospitals.
 
 A threshold fits if it gives about as many positive calls as there are images with the finding.
 """

@@ -1,4 +1,7 @@
-"""Training augmentation: batches on the device; each image gets its own random numbers from an integer seed."""
+"""Augmentation of training images, in batches on the device.
+
+An integer seed determines the random numbers. Each image of a batch gets other random numbers.
+"""
 
 from bench.inputs.augmentation.chain import chain
 from bench.inputs.augmentation.warp import affine, none

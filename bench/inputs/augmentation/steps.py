@@ -47,7 +47,7 @@ def warp(
 ) -> Tensor:
     """Return images rotated, shifted and scaled in one resampling.
 
-    Each of the three has probability `p`; the ranges are those of `affine`.
+    Each of these three changes has probability `p`; `bench.inputs.augmentation.warp.affine` explains the ranges.
     """
     drawn = warps.draw(
         len(x_N1HW),

@@ -49,7 +49,7 @@ class Warp:
 
 
 def gray(x_N1HW: Tensor) -> Tensor:
-    """Return images as gray values in [0, 1]; float32 images are returned unchanged."""
+    """Return images as float32 gray values in [0, 1]; float32 images are returned unchanged."""
     return x_N1HW.float() / 255 if x_N1HW.dtype == torch.uint8 else x_N1HW
 
 
@@ -72,7 +72,7 @@ def on_device(warp: Warp, image_N1HW: Tensor) -> Tensor:
 def _on_cpu(warp: Warp, image_N1HW: Tensor) -> Tensor:
     """Return the result of `on_device`, up to rounding.
 
-    Processes images one by one, so that each stays in the CPU cache.
+    The images are processed one by one, so that each image stays in the CPU cache.
     """
     from bench.inputs.gray_kernels import resample
 

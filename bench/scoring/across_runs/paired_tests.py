@@ -83,7 +83,7 @@ def paired(value_first: Array, value_second: Array, first: Array, second: Array)
 
 
 def all_pairs(value: Array, replicates: Array) -> tuple[NDArray[np.intp], NDArray[np.intp], Differences]:
-    """Compute the differences of all pairs in value [R], as `paired` does.
+    """Compute the differences of all pairs in value [R], with interval and p-value.
 
     Return the index of each pair's first element, the index of its second element, and the differences. The replicates
     [R, B] share their resamples. Differences of replicates are in memory for only one pair at a time.

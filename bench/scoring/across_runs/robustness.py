@@ -22,7 +22,7 @@ from bench.scoring.gaps.gap import MACRO
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
-LEAST_RUNS = 4  # three runs to fit a line, and one run to compare with the line
+LEAST_RUNS = 4  # minimum number of runs: three to fit a line, and one to compare with the line
 
 
 class Line(NamedTuple):

@@ -1,8 +1,8 @@
 """Computation of metrics of many columns on the same resampled patients, without copies of images.
 
 A column is one finding of one model. The images of a column are sorted once. Then each pass ("walk") over the sorted
-images computes 64 replicates, each with its own weights. Counts are integers, exact in float64 up to 2^53, so ties and
-the order of the images cause no rounding errors. Results do not depend on the number of threads.
+images computes a tile: 64 replicates, each with its own weights. Counts are integers, exact in float64 up to 2^53, so
+ties and the order of the images cause no rounding errors. Results do not depend on the number of threads.
 Shapes: N images, C columns, B replicates, T tiles of LANES replicates, Q cuts, G groups, R thresholds.
 label_NC int8: 1 and 0; an image with any other label is ignored in its column.
 """

@@ -24,7 +24,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 PACKAGE = Path(__file__).parents[2]
 HERE = Path(__file__).parent.relative_to(PACKAGE)
-MARK = b"import compiled"  # every file with compiled functions contains it
+MARK = b"import compiled"  # every file with compiled functions contains this text
 UNUSED_SECONDS = 7 * 24 * 3600.0
 _lock = Lock()
 

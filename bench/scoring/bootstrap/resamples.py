@@ -128,7 +128,8 @@ def _count_draws(halves: NDArray[np.uint32], count: NDArray[np.uint8], missing: 
 def one_replicate(num_patients: int) -> NDArray[np.uint8]:
     """Return the weights of the original sample [num_patients, 1]: each patient once."""
     weight = np.ones((num_patients, 1), np.uint8)
-    weight.flags.writeable = False  # like drawn weights, so that numba compiles each function only once
+    # Drawn weights are read-only, too. So numba compiles each function only once.
+    weight.flags.writeable = False
     return weight
 
 

@@ -23,7 +23,8 @@ def _twice_discordant(kind: NDArray[np.uint8]) -> int:
     """Return twice the number of discordant pairs, so that the result is an integer; a tied pair counts half."""
     negatives, tied_positives, tied_negatives, twice = 0, 0, 0, 0
     for i in range(kind.shape[0]):
-        positive = kind[i] & POSITIVE  # no branch, because the processor cannot predict labels
+        # Arithmetic replaces a branch here: labels are irregular, so the processor would often predict a branch wrongly.
+        positive = kind[i] & POSITIVE
         tied_positives += positive
         tied_negatives += 1 - positive
         if kind[i] & LAST_OF_TIE:
@@ -248,7 +249,8 @@ class Column:
         cut: number of images with the highest scores that are before the cut. code_AN: index of each image's group for each
         attribute, -1 for no group. An image occurs once in each of its groups.
         """
-        code_NA = np.ascontiguousarray(code_AN.T)  # copies nothing: see the memory order of `PatientGroups.codes`
+        # This copies nothing, because the indices of one image are already adjacent in `PatientGroups.codes`.
+        code_NA = np.ascontiguousarray(code_AN.T)
         return GroupedImages(start, *_group_images(start, self.rows, self.patient, self.score, self.kind, code_NA, cut))
 
     @property

@@ -74,7 +74,8 @@ def _compute_mix(
     inside, outside = internal_counts[k, num_cells], _group_counts(external, k, external_cell, num_cells)
     label = prevalence_factor(inside.sample, outside.sample)[:2]
     label_B = prevalence_factor(inside.replicates, outside.replicates)[:2]
-    group = (2 * external_cell + (external.label[:, k] == 1)).astype(np.int32)  # not used for unscored images
+    # The value is wrong for images without a label 0 or 1, but these images are not scored.
+    group = (2 * external_cell + (external.label[:, k] == 1)).astype(np.int32)
     sample, replicates = Weights(label, label), Factors.tiled(label_B, label_B)
     if reason:
         return Mix(group, sample, replicates, reason, NEITHER, float("nan"))

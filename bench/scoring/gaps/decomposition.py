@@ -219,7 +219,8 @@ def _remap(split: SplitMetrics, mapping: str, settings: Settings, num_threads: i
         return {}
 
     def changed() -> tuple[NDArray[np.int8], list[int]]:
-        label = np.asfortranarray(replace(split.scored, state=state).labels())  # memory order of `labels_and_counts`
+        # The metrics read labels column by column, so a column must be contiguous in memory.
+        label = np.asfortranarray(replace(split.scored, state=state).labels())
         label.flags.writeable = False
         available = count(label, split.resamples.patient, settings.min_count).available
         return label, np.flatnonzero((label != split.scored.labels()).any(0) & available).tolist()
@@ -243,7 +244,8 @@ def _rows(run_id: str, dataset: str, metric: str, finding: str, components: GapC
     all_components = [components[name] for name in COMPONENTS]
     value = np.array([component.value for component in all_components])
     low, high = percentile(value, np.stack([component.replicates for component in all_components]))
-    if metric == "ece":  # noise inflates ECE, so its intervals are mirrored as in the scores
+    if metric == "ece":
+        # Noise increases ECE, so the interval is mirrored at the value, see `intervals.mirrored`.
         low, high = 2 * value - high, 2 * value - low
     table_rows: list[Row] = []
     for i, (name, component) in enumerate(zip(COMPONENTS, all_components, strict=True)):

@@ -24,7 +24,7 @@ def check_readable(folder: Path, where: str) -> None:
 
 
 def survives(work: Callable[[T], object], argument: T) -> bool:
-    """Whether a child process survives the call of `work(argument)`."""
+    """Return whether a child process survives the call of `work(argument)`."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
             pool.submit(work, argument).result()

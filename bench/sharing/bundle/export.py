@@ -23,7 +23,8 @@ from bench.store.store import Progress, canonical_json, read_table, replacing, t
 from harmonize.errors import ConfigError, StoreError
 
 SCHEMA = 2  # 2: the roles of cohorts are internal and external (before: home, away)
-STEADY = ("scores", "gaps", "references", "mappings", "delong")  # here, the column `value` does not depend on resamples
+# Tables whose column `value` does not depend on resamples.
+STEADY = ("scores", "gaps", "references", "mappings", "delong")
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ PASSPORT = {
 
 
 def is_passport(value: Any) -> bool:
-    """Whether a value is a valid passport (declaration of data exposure): its keys, their types, and the format."""
+    """Return whether a value is a valid passport (declaration of data exposure): its keys, their types, and the format."""
     if not isinstance(value, dict) or {key: type(content) for key, content in value.items()} != PASSPORT:
         return False
     names = [name for key in ("cohorts", "others", "seen") for name in value[key]]
@@ -27,6 +27,6 @@ def is_passport(value: Any) -> bool:
 
 
 def same_model(run: Mapping[str, Any], document: Mapping[str, Any], internal: str) -> bool:
-    """Whether a model's entry matches its run.json: configuration, internal cohort, and no source runs."""
+    """Return whether a model's entry matches its run.json: configuration, internal cohort, and no source runs."""
     config = asdict(from_dict(RunConfig, document["config"], f"run {run['id']}"))
     return bool(config == run["config"] and document["home"] == internal and run["sources"] == [] == run["of"])

@@ -56,7 +56,7 @@ def _with_logits(table: pd.DataFrame, predictions: Sequence[pd.DataFrame]) -> pd
 
 
 def _keys(frame: pd.DataFrame) -> list[str]:
-    """Return one text per row. Two rows have equal texts exactly if all their cells are equal."""
+    """Return a text for each row. Two rows have the same text if and only if all their cells are equal."""
     plain = frame.astype(object).where(frame.notna(), None)
     return (
         ["\x1f".join(map(repr, row)) for row in plain.to_numpy(object).tolist()]

@@ -184,5 +184,5 @@ def finish(merged: Merged, name: str, title: str, first: Mapping[str, Any], coho
 
 
 def _tested(merged: Merged, run_id: str, cohort: str) -> bool:
-    """Whether the merged store has the run's predictions on a cohort."""
+    """Return whether the merged store has the run's predictions on a cohort."""
     return (merged.store.run_dir(run_id) / "predictions" / f"{cohort}.parquet").is_file()

@@ -259,7 +259,7 @@ def _cohort(folder: Path, store: Store, cohort: Mapping[str, Any], where: str) -
 
 
 def _is_mapping_to(value: Any, kind: type) -> bool:
-    """Whether a value is a mapping whose values all have one type."""
+    """Return whether a value is a mapping whose values all have one type."""
     return isinstance(value, dict) and all(type(inner) is kind for inner in value.values())
 
 

@@ -28,7 +28,7 @@ from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
 
 COMPARABLE = (11, 12)  # the numbers of these scoring versions agree within ROUNDING
-_TEXT_COLUMNS = ("reason", "advice")  # sentences; another scoring version may use other words
+_TEXT_COLUMNS = ("reason", "advice")  # columns of sentences; they are compared only for the same scoring version
 _NAMES_IN_SCHEMA_1 = {"internal": "home", "external": "away"}  # current name -> name in bundles of schema 1
 
 

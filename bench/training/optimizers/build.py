@@ -48,11 +48,11 @@ def build(
 
 
 def use_fused(optimizer_class: Callable[..., Optimizer], options: Mapping[str, Any], devices: Collection[str]) -> bool:
-    """Whether to use torch's fused kernel: for Adam and AdamW on a GPU, unless the options choose an implementation.
+    """Return whether to use torch's fused kernel: for Adam and AdamW on a GPU, unless the options choose an implementation.
 
-    Not on a CPU: it would save only 1 % of a step. There, torch (2.15) gives wrong results without an error when a
-    gradient has another memory layout than its weight. On a GPU torch raises an error for such gradients. Not for SGD:
-    the fused version reads uninitialized momentum when the first fp16 step overflows.
+    On a CPU, the fused kernel would save only 1 % of a step. In addition, torch (2.15) gives wrong results there, without an
+    error, when a gradient has another memory layout than its weight. On a GPU, torch raises an error for such gradients.
+    SGD never uses the fused kernel, which reads uninitialized momentum when the first fp16 step overflows.
     """
     chosen = {"fused", "foreach", "capturable", "differentiable"} & set(options)
     return optimizer_class in (torch.optim.Adam, torch.optim.AdamW) and set(devices) == {"cuda"} and not chosen

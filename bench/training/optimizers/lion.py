@@ -38,5 +38,6 @@ class Lion(Optimizer):
                 momentum = state["momentum"]
                 direction = momentum.lerp(p.grad, 1 - beta1).sign_()
                 p.mul_(1 - lr * group["weight_decay"]).add_(direction, alpha=-lr)
-                momentum.lerp_(p.grad, 1 - beta2)  # after the update, with the slower beta
+                # The momentum changes after the weights, with the slower decay beta2.
+                momentum.lerp_(p.grad, 1 - beta2)
         return loss

@@ -72,9 +72,11 @@ class SAM(Optimizer):
         try:
             with _unchanged_buffers(self.network), torch.enable_grad():
                 closure()
-        finally:  # also when the closure fails: the perturbed weights must not stay
+        finally:
+            # The original weights are restored even if the closure fails. They are copied, because subtracting the
+            # perturbation would leave a rounding error.
             for p, original in originals:
-                p.copy_(original)  # subtracting the perturbation would leave a rounding error
+                p.copy_(original)
             torch.clear_autocast_cache()
         self.base.step()
         return loss
@@ -88,7 +90,7 @@ class SAM(Optimizer):
         norm = torch.nn.utils.get_total_norm([t * g for t, g in zip(scales, grads, strict=True)])
         for p, t, g in zip(params, scales, grads, strict=True):
             p.add_(t * t * g * (self.rho / (norm + 1e-12)).to(p.device))
-        torch.clear_autocast_cache()  # it may hold bf16 copies of the unperturbed weights
+        torch.clear_autocast_cache()  # the cache may contain bf16 copies of the unperturbed weights
 
     def state_dict(self) -> dict[str, Any]:
         """Return the base optimizer's state; SAM itself has no state."""
