@@ -29,7 +29,7 @@ from bench.store.store import Progress, read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
 
-COMPARABLE = (11, 12)  # the numbers of these scoring versions agree within ROUNDING
+COMPARABLE = (11, 12, 13)  # the numbers of these scoring versions agree within ROUNDING
 _TEXT_COLUMNS = ("reason", "advice")  # sentences; another scoring version may use other words
 _NAMES_IN_SCHEMA_1 = {"internal": "home", "external": "away"}  # current name -> name in bundles of schema 1
 
