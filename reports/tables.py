@@ -42,6 +42,7 @@ class Tables:
         learns: run id -> findings of a run, if the run is trained for fewer findings than `findings`
         unlearnt: run id -> findings that are present in all or in none of the training images
         not_compared: cohort name -> findings that either only this cohort or only the internal hospital labels
+        stated: facts that the submitters of merged bundles state, and that nobody could check
         duplicates: number of internal images that have a duplicate of another patient in another internal split
     """
 

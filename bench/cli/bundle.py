@@ -68,6 +68,7 @@ def export(
     from bench.results.read_predictions import unfinished
     from bench.sharing.bundle import export as exporting
     from bench.sharing.bundle.sign import sign as signed
+    from bench.sharing.bundle.unlearned import LEAVE_OUT
     from bench.store.store import Store
 
     if output.suffix != ".zip":
@@ -101,6 +102,7 @@ def export(
             "key": str(bundle.key),
             "runs": ids,
             "scores": bundle.scores,
+            "contested": bundle.contested,
         }
         typer.echo(json.dumps(facts | {"signature": str(signed(output, sign)) if sign is not None else ""}))
         return
@@ -114,6 +116,13 @@ def export(
         else "patients were renumbered at random, so intervals differ slightly from the store"
     )
     typer.echo(order)
+    for run_id, finding in bundle.contested:
+        typer.echo(
+            f"run {run_id} could not learn {finding}, but the validation and test labels have both classes: "
+            "others can verify and merge the bundle only with --data"
+        )
+    if bundle.contested:
+        typer.echo(f"to leave these findings out: {LEAVE_OUT}")
     if sign is not None:
         typer.echo(f"signature: {signed(output, sign)}")
 
@@ -133,9 +142,10 @@ def verify(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Recompute and check every number in a bundle.
+    """Recompute and check the numbers in a bundle.
 
-    Scores are computed from the bundle's logits and labels. Exit code 2 on a difference.
+    Scores are computed from the bundle's logits and labels, parameters and MACs from the
+    configuration. The answer lists what nobody can recompute. Exit code 2 on a difference.
     """
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
@@ -144,20 +154,21 @@ def verify(
 
     signed_by = signer(bundle, signers) if signers is not None else ""
     with verifying.opened(bundle, Registry.read(registry)) as opened, choose_display(quiet) as display:
-        rows, exact = verifying.verify(opened, _THREADS, display.progress)
+        rows, exact = verifying.verify(opened, _THREADS, display.progress, data)
         content = opened.manifest.content
         key_file = key or bundle.with_suffix(".key.parquet")
         data_lines = verifying.check_data(opened, data, key_file) if data is not None else []
     if as_json:
         runs = [run["id"] for run in (*content["runs"], *content["derived"])]
         facts = {"bundle": str(bundle), "id": opened.id, "runs": runs, "scores": rows, "bit_by_bit": exact}
-        typer.echo(json.dumps(facts | {"signed_by": signed_by, "data": data_lines}))
+        typer.echo(json.dumps(facts | {"stated": opened.stated, "signed_by": signed_by, "data": data_lines}))
         return
     cohorts = ", ".join(cohort["name"] for cohort in content["cohorts"])
     num_runs = len(content["runs"]) + len(content["derived"])
     precision = "exactly" if exact else "up to rounding (other package versions or another processor)"
     typer.echo(f"{bundle}: {num_runs} runs of the grid {content['name']}, cohorts {cohorts}")
     typer.echo(f"{rows:,} rows of scores were recomputed from logits and labels: all agree {precision}")
+    typer.echo(f"stated by the submitter, not checked: {'; '.join(opened.stated)}")
     for line in data_lines:
         typer.echo(line)
     typer.echo(f"id: {opened.id}")
@@ -173,6 +184,12 @@ def merge(
         str, typer.Option("--as", help="Name of the merged grid. Default: the name of the bundles' grid.")
     ] = "",
     cohort: CohortsOption = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", help="Folder of datasets, or data.yaml: its training labels show what could be learned."
+        ),
+    ] = None,
     rename: Annotated[
         list[str] | None,
         typer.Option(
@@ -191,6 +208,7 @@ def merge(
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry
     from bench.planning.manifest import Manifest
+    from bench.results.rescore import check_name
     from bench.results.score_runs import score_all
     from bench.results.summary import summary
     from bench.sharing.bundle import merge as merging
@@ -203,6 +221,8 @@ def merge(
             "bench merge",
             "rename one: messages and the page identify bundles by file name",
         )
+    if name:
+        check_name(name)
     if store.exists() and (not store.is_dir() or any(store.iterdir())):
         raise ConfigError(
             "the folder already exists and is not empty", str(store), "name a new --store and merge all bundles into it"
@@ -216,7 +236,7 @@ def merge(
             merged, first = merging.Merged(Store.open(building)), None
             for bundle in bundles:
                 with verifying.opened(bundle, entries) as opened:
-                    verifying.verify(opened, _THREADS, display.progress)
+                    verifying.verify(opened, _THREADS, display.progress, data)
                     first = first or dict(opened.manifest.content)
                     merging.add(merged, opened, new_names.get(bundle.name, {}), first)
             assert first is not None

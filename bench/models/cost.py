@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
-from typing import cast
+from typing import Any, cast
 
 import torch
 from timm.utils.model import reparameterize_model
@@ -52,6 +52,24 @@ def cost(network: Network, size: int) -> Cost:
         macs=macs,
         unsupported=tuple(f"{name}:{times}" for name, times in sorted(unsupported.items())),
     )
+
+
+def counts(network: Network, deployed: Network, size: int) -> dict[str, Any]:
+    """Return the numbers of cost.json that the network and the size of its input decide. Nothing is timed.
+
+    Operations are those of the deployed form.
+    """
+    in_use = cost(deployed, size)
+    trained = in_use if deployed is network else cost(network, size)
+    return {
+        "params": trained.params,
+        "trainable_params": trained.trainable_params,
+        "deployed_params": in_use.params,
+        "macs": in_use.macs,
+        "flops": in_use.flops,
+        "not_counted": list(in_use.unsupported),
+        "image_size": size,
+    }
 
 
 def deployed(network: Network) -> Network:

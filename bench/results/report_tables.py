@@ -97,6 +97,7 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         "not_compared": _not_compared(frames["gaps"]) if scored else {},
         "analyses": analyses,
         "no_pictures": no_pictures,
+        "stated": _stated(manifest),
         "duplicates": int(manifest.content["doubles"]),
         "datasets": {
             c["name"]: {
@@ -193,6 +194,12 @@ def _costs(manifest: Manifest, scored: list[str], history: Mapping[str, pd.DataF
     return frame.astype({"peak_memory_bytes": "float64", "images_per_second": "float64"})
 
 
+def _stated(manifest: Manifest) -> list[str]:
+    """Return the facts that the submitters of merged bundles state, and that nobody could check."""
+    bundles = manifest.content.get("bundles", ())
+    return list(dict.fromkeys(str(fact) for bundle in bundles for fact in bundle.get("stated", ())))
+
+
 def _notes(manifest: Manifest) -> list[str]:
     notes = []
     if manifest.content.get("scored_from"):
@@ -204,6 +211,8 @@ def _notes(manifest: Manifest) -> list[str]:
             f"Made from bundles of predictions ({names}), which were scored again here. Bundles have no images, weights or features, so analyses "
             "that need them are missing. Only scored images are counted, and each age is the middle of its decade."
         )
+        if stated := _stated(manifest):
+            notes.append(f"Stated by the submitters, not checked: {'; '.join(stated)}.")
     settings = manifest.content["phantom_settings"]
     if settings and settings["shortcut"]:
         notes.append(

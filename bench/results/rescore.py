@@ -17,6 +17,8 @@ from bench.store.store import Store, canonical_json, write_bytes
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import ConfigError
 
+MOST_NAME = 80  # characters of a name; bundles allow no more
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -76,10 +78,16 @@ def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Man
     return Manifest(manifest.store, content)
 
 
+def check_name(name: str) -> None:
+    """Raise ConfigError unless the name of a grid is a valid folder name."""
+    if len(name) > MOST_NAME or not name.replace("-", "").replace("_", "").isalnum():
+        fix = f"use at most {MOST_NAME} letters, digits, - and _"
+        raise ConfigError(f"{name[:MOST_NAME]!r} is not a valid folder name", "--as", fix)
+
+
 def _path(manifest: Manifest, name: str, change: Change) -> Path:
     """Return the path of the new manifest. Raises ConfigError for an invalid or used name, and if nothing changes."""
-    if not name.replace("-", "").replace("_", "").isalnum():
-        raise ConfigError(f"{name!r} is not a valid folder name", "--as", "use letters, digits, - and _")
+    check_name(name)
     path = manifest.store.root / "grids" / f"{name}.json"
     if change.empty:
         fix = "change a setting: --mapping, --findings, --min-count, --threshold or --registry"

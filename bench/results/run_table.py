@@ -197,8 +197,15 @@ def unlearnt_by(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, list[st
     Imported models are left out, because their training is unknown.
     """
     imported = {run["id"] for run in manifest.imported}
-    unlearnt = {i: run_facts(manifest.store, i)["trained"].get("unlearnt", []) for i in run_ids if i not in imported}
+    unlearnt = {i: _unlearnt(manifest, i) for i in run_ids if i not in imported}
     return {run_id: names for run_id, names in unlearnt.items() if names}
+
+
+def _unlearnt(manifest: Manifest, run_id: str) -> list[str]:
+    """Return the scored findings that a run could not learn."""
+    stated = run_facts(manifest.store, run_id)["trained"].get("unlearnt", [])
+    uncounted = manifest.uncounted(stated)
+    return [finding for finding in stated if finding not in uncounted]
 
 
 def learns(
@@ -212,12 +219,12 @@ def learns(
     for run in manifest.runs:
         own = manifest.config(run).findings
         if run["id"] in all_ids and run["id"] not in scored:
-            unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
+            unlearnt = _unlearnt(manifest, run["id"])
             own = tuple(finding for finding in own if finding not in unlearnt)
         if len(own) < len(findings):
             out[run["id"]] = list(own)
     for run in manifest.imported:
-        unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
+        unlearnt = _unlearnt(manifest, run["id"])
         if run["id"] in all_ids and unlearnt:
             out[run["id"]] = [finding for finding in findings if finding not in unlearnt]
     return out
@@ -229,7 +236,7 @@ def ranked_ids(manifest: Manifest) -> list[str]:
     if len({manifest.config(run).findings for run in manifest.ranked if run["id"] in ids}) > 1:
         # No run learns all findings, so all runs are ranked. The page has a note on this.
         return ids
-    return runs_with_most_findings({i: run_facts(manifest.store, i)["trained"].get("unlearnt", []) for i in ids})
+    return runs_with_most_findings({i: _unlearnt(manifest, i) for i in ids})
 
 
 def runs_with_most_findings(unlearnt: Mapping[str, Sequence[str]]) -> list[str]:

@@ -8,7 +8,6 @@ import json
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -131,21 +130,12 @@ def _train_and_predict(
 
 
 def _write_cost(run: Run, folder: Path, network: Network, device: torch.device) -> None:
-    size = run.input_size
-    deployed = cost.deployed(network)  # operations and speed are measured in the deployed form
-    in_use = cost.cost(deployed, size)
-    trained = in_use if deployed is network else cost.cost(network, size)
     facts = json.loads((folder / "trained.json").read_text())
-    measured: dict[str, Any] = {
-        "params": trained.params,
-        "trainable_params": trained.trainable_params,
-        "deployed_params": in_use.params,
-        "macs": in_use.macs,
-        "flops": in_use.flops,
-        "not_counted": list(in_use.unsupported),
-        "images_per_second": cost.throughput(deployed, size, device),
+    deployed = cost.deployed(network)  # operations and speed are measured in the deployed form
+    measured = {
+        **cost.counts(network, deployed, run.input_size),
+        "images_per_second": cost.throughput(deployed, run.input_size, device),
         "throughput_device": device_name(device, run.config.threads),
         "peak_memory_bytes": facts["peak_memory_bytes"],  # peak during training: GPU memory, else process memory
-        "image_size": size,
     }
     write_bytes(folder / "cost.json", json.dumps(measured, sort_keys=True).encode())

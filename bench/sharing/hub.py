@@ -4,10 +4,11 @@
 searched for every id of every cohort.
 """
 
+import html
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from bench.store.store import Store, read_table
 from bench.system.hub_client import api
 from harmonize.errors import ConfigError, SetupError, StoreError
 
-_WORD = re.compile(r"[^\s\"'|,;:()<>\[\]{}]+")
 _REPO = re.compile(r"\w[\w.-]{0,94}/\w[\w.-]{0,94}", re.ASCII)
-_MIN_LENGTH = 6  # shorter ids are not searched for, because ordinary words and numbers would match
+_MIN_LENGTH = 3  # characters; shorter ids are not searched for, because ordinary words would match
+_MIN_DIGITS = 5  # the same for ids that are whole numbers: seeds, sizes and years would match
+_LONG = 8  # characters; longer ids are also found between letters and digits, as 10000032 in p10000032
+_PART = re.compile(r"[0-9]+|[^\W\d_]+|[\W_]")  # digits, letters, or one other character
 _LOCAL_PATHS = re.compile(r"--(?:data|store|weights|registry)[= ]\S+")  # paths of this machine in a command line
 
 
@@ -85,21 +88,71 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
 
 def _refuse_ids(manifest: Manifest, texts: Mapping[str, bytes]) -> None:
     """Raise StoreError if a text contains an id of a patient, study or image, or the path of an image."""
-    words = {name: set(_WORD.findall(text.decode())) for name, text in texts.items()}
+    plain = {name: _plain(text.decode()) for name, text in texts.items()}
+    numbers: list[str] = []  # of the configuration; they may also be in the card
+    json.loads(texts["config.json"], parse_int=numbers.append)
     for cohort in manifest.cohorts:
-        private = set(_private(manifest.table(cohort)))
-        for name, text_words in words.items():
-            if shared := text_words & private:
-                what = f"{name} contains {len(shared)} ids or paths of {cohort['name']}"
+        private = set(_private(manifest.table(cohort))) - {n for n in numbers if len(n) <= _MIN_DIGITS}
+        for name, text in plain.items():
+            if found := ids_in(text, private):
+                what = f"{name} contains {len(found)} ids or paths of {cohort['name']}"
                 fix = "nothing was sent; remove them: see `bench card RUN`, and the title and names of the grid"
                 raise StoreError(what, str(manifest.store.root), fix)
 
 
 def _private(table: pd.DataFrame) -> Iterator[str]:
-    """Yield the ids and paths of a cohort table."""
+    """Yield the ids and paths of a cohort table that are long enough to search for, in the form of `_plain`."""
     for column in ("image_id", "patient_id", "study_id", "path"):
-        if column in table:
-            yield from (str(value) for value in table[column].unique() if len(str(value)) >= _MIN_LENGTH)
+        for value in table[column].unique() if column in table else ():
+            name = " ".join(str(value).replace("\\", "").split())
+            if len(name) >= (_MIN_DIGITS if _is_number(name) and name[0] != "0" else _MIN_LENGTH):
+                yield name
+
+
+def _plain(text: str) -> str:
+    r"""Return a text without the escapes of JSON, HTML and Markdown, and with single spaces.
+
+    >>> _plain("Doe,  J\\u00fcrgen &amp; patient\\_01")
+    'Doe, Jürgen & patient_01'
+    """
+    text = re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text)
+    return html.unescape(" ".join(text.replace("\\", "").split()))
+
+
+def ids_in(text: str, ids: Collection[str]) -> set[str]:
+    """Return the ids that a text contains as whole words or as several words.
+
+    An id inside a longer word or number does not count. The time hardly depends on the number of ids: for each beginning
+    of a word and each length of an id, one piece of the text is looked up.
+
+    >>> sorted(ids_in("Seed 7 of Doe, Jane (p90001), AUROC 0.90002", {"Doe, Jane", "90001", "90002", "oe"}))
+    ['Doe, Jane']
+    """
+    lengths = sorted({len(name) for name in ids})
+    found = set()
+    for start in (part.start() for part in _PART.finditer(text)):
+        for length in lengths:
+            name = text[start : start + length]
+            if name in ids and _is_apart(text, start, start + len(name)):
+                found.add(name)
+    return found
+
+
+def _is_apart(text: str, start: int, end: int) -> bool:
+    """Return whether text[start:end] is not a part of a longer word or number."""
+    before, after = text[max(start - 2, 0) : start], text[end : end + 2]
+    if _is_number(text[start:end]) and (re.fullmatch(r"\d[.,]", before) or re.fullmatch(r"[.,]\d", after)):
+        return False
+    pairs = ((before[-1:], text[start]), (text[end - 1], after[:1]))
+    if end - start < _LONG:
+        return not any(left.isalnum() and right.isalnum() for left, right in pairs)
+    kinds = (str.isdigit, str.isalpha)
+    return not any(kind(left) and kind(right) for left, right in pairs for kind in kinds)
+
+
+def _is_number(name: str) -> bool:
+    """Return whether a text has digits only."""
+    return name.isascii() and name.isdigit()
 
 
 def upload(files: Sequence[HubFile], repo: str, message: str, public: bool = False) -> str:

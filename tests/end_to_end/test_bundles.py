@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,10 @@ from bench.sharing.bundle import merge
 from bench.sharing.bundle.archive import CHECKSUMS, pack, unpack
 from bench.sharing.bundle.pseudonyms import kinds, table_id
 from bench.sharing.bundle.read_bundle import read_bundle
+from bench.sharing.bundle.recompute import STATED
 from bench.sharing.bundle.tables import read_columns, write_columns
 from bench.sharing.bundle.verify import Opened, check_data, opened, verify
+from bench.store.checksums import record_checksums
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import CxrError, StoreError
 
@@ -296,6 +299,22 @@ def internal(folder: Path) -> None:
     on_json(folder / "manifest.json", lambda m: m["cohorts"][0].update(origin="0" * 12))
 
 
+def not_learned(folder: Path) -> None:
+    on_json(run_of(folder) / "trained.json", lambda t: t.update(unlearnt=["Pleural Effusion"]))
+
+
+def not_learned_and_unknown(folder: Path) -> None:
+    on_json(run_of(folder) / "trained.json", lambda t: t.update(unlearnt=["Fever"]))
+
+
+def parameters(folder: Path) -> None:
+    on_json(run_of(folder) / "cost.json", lambda c: c.update(params=12))
+
+
+def operations(folder: Path) -> None:
+    on_json(run_of(folder) / "cost.json", lambda c: c.update(macs=c["macs"] // 2))
+
+
 def smuggled_file(folder: Path) -> None:
     (folder / "notes.json").write_bytes(b'{"patient":"p1"}')
 
@@ -376,6 +395,10 @@ FORGERIES = {
     weights: "other weights",
     seal: "seal",
     internal: "trained on another cohort",
+    not_learned: "could not learn Pleural Effusion",
+    not_learned_and_unknown: "findings that the run does not have",
+    parameters: "12 params, but its configuration gives",
+    operations: "macs, but its configuration gives",
     smuggled_file: "unexpected",
     smuggled_column: "other columns",
     smuggled_fact: "env.json of .* has unknown keys",
@@ -428,6 +451,87 @@ def test_ensembles_and_tta_are_exported_with_their_source_runs_and_must_match_th
     pack(folder, tmp_path / "forged.zip")
     with pytest.raises(StoreError, match=f"ensemble {both['id']} differs from its source runs on nih"):
         verified_rows(tmp_path / "forged.zip")
+    for number, (name, key, value, what) in enumerate(
+        [
+            (f"runs/{both['id']}/trained.json", "unlearnt", ["Edema"], "other findings as not learned"),
+            (f"runs/{both['id']}/cost.json", "params", 12, "its configuration gives"),
+            (f"runs/{views['id']}/cost.json", "macs", 12, "its configuration gives"),
+        ]
+    ):
+        folder = members(path, tmp_path / f"m{number}")
+        (folder / CHECKSUMS).unlink()
+        on_json(folder / name, lambda record, key=key, value=value: record.update({key: value}))
+        pack(folder, tmp_path / "forged.zip")
+        with pytest.raises(StoreError, match=what):
+            verified_rows(tmp_path / "forged.zip")
+    folder = members(path, tmp_path / "m-of")
+    (folder / CHECKSUMS).unlink()
+    on_json(folder / "manifest.json", lambda m: m["derived"][1].update(of=m["derived"][1]["of"][:1]))
+    pack(folder, tmp_path / "forged.zip")
+    with pytest.raises(StoreError, match="other source runs"):
+        verified_rows(tmp_path / "forged.zip")
+
+
+def test_titles_come_from_the_registry_and_the_rest_is_named_as_stated(
+    bundles: dict[str, Path], tmp_path: Path, here: Command
+) -> None:
+    def flattered(content: dict[str, Any]) -> None:
+        content["runs"][0]["titles"]["architecture"] = "ConvNeXt V2 Large"
+        content["runs"][0]["family"] = "foundation model"
+
+    run = read_manifest(Store.open(bundles["store"]), None).runs[0]
+    folder = members(bundles["one"], tmp_path / "m")
+    (folder / CHECKSUMS).unlink()
+    on_json(folder / "manifest.json", flattered)
+    on_json(folder / "runs" / run["id"] / "cost.json", lambda c: c.update(images_per_second=1e9))
+    pack(folder, tmp_path / "f.zip")
+    with opened(tmp_path / "f.zip", Registry.read()) as found:
+        assert found.manifest.runs[0]["titles"] == run["titles"]
+        assert found.manifest.runs[0]["family"] == run["family"]
+        assert found.stated == STATED
+    shipped = Registry.read()
+    without = {name: entry for name, entry in shipped.sections["architectures"].items() if name != "seresnet_tiny"}
+    with opened(tmp_path / "f.zip", replace(shipped, sections={**shipped.sections, "architectures": without})) as found:
+        assert found.manifest.runs[0]["titles"]["architecture"] == "ConvNeXt V2 Large"
+        assert found.stated[len(STATED) :] == (f"parameters and MACs of {run['id']}", f"titles of {run['id']}")
+    here("merge", "f.zip", "--store", "together", "--quiet", cwd=tmp_path)
+    said = here("report", "--store", "together", "--quiet", cwd=tmp_path).stdout
+    page = (tmp_path / said.strip().partition(": ")[2]).read_text()
+    assert "Stated by the submitters, not checked: training time, memory and speed" in page
+    assert "Speed, memory and time are stated by the submitters." in page
+    assert "ConvNeXt V2 Large" not in page
+
+
+def test_a_finding_is_not_learned_only_with_evidence(store_copy: Path, finished: Path, here: Command) -> None:
+    store = store_copy / "runs"
+    manifest = read_manifest(Store.open(store), None)
+    for run in manifest.runs:
+        on_json(store / run["id"][:2] / run["id"] / "trained.json", lambda t: t.update(unlearnt=["Pleural Effusion"]))
+        record_checksums(store / run["id"][:2] / run["id"])
+    shutil.rmtree(store / "scores")
+    first = manifest.runs[0]["id"]
+    said = here("export", first, "-o", "b.zip", "--quiet", cwd=store_copy).stdout
+    assert f"run {first} could not learn Pleural Effusion" in said
+    assert "only with --data" in said
+    for words in (("verify", "b.zip"), ("merge", "b.zip", "--store", "new")):
+        refusal = here(*words, "--quiet", cwd=store_copy, code=2).stderr
+        assert f"run {first} states that it could not learn Pleural Effusion" in refusal
+        assert "--data" in refusal
+        assert "bench score --as NAME --findings" in refusal
+    data = next((finished / "runs" / "phantom").iterdir())
+    refusal = here("verify", "b.zip", "--data", str(data), "--quiet", cwd=store_copy, code=2).stderr
+    assert re.search(r"the data have \d+ training images with the finding and \d+ without it", refusal)
+    # the training labels of a hospital without the finding
+    shutil.copytree(data / "chexpert", store_copy / "data" / "chexpert")
+    labels = pd.read_csv(store_copy / "data" / "chexpert" / "train.csv", dtype=str)
+    labels.assign(**{"Pleural Effusion": "0.0"}).to_csv(store_copy / "data" / "chexpert" / "train.csv", index=False)
+    said = here("merge", "b.zip", "--store", "new", "--data", "data", "--quiet", cwd=store_copy).stdout
+    assert "1 of 1 runs" in said
+    # without the data, the maker leaves the finding out
+    others = [finding for finding in manifest.config(manifest.runs[0]).findings if finding != "Pleural Effusion"]
+    here("score", "--as", "eight", "--findings", ",".join(others), "--quiet", cwd=store_copy)
+    here("export", "--grid", "eight", "-o", "eight.zip", "--quiet", cwd=store_copy)
+    assert "all agree" in here("verify", "eight.zip", "--quiet", cwd=store_copy).stdout
 
 
 def test_a_consistent_forgery_is_detected_by_the_data_and_by_the_id(
@@ -638,6 +742,8 @@ def test_invalid_requests_are_refused_with_a_fix(store_copy: Path, here: Command
         (("verify", "b.zip"), "no such bundle"),
         (("merge", "b.zip", "--store", "new", "--rename", "x:y=../z"), "invalid rename"),
         (("merge", "b.zip", "--store", "runs"), "the folder already exists"),
+        (("merge", "b.zip", "--store", "new", "--as", "../../x"), "not a valid folder name"),
+        (("merge", "b.zip", "--store", "new", "--as", "a/b"), "not a valid folder name"),
         (("merge", "b.zip", "--store", "new"), "no such bundle"),
     ):
         assert what in here(*words, cwd=store_copy, code=2).stderr

@@ -20,8 +20,9 @@ from bench.planning.plan import CohortRef
 from bench.runs.imported_predictions import _logits, read_predictions
 from bench.scoring.diagnostics import ORDER, other_order
 from bench.scoring.scored_split import ScoredSplit
+from bench.sharing.bundle.archive import CHECKSUMS, pack, unpack
 from bench.sharing.mlflow import record
-from bench.store.store import Store, table_facts, write_table
+from bench.store.store import Store, canonical_json, table_facts, write_table
 from bench.study.evaluate_imported import Evaluated, evaluate
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.labels.findings import space
@@ -127,6 +128,15 @@ def test_a_bundle_carries_it_with_its_passport(beside: tuple[Path, Evaluated], h
     here("merge", str(tmp_path / "a.zip"), "--store", str(tmp_path / "m"), "--quiet", cwd=folder)  # it verifies, too
     (row,) = read_manifest(Store.open(tmp_path / "m"), None).imported
     assert row["passport"] == found.row["passport"]
+    members = tmp_path / "members"
+    members.mkdir()
+    unpack(tmp_path / "a.zip", members)
+    (members / CHECKSUMS).unlink()
+    path = members / "runs" / found.run_id / "trained.json"
+    path.write_bytes(canonical_json({**json.loads(path.read_bytes()), "unlearnt": ["Edema"]}))
+    pack(members, tmp_path / "b.zip")
+    refusal = here("verify", str(tmp_path / "b.zip"), "--quiet", cwd=tmp_path, code=2).stderr
+    assert "states that it does not predict Edema, but its logits on chexpert vary" in refusal
 
 
 def test_it_stays_when_the_grid_runs_again_and_goes_when_it_is_removed(

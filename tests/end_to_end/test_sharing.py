@@ -154,6 +154,41 @@ def test_a_text_that_names_a_patient_does_not_leave(store_copy: Path, here: Comm
     assert "nothing was sent" in said
 
 
+IDS = [
+    ("Doe, Jane", "Net of Doe, Jane"),
+    ("90001", "Net (patient 90001)"),
+    ("10000032", "Net p10000032"),
+    ("P01", "Net: P01"),
+    ("a_1;b", "Net a_1;b"),
+    ("Müller 7", "Net Müller  7"),
+    ("0042", "Net 0042"),
+]
+
+
+def test_ids_with_separators_and_short_ids_are_found(store_copy: Path) -> None:
+    store = Store.open(store_copy / "runs", create=False)
+    path, grid = next((store.root / "cohorts").glob("nih-*.parquet")), store.root / "grids" / "tiny.json"
+    table, facts, content = pd.read_parquet(path), table_facts(path), json.loads(grid.read_text())
+    run_id, titles = content["runs"][0]["id"], content["runs"][0]["titles"]
+    for patient, title in IDS:
+        write_table(path, table.assign(patient_id=patient), facts)
+        titles["architecture"] = "Net"
+        grid.write_text(json.dumps(content))
+        hub.files_of(store, run_id)
+        titles["architecture"] = title
+        grid.write_text(json.dumps(content))
+        with pytest.raises(StoreError, match=r"README.md contains 1 ids or paths of nih"):
+            hub.files_of(store, run_id)
+
+
+def test_numbers_and_words_that_only_resemble_ids_do_not_stop_an_upload() -> None:
+    text = "AUROC 0.90001 on 90,002 images; sha256 a90003b; version 2.90004; subject12 and Bobby; 30 epochs"
+    assert not hub.ids_in(text, {"90001", "002", "90003", "90004", "bob", "Bob", "ubject12"})
+    assert hub.ids_in(text, {"subject12", "images; sha256"}) == {"subject12", "images; sha256"}
+    table = pd.DataFrame({"image_id": ["12", "2024", "a", "90001", "x_1"], "patient_id": ["1", "007", "ab", "6", "7"]})
+    assert set(hub._private(table)) == {"90001", "x_1", "007"}
+
+
 def test_sending_needs_a_yes_and_a_hub(finished: Path, monkeypatch: pytest.MonkeyPatch, here: Command) -> None:
     run_id = Store.open(finished / "runs", create=False).run_ids()[0]
     assert "--yes" in here("upload", run_id, "--repo", "lab/tiny", "--json", cwd=finished, code=2).stderr

@@ -15,15 +15,12 @@ from filecmp import cmp
 from pathlib import Path
 from typing import Any
 
+from bench.sharing.bundle import limits
 from bench.store.file_integrity import file_sha256
 from bench.store.store import canonical_json
 from harmonize.errors import StoreError
 
 CHECKSUMS = "checksums.json"
-MOST_MEMBERS = 100_000
-MOST_BYTES = 64 * 2**30  # maximum size of a bundle
-MOST_MEMBER_BYTES = 2 * 2**30
-MOST_JSON = 32 * 2**20  # bytes of a JSON member
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}){0,3}")
 _DATE = (1980, 1, 1, 0, 0, 0)
 _FIX = "ask its maker for the unchanged file that `bench export` wrote"
@@ -53,8 +50,8 @@ def unpack(path: Path, folder: Path) -> str:
     """
     where = str(path)
     try:
-        if path.stat().st_size > MOST_BYTES:
-            raise refused(f"it is larger than {MOST_BYTES:,} bytes", where)
+        if path.stat().st_size > limits.MOST_BYTES:
+            raise refused(f"it is larger than {limits.MOST_BYTES:,} bytes", where)
         with zipfile.ZipFile(path) as archive:
             _extract(archive, folder, where)
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, RuntimeError, EOFError) as error:
@@ -81,8 +78,8 @@ def unpack(path: Path, folder: Path) -> str:
 def read_json(path: Path, where: str) -> dict[str, Any]:
     """Return a JSON object of a bundle. Raises StoreError unless it has the exact form that `canonical_json` writes."""
     name = path.name
-    if not path.is_file() or path.stat().st_size > MOST_JSON:
-        raise refused(f"{name} is missing or larger than {MOST_JSON:,} bytes", where)
+    if not path.is_file() or path.stat().st_size > limits.MOST_JSON:
+        raise refused(f"{name} is missing or larger than {limits.MOST_JSON:,} bytes", where)
     content = path.read_bytes()
     try:
         value = json.loads(content)
@@ -97,10 +94,10 @@ def read_json(path: Path, where: str) -> dict[str, Any]:
 def _extract(archive: zipfile.ZipFile, folder: Path, where: str) -> None:
     """Check all members of a zip, then write them below `folder`."""
     infos = archive.infolist()
-    if len(infos) > MOST_MEMBERS:
-        raise refused(f"it has more than {MOST_MEMBERS:,} members", where)
-    if sum(info.file_size for info in infos) > MOST_BYTES:
-        raise refused(f"its members are larger than {MOST_BYTES:,} bytes", where)
+    if len(infos) > limits.MOST_MEMBERS:
+        raise refused(f"it has more than {limits.MOST_MEMBERS:,} members", where)
+    if sum(info.file_size for info in infos) > limits.MOST_BYTES:
+        raise refused(f"its members are larger than {limits.MOST_BYTES:,} bytes", where)
     names: set[str] = set()
     for info in infos:
         name = info.filename
@@ -113,7 +110,7 @@ def _extract(archive: zipfile.ZipFile, folder: Path, where: str) -> None:
             raise refused(f"{name} is compressed", where)
         if info.flag_bits & 0x1 or stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
             raise refused(f"{name} is encrypted, a link, or not a regular file", where)
-        if info.file_size > (MOST_JSON if name.endswith(".json") else MOST_MEMBER_BYTES):
+        if info.file_size > (limits.MOST_JSON if name.endswith(".json") else limits.MOST_MEMBER_BYTES):
             raise refused(f"{name} is too large", where)
     for info in infos:
         target = folder / info.filename

@@ -19,6 +19,7 @@ from bench.sharing.bundle.archive import pack
 from bench.sharing.bundle.pseudonyms import Ordinals, assign_ordinals, columns_of, kinds, table_id
 from bench.sharing.bundle.read_bundle import COHORT, COHORT_NAME, HISTORY, KEPT, RECORDS, made_of, read_bundle
 from bench.sharing.bundle.tables import kinds_of, write_columns
+from bench.sharing.bundle.unlearned import unlearned_without_evidence
 from bench.store.store import Progress, canonical_json, read_table, replacing, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 
@@ -29,7 +30,10 @@ STEADY = ("scores", "gaps", "references", "mappings", "delong")
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The result of an export. `key` is the path of the key file, which stays with the owner; `runs` to `scores` are counts."""
+    """The result of an export. `key` is the path of the key file, which stays with the owner; `runs` to `scores` are counts.
+
+    `contested`: run id and finding of each statement "not learned" that others can check only with the training labels.
+    """
 
     path: Path
     id: str
@@ -38,6 +42,7 @@ class Exported:
     cohorts: int
     images: int
     scores: int
+    contested: tuple[tuple[str, str], ...]
 
 
 def export(
@@ -66,6 +71,7 @@ def export(
         key, images = _write_members(manifest, chosen, folder, keep_order)
         read = read_bundle(folder, again, str(output), registry)
         score_all(read, progress, threads)
+        contested = tuple((str(run["id"]), finding) for run, finding in unlearned_without_evidence(read))
         num_scores = 0
         for run in chosen:
             num_scores += _write_scores(manifest, read, run["id"], folder, exact=keep_order)
@@ -74,7 +80,7 @@ def export(
             key_path = output.with_suffix(".key.parquet")
             # before the bundle is written, so that no bundle exists without its key
             write_table(key_path, key, {"bundle": bundle_id}, mode=0o600)
-    return Exported(output, bundle_id, key_path, len(chosen), len(manifest.cohorts), images, num_scores)
+    return Exported(output, bundle_id, key_path, len(chosen), len(manifest.cohorts), images, num_scores, contested)
 
 
 def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[Mapping[str, Any]]:

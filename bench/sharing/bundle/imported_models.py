@@ -27,6 +27,7 @@ def is_passport(value: Any) -> bool:
 
 
 def same_model(run: Mapping[str, Any], document: Mapping[str, Any], internal: str) -> bool:
-    """Return whether a model's entry matches its run.json: configuration, internal cohort, and no source runs."""
+    """Return whether a model's entry matches its run.json: kind, configuration, internal cohort, and no source runs."""
     config = asdict(from_dict(RunConfig, document["config"], f"run {run['id']}"))
-    return bool(config == run["config"] and document["home"] == internal and run["sources"] == [] == run["of"])
+    same = config == run["config"] and document["home"] == internal and document["kind"] == run["kind"]
+    return bool(same and run["sources"] == [] == run["of"])

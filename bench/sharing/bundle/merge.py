@@ -56,9 +56,8 @@ def add(merged: Merged, bundle: Opened, names: Mapping[str, str], first: Mapping
         for run in content[kind]:
             _add_run(merged, bundle, run, names, images)
             added_runs.setdefault(run["id"], run)
-    merged.bundles.append(
-        {"file": bundle.path.name, "id": bundle.id, "runs": len(content["runs"]) + len(content["derived"])}
-    )
+    num_runs = len(content["runs"]) + len(content["derived"])
+    merged.bundles.append({"file": bundle.path.name, "id": bundle.id, "runs": num_runs, "stated": list(bundle.stated)})
 
 
 def _add_cohort(merged: Merged, bundle: Opened, cohort: Mapping[str, Any], name: str) -> Mapping[str, str]:

@@ -4,8 +4,9 @@ The data have no id, date, path or free text. Sex, view and split come from fixe
 numbers.
 """
 
+import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,12 +16,12 @@ from numpy.typing import NDArray
 from bench.planning.plan import states
 from bench.results.read_predictions import mapped_states
 from bench.scoring.patient_groups import SEXES
-from bench.store.store import short_hash
 from harmonize.datasets import VIEWS
 from harmonize.labels.findings import UNMAPPED_CODE
 
 ABOUT = ("split", "view", "sex", "device")  # text columns of a cohort in a bundle
 OLDEST = 90  # years; all ages from here on are one group
+ROWS_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,18 +130,28 @@ def kinds(frame_columns: Sequence[str]) -> dict[str, str]:
 
 def table_id(frame: pd.DataFrame) -> str:
     """Return a hash of a bundle's table, 12 hex digits. It depends on every cell."""
-    return short_hash(
-        b"\x1e".join(part for name in frame.columns for part in (str(name).encode(), _content(frame[name])))
-    )
+    digest = hashlib.sha256()
+    for number, name in enumerate(frame.columns):
+        digest.update(b"\x1e" * (number > 0) + str(name).encode() + b"\x1e")
+        for content in _content(frame[name]):
+            digest.update(content)
+    return digest.hexdigest()[:12]
 
 
-def _content(column: pd.Series) -> bytes:
-    """Return the cells of a column as bytes that are the same on every machine: little-endian, with one form of NaN."""
+def _content(column: pd.Series) -> Iterator[bytes]:
+    """Yield the cells of a column as bytes that are the same on every machine: little-endian, with one form of NaN.
+
+    Texts come in parts of ROWS_AT_ONCE rows, because all texts of a large table together take much memory.
+    """
     if isinstance(column.dtype, pd.Int8Dtype):
-        return column.to_numpy(np.int8, na_value=UNMAPPED_CODE).tobytes()
-    if not pd.api.types.is_numeric_dtype(column):
-        return "\x1f".join(map(str, column.tolist())).encode()
-    values = column.to_numpy()
-    if values.dtype.kind == "f":
-        values = np.where(np.isnan(values), np.array(np.nan, values.dtype), values)
-    return values.astype(values.dtype.newbyteorder("<")).tobytes()
+        yield column.to_numpy(np.int8, na_value=UNMAPPED_CODE).tobytes()
+    elif not pd.api.types.is_numeric_dtype(column):
+        texts = column.to_numpy(object)
+        for start in range(0, len(texts), ROWS_AT_ONCE):
+            part = "\x1f".join(map(str, texts[start : start + ROWS_AT_ONCE].tolist()))
+            yield ("\x1f" * (start > 0) + part).encode()
+    else:
+        values = column.to_numpy()
+        if values.dtype.kind == "f":
+            values = np.where(np.isnan(values), np.array(np.nan, values.dtype), values)
+        yield values.astype(values.dtype.newbyteorder("<")).tobytes()

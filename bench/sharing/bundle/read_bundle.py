@@ -13,6 +13,7 @@ import pandas as pd
 from bench.config.grid import PhantomChoice
 from bench.config.registry import Registry
 from bench.config.run_config import NAMED, RunConfig, from_dict
+from bench.config.tta_and_ensembles import TTA
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import SCHEMA, Manifest, upgraded
 from bench.planning.run import read_run
@@ -20,6 +21,7 @@ from bench.scoring.patient_groups import SEXES
 from bench.sharing.bundle.archive import read_json, refused
 from bench.sharing.bundle.imported_models import is_passport, same_model
 from bench.sharing.bundle.pseudonyms import image_names, kinds, patient_names, table_id
+from bench.sharing.bundle.recompute import take_titles
 from bench.sharing.bundle.tables import facts_in, read_columns
 from bench.store.checksums import mark_done
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes, write_table
@@ -68,6 +70,7 @@ COHORT = (  # keys of a cohort
     "facts",
 )
 RUN = ("id", "config", "titles", "family", "licence", "corpus")  # keys of a trained run
+DERIVED_KINDS = ("tta", "ensemble", "panel")
 DERIVED = ("id", "kind", "name", "sources", "of", "config", "titles")
 _NUMBER, _TEXT, _TEXTS = (int, float, type(None)), (str,), (list, dict)
 RECORDS: dict[str, dict[str, tuple[type, ...]]] = {  # record of a run -> its keys -> allowed types
@@ -119,6 +122,7 @@ _HEX = re.compile(r"[0-9a-f]{6,64}")
 def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Manifest:
     """Write the content of an unpacked bundle as a store at `root`; return its manifest. Nothing is scored.
 
+    Titles of runs come from the registry, if it has the run's entries.
     Raises StoreError for invalid keys, names, types or label states, and for ids that do not match their hash.
     Predictions of images outside the cohort, and metrics outside this installation's registry, are errors, too.
     """
@@ -131,6 +135,7 @@ def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Man
         for run in (*content["runs"], *content["derived"]):
             _run(folder, store, content, run, where)
         _check_runs(store, content, where)
+        take_titles(store, content, registry)
         write_bytes(root / "grids" / f"{content['name']}.json", canonical_json(content))
         return Manifest(store, content)
     except StoreError:
@@ -236,16 +241,15 @@ def _cohort(folder: Path, store: Store, cohort: Mapping[str, Any], where: str) -
         f"{name}: invalid columns",
         where,
     )
-    frame = read_columns(path, kinds(columns), where)
+    splits = {*SPLITS, ""} if cohort["role"] == "external" else SPLITS
+    words = {"split": splits, "view": VIEWS, "sex": ("", *SEXES)}
+    frame = read_columns(path, kinds(columns), where, words)
     _require(table_id(frame) == cohort["id"], f"the id of {name} does not match its table: a cell was changed", where)
     _require(
         frame["image"].is_unique and frame["image"].is_monotonic_increasing and (frame["image"] >= 0).all(),
         f"{name}: images are repeated or not sorted",
         where,
     )
-    for column, words in (("split", SPLITS), ("view", VIEWS), ("sex", ("", *SEXES))):
-        allowed = {*words, ""} if column == "split" and cohort["role"] == "external" else set(words)
-        _require(set(frame[column]) <= allowed, f"{name}: invalid value of {column}", where)
     age = frame["age"].dropna()
     _require((age % 10 == 5).all() and age.between(5, 95).all(), f"{name}: ages are finer than decades", where)
     for column in columns[len(head) :]:
@@ -290,6 +294,12 @@ def _run(folder: Path, store: Store, content: Mapping[str, Any], run: dict[str, 
         _require(valid, f"{name}.json of {run_id} has unknown keys or wrong types", where)
         _check_texts(record, where)
         write_bytes(target / f"{name}.json", canonical_json(record))
+    unlearned = read_json(source / "trained.json", where).get("unlearnt", [])
+    _require(
+        isinstance(unlearned, list) and set(unlearned) <= set(config.findings),
+        f"trained.json of {run_id} names findings that the run does not have",
+        where,
+    )
     seal = read_json(source / "seal.json", where)
     _require(seal["weights_before"] == seal["weights_after"], f"the seal of {run_id} is broken", where)
     if not derived:
@@ -377,8 +387,10 @@ def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:
                 same_model(run, document, internal), f"imported model {run['id']} differs from its run.json", where
             )
             continue
+        views = [list(view) for view in TTA.get(run["name"], ())] if run["kind"] == "tta" else []
+        _require(run["kind"] in DERIVED_KINDS and document["views"] == views, f"{run['id']} is of another kind", where)
         _require(
-            same and set(run["of"]) <= set(configs),
+            same and sorted(run["of"]) == sorted(_trained_sources(content, run)),
             f"derived run {run['id']} has other source runs than its run.json states",
             where,
         )
@@ -386,3 +398,10 @@ def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:
         _require(
             asdict(config) == run["config"], f"the configuration of {run['id']} differs from its source runs", where
         )
+
+
+def _trained_sources(content: Mapping[str, Any], run: Mapping[str, Any]) -> set[str]:
+    """Return the ids of the trained runs from which a derived run is computed, directly or through other derived runs."""
+    derived = {row["id"]: row for row in content["derived"]}
+    out = {source for source in run["sources"] if source not in derived}
+    return out.union(*(_trained_sources(content, derived[source]) for source in run["sources"] if source in derived))

@@ -1,20 +1,20 @@
 """The tables of a bundle: columns of a few kinds, uncompressed. They are read as untrusted input."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from bench.sharing.bundle import limits
 from bench.sharing.bundle.archive import refused
 
-MOST_ROWS = 5_000_000
-MOST_CELLS = 200_000_000
-MOST_COLUMNS = 500
-MOST_TEXT = 400  # maximum characters of a text; the longest texts contain the points of a curve
 KINDS = {  # kind of a column -> Arrow type
     "text": pa.string(),
     "ordinal": pa.int32(),
@@ -74,11 +74,13 @@ def facts_in(path: Path, where: str) -> dict[str, str]:
     }
 
 
-def read_columns(path: Path, kinds: Mapping[str, str], where: str) -> pd.DataFrame:
+def read_columns(
+    path: Path, kinds: Mapping[str, str], where: str, words: Mapping[str, Collection[str]] | None = None
+) -> pd.DataFrame:
     """Read the columns in `kinds`, in the order of `kinds`. The table must have exactly these columns.
 
-    Raises StoreError for another column, kind or null, for long texts, and for unreadable files. Compression (a small
-    file could expand), and more than MOST_ROWS rows or MOST_CELLS cells, are errors, too.
+    `words`: the allowed texts of a column, by column. Raises StoreError for another column, kind, null or text, for texts
+    beyond the limits, and for files that `open_table` refuses. Texts are checked before a row becomes a Python object.
     """
     name = path.relative_to(path.parents[1]).as_posix()
     stored = open_table(path, where)
@@ -88,54 +90,85 @@ def read_columns(path: Path, kinds: Mapping[str, str], where: str) -> pd.DataFra
     try:
         texts = [n for n, kind in kinds.items() if kind == "text"]
         table = pq.read_table(path, read_dictionary=texts, memory_map=False, use_threads=False)
-        return pd.DataFrame({n: _column(table.column(n), kinds[n], f"{name}: {n}", where) for n in kinds})
+        if sum(table.column(n).nbytes for n in kinds if n not in texts) > limits.MOST_TABLE_BYTES:
+            raise refused(f"{name} has more values than it states", where)
+        allowed = words or {}
+        return pd.DataFrame(
+            {n: _column(table.column(n), kinds[n], f"{name}: {n}", where, allowed.get(n)) for n in kinds}
+        )
     except (OSError, ValueError, OverflowError, pa.ArrowException, MemoryError) as error:
         raise refused(f"{name} cannot be read: {error}", where) from error
 
 
 def open_table(path: Path, where: str) -> Any:
-    """Open a Parquet file after checking its metadata: stated sizes within the limits, and no compression."""
+    """Open a Parquet file after checking its metadata: sizes within the limits, known types, and no compression.
+
+    A small file could otherwise need much memory: it may be compressed, or repeat one value in every row.
+    """
     try:
         stored = pq.ParquetFile(path)
     except (OSError, ValueError, OverflowError, pa.ArrowException) as error:
         raise refused(f"{path.name} cannot be read: {error}", where) from error
-    facts = stored.metadata
-    if (
-        facts.num_rows > MOST_ROWS
-        or facts.num_columns > MOST_COLUMNS
-        or facts.num_rows * facts.num_columns > MOST_CELLS
-    ):
+    facts, types = stored.metadata, [field.type for field in stored.schema_arrow]
+    if facts.num_rows > limits.MOST_ROWS or facts.num_columns > limits.MOST_COLUMNS:
         raise refused(f"{path.name} states {facts.num_rows:,} rows and {facts.num_columns:,} columns: too many", where)
-    rows = 0
+    if facts.num_row_groups > limits.MOST_ROW_GROUPS:
+        raise refused(f"{path.name} has more than {limits.MOST_ROW_GROUPS} row groups", where)
+    if len(types) != facts.num_columns or not all(kind in KINDS.values() for kind in types):
+        raise refused(f"{path.name} has columns of another type", where)
+    rows = size = 0
     for index in range(facts.num_row_groups):
         group = facts.row_group(index)
         rows += group.num_rows
         chunks = [group.column(c) for c in range(group.num_columns)]
         if any(chunk.compression != "UNCOMPRESSED" for chunk in chunks):
             raise refused(f"{path.name} is compressed", where)
-        if any(chunk.num_values > MOST_CELLS for chunk in chunks):
-            raise refused(f"{path.name} states more than {MOST_CELLS:,} values", where)
+        size += sum(chunk.num_values * _bytes_of(kind) for chunk, kind in zip(chunks, types, strict=True))
     if rows != facts.num_rows:
         raise refused(f"{path.name} states {facts.num_rows:,} rows and has {rows:,}", where)
+    if size > limits.MOST_TABLE_BYTES:
+        raise refused(f"{path.name} states {size:,} bytes: more than {limits.MOST_TABLE_BYTES:,}", where)
     return stored
 
 
-def _column(column: pa.ChunkedArray, kind: str, name: str, where: str) -> Any:
-    """Return an Arrow column as a pandas or NumPy column, after checking nulls and lengths of texts."""
+def _bytes_of(kind: pa.DataType) -> int:
+    """Return the bytes of a value in memory; for a text, of its index in the list of different texts."""
+    if pa.types.is_string(kind):
+        return 4
+    return 8 if pa.types.is_list(kind) else -(-int(kind.bit_width) // 8)
+
+
+def _column(column: pa.ChunkedArray, kind: str, name: str, where: str, words: Collection[str] | None) -> Any:
+    """Return an Arrow column as a pandas or NumPy column, after checking its nulls and texts."""
     if kind in _NOT_NULL and column.null_count:
         raise refused(f"{name} has empty cells", where)
     if kind == "text":
-        texts = [text for chunk in column.chunks for text in _texts(chunk)]
-        if any(len(text) > MOST_TEXT for text in texts):
-            raise refused(f"{name} has a text of more than {MOST_TEXT} characters", where)
-        return column.cast(pa.string()).to_numpy().astype(object)
+        _check_texts(column, name, where, words)
+        texts = [np.array(chunk.dictionary.to_pylist(), object)[chunk.indices.to_numpy()] for chunk in column.chunks]
+        return np.concatenate(texts) if texts else np.empty(0, object)
     if kind == "state":
         return pd.array(column.to_numpy(), dtype="Int8") if not column.null_count else column.to_pandas().astype("Int8")
     if kind == "numbers":
-        return pd.Series([np.asarray(cell, np.float64) for cell in column.to_pylist()], dtype=object)
+        return pd.Series([cell for chunk in column.chunks for cell in _lists(chunk)], dtype=object)
     return column.to_numpy()
 
 
-def _texts(chunk: Any) -> Sequence[str]:
-    texts: Sequence[str] = chunk.dictionary.to_pylist() if isinstance(chunk, pa.DictionaryArray) else chunk.to_pylist()
-    return texts
+def _check_texts(column: pa.ChunkedArray, name: str, where: str, words: Collection[str] | None) -> None:
+    """Raise StoreError for texts that are not among `words`, too long, or too many. Each chunk lists every text once."""
+    size = 0
+    for chunk in column.chunks:
+        texts = chunk.dictionary
+        if len(texts) > limits.MOST_ROWS or (pc.max(pc.utf8_length(texts)).as_py() or 0) > limits.MOST_TEXT:
+            raise refused(f"{name} has a text of more than {limits.MOST_TEXT} characters", where)
+        known = pc.is_in(texts, pa.array(sorted(words or ()), pa.string())).to_numpy(zero_copy_only=False)
+        if words is not None and not known.all():
+            raise refused(f"{name} has a value that does not exist", where)
+        size += int(pc.binary_length(texts).to_numpy()[chunk.indices.to_numpy()].sum()) if len(chunk) else 0
+    if size > limits.MOST_TEXT_BYTES:
+        raise refused(f"{name} has {size:,} bytes of text: more than {limits.MOST_TEXT_BYTES:,}", where)
+
+
+def _lists(chunk: pa.ListArray) -> list[NDArray[np.float64]]:
+    """Return the lists of a chunk as arrays."""
+    values, ends = chunk.flatten().to_numpy(zero_copy_only=False), chunk.offsets.to_numpy()
+    return [values[start:end] for start, end in pairwise((ends - ends[:1]).tolist())]

@@ -22,12 +22,14 @@ from bench.sharing.bundle.archive import read_json, refused, unpack
 from bench.sharing.bundle.crash_test import check_readable
 from bench.sharing.bundle.pseudonyms import Ordinals, columns_of, image_names, patient_names
 from bench.sharing.bundle.read_bundle import RECORDS, made_of, read_bundle
+from bench.sharing.bundle.recompute import take_costs
 from bench.sharing.bundle.tables import facts_in, kinds_of, read_columns
+from bench.sharing.bundle.unlearned import check_unlearned
 from bench.store.store import Progress, read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
 
-COMPARABLE = (11, 12)  # the numbers of these scoring versions agree within ROUNDING
+COMPARABLE = (11, 12, 13)  # the numbers of these scoring versions agree within ROUNDING
 _TEXT_COLUMNS = ("reason", "advice")  # columns of sentences; they are compared only for the same scoring version
 _NAMES_IN_SCHEMA_1 = {"internal": "home", "external": "away"}  # current name -> name in bundles of schema 1
 
@@ -41,11 +43,15 @@ class Opened:
     manifest: Manifest
     about: Mapping[str, Any]  # content of bundle.json
     folder: Path  # folder of the unpacked members
+    stated: tuple[str, ...] = ()  # what its submitter states and nothing here can check
 
 
 @contextlib.contextmanager
 def opened(path: Path, registry: Registry) -> Iterator[Opened]:
-    """Unpack and read a bundle without scoring it. Raises StoreError for anything that is wrong with it."""
+    """Unpack and read a bundle without scoring it. Titles, parameters and MACs of known networks are this installation's.
+
+    Raises StoreError for anything that is wrong with the bundle.
+    """
     if not path.is_file():
         raise ConfigError("no such bundle", str(path), "give a file that `bench export` has written")
     with tempfile.TemporaryDirectory() as temporary:
@@ -63,7 +69,7 @@ def opened(path: Path, registry: Registry) -> Iterator[Opened]:
         check_readable(folder, str(path))
         manifest = read_bundle(folder, root, str(path), registry)
         _check_members(folder, manifest, str(path))
-        yield Opened(path, bundle_id, manifest, about, folder)
+        yield Opened(path, bundle_id, manifest, about, folder, take_costs(manifest, registry, str(path)))
 
 
 def _check_members(folder: Path, manifest: Manifest, where: str) -> None:
@@ -83,8 +89,11 @@ def _check_members(folder: Path, manifest: Manifest, where: str) -> None:
         raise refused(f"{different[0]} is {'unexpected' if different[0] in members else 'missing'}", where)
 
 
-def verify(bundle: Opened, threads: int, progress: Progress) -> tuple[int, bool]:
+def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None = None) -> tuple[int, bool]:
     """Score a bundle again and compare every number. Return the number of rows, and whether they were compared exactly.
+
+    A run that states a finding as not learned must show this with the labels in the bundle, or with the training labels
+    of `data`, because scoring leaves the finding out.
 
     The logits of ensembles and panels are computed again from their source runs. The logits of a TTA are not, because a
     bundle has no logits of single views. The comparison is exact if the versions of the relevant packages and of the
@@ -92,6 +101,7 @@ def verify(bundle: Opened, threads: int, progress: Progress) -> tuple[int, bool]
     difference.
     """
     manifest, where = bundle.manifest, str(bundle.path)
+    check_unlearned(manifest, where, data)
     score_all(manifest, progress, threads)
     exact, rows = bundle.about["versions"] == versions() and bundle.about["scoring"] == SCORING_VERSION, 0
     old_names = _NAMES_IN_SCHEMA_1 if bundle.about["schema"] == 1 else {}

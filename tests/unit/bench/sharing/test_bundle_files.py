@@ -1,9 +1,11 @@
 """The zip file and the tables of a bundle as an attacker could write them. No grid is needed."""
 
+import hashlib
 import json
 import os
 import stat
 import struct
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +18,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.sharing.bundle import archive, tables
+from bench.sharing.bundle import archive, limits, pseudonyms
 from bench.sharing.bundle.archive import pack, unpack
 from bench.sharing.bundle.crash_test import check_readable, read_all, survives
-from bench.sharing.bundle.pseudonyms import decades, image_names
+from bench.sharing.bundle.pseudonyms import decades, image_names, table_id
 from bench.sharing.bundle.tables import read_columns, write_columns
 from harmonize.errors import StoreError
 
@@ -158,7 +160,7 @@ def test_file_size_member_size_and_number_of_members_are_limited(
         [("MOST_BYTES", 10, "larger"), ("MOST_MEMBERS", 1, "members"), ("MOST_JSON", 3, "too large")]
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(archive, name, value)
+            patch.setattr(limits, name, value)
             refuse(good, tmp_path / str(number), what)
 
 
@@ -215,10 +217,8 @@ def hostile_table(path: Path, kind: str) -> Path:
         pq.write_table(table.set_column(0, "image", pa.array([None, 1], pa.int32())), path, compression="none")
     elif kind == "long text":
         pq.write_table(table.set_column(1, "split", pa.array(["x" * 1_000_000, "test"])), path, compression="none")
-    elif kind == "many rows":
-        number = tables.MOST_ROWS + 1
-        frame = {"image": pa.array(np.zeros(number), pa.int32())}  # 5 million equal numbers take a few kilobytes
-        pq.write_table(pa.table(frame), path, compression="none")
+    elif kind == "unknown word":
+        pq.write_table(table.set_column(1, "split", pa.array(["val", "mine"])), path, compression="none")
     elif kind == "truncated":
         path.write_bytes(path.read_bytes()[:-30])
     elif kind == "oversized footer":
@@ -229,25 +229,81 @@ def hostile_table(path: Path, kind: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "compressed",
-        "another column",
-        "another type",
-        "nulls",
-        "long text",
-        "many rows",
-        "truncated",
-        "oversized footer",
-        "no parquet",
-    ],
-)
+def expanding_table(path: Path, kind: str) -> Path:
+    """Write a small Parquet file that needs much memory."""
+    if kind == "repeated text":
+        # one text of 100 characters, stored once, in each of two million rows
+        texts = pa.DictionaryArray.from_arrays(np.zeros(2_000_000, np.int32), pa.array(["x" * 100])).cast(pa.string())
+        frame = {"image": np.arange(len(texts), dtype=np.int32), "split": texts, "Edema": np.zeros(len(texts), np.int8)}
+        pq.write_table(pa.table(frame | {"age": np.zeros(len(texts))}), path, compression="none")
+    elif kind == "many cells":
+        zeros = pa.array(np.zeros(2_000_000))  # 16 million bytes in memory and a few kilobytes in the file
+        pq.write_table(pa.table({f"c{k}": zeros for k in range(20)}), path, compression="none")
+    elif kind == "long list":
+        lists = pa.ListArray.from_arrays([0, 40_000_000], pa.array(np.zeros(40_000_000)))
+        pq.write_table(pa.table({"image": lists}), path, compression="none")
+    elif kind == "many rows":
+        number = limits.MOST_ROWS + 1
+        frame = {"image": pa.array(np.zeros(number), pa.int32())}  # two million equal numbers take a few kilobytes
+        pq.write_table(pa.table(frame), path, compression="none")
+    elif kind == "many row groups":
+        pq.write_table(
+            pa.table({"image": pa.array(range(101), pa.int32())}), path, compression="none", row_group_size=1
+        )
+    return path
+
+
+HOSTILE = {
+    "compressed": "compressed",
+    "another column": "columns",
+    "another type": "columns",
+    "nulls": "empty cells",
+    "long text": "more than 400 characters",
+    "repeated text": "bytes of text",
+    "unknown word": "split has a value that does not exist",
+    "many cells": "states 320,000,000 bytes",
+    "long list": "states 320,000,000 bytes",
+    "many row groups": "row groups",
+    "many rows": "too many",
+    "truncated": "cannot be read",
+    "oversized footer": "cannot be read",
+    "no parquet": "cannot be read",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
 def test_hostile_tables_are_refused(kind: str, tmp_path: Path) -> None:
-    path = hostile_table(tmp_path / "t.parquet", kind)
-    with pytest.raises(StoreError, match="refused") as refusal:
-        read_columns(path, KINDS, "here")
+    path = expanding_table(hostile_table(tmp_path / "t.parquet", kind), kind)
+    assert path.stat().st_size < 20_000_000
+    with pytest.raises(StoreError, match=f"refused.*{HOSTILE[kind]}") as refusal:
+        read_columns(path, KINDS, "here", {"split": ("val", "test")} if kind == "unknown word" else None)
     assert "id-1" not in str(refusal.value)
+
+
+def test_lists_and_repeated_texts_are_read_as_they_were_written(tmp_path: Path) -> None:
+    written_kinds = {"name": "text", "curve": "numbers"}
+    frame = pd.DataFrame({"name": ["b", "a", "b"], "curve": [np.array([1.0, 2.5]), np.array([]), np.array([np.nan])]})
+    write_columns(tmp_path / "t.parquet", frame, written_kinds)
+    read = read_columns(tmp_path / "t.parquet", written_kinds, "here")
+    assert read["name"].tolist() == ["b", "a", "b"]
+    for ours, theirs in zip(frame["curve"], read["curve"], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_the_id_of_a_table_does_not_depend_on_how_many_rows_are_hashed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pd.DataFrame({"split": ["val", "test", ""], "age": [5.0, np.nan, 15.0], "image": [0, 1, 2]})
+    whole = b"\x1e".join(
+        [
+            b"split",
+            b"val\x1ftest\x1f",
+            b"age",
+            frame["age"].to_numpy().tobytes(),
+            b"image",
+            frame["image"].to_numpy().tobytes(),
+        ]
+    )
+    monkeypatch.setattr(pseudonyms, "ROWS_AT_ONCE", 2)
+    assert table_id(frame) == hashlib.sha256(whole).hexdigest()[:12]
 
 
 def test_damaged_tables_cannot_crash_this_process(tmp_path: Path) -> None:
@@ -263,6 +319,8 @@ def test_damaged_tables_cannot_crash_this_process(tmp_path: Path) -> None:
 def test_a_table_that_crashes_the_child_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert survives(int, "3")
     assert not survives(os._exit, 3)
+    if sys.platform == "linux":  # other systems do not limit the memory of a process
+        assert not survives(bytearray, limits.MOST_READER_BYTES + 2**30)
     monkeypatch.setattr("bench.sharing.bundle.crash_test.survives", lambda work, argument: False)
     with pytest.raises(StoreError, match="crashes the program that reads it"):
         check_readable(Path(), "here")

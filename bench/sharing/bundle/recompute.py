@@ -1,0 +1,137 @@
+"""Compute again what the configuration and this installation's registry decide: titles, parameters, MACs.
+
+The numbers of this module replace those of the bundle. `STATED` lists what remains: nothing in a bundle decides it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from bench.config.registry import Entry, Registry
+from bench.config.run_config import NAMED
+from bench.planning.imported_run import KIND
+from bench.planning.manifest import Manifest
+from bench.planning.run import Run, read_run
+from bench.results.read_predictions import run_facts
+from bench.sharing.bundle import limits
+from bench.sharing.bundle.archive import refused
+from bench.store.checksums import mark_done
+from bench.store.store import Store, canonical_json, write_bytes
+from harmonize.errors import CxrError
+
+STATED = (  # facts of every run that only its submitter knows
+    "training time, memory and speed",
+    "learning curves",
+    "environment",
+    "titles and image counts of cohorts",
+)
+_NETWORK = ("architecture", "preprocessing", "uncertainty")  # entries that decide the network and the size of its input
+_TIMM = re.compile(r"[A-Za-z0-9_.]+")
+EXACT = ("params", "trainable_params", "deployed_params", "image_size")
+ROUNDED = ("macs", "flops")
+SLACK = 0.01  # share: versions of timm and fvcore count a few operations differently
+_FIX = "install the versions of torch and timm in its env.json, or ask its maker how the number was counted"
+
+
+def known_entries(run: Run, registry: Registry) -> dict[str, Entry]:
+    """Return {field: entry} of the entries of a run that the registry has with the same code, options and version."""
+    known = {}
+    for key, section in NAMED.items():
+        try:
+            entry = registry.find(section, str(getattr(run.config, key)), run.id)
+        except CxrError:  # unknown here
+            continue
+        if canonical_json(entry.identity) == canonical_json(run.entries[key].identity):
+            known[key] = entry
+    return known
+
+
+def take_titles(store: Store, content: Mapping[str, Any], registry: Registry) -> None:
+    """Replace titles, family, license and corpus of the runs in a manifest's content by those of the registry."""
+    of_run = {}
+    for row in content["runs"]:
+        known = known_entries(read_run(store, row["id"]), registry)
+        row["titles"] |= {key: entry.title for key, entry in known.items()}
+        if architecture := known.get("architecture"):
+            facts = architecture.facts
+            row |= {"family": str(facts.get("family", "other")), "corpus": str(facts.get("corpus", ""))}
+            row["licence"] = architecture.licence
+        of_run[row["id"]] = row["titles"]["architecture"]
+    for row in content["derived"]:
+        if row["kind"] != KIND:
+            row["titles"] = {"architecture": of_run[row["of"][0]]}
+
+
+def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str, ...]:
+    """Count parameters and MACs of every run again, write them into its cost.json, and return what remains stated.
+
+    Raises StoreError if the bundle states another number. If the registry does not have a network, or the network cannot
+    be built here, the numbers remain a statement. Code that only the bundle names is never imported.
+    """
+    found: dict[bytes, dict[str, Any]] = {}  # runs with the same network and input share its counts
+    unknown, not_counted = [], []
+    for row in manifest.runs:
+        run = read_run(manifest.store, row["id"])
+        known = known_entries(run, registry)
+        if len(known) < len(NAMED):
+            unknown.append(run.id)
+        outputs = [len(run.config.findings), len(run.config.own_heads), run.config.channels]
+        key = canonical_json([outputs, *(run.entries[name].identity for name in _NETWORK)])
+        if key not in found:
+            found[key] = _count(run, known, registry) if set(_NETWORK) <= set(known) else {}
+        if found[key]:
+            _replace(manifest.store, run.id, found[key], where)
+        else:
+            not_counted.append(run.id)
+    for row in sorted(manifest.derived, key=lambda row: bool(row["kind"] == "ensemble")):  # its sources may be TTA rows
+        if row["kind"] == KIND or set(row["of"]) & set(not_counted):
+            not_counted.append(row["id"])
+        else:
+            _replace(manifest.store, row["id"], _derived_cost(manifest.store, row), where)
+    of_runs = [f"parameters and MACs of {', '.join(not_counted)}"] if not_counted else []
+    of_runs += [f"titles of {', '.join(unknown)}"] if unknown else []
+    return (*STATED, *of_runs)
+
+
+def _count(run: Run, known: Mapping[str, Entry], registry: Registry) -> dict[str, Any]:
+    """Return the counts of a network from the registry's entries; {} if it is too large or cannot be built."""
+    import torch  # imported here: it takes seconds, and no other part of the verification needs it
+
+    from bench.models.cost import counts, deployed
+    from bench.runs.networks import initial_network
+
+    run = replace(run, entries={**run.entries, **known})
+    try:
+        if run.config.architecture not in registry.sections["architectures"]:
+            # any name of timm: a name with ":" or "/" would start a download
+            if not _TIMM.fullmatch(str(run.entries["architecture"].options["name"])):
+                return {}
+            with torch.device("meta"):
+                if sum(p.numel() for p in initial_network(run, None).parameters()) > limits.MOST_PARAMS:
+                    return {}
+        network = initial_network(run, None)
+        return counts(network, deployed(network), run.input_size)
+    except (CxrError, RuntimeError, AssertionError, TypeError, ValueError):
+        return {}
+
+
+def _derived_cost(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the cost of a derived run, which is the sum over its source runs."""
+    from bench.runs.make_derived import cost_of
+
+    stated = {"images_per_second": None, "throughput_device": "", "peak_memory_bytes": None}
+    costs = [stated | run_facts(store, source)["cost"] for source in row["sources"]]
+    return cost_of(costs, len(store.read_json(row["id"][:2], row["id"], "run.json")["views"]))
+
+
+def _replace(store: Store, run_id: str, counted: Mapping[str, Any], where: str) -> None:
+    """Write counted numbers into cost.json of a run. Raises StoreError if another number was stated."""
+    stated, folder = run_facts(store, run_id)["cost"], store.run_dir(run_id)
+    for key in (key for key in (*EXACT, *ROUNDED) if key in counted and stated.get(key) is not None):
+        if abs(stated[key] - counted[key]) > (SLACK * counted[key] if key in ROUNDED else 0):
+            what = f"cost.json of {run_id} states {stated[key]:,} {key}, but its configuration gives {counted[key]:,}"
+            raise refused(what, where, _FIX)
+    if {**stated, **counted} != stated:
+        write_bytes(folder / "cost.json", canonical_json({**stated, **counted}))
+        mark_done(folder)
