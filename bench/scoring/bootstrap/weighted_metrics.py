@@ -81,8 +81,9 @@ class Ranked:
         # All images of a cell have the same factor, so each cell is summed once for both kinds of factors.
         excess, (bin_and_group, label) = self.cells.sums(weight)[:, 0], np.divmod(self.cells.bin, 2)
         bin_of_cell, group = np.divmod(bin_and_group, self.num_groups)
-        by_group = absolute_sum(excess * of_group[group], bin_of_cell, self.bins)
-        by_label = absolute_sum(excess * of_label[label], bin_of_cell, self.bins)
+        with np.errstate(invalid="ignore"):  # a replicate without a label has an infinite factor and becomes NaN
+            by_group = absolute_sum(excess * of_group[group], bin_of_cell, self.bins)
+            by_label = absolute_sum(excess * of_label[label], bin_of_cell, self.bins)
         return np.stack([*ranked[:2], by_group, ranked[2], by_label])
 
     def of_sample(self, of_label: Array, of_group: Array) -> Reweighted:

@@ -292,6 +292,22 @@ def test_weighted_ranks_equal_scikit_learn_and_calibration_errors_the_loop_over_
                 assert ours[replicate] == pytest.approx(sum(abs(excess[where == b].sum()) for b in range(15)))
 
 
+def test_a_replicate_without_positives_has_no_reweighted_metrics() -> None:
+    patient, label, score = np.array(["a", "b", "c"], object), np.array([1, 0, 0], np.int8), np.array([0.9, 0.5, 0.1])
+    resamples = Resamples.draw(patient, 100, "x")
+    drawn = np.stack([resamples.counts(r) for r in range(100)])
+    without = np.flatnonzero(drawn[:, 0] == 0)
+    column = Column.of(resamples.patient, label, score)
+    ranked = Ranked.of(column, np.zeros(3, np.int32), bin_of(column.score, 15), column.positive - column.score, 1, 15)
+    factor = np.ones((2, 100))
+    factor[1, without] = np.inf  # share of positives / number of positives
+    walk = WeightedWalk.empty(resamples, ranked, Factors.tiled(factor, np.ones((1, 100))))
+    for tile in range(len(resamples.weight)):
+        walk.fill(tile, resamples.tile(tile))
+    assert 0 < len(without) < 100
+    np.testing.assert_array_equal(np.flatnonzero(np.isnan(walk.results().ece_by_label)), without)
+
+
 def test_precision_reweighted_to_the_internal_prevalence_equals_the_internal_precision() -> None:
     """Equal class-conditionals at prevalence .30 and .05: AUPRC .735 and .337, .738 when reweighted."""
 
