@@ -4,8 +4,8 @@ A row cannot be used if
 
     it has more or fewer cells than the header. Columns without a name at the end of the header may be missing.
     it has a NUL character.
-    an unclosed quote joins it with other rows. Line breaks in a quoted cell are valid, as in free text. But if a line
-    inside the cell has all cells of a row, the program reads each line as a row of its own, and none can be used.
+    an unclosed quote joins it with other rows. Line breaks in a quoted cell are valid, as in free text. But if the
+    first line and a later line have all cells of a row, each line counts as a row, and none can be used.
 """
 
 import bz2
@@ -92,7 +92,7 @@ def rows(path: Path) -> Iterator[Row]:
     for line, cells, lines in records:
         if least <= len(cells) <= width and len(lines) == 1 and "\0" not in lines[0]:
             yield Row(line, cells, "")
-        elif len(lines) > 1 and any(_is_row(text, least, width) for text in lines[1:]):
+        elif len(lines) > 1 and _has_rows(lines, least, width):
             for number, text in enumerate(lines, line):
                 yield Row(
                     number, _parsed(text), f"an unclosed quote joins this row with others at {path.name}:{number}"
@@ -127,13 +127,17 @@ def _fault(cells: list[str], lines: list[str], least: int, width: int, where: st
     return f"a NUL character at {where}" if any("\0" in line for line in lines) else ""
 
 
-def _is_row(text: str, least: int, width: int) -> bool:
-    """Return whether a line inside a quoted cell is a row of the table: it has all cells.
+def _has_rows(lines: list[str], least: int, width: int) -> bool:
+    """Return whether a quote joins rows: the first line, without the quote, and a later line have all cells of a row.
 
-    A cell that begins with a space is prose: writers put a space after a comma, and tables do not.
+    A line with a cell that begins with a space is prose: writers put a space after a comma, and tables do not.
     """
-    cells = _parsed(text)
-    return least <= len(cells) <= width and len(cells) > 1 and not any(cell.startswith(" ") for cell in cells)
+    texts = ["".join(lines[0].rsplit('"', 1)), *lines[1:]]
+    are_rows = [
+        width > 1 and least <= len(cells) <= width and not any(cell.startswith(" ") for cell in cells)
+        for cells in map(_parsed, texts)
+    ]
+    return are_rows[0] and any(are_rows[1:])
 
 
 def _parsed(text: str) -> list[str]:

@@ -12,13 +12,13 @@ from harmonize.datasets.csvfile import read_text
 
 HEADER = ["file", "patient", "report", "Edema", "comment"]
 # prose: a space follows each comma, and line breaks may be anywhere
-text = st.text(st.sampled_from(list("ab\"'\n;é")) | st.just(", "), max_size=12)
+text = st.lists(st.sampled_from(["a", "b", '"', "'", "\n", ";", "é", ", "]), max_size=12).map("".join)
 table = st.lists(st.tuples(text, st.sampled_from(["1.0", "0.0", "-1.0", ""]), text), min_size=1, max_size=8)
 # how many cells are added to a row (or removed, if negative)
 damages = st.lists(st.sampled_from([0, 0, 0, 1, 2, -1, -4]), min_size=8, max_size=8)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(table, damages, st.sampled_from(["\n", "\r\n"]))
 def test_exactly_the_rows_with_another_number_of_cells_have_a_fault(
     rows: list[tuple[str, str, str]], damages: list[int], end: str
@@ -33,7 +33,7 @@ def test_exactly_the_rows_with_another_number_of_cells_have_a_fault(
                 csv.writer(file, lineterminator=end).writerows([HEADER, *content])
         expected = read_text(Path(folder) / "whole.csv", HEADER[:3], ["Edema"])
         found = read_text(Path(folder) / "damaged.csv", HEADER[:3], ["Edema"])
-        lines = (Path(folder) / "damaged.csv").read_text(encoding="utf-8", newline="").split(end)
+        lines = (Path(folder) / "damaged.csv").read_text(encoding="utf-8").split("\n")
     assert (expected[FAULT] == "").all()
     is_bad = [damage != 0 for damage, _ in zip(damages, rows, strict=False)]
     assert (found[FAULT] != "").tolist() == is_bad

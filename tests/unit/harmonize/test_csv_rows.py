@@ -198,7 +198,7 @@ def test_line_breaks_in_free_text_are_valid_and_later_lines_are_counted_from_the
 
 
 def test_line_breaks_in_published_free_text_are_valid(tmp_path: Path) -> None:
-    spec = on_disk("padchest", tmp_path)
+    on_disk("padchest", tmp_path)
     path = tmp_path / padchest.FILE
     raw = pd.read_csv(path, dtype=str, keep_default_na=False)
     raw["labelCUIS"] = "['C0444532' 'C0443246'\n 'C0032225']"
