@@ -27,7 +27,9 @@ def with_bad_rows(table: pd.DataFrame, faults: Sequence[str]) -> pd.DataFrame:
         return table
     blank = dict.fromkeys(("image_id", "patient_id", "study_id", "path"), "")
     columns = pd.DataFrame(base_columns(**blank, **{FAULT: list(faults)}))
-    nulls = {name: pd.Series(pd.NA, columns.index, table[name].dtype) for name in table if name not in columns}
+    nulls = {
+        str(name): pd.Series(pd.NA, columns.index, table[name].dtype) for name in table.columns if name not in columns
+    }
     old = table if FAULT in table else table.assign(**{FAULT: ""})
     return pd.concat([old, columns.assign(**nulls)[list(old)]], ignore_index=True)
 

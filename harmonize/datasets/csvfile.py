@@ -162,7 +162,7 @@ def _states(cells: "pd.Series[str]", path: Path, fault: NDArray[np.object_]) -> 
     null = invalid[codes]
     for row in np.flatnonzero(null):
         text = str(cells.cat.categories[codes[row]])
-        fault[row] = fault[row] or fault_text(text, str(cells.name), "a label state", path, int(cells.index[row]))
+        fault[row] = fault[row] or fault_text(text, str(cells.name), "a label state", path, int(cells.index[int(row)]))
     return pd.Series(states_array(state_codes[codes], null), index=cells.index)
 
 
@@ -204,7 +204,7 @@ def faults(
     """
     texts = np.full(len(text), "", object)
     for row in np.flatnonzero(is_invalid):
-        texts[row] = fault_text(str(text.iloc[row]), column, kind, path, int(text.index[row]))
+        texts[row] = fault_text(str(text.iloc[row]), column, kind, path, int(text.index[int(row)]))
     return pd.Series(texts, index=text.index)
 
 
