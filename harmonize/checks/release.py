@@ -4,6 +4,8 @@ Levels of a check: fault (results would be wrong, or images are missing), warnin
 ok.
 """
 
+import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,13 +18,17 @@ import pandas as pd
 from harmonize.cohorts.cohort import ABSENT, UNKNOWN_LABEL, Cohort, load
 from harmonize.cohorts.specs import GOLD, CohortSpec
 from harmonize.cohorts.splits import shared_patients
-from harmonize.datasets import LABELS, TABLE, adapter, native
-from harmonize.datasets.csvfile import find, header, numbers, read_text
+from harmonize.datasets import FAULT, LABELS, TABLE, adapter, native
+from harmonize.datasets.csvfile import MAX_AGE_YEARS, find, header, numbers, read_text, summary
+from harmonize.datasets.table import is_age, is_unlisted, stated_cells
 from harmonize.errors import CxrError
 from harmonize.labels.findings import STATES
 from harmonize.yaml_file import parse_yaml
 
 LEVELS = ("fault", "warning", "note", "ok")
+_SHOWN = 5  # number of values in a message
+_INVISIBLE = ("Cc", "Cf")  # Unicode categories: control characters and format characters
+_NUMBER = re.compile(r"0*(\d+?)(?:\.0*)?")
 _DISPLAY_NAMES = {"tokens": "labels"}
 
 
@@ -57,6 +63,8 @@ def inspect(spec: CohortSpec) -> tuple[Cohort | None, list[Check]]:
     release_files = release_facts()["datasets"].get(spec.layout, ())
     if spec.layout == TABLE:
         checks.append(Check(name, "own table", "note", "", "no published facts exist for a comparison"))
+        if cohort is not None:
+            checks += check_cells(spec)
     elif not release_files:
         unknown = "published.yaml has no facts about this release"
         checks.append(Check(name, "release", "note", "", unknown))
@@ -82,6 +90,7 @@ def _read(spec: CohortSpec) -> tuple[Cohort | None, pd.DataFrame | None, CxrErro
     try:
         if spec.layout != TABLE:
             table = adapter(spec.layout).read(spec.root)
+            table = table[table[FAULT] == ""] if FAULT in table else table
     except CxrError as error:
         problem = error
     try:
@@ -129,7 +138,7 @@ def check_table(
 
 def _column_checks(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], pd.DataFrame]:
     """Return the check of missing columns, and the text of the columns for which values are published."""
-    present = ["" if column.startswith("Unnamed: ") else column for column in header(path)]
+    present = header(path)
     spelling = {
         column: next((name for name in (column, *facts.get("same", {}).get(column, ())) if name in present), "")
         for column in facts["columns"]
@@ -141,11 +150,15 @@ def _column_checks(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], p
     first = next(column for column in present if column)  # any column is sufficient to count rows
     raw = read_text(path, list(dict.fromkeys([first, *columns_to_read.values()])), may_be_empty=True)
     raw = raw.rename(columns={name: column for column, name in columns_to_read.items()})
-    if not missing:
-        return [], raw
-    result = f"missing: {', '.join(map(repr, missing))}"
-    fix = "use the file as published"
-    return [Check("", "columns", "warning", f"{len(facts['columns'])} columns", result, fix)], raw
+    fix, checks = "use the file as published", []
+    if missing:
+        result = f"missing: {', '.join(map(repr, missing))}"
+        checks.append(Check("", "columns", "warning", f"{len(facts['columns'])} columns", result, fix))
+    fault = raw.loc[raw[FAULT] != "", FAULT]
+    if len(fault):
+        result = f"{len(fault):,} of {len(raw):,} rows: {summary(fault)}"
+        checks.append(Check("", "rows", "fault", f"{len(present)} cells in each row", result, fix))
+    return checks, raw[raw[FAULT] == ""]
 
 
 def _value_checks(raw: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Check]:
@@ -256,7 +269,7 @@ def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
         checks.append(
             Check(name, "sex", "warning", "one sex per patient", result, "exclude these patients from subgroups")
         )
-    checks += check_rows(cohort)
+    checks += [*check_ids(name, table["patient_id"]), *check_rows(cohort)]
     expert_columns = [column for column in cohort.table if str(column).startswith("expert:")]
     if expert_columns and cohort.spec.label_source == "default":
         gold = cohort.table.loc[cohort.table[expert_columns].notna().any(axis=1), "study_id"]
@@ -273,6 +286,62 @@ def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
     return checks
 
 
+def check_ids(name: str, patients: "pd.Series[str]") -> list[Check]:
+    """Return a warning with patient ids that look alike, so that they may belong to one patient.
+
+    Such ids differ only in invisible characters, in the width of characters, or in zeros around a number (12, 12.0, 012).
+    """
+    ids = pd.Series(patients.unique(), dtype=object)
+    look = ids.map(_look)
+    alike = ids[look.duplicated(keep=False)]
+    if alike.empty:
+        return []
+    groups = [" = ".join(sorted(map(ascii, group))) for _, group in alike.groupby(look[alike.index], sort=False)]
+    more = ", …" if len(groups) > _SHOWN else ""
+    result = f"{len(alike):,} ids look alike: {', '.join(groups[:_SHOWN])}{more}"
+    fix = "write the ids of one patient alike: otherwise the patient counts as several, and may be in two splits"
+    return [Check(name, "patient ids", "warning", "one id for each patient", result, fix)]
+
+
+def _look(patient: str) -> str:
+    """Return a text that is equal for patient ids that look alike.
+
+    >>> _look("012.0"), _look("A\u200b1") == _look("\uff21\uff11")
+    ('12', True)
+    """
+    if not (patient.isascii() and patient.isprintable()):
+        patient = unicodedata.normalize("NFKC", patient)
+        patient = "".join(c for c in patient if unicodedata.category(c) not in _INVISIBLE)
+    number = _NUMBER.fullmatch(patient)
+    return number[1] if number else patient
+
+
+def check_cells(spec: CohortSpec) -> list[Check]:
+    """Return warnings about cells of an own table that state a value which the program does not use: ages and labels."""
+    cells, meaning = stated_cells(spec.root, spec.table, spec.mapping)
+    checks = []
+    if meaning.age:
+        stated = cells.loc[cells[meaning.age] != "", meaning.age]
+        fix = "correct these cells; they count as unknown"
+        checks.append(_other_values(spec.name, "ages", f"0 to {MAX_AGE_YEARS} years", stated[~is_age(stated)], fix))
+    for finding, (column, present, absent) in meaning.findings.items():
+        stated = cells.loc[cells[column] != "", column]
+        fix = f"add the values to `present` or `absent` of {finding} in the mapping; without this, the label is null"
+        other = stated[is_unlisted(stated, present, absent)]
+        checks.append(_other_values(spec.name, f"labels of {finding}", "values of the mapping", other, fix))
+    return [check for check in checks if check is not None]
+
+
+def _other_values(name: str, what: str, expected: str, cells: "pd.Series[str]", fix: str) -> Check | None:
+    """Return a warning with the most frequent of these cells, or None if there are none."""
+    if cells.empty:
+        return None
+    values = cells.value_counts()
+    shown = ", ".join(f"{value!r} ({number:,})" for value, number in values.head(_SHOWN).items())
+    more = ", …" if len(values) > _SHOWN else ""
+    return Check(name, what, "warning", expected, f"{len(cells):,} cells have other values: {shown}{more}", fix)
+
+
 def check_rows(cohort: Cohort) -> list[Check]:
     """Return the checks of rows: excluded rows, repeated rows, and labels that the dataset does not define."""
     name, flow = cohort.name, cohort.flow
@@ -280,9 +349,8 @@ def check_rows(cohort: Cohort) -> list[Check]:
     reasons = cohort.quarantine.loc[cohort.quarantine["reason"] != ABSENT, "reason"]
     if len(reasons):
         total = flow["found"]
-        shown = "; ".join(f"{reason} ({number:,})" for reason, number in reasons.value_counts().head(3).items())
         fix = "correct the table; a run excludes these rows and counts them"
-        result = f"{len(reasons):,} of {total:,} rows cannot be used: {shown}"
+        result = f"{len(reasons):,} of {total:,} rows cannot be used: {summary(reasons)}"
         checks.append(Check(name, "bad rows", "fault", "every row can be used", result, fix))
     if "repeated_row" in flow:
         result = f"{flow['repeated_row']:,} rows repeat another in every cell"

@@ -6,7 +6,7 @@ Too many bad rows raise an error: probably the file, a column or the mapping is 
 import pandas as pd
 
 from harmonize.datasets import BASE, FAULT
-from harmonize.datasets.csvfile import first_fault
+from harmonize.datasets.csvfile import first_fault, summary
 from harmonize.errors import DatasetError
 
 # A table may have so many bad rows, or 1 % of its rows if that is more, but never half of its rows.
@@ -32,9 +32,7 @@ def separate_bad_rows(native: pd.DataFrame, where: str, flow: dict[str, int]) ->
     if num_bad:
         flow["bad_row"] = num_bad
     if num_bad > max(FEW, _SHARE * total) or 2 * num_bad > total:
-        commonest = reason[bad].str.partition(" at ")[0].value_counts()
-        first = reason[bad & reason.str.startswith(str(commonest.index[0]))].iloc[0]
-        problem = f"{num_bad:,} of {total:,} rows cannot be used, e.g. {first}"
+        problem = f"{num_bad:,} of {total:,} rows cannot be used: {summary(reason[bad])}"
         raise DatasetError(
             problem, where, "use the files as published: with so many bad rows, the others may be wrong too"
         )

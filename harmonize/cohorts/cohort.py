@@ -81,6 +81,8 @@ def load(
     native = _read(spec, spec.label_source)
     flow = {"found": len(native)}
     if "drop" in native:
+        if FAULT in native:  # the cells that decide on `drop` may be wrong, too
+            native["drop"] = native["drop"].where(native[FAULT] == "", "")
         for reason in sorted(set(native["drop"]) - {""}):
             flow[reason.replace(" ", "_")] = int((native["drop"] == reason).sum())
         native = native[native["drop"] == ""].drop(columns="drop")

@@ -25,7 +25,7 @@ A native table has one row per image: the columns of `BASE`, then extra columns 
     family tokens    one text column "native:labels" with the labels of the image, joined with "|" (nih, padchest)
 
 Text is never null: "" means not stated. Two columns are optional, and "" for most rows: `drop` states why every cohort
-excludes an image, and `fault` states why a row cannot be used.
+excludes an image, and `row_fault` states why a row cannot be used.
 """
 
 from importlib import import_module
@@ -54,7 +54,7 @@ FRONTAL_VIEWS = ("PA", "AP", "FRONTAL")  # FRONTAL: a frontal view, but PA or AP
 SPLITS = ("train", "val", "test", "expert_valid", "expert_test")
 
 LABELS = "native:labels"  # the only native column of the family tokens
-FAULT = "fault"  # e.g. an invalid label cell or an empty id; `harmonize.cohorts.bad_rows` handles these rows
+FAULT = "row_fault"  # e.g. an invalid label cell or an empty id; `harmonize.cohorts.bad_rows` handles these rows
 
 
 def adapter(layout: str) -> ModuleType:

@@ -59,7 +59,7 @@ def read(root: Path) -> pd.DataFrame:
         "path": image_path,
         "drop": np.where(_is_strip(raw), "strip", ""),
     }
-    faults = {FAULT: raw[FAULT]} if FAULT in raw else {}
+    faults = {FAULT: raw[FAULT]} if (raw[FAULT] != "").any() else {}
     return pd.DataFrame(base | {native(label): raw[label] for label in LABELS} | faults)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from harmonize.datasets import FAULT, chexlocalize, native
-from harmonize.datasets.columns import base_columns, state_columns
+from harmonize.datasets.columns import base_columns, state_columns, with_bad_rows
 from harmonize.datasets.csvfile import (
     cells,
     extract_groups,
@@ -31,6 +31,7 @@ from harmonize.datasets.csvfile import (
     read_text,
     recode,
     require,
+    unmatched_faults,
 )
 from harmonize.datasets.outlines import Outlines
 from harmonize.errors import DatasetError
@@ -122,11 +123,16 @@ def _with_demographics(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     train_file = find(path.parent, TRAIN["default"])
     if train_file is None or "Sex" in header(path):
         return table
-    people = read_images(train_file, "train").set_index("image_id")[["sex", "age", "view"]].reindex(table["image_id"])
-    has_row = people["view"].notna().to_numpy()
-    for name in people:
-        table[name] = table[name].where(~has_row, people[name].to_numpy())
-    return table
+    people = read_images(train_file, "train").drop_duplicates("image_id")
+    strays = unmatched_faults(people, "image_id", table["image_id"]) if FAULT in people else []
+    people = people.set_index("image_id").reindex(table["image_id"]).set_axis(table.index)
+    has_row = people["view"].notna()
+    for name in ("sex", "age", "view"):
+        table[name] = table[name].where(~has_row, people[name])
+    if FAULT in people:
+        fault = people[FAULT].fillna("").astype(object)
+        table[FAULT] = first_fault(table[FAULT], fault) if FAULT in table else fault
+    return with_bad_rows(table, strays)
 
 
 def read_images(path: Path, split: str, may_be_bare: bool = False) -> pd.DataFrame:
@@ -159,15 +165,16 @@ def _read_studies(path: Path, folder: Path) -> pd.DataFrame:
     rows["Path"] = [name for _, name in images]
     rows = rows.assign(Sex="", Age="", **{"AP/PA": ""})
     rows["Frontal/Lateral"] = rows["Path"].str.contains("_lateral").map({True: "Lateral", False: "Frontal"})
-    return _table(rows, path, "expert_test")
+    has_image = study.index.isin([study.index[row] for row, _ in images])
+    strays = raw.loc[~has_image & (raw[FAULT] != ""), FAULT]
+    return with_bad_rows(_table(rows, path, "expert_test"), strays.tolist())
 
 
 def _table(raw: pd.DataFrame, path: Path, split: str) -> pd.DataFrame:
     """Return the native table, made from the columns Path, Sex, Age, Frontal/Lateral, AP/PA and the labels."""
     image_path = raw["Path"].str.replace(_PREFIXES, "", regex=True)
     names = extract_groups(image_path, _STUDY)
-    fault = raw[FAULT] if FAULT in raw else pd.Series("", index=raw.index, dtype=object)
-    fault = first_fault(fault, faults(names["patient"].isna(), raw["Path"], "Path", _PATH, path))
+    fault = first_fault(raw[FAULT], faults(names["patient"].isna(), raw["Path"], "Path", _PATH, path))
     lateral = raw["Frontal/Lateral"] == "Lateral"
     age = numbers(raw["Age"])
     columns = {

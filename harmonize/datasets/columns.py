@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from harmonize.datasets import BASE, native
+from harmonize.datasets import BASE, FAULT, native
 from harmonize.labels.findings import NOT_MENTIONED
 
 
@@ -16,6 +16,22 @@ def base_columns(**columns: object) -> dict[str, object]:
     """
     table = {"split": "", "view": "PA", "sex": "", "age": np.nan, "device": ""} | columns
     return {column: table[column] for column in BASE} | table
+
+
+def with_bad_rows(table: pd.DataFrame, faults: Sequence[str]) -> pd.DataFrame:
+    """Return the table with one more row for each fault, without an image.
+
+    These are faults in rows of a second file that belong to no image of the table.
+    """
+    if not faults:
+        return table
+    blank = dict.fromkeys(("image_id", "patient_id", "study_id", "path"), "")
+    columns = pd.DataFrame(base_columns(**blank, **{FAULT: list(faults)}))
+    nulls = {
+        str(name): pd.Series(pd.NA, columns.index, table[name].dtype) for name in table.columns if name not in columns
+    }
+    old = table if FAULT in table else table.assign(**{FAULT: ""})
+    return pd.concat([old, columns.assign(**nulls)[list(old)]], ignore_index=True)
 
 
 def state_columns(

@@ -1,10 +1,13 @@
 """Read published CSV files. Text stays text, label cells become states, and errors name file, column and line."""
 
-import csv
 import gzip
+import lzma
 import zlib
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from harmonize.datasets import FAULT
+from harmonize.datasets.csvrows import as_csv, column_names, count_regular_rows, rows
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 
@@ -26,6 +30,7 @@ STATES = {
     "-1.0": UNCERTAIN,
     "": NOT_MENTIONED,
 }
+MAX_AGE_YEARS = 120  # higher ages are not credible: the NIH table of 2017 has ages such as 414
 _SHOWN = 60  # maximum length of a cell in a message
 _FLOAT_CELLS = {1: "1.0", 0: "0.0", -1: "-1.0", -2: ""}
 
@@ -53,9 +58,15 @@ def require(root: Path, layout: str, *names: str) -> Path:
 
 
 def header(path: Path) -> list[str]:
-    """Return the column names of a CSV file; raise DatasetError if it is unreadable or empty."""
-    frame = _read_csv(path, nrows=0)
-    return [str(column) for column in frame.columns]
+    """Return the column names of a CSV file, "" for a column without a name.
+
+    Raises DatasetError if the file is unreadable or empty.
+    """
+    with _readable(path):
+        names = column_names(path)
+    if not names:
+        raise DatasetError("not a readable CSV file: it is empty", str(path), "download the file again")
+    return names
 
 
 def read_text(
@@ -67,8 +78,10 @@ def read_text(
 ) -> pd.DataFrame:
     """Return columns of a CSV file, in this order: `columns` as unchanged text ("" for blank), `labels` as Int8 states.
 
-    Missing `optional` columns are skipped. An invalid label cell becomes null, and the extra column FAULT states the
-    cell and its line. Raises DatasetError for a missing column and for an empty or truncated file.
+    The index has the line of each row in the file. Missing `optional` columns are skipped. An invalid label cell becomes
+    null. The extra column FAULT states an invalid cell and its line, or why the row cannot be used (see `csvrows`); ""
+    for a usable row. All labels of a row that cannot be used are null. Raises DatasetError for a column that is missing or
+    occurs twice, and for an empty or truncated file.
     """
     present = header(path)
     for column in (*columns, *labels):
@@ -77,34 +90,53 @@ def read_text(
             hint = f"is {close[0]!r} meant?" if close else f"the file has: {', '.join(present[:30])}"
             raise DatasetError(f"no column {column!r}", str(path), f"use the file as published; {hint}")
     text_columns = [*columns, *(column for column in optional if column in present)]
+    names = [*text_columns, *labels]
+    for column in names:
+        if present.count(column) > 1:
+            fix = "remove the wrong column, or give it another name"
+            raise DatasetError(f"{present.count(column)} columns have the name {column!r}", str(path), fix)
     dtype: dict[str, str] = dict.fromkeys(text_columns, "str") | dict.fromkeys(labels, "category")
-    frame = _read_csv(path, usecols=[*text_columns, *labels], dtype=dtype)[[*text_columns, *labels]]
+    with _readable(path):
+        lines, row_faults = _lines_and_faults(path)
+        options = {"usecols": names, "dtype": dtype, "index_col": False, "keep_default_na": False}
+        frame = None if row_faults else _read_csv(path, options)
+        if frame is None or len(frame) != len(lines):
+            frame = _read_csv(as_csv(path), options)
     if frame.empty and not may_be_empty:
         raise DatasetError("the table has no rows", str(path), "download the file again: it has only a header")
-    _check_end(path, 1 + max(present.index(column) for column in frame.columns))
+    frame = frame[names].set_axis(pd.Index(lines, dtype="int64"))
     fault = np.full(len(frame), "", object)
-    states = {column: _states(frame[column], path, fault) for column in labels}
-    return frame.assign(**states, **({FAULT: fault} if (fault != "").any() else {}))
+    bad_rows = list(row_faults)
+    usable = pd.Series(True, frame.index)
+    usable.iloc[bad_rows] = False
+    states = {column: _states(frame[column], path, fault).where(usable) for column in labels}
+    fault[bad_rows] = list(row_faults.values())
+    return frame.assign(**states, **{FAULT: fault})
 
 
-def _check_end(path: Path, num_fields: int) -> None:
-    """Raise DatasetError if the last line is truncated, because pandas would read missing cells as blanks."""
-    if path.suffix == ".gz":
-        return  # a checksum protects gzip files
-    with path.open("rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - 2**16))
-        *_, last = file.read().decode("utf-8", "replace").split("\n")
-    if last and len(next(csv.reader([last]))) < num_fields:
-        raise DatasetError("the last row is truncated", str(path), "download the file again")
+def _lines_and_faults(path: Path) -> tuple[NDArray[np.int64], dict[int, str]]:
+    """Return the line of each row in the file, and {row: fault} of the rows that cannot be used."""
+    number = count_regular_rows(path)
+    if number is not None:
+        return np.arange(2, number + 2), {}
+    lines, row_faults = array("q"), {}
+    for row in rows(path):
+        if row.fault:
+            row_faults[len(lines)] = row.fault
+        lines.append(row.line)
+    return np.array(lines, np.int64), row_faults
 
 
-def _read_csv(path: Path, **options: object) -> pd.DataFrame:
-    """Return the file as pandas reads it; raise DatasetError for an unreadable file."""
+def _read_csv(source: Path | StringIO, options: Mapping[str, object]) -> pd.DataFrame:
+    frame: pd.DataFrame = pd.read_csv(source, encoding="utf-8-sig", **options)  # type: ignore[call-overload]
+    return frame
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raise DatasetError instead of the errors of a file that cannot be read."""
     try:
-        frame: pd.DataFrame = pd.read_csv(  # type: ignore[call-overload]
-            path, index_col=False, keep_default_na=False, encoding="utf-8-sig", **options
-        )
+        yield
     except (
         pd.errors.ParserError,
         pd.errors.EmptyDataError,
@@ -112,13 +144,13 @@ def _read_csv(path: Path, **options: object) -> pd.DataFrame:
         EOFError,
         gzip.BadGzipFile,
         zlib.error,
+        lzma.LZMAError,
     ) as error:
         raise DatasetError(f"not a readable CSV file: {error}", str(path), "download the file again") from error
     except OSError as error:
         raise DatasetError(
             f"cannot read the file: {error}", str(path), "check the file name and permissions"
         ) from error
-    return frame
 
 
 def _states(cells: "pd.Series[str]", path: Path, fault: NDArray[np.object_]) -> pd.Series:
@@ -130,8 +162,37 @@ def _states(cells: "pd.Series[str]", path: Path, fault: NDArray[np.object_]) -> 
     null = invalid[codes]
     for row in np.flatnonzero(null):
         text = str(cells.cat.categories[codes[row]])
-        fault[row] = fault[row] or fault_text(text, str(cells.name), "a label state", path, int(row))
+        fault[row] = fault[row] or fault_text(text, str(cells.name), "a label state", path, int(cells.index[int(row)]))
     return pd.Series(states_array(state_codes[codes], null), index=cells.index)
+
+
+def require_whole(rows: pd.DataFrame, path: Path) -> None:
+    """Raise DatasetError if a row has a fault: for files without images, whose rows cannot go to a quarantine."""
+    fault = rows.loc[rows[FAULT] != "", FAULT]
+    if len(fault):
+        what = f"{len(fault):,} of {len(rows):,} rows cannot be used: {summary(fault)}"
+        raise DatasetError(what, str(path), "use the file as published, or correct these rows")
+
+
+def unmatched_faults(rows: pd.DataFrame, column: str, ids: "pd.Series[str]") -> list[str]:
+    """Return the faults of rows whose id, in `column`, does not occur in `ids`."""
+    fault = rows.loc[rows[FAULT] != ""]
+    return [str(text) for text in fault.loc[~fault[column].isin(ids), FAULT]]
+
+
+def summary(faults: "pd.Series[str]", most: int = 3) -> str:
+    """Return the most frequent kinds of faults, each with the number of rows and the first places.
+
+    >>> summary(pd.Series(["2 cells at a.csv:4", "no patient_id", "2 cells at a.csv:9"]))
+    '2 cells at a.csv:4, a.csv:9 (2); no patient_id (1)'
+    """
+    parts = faults.str.partition(" at ")
+    texts = []
+    for kind, number in parts[0].value_counts().head(most).items():
+        places = [place for place in parts.loc[parts[0] == kind, 2].head(most) if place]
+        more = ", …" if places and number > most else ""
+        texts.append(f"{kind}{' at ' if places else ''}{', '.join(places)}{more} ({number:,})")
+    return "; ".join(texts)
 
 
 def faults(
@@ -139,11 +200,11 @@ def faults(
 ) -> "pd.Series[str]":
     """Return a fault text for each invalid cell of a column, "" for valid cells.
 
-    The column must have all rows of the file, so that the texts can name lines.
+    The index of `text` must have the lines of the file, so that the texts can name them.
     """
     texts = np.full(len(text), "", object)
     for row in np.flatnonzero(is_invalid):
-        texts[row] = fault_text(str(text.iloc[row]), column, kind, path, int(row))
+        texts[row] = fault_text(str(text.iloc[row]), column, kind, path, int(text.index[int(row)]))
     return pd.Series(texts, index=text.index)
 
 
@@ -155,10 +216,10 @@ def first_fault(*faults: "pd.Series[str]") -> "pd.Series[str]":
     return combined
 
 
-def fault_text(text: str, column: str, kind: str, path: Path, row: int) -> str:
-    """Return the fault text of a cell; it names the line in the file. Row 0 is the first row below the header."""
+def fault_text(text: str, column: str, kind: str, path: Path, line: int) -> str:
+    """Return the fault text of a cell; it names the line in the file."""
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-    return f"{shown!r} in column {column!r} is not {kind} at {path.name}:{row + 2}"
+    return f"{shown!r} in column {column!r} is not {kind} at {path.name}:{line}"
 
 
 def states_array(values: NDArray[np.int8], null: NDArray[np.bool_] | None = None) -> pd.arrays.IntegerArray:

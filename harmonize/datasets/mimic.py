@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from harmonize.datasets import FAULT, native
-from harmonize.datasets.columns import base_columns, state_columns
+from harmonize.datasets.columns import base_columns, state_columns, with_bad_rows
 from harmonize.datasets.csvfile import (
     cells,
     faults,
@@ -28,6 +28,7 @@ from harmonize.datasets.csvfile import (
     recode,
     require,
     states_array,
+    unmatched_faults,
 )
 from harmonize.errors import DatasetError
 
@@ -74,29 +75,34 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
     metadata = require(root, "mimic", "mimic-cxr-*-metadata.csv")
     raw = read_text(metadata, ["dicom_id", "subject_id", "study_id", "ViewPosition"], optional=["StudyDate"])
     patient, study, image = raw["subject_id"], raw["study_id"], raw["dicom_id"]
-    split, unknown_split = _splits(root, image)
+    split, split_fault, strays = _splits(root, image)
+    people, people_fault, stray_people = _people(root, raw)
     columns: dict[str, Any] = {
         "image_id": image,
         "patient_id": patient,
         "study_id": study,
         "split": split,
         "view": recode(raw["ViewPosition"], _VIEWS, "UNKNOWN"),
-        **_people(root, raw),
+        **people,
         "device": "",
         "path": "files/p" + patient.str[:2] + "/p" + patient + "/s" + study + "/" + image + ".jpg",
     }
     expert = find(root, EXPERT)
     expert_columns: dict[str, Any] = {}
-    fault = unknown_split
+    fault = first_fault(raw[FAULT], split_fault, people_fault)
+    strays += stray_people
     if expert is not None:
-        expert_columns, row_fault = _states_of(expert, _read_expert(expert), study, "expert")
+        expert_columns, row_fault, stray_rows = _states_of(expert, _read_expert(expert), study, "expert")
         fault = first_fault(fault, row_fault)
+        strays += stray_rows
     if source == "expert":
         columns |= {name.replace("expert:", "native:"): states for name, states in expert_columns.items()}
     else:
-        states, row_fault = _states_of(labels, read_text(labels, ["study_id"], LABELS), study, "native")
+        states, row_fault, stray_rows = _states_of(labels, read_text(labels, ["study_id"], LABELS), study, "native")
         columns, fault = columns | states, first_fault(fault, row_fault)
-    return pd.DataFrame(columns | expert_columns | ({FAULT: fault} if (fault != "").any() else {}))
+        strays += stray_rows
+    table = pd.DataFrame(columns | expert_columns | ({FAULT: fault} if (fault != "").any() else {}))
+    return with_bad_rows(table, strays)
 
 
 def _read_expert(path: Path) -> pd.DataFrame:
@@ -107,14 +113,14 @@ def _read_expert(path: Path) -> pd.DataFrame:
 
 def _states_of(
     path: Path, rows: pd.DataFrame, study: "pd.Series[str]", prefix: str
-) -> tuple[dict[str, Any], "pd.Series[str]"]:
-    """Return the label states of each image, and the fault texts.
+) -> tuple[dict[str, Any], "pd.Series[str]", list[str]]:
+    """Return the label states of each image, its fault texts, and the faults of rows without an image.
 
-    Both come from the row of the image's study; without such a row, states are null.
+    States and fault texts come from the row of the image's study; without such a row, states are null.
     """
-    fault = rows[FAULT] if FAULT in rows else pd.Series("", index=rows.index, dtype=object)
+    fault, strays = rows[FAULT], unmatched_faults(rows, "study_id", study)
     if rows["study_id"].duplicated().any():
-        rows = rows[~rows.drop(columns=FAULT, errors="ignore").duplicated()]  # drop repeated rows
+        rows = rows[~rows.drop(columns=FAULT).duplicated()]  # drop repeated rows
         differing = rows["study_id"].duplicated(keep=False)
         fault = first_fault(fault[rows.index], faults(differing, rows["study_id"], "study_id", "in one row", path))
         rows = rows[~rows["study_id"].duplicated()]
@@ -126,21 +132,23 @@ def _states_of(
         values = rows[label].to_numpy(np.int8, na_value=0)[row_of_image]
         states[f"{prefix}:{label}"] = states_array(np.where(null, 0, values).astype(np.int8), null)
     if not (fault != "").any():
-        return states, pd.Series("", index=study.index, dtype=object)
-    return states, pd.Series(np.where(null, "", fault.to_numpy(object)[row_of_image]), index=study.index, dtype=object)
+        return states, pd.Series("", index=study.index, dtype=object), strays
+    fault_of_image = np.where(null, "", fault.to_numpy(object)[row_of_image])
+    return states, pd.Series(fault_of_image, index=study.index, dtype=object), strays
 
 
-def _splits(root: Path, image: "pd.Series[str]") -> tuple["pd.Series[str]", "pd.Series[str]"]:
-    """Return the official split of each image ("" if not stated), and the fault text of its row in the split file."""
+def _splits(root: Path, image: "pd.Series[str]") -> tuple["pd.Series[str]", "pd.Series[str]", list[str]]:
+    """Return the official split of each image ("" if not stated), the fault text of its row, and faults without an image."""
     empty = pd.Series("", index=image.index, dtype=object)
     path = find(root, "mimic-cxr-*-split.csv")
     if path is None:
-        return empty, empty
+        return empty, empty, []
     raw = read_text(path, ["dicom_id", "split"])
     is_invalid = ~raw["split"].isin(list(_SPLITS))
-    fault = faults(is_invalid, raw["split"], "split", "train, validate or test", path)
+    fault = first_fault(raw[FAULT], faults(is_invalid, raw["split"], "split", "train, validate or test", path))
+    strays = unmatched_faults(raw, "dicom_id", image)
     if raw["dicom_id"].equals(image):  # both files have the same order, so no join is needed
-        return recode(raw["split"], _SPLITS), fault
+        return recode(raw["split"], _SPLITS), fault, strays
     is_first = ~raw["dicom_id"].duplicated()
     row_of_image = (
         raw[is_first]
@@ -150,19 +158,24 @@ def _splits(root: Path, image: "pd.Series[str]") -> tuple["pd.Series[str]", "pd.
         .fillna("")
         .set_axis(image.index)
     )
-    return recode(row_of_image["split"], _SPLITS), row_of_image["fault"].astype(object)
+    return recode(row_of_image["split"], _SPLITS), row_of_image["fault"].astype(object), strays
 
 
-def _people(root: Path, raw: pd.DataFrame) -> dict[str, Any]:
-    """Return sex and age; the age is the anchor age plus study year minus anchor year (MIMIC-IV's rule)."""
+def _people(root: Path, raw: pd.DataFrame) -> tuple[dict[str, Any], "pd.Series[str]", list[str]]:
+    """Return sex and age, the fault text of the patient's row, and the faults of rows without an image.
+
+    The age is the anchor age plus study year minus anchor year (MIMIC-IV's rule).
+    """
     path = find(root, "patients.csv", "hosp/patients.csv")
     if path is None:
-        return {"sex": "", "age": np.nan}
+        return {"sex": "", "age": np.nan}, pd.Series("", index=raw.index, dtype=object), []
     people = read_text(path, ["subject_id", "gender", "anchor_age", "anchor_year"])
+    strays = unmatched_faults(people, "subject_id", raw["subject_id"])
     people = people.drop_duplicates("subject_id").set_index("subject_id").reindex(raw["subject_id"]).set_axis(raw.index)
     year = numbers(raw["StudyDate"].str[:4]) if "StudyDate" in raw else pd.Series(np.nan, index=raw.index)
     age = numbers(people["anchor_age"]) + year - numbers(people["anchor_year"])
-    return {"sex": recode(people["gender"].fillna(""), {"F": "F", "M": "M"}), "age": age.where(age >= 0)}
+    columns = {"sex": recode(people["gender"].fillna(""), {"F": "F", "M": "M"}), "age": age.where(age >= 0)}
+    return columns, people[FAULT].fillna("").astype(object), strays
 
 
 def write(table: pd.DataFrame, root: Path) -> None:

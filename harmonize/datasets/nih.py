@@ -18,7 +18,18 @@ import pandas as pd
 
 from harmonize.datasets import FAULT, LABELS
 from harmonize.datasets.columns import base_columns
-from harmonize.datasets.csvfile import faults, find, header, numbers, read_text, recode, require
+from harmonize.datasets.csvfile import (
+    MAX_AGE_YEARS,
+    faults,
+    find,
+    first_fault,
+    header,
+    numbers,
+    read_text,
+    recode,
+    require,
+    require_whole,
+)
 from harmonize.errors import DatasetError
 
 SIGNATURE = ("Data_Entry_2017*",)
@@ -49,7 +60,6 @@ _BOX_FINDINGS = {
     "Infiltrate": "Infiltration",  # the box file uses this spelling
 }
 _BOX_COLUMNS = ["Image Index", "Finding Label", "Bbox [x", "y", "w", "h]"]
-_MAX_AGE_YEARS = 120  # higher ages are not credible; the 2017 table has ages such as 414
 
 
 def read(root: Path) -> pd.DataFrame:
@@ -69,7 +79,8 @@ def read_entries(path: Path) -> pd.DataFrame:
     )
     valid = {text for text in raw["Finding Labels"].unique() if all(token in TOKENS for token in str(text).split("|"))}
     is_invalid = ~raw["Finding Labels"].isin(list(valid))
-    fault = faults(is_invalid, raw["Finding Labels"], "Finding Labels", f"of {', '.join(TOKENS)}, joined with |,", path)
+    kind = f"of {', '.join(TOKENS)}, joined with |,"
+    fault = first_fault(raw[FAULT], faults(is_invalid, raw["Finding Labels"], "Finding Labels", kind, path))
     unit = raw["Patient Age"].str.strip().str[-1:].map({"M": 12.0, "D": 365.25}).fillna(1.0)
     age = numbers(raw["Patient Age"].str.strip().str.rstrip("YMD")) / unit
     return pd.DataFrame(
@@ -80,12 +91,12 @@ def read_entries(path: Path) -> pd.DataFrame:
             "split": "",
             "view": recode(raw["View Position"], {"PA": "PA", "AP": "AP"}, "UNKNOWN"),
             "sex": recode(raw[sex], {"F": "F", "M": "M"}),
-            "age": age.where(age <= _MAX_AGE_YEARS),
+            "age": age.where(age <= MAX_AGE_YEARS),
             "device": "",
             "path": "",
             LABELS: raw["Finding Labels"],
         }
-        | ({FAULT: fault} if is_invalid.any() else {})
+        | ({FAULT: fault} if (fault != "").any() else {})
     )
 
 
@@ -129,6 +140,8 @@ def boxes(root: Path) -> pd.DataFrame:
     if path is None:
         return pd.DataFrame({name: pd.Series(dtype=object if name in columns[:2] else float) for name in columns})
     raw = read_text(path, _BOX_COLUMNS, may_be_empty=True)
+    require_whole(raw, path)
+    raw = raw.reset_index(drop=True)
     x, y, width, height = (numbers(raw[name]) for name in _BOX_COLUMNS[2:])
     finding = raw["Finding Label"].replace(_BOX_FINDINGS)
     values = (raw["Image Index"], finding, x, y, x + width, y + height)

@@ -20,7 +20,7 @@ import pandas as pd
 
 from harmonize.datasets import FAULT, LABELS
 from harmonize.datasets.columns import base_columns
-from harmonize.datasets.csvfile import faults, numbers, read_text, recode, require
+from harmonize.datasets.csvfile import faults, first_fault, numbers, read_text, recode, require
 
 SIGNATURE = ("PADCHEST_*",)
 FILE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
@@ -78,7 +78,7 @@ def read_labels(path: Path) -> pd.DataFrame:
         columns={native_name: name for name, native_name in NATIVE.items()}
     )
     labels = _labels(raw["labels"])
-    fault = faults(labels.isna(), raw["labels"], "Labels", "a list of words", path)
+    fault = first_fault(raw[FAULT], faults(labels.isna(), raw["labels"], "Labels", "a list of words", path))
     year = numbers(raw["date"].str[:4])
     age = year - numbers(raw["birth"])
     drop = np.select([raw["pediatric"] == "PED", raw["labels"].isin(_BLANK)], ["pediatric", "no labels"], "")
@@ -98,7 +98,7 @@ def read_labels(path: Path) -> pd.DataFrame:
             "drop": drop,
             LABELS: labels.fillna("").astype(str),
         }
-        | ({FAULT: fault} if labels.isna().any() else {})
+        | ({FAULT: fault} if (fault != "").any() else {})
     )
 
 

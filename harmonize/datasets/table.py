@@ -12,7 +12,8 @@
     split: {column: split, train: [train], test: [test]}     # default: all rows are `test`
     lung_mask: "lung_masks/{filename}"                       # masks of the lungs, 0 or 255; files may be missing
 
-Only image, patient and findings are required. Values are compared as text (1, 1.0 and "1" are equal).
+Only image, patient and findings are required. Values are compared as text (1, 1.0 and "1" are equal). Patient ids are
+never changed: 12, 12.0 and 012 are three patients. An age that is not a number from 0 to 120 is unknown.
 Extras: lung_mask (if the mapping has it) and drop ("not selected" by `where`; "no split" if `split` does not list the
 value).
 """
@@ -25,10 +26,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
+from numpy.typing import NDArray
 
 from harmonize.datasets import FAULT, SPLITS, VIEWS, native
 from harmonize.datasets.columns import base_columns
-from harmonize.datasets.csvfile import faults, header, numbers, read_text, states_array
+from harmonize.datasets.csvfile import MAX_AGE_YEARS, faults, first_fault, header, numbers, read_text, states_array
 from harmonize.datasets.mapping import TableMapping, read_mapping
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import ABSENT, PRESENT
@@ -43,6 +45,70 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
 
     `table` is relative to root; `mapping` is a path, or if it does not exist, a path relative to root.
     """
+    path, meaning = _files(root, table, mapping)
+    unchanged = _text(path, meaning)
+    raw = _compared(unchanged)
+    patient = unchanged[meaning.patient].str.strip()
+    image = _paths(raw, meaning.image)
+    selected = _selected(raw, meaning)
+    split = _recode(raw, meaning.split, "") if meaning.split else pd.Series("test", index=raw.index)
+    drop = np.select([~selected, split == ""], ["not selected", "no split"], "")
+    columns: dict[str, Any] = {
+        "image_id": image,
+        "patient_id": patient,
+        "study_id": image,
+        "split": split,
+        "view": _recode(raw, meaning.view, "UNKNOWN"),
+        "sex": _recode(raw, meaning.sex, ""),
+        "age": _ages(raw[meaning.age]) if meaning.age else np.nan,
+        "device": "",
+        "path": image,
+        "drop": drop,
+    }
+    if meaning.lung_mask:
+        columns["lung_mask"] = _paths(raw, meaning.lung_mask)
+    no_patient = patient.isin(UNSTATED[1:]) & selected  # rows without a patient id must not be joined to one patient
+    fault = first_fault(unchanged[FAULT], faults(no_patient, patient, meaning.patient, "a patient", path))
+    if (fault != "").any():
+        columns[FAULT] = fault
+    usable = unchanged[FAULT] == ""
+    for finding, (column, present, absent) in meaning.findings.items():
+        states = pd.Series(_states(raw[column], present, absent), raw.index).where(usable)
+        columns[native(finding)] = states
+        if states.isna().all() and not raw.loc[usable, column].isin(UNSTATED).all():
+            frequent_values = ", ".join(map(repr, raw.loc[usable, column].value_counts().index[:5]))
+            fix = f"correct the mapping; the most frequent values are {frequent_values}"
+            raise ConfigError(f"the mapping of {finding} lists no value of column {column!r}", str(path), fix)
+    return pd.DataFrame(columns)
+
+
+def stated_cells(root: Path, table: str, mapping: str | Path) -> tuple[pd.DataFrame, TableMapping]:
+    """Return the cells of the usable, selected rows, and the mapping.
+
+    The cells are text without spaces at their ends, "" if they state no value, for checks of their values.
+    """
+    path, meaning = _files(root, table, mapping)
+    unchanged = _text(path, meaning)
+    raw = _compared(unchanged)
+    usable = raw[_selected(raw, meaning) & (unchanged[FAULT] == "")]
+    return usable.mask(usable.isin(UNSTATED), ""), meaning
+
+
+def is_age(text: "pd.Series[str]") -> "pd.Series[bool]":
+    """Return the mask of cells that are an age in years: a number from 0 to 120."""
+    return numbers(text).between(0, MAX_AGE_YEARS)
+
+
+def is_unlisted(
+    cells: "pd.Series[str]", present: tuple[str, ...] | None, absent: tuple[str, ...] | None
+) -> NDArray[np.bool_]:
+    """Return the mask of cells that are neither in `present` nor in `absent`; None means "*"."""
+    mask: NDArray[np.bool_] = _states(cells, present, absent).isna()
+    return mask
+
+
+def _files(root: Path, table: str, mapping: str | Path) -> tuple[Path, TableMapping]:
+    """Return the path of the table and the content of the mapping file."""
     if not root.is_dir():
         raise DatasetError("no such folder", str(root), "correct `root:`")
     mapping_path = Path(mapping)
@@ -50,41 +116,30 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
     path = root / table
     if not path.is_file():
         raise DatasetError(f"no {table}", str(root), "correct `table:`, which is relative to `root:`")
-    raw = _text(path, meaning)
-    image = _paths(raw, meaning.image)
-    selected = np.ones(len(raw), bool)
+    return path, meaning
+
+
+def _selected(raw: pd.DataFrame, meaning: TableMapping) -> "pd.Series[bool]":
+    """Return the mask of rows that `where` selects."""
+    selected = pd.Series(True, index=raw.index)
     for column, values in meaning.where.items():
         selected &= raw[column].isin(values)
-    split = _recode(raw, meaning.split, "") if meaning.split else pd.Series("test", index=raw.index)
-    drop = np.select([~selected, split == ""], ["not selected", "no split"], "")
-    columns: dict[str, Any] = {
-        "image_id": image,
-        "patient_id": raw[meaning.patient],
-        "study_id": image,
-        "split": split,
-        "view": _recode(raw, meaning.view, "UNKNOWN"),
-        "sex": _recode(raw, meaning.sex, ""),
-        "age": numbers(raw[meaning.age]) if meaning.age else np.nan,
-        "device": "",
-        "path": image,
-        "drop": drop,
-    }
-    if meaning.lung_mask:
-        columns["lung_mask"] = _paths(raw, meaning.lung_mask)
-    no_patient = raw[meaning.patient].isin(UNSTATED[1:]) & selected
-    if no_patient.any():  # rows without a patient id must not be joined to one patient
-        columns[FAULT] = faults(no_patient, raw[meaning.patient], meaning.patient, "a patient", path)
-    for finding, (column, present, absent) in meaning.findings.items():
-        columns[native(finding)] = _states(raw[column], present, absent)
-        if columns[native(finding)].isna().all() and not raw[column].isin(UNSTATED).all():
-            frequent_values = ", ".join(map(repr, raw[column].value_counts().index[:5]))
-            fix = f"correct the mapping; the most frequent values are {frequent_values}"
-            raise ConfigError(f"the mapping of {finding} lists no value of column {column!r}", str(path), fix)
-    return pd.DataFrame(columns)
+    return selected
+
+
+def _ages(text: "pd.Series[str]") -> "pd.Series[float]":
+    """Return the ages in years, NaN for a cell that is not an age."""
+    return numbers(text).where(is_age(text))
+
+
+def _compared(unchanged: pd.DataFrame) -> pd.DataFrame:
+    """Return the cells in the form in which they are compared with the values of the mapping, without FAULT."""
+    names = [name for name in unchanged if name != FAULT]
+    return pd.DataFrame({name: unchanged[name].map(_plain).astype(str) for name in names})
 
 
 def _text(path: Path, meaning: TableMapping) -> pd.DataFrame:
-    """Return, as text, the columns that the mapping uses; null becomes ""."""
+    """Return, as unchanged text, the columns that the mapping uses, and FAULT; null becomes ""."""
     is_parquet = path.suffix.lower() in (".parquet", ".pq")
     try:
         parquet = pd.read_parquet(path) if is_parquet else None
@@ -94,12 +149,12 @@ def _text(path: Path, meaning: TableMapping) -> pd.DataFrame:
     meaning.check_columns(present, path)
     names = list(dict.fromkeys(meaning.columns()))
     if parquet is None:
-        raw = read_text(path, names)
-        return pd.DataFrame({name: raw[name].map(_plain).astype(str) for name in names})
+        return read_text(path, names)
     if parquet.empty:
         raise DatasetError("the table has no rows", str(path), "correct `table:`")
-    text = parquet[names].astype(object).where(parquet[names].notna(), "")
-    return pd.DataFrame({name: text[name].map(_plain).astype(str) for name in names})
+    cells = parquet[names].astype(object).where(parquet[names].notna(), "")
+    text = {name: cells[name].map(lambda cell: cell if isinstance(cell, str) else _plain(cell)) for name in names}
+    return pd.DataFrame(text).astype(str).assign(**{FAULT: ""})
 
 
 def _plain(value: object) -> str:

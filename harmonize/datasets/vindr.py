@@ -31,6 +31,7 @@ from harmonize.datasets.csvfile import (
     read_text,
     recode,
     require,
+    require_whole,
     states_array,
 )
 from harmonize.errors import DatasetError
@@ -135,7 +136,7 @@ def read_votes(path: Path, split: str, root: Path, source: str = "default") -> p
     states = raw[list(LABELS)].to_numpy(np.int8, na_value=NOT_MENTIONED)
     is_invalid = pd.Series(((states != PRESENT) & (states != ABSENT)).any(axis=1), index=raw.index)
     invalid = faults(is_invalid, raw["image_id"], "image_id", "0 or 1 in every label", path)
-    fault = first_fault(raw[FAULT], invalid) if FAULT in raw else invalid
+    fault = first_fault(raw[FAULT], invalid)
     # Without the column rad_id, equal rows may come from readers who agree. Such rows are kept.
     if split == "test" or "rad_id" in raw:
         fault = fault[~raw.duplicated()]
@@ -157,7 +158,8 @@ def read_kaggle(path: Path, root: Path, source: str = "default") -> pd.DataFrame
     """
     raw = read_text(path, ["image_id", "rad_id", "class_name"])
     is_unknown = ~raw["class_name"].isin(KAGGLE_LABELS)
-    fault = faults(is_unknown, raw["class_name"], "class_name", f"of {', '.join(KAGGLE_LABELS)},", path)
+    kind = f"of {', '.join(KAGGLE_LABELS)},"
+    fault = first_fault(raw[FAULT], faults(is_unknown, raw["class_name"], "class_name", kind, path))
     marks = raw.drop_duplicates()
     codes, images = pd.factorize(marks["image_id"])
     num_marks = np.zeros((len(images), len(KAGGLE_LABELS)), np.int32)
@@ -211,7 +213,9 @@ def _people(root: Path, images: "pd.Series[str]") -> dict[str, Any]:
     path = find(root, PEOPLE, f"annotations/{PEOPLE}")
     if path is None:
         return {"sex": "", "age": np.nan}
-    people = read_text(path, ["image_id", "sex", "age"]).drop_duplicates("image_id").set_index("image_id")
+    people = read_text(path, ["image_id", "sex", "age"])
+    require_whole(people, path)
+    people = people.drop_duplicates("image_id").set_index("image_id")
     people = people.reindex(images).set_axis(images.index).fillna("")
     return {"sex": recode(people["sex"], {"F": "F", "M": "M"}), "age": numbers(people["age"])}
 
@@ -242,6 +246,8 @@ def boxes(root: Path) -> pd.DataFrame:
     box_files = [path for path in (files if any(files) else [kaggle(root)]) if path is not None]
     empty = pd.DataFrame({name: pd.Series(dtype=object) for name in ("image_id", "class_name", *_CORNERS)})
     tables = [read_text(path, ["image_id", "class_name", *_CORNERS], may_be_empty=True) for path in box_files]
+    for path, rows in zip(box_files, tables, strict=True):
+        require_whole(rows, path)
     raw = pd.concat(tables, ignore_index=True) if tables else empty
     corners = {name: numbers(raw[name]) for name in _CORNERS}
     table = pd.DataFrame({"image_id": raw["image_id"], "finding": raw["class_name"].replace(_BOX_FINDINGS), **corners})
