@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from bench.config.grid_file import shipped_grids
+from bench.config.grid_file import check_name, shipped_grids
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest
 from bench.scoring.thresholds import RULES
@@ -78,8 +78,7 @@ def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Man
 
 def _path(manifest: Manifest, name: str, change: Change) -> Path:
     """Return the path of the new manifest. Raises ConfigError for an invalid or used name, and if nothing changes."""
-    if not name.replace("-", "").replace("_", "").isalnum():
-        raise ConfigError(f"{name!r} is not a valid folder name", "--as", "use letters, digits, - and _")
+    check_name(name, "--as")
     path = manifest.store.root / "grids" / f"{name}.json"
     if change.empty:
         fix = "change a setting: --mapping, --findings, --min-count, --threshold or --registry"
