@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from harmonize.cache.build import lock
 from harmonize.errors import SetupError
 from harmonize.images.perceptual_hash import HASH_VERSION, is_flat, perceptual_hash, thumbnail
-from harmonize.images.pixels import PIXELS_VERSION, UnreadableImage, read_even_blank
+from harmonize.images.pixels import PIXELS_VERSION, UnreadableImage, read_gray
 
 Progress = Callable[[str, int, int], None]
 
@@ -171,7 +171,7 @@ def _scan_files(files: Sequence[Path]) -> NDArray[np.void]:
     thumbnails = np.zeros((len(files), 32, 32), np.uint8)
     for number, file in enumerate(files):
         try:
-            thumbnails[number] = thumbnail(read_even_blank(file, _MIN_SIDE))
+            thumbnails[number] = thumbnail(read_gray(file, _MIN_SIDE))
             records["content"][number] = hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
         except (UnreadableImage, OSError) as error:
             records["reason"][number] = str(error).encode()[:79] or b"unreadable"

@@ -20,7 +20,7 @@ from harmonize.datasets.outlines import Outlines
 from harmonize.images.image_header import jpeg_size
 from harmonize.images.lungs import lung_field
 from harmonize.images.markers import markers
-from harmonize.images.pixels import Geometry, Gray, fit_to_square, read_gray, read_mask
+from harmonize.images.pixels import Geometry, Gray, fit_to_square, read_gray
 from harmonize.images.regions import InputTransform, Mask, border, box_mask, padding, pleura
 from harmonize.phantom import PhantomSettings
 from harmonize.phantom.folder import SETTINGS_FILE
@@ -114,7 +114,7 @@ def scene(path: Path, image_id: str, geometry: Geometry, center: int, truth: Tru
     image = transform.center_crop(fit_to_square(np.ascontiguousarray(picture[transform.box]), geometry))
     native = truth.masks(image_id, _frame(path, picture))
     if image_id in truth.lung_masks:
-        native[LUNGS] = read_mask(truth.lung_masks[image_id])
+        native[LUNGS] = read_gray(truth.lung_masks[image_id]) >= 128
     masks = {name: mask for name, full in native.items() if (mask := transform.apply_to_mask(full)).any()}
     outlined = masks.get(LUNGS)
     lungs = outlined

@@ -49,17 +49,8 @@ def read_gray(path: ImageFile, at_least: int = 0) -> Gray:
     A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size if both sides stay >= at_least (0: always full size).
     16-bit values and DICOM without a window: the 0.5 to 99.5 percentiles of non-zero pixels become 0 to 255.
     JPEG and PNG are turned by their EXIF orientation.
-    Raises UnreadableImage with the reason: empty, truncated, damaged, beyond a limit, not an image, or blank.
+    Raises UnreadableImage with the reason: empty, truncated, damaged, beyond a limit, or not an image.
     """
-    image = read_even_blank(path, at_least)
-    # the few pixels differ in nearly every image, so the entire image is rarely searched
-    if np.ptp(image[::64, ::64]) == 0 and np.ptp(image) == 0:
-        raise UnreadableImage("no contrast: all its pixels are equal")
-    return image
-
-
-def read_even_blank(path: ImageFile, at_least: int = 0) -> Gray:
-    """Return the same image as `read_gray`, also if all its pixels are equal."""
     content = _content(path)
     if content.startswith(b"\xff\xd8"):
         return _read_jpeg(content, at_least)
@@ -73,9 +64,13 @@ def read_even_blank(path: ImageFile, at_least: int = 0) -> Gray:
     raise UnreadableImage("not a JPEG, PNG or DICOM image")
 
 
-def read_mask(path: ImageFile) -> NDArray[np.bool_]:
-    """Return the mask [H, W] that an image file shows in white; a mask may be empty. Raises UnreadableImage."""
-    return read_even_blank(path) >= 128
+def read_radiograph(path: ImageFile, at_least: int = 0) -> Gray:
+    """Return the image as `read_gray` does, for training and prediction; also raise UnreadableImage for a blank image."""
+    image = read_gray(path, at_least)
+    # the few pixels differ in nearly every image, so the entire image is rarely searched
+    if np.ptp(image[::64, ::64]) == 0 and np.ptp(image) == 0:
+        raise UnreadableImage("no contrast: all its pixels are equal")
+    return image
 
 
 def _content(path: ImageFile) -> bytes:
@@ -273,9 +268,8 @@ __all__ = [
     "UnreadableImage",
     "crop_box",
     "fit_to_square",
-    "read_even_blank",
     "read_gray",
-    "read_mask",
+    "read_radiograph",
     "region",
     "to_geometry",
 ]

@@ -134,7 +134,7 @@ def test_an_interrupted_scan_continues_and_reads_changed_files_again(
     read = load(nih)
     paths = read.table["path"].tolist()
     opened: list[str] = []
-    real = scan.read_even_blank
+    real = scan.read_gray
 
     def counting(path: Path, at_least: int) -> np.ndarray:
         if len(opened) == 2:
@@ -142,7 +142,7 @@ def test_an_interrupted_scan_continues_and_reads_changed_files_again(
         opened.append(path.name)
         return real(path, at_least)
 
-    monkeypatch.setattr(scan, "read_even_blank", counting)
+    monkeypatch.setattr(scan, "read_gray", counting)
     monkeypatch.setattr(scan, "_CHUNK", 1)
     with pytest.raises(KeyboardInterrupt):
         scan_images("nih", nih.root, paths, tmp_path / "store")
@@ -151,7 +151,7 @@ def test_an_interrupted_scan_continues_and_reads_changed_files_again(
     assert num_records == 2
     with records.open("ab") as file:
         file.write(b"half a record")
-    monkeypatch.setattr(scan, "read_even_blank", real)
+    monkeypatch.setattr(scan, "read_gray", real)
     resumed = scan_images("nih", nih.root, paths, tmp_path / "store")
     assert resumed.reused == num_records
     fresh = scan_images("nih", nih.root, paths, tmp_path / "elsewhere")
@@ -166,7 +166,7 @@ def test_results_before_a_failure_are_stored_in_any_order_of_threads(
     nih: CohortSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, *_ = paths = load(nih).table["path"].tolist()
-    real = scan.read_even_blank
+    real = scan.read_gray
 
     def failing(path: Path, at_least: int) -> np.ndarray:
         if path != nih.root / first:
@@ -177,7 +177,7 @@ def test_results_before_a_failure_are_stored_in_any_order_of_threads(
         wait(pending)
         return list(reversed(list(pending))), []  # the failure comes first
 
-    monkeypatch.setattr(scan, "read_even_blank", failing)
+    monkeypatch.setattr(scan, "read_gray", failing)
     monkeypatch.setattr(scan, "wait", all_at_once)
     monkeypatch.setattr(scan, "_CHUNK", 1)
     with pytest.raises(KeyboardInterrupt):
