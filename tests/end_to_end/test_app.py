@@ -130,7 +130,7 @@ def test_the_name_of_an_upload_is_shown_as_plain_text(finished: Path, monkeypatc
     upload = InMemory("![x](http://a.example/b.png) *c* :red[d]", image.content)
     monkeypatch.setattr("bench.app.view._image", lambda _: (upload, None))
     page = opened(finished / "runs", monkeypatch)
-    caption = next(element.proto.imgs[0].caption for element in page.get("imgs"))
+    caption = page.get("image")[0].proto.imgs[0].caption
     assert caption.startswith("&#33;&#91;x&#93;&#40;http&#58;//a.example/b.png&#41; &#42;c&#42; &#58;red&#91;d&#93;")
 
 
