@@ -1,4 +1,4 @@
-"""Load YAML files safely; a repeated key is an error, and 3e-4 is a number.
+"""Load YAML files safely; a repeated key is an error, 3e-4 is a number, and size and nesting have limits.
 
 PyYAML alone keeps the last of two equal keys without an error, and reads `3e-4` as text. ruamel.yaml does not have
 these problems, but it is two to ten times slower on registry.yaml, and accepts lists as keys.
@@ -11,6 +11,12 @@ from typing import Any
 import yaml
 
 from harmonize.errors import ConfigError
+
+MAX_BYTES = 2_000_000  # 80 times the largest shipped file; PyYAML needs about a second for each million
+# shipped files have at most 6 levels; libyaml and PyYAML build nested blocks recursively, and libyaml would crash
+MAX_DEPTH = 50
+# PyYAML raises other errors than its own for values such as 2024-13-45, or 5,000 digits
+_INVALID = (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError)
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -47,9 +53,12 @@ _FAST = _strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 def read_yaml(path: Path) -> Any:
     """Return the content of a YAML file.
 
-    Raises ConfigError with the file, the line and the fix if the file is missing, unreadable or ambiguous.
+    Raises ConfigError with the file, the line and the fix if the file is missing, unreadable, ambiguous or too large.
     """
     try:
+        # checked before the file is read; `parse_yaml` checks the text
+        if path.stat().st_size > MAX_BYTES:
+            raise _too_large(str(path))
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror or "").lower() if isinstance(error, OSError) else error
@@ -65,14 +74,41 @@ def parse_yaml(text: str, where: str) -> Any:
     >>> parse_yaml("lr: 3e-4", "here")
     {'lr': 0.0003}
     """
+    if len(text) > MAX_BYTES:
+        raise _too_large(where)
     try:
+        _check_depth(text, where)
         return yaml.load(text, Loader=_FAST)  # noqa: S506  (a SafeLoader with stricter keys)
-    except yaml.YAMLError:
+    except _INVALID:
         pass  # parse again with the Python parser, which has better error messages
     try:
         return yaml.load(text, Loader=_PLAIN)  # noqa: S506
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        location = f"{where}:{mark.line + 1}" if mark else where
-        problem = getattr(error, "problem", None) or str(error)
-        raise ConfigError(problem, location, "correct the YAML at this line") from error
+    except _INVALID as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        if not problem:
+            raise ConfigError(f"invalid value or character: {error}", where, "correct or quote it") from error
+        raise ConfigError(problem, _location(where, mark), "correct the YAML at this line") from error
+
+
+def _check_depth(text: str, where: str) -> None:
+    """Raise ConfigError for too many nested lists or blocks. The parser returns events without recursion."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_FAST):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            what = f"more than {MAX_DEPTH} nested lists or blocks"
+            raise ConfigError(what, _location(where, event.start_mark), "close the brackets, or nest less")
+
+
+def _location(where: str, mark: Any) -> str:
+    """Return the location with its line, if the parser knows the line."""
+    return f"{where}:{mark.line + 1}" if mark else where
+
+
+def _too_large(where: str) -> ConfigError:
+    return ConfigError(
+        f"the file has more than {MAX_BYTES:,} bytes", where, "write a shorter file, or correct the path"
+    )

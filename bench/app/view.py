@@ -177,7 +177,7 @@ def _answer(
         shown = st.toggle("Show the heat map", value=True, key="shown")
         picture = api.overlay(explanation, finding) if shown else explanation.gray
         content = f"with the evidence for {finding}" if shown else "without a heat map"
-        st.image(picture, caption=f"{image.name} as the network's input, {content}", width="stretch")
+        st.image(picture, caption=f"{_plain(image.name)} as the network's input, {content}", width="stretch")
         if explanation.finding_maps[0].empty:
             st.caption("The map is empty: no evidence for this finding in the image.")
         st.caption("Bright yellow: most evidence. The map shows where evidence lies, not the extent of a disease.")
@@ -205,4 +205,4 @@ def _performance(choice: Choice) -> None:
 
 def _plain(text: str) -> str:
     """Escape text so that markdown shows it unchanged."""
-    return "".join(c if c.isalnum() or c in " .,:;/-" else f"&#{ord(c)};" if c.isprintable() else "?" for c in text)
+    return "".join(c if c.isalnum() or c in " .,;/-" else f"&#{ord(c)};" if c.isprintable() else "?" for c in text)

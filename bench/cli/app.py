@@ -67,11 +67,17 @@ def command(port: int) -> list[str]:
         "server.headless": "true",  # otherwise streamlit asks for an e-mail address
         "server.maxUploadSize": MAX_UPLOAD_MB,
         "server.fileWatcherType": "none",
+        # a page of another site cannot use the server under the site's own name, nor send its cookie from a frame
+        "server.allowedHosts": (HOST, "localhost"),
+        "server.xsrfCookieSameSite": "strict",
+        # a page that shows this page in a frame cannot control it; the default accepts streamlit's own sites
+        "client.allowedOrigins": f"http://{HOST}:{port}",
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "minimal",
         "logger.level": "warning",
     }
-    flags = [text for key, value in options.items() for text in (f"--{key}", str(value))]
+    pairs = [(key, v) for key, value in options.items() for v in (value if isinstance(value, tuple) else (value,))]
+    flags = [text for key, value in pairs for text in (f"--{key}", str(value))]
     return [sys.executable, "-m", "streamlit", "run", str(page), *flags]
 
 

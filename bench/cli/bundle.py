@@ -206,9 +206,9 @@ def merge(
     Each bundle is verified first.
     """
     from bench.cli.progress_bars import choose_display
+    from bench.config.grid_file import check_name
     from bench.config.registry import Registry
     from bench.planning.manifest import Manifest
-    from bench.results.rescore import check_name
     from bench.results.score_runs import score_all
     from bench.results.summary import summary
     from bench.sharing.bundle import merge as merging
@@ -222,7 +222,7 @@ def merge(
             "rename one: messages and the page identify bundles by file name",
         )
     if name:
-        check_name(name)
+        check_name(name, "--as")
     if store.exists() and (not store.is_dir() or any(store.iterdir())):
         raise ConfigError(
             "the folder already exists and is not empty", str(store), "name a new --store and merge all bundles into it"

@@ -52,6 +52,17 @@ from bench.cli.share import add_share_commands
 from bench.cli.store import add_store_commands
 from harmonize.errors import ConfigError, CxrError, StoreError
 
+# errors of the file system that the user can fix; any other OSError is a bug and keeps its traceback
+_WRITE_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FIXES = {
+    **dict.fromkeys(_WRITE_ERRORS, "make it writable, free disk space, or choose another --store"),
+    errno.ENAMETOOLONG: "use shorter names of files and folders",
+    errno.EISDIR: "a file belongs here: give the path of a file, or move the folder away",
+    errno.ENOTDIR: "a folder belongs here: give the path of a folder, or move the file away",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "allow more open files (`ulimit -n 4096`), or use fewer --workers"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "check the disk or the network folder, then run again"),
+}
+
 RUN_EXAMPLES = examples("bench run --grid demo", "bench run --grid real-mini --data data.yaml --weights weights/")
 
 app = typer.Typer(
@@ -282,6 +293,9 @@ def report(
     from bench.results.write_report import score_and_report
     from bench.store.store import Store
 
+    if output is not None and output.is_dir():
+        fix = f"name a file: -o {output / 'leaderboard.html'}; or write a folder with --site"
+        raise ConfigError("this is a folder", f"--output {output}", fix)
     manifest = read_manifest(Store.open(store, create=False), grid)
     with choose_display(quiet) as display:
         page = score_and_report(manifest, output, display.progress, with_images, site)
@@ -296,10 +310,11 @@ def main() -> None:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if error.errno not in _FIXES:
             raise
-        where, fix = str(error.filename or Path.cwd()), "make it writable, free disk space, or choose another --store"
-        typer.echo(f"error: {StoreError(f'cannot write: {error.strerror}', where, fix)}", err=True)
+        where = str(error.filename2 or error.filename or Path.cwd())
+        verb = "write" if error.errno in _WRITE_ERRORS else "use this path"
+        typer.echo(f"error: {StoreError(f'cannot {verb}: {error.strerror}', where, _FIXES[error.errno])}", err=True)
         sys.exit(2)
     except SystemExit as leave:
         if leave.code == 130:

@@ -1,6 +1,7 @@
 """Read a grid file and expand it into run configurations: all combinations of each sweep."""
 
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from bench.config.analyses import Analysis, read_analyses
 from bench.config.auxiliary_heads import check_heads
 from bench.config.compatibility import check_trainable, with_required_kind
-from bench.config.grid_file import find, load, merge
+from bench.config.grid_file import check_name, find, load, merge
 from bench.config.preprocessing_ops import check_augmentation, geometry, input_size
 from bench.config.published_results import Published, read_published
 from bench.config.registry import Registry
@@ -46,6 +47,8 @@ class PhantomChoice:
     seed: int = 0
 
 
+# twenty times the runs of the largest leaderboards; expanding them takes seconds
+MAX_COMBINATIONS = 10_000
 RESERVED = {"external"}  # names that no cohort may have
 _KEYS = (
     "name",
@@ -167,8 +170,7 @@ class Grid:
                 "correct the sweeps or expect.runs",
             )
         name = str(raw.get("name", path.stem))
-        if not name.replace("-", "").replace("_", "").isalnum():
-            raise ConfigError(f"invalid name {name!r}", f"{path}: name", "use only letters, digits, - and _")
+        check_name(name, f"{path}: name")
         phantom = from_dict(PhantomChoice, raw.get("phantom", {}), f"{path}: phantom")
         tta = read_tta(raw.get("tta", []), configs, registry, f"{path}: tta")
 
@@ -238,9 +240,14 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
             )
     unique: dict[RunConfig, None] = {}
     unused_skips = set(range(len(skips)))
+    num_combinations = 0
     for i, sweep in enumerate(sweeps):
         location = f"{where}: sweeps[{i}]"
         axes = [[(key, v) for v in _values(key, value, registry, location)] for key, value in sweep.items()]
+        num_combinations += math.prod(map(len, axes))
+        if num_combinations > MAX_COMBINATIONS:
+            what = f"the sweeps have {num_combinations:,} combinations or more, the maximum is {MAX_COMBINATIONS:,}"
+            raise ConfigError(what, location, "list fewer values, or write several grids")
         for combination in itertools.product(*axes):
             block = dict(base)
             for key, value in combination:

@@ -9,6 +9,17 @@ from bench.config.registry import shipped
 from harmonize.errors import ConfigError
 from harmonize.yaml_file import read_yaml
 
+# bytes; names of files have at most 255, also with the suffixes of a temporary file. Bundles allow as many
+MAX_NAME = 80
+
+
+def check_name(name: str, where: str) -> None:
+    """Raise ConfigError unless `name` can be the name of a grid: it becomes part of file names."""
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise ConfigError(f"invalid name {name!r}", where, "use only letters, digits, - and _")
+    if len(name.encode()) > MAX_NAME:
+        raise ConfigError(f"the name {name[:20]!r}... is too long", where, f"use at most {MAX_NAME} letters or digits")
+
 
 def find(name_or_path: str) -> Path:
     """Return the path of a grid file, given its path or the name of a shipped grid.

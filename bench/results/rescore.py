@@ -9,15 +9,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from bench.config.grid_file import shipped_grids
+from bench.config.grid_file import check_name, shipped_grids
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest
 from bench.scoring.thresholds import RULES
 from bench.store.store import Store, canonical_json, write_bytes
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import ConfigError
-
-MOST_NAME = 80  # characters of a name; bundles allow no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +76,9 @@ def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Man
     return Manifest(manifest.store, content)
 
 
-def check_name(name: str) -> None:
-    """Raise ConfigError unless the name of a grid is a valid folder name."""
-    if len(name) > MOST_NAME or not name.replace("-", "").replace("_", "").isalnum():
-        fix = f"use at most {MOST_NAME} letters, digits, - and _"
-        raise ConfigError(f"{name[:MOST_NAME]!r} is not a valid folder name", "--as", fix)
-
-
 def _path(manifest: Manifest, name: str, change: Change) -> Path:
     """Return the path of the new manifest. Raises ConfigError for an invalid or used name, and if nothing changes."""
-    check_name(name)
+    check_name(name, "--as")
     path = manifest.store.root / "grids" / f"{name}.json"
     if change.empty:
         fix = "change a setting: --mapping, --findings, --min-count, --threshold or --registry"

@@ -37,7 +37,7 @@ from harmonize.cache.cache import finished_cache
 from harmonize.checks.non_cxr_checks import unlike_radiograph
 from harmonize.errors import DatasetError, StoreError
 from harmonize.images.image_header import ImageFile
-from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_gray, region
+from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_radiograph, region
 
 # threshold rules; the thresholds are chosen on `val` at the internal hospital
 RULES = ("f1_max", "youden", "sens_90", "f1_grid")
@@ -172,9 +172,7 @@ def gray_values(image_SS: NDArray[np.uint8]) -> dict[str, float]:
 
 def _decoded(path: ImageFile, stored: StoredRun) -> tuple[NDArray[np.uint8], list[str]]:
     """Return the pixels [S, S] of a file and warnings about it. Raises UnreadableImage when it cannot be used."""
-    gray = read_gray(path, stored.geometry.decode_at)
-    if gray.min() == gray.max():
-        raise UnreadableImage("no contrast: all its pixels are equal")
+    gray = read_radiograph(path, stored.geometry.decode_at)
     cropped, fell_back = region(gray, stored.geometry)
     image, warnings = fit_to_square(cropped, stored.geometry), unlike_radiograph(path)
     if max(gray.shape) > _LONG * min(gray.shape):

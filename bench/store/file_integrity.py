@@ -39,7 +39,10 @@ def file_damage(path: Path, *, read: bool = False) -> str:
 
 def json_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file. Raises OSError; raises ValueError for invalid JSON or another JSON value."""
-    content = json.loads(path.read_bytes())
+    try:
+        content = json.loads(path.read_bytes())
+    except RecursionError as error:
+        raise ValueError("too many nested values") from error
     if not isinstance(content, dict):
         raise ValueError(f"a JSON object was expected, found {str(content)[:40]!r}")  # noqa: TRY004  (what json.loads raises)
     return content

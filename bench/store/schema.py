@@ -3,9 +3,9 @@
 Commands that read grids or write runs require the current schema; `bench migrate` updates older stores.
 """
 
-import json
 from pathlib import Path
 
+from bench.store.file_integrity import json_object
 from harmonize.errors import StoreError
 
 SCHEMA = 3  # 2: finished runs have checksums.json. 3: the roles of cohorts are "internal" and "external" (before: "home", "away")
@@ -20,8 +20,8 @@ def schema_of(root: Path) -> int:
     """
     marker = root / FILE
     try:
-        schema = json.loads(marker.read_text()).get("schema")
-    except (OSError, ValueError, AttributeError) as error:
+        schema = json_object(marker).get("schema")
+    except (OSError, ValueError) as error:
         fix = f'write {{"schema": {SCHEMA}}} into it'
         raise StoreError(f"{FILE} is unreadable: {error}", str(marker), fix) from error
     if type(schema) is not int or not 1 <= schema <= SCHEMA:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from harmonize.cache.packed import PACKED_FROM, pack
 from harmonize.errors import SetupError
-from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_gray, region
+from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_radiograph, region
 
 CHUNK_BYTES = 4 * 2**20  # bytes of pixels in a chunk, which is one journal line and one transfer between processes
 POOL_WORTH_S = 10.0  # seconds; shorter work is done in this process, because starting processes takes seconds
@@ -115,7 +115,7 @@ def _decode_one(path: str, geometry: Geometry) -> tuple[NDArray[np.uint8], bool]
     """Decode one file; return its pixels and whether lung detection failed. The path "" means a missing file."""
     if not path:
         raise UnreadableImage("listed but absent")
-    crop, fell_back = region(read_gray(Path(path), geometry.decode_at), geometry)
+    crop, fell_back = region(read_radiograph(Path(path), geometry.decode_at), geometry)
     return fit_to_square(crop, geometry), fell_back
 
 

@@ -17,7 +17,7 @@ GOLD = "-gold"  # suffix of the name of a cohort's gold subset
 _TEXTS = ("layout", "root", "table", "mapping")
 _CHOICES = {f.name: type(f.default) for f in fields(CohortChoice)}
 _KEYS = (*_TEXTS, "label_source", *_CHOICES)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # names are used in file names
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # names are used in file names, which have at most 255 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,8 @@ def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
     """Check one entry of the YAML file and return its CohortSpec."""
     where = f"{path}: {name}"
     if not _NAME.fullmatch(name):
-        raise ConfigError(f"invalid cohort name {name!r}", where, "use letters, digits, dots, dashes and underscores")
+        fix = "use letters, digits, dots, dashes and underscores, at most 80 characters"
+        raise ConfigError(f"invalid cohort name {name!r}", where, fix)
     if not isinstance(entry, Mapping):
         raise ConfigError("the entry is not a block of keys", where, f"write {name}: {{layout: nih, root: /data/nih}}")
     _check_keys(entry, where)

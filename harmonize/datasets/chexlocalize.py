@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from harmonize.datasets.outlines import Outlines
 from harmonize.errors import DatasetError
-from harmonize.images.image_header import MAX_PIXELS
+from harmonize.images.limits import MAX_PIXELS
 
 FINDINGS = (
     "Enlarged Cardiomediastinum",

@@ -2,18 +2,25 @@
 
 import io
 import warnings
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
+from pydicom.encaps import generate_frames
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+from pydicom.uid import JPEGTransferSyntaxes, RLELossless
 
 from harmonize.images.gray_levels import percentiles_to_uint8, window_to_uint8
-from harmonize.images.image_header import DEFLATED, UnreadableImage, check_size
+from harmonize.images.image_header import DEFLATED, UnreadableImage, check_size, jpeg_size
 
 # maximum width of the window / range of values; 16 corresponds to an 8-bit image in a 12-bit window
 _MAX_WINDOW_RATIO = 16
+
+# by the first byte of an RLE run: bytes to the next run, and bytes after decompression; 128 means nothing
+_RLE_STEP = (*range(2, 130), 1, *[2] * 127)
+_RLE_EXPANDED = (*range(1, 129), 0, *range(128, 1, -1))
 
 
 def read_dicom(content: bytes) -> NDArray[np.uint8]:
@@ -21,7 +28,8 @@ def read_dicom(content: bytes) -> NDArray[np.uint8]:
 
     Gray levels follow the first VOI table or window of the file, else percentiles as for 16-bit PNG. MONOCHROME1 is
     inverted.
-    Raises UnreadableImage, also for deflated files, because their size is unknown before decompression.
+    Raises UnreadableImage, also for deflated files, because their size is unknown before decompression, and for pixel
+    values that are no numbers.
     Source: DICOM PS3.3, C.11.1 (modality), C.11.2 (window), C.7.6.3.1.2 (photometric interpretation).
     """
     if DEFLATED in content:
@@ -31,7 +39,7 @@ def read_dicom(content: bytes) -> NDArray[np.uint8]:
             warnings.simplefilter("ignore")  # warnings about odd lengths or private tags do not matter for pixels
             data = pydicom.dcmread(io.BytesIO(content))
             _check_pixels(data)
-            check_size(int(data.Rows), int(data.Columns) * int(data.get("NumberOfFrames") or 1))
+            _check_limits(data)
             _use_all_bits(data)
             return _to_gray(data, data.pixel_array)
     except UnreadableImage:
@@ -45,6 +53,41 @@ def _check_pixels(data: Any) -> None:
     """Raise UnreadableImage for a file without pixels: a report, a presentation state or only a header."""
     if not any(name in data for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
         raise UnreadableImage("damaged DICOM: no pixel data")
+
+
+def _check_limits(data: Any) -> None:
+    """Raise UnreadableImage if the pixels of a file need too much memory; compressed pixels are not decoded."""
+    frames = int(data.get("NumberOfFrames") or 1)
+    rows, columns, samples = int(data.Rows), int(data.Columns), int(data.get("SamplesPerPixel", 1))
+    check_size(rows, columns, frames * samples * -(-int(data.BitsAllocated) // 8))
+    syntax = data.file_meta.TransferSyntaxUID
+    if syntax == RLELossless:
+        for frame in generate_frames(data.PixelData, number_of_frames=frames):
+            _check_runs(frame, rows * columns)
+    if syntax in JPEGTransferSyntaxes:
+        for frame in generate_frames(data.PixelData, number_of_frames=frames):
+            jpeg_size(frame)
+
+
+def _check_runs(frame: bytes, num_pixels: int) -> None:
+    """Raise UnreadableImage if a segment of an RLE frame has more bytes than the image has pixels.
+
+    pydicom expands a segment completely before it compares the sizes. Two bytes can become 128 bytes.
+    Source: DICOM PS3.5, G.3 (runs) and G.5 (header: number of segments, then their offsets).
+    """
+    offsets = np.frombuffer(frame[:64].ljust(64, b"\0"), "<u4").tolist()
+    bounds = [*offsets[1 : 1 + min(offsets[0], 15)], len(frame)]
+    # one byte may pad a segment to an even length
+    limit = num_pixels + 1
+    for start, end in pairwise(bounds):
+        segment = frame[start:end]
+        position, expanded, length = 0, 0, len(segment)
+        while position < length and expanded <= limit:
+            header = segment[position]
+            position += _RLE_STEP[header]
+            expanded += _RLE_EXPANDED[header]
+        if expanded > limit:
+            raise UnreadableImage("damaged DICOM: its compressed data are larger than the image")
 
 
 def _use_all_bits(data: Any) -> None:
@@ -66,6 +109,8 @@ def _to_gray(data: Any, stored: NDArray[Any]) -> NDArray[np.uint8]:
     elif stored.ndim == 3:
         stored = stored[0]
     values = apply_modality_lut(stored, data)
+    if values.dtype.kind == "f" and not np.isfinite([values.min(), values.max()]).all():
+        raise UnreadableImage("damaged DICOM: pixel values that are no numbers, e.g. because of RescaleSlope")
     if "VOILUTSequence" in data:
         mapped = apply_voi_lut(values, data, index=0)
         gray = window_to_uint8(mapped, float(mapped.min()), float(mapped.max()))

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LOW_PERCENT, HIGH_PERCENT = 0.5, 99.5
+_CHUNK = 2**22  # pixels; numpy needs eight bytes for each pixel that it counts or looks up
 
 
 def percentiles_to_uint8(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
@@ -16,14 +17,16 @@ def percentiles_to_uint8(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
     >>> percentiles_to_uint8(np.array([[0, 100, 300, 500]], np.uint16)).tolist()
     [[0, 0, 128, 255]]
     """
-    counts = np.bincount(image.ravel(), minlength=65536)
+    chunks = np.array_split(image, -(-image.size // _CHUNK))
+    counts = np.sum([np.bincount(chunk.ravel(), minlength=65536) for chunk in chunks], axis=0)
     below = np.cumsum(counts[1:])
     total = int(below[-1])
     if total == 0:
         return np.zeros(image.shape, np.uint8)
     low = 1 + int(np.searchsorted(below, total * LOW_PERCENT / 100, side="right"))
     high = 1 + int(np.searchsorted(below, total * HIGH_PERCENT / 100, side="left"))
-    return linear_table(low, high, 65536)[image]
+    table = linear_table(low, high, 65536)
+    return np.concatenate([table[chunk] for chunk in chunks])
 
 
 def linear_table(low: float, high: float, length: int) -> NDArray[np.uint8]:

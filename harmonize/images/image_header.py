@@ -1,10 +1,17 @@
-"""Read the size of a JPEG or PNG from its bytes, and check that the file is complete; nothing is decoded."""
+"""Read the size of a JPEG or PNG from its bytes, and check limits and completeness; nothing is decoded."""
 
 import zlib
 from dataclasses import dataclass
 from typing import Protocol
 
-MAX_PIXELS = 100_000_000  # the largest radiographs have about 20 million; a damaged header may state any size
+from harmonize.images.limits import MAX_DECODED_BYTES, MAX_PIXELS, MAX_SCANS, MIN_SIDE
+
+JPEG_SCAN = b"\xff\xda"  # the marker at the start of a scan
+_PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)  # frame markers of progressive JPEG
+_NUM_COEFFICIENTS = 64  # of a JPEG block
+# bytes per pixel that OpenCV needs for 8 bits, by the color type of a PNG; colors of a palette may have an alpha channel
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 4, 4: 4, 6: 4}
+_PNG_HEADER = 13  # bytes of the chunk IHDR
 
 DEFLATED = b"1.2.840.10008.1.2.1.99"  # DICOM transfer syntax; reading the header means decompressing the entire file
 
@@ -40,36 +47,67 @@ class InMemory:
 
 
 def jpeg_size(content: bytes) -> tuple[int, int]:
-    """Return (height, width) of a JPEG; raise UnreadableImage if it is truncated or too large.
+    """Return (height, width) of a JPEG; raise UnreadableImage if it is truncated or exceeds a limit.
 
     Compressed data never contain FF D9 (end of image) or FF DA (start of scan). So in a complete file, FF D9 comes
     after the last FF DA.
     """
-    scan, end = b"\xff\xda", content.rfind(b"\xff\xd9")
-    if (
-        end < 0 or scan not in content or content.find(scan, end) >= 0
-    ):  # faster than rfind(scan), which would search the entire file
+    end = content.rfind(b"\xff\xd9")
+    # faster than rfind(JPEG_SCAN), which would search the entire file
+    if end < 0 or JPEG_SCAN not in content or content.find(JPEG_SCAN, end) >= 0:
         raise UnreadableImage("truncated JPEG")
     position = 2
-    while position + 9 <= len(content):
+    while position + 11 <= len(content):
         if content[position] != 0xFF:
             break
         marker = content[position + 1]
-        if (
-            marker == 0xFF or 0xD0 <= marker <= 0xD8
-        ):  # markers without a length field: fill byte, restart, start of image
+        # markers without a length field: fill byte, restart, start of image
+        if marker == 0xFF or 0xD0 <= marker <= 0xD8:
             position += 1 if marker == 0xFF else 2
             continue
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
             height = int.from_bytes(content[position + 5 : position + 7], "big")
             width = int.from_bytes(content[position + 7 : position + 9], "big")
-            return check_size(height, width)
+            return check_size(height, width, _check_scans(content, position))
         position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
     raise UnreadableImage("damaged JPEG: no frame header")
 
 
+def _check_scans(content: bytes, frame: int) -> int:
+    """Check the scans of the JPEG whose frame header starts at `frame`; return the bytes per pixel that decoding needs.
+
+    With several scans, the decoder keeps two bytes for each coefficient of each channel.
+    Raises UnreadableImage for too many scans, and for a progressive JPEG without its last scans.
+    """
+    scan = content.find(JPEG_SCAN, frame)
+    if scan < 0:
+        raise UnreadableImage("damaged JPEG: no scan")
+    num_channels, first_channel = content[frame + 9], content[frame + 10]
+    is_progressive = content[frame + 1] in _PROGRESSIVE
+    if not is_progressive and len(_scan_header(content, scan)[0]) >= num_channels:
+        return 1
+    if content.count(JPEG_SCAN, scan) > MAX_SCANS:
+        raise UnreadableImage(f"JPEG with more than {MAX_SCANS} scans")
+    complete: set[int] = set()  # coefficients of the first channel of which all bits are present
+    while is_progressive and scan >= 0:
+        channels, low, high, low_bit = _scan_header(content, scan)
+        if first_channel in channels and low_bit == 0:
+            complete.update(range(low, high + 1))
+        scan = content.find(JPEG_SCAN, scan + 2)
+    if is_progressive and len(complete) < _NUM_COEFFICIENTS:
+        raise UnreadableImage("truncated JPEG: its last scans are missing")
+    return 2 * num_channels
+
+
+def _scan_header(content: bytes, scan: int) -> tuple[bytes, int, int, int]:
+    """Return the channels of a JPEG scan, its first and last coefficient, and the lowest bit of them that it holds."""
+    end = scan + 5 + 2 * int.from_bytes(content[scan + 4 : scan + 5], "big")
+    low, high, bits = content[end : end + 3].ljust(3, b"\xff")
+    return content[scan + 5 : end : 2], low, high, bits & 0x0F
+
+
 def png_size(content: bytes) -> tuple[int, int]:
-    """Return (height, width) of a PNG; raise UnreadableImage if it is truncated, too large, or fails a checksum."""
+    """Return (height, width) of a PNG; raise UnreadableImage if it is truncated, exceeds a limit, or fails a checksum."""
     size = None
     position = 8
     while position + 12 <= len(content):
@@ -83,10 +121,13 @@ def png_size(content: bytes) -> tuple[int, int]:
         ):
             raise UnreadableImage("damaged PNG: a checksum is wrong")
         if chunk_type == b"IHDR":
+            if length != _PNG_HEADER:
+                raise UnreadableImage("damaged PNG: invalid header")
             width, height = (
                 int.from_bytes(content[start : start + 4], "big") for start in (position + 8, position + 12)
             )
-            size = check_size(height, width)
+            channels = _PNG_CHANNELS.get(content[position + 17], 4)
+            size = check_size(height, width, channels * (2 if content[position + 16] == 16 else 1))
         if chunk_type == b"IEND":
             if size is None:
                 break
@@ -95,10 +136,13 @@ def png_size(content: bytes) -> tuple[int, int]:
     raise UnreadableImage("truncated PNG")
 
 
-def check_size(height: int, width: int) -> tuple[int, int]:
-    """Return the size unchanged; raise UnreadableImage if a side is zero or the image has too many pixels."""
-    if height < 1 or width < 1:
-        raise UnreadableImage("the image has no pixels")
+def check_size(height: int, width: int, bytes_per_pixel: int = 1) -> tuple[int, int]:
+    """Return (height, width) unchanged; raise UnreadableImage for an image that is too small or too large."""
+    if min(height, width) < MIN_SIDE:
+        raise UnreadableImage(f"{height} x {width} pixels: a side has less than {MIN_SIDE}")
     if height * width > MAX_PIXELS:
         raise UnreadableImage(f"{height} x {width} pixels, more than {MAX_PIXELS:,}")
+    if height * width * bytes_per_pixel > MAX_DECODED_BYTES:
+        size = f"{height} x {width} pixels with {bytes_per_pixel} bytes each"
+        raise UnreadableImage(f"{size}, more than {MAX_DECODED_BYTES:,} bytes")
     return height, width

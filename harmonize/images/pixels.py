@@ -1,11 +1,15 @@
 """Read radiograph files (JPEG, 8- or 16-bit PNG, DICOM) as gray uint8, and fit them to a square.
 
-A truncated file raises an error; OpenCV would silently fill the missing rows with gray.
+A truncated file raises an error; OpenCV would silently fill the missing rows with gray. `harmonize.images.limits` lists
+the limits of size and memory.
 Increase PIXELS_VERSION after a change that may give different pixels for the same file; then all caches are built
 again.
 """
 
+import re
+import stat
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,9 +18,12 @@ from numpy.typing import NDArray
 
 from harmonize.images import roi
 from harmonize.images.gray_levels import percentiles_to_uint8
-from harmonize.images.image_header import MAX_PIXELS, ImageFile, UnreadableImage, jpeg_size, png_size
+from harmonize.images.image_header import JPEG_SCAN, ImageFile, UnreadableImage, jpeg_size, png_size
+from harmonize.images.limits import MAX_FILE_BYTES
 
-PIXELS_VERSION = 2  # since version 2, DICOM windows that would show a black image are ignored
+# 2: DICOM windows that would show a black image are ignored
+# 3: damaged JPEG data, images without contrast and tiny images are unreadable; PNG files are turned by their EXIF data
+PIXELS_VERSION = 3
 FITS = ("squash", "letterbox", "smallest_crop")
 REGIONS = ("roi", "adaptive_roi")
 _REDUCED = {
@@ -26,6 +33,13 @@ _REDUCED = {
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
 
+# unlike IMREAD_UNCHANGED, these flags turn the image by its EXIF orientation, as JPEG images are
+_PNG = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR
+_MISSING = 128  # libjpeg's gray value of pixels whose data are missing
+_BLOCK = 8  # px, the side of a JPEG block
+_END_OF_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # a marker, except the restart markers inside a scan
+_FILLER = bytes(range(1, 255))  # any bytes that are no marker and that decode to an image other than uniform gray
+
 Gray = NDArray[np.uint8]
 
 
@@ -34,14 +48,10 @@ def read_gray(path: ImageFile, at_least: int = 0) -> Gray:
 
     A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size if both sides stay >= at_least (0: always full size).
     16-bit values and DICOM without a window: the 0.5 to 99.5 percentiles of non-zero pixels become 0 to 255.
-    Raises UnreadableImage with the reason: empty, truncated, damaged, over 100 megapixels, or not an image.
+    JPEG and PNG are turned by their EXIF orientation.
+    Raises UnreadableImage with the reason: empty, truncated, damaged, beyond a limit, or not an image.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UnreadableImage(f"cannot open: {error.strerror}") from error
-    if not content:
-        raise UnreadableImage("empty file")
+    content = _content(path)
     if content.startswith(b"\xff\xd8"):
         return _read_jpeg(content, at_least)
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -54,21 +64,70 @@ def read_gray(path: ImageFile, at_least: int = 0) -> Gray:
     raise UnreadableImage("not a JPEG, PNG or DICOM image")
 
 
+def read_radiograph(path: ImageFile, at_least: int = 0) -> Gray:
+    """Return the image as `read_gray` does, for training and prediction; also raise UnreadableImage for a blank image."""
+    image = read_gray(path, at_least)
+    # the few pixels differ in nearly every image, so the entire image is rarely searched
+    if np.ptp(image[::64, ::64]) == 0 and np.ptp(image) == 0:
+        raise UnreadableImage("no contrast: all its pixels are equal")
+    return image
+
+
+def _content(path: ImageFile) -> bytes:
+    """Return the bytes of an image file; raise UnreadableImage if it is no file, empty or too large.
+
+    Opening a named pipe would wait forever, and a device may have no end.
+    """
+    try:
+        if isinstance(path, Path):
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableImage("not a file, but a folder, pipe, socket or device")
+            if status.st_size > MAX_FILE_BYTES:
+                raise UnreadableImage(f"{status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnreadableImage(f"cannot open: {error.strerror}") from error
+    if not content:
+        raise UnreadableImage("empty file")
+    return content
+
+
 def _read_jpeg(content: bytes, at_least: int) -> Gray:
     """Decode a JPEG to gray, at a reduced size if `at_least` allows it; raise UnreadableImage for a truncated file."""
     height, width = jpeg_size(content)
     scale = 1
     if at_least > 0:
         scale = max(factor for factor in _REDUCED if factor == 1 or min(height, width) // factor >= at_least)
-    return _decode(content, _REDUCED[scale]).astype(np.uint8, copy=False)
+    image = _decode(content, _REDUCED[scale]).astype(np.uint8, copy=False)
+    if _has_missing_data(content, image, _REDUCED[scale]):
+        raise UnreadableImage("damaged JPEG: its data end before the last row")
+    return image
+
+
+def _has_missing_data(content: bytes, image: Gray, flags: int) -> bool:
+    """Return whether the last scan of a JPEG ends before its last block; `flags` are those of the decoded image.
+
+    libjpeg fills missing blocks with gray 128 and reports them on stderr only. If the end of a row or column has this
+    value (any end, because EXIF may turn the image), the scan is prolonged and decoded again. Additional data change an
+    image only if data are missing.
+    """
+    edges = (image[0], image[-1], image[:, 0], image[:, -1])
+    if not any((end == _MISSING).all() for edge in edges for end in (edge[:_BLOCK], edge[-_BLOCK:])):
+        return False
+    marker = _END_OF_SCAN.search(content, content.rfind(JPEG_SCAN) + len(JPEG_SCAN))
+    if marker is None:
+        return False
+    prolonged = content[: marker.start()] + _FILLER + content[marker.start() :]
+    return not np.array_equal(_decode(prolonged, flags), image)
 
 
 def _read_png(content: bytes) -> Gray:
     """Decode a PNG of any bit depth to gray, without its alpha channel; raise UnreadableImage for a truncated file."""
     png_size(content)
-    image = _decode(content, cv2.IMREAD_UNCHANGED)
+    image = _decode(content, _PNG)
     if image.ndim == 3:
-        image = cv2.cvtColor(image[..., :3], cv2.COLOR_BGR2GRAY) if image.shape[2] >= 3 else image[..., 0]
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     if image.dtype == np.uint8:
         return np.ascontiguousarray(image)
     if image.dtype == np.uint16:
@@ -203,7 +262,6 @@ def _gray(image: Any) -> Gray:
 
 __all__ = [
     "FITS",
-    "MAX_PIXELS",
     "PIXELS_VERSION",
     "REGIONS",
     "Geometry",
@@ -211,6 +269,7 @@ __all__ = [
     "crop_box",
     "fit_to_square",
     "read_gray",
+    "read_radiograph",
     "region",
     "to_geometry",
 ]

@@ -124,6 +124,17 @@ def test_an_unusable_image_is_refused_with_a_fix_and_nothing_is_written(
 
 
 @pytest.mark.grid
+def test_the_name_of_an_upload_is_shown_as_plain_text(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = runs_with_weights(Store.open(finished / "runs", create=False))
+    image, _ = sample(runs[0], sample_sites(runs[0])[0], 1)
+    upload = InMemory("![x](http://a.example/b.png) *c* :red[d]", image.content)
+    monkeypatch.setattr("bench.app.view._image", lambda _: (upload, None))
+    page = opened(finished / "runs", monkeypatch)
+    caption = page.get("image")[0].proto.imgs[0].caption
+    assert caption.startswith("&#33;&#91;x&#93;&#40;http&#58;//a.example/b.png&#41; &#42;c&#42; &#58;red&#91;d&#93;")
+
+
+@pytest.mark.grid
 def test_the_page_reports_a_damaged_run_and_missing_scores(store_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(store_copy / "runs" / "scores")
     store = Store.open(store_copy / "runs", create=False)
@@ -138,11 +149,15 @@ def test_the_command_binds_to_localhost_and_sends_no_telemetry(
     tmp_path: Path, here: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = appcli.command(8600)
-    given = dict(zip(words[5::2], words[6::2], strict=True))
+    pairs = list(zip(words[5::2], words[6::2], strict=True))
+    given = dict(pairs)
     assert given["--server.address"] == "127.0.0.1"
     assert given["--browser.gatherUsageStats"] == "false"
     assert int(given["--server.maxUploadSize"]) <= 100
-    assert not any("Xsrf" in word or "CORS" in word for word in words)
+    assert not any("enableXsrf" in word or "CORS" in word for word in words)
+    assert {value for key, value in pairs if key == "--server.allowedHosts"} == {"127.0.0.1", "localhost"}
+    assert given["--server.xsrfCookieSameSite"] == "strict"
+    assert given["--client.allowedOrigins"] == "http://127.0.0.1:8600"
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen()

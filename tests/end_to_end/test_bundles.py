@@ -742,8 +742,8 @@ def test_invalid_requests_are_refused_with_a_fix(store_copy: Path, here: Command
         (("verify", "b.zip"), "no such bundle"),
         (("merge", "b.zip", "--store", "new", "--rename", "x:y=../z"), "invalid rename"),
         (("merge", "b.zip", "--store", "runs"), "the folder already exists"),
-        (("merge", "b.zip", "--store", "new", "--as", "../../x"), "not a valid folder name"),
-        (("merge", "b.zip", "--store", "new", "--as", "a/b"), "not a valid folder name"),
+        (("merge", "b.zip", "--store", "new", "--as", "../../x"), "invalid name"),
+        (("merge", "b.zip", "--store", "new", "--as", "a/b"), "invalid name"),
         (("merge", "b.zip", "--store", "new"), "no such bundle"),
     ):
         assert what in here(*words, cwd=store_copy, code=2).stderr

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -104,6 +105,7 @@ def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
     cv2.imwrite(str(tmp_path / "flat.png"), np.full((90, 90), 7, np.uint8))
     cv2.imwrite(str(tmp_path / "wide.png"), np.random.default_rng(0).integers(0, 256, (20, 90)).astype(np.uint8))
     (tmp_path / "notes.txt").write_text("no image")
+    os.mkfifo(tmp_path / "pipe.png")
     said = command("predict", first_of(store), str(tmp_path), "--json", "--quiet", cwd=finished)
     answer = json.loads(said.stdout)
     assert answer["notice"] == NOTICE
@@ -113,6 +115,7 @@ def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
         "cut.png",
         "flat.png",
         "no.dcm",
+        "pipe.png",
     ]
     assert all(each["reason"] for each in answer["skipped"])
     assert not any(word in said for said in answer["images"][0]["warnings"] for word in ("shape", "enlarged", "lungs"))

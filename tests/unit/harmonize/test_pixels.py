@@ -1,17 +1,22 @@
 """Tests of decoding and resizing, with valid and damaged files of every type."""
 
 import pickle
+import re
+import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pydicom
 import pytest
+from numpy.typing import NDArray
 from pictures import ramp, save, save_dicom
 
 from harmonize.images.gray_levels import percentiles_to_uint8
-from harmonize.images.pixels import Geometry, UnreadableImage, read_gray, to_geometry
+from harmonize.images.image_header import JPEG_SCAN
+from harmonize.images.pixels import Geometry, UnreadableImage, read_gray, read_radiograph, to_geometry
 
 
 def reason(path: Path) -> str:
@@ -84,7 +89,7 @@ def test_dicom_is_rescaled_windowed_and_inverted_according_to_its_tags(tmp_path:
 
 
 def test_a_window_clips_values_outside(tmp_path: Path) -> None:
-    stored = np.array([[0, 999, 1500, 2000, 4000]], np.uint16)
+    stored = np.tile(np.array([0, 999, 1500, 2000, 4000], np.uint16), (16, 4))
     gray = read_gray(save_dicom(tmp_path / "a.dcm", stored, WindowCenter=1500, WindowWidth=1000))
     assert gray[0, [0, 1, 3, 4]].tolist() == [0, 0, 255, 255]
     assert 126 <= gray[0, 2] <= 129
@@ -94,7 +99,7 @@ def test_dicom_without_a_window_uses_percentiles_also_when_signed(tmp_path: Path
     stored = (ramp(64, 64, 4095).astype(np.int32) - 2000).astype(np.int16)
     gray = read_gray(save_dicom(tmp_path / "a.dcm", stored))
     assert (gray.min(), gray.max()) == (0, 255)
-    assert read_gray(save_dicom(tmp_path / "b.dcm", ramp(8, 8, 4095), WindowCenter=5, WindowWidth=0)).max() == 255
+    assert read_gray(save_dicom(tmp_path / "b.dcm", ramp(16, 16, 4095), WindowCenter=5, WindowWidth=0)).max() == 255
 
 
 def test_eight_bit_values_with_a_twelve_bit_header_are_not_black(tmp_path: Path) -> None:
@@ -179,6 +184,125 @@ def test_a_header_with_too_many_pixels_is_not_decoded(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(bytes(content))
     assert "60000 x 60000 pixels" in reason(tmp_path / "a.jpg")
     assert "more than" in reason(save_dicom(tmp_path / "a.dcm", ramp(8, 8), Rows=60_000, Columns=60_000))
+
+
+def jpeg(image: NDArray[Any], *options: int) -> bytes:
+    """Return the image as a JPEG file; options: pairs of an OpenCV flag and its value."""
+    return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90, *options])[1].tobytes()
+
+
+def textured(height: int, width: int) -> NDArray[np.uint8]:
+    noise = np.random.default_rng(2).normal(0, 6, (height, width))
+    return np.clip(ramp(height, width) + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("at_least", [0, 64])
+@pytest.mark.parametrize("options", [(), (cv2.IMWRITE_JPEG_OPTIMIZE, 1)])
+@pytest.mark.parametrize("damage", ["missing", "zeroed", "cut"])
+def test_a_jpeg_with_damaged_data_is_unreadable(
+    damage: str, options: tuple[int, ...], at_least: int, tmp_path: Path
+) -> None:
+    """libjpeg fills the rest of such an image with gray and reports the damage on stderr only."""
+    content = jpeg(textured(512, 600), *options)
+    first = content.index(JPEG_SCAN) + 20
+    # nothing between the two bytes of a marker or of an escaped FF is removed
+    start = next(k for k in range(len(content) // 2, len(content)) if 255 not in content[k - 1 : k + 1])
+    assert start > first
+    damaged = {
+        "missing": content[:start] + content[start + 1500 :],
+        "zeroed": content[:start] + bytes(2000) + content[start + 2000 :],
+        "cut": content[:start] + b"\xff\xd9",
+    }[damage]
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert read_gray(tmp_path / "a.jpg", at_least).ndim == 2
+    (tmp_path / "a.jpg").write_bytes(damaged)
+    with pytest.raises(UnreadableImage, match="damaged JPEG"):
+        read_gray(tmp_path / "a.jpg", at_least)
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (50, 70, 3), (33, 47)])
+def test_a_progressive_jpeg_without_its_last_scans_is_unreadable(shape: tuple[int, ...], tmp_path: Path) -> None:
+    image = np.random.default_rng(3).integers(0, 255, shape, dtype=np.uint8)
+    content = jpeg(image, cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    scans = [match.start() for match in re.finditer(re.escape(JPEG_SCAN), content)]
+    assert len(scans) in (6, 10)
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert read_gray(tmp_path / "a.jpg").shape == shape[:2]
+    (tmp_path / "a.jpg").write_bytes(content[: scans[3]] + b"\xff\xd9")
+    assert reason(tmp_path / "a.jpg") == "truncated JPEG: its last scans are missing"
+
+
+@pytest.mark.parametrize("options", [(), (cv2.IMWRITE_JPEG_OPTIMIZE, 1), (cv2.IMWRITE_JPEG_RST_INTERVAL, 4)])
+def test_a_complete_jpeg_with_a_gray_border_is_readable(options: tuple[int, ...], tmp_path: Path) -> None:
+    """The gray value of missing data is also the value of some borders."""
+    image = np.full((200, 200), 128, np.uint8)
+    image[20:180, 20:180] = textured(160, 160)
+    (tmp_path / "a.jpg").write_bytes(jpeg(image, *options))
+    assert read_gray(tmp_path / "a.jpg").shape == (200, 200)
+
+
+def exif(orientation: int) -> bytes:
+    """Return EXIF data (TIFF, big-endian) with one entry: the orientation."""
+    entry = struct.pack(">HHIHH", 0x0112, 3, 1, orientation, 0)
+    return b"MM\x00\x2a" + struct.pack(">I", 8) + struct.pack(">H", 1) + entry + struct.pack(">I", 0)
+
+
+@pytest.mark.parametrize("top", [255, 65535])
+def test_png_and_jpeg_are_turned_by_their_exif_orientation(top: int, tmp_path: Path) -> None:
+    upright = ramp(40, 60, top)
+    content = save(tmp_path / "a.png", upright).read_bytes()
+    chunk = b"eXIf" + exif(6)
+    header = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    (tmp_path / "b.png").write_bytes(content[:33] + header + content[33:])
+    turned = np.rot90(read_gray(tmp_path / "a.png"), -1)
+    np.testing.assert_array_equal(read_gray(tmp_path / "b.png"), turned)
+    if top == 255:
+        content = jpeg(upright)
+        segment = b"Exif\0\0" + exif(6)
+        header = b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment
+        (tmp_path / "b.jpg").write_bytes(content[:2] + header + content[2:])
+        np.testing.assert_allclose(read_gray(tmp_path / "b.jpg").astype(int), turned, atol=4)
+
+
+def save_float_dicom(path: Path, image: NDArray[np.float32]) -> Path:
+    data = pydicom.dcmread(save_dicom(path, np.zeros(image.shape, np.uint16)))
+    del data.PixelData, data.PixelRepresentation, data.HighBit, data.BitsStored
+    data.BitsAllocated = 32
+    data.FloatPixelData = image.tobytes()
+    data.save_as(path)
+    return path
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_dicom_with_values_that_are_no_numbers_is_unreadable(value: float, tmp_path: Path) -> None:
+    image = ramp(20, 20, 4095).astype(np.float32)
+    assert read_gray(save_float_dicom(tmp_path / "a.dcm", image)).max() == 255
+    image[3, 4] = value
+    assert "no numbers" in reason(save_float_dicom(tmp_path / "a.dcm", image))
+
+
+@pytest.mark.parametrize(("slope", "problem"), [("0", "no contrast"), ("nan", "no numbers"), ("1e400", "no numbers")])
+def test_a_dicom_with_an_invalid_rescale_slope_is_unreadable(slope: str, problem: str, tmp_path: Path) -> None:
+    path = save_dicom(tmp_path / "a.dcm", ramp(20, 20, 4095), RescaleSlope="7.125", RescaleIntercept=0)
+    content = path.read_bytes()
+    # pydicom refuses to write such a value
+    path.write_bytes(content.replace(b"7.125", slope.ljust(5).encode()))
+    with pytest.raises(UnreadableImage, match=problem):
+        read_radiograph(path)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.dcm"])
+def test_a_blank_image_is_no_radiograph(name: str, tmp_path: Path) -> None:
+    path = (save_dicom if name == "a.dcm" else save)(tmp_path / name, np.full((100, 90), 7, np.uint8))
+    assert np.ptp(read_gray(path)) == 0
+    with pytest.raises(UnreadableImage, match="no contrast"):
+        read_radiograph(path)
+
+
+def test_an_image_with_a_single_different_pixel_is_readable(tmp_path: Path) -> None:
+    image = np.full((100, 90), 7, np.uint8)
+    image[50, 41] = 9
+    assert read_radiograph(save(tmp_path / "a.png", image)).max() == 9
 
 
 def test_unreadable_image_can_be_pickled() -> None:

@@ -109,6 +109,7 @@ def test_an_invalid_region_raises_an_error(bad: tuple[str, float]) -> None:
 
 def test_the_cache_stores_images_without_detected_lungs(tmp_path: Path) -> None:
     flat = np.full((80, 100), 100, np.uint8)
+    flat[40, 50] = 101  # an image of a single gray value would be unreadable
     images = {"a.png": chest(), "b.png": flat, "c.png": chest(), "d.png": chest(400, 320)}
     for name, image in images.items():
         save(tmp_path / name, image)

@@ -49,6 +49,7 @@ def test_roots_in_a_data_file_are_relative_to_its_folder(tmp_path: Path) -> None
         ("a: {layout: nih}", "the key root is missing", "root:"),
         ("a: nih", "not a block of keys", "layout: nih"),
         ("a/b: {layout: nih, root: x}", "invalid cohort name", "letters"),
+        (f"{'x' * 81}: {{layout: nih, root: x}}", "invalid cohort name", "at most 80 characters"),
         ("a: {layout: table, root: x, table: t.csv}", "needs the keys table and mapping", "mapping"),
         ("a: {layout: nih, root: x, table: t.csv}", "is only valid with the layout `table`", "layout: table"),
         ("a: {layout: table, root: x, table: t.csv, mapping: m.yaml}", "no mapping file", "put the file into"),

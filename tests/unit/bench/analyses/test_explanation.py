@@ -251,8 +251,8 @@ def test_runs_without_a_usable_network_are_rejected(tmp_path: Path) -> None:
 
 def test_a_mask_of_another_size_and_an_unlearned_finding_are_rejected(tmp_path: Path, radiograph: Path) -> None:
     store, run = finished_run(tmp_path)
-    cv2.imwrite(str(tmp_path / "mask.png"), np.zeros((10, 10), np.uint8))
-    with pytest.raises(DatasetError, match="10 x 10 pixels, the image 100 x 120"):
+    cv2.imwrite(str(tmp_path / "mask.png"), np.zeros((20, 20), np.uint8))
+    with pytest.raises(DatasetError, match="20 x 20 pixels, the image 100 x 120"):
         load_explainer(store, run.id).explain(radiograph, WITH_THRESHOLD, "gradcam", None, tmp_path / "mask.png")
     store, run = finished_run(tmp_path / "other", preprocessing="histstd_64")
     with pytest.raises(StoreError, match="the histogram reference of histstd is missing"):

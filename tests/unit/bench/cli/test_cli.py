@@ -1,6 +1,8 @@
 """The command line: exit codes, messages, lists."""
 
+import errno
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from importlib.metadata import version
@@ -52,6 +54,9 @@ def test_a_misspelt_command_is_answered_with_what_where_and_fix(
         (["list", "losses", "auk*"], "'auk*' matches no name", "bench list losses"),
         (["score"], "no run store", "--store"),
         (["report", "--store", "nowhere"], "no run store", "--store"),
+        (["list", "runs", "--store", "x" * 300], "File name too long", "shorter names"),
+        (["run", "--grid", "tiny", "--store", "/".join(["x" * 200] * 25)], "File name too long", "shorter names"),
+        (["report", "-o", "."], "this is a folder", "leaderboard.html"),
         (["run", "--grid", "demo", "--data", "nowhere"], "no such file or folder", "--data"),
         (["run", "--grid", "tiny", "--device", "gpu"], "no device 'gpu'", "cuda"),
         (
@@ -76,6 +81,44 @@ def test_a_wrong_request_says_what_where_and_how_to_mend_it(
     assert what in said
     assert "where: " in said
     assert fix in said
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.EISDIR, "move the folder away"),
+        (errno.ENOTDIR, "move the file away"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.EIO, "check the disk"),
+        (errno.ESTALE, "check the disk"),
+    ],
+)
+def test_an_error_of_the_file_system_says_what_where_and_how_to_mend_it(
+    number: int, fix: str, tmp_path: Path, here: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "runs/store.json")
+
+    monkeypatch.setattr(Store, "open", failing)
+    said = here("list", "runs", cwd=tmp_path, code=2).stderr
+    assert said.startswith(f"error: cannot use this path: {os.strerror(number)}\nwhere: runs/store.json")
+    assert fix in said
+
+
+def test_a_store_json_with_deep_nesting_is_unreadable(tmp_path: Path, here: Command) -> None:
+    Store.open(tmp_path / "runs")
+    (tmp_path / "runs" / "store.json").write_text('{"schema": ' + "[" * 100_000)
+    said = here("list", "runs", cwd=tmp_path, code=2).stderr
+    assert "store.json is unreadable: too many nested values" in said
+
+
+def test_a_folder_in_the_place_of_a_scores_file_is_named(store_copy: Path, here: Command) -> None:
+    path = next((store_copy / "runs" / "scores").glob("*/scores.parquet"))
+    path.unlink()
+    path.mkdir()
+    said = here("score", cwd=store_copy, code=2).stderr
+    assert "Is a directory" in said
+    assert str(path.relative_to(store_copy)) in said
 
 
 def test_the_version_is_said(tmp_path: Path, here: Command) -> None:

@@ -144,6 +144,28 @@ def test_an_invalid_grid_is_refused_with_location_and_fix(
     assert fix in error.value.fix
 
 
+def test_a_sweep_with_too_many_combinations_is_refused_before_it_is_expanded(
+    tmp_path: Path, registry: Registry
+) -> None:
+    text = f"sweeps:\n  - {{seed: {[*range(1000)]}, schedule.epochs: {[*range(1, 999)]}, limit: {[*range(999)]}}}\n"
+    with pytest.raises(ConfigError, match="997,002,000 combinations or more, the maximum is 10,000"):
+        read(tmp_path, text, registry)
+    halves = "".join(f"  - {{seed: {[*range(start, start + 6000)]}}}\n" for start in (0, 6000))
+    with pytest.raises(ConfigError, match="12,000 combinations"):
+        read(tmp_path, f"sweeps:\n{halves}", registry)
+
+
+@pytest.mark.parametrize("name", ["x" * 81, "x" * 300, "雪" * 40])
+def test_a_grid_name_that_is_too_long_for_files_is_refused(name: str, tmp_path: Path, registry: Registry) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(BASE.replace("name: small", f"name: {name}"), encoding="utf-8")
+    with pytest.raises(ConfigError, match="too long") as error:
+        Grid.read(str(path), registry)
+    assert "at most 80" in error.value.fix
+    path.write_text(BASE.replace("name: small", f"name: {name[:20]}"), encoding="utf-8")
+    assert Grid.read(str(path), registry).name == name[:20]
+
+
 def test_the_training_cohort_cannot_be_an_external_one(tmp_path: Path, registry: Registry) -> None:
     path = tmp_path / "grid.yaml"
     path.write_text(BASE.replace("[nih]", "[nih, chexpert]"))

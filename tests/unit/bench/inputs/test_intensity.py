@@ -179,9 +179,12 @@ def test_the_reference_depends_only_on_internal_training_images(preprocessing: s
 
 
 def test_an_internal_cohort_without_contrast_gives_an_error_with_its_folder(tmp_path: Path) -> None:
+    """The single different pixel disappears when the image is resized; a blank file would be unreadable."""
     made = planned(tmp_path)
+    image = np.full((70, 80), 90, np.uint8)
+    image[35, 2] = 91
     for path in (tmp_path / "internal").glob("*.png"):
-        cv2.imwrite(str(path), np.full((70, 80), 90, np.uint8))
+        cv2.imwrite(str(path), image)
     prepare(made, 1, silent)
     with pytest.raises(DatasetError, match="histstd cannot learn from the internal cohort"):
         reference(made.runs[0], made.store, made.refs[0], tmp_path / "run")

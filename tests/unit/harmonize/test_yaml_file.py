@@ -1,0 +1,56 @@
+"""Tests of the YAML reader: nesting, size, and values that PyYAML fails on. `test_security.py` tests tags."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from harmonize.errors import ConfigError
+from harmonize.yaml_file import MAX_BYTES, MAX_DEPTH, parse_yaml, read_yaml
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "name: " + "[" * 100_000,
+        "{a: " * 20_000 + "1" + "}" * 20_000,
+        "- " * 20_000 + "x",
+        "\n".join(" " * level + "a:" for level in range(1000)),
+    ],
+)
+def test_deep_nesting_is_refused_before_the_parser_crashes(text: str) -> None:
+    with pytest.raises(ConfigError, match=f"more than {MAX_DEPTH} nested") as error:
+        parse_yaml(text, "grid.yaml")
+    assert error.value.where.startswith("grid.yaml:")
+
+
+def test_the_allowed_depth_is_read() -> None:
+    content = parse_yaml("[" * MAX_DEPTH + "]" * MAX_DEPTH, "here")
+    for _ in range(MAX_DEPTH - 1):
+        (content,) = content
+    assert content == []
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.touch()
+    os.truncate(path, 10**12)  # a sparse file: it takes no space on the disk
+    with pytest.raises(ConfigError, match="more than 2,000,000 bytes"):
+        read_yaml(path)
+    with pytest.raises(ConfigError, match="more than 2,000,000 bytes"):
+        parse_yaml(" " * (MAX_BYTES + 1), "here")
+
+
+@pytest.mark.parametrize(
+    "value", ["2024-13-45", "1" * 5000, "!!int x", "!!int ''", "!!bool maybe", "!!timestamp x", "!!float x"]
+)
+def test_values_that_python_cannot_represent_are_refused(value: str) -> None:
+    with pytest.raises(ConfigError, match="invalid value") as error:
+        parse_yaml(f"a: {value}", "grid.yaml")
+    assert "quote" in error.value.fix
+
+
+def test_an_error_of_the_syntax_names_its_line() -> None:
+    with pytest.raises(ConfigError) as error:
+        parse_yaml("a: 1\nb: [1\n", "grid.yaml")
+    assert error.value.where == "grid.yaml:3"
