@@ -1,6 +1,6 @@
 """The `bench` command: parse options, call the library, print results. Results go to stdout, progress to stderr.
 
-Exit codes: 0 done, 1 something failed, 2 wrong request, 130 interrupted.
+Exit codes: 0 done, 1 something failed, 2 wrong request, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
 import errno
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import completion
+from bench.cli import completion, signals
 from bench.cli.app import add_app_command
 from bench.cli.bundle import add_bundle_commands
 from bench.cli.check import CHECK_EXAMPLES, check
@@ -289,7 +289,7 @@ def report(
 
 
 def main() -> None:
-    """Run the app. Print a CxrError without traceback and exit with 2; exit with 130 after an interrupt."""
+    """Run the app. Print a CxrError without traceback and exit with 2; exit with 130 or 143 after a signal."""
     try:
         app()
     except CxrError as error:
@@ -301,7 +301,10 @@ def main() -> None:
         where, fix = str(error.filename or Path.cwd()), "make it writable, free disk space, or choose another --store"
         typer.echo(f"error: {StoreError(f'cannot write: {error.strerror}', where, fix)}", err=True)
         sys.exit(2)
+    except KeyboardInterrupt:
+        signals.report_interrupt()
+        sys.exit(130)
     except SystemExit as leave:
-        if leave.code == 130:
-            typer.echo("interrupted; run the same command again to resume", err=True)
+        if leave.code in signals.EXIT_CODES:
+            signals.report_interrupt()
         raise
