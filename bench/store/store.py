@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from bench.store.file_integrity import json_object
 from bench.store.schema import FILE, SCHEMA, require_present, schema_of
+from bench.store.unfinished_files import SUFFIX, prefix, remove_once
 from harmonize.errors import StoreError
 
 if TYPE_CHECKING:
@@ -194,13 +195,15 @@ def write_bytes(path: Path, content: bytes, mode: int = 0o644) -> None:
 def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`.
 
-    The temporary file replaces `path` at the end of the block; after an error it is removed.
+    The temporary file replaces `path` at the end of the block; after an error it is removed. If this process is killed, a
+    later writer into the folder removes it.
 
     Only the owner can read the temporary file. `mode`: permissions of the final file.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=prefix(path), suffix=SUFFIX)
     os.close(descriptor)
+    remove_once(path.parent)
     temporary = Path(name)
     try:
         yield temporary
