@@ -296,10 +296,15 @@ def main() -> None:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        from bench.store.disk_space import disk_full
+
+        where, fix = Path(error.filename or Path.cwd()), "make it writable, or choose another --store"
+        if full := disk_full(error, where):
+            error, fix = full, full.fix
+        elif error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-        where, fix = str(error.filename or Path.cwd()), "make it writable, free disk space, or choose another --store"
-        typer.echo(f"error: {StoreError(f'cannot write: {error.strerror}', where, fix)}", err=True)
+        where = error.filename or where
+        typer.echo(f"error: {StoreError(f'cannot write: {error.strerror}', str(where), fix)}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         signals.report_interrupt()

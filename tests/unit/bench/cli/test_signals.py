@@ -34,6 +34,8 @@ def test_a_signal_while_modules_load_ends_the_command_with_one_sentence(
 
 def test_a_signal_that_the_caller_ignores_stays_ignored() -> None:
     """A shell starts background jobs with Ctrl-C ignored."""
-    probe = PROBE.format(module="typer", number=int(signal.SIGINT)).replace("signal.default_int_handler", "signal.SIG_IGN")
+    probe = PROBE.format(module="typer", number=int(signal.SIGINT)).replace(
+        "signal.default_int_handler", "signal.SIG_IGN"
+    )
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
