@@ -34,8 +34,12 @@ if __name__ == "__main__":
     parser.add_argument("--busy", type=int, default=0, help="number of processes that only count")
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(parser.parse_args().busy)]
     unset = {name: value for name, value in os.environ.items() if name not in (*_WAITING, "OMP_NUM_THREADS")}
-    for title, variables in (("spin", {}), ("sleep", _WAITING)):
-        done = subprocess.run([sys.executable, "-c", STEPS], env=unset | variables, stdout=subprocess.PIPE, check=True)
-        print(title, done.stdout.decode().strip())
-    for process in busy:
-        process.kill()
+    try:
+        for title, variables in (("spin", {}), ("sleep", _WAITING)):
+            done = subprocess.run(
+                [sys.executable, "-c", STEPS], env=unset | variables, stdout=subprocess.PIPE, check=True
+            )
+            print(title, done.stdout.decode().strip())
+    finally:
+        for process in busy:
+            process.kill()
