@@ -68,7 +68,7 @@ def read_only(root: Path) -> Iterator[None]:
 
 
 def assert_same_bytes(folder: Path, finished: Path) -> None:
-    """Every run is done, nobody holds one, and weights, predictions and scores are those of the finished store."""
+    """Every run is done, no LOCK or half-written file is left, and weights, predictions and scores are those of the finished store."""
     mine, theirs = folder / "runs", finished / "runs"
     assert Store(mine).run_ids() == Store(theirs).run_ids()
     for run in (Store(theirs).run_dir(run_id) for run_id in Store(theirs).run_ids()):
@@ -78,4 +78,4 @@ def assert_same_bytes(folder: Path, finished: Path) -> None:
         assert (mine / run.relative_to(theirs) / "DONE").is_file()
         own = mine / run.relative_to(theirs)
         assert read_checksums(own) == {name: file_sha256(own / name) for name in stored_files(own)}
-    assert not [p for p in mine.rglob("*") if p.name == "LOCK"]
+    assert not [p for p in mine.rglob("*") if p.name == "LOCK" or p.suffix == ".part"]

@@ -1,5 +1,16 @@
-"""`python -m bench.cli` runs the command `bench` where it is not installed."""
+"""Start the command `bench`. `python -m bench.cli` also runs it where it is not installed."""
 
-from bench.cli.main import main
+from bench.cli import signals
 
-main()
+
+def main() -> None:
+    """Load the command line and run it. Loading takes a tenth of a second, and a signal may come meanwhile."""
+    signals.end_at_once()
+    from bench.cli.main import main as run
+
+    signals.end_with_cleanup()
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ from typing import Any
 from bench.cli.text_tables import table_lines
 from bench.planning.derived_runs import Derived
 from bench.planning.run import Run
+from bench.store.disk_space import size
 from bench.store.store import Store
 from bench.study.forecast import Forecast, Line
 
@@ -116,18 +117,6 @@ def sentences(estimate: Forecast, workers: int, devices: int) -> list[str]:
     lines += [f"not included: {reason}" for reason in estimate.unknown]
     basis = "a few training steps, predictions, decoded files, one scoring and each analysis on this machine"
     return [*lines, f"measured: {basis}. Other programs on the machine make it slower."]
-
-
-def size(number: float) -> str:
-    """Return a number of bytes as text.
-
-    >>> size(1_234_567), size(12_300_000_000)
-    ('1.2 MB', '12.3 GB')
-    """
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if number >= factor:
-            return f"{number / factor:.1f} {unit}"
-    return f"{number / 1e3:.0f} kB"
 
 
 def span(seconds: float) -> str:

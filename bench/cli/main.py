@@ -1,6 +1,6 @@
 """The `bench` command: parse options, call the library, print results. Results go to stdout, progress to stderr.
 
-Exit codes: 0 done, 1 something failed, 2 wrong request, 130 interrupted.
+Exit codes: 0 done, 1 something failed, 2 wrong request, 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
 import errno
@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli import completion
+from bench.cli import completion, signals
 from bench.cli.app import add_app_command
 from bench.cli.bundle import add_bundle_commands
 from bench.cli.check import CHECK_EXAMPLES, check
@@ -53,9 +53,9 @@ from bench.cli.store import add_store_commands
 from harmonize.errors import ConfigError, CxrError, StoreError
 
 # errors of the file system that the user can fix; any other OSError is a bug and keeps its traceback
-_WRITE_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_WRITE_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FIXES = {
-    **dict.fromkeys(_WRITE_ERRORS, "make it writable, free disk space, or choose another --store"),
+    **dict.fromkeys(_WRITE_ERRORS, "make it writable, or choose another --store"),
     errno.ENAMETOOLONG: "use shorter names of files and folders",
     errno.EISDIR: "a file belongs here: give the path of a file, or move the folder away",
     errno.ENOTDIR: "a folder belongs here: give the path of a folder, or move the file away",
@@ -303,20 +303,29 @@ def report(
 
 
 def main() -> None:
-    """Run the app. Print a CxrError without traceback and exit with 2; exit with 130 after an interrupt."""
+    """Run the app. Print a CxrError without traceback and exit with 2; exit with 130 or 143 after a signal."""
     try:
         app()
     except CxrError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in _FIXES:
-            raise
+        from bench.store.disk_space import disk_full
+
         where = str(error.filename2 or error.filename or Path.cwd())
-        verb = "write" if error.errno in _WRITE_ERRORS else "use this path"
-        typer.echo(f"error: {StoreError(f'cannot {verb}: {error.strerror}', where, _FIXES[error.errno])}", err=True)
+        if full := disk_full(error, Path(where)):
+            message = StoreError(f"cannot write: {full.strerror}", str(full.filename), full.fix)
+        elif error.errno in _FIXES:
+            verb = "write" if error.errno in _WRITE_ERRORS else "use this path"
+            message = StoreError(f"cannot {verb}: {error.strerror}", where, _FIXES[error.errno])
+        else:
+            raise
+        typer.echo(f"error: {message}", err=True)
         sys.exit(2)
+    except KeyboardInterrupt:
+        signals.report_interrupt()
+        sys.exit(130)
     except SystemExit as leave:
-        if leave.code == 130:
-            typer.echo("interrupted; run the same command again to resume", err=True)
+        if leave.code in signals.EXIT_CODES:
+            signals.report_interrupt()
         raise

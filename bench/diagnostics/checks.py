@@ -171,13 +171,13 @@ def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
 
 def _symptoms(store: Store, progress: Progress | None) -> list[Check]:
     """Return the symptoms of all runs, or one check that says that no run has symptoms."""
-    from bench.diagnostics.symptoms.run_symptoms import symptoms
+    from bench.diagnostics.symptoms.run_symptoms import Grids, symptoms
 
-    ids, checks = store.run_ids(), []
+    ids, checks, grids = store.run_ids(), [], Grids(store)
     for index, run_id in enumerate(ids):
         if progress:
             progress("check symptoms", index, len(ids))
-        checks += symptoms(store, run_id)
+        checks += symptoms(store, run_id, grids)
     if progress:
         progress("check symptoms", len(ids), max(1, len(ids)))
     return checks or [_check("symptoms", True, f"none seen in {len(ids)} runs")]

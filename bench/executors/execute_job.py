@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.planning.jobs import AnalysisJob, DerivedJob, Job, PassJob
+from bench.store.disk_space import DiskFullError, disk_full
 from bench.store.store import Progress, write_bytes
 
 Work = Job | DerivedJob | PassJob | AnalysisJob
@@ -56,15 +57,31 @@ def placed(job: Work, devices: Sequence[str]) -> Work:
 
 def attempt(job: Work, progress: Progress) -> tuple[str, str]:
     """Run a job; return its state (done, held or failed) and the reason. Its output goes to log.txt in its folder."""
+    try:
+        return _attempt(job, progress)
+    except OSError as error:
+        if disk_full(error, job.folder):  # not even the folder or the log can be written
+            return "failed", _reason(error, job)
+        raise
+
+
+def _attempt(job: Work, progress: Progress) -> tuple[str, str]:
     job.begin()
     with (job.folder / "log.txt").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         try:
             return ("done", "") if _do(job, progress) else ("held", "another process works on this run")
         except Exception as error:  # noqa: BLE001  (a failing run must not stop the others; the failure is recorded)
-            text = traceback.format_exc()
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            job.fail(f"{text}\n{reason}")
+            text, reason = traceback.format_exc(), _reason(error, job)
+            with contextlib.suppress(DiskFullError):  # the command prints the reason, too
+                job.fail(f"{text}\n{reason}")
             return "failed", reason
+
+
+def _reason(error: Exception, job: Work) -> str:
+    """Return the reason of a failure in one line; for a full disk, with the file, the free space and the fix."""
+    if full := disk_full(error, job.folder):
+        return f"cannot write {full.filename}: {full.strerror}; {full.fix}"
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 
 
 def _do(job: Work, progress: Progress) -> bool:

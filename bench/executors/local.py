@@ -21,6 +21,10 @@ from harmonize.errors import ConfigError, SetupError
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
+# By default, a thread of OpenMP that waits for the others spins for milliseconds. If other processes use the same cores, it
+# keeps the awaited thread from running. GNU's library reads the first two variables, LLVM's and Intel's the first and the last.
+_WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
+
 
 @dataclass(frozen=True, slots=True)
 class Local:
@@ -87,10 +91,14 @@ def warm_up() -> None:
 
 @contextlib.contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """Set the thread variables that OpenMP and MKL read when torch is imported. A run sets its own number later."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, str(number)))
+    """Set the thread variables that OpenMP and MKL read when torch is imported. A run sets its own number later.
+
+    Waiting threads soon sleep, see `_WAITING`, unless the user has set one of these variables.
+    """
+    set_by_user = any(name in os.environ for name in _WAITING)
+    variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(number)) | ({} if set_by_user else _WAITING)
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:

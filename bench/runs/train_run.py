@@ -8,7 +8,7 @@ from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
 from bench.runs.networks import initial_network, normalization_of
-from bench.store.store import Progress, Store, canonical_json, replacing, write_bytes, write_table
+from bench.store.store import Progress, Store, canonical_json, write_bytes, write_table
 from bench.system.peak_memory import peak_memory, reset_peak_memory
 from bench.training.data_parallel import DataParallelGroup
 from bench.training.fit import fit
@@ -18,7 +18,7 @@ def train(
     run: Run, store: Store, internal: CohortRef, device: torch.device, processes: DataParallelGroup, progress: Progress
 ) -> None:
     """Train a run; the main process writes the weights of the selected epoch, the history and trained.json."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     config, folder = run.config, store.run_dir(run.id)
     cache = open_images(store, internal, run.geometry)
@@ -52,5 +52,4 @@ def train(
             facts[name] = fact
     write_bytes(folder / "trained.json", canonical_json(facts))
     state = {name: tensor.contiguous().cpu() for name, tensor in trained.network.state_dict().items()}
-    with replacing(folder / "model.safetensors") as temporary:
-        save_file(state, temporary)
+    write_bytes(folder / "model.safetensors", save(state))  # save_file hides the cause of a failed write

@@ -8,15 +8,15 @@ import json
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from bench.store.file_integrity import json_object
+from bench.store.process_identity import born, identity, label, place
 from bench.store.store import canonical_json
+from bench.store.unfinished_files import SUFFIX, prefix, remove_abandoned
 
 _SIZE = 512  # bytes of a LOCK. The size is fixed, so that a read during a write gives complete JSON
 
@@ -28,9 +28,13 @@ def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
     A holder on this machine is dead as soon as its process is gone. A holder on another machine is dead if its
     heartbeat count does not change for 12 intervals of `beat_s` seconds. A holder that was suspended for that long
     loses the lease. At the end of its block it does not remove the new holder's LOCK.
+
+    The new holder removes the half-written files of the dead one.
     """
     lock, own_entry = folder / "LOCK", claim()
-    while True:
+    dead: list[str] = []
+    # repeated until LOCK is ours: another process may put back the LOCK of a live holder, see `_remove`
+    while _read(lock).get("token") != own_entry["token"]:
         try:
             descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
@@ -39,15 +43,16 @@ def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
                 yield False
                 return
             _remove(lock, holder)
+            dead.append(label(holder))
             continue
-        break
-    try:
-        _write(descriptor, own_entry)
-    except OSError:
-        lock.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
+        try:
+            _write(descriptor, own_entry)
+        except OSError:
+            lock.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(descriptor)
+    _remove_unfinished(folder, dead)
     stop = threading.Event()
 
     def beat() -> None:
@@ -63,8 +68,8 @@ def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
     finally:
         stop.set()
         thread.join()
-        if _read(lock).get("token") == own_entry["token"]:
-            _remove(lock, own_entry)
+        if (last := _read(lock)).get("token") == own_entry["token"]:
+            _remove(lock, last)
 
 
 def claim() -> dict[str, Any]:
@@ -72,15 +77,7 @@ def claim() -> dict[str, Any]:
 
     `place` identifies the machine and its start, `born` the start time of the process.
     """
-    pid = os.getpid()
-    return {
-        "pid": pid,
-        "host": os.uname().nodename,
-        "place": _place(),
-        "born": _born(pid),
-        "token": secrets.token_hex(8),
-        "beat": 0,
-    }
+    return identity() | {"host": os.uname().nodename, "token": secrets.token_hex(8), "beat": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,35 +96,6 @@ def holder_of(lock: Path) -> Holder:
     return Holder(
         pid if isinstance(pid, int) else 0, str(facts.get("host", "")), _alive_here(facts) if facts else False
     )
-
-
-def _place() -> str:
-    """Return an identifier of this machine, its current start and, in a container, its process namespace.
-
-    Process ids can only be compared within one place. Host names are not unique, so they are used only where /proc does
-    not exist.
-    """
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return os.uname().nodename
-
-
-def _born(pid: int) -> str:
-    """Return the start time of a process, or "" if it does not exist.
-
-    On Linux: clock ticks since the start of the machine. psutil adds the start time of the machine, which changes with the clock.
-    """
-    if Path("/proc/self/stat").is_file():
-        try:
-            return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
-        except OSError:
-            return ""
-    try:
-        return str(round(psutil.Process(pid).create_time()))
-    except psutil.NoSuchProcess:
-        return ""
 
 
 def _write(descriptor: int, holder: Mapping[str, Any]) -> None:
@@ -157,10 +125,10 @@ def _read(lock: Path) -> dict[str, Any]:
 
 def _alive_here(holder: Mapping[str, Any]) -> bool | None:
     """Return whether a holder's process exists on this machine; None for a holder on another machine."""
-    if holder.get("place") != _place():
+    if holder.get("place") != place():
         return None
     pid = holder.get("pid")
-    return isinstance(pid, int) and pid > 0 and holder.get("born") == _born(pid)
+    return isinstance(pid, int) and pid > 0 and holder.get("born") == born(pid)
 
 
 def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
@@ -177,11 +145,25 @@ def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
 
 
 def _remove(lock: Path, holder: Mapping[str, Any]) -> None:
-    """Remove a holder's LOCK, unless the holder has renewed it or another process has taken it over."""
-    renamed = lock.with_name(f".LOCK.{secrets.token_hex(8)}")
+    """Remove a holder's LOCK, unless the holder has renewed it or another process has taken it over.
+
+    No system call compares and removes in one step. So LOCK is renamed first, and gets its name back if its content has
+    changed. It is not linked back, because exFAT, SMB and many FUSE file systems refuse hard links. A process that creates a
+    LOCK in between finds the old one in its place, see `lease`.
+    """
+    if _read(lock) != holder:
+        return
+    renamed = lock.with_name(f"{prefix(lock)}{secrets.token_hex(4)}{SUFFIX}")
     with contextlib.suppress(FileNotFoundError):
         lock.rename(renamed)
-        if _read(renamed) != holder:
-            with contextlib.suppress(FileExistsError):
-                os.link(renamed, lock)
-        renamed.unlink()
+        if _read(renamed) == holder or lock.exists():
+            renamed.unlink()
+        else:
+            renamed.rename(lock)
+
+
+def _remove_unfinished(folder: Path, dead: Container[str]) -> None:
+    """Remove the half-written files of dead processes from a run's folder and from the folders in it."""
+    now = folder.stat().st_mtime  # LOCK was created in the folder just now
+    for each in (folder, *(path for path in folder.iterdir() if path.is_dir())):
+        remove_abandoned(each, now, dead)

@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from bench.store.disk_space import disk_full
 from bench.store.file_integrity import json_object
 from bench.store.schema import FILE, SCHEMA, require_present, schema_of
+from bench.store.unfinished_files import SUFFIX, prefix, remove_once
 from harmonize.errors import StoreError
 
 if TYPE_CHECKING:
@@ -184,32 +186,46 @@ def key_in(folder: Path) -> str:
     return path.read_text(errors="replace") if path.is_file() else ""
 
 
-def write_bytes(path: Path, content: bytes, mode: int = 0o644) -> None:
+def write_bytes(path: Path, content: bytes | memoryview, mode: int = 0o644) -> None:
     """Write a file atomically: other processes see it complete or not at all."""
-    with replacing(path, mode) as temporary:
+    with replacing(path, mode, needed=len(content)) as temporary:
         temporary.write_bytes(content)
 
 
 @contextlib.contextmanager
-def replacing(path: Path, mode: int = 0o644) -> Iterator[Path]:
+def replacing(path: Path, mode: int = 0o644, *, needed: int = 0) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`.
 
-    The temporary file replaces `path` at the end of the block; after an error it is removed.
+    The temporary file replaces `path` at the end of the block; after an error it is removed. If this process is killed, a
+    later writer into the folder removes it.
 
-    Only the owner can read the temporary file. `mode`: permissions of the final file.
+    Only the owner can read the temporary file. `mode`: permissions of the final file. `needed`: its size, if known, for the
+    error message. Raises DiskFullError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(descriptor)
-    temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(mode)
-        temporary.replace(path)
+        with _temporary(path) as temporary:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(mode)
+            temporary.replace(path)
+    except OSError as error:
+        if full := disk_full(error, path, needed):
+            raise full from error
+        raise
+
+
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """Create an empty file in the folder of `path`; remove it at the end of the block."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=prefix(path), suffix=SUFFIX)
+    os.close(descriptor)
+    try:
+        remove_once(path.parent)
+        yield Path(name)
     finally:
-        temporary.unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)
 
 
 def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, mode: int = 0o644) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.config.run_config import Schedule
-from bench.store.store import replacing
+from bench.store.store import write_bytes
 from bench.training.step import Step
 
 FORMAT = 5  # version of the checkpoint's format; training starts again from a checkpoint with another version
@@ -68,8 +68,7 @@ def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     stream = io.BytesIO()  # torch.save to a file hides the cause of a failed write, such as a full disk
     torch.save(dict(content), stream)
     stream.write(hashlib.sha256(stream.getbuffer()).digest())
-    with replacing(path) as temporary:
-        temporary.write_bytes(stream.getbuffer())
+    write_bytes(path, stream.getbuffer())
 
 
 def load_checkpoint(path: Path, run_id: str) -> dict[str, Any]:

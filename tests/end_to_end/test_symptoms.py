@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from bench.diagnostics.symptoms.repredict import repredict_symptoms
-from bench.diagnostics.symptoms.run_symptoms import notes, symptoms
+from bench.diagnostics.symptoms.run_symptoms import Grids, notes, symptoms
 from bench.planning.jobs import analysis_key, predicted
 from bench.planning.manifest import planned
 from bench.results.read_predictions import labels_of
@@ -101,6 +101,14 @@ def test_auroc_near_half_with_predictions_of_another_epoch(store: Store, run_id:
 def test_inverted_labels(store: Store, run_id: str) -> None:
     plant(store, run_id, -good_logits(store, run_id))
     assert "swapped" in one(symptoms(store, run_id), "inverted: AUROC below .5 at the internal hospital").fix
+
+
+def test_runs_checked_together_have_the_symptoms_of_runs_checked_alone(store: Store, run_id: str) -> None:
+    plant(store, run_id, -good_logits(store, run_id))
+    grids, runs = Grids(store), store.run_ids()
+    together = [symptoms(store, each, grids) for each in runs]
+    assert together == [symptoms(store, each) for each in runs]
+    assert [bool(names(found)) for found in together] == [each == run_id for each in runs]
 
 
 def test_constant_outputs(store: Store, run_id: str) -> None:

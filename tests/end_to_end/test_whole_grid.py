@@ -225,25 +225,39 @@ def test_no_patient_id_is_on_the_page_or_in_its_tables(finished: Path) -> None:
     assert not [p for p in patients if str(p) in text]
 
 
-def test_an_interrupted_grid_stops_cleanly_and_says_how_to_go_on(finished: Path, tmp_path: Path) -> None:
-    (tmp_path / "runs").mkdir()
-    shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
-    arguments = [sys.executable, "-m", "bench.cli", "run", "--grid", "tiny", "--quiet", "--workers", "1"]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, by children, too
-    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    wait_for("*/*/run.json", tmp_path, process)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "run the same command again" in said
-    assert "Traceback" not in said
-
-
 def alive(pid: int) -> bool:
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def assert_gone(below: list[int]) -> None:
+    """No process of these is left after some seconds."""
+    for _ in range(200):
+        if not any(alive(pid) for pid in below):
+            return
+        time.sleep(0.1)
+    raise AssertionError("a worker goes on without its parent")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_grid_stops_cleanly_and_says_how_to_go_on(
+    number: signal.Signals, code: int, finished: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "runs").mkdir()
+    shutil.copytree(finished / "runs" / "phantom", tmp_path / "runs" / "phantom")
+    arguments = [sys.executable, "-m", "bench.cli", "run", "--grid", "tiny", "--quiet", "--workers", "1"]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a shell's background it is ignored, by children, too
+    process = subprocess.Popen(arguments, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    wait_for("*/*/LOCK", tmp_path, process)
+    below = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert said.endswith("interrupted; run the same command again to resume\n")
+    assert "Traceback" not in said
+    assert_gone(below)
 
 
 def test_workers_do_not_outlive_a_killed_parent(finished: Path, tmp_path: Path) -> None:
@@ -255,11 +269,7 @@ def test_workers_do_not_outlive_a_killed_parent(finished: Path, tmp_path: Path) 
     assert below
     process.kill()
     process.wait()
-    for _ in range(200):
-        if not any(alive(pid) for pid in below):
-            return
-        time.sleep(0.1)
-    raise AssertionError("a worker goes on without its parent")
+    assert_gone(below)
 
 
 def test_a_page_is_not_replaced_where_its_tables_cannot_be_written(store_copy: Path, here: Command) -> None:

@@ -16,7 +16,7 @@ from bench.config.run_config import RunConfig
 from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest
-from bench.results.read_predictions import load_scored_splits
+from bench.results.read_predictions import Labels, load_scored_splits
 from bench.scoring import diagnostics
 from bench.scoring.bootstrap.sort_scores import area, falling
 from bench.scoring.scored_split import ScoredSplit
@@ -49,10 +49,16 @@ class FindingAurocs:
         return float(np.sqrt((self.chance**2).sum()) / len(self.chance))
 
 
-def internal_splits(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> list[ScoredSplit]:
+LabelsCache = dict[tuple[str, str, str], Labels]  # labels that the runs of one grid share, see `load_scored_splits`
+
+
+def internal_splits(
+    manifest: Manifest, run: Mapping[str, Any], config: RunConfig, labels: LabelsCache | None = None
+) -> list[ScoredSplit]:
     """Return the predictions and labels of a run at the internal hospital, an entry per split."""
     internal = [cohort for cohort in manifest.cohorts if cohort["role"] == "internal"]
-    return load_scored_splits(replace(manifest, content={**manifest.content, "cohorts": internal}), run, config, {})
+    of_internal = replace(manifest, content={**manifest.content, "cohorts": internal})
+    return load_scored_splits(of_internal, run, config, {} if labels is None else labels)
 
 
 def finding_aurocs(scored_split: ScoredSplit, findings: Sequence[str]) -> FindingAurocs | None:
@@ -70,11 +76,11 @@ def finding_aurocs(scored_split: ScoredSplit, findings: Sequence[str]) -> Findin
 
 
 def learned_splits(
-    manifest: Manifest, run: Mapping[str, Any], config: RunConfig
+    manifest: Manifest, run: Mapping[str, Any], config: RunConfig, labels: LabelsCache | None = None
 ) -> tuple[list[str], dict[str, ScoredSplit]]:
     """Return the findings that the run predicts, and {internal split: predictions and labels of these findings}."""
     learned = _learned(manifest, run, config)
-    splits = internal_splits(manifest, run, config)
+    splits = internal_splits(manifest, run, config, labels)
     of_learned = {s.split: replace(s, logit=s.logit[:, learned], state=s.state[:, learned]) for s in splits}
     return [config.findings[k] for k in learned], of_learned
 

@@ -4,26 +4,51 @@ Only the store is read: records, training curves, logits, internal labels, and h
 predicts images again. A symptom is a `Check`; its `fix` has one cause per line, most likely first.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from bench.config.run_config import RunConfig
 from bench.diagnostics.symptoms.failures import failure_symptoms
 from bench.diagnostics.symptoms.heat_maps import heat_map_symptoms
 from bench.diagnostics.symptoms.logits import logit_symptoms
-from bench.diagnostics.symptoms.predictions_and_labels import external_symptoms, learned_splits, prediction_symptoms
+from bench.diagnostics.symptoms.predictions_and_labels import (
+    LabelsCache,
+    external_symptoms,
+    learned_splits,
+    prediction_symptoms,
+)
 from bench.diagnostics.symptoms.thresholds import external_threshold_notes, half_threshold_notes
 from bench.diagnostics.symptoms.training import epoch_symptoms, loss_symptoms
-from bench.planning.manifest import Manifest, planned
+from bench.planning.manifest import Manifest, planned, read_manifest
 from bench.results.read_predictions import labels_of
 from bench.store.store import Store
 from harmonize.checks.release import Check
 from harmonize.errors import CxrError, StoreError
 
 
-def symptoms(store: Store, run_id: str) -> list[Check]:
+class Grids:
+    """The grids of a store, for the symptoms of many runs: each manifest is read once, with the labels that its runs share."""
+
+    def __init__(self, store: Store) -> None:
+        self._store, self._read = store, dict[str, tuple[Manifest, dict[str, Mapping[str, Any]], LabelsCache]]()
+
+    def planned(self, run_id: str) -> tuple[Manifest, Mapping[str, Any], LabelsCache]:
+        """Return the first manifest with the run, the run's row, and the labels. Raises StoreError if there is none."""
+        for name in sorted(path.stem for path in (self._store.root / "grids").glob("*.json")):
+            if name not in self._read:
+                manifest = read_manifest(self._store, name)
+                rows = {str(run["id"]): run for run in (*manifest.runs, *manifest.derived)}
+                self._read[name] = manifest, rows, {}
+            manifest, rows, labels = self._read[name]
+            if run_id in rows:
+                return manifest, rows[run_id], labels
+        return *planned(self._store, run_id, None), {}
+
+
+def symptoms(store: Store, run_id: str, grids: Grids | None = None) -> list[Check]:
     """Return the symptoms of a run; an empty list for a sound or unfinished run.
 
-    Damaged files are not reported here, but by `bench.diagnostics.store_audit`.
+    `grids`: kept from run to run. Damaged files are not reported here, but by `bench.diagnostics.store_audit`.
     """
     where = f"run {run_id}"
     if store.state(run_id) == "failed":
@@ -31,14 +56,14 @@ def symptoms(store: Store, run_id: str) -> list[Check]:
     if store.state(run_id) != "done":
         return []
     try:
-        manifest, run = planned(store, run_id, None)
+        manifest, run, labels = (grids or Grids(store)).planned(run_id)
         config = manifest.config(run)
         of_loss = list(loss_symptoms(where, store.run_dir(run_id) / "history.parquet"))
         of_logits = list(logit_symptoms(where, manifest, run, config))
         checks = [*of_loss, *of_logits]
         if not any(check.level == "fault" for check in of_logits):  # the other checks need finite logits
             loss_stuck = any("loss does not" in check.what for check in of_loss)
-            findings, splits = learned_splits(manifest, run, config)
+            findings, splits = learned_splits(manifest, run, config, labels)
             if "val" in splits and not manifest.content.get("scored_from"):
                 checks += epoch_symptoms(where, splits["val"], store.run_dir(run_id))
             checks += prediction_symptoms(where, run, findings, splits, loss_stuck)

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import bench.store.lease
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
 from bench.executors.execute_job import attempt
@@ -149,3 +150,75 @@ def test_a_run_held_by_another_process_keeps_its_state(tmp_path: Path) -> None:
     with lease(job.folder):
         assert attempt(job, lambda *_: None)[0] == "held"
         assert job.store.state(job.id) == "done"
+
+
+def test_a_lock_renewed_while_it_is_removed_stays_where_hard_links_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A suspended holder of another machine wakes up just when its LOCK is taken away; exFAT and SMB have no hard links."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    def rename_after_a_beat(path: Path, target: Path) -> Path:
+        if path == lock and not renewed:
+            renewed.append(there | {"beat": 1})
+            lock.write_bytes(canonical_json(renewed[0]))
+        return rename(path, target)
+
+    lock, there = tmp_path / "LOCK", claim() | ELSEWHERE
+    renewed: list[dict[str, object]] = []
+    lock.write_bytes(canonical_json(there))
+    rename = Path.rename
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(Path, "rename", rename_after_a_beat)
+    done = threading.Event()
+    beat = threading.Thread(target=_beat, args=(lock, renewed, done))
+    beat.start()
+    try:
+        with lease(tmp_path, beat_s=0.05) as mine:
+            assert not mine
+    finally:
+        done.set()
+        beat.join()
+    assert json.loads(lock.read_bytes())["token"] == "theirs"
+    assert [path.name for path in tmp_path.iterdir()] == ["LOCK"]
+
+
+def _beat(lock: Path, renewed: list[dict[str, object]], done: threading.Event) -> None:
+    """Renew a LOCK that is back in its place."""
+    while not done.wait(0.02):
+        if renewed and lock.exists():
+            renewed[0]["beat"] = int(str(renewed[0]["beat"])) + 1
+            lock.write_bytes(canonical_json(renewed[0]))
+
+
+def test_a_new_lock_yields_to_one_that_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the two renames of another process, LOCK is free for a moment although its holder is alive."""
+    holder = canonical_json(claim())
+
+    def put_back(descriptor: int, entry: object) -> None:
+        write(descriptor, entry)  # type: ignore[arg-type]
+        write_bytes(tmp_path / "LOCK", holder)
+
+    write = bench.store.lease._write
+    monkeypatch.setattr(bench.store.lease, "_write", put_back)
+    with lease(tmp_path) as mine:
+        assert not mine
+    assert (tmp_path / "LOCK").read_bytes() == holder
+
+
+def test_a_lease_ends_although_its_last_beat_could_not_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        beats.append(1)
+        raise OSError(28, "No space left on device")
+
+    beats: list[int] = []
+    monkeypatch.setattr(bench.store.lease, "_renew", fail)
+    with lease(tmp_path, beat_s=0.01) as mine:
+        assert mine
+        while not beats:
+            time.sleep(0.01)
+    assert not (tmp_path / "LOCK").exists()

@@ -1,0 +1,55 @@
+"""Answer Ctrl-C (SIGINT) and SIGTERM: one sentence, no traceback, exit code 130 or 143.
+
+This module imports little, because it works before the other modules of the command line are loaded.
+"""
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+EXIT_CODES = (128 + signal.SIGINT, 128 + signal.SIGTERM)
+_SENTENCE = "interrupted; run the same command again to resume"
+
+
+def end_at_once() -> None:
+    """From now on, end this process at the first signal.
+
+    For the time in which modules load: there is nothing to clean up, and an exception between two imports can get lost.
+    """
+    _answer(signal.SIGINT, _leave)
+    _answer(signal.SIGTERM, _leave)
+
+
+def end_with_cleanup() -> None:
+    """From now on, raise an exception at a signal, so that leases are released and workers end."""
+    _answer(signal.SIGINT, signal.default_int_handler)
+    _answer(signal.SIGTERM, _stop)
+
+
+def report_interrupt() -> None:
+    """Print the sentence. A second signal then ends the process without a word, even if its workers do not end."""
+    sys.stderr.write(f"{_SENTENCE}\n")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        _answer(number, signal.SIG_DFL)
+
+
+def _answer(number: signal.Signals, handler: object) -> None:
+    """Set a handler, unless the caller of the command ignores this signal, as shells do for jobs in the background."""
+    if signal.getsignal(number) != signal.SIG_IGN:
+        signal.signal(number, handler)  # type: ignore[arg-type]
+
+
+def _leave(number: int, _: FrameType | None) -> NoReturn:
+    os.write(2, f"{_SENTENCE}\n".encode())
+    os._exit(128 + number)
+
+
+def _stop(number: int, _: FrameType | None) -> NoReturn:
+    """End the worker processes, then raise SystemExit: a terminal sends Ctrl-C to workers, but nobody sends them SIGTERM."""
+    import multiprocessing
+
+    for child in multiprocessing.active_children():
+        child.terminate()
+    raise SystemExit(128 + number)

@@ -1,0 +1,50 @@
+"""Errors of a full disk: the file that could not be written, the free space, and how to go on."""
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+_FIXES = {
+    errno.ENOSPC: "free disk space, then run the same command again",
+    errno.EDQUOT: "delete files or ask for a larger quota, then run the same command again",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f), or use another file system, then run the same command again",
+}
+
+
+class DiskFullError(OSError):
+    """A disk, a quota or a limit of file sizes allows no more bytes. The text states the free space, `filename` the file."""
+
+    @property
+    def fix(self) -> str:
+        """Return what to do."""
+        return _FIXES[self.errno or errno.ENOSPC]
+
+
+def disk_full(error: BaseException, path: Path, needed: int = 0) -> DiskFullError | None:
+    """Return the error of a write to `path` with file and free space; None if the error has another cause.
+
+    `needed`: size of the file in bytes; 0: unknown. An error of a nested write keeps its own file.
+    """
+    if isinstance(error, DiskFullError):
+        return error
+    if not isinstance(error, OSError) or error.errno not in _FIXES:
+        return None
+    folder = next((parent for parent in path.absolute().parents if parent.is_dir()), Path.cwd())
+    sizes = [f"{size(needed)} needed"] if needed else []
+    sizes.append(f"{size(shutil.disk_usage(folder).free)} free")
+    if hasattr(os, "statvfs") and (files := os.statvfs(folder)).f_files and not files.f_favail:
+        sizes.append("no further file is possible")
+    return DiskFullError(error.errno, f"{os.strerror(error.errno)} ({', '.join(sizes)})", str(path))
+
+
+def size(number: float) -> str:
+    """Return a number of bytes as text.
+
+    >>> size(1_234_567), size(12_300_000_000)
+    ('1.2 MB', '12.3 GB')
+    """
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if number >= factor:
+            return f"{number / factor:.1f} {unit}"
+    return f"{number / 1e3:.0f} kB"

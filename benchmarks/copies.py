@@ -1,0 +1,76 @@
+"""What `bench report` and `bench check` cost in a store of many runs, made cheaply: copies of the runs of a small store.
+
+    bench run --grid demo --store runs
+    python benchmarks/copies.py runs many --runs 2000
+    python -m bench.cli report --store many ; python -m bench.cli check --store many
+
+A copy has an id and a seed of its own, the files of its original, and the original's scores under its id. Nothing is scored again.
+"""
+
+import argparse
+import copy
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.planning.manifest import read_manifest
+from bench.results.read_predictions import FRAMES
+from bench.results.score_runs import _key
+from bench.store.checksums import mark_done
+from bench.store.store import Store, canonical_json, short_hash, write_bytes
+
+COPIED = ("history.parquet", "trained.json", "cost.json", "seal.json", "env.json", "model.safetensors")
+
+
+def copied(source: Path, root: Path, num: int) -> None:
+    """Write a store with `num` runs, without decoded images and analyses."""
+    old = read_manifest(Store.open(source, create=False), None)
+    store, content = Store.open(root), copy.deepcopy(dict(old.content))
+    shutil.copytree(source / "cohorts", root / "cohorts")
+    originals, runs = content["runs"], []
+    for i in range(num):
+        run = copy.deepcopy(originals[i % len(originals)])
+        folder, run["config"]["seed"] = old.store.run_dir(run["id"]), 1000 + i
+        document = canonical_json({"copy": i, "of": run["id"]})
+        run["id"], run["copy_of"] = short_hash(document), run["id"]
+        new = store.begin(run["id"], document)
+        for name in COPIED:
+            shutil.copy(folder / name, new)
+        for name in ("predictions", "features"):
+            shutil.copytree(folder / name, new / name)
+        mark_done(new)
+        runs.append(run)
+    content |= {"runs": runs, "analyses": [], "name": "many"}
+    write_bytes(root / "grids" / "many.json", canonical_json(content))
+    manifest = read_manifest(store, "many")
+    tables = {run["id"]: _tables(old.scores / run["id"]) for run in originals}
+    for run in runs:
+        key, scores = _key(manifest, run), manifest.scores / run["id"]
+        scores.mkdir(parents=True)
+        for name, table in tables[run["copy_of"]].items():
+            _write(scores / f"{name}.parquet", table, run["id"], key)
+        shutil.copy(old.scores / run["copy_of"] / "replicates.npz", scores)
+        (scores / "KEY").write_text(key)
+
+
+def _tables(folder: Path) -> dict[str, pa.Table]:
+    return {name: pq.read_table(folder / f"{name}.parquet") for name in FRAMES}
+
+
+def _write(path: Path, table: pa.Table, run_id: str, key: str) -> None:
+    """Write a table of scores with another run id and key."""
+    if "run_id" in table.column_names:
+        column = table.column_names.index("run_id")
+        table = table.set_column(column, "run_id", pa.array([run_id] * len(table), table.schema.field(column).type))
+    pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), b"unseen.key": key.encode()}), path)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="a finished store")
+    parser.add_argument("root", type=Path, help="a new folder")
+    parser.add_argument("--runs", type=int, default=2000)
+    asked = parser.parse_args()
+    copied(asked.source, asked.root, asked.runs)
