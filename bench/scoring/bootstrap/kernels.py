@@ -50,11 +50,11 @@ def walk_ranks(  # noqa: C901 - all metrics in one loop over the images
         if kind[i] & LAST_OF_TIE and not in_tie:  # no tie: most images, and much faster
             if kind[i] & POSITIVE:
                 for j in range(LANES):
-                    new = np.int32(weight[p, j])
-                    positives[j] += new
-                    discordant[j] += float(new) * float(negatives[j])
+                    drawn = np.int32(weight[p, j])
+                    positives[j] += drawn
+                    discordant[j] += float(drawn) * float(negatives[j])
                     called = max(float(positives[j] + negatives[j]), 1.0)
-                    precision_sum[j] += float(new) * float(positives[j]) / called
+                    precision_sum[j] += float(drawn) * float(positives[j]) / called
             else:
                 for j in range(LANES):
                     negatives[j] += weight[p, j]
