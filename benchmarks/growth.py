@@ -33,8 +33,9 @@ from bench.cli.progress_bars import choose_display
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.cross_run_tables import across
 from bench.results.read_predictions import load_replicates, load_scores, scored_ids, unfinished
+from bench.store.checked_files import write_cohort, write_grid
 from bench.store.checksums import RECORDS, mark_done
-from bench.store.store import Store, canonical_json, write_bytes, write_table
+from bench.store.store import Store, write_table
 from benchmarks.harness import largest_memory
 
 
@@ -95,7 +96,7 @@ def grown(source: Path, root: Path, num_runs: int, num_images: int, width: int) 
         table = old.table(cohort)
         tables[cohort["name"]] = drawn_again(table[table["image_id"].isin(predicted)], num_images, draw)
         path = root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet"
-        write_table(path, tables[cohort["name"]].drop(columns="row"), {"id": cohort["id"]})
+        write_cohort(path, tables[cohort["name"]].drop(columns="row"), cohort["id"])
     content["runs"], content["analyses"] = planned(content, num_runs), []
     for i, run in enumerate(content["runs"]):
         source_folder, folder = old.store.run_dir(source_ids[i % len(source_ids)]), store.run_dir(run["id"])
@@ -121,7 +122,7 @@ def grown(source: Path, root: Path, num_runs: int, num_images: int, width: int) 
             (folder / "features").mkdir(exist_ok=True)
             np.savez(folder / "features" / f"{name}.npz", patient_id=patients, feature=feature.astype(np.float16))
         mark_done(folder)
-    write_bytes(root / "grids" / "large.json", canonical_json({**content, "name": "large"}))
+    write_grid(store, "large", {**content, "name": "large"})
     return read_manifest(store, "large")
 
 

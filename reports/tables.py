@@ -38,7 +38,7 @@ class Tables:
         custom_metrics: dicts with name, title and better (higher or lower) of each metric that the registry adds
         analyses: dicts with name, run_id ("" for an analysis of the cohorts), options other than the defaults,
             state (done, failed or absent), reason
-        no_pictures: why the gallery has no pictures, or ""
+        no_pictures: why the gallery has no pictures, or which pictures are damaged; ""
         learns: run id -> findings of a run, if the run is trained for fewer findings than `findings`
         unlearnt: run id -> findings that are present in all or in none of the training images
         not_compared: cohort name -> findings that either only this cohort or only the internal hospital labels

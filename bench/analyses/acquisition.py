@@ -60,7 +60,7 @@ def acquisition(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 
 def _headline_table(job: AnalysisJob, ref: CohortRef) -> pd.DataFrame:
     """Return the headline rows of a cohort's table: the rows from which its headline scores are computed."""
-    table = pd.read_parquet(ref.table)
+    table = ref.read()
     return table[ref.headline_rows(ref.split_of(table, job.run.config))]
 
 
@@ -140,7 +140,7 @@ def _nuisances(job: AnalysisJob, progress: Progress) -> pd.DataFrame:
     internal: nuisance.Association | None = None
     for i, ref in enumerate(job.refs):
         progress("associations", i, len(job.refs))
-        table = pd.read_parquet(ref.table)
+        table = ref.read()
         split_of_row = ref.split_of(table, job.run.config)
         split = "train" if ref.role == "internal" else ref.headline_name
         table = table[split_of_row == "train"] if ref.role == "internal" else table[ref.headline_rows(split_of_row)]

@@ -30,7 +30,8 @@ from bench.planning.image_caches import open_images
 from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
 from bench.runs.networks import normalization_of, trained_network
-from bench.store.store import Progress, canonical_json, read_table, replacing, short_hash, write_bytes, write_table
+from bench.store.checksums import checked_table, scores_table
+from bench.store.store import Progress, canonical_json, replacing, short_hash, write_bytes, write_table
 from harmonize.cache.cache import ImageCache
 from harmonize.ground_truth.ground_truth import OUTSIDE, Scene, Truth, scene, truth_of
 from harmonize.images.image_header import UnreadableImage
@@ -84,13 +85,13 @@ class HeatMapper:
         """Load the run of a job."""
         network = trained_network(job.run, job.store, device).eval()
         normalization = normalization_of(job.run, job.store, job.refs[0], network)
-        stored = read_table(job.store.root / "scores" / job.run.id / "operating_points.parquet")
+        stored = scores_table(job.store.root / "scores" / job.run.id, "operating_points")
         return cls(job, network, normalization, points_of(stored, RULE, job.run.config.findings))
 
     def explain_cohort(self, ref: CohortRef, folder: Path, progress: Progress) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the tables `attention` and `gallery` of one cohort, and write the gallery's pictures into the folder."""
         cache = open_images(self.job.store, ref, self.run.geometry)
-        table = pd.read_parquet(ref.table)
+        table = ref.read()
         scored, rows = self.scored_images(ref, table, cache)
         truth = truth_of(ref.layout, ref.root, table)
         regions_of = self.region_cache(ref, truth, cache, table)
@@ -129,7 +130,7 @@ class HeatMapper:
     def sanity_checks(self, internal: CohortRef, progress: Progress) -> pd.DataFrame:
         """Return the rows of `cascade`, computed on internal images with the most common finding except "No Finding"."""
         cache = open_images(self.job.store, internal, self.run.geometry)
-        scored, rows = self.scored_images(internal, pd.read_parquet(internal.table), cache)
+        scored, rows = self.scored_images(internal, internal.read(), cache)
         sample = {
             f: sampled_rows for f, sampled_rows in positives(scored, frozenset(), len(rows)).items() if f != NO_FINDING
         }
@@ -151,7 +152,7 @@ class HeatMapper:
         """Return predictions and labels of the images outside training and validation, and the images' rows in the cache."""
         examples = Examples.predicted(ref, self.run.config, cache)
         findings = tuple(self.run.config.findings)
-        stored = read_table(self.job.store.run_dir(self.run.id) / "predictions" / f"{ref.name}.parquet")
+        stored = checked_table(self.job.store.run_dir(self.run.id), f"predictions/{ref.name}.parquet")
         prediction_row = pd.Index(stored["image_id"].astype(str)).get_indexer(pd.Index(examples.image_id.astype(str)))
         held_out = table["image_id"][ref.held_out_rows(ref.split_of(table, self.run.config))]
         keep = np.isin(examples.image_id.astype(str), held_out.to_numpy(str)) & (prediction_row >= 0)

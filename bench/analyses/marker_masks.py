@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from bench.planning.plan import CohortRef
 from harmonize.ground_truth.ground_truth import tag_boxes
@@ -28,7 +27,7 @@ def image_masks(ref: CohortRef, image_ids: Sequence[str], geometry: Geometry) ->
     In a phantom cohort, the markers are the tags in the truth table. In other cohorts, `harmonize.images.markers` detects
     markers. `harmonize.images.lungs` detects the lungs in all cohorts.
     """
-    path_by_image = pd.read_parquet(ref.table, columns=["image_id", "path"]).set_index("image_id")["path"]
+    path_by_image = ref.read(["image_id", "path"]).set_index("image_id")["path"]
     tags = tag_boxes(ref.root)
     masks = []
     for image_id in image_ids:

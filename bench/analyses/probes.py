@@ -3,6 +3,7 @@
 Shapes: N images, D features, F findings.
 """
 
+import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +28,8 @@ from bench.planning.image_caches import open_images
 from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
 from bench.runs.networks import initial_network, normalization_of
-from bench.store.store import Progress, read_table, write_table
+from bench.store.checksums import checked_bytes, checked_table
+from bench.store.store import Progress, write_table
 from bench.training.train_modes import recalibrate_batch_norm
 from harmonize.cache.cache import ImageCache
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
@@ -108,12 +110,13 @@ def _cohort_features(job: AnalysisJob, ref: CohortRef) -> CohortFeatures:
         predicted.rows[headline],
         predicted.state_NK[headline],
     )
-    with np.load(folder / "features" / f"{ref.name}.npz", allow_pickle=False) as stored:
+    features = io.BytesIO(checked_bytes(folder, f"features/{ref.name}.npz"))
+    with np.load(features, allow_pickle=False) as stored:
         feature_ND = stored["feature"].astype(np.float32)
     ids = examples.image_id.astype(str)
-    logits = read_table(folder / "predictions" / f"{ref.name}.parquet").set_index("image_id").loc[ids]
+    logits = checked_table(folder, f"predictions/{ref.name}.parquet").set_index("image_id").loc[ids]
     logit_NF = logits[list(job.run.config.findings)].to_numpy(np.float32)
-    table = pd.read_parquet(ref.table).set_index("image_id", drop=False).loc[ids].reset_index(drop=True)
+    table = ref.read().set_index("image_id", drop=False).loc[ids].reset_index(drop=True)
     return CohortFeatures(ref, cache, examples, table, logit_NF, probe_rows(examples.patient_id), feature_ND)
 
 

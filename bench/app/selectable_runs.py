@@ -10,7 +10,8 @@ import pandas as pd
 
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.run_table import histories, runs_table
-from bench.store.store import Store, read_table
+from bench.store.checksums import scores_table
+from bench.store.store import Store, key_in
 from harmonize.errors import CxrError
 from harmonize.images.image_header import InMemory
 from harmonize.phantom import PhantomSettings, twin
@@ -55,10 +56,10 @@ class Choice:
     @cached_property
     def auroc(self) -> pd.DataFrame:
         """Return the AUROC with its interval by dataset and finding, for the internal test split and each external cohort."""
-        path = self.manifest.scores / self.run_id / "scores.parquet"
-        if not path.is_file():
+        folder = self.manifest.scores / self.run_id
+        if not key_in(folder):
             return pd.DataFrame(columns=["dataset", "finding", "value", "low", "high", "num_positive"])
-        rows = read_table(path)
+        rows = scores_table(folder, "scores")
         rows = rows[(rows["metric"] == "auroc") & (rows["calibrator"] == "none") & (rows["subgroup"] == "all")]
         rows = rows[(rows["dataset"] != self.internal) | (rows["split"] == "test")]
         return rows[["dataset", "finding", "value", "low", "high", "num_positive"]].dropna(subset=["value"])

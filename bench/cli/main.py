@@ -298,7 +298,7 @@ def report(
         raise ConfigError("this is a folder", f"--output {output}", fix)
     manifest = read_manifest(Store.open(store, create=False), grid)
     with choose_display(quiet) as display:
-        page = score_and_report(manifest, output, display.progress, with_images, site)
+        page = score_and_report(manifest, output, display.progress, with_images, site, display.say)
     typer.echo(json.dumps({"page": str(page)}) if as_json else f"leaderboard: {page}")
 
 

@@ -64,7 +64,7 @@ def score(
     if name is not None:
         manifest = rescored(manifest, name, change, " ".join(["bench", *sys.argv[1:]]))
     with choose_display(quiet) as display:
-        scored = score_all(manifest, display.progress)
+        scored = score_all(manifest, display.progress, say=display.say)
     if as_json:
         typer.echo(json.dumps({"grid": manifest.content["name"], "scored": list(scored)}))
         return

@@ -14,7 +14,7 @@ from bench.diagnostics.store_audit import examine_store
 from bench.planning.run import find_run
 from bench.store.store import Store
 from harmonize.checks.release import Check
-from harmonize.errors import CxrError
+from harmonize.errors import CxrError, StoreError
 
 Progress = Callable[[str, int, int], None]
 _MARKS = {"fault": "BAD ", "warning": "warn", "note": "note", "ok": "ok  "}
@@ -46,7 +46,7 @@ def examine_runs(
 ) -> list[Check]:
     """Return the symptoms of the runs whose ids begin with `run_prefixes`, and a line for each run without symptoms.
 
-    Unless `quick`, each network predicts internal images again. Raises StoreError for an unknown run.
+    Unless `quick`, each network predicts internal images again. Raises StoreError for an unknown run or a damaged file.
     """
     from bench.diagnostics.symptoms.run_symptoms import notes, symptoms
 
@@ -170,14 +170,17 @@ def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
 
 
 def _symptoms(store: Store, progress: Progress | None) -> list[Check]:
-    """Return the symptoms of all runs, or one check that says that no run has symptoms."""
+    """Return the symptoms of all runs, or one check that says that no run has symptoms. A run with a damaged file is left out."""
     from bench.diagnostics.symptoms.run_symptoms import Grids, symptoms
 
     ids, checks, grids = store.run_ids(), [], Grids(store)
     for index, run_id in enumerate(ids):
         if progress:
             progress("check symptoms", index, len(ids))
-        checks += symptoms(store, run_id, grids)
+        try:
+            checks += symptoms(store, run_id, grids)
+        except StoreError as error:  # the checks of files name the damaged file, too
+            checks.append(Check("", f"run {run_id}: symptoms", "note", "", f"not checked: {error.what}", error.fix))
     if progress:
         progress("check symptoms", len(ids), max(1, len(ids)))
     return checks or [_check("symptoms", True, f"none seen in {len(ids)} runs")]

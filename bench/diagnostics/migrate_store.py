@@ -12,9 +12,9 @@ from pathlib import Path
 
 from bench.diagnostics.store_audit import FINISHED_ANALYSES, examine_run, runs_from_bundles
 from bench.planning.manifest import upgraded
+from bench.store.checked_files import read_grid, write_grid
 from bench.store.checksums import FILE as CHECKSUMS
 from bench.store.checksums import analysis_damage, record_checksums
-from bench.store.file_integrity import json_object
 from bench.store.lease import holder_of, lease
 from bench.store.schema import FILE, SCHEMA, schema_of
 from bench.store.store import Progress, Store, canonical_json, read_table, write_bytes, write_table
@@ -90,10 +90,8 @@ def with_internal_and_external(store: Store, progress: Progress) -> dict[str, st
     grids = sorted((store.root / "grids").glob("*.json"))
     for index, path in enumerate(grids):
         progress("rename roles", index, len(grids))
-        with suppress(
-            OSError, ValueError, KeyError, TypeError
-        ):  # a damaged grid is not changed; `bench check` lists it
-            write_bytes(path, canonical_json(upgraded(json_object(path))))
+        with suppress(StoreError, KeyError, TypeError):  # a damaged grid is not changed; `bench check` lists it
+            write_grid(store, path.stem, upgraded(read_grid(store, path.stem)))
     for path in store.root.glob("[0-9a-f][0-9a-f]/*/transplants/transplants.parquet"):
         recorded = (path.parent / CHECKSUMS).is_file()
         if recorded and analysis_damage(path.parent):

@@ -1,7 +1,6 @@
 """Check a store for half-written, damaged, left-over and orphaned files. Nothing is changed."""
 
 import hashlib
-import json
 import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,13 +11,15 @@ from bench.planning.derived_runs import COMPLETE as OF_DERIVED
 from bench.planning.image_caches import COMPLETE
 from bench.planning.imported_run import KIND as IMPORTED
 from bench.planning.manifest import SCHEMA as MANIFEST_SCHEMA
+from bench.store.checked_files import NO_CHECKSUM, cohort_problem, grid_problem, read_grid
 from bench.store.checksums import FILE as CHECKSUMS
-from bench.store.checksums import RECORDS, analysis_damage, read_checksums, stored_files
+from bench.store.checksums import NO_CHECKSUMS, RECORDS, analysis_damage, damaged_files, read_checksums, stored_files
 from bench.store.file_integrity import file_damage, file_sha256, json_object
 from bench.store.lease import holder_of
 from bench.store.schema import CHECKSUMS_SINCE, SCHEMA
 from bench.store.store import Progress, Store, key_in, last_line, short_hash, table_facts
 from harmonize.checks.release import Check
+from harmonize.errors import StoreError
 
 _FIX_RUN = "run its grid again with `bench run`: it makes missing files again"
 _FIX_IMPORTED = "evaluate the model again with `bench evaluate`: it makes missing files again"
@@ -55,7 +56,12 @@ def examine_store(store: Store, files: bool, progress: Progress | None = None) -
             checks.append(_check("warning", f"run {run_id}", "no grid of the store plans it", fix))
     if progress:
         progress("check runs", len(ids), max(1, len(ids)))
-    return [*checks, *_orphans(store, set(ids), files), *_analyses(store.root), *_cohorts(store, referenced, files)]
+    return [
+        *checks,
+        *_orphans(store, set(ids), files),
+        *_analyses(store.root, files),
+        *_cohorts(store, referenced, files),
+    ]
 
 
 def _check(level: str, what: str, found: str, fix: str) -> Check:
@@ -93,7 +99,7 @@ def _grids(store: Store, referenced: _Referenced) -> Iterator[Check]:
     """Yield the faults of the grids, and add the runs and cohorts of each readable grid to `referenced`."""
     for path in sorted((store.root / "grids").glob("*.json")):
         try:
-            content = json.loads(path.read_text())
+            content = read_grid(store, path.stem)
             if content["schema"] != MANIFEST_SCHEMA and store.schema == SCHEMA:
                 fix = f"run the grid again: its file gets version {MANIFEST_SCHEMA}, and no run is trained again"
                 yield _check("fault", f"grid {path.stem}", f"has version {content['schema']}", fix)
@@ -101,12 +107,15 @@ def _grids(store: Store, referenced: _Referenced) -> Iterator[Check]:
                 continue
             runs = {str(run["id"]) for run in (*content["runs"], *content["derived"])}
             tables = {f"{cohort['name']}-{cohort['id']}" for cohort in content["cohorts"]}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            yield _check(
-                "fault", f"grid {path.stem}", f"cannot be read: {error}", "run it again with `bench run --grid`"
-            )
+        except (StoreError, KeyError, TypeError) as error:
+            what, fix = f"cannot be read: {error}", "run it again with `bench run --grid`"
+            if isinstance(error, StoreError):
+                what, fix = error.what.removeprefix(f"grid {path.stem} "), error.fix
+            yield _check("fault", f"grid {path.stem}", what, fix)
             referenced.complete = False
             continue
+        if grid_problem(store, path.stem):
+            yield _check("note", f"grid {path.stem}", NO_CHECKSUM, "run it again: its file gets a checksum")
         referenced.runs |= runs
         referenced.cohorts |= tables
         referenced.from_bundles |= runs if "bundles" in content else set()
@@ -232,18 +241,26 @@ def _weights(path: Path, expected: str) -> str:
 
 
 def _scores(folder: Path, files: bool) -> Iterator[Check]:
-    """Yield a fault for damaged files of a run's finished scores."""
-    for path in sorted((*folder.glob("*.parquet"), *folder.glob("*.npz"))):
-        if problem := file_damage(path, read=files):
-            fix = f"delete them: rm -r '{folder}', then `bench score` makes them again"
-            yield _check("fault", f"scores of {folder.name}", f"{path.name} {problem}", fix)
+    """Yield a fault for damaged files of a run's finished scores. Without `files`, only their ends are read."""
+    name, fix = f"scores of {folder.name}", "`bench score` makes them again"
+    checksums = read_checksums(folder)
+    if checksums is None and (folder / CHECKSUMS).is_file():
+        yield _check("fault", name, f"{CHECKSUMS} is damaged", fix)
+    elif checksums is None:
+        yield _check("note", name, NO_CHECKSUMS, f"a changed value is not detected; {fix}")
+    problems = {path.name: file_damage(path) for path in sorted((*folder.glob("*.parquet"), *folder.glob("*.npz")))}
+    problems |= {file: "is missing" for file in checksums or () if not (folder / file).is_file()}
+    problems |= damaged_files(folder, sorted(checksums)) if files and checksums else {}
+    for file, problem in problems.items():
+        if problem:
+            yield _check("fault", name, f"{file} {problem}", fix)
 
 
-def _analyses(root: Path) -> Iterator[Check]:
-    """Yield a fault for each finished analysis (of a run or of cohorts) with damaged or changed tables."""
+def _analyses(root: Path, files: bool) -> Iterator[Check]:
+    """Yield a fault for each finished analysis (of a run or of cohorts) with damaged or changed tables; `files`: or pictures."""
     for key in sorted(path for pattern in FINISHED_ANALYSES for path in root.glob(pattern)):
-        if problem := analysis_damage(key.parent):
-            fix = "run its grid again with `bench run`: it makes the analysis again"
+        if problem := analysis_damage(key.parent, pictures=files):
+            fix = f"delete it: rm -r '{key.parent}', then run its grid again with `bench run`: it makes the analysis again"
             yield _check("fault", f"analysis {key.parent.relative_to(root)}", problem, fix)
 
 
@@ -273,10 +290,14 @@ def _orphans(store: Store, ids: set[str], files: bool) -> Iterator[Check]:
 def _cohorts(store: Store, referenced: _Referenced, files: bool) -> Iterator[Check]:
     """Yield a problem for each cohort table that is damaged or that no grid refers to."""
     for path in sorted((store.root / "cohorts").glob("*.parquet")):
-        if problem := file_damage(path, read=files):
+        is_used = path.stem in referenced.cohorts or not referenced.complete
+        problem = file_damage(path) or (cohort_problem(path) if files and is_used else "")
+        if problem == NO_CHECKSUM:
+            yield _check("note", f"cohort table {path.stem}", problem, "run the grid again: the table gets a checksum")
+        elif problem:
             fix = f"delete it: rm '{path}', then run the grid again"
             yield _check("fault", f"cohort table {path.stem}", problem, fix)
-        elif referenced.complete and path.stem not in referenced.cohorts:
+        elif not is_used:
             yield _check(
                 "note",
                 f"cohort table {path.stem}",

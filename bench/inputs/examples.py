@@ -44,7 +44,7 @@ class Examples:
     @classmethod
     def training(cls, internal: CohortRef, config: RunConfig, cache: ImageCache) -> tuple[Self, dict[str, Self]]:
         """Return the internal training images, and {split: images} of the splits that training watches."""
-        table = pd.read_parquet(internal.table)
+        table = internal.read()
         split_N = internal.split_of(table, config)
         by_split = {
             split: cls.of(table[split_N == split], cache, config, with_targets=True)
@@ -55,7 +55,7 @@ class Examples:
     @classmethod
     def predicted(cls, ref: CohortRef, config: RunConfig, cache: ImageCache) -> Self:
         """Return the images to predict: all images of an external cohort, the scored splits of the internal cohort."""
-        table = pd.read_parquet(ref.table)
+        table = ref.read()
         split_N = ref.split_of(table, config)
         predicted = cls.of(table[ref.predicted_rows(split_N)], cache, config)
         headline = table["image_id"][ref.headline_rows(split_N)].to_numpy(str)

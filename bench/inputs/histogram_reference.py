@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,6 +13,7 @@ from bench.inputs.histograms import Reference, learn
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
+from bench.store.checksums import checked_bytes
 from bench.store.store import Store, canonical_json, write_bytes
 from harmonize.cache.cache import ImageCache
 from harmonize.errors import DatasetError, StoreError
@@ -34,7 +34,7 @@ def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Refe
     path = folder / FILE
     if path.is_file():
         return stored_reference(run, folder)
-    table, cache = pd.read_parquet(internal.table), open_images(store, internal, run.geometry)
+    table, cache = internal.read(), open_images(store, internal, run.geometry)
     rows = cache.rows(table.loc[internal.split_of(table, run.config) == "train", "image_id"])
     try:
         learned = {op: learn(op, _batches(cache, rows[rows >= 0]), padded=run.padded)}
@@ -56,7 +56,7 @@ def stored_reference(run: Run, folder: Path) -> Reference:
     if op is None:
         return {}
     try:
-        stored: list[float] = json.loads((folder / FILE).read_text())[op]
+        stored: list[float] = json.loads(checked_bytes(folder, FILE))[op]
     except (OSError, ValueError, KeyError) as error:
         fix = "run the grid again with `bench run`: it makes missing files again"
         raise StoreError(f"the histogram reference of {op} is missing or damaged", str(folder / FILE), fix) from error

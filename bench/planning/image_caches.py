@@ -108,7 +108,7 @@ def open_images(store: Store, ref: CohortRef, geometry: Geometry) -> ImageCache:
 
 def _listed(ref: CohortRef) -> pd.DataFrame:
     """Return image_id and path of every image of a cohort."""
-    return pd.read_parquet(ref.table, columns=["image_id", "path"])
+    return ref.read(["image_id", "path"])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,9 +16,10 @@ from bench.planning.imported_run import KIND, dropped, kept
 from bench.planning.jobs import analysis_jobs, analysis_key, predicted
 from bench.planning.plan import Plan
 from bench.scoring.scored_split import Settings
+from bench.store.checked_files import read_cohort, read_grid, write_grid
 from bench.store.checksums import analysis_state
 from bench.store.schema import require_present
-from bench.store.store import Store, canonical_json, read_frame, table_facts, write_bytes
+from bench.store.store import Store, canonical_json
 from harmonize.errors import StoreError
 
 if TYPE_CHECKING:
@@ -143,20 +144,15 @@ class Manifest:
     def table(self, cohort: Mapping[str, Any]) -> pd.DataFrame:
         """Return the harmonized table of a cohort.
 
-        Raises StoreError when it is missing or damaged.
+        Raises StoreError when it is missing or damaged, or differs from its checksum.
         """
-        path = self.store.root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet"
-        if table_facts(path).get("id") != cohort["id"]:
-            raise StoreError(
-                "a cohort table is missing or damaged", str(path), "run the grid again with `bench run --grid`"
-            )
-        return read_frame(path)
+        return read_cohort(self.store.root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet")
 
 
 def read_manifest(store: Store, name: str | None) -> Manifest:
     """Return the manifest of a grid; without a name, of the only grid in the store.
 
-    Raises StoreError when the grid is missing, or the store has several grids and no name is given.
+    Raises StoreError when the grid is missing or differs from its checksum, or the store has several grids and no name is given.
     """
     names = sorted(p.stem for p in (store.root / "grids").glob("*.json"))
     if name is None and len(names) == 1:
@@ -169,7 +165,7 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
             f"name one with --grid: {', '.join(names) or 'none yet; `bench run` makes one'}",
         )
     require_present(store.root)
-    content = store.read_json("grids", f"{name}.json")
+    content = read_grid(store, name)
     if content.get("schema") != SCHEMA:
         raise StoreError(
             "the manifest has another schema version", str(store.root / "grids" / f"{name}.json"), "run the grid again"
@@ -238,16 +234,15 @@ def write_manifest(
     An imported model stays while it can be compared with the planned runs.
     """
     lost: list[str] = []
-    content, path = contents(plan, caches, doubles), plan.store.root / "grids" / f"{plan.grid.name}.json"
-    with contextlib.suppress(StoreError):  # an unreadable manifest names no imported model
-        before = plan.store.read_json("grids", path.name)
+    content, name = contents(plan, caches, doubles), plan.grid.name
+    with contextlib.suppress(StoreError):  # a damaged manifest names no imported model
+        before = read_grid(plan.store, name)
         if before.get("schema") == SCHEMA:
             stays = kept(plan.store, before, content)
             content["derived"] += stays
             lost = dropped(plan.store, before, stays)
-    text = canonical_json(content)
-    write_bytes(path, text)
-    return Manifest(plan.store, json.loads(text)), lost
+    write_grid(plan.store, name, content)
+    return Manifest(plan.store, json.loads(canonical_json(content))), lost
 
 
 def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from bench.planning.derived_runs import Derived, derived_runs
 from bench.planning.protocol import CohortRole
 from bench.planning.read_cohorts import read_cohorts
 from bench.planning.run import Run
-from bench.store.store import Progress, Store, table_facts, write_table
+from bench.store.checked_files import cohort_problem, read_cohort, write_cohort
+from bench.store.store import Progress, Store
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.splits import shared_patients
 from harmonize.errors import ConfigError, DatasetError
@@ -36,6 +37,10 @@ class CohortRef(CohortRole):
     layout: str
     root: Path
     table: Path
+
+    def read(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """Return all or some columns of the cohort table. Raises StoreError if the table differs from its checksum."""
+        return read_cohort(self.table, columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +112,8 @@ def make_plan(
     derived = derived_runs(runs, grid.tta, grid.ensembles)
     bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))
     for ref in refs:
-        if table_facts(ref.table).get("id") != ref.id:
-            write_table(ref.table, cohorts[ref.name].table, {"id": ref.id})
+        if cohort_problem(ref.table):  # also of an older version, without a checksum
+            write_cohort(ref.table, cohorts[ref.name].table, ref.id)
     return Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, derived)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bench.planning.manifest import Manifest
-from bench.store.store import read_table
+from bench.store.checksums import checked_table
 from reports.schemas.tables import SCHEMAS
 
 
@@ -24,5 +24,5 @@ def stored_analyses(
             continue
         for path in sorted((manifest.store.root / analysis["folder"]).glob("*.parquet")):
             if path.stem in SCHEMAS:  # other tables are only for the analysis itself
-                frames.setdefault(path.stem, []).append(read_table(path))
+                frames.setdefault(path.stem, []).append(checked_table(path.parent, path.name))
     return {name: pd.concat([f for f in parts if len(f)] or parts, ignore_index=True) for name, parts in frames.items()}

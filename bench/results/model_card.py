@@ -12,7 +12,8 @@ from bench.planning.manifest import Manifest, planned
 from bench.planning.run import find_run, read_run
 from bench.results.card_metadata import front_matter
 from bench.results.read_predictions import run_facts, scored_ids, unfinished
-from bench.store.store import Store, read_table, write_bytes
+from bench.store.checksums import scores_table
+from bench.store.store import Store, write_bytes
 from harmonize.errors import StoreError
 
 FILE = "MODEL_CARD.md"
@@ -61,7 +62,7 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
     store, config = manifest.store, manifest.config(run)
     facts = run_facts(store, run["id"])
     folder = store.root / "scores" / run["id"]
-    scores, gaps, points = (read_table(folder / f"{name}.parquet") for name in ("scores", "gaps", "operating_points"))
+    scores, gaps, points = (scores_table(folder, name) for name in ("scores", "gaps", "operating_points"))
     unlearnt = facts["trained"].get("unlearnt", [])
     min_count = manifest.settings.min_count
     internal = next(c for c in manifest.cohorts if c["role"] == "internal")

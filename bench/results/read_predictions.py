@@ -5,9 +5,7 @@ Everything here is a function of a grid's manifest, cohort tables, prediction fi
 
 import io
 import json
-import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from bench.planning.plan import states
 from bench.planning.protocol import CohortRole
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.checksums import damaged_files
+from bench.store.checksums import checked_bytes, damaged_files, scores_bytes
 from bench.store.store import Store
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import StoreError
@@ -45,6 +43,7 @@ FRAMES = (
     "mappings",
     *DETAIL,
 )
+REPLICATES = "replicates.npz"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -182,12 +181,11 @@ def load_scored_splits(
     run: Mapping[str, Any],
     config: RunConfig,
     labels_cache: dict[tuple[str, str, str], Labels],
-    content_of: Callable[[Path], bytes] = Path.read_bytes,
 ) -> list[ScoredSplit]:
     """Load the logits and labels of a run: the scored internal splits and each external cohort.
 
-    `labels_cache` keeps labels from run to run. `content_of` reads a prediction file. Raises StoreError if a file is
-    missing or damaged.
+    `labels_cache` keeps labels from run to run. Raises StoreError if a file is missing or damaged, or differs from its
+    checksum.
     """
     splits: list[ScoredSplit] = []
     findings = config.findings
@@ -203,12 +201,9 @@ def load_scored_splits(
             own = by_mapping.get(manifest.settings.mapping, labels.state_NK)
             mapped = {name: state for name, state in by_mapping.items() if (state != own).any()}
             labels_cache[key] = replace(labels, state_NK=own, mapped=mapped)
-        path = manifest.store.run_dir(run["id"]) / "predictions" / f"{cohort['name']}.parquet"
-        try:
-            content = content_of(path)
-        except OSError as error:
-            raise StoreError.unreadable(path, error) from error
-        table = _stored(path, ["image_id", *findings], content)
+        folder, name = manifest.store.run_dir(run["id"]), f"predictions/{cohort['name']}.parquet"
+        path = folder / name
+        table = _stored(path, checked_bytes(folder, name), ["image_id", *findings])
         logit_KN = np.stack([table[finding].to_numpy() for finding in findings]).astype(np.float32, copy=False)
         shared = labels_cache[key].parts(manifest, cohort, path, table["image_id"])
         splits += [entry.scored_split.of_run(logit_KN.take(entry.rows, 1).T) for entry in shared]
@@ -227,25 +222,25 @@ def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = No
     ]
 
 
-def _stored(path: Path, columns: Sequence[str] | None = None, content: bytes | None = None) -> pa.Table:
-    """Read all or some columns of a Parquet file, or of its bytes `content` if these were read before."""
-    with _opened(path, content) as file:
-        return file.read(columns, use_threads=False).select(columns or file.schema_arrow.names)
+def _stored(path: Path, content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
+    """Return all or some columns of a Parquet file, given its bytes. `path` is for errors.
 
-
-@contextmanager
-def _opened(path: Path, content: bytes | None = None) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file or its content. Opening a single file takes half as long as opening a pyarrow data set."""
+    Opening a single file takes half as long as opening a pyarrow data set.
+    """
     try:
-        with pq.ParquetFile(path if content is None else pa.BufferReader(content)) as file:
-            yield file
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            return file.read(columns, use_threads=False).select(columns or file.schema_arrow.names)
     except (OSError, KeyError, ValueError) as error:
         raise StoreError.unreadable(path, error) from error
 
 
 def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.DataFrame:
-    """Return one table of scores of several runs. Arrow concatenates the tables twice as fast as pandas."""
-    tables = [_stored(manifest.scores / run_id / f"{name}.parquet") for run_id in run_ids]
+    """Return one table of scores of several runs. Arrow concatenates the tables twice as fast as pandas.
+
+    Raises StoreError for a file that is missing or damaged, or differs from its checksum.
+    """
+    folders, file = [manifest.scores / run_id for run_id in run_ids], f"{name}.parquet"
+    tables = [_stored(folder / file, scores_bytes(folder, file)) for folder in folders]
     if not tables:
         return pd.DataFrame()
     filled = [table for table in tables if table.num_rows] or tables[:1]
@@ -260,16 +255,12 @@ def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.Dat
 def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.float64]]:
     """Return the bootstrap replicates of a run by name.
 
-    Raises StoreError if they are missing or damaged.
+    Raises StoreError if they are missing or damaged, or differ from their checksum.
     """
-    path = manifest.scores / run_id / "replicates.npz"
-    try:
-        # One read of the file is faster than a read for each array.
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        fix = "delete this folder and score again: `bench score`"
-        raise StoreError(f"cannot read the replicates: {error}", str(path), fix) from error
+    content = scores_bytes(manifest.scores / run_id, REPLICATES)
+    # One read of the file is faster than a read for each array.
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
 
 
 def run_facts(store: Store, run_id: str) -> dict[str, Any]:

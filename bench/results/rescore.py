@@ -13,7 +13,8 @@ from bench.config.grid_file import check_name, shipped_grids
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest
 from bench.scoring.thresholds import RULES
-from bench.store.store import Store, canonical_json, write_bytes
+from bench.store.checked_files import read_grid, write_grid
+from bench.store.store import Store
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import ConfigError
 
@@ -72,7 +73,7 @@ def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Man
     content |= {"name": name, "scored_from": origin, "scored_by": command, "scored_how": ", ".join(changes)}
     content["title"] = f"{content['title']}: {', '.join(changes)}"
     _check_same_way(manifest.store, path, content)
-    write_bytes(path, canonical_json(content))
+    write_grid(manifest.store, name, content)
     return Manifest(manifest.store, content)
 
 
@@ -83,7 +84,7 @@ def _path(manifest: Manifest, name: str, change: Change) -> Path:
     if change.empty:
         fix = "change a setting: --mapping, --findings, --min-count, --threshold or --registry"
         raise ConfigError(f"the scores of {name!r} would equal those of the grid", "--as", fix)
-    taken = path.is_file() and not manifest.store.read_json("grids", path.name).get("scored_from")
+    taken = path.is_file() and not read_grid(manifest.store, name).get("scored_from")
     # A later `bench run` of a shipped grid would overwrite a manifest of the same name.
     if taken or name in shipped_grids():
         raise ConfigError(f"{name!r} is the name of a grid", "--as", "choose a name that no grid has")
@@ -93,7 +94,7 @@ def _path(manifest: Manifest, name: str, change: Change) -> Path:
 def _check_same_way(store: Store, path: Path, content: Mapping[str, Any]) -> None:
     """Raise ConfigError if scores with other settings already have the name. They would be overwritten."""
     if path.is_file():
-        before = store.read_json("grids", path.name)
+        before = read_grid(store, path.stem)
         if any(before.get(key) != content.get(key) for key in _SETTINGS):
             what = f"{path.stem!r} has other scores already: those of {before['scored_from']}, {before['scored_how']}"
             raise ConfigError(what, "--as", f"choose another name, or delete {path} to reuse this name")

@@ -3,15 +3,15 @@
 Several processes are used if that saves time.
 """
 
+import hashlib
 import io
 import multiprocessing
 import os
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +23,21 @@ from threadpoolctl import threadpool_limits
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest
 from bench.planning.protocol import CohortRole
-from bench.results.read_predictions import FRAMES, SCORING_VERSION, Labels, load_scored_splits, run_facts, unfinished
+from bench.results.read_predictions import (
+    FRAMES,
+    REPLICATES,
+    SCORING_VERSION,
+    Labels,
+    load_scored_splits,
+    run_facts,
+    unfinished,
+)
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.checksums import read_verified
-from bench.store.file_integrity import is_intact
+from bench.store.checksums import NO_CHECKSUMS, checked_bytes, scores_damage, scores_table, write_checksums
 from bench.store.store import (
     Progress,
     canonical_json,
     key_in,
-    read_table,
-    replacing,
     short_hash,
     table_facts,
     write_bytes,
@@ -47,17 +52,24 @@ if TYPE_CHECKING:
 
 PROBE_VERSION = 2  # increase it if a change may change the probe results of the same features
 PROBED = ("sources", "source_confusion")
+FILES = (*(f"{name}.parquet" for name in FRAMES), REPLICATES)
 WORTH = 40_000_000  # total bytes of predictions; from here on, parallel processes save time
 
 
-def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[str]:
-    """Score every finished run with missing or outdated scores; return the ids of all scored runs.
+def score_all(
+    manifest: Manifest, progress: Progress, threads: int = 2, say: Callable[[str], None] | None = None
+) -> list[str]:
+    """Score every finished run with missing, outdated or damaged scores; return the ids of all scored runs.
 
     Large inputs are scored by up to `threads` processes, small inputs by one process with `threads` threads. Both ways
-    write the same bytes.
+    write the same bytes. `say` gets a line for damaged scores, and for scores without checksums.
     """
     done = [run for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
-    pending = [run for run in done if not _up_to_date(manifest, run)]
+    damage = {run["id"]: scores_damage(_folder(manifest, run), FILES) for run in done if _has_key(manifest, run)}
+    pending = [run for run in done if damage.get(run["id"], "outdated")]
+    if say:
+        for line in _remarks(damage):
+            say(line)
     ready = len(done) - len(pending)
     progress("score", ready, len(done))
     for i, _ in enumerate(_each(manifest, pending, threads), ready + 1):
@@ -65,14 +77,23 @@ def score_all(manifest: Manifest, progress: Progress, threads: int = 2) -> list[
     return [run["id"] for run in done]
 
 
-def _up_to_date(manifest: Manifest, run: Mapping[str, Any]) -> bool:
-    folder = _folder(manifest, run)
-    key = key_in(folder)
-    # The keys are compared first, because opening the tables of a hundred runs takes 0.2 s.
-    if not key or key != _key(manifest, run):
-        return False
-    has_tables = all(table_facts(folder / f"{name}.parquet").get("key") == key for name in FRAMES)
-    return has_tables and is_intact(folder / "replicates.npz")
+def _has_key(manifest: Manifest, run: Mapping[str, Any]) -> bool:
+    """Whether the scores of a run are complete, and made of its present predictions and settings."""
+    key = key_in(_folder(manifest, run))
+    return bool(key) and key == _key(manifest, run)
+
+
+def _remarks(damage: Mapping[str, str]) -> list[str]:
+    """Return a line for each run with damaged scores, and one line for all scores without checksums.
+
+    >>> _remarks({"3fa9": "", "77c0": "gaps.parquet is not what was stored"})
+    ['scores of run 77c0: gaps.parquet is not what was stored; made again']
+    >>> _remarks({"91ab": NO_CHECKSUMS, "c0de": NO_CHECKSUMS})
+    ['scores of 2 runs: there are no checksums of them (an older version wrote none); made again']
+    """
+    lines = [f"scores of run {i}: {what}; made again" for i, what in damage.items() if what not in ("", NO_CHECKSUMS)]
+    older = sum(what == NO_CHECKSUMS for what in damage.values())
+    return [*lines, f"scores of {older} runs: {NO_CHECKSUMS}; made again"] if older else lines
 
 
 def _folder(manifest: Manifest, run: Mapping[str, Any]) -> Path:
@@ -142,7 +163,7 @@ def _compute(
 
     config = manifest.config(run)
     unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
-    splits = load_scored_splits(manifest, run, config, labels, partial(_as_stored, manifest, run))
+    splits = load_scored_splits(manifest, run, config, labels)
     settings = replace(manifest.settings, selection=config.selection)
     internal, findings = manifest.content["source"], config.findings
     splits = [without(scored_split, manifest.uncounted(findings), findings) for scored_split in splits]
@@ -172,19 +193,6 @@ def _compute(
     return result, extra
 
 
-def _as_stored(manifest: Manifest, run: Mapping[str, Any], path: Path) -> bytes:
-    """Return the content of a file of a run.
-
-    Raises StoreError if the file has changed since the run was stored.
-    """
-    folder = manifest.store.run_dir(run["id"])
-    content, problem = read_verified(path, folder)
-    if problem:
-        fix = f"delete it: rm '{path}', then run the grid again: the file is made again"
-        raise StoreError(f"run {run['id']}: {path.relative_to(folder).as_posix()} {problem}", str(path), fix)
-    return content
-
-
 def _key(manifest: Manifest, run: Mapping[str, Any]) -> str:
     """Return a hash of everything that the scores of a run depend on."""
     facts = manifest.predicted(run["id"])
@@ -205,10 +213,15 @@ def _write(manifest: Manifest, run: Mapping[str, Any], result: "RunScores", extr
         **result.detail,
         **extra,
     }
+    checksums = {}
     for name, frame in frames.items():
-        write_table(folder / f"{name}.parquet", frame, {"key": key} | {str(k): str(v) for k, v in frame.attrs.items()})
-    with replacing(folder / "replicates.npz") as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **result.replicates)
+        file, facts = f"{name}.parquet", {str(k): str(v) for k, v in frame.attrs.items()}
+        checksums[file] = write_table(folder / file, frame, {"key": key} | facts)
+    replicates = io.BytesIO()
+    np.savez(replicates, allow_pickle=False, **result.replicates)
+    write_bytes(folder / REPLICATES, replicates.getvalue())
+    checksums[REPLICATES] = hashlib.sha256(replicates.getbuffer()).hexdigest()
+    write_checksums(folder, checksums)
     write_bytes(folder / "KEY", key.encode())
 
 
@@ -221,17 +234,18 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSp
     headline_split = {c["name"]: CohortRole.of(c).headline_name for c in manifest.cohorts}
     headline = [scored_split for scored_split in splits if scored_split.split == headline_split[scored_split.dataset]]
     key = _probe_key(manifest, run, headline)
-    paths = {name: _folder(manifest, run) / f"{name}.parquet" for name in PROBED}
-    if all(table_facts(path).get("probe") == key for path in paths.values()):
-        return {name: _with_key(read_table(path), key) for name, path in paths.items()}
+    folder = _folder(manifest, run)
+    same = all(table_facts(folder / f"{name}.parquet").get("probe") == key for name in PROBED)
+    if same and not scores_damage(folder, [f"{name}.parquet" for name in PROBED]):
+        return {name: _with_key(scores_table(folder, name), key) for name in PROBED}
     from bench.analyses.shortcuts.source import Source, source_probe  # imported here, because it imports scikit-learn
 
     sources: dict[str, Source] = {}
     for scored_split in headline:
-        path = manifest.store.run_dir(run["id"]) / "features" / f"{scored_split.dataset}.npz"
-        if not path.is_file():
+        stored_run, name = manifest.store.run_dir(run["id"]), f"features/{scored_split.dataset}.npz"
+        if not (stored_run / name).is_file():
             continue
-        feature, patient = _features(path, _as_stored(manifest, run, path))
+        feature, patient = _features(stored_run / name, checked_bytes(stored_run, name))
         # the stored features belong to the first image of each patient
         ids, first = np.unique(scored_split.patient_id.astype(str), return_index=True)
         rows = first[np.searchsorted(ids, patient).clip(max=len(ids) - 1)]

@@ -14,7 +14,8 @@ from bench.planning.run import find_run
 from bench.results.read_predictions import load_scored_splits, run_facts, unfinished
 from bench.scoring.calibrators import Platt
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.store import Store, read_table
+from bench.store.checksums import scores_table
+from bench.store.store import Store, key_in
 from harmonize.errors import ConfigError, StoreError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 
@@ -44,9 +45,9 @@ def mistakes(
     manifest, run = planned(store, run_id, grid)
     if reason := unfinished(manifest, run):
         raise StoreError(f"run {run_id}: {reason}", str(store.run_dir(run_id)), "finish it with `bench run`")
-    path = store.root / "scores" / run_id / "operating_points.parquet"
-    if not path.is_file():
-        raise StoreError(f"run {run_id} has no scores", str(path), "make them with `bench score`")
+    scores = store.root / "scores" / run_id
+    if not key_in(scores):
+        raise StoreError(f"run {run_id} has no scores", str(scores), "make them with `bench score`")
     config = manifest.config(run)
     unlearnt = run_facts(store, run_id)["trained"].get("unlearnt", [])
     findings = [name for name in config.findings if name not in unlearnt]
@@ -61,7 +62,7 @@ def mistakes(
                 raise ConfigError(
                     f"this run has no {option[2:]} {name!r}", option, f"choose from: {', '.join(choices)}"
                 )
-    points = read_table(path)
+    points = scores_table(scores, "operating_points")
     points = points[points["rule"] == rule].set_index("finding")[["threshold", "platt_a", "platt_b"]].astype(float)
     frames = [
         errors

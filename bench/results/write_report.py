@@ -1,5 +1,6 @@
 """Write the report of a grid: its tables and its page, or a site."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,10 +11,18 @@ from bench.store.store import Progress, replacing
 
 
 def score_and_report(
-    manifest: Manifest, output: Path | None, progress: Progress, with_images: bool = False, site: Path | None = None
+    manifest: Manifest,
+    output: Path | None,
+    progress: Progress,
+    with_images: bool = False,
+    site: Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Path:
-    """Score the runs whose scores are missing or out of date, then write the report; return the page's path."""
-    score_all(manifest, progress)
+    """Score the runs whose scores are missing, out of date or damaged, then write the report; return the page's path.
+
+    `say` gets a line for damaged scores.
+    """
+    score_all(manifest, progress, say=say)
     return write_report(manifest, output, progress, with_images, site)
 
 

@@ -81,7 +81,7 @@ def _table(path: Path) -> pd.DataFrame:
 
 def _scored(ref: CohortRef, config: RunConfig, store: Store) -> pd.DataFrame:
     """Return image_id and split of the scored images, without images that are known to be unreadable."""
-    table = pd.read_parquet(ref.table)
+    table = ref.read()
     split = ref.split_of(table, config)
     quarantine = store.root / "cohorts" / f"quarantine-{ref.name}.csv"
     unreadable = set(pd.read_csv(quarantine, dtype=str)["image_id"]) if quarantine.is_file() else set()

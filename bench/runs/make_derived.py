@@ -27,13 +27,12 @@ from bench.planning.jobs import DerivedJob
 from bench.planning.plan import CohortRef
 from bench.runs.networks import normalization_of, trained_network
 from bench.runs.provenance import environment
-from bench.store.checksums import discard_changed_files, mark_done
+from bench.store.checksums import checked_json, checked_table, discard_changed_files, mark_done
 from bench.store.lease import lease
 from bench.store.store import (
     Progress,
     Store,
     canonical_json,
-    read_table,
     short_hash,
     table_facts,
     write_bytes,
@@ -99,13 +98,18 @@ def _path(store: Store, run_id: str, ref: CohortRef) -> Path:
     return store.run_dir(run_id) / "predictions" / f"{ref.name}.parquet"
 
 
+def _predictions(store: Store, run_id: str, ref: CohortRef) -> pd.DataFrame:
+    """Return the predictions of a source run. Raises StoreError if they differ from their checksum."""
+    return checked_table(store.run_dir(run_id), f"predictions/{ref.name}.parquet")
+
+
 def _facts(store: Store, derived: Derived, ref: CohortRef) -> dict[str, str]:
     return derived.prediction_facts(store, ref.name, ref.id)
 
 
 def _findings(store: Store, derived: Derived, ref: CohortRef) -> list[str]:
     """Return the columns of the first source: findings, then auxiliary heads."""
-    return [str(c) for c in read_table(_path(store, derived.sources[0], ref)).columns if c != "image_id"]
+    return [str(c) for c in _predictions(store, derived.sources[0], ref).columns if c != "image_id"]
 
 
 def _network(job: DerivedJob, device: torch.device) -> Network:
@@ -149,7 +153,7 @@ def _members(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np
 
     Raises StoreError when the runs predict different findings.
     """
-    frames = [read_table(_path(store, source, ref)).set_index("image_id") for source in derived.sources]
+    frames = [_predictions(store, source, ref).set_index("image_id") for source in derived.sources]
     first = frames[0]
     for source, frame in zip(derived.sources, frames, strict=True):
         if list(frame.columns) != list(first.columns):
@@ -164,7 +168,7 @@ def _side_by_side(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArr
 
     Each finding has its own network; a finding without one gets 0.
     """
-    frames = {run.config.finding: read_table(_path(store, run.id, ref)).set_index("image_id") for run in derived.runs}
+    frames = {run.config.finding: _predictions(store, run.id, ref).set_index("image_id") for run in derived.runs}
     first = next(iter(frames.values())).index
     ids = first[np.logical_and.reduce([first.isin(frame.index) for frame in frames.values()])]
     findings = derived.config.findings
@@ -214,5 +218,4 @@ def cost_of(costs: Sequence[Mapping[str, Any]], num_views: int) -> dict[str, Any
 
 
 def _read(store: Store, run_id: str, name: str) -> dict[str, Any]:
-    folder = store.run_dir(run_id).relative_to(store.root)
-    return store.read_json(str(folder), f"{name}.json")
+    return checked_json(store.run_dir(run_id), f"{name}.json")

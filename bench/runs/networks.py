@@ -13,6 +13,7 @@ from bench.inputs.normalize import Normalizer
 from bench.models.network import Network, build
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
+from bench.store.checksums import WEIGHTS, check_weights
 from bench.store.store import Store
 from harmonize.seeds import seed_for
 
@@ -30,12 +31,15 @@ def initial_network(run: Run, weights: Path | Literal["hub"] | None) -> Network:
 def trained_network(run: Run, store: Store, device: torch.device) -> Network:
     """Return the trained network of a run, read from its folder onto the device.
 
-    Raises OSError or SafetensorError when the weights are missing or damaged, RuntimeError when they do not fit the network.
+    Raises StoreError when the weights of a finished run differ from their checksum, OSError or SafetensorError when they are
+    missing or damaged, RuntimeError when they do not fit the network.
     """
     from safetensors.torch import load_file
 
+    folder = store.run_dir(run.id)
+    check_weights(folder)
     network = initial_network(run, None)
-    network.load_state_dict(load_file(store.run_dir(run.id) / "model.safetensors"))
+    network.load_state_dict(load_file(folder / WEIGHTS))
     return network.to(device).to(memory_format=torch.channels_last)
 
 

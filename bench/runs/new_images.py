@@ -12,7 +12,6 @@ not for clinical use.
 Legend: N images, K findings, S side in pixels.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,7 +31,8 @@ from bench.models.predict import images_per_pass, predict
 from bench.planning.run import Run, find_run, read_run
 from bench.runs.networks import trained_network
 from bench.scoring.calibrators import Platt
-from bench.store.store import Progress, Store, table_facts
+from bench.store.checksums import checked_json, scores_table
+from bench.store.store import Progress, Store, key_in, table_facts
 from harmonize.cache.cache import finished_cache
 from harmonize.checks.non_cxr_checks import unlike_radiograph
 from harmonize.errors import DatasetError, StoreError
@@ -94,15 +94,15 @@ def load(store: Store, prefix: str, device: str = "cpu") -> StoredRun:
     on = torch.device(device)
     try:
         network = trained_network(run, store, on)
-        trained = json.loads((folder / "trained.json").read_text())
+        trained = checked_json(folder, "trained.json")
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         fix = "train it again: delete this folder and run its grid"
         raise StoreError(f"run {run_id} cannot be loaded: {error}", str(folder), fix) from error
     learnt = stored_reference(run, folder)
     normalizer = Normalizer.of(run.preprocessing, network.mean, network.std, run.config.channels, learnt)
-    path = store.root / "scores" / run_id / "operating_points.parquet"
+    scores = store.root / "scores" / run_id
     empty = pd.DataFrame(columns=["finding", "rule", "threshold", "probability", "platt_a", "platt_b"])
-    points = pd.read_parquet(path) if path.is_file() else empty
+    points = scores_table(scores, "operating_points") if key_in(scores) else empty
     form, unlearnt = run.geometry, tuple(trained.get("unlearnt", ()))
     return StoredRun(run, network, normalizer, form, on, unlearnt, points, _usual(store, run, form))
 

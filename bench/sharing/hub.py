@@ -19,7 +19,8 @@ from bench.planning.manifest import Manifest, planned
 from bench.planning.run import find_run, read_run
 from bench.results.model_card import card
 from bench.results.read_predictions import unfinished
-from bench.store.store import Store, read_table
+from bench.store.checksums import check_weights, checked_bytes, checked_json, scores_table
+from bench.store.store import Store
 from bench.system.hub_client import api
 from harmonize.errors import ConfigError, SetupError, StoreError
 
@@ -63,11 +64,12 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
         raise StoreError(
             f"run {run_id} has no weights in this store", str(weights), "upload from the store that trained the run"
         )
-    points = read_table(scores / "operating_points.parquet")
+    check_weights(folder)
+    points = scores_table(scores, "operating_points")
     config = {
         "run": run_id,
         "findings": list(stored.config.findings),
-        "not_learnt": store.read_json(run_id[:2], run_id, "trained.json").get("unlearnt", []),
+        "not_learnt": checked_json(folder, "trained.json").get("unlearnt", []),
         "outputs": "logits, one per finding in this order",
         "document": json.loads(stored.document),
         "operating_points": json.loads(points.to_json(orient="records", double_precision=15)),
@@ -77,7 +79,7 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
         "config.json": json.dumps(config, indent=1, sort_keys=True).encode(),
     }
     if (folder / "reference.json").is_file():  # the curve of gray values that histstd or histmatch has learned
-        texts["reference.json"] = (folder / "reference.json").read_bytes()
+        texts["reference.json"] = checked_bytes(folder, "reference.json")
     _refuse_ids(manifest, texts)
     return (
         run_id,

@@ -1,23 +1,37 @@
-"""checksums.json: the SHA-256 of every file that a run has stored. It is written when the run finishes, just before DONE."""
+"""checksums.json: the SHA-256 of every file that a run, an analysis or the scores of a run have stored.
+
+It is written just before DONE (run) or KEY (analysis, scores). All files of these folders that a score or a page depends on are read
+with `checked_bytes`, `checked_table`, `scores_bytes` or `scores_table`, or after `damaged_files`. `bench.store.checked_files` has the
+other files of a store.
+"""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bench.store.file_integrity import file_damage, file_sha256, json_object
-from bench.store.store import canonical_json, key_in, last_line, write_bytes
+from bench.store.store import canonical_json, key_in, last_line, table_of, write_bytes
+from harmonize.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FILE = "checksums.json"
 JSON_RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json")
 RECORDS = (*JSON_RECORDS, "history.parquet")  # small files, which every check reads completely
-_STORED = ("*.json", "*.parquet", "*.safetensors", "predictions/*.parquet", "features/*.npz")
+_STORED = ("*.json", "*.parquet", "*.safetensors", "predictions/*.parquet", "features/*.npz", "gallery/*.png")
+WEIGHTS = "model.safetensors"
+NO_CHECKSUMS = "there are no checksums of them (an older version wrote none)"
 
 
 def stored_files(folder: Path) -> list[str]:
-    """Return the sorted names of the files that a run has stored: records, history, weights, predictions, features.
+    """Return the sorted names of the files that a run or an analysis has stored.
 
-    Names are relative to the run's folder. Log, model card and analyses are not included, because they may change later.
+    For a run: records, history, weights, predictions, features; for an analysis: tables and pictures. Names are relative to the
+    folder. Log, model card and the analyses of a run are not included, because they may change later.
     """
     files = (path for pattern in _STORED for path in folder.glob(pattern))
     return sorted(path.relative_to(folder).as_posix() for path in files if path.name != FILE)
@@ -31,17 +45,18 @@ def mark_done(folder: Path) -> None:
 
 def record_checksums(folder: Path) -> None:
     """Write the checksums of all stored files of a run."""
-    _write(folder, {name: file_sha256(folder / name) for name in stored_files(folder)})
+    write_checksums(folder, {name: file_sha256(folder / name) for name in stored_files(folder)})
 
 
 def drop_checksums(folder: Path, names: Sequence[str]) -> None:
     """Remove the checksums of files that are about to be rewritten. Checksums of other files stay."""
     checksums = read_checksums(folder)
     if checksums is not None:
-        _write(folder, {name: digest for name, digest in checksums.items() if name not in names})
+        write_checksums(folder, {name: digest for name, digest in checksums.items() if name not in names})
 
 
-def _write(folder: Path, checksums: Mapping[str, str]) -> None:
+def write_checksums(folder: Path, checksums: Mapping[str, str]) -> None:
+    """Write {file name: SHA-256} as the checksums of a folder."""
     write_bytes(folder / FILE, canonical_json({"sha256": checksums}))
 
 
@@ -65,7 +80,7 @@ def damaged_files(folder: Path, names: Sequence[str] = RECORDS) -> Mapping[str, 
     return _problems(folder, tuple(names), tuple(states))
 
 
-@lru_cache(10_000)
+@lru_cache(100_000)
 def _problems(folder: Path, names: tuple[str, ...], states: tuple[object, ...]) -> Mapping[str, str]:
     """Return the problems of files.
 
@@ -106,10 +121,75 @@ def read_verified(path: Path, folder: Path) -> tuple[bytes, str]:
     return content, damaged_files(folder, [name]).get(name, "is not what was stored" if checksum else "")
 
 
-def analysis_damage(folder: Path) -> str:
-    """Return the first damaged table of a finished analysis with its problem, or ""."""
+def checked_bytes(folder: Path, name: str) -> bytes:
+    """Return the content of a file of a run or of an analysis.
+
+    Raises StoreError for a file that is missing or damaged, or differs from its checksum.
+    """
+    return _checked(
+        folder,
+        name,
+        f"run {folder.name}:",
+        f"delete it: rm '{folder / name}', then run the grid again: the file is made again",
+    )
+
+
+def _checked(folder: Path, name: str, what: str, fix: str) -> bytes:
+    """Return the content of a file. Raises StoreError, with `what` and `fix`, if the file is not what the folder stored."""
+    path = folder / name
+    content, problem = read_verified(path, folder)
+    if problem or not path.is_file():
+        raise StoreError(f"{what} {name} {problem or 'is missing'}", str(path), fix)
+    return content
+
+
+def checked_table(folder: Path, name: str) -> "pd.DataFrame":
+    """Return a Parquet file of a run or of an analysis as a data frame. Raises StoreError as `checked_bytes` does."""
+    return table_of(folder / name, checked_bytes(folder, name))
+
+
+def checked_json(folder: Path, name: str) -> dict[str, Any]:
+    """Return the JSON object in a record of a run. Raises StoreError as `checked_bytes` does."""
+    content = checked_bytes(folder, name)
+    try:
+        return dict(json.loads(content))
+    except (ValueError, TypeError) as error:  # a record without a checksum
+        raise StoreError.unreadable(folder / name, error) from error
+
+
+def check_weights(folder: Path) -> None:
+    """Raise StoreError if the weights of a finished run differ from their checksum. The file may be large: it is not kept in memory."""
+    if problem := damaged_files(folder, [WEIGHTS]).get(WEIGHTS):
+        fix = f"`bench remove {folder.name}`, then run its grid again: the run is trained again"
+        raise StoreError(f"run {folder.name}: {WEIGHTS} {problem}", str(folder / WEIGHTS), fix)
+
+
+def scores_bytes(folder: Path, name: str) -> bytes:
+    """Return the content of a file of the scores of a run. Raises StoreError as `checked_bytes` does."""
+    return _checked(folder, name, f"the scores of run {folder.name} are damaged:", "`bench score` makes them again")
+
+
+def scores_table(folder: Path, name: str) -> "pd.DataFrame":
+    """Return a table of the scores of a run by its name without ending. Raises StoreError as `scores_bytes` does."""
+    file = f"{name}.parquet"
+    return table_of(folder / file, scores_bytes(folder, file))
+
+
+def scores_damage(folder: Path, names: Sequence[str]) -> str:
+    """Return the first problem of the scores of a run, "" if the files `names` and all other files have their checksums."""
+    checksums = read_checksums(folder)
+    if checksums is None:
+        return NO_CHECKSUMS
+    if unlisted := [name for name in names if name not in checksums]:
+        return f"{unlisted[0]} has no checksum"
+    return next((f"{name} {problem}" for name, problem in damaged_files(folder, sorted(checksums)).items()), "")
+
+
+def analysis_damage(folder: Path, pictures: bool = False) -> str:
+    """Return the first damaged table of a finished analysis with its problem, or "". `pictures`: check its pictures, too."""
     names = {*(read_checksums(folder) or ()), *(path.name for path in folder.glob("*.parquet"))}
-    return next((f"{name} {problem}" for name, problem in damaged_files(folder, sorted(names)).items()), "")
+    checked = sorted(name for name in names if pictures or "/" not in name)
+    return next((f"{name} {problem}" for name, problem in damaged_files(folder, checked).items()), "")
 
 
 def analysis_state(folder: Path, key: str) -> tuple[str, str]:

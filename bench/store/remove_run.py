@@ -3,8 +3,9 @@
 import contextlib
 import shutil
 
+from bench.store.checked_files import read_grid, write_grid
 from bench.store.lease import lease
-from bench.store.store import Store, canonical_json, write_bytes
+from bench.store.store import Store
 from harmonize.errors import StoreError
 
 
@@ -21,10 +22,10 @@ def needed_by(store: Store, run_id: str) -> list[str]:
 def _remove_from_grids(store: Store, run_id: str) -> None:
     """Remove an imported model from all grids. Trained runs stay planned: `bench run` can train them again."""
     for path in (store.root / "grids").glob("*.json"):
-        content = store.read_json("grids", path.name)
+        content = read_grid(store, path.stem)
         remaining = [run for run in content.get("derived", []) if (run["id"], run["kind"]) != (run_id, "external")]
         if len(remaining) < len(content.get("derived", [])):
-            write_bytes(path, canonical_json({**content, "derived": remaining}))
+            write_grid(store, path.stem, {**content, "derived": remaining})
 
 
 def delete(store: Store, run_id: str) -> None:

@@ -2,7 +2,7 @@
 
 store.json                     {"schema": 3}, see bench.store.schema
 grids/<name>.json              what `bench run` planned: runs, cohorts, settings (enough to score and report again)
-cohorts/<cohort>-<id>.parquet  harmonized table;  quarantine-<cohort>.csv
+cohorts/<cohort>-<id>.parquet  harmonized table;  NAME.parquet.sha256  its checksum;  quarantine-<cohort>.csv
 cache/                         decoded images (harmonize.cache.cache);  phantom/  synthetic cohorts
 3f/3fa94c1e02bd/               one run: run.json history.parquet last.pt model.safetensors cost.json
                                predictions/*.parquet features/*.npz env.json checksums.json DONE | FAILED  LOCK (bench.store.lease)  log.txt
@@ -60,7 +60,7 @@ class Store:
                 raise StoreError("this is a file, but a run store is a folder", str(root), "give a folder with --store")
             if not create:
                 raise StoreError(
-                    "the folder has no run store",
+                    f"the folder has no run store: it has no {FILE}",
                     str(root),
                     "give another folder with --store, or make one with `bench run`",
                 )
@@ -228,8 +228,11 @@ def _temporary(path: Path) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
-def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, mode: int = 0o644) -> None:
-    """Write a data frame as Parquet. `facts` go into the metadata of the file, for `table_facts`."""
+def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, mode: int = 0o644) -> str:
+    """Write a data frame as Parquet and return the SHA-256 of the file.
+
+    `facts` go into the metadata of the file, for `table_facts`.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -237,30 +240,38 @@ def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, 
     metadata = {f"unseen.{k}".encode(): v.encode() for k, v in (facts or {}).items()}
     content = pa.BufferOutputStream()  # one write to the disk instead of one per column
     pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata}), content)
-    write_bytes(path, content.getvalue(), mode)
-
-
-def read_frame(path: Path) -> "pd.DataFrame":
-    """Read a Parquet file that `write_table` wrote.
-
-    It uses `ParquetFile`, because `pq.read_table` would import more modules and start threads.
-    """
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(path) as file:
-        frame: pd.DataFrame = file.read(use_threads=False).to_pandas(use_threads=False)
-    return frame
+    written = content.getvalue()
+    write_bytes(path, written, mode)
+    return hashlib.sha256(written).hexdigest()
 
 
 def read_table(path: Path) -> "pd.DataFrame":
-    """Return a Parquet file of the store as a data frame.
+    """Return a Parquet file that `write_table` wrote as a data frame. Its checksum is not read, see `checksums.checked_table`.
 
     Raises StoreError if the file is missing or damaged.
     """
     try:
-        return read_frame(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:  # TypeError: damaged column metadata
+        content = path.read_bytes()
+    except OSError as error:
         raise StoreError.unreadable(path, error) from error
+    return table_of(path, content)
+
+
+def table_of(path: Path, content: bytes, columns: Sequence[str] | None = None) -> "pd.DataFrame":
+    """Return all or some columns of a Parquet file, given its bytes, as a data frame.
+
+    It uses `ParquetFile`, because `pq.read_table` would import more modules and start threads. `path` is for errors. Raises
+    StoreError if the bytes are damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(pa.BufferReader(content)) as file:
+            frame: pd.DataFrame = file.read(columns, use_threads=False).to_pandas(use_threads=False)
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:  # TypeError: damaged column metadata
+        raise StoreError.unreadable(path, error) from error
+    return frame if columns is None else frame[list(columns)]
 
 
 def table_facts(path: Path) -> dict[str, str]:
@@ -270,9 +281,10 @@ def table_facts(path: Path) -> dict[str, str]:
 
     try:
         metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowInvalid):
+        facts = {key.decode(): value.decode() for key, value in metadata.items() if key.startswith(b"unseen.")}
+    except (OSError, ValueError, pa.ArrowException):  # ValueError: damaged text
         return {}
-    return {k.decode().removeprefix("unseen."): v.decode() for k, v in metadata.items() if k.startswith(b"unseen.")}
+    return {key.removeprefix("unseen."): value for key, value in facts.items()}
 
 
 Progress = Callable[[str, int, int], None]  # name of the step, units done, units in total

@@ -27,6 +27,7 @@ from bench.runs.imported_network import ImportedNetwork, declared_normalization,
 from bench.runs.imported_predictions import Predictions, read_predictions
 from bench.runs.predict_cohorts import write_features
 from bench.runs.provenance import device_name, environment
+from bench.store.checked_files import write_grid
 from bench.store.checksums import discard_changed_files, mark_done
 from bench.store.file_integrity import is_intact
 from bench.store.lease import lease
@@ -94,9 +95,10 @@ def evaluate(
     )
     remarks += _do(plan, run, _Source(declared, network, files, weights, missing), on, display)
     content = {**content, "derived": planned_row(content, new_row)}
-    write_bytes(store.root / "grids" / f"{grid.name}.json", canonical_json(content))
+    write_grid(store, grid.name, content)
     manifest = read_manifest(store, grid.name)
-    return Evaluated(run.id, new_row, tuple(remarks), manifest, score_and_report(manifest, None, display.progress))
+    page = score_and_report(manifest, None, display.progress, say=display.say)
+    return Evaluated(run.id, new_row, tuple(remarks), manifest, page)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

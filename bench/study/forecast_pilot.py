@@ -31,6 +31,7 @@ from bench.planning.run import Run
 from bench.results.report_tables import tables
 from bench.results.score_runs import score_all
 from bench.runs.networks import initial_network, normalization_of, trained_network
+from bench.store.checked_files import write_cohort
 from bench.store.checksums import mark_done
 from bench.store.store import Progress, Store, canonical_json, short_hash, write_bytes, write_table
 from bench.study.forecast import AnalysisRate, num_analyzed
@@ -68,7 +69,7 @@ class Pilot:
         """Choose the images and write their tables. The configuration is that of `run`, with a tiny network and one epoch."""
         store = Store.open(root)
         refs = tuple(_cut(plan, ref, run, store, ANALYZED) for ref in plan.refs)
-        cohorts = {r.name: replace(plan.cohorts[r.name], table=pd.read_parquet(r.table)) for r in refs}
+        cohorts = {r.name: replace(plan.cohorts[r.name], table=r.read()) for r in refs}
         schedule = replace(run.config.schedule, epochs=1, freeze_epochs=0, pretrain_epochs=0)
         config = replace(run.config, weights="none", schedule=schedule)
         entries = {
@@ -95,7 +96,7 @@ class Pilot:
             began = self.clock()
             score_all(Manifest(self.plan.store, {**content, "runs": some}), progress)
             spent.append(self.clock() - began)
-        rows = {ref.name: len(pd.read_parquet(ref.table, columns=["image_id"])) for ref in cut}
+        rows = {ref.name: len(ref.read(["image_id"])) for ref in cut}
         predicted = {name: number for name, (number, _) in sizes.items()}
         return Scored(
             spent[0],
@@ -151,7 +152,7 @@ class Pilot:
         """Write random predictions and features; return the number of predictions and the bytes of their file."""
         store, config = self.plan.store, self.run.config
         folder, draw = store.run_dir(run_id), stream(0, "rehearsal", run_id, ref.name)
-        table = pd.read_parquet(ref.table)
+        table = ref.read()
         split = ref.split_of(table, config)
         inside = ref.predicted_rows(split)
         headline = ref.headline_rows(split)[inside]
@@ -179,7 +180,7 @@ def _cut(plan: Plan, ref: CohortRef, run: Run, store: Store, most: int) -> Cohor
     )
     name = short_hash(f"{ref.id} {most}".encode())
     path = store.root / "cohorts" / f"{ref.name}-{name}.parquet"
-    write_table(path, kept, {"id": name})
+    write_cohort(path, kept, name)
     return replace(ref, id=name, table=path)
 
 

@@ -19,7 +19,8 @@ from bench.planning.run import find_run, read_run
 from bench.results.read_predictions import run_facts, unfinished
 from bench.results.same_scores import same_bits
 from bench.results.score_runs import score_all
-from bench.store.store import Store, read_table, write_table
+from bench.store.checksums import scores_table
+from bench.store.store import Store, write_table
 from bench.study.job_progress import Display
 from bench.study.run_grid import check_foreign, execute
 from harmonize.errors import ConfigError, StoreError
@@ -83,7 +84,7 @@ def reproduce(
     result = execute(plan, plan.runs, [], Local(device, workers), workers, display)
     if result.failed:
         raise StoreError(f"the run failed this time: {next(iter(result.failed.values()))}", str(into), "read its log")
-    score_all(manifest, display.progress)
+    score_all(manifest, display.progress, say=display.say)
     again = read_manifest(plan.store, restored.name)
     seeds = _seeds(manifest, run)
     rows = compared(_scores(manifest, run_id), _scores(again, run_id), [_scores(manifest, other) for other in seeds])
@@ -130,7 +131,7 @@ def _seeds(manifest: Manifest, run: Mapping[str, Any]) -> list[str]:
 
 
 def _scores(manifest: Manifest, run_id: str) -> pd.DataFrame:
-    frame = read_table(manifest.scores / run_id / "scores.parquet")
+    frame = scores_table(manifest.scores / run_id, "scores")
     return frame[frame["subgroup"] == "all"].reset_index(drop=True)
 
 

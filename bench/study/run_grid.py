@@ -118,7 +118,7 @@ def execute(
     ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names)
     ended |= tally.work([job for job in jobs if job.id in later], names)
     _derive(plan, derived, tally)
-    score_all(manifest, display.progress)
+    score_all(manifest, display.progress, say=display.say)
     write_cards(manifest)
     _analyse(plan, runs, tally)
     lines = summary(manifest)

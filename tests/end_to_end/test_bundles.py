@@ -27,6 +27,7 @@ from bench.sharing.bundle.read_bundle import read_bundle
 from bench.sharing.bundle.recompute import STATED
 from bench.sharing.bundle.tables import read_columns, write_columns
 from bench.sharing.bundle.verify import Opened, check_data, opened, verify
+from bench.store.checked_files import read_cohort, read_grid, write_cohort, write_grid
 from bench.store.checksums import record_checksums
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import CxrError, StoreError
@@ -618,10 +619,9 @@ def test_bundles_of_the_same_cohorts_merge_into_one_leaderboard(
 def cut(store: Path, folder: Path, cohorts: list[str]) -> Path:
     """Return a copy of a store, as a laboratory would have it that has only some of the cohorts."""
     shutil.copytree(store, folder, ignore=shutil.ignore_patterns("phantom", "cache", "report", "scores"))
-    on_json(
-        folder / "grids" / "tiny.json",
-        lambda m: m.update(cohorts=[c for c in m["cohorts"] if c["name"] in ("chexpert", *cohorts)]),
-    )
+    grid = read_grid(Store(folder), "tiny")
+    kept = [cohort for cohort in grid["cohorts"] if cohort["name"] in ("chexpert", *cohorts)]
+    write_grid(Store(folder), "tiny", {**grid, "cohorts": kept})
     return folder
 
 
@@ -699,9 +699,10 @@ def test_different_cohorts_with_one_name_are_refused_or_renamed(bundles: dict[st
     run = read_manifest(Store.open(store), None).runs[0]["id"]
     ours, theirs = (cut(store, tmp_path / name, ["mimic"]) for name in ("ours", "theirs"))
     (path,) = (theirs / "cohorts").glob("mimic-*.parquet")
-    table = pq.read_table(path).replace_schema_metadata({"unseen.id": "0" * 12})
-    pq.write_table(table, theirs / "cohorts" / f"mimic-{'0' * 12}.parquet")
-    on_json(theirs / "grids" / "tiny.json", lambda m: m["cohorts"][1].update(id="0" * 12))
+    write_cohort(theirs / "cohorts" / f"mimic-{'0' * 12}.parquet", read_cohort(path), "0" * 12)
+    grid = read_grid(Store(theirs), "tiny")
+    grid["cohorts"][1]["id"] = "0" * 12
+    write_grid(Store(theirs), "tiny", grid)
     found = [unscored(lab, tmp_path / f"{lab.name}-read", run, True) for lab in (ours, theirs)]
     with pytest.raises(StoreError, match="two cohorts have the name 'mimic'") as refusal:
         merged(tmp_path / "refused", *found)
@@ -756,10 +757,10 @@ def test_invalid_requests_are_refused_with_a_fix(store_copy: Path, here: Command
 
 
 def test_a_store_older_than_a_configuration_key_can_be_exported(store_copy: Path, here: Command) -> None:
-    plan = store_copy / "runs" / "grids" / "tiny.json"
-    content = json.loads(plan.read_text())
+    store = Store.open(store_copy / "runs")
+    content = read_grid(store, "tiny")
     for run in content["runs"]:
         assert run["config"].pop("compile") is False
-    plan.write_text(json.dumps(content))
+    write_grid(store, "tiny", content)
     here("export", "-o", "old.zip", "--quiet", cwd=store_copy)
     assert "all agree exactly" in here("verify", "old.zip", "--quiet", cwd=store_copy).stdout

@@ -22,6 +22,7 @@ from bench.scoring.diagnostics import ORDER, other_order
 from bench.scoring.scored_split import ScoredSplit
 from bench.sharing.bundle.archive import CHECKSUMS, pack, unpack
 from bench.sharing.mlflow import record
+from bench.store.checked_files import read_grid, write_grid
 from bench.store.store import Store, canonical_json, table_facts, write_table
 from bench.study.evaluate_imported import Evaluated, evaluate
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
@@ -156,10 +157,10 @@ def test_a_row_that_no_longer_compares_is_let_go_with_a_word(
 ) -> None:
     folder, _ = beside
     shutil.copytree(folder / "runs", tmp_path / "runs", symlinks=True)
-    path = tmp_path / "runs" / "grids" / "tiny.json"
-    content = json.loads(path.read_text())
+    store = Store.open(tmp_path / "runs")
+    content = read_grid(store, "tiny")
     content["cohorts"][1]["id"] = "0" * 12  # as if this cohort had been another one when the model was evaluated
-    path.write_text(json.dumps(content))
+    write_grid(store, "tiny", content)
     said = here("run", "--grid", "tiny", "--quiet", *["--json"][: int(as_json)], cwd=tmp_path).stdout
     assert not read_manifest(Store.open(tmp_path / "runs"), "tiny").imported
     if as_json:
@@ -251,10 +252,10 @@ def test_a_wrong_order_of_findings_is_noticed(truth: dict[str, pd.DataFrame], fi
 
 
 def test_a_grid_of_other_cohorts_is_not_mixed(store_copy: Path, tmp_path: Path) -> None:
-    path = store_copy / "runs" / "grids" / "tiny.json"
-    content = json.loads(path.read_text())
+    store = Store.open(store_copy / "runs")
+    content = read_grid(store, "tiny")
     content["cohorts"][1]["id"] = "0" * 12
-    path.write_text(json.dumps(content))
+    write_grid(store, "tiny", content)
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "nih.csv").write_text("image_id,Edema\n")
     with pytest.raises(StoreError, match="other cohorts, findings or splits"):

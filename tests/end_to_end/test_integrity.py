@@ -1,6 +1,5 @@
 """`bench check` of a store, `bench list runs --failed`, `bench remove`: what is damaged is named with its mend, and nothing else is touched."""
 
-import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.diagnostics.store_audit import examine_store
+from bench.store.checked_files import read_grid, write_grid
 from bench.store.lease import claim
 from bench.store.store import Store, canonical_json, short_hash
 
@@ -89,8 +89,7 @@ def orphan(root: Path) -> None:
 
 
 def older_grid(root: Path) -> None:
-    path = root / "grids" / "tiny.json"
-    path.write_bytes(canonical_json(json.loads(path.read_bytes()) | {"schema": 2}))
+    write_grid(Store(root), "tiny", read_grid(Store(root), "tiny") | {"schema": 2})
 
 
 DAMAGES: dict[str, tuple[Damage, str, str, str]] = {

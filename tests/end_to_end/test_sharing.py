@@ -13,6 +13,7 @@ from huggingface_hub.utils import build_hf_headers
 from bench.planning.manifest import read_manifest
 from bench.sharing import hub
 from bench.sharing import mlflow as tracking
+from bench.store.checked_files import read_grid, write_cohort, write_grid
 from bench.store.store import Store, table_facts, write_table
 from bench.system import hub_client as hubclient
 from harmonize.errors import ConfigError, SetupError, StoreError
@@ -144,11 +145,11 @@ def test_a_text_that_names_a_patient_does_not_leave(store_copy: Path, here: Comm
     store = Store.open(store_copy / "runs", create=False)
     path = next((store.root / "cohorts").glob("nih-*.parquet"))
     table = pd.read_parquet(path)
-    manifest = json.loads((store.root / "grids" / "tiny.json").read_text())
+    manifest = read_grid(store, "tiny")
     patient = "PATIENT-0042"
-    write_table(path, table.assign(patient_id=patient), table_facts(path))
+    write_cohort(path, table.assign(patient_id=patient), table_facts(path)["id"])
     manifest["runs"][0]["titles"]["architecture"] = f"Net for {patient}"
-    (store.root / "grids" / "tiny.json").write_text(json.dumps(manifest))
+    write_grid(store, "tiny", manifest)
     said = here("upload", manifest["runs"][0]["id"], "--repo", "a/b", "--dry-run", cwd=store_copy, code=2).stderr
     assert "README.md contains 1 ids or paths of nih" in said
     assert "nothing was sent" in said
@@ -167,16 +168,16 @@ IDS = [
 
 def test_ids_with_separators_and_short_ids_are_found(store_copy: Path) -> None:
     store = Store.open(store_copy / "runs", create=False)
-    path, grid = next((store.root / "cohorts").glob("nih-*.parquet")), store.root / "grids" / "tiny.json"
-    table, facts, content = pd.read_parquet(path), table_facts(path), json.loads(grid.read_text())
+    path = next((store.root / "cohorts").glob("nih-*.parquet"))
+    table, cohort_id, content = pd.read_parquet(path), table_facts(path)["id"], read_grid(store, "tiny")
     run_id, titles = content["runs"][0]["id"], content["runs"][0]["titles"]
     for patient, title in IDS:
-        write_table(path, table.assign(patient_id=patient), facts)
+        write_cohort(path, table.assign(patient_id=patient), cohort_id)
         titles["architecture"] = "Net"
-        grid.write_text(json.dumps(content))
+        write_grid(store, "tiny", content)
         hub.files_of(store, run_id)
         titles["architecture"] = title
-        grid.write_text(json.dumps(content))
+        write_grid(store, "tiny", content)
         with pytest.raises(StoreError, match=r"README.md contains 1 ids or paths of nih"):
             hub.files_of(store, run_id)
 

@@ -8,17 +8,20 @@ import pandas as pd
 from bench.analyses.heatmaps.image_sample import KINDS
 from bench.analyses.heatmaps.pictures import is_picture, picture_name, webp
 from bench.planning.manifest import Manifest
+from bench.store.checksums import read_verified
 
 MOST, MOST_BYTES = 200, 700_000  # maximum number of pictures on a page, and their maximum size in bytes
 ASK = "pictures of real radiographs are left out; `bench report --with-images` adds them"
+AGAIN = "damaged pictures are left out; delete the folder `attention` of the run, and `bench run` makes them again"
 LESS_TELLING = 4  # added to the sum of ranks for each further case of a kind, because it shows less new information
 
 
 def with_pictures(
     manifest: Manifest, frames: Mapping[str, pd.DataFrame], with_real_images: bool
 ) -> tuple[pd.DataFrame, str]:
-    """Return the table `gallery` with the pictures of the page, and a message if pictures of patients are left out, else "".
+    """Return the table `gallery` with the pictures of the page, and a message if pictures are left out, else "".
 
+    Pictures of patients are left out unless `with_real_images`, and pictures that differ from their checksums always.
     `first` sorts the cases: high-ranked runs, the internal hospital, and hospitals and findings with large gaps come early.
     """
     gallery = frames["gallery"].reset_index(drop=True)
@@ -28,17 +31,21 @@ def with_pictures(
         return gallery.assign(picture=None), ASK if len(gallery) else ""
     folders = {a["run"]: manifest.store.root / a["folder"] for a in manifest.analyses if a["name"] == "attention"}
     pictures: dict[int, bytes] = {}
+    damaged: list[str] = []
     size, ranks = 0, gallery["rank"].astype(int).tolist()
     for i in range(len(gallery)):
         run_id, dataset, finding, kind = (str(gallery[c].iloc[i]) for c in ("run_id", "dataset", "finding", "kind"))
-        path = folders[run_id] / "gallery" / picture_name(dataset, finding, kind, ranks[i])
-        if path.is_file() and is_picture(path.read_bytes()):
-            pictures[i] = webp(path.read_bytes())
+        name = f"gallery/{picture_name(dataset, finding, kind, ranks[i])}"
+        content, problem = read_verified(folders[run_id] / name, folders[run_id])
+        if problem:
+            damaged.append(f"{name} of run {run_id} {problem}")
+        elif is_picture(content):
+            pictures[i] = webp(content)
             size += len(pictures[i])
         if len(pictures) >= MOST or size >= MOST_BYTES:
             break
     column = pd.Series([pictures.get(i) for i in range(len(gallery))], gallery.index, dtype=object)
-    return gallery.assign(picture=column), ""
+    return gallery.assign(picture=column), f"{AGAIN}: {'; '.join(damaged)}" if damaged else ""
 
 
 def first(gallery: pd.DataFrame, runs: Sequence[str], hospitals: Sequence[str], findings: Sequence[str]) -> list[int]:

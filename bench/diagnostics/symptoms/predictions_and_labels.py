@@ -3,13 +3,11 @@
 Shapes: N images, K findings.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bench.config.run_config import RunConfig
@@ -20,7 +18,8 @@ from bench.results.read_predictions import Labels, load_scored_splits
 from bench.scoring import diagnostics
 from bench.scoring.bootstrap.sort_scores import area, falling
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.store import read_table
+from bench.store.checksums import checked_json, scores_table
+from bench.store.store import key_in
 from harmonize.checks.release import Check
 
 MIN_IMAGES = 10  # minimum number of images of each class of a finding
@@ -122,8 +121,8 @@ def prediction_symptoms(
 
 def _learned(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> list[int]:
     """Return the indices of the findings that a run predicts. An imported model or a panel may predict only some."""
-    path = manifest.store.run_dir(run["id"]) / "trained.json"
-    not_learned = json.loads(path.read_text()).get("unlearnt", []) if "kind" in run and path.is_file() else []
+    folder = manifest.store.run_dir(run["id"])
+    not_learned = checked_json(folder, "trained.json").get("unlearnt", []) if "kind" in run else []
     return [k for k, finding in enumerate(config.findings) if finding not in not_learned]
 
 
@@ -175,10 +174,10 @@ def external_symptoms(where: str, manifest: Manifest, run_id: str) -> Iterator[C
 
     AUROC plus the full width of its interval must be below .5. This rule is strict, because many AUROCs are tested.
     """
-    path = manifest.scores / run_id / "diagnostics.parquet"
-    if not path.is_file():
+    folder = manifest.scores / run_id
+    if not key_in(folder):
         return
-    table: pd.DataFrame = read_table(path)
+    table = scores_table(folder, "diagnostics")
     internal = str(manifest.content["source"])
     below = table[(table["kind"] == diagnostics.INVERTED) & (table["dataset"] != internal)]
     far_below = below[below["value"] + (below["high"] - below["low"]) < 0.5]

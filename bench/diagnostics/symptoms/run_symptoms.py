@@ -58,7 +58,7 @@ def symptoms(store: Store, run_id: str, grids: Grids | None = None) -> list[Chec
     try:
         manifest, run, labels = (grids or Grids(store)).planned(run_id)
         config = manifest.config(run)
-        of_loss = list(loss_symptoms(where, store.run_dir(run_id) / "history.parquet"))
+        of_loss = list(loss_symptoms(where, store.run_dir(run_id)))
         of_logits = list(logit_symptoms(where, manifest, run, config))
         checks = [*of_loss, *of_logits]
         if not any(check.level == "fault" for check in of_logits):  # the other checks need finite logits
@@ -68,8 +68,10 @@ def symptoms(store: Store, run_id: str, grids: Grids | None = None) -> list[Chec
                 checks += epoch_symptoms(where, splits["val"], store.run_dir(run_id))
             checks += prediction_symptoms(where, run, findings, splits, loss_stuck)
         checks += [*external_symptoms(where, manifest, run_id), *heat_map_symptoms(where, manifest, run_id)]
+    except StoreError:
+        raise
     except (CxrError, KeyError) as error:
-        return [] if isinstance(error, StoreError) else [Check("", where, "note", "", f"not checked: {error}")]
+        return [Check("", where, "note", "", f"not checked: {error}")]
     return checks
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.store import read_table
+from bench.store.checksums import scores_table
+from bench.store.store import key_in
 from harmonize.checks.release import Check
 
 _FACTOR = 2.0  # a threshold does not fit if calls / images with the finding, or the inverse, reaches this ratio
@@ -40,10 +41,10 @@ def half_threshold_notes(where: str, scored_split: ScoredSplit, findings: Sequen
 
 def external_threshold_notes(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
     """Yield a note if the stored thresholds do not fit a finding at external hospitals, by the same rule."""
-    path = manifest.scores / run_id / "confusion.parquet"
-    if not path.is_file():
+    folder = manifest.scores / run_id
+    if not key_in(folder):
         return
-    table = read_table(path)
+    table = scores_table(folder, "confusion")
     table = table[table["operating_point"] == manifest.settings.threshold]
     observations = []
     for cohort in manifest.cohorts:

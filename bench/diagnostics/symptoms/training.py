@@ -1,8 +1,8 @@
 """Symptoms of training: a loss that does not fall, and predictions that do not match the selected epoch."""
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from bench.diagnostics.symptoms.failures import NO_NUMBER, causes_of, symptom
 from bench.scoring.bootstrap.sort_scores import area, falling
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.checksums import damaged_files
-from bench.store.store import read_table
+from bench.store.checksums import checked_json, checked_table
 from harmonize.checks.release import Check
 
+_HISTORY = "history.parquet"
 _MAX_DIFFERENCE = 0.05  # maximum difference of `val` AUROC between stored predictions and selected epoch
 _FLAT = 0.02  # a loss counts as flat if it falls by less than this share of its first value
 
 
-def loss_symptoms(where: str, path: Path) -> Iterator[Check]:
-    """Yield a symptom if the training loss is not finite, or does not change or fall. `path`: history.parquet."""
-    if not path.is_file():  # derived runs have no history
+def loss_symptoms(where: str, folder: Path) -> Iterator[Check]:
+    """Yield a symptom if the training loss is not finite, or does not change or fall. `folder`: the run's folder."""
+    if not (folder / _HISTORY).is_file():  # derived runs have no history
         return
-    loss = read_table(path)["train_loss"].to_numpy(np.float64)
+    loss = checked_table(folder, _HISTORY)["train_loss"].to_numpy(np.float64)
     if not np.isfinite(loss).all():
         yield symptom(where, NO_NUMBER, "fault", f"training loss {_numbers(loss)}", causes_of(NO_NUMBER))
     elif len(loss) > 1 and np.ptp(loss) == 0:
@@ -42,12 +42,10 @@ def loss_symptoms(where: str, path: Path) -> Iterator[Check]:
 
 def epoch_symptoms(where: str, val: ScoredSplit, folder: Path) -> Iterator[Check]:
     """Yield a symptom if the stored predictions on `val` have another AUROC than the selected epoch had."""
-    path = folder / "history.parquet"
-    trained = folder / "trained.json"
-    if not path.is_file() or not trained.is_file() or damaged_files(folder):
+    if not (folder / _HISTORY).is_file() or not (folder / "trained.json").is_file():
         return
-    history = read_table(path).set_index("epoch")
-    best = json.loads(trained.read_text()).get("best_epoch")
+    history = checked_table(folder, _HISTORY).set_index("epoch")
+    best: Any = checked_json(folder, "trained.json").get("best_epoch")
     if best not in history.index or "val_auroc" not in history:
         return
     in_training, stored = float(history.loc[best, "val_auroc"]), _macro(val)

@@ -20,7 +20,8 @@ from bench.sharing.bundle.pseudonyms import Ordinals, assign_ordinals, columns_o
 from bench.sharing.bundle.read_bundle import COHORT, COHORT_NAME, HISTORY, KEPT, RECORDS, made_of, read_bundle
 from bench.sharing.bundle.tables import kinds_of, write_columns
 from bench.sharing.bundle.unlearned import unlearned_without_evidence
-from bench.store.store import Progress, canonical_json, read_table, replacing, table_facts, write_bytes, write_table
+from bench.store.checksums import checked_table, scores_table
+from bench.store.store import Progress, canonical_json, replacing, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 
 SCHEMA = 2  # 2: the roles of cohorts are internal and external (before: home, away)
@@ -179,12 +180,12 @@ def _write_run(
     for name, facts in run_facts(manifest.store, run["id"]).items():
         write_bytes(folder / f"{name}.json", canonical_json({k: v for k, v in facts.items() if k in RECORDS[name]}))
     if "kind" not in run:
-        history = read_table(stored_run / "history.parquet")
+        history = checked_table(stored_run, "history.parquet")
         write_columns(folder / "history.parquet", history, HISTORY)
     for cohort in cohorts:
         name = str(cohort["name"])
         path = stored_run / "predictions" / f"{name}.parquet"
-        frame = read_table(path)
+        frame = checked_table(stored_run, f"predictions/{name}.parquet")
         frame = frame[frame["image_id"].astype(str).isin(splits[name])]
         frame = frame.assign(image=frame["image_id"].astype(str).map(ordinals_of[name].image).to_numpy(np.int32))
         if not keep_order:
@@ -198,7 +199,7 @@ def _write_run(
 def _write_scores(manifest: Manifest, read: Manifest, run_id: str, folder: Path, exact: bool) -> int:
     """Score the bundle, compare the scores with those of the store, and write them. Return the number of scores."""
     for name in SCORED:
-        stored, rescored = (read_table(m.scores / run_id / f"{name}.parquet") for m in (manifest, read))
+        stored, rescored = (scores_table(m.scores / run_id, name) for m in (manifest, read))
         steady_columns = [column for column in ("value",) if name in STEADY]
         compared = list(stored.columns) if exact else steady_columns
         if compared and (why := differs(stored, rescored, compared, 0 if exact else ROUNDING)):
@@ -208,4 +209,4 @@ def _write_scores(manifest: Manifest, read: Manifest, run_id: str, folder: Path,
             )
         facts = {"made_of": made_of(read, run_id)}
         write_columns(folder / "scores" / run_id / f"{name}.parquet", rescored, kinds_of(rescored), facts)
-    return len(read_table(read.scores / run_id / "scores.parquet"))
+    return len(scores_table(read.scores / run_id, "scores"))

@@ -11,8 +11,9 @@ import pandas as pd
 from bench.planning.manifest import Manifest
 from bench.sharing.bundle.match_images import same_images
 from bench.sharing.bundle.verify import Opened
-from bench.store.checksums import mark_done
-from bench.store.store import Store, canonical_json, table_facts, write_bytes, write_table
+from bench.store.checked_files import read_cohort, write_cohort, write_grid
+from bench.store.checksums import checked_table, mark_done
+from bench.store.store import Store, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 
 SETTINGS = ("source", "phantom", "min_count", "bins", "mapping", "threshold", "counted", "metrics")
@@ -76,7 +77,7 @@ def _add_cohort(merged: Merged, bundle: Opened, cohort: Mapping[str, Any], name:
         other = merged.origin[name]
         fix = f"rename one of them: --rename {bundle.path.name}:{cohort['name']}=NEW_NAME"
         raise StoreError(f"two cohorts have the name {name!r}: in {other} and in this bundle", where, fix)
-    stored = pd.read_parquet(_path_of(merged, name))
+    stored = read_cohort(_path_of(merged, name))
     if stored_cohort["tag"] != cohort["tag"]:
         shared = [
             run["id"]
@@ -84,7 +85,7 @@ def _add_cohort(merged: Merged, bundle: Opened, cohort: Mapping[str, Any], name:
             if (merged.store.run_dir(run["id"]) / "predictions" / f"{name}.parquet").is_file()
         ]
         ours, theirs = (
-            [pd.read_parquet(store.run_dir(i) / "predictions" / f"{n}.parquet") for i in shared]
+            [checked_table(store.run_dir(i), f"predictions/{n}.parquet") for i in shared]
             for store, n in ((merged.store, name), (bundle.manifest.store, cohort["name"]))
         )
         return same_images(stored, table, ours, theirs, name, f"{merged.origin[name]} and {where}")
@@ -104,7 +105,7 @@ def _path_of(merged: Merged, name: str) -> Path:
 
 
 def _write_cohort(merged: Merged, name: str, table: pd.DataFrame) -> None:
-    write_table(_path_of(merged, name), table, {"id": str(merged.cohorts[name]["id"])})
+    write_cohort(_path_of(merged, name), table, str(merged.cohorts[name]["id"]))
 
 
 def _add_run(
@@ -126,12 +127,12 @@ def _add_run(
         raise StoreError(f"run {run['id']} has different weights in an earlier bundle", where, fix)
     for cohort in bundle.manifest.cohorts:
         name = names.get(cohort["name"], cohort["name"])
-        frame = pd.read_parquet(source / "predictions" / f"{cohort['name']}.parquet")
+        frame = checked_table(source, f"predictions/{cohort['name']}.parquet")
         if renamed := images[cohort["name"]]:
             frame = frame.assign(image_id=frame["image_id"].map(renamed)).sort_values("image_id", ignore_index=True)
         path = target / "predictions" / f"{name}.parquet"
         if path.is_file():
-            if not _same_logits(pd.read_parquet(path), frame):
+            if not _same_logits(checked_table(target, f"predictions/{name}.parquet"), frame):
                 fix = "one bundle is wrong: ask their makers, or merge only one of them"
                 raise StoreError(f"run {run['id']} has different logits on {name} in an earlier bundle", where, fix)
             continue
@@ -178,7 +179,7 @@ def finish(merged: Merged, name: str, title: str, first: Mapping[str, Any], coho
         )
     content = {**first, "name": name, "title": title, "cohorts": chosen, "bundles": merged.bundles}
     content |= {"runs": list(merged.runs.values()), "derived": list(merged.derived.values())}
-    write_bytes(merged.store.root / "grids" / f"{name}.json", canonical_json(content))
+    write_grid(merged.store, name, content)
     return Manifest(merged.store, content)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bench.config.grid import PhantomChoice
 from bench.config.registry import Registry
@@ -23,6 +22,7 @@ from bench.sharing.bundle.imported_models import is_passport, same_model
 from bench.sharing.bundle.pseudonyms import image_names, kinds, patient_names, table_id
 from bench.sharing.bundle.recompute import take_titles
 from bench.sharing.bundle.tables import facts_in, read_columns
+from bench.store.checked_files import read_cohort, write_cohort, write_grid
 from bench.store.checksums import mark_done
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes, write_table
 from harmonize.cohorts import label_mapping as labelmap
@@ -136,7 +136,7 @@ def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Man
             _run(folder, store, content, run, where)
         _check_runs(store, content, where)
         take_titles(store, content, registry)
-        write_bytes(root / "grids" / f"{content['name']}.json", canonical_json(content))
+        write_grid(store, content["name"], content)
         return Manifest(store, content)
     except StoreError:
         raise
@@ -259,7 +259,7 @@ def _cohort(folder: Path, store: Store, cohort: Mapping[str, Any], where: str) -
     table = frame.drop(columns=["image", "patient"])
     table.insert(0, "patient_id", patient_names(cohort["tag"], frame["patient"].to_numpy(np.int32)))
     table.insert(0, "image_id", image_names(cohort["tag"], frame["image"].to_numpy(np.int32)))
-    write_table(store.root / "cohorts" / f"{name}-{cohort['id']}.parquet", table, {"id": cohort["id"]})
+    write_cohort(store.root / "cohorts" / f"{name}-{cohort['id']}.parquet", table, cohort["id"])
 
 
 def _is_mapping_to(value: Any, kind: type) -> bool:
@@ -342,7 +342,7 @@ def _predictions(
         f"{name} differ from the export: a logit or an image was changed",
         where,
     )
-    table = pd.read_parquet(store.root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet", columns=["image_id"])
+    table = read_cohort(store.root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet", ["image_id"])
     ids = image_names(cohort["tag"], frame.pop("image").to_numpy(np.int32))
     _require(
         len(set(ids)) == len(ids) and set(ids) <= set(table["image_id"]),

@@ -25,7 +25,7 @@ from bench.planning.protocol import CohortRole
 from bench.planning.restore_grid import cohorts_of
 from bench.results.read_predictions import run_facts
 from bench.sharing.bundle.archive import refused
-from bench.store.store import read_table
+from bench.store.checksums import checked_table
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 
 LEAVE_OUT = "bench score --as NAME --findings ..., then bench export --grid NAME"
@@ -119,9 +119,9 @@ def _check_derived(manifest: Manifest, run: Mapping[str, Any], where: str) -> No
 def _check_imported(manifest: Manifest, run: Mapping[str, Any], where: str) -> None:
     """Raise StoreError if an imported model predicts a finding that it states as not predicted."""
     stated = _stated(manifest, run)
-    folder = manifest.store.run_dir(run["id"]) / "predictions"
+    folder = manifest.store.run_dir(run["id"])
     for cohort in manifest.cohorts if stated else ():
-        logits = read_table(folder / f"{cohort['name']}.parquet")
+        logits = checked_table(folder, f"predictions/{cohort['name']}.parquet")
         for finding in stated:
             if np.any(logits[finding].to_numpy() != 0):
                 what = f"model {run['id']} states that it does not predict {finding}, but its logits on {cohort['name']} vary"

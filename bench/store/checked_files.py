@@ -1,0 +1,122 @@
+"""Grids and cohort tables: files that many runs share, each written together with its own SHA-256 and compared when it is read.
+
+A grid (JSON) has the checksum in its key `sha256`. A cohort table (Parquet) has it in a second file, NAME.parquet.sha256, which
+`sha256sum --check` understands, too. A file of an older version has no checksum: it is read as it is. Files of runs, scores and
+analyses have the checksums of their folder, see `bench.store.checksums`.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.store.file_integrity import json_object
+from bench.store.store import Store, canonical_json, table_facts, table_of, write_bytes, write_table
+from harmonize.errors import StoreError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NO_CHECKSUM = "has no checksum: an older version wrote it, and a changed value is not detected"
+CHANGED = "is not what was stored: its checksum differs"
+_KEY = "sha256"
+_FIX_GRID = (
+    "delete it: rm '{path}', then make it again: `bench run --grid` (then `bench evaluate` for imported models), "
+    "`bench score --as` or `bench merge`; no run is trained again"
+)
+_FIX_TABLE = (
+    "run the grid again with `bench run`: it makes the table again. Made by `bench merge`: merge the bundles again"
+)
+
+
+def write_grid(store: Store, name: str, content: Mapping[str, Any]) -> None:
+    """Write the manifest of a grid with its checksum. One file holds both, so a killed process leaves no other state."""
+    write_bytes(_grid(store, name), canonical_json({**content, _KEY: _sha256(canonical_json(content))}))
+
+
+def read_grid(store: Store, name: str) -> dict[str, Any]:
+    """Return the manifest of a grid without its checksum.
+
+    Raises StoreError if the file is missing or damaged, or differs from its checksum.
+    """
+    path = _grid(store, name)
+    content, problem = _grid_and_problem(path)
+    if content is None:
+        raise StoreError(
+            f"grid {name} cannot be read: {problem}", str(path), "run the grid again with `bench run --grid`"
+        )
+    if problem == CHANGED:
+        raise StoreError(f"grid {name} {problem}", str(path), _FIX_GRID.format(path=path))
+    return content
+
+
+def grid_problem(store: Store, name: str) -> str:
+    """Return the problem of a manifest: it is damaged, CHANGED or NO_CHECKSUM; "" for an intact one."""
+    return _grid_and_problem(_grid(store, name))[1]
+
+
+def _grid(store: Store, name: str) -> Path:
+    return store.root / "grids" / f"{name}.json"
+
+
+def _grid_and_problem(path: Path) -> tuple[dict[str, Any] | None, str]:
+    """Return the content of a manifest, None if it is unreadable, and its problem."""
+    try:
+        content = json_object(path)
+        checksum = content.pop(_KEY, None)
+        same = checksum == _sha256(canonical_json(content))  # NaN is no value of a manifest: it raises ValueError
+    except (OSError, ValueError, RecursionError) as error:
+        return None, str(error)
+    return content, "" if same else NO_CHECKSUM if checksum is None else CHANGED
+
+
+def write_cohort(path: Path, table: "pd.DataFrame", cohort_id: str) -> None:
+    """Write a cohort table, then the file with its checksum.
+
+    The old checksum is deleted first: if the process is killed in between, the table has none, and `bench run` writes both again.
+    """
+    _checksum_file(path).unlink(missing_ok=True)
+    digest = write_table(path, table, {"id": cohort_id})
+    write_bytes(_checksum_file(path), f"{digest}  {path.name}\n".encode())
+
+
+def read_cohort(path: Path, columns: Sequence[str] | None = None) -> "pd.DataFrame":
+    """Return all or some columns of a cohort table.
+
+    Raises StoreError if the table is missing or damaged, belongs to another cohort, or differs from its checksum.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise StoreError(
+            f"cannot read the cohort table {path.name}: {error.strerror}", str(path), _FIX_TABLE
+        ) from error
+    if (problem := _cohort_problem(path, content)) and problem != NO_CHECKSUM:
+        raise StoreError(f"the cohort table {path.name} {problem}", str(path), _FIX_TABLE)
+    return table_of(path, content, columns)
+
+
+def cohort_problem(path: Path) -> str:
+    """Return the problem of a cohort table: it is missing, damaged, CHANGED or NO_CHECKSUM; "" for an intact one."""
+    try:
+        return _cohort_problem(path, path.read_bytes())
+    except OSError as error:
+        return f"is missing: {error.strerror}"
+
+
+def _cohort_problem(path: Path, content: bytes) -> str:
+    """Return the problem of a cohort table with these bytes. The hash of 900,000 rows takes less time than their reading."""
+    try:
+        words = _checksum_file(path).read_text(errors="replace").split()
+    except OSError:  # a table of another version, or a process was killed before it wrote the checksum
+        has_id = table_facts(path).get("id") == path.stem.rpartition("-")[2]
+        return NO_CHECKSUM if has_id else "is damaged"
+    return "" if words[:1] == [_sha256(content)] else CHANGED
+
+
+def _checksum_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,259 @@
+"""One file of a finished store is damaged at a time: no damage changes a page unnoticed, and `bench check` names each damaged file.
+
+`UNSEEN_DAMAGES` is the number of damages, which a seeded generator draws (`tox -e faults`: 5000).
+"""
+
+import contextlib
+import io
+import json
+import os
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bench.analyses.heatmaps.pictures import picture_name, png
+from bench.diagnostics.store_audit import examine_store
+from bench.diagnostics.symptoms.run_symptoms import symptoms
+from bench.planning.jobs import analysis_key, predicted
+from bench.planning.manifest import read_manifest
+from bench.results.report_tables import tables
+from bench.results.score_runs import score_all
+from bench.store.checked_files import read_grid, write_grid
+from bench.store.checksums import record_checksums
+from bench.store.store import Store, write_bytes, write_table
+from harmonize.errors import CxrError
+from reports.schemas.tables import SCHEMAS
+from reports.tables import Tables
+
+pytestmark = pytest.mark.grid
+Command = Callable[..., object]
+NUM_DAMAGES = int(os.environ.get("UNSEEN_DAMAGES", "36"))
+KINDS = (
+    "store.json",
+    "grids/*.json",
+    "cohorts/*.parquet",
+    "cohorts/*.sha256",
+    "??/*/*.json",
+    "??/*/*.parquet",
+    "??/*/DONE",
+    "??/*/model.safetensors",
+    "??/*/predictions/*",
+    "??/*/features/*",
+    "scores/*/KEY",
+    "scores/*/*.json",
+    "scores/*/*.parquet",
+    "scores/*/*.npz",
+    "??/*/attention/*.*",
+    "??/*/attention/KEY",
+    "??/*/attention/gallery/*",
+)
+
+
+def quiet(*_: object) -> None:
+    """Show no progress."""
+
+
+def plant_analysis(store: Store, run_id: str) -> None:
+    """Store a finished analysis `attention` with a row of each table and two pictures, and add it to the grid."""
+    place, identity = f"{run_id[:2]}/{run_id}/attention", ["attention", 1, {}]
+    folder = store.root / place
+    text = {"run_id": run_id, "dataset": "nih", "finding": "Edema", "kind": "sure miss", "picture": ""}
+    for name in ("attention", "gallery", "cascade"):
+        rows = [{column: text.get(column, float(rank)) for column in SCHEMAS[name]} for rank in range(2)]
+        write_table(folder / f"{name}.parquet", pd.DataFrame(rows))
+    for rank in range(2):
+        picture = np.random.default_rng(rank).integers(0, 255, (32, 64, 3), np.uint8)
+        write_bytes(folder / "gallery" / picture_name("nih", "Edema", "sure miss", rank), png(picture))
+    record_checksums(folder)
+    manifest = read_manifest(store, "tiny")
+    key = analysis_key(identity, predicted(store, run_id, manifest.places), per_run=True)
+    write_bytes(folder / "KEY", key.encode())
+    planned = {"name": "attention", "identity": identity, "run": run_id, "per_run": True, "folder": place}
+    write_grid(store, "tiny", {**read_grid(store, "tiny"), "analyses": [planned]})
+
+
+def other_value(path: Path, draw: random.Random) -> bytes:
+    """Return the file with another value in one place, still readable, and with the same metadata."""
+    content = path.read_bytes()
+    if path.suffix == ".json":
+        document = json.loads(content)
+        places = [(document, key) for key in document]
+        for holder, key in places:
+            inner = holder[key]
+            places += (
+                [(inner, k) for k in (inner if isinstance(inner, dict) else range(len(inner)))]
+                if isinstance(inner, dict | list)
+                else []
+            )
+        leaves = [(holder, key) for holder, key in places if not isinstance(holder[key], dict | list)]
+        holder, key = draw.choice(leaves or places)
+        value = holder[key]
+        holder[key] = not value if isinstance(value, bool) else value + 1 if isinstance(value, int | float) else "other"
+        return json.dumps(document).encode()
+    if path.suffix == ".parquet":
+        table = pq.read_table(pa.BufferReader(content))
+        filled = [name for name in table.column_names if table.num_rows > table[name].null_count]
+        if filled:
+            name = draw.choice(filled)
+            values = table[name].to_pylist()
+            row = draw.choice([i for i, value in enumerate(values) if value is not None])
+            value = values[row]
+            values[row] = (
+                not value if isinstance(value, bool) else value + 1 if isinstance(value, int | float) else "other"
+            )
+            column = pa.array(values, table.schema.field(name).type)
+            table = table.set_column(table.column_names.index(name), table.schema.field(name), column)
+        written = pa.BufferOutputStream()
+        pq.write_table(table, written, compression="gzip")
+        return bytes(written.getvalue())
+    if path.suffix == ".npz":
+        with np.load(io.BytesIO(content)) as stored:
+            arrays = {name: stored[name].copy() for name in stored.files}
+        name = draw.choice([name for name, array in arrays.items() if array.size and array.dtype.kind == "f"])
+        arrays[name].flat[draw.randrange(arrays[name].size)] += 1
+        written_arrays = io.BytesIO()
+        np.savez(written_arrays, **arrays)
+        return written_arrays.getvalue()
+    return one_byte(content, draw, draw.randrange(1, 256))
+
+
+def one_byte(content: bytes, draw: random.Random, change: int) -> bytes:
+    """Return the content with one byte changed."""
+    changed = bytearray(content or b"\0")
+    changed[draw.randrange(len(changed))] ^= change
+    return bytes(changed)
+
+
+def damage(path: Path, draw: random.Random) -> str:
+    """Damage a file; return the kind of the damage."""
+    kind = draw.choice(("value", "bit", "bit", "cut", "empty", "junk", "gone"))
+    content = path.read_bytes()
+    if kind == "gone":
+        path.unlink()
+        return kind
+    changed = {
+        "value": lambda: other_value(path, draw),
+        "bit": lambda: one_byte(content, draw, 1 << draw.randrange(8)),
+        "cut": lambda: content[: draw.randrange(max(1, len(content)))],
+        "empty": lambda: b"",
+        "junk": lambda: draw.randbytes(max(1, len(content))),
+    }
+    path.write_bytes(changed[kind]())
+    return kind
+
+
+def same(page: Tables, other: Tables) -> bool:
+    """Whether two reports have the same data."""
+    if json.dumps(page.meta, sort_keys=True) != json.dumps(other.meta, sort_keys=True):
+        return False
+    return all(frame.equals(other.frames[name]) for name, frame in page.frames.items())
+
+
+def outcome(store: Store, path: Path, before: Tables) -> str:
+    """Score and report a damaged store; return what happened to the damage, "SILENT" if the page is another one without a word."""
+    lines: list[str] = []
+    try:
+        manifest = read_manifest(Store.open(store.root, create=False), "tiny")
+        score_all(manifest, quiet, 1, lines.append)
+        page = tables(manifest)
+    except CxrError as error:
+        return "refused" if path.name.removesuffix(".sha256") in str(error) else f"SILENT: {path.name} not in {error}"
+    if same(page, before):
+        return "made again" if lines else "unchanged"
+    left_out = page.frames["runs"]["reason"].astype(bool).any()
+    not_done = any(analysis["state"] != "done" for analysis in page.meta["analyses"])
+    return "stated on the page" if left_out or not_done or page.meta["no_pictures"] else "SILENT"
+
+
+def test_no_damage_of_a_file_changes_a_page_unnoticed(store_copy: Path) -> None:
+    store = Store.open(store_copy / "runs")
+    run_id = store.run_ids()[0]
+    plant_analysis(store, run_id)
+    files = {kind: sorted(store.root.glob(kind)) for kind in KINDS}
+    stored = {path: path.read_bytes() for paths in files.values() for path in paths}
+    before, draw = tables(read_manifest(store, "tiny")), random.Random(0)
+    assert before.meta["analyses"][0]["state"] == "done"
+    assert examine_store(store, files=True) == []
+    outcomes: dict[str, int] = {}
+    for number in range(NUM_DAMAGES):
+        path = draw.choice(files[KINDS[number % len(KINDS)]])
+        kind = damage(path, draw)
+        changed = not path.is_file() or path.read_bytes() != stored[path]
+        where = f"{number}: {kind} of {path.relative_to(store.root)}"
+        if path.name != "store.json":
+            checks = examine_store(store, files=True)
+            for each in store.run_ids():
+                with contextlib.suppress(CxrError):  # no other exception
+                    symptoms(store, each)
+        result = outcome(store, path, before)
+        assert "SILENT" not in result, f"{where}: {result}"
+        if path.name != "store.json" and changed and result in ("refused", "made again"):
+            # a changed checksum is reported as a fault of the file that it belongs to
+            name = path.parent.name if path.name == "checksums.json" else path.stem.removesuffix(".parquet")
+            assert any(name in f"{check.what} {check.found}" for check in checks), f"{where}: check found {checks}"
+        outcomes[result] = outcomes.get(result, 0) + 1
+        for other, content in stored.items():
+            if not other.is_file() or other.read_bytes() != content:
+                write_bytes(other, content)
+    print(outcomes)
+    assert sum(outcomes.values()) == NUM_DAMAGES
+    assert {"refused", "made again", "unchanged", "stated on the page"} == set(outcomes)
+
+
+@pytest.mark.parametrize("damaged", ["value", "bit"])
+def test_every_command_answers_a_damaged_cohort_table_in_words(damaged: str, store_copy: Path, here: Command) -> None:
+    store, draw = Store.open(store_copy / "runs"), random.Random(1)
+    (path,) = store.root.glob("cohorts/chexpert-*.parquet")
+    changed = other_value(path, draw) if damaged == "value" else one_byte(path.read_bytes(), draw, 1)
+    path.write_bytes(changed)
+    one, two = store.run_ids()
+    for words in (
+        ("report",),
+        ("compare", one, two),
+        ("errors", one),
+        ("export", "-o", "x.zip"),
+        ("card", one),
+        ("upload", one, "--repo", "a/b", "--dry-run"),
+    ):
+        done = here(*words, cwd=store_copy, code=2)
+        assert path.name in done.stderr, words
+        assert "fix: " in done.stderr
+    checked = here("check", "--quiet", cwd=store_copy, code=1).stdout
+    assert f"cohort table {path.stem}: is not what was stored" in checked
+    assert "symptoms: not checked" in checked
+
+
+def test_a_store_of_an_older_version_goes_on_and_gets_its_checksums(store_copy: Path, here: Command) -> None:
+    store = Store.open(store_copy / "runs")
+    new = {path: path.read_bytes() for path in store.root.glob("scores/*/*")}
+    for path in [*store.root.glob("scores/*/checksums.json"), *store.root.glob("cohorts/*.sha256")]:
+        path.unlink()
+    grid = store.root / "grids" / "tiny.json"
+    grid.write_text(json.dumps(read_grid(store, "tiny")))
+    assert {check.level for check in examine_store(store, files=True)} == {"note"}
+    run_id = store.run_ids()[0]
+    here("errors", run_id, cwd=store_copy)
+    assert "scores of 2 runs: there are no checksums of them" in here("report", cwd=store_copy).stderr
+    assert {path: path.read_bytes() for path in store.root.glob("scores/*/*")} == new
+    here("run", "--grid", "tiny", "--quiet", cwd=store_copy)
+    assert examine_store(store, files=True) == []
+
+
+def test_a_kill_between_a_cohort_table_and_its_checksum_is_mended(store_copy: Path, here: Command) -> None:
+    store = Store.open(store_copy / "runs")
+    stored = {path: path.read_bytes() for path in store.root.glob("cohorts/*")}
+    for path in store.root.glob("cohorts/*.sha256"):
+        path.unlink()
+    here("report", "--quiet", cwd=store_copy)
+    here("run", "--grid", "tiny", "--quiet", cwd=store_copy)
+    assert {path: path.read_bytes() for path in store.root.glob("cohorts/*")} == stored
+    shutil.rmtree(store.root / "cohorts")
+    here("run", "--grid", "tiny", "--quiet", cwd=store_copy)
+    assert {path: path.read_bytes() for path in store.root.glob("cohorts/*")} == stored
