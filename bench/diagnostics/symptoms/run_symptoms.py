@@ -48,7 +48,7 @@ class Grids:
 def symptoms(store: Store, run_id: str, grids: Grids | None = None) -> list[Check]:
     """Return the symptoms of a run; an empty list for a sound or unfinished run.
 
-    `grids`: kept from run to run. Damaged files are not reported here, but by `bench.diagnostics.store_audit`.
+    `grids`: kept from run to run. Raises StoreError for a damaged file; `bench.diagnostics.store_audit` lists all damaged files.
     """
     where = f"run {run_id}"
     if store.state(run_id) == "failed":
