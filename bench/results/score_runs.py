@@ -78,7 +78,7 @@ def score_all(
 
 
 def _has_key(manifest: Manifest, run: Mapping[str, Any]) -> bool:
-    """Whether the scores of a run are complete, and made of its present predictions and settings."""
+    """Return whether the scores of a run are complete, and made of its present predictions and settings."""
     key = key_in(_folder(manifest, run))
     return bool(key) and key == _key(manifest, run)
 
