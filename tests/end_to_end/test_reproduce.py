@@ -116,7 +116,7 @@ def test_a_run_is_trained_again_and_comes_out_the_same_or_it_is_said_that_it_doe
     said = command("reproduce", run[:6], "--quiet", cwd=store_copy).stdout
     assert said.splitlines()[-1] == "verdict: same bits"
     assert "no patient is in two splits" in said
-    assert "as they are stored" in said
+    assert "(equal to the stored weights)" in said
     assert {p: p.read_bytes() for p in before} == before, "the store stays as it was"
     rows = pd.read_parquet(store_copy / "reproduced" / f"reproduction-{run}.parquet")
     assert set(rows["verdict"]) == {"same bits"}

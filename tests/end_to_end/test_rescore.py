@@ -104,7 +104,7 @@ def test_a_name_stands_for_one_way_of_scoring(finished: Path) -> None:
                 ConfigError, match="'mine' has other scores already: those of tiny, labels read as strict"
             ):
                 rescored(manifest, "mine", other, "bench score")
-            with pytest.raises(ConfigError, match="has scores already"):
+            with pytest.raises(ConfigError, match="has other scores already"):
                 rescored(strict, "mine", other, "bench score")
     finally:
         (finished / "runs" / "grids" / "mine.json").unlink(missing_ok=True)

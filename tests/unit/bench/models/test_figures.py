@@ -74,7 +74,7 @@ def test_stated_figures_that_are_not_the_measured_ones_are_a_deviation() -> None
         "GMACs stated 0.08",
         "not stated",
     ]
-    assert "one length" in found[4].verdict
+    assert "the same length" in found[4].verdict
     assert said[0] == "count mine 0/5"
     assert said[-1] == "count 5/5"
 

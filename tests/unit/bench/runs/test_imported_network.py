@@ -284,7 +284,7 @@ NAMES = ["Atelectasis", "Edema", "Mass"]
         ({"preprocessing": {"size": 32, "mean": 0.5, "std": 0}}, "std must be above 0", "trained with"),
         ({"preprocessing": {"size": 32, "fit": "stretch", "range": [0, 1]}}, "stretch", ""),
         ({"preprocessing": {"size": 32, "ops": ["histmatch"], "range": [0, 1]}}, "histmatch", "minmax"),
-        ({"outputs": {"kind": "logit", "names": ["Edema"]}}, "3 outputs, 1 are named", "every output"),
+        ({"outputs": {"kind": "logit", "names": ["Edema"]}}, "3 outputs, but `names` has 1", "every output"),
         ({"outputs": {"kind": "logit", "names": ["Edma", "Mass", "Atelectasis"]}}, "'Edma'", "'Edema'"),
         (
             {"outputs": {"kind": "logit", "names": ["Edema", "Edema", "Mass"]}},
@@ -295,7 +295,7 @@ NAMES = ["Atelectasis", "Edema", "Mass"]
         ({"outputs": {"kind": "score", "names": NAMES}}, "(got 'score')", "sigmoid"),
         ({"outputs": {"kind": "probability", "names": NAMES}}, "are not probabilities", "kind: logit"),
         ({"model": {"function": "tests.networks:Flat", "with": {"fault": "nan"}}}, "not finite", "scaled"),
-        ({"model": {"function": "tests.networks:Flat", "with": {"fault": "tuple"}}}, "gives tuple", "wrap it"),
+        ({"model": {"function": "tests.networks:Flat", "with": {"fault": "tuple"}}}, "returns tuple", "wrap it"),
         ({"model": {"function": "tests.networks:Flat", "with": {"width": 3}}}, "unexpected keyword", "with:"),
         ({"model": {"function": "tests.networks:not_a_network"}}, "returns str", "torch.nn.Module"),
         ({"model": {"timm": "resnet10t"}}, "a timm model needs weights", "weights:"),
