@@ -259,7 +259,7 @@ def registry() -> Registry:
         ("ensembles: [{name: x, of: {sed: 0}}]\n", "unknown key 'sed'", "ensembles[0].of"),
         ("ensembles: [{name: x, whom: {seed: 0}}]\n", "unknown key 'whom'", "ensembles[0]"),
         ("ensembles: [{name: x, mean: logit}]\n", "probabilities", "ensembles[0].mean"),
-        ("ensembles: [{name: x, tta: three_views}]\n", "makes no 'three_views'", "ensembles[0].tta"),
+        ("ensembles: [{name: x, tta: three_views}]\n", "has no TTA 'three_views'", "ensembles[0].tta"),
         ("ensembles: [{name: x}, {name: x, of: {seed: 0}}]\n", "two ensembles", "ensembles[1].name"),
         ("ensembles: [{name: x}, {name: y, of: {seed: [1, 0]}}]\n", "the same runs", "ensembles[1]"),
     ],

@@ -130,7 +130,7 @@ def test_a_network_from_scratch_has_no_starting_weights(tmp_path: Path) -> None:
         (TIMM, {"name": "resnet18.b7_in1k"}, "did you mean"),
         (TIMM, {"name": "resnet18", "drop_out": 0.1}, "drop_out"),
         (SCRATCH, {"depth": [1]}, "depth"),
-        (SCRATCH, {"depths": [1, 1], "widths": [8]}, "of one length"),
+        (SCRATCH, {"depths": [1, 1], "widths": [8]}, "the same length"),
     ],
 )
 def test_names_and_options_that_do_not_exist_are_refused(use: str, options: dict[str, Any], message: str) -> None:

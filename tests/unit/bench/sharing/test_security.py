@@ -185,7 +185,7 @@ def test_code_that_run_json_names_is_not_imported_for_a_run_without_weights(tmp_
         )
         folder = store.begin(short_hash(document), document)
         (folder / "DONE").touch()
-        with pytest.raises(StoreError, match="the weights of the ONNX file are missing"):
+        with pytest.raises(StoreError, match="its weights are missing"):
             load(store, folder.name)
     finally:
         sys.path.remove(str(tmp_path))
