@@ -51,7 +51,7 @@ def _caption(row: dict[Any, Any], kind: str) -> str:
     if is_number(row["inside"]):
         phrases.append(f"{percent(row['inside'], 1)} of the heat map on the finding")
         if kind in ABSENT:
-            phrases.append("outlined, but labeled absent")
+            phrases.append("the image has an outline of the finding, but the label says absent")
     elif is_number(row["outside"]):
         phrases.append(f"{percent(row['outside'], 1)} of the heat map outside the lungs")
     return "; ".join(phrases)

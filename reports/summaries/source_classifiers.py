@@ -130,8 +130,8 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
     ]
     if image.has_value and similar:
         sentences.append(
-            f"{sentence_case(listing(similar))} {'are' if len(similar) > 1 else 'is'} not clearly worse than the full image ({image.text}): "
-            "a detailed view of the lungs is not needed"
+            f"{sentence_case(listing(similar))} {'are' if len(similar) > 1 else 'is'} not clearly less accurate than the full image ({image.text}): "
+            "a network can identify the hospital without a detailed view of the lungs"
         )
     trees = of_run(estimates, run, "pixels", "none")
     if trees.has_value:
