@@ -141,7 +141,7 @@ def test_the_page_reports_a_damaged_run_and_missing_scores(store_copy: Path, mon
     for choice in runs_with_weights(store):
         (store.run_dir(choice.run_id) / "model.safetensors").write_bytes(b"damaged")
     page = opened(store.root, monkeypatch)
-    assert "cannot be loaded" in page.error[0].value
+    assert "model.safetensors is damaged" in page.error[0].value
     assert any("no scores yet" in text.value for text in page.info)
 
 
