@@ -672,6 +672,7 @@ def test_bundles_that_cannot_be_merged_are_refused_with_a_fix(bundles: dict[str,
     pq.write_table(
         pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(table.schema.metadata), path
     )
+    record_checksums(c / one[:2] / one)
     made = {
         (lab.name, run, keep): unscored(lab, tmp_path / f"{lab.name}-{run}-{keep}", run, keep)
         for lab, run in ((a, one), (b, one), (b, two), (c, one))

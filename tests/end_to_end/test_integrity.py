@@ -124,7 +124,7 @@ DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
     "unfinished scores": (lambda r, f: (r / "scores" / f.name / "KEY").unlink(), "warning", "are not finished", "bench score"),
     "an older grid": (lambda r, f: older_grid(r), "fault", "has version 2", "no run is trained again"),
     "a damaged grid": (lambda r, f: (r / "grids" / "tiny.json").write_text("{"), "fault", "cannot be read", "bench run --grid"),
-    "a truncated cohort": (lambda r, f: half(next((r / "cohorts").glob("nih-*"))), "fault", "is missing or damaged; grid tiny needs it", "bench run"),
+    "a truncated cohort": (lambda r, f: half(next((r / "cohorts").glob("nih-*"))), "fault", "is not what was stored: its checksum differs", "run the grid again"),
     "a cohort of no grid": (lambda r, f: pq.write_table(pa.table({"a": [1]}), r / "cohorts" / "old-000000000000.parquet"), "note", "no grid of the store uses it", "rm"),
 }  # fmt: skip
 
