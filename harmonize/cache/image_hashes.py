@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from harmonize.cache.build import lock
 from harmonize.cache.cache import ImageCache
 from harmonize.cache.fill import Progress
+from harmonize.errors import SetupError
 from harmonize.images.perceptual_hash import HASH_VERSION, SMALL_SIDE, is_flat, perceptual_hash, smaller, thumbnail
 
 # 264 bytes for each image: hash, and the image at 16 x 16. The thumbnail confirms a pair without reading its pixels.
@@ -25,6 +26,8 @@ def image_hashes(cache: ImageCache, name: str = "", progress: Progress | None = 
 
     The hash is 0 for a blank or unreadable image, which cannot be compared. (The hash of another image never is: it
     has about as many ones as zeros.) `progress` is called with (name, images done, total images).
+
+    Raises SetupError if the hashes cannot be stored.
     """
     path = cache.path.with_name(f"hashes-{cache.path.stem.removeprefix('images-')}-v{HASH_VERSION}.npy")
     # a second process waits, then reads what the first has stored
@@ -36,10 +39,14 @@ def image_hashes(cache: ImageCache, name: str = "", progress: Progress | None = 
         except (OSError, ValueError, EOFError):  # missing or damaged
             pass
         records = _computed(cache, name, progress)
-        partial_file = path.with_suffix(".part")
-        with partial_file.open("wb") as file:
-            np.save(file, records)
-        partial_file.replace(path)
+        try:
+            partial_file = path.with_suffix(".part")
+            with partial_file.open("wb") as file:
+                np.save(file, records)
+            partial_file.replace(path)
+        except OSError as error:
+            fix = "free disk space, then run again"
+            raise SetupError(f"cannot store the hashes of the images: {error}", str(path), fix) from error
     return records
 
 

@@ -53,7 +53,10 @@ def png(image: np.ndarray) -> bytes:
 
 def write_cohorts(folder: Path, radiographs: dict[str, list[np.ndarray]]) -> None:
     """Write an internal cohort, and an external cohort that ends in COPIES encoded copies of internal images."""
-    blank = png(np.full((70, 80), 9, np.uint8))
+    # one gray value, except one pixel: it can be decoded, but not compared
+    nearly_blank = np.full((70, 80), 9, np.uint8)
+    nearly_blank[0, 0] = 14
+    blank = png(nearly_blank)
     internal = [png(image) for image in radiographs["chexpert"]]
     copies = [encoded_again(image, i) for i, image in enumerate(radiographs["chexpert"][:COPIES])]
     write(folder / "internal", [*internal, blank], "")
