@@ -43,6 +43,8 @@ class Tables:
         unlearnt: run id -> findings that are present in all or in none of the training images
         not_compared: cohort name -> findings that either only this cohort or only the internal hospital labels
         stated: facts that the submitters of merged bundles state, and that nobody could check
+        compared: patients (external cohorts whose patient ids were compared with those of the internal cohort), images
+            (whether images were compared); {} if this is not stated
         duplicates: number of internal images that have a duplicate of another patient in another internal split
     """
 

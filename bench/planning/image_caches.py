@@ -6,6 +6,7 @@ from typing import Self
 
 import pandas as pd
 
+from bench.planning.overlap import refuse_copies
 from bench.planning.plan import CohortRef, Plan
 from bench.planning.run import TRAINED, Run
 from bench.store.checksums import FILE as CHECKSUMS
@@ -14,6 +15,7 @@ from bench.store.file_integrity import is_intact
 from bench.store.safe_csv import csv_text
 from bench.store.store import Progress, Store, table_facts, write_bytes
 from harmonize.cache.cache import Forecast, ImageCache, file_states, forecast, open_cache, read_cache
+from harmonize.checks.copies import prints
 from harmonize.errors import DatasetError, StoreError
 from harmonize.images.pixels import Geometry
 
@@ -70,27 +72,27 @@ class DecodedImages:
                 return True
         return False
 
-    def count_duplicates(self) -> int:
-        """Return the number of internal images that equal an image of another patient in another internal split.
+    def refuse_copies(self, progress: Progress | None = None) -> list[str]:
+        """Raise DatasetError when an external cohort contains copies of internal images, also if encoded again.
 
-        Raises DatasetError when an external cohort contains images of the internal cohort: the test would not be external.
+        Otherwise return a line if there are too many similar images to compare all pairs.
         """
         key = next(iter(self.caches))[1]
-        internal, *external = self.plan.refs
-        internal_prints = _prints(self.caches[internal.name, key])
-        for ref in external:
-            same = internal_prints[internal_prints["print"].isin(_prints(self.caches[ref.name, key])["print"])]
-            if len(same):
-                example = same["image_id"].iloc[0]
-                what = f"{len(same)} images of {internal.name} are also in {ref.name}, e.g. {example}"
-                fix = "remove them from one of the two: an external test must be unseen"
-                raise DatasetError(what, str(ref.root), fix)
+        caches = {name: cache for (name, geometry_key), cache in self.caches.items() if geometry_key == key}
+        crowded = refuse_copies(self.plan.store, list(self.plan.cohorts.values()), caches, progress)
+        line = f"{crowded:,} images are in large groups of similar images; not all pairs were compared to find copies"
+        return [line] if crowded else []
+
+    def count_duplicates(self) -> int:
+        """Return the number of internal images that equal an image of another patient in another internal split."""
+        internal = self.plan.refs[0]
         table = self.plan.cohorts[internal.name].table
         split = internal.split_of(table, self.plan.runs[0].config)
-        prints = internal_prints.merge(table[["image_id", "patient_id"]].assign(split=split), on="image_id")
-        spread = prints.groupby("print")[["patient_id", "split"]].nunique()
+        cache = self.caches[internal.name, next(iter(self.caches))[1]]
+        images = prints(cache).merge(table[["image_id", "patient_id"]].assign(split=split), on="image_id")
+        spread = images.groupby("print")[["patient_id", "split"]].nunique()
         repeated = spread.index[(spread["patient_id"] > 1) & (spread["split"] > 1)]
-        return int(prints["print"].isin(repeated).sum())
+        return int(images["print"].isin(repeated).sum())
 
 
 def open_images(store: Store, ref: CohortRef, geometry: Geometry) -> ImageCache:
@@ -174,17 +176,3 @@ def prepare(plan: Plan, workers: int, progress: Progress, say: Callable[[str], N
             what = f"no image of {name} can be read (the first: {reason})"
             raise DatasetError(what, str(plan.cohorts[name].root), fix)
     return DecodedImages(plan, caches)
-
-
-def _prints(cache: ImageCache) -> pd.DataFrame:
-    """Return image_id and print (file size, checksum of pixels) of the readable images, except uniform images."""
-    index = cache.index[cache.index["reason"] == ""]
-    prints = index["size"].astype(str) + "/" + index["crc32"].astype(str)
-    shared = prints.duplicated(keep=False)
-    flat = {
-        p
-        for p, row in zip(prints[shared], index.index[shared], strict=True)
-        if cache.images[row].min() == cache.images[row].max()
-    }
-    table = pd.DataFrame({"image_id": index["image_id"], "print": prints})
-    return table[~table["print"].isin(flat)]

@@ -14,6 +14,7 @@ from bench.config.registry import Entry
 from bench.config.run_config import RunConfig, flat, from_dict
 from bench.planning.imported_run import KIND, dropped, kept
 from bench.planning.jobs import analysis_jobs, analysis_key, predicted
+from bench.planning.overlap import compared_cohorts
 from bench.planning.plan import Plan
 from bench.scoring.scored_split import Settings
 from bench.store.checked_files import read_cohort, read_grid, write_grid
@@ -306,6 +307,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
         "mapping": plan.runs[0].config.mapping,
         "metrics": [asdict(entry) for entry in plan.metrics],
         "doubles": doubles,
+        "compared": _compared(plan, images=bool(caches)),
         "command": plan.command,
         "cohorts": cohorts,
         "runs": runs,
@@ -315,6 +317,12 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
         "label_sources": [list(pair) for pair in grid.label_sources],
         "phantom_settings": asdict(grid.phantom) if plan.phantom else {},
     }
+
+
+def _compared(plan: Plan, *, images: bool) -> dict[str, Any]:
+    """Return with which external cohorts the internal patient ids were compared, and whether images were compared."""
+    internal, *external = plan.cohorts.values()
+    return {"patients": compared_cohorts(internal, external), "images": images}
 
 
 def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float]:

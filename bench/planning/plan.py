@@ -17,6 +17,7 @@ from bench.config.registry import Entry, Registry
 from bench.config.run_config import RunConfig
 from bench.planning.auxiliary_targets import check_targets
 from bench.planning.derived_runs import Derived, derived_runs
+from bench.planning.overlap import refuse_equal_cohorts, refuse_shared_patients
 from bench.planning.protocol import CohortRole
 from bench.planning.read_cohorts import read_cohorts
 from bench.planning.run import Run
@@ -62,6 +63,15 @@ class Plan:
         """Return whether the cohorts are synthetic."""
         return next(iter(self.cohorts.values())).phantom
 
+    @property
+    def remarks(self) -> list[str]:
+        """Return a line for each cohort whose `exclude` lists contain ids that the cohort does not have."""
+        return [
+            f"{name}: {cohort.unknown:,} ids of `exclude` are not in the cohort and are ignored"
+            for name, cohort in self.cohorts.items()
+            if cohort.unknown
+        ]
+
     def select(self, pattern: str | None) -> tuple[list[Run], list[Derived]]:
         """Return the runs whose id begins with the pattern or whose architecture matches it, and their derived runs.
 
@@ -105,6 +115,9 @@ def make_plan(
     Raises ConfigError, DatasetError or SetupError when grid and data do not fit.
     """
     cohorts = read_cohorts(grid, store, data, workers, progress)
+    internal, *external = cohorts.values()
+    refuse_equal_cohorts((internal, *external))
+    refuse_shared_patients(store, internal, external)
     refs = tuple(_ref(store, registry, cohort, grid.train_on) for cohort in cohorts.values())
     for config in grid.configs:
         _check_internal(refs[0], cohorts[grid.train_on], config)

@@ -99,6 +99,7 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         "no_pictures": no_pictures,
         "stated": _stated(manifest),
         "duplicates": int(manifest.content["doubles"]),
+        "compared": dict(manifest.content.get("compared", {})),  # missing in older and in merged grids
         "datasets": {
             c["name"]: {
                 "title": title_of(c),

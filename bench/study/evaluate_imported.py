@@ -86,6 +86,7 @@ def evaluate(
     plan = replace(plan, runs=(run,))
     images = prepare(plan, workers, display.progress, display.say) if network else None
     if images:
+        images.refuse_copies(display.progress)
         images.write_lists()
     caches, doubles = (images.caches, images.count_duplicates()) if images else ({}, 0)
     content = before or {**contents(plan, caches, doubles), "runs": []}

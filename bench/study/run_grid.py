@@ -100,7 +100,7 @@ def execute(
     if any(plan.store.state(r.id) != "done" for r in runs):
         executor.prepare()
     images = prepare(plan, workers, display.progress, display.say)
-    for line in images.fallbacks:
+    for line in (*plan.remarks, *images.fallbacks, *images.refuse_copies(display.progress)):
         display.say(line)
     manifest, dropped = write_manifest(plan, images.caches, images.count_duplicates())
     images.write_lists()

@@ -5,6 +5,7 @@
                                    with an adaptive region also fell_back, for packed images also at and length
         images-<plan>.u8           the pixels [N, S, S], in the order of the index; or, from 1024 pixels on:
         images-<plan>.zst          compressed blocks (harmonize.cache.packed), located by at and length
+        hashes-<plan>-v<N>.npy     hash and thumbnail of each image (harmonize.cache.image_hashes), made when first needed
         images-<plan>.*.part       the unfinished file during a build, and
         images-<plan>.journal      one line per finished chunk; an interrupted build continues after the last complete line
 
@@ -40,6 +41,7 @@ class ImageCache:
 
     images: NDArray[np.uint8]  # [N, S, S], memory-mapped; from 1024 px on PackedImages, which has the same indexing
     index: pd.DataFrame
+    path: Path  # file of the pixels
 
     def rows(self, image_ids: "pd.Series[str] | list[str]") -> NDArray[np.int64]:
         """Return, for each image id, the row in `images`; -1 for an unreadable or unknown image."""
@@ -248,24 +250,25 @@ def _open(cache_folder: Path, geometry: Geometry) -> ImageCache | None:
     for row in np.unique(np.linspace(0, len(index) - 1, _SAMPLED).astype(int)):
         if index["reason"].iloc[row] == "" and not has_checksum(images, row, index["crc32"].iloc[row]):
             return None
-    return ImageCache(cast("NDArray[np.uint8]", images), index)
+    return ImageCache(cast("NDArray[np.uint8]", images), index, _pixel_file(cache_folder, index))
 
 
 def _images(cache_folder: Path, index: pd.DataFrame, geometry: Geometry) -> Images:
     """Open the pixels that an index refers to. Raises ValueError if the file has a wrong size."""
-    stem = cache_folder / f"images-{_plan_hash(index)}"
+    path = _pixel_file(cache_folder, index)
     if "at" in index:
-        blocks, (at, length) = (
-            map_bytes(stem.with_suffix(".zst")),
-            (index[c].to_numpy(np.int64) for c in ("at", "length")),
-        )
+        blocks, (at, length) = map_bytes(path), (index[c].to_numpy(np.int64) for c in ("at", "length"))
         if len(blocks) < (at + length).max():
             raise ValueError("blocks are missing")
-        return PackedImages(blocks, at, length, geometry.size, str(stem.with_suffix(".zst")))
-    path = stem.with_suffix(".u8")
+        return PackedImages(blocks, at, length, geometry.size, str(path))
     if path.stat().st_size != planned_bytes(len(index), geometry):
         raise ValueError("wrong size")
     return np.memmap(path, np.uint8, "r", shape=(len(index), geometry.size, geometry.size))
+
+
+def _pixel_file(cache_folder: Path, index: pd.DataFrame) -> Path:
+    """Return the path of the pixels that an index refers to."""
+    return cache_folder / f"images-{_plan_hash(index)}.{'zst' if 'at' in index else 'u8'}"
 
 
 def _build(plan: BuildPlan, current: ImageCache | None, workers: int, progress: Progress | None) -> None:
@@ -284,6 +287,6 @@ def _build(plan: BuildPlan, current: ImageCache | None, workers: int, progress: 
     )[_index_columns(geometry, packed=packs(geometry))]
     index.to_parquet(cache_folder / "index.parquet.part")
     (cache_folder / "index.parquet.part").replace(cache_folder / "index.parquet")
-    for old in cache_folder.glob("images-*"):
+    for old in (*cache_folder.glob("images-*"), *cache_folder.glob("hashes-*")):
         if old != plan.target:
             old.unlink(missing_ok=True)

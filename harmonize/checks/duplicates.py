@@ -121,7 +121,7 @@ def _pairs(
     """
     equal_files = near_pairs(content.astype(np.uint64), 0, CAP)
     near_hashes = near_pairs(hashes, MAX_DISTANCE, CAP)
-    similar = _are_correlated(near_hashes.first, near_hashes.second, small) & (
+    similar = are_correlated(near_hashes.first, near_hashes.second, small) & (
         content[near_hashes.first] != content[near_hashes.second]
     )
     exact_table = pd.DataFrame({"first": equal_files.first, "second": equal_files.second, "exact": True})
@@ -131,16 +131,21 @@ def _pairs(
     return pd.concat([exact_table, near_table], ignore_index=True), max(equal_files.crowded, near_hashes.crowded)
 
 
-def _are_correlated(
+def are_correlated(
     first: NDArray[np.int64], second: NDArray[np.int64], thumbnails: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
     """Return the mask of pairs with a correlation of at least MIN_CORRELATION between their thumbnails [N, 256]."""
     is_correlated = np.zeros(len(first), bool)
     for start in range(0, len(first), _BLOCK):
         block = slice(start, start + _BLOCK)
-        left, right = (_standardized(thumbnails[rows[block]]) for rows in (first, second))
-        is_correlated[block] = (left * right).sum(axis=1) >= MIN_CORRELATION
+        left, right = (thumbnails[rows[block]] for rows in (first, second))
+        is_correlated[block] = correlations(left, right) >= MIN_CORRELATION
     return is_correlated
+
+
+def correlations(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the correlation between each two rows of `left` and `right`, uint8 [N, P] of P pixels."""
+    return np.asarray((_standardized(left) * _standardized(right)).sum(axis=1), np.float32)
 
 
 def _standardized(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -357,6 +357,11 @@ def check_rows(cohort: Cohort) -> list[Check]:
         checks.append(
             Check(name, "repeated rows", "warning", "one row per image", result, "no fix needed: each row is used once")
         )
+    if cohort.unknown:
+        result = f"{cohort.unknown:,} ids of `exclude` are not in the table and are ignored"
+        checks.append(
+            Check(name, "exclude", "warning", "ids of this cohort", result, "check that this list is of this cohort")
+        )
     words = cohort.doubts.loc[cohort.doubts["reason"].str.startswith(UNKNOWN_LABEL), "reason"]
     if len(words):
         frequent = words.str.removeprefix(UNKNOWN_LABEL).value_counts().head(3)

@@ -20,16 +20,22 @@ from numpy.typing import NDArray
 
 from harmonize.cache.build import lock
 from harmonize.errors import SetupError
-from harmonize.images.perceptual_hash import HASH_VERSION, is_flat, perceptual_hash, thumbnail
+from harmonize.images.perceptual_hash import HASH_VERSION, SMALL_SIDE, is_flat, perceptual_hash, smaller, thumbnail
 from harmonize.images.pixels import PIXELS_VERSION, UnreadableImage, read_gray
 
 Progress = Callable[[str, int, int], None]
 
 _MIN_SIDE = 128  # px; an image is decoded at least at this side, four times the side for its hash
-_SMALL = 16  # px; side of the stored thumbnail
 _CHUNK = 16  # number of images per write to the file
 _RECORD = np.dtype(
-    [("key", "V16"), ("content", "V16"), ("hash", "<u8"), ("flat", "?"), ("reason", "S79"), ("small", "u1", _SMALL**2)]
+    [
+        ("key", "V16"),
+        ("content", "V16"),
+        ("hash", "<u8"),
+        ("flat", "?"),
+        ("reason", "S79"),
+        ("small", "u1", SMALL_SIDE**2),
+    ]
 )
 
 
@@ -177,6 +183,5 @@ def _scan_files(files: Sequence[Path]) -> NDArray[np.void]:
             records["reason"][number] = str(error).encode()[:79] or b"unreadable"
     records["hash"] = perceptual_hash(thumbnails)
     records["flat"] = is_flat(thumbnails)
-    blocks = thumbnails.reshape(len(files), _SMALL, 2, _SMALL, 2).mean(axis=(2, 4))
-    records["small"] = blocks.round().astype(np.uint8).reshape(len(files), -1)
+    records["small"] = smaller(thumbnails)
     return records

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.cohorts.bad_rows import separate_bad_rows
 from harmonize.cohorts.cohort_filters import filter_groups, filter_rows
+from harmonize.cohorts.exclude_list import remove_listed
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.cohorts.splits import shared_patients
 from harmonize.datasets import FAULT, TABLE, adapter
@@ -32,12 +33,13 @@ class Cohort:
 
     table       BASE columns, dataset extras, native labels, then one Int8 state per finding; index 0..n-1
     quarantine  image_id, path, reason of listed images without a file, and of bad rows
-    flow        image counts in this order: found, dropped by reason, repeated_row and bad_row (if any), not_frontal,
-                other filters, absent, kept. Then counts of kept images with remarks: `contradictory` ("No Finding"
-                together with another finding), and if any, `unlabelled` (every finding null), `contradictory_sex`
-                and `unknown_label`
+    flow        image counts in this order: found, dropped by reason, repeated_row and bad_row (if any),
+                listed_in_exclude (if the spec has lists), not_frontal, other filters, absent, kept. Then counts of
+                kept images with remarks: `contradictory` ("No Finding" together with another finding), and if any,
+                `unlabelled` (every finding null), `contradictory_sex` and `unknown_label`
     doubts      image_id, path, reason of kept images whose patient has both sexes (F and M), or whose label is not in
                 the vocabulary of the dataset
+    unknown     number of ids in the `exclude` lists that the dataset does not have
     """
 
     name: str
@@ -49,6 +51,7 @@ class Cohort:
     phantom: bool
     spec: CohortSpec
     doubts: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=list(QUARANTINE)))
+    unknown: int = 0
 
     @property
     def facts(self) -> dict[str, str]:
@@ -88,6 +91,7 @@ def load(
         native = native[native["drop"] == ""].drop(columns="drop")
     native, bad_rows = separate_bad_rows(native, where, flow)
     shared_patients(native, native["split"], where)
+    native, unknown = remove_listed(native, spec.exclude, flow)
     native = filter_rows(native, spec.choice, spec.layout, spec.root, flow)
     on_disk = _on_disk(spec.root, native["path"]) if images else np.ones(len(native), bool)
     absent = native.loc[~on_disk, ["image_id", "path"]].assign(reason=ABSENT)
@@ -115,7 +119,7 @@ def load(
     doubts = pd.concat([two_sex_rows, unknown_label_rows])
     phantom = any((folder / "phantom.json").is_file() for folder in (spec.root, spec.root.parent))
     quarantine, doubts = pd.concat([bad_rows, absent], ignore_index=True), doubts.reset_index(drop=True)
-    return Cohort(spec.name, spec.layout, spec.root, table, quarantine, flow, phantom, spec, doubts)
+    return Cohort(spec.name, spec.layout, spec.root, table, quarantine, flow, phantom, spec, doubts, unknown)
 
 
 def _read(spec: CohortSpec, source: str) -> pd.DataFrame:

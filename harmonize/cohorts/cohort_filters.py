@@ -1,6 +1,6 @@
 """Filter a native table by a cohort choice; each filter counts the images that it removes.
 
-Order of the filters: `drop` from the adapter, view, age, gold subset, missing files, one image per study, patient
+Order of the filters: `drop` from the adapter, `exclude` lists, view, age, gold subset, missing files, one image per study, patient
 limit.
 """
 

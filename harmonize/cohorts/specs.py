@@ -14,9 +14,9 @@ from harmonize.labels.findings import check_source, labels_yaml
 from harmonize.yaml_file import read_yaml
 
 GOLD = "-gold"  # suffix of the name of a cohort's gold subset
-_TEXTS = ("layout", "root", "table", "mapping")
+_TEXTS = ("layout", "root", "table", "mapping", "population")
 _CHOICES = {f.name: type(f.default) for f in fields(CohortChoice)}
-_KEYS = (*_TEXTS, "label_source", *_CHOICES)
+_KEYS = (*_TEXTS, "label_source", "exclude", *_CHOICES)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # names are used in file names, which have at most 255 bytes
 
 
@@ -27,6 +27,8 @@ class CohortSpec:
     label_source  `default`, or a label source that labels.yaml lists for the layout
     hybrid        (finding, label source) pairs: these findings come from another label source of the same images
     choice        settings that select images
+    exclude       CSV files that list images or patients to remove
+    population    cohorts of one population use the same patient ids; "" = not stated
     """
 
     name: str
@@ -37,6 +39,8 @@ class CohortSpec:
     label_source: str = "default"
     hybrid: tuple[tuple[str, str], ...] = ()
     choice: CohortChoice = field(default_factory=CohortChoice)
+    exclude: tuple[Path, ...] = ()
+    population: str = ""
 
 
 def read_data(path: Path) -> dict[str, CohortSpec]:
@@ -117,8 +121,26 @@ def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
     root = path.parent / Path(entry["root"]).expanduser()  # if the root is absolute, pathlib ignores path.parent
     mapping = str(_mapping_file(Path(entry["mapping"]), path, root, where)) if table_keys else ""
     source, hybrid = _label_source(entry.get("label_source", "default"), layout, f"{where}.label_source")
-    choice = _choice(entry, where)
-    return CohortSpec(name, layout, root, entry.get("table", ""), mapping, source, hybrid, choice)
+    choice, exclude = _choice(entry, where), _exclude(entry.get("exclude", []), path, f"{where}.exclude")
+    population = entry.get("population", "")
+    if population and not _NAME.fullmatch(population):
+        fix = "write a short name of letters, digits, dots, dashes and underscores"
+        raise ConfigError(f"invalid population {population!r}", f"{where}.population", fix)
+    return CohortSpec(name, layout, root, entry.get("table", ""), mapping, source, hybrid, choice, exclude, population)
+
+
+def _exclude(value: Any, path: Path, where: str) -> tuple[Path, ...]:
+    """Return the paths of the lists of excluded images; relative paths are relative to the folder of the YAML file."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise ConfigError(
+            f"exclude is {value!r}, not a file", where, "write the path of a CSV file, or [one.csv, two.csv]"
+        )
+    files = tuple(path.parent / Path(name).expanduser() for name in names)
+    for file in files:
+        if not file.is_file():
+            raise ConfigError(f"no file {str(file)!r}", where, "correct the path; it is relative to the data file")
+    return files
 
 
 def _label_source(value: Any, layout: str, where: str) -> tuple[str, tuple[tuple[str, str], ...]]:

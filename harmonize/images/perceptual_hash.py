@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 HASH_VERSION = 1  # increase after a change that may give the same image a different hash
+SMALL_SIDE = 16  # px; side of the smaller thumbnail
 _SIDE, _FREQUENCIES = 32, 8
 _AGREEING_BANDS = 3  # rows are compared if they agree in this many bands; with two, most radiographs would be compared
 _MIN_CONTRAST = 4.0  # gray levels; an image is blank if its 32 x 32 pixels span less
@@ -37,6 +38,16 @@ class Pairs:
 def thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return an image of any shape, resized to uint8 [32, 32]."""
     return np.asarray(cv2.resize(image, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def smaller(thumbnails_NHW: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return uint8 [N, 256], each thumbnail [32, 32] reduced to 16 x 16 pixels.
+
+    >>> smaller(np.full((2, 32, 32), 7, np.uint8)).shape
+    (2, 256)
+    """
+    blocks = thumbnails_NHW.reshape(len(thumbnails_NHW), SMALL_SIDE, 2, SMALL_SIDE, 2).mean(axis=(2, 4))
+    return np.asarray(blocks.round().astype(np.uint8).reshape(len(thumbnails_NHW), -1))
 
 
 def is_flat(thumbnails_NHW: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -79,13 +90,15 @@ def count_bits(words: Hashes) -> NDArray[np.int64]:
     return np.asarray((words * byte_ones) >> np.uint64(56), np.int64)
 
 
-def near_pairs(hashes: Hashes, max_distance: int = 4, cap: int = 200) -> Pairs:
+def near_pairs(hashes: Hashes, max_distance: int = 4, cap: int = 200, side: NDArray[np.bool_] | None = None) -> Pairs:
     """Return every pair of rows at most `max_distance` bits apart, without comparing all rows with all rows.
 
     The bits are divided into max_distance + 3 bands, so two near hashes agree in at least three bands (pigeonhole
     principle). Only rows that agree in three bands are compared. Two limits apply to large groups. If more than `cap`
     rows have the same hash, only `cap` of them are paired. If more than 10 * `cap` different hashes agree in three
     bands, each hash is compared with the next 10 * `cap` only. `crowded` is the number of rows in such groups.
+
+    side    mask of the rows of one cohort: only pairs of a row inside and a row outside the mask are returned
     """
     if len(hashes) == 0:
         empty = np.zeros(0, np.int64)
@@ -96,20 +109,29 @@ def near_pairs(hashes: Hashes, max_distance: int = 4, cap: int = 200) -> Pairs:
     sizes = np.diff(start)
     crowded = int(sizes[sizes > cap].sum())
     paired = np.minimum(sizes, cap)
-    left, right, distance, crowded_hashes = _distinct_pairs(distinct, max_distance, 10 * cap)
+    inside, outside = np.ones((2, len(distinct)), bool)
+    if side is not None:
+        inside, outside = (np.isin(np.arange(len(distinct)), group[mask]) for mask in (side, ~side))
+    left, right, distance, crowded_hashes = _distinct_pairs(distinct, max_distance, 10 * cap, inside, outside)
     groups = [
         _pairs_of_equal_hashes(members, start[:-1], paired),
         *_pairs_of_near_hashes(members, start[:-1], paired, left, right, distance),
     ]
     first, second, bits = (np.concatenate(arrays) for arrays in zip(*groups, strict=True))
+    if side is not None:
+        crosses = side[first] != side[second]
+        first, second, bits = first[crosses], second[crosses], bits[crosses]
     order = np.lexsort((second, first))
     return Pairs(first[order], second[order], bits[order], crowded + int(sizes[crowded_hashes].sum()))
 
 
 def _distinct_pairs(
-    hashes: Hashes, max_distance: int, cap: int
+    hashes: Hashes, max_distance: int, cap: int, inside: NDArray[np.bool_], outside: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return each pair of near but different hashes once, its distance, and a mask of hashes in too large groups."""
+    """Return each pair of near but different hashes once, its distance, and a mask of hashes in too large groups.
+
+    One hash of a pair is in the mask `inside`, the other in the mask `outside`; a hash may be in both masks.
+    """
     edges = np.linspace(0, 64, max_distance + _AGREEING_BANDS + 1).astype(int)
     bands = [(1 << int(high)) - (1 << int(low)) for low, high in pairwise(edges)]
     crowded = np.zeros(len(hashes), bool)
@@ -119,6 +141,7 @@ def _distinct_pairs(
         order = np.argsort(keys, kind="stable")
         for left, right in _pairs_with_equal_key(keys[order], cap, crowded, order):
             is_near = count_bits(hashes[left] ^ hashes[right]) <= max_distance
+            is_near &= (inside[left] & outside[right]) | (outside[left] & inside[right])
             if is_near.any():
                 pair = np.stack([left[is_near], right[is_near]])
                 pair_arrays.append(np.sort(pair, axis=0))

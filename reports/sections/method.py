@@ -32,6 +32,14 @@ def method(board: ReportData) -> Section:
         "unlearnt": data_sentences.not_learned(board.not_learned, len(board.scored)),
         "not_compared": data_sentences.not_compared(board.not_compared),
         "duplicates": data_sentences.duplicates(board.num_duplicates) if board.num_duplicates else "",
+        "compared": data_sentences.compared(
+            board.internal.title,
+            [board.title(str(name)) for name in compared["patients"]],
+            len(board.hospitals),
+            images=bool(compared["images"]),
+        )
+        if (compared := board.meta.get("compared"))
+        else "",
         "analyses": data_sentences.analysis_states(list(board.meta.get("analyses") or [])),
         "errors": _standard_errors(board),
         "fingerprints": [

@@ -37,6 +37,27 @@ def duplicates(number: int) -> str:
     return f"{plural(number, 'image')} {verb} {noun} in another split under another patient id"
 
 
+def compared(internal: str, hospitals: Sequence[str], num_external: int, *, images: bool) -> str:
+    """State which comparisons looked for shared patients and copied images; "" without external hospitals.
+
+    `hospitals`: the external hospitals whose patient ids were compared with those of the internal hospital.
+
+    >>> compared("NIH", [], 2, images=True)
+    'Patient ids were not compared: each hospital uses its own ids. Images of NIH were compared with those of each external hospital, and no copy was found.'
+    >>> compared("NIH", ["X"], 2, images=False)
+    'Patient ids of NIH and X were compared, and no patient is shared; other hospitals use other ids. Images were not compared.'
+    """
+    if not num_external:
+        return ""
+    patients = "Patient ids were not compared: each hospital uses its own ids."
+    if hospitals:
+        others = "; other hospitals use other ids" if len(hospitals) < num_external else ""
+        names = listing([internal, *hospitals], len(hospitals) + 1)
+        patients = f"Patient ids of {names} were compared, and no patient is shared{others}."
+    copies = f"Images of {internal} were compared with those of each external hospital, and no copy was found."
+    return f"{patients} {copies if images else 'Images were not compared.'}"
+
+
 def prevalence(finding: str, ratio: float, most: str, least: str) -> str:
     """Name the finding with the largest difference in prevalence between hospitals; `finding` is "" if there is none."""
     if not finding:

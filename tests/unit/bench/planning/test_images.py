@@ -33,15 +33,18 @@ def made(tmp_path: Path) -> Plan:
 
 
 def test_cohorts_without_common_images_pass(tmp_path: Path) -> None:
-    planned = made(tmp_path)
-    assert prepare(planned, 1, silent).count_duplicates() == 0
+    images = prepare(made(tmp_path), 1, silent)
+    assert images.count_duplicates() == 0
+    assert images.refuse_copies() == []
 
 
 def test_an_internal_image_in_an_external_cohort_stops_the_grid(tmp_path: Path) -> None:
     planned = made(tmp_path)
     (tmp_path / "far" / "0.png").write_bytes((tmp_path / "internal" / "7.png").read_bytes())
-    with pytest.raises(DatasetError, match="1 images of internal are also in far"):
-        prepare(planned, 1, silent).count_duplicates()
+    with pytest.raises(
+        DatasetError, match=r"1 images of far are copies of images of internal \(1 exact\), e.g. 0.png = 7.png"
+    ):
+        prepare(planned, 1, silent).refuse_copies()
 
 
 def test_one_picture_of_two_patients_in_two_splits_is_counted(tmp_path: Path) -> None:

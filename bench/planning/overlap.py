@@ -1,0 +1,129 @@
+"""Stop a grid whose cohorts share images or patients: an external test must be of unseen patients.
+
+A stop writes the list of the shared images or patients into the store, below `cohorts/`. The data file can name this
+list as `exclude:` of a cohort.
+"""
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from itertools import combinations, count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from bench.store.safe_csv import csv_text
+from bench.store.store import Progress, Store, canonical_json, write_bytes
+from harmonize.cohorts.cohort import Cohort
+from harmonize.cohorts.specs import CohortSpec
+from harmonize.datasets import TABLE
+from harmonize.errors import ConfigError, DatasetError, StoreError
+
+if TYPE_CHECKING:
+    from harmonize.cache.cache import ImageCache  # it brings OpenCV
+
+_FIX = "remove them from the external cohort, or name the list in the data file as `exclude:` of this cohort (docs/data-file.md)"
+
+
+def refuse_equal_cohorts(cohorts: Sequence[Cohort]) -> None:
+    """Raise ConfigError when two cohorts have the same table: they are the same images under two names."""
+    for one, other in combinations(cohorts, 2):
+        if one.id == other.id:
+            what = f"the cohorts {one.name!r} and {other.name!r} have the same table: they are the same images"
+            fix = f"remove {other.name} from the grid, or correct its `root:` in the data file"
+            raise ConfigError(what, f"{one.root}, {other.root}", fix)
+
+
+def shares_patient_ids(one: CohortSpec, other: CohortSpec) -> bool:
+    """Return whether an equal patient id in two cohorts means the same patient.
+
+    It does in two cohorts of one population. If one of the two states no population, it does in two cohorts of one
+    dataset: of one layout, or of one root for the layout `table`, which any hospital may use.
+    """
+    if one.population and other.population:
+        return one.population == other.population
+    if one.layout == TABLE == other.layout:
+        return one.root.resolve() == other.root.resolve()
+    return one.layout == other.layout
+
+
+def compared_cohorts(internal: Cohort, external: Sequence[Cohort]) -> list[str]:
+    """Return the names of the external cohorts whose patient ids are compared with those of the internal cohort."""
+    return [cohort.name for cohort in external if shares_patient_ids(internal.spec, cohort.spec)]
+
+
+def refuse_shared_patients(store: Store, internal: Cohort, external: Sequence[Cohort]) -> None:
+    """Raise DatasetError when patients of the internal cohort are also in an external cohort, and list them in the store.
+
+    The message contains an image id as an example, and no patient id.
+    """
+    problems = []
+    for cohort in external:
+        if not shares_patient_ids(internal.spec, cohort.spec):
+            continue
+        is_shared = cohort.table["patient_id"].isin(set(internal.table["patient_id"]))
+        if is_shared.any():
+            patients = cohort.table.loc[is_shared, ["patient_id"]].drop_duplicates()
+            path = _write_list(store, "patients", cohort, patients)
+            example = cohort.table.loc[is_shared, "image_id"].iloc[0]
+            problems.append(
+                f"{len(patients):,} patients of {internal.name} are also in {cohort.name} "
+                f"(e.g. the patient of image {example}); the list is {path}"
+            )
+    if problems:
+        fix = f"{_FIX}; if equal ids are different patients, give each cohort its own `population:` there"
+        raise DatasetError("; ".join(problems), str(internal.root), fix)
+
+
+def refuse_copies(
+    store: Store,
+    cohorts: Sequence[Cohort],
+    caches: Mapping[str, "ImageCache"],
+    progress: Progress | None = None,
+) -> int:
+    """Raise DatasetError when an external cohort contains copies of internal images, and list them in the store.
+
+    `cohorts`: the internal cohort first; `caches`: by name of the cohort, all of one geometry. Without copies, return
+    the number of images in groups of similar images that are too large to compare all pairs. The store keeps this
+    number, so that the same images are not compared again.
+    """
+    from harmonize.checks.copies import comparison_key, find_copies  # imports OpenCV, which scoring does not need
+
+    internal, *external = cohorts
+    of_internal, of_external = caches[internal.name], {cohort.name: caches[cohort.name] for cohort in external}
+    done = f"no-copies-{comparison_key(of_internal, of_external)}.json"
+    with contextlib.suppress(StoreError):  # missing or damaged: compare
+        return int(store.read_json("cohorts", done)["crowded"])
+    copies = find_copies(of_internal, of_external, progress)
+    problems = []
+    for cohort in external:
+        table = copies.tables[cohort.name]
+        if len(table):
+            patients = cohort.table[["image_id", "patient_id"]].astype(object)
+            listed = table.merge(patients, on="image_id")[["image_id", "patient_id", "internal_image_id", "kind"]]
+            path = _write_list(store, "copies", cohort, listed)
+            kinds = table["kind"].value_counts()
+            counts = ", ".join(f"{kinds[kind]:,} {kind}" for kind in ("exact", "near") if kind in kinds)
+            example = f"{table['image_id'].iloc[0]} = {table['internal_image_id'].iloc[0]}"
+            problems.append(
+                f"{len(table):,} images of {cohort.name} are copies of images of {internal.name} ({counts}), "
+                f"e.g. {example}; the list is {path}"
+            )
+    if problems:
+        raise DatasetError("; ".join(problems), str(internal.root), _FIX)
+    write_bytes(store.root / "cohorts" / done, canonical_json({"crowded": copies.crowded}))
+    return copies.crowded
+
+
+def _write_list(store: Store, kind: str, cohort: Cohort, rows: pd.DataFrame) -> Path:
+    """Write a list for `exclude:` into the store and return its path.
+
+    A list that the cohort already excludes stays as it is; the new list then gets another name.
+    """
+    excluded = {path.resolve() for path in cohort.spec.exclude}
+    folder = store.root.resolve() / "cohorts"
+    # names of cohorts contain no "+", so no two cohorts have a list of the same name
+    names = (f"{kind}-{cohort.name}{f'+{number}' if number > 1 else ''}.csv" for number in count(1))
+    path = next(folder / name for name in names if folder / name not in excluded)
+    write_bytes(path, csv_text(rows).encode())
+    return path

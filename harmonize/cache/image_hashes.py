@@ -1,0 +1,64 @@
+"""Compute hashes and thumbnails of the images in a cache once, and store them beside the pixels.
+
+    <cache folder>/hashes-<plan>-v<HASH_VERSION>.npy    one record for each image, in the order of the index
+
+The plan is that of the pixels. A new build removes the file, because its images may differ.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmonize.cache.build import lock
+from harmonize.cache.cache import ImageCache
+from harmonize.cache.fill import Progress
+from harmonize.errors import SetupError
+from harmonize.images.perceptual_hash import HASH_VERSION, SMALL_SIDE, is_flat, perceptual_hash, smaller, thumbnail
+
+# 264 bytes for each image: hash, and the image at 16 x 16. The thumbnail confirms a pair without reading its pixels.
+_RECORD = np.dtype([("hash", "<u8"), ("small", "u1", SMALL_SIDE**2)])
+_CHUNK = 256  # number of images that are hashed at once
+
+
+def image_hashes(cache: ImageCache, name: str = "", progress: Progress | None = None) -> NDArray[Any]:
+    """Return the records of all images, with the fields `hash` (uint64) and `small` (uint8 [256]).
+
+    The hash is 0 for a blank or unreadable image, which cannot be compared. (The hash of another image never is: it
+    has about as many ones as zeros.) `progress` is called with (name, images done, total images).
+
+    Raises SetupError if the hashes cannot be stored.
+    """
+    path = cache.path.with_name(f"hashes-{cache.path.stem.removeprefix('images-')}-v{HASH_VERSION}.npy")
+    # a second process waits, then reads what the first has stored
+    with lock(path.with_name("lock")):
+        try:
+            stored = np.load(path, mmap_mode="r")
+            if stored.dtype == _RECORD and len(stored) == len(cache.index):
+                return np.asarray(stored)
+        except (OSError, ValueError, EOFError):  # missing or damaged
+            pass
+        records = _computed(cache, name, progress)
+        try:
+            partial_file = path.with_suffix(".part")
+            with partial_file.open("wb") as file:
+                np.save(file, records)
+            partial_file.replace(path)
+        except OSError as error:
+            fix = "free disk space, then run again"
+            raise SetupError(f"cannot store the hashes of the images: {error}", str(path), fix) from error
+    return records
+
+
+def _computed(cache: ImageCache, name: str, progress: Progress | None) -> NDArray[Any]:
+    """Compute the records from the cached pixels."""
+    records = np.zeros(len(cache.index), _RECORD)
+    rows = np.flatnonzero(cache.index["reason"] == "")
+    for start in range(0, len(rows), _CHUNK):
+        chunk = rows[start : start + _CHUNK]
+        thumbnails = np.stack([thumbnail(cache.images[row]) for row in chunk])
+        records["hash"][chunk] = np.where(is_flat(thumbnails), 0, perceptual_hash(thumbnails))
+        records["small"][chunk] = smaller(thumbnails)
+        if progress is not None:
+            progress(name, start + len(chunk), len(rows))
+    return records

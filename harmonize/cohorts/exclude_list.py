@@ -1,0 +1,50 @@
+"""Remove the images that the lists of a cohort name: `exclude:` in the data file.
+
+A list is a CSV file with the column image_id or patient_id. A run that finds copies or shared patients writes such
+lists.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from harmonize.errors import ConfigError
+
+STEP = "listed_in_exclude"  # name in the flow
+_COLUMNS = ("image_id", "patient_id")  # the first that a list has is used
+
+
+def remove_listed(table: pd.DataFrame, lists: Sequence[Path], flow: dict[str, int]) -> tuple[pd.DataFrame, int]:
+    """Return the rows that no list names, and the number of listed ids that the table does not have.
+
+    `flow` gets the number of removed rows, unless there is no list. Raises ConfigError for a list that is missing,
+    unreadable or without a column of ids.
+    """
+    if not lists:
+        return table, 0
+    is_listed, num_unknown = pd.Series(False, table.index), 0
+    for path in lists:
+        column, ids = _read_list(path)
+        present = set(table[column])
+        # a list of this program has an apostrophe in front of ids that a spreadsheet would run as formulas
+        ids = {listed if listed in present else listed.removeprefix("'") for listed in ids}
+        is_listed |= table[column].isin(ids)
+        num_unknown += len(ids - present)
+    flow[STEP] = int(is_listed.sum())
+    return table[~is_listed], num_unknown
+
+
+def _read_list(path: Path) -> tuple[str, set[str]]:
+    """Return the column of a list that is used, and its ids without blank cells."""
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:  # errors of pandas and of the encoding are ValueErrors
+        fix = "name an existing CSV file with the column image_id or patient_id"
+        raise ConfigError(f"the list of `exclude` cannot be read: {error}", str(path), fix) from error
+    for column in _COLUMNS:
+        if column in rows:
+            return column, set(rows[column]) - {""}
+    present = ", ".join(map(str, rows.columns[:10]))
+    fix = f"add a first line with the name of the column; the file has: {present}"
+    raise ConfigError("the list of `exclude` has no column image_id or patient_id", str(path), fix)
