@@ -176,7 +176,7 @@ def test_a_run_without_its_files_is_refused_with_the_mend(store_copy: Path) -> N
     store = Store.open(store_copy / "runs", create=False)
     run_id = first_of(store)
     (store.run_dir(run_id) / "model.safetensors").write_bytes(b"damaged")
-    with pytest.raises(StoreError, match="model.safetensors is damaged"):
+    with pytest.raises(StoreError, match=r"model\.safetensors is damaged"):
         load(store, run_id)
     (store.run_dir(run_id) / "DONE").unlink()
     with pytest.raises(StoreError, match="is not finished"):
