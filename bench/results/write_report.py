@@ -48,6 +48,7 @@ def write_report(
         with replacing(page) as temporary:
             temporary.write_text(render(collected), encoding="utf-8")
             if saved:
-                saved.result()  # an error here keeps the page from being written
+                # if saving the tables failed, raise the error here, before the page replaces the old page
+                saved.result()
     progress("write the leaderboard", 1, 1)
     return page

@@ -108,7 +108,7 @@ def _facts(store: Store, derived: Derived, ref: CohortRef) -> dict[str, str]:
 
 
 def _findings(store: Store, derived: Derived, ref: CohortRef) -> list[str]:
-    """Return the columns of the first source: findings, then auxiliary heads."""
+    """Return the prediction columns of the first source run: findings, then auxiliary heads."""
     return [str(c) for c in _predictions(store, derived.sources[0], ref).columns if c != "image_id"]
 
 
@@ -166,7 +166,7 @@ def _members(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np
 def _side_by_side(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
     """Return image ids [N] and the logits [N, K] of a panel.
 
-    Each finding has its own network; a finding without one gets 0.
+    Each finding has its own network. The logit of a finding without a network is 0.
     """
     frames = {run.config.finding: _predictions(store, run.id, ref).set_index("image_id") for run in derived.runs}
     first = next(iter(frames.values())).index
