@@ -1,6 +1,6 @@
 """Reliability curves: the observed frequency of the finding in each bin of predicted probabilities.
 
-Shapes: N images, K findings.
+Shapes: N images, K findings, G bins, P patients.
 """
 
 from collections.abc import Sequence

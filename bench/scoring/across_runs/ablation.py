@@ -1,7 +1,8 @@
 """Ablation: the effect of one factor with all other factors equal, and the importance of each factor in a full grid.
 
 A factor is a field of the run configuration in which runs of one grid differ. A level is one value of a factor. Two runs
-are a pair if they differ in only one factor. Shapes: R runs, B replicates, F factors.
+are a pair if they differ in only one factor.
+Shapes: R runs, B replicates, F factors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,11 +56,11 @@ def references(configs: Sequence[Config]) -> dict[str, str]:
 
 
 def one_factor(configs: Sequence[Config], value: Array, replicates: Array) -> list[Effect]:
-    """Estimate the effect of each level of each factor, compared with the factor's reference level.
+    """Estimate the effect of each level of each factor, compared with the factor's reference level (see `references`).
 
     The effect is the mean difference over all pairs of runs that share all other factors and the seed. The interval
-    describes the variation over patients with these runs fixed. pair_sd describes the variation over pairs. A level without
-    any pair is left out.
+    describes the variation over patients with these runs fixed. `Effect.pair_sd` describes the variation over pairs. A
+    level without any pair is left out. value [R] and replicates [R, B] are in the order of `configs`.
     """
     effects: list[Effect] = []
     names, reference = factors(configs), references(configs)

@@ -118,9 +118,9 @@ def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
     """Build the table `mean_gaps`: each hospital's macro gap averaged over runs, largest first, then "external".
 
     low and high: interval of the mean, which describes the variation over patients with these runs fixed. all_low and
-    all_high: interval that is simultaneous over hospitals; for "external" it equals low and high. num_worse and num_better:
-    numbers of runs with an interval entirely above 0, and entirely below 0. These intervals are simultaneous over the
-    hospital's runs.
+    all_high: interval that is simultaneous over hospitals; for "external" it equals low and high. num_worse and
+    num_better: numbers of runs whose gap has an interval entirely above 0, and entirely below 0. These intervals are
+    simultaneous over the hospital's runs.
     """
     rows: list[tuple[Any, ...]] = []
     means: dict[str, tuple[float, Array]] = {}

@@ -85,7 +85,7 @@ def selection(scores: pd.DataFrame, internal: str, replicates: Replicates) -> pd
 
 
 def _values(scores: pd.DataFrame, internal: str) -> pd.DataFrame:
-    """Return macro AUROC with one row per run and columns (dataset, split); split is "" for external hospitals."""
+    """Return macro AUROCs: a row per run, a column per (dataset, split); split is "" for external hospitals."""
     rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
     split = rows["split"].where(rows["dataset"] == internal, "")
     return rows.assign(split=split).pivot_table(values="value", index="run_id", columns=["dataset", "split"])

@@ -2,8 +2,9 @@
 
 A column is one finding of one model. The images of a column are sorted once. Then each pass ("walk") over the sorted
 images computes a tile: 64 replicates, each with its own weights. Counts are integers, exact in float64 up to 2^53, so
-ties and the order of the images cause no rounding errors. Results do not depend on the number of threads.
-Shapes: N images, C columns, B replicates, T tiles of LANES replicates, Q cuts, G groups, R thresholds.
+ties and the order of the images cause no rounding errors. Results do not depend on the number of threads. A cut is a
+number of images: the images before the cut are those with the highest scores, such as all positive calls.
+Shapes: N images, C columns, B replicates, T tiles of LANES (64) replicates, Q cuts, G groups, R thresholds, V values.
 label_NC int8: 1 and 0; an image with any other label is ignored in its column.
 """
 
@@ -48,8 +49,8 @@ class ColumnMetrics(NamedTuple):
 class Walk:
     """Metrics of one column in each replicate. `fill` computes one tile; tiles may be computed in any order.
 
-    `cut` [Q]: for each cut, the number of images with the highest scores among which negatives and positives are counted.
-    Cuts increase, and no cut is inside a tie.
+    `cut` [Q]: numbers of images with the highest scores; negatives and positives are counted among these images. Cuts
+    increase, and no cut is inside a tie.
     """
 
     column: Column
@@ -121,7 +122,7 @@ class GroupWalk:
 
 
 def group_metrics(resamples: Resamples, images: GroupedImages) -> tuple[Array, Array]:
-    """Compute the metrics of each group in all replicates, as in `GroupWalk.results`."""
+    """Compute AUROC [G, B] and counts [G, 2, 2, B] of each group; `GroupWalk.results` explains the axes."""
     walk = GroupWalk.empty(resamples, images)
     for tile in range(len(resamples.weight)):
         walk.fill(tile, resamples.tile(tile))

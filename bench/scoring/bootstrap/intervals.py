@@ -106,7 +106,7 @@ def _candidates(replicates: Array, sign: float, num: int) -> Array:
     mean = GUESS * num / replicates.shape[0]  # expected number of the `num` smallest among the first GUESS replicates
     bound = _last_two(replicates[:GUESS], sign, min(int(mean + 3 * np.sqrt(mean)) + 1, GUESS))[1]
     selected, count = np.empty(replicates.shape[0]), 0
-    for i in range(replicates.shape[0]):  # no branch: the next number overwrites a number that is not selected
+    for i in range(replicates.shape[0]):  # no `if`, for speed: the next number overwrites a number that is not selected
         selected[count] = replicates[i]
         count += sign * replicates[i] <= bound
     return selected[:count] if count >= num else replicates
@@ -139,7 +139,8 @@ def bounds_of(value: float, replicates: Array, share: float) -> tuple[float, flo
     """
     if not np.isfinite(value):
         return np.nan, np.nan
-    finite, num = 0, 0 * replicates.shape[0]  # with a literal 0, numba compiles the calls below twice
+    # the product is 0; with the constant 0, numba would compile the calls below twice
+    finite, num = 0, 0 * replicates.shape[0]
     for i in range(replicates.shape[0]):
         if abs(replicates[i]) < np.inf:
             finite += 1

@@ -101,7 +101,8 @@ def _encode_patients(patient_ids: Ids, text: str) -> PatientCodes:
 def draw_index(half: np.uint32, num: int) -> np.int64:
     """Return an index from 0 to num - 1 for 32 random bits, or -1 if the bits must be rejected.
 
-    The indices are those of numpy's `Generator.integers`. Source: Lemire 2019, doi:10.1145/3230636.
+    The indices are those of numpy's `Generator.integers`.
+    Source: Lemire 2019, doi:10.1145/3230636.
     """
     bound = np.uint64(num)
     product = np.uint64(half) * bound
@@ -128,7 +129,7 @@ def _count_draws(halves: NDArray[np.uint32], count: NDArray[np.uint8], missing: 
 def one_replicate(num_patients: int) -> NDArray[np.uint8]:
     """Return the weights of the original sample [num_patients, 1]: each patient once."""
     weight = np.ones((num_patients, 1), np.uint8)
-    # Drawn weights are read-only, too. So numba compiles each function only once.
+    # Drawn weights are read-only, too. numba would compile each function again for writable weights.
     weight.flags.writeable = False
     return weight
 

@@ -1,6 +1,7 @@
 """Computation of AUROC, AUPRC and calibration error of weighted images; each group has one factor per replicate.
 
-Shapes: n labeled images, G groups, B replicates, T tiles of LANES replicates.
+A column is one finding of one model. A cell has the images that share bin, group and label.
+Shapes: n labeled images, G groups, B replicates, T tiles of LANES (64) replicates, L replicates at once.
 """
 
 from dataclasses import dataclass
@@ -37,7 +38,9 @@ def _tiled(factor_GB: Array) -> Array:
 
 
 class Reweighted(NamedTuple):
-    """Weighted metrics of each replicate [B]. AUROC and AUPRC are NaN if a class is absent.
+    """Metrics of each replicate [B], weighted by the factors `of_group` or `of_label` of `Factors`.
+
+    AUROC and AUPRC are NaN if a class is absent.
 
     Calibration errors are sums over bins, so the weights of all images must sum to 1.
     """
@@ -55,7 +58,7 @@ class Ranked:
 
     column: Column
     group: NDArray[np.int32]  # [n]
-    cells: Segments  # images that share bin, group and label; value: label - probability
+    cells: Segments  # one segment per cell; the value of an image is label - probability
     num_groups: int
     bins: int
 

@@ -17,9 +17,9 @@ def drifts(findings: Sequence[str], internal: SplitMetrics, external: Sequence[S
     """Compute ece_drift and brier_drift: external minus internal error, for each calibrator.
 
     Both errors use the findings that both hospitals score. A positive drift means that the run is worse calibrated at
-    external hospitals. As for AUROC gaps, there are drifts of each finding and the macro, at each hospital and as mean over
-    hospitals. Internal and external patients are resampled independently.
-    Noise increases both ECEs. The increases do not cancel completely; mirroring the interval at the value removes the rest.
+    external hospitals. There are drifts of each finding and of the macro, at each hospital and as mean over hospitals.
+    Internal and external patients are resampled independently. Noise increases both ECEs. The increases do not cancel
+    completely; mirroring the interval at the value removes the rest.
     """
     rows = []
     for calibrator in internal.calibrators:

@@ -2,7 +2,9 @@
 
 The weights depend only on labels and patients, so all runs share them.
 
-Shapes: N images, G groups (a group is a cell and a label: even groups are negative, odd groups positive), B replicates.
+A cell is one combination of sex, age decade and view. A group has the images of one cell with one label: groups with an
+even index are negative, groups with an odd index positive.
+Shapes: N images, G groups, B replicates.
 """
 
 from dataclasses import dataclass
@@ -29,7 +31,7 @@ class GroupCounts:
     replicates: Array
 
 
-CountsCache = dict[tuple[int, int], GroupCounts]  # (index of the finding, number of cells) -> internal counts
+CountsCache = dict[tuple[int, int], GroupCounts]  # (index of the finding, number of cells) -> counts of internal images
 
 
 class Weights(NamedTuple):
