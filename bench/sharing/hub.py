@@ -25,9 +25,9 @@ from bench.system.hub_client import api
 from harmonize.errors import ConfigError, SetupError, StoreError
 
 _REPO = re.compile(r"\w[\w.-]{0,94}/\w[\w.-]{0,94}", re.ASCII)
-_MIN_LENGTH = 3  # characters; shorter ids are not searched for, because ordinary words would match
-_MIN_DIGITS = 5  # the same for ids that are whole numbers: seeds, sizes and years would match
-_LONG = 8  # characters; longer ids are also found between letters and digits, as 10000032 in p10000032
+_MIN_LENGTH = 3  # minimum characters of an id to search for; shorter ids would match ordinary words
+_MIN_DIGITS = 5  # minimum digits of an id that is a whole number; shorter ids would match seeds, sizes and years
+_LONG = 8  # ids with more characters are also found inside words, such as 10000032 in p10000032
 _PART = re.compile(r"[0-9]+|[^\W\d_]+|[\W_]")  # digits, letters, or one other character
 _LOCAL_PATHS = re.compile(r"--(?:data|store|weights|registry)[= ]\S+")  # paths of this machine in a command line
 
@@ -78,7 +78,8 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
         "README.md": _LOCAL_PATHS.sub("", card(manifest, run)).encode(),
         "config.json": json.dumps(config, indent=1, sort_keys=True).encode(),
     }
-    if (folder / "reference.json").is_file():  # the curve of gray values that histstd or histmatch has learned
+    # the gray-value curve that the preprocessing steps histstd and histmatch need
+    if (folder / "reference.json").is_file():
         texts["reference.json"] = checked_bytes(folder, "reference.json")
     _refuse_ids(manifest, texts)
     return (

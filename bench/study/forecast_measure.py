@@ -1,7 +1,7 @@
 """Rehearse a grid: measure its steps on this machine, on a few images and in a temporary store.
 
-It measures decoding, and training steps and predictions of every network. `bench.study.forecast_pilot` measures scores, analyses
-and the page. Times are core seconds on a CPU and wall clock on a GPU.
+This module measures decoding, and the training steps and predictions of every network. `bench.study.forecast_pilot`
+measures scores, analyses and the page. Times are core seconds on a CPU, and seconds of wall-clock time on a GPU.
 """
 
 import resource
@@ -43,7 +43,7 @@ from bench.training.training_loss import TrainingLoss, TrainingTargets
 from harmonize.seeds import stream
 
 ENOUGH_S = 2.0  # seconds of steps, or of predictions, that are measured per network
-DISTINCT = 64  # noise images per network
+DISTINCT = 64  # number of random images with which a network is measured
 LABELED = 5000  # maximum number of training images with labels in the rehearsal
 Clock = Callable[[], float]
 
@@ -115,7 +115,7 @@ def worker() -> tuple[float, int]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkRehearsal:
-    """The network of a run and noise images, for a few steps and predictions."""
+    """The network of a run with random images, to measure a few training steps and predictions."""
 
     plan: Plan
     run: Run
@@ -216,7 +216,7 @@ def _noise_images(run: Run) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"
 
 
 def _stand_in_normalization(run: Run, network: Network) -> Normalizer:
-    """Return the intensity normalization of a run with an invented histogram reference, which takes the same time."""
+    """Return a run's intensity normalization with an invented histogram, which does not change the time."""
     marks = np.linspace(0, 1, len(LANDMARKS)).tolist()
     invented = {"histstd": marks, "histmatch": [1 / 256] * 256}
     op = run.histogram_op

@@ -66,7 +66,7 @@ class Tally:
         return well
 
     def _say_pass(self, job: PassJob, outcome: Outcome, took: str) -> None:
-        """Report how a pass ended; keep its log if it failed."""
+        """Report how a shared pass over the images ended; keep its log if it failed."""
         if outcome.state == "done":
             self.display.say(f"{job.id} predicted in one pass over the images {took}")
             shutil.rmtree(job.folder, ignore_errors=True)

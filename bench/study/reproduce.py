@@ -36,9 +36,9 @@ class Reproduction:
 
     run_id: str
     verdict: str  # one of VERDICTS, except "no number"
-    rows: pd.DataFrame  # KEYS, stored, again, low, high, seeds_apart, verdict
+    rows: pd.DataFrame  # columns: KEYS, stored, again, low, high, seeds_apart, verdict
     checked: tuple[str, ...]
-    num_seeds: int  # runs that differ only in their seed, this run included
+    num_seeds: int  # number of runs that differ only in their seed, including this run
     path: Path  # file with the rows
 
 

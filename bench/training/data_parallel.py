@@ -25,7 +25,7 @@ TIMEOUT = dt.timedelta(minutes=30)  # maximum time that a collective call waits 
 
 @dataclass(frozen=True, slots=True)
 class DataParallelGroup:
-    """The group of processes that train one run, as one of these processes sees it; by default a group of one process."""
+    """The group of processes that train one run, with the rank of this process; by default a group of one process."""
 
     rank: int = 0
     size: int = 1

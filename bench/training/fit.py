@@ -49,9 +49,10 @@ class Trained:
     history: pd.DataFrame
     best_epoch: int  # counted from 1
     gradient_evaluations: int  # forward and backward passes over a batch, in all epochs
-    unlearnt: tuple[int, ...]  # indices of findings with at most one class in training, after the label policies
-    stopped: str = ""  # limit that ended training early, and number of epochs; "" without
-    compiled: str = ""  # with `compile: true`: whether torch.compile was used, and why
+    # indices of findings that lack present or absent images in training, after the label policies
+    unlearnt: tuple[int, ...]
+    stopped: str = ""  # the limit that ended training early, with the number of epochs; "" if no limit did
+    compiled: str = ""  # whether torch.compile was used, and why; "" without `compile: true`
     micro_batch: int = 0  # final micro-batch size if memory was too small for the configured one, else 0
 
 

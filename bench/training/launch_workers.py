@@ -31,7 +31,7 @@ class WorkerTask:
     """The instructions that rank 0 sends to a child process."""
 
     job: Job
-    trains: bool  # False: the network is trained already and only predicts
+    trains: bool  # False if the network is trained already and only predicts
     rank: int
     size: int
     port: int

@@ -74,9 +74,9 @@ class Step:
         self.augment_options = dict(augment.options)
         self.augments_bytes = augment.use in READ_BYTES
         self.ema = ModelEmaV3(network, schedule.ema) if schedule.ema else None
-        self.gradient_evaluations = 0  # forward and backward passes over a batch
+        self.gradient_evaluations = 0  # number of forward and backward passes over a batch
         has_weight_N = self.training_loss.has_weight()
-        self.has_weight_N = None if has_weight_N.all() else has_weight_N  # None: every image has a weight above 0
+        self.has_weight_N = None if has_weight_N.all() else has_weight_N  # None if every image has a weight above 0
         self.buffers = [*network.buffers(), *self.training_loss.buffers()]
         self.saved = [buffer.clone() for buffer in self.buffers]  # values of the buffers before the step
         self.in_pass = False  # whether a forward or backward pass is running

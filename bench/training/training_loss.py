@@ -24,7 +24,7 @@ from bench.training.uncertainty import Labels, blank
 
 
 class NoTargetsError(RuntimeError):
-    """Error: no finding of the training split has both classes."""
+    """Error: no finding has both present and absent images in the training split."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class TrainingTargets:
     """Targets and weights of the training images, after the blank and uncertainty policies."""
 
     target_NK: Tensor  # in [0, 1]
-    weight_NK: Tensor  # 0 excludes the image for this finding
+    weight_NK: Tensor  # 0 excludes the pair of image and finding
     head_NT: Tensor  # targets of the auxiliary heads: 1, 0, or NaN where unknown
 
     @classmethod
@@ -85,7 +85,8 @@ class TrainingLoss(nn.Module):
         self.weight_NK = targets.weight_NK.clone()
         for head in self.heads:
             if head.finding is not None:
-                self.weight_NK[:, head.finding] = 0.0  # this finding learns from the loss of the head
+                # an auxiliary head predicts this finding, so it learns from the loss of the head
+                self.weight_NK[:, head.finding] = 0.0
         self.pretraining = False
         self.loss: Callable[..., Tensor] = three_states
         if self.states == 1:

@@ -89,10 +89,10 @@ def columns_of(
     mapping: str,
     findings: Sequence[str],
 ) -> pd.DataFrame:
-    """Return the rows of a cohort table that a bundle contains, sorted by ordinal. `split`: image id -> split, for these rows.
+    """Return the rows of a cohort table that a bundle contains, sorted by ordinal.
 
-    Each finding has a column of label states. A further column "mapping:finding" is added for every other admissible
-    mapping that changes a state in the table.
+    `split`: image id -> split, for these rows. Each finding has a column of label states. A column "mapping:finding" is
+    added for every other label mapping that changes a state of the finding.
     """
     state = states(table, findings)
     other_mappings = mapped_states(table, layout, mapping, tuple(findings))
@@ -141,7 +141,7 @@ def table_id(frame: pd.DataFrame) -> str:
 def _content(column: pd.Series) -> Iterator[bytes]:
     """Yield the cells of a column as bytes that are the same on every machine: little-endian, with one form of NaN.
 
-    Texts come in parts of ROWS_AT_ONCE rows, because all texts of a large table together take much memory.
+    A column of texts is yielded in parts of ROWS_AT_ONCE rows, because all texts of a large table take much memory.
     """
     if isinstance(column.dtype, pd.Int8Dtype):
         yield column.to_numpy(np.int8, na_value=UNMAPPED_CODE).tobytes()

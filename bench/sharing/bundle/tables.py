@@ -1,4 +1,7 @@
-"""The tables of a bundle: columns of a few kinds, uncompressed. They are read as untrusted input."""
+"""Write and read the tables of a bundle. They are uncompressed, and their columns have the kinds of `KINDS`.
+
+The reader checks everything, because a bundle is untrusted input.
+"""
 
 from collections.abc import Collection, Mapping
 from itertools import pairwise

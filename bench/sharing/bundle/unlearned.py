@@ -75,7 +75,9 @@ def _stated(manifest: Manifest, run: Mapping[str, Any]) -> list[str]:
 
 
 def _count(table: pd.DataFrame, config: RunConfig, finding: str, unit: str) -> tuple[int, int]:
-    """Return how many patients or images (`unit`: column of their ids) train a finding as present, and as absent.
+    """Return how many patients or images have a finding in training, and how many do not have it.
+
+    `unit`: column with the ids to count, patient_id or image_id.
 
     Uncertain labels do not count, because each label policy treats them in another way.
     """
