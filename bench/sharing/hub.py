@@ -27,7 +27,7 @@ from harmonize.errors import ConfigError, SetupError, StoreError
 _REPO = re.compile(r"\w[\w.-]{0,94}/\w[\w.-]{0,94}", re.ASCII)
 _MIN_LENGTH = 3  # minimum characters of an id to search for; shorter ids would match ordinary words
 _MIN_DIGITS = 5  # minimum digits of an id that is a whole number; shorter ids would match seeds, sizes and years
-_LONG = 8  # ids with more characters are also found inside words, such as 10000032 in p10000032
+_LONG = 8  # ids of this length or longer are also found inside words, such as 10000032 in p10000032
 _PART = re.compile(r"[0-9]+|[^\W\d_]+|[\W_]")  # digits, letters, or one other character
 _LOCAL_PATHS = re.compile(r"--(?:data|store|weights|registry)[= ]\S+")  # paths of this machine in a command line
 
