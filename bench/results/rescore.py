@@ -28,7 +28,7 @@ class Change:
     findings: tuple[str, ...] = ()
     min_count: int | None = None
     threshold: str | None = None
-    registry: Path | None = None  # file with the metrics to score
+    registry: Path | None = None  # registry file whose metrics are scored
 
     @property
     def empty(self) -> bool:

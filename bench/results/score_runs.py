@@ -258,7 +258,7 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSp
             sources[scored_split.dataset] = Source(feature, patient, labels, logit)
         else:  # omit labels and logits: they may belong to other images than the features
             sources[scored_split.dataset] = Source(feature, patient)
-    # The limit is set again, because scikit-learn may have been imported after the first limit was set.
+    # The limit of one thread is set again, because scikit-learn may have been imported after `_score` set it.
     with threadpool_limits(1):
         tables = dict(zip(PROBED, source_probe(sources, findings), strict=True))
     for frame in tables.values():
@@ -280,7 +280,7 @@ def _features(path: Path, content: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _with_key(frame: pd.DataFrame, key: str) -> pd.DataFrame:
-    """Attach the probe key to a table; `_write` stores it with the table."""
+    """Attach the hash of the source probes' inputs to a table; `_write` stores it with the table."""
     frame.attrs = {"probe": key}
     return frame
 

@@ -44,7 +44,7 @@ def short_hash(content: bytes, digits: int = 12) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A folder of runs. Every file appears complete or not at all."""
+    """A folder of runs. Another process sees each file of the folder complete or not at all."""
 
     root: Path
 
@@ -115,7 +115,10 @@ class Store:
         return folder
 
     def reopen(self, run_id: str) -> None:
-        """Delete an old DONE or FAILED. The caller must hold the run's lease; otherwise another process's new DONE could be lost."""
+        """Delete the file DONE or FAILED.
+
+        The caller must hold the run's lease; otherwise another process's new DONE could be lost.
+        """
         for marker in ("FAILED", "DONE"):
             (self.run_dir(run_id) / marker).unlink(missing_ok=True)
 
@@ -128,7 +131,7 @@ class Store:
             write_bytes(self.run_dir(run_id) / "FAILED", text.encode())
 
     def reason(self, run_id: str) -> str:
-        """Return the last line of the record of a failed run, or ""."""
+        """Return the last line of the file FAILED of a run, or ""."""
         return last_line(self.run_dir(run_id) / "FAILED")
 
     def first_unfinished(self, run_ids: Sequence[str]) -> str:
@@ -140,7 +143,7 @@ class Store:
         return ""
 
     def remark(self, run_id: str) -> str:
-        """Return how the training of a run deviated from its configuration; "" if it did not, or without a record."""
+        """Return how the training of a run deviated from its configuration; "" if it did not or is unknown."""
         try:
             return remark(self.read_json(run_id[:2], run_id, "trained.json"))
         except StoreError:
@@ -288,4 +291,4 @@ def table_facts(path: Path) -> dict[str, str]:
     return {key.removeprefix("unseen."): value for key, value in facts.items()}
 
 
-Progress = Callable[[str, int, int], None]  # name of the step, units done, units in total
+Progress = Callable[[str, int, int], None]  # arguments: name of the step, number of units done, total number of units

@@ -81,7 +81,8 @@ def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progre
         networks=networks,
         decoding=decoding,
         row_bytes=scored.row_bytes,
-        # The limit is for phantom cohorts: this process may have made them, which the real run does not repeat.
+        # This process may have made phantom cohorts, which the real run does not repeat. So its time counts only up to
+        # the time of one start.
         start_s=start_s + min(began, start_s),
         first_score_s=scored.first_s,
         score_s=scored.further_s,

@@ -16,10 +16,10 @@ class Display(Protocol):
     """The interface of objects that show progress."""
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Show one bar of the main process."""
+        """Update a progress bar of the main process: `done` of `total` units of the step `what`."""
 
     def run_progress(self, run_id: str, what: str, done: int, total: int) -> None:
-        """Show one bar of a run."""
+        """Update a progress bar of a run: `done` of `total` units of the step `what`."""
 
     def say(self, text: str) -> None:
         """Print one line."""

@@ -41,7 +41,9 @@ class TooLargeError(RuntimeError):
 
 
 class Step:
-    """Take optimizer steps on the cached images at `rows`.
+    """Take optimizer steps on the cached images with the indices `rows`.
+
+    A phase is a range of epochs with the same loss and the same learning weights.
 
     An optimizer may evaluate the gradients several times (SAM: twice).
 
@@ -98,7 +100,7 @@ class Step:
         self.training_loss.zero_grad(set_to_none=True)
 
     def _begin_phase(self, first: int) -> None:
-        """Begin the phase whose first epoch is `first`: make a new optimizer for the weights that learn in it."""
+        """Begin the phase whose first epoch is `first`: make a new optimizer for the weights that learn then."""
         entry, schedule = self.run.entries["optimizer"], self.schedule
         decay = schedule.weight_decay if schedule.weight_decay >= 0 else None
         freeze_backbone(self.network, first <= schedule.freeze_epochs)
@@ -142,7 +144,7 @@ class Step:
         return total
 
     def end_epoch(self, order: NDArray[np.int64], size: int, epoch: int) -> Network:
-        """Return the network to validate and store after the epoch: with `ema` the averaged, else the trained network.
+        """Return the network to validate and store after the epoch: the network with averaged weights if `ema` is set.
 
         A schedule-free optimizer switches to its evaluation weights. Batch-norm statistics are recomputed for these
         weights on the first batches of the epoch, augmented as in training.

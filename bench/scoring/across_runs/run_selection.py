@@ -2,6 +2,7 @@
 
 A rule that selects on an external hospital is an oracle, because it uses test labels. Oracles are shown next to the honest
 rules and never ranked. Optimism is the amount by which the selected run's value is too high because of the selection.
+Regret is the value of the best run minus the value of the selected run.
 Shapes: R runs, B replicates.
 """
 

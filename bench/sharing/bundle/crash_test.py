@@ -26,7 +26,8 @@ T = TypeVar("T")
 def check_readable(folder: Path, where: str) -> None:
     """Raise StoreError if reading the tables below a folder crashes the child process that reads them.
 
-    It is also raised if the child process needs too much memory: pages of a Parquet file may hold more than the file states.
+    Also raises StoreError if the child process needs too much memory: a Parquet file may hold more values than it
+    states.
     """
     if not survives(read_all, folder):
         raise refused("one of its tables crashes the program that reads it, or needs too much memory", where)
