@@ -184,8 +184,8 @@ def load_scored_splits(
 ) -> list[ScoredSplit]:
     """Load the logits and labels of a run: the scored internal splits and each external cohort.
 
-    `labels_cache` keeps labels from run to run. Raises StoreError if a file is missing or damaged, or differs from its
-    checksum.
+    `labels_cache` has the labels of the cohorts that earlier runs needed. Raises StoreError if a file is missing or
+    damaged, or differs from its checksum.
     """
     splits: list[ScoredSplit] = []
     findings = config.findings
@@ -223,7 +223,7 @@ def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = No
 
 
 def _stored(path: Path, content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return all or some columns of a Parquet file, given its bytes. `path` is for errors.
+    """Return all or some columns of a Parquet file, given its bytes. Error messages name `path`.
 
     Opening a single file takes half as long as opening a pyarrow data set.
     """

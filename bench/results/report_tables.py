@@ -23,7 +23,8 @@ from bench.scoring.cooccurrence import cooccurrence
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 
-_COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # the keys of cost.json
+# the columns that come from cost.json
+_COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})
 _COMPARED = ("scores", "gaps", "mappings", "costs")  # tables from which the comparisons of runs are computed
 
 

@@ -113,7 +113,7 @@ def _each(manifest: Manifest, runs: Sequence[Mapping[str, Any]], threads: int) -
     try:
         for future in as_completed([pool.submit(_score_in_worker, run) for run in runs]):
             yield future.result()
-        # Idle processes end without a request; waiting for them would take 0.1 s.
+        # The worker processes have no more work and end by themselves. Waiting for their end would take 0.1 s.
         pool.shutdown(wait=False)
     except BrokenProcessPool as error:
         what = "a scoring process died: it was killed, or memory ran out"
@@ -129,7 +129,7 @@ def _size(manifest: Manifest, run: Mapping[str, Any]) -> int:
     return sum((folder / f"{cohort['name']}.parquet").stat().st_size for cohort in manifest.cohorts)
 
 
-_worker: dict[str, Any] = {}  # state of a worker process: the manifest, and the labels kept from run to run
+_worker: dict[str, Any] = {}  # state of a worker process: the manifest, and the labels that all runs share
 
 
 def _start_worker(manifest: Manifest) -> None:
@@ -145,8 +145,8 @@ def _score_in_worker(run: Mapping[str, Any]) -> None:
 def _score(
     manifest: Manifest, run: Mapping[str, Any], labels: dict[tuple[str, str, str], Labels], threads: int
 ) -> None:
-    """Score one run and write its tables. `labels` are kept from run to run."""
-    with threadpool_limits(1):  # with more threads, matrix libraries add numbers in another order
+    """Score one run and write its tables. `labels` is a cache of cohort labels that all runs share."""
+    with threadpool_limits(1):  # one thread, because matrix libraries with more threads add numbers in another order
         _write(manifest, run, *_compute(manifest, run, labels, threads))
 
 
@@ -250,7 +250,7 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSp
         if not (stored_run / name).is_file():
             continue
         feature, patient = _features(stored_run / name, checked_bytes(stored_run, name))
-        # the stored features belong to the first image of each patient
+        # each patient's stored features belong to the patient's first image
         ids, first = np.unique(scored_split.patient_id.astype(str), return_index=True)
         rows = first[np.searchsorted(ids, patient).clip(max=len(ids) - 1)]
         if (scored_split.patient_id[rows].astype(str) == patient).all():

@@ -43,7 +43,7 @@ def write_report(
         return write_site(collected, site)
     folder = manifest.store.root / "report" / str(manifest.content["name"])
     page = output or folder / "leaderboard.html"
-    with ThreadPoolExecutor(1) as pool:  # compression releases the interpreter lock
+    with ThreadPoolExecutor(1) as pool:  # the thread saves the tables while this thread builds the page
         saved = pool.submit(collected.save, folder / "tables") if output is None else None
         with replacing(page) as temporary:
             temporary.write_text(render(collected), encoding="utf-8")

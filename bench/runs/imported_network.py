@@ -198,12 +198,13 @@ def _export(declared: Declared, trust: bool) -> nn.Module:
         raise SetupError(what, where, fix)
     try:
         exported = torch.export.load(path)
-    except Exception as error:  # torch passes on any error of its parsers
+    except Exception as error:  # torch raises whatever error its parsers raise
         raise SetupError(
             f"torch cannot open the file: {error}", where, "export it again with this version of torch"
         ) from error
     network: nn.Module = exported.module()
-    network.train = lambda _=True: network  # type: ignore[assignment, method-assign]  # an exported module has one mode
+    # an exported module cannot switch between training and evaluation
+    network.train = lambda _=True: network  # type: ignore[assignment, method-assign]
     given = (exported.example_inputs or ((), {}))[0]
     network.batch = int(given[0].shape[0]) if given and isinstance(given[0], Tensor) else 1  # type: ignore[assignment]
     return network

@@ -180,7 +180,7 @@ def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
     """Return the records of a derived run: unlearned findings, hashes of the weights, cost."""
     records = {name: [_read(store, s, name) for s in derived.sources] for name in ("trained", "seal", "cost")}
     unlearnt = dict.fromkeys(finding for facts in records["trained"] for finding in facts.get("unlearnt", []))
-    # A finding without a network counts as not learned.
+    # The panel did not learn a finding for which it has no network.
     if derived.kind == "panel":
         unlearnt |= dict.fromkeys(set(derived.config.findings) - {run.config.finding for run in derived.runs})
     before, after = ([facts[f"weights_{when}"] for facts in records["seal"]] for when in ("before", "after"))

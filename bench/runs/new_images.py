@@ -58,8 +58,9 @@ class StoredRun:
     geometry: Geometry
     device: torch.device
     unlearnt: tuple[str, ...]  # findings whose training images are all present or all absent; they are not predicted
-    points: pd.DataFrame  # finding, rule, threshold (on the logit), probability, platt_a, platt_b; empty without scores
-    # usual range of each value of `gray_values` at the internal hospital
+    # columns: finding, rule, threshold (a logit), probability, platt_a, platt_b; empty without scores
+    points: pd.DataFrame
+    # name in `gray_values` -> lowest and highest value among internal images
     usual: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 

@@ -30,7 +30,7 @@ class OnnxNetwork(nn.Module):
         options.intra_op_num_threads = max(1, torch.get_num_threads())
         try:
             self.session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime generates its error classes
+        except Exception as error:  # onnxruntime raises error classes of its own
             raise SetupError(f"onnxruntime cannot open the file: {error}", where, "export it again") from error
         self.takes, self.batch = _input(self.session, shape, where)
         if len(self.session.get_outputs()) != 1:
@@ -70,7 +70,7 @@ def _checked(onnx: Any, path: Path, where: str) -> int:
     """
     try:
         model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf has its own error classes
+    except Exception as error:  # protobuf raises error classes of its own
         raise SetupError(f"this is not an ONNX file: {error}", where, "export it again") from error
     folder = path.parent.resolve()
     for location in _locations(model):

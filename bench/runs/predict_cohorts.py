@@ -40,7 +40,7 @@ class FrozenRun:
     store: Store
     network: Network
     normalization: Normalizer
-    weights: str  # SHA-256 of the weights before the first image
+    weights: str  # SHA-256 of the weights before the first prediction
 
     @classmethod
     def of(cls, run: Run, store: Store, internal: CohortRef, network: Network) -> Self:

@@ -17,7 +17,7 @@ from bench.scoring.metrics_of_split import AUROC, SplitMetrics
 
 Array = NDArray[np.float64]
 POINTS = 30
-FALSE_POSITIVE_RATES = np.linspace(0, 1, POINTS) ** 2  # denser at low rates, where the ROC curve bends
+FALSE_POSITIVE_RATES = np.linspace(0, 1, POINTS) ** 2  # more points at low rates, where the ROC curve bends
 RECALLS = np.linspace(0, 1, POINTS)
 KINDS = {"roc": FALSE_POSITIVE_RATES, "pr": RECALLS}
 

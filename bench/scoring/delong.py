@@ -31,7 +31,7 @@ class Areas:
     covariance: Array
 
     def interval(self) -> tuple[Array, Array]:
-        """Compute the bounds of each AUROC's 95 % interval, normal on the logit scale as in `intervals.area_interval`.
+        """Compute the bounds of each AUROC's 95 % interval, with a normal distribution on the logit scale.
 
         The delta method transforms the standard error. The bounds are NaN for an AUROC of 0 or 1, which has no logit.
         Source: Pepe 2003, The Statistical Evaluation of Medical Tests, equation 5.10.
@@ -80,7 +80,7 @@ def of_placements(
     above_negatives: Array,
     patient: NDArray[np.integer] | None = None,
 ) -> Areas:
-    """Compute AUROCs with their covariance, as `areas` does, from placements.
+    """Compute AUROCs with their covariance (Obuchowski's if `patient` is given, otherwise DeLong's) from placements.
 
     below_positives [num_positive, S]: for each positive image, the share of negative images with a lower score.
     above_negatives [num_negative, S]: for each negative image, the share of positive images with a higher score.
@@ -106,7 +106,7 @@ def of_placements(
         )
     )
     pairs = num_positive * num_negative
-    # an image has one class, so without patients the classes are independent
+    # with independent images, positives and negatives are independent, so they have no shared variance
     shared = (cross + cross.T) / pairs if patient is not None else 0.0
     return Areas(value, within_positives / num_positive**2 + within_negatives / num_negative**2 + shared)
 

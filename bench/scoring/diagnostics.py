@@ -23,8 +23,8 @@ CONSTANT = "constant output"
 ORDER = "findings in another order"
 UNTRAINED = "no better than chance at the internal hospital"
 
-_GAIN = 0.05  # minimum gain in mean AUROC by a permutation of the outputs
-_FEWEST = 30  # minimum number of images of each class for an AUROC in the comparison of outputs with findings
+_GAIN = 0.05  # minimum gain in mean AUROC from another order of the outputs
+_FEWEST = 30  # minimum number of positive and of negative images of a finding in `cross_auroc`
 
 
 class Interval(NamedTuple):

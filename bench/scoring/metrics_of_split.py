@@ -34,7 +34,7 @@ class Key(NamedTuple):
 
     metric: str
     calibrator: str = "none"  # none, platt, temperature, isotonic
-    operating_point: str = ""  # "" for threshold-free metrics
+    operating_point: str = ""  # name of the threshold rule; "" for metrics without a threshold
 
 
 AUROC = Key("auroc")
@@ -46,8 +46,8 @@ HEADLINES = tuple(Key(name, AS_GIVEN) for name in calibration.HEADLINES)
 class MetricNeeds(NamedTuple):
     """Flags: the inputs that a metric needs in addition to labels and logits."""
 
-    operating_point: bool = False  # positive calls at a threshold
-    calibrator: bool = False  # probabilities, calibrated or not
+    operating_point: bool = False  # whether the metric needs positive calls at a threshold
+    calibrator: bool = False  # whether the metric needs probabilities, calibrated or not
 
 
 BUILT_IN: Mapping[str, MetricNeeds] = MappingProxyType(
@@ -240,7 +240,7 @@ class _Pass:
         if self.errors:
             for calibrator, errors in zip(self.calibrators, self.errors.results(self.num_detailed), strict=True):
                 numbers |= {Key(name, calibrator): error for name, error in errors.items()}
-            if self.errors.headlines.size:  # the headline errors have further replicates
+            if self.errors.headlines.size:  # HEADLINES have more replicates than the other errors
                 further = self.errors.later_headlines(self.num - self.num_detailed)
                 numbers |= {key: np.append(numbers[key], further[key.metric]) for key in HEADLINES}
         return numbers

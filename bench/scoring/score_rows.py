@@ -93,7 +93,7 @@ def mean_of_macros(macros: Sequence[Macro]) -> Macro:
 class _Block(NamedTuple):
     """F rows of one metric on one split, without intervals: value [F], replicates [F, B] and F sizes."""
 
-    prefix: tuple[str, ...]  # values of the columns before the finding
+    prefix: tuple[str, ...]  # values of the table's columns to the left of the column `finding`
     key: Key
     findings: Sequence[str]
     value: Array

@@ -142,7 +142,7 @@ class Counts:
     num_positive: NDArray[np.int64]
     num_negative: NDArray[np.int64]
     num_patients: NDArray[np.int64]
-    available: NDArray[np.bool_]  # whether both classes have enough patients
+    available: NDArray[np.bool_]  # whether enough patients have a positive image, and enough a negative image
 
 
 def count(label_NK: NDArray[np.int8], patient: NDArray[np.int32], min_count: int) -> Counts:

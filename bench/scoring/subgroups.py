@@ -290,6 +290,6 @@ def _sick_and_healthy(label: NDArray[np.int8], healthy_column: int, code: Codes)
     group_codes = np.concatenate(
         [np.zeros((1, code.shape[1]), np.int32), np.where(code < 0, np.int32(-1), code + np.int32(1))]
     )
-    # As in `PatientGroups.codes`, the indices of one image are adjacent in memory.
+    # The group indices of one image must be adjacent in memory, because this makes reading them fast.
     group_codes = np.asfortranarray(group_codes)
     return np.flatnonzero(with_finding), np.flatnonzero(label[:, healthy_column] == 1), group_codes

@@ -92,7 +92,7 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
 def _refuse_ids(manifest: Manifest, texts: Mapping[str, bytes]) -> None:
     """Raise StoreError if a text contains an id of a patient, study or image, or the path of an image."""
     plain = {name: _plain(text.decode()) for name, text in texts.items()}
-    numbers: list[str] = []  # of the configuration; they may also be in the card
+    numbers: list[str] = []  # numbers of the configuration, which the model card may repeat and which are no ids
     json.loads(texts["config.json"], parse_int=numbers.append)
     for cohort in manifest.cohorts:
         private = set(_private(manifest.table(cohort))) - {n for n in numbers if len(n) <= _MIN_DIGITS}

@@ -145,12 +145,12 @@ def _checked(folder: Path, name: str, what: str, fix: str) -> bytes:
 
 
 def checked_table(folder: Path, name: str) -> "pd.DataFrame":
-    """Return a Parquet file of a run or of an analysis as a data frame. Raises StoreError as `checked_bytes` does."""
+    """Return a Parquet file of a run or an analysis as a data frame. Raises StoreError if it is missing or changed."""
     return table_of(folder / name, checked_bytes(folder, name))
 
 
 def checked_json(folder: Path, name: str) -> dict[str, Any]:
-    """Return the JSON object in a record of a run. Raises StoreError as `checked_bytes` does."""
+    """Return the JSON object in a record of a run. Raises StoreError if the record is missing or changed."""
     content = checked_bytes(folder, name)
     try:
         return dict(json.loads(content))
@@ -166,12 +166,12 @@ def check_weights(folder: Path) -> None:
 
 
 def scores_bytes(folder: Path, name: str) -> bytes:
-    """Return the content of a file of the scores of a run. Raises StoreError as `checked_bytes` does."""
+    """Return the content of a file of the scores of a run. Raises StoreError if the file is missing or changed."""
     return _checked(folder, name, f"the scores of run {folder.name} are damaged:", "`bench score` makes them again")
 
 
 def scores_table(folder: Path, name: str) -> "pd.DataFrame":
-    """Return a table of the scores of a run by its name without ending. Raises StoreError as `scores_bytes` does."""
+    """Return a table of a run's scores; `name` has no file ending. Raises StoreError if it is missing or changed."""
     file = f"{name}.parquet"
     return table_of(folder / file, scores_bytes(folder, file))
 

@@ -242,7 +242,8 @@ def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, 
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
     metadata = {f"unseen.{k}".encode(): v.encode() for k, v in (facts or {}).items()}
-    content = pa.BufferOutputStream()  # one write to the disk instead of one per column
+    # written to memory first, so that the disk gets one write instead of one per column
+    content = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata}), content)
     written = content.getvalue()
     write_bytes(path, written, mode)
@@ -250,9 +251,10 @@ def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, 
 
 
 def read_table(path: Path) -> "pd.DataFrame":
-    """Return a Parquet file that `write_table` wrote as a data frame. Its checksum is not read, see `checksums.checked_table`.
+    """Return a Parquet file that `write_table` wrote as a data frame.
 
-    Raises StoreError if the file is missing or damaged.
+    The function `checksums.checked_table` also compares its checksum. Raises StoreError if the file is missing or
+    damaged.
     """
     try:
         content = path.read_bytes()
@@ -264,8 +266,8 @@ def read_table(path: Path) -> "pd.DataFrame":
 def table_of(path: Path, content: bytes, columns: Sequence[str] | None = None) -> "pd.DataFrame":
     """Return all or some columns of a Parquet file, given its bytes, as a data frame.
 
-    It uses `ParquetFile`, because `pq.read_table` would import more modules and start threads. `path` is for errors. Raises
-    StoreError if the bytes are damaged.
+    It uses `ParquetFile`, because `pq.read_table` would import more modules and start threads. Error messages name
+    `path`. Raises StoreError if the bytes are damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

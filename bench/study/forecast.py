@@ -24,8 +24,8 @@ class Work:
     """The work of one run: numbers of steps and images."""
 
     run: Run
-    steps: int  # optimizer steps, in all epochs
-    validated: int  # images predicted for validation, in all epochs
+    steps: int  # number of optimizer steps in all epochs
+    validated: int  # number of images predicted for validation in all epochs
     predicted: Mapping[str, int]  # cohort -> number of predicted images
     kept: Mapping[str, int]  # cohort -> number of images whose features are stored
     # cohort -> length of the longest patient id in letters; every id is stored with this length
@@ -97,7 +97,7 @@ class NetworkRate:
     """The measured rates of a network, in seconds of one core or of one GPU."""
 
     step_s: float
-    image_s: float  # time for the prediction of one image
+    image_s: float  # seconds for the prediction of one image
     fixed_s: float  # seconds per run: building the network, hashing the weights, measuring the cost
     peak_bytes: int | None  # peak memory during training: of the GPU, without a GPU of the process; None if unknown
     weights_bytes: int
@@ -141,7 +141,7 @@ class Line:
     runs: int
     steps: int
     training_s: float
-    predicting_s: float  # validation, prediction, views of TTA
+    predicting_s: float  # seconds for validation, prediction, and the views of TTA
     analysing_s: float
     peak_bytes: int | None  # peak memory per run
     disk_bytes: int

@@ -56,7 +56,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Pilot:
-    """A grid of one run on some images of the plan's cohorts."""
+    """A small grid that is measured instead of the full grid: one run on some images of the plan's cohorts."""
 
     full_plan: Plan
     plan: Plan  # the pilot's plan, with one run and few images

@@ -96,7 +96,7 @@ def reproduce(
 
 
 def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:
-    """Raise ConfigError, with the differences, when the plan's run or external images differ."""
+    """Raise ConfigError, with the differences, if run or external images of the plan are not the stored ones."""
     before, now = json.loads(document), json.loads(plan.runs[0].document)
     if before != now:
         changed = [key for key in before if before[key] != now.get(key)]

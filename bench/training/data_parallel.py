@@ -29,7 +29,7 @@ class DataParallelGroup:
 
     rank: int = 0
     size: int = 1
-    control: Any = None  # gloo process group for values that are not on a device; None in a group of one
+    control: Any = None  # gloo process group for values in CPU memory; None in a group of one process
 
     @classmethod
     def join(cls, rank: int, size: int, host: str, port: int, device: torch.device) -> "DataParallelGroup":
@@ -80,7 +80,7 @@ class DataParallelGroup:
     def all_gather(self, own: NDArray[D]) -> NDArray[D]:
         """Return the arrays of all processes, concatenated in the order of their ranks.
 
-        Empty arrays are skipped, so their widths need not match.
+        Empty arrays are skipped. All other arrays must have the same shape after the first axis.
         """
         if self.size == 1:
             return own

@@ -48,7 +48,7 @@ class Trained:
     network: Network
     history: pd.DataFrame
     best_epoch: int  # counted from 1
-    gradient_evaluations: int  # forward and backward passes over a batch, in all epochs
+    gradient_evaluations: int  # number of forward and backward passes over a batch in all epochs
     # indices of findings that lack present or absent images in training, after the label policies
     unlearnt: tuple[int, ...]
     stopped: str = ""  # the limit that ended training early, with the number of epochs; "" if no limit did
@@ -180,7 +180,7 @@ def has_both_classes(state_NK: NDArray[np.int8]) -> bool:
 
 
 def validate(logit_NK: NDArray[np.float32], state_NK: NDArray[np.int8]) -> tuple[float, float]:
-    """Return the macro AUROC over the findings with both classes, and the mean cross-entropy.
+    """Return the macro AUROC over the findings with present and absent images, and the mean cross-entropy.
 
     Uncertain labels are ignored.
     """

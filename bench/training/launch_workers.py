@@ -109,5 +109,6 @@ def receive_task() -> WorkerTask:
 
 
 def _end_with_input() -> None:
-    os.read(sys.stdin.fileno(), 1)  # unbuffered: a buffered read would keep a lock when this process ends normally
+    # read without a buffer: a buffered read would hold a lock when this process ends normally
+    os.read(sys.stdin.fileno(), 1)
     os._exit(1)

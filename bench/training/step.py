@@ -129,7 +129,7 @@ class Step:
         progress: Progress,
         limit_reached: Callable[[], bool],
     ) -> Tensor | None:
-        """Take the steps of an epoch; return the sum of their losses, or None if the limit was reached before the last."""
+        """Take the steps of an epoch; return the sum of their losses, or None if the time limit ended it early."""
         schedule, num_steps = self.schedule, len(batches)
         self.begin_epoch(epoch)
         total = torch.zeros((), device=self.device)
@@ -218,7 +218,8 @@ class Step:
             return self._take_step(image_NHW, own_N, batch_N, has_weight, epoch, step)
         except torch.OutOfMemoryError:
             if not self.in_pass:
-                raise  # memory ran out in the optimizer, and some weights may have changed already
+                # memory ran out in the optimizer, which may have changed some weights, so the step cannot be repeated
+                raise
         self.in_pass, self.gradient_evaluations = False, evaluations
         self.optimizer.zero_grad(set_to_none=True)
         if self.buffers:
@@ -270,7 +271,8 @@ class Step:
             return total
 
         if self.scaler is None:
-            return cast("Tensor", self.optimizer.step(closure))  # type: ignore[arg-type]  # a loss tensor that the host never reads
+            # the loss stays on the device
+            return cast("Tensor", self.optimizer.step(closure))  # type: ignore[arg-type]
         loss = closure()
         self.scaler.unscale_(self.optimizer)
         self._clip()

@@ -16,7 +16,7 @@ from bench.scoring.across_runs.paired_tests import holm, p_value
 from bench.scoring.bootstrap.intervals import percentile
 
 Array = NDArray[np.float64]
-Config = Mapping[str, object]  # flat: factor -> level
+Config = Mapping[str, object]  # configuration of a run: factor -> level
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Surrogate:
     importance: factor -> mean |SHAP value| in units of the value; empty unless r2_low is above 0.
     """
 
-    r2: float  # cross-validated over configurations: all seeds of a configuration are in the same fold
+    r2: float  # R2 of cross-validated predictions; all seeds of a configuration are in the same fold
     r2_low: float  # lower end of the 95 % interval of r2 over configurations
     num_runs: int
     importance: Mapping[str, float]
@@ -142,7 +142,7 @@ def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surroga
         return Surrogate(r2, low, len(finite), {})
     shap_values = np.asarray(TreeExplainer(forest.fit(table, value)).shap_values(table))
     factor_of_column = [column.split("\x00")[0] for column in table.columns]
-    # a factor's SHAP value is the sum over its levels
+    # a factor's SHAP value is the sum of the SHAP values of its levels
     by_factor = {name: shap_values[:, [f == name for f in factor_of_column]].sum(1) for name in names}
     return Surrogate(r2, low, len(finite), {n: float(np.abs(v).mean()) for n, v in by_factor.items()}, by_factor)
 

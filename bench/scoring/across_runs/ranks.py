@@ -17,7 +17,7 @@ from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
-Replicates = Mapping[str, Mapping[str, NDArray[Any]]]  # run id -> RunScores.replicates
+Replicates = Mapping[str, Mapping[str, NDArray[Any]]]  # run id -> name of a macro -> its replicates [B]
 
 SIGNIFICANT = 0.05
 

@@ -164,7 +164,7 @@ def grouped_sums(
 def divide(numerator: Array, denominator: Array) -> Array:
     """Return numerator / denominator; NaN where the denominator is 0. The denominator must not be negative."""
     nonzero = denominator > 0
-    if nonzero.all():  # the usual case: faster without a mask
+    if nonzero.all():  # usually no denominator is 0, and the division is faster without a mask
         return np.asarray(numerator / denominator)
     ratio: Array = np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=nonzero)
     return ratio

@@ -167,7 +167,7 @@ class Errors:
         elif later < self.headlines.shape[1]:
             excess = absolute_sum(self.headline.sums(weight)[:, 0], self.headline.bin, self.bins)
             squared, num_images = self.headline_patients.totals(weight)
-            with np.errstate(invalid="ignore"):  # a replicate without images becomes NaN
+            with np.errstate(invalid="ignore"):  # the result of a replicate without images is 0 / 0 and becomes NaN
                 self.headlines[:, later] = squared / num_images, excess / num_images
 
     def results(self, num: int) -> list[dict[str, Array]]:
@@ -180,7 +180,7 @@ class Errors:
 
 
 def absolute_sum(excess_SL: Array, bin_of_segment: NDArray[np.int32], bins: int) -> Array:
-    """Compute the sum over bins of |excess of all segments in the bin|: [L]."""
+    """Compute the sum over bins of |sum of the excess of the segments in the bin|: [L]."""
     binned = np.zeros((bins, excess_SL.shape[1]))
     np.add.at(binned, bin_of_segment, excess_SL)
     return np.asarray(np.abs(binned).sum(0))

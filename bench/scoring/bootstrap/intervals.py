@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 LEVEL = 0.95
 VALID_SHARE = 0.95
-GUESS = 64  # number of replicates from which the bound of the tail is estimated
+GUESS = 64  # number of replicates from which `_candidates` guesses its bound
 
 
 def enough(replicates: Array) -> NDArray[np.bool_]:
@@ -124,7 +124,7 @@ def lower_quantile(replicates: Array, num: int, share: float) -> float:
 
 @compiled
 def upper_quantile(replicates: Array, num: int, share: float) -> float:
-    """Compute the quantile `share` as `lower_quantile` does; fastest for a large share."""
+    """Compute a quantile of the `num` replicates that are not NaN; fastest for a share near 1."""
     position = (num - 1) * share
     below = int(position)
     second, first = _last_two(_candidates(replicates, -1.0, num - below), -1.0, num - below)

@@ -26,7 +26,8 @@ def _twice_discordant(kind: NDArray[np.uint8]) -> int:
     """Return twice the number of discordant pairs, so that the result is an integer; a tied pair counts half."""
     negatives, tied_positives, tied_negatives, twice = 0, 0, 0, 0
     for i in range(kind.shape[0]):
-        # Arithmetic replaces a branch here: labels are irregular, so the processor would often predict a branch wrongly.
+        # Arithmetic replaces an `if` here: labels are irregular, so the processor would often predict the branch
+        # wrongly.
         positive = kind[i] & POSITIVE
         tied_positives += positive
         tied_negatives += 1 - positive
@@ -328,4 +329,4 @@ class Tallied(NamedTuple):
     num: NDArray[np.int64]  # images
     num_positive: NDArray[np.int64]
     reached: NDArray[np.int64]  # [2, G]: negatives and positives before the cut
-    auroc: Array  # NaN without both classes
+    auroc: Array  # NaN if a group has no positive or no negative image

@@ -1,4 +1,6 @@
-"""Computation of AUROC, AUPRC and calibration error of weighted images; each group has one factor per replicate.
+"""Computation of AUROC, AUPRC and calibration error of weighted images.
+
+The images are divided into groups. In each replicate, all images of a group get the same factor of their weight.
 
 A column is one finding of one model. A cell has the images that share bin, group and label.
 Shapes: n labeled images, G groups, B replicates, T tiles of LANES (64) replicates, L replicates at once.
@@ -84,7 +86,8 @@ class Ranked:
         # All images of a cell have the same factor, so each cell is summed once for both kinds of factors.
         excess, (bin_and_group, label) = self.cells.sums(weight)[:, 0], np.divmod(self.cells.bin, 2)
         bin_of_cell, group = np.divmod(bin_and_group, self.num_groups)
-        with np.errstate(invalid="ignore"):  # a replicate without a label has an infinite factor and becomes NaN
+        # a replicate without positive or without negative images has an infinite factor and becomes NaN
+        with np.errstate(invalid="ignore"):
             by_group = absolute_sum(excess * of_group[group], bin_of_cell, self.bins)
             by_label = absolute_sum(excess * of_label[label], bin_of_cell, self.bins)
         return np.stack([*ranked[:2], by_group, ranked[2], by_label])

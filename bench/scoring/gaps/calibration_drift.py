@@ -10,7 +10,8 @@ from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.gap import Gap, bounded, unbounded
 from bench.scoring.metrics_of_split import Key, SplitMetrics
 
-DRIFTING = ("ece", "brier")  # the Brier score also depends on the prevalence
+# metrics whose drift is computed; the drift of the Brier score also depends on the prevalence
+DRIFTING = ("ece", "brier")
 
 
 def drifts(findings: Sequence[str], internal: SplitMetrics, external: Sequence[SplitMetrics]) -> list[tuple[Key, Gap]]:

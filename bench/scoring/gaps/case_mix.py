@@ -3,7 +3,8 @@
 The weights depend only on labels and patients, so all runs share them.
 
 A cell is one combination of sex, age decade and view. A group has the images of one cell with one label: groups with an
-even index are negative, groups with an odd index positive.
+even index are negative, groups with an odd index positive. The effective number of weighted images is the number of
+equally weighted images with the same precision.
 Shapes: N images, G groups, B replicates.
 """
 
@@ -47,8 +48,8 @@ class Mix:
 
     group: NDArray[np.int32]  # [N] index of each external image's group among the groups with external images
     sample: Weights
-    replicates: Factors  # the weights in each replicate
-    reason: str  # why the case mix cannot be matched, or ""
+    replicates: Factors  # weights of the images in each replicate
+    reason: str  # the reason if the case mix cannot be matched, else ""
     effective: tuple[float, float]  # effective numbers of positives and negatives under the weights
     covered: float  # share of the internal images whose cell occurs externally
 

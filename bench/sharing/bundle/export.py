@@ -80,13 +80,13 @@ def export(
         with replacing(output) as unfinished_file:
             bundle_id = pack(folder, unfinished_file)
             key_path = output.with_suffix(".key.parquet")
-            # before the bundle is written, so that no bundle exists without its key
+            # write the key before the bundle, so that no bundle exists without its key
             write_table(key_path, key, {"bundle": bundle_id}, mode=0o600)
     return Exported(output, bundle_id, key_path, len(chosen), len(manifest.cohorts), images, num_scores, contested)
 
 
 def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Return the manifest's rows of the runs and of all their source runs, in the order of the grid."""
+    """Return the manifest's entries of the runs and of all their source runs, in the order of the grid."""
     planned = {run["id"]: run for run in (*manifest.runs, *manifest.derived)}
     selected, remaining = set(), list(run_ids)
     while remaining:

@@ -101,7 +101,7 @@ def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str,
 
 def _count(run: Run, known: Mapping[str, Entry], registry: Registry) -> dict[str, Any]:
     """Return the counts of a network from the registry's entries; {} if it is too large or cannot be built."""
-    import torch  # imported here: it takes seconds, and no other part of the verification needs it
+    import torch  # imported here, because the import takes seconds and only this function needs torch
 
     from bench.models.cost import counts, deployed
     from bench.runs.networks import initial_network
