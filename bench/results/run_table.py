@@ -248,7 +248,7 @@ def runs_with_most_findings(unlearnt: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the runs that learned the most findings. If different sets of findings tie, return the runs of the most frequent set.
 
     A macro average omits findings that the run could not learn, so averages over different findings cannot be compared.
-    `unlearnt`: run id -> findings with only one class in training.
+    `unlearnt`: run id -> findings whose training images are all present or all absent.
 
     >>> runs_with_most_findings({"a": [], "b": ["Edema"], "c": []})
     ['a', 'c']

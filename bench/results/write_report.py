@@ -29,7 +29,7 @@ def score_and_report(
 def write_report(
     manifest: Manifest, output: Path | None, progress: Progress, with_images: bool = False, site: Path | None = None
 ) -> Path:
-    """Write tables and page from the stored scores; with `site` a folder of pages instead.
+    """Write tables and page from the stored scores; if `site` is set, write a folder of pages there instead.
 
     `with_images`: allow pictures of real radiographs on the page.
     """

@@ -113,7 +113,7 @@ def _findings(store: Store, derived: Derived, ref: CohortRef) -> list[str]:
 
 
 def _network(job: DerivedJob, device: torch.device) -> Network:
-    """Return the frozen network of a TTA.
+    """Return the frozen network of a derived run with test-time augmentation (TTA).
 
     Raises TrainingError when its weights are not those of the run's predictions.
     """

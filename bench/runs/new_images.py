@@ -135,8 +135,8 @@ def images_of(given: Sequence[Path]) -> list[Path]:
 def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | None = None) -> Inference:
     """Predict image files. Unusable files are skipped and listed with the reason.
 
-    `warnings` lists how an image differs from the images of training, because its predictions are then less reliable. Memory
-    does not grow with the number of images.
+    The column `warnings` lists how an image differs from the training images, because the predictions for such an image
+    are less reliable. The use of memory does not grow with the number of images.
     """
     frames: list[pd.DataFrame] = []
     skipped: list[tuple[str, str]] = []

@@ -189,7 +189,7 @@ def _between_points(logit: Score, x: Array, y: Array) -> Array:
 def fit_isotonic(label: Label, logit: Score) -> Isotonic:
     """Fit isotonic regression to validation logits; the result has no points when a class is absent.
 
-    Probabilities may be 0 or 1 at the ends. The log loss clips them with `calibration_metrics.LEAST`.
+    Probabilities may be 0 or 1 at the ends. The log loss clips them to [1e-7, 1 - 1e-7].
     Source: Zadrozny and Elkan 2002; equal to scikit-learn's IsotonicRegression(out_of_bounds="clip").
     """
     from scipy.optimize import isotonic_regression

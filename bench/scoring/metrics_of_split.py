@@ -329,7 +329,7 @@ def measure(
 
 
 def _probability(column: Column, calibrator: str, points: OperatingPoints | None, k: int) -> Array:
-    """Return the probabilities [n] of finding k in the order of its column; they are uncalibrated for AS_GIVEN."""
+    """Return the probabilities of finding k's images in the order of its column; AS_GIVEN means without calibration."""
     if points is None or calibrator == AS_GIVEN:
         return sigmoid(column.score)
     return points.fits[calibrator][k].apply(column.score)

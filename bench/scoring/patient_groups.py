@@ -101,7 +101,7 @@ class PatientGroups:
     def cells(self) -> NDArray[np.int64]:
         """Return the index of each image's cell [N], 0 to NUM_CELLS - 1.
 
-        A cell is one combination of sex, age decade and view; "unknown" is one of the values of each.
+        A cell is one combination of sex, age decade and view. "Unknown" is a possible value of each attribute.
         """
         sex = np.where(self.sex == "F", 0, np.where(self.sex == "M", 1, 2))
         view = np.where(self.view == "AP", 0, np.where(self.view == "PA", 1, 2))

@@ -45,7 +45,7 @@ def _column(name: str, cells: tuple[Any, ...]) -> Any:
 
 
 class Sizes(NamedTuple):
-    """Numbers of images, patients and findings of a value, in the order of the table's columns."""
+    """Numbers of images, patients and findings from which a value was computed, in the order of the table's columns."""
 
     n: int = 0
     num_positive: int = 0
@@ -114,7 +114,7 @@ class _IntervalGroup(NamedTuple):
 
 
 class Writer:
-    """Collects the rows of one run. `rows` computes all intervals together, which is faster than one by one."""
+    """Collects the rows of one run. `rows` computes the intervals of all rows together, because this is faster."""
 
     def __init__(self, run_id: str, settings: Settings) -> None:
         self._added: list[_Block | list[Row]] = []
@@ -204,7 +204,7 @@ INTERVALS = {"area": area_interval, "distance": reflected, "other": percentile}
 
 
 def _cohort_of(measured: Sequence[SplitMetrics]) -> tuple[str, str, str]:
-    """Return the dataset, split and reference that all given splits share; "mixed" where they differ."""
+    """Return the dataset, split and label source that all given splits share; "mixed" where they differ."""
 
     def common(names: set[str]) -> str:
         return names.pop() if len(names) == 1 else "mixed"

@@ -47,7 +47,7 @@ class _Table:
     sizes: NDArray[np.int64]
 
     def numbers(self) -> list[list[Row]]:
-        """Return a tuple for each cell [G, C]: value, low, high, then the sizes."""
+        """Return a tuple for each group and column [G, C]: value, low, high, then the sizes."""
         values = np.stack([self.value, *_interval(self)], 2).tolist()
         sizes = self.sizes.transpose(1, 2, 0).tolist()
         return [
@@ -125,7 +125,7 @@ def _rows(
 
 
 def _interval(table: _Table) -> tuple[Array, Array]:
-    """Compute the interval of each cell [G, C]; it is Wilson's where the bootstrap interval of a rate has width 0."""
+    """Compute the interval of each value [G, C]: Wilson's where the bootstrap interval of a rate has width 0."""
     interval = area_interval if table.metric == "auroc" else percentile
     low, high = interval(table.value, table.replicates)
     n, num_positive, num_negative, num_patients, _ = table.sizes.astype(np.float64)

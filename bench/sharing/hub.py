@@ -49,7 +49,7 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
     """Return the run's id, its grid, and the files to upload: everything that prediction needs.
 
     `run_prefix`: the beginning of the run id. Raises StoreError for a run that is unknown, unfinished, unscored,
-    derived or without weights. It is also raised if a text contains an id of a patient or an image.
+    derived or without weights. Also raises StoreError if a text contains an id of a patient or an image.
     """
     run_id = find_run(store, run_prefix)
     stored = read_run(store, run_id)
@@ -104,7 +104,7 @@ def _refuse_ids(manifest: Manifest, texts: Mapping[str, bytes]) -> None:
 
 
 def _private(table: pd.DataFrame) -> Iterator[str]:
-    """Yield the ids and paths of a cohort table that are long enough to search for, in the form of `_plain`."""
+    """Yield the ids and paths of a cohort table that are long enough to search for, without escapes (see `_plain`)."""
     for column in ("image_id", "patient_id", "study_id", "path"):
         for value in table[column].unique() if column in table else ():
             name = " ".join(str(value).replace("\\", "").split())
@@ -126,7 +126,7 @@ def ids_in(text: str, ids: Collection[str]) -> set[str]:
     """Return the ids that a text contains as whole words or as several words.
 
     An id inside a longer word or number does not count. The time hardly depends on the number of ids: for each beginning
-    of a word and each length of an id, one piece of the text is looked up.
+    of a word and each length of an id, one part of the text is looked up.
 
     >>> sorted(ids_in("Seed 7 of Doe, Jane (p90001), AUROC 0.90002", {"Doe, Jane", "90001", "90002", "oe"}))
     ['Doe, Jane']

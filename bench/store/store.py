@@ -89,12 +89,12 @@ class Store:
     def cache_folder(self, root: Path) -> Path:
         """Return the folder of the decoded images of the dataset in `root`.
 
-        Datasets with equal names have different roots.
+        Different datasets may have equal names, so the path `root` decides the folder.
         """
         return self.root / "cache" / short_hash(str(root.resolve()).encode())
 
     def state(self, run_id: str) -> State:
-        """Return the state of a run, as its files show it."""
+        """Return the state of a run, which its files show: absent, started, done or failed."""
         folder = self.run_dir(run_id)
         for name, state in (("DONE", "done"), ("FAILED", "failed"), ("run.json", "started")):
             if (folder / name).is_file():
@@ -125,7 +125,7 @@ class Store:
     def fail(self, run_id: str, text: str) -> None:
         """Record why a run failed.
 
-        A run with DONE stays done: nothing of it is missing, even if a task was lost.
+        A run with the file DONE stays done: its files are complete, even if the task that made them was lost.
         """
         if self.state(run_id) != "done":
             write_bytes(self.run_dir(run_id) / "FAILED", text.encode())
@@ -203,8 +203,8 @@ def replacing(path: Path, mode: int = 0o644, *, needed: int = 0) -> Iterator[Pat
     The temporary file replaces `path` at the end of the block; after an error it is removed. If this process is killed, a
     later writer into the folder removes it.
 
-    Only the owner can read the temporary file. `mode`: permissions of the final file. `needed`: its size, if known, for the
-    error message. Raises DiskFullError.
+    Only the owner can read the temporary file. `mode`: permissions of the final file. `needed`: size of the file in
+    bytes for the error message, 0 if unknown. Raises DiskFullError.
     """
     try:
         with _temporary(path) as temporary:

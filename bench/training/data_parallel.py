@@ -33,7 +33,7 @@ class DataParallelGroup:
 
     @classmethod
     def join(cls, rank: int, size: int, host: str, port: int, device: torch.device) -> "DataParallelGroup":
-        """Connect to the other processes through the store of rank 0 at host:port.
+        """Connect to the other processes through the TCP store that rank 0 opens at host:port.
 
         Raises RuntimeError when they do not connect before the timeout.
         """

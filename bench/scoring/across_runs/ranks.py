@@ -40,9 +40,10 @@ def ranks(scores: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
 
     Runs without this value or without valid replicates are left out. mean_rank is the mean over replicates; rank_low and
     rank_high are the 95 % interval. p_best: share of replicates in which the run is best; if several runs are equally good,
-    they share the replicate. group: see `tie_groups`. p_anchor: adjusted p of the difference to the anchor of the run's group,
-    NaN for anchors. all_low and all_high are simultaneous over all external AUROCs, so they are also valid for the run that
-    is first by chance. gap_low and gap_high are NaN until `with_gaps` fills them in.
+    they share the replicate. group: number of the run's tie group, from 1. p_anchor: adjusted p of the difference to
+    the anchor (the best run of the group), NaN for anchors. all_low and all_high are simultaneous over all external
+    AUROCs, so they are also valid for the run that is first by chance. gap_low and gap_high are NaN until `with_gaps`
+    fills them in.
     """
     rows = scores[(scores["dataset"] == EXTERNAL) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
     if rows["run_id"].duplicated().any():

@@ -171,9 +171,10 @@ def divide(numerator: Array, denominator: Array) -> Array:
 
 
 def call_metrics(called: Array, total: Array) -> dict[str, Array]:
-    """Compute the CALL_METRICS: name -> [...], from numbers of negatives and positives (first axis).
+    """Compute the CALL_METRICS (f1, precision, sensitivity, specificity, npv): name -> [...].
 
-    called [2, ...] counts the images that are called positive, total [2, ...] counts all images.
+    called [2, ...] counts the images that are called positive, total [2, ...] counts all images. The first axis is
+    negative images, positive images.
     """
     (false_positive, true_positive), (negative, positive) = called, total
     true_negative = negative - false_positive

@@ -65,7 +65,7 @@ def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int],
     """Compute the mean of each component over findings or hospitals; an unknown component counts as 0.
 
     `total` is the function that combines the numbers of findings: sum for a mean over findings, min for a mean over
-    hospitals. `noun` is "findings" or "hospitals", for the reason.
+    hospitals. `noun` is "findings" or "hospitals"; it is used in the text of the reason.
     """
     means: GapComponents = {}
     for name in ("gap", *MEASURED):
@@ -104,6 +104,6 @@ def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int],
 
 
 def _common(components: Sequence[GapComponent]) -> str:
-    """Return the distinct reasons, joined by "; ", without the phrases "unknown for ..."."""
+    """Return the distinct reasons of the components, joined by "; "; the phrases "unknown for ..." are left out."""
     reasons = dict.fromkeys(text for component in components for text in component.reason.split("; "))
     return "; ".join(text for text in reasons if text and not text.startswith("unknown for"))

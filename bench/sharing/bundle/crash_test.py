@@ -53,7 +53,7 @@ def limit_memory() -> None:
 
 
 def read_all(folder: Path) -> None:
-    """Read every table below a folder. Raises MemoryError; the caller finds all other errors later."""
+    """Read every table below a folder. Raises MemoryError. Other errors are ignored, because later checks find them."""
     for path in sorted(folder.rglob("*.parquet")):
         try:
             texts = [field.name for field in open_table(path, "").schema_arrow if pa.types.is_string(field.type)]

@@ -26,9 +26,9 @@ ROWS_AT_ONCE = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Ordinals:
-    """Numbers that replace ids: image id -> number, patient id -> number. Equal tags mean equal numbers.
+    """Numbers that replace ids: image id -> number, patient id -> number.
 
-    `tag` is the prefix of the new image and patient names.
+    `tag` is the prefix of the new image and patient names. Ordinals of one cohort with equal tags are equal.
     """
 
     tag: str
@@ -41,7 +41,7 @@ def assign_ordinals(table: pd.DataFrame, image_ids: Sequence[str], origin: str, 
 
     By default the ordinals are a new random permutation, so neither ids nor their order can be recovered. With
     `keep_order` an ordinal is the index among all sorted ids of the table. Resamples depend on the order of ids, so
-    intervals then stay the same.
+    intervals then stay the same. `origin`: tag of the ordinals with `keep_order`.
     """
     patient_of = dict(zip(table["image_id"].astype(str), table["patient_id"].astype(str), strict=True))
     if keep_order:

@@ -87,9 +87,9 @@ def _count(table: pd.DataFrame, config: RunConfig, finding: str, unit: str) -> t
 
 
 def _check_training_labels(manifest: Manifest, contested: Contested, data: Path, where: str) -> None:
-    """Raise StoreError if the training images of the data have both classes of a finding.
+    """Raise StoreError if the data have training images with a finding and training images without it.
 
-    Images that were unreadable are not in the training, so one class may have as many images as were unreadable.
+    Unreadable images were not used in training. So the check accepts a finding that at most as many images have, or lack, as were unreadable.
     """
     internal = manifest.cohorts[0]
     only_internal = Manifest(manifest.store, {**manifest.content, "cohorts": [internal]})
