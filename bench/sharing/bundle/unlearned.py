@@ -89,7 +89,8 @@ def _count(table: pd.DataFrame, config: RunConfig, finding: str, unit: str) -> t
 def _check_training_labels(manifest: Manifest, contested: Contested, data: Path, where: str) -> None:
     """Raise StoreError if the data have training images with a finding and training images without it.
 
-    Unreadable images were not used in training. So the check accepts a finding that at most as many images have, or lack, as were unreadable.
+    Unreadable images were not used in training. So the check accepts a finding that at most as many images have, or
+    lack, as were unreadable.
     """
     internal = manifest.cohorts[0]
     only_internal = Manifest(manifest.store, {**manifest.content, "cohorts": [internal]})
