@@ -109,7 +109,7 @@ class Labels:
 def labels_of(
     manifest: Manifest, cohort: Mapping[str, Any], config: RunConfig, findings: Sequence[str] | None = None
 ) -> Labels:
-    """Return the label states [N, K] of a cohort's N images, and the split of each image.
+    """Return the label states [N, K] of a cohort's N images for K findings, and the split of each image.
 
     Internal splits are assigned by this project, external splits are the dataset's own. The K `findings` are by default
     those that the run learns.

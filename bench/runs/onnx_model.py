@@ -1,4 +1,7 @@
-"""An ONNX file as a network; its graph is checked before it runs. The extra `onnx` must be installed."""
+"""An ONNX file as a network; its graph is checked before it runs. The extra `onnx` must be installed.
+
+Legend: N images, C channels, H height, W width, O outputs.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,8 +1,8 @@
 """Calibration errors: distances between predicted probabilities and observed frequencies.
 
-Shapes: label [N] of 0 and 1, prob [N] in [0, 1], B replicates, G bins. The probability is that the finding is present; it
-is not the probability of the more likely class. Every error is NaN without images. Probabilities that are NaN or infinite
-raise ValueError.
+Shapes: N or n images, B replicates, G bins; label [N] of 0 and 1, prob [N] in [0, 1]. The probability is that the
+finding is present; it is not the probability of the more likely class. Every error is NaN without images. Probabilities
+that are NaN or infinite raise ValueError.
 """
 
 import warnings

@@ -1,6 +1,7 @@
 """Calibrators: maps from logits to probabilities, fitted on the internal validation split.
 
-Shapes: label [N] of 0 and 1, logit [N]. If a class is absent, all probabilities of the calibrator are NaN.
+Shapes: N images, P points of a curve; label [N] of 0 and 1, logit [N]. If a class is absent, all probabilities of the
+calibrator are NaN.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Custom metrics: Python functions of labels and scores that a registry names, computed without compiled code.
 
-Shapes: N images, K findings, B replicates.
+Shapes: N images, n labeled images of a finding, K findings, B replicates.
 """
 
 import math

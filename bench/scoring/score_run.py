@@ -32,10 +32,10 @@ class RunScores:
     """Tables of one run (columns as in reports.schemas.tables), and the replicates that comparisons between runs need.
 
     replicates: float64 [B] for each macro. Names: "auroc/<dataset>" (internal test split and each hospital),
-    "auroc/<internal>/expert_*", "auroc/external", "gap/<dataset>", "gap/external". The entry "draws" uint32 [D] identifies
-    the resamples: replicates of runs with equal "draws" can be paired.
-    detail: name -> table, for the tables decomposition, references, subgroups and curves.
-    measured: the metrics of each split with all replicates, in the order of `scored_splits`.
+    "auroc/<internal>/expert_*", "auroc/external", "gap/<dataset>", "gap/external". The entry "draws", a few uint32
+    numbers, identifies the resamples: replicates of runs with equal "draws" can be paired. detail: name -> table, for
+    the tables decomposition, references, subgroups and curves. measured: the metrics of each split with all replicates,
+    in the order of `scored_splits`.
     """
 
     scores: pd.DataFrame

@@ -23,7 +23,7 @@ DROPPED = -1  # label that is not scored: uncertain, unmapped, or of a finding w
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings that affect scores. Every row of the scores has mapping, subgroup and selection as columns."""
+    """Settings that affect scores. The tables of scores have mapping, subgroup and selection as columns."""
 
     # minimum number of patients with a positive image, and with a negative image, of a scored finding
     min_count: int = 10

@@ -211,7 +211,7 @@ class NetworkRehearsal:
 
 
 def _noise_images(run: Run) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-    """Return images [DISTINCT, S, S] of the size that the run's preprocessing caches."""
+    """Return random images [DISTINCT, S, S]; S is the side in pixels of the run's cached images."""
     side = int(run.preprocessing["size"])
     return stream(0, "rehearsal", "noise").integers(1, 256, (DISTINCT, side, side), np.uint8)
 

@@ -1,6 +1,6 @@
 """Pareto frontiers of score and cost, and the anytime curve: the AUROC reached in a given training time.
 
-Shapes: R runs, B replicates.
+Shapes: R runs, B replicates, G goals.
 """
 
 from collections import Counter

@@ -1,4 +1,7 @@
-"""Paired tests of differences between runs, simultaneous intervals, and adjustments for multiple comparisons."""
+"""Paired tests of differences between runs, simultaneous intervals, and adjustments for multiple comparisons.
+
+Shapes: R runs (each with one value), P pairs of runs, B replicates, m p-values.
+"""
 
 from typing import NamedTuple
 

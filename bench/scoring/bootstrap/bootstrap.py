@@ -149,7 +149,7 @@ def grouped_sums(
 ) -> Array:
     """Compute the sums of V values over the images of each group, for each replicate: [num_groups, V, B].
 
-    Only the images with indices `rows` [n] are used. group [n] and value [n, V] are in the order of `rows`.
+    Only the n images with the indices `rows` [n] are used. group [n] and value [n, V] are in the order of `rows`.
     """
     num_tiles, num_values = resamples.weight.shape[0], value.shape[1]
     out = np.zeros((num_tiles, num_groups, num_values, LANES))

@@ -199,7 +199,7 @@ def mirrored(value: Array, replicates: Array) -> tuple[Array, Array]:
 
 
 def mean_of(value: Array, replicates: Array) -> tuple[float, Array]:
-    """Compute the mean over the cells with a finite value, with replicates [B], from value [K] and replicates [K, B].
+    """Compute the mean over K cells with its replicates [B], from value [K] and replicates [K, B], without NaN values.
 
     If a cell is NaN in a replicate, its deviation from its value is replaced by the mean deviation of the other cells.
     Otherwise the differences between cells would count as noise. If a cell has too few valid replicates, all replicates of

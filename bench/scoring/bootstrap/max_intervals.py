@@ -46,7 +46,8 @@ def largest(value: Array, replicates: Array) -> Extreme:
 def spread(value: Array, replicates: Array) -> Extreme:
     """Compute the largest minus the smallest of value [H], with its interval; the position is always -1.
 
-    The results are NaN in the cases that `spreads` lists.
+    The results are NaN if fewer than two numbers have enough valid replicates. The bounds are also NaN if a number is
+    the same in all replicates.
     """
     distance, low, high = (float(column[0]) for column in spreads(value[:, None], replicates[:, None]))
     return Extreme(-1, distance, low, high)

@@ -102,7 +102,7 @@ def _encode_patients(patient_ids: Ids, text: str) -> PatientCodes:
 def draw_index(half: np.uint32, num: int) -> np.int64:
     """Return an index from 0 to num - 1 for 32 random bits, or -1 if the bits must be rejected.
 
-    The indices are those of numpy's `Generator.integers`.
+    Rejecting some bits makes all indices equally probable. The indices are those of numpy's `Generator.integers`.
     Source: Lemire 2019, doi:10.1145/3230636.
     """
     bound = np.uint64(num)

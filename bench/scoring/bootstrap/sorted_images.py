@@ -189,7 +189,7 @@ def _reaching(score: NDArray[np.floating], threshold: Array) -> NDArray[np.int64
 
 @compiled
 def _placements(kind: NDArray[np.uint8]) -> Array:
-    """Compute the placement of each image [n]; `Column.placements` defines it."""
+    """Compute for each image [n] how many images of the other class the score ranks correctly; ties count half."""
     out = np.empty(kind.shape[0])
     num_negative = 0
     for i in range(kind.shape[0]):

@@ -1,6 +1,6 @@
 """Sensitivity of an external AUROC to the label mapping: AUROC under every mapping, with the same logits and patients.
 
-Shapes: N images, K findings, R runs.
+Shapes: N images, K findings, R runs, B replicates.
 """
 
 from collections.abc import Sequence
