@@ -140,7 +140,7 @@ def _write_cost(run: Run, folder: Path, network: Network, device: torch.device) 
         **cost.counts(network, deployed, run.input_size),
         "images_per_second": cost.throughput(deployed, run.input_size, device),
         "throughput_device": device_name(device, run.config.threads),
-        # peak of GPU memory during training, without a GPU of process memory
+        # peak memory during training: of the GPU or, without a GPU, of the process
         "peak_memory_bytes": facts["peak_memory_bytes"],
     }
     write_bytes(folder / "cost.json", json.dumps(measured, sort_keys=True).encode())

@@ -99,7 +99,7 @@ class NetworkRate:
     step_s: float
     image_s: float  # seconds for the prediction of one image
     fixed_s: float  # seconds per run: building the network, hashing the weights, measuring the cost
-    peak_bytes: int | None  # peak memory during training: of the GPU, without a GPU of the process; None if unknown
+    peak_bytes: int | None  # peak memory during training: of the GPU or, without a GPU, of the process; None if unknown
     weights_bytes: int
     checkpoint_bytes: int
     num_features: int

@@ -195,7 +195,7 @@ class NetworkRehearsal:
             spent.append(self.clock() - began)
             if spent[0] > 2 * ENOUGH_S:
                 return step, spent[0]
-        return step, median(spent[1:])  # the first step creates the optimizer's state
+        return step, median(spent[1:])  # without the first step, which also creates the optimizer's state
 
     def predict(self) -> tuple[float, int]:
         """Return the seconds of one image's prediction, and the number of features."""

@@ -100,9 +100,9 @@ SINGLE_PROCESS = DataParallelGroup()
 class SharedBatchNorm:
     """Keep running batch-norm statistics equal to those of a single process that handles every micro-batch.
 
-    Running statistics are a moving mean, r <- (1 - m) r + m x, which is linear in the batches x. Rank 0 starts from r
-    and the others from 0. A process decays its share of r for each micro-batch of another process. The sum over
-    processes is then the moving mean of a single process.
+    A running statistic r is a moving mean: r <- (1 - m) r + m x, with momentum m and the statistic x of a micro-batch.
+    It is linear in x. Rank 0 starts from r and the other ranks from 0. A process decays its share of r for each
+    micro-batch of another process. The sum over processes is then the moving mean of a single process.
     """
 
     def __init__(self, network: nn.Module, processes: DataParallelGroup) -> None:

@@ -60,7 +60,7 @@ def launched_group(job: Job, trains: bool, device: torch.device) -> Iterator[Dat
         for child in children:
             if child.wait():
                 raise DataParallelError(f"a process of the data-parallel group ended with exit code {child.returncode}")
-    except RuntimeError as error:  # a collective call raises this when another process is gone
+    except RuntimeError as error:  # a collective call raises this error when another process is gone
         if any(child.poll() for child in children):
             raise DataParallelError(
                 f"a process of the data-parallel group died: {str(error).splitlines()[0]}"

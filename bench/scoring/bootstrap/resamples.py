@@ -152,7 +152,8 @@ def _draw_weights(num_patients: int, num: int, name: str, seed: int) -> NDArray[
             missing = num_patients
             while missing:
                 if not len(halves):
-                    halves = words.random_raw(WORDS_AT_ONCE).view(np.uint32)  # the low half of each word comes first
+                    # the lower 32 bits of each word come first
+                    halves = words.random_raw(WORDS_AT_ONCE).view(np.uint32)
                 used, missing = _count_draws(halves, counts[lane], missing)
                 halves = halves[used:]
         weight[tile] = counts.T

@@ -109,7 +109,7 @@ class WeightedWalk:
 
     @classmethod
     def empty(cls, resamples: Resamples, ranked: Ranked, factors: Factors) -> Self:
-        """Return a walk without results; `fill` computes them tile by tile."""
+        """Return an object without results; `fill` computes them tile by tile."""
         num_tiles = len(resamples.weight)
         assert len(factors.of_group) == num_tiles, "Factors and resamples must have the same number of tiles."
         return cls(ranked, factors, resamples.num, np.empty((num_tiles, len(Reweighted._fields), LANES)))

@@ -46,7 +46,7 @@ class Weights(NamedTuple):
 class Mix:
     """The weights of the external images of one hospital, for one finding."""
 
-    group: NDArray[np.int32]  # [N] index of each external image's group among the groups with external images
+    group: NDArray[np.int32]  # [N] group of each external image, as a number among the groups that have external images
     sample: Weights
     replicates: Factors  # weights of the images in each replicate
     reason: str  # the reason if the case mix cannot be matched, else ""

@@ -53,7 +53,7 @@ def unlearned_without_evidence(manifest: Manifest) -> Contested:
     """Return the trained runs and findings whose statement "not learned" contradicts the labels in the bundle.
 
     The validation and test patients are drawn like the training patients. If at least `min_count` of these patients
-    have the finding, and as many do not have it, the training images most likely have both classes.
+    have the finding, and as many do not have it, some training images most likely have the finding, and some do not.
     """
     internal = manifest.table(manifest.cohorts[0])
     least = manifest.settings.min_count
