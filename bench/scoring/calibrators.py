@@ -141,7 +141,7 @@ def fit_temperature(label: Label, logit: Score) -> Temperature:
         return Temperature(float("nan"))
 
     def slope(log_t: float) -> float:
-        """Compute the derivative of the loss with respect to 1 / t. This derivative falls as t grows: the loss is convex."""
+        """Compute the derivative of the loss with respect to 1 / t, which falls as t grows."""
         return float(_slope(raw, target, float(np.exp(-log_t))))
 
     if not raw.any():
