@@ -28,7 +28,8 @@ class Module:
     """The functions of a module and the names that it imports."""
 
     functions: Mapping[str, ast.FunctionDef]
-    imports: Mapping[str, tuple[str, str]]  # name here -> module, name there ("" for the module itself)
+    # name in this module -> (module, name in that module); the second name is "" for an imported module
+    imports: Mapping[str, tuple[str, str]]
 
 
 @dataclass

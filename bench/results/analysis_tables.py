@@ -13,9 +13,9 @@ from reports.schemas.tables import SCHEMAS
 def stored_analyses(
     manifest: Manifest, run_ids: Sequence[str], states: Sequence[Mapping[str, Any]]
 ) -> dict[str, pd.DataFrame]:
-    """Return {name in SCHEMAS: table} of the finished analyses of these runs and of the cohorts.
+    """Return {name of the report table: table} of the finished analyses of these runs and of the cohorts.
 
-    `states`: the result of `Manifest.analysis_states`.
+    Each table has the rows of all analyses that write it. `states`: the result of `Manifest.analysis_states`.
     """
     frames: dict[str, list[pd.DataFrame]] = {}
     selected = {"", *run_ids}
@@ -23,6 +23,6 @@ def stored_analyses(
         if state["state"] != "done" or state["run_id"] not in selected:
             continue
         for path in sorted((manifest.store.root / analysis["folder"]).glob("*.parquet")):
-            if path.stem in SCHEMAS:  # other tables are only for the analysis itself
+            if path.stem in SCHEMAS:  # only the analysis itself reads other tables
                 frames.setdefault(path.stem, []).append(checked_table(path.parent, path.name))
     return {name: pd.concat([f for f in parts if len(f)] or parts, ignore_index=True) for name, parts in frames.items()}

@@ -18,7 +18,7 @@ _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unm
 
 
 def findings_of(manifest: Manifest) -> list[str]:
-    """Return the findings that any run of the grid learns, in the order of their label space (one per grid)."""
+    """Return the scored findings that any run of the grid learns, in the order of the grid's label space."""
     configs = [manifest.config(run) for run in manifest.runs or manifest.imported]
     learned = {finding for config in configs for finding in config.findings}
     findings = [finding for finding in space(configs[0].space) if finding in learned]
@@ -34,15 +34,16 @@ def title_of(cohort: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CohortTables:
-    """The tables about the data, and the label states that the leaderboard's scores use."""
+    """The report tables about the data, and the label states that the leaderboard's scores use."""
 
     frames: dict[str, pd.DataFrame]
-    headline_states: dict[tuple[str, str], NDArray[np.int8]]  # (cohort, split) -> label states [N, K]
-    shared_patients: int  # patients in more than one split of the internal hospital
+    # (cohort, split) -> label states [number of images, number of findings]
+    headline_states: dict[tuple[str, str], NDArray[np.int8]]
+    shared_patients: int  # number of patients in more than one split of the internal hospital
 
 
 def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
-    """Build the tables about the data."""
+    """Build the tables of cohorts, splits and prevalences."""
     config = manifest.shared
     rows, splits, prevalence, headline, shared = [], [], [], {}, 0
     for cohort in manifest.cohorts:

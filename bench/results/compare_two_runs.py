@@ -55,12 +55,14 @@ def contrast(
 ) -> Contrast:
     """Compare two finished runs on the cohorts that both runs predicted, or on the cohorts in `datasets`.
 
-    Labels and custom metrics are those of the first run's grid. If a grid has both runs, this grid is used. The larger
-    min_count applies. `operating_point` is ignored for a metric without calls.
+    If a grid has both runs, this grid is used for both. Labels and custom metrics are those of the first run's grid. If
+    the two grids differ in min_count (minimum number of patients per class), the larger number applies.
+    `operating_point` (threshold rule) is ignored for a metric that needs no threshold.
 
-    Raises StoreError for an id prefix that matches no run or several runs, for an unfinished run, and if the runs share
-    no image. Raises ConfigError for a metric that the grid does not score, a calibrator without effect, a cohort that
-    is not shared, and twice the same run id.
+    Raises StoreError for an id prefix that matches no run or several runs, for an unfinished run, and if the runs have
+    no image in common. Raises ConfigError for a metric that the grid does not score, and for a calibrator that the
+    metric does not use. Also raises ConfigError for a cohort that a run did not predict, and if both prefixes match the
+    same run.
     """
     names = [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json"))
     manifests = [read_manifest(store, name) for name in names]
@@ -78,7 +80,7 @@ def contrast(
     key = metric_key(metric, operating_point, calibrator, planned[0].manifest.settings)
     if ids[0] == ids[1]:
         raise ConfigError(
-            f"both are run {ids[0]}", "bench compare", "give two different runs: `bench list runs` shows them"
+            f"both ids belong to run {ids[0]}", "bench compare", "give two different runs: `bench list runs` shows them"
         )
     for entry in planned:
         if reason := unfinished(entry.manifest, entry.run):
@@ -100,15 +102,16 @@ def contrast(
     table = differences(scored[0], scored[1], key, settings, datasets, threads)
     if table.empty:
         raise StoreError(
-            "the two runs share no image and finding to compare", str(store.root), "run both on the same cohort"
+            "the two runs have no image and finding in common", str(store.root), "run both on the same cohort"
         )
     return Contrast(planned[0].name, planned[1].name, key, settings, table)
 
 
 def metric_key(metric: str, operating_point: str, calibrator: str, settings: Settings) -> Key:
-    """Return the key of the metric for a comparison: a built-in metric, a custom metric of the grid, or the gap.
+    """Return the key of a metric: its name, calibrator and operating point.
 
-    Raises ConfigError for an unknown metric, and for a calibrator that the metric does not use.
+    `metric` names a built-in metric, a custom metric of the grid, or the gap. Raises ConfigError for an unknown metric,
+    and for a calibrator that the metric does not use.
     """
     needs = {**BUILT_IN, **{entry.name: MetricNeeds() for entry in settings.custom_metrics}, GAP.metric: MetricNeeds()}
     if metric not in needs:

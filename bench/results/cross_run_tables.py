@@ -1,4 +1,4 @@
-"""Build the tables that compare several runs: ranks, ties, ablations, frontiers and the selection audit."""
+"""Build the report tables that compare several runs, such as ranks, paired differences and ablations."""
 
 from collections.abc import Mapping
 
@@ -19,12 +19,13 @@ from bench.scoring.gaps.label_mappings import reversals
 
 
 def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: Replicates) -> dict[str, pd.DataFrame]:
-    """Build the tables that compare several runs.
+    """Return {name of the report table: table} of the tables that compare several runs.
 
-    `frames`: scores, gaps, costs and more; all runs learn the same findings.
+    `frames`: {name: table} of scores, gaps, mappings, costs, history and runs. `replicates`: bootstrap replicates by
+    run id. The compared runs must have learned the same findings.
     """
     internal = str(manifest.content["source"])
-    # A hundred runs have half a million rows, so only the rows that the tables need are kept.
+    # A hundred runs have half a million rows of scores, so only the rows that the tables need are kept.
     scores = frames["scores"]
     plain = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
     runs = [run for run in manifest.ranked if run["id"] in replicates]

@@ -147,7 +147,10 @@ def _data(manifest: Manifest) -> list[tuple[str, ...]]:
 def _aurocs(
     manifest: Manifest, findings: Sequence[str], scores: pd.DataFrame, gaps: pd.DataFrame
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Return the header and a row per finding and for macro: internal test, each external cohort, mean gap."""
+    """Return the header and the rows of a table of AUROCs: one row per finding, and one row for the macro.
+
+    Its columns are the internal test split, each external cohort, and the mean gap.
+    """
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
     internal = str(manifest.content["source"])
     columns = [(internal, "test"), *((str(c["name"]), "") for c in manifest.cohorts if c["role"] == "external")]

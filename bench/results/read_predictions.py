@@ -28,7 +28,7 @@ from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import StoreError
 
 DETAIL = ("decomposition", "references", "subgroups", "curves")
-SCORING_VERSION = 13  # increase it if a change may change the scores of the same predictions
+SCORING_VERSION = 13  # increase it if a change of the code may change the scores of the same predictions
 FRAMES = (
     "scores",
     "gaps",
@@ -48,9 +48,9 @@ REPLICATES = "replicates.npz"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shared:
-    """Labels and patients of a scored split, without logits. All runs that predicted the same images share them.
+    """Labels and patients of a scored split, without logits. All runs that predicted the same images share this object.
 
-    `rows` [n]: indices of the split's images in the prediction file.
+    `rows`: for each image of the split, its row in the prediction file.
     """
 
     rows: NDArray[np.intp]
@@ -59,22 +59,22 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The labels of a cohort, aligned with its table."""
+    """The labels of a cohort's N images and K findings, in the order of the cohort table."""
 
     table: pd.DataFrame
     state_NK: NDArray[np.int8]
     split: NDArray[np.str_]
-    mapped: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)  # mapping -> its states [N, K], if any differs
-    latest: list[tuple[pa.ChunkedArray, list[Shared]]] = field(default_factory=list)  # result of the last `parts` call
+    mapped: Mapping[str, NDArray[np.int8]] = field(default_factory=dict)  # other mapping -> label states [N, K]
+    # image ids and result of the last call of `parts`
+    latest: list[tuple[pa.ChunkedArray, list[Shared]]] = field(default_factory=list)
 
     def parts(
         self, manifest: Manifest, cohort: Mapping[str, Any], path: Path, image_id: pa.ChunkedArray
     ) -> list[Shared]:
         """Return the scored splits of a prediction file with these image ids.
 
-        Runs with the same images share the result.
-
-        `path`: the prediction file, for errors. Raises StoreError for an image that the cohort table does not have.
+        Runs with the same images share the result. `path`: the prediction file, for the error message. Raises
+        StoreError for an image that the cohort table does not have.
         """
         if not self.latest or not self.latest[0][0].equals(image_id):
             self.latest[:] = [(image_id, self._shared(manifest, cohort, pd.Index(image_id.to_pandas()), path))]
@@ -109,7 +109,7 @@ class Labels:
 def labels_of(
     manifest: Manifest, cohort: Mapping[str, Any], config: RunConfig, findings: Sequence[str] | None = None
 ) -> Labels:
-    """Return the label states [N, K] of a cohort and the split of each image.
+    """Return the label states [N, K] of a cohort's N images for K findings, and the split of each image.
 
     Internal splits are assigned by this project, external splits are the dataset's own. The K `findings` are by default
     those that the run learns.
@@ -122,11 +122,11 @@ def labels_of(
 def mapped_states(
     table: pd.DataFrame, layout: str, mapping: str, findings: tuple[str, ...]
 ) -> dict[str, NDArray[np.int8]]:
-    """Return {mapping: label states} for each other label mapping that changes a state.
+    """Return {mapping: label states} for every label mapping except the grid's `mapping`, if it changes a state.
 
-    Only published layouts have native labels.
-
-    A finding keeps its stored states if the grid's mapping does not reproduce them, because its labels come from another source.
+    The result is empty for a cohort that was given as a table, because such a cohort has no native labels. If the
+    grid's mapping does not reproduce a finding's stored states, its labels come from another source. This finding keeps
+    its stored states.
     """
     if layout == "table":
         return {}
@@ -143,7 +143,7 @@ def mapped_states(
 
 
 def _bundled_states(table: pd.DataFrame, findings: tuple[str, ...]) -> dict[str, NDArray[np.int8]]:
-    """Return {mapping: label states} of a bundle's table, from its columns "mapping:finding"."""
+    """Return {mapping: label states} of a cohort table from a bundle, read from its columns named "mapping:finding"."""
     out = {}
     for other in labelmap.MAPPINGS:
         columns = [name if (name := f"{other}:{finding}") in table else finding for finding in findings]
@@ -153,7 +153,7 @@ def _bundled_states(table: pd.DataFrame, findings: tuple[str, ...]) -> dict[str,
 
 
 def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") -> str:
-    """Return the label source of a split of a cohort: report, radiologist, stated, or phantom."""
+    """Return the label source of a split: report, radiologist, phantom, or stated (by the owner of the data)."""
     if manifest.content["phantom"]:
         return "phantom"
     return "radiologist" if split.startswith("expert_") else str(cohort["facts"].get("reference", "stated"))
@@ -184,8 +184,8 @@ def load_scored_splits(
 ) -> list[ScoredSplit]:
     """Load the logits and labels of a run: the scored internal splits and each external cohort.
 
-    `labels_cache` keeps labels from run to run. Raises StoreError if a file is missing or damaged, or differs from its
-    checksum.
+    `labels_cache` has the labels of the cohorts that earlier runs needed. Raises StoreError if a file is missing or
+    damaged, or differs from its checksum.
     """
     splits: list[ScoredSplit] = []
     findings = config.findings
@@ -213,7 +213,7 @@ def load_scored_splits(
 def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
     """Return the ids of the finished and scored runs in the order of the grid.
 
-    By default, `runs` are its trained runs.
+    By default, `runs` are the trained runs of the grid.
     """
     return [
         r["id"]
@@ -223,7 +223,7 @@ def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = No
 
 
 def _stored(path: Path, content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return all or some columns of a Parquet file, given its bytes. `path` is for errors.
+    """Return all or some columns of a Parquet file, given its bytes. Error messages name `path`.
 
     Opening a single file takes half as long as opening a pyarrow data set.
     """
@@ -235,20 +235,21 @@ def _stored(path: Path, content: bytes, columns: Sequence[str] | None = None) ->
 
 
 def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.DataFrame:
-    """Return one table of scores of several runs. Arrow concatenates the tables twice as fast as pandas.
+    """Return the stored score table `name` of several runs as one table.
 
-    Raises StoreError for a file that is missing or damaged, or differs from its checksum.
+    Arrow concatenates the tables twice as fast as pandas. Raises StoreError for a file that is missing or damaged, or differs from its checksum.
     """
     folders, file = [manifest.scores / run_id for run_id in run_ids], f"{name}.parquet"
     tables = [_stored(folder / file, scores_bytes(folder, file)) for folder in folders]
     if not tables:
         return pd.DataFrame()
     filled = [table for table in tables if table.num_rows] or tables[:1]
-    # Rows are selected faster from a table with one chunk.
+    # Rows are selected faster from an Arrow table whose columns have one chunk.
 
     stacked = pa.concat_tables(filled, promote_options="permissive").combine_chunks()
     frame: pd.DataFrame = stacked.to_pandas()
-    frame.attrs = frame.attrs if len(filled) == 1 else {}  # attributes describe one run, so several runs have none
+    # `attrs` describe one run, so a table of several runs has none
+    frame.attrs = frame.attrs if len(filled) == 1 else {}
     return frame
 
 
@@ -264,9 +265,9 @@ def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.flo
 
 
 def run_facts(store: Store, run_id: str) -> dict[str, Any]:
-    """Return the content of a run's env, cost, seal and trained.json by name; {} for a missing or damaged file.
+    """Return the content of a run's env.json, cost.json, seal.json and trained.json by name ("env").
 
-    `unfinished` reports damaged files.
+    The content of a missing or damaged file is {}; the function `unfinished` reports damaged files.
     """
     folder, out = store.run_dir(run_id), dict[str, Any]()
     problems = damaged_files(folder)

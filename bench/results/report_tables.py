@@ -23,8 +23,9 @@ from bench.scoring.cooccurrence import cooccurrence
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 
-_COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})  # the keys of cost.json
-_COMPARED = ("scores", "gaps", "mappings", "costs")  # inputs of the tables that compare several runs
+# the columns that come from cost.json
+_COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})
+_COMPARED = ("scores", "gaps", "mappings", "costs")  # tables from which the comparisons of runs are computed
 
 
 def tables(manifest: Manifest, with_images: bool = False) -> Tables:
@@ -37,7 +38,7 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
     all_ids = [*scored, *(run_id for run_id in all_scored if run_id not in scored)]  # ranked runs first
     findings = findings_of(manifest)
     unlearnt, learned = unlearnt_by(manifest, all_ids), learns(manifest, findings, all_ids, scored)
-    pool = ThreadPoolExecutor(2)  # reading releases the interpreter lock, so other tables are built meanwhile
+    pool = ThreadPoolExecutor(2)  # threads read score files while this thread builds other tables
     try:
         stored = {name: pool.submit(load_scores, manifest, all_ids, name) for name in FRAMES if all_ids}
         history = histories(manifest)
@@ -54,7 +55,7 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
     # All files are read now; the following statements only compute tables.
     if scored:
         history = {run["id"]: history[run["id"]] for run in manifest.runs if run["id"] in all_scored}
-        empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # result for grids without trained runs
+        empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # the history of a grid without trained runs
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [empty], ignore_index=True)
         compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
         frames |= across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)
@@ -128,7 +129,7 @@ def _of_runs(frame: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
 
 
 def _families(manifest: Manifest, run_ids: Sequence[str]) -> list[dict[str, str]]:
-    """Return id, architecture and family of the trained runs."""
+    """Return id, architecture and family of architectures for each trained run."""
     return [
         {"id": run["id"], "architecture": run["config"]["architecture"], "family": run["family"]}
         for run in manifest.runs
@@ -137,7 +138,7 @@ def _families(manifest: Manifest, run_ids: Sequence[str]) -> list[dict[str, str]
 
 
 def _audits(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Build the epoch selection audit of the runs with a history."""
+    """Build the table `epochs`: test AUROC of each run with a history, under several rules for choosing the epoch."""
     runs = [run for run in manifest.runs if run["id"] in history and len(history[run["id"]])]
     audits = []
     for run in runs:
@@ -147,7 +148,7 @@ def _audits(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataF
 
 
 def _anytime(manifest: Manifest, history: Mapping[str, pd.DataFrame], runs: pd.DataFrame) -> pd.DataFrame:
-    """Build the anytime curves of the runs with a history."""
+    """Build the table `anytime`: AUROC after each epoch, with the training time so far, for each run with a history."""
     configs = {run["id"]: run["config"] for run in manifest.runs}
     chosen_on = {
         run_id: "last" if configs[run_id]["selection"] == "last" else str(configs[run_id]["schedule"]["select_on"])
@@ -161,7 +162,7 @@ def _in_order(name: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _published(manifest: Manifest) -> pd.DataFrame:
-    """Return the published numbers that the grid refers to, one row per number."""
+    """Return the scores from publications that the grid lists for comparison, one row per score."""
     rows = [
         (row["name"], row["setting"], row["source"], dataset, split, finding, row["metric"], value)
         for row in manifest.content["references"]

@@ -1,6 +1,7 @@
 """Score a finished grid with other settings, from the store alone, under a new name.
 
-Nothing is trained or predicted again, and run ids stay. Label mapping, findings, min_count, threshold rule and metrics can change.
+Nothing is trained or predicted again, and run ids stay. A user can change the label mapping, the findings, the
+threshold rule, the metrics, and min_count (the minimum number of patients per class).
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ class Change:
     findings: tuple[str, ...] = ()
     min_count: int | None = None
     threshold: str | None = None
-    registry: Path | None = None  # file with the metrics to score
+    registry: Path | None = None  # registry file whose metrics are scored
 
     @property
     def empty(self) -> bool:
@@ -38,8 +39,9 @@ class Change:
 def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Manifest:
     """Write the manifest of the same runs under another name and return it.
 
-    A second call with the same change and name adds runs that have finished in between. Raises ConfigError for an
-    unknown value, and for a name that is no valid folder name, is a grid of `bench run`, or has other settings.
+    A second call with the same change and name adds the runs that have finished since the first call. Raises
+    ConfigError for an unknown value. Also raises ConfigError for an invalid folder name, the name of a grid of `bench
+    run`, and a name that scores with other settings already have.
     """
     path = _path(manifest, name, change)
     content: dict[str, Any] = dict(manifest.content)
@@ -92,7 +94,7 @@ def _path(manifest: Manifest, name: str, change: Change) -> Path:
 
 
 def _check_same_way(store: Store, path: Path, content: Mapping[str, Any]) -> None:
-    """Raise ConfigError if scores with other settings already have the name. They would be overwritten."""
+    """Raise ConfigError if stored scores with other settings already have the name; they would be overwritten."""
     if path.is_file():
         before = read_grid(store, path.stem)
         if any(before.get(key) != content.get(key) for key in _SETTINGS):

@@ -20,14 +20,18 @@ _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views
 def run_title(manifest: Manifest, run: Mapping[str, Any]) -> str:
     """Return the title of a run with its differences from the other runs: "DenseNet-121 · SAM · seed 0".
 
-    The title of a run without differences is its `run_label`.
+    A run that does not differ in any setting except the seed gets its short label instead (`run_label`).
     """
     differences = _differences(manifest).get(str(run["id"]), "")
     return f"{run['titles']['architecture']} · {differences}" if "·" in differences else run_label(run)
 
 
 def run_label(run: Mapping[str, Any]) -> str:
-    """Return a short label: "DenseNet-121 seed 0", "both (mean of 2 runs)", "Theirs (trained elsewhere)"."""
+    """Return a short label, such as "DenseNet-121 seed 0".
+
+    The label of an ensemble named "both" is "both (mean of 2 runs)". The label of an imported model named "Our CNN" is
+    "Our CNN (trained elsewhere)".
+    """
     own = f"{run['titles']['architecture']} seed {run['config']['seed']}"
     kind = run.get("kind", "")
     if kind == KIND:
@@ -55,7 +59,7 @@ def _differences(manifest: Manifest) -> dict[str, str]:
         return {}
     keys = [k for k in next(iter(plain.values())) if k not in {"architecture", "seed", "task"}]
     varied = [k for k in keys if len({str(f[k]) for f in plain.values()}) > 1]
-    varied.sort(key=lambda k: "." in k)  # keys in blocks come last
+    varied.sort(key=lambda k: "." in k)  # settings of a block, such as schedule.lr, come last
     out = {}
     for run in manifest.runs:
         own = plain[run["id"]]
@@ -191,9 +195,9 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
 
 
 def unlearnt_by(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, list[str]]:
-    """Return {run id: findings with only one class in training}.
+    """Return {run id: scored findings whose training images are all present or all absent}.
 
-    Imported models are left out, because their training is unknown.
+    Runs without such findings are left out. Imported models are left out, because their training is unknown.
     """
     imported = {run["id"] for run in manifest.imported}
     unlearnt = {i: _unlearnt(manifest, i) for i in run_ids if i not in imported}
@@ -210,9 +214,10 @@ def _unlearnt(manifest: Manifest, run_id: str) -> list[str]:
 def learns(
     manifest: Manifest, findings: Sequence[str], all_ids: Sequence[str], scored: Sequence[str]
 ) -> dict[str, list[str]]:
-    """Return {run id: learned findings} of the runs that do not learn all findings.
+    """Return {run id: learned findings} of the runs that do not learn all `findings` of the grid.
 
-    The reason is their configuration, or a finding with only one class in training.
+    Their configuration leaves a finding out, or the training images of a finding are all present or all absent.
+    `all_ids`: runs with scores. `scored`: runs that are ranked.
     """
     out = {}
     for run in manifest.runs:
@@ -230,10 +235,11 @@ def learns(
 
 
 def ranked_ids(manifest: Manifest) -> list[str]:
-    """Return the ids of the runs to rank: scored runs of `manifest.ranked` that averaged the same findings."""
+    """Return the ids of the runs to rank: scored runs of `manifest.ranked` whose macro averages the same findings."""
     ids = scored_ids(manifest, manifest.ranked)
     if len({manifest.config(run).findings for run in manifest.ranked if run["id"] in ids}) > 1:
-        # No run learns all findings, so all runs are ranked. The page has a note on this.
+        # `manifest.ranked` has runs with different findings only if no run learns all findings. Then all runs are
+        # ranked, and the page has a note on this.
         return ids
     return runs_with_most_findings({i: _unlearnt(manifest, i) for i in ids})
 
@@ -242,7 +248,7 @@ def runs_with_most_findings(unlearnt: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the runs that learned the most findings. If different sets of findings tie, return the runs of the most frequent set.
 
     A macro average omits findings that the run could not learn, so averages over different findings cannot be compared.
-    `unlearnt`: run id -> findings with only one class in training.
+    `unlearnt`: run id -> findings whose training images are all present or all absent.
 
     >>> runs_with_most_findings({"a": [], "b": ["Edema"], "c": []})
     ['a', 'c']

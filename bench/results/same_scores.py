@@ -12,14 +12,18 @@ from bench.results.read_predictions import FRAMES
 from bench.results.score_runs import PROBED
 from bench.store.store import short_hash
 
-SCORED = tuple(name for name in FRAMES if name not in PROBED)  # source probes need features, which bundles do not have
+# bundles have no features, so the tables of the source probes cannot be computed again
+SCORED = tuple(name for name in FRAMES if name not in PROBED)
 # versions of these packages can change the last digits of scores
 PACKAGES = ("unseen-cxr", "numpy", "pandas", "scipy", "scikit-learn", "numba", "netcal")
 ROUNDING = 1e-6  # tolerance for calibrated values, which differ slightly because calibrators are fitted iteratively
 
 
 def versions() -> dict[str, str]:
-    """Return what can change the last digits of a score: versions of packages, and the rounding of this processor."""
+    """Return {name: value} of the facts that can change the last digits of a score.
+
+    The facts are the versions of packages, and the rounding of this processor.
+    """
     from scipy.special import expit, ndtri
 
     x = np.linspace(0.01, 0.99, 1001)
@@ -54,7 +58,7 @@ def same_bits(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool
 
 
 def _close(x: NDArray[np.float64], y: NDArray[np.float64], slack: float) -> NDArray[np.bool_]:
-    """Return a mask of the elements that differ by at most `slack`; 0 compares bits."""
+    """Return a mask of the elements that differ by at most `slack`, or are equal to the last bit if `slack` is 0."""
     return np.isclose(x, y, rtol=0, atol=slack, equal_nan=True) if slack else same_bits(x, y)
 
 

@@ -50,10 +50,10 @@ from reports.schemas.tables import SCHEMAS
 if TYPE_CHECKING:
     from bench.scoring.score_run import RunScores
 
-PROBE_VERSION = 2  # increase it if a change may change the probe results of the same features
+PROBE_VERSION = 2  # increase it if a change of the code may change the results of source probes on the same features
 PROBED = ("sources", "source_confusion")
 FILES = (*(f"{name}.parquet" for name in FRAMES), REPLICATES)
-WORTH = 40_000_000  # total bytes of predictions; from here on, parallel processes save time
+WORTH = 40_000_000  # total bytes of predictions from which parallel processes save time
 
 
 def score_all(
@@ -78,7 +78,7 @@ def score_all(
 
 
 def _has_key(manifest: Manifest, run: Mapping[str, Any]) -> bool:
-    """Return whether the scores of a run are complete, and made of its present predictions and settings."""
+    """Return whether the scores of a run are complete, and were computed from its current predictions and settings."""
     key = key_in(_folder(manifest, run))
     return bool(key) and key == _key(manifest, run)
 
@@ -113,7 +113,7 @@ def _each(manifest: Manifest, runs: Sequence[Mapping[str, Any]], threads: int) -
     try:
         for future in as_completed([pool.submit(_score_in_worker, run) for run in runs]):
             yield future.result()
-        # Idle processes end without a request; waiting for them would take 0.1 s.
+        # The worker processes have no more work and end by themselves. Waiting for their end would take 0.1 s.
         pool.shutdown(wait=False)
     except BrokenProcessPool as error:
         what = "a scoring process died: it was killed, or memory ran out"
@@ -129,7 +129,7 @@ def _size(manifest: Manifest, run: Mapping[str, Any]) -> int:
     return sum((folder / f"{cohort['name']}.parquet").stat().st_size for cohort in manifest.cohorts)
 
 
-_worker: dict[str, Any] = {}  # state of a worker process: the manifest, and the labels kept from run to run
+_worker: dict[str, Any] = {}  # state of a worker process: the manifest, and the labels that all runs share
 
 
 def _start_worker(manifest: Manifest) -> None:
@@ -145,8 +145,8 @@ def _score_in_worker(run: Mapping[str, Any]) -> None:
 def _score(
     manifest: Manifest, run: Mapping[str, Any], labels: dict[tuple[str, str, str], Labels], threads: int
 ) -> None:
-    """Score one run and write its tables. `labels` are kept from run to run."""
-    with threadpool_limits(1):  # with more threads, matrix libraries add numbers in another order
+    """Score one run and write its tables. `labels` is a cache of cohort labels that all runs share."""
+    with threadpool_limits(1):  # one thread, because matrix libraries with more threads add numbers in another order
         _write(manifest, run, *_compute(manifest, run, labels, threads))
 
 
@@ -156,7 +156,10 @@ def _compute(
     """Return the scores of a run, and further tables by name."""
     from bench.scoring.diagnostics import symptoms
     from bench.scoring.gaps.label_mappings import sensitivity
-    from bench.scoring.score_run import (  # imported here: they compile kernels, which scored grids do not need
+
+    # imported here, because the import compiles kernels, which take time and are not needed if all scores are up to
+    # date
+    from bench.scoring.score_run import (
         score_run,
         without,
     )
@@ -172,11 +175,12 @@ def _compute(
     if run.get("kind") == KIND:
         predicted_splits = [without(scored_split, unlearnt, findings) for scored_split in splits]
     diagnoses, counts = symptoms(predicted_splits, findings, internal, result.scores)
-    if run.get("kind") == KIND:  # findings that an imported model does not predict are not constant outputs
+    # all logits of a finding that an imported model does not predict are 0; this is not a fault
+    if run.get("kind") == KIND:
         diagnoses = diagnoses[~diagnoses["finding"].isin(unlearnt)].reset_index(drop=True)
     for frame in (diagnoses, counts):
         frame.insert(0, "run_id", run["id"])
-    # `measured` has no unlearned findings, but the comparison of mappings includes them
+    # `result.measured` leaves unlearned findings out, but the comparison of label mappings includes them
     measurements = [None if unlearnt else measured for measured in result.measured]
     sensitivities = [
         row
@@ -226,9 +230,9 @@ def _write(manifest: Manifest, run: Mapping[str, Any], result: "RunScores", extr
 
 
 def _probe(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSplit]) -> dict[str, pd.DataFrame]:
-    """Return the tables of the source probes on the run's features. They are empty for a derived run.
+    """Return the tables of the source probes, which predict the cohort of an image from the run's features.
 
-    Existing tables are reused if images, weights and labels are the same.
+    The tables of a derived run are empty. Existing tables are reused if images, weights and labels are the same.
     """
     findings = manifest.config(run).findings
     headline_split = {c["name"]: CohortRole.of(c).headline_name for c in manifest.cohorts}
@@ -246,15 +250,15 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSp
         if not (stored_run / name).is_file():
             continue
         feature, patient = _features(stored_run / name, checked_bytes(stored_run, name))
-        # the stored features belong to the first image of each patient
+        # each patient's stored features belong to the patient's first image
         ids, first = np.unique(scored_split.patient_id.astype(str), return_index=True)
         rows = first[np.searchsorted(ids, patient).clip(max=len(ids) - 1)]
         if (scored_split.patient_id[rows].astype(str) == patient).all():
             labels, logit = scored_split.labels()[rows], scored_split.logit[rows]
             sources[scored_split.dataset] = Source(feature, patient, labels, logit)
-        else:  # without labels and logits, which may belong to other images
+        else:  # omit labels and logits: they may belong to other images than the features
             sources[scored_split.dataset] = Source(feature, patient)
-    # The limit is set again, because scikit-learn may have been imported after the first limit was set.
+    # The limit of one thread is set again, because scikit-learn may have been imported after `_score` set it.
     with threadpool_limits(1):
         tables = dict(zip(PROBED, source_probe(sources, findings), strict=True))
     for frame in tables.values():
@@ -263,7 +267,10 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSp
 
 
 def _features(path: Path, content: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return stored features [n, F] and their patients [n]. Raises StoreError for a damaged file."""
+    """Return the stored features [number of images, features per image] and the patient id of each image.
+
+    Raises StoreError for a damaged file.
+    """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return stored["feature"], stored["patient_id"]
@@ -273,13 +280,13 @@ def _features(path: Path, content: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _with_key(frame: pd.DataFrame, key: str) -> pd.DataFrame:
-    """Attach the probe key to a table; `_write` stores it with the table."""
+    """Attach the hash of the source probes' inputs to a table; `_write` stores it with the table."""
     frame.attrs = {"probe": key}
     return frame
 
 
 def _probe_key(manifest: Manifest, run: Mapping[str, Any], parts: Sequence[ScoredSplit]) -> str:
-    """Return a key of what the source probes of a run depend on: images, weights and labels, not scoring settings."""
+    """Return a hash of everything that a run's source probes depend on: images, weights and labels."""
     images = [[name, *facts] for name, _, _, _, *facts in manifest.predicted(run["id"])]
     labels = [part.cached("hash of labels", lambda: short_hash(part.labels().tobytes())) for part in parts]  # noqa: B023
     return short_hash(canonical_json([PROBE_VERSION, run["id"], images, labels]), 32)

@@ -33,13 +33,13 @@ def mistakes(
     rule: str = "f1_max",
     most: int = 20,
 ) -> pd.DataFrame:
-    """Return the most confident errors of a finished run at a threshold (columns COLUMNS). `most`: maximum number of rows.
+    """Return at most `most` rows with the most confident errors of a finished run at a threshold (columns COLUMNS).
 
-    `rule` selects the thresholds, which were chosen on the internal validation split. `surprise` is the distance of the
-    calibrated probability from the label, 0 to 1; the rows are sorted by it, largest first. Uncertain and unmapped
-    labels are skipped; "not mentioned" counts as absent, as in scoring. `path` is relative to the folder of the dataset
-    ("" in a store made from bundles). Raises StoreError for a run that is missing, unfinished or not scored;
-    ConfigError for an unknown name.
+    `kind`: "fp" for false positives, "fn" for false negatives, "" for both. `rule` selects the thresholds, which were
+    chosen on the internal validation split. `surprise` is the distance of the calibrated probability from the label, 0
+    to 1; the rows are sorted by it, largest first. Uncertain and unmapped labels are skipped; "not mentioned" counts as
+    absent, as in scoring. The column `path` is relative to the folder of the dataset ("" in a store made from bundles).
+    Raises StoreError for a run that is missing, unfinished or not scored; ConfigError for an unknown name.
     """
     run_id = find_run(store, run_prefix)
     manifest, run = planned(store, run_id, grid)
@@ -96,7 +96,10 @@ def _paths(manifest: Manifest, table: pd.DataFrame) -> list[str]:
 def _errors_of_finding(
     scored_split: ScoredSplit, k: int, finding: str, point: NDArray[np.float64]
 ) -> list[pd.DataFrame]:
-    """Return the false positives and the false negatives of finding k on a split. `point`: threshold, Platt's a and b."""
+    """Return the false positives and the false negatives of finding k on a split.
+
+    `point`: threshold on the logit, then a and b of Platt scaling.
+    """
     (threshold, a, b), logit = (float(v) for v in point), scored_split.logit[:, k].astype(np.float64)
     if np.isnan(threshold):
         return []

@@ -29,7 +29,7 @@ def score_and_report(
 def write_report(
     manifest: Manifest, output: Path | None, progress: Progress, with_images: bool = False, site: Path | None = None
 ) -> Path:
-    """Write tables and page from the stored scores; with `site` a folder of pages instead.
+    """Write tables and page from the stored scores; if `site` is set, write a folder of pages there instead.
 
     `with_images`: allow pictures of real radiographs on the page.
     """
@@ -43,11 +43,12 @@ def write_report(
         return write_site(collected, site)
     folder = manifest.store.root / "report" / str(manifest.content["name"])
     page = output or folder / "leaderboard.html"
-    with ThreadPoolExecutor(1) as pool:  # compression releases the interpreter lock
+    with ThreadPoolExecutor(1) as pool:  # the thread saves the tables while this thread builds the page
         saved = pool.submit(collected.save, folder / "tables") if output is None else None
         with replacing(page) as temporary:
             temporary.write_text(render(collected), encoding="utf-8")
             if saved:
-                saved.result()  # an error here keeps the page from being written
+                # if saving the tables failed, raise the error here, before the page replaces the old page
+                saved.result()
     progress("write the leaderboard", 1, 1)
     return page

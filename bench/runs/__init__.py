@@ -1,1 +1,1 @@
-"""Do all steps of one run, from start to DONE."""
+"""Do all steps of one run, from training to the file DONE that marks a finished run."""

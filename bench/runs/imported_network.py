@@ -23,7 +23,7 @@ LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so t
 
 
 class ImportedNetwork(nn.Module):
-    """An imported network that returns the findings of the grid. Findings that it does not predict are 0.
+    """An imported network that returns the findings of the grid. The logit of a finding that it does not predict is 0.
 
     Raises ConfigError for outputs that do not match the declaration: a wrong number, values that are not finite, probabilities
     outside [0, 1].
@@ -32,11 +32,11 @@ class ImportedNetwork(nn.Module):
     def __init__(self, network: nn.Module, declared: Declared, findings: Sequence[str], batch: int | None) -> None:
         super().__init__()
         assert declared.input is not None
-        # batch: the only batch size that the network takes; None: any
+        # batch: the only batch size that the network takes, None if it takes any
         self.network, self.declared, self.batch = (network, declared, batch)
         self.in_channels = declared.input.channels
         self.columns = [declared.output_index.get(finding) for finding in findings]
-        # timm's interface: features are the input of the last layer
+        # With these methods of timm's interface, the features (the input of the last layer) can be read.
         outputs_and_features = ("forward_features", "forward_head")
         self.has_features = declared.kind == "timm" or all(hasattr(network, name) for name in outputs_and_features)
 
@@ -45,7 +45,7 @@ class ImportedNetwork(nn.Module):
         return self.findings(self._outputs(x_NCHW))
 
     def outputs_and_features(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Return output_NO and feature_ND; D is 0 if the network has no features."""
+        """Return output_NO and feature_ND. D is 0 if the network does not expose features."""
         if not self.has_features:
             return self._outputs(x_NCHW), x_NCHW.new_zeros((len(x_NCHW), 0))
         network: Any = self.network
@@ -99,15 +99,16 @@ class ImportedNetwork(nn.Module):
 
 
 def declared_normalization(given: Input) -> Normalizer:
-    """Return the declared intensity normalization; the padding of a letterbox is black."""
+    """Return the declared intensity normalization. The padding that makes an image square is black."""
     return Normalizer([*given.ops, "imagenet"], given.mean, given.std, given.channels, given.input)
 
 
 def open_model(declared: Declared, findings: Sequence[str], device: torch.device, trust: bool) -> ImportedNetwork:
     """Return the network of a declaration on the device, after a test with black images.
 
-    Raises SetupError for unreadable files or missing packages, ConfigError for a network whose inputs or outputs do not match
-    the declaration.
+    `trust`: whether a torch.export file may be opened, although opening it can run code. Raises SetupError for
+    unreadable files or missing packages, ConfigError for a network whose inputs or outputs do not match the
+    declaration.
     """
     assert declared.input is not None
     network = _OPENED[declared.kind](declared, trust).to(device)
@@ -151,7 +152,9 @@ def _timm(declared: Declared, trust: bool) -> nn.Module:  # noqa: ARG001
         check_timm(options, given.channels, given.input or given.size, where)
         network = timm_model(num_outputs=len(declared.outputs.names), in_channels=given.channels, **options)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"timm cannot build it: {error}", where, "correct `timm:` and its `with:` options") from error
+        raise ConfigError(
+            f"timm cannot build the network: {error}", where, "correct `timm:` and its `with:` options"
+        ) from error
     return _with_weights(network, declared)
 
 
@@ -195,12 +198,13 @@ def _export(declared: Declared, trust: bool) -> nn.Module:
         raise SetupError(what, where, fix)
     try:
         exported = torch.export.load(path)
-    except Exception as error:  # torch passes on any error of its parsers
+    except Exception as error:  # torch raises whatever error its parsers raise
         raise SetupError(
-            f"torch cannot open it: {error}", where, "export it again with this version of torch"
+            f"torch cannot open the file: {error}", where, "export it again with this version of torch"
         ) from error
     network: nn.Module = exported.module()
-    network.train = lambda _=True: network  # type: ignore[assignment, method-assign]  # an exported module has one mode
+    # an exported module cannot switch between training and evaluation
+    network.train = lambda _=True: network  # type: ignore[assignment, method-assign]
     given = (exported.example_inputs or ((), {}))[0]
     network.batch = int(given[0].shape[0]) if given and isinstance(given[0], Tensor) else 1  # type: ignore[assignment]
     return network

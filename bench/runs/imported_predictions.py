@@ -23,9 +23,10 @@ LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so t
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """Predictions from files.
+    """Predictions that were read from files.
 
-    The declaration has the column names of the files. By cohort: the logits to store, and the hash of the file.
+    `declared` has the column names of the files. By cohort, `frames` has the logits to store, and `sha256` the hash of
+    the file. `remarks` are notes for the owner of the model.
     """
 
     declared: Declared
@@ -117,7 +118,10 @@ def _images(frame: pd.DataFrame, scored: pd.DataFrame, ref: CohortRef, where: st
 def _logits(
     frame: pd.DataFrame, names: Sequence[str], declared: Declared, config: RunConfig, where: str
 ) -> pd.DataFrame:
-    """Return image_id and a logit per finding of the grid, 0 for a finding that the model does not have."""
+    """Return image_id and one logit per finding of the grid.
+
+    The logit is 0 for a finding that the model does not predict.
+    """
     own = dict(zip(names, declared.outputs.names, strict=True))
     out = pd.DataFrame({"image_id": frame["image_id"].to_numpy(str)})
     by_finding = {finding: column for column, finding in own.items() if finding}

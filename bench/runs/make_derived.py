@@ -108,12 +108,12 @@ def _facts(store: Store, derived: Derived, ref: CohortRef) -> dict[str, str]:
 
 
 def _findings(store: Store, derived: Derived, ref: CohortRef) -> list[str]:
-    """Return the columns of the first source: findings, then auxiliary heads."""
+    """Return the prediction columns of the first source run: findings, then auxiliary heads."""
     return [str(c) for c in _predictions(store, derived.sources[0], ref).columns if c != "image_id"]
 
 
 def _network(job: DerivedJob, device: torch.device) -> Network:
-    """Return the frozen network of a TTA.
+    """Return the frozen network of a derived run with test-time augmentation (TTA).
 
     Raises TrainingError when its weights are not those of the run's predictions.
     """
@@ -166,7 +166,7 @@ def _members(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np
 def _side_by_side(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
     """Return image ids [N] and the logits [N, K] of a panel.
 
-    Each finding has its own network; a finding without one gets 0.
+    Each finding has its own network. The logit of a finding without a network is 0.
     """
     frames = {run.config.finding: _predictions(store, run.id, ref).set_index("image_id") for run in derived.runs}
     first = next(iter(frames.values())).index
@@ -180,7 +180,7 @@ def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
     """Return the records of a derived run: unlearned findings, hashes of the weights, cost."""
     records = {name: [_read(store, s, name) for s in derived.sources] for name in ("trained", "seal", "cost")}
     unlearnt = dict.fromkeys(finding for facts in records["trained"] for finding in facts.get("unlearnt", []))
-    # A finding without a network counts as not learned.
+    # The panel did not learn a finding for which it has no network.
     if derived.kind == "panel":
         unlearnt |= dict.fromkeys(set(derived.config.findings) - {run.config.finding for run in derived.runs})
     before, after = ([facts[f"weights_{when}"] for facts in records["seal"]] for when in ("before", "after"))

@@ -44,6 +44,6 @@ def trained_network(run: Run, store: Store, device: torch.device) -> Network:
 
 
 def normalization_of(run: Run, store: Store, internal: CohortRef, network: Network) -> Normalizer:
-    """Return the intensity normalization of a run, with the histogram of internal training images if an op needs it."""
+    """Return the intensity normalization of a run, with the gray-value histogram of training images if it needs one."""
     learnt = reference(run, store, internal, store.run_dir(run.id))
     return Normalizer.of(run.preprocessing, network.mean, network.std, run.config.channels, learnt)

@@ -45,7 +45,7 @@ COLUMNS = ("image", "finding", "logit", "probability", "calibrated", *(f"call_{r
 SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # image files that are read from a folder
 _SAMPLE = 400  # number of internal images that define the usual range of gray values
 _TOGETHER = 64  # number of images decoded at a time
-_LONG = 2.0  # maximum of long side / short side of a chest radiograph
+_LONG = 2.0  # maximum ratio of the long side to the short side of a chest radiograph
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,15 +57,19 @@ class StoredRun:
     normalizer: Normalizer
     geometry: Geometry
     device: torch.device
-    unlearnt: tuple[str, ...]  # findings with one class in training; they are not predicted
-    points: pd.DataFrame  # finding, rule, threshold (on the logit), probability, platt_a, platt_b; empty without scores
-    # usual range of each value of `gray_values` at the internal hospital
+    unlearnt: tuple[str, ...]  # findings whose training images are all present or all absent; they are not predicted
+    # columns: finding, rule, threshold (a logit), probability, platt_a, platt_b; empty without scores
+    points: pd.DataFrame
+    # name in `gray_values` -> lowest and highest value among internal images
     usual: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
 class Inference:
-    """Predictions. `table` has COLUMNS and one row per image and finding; calls are 1, 0, or NaN without a threshold."""
+    """Predictions. `table` has the columns COLUMNS and one row per image and finding.
+
+    The columns `call_*` are 1 (positive), 0 (negative), or NaN without a threshold.
+    """
 
     run_id: str
     table: pd.DataFrame
@@ -86,9 +90,8 @@ def load(store: Store, prefix: str, device: str = "cpu") -> StoredRun:
     run, folder = read_run(store, run_id), store.run_dir(run_id)
     if store.state(run_id) != "done":
         raise StoreError(f"run {run_id} is not finished", str(folder), "finish it with `bench run`")
-    if not (
-        folder / "model.safetensors"
-    ).is_file():  # checked first, because a foreign run.json may name code that is imported next
+    # checked before the network is built: a run.json from elsewhere may name code that would be imported then
+    if not (folder / "model.safetensors").is_file():
         fix = "predict in the store in which it was trained; a bundle has no weights"
         raise StoreError(f"run {run_id} cannot be loaded: its weights are missing", str(folder), fix)
     on = torch.device(device)
@@ -132,8 +135,8 @@ def images_of(given: Sequence[Path]) -> list[Path]:
 def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | None = None) -> Inference:
     """Predict image files. Unusable files are skipped and listed with the reason.
 
-    `warnings` lists how an image differs from the images of training, because its predictions are then less reliable. Memory
-    does not grow with the number of images.
+    The column `warnings` lists how an image differs from the training images, because the predictions for such an image
+    are less reliable. The use of memory does not grow with the number of images.
     """
     frames: list[pd.DataFrame] = []
     skipped: list[tuple[str, str]] = []
@@ -161,7 +164,10 @@ def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | No
 
 
 def gray_values(image_SS: NDArray[np.uint8]) -> dict[str, float]:
-    """Return mean and spread of gray values, and shares of black and white; they are compared with internal images."""
+    """Return mean and standard deviation of the gray values, and the shares of black and of white pixels.
+
+    The values are compared with those of internal images. S is the side in pixels.
+    """
     return {
         "mean gray": float(image_SS.mean()),
         "contrast": float(image_SS.std()),
@@ -213,7 +219,10 @@ def _frame(
 
 
 def _usual(store: Store, run: Run, form: Geometry) -> dict[str, tuple[float, float]]:
-    """Return the range of each measure of `gray_values` over some internal decoded images; {} if these were deleted."""
+    """Return the range of each value of `gray_values` over some decoded internal images.
+
+    The result is {} if the decoded images were deleted.
+    """
     internal = run.config.train_on
     facts = table_facts(store.run_dir(run.id) / "predictions" / f"{internal}.parquet")
     cache = finished_cache(store.root / "cache", internal, form, facts.get("fingerprint", ""))

@@ -1,4 +1,7 @@
-"""An ONNX file as a network; its graph is checked before it runs. The extra `onnx` must be installed."""
+"""An ONNX file as a network; its graph is checked before it runs. The extra `onnx` must be installed.
+
+Legend: N images, C channels, H height, W width, O outputs.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +19,9 @@ _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(do
 class OnnxNetwork(nn.Module):
     """A network with one input [N, C, H, W] and one output [N, O], computed by onnxruntime on the CPU.
 
-    `batch` is the batch size of the export, None for any. Raises SetupError without onnxruntime, for a damaged file and for one
-    with weights outside its folder; ConfigError for other inputs or outputs.
+    `batch` is the fixed batch size of the exported graph, None if it takes any. Raises SetupError without onnxruntime,
+    for a damaged file, and for a file with weights outside its folder. Raises ConfigError if the graph has another
+    number or shape of inputs or outputs.
     """
 
     def __init__(self, path: Path, shape: tuple[int, int, int], where: str) -> None:
@@ -29,8 +33,8 @@ class OnnxNetwork(nn.Module):
         options.intra_op_num_threads = max(1, torch.get_num_threads())
         try:
             self.session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime generates its error classes
-            raise SetupError(f"onnxruntime cannot open it: {error}", where, "export it again") from error
+        except Exception as error:  # onnxruntime raises error classes of its own
+            raise SetupError(f"onnxruntime cannot open the file: {error}", where, "export it again") from error
         self.takes, self.batch = _input(self.session, shape, where)
         if len(self.session.get_outputs()) != 1:
             names = ", ".join(out.name for out in self.session.get_outputs())
@@ -69,7 +73,7 @@ def _checked(onnx: Any, path: Path, where: str) -> int:
     """
     try:
         model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf has its own error classes
+    except Exception as error:  # protobuf raises error classes of its own
         raise SetupError(f"this is not an ONNX file: {error}", where, "export it again") from error
     folder = path.parent.resolve()
     for location in _locations(model):
@@ -107,9 +111,9 @@ def _locations(model: Any) -> Iterator[str]:
 
 
 def _input(session: Any, shape: tuple[int, int, int], where: str) -> tuple[Any, int | None]:
-    """Return the input and its fixed batch size (None: any).
+    """Return the input of the graph and its fixed batch size (None: any).
 
-    Raises ConfigError if it does not take images of this shape.
+    Raises ConfigError if the graph does not take images of `shape` (channels, height, width).
     """
     inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in _TYPES:

@@ -40,7 +40,7 @@ class FrozenRun:
     store: Store
     network: Network
     normalization: Normalizer
-    weights: str  # SHA-256 of the weights before the first image
+    weights: str  # SHA-256 of the weights before the first prediction
 
     @classmethod
     def of(cls, run: Run, store: Store, internal: CohortRef, network: Network) -> Self:
@@ -54,7 +54,7 @@ class FrozenRun:
         return self.store.run_dir(self.run.id)
 
     def is_incomplete(self, ref: CohortRef, cache: ImageCache) -> bool:
-        """Return whether predictions or features of these images and weights are missing."""
+        """Return whether stored predictions or features are missing, or were made from other images or weights."""
         stored = table_facts(self.folder / "predictions" / f"{ref.name}.parquet")
         if not is_intact(self.folder / "features" / f"{ref.name}.npz"):
             return True
@@ -71,8 +71,8 @@ class FrozenRun:
     ) -> None:
         """Write the predictions and features of a cohort.
 
-        A finished run becomes unfinished, and its checksums lose the rewritten files. Raises TrainingError for logits
-        that are not finite, and when the weights have changed.
+        First, a finished run is marked as unfinished, and the checksums of the two files are deleted. Raises
+        TrainingError for logits that are not finite, and when the weights have changed. F images have stored features.
         """
         if not np.isfinite(logit_NK).all():
             raise TrainingError(f"{int((~np.isfinite(logit_NK)).sum())} logits on {ref.name} are not finite numbers")
@@ -88,7 +88,7 @@ class FrozenRun:
         write_table(self.folder / predictions, frame, facts)
 
     def seal(self) -> None:
-        """Write two hashes of the weights: from before the first image, and from now."""
+        """Write seal.json: the hash of the weights before the first prediction, and their hash now."""
         hashes = {"weights_before": self.weights, "weights_after": weights_sha256(self.network)}
         write_bytes(self.folder / "seal.json", canonical_json(hashes))
 
@@ -100,7 +100,9 @@ def predict_all(
     progress: Progress,
     processes: DataParallelGroup = SINGLE_PROCESS,
 ) -> dict[str, TrainingError]:
-    """Write the missing predictions of runs, one file per cohort, and seal each run. The runs share plan and geometry.
+    """Write the missing predictions of runs, one file per cohort, and seal each run.
+
+    The runs must have the same image geometry (size and crop of the images).
 
     The images of a cohort are read once for all runs. The processes of a group share the images, and the main process writes.
     Returns errors by run id: changed weights, or logits that are not finite. A run with an error is not sealed.

@@ -1,4 +1,7 @@
-"""Record how a run was made: versions, commit, uncommitted changes, hardware. None of it is part of the run id."""
+"""Record how a run was made: versions, commit, uncommitted changes, hardware.
+
+The run id does not depend on this record.
+"""
 
 import contextlib
 import hashlib
@@ -14,7 +17,7 @@ import psutil
 import torch
 
 PACKAGES = ("unseen-cxr", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
-MOST_DIFF = 200_000  # maximum characters of uncommitted changes; if they are longer, only their hash is stored
+MOST_DIFF = 200_000  # maximum number of characters of a stored diff; of a longer diff, only the hash is stored
 # options that override the git configuration of the user
 _APPLICABLE = ("--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
 
@@ -29,8 +32,10 @@ def device_name(device: torch.device, threads: int) -> str:
 def environment(device: torch.device, threads: int, began: float) -> dict[str, Any]:
     """Return versions, device, commit, seconds since `began`, machine, hardware and uncommitted changes.
 
-    `diff` is the output of `git diff HEAD --binary` for `git apply`, with invalid UTF-8 as surrogates; above MOST_DIFF characters
-    it is "". `diff_sha256` is its hash. Both are "" without changes, or if the sources are not a git checkout.
+    `began` is a time in seconds since 1970. `diff` is the output of `git diff HEAD --binary`, so `git apply` can
+    restore the changes. Bytes that are not UTF-8 become surrogates. A diff of more than MOST_DIFF characters is stored
+    as "". `diff_sha256` is the hash of the entire diff. Both are "" without changes, or if the sources are not a git
+    checkout.
     """
     versions: dict[str, str] = {"python": platform.python_version()}
     for package in PACKAGES:

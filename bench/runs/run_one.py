@@ -63,9 +63,10 @@ def run_one(job: Job, progress: Progress) -> bool:
 
 
 def pass_one(job: PassJob, progress: Progress) -> bool:
-    """Predict with the trained runs of a job that no other process holds; return False when all are held.
+    """Predict with the trained runs of a job that no other process holds.
 
-    A failure is logged only: the run's own job repeats it and records it.
+    Return False when other processes hold all of these runs. A failure is logged only: the run's own job repeats it and
+    records it.
     """
     device = _use_device(job.device, job.run.config.threads)
     with contextlib.ExitStack() as leases:
@@ -78,7 +79,10 @@ def pass_one(job: PassJob, progress: Progress) -> bool:
 
 
 def member() -> None:
-    """Do the work of a process with rank 1 or above: train and predict with the others, write nothing."""
+    """Do the work of a helper process of a run that uses several devices: train and predict with the main process.
+
+    The main process has rank 0 and writes all files; this process has rank 1 or above.
+    """
     summons = receive_task()
     job = summons.job
     device = _use_device(job.others[summons.rank - 1], job.run.config.threads)
@@ -131,11 +135,12 @@ def _train_and_predict(
 
 def _write_cost(run: Run, folder: Path, network: Network, device: torch.device) -> None:
     facts = json.loads((folder / "trained.json").read_text())
-    deployed = cost.deployed(network)  # operations and speed are measured in the deployed form
+    deployed = cost.deployed(network)  # network with merged layers, for counting operations and measuring speed
     measured = {
         **cost.counts(network, deployed, run.input_size),
         "images_per_second": cost.throughput(deployed, run.input_size, device),
         "throughput_device": device_name(device, run.config.threads),
-        "peak_memory_bytes": facts["peak_memory_bytes"],  # peak during training: GPU memory, else process memory
+        # peak memory during training: of the GPU or, without a GPU, of the process
+        "peak_memory_bytes": facts["peak_memory_bytes"],
     }
     write_bytes(folder / "cost.json", json.dumps(measured, sort_keys=True).encode())

@@ -15,10 +15,11 @@ MOST_RUNS = 64  # maximum number of runs in one pass, because their logits are i
 
 
 def passes(images: DecodedImages, runs: Sequence[Run], places: int) -> list[PassJob]:
-    """Return jobs that predict with several trained runs in one pass; up to `places` jobs have the same images.
+    """Return jobs that predict with several trained runs in one pass over the images.
 
-    Runs share images if their geometry and number of threads are equal (on a CPU, sums depend on the threads). If all runs can
-    run in parallel, there is no job: each run predicts by itself.
+    Runs can share a pass if their image geometry (size and crop of the images) and their number of threads are
+    equal, because on a CPU the number of threads changes sums. `places` is the number of jobs that can run in parallel.
+    If all runs can run in parallel, no job is returned, and each run predicts by itself.
     """
     plan = images.plan
     ready = [run for run in runs if run.is_trained(plan.store) and images.needs_predictions(run)]
@@ -35,7 +36,7 @@ def _shared(run: Run) -> tuple[str, int]:
 
 
 def _divided(plan: Plan, runs: Sequence[Run], places: int) -> list[list[Run]]:
-    """Divide runs into one group per parallel job, or more groups if memory requires it.
+    """Divide runs into `places` groups, or into more groups if a group would exceed MOST_RUNS or the limit of memory.
 
     Group sizes differ by at most 1.
     """

@@ -17,7 +17,7 @@ from bench.training.fit import fit
 def train(
     run: Run, store: Store, internal: CohortRef, device: torch.device, processes: DataParallelGroup, progress: Progress
 ) -> None:
-    """Train a run; the main process writes the weights of the selected epoch, the history and trained.json."""
+    """Train a run; the main process writes the weights of the selected epoch, the history, and trained.json."""
     from safetensors.torch import save
 
     config, folder = run.config, store.run_dir(run.id)
@@ -52,4 +52,5 @@ def train(
             facts[name] = fact
     write_bytes(folder / "trained.json", canonical_json(facts))
     state = {name: tensor.contiguous().cpu() for name, tensor in trained.network.state_dict().items()}
-    write_bytes(folder / "model.safetensors", save(state))  # save_file hides the cause of a failed write
+    # safetensors' save_file hides the cause of a failed write, such as a full disk
+    write_bytes(folder / "model.safetensors", save(state))

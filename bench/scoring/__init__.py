@@ -1,1 +1,1 @@
-"""Scores computed from logits and labels only: no code here uses torch, images or files."""
+"""Computation of scores from logits and labels. This package does not use torch, images or files."""

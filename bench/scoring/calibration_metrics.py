@@ -1,8 +1,8 @@
 """Calibration errors: distances between predicted probabilities and observed frequencies.
 
-Shapes: label [N] of 0 and 1, prob [N] in [0, 1], B replicates, G bins. The probability is that the finding is present; it
-is not the probability of the more likely class. Every error is NaN without images. Probabilities that are NaN or infinite
-raise ValueError.
+Shapes: N or n images, B replicates, G bins; label [N] of 0 and 1, prob [N] in [0, 1]. The probability is that the
+finding is present; it is not the probability of the more likely class. Every error is NaN without images. Probabilities
+that are NaN or infinite raise ValueError.
 """
 
 import warnings
@@ -17,7 +17,7 @@ from bench.scoring.metrics import Label, Score, require_finite
 
 Array = NDArray[np.float64]
 
-LEAST = 1e-7  # lower probabilities are raised to this value before a logarithm
+LEAST = 1e-7  # probabilities are clipped to [LEAST, 1 - LEAST] before a logarithm
 
 
 def ece(label: Label, prob: Score, bins: int = 15) -> float:
@@ -110,7 +110,7 @@ def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
 @compiled
 def _rise_and_fall(value: Array) -> tuple[bool, bool]:
     """Return two flags for numbers [n]: they never fall; they never rise."""
-    falls, rises = 0, 0  # counting is vectorized, so it is faster than a loop that stops early
+    falls, rises = 0, 0  # this loop is compiled to vector instructions, so it is faster than a loop that stops early
     for i in range(1, value.shape[0]):
         falls += 1 if value[i] < value[i - 1] else 0
         rises += 1 if value[i] > value[i - 1] else 0
@@ -170,7 +170,7 @@ def log_likelihood(positive: NDArray[np.bool_], prob: Array) -> Array:
 
 @compiled
 def _likelihood(positive: NDArray[np.bool_], prob: Array) -> Array:
-    """Compute the likelihood [N] of the labels, with probabilities clipped as in `log_likelihood`."""
+    """Compute the likelihood [N] of the labels, with probabilities clipped to [1e-7, 1 - 1e-7]."""
     out = np.empty(prob.shape[0])
     for i in range(prob.shape[0]):
         clipped = min(max(prob[i], LEAST), 1 - LEAST)

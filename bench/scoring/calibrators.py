@@ -1,6 +1,7 @@
 """Calibrators: maps from logits to probabilities, fitted on the internal validation split.
 
-Shapes: label [N] of 0 and 1, logit [N]. If a class is absent, all probabilities of the calibrator are NaN.
+Shapes: N images, P points of a curve; label [N] of 0 and 1, logit [N]. If a class is absent, all probabilities of the
+calibrator are NaN.
 """
 
 import math
@@ -18,14 +19,15 @@ from bench.scoring.metrics import Label, Score, require_finite
 
 Array = NDArray[np.float64]
 
-LOG_T_LIMIT = 5.0  # largest absolute logarithm of a temperature
+LOG_T_LIMIT = 5.0  # maximum of |log(temperature)|
 
 
 def sigmoid(logit: Score) -> Array:
     """Compute the sigmoid [N] of logits as float64; within 4e-16 of scipy's expit and twice as fast."""
     out = np.array(logit, np.float64)
     np.negative(out, out=out)
-    with np.errstate(over="ignore"):  # 1 / (1 + infinity) is 0
+    # exp may overflow to infinity; then the result 1 / (1 + infinity) is 0, as it should be
+    with np.errstate(over="ignore"):
         np.exp(out, out=out)
     out += 1
     return np.divide(1.0, out, out=out)
@@ -70,7 +72,7 @@ def fit_platt(label: Label, logit: Score) -> Platt:
     if spread <= 1e-12 * max(1.0, abs(mean)):
         share = float(target.mean())
         return Platt(0.0, float(np.log(share / (1 - share))))
-    z = (raw - mean) / spread  # on the unit scale the Newton system is well conditioned
+    z = (raw - mean) / spread  # standardized logits make the linear system of Newton's method well conditioned
     slope, offset = _newton(z, target)
     return Platt(slope / spread, offset - slope * mean / spread)
 
@@ -139,7 +141,7 @@ def fit_temperature(label: Label, logit: Score) -> Temperature:
         return Temperature(float("nan"))
 
     def slope(log_t: float) -> float:
-        """Compute the derivative of the loss with respect to 1 / t. It falls as t grows, because the loss is convex."""
+        """Compute the derivative of the loss with respect to 1 / t, which falls as t grows."""
         return float(_slope(raw, target, float(np.exp(-log_t))))
 
     if not raw.any():
@@ -169,7 +171,8 @@ class Isotonic:
 def _between_points(logit: Score, x: Array, y: Array) -> Array:
     """Compute np.interp(logit, x, y) for finite logits. It is twice as fast on sorted logits, which need no search."""
     y_N, last, j = np.empty(logit.shape[0]), x.shape[0] - 1, 0
-    low, high, slope, start, level = np.inf, -np.inf, 0.0, x[0], y[0]  # previous segment: most logits are in it
+    # the segment of the previous logit; the next logit is usually in the same segment
+    low, high, slope, start, level = np.inf, -np.inf, 0.0, x[0], y[0]
     for i in range(logit.shape[0]):
         x_i = np.float64(logit[i])
         if not low <= x_i < high:
@@ -187,7 +190,7 @@ def _between_points(logit: Score, x: Array, y: Array) -> Array:
 def fit_isotonic(label: Label, logit: Score) -> Isotonic:
     """Fit isotonic regression to validation logits; the result has no points when a class is absent.
 
-    Probabilities may be 0 or 1 at the ends. The log loss clips them with `calibration_metrics.LEAST`.
+    Probabilities may be 0 or 1 at the ends. The log loss clips them to [1e-7, 1 - 1e-7].
     Source: Zadrozny and Elkan 2002; equal to scikit-learn's IsotonicRegression(out_of_bounds="clip").
     """
     from scipy.optimize import isotonic_regression
@@ -199,7 +202,8 @@ def fit_isotonic(label: Label, logit: Score) -> Isotonic:
     x, point_of_image = np.unique(np.asarray(logit, np.float64), return_inverse=True)
     count = np.bincount(point_of_image).astype(np.float64)
     y = np.asarray(isotonic_regression(np.bincount(point_of_image, positive) / count, weights=count).x, np.float64)
-    inner = np.append(True, y[1:] != y[:-1]) | np.append(y[1:] != y[:-1], True)  # points inside a step are not needed
+    # keep only the two ends of each step; interpolation does not need the points between them
+    inner = np.append(True, y[1:] != y[:-1]) | np.append(y[1:] != y[:-1], True)
     return Isotonic(x[inner], y[inner])
 
 

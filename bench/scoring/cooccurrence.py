@@ -13,7 +13,7 @@ _UNCERTAIN = -1
 def cooccurrence(state_NK: NDArray[np.int8], findings: Sequence[str]) -> list[tuple[str, str, int, int, int, int]]:
     """Count images per pair of findings; a row is (first, second, num_both, num_first_only, num_second_only, num_neither).
 
-    Absent and not mentioned count as no. An image is skipped if the label of either finding is uncertain or missing. Pairs
+    "Not mentioned" counts as absent. An image is skipped if the label of either finding is uncertain or missing. Pairs
     without images are left out.
     """
     present = (state_NK == 1).astype(np.float64)  # floats for a fast matrix product; counts are exact up to 2**53

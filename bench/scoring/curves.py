@@ -1,6 +1,7 @@
 """ROC and precision-recall curves of a run at 30 points, enough for a figure.
 
-The curves use the sorted scores of `SplitMetrics`. Shapes: n scored images, P points, K findings.
+The curves use the sorted scores of `SplitMetrics`.
+Shapes: n scored images, P points, K findings.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from bench.scoring.metrics_of_split import AUROC, SplitMetrics
 
 Array = NDArray[np.float64]
 POINTS = 30
-FALSE_POSITIVE_RATES = np.linspace(0, 1, POINTS) ** 2  # denser at low rates, where the ROC curve bends
+FALSE_POSITIVE_RATES = np.linspace(0, 1, POINTS) ** 2  # more points at low rates, where the ROC curve bends
 RECALLS = np.linspace(0, 1, POINTS)
 KINDS = {"roc": FALSE_POSITIVE_RATES, "pr": RECALLS}
 
@@ -24,9 +25,9 @@ KINDS = {"roc": FALSE_POSITIVE_RATES, "pr": RECALLS}
 def heights(column: Column) -> dict[str, Array]:
     """Compute the ROC and precision-recall curves of a finding: kind -> height [P]; NaN when a class is absent.
 
-    KINDS has the abscissae. roc: sensitivity at each false positive rate, interpolated linearly between thresholds.
-    pr: precision at the highest threshold that reaches each recall (at recall 0: that reaches a positive image). The area
-    under this step curve is the AUPRC.
+    KINDS has the x values of each kind of curve. roc: sensitivity at each false positive rate, interpolated linearly
+    between thresholds. pr: precision at the highest threshold that reaches each recall (at recall 0: that reaches a
+    positive image). The area under this step curve is the AUPRC.
     """
     num_positive = int(np.count_nonzero(column.positive))
     # subtract 1e-9 because of rounding errors: ceil(.1 * 30) must be 3
@@ -38,7 +39,11 @@ def heights(column: Column) -> dict[str, Array]:
 
 @compiled
 def _heights(kind: NDArray[np.uint8], num_positive: int, rates: Array, hits_needed: Array, height_KP: Array) -> None:
-    """Write the heights of both curves to `height_KP` [2, P]: at rising false positive rates [P] and true positives [P]."""
+    """Write the heights of both curves to `height_KP` [2, P]: ROC, then precision-recall.
+
+    kind [n]: flags POSITIVE (the label is 1) and LAST_OF_TIE (the next image has a lower score) of images by falling
+    score. rates [P]: rising false positive rates. hits_needed [P]: rising numbers of true positives.
+    """
     num_negative = kind.shape[0] - num_positive
     if num_positive == 0 or num_negative == 0:
         return

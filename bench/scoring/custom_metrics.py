@@ -1,6 +1,6 @@
 """Custom metrics: Python functions of labels and scores that a registry names, computed without compiled code.
 
-Shapes: N images, K findings, B replicates.
+Shapes: N images, n labeled images of a finding, K findings, B replicates.
 """
 
 import math
@@ -30,7 +30,7 @@ def measure(
 
     def value_of(label: NDArray[np.int8], score: NDArray[Any]) -> float:
         if len(np.unique(label)) < 2:
-            return math.nan  # a replicate with one class or without images
+            return math.nan  # the replicate has no positive or no negative image
         try:
             return float(function(label, score, **options))
         except Exception as error:  # a user's function may raise any exception

@@ -31,7 +31,7 @@ class Areas:
     covariance: Array
 
     def interval(self) -> tuple[Array, Array]:
-        """Compute the bounds of each AUROC's 95 % interval, normal on the logit scale as in `intervals.area_interval`.
+        """Compute the bounds of each AUROC's 95 % interval, with a normal distribution on the logit scale.
 
         The delta method transforms the standard error. The bounds are NaN for an AUROC of 0 or 1, which has no logit.
         Source: Pepe 2003, The Statistical Evaluation of Medical Tests, equation 5.10.
@@ -57,8 +57,9 @@ class Areas:
 def areas(label: Label, score: Score, patient: NDArray[np.integer] | None = None) -> Areas:
     """Compute AUROCs with their covariance: Obuchowski's if `patient` is given, otherwise DeLong's.
 
-    Ranks make the time O(S N log N). Source: DeLong et al., Biometrics 44 (1988) 837; Sun and Xu 2014 (ranks),
-    doi:10.1109/LSP.2014.2337313; Obuchowski, Biometrics 53 (1997) 567, equations 3 to 5.
+    Ranks make the time O(S N log N).
+    Source: DeLong et al., Biometrics 44 (1988) 837; Sun and Xu 2014 (ranks), doi:10.1109/LSP.2014.2337313; Obuchowski,
+    Biometrics 53 (1997) 567, equations 3 to 5.
 
     >>> result = areas(np.array([0, 1, 0, 1]), np.array([[0.1], [0.4], [0.35], [0.3]]))
     >>> result.value.item(), result.covariance.item()
@@ -79,7 +80,7 @@ def of_placements(
     above_negatives: Array,
     patient: NDArray[np.integer] | None = None,
 ) -> Areas:
-    """Compute AUROCs with their covariance, as `areas` does, from placements.
+    """Compute AUROCs with their covariance (Obuchowski's if `patient` is given, otherwise DeLong's) from placements.
 
     below_positives [num_positive, S]: for each positive image, the share of negative images with a lower score.
     above_negatives [num_negative, S]: for each negative image, the share of positive images with a higher score.
@@ -105,7 +106,7 @@ def of_placements(
         )
     )
     pairs = num_positive * num_negative
-    # an image has one class, so without patients the classes are independent
+    # with independent images, positives and negatives are independent, so they have no shared variance
     shared = (cross + cross.T) / pairs if patient is not None else 0.0
     return Areas(value, within_positives / num_positive**2 + within_negatives / num_negative**2 + shared)
 
@@ -113,8 +114,9 @@ def of_placements(
 def of_column(kind: NDArray[np.uint8], patient: NDArray[np.int32], placement: Array) -> tuple[Areas, Areas]:
     """Compute the AUROC of one sorted column twice: with DeLong's variance, then with Obuchowski's.
 
-    kind [n] is as in `sorted_images.Column`. placement [n] is a number of images, ties counted half: for a positive image,
-    the negative images with a lower score; for a negative image, the positive images with a higher score.
+    The n images with a label of 0 or 1 are sorted by decreasing score. kind [n] has the bit POSITIVE if the label is 1.
+    placement [n] is a number of images; ties count half. For a positive image, it is the number of negative images with
+    a lower score; for a negative image, the number of positive images with a higher score.
     """
     results = [np.full(1, np.nan), np.full((1, 1), np.nan), np.full((1, 1), np.nan)]
     _of_column(kind, patient, placement, int(patient.max(initial=-1)) + 1, *results)
@@ -143,7 +145,7 @@ def _of_column(
         return
     area = value[0] = below / size[1] / size[0]
     total, classes_of_patient = np.zeros((num_patients, 2)), np.zeros(num_patients, np.uint8)
-    # Sums of squares. The loop has no branch, so that the sums stay in registers.
+    # The loop has no `if`, so that the two sums of squares stay in registers of the processor.
     of_negatives, of_positives = 0.0, 0.0
     for i in range(kind.shape[0]):
         positive = kind[i] & POSITIVE
@@ -171,12 +173,16 @@ def _of_column(
 
 
 def _products(first: Array, second: Array) -> Array:
-    """Compute first.T @ second of a few columns, without the threads that a matrix library would start."""
+    """Compute the matrix product first.T @ second without a matrix library, which would start threads."""
     return np.array([[np.einsum("i,i", column, other_column) for other_column in second.T] for column in first.T])
 
 
 def _placements(positive: NDArray[np.bool_], score: Score) -> tuple[Array, Array]:
-    """Compute two arrays, ties counted half: negatives' share below each positive, positives' share above each negative."""
+    """Compute the placements of the positive images, and those of the negative images; ties count half.
+
+    For a positive image: share of negative images with a lower score. For a negative image: share of positive images
+    with a higher score.
+    """
     # imported here because the import takes over a second, and a report of stored scores does not need scipy.stats
     from scipy.stats import rankdata
 

@@ -23,8 +23,8 @@ CONSTANT = "constant output"
 ORDER = "findings in another order"
 UNTRAINED = "no better than chance at the internal hospital"
 
-_GAIN = 0.05  # minimum gain in mean AUROC by a permutation of the outputs
-_FEWEST = 30  # minimum number of images of each class for an AUROC in the comparison of outputs with findings
+_GAIN = 0.05  # minimum gain in mean AUROC from another order of the outputs
+_FEWEST = 30  # minimum number of positive and of negative images of a finding in `cross_auroc`
 
 
 class Interval(NamedTuple):
@@ -86,9 +86,9 @@ def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) 
     """Return a symptom for each finding with the same logit in at least `share` of the images; `share` exceeds .5."""
     symptoms = []
     num = len(scored.logit)
-    # A constant output has at least this number of pairs of equal neighbors.
+    # A constant output has at least this number of pairs of successive images with equal logits.
     fewest_repeats = (2 * share - 1) * num - 1
-    # test the first tenth of the images first: it excludes nearly all findings
+    # first test a tenth of the images, which excludes nearly all findings
     suspects, first = (
         np.arange(len(findings)),
         scored.logit[: num // 10],
@@ -124,10 +124,10 @@ def untrained(dataset: str, macro: Interval) -> list[Symptom]:
 
 
 def other_order(scored: ScoredSplit, findings: Sequence[str], fewest: int = _FEWEST) -> list[Symptom]:
-    """Return a symptom if a permutation of the outputs raises the mean AUROC by .05 or more.
+    """Return a symptom if assigning the outputs to the findings in another order raises the mean AUROC by .05 or more.
 
-    Findings with fewer than `fewest` images of a class are skipped. The gain must also be at least four standard deviations
-    of the gain of random outputs. Correlated findings can give a small gain without any fault.
+    Findings with fewer than `fewest` images of a class are skipped. The gain must also be at least four standard
+    deviations of the gain of random outputs. Correlated findings can give a small gain without any fault.
     """
     matrix, indices = cross_auroc(scored, fewest)
     if len(indices) < 3:

@@ -1,5 +1,6 @@
 """Computation of all metrics of one split: a value per finding, with bootstrap replicates.
 
+A column has the scored images of one finding by falling logit. A tile is a group of LANES (64) replicates.
 Shapes: N images, K findings, B replicates, R operating points.
 """
 
@@ -33,7 +34,7 @@ class Key(NamedTuple):
 
     metric: str
     calibrator: str = "none"  # none, platt, temperature, isotonic
-    operating_point: str = ""  # "" for threshold-free metrics
+    operating_point: str = ""  # name of the threshold rule; "" for metrics without a threshold
 
 
 AUROC = Key("auroc")
@@ -45,8 +46,8 @@ HEADLINES = tuple(Key(name, AS_GIVEN) for name in calibration.HEADLINES)
 class MetricNeeds(NamedTuple):
     """Flags: the inputs that a metric needs in addition to labels and logits."""
 
-    operating_point: bool = False  # positive calls at a threshold
-    calibrator: bool = False  # probabilities, calibrated or not
+    operating_point: bool = False  # whether the metric needs positive calls at a threshold
+    calibrator: bool = False  # whether the metric needs probabilities, calibrated or not
 
 
 BUILT_IN: Mapping[str, MetricNeeds] = MappingProxyType(
@@ -130,11 +131,12 @@ def _by_class(scored: ScoredSplit) -> NDArray[np.int64]:
 class SplitMetrics:
     """Metrics of one split, with counts. Each metric has a value [K] and replicates [K, B], NaN where not available.
 
-    Calibration errors have only the first FOR_DETAIL replicates; the HEADLINES of uncalibrated outputs have all.
+    Calibration errors have only the first FOR_DETAIL replicates. The HEADLINES (brier and ece without calibration) have
+    all.
     """
 
     scored: ScoredSplit
-    label: NDArray[np.int8]  # [N, K]; the entire column is DROPPED where the finding is not available
+    label: NDArray[np.int8]  # [N, K]; all labels of a finding with too few patients are DROPPED
     resamples: Resamples
     counts: Counts
     value: dict[Key, Array]
@@ -154,10 +156,10 @@ class SplitMetrics:
 class _Request:
     """The metrics to compute."""
 
-    ranked: Sequence[Key]  # only AUROC, or AUROC and AUPRC, which takes twice the time
+    ranked: Sequence[Key]  # either AUROC, or AUROC and AUPRC; both take twice the time
     calls: bool  # whether to compute the metrics of positive calls
     calibrators: Sequence[str]  # calibrators whose calibration errors are computed
-    detail: int  # number of replicates of calibration errors other than HEADLINES; 0 means all
+    detail: int  # number of replicates of calibration errors that are not in HEADLINES; 0 means all
 
     def num(self, key: Key, resamples: Resamples) -> int:
         """Return the number of replicates of a metric."""
@@ -238,14 +240,14 @@ class _Pass:
         if self.errors:
             for calibrator, errors in zip(self.calibrators, self.errors.results(self.num_detailed), strict=True):
                 numbers |= {Key(name, calibrator): error for name, error in errors.items()}
-            if self.errors.headlines.size:  # the headline errors have further replicates
+            if self.errors.headlines.size:  # HEADLINES have more replicates than the other errors
                 further = self.errors.later_headlines(self.num - self.num_detailed)
                 numbers |= {key: np.append(numbers[key], further[key.metric]) for key in HEADLINES}
         return numbers
 
 
 def labels_and_counts(scored: ScoredSplit, resamples: Resamples, min_count: int) -> tuple[NDArray[np.int8], Counts]:
-    """Return the labels [N, K], DROPPED in the columns of unavailable findings, and the counts of all findings."""
+    """Return the labels [N, K], DROPPED for findings with too few patients, and the counts of all findings."""
     counts = count(scored.labels(), resamples.patient, min_count)
     # The metrics read labels column by column, so a column must be contiguous in memory.
     label = np.asfortranarray(np.where(counts.available, scored.labels(), np.int8(DROPPED)))
@@ -300,7 +302,7 @@ def measure(
         passes[k] = request.start(column, threshold[:, k], probabilities[k], resamples, settings.bins)
 
     def fill(tile: int) -> None:
-        """Compute one tile of replicates for all findings, while its weights are in the processor's cache."""
+        """Compute one tile of all findings, while its weights are in the processor's cache."""
         weight = resamples.tile(tile)
         for k in range(num_findings):
             passes[k].fill(tile, weight)
@@ -327,7 +329,7 @@ def measure(
 
 
 def _probability(column: Column, calibrator: str, points: OperatingPoints | None, k: int) -> Array:
-    """Return the probabilities [n] of finding k in the order of its column; they are uncalibrated for AS_GIVEN."""
+    """Return the probabilities of finding k's images in the order of its column; AS_GIVEN means without calibration."""
     if points is None or calibrator == AS_GIVEN:
         return sigmoid(column.score)
     return points.fits[calibrator][k].apply(column.score)

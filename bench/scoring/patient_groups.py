@@ -15,12 +15,12 @@ AGES = ("<40", "40-60", "60-80", ">80")  # each band includes its lower bound an
 ATTRIBUTES = ("sex", "age", "view", "device")
 UNKNOWN = ""
 SEXES, VIEWS = ("F", "M"), ("AP", "PA")
-MOST_UNKNOWN = 0.2  # with a larger share of unknown values, the attribute counts as not recorded
+MOST_UNKNOWN = 0.2  # maximum share of unknown values of an attribute; with a larger share it counts as not recorded
 
 Text = NDArray[np.object_]
 
 
-@dataclass(frozen=True, eq=False)  # without slots, because it has cached properties; all runs share them
+@dataclass(frozen=True, eq=False)  # no `slots=True`, because slots do not allow cached properties
 class PatientGroups:
     """Patient attributes and label states under other mappings, for each image.
 
@@ -101,7 +101,7 @@ class PatientGroups:
     def cells(self) -> NDArray[np.int64]:
         """Return the index of each image's cell [N], 0 to NUM_CELLS - 1.
 
-        A cell is one combination of sex, age decade and view; "unknown" is one of the values of each.
+        A cell is one combination of sex, age decade and view. "Unknown" is a possible value of each attribute.
         """
         sex = np.where(self.sex == "F", 0, np.where(self.sex == "M", 1, 2))
         view = np.where(self.view == "AP", 0, np.where(self.view == "PA", 1, 2))

@@ -1,6 +1,6 @@
 """Reliability curves: the observed frequency of the finding in each bin of predicted probabilities.
 
-Shapes: N images, K findings.
+Shapes: N images, K findings, G bins, P patients.
 """
 
 from collections.abc import Sequence
@@ -94,7 +94,7 @@ def _add(
     code: NDArray[np.unsignedinteger],
     sums: Array,
 ) -> None:
-    """Add images [n] to the first three sums of their bins (sums [7, G]), and write their codes to code [N].
+    """Add n images to the first three of the sums [7, G] that `_points` lists, and write their codes to code [N].
 
     Images are sorted by score. So images of one bin are adjacent, and their sum stays in a register.
     """
@@ -117,7 +117,7 @@ def _add(
 def _by_patient(
     repeated: NDArray[np.int64], start: NDArray[np.int64], code: NDArray[np.unsignedinteger], sums: Array
 ) -> None:
-    """Compute sums 3 to 6 of one curve, sums [7, G], from code [N] and from its sums over images.
+    """Compute sums 3 to 6 of one curve (`_points` lists the sums [7, G]) from code [N] and from its sums over images.
 
     Sums over patients differ from sums over images only if a patient has several images in a bin. Patients with two images
     are frequent and have a faster branch. For each bin, `count` packs two numbers of the current patient: images in the upper
@@ -129,7 +129,7 @@ def _by_patient(
         first, stop = start[p], start[p + 1]
         if stop - first == 2:
             a, b = code[first], code[first + 1]
-            # column: number of positives (0, 1, 2), or 3 if the two images are in different bins
+            # column of `twos`: number of positives (0, 1, 2), or 3 if the two images are in different bins
             column = (a & 1) + (b & 1) if a >> 1 == b >> 1 else 3
             twos[a >> 1, column] += 1
             continue
@@ -157,7 +157,7 @@ def _by_patient(
 def _over_patients(
     start: NDArray[np.int64], patient: NDArray[np.int32], code: NDArray[np.unsignedinteger], sums: Array
 ) -> None:
-    """Add sums 3 to 6 of the pooled curve to sums [7, G], from the codes of all findings [K, N].
+    """Add sums 3 to 6 of the pooled curve (`_points` lists the sums [7, G]) from the codes [K, N] of all findings.
 
     Patients are processed in blocks that fit into the processor's cache.
     """

@@ -45,7 +45,7 @@ def _column(name: str, cells: tuple[Any, ...]) -> Any:
 
 
 class Sizes(NamedTuple):
-    """Numbers of images, patients and findings of a value, in the order of the table's columns."""
+    """Numbers of images, patients and findings from which a value was computed, in the order of the table's columns."""
 
     n: int = 0
     num_positive: int = 0
@@ -56,15 +56,15 @@ class Sizes(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Macro:
-    """An unweighted mean over findings (or hospitals) with its replicates [B]."""
+    """An unweighted mean over findings, or over hospitals, with its replicates [B]."""
 
     value: float
     replicates: Array
-    sizes: Sizes  # over findings: minima; over hospitals: sums, except num_findings (minimum)
+    sizes: Sizes  # of a mean over findings: minima; of a mean over hospitals: sums, but the minimum of num_findings
 
 
 def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = None) -> Macro:
-    """Compute the mean of a metric over findings with a value. The mask `used` [K] limits the findings; None means all."""
+    """Compute the mean of a metric over findings with a value; the mask `used` [K] selects findings (None: all)."""
     value, counts = measured.value[key], measured.counts
     if used is not None:
         value = np.where(used, value, np.nan)
@@ -93,7 +93,7 @@ def mean_of_macros(macros: Sequence[Macro]) -> Macro:
 class _Block(NamedTuple):
     """F rows of one metric on one split, without intervals: value [F], replicates [F, B] and F sizes."""
 
-    prefix: tuple[str, ...]  # values of the columns before the finding
+    prefix: tuple[str, ...]  # values of the table's columns to the left of the column `finding`
     key: Key
     findings: Sequence[str]
     value: Array
@@ -102,19 +102,19 @@ class _Block(NamedTuple):
 
     @property
     def interval_group(self) -> "_IntervalGroup":
-        """Return the group of this block: intervals of blocks with equal groups are computed together."""
+        """Return the group of this block. The intervals of all blocks with an equal group are computed together."""
         return _IntervalGroup(self.replicates.shape[1], _interval_name(self.key))
 
 
 class _IntervalGroup(NamedTuple):
-    """Number of replicates and interval function; intervals of blocks with equal groups are computed together."""
+    """Number of replicates and kind of interval. Blocks with equal groups get their intervals in one computation."""
 
     num_replicates: int
     interval: str
 
 
 class Writer:
-    """Collects the rows of one run. `rows` computes all intervals together, which is faster than one by one."""
+    """Collects the rows of one run. `rows` computes the intervals of all rows together, because this is faster."""
 
     def __init__(self, run_id: str, settings: Settings) -> None:
         self._added: list[_Block | list[Row]] = []
@@ -196,7 +196,7 @@ def _least(counts: Counts, selected: NDArray[np.integer | np.bool_], num_finding
 
 
 def _interval_name(key: Key) -> str:
-    """Return the name of the interval of a metric in INTERVALS."""
+    """Return the kind of interval that a metric gets: a key of INTERVALS."""
     return "area" if key in RANKED else "distance" if key.metric in BIASED else "other"
 
 
@@ -204,7 +204,7 @@ INTERVALS = {"area": area_interval, "distance": reflected, "other": percentile}
 
 
 def _cohort_of(measured: Sequence[SplitMetrics]) -> tuple[str, str, str]:
-    """Return the dataset, split and reference that all given splits share; "mixed" where they differ."""
+    """Return the dataset, split and label source that all given splits share; "mixed" where they differ."""
 
     def common(names: set[str]) -> str:
         return names.pop() if len(names) == 1 else "mixed"

@@ -32,10 +32,10 @@ class RunScores:
     """Tables of one run (columns as in reports.schemas.tables), and the replicates that comparisons between runs need.
 
     replicates: float64 [B] for each macro. Names: "auroc/<dataset>" (internal test split and each hospital),
-    "auroc/<internal>/expert_*", "auroc/external", "gap/<dataset>", "gap/external". The entry "draws" uint32 [D] identifies
-    the resamples: replicates of runs with equal "draws" can be paired.
-    detail: name -> table, for the tables decomposition, references, subgroups and curves.
-    measured: the metrics of each split with all replicates, in the order of `scored_splits`.
+    "auroc/<internal>/expert_*", "auroc/external", "gap/<dataset>", "gap/external". The entry "draws", a few uint32
+    numbers, identifies the resamples: replicates of runs with equal "draws" can be paired. detail: name -> table, for
+    the tables decomposition, references, subgroups and curves. measured: the metrics of each split with all replicates,
+    in the order of `scored_splits`.
     """
 
     scores: pd.DataFrame
@@ -60,13 +60,12 @@ def score_run(
 ) -> RunScores:
     """Compute all scores of a run, from several splits of the cohort `internal` and one split of every other cohort.
 
-    Findings in `unlearned` (only one class in training) get no values. External macros use only findings that the internal
-    test split scores, so that internal and external macros can be compared. The finding "core" is the mean over the findings
-    that the internal test split and every hospital score. Without the split internal/val, thresholds and calibrators are NaN.
-    Without the split internal/test, there are no gaps. `num_threads` does not change values; the order of the images changes
-    them only by rounding errors.
-    Raises ValueError for a repeated split, two splits of an external cohort, logits that do not match the findings, and a
-    cohort named "external".
+    Findings in `unlearned` (training images all present or all absent) get no values. External macros use only findings
+    that the internal test split scores, so that internal and external macros can be compared. The finding "core" is the
+    mean over the findings that the internal test split and every hospital score. Without the split internal/val,
+    thresholds and calibrators are NaN. Without the split internal/test, there are no gaps. `num_threads` does not
+    change values; the order of the images changes them only by rounding errors. Raises ValueError for a repeated split,
+    two splits of an external cohort, logits that do not match the findings, and a cohort named "external".
     """
     settings = settings or Settings()
     _check(findings, internal, scored_splits)
@@ -159,7 +158,7 @@ def score_run(
 
 
 def _first_replicates(measured: SplitMetrics) -> SplitMetrics:
-    """Return the metrics with only the first FOR_DETAIL replicates, for the secondary tables."""
+    """Return the metrics with only the first FOR_DETAIL replicates, for the tables in `RunScores.detail`."""
     resamples = measured.resamples.first(FOR_DETAIL)
     replicates = {key: replicates_KB[:, : resamples.num] for key, replicates_KB in measured.replicates.items()}
     return replace(measured, resamples=resamples, replicates=replicates)

@@ -23,7 +23,7 @@ DROPPED = -1  # label that is not scored: uncertain, unmapped, or of a finding w
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings that affect scores. Every row of the scores has mapping, subgroup and selection as columns."""
+    """Settings that affect scores. The tables of scores have mapping, subgroup and selection as columns."""
 
     # minimum number of patients with a positive image, and with a negative image, of a scored finding
     min_count: int = 10
@@ -142,7 +142,7 @@ class Counts:
     num_positive: NDArray[np.int64]
     num_negative: NDArray[np.int64]
     num_patients: NDArray[np.int64]
-    available: NDArray[np.bool_]  # whether both classes have enough patients
+    available: NDArray[np.bool_]  # whether enough patients have a positive image, and enough a negative image
 
 
 def count(label_NK: NDArray[np.int8], patient: NDArray[np.int32], min_count: int) -> Counts:

@@ -4,7 +4,8 @@ All groups use the same threshold, which the rule in the settings chooses on the
 underdiagnosis: share of images with a positive "No Finding" call, among images with any finding. overdiagnosis: share of
 images without this call, among images labeled "No Finding".
 Source: Seyyed-Kalantari et al. 2021, doi:10.1038/s41591-021-01595-0.
-Shapes: N images, K findings, G groups, B replicates.
+"all" is the group of all images. A tile is a group of 64 replicates.
+Shapes: N images, K findings, G groups, A attributes, C columns of a table, B replicates.
 """
 
 from collections.abc import Sequence
@@ -34,7 +35,8 @@ ALL = "all"
 class _Table:
     """One metric in each group. AUROC, FPR and FNR have a column for each finding and the macro; other rates have one column.
 
-    value [G, C], replicates [G, C, B], sizes [5, G, C] in the order of `Sizes`. `_add_macro` fills in the macro.
+    value [G, C], replicates [G, C, B], sizes [5, G, C]: numbers of images, positives, negatives, patients and findings.
+    `_add_macro` fills in the macro.
     """
 
     metric: str
@@ -45,7 +47,7 @@ class _Table:
     sizes: NDArray[np.int64]
 
     def numbers(self) -> list[list[Row]]:
-        """Return a tuple for each cell [G, C]: value, low, high, then the sizes."""
+        """Return a tuple for each group and column [G, C]: value, low, high, then the sizes."""
         values = np.stack([self.value, *_interval(self)], 2).tolist()
         sizes = self.sizes.transpose(1, 2, 0).tolist()
         return [
@@ -123,13 +125,13 @@ def _rows(
 
 
 def _interval(table: _Table) -> tuple[Array, Array]:
-    """Compute the interval of each cell [G, C]; it is Wilson's where the bootstrap interval of a rate has width 0."""
+    """Compute the interval of each value [G, C]: Wilson's where the bootstrap interval of a rate has width 0."""
     interval = area_interval if table.metric == "auroc" else percentile
     low, high = interval(table.value, table.replicates)
     n, num_positive, num_negative, num_patients, _ = table.sizes.astype(np.float64)
     denominator = {"fnr": num_positive, "fpr": num_negative}.get(table.metric, n)
     constant = (low == high) & (n > 0) & (denominator > 0) if table.rule else np.zeros(low.shape, bool)
-    if constant.any():  # Wilson's interval gets a number of patients, because images of one patient are not independent
+    if constant.any():  # Wilson's interval counts patients, because images of one patient are not independent
         low[constant], high[constant] = wilson(
             table.value[constant], (denominator * num_patients / np.maximum(n, 1))[constant]
         )
@@ -182,7 +184,7 @@ def _findings(
         walks[c] = bootstrap.GroupWalk.empty(resamples, column.by_group(code, start, cut))
 
     def fill_tile(tile: int) -> None:
-        """Compute one tile of replicates for all findings, while its weights are in the processor's cache."""
+        """Compute one tile of all findings, while its weights are in the processor's cache."""
         weight = resamples.tile(tile)
         for c in range(len(finding_indices)):
             walks[c].fill(tile, weight)
@@ -191,7 +193,8 @@ def _findings(
         """Store the values, replicates and sizes of a finding."""
         k, finding_threshold = finding_indices[c], threshold[finding_indices[c]]
         sizes[:4, 0, c] = counts.n[k], counts.num_positive[k], counts.num_negative[k], counts.num_patients[k]
-        for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):  # rates of "all" come from `measured`
+        # `measured` has the rates of all images
+        for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):
             key = Key(opposite, operating_point=settings.threshold)
             value[name][0, c], replicates[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]
         parted = walks[c].images
@@ -237,7 +240,8 @@ def _rates(
 ) -> list[_Table]:
     """Compute under- and overdiagnosis for all images and for each group.
 
-    "Any finding" includes findings with too few patients for a score.
+    An image has "any finding" if a finding other than "No Finding" is present. The finding may have too few patients
+    for a score.
     """
     column, scored, resamples = list(findings).index(HEALTHY), measured.scored, measured.resamples
     with_finding, healthy, group_codes = scored.cached(
@@ -277,7 +281,7 @@ def _in_groups(resamples: Resamples, rows: Rows, code: Codes, num_groups: int) -
     column = Column.listed(rows, resamples.patient[rows], np.zeros(len(rows), bool))
     parted = column.by_group(code, column.starts(code, num_groups), 0)
     counts = bootstrap.group_metrics(resamples, parted)[1]
-    return parted, counts[:, 1, 0].copy()  # a copy, so that the larger array is freed
+    return parted, counts[:, 1, 0].copy()  # copy, so that the memory of the larger array is freed
 
 
 def _sick_and_healthy(label: NDArray[np.int8], healthy_column: int, code: Codes) -> tuple[Rows, Rows, Codes]:
@@ -286,6 +290,6 @@ def _sick_and_healthy(label: NDArray[np.int8], healthy_column: int, code: Codes)
     group_codes = np.concatenate(
         [np.zeros((1, code.shape[1]), np.int32), np.where(code < 0, np.int32(-1), code + np.int32(1))]
     )
-    # As in `PatientGroups.codes`, the indices of one image are adjacent in memory.
+    # The group indices of one image must be adjacent in memory, because this makes reading them fast.
     group_codes = np.asfortranarray(group_codes)
     return np.flatnonzero(with_finding), np.flatnonzero(label[:, healthy_column] == 1), group_codes

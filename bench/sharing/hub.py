@@ -25,9 +25,9 @@ from bench.system.hub_client import api
 from harmonize.errors import ConfigError, SetupError, StoreError
 
 _REPO = re.compile(r"\w[\w.-]{0,94}/\w[\w.-]{0,94}", re.ASCII)
-_MIN_LENGTH = 3  # characters; shorter ids are not searched for, because ordinary words would match
-_MIN_DIGITS = 5  # the same for ids that are whole numbers: seeds, sizes and years would match
-_LONG = 8  # characters; longer ids are also found between letters and digits, as 10000032 in p10000032
+_MIN_LENGTH = 3  # minimum characters of an id to search for; shorter ids would match ordinary words
+_MIN_DIGITS = 5  # minimum digits of an id that is a whole number; shorter ids would match seeds, sizes and years
+_LONG = 8  # ids of this length or longer are also found inside words, such as 10000032 in p10000032
 _PART = re.compile(r"[0-9]+|[^\W\d_]+|[\W_]")  # digits, letters, or one other character
 _LOCAL_PATHS = re.compile(r"--(?:data|store|weights|registry)[= ]\S+")  # paths of this machine in a command line
 
@@ -49,7 +49,7 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
     """Return the run's id, its grid, and the files to upload: everything that prediction needs.
 
     `run_prefix`: the beginning of the run id. Raises StoreError for a run that is unknown, unfinished, unscored,
-    derived or without weights. It is also raised if a text contains an id of a patient or an image.
+    derived or without weights. Also raises StoreError if a text contains an id of a patient or an image.
     """
     run_id = find_run(store, run_prefix)
     stored = read_run(store, run_id)
@@ -78,7 +78,8 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
         "README.md": _LOCAL_PATHS.sub("", card(manifest, run)).encode(),
         "config.json": json.dumps(config, indent=1, sort_keys=True).encode(),
     }
-    if (folder / "reference.json").is_file():  # the curve of gray values that histstd or histmatch has learned
+    # the gray-value curve that the preprocessing steps histstd and histmatch need
+    if (folder / "reference.json").is_file():
         texts["reference.json"] = checked_bytes(folder, "reference.json")
     _refuse_ids(manifest, texts)
     return (
@@ -91,7 +92,7 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
 def _refuse_ids(manifest: Manifest, texts: Mapping[str, bytes]) -> None:
     """Raise StoreError if a text contains an id of a patient, study or image, or the path of an image."""
     plain = {name: _plain(text.decode()) for name, text in texts.items()}
-    numbers: list[str] = []  # of the configuration; they may also be in the card
+    numbers: list[str] = []  # numbers of the configuration, which the model card may repeat and which are no ids
     json.loads(texts["config.json"], parse_int=numbers.append)
     for cohort in manifest.cohorts:
         private = set(_private(manifest.table(cohort))) - {n for n in numbers if len(n) <= _MIN_DIGITS}
@@ -103,7 +104,7 @@ def _refuse_ids(manifest: Manifest, texts: Mapping[str, bytes]) -> None:
 
 
 def _private(table: pd.DataFrame) -> Iterator[str]:
-    """Yield the ids and paths of a cohort table that are long enough to search for, in the form of `_plain`."""
+    """Yield the ids and paths of a cohort table that are long enough to search for, without escapes (see `_plain`)."""
     for column in ("image_id", "patient_id", "study_id", "path"):
         for value in table[column].unique() if column in table else ():
             name = " ".join(str(value).replace("\\", "").split())
@@ -125,7 +126,7 @@ def ids_in(text: str, ids: Collection[str]) -> set[str]:
     """Return the ids that a text contains as whole words or as several words.
 
     An id inside a longer word or number does not count. The time hardly depends on the number of ids: for each beginning
-    of a word and each length of an id, one piece of the text is looked up.
+    of a word and each length of an id, one part of the text is looked up.
 
     >>> sorted(ids_in("Seed 7 of Doe, Jane (p90001), AUROC 0.90002", {"Doe, Jane", "90001", "90002", "oe"}))
     ['Doe, Jane']

@@ -36,7 +36,10 @@ _NAME = re.compile(r"[^\w\-. /]")
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The tracked content of one run. `metrics`: (name, value, step) tuples; step is the epoch of a training curve, else 0."""
+    """The tracked content of one run.
+
+    `metrics`: tuples (name, value, step). step is the epoch for a value of a training curve, and 0 for other values.
+    """
 
     run_id: str
     name: str

@@ -1,8 +1,9 @@
-"""Grids and cohort tables: files that many runs share, each written together with its own SHA-256 and compared when it is read.
+"""Write and read the files that many runs share, grids and cohort tables, and compare each file with its SHA-256.
 
-A grid (JSON) has the checksum in its key `sha256`. A cohort table (Parquet) has it in a second file, NAME.parquet.sha256, which
-`sha256sum --check` understands, too. A file of an older version has no checksum: it is read as it is. Files of runs, scores and
-analyses have the checksums of their folder, see `bench.store.checksums`.
+A grid (JSON) has the checksum in its key `sha256`. A cohort table (Parquet) has it in a second file,
+NAME.parquet.sha256, which `sha256sum --check` understands, too. A file that an older version wrote has no checksum and
+is read without a comparison. The checksums of runs, scores and analyses are in their folders, see
+`bench.store.checksums`.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ _FIX_TABLE = (
 
 
 def write_grid(store: Store, name: str, content: Mapping[str, Any]) -> None:
-    """Write the manifest of a grid with its checksum. One file holds both, so a killed process leaves no other state."""
+    """Write the manifest of a grid with its checksum in one file, so that neither is written without the other."""
     write_bytes(_grid(store, name), canonical_json({**content, _KEY: _sha256(canonical_json(content))}))
 
 
@@ -51,7 +52,7 @@ def read_grid(store: Store, name: str) -> dict[str, Any]:
 
 
 def grid_problem(store: Store, name: str) -> str:
-    """Return the problem of a manifest: it is damaged, CHANGED or NO_CHECKSUM; "" for an intact one."""
+    """Return the problem of a manifest: that it is damaged, CHANGED, or NO_CHECKSUM; "" for an intact manifest."""
     return _grid_and_problem(_grid(store, name))[1]
 
 
@@ -60,11 +61,11 @@ def _grid(store: Store, name: str) -> Path:
 
 
 def _grid_and_problem(path: Path) -> tuple[dict[str, Any] | None, str]:
-    """Return the content of a manifest, None if it is unreadable, and its problem."""
+    """Return the content of a manifest (None if unreadable) and the problem of the manifest ("" if intact)."""
     try:
         content = json_object(path)
         checksum = content.pop(_KEY, None)
-        same = checksum == _sha256(canonical_json(content))  # NaN is no value of a manifest: it raises ValueError
+        same = checksum == _sha256(canonical_json(content))  # raises ValueError for NaN, which no manifest has
     except (OSError, ValueError, RecursionError) as error:
         return None, str(error)
     return content, "" if same else NO_CHECKSUM if checksum is None else CHANGED
@@ -73,7 +74,8 @@ def _grid_and_problem(path: Path) -> tuple[dict[str, Any] | None, str]:
 def write_cohort(path: Path, table: "pd.DataFrame", cohort_id: str) -> None:
     """Write a cohort table, then the file with its checksum.
 
-    The old checksum is deleted first: if the process is killed in between, the table has none, and `bench run` writes both again.
+    The old checksum is deleted first. If the process is killed in between, the table has no checksum, and `bench run`
+    writes table and checksum again.
     """
     _checksum_file(path).unlink(missing_ok=True)
     digest = write_table(path, table, {"id": cohort_id})
@@ -97,7 +99,7 @@ def read_cohort(path: Path, columns: Sequence[str] | None = None) -> "pd.DataFra
 
 
 def cohort_problem(path: Path) -> str:
-    """Return the problem of a cohort table: it is missing, damaged, CHANGED or NO_CHECKSUM; "" for an intact one."""
+    """Return the problem of a cohort table: that it is missing, damaged, CHANGED, or NO_CHECKSUM; "" if intact."""
     try:
         return _cohort_problem(path, path.read_bytes())
     except OSError as error:
@@ -105,10 +107,10 @@ def cohort_problem(path: Path) -> str:
 
 
 def _cohort_problem(path: Path, content: bytes) -> str:
-    """Return the problem of a cohort table with these bytes. The hash of 900,000 rows takes less time than their reading."""
+    """Return the problem of a cohort table with the bytes `content`, "" for an intact table."""
     try:
         words = _checksum_file(path).read_text(errors="replace").split()
-    except OSError:  # a table of another version, or a process was killed before it wrote the checksum
+    except OSError:  # an older version wrote the table, or a process was killed before it wrote the checksum
         has_id = table_facts(path).get("id") == path.stem.rpartition("-")[2]
         return NO_CHECKSUM if has_id else "is damaged"
     return "" if words[:1] == [_sha256(content)] else CHANGED

@@ -1,8 +1,9 @@
 """checksums.json: the SHA-256 of every file that a run, an analysis or the scores of a run have stored.
 
-It is written just before DONE (run) or KEY (analysis, scores). All files of these folders that a score or a page depends on are read
-with `checked_bytes`, `checked_table`, `scores_bytes` or `scores_table`, or after `damaged_files`. `bench.store.checked_files` has the
-other files of a store.
+It is written just before the file that marks a folder as complete: DONE for a run, KEY for an analysis or scores. All
+files of these folders that a score or a page depends on are compared with their checksums. The functions
+`checked_bytes`, `checked_table`, `scores_bytes`, `scores_table` and `damaged_files` do this.
+`bench.store.checked_files` handles the other files of a store.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 FILE = "checksums.json"
 JSON_RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json")
-RECORDS = (*JSON_RECORDS, "history.parquet")  # small files, which every check reads completely
+RECORDS = (*JSON_RECORDS, "history.parquet")  # small files; `damaged_files` checks them by default
 _STORED = ("*.json", "*.parquet", "*.safetensors", "predictions/*.parquet", "features/*.npz", "gallery/*.png")
 WEIGHTS = "model.safetensors"
 NO_CHECKSUMS = "there are no checksums of them (an older version wrote none)"
@@ -84,7 +85,7 @@ def damaged_files(folder: Path, names: Sequence[str] = RECORDS) -> Mapping[str, 
 def _problems(folder: Path, names: tuple[str, ...], states: tuple[object, ...]) -> Mapping[str, str]:
     """Return the problems of files.
 
-    `states` (sizes, times) is a cache key: an unchanged file is checked once per process.
+    `states` (size and time of each file) is only a cache key: an unchanged file is checked once per process.
     """
     checksums, problems = read_checksums(folder) or {}, {}
     for name, state in zip(names, states, strict=False):
@@ -92,7 +93,7 @@ def _problems(folder: Path, names: tuple[str, ...], states: tuple[object, ...]) 
         if state is None:
             problems[name] = "is missing" if name in checksums else ""
         elif name in checksums and file_sha256(path) == checksums[name]:
-            continue  # intact; parsing the records of thousands of runs would take longer than hashing
+            continue  # an equal hash suffices: parsing the records of thousands of runs would take longer
         elif (path.suffix == ".json" and not _is_object(path)) or file_damage(path):
             problems[name] = "is damaged"
         elif name in checksums:
@@ -110,7 +111,7 @@ def _is_object(path: Path) -> bool:
 
 
 def read_verified(path: Path, folder: Path) -> tuple[bytes, str]:
-    """Return the content of a file and its problem as in `damaged_files`, "" for an intact file.
+    """Return the content of a file and its problem ("is missing", "is damaged", "is not what was stored" or "").
 
     The file is read once, so the returned bytes are the bytes that were checked.
     """
@@ -144,12 +145,12 @@ def _checked(folder: Path, name: str, what: str, fix: str) -> bytes:
 
 
 def checked_table(folder: Path, name: str) -> "pd.DataFrame":
-    """Return a Parquet file of a run or of an analysis as a data frame. Raises StoreError as `checked_bytes` does."""
+    """Return a Parquet file of a run or an analysis as a data frame. Raises StoreError if it is missing or changed."""
     return table_of(folder / name, checked_bytes(folder, name))
 
 
 def checked_json(folder: Path, name: str) -> dict[str, Any]:
-    """Return the JSON object in a record of a run. Raises StoreError as `checked_bytes` does."""
+    """Return the JSON object in a record of a run. Raises StoreError if the record is missing or changed."""
     content = checked_bytes(folder, name)
     try:
         return dict(json.loads(content))
@@ -165,12 +166,12 @@ def check_weights(folder: Path) -> None:
 
 
 def scores_bytes(folder: Path, name: str) -> bytes:
-    """Return the content of a file of the scores of a run. Raises StoreError as `checked_bytes` does."""
+    """Return the content of a file of the scores of a run. Raises StoreError if the file is missing or changed."""
     return _checked(folder, name, f"the scores of run {folder.name} are damaged:", "`bench score` makes them again")
 
 
 def scores_table(folder: Path, name: str) -> "pd.DataFrame":
-    """Return a table of the scores of a run by its name without ending. Raises StoreError as `scores_bytes` does."""
+    """Return a table of a run's scores; `name` has no file ending. Raises StoreError if it is missing or changed."""
     file = f"{name}.parquet"
     return table_of(folder / file, scores_bytes(folder, file))
 
@@ -195,7 +196,7 @@ def analysis_damage(folder: Path, pictures: bool = False) -> str:
 def analysis_state(folder: Path, key: str) -> tuple[str, str]:
     """Return the state of an analysis (done, failed, absent) and the reason.
 
-    Done: tables are intact and have this key.
+    An analysis is done if its tables are intact and its stored key equals `key`, the hash of its inputs.
     """
     if key_in(folder) == key:
         damage = analysis_damage(folder)

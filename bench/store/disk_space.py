@@ -24,7 +24,8 @@ class DiskFullError(OSError):
 def disk_full(error: BaseException, path: Path, needed: int = 0) -> DiskFullError | None:
     """Return the error of a write to `path` with file and free space; None if the error has another cause.
 
-    `needed`: size of the file in bytes; 0: unknown. An error of a nested write keeps its own file.
+    `needed`: size of the file in bytes, 0 if unknown. A DiskFullError is returned unchanged, so it keeps naming its own
+    file.
     """
     if isinstance(error, DiskFullError):
         return error

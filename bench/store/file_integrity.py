@@ -8,7 +8,7 @@ from typing import Any
 
 
 def is_intact(path: Path) -> bool:
-    """Return whether a file exists and is not cut off, see `file_damage`."""
+    """Return whether a file exists, and begins and ends as its format requires."""
     return not file_damage(path)
 
 
@@ -27,7 +27,7 @@ def file_damage(path: Path, *, read: bool = False) -> str:
         elif path.suffix == ".safetensors":
             from safetensors import safe_open
 
-            with safe_open(path, "np"):  # reads the header and compares it with the file size
+            with safe_open(path, "np"):  # opening reads the header and compares it with the size of the file
                 pass
         elif path.suffix == ".npz" and path.is_file() and not zipfile.is_zipfile(path):
             return "is damaged: the file does not end like a zip file"

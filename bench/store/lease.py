@@ -18,7 +18,7 @@ from bench.store.process_identity import born, identity, label, place
 from bench.store.store import canonical_json
 from bench.store.unfinished_files import SUFFIX, prefix, remove_abandoned
 
-_SIZE = 512  # bytes of a LOCK. The size is fixed, so that a read during a write gives complete JSON
+_SIZE = 512  # bytes of a LOCK; because the size is fixed, a process that reads during a write gets complete JSON
 
 
 @contextlib.contextmanager
@@ -33,7 +33,8 @@ def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
     """
     lock, own_entry = folder / "LOCK", claim()
     dead: list[str] = []
-    # repeated until LOCK is ours: another process may put back the LOCK of a live holder, see `_remove`
+    # repeat until LOCK has the token of this process: `_remove` in another process may restore the LOCK of a live
+    # holder
     while _read(lock).get("token") != own_entry["token"]:
         try:
             descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
@@ -147,9 +148,9 @@ def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
 def _remove(lock: Path, holder: Mapping[str, Any]) -> None:
     """Remove a holder's LOCK, unless the holder has renewed it or another process has taken it over.
 
-    No system call compares and removes in one step. So LOCK is renamed first, and gets its name back if its content has
-    changed. It is not linked back, because exFAT, SMB and many FUSE file systems refuse hard links. A process that creates a
-    LOCK in between finds the old one in its place, see `lease`.
+    No system call compares and removes in one step. So LOCK is renamed first, and renamed back if its content has
+    changed. A hard link is not used, because exFAT, SMB and many FUSE file systems refuse hard links. A process may
+    create a new LOCK in between. The renaming back may replace this LOCK; the loop in `lease` notices the loss.
     """
     if _read(lock) != holder:
         return
@@ -164,6 +165,6 @@ def _remove(lock: Path, holder: Mapping[str, Any]) -> None:
 
 def _remove_unfinished(folder: Path, dead: Container[str]) -> None:
     """Remove the half-written files of dead processes from a run's folder and from the folders in it."""
-    now = folder.stat().st_mtime  # LOCK was created in the folder just now
+    now = folder.stat().st_mtime  # current time of the file server, because LOCK was created in the folder just now
     for each in (folder, *(path for path in folder.iterdir() if path.is_dir())):
         remove_abandoned(each, now, dead)

@@ -12,8 +12,8 @@ from typing import Any
 def place() -> str:
     """Return an identifier of this machine, its current start and, in a container, its process namespace.
 
-    Process ids can only be compared within one place. Host names are not unique, so they are used only where /proc does
-    not exist.
+    Process ids can only be compared between processes with an equal identifier ("place"). Host names are not unique, so
+    they are used only where /proc does not exist.
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -25,7 +25,8 @@ def place() -> str:
 def born(pid: int) -> str:
     """Return the start time of a process, or "" if it does not exist.
 
-    On Linux: clock ticks since the start of the machine. psutil adds the start time of the machine, which changes with the clock.
+    On Linux, the start time is in clock ticks since the start of the machine. On other systems, it is psutil's time in
+    seconds since 1970, which changes when the clock is set.
     """
     if Path("/proc/self/stat").is_file():
         try:
@@ -41,13 +42,13 @@ def born(pid: int) -> str:
 
 
 def identity() -> dict[str, Any]:
-    """Return the identity of this process: pid, place, and born, the start time of the process."""
+    """Return the identity of this process: pid, place (see `place`), and born, the start time of the process."""
     return _identity(os.getpid())
 
 
 @lru_cache(1)
 def _identity(pid: int) -> dict[str, Any]:
-    """Return the identity of this process. A fork has another `pid`, so it does not get the identity of its parent."""
+    """Return the identity of this process, cached by `pid`, so that a forked child does not get its parent's."""
     return {"pid": pid, "place": place(), "born": born(pid)}
 
 
@@ -62,7 +63,7 @@ def label(process: Mapping[str, Any]) -> str:
 
 
 def is_alive(name: str) -> bool | None:
-    """Return whether the process with this label exists; None for a process of another place."""
+    """Return whether the process with this label exists; None for a process of another machine or process namespace."""
     digest, pid, start = name.split("-")
     if digest != label(identity()).partition("-")[0]:
         return None

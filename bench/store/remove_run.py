@@ -46,4 +46,4 @@ def delete(store: Store, run_id: str) -> None:
         (folder / "run.json").unlink(missing_ok=True)
         shutil.rmtree(folder)
     with contextlib.suppress(OSError):
-        folder.parent.rmdir()  # the folder of the first two digits, if it is empty now
+        folder.parent.rmdir()  # the folder named by the first two digits of run ids; this fails if it has other runs

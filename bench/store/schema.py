@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.store.file_integrity import json_object
 from harmonize.errors import StoreError
 
-SCHEMA = 3  # 2: finished runs have checksums.json. 3: the roles of cohorts are "internal" and "external" (before: "home", "away")
+SCHEMA = 3  # since 2, finished runs have checksums.json; since 3, the words internal and external replace home and away
 CHECKSUMS_SINCE = 2
 FILE = "store.json"
 

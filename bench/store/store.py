@@ -44,7 +44,7 @@ def short_hash(content: bytes, digits: int = 12) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A folder of runs. Every file appears complete or not at all."""
+    """A folder of runs. Another process sees each file of the folder complete or not at all."""
 
     root: Path
 
@@ -89,12 +89,12 @@ class Store:
     def cache_folder(self, root: Path) -> Path:
         """Return the folder of the decoded images of the dataset in `root`.
 
-        Datasets with equal names have different roots.
+        Different datasets may have equal names, so the path `root` decides the folder.
         """
         return self.root / "cache" / short_hash(str(root.resolve()).encode())
 
     def state(self, run_id: str) -> State:
-        """Return the state of a run, as its files show it."""
+        """Return the state of a run, which its files show: absent, started, done or failed."""
         folder = self.run_dir(run_id)
         for name, state in (("DONE", "done"), ("FAILED", "failed"), ("run.json", "started")):
             if (folder / name).is_file():
@@ -115,20 +115,23 @@ class Store:
         return folder
 
     def reopen(self, run_id: str) -> None:
-        """Delete an old DONE or FAILED. The caller must hold the run's lease; otherwise another process's new DONE could be lost."""
+        """Delete the file DONE or FAILED.
+
+        The caller must hold the run's lease; otherwise another process's new DONE could be lost.
+        """
         for marker in ("FAILED", "DONE"):
             (self.run_dir(run_id) / marker).unlink(missing_ok=True)
 
     def fail(self, run_id: str, text: str) -> None:
         """Record why a run failed.
 
-        A run with DONE stays done: nothing of it is missing, even if a task was lost.
+        A run with the file DONE stays done: its files are complete, even if the task that made them was lost.
         """
         if self.state(run_id) != "done":
             write_bytes(self.run_dir(run_id) / "FAILED", text.encode())
 
     def reason(self, run_id: str) -> str:
-        """Return the last line of the record of a failed run, or ""."""
+        """Return the last line of the file FAILED of a run, or ""."""
         return last_line(self.run_dir(run_id) / "FAILED")
 
     def first_unfinished(self, run_ids: Sequence[str]) -> str:
@@ -140,7 +143,7 @@ class Store:
         return ""
 
     def remark(self, run_id: str) -> str:
-        """Return how the training of a run deviated from its configuration; "" if it did not, or without a record."""
+        """Return how the training of a run deviated from its configuration; "" if it did not or is unknown."""
         try:
             return remark(self.read_json(run_id[:2], run_id, "trained.json"))
         except StoreError:
@@ -200,8 +203,8 @@ def replacing(path: Path, mode: int = 0o644, *, needed: int = 0) -> Iterator[Pat
     The temporary file replaces `path` at the end of the block; after an error it is removed. If this process is killed, a
     later writer into the folder removes it.
 
-    Only the owner can read the temporary file. `mode`: permissions of the final file. `needed`: its size, if known, for the
-    error message. Raises DiskFullError.
+    Only the owner can read the temporary file. `mode`: permissions of the final file. `needed`: size of the file in
+    bytes for the error message, 0 if unknown. Raises DiskFullError.
     """
     try:
         with _temporary(path) as temporary:
@@ -239,7 +242,8 @@ def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, 
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
     metadata = {f"unseen.{k}".encode(): v.encode() for k, v in (facts or {}).items()}
-    content = pa.BufferOutputStream()  # one write to the disk instead of one per column
+    # written to memory first, so that the disk gets one write instead of one per column
+    content = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata}), content)
     written = content.getvalue()
     write_bytes(path, written, mode)
@@ -247,9 +251,10 @@ def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, 
 
 
 def read_table(path: Path) -> "pd.DataFrame":
-    """Return a Parquet file that `write_table` wrote as a data frame. Its checksum is not read, see `checksums.checked_table`.
+    """Return a Parquet file that `write_table` wrote as a data frame.
 
-    Raises StoreError if the file is missing or damaged.
+    The function `checksums.checked_table` also compares its checksum. Raises StoreError if the file is missing or
+    damaged.
     """
     try:
         content = path.read_bytes()
@@ -261,8 +266,8 @@ def read_table(path: Path) -> "pd.DataFrame":
 def table_of(path: Path, content: bytes, columns: Sequence[str] | None = None) -> "pd.DataFrame":
     """Return all or some columns of a Parquet file, given its bytes, as a data frame.
 
-    It uses `ParquetFile`, because `pq.read_table` would import more modules and start threads. `path` is for errors. Raises
-    StoreError if the bytes are damaged.
+    It uses `ParquetFile`, because `pq.read_table` would import more modules and start threads. Error messages name
+    `path`. Raises StoreError if the bytes are damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -288,4 +293,4 @@ def table_facts(path: Path) -> dict[str, str]:
     return {key.removeprefix("unseen."): value for key, value in facts.items()}
 
 
-Progress = Callable[[str, int, int], None]  # name of the step, units done, units in total
+Progress = Callable[[str, int, int], None]  # arguments: name of the step, number of units done, total number of units

@@ -1,4 +1,7 @@
-"""Half-written files: their names state which process writes them, so that they are removed after its death."""
+"""Name and remove half-written files.
+
+The name of a half-written file states which process writes it. When this process is dead, the file is removed.
+"""
 
 import contextlib
 import os
@@ -11,7 +14,7 @@ from bench.store.process_identity import identity, is_alive, label
 
 SUFFIX = ".part"
 _NAME = re.compile(r"\..+\.([0-9a-f]{8}-\d+-\d+)\.[a-z0-9_]{8}\.part")
-_FORGOTTEN_S = 86_400  # seconds since its last change after which a file of another machine belongs to nobody
+_FORGOTTEN_S = 86_400  # seconds without a change after which the half-written file of another machine is removed
 
 
 def prefix(target: Path) -> str:
@@ -21,10 +24,11 @@ def prefix(target: Path) -> str:
 
 @lru_cache(100_000)
 def remove_once(folder: Path) -> None:
-    """Remove the files that dead processes have left in a folder, once per process: a folder may have 900,000 files.
+    """Remove the half-written files of dead processes from a folder.
 
-    The caller must have created a file in the folder just now: the folder's time is then the time on the file server, which
-    other machines have used, too.
+    Only the first call of a process for a folder does this, because a folder may have 900,000 files. The caller must
+    have created a file in the folder just now. The folder's time of change is then the current time on the file server,
+    which also gives the files of other machines their times.
     """
     remove_abandoned(folder, folder.stat().st_mtime)
 
@@ -32,8 +36,9 @@ def remove_once(folder: Path) -> None:
 def remove_abandoned(folder: Path, now: float, dead: Container[str] = ()) -> None:
     """Remove the half-written files of dead processes from a folder.
 
-    A process is dead if it is missing on this machine, or if its label is in `dead`. Whether a process of another machine is
-    alive is unknown: its file is removed when it has not changed for a day.
+    A process is dead if it does not exist on this machine, or if its label is in `dead`. Nobody knows whether a process
+    of another machine is alive, so its file is removed when it has not changed for a day. `now`: current time on the
+    file server.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

@@ -110,13 +110,14 @@ class _Source:
     network: ImportedNetwork | None
     files: Predictions | None
     weights: str
-    missing: list[str]  # findings of the grid that are not among its outputs
+    missing: list[str]  # findings of the grid that the model does not predict
 
 
 def _stored(store: Store, plan: Plan) -> dict[str, Any] | None:
-    """Return the stored manifest of the grid's name, None if there is none.
+    """Return the content of the stored manifest with the grid's name, None if there is no such manifest.
 
-    Raises StoreError when it has other cohorts, findings or splits, because the model could not be compared with its runs.
+    Raises StoreError when this manifest has other cohorts, findings or splits than the plan, because the model could
+    not be compared with its runs.
     """
     path = store.root / "grids" / f"{plan.grid.name}.json"
     if not path.is_file():

@@ -24,11 +24,12 @@ class Work:
     """The work of one run: numbers of steps and images."""
 
     run: Run
-    steps: int  # optimizer steps, in all epochs
-    validated: int  # images predicted for validation, in all epochs
-    predicted: Mapping[str, int]  # number of images, by cohort
-    kept: Mapping[str, int]  # number of images whose features are stored, by cohort
-    letters: Mapping[str, int]  # length of the longest patient id, by cohort; all ids are stored with this width
+    steps: int  # number of optimizer steps in all epochs
+    validated: int  # number of images predicted for validation in all epochs
+    predicted: Mapping[str, int]  # cohort -> number of predicted images
+    kept: Mapping[str, int]  # cohort -> number of images whose features are stored
+    # cohort -> length of the longest patient id in letters; every id is stored with this length
+    letters: Mapping[str, int]
 
 
 def work(plan: Plan, run: Run) -> Work:
@@ -52,7 +53,7 @@ def work(plan: Plan, run: Run) -> Work:
 
 
 def step_key(config: RunConfig) -> tuple[object, ...]:
-    """Return the settings that determine the time of a step. Runs with equal settings are measured once."""
+    """Return the settings that determine the time of a training step. Runs with equal settings are measured once."""
     schedule = config.schedule
     chosen = (
         schedule.batch_size,
@@ -96,9 +97,9 @@ class NetworkRate:
     """The measured rates of a network, in seconds of one core or of one GPU."""
 
     step_s: float
-    image_s: float  # time for the prediction of one image
+    image_s: float  # seconds for the prediction of one image
     fixed_s: float  # seconds per run: building the network, hashing the weights, measuring the cost
-    peak_bytes: int | None  # during training: memory of the GPU, else of the process; None if unknown
+    peak_bytes: int | None  # peak memory during training: of the GPU or, without a GPU, of the process; None if unknown
     weights_bytes: int
     checkpoint_bytes: int
     num_features: int
@@ -112,7 +113,7 @@ class AnalysisRate:
     images: int  # number of images that went through the network
     num_analyzed: int
     num_bytes: int
-    failed: str = ""  # why it could not be measured
+    failed: str = ""  # the reason if the analysis could not be measured, else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +122,11 @@ class Rates:
 
     on_gpu: bool
     networks: Mapping[tuple[object, ...], NetworkRate]  # `step_key` -> rate
-    decoding: Mapping[tuple[str, str], Decoding]  # rates of one process, by cohort and geometry key
-    row_bytes: Mapping[str, float]  # bytes of a stored prediction, by cohort
-    start_s: float  # start of the programs, once
+    decoding: Mapping[tuple[str, str], Decoding]  # (cohort, key of the image geometry) -> rates of one process
+    row_bytes: Mapping[str, float]  # cohort -> bytes of the stored prediction of one image
+    start_s: float  # for starting the programs, once per grid
     first_score_s: float
-    score_s: float  # scoring of each run after the first, with `score_rows` rows
+    score_s: float  # for scoring a run after the first run, with `score_rows` rows
     score_rows: int
     score_bytes: int
     report_s: float
@@ -140,7 +141,7 @@ class Line:
     runs: int
     steps: int
     training_s: float
-    predicting_s: float  # validation, prediction, views of TTA
+    predicting_s: float  # seconds for validation, prediction, and the views of TTA
     analysing_s: float
     peak_bytes: int | None  # peak memory per run
     disk_bytes: int
@@ -154,14 +155,14 @@ class Forecast:
     on_gpu: bool
     decoding_s: float  # core seconds
     scoring_s: float  # core seconds
-    other_s: float  # analyses of the cohorts, the page, the start
+    other_s: float  # seconds for analyses of the cohorts, the page, and starting the programs
     cache_bytes: int
-    passing_bytes: int  # temporary: the checkpoint of one run, deleted after training
+    passing_bytes: int  # bytes of the checkpoint of one run, which is deleted after training
     unknown: tuple[str, ...] = ()  # analyses that could not be measured, each with the reason
 
     @property
     def device_s(self) -> float:
-        """Return device seconds: of GPUs, or of cores without a GPU."""
+        """Return the GPU seconds of training, prediction and analyses; without a GPU, their core seconds."""
         return sum(line.training_s + line.predicting_s + line.analysing_s for line in self.lines)
 
     @property

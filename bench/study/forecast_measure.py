@@ -1,7 +1,7 @@
 """Rehearse a grid: measure its steps on this machine, on a few images and in a temporary store.
 
-It measures decoding, and training steps and predictions of every network. `bench.study.forecast_pilot` measures scores, analyses
-and the page. Times are core seconds on a CPU and wall clock on a GPU.
+This module measures decoding, and the training steps and predictions of every network. `bench.study.forecast_pilot`
+measures scores, analyses and the page. Times are core seconds on a CPU, and seconds of wall-clock time on a GPU.
 """
 
 import resource
@@ -43,7 +43,7 @@ from bench.training.training_loss import TrainingLoss, TrainingTargets
 from harmonize.seeds import stream
 
 ENOUGH_S = 2.0  # seconds of steps, or of predictions, that are measured per network
-DISTINCT = 64  # noise images per network
+DISTINCT = 64  # number of random images with which a network is measured
 LABELED = 5000  # maximum number of training images with labels in the rehearsal
 Clock = Callable[[], float]
 
@@ -81,7 +81,8 @@ def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progre
         networks=networks,
         decoding=decoding,
         row_bytes=scored.row_bytes,
-        # The limit is for phantom cohorts: this process may have made them, which the real run does not repeat.
+        # This process may have made phantom cohorts, which the real run does not repeat. So its time counts only up to
+        # the time of one start.
         start_s=start_s + min(began, start_s),
         first_score_s=scored.first_s,
         score_s=scored.further_s,
@@ -115,7 +116,7 @@ def worker() -> tuple[float, int]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkRehearsal:
-    """The network of a run and noise images, for a few steps and predictions."""
+    """The network of a run with random images, to measure a few training steps and predictions."""
 
     plan: Plan
     run: Run
@@ -194,7 +195,7 @@ class NetworkRehearsal:
             spent.append(self.clock() - began)
             if spent[0] > 2 * ENOUGH_S:
                 return step, spent[0]
-        return step, median(spent[1:])  # the first step creates the optimizer's state
+        return step, median(spent[1:])  # without the first step, which also creates the optimizer's state
 
     def predict(self) -> tuple[float, int]:
         """Return the seconds of one image's prediction, and the number of features."""
@@ -210,13 +211,13 @@ class NetworkRehearsal:
 
 
 def _noise_images(run: Run) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-    """Return images [DISTINCT, S, S] of the size that the run's preprocessing caches."""
+    """Return random images [DISTINCT, S, S]; S is the side in pixels of the run's cached images."""
     side = int(run.preprocessing["size"])
     return stream(0, "rehearsal", "noise").integers(1, 256, (DISTINCT, side, side), np.uint8)
 
 
 def _stand_in_normalization(run: Run, network: Network) -> Normalizer:
-    """Return the intensity normalization of a run with an invented histogram reference, which takes the same time."""
+    """Return a run's intensity normalization with an invented histogram, which does not change the time."""
     marks = np.linspace(0, 1, len(LANDMARKS)).tolist()
     invented = {"histstd": marks, "histmatch": [1 / 256] * 256}
     op = run.histogram_op

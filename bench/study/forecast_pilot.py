@@ -1,4 +1,4 @@
-"""Rehearse scores, analyses and the page with a tiny network on some images, in a temporary store.
+"""Measure the time of scores, analyses and the page with a tiny network on some images, in a temporary store.
 
 Scores use invented predictions for up to SCORED images of each cohort. Analyses use up to ANALYZED images. The images
 that go through the tiny network are counted. The forecast then replaces the time of these passes by the time of the
@@ -45,18 +45,18 @@ NETWORK = {"depths": [1, 1, 1, 1], "widths": [16, 32, 64, 128], "dropout": 0.1}
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Core seconds for scoring the first run and each later run, with `rows` images per run."""
+    """Core seconds for scoring the first run, and for each further run, with `rows` images per run."""
 
     first_s: float
     further_s: float
     rows: int
     num_bytes: int
-    row_bytes: Mapping[str, float]  # bytes of a stored prediction, by cohort
+    row_bytes: Mapping[str, float]  # cohort -> bytes of the stored prediction of one image
 
 
 @dataclass(frozen=True, slots=True)
 class Pilot:
-    """A grid of one run on some images of the plan's cohorts."""
+    """A small grid that is measured instead of the full grid: one run on some images of the plan's cohorts."""
 
     full_plan: Plan
     plan: Plan  # the pilot's plan, with one run and few images
@@ -172,7 +172,10 @@ class Pilot:
 
 
 def _cut(plan: Plan, ref: CohortRef, run: Run, store: Store, most: int) -> CohortRef:
-    """Return a cohort with about `most` headline images and `most` other images; its table is written to `store`."""
+    """Return a cohort with about `most` images of the split that the leaderboard shows, and `most` other images.
+
+    Its table is written to `store`.
+    """
     table = plan.cohorts[ref.name].table
     headline = ref.headline_rows(ref.split_of(table, run.config))
     kept = table[_some(table, headline, most, ref.name) | _some(table, ~headline, most, ref.name)].reset_index(

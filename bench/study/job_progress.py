@@ -16,10 +16,10 @@ class Display(Protocol):
     """The interface of objects that show progress."""
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Show one bar of the main process."""
+        """Update a progress bar of the main process: `done` of `total` units of the step `what`."""
 
     def run_progress(self, run_id: str, what: str, done: int, total: int) -> None:
-        """Show one bar of a run."""
+        """Update a progress bar of a run: `done` of `total` units of the step `what`."""
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -66,7 +66,7 @@ class Tally:
         return well
 
     def _say_pass(self, job: PassJob, outcome: Outcome, took: str) -> None:
-        """Report how a pass ended; keep its log if it failed."""
+        """Report how a shared pass over the images ended; keep its log if it failed."""
         if outcome.state == "done":
             self.display.say(f"{job.id} predicted in one pass over the images {took}")
             shutil.rmtree(job.folder, ignore_errors=True)

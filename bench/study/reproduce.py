@@ -36,9 +36,9 @@ class Reproduction:
 
     run_id: str
     verdict: str  # one of VERDICTS, except "no number"
-    rows: pd.DataFrame  # KEYS, stored, again, low, high, seeds_apart, verdict
+    rows: pd.DataFrame  # columns: KEYS, stored, again, low, high, seeds_apart, verdict
     checked: tuple[str, ...]
-    num_seeds: int  # runs that differ only in their seed, this run included
+    num_seeds: int  # number of runs that differ only in their seed, including this run
     path: Path  # file with the rows
 
 
@@ -96,7 +96,7 @@ def reproduce(
 
 
 def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:
-    """Raise ConfigError, with the differences, when the plan's run or external images differ."""
+    """Raise ConfigError, with the differences, if run or external images of the plan are not the stored ones."""
     before, now = json.loads(document), json.loads(plan.runs[0].document)
     if before != now:
         changed = [key for key in before if before[key] != now.get(key)]
@@ -139,7 +139,8 @@ def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataF
     """Return one row per score: stored value, new value, and the largest difference that seeds explain.
 
     `seeds` contains the scores of every seed, and also those of the stored run. Two trainings with different seeds differ
-    by at most `seeds_apart` in 95 % of cases: t(n - 1, .975) s sqrt(2) of n seeds, NaN below ENOUGH seeds.
+    by at most `seeds_apart` in 95 % of cases. It is t(n - 1, .975) x s x sqrt(2), where s is the standard deviation
+    over n seeds and t the quantile of Student's t. It is NaN with fewer than ENOUGH seeds.
 
     The verdict is the first in this list that is true: same bits; no number (one value is NaN); within the seed spread;
     within the interval over patients (only with too few seeds); outside.
@@ -171,7 +172,7 @@ def headline(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _verdict(rows: pd.DataFrame, several: bool) -> str:
-    """Return the verdict of a run: same bits if every row has them, else the worst verdict of the headline rows."""
+    """Return the verdict of a run: "same bits" if all rows have it, else the worst verdict of the headline rows."""
     if (rows["verdict"] == "same bits").all():
         return "same bits"
     verdicts = set(headline(rows)["verdict"])

@@ -31,7 +31,7 @@ class Result:
 
     done: int
     trained: int
-    failed: dict[str, str]  # id of a run, or of its analysis -> reason
+    failed: dict[str, str]  # id of a run or of an analysis -> reason
     held: int
     page: Path | None
     derived: int = 0  # number of finished derived runs

@@ -46,10 +46,11 @@ def run_alone(
     workers: int,
     display: Display,
 ) -> study.Result:
-    """Finish the runs, score them and write the page. `places`: registry, data, starting weights.
+    """Finish the runs, score them and write the page.
 
-    After planning, the grid file is written to `grids/<name>.yaml` of the store. Raises the errors of planning, and StoreError
-    when a run failed or another process holds it.
+    `places`: paths of the registry, the data and the starting weights. After planning, the grid file is written to
+    `grids/<name>.yaml` of the store. Raises the errors of planning, and StoreError when a run failed or another process
+    holds it.
     """
     check_device(device)
     registry_file, data, weights = places

@@ -7,7 +7,7 @@ from multiprocessing.process import BaseProcess
 
 
 def end_with_parent() -> None:
-    """Stop this process as soon as its parent is gone. A parent that was killed cannot stop its children itself."""
+    """Make this process stop as soon as its parent ends. A parent that was killed cannot stop its children itself."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()

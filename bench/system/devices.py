@@ -17,8 +17,8 @@ def check_device(device: str) -> None:
 def choose_devices(device: str, workers: int, threads: int, per_device: int = 0) -> list[str]:
     """Return one device name per parallel run: each GPU once, or `cpu` as often as the cores allow.
 
-    `per_device`: number of runs that share a GPU (or all cores); 0: the default. Every GPU gets a first run before any
-    GPU gets a second run.
+    `per_device`: number of runs that share a GPU or, without a GPU, all cores. 0 means one run per GPU, or `workers` /
+    `threads` runs on the cores. Every GPU gets a first run before any GPU gets a second run.
     """
     if device == "auto":
         device = "cuda" if _may_have_gpu() and _cuda() else "cpu"

@@ -14,7 +14,7 @@ def download(repository: str, name: str) -> str:
     from huggingface_hub import hf_hub_download
 
     _switch_telemetry_off()
-    # timm states no revision of the file. The file contains numbers and no code.
+    # No revision is requested, because timm does not name one. The file contains numbers and no code.
     return hf_hub_download(repository, name)  # nosec B615
 
 
@@ -30,4 +30,5 @@ def _switch_telemetry_off() -> None:
     """Switch telemetry off. Otherwise every request sends the versions of installed packages."""
     from huggingface_hub import constants
 
-    constants.HF_HUB_DISABLE_TELEMETRY = True  # read at every request; the environment variable is read only at import
+    # the client reads this value at every request, but the environment variable only at import
+    constants.HF_HUB_DISABLE_TELEMETRY = True

@@ -27,7 +27,7 @@ class TrainingState:
     best: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0  # counted from 1
     best_auroc: float = -math.inf
-    seconds: float = 0.0  # wall clock of training and validation
+    seconds: float = 0.0  # wall-clock time of training and validation
 
     def add(self, row: dict[str, float], network: nn.Module, selection: str, schedule: Schedule) -> None:
         """Append an epoch to the history; keep its weights if it is the best epoch so far, or if `selection` is last.

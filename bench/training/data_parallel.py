@@ -25,15 +25,15 @@ TIMEOUT = dt.timedelta(minutes=30)  # maximum time that a collective call waits 
 
 @dataclass(frozen=True, slots=True)
 class DataParallelGroup:
-    """The group of processes that train one run, as one of these processes sees it; by default a group of one process."""
+    """The group of processes that train one run, with the rank of this process; by default a group of one process."""
 
     rank: int = 0
     size: int = 1
-    control: Any = None  # gloo process group for values that are not on a device; None in a group of one
+    control: Any = None  # gloo process group for values in CPU memory; None in a group of one process
 
     @classmethod
     def join(cls, rank: int, size: int, host: str, port: int, device: torch.device) -> "DataParallelGroup":
-        """Connect to the other processes through the store of rank 0 at host:port.
+        """Connect to the other processes through the TCP store that rank 0 opens at host:port.
 
         Raises RuntimeError when they do not connect before the timeout.
         """
@@ -80,7 +80,7 @@ class DataParallelGroup:
     def all_gather(self, own: NDArray[D]) -> NDArray[D]:
         """Return the arrays of all processes, concatenated in the order of their ranks.
 
-        Empty arrays are skipped, so their widths need not match.
+        Empty arrays are skipped. All other arrays must have the same shape after the first axis.
         """
         if self.size == 1:
             return own
@@ -100,9 +100,9 @@ SINGLE_PROCESS = DataParallelGroup()
 class SharedBatchNorm:
     """Keep running batch-norm statistics equal to those of a single process that handles every micro-batch.
 
-    Running statistics are a moving mean, r <- (1 - m) r + m x, which is linear in the batches x. Rank 0 starts from r
-    and the others from 0. A process decays its share of r for each micro-batch of another process. The sum over
-    processes is then the moving mean of a single process.
+    A running statistic r is a moving mean: r <- (1 - m) r + m x, with momentum m and the statistic x of a micro-batch.
+    It is linear in x. Rank 0 starts from r and the other ranks from 0. A process decays its share of r for each
+    micro-batch of another process. The sum over processes is then the moving mean of a single process.
     """
 
     def __init__(self, network: nn.Module, processes: DataParallelGroup) -> None:

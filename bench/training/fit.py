@@ -48,10 +48,11 @@ class Trained:
     network: Network
     history: pd.DataFrame
     best_epoch: int  # counted from 1
-    gradient_evaluations: int  # forward and backward passes over a batch, in all epochs
-    unlearnt: tuple[int, ...]  # indices of findings with at most one class in training, after the label policies
-    stopped: str = ""  # limit that ended training early, and number of epochs; "" without
-    compiled: str = ""  # with `compile: true`: whether torch.compile was used, and why
+    gradient_evaluations: int  # number of forward and backward passes over a batch in all epochs
+    # indices of findings that lack present or absent images in training, after the label policies
+    unlearnt: tuple[int, ...]
+    stopped: str = ""  # the limit that ended training early, with the number of epochs; "" if no limit did
+    compiled: str = ""  # whether torch.compile was used, and why; "" without `compile: true`
     micro_batch: int = 0  # final micro-batch size if memory was too small for the configured one, else 0
 
 
@@ -179,7 +180,7 @@ def has_both_classes(state_NK: NDArray[np.int8]) -> bool:
 
 
 def validate(logit_NK: NDArray[np.float32], state_NK: NDArray[np.int8]) -> tuple[float, float]:
-    """Return the macro AUROC over the findings with both classes, and the mean cross-entropy.
+    """Return the macro AUROC over the findings with present and absent images, and the mean cross-entropy.
 
     Uncertain labels are ignored.
     """

@@ -31,7 +31,7 @@ class WorkerTask:
     """The instructions that rank 0 sends to a child process."""
 
     job: Job
-    trains: bool  # False: the network is trained already and only predicts
+    trains: bool  # False if the network is trained already and only predicts
     rank: int
     size: int
     port: int
@@ -60,7 +60,7 @@ def launched_group(job: Job, trains: bool, device: torch.device) -> Iterator[Dat
         for child in children:
             if child.wait():
                 raise DataParallelError(f"a process of the data-parallel group ended with exit code {child.returncode}")
-    except RuntimeError as error:  # a collective call raises this when another process is gone
+    except RuntimeError as error:  # a collective call raises this error when another process is gone
         if any(child.poll() for child in children):
             raise DataParallelError(
                 f"a process of the data-parallel group died: {str(error).splitlines()[0]}"
@@ -109,5 +109,6 @@ def receive_task() -> WorkerTask:
 
 
 def _end_with_input() -> None:
-    os.read(sys.stdin.fileno(), 1)  # unbuffered: a buffered read would keep a lock when this process ends normally
+    # read without a buffer: a buffered read would hold a lock when this process ends normally
+    os.read(sys.stdin.fileno(), 1)
     os._exit(1)

@@ -41,7 +41,7 @@ def bce_smooth(
 
 
 class BalancedBCE(nn.Module):
-    """`bce` with the positive term weighted by N_negative / N_positive of the training split, see `pos_weight`.
+    """`bce` with the positive term weighted by N_negative / N_positive of the training split.
 
     `ls_pos` and `ls_neg` smooth the targets of the loss. N_positive and N_negative are counted on the original targets.
     """
@@ -148,7 +148,7 @@ def weighted_mean(loss_NK: Tensor, weight_NK: Tensor) -> Tensor:
     return (weight_NK * loss_NK).sum() / weight_NK.sum().clamp(min=1e-8)
 
 
-_TINY = 1e-30  # smallest base of a power; at 0, a power below 1 would have an infinite gradient
+_TINY = 1e-30  # smallest base of a power: at base 0, an exponent below 1 would give an infinite gradient
 
 
 def _cross_entropy(

@@ -51,7 +51,8 @@ def lr_multiplier(
 ) -> float:
     """Return the multiplier of the peak learning rate at a step (from 0) of an epoch (from 1) with `num_steps` steps.
 
-    Each phase has its own warm-up and decay.
+    A phase ends when the backbone is unfrozen, and when the run's own loss replaces cross-entropy. Each phase has its
+    own warm-up and decay.
     """
     epochs = schedule.phase(epoch)
     multiplier = lr_factor(

@@ -41,7 +41,9 @@ class TooLargeError(RuntimeError):
 
 
 class Step:
-    """Take optimizer steps on the cached images at `rows`.
+    """Take optimizer steps on the cached images with the indices `rows`.
+
+    A phase is a range of epochs with the same loss and the same learning weights.
 
     An optimizer may evaluate the gradients several times (SAM: twice).
 
@@ -74,9 +76,9 @@ class Step:
         self.augment_options = dict(augment.options)
         self.augments_bytes = augment.use in READ_BYTES
         self.ema = ModelEmaV3(network, schedule.ema) if schedule.ema else None
-        self.gradient_evaluations = 0  # forward and backward passes over a batch
+        self.gradient_evaluations = 0  # number of forward and backward passes over a batch
         has_weight_N = self.training_loss.has_weight()
-        self.has_weight_N = None if has_weight_N.all() else has_weight_N  # None: every image has a weight above 0
+        self.has_weight_N = None if has_weight_N.all() else has_weight_N  # None if every image has a weight above 0
         self.buffers = [*network.buffers(), *self.training_loss.buffers()]
         self.saved = [buffer.clone() for buffer in self.buffers]  # values of the buffers before the step
         self.in_pass = False  # whether a forward or backward pass is running
@@ -98,7 +100,7 @@ class Step:
         self.training_loss.zero_grad(set_to_none=True)
 
     def _begin_phase(self, first: int) -> None:
-        """Begin the phase whose first epoch is `first`: make a new optimizer for the weights that learn in it."""
+        """Begin the phase whose first epoch is `first`: make a new optimizer for the weights that learn then."""
         entry, schedule = self.run.entries["optimizer"], self.schedule
         decay = schedule.weight_decay if schedule.weight_decay >= 0 else None
         freeze_backbone(self.network, first <= schedule.freeze_epochs)
@@ -127,7 +129,7 @@ class Step:
         progress: Progress,
         limit_reached: Callable[[], bool],
     ) -> Tensor | None:
-        """Take the steps of an epoch; return the sum of their losses, or None if the limit was reached before the last."""
+        """Take the steps of an epoch; return the sum of their losses, or None if the time limit ended it early."""
         schedule, num_steps = self.schedule, len(batches)
         self.begin_epoch(epoch)
         total = torch.zeros((), device=self.device)
@@ -142,7 +144,7 @@ class Step:
         return total
 
     def end_epoch(self, order: NDArray[np.int64], size: int, epoch: int) -> Network:
-        """Return the network to validate and store after the epoch: with `ema` the averaged, else the trained network.
+        """Return the network to validate and store after the epoch: the network with averaged weights if `ema` is set.
 
         A schedule-free optimizer switches to its evaluation weights. Batch-norm statistics are recomputed for these
         weights on the first batches of the epoch, augmented as in training.
@@ -216,7 +218,8 @@ class Step:
             return self._take_step(image_NHW, own_N, batch_N, has_weight, epoch, step)
         except torch.OutOfMemoryError:
             if not self.in_pass:
-                raise  # memory ran out in the optimizer, and some weights may have changed already
+                # memory ran out in the optimizer, which may have changed some weights, so the step cannot be repeated
+                raise
         self.in_pass, self.gradient_evaluations = False, evaluations
         self.optimizer.zero_grad(set_to_none=True)
         if self.buffers:
@@ -268,7 +271,8 @@ class Step:
             return total
 
         if self.scaler is None:
-            return cast("Tensor", self.optimizer.step(closure))  # type: ignore[arg-type]  # a loss tensor that the host never reads
+            # the loss stays on the device
+            return cast("Tensor", self.optimizer.step(closure))  # type: ignore[arg-type]
         loss = closure()
         self.scaler.unscale_(self.optimizer)
         self._clip()

@@ -24,7 +24,7 @@ from bench.training.uncertainty import Labels, blank
 
 
 class NoTargetsError(RuntimeError):
-    """Error: no finding of the training split has both classes."""
+    """Error: no finding has both present and absent images in the training split."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,14 +32,14 @@ class TrainingTargets:
     """Targets and weights of the training images, after the blank and uncertainty policies."""
 
     target_NK: Tensor  # in [0, 1]
-    weight_NK: Tensor  # 0 excludes the image for this finding
+    weight_NK: Tensor  # 0 excludes the pair of image and finding
     head_NT: Tensor  # targets of the auxiliary heads: 1, 0, or NaN where unknown
 
     @classmethod
     def of(cls, run: Run, train: Examples, device: torch.device) -> Self:
         """Return targets and weights of the training images.
 
-        Raises NoTargetsError when no finding has both classes.
+        Raises NoTargetsError when no finding has both present and absent images.
         """
         policy, config = run.entries["uncertainty"], run.config
         state_NK = blank(torch.from_numpy(train.state_NK), config.blank)
@@ -64,7 +64,7 @@ class TrainingTargets:
         return balanced(order, size, micro, in_class_NC, config.seed, epoch)
 
     def unlearnt(self) -> tuple[int, ...]:
-        """Return the indices of the findings without both classes; the network does not learn them."""
+        """Return the indices of the findings that lack present or absent images; the network does not learn them."""
         counts, target_NK = self.weight_NK > 0, self.target_NK
         both_K = (counts & (target_NK > 0.5)).any(dim=0) & (counts & (target_NK < 0.5)).any(dim=0)
         return tuple(torch.nonzero(~both_K).flatten().tolist())
@@ -85,7 +85,8 @@ class TrainingLoss(nn.Module):
         self.weight_NK = targets.weight_NK.clone()
         for head in self.heads:
             if head.finding is not None:
-                self.weight_NK[:, head.finding] = 0.0  # this finding learns from the loss of the head
+                # an auxiliary head predicts this finding, so it learns from the loss of the head
+                self.weight_NK[:, head.finding] = 0.0
         self.pretraining = False
         self.loss: Callable[..., Tensor] = three_states
         if self.states == 1:
@@ -125,7 +126,7 @@ def build_loss(entry: Entry, target_NK: Tensor, weight_NK: Tensor) -> Callable[.
     A loss class is constructed from the training targets and weights.
     """
     function_or_class, options = entry.load(), dict(entry.options)
-    # The result has a name, because mypy would narrow the type if the condition stood in the `if` statement.
+    # The condition is not in the `if` statement, because mypy would then infer a wrong type.
     is_class = inspect.isclass(function_or_class)
     if is_class:
         from_targets: Callable[..., Tensor] = function_or_class(target_NK, weight_NK, **options)

@@ -49,7 +49,7 @@ def test_a_comparison_can_be_read_by_programs(finished: Path, command: Command) 
     ("arguments", "what", "fix"),
     [
         (["{first}", "nonsense"], "no run 'nonsense'", "nearest: "),
-        (["{first}", "{first}"], "both are run", "bench list runs"),
+        (["{first}", "{first}"], "both ids belong to run", "bench list runs"),
         (["{first}", ""], "2 runs begin with", "{second}"),
         (["{first}", "{second}", "--cohort", "brix"], "no cohort 'brix'", "brax"),
         (["{first}", "{second}", "--metric", "accuracy"], "no metric 'accuracy'", "auroc"),

@@ -1,7 +1,8 @@
 """Ablation: the effect of one factor with all other factors equal, and the importance of each factor in a full grid.
 
 A factor is a field of the run configuration in which runs of one grid differ. A level is one value of a factor. Two runs
-are a pair if they differ in only one factor. Shapes: R runs, B replicates, F factors.
+are a pair if they differ in only one factor.
+Shapes: R runs, B replicates, F factors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from bench.scoring.across_runs.paired_tests import holm, p_value
 from bench.scoring.bootstrap.intervals import percentile
 
 Array = NDArray[np.float64]
-Config = Mapping[str, object]  # flat: factor -> level
+Config = Mapping[str, object]  # configuration of a run: factor -> level
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +56,11 @@ def references(configs: Sequence[Config]) -> dict[str, str]:
 
 
 def one_factor(configs: Sequence[Config], value: Array, replicates: Array) -> list[Effect]:
-    """Estimate the effect of each level of each factor, compared with the factor's reference level.
+    """Estimate the effect of each level of each factor, compared with the factor's reference level (see `references`).
 
     The effect is the mean difference over all pairs of runs that share all other factors and the seed. The interval
-    describes the variation over patients with these runs fixed. pair_sd describes the variation over pairs. A level without
-    any pair is left out.
+    describes the variation over patients with these runs fixed. `Effect.pair_sd` describes the variation over pairs. A
+    level without any pair is left out. value [R] and replicates [R, B] are in the order of `configs`.
     """
     effects: list[Effect] = []
     names, reference = factors(configs), references(configs)
@@ -106,7 +107,7 @@ class Surrogate:
     importance: factor -> mean |SHAP value| in units of the value; empty unless r2_low is above 0.
     """
 
-    r2: float  # cross-validated over configurations: all seeds of a configuration are in the same fold
+    r2: float  # R2 of cross-validated predictions; all seeds of a configuration are in the same fold
     r2_low: float  # lower end of the 95 % interval of r2 over configurations
     num_runs: int
     importance: Mapping[str, float]
@@ -141,7 +142,7 @@ def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surroga
         return Surrogate(r2, low, len(finite), {})
     shap_values = np.asarray(TreeExplainer(forest.fit(table, value)).shap_values(table))
     factor_of_column = [column.split("\x00")[0] for column in table.columns]
-    # a factor's SHAP value is the sum over its levels
+    # a factor's SHAP value is the sum of the SHAP values of its levels
     by_factor = {name: shap_values[:, [f == name for f in factor_of_column]].sum(1) for name in names}
     return Surrogate(r2, low, len(finite), {n: float(np.abs(v).mean()) for n, v in by_factor.items()}, by_factor)
 

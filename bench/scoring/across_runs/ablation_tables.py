@@ -30,7 +30,7 @@ class MetricOfRuns(NamedTuple):
 
 
 def metrics(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates) -> dict[str, MetricOfRuns]:
-    """Return the external macro AUROC ("auroc") and the external macro gap ("gap"), each of the runs that have a value."""
+    """Return {"auroc": external macro AUROC, "gap": external macro gap}, each for the runs that have a value."""
     external = scores[(scores["dataset"] == EXTERNAL) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
     external = external[(external["calibrator"] == "none") & (external["subgroup"] == "all")]
     external_gaps = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] == MACRO)]

@@ -27,8 +27,9 @@ LEAST_SEEDS = 3  # minimum number of seeds for an interval over seeds
 def taus(value: Array) -> Array:
     """Compute Kendall's tau-b [D, D] between the rankings of R runs in D cohorts, from value [D, R].
 
-    tau is NaN for a cohort in which all runs have the same value or a value is NaN. Source: Kendall 1945. A binary indexed
-    tree (Fenwick 1994, doi:10.1002/spe.4380240306) counts the pairs in O(D^2 R log R).
+    tau is NaN for a cohort in which all runs have the same value or a value is NaN.
+    Source: Kendall 1945. A binary indexed tree (Fenwick 1994, doi:10.1002/spe.4380240306) counts the pairs in O(D^2 R
+    log R).
     """
     balance = _balances(value, np.argsort(value, axis=1, kind="stable"))
     untied = np.sqrt(np.outer(np.diag(balance), np.diag(balance)))
@@ -43,7 +44,7 @@ def _balances(value: Array, order: NDArray[np.intp]) -> Array:
     order [D, R]: the indices of the runs by increasing value, for each cohort.
     """
     num_cohorts, num = value.shape
-    rank = np.zeros((num_cohorts, num), np.int64)  # from 1; runs with equal values share a rank
+    rank = np.zeros((num_cohorts, num), np.int64)  # ranks from 1; runs with equal values share a rank
     for d in range(num_cohorts):
         for k in range(num):
             run, before = order[d, k], order[d, max(k - 1, 0)]
@@ -65,7 +66,7 @@ def _balance(first: NDArray[np.int64], second: NDArray[np.int64], order: NDArray
     order [R]: the indices of the runs by rank in the first cohort.
     """
     num, balance, start = len(first), 0, 0
-    # number of processed runs for each rank in the second cohort, as an array and as a binary indexed tree
+    # how many runs with each rank in the second cohort were processed, as an array and as a binary indexed tree
     count, tree = np.zeros(num + 1, np.int64), np.zeros(num + 1, np.int64)
     while start < num:
         stop = start + 1

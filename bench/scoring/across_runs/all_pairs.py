@@ -11,7 +11,7 @@ from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
 
-MOST = 40  # number of compared runs: 780 pairs. Comparing 500 runs would give 124,750 pairs, too many to store
+MOST = 40  # number of compared runs. They form 780 pairs; 500 runs would form 124,750 pairs, too many to store
 
 
 def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, internal: str) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Pareto frontiers of score and cost, and the anytime curve: the AUROC reached in a given training time.
 
-Shapes: R runs, B replicates.
+Shapes: R runs, B replicates, G goals.
 """
 
 from collections import Counter
@@ -122,11 +122,12 @@ def anytime(
 ) -> pd.DataFrame:
     """Build the table `anytime`: training hours and internal AUROC after each epoch of each run.
 
-    histories: run id -> table with epoch, seconds and <split>_auroc. chosen_on: run id -> the split on which the run chooses
-    its epoch, or "last". reached: AUROC of the run if training had stopped after this epoch (the best so far, or for "last"
-    the newest). on_front: no run on the same device reached the same AUROC in less time. The validation AUROC is slightly
-    optimistic, because it chose the epoch. There are no intervals, because predictions of earlier epochs are not stored.
-    If the time of an epoch is unknown, this and all later epochs are left out.
+    histories: run id -> table with epoch, seconds and <split>_auroc. devices: run id -> device. chosen_on: run id ->
+    the split on which the run chooses its epoch, or "last". Column reached: AUROC of the run if training had stopped
+    after this epoch. This is the best AUROC so far, or for "last" the newest. Column on_front: no run on the same
+    device reached the same AUROC in less time. The validation AUROC is slightly optimistic, because it chose the epoch.
+    There are no intervals, because predictions of earlier epochs are not stored. If the time of an epoch is unknown,
+    this epoch and all later epochs are left out.
     """
     frames = []
     for run_id, history in histories.items():

@@ -33,8 +33,8 @@ COLUMNS = (
     "p",  # p-value of the paired bootstrap
     "p_holm",
     "p_bh",
-    "p_delong",  # DeLong's paired test, which assumes independent images
-    "p_patient",  # the same test with Obuchowski's variance, clustered by patient
+    "p_delong",  # p-value of DeLong's paired test, which assumes independent images
+    "p_patient",  # p-value of DeLong's test with Obuchowski's variance, which assumes independent patients
     "n",
     "num_positive",
     "num_negative",
@@ -45,7 +45,10 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredRun:
-    """One run: its findings, internal hospital, splits (as in `score_run`) and findings without training labels."""
+    """One run: its findings, internal hospital and splits, and the findings that it could not learn (`unlearned`).
+
+    `scored_splits` has several splits of the internal hospital and one split of every other cohort.
+    """
 
     findings: Sequence[str]
     internal: str
@@ -175,7 +178,7 @@ def _restricted(
 
 
 def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tuple[Any, ...]]:
-    """Build the rows of a metric. As in the table `scores`, external macros use the findings of the internal test split."""
+    """Build the rows of a metric. External macros use only findings that have a value on the internal test split."""
     test = next((pair.first for pair in pairs if pair.internal and pair.first.scored.split == "test"), None)
     common = np.isfinite(test.value[key]) if test else np.ones(len(findings), bool)
     rows: list[tuple[Any, ...]] = []
@@ -238,7 +241,7 @@ def _analytic(pair: Pair, k: int) -> tuple[float, float]:
 
 
 def _gap_rows(findings: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[Any, ...]]:
-    """Build the rows of gaps: for each hospital, then the external mean.
+    """Build the rows of gaps: those of each hospital, then those of the mean over hospitals.
 
     There are no rows without an internal test split or without an external cohort.
     """

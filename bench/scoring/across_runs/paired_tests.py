@@ -1,4 +1,7 @@
-"""Paired tests of differences between runs, simultaneous intervals, and adjustments for multiple comparisons."""
+"""Paired tests of differences between runs, simultaneous intervals, and adjustments for multiple comparisons.
+
+Shapes: R runs (each with one value), P pairs of runs, B replicates, m p-values.
+"""
 
 from typing import NamedTuple
 
@@ -104,7 +107,11 @@ def _all_pairs(
     share: float,
     low_high_error: Array,
 ) -> None:
-    """Compute low, high and standard error of each pair, and write them to low_high_error [3, P]."""
+    """Compute low, high and standard error of each of P pairs, and write them to low_high_error [3, P].
+
+    low and high are the quantiles `share` and 1 - share of the pair's replicates. first and second [P] are the pair's
+    runs.
+    """
     for i in range(first.shape[0]):
         pair_replicates = replicates[first[i]] - replicates[second[i]]
         low_high_error[0, i], low_high_error[1, i] = bounds_of(difference[i], pair_replicates, share)
@@ -165,8 +172,9 @@ def simultaneous_areas(value: Array, replicates: Array) -> tuple[Array, Array]:
 def holm(p: Array) -> Array:
     """Adjust p-values [m] by Holm's method, which controls the family-wise error rate.
 
-    It is for comparisons that were declared beforehand. NaN stays NaN and is not counted. Source: Holm 1979. scipy does not
-    have this method, and importing statsmodels takes seconds; a test compares the results with statsmodels.
+    It is for comparisons that were declared beforehand. NaN stays NaN and is not counted.
+    Source: Holm 1979. scipy does not have this method, and importing statsmodels takes seconds; a test compares the
+    results with statsmodels.
 
     >>> holm(np.array([0.01, 0.04, 0.03, 0.005])).round(6).tolist()
     [0.03, 0.06, 0.06, 0.02]
@@ -182,7 +190,8 @@ def holm(p: Array) -> Array:
 def benjamini_hochberg(p: Array) -> Array:
     """Adjust p-values [m] by the method of Benjamini and Hochberg, which controls the false discovery rate.
 
-    It is for exploration. NaN stays NaN and is not counted. Source: Benjamini and Hochberg 1995, computed by scipy.
+    It is for exploration. NaN stays NaN and is not counted.
+    Source: Benjamini and Hochberg 1995, computed by scipy.
 
     >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03, 0.005])).round(6).tolist()
     [0.02, 0.04, 0.04, 0.02]

@@ -17,7 +17,7 @@ from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
-Replicates = Mapping[str, Mapping[str, NDArray[Any]]]  # run id -> RunScores.replicates
+Replicates = Mapping[str, Mapping[str, NDArray[Any]]]  # run id -> name of a macro -> its replicates [B]
 
 SIGNIFICANT = 0.05
 
@@ -40,9 +40,10 @@ def ranks(scores: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
 
     Runs without this value or without valid replicates are left out. mean_rank is the mean over replicates; rank_low and
     rank_high are the 95 % interval. p_best: share of replicates in which the run is best; if several runs are equally good,
-    they share the replicate. group: see `tie_groups`. p_anchor: adjusted p of the difference to the anchor of the run's group,
-    NaN for anchors. all_low and all_high are simultaneous over all external AUROCs, so they are also valid for the run that
-    is first by chance. gap_low and gap_high are NaN until `with_gaps` fills them in.
+    they share the replicate. group: number of the run's tie group, from 1. p_anchor: adjusted p of the difference to
+    the anchor (the best run of the group), NaN for anchors. all_low and all_high are simultaneous over all external
+    AUROCs, so they are also valid for the run that is first by chance. gap_low and gap_high are NaN until `with_gaps`
+    fills them in.
     """
     rows = scores[(scores["dataset"] == EXTERNAL) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
     if rows["run_id"].duplicated().any():
@@ -118,9 +119,9 @@ def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
     """Build the table `mean_gaps`: each hospital's macro gap averaged over runs, largest first, then "external".
 
     low and high: interval of the mean, which describes the variation over patients with these runs fixed. all_low and
-    all_high: interval that is simultaneous over hospitals; for "external" it equals low and high. num_worse and num_better:
-    numbers of runs with an interval entirely above 0, and entirely below 0. These intervals are simultaneous over the
-    hospital's runs.
+    all_high: interval that is simultaneous over hospitals; for "external" it equals low and high. num_worse and
+    num_better: numbers of runs whose gap has an interval entirely above 0, and entirely below 0. These intervals are
+    simultaneous over the hospital's runs.
     """
     rows: list[tuple[Any, ...]] = []
     means: dict[str, tuple[float, Array]] = {}

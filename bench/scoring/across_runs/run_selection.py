@@ -2,6 +2,7 @@
 
 A rule that selects on an external hospital is an oracle, because it uses test labels. Oracles are shown next to the honest
 rules and never ranked. Optimism is the amount by which the selected run's value is too high because of the selection.
+Regret is the value of the best run minus the value of the selected run.
 Shapes: R runs, B replicates.
 """
 
@@ -85,7 +86,7 @@ def selection(scores: pd.DataFrame, internal: str, replicates: Replicates) -> pd
 
 
 def _values(scores: pd.DataFrame, internal: str) -> pd.DataFrame:
-    """Return macro AUROC with one row per run and columns (dataset, split); split is "" for external hospitals."""
+    """Return macro AUROCs: a row per run, a column per (dataset, split); split is "" for external hospitals."""
     rows = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
     split = rows["split"].where(rows["dataset"] == internal, "")
     return rows.assign(split=split).pivot_table(values="value", index="run_id", columns=["dataset", "split"])

@@ -2,8 +2,9 @@
 
 A column is one finding of one model. The images of a column are sorted once. Then each pass ("walk") over the sorted
 images computes a tile: 64 replicates, each with its own weights. Counts are integers, exact in float64 up to 2^53, so
-ties and the order of the images cause no rounding errors. Results do not depend on the number of threads.
-Shapes: N images, C columns, B replicates, T tiles of LANES replicates, Q cuts, G groups, R thresholds.
+ties and the order of the images cause no rounding errors. Results do not depend on the number of threads. A cut is a
+number of images: the images before the cut are those with the highest scores, such as all positive calls.
+Shapes: N images, C columns, B replicates, T tiles of LANES (64) replicates, Q cuts, G groups, R thresholds, V values.
 label_NC int8: 1 and 0; an image with any other label is ignored in its column.
 """
 
@@ -48,8 +49,8 @@ class ColumnMetrics(NamedTuple):
 class Walk:
     """Metrics of one column in each replicate. `fill` computes one tile; tiles may be computed in any order.
 
-    `cut` [Q]: for each cut, the number of images with the highest scores among which negatives and positives are counted.
-    Cuts increase, and no cut is inside a tie.
+    `cut` [Q]: numbers of images with the highest scores; negatives and positives are counted among these images. Cuts
+    increase, and no cut is inside a tie.
     """
 
     column: Column
@@ -121,7 +122,7 @@ class GroupWalk:
 
 
 def group_metrics(resamples: Resamples, images: GroupedImages) -> tuple[Array, Array]:
-    """Compute the metrics of each group in all replicates, as in `GroupWalk.results`."""
+    """Compute AUROC [G, B] and counts [G, 2, 2, B] of each group; `GroupWalk.results` explains the axes."""
     walk = GroupWalk.empty(resamples, images)
     for tile in range(len(resamples.weight)):
         walk.fill(tile, resamples.tile(tile))
@@ -148,7 +149,7 @@ def grouped_sums(
 ) -> Array:
     """Compute the sums of V values over the images of each group, for each replicate: [num_groups, V, B].
 
-    Only the images with indices `rows` [n] are used. group [n] and value [n, V] are in the order of `rows`.
+    Only the n images with the indices `rows` [n] are used. group [n] and value [n, V] are in the order of `rows`.
     """
     num_tiles, num_values = resamples.weight.shape[0], value.shape[1]
     out = np.zeros((num_tiles, num_groups, num_values, LANES))
@@ -163,16 +164,17 @@ def grouped_sums(
 def divide(numerator: Array, denominator: Array) -> Array:
     """Return numerator / denominator; NaN where the denominator is 0. The denominator must not be negative."""
     nonzero = denominator > 0
-    if nonzero.all():  # the usual case: faster without a mask
+    if nonzero.all():  # usually no denominator is 0, and the division is faster without a mask
         return np.asarray(numerator / denominator)
     ratio: Array = np.divide(numerator, denominator, out=np.full(numerator.shape, np.nan), where=nonzero)
     return ratio
 
 
 def call_metrics(called: Array, total: Array) -> dict[str, Array]:
-    """Compute the CALL_METRICS: name -> [...], from numbers of negatives and positives (first axis).
+    """Compute the CALL_METRICS (f1, precision, sensitivity, specificity, npv): name -> [...].
 
-    called [2, ...] counts the images that are called positive, total [2, ...] counts all images.
+    called [2, ...] counts the images that are called positive, total [2, ...] counts all images. The first axis is
+    negative images, positive images.
     """
     (false_positive, true_positive), (negative, positive) = called, total
     true_negative = negative - false_positive

@@ -3,8 +3,10 @@
 All sets belong to the same images: uncalibrated probabilities, and those of each calibrator. Images are sorted by score,
 so most neighbors share their bins in all sets. Neighbors with equal bins form a segment. The images of a segment are
 summed first, and then the sum is added to the segment's bins.
-Shapes: n labeled images, P sets of probabilities, C columns, B replicates, S segments, V values, T tiles, D tiles with all
-errors, L replicates at once.
+A column is one finding of one model. A tile is a group of LANES (64) replicates. HEADLINES are the errors brier and
+ece.
+Shapes: N images, n labeled images, P sets of probabilities, C columns, B replicates, S segments, G bins, V values, T
+tiles, D tiles with all errors, L replicates at once.
 """
 
 from collections.abc import Sequence
@@ -86,9 +88,9 @@ class Segments(NamedTuple):
 
     @classmethod
     def of_patients(cls, patient: Patients, num_patients: int, values: Sequence[Array]) -> Self:
-        """Return segments with one row per patient, the sum over the patient's images; for sums that need no bins.
+        """Return one segment with patients instead of images; a patient's values are sums over the patient's images.
 
-        This is faster, because there are fewer patients than images.
+        Sums over all images that need no bins are faster this way, because there are fewer patients than images.
         """
         totals = [np.asarray(np.bincount(patient, value, num_patients), np.float64) for value in values]
         return cls.of(np.zeros(num_patients, np.int32), np.arange(num_patients, dtype=np.int32), totals)
@@ -108,14 +110,14 @@ class Segments(NamedTuple):
 class Errors:
     """Calibration errors of one column in each replicate. `fill` computes one tile; tiles may be computed in any order.
 
-    The first D tiles have all errors. The other tiles have only the HEADLINES of the first set of probabilities. Excess is
-    label minus probability.
+    The first D tiles have all errors. The other tiles have only the HEADLINES of the first set of probabilities. The
+    comments list the values of an image that are summed. Excess is label minus probability.
     """
 
-    detailed: Segments  # values: excess in each set, then 1
-    patients: Segments  # values: squared distance in each set, log loss in each set, then 1 if positive, else 0
-    headline: Segments  # value: excess in the first set
-    headline_patients: Segments  # values: squared distance in the first set, then 1
+    detailed: Segments  # excess in each set, then 1
+    patients: Segments  # squared distance in each set, log loss in each set, then 1 if positive, else 0
+    headline: Segments  # excess in the first set
+    headline_patients: Segments  # squared distance in the first set, then 1
     bins: int
     out: Array  # [P, len(ERRORS), 1 + D x LANES]: errors of the original sample, then of the replicates
     headlines: Array  # [len(HEADLINES), T - D, LANES]
@@ -165,11 +167,11 @@ class Errors:
         elif later < self.headlines.shape[1]:
             excess = absolute_sum(self.headline.sums(weight)[:, 0], self.headline.bin, self.bins)
             squared, num_images = self.headline_patients.totals(weight)
-            with np.errstate(invalid="ignore"):  # a replicate without images becomes NaN
+            with np.errstate(invalid="ignore"):  # the result of a replicate without images is 0 / 0 and becomes NaN
                 self.headlines[:, later] = squared / num_images, excess / num_images
 
     def results(self, num: int) -> list[dict[str, Array]]:
-        """Return for each set: name -> errors [1 + num]. The first is of the original sample, the others of replicates."""
+        """Return for each set: name -> errors [1 + num], of the original sample and then of each replicate."""
         return [dict(zip(ERRORS, errors, strict=True)) for errors in self.out[..., : 1 + num]]
 
     def later_headlines(self, num: int) -> dict[str, Array]:
@@ -178,7 +180,7 @@ class Errors:
 
 
 def absolute_sum(excess_SL: Array, bin_of_segment: NDArray[np.int32], bins: int) -> Array:
-    """Compute the sum over bins of |excess of all segments in the bin|: [L]."""
+    """Compute the sum over bins of |sum of the excess of the segments in the bin|: [L]."""
     binned = np.zeros((bins, excess_SL.shape[1]))
     np.add.at(binned, bin_of_segment, excess_SL)
     return np.asarray(np.abs(binned).sum(0))

@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 LEVEL = 0.95
 VALID_SHARE = 0.95
-GUESS = 64  # number of replicates from which the bound of the tail is estimated
+GUESS = 64  # number of replicates from which `_candidates` guesses its bound
 
 
 def enough(replicates: Array) -> NDArray[np.bool_]:
@@ -106,7 +106,7 @@ def _candidates(replicates: Array, sign: float, num: int) -> Array:
     mean = GUESS * num / replicates.shape[0]  # expected number of the `num` smallest among the first GUESS replicates
     bound = _last_two(replicates[:GUESS], sign, min(int(mean + 3 * np.sqrt(mean)) + 1, GUESS))[1]
     selected, count = np.empty(replicates.shape[0]), 0
-    for i in range(replicates.shape[0]):  # no branch: the next number overwrites a number that is not selected
+    for i in range(replicates.shape[0]):  # no `if`, for speed: the next number overwrites a number that is not selected
         selected[count] = replicates[i]
         count += sign * replicates[i] <= bound
     return selected[:count] if count >= num else replicates
@@ -124,7 +124,7 @@ def lower_quantile(replicates: Array, num: int, share: float) -> float:
 
 @compiled
 def upper_quantile(replicates: Array, num: int, share: float) -> float:
-    """Compute the quantile `share` as `lower_quantile` does; fastest for a large share."""
+    """Compute a quantile of the `num` replicates that are not NaN; fastest for a share near 1."""
     position = (num - 1) * share
     below = int(position)
     second, first = _last_two(_candidates(replicates, -1.0, num - below), -1.0, num - below)
@@ -139,7 +139,8 @@ def bounds_of(value: float, replicates: Array, share: float) -> tuple[float, flo
     """
     if not np.isfinite(value):
         return np.nan, np.nan
-    finite, num = 0, 0 * replicates.shape[0]  # with a literal 0, numba compiles the calls below twice
+    # the product is 0; with the constant 0, numba would compile the calls below twice
+    finite, num = 0, 0 * replicates.shape[0]
     for i in range(replicates.shape[0]):
         if abs(replicates[i]) < np.inf:
             finite += 1
@@ -198,7 +199,7 @@ def mirrored(value: Array, replicates: Array) -> tuple[Array, Array]:
 
 
 def mean_of(value: Array, replicates: Array) -> tuple[float, Array]:
-    """Compute the mean over the cells with a finite value, with replicates [B], from value [K] and replicates [K, B].
+    """Compute the mean over K cells with its replicates [B], from value [K] and replicates [K, B], without NaN values.
 
     If a cell is NaN in a replicate, its deviation from its value is replaced by the mean deviation of the other cells.
     Otherwise the differences between cells would count as noise. If a cell has too few valid replicates, all replicates of

@@ -3,6 +3,8 @@
 An image counts as often as its patient was drawn: weight [num_patients, L] uint8. The L replicates are adjacent in
 memory, so the compiler turns the inner loops into vector instructions. There are no array expressions of numpy, which
 take seconds to compile. Sums are added in the order of the images, so results are identical for any number of threads.
+The kind of an image has two bits: POSITIVE (its label is 1) and LAST_OF_TIE (the next image has a different score). A
+cut is a number of images with the highest scores. A segment is a range of neighboring images.
 Shapes: n images, L replicates, Q cuts, G groups, V values, S segments.
 """
 
@@ -15,7 +17,7 @@ from bench.scoring.bootstrap.sorted_images import LAST_OF_TIE, POSITIVE
 
 Array = NDArray[np.float64]
 Weight = NDArray[np.uint8]
-UNTIED_NEGATIVE = LAST_OF_TIE  # kind of a negative without a tie; most images are of this kind
+UNTIED_NEGATIVE = LAST_OF_TIE  # kind of a negative image whose score no other image has; most images are of this kind
 TINY = 1e-12  # prevents a division by 0; smaller than any sum of weights above 0
 
 
@@ -47,7 +49,7 @@ def walk_ranks(  # noqa: C901 - all metrics in one loop over the images
         if i == num:
             break
         p = patient[i]
-        if kind[i] & LAST_OF_TIE and not in_tie:  # no tie: most images, and much faster
+        if kind[i] & LAST_OF_TIE and not in_tie:  # most images have no tie, and this branch is much faster
             if kind[i] & POSITIVE:
                 for j in range(LANES):
                     drawn = np.int32(weight[p, j])

@@ -46,7 +46,8 @@ def largest(value: Array, replicates: Array) -> Extreme:
 def spread(value: Array, replicates: Array) -> Extreme:
     """Compute the largest minus the smallest of value [H], with its interval; the position is always -1.
 
-    The results are NaN in the cases that `spreads` lists.
+    The results are NaN if fewer than two numbers have enough valid replicates. The bounds are also NaN if a number is
+    the same in all replicates.
     """
     distance, low, high = (float(column[0]) for column in spreads(value[:, None], replicates[:, None]))
     return Extreme(-1, distance, low, high)
@@ -74,7 +75,8 @@ def _spreads(  # noqa: C901 - without further functions it compiles in half the 
     num_values, num_columns, size = replicates.shape
     numbers, rows = np.empty(num_values), np.empty((num_values, size))
     for c in range(num_columns):
-        count, num = 0 * size, 0 * size  # with a literal 0, numba compiles the call below twice
+        # the products are 0; with the constant 0, numba would compile the call below twice
+        count, num = 0 * size, 0 * size
         smallest, greatest = np.inf, -np.inf
         for h in range(num_values):
             if valid[h, c]:

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from bench.scoring.bootstrap.compiled import compiled
 from harmonize.seeds import stream
 
-LANES = 64  # number of replicates in a tile; one byte each, so a patient's weights fill one cache line
+LANES = 64  # replicates per tile; a patient's weights (one byte per replicate) fill one cache line of the processor
 # number of replicates for subgroups, gap components and detailed calibration: faster, with slightly less precise bounds
 FOR_DETAIL = 5 * LANES
-WORDS_AT_ONCE = 2**14  # random 64-bit words per batch of draws: few enough for the processor's cache
+WORDS_AT_ONCE = 2**14  # number of random 64-bit words that are drawn at once; they fit into the processor's cache
 Ids = NDArray[np.object_] | NDArray[np.str_]
 PatientCodes = tuple[NDArray[np.int32], int, int]
 
@@ -91,7 +91,8 @@ def _encode_patients(patient_ids: Ids, text: str) -> PatientCodes:
     result = codes.astype(np.int32), len(ids), digest
     if not patient_ids.flags.writeable:
         with _lock:
-            _patient_codes[key] = patient_ids, result  # keeps the array alive, so that no other array gets its id()
+            # the entry keeps the array in memory, so that no other array gets the same id()
+            _patient_codes[key] = patient_ids, result
             while len(_patient_codes) > MAX_COHORTS:
                 _patient_codes.popitem(last=False)
     return result
@@ -101,7 +102,8 @@ def _encode_patients(patient_ids: Ids, text: str) -> PatientCodes:
 def draw_index(half: np.uint32, num: int) -> np.int64:
     """Return an index from 0 to num - 1 for 32 random bits, or -1 if the bits must be rejected.
 
-    The indices are those of numpy's `Generator.integers`. Source: Lemire 2019, doi:10.1145/3230636.
+    Rejecting some bits makes all indices equally probable. The indices are those of numpy's `Generator.integers`.
+    Source: Lemire 2019, doi:10.1145/3230636.
     """
     bound = np.uint64(num)
     product = np.uint64(half) * bound
@@ -128,7 +130,7 @@ def _count_draws(halves: NDArray[np.uint32], count: NDArray[np.uint8], missing: 
 def one_replicate(num_patients: int) -> NDArray[np.uint8]:
     """Return the weights of the original sample [num_patients, 1]: each patient once."""
     weight = np.ones((num_patients, 1), np.uint8)
-    # Drawn weights are read-only, too. So numba compiles each function only once.
+    # Drawn weights are read-only, too. numba would compile each function again for writable weights.
     weight.flags.writeable = False
     return weight
 
@@ -144,13 +146,14 @@ def _draw_weights(num_patients: int, num: int, name: str, seed: int) -> NDArray[
     weight = np.empty((num_tiles, num_patients, LANES), np.uint8)
     words, halves = stream(seed, "resamples", name).bit_generator, np.empty(0, np.uint32)
     for tile in range(len(weight) if num_patients else 0):
-        # uint8 is enough: a count of 256 has a probability below 1e-500
+        # uint8 is enough: the probability that a patient is drawn 256 times is below 1e-500
         counts = np.zeros((LANES, num_patients), np.uint8)
         for lane in range(min(LANES, num - tile * LANES)):
             missing = num_patients
             while missing:
                 if not len(halves):
-                    halves = words.random_raw(WORDS_AT_ONCE).view(np.uint32)  # the low half of each word comes first
+                    # the lower 32 bits of each word come first
+                    halves = words.random_raw(WORDS_AT_ONCE).view(np.uint32)
                 used, missing = _count_draws(halves, counts[lane], missing)
                 halves = halves[used:]
         weight[tile] = counts.T

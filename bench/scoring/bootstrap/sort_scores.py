@@ -1,4 +1,7 @@
-"""Functions that sort images from the highest score to the lowest."""
+"""Functions that sort images from the highest score to the lowest.
+
+Shapes: N images (rows), n images with a label of 0 or 1.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +18,9 @@ def labeled_rows(label: NDArray[np.integer]) -> Rows:
 
 
 def labeled_falling(label: NDArray[np.int8], score: NDArray[np.floating]) -> Rows:
-    """Return the rows whose label is 0 or 1, from the highest score to the lowest; equal scores keep their order.
+    """Return the indices [n] of the rows whose label is 0 or 1, from the highest score to the lowest.
 
-    Raises ValueError if the score of a labeled row is not finite.
+    Equal scores keep their order. Raises ValueError if the score of a labeled row is not finite.
     """
     labeled = labeled_rows(label)
     require_finite(score[labeled], "scores")
@@ -25,7 +28,7 @@ def labeled_falling(label: NDArray[np.int8], score: NDArray[np.floating]) -> Row
 
 
 def falling(score: NDArray[np.floating]) -> Rows:
-    """Return all rows [N] from the highest score to the lowest; equal scores keep their order."""
+    """Return the indices [N] of all rows from the highest score to the lowest; equal scores keep their order."""
     return np.argsort(-score, kind="stable")
 
 

@@ -1,6 +1,9 @@
 """`Column`: the images of one finding in the order of decreasing score, sorted once for all metrics.
 
 The kind of an image has two bits: POSITIVE (its label is 1) and LAST_OF_TIE (the next image has a different score).
+A cut is a number of images: the images before the cut are those with the highest scores, such as all positive calls. A
+group has the images of some patients; each attribute of patients, such as sex, has its own groups. A pair of a positive
+and a negative image is discordant if the negative image has the higher score.
 Shapes: N images, n labeled images, Q cuts, G groups, A attributes.
 """
 
@@ -23,7 +26,8 @@ def _twice_discordant(kind: NDArray[np.uint8]) -> int:
     """Return twice the number of discordant pairs, so that the result is an integer; a tied pair counts half."""
     negatives, tied_positives, tied_negatives, twice = 0, 0, 0, 0
     for i in range(kind.shape[0]):
-        # Arithmetic replaces a branch here: labels are irregular, so the processor would often predict a branch wrongly.
+        # Arithmetic replaces an `if` here: labels are irregular, so the processor would often predict the branch
+        # wrongly.
         positive = kind[i] & POSITIVE
         tied_positives += positive
         tied_negatives += 1 - positive
@@ -36,7 +40,7 @@ def _twice_discordant(kind: NDArray[np.uint8]) -> int:
 
 @compiled
 def _precision_sums(kind: NDArray[np.uint8]) -> Array:
-    """Return for each distinct score: the number of positives with this score x the precision at this threshold."""
+    """Return for each distinct score: number of positives with this score x precision with this score as threshold."""
     out, num = np.empty(kind.shape[0]), 0
     positives, before = 0, 0
     for i in range(kind.shape[0]):
@@ -185,7 +189,7 @@ def _reaching(score: NDArray[np.floating], threshold: Array) -> NDArray[np.int64
 
 @compiled
 def _placements(kind: NDArray[np.uint8]) -> Array:
-    """Compute the placement of each image [n], see `Column.placements`."""
+    """Compute for each image [n] how many images of the other class the score ranks correctly; ties count half."""
     out = np.empty(kind.shape[0])
     num_negative = 0
     for i in range(kind.shape[0]):
@@ -212,7 +216,7 @@ def _placements(kind: NDArray[np.uint8]) -> Array:
 class Column:
     """The labeled images of one finding, sorted by decreasing score. All arrays are [n]."""
 
-    rows: Rows  # index of the image in the cohort
+    rows: Rows  # index of each image in the split
     patient: NDArray[np.int32]
     score: NDArray[np.floating]
     kind: NDArray[np.uint8]  # bits POSITIVE and LAST_OF_TIE
@@ -232,7 +236,8 @@ class Column:
     def listed(cls, rows: Rows, patient: NDArray[np.int32], positive: NDArray[np.bool_]) -> Self:
         """Return a column of images [n] in the given order, without ties."""
         kind = positive.astype(np.uint8) | np.uint8(LAST_OF_TIE)
-        score = -np.arange(len(rows), dtype=np.float32)  # float32 like logits, so that nothing is compiled again
+        # float32 like logits, so that numba does not compile the functions for another type
+        score = -np.arange(len(rows), dtype=np.float32)
         return cls(rows, patient, score, kind)
 
     def starts(self, code_AN: NDArray[np.int32], num_groups: int) -> NDArray[np.int64]:
@@ -280,7 +285,7 @@ class Column:
 
     def reaching(self, threshold_Q: Array) -> NDArray[np.int64]:
         """Count for each threshold [Q] the images with score >= threshold. They are at the beginning of the column."""
-        # one memory layout, because numba compiles the function for each layout
+        # a contiguous copy, because numba compiles the function again for each memory layout
         threshold_Q = np.ascontiguousarray(threshold_Q)
         num_reaching: NDArray[np.int64] = _reaching(self.score, threshold_Q)
         return num_reaching
@@ -297,7 +302,7 @@ class GroupedImages(NamedTuple):
 
     start: NDArray[np.int64]  # [G + 1]: index of the first image of each group, then the number of images
     patient: NDArray[np.int32]  # patient of each image
-    kind: NDArray[np.uint8]  # kind of each image; a tie is a tie inside the group
+    kind: NDArray[np.uint8]  # kind of each image; a tie has images of one group only
     first: NDArray[np.int64]  # [G]: number of images in the group before the cut
 
     def patients(self, num_patients: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -324,4 +329,4 @@ class Tallied(NamedTuple):
     num: NDArray[np.int64]  # images
     num_positive: NDArray[np.int64]
     reached: NDArray[np.int64]  # [2, G]: negatives and positives before the cut
-    auroc: Array  # NaN without both classes
+    auroc: Array  # NaN if a group has no positive or no negative image

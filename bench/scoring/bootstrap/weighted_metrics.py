@@ -1,6 +1,9 @@
-"""Computation of AUROC, AUPRC and calibration error of weighted images; each group has one factor per replicate.
+"""Computation of AUROC, AUPRC and calibration error of weighted images.
 
-Shapes: n labeled images, G groups, B replicates, T tiles of LANES replicates.
+The images are divided into groups. In each replicate, all images of a group get the same factor of their weight.
+
+A column is one finding of one model. A cell has the images that share bin, group and label.
+Shapes: n labeled images, G groups, B replicates, T tiles of LANES (64) replicates, L replicates at once.
 """
 
 from dataclasses import dataclass
@@ -37,7 +40,9 @@ def _tiled(factor_GB: Array) -> Array:
 
 
 class Reweighted(NamedTuple):
-    """Weighted metrics of each replicate [B]. AUROC and AUPRC are NaN if a class is absent.
+    """Metrics of each replicate [B], weighted by the factors `of_group` or `of_label` of `Factors`.
+
+    AUROC and AUPRC are NaN if a class is absent.
 
     Calibration errors are sums over bins, so the weights of all images must sum to 1.
     """
@@ -55,7 +60,7 @@ class Ranked:
 
     column: Column
     group: NDArray[np.int32]  # [n]
-    cells: Segments  # images that share bin, group and label; value: label - probability
+    cells: Segments  # one segment per cell; the value of an image is label - probability
     num_groups: int
     bins: int
 
@@ -81,7 +86,8 @@ class Ranked:
         # All images of a cell have the same factor, so each cell is summed once for both kinds of factors.
         excess, (bin_and_group, label) = self.cells.sums(weight)[:, 0], np.divmod(self.cells.bin, 2)
         bin_of_cell, group = np.divmod(bin_and_group, self.num_groups)
-        with np.errstate(invalid="ignore"):  # a replicate without a label has an infinite factor and becomes NaN
+        # a replicate without positive or without negative images has an infinite factor and becomes NaN
+        with np.errstate(invalid="ignore"):
             by_group = absolute_sum(excess * of_group[group], bin_of_cell, self.bins)
             by_label = absolute_sum(excess * of_label[label], bin_of_cell, self.bins)
         return np.stack([*ranked[:2], by_group, ranked[2], by_label])
@@ -103,7 +109,7 @@ class WeightedWalk:
 
     @classmethod
     def empty(cls, resamples: Resamples, ranked: Ranked, factors: Factors) -> Self:
-        """Return a walk without results; `fill` computes them tile by tile."""
+        """Return an object without results; `fill` computes them tile by tile."""
         num_tiles = len(resamples.weight)
         assert len(factors.of_group) == num_tiles, "Factors and resamples must have the same number of tiles."
         return cls(ranked, factors, resamples.num, np.empty((num_tiles, len(Reweighted._fields), LANES)))

@@ -10,16 +10,17 @@ from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.gap import Gap, bounded, unbounded
 from bench.scoring.metrics_of_split import Key, SplitMetrics
 
-DRIFTING = ("ece", "brier")  # the Brier score also depends on the prevalence
+# metrics whose drift is computed; the drift of the Brier score also depends on the prevalence
+DRIFTING = ("ece", "brier")
 
 
 def drifts(findings: Sequence[str], internal: SplitMetrics, external: Sequence[SplitMetrics]) -> list[tuple[Key, Gap]]:
     """Compute ece_drift and brier_drift: external minus internal error, for each calibrator.
 
     Both errors use the findings that both hospitals score. A positive drift means that the run is worse calibrated at
-    external hospitals. As for AUROC gaps, there are drifts of each finding and the macro, at each hospital and as mean over
-    hospitals. Internal and external patients are resampled independently.
-    Noise increases both ECEs. The increases do not cancel completely; mirroring the interval at the value removes the rest.
+    external hospitals. There are drifts of each finding and of the macro, at each hospital and as mean over hospitals.
+    Internal and external patients are resampled independently. Noise increases both ECEs. The increases do not cancel
+    completely; mirroring the interval at the value removes the rest.
     """
     rows = []
     for calibrator in internal.calibrators:

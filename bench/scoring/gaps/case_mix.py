@@ -2,7 +2,10 @@
 
 The weights depend only on labels and patients, so all runs share them.
 
-Shapes: N images, G groups (a group is a cell and a label: even groups are negative, odd groups positive), B replicates.
+A cell is one combination of sex, age decade and view. A group has the images of one cell with one label: groups with an
+even index are negative, groups with an odd index positive. The effective number of weighted images is the number of
+equally weighted images with the same precision.
+Shapes: N images, G groups, B replicates.
 """
 
 from dataclasses import dataclass
@@ -29,7 +32,7 @@ class GroupCounts:
     replicates: Array
 
 
-CountsCache = dict[tuple[int, int], GroupCounts]  # (index of the finding, number of cells) -> internal counts
+CountsCache = dict[tuple[int, int], GroupCounts]  # (index of the finding, number of cells) -> counts of internal images
 
 
 class Weights(NamedTuple):
@@ -43,10 +46,10 @@ class Weights(NamedTuple):
 class Mix:
     """The weights of the external images of one hospital, for one finding."""
 
-    group: NDArray[np.int32]  # [N] index of each external image's group among the groups with external images
+    group: NDArray[np.int32]  # [N] group of each external image, as a number among the groups that have external images
     sample: Weights
-    replicates: Factors  # the weights in each replicate
-    reason: str  # why the case mix cannot be matched, or ""
+    replicates: Factors  # weights of the images in each replicate
+    reason: str  # the reason if the case mix cannot be matched, else ""
     effective: tuple[float, float]  # effective numbers of positives and negatives under the weights
     covered: float  # share of the internal images whose cell occurs externally
 

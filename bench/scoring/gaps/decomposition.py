@@ -78,7 +78,7 @@ def rows(
 
 
 def _with_bounds(row: Row, bounds: Mapping[tuple[str, str], tuple[float, float]]) -> Row:
-    """Return a row of a gap with the interval from the table `gaps`."""
+    """Return a row of a gap with the interval from `bounds`: (dataset, finding) -> (low, high)."""
     dataset, finding = row[1], row[3]
     return (*row[:6], *bounds[dataset, finding], *row[8:])
 
@@ -95,7 +95,7 @@ def of_hospital(
     """Decompose the gap of one hospital: metric (auroc, auprc, ece) -> index of the finding -> components.
 
     Findings that the internal or the external hospital does not score are left out. internal_counts and internal_changes are
-    caches of internal results that all external hospitals share. Both metrics have only the first FOR_DETAIL replicates.
+    caches of internal results that all external hospitals share. All metrics have only the first FOR_DETAIL replicates.
     """
     common = np.flatnonzero(np.isfinite(internal.value[AUROC]) & np.isfinite(external.value[AUROC])).tolist()
     labels = _labels(internal, experts, external, settings, internal_changes, num_threads)
@@ -107,7 +107,7 @@ def of_hospital(
         walks[i] = _weighted_walk(internal, external, common[i], settings, internal_counts)
 
     def fill(tile: int) -> None:
-        """Compute one tile of replicates for all findings, while its weights are in the processor's cache."""
+        """Compute one tile (64 replicates) of all findings, while its weights are in the processor's cache."""
         weight = external.resamples.tile(tile)
         for _, walk in walks.values():
             walk.fill(tile, weight)

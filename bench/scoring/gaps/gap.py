@@ -58,7 +58,7 @@ def unbounded(findings: Sequence[str], internal: SplitMetrics, external: Sequenc
 
 
 def bounded(gaps: Sequence[Gap], interval: Callable[[Array, Array], tuple[Array, Array]]) -> list[Gap]:
-    """Return the gaps with intervals. The function `interval` gets value [R], replicates [R, B] and returns low, high."""
+    """Return the R gaps with intervals: the function `interval` computes low and high from value and replicates."""
     if not gaps:
         return []
     bounds = interval(np.array([gap.value for gap in gaps]), np.stack([gap.replicates for gap in gaps]))

@@ -1,5 +1,7 @@
 """The components of a gap, each with its replicates. In every replicate, the components sum to the gap.
 
+A component may weight images; a cell is one combination of sex, age decade and view.
+
 Shapes: B replicates.
 """
 
@@ -31,12 +33,13 @@ class GapComponent:
 
     value: float
     replicates: Array
-    reason: str = ""  # why there is no value; with a value, the method of measurement
+    reason: str = ""  # why the value is NaN; for other values, the method of measurement
     effective: tuple[float, float] = NEITHER  # effective numbers of positives and negatives under the weights
     covered: float = float("nan")  # share of the internal images whose cell also occurs externally
     num_findings: int = 1
-    bounds: tuple[float, float] = NEITHER  # for labels: minimum and maximum over the admissible mappings
-    paired: float = float("nan")  # for labels: share of findings for which both label sets belong to the same images
+    bounds: tuple[float, float] = NEITHER  # of the component labels: minimum and maximum over all label mappings
+    # of the component labels: share of findings whose two sets of labels belong to the same images
+    paired: float = float("nan")
 
 
 GapComponents = dict[str, GapComponent]  # name in COMPONENTS -> component
@@ -62,7 +65,7 @@ def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int],
     """Compute the mean of each component over findings or hospitals; an unknown component counts as 0.
 
     `total` is the function that combines the numbers of findings: sum for a mean over findings, min for a mean over
-    hospitals. `noun` is "findings" or "hospitals", for the reason.
+    hospitals. `noun` is "findings" or "hospitals"; it is used in the text of the reason.
     """
     means: GapComponents = {}
     for name in ("gap", *MEASURED):
@@ -101,6 +104,6 @@ def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int],
 
 
 def _common(components: Sequence[GapComponent]) -> str:
-    """Return the distinct reasons, joined by "; ", without the phrases "unknown for ..."."""
+    """Return the distinct reasons of the components, joined by "; "; the phrases "unknown for ..." are left out."""
     reasons = dict.fromkeys(text for component in components for text in component.reason.split("; "))
     return "; ".join(text for text in reasons if text and not text.startswith("unknown for"))

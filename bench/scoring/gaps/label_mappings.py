@@ -1,6 +1,6 @@
 """Sensitivity of an external AUROC to the label mapping: AUROC under every mapping, with the same logits and patients.
 
-Shapes: N images, K findings, R runs.
+Shapes: N images, K findings, R runs, B replicates.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def _auroc_of(measured: SplitMetrics) -> _MappedAuroc:
 
 
 def _select_columns(scored: ScoredSplit, name: str, state: NDArray[np.int8], columns: NDArray[np.intp]) -> ScoredSplit:
-    """Return the split with only the given findings, and label states under another mapping. It is cached for all runs."""
+    """Return the split with only the given findings and with label states under another mapping; all runs share it."""
     return scored.cached(
         ("mapped", name),
         lambda: replace(scored, state=state[:, columns], logit=np.zeros_like(scored.logit[:, columns])),

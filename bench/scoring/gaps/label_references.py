@@ -25,7 +25,7 @@ def rows(
 ) -> list[Row]:
     """Build the rows of the table `references`; `test_gaps` are the gaps of `internals[0]`, the test split.
 
-    Each row has the label sources of both hospitals, because a gap may come from different label sources.
+    Each row names the label sources of the internal and the external labels, because different sources may cause a gap.
     """
     table_rows: list[Row] = []
     reference_of = {hospital.scored.dataset: hospital.scored.reference for hospital in external}

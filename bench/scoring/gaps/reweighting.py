@@ -1,6 +1,8 @@
 """Weights that give the images of one hospital the prevalence or the case mix of another hospital.
 
-Shapes: G groups (a group is a cell and a label: even groups are negative, odd groups positive), B replicates.
+A cell is one combination of sex, age decade and view. A group has the images of one cell with one label: groups with an
+even index are negative, groups with an odd index positive.
+Shapes: G groups, B replicates.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """The file format of a bundle: a zip with exactly one valid form, so that no byte can be changed unnoticed.
 
-Members are uncompressed (no member can expand), sorted by name, without dates and comments. `checksums.json` has the
-SHA-256 of each member. The reader checks everything that the file states.
+Members are uncompressed (so that reading needs no more memory than the file states), sorted by name, without dates and
+comments. `checksums.json` has the SHA-256 of each member. The reader checks everything that the file states.
 """
 
 import hashlib

@@ -26,7 +26,8 @@ T = TypeVar("T")
 def check_readable(folder: Path, where: str) -> None:
     """Raise StoreError if reading the tables below a folder crashes the child process that reads them.
 
-    It is also raised if the child process needs too much memory: pages of a Parquet file may hold more than the file states.
+    Also raises StoreError if the child process needs too much memory: a Parquet file may hold more values than it
+    states.
     """
     if not survives(read_all, folder):
         raise refused("one of its tables crashes the program that reads it, or needs too much memory", where)
@@ -52,7 +53,7 @@ def limit_memory() -> None:
 
 
 def read_all(folder: Path) -> None:
-    """Read every table below a folder. Raises MemoryError; the caller finds all other errors later."""
+    """Read every table below a folder. Raises MemoryError. Other errors are ignored, because later checks find them."""
     for path in sorted(folder.rglob("*.parquet")):
         try:
             texts = [field.name for field in open_table(path, "").schema_arrow if pa.types.is_string(field.type)]

@@ -24,16 +24,17 @@ from bench.store.checksums import checked_table, scores_table
 from bench.store.store import Progress, canonical_json, replacing, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 
-SCHEMA = 2  # 2: the roles of cohorts are internal and external (before: home, away)
-# Tables whose column `value` does not depend on resamples.
+SCHEMA = 2  # version of the bundle's format; version 1 had the words home and away for internal and external
+# tables whose column `value` does not depend on bootstrap resamples, and so not on the order of patients
 STEADY = ("scores", "gaps", "references", "mappings", "delong")
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The result of an export. `key` is the path of the key file, which stays with the owner; `runs` to `scores` are counts.
+    """The result of an export. `key` is the path of the key file, which stays with the owner.
 
-    `contested`: run id and finding of each statement "not learned" that others can check only with the training labels.
+    `runs`, `cohorts`, `images` and `scores` are numbers of exported items. `contested`: run id and finding, if the run
+    states that it could not learn the finding, and others can check this only with the training labels.
     """
 
     path: Path
@@ -59,8 +60,8 @@ def export(
 
     Before packing, the bundle is read back and scored again. With `keep_order` all numbers must equal the store's to
     the last bit. Otherwise the values must agree up to rounding. Interval bounds may then differ, because the order of
-    patients is random. Raises StoreError for an unfinished run. Raises ConfigError for a store made of bundles, and for
-    an invalid cohort name.
+    patients is random. Raises StoreError for an unfinished run. Raises ConfigError for a store made from bundles, and
+    for an invalid cohort name.
     """
     if manifest.of_bundles:
         fix = "share the original bundles: `bench verify` accepts them"
@@ -79,13 +80,13 @@ def export(
         with replacing(output) as unfinished_file:
             bundle_id = pack(folder, unfinished_file)
             key_path = output.with_suffix(".key.parquet")
-            # before the bundle is written, so that no bundle exists without its key
+            # write the key before the bundle, so that no bundle exists without its key
             write_table(key_path, key, {"bundle": bundle_id}, mode=0o600)
     return Exported(output, bundle_id, key_path, len(chosen), len(manifest.cohorts), images, num_scores, contested)
 
 
 def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Return the manifest's rows of the runs and of all their source runs, in the order of the grid."""
+    """Return the manifest's entries of the runs and of all their source runs, in the order of the grid."""
     planned = {run["id"]: run for run in (*manifest.runs, *manifest.derived)}
     selected, remaining = set(), list(run_ids)
     while remaining:
@@ -98,7 +99,9 @@ def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[Mapping[st
     for cohort in manifest.cohorts:
         if not COHORT_NAME.fullmatch(str(cohort["name"])):
             raise ConfigError(
-                f"{cohort['name']!r} is not a valid cohort name in a bundle", "--data", "give the cohort a shorter name"
+                f"{cohort['name']!r} is not a valid cohort name in a bundle",
+                "--data",
+                "name the cohort with at most 80 letters, digits, '.', '_' or '-'; begin with a letter or digit",
             )
     return [run for run in planned.values() if run["id"] in selected]
 
@@ -173,7 +176,7 @@ def _write_run(
 ) -> None:
     """Write the records and predictions of a run.
 
-    Records keep only the keys in RECORDS; the text of a code diff is left out.
+    Of each record (such as env.json), only the keys in RECORDS are written, for example no text of uncommitted changes.
     """
     stored_run, config = manifest.store.run_dir(run["id"]), manifest.config(run)
     write_bytes(folder / "run.json", (stored_run / "run.json").read_bytes())

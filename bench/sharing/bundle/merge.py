@@ -22,7 +22,7 @@ _FIX_SETTINGS = "merge them into separate stores, or first score both with one g
 
 @dataclass(slots=True)
 class Merged:
-    """The merged cohorts by name and the merged runs by id, so far."""
+    """The cohorts (by name) and runs (by id) of the bundles that were added so far."""
 
     store: Store
     cohorts: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -33,11 +33,13 @@ class Merged:
 
 
 def add(merged: Merged, bundle: Opened, names: Mapping[str, str], first: Mapping[str, Any]) -> None:
-    """Add the runs and cohorts of a verified bundle. `names`: old -> new names of its cohorts. `first`: content of the first manifest.
+    """Add the runs and cohorts of a verified bundle.
 
-    If a run was already added, only its predictions on further cohorts are added. On common cohorts, the logits must be
-    the same. Raises StoreError, with the bundles and a fix, for different settings, different cohorts with one name,
-    and different logits or labels. Patients in another order are also an error if the bundles have no common run.
+    `names`: old -> new names of its cohorts. `first`: content of the first bundle's manifest. If a run was already
+    added, only its predictions on further cohorts are added. On common cohorts, the logits must be the same. Raises
+    StoreError, with the bundles and a fix, for different settings, different cohorts with one name, and different
+    logits or labels. Also raises StoreError if the bundles order the patients of a cohort differently and have no run
+    in common.
     """
     where, content = str(bundle.path), bundle.manifest.content
     for key in SETTINGS:

@@ -26,9 +26,9 @@ ROWS_AT_ONCE = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Ordinals:
-    """Numbers that replace ids: image id -> number, patient id -> number. Equal tags mean equal numbers.
+    """Numbers that replace ids: image id -> number, patient id -> number.
 
-    `tag` is the prefix of the new image and patient names.
+    `tag` is the prefix of the new image and patient names. Ordinals of one cohort with equal tags are equal.
     """
 
     tag: str
@@ -41,7 +41,7 @@ def assign_ordinals(table: pd.DataFrame, image_ids: Sequence[str], origin: str, 
 
     By default the ordinals are a new random permutation, so neither ids nor their order can be recovered. With
     `keep_order` an ordinal is the index among all sorted ids of the table. Resamples depend on the order of ids, so
-    intervals then stay the same.
+    intervals then stay the same. `origin`: tag of the ordinals with `keep_order`.
     """
     patient_of = dict(zip(table["image_id"].astype(str), table["patient_id"].astype(str), strict=True))
     if keep_order:
@@ -89,10 +89,10 @@ def columns_of(
     mapping: str,
     findings: Sequence[str],
 ) -> pd.DataFrame:
-    """Return the rows of a cohort table that a bundle contains, sorted by ordinal. `split`: image id -> split, for these rows.
+    """Return the rows of a cohort table that a bundle contains, sorted by ordinal.
 
-    Each finding has a column of label states. A further column "mapping:finding" is added for every other admissible
-    mapping that changes a state in the table.
+    `split`: image id -> split, for these rows. Each finding has a column of label states. A column "mapping:finding" is
+    added for every other label mapping that changes a state of the finding.
     """
     state = states(table, findings)
     other_mappings = mapped_states(table, layout, mapping, tuple(findings))
@@ -141,7 +141,7 @@ def table_id(frame: pd.DataFrame) -> str:
 def _content(column: pd.Series) -> Iterator[bytes]:
     """Yield the cells of a column as bytes that are the same on every machine: little-endian, with one form of NaN.
 
-    Texts come in parts of ROWS_AT_ONCE rows, because all texts of a large table together take much memory.
+    A column of texts is yielded in parts of ROWS_AT_ONCE rows, because all texts of a large table take much memory.
     """
     if isinstance(column.dtype, pd.Int8Dtype):
         yield column.to_numpy(np.int8, na_value=UNMAPPED_CODE).tobytes()

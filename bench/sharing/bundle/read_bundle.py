@@ -122,9 +122,9 @@ _HEX = re.compile(r"[0-9a-f]{6,64}")
 def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Manifest:
     """Write the content of an unpacked bundle as a store at `root`; return its manifest. Nothing is scored.
 
-    Titles of runs come from the registry, if it has the run's entries.
-    Raises StoreError for invalid keys, names, types or label states, and for ids that do not match their hash.
-    Predictions of images outside the cohort, and metrics outside this installation's registry, are errors, too.
+    Titles of runs come from the registry, if it has the run's entries. Raises StoreError for invalid keys, names, types
+    or label states, and for a run id that is not the hash of run.json. Also raises StoreError for predictions of images
+    outside the cohort, and for metrics outside this installation's registry.
     """
     try:
         content = upgraded(dict(read_json(folder / "manifest.json", where)))
@@ -214,7 +214,7 @@ def _check_texts(value: Any, where: str, depth: int = 0) -> None:
 
 
 def _cohort(folder: Path, store: Store, cohort: Mapping[str, Any], where: str) -> None:
-    """Check the table of a cohort and write it as a store has it, with new ids made from the ordinals."""
+    """Check the table of a cohort and write it in the format of a store; new ids are made from ordinals."""
     name = cohort["name"]
     _require(set(cohort) == set(COHORT), f"cohort {name!r} has missing or unknown keys", where)
     _require(COHORT_NAME.fullmatch(name) and name != "external", f"{name!r} is not a valid cohort name", where)
@@ -268,7 +268,7 @@ def _is_mapping_to(value: Any, kind: type) -> bool:
 
 
 def _run(folder: Path, store: Store, content: Mapping[str, Any], run: dict[str, Any], where: str) -> None:
-    """Check a run's records and predictions and write them as a store has them."""
+    """Check a run's records and predictions and write them in the format of a store."""
     run_id, source = run["id"], folder / "runs" / str(run["id"])
     derived = "kind" in run
     imported = run.get("kind") == KIND
@@ -286,7 +286,7 @@ def _run(folder: Path, store: Store, content: Mapping[str, Any], run: dict[str, 
     document = read_json(source / "run.json", where)
     _require(short_hash(canonical_json(document)) == run_id, f"run.json of {run_id} does not hash to its id", where)
     config = from_dict(RunConfig, run["config"], f"run {run_id}")
-    run["config"] = asdict(config)  # keys that did not exist when the bundle was made get their defaults
+    run["config"] = asdict(config)  # settings that did not exist when the bundle was made get their defaults
     target = store.begin(run_id, canonical_json(document))
     for name, types in RECORDS.items():
         record = read_json(source / f"{name}.json", where)
@@ -323,7 +323,10 @@ def _predictions(
     weights: str | None,
     where: str,
 ) -> None:
-    """Check the predictions of a run on a cohort and write them. `weights`: the hash in the seal; None: not compared."""
+    """Check the predictions of a run on a cohort and write them.
+
+    `weights`: the hash of the weights in the run's seal, which the predictions must name; None skips this check.
+    """
     path = source / "predictions" / f"{cohort['name']}.parquet"
     name = f"the predictions of {run_id} on {cohort['name']}"
     _require(path.is_file(), f"{name} are missing", where)

@@ -1,6 +1,7 @@
-"""Compute again what the configuration and this installation's registry decide: titles, parameters, MACs.
+"""Compute titles, parameters and MACs of the runs in a bundle.
 
-The numbers of this module replace those of the bundle. `STATED` lists what remains: nothing in a bundle decides it.
+The inputs are the configurations of the runs and this installation's registry. The results replace those of the bundle.
+`STATED` lists the facts that cannot be computed from a bundle.
 """
 
 import re
@@ -20,17 +21,18 @@ from bench.store.checksums import mark_done
 from bench.store.store import Store, canonical_json, write_bytes
 from harmonize.errors import CxrError
 
-STATED = (  # facts of every run that only its submitter knows
+STATED = (  # facts about every run that its submitter states and nobody can check
     "training time, memory and speed",
     "learning curves",
     "environment",
     "titles and image counts of cohorts",
 )
-_NETWORK = ("architecture", "preprocessing", "uncertainty")  # entries that decide the network and the size of its input
+# kinds of registry entries that decide the network and the size of its input
+_NETWORK = ("architecture", "preprocessing", "uncertainty")
 _TIMM = re.compile(r"[A-Za-z0-9_.]+")
 EXACT = ("params", "trainable_params", "deployed_params", "image_size")
 ROUNDED = ("macs", "flops")
-SLACK = 0.01  # share: versions of timm and fvcore count a few operations differently
+SLACK = 0.01  # tolerance as a share: versions of timm and fvcore count a few operations differently
 _FIX = "install the versions of torch and timm in its env.json, or ask its maker how the number was counted"
 
 
@@ -64,12 +66,14 @@ def take_titles(store: Store, content: Mapping[str, Any], registry: Registry) ->
 
 
 def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str, ...]:
-    """Count parameters and MACs of every run again, write them into its cost.json, and return what remains stated.
+    """Count parameters and MACs of every run again and write them into its cost.json; return the facts not checked.
 
-    Raises StoreError if the bundle states another number. If the registry does not have a network, or the network cannot
-    be built here, the numbers remain a statement. Code that only the bundle names is never imported.
+    Raises StoreError if the bundle states another number. If the registry does not have a network, or the network
+    cannot be built here, the numbers of the bundle stay and are among the facts not checked. Code that only the bundle
+    names is never imported.
     """
-    found: dict[bytes, dict[str, Any]] = {}  # runs with the same network and input share its counts
+    # network and input size -> counts; runs that share both are counted once
+    found: dict[bytes, dict[str, Any]] = {}
     unknown, not_counted = [], []
     for row in manifest.runs:
         run = read_run(manifest.store, row["id"])
@@ -84,7 +88,8 @@ def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str,
             _replace(manifest.store, run.id, found[key], where)
         else:
             not_counted.append(run.id)
-    for row in sorted(manifest.derived, key=lambda row: bool(row["kind"] == "ensemble")):  # its sources may be TTA rows
+    # ensembles last: their sources may be TTA rows
+    for row in sorted(manifest.derived, key=lambda row: bool(row["kind"] == "ensemble")):
         if row["kind"] == KIND or set(row["of"]) & set(not_counted):
             not_counted.append(row["id"])
         else:
@@ -96,7 +101,7 @@ def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str,
 
 def _count(run: Run, known: Mapping[str, Entry], registry: Registry) -> dict[str, Any]:
     """Return the counts of a network from the registry's entries; {} if it is too large or cannot be built."""
-    import torch  # imported here: it takes seconds, and no other part of the verification needs it
+    import torch  # imported here, because the import takes seconds and only this function needs torch
 
     from bench.models.cost import counts, deployed
     from bench.runs.networks import initial_network
@@ -104,7 +109,7 @@ def _count(run: Run, known: Mapping[str, Entry], registry: Registry) -> dict[str
     run = replace(run, entries={**run.entries, **known})
     try:
         if run.config.architecture not in registry.sections["architectures"]:
-            # any name of timm: a name with ":" or "/" would start a download
+            # build only networks that timm has: a name with ":" or "/" would start a download
             if not _TIMM.fullmatch(str(run.entries["architecture"].options["name"])):
                 return {}
             with torch.device("meta"):

@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 from harmonize.errors import ConfigError, SetupError, StoreError
 
-NAMESPACE = "unseen-bundle"  # signatures made for other purposes are not accepted
+NAMESPACE = "unseen-bundle"  # part of each signature, so that signatures made for other purposes are not accepted
 
 
 def sign(path: Path, key: Path) -> Path:

@@ -1,4 +1,7 @@
-"""The tables of a bundle: columns of a few kinds, uncompressed. They are read as untrusted input."""
+"""Write and read the tables of a bundle. They are uncompressed, and their columns have the kinds of `KINDS`.
+
+The reader checks everything, because a bundle is untrusted input.
+"""
 
 from collections.abc import Collection, Mapping
 from itertools import pairwise
@@ -79,14 +82,15 @@ def read_columns(
 ) -> pd.DataFrame:
     """Read the columns in `kinds`, in the order of `kinds`. The table must have exactly these columns.
 
-    `words`: the allowed texts of a column, by column. Raises StoreError for another column, kind, null or text, for texts
-    beyond the limits, and for files that `open_table` refuses. Texts are checked before a row becomes a Python object.
+    `words`: column -> allowed texts. Raises StoreError for other columns, kinds or texts, for nulls where the kind
+    allows none, for texts beyond the limits, and for files that `open_table` refuses. Texts are checked before a row
+    becomes a Python object.
     """
     name = path.relative_to(path.parents[1]).as_posix()
     stored = open_table(path, where)
     schema = stored.schema_arrow
     if schema.names != list(kinds) or any(schema.field(n).type != KINDS[kinds[n]] for n in kinds):
-        raise refused(f"{name} has missing or other columns, or wrong types", where)
+        raise refused(f"{name} has missing or unknown columns, or columns of wrong types", where)
     try:
         texts = [n for n, kind in kinds.items() if kind == "text"]
         table = pq.read_table(path, read_dictionary=texts, memory_map=False, use_threads=False)
@@ -115,7 +119,7 @@ def open_table(path: Path, where: str) -> Any:
     if facts.num_row_groups > limits.MOST_ROW_GROUPS:
         raise refused(f"{path.name} has more than {limits.MOST_ROW_GROUPS} row groups", where)
     if len(types) != facts.num_columns or not all(kind in KINDS.values() for kind in types):
-        raise refused(f"{path.name} has columns of another type", where)
+        raise refused(f"{path.name} has columns of types that bundles do not use", where)
     rows = size = 0
     for index in range(facts.num_row_groups):
         group = facts.row_group(index)
@@ -132,7 +136,7 @@ def open_table(path: Path, where: str) -> Any:
 
 
 def _bytes_of(kind: pa.DataType) -> int:
-    """Return the bytes of a value in memory; for a text, of its index in the list of different texts."""
+    """Return the bytes of one value in memory. For a text, count only its index in the list of different texts."""
     if pa.types.is_string(kind):
         return 4
     return 8 if pa.types.is_list(kind) else -(-int(kind.bit_width) // 8)
@@ -162,7 +166,7 @@ def _check_texts(column: pa.ChunkedArray, name: str, where: str, words: Collecti
             raise refused(f"{name} has a text of more than {limits.MOST_TEXT} characters", where)
         known = pc.is_in(texts, pa.array(sorted(words or ()), pa.string())).to_numpy(zero_copy_only=False)
         if words is not None and not known.all():
-            raise refused(f"{name} has a value that does not exist", where)
+            raise refused(f"{name} has a text that is not allowed in this column", where)
         size += int(pc.binary_length(texts).to_numpy()[chunk.indices.to_numpy()].sum()) if len(chunk) else 0
     if size > limits.MOST_TEXT_BYTES:
         raise refused(f"{name} has {size:,} bytes of text: more than {limits.MOST_TEXT_BYTES:,}", where)

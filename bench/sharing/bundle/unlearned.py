@@ -53,7 +53,7 @@ def unlearned_without_evidence(manifest: Manifest) -> Contested:
     """Return the trained runs and findings whose statement "not learned" contradicts the labels in the bundle.
 
     The validation and test patients are drawn like the training patients. If at least `min_count` of these patients
-    have the finding, and as many do not have it, the training images most likely have both classes.
+    have the finding, and as many do not have it, some training images most likely have the finding, and some do not.
     """
     internal = manifest.table(manifest.cohorts[0])
     least = manifest.settings.min_count
@@ -75,7 +75,9 @@ def _stated(manifest: Manifest, run: Mapping[str, Any]) -> list[str]:
 
 
 def _count(table: pd.DataFrame, config: RunConfig, finding: str, unit: str) -> tuple[int, int]:
-    """Return how many patients or images (`unit`: column of their ids) train a finding as present, and as absent.
+    """Return how many patients or images have a finding in training, and how many do not have it.
+
+    `unit`: column with the ids to count, patient_id or image_id.
 
     Uncertain labels do not count, because each label policy treats them in another way.
     """
@@ -85,9 +87,10 @@ def _count(table: pd.DataFrame, config: RunConfig, finding: str, unit: str) -> t
 
 
 def _check_training_labels(manifest: Manifest, contested: Contested, data: Path, where: str) -> None:
-    """Raise StoreError if the training images of the data have both classes of a finding.
+    """Raise StoreError if the data have training images with a finding and training images without it.
 
-    Images that were unreadable are not in the training, so one class may have as many images as were unreadable.
+    Unreadable images were not used in training. So the check accepts a finding that at most as many images have, or
+    lack, as were unreadable.
     """
     internal = manifest.cohorts[0]
     only_internal = Manifest(manifest.store, {**manifest.content, "cohorts": [internal]})

@@ -31,7 +31,8 @@ from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
 
 COMPARABLE = (11, 12, 13)  # the numbers of these scoring versions agree within ROUNDING
-_TEXT_COLUMNS = ("reason", "advice")  # columns of sentences; they are compared only for the same scoring version
+# columns of sentences; they are compared only if both scoring versions are the same
+_TEXT_COLUMNS = ("reason", "advice")
 _NAMES_IN_SCHEMA_1 = {"internal": "home", "external": "away"}  # current name -> name in bundles of schema 1
 
 
@@ -44,12 +45,14 @@ class Opened:
     manifest: Manifest
     about: Mapping[str, Any]  # content of bundle.json
     folder: Path  # folder of the unpacked members
-    stated: tuple[str, ...] = ()  # what its submitter states and nothing here can check
+    stated: tuple[str, ...] = ()  # facts that the submitter states and this installation cannot check
 
 
 @contextlib.contextmanager
 def opened(path: Path, registry: Registry) -> Iterator[Opened]:
-    """Unpack and read a bundle without scoring it. Titles, parameters and MACs of known networks are this installation's.
+    """Unpack and read a bundle without scoring it; delete the unpacked files at the end of the block.
+
+    Titles, parameters and MACs of known networks are computed by this installation.
 
     Raises StoreError for anything that is wrong with the bundle.
     """

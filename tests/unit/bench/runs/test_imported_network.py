@@ -182,7 +182,7 @@ def test_an_export_file_is_not_opened_without_trust(write: Write, tmp_path: Path
     said = error(write(model={"export": "net.pt2"}), SetupError)
     assert "run code" in said.what
     assert "--trust" in said.fix
-    assert "torch cannot open it" in error(write(model={"export": "net.pt2"}), SetupError, trust=True).what
+    assert "torch cannot open the file" in error(write(model={"export": "net.pt2"}), SetupError, trust=True).what
 
 
 def graph(tmp_path: Path, location: str = "", channels: int = 1) -> None:
