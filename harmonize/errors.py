@@ -18,7 +18,8 @@ class CxrError(Exception):
     """A problem that the user can fix. Any other exception is a bug in this project."""
 
     def __init__(self, what: str, where: str, fix: str) -> None:
-        super().__init__(what, where, fix)  # worker processes pickle errors, which needs all three in `args`
+        # pickle builds the error of a worker process again from `args`, so `args` needs all three texts
+        super().__init__(what, where, fix)
         self.what, self.where, self.fix = what, where, fix
 
     def __str__(self) -> str:

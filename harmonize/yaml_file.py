@@ -12,8 +12,8 @@ import yaml
 
 from harmonize.errors import ConfigError
 
-MAX_BYTES = 2_000_000  # 80 times the largest shipped file; PyYAML needs about a second for each million
-# shipped files have at most 6 levels; libyaml and PyYAML build nested blocks recursively, and libyaml would crash
+MAX_BYTES = 2_000_000  # 80 times the largest shipped file; PyYAML needs about a second for each million bytes
+# levels of nested blocks; shipped files have at most 6. libyaml and PyYAML work recursively, and libyaml would crash
 MAX_DEPTH = 50
 # PyYAML raises other errors than its own for values such as 2024-13-45, or 5,000 digits
 _INVALID = (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError)

@@ -12,12 +12,12 @@ from harmonize.checks.scan import Scan
 from harmonize.cohorts.cohort import Cohort
 from harmonize.images.perceptual_hash import near_pairs
 
-MAX_DISTANCE = 4  # maximum number of different bits, of 64
+MAX_DISTANCE = 4  # two images are near duplicates if at most this many of the 64 bits of their perceptual hashes differ
 # Minimum correlation of two duplicates at 16 x 16 pixels. Copies that were resized, recompressed or slightly changed in
-# contrast have more than 0.99. Different radiographs can be similar, too: among 773 from two sources, three pairs of
-# different patients are within MAX_DISTANCE, with correlations up to 0.97.
+# contrast have more than 0.99. Different radiographs can be similar, too. Among 773 radiographs from two sources, three
+# pairs of different patients differ in at most MAX_DISTANCE bits; their correlations are at most 0.97.
 MIN_CORRELATION = 0.99
-CAP = 200  # in a larger group of equal hashes, not all pairs are compared
+CAP = 200  # if more images have the same hash, not all of their pairs are compared
 _EXAMPLES = 3
 _BLOCK = 1 << 16  # number of pairs that are compared at once; more pairs need more memory
 
@@ -31,7 +31,7 @@ class ScannedCohort:
 
 
 def check_images(scanned: ScannedCohort) -> list[Check]:
-    """Return the checks of single images of a cohort: unreadable images (fault) and blank images (warning)."""
+    """Return a check of level fault for unreadable images, and a check of level warning for blank images."""
     name, scan, ids = scanned.cohort.name, scanned.scan, scanned.cohort.table["image_id"].to_numpy(object)
     unreadable = scan.reason != ""
     total = f"all {len(ids):,} images can be read"
@@ -81,8 +81,8 @@ def check_duplicates(cohorts: Sequence[ScannedCohort]) -> list[Check]:
     same_patient = ~across & (first["patient_id"] == second["patient_id"])
     across_splits = ~across & (first["split"] != second["split"]) & (first["split"] != "") & (second["split"] != "")
     pairs["kind"] = np.select([across, across_splits, same_patient], ["datasets", "splits", "patient"], "patients")
-    same_file = across & (first["file"] == second["file"])  # two cohorts that read the same folder
-    # two cohorts of the same folder: skip pairs of different files, which are reported within each cohort
+    same_file = across & (first["file"] == second["file"])  # two cohorts contain the same file
+    # If two cohorts have the same folder, their pairs of different files are left out: each cohort reports them itself.
     same_folder = across & (first["root"] == second["root"]) & ~same_file
     names = [scanned.cohort.name for scanned in cohorts]
     checks = _shared_folders(pairs[same_file], names)
@@ -115,9 +115,10 @@ def _comparable_rows(number: int, scanned: ScannedCohort) -> pd.DataFrame:
 def _pairs(
     content: NDArray[np.int64], hashes: NDArray[np.uint64], small: NDArray[np.uint8]
 ) -> tuple[pd.DataFrame, int]:
-    """Return all pairs of duplicates (first, second, exact), and the number of images in groups too large to compare.
+    """Return a table of all pairs of duplicates, and the number of images whose pairs were not all compared.
 
-    `exact` is true for equal files and false for near duplicates.
+    The columns are first and second (positions of two images in the arrays), and exact: true for equal files, false for
+    near duplicates. `content` has a hash of each file, `hashes` its perceptual hash, and `small` its thumbnail.
     """
     equal_files = near_pairs(content.astype(np.uint64), 0, CAP)
     near_hashes = near_pairs(hashes, MAX_DISTANCE, CAP)
@@ -155,7 +156,7 @@ def _standardized(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _shared_folders(pairs: pd.DataFrame, names: Sequence[str]) -> list[Check]:
-    """Return a note for each pair of cohorts that use the same files."""
+    """Return a check of level note for each pair of cohorts that contain the same files."""
     checks = []
     for _, group in pairs[pairs["exact"]].groupby(["one", "other"]):
         cohort, other_cohort = (names[int(group[side].iloc[0])] for side in ("one", "other"))
@@ -165,7 +166,7 @@ def _shared_folders(pairs: pd.DataFrame, names: Sequence[str]) -> list[Check]:
 
 
 def _check(group: pd.DataFrame, names: Sequence[str]) -> Check:
-    """Return the check that reports all pairs of duplicates of one kind."""
+    """Return the check that reports the pairs in `group`, which have one kind and the same two cohorts."""
     kind, exact = str(group["kind"].iloc[0]), bool(group["exact"].iloc[0])
     cohort, other_cohort = (names[int(group[side].iloc[0])] for side in ("one", "other"))
     location = {

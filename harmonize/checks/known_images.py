@@ -27,7 +27,8 @@ class EarlierScans:
 def earlier_scans(root: Path, table: pd.DataFrame, checked: Path, decoded: Path) -> EarlierScans:
     """Return what earlier scans found for table[image_id, path] below root.
 
-    `checked` is the folder with the records of `scan`; `decoded` is the folder with the image caches of the root.
+    `checked` is the folder in which `harmonize.checks.scan` stores its records; `decoded` is the folder with the image
+    caches of the files below root.
     """
     scanned, unreadable = np.zeros(len(table), bool), np.zeros(len(table), bool)
     records = records_of(checked, root)
@@ -42,7 +43,7 @@ def earlier_scans(root: Path, table: pd.DataFrame, checked: Path, decoded: Path)
 
 
 def _checked(records: list[Path], states: pd.DataFrame) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
-    """Yield the rows with a scan record, and a mask of the unreadable rows."""
+    """Yield, for each record file, the rows of `states` that have a record, and a mask of unreadable images."""
     if not records:
         return
     columns = (states[name].tolist() for name in ("path", "size", "mtime_ns"))
@@ -57,7 +58,7 @@ def _checked(records: list[Path], states: pd.DataFrame) -> Iterator[tuple[NDArra
 
 
 def _decoded(indexes: list[Path], states: pd.DataFrame) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
-    """Yield the rows with a cache entry, and a mask of the rows that could not be decoded."""
+    """Yield, for each cache index, the rows of `states` that have an entry, and a mask of unreadable images."""
     files = pd.MultiIndex.from_frame(states[["path", "size", "mtime_ns"]])
     for path in indexes:
         index = pd.read_parquet(path, columns=["path", "size", "mtime_ns", "reason"])

@@ -1,6 +1,7 @@
 """Detect files that are not frontal chest radiographs: color, or another modality, body part or view.
 
-Except for color, the checks use only file headers. So a file without remarks may still show something else.
+A remark is a text that states what is unusual about a file. All checks except the check for color use only the file's
+header. So a file without remarks may still show something other than a chest.
 """
 
 import io
@@ -12,15 +13,17 @@ import numpy as np
 
 from harmonize.images.image_header import ImageFile
 
-MIN_COLOR_DIFFERENCE = 32  # gray levels; the channels of a color pixel differ by at least this much, JPEG noise by less
+# gray levels; in a color pixel, the channels differ by at least this much; JPEG noise causes smaller differences
+MIN_COLOR_DIFFERENCE = 32
 SHARE = 0.02  # minimum share of color pixels in a color image; an arrow or a logo has fewer
-MODALITIES = ("CR", "DX", "RG", "RF", "XA")  # DICOM PS3.3, C.7.3.1.1.1: radiography and fluoroscopy
+# values of the tag Modality for radiography and fluoroscopy (DICOM PS3.3, C.7.3.1.1.1)
+MODALITIES = ("CR", "DX", "RG", "RF", "XA")
 _CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "TORSO", "TRUNK")
 _LATERAL = ("LL", "RL", "LATERAL", "LLD", "RLD", "ML")
 
 
 def unlike_radiograph(path: ImageFile) -> list[str]:
-    """Return what is unusual about a file, as remarks; [] if the checks detect nothing.
+    """Return remarks on what is unusual about a file; [] if the checks detect nothing.
 
     Call `read_gray` first, because it checks the size of the image.
     """
@@ -46,7 +49,7 @@ def _share_of_color(content: bytes) -> float:
 
 
 def _of_dicom(content: bytes) -> list[str]:
-    """Return remarks on a DICOM file, from its header."""
+    """Return remarks on tags in the header of a DICOM file."""
     import pydicom  # the import takes half a second
 
     try:

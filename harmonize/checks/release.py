@@ -26,15 +26,15 @@ from harmonize.labels.findings import STATES
 from harmonize.yaml_file import parse_yaml
 
 LEVELS = ("fault", "warning", "note", "ok")
-_SHOWN = 5  # number of values in a message
-_INVISIBLE = ("Cc", "Cf")  # Unicode categories: control characters and format characters
+_SHOWN = 5  # maximum number of values that a message lists
+_INVISIBLE = ("Cc", "Cf")  # Unicode categories of invisible characters: control and format
 _NUMBER = re.compile(r"0*(\d+?)(?:\.0*)?")
 _DISPLAY_NAMES = {"tokens": "labels"}
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The result of a check: expected value, actual value (`found`), and how to fix a difference."""
+    """The result of a check of one property (`what`): expected value, actual value (`found`), and fix."""
 
     dataset: str  # "" if the check is about more than one dataset
     what: str
@@ -85,7 +85,10 @@ def inspect(spec: CohortSpec) -> tuple[Cohort | None, list[Check]]:
 
 
 def _read(spec: CohortSpec) -> tuple[Cohort | None, pd.DataFrame | None, CxrError | None]:
-    """Return the cohort, the native table with default labels, and the error; a value that cannot be read is None."""
+    """Return the cohort, the native table with default labels, and the error.
+
+    The cohort or table is None if it cannot be read, and the error is None if both can be read.
+    """
     table, problem = None, None
     try:
         if spec.layout != TABLE:
@@ -102,11 +105,16 @@ def _read(spec: CohortSpec) -> tuple[Cohort | None, pd.DataFrame | None, CxrErro
 def check_table(
     spec: CohortSpec, facts: Mapping[str, Any], table: pd.DataFrame | None, is_phantom: bool, is_small: bool
 ) -> tuple[list[Check], bool]:
-    """Compare one table file with its release; return the differences, and whether the file is a subset."""
+    """Compare a table file with its published version; return checks, and whether the file has only some rows.
+
+    `facts` describes the published file, `table` is the native table of the dataset, and `is_small` means that the
+    dataset has fewer images than its release.
+    """
     path = find(spec.root, *facts["files"])
     if path is None:
         if facts["need"] in ("", "required") or is_phantom:
-            return [], False  # missing: either another file replaces it, or the adapter reports the error
+            # the file is missing: either another file replaces this file, or the adapter reports the error
+            return [], False
         file_name, level = str(facts["files"][0]), "note" if is_small else "warning"
         result = f"missing, so the dataset has {facts['need']}"
         return [Check(spec.name, file_name, level, "in the release", result, "add the published file")], False
@@ -137,7 +145,7 @@ def check_table(
 
 
 def _column_checks(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], pd.DataFrame]:
-    """Return the check of missing columns, and the text of the columns for which values are published."""
+    """Return checks for missing columns and bad rows, and the columns whose values are published, as text."""
     present = header(path)
     spelling = {
         column: next((name for name in (column, *facts.get("same", {}).get(column, ())) if name in present), "")
@@ -181,7 +189,7 @@ def _value_checks(raw: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Check
 
 
 def _state_checks(table: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
-    """Yield a check for each label of an expert set that has states which radiologists do not use."""
+    """Yield a check for each label with states other than `allowed`, the states that radiologists use."""
     for column in table.columns:
         if str(column).startswith("native:"):
             is_invalid = table[column].isin([state for state in STATES if state not in allowed])
@@ -228,7 +236,7 @@ def _count_checks(
 
 
 def _published_and_actual(table: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
-    """Yield (name, published count, actual count) for images, patients, studies, labels and words."""
+    """Yield (name, published count, actual count) for images, patients, studies, labels and excluded rows."""
     for key, column in {"images": "image_id", "patients": "patient_id", "studies": "study_id"}.items():
         if key in facts:
             yield key, facts[key], int(table[column].nunique())
@@ -261,7 +269,7 @@ def check_leakage(name: str, table: pd.DataFrame) -> Check:
 
 
 def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
-    """Return the checks that need no facts about the release: contradictory labels, missing images, used images."""
+    """Return the checks that need no facts about the release: sex, ids, rows, missing images, number of used images."""
     name, checks = cohort.name, []
     sexes = table[table["sex"] != ""].groupby("patient_id")["sex"].nunique()
     if (sexes > 1).any():
@@ -287,7 +295,7 @@ def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
 
 
 def check_ids(name: str, patients: "pd.Series[str]") -> list[Check]:
-    """Return a warning with patient ids that look alike, so that they may belong to one patient.
+    """Return a warning with groups of patient ids that look alike and may therefore belong to one patient.
 
     Such ids differ only in invisible characters, in the width of characters, or in zeros around a number (12, 12.0, 012).
     """
@@ -317,7 +325,7 @@ def _look(patient: str) -> str:
 
 
 def check_cells(spec: CohortSpec) -> list[Check]:
-    """Return warnings about cells of an own table that state a value which the program does not use: ages and labels."""
+    """Return warnings about ages and labels in a user's table that the program cannot use."""
     cells, meaning = stated_cells(spec.root, spec.table, spec.mapping)
     checks = []
     if meaning.age:
@@ -333,7 +341,7 @@ def check_cells(spec: CohortSpec) -> list[Check]:
 
 
 def _other_values(name: str, what: str, expected: str, cells: "pd.Series[str]", fix: str) -> Check | None:
-    """Return a warning with the most frequent of these cells, or None if there are none."""
+    """Return a warning that lists the most frequent values in `cells`, or None if `cells` is empty."""
     if cells.empty:
         return None
     values = cells.value_counts()
@@ -374,7 +382,7 @@ def check_rows(cohort: Cohort) -> list[Check]:
 
 
 def broken(cohort: Cohort, number: int, fix: str) -> tuple[str, str]:
-    """Return level and fix for a number of unusable images.
+    """Return the level and the fix of the check that reports `number` unusable images.
 
     The level is warning if the release itself has at least this number of damaged images, else fault.
     """

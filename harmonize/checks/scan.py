@@ -25,7 +25,8 @@ from harmonize.images.pixels import PIXELS_VERSION, UnreadableImage, read_gray
 
 Progress = Callable[[str, int, int], None]
 
-_MIN_SIDE = 128  # px; an image is decoded at least at this side, four times the side for its hash
+# px; a JPEG may be decoded at a reduced size, but both sides have at least this length: four times the side of its hash
+_MIN_SIDE = 128
 _CHUNK = 16  # number of images per write to the file
 _RECORD = np.dtype(
     [
@@ -41,7 +42,7 @@ _RECORD = np.dtype(
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """The scan results of all images, in the order of the cohort's table.
+    """The scan results of N images, in the order of the cohort's table.
 
     content   16 bytes that are equal for equal files        hash      64-bit perceptual hash
     flat      True for a blank image                         small     uint8 [N, 256], the image at 16 x 16

@@ -1,6 +1,7 @@
 """Separate the bad rows of a native table from the usable rows; each bad row gets a reason.
 
-Too many bad rows raise an error: probably the file, a column or the mapping is wrong, and other rows may be wrong too.
+The native table comes from an adapter (`harmonize.datasets`) and has the dataset's own labels. Too many bad rows raise
+an error: probably the file, a column or the mapping is wrong, and other rows may be wrong too.
 """
 
 import pandas as pd
@@ -9,7 +10,7 @@ from harmonize.datasets import BASE, FAULT
 from harmonize.datasets.csvfile import first_fault, summary
 from harmonize.errors import DatasetError
 
-# A table may have so many bad rows, or 1 % of its rows if that is more, but never half of its rows.
+# A table may have FEW bad rows, or a share of _SHARE of its rows if this number is larger, but never more than half.
 FEW = 5
 _SHARE = 0.01
 _OUTSIDE = r"(?:^|/)\.\.(?:/|$)|^/|\\|^[A-Za-z]:|\x00"
@@ -18,9 +19,10 @@ _OUTSIDE = r"(?:^|/)\.\.(?:/|$)|^/|\\|^[A-Za-z]:|\x00"
 def separate_bad_rows(native: pd.DataFrame, where: str, flow: dict[str, int]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return two tables: the usable rows; and image_id, path and reason of the bad rows.
 
-    A row that equals an earlier row in every cell is skipped. Bad rows are: rows with a FAULT from the adapter, rows
-    without an image or a patient, paths outside the root, and different rows with the same image id. `flow` gets the
-    counts `repeated_row` and `bad_row` if they are not zero. Raises DatasetError for too many bad rows.
+    A row that equals an earlier row in every cell is removed. Bad rows are: rows in which the adapter states a fault
+    (column FAULT), rows without an image or a patient, paths outside the root, and different rows with the same image
+    id. `flow` gets the counts `repeated_row` and `bad_row` if they are not zero. Raises DatasetError for too many bad
+    rows.
     """
     missing = [column for column in BASE if column not in native]
     if missing:

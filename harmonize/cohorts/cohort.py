@@ -23,20 +23,20 @@ from harmonize.errors import DatasetError
 from harmonize.labels.findings import FINDINGS, NO_FINDING, PRESENT, UNMAPPED_CODE, check_source, labels_yaml
 
 QUARANTINE = ("image_id", "path", "reason")
-UNKNOWN_LABEL = "unknown label "  # prefix of a reason in `doubts`
-ABSENT = "listed but absent"  # reason for a missing file
+UNKNOWN_LABEL = "unknown label "  # start of the reason in `Cohort.doubts`, followed by the label
+ABSENT = "listed but absent"  # reason in `Cohort.quarantine` for an image without a file
 
 
-@dataclass(frozen=True, eq=False)  # without slots, because `id` is cached
+@dataclass(frozen=True, eq=False)  # no slots: `cached_property` stores `id` in `__dict__`
 class Cohort:
-    """The images of one dataset after harmonization: the frontal images, or the images that the spec selects.
+    """The images of one dataset after harmonization: the frontal images, or the images that `spec.choice` selects.
 
-    table       BASE columns, dataset extras, native labels, then one Int8 state per finding; index 0..n-1
-    quarantine  image_id, path, reason of listed images without a file, and of bad rows
-    flow        image counts in this order: found, dropped by reason, repeated_row and bad_row (if any),
-                listed_in_exclude (if the spec has lists), not_frontal, other filters, absent, kept. Then counts of
-                kept images with remarks: `contradictory` ("No Finding" together with another finding), and if any,
-                `unlabelled` (every finding null), `contradictory_sex` and `unknown_label`
+    table       the columns BASE, columns of this dataset, native labels, then one Int8 state per finding
+    quarantine  image_id, path and reason of bad rows, and of listed images without a file
+    flow        image counts in this order: found (all rows), excluded images by reason, repeated_row and bad_row
+                (if any), listed_in_exclude (if `spec.exclude` has lists), not_frontal, other filters, absent, kept.
+                Then counts of kept images with remarks: `contradictory` ("No Finding" together with another finding),
+                and if any, `unlabelled` (every finding null), `contradictory_sex` and `unknown_label`
     doubts      image_id, path, reason of kept images whose patient has both sexes (F and M), or whose label is not in
                 the vocabulary of the dataset
     unknown     number of ids in the `exclude` lists that the dataset does not have
@@ -78,13 +78,14 @@ def load(
     Bad rows (see `bad_rows.separate_bad_rows`) go to the quarantine.
 
     Raises DatasetError for missing files or columns, too many bad rows, a patient in two official splits, or if no
-    image remains. Raises ConfigError for a label source or gold subset that the layout does not have.
+    image remains. Raises ConfigError for a label source or gold subset (rows that physicians labeled) that the layout
+    does not have.
     """
     where = str(spec.root / spec.table) if spec.table else str(spec.root)
     native = _read(spec, spec.label_source)
     flow = {"found": len(native)}
     if "drop" in native:
-        if FAULT in native:  # the cells that decide on `drop` may be wrong, too
+        if FAULT in native:  # in a row with a fault, the cells from which the adapter computes `drop` may be wrong
             native["drop"] = native["drop"].where(native[FAULT] == "", "")
         for reason in sorted(set(native["drop"]) - {""}):
             flow[reason.replace(" ", "_")] = int((native["drop"] == reason).sum())
@@ -157,7 +158,7 @@ def _states(native: pd.DataFrame, spec: CohortSpec, mapping: str, findings: Sequ
 def _on_disk(root: Path, path: pd.Series) -> NDArray[np.bool_]:
     """Return the mask of paths that are files below root.
 
-    The function lists folders; if folders have few files, it checks each file.
+    The function lists the files of each folder once. If folders have few files, the function checks each path instead.
     """
     if path.empty:
         return np.zeros(0, bool)

@@ -15,8 +15,8 @@ _PER_YEAR = {"Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
 def read_people(files: Sequence[Path], workers: int = 1, progress: Progress | None = None) -> pd.DataFrame:
     """Return image_id (the file's name without suffix), sex (F, M or "") and age in years (NaN if not stated).
 
-    Only two tags of each header are read. A file without these tags, or not in DICOM, states neither.
-    Source: DICOM PS3.5, 6.2 (AS: nnnD, nnnW, nnnM or nnnY).
+    Only two tags of each header are read. A file that has no such tags, or is not DICOM, gives "" and NaN.
+    Format of an age: nnnD, nnnW, nnnM or nnnY for days, weeks, months or years (DICOM PS3.5, 6.2, AS).
     """
     rows = []
     with ThreadPoolExecutor(max(1, workers)) as pool:

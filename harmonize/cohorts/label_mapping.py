@@ -1,4 +1,8 @@
-"""Map native labels to shared findings by the rules of `labels.yaml`."""
+"""Map native labels to shared findings by the rules of `labels.yaml`.
+
+A layout belongs to one of two families. In the column family, each native label has a column of states. In the token
+family, one column contains the labels of each image, joined with "|".
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -36,7 +40,7 @@ def entries(layout: str) -> dict[str, Any]:
 
 
 def reference(layout: str, split: str = "", source: str = "default") -> str:
-    """Return the source of the labels: report (mined from reports), radiologist, or stated (layout `table`).
+    """Return the source of the labels: report (mined from reports), radiologist, or stated (by a table of the user).
 
     >>> reference("chexpert", "train"), reference("chexpert", "expert_test"), reference("table")
     ('report', 'radiologist', 'stated')
@@ -131,7 +135,7 @@ def apply(
 
 
 def vocabulary(layout: str) -> frozenset[str]:
-    """Return all native labels of a token family; empty if labels.yaml lists no vocabulary for the layout."""
+    """Return all native labels of a layout (token family); empty if labels.yaml lists no vocabulary for it."""
     return frozenset(labels_yaml()["vocabulary"].get(layout, "").split(", ")) - {""}
 
 
@@ -149,7 +153,7 @@ def unknown_words(table: pd.DataFrame, layout: str) -> "pd.Series[str]":
 
 
 def _column_state(table: pd.DataFrame, layout: str, finding: str, mapping: str) -> NDArray[np.int8]:
-    """Return the states of one finding in a column family."""
+    """Return the states of one finding for a table of the column family."""
     rule: Mapping[str, Any] = entries(layout).get(finding, {})
     if "opposite" not in rule:
         return _strongest(table, native_labels(layout, finding, mapping))
@@ -206,9 +210,9 @@ def _state_if_any(row: frozenset[str], labels: frozenset[str]) -> int:
 
 
 def _state_if_alone(row: frozenset[str], labels: frozenset[str], silent: frozenset[str]) -> int:
-    """Return the state of a label in a row; the label counts as present only if the row has no other label.
+    """Return the state of a finding that is present only if the row has no labels other than `labels`.
 
-    Labels in `silent` do not count. Null if the row has no labels that count.
+    Labels in `silent` are ignored. The state is null if the row has no other labels.
     """
     relevant = row - silent
     if not relevant:

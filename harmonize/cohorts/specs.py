@@ -13,11 +13,12 @@ from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import check_source, labels_yaml
 from harmonize.yaml_file import read_yaml
 
-GOLD = "-gold"  # suffix of the name of a cohort's gold subset
+GOLD = "-gold"  # X-gold is the gold subset of cohort X: the images that physicians or radiologists labeled
 _TEXTS = ("layout", "root", "table", "mapping", "population")
 _CHOICES = {f.name: type(f.default) for f in fields(CohortChoice)}
 _KEYS = (*_TEXTS, "label_source", "exclude", *_CHOICES)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")  # names are used in file names, which have at most 255 bytes
+# a name becomes part of file names, which have at most 255 bytes
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class CohortSpec:
     """The description of a cohort that can be loaded. Only the layout `table` uses the files `table` and `mapping`.
 
     label_source  `default`, or a label source that labels.yaml lists for the layout
-    hybrid        (finding, label source) pairs: these findings come from another label source of the same images
+    hybrid        (finding, label source) pairs of the findings that are not read from `label_source`
     choice        settings that select images
     exclude       CSV files that list images or patients to remove
     population    cohorts of one population use the same patient ids; "" = not stated
@@ -79,9 +80,9 @@ def _layout_of(path: Path) -> str:
 
 
 def with_gold(specs: Mapping[str, CohortSpec], names: Sequence[str]) -> dict[str, CohortSpec]:
-    """Add the gold subset of cohort X for each name "X-gold", unless a cohort has this name.
+    """Add the gold subset of cohort X for each name "X-gold", unless a cohort has this name. Other names are ignored.
 
-    The gold subset has its own label source where the adapter defines GOLD_LABEL_SOURCE. Other names are ignored.
+    If the adapter defines GOLD_LABEL_SOURCE, the labels of the gold subset come from this source.
     """
     extended = dict(specs)
     for name in names:

@@ -22,11 +22,12 @@ def position(patient_id: str) -> float:
 
 
 def assign(table: pd.DataFrame, shares: Mapping[str, float]) -> pd.Series:
-    """Return the split of each row: the official split, or a split that is taken from "train".
+    """Return the split of each row: the official split, or a split that the hash of the patient id selects.
 
-    Official splits, also expert_*, keep their names. If no row has a split of `shares`, patients for it are taken from
-    "train", in proportion to the shares; if there are no official splits, patients are taken from all rows. Every
-    patient is in one split. A row without a split gets the split of its patient, else "train".
+    `shares` maps train, val and test to their shares of patients. Official splits keep their names (also expert_valid
+    and expert_test). If a split of `shares` does not exist, it gets patients of "train", in proportion to the shares.
+    Without official splits, all patients are distributed. Every patient is in one split. A row without a split gets the
+    split of its patient, else "train".
     """
     if any(share < 0 for share in shares.values()) or not sum(shares.values()) > 0:
         raise ValueError(f"shares must be non-negative with a positive sum, not {dict(shares)}")

@@ -3,9 +3,10 @@
 Layout: master_spreadsheet_update.csv (release 1.1.0; earlier: master_spreadsheet.csv) and
 images/id_<PatientID>/Study_<UID>/Series_<UID>/image-<UID>.png. Columns are read by name.
 Labels: 1, 0, -1, blank, from a Portuguese adaptation of the CheXpert labeler.
-Ages are in bins of five years; the last bin "85 or more" is read as 85. The device is Manufacturer, a code.
+Ages are in bins of five years; the last bin "85 or more" is read as 85. The device is the code in the column
+Manufacturer.
 Views: AP and PA; L, LL, RL are LATERAL. Decubitus, oblique and missing views (a quarter of the images) are UNKNOWN.
-Extras: drop ("strip" for 12 images that are more than ten times as long as wide).
+Additional column: drop ("strip" for 12 images that are more than ten times as long as wide).
 Source: Reis et al. 2022, doi:10.1038/s41597-022-01608-8. Credentialed access: physionet.org/content/brax.
 """
 
@@ -64,7 +65,7 @@ def read(root: Path) -> pd.DataFrame:
 
 
 def _is_strip(raw: pd.DataFrame) -> pd.Series:
-    """Return the mask of images with a stated size that is too long for a radiograph."""
+    """Return the mask of images that are too long for a radiograph, by the size that the table states."""
     if "Rows" not in raw or "Columns" not in raw:
         return pd.Series(False, index=raw.index)
     sides = pd.DataFrame({"rows": numbers(raw["Rows"]), "columns": numbers(raw["Columns"])})
@@ -75,8 +76,8 @@ def write(table: pd.DataFrame, root: Path) -> None:
     """Write master_spreadsheet_update.csv.
 
     The table must have: path = images/id_<patient_id>/Study_.../Series_.../image-....png; image_id = path without
-    images/ and suffix; ages in whole years up to 85. `drop` may be missing. Also writes `rows` and `columns` (pixels)
-    if the table has them.
+    images/ and suffix; ages in whole years up to 85. `drop` may be missing. If the table has the columns `rows` and
+    `columns` (height and width of the image in pixels), they are written, too.
     """
     root.mkdir(parents=True, exist_ok=True)
     dicom = (

@@ -1,8 +1,8 @@
 """CheXlocalize: masks that radiologists outlined on the CheXpert validation and test images.
 
 gt_segmentations_{val,test}.json: {"patient64541_study1_view1_frontal": {"Cardiomegaly": {"size": [H, W], "counts":
-"<COCO run lengths>"}, ...10 findings}}. The keys are image ids as in the cohort. The mask of an absent finding is
-empty, not missing. "Airspace Opacity" is Lung Opacity in this project.
+"<COCO run lengths>"}, ...10 findings}}. The keys are the image ids of the CheXpert cohort. The mask of an absent
+finding is empty, not missing. "Airspace Opacity" is Lung Opacity in this project.
 Source: Saporta et al. 2022, doi:10.1038/s42256-022-00536-x; run lengths: COCO API, maskApi.c, rleFrString.
 """
 
@@ -36,7 +36,7 @@ _PROJECT_NAMES = {"Airspace Opacity": "Lung Opacity"}
 def read_masks(path: Path) -> Iterator[tuple[str, dict[str, NDArray[np.bool_]]]]:
     """Yield (image_id, {finding: mask [H, W]}) of gt_segmentations_*.json, without empty masks.
 
-    Findings have the names of this project. Raises DatasetError with image and finding.
+    Findings have the names of this project. Raises DatasetError that names the image and the finding.
     """
     for image_id, encoded in content(path).items():
         yield image_id, masks_of_image(encoded, f"{path}: {image_id}")
@@ -56,7 +56,7 @@ def masks_of_image(encoded: Mapping[str, Any], where: str) -> dict[str, NDArray[
 
 
 def outlined_findings(encoded: Mapping[str, Any], where: str) -> set[str]:
-    """Return the findings for which an image has a non-empty mask, by the names of this project; draws no mask."""
+    """Return the findings with a non-empty mask in an image, by the names of this project. No mask is drawn."""
     findings = set()
     for finding, rle in encoded.items():
         try:
@@ -104,8 +104,8 @@ def read_outlines(files: Sequence[Path], image_ids: frozenset[str]) -> Outlines:
 def decode_rle(rle: Any, where: str = "mask") -> NDArray[np.bool_]:
     """Return the mask [H, W] of {"size": [H, W], "counts": text or list of run lengths}.
 
-    Runs go down each column in turn, alternately outside and inside the mask; the first run is outside. Raises
-    DatasetError unless the runs fill the image.
+    A run is a number of consecutive pixels, counted down the columns from left to right. Runs lie alternately outside
+    and inside the mask; the first run is outside. Raises DatasetError unless the runs fill the image.
 
     >>> decode_rle({"size": [2, 2], "counts": "121"}).astype(int).tolist()
     [[0, 1], [1, 0]]

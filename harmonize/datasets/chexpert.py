@@ -2,9 +2,9 @@
 
 Layout: train.csv, valid.csv and train/patient00001/study1/view1_frontal.jpg; for test/ either test_labels.csv (one row
 per image, as in CheXlocalize) or groundtruth.csv (one row per study). Paths in the files start with
-CheXpert-v1.0[-small]/; the root is that folder or its parent. If valid.csv is missing, CheXlocalize's val_labels.csv
-and val/ are used. CheXlocalize's folder CheXpert/ may be in the root too. Without the release, the cohort has only the
-expert sets.
+CheXpert-v1.0[-small]/; `root` is this folder or its parent. If valid.csv is missing, CheXlocalize's val_labels.csv
+and val/ are used. CheXlocalize's folder CheXpert/ may be in the root too. The expert sets are valid and test. Without
+train.csv, the cohort has only the expert sets.
 Label sources: chexbert and visualchexbert read train_cheXbert.csv and train_visualCheXbert.csv (same columns) instead
 of train.csv. The expert sets do not change.
 Labels: 1.0 present, 0.0 absent, -1.0 uncertain, blank not mentioned. Radiologists labeled valid and test, which are
@@ -103,7 +103,7 @@ def find_in(folders: list[Path], *names: str) -> Path | None:
 
 
 def _base_folder(path: Path, folders: list[Path]) -> Path:
-    """Return the folder in which the paths of a label file start."""
+    """Return the folder to which the paths in a label file are relative."""
     return next(folder for folder in folders if path.parent == folder or path.parent.parent == folder)
 
 
@@ -111,7 +111,7 @@ def _with_root_paths(table: pd.DataFrame, folder: Path, root: Path) -> pd.DataFr
     """Return the table with paths relative to the root."""
     if (
         not (folder / "valid").is_dir() and (folder / "val").is_dir()
-    ):  # CheXlocalize renamed the folder but not the paths in its file
+    ):  # CheXlocalize renamed the folder of the images, but its label file has the old paths
         table["path"] = table["path"].str.replace(r"^valid/", "val/", regex=True)
     if folder != root:
         table["path"] = f"{folder.relative_to(root).as_posix()}/" + table["path"]
@@ -138,7 +138,7 @@ def _with_demographics(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 def read_images(path: Path, split: str, may_be_bare: bool = False) -> pd.DataFrame:
     """Return the native table of a file with one row per image; the images need not exist.
 
-    A training file must have sex, age and view, unless `may_be_bare` allows a file with only paths and labels.
+    A training file must have sex, age and view. With `may_be_bare`, it may have only paths and labels.
     """
     has_demographics = (split == "train" and not may_be_bare) or "Frontal/Lateral" in header(path)
     columns = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"] if has_demographics else ["Path"]

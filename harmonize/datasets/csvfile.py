@@ -1,4 +1,7 @@
-"""Read published CSV files. Text stays text, label cells become states, and errors name file, column and line."""
+"""Read published CSV files. Text stays text, label cells become states, and errors name file, column and line.
+
+A fault is a text that states why a cell or a row cannot be used.
+"""
 
 import gzip
 import lzma
@@ -78,10 +81,10 @@ def read_text(
 ) -> pd.DataFrame:
     """Return columns of a CSV file, in this order: `columns` as unchanged text ("" for blank), `labels` as Int8 states.
 
-    The index has the line of each row in the file. Missing `optional` columns are skipped. An invalid label cell becomes
-    null. The extra column FAULT states an invalid cell and its line, or why the row cannot be used (see `csvrows`); ""
-    for a usable row. All labels of a row that cannot be used are null. Raises DatasetError for a column that is missing or
-    occurs twice, and for an empty or truncated file.
+    The index has the line of each row in the file. Missing `optional` columns are skipped. An invalid label cell
+    becomes null. The additional column FAULT states an invalid cell and its line, or why the row cannot be used (see
+    `csvrows`); "" for a usable row. All labels of a row that cannot be used are null. Raises DatasetError for a column
+    that is missing or occurs twice, and for an empty or truncated file.
     """
     present = header(path)
     for column in (*columns, *labels):
@@ -167,7 +170,10 @@ def _states(cells: "pd.Series[str]", path: Path, fault: NDArray[np.object_]) -> 
 
 
 def require_whole(rows: pd.DataFrame, path: Path) -> None:
-    """Raise DatasetError if a row has a fault: for files without images, whose rows cannot go to a quarantine."""
+    """Raise DatasetError if a row has a fault.
+
+    Use this function for files whose rows are not images: the quarantine lists images only.
+    """
     fault = rows.loc[rows[FAULT] != "", FAULT]
     if len(fault):
         what = f"{len(fault):,} of {len(rows):,} rows cannot be used: {summary(fault)}"
@@ -181,7 +187,7 @@ def unmatched_faults(rows: pd.DataFrame, column: str, ids: "pd.Series[str]") -> 
 
 
 def summary(faults: "pd.Series[str]", most: int = 3) -> str:
-    """Return the most frequent kinds of faults, each with the number of rows and the first places.
+    """Return the most frequent kinds of faults, each with its first locations and its number of rows.
 
     >>> summary(pd.Series(["2 cells at a.csv:4", "no patient_id", "2 cells at a.csv:9"]))
     '2 cells at a.csv:4, a.csv:9 (2); no patient_id (1)'

@@ -2,10 +2,10 @@
 
 A row cannot be used if
 
-    it has more or fewer cells than the header. Columns without a name at the end of the header may be missing.
-    it has a NUL character.
-    an unclosed quote joins it with other rows. Line breaks in a quoted cell are valid, as in free text. But if the
-    first line and a later line have all cells of a row, each line counts as a row, and none can be used.
+    the row has more or fewer cells than the header. Columns without a name at the end of the header may be missing.
+    the row has a NUL character.
+    an unclosed quote joins the row with other rows. A quoted cell may have line breaks, because free text has them.
+    But if the first line and a later line both look like complete rows, all these lines count as unusable rows.
 """
 
 import bz2
@@ -21,13 +21,13 @@ from typing import IO, Any, NamedTuple
 from harmonize.errors import DatasetError
 
 _OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_MAX_CELL_CHARACTERS = 2**24  # a longer cell is an unclosed quote
+_MAX_CELL_CHARACTERS = 2**24  # a longer cell is the result of an unclosed quote
 
 
 class Row(NamedTuple):
     """A row of a CSV file; `fault` states why the row cannot be used, "" for a usable row."""
 
-    line: int  # number of its first line in the file; the first line has the number 1
+    line: int  # number of the row's first line in the file; the file's first line has the number 1
     cells: list[str]
     fault: str
 
@@ -37,7 +37,7 @@ class _NulError(Exception):
 
 
 class _Record(NamedTuple):
-    """What the CSV reader takes for one row, with the lines of the file from which it comes."""
+    """The cells that Python's CSV reader returns for one row, and the lines of the file that it read for them."""
 
     line: int
     cells: list[str]
@@ -64,7 +64,7 @@ def column_names(path: Path) -> list[str]:
 def count_regular_rows(path: Path) -> int | None:
     """Return the number of rows below the header if each line of the file is a row with all cells, else None.
 
-    Most files are regular, and this is three times as fast as `rows`.
+    Most files have only such rows, and counting them is three times as fast as `rows`.
     """
     csv.field_size_limit(_MAX_CELL_CHARACTERS)
     with open_text(path) as file:
@@ -121,16 +121,17 @@ def as_csv(path: Path) -> StringIO:
 
 
 def _fault(cells: list[str], lines: list[str], least: int, width: int, where: str) -> str:
-    """Return why a row cannot be used, or ""."""
+    """Return why a row cannot be used, or "". A valid row has `least` to `width` cells."""
     if not least <= len(cells) <= width:
         return f"{len(cells)} cell{'s' * (len(cells) != 1)} in a table of {width} columns at {where}"
     return f"a NUL character at {where}" if any("\0" in line for line in lines) else ""
 
 
 def _has_rows(lines: list[str], least: int, width: int) -> bool:
-    """Return whether a quote joins rows: the first line, without the quote, and a later line have all cells of a row.
+    """Return whether an unclosed quote joins rows: the first line (without the quote) and a later line are whole rows.
 
-    A line with a cell that begins with a space is prose: writers put a space after a comma, and tables do not.
+    A whole row has `least` to `width` cells. A line with a cell that begins with a space is free text, not a row:
+    free text has a space after a comma, and tables do not.
     """
     texts = ["".join(lines[0].rsplit('"', 1)), *lines[1:]]
     are_rows = [
@@ -141,7 +142,7 @@ def _has_rows(lines: list[str], least: int, width: int) -> bool:
 
 
 def _parsed(text: str) -> list[str]:
-    """Return the cells of one line, read by itself."""
+    """Return the cells of one line, which is read without the lines around it."""
     return next(csv.reader([text.rstrip("\r\n")]), [])
 
 

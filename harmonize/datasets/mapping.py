@@ -20,8 +20,8 @@ Values = tuple[str, ...]
 class TableMapping:
     """The content of a mapping file: what the columns of a table mean.
 
-    A rule is {column: ..., name: (values)} or {constant: name}. If the file does not have a key, its text or rule is
-    empty.
+    A field is a column name, a rule or a dict. A rule is {column: ..., name: (values)} or {constant: name}. The field
+    of a key that the file does not have is empty.
     """
 
     file: str  # the mapping file, for error messages
@@ -31,7 +31,8 @@ class TableMapping:
     sex: Mapping[str, Any]
     age: str
     where: Mapping[str, Values]
-    findings: Mapping[str, tuple[str, Values | None, Values | None]]  # (column, present, absent); None means "*"
+    # finding -> (column, values for present, values for absent); None means "*", every other stated value
+    findings: Mapping[str, tuple[str, Values | None, Values | None]]
     split: Mapping[str, Any]
     lung_mask: str = ""
 
@@ -132,7 +133,7 @@ def _rule(raw: Mapping[str, Any], key: str, names: Sequence[str], path: Path) ->
 
 
 def _finding(name: str, rule: Any, path: Path) -> tuple[str, Values | None, Values | None]:
-    """Return (column, present, absent) of a finding; None means "*"."""
+    """Return (column, present, absent) of a finding: the values that mean present and absent; None means "*"."""
     where = f"{path}: findings.{name}"
     findings = list(dict.fromkeys(finding for space in labels_yaml()["spaces"].values() for finding in space))
     if name not in findings:

@@ -3,7 +3,7 @@
 Layout: files/p10/p10000032/s50414267/<dicom_id>.jpg, and in the root (plain or gzipped, any release number)
 mimic-cxr-2.0.0-{chexpert or negbio, metadata, split}.csv.gz. Labels are per study: 1.0, 0.0, -1.0, blank.
 Release 2.1.0 adds mimic-cxr-2.1.0-test-set-labeled.csv: a radiologist labeled 687 test studies again. If the file
-exists, the extra columns "expert:<label>" contain its states, null for all other studies. With the label source
+exists, the additional columns "expert:<label>" contain its states, null for all other studies. With the label source
 `expert`, these states are the labels.
 Sex and age are not in the release; they are read from MIMIC-IV's patients.csv.gz in the root or in hosp/, if it exists.
 Images of a study without labels have null states. Views: AP, PA; LATERAL and LL are LATERAL, others UNKNOWN.
@@ -60,9 +60,9 @@ _FILES = {  # label source -> label files; if the first file is missing, the sec
 _EXPERT_NAMES = {"Lung Opacity": "Airspace Opacity"}
 _SPLITS = {"train": "train", "validate": "val", "test": "test"}
 _VIEWS = {"AP": "AP", "PA": "PA", "LATERAL": "LATERAL", "LL": "LATERAL"}
-# The file has no time stamp, so that the same table gives the same bytes.
+# Without a time stamp in the gzip header, the same table always gives the same bytes.
 _GZIP: dict[str, Any] = {"method": "gzip", "mtime": 0}
-_YEAR = 2180  # year that `write` states for studies; MIMIC shifts every date into the future
+_YEAR = 2180  # year of all studies that `write` writes; MIMIC itself shifts every date into the future
 
 
 def read(root: Path, source: str = "default") -> pd.DataFrame:
@@ -114,7 +114,7 @@ def _read_expert(path: Path) -> pd.DataFrame:
 def _states_of(
     path: Path, rows: pd.DataFrame, study: "pd.Series[str]", prefix: str
 ) -> tuple[dict[str, Any], "pd.Series[str]", list[str]]:
-    """Return the label states of each image, its fault texts, and the faults of rows without an image.
+    """Return the label states of each image, the fault text of each image, and the faults of rows without an image.
 
     States and fault texts come from the row of the image's study; without such a row, states are null.
     """
@@ -138,7 +138,7 @@ def _states_of(
 
 
 def _splits(root: Path, image: "pd.Series[str]") -> tuple["pd.Series[str]", "pd.Series[str]", list[str]]:
-    """Return the official split of each image ("" if not stated), the fault text of its row, and faults without an image."""
+    """Return each image's official split ("" if not stated) and fault text, and the faults of rows without an image."""
     empty = pd.Series("", index=image.index, dtype=object)
     path = find(root, "mimic-cxr-*-split.csv")
     if path is None:
@@ -147,7 +147,7 @@ def _splits(root: Path, image: "pd.Series[str]") -> tuple["pd.Series[str]", "pd.
     is_invalid = ~raw["split"].isin(list(_SPLITS))
     fault = first_fault(raw[FAULT], faults(is_invalid, raw["split"], "split", "train, validate or test", path))
     strays = unmatched_faults(raw, "dicom_id", image)
-    if raw["dicom_id"].equals(image):  # both files have the same order, so no join is needed
+    if raw["dicom_id"].equals(image):  # the split file has the images in the order of `image`, so no join is needed
         return recode(raw["split"], _SPLITS), fault, strays
     is_first = ~raw["dicom_id"].duplicated()
     row_of_image = (
@@ -184,7 +184,8 @@ def write(table: pd.DataFrame, root: Path) -> None:
     If the table has the data for them, also write patients.csv.gz and the expert labels of release 2.1.0.
 
     The table must have: ids of digits only (subject_id has 8), paths of the layout, equal states within a study, one
-    sex per patient, ages in whole years. Also writes `rows` and `columns` (pixels) if the table has them.
+    sex per patient, ages in whole years. If the table has the columns `rows` and `columns` (height and width of the
+    image in pixels), they are written, too.
     """
     root.mkdir(parents=True, exist_ok=True)
     ids = {"subject_id": table["patient_id"], "study_id": table["study_id"]}

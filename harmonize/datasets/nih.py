@@ -57,7 +57,7 @@ _BOX_FINDINGS = {
     "Effusion": "Pleural Effusion",
     "Mass": "Lung Lesion",
     "Nodule": "Lung Lesion",
-    "Infiltrate": "Infiltration",  # the box file uses this spelling
+    "Infiltrate": "Infiltration",  # the file of boxes spells the label Infiltration like this
 }
 _BOX_COLUMNS = ["Image Index", "Finding Label", "Bbox [x", "y", "w", "h]"]
 
@@ -153,7 +153,7 @@ def write(table: pd.DataFrame, root: Path) -> None:
 
     The table must have: image_id = 00000001_000.png, path = images_001/images/<image_id> (`read` needs these files),
     study_id = <patient_id>/<follow-up number>, ages in whole years, and splits that are all train or test, or all "".
-    Also writes `rows` and `columns` (pixels) if the table has them.
+    If the table has the columns `rows` and `columns` (height and width of the image in pixels), they are written, too.
     """
     root.mkdir(parents=True, exist_ok=True)
     raw = pd.DataFrame({"Image Index": table["image_id"], "Finding Labels": table[LABELS]})

@@ -1,4 +1,4 @@
-"""The type Outlines, which adapters return: outlines that radiologists drew."""
+"""Define the type Outlines, with which adapters return the outlines that radiologists drew."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -4,9 +4,9 @@ Layout: PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv[.gz]; images/<Image
 or all images in one folder, 16-bit PNG. Labels: a Python list of English words, often with leading spaces; the words
 are stripped and lower-cased. Physicians labeled a quarter of the reports, a network labeled the rest.
 Views: PA; AP and AP_horizontal are AP; L is LATERAL; COSTAL, EXCLUDE and UNK are UNKNOWN. No label is uncertain.
-Label sources: physician and rnn keep the rows with labels from that source.
-Extras: label_source (Physician or RNN_model); drop ("no labels" for a null cell, 103 published rows; "pediatric" for
-children). Rows with an empty list ([''], 777 rows) are kept, with a null "No Finding".
+Label sources: physician and rnn; each keeps only the rows with labels from this source.
+Additional columns: label_source (Physician or RNN_model); drop ("no labels" for a null cell, 103 published rows;
+"pediatric" for children). Rows with an empty list ([''], 777 rows) are kept, with a null "No Finding".
 About 20 published files are damaged; decoding puts them into the quarantine.
 Source: Bustos et al. 2019, arXiv:1901.07441. On request: bimcv.cipf.es/bimcv-projects/padchest.
 """
@@ -48,7 +48,7 @@ HEADER = (
 )
 METHODS = {"physician": "Physician", "rnn": "RNN_model"}  # label source -> value in the column MethodLabel
 _VIEWS = {"PA": "PA", "AP": "AP", "AP_horizontal": "AP", "L": "LATERAL"}
-_BLANK = ("", "nan", "None")  # texts for a blank cell; the published file has all three
+_BLANK = ("", "nan", "None")  # texts that mean a blank cell; the published file contains all three
 _YEAR = 2014
 
 
@@ -73,7 +73,7 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
 
 
 def read_labels(path: Path) -> pd.DataFrame:
-    """Return the native table, read from the CSV file only, with the extra column `folder`; path is ""."""
+    """Return the native table, read from the CSV file only, with the additional column `folder`; path is ""."""
     raw = read_text(path, list(NATIVE.values())).rename(
         columns={native_name: name for name, native_name in NATIVE.items()}
     )
@@ -124,7 +124,7 @@ def write(table: pd.DataFrame, root: Path) -> None:
     """Write the label file with all 36 columns.
 
     The table must have:
-        path             images/<number>/<image_id>, <number>/<image_id> or <image_id>; all rows have the same form
+        path             images/<number>/<image_id>, <number>/<image_id> or <image_id>; the same form in all rows
         native:labels    lower-case words without spaces at their ends; "" if `drop` is "no labels"
         age              whole years
     `label_source` and `drop` may be missing; then they are Physician and "". `read` needs the folders of the paths.

@@ -14,8 +14,8 @@
 
 Only image, patient and findings are required. Values are compared as text (1, 1.0 and "1" are equal). Patient ids are
 never changed: 12, 12.0 and 012 are three patients. An age that is not a number from 0 to 120 is unknown.
-Extras: lung_mask (if the mapping has it) and drop ("not selected" by `where`; "no split" if `split` does not list the
-value).
+Additional columns: lung_mask (if the mapping has this key) and drop ("not selected" by `where`; "no split" if `split`
+does not list the value).
 """
 
 import re
@@ -67,7 +67,8 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
     }
     if meaning.lung_mask:
         columns["lung_mask"] = _paths(raw, meaning.lung_mask)
-    no_patient = patient.isin(UNSTATED[1:]) & selected  # rows without a patient id must not be joined to one patient
+    # rows without a patient id must not all become one patient with the id ""
+    no_patient = patient.isin(UNSTATED[1:]) & selected
     fault = first_fault(unchanged[FAULT], faults(no_patient, patient, meaning.patient, "a patient", path))
     if (fault != "").any():
         columns[FAULT] = fault
@@ -85,7 +86,7 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
 def stated_cells(root: Path, table: str, mapping: str | Path) -> tuple[pd.DataFrame, TableMapping]:
     """Return the cells of the usable, selected rows, and the mapping.
 
-    The cells are text without spaces at their ends, "" if they state no value, for checks of their values.
+    `bench check` uses the cells to check their values. They are text without spaces at their ends, "" for no value.
     """
     path, meaning = _files(root, table, mapping)
     unchanged = _text(path, meaning)

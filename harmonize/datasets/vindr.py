@@ -4,7 +4,7 @@ Layout: train/<image_id>.dicom, test/<image_id>.dicom (also .dcm, .png and .jpg)
 {image_labels,annotations}_{train,test}.csv. train has three rows per image, one per reader; a label is present if most
 readers mark it. test has one row per image, the consensus of five readers, and spells "Other disease" without s.
 No patient id is released, so each image counts as a patient. Every image is PA. The tables have no sex and no age;
-people.csv in the root or in annotations/ has both, if `bench data people` has read them from the DICOM headers.
+`bench data people` reads both from the DICOM headers and writes people.csv, in the root or in annotations/.
 Boxes: in pixels of the native image, from all readers.
 Source: Nguyen et al. 2022, arXiv:2012.15029. Credentialed access: physionet.org/content/vindr-cxr.
 Label sources: majority (the default), any_reader and all_readers, for train images; test images have the consensus.

@@ -2,6 +2,7 @@
 
 The first available source is used: phantom.json above the cohort (the masks are drawn again from the patient number),
 then `boxes` of the adapter, then `outlines` of the adapter. The column `lung_mask` of a table gives lung masks.
+The token (also called tag) of a phantom is a drawn text label that can replace a finding as a shortcut.
 """
 
 import json
@@ -39,7 +40,7 @@ class Truth:
 
     source: str  # phantom, outlines, boxes, or "" if there are no locations
     located: frozenset[tuple[str, str]] = frozenset()  # (image id, finding) with a location
-    # function from (image id, (height, width) of the file) to the masks
+    # function from (image id, (height, width) of the file) to the masks of the image, by finding or anatomy
     masks: Callable[[str, tuple[int, int]], Masks] = field(default=lambda _image, _frame: {})
     lung_masks: Mapping[str, Path] = field(default_factory=dict)  # image id -> mask file
     stamp: str = ""  # a text that changes when the locations change
@@ -183,7 +184,10 @@ def _by_image(boxes: pd.DataFrame) -> dict[str, pd.DataFrame]:
 def _from_boxes(
     boxes: Mapping[str, pd.DataFrame], fixed: tuple[int, int] | None, image_id: str, frame: tuple[int, int]
 ) -> Masks:
-    """Return one mask per finding: the union of the boxes of all readers."""
+    """Return one mask per finding: the union of the boxes of all readers.
+
+    Box coordinates refer to an image of size `fixed` (height, width); None means `frame`, the size of the file.
+    """
     rows = boxes.get(image_id)
     if rows is None:
         return {}
@@ -192,7 +196,7 @@ def _from_boxes(
 
 
 def _finite(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the boxes with four finite numbers."""
+    """Return the boxes whose four coordinates are finite numbers."""
     return corners[np.isfinite(corners).all(1)]
 
 

@@ -15,10 +15,12 @@ from pydicom.uid import JPEGTransferSyntaxes, RLELossless
 from harmonize.images.gray_levels import percentiles_to_uint8, window_to_uint8
 from harmonize.images.image_header import DEFLATED, UnreadableImage, check_size, jpeg_size
 
-# maximum width of the window / range of values; 16 corresponds to an 8-bit image in a 12-bit window
+# A window is ignored if it is more than this many times as wide as the range of the pixel values. The ratio is 16 if a
+# file with 8-bit values declares a 12-bit window.
 _MAX_WINDOW_RATIO = 16
 
-# by the first byte of an RLE run: bytes to the next run, and bytes after decompression; 128 means nothing
+# For each value of the first byte of an RLE run: the number of bytes to the next run, and the number of bytes after
+# decompression. A run that begins with 128 has no data.
 _RLE_STEP = (*range(2, 130), 1, *[2] * 127)
 _RLE_EXPANDED = (*range(1, 129), 0, *range(128, 1, -1))
 
@@ -26,8 +28,8 @@ _RLE_EXPANDED = (*range(1, 129), 0, *range(128, 1, -1))
 def read_dicom(content: bytes) -> NDArray[np.uint8]:
     """Decode the first frame of a DICOM file to gray uint8 [H, W].
 
-    Gray levels follow the first VOI table or window of the file, else percentiles as for 16-bit PNG. MONOCHROME1 is
-    inverted.
+    Gray levels follow the first VOI table or window of the file, else the percentiles of `percentiles_to_uint8`.
+    MONOCHROME1 is inverted.
     Raises UnreadableImage, also for deflated files, because their size is unknown before decompression, and for pixel
     values that are no numbers.
     Source: DICOM PS3.3, C.11.1 (modality), C.11.2 (window), C.7.6.3.1.2 (photometric interpretation).

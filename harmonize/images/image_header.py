@@ -8,12 +8,13 @@ from harmonize.images.limits import MAX_DECODED_BYTES, MAX_PIXELS, MAX_SCANS, MI
 
 JPEG_SCAN = b"\xff\xda"  # the marker at the start of a scan
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)  # frame markers of progressive JPEG
-_NUM_COEFFICIENTS = 64  # of a JPEG block
+_NUM_COEFFICIENTS = 64  # number of coefficients in a JPEG block
 # bytes per pixel that OpenCV needs for 8 bits, by the color type of a PNG; colors of a palette may have an alpha channel
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 4, 4: 4, 6: 4}
-_PNG_HEADER = 13  # bytes of the chunk IHDR
+_PNG_HEADER = 13  # length in bytes of IHDR, the header chunk of a PNG
 
-DEFLATED = b"1.2.840.10008.1.2.1.99"  # DICOM transfer syntax; reading the header means decompressing the entire file
+# transfer syntax of deflated DICOM; the header is not readable before the entire file is decompressed
+DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 
 class UnreadableImage(Exception):  # noqa: N818  (not always an error: the image becomes a row of the quarantine)
@@ -21,7 +22,7 @@ class UnreadableImage(Exception):  # noqa: N818  (not always an error: the image
 
 
 class ImageFile(Protocol):
-    """The interface of an image's source: a `Path` or `InMemory`. Results name an image by `str()` of its source."""
+    """The interface of an image's source: a `Path` or `InMemory`. Results name an image by `str(source)`."""
 
     @property
     def name(self) -> str:
@@ -88,7 +89,7 @@ def _check_scans(content: bytes, frame: int) -> int:
         return 1
     if content.count(JPEG_SCAN, scan) > MAX_SCANS:
         raise UnreadableImage(f"JPEG with more than {MAX_SCANS} scans")
-    complete: set[int] = set()  # coefficients of the first channel of which all bits are present
+    complete: set[int] = set()  # coefficients of the first channel whose bits are all in the file
     while is_progressive and scan >= 0:
         channels, low, high, low_bit = _scan_header(content, scan)
         if first_channel in channels and low_bit == 0:
@@ -100,7 +101,10 @@ def _check_scans(content: bytes, frame: int) -> int:
 
 
 def _scan_header(content: bytes, scan: int) -> tuple[bytes, int, int, int]:
-    """Return the channels of a JPEG scan, its first and last coefficient, and the lowest bit of them that it holds."""
+    """Return the channels of the JPEG scan at byte `scan`, its first and last coefficient, and its lowest bit.
+
+    The scan stores the bits of these coefficients from the lowest bit on.
+    """
     end = scan + 5 + 2 * int.from_bytes(content[scan + 4 : scan + 5], "big")
     low, high, bits = content[end : end + 3].ljust(3, b"\xff")
     return content[scan + 5 : end : 2], low, high, bits & 0x0F

@@ -2,7 +2,9 @@
 
 The hash is the sign of the 64 lowest DCT frequencies of the 32 x 32 image, relative to their median. Source:
 C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010. Resizing, recompression and
-changes of contrast hardly change the hash. Details smaller than an eighth of the image do not affect it.
+changes of contrast hardly change the hash. Details smaller than an eighth of the image do not affect the hash.
+
+A row is the position of an image's hash in an array of hashes. A band is a group of neighboring bits of a hash.
 """
 
 from collections.abc import Iterator
@@ -16,8 +18,9 @@ from numpy.typing import NDArray
 HASH_VERSION = 1  # increase after a change that may give the same image a different hash
 SMALL_SIDE = 16  # px; side of the smaller thumbnail
 _SIDE, _FREQUENCIES = 32, 8
-_AGREEING_BANDS = 3  # rows are compared if they agree in this many bands; with two, most radiographs would be compared
-_MIN_CONTRAST = 4.0  # gray levels; an image is blank if its 32 x 32 pixels span less
+# two hashes are compared if at least this many bands are equal; with 2, most pairs of radiographs would be compared
+_AGREEING_BANDS = 3
+_MIN_CONTRAST = 4.0  # gray levels; an image is blank if the range of its 32 x 32 pixels is smaller
 
 Hashes = NDArray[np.uint64]
 
@@ -128,7 +131,7 @@ def near_pairs(hashes: Hashes, max_distance: int = 4, cap: int = 200, side: NDAr
 def _distinct_pairs(
     hashes: Hashes, max_distance: int, cap: int, inside: NDArray[np.bool_], outside: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return each pair of near but different hashes once, its distance, and a mask of hashes in too large groups.
+    """Return each pair of near but different hashes, their distances, and the mask of hashes in groups above `cap`.
 
     One hash of a pair is in the mask `inside`, the other in the mask `outside`; a hash may be in both masks.
     """
@@ -155,7 +158,8 @@ def _pairs_with_equal_key(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Yield pairs of rows with equal keys: first neighbors in the sorted keys, then rows two apart, up to `cap` apart.
 
-    Rows of groups that are larger than this are marked in `crowded`.
+    `keys` is sorted, and `order` has the row of each key. If a group of equal keys has rows more than `cap` apart, some
+    of its rows are marked in `crowded`.
     """
     start = np.arange(len(keys) - 1)
     for step in range(1, len(keys)):
@@ -172,7 +176,10 @@ def _pairs_with_equal_key(
 def _pairs_of_equal_hashes(
     members: NDArray[np.int64], start: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pairs of rows with equal hashes."""
+    """Return the pairs of rows with equal hashes, and their distances, which are 0.
+
+    Group i of rows with equal hashes is `members[start[i] : start[i] + sizes[i]]`.
+    """
     first, second = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for size in np.unique(sizes[sizes > 1]):
         row, column = np.triu_indices(size, 1)
@@ -191,7 +198,11 @@ def _pairs_of_near_hashes(
     right: NDArray[np.int64],
     distance: NDArray[np.int64],
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield the pairs of rows with different but near hashes."""
+    """Yield the pairs of rows with different but near hashes, and their distances.
+
+    Group i of rows with equal hashes is `members[start[i] : start[i] + sizes[i]]`. The hashes of the groups `left` and
+    `right` are near, and `distance` is their number of different bits.
+    """
     shapes = np.stack([sizes[left], sizes[right]], axis=1)
     for num_left, num_right in np.unique(shapes, axis=0):
         has_shape = (shapes[:, 0] == num_left) & (shapes[:, 1] == num_right)

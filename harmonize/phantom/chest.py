@@ -1,6 +1,7 @@
 """Build the healthy chest: maps of air, vessels and organs, which lesions then change.
 
-The unit of all maps is cm of water along the ray. `compose` subtracts the thickness of air.
+The unit of all maps is cm of water along the ray. `compose` subtracts the thickness of air. R is the side of the
+canvas in pixels. A painter is a function of `lesions` that draws one finding.
 """
 
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ VESSEL_CM, HILUM_CM = 1.9, 1.1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lung:
-    """A lung: outline, frame, hilum (x, y), and its mask both as a layer and as a soft map."""
+    """A lung: outline, landmarks (`frame`), hilum (x, y), and mask: as uint8 `layer` and as soft map `mask`."""
 
     side: int
     outline: Points
@@ -36,7 +37,7 @@ class Chest:
     x: Map
     y: Map
     middle: float  # x of the spine
-    frame: LungFrame  # mean of the frames of both lungs
+    frame: LungFrame  # landmarks: the mean over both lungs
     lungs: dict[int, Lung]
     heart: Map
     mediastinum: Map

@@ -1,7 +1,8 @@
 """Write all phantom cohorts: six datasets in their published layouts, and their ground truth.
 
 root/<hospital>/...                   images and label files, in the layouts that `harmonize.datasets` reads
-root/truth/<hospital>.parquet         one row per image: patient and study number, true labels, severities, token
+root/truth/<hospital>.parquet         one row per image: patient and study number, true labels, severities,
+                                      and whether the image has the token (a white tag, the shortcut)
 root/truth/<hospital>-boxes.parquet   boxes of findings and token in pixels of the stored image, half-open
 root/masks/<hospital>/<path of the image without suffix>/<finding>.png
                                       on request: masks (0 or 255); also lungs, heart, devices, token
@@ -41,7 +42,7 @@ VINDR_BOXES = (
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """A few patients for one worker process."""
+    """A few patients whose images one worker process writes."""
 
     root: Path
     settings: PhantomSettings

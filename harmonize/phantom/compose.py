@@ -19,7 +19,7 @@ class Anatomy:
     """The anatomy of an image: thickness [R, R] in cm of water, masks [R, R] in [0, 1], true cardiothoracic ratio."""
 
     thickness: Map
-    masks: dict[str, Map]  # one per finding present, and "lungs", "heart", "devices"
+    masks: dict[str, Map]  # one mask for each present finding, and "lungs", "heart" and "devices"
     heart_ratio: float
 
 

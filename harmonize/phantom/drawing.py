@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 Map = NDArray[np.float32]
 Layer = NDArray[np.uint8]
 Points = NDArray[np.float64]
-Shapes = Points | Sequence[Points]  # [K, N, 2], or K arrays [N, 2]
+Shapes = Points | Sequence[Points]  # K shapes of N points: one array [K, N, 2], or K arrays [N, 2]
 
 FIXED_BITS = 5  # OpenCV's sub-pixel positions are integers with this number of fractional bits
 

@@ -14,8 +14,8 @@ from harmonize.phantom.patient import Patient, Study, rng_of
 from harmonize.phantom.sites import DRAWN, SITES
 
 MISSED = 0.04  # share of present findings that a report misses
-INVENTED = 0.02  # rate of absent findings that a report wrongly states, as a share of the prevalence
-# Share of absent findings that a report states to be absent (from CheXpert's train.csv); it does not mention the others.
+INVENTED = 0.02  # a report wrongly states an absent finding with this probability times the prevalence
+# Share of absent findings that a report states to be absent (from CheXpert's train.csv). Others are not mentioned.
 DENIED = {
     "Cardiomegaly": 0.059,
     "Atelectasis": 0.0085,
@@ -27,7 +27,7 @@ DENIED = {
     "Lung Lesion": 0.006,
 }
 OPAQUE = ("Edema", "Consolidation", "Pneumonia", "Atelectasis", "Lung Lesion")
-MASS_SEVERITY = 0.55  # severity from which a nodule is larger than 3 cm, a mass
+MASS_SEVERITY = 0.55  # from this severity on, a nodule is larger than 3 cm and is called a mass
 
 States = dict[str, int]
 Native = dict[str, int | str]
@@ -105,7 +105,7 @@ def _padchest(states: States, study: Study, rng: np.random.Generator, _expert: b
     return {"labels": "|".join(words) or "normal"}
 
 
-PADCHEST_WORDS: Mapping[str, tuple[str, ...]] = {  # most frequent first
+PADCHEST_WORDS: Mapping[str, tuple[str, ...]] = {  # finding -> its words, the most frequent word first
     "Cardiomegaly": ("cardiomegaly",),
     "Atelectasis": ("laminar atelectasis", "atelectasis", "lobar atelectasis"),
     "Consolidation": ("consolidation", "consolidation", "air bronchogram"),

@@ -8,9 +8,10 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-MILLION = 1_000_000  # number // MILLION is the patient group; number % MILLION is the patient in this group
+# patient number // MILLION is the patient group; patient number % MILLION is the index in this group
+MILLION = 1_000_000
 CHEXPERT_FOLDERS = {"train": ("train", 70_001), "expert_valid": ("valid", 66_001), "expert_test": ("test", 67_001)}
-PADCHEST_FOLDERS = 3  # the release has 52
+PADCHEST_FOLDERS = 3  # number of image folders; the real release has 52
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class Patient:
     scoliosis: float
     bone_density: float
     clavicle: float
-    lung_shape: Points  # [2, 18, 2], an offset (x, y) for each lung and point of its outline
+    lung_shape: Points  # [2 lungs, 18 points of the outline, 2]: an offset (x, y) for each point
     heart_shape: Points  # [13, 2]
     rib_shape: Points  # [10]
     gas: float  # amount of gas in the stomach
@@ -58,7 +58,7 @@ class Study:
     index: int
     view: str  # PA or AP
     present: frozenset[str]
-    severity: Mapping[str, float]  # finding -> severity 0..1; absent findings have one, too
+    severity: Mapping[str, float]  # finding -> severity 0..1; absent findings have a severity, too
     breath: float
     rotation: float
     tilt_deg: float

@@ -17,7 +17,7 @@ class PatientGroup:
     """Patients with the same role in a release; their numbers are consecutive and begin with `first`."""
 
     site: str
-    split: str  # "" means that each patient gets a random split, if the release has splits
+    split: str  # "": if the release has official splits, each patient gets one of them at random
     first: int
     images: int  # number of frontal images
     kind: str = ""  # the reason why the cohort excludes the images (pediatric, no labels, strip, no view), or ""

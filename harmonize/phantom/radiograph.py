@@ -1,4 +1,7 @@
-"""Draw a radiograph, or its counterfactual twin: the same patient with another finding, token, view or hospital."""
+"""Draw a radiograph, or its counterfactual twin: the same patient with another finding, token, view or hospital.
+
+The token is a white tag in the corner of the image: the shortcut that a network may use instead of a finding.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,7 +13,8 @@ from harmonize.phantom.scanner import Mask, expose
 from harmonize.phantom.settings import PhantomSettings
 from harmonize.phantom.sites import DRAWN, SITES
 
-MIN_CANVAS = 128  # px; a smaller canvas would lose thin structures, so smaller images are shrunk by the scanner
+# px; a smaller canvas would lose thin structures, so a smaller image is drawn at this size and then shrunk
+MIN_CANVAS = 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +85,7 @@ def render_lateral(settings: PhantomSettings, patient: Patient, study: Study) ->
 def has_token(settings: PhantomSettings, patient: Patient, study: Study) -> bool:
     """Return whether the image gets the token.
 
-    At the source hospital, the probability depends on the finding; at other hospitals it is 0.5.
+    At the hospital `settings.source`, the probability depends on the finding `settings.finding`; at others it is 0.5.
     """
     chance = 0.5
     if patient.site == settings.source:

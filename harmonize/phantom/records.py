@@ -23,13 +23,13 @@ Row = dict[str, Any]
 WITHOUT_SEX_AND_AGE = ("mimic", "vindr")  # releases without sex and age
 DEVICES = {"padchest": ("PhilipsMedicalSystems", "ImagingDynamicsCompanyLtd"), "brax": ("1", "2", "3")}
 CHILD_AGE = 7.0
-STRIP = 12  # the width of a strip is the width of its image divided by this number
+STRIP = 12  # a strip is the image with its width divided by this number
 BOX_SHARE = 0.10  # a connected component with a smaller share of its finding's area gets no box
 
 
 @dataclass(slots=True)
 class Records:
-    """Rows of three tables."""
+    """Rows of the native table, of the truth table, and of the table of boxes."""
 
     native: list[Row] = field(default_factory=list)
     truth: list[Row] = field(default_factory=list)

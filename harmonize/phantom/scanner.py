@@ -17,7 +17,8 @@ from harmonize.phantom.patient import Patient, Study, rng_of
 from harmonize.phantom.sites import SITES, Site
 
 ATTENUATION = 0.165  # attenuation of water at about 120 kV with filtration [1/cm]
-PRIMARY, SCATTER, LEAKAGE = 0.70, 0.24, 0.002  # shares of the exposure behind the grid
+# direct rays, scatter and background, as shares of the exposure behind the anti-scatter grid
+PRIMARY, SCATTER, LEAKAGE = 0.70, 0.24, 0.002
 ZOOM = 1.15
 
 Mask = NDArray[np.bool_]

@@ -1,4 +1,7 @@
-"""Define the settings of a set of phantom cohorts; the settings determine every byte of the files."""
+"""Define the settings of a set of phantom cohorts; the settings determine every byte of the files.
+
+The token is a white tag in the corner of some images: the shortcut that a network may use instead of a finding.
+"""
 
 import hashlib
 import json
@@ -11,7 +14,7 @@ from harmonize.errors import ConfigError
 from harmonize.phantom.sites import DRAWN, SITES
 
 VERSION = 1  # increase after a change with which equal settings give different files
-MIN_SIZE, MAX_SIZE = 64, 2048  # px; larger images would have no more detail
+MIN_SIZE, MAX_SIZE = 64, 2048  # limits of `size` in px; larger images would not show more detail
 
 
 def _default_images() -> dict[str, int]:
@@ -27,11 +30,13 @@ class PhantomSettings:
     """
 
     seed: int = 0
-    source: str = "chexpert"  # the hospital where the token depends on `finding`
+    # the hospital at which the token depends on `finding`; at the other hospitals, half of the images have it
+    source: str = "chexpert"
     # hospital -> number of frontal images; a hospital that is not listed is not written
     images: Mapping[str, int] = field(default_factory=_default_images)
     size: int = 128  # long side of the stored images in pixels
-    # at the source: P(token | finding) = 0.5 + shortcut / 2 and P(token | no finding) = 0.5 - shortcut / 2
+    # At `source`, an image with `finding` has the token with probability 0.5 + shortcut / 2, and an image without it
+    # with probability 0.5 - shortcut / 2.
     shortcut: float = 0.9
     finding: str = "Pleural Effusion"  # the finding on which the token depends
 

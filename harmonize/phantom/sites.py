@@ -1,4 +1,4 @@
-"""Define the six hospitals: image acquisition, patients, and uncertain labels.
+"""Define the six phantom hospitals: image acquisition, patients, and uncertain labels.
 
 Prevalences follow the published label counts. They are at least 0.05, so that a few hundred images have ten cases of
 each finding. Acquisition values are invented, so that the hospitals look different. They do not describe real

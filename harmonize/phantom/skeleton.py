@@ -10,7 +10,7 @@ from harmonize.phantom.drawing import Layer, Map, Points, blank, ellipse, fill, 
 from harmonize.phantom.outlines import LUNG_BASE, lung_top
 from harmonize.phantom.patient import LEFT, RIGHT, Patient, Study
 
-# thickness of each bone at full brightness of a layer
+# thickness in cm of water of ribs (posterior, anterior), shoulder and spine where their layer has the value 255
 POSTERIOR_CM, ANTERIOR_CM, SHOULDER_CM, SPINE_CM = (2.5, 2.1, 3.5, 2.0)
 RING = np.linspace(0.12, 2.45, 26)  # angle along a rib [rad]: 0 at the spine, pi/2 at the side
 RIB_REACH = np.array([0.50, 0.70, 0.83, 0.91, 0.96, 1.0, 1.025, 1.035, 1.03, 1.0])

@@ -1,4 +1,4 @@
-"""Draw text on an image: the side marker, the view, and the shortcut token."""
+"""Draw text on an image: the side marker, the view, and the token, which is the shortcut."""
 
 import cv2
 import numpy as np

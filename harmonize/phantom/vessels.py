@@ -22,7 +22,7 @@ def tree(
     levels: int = 5,
     length: float = 0.095,
 ) -> None:
-    """Draw a tree that grows outwards from a hilum. Branches become thinner by level; invisible levels are skipped.
+    """Draw a tree that grows outwards from a hilum. Each level has thinner branches; invisible levels are left out.
 
     The caller must use `rng` for this tree only: the size of the image decides how many numbers are drawn.
     """

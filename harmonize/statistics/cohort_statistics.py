@@ -22,7 +22,7 @@ from harmonize.statistics.group_counts import distinct, groups
 STATE_NAMES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 NOT_READ = "not_yet_read"  # flow step: images that no scan has opened, so some of them may be unreadable
-# steps that count remaining images; steps between these are losses, steps after `kept` are remarks
+# flow steps that count remaining images; the steps between `found` and `kept` count losses, those after `kept` remarks
 _STOCKS = ("found", "kept")
 
 
