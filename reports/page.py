@@ -98,7 +98,7 @@ SCRIPTS = (
 def render(tables: Tables) -> str:
     """Return the page as one HTML text that makes no network requests; the same tables give the same bytes."""
     with uncollected(), ThreadPoolExecutor(1) as pool:
-        # in a thread: compression releases the interpreter lock, and nearly every page has charts
+        # A thread compresses plotly.js while the sections are written. Compression releases the interpreter lock.
         pool.submit(packed_plotly)
         return _render(tables)
 
@@ -118,8 +118,9 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if was_on:
+            # these two calls move live objects to the oldest generation, so the next collection does not scan them all
             gc.freeze()
-            gc.unfreeze()  # moves live objects to the oldest generation, so the next collection does not scan all of them
+            gc.unfreeze()
             gc.enable()
 
 

@@ -38,10 +38,11 @@ class Tables:
         custom_metrics: dicts with name, title and better (higher or lower) of each metric that the registry adds
         analyses: dicts with name, run_id ("" for an analysis of the cohorts), options other than the defaults,
             state (done, failed or absent), reason
-        no_pictures: why the gallery has no pictures, or which pictures are damaged; ""
-        learns: run id -> findings of a run, if the run is trained for fewer findings than `findings`
+        no_pictures: why the gallery has no pictures, or which pictures are damaged; "" if neither is the case
+        learns: run id -> findings of the run; only runs that are trained for fewer findings than `findings`
         unlearnt: run id -> findings that are present in all or in none of the training images
-        not_compared: cohort name -> findings that either only this cohort or only the internal hospital labels
+        not_compared: external cohort -> findings that only one of two cohorts labels: this cohort or the internal
+            cohort
         stated: facts that the submitters of merged bundles state, and that nobody could check
         compared: patients (external cohorts whose patient ids were compared with those of the internal cohort), images
             (whether images were compared); {} if this is not stated

@@ -98,7 +98,7 @@ def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
     """Check one entry of the YAML file and return its CohortSpec."""
     where = f"{path}: {name}"
     if not _NAME.fullmatch(name):
-        fix = "use letters, digits, dots, dashes and underscores, at most 80 characters"
+        fix = "begin with a letter or digit; use letters, digits, dots, dashes and underscores, at most 80 characters"
         raise ConfigError(f"invalid cohort name {name!r}", where, fix)
     if not isinstance(entry, Mapping):
         raise ConfigError("the entry is not a block of keys", where, f"write {name}: {{layout: nih, root: /data/nih}}")

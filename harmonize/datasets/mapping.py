@@ -77,12 +77,16 @@ def read_mapping(path: Path) -> TableMapping:
             raise ConfigError(f"{key} is {raw[key]!r}, not text", f"{path}: {key}", "put the value in quotes")
     if "{" not in raw["image"]:
         raise ConfigError(
-            "all rows have the same image", f"{path}: image", 'write a column in braces: "images/{filename}"'
+            "the path has no column in braces, so all rows have the same image",
+            f"{path}: image",
+            'write a column in braces: "images/{filename}"',
         )
     mask = raw.get("lung_mask", "")
     if not isinstance(mask, str) or (mask and "{" not in mask):
         fix = 'write a column in braces: "lung_masks/{filename}"'
-        raise ConfigError("all rows have the same lung mask", f"{path}: lung_mask", fix)
+        raise ConfigError(
+            "the path has no column in braces, so all rows have the same lung mask", f"{path}: lung_mask", fix
+        )
     age = _rule(raw, "age", (), path)
     return TableMapping(
         file=str(path),

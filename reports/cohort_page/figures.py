@@ -10,7 +10,7 @@ from reports.drawing import svg
 from reports.formatting import percent
 
 WIDTH = 300.0  # natural width of a small figure in px; the page scales figures to the width of a column
-_EDGES = (0.05, 0.10, 0.20, 0.30, 0.40, 0.50, 0.60)  # shares at which the next of eight color steps begins
+_EDGES = (0.05, 0.10, 0.20, 0.30, 0.40, 0.50, 0.60)  # shares at which color steps 1 to 7 begin; step 0 begins at 0
 STATE_CSS = {"present": "dot", "uncertain": "s-unc", "absent": "s-abs", "not_mentioned": "s-not", "unmapped": "s-unm"}
 
 

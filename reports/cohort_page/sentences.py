@@ -6,7 +6,7 @@ from reports import formatting as text
 from reports.formatting import integer, is_number, listing, plural, sentence_case, word
 
 FEWEST = 10  # a sentence states a share only of at least this many images
-_SAME_GRAY = 8.0  # gray values of 255; smaller differences between medians are not reported
+_SAME_GRAY = 8.0  # gray levels (0 to 255); smaller differences between medians are not reported
 
 
 def percent(part: float, total: float) -> str:
@@ -46,7 +46,7 @@ def loss(listed: int, used: int, losses: Mapping[str, int]) -> str:
 
 
 def used_images(numbers: Mapping[str, tuple[int, int]]) -> str:
-    """State the smallest and the largest share of used images over cohorts; values are (used, listed).
+    """State the smallest and the largest share of used images over cohorts; `numbers` has (used, listed) images.
 
     >>> used_images({"A": (5, 10), "B": (10, 10)}).replace("\N{NO-BREAK SPACE}", " ")
     'Between 50 % (A) and 100 % (B) of the listed images are used'
@@ -62,7 +62,7 @@ def used_images(numbers: Mapping[str, tuple[int, int]]) -> str:
 
 
 def uncertain_labels(cells: Sequence[tuple[str, str, Mapping[str, int]]]) -> str:
-    """Name the finding with the largest share of uncertain labels; cells are (finding, cohort, images by state)."""
+    """Name the finding with the largest share of uncertain labels; `cells`: (finding, cohort, images by state)."""
     best, share = None, 0.0
     for finding, cohort, counts in cells:
         total = sum(counts[s] for s in ("present", "absent", "uncertain", "not_mentioned", "unmapped"))
@@ -110,7 +110,10 @@ def age(medians: Mapping[str, float]) -> str:
 
 
 def sex(women: Mapping[str, tuple[int, int]], silent: Sequence[str]) -> str:
-    """State the smallest and the largest share of women over cohorts; values are (women, women and men)."""
+    """State the smallest and the largest share of women over cohorts.
+
+    `women` has two numbers of images per cohort: (of women, of women and men). `silent` are cohorts that record no sex.
+    """
     shares = {name: num_women / total for name, (num_women, total) in women.items() if total}
     if not shares:
         return "No cohort records the sex of its patients."
@@ -123,7 +126,7 @@ def sex(women: Mapping[str, tuple[int, int]], silent: Sequence[str]) -> str:
 
 
 def splits(shared: int, patients: int, num_cohorts: int) -> str:
-    """State how many patients are in two splits.
+    """State how many of the `patients` are in two splits (`shared`).
 
     >>> splits(0, 575, 1).replace("\N{NARROW NO-BREAK SPACE}", " ")
     'No patient is in two splits (575 of 575 patients are in one split)'
@@ -175,14 +178,14 @@ def per_patient(numbers: Mapping[str, tuple[int, int, int]]) -> str:
 
 
 def picture_count(labels: Sequence[str], num_cohorts: int) -> str:
-    """State how many pictures are shown, and how many of these have a finding."""
+    """State how many pictures are shown, and how many of these have a finding; `labels` has a text for each picture."""
     healthy = sum(words in ("No Finding", "none of the findings") for words in labels)
     from_cohorts = "" if num_cohorts == 1 else f" from {word(num_cohorts)} cohorts"
     return f"{plural(len(labels), 'sampled image')}{from_cohorts} with their labels, {integer(len(labels) - healthy)} with a finding"
 
 
 def kinds(entries: int, columns: int) -> str:
-    """State how many preprocessing variants there are, and how many look different."""
+    """State how many preprocessing variants there are (`entries`), and how many look different (`columns`)."""
     same = "" if entries == columns else f", {word(columns)} of which look different at this size"
     return sentence_case(f"{word(entries)} preprocessing variants{same}")
 

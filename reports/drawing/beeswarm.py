@@ -1,4 +1,8 @@
-"""Show which image properties the source classifier uses: importance, one dot per image, and values by hospital."""
+"""Show which image properties a source classifier uses: importance, one dot per image, and values by hospital.
+
+A source classifier predicts the hospital of an image. A SHAP value is the amount by which one property of an image
+changes the prediction.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +22,7 @@ PHONE, PHONE_ROW, PHONE_POINTS = (328.0, 56.0, 110)
 
 
 def described(board: ReportData, model: str) -> dict[str, Any]:
-    """Return title, figure and table for one classifier (pixels or header); {} if there are no results."""
+    """Return title, figure and table for one classifier, which uses pixels or file headers; {} without results."""
     table = board.tables["descriptors"]
     model_rows = table[table["model"] == model]
     importance = model_rows[model_rows["kind"] == "importance"]
@@ -57,7 +61,9 @@ def _site(row: Any, largest: float) -> dict[str, Any]:
 
 
 def swarms(points: pd.DataFrame, names: Sequence[str], phone: bool = False) -> Markup:
-    """Draw a row of dots for each image property, one dot per image; right of 0 means toward the correct hospital.
+    """Draw a row of dots for each image property, one dot per image.
+
+    A dot right of 0 means that the value of the property makes the prediction of the correct hospital more likely.
 
     Color: lowest, middle or highest third of the values. The version for phones has fewer dots, and names above the
     rows.

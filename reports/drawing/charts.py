@@ -21,7 +21,7 @@ from reports.report_data.report_data import ReportData
 # keys: id (of the HTML element), data (traces), layout, height and narrow (px), top (text above)
 Chart = dict[str, Any]
 
-CROSSES = 60  # largest number of points with drawn intervals; more intervals would hide the points
+CROSSES = 60  # maximum number of runs whose intervals are drawn; more intervals would hide the marks
 SYMBOLS = {
     "circle": "circle",
     "square": "square",
@@ -203,7 +203,8 @@ def learning(
 ) -> Chart:
     """Return a line chart: column `key` of each run's history by epoch; a dot marks the selected epoch.
 
-    The line of the first run is dark.
+    The line of the first run is dark. `by_run` has the history of each run by run id, `element` is the HTML id of the
+    chart, and `top` is the text above the chart. `share` means that the values are 0 to 1.
     """
     data: list[Chart] = []
     values: list[float] = []
@@ -264,7 +265,8 @@ def points(
 ) -> list[Chart]:
     """Return plotly traces: the intervals of all runs, then the marks of each architecture family.
 
-    Runs that are not in `filled` have hollow marks. Many runs (more than CROSSES) have no intervals.
+    The mark of a run is at (xs, ys); `x_of` and `y_of` have the intervals, and `words` returns the hover text of a run.
+    Runs that are not in `filled` have hollow marks. With more than CROSSES runs, no interval is drawn.
     """
     traces: list[Chart] = []
     if len(runs) <= CROSSES:

@@ -131,7 +131,10 @@ def _reliability(board: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
 def _square(
     board: ReportData, paths: Mapping[str, Path], label: str, diagonal: bool, words: tuple[str, str], marks: str = ""
 ) -> Markup:
-    """Draw one curve per hospital in a square from 0 to 1: external hospitals thin, the internal hospital thick on top."""
+    """Draw one curve per hospital in a square from 0 to 1: external hospitals thin, the internal hospital thick on top.
+
+    `words` are the titles of the x and the y axis. The y title is inside the square, and left out if there are `marks`.
+    """
     x, y = UNIT
     body = "".join(
         svg.line(LEFT, y(t), LEFT + SIDE, y(t), "g")
@@ -146,7 +149,8 @@ def _square(
                 [(x(px), y(py)) for px, py in paths[key]], "cv-internal" if key == board.internal.key else "cv-external"
             )
     body += svg.text(LEFT + SIDE, TOP + SIDE + 28, words[0], "tk fine", "end")
-    low = not diagonal  # precision-recall curves leave room at the bottom for the axis title
+    # the lower left corner inside the square is free of precision-recall curves: the y title goes there
+    low = not diagonal
     body += svg.text(LEFT + 4, TOP + (SIDE - 6 if low else 10), words[1], "tk fine") if not marks else ""
     return svg.svg(LEFT + SIDE + 6, TOP + SIDE + 32, body + marks, label)
 

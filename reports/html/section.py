@@ -11,7 +11,8 @@ from markupsafe import Markup
 from reports import formatting as text
 from reports.html.compression import Packed
 
-LATER = 16_000  # characters; the browser parses a longer folded table only when the reader opens it
+# characters of HTML; a browser parses a folded table that is longer only when the reader opens the table
+LATER = 16_000
 
 
 @dataclass(frozen=True, slots=True)

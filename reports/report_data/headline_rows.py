@@ -1,7 +1,7 @@
 """Select the rows that the page shows from long tables: one row for each number on the page.
 
-The tables have rows for every split, label source, mapping and selected epoch. The page shows one choice of these, and
-names the choice.
+The tables have rows for every split, label source, mapping and selected epoch. The page shows one split, one label
+source, one mapping and one selected epoch, and names them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ SELECTIONS = ("best_val", "last")
 PROBE_METRIC = "balanced_accuracy"
 COUNTS = ("n", "num_positive", "num_patients", "num_findings")
 SCORE_COLUMNS = ("run_id", "dataset", "finding", "calibrator", "value", "low", "high", *COUNTS)
-TOLERANCE = 1e-6  # if two means differ by less, they are taken as means over the same findings
+TOLERANCE = 1e-6  # two means of AUROC with a smaller difference count as equal: they are over the same findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class Estimate:
     num_positive: int = 0
     num_patients: int = 0
     num_findings: int = 0
-    internal: float = float("nan")  # only for a gap: its two AUROCs
+    internal: float = float("nan")  # only for a gap: the internal and the external AUROC
     external: float = float("nan")
-    chance: float = float("nan")  # only for a probe: accuracy by chance
+    chance: float = float("nan")  # only for a source probe: the accuracy of guessing the hospital
 
     @property
     def has_value(self) -> bool:
@@ -103,7 +103,7 @@ class HeadlineRows:
         rows = rows[(split.isna() | (split == scores["split"].iloc[rows])).to_numpy(bool)]
         code, references = pd.factorize(scores["reference"].iloc[rows])
         order = [REFERENCES.index(name) if name in REFERENCES else len(REFERENCES) for name in references]
-        # Rows without a label source have code -1, which selects this last element.
+        # Rows without a label source have code -1, which selects the last element of `order`.
         order.append(len(REFERENCES))
         rows = rows[np.argsort(np.array(order)[code], kind="stable")]
         names = ["metric", "operating_point"]
@@ -179,7 +179,10 @@ def gap_side(gap: Estimate, value: float, macro: Estimate) -> Estimate:
 
 
 def probe_lookup(sources: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
-    """Return the balanced accuracies of source probes on the features of runs, by (run, control)."""
+    """Return the balanced accuracies of source probes by (run, control).
+
+    A source probe is a classifier that predicts the hospital of an image from a run's features.
+    """
     full = (sources["probe"] == "features") & (sources["shots"] == 0)
     rows = sources[full & (sources["metric"] == PROBE_METRIC)]
     columns = ("run_id", "control", "value", "low", "high", "chance", "n")

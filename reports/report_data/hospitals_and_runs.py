@@ -50,12 +50,15 @@ class Run:
     internal: Estimate = MISSING  # over every finding that the internal hospital labels
     external: Estimate = MISSING  # mean over hospitals; decides the ranking
     gap: Estimate = MISSING
-    simultaneous_external: Estimate = MISSING  # interval simultaneous over runs, for sentences about the best run
-    simultaneous_gap: Estimate = MISSING  # interval simultaneous over runs, for sentences about the smallest gap
-    internal_common: Estimate = MISSING  # with external_common: the two AUROCs of the gap, over shared findings
+    # as `external`, with an interval that is simultaneous over runs, for sentences about the best run
+    simultaneous_external: Estimate = MISSING
+    # as `gap`, with an interval that is simultaneous over runs, for sentences about the smallest gap
+    simultaneous_gap: Estimate = MISSING
+    # this and external_common: the two AUROCs of the gap, over the findings that both hospitals label
+    internal_common: Estimate = MISSING
     external_common: Estimate = MISSING
     ece: Estimate = MISSING
-    probe: Estimate = MISSING  # balanced accuracy of the source classifier
+    probe: Estimate = MISSING  # balanced accuracy with which a classifier predicts the hospital from the run's features
     causal: Estimate = MISSING  # change in prediction by internal pixels in external images, minus the control
     # external hospital -> AUROC over the findings that the internal hospital labels too
     hospitals: Mapping[str, Estimate] = field(default_factory=dict)

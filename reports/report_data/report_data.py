@@ -32,7 +32,7 @@ class ReportData:
     derived: tuple[Run, ...]  # TTA, ensembles and imported models with an external score; shown below the ranking
     unranked: tuple[Run, ...]
     groups: tuple[tuple[Run, ...], ...]
-    mean_gap: Estimate  # averaged over runs and hospitals
+    mean_gap: Estimate  # gap, averaged over runs and external hospitals
     num_worse: int  # number of runs with a simultaneous interval of the gap above 0
     num_better: int
     findings: tuple[str, ...]
@@ -290,7 +290,10 @@ def _mean_gaps(frame: pd.DataFrame, prefix: str = "") -> dict[str, Estimate]:
 
 
 def _simultaneous(estimate: Estimate, rank: Mapping[str, Any], prefix: str) -> Estimate:
-    """Replace the interval by one that is simultaneous over runs; unchanged if the table `ranks` does not have it."""
+    """Return the estimate with the interval that is simultaneous over runs; unchanged if `rank` does not have it.
+
+    `rank` is the run's row of the table `ranks`; `prefix` is "all" or "gap", the start of the names of the columns.
+    """
     bounds = [float(rank.get(f"{prefix}_{end}", float("nan"))) for end in ("low", "high")]
     return (
         replace(estimate, low=bounds[0], high=bounds[1])

@@ -1,15 +1,18 @@
 """The columns of the tables on heat maps. A column marked `?` in a comment may contain nulls."""
 
 EXPLAINED: dict[str, tuple[str, ...]] = {
-    # where heat maps lie, on a sample of images with the finding; NaN for fewer than 5 patients
+    # how heat maps lie on regions of the image, measured on a sample of images with the finding
+    # values are NaN for fewer than 5 patients
     # finding: one finding, or "all" (all pairs of image and finding)
-    # by: network, or a baseline map that does not depend on the finding: centre (bright center), lungs
+    # by: network (the heat map of the run), or a baseline map that does not depend on the finding: centre (bright
+    #     in the image center) or lungs (bright in the lungs)
     # region: border, padding, markers, outside lungs, pleura, heart, devices, token (the PORT tag of a phantom),
     #     or finding (its outline or box)
     # metric: energy (share of the heat map inside the region), enrichment (energy / area share of the region)
-    # metrics of the region `finding` only: hit (pointing game), empty (share of maps that are zero everywhere),
-    #     iou_*, dice_* (map cut at 30, 50, 70 % of its maximum; top: cut to the area of the outline)
-    # chance: ? the value of a uniform map
+    # metrics of the region `finding` only: hit (share of maps whose maximum is inside or near), empty (share of maps
+    #     that are zero everywhere), iou_* and dice_* (overlap of the region with the pixels of at least 30, 50 or 70 %
+    #     of the maximum; top: with as many of the highest pixels as the region has)
+    # chance: ? the value of a map with equal values everywhere
     "attention": (
         "run_id",
         "dataset",
@@ -24,16 +27,17 @@ EXPLAINED: dict[str, tuple[str, ...]] = {
         "num_patients",
         "chance",
     ),
-    # sanity checks of the heat maps, on a few internal images with the most common finding
+    # checks whether the heat maps depend on the network, on a few internal images with the most common finding
     # check weights: weights are shuffled from the head to the stem, one stage per step
     # check noise: noise is added to the image
     # check pixels: pixels are removed or restored step by step; `stage` names the map whose values give the order
     # metric spearman, ssim: similarity of the maps before and after (1 = equal)
-    # metric deletion, insertion: area under the curve of the probability
+    # metric deletion, insertion: area under the curve of the probability by share of removed or restored pixels
     # metric *_gain: gain over a random order of pixels (positive: the map marks pixels that matter)
     "cascade": ("run_id", "dataset", "finding", "check", "step", "stage", "metric", "value", "low", "high", "n"),
     # cases for the gallery, at the threshold f1_max of internal validation
-    # kind: true positive, false negative, false positive, true negative, and confident errors: sure miss, sure false alarm
+    # kind: true positive, false negative, false positive, true negative; and the confident errors
+    #     sure miss and sure false alarm
     # probability: the calibrated probability
     # inside: ? share of the heat map inside the finding's outline; outside: ? share outside the lungs
     # picture: ? image and heat map side by side as WebP; pictures of real patients only on request

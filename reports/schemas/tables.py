@@ -8,17 +8,17 @@ from reports.schemas.shortcut_tables import SOURCES
 
 # One row per score.
 # dataset "external": the unweighted mean over external cohorts
-# finding "macro": the unweighted mean over the findings that both hospitals have
+# finding "macro": the unweighted mean over the findings that both the internal and the external hospital label
 # low and high: bounds of the 95 % interval over patients
 SCORES = (
     "run_id",
     "dataset",  # cohort name, or "external"
     "split",  # internal cohort: val, test, expert_valid or expert_test; external cohort: its headline split (all or test)
     "reference",  # source of the labels: report (text labeler), radiologist, phantom
-    "mapping",  # default, strict, broad
+    "mapping",  # label mapping: default, strict, broad
     "subgroup",  # all, or e.g. sex=F
     "selection",  # the selected epoch: best_val, last
-    "calibrator",  # none, platt, temperature, isotonic
+    "calibrator",  # method that maps logits to probabilities: none, platt, temperature, isotonic
     "operating_point",  # threshold rule: f1_max, youden, sens_90, f1_grid; "" for metrics without a threshold
     "finding",  # one finding, "macro", or "core": the mean over the findings that every cohort has
     # a metric of registry.yaml; for external cohorts also auroc_gap (internal - external),
@@ -58,7 +58,8 @@ _FITTED = (
 _BEST = ("best_run", "best", "regret")
 _VALUE = ("value", "low", "high")
 _LINE = ("slope", "intercept", "num_runs")
-_SIMULTANEOUS = ("all_low", "all_high")  # interval that is simultaneous over all rows of the same kind
+# bounds of an interval that is simultaneous over several rows; the comment of the table names the rows
+_SIMULTANEOUS = ("all_low", "all_high")
 
 # name of table -> its columns
 SCHEMAS: dict[str, tuple[str, ...]] = {
@@ -100,6 +101,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "weights_sha256",  # hash of the trained weights
     ),
     # ranks by mean external AUROC, computed over all runs with a score
+    # mean_rank, rank_low, rank_high, p_best: mean, interval, and share of first places of the rank over resampled
+    #     patients
+    # group: index of the tie group; p_anchor: adjusted p of the difference from the first run of the group
     # all_low, all_high: interval of the external AUROC, simultaneous over all runs (for sentences about the first run)
     # gap_low, gap_high: ? interval of the gap, simultaneous over all runs
     "ranks": (
@@ -127,17 +131,19 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # gap: internal test AUROC minus external AUROC, both over the shared findings
     # dataset "external": mean over hospitals; num_findings: number of shared findings; internal, external: the two AUROCs
     "gaps": ("run_id", "dataset", *_GAP),
-    # gaps as in `gaps`, but for each internal split: the test split, and the splits that radiologists labeled (expert_*)
+    # gaps with the columns of `gaps`, for each internal split: test, and the splits that radiologists labeled
+    #     (expert_*)
+    # reference: source of the labels of the internal split
     # dataset "worst": the hospital with the largest gap; `hospital` contains its name
     # external_reference: source of the external labels
     "references": ("run_id", "split", "reference", "dataset", "external_reference", "hospital", *_GAP),
     # components of the gap of a metric (auroc, auprc, ece); an unknown component counts as 0
     # part: prevalence, case_mix, labels or remainder; their sum is the gap, also in each resample
     # reason: why the component is unknown, or how it was measured
-    # effective_*: Kish's effective number of weighted images
-    # covered: share of internal images in case-mix cells that also have external images
-    # least, most: ? minimum and maximum of the label component over the admissible mappings
-    # paired: share of findings for which the same images have both label sets
+    # effective_positive, effective_negative: Kish's effective number of weighted positive and negative images
+    # covered: share of internal images whose case-mix cell (such as sex and age) also has external images
+    # least, most: ? minimum and maximum of the label component over the admissible label mappings
+    # paired: share of findings for which the same images have labels from both label sources
     "decomposition": ("run_id", "dataset", "metric", "finding", "part", "value", "low", "high", *_DECOMPOSED),
     # scores of subgroups: "sex=F", "sex=F age=<40", ..., and "all" (its AUROC is in `scores`)
     # If `subgroup` is an attribute ("sex"), the metric is *_spread: largest minus smallest score of its subgroups.
@@ -164,7 +170,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # the epoch that each rule selects; without intervals
     # rule: best_val (or best_expert_valid), last, and with schedule.audit oracle (best epoch on the internal test split)
     # chosen_auroc: AUROC on the split that selects the epoch; test_auroc: ? AUROC on the internal test split
-    # over_honest: ? test_auroc minus the test_auroc of the best_* rule; for the oracle, this is the optimism
+    # over_honest: ? test_auroc minus the test_auroc of the rule best_*; for the oracle, this difference is its optimism
     "epochs": ("run_id", "rule", "epoch", "chosen_auroc", "test_auroc", "over_honest"),
     # macro gap, averaged over runs: for each hospital, and averaged over hospitals ("external")
     # num_worse, num_better: number of runs with a gap above or below 0, by an interval that is simultaneous over runs
@@ -195,8 +201,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "high",
         "count",
     ),
-    # thresholds and calibrators, fixed on the internal validation split; with the numbers of its patients
-    # threshold: of the logit; probability: the same threshold as a probability; NaN for fewer than min_count patients
+    # thresholds and calibrators, fixed on the internal validation split, and the numbers of patients in this split
+    # threshold: a logit; probability: the same threshold as a probability; both NaN for fewer than min_count patients
     "operating_points": ("run_id", "finding", "rule", *_FITTED),
     # ROC and precision-recall curves; x and y contain at most 30 numbers each
     # kind: roc or pr; finding "macro": the curve with the mean y over findings
@@ -216,15 +222,19 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "true_negative",
     ),
     # AUROC with DeLong's interval, and three standard errors:
-    # se_image (DeLong, over images), se_patient (Obuchowski, over patients), se_bootstrap
+    # se_image (DeLong, over images), se_patient (Obuchowski, over patients), se_bootstrap (resampled patients)
     "delong": ("run_id", "dataset", "split", "finding", *_VALUE, "se_image", "se_patient", "se_bootstrap"),
     **SOURCES,
     **EXPLAINED,
     # region transplant test: pixels of a donor cohort are put into images of a host cohort
     # donor "": pixels are removed instead; donor or host "external": mean over external hospitals
-    # kind: border, corner, marker, intensity, resolution, erased, toggled, lungs_only, lungs_masked, causal
-    # kind causal: mean of marker, corner and border, with internal donors and external hosts
-    # measure: change from the original to the changed image: abs_dp, dp, flip_rate, auroc
+    # kind with a donor: border, corner, marker (the region that is copied), intensity (the gray values of the donor),
+    #     resolution (the sharpness and noise of the donor), causal (mean of marker, corner and border, with internal
+    #     donors and external hosts)
+    # kind without a donor: erased (markers removed), toggled (markers removed, and added to images without one),
+    #     lungs_only (pixels outside the lungs hidden), lungs_masked (lungs hidden)
+    # measure: dp and abs_dp (mean signed and mean absolute change of the probability), flip_rate (share of images whose
+    #     prediction changes at the threshold), auroc (change of the AUROC)
     # control: the same change with pixels from the host's own cohort; NaN for kinds without a control
     # effect: value minus control, with its interval low, high; n: number of images of the host cohort
     # subset: images by the label of the finding: all, present, absent
@@ -232,48 +242,56 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         *("run_id", "kind", "donor", "host", "finding", "subset", "measure"),
         *("value", "control", "effect", "low", "high", "n"),
     ),
-    # correlation over architectures (seeds averaged) of a shortcut score with the gap or the external AUROC
-    # score: source_bits, causal; against: gap, external
-    # statistic: spearman, spearman_families (families resampled), kendall, partial (adjusted for logit internal AUROC)
-    # p: permutation test of spearman; detectable: the smallest |rho| with p < .05
+    # correlation of a shortcut score with the gap or the external AUROC, over architectures (mean over seeds)
+    # score: source_bits (cross-entropy of the classifier that predicts the source from a run's features; low: easy to
+    #     predict), causal (effect of the kind causal in `transplants`)
+    # against: the gap or the external AUROC
+    # statistic: spearman, kendall, spearman_families (interval from resampled architecture families),
+    #     partial (Spearman, adjusted for the logit of the internal AUROC)
+    # p: p-value of a permutation test of spearman; detectable: the smallest |rho| with p < .05
     # power: the probability of p < .05 if the true rho is .5
     "associations": (
         *("score", "against", "statistic", "value", "low", "high", "p", "num_architectures", "num_families"),
         *("detectable", "power"),
     ),
-    # symptoms of technical faults; finding "all": a symptom of the entire run
+    # symptoms: patterns in a run's predictions that technical faults cause; finding "all": a symptom of the entire run
     # `histograms` has rows only for findings whose labels or predictions seem inverted.
     "diagnostics": ("run_id", "dataset", "finding", "kind", "value", "low", "high", "advice"),
     "histograms": ("run_id", "dataset", "finding", "bin_low", "bin_high", "present", "absent"),
     # external AUROC under every admissible label mapping: macro, and each finding that a mapping changes
     "mappings": ("run_id", "dataset", "mapping", "finding", "value", "low", "high", "n", "num_positive"),
-    # effect of another mapping than the grid's on the macro AUROCs at a hospital, and on the order of the runs
+    # effect of a label mapping other than the grid's on the macro AUROCs at a hospital, and on the order of the runs
+    # num_reversed of num_pairs: pairs of runs whose order changes; tau: Kendall's tau-b of the two orders
     "reversals": ("dataset", "mapping", "num_runs", "mean_change", "largest", "num_pairs", "num_reversed", "tau"),
     # macro AUROC by policy for uncertain training labels and by source of the test labels
     # The table is empty if all runs have the same policy.
     "policies": ("policy", "dataset", "split", "reference", "value", "low", "high", "num_runs"),
-    # ablation: mean difference (level minus reference) over pairs of runs that differ only in this factor
-    # metric: auroc means the external AUROC, gap the generalization gap
+    # ablation: mean difference of a metric between two levels of a factor (level minus reference), over pairs of runs
+    #     that differ only in this factor; metric: auroc (external AUROC) or gap
     "ablation": ("metric", "factor", "level", "reference", "value", "low", "high", "p", "num_pairs", "pair_sd"),
-    # importance of each factor for a metric, in a grid with all combinations of its factors
-    # If r2_low is not above 0, there is a single row with factor "".
+    # importance of each factor for a metric, from a model that predicts the metric from the factors; only for a grid
+    #     with all combinations of its factors
+    # r2, r2_low: the model's r2 on other runs, and the lower end of its interval
+    # If r2_low is not above 0, no factor has an importance, and there is a single row with factor "".
     "surrogate": ("metric", "factor", "importance", "r2", "r2_low", "num_runs"),
     # external AUROC by cost; cost: macs, params, or device_hours (training on the most frequent device)
     # on_front: no cheaper run is as good; p_front: share of resamples in which this is true
     # gain: AUROC of the run minus AUROC of the best cheaper run
     "frontier": ("run_id", "cost", "amount", "on_front", "p_front", "gain", "gain_low", "gain_high"),
     # AUROC by training time; auroc: on the split that selects the epoch, after this epoch
-    # reached: the AUROC if training stopped after this epoch
-    # on_front: no run on the same device reached as much in less time
+    # reached: the AUROC that the run would have if training stopped after this epoch
+    # on_front: no run on the same device reached this AUROC in less time
     "anytime": ("run_id", "device", "epoch", "hours", "auroc", "reached", "on_front"),
     "history": ("run_id", "epoch", "train_loss", "val_loss", "val_auroc", "lr", "seconds"),
     # runs compared in several goals at once; goal: names of the compared goals, separated by spaces
     # auroc: external AUROC
-    # maps: ? enrichment on the finding divided by the enrichment of a center map, mean over external hospitals
-    # on_front: no other run is at least as good in every goal and better in one
+    # maps: ? enrichment of heat maps on the finding divided by the enrichment of a bright image center (see
+    #     `attention`), mean over external hospitals
+    # on_front: no other run is at least as good in every goal and better in one goal
     # p_front: ? share of resamples (of AUROC and gap) in which on_front is true
     "goals": ("run_id", "goal", "auroc", "gap", "maps", "macs", "on_front", "p_front"),
-    # SHAP value of each factor for each run, from the model of the table `surrogate`; empty if no factor has an importance
+    # SHAP value of each factor for each run, from the model of the table `surrogate`; the table is empty if r2_low
+    #     is not above 0
     "factor_shap": ("metric", "factor", "level", "run_id", "shap"),
     # results that other authors published: without intervals, never ranked; split "": not stated
     "published": ("name", "setting", "source", "dataset", "split", "finding", "metric", "value"),

@@ -1,4 +1,7 @@
-"""Section on heat maps: how far they lie on outlines of findings and other regions, and a gallery of cases."""
+"""Section on heat maps: how much of them lies on outlines of findings and on other regions, and a gallery of cases.
+
+Enrichment is the share of a heat map inside a region, divided by the region's share of the image.
+"""
 
 from typing import Any
 
@@ -84,7 +87,8 @@ def _hospital(table: pd.DataFrame, board: ReportData, key: str, columns: list[st
 def _findings(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one row per finding.
 
-    A row has the enrichment at internal and external hospitals, overlap, pointing hit, and the enrichment of the tag.
+    A row has the enrichment at internal and external hospitals, the overlap with the finding, the share of maps whose
+    maximum is on the finding, and the enrichment on the tag of a phantom.
     """
     rows = []
     internal, external = table[table["dataset"] == board.internal.key], table[table["dataset"] != board.internal.key]

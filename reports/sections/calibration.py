@@ -1,4 +1,7 @@
-"""Section on calibration: reliability curves by hospital, uncalibrated and with Platt scaling fitted on internal data."""
+"""Section on calibration: reliability curves by hospital, uncalibrated and with Platt scaling fitted on internal data.
+
+ECE is the expected calibration error, which is computed over bins of the predicted probability.
+"""
 
 from collections.abc import Mapping
 from operator import itemgetter
@@ -21,7 +24,8 @@ from reports.tables import rows_of
 
 DRAWN = 10  # number of runs with curves
 LISTED = 60  # number of runs in the table of ECE; the ranking has the ECE of the others
-USUAL_BINS, MOST_BINS = (15, 10), 100  # usual numbers of bins, and the largest number that is tried
+# numbers of bins that `_num_bins` tries first, and the largest number that it tries
+USUAL_BINS, MOST_BINS = (15, 10), 100
 SIDE, LEFT, TOP = 226.0, 22.0, 14.0  # px: side, left margin and top margin of a panel
 X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
@@ -154,9 +158,10 @@ def _counts(rows: pd.DataFrame | None) -> str:
 
 
 def _num_bins(rows: pd.DataFrame) -> int:
-    """Guess the number of equal-width bins, because the table has no rows for empty bins.
+    """Return the probable number of equal-width bins, which the table does not state: it has no rows for empty bins.
 
-    The result is the first number, usual numbers first, with which every mean probability lies inside its bin.
+    The result is the first number of bins with which the mean probability of every bin lies inside this bin. USUAL_BINS
+    are tried first.
     """
     bin_index, mean = rows["bin"].to_numpy(), rows["confidence"].to_numpy()
     fewest = int(bin_index.max()) + 1

@@ -1,4 +1,7 @@
-"""Section on cost: external AUROC by operations, training time and parameters; AUROC during training."""
+"""Section on cost: external AUROC by operations, training time and parameters; AUROC during training.
+
+A run is on the Pareto front if no cheaper run is at least as good.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +19,7 @@ from reports.sentences import main_findings as sentences
 from reports.summaries.pareto import at_once
 from reports.tables import rows_of
 
-OTHERS = (  # (cost, title, column head, unit, divisor) of each other cost
+OTHERS = (  # (cost, title, column head, unit, divisor) of each cost except operations
     ("device_hours", "External AUROC by training time", "Training", "hours", 1.0),
     ("params", "External AUROC by number of parameters", "Parameters", "million", 1e6),
 )
@@ -50,7 +53,10 @@ def cost(board: ReportData) -> Section:
 
 
 def _runs_by_cost(board: ReportData, cost: str, title: str, word: str, unit: str, scale: float) -> dict[str, Any]:
-    """Return the runs sorted by a cost, with the amount, whether the run is on the Pareto front, and the gain."""
+    """Return the runs sorted by a cost, with its amount, whether the run is on the Pareto front, and the gain in AUROC.
+
+    The gain is relative to the best cheaper run. `word` is the column head; amounts are divided by `scale`.
+    """
     budget = _budget(board, cost)
     runs = [r for r in board.ranked if r.id in budget]
     amount = {r.id: budget[r.id]["amount"] / scale for r in runs}

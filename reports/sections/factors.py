@@ -1,4 +1,8 @@
-"""Section on ablation: pairs of runs that differ in one factor, and a surrogate model of a full grid."""
+"""Section on ablation: pairs of runs that differ in one factor, and a surrogate model of a full grid.
+
+A factor is a setting that the grid varies; a level is one of its values. The surrogate model predicts a metric of a run
+from its levels.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -45,8 +49,8 @@ def factors(board: ReportData) -> Section:
 def _title(table: pd.DataFrame) -> str:
     """Return the title: it names the levels that clearly change the external AUROC.
 
-    A clear change has a small p over patients, and an interval over pairs of runs that excludes 0. In the table, p is
-    corrected for the number of levels of a factor; here also for the number of factors.
+    A clear change has a small p over patients, and an interval over pairs of runs that excludes 0. In `table`, p is
+    corrected for the number of levels of a factor. The title also corrects p for the number of factors.
     """
     rows = table[table["metric"] == "auroc"]
     rows = rows[rows["p"] * rows["factor"].nunique() < ALPHA]

@@ -19,7 +19,7 @@ METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
 USED = {"auroc": ("case_mix", "labels", "remainder"), "auprc": ("prevalence", "case_mix", "remainder")}
 PARTS = {"prevalence": "prevalence", "case_mix": "case mix", "labels": "labels", "remainder": "remainder"}
 SAID = PARTS | {"labels": "label mapping"}
-# name of the label component if radiologists labeled other patients
+# name of the label component if the radiologists' labels are of other patients than the reports' labels
 OTHER_PATIENTS = "label source (other internal patients)"
 READERS = {
     "report": "reports",

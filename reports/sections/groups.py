@@ -26,7 +26,7 @@ METRICS = (  # (metric, finding, name on the page, whether its table is open at 
     ("fnr", MACRO, "False negative rate", False),
     ("fpr", MACRO, "False positive rate", False),
 )
-SPREAD = "auroc_spread"  # the only metric that the section shows for all runs
+SPREAD = "auroc_spread"  # metric of the only table that lists all runs; the other tables are about the first run
 COLUMNS = ("run_id", "dataset", "subgroup", "metric", "finding", "value", "low", "high", "n", "num_findings")
 SHOWN = 40
 DEVICES = 8  # number of devices shown per hospital; devices with the most images come first

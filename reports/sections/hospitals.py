@@ -12,7 +12,7 @@ from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
 
-STEP = 0.02  # width of a color step, as a gap; there are eight steps
+STEP = 0.02  # AUROC; gaps in a range of this width have the same color, and there are eight colors
 SHOWN = 40  # rows of the table that are visible at first; later rows are folded
 
 

@@ -13,7 +13,7 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sentences import main_findings as sentences
 
-CUSTOM_COLUMNS = 6  # maximum number of custom metrics: ranking.css has rules for this many
+CUSTOM_COLUMNS = 6  # maximum number of columns for custom metrics: ranking.css has style rules for this number
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,9 @@
-"""Section on effective robustness, and on rules that select a run."""
+"""Section on effective robustness, and on rules that select a run.
+
+The effective robustness of a run is its external AUROC minus the AUROC that a line predicts from its internal AUROC.
+The line is fitted to the other runs. The regret of a selection rule is the external AUROC that it loses compared with
+the best run; its optimism is the amount by which it overestimates the selected run.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,10 +22,7 @@ SHOWN = 40
 
 
 def robustness(board: ReportData) -> Section:
-    """Write the section: each run's distance from the line that the other runs define, and an audit of selection rules.
-
-    The section is empty if there are results for neither.
-    """
+    """Write the section: the effective robustness of each run, and an audit of selection rules; empty without both."""
     line, audit = _line(board), _audit(board)
     if not line and not audit:
         return Section("robustness", "", Markup(""))
@@ -39,7 +41,7 @@ def robustness(board: ReportData) -> Section:
 
 
 def _line(board: ReportData) -> list[dict[str, Any]]:
-    """Return one row for each run that has a distance from the line, largest distance first."""
+    """Return one row for each run that has an effective robustness (distance from the line), largest first."""
     table = board.tables["robustness"]
     cells = {str(r["run_id"]): r for r in table[table["dataset"] == EXTERNAL].to_dict("records")}
     rows: list[dict[str, Any]] = []

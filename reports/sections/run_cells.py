@@ -18,7 +18,7 @@ def row(cells: list[str]) -> Markup:
 
 
 def auroc(estimate: Estimate, macro: bool, reason: str, symptom: str) -> str:
-    """Return the HTML of an AUROC with interval and sample size, or the reason why it is missing.
+    """Return the HTML of an AUROC with interval and sample size, or the reason why the AUROC is missing.
 
     An AUROC that seems inverted gets a warning; `symptom` is the anchor to which the warning links, "" for none.
     """

@@ -1,4 +1,8 @@
-"""Section on the region transplant test: pixels of one hospital are put into images of another hospital."""
+"""Section on the region transplant test: pixels of one hospital are put into images of another hospital.
+
+The pixels come from a donor image, and the changed image is the host. `reports.schemas.tables` defines the kinds of
+changes and the measures. A control is the same change with pixels from the host's own hospital.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -20,7 +24,8 @@ from reports.summaries.missing_analyses import missing_analyses, section_without
 
 WIDTH, HEIGHT = 300.0, 22.0
 SHOWN = 40  # number of runs in the table below the figure
-LEAST = 4  # minimum number of architectures for a rank correlation, as in `bench.analyses.shortcuts.association`
+# minimum number of architectures for a rank correlation; `bench.analyses.shortcuts.association` has the same number
+LEAST = 4
 INTO = {
     "marker": "a marker",
     "corner": "corners",
@@ -53,7 +58,7 @@ Cells = Mapping[tuple[str, str, str, str, str, str], Mapping[Any, Any]]  # key: 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A row of the figure: a change to images, and its effects on probability, predictions and AUROC."""
+    """A row of the figure: a change to images (`words`), and its effects on probability, positive calls and AUROC."""
 
     words: str
     value: float

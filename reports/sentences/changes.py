@@ -1,8 +1,8 @@
 """Sentences about the region transplant test and its relation to the gap.
 
-As in `main_findings`, the interval decides the verb, never the estimate alone.
+A sentence states an effect only if the 95 % interval excludes 0. The estimate alone never decides.
 
-Only these sentences may say that something changes a prediction: in this test, the pixels of the images were changed.
+Only the sentences of this module may say that something changes a prediction: in this test, pixels were changed.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,8 @@ from reports.report_data.headline_rows import Estimate
 
 def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Sequence[str], margin: float) -> str:
     """State in how many runs a marker of the internal hospital is a shortcut, and for which findings.
+
+    `margin` is the smallest change of a probability that counts.
 
     >>> marker_shortcuts("A", 0, 4, [], 0.05)
     'No marker of A is a shortcut in any of four runs: none both changes a prediction by more than .050 and helps at the internal hospital'

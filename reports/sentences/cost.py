@@ -1,6 +1,6 @@
 """Sentences about training time, cost and several goals at once.
 
-As in `main_findings`, the interval decides the verb, never the estimate alone.
+A sentence states an effect only if the 95 % interval excludes 0. The estimate alone never decides.
 """
 
 from collections.abc import Sequence
@@ -34,9 +34,9 @@ def time_unit(hours: float) -> tuple[str, float]:
 
 
 def anytime(device: str, hours: float, quarter: float, half: float, final: float) -> str:
-    """State the best validation AUROC of any run after a quarter, half and all of the longest training time.
+    """State the best validation AUROC of any run after a quarter, half and all of the longest training time (`hours`).
 
-    `quarter`, `half` and `final` are the AUROCs, NaN if no run had finished an epoch by then.
+    `quarter`, `half` and `final` are these AUROCs, NaN if no run had finished an epoch by then.
 
     >>> anytime("NVIDIA H200", 12.0, 0.78, 0.801, 0.812)
     'Best internal AUROC after a quarter, half and all of the longest training (12 hours on one GPU, NVIDIA H200): .780, .801, .812'

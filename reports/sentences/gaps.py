@@ -1,6 +1,6 @@
 """Sentences about gap components, effective robustness, run selection and calibration.
 
-As in `main_findings`, the interval decides the verb, never the estimate alone.
+A sentence states an effect only if the 95 % interval excludes 0. The estimate alone never decides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from reports.formatting import interval, is_number, listing, places, plural, sentence_case, signed, word
 from reports.report_data.headline_rows import Estimate
 
-NUM_NEEDED = 4  # minimum number of runs to fit a line, as in bench.scoring.across_runs.robustness
+NUM_NEEDED = 4  # minimum number of runs to fit a line; bench.scoring.across_runs.robustness has the same number
 
 
 def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
@@ -34,7 +34,9 @@ def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
 
 
 def effective_robustness(above: Sequence[str], below: Sequence[str], num_fitted: int, num_runs: int) -> str:
-    """Name the runs with a clearly higher or lower external AUROC than a line fitted to the other runs predicts.
+    """Name the runs with a clearly higher (`above`) or lower (`below`) external AUROC than the other runs predict.
+
+    The prediction is a line from internal to external AUROC, fitted to the other runs.
 
     >>> effective_robustness([], [], 24, 24)
     'No run of 24 clearly differs from the external AUROC that the other runs predict'

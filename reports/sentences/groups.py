@@ -1,6 +1,6 @@
 """Sentences about patient groups, and about findings without a threshold.
 
-As in `main_findings`, the interval decides the verb, never the estimate alone.
+A sentence states an effect only if the 95 % interval excludes 0. The estimate alone never decides.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ class GroupDifference:
     hospital: str
     attribute: str
     spread: Estimate
-    highest: str = ""  # group with the highest value
+    highest: str = ""  # name of the group with the highest value
     lowest: str = ""
     highest_value: float = float("nan")
     lowest_value: float = float("nan")

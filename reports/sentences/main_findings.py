@@ -1,7 +1,7 @@
 """Sentences about the ranking, hospitals, findings and training.
 
-The interval decides the verb, never the estimate alone. No function here may write: significant, outperforms, robust, no
-difference, equal.
+A sentence states an effect only if the 95 % interval excludes 0. The estimate alone never decides. No function of this
+module may write: significant, outperforms, robust, no difference, equal.
 """
 
 from collections.abc import Sequence
@@ -112,7 +112,10 @@ def mean_gap(
 
 
 def best_run(label: str, external: Estimate, num_tied: int, p_best: float, num_runs: int) -> str:
-    """Name the run that ranks first, and state how many runs are tied with it (`num_tied`)."""
+    """Name the run that ranks first, and state how many runs are tied with it (`num_tied`).
+
+    `p_best` is the share of bootstrap samples in which the run ranks first.
+    """
     if num_runs == 1:
         return f"{label} has a mean external AUROC of {external.with_interval}. There is no other run to compare with."
     first = f"{label} has the highest mean external AUROC, {external.with_interval}."
@@ -134,7 +137,7 @@ def smallest_gap(label: str, gap: Estimate, is_first: bool) -> str:
 
 
 def group_caption(number: int, size: int, first_label: str) -> str:
-    """Return the words that follow "Group n" in the ranking."""
+    """Return the words that follow the title of a tie group in the ranking."""
     if size == 1:
         return "one run" if number == 1 else "one run, clearly below the first run of the group above"
     if size == 2:
@@ -201,7 +204,10 @@ def scatter_title(num_below: int, num_runs: int, findings: str) -> str:
 def hospitals_title(
     costly: Sequence[str], num_external: int, worst: str, num_worst: int, num_runs: int, shared_findings: bool = True
 ) -> str:
-    """Name the hospitals at which AUROC clearly drops, and the hospital that is worst for most runs."""
+    """Name the hospitals at which AUROC clearly drops (`costly`), and the hospital that is worst for most runs.
+
+    `num_worst` is the number of runs for which `worst` is the hospital with the largest gap.
+    """
     if num_external == 0:
         return "No external hospital was tested"
     if not shared_findings:
@@ -268,7 +274,10 @@ def pareto_title(labels: Sequence[str], num_runs: int) -> str:
 
 
 def probe_title(values: Sequence[float], chance: float, shuffled: Sequence[float], num_sources: int) -> str:
-    """State how well a linear classifier on frozen features identifies the hospital."""
+    """State how well a linear classifier on frozen features identifies the hospital.
+
+    `values` are the balanced accuracies over runs, and `shuffled` those of the control with shuffled hospitals.
+    """
     if not values:
         return "The source classifier was not run"
     if num_sources < 2:

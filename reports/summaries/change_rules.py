@@ -1,9 +1,13 @@
-"""Rules that decide whether the page reports a changed prediction or a shortcut; the power benchmark uses them too."""
+"""Rules of the region transplant test: whether the page reports a changed prediction or a shortcut.
+
+The test puts pixels of a donor image into a host image, and compares the change of the prediction with a control.
+`benchmarks/shortcut_power.py` uses the same rules.
+"""
 
 import pandas as pd
 
 MARGIN = 0.05  # smallest relevant change in probability
-MARKER, ERASED = "marker", "erased"  # kinds of change that reveal a planted shortcut
+MARKER, ERASED = "marker", "erased"  # kinds of change: a marker is pasted into images, all markers are erased
 EXTERNAL, MACRO = "external", "macro"
 
 
@@ -15,7 +19,8 @@ def changes(table: pd.DataFrame, measure: str = "abs_dp", subset: str = "all") -
 def changed(table: pd.DataFrame, internal: str) -> list[str]:
     """Return the findings for which an internal marker changes predictions in external images.
 
-    `table` is the table `transplants` of one run. The control is a patch without a marker from the host's own cohort.
+    `table` has the rows of one run in the table `transplants`. The control pastes a patch without a marker, from the
+    cohort of the host image.
     The mean absolute change in probability, minus the change by the control, must have a 95 % interval above MARGIN.
     """
     rows = changes(table)
@@ -26,9 +31,9 @@ def changed(table: pd.DataFrame, internal: str) -> list[str]:
 def caught(table: pd.DataFrame, internal: str) -> list[str]:
     """Return the findings with a shortcut: a marker changes the prediction, and the internal AUROC depends on markers.
 
-    The control for erasing a marker is erasing the mirrored region. AUROC depends on markers if erasing them changes
-    AUROC, minus the control's change, with a 95 % interval below 0. If a marker has no information, erasing costs no
-    AUROC.
+    The control for erasing a marker is erasing the region on the other side of the image. The AUROC depends on markers
+    if the change of AUROC, minus the change by the control, has a 95 % interval below 0. Erasing a marker without
+    information costs no AUROC.
     """
     rows = changes(table, "auroc")
     rows = rows[(rows["kind"] == ERASED) & (rows["host"] == internal) & (rows["high"] < 0)]

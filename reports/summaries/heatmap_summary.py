@@ -1,4 +1,8 @@
-"""Summarize the heat-map tables `attention` and `cascade` over runs: numbers, sentences and strips."""
+"""Summarize the heat-map tables `attention` and `cascade` over runs: numbers, sentences and strips.
+
+Enrichment is the share of a heat map inside a region, divided by the region's share of the image. A baseline map does
+not depend on the network: bright in the image center, or bright in the lungs. The PORT tag is a white tag on phantoms.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -90,7 +94,7 @@ def regions_in(table: pd.DataFrame) -> list[str]:
 def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
     """Return the finding with maps that focus most on the PORT tag at the internal hospital, and the enrichment.
 
-    ("", NONE) if there is no tag.
+    Without a tag, return ("", NONE).
     """
     rows = table[(table["dataset"] == internal) & (table["finding"] != ALL)]
     rows = rows[(rows["region"] == "token") & (rows["metric"] == "enrichment") & (rows["by"] == NETWORK)]
@@ -101,7 +105,7 @@ def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
 
 
 def answer(table: pd.DataFrame, num_runs: int) -> str:
-    """Return the title: enrichment of maps on the finding, compared with chance and with a center map."""
+    """Return the title: enrichment of maps on the finding, compared with chance and the center baseline."""
     on_finding = mean(pick(table, "enrichment"))
     if not on_finding.has_value:
         outside_lungs = mean(pick(table, "enrichment", "outside lungs"))
@@ -129,9 +133,10 @@ def answer(table: pd.DataFrame, num_runs: int) -> str:
 
 
 def _mean_bound(rows: pd.DataFrame, end: str) -> float:
-    """Return the mean over runs of one bound.
+    """Return the mean over runs of one bound of the interval, low or high (`end`).
 
-    The result is a bound of the mean. It is exact if the errors of the runs are fully correlated, and too wide otherwise.
+    The result is a bound of the mean. It is exact if the errors of the runs are fully correlated, else too far from the
+    mean.
     """
     return float(rows.dropna(subset=["value"]).groupby("run_id")[end].mean().mean())
 

@@ -1,4 +1,9 @@
-"""Summarize nuisances inside a hospital: association with findings, decodability from features, effect on AUROC."""
+"""Summarize nuisances inside a hospital: association with findings, decodability from features, effect on AUROC.
+
+A nuisance is a property that varies inside a hospital and may replace a finding, such as view; a level is one of its
+values. Decodability is the AUROC with which a run's features predict the nuisance. The pooled AUROC of a finding is
+over all images; the AUROC within levels is the mean over groups of images with the same level.
+"""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,7 @@
-"""Compare runs in several goals at once: sentences, strips and numbers; in every strip, right is better."""
+"""Compare runs in several goals at once: sentences, strips and numbers; in every strip, right is better.
+
+A run is Pareto-optimal if no other run is at least as good in every goal and better in one goal.
+"""
 
 import math
 from collections.abc import Callable
@@ -15,7 +18,8 @@ from reports.sentences import cost as cost_sentences
 
 SHOWN = 12  # number of runs with strips; the table has the other Pareto-optimal runs
 WIDE, EDGE = 132.0, 18.0
-LIKELY, SURE = 0.05, 0.95  # limits for the share of resamples in which a run is Pareto-optimal
+# share of resamples in which a run is Pareto-optimal: above LIKELY, the run may be optimal; from SURE on, it is stable
+LIKELY, SURE = 0.05, 0.95
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,9 @@
-"""Summarize source classifiers: sentences, table rows and confusion matrices, in the order of the page."""
+"""Summarize source classifiers, which predict the hospital of an image: sentences, table rows and confusion matrices.
+
+probe    the input of the classifier: features of a run, of a network before training (random, imagenet), labels ...
+control  how the data were changed, such as "shuffled" (hospitals in random order) or "none"
+shots    number of training images per hospital, 0 for all
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +20,10 @@ from reports.report_data.report_data import ReportData
 
 ACCURACY, BITS, SELECTIVITY = "balanced_accuracy", "bits", "selectivity"
 Key = tuple[str, str, int, str]  # probe, control, shots, metric
-Estimates = Mapping[tuple[str, Key], Estimate]  # (run id, key); run id "" for classifiers that use no run
+# key: (run id, Key); the run id is "" for classifiers that do not use a run
+Estimates = Mapping[tuple[str, Key], Estimate]
 
-# (group, probe, control, shots, input of the classifier)
+# (title of the group, probe, control, shots, words for the input of the classifier), in the order of the page
 LINES: tuple[tuple[str, str, str, int, str], ...] = (
     ("This run’s features", "features", "none", 0, "all images"),
     ("This run’s features", "features", "none", 32, "32 training images per hospital"),
@@ -160,7 +166,10 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
 
 
 def selectivities(board: ReportData, estimates: Estimates, max_rows: int) -> list[dict[str, Any]]:
-    """Return each run's selectivity by number of training images; [] if no untrained network was probed."""
+    """Return each run's selectivity by number of training images; [] if no untrained network was probed.
+
+    Selectivity is the accuracy of a run's features minus that of the network's features before training.
+    """
     rows = []
     for run in board.runs:
         cells = [of_run(estimates, run, "features", "random", shots, SELECTIVITY) for shots in (0, 32, 8)]
@@ -207,7 +216,7 @@ def confusions(board: ReportData, run: Run) -> list[dict[str, Any]]:
 
 
 def mistaken(tables: Sequence[Mapping[str, Any]]) -> str:
-    """Name the most common error of the first classifier; "" if there is no confusion matrix."""
+    """Name the hospital whose images the first classifier most often assigns to another hospital; "" without a matrix."""
     if not tables:
         return ""
     heads, rows = tables[0]["heads"], tables[0]["rows"]
