@@ -10,9 +10,10 @@ The command writes benchmarks/results.csv and the table between two markers of b
 The exit status is 1 in three cases:
 - a gate fails: our implementation and the peer's give different results;
 - a benchmark crashes;
-- a figure is more than a tenth worse than the last committed figure of the same processor, and the two spreads do not overlap.
+- a measured value is more than a tenth worse than the last committed value of the same processor, and the ranges
+  of both values over their rounds do not overlap.
 
-A missed goal is printed, but does not change the exit status.
+A benchmark may have a goal for its value. A missed goal is printed, but does not change the exit status.
 """
 
 import argparse
@@ -41,7 +42,9 @@ def listed() -> list[Benchmark]:
     ]
     keys = [benchmark.key for benchmark in all_benchmarks]
     if len(set(keys)) < len(keys):
-        raise SystemExit(f"two lines of one name: {sorted(key for key in set(keys) if keys.count(key) > 1)}")
+        raise SystemExit(
+            f"two benchmarks have the same name, computation and peer: {sorted(key for key in set(keys) if keys.count(key) > 1)}"
+        )
     return sorted(all_benchmarks, key=lambda benchmark: (benchmark.name[:1], int(benchmark.name[1:])))
 
 
@@ -95,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
         verdict = results.verdict(row, committed_rows)
         failed |= verdict.startswith(("worse", "failed"))
         print(line(row, verdict), flush=True)
-        # The table is written after each benchmark, so that an interruption loses only one of them.
+        # The table is written after each benchmark, so that an interruption loses the result of at most one benchmark.
         if not options.quick:
             old = results.read_csv(csv.read_text(encoding="utf-8")) if csv.is_file() else []
             rows_now = results.merged([old_row for old_row in old if old_row.key in {b.key for b in available}], [row])

@@ -1,10 +1,10 @@
-"""What `bench report` and `bench check` cost in a store of many runs, made cheaply: copies of the runs of a small store.
+"""Write a store of many runs, to time `bench report` and `bench check` in it. The runs are copies of a few runs.
 
     bench run --grid demo --store runs
     python benchmarks/copies.py runs many --runs 2000
     python -m bench.cli report --store many ; python -m bench.cli check --store many
 
-A copy has an id and a seed of its own, the files of its original, and the original's scores under its id. Nothing is scored again.
+Each copy has a new id and a new seed. Its files and scores are those of the original run; nothing is scored again.
 """
 
 import argparse

@@ -5,17 +5,19 @@
 
 The column `command` of the table has the command of each row.
 
-There are three worlds of simulated patients. A patient has 1 to 6 images; the label and a random effect are the same for all of them.
+A world is a simulated study; there are three. A patient has 1 to 6 images, which share the label and a random effect.
   findings  two equally good runs, five findings; tests intervals, paired tests and Holm's correction
   runs      24 runs on the same patients; tests tie groups and rank intervals
-  gap       one run; case mix, prevalence, labels and skill differ externally by known amounts; tests the components of the gap
+  gap       one run; case mix, prevalence, labels and skill (the separation of positives and negatives) differ at the
+            external hospital by known amounts; tests the components of the gap
 
 A prediction score is the mean of its stratum (patients of the same sex and label) + the patient's effect + noise, all normal.
 Therefore the true AUROC is the mean of Phi(difference of means / sqrt(2 variance)) over the pairs of strata, weighted with their
 shares. The true AUPRC is an integral over mixtures of normal distributions. Neither needs a simulation.
 
-With 150 patients, a finding has about 37 positive patients. Percentile intervals are too narrow for so few patients, as their row
-shows. This is why `area_interval` in `bench/scoring/bootstrap/intervals.py` works on the logit scale.
+With 150 patients, a finding has about 37 positive patients. For so few patients, percentile intervals are too narrow,
+as the row of percentile intervals shows. This is why `area_interval` in `bench/scoring/bootstrap/intervals.py` works on
+the logit scale.
 """
 
 import argparse
@@ -41,7 +43,8 @@ from bench.scoring.metrics_of_split import measure
 from bench.scoring.scored_split import Settings
 
 Array = NDArray[np.float64]
-Seen = dict[str, list[float]]  # claim -> one value per simulated case
+# claim (a row of the table) -> one value per simulated case: whether the claim held, or a measured number
+Seen = dict[str, list[float]]
 Rows = list[tuple[str, str, float, float, float, float, int]]
 
 NUM_FINDINGS = 5
@@ -151,7 +154,7 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
 
 
 def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
-    """Record estimate and coverage of each component, and the difference between the components' sum and the gap."""
+    """Record in `seen` the estimate and coverage of each component, and the gap minus the sum of the components."""
     generator, settings = np.random.default_rng(seed), Settings(num_resamples=num_resamples, seed=seed)
     internal, external = (
         measure(world.draw(name, num_patients, generator), None, settings)
@@ -181,14 +184,14 @@ def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
 
 
 def note(seen: Seen, claim: str, *values: float | np.bool_) -> None:
-    """Append the values of a simulated case to those of its claim."""
+    """Append `values`, which a simulation gives for `claim`, to `seen[claim]`."""
     seen.setdefault(claim, []).extend(map(float, values))
 
 
 def holds(
     value: Array, replicates: Array, true: float, interval: Callable[..., tuple[Array, Array]] = percentile
 ) -> NDArray[np.bool_]:
-    """Return which intervals contain the true value."""
+    """Return the mask of the values whose interval, computed from their replicates, contains the true value."""
     low, high = interval(value, replicates)
     return np.asarray((low <= true) & (true <= high))
 
@@ -271,7 +274,7 @@ def main() -> None:
 
 
 def put_into(old: pd.DataFrame, replacement: pd.DataFrame) -> pd.DataFrame:
-    """Return the old table, in which new rows replace the rows of the same claims."""
+    """Return the old table, in which the rows of `replacement` replace the rows with the same claims."""
     new = replacement.set_index("claim")
     claims = list(dict.fromkeys([*old["claim"], *new.index]))
     return pd.concat([new, old.set_index("claim").drop(new.index, errors="ignore")]).loc[claims].reset_index()

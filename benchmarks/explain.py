@@ -1,4 +1,6 @@
-"""Time of the heat maps of all findings, compared with a prediction, with a backward pass per finding, and with grad-cam.
+"""Measure the time of the heat maps of all findings, compared with the time of three alternatives.
+
+The alternatives are a prediction without heat maps, a backward pass for each finding, and the package grad-cam.
 
     OMP_NUM_THREADS=1 python benchmarks/explain.py                       # densenet121, resnet50, efficientnet_b0 at 224 px
     python benchmarks/explain.py --device cuda --images 64
@@ -26,13 +28,13 @@ from bench.models.network import Network, build
 
 
 def forward(network: Network, x_NCHW: Tensor) -> Tensor:
-    """Return logit_NK. The table states all other times as multiples of this prediction's time."""
+    """Return logit_NK (N images, K findings). The table divides all other times by the time of this prediction."""
     with frozen(network), torch.inference_mode():
         return network(x_NCHW)
 
 
 def hooked(network: Network, x_NCHW: Tensor) -> Tensor:
-    """Return heat_NKhw by the usual method: hooks on the feature maps, and a forward and a backward pass per finding."""
+    """Return heat_NKhw (maps of h x w pixels) by the usual method: a forward and a backward pass per finding."""
     outputs: list[Tensor] = []
 
     def record(_module: object, _inputs: object, output: Tensor) -> Tensor:
@@ -129,7 +131,7 @@ def main() -> None:
                 difference = float((theirs.cpu() - ours).abs().max() / ours.abs().max())
                 print(f"{architecture}: largest relative difference from {name} {difference:.1e}")
                 if difference > 1e-5:
-                    raise SystemExit("the ways do not agree")
+                    raise SystemExit("the heat maps of the implementations differ by more than 1e-5")
         seconds_of = dict.fromkeys(implementations, float("inf"))
         for _ in range(options.rounds):
             for name, compute in implementations.items():

@@ -8,8 +8,9 @@ The script enlarges a finished store:
 - Each new run has an id, a seed, and the files of a normal run. Its logits are those of a run of the store plus noise;
   its features are random vectors of length `--width`.
 
-A new process then computes the scores and writes the page. A second process repeats this, but keeps the source probes.
-CPU seconds are those of the process and its children; memory is that of the largest of these processes.
+A new process then computes the scores and writes the page. A second process does the same again, but reuses the scores
+of the source probes (classifiers of the hospital). CPU seconds are those of the process and its children; memory is
+that of the largest of these processes.
 `--across N` measures only the tables over all runs, for N runs; `--scan N` measures the check of N run folders.
 """
 
@@ -46,7 +47,7 @@ def cpu() -> float:
 
 
 def name_of(run: int) -> str:
-    """Return the id of an invented run."""
+    """Return the id of the new run with the number `run`."""
     return hashlib.sha256(str(run).encode()).hexdigest()[:12]
 
 
@@ -55,7 +56,7 @@ def planned(content: dict[str, Any], num: int) -> list[dict[str, Any]]:
     runs = [copy.deepcopy(content["runs"][i % len(content["runs"])]) for i in range(num)]
     for i, run in enumerate(runs):
         run["id"], run["config"]["seed"] = name_of(i), 1000 + i // len(content["runs"])
-        # Most images of the internal hospital are in the test split, so that scoring has as much work as externally.
+        # Most internal images are in the test split, so that scoring it takes as long as scoring an external cohort.
         run["config"]["split"] = {
             "train": 0.05,
             "val": 0.15,
@@ -116,7 +117,8 @@ def grown(source: Path, root: Path, num_runs: int, num_images: int, width: int) 
                 folder / "predictions" / f"{name}.parquet", noisy.astype(dict.fromkeys(logits, "float32")), metadata
             )
             patients = table["patient_id"].to_numpy(str)
-            patients = patients[probe_rows(patients)]  # a run stores features of these images only
+            # a run stores features only of the images that its source probe uses
+            patients = patients[probe_rows(patients)]
             feature = draw.normal(size=(len(patients), width)) * np.linspace(2, 0.1, width)
             feature += draw.normal(scale=0.05, size=width)
             (folder / "features").mkdir(exist_ok=True)
@@ -170,8 +172,9 @@ def scores_and_page(root: Path, threads: int) -> dict[str, float]:
 def rebuilt(manifest: Manifest, threads: int, everything: bool) -> tuple[dict[str, float], str]:
     """Compute scores and page again in a new process; return its time and memory, and a hash of the files.
 
-    With `everything`, all scores are deleted before. Without, only their keys are deleted, as after a change of metrics. Source
-    probes depend only on features and labels, so they are then kept.
+    With `everything`, all scores are deleted first. Without `everything`, only the keys are deleted that state by which
+    version the scores were computed, as after a change of metrics. The scores of source probes stay valid, because they
+    depend only on features and labels.
     """
     root = manifest.store.root
     shutil.rmtree(root / "report", ignore_errors=True)
@@ -220,8 +223,8 @@ def over_runs(source: Path, num: int) -> float:
 def scanned(manifest: Manifest, root: Path, num: int) -> tuple[float, float]:
     """Return the wall-clock and CPU seconds of checking that `num` runs are finished, in a new store under `root`.
 
-    The check reads the records of a run, so these are copied from a real run. It does not read predictions and features,
-    so these files are empty.
+    The check reads the records of a run, so the records are copied from a real run. The check does not read predictions
+    and features, so the files of predictions and features are empty.
     """
     store, content = Store.open(root / "scanned"), {**manifest.content, "runs": planned(dict(manifest.content), num)}
     source_folder = manifest.store.run_dir(manifest.runs[0]["id"])

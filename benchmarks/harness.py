@@ -1,4 +1,6 @@
-"""Definition of a benchmark, and the timing of two implementations against each other.
+"""Define what a benchmark is, and time two implementations against each other.
+
+A peer is a library or implementation that ours is compared with.
 
 A file in `benchmarks/rows` ends in `BENCHMARKS: tuple[Benchmark, ...]`. Each `run(quick)` first compares the results of
 both implementations (the gate), then times them alternately in this process, and returns a Measured:
@@ -23,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-LEAST_S = 0.05  # one timing repeats a call until all calls together have lasted at least so many seconds
+LEAST_S = 0.05  # seconds; a timing repeats a call until all calls together have lasted at least this long
 Clock = Callable[[], float]
 
 
@@ -58,10 +60,10 @@ class Benchmark:
 
     name   name of the benchmark, such as "B1"; several lines with different peers may have the same name
     what   short description of the computation that is measured
-    peer   library or implementation that ours is compared with; "-" if the figure is not a comparison
-    goal   ">= 3.5" or "<= 1.2", in `unit`; "" without a goal
+    peer   library or implementation that ours is compared with; "-" if the benchmark is not a comparison
+    goal   bound for the measured value, such as ">= 3.5" or "<= 1.2", in `unit`; "" without a goal
     run    function that runs the benchmark; with `quick` it takes seconds instead of minutes (less data, fewer rounds)
-    unit   "x" for ratios, else the unit of the figure: "s", "GB"
+    unit   "x" for ratios, else the unit of the measured value: "s", "GB"
     """
 
     name: str
@@ -82,7 +84,7 @@ class Benchmark:
 
 
 def parse_goal(goal: str) -> tuple[bool, float]:
-    """Return whether a larger figure is better, and the bound.
+    """Return whether a larger value is better, and the bound.
 
     >>> parse_goal(">= 3.5"), parse_goal("<= 0.25")
     ((True, 3.5), (False, 0.25))
@@ -127,8 +129,8 @@ def check(passed: bool, text: str) -> str:
 def largest_memory() -> int:
     """Return the peak memory of this program in kB.
 
-    Linux has this number in /proc. `getrusage` is the substitute elsewhere; it also counts the memory that the process had
-    as a copy of its parent, before it started this program.
+    Linux states this number in /proc. On other systems, `getrusage` is used. Its number may be too large: it includes
+    the memory that the process had as a copy of its parent, before it started this program.
     """
     try:
         status = Path("/proc/self/status").read_text()
@@ -183,9 +185,9 @@ def compared(numerator: Sequence[float], denominator: Sequence[float], gate: str
 
 
 def spread(values: Sequence[float], gate: str, note: str = "") -> Measured:
-    """Return the median, smallest and largest of the rounds. Raises ValueError for no rounds, NaN or infinity."""
+    """Return the median, smallest and largest of `values`, one per round. Raises ValueError unless all are finite."""
     if not values or not all(math.isfinite(value) for value in values):
-        raise ValueError(f"not figures: {list(values)}")
+        raise ValueError(f"a benchmark needs finite values, at least one, not {list(values)}")
     return Measured(statistics.median(values), min(values), max(values), gate, note)
 
 

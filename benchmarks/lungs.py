@@ -1,12 +1,13 @@
-"""Accuracy of the detection of lungs and markers without a learned model.
+"""Measure the accuracy of the detection of lungs and markers, which uses no learned model.
 
     python benchmarks/lungs.py --images DIR --masks DIR     # masks: same file names, 0 or 255; e.g. outlines of the COVID-19 collection
 
 The script prints the Dice coefficient of the detected lung field with the outlined lungs. For comparison, it prints the Dice
 coefficients of two simple guesses: the whole image, and the box of the adaptive region.
 
-Two constants of `harmonize/images/lungs.py` (rim, hull) were tuned on the images whose file name has an even hash. The result of
-the other images, the untouched half, is printed separately. Without the folders, only phantoms are measured: lungs and tags.
+Two constants of `harmonize/images/lungs.py` (rim, hull) were tuned on the images whose file name has an even hash. The
+result of the other half of the images is printed separately. Without the two folders, only phantoms are measured: their
+lungs, and their tags as markers.
 """
 
 import argparse

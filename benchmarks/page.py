@@ -1,4 +1,6 @@
-"""Compare the page of 500 runs with a page of plotly's own HTML and a jinja table: size, and time until the table can be sorted.
+"""Compare our page of 500 runs with a simpler page: its size, and the time until its table can be sorted.
+
+The simpler page has a jinja table, and charts from plotly's own HTML writer.
 
     OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/page.py --runs 500
 
@@ -6,12 +8,13 @@ The tables are random with a fixed seed: 6 datasets, 9 findings. Both pages cont
 Before the pages are opened, their cells are read from the files and compared one by one.
 
 Headless Chromium (UNSEEN_CHROMIUM, or the first on the path) opens each page in turn. From the start of the navigation, a script
-clicks the head of column "gap" every few milliseconds until the order changes. All numbers are milliseconds, as medians over visits:
+clicks the head of the column "gap" every few milliseconds until the order of the rows changes. All numbers are
+milliseconds, as medians over visits:
 
-sorted   from navigation until the first click that changed the order of the rows
-after load   time between the load event and `sorted`; 0 if the table was sorted before
+sorted   from navigation until the first click that changes the order of the rows
+after load   time from the load event until `sorted`; 0 if the table was sorted before the load event
 whole    from navigation until all rows are sorted; our page sorts the visible rows first, the others when the browser is idle
-again    time of a click on another column after `whole`, until the new order is laid out
+again    from a click on another column, after `whole`, until the page shows the new order
 cpu      CPU time of the page's main thread until `sorted` and until `whole`; other work on the machine changes it less
 chart    from navigation until the first chart is drawn; a chart is drawn when the reader scrolls to it, here after `whole`
 """
@@ -90,7 +93,7 @@ class Cells(HTMLParser):
         self.found: dict[tuple[str, str], str] = {}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Remember the run and column of the open cell."""
+        """Store the run and the column of the cell that begins."""
         attributes = {key: value or "" for key, value in attrs}
         if tag == "tr":
             self.run = attributes.get("data-id", "")
@@ -100,7 +103,7 @@ class Cells(HTMLParser):
         self.inside = tag == "span" and "v" in css
 
     def handle_endtag(self, tag: str) -> None:  # noqa: ARG002
-        """Close the cell."""
+        """End the cell, so that later text does not belong to it."""
         self.inside = False
 
     def handle_data(self, data: str) -> None:
@@ -174,7 +177,7 @@ def main() -> None:
     parser.add_argument("--visits", type=int, default=7)
     options = parser.parse_args()
     report_tables = tables(Invented(runs=options.runs))
-    # The first page of a process compresses plotly.js, which is not measured.
+    # The first page that a process writes compresses plotly.js. This page is not measured.
     render(tables(Invented(runs=2)))
     writing_seconds = {}
     pages = {}

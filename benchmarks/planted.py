@@ -1,7 +1,8 @@
-"""Two simulated hospitals with known differences in case mix, prevalence, labels and skill, and the true components of their gap.
+"""Simulate two hospitals with known differences, and compute the true components of their gap.
 
-A stratum is a group of patients with the same sex and label. A prediction score is the stratum's mean + the patient's effect + noise,
-and both effect and noise are normal.
+The hospitals differ in case mix, prevalence, labels and skill (the separation of positives and negatives). A stratum is
+a group of patients with the same sex and label. A prediction score is the stratum's mean + the patient's effect +
+noise; effect and noise have normal distributions.
 """
 
 from collections.abc import Mapping
@@ -92,7 +93,10 @@ def area(positive: Mapping[float, float], negative: Mapping[float, float]) -> fl
 
 
 def precision(positive: Mapping[float, float], negative: Mapping[float, float], prevalence: float) -> float:
-    """Return the AUPRC of such positives and negatives at a prevalence: the mean precision over the scores of positives."""
+    """Return the AUPRC of positives and negatives whose scores are mixtures of normal distributions.
+
+    The AUPRC is the mean precision over the scores of positives; `prevalence` is the share of positives.
+    """
     score = np.linspace(-8, 10, 20001)
     hit, false = (
         sum(share * norm.sf(score, mean, SD) for mean, share in strata.items()) for strata in (positive, negative)

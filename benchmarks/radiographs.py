@@ -1,4 +1,4 @@
-"""Synthetic radiographs of clinical size: an enlarged phantom with detector noise."""
+"""Make synthetic radiographs of clinical size: an enlarged phantom with detector noise."""
 
 from functools import cache
 from pathlib import Path
@@ -32,7 +32,7 @@ def jpegs(folder: Path, num: int, quality: int) -> list[Path]:
     for patient in range(num):
         success, data = cv2.imencode(".jpg", radiograph(patient), [cv2.IMWRITE_JPEG_QUALITY, quality])
         if not success:
-            raise RuntimeError("cannot encode")
+            raise RuntimeError("OpenCV cannot encode the image as JPEG")
         path = folder / f"{patient}-{quality}.jpg"
         path.write_bytes(data.tobytes())
         paths.append(path)

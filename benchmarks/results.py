@@ -1,4 +1,7 @@
-"""The table of benchmarks in `results.csv` and `RESULTS.md`, and the comparison with committed results."""
+"""Read and write the table of benchmarks in `results.csv` and `RESULTS.md`, and compare it with committed results.
+
+A figure is the measured value of a benchmark. Its spread is the range of the values over the rounds.
+"""
 
 import csv
 import io
@@ -15,13 +18,14 @@ from benchmarks.harness import Benchmark, GateFailed, Measured, NotMeasured, par
 
 BEGIN = "<!-- begin: written by `python -m benchmarks`, do not edit -->"
 END = "<!-- end -->"
-WORSE = 0.10  # a figure is worse if it is worse by more than this share, and the spreads of both figures do not overlap
+# a figure counts as worse if it is worse by more than this share, and the spreads of both figures do not overlap
+WORSE = 0.10
 _LIBRARIES = ("numpy", "torch", "torchvision", "opencv-python-headless", "pillow", "numba")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of the table. If nothing was measured, the three figures are NaN and `gate` has the reason."""
+    """One row of the table. If nothing was measured, figure and spread are NaN, and `gate` states the reason."""
 
     benchmark: str
     what: str
@@ -31,7 +35,7 @@ class Row:
     high: float
     unit: str
     goal: str
-    met: str  # yes, no, or "" without a goal or a figure
+    met: str  # whether the goal is met: yes, no, or "" without a goal or a figure
     gate: str
     note: str
     commit: str
@@ -90,7 +94,10 @@ def worse(now: Row, before: Row) -> bool:
 
 
 def verdict(now: Row, before: Mapping[tuple[str, str, str], Row]) -> str:
-    """Return the comparison of a row with the committed row, "" if it is not worse; "worse: ..." fails the command."""
+    """Return "failed" or "worse: ..." (both fail the command), "less than on another machine: ...", or "".
+
+    The text is "" if the row is not worse than the committed row.
+    """
     old = before.get(now.key)
     if now.gate.startswith(("FAILED", "CRASHED")):
         return "failed"
@@ -131,7 +138,7 @@ def read_csv(text: str) -> list[Row]:
     """Return the rows of a CSV text. Raises ValueError if the columns are not those of a Row."""
     reader = csv.DictReader(io.StringIO(text))
     if reader.fieldnames != [field.name for field in fields(Row)]:
-        raise ValueError(f"columns {reader.fieldnames}")
+        raise ValueError(f"results.csv has the columns {reader.fieldnames}, not those of a Row")
     numeric = {"ratio", "low", "high"}
     return [
         Row(**{column: float(value or "nan") if column in numeric else value for column, value in row.items()})  # type: ignore[arg-type]

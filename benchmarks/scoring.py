@@ -59,7 +59,7 @@ def cohort(dataset: str, split: str, num: int) -> tuple[ScoredSplit, NDArray[np.
     )
     images = np.array([f"{dataset}-{split}-{i}" for i in range(num)], object)
     patients = np.array([f"p{i}" for i in patient], object)
-    # Runs of a store share this array, which is read-only, too.
+    # The array is read-only, as in a real store, where several runs share it.
     patients.flags.writeable = False
     no_logits = np.zeros(state.shape, np.float32)
     return ScoredSplit(
@@ -84,7 +84,7 @@ def scored(run: int, num_cohorts: int, num: int, settings: Settings, threads: in
 
 
 def fingerprint(scores: RunScores) -> str:
-    """Return a hash of all tables and replicates."""
+    """Return a hash of all tables and bootstrap replicates of the scores."""
     digest = hashlib.sha256()
     tables = (scores.scores, scores.gaps, scores.reliability, scores.confusion, scores.delong, *scores.detail.values())
     for table in tables:
@@ -104,7 +104,7 @@ def per_replicate(compute: Callable[[], object], num: int) -> float:
 def against_loops(num: int, num_resamples: int) -> list[tuple[str, float, float, float]]:
     """Return for each peer: its name, its and our CPU milliseconds per replicate, and the largest difference of a score.
 
-    All use one finding with a prevalence of 40 %.
+    We and all peers score the same finding, which has a prevalence of 40 %.
     """
     cohort = part("external1", "all", num, 0)
     label: NDArray[np.int8] = cohort.labels()[:, -1:]
@@ -175,17 +175,17 @@ def against_loops(num: int, num_resamples: int) -> list[tuple[str, float, float,
         values: list[float] = []
         peer_ms = per_replicate(lambda peer=peer, values=values: values.extend(map(peer, range(LOOP))), LOOP)  # type: ignore[misc]
         worst = float(np.abs(np.array(values) - replicates[metric][:LOOP]).max())
-        is_approximate = peer is weighted_numpy  # it counts each of the few pairs of equal logits as wrong
+        is_approximate = peer is weighted_numpy  # this peer counts the few pairs of equal logits as wrongly ordered
         assert worst <= (1e-4 if is_approximate else 1e-12), (name, worst)
         figures.append((f"{metric}: {name}", peer_ms, ours[metric], worst))
     return figures
 
 
 def pairs(num_runs: int, num: int, num_resamples: int) -> tuple[float, float, float]:
-    """Return the CPU seconds of comparing all pairs of runs in two ways, and the largest difference of the results.
+    """Return the CPU seconds of comparing all pairs of runs by two methods, and the largest difference of the results.
 
-    The first way computes all pairs from shared replicates. The second way does a new bootstrap for each pair; its time is
-    extrapolated from one pair. Results (value, bounds, p) are compared for up to LOOP pairs.
+    The first method computes all pairs from shared replicates. The second method does a new bootstrap for each pair;
+    its time is extrapolated from one pair. Results (value, bounds, p) are compared for up to LOOP pairs.
     """
     cohort = part("external1", "all", num, 0)
     label = cohort.labels()[:, -1:]

@@ -1,4 +1,7 @@
-"""Draw the results of the 40 networks of shortcut_power.py: effect and cost of a marker against the gap of each network.
+"""Draw the results of the 40 networks of shortcut_power.py: two scatter plots with one dot per network.
+
+The vertical axis is the gap. The horizontal axis is the effect of a marker on the prediction, or the change of the
+internal AUROC when markers are erased.
 
 python benchmarks/shortcut_figure.py      # reads benchmarks/shortcut_power.csv, writes docs/shortcut_power.png
 """
@@ -16,7 +19,7 @@ PANELS = (
     ("effect", "a marker changes the probability by, beyond control", (-0.05, 0.9)),
     ("cost", "erasing markers changes the AUROC at the internal hospital by", (-0.5, 0.1)),
 )
-DOWN = (-0.15, 0.5)  # gap
+DOWN = (-0.15, 0.5)  # lower and upper end of the vertical axis, the gap
 INK, PALE, PLANTED, NONE = (40, 40, 40), (215, 215, 215), (40, 70, 200), (150, 120, 40)
 
 

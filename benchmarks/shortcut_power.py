@@ -1,16 +1,19 @@
-"""Sensitivity and false positive rate of the region transplant test for planted shortcuts.
+"""Measure how often the region transplant test detects planted shortcuts, and how often it reports shortcuts wrongly.
 
     python benchmarks/shortcut_power.py       # writes benchmarks/shortcut_power.csv; continues an interrupted table
 
 The script trains 40 small networks, each on new phantom hospitals. In 20 of them, the training hospital prints a tag that predicts
-Pleural Effusion (strength 0.9). In the other 20, the tag is independent of all findings (strength 0). Both use seeds 0 to 19.
+Pleural Effusion (strength 0.9). In the other 20, the tag is independent of all findings (strength 0). Both groups use
+the seeds 0 to 19.
 
 The rule is the page's rule (`reports.summaries.change_rules.caught`). It reports a shortcut for a finding if both hold:
-- An internal marker changes the probability in external images. The 95 % interval of effect minus control lies above MARGIN.
-- Erasing markers lowers the AUROC at the internal hospital. The 95 % interval of cost minus control excludes 0.
+- An internal marker changes the probability in external images. The change minus the control's change has a 95 %
+  interval above MARGIN.
+- Erasing markers lowers the AUROC at the internal hospital. The change minus the control's change has a 95 %
+  interval below 0.
 
 A shortcut is caught if the rule reports Pleural Effusion at strength 0.9. A false alarm is a report of any finding at strength 0.
-Sizes and rule were chosen on one pilot seed, which is not among these 20.
+The sizes of images and networks and the rule were chosen with one other seed, which is not among these 20.
 """
 
 import argparse

@@ -1,8 +1,11 @@
-"""What a training with two CPU threads costs, alone and beside busy processes, when waiting threads spin and when they sleep.
+"""Measure the time of a training with two CPU threads, alone and together with busy processes.
+
+A thread that waits for another thread can spin (use the CPU) or sleep. Both are measured.
 
     python benchmarks/threads.py --busy 2
 
-ResNet-10 on 32 images of 64 x 64 pixels; 10 steps in a process of its own, with and without the variables that workers set.
+The training is 10 steps of ResNet-10 on 32 images of 64 x 64 pixels, in a new process. The environment variables that
+our workers set let waiting threads sleep; without them, threads spin.
 """
 
 import argparse

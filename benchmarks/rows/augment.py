@@ -1,4 +1,7 @@
-"""B5: time of augmentation per image of 320 px on a CPU, against torchvision."""
+"""B5: time to augment an image of 320 px on a CPU, compared with torchvision.
+
+A gate checks that our result equals that of the peer, the implementation that we compare with.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,12 +11,16 @@ import numpy as np
 from benchmarks.harness import Benchmark, Measured, check, compared, interleaved, ms, peer
 from benchmarks.rows.normalizer import images
 
-# The settings of `affine` in the registry: largest rotation in degrees, shift and zoom as shares, change of brightness as a share.
+# The settings of the augmentation `affine` in the registry: largest rotation in degrees; largest shift, zoom and change
+# of brightness as shares.
 TURN, SHIFT, ZOOM, LIGHT = 10.0, 0.05, 0.05, 0.15
 
 
 def chain(transforms: Any, last: Any) -> Any:
-    """Return torchvision's random rotation, shift, scale and brightness, followed by `last`, which converts to a tensor."""
+    """Return torchvision's random rotation, shift, scale and brightness, then `last`, the conversion to a tensor.
+
+    `transforms` is a module of torchvision: version 1 or version 2 of its transforms.
+    """
     bilinear = transforms.InterpolationMode.BILINEAR
     moved = transforms.RandomAffine(TURN, (SHIFT, SHIFT), (1 - ZOOM, 1 + ZOOM), interpolation=bilinear)
     return transforms.Compose([moved, transforms.ColorJitter(LIGHT, LIGHT), last])
@@ -58,7 +65,7 @@ def gate(batch: Any) -> str:
 
 
 def against(implementation: Callable[[Any], Callable[[], object]]) -> Callable[[bool], Measured]:
-    """Return the benchmark against one implementation of torchvision."""
+    """Return the benchmark of our augmentation against one version of torchvision's transforms."""
 
     def run(quick: bool) -> Measured:
         import torch

@@ -1,4 +1,7 @@
-"""B3: random batches from the cache, compared with decoding the files of a batch, with webdataset, and with a copy of memory."""
+"""B3: random batches from the cache, compared with decoding the files of a batch, with webdataset, and with a copy of memory.
+
+A gate checks that our result equals that of the peer, the implementation that we compare with.
+"""
 
 import tarfile
 import tempfile
@@ -39,7 +42,7 @@ class Place:
 
 @contextmanager
 def place(quick: bool) -> Iterator[Place]:
-    """Yield an image cache of 105 MB, which is larger than the CPU's cache."""
+    """Yield an image cache of 105 MB, which does not fit into the memory cache of the CPU."""
     num = 128 if quick else 1024
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -64,7 +67,7 @@ def gate(cache_folder: Place) -> str:
 
 
 def files_way(cache_folder: Place) -> Callable[[], object]:
-    """Return a function that gives the next batch by the usual method.
+    """Return a function that reads the next batch by the usual method.
 
     The method is a DataLoader in this process over a Dataset of files, which PIL and a torchvision pipeline decode.
     """
@@ -93,7 +96,7 @@ def files_way(cache_folder: Place) -> Callable[[], object]:
 
 
 def webdataset_way(cache_folder: Place) -> Callable[[], object]:
-    """Return a function that gives the next batch from webdataset, by its fastest method.
+    """Return a function that reads the next batch with webdataset, by webdataset's fastest method.
 
     The method reads decoded images of one size from a tar file, with a shuffle buffer of 256 images.
     """
@@ -112,7 +115,7 @@ def webdataset_way(cache_folder: Place) -> Callable[[], object]:
 
 
 def copied(cache_folder: Place) -> Callable[[], object]:
-    """Return a function that copies a batch of contiguous images to allocated memory; no reader can be faster."""
+    """Return a function that copies a batch of neighboring images to allocated memory; no reader can be faster."""
     rng = np.random.default_rng(1)
     destination = np.empty((BATCH, GEOMETRY.size, GEOMETRY.size), np.uint8)
 
@@ -146,7 +149,10 @@ def against(implementation: Callable[[Place], Callable[[], object]]) -> Callable
 
 
 def packed(quick: bool) -> Measured:
-    """Return OpenCV's time to decode PNGs of 1,024 px, divided by our time to unpack the same images; all in memory."""
+    """Return OpenCV's time to decode PNGs of 1,024 px, divided by our time to unpack the same images.
+
+    Both the PNGs and the packed images are in memory.
+    """
     images = [fit_to_square(radiograph(patient), Geometry(1024)) for patient in range(1 if quick else 4)]
     options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY]
     pngs = [np.asarray(cv2.imencode(".png", image, options)[1]) for image in images]

@@ -1,4 +1,7 @@
-"""B13: reading and harmonizing a label table as large as that of MIMIC-CXR, against torchxrayvision on the same file."""
+"""B13: reading and harmonizing a label table as large as that of MIMIC-CXR, against torchxrayvision on the same file.
+
+A gate checks that our result equals that of the peer, the implementation that we compare with.
+"""
 
 import subprocess
 import sys
@@ -46,7 +49,7 @@ def write(root: Path, rows: int) -> Path:
 
 
 def ours(root: Path) -> Cohort:
-    """Return the cohort. As the peer does, this does not check that image files exist."""
+    """Return the cohort. Neither we nor the peer check that image files exist."""
     return load(CohortSpec("chexpert", "chexpert", root), images=False)
 
 
@@ -59,7 +62,7 @@ def theirs(path: Path) -> Any:
 
 
 def gate(path: Path) -> str:
-    """Check that both give the same labels, except in images with "No Finding", where the peer sets all labels to 0."""
+    """Check that our labels equal the peer's, except in images with "No Finding": there the peer sets all to 0."""
     our_table, peer_dataset = ours(path.parent).table, theirs(path)
     written = (our_table["native:No Finding"] == 1).to_numpy()
     differ = 0

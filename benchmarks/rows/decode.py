@@ -1,4 +1,7 @@
-"""B1: decoding a large JPEG to 320 x 320 gray values for the cache, against the usual implementations."""
+"""B1: decoding a large JPEG to 320 x 320 gray values for the cache, against the usual implementations.
+
+A gate checks that our result equals that of the peer, the implementation that we compare with.
+"""
 
 import tempfile
 from collections.abc import Callable
@@ -12,7 +15,7 @@ from benchmarks.radiographs import jpegs
 from harmonize.images.pixels import Geometry, fit_to_square, read_gray
 
 GEOMETRY = Geometry(320)
-LIGHT, HEAVY = 88, 94  # JPEG qualities that give about 0.9 and 1.6 MB
+LIGHT, HEAVY = 88, 94  # JPEG qualities; the files have about 0.9 and 1.6 MB
 
 
 def ours(path: Path) -> NDArray[np.uint8]:
@@ -48,7 +51,8 @@ def torchxrayvision_way(path: Path) -> object:
 def distance(path: Path, at_least: int) -> tuple[float, float]:
     """Return the mean and the 99.9 % quantile of the differences between our pixels and the reference, in gray values.
 
-    We let the decoder shrink the image, but keep at least `at_least` pixels. The reference decodes all pixels before the resizing.
+    Our decoder may shrink the image while decoding, to sides of at least `at_least` pixels. The reference decodes all
+    pixels and then resizes.
     """
     difference = np.abs(
         fit_to_square(read_gray(path, at_least), GEOMETRY).astype(int) - fit_to_square(read_gray(path), GEOMETRY)
@@ -57,7 +61,10 @@ def distance(path: Path, at_least: int) -> tuple[float, float]:
 
 
 def gate(paths: list[Path]) -> str:
-    """Check that our pixels differ by at most 0.5 gray values on average from a full decode; see `fidelity` for the largest differences."""
+    """Check that our pixels differ from a full decode by at most 0.5 gray values on average.
+
+    `fidelity` measures the large differences.
+    """
     mean = max(distance(path, GEOMETRY.decode_at)[0] for path in paths)
     return check(mean <= 0.5, f"mean difference from a full decode {mean:.2f} gray values")
 
@@ -65,7 +72,7 @@ def gate(paths: list[Path]) -> str:
 def fidelity(quick: bool) -> Measured:
     """Return the 99.9 % quantile of the differences from a full decode, in gray values; one round is one image.
 
-    The note has quantile and time for decoding at twice the size.
+    The note states the quantile and the time if our decoder keeps twice as many pixels per side.
     """
     with tempfile.TemporaryDirectory() as folder:
         paths = jpegs(Path(folder), 1 if quick else 4, LIGHT)
@@ -82,7 +89,7 @@ def fidelity(quick: bool) -> Measured:
 
 
 def against(implementation: Callable[[Path], object], module: str, quality: int) -> Callable[[bool], Measured]:
-    """Return the benchmark against one implementation, on JPEGs of a quality."""
+    """Return the benchmark of our decoder against one implementation from `module`, on JPEGs of this quality."""
 
     def run(quick: bool) -> Measured:
         peer(module)

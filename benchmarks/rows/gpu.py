@@ -1,4 +1,7 @@
-"""G1 to G4: benchmarks that need a GPU; without a GPU their rows are "not measured"."""
+"""G1 to G4: benchmarks that need a GPU; without a GPU their rows are "not measured".
+
+A peer is an implementation that we compare with.
+"""
 
 import copy
 import math
@@ -22,9 +25,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def training(name: str) -> Callable[[bool], Measured]:
-    """Return a benchmark of our training step against a plain step on one synthetic batch, for an architecture.
+    """Return a benchmark of our training step for an architecture, against a plain step on one synthetic batch.
 
-    Our images are in GPU memory. The ratio is the plain step's time divided by ours.
+    Our step reads its images from GPU memory. The ratio is the plain step's time divided by ours.
     """
 
     def run(quick: bool) -> Measured:
@@ -127,7 +130,10 @@ def inference(name: str) -> Callable[[bool], Measured]:
 
 
 def several_runs(quick: bool) -> Measured:
-    """Return the time of a small grid with four runs at a time on one GPU, divided by the time with one; scores must agree."""
+    """Return the time of a small grid on one GPU with four runs at a time, divided by the time with one run at a time.
+
+    The scores of both must agree.
+    """
     need_gpu()
     spent, areas = {}, {}
     with tempfile.TemporaryDirectory() as name:

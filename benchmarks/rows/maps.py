@@ -1,4 +1,7 @@
-"""B8: heat maps of fourteen findings, compared with a prediction, with one pass per finding, and with the grad-cam package."""
+"""B8: heat maps of fourteen findings, compared with a prediction, with one pass per finding, and with the grad-cam package.
+
+A gate checks that our result equals that of the peer, the implementation that we compare with.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +13,10 @@ ARCHITECTURE, FINDINGS, SIZE = "efficientnet_b0", 14, 224
 
 
 def against(implementation: str, *, peer_is_slower: bool) -> Callable[[bool], Measured]:
-    """Return the benchmark against an implementation of `benchmarks/explain.py`; with `more` False, the ratio is ours / peer."""
+    """Return the benchmark against an implementation of `benchmarks/explain.py`.
+
+    The ratio is the peer's time divided by ours; if `peer_is_slower` is False, it is our time divided by the peer's.
+    """
 
     def run(quick: bool) -> Measured:
         import torch

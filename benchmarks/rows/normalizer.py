@@ -1,4 +1,7 @@
-"""B4: time of preprocessing an image of 320 px, compared with scikit-image and numpy."""
+"""B4: time of preprocessing an image of 320 px, compared with scikit-image and numpy.
+
+A gate checks that our result equals that of the peer, the implementation that we compare with.
+"""
 
 import statistics
 from collections.abc import Callable
@@ -16,7 +19,8 @@ from harmonize.images.pixels import Geometry, fit_to_square
 SIZE, NUM = 320, 64
 Image = NDArray[np.uint8]
 Way = Callable[[], Any]
-Case = tuple[Way, Way, str]  # our implementation and the peer's, both for all images; the text of the passed gate
+# our function and the peer's function, which each normalize all images, and the text of the passed gate
+Case = tuple[Way, Way, str]
 
 
 def images(quick: bool) -> list[Image]:
@@ -26,7 +30,10 @@ def images(quick: bool) -> list[Image]:
 
 
 def clahe(pictures: list[Image]) -> Case:
-    """Return our CLAHE and `equalize_adapthist`. The peer clips and blends differently, so the gate compares only the correlation."""
+    """Return the case CLAHE: ours and scikit-image's `equalize_adapthist`.
+
+    scikit-image clips and blends differently, so the gate compares only the correlation.
+    """
     exposure = peer("skimage.exposure", "scikit-image")
     cv2.setNumThreads(1)
 
@@ -43,7 +50,7 @@ def clahe(pictures: list[Image]) -> Case:
 
 
 def nyul(pictures: list[Image]) -> Case:
-    """Return our histogram standardization, and the same with `numpy.percentile` and `numpy.interp`."""
+    """Return the case of histogram standardization: ours, and the same with `numpy.percentile` and `numpy.interp`."""
     from bench.inputs.histograms import LANDMARKS
 
     standard = np.linspace(0, 1, len(LANDMARKS))
@@ -55,7 +62,7 @@ def nyul(pictures: list[Image]) -> Case:
 
 
 def match(pictures: list[Image]) -> Case:
-    """Return our histogram matching and `skimage.exposure.match_histograms`."""
+    """Return the case of histogram matching: ours and `skimage.exposure.match_histograms`."""
     exposure = peer("skimage.exposure", "scikit-image")
     target = pictures[0]
     share = np.bincount(target.ravel(), minlength=256) / target.size
@@ -67,7 +74,7 @@ def match(pictures: list[Image]) -> Case:
 
 
 def zscore(pictures: list[Image]) -> Case:
-    """Return our z-score of the foreground, and the same with numpy."""
+    """Return the case of the z-score of the foreground: ours, and the same with numpy."""
 
     def one(image: Image) -> NDArray[np.float64]:
         x = image / 255
@@ -78,7 +85,7 @@ def zscore(pictures: list[Image]) -> Case:
 
 
 def region(pictures: list[Image]) -> Case:
-    """Return our detection of black borders, and the same with percentiles of every row and column."""
+    """Return the case of black borders: our detection, and the same with percentiles of each row and column."""
 
     def one(image: Image) -> tuple[int, int]:
         rows, columns = (np.flatnonzero(np.percentile(image, 99, axis=axis) >= roi.BLACK * 255) for axis in (1, 0))
@@ -109,7 +116,7 @@ def _toned(op: str, pictures: list[Image], learnt: list[float] | None = None) ->
 
 
 def _held(ours: Way, theirs: Way, gray: float) -> Case:
-    """Return a case; the gate allows differences of one gray level, whose size is `gray`."""
+    """Return a case. Its gate allows differences of one gray level, which is `gray` in the units of the results."""
     difference = max(float(np.abs(a.numpy()[0] - b).max()) for a, b in zip(ours(), theirs(), strict=True))
     return ours, theirs, check(difference <= gray * 1.001, f"largest difference {difference / gray:.2g} gray levels")
 

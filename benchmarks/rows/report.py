@@ -1,4 +1,7 @@
-"""B11: the page of 500 runs, as `benchmarks/page.py` measures it."""
+"""B11: the page of 500 runs, as `benchmarks/page.py` measures it.
+
+The peer is the simpler page that we compare with.
+"""
 
 import statistics
 import tempfile
@@ -11,14 +14,14 @@ from benchmarks.harness import Benchmark, Measured, NotMeasured, check, compared
 
 @cache
 def made(quick: bool) -> tuple[dict[str, str], dict[str, list[float]], str]:
-    """Return our page and the peer's, the CPU seconds to write each, and the result of comparing cells."""
+    """Return our page and the peer's, the CPU seconds to write each page, and the result of comparing their cells."""
     peer("playwright.sync_api", "playwright")
     peer("tests.browser.visit")
     from benchmarks import page
     from tests.synthetic import Invented, tables
 
     report_tables = tables(Invented(runs=20 if quick else 500))
-    # The first page of a process compresses plotly.js, which is not measured.
+    # The first page that a process writes compresses plotly.js. This page is not measured.
     page.render(tables(Invented(runs=2)))
     pages, spent = {}, {"page": [], "peer": []}
     for _ in range(1 if quick else 3):
@@ -43,7 +46,7 @@ def size(quick: bool) -> Measured:
 
 
 def usable(quick: bool) -> Measured:
-    """Return the time from navigation to a sorted table of the peer, divided by ours, in headless Chromium."""
+    """Return the peer's time from navigation to a sorted table, divided by ours, in headless Chromium."""
     pages, _, gate = made(quick)
     from playwright.sync_api import sync_playwright
 

@@ -1,4 +1,7 @@
-"""B6 and B7: bootstrap of scores and comparison of all pairs of runs, against loops and packages; uses `benchmarks/scoring.py`."""
+"""B6 and B7: bootstrap of scores and comparison of all pairs of runs, against loops and packages; uses `benchmarks/scoring.py`.
+
+A gate checks that our result equals that of the peer, the implementation that we compare with.
+"""
 
 import subprocess
 import sys
@@ -13,13 +16,14 @@ from benchmarks.harness import Benchmark, Measured, check, interleaved, largest_
 
 ROUNDS = 5
 RESAMPLES = 1000
-TURNS = 20  # repetitions with one thread and with two; the shortest counts, because other work on the machine adds wall-clock time
+# repetitions with one thread and with two; the shortest time counts, because other programs only add wall-clock time
+TURNS = 20
 ALONE = "import sys; from benchmarks.rows.scores import on_threads; on_threads(*map(int, sys.argv[1:]))"
 
 
 @cache
 def loops(quick: bool) -> list[dict[str, tuple[float, float, float]]]:
-    """Return for each round and peer: the peer's CPU milliseconds per replicate, ours, and the largest difference of a score."""
+    """Return, per round, peer -> (the peer's CPU milliseconds per replicate, ours, largest difference of a score)."""
     from benchmarks.scoring import against_loops
 
     num, resamples = (2_500, 64) if quick else (25_000, RESAMPLES)

@@ -18,7 +18,7 @@ PROBE = "import sys; from bench.cli.main import main\ntry: main()\nexcept System
 
 @contextmanager
 def compiled() -> Iterator[dict[str, str]]:
-    """Yield environment variables with which Python caches bytecode, as for a command that is started repeatedly."""
+    """Yield environment variables with which Python stores bytecode, as for a command that is started repeatedly."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         root = str(Path(__file__).parents[2])

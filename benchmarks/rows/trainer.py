@@ -1,6 +1,7 @@
 """B10: time of our training step, compared with a bare PyTorch loop and with Lightning.
 
 All three train the same network with the same batches, loss and AdamW variant. The gate compares the loss of every step.
+A gate is a check that our result equals that of the peer, the implementation that we compare with.
 """
 
 import logging
@@ -38,7 +39,7 @@ class Tiny(nn.Module):
 class Task:
     """Random images and labels, and a network that always has the same initial weights.
 
-    side, batch, num  pixels per side, images per batch, images in all
+    side, batch, num  pixels per side, images per batch, total number of images
     """
 
     side: int
@@ -83,7 +84,10 @@ class Task:
 
 
 def adamw(network: nn.Module) -> torch.optim.Optimizer:
-    """Return AdamW as the registry's entry makes it on a CPU: without weight decay for biases and norms, not fused, not foreach."""
+    """Return AdamW with the settings that our registry uses on a CPU.
+
+    Biases and normalization layers have no weight decay. PyTorch's implementations `fused` and `foreach` are off.
+    """
     not_decayed = [p for p in network.parameters() if p.ndim <= 1]
     decayed = [p for p in network.parameters() if p.ndim > 1]
     return torch.optim.AdamW(
@@ -123,7 +127,7 @@ def ours(task: Task) -> tuple[Any, Callable[[int], object]]:
 
 
 def bare(task: Task) -> tuple[Callable[[Tensor], Tensor], Callable[[int], object]]:
-    """Return a training step in a few lines of torch, and a function that trains an epoch with it and sums the losses."""
+    """Return a training step in a few lines of torch, and a function that trains an epoch and sums the losses."""
     network = task.backbone().to(memory_format=torch.channels_last).train()
     optimizer = adamw(network)
 

@@ -1,4 +1,7 @@
-"""B9: predictions of five checkpoints for one cohort, starting from image files, against five scripts that each decode every image."""
+"""B9: predictions of five checkpoints for one cohort, starting from image files, against five scripts that each decode every image.
+
+A gate checks that our result equals that of the peer, the implementation that we compare with.
+"""
 
 import tempfile
 from collections.abc import Sequence
@@ -32,7 +35,7 @@ def cohort(folder: Path, num: int) -> tuple[list[Path], NDArray[np.int8]]:
 
 
 def networks(folder: Path, paths: Sequence[Path], is_bright: NDArray[np.int8], num: int) -> list[torch.nn.Module]:
-    """Return `num` ResNet-18 with random weights, whose last layer is fitted by ridge regression to detect bright images."""
+    """Return `num` random ResNet-18 networks; ridge regression fits the last layer to detect bright images."""
     from bench.inputs.normalize import Normalizer
     from bench.models.network import build
 
@@ -89,7 +92,7 @@ def naive(paths: Sequence[Path], networks_to_test: Sequence[torch.nn.Module]) ->
 
 
 def five_checkpoints(quick: bool) -> Measured:
-    """Return the naive scripts' time divided by ours; the gate compares AUROCs and logits."""
+    """Return the time of five naive scripts divided by ours; the gate compares AUROCs and logits."""
     peer("PIL", "pillow")
     from sklearn.metrics import roc_auc_score
 

@@ -86,7 +86,7 @@ def test_the_figure_lies_between_the_least_and_the_greatest_round(values: list[f
 
 @pytest.mark.parametrize("values", [[], [math.nan], [1.0, math.inf]])
 def test_no_figure_is_made_of_nothing(values: list[float]) -> None:
-    with pytest.raises(ValueError, match="not figures"):
+    with pytest.raises(ValueError, match="finite values"):
         spread(values, "equal")
 
 
