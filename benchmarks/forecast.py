@@ -90,7 +90,7 @@ def main(names: list[str]) -> None:
     # 36 is PR_SET_CHILD_SUBREAPER: orphaned workers become children of this process, so that their CPU time is counted.
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
     print(
-        "| grid | foretold, core-s | taken, core-s | ratio | foretold, MB kept | kept, MB |\n|---|---|---|---|---|---|",
+        "| grid | forecast, CPU s | used, CPU s | ratio | forecast, MB | used, MB |\n|---|---|---|---|---|---|",
         flush=True,
     )
     for name in names or GRIDS:

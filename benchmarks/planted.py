@@ -44,7 +44,7 @@ class World:
     ) -> tuple[Mapping[float, float], Mapping[float, float]]:
         """Return two mappings from a stratum's mean score to its share, of labeled positives and of negatives.
 
-        Scores of women are higher by 0.3.
+        `women` and `mislabelled` replace the values of this hospital, if not None. Scores of women are higher by 0.3.
         """
         share = self.women if women is None else women
         wrong = self.mislabelled if mislabelled is None else mislabelled

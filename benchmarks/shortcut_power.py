@@ -8,9 +8,9 @@ the seeds 0 to 19.
 
 The rule is the page's rule (`reports.summaries.change_rules.caught`). It reports a shortcut for a finding if both hold:
 - An internal marker changes the probability in external images. The change minus the control's change has a 95 %
-  interval above MARGIN.
+  interval above MARGIN. The control pastes a patch without a marker.
 - Erasing markers lowers the AUROC at the internal hospital. The change minus the control's change has a 95 %
-  interval below 0.
+  interval below 0. The control erases the region on the other side of the image.
 
 A shortcut is caught if the rule reports Pleural Effusion at strength 0.9. A false alarm is a report of any finding at strength 0.
 The sizes of images and networks and the rule were chosen with one other seed, which is not among these 20.
@@ -69,10 +69,11 @@ class Model:
 
     seed: int
     strength: float
-    effect: float  # change of the probability of Pleural Effusion by the marker, minus that of the control
+    effect: float  # change of the probability of Pleural Effusion by the marker, minus the change by the control
     low: float
     high: float
-    cost: float  # change of the internal AUROC of Pleural Effusion when markers are erased, minus that of the control
+    # change of the internal AUROC of Pleural Effusion when markers are erased, minus the change by the control
+    cost: float
     cost_low: float
     cost_high: float
     changed: str  # findings whose probability a marker changes

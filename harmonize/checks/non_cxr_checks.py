@@ -50,7 +50,7 @@ def _share_of_color(content: bytes) -> float:
 
 def _of_dicom(content: bytes) -> list[str]:
     """Return remarks on tags in the header of a DICOM file."""
-    import pydicom  # the import takes half a second
+    import pydicom  # imported only when needed, because the import takes half a second
 
     try:
         with warnings.catch_warnings():

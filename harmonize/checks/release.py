@@ -195,7 +195,7 @@ def _state_checks(table: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
             is_invalid = table[column].isin([state for state in STATES if state not in allowed])
             if is_invalid.any():
                 label = str(column).removeprefix("native:")
-                result = f"{int(is_invalid.sum()):,} rows uncertain or blank"
+                result = f"{int(is_invalid.sum()):,} rows are uncertain or blank"
                 yield Check("", f"label {label}", "fault", "1 or 0", result, "check that this is the published file")
 
 
@@ -273,7 +273,7 @@ def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
     name, checks = cohort.name, []
     sexes = table[table["sex"] != ""].groupby("patient_id")["sex"].nunique()
     if (sexes > 1).any():
-        result = f"{int((sexes > 1).sum()):,} of {len(sexes):,} patients have both"
+        result = f"{int((sexes > 1).sum()):,} of {len(sexes):,} patients have both F and M"
         checks.append(
             Check(name, "sex", "warning", "one sex per patient", result, "exclude these patients from subgroups")
         )
@@ -373,11 +373,11 @@ def check_rows(cohort: Cohort) -> list[Check]:
     words = cohort.doubts.loc[cohort.doubts["reason"].str.startswith(UNKNOWN_LABEL), "reason"]
     if len(words):
         frequent = words.str.removeprefix(UNKNOWN_LABEL).value_counts().head(3)
-        result = f"{len(words):,} rows have other words: " + ", ".join(
+        result = f"{len(words):,} rows have labels that the release does not have: " + ", ".join(
             f"{word} ({n:,})" for word, n in frequent.items()
         )
-        fix = "correct the word if it means a finding; otherwise it is ignored"
-        checks.append(Check(name, "words", "warning", "words of the release", result, fix))
+        fix = "correct the label if it means a finding; otherwise it is ignored"
+        checks.append(Check(name, "labels", "warning", "labels of the release", result, fix))
     return checks
 
 

@@ -61,8 +61,10 @@ def _reasons(native: pd.DataFrame) -> "pd.Series[str]":
     reasons = [fault]
     reasons += [_reason_for(native[column] == "", f"no {column}", native) for column in ("image_id", "patient_id")]
     outside = native["path"].str.contains(_OUTSIDE, regex=True)
-    reasons.append(_reason_for(outside, "a path that leaves the root", native))
-    reasons.append(_reason_for(native["image_id"].duplicated(keep=False), "an image id with rows that differ", native))
+    reasons.append(_reason_for(outside, "the path leads out of the root folder", native))
+    reasons.append(
+        _reason_for(native["image_id"].duplicated(keep=False), "several different rows have this image id", native)
+    )
     return first_fault(*reasons)
 
 

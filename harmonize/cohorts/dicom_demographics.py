@@ -28,7 +28,7 @@ def read_people(files: Sequence[Path], workers: int = 1, progress: Progress | No
 
 
 def _sex_and_age(path: Path) -> tuple[str, float]:
-    import pydicom  # the import takes half a second
+    import pydicom  # imported only when needed, because the import takes half a second
 
     try:
         with path.open("rb") as file:

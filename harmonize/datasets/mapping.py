@@ -1,4 +1,7 @@
-"""Read and check the mapping file of the layout `table`; error messages name the key."""
+"""Read and check the mapping file of the layout `table`; error messages name the key.
+
+The layout `table` is any table of a user. The mapping file states what its columns mean (`harmonize.datasets.table`).
+"""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -57,7 +57,7 @@ def read_gray(path: ImageFile, at_least: int = 0) -> Gray:
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return _read_png(content)
     if content[128:132] == b"DICM":
-        # the import takes half a second
+        # imported only when needed, because the import takes half a second
         from harmonize.images.dicom import read_dicom
 
         return read_dicom(content)

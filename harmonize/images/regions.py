@@ -24,7 +24,7 @@ class InputTransform:
     """The transformation of a decoded image file to the input image of a network."""
 
     shape: tuple[int, int]  # (height, width) of the decoded image
-    box: roi.Box  # the crop of the decoded image
+    box: roi.Box  # the part of the decoded image that is kept
     geometry: Geometry
     center: int  # side of the center crop of the square, 0 for no crop
 

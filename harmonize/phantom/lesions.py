@@ -100,7 +100,7 @@ def _fill_airspace(chest: Chest, finding: str, filled: Map, lung: Lung, density:
 
 
 def atelectasis(chest: Chest, severity: float, rng: np.random.Generator, side: int) -> None:
-    """Paint one to three plates above the dome and a basal haze; `volume_loss` raises the diaphragm."""
+    """Paint one to three plates and a haze above the dome of the diaphragm, which `volume_loss` raises."""
     lung = chest.lungs[side]
     width, dome = lung.frame.width, lung.frame.dome
     plates = blank(chest.size)

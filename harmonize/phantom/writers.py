@@ -48,7 +48,7 @@ def write_dicom(path: Path, image: Map, *, uid: str, bits: int, window: tuple[in
     """Write a de-identified DICOM with 16-bit values inside `window`; `inverted` means MONOCHROME1."""
     low, high = window
     pixels = np.rint(low + (1 - image if inverted else image) * (high - low)).astype("<u2")
-    from pydicom.dataset import Dataset, FileMetaDataset  # the import takes half a second
+    from pydicom.dataset import Dataset, FileMetaDataset  # imported only when needed: half a second
     from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
     data = Dataset()

@@ -31,7 +31,9 @@ class Stats:
     """The tables of one cohort.
 
     flow      step, kind (stock, loss or note), images; in the order of the filters
-    findings  finding, grade, number of images in each state (STATE_NAMES), number of patients with the finding
+    findings  finding, grade (how well the labels match the finding: exact, approximate or unmapped), number of images
+              in each
+          state (STATE_NAMES), number of patients with the finding
     together  finding, other, and three numbers of images: stated (both findings are present or absent), has (`finding` is
               present), both (both are present)
     groups    what (view, sex, age, device, images per patient, images per study), group, number of images, owners (number
@@ -161,7 +163,7 @@ def _flow(
 def _findings(
     layout: str, findings: Sequence[str], state_NK: NDArray[np.int8], patients: NDArray[np.int64]
 ) -> pd.DataFrame:
-    """Return one row per finding: grade, number of images in each state, number of patients."""
+    """Return one row per finding: grade (`label_mapping.grade`), number of images in each state, number of patients."""
     rows = []
     for k, finding in enumerate(findings):
         state = state_NK[:, k]

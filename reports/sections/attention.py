@@ -65,7 +65,7 @@ def _method(board: ReportData) -> str:
 
 
 def _hospital(table: pd.DataFrame, board: ReportData, key: str, columns: list[str], finding: str) -> dict[str, Any]:
-    """Return the figure's row of one hospital: a strip for each region."""
+    """Return the figure's row of one hospital: for each region, a small axis with the enrichment of each run."""
     hospital_rows = table[table["dataset"] == key]
     cells = []
     for region in columns:

@@ -1,4 +1,7 @@
-"""Section on data exposure: training data of each network, leakage checks, licenses of data and weights."""
+"""Section on data exposure: training data of each network, leakage checks, licenses of data and weights.
+
+A leakage check tests whether test images were also used for training.
+"""
 
 from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData

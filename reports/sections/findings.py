@@ -1,4 +1,7 @@
-"""Section on findings: the gap of each finding, and the finding with the largest gap at each hospital."""
+"""Section on findings: the gap of each finding, and the AUROC of the finding with the largest gap at each hospital.
+
+A gap is the internal minus the external AUROC.
+"""
 
 from typing import Any
 

@@ -1,4 +1,8 @@
-"""Section on gap components at each hospital: prevalence, case mix, labels and the remainder."""
+"""Section on gap components at each hospital: prevalence, case mix, labels and the remainder.
+
+A gap is the internal minus the external score. A component is the amount of the gap that one cause explains; the
+remainder is the amount that no cause explains.
+"""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,8 @@
-"""Section on patient groups: AUROC, underdiagnosis and error rates by sex, age, view and device at each hospital."""
+"""Section on patient groups: AUROC, underdiagnosis and error rates by sex, age, view and device at each hospital.
+
+The underdiagnosis rate is the share of patients with any finding whom the network predicts to be healthy. The spread of
+an attribute, such as sex, is the largest minus the smallest value of its groups.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

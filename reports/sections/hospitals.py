@@ -1,4 +1,7 @@
-"""Section on hospitals: a colored table of AUROC and gap by run and hospital, and a scatter of the two AUROCs."""
+"""Section on hospitals: a colored table of AUROC and gap by run and hospital, and a scatter of the AUROCs.
+
+A gap is the internal minus the external AUROC; both are the axes of the scatter.
+"""
 
 from collections import Counter
 from collections.abc import Sequence

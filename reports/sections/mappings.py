@@ -1,4 +1,7 @@
-"""Section on label mappings: scores under the strict and broad mappings, compared with the grid's mapping."""
+"""Section on label mappings: scores under the strict and broad mappings, compared with the grid's mapping.
+
+A label mapping is the rule that converts a dataset's own labels to findings.
+"""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Section on method: rules of the protocol, glossary and provenance."""
+"""Section on method: the rules by which scores were computed, a glossary, and the versions of code and data."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Section on published results for the same setup, as their authors reported them."""
+"""Section on results that other authors published; the registry lists them with their training and test data."""
 
 from typing import Any
 

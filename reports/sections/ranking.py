@@ -1,4 +1,8 @@
-"""Section with the ranking: runs by mean external AUROC, in tie groups."""
+"""Section with the ranking: runs by mean external AUROC, in tie groups.
+
+The data cannot distinguish the scores of the runs in a tie group. The dot strip of a run shows three AUROCs as dots on
+one axis: at the worst hospital, the external mean, and at the internal hospital.
+"""
 
 import json
 import re

@@ -1,4 +1,7 @@
-"""Define the columns of the ranking: the text that is shown, and the number for sorting and copying."""
+"""Define the columns of the ranking: the text that is shown, and the number for sorting and copying.
+
+The dot strip is the first column, a small figure of three AUROCs; it is not defined here.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass

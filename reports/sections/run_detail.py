@@ -1,6 +1,6 @@
 """Write the details of a run: scores, thresholds, confusion matrices, curves, subgroups and command.
 
-The drawer on the page and the run's own page in a site show the same text.
+The drawer (a panel at the side of the page) and the run's own page in a site show the same text.
 """
 
 import math
@@ -182,7 +182,7 @@ def _groups(board: ReportData, table: pd.DataFrame | None) -> list[tuple[str, bo
 
 
 def _first_of(group_names: Sequence[str], group: str) -> str:
-    """Return the first subgroup that has the same attribute."""
+    """Return the first name in `group_names` that has the attribute of `group`, such as sex in "sex=F"."""
     attribute = group.partition("=")[0]
     return next(g for g in group_names if g.partition("=")[0] == attribute)
 
@@ -190,7 +190,7 @@ def _first_of(group_names: Sequence[str], group: str) -> str:
 def _table(board: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
     """Return one row per finding, macro last: AUROC at each hospital (or why it is missing), and the gap.
 
-    `symptom` is the anchor of the run's symptoms, "" for none.
+    `symptom` is the HTML id of the run's first symptom (a sign of a technical fault), "" for none.
     """
     if not run.external.has_value and not run.internal.has_value:
         return []

@@ -13,7 +13,7 @@ WRITTEN = 40  # number of entries written as HTML; further entries are compresse
 
 
 def runs(board: ReportData) -> Section:
-    """Write the section: a folded entry for each run; a script opens an entry in a drawer and adds its figures."""
+    """Write the section: a folded entry for each run; a script opens an entry in a side panel and adds its figures."""
     packed = len(board.entries) > WRITTEN
     drawn_runs = [*board.ranked[:DRAWN], *board.derived[:DRAWN]] if packed else list(board.entries)
     details = Details.of(board, drawn_runs)

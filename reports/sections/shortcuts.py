@@ -1,4 +1,9 @@
-"""Section on shortcuts: source classifiers with controls, image properties that they use, and nuisances."""
+"""Section on shortcuts: source classifiers with controls, image properties that they use, and nuisances.
+
+A source classifier predicts the hospital of an image; if its input is a run's features, it is called a probe. A control
+is the same classifier with changed data, such as shuffled hospitals. A nuisance is a property that varies inside a
+hospital and may replace a finding, such as view.
+"""
 
 import math
 from typing import Any

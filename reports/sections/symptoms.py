@@ -1,4 +1,4 @@
-"""Section on symptoms of broken runs; the page shows it before the ranking."""
+"""Section on symptoms: patterns in a run's predictions that technical faults cause. It is shown before the ranking."""
 
 from markupsafe import Markup
 

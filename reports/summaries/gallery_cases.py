@@ -1,4 +1,7 @@
-"""Return gallery cases with a picture: texts and image data."""
+"""Prepare the cases of the heat-map gallery: texts, filter values and image data.
+
+A case is an image with one finding.
+"""
 
 import base64
 from typing import Any

@@ -42,7 +42,7 @@ def with_cell(row: int, column: str, value: str) -> Callable[[pd.DataFrame], pd.
 
 def row_checks(spec: CohortSpec) -> dict[str, tuple[str, str]]:
     """Return the row checks of `bench check`: name -> (level, result)."""
-    return {c.what: (c.level, c.found) for c in inspect(spec)[1] if "row" in c.what or c.what == "words"}
+    return {c.what: (c.level, c.found) for c in inspect(spec)[1] if "row" in c.what or c.what == "labels"}
 
 
 def flow_balances(cohort: harmonize.Cohort) -> bool:
@@ -86,7 +86,7 @@ def test_different_rows_with_one_image_id_are_all_excluded(tmp_path: Path) -> No
     cohort = harmonize.load(spec)
     image = TABLES["nih"]()["image_id"][1]
     assert cohort.quarantine["image_id"].tolist() == [image, image]
-    assert set(cohort.quarantine["reason"]) == {"an image id with rows that differ"}
+    assert set(cohort.quarantine["reason"]) == {"several different rows have this image id"}
     assert image not in set(cohort.table["image_id"])
     assert flow_balances(cohort)
 
@@ -96,9 +96,9 @@ def test_a_path_outside_the_root_is_excluded(bad: str, tmp_path: Path) -> None:
     (tmp_path / "outside.png").touch()
     spec = edited("table", tmp_path / "root", "table.csv", with_cell(1, "path", bad))
     cohort = harmonize.load(spec)
-    assert cohort.quarantine[["path", "reason"]].to_numpy().tolist() == [[bad, "a path that leaves the root"]]
+    assert cohort.quarantine[["path", "reason"]].to_numpy().tolist() == [[bad, "the path leads out of the root folder"]]
     assert bad not in set(cohort.table["path"])
-    assert "leaves the root (1)" in row_checks(spec)["bad rows"][1]
+    assert "leads out of the root folder (1)" in row_checks(spec)["bad rows"][1]
 
 
 def test_an_image_without_a_patient_is_excluded(tmp_path: Path) -> None:
@@ -140,7 +140,10 @@ def test_labels_outside_the_padchest_vocabulary_give_a_warning_and_keep_the_imag
     padchest.write(table, tmp_path)
     touch(table, tmp_path)
     spec = CohortSpec("padchest", "padchest", tmp_path)
-    assert row_checks(spec)["words"] == ("warning", "1 rows have other words: 'pnuemonia' (1)")
+    assert row_checks(spec)["labels"] == (
+        "warning",
+        "1 rows have labels that the release does not have: 'pnuemonia' (1)",
+    )
 
 
 def native(number: int) -> pd.DataFrame:

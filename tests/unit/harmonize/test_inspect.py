@@ -102,7 +102,7 @@ def test_a_patient_in_two_splits_is_a_fault_without_a_patient_id(tmp_path: Path)
 def test_a_patient_with_two_sexes_is_a_warning_with_a_count(tmp_path: Path) -> None:
     spec = on_disk("nih", tmp_path)
     change(tmp_path / "Data_Entry_2017_v2020.csv", lambda text: text.replace(",58,M,", ",58,F,"))
-    assert of_level(spec, "warning") == {"sex": "one sex per patient / 1 of 3 patients have both"}
+    assert of_level(spec, "warning") == {"sex": "one sex per patient / 1 of 3 patients have both F and M"}
 
 
 def test_an_absent_image_is_a_fault_unless_the_release_itself_has_damaged_images(tmp_path: Path) -> None:
