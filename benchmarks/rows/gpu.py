@@ -167,7 +167,7 @@ def several_runs(quick: bool) -> Measured:
 
 
 def optimizer_step(kind: str) -> Callable[[bool], Measured]:
-    """Return a benchmark of our Lion or SAM on the weights of ResNet-50; the peer must give the same weights.
+    """Return a benchmark of our optimizer Lion or SAM on the weights of ResNet-50; the peer must give the same weights.
 
     The time of Lion is divided by that of PyTorch's fused AdamW, the time of SAM by that of a plain loop.
     """

@@ -27,7 +27,7 @@ def loops(quick: bool) -> list[dict[str, tuple[float, float, float]]]:
     from benchmarks.scoring import against_loops
 
     num, resamples = (2_500, 64) if quick else (25_000, RESAMPLES)
-    against_loops(2_500, 64)  # compiles the kernels before the timing
+    against_loops(2_500, 64)  # compiles the numba functions before the timing
     rounds = [against_loops(num, resamples) for _ in range(1 if quick else ROUNDS)]
     return [{name: figures for name, *figures in comparisons} for comparisons in rounds]  # type: ignore[misc]
 

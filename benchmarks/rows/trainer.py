@@ -96,7 +96,10 @@ def adamw(network: nn.Module) -> torch.optim.Optimizer:
 
 
 def ours(task: Task) -> tuple[Any, Callable[[int], object]]:
-    """Return our training step, and a function that trains an epoch with all the work of `fit` (loss sums, learning rate, progress)."""
+    """Return our training step, and a function that trains an epoch with this step.
+
+    The epoch includes all other work of a real training: loss sums, learning rate, progress.
+    """
     from bench.config.registry import Registry
     from bench.config.run_config import RunConfig, Schedule
     from bench.inputs.batches import BatchReader

@@ -143,6 +143,6 @@ def _runs(counts: Any) -> list[int]:
             value |= (code & 31) << shift
             more, shift, position = bool(code & 32), shift + 5, position + 1
             if not more and code & 16:
-                value -= 1 << shift  # the sign bit is in the last character
+                value -= 1 << shift  # the last character of a number contains its sign bit
         runs.append(value + runs[-2] if len(runs) > 2 else value)
     return runs

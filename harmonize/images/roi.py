@@ -19,7 +19,7 @@ AREA = (0.25, 0.95)  # a box around the lungs is credible if it covers between t
 _SIDE = 128  # px, the long side of the reduced image in which lungs are detected
 _LOWPASS = 0.02  # sigma of the low-pass filter, as a share of the long side
 _LUNG = 0.03  # share of the image; a smaller dark component is no lung
-_LEVELS = tuple(range(10, 70, 5))  # percentiles of the body, tried as thresholds between dark and bright
+_LEVELS = tuple(range(10, 70, 5))  # percentiles of the body's gray values, tried as thresholds between dark and bright
 
 
 def bounds(image: Gray) -> Box:

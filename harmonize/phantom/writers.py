@@ -45,10 +45,13 @@ def _encode(path: Path, pixels: NDArray[Any], options: list[int]) -> None:
 
 
 def write_dicom(path: Path, image: Map, *, uid: str, bits: int, window: tuple[int, int], inverted: bool) -> None:
-    """Write a de-identified DICOM with 16-bit values inside `window`; `inverted` means MONOCHROME1."""
+    """Write a de-identified DICOM with 16-bit values inside `window`.
+
+    `inverted` means photometric interpretation MONOCHROME1: low values are bright.
+    """
     low, high = window
     pixels = np.rint(low + (1 - image if inverted else image) * (high - low)).astype("<u2")
-    from pydicom.dataset import Dataset, FileMetaDataset  # imported only when needed: half a second
+    from pydicom.dataset import Dataset, FileMetaDataset  # imported late: it takes half a second
     from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
     data = Dataset()

@@ -98,7 +98,7 @@ def _scale(rows: pd.DataFrame) -> svg.Scale:
 
 
 def _cell(metric: str, row: Mapping[Any, Any] | None, scale: svg.Scale) -> dict[str, Any] | None:
-    """Return one change as mark, number and verdict; None if the table has no row."""
+    """Return one change as mark, number and verdict (see VERDICTS); None if the table has no row for it."""
     if row is None:
         return None
     effect, p = Estimate(float(row["value"]), float(row["low"]), float(row["high"])), float(row["p"])

@@ -213,7 +213,7 @@ def _by_number(word: str) -> tuple[float, str]:
 
 
 def _base(board: ReportData) -> str:
-    """Return the base recipe as text; "" if no ranked run uses the base recipe."""
+    """Return the base recipe (the grid's base configuration) as text; "" if no ranked run uses the base recipe."""
     plain = next((r for r in board.ranked if not r.variant or re.fullmatch(r"seed \d+", r.variant)), None)
     if plain is None:
         return ""

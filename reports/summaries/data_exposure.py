@@ -20,7 +20,7 @@ RANDOM = "none"  # registry name of random starting weights
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """The data exposure of one or more runs with equal exposure; the texts are for the page."""
+    """The data on which networks were trained, as texts for the page; runs with equal texts share one object."""
 
     network: str
     trained_on: str
