@@ -1,4 +1,8 @@
-"""Decode chunks of images in one or more processes; read and write the journal of a cache."""
+"""Decode chunks of images in one or more processes; read and write the journal of a cache.
+
+The journal is a file that lists the finished rows of an unfinished cache. An image is packed if the cache stores it as
+a compressed block of bytes.
+"""
 
 import json
 import multiprocessing
@@ -23,9 +27,11 @@ from harmonize.cache.packed import PACKED_FROM, pack
 from harmonize.errors import SetupError
 from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_radiograph, region
 
-CHUNK_BYTES = 4 * 2**20  # bytes of pixels in a chunk, which is one journal line and one transfer between processes
-POOL_WORTH_S = 10.0  # seconds; shorter work is done in this process, because starting processes takes seconds
-_AHEAD = 3  # chunks in progress per process; a limit saves memory
+# bytes of pixels in a chunk; a chunk is decoded by one process and gets one line of the journal
+CHUNK_BYTES = 4 * 2**20
+# seconds; if the remaining work takes less time, no further process starts, because a start takes seconds
+POOL_WORTH_S = 10.0
+_AHEAD = 3  # maximum number of unfinished chunks per process; the limit saves memory
 
 
 class Row(NamedTuple):
@@ -38,7 +44,7 @@ class Row(NamedTuple):
     length: int = 0  # packed image: length of its block
 
 
-Pixels = NDArray[np.uint8] | list[bytes]  # array [n, S, S], or one block per packed image
+Pixels = NDArray[np.uint8] | list[bytes]  # array [n images, S, S pixels], or one block per packed image
 Decoded = tuple[Pixels, list[Row]]
 
 
@@ -50,7 +56,7 @@ def packs(geometry: Geometry) -> bool:
 def decode_rows(
     chunks: Sequence[list[int]], paths: Sequence[str], geometry: Geometry, workers: int
 ) -> Iterator[tuple[list[int], Pixels, list[Row]]]:
-    """Yield (rows, pixels [n, S, S], entries) of each chunk, in the order in which chunks finish.
+    """Yield (rows, pixels, journal entries) of each chunk, in the order in which chunks finish.
 
     The pixels do not depend on the number of processes. The first chunk is decoded in this process; more processes
     start only if the remaining chunks would take `POOL_WORTH_S` or longer.
@@ -135,7 +141,7 @@ def _end_with_parent() -> None:
 
 
 def journal_line(rows: list[int], entries: list[Row]) -> str:
-    """Return the journal line which states that these rows are written."""
+    """Return the journal line which states that the pixels of these rows are written."""
     return json.dumps([[row, *entry] for row, entry in zip(rows, entries, strict=True)]) + "\n"
 
 
@@ -156,10 +162,11 @@ def read_journal(path: Path, total: int) -> dict[int, Row]:
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold a lock against other processes of this machine; the lock ends with the process."""
+    """Hold a lock, so that other processes of this machine wait; the lock ends with the process."""
     try:
         import fcntl
-    except ImportError:  # Windows has no fcntl; there, the user must not build the same cache twice at the same time
+    # Windows has no fcntl, so there is no lock: the user must not build the same cache twice at the same time
+    except ImportError:
         yield
         return
     with path.open("w") as file:

@@ -9,8 +9,9 @@
         images-<plan>.*.part       the unfinished file during a build, and
         images-<plan>.journal      one line per finished chunk; an interrupted build continues after the last complete line
 
-The plan is a hash of all rows with the sizes and times of their files. A different table or a changed file gives a new
-plan; its unchanged rows are copied, not decoded. The index is replaced last, so it never refers to missing pixels.
+<plan> is a hash of all rows with the sizes and times of their files. A different table or a changed file gives a new
+plan; the pixels of unchanged files are then copied, not decoded. The index is replaced last, so it never refers to
+missing pixels. N images of S x S pixels; a packed image is stored as a compressed block.
 """
 
 import glob
@@ -32,7 +33,7 @@ from harmonize.errors import SetupError
 from harmonize.images.pixels import PIXELS_VERSION, Geometry
 
 _COLUMNS = ["image_id", "path", "size", "mtime_ns", "crc32", "reason"]
-_SAMPLED = 64  # number of images with a checksum test when a cache is opened
+_SAMPLED = 64  # number of images whose checksums are tested when a cache is opened
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +109,7 @@ class Forecast:
 def forecast(
     name: str, root: Path, states: pd.DataFrame, geometry: Geometry, folder: Path, workers: int = 1
 ) -> Forecast:
-    """Forecast how much `open_cache` has to do for the files in `states` (from `file_states`); nothing is written.
+    """Forecast time and disk space of `open_cache` for the files in `states` (from `file_states`); nothing is written.
 
     Up to eight files that are not in the cache yet are decoded and timed. On a shared or remote disk, the other files
     may be slower or faster.
@@ -204,7 +205,7 @@ def _is_current(index: pd.DataFrame, states: pd.DataFrame) -> bool:
 
 
 def _build_plan(name: str, root: Path, rows: pd.DataFrame, geometry: Geometry, cache_folder: Path) -> BuildPlan:
-    """Return the plan to build the cache that a table needs."""
+    """Return the plan of a build: which rows get pixels, and in which file."""
     suffix = "zst" if packs(geometry) else "u8"
     return BuildPlan(name, root, rows, geometry, cache_folder / f"images-{_plan_hash(rows)}.{suffix}")
 
@@ -226,7 +227,7 @@ def _mean_block_bytes(plan: BuildPlan, current: ImageCache | None) -> float:
 
 
 def _plan_hash(index: pd.DataFrame) -> str:
-    """Return the name of a build: a hash of its rows and the states of their files."""
+    """Return the hash <plan> of a build: of its rows, and of the sizes and times of their files."""
     digest = hashlib.sha256()
     for column in _COLUMNS[:4]:
         digest.update("\x1f".join(map(str, index[column].tolist())).encode() + b"\x1e")
@@ -234,7 +235,7 @@ def _plan_hash(index: pd.DataFrame) -> str:
 
 
 def _index_columns(geometry: Geometry, *, packed: bool) -> list[str]:
-    """Return the columns of the index."""
+    """Return the columns of the index of a cache."""
     return _COLUMNS + ["fell_back"] * geometry.adaptive + ["at", "length"] * packed
 
 

@@ -1,5 +1,7 @@
 """Fill a cache with pixels: from an interrupted build, then from the previous cache, then by decoding files.
 
+The journal is a file that lists the finished rows of an unfinished cache. N images of S x S pixels.
+
 Unpacked pixels are stored in the order of the index, packed blocks in the order in which they were written.
 """
 
@@ -88,7 +90,7 @@ class PackedWriter:
         path.touch()
         at, length = (np.array([getattr(finished.get(k), name, 0) for k in range(total)]) for name in ("at", "length"))
         self.end = int((at + length).max(initial=0))
-        if self.end > path.stat().st_size:  # some blocks in the journal did not reach the disk
+        if self.end > path.stat().st_size:  # the journal lists blocks that are not on the disk
             finished, self.end = {}, 0
         written = PackedImages(map_bytes(path), at, length, geometry.size, str(path))
         self.done = {
@@ -177,7 +179,7 @@ def fill(
 
 
 def measure(plan: BuildPlan, rows: NDArray[np.int64]) -> tuple[float, float]:
-    """Return two means per image, measured on these rows: seconds to decode, and bytes of its packed block.
+    """Return two means over some of these rows: seconds to decode an image, and bytes of its packed block.
 
     The measurement uses up to eight evenly spread rows with existing files. Without such a row, both means are 0. The
     bytes are 0 if images are not packed.

@@ -2,7 +2,8 @@
 
     <cache folder>/hashes-<plan>-v<HASH_VERSION>.npy    one record for each image, in the order of the index
 
-The plan is that of the pixels. A new build removes the file, because its images may differ.
+<plan> is the same as in the name of the file of pixels. A new build of the cache removes the file of hashes, because
+the images may differ.
 """
 
 from typing import Any
@@ -16,7 +17,8 @@ from harmonize.cache.fill import Progress
 from harmonize.errors import SetupError
 from harmonize.images.perceptual_hash import HASH_VERSION, SMALL_SIDE, is_flat, perceptual_hash, smaller, thumbnail
 
-# 264 bytes for each image: hash, and the image at 16 x 16. The thumbnail confirms a pair without reading its pixels.
+# 264 bytes for each image: hash, and the image at 16 x 16. If two hashes are similar, the two small images are
+# compared, so that most pixels need not be read.
 _RECORD = np.dtype([("hash", "<u8"), ("small", "u1", SMALL_SIDE**2)])
 _CHUNK = 256  # number of images that are hashed at once
 
@@ -24,19 +26,19 @@ _CHUNK = 256  # number of images that are hashed at once
 def image_hashes(cache: ImageCache, name: str = "", progress: Progress | None = None) -> NDArray[Any]:
     """Return the records of all images, with the fields `hash` (uint64) and `small` (uint8 [256]).
 
-    The hash is 0 for a blank or unreadable image, which cannot be compared. (The hash of another image never is: it
-    has about as many ones as zeros.) `progress` is called with (name, images done, total images).
+    The hash is 0 for a blank or unreadable image, which cannot be compared. No other image has the hash 0, because a
+    hash has about as many ones as zeros. `progress` is called with (name, images done, total images).
 
     Raises SetupError if the hashes cannot be stored.
     """
     path = cache.path.with_name(f"hashes-{cache.path.stem.removeprefix('images-')}-v{HASH_VERSION}.npy")
-    # a second process waits, then reads what the first has stored
+    # a second process waits, then reads the file that the first process has written
     with lock(path.with_name("lock")):
         try:
             stored = np.load(path, mmap_mode="r")
             if stored.dtype == _RECORD and len(stored) == len(cache.index):
                 return np.asarray(stored)
-        except (OSError, ValueError, EOFError):  # missing or damaged
+        except (OSError, ValueError, EOFError):  # the file is missing or damaged
             pass
         records = _computed(cache, name, progress)
         try:

@@ -1,8 +1,8 @@
 """Compress large decoded images without loss; each image becomes one block of bytes.
 
-Each gray value is replaced by its difference from the value above it, modulo 256. zstd (through pyarrow) compresses the
-differences. Every 64th row is stored unchanged, so that unpacking can add many rows in one numpy call.
-N images of S x S pixels.
+Each gray value is replaced by its difference from the gray value in the row above, modulo 256. zstd (through pyarrow)
+compresses the differences. Every 64th row is stored unchanged, so that unpacking can add many rows in one numpy call. N
+images of S x S pixels.
 """
 
 from dataclasses import dataclass

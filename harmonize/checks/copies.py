@@ -1,4 +1,8 @@
-"""Find copies of the images of one cohort in other cohorts: equal images, and images that were encoded again."""
+"""Find copies of the internal cohort's images in external cohorts: equal images, and images that were encoded again.
+
+The images come from caches. Near copies are found in three steps: similar hashes of 64 bits, then correlation at 16 x
+16 pixels, then correlation at up to 64 x 64 pixels.
+"""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -16,9 +20,9 @@ from harmonize.cache.image_hashes import image_hashes
 from harmonize.checks.duplicates import CAP, MAX_DISTANCE, MIN_CORRELATION, are_correlated, correlations
 from harmonize.images.perceptual_hash import HASH_VERSION, near_pairs
 
-_SIDE = 64  # px; near duplicates are compared at this side, or at that of the cache if it is smaller
-# Minimum correlation of two duplicates at 64 x 64 cached pixels, after MIN_CORRELATION at 16 x 16. Measured in caches of
-# 64 and 224 pixels:
+_SIDE = 64  # px; near copies are compared at this side, or at the side of the cached images if that is smaller
+# Minimum correlation of two near copies at 64 x 64 pixels; at 16 x 16 pixels, the minimum is MIN_CORRELATION.
+# Measured correlations in caches of 64 and 224 pixels, at 16 x 16 and at 64 x 64:
 #   3,960 copies, encoded again as JPEG of quality 30 to 95 at 0.5 to 2 times the size (phantoms of six hospitals, 20 images
 #   of NIH, 20 of the COVID-19 Image Data Collection): at least 0.993 at 16 x 16 and 0.968 at 64 x 64 (99 % of the copies of
 #   each hospital: 0.977). Of each hospital, 96 to 100 % are within MAX_DISTANCE.
@@ -41,7 +45,7 @@ class Copies:
 
 
 def find_copies(internal: ImageCache, external: Mapping[str, ImageCache], progress: Progress | None = None) -> Copies:
-    """Find the images of the external caches that are copies of internal images. All caches have one geometry.
+    """Find the images of the external caches that are copies of internal images. All caches have the same geometry.
 
     Exact copies have the same file size and the same pixels. Near copies have similar hashes, similar thumbnails and
     similar pixels. Blank images are not compared.
@@ -67,7 +71,7 @@ def comparison_key(internal: ImageCache, external: Mapping[str, ImageCache]) -> 
 
 
 def prints(cache: ImageCache) -> pd.DataFrame:
-    """Return image_id and print (file size, checksum of pixels) of the readable images, except uniform images."""
+    """Return image_id and print (text of file size and checksum of pixels) of readable images that are not uniform."""
     index = cache.index[cache.index["reason"] == ""]
     prints = index["size"].astype(str) + "/" + index["crc32"].astype(str)
     shared = prints.duplicated(keep=False)
@@ -81,7 +85,7 @@ def prints(cache: ImageCache) -> pd.DataFrame:
 
 
 def _exact_copies(internal: pd.DataFrame, external: pd.DataFrame) -> pd.DataFrame:
-    """Return image_id, internal_image_id and kind of the external images whose print an internal image has."""
+    """Return image_id, internal_image_id and kind of the external images with the print of an internal image."""
     originals = internal.drop_duplicates("print").rename(columns={"image_id": "internal_image_id"})
     same = external.merge(originals, on="print")
     return same[["image_id", "internal_image_id"]].assign(kind="exact")
@@ -90,7 +94,7 @@ def _exact_copies(internal: pd.DataFrame, external: pd.DataFrame) -> pd.DataFram
 def _near_copies(
     internal: ImageCache, external: Mapping[str, ImageCache], records: Sequence[NDArray[Any]]
 ) -> tuple[dict[str, pd.DataFrame], int]:
-    """Return image_id, internal_image_id and kind of each near pair by external cohort, and the number of crowded images.
+    """Return cohort -> (image_id, internal_image_id, kind) of the near copies, and `Copies.crowded`.
 
     `records`: the result of `image_hashes` for the internal cache, then for each external cache.
     """
@@ -119,7 +123,10 @@ def _near_copies(
 def _have_equal_details(
     internal: ImageCache, own: NDArray[np.int64], external: ImageCache, other: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
-    """Return the mask of pairs of rows with a correlation of at least MIN_DETAIL between their cached pixels."""
+    """Return the mask of pairs of images with a correlation of at least MIN_DETAIL between their cached pixels.
+
+    `own` and `other` are the rows of the pairs in the internal and in the external cache.
+    """
     is_equal = np.zeros(len(own), bool)
     for start in range(0, len(own), _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -129,7 +136,7 @@ def _have_equal_details(
 
 
 def _details(images: Any, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return rows of a cache at no more than 64 x 64 pixels, as uint8 [n, P]."""
+    """Return rows of a cache at no more than 64 x 64 pixels, as uint8 [n images, P pixels]."""
     side = min(_SIDE, images.shape[1])
     return np.stack(
         [cv2.resize(images[row], (side, side), interpolation=cv2.INTER_AREA).ravel() for row in rows.tolist()]

@@ -1,4 +1,4 @@
-"""Define the settings that select images of a cohort: `cohort:` in a grid, and keys of a cohort in the data file.
+"""Define the settings that select images of a cohort: keys of `cohort:` in a grid, or of a cohort in the data file.
 
 `cohort_filters` applies these settings. This module does not import pandas, because the command line imports it at
 start.
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 VIEW_CHOICES = ("frontal", "pa", "all")
 STUDY_CHOICES = ("all", "one")
-# entries of the flow that are remarks on kept images
+# entries of the flow that count kept images with a remark; the other entries count found, removed or kept images
 REMARKS = ("contradictory", "unlabelled", "contradictory_sex", "unknown_label")
 
 
@@ -21,11 +21,13 @@ class CohortChoice:
     """
 
     views: str = "frontal"  # frontal: PA, AP and FRONTAL; pa: PA only; all: also lateral and unknown views
-    per_study: str = "all"  # one: one image per study, PA before AP before others, then by image id
+    # all, or one: one image per study; PA is preferred to AP and other views, then the smallest image id
+    per_study: str = "all"
     limit: int = 0  # maximum number of training patients, selected by patient hash; 0 = all
     min_age: float = 0.0  # years; 0 = no limit. A limit also excludes images of unknown age
     max_age: float = 0.0
-    gold: bool = False  # only rows that physicians or radiologists labeled; `gold` of the adapter selects them
+    # whether to select only rows that physicians or radiologists labeled; the function `gold` of the adapter finds them
+    gold: bool = False
 
     def __post_init__(self) -> None:
         for name, value, allowed in (

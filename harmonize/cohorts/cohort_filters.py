@@ -1,7 +1,7 @@
 """Filter a native table by a cohort choice; each filter counts the images that it removes.
 
-Order of the filters: `drop` from the adapter, `exclude` lists, view, age, gold subset, missing files, one image per study, patient
-limit.
+Order of all filters: column `drop` of the adapter, `exclude` lists, view, age, gold subset, missing files, one image
+per study, patient limit. The gold subset is the rows that physicians or radiologists labeled.
 """
 
 from pathlib import Path
@@ -53,7 +53,7 @@ def filter_groups(table: pd.DataFrame, choice: CohortChoice, flow: Flow) -> pd.D
 
 
 def patients_within_limit(patients: "pd.Series[str]", limit: int) -> "pd.Series[bool]":
-    """Return the mask of rows that belong to the first `limit` patients, sorted by hash."""
+    """Return the mask of rows that belong to the first `limit` patients in the order of their hashes."""
     selected = sorted(set(patients), key=lambda patient: position(f"limit {patient}"))[:limit]
     return patients.isin(selected)
 

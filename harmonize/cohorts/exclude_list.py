@@ -11,8 +11,8 @@ import pandas as pd
 
 from harmonize.errors import ConfigError
 
-STEP = "listed_in_exclude"  # name in the flow
-_COLUMNS = ("image_id", "patient_id")  # the first that a list has is used
+STEP = "listed_in_exclude"  # name of this filter in the flow, which counts the removed images by filter
+_COLUMNS = ("image_id", "patient_id")  # if a list has both columns, only the first is used
 
 
 def remove_listed(table: pd.DataFrame, lists: Sequence[Path], flow: dict[str, int]) -> tuple[pd.DataFrame, int]:
@@ -27,7 +27,7 @@ def remove_listed(table: pd.DataFrame, lists: Sequence[Path], flow: dict[str, in
     for path in lists:
         column, ids = _read_list(path)
         present = set(table[column])
-        # a list of this program has an apostrophe in front of ids that a spreadsheet would run as formulas
+        # In lists that this program writes, an apostrophe precedes ids that a spreadsheet would run as formulas.
         ids = {listed if listed in present else listed.removeprefix("'") for listed in ids}
         is_listed |= table[column].isin(ids)
         num_unknown += len(ids - present)
@@ -36,7 +36,7 @@ def remove_listed(table: pd.DataFrame, lists: Sequence[Path], flow: dict[str, in
 
 
 def _read_list(path: Path) -> tuple[str, set[str]]:
-    """Return the column of a list that is used, and its ids without blank cells."""
+    """Return the name of the column of ids in a list, and its ids without blank cells."""
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError) as error:  # errors of pandas and of the encoding are ValueErrors

@@ -29,7 +29,7 @@ class CohortSpec:
     hybrid        (finding, label source) pairs of the findings that are not read from `label_source`
     choice        settings that select images
     exclude       CSV files that list images or patients to remove
-    population    cohorts of one population use the same patient ids; "" = not stated
+    population    name of the population; cohorts with the same name use the same patient ids; "" = not stated
     """
 
     name: str

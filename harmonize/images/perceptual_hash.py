@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 HASH_VERSION = 1  # increase after a change that may give the same image a different hash
-SMALL_SIDE = 16  # px; side of the smaller thumbnail
+SMALL_SIDE = 16  # px; side of the thumbnail that `smaller` returns
 _SIDE, _FREQUENCIES = 32, 8
 # two hashes are compared if at least this many bands are equal; with 2, most pairs of radiographs would be compared
 _AGREEING_BANDS = 3

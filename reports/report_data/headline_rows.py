@@ -76,7 +76,7 @@ MISSING = Estimate(float("nan"))
 
 @dataclass(frozen=True, slots=True)
 class HeadlineRows:
-    """The rows of `scores` that the page shows: the grid's mapping, all patients, headline split, one selected epoch."""
+    """The rows of `scores` that the page shows: the grid's mapping, all patients, one split, one selected epoch."""
 
     scores: pd.DataFrame
     # (metric, threshold rule) -> row numbers; rows of the preferred label source come first
