@@ -116,7 +116,7 @@ def against_loops(num: int, num_resamples: int) -> list[tuple[str, float, float,
     all_prob[rows, 0] = prob
     order = np.argsort(-logit, kind="stable")
     hit = truth[order] == 1
-    # The numpy peer below does not handle equal logits.
+    # The numpy implementation below does not handle equal logits.
     assert len(np.unique(logit)) > 0.99 * len(logit)
     replicates: dict[str, NDArray[np.float64]] = {}
 

@@ -79,7 +79,7 @@ class PlainWriter:
         return list(entries)
 
     def close(self) -> None:
-        """Flush the memory map."""
+        """Write all pixels to the file."""
         self.images.flush()
 
 

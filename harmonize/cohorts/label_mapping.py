@@ -86,7 +86,7 @@ def native_labels(layout: str, finding: str, mapping: str = "default") -> tuple[
     ('Mass', 'Nodule')
     """
     if mapping not in MAPPINGS:
-        raise ConfigError(f"no mapping {mapping!r}", "mapping", f"use one of {', '.join(MAPPINGS)}")
+        raise ConfigError(f"no label mapping {mapping!r}", "mapping", f"use one of {', '.join(MAPPINGS)}")
     entry: Mapping[str, Any] = entries(layout).get(finding, {})
     return tuple(entry.get(mapping, entry.get("native", ())))
 

@@ -134,7 +134,7 @@ def _ages(text: "pd.Series[str]") -> "pd.Series[float]":
 
 
 def _compared(unchanged: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells in the form in which they are compared with the values of the mapping, without FAULT."""
+    """Return the cells in the form in which they are compared with the values of the mapping, without column FAULT."""
     names = [name for name in unchanged if name != FAULT]
     return pd.DataFrame({name: unchanged[name].map(_plain).astype(str) for name in names})
 

@@ -31,7 +31,7 @@ class Lung:
 
 @dataclass(slots=True, eq=False)
 class Chest:
-    """The maps that painters change, float32 [R, R]. Lesions change the last five fields."""
+    """The maps that painters change, each float32 [R, R]. Only the last five fields change."""
 
     size: int
     x: Map

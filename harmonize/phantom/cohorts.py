@@ -3,7 +3,8 @@
 root/<hospital>/...                   images and label files, in the layouts that `harmonize.datasets` reads
 root/truth/<hospital>.parquet         one row per image: patient and study number, true labels, severities,
                                       and whether the image has the token (a white tag, the shortcut)
-root/truth/<hospital>-boxes.parquet   boxes of findings and token in pixels of the stored image, half-open
+root/truth/<hospital>-boxes.parquet   boxes of findings and token, in pixels of the stored image; x_max and
+                                      y_max are the first pixels outside the box
 root/masks/<hospital>/<path of the image without suffix>/<finding>.png
                                       on request: masks (0 or 255); also lungs, heart, devices, token
 root/phantom.json                     the settings; written last, so its presence means that all files exist

@@ -18,7 +18,7 @@ Painter = Callable[[Chest, float, np.random.Generator, int], None]
 
 
 def heart_ratio(severity: float) -> float:
-    """Return the cardiothoracic ratio of an enlarged heart; it is above 0.5, a normal heart of the phantom is below."""
+    """Return the cardiothoracic ratio of an enlarged heart, which is above 0.5; that of a normal heart is below 0.5."""
     return 0.501 + 0.076 * float(severity**1.6)
 
 

@@ -75,7 +75,7 @@ class PhantomSettings:
         }
         for key, value in raw.items():
             if key not in types:
-                raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", f"see PhantomSettings{_hint(key, types)}")
+                raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", _hint(key, types).removeprefix("; "))
             if isinstance(value, bool) or not isinstance(value, types[key]):
                 raise ConfigError(
                     f"{key} is {value!r}, which has the wrong type",

@@ -62,7 +62,7 @@ def _join_rare_devices(device: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _count_per_owner(what: str, owners: NDArray[np.int64]) -> pd.DataFrame:
-    """Return how many owners (patients or studies) have 1, 2, 3 ... images, and how many images these are."""
+    """Return how many owners (patients or studies) have 1, 2, 3 ... images, and the total number of their images."""
     images_of_owner = np.bincount(owners) if len(owners) else np.zeros(0, np.int64)
     rows = []
     for low, high in _PER_PATIENT:

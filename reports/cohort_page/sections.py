@@ -158,7 +158,7 @@ def splits(page: DataPage) -> Section:
 
 
 def method(page: DataPage) -> Section:
-    """Write the section on counting rules and sources."""
+    """Write the section on method: how images and patients are counted, and where the facts come from."""
     grades = [
         (
             page.title(s),

@@ -28,7 +28,7 @@ UNIT = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """The rows of each run in the tables from which curves are drawn."""
+    """The rows of each run in the tables `curves`, `reliability` and `history`, from which the figures are drawn."""
 
     points: Mapping[str, pd.DataFrame]
     reliability: Mapping[str, pd.DataFrame]
@@ -45,7 +45,7 @@ class Curves:
 
 
 def figures(board: ReportData, run: Run, curves: Curves) -> dict[str, Any]:
-    """Return the figures of a run by kind: ranked, reliability, learning; an empty list if the data are missing."""
+    """Return the figures of a run by kind: ranked (ROC and PR curves), reliability, learning; [] if data are missing."""
     points, history = curves.points.get(run.id), curves.history.get(run.id)
     return {
         "ranked": [] if points is None else _ranked(board, run, points),

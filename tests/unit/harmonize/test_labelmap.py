@@ -56,7 +56,7 @@ def test_the_labels_of_expert_splits_are_from_radiologists() -> None:
 
 
 def test_an_unknown_mapping_or_layout_raises_a_config_error() -> None:
-    with pytest.raises(ConfigError, match="no mapping 'loose'"):
+    with pytest.raises(ConfigError, match="no label mapping 'loose'"):
         labelmap.native_labels("nih", "Edema", "loose")
     with pytest.raises(ConfigError, match="no layout 'chexprt'"):
         labelmap.block("chexprt")
