@@ -1,7 +1,7 @@
 """B10: time of our training step, compared with a bare PyTorch loop and with Lightning.
 
-All three train the same network with the same batches, loss and AdamW variant. The gate compares the loss of every step.
-A gate is a check that our result equals that of the peer, the implementation that we compare with.
+All three train the same network with the same batches, loss and AdamW variant. A gate checks that our result equals
+that of the peer, the implementation that we compare with. Here it compares the loss of every step.
 """
 
 import logging

@@ -27,7 +27,7 @@ class TableMapping:
     of a key that the file does not have is empty.
     """
 
-    file: str  # the mapping file, for error messages
+    file: str  # path of the mapping file, which error messages name
     image: str
     patient: str
     view: Mapping[str, Any]

@@ -7,7 +7,8 @@ so these limits are far above every real file.
 # five times the largest radiographs; a damaged header may state any size
 MAX_PIXELS = 100_000_000
 
-# MAX_PIXELS of 16-bit gray. Color, alpha, more bits and progressive JPEG need more bytes for each pixel
+# enough for MAX_PIXELS pixels of 16-bit gray. Color, alpha, more bits and progressive JPEG need more bytes for each
+# pixel
 MAX_DECODED_BYTES = 2 * MAX_PIXELS
 
 # uncompressed pixels of the maximum size, with room for the header of a DICOM file

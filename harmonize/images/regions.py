@@ -83,7 +83,7 @@ def pleura(lungs: Mask) -> Mask:
 def box_mask(boxes: NDArray[np.float64], shape: tuple[int, int]) -> Mask:
     """Return the mask [H, W] of boxes (x_min, y_min, x_max, y_max) in pixels.
 
-    Boxes are half-open. Each box covers at least one pixel.
+    x_max and y_max are the first pixels outside the box. Each box covers at least one pixel.
     """
     mask = np.zeros(shape, bool)
     height, width = shape

@@ -60,7 +60,7 @@ class PhantomSettings:
             raise ValueError(f"no finding {self.finding!r} in the phantom{_hint(self.finding, DRAWN)}")
         ordered = {site: int(self.images[site]) for site in SITES if site in self.images}
         object.__setattr__(self, "images", ordered)
-        object.__setattr__(self, "shortcut", float(self.shortcut))  # 0 and 0.0 must have the same key
+        object.__setattr__(self, "shortcut", float(self.shortcut))  # 0 and 0.0 must give the same `key`
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], where: str) -> Self:

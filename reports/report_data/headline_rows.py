@@ -127,7 +127,7 @@ class HeadlineRows:
         row_numbers = self.rows.get((metric, operating_point))
         if row_numbers is None:
             return estimates
-        if finding:  # filter first, because taking columns is slower
+        if finding:  # select rows before columns, because this is faster
             row_numbers = row_numbers[(self.scores["finding"].iloc[row_numbers] == finding).to_numpy(bool)]
         rows = self.scores.iloc[row_numbers]
         for calibrator in calibrators:

@@ -95,9 +95,9 @@ class ReportData:
 
     @property
     def not_compared(self) -> list[tuple[str, tuple[str, ...]]]:
-        """(external hospital, findings without a comparison), in order of the hospitals.
+        """Pairs (external hospital, findings that cannot be compared), in order of the hospitals.
 
-        Only one of the two hospitals, internal or external, labels these findings.
+        Either only this hospital or only the internal hospital labels these findings.
         """
         findings = dict(self.meta.get("not_compared") or {})
         order = [h.key for h in self.all_hospitals]

@@ -20,7 +20,7 @@ def row(cells: list[str]) -> Markup:
 def auroc(estimate: Estimate, macro: bool, reason: str, symptom: str) -> str:
     """Return the HTML of an AUROC with interval and sample size, or the reason why the AUROC is missing.
 
-    An AUROC that seems inverted gets a warning; `symptom` is the anchor to which the warning links, "" for none.
+    An AUROC that seems inverted gets a warning; `symptom` is the HTML id to which the warning links, "" for none.
     """
     if not estimate.has_value:
         return f"{DASH}<i>{escape(reason)}</i>"

@@ -52,7 +52,7 @@ class Details:
     thresholds: Mapping[tuple[str, str, str], float]  # threshold of the probability, by run, threshold rule and finding
     groups: Mapping[str, pd.DataFrame]
     curves: Curves
-    pictures: Mapping[str, Sequence[Mapping[str, Any]]]  # gallery cases with a picture, by run
+    pictures: Mapping[str, Sequence[Mapping[str, Any]]]  # cases of the heat-map gallery that have a picture, by run
     symptoms: frozenset[str]  # ids of runs with a symptom
 
     @classmethod

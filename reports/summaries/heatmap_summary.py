@@ -135,8 +135,8 @@ def answer(table: pd.DataFrame, num_runs: int) -> str:
 def _mean_bound(rows: pd.DataFrame, end: str) -> float:
     """Return the mean over runs of one bound of the interval, low or high (`end`).
 
-    The result is a bound of the mean. It is exact if the errors of the runs are fully correlated, else too far from the
-    mean.
+    The result is a bound of the interval of the mean. If the errors of the runs are fully correlated, the bound is
+    exact; else the interval is too wide.
     """
     return float(rows.dropna(subset=["value"]).groupby("run_id")[end].mean().mean())
 

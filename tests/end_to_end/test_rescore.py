@@ -75,7 +75,7 @@ def test_a_wrong_choice_is_refused_before_anything_is_written(finished: Path) ->
         ("x", Change(), "would equal those of the grid"),
         ("a/b", Change("strict"), "invalid name"),
         ("x" * 300, Change("strict"), "too long"),
-        ("x", Change("stric"), "no label mapping 'stric'"),
+        ("x", Change("stric"), "no mapping 'stric'"),
         ("x", Change(findings=("Edma",)), "no finding of this grid 'Edma'"),
         ("x", Change(min_count=0), "--min-count is 0"),
         ("x", Change(threshold="best"), "no threshold rule 'best'"),
