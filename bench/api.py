@@ -11,8 +11,9 @@
     run = api.load_run("runs", run_id)
     api.predict(run, ["chest.png"]).table       # for research, not for clinical use
 
-docs/library.md and docs/library.ipynb are tutorials. Errors are those of the commands, subclasses of `CxrError`. Each function
-imports pandas, torch and other heavy libraries itself, so that the import of this module is fast.
+docs/library.md and docs/library.ipynb are tutorials. The functions raise the same errors as the commands: subclasses of
+`CxrError`. Each function imports pandas, torch and other heavy libraries itself, so that the import of this module is
+fast.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,9 +43,9 @@ def make_phantom(
 ) -> Path:
     """Write synthetic cohorts in the layouts of the real datasets; return the folder.
 
-    `images`: number of frontal images per hospital. `size`: long side in pixels. `shortcut`: 0 to 1, how often the
-    first hospital prints a tag on images with Pleural Effusion. Existing cohorts of the same settings are kept. Raises
-    ConfigError for an unknown hospital, and for a folder with other content.
+    `images`: number of frontal images per hospital. `size`: long side in pixels. `shortcut`: 0 to 1, how much more
+    often the first hospital prints a tag on images with Pleural Effusion than on other images. Existing cohorts of the
+    same settings are kept. Raises ConfigError for an unknown hospital, and for a folder with other content.
 
 
     >>> data = make_phantom(work / "made", {"nih": 12})
@@ -68,9 +69,9 @@ def make_phantom(
 def load_cohort(name: str, data: AnyPath, *, mapping: str = "default", space: str = "shared-9") -> "Cohort":
     """Load and harmonize one cohort: one row per image, one column of label states per finding.
 
-    `data` is the path that `--data` takes: a folder of datasets, or data.yaml. Label states: 1 present, 0 absent, -1 uncertain,
-    -2 not mentioned, null if the dataset cannot express the finding. Raises DatasetError if files do not have the layout of their
-    dataset. Raises ConfigError for an unknown cohort, mapping or label space.
+    `data` is the value of the option `--data`: a folder of datasets, or data.yaml. Label states: 1 present, 0 absent,
+    -1 uncertain, -2 not mentioned, null if the dataset cannot express the finding. Raises DatasetError if files do not
+    have the layout of their dataset. Raises ConfigError for an unknown cohort, mapping or label space.
 
 
     >>> nih = load_cohort("nih", data)
@@ -112,16 +113,17 @@ def run(
 ) -> "Manifest":
     """Train, test and score the runs of one configuration; return their grid.
 
-    Each run is tested at the internal and the external hospitals. Runs are trained one after the other in this process. Runs that
-    the store already has are not trained again.
+    Each run is tested at the internal and the external hospitals. Runs are trained one after the other in this process.
+    Runs that the store already has are not trained again.
 
-    config: the `base` of a grid file (docs/grids.md). sweep: one sweep of a grid file; {"seed": [0, 1]} gives two runs.
-    data: as for `load_cohort`; None makes phantom cohorts in the store. name: the grid is stored as `grids/<name>.yaml`; the next
-    call with this name replaces the file and keeps the runs. workers: with more than 1, child processes decode images, and a script
-    needs `if __name__ == "__main__":`.
+    config: the settings under `base` of a grid file (docs/grids.md). sweep: one sweep of a grid file; {"seed": [0, 1]}
+    gives two runs. evaluate_on: names of the external cohorts. min_count: minimum number of patients with and without a
+    finding. data: a folder of datasets, or data.yaml; None makes phantom cohorts in the store. name: the grid is stored
+    as `grids/<name>.yaml`; the next call with this name replaces the file and keeps the runs. workers: with more than
+    1, child processes decode images, and a script needs `if __name__ == "__main__":`.
 
-    Raises ConfigError, RegistryError, DatasetError and SetupError before training starts. Raises StoreError if a run failed, or
-    if another process works on it.
+    Raises ConfigError, RegistryError, DatasetError and SetupError before training starts. Raises StoreError if a run
+    failed, or if another process works on a run.
 
 
     >>> grid = run(config, ["nih"], data=data, store=store, name="documented", min_count=2)
@@ -166,11 +168,11 @@ def finished(grid: "Manifest") -> list[str]:
 
 
 def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
-    """Load the logits and labels of a finished run, one entry per scored split.
+    """Load the logits and labels of a finished run; the attribute `scored_splits` has one entry per scored split.
 
-    Scored splits are those of the internal hospital, and `all` of each external cohort. With N images and K findings,
-    each split has `logit` [N, K] float32, `state` [N, K] int8 (label states; -3 for null) and `image_id` [N]. Raises
-    StoreError if the grid does not contain the run, the run is not finished, or its files are damaged.
+    The internal hospital has several scored splits; each external cohort has one, named `all`. With N images and K
+    findings, each split has `logit` [N, K] float32, `state` [N, K] int8 (label states; -3 for null) and `image_id` [N].
+    Raises StoreError if the grid does not contain the run, the run is not finished, or its files are damaged.
 
 
     >>> logits = load_logits(grid, run_id)
@@ -194,11 +196,11 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
 
 
 def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: str = "") -> "RunScores":
-    """Compute all scores of logits and labels, with intervals over patients. A pure function.
+    """Compute all scores of logits and labels, with intervals over patients. The function reads and writes no files.
 
     Logits that were computed elsewhere also work: put them into a `ScoredRun` of `ScoredSplit`s. `settings` contains,
     for example, the minimum number of patients of a finding and the number of resamples; `grid.settings` are those of a
-    grid. Raises ValueError for splits that do not match each other.
+    grid. Raises ValueError for invalid splits, such as arrays of different lengths, or two splits of one name.
 
 
     >>> result = score(logits, grid.settings, run_id=run_id)
@@ -272,7 +274,7 @@ def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Infere
 def explain(
     run: "StoredRun", image: "AnyPath | InMemory", findings: Sequence[str] = (), *, method: str = "gradcam"
 ) -> "Explanation":
-    """Compute heat maps of an image, for the given findings or for all findings that the run has learned.
+    """Compute heat maps of an image for the given findings; without `findings`, for all findings of the run.
 
     Each element of `finding_maps` has `heat` [D, D] float32: unscaled, 0 or above, in pixels of `gray` [D, D]. `gray`
     is the network's input image. Raises DatasetError for an unusable image file, ConfigError for a finding that the run

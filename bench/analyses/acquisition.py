@@ -1,4 +1,10 @@
-"""The analysis `acquisition`: how well images, descriptors and tables identify the hospitals of a grid. It needs no run."""
+"""The analysis `acquisition`: how well classifiers predict the hospital of an image, without any network of the grid.
+
+A source is the cohort of an image, and a source classifier predicts the source. Source networks use pixels; tree
+ensembles use descriptors (numbers that describe how an image was taken or stored). A view is a changed image, such as
+the border alone. A nuisance variable varies inside a cohort and may replace a finding, such as the projection; a level
+is one of its values.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +34,11 @@ Rows = list[tuple[Any, ...]]
 
 
 def acquisition(job: AnalysisJob, folder: Path, progress: Progress) -> None:
-    """Write four tables of a grid: `sources`, `source_confusion`, `descriptors` (of source classifiers) and `nuisances`."""
+    """Write four tables of a grid: `sources`, `source_confusion`, `descriptors` and `nuisances`.
+
+    `sources` has the scores of source classifiers, `source_confusion` their confusion matrices, `descriptors` the SHAP
+    values of the tree ensembles.
+    """
     options: Acquisition = job.analysis.options
     device = torch.device(job.device)
     if device.type == "cpu":
@@ -59,7 +69,7 @@ def acquisition(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 
 
 def _headline_table(job: AnalysisJob, ref: CohortRef) -> pd.DataFrame:
-    """Return the headline rows of a cohort's table: the rows from which its headline scores are computed."""
+    """Return the headline rows of a cohort's table: the rows from which its scores on the leaderboard are computed."""
     table = ref.read()
     return table[ref.headline_rows(ref.split_of(table, job.run.config))]
 
@@ -72,7 +82,7 @@ def _networks(
     device: torch.device,
     progress: Progress,
 ) -> None:
-    """Add the scores of source networks to `frames_by_table`: one for each view, and one trained on shuffled sources."""
+    """Add results to `frames_by_table`: one source network for each view, and one with sources in random order."""
     targets = {"shuffled": shuffled(sample, 0)}
     for i, control in enumerate([*VIEWS, "shuffled"]):
         progress(f"source network, {control}", i, len(VIEWS) + 1)
@@ -98,7 +108,7 @@ def _trees(
     options: Acquisition,
     progress: Progress,
 ) -> None:
-    """Add scores and explanations of tree ensembles to `frames_by_table`; they predict the source from image descriptors."""
+    """Add scores and SHAP values of two tree ensembles to `frames_by_table`: for pixels and for file headers."""
     pixel_rows, header_rows = [], []
     for i, (k, row) in enumerate(zip(sample.source, sample.row, strict=True)):
         progress("describe images", i, len(images))
@@ -131,7 +141,7 @@ def _trees(
 
 
 def _nuisances(job: AnalysisJob, progress: Progress) -> pd.DataFrame:
-    """Return the table `nuisances`: shares of the levels of nuisance variables, and associations with findings.
+    """Return the table `nuisances`: the share of images at each level, and associations between variables and findings.
 
     The rows are computed from the training images of the internal cohort and the headline rows of the other cohorts.
     """

@@ -1,4 +1,7 @@
-"""The analysis `attention`: heat maps of a bounded sample of every cohort, and a gallery of cases.
+"""The analysis `attention`: heat maps of a sample of images of every cohort, and a gallery of cases.
+
+A case is an image with a finding for which the prediction is correct, wrong or confidently wrong. A region is an area
+of an image, such as the border, or the pixels outside the lungs.
 
 Shapes: N images, K findings, H and W pixels of the network input, h and w pixels of its feature maps.
 """
@@ -40,13 +43,13 @@ from harmonize.labels.findings import NO_FINDING
 from reports.schemas.tables import SCHEMAS
 
 SCENE_VERSION = 1  # part of the cache key; increase it when the computation of regions changes
-BATCH = 64  # images per pass at 224 px: gradients of all findings are in memory together
+BATCH = 64  # images per pass at 224 px; the limit is needed because gradients of all findings are in memory together
 
 Heats = NDArray[np.float32]
 
 
 def attention(job: AnalysisJob, folder: Path, progress: Progress) -> None:
-    """Write the tables `attention`, `gallery` and `cascade` of one run, and the gallery's PNG files below gallery/."""
+    """Write the tables `attention`, `gallery` and `cascade` (sanity checks) of a run, and PNG files below gallery/."""
     device = torch.device(job.device)
     if device.type == "cpu":
         torch.set_num_threads(job.run.config.threads)
@@ -82,7 +85,7 @@ class HeatMapper:
 
     @classmethod
     def load(cls, job: AnalysisJob, device: torch.device) -> "HeatMapper":
-        """Load the run of a job."""
+        """Load the network and the thresholds of the job's run."""
         network = trained_network(job.run, job.store, device).eval()
         normalization = normalization_of(job.run, job.store, job.refs[0], network)
         stored = scores_table(job.store.root / "scores" / job.run.id, "operating_points")
@@ -128,7 +131,7 @@ class HeatMapper:
         return summarize(frame, ref.name, self.run.id), self._gallery_table(ref, gallery, pictures)
 
     def sanity_checks(self, internal: CohortRef, progress: Progress) -> pd.DataFrame:
-        """Return the rows of `cascade`, computed on internal images with the most common finding except "No Finding"."""
+        """Return the table `cascade`: sanity checks on images with the most common finding (except "No Finding")."""
         cache = open_images(self.job.store, internal, self.run.geometry)
         scored, rows = self.scored_images(internal, internal.read(), cache)
         sample = {
@@ -189,7 +192,7 @@ class HeatMapper:
     def _gallery_table(
         self, ref: CohortRef, gallery: pd.DataFrame, pictures: Mapping[int, "GalleryPicture"]
     ) -> pd.DataFrame:
-        """Return the rows of the table `gallery`. The column `picture` is empty; a report fills it in if this is allowed."""
+        """Return the rows of the table `gallery`. The column `picture` stays empty until a report is written."""
         inside, outside = ([getattr(pictures[i], side) for i in range(len(gallery))] for side in ("inside", "outside"))
         gallery_table = gallery.assign(
             run_id=self.run.id, dataset=ref.name, inside=inside, outside=outside, picture=None
@@ -199,7 +202,7 @@ class HeatMapper:
 
 @dataclass(frozen=True, slots=True)
 class RegionCache:
-    """A folder with the regions of a cohort's images (findings, lungs, border, markers); each is computed only once."""
+    """A folder with the masks of a cohort's images (findings, lungs, border, markers); each is computed only once."""
 
     root: Path
     paths: Mapping[str, str]  # image id -> path below root
@@ -225,7 +228,7 @@ class RegionCache:
 
 @dataclass(frozen=True, slots=True)
 class GalleryPicture:
-    """One picture of the gallery, with the shares of the heat map's sum inside the finding and outside the lungs."""
+    """A gallery picture, with the shares of the heat map's sum inside the finding's outline and outside the lungs."""
 
     png: bytes
     inside: float
@@ -233,7 +236,7 @@ class GalleryPicture:
 
 
 def gallery_picture(gray: Gray, heat: Heats, finding: str, regions: Scene | None) -> GalleryPicture:
-    """Return the gallery picture of a heat map. A share is NaN if the finding's outline or the lungs are unknown."""
+    """Return the gallery picture of a heat map. A share is NaN if its mask (outline or lungs) is missing."""
     outline = regions.findings.get(finding) if regions is not None else None
     outside_lungs = regions.regions.get(OUTSIDE) if regions is not None else None
     shares = [energy(heat, mask) if mask is not None else float("nan") for mask in (outline, outside_lungs)]

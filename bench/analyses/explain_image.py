@@ -1,5 +1,7 @@
 """Explanations of image files by a finished run: logits, thresholds and heat maps, as pictures and a table.
 
+A stage is a set of feature maps of one size in the network.
+
 Shapes: D side of the displayed picture in pixels, K findings.
 """
 
@@ -43,7 +45,7 @@ class Explainer:
 
     @property
     def threshold(self) -> dict[str, float]:
-        """Return the threshold of each finding as a probability; the rule f1_max chose it on the validation split."""
+        """Return the threshold of each finding: the probability with the highest F1 on the validation split."""
         points = self.stored.points[self.stored.points["rule"] == "f1_max"]
         return {str(f): float(p) for f, p in zip(points["finding"], points["probability"], strict=True)}
 
@@ -55,10 +57,11 @@ class Explainer:
         stage: int | None,
         reference: "Path | Box | None" = None,
     ) -> Explanation:
-        """Return logits, thresholds and heat maps of an image, in the geometry of the network input.
+        """Return logits, thresholds and heat maps of an image, which is resized and cropped as for the network.
 
-        `reference` is a region to draw next to the maps: a box, or a mask file of the image's size. Raises DatasetError for
-        an unreadable image or mask, a mask of another size, or a box outside the image.
+        `stage` is the index of a stage, largest maps first; None means the last stage of at least 4 x 4. `reference` is
+        a region to draw next to the maps: a box, or a mask file of the image's size. Raises DatasetError for an
+        unreadable image or mask, a mask of another size, or a box outside the image.
         """
         image, geometry, threshold = _read(path), self.stored.geometry, self.threshold
         with torch.no_grad():
@@ -67,7 +70,7 @@ class Explainer:
         maps = heat_maps(
             self.stored.network, x_NCHW, method, stage, [all_findings.index(finding) for finding in findings]
         )
-        factor = -(-SHOWN // self.run.input_size)  # the picture is larger than the network input
+        factor = -(-SHOWN // self.run.input_size)  # the picture is this factor larger than the network input
         shown_geometry = Geometry(min(geometry.size * factor, 4096), geometry.fit, geometry.clahe, geometry.region)
         gray = self._centre(to_geometry(image, shown_geometry))
         mask = None
@@ -107,7 +110,7 @@ def load_explainer(store: Store, run_id: str) -> Explainer:
 def draw_overlays(
     explainer: Explainer, paths: Sequence[Path], findings: Sequence[str], folder: Path, progress: Progress | None = None
 ) -> dict[str, str]:
-    """Write one picture per image, with heat maps of the findings (gradcam, last stage); return image path -> picture path.
+    """Write one picture per image, with Grad-CAM maps of the findings; return the picture path of each image path.
 
     A picture has the name of its image; if several images have one name, a number is added.
     """
@@ -162,9 +165,9 @@ def chosen_findings(run: Run, requested: Sequence[str]) -> list[str]:
 def table(explanation: Explanation, run_id: str) -> pd.DataFrame:
     """Return a table with one row per finding: probability, positive call, position of the heat map's maximum, and more.
 
-    peak_x and peak_y: position of the maximum, as shares of the picture's width and height. heat_inside: share of the map's
-    sum inside the reference. area_inside: share of the picture inside the reference. For a uniform map both shares are
-    equal.
+    peak_x and peak_y: position of the maximum, as shares of the picture's width and height. heat_inside: share of the
+    map's sum inside the reference region. area_inside: share of the picture inside this region. Without a region, both
+    shares are None. For a uniform map, they are equal.
     """
     rows: list[dict[str, Any]] = []
     for finding_map in explanation.finding_maps:

@@ -1,4 +1,4 @@
-"""Masks of markers and lungs in images. Markers of phantoms come from a truth table; other markers are detected."""
+"""Masks of markers and lungs in images. Markers of phantoms are known from a table; other markers are detected."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from harmonize.images.regions import InputTransform, Mask, box_mask
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageMasks:
-    """Masks of one image in the geometry of the image cache [S, S]."""
+    """Masks [S, S] of one image in the geometry of the image cache, with S pixels per side."""
 
     marker: Mask  # all False without a marker
     lungs: Mask | None  # None if two lungs are not detected
@@ -24,8 +24,8 @@ class ImageMasks:
 def image_masks(ref: CohortRef, image_ids: Sequence[str], geometry: Geometry) -> list[ImageMasks]:
     """Return the masks of markers and lungs of each image, in the geometry of the image cache.
 
-    In a phantom cohort, the markers are the tags in the truth table. In other cohorts, `harmonize.images.markers` detects
-    markers. `harmonize.images.lungs` detects the lungs in all cohorts.
+    In a phantom cohort, the markers are the tags (drawn letters) in the truth table. In other cohorts,
+    `harmonize.images.markers` detects markers. `harmonize.images.lungs` detects the lungs in all cohorts.
     """
     path_by_image = ref.read(["image_id", "path"]).set_index("image_id")["path"]
     tags = tag_boxes(ref.root)

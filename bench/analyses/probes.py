@@ -1,5 +1,8 @@
 """The analysis `probes`: what a run's frozen features contain in addition to findings, compared with untrained networks.
 
+A probe is a linear classifier on features. A source is the cohort of an image. A nuisance variable varies inside a
+cohort and may replace a finding, such as the projection; a level is one of its values.
+
 Shapes: N images, D features, F findings.
 """
 
@@ -44,7 +47,7 @@ FEWEST = 20  # minimum number of images of a level of a nuisance variable; small
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CohortFeatures:
-    """The scored images of one cohort: the internal test split, or the headline split of an external cohort."""
+    """The scored images of one cohort: the internal test split, or the scored split of an external cohort."""
 
     ref: CohortRef
     cache: ImageCache
@@ -56,13 +59,17 @@ class CohortFeatures:
 
     @property
     def labels(self) -> NDArray[np.int8]:
-        """Return label_NF: 1 present, 0 absent or not mentioned, -1 excluded."""
+        """Return label_NF: 1 present, 0 absent or not mentioned, -1 uncertain or null (not scored)."""
         state = self.examples.state_NK
         return np.select([state == PRESENT, np.isin(state, (ABSENT, NOT_MENTIONED))], [1, 0], -1).astype(np.int8)
 
 
 def probes(job: AnalysisJob, folder: Path, progress: Progress) -> None:
-    """Write the tables `sources` and `nuisances` of one run; `sources` has probes of untrained networks and selectivity."""
+    """Write the tables `sources` and `nuisances` of one run.
+
+    `sources` has the scores of probes on untrained networks, and the selectivity: the accuracy of the run's probe minus
+    the accuracy of the same probe on an untrained network.
+    """
     per_source = job.analysis.options.per_source
     device = torch.device(job.device)
     if device.type == "cpu":
@@ -121,7 +128,7 @@ def _cohort_features(job: AnalysisJob, ref: CohortRef) -> CohortFeatures:
 
 
 def _untrained(job: AnalysisJob) -> dict[str, Network]:
-    """Return the run's network with random weights; also with ImageNet weights, if the training began with these."""
+    """Return the run's network with random weights and, if training began with ImageNet weights, with these."""
     networks = {"random": initial_network(job.run, None)}
     if job.run.config.weights == "imagenet":
         networks["imagenet"] = initial_network(job.run, job.run.weights_file or "hub")
@@ -139,14 +146,14 @@ def _features(
 ) -> Floats:
     """Return the penultimate features [N, D] of the sampled images.
 
-    A random network has no batch-norm statistics, so they are computed on the sampled internal images.
+    The batch-norm statistics of a random network are computed on the sampled internal images.
     """
     device, internal = torch.device(job.device), job.refs[0].name
     normalizer = normalization_of(job.run, job.store, job.refs[0], network)
     size = images_per_pass(64, cohorts[internal].cache.images.shape[-1])
 
     def passes(cohort_name: str) -> Iterator[Callable[[], Tensor]]:
-        """Yield a function for each batch of a cohort's sampled images; it computes the features of the batch."""
+        """Yield one function for each batch of a cohort's sampled images; a call computes the features of the batch."""
         cohort = cohorts[cohort_name]
         reader = BatchReader(cohort.cache.images, device)
         rows = cohort.examples.rows[cohort.feature_rows[sample.row[sample.source == sample.names.index(cohort_name)]]]
@@ -167,7 +174,7 @@ def _features(
 
 
 def _selectivity(name: str, trained: Probed, untrained: Probed) -> list[pd.DataFrame]:
-    """Return the probe scores of an untrained network, and the selectivity: the run's accuracy minus this network's."""
+    """Return the probe scores of an untrained network, and the selectivity of the run against this network."""
     frames = []
     for shots, (scores, _) in untrained.items():
         value, low, high = difference(trained[shots][0], scores)

@@ -10,7 +10,7 @@ from bench.store.store import Progress, write_bytes
 
 
 def run_one_analysis(job: AnalysisJob, progress: Progress) -> bool:
-    """Run an analysis if it is not done yet; return False if another process has the lease of the analysis.
+    """Run an analysis if it is not done yet; return False if another process works on the analysis (has its lease).
 
     An exception of the analysis is not caught; the caller records it as the failure of the analysis.
     """

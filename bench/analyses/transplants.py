@@ -1,8 +1,9 @@
 """The analysis `transplants` (region transplant test): predictions after pixels are moved between cohorts.
 
-A changed image has a control: the same image, changed in the same way with pixels of its own cohort. The difference between
-both predictions does not contain the effect of pasting itself. `transplant.py` has the kinds of changes, `effects.py` the
-measures. `docs/transplants.md` explains what the test can show.
+A host is a changed image; a donor is an image whose pixels are put into the host. A changed image has a control: the
+same image, changed in the same way with pixels of its own cohort. The difference between both predictions does not
+contain the effect of pasting itself. `transplant.py` has the kinds of changes, `effects.py` the measures.
+`docs/transplants.md` explains what the test can show.
 
 Shapes: N images, K findings, S side in pixels.
 """
@@ -37,9 +38,9 @@ from reports.schemas.tables import SCHEMAS
 
 EXTERNAL = "external"
 NUM_RESAMPLES = 1000
-RULE = "f1_max"  # the operating point of positive calls
+RULE = "f1_max"  # the threshold rule of positive calls
 Change = Callable[[Gray, Gray, bool], Gray]  # host, donor, whether letterboxed -> changed host
-PAIR_CHANGES: dict[str, Change] = {  # kinds that work for any pair of images
+PAIR_CHANGES: dict[str, Change] = {  # kinds of changes that work for any host and donor
     "border": lambda host, donor, padded: transplant.pasted(host, donor, transplant.ring(len(host)), padded),
     "corner": lambda host, donor, padded: transplant.pasted(host, donor, transplant.corners(len(host)), padded),
     "intensity": transplant.intensity_matched,
@@ -86,7 +87,8 @@ class FrozenRun:
     ) -> Effects:
         """Return the effects of changed images.
 
-        `rows` [n] are the rows of the changed images in the sample. `control` is None for kinds without a control.
+        `rows` [n] are the rows of the changed images in the sample. `after` has the changed images; `control` has the
+        control images, or is None for a kind of change without a control.
         """
         if len(rows) < effects.MIN_IMAGES:
             return {}
@@ -107,8 +109,8 @@ class FrozenRun:
 def transplants(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     """Write the table `transplants` of a run into the folder.
 
-    Each combination of kind, donor cohort and host cohort needs one forward pass per image. The option `images` limits the
-    images per cohort. The result is deterministic.
+    Each combination of kind of change, donor cohort and host cohort needs one forward pass per image. The option
+    `images` limits the images per cohort. The result is deterministic.
     """
     run, samples = load_run_and_samples(job, progress)
     internal, *external = samples
@@ -204,7 +206,11 @@ def marker_pasted(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[G
 
 
 def single_cohort_effects(run: FrozenRun, sample: Sample, internal: Sample) -> dict[tuple[str, str], Effects]:
-    """Return the effects of the kinds erased, toggled, lungs_masked and lungs_only, which have no donor cohort."""
+    """Return the effects of four kinds without a donor cohort: (kind, "") -> effects.
+
+    erased: markers are removed. toggled: markers are removed, and images without a marker get one. lungs_masked: the
+    lungs are filled with one gray value. lungs_only: all pixels outside the lungs are filled.
+    """
     all_rows, marked = np.arange(len(sample.image)), np.flatnonzero(sample.marked)
     results: dict[tuple[str, str], Effects] = {}
     pairs = list(zip(sample.image, sample.marker, strict=True))
@@ -231,10 +237,10 @@ def single_cohort_effects(run: FrozenRun, sample: Sample, internal: Sample) -> d
 def with_means(
     effects_by_cell: dict[tuple[str, str, str], Effects], internal: str
 ) -> dict[tuple[str, str, str], Effects]:
-    """Return the effects with two additions: their means over external hospitals, and the causal score.
+    """Return the effects, their means over external hospitals, and the causal score.
 
-    A mean has the host or donor "external". The causal score is the effect of internal pixels on external images, averaged
-    over the kinds marker, corner and border.
+    A mean has the host or donor "external". The causal score is the effect of internal pixels on external images,
+    averaged over the kinds marker, corner and border.
     """
     kinds = dict.fromkeys(kind for kind, _, _ in effects_by_cell)
     means: dict[tuple[str, str, str], Effects] = {}
@@ -254,7 +260,7 @@ def with_means(
 
 
 def _sample(job: AnalysisJob, ref: CohortRef, run: FrozenRun) -> Sample:
-    """Return the sample of a cohort: at most `images` images, one per patient, chosen by `balanced`."""
+    """Return the sample of a cohort, one image per patient; the analysis option `images` limits its size."""
     cache = open_images(job.store, ref, job.run.geometry)
     examples = Examples.predicted(ref, job.run.config, cache)
     one_per_patient = examples.feature_indices
@@ -296,7 +302,7 @@ def balanced(state_NK: NDArray[np.int8], num_images: int, generator: np.random.G
 
 
 def _donor_rows(donor: Sample, candidates: NDArray[np.intp], host: Sample, num: int) -> NDArray[np.intp]:
-    """Return `num` rows drawn from `candidates`; the draws per row differ by at most one."""
+    """Return `num` rows of donors from `candidates`; each row is drawn equally often, or once more than other rows."""
     order = stream(0, "donors", donor.name, host.name).permutation(candidates)
     return np.resize(order, num)
 

@@ -1,4 +1,4 @@
-"""Show the result for one image as HTML: a row per finding, with a bar for probability and a line for threshold.
+"""Show the result for one image as HTML: a row per finding, with a bar (probability) and a line (threshold).
 
 The HTML needs no script and loads no files. It takes its colors from the theme of streamlit (`currentColor`).
 """
@@ -33,7 +33,7 @@ STYLE = """<style>
 
 
 def call_of(row: Any, rule: str) -> str:
-    """Return "called", "not called" or "no threshold" for the row of one finding."""
+    """Return "called" (positive), "not called" or "no threshold" for the row of one finding under a threshold rule."""
     return {1.0: "called", 0.0: "not called"}.get(row[f"call_{rule}"], "no threshold")
 
 
@@ -46,7 +46,7 @@ def most_probable_first(table: pd.DataFrame) -> pd.DataFrame:
 def thresholds(points: pd.DataFrame, rule: str) -> dict[str, float]:
     """Return the threshold of each finding as a probability (calibrated if possible).
 
-    Findings of `reversed_at_internal` are left out.
+    Findings for which higher logits meant lower risk (`reversed_at_internal`) are left out.
     """
     probabilities = {}
     for row in points[points["rule"] == rule].to_dict("records"):
@@ -61,13 +61,13 @@ def thresholds(points: pd.DataFrame, rule: str) -> dict[str, float]:
 def reversed_at_internal(points: pd.DataFrame) -> set[str]:
     """Return the findings for which higher logits meant lower risk on the internal validation patients.
 
-    Calibration reverses the order of their probabilities.
+    For these findings, calibration reverses the order of the probabilities.
     """
     return {str(name) for name in points.loc[points["platt_a"] <= 0, "finding"]}
 
 
 def answer_html(table: pd.DataFrame, points: pd.DataFrame, rule: str, auroc_of: Callable[[str], str]) -> str:
-    """Return the result table of one image. `auroc_of(finding)` returns the AUROC as text, "" if unknown."""
+    """Return the result table of one image as HTML. `auroc_of(finding)` returns the AUROC as text, "" if unknown."""
     lines, threshold_of, reversed_findings = [], thresholds(points, rule), reversed_at_internal(points)
     for row in most_probable_first(table).to_dict("records"):
         name, call = escape(str(row["finding"])), call_of(row, rule)
@@ -89,7 +89,7 @@ def answer_html(table: pd.DataFrame, points: pd.DataFrame, rule: str, auroc_of: 
 
 
 def performance_html(rows: list[tuple[str, str, str]]) -> str:
-    """Return the table of a run's performance. `rows`: cohort, AUROC with its interval, role of the cohort."""
+    """Return the table of a run's AUROCs as HTML. `rows`: cohort, AUROC with its interval, role of the cohort."""
     body = "".join(
         f'<tr><th scope="row">{escape(cohort)}</th><td>{escape(value)}</td><td>{escape(role)}</td></tr>'
         for cohort, value, role in rows

@@ -1,4 +1,4 @@
-"""Runs of a store that can predict images, with their AUROC; synthetic sample images."""
+"""Runs of a store that the page can use for predictions, with their AUROCs; synthetic sample images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from harmonize.phantom import PhantomSettings, twin
 from harmonize.phantom.sites import SITES
 
 ANYWHERE = "unseen"  # origin of an image: a hospital without a cohort
-SAMPLE_PX = 256  # default long side of a sample; for a run trained on phantoms, it is the phantoms' size
+SAMPLE_PX = 256  # long side of a sample in pixels; a run trained on phantoms uses the size of these phantoms instead
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def runs_with_weights(store: Store) -> list[Choice]:
     choice_of: dict[str, tuple[float, Choice]] = {}
     for manifest in grids(store)[0]:
         if manifest.content.get("scored_from"):
-            continue  # this grid was scored again under another name; the original grid lists its runs
+            continue  # this grid only scores the runs of another grid again; that grid lists the runs
         for row in runs_table(manifest, histories(manifest)).to_dict("records"):
             run_id = str(row["run_id"])
             ready = row["kind"] == "run" and row["state"] == "done" and run_id not in choice_of
@@ -95,7 +95,7 @@ def runs_with_weights(store: Store) -> list[Choice]:
 
 
 def external_auroc(auroc: pd.DataFrame) -> float:
-    """Return the mean external AUROC, or -1 if there is none."""
+    """Return the mean AUROC over the external cohorts, or -1 without such a score."""
     rows = auroc[(auroc["dataset"] == "external") & (auroc["finding"] == "macro")]["value"]
     return float(rows.iloc[0]) if len(rows) else -1.0
 

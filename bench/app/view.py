@@ -1,7 +1,7 @@
 """The page of `bench app`: choose a run and an image; show the run's predictions and its performance.
 
-Streamlit calls `show` again after each change. The page appears before torch is imported, because that takes seconds.
-An uploaded image stays in memory during its session and is never written to disk.
+Streamlit calls `show` again after each change. The page appears before torch is imported, because this import takes
+seconds. An uploaded image stays in memory during its session and is never written to disk.
 """
 
 import os
@@ -37,7 +37,7 @@ _STYLE = """<style>
 
 @dataclass(frozen=True)
 class _Ready:
-    """A run in memory, and a lock for predictions. Heat maps change the network's state while they are computed."""
+    """A run in memory, with a lock: heat maps change the network's state while they are computed."""
 
     stored: "StoredRun"
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -67,10 +67,11 @@ def command(port: int) -> list[str]:
         "server.headless": "true",  # otherwise streamlit asks for an e-mail address
         "server.maxUploadSize": MAX_UPLOAD_MB,
         "server.fileWatcherType": "none",
-        # a page of another site cannot use the server under the site's own name, nor send its cookie from a frame
+        # the page of another site cannot reach the server through a host name of that site
         "server.allowedHosts": (HOST, "localhost"),
+        # a browser does not send the server's cookie from a frame on another site
         "server.xsrfCookieSameSite": "strict",
-        # a page that shows this page in a frame cannot control it; the default accepts streamlit's own sites
+        # no site that shows the page in a frame can send it commands; by default, streamlit's own sites can
         "client.allowedOrigins": f"http://{HOST}:{port}",
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "minimal",

@@ -219,7 +219,7 @@ def merge(
         raise ConfigError(
             "two bundles have the same file name",
             "bench merge",
-            "rename one: messages and the page identify bundles by file name",
+            "rename one file: messages and the page identify a bundle by its file name",
         )
     if name:
         check_name(name, "--as")
@@ -269,7 +269,9 @@ def _new_names(renames: list[str], bundles: list[str]) -> dict[str, dict[str, st
         old, _, new = names.partition("=")
         if bundle not in bundles or not COHORT_NAME.fullmatch(new) or new == "external":
             raise ConfigError(
-                f"invalid rename {rename!r}", "--rename", f"write BUNDLE:OLD=NEW; bundles: {', '.join(bundles)}"
+                f"invalid rename {rename!r}",
+                "--rename",
+                f"write BUNDLE:OLD=NEW; NEW has letters, digits, . _ -; bundles: {', '.join(bundles)}",
             )
         out.setdefault(bundle, {})[old] = new
     return out

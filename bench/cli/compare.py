@@ -100,7 +100,7 @@ def _estimate(row: Mapping[Any, Any]) -> list[str]:
 
 
 def _tests(row: Mapping[Any, Any]) -> list[str]:
-    """Return the cells of a row: finding, p values of the other tests, and the counts that they use."""
+    """Return the cells of a row: finding, adjusted p values, p values of two DeLong tests, image and patient counts."""
     p_values = [_p_value(row[name]) for name in ("p_holm", "p_bh", "p_delong", "p_patient")]
     return [_finding(row), *p_values, f"{row['num_positive']:,}/{row['n']:,}", f"{row['num_patients']:,}"]
 

@@ -42,7 +42,7 @@ def _flow(described: Sequence[Stats]) -> list[str]:
     steps: list[str] = []
     for stats in described:
         position = 0
-        for step in stats.flow["step"]:  # a new step is inserted after the cohort's previous step
+        for step in stats.flow["step"]:  # a step of this cohort alone follows the cohort's previous step
             if step in steps:
                 position = steps.index(step) + 1
             else:

@@ -1,4 +1,4 @@
-"""What `bench run --dry-run` prints: the runs, and an estimate of time, disk and memory."""
+"""The output of `bench run --dry-run`: the runs, and an estimate of time, disk and memory."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,14 +12,14 @@ from bench.study.forecast import Forecast, Line
 
 
 def planned_rows(store: Store, runs: Sequence[Run], derived: Sequence[Derived]) -> list[dict[str, Any]]:
-    """Return id, state and names of each run and each derived run, for the JSON output."""
+    """Return id, state and settings of each run, and id, state, kind and name of each derived run, as JSON objects."""
     trained = [(run.id, {"architecture": run.config.architecture, "seed": run.config.seed}) for run in runs]
     combined = [(run.id, {"kind": run.kind, "name": run.name}) for run in derived]
     return [{"id": run_id, "state": store.state(run_id), **names} for run_id, names in trained + combined]
 
 
 def run_lines(runs: Sequence[Run], store: Store) -> list[str]:
-    """Return one line per run: id, names, seed, state."""
+    """Return one line per run: id, finding (of a binary run), names of registry entries, seed, state."""
     single = any(r.config.finding for r in runs)
     columns = [
         [
@@ -39,7 +39,7 @@ def run_lines(runs: Sequence[Run], store: Store) -> list[str]:
 
 
 def derived_lines(derived: Sequence[Derived], store: Store) -> list[str]:
-    """Return one line per derived run: id, kind, name, sources, and its state or the run that it waits for."""
+    """Return one line per derived run: id, kind, name, sources, and its state or the first source that is not done."""
     rows = []
     for run in derived:
         state = store.state(run.id)
@@ -56,13 +56,13 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 def estimate_lines(estimate: Forecast, workers: int, devices: int, memory: int) -> list[str]:
     """Return an estimate as lines of text.
 
-    `devices`: number in use. `memory`: bytes of the first device, 0 on a CPU.
+    `devices`: number of devices in use. `memory`: bytes of memory of the first device, 0 for a CPU.
     """
     return [*table_lines(table(estimate)), *sentences(estimate, workers, devices), *fitting(estimate, memory)]
 
 
 def fitting(estimate: Forecast, memory: int) -> list[str]:
-    """Return one line: the number of largest runs that fit on a GPU with `memory` bytes. Empty without a GPU.
+    """Return one line: how many of the largest runs fit on one GPU with `memory` bytes. Return no line without a GPU.
 
     A process needs half a GB on the GPU besides its tensors. A tenth of the memory stays free.
     """
@@ -94,7 +94,7 @@ def _row(name: str, lines: Sequence[Line]) -> list[str]:
 
 
 def sentences(estimate: Forecast, workers: int, devices: int) -> list[str]:
-    """Return the totals and their assumptions as lines.
+    """Return time, disk and memory of all runs, and the basis of the estimate, as lines of text.
 
     `devices` train in parallel, `workers` processes decode images.
     """

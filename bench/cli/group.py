@@ -1,4 +1,4 @@
-"""The group of all commands: sets their order in the help, and turns wrong requests into errors with a fix."""
+"""The group of all commands. It orders the help, and turns wrong options and arguments into errors with a fix."""
 
 import importlib.metadata
 from collections.abc import Iterator
@@ -33,7 +33,8 @@ ORDER = (  # order of the commands in the help: the order in which a new user ne
     "migrate",
     "remove",
 )
-_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]  # UsageError; its module depends on the version of typer
+# the class UsageError; the module that defines it depends on typer's version
+_USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 class Commands(TyperGroup):
@@ -58,7 +59,7 @@ class Commands(TyperGroup):
 def _usage_errors(group: Any) -> Iterator[None]:
     """Turn typer's usage errors into a ConfigError with an example; let requests for help pass.
 
-    group: the context of the group. It gives the name of the command if typer's error does not.
+    `group`: context of the group of commands, or None. It gives the name of the command if typer's error has none.
     """
     try:
         yield

@@ -21,7 +21,7 @@ def overview(registry: Registry) -> Table:
 
 
 def entries(registry: Registry, section: str, glob: str) -> list[Entry]:
-    """Return the entries of a section whose names match.
+    """Return the entries of a section whose names match the pattern `glob`.
 
     Raises ConfigError if no name matches: an empty list would hide a typing error.
     """
@@ -75,7 +75,7 @@ def stored_run(folder: Path) -> list[str]:
 
 
 def _target(entry: Entry) -> str:
-    """Return the target of an entry: a timm model with its tag, code with its options, or preprocessing steps."""
+    """Return what an entry refers to, as text: timm model with tag, code with options, or preprocessing steps."""
     if entry.use.endswith(":timm_model"):
         return str(entry.options["name"])
     if entry.section == "preprocessing":
@@ -106,7 +106,7 @@ def _source(entry: Entry) -> str:
 
 
 def _licence(section: str, entry: Entry) -> str:
-    """Return the license of an entry as stated. Without one, return the license of its dataset or of its package."""
+    """Return the license that an entry states; if it states none, the license of its dataset or of its package."""
     if section == "datasets":
         return str(labels_yaml()["datasets"].get(entry.name, {}).get("licence", entry.licence))
     if entry.licence or not (entry.use or entry.facts):

@@ -257,7 +257,7 @@ def _stored(store: Path, glob: str, failed: bool) -> list[list[str]]:
 
 
 def _check_architectures(glob: str, registry: Path | None, quiet: bool, as_json: bool) -> None:
-    """Print the measured size of each architecture; exit code 1 if one differs from the registry."""
+    """Print the measured size of each architecture; exit code 1 if any size differs from the registry."""
     from bench.cli.list_tables import entries
     from bench.cli.progress_bars import choose_display
     from bench.cli.text_tables import table_lines

@@ -16,7 +16,8 @@ _SENTENCE = "interrupted; run the same command again to resume"
 def end_at_once() -> None:
     """From now on, end this process at the first signal.
 
-    For the time in which modules load: there is nothing to clean up, and an exception between two imports can get lost.
+    This is for the time in which modules load: there is nothing to clean up, and an exception during imports can get
+    lost.
     """
     _answer(signal.SIGINT, _leave)
     _answer(signal.SIGTERM, _leave)
@@ -29,14 +30,14 @@ def end_with_cleanup() -> None:
 
 
 def report_interrupt() -> None:
-    """Print the sentence. A second signal then ends the process without a word, even if its workers do not end."""
+    """Print that the command was interrupted. A second signal then ends the process at once, even if workers run."""
     sys.stderr.write(f"{_SENTENCE}\n")
     for number in (signal.SIGINT, signal.SIGTERM):
         _answer(number, signal.SIG_DFL)
 
 
 def _answer(number: signal.Signals, handler: object) -> None:
-    """Set a handler, unless the caller of the command ignores this signal, as shells do for jobs in the background."""
+    """Set a handler, except for a signal that the shell set to "ignored", as shells do for background jobs."""
     if signal.getsignal(number) != signal.SIG_IGN:
         signal.signal(number, handler)  # type: ignore[arg-type]
 
@@ -47,7 +48,7 @@ def _leave(number: int, _: FrameType | None) -> NoReturn:
 
 
 def _stop(number: int, _: FrameType | None) -> NoReturn:
-    """End the worker processes, then raise SystemExit: a terminal sends Ctrl-C to workers, but nobody sends them SIGTERM."""
+    """End the worker processes, then raise SystemExit: the terminal sends Ctrl-C to workers, too, but not SIGTERM."""
     import multiprocessing
 
     for child in multiprocessing.active_children():

@@ -75,7 +75,7 @@ def reproduce(
 
 
 def _lines(result: "Reproduction") -> list[str]:
-    """Return the text of a reproduction: checks, headline scores, number of scores per verdict, overall verdict."""
+    """Return the text of a reproduction: checks, main scores, number of scores per verdict, overall verdict."""
     from bench.cli.text_tables import table_lines
     from bench.study.reproduce import ENOUGH, VERDICTS, headline
 

@@ -1,6 +1,7 @@
 """The analyses of finished runs that a grid requests, and their options.
 
-An analysis needs the images again: a worker reads them once and stores tables. Statistics without images are in `bench.scoring`.
+An analysis needs the images again: a worker reads them once and stores tables. Statistics without images are in
+`bench.scoring`. A source classifier predicts the source (cohort) of an image.
 """
 
 from collections.abc import Mapping
@@ -62,7 +63,7 @@ class Attention:
     """Options of the heat map analysis: maps measured on a sample of every cohort, and a gallery."""
 
     images: int = 24  # images per finding and cohort, one per patient
-    gallery: int = 1  # pictures per finding, cohort and kind of case
+    gallery: int = 1  # pictures per finding, cohort and kind of case (such as false negative)
     sanity: int = 12  # internal images for the sanity checks of the maps; 0: no check
     method: str = "gradcam"
 
@@ -78,7 +79,7 @@ class Kind:
 
     use: str  # "module:function" that takes (AnalysisJob, folder, Progress); only workers import the module
     options: type[Any]  # a frozen dataclass, every field with a default
-    per_run: bool = True  # False: it needs only the cohorts and is done once per image geometry
+    per_run: bool = True  # False: the analysis needs only cohorts, and is done once per image geometry
     version: int = 1  # increase it if a change of the code may change numbers
 
 
@@ -106,7 +107,7 @@ class Analysis:
     def identity(self) -> list[Any]:
         """Return name, version and non-default options.
 
-        The numbers of the analysis depend on these, on the run and on the images.
+        The numbers of the analysis depend on this list, on the run and on the images.
         """
         return [self.name, self.kind.version, differing(self.options)]
 

@@ -25,7 +25,9 @@ def check_heads(config: RunConfig, where: str) -> None:
         return
     if config.task == "binary":
         fix = "use `task: multilabel`, or `heads: auxiliary`"
-        raise ConfigError("a binary task cannot have a dual head", f"{where}.heads", fix)
+        raise ConfigError(
+            f"a binary task cannot have the additional head of `heads: {config.heads}`", f"{where}.heads", fix
+        )
     if not {NO_FINDING, ABNORMAL} & set(findings):
         fix = f"choose a label space with {NO_FINDING!r} or {ABNORMAL!r}: chexpert-14, shared-9, nih-14-abnormal"
         raise ConfigError(f"the label space {config.space} does not define normal and abnormal", f"{where}.heads", fix)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """The expectations of a grid's author. `runs` is checked; the other fields only inform the reader."""
+    """The expectations of a grid's author. `runs` must be the number of runs; other fields only inform readers."""
 
     runs: int = 0
     minutes: float = 0.0
@@ -42,12 +42,13 @@ class PhantomChoice:
     source: int = 2300  # frontal images of the training hospital
     external: int = 320  # frontal images of each other hospital
     size: int = 128  # long side in pixels
-    shortcut: float = 0.0  # strength of the planted shortcut, 0 to 1
-    finding: str = "Pleural Effusion"  # finding that the shortcut predicts
+    # strength of the planted shortcut, 0 to 1: how much more often images with `finding` have a tag
+    shortcut: float = 0.0
+    finding: str = "Pleural Effusion"  # finding that the tag predicts at the training hospital
     seed: int = 0
 
 
-# twenty times the runs of the largest leaderboards; expanding them takes seconds
+# maximum number of combinations in a grid: 20 times the runs of the largest leaderboards; expanding takes seconds
 MAX_COMBINATIONS = 10_000
 RESERVED = {"external"}  # names that no cohort may have
 _KEYS = (
@@ -84,7 +85,7 @@ class Grid:
     configs: tuple[RunConfig, ...]
     expect: Expect = field(default_factory=Expect)
     phantom: PhantomChoice = field(default_factory=PhantomChoice)
-    label_sources: tuple[tuple[str, str], ...] = ()  # (finding, label source) pairs: exceptions from `label_source`
+    label_sources: tuple[tuple[str, str], ...] = ()  # (finding, label source): exceptions from the runs' `label_source`
     tta: tuple[str, ...] = ()
     ensembles: tuple[Ensemble, ...] = ()
     references: tuple[Published, ...] = ()
@@ -121,7 +122,7 @@ class Grid:
         if spec.name != self.train_on:
             return spec
         config = self.configs[0]
-        # The limit is set to 0 here: it concerns only training patients, and `bench.planning.protocol` applies it.
+        # The limit of training patients is set to 0 here, because `bench.planning.protocol` applies the limit.
         chosen = differing(replace(config.cohort, limit=0))
         source = spec.label_source if config.label_source == "default" else config.label_source
         hybrid = self.label_sources or (spec.hybrid if source == spec.label_source else ())
@@ -131,7 +132,7 @@ class Grid:
 
     @classmethod
     def read(cls, name_or_path: str, registry: Registry) -> Self:
-        """Read and expand a grid file, or the shipped grid of that name. Raises ConfigError as `of` does."""
+        """Read and expand a grid file, or the shipped grid of that name. Raises ConfigError for an invalid file."""
         path = find(name_or_path)
         return cls.of(load(path), path, registry)
 
@@ -201,7 +202,7 @@ class Grid:
 
 
 def _label_sources(raw: object, where: str) -> tuple[tuple[str, str], ...]:
-    """Return (finding, label source) pairs. Whether the internal cohort has the source is checked with the data."""
+    """Return (finding, label source) pairs. Only the data show whether the internal cohort has the label source."""
     if not isinstance(raw, Mapping) or not all(isinstance(source, str) for source in raw.values()):
         raise ConfigError(f"label_sources must be a block of findings (got {raw!r})", where, "write {Edema: chexbert}")
     findings = {finding for names in labels_yaml()["spaces"].values() for finding in names}
@@ -268,7 +269,7 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
 
 
 def _values(key: str, value: Any, registry: Registry, where: str) -> list[Any]:
-    """Return the values of one key as a list. Globs of registry names are expanded."""
+    """Return the values of one key as a list. A pattern with wildcards becomes the matching registry names."""
     values = value if isinstance(value, list) else [value]
     if not values:
         raise ConfigError(f"{key} is an empty list", f"{where}.{key}", "add at least one value")

@@ -9,7 +9,8 @@ from bench.config.registry import shipped
 from harmonize.errors import ConfigError
 from harmonize.yaml_file import read_yaml
 
-# bytes; names of files have at most 255, also with the suffixes of a temporary file. Bundles allow as many
+# Maximum length of a grid name in bytes, also in bundles. File names have at most 255 bytes, and a temporary file adds
+# a suffix to the name.
 MAX_NAME = 80
 
 

@@ -1,7 +1,7 @@
 """model.yaml: the description of an imported model (a model that was trained elsewhere).
 
-It states the model's files, input, outputs, and training data. A network file does not contain all this information, so
-the owner declares it. `bench.runs.imported_network` checks the declaration as far as possible.
+The file states the model's files, input, outputs, and training data. A network file does not contain all this
+information, so the owner declares it. `bench.runs.imported_network` checks the declaration as far as possible.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _SEE = "docs/your-own-model.md shows a model.yaml for each kind"
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """The network's input: the image in [0, 1] after `ops`, then (x - mean) / std."""
+    """The preprocessing of the network's input. `ops` give an image x in [0, 1]; the network gets (x - mean) / std."""
 
     size: int
     fit: str = "squash"
@@ -36,7 +36,7 @@ class Input:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Return the fields as facts of a preprocessing entry."""
+        """Return the fields in the form of a preprocessing entry of the registry."""
         entry: dict[str, Any] = {"size": self.size, "fit": self.fit, "ops": [*self.ops, "imagenet"]}
         return entry | ({"input": self.input} if self.input else {})
 
@@ -66,7 +66,7 @@ class DataExposure:
 class Declared:
     """An imported model, as its model.yaml declares it.
 
-    `options` are keyword arguments of the function that builds the network, or of timm.
+    `options` are keyword arguments of the function that builds the network, or of timm.create_model.
     """
 
     name: str

@@ -21,7 +21,7 @@ GROUP = "unseen_cxr.registry"
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """One entry point. `name` is the name that the package gave it."""
+    """One plug-in: an entry point of an installed package, with the name that the package gave it."""
 
     name: str
     point: EntryPoint

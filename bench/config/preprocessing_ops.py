@@ -1,5 +1,6 @@
 """The ops of a preprocessing entry and the steps of an augmentation: names, options, order.
 
+An op is one operation on an image, such as `clahe`.
 This module does not import torch.
 """
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # crop a region: op -> option and its default
 CACHED_OPS = (*REGION_OPS, "clahe")  # ops that need neighboring pixels, so they are applied before images are cached
-# apply a table of 256 gray values per image, before augmentation; learned on internal images
+# ops that map gray values with one table per image, before augmentation; their reference is learned on internal images
 TABLE_OPS = ("histstd", "histmatch")
 INTENSITY_OPS = ("minmax", "zscore", "imagenet")  # intensity normalization of batches on the device, after augmentation
 _SHARE = ("a number from 0 to 1", 0.0, 1.0)
@@ -34,9 +35,10 @@ AUGMENT_STEPS: Mapping[str, Mapping[str, Any]] = {
     "erase": {"area": _SHARE, "ratio": _ABOVE_0, "p": _SHARE},
     "border": {"most": _HALF, "p": _SHARE},
 }
-READ_BYTES = {"bench.inputs.augmentation:affine", "bench.inputs.augmentation:chain"}  # they accept uint8 images
+# augmentations that accept uint8 images
+READ_BYTES = {"bench.inputs.augmentation:affine", "bench.inputs.augmentation:chain"}
 _PAIRS = {"area", "ratio"}  # options that are [minimum, maximum]
-_AFFINE = {**AUGMENT_STEPS["warp"], **AUGMENT_STEPS["jitter"]}  # and hflip: true or false
+_AFFINE = {**AUGMENT_STEPS["warp"], **AUGMENT_STEPS["jitter"]}  # options of the augmentation `affine`
 
 _STAGES = {name: k for k, names in enumerate((REGION_OPS, ("clahe",), TABLE_OPS, INTENSITY_OPS)) for name in names}
 _OPTIONS = {name: set(options) for name, options in REGION_OPS.items()} | {
@@ -50,7 +52,7 @@ _OPTIONS = {name: set(options) for name, options in REGION_OPS.items()} | {
 
 
 def geometry(options: Mapping[str, Any]) -> "Geometry":
-    """Return the cached part of a preprocessing entry: size, fit and the ops before intensity normalization.
+    """Return the part of a preprocessing entry whose result is cached: size, fit, region crop and CLAHE.
 
     Raises ConfigError for a missing size, an invalid value or an unknown op.
     """

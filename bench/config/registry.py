@@ -50,7 +50,11 @@ _WITHOUT_CODE = {"weights", "preprocessing", "augmentation"}  # entries that nee
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of the registry. `use` is "module:attribute", imported only when the entry is used."""
+    """One entry of the registry.
+
+    `use` is "module:attribute", imported only when the entry is used. `options` are the keyword arguments under `with`.
+    `facts` are the keys that only entries of this section have, such as `size`.
+    """
 
     section: str
     name: str
@@ -62,7 +66,7 @@ class Entry:
     version: int = 1  # part of the run id: increase it if results may change
     about: str = ""  # details
     licence: str = ""  # license of pretrained weights, data, or external code
-    plugin: str = ""  # the installed package it comes from; "" for the registry file
+    plugin: str = ""  # the installed package that the entry comes from; "" for the registry file
 
     def load(self) -> Any:
         """Import and return the object that `use` names.
@@ -133,8 +137,8 @@ class Registry:
     def find(self, section: str, name: str, where: str) -> Entry:
         """Return the entry of a name.
 
-        Raises ConfigError with a suggestion for an unknown name. Raises RegistryError for a name that a refused plug-in also uses,
-        because its meaning is ambiguous.
+        Raises ConfigError with a suggestion for an unknown name. Raises RegistryError for a name that an invalid
+        plug-in also uses, because its meaning is ambiguous.
         """
         entries = self.sections[section]
         if (section, name) in self.contested:

@@ -30,8 +30,8 @@ class Schedule:
 
     epochs: int = 5
     batch_size: int = 64  # images per optimizer step
-    micro_batch: int = 0  # images per forward pass; 0: batch_size. Affects batch norm
-    # after a linear warm-up: cosine (to zero), constant, or plateau (reduced when val loss stagnates)
+    micro_batch: int = 0  # images per forward pass (batch norm uses this number); 0: batch_size
+    # learning rate after a linear warm-up: cosine (to zero), constant, or plateau (lower when val loss stops falling)
     kind: str = "cosine"
     warmup: float = 0.05  # length of the warm-up, as a share of the steps of a training phase
     lr: float = 0.0  # 0: value of the optimizer entry
@@ -46,10 +46,10 @@ class Schedule:
     plateau_patience: int = 2  # kind plateau: epochs without a lower validation loss before the factor applies
     stop_on: str = "val"  # split whose AUROC `patience` watches: val, or expert_valid (labeled by radiologists)
     select_on: str = "val"  # split whose AUROC selects the epoch
-    # record the internal test AUROC of each epoch, to measure the optimism of selecting an epoch by this AUROC
+    # record the internal test AUROC of each epoch, to measure how much too good it is when it selects the epoch
     audit: bool = False
     sampling: str = "shuffled"  # balanced: every forward pass has both classes of every finding, as AUC losses need
-    pretrain_epochs: int = 0  # epochs with cross-entropy before the run's own loss; never selected
+    pretrain_epochs: int = 0  # epochs with cross-entropy before the run's own loss; these epochs are never selected
 
     def __post_init__(self) -> None:
         one_of("kind", self.kind, ("cosine", "constant", "plateau"))
@@ -168,7 +168,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class HeadWeights:
-    """Loss weights of the heads of a run (see `heads`). 0 removes an auxiliary head."""
+    """Loss weights of the findings and of the auxiliary heads (additional outputs). 0 removes an auxiliary head."""
 
     findings: float = 1.0
     abnormal: float = 0.5
@@ -239,7 +239,7 @@ class RunConfig:
         one_of("mapping", self.mapping, ("default", "strict", "broad"))
         one_of("task", self.task, ("multilabel", "binary"))
         if (self.task == "binary") != bool(self.finding):
-            raise ValueError("`task: binary` requires `finding: NAME`, and only that task allows it")
+            raise ValueError("`task: binary` requires `finding: NAME`; with another task, `finding` is not valid")
         if self.label_source != "default":  # whether a dataset has the source is checked when its labels are read
             from harmonize.labels.findings import labels_yaml
 
@@ -267,7 +267,7 @@ class RunConfig:
 
     @property
     def of_panel(self) -> Self:
-        """Return the configuration of the panel that a binary run belongs to: all findings, otherwise the same."""
+        """Return the configuration of this run's panel (joined binary runs): all findings, other fields unchanged."""
         return replace(self, task="multilabel", finding="")
 
     @property

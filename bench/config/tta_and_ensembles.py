@@ -1,4 +1,4 @@
-"""Read the test-time augmentations (TTA) and ensembles of a grid: rows that the grid derives from its runs."""
+"""Read the test-time augmentations (TTA) and ensembles of a grid: leaderboard rows without training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from harmonize.errors import ConfigError
 
 View = tuple[bool, float]  # whether the image is mirrored; rotation in degrees counterclockwise
 
-# four_views: the views of CheXVision; three_views: for networks that were not trained on mirrored images
+# four_views: the views of the project CheXVision; three_views: for networks that were not trained on mirrored images
 TTA: Mapping[str, tuple[View, ...]] = {
     "four_views": ((False, 0.0), (True, 0.0), (False, 7.0), (False, -7.0)),
     "three_views": ((False, 0.0), (False, 7.0), (False, -7.0)),
@@ -25,7 +25,7 @@ class Ensemble:
 
     name: str
     configs: tuple[RunConfig, ...]
-    tta: str = ""  # average the rows with this TTA; "": average the runs without TTA
+    tta: str = ""  # name of the TTA whose probabilities are averaged; "": probabilities without TTA are averaged
 
 
 def read_tta(raw: object, configs: Sequence[RunConfig], registry: Registry, where: str) -> tuple[str, ...]:

@@ -1,4 +1,7 @@
-"""The checks of `bench check`."""
+"""The checks of `bench check`.
+
+A check has a level: ok, note, warning or fault. A symptom is a pattern in a stored run that a common mistake causes.
+"""
 
 import importlib.metadata
 import importlib.util
@@ -108,7 +111,7 @@ def _packages() -> list[Check]:
 
 
 def _registry(path: Path | None) -> list[Check]:
-    """Return the check of the registry, and a fault for each refused plug-in."""
+    """Return the check of the registry, and a fault for each plug-in whose entries cannot be used."""
     try:
         registry = Registry.read(path)
         for entry in registry:
@@ -125,7 +128,7 @@ def _registry(path: Path | None) -> list[Check]:
 
 
 def _data(data: Path, store: Path | None, workers: int, progress: Progress | None) -> list[Check]:
-    """Return the checks of the tables of every cohort and, if there is a store for the results, of its images."""
+    """Return the checks of each cohort's table and, if `store` is given, of its images; the store keeps the results."""
     from harmonize.checks.duplicates import ScannedCohort, check_duplicates, check_images
     from harmonize.checks.release import inspect
     from harmonize.checks.scan import scan
@@ -170,7 +173,7 @@ def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
 
 
 def _symptoms(store: Store, progress: Progress | None) -> list[Check]:
-    """Return the symptoms of all runs, or one check that says that no run has symptoms. A run with a damaged file is left out."""
+    """Return the symptoms of all runs, or one check that no run has symptoms; skip runs with damaged files."""
     from bench.diagnostics.symptoms.run_symptoms import Grids, symptoms
 
     ids, checks, grids = store.run_ids(), [], Grids(store)
@@ -179,7 +182,7 @@ def _symptoms(store: Store, progress: Progress | None) -> list[Check]:
             progress("check symptoms", index, len(ids))
         try:
             checks += symptoms(store, run_id, grids)
-        except StoreError as error:  # the checks of files name the damaged file, too
+        except StoreError as error:  # `examine_store` reports the damaged file, too
             checks.append(Check("", f"run {run_id}: symptoms", "note", "", f"not checked: {error.what}", error.fix))
     if progress:
         progress("check symptoms", len(ids), max(1, len(ids)))

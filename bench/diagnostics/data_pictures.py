@@ -18,14 +18,14 @@ from harmonize.labels.findings import FINDINGS, PRESENT, UNCERTAIN
 from harmonize.statistics.image_sample import THUMB, Sample, small
 from reports.cohort_page.page import CohortPictures, Picture
 
-SHOWN, TRANSFORMED = 12, 3  # numbers of images per cohort: with labels; in every preprocessing variant
+SHOWN, TRANSFORMED = 12, 3  # images per cohort that are shown with labels, and after each kind of preprocessing
 _QUALITY = 82  # JPEG quality
 _TAIL = 0.5  # percent of the values of a variant that are clipped at each end of its gray scale
 
 
 @dataclass(frozen=True, eq=False)
 class Variant:
-    """Preprocessing entries that look the same at the size of a thumbnail: their names, and the settings of the first entry."""
+    """Preprocessing entries with equal results at thumbnail size: their names, and the settings of the first entry."""
 
     names: tuple[str, ...]
     form: Geometry
@@ -33,7 +33,7 @@ class Variant:
 
 
 def variants(registry: Registry) -> tuple[Variant, ...]:
-    """Return the preprocessing entries as variants. Entries that differ only in a size above the thumbnail's are one variant."""
+    """Return the preprocessing entries, grouped into variants with equal results at thumbnail size."""
     groups: dict[str, list[str]] = {}
     entries = registry.sections["preprocessing"]
     for name, entry in entries.items():
@@ -51,8 +51,8 @@ def looks(
 ) -> dict[str, CohortPictures]:
     """Return the pictures by cohort. All cohorts share one gray scale per variant, so their pictures can be compared.
 
-    The references of histstd and histmatch are learned from the sampled images of the first cohort, not from training
-    images.
+    The ops histstd and histmatch adapt images to a reference histogram. Here the reference is learned from the sampled
+    images of the first cohort, not from training images.
     """
     internal = next(iter(samples), "")
     after: dict[str, list[list[Picture]]] = {
@@ -98,7 +98,7 @@ def caption(cohort: Cohort, row: int) -> str:
 def _normalized(
     formed: Mapping[tuple[str, int], NDArray[np.uint8]], internal: str, variant: Variant
 ) -> dict[tuple[str, int], NDArray[np.float32]]:
-    """Return each preprocessed image with one channel: mean and std are averages over the three channels."""
+    """Return each preprocessed image with one channel; imagenet uses the averages of its three means and stds."""
     import torch
 
     from bench.inputs.histograms import learn

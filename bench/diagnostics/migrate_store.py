@@ -43,7 +43,7 @@ def migrate(store: Store, progress: Progress) -> Migrated:
         return Migrated(before, SCHEMA, {})
     with lease(store.root) as mine:
         if not mine:
-            raise StoreError("another process migrates this store", str(lock), "wait for its end")
+            raise StoreError("another process migrates this store", str(lock), "wait until it ends")
         for schema in range(schema_of(store.root), SCHEMA):
             _require_no_process(store.root)
             left |= STEPS[schema](store, progress)
@@ -57,11 +57,13 @@ def _require_no_process(root: Path) -> None:
     for lock in sorted(chain.from_iterable(root.glob(pattern) for pattern in _LOCKS)):
         holder = holder_of(lock)
         if holder.alive_here:
-            what, fix = f"process {holder.pid} is working on {lock.parent.name}", "wait for its end, or stop it"
+            what, fix = f"process {holder.pid} is working on {lock.parent.name}", "wait until it ends, or stop it"
             raise StoreError(what, str(lock), fix)
         if holder.alive_here is None:
             what = f"process {holder.pid} of {holder.host} may be working on {lock.parent.name}"
-            raise StoreError(what, str(lock), f"wait for its end; if the process is dead, delete its lock: rm '{lock}'")
+            raise StoreError(
+                what, str(lock), f"wait until it ends; if the process is dead, delete its lock: rm '{lock}'"
+            )
 
 
 def with_checksums(store: Store, progress: Progress) -> dict[str, str]:

@@ -1,4 +1,8 @@
-"""Check a store for half-written, damaged, left-over and orphaned files. Nothing is changed."""
+"""Check a store for half-written, damaged, left-over and orphaned files. Nothing is changed.
+
+A left-over file belongs to a process that was killed; an orphaned file belongs to a run that the store does not have.
+A run's seal (seal.json) holds hashes of its weights before and after the test.
+"""
 
 import hashlib
 import re
@@ -41,8 +45,9 @@ class _Referenced:
 def examine_store(store: Store, files: bool, progress: Progress | None = None) -> list[Check]:
     """Return the problems of a store with their fixes; an empty list for an intact store.
 
-    `files`: read every stored byte; otherwise only names, headers and small records. Faults: damaged, changed, half-written or
-    contradictory files of finished runs, and unreadable grids. Warnings: failed runs, left-over and orphaned files.
+    `files`: read every stored byte; otherwise only names, headers and small JSON files. Faults: damaged, changed,
+    half-written or contradictory files of finished runs, and unreadable grids. Warnings: failed runs, left-over and
+    orphaned files.
     """
     referenced = _Referenced()
     checks = [*_schema(store), *_left_overs(store.root), *_grids(store, referenced)]
@@ -155,7 +160,7 @@ def examine_run(store: Store, run_id: str, from_bundle: bool, files: bool) -> It
 
 
 def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Check]:
-    """Yield the faults of a finished run's small records, and a fault if its weights do not match the seal."""
+    """Yield the faults of a finished run's JSON files, and a fault if its weights do not match the seal."""
     for file in OF_DERIVED:
         read = read_checksums if file == CHECKSUMS else lambda folder, file=file: _json(folder / file)
         if (folder / file).is_file() and read(folder) is None:
@@ -179,7 +184,7 @@ def _tables(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Che
     for path in (*predictions, *sorted(folder.glob("*.parquet"))):
         problem = file_damage(path, read=files)
         if not problem and path in predictions and not derived and table_facts(path).get("weights") != tested_weights:
-            problem = "was made with other weights than the seal states"
+            problem = "was made with other weights than seal.json states"
         if problem:
             fix = f"delete it: rm '{path}', then run the grid again: the file is made again"
             yield _check("fault", name, f"{path.relative_to(folder)} {problem}", fix)
@@ -188,9 +193,9 @@ def _tables(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Che
 def _changed(
     folder: Path, name: str, checksums: Mapping[str, str], reported: Container[str], fix: str, files: bool
 ) -> Iterator[Check]:
-    """Yield a fault for files that differ from their checksums and are not in `reported`.
+    """Yield a fault for each file that differs from its checksum, except files in `reported`.
 
-    Reads large files only with `files`.
+    Files in `reported` already have a fault. Large files are read only with `files`.
     """
     for file in stored_files(folder):
         problem = "" if file in checksums else "did not exist when the run finished"
@@ -221,7 +226,7 @@ def _lock(folder: Path, name: str, state: str, command: str = "`bench run`") -> 
             "note",
             name,
             f"LOCK of process {holder.pid} on {holder.host} ({state})",
-            f"check whether it works there; {command} waits for its heartbeat",
+            f"check whether the process still runs there; {command} waits for its heartbeat",
         )
 
 
@@ -241,7 +246,7 @@ def _weights(path: Path, expected: str) -> str:
 
 
 def _scores(folder: Path, files: bool) -> Iterator[Check]:
-    """Yield a fault for damaged files of a run's finished scores. Without `files`, only their ends are read."""
+    """Yield a fault for damaged files of a run's finished scores. Without `files`, only file ends are read."""
     name, fix = f"scores of {folder.name}", "`bench score` makes them again"
     checksums = read_checksums(folder)
     if checksums is None and (folder / CHECKSUMS).is_file():
@@ -257,7 +262,7 @@ def _scores(folder: Path, files: bool) -> Iterator[Check]:
 
 
 def _analyses(root: Path, files: bool) -> Iterator[Check]:
-    """Yield a fault for each finished analysis (of a run or of cohorts) with damaged or changed tables; `files`: or pictures."""
+    """Yield a fault for each finished analysis with damaged or changed tables; with `files`, also for pictures."""
     for key in sorted(path for pattern in FINISHED_ANALYSES for path in root.glob(pattern)):
         if problem := analysis_damage(key.parent, pictures=files):
             fix = f"delete it: rm -r '{key.parent}', then run its grid again with `bench run`: it makes the analysis again"

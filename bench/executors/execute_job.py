@@ -18,7 +18,7 @@ from bench.store.store import Progress, write_bytes
 Work = Job | DerivedJob | PassJob | AnalysisJob
 OnEvent = Callable[[str, str, int, int], None]  # job id, what, done, total
 PROGRESS = "PROGRESS"  # progress file of a job on another machine: the job writes it, the waiting process reads it
-EVERY = 1.0  # seconds between two writes and between two reads of that file
+EVERY = 1.0  # seconds between two writes and between two reads of the progress file
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +49,14 @@ class Executor(Protocol):
 
 
 def placed(job: Work, devices: Sequence[str]) -> Work:
-    """Return the job on these devices: a run is trained on all of them, other jobs use the first."""
+    """Return the job with these devices: a run is trained on all devices, other jobs use the first device."""
     if isinstance(job, Job):
         return replace(job, device=devices[0], others=tuple(devices[1:]))
     return replace(job, device=devices[0])
 
 
 def attempt(job: Work, progress: Progress) -> tuple[str, str]:
-    """Run a job; return its state (done, held or failed) and the reason. Its output goes to log.txt in its folder."""
+    """Run a job, with output to log.txt; return its state (done, failed, or held by another process) and the reason."""
     try:
         return _attempt(job, progress)
     except OSError as error:
@@ -72,7 +72,7 @@ def _attempt(job: Work, progress: Progress) -> tuple[str, str]:
             return ("done", "") if _do(job, progress) else ("held", "another process works on this run")
         except Exception as error:  # noqa: BLE001  (a failing run must not stop the others; the failure is recorded)
             text, reason = traceback.format_exc(), _reason(error, job)
-            with contextlib.suppress(DiskFullError):  # the command prints the reason, too
+            with contextlib.suppress(DiskFullError):  # the failure is not recorded, but the command prints the reason
                 job.fail(f"{text}\n{reason}")
             return "failed", reason
 
@@ -85,7 +85,7 @@ def _reason(error: Exception, job: Work) -> str:
 
 
 def _do(job: Work, progress: Progress) -> bool:
-    """Run a job; return False if another process holds its run.
+    """Run a job; return False if another process works on its run.
 
     The imports are inside the function, because they load torch.
     """
@@ -116,7 +116,7 @@ class Remote:
     @classmethod
     def of(cls, job: Work) -> "Remote":
         """Return a job of this process in the form for another machine."""
-        return cls(job, os.getcwd(), tuple(sys.path))  # noqa: PTH109  (a string travels better)
+        return cls(job, os.getcwd(), tuple(sys.path))  # noqa: PTH109  (a string can be sent to another machine)
 
     def __call__(self) -> tuple[str, str]:
         """Run the job and write its progress; return its state and the reason."""

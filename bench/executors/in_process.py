@@ -1,4 +1,4 @@
-"""Run jobs in the current process, one after the other. The library uses it for scripts and notebooks."""
+"""Run jobs in the current process, one after the other. The library uses this executor for scripts and notebooks."""
 
 import time
 from collections.abc import Iterator, Sequence

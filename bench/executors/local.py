@@ -21,8 +21,9 @@ from harmonize.errors import ConfigError, SetupError
 
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
-# By default, a thread of OpenMP that waits for the others spins for milliseconds. If other processes use the same cores, it
-# keeps the awaited thread from running. GNU's library reads the first two variables, LLVM's and Intel's the first and the last.
+# By default, an OpenMP thread that waits for other threads keeps its core busy for milliseconds. If several processes
+# share the cores, the waiting thread blocks the thread that it waits for. GNU's OpenMP reads the first two variables;
+# the OpenMP of LLVM and Intel reads the first and the last.
 _WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 
 
@@ -93,7 +94,7 @@ def warm_up() -> None:
 def _threads(number: int) -> Iterator[None]:
     """Set the thread variables that OpenMP and MKL read when torch is imported. A run sets its own number later.
 
-    Waiting threads soon sleep, see `_WAITING`, unless the user has set one of these variables.
+    The variables `_WAITING` make waiting threads sleep soon. If the user has set one of them, all three stay unchanged.
     """
     set_by_user = any(name in os.environ for name in _WAITING)
     variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(number)) | ({} if set_by_user else _WAITING)
@@ -109,7 +110,7 @@ def _threads(number: int) -> Iterator[None]:
 def submit(jobs: Sequence[Work], slots: Sequence[tuple[str, ...]], on_event: OnEvent) -> Iterator[Outcome]:
     """Run the jobs, one at a time per slot, and yield their outcomes.
 
-    A slot is the devices of one job. Several slots may have the same device.
+    A slot is the group of devices that one job uses. Several slots may have the same device.
     """
     context = multiprocessing.get_context(_METHOD)
     waiting, free = list(jobs), list(slots)

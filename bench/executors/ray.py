@@ -2,7 +2,7 @@
 
 All nodes must see the store under the same path. If a node or process is lost, its task is retried elsewhere and
 resumes from the run's last checkpoint. If the node only lost its connection, it keeps the run's lease, and the outcome
-of the retry is "held".
+of the retry is "held" (another process works on the run).
 """
 
 import os
@@ -20,7 +20,8 @@ from harmonize.errors import SetupError
 class Ray:
     """The resources of a run on a Ray cluster. Ray is installed with `pip install "unseen-cxr[ray]"`."""
 
-    address: str = ""  # host:port, or auto; "": RAY_ADDRESS, else a cluster on this machine that stops with the command
+    # host:port, or auto. "": the address in the variable RAY_ADDRESS, or else a new cluster on this machine
+    address: str = ""
     # GPUs per run. 0.5: two runs share a GPU; 4: four GPUs train a run together; below 0: one GPU if there are GPUs
     gpus: float = -1.0
     memory_gb: float = 0.0  # memory per run that Ray reserves; 0: Ray does not reserve memory

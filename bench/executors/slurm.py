@@ -68,7 +68,7 @@ class Slurm:
                 for pair in [(t, j) for t, j in running if t.job_id in lost or t.paths.result_pickle.exists()]:
                     running.remove(pair)
                     yield _ended(*pair, time.monotonic() - began)
-        except SystemExit:  # SIGTERM, for example at the time limit of the job that waits
+        except SystemExit:  # SIGTERM, for example at the time limit of the Slurm job in which this command runs
             if self.cluster == "slurm":
                 running.clear()  # the tasks continue
             raise

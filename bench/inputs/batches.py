@@ -23,9 +23,10 @@ PREFETCH_DEPTH = 2  # number of batches: one is copied while another waits to be
 class BatchReader:
     """Returns batches of cached images as uint8 tensors [N, H, W] on the device.
 
-    If the cache needs at most half of the free GPU memory, all images are kept on the GPU. Otherwise a thread prefetches the batches
-    that `prefetch` announces, and copies them from pinned memory on a separate CUDA stream. On a CPU, batches are prefetched only if
-    reading is slow: for packed images, or a cache above half of the free memory. The images are identical in all cases.
+    If the cache needs at most half of the free GPU memory, all images are kept on the GPU. Otherwise a thread
+    prefetches the batches that `prefetch` announces, and copies them from pinned memory on a separate CUDA stream. On a
+    CPU, batches are prefetched only if reading is slow: for packed (compressed) images, or a cache above half of the
+    free memory. The images are identical in all cases.
     """
 
     def __init__(self, images: Images, device: torch.device) -> None:
@@ -40,7 +41,7 @@ class BatchReader:
         self.stream: Any = torch.cuda.Stream(device) if on_gpu and self.slow else None  # type: ignore[no-untyped-call]
 
     def __call__(self, rows: Rows) -> Tensor:
-        """Return the images at `rows`, prefetched if they are the next announced batch."""
+        """Return the images at `rows`, without waiting for a read if they are the next batch of `prefetch`."""
         if self.resident is not None:
             return self.resident[to_device(torch.from_numpy(rows), self.device)]
         batch, copied = (self.prefetcher and self.prefetcher.take(rows)) or self._read(rows)
@@ -90,7 +91,7 @@ class _Prefetcher:
             self.pending.append((rows, self.thread.submit(self.read, rows)))
 
     def take(self, rows: Rows) -> tuple[Tensor, Any] | None:
-        """Return the next batch and start to read a further batch. Return None if the next batch has other rows."""
+        """Return the batch at `rows` and start to read a further batch. Return None if `rows` is not the next batch."""
         if not self.pending or not np.array_equal(self.pending[0][0], rows):
             return None
         _, future = self.pending.popleft()
@@ -101,13 +102,13 @@ class _Prefetcher:
 def resident(images: Images, device: torch.device, max_bytes: int = COPY_BYTES) -> Tensor:
     """Return all images as one tensor [N, H, W] on the device.
 
-    Host memory contains at most `max_bytes` of images at a time, or one image if it is larger.
+    Host memory contains at most `max_bytes` of images at a time, but at least one image.
     """
     num, height, width = images.shape
     on_device = torch.empty((num, height, width), dtype=torch.uint8, device=device)
     num_per_copy = max(1, max_bytes // (height * width))
     for start in range(0, num, num_per_copy):
-        rows = np.arange(start, min(start + num_per_copy, num))  # indexing copies; a slice of a memory map is read-only
+        rows = np.arange(start, min(start + num_per_copy, num))  # an index copies; a slice of a map is read-only
         on_device[start : start + len(rows)] = torch.from_numpy(images[rows])
     return on_device
 

@@ -10,10 +10,10 @@ CHUNK_PIXELS = 2**18  # 1 MB of float32
 
 
 def chunks(image_NHW: Tensor) -> list[slice]:
-    """Return consecutive slices that cover a batch [N, ..., H, W]. On a GPU it is one slice.
+    """Return consecutive slices that cover a batch [N, ..., H, W]. On a GPU, one slice covers the batch.
 
-    A chunk of a larger batch has at least two images. torch sums a single image in another order than an image of a batch, and
-    results must not depend on the chunks.
+    If a batch has several chunks, each chunk has at least two images. torch sums a single image in another order than
+    an image of a batch, and results must not depend on the chunks.
     """
     num, (height, width) = len(image_NHW), image_NHW.shape[-2:]
     if image_NHW.device.type != "cpu" or num * height * width <= CHUNK_PIXELS:

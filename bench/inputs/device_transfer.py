@@ -1,7 +1,7 @@
 """Copies from the host to the device that do not wait for the device.
 
-A training step that waits for the GPU leaves it idle. So the code of a step reads no value back, and all copies come from pinned
-memory and run in the background.
+A training step that waits for the GPU leaves it idle. So the code of a step reads no value back from the GPU, and all
+copies come from pinned memory and run in the background.
 """
 
 from functools import lru_cache

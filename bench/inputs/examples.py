@@ -1,5 +1,6 @@
 """Arrays of a cohort's readable images and labels; selection of images for training, prediction and stored features.
 
+Headline images are those from which the scores on the leaderboard are computed.
 Legend: N images, K findings, T auxiliary heads.
 """
 
@@ -26,14 +27,14 @@ class Examples:
     patient_id: NDArray[np.object_]  # [N]
     rows: NDArray[np.int64]  # [N], indices of the images in the cache
     state_NK: NDArray[np.int8]  # label states: 1, 0, -1, -2, and -3 for null
-    head_NT: NDArray[np.float32] | None = None  # targets of auxiliary heads: 1, 0, NaN; None: not read
-    headline_N: NDArray[np.bool_] | None = None  # whether an image is in the headline split; None: not read
+    head_NT: NDArray[np.float32] | None = None  # targets of auxiliary heads: 1, 0, NaN (unknown); None: not read
+    headline_N: NDArray[np.bool_] | None = None  # True for a headline image; None: not read
 
     @classmethod
     def of(cls, table: pd.DataFrame, cache: ImageCache, config: RunConfig, *, with_targets: bool = False) -> Self:
         """Return the rows of a cohort table whose images are readable, in the table's order.
 
-        with_targets: with targets of the auxiliary heads.
+        with_targets: also read the targets of the auxiliary heads.
         """
         rows = cache.rows(table["image_id"])
         table = table[rows >= 0]
@@ -43,7 +44,7 @@ class Examples:
 
     @classmethod
     def training(cls, internal: CohortRef, config: RunConfig, cache: ImageCache) -> tuple[Self, dict[str, Self]]:
-        """Return the internal training images, and {split: images} of the splits that training watches."""
+        """Return the internal training images, and {split: images} for the splits predicted after each epoch."""
         table = internal.read()
         split_N = internal.split_of(table, config)
         by_split = {
@@ -66,7 +67,7 @@ class Examples:
 
     @property
     def headline_indices(self) -> NDArray[np.int64]:
-        """Return the indices of the headline images. They are known only in the result of `predicted`."""
+        """Return the indices of the headline images. Only the result of `predicted` has them."""
         assert self.headline_N is not None
         return np.flatnonzero(self.headline_N)
 

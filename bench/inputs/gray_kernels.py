@@ -11,10 +11,10 @@ from bench.scoring.bootstrap.compiled import compiled
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-# arrays for one row of the output: distances from the left and the upper neighbor, share of the pixel in the image,
+# arrays for one row of the output: distances from the left and the upper neighbor, share of the pixel inside the image,
 # index of the upper left neighbor, the four packed neighbors, gray value
 Row = tuple[Floats, Floats, Floats, NDArray[np.uint32], NDArray[np.uint32], Floats]
-STRIDE = 64  # row lengths are padded to a multiple of this: the compiler vectorizes up to 64 iterations
+STRIDE = 64  # row lengths are padded to a multiple of this number: the compiler vectorizes up to 64 iterations
 
 
 @compiled
@@ -54,7 +54,7 @@ def look_up(image_NP: Bytes, table_NCV: Floats, out_NCP: Floats) -> None:
 
 @compiled
 def _gain_and_offset(image_HW: Bytes, contrast: np.float32, brightness: np.float32) -> tuple[np.float32, np.float32]:
-    """Return gain and offset that map a byte to a gray value in [0, 1] after contrast and brightness."""
+    """Return gain and offset that map a uint8 value to a gray value in [0, 1], changed by contrast and brightness."""
     height, width = image_HW.shape
     total = np.uint64(0)
     for y in range(height):
@@ -86,7 +86,11 @@ def _pack_neighbors(image_HW: Bytes, padded: Bytes, packed: NDArray[np.uint32]) 
 def _source_coordinates(
     start: tuple[np.float32, np.float32], step: tuple[np.float32, np.float32], size: tuple[int, int], row: Row
 ) -> None:
-    """Fill the first four entries of a row: where each of its pixels lies in the source image, in padded coordinates."""
+    """Fill the first four entries of a row: the position of each pixel in the source image, padded by one pixel.
+
+    start: source coordinates (x, y) of the first pixel of the row; step: their change from pixel to pixel; size: height
+    and width of the source image.
+    """
     across, down, inside, index, _, _ = row
     (x0, y0), (dx, dy) = start, step
     height, width = np.float32(size[0]), np.float32(size[1])
@@ -132,7 +136,7 @@ def _blend(row: Row, gain: np.float32, offset: np.float32) -> None:
 def resample(image_NHW: Bytes, from_N23: NDArray[np.float64], factor_N2: Floats, out_NHW: Floats) -> None:
     """Resample images bilinearly into out_NHW, in [0, 1]; pixels outside the source image are black.
 
-    from_N23   affine map to source coordinates: (x, y) = from @ (x, y, 1), in pixels, integers at pixel centers
+    from_N23   affine map from output pixel (x, y) to source coordinates: from @ (x, y, 1); pixel centers are integers
     factor_N2  factor of contrast (around the mean of the image), then of brightness; 1 changes nothing
     Contrast, then brightness, are applied before the interpolation. Values are clipped to [0, 1] after it.
     """

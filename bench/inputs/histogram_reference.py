@@ -1,4 +1,7 @@
-"""The reference histogram of a run: learned from the internal training images only, and stored with the run."""
+"""The reference histogram of a run: learned from the internal training images only, and stored with the run.
+
+The preprocessing ops histstd and histmatch adapt every image to this reference.
+"""
 
 import json
 from collections.abc import Iterator
@@ -48,7 +51,7 @@ def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Refe
 
 
 def stored_reference(run: Run, folder: Path) -> Reference:
-    """Return the histogram reference in the run's folder, {} if no op needs one.
+    """Return the histogram reference in the run's folder, {} if no op needs a reference.
 
     Raises StoreError if the reference is missing or damaged.
     """

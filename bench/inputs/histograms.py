@@ -1,10 +1,11 @@
-"""Gray-value histograms and lookup tables, and the ops histogram standardization and histogram matching.
+"""Gray-value histograms and lookup tables, and two preprocessing ops: histogram standardization and histogram matching.
 
-Each op computes a lookup table of 256 entries per image from the image's histogram and a reference. The reference is learned once,
-on the training images of the internal cohort, and stored with the run. The table is applied to the uint8 image, before
-augmentation.
+Each op computes a lookup table of 256 entries per image from the image's histogram and a reference. The reference is
+learned once, on the training images of the internal cohort, and stored with the run. The table is applied to the uint8
+image, before augmentation.
 
-Legend: N images, V = 256 gray values, C channels, L landmarks, H and W pixels. Compiled kernels are imported when needed.
+Legend: N images, V = 256 gray values, C channels, L landmarks, H and W pixels. Compiled kernels are imported when
+needed.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -87,8 +88,8 @@ def landmarks(count_NV: Tensor) -> Tensor:
 def histstd(count_NV: Tensor, standard: Sequence[float]) -> Tensor:
     """Return tables that map each image's landmarks to the standard landmarks, linear in between: float32 [N, V].
 
-    Values beyond the outer landmarks are clipped to 0 and 1. An image without contrast becomes black.
-    Source: Nyul and Udupa, Magnetic Resonance in Medicine 42 (1999) 1072, with the landmarks of its second variant.
+    Values beyond the outer landmarks are clipped to 0 and 1. An image without contrast becomes black. Source: Nyul and
+    Udupa, Magnetic Resonance in Medicine 42 (1999) 1072, with the landmarks of the second variant in this paper.
     """
     own_NL = landmarks(count_NV)
     gray_NV = torch.arange(256, dtype=torch.float64, device=count_NV.device).expand(len(count_NV), -1)
@@ -115,7 +116,10 @@ def histmatch(count_NV: Tensor, reference: Sequence[float]) -> Tensor:
 
 
 def interpolate(x_NX: Tensor, from_NP: Tensor, to_NP: Tensor) -> Tensor:
-    """Return numpy.interp of each row: linear between increasing points, constant beyond the first and the last."""
+    """Return numpy.interp of each row: linear between increasing points, constant beyond the first and the last.
+
+    x_NX: X positions of each row. from_NP, to_NP: P points of each row, with their positions and their values.
+    """
     right = torch.searchsorted(from_NP.contiguous(), x_NX.contiguous(), right=True).clamp(1, from_NP.shape[1] - 1)
     x0, x1, y0, y1 = (points.gather(1, k) for points in (from_NP, to_NP) for k in (right - 1, right))
     fraction = ((x_NX - x0) / torch.where(x1 > x0, x1 - x0, 1)).clamp(0, 1)

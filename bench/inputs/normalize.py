@@ -1,15 +1,18 @@
 """Intensity normalization: uint8 images to network input, in batches on the device.
 
-A preprocessing entry has `size`, `fit`, optionally `input`, and a list of ops, see `bench.config.preprocessing_ops`. Region crops
-and CLAHE are applied before images are cached. This module does the rest; training and evaluation differ only in the
-augmentation:
-uint8 -> lookup table per image, or / 255 -> [0, 1] -> augmentation -> central `input` pixels -> intensity ops -> channels.
-Without augmentation, all steps together are one lookup table of 256 entries per image. So a CPU counts gray values, applies the ops
-to the table, and looks up each pixel once. An augmentation that accepts bytes gets the uint8 image.
+A preprocessing entry has `size`, `fit`, optionally `input`, and a list of ops: operations on images, such as `clahe`
+and `zscore`. Region crops and CLAHE are applied before images are cached. This module applies the other steps. Training
+and evaluation differ only in the augmentation. The steps are:
+
+    uint8 -> [0, 1] (lookup table per image, or / 255) -> augmentation -> crop to `input` -> intensity ops -> channels
+
+Without augmentation, all steps together are one lookup table of 256 entries per image. So a CPU counts gray values,
+applies the ops to the table, and looks up each pixel once. An augmentation that accepts uint8 gets the uint8 image.
 
 A letterboxed image has padding: gray value 0 in the cache, which no other pixel has. Padding is ignored in all
 statistics, moves with the image in the augmentation, and is 0 in the network input. Pixels that an augmentation
-blackens, or moves in from outside the image, are also 0 there.
+blackens, or moves in from outside the image, are also 0 in the
+network input.
 
 N images, C channels, H and W pixels.
 """
@@ -27,7 +30,7 @@ from bench.inputs.device_transfer import constant
 from bench.inputs.histograms import TABLES, Reference, histograms, look_up
 from harmonize.errors import ConfigError
 
-FOREGROUND = 0.02  # darker pixels are border or collimator and are ignored in statistics
+FOREGROUND = 0.02  # of [0, 1]; darker pixels are border or collimator and are ignored in statistics
 
 
 def imagenet(x_N1HW: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -38,8 +41,8 @@ def imagenet(x_N1HW: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 def minmax(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None = None) -> Tensor:
     """Rescale each image so that its foreground covers [0, 1]. A constant image becomes 0.
 
-    `times_N1HW`: weight of each value in the statistics. Padding has weight 0. In a lookup table, the weight is the
-    number of pixels with the value.
+    `pixels`: foreground (brighter than FOREGROUND) or all. `times_N1HW`: weight of each value in the statistics.
+    Padding has weight 0. In a lookup table, the weight is the number of pixels with the value.
     """
     low, high = _range(x_N1HW, _mask(x_N1HW, pixels, times_N1HW))
     return (x_N1HW - low).div_(high - low + 1e-6).clamp_(0, 1)
@@ -48,7 +51,7 @@ def minmax(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None
 def zscore(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None = None) -> Tensor:
     """Normalize each image to foreground mean 0 and (population) standard deviation 1. A constant image becomes 0.
 
-    `times_N1HW` has the meaning that `minmax` explains.
+    `times_N1HW`: weight of each value in the statistics, as in `minmax`; `pixels`: foreground or all.
     """
     mask = _mask(x_N1HW, pixels, times_N1HW)
     low, high = _range(x_N1HW, mask)
@@ -68,11 +71,11 @@ _INTENSITY_OPS: Mapping[str, Callable[..., Tensor]] = {"minmax": minmax, "zscore
 
 @dataclass(frozen=True, slots=True)
 class Normalizer:
-    """The steps of a preprocessing entry that follow the image cache, for a network's mean and std.
+    """The steps of a preprocessing entry after the image cache, for a network with the input statistics mean and std.
 
-    A network with one input channel uses the averages of the three means and of the three stds. `input`: side of the center crop, 0
-    for the entire image. `reference`: histogram reference of histstd or histmatch. `padded`: gray value 0 is padding.
-    Raises ConfigError for an unknown op or option, an invalid order of ops, or a missing reference.
+    A network with one input channel uses the averages of the three means and of the three stds. `input`: side of the
+    center crop, 0 for the entire image. `reference`: histogram reference of histstd or histmatch. `padded`: gray value
+    0 is padding. Raises ConfigError for an unknown op or option, an invalid order of ops, or a missing reference.
     """
 
     ops: Sequence[str | Mapping[str, Any]]
@@ -99,7 +102,9 @@ class Normalizer:
             object.__setattr__(self, name, value)
         if learned is not None and learned not in self.reference:
             raise ConfigError(
-                f"{learned} has no histogram reference", "preprocessing.ops", "learn it on training images first"
+                f"{learned} has no histogram reference",
+                "preprocessing.ops",
+                "learn the reference on training images first",
             )
         try:
             self.normalize(torch.zeros(1, 1, 2, 2))
@@ -124,8 +129,8 @@ class Normalizer:
     ) -> Tensor:
         """Return the network's input, float32 [N, C, H, W], for uint8 images.
 
-        `augment` maps images [N, 1, H, W] in [0, 1] to such images. `of_bytes`: `augment` also accepts uint8 images,
-        and gets them unless a lookup table changes the gray values.
+        `augment` maps images [N, 1, H, W] in [0, 1] to images of the same shape and range. `of_bytes`: `augment` also
+        accepts uint8 images, and gets them unless a lookup table changes the gray values.
         """
         if augment is None and image_NHW.device.type == "cpu" and (self.learned_op or self.counts):
             return self._looked_up(image_NHW)
@@ -137,7 +142,7 @@ class Normalizer:
         return self.normalize(x_N1HW, content_N1HW)
 
     def _looked_up(self, image_NHW: Tensor) -> Tensor:
-        """Return the network's input through one lookup table per image, on which the ops are computed.
+        """Return the network's input: the ops change one lookup table per image, and the table maps the image's pixels.
 
         Each gray value is weighted by its number of pixels in the center crop. The results equal those of `normalize`
         bit by bit, except that sums are added in another order.
@@ -170,7 +175,7 @@ class Normalizer:
         return image_NHW[:, None] > 0 if self.padded else None
 
     def normalize(self, x_N1HW: Tensor, content_N1HW: Tensor | None = None) -> Tensor:
-        """Return the network's input from gray values in [0, 1], each image separately. Pixels outside the mask `content` are 0."""
+        """Return the network's input from gray values in [0, 1], image by image; 0 outside the mask content_N1HW."""
         x_N1HW, content_N1HW = (
             self._center_crop(x_N1HW),
             None if content_N1HW is None else self._center_crop(content_N1HW),
@@ -192,7 +197,7 @@ class Normalizer:
         return x_NHW[..., top : top + self.input, left : left + self.input]
 
     def _normalize(self, x_N1HW: Tensor, times_N1HW: Tensor | None) -> Tensor:
-        """Apply the intensity ops. The result has a single channel if all channels are equal."""
+        """Apply the intensity ops (minmax, zscore, imagenet). The result has one channel if all channels are equal."""
         for name, options in self.steps:
             if name == "imagenet":
                 x_N1HW = imagenet(
@@ -227,9 +232,9 @@ def augmented_content(content_N1HW: Tensor, augment: Callable[[Tensor], Tensor],
 
 
 def _mask(x_N1HW: Tensor, pixels: str, times_N1HW: Tensor | None) -> Tensor:
-    """Return the mask of values to use: the foreground, else all pixels except padding, else all pixels."""
+    """Return the values that count in statistics: the foreground; if empty, all except padding; if also empty, all."""
     if pixels not in ("foreground", "all"):
-        raise ConfigError(f"pixels is {pixels!r}", "preprocessing.ops", "choose foreground or all")
+        raise ConfigError(f"unknown value {pixels!r} of pixels", "preprocessing.ops", "choose foreground or all")
     mask = x_N1HW > FOREGROUND if pixels == "foreground" else torch.ones_like(x_N1HW, dtype=torch.bool)
     if times_N1HW is not None:
         occurs_N1HW = times_N1HW > 0

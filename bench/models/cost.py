@@ -23,7 +23,7 @@ from bench.models.predict import images_per_pass
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Size of a network and of one forward pass of one image."""
+    """Size of a network, and operations of one forward pass with one image."""
 
     params: int
     trainable_params: int
@@ -55,9 +55,9 @@ def cost(network: Network, size: int) -> Cost:
 
 
 def counts(network: Network, deployed: Network, size: int) -> dict[str, Any]:
-    """Return the numbers of cost.json that the network and the size of its input decide. Nothing is timed.
+    """Return the entries of cost.json that depend only on the network and on the size of its input. Nothing is timed.
 
-    Operations are those of the deployed form.
+    Operations (macs, flops, not_counted) are those of the deployed form.
     """
     in_use = cost(deployed, size)
     trained = in_use if deployed is network else cost(network, size)

@@ -57,7 +57,7 @@ class Network(nn.Module):
         return output_NO
 
     def findings(self, output_NO: Tensor) -> Tensor:
-        """Return logit_NK of the findings. With three states it is the logit of present against absent."""
+        """Return logit_NK of the findings. With three states per finding, it is present minus absent."""
         if self.num_findings is None:
             return output_NO
         return finding_logits(output_NO[:, : self.num_findings * self.states], self.states)
@@ -72,7 +72,7 @@ class Network(nn.Module):
         return self._features(maps)
 
     def outputs_and_features(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Return output_NO and feature_ND of one forward pass; in evaluation mode they equal `outputs` and `embed`."""
+        """Return output_NO and feature_ND of one forward pass; in evaluation mode as from `outputs` and `embed`."""
         maps = self.backbone.forward_features(x_NCHW)  # type: ignore[operator]
         output_NO: Tensor = self.backbone.forward_head(maps)  # type: ignore[operator]
         return output_NO, self._features(maps)
@@ -116,9 +116,9 @@ def build(
 
 
 def finding_logits(output_NX: Tensor, states: int) -> Tensor:
-    """Return logit_NK of outputs in K groups of `states`: for one state the output, for three present minus absent.
+    """Return logit_NK from outputs [N, K x states]: with one state the output, with three states present minus absent.
 
-    The sigmoid of that difference is the softmax over present and absent only.
+    The sigmoid of this difference is the softmax over present and absent only.
     Source: Irvin et al. 2019, arXiv:1901.07031, section 3 (U-MultiClass).
     """
     return output_NX if states == 1 else output_NX[:, states - 1 :: states] - output_NX[:, ::states]
@@ -224,11 +224,11 @@ def _read(file: Path) -> dict[str, Tensor]:
 
 
 def _download(backbone: nn.Module, where: str) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors of the pinned tag from timm's hub, and their source.
+    """Download the weights of the architecture's tag from timm's hub; return the tensors and their address.
 
-    A few tags (legacy_xception) are not on the hub but are files of timm's releases. Their name contains their hash,
-    which is checked, and only tensors are unpickled.
-    Raises SetupError when the download fails; random weights are never used instead.
+    The weights of a few tags (legacy_xception) are not on the hub but are files of timm's releases. The file name
+    contains a hash, which is checked, and only tensors are unpickled. Raises SetupError when the download fails; random
+    weights are never used instead.
     """
     config: dict[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
     repository, url = config.get("hf_hub_id"), config.get("url")
@@ -245,7 +245,7 @@ def _download(backbone: nn.Module, where: str) -> tuple[dict[str, Tensor], str]:
 
 
 def _release(url: str) -> dict[str, Tensor]:
-    """Return the tensors of a file of timm's releases."""
+    """Return the tensors of a weights file among the releases of timm on GitHub."""
     tensors: dict[str, Tensor] = load_state_dict_from_url(
         url, map_location="cpu", progress=False, check_hash=True, weights_only=True
     )

@@ -1,4 +1,4 @@
-"""Predictions of frozen networks on cached images. Legend: N images, K findings, D features."""
+"""Predictions of frozen networks on cached images. Legend: N images, K findings, O outputs, D features."""
 
 import contextlib
 import hashlib
@@ -55,8 +55,8 @@ class PredictionRequest:
     """A network that predicts images, and the outputs to keep.
 
     `normalizer` prepares the network's input; networks with equal normalizers share the prepared images. With
-    `auxiliary`, columns of the auxiliary heads follow the columns of the findings. `features_of` are indices into the
-    rows.
+    `auxiliary`, columns of the auxiliary heads follow the columns of the findings. `features_of`: indices of the
+    predicted images whose features are kept; None for no image.
     """
 
     network: Predictor
@@ -157,7 +157,7 @@ def _predict_batch(
 
 
 def _group_by_normalizer(requests: Sequence[PredictionRequest]) -> list[list[int]]:
-    """Return groups of indices of requests with equal normalizers."""
+    """Return the indices of the requests, grouped by equal normalizers."""
     groups: list[list[int]] = []
     for i, request in enumerate(requests):
         same = next((group for group in groups if requests[group[0]].normalizer == request.normalizer), None)

@@ -1,4 +1,7 @@
-"""Compare parameters and multiply-accumulates of architectures with the numbers in the registry."""
+"""Compare parameters and multiply-accumulates of architectures with the numbers in the registry.
+
+Some networks are trained in one form and deployed in another form with fewer operations.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +28,7 @@ class Figures:
 
     @property
     def verdict(self) -> str:
-        """Return `ok`, `not stated` (the registry has no figures), or the differences."""
+        """Return `ok`, `not stated` (the registry has no numbers), or the numbers that differ."""
         if self.problem:
             return self.problem
         stated = [
@@ -49,7 +52,7 @@ class Figures:
         return self.verdict not in {"ok", "not stated"}
 
     def row(self) -> list[str]:
-        """Return the table row: name, millions of parameters, GMACs, both as deployed (empty if equal), verdict."""
+        """Return the table row: name, millions of parameters, GMACs, both when deployed (empty if equal), verdict."""
         numbers = (self.params, self.gmacs, self.deployed_params, self.deployed_gmacs)
         shown = ["" if self.problem else f"{number:.3f}" for number in numbers]
         if shown[:2] == shown[2:]:

@@ -43,7 +43,7 @@ class BasicBlock(nn.Module):
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return a tensor with `outputs` channels, smaller by the stride."""
+        """Return feature maps with `outputs` channels; height and width are divided by the stride."""
         y_NCHW = torch.relu(self.bn1(self.conv1(x_NCHW)))
         y_NCHW = self.se(self.bn2(self.conv2(y_NCHW)))
         return torch.relu(y_NCHW + self.shortcut(x_NCHW))
@@ -108,7 +108,7 @@ def se_resnet(
 
 
 def _initialize(module: nn.Module) -> None:
-    """Initialize as the source does: Kaiming (fan out) for convolutions, Xavier for linear layers."""
+    """Initialize as CheXVision does: Kaiming (fan out) for convolutions, Xavier for linear layers."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
     elif isinstance(module, nn.Linear):

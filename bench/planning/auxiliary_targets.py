@@ -1,5 +1,6 @@
 """Targets of the auxiliary heads, read from the internal cohort's table. External cohorts are not used.
 
+An auxiliary head is an additional output of a network, such as the sex of the patient.
 Legend: N images, T auxiliary heads.
 """
 
@@ -19,7 +20,7 @@ Floats = NDArray[np.float32]
 
 
 def check_targets(table: pd.DataFrame, config: RunConfig, where: str) -> None:
-    """Raise DatasetError unless the training images have both classes of every head."""
+    """Raise DatasetError unless the training images have both classes (1 and 0) of every auxiliary head."""
     target_NT = targets(table, config)
     for head, target_N in zip(config.auxiliary_heads, target_NT.T, strict=True):
         if not ((target_N == 1).any() and (target_N == 0).any()):
@@ -67,7 +68,7 @@ def _sex(table: pd.DataFrame, config: RunConfig) -> Floats:  # noqa: ARG001
 
 
 def _binary(state: pd.Series, blank: str) -> Floats:
-    """Return label states as 1, 0 and NaN. Uncertain is NaN; the policy `blank` decides about "not mentioned"."""
+    """Return label states as 1, 0 and NaN. Uncertain is NaN; "not mentioned" is 0 if `blank` is "zero", else NaN."""
     absent = (ABSENT, NOT_MENTIONED) if blank == "zero" else (ABSENT,)
     code = state.astype("Int8").fillna(UNMAPPED_CODE).to_numpy(np.int8)
     return np.select([code == PRESENT, np.isin(code, absent)], [1.0, 0.0], np.nan).astype(np.float32)

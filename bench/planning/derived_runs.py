@@ -30,17 +30,17 @@ class Derived:
     kind: str  # tta, ensemble or panel
     name: str
     views: tuple[View, ...]  # views of a TTA
-    sources: tuple[str, ...]  # sorted ids of the runs whose predictions it combines; one run for a TTA
-    runs: tuple[Run, ...]  # the trained runs whose networks it uses
+    sources: tuple[str, ...]  # sorted ids of the runs whose predictions are combined; one run for a TTA
+    runs: tuple[Run, ...]  # the trained runs whose networks are used
     document: bytes
 
     @property
     def config(self) -> RunConfig:
-        """Return the configuration for scoring: that of the first network, with all findings for a panel."""
+        """Return the configuration for scoring: the configuration of the first run, with all findings for a panel."""
         return self.runs[0].config.of_panel if self.kind == "panel" else self.runs[0].config
 
     def prediction_facts(self, store: Store, cohort: str, cohort_id: str) -> dict[str, str]:
-        """Return the facts of a prediction file: the images and weights of the source files."""
+        """Return the metadata of a prediction file: cohort id, and hashes of images and weights of the source runs."""
         stored = [table_facts(store.run_dir(s) / "predictions" / f"{cohort}.parquet") for s in self.sources]
         joined = {key: [facts.get(key, "") for facts in stored] for key in ("fingerprint", "weights")}
         facts = {k: v[0] if len(v) == 1 else short_hash(canonical_json(v), 64) for k, v in joined.items()}
@@ -100,7 +100,7 @@ def _derived(kind: str, name: str, views: tuple[View, ...], sources: Sequence[st
 def logit_of_mean(logit_MNK: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return the logit [N, K] of the mean of M probabilities, finite for all finite logits.
 
-    It is log(mean p) - log(mean (1 - p)). Each term is a log-sum-exp, so no probability is rounded to 0 or 1.
+    The result is log(mean p) - log(mean (1 - p)). Each term is a log-sum-exp, so no probability is rounded to 0 or 1.
 
     >>> logit_of_mean(np.array([[[-200.0]], [[200.0]]])).tolist()
     [[0.0]]

@@ -1,4 +1,7 @@
-"""Decode the images of a plan once, find duplicate images, and find unfinished runs."""
+"""Decode the images of a plan once, find duplicate images, and find unfinished runs.
+
+A geometry is the preprocessing before the image cache: size, fit, region crop and CLAHE.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +34,10 @@ class DecodedImages:
     caches: Mapping[tuple[str, str], ImageCache]  # (cohort, geometry key) -> cache
 
     def write_lists(self) -> None:
-        """Write the tables `quarantine` and `doubts` of each cohort as CSV files into the store."""
+        """Write two lists of each cohort as CSV files: `quarantine` and `doubts`.
+
+        `quarantine` has unusable images. `doubts` has used images with an unknown label or a patient of two sexes.
+        """
         for ref in self.plan.refs:
             cohort = self.plan.cohorts[ref.name]
             unreadable = [cache.quarantine for (name, _), cache in self.caches.items() if name == ref.name]
@@ -43,7 +49,7 @@ class DecodedImages:
 
     @property
     def fallbacks(self) -> list[str]:
-        """Return the share of images without detected lungs, as one line per cohort and adaptive geometry."""
+        """Return the share of images without detected lungs, one line per cohort and geometry that crops to lungs."""
         rates = {place: cache.fallback_rate for place, cache in self.caches.items()}
         return [
             f"{name} ({key}): no lungs found in {100 * rate:.1f} % of the images, which keep the fixed region"
@@ -52,7 +58,7 @@ class DecodedImages:
         ]
 
     def is_incomplete(self, run: Run) -> bool:
-        """Return whether a run is unfinished: a file is missing or damaged, or predictions are not of these images."""
+        """Return whether a run is unfinished: a file is missing or damaged, or predictions are of other images."""
         store = self.plan.store
         folder = store.run_dir(run.id)
         if store.state(run.id) != "done" or (folder / "run.json").read_bytes() != run.document:
@@ -73,9 +79,9 @@ class DecodedImages:
         return False
 
     def refuse_copies(self, progress: Progress | None = None) -> list[str]:
-        """Raise DatasetError when an external cohort contains copies of internal images, also if encoded again.
+        """Raise DatasetError when an external cohort contains copies of internal images, even if encoded again.
 
-        Otherwise return a line if there are too many similar images to compare all pairs.
+        Otherwise return no line, or one line if there are too many similar images to compare all pairs.
         """
         key = next(iter(self.caches))[1]
         caches = {name: cache for (name, geometry_key), cache in self.caches.items() if geometry_key == key}
@@ -126,7 +132,7 @@ class ImageFiles:
         return cls(plan, {ref.name: file_states(ref.root, _listed(ref)) for ref in plan.refs})
 
     def decoding(self, runs: Sequence[Run], workers: int) -> dict[tuple[str, str], Forecast]:
-        """Return the work of decoding the images of some runs, by (cohort, geometry key)."""
+        """Return an estimate of the work of decoding the images of `runs`: (cohort, geometry key) -> forecast."""
         return {
             (ref.name, form.key): forecast(
                 ref.name, ref.root, self.states[ref.name], form, self.plan.store.cache_folder(ref.root), workers
@@ -137,7 +143,7 @@ class ImageFiles:
 
 
 def _decoding_sentence(work: Forecast, workers: int) -> str:
-    """Return a forecast as a sentence.
+    """Return the work of decoding as a sentence.
 
     >>> _decoding_sentence(Forecast(224_316, 22_969_958_400, 4000.0), 8)
     '224,316 images to decode, about 67 min in 8 processes; all pixels then take 22.97 GB'

@@ -1,8 +1,8 @@
 """Represent an imported model as a run of the store: its id, its row in a grid's manifest, its data exposure.
 
-It is not trained here. Like a derived run, it has a `kind` in its run.json: it is scored like a run, is listed below the
-ranking, and cannot be trained again. A grid without runs ranks the imported models that were not trained on an external
-hospital.
+The model is not trained here. Like a derived run, the model has a `kind` in its run.json: it is scored like a run, is
+listed below the ranking, and cannot be trained again. A grid without runs ranks the imported models that were not
+trained on an external hospital.
 """
 
 import json
@@ -70,7 +70,7 @@ def row(run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]]) -> d
         if name not in cohort_names:
             close = get_close_matches(name, cohort_names, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            fix = f"{hint}known: {', '.join(cohort_names)}; list other data under `others`"
+            fix = f"{hint}choose from: {', '.join(cohort_names)}; list other data under `others`"
             raise ConfigError(f"no cohort {name!r}", f"{declared.where}: trained_on.cohorts", fix)
     overlap = [str(c["name"]) for c in cohorts if {str(c["name"]), str(c["layout"])} & set(seen.cohorts)]
     passport = {**json.loads(canonical_json(asdict(seen))), "format": declared.kind, "seen": overlap}

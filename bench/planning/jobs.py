@@ -16,7 +16,7 @@ from bench.store.checksums import analysis_damage
 from bench.store.store import Store, canonical_json, key_in, short_hash, table_facts, write_bytes
 
 R = TypeVar("R", Run, Derived)
-_ROLE_IN_KEYS = {"internal": "home", "external": "away"}  # role -> word that the keys of stored analyses hash
+_ROLE_IN_KEYS = {"internal": "home", "external": "away"}  # role -> word in the hashed keys of stored analyses; fixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class RunJob(Generic[R]):
 
     @property
     def id(self) -> str:
-        """Return the name of the job in progress and outcomes: the run's id."""
+        """Return the name of the job in progress reports and outcomes: the run's id."""
         return self.run.id
 
     @property
@@ -64,7 +64,7 @@ class DerivedJob(RunJob[Derived]):
 class PassJob:
     """Trained runs of one geometry that predict in one pass over the images of each cohort.
 
-    The own job of each run does its other steps.
+    The `Job` of each run does all other steps.
     """
 
     runs: tuple[Run, ...]
@@ -79,7 +79,7 @@ class PassJob:
 
     @property
     def id(self) -> str:
-        """Return the name of the job in progress and outcomes, e.g. "3fa94c1e02bd+7": the first run and 7 others."""
+        """Return the name of the job in progress reports and outcomes, e.g. "3fa94c1e02bd+7": a run and 7 others."""
         return f"{self.run.id}+{len(self.runs) - 1}"
 
     @property
@@ -99,8 +99,8 @@ class PassJob:
 class AnalysisJob:
     """One analysis of a finished run, or of the cohorts. An analysis of cohorts uses only the geometry of `run`.
 
-    Its folder holds tables as in `reports.schemas.tables.SCHEMAS` and other files. KEY is written last; it is a hash of the
-    inputs. An analysis never changes its run: if it fails, the run stays done.
+    Its folder holds tables with the columns of `reports.schemas.tables.SCHEMAS`, and other files. KEY is written last;
+    it is a hash of the inputs. An analysis never changes its run: if it fails, the run stays done.
     """
 
     analysis: Analysis
@@ -111,7 +111,7 @@ class AnalysisJob:
 
     @property
     def id(self) -> str:
-        """Return the name of the job in progress and outcomes, e.g. "3fa94c1e02bd/attention"."""
+        """Return the name of the job in progress reports and outcomes, e.g. "3fa94c1e02bd/attention"."""
         return f"{self.run.id if self.analysis.kind.per_run else 'cohorts'}/{self.analysis.name}"
 
     @property
@@ -125,7 +125,7 @@ class AnalysisJob:
 
     @property
     def key(self) -> str:
-        """Return a hash of the options, cohorts, images and, for an analysis of a run, weights."""
+        """Return a hash of the inputs: options, cohorts, images and, for an analysis of a run, weights."""
         cohorts = [(ref.name, ref.role, ref.id, ref.headline_split) for ref in self.refs]
         facts = predicted(self.store, self.run.id, cohorts)
         return analysis_key(self.analysis.identity, facts, self.analysis.kind.per_run)
@@ -146,7 +146,7 @@ class AnalysisJob:
 
 
 def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_run: bool) -> str:
-    """Return the key of an analysis from the facts that `predicted` returns for its run."""
+    """Return the key of an analysis, a hash of its identity (name, version, options) and of `predicted` of its run."""
     if not per_run:
         facts = [fact[:-1] for fact in facts]  # without the weights
     return short_hash(canonical_json([identity, facts]), 32)
@@ -159,7 +159,11 @@ def analysis_jobs(plan: Plan, runs: Sequence[Run]) -> list[AnalysisJob]:
 
 
 def predicted(store: Store, run_id: str, cohorts: Iterable[tuple[str, str, str, str]]) -> list[list[Any]]:
-    """Return the facts of a run's predictions per cohort (name, role, id, headline split): images and weights."""
+    """Return the facts of a run's predictions, one row per cohort.
+
+    A row has name, role, id and headline split (the split on the leaderboard) of the cohort, and hashes of the
+    predicted images and the run's weights.
+    """
     folder = store.run_dir(run_id) / "predictions"
     rows = []
     for name, role, cohort_id, headline in cohorts:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harmonize.cache.cache import ImageCache  # this module imports OpenCV
 
 SCHEMA = 4  # 2: derived runs and references; 3: analyses; 4: cohorts are internal or external
-_ROLES = {"home": "internal", "away": "external"}  # words of schema 3
+_ROLES = {"home": "internal", "away": "external"}  # role in schema 3 -> role in schema 4
 
 
 @dataclass(frozen=True)  # without slots, because `ranked` is cached
@@ -50,17 +50,17 @@ class Manifest:
 
     @property
     def of_bundles(self) -> bool:
-        """Return whether the grid was merged from bundles, which have no features and no native labels, and ordinals in place of ids."""
+        """Return whether the grid was merged from bundles, which have no features, native labels or original ids."""
         return "bundles" in self.content
 
     @property
     def scores(self) -> Path:
-        """Return the folder of the scores; a grid that is scored again has its own folder."""
+        """Return the folder of the scores; scores under another grid name have their own folder."""
         folder = self.store.root / "scores"
         return folder / f"as-{self.content['name']}" if self.content.get("scored_from") else folder
 
     def uncounted(self, findings: Sequence[str]) -> list[str]:
-        """Return those of `findings` that are not scored; only a grid that was scored again leaves findings out."""
+        """Return the items of `findings` that are not scored; only a grid of `bench score --as` leaves findings out."""
         counted = self.content.get("counted", findings)
         return [finding for finding in findings if finding not in counted]
 
@@ -108,16 +108,16 @@ class Manifest:
 
     @property
     def analyses(self) -> list[Mapping[str, Any]]:
-        """Return the planned analyses: name, identity, run, per_run, folder."""
+        """Return the planned analyses: name, identity (name, version, options), run, per_run, folder."""
         return list(self.content["analyses"])
 
     @property
     def places(self) -> list[tuple[str, str, str, str]]:
-        """Return name, role, id and headline split of each cohort."""
+        """Return name, role, id and headline split (the split on the leaderboard) of each cohort."""
         return [(c["name"], c["role"], c["id"], c["headline_split"]) for c in self.cohorts]
 
     def predicted(self, run_id: str) -> list[list[Any]]:
-        """Return the facts of a run's predictions (see `bench.planning.jobs.predicted`), one row per cohort."""
+        """Return one row per cohort: name, role, id, headline split, and hashes of predicted images and weights."""
         return predicted(self.store, run_id, self.places)
 
     def analysis_states(self) -> list[dict[str, Any]]:
@@ -214,7 +214,7 @@ def _missing(content: Mapping[str, Any]) -> str:
 
 
 def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapping[str, Any]]:
-    """Return the manifest of `grid`, or else the first manifest with the run, and the run's row in this manifest.
+    """Return a manifest with the run, and the run's row in this manifest. Without `grid`: the first grid with the run.
 
     Raises StoreError when no manifest has the run.
     """
@@ -232,7 +232,8 @@ def write_manifest(
 ) -> tuple[Manifest, list[str]]:
     """Write grids/<name>.json. Return the manifest, and the names of imported models that are no longer in it.
 
-    An imported model stays while it can be compared with the planned runs.
+    An imported model stays while it can be compared with the planned runs. doubles: number of internal images with the
+    same pixels as another patient's image in another split.
     """
     lost: list[str] = []
     content, name = contents(plan, caches, doubles), plan.grid.name
@@ -247,7 +248,7 @@ def write_manifest(
 
 
 def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> dict[str, Any]:
-    """Return the content of a manifest: all that scoring and reporting need, except run folders and cohort tables.
+    """Return the content of a manifest: all that scoring and reporting read, except run folders and cohort tables.
 
     doubles: number of internal images with the same pixels as another patient's image in another split.
     """
@@ -320,13 +321,13 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
 
 
 def _compared(plan: Plan, *, images: bool) -> dict[str, Any]:
-    """Return with which external cohorts the internal patient ids were compared, and whether images were compared."""
+    """Return the external cohorts whose patient ids were compared with internal ids, and if images were compared."""
     internal, *external = plan.cohorts.values()
     return {"patients": compared_cohorts(internal, external), "images": images}
 
 
 def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float]:
-    """Return {title of an adaptive preprocessing: share of a cohort's images without detected lungs}."""
+    """Return {title of a preprocessing that crops to lungs: share of a cohort's images without detected lungs}."""
     rates = {}
     for run in plan.runs:
         cache = caches.get(run.geometry.key) if caches else None

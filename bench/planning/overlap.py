@@ -1,7 +1,9 @@
 """Stop a grid whose cohorts share images or patients: an external test must be of unseen patients.
 
-A stop writes the list of the shared images or patients into the store, below `cohorts/`. The data file can name this
-list as `exclude:` of a cohort.
+Before this module raises the error, it writes a list of the shared images or patients into the store, below `cohorts/`.
+The data file can name this list as `exclude:` of a cohort, which then leaves out these images or patients.
+
+A population (`population:` in the data file) is a set of cohorts in which equal patient ids mean the same patient.
 """
 
 import contextlib
@@ -20,13 +22,13 @@ from harmonize.datasets import TABLE
 from harmonize.errors import ConfigError, DatasetError, StoreError
 
 if TYPE_CHECKING:
-    from harmonize.cache.cache import ImageCache  # it brings OpenCV
+    from harmonize.cache.cache import ImageCache  # this module imports OpenCV
 
 _FIX = "remove them from the external cohort, or name the list in the data file as `exclude:` of this cohort (docs/data-file.md)"
 
 
 def refuse_equal_cohorts(cohorts: Sequence[Cohort]) -> None:
-    """Raise ConfigError when two cohorts have the same table: they are the same images under two names."""
+    """Raise ConfigError when two cohorts have the same table, that is, the same images under two names."""
     for one, other in combinations(cohorts, 2):
         if one.id == other.id:
             what = f"the cohorts {one.name!r} and {other.name!r} have the same table: they are the same images"
@@ -37,8 +39,8 @@ def refuse_equal_cohorts(cohorts: Sequence[Cohort]) -> None:
 def shares_patient_ids(one: CohortSpec, other: CohortSpec) -> bool:
     """Return whether an equal patient id in two cohorts means the same patient.
 
-    It does in two cohorts of one population. If one of the two states no population, it does in two cohorts of one
-    dataset: of one layout, or of one root for the layout `table`, which any hospital may use.
+    If both cohorts state a population, ids are shared if the populations are equal. Otherwise ids are shared if the
+    cohorts have one layout. The layout `table` can be of any hospital, so two such cohorts must also have one root.
     """
     if one.population and other.population:
         return one.population == other.population
@@ -48,12 +50,12 @@ def shares_patient_ids(one: CohortSpec, other: CohortSpec) -> bool:
 
 
 def compared_cohorts(internal: Cohort, external: Sequence[Cohort]) -> list[str]:
-    """Return the names of the external cohorts whose patient ids are compared with those of the internal cohort."""
+    """Return the names of the external cohorts whose patient ids are compared with the internal patient ids."""
     return [cohort.name for cohort in external if shares_patient_ids(internal.spec, cohort.spec)]
 
 
 def refuse_shared_patients(store: Store, internal: Cohort, external: Sequence[Cohort]) -> None:
-    """Raise DatasetError when patients of the internal cohort are also in an external cohort, and list them in the store.
+    """Raise DatasetError when patients of the internal cohort are also in an external cohort; list them in the store.
 
     The message contains an image id as an example, and no patient id.
     """
@@ -81,11 +83,11 @@ def refuse_copies(
     caches: Mapping[str, "ImageCache"],
     progress: Progress | None = None,
 ) -> int:
-    """Raise DatasetError when an external cohort contains copies of internal images, and list them in the store.
+    """Raise DatasetError when an external cohort contains copies of internal images; list the copies in the store.
 
-    `cohorts`: the internal cohort first; `caches`: by name of the cohort, all of one geometry. Without copies, return
-    the number of images in groups of similar images that are too large to compare all pairs. The store keeps this
-    number, so that the same images are not compared again.
+    `cohorts`: the internal cohort is first. `caches`: name of a cohort -> its decoded images, all of one size and crop.
+    Without copies, return the number of images in groups of similar images that are too large to compare all pairs. The
+    store keeps this number, so that the same images are not compared again.
     """
     from harmonize.checks.copies import comparison_key, find_copies  # imports OpenCV, which scoring does not need
 
@@ -116,9 +118,9 @@ def refuse_copies(
 
 
 def _write_list(store: Store, kind: str, cohort: Cohort, rows: pd.DataFrame) -> Path:
-    """Write a list for `exclude:` into the store and return its path.
+    """Write a list of images or patients for `exclude:` into the store and return its path.
 
-    A list that the cohort already excludes stays as it is; the new list then gets another name.
+    A list that the data file already names as `exclude:` is not overwritten; the new list then gets another name.
     """
     excluded = {path.resolve() for path in cohort.spec.exclude}
     folder = store.root.resolve() / "cohorts"

@@ -1,4 +1,4 @@
-"""Make the plan of a grid: read and check the cohorts, then work out the runs.
+"""Make the plan of a grid: read and check the cohorts, then make the runs.
 
 Every error that can be detected before training is raised here. This module does not import torch.
 """
@@ -56,7 +56,7 @@ class Plan:
     command: str
     bins: int  # number of bins of the calibration error
     metrics: tuple[Entry, ...] = ()  # custom metrics of the registry
-    derived: tuple[Derived, ...] = ()  # TTA first, then ensembles, which may combine TTA rows
+    derived: tuple[Derived, ...] = ()  # runs with TTA first, then panels, then ensembles
 
     @property
     def phantom(self) -> bool:
@@ -110,7 +110,7 @@ def make_plan(
     command: str,
     progress: Progress,
 ) -> Plan:
-    """Read and check the cohorts of a grid and resolve its runs; without data, make the phantom cohorts first.
+    """Read and check the cohorts of a grid and make its runs; without data, make the phantom cohorts first.
 
     Raises ConfigError, DatasetError or SetupError when grid and data do not fit.
     """
@@ -161,7 +161,7 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
 
 
 def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> CohortRef:
-    """Return the reference to a cohort. `internal`: name of the internal cohort."""
+    """Return the facts of a cohort for a worker. `internal`: name of the internal cohort."""
     headline = str(registry.sections["datasets"][cohort.layout].facts.get("headline_split", "all"))
     if headline != "all" and not (cohort.table["split"] == headline).any():
         headline = "all"

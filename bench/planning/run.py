@@ -34,7 +34,7 @@ class Run:
 
     @classmethod
     def of(cls, config: RunConfig, registry: Registry, internal_id: str, weights_dir: Path | None) -> Self:
-        """Return the run of a configuration: full entries, starting weights, id.
+        """Return the run of a configuration: registry entries, starting weights, id.
 
         internal_id is the id of the training cohort, so phantom and real data never share a run.
         Raises SetupError when the file of starting weights is missing, and for weights of the hub without a tag.
@@ -74,7 +74,7 @@ class Run:
 
     @property
     def histogram_op(self) -> str | None:
-        """Return the op of the preprocessing that learns a histogram of the internal training images, None without one."""
+        """Return the preprocessing op that learns a histogram of the internal training images, or None."""
         return learned_op(self.preprocessing.get("ops", ()))
 
     def is_trained(self, store: Store) -> bool:
@@ -93,7 +93,7 @@ class Run:
 
 
 def starting_weights(architecture: Entry, choice: str, folder: Path | None) -> tuple[Path | None, str]:
-    """Return the file of starting weights (None: random or hub) and the identity that enters the run id."""
+    """Return the file of starting weights (None: random or hub), and a text for the run id that identifies them."""
     if choice == "none":
         return None, "none"
     name = str(architecture.options.get("name", architecture.name))
@@ -126,7 +126,7 @@ def find_run(store: Store, prefix: str) -> str:
 def read_run(store: Store, run_id: str) -> Run:
     """Return a trained run from its run.json alone, without registry and data.
 
-    Raises StoreError for a derived run or an imported model, and for a damaged record or one of another version.
+    Raises StoreError for a derived run or an imported model, and for a run.json that is damaged or of another version.
     """
     path = store.run_dir(run_id) / "run.json"
     content = store.read_json(str(path.relative_to(store.root)))

@@ -116,7 +116,7 @@ DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
     "a dead lock": (lambda r, f: dead_lock(f), "warning", "which is gone", "takes it over"),
     "a migration that died": (lambda r, f: dead_lock(r), "warning", "which is gone (migrating)", "bench migrate"),
     "an older schema": (lambda r, f: (r / "store.json").write_text('{"schema":1}'), "warning", "without checksums", "bench migrate"),
-    "a lock of another machine": (lambda r, f: elsewhere(f), "note", "on another-host", "works there"),
+    "a lock of another machine": (lambda r, f: elsewhere(f), "note", "on another-host", "still runs there"),
     "a half-written file": (lambda r, f: (f / ".DONE.x1.part").write_text(""), "warning", ".DONE.x1.part", "rm"),
     "a run of no grid": (lambda r, f: orphan(r), "warning", "no grid of the store plans it", "bench remove"),
     "a folder that is no run": (lambda r, f: (r / "ab" / "abcdefabcdef").mkdir(parents=True), "warning", "has no run.json", "rm -r"),

@@ -1,4 +1,7 @@
-"""Selection of a report's gallery pictures by a fixed rule. Pictures of real patients are included only on request."""
+"""Selection of a report's gallery pictures by a fixed rule. Pictures of real patients are included only on request.
+
+A case is an image with a finding. Its kind says how the prediction compares with the label, such as "false negative".
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,10 +13,11 @@ from bench.analyses.heatmaps.pictures import is_picture, picture_name, webp
 from bench.planning.manifest import Manifest
 from bench.store.checksums import read_verified
 
-MOST, MOST_BYTES = 200, 700_000  # maximum number of pictures on a page, and their maximum size in bytes
+MOST, MOST_BYTES = 200, 700_000  # maximum number of pictures on a page, and their maximum total size in bytes
 ASK = "pictures of real radiographs are left out; `bench report --with-images` adds them"
 AGAIN = "damaged pictures are left out; delete the folder `attention` of the run, and `bench run` makes them again"
-LESS_TELLING = 4  # added to the sum of ranks for each further case of a kind, because it shows less new information
+# added to a case's sum of ranks for each earlier case of its kind: later cases show less new information
+LESS_TELLING = 4
 
 
 def with_pictures(
@@ -22,7 +26,8 @@ def with_pictures(
     """Return the table `gallery` with the pictures of the page, and a message if pictures are left out, else "".
 
     Pictures of patients are left out unless `with_real_images`, and pictures that differ from their checksums always.
-    `first` sorts the cases: high-ranked runs, the internal hospital, and hospitals and findings with large gaps come early.
+    The function `first` sorts the cases by three ranks: of the run, of the hospital and of the finding. The internal
+    hospital comes first; the other hospitals and the findings are sorted by gap, largest first.
     """
     gallery = frames["gallery"].reset_index(drop=True)
     order = first(gallery, _runs(frames), _hospitals(manifest, frames), _findings(frames))
@@ -51,8 +56,8 @@ def with_pictures(
 def first(gallery: pd.DataFrame, runs: Sequence[str], hospitals: Sequence[str], findings: Sequence[str]) -> list[int]:
     """Return the indices of the gallery's rows in display order, sorted by the sum of three ranks.
 
-    The ranks are the positions of the row's run, hospital and finding in the given lists. All kinds of a case stay together,
-    so that correct cases are never shown without errors.
+    The ranks are the positions of the row's run, hospital and finding in the given lists. Cases that
+    differ only in their kind stay together, so that correct cases are never shown without errors.
     """
     rank_sum = np.zeros(len(gallery), np.int64)
     for column, order in (("run_id", runs), ("dataset", hospitals), ("finding", findings)):

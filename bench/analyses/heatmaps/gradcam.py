@@ -43,7 +43,7 @@ def gradcam(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
 def gradcam_plus_plus(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
     """Return heat_NKhw = ReLU(sum_c w_c A_c) with w_c = sum alpha_c ReLU(G_c). Chattopadhay et al., arXiv:1710.11063.
 
-    alpha = G^2 / (2 G^2 + sum(A) G^3), eq. 19, here with G^2 divided out; 0 where this is not finite.
+    alpha = G^2 / (2 G^2 + sum(A) G^3) is eq. 19. The code cancels G^2; alpha is 0 where G is 0 or alpha is not finite.
     """
     alpha_KNChw = 1 / (2 + A_NChw.sum((2, 3), keepdim=True) * G_KNChw)
     usable = alpha_KNChw.isfinite() & (G_KNChw != 0)
@@ -70,11 +70,11 @@ def heat_maps(
 ) -> HeatMaps:
     """Return logits and heat maps of normalized images, on the images' device.
 
-    `findings` are indices of findings; None means all. `stage` is an index into `stages`; None means the last stage of at
-    least 4 x 4. With three label states, the logit is that of present against absent. Weights, statistics, modes and
-    gradients of the network are not changed. The function needs memory for K x N x C x h x w floats, so the caller must
-    limit N.
-    Raises ConfigError for an unknown method or stage, and for a network without feature maps.
+    `findings` are indices of findings; None means all. `stage` selects the feature maps: an index into the result of
+    `stages`, largest maps first; None means the last maps of at least 4 x 4. If the network has outputs for three label
+    states, the logit is that of present against absent. The network stays unchanged. The function needs memory for K x
+    N x C x h x w floats, so the caller must limit N. Raises ConfigError for an unknown method or stage, and for a
+    network without feature maps.
     """
     if method not in METHODS:
         raise ConfigError(f"unknown heat map method {method!r}", "method", f"choose one of {', '.join(METHODS)}")
@@ -95,7 +95,7 @@ def upsampled(heat_NKhw: Tensor, size: int | tuple[int, int]) -> Tensor:
 
 
 def chosen_stage(network: Network, height: int, width: int, stage: int | None = None) -> Stage:
-    """Return the stage that `heat_maps` uses for images of this size. Raises ConfigError for an unknown stage."""
+    """Return the stage that `heat_maps` uses for images of height x width. Raises ConfigError for an unknown stage."""
     available = stages(network, height, width)
     if stage is None:
         large = [s for s in available if min(s.height, s.width) >= SMALLEST]
@@ -109,7 +109,7 @@ def chosen_stage(network: Network, height: int, width: int, stage: int | None = 
 
 
 def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tensor], Tensor]:
-    """Return the chosen feature maps as autograd leaves (two in a dual-path network), and the logits [N, K]."""
+    """Return the chosen feature maps as autograd leaves (two tensors in a dual-path network), and the logits [N, K]."""
     backbone, (height, width) = network.backbone, x_NCHW.shape[2:]
     features: Tensor
     if stage in (None, -1):  # the common case, which needs no search for stages

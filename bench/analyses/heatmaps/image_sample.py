@@ -1,4 +1,9 @@
-"""Choice of images for heat maps and gallery: limited, seeded, at most one image per patient. It uses no pixels."""
+"""Choice of images for heat maps and gallery from labels and logits: limited, seeded, at most one image per patient.
+
+A case is an image with a finding; its kind (KINDS) says how the prediction compares with the label.
+
+Shapes: N images, K findings.
+"""
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -9,10 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-RULE = "f1_max"  # the operating point that the page shows first
+RULE = "f1_max"  # the threshold rule that the page shows first
 KINDS = ("true positive", "false negative", "false positive", "true negative", "sure miss", "sure false alarm")
 CONFIDENT_KINDS = KINDS[4:]
-MIN_CONFIDENCE = 0.9  # calibrated probability: at least this for "sure false alarm", at most 1 - this for "sure miss"
+# a "sure false alarm" has at least this calibrated probability, a "sure miss" at most 1 minus this probability
+MIN_CONFIDENCE = 0.9
 
 Texts = NDArray[np.str_]
 
@@ -30,7 +36,7 @@ class ScoredImages:
 
     @property
     def labels(self) -> NDArray[np.int8]:
-        """Return label_NK: 1 present, 0 absent or not mentioned, -1 excluded."""
+        """Return label_NK: 1 present, 0 absent or not mentioned, -1 uncertain or null (not scored)."""
         return np.select([self.state_NK == 1, np.isin(self.state_NK, (0, -2))], [1, 0], -1).astype(np.int8)
 
 
@@ -43,13 +49,13 @@ class OperatingPoint:
     offset: float
 
     def probability(self, logit: NDArray[np.floating] | np.floating) -> NDArray[np.float64]:
-        """Return calibrated probabilities."""
+        """Return the probabilities of logits, calibrated by Platt scaling."""
         z = np.clip(self.slope * np.asarray(logit, np.float64) + self.offset, -700, 700)
         return np.asarray(1 / (1 + np.exp(-z)))
 
 
 def seeded_order(scored: ScoredImages) -> NDArray[np.int64]:
-    """Return the row indices in a pseudorandom order. It depends only on image ids and cohort, so all runs share it."""
+    """Return the row indices in a pseudorandom order. All runs share this order: it depends only on ids and cohort."""
     keys = [sha256(f"{scored.dataset}/attention\x1f{image}".encode()).digest() for image in scored.image_id]
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
 
@@ -89,11 +95,14 @@ def positives(
 
 
 def cases(scored: ScoredImages, points: Mapping[str, OperatingPoint], most_per_case: int) -> pd.DataFrame:
-    """Return the gallery's cases (finding, kind, rank, row, probability), at most `most_per_case` per finding and kind.
+    """Return the gallery's cases, at most `most_per_case` per finding and kind.
 
-    Correct and wrong calls at the validation threshold are in the order of `seeded_order`, one image per patient. Confident
-    errors are sorted by confidence. They have a calibrated probability of at least MIN_CONFIDENCE without the finding, or of
-    at most 1 - MIN_CONFIDENCE with the finding.
+    Columns: finding, kind, rank (position among the cases of this finding and kind), row (index in `scored`),
+    probability.
+
+    Correct and wrong calls at the validation threshold are in the order of `seeded_order`, one image per patient.
+    Confident errors are sorted by confidence. They have a calibrated probability of at least MIN_CONFIDENCE without the
+    finding, or of at most 1 - MIN_CONFIDENCE with the finding.
     """
     ordered = seeded_order(scored)
     rows: list[tuple[str, str, int, int, float]] = []

@@ -33,7 +33,7 @@ def above(heat: Heat, share: float) -> Mask:
 def hottest(heat: Heat, count: int) -> Mask:
     """Return the mask of the `count` pixels with the largest values.
 
-    There are more pixels if values are equal, and fewer if fewer values are positive.
+    The mask has more pixels if the smallest of these values occurs more often, and fewer if fewer values are positive.
     """
     if not 0 < count <= heat.size:
         return np.full(heat.shape, count > 0) & (heat > 0)
@@ -68,7 +68,8 @@ def energy(heat: Heat, mask: Mask) -> float:
 def localization_metrics(heat: Heat, mask: Mask) -> dict[str, float]:
     """Return IoU and Dice (iou_*, dice_*) between the mask and four regions of the map, and the result of `pointing` (hit).
 
-    The regions are the pixels of at least 30, 50 and 70 % of the maximum, and the hottest pixels of the mask's area (`top`).
+    Three regions are the pixels with at least 30, 50 and 70 % of the maximum. The fourth region (`top`) has the hottest
+    pixels, as many as the mask has.
     """
     metrics = {}
     for name, region in (

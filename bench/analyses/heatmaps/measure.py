@@ -1,4 +1,7 @@
-"""Measurements of one heat map in the regions of its image. This module does not use torch."""
+"""Measurements of one heat map in the regions of its image. This module does not use torch.
+
+A region is an area of the image, such as the border, or the pixels outside the lungs.
+"""
 
 from collections.abc import Iterator
 
@@ -14,7 +17,10 @@ Heat = NDArray[np.float32]
 
 
 def measure(scene: Scene, heat: Heat, finding: str, patient_id: str) -> Iterator[Row]:
-    """Yield rows of MEASURES: the network's map in all available regions, and baseline maps in the finding's outline."""
+    """Yield rows with the columns `summary.MEASURES`.
+
+    The network's map is measured in all regions and in the finding's outline, the baseline maps only in this outline.
+    """
     outline = scene.findings.get(finding)
     if outline is not None:
         for map_source, source_heat in ((NETWORK, heat), *baselines(scene)):
@@ -24,7 +30,7 @@ def measure(scene: Scene, heat: Heat, finding: str, patient_id: str) -> Iterator
 
 
 def baselines(scene: Scene) -> Iterator[tuple[str, Heat]]:
-    """Yield baseline maps that do not depend on the finding: `centre`, and `lungs` if their mask is available."""
+    """Yield baseline maps for any finding: `centre` (high in the center), and `lungs` if there is a lung mask."""
     yield "centre", center_prior(*scene.image.shape)
     if scene.lungs is not None and scene.lungs.any():
         yield "lungs", scene.lungs.astype(np.float32)

@@ -1,7 +1,8 @@
 """Pictures of heat maps: a panel of one finding, and a panel of several findings of one image.
 
 The color map is OpenCV's viridis, which is perceptually uniform and readable with red-green color blindness.
-Shapes: D side of a view in pixels. A view is an image, a heat map or an overlay.
+Shapes: D side of a view in pixels. A view is an image, a heat map or an overlay. A tile is a view
+with its caption. The reference is a region that the user gives.
 """
 
 import math
@@ -73,7 +74,7 @@ def panel(explanation: Explanation, finding_map: FindingMap) -> ColorImage:
 
 
 def all_findings_panel(explanation: Explanation) -> ColorImage:
-    """Return a picture with the image and, for each finding, an overlay in a grid. Each map has its own color scale."""
+    """Return a grid of views: the image, and one overlay for each finding. Each map has its own color scale."""
     gray = np.repeat(explanation.gray[:, :, None], 3, 2)
     tiles = [_captioned(_outlined(gray, explanation.mask), ["image", "", ""])]
     tiles += [
@@ -188,7 +189,7 @@ def _write(canvas: ColorImage, text: str, position: tuple[int, int], scale: floa
 
 
 def _in_row(tiles: Sequence[ColorImage]) -> ColorImage:
-    """Return tiles of one height in a row, with gaps."""
+    """Return tiles of equal height as one row with gaps."""
     gap = _blank(tiles[0].shape[0], _GAP)
     return np.concatenate([strip for tile in tiles for strip in (tile, gap)][:-1], 1)
 

@@ -1,7 +1,11 @@
 """Sanity and faithfulness checks of heat maps: weight randomization, deletion and insertion, and stability under noise.
 
-If a map stays the same with shuffled weights, it shows the image and not the network. If the pixels with high values matter
-no more than pixels of a random map, the map is not faithful. Every check has a reference value for comparison.
+If a map stays the same with shuffled weights, it shows the image and not the network. If the pixels with high values
+matter no more than pixels of a random map, the map is not faithful. Every check has a reference for comparison: the
+original map or a random map.
+
+Arguments of the checks: `finding` is the index of a finding. `stage` is the index of the feature maps
+(`stages.stages`); None means the last maps of at least 4 x 4.
 
 Shapes: N images, C channels, H and W pixels of an image, h and w pixels of a heat map.
 """
@@ -33,10 +37,10 @@ def cascade(
 ) -> pd.DataFrame:
     """Return the similarity of a finding's maps to the original maps while weights are shuffled, from the head to the stem.
 
-    Columns: step (1 = only the head), stage (the modules shuffled last), image (0 to N - 1), and spearman, ssim and empty of
-    `similarity`. A similarity of 1 means equal maps, about 0 unrelated maps. The values in each weight tensor are permuted,
-    so their distribution stays. A copy of the network is changed, not the network.
-    Source: Adebayo et al. 2018, arXiv:1810.03292 (in that paper, the weights are drawn again).
+    Columns: step (1 = only the head), stage (the modules that this step shuffles), image (0 to N - 1), and the columns
+    spearman, ssim and empty of the function `similarity`. A similarity of 1 means equal maps, about 0 unrelated maps.
+    The values in each weight tensor are permuted, so their distribution stays. A copy of the network is changed, not
+    the network. Source: Adebayo et al. 2018, arXiv:1810.03292 (in that paper, the weights are drawn again).
     """
     original = heat_maps(network, x_NCHW, method, stage, [finding]).heat_NKhw[:, 0]
     shuffled, draw = deepcopy(network), torch.Generator().manual_seed(seed_for(seed, "cascade"))
@@ -57,7 +61,7 @@ def noise_stability(
 ) -> pd.DataFrame:
     """Return the similarity between a finding's maps with and without weak input noise.
 
-    The columns are those of `similarity`.
+    The columns are those of the function `similarity`.
 
     The noise is Gaussian, with a tenth of the image's standard deviation, and equal in all channels.
     """
@@ -73,11 +77,12 @@ def deletion_insertion(
 ) -> pd.DataFrame:
     """Return deletion and insertion scores: how a finding's probability changes when pixels are blurred or restored.
 
-    Columns: image, order, deletion, insertion. Each of 20 steps changes the next 5 % of the pixels. Orders of the pixels:
-    falling values of the map (heat), falling values of a random map of 7 x 7 cells (random), from the center outwards
-    (centre). A score is the area under the probability curve, divided by the probability of the original image. A faithful
-    map has a lower deletion and a higher insertion score than a random map. For an empty map, the scores of the order heat
-    are NaN. heat_NHW has the size of the images. Source: Petsiuk et al. 2018, arXiv:1806.07421.
+    Columns: image, order, deletion, insertion. Deletion blurs the original image; insertion restores a blurred image.
+    Each of 20 steps changes the next 5 % of the pixels. Orders of the pixels: falling values of the map (heat), falling
+    values of a random map of 7 x 7 cells (random), from the center outwards (centre). A score is the area under the
+    probability curve, divided by the probability of the original image. A faithful map has a lower deletion and a
+    higher insertion score than a random map. For a map that is zero everywhere, the scores of the order heat are NaN.
+    heat_NHW has the size of the images. Source: Petsiuk et al. 2018, arXiv:1806.07421.
     """
     num, height, width = len(x_NCHW), *x_NCHW.shape[2:]
     draw = torch.Generator().manual_seed(seed_for(seed, "deletion"))
@@ -130,7 +135,8 @@ def similarity(original_Nhw: Tensor, other_Nhw: Tensor, size: int) -> pd.DataFra
     """Return the similarity of an original and another map for each image: columns image, spearman, ssim, empty.
 
     spearman: rank correlation of the values; 0 if the other map is constant, NaN if the original map is constant. ssim:
-    structural similarity of the maps at `size` pixels, scaled to maximum 1; NaN if the original map is zero everywhere.
+    structural similarity, after both maps are scaled to maximum 1 and resized to `size` x `size` pixels; NaN if the
+    original map is zero everywhere.
     empty: True if the other map is zero everywhere.
     """
     displayed = [upsampled(_by_max(heat)[:, None], size)[:, 0] for heat in (original_Nhw, other_Nhw)]

@@ -22,7 +22,7 @@ from harmonize.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The last feature maps of one size; `module` is the name of the module that outputs them, "" for the backbone."""
+    """The last feature maps of one size. `module`: name of the module that outputs them, "" for the backbone itself."""
 
     module: str
     height: int
@@ -30,21 +30,21 @@ class Stage:
 
 
 def stages(network: Network, height: int, width: int) -> tuple[Stage, ...]:
-    """Return the stages for images of this size, largest feature maps first; the last stage is the input of the head.
+    """Return the stages for images of height x width, largest maps first; the last stage is the input of the head.
 
-    The backbone runs once on torch's meta device, which computes only shapes. A module ends a stage if every path in the
-    autograd graph from the features to the image passes the module's output. It must be the last such module with maps of
-    this size.
+    The backbone runs once on torch's meta device, which computes only shapes. A module qualifies if every path in the
+    autograd graph from the features to the image passes the module's output. Of the qualified modules with maps of one
+    size, the last module ends the stage.
     Raises ConfigError for a network without feature maps, such as a transformer.
     """
     return _trace(network, height, width)[0]
 
 
 def modules_by_depth(network: Network, height: int, width: int) -> dict[str, list[nn.Module]]:
-    """Return the modules with weights by depth: name of the depth -> modules, from "head" to "stem".
+    """Return the modules with weights, grouped by depth: name of the group -> modules, from "head" to "stem".
 
-    "after 8 x 8" has the modules between the stage with 8 x 8 maps and the next stage. "stem" has the modules up to the first
-    stage.
+    "after 8 x 8" has the modules between the stage with 8 x 8 maps and the next stage. "stem" has the modules up to the
+    first stage.
     """
     stage_list, module_order = _trace(network, height, width)
     call_index = {name: k for k, name in enumerate(module_order)}
@@ -58,7 +58,7 @@ def modules_by_depth(network: Network, height: int, width: int) -> dict[str, lis
 
 
 def _trace(network: Network, height: int, width: int) -> tuple[tuple[Stage, ...], list[str]]:
-    """Return the stages, and the names of the modules before the head in the order in which they finish."""
+    """Return the stages, and the names of the modules before the head in the order of their outputs."""
     image = torch.empty(1, network.in_channels, height, width, device="meta", requires_grad=True)
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     shadow = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
@@ -150,7 +150,7 @@ def _paths(end: Any) -> tuple[dict[Any, int], dict[Any, int]]:
             paths_to_image[todo.pop()] = sum(paths_to_image[n] for n in below) if below else 1
     paths_from_end = dict.fromkeys(paths_to_image, 0)
     paths_from_end[end] = 1
-    for node in reversed(paths_to_image):  # the reversed order has each node before the nodes below it
+    for node in reversed(paths_to_image):  # in this order, each node comes before the nodes that it was computed from
         for below, _ in node.next_functions:
             if below is not None:
                 paths_from_end[below] += paths_from_end[node]

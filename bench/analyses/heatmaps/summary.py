@@ -1,4 +1,10 @@
-"""The table `attention`: means of heat-map measurements over images, with intervals over patients. No function uses torch."""
+"""The table `attention`: means of heat-map measurements over images, with intervals over patients.
+
+No function uses torch. Energy is the share of a heat map's sum that is inside a region of the image. Area is the
+region's share of the image.
+
+Shapes: N images, P patients, B replicates.
+"""
 
 from collections.abc import Iterable
 
@@ -12,12 +18,14 @@ from reports.schemas.tables import SCHEMAS
 
 LEAST = 5  # minimum number of patients for a mean
 ALL = "all"
-NETWORK = "network"  # source of the map; the others are the baselines `centre` and `lungs`
+NETWORK = "network"  # a source of heat maps; the other sources are the baselines `centre` and `lungs`
 TRUTH = "finding"  # the region of a finding's own outline or box
 OVERLAPS = ("iou_30", "iou_50", "iou_70", "iou_top", "dice_30", "dice_50", "dice_70", "dice_top", "hit")
 BASELINE = ("iou_top", "hit")  # metrics of a baseline; its other overlaps add no information
 
-# one row per image, finding, source of the map and region; energy is NaN for an empty map, overlaps only for region `finding`
+# Columns of a table with one row per image, finding, source of the map (`by`) and region.
+# The energy of an empty map is NaN. OVERLAPS and near have values only for the region `finding`. near: share of the
+# image in or near the outline, the chance level of `hit`.
 MEASURES = ("finding", "patient_id", "by", "region", "energy", "area", "near", "empty", *OVERLAPS)
 
 Array = NDArray[np.float64]

@@ -1,4 +1,6 @@
-"""Descriptors of image acquisition and storage, and tree ensembles that predict the hospital from them.
+"""Descriptors of image acquisition and storage, and tree ensembles that predict the source of an image from them.
+
+A descriptor is a number, computed from the pixels or from the file. The source of an image is its cohort.
 
 Pixel descriptors and file descriptors have separate ensembles, because the file format alone may identify the dataset.
 Shapes: N images, D descriptors, K sources, S pixels per side.
@@ -53,9 +55,10 @@ _TEXT_SIDE = 256  # longer side in pixels of the image in which text is detected
 def pixel_descriptors(image: Gray) -> Array:
     """Return the descriptors PIXELS [D] of one gray image; gray values are scaled to [0, 1].
 
-    ring: the border of the image, as wide as 1/16 of the shorter side. corner: maximum in a square corner of 1/6 of the
-    shorter side. sharpness: variance of the Laplacian. noise: median absolute difference to the 3 x 3 median filter. border
-    width: share of the sides outside `roi.bounds`. text: see `text_likelihood`.
+    ring: the border of the image, with a width of 1/16 of the shorter side. corner: maximum in a square at a corner,
+    with a side of 1/6 of the shorter side. sharpness: variance of the Laplacian. noise: median absolute difference to
+    the 3 x 3 median filter. border width: share of the sides outside the image content (`roi.bounds`). text: share of
+    pixels that look like letters.
     """
     share = image.astype(np.float64) / 255
     height, width = share.shape
@@ -79,10 +82,10 @@ def pixel_descriptors(image: Gray) -> Array:
 
 
 def text_likelihood(image: Gray) -> float:
-    """Return the share of pixels in bright thin strokes, such as letters and tags, in the outer quarter of an image.
+    """Return the share of pixels in bright thin strokes (letters, tags) outside the central half of height and width.
 
-    A pixel is in a stroke if a white top-hat filter with 1/32 of the shorter side exceeds a third of white. Anatomy is
-    broader than strokes, and noise is weaker.
+    A pixel is in a stroke if a white top-hat filter as wide as 1/32 of the shorter side exceeds a third of white.
+    Anatomy is broader than strokes, and noise is weaker.
     """
     shrink = min(1.0, _TEXT_SIDE / max(image.shape))
     size = tuple(max(8, round(side * shrink)) for side in image.shape)
@@ -148,7 +151,8 @@ def _quantisation(content: bytes) -> float:
 class Explained:
     """Out-of-fold probabilities of a tree ensemble on descriptors, with SHAP values.
 
-    shap_ND has the SHAP values of the probability of an image's true source, for the rows `explained` of the sample.
+    shap_ND has the SHAP values of the probability of an image's true source; N counts the rows `explained` of the
+    sample.
     """
 
     prob_NK: Array
@@ -159,9 +163,9 @@ class Explained:
 def trees(x_ND: Array, sample: Sample, source: NDArray[np.int64], explain: int = 0, seed: int = 0) -> Explained:
     """Return a random forest's out-of-fold probabilities, and the SHAP values of up to `explain` images of each fold.
 
-    The forest has 150 trees, at least three images per leaf, and balanced classes. One additional tree with uniform votes
-    smooths the probabilities, so that no probability is 0. Raises ValueError when SHAP values do not sum to the forest's
-    probability (Lundberg 2020, doi:10.1038/s42256-019-0138-9).
+    The forest has 150 trees, at least three images per leaf, and balanced classes. One additional tree that gives every
+    source the same probability keeps all probabilities above 0. Raises ValueError when SHAP values do not sum to the
+    forest's probability (Lundberg 2020, doi:10.1038/s42256-019-0138-9).
     """
     filled_ND = np.where(np.isfinite(x_ND), x_ND, -1.0)
     num_sources = len(sample.names)

@@ -1,11 +1,13 @@
 """Rank correlations over architectures between two shortcut scores and the generalization gap, with statistical power.
 
 Both shortcut scores were declared before any correlation was computed, and both are always reported:
-    source_bits   cross-entropy [bits] of the linear source probe on all frozen features (low: the source is easy to decode)
-    causal        mean absolute change of the probability of external images by internal marker, corner and border pixels,
-                  minus the control; mean over findings, hospitals and the three kinds (`transplants`, kind causal, macro)
+    source_bits   cross-entropy in bits of a linear classifier that predicts the cohort from frozen features; low values
+                  mean that the features contain the cohort
+    causal        mean absolute change of the probability of external images by internal marker, corner and border
+                  pixels, minus the change by pixels of their own cohort; mean over findings, hospitals and three kinds
+                  of pixels (table `transplants`, kind causal, finding macro)
 A correlation over architectures is not an experiment, so it cannot show a cause.
-Shapes: n architectures (each score is a mean over the runs of one architecture), B replicates.
+Shapes: N architectures (each score is a mean over the runs of one architecture), B bootstrap replicates.
 """
 
 import itertools
@@ -25,7 +27,7 @@ Array = NDArray[np.float64]
 
 SCORES = ("source_bits", "causal")
 EXTERNAL, MACRO = "external", "macro"
-LEAST = 4  # minimum number of architectures: the ranks of three agree by chance in one of six cases
+LEAST = 4  # minimum number of architectures: the ranks of three architectures agree by chance in one of six cases
 EXACT = 8  # up to this number of architectures all orders (40,320) are enumerated
 NUM_PERMUTATIONS, NUM_RESAMPLES, NUM_SIMULATED = 10_000, 5_000, 4_000
 ASSUMED = 0.5  # the true rank correlation for which the power is computed
@@ -34,8 +36,8 @@ ASSUMED = 0.5  # the true rank correlation for which the power is computed
 def associations(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Return the table `associations`: correlations of both shortcut scores with gap and external AUROC over architectures.
 
-    Each run has id, architecture and family. Runs of one architecture are averaged. A shortcut score has no rows if fewer
-    than four architectures have it.
+    Each item of `runs` has id, architecture and family (of the architecture). Runs of one architecture are averaged. A
+    shortcut score has no rows if fewer than four architectures have it.
     """
     by_run = scores_by_run(runs, frames)
     columns = [*SCORES, "gap", EXTERNAL, "internal"]
@@ -103,7 +105,7 @@ def _causal(frames: Mapping[str, pd.DataFrame]) -> "pd.Series[float]":
 def _statistics(
     xs: Array, ys: Array, control: Array, families: NDArray[np.str_], name: str
 ) -> list[tuple[str, float, float, float, float]]:
-    """Return rows (statistic, value, low, high, p) for the correlation of xs and ys. Only Spearman's correlation has a p."""
+    """Return rows (statistic, value, low, high, p) for the correlation of xs and ys. p is NaN except for Spearman's."""
     n = len(xs)
     once = np.ones((1, n))
     draws_BN = _draws(np.arange(n), name)
@@ -138,9 +140,9 @@ def spearman(xs: Array, ys: Array, drawn_BN: Array) -> Array:
 
 
 def partial_spearman(xs: Array, ys: Array, control: Array, drawn_BN: Array) -> Array:
-    """Return the partial rank correlation [B] of xs and ys given `control`; `drawn_BN` is as in `spearman`.
+    """Return the partial rank correlation [B] of xs and ys given `control`; drawn_BN counts pair n in replicate b.
 
-    It is NaN if `control` determines the ranks of xs or ys, or if one of the three is constant.
+    The correlation is NaN if `control` determines the ranks of xs or ys, or if xs, ys or `control` is constant.
 
     >>> partial_spearman(np.array([3, 1, 2, 5, 4.0]), np.array([2, 1, 3, 5, 4.0]), np.arange(5.0), np.ones((1, 5))).round(3).tolist()
     [0.875]
@@ -150,7 +152,7 @@ def partial_spearman(xs: Array, ys: Array, control: Array, drawn_BN: Array) -> A
 
 
 def kendall(xs: Array, ys: Array, drawn_BN: Array) -> Array:
-    """Return Kendall's tau-b [B] of xs and ys; NaN if xs or ys is constant. `drawn_BN` is as in `spearman`."""
+    """Return Kendall's tau-b [B] of xs and ys; NaN if xs or ys is constant. drawn_BN counts pair n in replicate b."""
     first, second = (np.sign(v[:, None] - v[None, :]) for v in (xs, ys))
 
     def over_pairs(value_NN: Array) -> Array:
@@ -161,7 +163,7 @@ def kendall(xs: Array, ys: Array, drawn_BN: Array) -> Array:
 
 
 def _ratio(numerator: Array, denominator: Array) -> Array:
-    """Return numerator / denominator [B]; NaN if the denominator is 0 except for rounding errors."""
+    """Return numerator / denominator [B]; NaN if the denominator is at most 1e-6, which is 0 with rounding errors."""
     out: Array = np.divide(numerator, denominator, out=np.full(len(denominator), np.nan), where=denominator > 1e-6)
     return out
 
@@ -173,7 +175,7 @@ def _ranks(values: Array, drawn_BN: Array) -> Array:
 
 
 def _draws(group: NDArray[np.intp], name: str) -> Array:
-    """Draw groups of architectures with replacement; return how often each architecture is drawn [B, N]."""
+    """Draw groups (architectures or families) with replacement; return how often each architecture is drawn [B, N]."""
     num = int(group.max()) + 1
     generator = stream(0, "architectures", name, num)
     counts = generator.multinomial(num, np.full(num, 1 / num), size=NUM_RESAMPLES)
@@ -183,7 +185,7 @@ def _draws(group: NDArray[np.intp], name: str) -> Array:
 def _interval(value: float, replicates: Array) -> tuple[float, float]:
     """Return the percentile interval of the finite replicates; NaN if at least a tenth of the replicates are NaN.
 
-    With few architectures, some replicates contain only one or two of them and so have no correlation.
+    With few architectures, some replicates contain only one or two architectures, so the correlation is undefined.
     """
     finite = replicates[np.isfinite(replicates)]
     if len(finite) <= 0.9 * len(replicates):
@@ -195,7 +197,7 @@ def _interval(value: float, replicates: Array) -> tuple[float, float]:
 def permutation_p(xs: Array, ys: Array, seed: int = 0) -> float:
     """Return the two-sided permutation p-value of Spearman's correlation.
 
-    It uses all orders of up to EXACT pairs, and 10,000 random orders of more pairs.
+    The test uses all orders of up to EXACT pairs, and 10,000 random orders of more pairs.
     """
     observed = float(spearman(xs, ys, np.ones((1, len(xs))))[0])
     if not np.isfinite(observed):
@@ -213,12 +215,12 @@ def permutation_p(xs: Array, ys: Array, seed: int = 0) -> float:
 
 @cache
 def detectable_correlation(n: int) -> tuple[float, float]:
-    """Return the smallest |rho| with p < .05 for n architectures, and the power to reach it if the true rho is ASSUMED.
+    """Return the smallest significant |rho| (p < .05) for n architectures, and the power if the true rho is ASSUMED.
 
     For up to EXACT architectures, the smallest |rho| is computed from all orders. If even perfect agreement is not
-    significant, it is NaN and the power is 0. For more architectures, Student's t is used. The power is simulated with 4,000
-    samples of n normal pairs. Normal pairs with linear correlation r have the rank correlation (6 / pi) asin(r / 2).
-    For 19 architectures the results are .456 and .58.
+    significant, the smallest |rho| is NaN and the power is 0. For more architectures, Student's t is used. The power is
+    simulated with 4,000 samples of n normal pairs. Normal pairs with linear correlation r have the rank
+    correlation (6 / pi) asin(r / 2). For 19 architectures the results are .456 and .58.
     """
     scale = (n**3 - n) / 12
     if n <= EXACT:

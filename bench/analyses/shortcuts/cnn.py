@@ -1,4 +1,6 @@
-"""Source network: a small residual network that is trained to predict the hospital from images or changed images.
+"""Source network: a small residual network that is trained to predict the source of an image (its cohort) from pixels.
+
+A view is a change of the image before training, such as only the border.
 
 Shapes: N images, C channels, H and W pixels, K sources.
 """
@@ -33,7 +35,7 @@ class Block(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if stride > 1 else nn.Identity()
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return maps of `outputs` channels."""
+        """Return feature maps with the number of channels `outputs`."""
         y_NCHW = torch.relu(self.norms[0](self.first(x_NCHW)))
         return torch.relu(self.norms[1](self.second(y_NCHW)) + self.shortcut(x_NCHW))
 
@@ -91,10 +93,10 @@ def network_probe(
     num_folds: int,
     seed: int = 0,
 ) -> NDArray[np.float64]:
-    """Train a source network for each of `num_folds` folds; return its out-of-fold probabilities of each source [N, K].
+    """Train one source network for each of the first `num_folds` folds; return out-of-fold probabilities [N, K].
 
-    images [N, H, W]. Images in the other folds have NaN. Training uses AdamW at 3e-3 with a one-cycle schedule. There is no
-    augmentation, because the network does not have to generalize to other hospitals.
+    images [N, H, W]. Images in folds without a network have NaN. Training uses AdamW at 3e-3 with a one-cycle schedule.
+    There is no augmentation, because the network does not have to generalize to other hospitals.
     """
     x_N1HW = torch.from_numpy(np.ascontiguousarray(images))[:, None].to(device).float() / 255
     if x_N1HW.shape[2] > SIDE:

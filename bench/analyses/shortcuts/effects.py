@@ -1,4 +1,6 @@
-"""Effects of image changes on a network's predictions, compared with their controls, with intervals.
+"""Effects of image changes on a network's predictions, compared with a control change, with intervals.
+
+A host is a changed image; a donor is an image whose pixels are put into the host. A kind is a kind of change.
 
 Shapes: N images of one cohort, K findings, B replicates. Probabilities are the network's own, uncalibrated.
 """
@@ -22,7 +24,7 @@ Logits = NDArray[np.float32]
 
 MEAN = "macro"  # the mean over findings
 MIN_IMAGES = 10  # minimum number of host images; for an AUROC, minimum number of images of each class
-SCORED = ("marker", "corner", "border")  # the kinds of the causal score, declared before any score was computed
+SCORED = ("marker", "corner", "border")  # kinds that the causal score averages; declared before any score was computed
 CAUSAL = "causal"  # the `kind` of the causal score
 COLUMNS = tuple(name for name in SCHEMAS["transplants"] if name != "run_id")
 
@@ -61,9 +63,10 @@ def effects(
 ) -> Effects:
     """Return all effects of one kind of change on one host cohort.
 
-    Measures: abs_dp (mean absolute change of the probability), dp (mean signed change), flip_rate (share of images whose
-    call at the threshold changes), auroc (change of the AUROC). Subsets of images: all; for dp and flip_rate also present and
-    absent (with and without the finding). effect = value - control, paired by image; without a control, effect = value.
+    Measures: abs_dp (mean absolute change of the probability), dp (mean signed change), flip_rate (share of images
+    whose call at the threshold changes), auroc (change of the AUROC). Subsets of images: all; for dp and flip_rate also
+    present and absent (with and without the finding). effect = value - control, as the mean of differences for the same
+    image; without a control, effect = value.
     """
     if len(predictions.before) < MIN_IMAGES:
         return {}
@@ -143,7 +146,7 @@ def _areas(predictions: ChangedPredictions, resamples: Resamples) -> list[Effect
 
 
 def with_mean(effects_by_key: Effects, findings: Sequence[str]) -> Effects:
-    """Return the effects and, for each measure and subset, their mean over the findings."""
+    """Return the effects together with the mean over the findings for each measure and subset."""
     keys = dict.fromkeys((measure, subset) for measure, _, subset in effects_by_key)
     means = {
         (measure, MEAN, subset): averaged(
@@ -155,7 +158,7 @@ def with_mean(effects_by_key: Effects, findings: Sequence[str]) -> Effects:
 
 
 def averaged(effects: Sequence[Effect]) -> Effect:
-    """Return the unweighted mean of effects; its n is the minimum of their n."""
+    """Return the unweighted mean of effects, with the smallest n of these effects."""
     value, control, effect = (
         float(np.mean([getattr(e, name) for e in effects])) for name in ("value", "control", "effect")
     )
@@ -173,7 +176,7 @@ def pooled(groups: Iterable[Effects]) -> Effects:
 
 
 def rows(effects_by_cell: Mapping[tuple[str, str, str], Effects]) -> pd.DataFrame:
-    """Return the table `transplants` of one run (without run_id) from its effects by (kind, donor, host)."""
+    """Return the table `transplants` of one run (without run_id). `effects_by_cell`: (kind, donor, host) -> effects."""
     table_rows = []
     for (kind, donor, host), effects_by_key in effects_by_cell.items():
         for (measure, finding, subset), effect in effects_by_key.items():

@@ -1,5 +1,7 @@
 """Computation of the scores of source classifiers: balanced accuracy, AUROC and cross-entropy, with bootstrap replicates.
 
+A source classifier predicts the source (cohort) of an image.
+
 Shapes: N images, K sources, B replicates of patients, R repeats of a classifier.
 """
 
@@ -24,7 +26,7 @@ FLOOR = 1e-6  # minimum probability of the true source, so that one image has at
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProbeScores:
-    """Scores of a source classifier: metric -> value, and metric -> replicates [B] over resampled patients."""
+    """Scores of a source classifier for n images: metric -> value, and metric -> replicates [B] over patients."""
 
     value: Mapping[str, float]
     replicates: Mapping[str, Array]
@@ -34,8 +36,8 @@ class ProbeScores:
     def rows(self) -> pd.DataFrame:
         """Return a table with one row per metric: metric, value, low, high (95 % interval), chance, num_sources, n.
 
-        balanced_accuracy: chance is 1/K. bits: cross-entropy per image; chance is log2 K; lower is better. auroc: macro over
-        sources, each against all others; chance is 1/2; only for a single classifier.
+        balanced_accuracy: chance is 1/K. bits: cross-entropy per image; chance is log2 K; lower is better. auroc: mean
+        over the sources of the AUROC of one source against all others; chance is 1/2; only for a single classifier.
         """
         chance = {"balanced_accuracy": 1 / self.num_sources, "bits": float(np.log2(self.num_sources)), "auroc": 0.5}
         table_rows = []
@@ -49,7 +51,7 @@ class ProbeScores:
 def score_probe(
     prob_NK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0, auc: bool = True
 ) -> ProbeScores:
-    """Return the scores of a source classifier from its out-of-fold probabilities; `ids` [N] are the resampled patients."""
+    """Return the scores of a source classifier from out-of-fold probabilities; `ids` [N]: the patient of each image."""
     source_NK = (source[:, None] == np.arange(prob_NK.shape[1])).astype(np.int8)
     resamples = Resamples.draw(ids, NUM_RESAMPLES, "source_probe", seed)
     value, replicates = _over_repeats(*_hits_and_bits(prob_NK, source), source, resamples, None)
@@ -100,7 +102,7 @@ def confusion(prob_NK: Array, source: Codes, names: tuple[str, ...]) -> pd.DataF
 def _hits_and_bits(prob_NK: Array, source: Codes) -> tuple[Array, Array]:
     """Return two arrays [N, 1]: 1 if the prediction is correct, else 0; -log2 of the true source's probability.
 
-    Both are NaN for images without probabilities.
+    Both arrays are NaN for images without probabilities.
     """
     own_probability = prob_NK[np.arange(len(source)), source]
     bits = -np.log2(np.maximum(own_probability, FLOOR))

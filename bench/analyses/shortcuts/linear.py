@@ -18,19 +18,21 @@ from harmonize.seeds import stream
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-COMPONENTS = 64  # number of principal components of the full probe; the L2 penalty would shrink later components most
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)  # candidate values of C of the L2 penalty; the first fold's training images decide
-REPEATS = 20  # number of classifiers of a few-shot probe, each trained on different images
+# number of principal components, except for few-shot classifiers; the L2 penalty would shrink later components most
+COMPONENTS = 64
+# candidate values of scikit-learn's C (inverse L2 penalty), compared on the training images of the first fold
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+REPEATS = 20  # number of few-shot classifiers; each repeat draws other training images
 
 
 def projections(sample: Sample, x_ND: Floats, components: int = COMPONENTS) -> list[Floats]:
-    """Return for each fold: all images [N, C], projected on the principal components of the images in the other folds."""
+    """Return for each fold all images [N, C], projected on principal components of the images outside this fold."""
     require_finite(x_ND, "features")
     return [_project(x_ND, sample.fold != number, components) for number in range(NUM_FOLDS)]
 
 
 def out_of_fold(sample: Sample, inputs: list[Floats], source: Codes) -> Array:
-    """Return out-of-fold probabilities of each source [N, K]: the classifier was not trained on the image or its patient.
+    """Return out-of-fold probabilities [N, K]: a classifier predicts only images of patients outside its training.
 
     inputs: for each fold, the classifier's input for all images [N, C].
     """
@@ -66,7 +68,7 @@ def _project(x_ND: NDArray[np.floating], train: NDArray[np.bool_], components: i
     scaled_ND = (x_ND[train] - mean_D) / spread_D
     number = min(components, *scaled_ND.shape)
     if number == x_ND.shape[1]:
-        # A projection on all components would only rotate the features, which does not change a linear probe.
+        # A projection on all components would only rotate the features, which does not change a linear classifier.
         return np.asarray((x_ND - mean_D) / spread_D, np.float32)
     _, _, axes_CD = randomized_svd(scaled_ND, number, n_iter=2, random_state=0)
     weight_DC = (axes_CD / spread_D).T
@@ -74,7 +76,7 @@ def _project(x_ND: NDArray[np.floating], train: NDArray[np.bool_], components: i
 
 
 def _choose_strength(x: Floats, source: Codes) -> float:
-    """Return the value of C with the lowest cross-entropy on a random fifth of the images, which the fits do not use."""
+    """Return the item of STRENGTHS with the lowest cross-entropy on a random fifth of the images, not fitted."""
     order = stream(0, "strength").permutation(len(x))
     validation, train = order[: len(x) // NUM_FOLDS], order[len(x) // NUM_FOLDS :]
     losses = []
@@ -92,6 +94,6 @@ def _choose_strength(x: Floats, source: Codes) -> float:
 
 def _fit(x: Floats, source: Codes, strength: float) -> LogisticRegression:
     with warnings.catch_warnings():
-        # a probe is scored on held-out images, so convergence is not required
+        # the classifier is scored on held-out images, so convergence is not required
         warnings.simplefilter("ignore", ConvergenceWarning)
         return LogisticRegression(C=strength, max_iter=100, tol=1e-3).fit(x, source)

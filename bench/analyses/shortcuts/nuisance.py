@@ -1,6 +1,9 @@
 """Nuisance variables that may act as shortcuts for a finding: projection, support devices, sex, age, scanner and marker.
 
-They vary inside one hospital. So a network trained at one hospital can learn them, but it cannot learn the hospital.
+These variables vary inside one hospital, so a network trained at one hospital can learn to use them. A level is one
+value of a variable, such as AP. A pooled AUROC uses all images; a stratified AUROC compares only images of the same
+level.
+
 Shapes: N images, F findings, L levels of a nuisance variable, B replicates of patients.
 """
 
@@ -35,14 +38,14 @@ SUPPORT, MARKER, ANY = "support devices", "marker", "any"
 UNKNOWN = -1
 MOST_PATIENTS = 20_000  # maximum number of patients per cohort, drawn at random
 MIN_PATIENTS = 10  # minimum number of patients with a finding, and without it
-MIN_STRATUM = 5  # inside a stratum: minimum number of patients with a finding, and without it
+MIN_STRATUM = 5  # inside a stratum (the images of one level): minimum number of patients with a finding, and without it
 
 
 def levels(table: pd.DataFrame, marker: NDArray[np.bool_] | None = None) -> dict[str, Nuisance]:
     """Return the nuisance variables that vary in a cohort's table: name -> (names of levels, level index of each image).
 
-    The index is -1 for an unknown level. marker: mask of the images with the marker; None if unknown, as in all cohorts
-    except phantoms.
+    The index is -1 for an unknown level. marker: mask of the images with the drawn marker of a phantom cohort; None for
+    other cohorts, where markers are unknown.
     """
     nuisances: dict[str, Nuisance] = {}
     for name, groups in PatientGroups.of(table).groups.items():
@@ -66,7 +69,7 @@ def levels(table: pd.DataFrame, marker: NDArray[np.bool_] | None = None) -> dict
 
 
 def phantom_marker(root: Path, image_id: "pd.Series[str]") -> NDArray[np.bool_] | None:
-    """Return the mask of the images with the marker in a phantom cohort; None for other cohorts."""
+    """Return the mask of the images with the drawn marker in a phantom cohort; None for other cohorts."""
     tags = tag_boxes(root)
     return None if tags is None else image_id.astype(str).isin(tags).to_numpy(bool)
 
@@ -106,7 +109,10 @@ class Association:
         self.label_NF, self.nuisances = label_NF, dict(nuisances)
 
     def rows(self, patient: NDArray[Any], seed: int = 0) -> list[Row]:
-        """Return rows of the internal hospital: cramers_v and out-of-fold auroc_nuisance of each variable and finding."""
+        """Return the internal rows: cramers_v and out-of-fold auroc_nuisance of each variable and finding.
+
+        auroc_nuisance is the AUROC of a logistic model that predicts the finding only from the variable.
+        """
         resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", seed)
         fold = stream(seed, "nuisance folds").permutation(resamples.num_patients)[resamples.patient] % 5
         out = _cramers(self.findings, self.nuisances, self.label_NF, resamples)
@@ -125,9 +131,10 @@ class Association:
     def external(
         self, nuisances: Mapping[str, Nuisance], label_NF: NDArray[np.int8], patient: NDArray[Any]
     ) -> list[Row]:
-        """Return the rows of another cohort; auroc_nuisance uses models fitted to internal training images.
+        """Return the rows of an external cohort: cramers_v and auroc_nuisance of each variable and finding.
 
-        An AUROC below 1/2 means that the association is reversed in this cohort.
+        The models of auroc_nuisance are fitted to internal training images. An AUROC below 1/2 means that the
+        association is reversed in this cohort.
         """
         resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", 0)
         out = _cramers(self.findings, nuisances, label_NF, resamples)
@@ -148,7 +155,7 @@ class Association:
         return [*single, (ANY, tuple(nuisances))] if len(single) > 1 else single
 
     def _inputs(self, members: Sequence[str], nuisances: Mapping[str, Nuisance]) -> Array:
-        """Return one indicator column per internal level; an unknown or new level is 0 in all columns."""
+        """Return one 0/1 column for each level of the internal cohort; an unknown or new level is 0 in all columns."""
         columns = []
         for name in members:
             level_names, code = nuisances[name]
@@ -165,11 +172,12 @@ def stratified(
     nuisances: Mapping[str, Nuisance],
     seed: int = 0,
 ) -> list[Row]:
-    """Return rows with pooled_auroc, stratified_auroc and their difference, for each variable and finding and for macro.
+    """Return rows with pooled_auroc, stratified_auroc and their difference, for each variable and finding, and macro.
 
-    The stratified AUROC compares positive with negative images of the same level, so the level cannot rank them. Levels with
-    fewer than five positive or five negative patients are excluded from both AUROCs; at least two levels must remain.
-    pooled_less_stratified is the pooled minus the stratified AUROC; its interval is paired over patients.
+    The stratified AUROC compares positive with negative images of the same level, so it does not reward use of the
+    level. Levels with fewer than five positive or five negative patients are excluded from both AUROCs; at least two
+    levels must remain. pooled_less_stratified is the pooled minus the stratified AUROC; its interval is paired over
+    patients.
     """
     resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", seed)
     rows: list[Row] = []
@@ -208,7 +216,7 @@ def _pooled_and_stratified(
 ) -> tuple[Array, Array, int] | None:
     """Return values [2] and replicates [2, B] of pooled and stratified AUROC, and the number of images.
 
-    Return None with fewer than two strata that have enough patients.
+    Return None if fewer than two strata (images of one level) have enough patients.
     """
     strata = [np.where(code == level, label, np.int8(UNKNOWN)) for level in range(num_levels)]
     strata = [column for column in strata if _enough(column, resamples.patient, MIN_STRATUM)]
@@ -274,7 +282,8 @@ def _enough(label: NDArray[np.int8], patient: NDArray[np.int32], least: int = MI
 def _effects(x: Array, label: NDArray[np.int8], train: NDArray[np.bool_]) -> tuple[LogisticRegression | None, Any]:
     """Return a logistic model fitted to the labeled training images, and its scoring function without the intercept.
 
-    The intercept depends on the prevalence in the training folds. With it, scores of different folds could not be compared.
+    The intercept depends on the prevalence in the training folds, so scores with intercept cannot be compared over
+    folds.
     """
     rows = train & (label >= 0)
     if len(np.unique(label[rows])) < 2:

@@ -1,5 +1,7 @@
 """The sample of images for all source classifiers of a grid: one image per patient, equally many images per source, in folds.
 
+A source is a cohort. A source classifier (also called probe) predicts the source of an image.
+
 Shapes: N images of all sources.
 """
 
@@ -31,7 +33,7 @@ class Sample:
     fold: Codes
 
     def gather(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """Return the sampled rows of the arrays of each source, in the order of the sample."""
+        """Return the sampled rows of `arrays` (source -> one row per image), in the order of the sample."""
         return np.concatenate([arrays[name][self.row[self.source == k]] for k, name in enumerate(self.names)])
 
     def subset(self, rows: NDArray[np.bool_] | Codes) -> "Sample":

@@ -1,7 +1,8 @@
-"""Source probes: linear classifiers that predict the hospital from frozen features, with controls.
+"""Source probes: linear classifiers that predict the source (cohort) of an image from frozen features, with controls.
 
-A probe shows that the features contain the source. It does not show that the network uses the source: features of a random
-network also contain it, and often more clearly.
+A probe shows that the features contain the source. It does not show that the network uses the source: features of a
+random network also contain the source, and often more clearly.
+
 Shapes: N images of all sources, D features, C components, K sources, F findings.
 """
 
@@ -40,11 +41,11 @@ def source_probe(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the tables `sources` and `source_confusion` of one run (without run_id), with the scores of its source probes.
 
-    The probe `features` uses principal components of the run's features, with all training images or with few (shots). The
-    probe `labels` uses the labels of the findings; the probe `logits` uses labels and the run's logits. Controls of
-    `features`: none, shuffled (sources in random order), no_finding (only healthy images), matched (the same findings in
-    every source). Predictions are out of fold; 95 % intervals are over patients. With fewer than two sources of 20 patients
-    the tables are empty, and `.attrs["reason"]` says why. Raises ValueError for features that are not finite.
+    The probe `features` uses principal components of the run's features, with all training images or with few (shots).
+    The probe `labels` uses the labels of the findings; the probe `logits` uses labels and the run's logits. Controls of
+    `features`: none, shuffled (sources in random order), no_finding (only healthy images), matched (the same findings
+    in every source). Predictions are out of fold; 95 % intervals are over patients. If fewer than two sources have 20
+    patients, the tables are empty, and `.attrs["reason"]` says why. Raises ValueError for features that are not finite.
     """
     sample = draw_sample({name: source.patient_id for name, source in sources.items()}, seed, per_source)
     if isinstance(sample, str):
@@ -103,7 +104,7 @@ def _controls(
     findings: tuple[str, ...],
     seed: int,
 ) -> list[pd.DataFrame]:
-    """Return the scores of the controls of the full probe: shuffled sources, and images matched by findings."""
+    """Return scores of feature probes in three controls: shuffled sources, healthy images, matched findings."""
     shuffled_source = shuffled(sample, seed)
     rows_of_controls = [
         source_rows(
@@ -142,7 +143,8 @@ def _labels(sample: Sample, sources: Mapping[str, Source], findings: tuple[str, 
 def _control_candidates(label_NF: NDArray[np.int8], findings: tuple[str, ...]) -> dict[str, NDArray[np.bool_]]:
     """Return the masks of candidate images for two controls: healthy images for no_finding, all images for matched.
 
-    Healthy images have the label "No Finding". If a source does not have this label, all labels of healthy images are 0.
+    Healthy images have the label "No Finding". If a source does not have this label, an image is healthy if all
+    findings that every source has are absent.
     """
     stated: NDArray[np.bool_] = np.asarray((label_NF >= 0).any(0))
     if NO_FINDING in findings and stated[findings.index(NO_FINDING)]:
@@ -157,8 +159,8 @@ def _matched(
 ) -> tuple[Codes, Codes]:
     """Return matched images and their folds: for every combination of labels, equally many images of each source.
 
-    Each fold gets equally many images of each source. Otherwise a fold with more images of a source would leave fewer images
-    of it for training, and a classifier that uses only labels would be worse than chance.
+    Each fold gets equally many images of each source. Otherwise a fold with more images of a source would leave fewer
+    images of this source for training, and a classifier that uses only labels would be worse than chance.
     """
     _, pattern = np.unique(label_NF, axis=0, return_inverse=True)
     order = stream(seed, "matched labels").permutation(len(label_NF))

@@ -54,8 +54,8 @@ def pasted(host: Gray, donor: Gray, mask: Mask, padded: bool = False) -> Gray:
 def intensity_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
     """Return the host with its histogram matched to the donor's histogram; the order of gray values stays.
 
-    A host value has a step in the host's cumulative histogram. The value becomes the smallest donor value whose cumulative
-    share reaches the middle of this step. So an image matched to itself does not change.
+    Each gray value of the host is a step in the host's cumulative histogram. The value becomes the smallest donor value
+    whose cumulative share reaches the middle of this step. So an image matched to itself does not change.
     """
     host_count, donor_count = (
         np.bincount(image[picture(image, padded)].ravel(), minlength=256) for image in (host, donor)
@@ -70,9 +70,10 @@ def intensity_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
 def resolution_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
     """Return the host with the donor's radial amplitude spectrum, so that it is as sharp and as noisy as the donor.
 
-    Frequencies up to KEPT_CYCLES do not change. Higher frequencies are divided into rings of one cycle. Each ring is scaled by
-    the ratio of donor to host mean amplitude, limited to [1 / MOST_GAIN, MOST_GAIN]. The spectrum is that of the cosine
-    transform, which mirrors the image at its edges. A Fourier transform would join opposite edges and cause ringing.
+    Frequencies up to KEPT_CYCLES do not change. Higher frequencies are divided into rings: ranges with a width of one
+    cycle. Each ring is scaled by the ratio of donor to host mean amplitude, limited to [1 / MOST_GAIN, MOST_GAIN]. The
+    spectrum is that of the cosine transform, which mirrors the image at its edges. A Fourier transform would join
+    opposite edges and cause ringing.
     """
     box = picture(host, padded)
     host_amplitude, spectrum, ring_of_frequency = _amplitudes(host[box])
@@ -94,7 +95,7 @@ def resolution_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
 def _amplitudes(image: Gray) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
     """Return the mean amplitude of each ring, the spectrum, and the ring of each frequency.
 
-    A ring is one cycle per longer side of the image wide.
+    A ring is a range of spatial frequencies with a width of one cycle per longer side of the image.
     """
     height, width = image.shape
     down, across = (np.arange(side) * (max(height, width) / side) for side in (height, width))
@@ -115,7 +116,7 @@ def _in_picture(host: Gray, changed: Gray, padded: bool) -> Gray:
 
 
 def flattened(host: Gray, mask: Mask, padded: bool = False) -> Gray:
-    """Return the host with the mask filled by the median of the host's pixels in the mask."""
+    """Return the host with all pixels in the mask set to the median of these pixels."""
     out = host.copy()
     mask = mask & (host > 0) if padded else mask
     if mask.any():
@@ -138,7 +139,7 @@ def erased(host: Gray, mask: Mask, padded: bool = False) -> Gray:
 
 
 def mirrored(mask: Mask) -> Mask:
-    """Return the mask mirrored left to right, as a control position: markers are equally likely on both sides."""
+    """Return the mask mirrored left to right: a control position, because markers are equally likely on both sides."""
     return np.ascontiguousarray(mask[:, ::-1])
 
 

@@ -48,7 +48,7 @@ _FAILURES: Sequence[tuple[str, str, Sequence[str]]] = (
 
 
 def failure_symptoms(where: str, record: str) -> Iterator[Check]:
-    """Yield the symptom that matches the record of a failure (its traceback), if there is one."""
+    """Yield the symptom that matches the record of a failure (its traceback); yield nothing if no symptom matches."""
     for what, pattern, causes in _FAILURES:
         if re.search(pattern, record):
             yield symptom(

@@ -1,6 +1,7 @@
 """Symptom of heat maps: they show evidence on markers, borders or padding, where no finding can be.
 
-The measurements come from the tables of the analysis `attention`.
+The measurements come from the tables of the analysis `attention`. Enrichment: share of a heat map's sum inside a
+region, divided by the region's share of the image.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from harmonize.labels.findings import NO_FINDING
 from reports.summaries.heatmap_summary import ALL, NETWORK, WORDS
 
 _REGIONS = ("token", "markers", "border", "padding")  # regions without patient anatomy
-_MIN_ENRICHMENT = 1.5  # the lower bound of the interval must be above; 1 is the enrichment by chance
+_MIN_ENRICHMENT = 1.5  # lower bound of the enrichment's interval above which there is a symptom; chance level: 1
 _MIN_PATIENTS = 10  # minimum number of patients with measured maps
 _MAX_LISTED = 3  # maximum number of findings in the message
 

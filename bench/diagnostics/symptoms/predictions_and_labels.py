@@ -1,4 +1,4 @@
-"""Symptoms of logits compared with labels: AUROC near .5, inverted, permuted or constant outputs; internal and external.
+"""Symptoms that logits show in comparison with labels: AUROC near .5, and inverted, reordered or constant outputs.
 
 Shapes: N images, K findings.
 """
@@ -23,7 +23,7 @@ from bench.store.store import key_in
 from harmonize.checks.release import Check
 
 MIN_IMAGES = 10  # minimum number of images of each class of a finding
-_NEAR = 0.03  # a macro AUROC closer to .5 counts as near .5, for any number of images
+_NEAR = 0.03  # a macro AUROC within this distance of .5 counts as near .5, for any number of images
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class FindingAurocs:
         return float(np.sqrt((self.chance**2).sum()) / len(self.chance))
 
 
-LabelsCache = dict[tuple[str, str, str], Labels]  # labels that the runs of one grid share, see `load_scored_splits`
+LabelsCache = dict[tuple[str, str, str], Labels]  # labels that runs of one grid share; `load_scored_splits` fills it
 
 
 def internal_splits(
@@ -105,7 +105,7 @@ def prediction_symptoms(
     for scored_split in splits.values():
         permuted = diagnostics.other_order(scored_split, findings, MIN_IMAGES)
         aurocs = finding_aurocs(scored_split, findings)
-        # the AUROC gain by reordering must exceed the gain by inverting all outputs, 1 - 2 * AUROC
+        # a new order of the outputs must raise the AUROC by more than inverting all outputs does, 1 - 2 * AUROC
         if permuted and aurocs is not None and permuted[0].value > 1 - 2 * aurocs.macro:
             causes = (
                 "labels or outputs are in another order than `findings`: align them by name, never by position",

@@ -114,7 +114,7 @@ def _weights(store: Store, sample: _Sample) -> list[Check]:
 
 
 def _scales(stored: StoredRun) -> Mapping[str, Callable[[Tensor], Tensor]]:
-    """Return {description: normalization}: the run's own, then normalizations that are often used by mistake."""
+    """Return {description: normalization}: the normalization of the run, then those that are often used by mistake."""
     network, normalizer = stored.network, stored.normalizer
     channels = stored.run.config.channels
     imagenet = Normalizer(["imagenet"], network.mean, network.std, channels, normalizer.input, padded=normalizer.padded)
@@ -168,7 +168,7 @@ def _not_reproduced(
 
 
 def _better_scale(where: str, sample: _Sample, logits: Mapping[str, NDArray[np.float32]], own: str) -> list[Check]:
-    """Return a symptom if another scale of the images gives a much higher AUROC than the run's own."""
+    """Return a symptom if another scale of the images gives a much higher AUROC than the scale of the run."""
     findings = sample.stored.run.config.findings
     aurocs = {}
     for name, logit in logits.items():

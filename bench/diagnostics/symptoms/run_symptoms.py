@@ -33,7 +33,7 @@ class Grids:
         self._store, self._read = store, dict[str, tuple[Manifest, dict[str, Mapping[str, Any]], LabelsCache]]()
 
     def planned(self, run_id: str) -> tuple[Manifest, Mapping[str, Any], LabelsCache]:
-        """Return the first manifest with the run, the run's row, and the labels. Raises StoreError if there is none."""
+        """Return the first manifest with the run, the run's row, and cached labels; StoreError if there is none."""
         for name in sorted(path.stem for path in (self._store.root / "grids").glob("*.json")):
             if name not in self._read:
                 manifest = read_manifest(self._store, name)
@@ -46,9 +46,10 @@ class Grids:
 
 
 def symptoms(store: Store, run_id: str, grids: Grids | None = None) -> list[Check]:
-    """Return the symptoms of a run; an empty list for a sound or unfinished run.
+    """Return the symptoms of a run; an empty list for an unfinished run or a run without symptoms.
 
-    `grids`: kept from run to run. Raises StoreError for a damaged file; `bench.diagnostics.store_audit` lists all damaged files.
+    `grids`: grids that were read for other runs. Raises StoreError for a damaged file; `bench.diagnostics.store_audit`
+    lists all damaged files.
     """
     where = f"run {run_id}"
     if store.state(run_id) == "failed":
@@ -76,9 +77,9 @@ def symptoms(store: Store, run_id: str, grids: Grids | None = None) -> list[Chec
 
 
 def notes(store: Store, run_id: str, sound: bool) -> list[Check]:
-    """Return notes on a finished run: findings without AUROC and, if `sound`, thresholds that do not fit.
+    """Return notes on a finished run: findings without AUROC, and thresholds with far too many or few positive calls.
 
-    Notes are no mistakes.
+    `sound`: the run has no fault; otherwise thresholds are not checked. A note does not mean that there is a mistake.
     """
     where = f"run {run_id}"
     manifest, run = planned(store, run_id, None)

@@ -14,8 +14,8 @@ from bench.store.checksums import scores_table
 from bench.store.store import key_in
 from harmonize.checks.release import Check
 
-_FACTOR = 2.0  # a threshold does not fit if calls / images with the finding, or the inverse, reaches this ratio
-_MIN_COUNT = 20  # minimum of calls plus images with the finding: below, a factor of two can be chance
+_FACTOR = 2.0  # a threshold does not fit if positive calls and images with the finding differ by more than this factor
+_MIN_COUNT = 20  # minimum number of positive calls plus images with the finding; with fewer, chance can give the factor
 _MAX_LISTED = 3  # maximum number of findings in the message
 
 
@@ -23,7 +23,7 @@ Counts = tuple[str, int, int]  # finding, number of positive calls, number of im
 
 
 def half_threshold_notes(where: str, scored_split: ScoredSplit, findings: Sequence[str]) -> Iterator[Check]:
-    """Yield a note if .5 does not fit a finding of an internal split."""
+    """Yield a note if a threshold of .5 does not fit a finding of an internal split."""
     label, called = scored_split.labels(), scored_split.logit > 0
     rows = [
         (finding, int((called[:, k] & (label[:, k] >= 0)).sum()), int((label[:, k] == 1).sum()))
@@ -40,7 +40,7 @@ def half_threshold_notes(where: str, scored_split: ScoredSplit, findings: Sequen
 
 
 def external_threshold_notes(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
-    """Yield a note if the stored thresholds do not fit a finding at external hospitals, by the same rule."""
+    """Yield a note if the stored thresholds do not fit a finding at external hospitals."""
     folder = manifest.scores / run_id
     if not key_in(folder):
         return
@@ -65,7 +65,7 @@ def external_threshold_notes(where: str, manifest: Manifest, run_id: str) -> Ite
 
 
 def _misfits(rows: Sequence[Counts]) -> list[str]:
-    """Describe the findings with far too many or too few calls, largest misfit first."""
+    """Describe the findings with far too many or too few positive calls, the largest difference first."""
     misfits = [
         (abs(float(np.log((called + 1) / (present + 1)))), f"{finding} called in {called:,}, present in {present:,}")
         for finding, called, present in rows

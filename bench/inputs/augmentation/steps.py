@@ -1,4 +1,4 @@
-"""Augmentation steps. Each changes an image with probability `p`; the other images are not changed.
+"""Augmentation steps. Each step changes an image with probability `p`; the other images are not changed.
 
 N images, M selected images, H and W pixels. Images and results are float32 [N, 1, H, W] in [0, 1]. `crop`, `hflip` and
 `warp` also accept uint8; `crop` and `hflip` then return uint8. All random numbers are drawn on the CPU. So they are
@@ -16,10 +16,10 @@ from bench.inputs.device_transfer import to_device
 
 
 def crop(x_N1HW: Tensor, seed: int, *, share: float = 0.125, p: float = 1.0) -> Tensor:
-    """Return images shifted by whole pixels, up to half of `share` of their side in each direction, padded with black.
+    """Return images shifted by whole pixels, by at most `share` / 2 of their side in each direction, padded with black.
 
-    With `input: 224`, a cached image of 256 pixels and `share` 0.125 this is a random crop: no black pixel is visible.
-    Without this step the crop is central, as in evaluation.
+    With the preprocessing option `input: 224`, a cached image of 256 pixels and `share` 0.125, this step is a random
+    crop without black pixels. Without this step the crop is central, as in evaluation.
     """
     rows, value_M2 = _select(x_N1HW, seed, p, 2)
     height, width = x_N1HW.shape[2:]
@@ -108,10 +108,11 @@ def erase(
     ratio: tuple[float, float] = (0.3, 3.3),
     p: float = 0.5,
 ) -> Tensor:
-    """Return images with a black rectangle: `area` is its share of the image, `ratio` its height divided by its width.
+    """Return images with a black rectangle.
 
-    No side of the rectangle is longer than the side of the image. Source: Zhong et al. 2017, arXiv:1708.04896; the
-    ranges are those of torchvision.
+    `area`: range of the rectangle's share of the image. `ratio`: range of its height divided by its width. No side of
+    the rectangle is longer than the side of the image. Source: Zhong et al. 2017, arXiv:1708.04896; the ranges are
+    those of torchvision.
     """
     rows, value_M4 = _select(x_N1HW, seed, p, 4)
     size = area[0] + value_M4[:, 0] * (area[1] - area[0])
@@ -150,7 +151,7 @@ def _put(x_N1HW: Tensor, rows: Tensor, changed: Tensor) -> Tensor:
 
 
 def _per_image(value_MK: Tensor, like: Tensor) -> Tensor:
-    """Return numbers per image [M, K] as [M, K, 1, 1] on the images' device."""
+    """Return K numbers per image, [M, K], as [M, K, 1, 1] on the images' device."""
     return to_device(value_MK.to(like.dtype), like.device)[:, :, None, None]
 
 

@@ -30,12 +30,13 @@ class Warp:
     def apply(self, x_N1HW: Tensor) -> Tensor:
         """Return the augmented images, resampled once. Pixels from outside the image are black.
 
-        Resampling reads bytes, so float32 images are first rounded to gray levels (multiples of 1/255). The result is not rounded.
+        Resampling reads uint8 values, so float32 images are first rounded to gray levels (multiples of 1/255). The
+        result is not rounded.
         """
         return (_on_cpu if x_N1HW.device.type == "cpu" else on_device)(self, levels(x_N1HW))
 
     def inverse(self, height: int, width: int) -> Tensor:
-        """Return the matrices [N, 2, 3] from output to input coordinates, which run from -1 to 1 along both sides."""
+        """Return the matrices [N, 2, 3] from output to input coordinates, both from -1 to 1 along each side."""
         cos, sin, aspect = torch.cos(self.angle), torch.sin(self.angle), height / width
         across = torch.stack([cos * self.flip, sin * aspect * self.flip], 1)
         down = torch.stack([-sin / aspect, cos], 1)
@@ -102,8 +103,9 @@ def affine(
 ) -> Tensor:
     """Return a batch with slight rotation, shift, scale, brightness and contrast. Each has probability `p` per image.
 
-    Ranges are plus or minus: `rotate` in degrees, `translate` as a share of the side, the others as a share of 1. `hflip` mirrors
-    half of the images; it is off by default, because it moves the heart to the other side.
+    Ranges are plus or minus: `rotate` in degrees, `translate` as a share of the side. `scale`, `brightness` and
+    `contrast` are changes of a factor: 0.05 means a factor from 0.95 to 1.05. `hflip` mirrors half of the images; it is
+    off by default, because it moves the heart to the other side.
     """
     warp = draw(
         len(x_N1HW),

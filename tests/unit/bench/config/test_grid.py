@@ -108,7 +108,7 @@ def test_a_grid_of_one_network_per_finding_is_valid(tmp_path: Path, registry: Re
         ("sweeps:\n  - {heads: dual, space: chexpert-5}\n", "normal", "sweeps[0].heads", "No Finding"),
         (
             "sweeps:\n  - {heads: dual, task: binary, finding: Edema}\n",
-            "cannot have a dual head",
+            "cannot have the additional head",
             "sweeps[0].heads",
             "multilabel",
         ),
