@@ -270,7 +270,7 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
 
 
 def _check_facts(facts: Mapping[str, Any], where: str) -> None:
-    """Raise RegistryError for a fact with the wrong type or a value that is not allowed."""
+    """Raise RegistryError for a key of an entry whose value has the wrong type or is not allowed."""
     for key in ("min_px", "params", "gmacs", "size", "input"):
         integer = key in {"size", "input"}
         if key in facts and type(facts[key]) not in ((int,) if integer else (int, float)):

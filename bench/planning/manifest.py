@@ -60,7 +60,7 @@ class Manifest:
         return folder / f"as-{self.content['name']}" if self.content.get("scored_from") else folder
 
     def uncounted(self, findings: Sequence[str]) -> list[str]:
-        """Return the items of `findings` that are not scored; only a grid of `bench score --as` leaves findings out."""
+        """Return the items of `findings` that have no scores in this grid: those that `bench score --as --findings` left out."""
         counted = self.content.get("counted", findings)
         return [finding for finding in findings if finding not in counted]
 
@@ -327,7 +327,10 @@ def _compared(plan: Plan, *, images: bool) -> dict[str, Any]:
 
 
 def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float]:
-    """Return {title of a preprocessing that crops to lungs: share of a cohort's images without detected lungs}."""
+    """Return {title of a preprocessing that crops to lungs: share of images without detected lungs}.
+
+    `caches`: of one cohort, by geometry key.
+    """
     rates = {}
     for run in plan.runs:
         cache = caches.get(run.geometry.key) if caches else None

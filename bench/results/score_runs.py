@@ -180,7 +180,8 @@ def _compute(
         diagnoses = diagnoses[~diagnoses["finding"].isin(unlearnt)].reset_index(drop=True)
     for frame in (diagnoses, counts):
         frame.insert(0, "run_id", run["id"])
-    # `result.measured` leaves unlearned findings out, but the comparison of label mappings includes them
+    # The comparison of label mappings (`sensitivity`) includes findings that the run did not learn. `result.measured` has no
+    # numbers for these findings, so with such findings `sensitivity` measures again.
     measurements = [None if unlearnt else measured for measured in result.measured]
     sensitivities = [
         row

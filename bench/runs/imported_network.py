@@ -86,7 +86,9 @@ class ImportedNetwork(nn.Module):
         if output.shape[1] != len(names):
             what = f"the network has {output.shape[1]} outputs, but `names` has {len(names)}"
             raise ConfigError(
-                what, f"{where}.names", "name every output, in the order of the network; `drop` removes an output"
+                what,
+                f"{where}.names",
+                "name every output, in the order of the network; `drop: [NAME]` ignores an output",
             )
         if not torch.isfinite(output).all():
             bad = [names[k] or f"output {k}" for k in (~torch.isfinite(output)).any(0).nonzero().flatten().tolist()]

@@ -72,7 +72,7 @@ def read(root: Path) -> pd.DataFrame:
 
 
 def read_entries(path: Path) -> pd.DataFrame:
-    """Return the native table, read from the file Data_Entry only; split and path are ""."""
+    """Return the native table (see `harmonize.datasets`) of the file Data_Entry; split and path are ""."""
     sex = "Patient Sex" if "Patient Sex" in header(path) else "Patient Gender"
     raw = read_text(
         path, ["Image Index", "Finding Labels", "Follow-up #", "Patient ID", "Patient Age", sex, "View Position"]

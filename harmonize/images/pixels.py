@@ -109,9 +109,9 @@ def _read_jpeg(content: bytes, at_least: int) -> Gray:
 def _has_missing_data(content: bytes, image: Gray, flags: int) -> bool:
     """Return whether the last scan of a JPEG ends before its last block; `flags` are those of the decoded image.
 
-    libjpeg fills missing blocks with gray 128 and reports them on stderr only. If the end of a row or column has this
-    value (any end, because EXIF may turn the image), the scan is prolonged and decoded again. Additional data change an
-    image only if data are missing.
+    libjpeg fills missing blocks with gray 128 and reports them on stderr only. They are at the end of the last row, which
+    EXIF may turn to any end of an outer row or column. If such an end is gray 128, filler bytes are appended to the scan,
+    and the image is decoded again. Filler is used only where data are missing, so a different image means missing data.
     """
     edges = (image[0], image[-1], image[:, 0], image[:, -1])
     if not any((end == _MISSING).all() for edge in edges for end in (edge[:_BLOCK], edge[-_BLOCK:])):

@@ -31,7 +31,7 @@ class Lung:
 
 @dataclass(slots=True, eq=False)
 class Chest:
-    """The maps that painters change, each float32 [R, R]. Only the last five fields change."""
+    """The maps that painters read, each float32 [R, R]. Painters change only the last five fields."""
 
     size: int
     x: Map

@@ -22,7 +22,7 @@ SHOWN = 40
 
 
 def robustness(board: ReportData) -> Section:
-    """Write the section: the effective robustness of each run, and an audit of selection rules; empty without both."""
+    """Write the section: the effective robustness of each run, and an audit of selection rules. Empty if there is neither."""
     line, audit = _line(board), _audit(board)
     if not line and not audit:
         return Section("robustness", "", Markup(""))

@@ -13,7 +13,7 @@ LABEL_SOURCES = {  # label source in the tables -> words on the page
     "report": "radiology reports, labeled by a program",
     "radiologist": "radiologists",
     "stated": "labels as given in the dataset",
-    "phantom": "labels of the synthetic images",
+    "phantom": "exact, because the images are synthetic",
 }
 
 
@@ -127,16 +127,17 @@ def without_score(hospitals: Sequence[str]) -> str:
 
 
 def analysis_states(analyses: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return (analysis, text): for how many runs it is done, failed or absent, and the reasons of failures.
+    """Return (analysis, text): how many runs have it done, failed or absent, and the reasons of failures.
 
     >>> analysis_states([{"name": "probes", "state": "done", "reason": ""}, {"name": "probes", "state": "failed", "reason": "no memory"}])
-    [('probes', 'done 1, failed 1 (no memory)')]
+    [('probes', '1 run done, 1 failed (no memory)')]
     """
     rows = []
     for name in dict.fromkeys(str(analysis["name"]) for analysis in analyses):
         of_name = [analysis for analysis in analyses if analysis["name"] == name]
         counts = Counter(str(analysis["state"]) for analysis in of_name)
         reasons = sorted({str(analysis["reason"]) for analysis in of_name if analysis["reason"]})
-        states = [f"{state} {counts[state]}" for state in ("done", "failed", "absent") if counts[state]]
+        states = [f"{counts[state]} {state}" for state in ("done", "failed", "absent") if counts[state]]
+        states[0] = states[0].replace(" ", " run " if states[0].startswith("1 ") else " runs ", 1)
         rows.append((name, ", ".join(states) + (f" ({'; '.join(reasons)})" if reasons else "")))
     return rows

@@ -153,7 +153,7 @@ def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
         checks += [
             (
                 f"Identical image at {internal} and an external hospital",
-                "none (such grids are refused)",
+                "none (`bench run` stops if it finds one)",
             ),
             (
                 "Patient in two hospitals",

@@ -148,8 +148,11 @@ def tag_sentence(table: pd.DataFrame, internal: str) -> str:
         return ""
     on_finding = mean(pick(table[table["dataset"] == internal], "enrichment", finding=finding))
     verb = "focus" if tag.value > 1 else "do not focus"
-    text = f"At the internal hospital, maps of {finding} {verb} on the PORT tag: the heat there is {tag.text} the tag’s share of the area"
-    return text + (f"; on the outline of the finding, {on_finding.text}" if on_finding.has_value else "")
+    text = (
+        f"At the internal hospital, maps of {finding} {verb} on the PORT tag, a white tag in synthetic images: the heat "
+        f"there is {tag.text} the tag’s share of the area"
+    )
+    return text + (f"; on the region of the finding, {on_finding.text}" if on_finding.has_value else "")
 
 
 def strip(values: Mean, baselines: Mapping[str, Mean], label: str) -> str:

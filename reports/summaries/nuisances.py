@@ -36,7 +36,8 @@ def lookup(table: pd.DataFrame) -> Cells:
 def rows(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
     """Return one row per nuisance of the internal hospital.
 
-    A row has the finding that the nuisance predicts best, decodability, and pooled AUROC minus AUROC within levels.
+    A row has the finding that the nuisance predicts best; how well the network's features predict the nuisance
+    (decodability); and, for one finding, the AUROC over all images minus the AUROC within the levels of the nuisance.
     """
     internal = board.internal.key
     names = list(dict.fromkeys(k[2] for k in cells if k[1] == internal))
@@ -98,12 +99,13 @@ def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:
             for row in sorted(clear, key=lambda row: -row["bought"].value)
         ]
         sentences.append(
-            f"The AUROC of {run.label} is higher over all images than within the levels of a nuisance: {listing(phrases)}. "
+            f"The AUROC of {run.label} is higher over all images than among images with one level of a property (nuisance): {listing(phrases)}. "
             "A shortcut could explain this difference"
         )
     elif any(row["bought"].has_value for row in nuisance_rows):
         sentences.append(
-            "The AUROC over all images is not clearly higher than within the levels of a nuisance: no sign of a shortcut in the internal AUROC"
+            "The AUROC over all images is not clearly higher than among images with one level of a property (nuisance): "
+            "no sign of a shortcut in the internal AUROC"
         )
     easier = [
         f"{row['name']} ({row['before'].text} before, {row['decoded'].text} after)"
