@@ -127,12 +127,10 @@ def checked_bytes(folder: Path, name: str) -> bytes:
 
     Raises StoreError for a file that is missing or damaged, or differs from its checksum.
     """
-    return _checked(
-        folder,
-        name,
-        f"run {folder.name}:",
-        f"delete it: rm '{folder / name}', then run the grid again: the file is made again",
-    )
+    fix = "run the grid again: the file is made again"
+    if (folder / name).is_file():
+        fix = f"delete it: rm '{folder / name}', then {fix}"
+    return _checked(folder, name, f"run {folder.name}:", fix)
 
 
 def _checked(folder: Path, name: str, what: str, fix: str) -> bytes:

@@ -402,7 +402,7 @@ FORGERIES = {
     parameters: "12 params, but its configuration gives",
     operations: "macs, but its configuration gives",
     smuggled_file: "unexpected",
-    smuggled_column: "other columns",
+    smuggled_column: "unknown columns",
     smuggled_fact: "env.json of .* has unknown keys",
     smuggled_note: "unknown metadata",
     wrong_count: "flow must be a mapping to int",
