@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from bench.runs.provenance import MOST_DIFF, environment
+from bench.store.checksums import read_checksums, write_checksums
+from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, canonical_json
 from bench.study.reproduce import KEYS, compared, headline
 
@@ -130,6 +132,7 @@ def test_a_run_is_trained_again_and_comes_out_the_same_or_it_is_said_that_it_doe
     pq.write_table(
         pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(table.schema.metadata), path
     )
+    write_checksums(path.parent, {**(read_checksums(path.parent) or {}), path.name: file_sha256(path)})
     found = json.loads(here("reproduce", run, "--quiet", "--json", cwd=store_copy, code=1).stdout)
     assert found["verdict"] == "outside"
     assert {row["verdict"] for row in found["rows"] if row["metric"] == "auroc" and row["stored"]} == {"outside"}
