@@ -1,4 +1,4 @@
-"""A cohort made by hand: every number in it can be counted with a finger."""
+"""A cohort made by hand, in which every number can be counted with a finger, and the mapping of an own table."""
 
 from pathlib import Path
 
@@ -18,6 +18,16 @@ ROWS = (  # patient, study, split, view, sex, age, device, states of No Finding,
     ("p3", "s4", "test", "PA", "", np.nan, "", (N, U, P)),
     ("p4", "s5", "test", "PA", "M", 89.0, "X", (NULL, NULL, NULL)),
 )
+
+# mapping of an own table whose column `finding` names one finding of each image
+MAPPING = """
+image: "{file}"
+patient: patient
+view: {constant: PA}
+findings:
+  Pneumonia: {column: finding, present: [Pneumonia], absent: [No Finding]}
+  No Finding: {column: finding, present: [No Finding], absent: "*"}
+"""
 
 
 def cohort(

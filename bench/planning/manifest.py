@@ -321,7 +321,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
 
 
 def _compared(plan: Plan, *, images: bool) -> dict[str, Any]:
-    """Return the external cohorts whose patient ids were compared with internal ids, and if images were compared."""
+    """Return the external cohorts whose patient ids were compared with internal ids, and whether images were compared."""
     internal, *external = plan.cohorts.values()
     return {"patients": compared_cohorts(internal, external), "images": images}
 

@@ -200,12 +200,12 @@ def unlearnt_by(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, list[st
     Runs without such findings are left out. Imported models are left out, because their training is unknown.
     """
     imported = {run["id"] for run in manifest.imported}
-    unlearnt = {i: _unlearnt(manifest, i) for i in run_ids if i not in imported}
-    return {run_id: names for run_id, names in unlearnt.items() if names}
+    by_run = {i: unlearnt(manifest, i) for i in run_ids if i not in imported}
+    return {run_id: names for run_id, names in by_run.items() if names}
 
 
-def _unlearnt(manifest: Manifest, run_id: str) -> list[str]:
-    """Return the scored findings that a run could not learn."""
+def unlearnt(manifest: Manifest, run_id: str) -> list[str]:
+    """Return the findings that the record trained.json of a run states as not learned, and that the grid scores."""
     stated = run_facts(manifest.store, run_id)["trained"].get("unlearnt", [])
     uncounted = manifest.uncounted(stated)
     return [finding for finding in stated if finding not in uncounted]
@@ -223,14 +223,14 @@ def learns(
     for run in manifest.runs:
         own = manifest.config(run).findings
         if run["id"] in all_ids and run["id"] not in scored:
-            unlearnt = _unlearnt(manifest, run["id"])
-            own = tuple(finding for finding in own if finding not in unlearnt)
+            not_learned = unlearnt(manifest, run["id"])
+            own = tuple(finding for finding in own if finding not in not_learned)
         if len(own) < len(findings):
             out[run["id"]] = list(own)
     for run in manifest.imported:
-        unlearnt = _unlearnt(manifest, run["id"])
-        if run["id"] in all_ids and unlearnt:
-            out[run["id"]] = [finding for finding in findings if finding not in unlearnt]
+        not_learned = unlearnt(manifest, run["id"])
+        if run["id"] in all_ids and not_learned:
+            out[run["id"]] = [finding for finding in findings if finding not in not_learned]
     return out
 
 
@@ -241,7 +241,7 @@ def ranked_ids(manifest: Manifest) -> list[str]:
         # `manifest.ranked` has runs with different findings only if no run learns all findings. Then all runs are
         # ranked, and the page has a note on this.
         return ids
-    return runs_with_most_findings({i: _unlearnt(manifest, i) for i in ids})
+    return runs_with_most_findings({i: unlearnt(manifest, i) for i in ids})
 
 
 def runs_with_most_findings(unlearnt: Mapping[str, Sequence[str]]) -> list[str]:

@@ -9,18 +9,11 @@ import pandas as pd
 import pytest
 
 from harmonize.phantom import PhantomSettings, twin
+from tests.hand import MAPPING
 
 pytestmark = pytest.mark.grid
 
 COPIES = 4
-MAPPING = """
-image: "{file}"
-patient: patient
-view: {constant: PA}
-findings:
-  Pneumonia: {column: finding, present: [Pneumonia], absent: [No Finding]}
-  No Finding: {column: finding, present: [No Finding], absent: "*"}
-"""
 GRID = """
 name: mine
 evaluate_on: [far]

@@ -24,6 +24,7 @@ from bench.planning.plan import states
 from bench.planning.protocol import CohortRole
 from bench.planning.restore_grid import cohorts_of
 from bench.results.read_predictions import run_facts
+from bench.results.run_table import unlearnt
 from bench.sharing.bundle.archive import refused
 from bench.store.checksums import checked_table
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
@@ -62,24 +63,17 @@ def unlearned_without_evidence(manifest: Manifest) -> Contested:
         config = manifest.config(run)
         split = CohortRole.of(manifest.cohorts[0]).split_of(internal, config)
         held_out = internal[split.isin(("val", "test"))]
-        for finding in _stated(manifest, run):
+        for finding in unlearnt(manifest, run["id"]):
             if min(_count(held_out, config, finding, "patient_id")) >= least:
                 out.append((run, finding))
     return out
 
 
-def _stated(manifest: Manifest, run: Mapping[str, Any]) -> list[str]:
-    """Return the findings that a run states as not learned and that the grid scores."""
-    uncounted = manifest.uncounted(manifest.config(run).findings)
-    return [f for f in run_facts(manifest.store, run["id"])["trained"].get("unlearnt", []) if f not in uncounted]
-
-
 def _count(table: pd.DataFrame, config: RunConfig, finding: str, unit: str) -> tuple[int, int]:
-    """Return how many patients or images have a finding in training, and how many do not have it.
+    """Return how many patients or images of a table have a finding, and how many do not have it.
 
-    `unit`: column with the ids to count, patient_id or image_id.
-
-    Uncertain labels do not count, because each label policy treats them in another way.
+    `unit`: column with the ids to count, patient_id or image_id. Uncertain labels do not count, because each label
+    policy treats them in another way.
     """
     state = states(table, [finding])[:, 0]
     absent = (state == ABSENT) | ((state == NOT_MENTIONED) & (config.blank == "zero"))
@@ -89,8 +83,8 @@ def _count(table: pd.DataFrame, config: RunConfig, finding: str, unit: str) -> t
 def _check_training_labels(manifest: Manifest, contested: Contested, data: Path, where: str) -> None:
     """Raise StoreError if the data have training images with a finding and training images without it.
 
-    Unreadable images were not used in training. So the check accepts a finding that at most as many images have, or
-    lack, as were unreadable.
+    Unreadable images were not used in training, and nobody knows which images they were. So the statement is refused
+    only if both numbers, with and without the finding, are larger than the number of unreadable images.
     """
     internal = manifest.cohorts[0]
     only_internal = Manifest(manifest.store, {**manifest.content, "cohorts": [internal]})
@@ -121,7 +115,7 @@ def _check_derived(manifest: Manifest, run: Mapping[str, Any], where: str) -> No
 
 def _check_imported(manifest: Manifest, run: Mapping[str, Any], where: str) -> None:
     """Raise StoreError if an imported model predicts a finding that it states as not predicted."""
-    stated = _stated(manifest, run)
+    stated = unlearnt(manifest, run["id"])
     folder = manifest.store.run_dir(run["id"])
     for cohort in manifest.cohorts if stated else ():
         logits = checked_table(folder, f"predictions/{cohort['name']}.parquet")

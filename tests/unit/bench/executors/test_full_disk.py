@@ -9,26 +9,15 @@ from pathlib import Path
 import pytest
 
 import bench.executors.execute_job
-from bench.config.registry import Registry
-from bench.config.run_config import RunConfig
 from bench.executors.execute_job import attempt
 from bench.planning.jobs import Job
-from bench.planning.run import Run
-from bench.store.store import Store, replacing, write_bytes
+from bench.store.store import replacing, write_bytes
+from tests.jobs import tiny_job
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
-    config = RunConfig(
-        architecture="seresnet_tiny",
-        preprocessing="imagenet_64",
-        channels=1,
-        optimizer="adamw",
-        loss="bce",
-        uncertainty="u_ignore",
-        augmentation="light",
-    )
-    return Job(Run.of(config, Registry.read(), "internal", None), Store.open(tmp_path / "runs"), ())
+    return tiny_job(tmp_path / "runs")
 
 
 def test_the_reason_of_a_run_on_a_full_disk_names_file_space_and_fix(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

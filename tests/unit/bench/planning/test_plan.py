@@ -14,15 +14,8 @@ from bench.planning.plan import Plan, make_plan
 from bench.planning.protocol import internal_split
 from bench.store.store import Store
 from harmonize.errors import ConfigError, CxrError, DatasetError
+from tests.hand import MAPPING
 
-MAPPING = """
-image: "{file}"
-patient: patient
-view: {constant: PA}
-findings:
-  Pneumonia: {column: finding, present: [Pneumonia], absent: [No Finding]}
-  No Finding: {column: finding, present: [No Finding], absent: "*"}
-"""
 GRID = """
 name: mine
 evaluate_on: [far]

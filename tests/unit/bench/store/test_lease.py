@@ -6,22 +6,38 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
 import bench.store.lease
-from bench.config.registry import Registry
-from bench.config.run_config import RunConfig
 from bench.executors.execute_job import attempt
-from bench.planning.jobs import Job
-from bench.planning.run import Run
 from bench.store.lease import claim, holder_of, lease
-from bench.store.store import Store, canonical_json, write_bytes
+from bench.store.store import canonical_json, write_bytes
+from tests.jobs import tiny_job
 
 ELSEWHERE = {"host": "elsewhere", "place": "another start", "token": "theirs"}
+
+
+@contextmanager
+def repeated(step: Callable[[], None]) -> Iterator[None]:
+    """Call `step` every 20 ms in a thread during the block."""
+    done = threading.Event()
+
+    def repeat() -> None:
+        while not done.wait(0.02):
+            step()
+
+    thread = threading.Thread(target=repeat)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def test_only_one_process_holds_a_lease_until_it_ends(tmp_path: Path) -> None:
@@ -88,21 +104,13 @@ def test_the_lease_of_another_machine_is_held_while_its_heartbeat_changes(tmp_pa
     lock, there = tmp_path / "LOCK", claim() | ELSEWHERE
     write_bytes(lock, canonical_json(there))
     assert holder_of(lock).alive_here is None
-    done = threading.Event()
 
     def beat() -> None:
-        while not done.wait(0.02):
-            there["beat"] += 1
-            write_bytes(lock, canonical_json(there))
+        there["beat"] += 1
+        write_bytes(lock, canonical_json(there))
 
-    thread = threading.Thread(target=beat)
-    thread.start()
-    try:
-        with lease(tmp_path, beat_s=0.2) as mine:
-            assert not mine
-    finally:
-        done.set()
-        thread.join()
+    with repeated(beat), lease(tmp_path, beat_s=0.2) as mine:
+        assert not mine
     assert json.loads(lock.read_bytes()) == there
 
 
@@ -134,17 +142,7 @@ def test_a_holder_that_lost_its_lease_does_not_remove_the_new_lock(tmp_path: Pat
 
 
 def test_a_run_held_by_another_process_keeps_its_state(tmp_path: Path) -> None:
-    registry = Registry.read()
-    config = RunConfig(
-        architecture="seresnet_tiny",
-        preprocessing="imagenet_64",
-        channels=1,
-        optimizer="adamw",
-        loss="bce",
-        uncertainty="u_ignore",
-        augmentation="light",
-    )
-    job = Job(Run.of(config, registry, "internal", None), Store.open(tmp_path / "runs"), ())
+    job = tiny_job(tmp_path / "runs")
     job.begin()
     (job.folder / "DONE").touch()
     with lease(job.folder):
@@ -166,31 +164,21 @@ def test_a_lock_renewed_while_it_is_removed_stays_where_hard_links_are_refused(
             lock.write_bytes(canonical_json(renewed[0]))
         return rename(path, target)
 
+    def beat_after_renewal() -> None:
+        if renewed and lock.exists():
+            renewed[0]["beat"] = int(str(renewed[0]["beat"])) + 1
+            lock.write_bytes(canonical_json(renewed[0]))
+
     lock, there = tmp_path / "LOCK", claim() | ELSEWHERE
     renewed: list[dict[str, object]] = []
     lock.write_bytes(canonical_json(there))
     rename = Path.rename
     monkeypatch.setattr(os, "link", refuse)
     monkeypatch.setattr(Path, "rename", rename_after_a_beat)
-    done = threading.Event()
-    beat = threading.Thread(target=_beat, args=(lock, renewed, done))
-    beat.start()
-    try:
-        with lease(tmp_path, beat_s=0.05) as mine:
-            assert not mine
-    finally:
-        done.set()
-        beat.join()
+    with repeated(beat_after_renewal), lease(tmp_path, beat_s=0.05) as mine:
+        assert not mine
     assert json.loads(lock.read_bytes())["token"] == "theirs"
     assert [path.name for path in tmp_path.iterdir()] == ["LOCK"]
-
-
-def _beat(lock: Path, renewed: list[dict[str, object]], done: threading.Event) -> None:
-    """Renew a LOCK that is back in its place."""
-    while not done.wait(0.02):
-        if renewed and lock.exists():
-            renewed[0]["beat"] = int(str(renewed[0]["beat"])) + 1
-            lock.write_bytes(canonical_json(renewed[0]))
 
 
 def test_a_new_lock_yields_to_one_that_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
