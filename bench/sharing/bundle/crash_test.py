@@ -58,7 +58,6 @@ def read_all(folder: Path) -> None:
         try:
             texts = [field.name for field in open_table(path, "").schema_arrow if pa.types.is_string(field.type)]
             pq.read_table(path, use_threads=False, read_dictionary=texts)
-        except MemoryError:
-            raise
-        except Exception:  # noqa: BLE001, S112  (any error of a damaged file)
-            continue
+        except Exception as error:  # any error of a damaged file
+            if isinstance(error, MemoryError):
+                raise
