@@ -4,7 +4,8 @@
 
 DATA is a folder in the layout of the NIH release. `harmonize` reads the labels; torchvision, timm and scikit-learn do the rest.
 80 % of the patients are for training, the others for the test. `--head` chooses the initial weights of the last layer: `timm` (as
-`timm.create_model` sets them), `zero`, or a number (the standard deviation of normal weights). The script prints a line per seed.
+`timm.create_model` sets them), `zero`, or a number (the standard deviation of normal weights). `--bias prevalence` sets the
+initial biases to the logits of the training prevalences instead of 0. The script prints a line per seed.
 """
 
 import argparse
@@ -90,6 +91,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--architecture", nargs="+", default=["tf_efficientnet_lite0"])
     parser.add_argument("--head", nargs="+", default=["zero"])
+    parser.add_argument("--bias", choices=("zero", "prevalence"), default="zero")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--epochs", type=int, default=6)
@@ -100,6 +102,8 @@ def main() -> None:
             for head in options.head:
                 torch.manual_seed(seed)
                 network = pretrained(architecture, options.weights, head)
+                if options.bias == "prevalence":
+                    network.get_classifier().bias.data = label[is_training].nanmean(0).logit()
                 scale = network.pretrained_cfg
                 mean, std = (torch.tensor(scale[key]).view(3, 1, 1) for key in ("mean", "std"))
                 loss = fine_tune(network, images[is_training], label[is_training], mean, std, options.epochs)
