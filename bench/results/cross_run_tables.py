@@ -1,60 +1,123 @@
-"""Build the report tables that compare several runs, such as ranks, paired differences and ablations."""
+"""Build the report tables that compare recipes, such as ranks, paired differences and ablations."""
 
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from bench.planning.imported_run import KIND as IMPORTED
 from bench.planning.manifest import Manifest
-from bench.scoring.across_runs.ablation_tables import ablation, frontier, metrics
+from bench.scoring.across_runs.ablation_tables import MetricOfRuns, ablation, frontier, metrics
 from bench.scoring.across_runs.agreement import agreement, seed_groups, seed_variance
 from bench.scoring.across_runs.all_pairs import pairs
 from bench.scoring.across_runs.frontier import device_hours
 from bench.scoring.across_runs.label_policies import Evaluation, matrix
 from bench.scoring.across_runs.ranks import Replicates, mean_gaps, ranks, stack_replicates, with_gaps
+from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.across_runs.robustness import robustness
 from bench.scoring.across_runs.run_selection import selection
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.gaps.label_mappings import reversals
+from reports.schemas.tables import SCHEMAS
+
+# columns of `scores` that identify a row of a run
+SCORE_KEY = (
+    *("dataset", "split", "reference", "mapping", "subgroup", "selection", "calibrator", "operating_point"),
+    *("finding", "metric"),
+)
 
 
-def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: Replicates) -> dict[str, pd.DataFrame]:
-    """Return {name of the report table: table} of the tables that compare several runs.
+class Compared(NamedTuple):
+    """Tables that compare recipes, rows of recipes for the tables of runs, and what other comparisons need."""
+
+    tables: dict[str, pd.DataFrame]
+    of_recipes: dict[str, pd.DataFrame]  # name of a table of runs -> its rows of recipes
+    recipes: Recipes
+    metrics: dict[str, MetricOfRuns]
+
+
+def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: Replicates) -> Compared:
+    """Compute the report tables that compare recipes; a recipe is the mean of the runs that differ only in the seed.
 
     `frames`: {name: table} of scores, gaps, mappings, costs, history and runs. `replicates`: bootstrap replicates by
     run id. The compared runs must have learned the same findings.
     """
     internal = str(manifest.content["source"])
+    runs = [run for run in manifest.ranked if run["id"] in replicates]
+    recipes = recipes_of(manifest, replicates)
     # A hundred runs have half a million rows of scores, so only the rows that the tables need are kept.
     scores = frames["scores"]
-    plain = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
-    runs = [run for run in manifest.ranked if run["id"] in replicates]
-    configs = {run["id"]: manifest.flat_config(run) | dict(run["titles"]) for run in runs}
-    metric_values = metrics(plain, frames["gaps"], replicates)
-    effects, importance, single = ablation(configs, metric_values)
+    shown = scores[((scores["finding"] == MACRO) | (scores["metric"] == "auroc")) & (scores["subgroup"] == "all")]
+    of_recipes = {
+        "scores": recipes.averaged(shown, SCORE_KEY),
+        "gaps": gaps_of_recipes(recipes, frames["gaps"]),
+        "mappings": recipes.averaged(frames["mappings"], ("dataset", "mapping", "finding")),
+        "costs": _mean_costs(frames["costs"], recipes),
+    }
+    rows = {name: recipes.replaced(frames[name], of_recipes[name]) for name in of_recipes}
+    plain = rows["scores"]
+    plain = plain[(plain["finding"] == MACRO) & (plain["metric"] == "auroc") & (plain["calibrator"] == "none")]
+    drawn = recipes.replicates(replicates)
+    by_id = {run["id"]: run for run in runs}
+    firsts = {recipe: by_id[run_ids[0]] for recipe, run_ids in recipes.runs_of.items()}
+    configs = {recipe: manifest.flat_config(run) | dict(run["titles"]) for recipe, run in firsts.items()}
+    values = metrics(plain, rows["gaps"], drawn)
+    num_runs = {recipe: len(run_ids) for recipe, run_ids in recipes.runs_of.items()}
+    effects, importance, single = ablation(configs, values, num_runs)
     out = {
-        "ranks": ranks(plain, replicates),
-        "pairs": pairs(plain, frames["gaps"], replicates, internal),
-        "mean_gaps": mean_gaps(frames["gaps"], replicates),
-        "agreement": agreement(plain, replicates, internal),
-        "seeds": seed_variance(seed_groups({run["id"]: run["config"] for run in runs}), plain, replicates, internal),
+        "recipes": pd.DataFrame(
+            [(recipe, run) for recipe, run_ids in recipes.runs_of.items() for run in run_ids],
+            columns=list(SCHEMAS["recipes"]),
+        ),
+        "ranks": ranks(plain, drawn),
+        "pairs": pairs(plain, rows["gaps"], drawn, internal),
+        "mean_gaps": mean_gaps(rows["gaps"], drawn),
+        "agreement": agreement(plain, drawn, internal),
+        "seeds": seed_variance(recipes.joined, scores, replicates, internal),
         "ablation": effects,
         "surrogate": importance,
         "factor_shap": single,
-        "reversals": reversals(frames["mappings"], manifest.settings.mapping),
-        "robustness": robustness(frames["gaps"], replicates),
-        "selection": selection(plain, internal, replicates),
-        "policies": matrix(list(configs.values()), _evaluations(plain, list(configs), internal, replicates)),
+        "reversals": reversals(rows["mappings"], manifest.settings.mapping),
+        "robustness": robustness(rows["gaps"], drawn),
+        "selection": selection(plain, internal, drawn),
+        "policies": matrix(list(configs.values()), _evaluations(plain, list(configs), internal, drawn)),
     }
-    if "gap" in metric_values:
-        out["ranks"] = with_gaps(out["ranks"], *metric_values["gap"])
-    if "auroc" in metric_values:
-        costs = frames["costs"].set_index("run_id")
+    if "gap" in values:
+        out["ranks"] = with_gaps(out["ranks"], *values["gap"])
+    if "auroc" in values:
+        costs = rows["costs"].set_index("run_id")
         kinds = {"macs": costs["macs"], "params": costs["params"]}
-        by_run = {kind: {str(k): float(v) for k, v in amount.items()} for kind, amount in kinds.items()}
-        by_run["device_hours"] = device_hours(*_training(manifest, frames))
-        out["frontier"] = frontier(by_run, *metric_values["auroc"])
-    return out
+        by_recipe = {kind: {str(k): float(v) for k, v in amount.items()} for kind, amount in kinds.items()}
+        by_recipe["device_hours"] = recipes.means(device_hours(*_training(manifest, frames)))
+        out["frontier"] = frontier(by_recipe, *values["auroc"])
+    return Compared(out, of_recipes, recipes, values)
+
+
+def recipes_of(manifest: Manifest, replicates: Replicates) -> Recipes:
+    """Return the recipes of the ranked runs that have replicates."""
+    runs = [run for run in manifest.ranked if run["id"] in replicates]
+    return Recipes.of(seed_groups({run["id"]: _configuration(run) for run in runs}), replicates)
+
+
+def gaps_of_recipes(recipes: Recipes, gaps: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of recipes for the table `gaps`."""
+    return recipes.averaged(gaps, ("dataset", "finding"), ("value", "internal", "external"))
+
+
+def _configuration(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what makes runs one recipe if it is equal: the configuration, and for an imported model its id."""
+    return dict(run["config"]) | ({"model": run["id"]} if run.get("kind") == IMPORTED else {})
+
+
+def _mean_costs(costs: pd.DataFrame, recipes: Recipes) -> pd.DataFrame:
+    """Return a row of costs for each recipe with an id of its own: the mean over its runs, text of the first run."""
+    rows = []
+    for recipe, run_ids in recipes.joined.items():
+        of_runs = costs[costs["run_id"].isin(run_ids)]
+        numbers = of_runs.select_dtypes("number").mean()
+        rows.append({**of_runs.iloc[0].to_dict(), **numbers.to_dict(), "run_id": recipe})
+    return pd.DataFrame(rows, columns=list(costs.columns))
 
 
 def _training(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> tuple[dict[str, float], dict[str, str]]:

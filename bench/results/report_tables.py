@@ -14,12 +14,13 @@ from bench.results.analysis_tables import stored_analyses
 from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of, title_of
 from bench.results.cross_run_tables import across
 from bench.results.read_predictions import FRAMES, load_replicates, load_scores, run_facts, scored_ids
-from bench.results.run_table import histories, learns, ranked_ids, runs_table, unlearnt_by
-from bench.scoring.across_runs.ablation_tables import metrics
+from bench.results.run_table import histories, learns, ranked_ids, recipe_rows, runs_table, unlearnt_by
 from bench.scoring.across_runs.epoch_selection import audit
 from bench.scoring.across_runs.frontier import anytime
 from bench.scoring.across_runs.pareto import goals, maps_on_finding
+from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.cooccurrence import cooccurrence
+from bench.scoring.gaps.gap import MACRO
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 
@@ -58,22 +59,28 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # the history of a grid without trained runs
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [empty], ignore_index=True)
         compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
-        frames |= across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)
+        across_runs = across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)
+        frames |= across_runs.tables
         frames["epochs"] = _audits(manifest, history)
         frames["anytime"] = _anytime(manifest, history, frames["runs"])
     frames["cooccurrence"] = _cooccurrence(data, findings)
     for name, table in of_analyses.items():
         frames[name] = pd.concat([frames[name], table], ignore_index=True) if name in frames else table
     if scored:
-        numbers = metrics(compared["scores"], compared["gaps"], replicates)
+        recipes = across_runs.recipes
         macs = dict(zip(frames["costs"]["run_id"].astype(str), frames["costs"]["macs"].astype(float), strict=True))
         heat_maps = frames.get("attention", pd.DataFrame(columns=list(SCHEMAS["attention"])))
-        frames["goals"] = goals(numbers, macs, maps_on_finding(heat_maps, str(manifest.content["source"])))
+        on_finding = maps_on_finding(heat_maps, str(manifest.content["source"]))
+        frames["goals"] = goals(across_runs.metrics, recipes.means(macs), recipes.means(on_finding))
     no_pictures = ""
     if "gallery" in frames:
         frames["gallery"], no_pictures = with_pictures(manifest, frames, with_images)
     if scored:
         frames["associations"] = associations(_families(manifest, scored), frames)
+        of_recipes = {**across_runs.of_recipes, "runs": recipe_rows(recipes.joined, frames["runs"])}
+        of_recipes |= _shortcut_scores(frames, recipes)
+        for name, rows in of_recipes.items():
+            frames[name] = pd.concat([frames[name], rows], ignore_index=True) if len(rows) else frames[name]
     meta = {
         "title": manifest.content["title"],
         "grid": manifest.content["name"],
@@ -112,6 +119,21 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         },
     }
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
+
+
+def _shortcut_scores(frames: Mapping[str, pd.DataFrame], recipes: Recipes) -> dict[str, pd.DataFrame]:
+    """Return the rows of recipes for the shortcut scores of the ranking: source probe and causal score."""
+    out = {}
+    if "sources" in frames:
+        rows = frames["sources"]
+        rows = rows[(rows["probe"] == "features") & (rows["shots"] == 0) & (rows["metric"] == "balanced_accuracy")]
+        out["sources"] = recipes.averaged(rows, ("control",), ("value", "chance"))
+    if "transplants" in frames:
+        rows = frames["transplants"]
+        rows = rows[(rows["kind"] == "causal") & (rows["finding"] == MACRO)]
+        key = ("donor", "host", "subset", "measure")
+        out["transplants"] = recipes.averaged(rows, key, ("effect", "value", "control"))
+    return out
 
 
 def _cooccurrence(data: CohortTables, findings: Sequence[str]) -> pd.DataFrame:

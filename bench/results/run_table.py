@@ -17,12 +17,16 @@ from bench.store.checksums import checked_table, damaged_files
 _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
 
 
-def run_title(manifest: Manifest, run: Mapping[str, Any]) -> str:
+def run_title(manifest: Manifest, run: Mapping[str, Any], num_seeds: int = 1) -> str:
     """Return the title of a run with its differences from the other runs: "DenseNet-121 · SAM · seed 0".
 
-    A run that does not differ in any setting except the seed gets its short label instead (`run_label`).
+    A run that does not differ in any setting except the seed gets its short label instead (`run_label`). With `num_seeds`
+    above 1, return the title of the run's recipe: "DenseNet-121 · SAM, 3 seeds".
     """
     differences = _differences(manifest).get(str(run["id"]), "")
+    if num_seeds > 1:
+        settings = [text for text in differences.split(" · ") if not text.startswith("seed ")]
+        return f"{' · '.join([str(run['titles']['architecture']), *settings])}, {num_seeds} seeds"
     return f"{run['titles']['architecture']} · {differences}" if "·" in differences else run_label(run)
 
 
@@ -126,6 +130,46 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.Da
         for run in manifest.derived
     ]
     return pd.DataFrame(rows + derived)
+
+
+def recipe_rows(recipes: Mapping[str, Sequence[str]], runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of recipes for the table `runs`. recipes: recipe id -> run ids. runs: the result of `runs_table`.
+
+    A row has the values that the runs share, "several" for text in which they differ, and the means of epochs and seconds.
+    """
+    row_of: dict[str, dict[Any, Any]] = {str(row["run_id"]): row for row in runs.to_dict("records")}
+    rows = []
+    for recipe, run_ids in recipes.items():
+        of = [row_of[run_id] for run_id in run_ids]
+        shared: dict[Any, Any] = {
+            k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)
+        }
+        means = {
+            name: float(np.mean([row[name] for row in of])) for name in ("epochs", "seconds", "gradient_evaluations")
+        }
+        rows.append(
+            {
+                **of[0],
+                **shared,
+                **means,
+                "run_id": recipe,
+                "kind": "recipe",
+                "of": f"seed{'s' if len(of) > 1 else ''} {', '.join(str(row['seed']) for row in of)}",
+                "what": " · ".join(part for part in str(of[0]["what"]).split(" · ") if not part.startswith("seed ")),
+                "state": "done",
+                "reason": "",
+                "remark": "",
+                "best_epoch": 0,
+                "command": f"{of[0]['command'].rpartition(' --only ')[0]}",
+                "config": _without_seed(str(of[0]["config"])),
+                "weights_sha256": "",
+            }
+        )
+    return pd.DataFrame(rows, columns=list(runs.columns))
+
+
+def _without_seed(config: str) -> str:
+    return json.dumps({k: v for k, v in json.loads(config).items() if k != "seed"}, sort_keys=True)
 
 
 def _external_row(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,27 +1,35 @@
 """The two main results of a grid, as lines of text."""
 
+import numpy as np
+
 from bench.planning.manifest import Manifest
-from bench.results.read_predictions import load_scores
+from bench.results.cross_run_tables import SCORE_KEY, gaps_of_recipes, recipes_of
+from bench.results.read_predictions import load_replicates, load_scores
 from bench.results.run_table import ranked_ids, run_title
+from bench.scoring.gaps.gap import EXTERNAL, MACRO
 
 
 def summary(manifest: Manifest) -> list[str]:
-    """Return the two main results of a grid as lines: the best external macro AUROC and the smallest gap."""
+    """Return the two main results of a grid as lines: the best external macro AUROC and the smallest gap, over recipes."""
     ids = ranked_ids(manifest)
     if not ids:
         seen = not manifest.runs and any(run["passport"]["seen"] for run in manifest.imported)
         return ["  nothing is ranked: the model had seen an external hospital" if seen else "  no run has a score yet"]
-    ranked = {str(run["id"]): run for run in manifest.ranked}
-    scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")
-    plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none")]
     if len({manifest.config(r).findings for r in manifest.ranked if r["id"] in ids}) > 1:
         return ["  the runs learn different findings: the page compares them finding by finding"]
+    runs = {str(run["id"]): run for run in manifest.ranked}
+    recipes = recipes_of(manifest, {run_id: load_replicates(manifest, run_id) for run_id in ids})
+    scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")
+    plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["finding"] == MACRO)]
+    aurocs = recipes.replaced(plain, recipes.averaged(plain, SCORE_KEY))
+    gaps = recipes.replaced(gaps, gaps_of_recipes(recipes, gaps))
     lines = []
-    for what, table, smallest_first in (("best external macro AUROC", plain, False), ("smallest gap", gaps, True)):
-        rows = table[(table["dataset"] == "external") & (table["finding"] == "macro")]
-        rows = rows.dropna(subset=["value"])
+    for what, table, smallest_first in (("best external macro AUROC", aurocs, False), ("smallest gap", gaps, True)):
+        rows = table[(table["dataset"] == EXTERNAL) & (table["finding"] == MACRO)].dropna(subset=["value"])
         if len(rows):
             top = rows.sort_values("value", ascending=smallest_first).iloc[0]
-            name = run_title(manifest, ranked[str(top["run_id"])])
-            lines.append(f"  {what:<26} {name:<28} {top['value']:.3f} [{top['low']:.3f}, {top['high']:.3f}]")
+            run_ids = recipes.runs_of[str(top["run_id"])]
+            name = run_title(manifest, runs[run_ids[0]], len(run_ids))
+            interval = f" [{top['low']:.3f}, {top['high']:.3f}]" if np.isfinite(top["low"]) else ""
+            lines.append(f"  {what:<26} {name:<28} {top['value']:.3f}{interval}")
     return lines

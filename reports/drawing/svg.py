@@ -146,11 +146,13 @@ def strip_grid(scale: Scale, grid: Sequence[float]) -> str:
     return f'<path d="{"".join(f"M{number(scale(t))} 0v34" for t in grid)}" class="g"/>'
 
 
-def strip(worst: Estimate, external: Estimate, internal: Estimate, scale: Scale, grid: str) -> Markup:
-    """Draw three AUROCs of a run as dots on one axis: worst hospital, external mean and internal hospital.
+def strip(
+    worst: Estimate, external: Estimate, internal: Estimate, scale: Scale, grid: str, seeds: Sequence[float] = ()
+) -> Markup:
+    """Draw three AUROCs of a recipe as dots on one axis: worst hospital, external mean and internal hospital.
 
-    `grid` contains the grid lines. Screen readers skip the strip, because the cells of the row contain the same
-    numbers.
+    `grid` contains the grid lines. `seeds`: external AUROC of each run, drawn as small marks below. Screen readers skip the
+    strip, because the cells of the row contain the same numbers.
     """
     y, height = 17.0, 34.0
     body = grid
@@ -166,6 +168,7 @@ def strip(worst: Estimate, external: Estimate, internal: Estimate, scale: Scale,
         body += circle(scale(internal.value), y, 4, "m-int")
     if external.has_value:
         body += circle(scale(external.value), y, 4.6, "m-ext")
+    body += dots([(scale(value), y + 11) for value in seeds], "sd")
     return svg(scale.end + scale.start, height, body, "", "st")
 
 

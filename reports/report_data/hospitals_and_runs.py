@@ -37,7 +37,11 @@ class Hospital:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A row of the ranking. An estimate is a macro AUROC unless its name or comment says otherwise."""
+    """A run, or a recipe: the mean of the runs that differ only in the seed. The ranking has a row for each recipe.
+
+    An estimate is a macro AUROC unless its name or comment says otherwise. The intervals of a recipe are over patients and
+    seeds, those of a run are over patients.
+    """
 
     id: str
     name: str
@@ -67,8 +71,10 @@ class Run:
     rank_low: int = 0
     rank_high: int = 0
     p_best: float = float("nan")
+    lead: Estimate = MISSING  # external AUROC minus that of the next run in the ranking
     group: int = -1  # index of the tie group, 0 for the best; -1 means unranked
-    # run: trained by the grid; tta, ensemble: derived from runs, never ranked
+    runs: tuple["Run", ...] = ()  # recipe: its runs, by seed
+    # run: trained by the grid; recipe: mean over seeds; tta, ensemble: derived from runs, never ranked
     # panel: networks with one finding each, ranked as one run
     # external: an imported model, ranked only if the grid trains nothing
     kind: str = "run"
@@ -88,6 +94,11 @@ class Run:
     def marks(self) -> str:
         """Short form of the remark for a table row, for example "limit reached"."""
         return ", ".join(note.partition(":")[0] for note in self.remark.split("; ") if note)
+
+    @property
+    def members(self) -> tuple["Run", ...]:
+        """The runs of a recipe; a run is its only member."""
+        return self.runs or (self,)
 
     @property
     def is_derived(self) -> bool:

@@ -14,7 +14,7 @@ from reports.formatting import is_number
 from reports.report_data import headline_rows
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Hospital, Run
-from reports.tables import Tables, records_of
+from reports.tables import Tables, records_of, rows_of
 
 EXTERNAL = "external"
 MACRO = "macro"
@@ -22,7 +22,10 @@ MACRO = "macro"
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """The data that all sections share. `ranked` is sorted by mean external AUROC, `hospitals` by mean gap."""
+    """The data that all sections share. `ranked` is sorted by mean external AUROC, `hospitals` by mean gap.
+
+    `ranked` has recipes: each is the mean of the runs that differ only in the seed. A recipe without other seeds is its run.
+    """
 
     tables: Tables
     headline: headline_rows.HeadlineRows  # the rows of `scores` that the page shows
@@ -58,9 +61,24 @@ class ReportData:
         return int(self.meta.get("min_count", 10))
 
     @property
+    def ranked_runs(self) -> tuple[Run, ...]:
+        """The runs of the ranked recipes, in the order of the ranking."""
+        return tuple(run for recipe in self.ranked for run in recipe.members)
+
+    @property
     def runs(self) -> tuple[Run, ...]:
         """Every run that the grid trained, unranked runs last."""
-        return (*self.ranked, *(r for r in self.unranked if not r.is_derived))
+        return (*self.ranked_runs, *(r for r in self.unranked if not r.is_derived))
+
+    @property
+    def unit(self) -> str:
+        """What a row of the ranking is: "recipe" if any recipe has several runs, else "run"."""
+        return "recipe" if any(len(r.members) > 1 for r in self.ranked) else "run"
+
+    @property
+    def over_seeds(self) -> bool:
+        """Return whether the intervals of the ranked recipes are over seeds too."""
+        return bool(self.ranked) and all(r.runs for r in self.ranked) and len(self.ranked_runs) > len(self.ranked) + 1
 
     @property
     def imported(self) -> tuple[Run, ...]:
@@ -79,8 +97,14 @@ class ReportData:
 
     @property
     def entries(self) -> tuple[Run, ...]:
-        """Every row of the page: ranked runs, derived runs, unranked runs."""
-        return (*self.ranked, *self.derived, *self.unranked)
+        """Everything that the page has details of: ranked recipes, their runs, derived runs, unranked runs."""
+        runs = (run for recipe in self.ranked for run in recipe.runs)
+        return (*self.ranked, *runs, *self.derived, *self.unranked)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The label of everything in `entries`, by id."""
+        return {r.id: r.label for r in self.entries}
 
     @property
     def scored(self) -> tuple[Run, ...]:
@@ -198,16 +222,23 @@ def read(tables: Tables) -> ReportData:
                 rank_low=round(rank.get("rank_low", 0)),
                 rank_high=round(rank.get("rank_high", 0)),
                 p_best=float(rank.get("p_best", float("nan"))),
+                lead=_lead(rank),
                 group=int(rank["group"]) if rank else -1,
                 kind=_text(facts["kind"]),
             )
         )
+    by_id = {r.id: r for r in runs}
+    runs_of: dict[str, list[Run]] = {}
+    for recipe, run_id in rows_of(tables["recipes"], "recipe_id", "run_id"):
+        if recipe != run_id and str(run_id) in by_id:
+            runs_of.setdefault(str(recipe), []).append(by_id[str(run_id)])
+    runs = [replace(r, runs=tuple(runs_of.get(r.id, ()))) for r in runs]
     ranked = sorted(
         (r for r in runs if r.external.has_value and r.group >= 0), key=lambda r: (-r.external.value, r.label, r.id)
     )
     derived_runs = (r for r in runs if r.is_derived and r.external.has_value and r not in ranked)
     derived = sorted(derived_runs, key=lambda r: (-r.external.value, r.label, r.id))
-    listed_ids = {r.id for r in (*ranked, *derived)}
+    listed_ids = {r.id for r in (*ranked, *derived)} | {run.id for recipe in ranked for run in recipe.runs}
     unranked = sorted((r for r in runs if r.id not in listed_ids), key=lambda r: (r.label, r.id))
     numbers = sorted({r.group for r in ranked})
     external_row = next((row for row in records_of(tables["mean_gaps"]) if row["dataset"] == EXTERNAL), {})
@@ -300,6 +331,12 @@ def _simultaneous(estimate: Estimate, rank: Mapping[str, Any], prefix: str) -> E
         if estimate.has_value and all(map(is_number, bounds))
         else estimate
     )
+
+
+def _lead(rank: Mapping[str, Any]) -> Estimate:
+    """Return the lead over the next row of the ranking; `rank` is the run's row of the table `ranks`."""
+    value, low, high = (float(rank.get(name, float("nan"))) for name in ("lead", "lead_low", "lead_high"))
+    return Estimate(value, low, high) if is_number(value) else MISSING
 
 
 def _labeled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:

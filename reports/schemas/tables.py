@@ -67,7 +67,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # one row per run of the grid, including failed runs
     "runs": (
         "run_id",
-        # run: trained by the grid; tta, ensemble: derived from other runs, never ranked
+        # run: trained by the grid; recipe: mean of the runs that differ only in the seed
+        # tta, ensemble: derived from other runs, never ranked
         # panel: joins runs with one finding each, and is ranked instead of them
         # external: an imported model, ranked only if the grid trains nothing
         "kind",
@@ -100,12 +101,17 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "device",  # "cpu (1 thread)", "NVIDIA H200"
         "weights_sha256",  # hash of the trained weights
     ),
-    # ranks by mean external AUROC, computed over all runs with a score
+    # the runs of each ranked recipe, in the order of their seeds; a recipe without other seeds has the id of its run
+    # Rows of recipes in `scores`, `gaps`, `costs` and `runs` are means over their runs, with intervals over patients and
+    # seeds. In ranks, pairs, robustness, selection, frontier and goals, run_id is the id of a recipe.
+    "recipes": ("recipe_id", "run_id"),
+    # ranks by mean external AUROC, computed over all recipes with a score
     # mean_rank, rank_low, rank_high, p_best: mean, interval, and share of first places of the rank over resampled
     #     patients
     # group: index of the tie group; p_anchor: adjusted p of the difference from the first run of the group
     # all_low, all_high: interval of the external AUROC, simultaneous over all runs (for sentences about the first run)
     # gap_low, gap_high: ? interval of the gap, simultaneous over all runs
+    # lead: ? external AUROC minus that of the next row, with an interval that is adjusted for all pairs of rows
     "ranks": (
         "run_id",
         "mean_rank",
@@ -117,17 +123,19 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         *_SIMULTANEOUS,
         "gap_low",
         "gap_high",
+        "lead",
+        "lead_low",
+        "lead_high",
     ),
     # paired differences between the best runs: macro score of the run `first` minus macro score of the run `second`
     # bench.scoring.across_runs.all_pairs.MOST limits the number of runs; metric: auroc or gap
     "pairs": ("first", "second", "dataset", "metric", "value", "low", "high"),
     # rank agreement of two cohorts: Kendall's tau-b between the macro AUROCs of the runs; interval over resampled patients
     "agreement": ("first", "second", "tau", "low", "high", "num_runs"),
-    # macro AUROC of groups of runs that differ only in the seed, per cohort and "external"; run_id: first run of the group
+    # variation of the macro AUROC of a recipe per cohort and "external"; run_id: id of the recipe
     # seed_sd: standard deviation over seeds, on the same patients
     # patient_sd: standard deviation over resampled patients, of one run
-    # low, high: ? interval of the mean, for new seeds and new patients
-    "seeds": ("run_id", "dataset", "num_seeds", "mean", "low", "high", "seed_sd", "patient_sd"),
+    "seeds": ("run_id", "dataset", "num_seeds", "seed_sd", "patient_sd"),
     # gap: internal test AUROC minus external AUROC, both over the shared findings
     # dataset "external": mean over hospitals; num_findings: number of shared findings; internal, external: the two AUROCs
     "gaps": ("run_id", "dataset", *_GAP),
@@ -268,7 +276,10 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "policies": ("policy", "dataset", "split", "reference", "value", "low", "high", "num_runs"),
     # ablation: mean difference of a metric between two levels of a factor (level minus reference), over pairs of runs
     #     that differ only in this factor; metric: auroc (external AUROC) or gap
-    "ablation": ("metric", "factor", "level", "reference", "value", "low", "high", "p", "num_pairs", "pair_sd"),
+    "ablation": (
+        *("metric", "factor", "level", "reference", "value", "low", "high", "p"),
+        *("num_pairs", "num_run_pairs", "pair_sd"),
+    ),
     # importance of each factor for a metric, from a model that predicts the metric from the factors; only for a grid
     #     with all combinations of its factors
     # r2, r2_low: the model's r2 on other runs, and the lower end of its interval

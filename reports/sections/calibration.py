@@ -40,10 +40,10 @@ def calibration(board: ReportData) -> Section:
     curves = board.tables["reliability"]
     pooled = curves.loc[curves["finding"] == "pooled", ["run_id", "dataset", "calibrator", *OF_BIN]]
     run_ids = set(pooled["run_id"].unique())
-    drawn_runs = [r for r in board.ranked if r.id in run_ids][:DRAWN]
+    drawn_runs = [r for r in board.ranked_runs if r.id in run_ids][:DRAWN]
     pooled = pooled[pooled["run_id"].isin([r.id for r in drawn_runs])]
     bins = dict(iter(pooled.groupby(["run_id", "dataset", "calibrator"])))
-    first = drawn_runs[0] if drawn_runs else (board.ranked[0] if board.ranked else None)
+    first = drawn_runs[0] if drawn_runs else (board.ranked_runs[0] if board.ranked else None)
     context = {
         "board": board,
         "title": _title(board, first, drift) if first else sentences.NO_SCORE,
@@ -56,10 +56,10 @@ def calibration(board: ReportData) -> Section:
                     for key in (*(h.key for h in board.all_hospitals), EXTERNAL)
                 ],
             }
-            for r in board.ranked[:LISTED]
+            for r in board.ranked_runs[:LISTED]
         ],
-        "unlisted": max(0, len(board.ranked) - LISTED),
-        "left_out": max(0, len(board.ranked) - DRAWN),
+        "unlisted": max(0, len(board.ranked_runs) - LISTED),
+        "left_out": max(0, len(board.ranked_runs) - DRAWN),
     }
     return Section("calibration", "Calibration", write("calibration.html.j2", **context))
 

@@ -19,7 +19,7 @@ def compare(board: ReportData) -> Section:
     """Write the section: the numbers, and an empty element for the script's table. It is empty for fewer than two runs."""
     if len(board.ranked) < 2:
         return Section("compare", "", Markup(""))
-    return Section("compare", "", write("compare.html.j2", data=Markup(data_block(_data(board)))))  # noqa: S704
+    return Section("compare", "", write("compare.html.j2", unit=board.unit, data=Markup(data_block(_data(board)))))  # noqa: S704
 
 
 def _data(board: ReportData) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _data(board: ReportData) -> dict[str, Any]:
         "runs": {r.id: _cells(board, r) for r in board.ranked},
         "pairs": pairs,
         "z": [round(NormalDist().inv_cdf(1 - 0.025 / k), 3) for k in range(1, MOST_SHOWN + 1)],
-        "left": f"Paired differences are stored for the first {plural(compared, 'run')} of the ranking; other runs have none here."
+        "left": f"Paired differences are stored for the first {plural(compared, board.unit)} of the ranking; the others have none here."
         if compared
         else "No paired differences are stored in these tables.",
     }

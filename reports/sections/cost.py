@@ -36,7 +36,7 @@ def cost(board: ReportData) -> Section:
     has_chart = len(runs) > 1 and bool(front)
     context = {
         "board": board,
-        "title": sentences.pareto_title(front_labels, len(runs))
+        "title": sentences.pareto_title(front_labels, len(runs), board.unit)
         if runs or not board.ranked
         else "Operations were not counted",
         "runs": sorted(runs, key=lambda r: (r.quantity("macs"), -r.external.value, r.id)),
@@ -97,7 +97,7 @@ def _budget(board: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
 def _anytime(board: ReportData) -> list[dict[str, Any]]:
     """Return for each device: a sentence, the curves of AUROC by training time, and the rows of the Pareto front."""
     table = board.tables["anytime"]
-    labels = {r.id: r.label for r in board.runs}
+    labels = board.labels
     figures = []
     for device, rows in table[table["run_id"].isin(list(labels))].groupby("device", sort=True):
         hours = float(rows["hours"].max())

@@ -25,7 +25,7 @@ ALPHA = 0.05
 WIDTH, HEIGHT = 190, 20
 LEVELS = 14  # maximum number of factor levels in the swarm figure
 SWARM_WIDTH, SWARM_NAME, SWARM_ROW = 640.0, 190.0, 26.0
-LEAST_PAIRS = 3  # the title names only levels with at least this many pairs
+LEAST_PAIRS = 3  # a level with fewer pairs of runs gets no verdict
 
 
 def factors(board: ReportData) -> Section:
@@ -36,6 +36,8 @@ def factors(board: ReportData) -> Section:
     heads, factor_tables = _forest(table)
     context = {
         "title": _title(table),
+        "unit": board.unit,
+        "over_seeds": board.over_seeds,
         "heads": heads,
         "parts": factor_tables,
         "models": [
@@ -49,14 +51,14 @@ def factors(board: ReportData) -> Section:
 def _title(table: pd.DataFrame) -> str:
     """Return the title: it names the levels that clearly change the external AUROC.
 
-    A clear change has a small p over patients, and an interval over pairs of runs that excludes 0. In `table`, p is
+    A clear change has a small p, at least LEAST_PAIRS pairs of runs, and an interval over pairs that excludes 0. In `table`, p is
     corrected for the number of levels of a factor. The title also corrects p for the number of factors.
     """
     rows = table[table["metric"] == "auroc"]
     rows = rows[rows["p"] * rows["factor"].nunique() < ALPHA]
     if not len(rows):
         return "No factor clearly changes the external AUROC"
-    rows = rows[[_beyond_seeds(row) for row in rows.to_dict("records")]]
+    rows = rows[[_beyond_pairs(row) for row in rows.to_dict("records")]]
     if not len(rows):
         return "No factor changes the external AUROC by more than the variation between pairs of runs"
     names = [
@@ -65,10 +67,15 @@ def _title(table: pd.DataFrame) -> str:
     return f"Clear change of the external AUROC: {listing(names)}"
 
 
-def _beyond_seeds(row: Mapping[Any, Any]) -> bool:
-    """Return whether the 95 % interval over pairs of runs excludes 0; false for fewer than three pairs."""
+def _beyond_pairs(row: Mapping[Any, Any]) -> bool:
+    """Return whether there are enough pairs of runs, and the 95 % interval over pairs of recipes excludes 0.
+
+    With fewer than three pairs of recipes this interval says nothing; then p, which covers patients and seeds, decides.
+    """
     num, spread = int(row["num_pairs"]), float(row["pair_sd"])
-    return num >= LEAST_PAIRS and abs(row["value"]) > float(stdtrit(num - 1, 0.975)) * spread / math.sqrt(num)
+    if num < LEAST_PAIRS:
+        return int(row["num_run_pairs"]) >= LEAST_PAIRS
+    return abs(float(row["value"])) > float(stdtrit(num - 1, 0.975)) * spread / math.sqrt(num)
 
 
 def _forest(table: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
@@ -85,7 +92,7 @@ def _forest(table: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
             by_metric = {str(row["metric"]): row for row in level_rows.to_dict("records")}
             first = next(iter(by_metric.values()))
             cells = [_cell(m, by_metric.get(m), scales[m]) for m in metrics]
-            levels.append({"level": str(level), "cells": cells, "num_pairs": int(first["num_pairs"])})
+            levels.append({"level": str(level), "cells": cells, "num_pairs": int(first["num_run_pairs"])})
         factor_tables.append({"factor": str(factor), "reference": str(reference), "levels": levels})
     return [METRICS.get(m, m) for m in metrics], factor_tables
 
@@ -102,13 +109,14 @@ def _cell(metric: str, row: Mapping[Any, Any] | None, scale: svg.Scale) -> dict[
     if row is None:
         return None
     effect, p = Estimate(float(row["value"]), float(row["low"]), float(row["high"])), float(row["p"])
-    clear = effect.clear and is_number(p) and p < ALPHA
+    enough = int(row["num_run_pairs"]) >= LEAST_PAIRS
+    clear = enough and effect.clear and is_number(p) and p < ALPHA
     up, down = VERDICTS.get(metric, ("higher", "lower"))
     return {
         "name": METRICS.get(metric, metric),
         "effect": effect,
         "mark": _mark(effect, clear, scale),
-        "verdict": (up if effect.value > 0 else down) if clear else "cannot be distinguished",
+        "verdict": (up if effect.value > 0 else down) if clear else "unclear" if enough else "too few pairs",
         "p": DASH if not is_number(p) else "< .001" if p < 0.001 else places(p),
         "pair_sd": places(float(row["pair_sd"])) if is_number(row["pair_sd"]) else DASH,
     }

@@ -30,12 +30,14 @@ def findings(board: ReportData) -> Section:
     top = measured[0] if measured else None
     context: dict[str, Any] = {
         "board": board,
-        "title": sentences.findings_title(clear_findings, len(measured) - len(clear_findings), len(board.ranked)),
+        "title": sentences.findings_title(
+            clear_findings, len(measured) - len(clear_findings), len(board.ranked), board.unit
+        ),
         "rows": rows,
         "axis": _axis_figure(scale, grid, WIDTH),
-        "legend": "each line is one run with its 95 % interval, best run on top"
+        "legend": f"each line is one {board.unit} with its 95 % interval, the best on top"
         if len(board.ranked) <= LANES
-        else "each dot is one run; hollow: its 95 % interval includes 0",
+        else f"each dot is one {board.unit}; hollow: its 95 % interval includes 0",
         "top": top,
         "story": sentences.worst_finding(
             top["finding"], top["internal"], top["external"], len(top["gaps"]), top["num_clear"]

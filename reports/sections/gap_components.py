@@ -46,7 +46,7 @@ def gap_components(board: ReportData) -> Section:
     macro = table.loc[table["finding"] == MACRO, list(COLUMNS)]
     external = macro[(macro["dataset"] == EXTERNAL) & (macro["metric"] == "auroc") & (macro["part"] == "gap")]
     run_ids = set(external["run_id"].tolist())
-    runs = [r for r in board.ranked if r.id in run_ids][:SHOWN]
+    runs = [r for r in board.ranked_runs if r.id in run_ids][:SHOWN]
     macro = macro[macro["run_id"].isin([r.id for r in runs])]
     cells: Cells = {
         (str(r["run_id"]), str(r["dataset"]), str(r["metric"]), str(r["part"])): r for r in records_of(macro)

@@ -46,7 +46,7 @@ def groups(board: ReportData) -> Section:
     table = board.tables["subgroups"]
     rows = table.loc[table["finding"].isin([MACRO, HEALTHY]), list(COLUMNS)]
     run_ids = set(rows["run_id"].unique())
-    runs = [r for r in board.ranked if r.id in run_ids]
+    runs = [r for r in board.ranked_runs if r.id in run_ids]
     pairs = rows[["dataset", "subgroup"]].drop_duplicates()
     datasets_with_groups = {dataset for dataset, group in rows_of(pairs, "dataset", "subgroup") if "=" in str(group)}
     hospitals = [h for h in board.all_hospitals if h.key in datasets_with_groups]

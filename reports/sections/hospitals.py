@@ -35,6 +35,7 @@ def hospitals(board: ReportData) -> Section:
             times,
             len(board.ranked),
             board.has_common,
+            board.unit,
         ),
         "heads": [_head(board, key) for key in (h.key for h in board.all_hospitals)],
         "rows": rows[:SHOWN],
@@ -89,4 +90,4 @@ def _row(board: ReportData, run: Run) -> dict[str, Any]:
 def _scatter_words(board: ReportData, compared: Sequence[Run]) -> str:
     """Return the title of the scatter."""
     below = sum(r.external_common.value < r.internal_common.value for r in compared)
-    return sentences.scatter_title(below, len(compared), sentences.shared_findings(*board.num_common))
+    return sentences.scatter_title(below, len(compared), sentences.shared_findings(*board.num_common), board.unit)

@@ -42,12 +42,12 @@ def title(board: ReportData) -> str:
     num_external = len(board.hospitals) or board.num_external
     num_runs = len(board.ranked) if num_external else len(board.scored)
     return sentences.headline(
-        num_runs, board.num_worse, board.num_better, num_external, board.phantom, only, board.has_common
+        num_runs, board.num_worse, board.num_better, num_external, board.phantom, only, board.has_common, board.unit
     )
 
 
 def gap_figure(board: ReportData, width: float) -> Markup:
-    """Draw the gap at each hospital: one dot per run, and above the dots the mean with its interval."""
+    """Draw the gap at each hospital: one dot per recipe, and above the dots the mean with its interval."""
     hospitals = [h for h in board.hospitals if h.mean_gap.has_value]
     values = [e.value for r in board.ranked for e in r.hospital_gaps.values() if e.has_value]
     bounds = [b for h in hospitals for b in (h.mean_gap.low, h.mean_gap.high, h.mean_gap.value) if b == b]
@@ -107,7 +107,9 @@ def _kick(board: ReportData) -> str:
     counts_in_words = [
         plural(len(board.imported), "imported model")
         if board.only_imported
-        else sentences.run_count(len(board.runs), len(board.scored)),
+        else sentences.run_count(
+            len(board.runs), len(board.scored), len(board.ranked) if board.unit == "recipe" else 0
+        ),
         plural(1 + board.num_external, "hospital"),
         plural(len(board.findings), "finding"),
     ]
@@ -135,7 +137,14 @@ def _best(board: ReportData) -> str:
         return ""
     first = board.ranked[0]
     text = sentences.best_run(
-        first.label, first.simultaneous_external, len(board.groups[0]) - 1, first.p_best, len(board.ranked)
+        first.label,
+        first.simultaneous_external,
+        len(board.groups[0]) - 1,
+        first.p_best,
+        len(board.ranked),
+        board.unit,
+        (board.ranked[1].label, first.lead) if first.lead.has_interval else None,
+        board.over_seeds,
     )
     if len(board.ranked) > 1:
         smallest = min((r for r in board.ranked if r.gap.has_value), key=_gap_of, default=None)

@@ -37,7 +37,6 @@ WORDS = {
     "preprocessing": "Preprocessing",
     "augmentation": "Augmentation",
     "weights": "Weights",
-    "seed": "Seed",
 }
 
 
@@ -65,7 +64,12 @@ def ranking(board: ReportData) -> Section:
     columns, factors = columns_of(board), _factors(board)
     strips, grid, scale = _strips(board)
     groups: list[dict[str, Any]] = [
-        {"words": sentences.group_caption(k, len(runs), runs[0].label), "number": k, "runs": runs, "closed": k > OPEN}
+        {
+            "words": sentences.group_caption(k, len(runs), runs[0].label, board.unit),
+            "number": k,
+            "runs": runs,
+            "closed": k > OPEN,
+        }
         for k, runs in enumerate(board.groups, start=1)
     ]
     context = {
@@ -117,7 +121,7 @@ def _strips(board: ReportData) -> tuple[dict[str, Markup], list[float], svg.Scal
         b
         for r in (*board.ranked, *board.derived)
         for e in (r.internal_common, _compared(r), r.worst_auroc)
-        for b in (e.value, e.low, e.high)
+        for b in (e.value, e.low, e.high, *_of_seeds(r))
         if is_number(b)
     ] or [0.5, 1.0]
     low, high = min(numbers), max(numbers)
@@ -126,10 +130,15 @@ def _strips(board: ReportData) -> tuple[dict[str, Markup], list[float], svg.Scal
     grid = svg.ticks(scale.low, scale.high, 6)
     lines = svg.strip_grid(scale, grid)
     strips = {
-        r.id: svg.strip(r.worst_auroc, _compared(r), r.internal_common, scale, lines)
+        r.id: svg.strip(r.worst_auroc, _compared(r), r.internal_common, scale, lines, _of_seeds(r))
         for r in (*board.ranked, *board.derived)
     }
     return strips, grid, scale
+
+
+def _of_seeds(recipe: Run) -> list[float]:
+    """Return the external AUROC of each run of a recipe; empty for a single run."""
+    return [_compared(run).value for run in recipe.runs if len(recipe.runs) > 1 and _compared(run).has_value]
 
 
 def _compared(run: Run) -> Estimate:

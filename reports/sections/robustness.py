@@ -29,13 +29,14 @@ def robustness(board: ReportData) -> Section:
     above = [row["run"].label for row in line if row["simultaneous"].clear and row["simultaneous"].low > 0]
     below = [row["run"].label for row in line if row["simultaneous"].clear and row["simultaneous"].high < 0]
     context: dict[str, Any] = {
-        "title": gap_sentences.effective_robustness(above, below, len(line), len(board.ranked)),
+        "board": board,
+        "title": gap_sentences.effective_robustness(above, below, len(line), len(board.ranked), board.unit),
         "line": line[:SHOWN],
         "folded": line[SHOWN:],
         "axis": _axis_figure(line),
         "slope": float(board.tables["robustness"]["slope"].iloc[0]) if line else 0.0,
         "audit": audit,
-        "audit_title": _audit_title(audit),
+        "audit_title": _audit_title(audit, board.unit),
     }
     return Section("robustness", "", write("robustness.html.j2", **context))
 
@@ -82,7 +83,7 @@ def _dot(distance: Estimate, scale: svg.Scale, grid: list[float]) -> Markup:
 def _audit(board: ReportData) -> list[dict[str, Any]]:
     """Return one row for each selection rule: regret and optimism, averaged over hospitals."""
     table = board.tables["selection"]
-    labels = {run.id: run.label for run in board.runs}
+    labels = board.labels
     return [
         {
             "rule": _rule(board, str(row["rule"])),
@@ -113,7 +114,8 @@ def _rule(board: ReportData, rule: str) -> str:
     return words.get(rule) or board.title(rule)
 
 
-def _audit_title(audit: list[dict[str, Any]]) -> str:
+def _audit_title(audit: list[dict[str, Any]], unit: str) -> str:
     honest = next((row for row in audit if not row["oracle"]), None)
     flattered = [row["optimism"] for row in audit if row["oracle"] and is_number(row["optimism"])]
-    return gap_sentences.selection_by_internal(honest["regret"], max(flattered, default=float("nan"))) if honest else ""
+    optimism = max(flattered, default=float("nan"))
+    return gap_sentences.selection_by_internal(honest["regret"], optimism, unit) if honest else ""

@@ -43,7 +43,7 @@ def shortcuts(board: ReportData) -> Section:
         "board": board,
         "missing": missing_analyses(board, "probes", "acquisition"),
         "title": sentences.probe_title([r.probe.value for r in probed], chance, shuffled, num_sources),
-        "association": sentences.probe_and_gap(rho, len(runs), NEEDED, visible) if runs else "",
+        "association": sentences.probe_and_gap(rho, len(runs), NEEDED, visible, board.unit) if runs else "",
         "runs": runs,
         "shuffled": {r.id: probes.get((r.id, "shuffled"), MISSING) for r in runs},
         "legend": charts.families(runs),

@@ -17,7 +17,7 @@ def symptoms(board: ReportData) -> Section:
     table = board.tables["diagnostics"]
     if not len(table):
         return Section("symptoms", "", Markup(""))
-    labels = {run.id: run.label for run in board.entries}
+    labels = board.labels
     histograms = board.tables["histograms"]
     present, absent = (histograms[name].to_numpy() for name in ("present", "absent"))
     bins = histograms.groupby(["run_id", "dataset", "finding"]).indices

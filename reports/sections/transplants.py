@@ -83,7 +83,7 @@ def transplants(board: ReportData) -> Section:
     internal = board.internal.key
     findings_with_shortcut = {str(run_id): caught(rows, internal) for run_id, rows in table.groupby("run_id")}
     findings_that_react = {str(run_id): changed(rows, internal) for run_id, rows in table.groupby("run_id")}
-    runs = [r for r in board.ranked if r.id in findings_with_shortcut] or [
+    runs = [r for r in board.ranked_runs if r.id in findings_with_shortcut] or [
         r for r in board.runs if r.id in findings_with_shortcut
     ]
     if not runs:

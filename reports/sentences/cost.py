@@ -58,7 +58,7 @@ def anytime(device: str, hours: float, quarter: float, half: float, final: float
     return f"Best internal AUROC after all of {longest}: {places(final)}"
 
 
-def nondominated_runs(goals: Sequence[str], labels: Sequence[str], num_runs: int) -> str:
+def nondominated_runs(goals: Sequence[str], labels: Sequence[str], num_runs: int, unit: str = "run") -> str:
     """Name the Pareto-optimal runs: no other run is at least as good in each goal and better in one.
 
     >>> nondominated_runs(["auroc", "gap", "macs"], ["A", "B"], 24)
@@ -70,13 +70,13 @@ def nondominated_runs(goals: Sequence[str], labels: Sequence[str], num_runs: int
     """
     names = listing([GOAL_WORDS[goal] for goal in goals], len(goals))
     if len(labels) == num_runs:
-        return f"{'Both' if num_runs == 2 else f'All {word(num_runs)}'} runs are Pareto-optimal in {names}"
+        return f"{'Both' if num_runs == 2 else f'All {word(num_runs)}'} {unit}s are Pareto-optimal in {names}"
     verb = "is" if len(labels) == 1 else "are"
-    runs = f"{sentence_case(word(len(labels)))} of {word(num_runs)} runs"
+    runs = f"{sentence_case(word(len(labels)))} of {word(num_runs)} {unit}s"
     return f"{runs} {verb} Pareto-optimal in {names}: {listing(labels)}"
 
 
-def resampling(num_others: int, num_sure: int, num_nondominated: int) -> str:
+def resampling(num_others: int, num_sure: int, num_nondominated: int, unit: str = "run") -> str:
     """State how much the set of Pareto-optimal runs changes when patients are resampled.
 
     `num_sure`: number of Pareto-optimal runs that are Pareto-optimal in at least 95 % of resamples, too.
@@ -97,7 +97,5 @@ def resampling(num_others: int, num_sure: int, num_nondominated: int) -> str:
         stable = "it does not stay" if num_nondominated == 1 else stable
     text = f"In 95 % or more of the bootstrap samples, {stable} Pareto-optimal."
     if num_others:
-        text += (
-            f" {plural(num_others, 'other run')} {'is' if num_others == 1 else 'are'} Pareto-optimal in more than 5 %."
-        )
+        text += f" {plural(num_others, f'other {unit}')} {'is' if num_others == 1 else 'are'} Pareto-optimal in more than 5 %."
     return text

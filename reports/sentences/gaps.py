@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from reports.formatting import interval, is_number, listing, places, plural, sentence_case, signed, word
 from reports.report_data.headline_rows import Estimate
 
-NUM_NEEDED = 4  # minimum number of runs to fit a line; bench.scoring.across_runs.robustness has the same number
+NUM_NEEDED = 8  # minimum number of runs to fit a line; bench.scoring.across_runs.robustness has the same number
 
 
 def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
@@ -33,7 +33,9 @@ def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
     return sentence_case(f"{text}; {remainder.with_interval} is unexplained")
 
 
-def effective_robustness(above: Sequence[str], below: Sequence[str], num_fitted: int, num_runs: int) -> str:
+def effective_robustness(
+    above: Sequence[str], below: Sequence[str], num_fitted: int, num_runs: int, unit: str = "run"
+) -> str:
     """Name the runs with a clearly higher (`above`) or lower (`below`) external AUROC than the other runs predict.
 
     The prediction is a line from internal to external AUROC, fitted to the other runs.
@@ -43,19 +45,19 @@ def effective_robustness(above: Sequence[str], below: Sequence[str], num_fitted:
     >>> effective_robustness(["A"], ["B"], 24, 24)
     'External AUROC is higher than predicted for A; it is lower for B'
     >>> effective_robustness([], [], 0, 2)
-    'No line can be fitted to 2 runs: at least four with different internal AUROC are needed'
+    'No line can be fitted to 2 runs: at least eight with different internal AUROC are needed'
     """
     if not num_fitted:
-        return f"No line can be fitted to {plural(num_runs, 'run')}: at least {word(NUM_NEEDED)} with different internal AUROC are needed"
+        return f"No line can be fitted to {plural(num_runs, unit)}: at least {word(NUM_NEEDED)} with different internal AUROC are needed"
     if above and below:
         return f"External AUROC is higher than predicted for {listing(above)}; it is lower for {listing(below)}"
     if above or below:
         size = "higher" if above else "lower"
         return f"External AUROC is {size} than predicted for {listing(above or below)}"
-    return f"No run of {num_fitted} clearly differs from the external AUROC that the other runs predict"
+    return f"No {unit} of {num_fitted} clearly differs from the external AUROC that the other {unit}s predict"
 
 
-def selection_by_internal(regret: Estimate, optimism: float) -> str:
+def selection_by_internal(regret: Estimate, optimism: float, unit: str = "run") -> str:
     """State how much external AUROC is lost if internal validation selects the run (regret).
 
     `optimism` is the amount by which an external AUROC is too high if the same external data select the run.
@@ -68,11 +70,11 @@ def selection_by_internal(regret: Estimate, optimism: float) -> str:
     """
     start = "Selecting on internal validation data"
     if regret.value == 0:
-        text = f"{start} finds the run with the best external AUROC"
+        text = f"{start} finds the {unit} with the best external AUROC"
     elif regret.clear:
-        text = f"{start} loses {regret.with_interval} external AUROC compared with the best run"
+        text = f"{start} loses {regret.with_interval} external AUROC compared with the best {unit}"
     else:
-        text = f"The run selected on internal validation data cannot be distinguished from the best run ({regret.with_interval})"
+        text = f"The {unit} selected on internal validation data cannot be distinguished from the best {unit} ({regret.with_interval})"
     overstated = f"; selecting on an external hospital would overstate its AUROC by up to {places(optimism)}"
     return text + (overstated if is_number(optimism) else "")
 

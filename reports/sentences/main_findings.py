@@ -21,6 +21,7 @@ def headline(
     phantom: bool,
     single_run: str = "",
     shared_findings: bool = True,
+    unit: str = "run",
 ) -> str:
     """Return the headline of the page.
 
@@ -28,10 +29,11 @@ def headline(
     num_runs: number of runs with an external score; without external hospitals, with an internal score
     single_run: the clause about the run, if there is only one run
     shared_findings: whether any external hospital labels a finding that the internal hospital labels too
+    unit: what is counted, "recipe" (mean over seeds) or "run"
     """
     at_external = "at external hospitals" if num_external != 1 else "at the external hospital"
     num_unclear = num_runs - num_worse - num_better
-    all_runs = "both runs" if num_runs == 2 else f"all {_headline_count(num_runs)} runs"
+    all_runs = f"both {unit}s" if num_runs == 2 else f"all {_headline_count(num_runs)} {unit}s"
     if num_external == 0 and num_runs == 0:
         text = "no run has a score, and no external hospital was tested"
     elif num_external == 0:
@@ -41,16 +43,16 @@ def headline(
         text = "no run has a score at external hospitals"
         text += "" if shared_findings else ": internal and external hospitals label no finding in common"
     elif num_runs == 1:
-        text = f"only one run, so no ranking: {single_run}"
+        text = f"only one {unit}, so no ranking: {single_run}"
     elif num_worse == num_runs:
         text = f"{all_runs} have {LOWER} {at_external}"
     elif num_better == num_runs:
         text = f"{all_runs} have {HIGHER} {at_external}"
     elif num_worse == num_better == 0:
-        subject = "neither run" if num_runs == 2 else f"no run of {_headline_count(num_runs)}"
+        subject = f"neither {unit}" if num_runs == 2 else f"no {unit} of {_headline_count(num_runs)}"
         text = f"{subject} has a clearly lower or higher AUROC {at_external}"
     else:
-        of_all = f"of {_headline_count(num_runs)} runs"
+        of_all = f"of {_headline_count(num_runs)} {unit}s"
         first, verb = (num_worse, LOWER) if num_worse else (num_better, HIGHER)
         clauses = [f"{_headline_count(first)} {of_all} {_verb(first, 'have', 'has')} {verb} {at_external}"]
         if num_worse and num_better:
@@ -111,22 +113,36 @@ def mean_gap(
     return text
 
 
-def best_run(label: str, external: Estimate, num_tied: int, p_best: float, num_runs: int) -> str:
-    """Name the run that ranks first, and state how many runs are tied with it (`num_tied`).
+def best_run(
+    label: str,
+    external: Estimate,
+    num_tied: int,
+    p_best: float,
+    num_runs: int,
+    unit: str = "run",
+    lead: tuple[str, Estimate] | None = None,
+    over_seeds: bool = False,
+) -> str:
+    """Name the run or recipe that ranks first, and state how many others are tied with it (`num_tied`).
 
-    `p_best` is the share of bootstrap samples in which the run ranks first.
+    `p_best` is the share of bootstrap samples in which it ranks first; `over_seeds`: they are samples of patients and seeds.
+    `lead`: the second in the ranking, and the paired difference to it.
     """
     if num_runs == 1:
-        return f"{label} has a mean external AUROC of {external.with_interval}. There is no other run to compare with."
+        return (
+            f"{label} has a mean external AUROC of {external.with_interval}. There is no other {unit} to compare with."
+        )
     first = f"{label} has the highest mean external AUROC, {external.with_interval}."
     if num_tied == 0:
-        ties = "No other run is tied with it"
+        ties = f"No other {unit} is tied with it"
     elif num_tied == num_runs - 1:
-        ties = f"{'The other run cannot' if num_tied == 1 else 'No other run can'} be distinguished from it"
+        ties = f"{f'The other {unit} cannot' if num_tied == 1 else f'No other {unit} can'} be distinguished from it"
     else:
-        runs = "one other run" if num_tied == 1 else f"{word(num_tied)} other runs"
+        runs = f"one other {unit}" if num_tied == 1 else f"{word(num_tied)} other {unit}s"
         ties = f"{sentence_case(runs)} cannot be distinguished from it"
-    return f"{first} {ties}; it ranks first in {_resample_share(p_best)} of the bootstrap samples of patients."
+    samples = "samples of patients and seeds" if over_seeds else "samples of patients"
+    second = f" It leads {lead[0]} by {lead[1].with_interval}." if lead else ""
+    return f"{first}{second} {ties}; it ranks first in {_resample_share(p_best)} of the bootstrap {samples}."
 
 
 def smallest_gap(label: str, gap: Estimate, is_first: bool) -> str:
@@ -136,23 +152,24 @@ def smallest_gap(label: str, gap: Estimate, is_first: bool) -> str:
     return f"{subject} the smallest measured gap, {gap.with_interval}{doubt}."
 
 
-def group_caption(number: int, size: int, first_label: str) -> str:
+def group_caption(number: int, size: int, first_label: str, unit: str = "run") -> str:
     """Return the words that follow the title of a tie group in the ranking."""
     if size == 1:
-        return "one run" if number == 1 else "one run, clearly below the first run of the group above"
+        return f"one {unit}" if number == 1 else f"one {unit}, clearly below the first {unit} of the group above"
     if size == 2:
-        return f"two runs, tied: the second cannot be distinguished from {first_label}"
-    return f"{word(size)} runs, tied: the others cannot be distinguished from {first_label}"
+        return f"two {unit}s, tied: the second cannot be distinguished from {first_label}"
+    return f"{word(size)} {unit}s, tied: the others cannot be distinguished from {first_label}"
 
 
-def run_count(num_runs: int, num_scored: int) -> str:
-    """State the number of runs, and how many of them have a score.
+def run_count(num_runs: int, num_scored: int, num_recipes: int = 0) -> str:
+    """State the number of runs, how many of them have a score, and if given the number of ranked recipes.
 
-    >>> run_count(4, 4), run_count(4, 3), run_count(1, 0)
-    ('4 runs', '4 runs, 3 with scores', '1 run, none with scores')
+    >>> run_count(4, 4), run_count(4, 3), run_count(1, 0), run_count(6, 6, 2)
+    ('4 runs', '4 runs, 3 with scores', '1 run, none with scores', '2 recipes, 6 runs')
     """
     few = "" if num_scored == num_runs else f", {num_scored or 'none'} with scores"
-    return f"{plural(num_runs, 'run')}{few}"
+    recipes = f"{plural(num_recipes, 'recipe')}, " if num_recipes else ""
+    return f"{recipes}{plural(num_runs, 'run')}{few}"
 
 
 def unranked_reason(reason: str, internal: Estimate, num_external: int, shared_findings: bool) -> str:
@@ -190,19 +207,25 @@ def shared_findings(least: int, greatest: int) -> str:
     return plural(greatest, "shared finding") if least == greatest else f"{least} to {greatest} shared findings"
 
 
-def scatter_title(num_below: int, num_runs: int, findings: str) -> str:
+def scatter_title(num_below: int, num_runs: int, findings: str, unit: str = "run") -> str:
     """State how many runs have a lower AUROC at external hospitals; `findings` is a text of `shared_findings`."""
     if num_below == num_runs:
-        runs = "both runs have" if num_runs == 2 else f"all {num_runs} runs have"
+        runs = f"both {unit}s have" if num_runs == 2 else f"all {num_runs} {unit}s have"
     else:
-        count = f"{num_below} of {num_runs} runs" if num_below else f"no run of {num_runs}"
+        count = f"{num_below} of {num_runs} {unit}s" if num_below else f"no {unit} of {num_runs}"
         runs = f"{count} {_verb(max(num_below, 1), 'have', 'has')}"
     text = sentence_case(f"{runs} a lower measured AUROC at external hospitals")
     return f"{text} ({findings})" if findings else text
 
 
 def hospitals_title(
-    costly: Sequence[str], num_external: int, worst: str, num_worst: int, num_runs: int, shared_findings: bool = True
+    costly: Sequence[str],
+    num_external: int,
+    worst: str,
+    num_worst: int,
+    num_runs: int,
+    shared_findings: bool = True,
+    unit: str = "run",
 ) -> str:
     """Name the hospitals at which AUROC clearly drops (`costly`), and the hospital that is worst for most runs.
 
@@ -225,20 +248,20 @@ def hospitals_title(
         return text
     in_every_run = num_worst == num_runs
     runs = (
-        "this run"
+        f"this {unit}"
         if num_runs == 1
-        else "every run"
+        else f"every {unit}"
         if in_every_run
-        else f"{_headline_count(num_worst)} of {_headline_count(num_runs)} runs"
+        else f"{_headline_count(num_worst)} of {_headline_count(num_runs)} {unit}s"
     )
     return f"{text}; {worst} is the worst hospital in {runs}"
 
 
-def findings_title(clear: Sequence[tuple[str, float]], num_others: int, num_runs: int) -> str:
+def findings_title(clear: Sequence[tuple[str, float]], num_others: int, num_runs: int, unit: str = "run") -> str:
     """Name the findings for which AUROC clearly drops in every run; `clear`: (finding, mean gap), largest gap first."""
     if num_runs == 0 or not (clear or num_others):
         return "No finding has both an internal and an external score"
-    in_runs = "in every run" if num_runs > 1 else "in this run"
+    in_runs = f"in {'every' if num_runs > 1 else 'this'} {unit}"
     if not clear:
         return f"No finding has a clear drop in AUROC {in_runs}"
     names = listing([f"{name} ({places(value)})" for name, value in clear])
@@ -263,13 +286,13 @@ def worst_finding(finding: str, internal: float, external: float, num_runs: int,
     )
 
 
-def pareto_title(labels: Sequence[str], num_runs: int) -> str:
+def pareto_title(labels: Sequence[str], num_runs: int, unit: str = "run") -> str:
     """Name the runs on the Pareto front of cost and AUROC."""
     if num_runs == 0:
         return f"{NO_SCORE}, so cost and AUROC cannot be compared"
     if num_runs == 1:
-        return "Only one run: there is no other cost to compare with"
-    verb = "run is" if len(labels) == 1 else "runs are"
+        return f"Only one {unit}: there is no other cost to compare with"
+    verb = f"{unit} is" if len(labels) == 1 else f"{unit}s are"
     return f"{sentence_case(word(len(labels)))} {verb} on the Pareto front: {listing(labels)}"
 
 
@@ -288,21 +311,21 @@ def probe_title(values: Sequence[float], chance: float, shuffled: Sequence[float
     return f"{start} with a balanced accuracy of {accuracy} (chance {places(chance)}{control})"
 
 
-def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, visible: float) -> str:
+def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, visible: float, unit: str = "run") -> str:
     """State whether runs with features that reveal the hospital have a larger gap.
 
     `rho` is the rank correlation over runs; `visible` is the smallest |rho| that this number of runs could show.
     """
     if num_runs < num_needed:
-        runs = "run is" if num_runs == 1 else "runs are"
+        runs = f"{unit} is" if num_runs == 1 else f"{unit}s are"
         count = sentence_case(_headline_count(num_runs))
         return f"{count} {runs} too few to relate this to the gap: a rank correlation needs {word(num_needed)}"
     correlation = f"Spearman {rho.with_interval}"
     if not rho.clear:
-        power = f"with {num_runs} runs, only |ρ| above about {places(visible, 2)} would show"
+        power = f"with {num_runs} {unit}s, only |ρ| above about {places(visible, 2)} would show"
         return f"The data do not show whether this is related to the gap ({correlation}; {power})"
     size = "larger" if rho.value > 0 else "smaller"
-    return f"Runs whose features reveal the hospital more clearly have a {size} gap ({correlation})"
+    return f"{sentence_case(unit)}s whose features reveal the hospital more clearly have a {size} gap ({correlation})"
 
 
 def learning_title(num_runs: int, num_at_end: int, epochs: int) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 from reports.formatting import is_number, places
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.report_data import EXTERNAL, ReportData
+from reports.tables import rows_of
 
 SHOWN = 40  # maximum number of rows in the table of seeds
 
@@ -31,28 +32,30 @@ def agreement(board: ReportData) -> dict[str, Any]:
 
 
 def seeds(board: ReportData) -> list[dict[str, Any]]:
-    """Return one row for each group of runs that differ only in the seed: internal and external scores."""
-    labels = {run.id: run.name if run.variant.startswith("seed ") else run.label for run in board.runs}
-    ranked = {run.id: k for k, run in enumerate(board.ranked)}
-    groups = {
-        str(run_id): {str(r["dataset"]): r for r in rows.to_dict("records")}
-        for run_id, rows in board.tables["seeds"].groupby("run_id", sort=False)
+    """Return one row for each recipe with several seeds: internal and external scores and how much they vary."""
+    table = board.tables["seeds"]
+    variation = {
+        (str(recipe), str(dataset)): (int(num), float(seed_sd), float(patient_sd))
+        for recipe, dataset, num, seed_sd, patient_sd in rows_of(
+            table, "run_id", "dataset", "num_seeds", "seed_sd", "patient_sd"
+        )
     }
     return [
         {
-            "run": labels.get(run_id, run_id).split(" · seed ")[0],
-            "num": int(next(iter(row_of_dataset.values()))["num_seeds"]),
-            "sides": [_side(row_of_dataset.get(key)) for key in (board.internal.key, EXTERNAL)],
+            "run": recipe.label,
+            "num": len(recipe.members),
+            "sides": [
+                _side(estimate, variation.get((recipe.id, key)))
+                for key, estimate in ((board.internal.key, recipe.internal), (EXTERNAL, recipe.external))
+            ],
         }
-        for run_id, row_of_dataset in sorted(groups.items(), key=lambda item: ranked.get(item[0], len(ranked)))[:SHOWN]
-    ]
+        for recipe in board.ranked
+        if (recipe.id, EXTERNAL) in variation
+    ][:SHOWN]
 
 
-def _side(row: dict[Any, Any] | None) -> dict[str, Any]:
-    if row is None:
+def _side(estimate: Estimate, variation: tuple[int, float, float] | None) -> dict[str, Any]:
+    if variation is None:
         return {"mean": MISSING, "seed": "", "patient": ""}
-    return {
-        "mean": Estimate(float(row["mean"]), float(row["low"]), float(row["high"])),
-        "seed": places(float(row["seed_sd"]), 4),
-        "patient": places(float(row["patient_sd"]), 4),
-    }
+    _, seed_sd, patient_sd = variation
+    return {"mean": estimate, "seed": places(seed_sd, 4), "patient": places(patient_sd, 4)}

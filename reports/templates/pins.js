@@ -60,9 +60,9 @@ const pins = (() => {
       row.firstChild.scope = 'row';
       body.append(row);
     }
-    const caption = el('caption', 'vh', `${shown.length} pinned runs side by side`);
+    const caption = el('caption', 'vh', `${shown.length} pinned ${ranking.unit}s side by side`);
     $('cmpbody').replaceChildren(el('table', 't stack cmp', caption, el('thead', '', head), body),
-      el('p', 'small', (many ? `Thick line: 95 % interval of this difference, same patients for both runs. Thin line, mark and verdict: corrected for the ${many} differences shown (Bonferroni). ` : '')
+      el('p', 'small', (many ? `Thick line: 95 % interval of this difference, same patients for both. Thin line, mark and verdict: corrected for the ${many} differences shown (Bonferroni). ` : '')
         + (many < data.measures.length * others.length ? data.left : '')));
   };
 
@@ -92,7 +92,7 @@ const pins = (() => {
     if (!named.has(id)) return '';
     if (list.includes(id)) list = list.filter(x => x !== id);
     else if (list.length < LETTERS.length) list = [...list, id];
-    else return `Four runs are pinned; unpin one first`;
+    else return `Four ${ranking.unit}s are pinned; unpin one first`;
     show();
     return '';
   };

@@ -104,9 +104,9 @@ const ranking = (() => {
     $('reset').hidden = !any;
     $('none').hidden = list.length > 0;
     const by = heads.get(state.key).firstChild.textContent.trim();
-    $('status').textContent = `${list.length} of ${rows.length} runs.`
+    $('status').textContent = `${list.length} of ${rows.length} ${table.dataset.unit}s.`
       + (flat ? ` Sorted by ${by.toLowerCase() === by || by.length < 4 ? by : by[0].toLowerCase() + by.slice(1)}; tie groups are shown when sorted by rank.` : '')
-      + (any ? ' Ranks and groups are over all runs and do not change.' : '');
+      + (any ? ` Ranks and groups are over all ${table.dataset.unit}s and do not change.` : '');
   };
 
   const order = () => {
@@ -171,5 +171,5 @@ const ranking = (() => {
     later();
   };
   addEventListener('beforeprint', () => some());
-  return { table, heads, menus, rows, byId, state, sortBy, order, show, columns, clear, fold, read, write, found, finish: some, dressed: how => { dress = how; } };
+  return { table, unit: table.dataset.unit, heads, menus, rows, byId, state, sortBy, order, show, columns, clear, fold, read, write, found, finish: some, dressed: how => { dress = how; } };
 })();

@@ -1,8 +1,8 @@
 """Ablation: the effect of one factor with all other factors equal, and the importance of each factor in a full grid.
 
-A factor is a field of the run configuration in which runs of one grid differ. A level is one value of a factor. Two runs
-are a pair if they differ in only one factor.
-Shapes: R runs, B replicates, F factors.
+A factor is a field of the run configuration in which recipes of one grid differ. A level is one value of a factor. Two
+recipes are a pair if they differ in only one factor.
+Shapes: R recipes, B replicates, F factors.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,6 +34,7 @@ class Effect:
     high: float
     p: float
     num_pairs: int
+    num_run_pairs: int  # two recipes with three seeds each are three pairs of runs
     pair_sd: float  # standard deviation of the differences over pairs; NaN for one pair
 
 
@@ -55,16 +56,20 @@ def references(configs: Sequence[Config]) -> dict[str, str]:
     }
 
 
-def one_factor(configs: Sequence[Config], value: Array, replicates: Array) -> list[Effect]:
+def one_factor(
+    configs: Sequence[Config], value: Array, replicates: Array, num_runs: Sequence[int] | None = None
+) -> list[Effect]:
     """Estimate the effect of each level of each factor, compared with the factor's reference level (see `references`).
 
-    The effect is the mean difference over all pairs of runs that share all other factors and the seed. The interval
-    describes the variation over patients with these runs fixed. `Effect.pair_sd` describes the variation over pairs. A
-    level without any pair is left out. value [R] and replicates [R, B] are in the order of `configs`.
+    The effect is the mean difference over all pairs of recipes that share all other factors. The interval describes the
+    variation that the replicates have: over patients, and over seeds if seeds were varied. `Effect.pair_sd` describes the
+    variation over pairs. A level without any pair is left out. value [R], replicates [R, B] and num_runs [R] (seeds of each
+    recipe, by default 1) are in the order of `configs`.
     """
     effects: list[Effect] = []
     names, reference = factors(configs), references(configs)
-    keys = [tuple(_text(c.get(n)) for n in (*names, "seed")) for c in configs]
+    sizes = num_runs or [1] * len(configs)
+    keys = [tuple(_text(c.get(n)) for n in names) for c in configs]
     run_of = {key: run for run, key in enumerate(keys)}
     for number, name in enumerate(names):
         pairs: dict[str, list[tuple[int, int]]] = {}
@@ -73,7 +78,7 @@ def one_factor(configs: Sequence[Config], value: Array, replicates: Array) -> li
             if key[number] != reference[name] and reference_key in run_of:
                 pairs.setdefault(key[number], []).append((run, run_of[reference_key]))
         estimated = [
-            _effect(name, level, reference[name], level_pairs, value, replicates)
+            _effect(name, level, reference[name], level_pairs, value, replicates, sizes)
             for level, level_pairs in pairs.items()
         ]
         estimated = [effect for effect in estimated if effect.num_pairs]
@@ -83,11 +88,17 @@ def one_factor(configs: Sequence[Config], value: Array, replicates: Array) -> li
 
 
 def _effect(
-    name: str, level: str, reference: str, pairs: Sequence[tuple[int, int]], value: Array, replicates: Array
+    name: str,
+    level: str,
+    reference: str,
+    pairs: Sequence[tuple[int, int]],
+    value: Array,
+    replicates: Array,
+    sizes: Sequence[int],
 ) -> Effect:
     finite = [(a, b) for a, b in pairs if np.isfinite(value[a]) and np.isfinite(value[b])]
     if not finite:
-        return Effect(name, level, reference, np.nan, np.nan, np.nan, np.nan, 0, np.nan)
+        return Effect(name, level, reference, np.nan, np.nan, np.nan, np.nan, 0, 0, np.nan)
     first, second = (list(side) for side in zip(*finite, strict=True))
     differences = value[first] - value[second]
     mean, mean_replicates = (
@@ -97,7 +108,10 @@ def _effect(
     (low,), (high,) = percentile(mean, mean_replicates)
     p = float(p_value(mean, mean_replicates)[0])
     spread = float(differences.std(ddof=1)) if len(finite) > 1 else np.nan
-    return Effect(name, level, reference, float(mean[0]), float(low), float(high), p, len(finite), spread)
+    num_run_pairs = sum(min(sizes[a], sizes[b]) for a, b in finite)
+    return Effect(
+        name, level, reference, float(mean[0]), float(low), float(high), p, len(finite), num_run_pairs, spread
+    )
 
 
 @dataclass(frozen=True, slots=True)

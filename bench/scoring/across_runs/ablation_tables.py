@@ -45,18 +45,19 @@ def metrics(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates) ->
 
 
 def ablation(
-    configs: Mapping[str, Mapping[str, object]], values: Mapping[str, MetricOfRuns]
+    configs: Mapping[str, Mapping[str, object]], values: Mapping[str, MetricOfRuns], num_runs: Mapping[str, int]
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Build the tables `ablation`, `surrogate` and `factor_shap`.
 
-    configs: run id -> flat configuration. values: the result of `metrics`.
+    configs: recipe id -> flat configuration. values: the result of `metrics`. num_runs: recipe id -> number of seeds.
     """
     effects: list[tuple[object, ...]] = []
     importance: list[tuple[object, ...]] = []
     contributions_of_runs: list[tuple[object, ...]] = []
     for metric, (run_ids, value, replicates) in values.items():
         configs_of_runs = [configs[run_id] for run_id in run_ids]
-        effects += [(metric, *astuple(effect)) for effect in one_factor(configs_of_runs, value, replicates)]
+        sizes = [num_runs[run_id] for run_id in run_ids]
+        effects += [(metric, *astuple(effect)) for effect in one_factor(configs_of_runs, value, replicates, sizes)]
         model = surrogate(configs_of_runs, value)
         if np.isfinite(model.r2):
             shares: Mapping[str, float] = model.importance or {"": np.nan}

@@ -10,18 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtrit
 
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.bootstrap.compiled import compiled
-from bench.scoring.bootstrap.intervals import LEVEL, enough, percentile
+from bench.scoring.bootstrap.intervals import enough, percentile
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
 
 LEAST_RUNS = 3  # minimum number of runs for a rank correlation
-LEAST_SEEDS = 3  # minimum number of seeds for an interval over seeds
 
 
 def taus(value: Array) -> Array:
@@ -121,55 +119,32 @@ def agreement(scores: pd.DataFrame, replicates: Replicates, internal: str) -> pd
 
 
 def seed_variance(
-    groups: Sequence[Sequence[str]], scores: pd.DataFrame, replicates: Replicates, internal: str
+    groups: Mapping[str, Sequence[str]], scores: pd.DataFrame, replicates: Replicates, internal: str
 ) -> pd.DataFrame:
-    """Build the table `seeds`: variation of macro AUROC in each cohort, for groups of runs that differ only in their seed.
+    """Build the table `seeds`: variation of macro AUROC in each cohort, for runs that differ only in their seed.
 
-    seed_sd: standard deviation over seeds, on the same patients. patient_sd: standard deviation over resampled patients of
-    one run (root mean square over seeds). low and high: interval of the mean over seeds, for new seeds and new patients; NaN
-    with fewer than three seeds. A group of one run has no rows.
+    groups: recipe id -> run ids. seed_sd: standard deviation over seeds, on the same patients. patient_sd: standard deviation
+    over resampled patients of one run (root mean square over seeds). A group of one run has no rows.
     """
     rows = []
-    for group in groups:
+    for recipe, group in groups.items():
         value, run_ids = _macros(scores[scores["run_id"].isin(list(group))], replicates, internal)
         for dataset, of_runs in value.items() if len(run_ids) > 1 else ():
             replicates_SB = stack_replicates(run_ids, f"auroc/{dataset}", replicates)
-            num = len(replicates_SB)
             patient_sd = (
                 float(np.sqrt(np.nanvar(replicates_SB, axis=1, ddof=1).mean()))
                 if enough(replicates_SB).all()
                 else float("nan")
             )
-            mean, seed_sd = float(of_runs.mean()), float(of_runs.std(ddof=1))
-            half = _half_width(seed_sd, replicates_SB) if num >= LEAST_SEEDS else float("nan")
-            rows.append((group[0], dataset, num, mean, mean - half, mean + half, seed_sd, patient_sd))
+            rows.append((recipe, dataset, len(run_ids), float(of_runs.std(ddof=1)), patient_sd))
     return pd.DataFrame(rows, columns=list(SCHEMAS["seeds"]))
 
 
-def _half_width(seed_sd: float, replicates_SB: Array) -> float:
-    """Compute half the width of the 95 % interval of the mean over seeds; NaN with too few valid replicates.
-
-    Shapes: S seeds, replicates [S, B]. The variance of the mean is (variance over seeds) / S + variance over resampled
-    patients. The quantile is Student's t with Welch-Satterthwaite degrees of freedom. A bootstrap over three seeds would
-    give only two thirds of the variance over seeds. Its interval covers 89 %, not 95 %, if seeds vary twice as much as
-    patients.
-    Source: Satterthwaite 1946, Biometrics Bulletin 2, 110.
-    """
-    if not enough(replicates_SB).all():
-        return float("nan")
-    num, patients = len(replicates_SB), float(np.nanvar(replicates_SB.mean(0), ddof=1))
-    seeds = seed_sd**2 / num
-    degrees_of_freedom = (seeds + patients) ** 2 * (num - 1) / seeds**2 if seeds else np.inf
-    quantile = (
-        stdtrit(degrees_of_freedom, (1 + LEVEL) / 2) if np.isfinite(degrees_of_freedom) else ndtri((1 + LEVEL) / 2)
-    )
-    return float(quantile * np.sqrt(seeds + patients))
-
-
 def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Return groups of run ids whose configurations differ only in the seed. configs: run id -> configuration."""
+    """Return groups of run ids whose configurations differ only in the seed, by seed. configs: run id -> configuration."""
     groups: dict[str, list[str]] = {}
-    for run_id, config in configs.items():
+    for run_id in sorted(configs, key=lambda run_id: int(configs[run_id]["seed"])):
+        config = configs[run_id]
         groups.setdefault(repr(sorted((k, repr(v)) for k, v in config.items() if k != "seed")), []).append(run_id)
     return list(groups.values())
 

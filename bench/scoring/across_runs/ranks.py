@@ -1,7 +1,8 @@
 """Ranks of runs with groups of ties, and the mean gap of each hospital.
 
-A run is one trained network, so each seed is a separate run. All runs share the resamples, so every comparison is paired.
-Shapes: R runs, B replicates.
+A report ranks recipes: their replicates have the variation over patients and over seeds (`recipes`). All share the resamples
+of patients, so every comparison is paired.
+Shapes: R runs or recipes, B replicates.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
-from bench.scoring.across_runs.paired_tests import p_of_all_pairs, simultaneous, simultaneous_areas
+from bench.scoring.across_runs.paired_tests import p_of_all_pairs, p_value, simultaneous, simultaneous_areas
 from bench.scoring.bootstrap.intervals import enough, percentile
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
@@ -43,7 +45,7 @@ def ranks(scores: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
     they share the replicate. group: number of the run's tie group, from 1. p_anchor: adjusted p of the difference to
     the anchor (the best run of the group), NaN for anchors. all_low and all_high are simultaneous over all external
     AUROCs, so they are also valid for the run that is first by chance. gap_low and gap_high are NaN until `with_gaps`
-    fills them in.
+    fills them in. lead: difference to the next row, with lead_low and lead_high; NaN in the last row.
     """
     rows = scores[(scores["dataset"] == EXTERNAL) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
     if rows["run_id"].duplicated().any():
@@ -81,6 +83,7 @@ def ranks(scores: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
             p_anchor,
             *bounds,
             *gap_bounds,
+            *leads(value, replicates_RB),
             strict=True,
         ),
         SCHEMAS["ranks"],
@@ -113,6 +116,25 @@ def tie_groups(value: Array, replicates: Array) -> tuple[NDArray[np.int64], Arra
         group[end:] += 1
         anchor = end
     return group, p_anchor
+
+
+def leads(value: Array, replicates: Array) -> tuple[Array, Array, Array]:
+    """Return the difference of each run to the next one, in value [R] sorted from best to worst, and its interval.
+
+    The interval is adjusted as the p-value of `p_of_all_pairs` is, so it excludes 0 where this p-value is below .05.
+    """
+    difference, low, high = (np.full(len(value), np.nan) for _ in range(3))
+    adjusted = p_of_all_pairs(value, replicates)
+    for first in range(len(value) - 1):
+        second = first + 1
+        error = float(np.nanstd(replicates[first] - replicates[second], ddof=1))
+        difference[first] = value[first] - value[second]
+        plain = float(p_value(difference[first:second], (replicates[first] - replicates[second])[None])[0])
+        num_pairs = len(value) * (len(value) - 1) / 2
+        times = min(max(adjusted[first, second] / plain, 1.0), num_pairs) if plain > 0 else num_pairs
+        half = float(ndtri(1 - SIGNIFICANT / 2 / times)) * error
+        low[first], high[first] = difference[first] - half, difference[first] + half
+    return difference, low, high
 
 
 def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from bench.scoring.gaps.gap import MACRO
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
-LEAST_RUNS = 4  # minimum number of runs: three to fit a line, and one to compare with the line
+LEAST_RUNS = 8  # minimum number of runs: a line through fewer says little about the run that was left out
 
 
 class Line(NamedTuple):
@@ -79,7 +79,7 @@ def robustness(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
     """Build the table `robustness`: effective robustness of each run at each hospital and for the external mean ("external").
 
     AUROCs are macros over the findings that the internal and the external hospital score. A hospital has no rows if fewer
-    than four runs have a gap, or if all internal AUROCs are equal.
+    than eight runs have a gap, or if all internal AUROCs are equal.
     """
     rows = []
     macro = gaps[(gaps["finding"] == MACRO) & np.isfinite(gaps["value"].to_numpy(np.float64))]

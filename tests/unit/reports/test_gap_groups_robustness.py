@@ -141,7 +141,7 @@ def test_runs_are_compared_with_the_line_of_the_other_runs() -> None:
     ]
     text = page(robustness=rows)
     assert "External AUROC is higher than predicted for" in text
-    assert "Thin line: fit to the runs." in text
+    assert "Thin line: fit to all runs." in text
     assert "slope of the line over all runs is .812" in text
 
 

@@ -39,12 +39,11 @@ def test_the_effect_of_a_level_is_the_mean_of_its_pairs() -> None:
 
 def test_runs_that_differ_in_two_factors_are_not_a_pair_and_missing_values_are_left_out() -> None:
     configs: list[dict[str, object]] = [
-        {"loss": "bce", "size": 64, "seed": 0},
-        {"loss": "focal", "size": 96, "seed": 0},
-        {"loss": "bce", "size": 64, "seed": 1},
-        {"loss": "focal", "size": 64, "seed": 1},
+        {"loss": "bce", "size": 64},
+        {"loss": "focal", "size": 96},
+        {"loss": "bce", "size": 96},
     ]
-    value = np.array([0.8, 0.9, np.nan, 0.7])
+    value = np.array([0.8, 0.9, np.nan])
     assert one_factor(configs, value, np.tile(value[:, None], 50)) == []
 
 

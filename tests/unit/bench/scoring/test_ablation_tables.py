@@ -28,9 +28,10 @@ def test_ablation_compares_pairs_of_runs_from_configurations_and_replicates() ->
     assert set(found) == {"auroc"}
     assert found["auroc"][0] == ["a", "b"]
     configs = {run: flat({"schedule": {"lr": lr}, "seed": 0}) for run, lr in (("a", 1e-3), ("b", 1e-2), ("c", 1e-1))}
-    effects, importance, single = ablation(configs, found)
+    effects, importance, single = ablation(configs, found, {"a": 3, "b": 2, "c": 1})
     (row,) = effects.to_dict("records")
     assert (row["factor"], row["level"], row["reference"], row["num_pairs"]) == ("schedule.lr", "0.01", "0.001", 1)
+    assert row["num_run_pairs"] == 2
     assert row["value"] == pytest.approx(0.03)
     assert row["low"] == pytest.approx(0.03)
     assert importance.empty

@@ -1,0 +1,216 @@
+"""Recipes: runs that differ only in the seed, averaged, with intervals over patients and seeds.
+
+A recipe is a configuration without its seed. Its score is the mean over the seeds that were trained. The interval has two
+parts: new patients (from the bootstrap of each run) and new seeds (from the scatter of the runs around their recipe's mean).
+Two or three seeds say little about the scatter of one recipe, so the scatter is moderated: a weighted mean of the recipe's own
+variance and of the variance pooled over all recipes of the grid.
+Sources: Smyth 2004, doi:10.2202/1544-6115.1027 (moderated variance); Zou and Donner 2008, doi:10.1002/sim.3095 (interval of a
+sum from the intervals of its parts).
+Shapes: R runs, S seeds of one recipe, N scores, B replicates.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import digamma, ndtri, polygamma, stdtrit
+
+from bench.scoring.across_runs.ranks import Replicates, stack_replicates
+from bench.scoring.bootstrap.intervals import LEVEL
+
+Array = NDArray[np.float64]
+
+LEAST_DEGREES = (
+    2  # degrees of freedom over all recipes; with one, Student's quantile is 13 and an interval says nothing
+)
+LEAST_VARIANCES = 2
+RANKED_BY = "auroc/external"  # the score whose variances decide how much the pooled variance counts
+SUFFIX = "-seeds"  # end of the id of a recipe; the start is the id of its first run
+NORMAL_QUANTILE = float(ndtri((1 + LEVEL) / 2))
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """The recipes of a grid and the scatter of their runs.
+
+    runs_of: recipe id -> ids of its runs. scatter: deviation of each run from the mean of its recipe, run id -> name of the
+    macro -> deviation.
+    """
+
+    runs_of: Mapping[str, tuple[str, ...]]
+    scatter: Mapping[str, Mapping[str, float]]
+
+    @classmethod
+    def of(cls, groups: Sequence[Sequence[str]], replicates: Replicates) -> "Recipes":
+        """Return the recipes of groups of run ids (the result of `seed_groups`).
+
+        A recipe has an id of its own unless its interval is that of its only run.
+        """
+        seeds_vary = _degrees(groups) >= LEAST_DEGREES
+        runs_of = {
+            f"{run_ids[0]}{SUFFIX}" if seeds_vary or len(run_ids) > 1 else run_ids[0]: tuple(run_ids)
+            for run_ids in groups
+        }
+        scatter: dict[str, dict[str, float]] = {}
+        for run_ids in groups:
+            names = [name for name in replicates[run_ids[0]] if all(name in replicates[run] for run in run_ids)]
+            level_NS = {n: [_level(replicates[r][n]) for r in run_ids] for n in names if n != "draws"}
+            for k, run in enumerate(run_ids):
+                scatter[run] = {name: level[k] - float(np.mean(level)) for name, level in level_NS.items()}
+        return cls(runs_of, scatter)
+
+    @property
+    def joined(self) -> dict[str, tuple[str, ...]]:
+        """The recipes with an id of their own."""
+        return {recipe: run_ids for recipe, run_ids in self.runs_of.items() if recipe != run_ids[0]}
+
+    @cached_property
+    def degrees(self) -> int:
+        """Degrees of freedom of the pooled variance: number of runs minus number of recipes."""
+        return _degrees(list(self.runs_of.values()))
+
+    @property
+    def has_seeds(self) -> bool:
+        """Return whether there are enough seeds for intervals over seeds; otherwise intervals are over patients only."""
+        return self.degrees >= LEAST_DEGREES
+
+    @cached_property
+    def prior(self) -> float:
+        """Degrees of freedom that the pooled variance counts for; infinity if the recipes scatter alike."""
+        several = [run_ids for run_ids in self.runs_of.values() if len(run_ids) > 1]
+        squares = [sum(self.scatter[run].get(RANKED_BY, 0.0) ** 2 for run in run_ids) for run_ids in several]
+        degrees = [len(run_ids) - 1 for run_ids in several]
+        return prior_degrees(np.array(squares) / degrees, np.array(degrees, np.float64))
+
+    def own_weight(self, recipe: str) -> float:
+        """Return the weight of the recipe's own variance; the rest is the weight of the pooled variance."""
+        own = len(self.runs_of[recipe]) - 1
+        return own / (own + self.prior)
+
+    def quantile(self, recipe: str) -> float:
+        """Return the quantile of the standardized deviation over seeds for the 95 % interval; 1.96 for many seeds.
+
+        It is Student's t with the degrees of freedom of the moderated variance: prior plus own, at most those of all recipes.
+        """
+        degrees = min(self.prior + len(self.runs_of[recipe]) - 1, self.degrees)
+        return float(stdtrit(degrees, (1 + LEVEL) / 2))
+
+    def replicates(self, replicates: Replicates) -> dict[str, dict[str, NDArray[Any]]]:
+        """Return the replicates of each recipe: means over its runs, with random deviations for new seeds.
+
+        The deviations are normal, with the moderated variance divided by the number of seeds, and stretched so that the
+        95 % interval is that of Student's t. They are sums of the observed deviations with random normal weights, so the
+        scores of several hospitals move together as they do between seeds.
+        """
+        return {recipe: self._drawn(recipe, run_ids, replicates) for recipe, run_ids in self.runs_of.items()}
+
+    def _drawn(self, recipe: str, run_ids: Sequence[str], replicates: Replicates) -> dict[str, NDArray[Any]]:
+        first = replicates[run_ids[0]]
+        if recipe not in self.joined:
+            return dict(first)
+        names = list(self.scatter[run_ids[0]])
+        means_BN = np.stack([stack_replicates(run_ids, name, replicates).mean(0) for name in names], 1)
+        if self.has_seeds:
+            weight, draw = self.own_weight(recipe), np.random.default_rng(int(sha256(recipe.encode()).hexdigest(), 16))
+            parts = [(list(self.scatter), (1 - weight) / self.degrees), (run_ids, weight / max(len(run_ids) - 1, 1))]
+            deviations_BN = np.zeros(means_BN.shape)
+            for runs, share in parts:
+                observed_RN = np.array([[self.scatter[run].get(name, 0.0) for name in names] for run in runs])
+                deviations_BN += draw.standard_normal((len(means_BN), len(runs))) @ observed_RN * np.sqrt(share)
+            means_BN += deviations_BN * self.quantile(recipe) / NORMAL_QUANTILE / np.sqrt(len(run_ids))
+        return {**dict(zip(names, means_BN.T, strict=True)), "draws": first["draws"]}
+
+    def averaged(self, table: pd.DataFrame, key: Sequence[str], numbers: Sequence[str] = ("value",)) -> pd.DataFrame:
+        """Return one row for each row that all runs of a recipe have, for the recipes with an id of their own.
+
+        table: rows of runs, with the columns run_id, low, high, `key` (identifies the rows of a run) and `numbers` (the first
+        one is the estimate that low and high surround). The result has the mean of these numbers, and the other columns of
+        the first run. Its low and high are for new patients and new seeds:
+        (distance from the estimate)² = (mean distance over patients)² + (distance over seeds)².
+        """
+        recipe_of = {run: recipe for recipe, run_ids in self.joined.items() for run in run_ids}
+        rows = table[table["run_id"].isin(list(recipe_of))]
+        rows = rows.assign(recipe=rows["run_id"].map(recipe_of))
+        ids = ["recipe", *key]
+        size = rows.groupby(ids, sort=False, dropna=False)["run_id"].transform("size")
+        rows = rows[size == rows["recipe"].map({recipe: len(run_ids) for recipe, run_ids in self.joined.items()})]
+        if not len(rows):
+            return table.iloc[:0]
+        by_row = rows.groupby(ids, sort=False, dropna=False)
+        columns = list(dict.fromkeys([*numbers, "low", "high"]))
+        known = by_row[columns].count().eq(by_row.size(), axis=0)
+        out = by_row.first().assign(**by_row[columns].mean().where(known))
+        if self.has_seeds:
+            estimate = rows[numbers[0]]
+            deviation = estimate - by_row[numbers[0]].transform("mean")
+            squares = (deviation**2).groupby([rows[name] for name in ids], sort=False, dropna=False).sum()
+            over_seeds, value = self._half_widths(squares), out[numbers[0]]
+            out["low"] = value - np.hypot(value - out["low"], over_seeds)
+            out["high"] = value + np.hypot(out["high"] - value, over_seeds)
+        out = out.reset_index()
+        return out.assign(run_id=out["recipe"])[list(table.columns)]
+
+    def replaced(self, table: pd.DataFrame, of_recipes: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of recipes, and the rows of runs that belong to none of these recipes."""
+        own = {run for run_ids in self.joined.values() for run in run_ids}
+        runs = table[~table["run_id"].isin(own)]
+        return pd.concat([of_recipes, runs], ignore_index=True) if len(runs) else of_recipes
+
+    def means(self, number: Mapping[str, float]) -> dict[str, float]:
+        """Return {recipe id: mean over its runs} of a number by run id; recipes whose runs have none are left out."""
+        known = {recipe: [number[run] for run in run_ids if run in number] for recipe, run_ids in self.runs_of.items()}
+        return {recipe: float(np.mean(numbers)) for recipe, numbers in known.items() if numbers}
+
+    def _half_widths(self, squares: "pd.Series[float]") -> NDArray[np.float64]:
+        """Return the half width over seeds of each row of `averaged`. squares: sums of squares by (recipe, *key)."""
+        keys = [name for name in squares.index.names if name != "recipe"]
+        recipe = squares.index.get_level_values("recipe")
+        own = recipe.map({r: len(run_ids) - 1 for r, run_ids in self.runs_of.items()}).to_numpy(np.float64)
+        pooled_squares, pooled_degrees = (
+            pd.Series(numbers, squares.index).groupby(level=keys, sort=False, dropna=False).transform("sum").to_numpy()
+            for numbers in (squares.to_numpy(), own)
+        )
+        weight = recipe.map({r: self.own_weight(r) for r in self.runs_of}).to_numpy(np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pooled = pooled_squares / pooled_degrees
+            variance = np.where(own > 0, weight * squares.to_numpy() / own + (1 - weight) * pooled, pooled)
+        quantile = recipe.map({r: self.quantile(r) for r in self.runs_of}).to_numpy(np.float64)
+        return np.asarray(quantile * np.sqrt(variance / (own + 1)), np.float64)
+
+
+def prior_degrees(variance: Array, degrees: Array) -> float:
+    """Estimate how many degrees of freedom a common variance counts for, from variances with their degrees of freedom.
+
+    The logarithms of the variances scatter because each has few degrees of freedom. The more they scatter beyond that, the
+    more the true variances differ, and the fewer degrees the common variance counts for. The result is infinite if they do
+    not scatter more, or if there are fewer than two variances above 0.
+    Source: Smyth 2004, section 6.2.
+
+    >>> prior_degrees(np.array([1.0, 1.1, 0.9]), np.array([4.0, 4.0, 4.0]))
+    inf
+    """
+    log_variance, own = np.log(variance[variance > 0]), degrees[variance > 0]
+    if len(own) < LEAST_VARIANCES:
+        return float("inf")
+    centered = log_variance - digamma(own / 2) + np.log(own / 2)
+    excess = float(centered.var(ddof=1) - polygamma(1, own / 2).mean())
+    fewest, most = 0.01, 1e6  # polygamma(1, x) falls with x
+    if excess <= polygamma(1, most / 2):
+        return float("inf")
+    return float(brentq(lambda prior: polygamma(1, prior / 2) - min(excess, polygamma(1, fewest / 2)), fewest, most))
+
+
+def _degrees(groups: Sequence[Sequence[str]]) -> int:
+    return sum(len(run_ids) - 1 for run_ids in groups)
+
+
+def _level(replicates: Array) -> float:
+    """Return the mean of the valid replicates; NaN without any."""
+    valid = replicates[np.isfinite(replicates)]
+    return float(valid.mean()) if len(valid) else float("nan")

@@ -1,0 +1,130 @@
+"""Recipes: means over seeds, with intervals over patients and seeds."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.special import polygamma
+from scipy.stats import t as student
+
+from bench.scoring.across_runs.recipes import NORMAL_QUANTILE, Recipes, prior_degrees
+from bench.scoring.bootstrap.intervals import percentile
+
+Drawn = dict[str, dict[str, NDArray[np.float64]]]
+TRUE, PATIENTS = 0.8, 0.008
+
+
+def study(
+    draw: np.random.Generator, sizes: list[int], seed_sd: list[float], num: int = 400
+) -> tuple[list[list[str]], pd.DataFrame, Drawn]:
+    """Return groups of runs, their scores and their replicates; all runs share the patients and have the same true score."""
+    groups = [[f"{recipe}.{seed}" for seed in range(size)] for recipe, size in enumerate(sizes)]
+    error, resampled = draw.normal(0, PATIENTS), draw.normal(0, PATIENTS, num)
+    value = {run: TRUE + error + draw.normal(0, sd) for group, sd in zip(groups, seed_sd, strict=True) for run in group}
+    half = NORMAL_QUANTILE * PATIENTS
+    rows = [(run, name, v, v - half, v + half, 7) for run, v in value.items() for name in ("external", "nih")]
+    draws = np.zeros(1, np.uint32)
+    replicates = {
+        run: {"auroc/external": v + resampled, "auroc/nih": v + resampled, "draws": draws} for run, v in value.items()
+    }
+    return groups, pd.DataFrame(rows, columns=["run_id", "dataset", "value", "low", "high", "n"]), replicates
+
+
+def test_a_recipe_is_the_mean_of_its_runs_with_an_interval_over_patients_and_seeds() -> None:
+    groups, rows, replicates = study(np.random.default_rng(1), [3, 3], [0.02, 0.02], 4000)
+    recipes = Recipes.of(groups, replicates)
+    assert list(recipes.runs_of) == ["0.0-seeds", "1.0-seeds"]
+    found = recipes.averaged(rows, ["dataset"]).set_index(["run_id", "dataset"])
+    assert found["n"].tolist() == [7] * 4
+    values = rows[rows["dataset"] == "nih"].set_index("run_id")["value"]
+    variance = [values[group].var(ddof=1) for group in groups]
+    pooled = float(np.mean(variance))
+    for recipe, group, own in zip(recipes.runs_of, groups, variance, strict=True):
+        row = found.loc[(recipe, "nih")]
+        assert row["value"] == pytest.approx(values[group].mean())
+        weight = 2 / (2 + recipes.prior)
+        moderated = weight * own + (1 - weight) * pooled
+        over_seeds = student.isf(0.025, min(recipes.prior + 2, 4)) * np.sqrt(moderated / 3)
+        half = np.hypot(NORMAL_QUANTILE * PATIENTS, over_seeds)
+        assert row["high"] - row["value"] == pytest.approx(half)
+        assert row["value"] - row["low"] == pytest.approx(half)
+        drawn = recipes.replicates(replicates)[recipe]
+        assert drawn["auroc/nih"].std() * NORMAL_QUANTILE == pytest.approx(half, rel=0.1)
+        # scores of two hospitals that agree for every run agree in every replicate
+        assert drawn["auroc/nih"] == pytest.approx(drawn["auroc/external"])
+
+
+@pytest.mark.parametrize(
+    ("sizes", "seed_sd"),
+    [([2, 2], [0.02] * 2), ([3] * 6, [0.02] * 6), ([1, 3, 3, 2], [0.02] * 4), ([3] * 6, [0.005, 0.01, 0.03] * 2)],
+)
+def test_the_interval_of_a_recipe_covers_its_mean_over_all_seeds_and_patients(
+    sizes: list[int], seed_sd: list[float]
+) -> None:
+    draw, averaged, resampled = np.random.default_rng(2), [], []
+    for _ in range(250):
+        groups, rows, replicates = study(draw, sizes, seed_sd)
+        recipes = Recipes.of(groups, replicates)
+        table = recipes.averaged(rows[rows["dataset"] == "external"], ["dataset"])
+        averaged += ((table["low"] <= TRUE) & (table["high"] >= TRUE)).tolist()
+        drawn = np.stack([of["auroc/external"] for of in recipes.replicates(replicates).values()])
+        low, high = percentile(table["value"].to_numpy(), drawn)
+        resampled += ((low <= TRUE) & (high >= TRUE)).tolist()
+    assert 0.92 < np.mean(averaged) < 0.985
+    assert 0.92 < np.mean(resampled) < 0.985
+
+
+def test_without_seeds_a_recipe_is_its_run() -> None:
+    groups, rows, replicates = study(np.random.default_rng(3), [1, 1], [0.02] * 2)
+    recipes = Recipes.of(groups, replicates)
+    assert not recipes.has_seeds
+    assert list(recipes.runs_of) == ["0.0", "1.0"]
+    assert recipes.averaged(rows, ["dataset"]).empty
+    assert recipes.replaced(rows, rows.iloc[:0]).equals(rows)
+    assert recipes.replicates(replicates)["1.0"].keys() == replicates["1.0"].keys()
+
+
+def test_two_runs_alone_are_averaged_but_say_too_little_about_seeds() -> None:
+    groups, rows, replicates = study(np.random.default_rng(4), [2, 1], [0.05] * 2)
+    recipes = Recipes.of(groups, replicates)
+    assert not recipes.has_seeds
+    assert recipes.joined == {"0.0-seeds": ("0.0", "0.1")}
+    found = recipes.averaged(rows, ["dataset"])
+    of_runs = rows[rows["run_id"].isin(["0.0", "0.1"]) & (rows["dataset"] == "nih")]
+    assert found[found["dataset"] == "nih"][["low", "high"]].to_numpy() == pytest.approx(
+        of_runs[["low", "high"]].mean().to_numpy()[None]
+    )
+
+
+def test_a_run_without_other_seeds_gets_the_scatter_of_the_other_recipes() -> None:
+    groups, rows, replicates = study(np.random.default_rng(5), [1, 4], [0.02] * 2)
+    recipes = Recipes.of(groups, replicates)
+    table = recipes.averaged(rows, ["dataset"]).set_index("run_id")
+    width = (table["high"] - table["low"]).groupby("run_id").min()
+    assert width["0.0-seeds"] > 1.2 * width["1.0-seeds"]
+
+
+def test_a_row_that_a_run_lacks_is_left_out_and_a_missing_number_stays_missing() -> None:
+    groups, rows, replicates = study(np.random.default_rng(6), [2, 2], [0.02] * 2)
+    rows.loc[(rows["run_id"] == "0.0") & (rows["dataset"] == "nih"), ["value", "low", "high"]] = np.nan
+    rows = rows[(rows["run_id"] != "1.0") | (rows["dataset"] != "nih")]
+    found = Recipes.of(groups, replicates).averaged(rows, ["dataset"]).set_index(["run_id", "dataset"])
+    assert ("1.0-seeds", "nih") not in found.index
+    assert np.isnan(found.loc[("0.0-seeds", "nih"), ["value", "low", "high"]].astype(float)).all()
+
+
+@given(st.floats(1.0, 60.0), st.integers(0, 1000))
+@settings(deadline=None, max_examples=20)
+def test_the_prior_degrees_are_those_that_the_variances_were_drawn_with(prior: float, seed: int) -> None:
+    draw, own = np.random.default_rng(seed), 6.0
+    true = prior / draw.chisquare(prior, 4000)
+    found = prior_degrees(true * draw.chisquare(own, 4000) / own, np.full(4000, own))
+    assert polygamma(1, found / 2) == pytest.approx(polygamma(1, prior / 2), abs=0.06, rel=0.1)
+
+
+def test_equal_and_missing_variances_have_no_prior_but_the_pooled_variance() -> None:
+    assert prior_degrees(np.full(5, 0.1), np.full(5, 2.0)) == np.inf
+    assert prior_degrees(np.array([0.0, np.nan, 1.0]), np.full(3, 2.0)) == np.inf
+    assert np.isfinite(prior_degrees(np.array([1e-12, 1.0, 1e12]), np.full(3, 8.0)))
