@@ -50,7 +50,7 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
     scores = frames["scores"]
     shown = scores[((scores["finding"] == MACRO) | (scores["metric"] == "auroc")) & (scores["subgroup"] == "all")]
     of_recipes = {
-        "scores": recipes.averaged(shown, SCORE_KEY),
+        "scores": scores_of_recipes(recipes, shown),
         "gaps": gaps_of_recipes(recipes, frames["gaps"]),
         "mappings": recipes.averaged(frames["mappings"], ("dataset", "mapping", "finding")),
         "costs": _mean_costs(frames["costs"], recipes),
@@ -98,6 +98,16 @@ def recipes_of(manifest: Manifest, replicates: Replicates) -> Recipes:
     """Return the recipes of the ranked runs that have replicates."""
     runs = [run for run in manifest.ranked if run["id"] in replicates]
     return Recipes.of(seed_groups({run["id"]: _configuration(run) for run in runs}), replicates)
+
+
+def scores_of_recipes(recipes: Recipes, scores: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of recipes for the table `scores`."""
+    differs = scores["metric"].str.endswith(("_gap", "_drift"))  # the other metrics are shares, or have no upper limit
+    parts = [
+        recipes.averaged(scores[mask], SCORE_KEY, shares=shares)
+        for mask, shares in ((differs, False), (~differs, True))
+    ]
+    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
 
 def gaps_of_recipes(recipes: Recipes, gaps: pd.DataFrame) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from bench.planning.manifest import Manifest
-from bench.results.cross_run_tables import SCORE_KEY, gaps_of_recipes, recipes_of
+from bench.results.cross_run_tables import gaps_of_recipes, recipes_of, scores_of_recipes
 from bench.results.read_predictions import load_replicates, load_scores
 from bench.results.run_table import ranked_ids, run_title
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
@@ -21,7 +21,7 @@ def summary(manifest: Manifest) -> list[str]:
     recipes = recipes_of(manifest, {run_id: load_replicates(manifest, run_id) for run_id in ids})
     scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["finding"] == MACRO)]
-    aurocs = recipes.replaced(plain, recipes.averaged(plain, SCORE_KEY))
+    aurocs = recipes.replaced(plain, scores_of_recipes(recipes, plain))
     gaps = recipes.replaced(gaps, gaps_of_recipes(recipes, gaps))
     lines = []
     for what, table, smallest_first in (("best external macro AUROC", aurocs, False), ("smallest gap", gaps, True)):

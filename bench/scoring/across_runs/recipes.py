@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import digamma, ndtri, polygamma, stdtrit
+from scipy.special import digamma, expit, logit, ndtri, polygamma, stdtrit
 
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.bootstrap.intervals import LEVEL
@@ -126,13 +126,16 @@ class Recipes:
             means_BN += deviations_BN * self.quantile(recipe) / NORMAL_QUANTILE / np.sqrt(len(run_ids))
         return {**dict(zip(names, means_BN.T, strict=True)), "draws": first["draws"]}
 
-    def averaged(self, table: pd.DataFrame, key: Sequence[str], numbers: Sequence[str] = ("value",)) -> pd.DataFrame:
+    def averaged(
+        self, table: pd.DataFrame, key: Sequence[str], numbers: Sequence[str] = ("value",), *, shares: bool = False
+    ) -> pd.DataFrame:
         """Return one row for each row that all runs of a recipe have, for the recipes with an id of their own.
 
         table: rows of runs, with the columns run_id, low, high, `key` (identifies the rows of a run) and `numbers` (the first
         one is the estimate that low and high surround). The result has the mean of these numbers, and the other columns of
         the first run. Its low and high are for new patients and new seeds:
-        (distance from the estimate)² = (mean distance over patients)² + (distance over seeds)².
+        (distance from the estimate)² = (mean distance over patients)² + (distance over seeds)². With `shares`, numbers
+        between 0 and 1 have these distances on the logit scale, so that the bounds lie between 0 and 1, too.
         """
         recipe_of = {run: recipe for recipe, run_ids in self.joined.items() for run in run_ids}
         rows = table[table["run_id"].isin(list(recipe_of))]
@@ -150,9 +153,8 @@ class Recipes:
             estimate = rows[numbers[0]]
             deviation = estimate - by_row[numbers[0]].transform("mean")
             squares = (deviation**2).groupby([rows[name] for name in ids], sort=False, dropna=False).sum()
-            over_seeds, value = self._half_widths(squares), out[numbers[0]]
-            out["low"] = value - np.hypot(value - out["low"], over_seeds)
-            out["high"] = value + np.hypot(out["high"] - value, over_seeds)
+            value, low, high = out[[numbers[0], "low", "high"]].to_numpy(np.float64).T
+            out["low"], out["high"] = _widened(value, low, high, self._half_widths(squares), shares)
         out = out.reset_index()
         return out.assign(run_id=out["recipe"])[list(table.columns)]
 
@@ -182,6 +184,18 @@ class Recipes:
             variance = np.where(own > 0, weight * squares.to_numpy() / own + (1 - weight) * pooled, pooled)
         quantile = recipe.map({r: self.quantile(r) for r in self.runs_of}).to_numpy(np.float64)
         return np.asarray(quantile * np.sqrt(variance / (own + 1)), np.float64)
+
+
+def _widened(value: Array, low: Array, high: Array, over_seeds: Array, shares: bool) -> tuple[Array, Array]:
+    """Return the bounds of an interval over patients and seeds, from those over patients and the half width over seeds."""
+    inside = np.stack([value, low, high])
+    on_logit = shares & ((inside > 0) & (inside < 1)).all(0)
+    inside = np.where(on_logit, inside, 0.5)
+    slope = 1 / (inside[0] * (1 - inside[0]))
+    center, below, above = np.where(on_logit, logit(inside), [value, low, high])
+    over_seeds = np.where(on_logit, over_seeds * slope, over_seeds)
+    low, high = center - np.hypot(center - below, over_seeds), center + np.hypot(above - center, over_seeds)
+    return np.where(on_logit, expit(low), low), np.where(on_logit, expit(high), high)
 
 
 def prior_degrees(variance: Array, degrees: Array) -> float:

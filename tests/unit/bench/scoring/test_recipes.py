@@ -128,3 +128,13 @@ def test_equal_and_missing_variances_have_no_prior_but_the_pooled_variance() -> 
     assert prior_degrees(np.full(5, 0.1), np.full(5, 2.0)) == np.inf
     assert prior_degrees(np.array([0.0, np.nan, 1.0]), np.full(3, 2.0)) == np.inf
     assert np.isfinite(prior_degrees(np.array([1e-12, 1.0, 1e12]), np.full(3, 8.0)))
+
+
+def test_the_interval_of_a_share_lies_between_0_and_1_and_near_the_plain_one_far_from_the_ends() -> None:
+    groups, rows, replicates = study(np.random.default_rng(7), [3, 3], [0.02] * 2)
+    recipes = Recipes.of(groups, replicates)
+    plain, shares = recipes.averaged(rows, ["dataset"]), recipes.averaged(rows, ["dataset"], shares=True)
+    assert shares[["low", "high"]].to_numpy() == pytest.approx(plain[["low", "high"]].to_numpy(), abs=0.02)
+    near_one = rows.assign(value=rows["value"] + 0.17, low=rows["low"] + 0.17, high=0.999)
+    assert (recipes.averaged(near_one, ["dataset"], shares=True)["high"] < 1).all()
+    assert (recipes.averaged(near_one, ["dataset"])["high"] > 1).any()
