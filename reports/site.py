@@ -13,7 +13,7 @@ from reports.page import STYLES, render
 from reports.report_data import report_data
 from reports.sections.run_detail import Details
 from reports.sentences.data import pictures_notice
-from reports.tables import Tables
+from reports.tables import SYNTHETIC_KEY, Tables
 
 
 def write_site(tables: Tables, folder: Path) -> Path:
@@ -43,18 +43,22 @@ def write_site(tables: Tables, folder: Path) -> Path:
         (folder / "runs" / f"{run.id}.html").write_text(str(page) + "\n", encoding="utf-8", newline="\n")
     tables.save(folder / "data")
     for name, frame in tables.frames.items():
-        (folder / "data" / f"{name}.json").write_text(_as_json(frame), encoding="utf-8")
+        (folder / "data" / f"{name}.json").write_text(_as_json(frame, tables.synthetic), encoding="utf-8")
     index = folder / "index.html"
     index.write_text(render(Tables(dict(data.meta), tables.frames)), encoding="utf-8", newline="\n")
     return index
 
 
-def _as_json(frame: pd.DataFrame) -> str:
-    """Return a table as JSON text with columns and rows; missing values become null, pictures become base64."""
+def _as_json(frame: pd.DataFrame, synthetic: bool) -> str:
+    """Return a table as JSON text: whether the images are synthetic, columns, rows.
+
+    Missing values become null, pictures become base64.
+    """
     if "picture" in frame:
         pictures = [
             b64encode(bytes(p)).decode() if isinstance(p, bytes | bytearray) else None for p in frame["picture"]
         ]
         frame = frame.assign(picture=pd.Series(pictures, index=frame.index, dtype=object))
     text = frame.to_json(orient="split", index=False, double_precision=10)
-    return json.dumps({key: value for key, value in json.loads(text).items() if key != "index"}, separators=(",", ":"))
+    content = {key: value for key, value in json.loads(text).items() if key != "index"}
+    return json.dumps({SYNTHETIC_KEY: synthetic, **content}, separators=(",", ":"))

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from harmonize.errors import StoreError
 from reports.schemas.tables import SCHEMAS
 
 SCHEMA = 1
+SYNTHETIC_KEY = "synthetic"  # in the metadata of Parquet files and in JSON files
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ class Tables:
         created_from: run ids
         findings, notes: lists of texts
         mapping: label mapping; threshold: threshold rule on the page
-        datasets: cohort name -> {title, place}, optionally with flow, notes, no_lungs
+        datasets: cohort name -> {title, place}, optionally with short, flow, notes, no_lungs
+            short (name for sentences and narrow columns, if the title is long)
             flow (number of images listed, excluded by each filter, kept)
             no_lungs (title of a preprocessing that crops to the lungs -> share of images without detected lungs)
     Optional keys:
@@ -66,13 +70,23 @@ class Tables:
     def __getitem__(self, name: str) -> pd.DataFrame:
         return self.frames[name]
 
+    @property
+    def synthetic(self) -> bool:
+        """Return whether the images of all cohorts are synthetic."""
+        return bool(self.meta.get("phantom"))
+
     def save(self, folder: Path) -> None:
-        """Write meta.json and one Parquet file per table. Raises StoreError if the folder cannot be written."""
+        """Write meta.json and one Parquet file per table. Raises StoreError if the folder cannot be written.
+
+        The metadata of each Parquet file state whether the images are synthetic.
+        """
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "meta.json").write_text(json.dumps({"schema": SCHEMA, **self.meta}, indent=1, sort_keys=True))
             for name, frame in self.frames.items():
-                frame.to_parquet(folder / f"{name}.parquet", index=False)
+                table = pa.Table.from_pandas(frame, preserve_index=False)
+                metadata = {**table.schema.metadata, SYNTHETIC_KEY: json.dumps(self.synthetic)}
+                pq.write_table(table.replace_schema_metadata(metadata), folder / f"{name}.parquet")
         except OSError as error:
             fix = "free disk space or use a writable folder, then run `bench report` again"
             raise StoreError(f"cannot write the tables of the report: {error}", str(folder), fix) from error

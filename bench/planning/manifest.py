@@ -21,6 +21,7 @@ from bench.store.checked_files import read_cohort, read_grid, write_grid
 from bench.store.checksums import analysis_state
 from bench.store.schema import require_present
 from bench.store.store import Store, canonical_json
+from harmonize.cohorts.hospital_names import HospitalName, hospital_name
 from harmonize.errors import StoreError
 
 if TYPE_CHECKING:
@@ -141,6 +142,14 @@ class Manifest:
     def config(self, run: Mapping[str, Any]) -> RunConfig:
         """Return the configuration of a planned run."""
         return from_dict(RunConfig, run["config"], f"run {run['id']}")
+
+    def hospital(self, cohort: Mapping[str, Any]) -> HospitalName:
+        """Return the name of a cohort's hospital for readers. A synthetic hospital has no real name."""
+        return hospital_name(cohort["name"], cohort["layout"], cohort["facts"], bool(self.content["phantom"]))
+
+    def licence(self, cohort: Mapping[str, Any]) -> str:
+        """Return the license of a cohort's images, "" if it is not stated. Synthetic images have none."""
+        return "synthetic images" if self.content["phantom"] else str(cohort["facts"].get("licence", ""))
 
     def table(self, cohort: Mapping[str, Any]) -> pd.DataFrame:
         """Return the harmonized table of a cohort.

@@ -40,8 +40,8 @@ def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFram
         rows = plain[(plain["dataset"] == cohort["name"]) & (plain["split"] == split)]
         if len(rows) and pd.notna(rows["value"].iloc[0]):
             value = round(float(rows["value"].iloc[0]), 4)
-            title = str(cohort["facts"].get("title", cohort["name"]))
-            name = f"{title} (synthetic)" if manifest.content["phantom"] else title
+            title = manifest.hospital(cohort).title
+            name = f"{title}, synthetic" if manifest.content["phantom"] else title
             role = "internal" if cohort["name"] == internal else "never trained on"
             results.append(
                 {

@@ -1,8 +1,6 @@
 """Report tables that do not depend on scores: cohorts, splits and training history."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,13 +23,6 @@ def findings_of(manifest: Manifest) -> list[str]:
     return [finding for finding in findings if finding not in manifest.uncounted(findings)]
 
 
-def title_of(cohort: Mapping[str, Any]) -> str:
-    """Return a cohort's display name: the title of its dataset, or the name that the user chose."""
-    return (
-        str(cohort["facts"].get("title", cohort["name"])) if cohort["name"] == cohort["layout"] else str(cohort["name"])
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class CohortTables:
     """The report tables about the data, and the label states that the leaderboard's scores use."""
@@ -50,6 +41,7 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
         labels = labels_of(manifest, cohort, config, findings)
         table, flow, role = labels.table, cohort["flow"], CohortRole.of(cohort)
         internal = role.role == "internal"
+        hospital = manifest.hospital(cohort)
         split = pd.Series(labels.split, index=table.index)
         if internal:
             shared += shared_patients(table, split, cohort["name"])
@@ -59,8 +51,8 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
                 "dataset": cohort["name"],
                 "role": cohort["role"],
                 "layout": cohort["layout"],
-                "title": title_of(cohort),
-                "place": str(cohort["facts"].get("place", "")),
+                "title": hospital.title,
+                "place": hospital.place,
                 "label_source": reference(manifest, cohort),
                 "found": flow.get("found", len(table)),
                 "absent": cohort["absent"],
@@ -75,7 +67,7 @@ def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
                 "pa": int((view == "PA").sum()),
                 "headline_split": role.headline_name,
                 "fingerprint": "/".join(sorted(set(cohort["fingerprints"].values()))),
-                "licence": str(cohort["facts"].get("licence", "")),
+                "licence": manifest.licence(cohort),
             }
         )
         split_masks = (

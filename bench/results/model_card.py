@@ -14,6 +14,8 @@ from bench.results.card_metadata import front_matter
 from bench.results.read_predictions import run_facts, scored_ids, unfinished
 from bench.store.checksums import scores_table
 from bench.store.store import Store, write_bytes
+from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
+from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from harmonize.errors import StoreError
 
 FILE = "MODEL_CARD.md"
@@ -71,13 +73,13 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
         f"# {_text(run['titles']['architecture'])}, run {run['id']}",
         "**For research only, not for clinical use.** Not a medical device; not validated for any patient."
         + (
-            " Trained and tested on synthetic images. Its numbers say nothing about patients."
+            f" {TRAINED_ON_SYNTHETIC} {SYNTHETIC_NOTICE}"
             if manifest.content["phantom"]
             else ""
         ),
         "## What it does",
         f"It predicts a probability of each finding from one frontal chest radiograph: {', '.join(map(_text, config.findings))}.",
-        f"Calibration and the thresholds below were fitted on the validation patients of {_text(internal['name'])}.",
+        f"Calibration and the thresholds below were fitted on the validation patients of {_text(manifest.hospital(internal).title)}.",
         f"Training had only one class of {', '.join(map(_text, unlearnt))}. These outputs are meaningless."
         if unlearnt
         else "",
@@ -135,9 +137,10 @@ def _data(manifest: Manifest) -> list[tuple[str, ...]]:
         table, facts = manifest.table(cohort), cohort["facts"]
         synthetic = bool(manifest.content["phantom"])
         labeler = "phantom" if synthetic else str(facts.get("reference", "stated"))
-        licence = "synthetic images" if synthetic else facts.get("licence", "") or "not stated"
-        title = str(facts.get("title", cohort["name"]))
-        title = title if cohort["name"] == cohort["layout"] else f"{cohort['name']} ({title})"
+        licence = manifest.licence(cohort) or "not stated"
+        title = manifest.hospital(cohort).title
+        if not synthetic and title != facts.get("title", title):  # the user chose the name
+            title = f"{title} ({facts['title']})"
         role = "internal: train, val, test" if cohort["role"] == "internal" else f"external: {cohort['headline_split']}"
         counts = (f"{len(table):,}", f"{table['patient_id'].nunique():,}")
         rows.append((_text(title), role, *counts, labeler, _text(licence)))
@@ -154,6 +157,7 @@ def _aurocs(
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
     internal = str(manifest.content["source"])
     columns = [(internal, "test"), *((str(c["name"]), "") for c in manifest.cohorts if c["role"] == "external")]
+    names = {str(c["name"]): _text(manifest.hospital(c).short) for c in manifest.cohorts}
     rows = []
     for finding in (*findings, "macro"):
         cells = [_text("mean" if finding == "macro" else finding)]
@@ -162,7 +166,7 @@ def _aurocs(
             cells.append(_cell(of_cell[of_cell["split"] == split] if split else of_cell))
         cells.append(_cell(gaps[(gaps["dataset"] == "external") & (gaps["finding"] == finding)]))
         rows.append(tuple(cells))
-    return ("finding", f"{internal} test", *(name for name, _ in columns[1:]), "mean gap"), rows
+    return ("finding", f"{names[internal]} test", *(names[name] for name, _ in columns[1:]), "mean gap"), rows
 
 
 def _thresholds(points: pd.DataFrame, findings: Sequence[str]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

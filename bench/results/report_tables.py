@@ -11,7 +11,7 @@ from bench.analyses.heatmaps.gallery import with_pictures
 from bench.analyses.shortcuts.association import associations
 from bench.planning.manifest import Manifest
 from bench.results.analysis_tables import stored_analyses
-from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of, title_of
+from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of
 from bench.results.cross_run_tables import across
 from bench.results.read_predictions import FRAMES, load_replicates, load_scores, run_facts, scored_ids
 from bench.results.run_table import histories, learns, ranked_ids, recipe_rows, runs_table, unlearnt_by
@@ -110,8 +110,7 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         "compared": dict(manifest.content.get("compared", {})),  # missing in older and in merged grids
         "datasets": {
             c["name"]: {
-                "title": title_of(c),
-                "place": str(c["facts"].get("place", "")),
+                **asdict(manifest.hospital(c)),
                 "flow": dict(c["flow"]),
                 "no_lungs": dict(c.get("no_lungs", {})),
             }

@@ -191,11 +191,8 @@ def check_name(repo: str) -> None:
 
 def licences(manifest: Manifest, run_id: str) -> list[str]:
     """Return the licenses of the training images and of the pretrained weights (if any), one line each."""
-    if manifest.content["phantom"]:
-        lines = ["internal: synthetic images"]
-    else:
-        internal: Mapping[str, Any] = next(cohort for cohort in manifest.cohorts if cohort["role"] == "internal")
-        lines = [f"internal: {internal['name']}, {internal['facts'].get('licence') or 'no licence stated'}"]
+    internal = next(cohort for cohort in manifest.cohorts if cohort["role"] == "internal")
+    lines = [f"internal: {manifest.hospital(internal).title}, {manifest.licence(internal) or 'no license stated'}"]
     run = next(run for run in manifest.runs if run["id"] == run_id)
     if manifest.config(run).weights != "none":
         lines.append(f"starting weights: {run.get('licence') or 'not stated'}")

@@ -46,7 +46,7 @@ def described(board: ReportData, model: str) -> dict[str, Any]:
         "title": f"Image properties that reveal the hospital: {listing(names)}",
         "figure": swarms(model_rows[model_rows["kind"] == "point"], names)
         + swarms(model_rows[model_rows["kind"] == "point"], names, phone=True),
-        "heads": [board.title(key) for key in keys],
+        "heads": [board.short(key) for key in keys],
         "rows": rows,
         "n": int((model_rows["kind"] == "point").sum() / max(1, model_rows["descriptor"].nunique())),
     }

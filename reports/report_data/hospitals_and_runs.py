@@ -13,10 +13,15 @@ LONGEST = 18  # maximum number of characters of a place in a figure
 
 @dataclass(frozen=True, slots=True)
 class Hospital:
-    """A hospital with its name and place; an external hospital also has the mean gap over runs."""
+    """A hospital with its name and place; an external hospital also has the mean gap over runs.
+
+    `short` is the name for sentences and narrow columns. It differs from `title` only for a synthetic hospital, whose
+    title also names the layout of its files.
+    """
 
     key: str
     title: str
+    short: str
     place: str
     mean_gap: Estimate = MISSING  # macro gap, averaged over runs
     # the same mean with an interval that is simultaneous over hospitals, for sentences that name hospitals

@@ -53,7 +53,7 @@ class ReportData:
     @property
     def phantom(self) -> bool:
         """Return whether the images are synthetic."""
-        return bool(self.meta.get("phantom"))
+        return self.tables.synthetic
 
     @property
     def min_count(self) -> int:
@@ -128,7 +128,7 @@ class ReportData:
         keys = sorted(
             (k for k in findings if findings[k]), key=lambda k: (order.index(k) if k in order else len(order), k)
         )
-        return [(self.title(key), tuple(map(str, findings[key]))) for key in keys]
+        return [(self.short(key), tuple(map(str, findings[key]))) for key in keys]
 
     @property
     def num_duplicates(self) -> int:
@@ -145,7 +145,7 @@ class ReportData:
     def without_score(self) -> list[str]:
         """The external hospitals that are in the cohort table but have no score."""
         with_score = {h.key for h in self.hospitals}
-        return [self.title(key) for key in sorted(_listed_external(self.tables) - with_score)]
+        return [self.short(key) for key in sorted(_listed_external(self.tables) - with_score)]
 
     @property
     def all_hospitals(self) -> tuple[Hospital, ...]:
@@ -166,9 +166,16 @@ class ReportData:
         return f"< {self.min_count} patients" if (key, finding) in self.labeled else "not labeled"
 
     def title(self, key: str) -> str:
-        """Return the displayed name of a hospital."""
-        title = next((h.title for h in self.all_hospitals if h.key == key), "")
-        return title or _hospital(self.tables, key, MISSING).title
+        """Return the name of a hospital in full."""
+        return self._hospital(key).title
+
+    def short(self, key: str) -> str:
+        """Return the name of a hospital for sentences and narrow columns."""
+        return self._hospital(key).short
+
+    def _hospital(self, key: str) -> Hospital:
+        """Return a hospital of the page or of the cohort table."""
+        return next((h for h in self.all_hospitals if h.key == key), None) or _hospital(self.tables, key, MISSING)
 
 
 def read(tables: Tables) -> ReportData:
@@ -346,9 +353,10 @@ def _labeled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:
 
 
 def _hospital(tables: Tables, key: str, mean_gap: Estimate, simultaneous_gap: Estimate = MISSING) -> Hospital:
-    """Return a hospital; its title and place come from `meta`, else from the cohort table. Without both, the title is `key`."""
+    """Return a hospital; its names and place come from `meta`, else from the cohort table. Without both, the title is `key`."""
     cohorts = tables["cohorts"]
     row: Mapping[str, Any] = next(iter(records_of(cohorts[cohorts["dataset"] == key])), {})
     entry: Mapping[str, Any] = tables.meta.get("datasets", {}).get(key, {})
     title = _text(entry.get("title")) or _text(row.get("title")) or key
-    return Hospital(key, title, _text(entry.get("place")) or _text(row.get("place")), mean_gap, simultaneous_gap)
+    short = _text(entry.get("short")) or title
+    return Hospital(key, title, short, _text(entry.get("place")) or _text(row.get("place")), mean_gap, simultaneous_gap)

@@ -67,7 +67,7 @@ def calibration(board: ReportData) -> Section:
 def _title(board: ReportData, run: Run, drift: dict[tuple[str, str, str], Estimate]) -> str:
     """Return the sentence on a run's change of ECE: on average, and at the hospital with the largest change."""
     drift_of_hospital = [
-        (h.title, estimate)
+        (h.short, estimate)
         for h in board.hospitals
         if (estimate := drift.get((run.id, h.key, MACRO), MISSING)).has_value
     ]

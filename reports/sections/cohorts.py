@@ -146,6 +146,6 @@ def _most_different(rows: list[dict[str, Any]]) -> str:
         if len(cells) > 1:
             high, low = max(cells, key=lambda c: c["share"]), min(cells, key=lambda c: c["share"])
             best = max(
-                best, (high["share"] / low["share"], row["finding"], high["hospital"].title, low["hospital"].title)
+                best, (high["share"] / low["share"], row["finding"], high["hospital"].short, low["hospital"].short)
             )
     return data_sentences.prevalence(best[1], best[0], best[2], best[3])

@@ -21,7 +21,7 @@ def data_exposure(board: ReportData) -> Section:
     )
     context = {
         "board": board,
-        "title": title(board.internal.title, exposures),
+        "title": title(board.internal.short, exposures),
         "exposures": exposures,
         "checks": leakage_checks(board),
         "data": [(board.title(str(d)), str(role), _license(board, licence), used) for d, role, licence, used in rows],

@@ -183,7 +183,7 @@ def _against(board: ReportData, runs: list[Run]) -> list[dict[str, Any]]:
                 for key in (*(h.key for h in board.hospitals), EXTERNAL, WORST)
             }
             if gaps[EXTERNAL].has_value:
-                worst = board.title(str(row_of_split[run.id, split, WORST]["hospital"]))
+                worst = board.short(str(row_of_split[run.id, split, WORST]["hospital"]))
                 label_source = READERS.get(reference, reference)
                 rows.append(
                     {"run": run, "split": split.replace("_", " "), "by": label_source, "gaps": gaps, "worst": worst}

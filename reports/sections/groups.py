@@ -134,7 +134,7 @@ def _distances(
                 highest, lowest = max(values, key=lambda n: values[n]), min(values, key=lambda n: values[n])
                 word = WORDS.get(attribute, attribute)
                 differences.append(
-                    GroupDifference(hospital.title, word, spread, highest, lowest, values[highest], values[lowest])
+                    GroupDifference(hospital.short, word, spread, highest, lowest, values[highest], values[lowest])
                 )
     return differences
 
@@ -201,7 +201,7 @@ def _forest(
         present = sorted(lanes, key=lambda lane: -lane[1].n)[:DEVICES] if attribute == "device" else lanes
         if not any(e.has_value for _, e in present):
             continue
-        body += svg.text(0, y + 11, hospital.title, "b")
+        body += svg.text(0, y + 11, hospital.short, "b")
         y += LANE + 3
         for name, e in present:
             y_middle = y + LANE / 2
@@ -219,7 +219,7 @@ def _forest(
                     )
                 body += svg.circle(scale(e.value), y_middle, 3.2, "m-int" if hospital.key == internal else "m-ext")
                 body += svg.text(WIDTH, y_middle + 4, e.text, "", "end")
-                descriptions.append(f"{hospital.title} {_short(name)} {e.text}")
+                descriptions.append(f"{hospital.short} {_short(name)} {e.text}")
             y += LANE
         y += 6
     ticks = "".join(

@@ -23,7 +23,7 @@ def hospitals(board: ReportData) -> Section:
     """Write the section: the colored table, and the scatter of internal and external AUROC."""
     worst = Counter(r.worst for r in board.ranked if r.worst)
     most_frequent, times = min(worst.items(), key=lambda item: (-item[1], item[0])) if worst else ("", 0)
-    costly = [h.title for h in board.hospitals if h.is_costly]
+    costly = [h.short for h in board.hospitals if h.is_costly]
     rows = [_row(board, run) for run in board.ranked]
     compared = [r for r in board.ranked if r.internal_common.has_value and r.external_common.has_value]
     context = {
@@ -31,7 +31,7 @@ def hospitals(board: ReportData) -> Section:
         "title": sentences.hospitals_title(
             costly,
             len(board.hospitals) or board.num_external,
-            board.title(most_frequent),
+            board.short(most_frequent),
             times,
             len(board.ranked),
             board.has_common,

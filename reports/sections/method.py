@@ -33,8 +33,8 @@ def method(board: ReportData) -> Section:
         "not_compared": data_sentences.not_compared(board.not_compared),
         "duplicates": data_sentences.duplicates(board.num_duplicates) if board.num_duplicates else "",
         "compared": data_sentences.compared(
-            board.internal.title,
-            [board.title(str(name)) for name in compared["patients"]],
+            board.internal.short,
+            [board.short(str(name)) for name in compared["patients"]],
             len(board.hospitals),
             images=bool(compared["images"]),
         )

@@ -58,7 +58,7 @@ def gap_figure(board: ReportData, width: float) -> Markup:
     step = grid[1] - grid[0] if len(grid) > 1 else 0.05
     low, high = (grid[0] - step if grid[0] > low else grid[0]) if low < 0 else 0.0, high * 1.02
     grid = svg.ticks(low, high, 6 if width > 400 else 4)
-    words = max(6.6 * max(len(h.title), 0.95 * len(h.where)) for h in hospitals)
+    words = max(6.6 * max(len(h.short), 0.95 * len(h.where)) for h in hospitals)
     axis_start = min(max(words + 12, 84.0), 130.0 if width > 400 else 116.0)
     scale = svg.Scale(low, high, axis_start, width - (44 if width > 400 else 40))
     row = 47.5
@@ -84,7 +84,7 @@ def gap_figure(board: ReportData, width: float) -> Markup:
         body += svg.circle(scale(gap.value), y_mean, 4, "dot" if gap.clear else "dot o")
         right = scale(max(gap.value, gap.high if gap.has_interval else gap.value))
         body += svg.text(right + 8, y_mean + 4, places(gap.value), "b halo")
-        body += svg.text(0, y - 2, hospital.title, "lb") + svg.text(0, y + 13, hospital.where, "tk")
+        body += svg.text(0, y - 2, hospital.short, "lb") + svg.text(0, y + 13, hospital.where, "tk")
     zero = scale(0)
     crowded = zero > width - 200  # too little room on the right: write the text left of the line
     body += svg.text(zero + (-6 if crowded else 6), 11, "no gap", "tk", "end" if crowded else "start")
@@ -121,11 +121,11 @@ def _stand(board: ReportData) -> str:
     if board.only_exposed_models:
         return "Their scores are listed below the ranking. The section on data exposure lists their training data."
     return sentences.mean_gap(
-        board.internal.title,
+        board.internal.short,
         len(board.hospitals) or board.num_external,
         len(board.ranked),
         board.mean_gap,
-        [(h.title, h.simultaneous_gap) for h in board.hospitals],
+        [(h.short, h.simultaneous_gap) for h in board.hospitals],
         board.has_common,
         not all(run.is_imported for run in board.ranked),
     )

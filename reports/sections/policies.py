@@ -41,7 +41,7 @@ def _head(board: ReportData, dataset: str, split: str, reference: str) -> tuple[
     if dataset == EXTERNAL:
         return "External mean", ""
     name = (
-        f"{board.title(dataset)} {split.replace('_', ' ')}" if dataset == board.internal.key else board.title(dataset)
+        f"{board.short(dataset)} {split.replace('_', ' ')}" if dataset == board.internal.key else board.short(dataset)
     )
     return name, READERS.get(reference, reference)
 

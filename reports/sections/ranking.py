@@ -12,6 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from reports.drawing import svg
 from reports.formatting import is_number
 from reports.html.section import Section, data_block, write
@@ -88,6 +89,7 @@ def ranking(board: ReportData) -> Section:
         "ranked": Markup(data_block([_sort_data(r, g["number"], columns, factors) for g in groups for r in g["runs"]])),  # noqa: S704
         "single": len(board.ranked) == 1,
         "symptoms": {str(i): symptom_anchor(str(i)) for i in board.tables["diagnostics"]["run_id"].unique()},
+        "synthetic_notice": SYNTHETIC_NOTICE,
         "pins": len(board.ranked) > 1,
         "span": sum(column.first for column in columns) + 3,
         "causal": any(r.causal.has_value for r in board.ranked),

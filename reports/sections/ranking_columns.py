@@ -87,7 +87,7 @@ def columns_of(board: ReportData) -> list[Column]:
         estimate_column("internal", "Internal", "AUROC", lambda r: r.internal_common, css=""),
         estimate_column("external", "External", mean, lambda r: r.external, css="", note=_other_findings),
         estimate_column(
-            "worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: board.title(r.worst)
+            "worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: board.short(r.worst)
         ),
         estimate_column(
             "gap",

@@ -111,7 +111,7 @@ def _rule(board: ReportData, rule: str) -> str:
         "internal test": "Internal, test split",
         EXTERNAL: "Mean of the external hospitals",
     }
-    return words.get(rule) or board.title(rule)
+    return words.get(rule) or board.short(rule)
 
 
 def _audit_title(audit: list[dict[str, Any]], unit: str) -> str:

@@ -100,7 +100,7 @@ def transplants(board: ReportData) -> Section:
     context = {
         "board": board,
         "title": change_sentences.marker_shortcuts(
-            board.internal.title,
+            board.internal.short,
             sum(bool(findings_with_shortcut[r.id]) for r in tested_runs),
             len(tested_runs),
             [f for f, _ in runs_by_finding.most_common()],
@@ -176,7 +176,7 @@ def _figure(board: ReportData, cells: Cells, run: Run, finding: str) -> dict[str
     """Return the figure of a finding: first rows for internal pixels in external images, then for removed pixels."""
     internal = board.internal.key
     rows = [
-        _change(cells, run, kind, internal, finding, f"{board.internal.title}: {words}") for kind, words in INTO.items()
+        _change(cells, run, kind, internal, finding, f"{board.internal.short}: {words}") for kind, words in INTO.items()
     ]
     rows += [_change(cells, run, kind, "", finding, words) for kind, words in ALONE.items()]
     measured = [row for row in rows if row is not None]

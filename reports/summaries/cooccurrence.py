@@ -84,9 +84,9 @@ def come_together(board: ReportData) -> dict[str, Any]:
     rows = [(" and ".join(pair), [odds_of_pair[pair].get(h.key) for h in board.all_hospitals]) for pair in order]
     return {
         "title": answer(
-            board.internal.title,
+            board.internal.short,
             [
-                (" and ".join(pair), odds_of_pair[pair][internal], h.title, odds_of_pair[pair][h.key])
+                (" and ".join(pair), odds_of_pair[pair][internal], h.short, odds_of_pair[pair][h.key])
                 for pair in order
                 for h in board.hospitals
                 if internal in odds_of_pair[pair] and h.key in odds_of_pair[pair]

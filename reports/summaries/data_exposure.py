@@ -38,7 +38,7 @@ def exposure(board: ReportData, run: Run) -> Exposure:
         return _imported(board, run)
     start, corpus = _text(run, "weights"), _text(run, "corpus")
     key = _text(run, "train_on") or board.internal.key
-    trained_on = f"{board.title(key)} only" if key != "several" else "several cohorts"
+    trained_on = f"{board.short(key)} only" if key != "several" else "several cohorts"
     if start == RANDOM:
         weights_corpus_licence_overlap = ("random weights", "none", "", "nothing to compare")
     elif start == "several" or corpus == "several":
@@ -133,7 +133,7 @@ def title(internal: str, exposures: Sequence[tuple[Exposure, int]]) -> str:
 def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
     """Return (leakage check, result) for each check; some checks are impossible, and the result states this."""
     internal, shared, num_duplicates = (
-        board.internal.title,
+        board.internal.short,
         int(board.meta.get("shared_patients") or 0),
         board.num_duplicates,
     )

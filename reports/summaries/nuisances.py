@@ -45,7 +45,7 @@ def rows(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
     for name in names:
         finding, nuisance_auroc = _strongest(cells, internal, name)
         external = {
-            h.title: e
+            h.short: e
             for h in board.hospitals
             if (e := cells.get(("", h.key, name, "", finding, ALONE), MISSING)).has_value
         }

@@ -201,13 +201,13 @@ def confusions(board: ReportData, run: Run) -> list[dict[str, Any]]:
             for a, b, v in zip(probe_rows["source"], probe_rows["named"], probe_rows["share"], strict=True)
         }
         rows = [
-            (board.title(a), [(share.get((a, b), 0.0), min(7, int(share.get((a, b), 0.0) * 8)), a == b) for b in keys])
+            (board.short(a), [(share.get((a, b), 0.0), min(7, int(share.get((a, b), 0.0) * 8)), a == b) for b in keys])
             for a in keys
         ]
         matrices.append(
             {
                 "title": title,
-                "heads": [board.title(key) for key in keys],
+                "heads": [board.short(key) for key in keys],
                 "rows": rows,
                 "n": int(probe_rows["count"].sum()),
             }

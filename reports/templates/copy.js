@@ -1,5 +1,6 @@
 /* Copying: the ranked rows that match the filters, including closed groups, with intervals and tie groups. A message states how many runs were
-   left out. Cells that a spreadsheet would execute are copied as text. */
+   left out. Cells that a spreadsheet would execute are copied as text. For synthetic hospitals, each format says so: as a column (CSV) or below the
+   table. */
 const copying = (() => {
   'use strict';
   const say = text => { const t = document.getElementById('toast'); t.textContent = text; t.hidden = false; setTimeout(() => { t.hidden = true; }, 4500); };
@@ -18,23 +19,24 @@ const copying = (() => {
   const texCell = text => oneLine(text).replace(/[\\~^\u2013\u00b7<>&%$#_{}]/g, c => texMarks[c] || '\\' + c);
   const mdCell = text => oneLine(text).replace(/[\\|<>*_`[\]]/g, '\\$&');
   const withInterval = c => c.value + (c.ci.length === 2 ? ` [${c.ci.map(x => (+x).toFixed(3)).join(', ')}]` : '') + (c.at ? ` (${c.at})` : '');
+  const note = ranking.table.dataset.note;
   const writers = {
     csv: (list, columns, names) => {
-      const head = ['rank', 'group', 'run', 'what', ...names.flatMap((n, i) => columns[i] === 'worst' ? [n, n + ' low', n + ' high', n + ' hospital'] : [n, n + ' low', n + ' high'])];
+      const head = ['rank', 'group', 'run', 'what', ...names.flatMap((n, i) => columns[i] === 'worst' ? [n, n + ' low', n + ' high', n + ' hospital'] : [n, n + ' low', n + ' high']), ...(note ? ['images'] : [])];
       const line = r => { const [rank, group, run, what, ...rest] = cells(r, columns);
-        return [rank.replace('\u2013', ' to '), group, run, what, ...rest.flatMap((c, i) => [c.value, c.ci[0] || '', c.ci[1] || '', ...(columns[i] === 'worst' ? [c.at] : [])])]; };
+        return [rank.replace('\u2013', ' to '), group, run, what, ...rest.flatMap((c, i) => [c.value, c.ci[0] || '', c.ci[1] || '', ...(columns[i] === 'worst' ? [c.at] : [])]), ...(note ? ['synthetic'] : [])]; };
       return [head, ...list.map(line)].map(row => row.map(csvCell).join(',')).join('\r\n');
     },
     md: (list, columns, names) => {
       const head = ['Rank', 'Group', 'Run', 'What', ...names];
       return [head, head.map(() => '---'), ...list.map(r => { const [rank, group, run, what, ...rest] = cells(r, columns); return [rank, group, mdCell(run), mdCell(what), ...rest.map(c => mdCell(c.value) + mdCell(withInterval({ ...c, value: '' })).replace(/\\([[\]])/g, '$1'))]; })]
-        .map(row => '| ' + row.join(' | ') + ' |').join('\n');
+        .map(row => '| ' + row.join(' | ') + ' |').join('\n') + (note ? '\n\n' + note : '');
     },
     tex: (list, columns, names) => {
       let last = null;
       const body = list.map(r => { const [rank, group, run, what, ...rest] = cells(r, columns), rule = last !== null && last !== group && ranking.state.key === 'rank' ? '\\midrule\n' : ''; last = group;
         return rule + [rank, group, run, what, ...rest.map(withInterval)].map(texCell).join(' & ') + ' \\\\'; });
-      return `\\begin{tabular}{llll${'r'.repeat(names.length)}}\n\\toprule\n${['Rank', 'Group', 'Run', 'What', ...names].map(texCell).join(' & ')} \\\\\n\\midrule\n${body.join('\n')}\n\\bottomrule\n\\end{tabular}`;
+      return `\\begin{tabular}{llll${'r'.repeat(names.length)}}\n\\toprule\n${['Rank', 'Group', 'Run', 'What', ...names].map(texCell).join(' & ')} \\\\\n\\midrule\n${body.join('\n')}\n\\bottomrule\n${note ? `\\multicolumn{${4 + names.length}}{l}{\\footnotesize ${texCell(note)}} \\\\\n` : ''}\\end{tabular}`;
     },
   };
   const copy = async (text, said) => {

@@ -1,0 +1,48 @@
+"""Names of hospitals for readers. A synthetic hospital never gets the name of a real one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from string import ascii_uppercase
+
+from harmonize.cohorts.specs import GOLD
+from harmonize.datasets import PUBLISHED
+from harmonize.labels.findings import labels_yaml
+
+SYNTHETIC = "synthetic"  # stands in the place of city and country
+SYNTHETIC_NOTICE = "Synthetic images: a program drew them, so no number applies to a real hospital."
+
+
+@dataclass(frozen=True, slots=True)
+class HospitalName:
+    """The name of a cohort's hospital: `title` in full, `short` for narrow columns and sentences, `place`."""
+
+    title: str
+    short: str
+    place: str
+
+
+def hospital_name(name: str, layout: str, texts: Mapping[str, object], phantom: bool) -> HospitalName:
+    """Return the name of the hospital of a cohort.
+
+    A real cohort has the title and place of its dataset (`texts`: the texts of labels.yaml), or the name that the user
+    chose. A synthetic cohort has a letter and its layout; one layout always has one letter.
+
+    >>> hospital_name("mimic", "mimic", {"title": "MIMIC-CXR", "place": "Boston, US"}, phantom=False)
+    HospitalName(title='MIMIC-CXR', short='MIMIC-CXR', place='Boston, US')
+    >>> hospital_name("mimic", "mimic", {"title": "MIMIC-CXR", "place": "Boston, US"}, phantom=True)
+    HospitalName(title='Hospital B (MIMIC layout)', short='Hospital B', place='synthetic')
+    >>> hospital_name("mimic-gold", "mimic", {}, phantom=True).title
+    'Hospital B-gold (MIMIC layout)'
+    >>> hospital_name("clinic", "mimic", {}, phantom=True)
+    HospitalName(title='clinic (synthetic)', short='clinic', place='synthetic')
+    """
+    if not phantom:
+        title = str(texts.get("title", name)) if name == layout else name
+        return HospitalName(title, title, str(texts.get("place", "")))
+    if layout not in PUBLISHED or name.removesuffix(GOLD) != layout:
+        return HospitalName(f"{name} ({SYNTHETIC})", name, SYNTHETIC)
+    letter = ascii_uppercase[PUBLISHED.index(layout)]
+    short = f"Hospital {letter}{name.removeprefix(layout)}"
+    # the part of the title before the dash: MIMIC of MIMIC-CXR
+    dataset = str(labels_yaml()["datasets"][layout]["title"]).partition("-")[0]
+    return HospitalName(f"{short} ({dataset} layout)", short, SYNTHETIC)
