@@ -72,11 +72,7 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
         front_matter(manifest, run, scores),
         f"# {_text(run['titles']['architecture'])}, run {run['id']}",
         "**For research only, not for clinical use.** Not a medical device; not validated for any patient."
-        + (
-            f" {TRAINED_ON_SYNTHETIC} {SYNTHETIC_NOTICE}"
-            if manifest.content["phantom"]
-            else ""
-        ),
+        + (f" {TRAINED_ON_SYNTHETIC} {SYNTHETIC_NOTICE}" if manifest.content["phantom"] else ""),
         "## What it does",
         f"It predicts a probability of each finding from one frontal chest radiograph: {', '.join(map(_text, config.findings))}.",
         f"Calibration and the thresholds below were fitted on the validation patients of {_text(manifest.hospital(internal).title)}.",
