@@ -58,9 +58,10 @@ def compare(
     result = contrast(Store.open(store, create=False), first, second, metric, at, calibrator, cohort or (), grid)
     if as_json:
         rows = json.loads(result.table.to_json(orient="records", double_precision=15))
-        typer.echo(json.dumps({"first": result.first, "second": result.second, "metric": metric, "rows": rows}))
+        runs = {"first": result.first, "second": result.second}
+        typer.echo(json.dumps({**runs, "metric": metric, "synthetic": result.synthetic, "rows": rows}))
     elif as_csv:
-        typer.echo(csv_text(result.table), nl=False)
+        typer.echo(csv_text(result.table.assign(synthetic=result.synthetic)), nl=False)
     else:
         typer.echo("\n".join(lines(result)))
 
@@ -68,12 +69,14 @@ def compare(
 def lines(result: "Contrast") -> list[str]:
     """Return the comparison as text: the two runs, two tables per cohort, and what the columns mean."""
     from bench.cli.text_tables import table_lines, wrapped
+    from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 
     key, table = result.key, result.table
     settings = [key.metric, f"at {key.operating_point}" if key.operating_point else "", key.calibrator]
     heading = " ".join(word for word in settings if word not in ("", "none"))
     num_tests = int(table["p"].notna()[(table["finding"] != "macro") & (table["dataset"] != "external")].sum())
-    out = [f"first   {result.first}", f"second  {result.second}", ""]
+    notice = [SYNTHETIC_NOTICE, ""] if result.synthetic else []
+    out = [*notice, f"first   {result.first}", f"second  {result.second}", ""]
     for (dataset, split), frame in table.groupby(["dataset", "split"], sort=False):
         rows = frame.to_dict("records")
         estimates = [["finding", "first", "second", "difference", "95 % interval", "p"], *map(_estimate, rows)]

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.cli.text_tables import printable, table_lines
+from bench.cli.text_tables import printable, table_lines, wrapped
+from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from harmonize.cohorts.splits import rule
 from harmonize.statistics.cohort_statistics import NOT_READ, SHARES, STATE_NAMES, Stats
 from harmonize.statistics.image_sample import SIDES, Sample
@@ -16,6 +17,7 @@ _LONGEST_CELL = 40
 def lines(described: Sequence[Stats], samples: Mapping[str, Sample]) -> list[str]:
     """Return all tables as lines of text."""
     blocks = [
+        _synthetic(described),
         _flow(described),
         _prevalence(described),
         _states_without_label(described),
@@ -26,6 +28,12 @@ def lines(described: Sequence[Stats], samples: Mapping[str, Sample]) -> list[str
     if samples:
         blocks.append(_pixels(described, samples))
     return "\n\n".join("\n".join(block) for block in blocks if block).split("\n")
+
+
+def _synthetic(described: Sequence[Stats]) -> list[str]:
+    """Return a notice with the names of the synthetic hospitals; [] if there are none."""
+    names = [f"{stats.name} is {stats.facts['title']}" for stats in described if stats.phantom]
+    return [SYNTHETIC_NOTICE, *wrapped([f"{', '.join(names)}."])] if names else []
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

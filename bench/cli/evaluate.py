@@ -69,6 +69,7 @@ def evaluate(
     if as_json:
         facts = {"run": result.run_id, "name": result.row["name"], "seen": result.row["passport"]["seen"]}
         facts |= {
+            "synthetic": bool(result.manifest.content["phantom"]),
             "remarks": list(result.remarks),
             "rows": json.loads(rows.to_json(orient="records")),
             "page": str(result.page),
@@ -96,6 +97,7 @@ def _rows(result: "Evaluated") -> "pd.DataFrame":
 def _lines(result: "Evaluated", rows: "pd.DataFrame") -> list[str]:
     """Return the result as text: a row per cohort, remarks, the page."""
     from bench.cli.text_tables import table_lines
+    from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 
     cells = [["cohort", "AUROC", "95 % interval", "findings", ""]]
     for row in rows.to_dict("records"):
@@ -104,6 +106,7 @@ def _lines(result: "Evaluated", rows: "pd.DataFrame") -> list[str]:
         remark = "trained on it: not external" if row["seen"] else ""
         value = f"{row['value']:.3f}" if scored else ""
         cells.append([str(row["dataset"]), value, interval, str(row["num_findings"]), remark])
-    lines = [f"run {result.run_id}: {result.row['name']}, trained elsewhere"]
+    notice = [SYNTHETIC_NOTICE] if result.manifest.content["phantom"] else []
+    lines = [*notice, f"run {result.run_id}: {result.row['name']}, trained elsewhere"]
     lines += [f"  {line}" for line in table_lines(cells)]
     return [*lines, *(f"note: {remark}" for remark in result.remarks), f"leaderboard: {result.page}"]

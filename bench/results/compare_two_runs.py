@@ -33,13 +33,17 @@ class PlannedRun:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """Two runs and the table of their differences (columns: bench.scoring.across_runs.paired_runs.COLUMNS)."""
+    """Two runs and the table of their differences (columns: bench.scoring.across_runs.paired_runs.COLUMNS).
+
+    synthetic: whether a program drew the images.
+    """
 
     first: str
     second: str
     key: Key
     settings: Settings
     table: pd.DataFrame
+    synthetic: bool
 
 
 def contrast(
@@ -104,7 +108,8 @@ def contrast(
         raise StoreError(
             "the two runs have no image and finding in common", str(store.root), "run both on the same cohort"
         )
-    return Contrast(planned[0].name, planned[1].name, key, settings, table)
+    synthetic = bool(planned[0].manifest.content["phantom"])
+    return Contrast(planned[0].name, planned[1].name, key, settings, table, synthetic)
 
 
 def metric_key(metric: str, operating_point: str, calibrator: str, settings: Settings) -> Key:

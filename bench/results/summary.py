@@ -7,10 +7,14 @@ from bench.results.cross_run_tables import gaps_of_recipes, recipes_of, scores_o
 from bench.results.read_predictions import load_replicates, load_scores
 from bench.results.run_table import ranked_ids, run_title
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 
 
 def summary(manifest: Manifest) -> list[str]:
-    """Return the two main results of a grid as lines: the best external macro AUROC and the smallest gap, over recipes."""
+    """Return the two main results of a grid as lines: the best external macro AUROC and the smallest gap, over recipes.
+
+    If the images are synthetic, the last line says so.
+    """
     ids = ranked_ids(manifest)
     if not ids:
         seen = not manifest.runs and any(run["passport"]["seen"] for run in manifest.imported)
@@ -32,4 +36,4 @@ def summary(manifest: Manifest) -> list[str]:
             name = run_title(manifest, runs[run_ids[0]], len(run_ids))
             interval = f" [{top['low']:.3f}, {top['high']:.3f}]" if np.isfinite(top["low"]) else ""
             lines.append(f"  {what:<26} {name:<28} {top['value']:.3f}{interval}")
-    return lines
+    return [*lines, f"  {SYNTHETIC_NOTICE}"] if manifest.content["phantom"] else lines

@@ -16,6 +16,7 @@ from harmonize.cohorts import label_mapping as labelmap
 from harmonize.cohorts.bad_rows import separate_bad_rows
 from harmonize.cohorts.cohort_filters import filter_groups, filter_rows
 from harmonize.cohorts.exclude_list import remove_listed
+from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.cohorts.splits import shared_patients
 from harmonize.datasets import FAULT, TABLE, adapter
@@ -56,7 +57,11 @@ class Cohort:
     @property
     def facts(self) -> dict[str, str]:
         """Return texts about the cohort (title, place, license ...) for pages."""
-        return labelmap.facts(self.layout, self.spec.label_source, self.table["split"])
+        texts = labelmap.facts(self.layout, self.spec.label_source, self.table["split"])
+        if not self.phantom:
+            return texts
+        hospital = hospital_name(self.name, self.layout, texts, self.phantom)
+        return texts | {"title": hospital.title, "place": hospital.place}
 
     @cached_property
     def id(self) -> str:

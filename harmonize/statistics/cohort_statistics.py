@@ -5,7 +5,7 @@ another.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from harmonize.checks.known_images import EarlierScans
 from harmonize.cohorts.cohort import Cohort
+from harmonize.cohorts.hospital_names import hospital_name
 from harmonize.cohorts.label_mapping import grade
 from harmonize.cohorts.splits import assign
 from harmonize.labels.findings import FINDINGS, PRESENT, STATES, UNMAPPED_CODE, labels_yaml
@@ -222,9 +223,8 @@ def _facts(
     total = int(patients.max(initial=-1)) + 1
     sex = table["sex"].to_numpy(object)
     return {
-        "title": str(texts.get("title", cohort.name)) if cohort.name == cohort.layout else cohort.name,
-        "place": str(texts.get("place", "")),
-        "licence": str(texts.get("licence", "")),
+        **asdict(hospital_name(cohort.name, cohort.layout, texts, cohort.phantom)),
+        "licence": "synthetic images" if cohort.phantom else str(texts.get("licence", "")),
         "reference": str(texts.get("reference", "stated")),
         "label_source": cohort.spec.label_source,
         "images": len(table),

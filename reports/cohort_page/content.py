@@ -65,8 +65,8 @@ class DataPage:
         }
 
     def title(self, stats: Stats) -> str:
-        """Return the title of a cohort."""
-        return str(stats.facts["title"])
+        """Return the name of a cohort's hospital, short enough for a column head."""
+        return str(stats.facts["short"])
 
     def images(self, stats: Stats, attribute: str) -> dict[str, int]:
         """Return the number of images in each group of an attribute, e.g. for each view."""

@@ -66,6 +66,8 @@ def _head(board: ReportData, key: str) -> dict[str, Any]:
     num_findings = plural(largest, "finding") if smallest == largest else f"{smallest}–{largest} findings"
     return {
         "hospital": hospital,
+        "name": "Internal" if internal else hospital.short,
+        "narrow": "Int." if internal else hospital.short.replace("Hospital ", "Hosp. "),  # fits on a phone
         "internal": internal,
         "findings": "shared findings" if internal and board.num_common != (smallest, largest) else num_findings,
         "n": min((e.n for e in estimates), default=0),

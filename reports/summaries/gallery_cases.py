@@ -27,7 +27,7 @@ def pictures_of(board: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]
     cases = []
     for row in with_picture.to_dict("records"):
         kind, finding, run = str(row["kind"]), str(row["finding"]), names.get(str(row["run_id"]), str(row["run_id"]))
-        hospital, caption = board.title(str(row["dataset"])), _caption(row, kind)
+        hospital, caption = board.short(str(row["dataset"])), _caption(row, kind)
         cases.append(
             {
                 "run": run,
