@@ -88,7 +88,9 @@ class Explainer:
         )
         size = f"{maps.heat_NKhw.shape[2]} x {maps.heat_NKhw.shape[3]}"
         name = f"{self.run.config.architecture}, run {self.run.id}"
-        return Explanation(path.name, name, method, size, int(x_NCHW.shape[2]), gray, mask, finding_maps)
+        return Explanation(
+            path.name, name, method, size, int(x_NCHW.shape[2]), gray, mask, finding_maps, self.stored.synthetic
+        )
 
     def _centre(self, image: Gray) -> Gray:
         """Return the central crop of an image: the area that the network gets as input."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.cli.options import FindingsOption, JsonOption, QuietOption, RunArgument, StoreOption, examples
+from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
@@ -74,15 +75,18 @@ def explain(
             stems.append(path.stem)
             repeats = stems.count(path.stem)
             pictures = _draw(explanation, output, f"{path.stem}-{repeats}" if repeats > 1 else path.stem)
-            tables.append(table(explanation, explainer.run.id).assign(picture=pictures))
+            rows = table(explanation, explainer.run.id)
+            tables.append(rows.assign(picture=pictures, trained_on_synthetic=explanation.synthetic))
         display.progress("explain", len(images), len(images))
     if tables:
         rows = pd.concat(tables, ignore_index=True)
         (output / "explained.csv").write_text(csv_text(rows), encoding="utf-8")
         if as_json:
-            typer.echo(rows.to_json(orient="records", double_precision=15))
+            notice = f"{TRAINED_ON_SYNTHETIC} {NOTICE}" if explainer.stored.synthetic else NOTICE
+            typer.echo(rows.assign(notice=notice).to_json(orient="records", double_precision=15))
         else:
-            typer.echo("\n".join(_lines(rows)))
+            notice_lines = [TRAINED_ON_SYNTHETIC] if explainer.stored.synthetic else []
+            typer.echo("\n".join([*notice_lines, *_lines(rows)]))
             typer.echo(f"pictures and explained.csv: {output}")
     if len(tables) < len(images):
         raise typer.Exit(1)

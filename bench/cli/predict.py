@@ -20,7 +20,7 @@ from bench.cli.options import (
     examples,
 )
 from bench.cli.text_tables import printable, table_lines
-from bench.system.disclaimer import NOTICE
+from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -82,9 +82,11 @@ def predict(
             overlays = draw_overlays(Explainer(stored), predicted, finding or learned, output, display.progress)
     table = inference.table[inference.table["finding"].isin(finding or learned)]
     if as_json:
-        typer.echo(json.dumps(_as_json(inference, table, NOTICE, overlays), allow_nan=False))
+        typer.echo(json.dumps(_as_json(inference, table, overlays), allow_nan=False))
     elif as_csv:
-        typer.echo(csv_text(table), nl=False)
+        if inference.synthetic:
+            typer.echo(TRAINED_ON_SYNTHETIC, err=True)
+        typer.echo(csv_text(table.assign(trained_on_synthetic=inference.synthetic)), nl=False)
     else:
         typer.echo("\n".join(_lines(inference, table, at, overlays)))
     for row in inference.skipped.itertuples() if as_csv or not as_json else ():
@@ -101,7 +103,7 @@ def check_rule(rule: str) -> None:
         raise ConfigError(f"unknown threshold rule {rule!r}", "--at", f"choose from: {', '.join(THRESHOLD_RULES)}")
 
 
-def _as_json(inference: "Inference", table: Any, notice: str, overlays: Mapping[str, str]) -> dict[str, Any]:
+def _as_json(inference: "Inference", table: Any, overlays: Mapping[str, str]) -> dict[str, Any]:
     """Return the predictions for the JSON output, NaN as null. `overlay` is the picture of --cam."""
     images = []
     for name, rows in table.groupby("image", sort=False):
@@ -116,7 +118,13 @@ def _as_json(inference: "Inference", table: Any, notice: str, overlays: Mapping[
             {"image": name, "warnings": warnings.split("; ") if warnings else [], "findings": findings} | drawn
         )
     skipped = inference.skipped.to_dict("records")
-    return {"run": inference.run_id, "notice": notice, "images": images, "skipped": skipped}
+    return {
+        "run": inference.run_id,
+        "trained_on_synthetic": inference.synthetic,
+        "notice": f"{TRAINED_ON_SYNTHETIC} {NOTICE}" if inference.synthetic else NOTICE,
+        "images": images,
+        "skipped": skipped,
+    }
 
 
 def _call(value: float) -> bool | None:
@@ -128,9 +136,13 @@ def _number(value: float) -> float | None:
 
 
 def _lines(inference: "Inference", table: Any, rule: str, overlays: Mapping[str, str]) -> Sequence[str]:
-    """Return the predictions as text: a table for each image, with its warnings above."""
+    """Return the predictions as text: a table for each image, with its warnings above.
+
+    If the run was trained on synthetic images, this is the first line.
+    """
     images = f"{inference.num_images} image{'s' if inference.num_images != 1 else ''}"
-    lines = [f"run {inference.run_id}: {images}, {len(inference.skipped)} skipped"]
+    lines = [TRAINED_ON_SYNTHETIC] if inference.synthetic else []
+    lines += [f"run {inference.run_id}: {images}, {len(inference.skipped)} skipped"]
     for name, rows in table.groupby("image", sort=False):
         lines += ["", printable(name)]
         warnings = rows["warnings"].iloc[0]

@@ -22,7 +22,7 @@ from bench.store.checksums import analysis_state
 from bench.store.schema import require_present
 from bench.store.store import Store, canonical_json
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
-from harmonize.errors import StoreError
+from harmonize.errors import CxrError, StoreError
 
 if TYPE_CHECKING:
     from harmonize.cache.cache import ImageCache  # this module imports OpenCV
@@ -234,6 +234,16 @@ def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapp
                 return manifest, run
     where, fix = str(store.root / "grids"), "name the grid of the run, or run that grid again"
     raise StoreError(f"no grid of the store contains run {run_id}", where, fix)
+
+
+def trained_on_synthetic(store: Store, run_id: str) -> bool:
+    """Return whether a readable grid of the store contains the run and has synthetic images."""
+    for path in (store.root / "grids").glob("*.json"):
+        with contextlib.suppress(CxrError):  # `bench check --store` reports damaged grids
+            manifest = read_manifest(store, path.stem)
+            if manifest.content.get("phantom") and any(run["id"] == run_id for run in manifest.runs):
+                return True
+    return False
 
 
 def write_manifest(

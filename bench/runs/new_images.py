@@ -6,8 +6,8 @@
     inference.table      # one row per image and finding
     inference.skipped    # image, reason
 
-This needs the folder of the run and, for thresholds and calibration, its scores. Nothing is fitted to the images. For research,
-not for clinical use.
+This needs the folder of the run and, for thresholds and calibration, its scores. The grids of the store state whether
+the training images were synthetic. Nothing is fitted to the images. For research, not for clinical use.
 
 Legend: N images, K findings, S side in pixels.
 """
@@ -28,6 +28,7 @@ from bench.inputs.histogram_reference import stored_reference
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import images_per_pass, predict
+from bench.planning.manifest import trained_on_synthetic
 from bench.planning.run import Run, find_run, read_run
 from bench.runs.networks import trained_network
 from bench.scoring.calibrators import Platt
@@ -62,6 +63,7 @@ class StoredRun:
     points: pd.DataFrame
     # name in `gray_values` -> lowest and highest value among internal images
     usual: dict[str, tuple[float, float]] = field(default_factory=dict)
+    synthetic: bool = False  # whether a program drew the training images
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,7 @@ class Inference:
     run_id: str
     table: pd.DataFrame
     skipped: pd.DataFrame  # image, reason
+    synthetic: bool = False  # whether a program drew the training images of the run
 
     @property
     def num_images(self) -> int:
@@ -107,7 +110,8 @@ def load(store: Store, prefix: str, device: str = "cpu") -> StoredRun:
     empty = pd.DataFrame(columns=["finding", "rule", "threshold", "probability", "platt_a", "platt_b"])
     points = scores_table(scores, "operating_points") if key_in(scores) else empty
     form, unlearnt = run.geometry, tuple(trained.get("unlearnt", ()))
-    return StoredRun(run, network, normalizer, form, on, unlearnt, points, _usual(store, run, form))
+    synthetic = trained_on_synthetic(store, run_id)
+    return StoredRun(run, network, normalizer, form, on, unlearnt, points, _usual(store, run, form), synthetic)
 
 
 def images_of(given: Sequence[Path]) -> list[Path]:
@@ -160,7 +164,7 @@ def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | No
         if progress:
             progress("predict", min(start + together, len(paths)), len(paths))
     table = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
-    return Inference(stored.run.id, table, pd.DataFrame(skipped, columns=["image", "reason"]))
+    return Inference(stored.run.id, table, pd.DataFrame(skipped, columns=["image", "reason"]), stored.synthetic)
 
 
 def gray_values(image_SS: NDArray[np.uint8]) -> dict[str, float]:

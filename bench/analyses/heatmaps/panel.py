@@ -18,6 +18,7 @@ COLUMNS = 5  # views per row in the picture of several findings
 OPAQUE = 0.65  # opacity of the overlay at the maximum of the map
 LINE = (0, 94, 213)  # outline of the reference in BGR: vermilion, distinct from every color of the map
 WARNING = "Not for clinical use."
+SYNTHETIC_WARNING = "Trained on drawings: says nothing about a real radiograph."
 _INK, _FAINT, _PAPER = (20, 20, 20), (100, 100, 100), 255
 _MARGIN, _GAP, _TEXT = 14, 10, 20
 
@@ -58,6 +59,7 @@ class Explanation:
     gray: Gray  # [D, D], in the geometry of the network input
     mask: Gray | None  # [D, D] of 0 and 1: the reference region that the user gives
     finding_maps: tuple[FindingMap, ...]
+    synthetic: bool = False  # whether a program drew the training images of the run
 
 
 def panel(explanation: Explanation, finding_map: FindingMap) -> ColorImage:
@@ -156,17 +158,27 @@ def _captioned(view: ColorImage, lines: Sequence[str]) -> ColorImage:
 
 
 def _framed(body: ColorImage, title: Sequence[str], explanation: Explanation) -> ColorImage:
-    """Return the picture `body` with a title above, and with notes on its origin and the warning below."""
+    """Return the picture `body` with a title above, and with notes on its origin and the warning below.
+
+    If the run was trained on synthetic images, this is the first line of the title.
+    """
     notes = [
         f"{explanation.image}, as shown to {explanation.run} ({explanation.input_side} x {explanation.input_side} pixels)",
         f"{explanation.method} of {explanation.maps} maps; each map in its own scale; it shows where the evidence is, not the extent of a disease",
         WARNING,
     ]
+    title = [SYNTHETIC_WARNING, *title] if explanation.synthetic else title
     width = max(body.shape[1], 620)
     body = np.concatenate([body, _blank(body.shape[0], width - body.shape[1])], 1)
     head, foot = _blank(24 * len(title) + 8, width), _blank(_TEXT * len(notes) + 8, width)
     for k, line in enumerate(title):
-        _write(head, line.replace(";", ", "), (0, 24 * k + 18), 0.65 if k == 0 else 0.5, _INK)
+        _write(
+            head,
+            line.replace(";", ", "),
+            (0, 24 * k + 18),
+            0.65 if k == 0 else 0.5,
+            LINE if line == SYNTHETIC_WARNING else _INK,
+        )
     for k, line in enumerate(notes):
         _write(foot, line, (0, _TEXT * k + 20), 0.42, _INK if line == WARNING else _FAINT)
     picture = np.concatenate([head, body, foot])
