@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 RULES = {
-    "f1_max": "highest F1",
-    "youden": "highest Youden index",
+    "f1_max": "Best F1",
+    "youden": "Best Youden index",
     "sens_90": "90 % sensitivity",
-    "f1_grid": "highest F1 on a grid",
+    "f1_grid": "Best F1 on a grid",
 }
 STYLE = """<style>
 .cxr { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .95rem; }
@@ -33,8 +33,8 @@ STYLE = """<style>
 
 
 def call_of(row: Any, rule: str) -> str:
-    """Return "called" (positive), "not called" or "no threshold" for the row of one finding under a threshold rule."""
-    return {1.0: "called", 0.0: "not called"}.get(row[f"call_{rule}"], "no threshold")
+    """Return "positive", "negative" or "no threshold" for the row of one finding under a threshold rule."""
+    return {1.0: "positive", 0.0: "negative"}.get(row[f"call_{rule}"], "no threshold")
 
 
 def most_probable_first(table: pd.DataFrame) -> pd.DataFrame:
@@ -66,33 +66,40 @@ def reversed_at_internal(points: pd.DataFrame) -> set[str]:
     return {str(name) for name in points.loc[points["platt_a"] <= 0, "finding"]}
 
 
-def answer_html(table: pd.DataFrame, points: pd.DataFrame, rule: str, auroc_of: Callable[[str], str]) -> str:
+def answer_html(
+    table: pd.DataFrame, points: pd.DataFrame, rule: str, auroc_head: str, auroc_of: Callable[[str], str]
+) -> str:
     """Return the result table of one image as HTML. `auroc_of(finding)` returns the AUROC as text, "" if unknown."""
     lines, threshold_of, reversed_findings = [], thresholds(points, rule), reversed_at_internal(points)
     for row in most_probable_first(table).to_dict("records"):
         name, call = escape(str(row["finding"])), call_of(row, rule)
         threshold = threshold_of.get(row["finding"])
         mark = "" if threshold is None else f'<b style="left:calc({100 * threshold:.2f}% - 1px)"></b>'
-        note = "" if row["calibrated"] == row["calibrated"] else " <small>plain</small>"
+        note = "" if row["calibrated"] == row["calibrated"] else " <small>uncalibrated</small>"
         note = " <small>reversed</small>" if row["finding"] in reversed_findings else note
-        auroc = escape(auroc_of(row["finding"])) or "not known"
+        auroc = escape(auroc_of(row["finding"])) or "unknown"
         lines.append(
             f'<tr><th scope="row">{name}</th><td>{row["chance"]:.3f}{note}</td>'
             f'<td class="wide"><span class="bar" aria-hidden="true"><i style="width:{100 * row["chance"]:.2f}%"></i>{mark}</span></td>'
-            f'<td class="{"yes" if call == "called" else "no"}">{call}</td><td class="n">{auroc}</td></tr>'
+            f'<td class="{"yes" if call == "positive" else "no"}">{call}</td><td class="n">{auroc}</td></tr>'
         )
-    head = "<th scope=col>Finding<th scope=col>Probability<th scope=col class=wide>(line: threshold)<th scope=col>Call<th scope=col>AUROC there"
-    caption = f"Calibrated probabilities (plain: not calibrated). Calls use the threshold of {RULES[rule]} on validation patients of the internal hospital."
+    head = (
+        "<th scope=col>Finding<th scope=col>Probability<th scope=col class=wide>0 to 1 (line = threshold)"
+        f"<th scope=col>Decision<th scope=col>{escape(auroc_head)}"
+    )
+    caption = (
+        f"Calibrated probabilities. Decision threshold: {RULES[rule]} on validation patients of the training hospital."
+    )
     if reversed_findings & set(table["finding"]):
-        caption += " Reversed: on these patients, a higher output meant a lower probability. Ignore the call."
+        caption += " Reversed: for these patients, a higher output meant a lower probability. Ignore the decision."
     return f"{STYLE}<table class=cxr><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
 def performance_html(rows: list[tuple[str, str, str]]) -> str:
-    """Return the table of a run's AUROCs as HTML. `rows`: cohort, AUROC with its interval, role of the cohort."""
+    """Return the table of a run's AUROCs as HTML. `rows`: hospital, AUROC with its interval, role."""
     body = "".join(
         f'<tr><th scope="row">{escape(cohort)}</th><td>{escape(value)}</td><td>{escape(role)}</td></tr>'
         for cohort, value, role in rows
     )
-    head = "<th scope=col>Cohort<th scope=col>Macro AUROC [95 %]<th scope=col>Role"
+    head = "<th scope=col>Hospital<th scope=col>Mean AUROC [95 % interval]<th scope=col>Role"
     return f"{STYLE}<table class=cxr><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

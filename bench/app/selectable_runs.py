@@ -12,6 +12,7 @@ from bench.planning.manifest import Manifest, read_manifest
 from bench.results.run_table import histories, runs_table
 from bench.store.checksums import scores_table
 from bench.store.store import Store, key_in
+from harmonize.cohorts.hospital_names import HospitalName, hospital_name
 from harmonize.errors import CxrError
 from harmonize.images.image_header import InMemory
 from harmonize.phantom import PhantomSettings, twin
@@ -47,11 +48,16 @@ class Choice:
     @property
     def origins(self) -> dict[str, str]:
         """Return the possible origins of an image with their descriptions: ANYWHERE and the cohorts of the grid."""
-        descriptions = {ANYWHERE: "another hospital"}
+        descriptions = {ANYWHERE: "Other or unknown"}
         for cohort in self.manifest.cohorts:
-            role = "training hospital" if cohort["role"] == "internal" else "not seen in training"
-            descriptions[str(cohort["name"])] = f"{cohort['name']} ({role})"
+            role = "training hospital" if cohort["role"] == "internal" else "never seen in training"
+            descriptions[str(cohort["name"])] = f"{self.titles[str(cohort['name'])]}: {role}"
         return descriptions
+
+    @cached_property
+    def titles(self) -> dict[str, str]:
+        """Return the name of each cohort's hospital for readers."""
+        return {str(cohort["name"]): self.manifest.hospital(cohort).title for cohort in self.manifest.cohorts}
 
     @cached_property
     def auroc(self) -> pd.DataFrame:
@@ -100,6 +106,24 @@ def external_auroc(auroc: pd.DataFrame) -> float:
     return float(rows.iloc[0]) if len(rows) else -1.0
 
 
+def macro_auroc_text(choice: Choice, origin: str) -> str:
+    """Return the mean AUROC over findings, with its interval, where an image may come from, as a sentence.
+
+    For the origin ANYWHERE: the mean of the external cohorts, and the lowest and highest of their AUROCs.
+    """
+    rows = choice.auroc[choice.auroc["finding"] == "macro"].set_index("dataset")
+    if rows.empty:
+        return "unknown: this run has no scores yet. `bench score` computes scores, thresholds and calibration."
+    at = "external" if origin == ANYWHERE else origin
+    if at not in rows.index:
+        return "unknown: too few patients for a score"
+    text = "{:.2f} [{:.2f}, {:.2f}]".format(*rows.loc[at, ["value", "low", "high"]])
+    if origin != ANYWHERE:
+        return f"{text}, mean over findings"
+    each = rows.loc[~rows.index.isin([choice.internal, "external"]), "value"]
+    return f"{text}, mean over findings and external hospitals; from {each.min():.2f} to {each.max():.2f}"
+
+
 def auroc_text(choice: Choice, origin: str, finding: str) -> str:
     """Return a finding's AUROC and its interval at the origin of an image, as text; "" if unknown.
 
@@ -125,6 +149,11 @@ def sample_sites(choice: Choice) -> list[str]:
     ]
 
 
+def site_name(site: str) -> HospitalName:
+    """Return the name of a hospital that phantoms imitate."""
+    return hospital_name(site, site, {}, phantom=True)
+
+
 def sample(choice: Choice, site: str, patient: int) -> tuple[InMemory, tuple[str, ...]]:
     """Return a synthetic radiograph, and the findings drawn into it, most severe first.
 
@@ -144,4 +173,4 @@ def sample(choice: Choice, site: str, patient: int) -> tuple[InMemory, tuple[str
         raise RuntimeError("OpenCV cannot encode the sample as PNG")
     severity = drawn.study.severity
     findings = tuple(sorted(drawn.study.present, key=lambda finding: -severity[finding]))
-    return InMemory(f"synthetic {site} {patient}.png", content.tobytes()), findings
+    return InMemory(f"{site_name(site).short}, patient {patient}.png", content.tobytes()), findings

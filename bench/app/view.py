@@ -4,6 +4,7 @@ Streamlit calls `show` again after each change. The page appears before torch is
 seconds. An uploaded image stays in memory during its session and is never written to disk.
 """
 
+import json
 import os
 import threading
 from dataclasses import dataclass, field
@@ -13,14 +14,26 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from bench.app.result_table import RULES, answer_html, most_probable_first, performance_html
-from bench.app.selectable_runs import ANYWHERE, Choice, auroc_text, grids, runs_with_weights, sample, sample_sites
+from bench.app.selectable_runs import (
+    ANYWHERE,
+    Choice,
+    auroc_text,
+    grids,
+    macro_auroc_text,
+    runs_with_weights,
+    sample,
+    sample_sites,
+    site_name,
+)
 from bench.store.store import Store
-from bench.system.disclaimer import NOTICE
+from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import CxrError, DatasetError
 from harmonize.images.image_header import InMemory
+from reports.formatting import listing
 
 if TYPE_CHECKING:
-    from bench.runs.new_images import StoredRun
+    from bench.analyses.heatmaps.panel import Explanation
+    from bench.runs.new_images import Inference, StoredRun
 
 STORE = "BENCH_STORE"  # environment variable with the path of the store; `bench app` sets it
 TYPES = ["png", "jpg", "jpeg", "dcm", "dicom"]
@@ -49,7 +62,7 @@ def show() -> None:
     st.html(_STYLE)
     with st.container(key="notice"):
         st.markdown(NOTICE)
-    st.title("One image, one run")
+    st.title("Try a model on one X-ray")
     root = Path(os.environ.get(STORE, "runs"))
     try:
         store = Store.open(root, create=False)
@@ -70,6 +83,7 @@ def show() -> None:
     with st.sidebar:
         choice, origin, rule = _run_settings(runs)
         image, truth = _image(choice)
+    _origin(choice, origin)
     try:
         with st.spinner("Loading the run"):
             ready = _load(str(root), choice.run_id)
@@ -103,20 +117,20 @@ def _refused(error: CxrError) -> None:
 
 def _run_settings(runs: list[Choice]) -> tuple[Choice, str, str]:
     """Show the settings of the side bar. Return the chosen run, origin of the image, and threshold rule."""
-    st.header("Run")
+    st.header("Model")
     number = st.selectbox(
-        "Run of the store, best external AUROC first", range(len(runs)), format_func=lambda k: runs[k].title, key="run"
+        "Model (best external AUROC first)", range(len(runs)), format_func=lambda k: runs[k].title, key="run"
     )
     choice = runs[number or 0]
-    st.caption(f"Run {choice.run_id} of the grid {choice.manifest.content['name']}, trained on {choice.internal}.")
+    st.caption(f"Run {choice.run_id} of the grid {choice.manifest.content['name']}.")
     origin = st.selectbox(
-        "Where may the image come from?",
+        "Which hospital is the image from?",
         list(choice.origins),
         format_func=choice.origins.__getitem__,
         key="origin",
-        help="Selects the AUROC that the table shows. It does not change the probabilities.",
+        help="Selects the AUROC that the page shows. It does not change the probabilities.",
     )
-    rule = st.selectbox("Threshold of the calls", list(RULES), format_func=RULES.__getitem__, key="rule")
+    rule = st.selectbox("Decision threshold", list(RULES), format_func=RULES.__getitem__, key="rule")
     return choice, origin or ANYWHERE, rule or "f1_max"
 
 
@@ -126,16 +140,25 @@ def _image(choice: Choice) -> tuple[InMemory | None, tuple[str, ...] | None]:
     kind = st.radio("Image", ["Upload", "Synthetic sample"], horizontal=True, key="kind", label_visibility="collapsed")
     if kind == "Upload":
         file: Any = st.file_uploader("A frontal chest radiograph: PNG, JPEG or DICOM", type=TYPES, key="file")
-        st.caption("The image stays in the memory of this machine while the page is open. It is not stored.")
+        st.caption("The image is kept in memory only and never saved.")
         return (None if file is None else InMemory(file.name, file.getvalue())), None
-    site = st.selectbox("Hospital to imitate", sample_sites(choice), key="site")
+    site = st.selectbox("Hospital", sample_sites(choice), format_func=lambda name: site_name(name).title, key="site")
     patient = st.number_input("Patient", 0, 99_999, 1, key="patient")
     return sample(choice, site, int(patient))
 
 
 def _waiting() -> None:
-    st.info(
-        "Upload a frontal chest radiograph in the side bar, or choose a synthetic sample, to see the predictions of the run."
+    st.info("Upload a frontal chest radiograph in the side bar, or choose a synthetic sample, to see the predictions.")
+
+
+def _origin(choice: Choice, origin: str) -> None:
+    """Show what a reader must know before the findings: where the model was trained, and how well it does at the origin."""
+    if choice.synthetic:
+        st.error(f"**{TRAINED_ON_SYNTHETIC}**")
+    where = "hospitals never seen in training" if origin == ANYWHERE else choice.titles[origin]
+    st.markdown(
+        f"**Trained at:** {_plain(choice.titles[choice.internal])}  \n"
+        f"**AUROC at {_plain(where)}:** {_plain(macro_auroc_text(choice, origin))}"
     )
 
 
@@ -154,53 +177,65 @@ def _answer(
     warnings = [warning for warning in str(table["warnings"].iloc[0]).split("; ") if warning]
     if warnings:
         lines = "\n".join(f"- {_plain(warning)}" for warning in warnings)
-        st.warning(
-            f"This image differs from the training images of the run. Its predictions are less reliable:\n{lines}"
-        )
+        st.warning(f"This image differs from the training images. Predictions may be unreliable.\n{lines}")
     if truth is not None:
-        st.caption(f"Synthetic image. Findings drawn into it: {', '.join(truth) or 'none'}.")
-    left, right = st.columns([4, 7], gap="medium")
-    with right:
-        st.html(answer_html(table, ready.stored.points, rule, lambda finding: auroc_text(choice, origin, finding)))
         st.caption(
-            "AUROC there: how well the run separates images with the finding from images without it, at the hospital chosen in the side bar"
-            + (
-                ". The range is over the external cohorts; the number in parentheses counts them."
-                if origin == ANYWHERE
-                else ", with its 95 % interval."
-            )
+            f"Synthetic image with {listing(truth, len(truth))}." if truth else "Synthetic image without findings."
         )
-    with left:
-        finding = st.selectbox("Heat map of", list(table["finding"]), key="finding")
-        with ready.lock:
-            explanation = api.explain(ready.stored, image, [finding])
-        shown = st.toggle("Show the heat map", value=True, key="shown")
-        picture = api.overlay(explanation, finding) if shown else explanation.gray
-        content = f"with the evidence for {finding}" if shown else "without a heat map"
-        st.image(picture, caption=f"{_plain(image.name)} as the network's input, {content}", width="stretch")
-        if explanation.finding_maps[0].empty:
-            st.caption("The map is empty: no evidence for this finding in the image.")
-        st.caption("Bright yellow: most evidence. The map shows where evidence lies, not the extent of a disease.")
+    head = "AUROC at other hospitals" if origin == ANYWHERE else "AUROC at this hospital"
+    st.html(answer_html(table, ready.stored.points, rule, head, lambda finding: auroc_text(choice, origin, finding)))
+    st.caption(
+        "AUROC for this finding in the external hospitals: lowest to highest (number of hospitals)."
+        if origin == ANYWHERE
+        else "AUROC for this finding, with its 95 % interval."
+    )
+    finding = st.selectbox("Heat map of", list(table["finding"]), key="finding", width=320)
+    with ready.lock:
+        explanation = api.explain(ready.stored, image, [finding])
+    left, right = st.columns(2, gap="medium")
+    left.image(explanation.gray, caption=f"{_plain(image.name)}, as the model gets it", width="stretch")
+    right.image(api.overlay(explanation, finding), caption=f"Heat map for {finding}", width="stretch")
+    if explanation.finding_maps[0].empty:
+        st.caption("The map is empty: no evidence for this finding in the image.")
+    st.caption("Bright yellow: most evidence. It shows where the model looks, not the extent of disease.")
+    _downloads(choice, image, inference, explanation)
+
+
+def _downloads(choice: Choice, image: InMemory, inference: "Inference", explanation: "Explanation") -> None:
+    """Offer the result as CSV and JSON, as `bench predict` writes it, and the heat map as PNG."""
+    from bench.analyses.explain_image import png
+    from bench.analyses.heatmaps.panel import panel
+    from bench.cli.predict import csv_document, json_document
+
+    name = f"{Path(image.name).stem}-{choice.run_id[:6]}"
+    finding_map = explanation.finding_maps[0]
+    content = json.dumps(json_document(inference, inference.table, {}), allow_nan=False)
+    files = (
+        ("Result (CSV)", csv_document(inference, inference.table), f"{name}.csv", "text/csv"),
+        ("Result (JSON)", content, f"{name}.json", "application/json"),
+        ("Heat map (PNG)", png(panel(explanation, finding_map)), f"{name}-{finding_map.finding}.png", "image/png"),
+    )
+    with st.container(horizontal=True):
+        for label, data, file_name, mime in files:
+            st.download_button(label, data, file_name, mime, on_click="ignore")
 
 
 def _performance(choice: Choice) -> None:
     """Show the run's macro AUROC at the internal and the external hospitals."""
-    st.subheader("How well this run does")
+    st.subheader("How well this model does")
     rows = choice.auroc[choice.auroc["finding"] == "macro"].set_index("dataset")
     if rows.empty:
         st.info("This run has no scores yet. `bench score` computes scores, thresholds and calibration.")
         return
-    cohorts = [(name, name) for name in choice.origins if name in rows.index]
+    hospitals = [(name, choice.titles[name]) for name in choice.origins if name in rows.index]
     if "external" in rows.index:
-        cohorts.append(("external", "mean of the external cohorts"))
+        hospitals.append(("external", "Mean of the external hospitals"))
     table = []
-    for name, title in cohorts:
-        role = "internal, test patients" if name == choice.internal else "external, never seen in training"
+    for name, title in hospitals:
+        role = "training hospital, test patients" if name == choice.internal else "external, never seen in training"
         value = "{:.3f} [{:.3f}, {:.3f}]".format(*rows.loc[name, ["value", "low", "high"]])
         table.append((title, value, role if name != "external" else ""))
     st.html(performance_html(table))
-    if choice.synthetic:
-        st.caption("This run was trained on synthetic images. Its numbers say nothing about patients.")
 
 
 def _plain(text: str) -> str:

@@ -56,7 +56,6 @@ def predict(
     """
     from bench.cli.progress_bars import choose_display
     from bench.runs import new_images as infer
-    from bench.store.safe_csv import csv_text
     from bench.store.store import Store
     from bench.system.devices import check_device, choose_devices
 
@@ -82,11 +81,11 @@ def predict(
             overlays = draw_overlays(Explainer(stored), predicted, finding or learned, output, display.progress)
     table = inference.table[inference.table["finding"].isin(finding or learned)]
     if as_json:
-        typer.echo(json.dumps(_as_json(inference, table, overlays), allow_nan=False))
+        typer.echo(json.dumps(json_document(inference, table, overlays), allow_nan=False))
     elif as_csv:
         if inference.synthetic:
             typer.echo(TRAINED_ON_SYNTHETIC, err=True)
-        typer.echo(csv_text(table.assign(trained_on_synthetic=inference.synthetic)), nl=False)
+        typer.echo(csv_document(inference, table), nl=False)
     else:
         typer.echo("\n".join(_lines(inference, table, at, overlays)))
     for row in inference.skipped.itertuples() if as_csv or not as_json else ():
@@ -103,8 +102,15 @@ def check_rule(rule: str) -> None:
         raise ConfigError(f"unknown threshold rule {rule!r}", "--at", f"choose from: {', '.join(THRESHOLD_RULES)}")
 
 
-def _as_json(inference: "Inference", table: Any, overlays: Mapping[str, str]) -> dict[str, Any]:
-    """Return the predictions for the JSON output, NaN as null. `overlay` is the picture of --cam."""
+def csv_document(inference: "Inference", table: Any) -> str:
+    """Return rows of the predictions as CSV text, with a column that states whether the run learned from drawings."""
+    from bench.store.safe_csv import csv_text
+
+    return csv_text(table.assign(trained_on_synthetic=inference.synthetic))
+
+
+def json_document(inference: "Inference", table: Any, overlays: Mapping[str, str]) -> dict[str, Any]:
+    """Return rows of the predictions for JSON, NaN as null. `overlay` is the picture of --cam."""
     images = []
     for name, rows in table.groupby("image", sort=False):
         findings = {}

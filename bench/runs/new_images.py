@@ -175,8 +175,8 @@ def gray_values(image_SS: NDArray[np.uint8]) -> dict[str, float]:
     return {
         "mean gray": float(image_SS.mean()),
         "contrast": float(image_SS.std()),
-        "share of black": float((image_SS < 6).mean()),
-        "share of white": float((image_SS > 249).mean()),
+        "black pixels": float((image_SS < 6).mean()),
+        "white pixels": float((image_SS > 249).mean()),
     }
 
 
@@ -194,9 +194,10 @@ def _decoded(path: ImageFile, stored: StoredRun) -> tuple[NDArray[np.uint8], lis
     for name, value in gray_values(image).items():
         low, high = stored.usual.get(name, (-np.inf, np.inf))
         if not low <= value <= high:
-            warnings.append(
-                f"{name} {value:.3g} is outside the range at the internal hospital, {low:.3g} to {high:.3g}"
-            )
+            percent = name in ("black pixels", "white pixels")
+            shown, lowest, highest = (f"{100 * v if percent else v:.3g}" for v in (value, low, high))
+            unit = " %" if percent else ""
+            warnings.append(f"{name}: {shown}{unit} (training images: {lowest} to {highest}{unit})")
     return image, warnings
 
 

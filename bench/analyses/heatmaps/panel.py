@@ -102,7 +102,7 @@ def overlaid(explanation: Explanation, finding_map: FindingMap) -> ColorImage:
 
 def _numbers(finding_map: FindingMap) -> str:
     threshold = "no threshold" if finding_map.called is None else f"threshold {finding_map.threshold:.3f}"
-    verdict = {None: "", True: ": called", False: ": not called"}[finding_map.called]
+    verdict = {None: "", True: ": positive", False: ": negative"}[finding_map.called]
     note = " - no evidence for it" if finding_map.empty else ""
     return f"logit {finding_map.logit:+.2f}, probability {finding_map.probability:.3f};{threshold}{verdict}{note}"
 
