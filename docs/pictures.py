@@ -71,7 +71,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         page = newest(options.store) if options.store else Path(folder) / "invented.html"
         if not options.store:
-            page.write_text(render(tables(Invented(runs=options.runs))), encoding="utf-8")
+            page.write_text(render(tables(Invented(runs=options.runs, phantom=True))), encoding="utf-8")
         browser = driver.chromium.launch(executable_path=chromium(), args=FLAGS)
         for path in take(browser, page, options.out, options.name):
             print(f"{path}: {path.stat().st_size / 1000:.0f} kB")

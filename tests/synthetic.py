@@ -1,12 +1,13 @@
 """Seeded synthetic tables in the form that reports read, for any number of runs and hospitals, and for rare states."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from harmonize.cohorts.hospital_names import HospitalName, hospital_name
 from harmonize.labels.findings import FINDINGS
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
@@ -120,7 +121,7 @@ def tables(settings: Invented | None = None) -> Tables:
         "created_from": ranked_ids,
         "findings": list(FINDINGS),
         "notes": _notes(study),
-        "datasets": {k: {"title": HOSPITALS[k][0], "place": HOSPITALS[k][1]} for k in study.hospitals},
+        "datasets": {k: asdict(_hospital(study, k)) for k in study.hospitals},
     }
     return Tables(meta, frames)
 
@@ -157,13 +158,21 @@ def _budgets(rows: dict[str, list[dict[str, Any]]], ranked_ids: list[str], macro
             )
 
 
+def _hospital(study: Invented, key: str) -> HospitalName:
+    """Return the name of a hospital; a synthetic study has no real names."""
+    title, place, *_ = HOSPITALS[key]
+    return hospital_name(key, key, {"title": title, "place": place}, study.phantom)
+
+
 def _notes(study: Invented) -> list[str]:
     """Return the notes at the top of the page."""
     planted = (
         f"The synthetic training hospital prints a tag on images with {study.shortcut}; elsewhere the tag is random."
     )
     absent = [
-        f"{HOSPITALS[k][0]} is absent: no folder {k}/ in the data." for k in HOSPITALS if k not in study.hospitals
+        f"{_hospital(study, k).short} is absent: no folder {k}/ in the data."
+        for k in HOSPITALS
+        if k not in study.hospitals
     ]
     return [planted] * bool(study.shortcut) + absent
 
@@ -453,16 +462,15 @@ def _number(
 def _cohorts(study: Invented, rows: Rows, prevalence: dict[tuple[str, str], tuple[int, int]]) -> None:
     internal = study.hospitals[0]
     for key in study.hospitals:
-        title, place, _, n = HOSPITALS[key]
-        n = round(n * study.patients)
+        hospital, n = _hospital(study, key), round(HOSPITALS[key][3] * study.patients)
         used = n * 7 if key == internal else n
         rows["cohorts"].append(
             {
                 "dataset": key,
                 "role": "internal" if key == internal else "external",
                 "layout": key,
-                "title": title,
-                "place": place,
+                "title": hospital.title,
+                "place": hospital.place,
                 "label_source": "radiologists" if key == "vindr" else "report labeler",
                 "found": round(used * 1.3),
                 "absent": 3,

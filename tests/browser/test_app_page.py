@@ -43,17 +43,17 @@ def test_an_uploaded_image_is_answered_and_a_broken_one_refused(browser, address
     file = next((finished / "runs" / "phantom").glob("*/nih/images_001/images/*.png"))
     with Visit(browser, address, width, color_scheme=scheme) as visit:
         page = visit.page
-        page.get_by_text("How well this run does").wait_for(timeout=SLOW)
+        page.get_by_text("How well this model does").wait_for(timeout=SLOW)
         if width < 700:
             page.get_by_test_id("stExpandSidebarButton").click()
         page.locator("input[type=file]").set_input_files(file)
         if width < 700:
             page.get_by_test_id("stSidebarCollapseButton").locator("button").click()
-        page.get_by_role("columnheader", name="AUROC there").wait_for(timeout=SLOW)
-        page.get_by_test_id("stImage").locator("img").wait_for(timeout=SLOW)
+        page.get_by_role("columnheader", name="AUROC at other hospitals").wait_for(timeout=SLOW)
+        page.get_by_test_id("stImage").locator("img").first.wait_for(timeout=SLOW)
         notice = page.get_by_text("not for clinical use")
         assert notice.is_visible()
-        page.get_by_text("How well this run does").scroll_into_view_if_needed()
+        page.get_by_text("How well this model does").scroll_into_view_if_needed()
         box = notice.bounding_box()
         assert 0 <= box["y"] <= 900 - box["height"]
         assert page.evaluate("document.documentElement.scrollWidth") <= width

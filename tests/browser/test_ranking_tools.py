@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 from reports.page import render
 from tests.browser.visit import Visit, wait_until
 from tests.synthetic import Invented, tables
@@ -92,6 +93,31 @@ def test_a_column_can_be_hidden_and_another_shown_and_copies_follow(visit):
     head = page.evaluate("copied")[0].splitlines()[0].split(",")
     assert "P(best)" in head
     assert "GMACs" not in head
+
+
+def test_copies_of_a_synthetic_study_say_that_it_is_synthetic(browser, tmp_path):
+    copies = {}
+    for phantom in (True, False):
+        file = tmp_path / f"{phantom}.html"
+        file.write_text(render(tables(Invented(runs=3, phantom=phantom))), encoding="utf-8")
+        with Visit(browser, file) as visit:
+            visit.page.evaluate(
+                "() => { window.copied = []; navigator.clipboard.writeText = async text => { copied.push(text); }; }"
+            )
+            for kind in ("csv", "md", "tex"):
+                visit.page.click("summary:text-is('Copy')")
+                visit.page.click(f'[data-copy="{kind}"]')
+            copies[phantom] = visit.page.evaluate("copied")
+    csv, markdown, tex = copies[True]
+    head, *rows = csv.splitlines()
+    assert head.endswith(",images")
+    assert all(row.endswith(",synthetic") for row in rows)
+    assert markdown.endswith(f"|\n\n{SYNTHETIC_NOTICE}")
+    assert f"{{\\footnotesize {SYNTHETIC_NOTICE}}} \\\\\n\\end{{tabular}}" in tex
+    for text in copies[True]:
+        assert "MIMIC-CXR" not in text
+    for text in copies[False]:
+        assert "synthetic" not in text.lower()
 
 
 def test_pinned_runs_get_letters_everywhere_and_stand_side_by_side(visit):

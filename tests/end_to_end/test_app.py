@@ -13,12 +13,21 @@ pytest.importorskip("streamlit", reason="streamlit is not installed")
 from streamlit.testing.v1 import AppTest
 
 from bench.app.result_table import answer_html, reversed_at_internal, thresholds
-from bench.app.selectable_runs import ANYWHERE, auroc_text, external_auroc, runs_with_weights, sample, sample_sites
+from bench.app.selectable_runs import (
+    ANYWHERE,
+    auroc_text,
+    external_auroc,
+    macro_auroc_text,
+    runs_with_weights,
+    sample,
+    sample_sites,
+)
 from bench.cli import app as appcli
 from bench.runs.new_images import infer, load
 from bench.store.store import Store
-from bench.system.disclaimer import NOTICE
+from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.images.image_header import InMemory
+from reports.formatting import listing
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:streamlit"),
@@ -81,18 +90,20 @@ def test_the_page_shows_the_same_predictions_as_the_command(finished: Path, monk
     page.radio(key="kind").set_value("Synthetic sample").run()
     page.number_input(key="patient").set_value(1).run()
     assert not page.exception
-    assert not page.error
+    assert len(page.error) == 1
     image, drawn = sample(runs[0], sample_sites(runs[0])[0], 1)
     assert drawn
-    assert any(f"Findings drawn into it: {', '.join(drawn)}." in text.value for text in page.caption)
+    assert any(f"Synthetic image with {listing(drawn, len(drawn))}." in text.value for text in page.caption)
     stored = load(runs[0].store, runs[0].run_id)
     table = infer(stored, [image]).table
     chance = table["calibrated"].fillna(table["probability"])
     assert page.selectbox(key="finding").options[0] == table["finding"][chance.idxmax()]
-    shown = answer_html(table, stored.points, "f1_max", lambda finding: auroc_text(runs[0], ANYWHERE, finding))
+    shown = answer_html(
+        table, stored.points, "f1_max", "AUROC at other hospitals", lambda name: auroc_text(runs[0], ANYWHERE, name)
+    )
     for row, number in zip(table.to_dict("records"), chance, strict=True):
         assert f"{row['finding']}</th><td>{number:.3f}" in shown
-    assert shown.count(">called<") == (table["call_f1_max"] == 1).sum()
+    assert shown.count(">positive<") == (table["call_f1_max"] == 1).sum()
     threshold_of = thresholds(stored.points, "f1_max")
     reversed_findings = reversed_at_internal(stored.points)
     assert shown.count("<small>reversed</small>") == len(reversed_findings)
@@ -107,6 +118,47 @@ def test_the_page_shows_the_same_predictions_as_the_command(finished: Path, monk
 
 
 @pytest.mark.grid
+def test_the_page_first_says_that_the_run_learned_from_drawings_and_how_well_it_does(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = opened(finished / "runs", monkeypatch)
+    page.radio(key="kind").set_value("Synthetic sample").run()
+    run = runs_with_weights(Store.open(finished / "runs", create=False))[0]
+    shown = list(page.main)
+    title = [element.type for element in shown].index("title")
+    warning, where = shown[title + 1 : title + 3]
+    assert (warning.type, warning.value) == ("error", f"**{TRAINED_ON_SYNTHETIC}**")
+    assert "Hospital A &#40;CheXpert layout&#41;" in where.value
+    assert "AUROC at hospitals never seen in training" in where.value
+    value, low, high = run.auroc.set_index(["dataset", "finding"]).loc[("external", "macro"), ["value", "low", "high"]]
+    assert macro_auroc_text(run, ANYWHERE).startswith(f"{value:.2f} [{low:.2f}, {high:.2f}], mean over findings")
+    page.selectbox(key="origin").set_value("nih").run()
+    value, low, high = run.auroc.set_index(["dataset", "finding"]).loc[("nih", "macro"), ["value", "low", "high"]]
+    assert macro_auroc_text(run, "nih") == f"{value:.2f} [{low:.2f}, {high:.2f}], mean over findings"
+    assert any("AUROC at Hospital C &#40;NIH layout&#41;" in text.value for text in page.markdown)
+    options = " ".join([*page.selectbox(key="origin").options, *page.selectbox(key="site").options])
+    assert "NIH-14" not in options
+    assert "Hospital C (NIH layout): never seen in training" in options
+
+
+@pytest.mark.grid
+def test_the_image_is_beside_its_heat_map_and_the_result_can_be_downloaded(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = opened(finished / "runs", monkeypatch)
+    page.radio(key="kind").set_value("Synthetic sample").run()
+    captions = [picture.caption for pictures in page.get("image") for picture in pictures.proto.imgs]
+    assert len(captions) == 2
+    assert captions[0].endswith("as the model gets it")
+    assert captions[1] == f"Heat map for {page.selectbox(key='finding').value}"
+    assert [button.proto.label for button in page.get("download_button")] == [
+        "Result (CSV)",
+        "Result (JSON)",
+        "Heat map (PNG)",
+    ]
+
+
+@pytest.mark.grid
 def test_an_unusable_image_is_refused_with_a_fix_and_nothing_is_written(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,7 +168,7 @@ def test_an_unusable_image_is_refused_with_a_fix_and_nothing_is_written(
     monkeypatch.setattr("bench.app.view._image", lambda _: (upload, None))
     page.run()
     assert not page.exception
-    message = page.error[0].value
+    message = page.error[-1].value
     for words in ("cannot use the image", "not a JPEG, PNG or DICOM image", "**fix:** give a complete PNG"):
         assert words in message
     assert "<b>" not in message
@@ -141,7 +193,7 @@ def test_the_page_reports_a_damaged_run_and_missing_scores(store_copy: Path, mon
     for choice in runs_with_weights(store):
         (store.run_dir(choice.run_id) / "model.safetensors").write_bytes(b"damaged")
     page = opened(store.root, monkeypatch)
-    assert "model.safetensors is damaged" in page.error[0].value
+    assert "model.safetensors is damaged" in page.error[-1].value
     assert any("no scores yet" in text.value for text in page.info)
 
 

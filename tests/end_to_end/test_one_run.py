@@ -16,7 +16,7 @@ import pytest
 from bench.results.worst_errors import mistakes
 from bench.runs.new_images import COLUMNS, RULES, images_of, infer, load
 from bench.store.store import Store
-from bench.system.disclaimer import NOTICE
+from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError, DatasetError, StoreError
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -108,7 +108,8 @@ def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
     os.mkfifo(tmp_path / "pipe.png")
     said = command("predict", first_of(store), str(tmp_path), "--json", "--quiet", cwd=finished)
     answer = json.loads(said.stdout)
-    assert answer["notice"] == NOTICE
+    assert answer["trained_on_synthetic"] is True
+    assert answer["notice"] == f"{TRAINED_ON_SYNTHETIC} {NOTICE}"
     assert [Path(each["image"]).name for each in answer["images"]] == ["a.png", "wide.png"]
     assert sorted(Path(each["image"]).name for each in answer["skipped"]) == [
         "<script>.jpg",
@@ -122,15 +123,18 @@ def test_files_that_cannot_be_used_are_named_and_the_others_go_on(
     wide = " ".join(answer["images"][1]["warnings"])
     assert "90 x 20 pixels is not a shape of a chest radiograph" in wide
     assert "enlarged from 20" in wide
-    assert "outside the range at the internal hospital" in wide
+    assert "(training images: " in wide
     said = command("predict", first_of(store), str(tmp_path), "--csv", "--finding", "Edema", "--quiet", cwd=finished)
     table = pd.read_csv(io.StringIO(said.stdout))
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == (*COLUMNS, "trained_on_synthetic")
+    assert table["trained_on_synthetic"].all()
+    assert said.stderr.startswith(TRAINED_ON_SYNTHETIC)
     assert table["finding"].unique().tolist() == ["Edema"]
     assert "not for clinical use" in said.stderr
     assert "skipped" in said.stderr
     said = command("predict", first_of(store), str(tmp_path / "cut.png"), cwd=finished, code=1)
     assert "not for clinical use" in said.stdout
+    assert said.stdout.startswith(TRAINED_ON_SYNTHETIC)
 
 
 @pytest.mark.grid
