@@ -121,7 +121,7 @@ def tables(settings: Invented | None = None) -> Tables:
         "created_from": ranked_ids,
         "findings": list(FINDINGS),
         "notes": _notes(study),
-        "datasets": {k: asdict(_hospital(study, k)) for k in study.hospitals},
+        "datasets": {k: asdict(_named(study, k)) for k in study.hospitals},
     }
     return Tables(meta, frames)
 
@@ -158,7 +158,7 @@ def _budgets(rows: dict[str, list[dict[str, Any]]], ranked_ids: list[str], macro
             )
 
 
-def _hospital(study: Invented, key: str) -> HospitalName:
+def _named(study: Invented, key: str) -> HospitalName:
     """Return the name of a hospital; a synthetic study has no real names."""
     title, place, *_ = HOSPITALS[key]
     return hospital_name(key, key, {"title": title, "place": place}, study.phantom)
@@ -170,7 +170,7 @@ def _notes(study: Invented) -> list[str]:
         f"The synthetic training hospital prints a tag on images with {study.shortcut}; elsewhere the tag is random."
     )
     absent = [
-        f"{_hospital(study, k).short} is absent: no folder {k}/ in the data."
+        f"{_named(study, k).short} is absent: no folder {k}/ in the data."
         for k in HOSPITALS
         if k not in study.hospitals
     ]
@@ -462,7 +462,7 @@ def _number(
 def _cohorts(study: Invented, rows: Rows, prevalence: dict[tuple[str, str], tuple[int, int]]) -> None:
     internal = study.hospitals[0]
     for key in study.hospitals:
-        hospital, n = _hospital(study, key), round(HOSPITALS[key][3] * study.patients)
+        hospital, n = _named(study, key), round(HOSPITALS[key][3] * study.patients)
         used = n * 7 if key == internal else n
         rows["cohorts"].append(
             {

@@ -113,4 +113,4 @@ def test_numbers_have_no_leading_zero_and_a_true_minus():
     ],
 )
 def test_a_figure_shows_the_end_of_a_long_place_name(place, shown):
-    assert Hospital("key", "Title", place).where == shown
+    assert Hospital("key", "Title", "Title", place).where == shown
