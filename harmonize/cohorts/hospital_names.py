@@ -25,7 +25,8 @@ def hospital_name(name: str, layout: str, texts: Mapping[str, object], phantom: 
     """Return the name of the hospital of a cohort.
 
     A real cohort has the title and place of its dataset (`texts`: the texts of labels.yaml), or the name that the user
-    chose. A synthetic cohort has a letter and its layout; one layout always has one letter.
+    chose. A synthetic cohort has a letter and its layout, or the name that the user chose and its layout. One layout
+    always has one letter.
 
     >>> hospital_name("mimic", "mimic", {"title": "MIMIC-CXR", "place": "Boston, US"}, phantom=False)
     HospitalName(title='MIMIC-CXR', short='MIMIC-CXR', place='Boston, US')
@@ -34,15 +35,15 @@ def hospital_name(name: str, layout: str, texts: Mapping[str, object], phantom: 
     >>> hospital_name("mimic-gold", "mimic", {}, phantom=True).title
     'Hospital B-gold (MIMIC layout)'
     >>> hospital_name("clinic", "mimic", {}, phantom=True)
-    HospitalName(title='clinic (synthetic)', short='clinic', place='synthetic')
+    HospitalName(title='clinic (MIMIC layout)', short='clinic', place='synthetic')
     """
     if not phantom:
         title = str(texts.get("title", name)) if name == layout else name
         return HospitalName(title, title, str(texts.get("place", "")))
-    if layout not in PUBLISHED or name.removesuffix(GOLD) != layout:
-        return HospitalName(f"{name} ({SYNTHETIC})", name, SYNTHETIC)
+    if layout not in PUBLISHED:
+        return HospitalName(name, name, SYNTHETIC)
     letter = ascii_uppercase[PUBLISHED.index(layout)]
-    short = f"Hospital {letter}{name.removeprefix(layout)}"
+    short = f"Hospital {letter}{name.removeprefix(layout)}" if name.removesuffix(GOLD) == layout else name
     # the part of the title before the dash: MIMIC of MIMIC-CXR
     dataset = str(labels_yaml()["datasets"][layout]["title"]).partition("-")[0]
     return HospitalName(f"{short} ({dataset} layout)", short, SYNTHETIC)
