@@ -8,7 +8,7 @@ from bench.config.grid import Grid
 from bench.config.grid_file import shipped_grids
 from bench.config.registry import Registry
 from bench.config.run_config import HeadWeights, RunConfig, Schedule, differing, from_dict
-from bench.study.run_grid import check_foreign
+from bench.study.request import check_foreign
 from harmonize.errors import ConfigError, RegistryError
 
 BASE = """
