@@ -58,7 +58,9 @@ def compare(
     result = contrast(Store.open(store, create=False), first, second, metric, at, calibrator, cohort or (), grid)
     if as_json:
         rows = json.loads(result.table.to_json(orient="records", double_precision=15))
-        typer.echo(json.dumps({"first": result.first, "second": result.second, "metric": metric, "rows": rows}))
+        typer.echo(
+            json.dumps({"first": result.first, "second": result.second, "metric": metric, "rows": rows}, indent=1)
+        )
     elif as_csv:
         typer.echo(csv_text(result.table), nl=False)
     else:

@@ -202,11 +202,11 @@ def list_(
     if failed and section != "runs":
         raise ConfigError("--failed is only valid with runs", "bench list", "bench list runs --failed")
     if section == "runs":
-        rows = _stored(store, glob, failed)
-        names = [row[0] for row in rows]
-    elif section == "grids":
-        rows = [list(row) for row in describe_grids() if fnmatchcase(row[0], glob)]
-        names = [row[0] for row in rows]
+        _list_runs(store, glob, failed, as_json)
+        return
+    if section == "grids":
+        rows = [["name", "title", "about"], *(list(row) for row in describe_grids() if fnmatchcase(row[0], glob))]
+        names = [row[0] for row in rows[1:]]
     elif section in SECTIONS or not section:
         entries = Registry.read(registry)
         for error in entries.refused.values():
@@ -226,26 +226,25 @@ def list_(
         hint = "".join(f"did you mean {close!r}? " for close in get_close_matches(section, sections, n=1))
         raise ConfigError(f"unknown section {section!r}", "bench list", f"{hint}sections: {', '.join(sections)}")
     if rows or as_json:
-        has_header = section in SECTIONS
-        typer.echo(json.dumps(names) if as_json else "\n".join(table_lines(rows, header=has_header)))
+        typer.echo(json.dumps(names) if as_json else "\n".join(table_lines(rows, header=bool(section))))
 
 
-def _stored(store: Path, glob: str, failed: bool) -> list[list[str]]:
-    """Return a row per run of the store. An empty result is reported on stderr."""
-    from bench.cli import list_tables
-    from bench.store.checksums import JSON_RECORDS, damaged_files
+def _list_runs(store: Path, glob: str, failed: bool, as_json: bool) -> None:
+    """Print the runs of the store. An empty result is reported on stderr."""
+    from bench.cli.list_tables import run_table
+    from bench.cli.text_tables import table_lines
+    from bench.results.stored_runs import stored_runs
     from bench.store.store import Store
 
     opened = Store.open(store, create=False)
     ids = [i for i in opened.run_ids() if fnmatchcase(i, glob) and (not failed or opened.state(i) == "failed")]
     if not ids:
         typer.echo("no run has failed" if failed else "no run matches" if glob != "*" else "no run yet", err=True)
-    folders = {i: opened.run_dir(i) for i in ids}
-    damaged = {i: ", ".join(map(" ".join, damaged_files(folders[i], JSON_RECORDS).items())) for i in ids}
-    return [
-        [i, opened.state(i), *list_tables.stored_run(folders[i]), opened.reason(i) or damaged[i] or opened.remark(i)]
-        for i in ids
-    ]
+    runs = stored_runs(opened, ids)
+    if as_json:
+        typer.echo(json.dumps([asdict(run) for run in runs], indent=1))
+    elif runs:
+        typer.echo("\n".join(table_lines(run_table(runs))))
 
 
 def _check_architectures(glob: str, registry: Path | None, quiet: bool, as_json: bool) -> None:
