@@ -262,7 +262,8 @@ def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Infere
     >>> inference.num_images, len(inference.skipped), inference.table["finding"].nunique()
     (2, 0, 9)
     """
-    from bench.runs.new_images import images_of, infer
+    from bench.runs.image_paths import images_of
+    from bench.runs.new_images import infer
     from harmonize.images.image_header import ImageFile, InMemory
 
     files: list[ImageFile] = []

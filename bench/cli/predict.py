@@ -55,16 +55,22 @@ def predict(
     Prints probabilities and positive calls. For research only, not for clinical use.
     """
     from bench.cli.progress_bars import choose_display
-    from bench.runs import new_images as infer
+    from bench.planning.run import find_run
+    from bench.runs.image_paths import images_of
     from bench.store.safe_csv import csv_text
     from bench.store.store import Store
-    from bench.system.devices import check_device, choose_devices
+    from bench.system.devices import check_device, choose_devices, require_device
 
     check_rule(at)
     check_device(device)
+    require_device(device)
+    paths = images_of(images)
+    opened = Store.open(store, create=False)
+    find_run(opened, run)
+    from bench.runs import new_images as infer  # imports torch: wrong requests were refused above
+
     with choose_display(quiet) as display:
-        paths = infer.images_of(images)
-        stored = infer.load(Store.open(store, create=False), run, choose_devices(device, 1, 1)[0])
+        stored = infer.load(opened, run, choose_devices(device, 1, 1)[0])
         learned = [name for name in stored.run.config.findings if name not in stored.unlearnt]
         for name in finding or ():
             if name not in learned:

@@ -17,7 +17,7 @@ from bench.store.store import Store
 from harmonize.errors import StoreError
 
 SETTINGS = ("optimizer", "loss", "uncertainty", "preprocessing")
-_MACRO = [("metric", "=", "auroc"), ("finding", "=", "macro"), ("calibrator", "=", "none"), ("subgroup", "=", "all")]
+_MACRO = {"metric": "auroc", "finding": "macro", "calibrator": "none", "subgroup": "all"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +97,17 @@ def _scores(folder: Path) -> list[dict[str, Any]]:
         return []
     columns = ["dataset", "split", "value", "low", "high"]
     try:
-        table = parquet.read_table(io.BytesIO(scores_bytes(folder, "scores.parquet")), columns=columns, filters=_MACRO)
+        # filters of pyarrow would import pandas
+        table = parquet.ParquetFile(io.BytesIO(scores_bytes(folder, "scores.parquet"))).read([*columns, *_MACRO])
     except (StoreError, OSError, ArrowException):
         return []
+    cells = table.to_pydict()
+    keys = zip(*(cells[name] for name in _MACRO), strict=True)
+    rows = [i for i, key in enumerate(keys) if key == tuple(_MACRO.values())]
     return [
-        {"dataset": row["dataset"], "split": row["split"], "auroc": _number(row["value"])}
-        | {side: _number(row[side]) for side in ("low", "high")}
-        for row in table.to_pylist()
+        {name: cells[name][i] for name in ("dataset", "split")}
+        | {"auroc": _number(cells["value"][i]), "low": _number(cells["low"][i]), "high": _number(cells["high"][i])}
+        for i in rows
     ]
 
 
