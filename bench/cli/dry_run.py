@@ -8,7 +8,7 @@ from typing import Any
 import typer
 
 from bench.cli.plan_text import MORE, aligned, settings
-from bench.cli.text_tables import table_lines
+from bench.cli.text_tables import span, table_lines
 from bench.planning.derived_runs import Derived
 from bench.planning.plan import Plan
 from bench.planning.run import Run
@@ -153,16 +153,3 @@ def sentences(estimate: Forecast, workers: int, devices: int) -> list[str]:
     lines += [f"not included: {reason}" for reason in estimate.unknown]
     basis = "a few training steps, predictions, decoded files, one scoring and each analysis on this machine"
     return [*lines, f"measured: {basis}. Other programs on the machine make it slower."]
-
-
-def span(seconds: float) -> str:
-    """Return a duration as text.
-
-    >>> span(0.2), span(90), span(600), span(9000), span(864_000)
-    ('0.2 s', '90 s', '10 min', '2.5 h', '240 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.2g} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 3600:.0f} h"

@@ -57,7 +57,6 @@ def predict(
     from bench.cli.progress_bars import choose_display
     from bench.planning.run import find_run
     from bench.runs.image_paths import images_of
-    from bench.store.safe_csv import csv_text
     from bench.store.store import Store
     from bench.system.devices import check_device, choose_devices, require_device
 
@@ -68,6 +67,7 @@ def predict(
     opened = Store.open(store, create=False)
     find_run(opened, run)
     from bench.runs import new_images as infer  # imports torch: wrong requests were refused above
+    from bench.store.safe_csv import csv_text
 
     with choose_display(quiet) as display:
         stored = infer.load(opened, run, choose_devices(device, 1, 1)[0])

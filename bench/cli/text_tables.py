@@ -35,6 +35,19 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
+def span(seconds: float) -> str:
+    """Return a duration as text.
+
+    >>> span(0.2), span(90), span(600), span(9000), span(864_000)
+    ('0.2 s', '90 s', '10 min', '2.5 h', '240 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 3600:.0f} h"
+
+
 def _wrapped(lines: Sequence[str], indent: int) -> Iterator[str]:
     width = get_terminal_size().columns
     for line in "\n".join(lines).split("\n"):

@@ -73,16 +73,18 @@ def execute(
     manifest, dropped = write_manifest(plan, images.caches, images.count_duplicates())
     images.write_lists()
     todo = [r for r in runs if images.is_incomplete(r)]
-    display.say(f"{len(runs) - len(todo)} of {len(runs)} runs are done, {len(todo)} to do")
-    tally = Tally(display, executor)
+    tally = Tally.of(display, executor)
     names = {r.id: f"{r.config.architecture} seed {r.config.seed}" for r in todo}
     if one_pass:
+        tally.expect("runs trained", len(runs) - sum(not run.is_trained(plan.store) for run in todo), len(runs))
         todo = tally.train(plan, todo, names)
     together = passes(images, todo, executor.side_by_side(max(r.config.threads for r in todo))) if todo else []
     later = {run.id for job in together for run in job.runs}
     if one_pass and todo and not together:
         display.say("no pass is shared: there are places for all runs, or they share no images")
     jobs = [Job(run, plan.store, plan.refs) for run in todo]
+    if jobs:
+        tally.expect("runs", len(runs) - len(jobs), len(runs))
     ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names)
     ended |= tally.work([job for job in jobs if job.id in later], names)
     _derive(plan, derived, tally)
@@ -103,6 +105,8 @@ def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally) -> None:
     for kind in ("tta", "panel", "ensemble"):
         ready = [d for d in derived if d.kind == kind and not plan.store.first_unfinished(d.sources)]
         todo = [d for d in ready if d.is_incomplete(plan.store, cohorts)]
+        if todo:
+            tally.expect(f"derived runs ({kind})", len(ready) - len(todo), len(ready))
         tally.work([DerivedJob(d, plan.store, plan.refs) for d in todo], {d.id: f"{d.kind} {d.name}" for d in todo})
 
 
@@ -111,4 +115,6 @@ def _analyse(plan: Plan, runs: Sequence[Run], tally: Tally) -> None:
     finished = [run for run in runs if plan.store.state(run.id) == "done"]
     jobs = sorted(analysis_jobs(plan, finished), key=lambda job: job.analysis.kind.per_run)  # the longest first
     todo = [job for job in jobs if not job.done]
+    if todo:
+        tally.expect("analyses", len(jobs) - len(todo), len(jobs))
     tally.work(todo, {job.id: job.run.config.architecture for job in todo})
