@@ -19,6 +19,7 @@ from bench.cli.options import (
     ThresholdOption,
     examples,
 )
+from bench.cli.text_tables import interval, number, table_lines, wrapped
 from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -69,8 +70,6 @@ def compare(
 
 def lines(result: "Contrast") -> list[str]:
     """Return the comparison as text: the two runs, two tables per cohort, and what the columns mean."""
-    from bench.cli.text_tables import table_lines, wrapped
-
     key, table = result.key, result.table
     settings = [key.metric, f"at {key.operating_point}" if key.operating_point else "", key.calibrator]
     heading = " ".join(word for word in settings if word not in ("", "none"))
@@ -96,9 +95,8 @@ def lines(result: "Contrast") -> list[str]:
 
 def _estimate(row: Mapping[Any, Any]) -> list[str]:
     """Return the cells of a row: finding, both values, their difference with its interval, and the p value."""
-    interval = "-" if _number(row["low"]) == "-" else f"[{_number(row['low'], '+')}, {_number(row['high'], '+')}]"
-    values = [_number(row["first"]), _number(row["second"]), _number(row["difference"], "+")]
-    return [_finding(row), *values, interval, _p_value(row["p"])]
+    values = [number(row["first"]), number(row["second"]), number(row["difference"], "+.3f")]
+    return [_finding(row), *values, interval(row["low"], row["high"], "+.3f"), _p_value(row["p"])]
 
 
 def _tests(row: Mapping[Any, Any]) -> list[str]:
@@ -111,9 +109,5 @@ def _finding(row: Mapping[Any, Any]) -> str:
     return f"macro of {row['num_findings']}" if row["finding"] == "macro" else str(row["finding"])
 
 
-def _number(value: Any, sign: str = "") -> str:
-    return "-" if value is None or value != value else format(value, f"{sign}.3f")
-
-
 def _p_value(value: Any) -> str:
-    return _number(value).replace("0.000", "<.001")
+    return number(value).replace("0.000", "<.001")

@@ -95,15 +95,14 @@ def _rows(result: "Evaluated") -> "pd.DataFrame":
 
 def _lines(result: "Evaluated", rows: "pd.DataFrame") -> list[str]:
     """Return the result as text: a row per cohort, remarks, the page."""
-    from bench.cli.text_tables import table_lines
+    from bench.cli.text_tables import interval, number, table_lines
 
     cells = [["cohort", "AUROC", "95 % interval", "findings", ""]]
     for row in rows.to_dict("records"):
         scored = row["value"] == row["value"]  # not NaN
-        interval = f"[{row['low']:.3f}, {row['high']:.3f}]" if scored else "too few patients"
+        bounds = interval(row["low"], row["high"]) if scored else "too few patients"
         remark = "trained on it: not external" if row["seen"] else ""
-        value = f"{row['value']:.3f}" if scored else ""
-        cells.append([str(row["dataset"]), value, interval, str(row["num_findings"]), remark])
+        cells.append([str(row["dataset"]), number(row["value"]), bounds, str(row["num_findings"]), remark])
     lines = [f"run {result.run_id}: {result.row['name']}, trained elsewhere"]
     lines += [f"  {line}" for line in table_lines(cells)]
     return [*lines, *(f"note: {remark}" for remark in result.remarks), f"leaderboard: {result.page}"]

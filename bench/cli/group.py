@@ -1,7 +1,7 @@
 """The group of all commands. It orders the help, and turns wrong options and arguments into errors with a fix."""
 
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any
@@ -35,8 +35,10 @@ ORDER = (  # order of the commands in the help: the order in which a new user ne
     "remove",
 )
 # options whose value is a number
-NUMBERS = ("workers", "per-device", "together", "source", "external", "size", "shortcut", "seed", "port", "min-count")
-NUMBERS += ("sample", "stage", "n")
+NUMBERS = frozenset(
+    ("workers", "per-device", "together", "source", "external", "size", "shortcut", "seed", "port", "min-count")
+    + ("sample", "stage", "n")
+)
 # the class UsageError; the module that defines it depends on typer's version
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
@@ -47,7 +49,8 @@ class ReadableHelp(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a command whose help names values by words: GRID, N. typer names Python types: <list[Path]>."""
         command = super().get_command(ctx, cmd_name)
-        for param in command.params if command else ():
+        params: Iterable[Any] = command.params if command else ()
+        for param in params:
             if param.param_type_name == "argument":
                 param.metavar = param.metavar or param.name.upper()
                 param.get_help_record = partial(_without_type, type(param).get_help_record, param)

@@ -19,7 +19,7 @@ from bench.cli.options import (
     ThresholdOption,
     examples,
 )
-from bench.cli.text_tables import printable, table_lines
+from bench.cli.text_tables import number, printable, table_lines
 from bench.system.disclaimer import NOTICE
 from harmonize.errors import ConfigError
 
@@ -144,8 +144,7 @@ def _lines(inference: "Inference", table: Any, rule: str, overlays: Mapping[str,
         cells = [["finding", "probability", "calibrated", f"call ({rule})"]]
         for row in rows.to_dict("records"):
             call = {1.0: "yes", 0.0: "no"}.get(row[f"call_{rule}"], "no threshold")
-            calibrated = "" if row["calibrated"] != row["calibrated"] else f"{row['calibrated']:.3f}"
-            cells.append([row["finding"], f"{row['probability']:.3f}", calibrated, call])
+            cells.append([row["finding"], number(row["probability"]), number(row["calibrated"]), call])
         lines += [f"  {line}" for line in table_lines(cells)]
         lines += [f"  overlay: {printable(overlays[name])}"] if name in overlays else []
     return lines

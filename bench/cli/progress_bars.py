@@ -79,7 +79,7 @@ class TerminalDisplay:
 
     def _show(self, key: str, text: str, done: float, total: int) -> None:
         if key not in self.tasks:
-            self.tasks[key] = self.bars.add_task(text, total=total, completed=done, left="")
+            self.tasks[key] = self.bars.add_task(text, total=total, left="")
             self.left[key] = TimeLeft()
         seconds = self.left[key].seconds(done, total)
         left = "" if seconds is None else f"{span(seconds)} left"

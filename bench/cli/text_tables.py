@@ -21,6 +21,25 @@ def table_lines(rows: Table, *, header: bool = True) -> list[str]:
     return _terminal(rows, header) if sys.stdout.isatty() else _plain(rows)
 
 
+def number(value: float | None, form: str = ".3f") -> str:
+    """Return a number as text, "-" for a missing one.
+
+    >>> number(0.5), number(float("nan")), number(0.5, "+.2f")
+    ('0.500', '-', '+0.50')
+    """
+    return "-" if value is None or value != value else format(value, form)
+
+
+def interval(low: float | None, high: float | None, form: str = ".3f") -> str:
+    """Return an interval as text, "-" if a bound is missing.
+
+    >>> interval(0.1, 0.25), interval(float("nan"), 0.25)
+    ('[0.100, 0.250]', '-')
+    """
+    bounds = [number(low, form), number(high, form)]
+    return "-" if "-" in bounds else f"[{', '.join(bounds)}]"
+
+
 def wrapped(lines: Sequence[str], indent: int = 7) -> list[str]:
     """Return lines that fit the terminal; continuation lines are indented. In a pipe or a file, return them unchanged."""
     return list(_wrapped(lines, indent)) if sys.stdout.isatty() else list(lines)
@@ -52,12 +71,9 @@ def _wrapped(lines: Sequence[str], indent: int) -> Iterator[str]:
     width = get_terminal_size().columns
     for line in "\n".join(lines).split("\n"):
         own = " " * (len(line) - len(line.lstrip()))
-        wide = {"width": width, "break_long_words": False, "break_on_hyphens": False}
-        yield from (
-            textwrap.wrap(line, subsequent_indent=own + " " * (3 if own else indent), **wide)
-            if len(line) > width
-            else [line]
-        )  # type: ignore[arg-type]
+        later = own + " " * (3 if own else indent)
+        short = textwrap.TextWrapper(width, subsequent_indent=later, break_long_words=False, break_on_hyphens=False)
+        yield from short.wrap(line) if len(line) > width else [line]
 
 
 def _plain(rows: Table) -> list[str]:

@@ -67,12 +67,13 @@ def _stored_run(store: Store, run_id: str, grids: Sequence[str]) -> StoredRun:
     scores = _scores(store.root / "scores" / run_id)
     external = next((row["auroc"] for row in scores if row["dataset"] == "external"), None)
     damage = ", ".join(map(" ".join, damaged_files(folder, JSON_RECORDS).items()))
+    settings = {key: str(config.get(key, "")) if kind == "run" else "" for key in SETTINGS}
     return StoredRun(
-        run_id,
-        store.state(run_id),
-        kind,
-        str(config.get("architecture", "")),
-        *(str(config.get(key, "")) if kind == "run" else "" for key in SETTINGS),
+        run=run_id,
+        state=store.state(run_id),
+        kind=kind,
+        architecture=str(config.get("architecture", "")),
+        **settings,
         seed=int(config.get("seed", 0)) if kind == "run" and config else None,
         external_auroc=external,
         scores=scores,
