@@ -36,8 +36,21 @@ ORDER = (  # order of the commands in the help: the order in which a new user ne
 )
 # options whose value is a number
 NUMBERS = frozenset(
-    ("workers", "per-device", "together", "source", "external", "size", "shortcut", "seed", "port", "min-count")
-    + ("sample", "stage", "n")
+    [
+        "workers",
+        "per-device",
+        "together",
+        "source",
+        "external",
+        "size",
+        "shortcut",
+        "seed",
+        "port",
+        "min-count",
+        "sample",
+        "stage",
+        "n",
+    ]
 )
 # the class UsageError; the module that defines it depends on typer's version
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
