@@ -94,9 +94,10 @@ def location(path: Path, key: str) -> str:
     files = [path]
     while "include" in (raw := read_yaml(files[-1])):
         files.append(files[-1].parent / str(raw["include"]))
-    block = key
+    # `split` and `limit` may be written above `base`
     if key.startswith(("base.split", "base.limit")) and not any(line_of_key(file, key[:10]) for file in files):
-        block = key.removeprefix("base.")
+        key = key.removeprefix("base.")
+    block = key
     while block:
         for file in files:
             if line := line_of_key(file, block):
