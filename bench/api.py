@@ -133,7 +133,7 @@ def run(
     from bench.cli.progress_bars import choose_display
     from bench.study.run_single import Wanted, run_alone
 
-    wanted = Wanted(name, config, tuple(evaluate_on), sweep or {}, min_count)
+    wanted = Wanted(name, config, tuple(evaluate_on), sweep or {}, min_count, synthetic=data is None)
     paths = [None if path is None else Path(path) for path in (registry, data, weights)]
     with choose_display(quiet) as display:
         run_alone(wanted, Path(store), (paths[0], paths[1], paths[2]), device, workers, display)
@@ -262,7 +262,8 @@ def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Infere
     >>> inference.num_images, len(inference.skipped), inference.table["finding"].nunique()
     (2, 0, 9)
     """
-    from bench.runs.new_images import images_of, infer
+    from bench.runs.image_paths import images_of
+    from bench.runs.new_images import infer
     from harmonize.images.image_header import ImageFile, InMemory
 
     files: list[ImageFile] = []

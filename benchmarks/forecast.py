@@ -1,9 +1,9 @@
-"""Compare the forecast of `bench run --dry-run` with the time and disk space that the grid then uses, for three small grids.
+"""Compare the forecast of `bench run --estimate` with the time and disk space that the grid then uses, for three small grids.
 
     OMP_NUM_THREADS=1 python benchmarks/forecast.py [analyses] [sam] [ensembles]
 
-For each grid, the script runs `bench run --dry-run` in a new store, which also makes the phantom cohorts. Then it runs the same
-command without `--dry-run`. Times are CPU seconds of the command and of all processes that it starts, because other work on the
+For each grid, the script runs `bench run --estimate` in a new store, which also makes the phantom cohorts. Then it runs the same
+command without `--estimate`. Times are CPU seconds of the command and of all processes that it starts, because other work on the
 machine changes CPU time less than wall-clock time. The script needs Linux.
 """
 
@@ -97,9 +97,9 @@ def main(names: list[str]) -> None:
         with tempfile.TemporaryDirectory() as folder:
             grid, store = Path(folder) / f"{name}.yaml", Path(folder) / "runs"
             grid.write_text(yaml.safe_dump({"name": f"forecast-{name}", "split": SPLIT, **GRIDS[name]}))
-            output, _ = command(grid, store, "--dry-run")
-            hours = float(re.search(r"in all ([\d.e+-]+) core-hours", output).group(1))
-            number, unit = re.search(r"disk: ([\d.]+) (.)B kept", output).groups()
+            output, _ = command(grid, store, "--estimate")
+            hours = float(re.search(r"([\d.e+-]+) core-hours", output).group(1))
+            number, unit = re.search(r"disk: ([\d.]+) (.)B at the end", output).groups()
             forecast_mb = float(number) * {"k": 1e-3, "M": 1.0, "G": 1e3}[unit]
             _, cpu_seconds = command(grid, store)
             stored_mb = (

@@ -90,6 +90,26 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(problem, _location(where, mark), "correct the YAML at this line") from error
 
 
+def line_of_key(path: Path, key: str) -> int:
+    """Return the line of a key such as `base.schedule.lr` or `sweeps[0].loss` in a readable YAML file; 0 if it is not there."""
+    return _line(yaml.compose(path.read_text(encoding="utf-8"), Loader=_FAST), key)
+
+
+def _line(node: Any, key: str) -> int:
+    """Return the line of a key below a node of the YAML document, 0 if it is not there."""
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            if key == name.value:
+                return int(name.start_mark.line) + 1
+            if key.startswith((f"{name.value}.", f"{name.value}[")):
+                return _line(value, key[len(name.value) :].removeprefix("."))
+    if isinstance(node, yaml.SequenceNode) and (item := re.match(r"\[(\d+)\]\.?", key)):
+        entry = node.value[int(item[1])]
+        rest = key[item.end() :]
+        return _line(entry, rest) if rest else int(entry.start_mark.line) + 1
+    return 0
+
+
 def _check_depth(text: str, where: str) -> None:
     """Raise ConfigError for too many nested lists or blocks. The parser returns events without recursion."""
     depth = 0

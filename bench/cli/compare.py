@@ -19,6 +19,7 @@ from bench.cli.options import (
     ThresholdOption,
     examples,
 )
+from bench.cli.text_tables import interval, number, table_lines, wrapped
 from harmonize.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def compare(
     if as_json:
         rows = json.loads(result.table.to_json(orient="records", double_precision=15))
         runs = {"first": result.first, "second": result.second}
-        typer.echo(json.dumps({**runs, "metric": metric, "synthetic": result.synthetic, "rows": rows}))
+        synthetic = {"metric": metric, "synthetic": result.synthetic}
+        typer.echo(json.dumps({**runs, **synthetic, "rows": rows}, indent=1))
     elif as_csv:
         typer.echo(csv_text(result.table.assign(synthetic=result.synthetic)), nl=False)
     else:
@@ -68,7 +70,6 @@ def compare(
 
 def lines(result: "Contrast") -> list[str]:
     """Return the comparison as text: the two runs, two tables per cohort, and what the columns mean."""
-    from bench.cli.text_tables import table_lines, wrapped
     from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 
     key, table = result.key, result.table
@@ -97,9 +98,8 @@ def lines(result: "Contrast") -> list[str]:
 
 def _estimate(row: Mapping[Any, Any]) -> list[str]:
     """Return the cells of a row: finding, both values, their difference with its interval, and the p value."""
-    interval = "-" if _number(row["low"]) == "-" else f"[{_number(row['low'], '+')}, {_number(row['high'], '+')}]"
-    values = [_number(row["first"]), _number(row["second"]), _number(row["difference"], "+")]
-    return [_finding(row), *values, interval, _p_value(row["p"])]
+    values = [number(row["first"]), number(row["second"]), number(row["difference"], "+.3f")]
+    return [_finding(row), *values, interval(row["low"], row["high"], "+.3f"), _p_value(row["p"])]
 
 
 def _tests(row: Mapping[Any, Any]) -> list[str]:
@@ -112,9 +112,5 @@ def _finding(row: Mapping[Any, Any]) -> str:
     return f"macro of {row['num_findings']}" if row["finding"] == "macro" else str(row["finding"])
 
 
-def _number(value: Any, sign: str = "") -> str:
-    return "-" if value is None or value != value else format(value, f"{sign}.3f")
-
-
 def _p_value(value: Any) -> str:
-    return _number(value).replace("0.000", "<.001")
+    return number(value).replace("0.000", "<.001")

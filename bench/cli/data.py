@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli.group import ReadableHelp
 from bench.cli.options import (
     DataOption,
     JsonOption,
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from harmonize.statistics.cohort_statistics import Stats
     from harmonize.statistics.image_sample import Sample
 
-data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make synthetic cohorts; describe cohorts.")
+data_app = typer.Typer(
+    cls=ReadableHelp, no_args_is_help=True, rich_markup_mode=None, help="Make synthetic cohorts; describe cohorts."
+)
 
 DEMO = "demo"  # without --data, the synthetic cohorts of this grid are described
 

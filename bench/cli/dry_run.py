@@ -1,19 +1,60 @@
-"""The output of `bench run --dry-run`: the runs, and an estimate of time, disk and memory."""
+"""The output of `bench run --dry-run` and `--estimate`: the runs, and an estimate of time, disk and memory."""
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
-from bench.cli.text_tables import table_lines
+import typer
+
+from bench.cli.plan_text import MORE, aligned, settings
+from bench.cli.text_tables import span, table_lines
 from bench.planning.derived_runs import Derived
+from bench.planning.plan import Plan
 from bench.planning.run import Run
 from bench.store.disk_space import size
-from bench.store.store import Store
+from bench.store.store import Progress, Store
 from bench.study.forecast import Forecast, Line
+from bench.system.devices import choose_devices, memory_of
+
+
+def say_plan(
+    plan: Plan,
+    runs: Sequence[Run],
+    derived: Sequence[Derived],
+    devices: tuple[str, int, int],
+    estimate: bool,
+    as_json: bool,
+    progress: Progress,
+) -> None:
+    """Print the plan, with `estimate` also time, disk and memory from a rehearsal.
+
+    `devices`: the values of --device, --workers and --per-device.
+    """
+    store, forecast, names = plan.store, None, ["cpu"]
+    todo = [run for run in runs if store.state(run.id) != "done"]
+    if estimate and todo:
+        from bench.study.forecast_measure import rehearsed_forecast  # imports torch
+
+        device, workers, per_device = devices
+        names = choose_devices(device, workers, max(run.config.threads for run in todo), per_device)
+        forecast = rehearsed_forecast(plan, todo, derived, names[0], progress)
+    if as_json:
+        rows = planned_rows(store, runs, derived)
+        measured = {"runs": rows, "estimate": asdict(forecast) if forecast else None}
+        typer.echo(json.dumps(measured if estimate else rows, indent=1))
+        return
+    lines = [*run_lines(runs, store), *derived_lines(derived, store)]
+    if forecast:
+        lines += estimate_lines(forecast, devices[1], len(names), memory_of(names[0]))
+    elif todo and not estimate:
+        lines.append(MORE)
+    typer.echo("\n".join([*lines, f"nothing was run (--{'estimate' if estimate else 'dry-run'})"]))
 
 
 def planned_rows(store: Store, runs: Sequence[Run], derived: Sequence[Derived]) -> list[dict[str, Any]]:
     """Return id, state and settings of each run, and id, state, kind and name of each derived run, as JSON objects."""
-    trained = [(run.id, {"architecture": run.config.architecture, "seed": run.config.seed}) for run in runs]
+    trained = [(run.id, settings(run.config)) for run in runs]
     combined = [(run.id, {"kind": run.kind, "name": run.name}) for run in derived]
     return [{"id": run_id, "state": store.state(run_id), **names} for run_id, names in trained + combined]
 
@@ -35,7 +76,7 @@ def run_lines(runs: Sequence[Run], store: Store) -> list[str]:
         ]
         for r in runs
     ]
-    return _aligned(columns)
+    return aligned(columns)
 
 
 def derived_lines(derived: Sequence[Derived], store: Store) -> list[str]:
@@ -45,12 +86,7 @@ def derived_lines(derived: Sequence[Derived], store: Store) -> list[str]:
         state = store.state(run.id)
         text = state if state != "absent" else store.first_unfinished(run.sources) or "to do"
         rows.append([run.id, run.kind, run.name, f"of {', '.join(run.sources)}", text])
-    return _aligned(rows)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
-    return ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return aligned(rows)
 
 
 def estimate_lines(estimate: Forecast, workers: int, devices: int, memory: int) -> list[str]:
@@ -117,16 +153,3 @@ def sentences(estimate: Forecast, workers: int, devices: int) -> list[str]:
     lines += [f"not included: {reason}" for reason in estimate.unknown]
     basis = "a few training steps, predictions, decoded files, one scoring and each analysis on this machine"
     return [*lines, f"measured: {basis}. Other programs on the machine make it slower."]
-
-
-def span(seconds: float) -> str:
-    """Return a duration as text.
-
-    >>> span(0.2), span(90), span(600), span(9000), span(864_000)
-    ('0.2 s', '90 s', '10 min', '2.5 h', '240 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.2g} s"
-    if seconds < 6000:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 3600:.0f} h"

@@ -96,16 +96,15 @@ def _rows(result: "Evaluated") -> "pd.DataFrame":
 
 def _lines(result: "Evaluated", rows: "pd.DataFrame") -> list[str]:
     """Return the result as text: a row per cohort, remarks, the page."""
-    from bench.cli.text_tables import table_lines
+    from bench.cli.text_tables import interval, number, table_lines
     from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 
     cells = [["cohort", "AUROC", "95 % interval", "findings", ""]]
     for row in rows.to_dict("records"):
         scored = row["value"] == row["value"]  # not NaN
-        interval = f"[{row['low']:.3f}, {row['high']:.3f}]" if scored else "too few patients"
+        bounds = interval(row["low"], row["high"]) if scored else "too few patients"
         remark = "trained on it: not external" if row["seen"] else ""
-        value = f"{row['value']:.3f}" if scored else ""
-        cells.append([str(row["dataset"]), value, interval, str(row["num_findings"]), remark])
+        cells.append([str(row["dataset"]), number(row["value"]), bounds, str(row["num_findings"]), remark])
     notice = [SYNTHETIC_NOTICE] if result.manifest.content["phantom"] else []
     lines = [*notice, f"run {result.run_id}: {result.row['name']}, trained elsewhere"]
     lines += [f"  {line}" for line in table_lines(cells)]

@@ -47,19 +47,25 @@ def explain(
 
     Writes one picture per finding, one of all findings, and a table. For research only, not for clinical use.
     """
-    import pandas as pd
+    from bench.planning.run import find_run
+    from bench.store.store import Store
+
+    opened = Store.open(store, create=False)
+    find_run(opened, run)
+    if not any(path.exists() for path in images):
+        raise DatasetError("no such file", ", ".join(map(str, images)), "give JPEG, PNG or DICOM files")
+    import pandas as pd  # slow imports: a wrong request was refused above
 
     from bench.analyses.explain_image import chosen_findings, load_explainer, parse_box, table
     from bench.cli.progress_bars import choose_display
     from bench.store.safe_csv import csv_text
-    from bench.store.store import Store
 
     if mask is not None and box is not None:
         raise ConfigError("--mask and --box exclude each other", "bench explain", "give only one of them")
     reference = mask if mask is not None else parse_box(box) if box is not None else None
     if reference is not None and len(images) > 1:
         raise ConfigError("--mask and --box are for a single image", "bench explain", "give one image")
-    explainer = load_explainer(Store.open(store, create=False), run)
+    explainer = load_explainer(opened, run)
     findings = chosen_findings(explainer.run, finding or ())
     output.mkdir(parents=True, exist_ok=True)
     tables: list[pd.DataFrame] = []

@@ -1,8 +1,9 @@
 """The group of all commands. It orders the help, and turns wrong options and arguments into errors with a fix."""
 
 import importlib.metadata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -33,11 +34,45 @@ ORDER = (  # order of the commands in the help: the order in which a new user ne
     "migrate",
     "remove",
 )
+# options whose value is a number
+NUMBERS = frozenset(
+    [
+        "workers",
+        "per-device",
+        "together",
+        "source",
+        "external",
+        "size",
+        "shortcut",
+        "seed",
+        "port",
+        "min-count",
+        "sample",
+        "stage",
+        "n",
+    ]
+)
 # the class UsageError; the module that defines it depends on typer's version
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 
-class Commands(TyperGroup):
+class ReadableHelp(TyperGroup):
+    """A group of commands with readable help texts."""
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command whose help names values by words: GRID, N. typer names Python types: <list[Path]>."""
+        command = super().get_command(ctx, cmd_name)
+        params: Iterable[Any] = command.params if command else ()
+        for param in params:
+            if param.param_type_name == "argument":
+                param.metavar = param.metavar or param.name.upper()
+                param.get_help_record = partial(_without_type, type(param).get_help_record, param)
+            elif not param.is_flag:
+                param.metavar = param.metavar or _value_name(param)
+        return command
+
+
+class Commands(ReadableHelp):
     """The commands of `bench`."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -53,6 +88,18 @@ class Commands(TyperGroup):
         """Parse and run the command. Raises ConfigError for wrong options or arguments."""
         with _usage_errors(ctx):
             return super().invoke(ctx)
+
+
+def _value_name(option: Any) -> str:
+    """Return the word for the value of an option in its help: its name, or N for a number."""
+    name = max(option.opts, key=len).lstrip("-")
+    return "N" if name in NUMBERS else name.replace("-", "_").upper()
+
+
+def _without_type(help_record: Any, argument: Any, ctx: Any) -> tuple[str, str] | None:
+    """Return name and help of an argument, without the Python type behind its name."""
+    record = help_record(argument, ctx)
+    return record and (record[0].split(" <")[0], record[1])
 
 
 @contextmanager

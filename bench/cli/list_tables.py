@@ -1,14 +1,12 @@
 """The tables of `bench list`, made without torch."""
 
-import json
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from importlib.metadata import PackageNotFoundError, metadata
-from pathlib import Path
-from typing import Any
 
 from bench.config.preprocessing_ops import parse
 from bench.config.registry import SECTIONS, Entry, Registry
+from bench.results.stored_runs import SETTINGS, StoredRun
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
 
@@ -35,43 +33,47 @@ def entries(registry: Registry, section: str, glob: str) -> list[Entry]:
 def described(section: str, chosen: Sequence[Entry]) -> Table:
     """Return a header and one row per entry, without empty columns."""
     columns = [("name", [e.name for e in chosen]), ("title", [e.title if e.title != e.name else "" for e in chosen])]
-    columns.append(("refers to", [_target(e) for e in chosen]))
     if section == "architectures":
-        columns += [(word, [str(e.facts.get(word, "")) for e in chosen]) for word in ("family", "corpus")]
         columns += [
             ("million params", [_number(e, "params") for e in chosen]),
             ("GMACs at 224", [_number(e, "gmacs") for e in chosen]),
             ("min px", [str(e.facts.get("min_px", "")) for e in chosen]),
+            ("corpus", [str(e.facts.get("corpus", "")) for e in chosen]),
+            ("family", [str(e.facts.get("family", "")) for e in chosen]),
         ]
     columns += [
         ("licence", [_licence(section, e) for e in chosen]),
         ("source", [_source(e) for e in chosen]),
+        ("refers to", [_target(e) for e in chosen]),
         ("plug-in", [e.plugin for e in chosen]),
         ("about", [e.about for e in chosen]),
     ]
-    filled = [(word, cells) for word, cells in columns if any(cells)]
-    return [[word for word, _ in filled], *([cells[i] for _, cells in filled] for i in range(len(chosen)))]
+    return _rows([(word, cells) for word, cells in columns if any(cells)])
 
 
-def stored_run(folder: Path) -> list[str]:
-    """Return six words that describe a run: architecture, optimizer, loss, uncertainty policy, preprocessing and seed.
+def run_table(runs: Sequence[StoredRun]) -> Table:
+    """Return a header and one row per stored run. Settings are shown where runs differ, remarks where there are any."""
+    columns = [
+        ("run", [run.run for run in runs]),
+        ("state", [run.state for run in runs]),
+        ("architecture", [run.architecture if run.kind == "run" else f"{run.kind} {run.architecture}" for run in runs]),
+    ]
+    for name in SETTINGS:
+        cells = [getattr(run, name) or "-" for run in runs]
+        columns += [(name, cells)] if len(set(cells) - {"-"}) > 1 else []
+    columns += [
+        ("seed", ["-" if run.seed is None else str(run.seed) for run in runs]),
+        ("external AUROC", ["-" if run.external_auroc is None else f"{run.external_auroc:.3f}" for run in runs]),
+        ("grid", [", ".join(run.grids) or "-" for run in runs]),
+        ("date", [run.date for run in runs]),
+    ]
+    remarks = [run.remark for run in runs]
+    columns += [("remark", remarks)] if any(remarks) else []
+    return _rows(columns)
 
-    A derived run or an imported model has its kind and architecture instead. All words are empty if run.json is damaged;
-    `bench check --store` reports that.
-    """
-    try:
-        document: dict[str, Any] = dict(json.loads((folder / "run.json").read_text()))
-        config: dict[str, Any] = dict(document.get("config", {}))
-    except (OSError, ValueError, TypeError):
-        return [""] * 6
-    if "kind" in document:
-        words = [str(document["kind"]), str(config.get("architecture", ""))]
-    else:
-        words = [
-            str(config.get(key, "")) for key in ("architecture", "optimizer", "loss", "uncertainty", "preprocessing")
-        ]
-        words.append(f"seed {config.get('seed', 0)}")
-    return words + [""] * (6 - len(words))
+
+def _rows(columns: Sequence[tuple[str, Sequence[str]]]) -> Table:
+    return [[name for name, _ in columns], *(list(row) for row in zip(*(cells for _, cells in columns), strict=True))]
 
 
 def _target(entry: Entry) -> str:

@@ -103,7 +103,7 @@ def run(
     only: Annotated[str | None, typer.Option("--only", help="Only runs with this id prefix or architecture.")] = None,
     one_pass: OnePassOption = False,
     dry_run: DryRunOption = False,
-    estimate: EstimateOption = True,
+    estimate: EstimateOption = False,
     with_images: WithImagesOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -112,58 +112,50 @@ def run(
 
     Finished steps are skipped: after an interruption, run the same command again.
     """
-    from bench.cli.dry_run import derived_lines, estimate_lines, planned_rows, run_lines
+    from bench.cli import plan_text
     from bench.cli.progress_bars import choose_display
-    from bench.executors.choose_executor import choose_executor
-    from bench.planning.plan import make_plan
-    from bench.planning.read_cohorts import phantom_root
     from bench.store.store import Store
-    from bench.study.run_grid import Request, execute
-    from bench.system.devices import check_device, choose_devices, default_workers, memory_of
+    from bench.study.request import Request, check_foreign, check_hub_weights
+    from bench.system.devices import check_device, default_workers, require_device
 
+    here = executor.partition(":")[0] == "local"
+    number = workers or default_workers()
     with choose_display(quiet) as display:
         check_device(device)
-        number = workers or default_workers()
-        chosen_executor = choose_executor(executor, device, number, per_device, together)
-        opened = Store.open(store)
+        if here:
+            require_device(device)
         request = Request.read(grid, registry, data, weights)
-        if data is None and not as_json:
-            root = phantom_root(request.grid, opened)
-            later = "not made yet" if dry_run and not estimate else "made now"
-            made = "already made" if (root / "phantom.json").is_file() else later
-            typer.echo(f"without --data: uses synthetic cohorts ({made}) in {root}")
-            if made == "not made yet":
-                runs = f"{len(request.grid.configs)} runs; their ids can be computed after the cohorts are made"
-                typer.echo(f"grid {request.grid.name}: {runs}. nothing was run (--dry-run)")
-                return
+        opened = Store.open(store)
+        trains = here and not (dry_run or estimate)
+        if trains and not opened.has_grid(request.grid.name):
+            check_hub_weights(request.hub_weights)
+        check_foreign(request.grid, request.registry)
+        if data is None and plan_text.say_synthetic(request.grid, opened, dry_run and not estimate, only, as_json):
+            return
+
+        from bench.executors.choose_executor import choose_executor  # slow imports: a wrong request was refused above
+        from bench.planning.plan import make_plan
+
+        chosen_executor = choose_executor(executor, device, number, per_device, together)
         plan = make_plan(
             request.grid, request.registry, opened, data, weights, number, request.command, display.progress
         )
         chosen, derived = plan.select(only)
-        states = [opened.state(r.id) for r in chosen]
+        todo = [run for run in chosen if opened.state(run.id) != "done"]
         if not as_json:
-            words = {"done": "done", "started": "started", "failed": "failed", "absent": "to do"}
-            counts = ", ".join(f"{states.count(state)} {word}" for state, word in words.items() if state in states)
-            typer.echo(f"grid {plan.grid.name}: {len(chosen)} runs ({counts})")
-        if not dry_run:
-            result = execute(
-                plan, chosen, derived, chosen_executor, number, display, with_images=with_images, one_pass=one_pass
-            )
-        elif as_json:
-            typer.echo(json.dumps(planned_rows(plan.store, chosen, derived)))
-        else:
-            lines = [*run_lines(chosen, opened), *derived_lines(derived, opened)]
-            todo = [run for run in chosen if opened.state(run.id) != "done"]
-            if estimate and todo:
-                from bench.study.forecast_measure import rehearsed_forecast  # imports torch
+            typer.echo(plan_text.heading(plan, chosen))
+        if dry_run or estimate:
+            from bench.cli.dry_run import say_plan
 
-                devices = choose_devices(device, number, max(run.config.threads for run in todo), per_device)
-                memory = memory_of(devices[0])
-                taken = rehearsed_forecast(plan, todo, derived, devices[0], display.progress)
-                lines += estimate_lines(taken, number, len(devices), memory)
-            typer.echo("\n".join([*lines, "nothing was run (--dry-run)"]))
-    if dry_run:
-        return
+            say_plan(plan, chosen, derived, (device, number, per_device), estimate, as_json, display.progress)
+            return
+        if trains:
+            check_hub_weights(r.entries["architecture"] for r in todo if r.starts_from_hub and not r.is_trained(opened))
+        from bench.study.run_grid import execute
+
+        result = execute(
+            plan, chosen, derived, chosen_executor, number, display, with_images=with_images, one_pass=one_pass
+        )
     if as_json:
         facts = {key: value for key, value in asdict(result).items() if key not in ("logs", "summary")}
         typer.echo(json.dumps(facts, default=str))
@@ -210,11 +202,11 @@ def list_(
     if failed and section != "runs":
         raise ConfigError("--failed is only valid with runs", "bench list", "bench list runs --failed")
     if section == "runs":
-        rows = _stored(store, glob, failed)
-        names = [row[0] for row in rows]
-    elif section == "grids":
-        rows = [list(row) for row in describe_grids() if fnmatchcase(row[0], glob)]
-        names = [row[0] for row in rows]
+        _list_runs(store, glob, failed, as_json)
+        return
+    if section == "grids":
+        rows = [["name", "title", "about"], *(list(row) for row in describe_grids() if fnmatchcase(row[0], glob))]
+        names = [row[0] for row in rows[1:]]
     elif section in SECTIONS or not section:
         entries = Registry.read(registry)
         for error in entries.refused.values():
@@ -234,26 +226,25 @@ def list_(
         hint = "".join(f"did you mean {close!r}? " for close in get_close_matches(section, sections, n=1))
         raise ConfigError(f"unknown section {section!r}", "bench list", f"{hint}sections: {', '.join(sections)}")
     if rows or as_json:
-        has_header = section in SECTIONS
-        typer.echo(json.dumps(names) if as_json else "\n".join(table_lines(rows, header=has_header)))
+        typer.echo(json.dumps(names) if as_json else "\n".join(table_lines(rows, header=bool(section))))
 
 
-def _stored(store: Path, glob: str, failed: bool) -> list[list[str]]:
-    """Return a row per run of the store. An empty result is reported on stderr."""
-    from bench.cli import list_tables
-    from bench.store.checksums import JSON_RECORDS, damaged_files
+def _list_runs(store: Path, glob: str, failed: bool, as_json: bool) -> None:
+    """Print the runs of the store. An empty result is reported on stderr."""
+    from bench.cli.list_tables import run_table
+    from bench.cli.text_tables import table_lines
+    from bench.results.stored_runs import stored_runs
     from bench.store.store import Store
 
     opened = Store.open(store, create=False)
     ids = [i for i in opened.run_ids() if fnmatchcase(i, glob) and (not failed or opened.state(i) == "failed")]
     if not ids:
         typer.echo("no run has failed" if failed else "no run matches" if glob != "*" else "no run yet", err=True)
-    folders = {i: opened.run_dir(i) for i in ids}
-    damaged = {i: ", ".join(map(" ".join, damaged_files(folders[i], JSON_RECORDS).items())) for i in ids}
-    return [
-        [i, opened.state(i), *list_tables.stored_run(folders[i]), opened.reason(i) or damaged[i] or opened.remark(i)]
-        for i in ids
-    ]
+    runs = stored_runs(opened, ids)
+    if as_json:
+        typer.echo(json.dumps([asdict(run) for run in runs], indent=1))
+    elif runs:
+        typer.echo("\n".join(table_lines(run_table(runs))))
 
 
 def _check_architectures(glob: str, registry: Path | None, quiet: bool, as_json: bool) -> None:

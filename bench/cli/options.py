@@ -33,7 +33,9 @@ StoredGridOption = Annotated[
 DataOption = Annotated[
     Path | None,
     typer.Option(
-        "--data", envvar="BENCH_DATA", help="Folder of datasets, or data.yaml. Default: make synthetic cohorts."
+        "--data",
+        envvar="BENCH_DATA",
+        help="Folder of datasets, or data.yaml. Only a grid with `phantom:` runs without it, on synthetic images.",
     ),
 ]
 StoreOption = Annotated[Path, typer.Option("--store", envvar="BENCH_STORE", help="Folder in which runs are stored.")]
@@ -66,7 +68,7 @@ PerDeviceOption = Annotated[
 ]
 DryRunOption = Annotated[
     bool,
-    typer.Option("--dry-run", help="Print the plan and an estimate of time, disk and memory; train nothing."),
+    typer.Option("--dry-run", help="Print the plan within seconds; draw no image and train nothing."),
 ]
 OnePassOption = Annotated[
     bool,
@@ -75,8 +77,8 @@ OnePassOption = Annotated[
 EstimateOption = Annotated[
     bool,
     typer.Option(
-        "--estimate/--no-estimate",
-        help="With --dry-run: whether to measure a few steps for the estimate of time and memory.",
+        "--estimate",
+        help="Print the plan with time, disk and memory, from a rehearsal on this machine (minutes); train no run.",
     ),
 ]
 ExecutorOption = Annotated[

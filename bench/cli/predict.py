@@ -19,7 +19,7 @@ from bench.cli.options import (
     ThresholdOption,
     examples,
 )
-from bench.cli.text_tables import printable, table_lines
+from bench.cli.text_tables import number, printable, table_lines
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError
 
@@ -55,15 +55,21 @@ def predict(
     Prints probabilities and positive calls. For research only, not for clinical use.
     """
     from bench.cli.progress_bars import choose_display
-    from bench.runs import new_images as infer
+    from bench.planning.run import find_run
+    from bench.runs.image_paths import images_of
     from bench.store.store import Store
-    from bench.system.devices import check_device, choose_devices
+    from bench.system.devices import check_device, choose_devices, require_device
 
     check_rule(at)
     check_device(device)
+    require_device(device)
+    paths = images_of(images)
+    opened = Store.open(store, create=False)
+    find_run(opened, run)
+    from bench.runs import new_images as infer  # imports torch: wrong requests were refused above
+
     with choose_display(quiet) as display:
-        paths = infer.images_of(images)
-        stored = infer.load(Store.open(store, create=False), run, choose_devices(device, 1, 1)[0])
+        stored = infer.load(opened, run, choose_devices(device, 1, 1)[0])
         learned = [name for name in stored.run.config.findings if name not in stored.unlearnt]
         for name in finding or ():
             if name not in learned:
@@ -156,8 +162,7 @@ def _lines(inference: "Inference", table: Any, rule: str, overlays: Mapping[str,
         cells = [["finding", "probability", "calibrated", f"call ({rule})"]]
         for row in rows.to_dict("records"):
             call = {1.0: "yes", 0.0: "no"}.get(row[f"call_{rule}"], "no threshold")
-            calibrated = "" if row["calibrated"] != row["calibrated"] else f"{row['calibrated']:.3f}"
-            cells.append([row["finding"], f"{row['probability']:.3f}", calibrated, call])
+            cells.append([row["finding"], number(row["probability"]), number(row["calibrated"]), call])
         lines += [f"  {line}" for line in table_lines(cells)]
         lines += [f"  overlay: {printable(overlays[name])}"] if name in overlays else []
     return lines

@@ -5,31 +5,44 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
+from bench.cli.text_tables import span
+
+OVERALL = "all runs"  # key of the bar of all runs
+
+
+class TimeLeft:
+    """The time left of one task, from its speed since it began."""
+
+    def __init__(self) -> None:
+        self.total, self.done = 0, 0.0
+        self.start_s, self.start_done = 0.0, 0.0
+
+    def seconds(self, done: float, total: int) -> float | None:
+        """Return the seconds left; None at the start. A task begins anew when its total changes or less is done."""
+        if total != self.total or done < self.done or not self.start_s:
+            self.start_s, self.start_done = time.monotonic(), done
+        self.total, self.done = total, done
+        if done <= self.start_done:
+            return None
+        return (time.monotonic() - self.start_s) / (done - self.start_done) * (total - done)
+
 
 class TerminalDisplay:
-    """Progress bars: one for the main process and one for each active run."""
+    """Progress bars: one for all runs, one for each active run, and one for the main process. They fit 80 columns."""
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
+        from rich.progress import BarColumn, Progress, TextColumn
 
         columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("ETA"),
-            TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=10),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.fields[left]}", markup=False),
         )
         self.bars = Progress(*columns, console=Console(stderr=True))
         self.tasks: dict[str, Any] = {}
+        self.left: dict[str, TimeLeft] = {}
         self.main = ""
 
     def __enter__(self) -> Self:
@@ -46,11 +59,17 @@ class TerminalDisplay:
         if self.main and self.main != what:
             self._close(self.main)
         self.main = what
-        self._show(what, what, done, total)
+        self._show(what, f"{what} {done}/{total}", done, total)
 
     def run_progress(self, run_id: str, what: str, done: int, total: int) -> None:
-        """Update the bar of a run."""
-        self._show(run_id, f"{run_id}  {what}", done, total)
+        """Update the bar of a run; six characters of its id are shown."""
+        self._show(run_id, f"{run_id[:6]}{run_id[12:]}  {what}", done, total)
+
+    def overall_progress(self, what: str, finished: int, done: float, total: int) -> None:
+        """Update the bar of all runs; it ends when all are done."""
+        self._show(OVERALL, f"{what} {finished}/{total}", done, total)
+        if finished >= total:
+            self._close(OVERALL)
 
     def say(self, text: str) -> None:
         """Print a line above the bars."""
@@ -58,16 +77,20 @@ class TerminalDisplay:
             self._close(key)
         self.bars.console.print(text, highlight=False, markup=False)
 
-    def _show(self, key: str, text: str, done: int, total: int) -> None:
+    def _show(self, key: str, text: str, done: float, total: int) -> None:
         if key not in self.tasks:
-            self.tasks[key] = self.bars.add_task(text, total=total)
-        self.bars.update(self.tasks[key], description=text.replace("[", r"\["), completed=done, total=total)
+            self.tasks[key] = self.bars.add_task(text, total=total, left="")
+            self.left[key] = TimeLeft()
+        seconds = self.left[key].seconds(done, total)
+        left = "" if seconds is None else f"{span(seconds)} left"
+        self.bars.update(self.tasks[key], description=text, completed=done, total=total, left=left)
         if done >= total and key == self.main:
             self._close(key)
 
     def _close(self, key: str) -> None:
         if key in self.tasks:
             self.bars.remove_task(self.tasks.pop(key))
+            del self.left[key]
 
 
 class LineDisplay:
@@ -75,7 +98,8 @@ class LineDisplay:
 
     def __init__(self, every_s: float = 15.0) -> None:
         self.every_s = every_s
-        self.began: dict[str, tuple[str, float, float]] = {}  # key -> (task, time of its start, time of its last line)
+        self.left: dict[str, TimeLeft] = {}
+        self.last: dict[str, float] = {}  # key -> time of its start or of its last line
 
     def __enter__(self) -> Self:
         return self
@@ -87,33 +111,32 @@ class LineDisplay:
 
     def progress(self, what: str, done: int, total: int) -> None:
         """Print a line for the main process, if its last line was printed at least `every_s` seconds ago."""
-        self._show("main", what, done, total)
+        self._show(what, f"{what}: {done}/{total}", done, total)
 
     def run_progress(self, run_id: str, what: str, done: int, total: int) -> None:
         """Print a line for a run, if its last line was printed at least `every_s` seconds ago."""
-        self._show(run_id, what, done, total)
+        self._show(run_id, f"{run_id}  {what}: {done}/{total}", done, total)
+
+    def overall_progress(self, what: str, finished: int, done: float, total: int) -> None:
+        """Print a line for all runs, if its last line was printed at least `every_s` seconds ago."""
+        self._show(OVERALL, f"{what}: {finished}/{total}", done, total)
 
     def say(self, text: str) -> None:
         """Print a line."""
         print(text, file=sys.stderr, flush=True)
 
-    def _show(self, key: str, what: str, done: int, total: int) -> None:
+    def _show(self, key: str, text: str, done: float, total: int) -> None:
         now = time.monotonic()
-        before, first, last = self.began.get(key, ("", now, 0.0))
-        if what != before:
-            self.began[key] = (what, now, now)
-            return
-        if now - last < self.every_s:
-            return
-        eta = (now - first) / max(done, 1) * (total - done)
-        self.say(f"{'' if key == 'main' else key + '  '}{what}: {done}/{total}, about {eta:.0f} s left")
-        self.began[key] = (what, first, now)
+        seconds = self.left.setdefault(key, TimeLeft()).seconds(done, total)
+        if seconds is not None and now - self.last.setdefault(key, now) >= self.every_s:
+            self.say(f"{text}, about {span(seconds)} left")
+            self.last[key] = now
 
 
 class QuietDisplay(LineDisplay):
     """No progress. Results go to standard output, errors to standard error."""
 
-    def _show(self, key: str, what: str, done: int, total: int) -> None:  # noqa: ARG002
+    def _show(self, key: str, text: str, done: float, total: int) -> None:  # noqa: ARG002
         return None
 
     def say(self, text: str) -> None:

@@ -76,7 +76,7 @@ def reproduce(
 
 def _lines(result: "Reproduction") -> list[str]:
     """Return the text of a reproduction: checks, main scores, number of scores per verdict, overall verdict."""
-    from bench.cli.text_tables import table_lines
+    from bench.cli.text_tables import interval, number, table_lines
     from bench.study.reproduce import ENOUGH, VERDICTS, headline
 
     cells = [["cohort", "metric", "stored", "again", "difference", "seeds apart", "interval", "verdict"]]
@@ -84,11 +84,11 @@ def _lines(result: "Reproduction") -> list[str]:
         [
             row["dataset"],
             row["metric"],
-            f"{row['stored']:.6f}",
-            f"{row['again']:.6f}",
-            _signed(row["again"] - row["stored"]),
-            _signed(row["seeds_apart"]).lstrip("+"),
-            f"[{row['low']:.3f}, {row['high']:.3f}]",
+            number(row["stored"], ".6f"),
+            number(row["again"], ".6f"),
+            number(row["again"] - row["stored"], "+.6f"),
+            number(row["seeds_apart"], ".6f"),
+            interval(row["low"], row["high"]),
             row["verdict"],
         ]
         for row in headline(result.rows).to_dict("records")
@@ -100,10 +100,6 @@ def _lines(result: "Reproduction") -> list[str]:
     lines = [f"run {result.run_id}, trained again", *(f"  {line}" for line in result.checked), ""]
     lines += [*table_lines(cells), "", f"all {len(result.rows)} scores ({seeds}): {verdicts}", f"rows: {result.path}"]
     return [*lines, f"verdict: {result.verdict}"]
-
-
-def _signed(value: float) -> str:
-    return "" if value != value else f"{value:+.6f}"
 
 
 def remove(

@@ -3,6 +3,7 @@
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
+from operator import gt
 from shutil import get_terminal_size
 
 Table = Sequence[Sequence[str]]
@@ -11,12 +12,32 @@ Table = Sequence[Sequence[str]]
 def table_lines(rows: Table, *, header: bool = True) -> list[str]:
     """Return the lines of a table. Columns of numbers are aligned to the right.
 
-    On a terminal the table fits its width: long cells are wrapped. Elsewhere each row is one line, so that `grep` and `awk` work.
+    On a terminal the table fits its width: text is wrapped between words, numbers never, and a last line names the columns
+    for which there is no space. Elsewhere each row is one line with all columns, so that `grep` and `awk` work.
     `header`: the first row holds the names of the columns.
     """
     if not rows:
         return []
     return _terminal(rows, header) if sys.stdout.isatty() else _plain(rows)
+
+
+def number(value: float | None, form: str = ".3f") -> str:
+    """Return a number as text, "-" for a missing one.
+
+    >>> number(0.5), number(float("nan")), number(0.5, "+.2f")
+    ('0.500', '-', '+0.50')
+    """
+    return "-" if value is None or value != value else format(value, form)
+
+
+def interval(low: float | None, high: float | None, form: str = ".3f") -> str:
+    """Return an interval as text, "-" if a bound is missing.
+
+    >>> interval(0.1, 0.25), interval(float("nan"), 0.25)
+    ('[0.100, 0.250]', '-')
+    """
+    bounds = [number(low, form), number(high, form)]
+    return "-" if "-" in bounds else f"[{', '.join(bounds)}]"
 
 
 def wrapped(lines: Sequence[str], indent: int = 7) -> list[str]:
@@ -33,12 +54,26 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else "?" for c in str(text))
 
 
+def span(seconds: float) -> str:
+    """Return a duration as text.
+
+    >>> span(0.2), span(90), span(600), span(9000), span(864_000)
+    ('0.2 s', '90 s', '10 min', '2.5 h', '240 h')
+    """
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 360_000 else f"{seconds / 3600:.0f} h"
+
+
 def _wrapped(lines: Sequence[str], indent: int) -> Iterator[str]:
     width = get_terminal_size().columns
-    for line in lines:
+    for line in "\n".join(lines).split("\n"):
         own = " " * (len(line) - len(line.lstrip()))
-        wide = {"width": width, "break_long_words": False, "break_on_hyphens": False}
-        yield from textwrap.wrap(line, subsequent_indent=own + " " * indent, **wide) if len(line) > width else [line]  # type: ignore[arg-type]
+        later = own + " " * (3 if own else indent)
+        short = textwrap.TextWrapper(width, subsequent_indent=later, break_long_words=False, break_on_hyphens=False)
+        yield from short.wrap(line) if len(line) > width else [line]
 
 
 def _plain(rows: Table) -> list[str]:
@@ -56,16 +91,44 @@ def _terminal(rows: Table, header: bool) -> list[str]:
     from rich.table import Table as RichTable
     from rich.text import Text
 
+    console = Console(width=get_terminal_size().columns - 2)  # some tables are indented by two spaces
+    rows = [[printable(cell) for cell in row] for row in rows]
+    widths = _widths(list(zip(*rows, strict=True)), console.width)
     drawn = RichTable(box=SIMPLE_HEAD if header else None, show_header=header, show_edge=False, pad_edge=False)
-    for column in zip(*rows, strict=True):
-        name = Text(printable(column[0])) if header else ""
-        drawn.add_column(name, justify="right" if _numeric(column) else "left", overflow="fold")
+    for column, width in zip(zip(*rows, strict=True), widths, strict=False):
+        side = "right" if _numeric(column) else "left"
+        drawn.add_column(Text(column[0]) if header else "", justify=side, overflow="fold", width=width)  # type: ignore[arg-type]
     for row in rows[1:] if header else rows:
-        drawn.add_row(*(Text(printable(cell)) for cell in row))
-    console = Console(width=get_terminal_size().columns)
+        drawn.add_row(*(Text(cell) for cell in row[: len(widths)]))
     with console.capture() as capture:
         console.print(drawn)
-    return [line.rstrip() for line in capture.get().splitlines()]
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    if left := rows[0][len(widths) :]:
+        lines += _wrapped([f"not shown: {', '.join(left)} (widen the window, or add `| cat`)"], 0)
+    return lines
+
+
+def _widths(columns: Sequence[Sequence[str]], most: int) -> list[int]:
+    """Return the widths of the first columns that fit into `most` letters, with a gap of three letters.
+
+    A column is at least as wide as its longest word or number, but never wider than half the line.
+    """
+    widths = [max(map(len, column)) for column in columns]
+    least = [
+        min(max(map(len, column[1:])) if _numeric(column) else _longest_word(column), most // 2) for column in columns
+    ]
+    least = [max(small, _longest_word(column[:1])) for small, column in zip(least, columns, strict=True)]
+    while len(least) > 1 and sum(least) + 3 * (len(least) - 1) > most:
+        least.pop()
+    widths = widths[: len(least)]
+    while sum(widths) + 3 * (len(widths) - 1) > most and any(map(gt, widths, least)):
+        widest = max((i for i in range(len(widths)) if widths[i] > least[i]), key=widths.__getitem__)
+        widths[widest] -= 1
+    return widths
+
+
+def _longest_word(column: Sequence[str]) -> int:
+    return max((len(word) for cell in column for word in cell.split()), default=1)
 
 
 def _numeric(column: Sequence[str]) -> bool:

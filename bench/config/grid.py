@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, Self
 from bench.config.analyses import Analysis, read_analyses
 from bench.config.auxiliary_heads import check_heads
 from bench.config.compatibility import check_trainable, with_required_kind
-from bench.config.grid_file import check_name, find, load, merge
+from bench.config.grid_file import check_name, find, load, location, merge, shipped_grids
 from bench.config.preprocessing_ops import check_augmentation, geometry, input_size
 from bench.config.published_results import Published, read_published
 from bench.config.registry import Registry
 from bench.config.run_config import NAMED, RunConfig, differing, from_dict
 from bench.config.tta_and_ensembles import Ensemble, read_ensembles, read_tta
-from harmonize.errors import ConfigError
+from harmonize.errors import ConfigError, CxrError
 from harmonize.labels.findings import check_source, labels_yaml
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Expect:
 
 @dataclass(frozen=True, slots=True)
 class PhantomChoice:
-    """The synthetic cohorts that a grid makes if it is run without data."""
+    """The synthetic cohorts that a grid makes if it is run without data. Only a grid with the key `phantom` makes them."""
 
     source: int = 2300  # frontal images of the training hospital
     external: int = 320  # frontal images of each other hospital
@@ -85,6 +85,7 @@ class Grid:
     configs: tuple[RunConfig, ...]
     expect: Expect = field(default_factory=Expect)
     phantom: PhantomChoice = field(default_factory=PhantomChoice)
+    synthetic: bool = False  # whether the grid has the key `phantom`: without data, it makes synthetic cohorts
     label_sources: tuple[tuple[str, str], ...] = ()  # (finding, label source): exceptions from the runs' `label_source`
     tta: tuple[str, ...] = ()
     ensembles: tuple[Ensemble, ...] = ()
@@ -97,11 +98,20 @@ class Grid:
         return self.configs[0].train_on
 
     @property
+    def cohort_names(self) -> tuple[str, ...]:
+        """Return the names of the cohorts, the internal cohort first."""
+        return (self.train_on, *self.evaluate_on)
+
+    @property
     def phantom_settings(self) -> "PhantomSettings":
-        """Return the settings of the synthetic cohorts that the grid uses without data."""
+        """Return the settings of the synthetic cohorts that the grid uses without data.
+
+        Raises ConfigError if the grid needs data, names a hospital that has no phantom, or has an invalid number.
+        """
         from harmonize.cohorts.specs import GOLD
         from harmonize.phantom import PhantomSettings
 
+        self.check_synthetic()
         choice = self.phantom
         external = (name.removesuffix(GOLD) for name in self.evaluate_on)
         try:
@@ -116,6 +126,49 @@ class Grid:
         except ValueError as error:
             fix = "see `bench data phantom --help` for the ranges"
             raise ConfigError(str(error), f"{self.path}: phantom", fix) from error
+
+    def check_synthetic(self) -> None:
+        """Raise ConfigError if the grid cannot be run without data.
+
+        Only a grid with the key `phantom` can, and only if its cohorts are the hospitals that have phantoms.
+        """
+        from harmonize.cohorts.specs import GOLD
+        from harmonize.datasets import PUBLISHED
+
+        if not self.synthetic:
+            cohorts = ", ".join(self.cohort_names)
+            fix = f"give --data FOLDER or --data data.yaml, with the hospitals {cohorts} (docs/real-data.md)"
+            twins = [name for name in shipped_grids() if name.endswith("-smoke")]
+            twin = max((t for t in twins if self.name.startswith(t.removesuffix("-smoke"))), key=len, default="demo")
+            fix += f". To try the program on synthetic images: `bench run --grid {twin}`"
+            if not self.is_shipped:
+                fix += ", or add `phantom: {}` to the grid"
+            raise ConfigError(f"the grid {self.name} needs data", "--data", fix)
+        gold = [name for name in self.cohort_names if name.endswith(GOLD)]
+        self._check_known([*PUBLISHED, *(n for n in gold if n.removesuffix(GOLD) in PUBLISHED)], "no synthetic images")
+
+    def check_cohorts(self, specs: "Mapping[str, CohortSpec]", data: Path) -> None:
+        """Raise ConfigError for a cohort of the grid that is not in the data. `specs`: the cohorts in the data."""
+        self._check_known(list(specs), f"no entry in the data ({data})")
+
+    def _check_known(self, known: Sequence[str], lacks: str) -> None:
+        """Raise ConfigError, with the place in the grid file, for a cohort that is not known."""
+        for i, name in enumerate(self.cohort_names):
+            if name not in known:
+                key = f"evaluate_on[{i - 1}]" if i else "base.train_on"
+                close = get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]!r}? " if close else ""
+                fix = f"{hint}choose from: {', '.join(known)}"
+                raise ConfigError(f"the hospital {name!r} has {lacks}", self.location(key), fix)
+
+    def location(self, key: str) -> str:
+        """Return file, line and key of a setting. A grid that was not read from a file has no line."""
+        return location(Path(self.path), key) if Path(self.path).is_file() else f"{self.path}: {key}"
+
+    @property
+    def is_shipped(self) -> bool:
+        """Return whether the file is one of the shipped grids."""
+        return self.name in shipped_grids() and Path(self.path).resolve() == find(self.name).resolve()
 
     def cohort_spec(self, spec: "CohortSpec") -> "CohortSpec":
         """Return the settings for reading a cohort: from its data file and, for the internal cohort, from the grid."""
@@ -132,9 +185,19 @@ class Grid:
 
     @classmethod
     def read(cls, name_or_path: str, registry: Registry) -> Self:
-        """Read and expand a grid file, or the shipped grid of that name. Raises ConfigError for an invalid file."""
+        """Read and expand a grid file, or the shipped grid of that name.
+
+        Raises ConfigError with file, line and key for an invalid file.
+        """
         path = find(name_or_path)
-        return cls.of(load(path), path, registry)
+        raw = load(path)
+        try:
+            return cls.of(raw, path, registry)
+        except CxrError as error:
+            if not error.where.startswith(f"{path}: "):
+                raise
+            where = location(path, error.where.removeprefix(f"{path}: "))
+            raise type(error)(error.what, where, error.fix) from error
 
     @classmethod
     def of(cls, raw: Mapping[str, Any], path: Path, registry: Registry) -> Self:
@@ -193,6 +256,7 @@ class Grid:
             configs,
             expect,
             phantom,
+            "phantom" in raw,
             _label_sources(raw.get("label_sources", {}), f"{path}: label_sources"),
             tta,
             ensembles,
@@ -241,6 +305,30 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
             )
     unique: dict[RunConfig, None] = {}
     unused_skips = set(range(len(skips)))
+    for i, block in _combinations(sweeps, base, registry, where):
+        try:
+            config = _config(block, registry, f"{where}: base")
+            skipped = [j for j, skip in enumerate(skips) if _meets(config, skip, registry, f"{where}: skip[{j}]")]
+            unused_skips -= set(skipped)
+            if not skipped:
+                _check_combination(config, registry, f"{where}: base")
+                unique[config] = None
+        except CxrError as error:
+            place = _place(error, base, i, sweeps[i], _error_of(base, registry, f"{where}: base"), where)
+            raise type(error)(error.what, place, error.fix) from error
+    for j in sorted(unused_skips):
+        raise ConfigError(
+            "this skip removes no run", f"{where}: skip[{j}]", "correct its names or values, or remove it"
+        )
+    if not unique:
+        raise ConfigError("the grid has no runs", where, "remove a `skip`, or add `sweeps` or a complete `base`")
+    return tuple(unique)
+
+
+def _combinations(
+    sweeps: Sequence[Mapping[str, Any]], base: Mapping[str, Any], registry: Registry, where: str
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the index of a sweep and the settings of a run, for each combination of values of each sweep."""
     num_combinations = 0
     for i, sweep in enumerate(sweeps):
         location = f"{where}: sweeps[{i}]"
@@ -253,19 +341,34 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
             block = dict(base)
             for key, value in combination:
                 block = merge(block, _nested(key, value, location))
-            config = _config(block, registry, location if sweep else f"{where}: base")
-            skipped = [j for j, skip in enumerate(skips) if _meets(config, skip, registry, f"{where}: skip[{j}]")]
-            unused_skips -= set(skipped)
-            if not skipped:
-                _check_combination(config, registry, location if sweep else f"{where}: base")
-                unique[config] = None
-    for j in sorted(unused_skips):
-        raise ConfigError(
-            "this skip removes no run", f"{where}: skip[{j}]", "correct its names or values, or remove it"
-        )
-    if not unique:
-        raise ConfigError("the grid has no runs", where, "remove a `skip`, or add `sweeps` or a complete `base`")
-    return tuple(unique)
+            yield i, block
+
+
+def _place(
+    error: CxrError, base: Mapping[str, Any], index: int, sweep: Mapping[str, Any], alone: CxrError | None, where: str
+) -> str:
+    """Return the place of the value that causes an error of a combination: in `base`, or in the sweep `index`.
+
+    `alone`: the error that `base` causes without a sweep, if any.
+    """
+    start = f"{where}: base"
+    if not error.where.startswith(start):
+        return error.where
+    key = error.where.removeprefix(start).removeprefix(".")
+    in_sweep = not key or any(f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.") for name in sweep)
+    same = alone is not None and (alone.what, alone.where) == (error.what, error.where)
+    if same or (alone is not None and not in_sweep and key.split(".")[0] in base):
+        return error.where
+    return f"{where}: sweeps[{index}]" + (f".{key}" if key else "")
+
+
+def _error_of(base: Mapping[str, Any], registry: Registry, where: str) -> CxrError | None:
+    """Return the error of the settings in `base` without a sweep, None if they are complete and valid."""
+    try:
+        _check_combination(_config(base, registry, where), registry, where)
+    except CxrError as error:
+        return error
+    return None
 
 
 def _values(key: str, value: Any, registry: Registry, where: str) -> list[Any]:

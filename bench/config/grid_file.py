@@ -7,7 +7,7 @@ from typing import Any
 
 from bench.config.registry import shipped
 from harmonize.errors import ConfigError
-from harmonize.yaml_file import read_yaml
+from harmonize.yaml_file import line_of_key, read_yaml
 
 # Maximum length of a grid name in bytes, also in bundles. File names have at most 255 bytes, and a temporary file adds
 # a suffix to the name.
@@ -83,6 +83,27 @@ def load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if "base" in inherited and "base" in raw:
         merged["base"] = merge(inherited["base"] or {}, raw["base"] or {})
     return merged
+
+
+def location(path: Path, key: str) -> str:
+    """Return file, line and key of a setting, such as `mine.yaml:9: base.schedule.lr`.
+
+    The file is `path` or, for an inherited key, the file that it includes. If no file has the key, the line is that of
+    the block that should have the key.
+    """
+    files = [path]
+    while "include" in (raw := read_yaml(files[-1])):
+        files.append(files[-1].parent / str(raw["include"]))
+    # `split` and `limit` may be written above `base`
+    if key.startswith(("base.split", "base.limit")) and not any(line_of_key(file, key[:10]) for file in files):
+        key = key.removeprefix("base.")
+    block = key
+    while block:
+        for file in files:
+            if line := line_of_key(file, block):
+                return f"{file}:{line}: {key}"
+        block = block[: max(block.rfind("."), block.rfind("["), 0)]
+    return f"{path}: {key}"
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

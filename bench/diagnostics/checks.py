@@ -8,6 +8,7 @@ import importlib.util
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from bench.config.grid import Grid
@@ -110,13 +111,24 @@ def _packages() -> list[Check]:
     return checks
 
 
+def _is_installed(module: str) -> bool:
+    """Return whether a module exists. Unlike `importlib.util.find_spec`, this does not import its package."""
+    package, *inner = module.split(".")
+    spec = importlib.util.find_spec(package)
+    for i in range(len(inner)):
+        if spec is None or spec.submodule_search_locations is None:
+            return False
+        spec = PathFinder.find_spec(".".join([package, *inner[: i + 1]]), spec.submodule_search_locations)
+    return spec is not None
+
+
 def _registry(path: Path | None) -> list[Check]:
     """Return the check of the registry, and a fault for each plug-in whose entries cannot be used."""
     try:
         registry = Registry.read(path)
         for entry in registry:
             module, _, _ = entry.use.partition(":")
-            if module and importlib.util.find_spec(module) is None:
+            if module and not _is_installed(module):
                 return [_check("registry", False, f"{entry.section}.{entry.name}: no module {module}")]
         for name in shipped_grids():
             Grid.read(name, registry)

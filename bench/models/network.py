@@ -145,6 +145,12 @@ def timm_model(name: str, num_outputs: int, in_channels: int, **options: Any) ->
     return model
 
 
+def hub_repository(name: str) -> str:
+    """Return the hub repository of a timm model's weights, "" if they are a file of timm's releases or do not exist."""
+    config = timm.get_pretrained_cfg(name)
+    return str(config.hf_hub_id or "") if config else ""
+
+
 def check_timm(options: Mapping[str, Any], channels: int, size: int, where: str) -> None:
     """Raise ConfigError when timm does not have the model or the model cannot take images of size x size pixels.
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from bench.config.grid import Grid
 from bench.store.store import Progress, Store
 from harmonize.cohorts.cohort import Cohort, load
-from harmonize.cohorts.specs import GOLD, CohortSpec, read_data, with_gold
+from harmonize.cohorts.specs import CohortSpec, read_data, with_gold
 from harmonize.errors import ConfigError
-from harmonize.labels.findings import labels_yaml, space
+from harmonize.labels.findings import space
 
 
 def read_cohorts(grid: Grid, store: Store, data: Path | None, workers: int, progress: Progress) -> dict[str, Cohort]:
@@ -18,14 +18,9 @@ def read_cohorts(grid: Grid, store: Store, data: Path | None, workers: int, prog
     in the store. Raises ConfigError when a cohort is missing.
     """
     folder = data or make_phantom(grid, store, workers, progress)
-    names = (grid.train_on, *grid.evaluate_on)
+    names = grid.cohort_names
     specs = with_gold(read_data(folder), names)
-    for name in names:
-        if name not in specs:
-            fix = (
-                f"add {name!r} to the data, or remove it from the grid; the data have {', '.join(specs) or 'no cohort'}"
-            )
-            raise ConfigError(f"the data have no cohort {name!r}", str(folder), fix)
+    grid.check_cohorts(specs, folder)
     _check_apart([specs[name] for name in names], str(folder))
     first = grid.configs[0]
     cohorts: dict[str, Cohort] = {}
@@ -56,11 +51,7 @@ def phantom_root(grid: Grid, store: Store) -> Path:
 
 def make_phantom(grid: Grid, store: Store, workers: int, progress: Progress) -> Path:
     """Make the synthetic cohorts of a grid in the store, once, and return their folder."""
-    root, datasets = phantom_root(grid, store), labels_yaml()["datasets"]
-    for name in (grid.train_on, *grid.evaluate_on):
-        if name.removesuffix(GOLD) not in datasets or name == "table":
-            fix = "give --data with that cohort; synthetic cohorts exist for chexpert, mimic, nih, padchest, vindr and brax"
-            raise ConfigError(f"there is no phantom of {name!r}", grid.path, fix)
+    root = phantom_root(grid, store)
     from harmonize.phantom import write_cohorts  # imports OpenCV, which scoring does not need
 
     write_cohorts(root, grid.phantom_settings, workers=workers, progress=progress)

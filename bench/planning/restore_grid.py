@@ -23,6 +23,7 @@ def grid_of(manifest: Manifest, runs: Sequence[Mapping[str, Any]]) -> Grid:
         manifest.settings.min_count,
         tuple(from_dict(RunConfig, run["config"], where) for run in runs),
         phantom=from_dict(PhantomChoice, content["phantom_settings"], where),
+        synthetic=bool(content["phantom"]),
         label_sources=tuple((str(finding), str(source)) for finding, source in content.get("label_sources", ())),
     )
 

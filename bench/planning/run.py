@@ -87,6 +87,11 @@ class Run:
         return same and all(is_intact(folder / name) for name in TRAINED)
 
     @property
+    def starts_from_hub(self) -> bool:
+        """Return whether training starts from weights of timm's hub."""
+        return self.config.weights != "none" and self.weights_file is None
+
+    @property
     def states(self) -> int:
         """Return the number of outputs per finding: 3 if "uncertain" is a separate class, else 1."""
         return int(self.entries["uncertainty"].facts.get("states", 1))
@@ -102,11 +107,17 @@ def starting_weights(architecture: Entry, choice: str, folder: Path | None) -> t
             fix = f"name the tag, e.g. timm:{name}.TAG, or put {name}.safetensors under --weights DIR"
             raise SetupError(f"{architecture.name} has no tag for its starting weights", "weights: imagenet", fix)
         return None, f"hub:{name}"
-    file = folder / str(architecture.facts.get("imagenet", f"{name}.safetensors"))
+    file = weights_path(architecture, folder)
     if not file.is_file():
         fix = f"put {file.name} there, or leave --weights out to fetch {name} from timm's hub"
         raise SetupError(f"no starting weights for {architecture.name}", str(file), fix)
     return file, f"sha256:{_sha256(file)}"
+
+
+def weights_path(architecture: Entry, folder: Path) -> Path:
+    """Return the path of the starting weights of an architecture in a folder of weights."""
+    name = str(architecture.options.get("name", architecture.name))
+    return folder / str(architecture.facts.get("imagenet", f"{name}.safetensors"))
 
 
 def find_run(store: Store, prefix: str) -> str:

@@ -1,6 +1,7 @@
 """Predict new images with a stored run, using its preprocessing, calibration and thresholds.
 
-    from bench.runs.new_images import images_of, infer, load
+    from bench.runs.image_paths import images_of
+    from bench.runs.new_images import infer, load
     stored = load(Store.open(Path("runs"), create=False), "3fa9")
     inference = infer(stored, images_of([Path("inbox/")]))
     inference.table      # one row per image and finding
@@ -12,10 +13,8 @@ the training images were synthetic. Nothing is fitted to the images. For researc
 Legend: N images, K findings, S side in pixels.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -36,14 +35,13 @@ from bench.store.checksums import checked_json, scores_table
 from bench.store.store import Progress, Store, key_in, table_facts
 from harmonize.cache.cache import finished_cache
 from harmonize.checks.non_cxr_checks import unlike_radiograph
-from harmonize.errors import DatasetError, StoreError
+from harmonize.errors import StoreError
 from harmonize.images.image_header import ImageFile
 from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_radiograph, region
 
 # threshold rules; the thresholds are chosen on `val` at the internal hospital
 RULES = ("f1_max", "youden", "sens_90", "f1_grid")
 COLUMNS = ("image", "finding", "logit", "probability", "calibrated", *(f"call_{rule}" for rule in RULES), "warnings")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # image files that are read from a folder
 _SAMPLE = 400  # number of internal images that define the usual range of gray values
 _TOGETHER = 64  # number of images decoded at a time
 _LONG = 2.0  # maximum ratio of the long side to the short side of a chest radiograph
@@ -112,28 +110,6 @@ def load(store: Store, prefix: str, device: str = "cpu") -> StoredRun:
     form, unlearnt = run.geometry, tuple(trained.get("unlearnt", ()))
     synthetic = trained_on_synthetic(store, run_id)
     return StoredRun(run, network, normalizer, form, on, unlearnt, points, _usual(store, run, form), synthetic)
-
-
-def images_of(given: Sequence[Path]) -> list[Path]:
-    """Return the image files of some paths: files, all PNG, JPEG and DICOM files below folders, and the paths in CSV files.
-
-    A CSV names one image per row in its column `path` or `image`, relative to the CSV. Each image is returned once.
-    Raises DatasetError for a missing path, a folder without images, and a CSV without such a column.
-    """
-    files: dict[Path, None] = {}
-    for path in given:
-        if path.is_dir():
-            below = [Path(at) / name for at, _, names in os.walk(path) for name in names]
-            own = sorted(file for file in below if file.suffix.lower() in SUFFIXES)
-            if not own:
-                fix = f"give a folder with {', '.join(SUFFIXES)} files, or name the files"
-                raise DatasetError("no images below this folder", str(path), fix)
-        elif not path.is_file():
-            raise DatasetError("no such file or folder", str(path), "give image files, a folder of them, or a CSV")
-        else:
-            own = _listed(path) if path.suffix.lower() == ".csv" else [path]
-        files |= dict.fromkeys(own)
-    return list(files)
 
 
 def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | None = None) -> Inference:
@@ -239,16 +215,4 @@ def _usual(store: Store, run: Run, form: Geometry) -> dict[str, tuple[float, flo
     return {str(name): (float(values[name].min()), float(values[name].max())) for name in values}
 
 
-def _listed(path: Path) -> list[Path]:
-    """Return the image files that a CSV lists."""
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"cannot read this CSV: {error}", str(path), "give a table with a column `path`") from error
-    column = next((name for name in ("path", "image") if name in table), None)
-    if column is None:
-        raise DatasetError("no column `path` or `image`", str(path), "name the column of image files `path`")
-    return [path.parent / name for name in table[column] if name.strip()]
-
-
-__all__ = ["COLUMNS", "Inference", "StoredRun", "gray_values", "images_of", "infer", "load"]
+__all__ = ["COLUMNS", "Inference", "StoredRun", "gray_values", "infer", "load"]

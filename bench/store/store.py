@@ -105,6 +105,10 @@ class Store:
         """Return the ids of all runs in the store, sorted."""
         return sorted(p.parent.name for p in self.root.glob("[0-9a-f][0-9a-f]/*/run.json"))
 
+    def has_grid(self, name: str) -> bool:
+        """Return whether the store has the manifest of a grid: `bench run` has planned the grid before."""
+        return (self.root / "grids" / f"{name}.json").is_file()
+
     def begin(self, run_id: str, document: bytes) -> Path:
         """Write run.json and return the run's folder. An old DONE or FAILED stays until `reopen`."""
         folder = self.run_dir(run_id)

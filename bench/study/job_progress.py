@@ -4,12 +4,14 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from bench.executors.execute_job import Executor, Outcome, Work
 from bench.planning.jobs import Job, PassJob
 from bench.planning.plan import Plan
 from bench.planning.run import Run
+
+TRAINING = 0.95  # part of a run that counts as done when its last epoch ends; its predictions follow
 
 
 class Display(Protocol):
@@ -21,8 +23,40 @@ class Display(Protocol):
     def run_progress(self, run_id: str, what: str, done: int, total: int) -> None:
         """Update a progress bar of a run: `done` of `total` units of the step `what`."""
 
+    def overall_progress(self, what: str, finished: int, done: float, total: int) -> None:
+        """Update the progress bar of `total` runs or analyses. `done` counts unfinished ones in part."""
+
     def say(self, text: str) -> None:
         """Print one line."""
+
+
+@dataclass(slots=True)
+class Overall:
+    """The progress of all jobs of one kind, e.g. of the runs of a grid."""
+
+    display: Display
+    what: str
+    finished: int
+    total: int
+    parts: dict[str, float] = field(default_factory=dict)  # job id -> part of its training that is done
+
+    def on_event(self, job_id: str, what: str, done: int, total: int) -> None:
+        """Show the progress of one job, and how far all jobs are."""
+        self.display.run_progress(job_id, what, done, total)
+        if what.startswith("epoch") and total:
+            self.parts[job_id] = TRAINING * done / total
+            self.show()
+
+    def finish(self, job_id: str) -> None:
+        """Count a job that has ended."""
+        self.parts.pop(job_id, None)
+        self.finished += 1
+        self.show()
+
+    def show(self) -> None:
+        """Show how far all jobs are."""
+        done = self.finished + sum(self.parts.values())
+        self.display.overall_progress(self.what, self.finished, done, self.total)
 
 
 @dataclass(slots=True)
@@ -31,9 +65,20 @@ class Tally:
 
     display: Display
     executor: Executor
+    overall: Overall
     held: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     logs: dict[str, Path] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, display: Display, executor: Executor) -> Self:
+        """Return a tally without outcomes."""
+        return cls(display, executor, Overall(display, "", 0, 0))
+
+    def expect(self, what: str, finished: int, total: int) -> None:
+        """Begin the progress bar of `total` runs or analyses, of which `finished` are done."""
+        self.overall = Overall(self.display, what, finished, total)
+        self.overall.show()
 
     def train(self, plan: Plan, runs: Sequence[Run], names: Mapping[str, str]) -> list[Run]:
         """Train the untrained runs, and return the runs that have weights."""
@@ -47,11 +92,12 @@ class Tally:
         If a shared pass fails, its runs do not fail: each run then predicts by itself.
         """
         well, shared = set(), {job.id: job for job in jobs if isinstance(job, PassJob)}
-        for outcome in self.executor.submit(jobs, self.display.run_progress) if jobs else ():
+        for outcome in self.executor.submit(jobs, self.overall.on_event) if jobs else ():
             took = f"in {outcome.seconds:.0f} s"
             if outcome.job_id in shared:
                 self._say_pass(shared[outcome.job_id], outcome, took)
                 continue
+            self.overall.finish(outcome.job_id)
             name = f"{outcome.job_id} {names[outcome.job_id]}"
             if outcome.state == "failed":
                 self.failed[outcome.job_id] = outcome.reason

@@ -22,7 +22,8 @@ from bench.results.score_runs import score_all
 from bench.store.checksums import scores_table
 from bench.store.store import Store, write_table
 from bench.study.job_progress import Display
-from bench.study.run_grid import check_foreign, execute
+from bench.study.request import check_foreign
+from bench.study.run_grid import execute
 from harmonize.errors import ConfigError, StoreError
 
 KEYS = ("dataset", "split", "metric", "finding", "calibrator", "operating_point")

@@ -3,12 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
 
-from bench.config.grid import Grid
-from bench.config.preprocessing_ops import input_size
-from bench.config.registry import Registry, installed
-from bench.config.run_config import NAMED
 from bench.executors.execute_job import Executor
 from bench.planning.derived_runs import Derived
 from bench.planning.image_caches import prepare
@@ -22,7 +17,6 @@ from bench.results.summary import summary
 from bench.results.write_report import write_report
 from bench.runs.shared_passes import passes
 from bench.study.job_progress import Display, Tally
-from harmonize.errors import SetupError
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,32 +49,6 @@ class Result:
         return lines
 
 
-@dataclass(frozen=True)
-class Request:
-    """A grid with its registry, read and checked once. `command`: the command line that repeats the request."""
-
-    grid: Grid
-    registry: Registry
-    command: str
-
-    @classmethod
-    def read(cls, grid_name: str, registry_file: Path | None, data: Path | None, weights: Path | None) -> Self:
-        """Read registry and grid.
-
-        Raises ConfigError, RegistryError or SetupError for an invalid request.
-        """
-        registry = Registry.read(registry_file)
-        grid = Grid.read(grid_name, registry)
-        command = " ".join(["bench run --grid", grid_name if grid_name == grid.name else Path(grid.path).name])
-        command += (" --data DATA" if data else "") + (" --weights WEIGHTS" if weights else "")
-        command += " --registry REGISTRY" if registry_file else ""
-        if weights and not weights.is_dir():
-            fix = "give the folder that holds the safetensors files"
-            raise SetupError("no such folder of weights", str(weights), fix)
-        check_foreign(grid, registry)
-        return cls(grid, registry, command)
-
-
 def execute(
     plan: Plan,
     runs: Sequence[Run],
@@ -105,16 +73,18 @@ def execute(
     manifest, dropped = write_manifest(plan, images.caches, images.count_duplicates())
     images.write_lists()
     todo = [r for r in runs if images.is_incomplete(r)]
-    display.say(f"{len(runs) - len(todo)} of {len(runs)} runs are done, {len(todo)} to do")
-    tally = Tally(display, executor)
+    tally = Tally.of(display, executor)
     names = {r.id: f"{r.config.architecture} seed {r.config.seed}" for r in todo}
     if one_pass:
+        tally.expect("runs trained", len(runs) - sum(not run.is_trained(plan.store) for run in todo), len(runs))
         todo = tally.train(plan, todo, names)
     together = passes(images, todo, executor.side_by_side(max(r.config.threads for r in todo))) if todo else []
     later = {run.id for job in together for run in job.runs}
     if one_pass and todo and not together:
         display.say("no pass is shared: there are places for all runs, or they share no images")
     jobs = [Job(run, plan.store, plan.refs) for run in todo]
+    if jobs:
+        tally.expect("runs", len(runs) - len(jobs), len(runs))
     ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names)
     ended |= tally.work([job for job in jobs if job.id in later], names)
     _derive(plan, derived, tally)
@@ -135,6 +105,8 @@ def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally) -> None:
     for kind in ("tta", "panel", "ensemble"):
         ready = [d for d in derived if d.kind == kind and not plan.store.first_unfinished(d.sources)]
         todo = [d for d in ready if d.is_incomplete(plan.store, cohorts)]
+        if todo:
+            tally.expect(f"derived runs ({kind})", len(ready) - len(todo), len(ready))
         tally.work([DerivedJob(d, plan.store, plan.refs) for d in todo], {d.id: f"{d.kind} {d.name}" for d in todo})
 
 
@@ -143,29 +115,6 @@ def _analyse(plan: Plan, runs: Sequence[Run], tally: Tally) -> None:
     finished = [run for run in runs if plan.store.state(run.id) == "done"]
     jobs = sorted(analysis_jobs(plan, finished), key=lambda job: job.analysis.kind.per_run)  # the longest first
     todo = [job for job in jobs if not job.done]
+    if todo:
+        tally.expect("analyses", len(jobs) - len(todo), len(jobs))
     tally.work(todo, {job.id: job.run.config.architecture for job in todo})
-
-
-def check_foreign(grid: Grid, registry: Registry) -> None:
-    """Raise ConfigError or RegistryError for an unusable entry that is not part of the project.
-
-    An entry is unusable if its code cannot be imported or does not accept its options. It is also unusable if it names a timm
-    model that does not exist, or that does not accept images of this size. Tests cover the project's own entries, so these are
-    not imported here.
-    """
-    shipped = installed("registry.yaml")
-    own = (registry if registry.path.resolve() == shipped.resolve() else Registry.read(shipped)).sections
-    named = {(section, getattr(config, key)) for config in grid.configs for key, section in NAMED.items()}
-    for section, name in sorted(named):
-        entry = registry.find(section, name, grid.path)
-        if entry.plugin or entry != own[section].get(name):
-            entry.check()
-    for config in grid.configs:
-        entry = registry.find("architectures", config.architecture, grid.path)
-        if entry.use == "bench.models.network:timm_model" and "params" not in entry.facts:
-            from bench.models.network import (
-                check_timm,  # importing timm takes seconds
-            )
-
-            size = input_size(registry.find("preprocessing", config.preprocessing, grid.path).facts)
-            check_timm(entry.options, config.channels, size, f"{grid.path}: {config.architecture}")

@@ -15,8 +15,9 @@ from bench.planning.plan import make_plan
 from bench.store.store import Store, write_bytes
 from bench.study import run_grid as study
 from bench.study.job_progress import Display
+from bench.study.request import check_foreign, check_weights_folder
 from bench.system.devices import check_device
-from harmonize.errors import SetupError, StoreError
+from harmonize.errors import StoreError
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Wanted:
     evaluate_on: tuple[str, ...]
     sweep: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     min_count: int = 10
+    synthetic: bool = False  # whether the cohorts are made, because the caller gives no data
 
     @property
     def content(self) -> dict[str, Any]:
@@ -35,7 +37,8 @@ class Wanted:
         base = differing(self.config) if isinstance(self.config, RunConfig) else dict(self.config)
         raw = {"name": self.name, "evaluate_on": list(self.evaluate_on), "min_count": self.min_count}
         swept = {"sweeps": [{key: list(values) for key, values in self.sweep.items()}]} if self.sweep else {}
-        return {**raw, "analyses": False, "base": base, **swept}
+        made: dict[str, Any] = {"phantom": {}} if self.synthetic else {}
+        return {**raw, "analyses": False, **made, "base": base, **swept}
 
 
 def run_alone(
@@ -54,11 +57,10 @@ def run_alone(
     """
     check_device(device)
     registry_file, data, weights = places
-    if weights and not weights.is_dir():
-        raise SetupError("no such folder of weights", str(weights), "give the folder that holds the safetensors files")
     registry, raw = Registry.read(registry_file), wanted.content
     grid = Grid.of(raw, Path("run()"), registry)
-    study.check_foreign(grid, registry)
+    check_weights_folder(grid, registry, weights)
+    check_foreign(grid, registry)
     opened = Store.open(store)
     command = f"bench run --grid {grid.name}.yaml" + (" --data DATA" if data else "")
     command += (" --weights WEIGHTS" if weights else "") + (" --registry REGISTRY" if registry_file else "")

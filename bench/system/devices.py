@@ -14,6 +14,19 @@ def check_device(device: str) -> None:
         raise ConfigError(f"no device {device!r}", "--device", "choose auto, cpu, cuda or cuda:N")
 
 
+def require_device(device: str) -> None:
+    """Raise SetupError if this machine does not have the device. torch is imported only if there may be a GPU."""
+    if not device.startswith("cuda"):
+        return
+    number = _cuda() if _may_have_gpu() else 0
+    if not number:
+        fix = "use --device cpu, or install a GPU driver for this version of torch"
+        raise SetupError("no CUDA device is available", f"--device {device}", fix)
+    if ":" in device and int(device.partition(":")[2]) >= number:
+        fix = "number them from cuda:0"
+        raise SetupError(f"no {device}: there are {number} CUDA devices", f"--device {device}", fix)
+
+
 def choose_devices(device: str, workers: int, threads: int, per_device: int = 0) -> list[str]:
     """Return one device name per parallel run: each GPU once, or `cpu` as often as the cores allow.
 
@@ -22,15 +35,8 @@ def choose_devices(device: str, workers: int, threads: int, per_device: int = 0)
     """
     if device == "auto":
         device = "cuda" if _may_have_gpu() and _cuda() else "cpu"
+    require_device(device)
     if device.startswith("cuda"):
-        if not _cuda():
-            raise SetupError(
-                "no CUDA device is available",
-                f"--device {device}",
-                "use --device cpu, or install a GPU driver for this version of torch",
-            )
-        if ":" in device and int(device.partition(":")[2]) >= _cuda():
-            raise SetupError(f"no {device}: there are {_cuda()} CUDA devices", "--device", "number them from cuda:0")
         names = [device] if ":" in device else [f"cuda:{i}" for i in range(_cuda())]
         return names * max(1, per_device)
     return ["cpu"] * (per_device or max(1, workers // threads))

@@ -18,6 +18,32 @@ def download(repository: str, name: str) -> str:
     return hf_hub_download(repository, name)  # nosec B615
 
 
+def is_cached(repository: str, name: str) -> bool:
+    """Return whether the local cache has a file of a model repository."""
+    from huggingface_hub import try_to_load_from_cache
+
+    return isinstance(try_to_load_from_cache(repository, name), str)
+
+
+def cache_folder() -> str:
+    """Return the folder of the hub's local cache."""
+    from huggingface_hub import constants
+
+    return str(constants.HF_HUB_CACHE)
+
+
+def is_reachable() -> bool:
+    """Return whether the hub answers, after at most five seconds. It does not if HF_HUB_OFFLINE is set."""
+    from huggingface_hub import constants, get_session
+
+    _switch_telemetry_off()
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception:  # noqa: BLE001  (the client raises its own errors, those of httpx and of the system)
+        return False
+    return True
+
+
 def api() -> "HfApi":
     """Return the hub client that creates repositories and writes files into them."""
     from huggingface_hub import HfApi

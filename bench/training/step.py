@@ -133,6 +133,8 @@ class Step:
         schedule, num_steps = self.schedule, len(batches)
         self.begin_epoch(epoch)
         total = torch.zeros((), device=self.device)
+        # results of the previous epoch: to read the loss of this epoch would make a GPU wait
+        so_far = ", loss {train_loss:.3f}, val AUROC {val_auroc:.3f}".format_map(history[-1]) if history else ""
         with self.reader.prefetch(self.rows[self.own_indices(batch)] for batch in batches):
             for i, batch in enumerate(batches):
                 if limit_reached():
@@ -140,7 +142,7 @@ class Step:
                 self.set_lr(lr_multiplier(schedule, epoch, i, num_steps, history))
                 total += self(batch, epoch, i)
                 done = (epoch - 1) * num_steps + i + 1
-                progress(f"epoch {epoch}/{schedule.epochs}", done, schedule.epochs * num_steps)
+                progress(f"epoch {epoch}/{schedule.epochs}{so_far}", done, schedule.epochs * num_steps)
         return total
 
     def end_epoch(self, order: NDArray[np.int64], size: int, epoch: int) -> Network:

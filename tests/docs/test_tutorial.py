@@ -18,7 +18,6 @@ def test_the_tutorial_runs_from_an_empty_folder_to_its_answers(tmp_path: Path) -
     (grid,) = re.findall(r"```yaml\n# (first\.yaml)\n(.*?)```", TUTORIAL, re.DOTALL)
     (tmp_path / grid[0]).write_text(grid[1])
     text = "\n".join(re.findall(r"```bash\n(.*?)```", TUTORIAL, re.DOTALL))
-    text = text.replace("--dry-run", "--dry-run --no-estimate")  # what it foretells is tested where forecasts are
     assert text.count("bench ") >= 9
     shell = f'set -e\nbench() {{ {shlex.quote(sys.executable)} -m bench.cli "$@"; }}\n{text}'
     chosen = {key: value for key, value in os.environ.items() if key not in {"BENCH_DATA", "BENCH_STORE"}}

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from bench.results.worst_errors import mistakes
-from bench.runs.new_images import COLUMNS, RULES, images_of, infer, load
+from bench.runs.image_paths import images_of
+from bench.runs.new_images import COLUMNS, RULES, infer, load
 from bench.store.store import Store
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError, DatasetError, StoreError

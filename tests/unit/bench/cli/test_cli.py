@@ -3,19 +3,24 @@
 import errno
 import json
 import os
+import re
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 from typer.testing import CliRunner
 
 from bench.cli import list_tables
 from bench.cli.main import app
 from bench.config.registry import SECTIONS, Registry
+from bench.models.network import hub_repository
 from bench.store.store import Store
-from harmonize.errors import ConfigError
+from bench.study import request
+from harmonize.errors import ConfigError, SetupError
 
 OURS = Path(__file__).parents[4] / "registry.yaml"
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -221,10 +226,123 @@ def test_phantoms_of_a_command_are_data_of_another(tmp_path: Path, here: Command
 
 
 def test_listed_runs_say_what_they_are(store_copy: Path, here: Command) -> None:
-    lines = here("list", "runs", cwd=store_copy).stdout.splitlines()
-    assert [line.split()[1:] for line in lines] == [
-        ["done", "seresnet_tiny", "adamw", "bce", "u_ignore", "imagenet_64", "seed", seed] for seed in ("1", "0")
-    ]
+    header, *lines = here("list", "runs", cwd=store_copy).stdout.splitlines()
+    assert header.split() == ["run", "state", "architecture", "seed", "external", "AUROC", "grid", "date"]
+    for line, seed in zip(lines, ("1", "0"), strict=True):
+        _, state, architecture, shown_seed, auroc, grid, date = line.split()
+        assert (state, architecture, shown_seed, grid) == ("done", "seresnet_tiny", seed, "tiny")
+        assert 0.4 < float(auroc) < 1
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", date)
     damaged = next((store_copy / "runs").glob("*/*/run.json"))
     damaged.write_text("{")
     assert f"{damaged.parent.name}  done" in here("list", "runs", cwd=store_copy).stdout
+
+
+def test_listed_runs_have_scores_for_programs(store_copy: Path, here: Command) -> None:
+    listed = json.loads(here("list", "runs", "--json", cwd=store_copy).stdout)
+    assert [(run["seed"], run["grids"]) for run in listed] == [(1, ["tiny"]), (0, ["tiny"])]
+    for run in listed:
+        by_dataset = {row["dataset"]: row["auroc"] for row in run["scores"]}
+        assert by_dataset["external"] == run["external_auroc"]
+        assert {"mimic", "nih", "padchest", "vindr", "brax"} < set(by_dataset)
+    (store_copy / "runs" / "scores" / listed[0]["run"] / "scores.parquet").write_bytes(b"damaged")
+    again = json.loads(here("list", "runs", "--json", cwd=store_copy).stdout)
+    assert (again[0]["scores"], again[0]["external_auroc"]) == ([], None)
+    assert again[1] == listed[1]
+
+
+NO_TORCH = """
+import sys
+from bench.cli.main import main
+try:
+    main()
+finally:
+    print(sorted({"torch", "pandas"} & set(sys.modules)), file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "where", "fix"),
+    [
+        ("run --grid main-study", "the grid main-study needs data", "--data", "`bench run --grid main-study-smoke`"),
+        ("run --grid main-study --dry-run", "needs data", "--data", "chexpert, mimic, nih, padchest, vindr, brax"),
+        ("run --grid main-study-losses", "the grid main-study-losses needs data", "--data", "main-study-smoke"),
+        ("run --grid real-mini", "the grid real-mini needs data", "--data", "nih-mini, covid-real"),
+        ("run --grid own.yaml", "the grid own needs data", "--data", "or add `phantom: {}` to the grid"),
+        ("run --grid inside.yaml", "'chexprt' has no synthetic images", "inside.yaml:3: base.train_on", "'chexpert'"),
+        ("run --grid outside.yaml", "'mimc' has no synthetic images", "outside.yaml:2: evaluate_on[1]", "'mimic'"),
+        ("run --grid own.yaml --data data", "'nih' has no entry", "own.yaml:1: base.train_on", "chexpert"),
+        ("run --grid own.yaml --data data --weights data", "no such file", "data", ""),
+        ("predict 3fa9 nofile.png", "no such file or folder", "nofile.png", "give image files"),
+        ("explain 3fa9 nofile.png", "no such file", "nofile.png", "PNG"),
+    ],
+)
+def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_drawn(
+    arguments: str, what: str, where: str, fix: str, store_copy: Path
+) -> None:
+    run_id = Store.open(store_copy / "runs").run_ids()[0]
+    (store_copy / "own.yaml").write_text(
+        "base: {train_on: nih, architecture: resnet18, optimizer: adamw, loss: bce, uncertainty: u_ignore, preprocessing: imagenet_64}\n"
+    )
+    tiny = Path(__file__).parents[4] / "grids" / "tiny.yaml"
+    (store_copy / "inside.yaml").write_text(f"include: {tiny}\nbase:\n  train_on: chexprt\n")
+    (store_copy / "outside.yaml").write_text(f"include: {tiny}\nevaluate_on: [nih, mimc]\n")
+    (store_copy / "data" / "chexpert").mkdir(parents=True)
+    if "--weights" in arguments:
+        (store_copy / "data" / "nih").mkdir()
+        (store_copy / "own.yaml").write_text(
+            (store_copy / "own.yaml").read_text().replace("_64}", "_64, weights: imagenet}")
+        )
+        what, fix = "1 of 1 files of starting weights are missing: resnet18", "put them into this folder"
+    done = subprocess.run(
+        [sys.executable, "-c", NO_TORCH, *arguments.replace("3fa9", run_id[:4]).split()],
+        cwd=store_copy, capture_output=True, text=True, check=False,
+        env={k: v for k, v in os.environ.items() if k not in {"BENCH_DATA", "BENCH_STORE"}} | {"HF_HUB_OFFLINE": "1"},
+    )  # fmt: skip
+    said, place, mend, imported = done.stderr.splitlines()[-4:]
+    assert done.returncode == 2
+    assert what in said
+    assert where in place
+    assert fix in mend
+    assert imported == "[]"
+
+
+def test_starting_weights_without_a_network_are_refused_once_with_all_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(request, "is_cached", lambda *_: False)
+    monkeypatch.setattr(request, "is_reachable", lambda: False)
+    entries = Registry.read(OURS).sections["architectures"]
+    request.check_hub_weights([entries["xception"]])  # its weights are not on the hub
+    with pytest.raises(SetupError, match="2 of 3 models have no starting weights") as error:
+        request.check_hub_weights([entries[name] for name in ("resnet18", "densenet121", "xception")])
+    assert error.value.where == "timm/densenet121.ra_in1k, timm/resnet18.a1_in1k"
+    assert str(tmp_path) in error.value.fix
+    monkeypatch.setattr(request, "is_reachable", lambda: True)
+    request.check_hub_weights([entries["resnet18"]])
+
+
+def test_timm_has_the_shipped_starting_weights_where_the_check_looks_for_them() -> None:
+    tags = [str(entry.options.get("name", "")) for entry in Registry.read(OURS).sections["architectures"].values()]
+    elsewhere = {tag for tag in tags if "." in tag and hub_repository(tag) != f"timm/{tag}"}
+    assert elsewhere == set(request.RELEASES)
+
+
+def test_a_dry_run_lists_the_runs_and_draws_nothing(tmp_path: Path, here: Command) -> None:
+    text = here("run", "--grid", "tiny", "--dry-run", cwd=tmp_path).stdout
+    assert text.count("seresnet_tiny") == 2
+    assert text.endswith("nothing was run (--dry-run)\n")
+    rows = json.loads(here("run", "--grid", "tiny", "--dry-run", "--json", cwd=tmp_path).stdout)
+    assert [(row["id"], row["state"], row["seed"]) for row in rows] == [(None, "absent", 0), (None, "absent", 1)]
+    assert not (tmp_path / "runs" / "phantom").exists()
+    said = here("run", "--grid", "tiny", "--dry-run", "--only", "resnet*", cwd=tmp_path, code=2).stderr
+    assert "no run matches 'resnet*'" in said
+
+
+@pytest.mark.parametrize("words", ["--help", "run --help", "check --help", "data phantom --help", "compare --help"])
+def test_help_fits_80_columns_and_names_values_by_words(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    text = said(*words.split())
+    assert max(map(len, text.splitlines())) <= 80
+    assert not re.search(r"<\w+[\[>\]]| \| ", text)

@@ -8,7 +8,7 @@ from bench.config.grid import Grid
 from bench.config.grid_file import shipped_grids
 from bench.config.registry import Registry
 from bench.config.run_config import HeadWeights, RunConfig, Schedule, differing, from_dict
-from bench.study.run_grid import check_foreign
+from bench.study.request import check_foreign
 from harmonize.errors import ConfigError, RegistryError
 
 BASE = """
@@ -287,3 +287,57 @@ def test_a_custom_entry_with_a_wrong_option_is_refused_early(tmp_path: Path) -> 
     with pytest.raises(RegistryError, match="no option 'gama'"):
         check_foreign(Grid.read(str(grid), known), known)
     check_foreign(Grid.read(str(tiny), known), known)
+
+
+LINES = """\
+train_on: chexpert
+architecture: resnet18
+optimizer: adamw
+loss: bce
+uncertainty: u_ignore
+preprocessing: imagenet_64
+schedule: {epochs: 1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sweep", "where"),
+    [
+        ("optimizer: adamw", "optimiser: adamw", "{seed: [0, 1]}", "mine.yaml:4: base.optimiser"),
+        ("optimizer: adamw", "optimizer: adamm", "{seed: [0, 1]}", "mine.yaml:4: base.optimizer"),
+        ("epochs: 1", "epohcs: 1", "{schedule.lr: 0.1}", "mine.yaml:8: base.schedule.epohcs"),
+        ("epochs: 1", "epochs: 0", "{schedule.lr: 0.1}", "mine.yaml:8: base.schedule"),
+        ("epochs: 1", "epochs: 2", "{schedule.epochs: 0}", "mine.yaml:11: sweeps[1].schedule"),
+        ("architecture: resnet18\n", "", "{architecture: resnet18, loss: [bce, bec]}", "mine.yaml:10: sweeps[1].loss"),
+        (
+            "architecture: resnet18\noptimizer: adamw",
+            "optimizer: adamm",
+            "{architecture: resnet18}",
+            "3: base.optimizer",
+        ),
+        ("seed", "seed", "{uncertainty: explicit_only}", "mine.yaml:11: sweeps[1].blank"),
+        ("train_on: chexpert", "train_on: chexpert\nsplit: {train: 2}", "{}", "mine.yaml:3: base.split"),
+    ],
+)
+def test_an_error_names_the_line_where_the_value_is_written(
+    tmp_path: Path, registry: Registry, old: str, new: str, sweep: str, where: str
+) -> None:
+    base = "".join(f"  {line}\n" for line in LINES.replace(old, new).splitlines())
+    first = "{architecture: resnet50}" if "architecture" in sweep else "{}"
+    (tmp_path / "mine.yaml").write_text(f"base:\n{base}sweeps:\n  - {first}\n  - {sweep}\n")
+    with pytest.raises(ConfigError) as error:
+        Grid.read(str(tmp_path / "mine.yaml"), registry)
+    assert error.value.where.endswith(where)
+
+
+def test_an_error_in_an_included_file_names_that_file_and_its_line(tmp_path: Path, registry: Registry) -> None:
+    base = "".join(f"  {line}\n" for line in LINES.replace("bce", "bec").splitlines())
+    (tmp_path / "study.yaml").write_text(f"split: {{train: 2}}\nbase:\n{base}")
+    (tmp_path / "mine.yaml").write_text("include: study.yaml\nsweeps:\n  - {seed: [0, 1]}\n")
+    with pytest.raises(ConfigError) as error:
+        Grid.read(str(tmp_path / "mine.yaml"), registry)
+    assert error.value.where == f"{tmp_path / 'study.yaml'}:1: split"
+    (tmp_path / "study.yaml").write_text(f"base:\n{base}")
+    with pytest.raises(ConfigError) as error:
+        Grid.read(str(tmp_path / "mine.yaml"), registry)
+    assert error.value.where == f"{tmp_path / 'study.yaml'}:5: base.loss"

@@ -19,7 +19,7 @@ from bench.planning.plan import Plan, make_plan
 from bench.store.store import Store
 from bench.study.forecast import AnalysisRate, NetworkRate, Rates, forecast, num_analyzed, step_key, work
 from bench.study.forecast_measure import rehearse
-from bench.study.run_grid import Request
+from bench.study.request import Request
 from bench.system.devices import choose_devices, memory_of
 
 GRID = """
@@ -51,6 +51,8 @@ class Silent:
     def progress(self, what: str, done: int, total: int) -> None: ...
 
     def run_progress(self, run_id: str, what: str, done: int, total: int) -> None: ...
+
+    def overall_progress(self, what: str, finished: int, done: float, total: int) -> None: ...
 
     def say(self, text: str) -> None: ...
 

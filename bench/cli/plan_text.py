@@ -1,0 +1,82 @@
+"""The first lines of `bench run`, and the plan of a grid whose synthetic cohorts are not made yet.
+
+This module does not import the code that plans, so that a dry run answers within seconds.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from bench.config.grid import Grid
+from bench.config.run_config import RunConfig
+from bench.planning.run import Run
+from bench.store.store import Store
+from harmonize.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bench.planning.plan import Plan
+
+MORE = "for time, disk and memory: --estimate (rehearses the work, takes minutes)"
+
+
+def heading(plan: "Plan", runs: Sequence[Run]) -> str:
+    """Return the line with the name of the grid and the number of its runs in each state."""
+    words = {"done": "done", "started": "started", "failed": "failed", "absent": "to do"}
+    states = Counter(plan.store.state(run.id) for run in runs)
+    counts = ", ".join(f"{states[state]} {word}" for state, word in words.items() if states[state])  # type: ignore[index]
+    return f"grid {plan.grid.name}: {len(runs)} runs ({counts})"
+
+
+def say_synthetic(grid: Grid, store: Store, only_plan: bool, pattern: str | None, as_json: bool) -> bool:
+    """Print that the grid uses synthetic cohorts. With `only_plan`, print the plan if the cohorts are not made yet.
+
+    Returns whether the plan was printed.
+    """
+    from bench.planning.read_cohorts import phantom_root
+
+    root = phantom_root(grid, store)
+    made = (root / "phantom.json").is_file()
+    if not as_json:
+        state = "already made" if made else "not made yet" if only_plan else "made now"
+        typer.echo(f"without --data: uses synthetic cohorts ({state}) in {root}")
+    if made or not only_plan:
+        return False
+    rows = config_rows(grid, pattern)
+    typer.echo(json.dumps(rows, indent=1) if as_json else "\n".join(config_lines(grid, rows)))
+    return True
+
+
+def config_rows(grid: Grid, pattern: str | None) -> list[dict[str, Any]]:
+    """Return the settings of each run as JSON objects. They have no id yet, because ids depend on the cohorts.
+
+    `pattern`: only architectures that match it. Raises ConfigError if none does.
+    """
+    chosen = [config for config in grid.configs if fnmatchcase(config.architecture, pattern or "*")]
+    if not chosen:
+        fix = "give an architecture; runs have ids when the synthetic cohorts are made"
+        raise ConfigError(f"no run matches {pattern!r}", "--only", fix)
+    return [{"id": None, "state": "absent", **settings(config)} for config in chosen]
+
+
+def config_lines(grid: Grid, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the plan of a grid whose synthetic cohorts are not made yet: its runs, without ids."""
+    words = ("architecture", "optimizer", "loss", "uncertainty", "preprocessing")
+    cells = [[*(str(row[key]) for key in words), f"seed {row['seed']}", "to do"] for row in rows]
+    lines = [f"grid {grid.name}: {len(rows)} runs (they get ids when the cohorts are made)"]
+    return [*lines, *aligned(cells), MORE, "nothing was run (--dry-run)"]
+
+
+def settings(config: RunConfig) -> dict[str, Any]:
+    """Return the names of registry entries and the seed of a run."""
+    keys = ("architecture", "optimizer", "loss", "uncertainty", "preprocessing", "seed")
+    return {key: getattr(config, key) for key in keys}
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as indented lines with aligned columns."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+    return ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]

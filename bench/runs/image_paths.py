@@ -1,0 +1,45 @@
+"""Find the image files that a user names. This module imports neither pandas nor torch: a missing file is an error at once."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from harmonize.errors import DatasetError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # image files that are read from a folder
+
+
+def images_of(given: Sequence[Path]) -> list[Path]:
+    """Return the image files of some paths: files, all PNG, JPEG and DICOM files below folders, and the paths in CSV files.
+
+    A CSV names one image per row in its column `path` or `image`, relative to the CSV. Each image is returned once.
+    Raises DatasetError for a missing path, a folder without images, and a CSV without such a column.
+    """
+    files: dict[Path, None] = {}
+    for path in given:
+        if path.is_dir():
+            below = [Path(at) / name for at, _, names in os.walk(path) for name in names]
+            own = sorted(file for file in below if file.suffix.lower() in SUFFIXES)
+            if not own:
+                fix = f"give a folder with {', '.join(SUFFIXES)} files, or name the files"
+                raise DatasetError("no images below this folder", str(path), fix)
+        elif not path.is_file():
+            raise DatasetError("no such file or folder", str(path), "give image files, a folder of them, or a CSV")
+        else:
+            own = _listed(path) if path.suffix.lower() == ".csv" else [path]
+        files |= dict.fromkeys(own)
+    return list(files)
+
+
+def _listed(path: Path) -> list[Path]:
+    """Return the image files that a CSV lists."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"cannot read this CSV: {error}", str(path), "give a table with a column `path`") from error
+    column = next((name for name in ("path", "image") if name in table), None)
+    if column is None:
+        raise DatasetError("no column `path` or `image`", str(path), "name the column of image files `path`")
+    return [path.parent / name for name in table[column] if name.strip()]

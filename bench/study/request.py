@@ -1,0 +1,127 @@
+"""Read the request of `bench run`, and check everything that can be checked before images are drawn or read.
+
+This module imports neither pandas nor torch, so that a wrong request is refused within a second or two.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from bench.config.grid import Grid
+from bench.config.preprocessing_ops import input_size
+from bench.config.registry import Entry, Registry, installed
+from bench.config.run_config import NAMED
+from bench.planning.run import starting_weights, weights_path
+from bench.system.hub_client import cache_folder, is_cached, is_reachable
+from harmonize.cohorts.specs import read_data, with_gold
+from harmonize.errors import SetupError
+
+
+@dataclass(frozen=True)
+class Request:
+    """A grid with its registry, read and checked once. `command`: the command line that repeats the request."""
+
+    grid: Grid
+    registry: Registry
+    command: str
+    hub_weights: tuple[Entry, ...] = ()  # architectures whose starting weights come from timm's hub
+
+    @classmethod
+    def read(cls, grid_name: str, registry_file: Path | None, data: Path | None, weights: Path | None) -> Self:
+        """Read registry and grid, and check that the grid can be run with or without these data and weights.
+
+        Raises ConfigError, RegistryError or SetupError for an invalid request.
+        """
+        registry = Registry.read(registry_file)
+        grid = Grid.read(grid_name, registry)
+        command = " ".join(["bench run --grid", grid_name if grid_name == grid.name else Path(grid.path).name])
+        command += (" --data DATA" if data else "") + (" --weights WEIGHTS" if weights else "")
+        command += " --registry REGISTRY" if registry_file else ""
+        if data is None:
+            grid.check_synthetic()
+        else:
+            grid.check_cohorts(with_gold(read_data(data), grid.cohort_names), data)
+        check_weights_folder(grid, registry, weights)
+        from_hub = () if weights else tuple(_pretrained(grid, registry))
+        for entry in from_hub:
+            starting_weights(entry, "imagenet", None)
+        return cls(grid, registry, command, from_hub)
+
+
+def check_weights_folder(grid: Grid, registry: Registry, folder: Path | None) -> None:
+    """Raise SetupError if the folder of starting weights does not exist, or lacks files; name all missing files."""
+    if folder is None:
+        return
+    if not folder.is_dir():
+        fix = "give the folder that holds the safetensors files"
+        raise SetupError("no such folder of weights", str(folder), fix)
+    files = {weights_path(entry, folder) for entry in _pretrained(grid, registry)}
+    missing = sorted(file.name for file in files if not file.is_file())
+    if missing:
+        what = f"{len(missing)} of {len(files)} files of starting weights are missing: {', '.join(missing)}"
+        fix = "put them into this folder, or leave --weights out to download them from timm's hub"
+        raise SetupError(what, str(folder), fix)
+
+
+# shipped architectures whose weights are files of timm's releases on GitHub, not of the hub
+RELEASES = ("legacy_xception.tf_in1k",)
+
+
+def check_hub_weights(entries: Iterable[Entry]) -> None:
+    """Raise SetupError if starting weights are neither in the hub's cache nor downloadable; name all missing models.
+
+    The network is only used if weights are missing.
+    """
+    tags = {str(entry.options.get("name", entry.name)): entry for entry in entries}
+    missing = {tag: f"timm/{tag}" for tag in tags if tag not in RELEASES and not _has_weights(f"timm/{tag}")}
+    if not missing or is_reachable():
+        return
+    shipped = Registry.read(installed("registry.yaml")).sections["architectures"]
+    if not any(tags[tag] == shipped.get(tags[tag].name) for tag in missing):
+        from bench.models.network import hub_repository  # imports torch, which takes seconds
+
+        # timm knows whether the weights of a model that is not part of the project are somewhere else
+        exact = {tag: hub_repository(tag) for tag in missing}
+        missing = {tag: name for tag, name in exact.items() if name and not _has_weights(name)}
+    if missing:
+        what = f"{len(missing)} of {len(tags)} models have no starting weights on this machine, "
+        what += "and huggingface.co cannot be reached"
+        fix = "where there is a network, run `hf download MODEL model.safetensors` for each, and copy the hub's cache "
+        fix += f"({cache_folder()}); or put files TAG.safetensors into a folder and give --weights FOLDER"
+        raise SetupError(what, ", ".join(sorted(missing.values())), fix)
+
+
+def _has_weights(repository: str) -> bool:
+    return is_cached(repository, "model.safetensors")
+
+
+def _pretrained(grid: Grid, registry: Registry) -> list[Entry]:
+    """Return the architectures that a grid trains from starting weights."""
+    names = dict.fromkeys(config.architecture for config in grid.configs if config.weights != "none")
+    return [registry.find("architectures", name, grid.path) for name in names]
+
+
+def check_foreign(grid: Grid, registry: Registry) -> None:
+    """Raise ConfigError or RegistryError for an unusable entry that is not part of the project.
+
+    An entry is unusable if its code cannot be imported or does not accept its options. It is also unusable if it names a timm
+    model that does not exist, or that does not accept images of this size. Tests cover the project's own entries, so these are
+    not imported here.
+    """
+    shipped = installed("registry.yaml")
+    own = (registry if registry.path.resolve() == shipped.resolve() else Registry.read(shipped)).sections
+    named = {(section, getattr(config, key)) for config in grid.configs for key, section in NAMED.items()}
+    for section, name in sorted(named):
+        entry = registry.find(section, name, grid.path)
+        if entry.plugin or entry != own[section].get(name):
+            entry.check()
+    for config in grid.configs:
+        entry = registry.find("architectures", config.architecture, grid.path)
+        if entry.use == "bench.models.network:timm_model" and "params" not in entry.facts:
+            from bench.models.network import (
+                check_timm,  # importing timm takes seconds
+            )
+
+            size = input_size(registry.find("preprocessing", config.preprocessing, grid.path).facts)
+            check_timm(entry.options, config.channels, size, f"{grid.path}: {config.architecture}")
