@@ -42,6 +42,14 @@ def test_simulated_causes_of_a_gap_are_identified_and_sum_to_it(monkeypatch: pyt
     assert found["AUROC gap, case mix: interval"] >= 0.85
 
 
+def test_intervals_of_ece_allow_for_its_bias_on_simulated_patients(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = simulated(monkeypatch, 20, "ece")
+    for run in ("calibrated run (0.000)", "nearly calibrated run (0.049)", "over-confident run (0.083)"):
+        assert found[f"ECE, {run}: interval"] >= 0.8
+        assert found[f"ECE, {run}: interval"] >= found[f"ECE, {run}: percentiles instead"]
+    assert found["ECE, calibrated run (0.000): percentiles instead"] < 0.1
+
+
 def test_the_true_components_are_those_of_a_very_large_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     """The integrals against scikit-learn on 600,000 images of one normal per stratum."""
     from sklearn.metrics import average_precision_score, roc_auc_score
