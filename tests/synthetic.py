@@ -76,6 +76,8 @@ def tables(settings: Invented | None = None) -> Tables:
                 "p_anchor": 0.4,
                 "all_low": macro[run_id]["external"] - 0.03 * study.noise,
                 "all_high": macro[run_id]["external"] + 0.03 * study.noise,
+                "gap_low": macro[run_id]["internal"] - macro[run_id]["external"] - 0.02 * study.noise,
+                "gap_high": macro[run_id]["internal"] - macro[run_id]["external"] + 0.02 * study.noise,
             }
         )
     for key in (*others, "external") if others else ():

@@ -213,7 +213,7 @@ def micro_axis(low: float, high: float, width: float = 64) -> Markup:
     body = "".join(
         line(scale(t), 12, scale(t), 16, "z") + text(scale(t), 10, tick_text(t, grid), "tk", "middle") for t in grid
     )
-    return svg(width, 16, body, "", "mi-ax")
+    return svg(width, 16, body)
 
 
 def rank_bar(low: float, high: float, mean: float, total: int, width: float = 76) -> Markup:

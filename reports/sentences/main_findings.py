@@ -137,10 +137,10 @@ def best_run(
     if num_tied == 0:
         ties = f"No other {unit} is tied with it"
     elif num_tied == num_runs - 1:
-        ties = f"{f'The other {unit} cannot' if num_tied == 1 else f'No other {unit} can'} be distinguished from it"
+        ties = f"{f'The other {unit} is' if num_tied == 1 else f'All other {unit}s are'} tied with it"
     else:
         runs = f"one other {unit}" if num_tied == 1 else f"{word(num_tied)} other {unit}s"
-        ties = f"{sentence_case(runs)} cannot be distinguished from it"
+        ties = f"{sentence_case(runs)} {_verb(num_tied, 'are', 'is')} tied with it"
     samples = "samples of patients and seeds" if over_seeds else "samples of patients"
     second = f" It leads {lead[0]} by {lead[1].with_interval}." if lead else ""
     return f"{first}{second} {ties}; it ranks first in {_resample_share(p_best)} of the bootstrap {samples}."
@@ -157,8 +157,8 @@ def group_caption(number: int, size: int, first_label: str, unit: str = "run") -
     if size == 1:
         return f"one {unit}" if number == 1 else f"one {unit}, clearly below the first {unit} of the group above"
     if size == 2:
-        return f"two {unit}s, tied: the second cannot be distinguished from {first_label}"
-    return f"{word(size)} {unit}s, tied: the others cannot be distinguished from {first_label}"
+        return f"two {unit}s: the second is tied with {first_label}"
+    return f"{word(size)} {unit}s: the others are tied with {first_label}"
 
 
 def run_count(num_runs: int, num_scored: int, num_recipes: int = 0) -> str:

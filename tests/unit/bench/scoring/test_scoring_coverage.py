@@ -78,7 +78,12 @@ def test_the_committed_table_meets_its_criteria() -> None:
     assert len(of_ece) == 6
     assert (of_ece >= 0.85).all(), "calibrated runs have the fewest"
     for claim, found in of_ece.items():
-        assert found >= table.loc[[f"{claim[:-8]}percentiles instead", f"{claim[:-8]}mirrored percentiles instead"], "found"].max()
+        assert (
+            found
+            >= table.loc[
+                [f"{claim[:-8]}percentiles instead", f"{claim[:-8]}mirrored percentiles instead"], "found"
+            ].max()
+        )
     assert table.loc["rank interval, runs 0.005 apart", "found"] >= 0.93
     assert (table.loc[table["nominal"] == 0.05, "low"] <= 0.05).all()
     assert table.loc["runs of AUROC 0.90 and 0.71 share no group", "found"] >= 0.99
