@@ -121,11 +121,12 @@ def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str,
 
 
 def _whole_gap(cells: Cells, run: Run, dataset: str, metric: str, num_hospitals: int) -> Estimate:
-    """Return the gap of a run; for AUROC the estimate that all sections show, with its simultaneous bounds."""
+    """Return the gap of a run with its simultaneous bounds; for AUROC, the bounds are those of the other sections."""
+    gap = estimate(cells, run, dataset, metric, "gap")
     shown = run.gap if dataset == EXTERNAL else run.hospital_gaps.get(dataset, MISSING)
-    if metric == "auroc" and shown.has_value:
-        return shown
-    return estimate(cells, run, dataset, metric, "gap").corrected(1 if dataset == EXTERNAL else num_hospitals)
+    if metric == "auroc" and shown.is_compared:
+        return gap.simultaneous(*shown.bounds)
+    return gap.corrected(1 if dataset == EXTERNAL else num_hospitals)
 
 
 def _bar(gap: Estimate, components: Mapping[str, Estimate], scale: svg.Scale, grid: list[float]) -> Markup:

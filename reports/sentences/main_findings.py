@@ -106,7 +106,7 @@ def mean_gap(
         text = f"{start} {verb} {places(abs(gap.value))} AUROC {_unsigned_interval(gap)}{average}."
     else:
         mean = "mean " if average else ""
-        text = f"{start} {_verb(num_runs, 'have', 'has')} a {mean}gap of {with_verdict(gap)} AUROC."
+        text = f"{start} {_verb(num_runs, 'have', 'has')} a {mean}gap in AUROC of {with_verdict(gap)}."
     measured = sorted(((title, e) for title, e in hospitals if e.has_value), key=lambda pair: pair[1].value)
     if len(measured) > 1:
         (least, low), (most, high) = measured[0], measured[-1]
