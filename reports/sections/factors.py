@@ -13,7 +13,7 @@ from markupsafe import Markup
 from scipy.special import stdtrit
 
 from reports.drawing import svg
-from reports.formatting import DASH, is_number, listing, places, signed, word
+from reports.formatting import DASH, is_number, listing, places, signed
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import ReportData
