@@ -95,8 +95,11 @@ def collect(page, board):
     for run in board.ranked:
         of_drawer(printed, page.all("details", id=run.anchor)[0], run.id, board)
     of_hospitals(printed, page.all("section", id="hospitals")[0], board)
-    compared = json.loads(page.all("script", id="compare-data")[0].children[0])["runs"]
-    for run, cells in compared.items():
+    data = json.loads(page.all("script", id="compare-data")[0].children[0])
+    of_pair = data["pairs"][f"{board.ranked[0].id} {board.ranked[1].id}"][0]
+    tied = len(board.groups[0]) > 1
+    printed.add("lead", "{} [{}, {}]".format(*map(places, of_pair)), "unclear" if tied else "clear")
+    for run, cells in data["runs"].items():
         keys = [("external", run), None, ("gap", run), *(("auroc", run, h.key) for h in board.hospitals)]
         for key, cell in zip(keys, cells, strict=True):
             if key and cell:
