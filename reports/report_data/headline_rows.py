@@ -4,8 +4,11 @@ The tables have rows for every split, label source, mapping and selected epoch. 
 source, one mapping and one selected epoch, and names them.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
+from statistics import NormalDist
 from typing import Any, Self
 
 import numpy as np
@@ -18,6 +21,8 @@ from reports.tables import Tables, rows_of
 # label sources by preference: the page shows the first one that is available
 REFERENCES = ("phantom", "report", "radiologist")
 CALIBRATORS = ("none", "platt")  # calibrators that the page shows
+EXTERNAL = "external"  # the dataset of a mean over external hospitals
+MACRO = "macro"  # the finding of a mean over findings
 SELECTIONS = ("best_val", "last")
 PROBE_METRIC = "balanced_accuracy"
 COUNTS = ("n", "num_positive", "num_patients", "num_findings")
@@ -27,7 +32,12 @@ TOLERANCE = 1e-6  # two means of AUROC with a smaller difference count as equal:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A number with its 95 % interval and sample sizes; an unknown number is NaN, an unknown sample size is 0."""
+    """A number with its 95 % interval and sample sizes; an unknown number is NaN, an unknown sample size is 0.
+
+    `low` and `high` are the number's own interval: texts print these bounds, and figures draw them thick. If the page
+    compares several numbers, `all_low` and `all_high` are the wider interval that holds for all of them at once; figures
+    draw it thin. Verdicts and filled marks follow the wider interval (`clear`), so text and figure cannot disagree.
+    """
 
     value: float
     low: float = float("nan")
@@ -39,6 +49,8 @@ class Estimate:
     internal: float = float("nan")  # only for a gap: the internal and the external AUROC
     external: float = float("nan")
     chance: float = float("nan")  # only for a source probe: the accuracy of guessing the hospital
+    all_low: float = float("nan")  # NaN if the number is not compared with others
+    all_high: float = float("nan")
 
     @property
     def has_value(self) -> bool:
@@ -51,9 +63,46 @@ class Estimate:
         return is_number(self.low) and is_number(self.high)
 
     @property
+    def is_compared(self) -> bool:
+        """Return whether there is a second interval, which holds for several numbers at once."""
+        return is_number(self.all_low) and is_number(self.all_high)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The interval that decides the verdict: the simultaneous one if the number is compared with others."""
+        return (self.all_low, self.all_high) if self.is_compared else (self.low, self.high)
+
+    @property
     def clear(self) -> bool:
-        """Return whether the interval excludes 0."""
-        return self.has_interval and (self.low > 0 or self.high < 0)
+        """Return whether the interval that decides the verdict excludes 0."""
+        low, high = self.bounds
+        return self.has_interval and (low > 0 or high < 0)
+
+    @property
+    def clear_above(self) -> bool:
+        """Return whether the interval that decides the verdict is above 0."""
+        return self.clear and self.value > 0
+
+    def simultaneous(self, low: float, high: float) -> Self:
+        """Return the estimate with simultaneous bounds, extended to its own interval; unchanged if a bound is unknown."""
+        if not (self.has_interval and is_number(low) and is_number(high)):
+            return self
+        return replace(self, all_low=min(low, self.low), all_high=max(high, self.high))
+
+    def corrected(self, num_compared: int) -> Self:
+        """Return the estimate with simultaneous bounds by Bonferroni's method, for `num_compared` numbers.
+
+        Both sides of the interval grow by the factor that normal intervals need.
+
+        >>> widened = Estimate(0.1, 0.05, 0.15).corrected(9)
+        >>> round(widened.all_low, 3), round(widened.all_high, 3), widened.low
+        (0.029, 0.171, 0.05)
+        """
+        if num_compared < 2 or not self.has_interval:
+            return self
+        factor = _bonferroni(num_compared)
+        low, high = self.value - (self.value - self.low) * factor, self.value + (self.high - self.value) * factor
+        return self.simultaneous(low, high)
 
     @property
     def text(self) -> str:
@@ -72,6 +121,12 @@ class Estimate:
 
 
 MISSING = Estimate(float("nan"))
+
+
+@cache
+def _bonferroni(num_compared: int) -> float:
+    """Return the factor by which a normal 95 % interval grows if it holds for `num_compared` numbers."""
+    return NormalDist().inv_cdf(1 - 0.025 / num_compared) / NormalDist().inv_cdf(0.975)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +196,26 @@ class HeadlineRows:
 
 
 def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
-    """Return the gaps by (run, dataset, finding)."""
+    """Return the gaps by (run, dataset, finding), with simultaneous bounds.
+
+    The gaps of a run's findings at one hospital hold together, and so do the macro gaps of a run at its hospitals.
+    """
     numbers: tuple[list[Any], ...] = (
         *_numbers(gaps, "value", "low", "high"),
         *_counts(gaps),
         *_numbers(gaps, "internal", "external"),
     )
-    return {row[0]: Estimate(*row[1:]) for row in zip(_keys(gaps), *numbers, strict=True)}
+    found = {row[0]: Estimate(*row[1:]) for row in zip(_keys(gaps), *numbers, strict=True)}
+    sizes = Counter(_compared_with(key) for key, gap in found.items() if gap.has_interval)
+    return {key: gap.corrected(sizes[_compared_with(key)]) for key, gap in found.items()}
+
+
+def _compared_with(key: tuple[str, str, str]) -> tuple[str, str, str]:
+    """Return the name of the gaps with which a gap is compared: those of other findings, or of other hospitals."""
+    run, dataset, finding = key
+    if finding != MACRO:
+        return run, dataset, "findings"
+    return run, EXTERNAL if dataset == EXTERNAL else "hospitals", MACRO
 
 
 def _keys(rows: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
@@ -195,7 +263,8 @@ def probe_lookup(sources: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
 def causal_lookup(transplants: pd.DataFrame) -> dict[str, Estimate]:
     """Return the causal scores by run.
 
-    A causal score is the change in prediction that internal pixels cause in external images, minus the control.
+    A causal score is the change in prediction that internal pixels cause in external images, minus the control. The runs
+    are compared, so the scores have simultaneous bounds.
     """
     selected = {"kind": "causal", "host": "external", "finding": "macro", "subset": "all", "measure": "abs_dp"}
     rows = transplants
@@ -203,7 +272,7 @@ def causal_lookup(transplants: pd.DataFrame) -> dict[str, Estimate]:
         rows = rows[rows[column] == value]
     columns = ("run_id", "effect", "low", "high", "n")
     return {
-        str(run): Estimate(float(value), float(low), float(high), count(n))
+        str(run): Estimate(float(value), float(low), float(high), count(n)).corrected(len(rows))
         for run, value, low, high, n in rows_of(rows, *columns)
     }
 

@@ -23,9 +23,7 @@ class Hospital:
     title: str
     short: str
     place: str
-    mean_gap: Estimate = MISSING  # macro gap, averaged over runs
-    # the same mean with an interval that is simultaneous over hospitals, for sentences that name hospitals
-    simultaneous_gap: Estimate = MISSING
+    mean_gap: Estimate = MISSING  # macro gap, averaged over runs; compared over hospitals
 
     @property
     def where(self) -> str:
@@ -36,8 +34,8 @@ class Hospital:
 
     @property
     def is_costly(self) -> bool:
-        """Return whether the simultaneous interval of the mean gap is above 0."""
-        return self.simultaneous_gap.has_value and self.simultaneous_gap.low > 0
+        """Return whether the mean gap is clearly above 0."""
+        return self.mean_gap.clear_above
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +56,7 @@ class Run:
     cost: Mapping[str, Any]  # row of the table `costs`, or empty
     internal: Estimate = MISSING  # over every finding that the internal hospital labels
     external: Estimate = MISSING  # mean over hospitals; decides the ranking
-    gap: Estimate = MISSING
-    # as `external`, with an interval that is simultaneous over runs, for sentences about the best run
-    simultaneous_external: Estimate = MISSING
-    # as `gap`, with an interval that is simultaneous over runs, for sentences about the smallest gap
-    simultaneous_gap: Estimate = MISSING
+    gap: Estimate = MISSING  # compared over runs
     # this and external_common: the two AUROCs of the gap, over the findings that both hospitals label
     internal_common: Estimate = MISSING
     external_common: Estimate = MISSING

@@ -16,8 +16,7 @@ from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Hospital, Run
 from reports.tables import Tables, records_of, rows_of
 
-EXTERNAL = "external"
-MACRO = "macro"
+EXTERNAL, MACRO = headline_rows.EXTERNAL, headline_rows.MACRO
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class ReportData:
     unranked: tuple[Run, ...]
     groups: tuple[tuple[Run, ...], ...]
     mean_gap: Estimate  # gap, averaged over runs and external hospitals
-    num_worse: int  # number of runs with a simultaneous interval of the gap above 0
+    num_worse: int  # number of runs with a gap clearly above 0
     num_better: int
     findings: tuple[str, ...]
     cells: Mapping[tuple[str, str, str], Estimate]  # AUROC of (run id, dataset, finding)
@@ -188,9 +187,8 @@ def read(tables: Tables) -> ReportData:
     gaps = headline_rows.gap_lookup(tables["gaps"])
     keys = _external_keys(source, cells)
     mean_gaps = _mean_gaps(tables["mean_gaps"])
-    simultaneous_gaps = _mean_gaps(tables["mean_gaps"], "all_")
     hospitals = sorted(
-        (_hospital(tables, key, mean_gaps.get(key, MISSING), simultaneous_gaps.get(key, MISSING)) for key in keys),
+        (_hospital(tables, key, mean_gaps.get(key, MISSING)) for key in keys),
         key=_by_gap,
     )
     ranks = {row["run_id"]: row for row in records_of(tables["ranks"])}
@@ -203,6 +201,7 @@ def read(tables: Tables) -> ReportData:
         rank = ranks.get(run_id, {})
         internal, external = (cells.get((run_id, key, MACRO), MISSING) for key in (source, EXTERNAL))
         gap = gaps.get((run_id, EXTERNAL, MACRO), MISSING)
+        gap = gaps[run_id, EXTERNAL, MACRO] = gap.simultaneous(*(_bound(rank, f"gap_{end}") for end in ("low", "high")))
         runs.append(
             Run(
                 id=run_id,
@@ -216,8 +215,6 @@ def read(tables: Tables) -> ReportData:
                 internal=internal,
                 external=external,
                 gap=gap,
-                simultaneous_external=_simultaneous(external, rank, "all"),
-                simultaneous_gap=_simultaneous(gap, rank, "gap"),
                 internal_common=headline_rows.gap_side(gap, gap.internal, internal),
                 external_common=headline_rows.gap_side(gap, gap.external, external),
                 ece=ece.get((run_id, EXTERNAL, MACRO), MISSING),
@@ -248,7 +245,6 @@ def read(tables: Tables) -> ReportData:
     listed_ids = {r.id for r in (*ranked, *derived)} | {run.id for recipe in ranked for run in recipe.runs}
     unranked = sorted((r for r in runs if r.id not in listed_ids), key=lambda r: (r.label, r.id))
     numbers = sorted({r.group for r in ranked})
-    external_row = next((row for row in records_of(tables["mean_gaps"]) if row["dataset"] == EXTERNAL), {})
     labeled = _labeled(tables["prevalence"])
     external_keys = set(keys) | _listed_external(tables)
     return ReportData(
@@ -261,8 +257,8 @@ def read(tables: Tables) -> ReportData:
         unranked=tuple(unranked),
         groups=tuple(tuple(r for r in ranked if r.group == number) for number in numbers),
         mean_gap=mean_gaps.get(EXTERNAL, MISSING),
-        num_worse=int(external_row.get("num_worse", 0)),
-        num_better=int(external_row.get("num_better", 0)),
+        num_worse=sum(r.gap.clear_above for r in ranked),
+        num_better=sum(r.gap.clear and not r.gap.clear_above for r in ranked),
         findings=tuple(str(f) for f in meta.get("findings", ())),
         cells=cells,
         gaps=gaps,
@@ -315,29 +311,19 @@ def _shared_auroc(
     return headline_rows.gap_side(gaps[key], gaps[key].external, macro) if key in gaps else macro
 
 
-def _mean_gaps(frame: pd.DataFrame, prefix: str = "") -> dict[str, Estimate]:
-    """Return the mean gap at each hospital, and over hospitals ("external").
-
-    With the prefix "all_", the intervals are simultaneous over hospitals.
-    """
-    low, high = f"{prefix}low", f"{prefix}high"
+def _mean_gaps(frame: pd.DataFrame) -> dict[str, Estimate]:
+    """Return the mean gap at each hospital, and over hospitals ("external"), with bounds simultaneous over hospitals."""
     return {
-        str(row["dataset"]): Estimate(float(row["value"]), float(row[low]), float(row[high]))
+        str(row["dataset"]): Estimate(float(row["value"]), float(row["low"]), float(row["high"])).simultaneous(
+            *(_bound(row, f"all_{end}") for end in ("low", "high"))
+        )
         for row in records_of(frame)
     }
 
 
-def _simultaneous(estimate: Estimate, rank: Mapping[str, Any], prefix: str) -> Estimate:
-    """Return the estimate with the interval that is simultaneous over runs; unchanged if `rank` does not have it.
-
-    `rank` is the run's row of the table `ranks`; `prefix` is "all" or "gap", the start of the names of the columns.
-    """
-    bounds = [float(rank.get(f"{prefix}_{end}", float("nan"))) for end in ("low", "high")]
-    return (
-        replace(estimate, low=bounds[0], high=bounds[1])
-        if estimate.has_value and all(map(is_number, bounds))
-        else estimate
-    )
+def _bound(row: Mapping[Any, Any], column: str) -> float:
+    """Return a bound of an interval; NaN if the row does not have it."""
+    return float(row.get(column, float("nan")))
 
 
 def _lead(rank: Mapping[str, Any]) -> Estimate:
@@ -352,11 +338,11 @@ def _labeled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:
     return frozenset((str(d), str(f)) for d, f in zip(labeled["dataset"], labeled["finding"], strict=True))
 
 
-def _hospital(tables: Tables, key: str, mean_gap: Estimate, simultaneous_gap: Estimate = MISSING) -> Hospital:
+def _hospital(tables: Tables, key: str, mean_gap: Estimate) -> Hospital:
     """Return a hospital; its names and place come from `meta`, else from the cohort table. Without both, the title is `key`."""
     cohorts = tables["cohorts"]
     row: Mapping[str, Any] = next(iter(records_of(cohorts[cohorts["dataset"] == key])), {})
     entry: Mapping[str, Any] = tables.meta.get("datasets", {}).get(key, {})
     title = _text(entry.get("title")) or _text(row.get("title")) or key
     short = _text(entry.get("short")) or title
-    return Hospital(key, title, short, _text(entry.get("place")) or _text(row.get("place")), mean_gap, simultaneous_gap)
+    return Hospital(key, title, short, _text(entry.get("place")) or _text(row.get("place")), mean_gap)

@@ -109,7 +109,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # mean_rank, rank_low, rank_high, p_best: mean, interval, and share of first places of the rank over resampled
     #     patients
     # group: index of the tie group; p_anchor: adjusted p of the difference from the first run of the group
-    # all_low, all_high: interval of the external AUROC, simultaneous over all runs (for sentences about the first run)
+    # all_low, all_high: interval of the external AUROC, simultaneous over all runs
     # gap_low, gap_high: ? interval of the gap, simultaneous over all runs
     # lead: ? external AUROC minus that of the next row, with an interval that is adjusted for all pairs of rows
     "ranks": (

@@ -7,9 +7,9 @@ from markupsafe import Markup
 
 from reports.formatting import is_number, plural
 from reports.html.section import Section, data_block, write
-from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, ReportData
+from reports.sentences.verdicts import HIGHER, LOWER, UNCLEAR
 from reports.tables import rows_of
 
 MOST_SHOWN = 64  # maximum number of differences in one table: three runs minus the first run, at every hospital
@@ -44,32 +44,24 @@ def _data(board: ReportData) -> dict[str, Any]:
         k = index_of_measure.get((str(dataset), str(metric)))
         if k is not None and all(map(is_number, bounds)):
             cells = pairs.setdefault(f"{first} {second}", [None] * len(measure_keys))
-            cells[k] = [round(float(v), 4) for v in bounds]
+            cells[k] = [float(v) for v in bounds]
     compared = table["first"].nunique() + 1 if len(table) else 0
     return {
         "measures": measures,
         "runs": {r.id: _cells(board, r) for r in board.ranked},
         "pairs": pairs,
-        "z": [round(NormalDist().inv_cdf(1 - 0.025 / k), 3) for k in range(1, MOST_SHOWN + 1)],
+        "verdicts": {"above": f"{HIGHER} than A", "below": f"{LOWER} than A", "unclear": UNCLEAR},
+        "z": [NormalDist().inv_cdf(1 - 0.025 / k) for k in range(1, MOST_SHOWN + 1)],
         "left": f"Paired differences are stored for the first {plural(compared, board.unit)} of the ranking; the others have none here."
         if compared
         else "No paired differences are stored in these tables.",
     }
 
 
-def _cells(board: ReportData, run: Run) -> list[list[float] | None]:
-    """Return [value, low, high] of each metric; only [value] if there is no interval, None if there is no value."""
+def _cells(board: ReportData, run: Run) -> list[list[str] | None]:
+    """Return the text of each metric and of its interval ("" if there is none), None if there is no value.
+
+    The texts are finished, so the digits are those of the other sections.
+    """
     estimates = (run.external, run.internal, run.gap, *(run.hospitals[h.key] for h in board.hospitals))
-    return [_cell(estimate) for estimate in estimates]
-
-
-def _cell(estimate: Estimate) -> list[float] | None:
-    if not estimate.has_value:
-        return None
-    bounds = (estimate.low, estimate.high) if estimate.has_interval else ()
-    return [_short(v) for v in (estimate.value, *bounds)]
-
-
-def _short(value: Any) -> float:
-    """Round a number to five decimals: with fewer, rounding again to three decimals on the page could change a digit."""
-    return round(float(value), 5)
+    return [[estimate.text, estimate.span] if estimate.has_value else None for estimate in estimates]

@@ -13,15 +13,16 @@ from markupsafe import Markup
 from scipy.special import stdtrit
 
 from reports.drawing import svg
-from reports.formatting import DASH, is_number, listing, places
+from reports.formatting import DASH, is_number, listing, places, signed
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import ReportData
+from reports.sentences.verdicts import HIGHER, LARGER_GAP, LOWER, SMALLER_GAP, UNCLEAR, verdict
 
 METRICS = {"auroc": "external AUROC", "gap": "gap"}
 # words for a change above 0 and below 0
-VERDICTS = {"auroc": ("higher", "lower"), "gap": ("larger gap", "smaller gap")}
-ALPHA = 0.05
+VERDICTS = {"auroc": (HIGHER, LOWER), "gap": (LARGER_GAP, SMALLER_GAP)}
+AXIS_WORDS = {"auroc": (LOWER, HIGHER), "gap": ("smaller", "larger")}
 WIDTH, HEIGHT = 190, 20
 LEVELS = 14  # maximum number of factor levels in the swarm figure
 SWARM_WIDTH, SWARM_NAME, SWARM_ROW = 640.0, 190.0, 26.0
@@ -49,28 +50,31 @@ def factors(board: ReportData) -> Section:
 
 
 def _title(table: pd.DataFrame) -> str:
-    """Return the title: it names the levels that clearly change the external AUROC.
-
-    A clear change has a small p, at least LEAST_PAIRS pairs of runs, and an interval over pairs that excludes 0. In `table`, p is
-    corrected for the number of levels of a factor. The title also corrects p for the number of factors.
-    """
-    rows = table[table["metric"] == "auroc"]
-    rows = rows[rows["p"] * rows["factor"].nunique() < ALPHA]
-    if not len(rows):
-        return "No factor clearly changes the external AUROC"
-    rows = rows[[_beyond_pairs(row) for row in rows.to_dict("records")]]
-    if not len(rows):
+    """Return the title: it names the levels that clearly change the external AUROC, by the rule of `_is_clear`."""
+    rows = table[table["metric"] == "auroc"].to_dict("records")
+    effects = [(row, _effect(row, len(rows))) for row in rows]
+    names = [f"{row['level']} ({signed(effect.value)})" for row, effect in effects if _is_clear(row, effect)]
+    if names:
+        return f"Clear change of the external AUROC: {listing(names)}"
+    if any(effect.clear for _, effect in effects):
         return "No factor changes the external AUROC by more than the variation between pairs of runs"
-    names = [
-        f"{row['level']} ({'+' if row['value'] > 0 else '−'}{places(abs(row['value']))})" for _, row in rows.iterrows()
-    ]
-    return f"Clear change of the external AUROC: {listing(names)}"
+    return "No factor clearly changes the external AUROC"
+
+
+def _is_clear(row: Mapping[Any, Any], effect: Estimate) -> bool:
+    """Return whether a change is clear over patients and seeds, and over pairs of runs."""
+    return effect.clear and _beyond_pairs(row)
+
+
+def _effect(row: Mapping[Any, Any], num_compared: int) -> Estimate:
+    """Return the change by a level; the simultaneous interval allows for all levels of all factors (`num_compared`)."""
+    return Estimate(float(row["value"]), float(row["low"]), float(row["high"])).corrected(num_compared)
 
 
 def _beyond_pairs(row: Mapping[Any, Any]) -> bool:
     """Return whether there are enough pairs of runs, and the 95 % interval over pairs of recipes excludes 0.
 
-    With fewer than three pairs of recipes this interval says nothing; then p, which covers patients and seeds, decides.
+    With fewer than three pairs of recipes this interval says nothing; then the interval over patients and seeds decides.
     """
     num, spread = int(row["num_pairs"]), float(row["pair_sd"])
     if num < LEAST_PAIRS:
@@ -78,46 +82,60 @@ def _beyond_pairs(row: Mapping[Any, Any]) -> bool:
     return abs(float(row["value"])) > float(stdtrit(num - 1, 0.975)) * spread / math.sqrt(num)
 
 
-def _forest(table: pd.DataFrame) -> tuple[list[str], list[dict[str, Any]]]:
-    """Return the names of the metrics, and one table per factor and reference level.
+def _forest(table: pd.DataFrame) -> tuple[list[tuple[str, Markup]], list[dict[str, Any]]]:
+    """Return name and axis of each metric, and one table per factor and reference level.
 
     A table has a row per level, and in each row a cell per metric.
     """
     metrics = [str(m) for m in table["metric"].unique()]
-    scales = {metric: _scale(table[table["metric"] == metric]) for metric in metrics}
+    sizes = table["metric"].value_counts()
+    scales = {metric: _scale(table[table["metric"] == metric], int(sizes[metric])) for metric in metrics}
     factor_tables = []
     for (factor, reference), rows in table.groupby(["factor", "reference"], sort=False):
         levels = []
         for level, level_rows in rows.groupby("level", sort=False):
             by_metric = {str(row["metric"]): row for row in level_rows.to_dict("records")}
             first = next(iter(by_metric.values()))
-            cells = [_cell(m, by_metric.get(m), scales[m]) for m in metrics]
+            cells = [_cell(m, by_metric.get(m), int(sizes[m]), scales[m]) for m in metrics]
             levels.append({"level": str(level), "cells": cells, "num_pairs": int(first["num_run_pairs"])})
         factor_tables.append({"factor": str(factor), "reference": str(reference), "levels": levels})
-    return [METRICS.get(m, m) for m in metrics], factor_tables
+    return [(METRICS.get(m, m), _axis(m, scales[m])) for m in metrics], factor_tables
 
 
-def _scale(rows: pd.DataFrame) -> svg.Scale:
+def _axis(metric: str, scale: svg.Scale) -> Markup:
+    """Draw tick numbers, and on both sides of 0 what a change to this side means."""
+    below, above = AXIS_WORDS.get(metric, (LOWER, HIGHER))
+    grid = svg.ticks(scale.low, scale.high, 4)
+    body = svg.text(scale(0) - 6, 10, f"{below} ←", "tk", "end") + svg.text(scale(0) + 6, 10, f"→ {above}", "tk")
+    for t in grid:
+        body += svg.text(scale(t), 25, svg.tick_text(t, grid), "tk", "middle")
+        body += svg.line(scale(t), 28, scale(t), 32, "z")
+    return svg.svg(WIDTH, 32, body)
+
+
+def _scale(rows: pd.DataFrame, num_compared: int) -> svg.Scale:
     """Return the axis that all rows of a metric share."""
-    ends = [v for column in ("low", "high", "value") for v in rows[column] if is_number(v)]
+    effects = [_effect(row, num_compared) for row in rows.to_dict("records")]
+    ends = [v for effect in effects for v in (effect.value, *effect.bounds) if is_number(v)]
     reach = max([abs(v) for v in ends] or [0.01]) * 1.05 or 0.01
     return svg.Scale(-reach, reach, 6, WIDTH - 6)
 
 
-def _cell(metric: str, row: Mapping[Any, Any] | None, scale: svg.Scale) -> dict[str, Any] | None:
-    """Return one change as mark, number and verdict (see VERDICTS); None if the table has no row for it."""
+def _cell(metric: str, row: Mapping[Any, Any] | None, num_compared: int, scale: svg.Scale) -> dict[str, Any] | None:
+    """Return one change as mark, number and verdict (see VERDICTS); None if the table has no row for it.
+
+    A change over fewer than three pairs of runs, or within the variation between pairs, is unclear.
+    """
     if row is None:
         return None
-    effect, p = Estimate(float(row["value"]), float(row["low"]), float(row["high"])), float(row["p"])
-    enough = int(row["num_run_pairs"]) >= LEAST_PAIRS
-    clear = enough and effect.clear and is_number(p) and p < ALPHA
-    up, down = VERDICTS.get(metric, ("higher", "lower"))
+    effect, enough = _effect(row, num_compared), int(row["num_run_pairs"]) >= LEAST_PAIRS
+    clear = _is_clear(row, effect)
     return {
         "name": METRICS.get(metric, metric),
         "effect": effect,
         "mark": _mark(effect, clear, scale),
-        "verdict": (up if effect.value > 0 else down) if clear else "unclear" if enough else "too few pairs",
-        "p": DASH if not is_number(p) else "< .001" if p < 0.001 else places(p),
+        "verdict": verdict(effect, *VERDICTS.get(metric, (HIGHER, LOWER))) if clear else UNCLEAR,
+        "reason": "" if enough else "too few pairs",
         "pair_sd": places(float(row["pair_sd"])) if is_number(row["pair_sd"]) else DASH,
     }
 
@@ -125,8 +143,7 @@ def _cell(metric: str, row: Mapping[Any, Any] | None, scale: svg.Scale) -> dict[
 def _mark(effect: Estimate, clear: bool, scale: svg.Scale) -> Markup:
     y = HEIGHT / 2
     body = svg.line(scale(0), 0, scale(0), HEIGHT, "z")
-    if effect.has_interval:
-        body += svg.line(scale(effect.low), y, scale(effect.high), y, "iv")
+    body += svg.intervals(effect, scale, y)
     return svg.svg(WIDTH, HEIGHT, body + svg.circle(scale(effect.value), y, 4, "dot" if clear else "dot o"))
 
 

@@ -24,7 +24,7 @@ def findings(board: ReportData) -> Section:
     rows = sorted((_row(board, f) for f in board.findings), key=_order)
     measured = [r for r in rows if r["gaps"]]
     clear_findings = [(r["finding"], r["mean"]) for r in measured if r["num_clear"] == len(r["gaps"]) and r["mean"] > 0]
-    scale, grid = _axis([b for r in measured for e in r["gaps"] for b in (e.value, e.low, e.high)])
+    scale, grid = _axis([b for r in measured for e in r["gaps"] for b in (e.value, *e.bounds)])
     for row in rows:
         row["figure"] = _gap_figure(row["gaps"], scale, grid)
     top = measured[0] if measured else None
@@ -35,9 +35,9 @@ def findings(board: ReportData) -> Section:
         ),
         "rows": rows,
         "axis": _axis_figure(scale, grid, WIDTH),
-        "legend": f"each line is one {board.unit} with its 95 % interval, the best on top"
+        "legend": f"each line is one {board.unit}, the best on top. Thick: 95 % interval; thin: corrected for the number of findings"
         if len(board.ranked) <= LANES
-        else f"each dot is one {board.unit}; hollow: its 95 % interval includes 0",
+        else f"each dot is one {board.unit}; hollow: its gap is unclear, corrected for the number of findings",
         "top": top,
         "story": sentences.worst_finding(
             top["finding"], top["internal"], top["external"], len(top["gaps"]), top["num_clear"]
@@ -66,7 +66,7 @@ def _row(board: ReportData, finding: str) -> dict[str, Any]:
         "mean": float(np.mean([e.value for e in estimates])) if estimates else float("nan"),
         "internal": float(np.mean([e.internal for e in estimates])) if estimates else float("nan"),
         "external": float(np.mean([e.external for e in estimates])) if estimates else float("nan"),
-        "num_clear": sum(e.has_interval and e.low > 0 for e in estimates),
+        "num_clear": sum(e.clear_above for e in estimates),
         "n": min((e.n for e in estimates), default=0),
         "num_positive": min((e.num_positive for e in estimates), default=0),
     }
@@ -102,9 +102,7 @@ def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float]) -> Ma
     if lanes:
         for k, gap in enumerate(gaps):
             y = height / 2 + (k - (len(gaps) - 1) / 2) * 9
-            if gap.has_interval:
-                body += svg.line(scale(gap.low), y, scale(gap.high), y, "iv")
-            body += svg.circle(scale(gap.value), y, 3.2, "dot" if gap.clear else "dot o")
+            body += svg.marked(gap, scale, y, 3.2)
     else:
         spots = [(x, height / 2 + lane * 3.2) for x, lane in svg.swarm([g.value for g in gaps], scale, 4.4)]
         body += svg.dots([s for s, g in zip(spots, gaps, strict=True) if g.clear], "sw fine")

@@ -92,11 +92,11 @@ def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str,
     rows: list[dict[str, Any]] = []
     ends = [0.0]
     for key, title in places_:
-        gap = estimate(cells, run, key, metric, "gap")
+        gap = _whole_gap(cells, run, key, metric, len(board.hospitals))
         components = {component: estimate(cells, run, key, metric, component) for component in USED[metric]}
         values = [e.value for e in components.values() if e.has_value]
         ends += [sum(v for v in values if v > 0), sum(v for v in values if v < 0)]
-        ends += [v for v in (gap.value, gap.low, gap.high) if is_number(v)]
+        ends += [v for v in (gap.value, *gap.bounds) if is_number(v)]
         rows.append(
             {
                 "title": title,
@@ -120,6 +120,15 @@ def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str,
     }
 
 
+def _whole_gap(cells: Cells, run: Run, dataset: str, metric: str, num_hospitals: int) -> Estimate:
+    """Return the gap of a run with its simultaneous bounds; for AUROC, the bounds are those of the other sections."""
+    gap = estimate(cells, run, dataset, metric, "gap")
+    shown = run.gap if dataset == EXTERNAL else run.hospital_gaps.get(dataset, MISSING)
+    if metric == "auroc" and shown.is_compared:
+        return gap.simultaneous(*shown.bounds)
+    return gap.corrected(1 if dataset == EXTERNAL else num_hospitals)
+
+
 def _bar(gap: Estimate, components: Mapping[str, Estimate], scale: svg.Scale, grid: list[float]) -> Markup:
     """Draw the components end to end, negative ones left of 0, positive ones right; below, the gap with its interval."""
     body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
@@ -130,9 +139,7 @@ def _bar(gap: Estimate, components: Mapping[str, Estimate], scale: svg.Scale, gr
             start, end = sorted((ends[side], ends[side] + estimate.value))
             body += svg.rect(scale(start), 3, scale(end) - scale(start), 10, f"pt-{component}")
             ends[side] += estimate.value
-    if gap.has_interval:
-        body += svg.line(scale(gap.low), 20, scale(gap.high), 20, "iv")
-    body += svg.circle(scale(gap.value), 20, 3.2, "dot" if gap.clear else "dot o")
+    body += svg.marked(gap, scale, 20, 3.2)
     description = ", ".join(
         f"{PARTS[component]} {estimate.text}" for component, estimate in components.items() if estimate.has_value
     )

@@ -5,6 +5,7 @@ an attribute, such as sex, is the largest minus the smallest value of its groups
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -119,9 +120,9 @@ def _distances(
     metric_entry: tuple[str, str, str, bool],
     hospitals: Sequence[Hospital],
 ) -> list[GroupDifference]:
-    """Return, per hospital and attribute, the difference between the two most different groups."""
+    """Return, per hospital and attribute, the difference between the two most different groups; they are compared."""
     metric, finding, *_ = metric_entry
-    differences = []
+    differences: list[GroupDifference] = []
     for hospital in hospitals:
         for attribute in (*ATTRIBUTES, *FOLDED):
             spread = cells.get((run.id, hospital.key, attribute, f"{metric}_spread", finding), MISSING)
@@ -136,7 +137,7 @@ def _distances(
                 differences.append(
                     GroupDifference(hospital.short, word, spread, highest, lowest, values[highest], values[lowest])
                 )
-    return differences
+    return [replace(d, spread=d.spread.corrected(len(differences))) for d in differences]
 
 
 def _metric(

@@ -1,13 +1,18 @@
 """Section with the first screen: a headline, sentences with intervals, and a figure."""
 
+from dataclasses import replace
+
 from markupsafe import Markup
 
 from reports.drawing import svg
 from reports.formatting import places, plural
 from reports.html.section import Section, write
+from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import ReportData
+from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import main_findings as sentences
+from reports.sentences.verdicts import with_verdict
+from reports.tables import rows_of
 
 # px: widths of the two versions of the figure; the page shows the version that fits, so text is not scaled
 NARROW, WIDE = (328.0, 500.0)
@@ -47,10 +52,10 @@ def title(board: ReportData) -> str:
 
 
 def gap_figure(board: ReportData, width: float) -> Markup:
-    """Draw the gap at each hospital: one dot per recipe, and above the dots the mean with its interval."""
+    """Draw the gap at each hospital: one dot per recipe, and above the dots the mean with its intervals."""
     hospitals = [h for h in board.hospitals if h.mean_gap.has_value]
     values = [e.value for r in board.ranked for e in r.hospital_gaps.values() if e.has_value]
-    bounds = [b for h in hospitals for b in (h.mean_gap.low, h.mean_gap.high, h.mean_gap.value) if b == b]
+    bounds = [b for h in hospitals for b in (*h.mean_gap.bounds, h.mean_gap.value) if b == b]
     if not values or not hospitals:
         return Markup("")
     low, high = min(0.0, *values, *bounds), max(0.05, *values, *bounds)
@@ -61,7 +66,7 @@ def gap_figure(board: ReportData, width: float) -> Markup:
     words = max(6.6 * max(len(h.short), 0.95 * len(h.where)) for h in hospitals)
     axis_start = min(max(words + 12, 84.0), 130.0 if width > 400 else 116.0)
     scale = svg.Scale(low, high, axis_start, width - (44 if width > 400 else 40))
-    row = 47.5
+    row = 45.0
     height = 46 + row * len(hospitals)
     body = "".join(
         svg.line(scale(t), 16, scale(t), height - 22, "g" if t else "ax")
@@ -69,7 +74,7 @@ def gap_figure(board: ReportData, width: float) -> Markup:
         for t in grid
     )
     for k, hospital in enumerate(hospitals):
-        y, gap = 36 + k * row, hospital.mean_gap
+        y, gap = 38 + k * row, hospital.mean_gap
         dots = (
             []
             if len(board.ranked) == 1
@@ -79,17 +84,15 @@ def gap_figure(board: ReportData, width: float) -> Markup:
         spots = [(x, y + 12 + lane * step_y) for x, lane in svg.swarm(dots, scale)]
         body += svg.dots(spots, "sw" if len(dots) <= 60 else "sw fine")
         y_mean = y - 11 if dots else y
-        if gap.has_interval:
-            body += svg.line(scale(gap.low), y_mean, scale(gap.high), y_mean, "iv")
-        body += svg.circle(scale(gap.value), y_mean, 4, "dot" if gap.clear else "dot o")
-        right = scale(max(gap.value, gap.high if gap.has_interval else gap.value))
+        body += svg.marked(gap, scale, y_mean, 4)
+        right = scale(max([gap.value, *gap.bounds] if gap.has_interval else [gap.value]))
         body += svg.text(right + 8, y_mean + 4, places(gap.value), "b halo")
         body += svg.text(0, y - 2, hospital.short, "lb") + svg.text(0, y + 13, hospital.where, "tk")
     zero = scale(0)
     crowded = zero > width - 200  # too little room on the right: write the text left of the line
     body += svg.text(zero + (-6 if crowded else 6), 11, "no gap", "tk", "end" if crowded else "start")
     body += svg.text(width, 11, "larger gap →", "tk", "end")
-    label = "Generalization gap by hospital: " + ", ".join(f"{h.title} {h.mean_gap.with_interval}" for h in hospitals)
+    label = "Generalization gap by hospital: " + ", ".join(f"{h.title} {with_verdict(h.mean_gap)}" for h in hospitals)
     return svg.svg(width, height, body, label, "ch wide" if width > 400 else "ch narrow")
 
 
@@ -125,7 +128,7 @@ def _stand(board: ReportData) -> str:
         len(board.hospitals) or board.num_external,
         len(board.ranked),
         board.mean_gap,
-        [(h.short, h.simultaneous_gap) for h in board.hospitals],
+        [(h.short, h.mean_gap) for h in board.hospitals],
         board.has_common,
         not all(run.is_imported for run in board.ranked),
     )
@@ -138,22 +141,30 @@ def _best(board: ReportData) -> str:
     first = board.ranked[0]
     text = sentences.best_run(
         first.label,
-        first.simultaneous_external,
+        first.external,
         len(board.groups[0]) - 1,
         first.p_best,
         len(board.ranked),
         board.unit,
-        (board.ranked[1].label, first.lead) if first.lead.has_interval else None,
+        (board.ranked[1].label, lead) if (lead := _lead(board)).has_interval else None,
         board.over_seeds,
     )
     if len(board.ranked) > 1:
         smallest = min((r for r in board.ranked if r.gap.has_value), key=_gap_of, default=None)
-        text += (
-            f" {sentences.smallest_gap(smallest.label, smallest.simultaneous_gap, smallest is first)}"
-            if smallest
-            else ""
-        )
+        text += f" {sentences.smallest_gap(smallest.label, smallest.gap, smallest is first)}" if smallest else ""
     return text
+
+
+def _lead(board: ReportData) -> Estimate:
+    """Return the lead of the first over the second, with the interval that the comparison of both prints as its own."""
+    lead = board.ranked[0].lead
+    if not lead.has_interval:
+        return MISSING
+    rows = board.tables["pairs"]
+    rows = rows[(rows["first"] == board.ranked[0].id) & (rows["second"] == board.ranked[1].id)]
+    rows = rows[(rows["dataset"] == EXTERNAL) & (rows["metric"] == "auroc")]
+    own = [replace(lead, low=float(low), high=float(high)) for low, high in rows_of(rows, "low", "high")]
+    return own[0].simultaneous(lead.low, lead.high) if own else lead
 
 
 def _gap_of(run: Run) -> float:

@@ -22,6 +22,7 @@ from reports.report_data.report_data import ReportData
 from reports.sections.ranking_columns import Column, columns_of
 from reports.sections.symptoms import symptom_anchor
 from reports.sentences import main_findings as sentences
+from reports.sentences.verdicts import CLEAR
 from reports.summaries import rank_agreement as agreeing
 
 WIDTH = 262.0  # px: width of the dot strip
@@ -84,6 +85,7 @@ def ranking(board: ReportData) -> Section:
             r.id: str(r.rank_low) if r.rank_low == r.rank_high else f"{r.rank_low}–{r.rank_high}" for r in board.ranked
         },
         "keys": KEYS,
+        "CLEAR": CLEAR,
         "slices": _row_slices(groups),
         "later": len(board.ranked) > FIRST,
         "ranked": Markup(data_block([_sort_data(r, g["number"], columns, factors) for g in groups for r in g["runs"]])),  # noqa: S704

@@ -4,7 +4,7 @@ The dot strip is the first column, a small figure of three AUROCs; it is not def
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from markupsafe import Markup
@@ -14,7 +14,8 @@ from reports.formatting import DASH, integer, is_number, places, signed, two_fig
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
-from reports.sentences import main_findings as sentences
+from reports.sections.robustness import effective
+from reports.sentences.verdicts import verdict
 
 CUSTOM_COLUMNS = 6  # maximum number of columns for custom metrics: ranking.css has style rules for this number
 
@@ -34,18 +35,19 @@ class Column:
     figure: Callable[[Run], Markup] = lambda _: Markup("")
     css: str = "more"  # the class `more` hides the column on a phone
     low_first: bool = False  # whether lower is better
+    axis: Markup = field(default_factory=Markup)  # tick numbers of the figures, in the column head
     first: bool = True  # whether the column is visible at first
 
 
 def columns_of(board: ReportData) -> list[Column]:
     """Return the columns after the dot strip; a column that is hidden at first is left out if no run has a value."""
-    gaps = [b for r in board.ranked if r.gap.has_value for b in (r.gap.value, r.gap.low, r.gap.high) if is_number(b)]
+    gaps = [b for r in board.ranked if r.gap.has_value for b in (r.gap.value, *r.gap.bounds) if is_number(b)]
     low, high = min([0.0, *gaps]), max([0.05, *gaps])
     chance = next((r.probe.chance for r in board.ranked if r.probe.has_value), 0.0)
-    causal = [b for r in board.ranked if r.causal.has_value for b in (r.causal.value, r.causal.low, r.causal.high)]
+    causal = [b for r in board.ranked if r.causal.has_value for b in (r.causal.value, *r.causal.bounds)]
     smallest, largest = min([0.0, *causal]), max([0.05, *causal])
     num_external = len(board.hospitals)
-    effective = _effective(board)
+    robustness = _robustness(board)
 
     def estimate_column(key: str, head: str, unit: str, estimate_of: Callable[[Run], Estimate], **more: Any) -> Column:
         more = {"small": lambda r: estimate_of(r).span, **more}
@@ -63,10 +65,10 @@ def columns_of(board: ReportData) -> list[Column]:
             "robust",
             "Effective",
             "robustness",
-            lambda r: effective(r).value,
-            lambda r: signed(effective(r).value),
-            effective,
-            small=lambda r: effective(r).span,
+            lambda r: robustness(r).value,
+            lambda r: signed(robustness(r).value),
+            robustness,
+            small=lambda r: robustness(r).span,
             first=False,
         ),
         Column("best", "P(best)", "bootstrap", lambda r: r.p_best, _chance, first=False),
@@ -96,8 +98,9 @@ def columns_of(board: ReportData) -> list[Column]:
             lambda r: r.gap,
             css="mc",
             low_first=True,
-            note=lambda r: sentences.zero_in_interval(r.gap),
+            note=lambda r: verdict(r.gap),
             figure=lambda r: svg.micro(r.gap, low, high, 0.0) if r.gap.has_value else Markup(""),
+            axis=svg.micro_axis(low, high),
         ),
         estimate_column("ece", "ECE", "external", lambda r: r.ece, low_first=True),
         estimate_column(
@@ -109,6 +112,7 @@ def columns_of(board: ReportData) -> list[Column]:
             low_first=True,
             note=lambda r: "" if r.causal.has_value else board.why_not_analysed("transplants", r.id),
             figure=lambda r: svg.micro(r.causal, smallest, largest, 0.0) if r.causal.has_value else Markup(""),
+            axis=svg.micro_axis(smallest, largest),
         )
         if causal
         else estimate_column(
@@ -119,6 +123,7 @@ def columns_of(board: ReportData) -> list[Column]:
             css="more mc",
             low_first=True,
             figure=lambda r: svg.micro(r.probe, 0.0, 1.0, chance) if r.probe.has_value else Markup(""),
+            axis=svg.micro_axis(0.0, 1.0),
         ),
         cost_column("params", "Params", "million", "params", 1e6, low_first=True),
         cost_column("gmacs", "GMACs", "per image", "macs", 1e9, low_first=True),
@@ -152,14 +157,11 @@ def _custom_metric(board: ReportData, key: str, metric: dict[str, str]) -> Colum
     )
 
 
-def _effective(board: ReportData) -> Callable[[Run], Estimate]:
+def _robustness(board: ReportData) -> Callable[[Run], Estimate]:
     """Return a function from a run to its effective robustness, averaged over external hospitals."""
     table = board.tables["robustness"]
     rows = table[table["dataset"] == EXTERNAL]
-    distance_of_run = {
-        str(run): Estimate(float(value), float(low), float(high))
-        for run, value, low, high in zip(*(rows[c] for c in ("run_id", "value", "low", "high")), strict=True)
-    }
+    distance_of_run = {str(row["run_id"]): effective(row) for row in rows.to_dict("records")}
     return lambda run: distance_of_run.get(run.id, MISSING)
 
 

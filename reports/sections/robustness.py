@@ -26,8 +26,8 @@ def robustness(board: ReportData) -> Section:
     line, audit = _line(board), _audit(board)
     if not line and not audit:
         return Section("robustness", "", Markup(""))
-    above = [row["run"].label for row in line if row["simultaneous"].clear and row["simultaneous"].low > 0]
-    below = [row["run"].label for row in line if row["simultaneous"].clear and row["simultaneous"].high < 0]
+    above = [row["run"].label for row in line if row["distance"].clear_above]
+    below = [row["run"].label for row in line if row["distance"].clear and not row["distance"].clear_above]
     context: dict[str, Any] = {
         "board": board,
         "title": gap_sentences.effective_robustness(above, below, len(line), len(board.ranked), board.unit),
@@ -49,10 +49,9 @@ def _line(board: ReportData) -> list[dict[str, Any]]:
     for run in board.ranked:
         if run.id in cells and is_number(cells[run.id]["value"]):
             cell = cells[run.id]
-            distance = Estimate(float(cell["value"]), float(cell["low"]), float(cell["high"]))
-            simultaneous = Estimate(float(cell["value"]), float(cell["all_low"]), float(cell["all_high"]))
+            distance = effective(cell)
             numbers = {k: float(cell[k]) for k in ("internal", "external", "expected")}
-            rows.append({"run": run, "distance": distance, "simultaneous": simultaneous, **numbers})
+            rows.append({"run": run, "distance": distance, **numbers})
     rows.sort(key=lambda row: -row["distance"].value)
     scale, grid = _axis(rows)
     for row in rows:
@@ -60,8 +59,14 @@ def _line(board: ReportData) -> list[dict[str, Any]]:
     return rows
 
 
+def effective(row: Mapping[Any, Any]) -> Estimate:
+    """Return the effective robustness of a row of the table `robustness`, with bounds simultaneous over runs."""
+    value, low, high, *bounds = (float(row[column]) for column in ("value", "low", "high", "all_low", "all_high"))
+    return Estimate(value, low, high).simultaneous(*bounds)
+
+
 def _axis(rows: list[dict[str, Any]]) -> tuple[svg.Scale, list[float]]:
-    ends = [0.0, *(v for row in rows for e in [row["distance"]] for v in (e.value, e.low, e.high) if is_number(v))]
+    ends = [0.0, *(v for row in rows for e in [row["distance"]] for v in (e.value, *e.bounds) if is_number(v))]
     margin = 0.03 * (max(ends) - min(ends)) + 0.002
     scale = svg.Scale(min(ends) - margin, max(ends) + margin, 6, WIDTH - 6)
     return scale, svg.ticks(scale.low, scale.high, 6)
@@ -74,9 +79,7 @@ def _axis_figure(rows: list[dict[str, Any]]) -> Markup:
 
 def _dot(distance: Estimate, scale: svg.Scale, grid: list[float]) -> Markup:
     body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
-    if distance.has_interval:
-        body += svg.line(scale(distance.low), 11, scale(distance.high), 11, "iv")
-    body += svg.circle(scale(distance.value), 11, 3.4, "dot" if distance.clear else "dot o")
+    body += svg.marked(distance, scale, 11, 3.4)
     return svg.svg(WIDTH, HEIGHT, body, distance.with_interval, "st")
 
 

@@ -4,7 +4,7 @@ from markupsafe import Markup, escape
 
 from reports.formatting import DASH, integer, plural
 from reports.report_data.headline_rows import Estimate
-from reports.sentences import main_findings as sentences
+from reports.sentences.verdicts import verdict
 
 
 def number(estimate: Estimate, counted: bool = False) -> str:
@@ -36,9 +36,9 @@ def auroc(estimate: Estimate, macro: bool, reason: str, symptom: str) -> str:
 
 
 def gap(estimate: Estimate, common: str = "") -> str:
-    """Return the HTML of a gap: value, interval, whether the interval includes 0, and number of shared findings (`common`)."""
-    zero = sentences.zero_in_interval(estimate)
-    return number(estimate) + (f"<i>{zero}</i>" if zero else "") + (f"<i>{common} shared</i>" if common else "")
+    """Return the HTML of a gap: value, interval, verdict, and number of shared findings (`common`)."""
+    word = verdict(estimate)
+    return number(estimate) + (f"<i>{word}</i>" if word else "") + (f"<i>{common} shared</i>" if common else "")
 
 
 def call(counts: tuple[int, int] | None) -> list[str]:

@@ -20,6 +20,7 @@ from reports.report_data.report_data import EXTERNAL, MACRO, ReportData, config_
 from reports.sections import run_cells as runcells
 from reports.sections.symptoms import symptom_anchor
 from reports.sentences import data as data_sentences
+from reports.sentences.verdicts import verdict
 from reports.summaries.data_exposure import exposure
 from reports.summaries.gallery_cases import MOST, pictures_of
 from reports.tables import rows_of
@@ -38,6 +39,11 @@ AT_THRESHOLD = {
     "f1": "F1",
 }
 POINTS = {"f1_max": "best F1", "youden": "Youden", "sens_90": "sensitivity .90", "f1_grid": "best F1 of a grid"}
+NONE = "no interval"
+NO_INTERVAL = (
+    "No interval: for a finding, more than 5 % of the bootstrap samples do not define the metric. "
+    "Precision needs a positive call, NPV a negative call."
+)
 Call = tuple[int, int, int, int]  # counts: true positive, false negative, false positive, true negative
 
 
@@ -95,10 +101,12 @@ class Details:
         symptom = symptom_anchor(run.id) if run.id in self.symptoms and not drawn else ""
         entry = {
             "run": run,
+            "verdict": verdict(run.gap),
             "called": _confusion(board, run, self.called),
             "thresholds": _rules(board, run, self.thresholds),
             "table": _table(board, run, symptom),
-            "more": _more(board, run, self.measures),
+            "more": (more := _more(board, run, self.measures)),
+            "no_interval": NO_INTERVAL if any(NONE in cells for _, cells in more) else "",
             "groups": _groups(board, self.groups.get(run.id)),
             "facts": _facts(run),
             "exposure": _exposure(board, run),
@@ -228,7 +236,12 @@ def _more(
         for word, estimates in looked_up
     ]
     return [
-        (word, runcells.row([runcells.number(e) for e in cells]))
+        (
+            word,
+            runcells.row(
+                [runcells.number(e) + (f"<i>{NONE}</i>" if e.has_value and not e.has_interval else "") for e in cells]
+            ),
+        )
         for word, cells in rows
         if any(e.has_value for e in cells)
     ]

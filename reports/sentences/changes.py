@@ -1,6 +1,6 @@
 """Sentences about the region transplant test and its relation to the gap.
 
-A sentence states an effect only if the 95 % interval excludes 0. The estimate alone never decides.
+A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides.
 
 Only the sentences of this module may say that something changes a prediction: in this test, pixels were changed.
 """

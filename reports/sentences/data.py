@@ -1,6 +1,6 @@
 """Sentences about the data: label sources, image flow, and findings that are not compared.
 
-A sentence states an effect only if the 95 % interval excludes 0. The estimate alone never decides.
+A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides.
 """
 
 from collections import Counter

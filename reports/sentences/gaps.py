@@ -1,6 +1,6 @@
 """Sentences about gap components, effective robustness, run selection and calibration.
 
-A sentence states an effect only if the 95 % interval excludes 0. The estimate alone never decides.
+A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides.
 """
 
 from collections.abc import Mapping, Sequence

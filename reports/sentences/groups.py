@@ -1,6 +1,6 @@
 """Sentences about patient groups, and about findings without a threshold.
 
-A sentence states an effect only if the 95 % interval excludes 0. The estimate alone never decides.
+A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def auroc_differences(label: str, differences: Sequence[GroupDifference]) -> str
 
     >>> sex = GroupDifference("NIH", "sex", Estimate(0.05, 0.01, 0.09))
     >>> auroc_differences("A", [sex, GroupDifference("NIH", "age", Estimate(0.05, 0.0, 0.1))])
-    'The AUROC of A differs by sex in NIH (.050 [.010, .090]); 1 of 2 differences is above 0, uncorrected'
+    'The AUROC of A differs by sex in NIH (.050 [.010, .090]); 1 of 2 differences is clear'
     >>> auroc_differences("A", [])
     'Patient groups could not be compared: they have too few patients or are not recorded'
     """
@@ -49,7 +49,7 @@ def underdiagnosis(label: str, differences: Sequence[GroupDifference]) -> str:
 
     >>> sex = GroupDifference("NIH", "sex", Estimate(0.05, 0.01, 0.09), "F", "M", 0.12, 0.07)
     >>> underdiagnosis("A", [sex])
-    'A underdiagnoses F more often than M in NIH (.120 and .070); 1 of 1 difference is above 0, uncorrected'
+    'A underdiagnoses F more often than M in NIH (.120 and .070); 1 of 1 difference is clear'
     >>> underdiagnosis("A", [])
     'The underdiagnosis rate of A could not be compared between patient groups'
     """
@@ -99,4 +99,4 @@ def _compared(differences: Sequence[GroupDifference]) -> str:
 
 def _share(clear: Sequence[GroupDifference], differences: Sequence[GroupDifference]) -> str:
     verb = "is" if len(clear) == 1 else "are"
-    return f"{len(clear)} of {plural(len(differences), 'difference')} {verb} above 0, uncorrected"
+    return f"{len(clear)} of {plural(len(differences), 'difference')} {verb} clear"

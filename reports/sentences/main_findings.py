@@ -1,6 +1,6 @@
 """Sentences about the ranking, hospitals, findings and training.
 
-A sentence states an effect only if the 95 % interval excludes 0. The estimate alone never decides. No function of this
+A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides. No function of this
 module may write: significant, outperforms, robust, no difference, equal.
 """
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from reports.formatting import interval, listing, percent, places, plural, sentence_case, word
 from reports.report_data.headline_rows import Estimate
+from reports.sentences.verdicts import UNCLEAR, with_verdict
 
 NO_SCORE = "No run has a score at external hospitals"
 LOWER, HIGHER = "a lower AUROC", "a higher AUROC"
@@ -58,7 +59,7 @@ def headline(
         if num_worse and num_better:
             clauses.append(f"{_headline_count(num_better)} {_verb(num_better, 'have', 'has')} {HIGHER}")
         if num_unclear:
-            clauses.append(f"{_headline_count(num_unclear)} {_verb(num_unclear, 'are', 'is')} unclear")
+            clauses.append(f"{_headline_count(num_unclear)} {_verb(num_unclear, 'are', 'is')} {UNCLEAR}")
         text = "; ".join(clauses)
     return f"On synthetic images, {text}" if phantom else sentence_case(text)
 
@@ -105,11 +106,11 @@ def mean_gap(
         text = f"{start} {verb} {places(abs(gap.value))} AUROC {_unsigned_interval(gap)}{average}."
     else:
         mean = "mean " if average else ""
-        text = f"{start} {_verb(num_runs, 'have', 'has')} a {mean}gap of {gap.with_interval} AUROC; the interval includes zero."
+        text = f"{start} {_verb(num_runs, 'have', 'has')} a {mean}gap in AUROC of {with_verdict(gap)}."
     measured = sorted(((title, e) for title, e in hospitals if e.has_value), key=lambda pair: pair[1].value)
     if len(measured) > 1:
         (least, low), (most, high) = measured[0], measured[-1]
-        text += f" The largest measured gap is at {most}, {high.with_interval}; the smallest is at {least}, {low.with_interval}."
+        text += f" The largest measured gap is at {most}, {with_verdict(high)}; the smallest is at {least}, {with_verdict(low)}."
     return text
 
 
@@ -132,24 +133,25 @@ def best_run(
         return (
             f"{label} has a mean external AUROC of {external.with_interval}. There is no other {unit} to compare with."
         )
-    first = f"{label} has the highest mean external AUROC, {external.with_interval}."
+    first = f"{label} has the highest measured mean external AUROC, {external.with_interval}."
     if num_tied == 0:
         ties = f"No other {unit} is tied with it"
     elif num_tied == num_runs - 1:
-        ties = f"{f'The other {unit} cannot' if num_tied == 1 else f'No other {unit} can'} be distinguished from it"
+        ties = f"{f'The other {unit} is' if num_tied == 1 else f'All other {unit}s are'} tied with it"
     else:
         runs = f"one other {unit}" if num_tied == 1 else f"{word(num_tied)} other {unit}s"
-        ties = f"{sentence_case(runs)} cannot be distinguished from it"
+        ties = f"{sentence_case(runs)} {_verb(num_tied, 'are', 'is')} tied with it"
     samples = "samples of patients and seeds" if over_seeds else "samples of patients"
-    second = f" It leads {lead[0]} by {lead[1].with_interval}." if lead else ""
+    # the paired tests that form the tie groups decide whether the lead is clear
+    doubt = f" ({UNCLEAR})" if num_tied else ""
+    second = f" It leads {lead[0]} by {lead[1].with_interval}{doubt}." if lead else ""
     return f"{first}{second} {ties}; it ranks first in {_resample_share(p_best)} of the bootstrap {samples}."
 
 
 def smallest_gap(label: str, gap: Estimate, is_first: bool) -> str:
     """Name the run with the smallest measured gap."""
     subject = "It also has" if is_first else f"{label} has"
-    doubt = "" if gap.clear else "; the interval includes zero"
-    return f"{subject} the smallest measured gap, {gap.with_interval}{doubt}."
+    return f"{subject} the smallest measured gap, {with_verdict(gap)}."
 
 
 def group_caption(number: int, size: int, first_label: str, unit: str = "run") -> str:
@@ -157,8 +159,8 @@ def group_caption(number: int, size: int, first_label: str, unit: str = "run") -
     if size == 1:
         return f"one {unit}" if number == 1 else f"one {unit}, clearly below the first {unit} of the group above"
     if size == 2:
-        return f"two {unit}s, tied: the second cannot be distinguished from {first_label}"
-    return f"{word(size)} {unit}s, tied: the others cannot be distinguished from {first_label}"
+        return f"two {unit}s: the second is tied with {first_label}"
+    return f"{word(size)} {unit}s: the others are tied with {first_label}"
 
 
 def run_count(num_runs: int, num_scored: int, num_recipes: int = 0) -> str:
@@ -183,17 +185,6 @@ def unranked_reason(reason: str, internal: Estimate, num_external: int, shared_f
     else:
         text = "no score at external hospitals"
     return f"{text}; internal AUROC {internal.with_interval}" if internal.has_value else text
-
-
-def zero_in_interval(gap: Estimate) -> str:
-    """State whether the interval includes 0; "" if there is no interval.
-
-    >>> zero_in_interval(Estimate(0.1, 0.05, 0.15)), zero_in_interval(Estimate(0.1, -0.05, 0.25))
-    ('excludes 0', 'includes 0')
-    >>> zero_in_interval(Estimate(0.1))
-    ''
-    """
-    return ("excludes 0" if gap.clear else "includes 0") if gap.has_value and gap.has_interval else ""
 
 
 def shared_findings(least: int, greatest: int) -> str:
@@ -280,7 +271,7 @@ def worst_finding(finding: str, internal: float, external: float, num_runs: int,
     doubt = ""
     if num_clear != num_runs:
         clear = f"only {_headline_count(num_clear)}" if num_clear else "none"
-        doubt = f"; {clear} of {_headline_count(num_runs)} intervals exclude{_verb(num_clear, '', 's')} 0"
+        doubt = f"; {clear} of {_headline_count(num_runs)} gaps {_verb(num_clear, 'are', 'is')} clear"
     return (
         f"{finding} has the largest gap: {mean}AUROC {places(internal)} internal and {places(external)} external{doubt}"
     )

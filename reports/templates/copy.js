@@ -10,7 +10,7 @@ const copying = (() => {
     const name = row.querySelector('.c-run a').textContent, what = row.querySelector('.c-run .f').textContent, rank = row.querySelector('.t');
     return [rank ? rank.firstChild.textContent.trim() : '', String(group ?? row.querySelector('.tag').textContent), name, what, ...columns.map(key => {
       const td = row.querySelector('.c-' + key);
-      return { value: plain(td.querySelector('.v').textContent).replace('\u2013', ''), ci: (td.dataset.ci || '').split(' ').filter(Boolean), at: key === 'worst' && td.querySelector('.s') ? td.querySelector('.s').textContent : '' };
+      return { value: plain(td.querySelector('.v').textContent).replace('\u2013', ''), ci: (td.dataset.ci || '').split(' ').filter(Boolean).map(plain), at: key === 'worst' && td.querySelector('.s') ? td.querySelector('.s').textContent : '' };
     })];
   };
   const csvCell = text => { const safe = /^[=+\-@\t\r]/.test(text) && !/^-?[\d.]+$/.test(text) ? "'" + text : text; return /[",\r\n]/.test(safe) ? '"' + safe.replace(/"/g, '""') + '"' : safe; };
@@ -18,7 +18,7 @@ const copying = (() => {
   const oneLine = text => text.replace(/\s+/g, ' ');
   const texCell = text => oneLine(text).replace(/[\\~^\u2013\u00b7<>&%$#_{}]/g, c => texMarks[c] || '\\' + c);
   const mdCell = text => oneLine(text).replace(/[\\|<>*_`[\]]/g, '\\$&');
-  const withInterval = c => c.value + (c.ci.length === 2 ? ` [${c.ci.map(x => (+x).toFixed(3)).join(', ')}]` : '') + (c.at ? ` (${c.at})` : '');
+  const withInterval = c => c.value + (c.ci.length === 2 ? ` [${c.ci.join(', ')}]` : '') + (c.at ? ` (${c.at})` : '');
   const note = ranking.table.dataset.note;
   const writers = {
     csv: (list, columns, names) => {

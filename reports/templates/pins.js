@@ -45,10 +45,10 @@ const pins = (() => {
       const row = el('tr', '', el('th', '', m.title, el('span', 's', m.note)));
       row.firstChild.scope = 'row';
       shown.forEach((r, i) => {
-        const e = r.cells[k], d = i ? found[k][i - 1] : null, td = el('td', 'l', el('span', 'v', e ? places(e[0]) : '\u2013'));
+        const e = r.cells[k], d = i ? found[k][i - 1] : null, td = el('td', 'l', el('span', 'v', e ? e[0] : '\u2013'));
         td.dataset.l = LETTERS[i];
-        if (e && e.length === 3) td.append(el('span', 's', `${places(e[1])}${e[1] < 0 ? ' to ' : '\u2013'}${places(e[2])}`));
-        if (d) td.append(bar(d, most, wide(d)), el('span', 's', `${signed(d[0])} [${places(d[1])}, ${places(d[2])}]`), el('span', 's verdict', clear(wide(d)) ? (d[0] > 0 ? 'higher than A' : 'lower than A') : 'cannot be distinguished'));
+        if (e && e[1]) td.append(el('span', 's', e[1]));
+        if (d) td.append(bar(d, most, wide(d)), el('span', 's', `${signed(d[0])} [${places(d[1])}, ${places(d[2])}]`), el('span', 's verdict', clear(wide(d)) ? (d[0] > 0 ? data.verdicts.above : data.verdicts.below) : data.verdicts.unclear));
         row.append(td);
       });
       body.append(row);

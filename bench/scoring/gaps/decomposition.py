@@ -24,9 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.scoring.bootstrap import bootstrap
-from bench.scoring.bootstrap.intervals import percentile
+from bench.scoring.bootstrap.intervals import distance_difference, percentile
 from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.bootstrap.weighted_metrics import Ranked, WeightedWalk
+from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.case_mix import CountsCache, Mix, mix_of
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, Gap
 from bench.scoring.gaps.gap_component import COMPONENTS, Estimate, GapComponent, GapComponents, mean, remainder, unknown
@@ -243,10 +244,8 @@ def _rows(run_id: str, dataset: str, metric: str, finding: str, components: GapC
     """Build the rows of all components of one gap."""
     all_components = [components[name] for name in COMPONENTS]
     value = np.array([component.value for component in all_components])
-    low, high = percentile(value, np.stack([component.replicates for component in all_components]))
-    if metric == "ece":
-        # Noise increases ECE, so the interval is mirrored at the value, see `intervals.mirrored`.
-        low, high = 2 * value - high, 2 * value - low
+    interval = distance_difference if metric in BIASED else percentile
+    low, high = interval(value, np.stack([component.replicates for component in all_components]))
     table_rows: list[Row] = []
     for i, (name, component) in enumerate(zip(COMPONENTS, all_components, strict=True)):
         numbers = (component.value, float(low[i]), float(high[i]))

@@ -195,7 +195,7 @@ def test_error_rates_are_drawn_by_group_and_groups_with_few_patients_are_named()
         (RUNS[0], "Pneumonia", "f1_max", 0.1, 0.5, 1.0, 0.0, 1.0, 30, 300),
     ]
     text = page(subgroups=rows, operating_points=points)
-    assert "underdiagnoses F more often than M in NIH-14 (.200 and .100); 1 of 1 difference is above 0" in text
+    assert "underdiagnoses F more often than M in NIH-14 (.200 and .100); 1 of 1 difference is clear" in text
     assert "False negative rate by view: NIH-14 PA .400" in text
     assert "too few patients</text>" in text
     assert "No threshold for Edema (1 patient with it): a threshold needs 10 patients" in text

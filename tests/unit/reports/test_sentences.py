@@ -5,10 +5,12 @@ import math
 import pytest
 
 from reports.report_data.headline_rows import MISSING, Estimate
+from reports.report_data.hospitals_and_runs import Hospital
 from reports.sections.learning import chosen_by, selected_epoch
 from reports.sentences import data as data_sentences
 from reports.sentences import gaps as gap_sentences
 from reports.sentences import main_findings as sentences
+from reports.sentences import verdicts
 
 CLEAR = Estimate(0.061, 0.05, 0.072)
 UNCLEAR = Estimate(0.012, -0.01, 0.034)
@@ -72,9 +74,7 @@ def test_the_mean_gap_names_the_hospitals_with_the_largest_and_smallest_gap():
 
 
 def test_a_mean_gap_whose_interval_includes_zero_is_not_distinguished_from_zero():
-    assert "a mean gap of .012 [−.010, .034] AUROC; the interval includes zero" in sentences.mean_gap(
-        "CheXpert", 5, 4, UNCLEAR, []
-    )
+    assert "a mean gap in AUROC of .012 [−.010, .034] (unclear)." in sentences.mean_gap("CheXpert", 5, 4, UNCLEAR, [])
 
 
 def test_a_negative_mean_gap_is_shown_as_a_positive_difference():
@@ -137,18 +137,28 @@ def test_an_unranked_run_has_its_reason_and_its_internal_auroc():
 
 
 @pytest.mark.parametrize(
-    ("gap", "said"),
+    ("number", "word"),
     [
-        (CLEAR, "excludes 0"),
-        (GAIN, "excludes 0"),
-        (UNCLEAR, "includes 0"),
-        (Estimate(0.1, 0.0, 0.2), "includes 0"),
+        (CLEAR, "clear"),
+        (GAIN, "clear"),
+        (UNCLEAR, "unclear"),
+        (Estimate(0.1, 0.0, 0.2), "unclear"),
+        (Estimate(0.1, 0.05, 0.15).simultaneous(-0.01, 0.21), "unclear"),
+        (Estimate(0.1, 0.05, 0.15).simultaneous(0.06, 0.14), "clear"),
+        (Estimate(0.1, -0.05, 0.25).simultaneous(0.01, 0.19), "unclear"),
         (Estimate(0.1), ""),
         (MISSING, ""),
     ],
 )
-def test_the_note_on_zero_matches_the_interval(gap, said):
-    assert sentences.zero_in_interval(gap) == said
+def test_the_verdict_follows_the_simultaneous_interval_which_is_never_the_narrower_one(number, word):
+    assert verdicts.verdict(number) == word
+
+
+def test_a_title_about_hospitals_and_a_sentence_follow_the_same_interval():
+    least = Estimate(0.05, 0.01, 0.09).simultaneous(-0.01, 0.11)
+    said = sentences.mean_gap("A", 2, 3, CLEAR, [("B", least), ("C", CLEAR)])
+    assert said.endswith("at B, .050 [.010, .090] (unclear).")
+    assert not Hospital("b", "B", "", least).is_costly
 
 
 def test_the_scatter_title_has_the_number_of_findings():
@@ -202,16 +212,16 @@ def test_a_missing_cohort_does_not_affect_the_sentence_on_the_others():
 @pytest.mark.parametrize(
     ("tied", "runs", "part"),
     [
-        (5, 24, "Five other runs cannot be distinguished from it"),
-        (1, 24, "One other run cannot be distinguished from it"),
-        (3, 4, "No other run can be distinguished from it"),
-        (1, 2, "The other run cannot be distinguished from it"),
+        (5, 24, "Five other runs are tied with it"),
+        (1, 24, "One other run is tied with it"),
+        (3, 4, "All other runs are tied with it"),
+        (1, 2, "The other run is tied with it"),
         (0, 24, "No other run is tied with it"),
     ],
 )
 def test_the_first_run_is_never_called_best_without_its_ties(tied, runs, part):
     said = sentences.best_run("RegNetY-4GF", Estimate(0.825, 0.816, 0.832), tied, 0.49, runs)
-    assert said.startswith("RegNetY-4GF has the highest mean external AUROC, .825 [.816, .832]")
+    assert said.startswith("RegNetY-4GF has the highest measured mean external AUROC, .825 [.816, .832]")
     assert part in said
     assert said.endswith("it ranks first in 49 % of the bootstrap samples of patients.")
 
@@ -228,7 +238,7 @@ def test_a_single_run_is_not_compared():
 def test_the_smallest_gap_is_reported_as_unclear_if_its_interval_includes_zero():
     assert (
         sentences.smallest_gap("VGG", UNCLEAR, True)
-        == "It also has the smallest measured gap, .012 [−.010, .034]; the interval includes zero."
+        == "It also has the smallest measured gap, .012 [−.010, .034] (unclear)."
     )
 
 

@@ -42,6 +42,14 @@ def test_simulated_causes_of_a_gap_are_identified_and_sum_to_it(monkeypatch: pyt
     assert found["AUROC gap, case mix: interval"] >= 0.85
 
 
+def test_intervals_of_ece_allow_for_its_bias_on_simulated_patients(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = simulated(monkeypatch, 20, "ece")
+    for run in ("calibrated run (0.000)", "nearly calibrated run (0.049)", "over-confident run (0.083)"):
+        assert found[f"ECE, {run}: interval"] >= 0.8
+        assert found[f"ECE, {run}: interval"] >= found[f"ECE, {run}: percentiles instead"]
+    assert found["ECE, calibrated run (0.000): percentiles instead"] < 0.1
+
+
 def test_the_true_components_are_those_of_a_very_large_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     """The integrals against scikit-learn on 600,000 images of one normal per stratum."""
     from sklearn.metrics import average_precision_score, roc_auc_score
@@ -63,9 +71,19 @@ def test_the_committed_table_meets_its_criteria() -> None:
     for claim in ("AUROC: bootstrap interval", "macro AUROC: bootstrap interval", "macro gap: bootstrap interval"):
         assert table.loc[claim, "found"] == pytest.approx(0.95, abs=0.02)
     for claim, row in table[(table["measure"] == "share") & (table["nominal"] == 0.95)].iterrows():
-        if "by image (DeLong)" not in claim and "rank interval" not in claim:
+        if "by image (DeLong)" not in claim and "rank interval" not in claim and "ECE" not in claim:
             assert row["low"] <= 0.97, claim
             assert row["high"] >= 0.93, claim  # 93 to 97 %, give or take what chance does in 1,000 simulations
+    of_ece = table.loc[[claim for claim in table.index if "ECE" in claim and claim.endswith(": interval")], "found"]
+    assert len(of_ece) == 6
+    assert (of_ece >= 0.85).all(), "calibrated runs have the fewest"
+    for claim, found in of_ece.items():
+        assert (
+            found
+            >= table.loc[
+                [f"{claim[:-8]}percentiles instead", f"{claim[:-8]}mirrored percentiles instead"], "found"
+            ].max()
+        )
     assert table.loc["rank interval, runs 0.005 apart", "found"] >= 0.93
     assert (table.loc[table["nominal"] == 0.05, "low"] <= 0.05).all()
     assert table.loc["runs of AUROC 0.90 and 0.71 share no group", "found"] >= 0.99

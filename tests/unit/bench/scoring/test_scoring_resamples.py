@@ -105,10 +105,28 @@ def test_a_cell_without_value_is_left_out_of_the_mean() -> None:
     assert np.isnan(all_nan).all()
 
 
-def test_a_reflected_interval_includes_the_estimate_and_is_never_negative() -> None:
-    low, high = intervals.reflected(
-        np.array([0.01, 0.2]), np.stack([np.linspace(0.02, 0.06, 100), np.linspace(0.1, 0.3, 100)])
-    )
+def test_the_interval_of_a_calibration_error_surrounds_the_estimate_and_is_never_negative() -> None:
+    rng = np.random.default_rng(0)
+    # replicates of an error that is all noise lie above the estimate; those of a large error lie around the estimate
+    value = np.array([0.05, 0.05, 0.2, np.nan])
+    replicates = np.stack([rng.normal(mean, 0.01, 1000) for mean in (0.05 * np.sqrt(2), 0.055, 0.2, 0.2)])
+    low, high = intervals.distance_interval(value, replicates)
     assert low[0] == 0
-    assert high[0] == 0.01
-    assert low[1] < 0.2 < high[1]
+    assert low[1] == pytest.approx(0.05 - (1 + np.sqrt(2)) * 0.005 - 0.0196, abs=0.002)
+    assert high[:3] == pytest.approx(value[:3] + 0.0196, abs=0.002)
+    assert np.isnan([low[3], high[3]]).all()
+
+
+def test_the_interval_of_a_difference_of_calibration_errors_is_extended_against_the_shift_of_the_replicates() -> None:
+    shifted = np.random.default_rng(0).normal(0, 0.01, 1000) + np.array([[0.02], [-0.02]])
+    low, high = intervals.distance_difference(np.zeros(2), shifted)
+    assert low == pytest.approx([-0.0679, -0.0196], abs=0.003)
+    assert high == pytest.approx([0.0196, 0.0679], abs=0.003)
+
+
+def test_the_interval_of_a_calibration_error_ignores_a_few_missing_replicates_and_needs_most_of_them() -> None:
+    replicates = np.linspace(0.1, 0.3, 100)[None].repeat(2, 0)
+    replicates[0, 0], replicates[1, :50] = np.nan, np.inf
+    low, high = intervals.distance_interval(np.full(2, 0.2), replicates)
+    assert low[0] < 0.2 < high[0]
+    assert np.isnan([low[1], high[1]]).all()

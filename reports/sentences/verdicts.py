@@ -1,0 +1,35 @@
+"""The verdict words of the page: the only list, used by sentences, tables, figures and scripts.
+
+A verdict follows `Estimate.clear`: if several numbers are compared, the wider interval, which holds for all of them,
+decides. So the same number has the same verdict wherever it is printed.
+"""
+
+from reports.report_data.headline_rows import Estimate
+
+CLEAR, UNCLEAR = "clear", "unclear"
+HIGHER, LOWER = "higher", "lower"
+LARGER_GAP, SMALLER_GAP = "larger gap", "smaller gap"
+
+
+def verdict(estimate: Estimate, above: str = CLEAR, below: str = CLEAR) -> str:
+    """Return the word for a difference: `above` or `below` if the difference is clear, else UNCLEAR; "" without interval.
+
+    >>> verdict(Estimate(0.1, 0.05, 0.15)), verdict(Estimate(0.1, 0.05, 0.15, all_low=-0.02, all_high=0.22))
+    ('clear', 'unclear')
+    >>> verdict(Estimate(-0.1, -0.15, -0.05), HIGHER, LOWER), verdict(Estimate(0.1))
+    ('lower', '')
+    """
+    if not (estimate.has_value and estimate.has_interval):
+        return ""
+    if not estimate.clear:
+        return UNCLEAR
+    return above if estimate.value > 0 else below
+
+
+def with_verdict(estimate: Estimate) -> str:
+    """Return a number with its own interval for a sentence, and UNCLEAR if its difference from 0 is unclear.
+
+    >>> with_verdict(Estimate(0.1, 0.05, 0.15)), with_verdict(Estimate(0.1, 0.05, 0.15, all_low=-0.02, all_high=0.22))
+    ('.100 [.050, .150]', '.100 [.050, .150] (unclear)')
+    """
+    return f"{estimate.with_interval} ({UNCLEAR})" if verdict(estimate) == UNCLEAR else estimate.with_interval

@@ -1,0 +1,188 @@
+"""The page prints each number with one interval and one verdict, whatever the tables: text, figures, tables, scripts."""
+
+import json
+import re
+from collections import defaultdict
+from html.parser import HTMLParser
+
+import pytest
+
+from reports.formatting import places
+from reports.page import render
+from reports.report_data.report_data import read
+from reports.sentences import main_findings
+from tests.synthetic import Invented, tables
+
+VOID = {"meta", "input", "br", "wbr", "hr", "img", "line", "circle", "path", "rect", "polyline", "polygon", "link"}
+NUMBER = r"−?\d?\.\d{3}"
+INTERVAL = re.compile(rf"\[?({NUMBER})(?:, |–| to )({NUMBER})\]?")
+VERDICT = re.compile(r"\b(clear|unclear|excludes 0|includes 0)\b")
+STUDIES = [
+    Invented(runs=3, seed=seed, noise=noise, sign=sign, hospitals=("chexpert", "mimic", "padchest", "nih"))
+    for seed, noise, sign in ((0, 1.0, 1.0), (1, 3.5, 1.0), (2, 6.0, -1.0), (3, 2.5, 1.0))
+]
+
+
+class Element(HTMLParser):
+    """An element of the page with its attributes and children; a string child is text."""
+
+    def __init__(self, tag="", attributes=(), page=""):
+        super().__init__()
+        self.tag, self.attributes, self.children, self.path = tag, dict(attributes), [], [self]
+        if page:
+            self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        element = Element(tag, attrs)
+        self.path[-1].children.append(element)
+        if tag not in VOID:
+            self.path.append(element)
+
+    def handle_startendtag(self, tag, attrs):
+        self.path[-1].children.append(Element(tag, attrs))
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            self.path.pop()
+
+    def handle_data(self, data):
+        self.path[-1].children.append(data)
+
+    def all(self, tag="", css="", **attributes):
+        """Return the elements below this one, in order, by tag, class and attributes."""
+        found = []
+        for child in self.children:
+            if not isinstance(child, str):
+                classes = (child.attributes.get("class") or "").split()
+                same = all(child.attributes.get(name) == value for name, value in attributes.items())
+                found += [child] * ((not tag or child.tag == tag) and (not css or css in classes) and same)
+                found += child.all(tag, css, **attributes)
+        return found
+
+    @property
+    def text(self):
+        """The text below this element, without scripts, with a space around each element."""
+        parts = [
+            c if isinstance(c, str) else f" {c.text} " for c in self.children if isinstance(c, str) or c.tag != "script"
+        ]
+        return re.sub(r"\s+", " ", "".join(parts)).strip()
+
+
+class Printed:
+    """What the page prints about each quantity, a key such as ("gap", run): values, intervals and verdicts."""
+
+    def __init__(self):
+        self.values, self.intervals, self.verdicts = (defaultdict(set) for _ in range(3))
+
+    def add(self, key, text, verdict=""):
+        values, bounds = re.findall(NUMBER, text), INTERVAL.search(text)
+        if values:
+            self.values[key].add(values[0])
+        if bounds:
+            self.intervals[key].add(bounds.groups())
+        self.verdicts[key] |= {word for word in [verdict, *VERDICT.findall(text)] if word}
+
+
+def marks(figure):
+    """Return the verdict that each mark of a figure shows: a filled dot is clear, a hollow dot is unclear."""
+    return ["unclear" if dot.attributes["class"] == "dot o" else "clear" for dot in figure.all("circle")]
+
+
+def collect(page, board):
+    """Return what the opening, ranking, drawers and the section on hospitals print about runs and hospitals."""
+    printed = Printed()
+    of_ranking(printed, page)
+    for run in board.ranked:
+        of_drawer(printed, page.all("details", id=run.anchor)[0], run.id, board)
+    of_hospitals(printed, page.all("section", id="hospitals")[0], board)
+    data = json.loads(page.all("script", id="compare-data")[0].children[0])
+    of_pair = data["pairs"][f"{board.ranked[0].id} {board.ranked[1].id}"][0]
+    tied = len(board.groups[0]) > 1
+    printed.add("lead", "{} [{}, {}]".format(*map(places, of_pair)), "unclear" if tied else "clear")
+    for run, cells in data["runs"].items():
+        keys = [("external", run), None, ("gap", run), *(("auroc", run, h.key) for h in board.hospitals)]
+        for key, cell in zip(keys, cells, strict=True):
+            if key and cell:
+                printed.add(key, " ".join(c if isinstance(c, str) else f"{c:.3f}".removeprefix("0") for c in cell))
+    [figure] = page.all("svg", "wide")
+    parts = re.split(r", (?=[A-Z])", figure.attributes["aria-label"].partition(": ")[2])
+    for part, verdict in zip(parts, marks(figure), strict=True):
+        printed.add(("mean gap", re.split(rf" {NUMBER}", part)[0]), part, verdict)
+    return printed
+
+
+def of_ranking(printed, page):
+    """Add the cells of the ranking, and the intervals that the copy buttons use."""
+    for row in page.all("tr", "row"):
+        run = row.attributes["data-id"]
+        for key in ("internal", "external", "gap", "ece"):
+            [cell] = row.all("td", f"c-{key}")
+            printed.add((key, run), cell.text, marks(cell)[0] if key == "gap" else "")
+            printed.add((key, run), cell.all("", "v")[0].text)
+            if "data-ci" in cell.attributes:
+                printed.intervals[key, run].add(tuple(cell.attributes["data-ci"].split()))
+
+
+def of_drawer(printed, drawer, run, board):
+    """Add the summary of a run's details, and the gaps in its first table."""
+    [summary] = drawer.all("p", "sum")
+    printed.add(("gap", run), summary.text.partition("gap ")[2])
+    printed.add(("external", run), summary.text.removeprefix("External AUROC "))
+    for row in drawer.all("table", "cells")[0].all("tr")[1:]:
+        name, cells = row.all("th")[0].text, row.all("td")
+        if name.startswith("Gap"):
+            for hospital, cell in zip(board.hospitals, cells[1:], strict=False):
+                printed.add(("gap", run, hospital.key), cell.text)
+        elif name == "Macro mean":
+            printed.add(("gap", run), cells[-1].text)
+
+
+def of_hospitals(printed, section, board):
+    """Add the numbers of the colored table, and those behind the scatter."""
+    for row in section.all("table", "heat")[0].all("tr")[1:]:
+        run = row.all("a")[0].attributes["data-run"].removeprefix("run-")
+        for hospital, cell in zip(board.hospitals, row.all("td")[1:], strict=True):
+            printed.add(("auroc", run, hospital.key), cell.all("", "va")[0].text)
+            printed.add(("gap", run, hospital.key), cell.all("", "vg")[0].text)
+    labels = {run.label: run.id for run in board.ranked}
+    for row in section.all("details", "data")[-1].all("tr")[1:]:
+        cells = [cell.text for cell in row.all("td")]
+        printed.add(("gap", labels[row.all("th")[0].text]), f"{cells[4]} {cells[5]}")
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: f"seed{study.seed}")
+def test_a_number_has_one_value_one_interval_and_one_verdict_wherever_it_is_printed(study):
+    made = tables(study)
+    board, page = read(made), Element(page=render(made))
+    printed = collect(page, board)
+    assert len(printed.values) > 20
+    for name, texts in (("values", printed.values), ("intervals", printed.intervals), ("verdicts", printed.verdicts)):
+        assert {key: found for key, found in texts.items() if len(found) > 1} == {}, name
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: f"seed{study.seed}")
+def test_the_opening_sentences_print_the_intervals_of_figure_and_ranking(study):
+    made = tables(study)
+    board, page = read(made), Element(page=render(made))
+    printed = collect(page, board)
+    sentences = " ".join(paragraph.text for paragraph in page.all("p", "stand"))
+    found = re.findall(rf"({NUMBER})(?: AUROC)? (\[.*?\])( \(unclear\))?", sentences)
+    assert len(found) >= 4
+    for value, bounds, unclear in found:
+        interval = INTERVAL.search(bounds).groups()
+        keys = [key for key, values in printed.values.items() if value in values]
+        if value.lstrip("−") == places(abs(board.mean_gap.value)):
+            continue  # the mean over hospitals is printed only here
+        assert any(interval in printed.intervals[key] for key in keys), (value, bounds)
+        if unclear:
+            assert any("unclear" in printed.verdicts[key] for key in keys), value
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: f"seed{study.seed}")
+def test_the_headline_counts_the_runs_whose_mark_is_filled(study):
+    made = tables(study)
+    board, page = read(made), Element(page=render(made))
+    clear = [run for run in board.ranked if collect(page, board).verdicts["gap", run.id] == {"clear"}]
+    num_worse = sum(run.gap.value > 0 for run in clear)
+    text = main_findings.headline(len(board.ranked), num_worse, len(clear) - num_worse, len(board.hospitals), False)
+    assert page.all("h1")[0].text == text
