@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.hub import load_state_dict_from_url
 
 from bench.config.registry import Entry
+from bench.models.output_layers import initialize_outputs
 from bench.system.hub_client import download
 from harmonize.errors import ConfigError, SetupError
 
@@ -95,7 +96,7 @@ def build(
     """Return the network of a registry entry, on the CPU; the same seed gives the same weights.
 
     `weights` is None for random weights, a safetensors file of the ImageNet model, or "hub" to download that file.
-    The classifier is random and the same in all three cases. The global random state is not changed.
+    The output layer is random (`initialize_outputs`) and the same in all three cases. The global random state is not changed.
     Raises ConfigError for unknown options, SetupError for weights that are missing or do not fit.
     """
     factory = Entry("architectures", use, use).load() if isinstance(use, str) else use
@@ -103,6 +104,7 @@ def build(
     try:
         with _seeded(seed):
             backbone = factory(num_outputs=num_outputs, in_channels=in_channels, **options)
+            initialize_outputs(backbone)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"cannot build the architecture: {error}", where, "correct its `with:` options") from error
     if weights is not None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harmonize.images.pixels import Geometry  # this module imports OpenCV
 
 
+TRAINING_VERSION = 2  # part of the run id: increase it if a change of the training code may change weights
 TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # files that training writes
 
 
@@ -48,6 +49,7 @@ class Run:
                 "entries": {key: entry.identity for key, entry in entries.items()},
                 "home": internal_id,
                 "weights": weights_id,
+                "training": TRAINING_VERSION,
             }
         )
         return cls(short_hash(document), config, entries, document, weights_file)

@@ -6,14 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bench.training.optimizers.parameter_groups import classifier
+from bench.models.output_layers import output_layers
 
 
 def freeze_backbone(network: nn.Module, frozen: bool) -> None:
-    """Freeze all weights except the classifier's; with `frozen` False, let every weight learn."""
+    """Freeze all weights except those of the output layers; with `frozen` False, let every weight learn."""
     for weight in network.parameters():
         weight.requires_grad_(not frozen)
-    for layer in classifier(network) if frozen else ():
+    for layer in output_layers(network) if frozen else ():
         for weight in layer.parameters():
             weight.requires_grad_(True)
 

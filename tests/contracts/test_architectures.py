@@ -1,5 +1,10 @@
 """What every architecture of the registry promises, at the smallest input that its entry allows."""
 
+import math
+
+import cv2
+import numpy as np
+import pytest
 import torch
 
 from bench.config.registry import Entry
@@ -49,3 +54,19 @@ def test_a_network_takes_one_channel(architecture: Entry) -> None:
         network = build(architecture.use, architecture.options, 2, in_channels=1)
     assert network.in_channels == 1
     assert network(torch.empty(2, 1, size, size, device="meta")).shape == (2, 2)
+
+
+@pytest.mark.parametrize("num_outputs", [1, 27])
+def test_untrained_outputs_are_near_zero_in_every_architecture(architecture: Entry, num_outputs: int) -> None:
+    size, draw = architecture.facts["min_px"], np.random.default_rng(0)
+    network = build(architecture.use, architecture.options, num_outputs)
+    blurred = [cv2.GaussianBlur(draw.random((size, size)), (0, 0), size / 16) for _ in range(8)]
+    gray = torch.tensor(np.stack([(b - b.min()) / (b.max() - b.min()) for b in blurred]), dtype=torch.float32)
+    mean, std = (torch.tensor(scale).view(3, 1, 1) for scale in (network.mean, network.std))
+    network.train()
+    with torch.inference_mode():
+        logit = network((gray[:, None] - mean) / std)
+    assert logit.square().mean().sqrt() < 0.15
+    for target in (0.0, 1.0):
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logit, torch.full_like(logit, target))
+        assert float(loss) == pytest.approx(math.log(2), rel=0.1)

@@ -7,9 +7,10 @@ from torch import nn
 
 from bench.config.registry import Registry
 from bench.models.network import build as build_network
+from bench.models.output_layers import output_layers
 from bench.training.optimizers.build import build
 from bench.training.optimizers.muon import muon
-from bench.training.optimizers.parameter_groups import classifier, hidden_matrices
+from bench.training.optimizers.parameter_groups import hidden_matrices
 
 OPTIMIZERS = Registry.read().sections["optimizers"]
 
@@ -41,7 +42,7 @@ def test_muon_leaves_stem_classifier_and_depthwise_filters_to_adamw(name: str, s
 
 def test_muon_takes_the_same_parts_of_a_network_of_ours() -> None:
     network = build_network("bench.models.se_resnet:se_resnet", {"depths": [1, 1], "widths": [8, 16]}, 9, 1)
-    assert classifier(network) == [network.backbone.fc]
+    assert output_layers(network) == [network.backbone.fc]
     hidden = {id(weight) for weight in hidden_matrices(network)}
     names = {key for key, weight in network.named_parameters() if id(weight) in hidden}
     matrices = {key for key, weight in network.named_parameters() if weight.ndim > 1}
