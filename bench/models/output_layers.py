@@ -2,7 +2,8 @@
 
 from typing import Any, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 # Standard deviation of an untrained output per unit of the features' root mean square. timm's own initialization gives nine
 # outputs of an EfficientNet a standard deviation of 2 to 4 and those of a RegNetY 0.1: the first then starts at a higher loss,
@@ -23,11 +24,23 @@ def output_layers(network: nn.Module) -> list[nn.Module]:
 def initialize_outputs(network: nn.Module) -> None:
     """Draw the weights of linear output layers from a normal distribution with standard deviation OUTPUT_STD / sqrt(features).
 
-    Biases become 0, so each untrained probability is near 0.5. The division by the square root makes the spread of the outputs
-    independent of the number of features. Source: LeCun et al. 1998, Efficient BackProp, section 4.6 (with OUTPUT_STD 1).
+    Biases become 0; training then sets those of the findings (`set_biases`). The division by the square root makes the spread
+    of the outputs independent of the number of features.
+    Source: LeCun et al. 1998, Efficient BackProp, section 4.6 (with OUTPUT_STD 1).
     """
-    for layer in output_layers(network):
-        if isinstance(layer, nn.Linear | nn.Conv2d):
-            nn.init.normal_(layer.weight, std=OUTPUT_STD / float(layer.weight[0].numel()) ** 0.5)
+    for layer in _linear(network):
+        nn.init.normal_(layer.weight, std=OUTPUT_STD / float(layer.weight[0].numel()) ** 0.5)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
+def set_biases(network: nn.Module, bias_X: Tensor) -> None:
+    """Set the biases of the first X outputs. Layers without biases stay as they are."""
+    with torch.no_grad():
+        for layer in _linear(network):
             if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+                layer.bias[: len(bias_X)] = bias_X.to(layer.bias)
+
+
+def _linear(network: nn.Module) -> list[nn.Linear | nn.Conv2d]:
+    return [layer for layer in output_layers(network) if isinstance(layer, nn.Linear | nn.Conv2d)]

@@ -22,6 +22,7 @@ from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
+from bench.models.output_layers import set_biases
 from bench.models.predict import predict
 from bench.planning.run import Run
 from bench.scoring.metrics import auroc
@@ -84,6 +85,7 @@ def fit(
         targets = TrainingTargets.of(run, train, device)
     except NoTargetsError as error:
         raise TrainingError(str(error)) from error
+    set_biases(network, targets.initial_biases(run.states))
     step = Step(run, network, normalizer, reader, train.rows, TrainingLoss(run, targets), device, processes)
     size = schedule.effective_batch_size(len(train))
     # The incomplete last batch is dropped; its images differ from epoch to epoch.

@@ -19,7 +19,7 @@ from bench.inputs.examples import Examples
 from bench.models.network import finding_logits
 from bench.planning.run import Run
 from bench.training.batch_sampling import balanced, class_membership, shuffled
-from bench.training.losses import bce, three_states
+from bench.training.losses import bce, masked_targets, three_states
 from bench.training.uncertainty import Labels, blank
 
 
@@ -50,6 +50,22 @@ class TrainingTargets:
         if len(targets.unlearnt()) == target_NK.shape[1]:
             raise NoTargetsError("after the uncertainty and blank policies no finding has both classes in training")
         return targets
+
+    def initial_biases(self, states: int) -> Tensor:
+        """Return the biases [K x states] with which a network without features outputs the training prevalences.
+
+        With one state, the bias is the logit of the finding's prevalence; with three, the log shares of absent, uncertain and
+        present. One image is added to each class, so a class without images has a finite bias. The network then starts at the
+        loss of the best constant prediction, and its first steps do not learn the prevalences.
+        Source: Lin et al. 2017, arXiv:1708.02002, section 4.1 (with the measured prevalence instead of 0.01).
+        """
+        counts_NK, target_NK = (self.weight_NK > 0).float(), masked_targets(self.target_NK, self.weight_NK)
+        if states == 1:
+            present_K, all_K = (counts_NK * target_NK).sum(0), counts_NK.sum(0)
+            return ((present_K + 1) / (all_K - present_K + 1)).log()
+        state_NK = (2 * target_NK).round()
+        counts_K3 = torch.stack([(counts_NK * (state_NK == state)).sum(0) + 1 for state in range(states)], 1)
+        return (counts_K3 / counts_K3.sum(1, keepdim=True)).log().flatten()
 
     def epoch_order(self, config: RunConfig, epoch: int, size: int) -> NDArray[np.int64]:
         """Return the indices of the training images in the order of an epoch, for batches of `size`.
