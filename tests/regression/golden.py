@@ -32,7 +32,9 @@ def grid_table(folder: Path) -> pd.DataFrame:
     """
     tables = folder / "runs" / "report" / "tiny" / "tables"
     scores = pd.read_parquet(tables / "scores.parquet")
-    seeds = pd.read_parquet(tables / "runs.parquet").set_index("run_id")["seed"]
+    runs = pd.read_parquet(tables / "runs.parquet")
+    seeds = runs[runs["kind"] == "run"].set_index("run_id")["seed"]
+    scores = scores[scores["run_id"].isin(seeds.index)]  # without the means over seeds
     scores.insert(0, "seed", scores["run_id"].map(seeds))
     scores = scores[scores["metric"].isin(GRID_METRICS) & scores["calibrator"].isin(["none", "platt"])]
     scores = scores[(scores["finding"] != "core") & (scores["operating_point"] != "f1_grid")]
