@@ -5,6 +5,8 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -13,11 +15,16 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from bench.config.registry import Registry
+from bench.planning.manifest import read_manifest
+from bench.planning.plan import Plan
+from bench.planning.run import Run
 from bench.runs.provenance import MOST_DIFF, environment
 from bench.store.checksums import read_checksums, write_checksums
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, canonical_json
-from bench.study.reproduce import KEYS, compared, headline
+from bench.study.reproduce import KEYS, _check_same, compared, headline
+from harmonize.errors import ConfigError
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -159,3 +166,12 @@ def test_what_would_be_another_run_is_refused_before_it_trains(store_copy: Path,
         "cannot be reproduced in its own store"
         in here("reproduce", run, "--into", "runs", cwd=store_copy, code=2).stderr
     )
+
+
+def test_a_run_of_older_training_code_is_another_run(store_copy: Path) -> None:
+    manifest = read_manifest(Store.open(store_copy / "runs"), "tiny")
+    run = Run.of(manifest.config(manifest.runs[0]), Registry.read(), "0" * 12, None)
+    older = {key: value for key, value in json.loads(run.document).items() if key != "training"}
+    plan = cast("Plan", SimpleNamespace(runs=[run], refs=[]))
+    with pytest.raises(ConfigError, match=r"the training code has changed \(version 2, was 1\)"):
+        _check_same(json.dumps(older).encode(), plan, manifest)
