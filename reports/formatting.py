@@ -160,3 +160,12 @@ def sentence_case(text: str) -> str:
 def keep_intervals(text: str) -> Markup:
     """Escape a sentence as HTML; line breaks inside an interval are prevented."""
     return Markup(re.sub(r"\[[^\[\]]{3,24}\]", r'<span class="ci">\g<0></span>', str(escape(text))))  # noqa: S704
+
+
+def unbroken_names(text: str) -> Markup:
+    """Escape a text as HTML; line breaks inside a short name with a hyphen, such as DenseNet-121, are prevented.
+
+    >>> unbroken_names("DenseNet-121 has a gap")
+    Markup('<span class="nw">DenseNet-121</span> has a gap')
+    """
+    return Markup(re.sub(r"(?<!\S)\w{1,12}-\w{1,6}(?!\S)", r'<span class="nw">\g<0></span>', str(escape(text))))  # noqa: S704

@@ -91,9 +91,9 @@ def internal_against_external(board: ReportData) -> Chart:
     layout = {
         "xaxis": axis("internal AUROC →", *x_range),
         "yaxis": axis("", *y_range),
-        "annotations": [*labels(runs, xs, ys, x_range, y_range), line],
+        "annotations": [line, *labels(runs, xs, ys)],
     }
-    return {"id": "c-internal", "data": data, "layout": layout, "height": 430, "narrow": 320, "top": "↑ external AUROC"}
+    return {"id": "c-internal", "data": data, "layout": layout, "height": 340, "narrow": 320, "top": "↑ external AUROC"}
 
 
 def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
@@ -156,30 +156,22 @@ def cost(board: ReportData, front: set[str]) -> Chart:
     }
     labeled_runs = [r for r in runs if r.id in front][:6]
     logs = {r.id: math.log10(x) for r, x in zip(runs, xs, strict=True)}
-    other_marks = [(logs[r.id], r.external.value) for r in runs if r not in labeled_runs]
-    notes = labels(
-        labeled_runs,
-        [logs[r.id] for r in labeled_runs],
-        [r.external.value for r in labeled_runs],
-        log_range,
-        (y_low, y_high),
-        other_marks,
-    )
+    notes = labels(labeled_runs, [logs[r.id] for r in labeled_runs], [r.external.value for r in labeled_runs])
     layout = {"xaxis": x_axis, "yaxis": axis("", y_low, y_high), "annotations": notes}
-    return {"id": "c-cost", "data": data, "layout": layout, "height": 400, "narrow": 320, "top": "↑ external AUROC"}
+    return {"id": "c-cost", "data": data, "layout": layout, "height": 290, "narrow": 320, "top": "↑ external AUROC"}
 
 
 def probe_against_gap(board: ReportData) -> Chart:
     """Return a scatter chart: balanced accuracy of the source classifier across, gap upward."""
     runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
     return _score_against_gap(
-        runs, [r.probe for r in runs], "probe", "balanced accuracy of the source classifier →", 360
+        runs, [r.probe for r in runs], "probe", "balanced accuracy of the source classifier →", 300
     )
 
 
 def causal_against_gap(runs: Sequence[Run]) -> Chart:
     """Return a scatter chart: causal score across, gap upward."""
-    return _score_against_gap(runs, [r.causal for r in runs], "causal", "change in probability minus control →", 340)
+    return _score_against_gap(runs, [r.causal for r in runs], "causal", "change in probability minus control →", 300)
 
 
 def _score_against_gap(runs: Sequence[Run], scores: list[Estimate], name: str, title: str, height: int) -> Chart:
@@ -191,7 +183,7 @@ def _score_against_gap(runs: Sequence[Run], scores: list[Estimate], name: str, t
     layout = {
         "xaxis": axis(title, *x_range),
         "yaxis": axis("", *y_range) | {"zeroline": True, "zerolinecolor": "var(--ink2)"},
-        "annotations": labels(runs, xs, ys, x_range, y_range),
+        "annotations": labels(runs, xs, ys),
     }
     data = points(runs, xs, ys, scores, gaps, lambda r: words[r.id])
     top = "↑ generalization gap, AUROC"
@@ -307,54 +299,17 @@ def points(
     return traces
 
 
-def labels(
-    runs: Sequence[Run],
-    xs: list[float],
-    ys: list[float],
-    x_range: tuple[float, float],
-    y_range: tuple[float, float],
-    other_marks: Sequence[tuple[float, float]] = (),
-) -> list[Chart]:
-    """Return labels for the runs with extreme values, or for all of up to four runs.
+def labels(runs: Sequence[Run], xs: list[float], ys: list[float]) -> list[Chart]:
+    """Return labels for the runs with extreme values, or for all of up to four runs, the most important label first.
 
-    A label that would cover a mark or another label is left out.
-
-    `x_range` and `y_range` are the ranges of the axes; `other_marks` are positions of marks of other runs.
+    The script places each label beside its mark, and leaves out a label that would cover a mark or another label.
     """
     order = sorted(range(len(runs)), key=lambda i: ys[i])
     candidates = [*reversed(order)] if len(runs) <= 4 else dict.fromkeys([order[-1], order[0], *_ends(xs)])
-    positions = [
-        ((x - x_range[0]) / (x_range[1] - x_range[0]), (y - y_range[0]) / (y_range[1] - y_range[0]))
-        for x, y in [*zip(xs, ys, strict=True), *other_marks]
+    font = {"color": "var(--ink)", "size": 12.5}
+    return [
+        {"x": xs[i], "y": ys[i], "text": escape(runs[i].label), "showarrow": False, "font": font} for i in candidates
     ]
-    boxes: list[tuple[float, float, float, float]] = []
-    notes = []
-    for i in candidates:
-        (x, y), width = positions[i], 6.6 * len(runs[i].label) / 700
-        for side, up in (("left", True), ("right", True), ("left", False), ("right", False)):
-            start, base = (x if side == "left" else x - width), (y + 0.015 if up else y - 0.07)
-            box = (start - 0.01, base - 0.01, start + width + 0.01, base + 0.06)
-            free = all(
-                not (box[0] < px < box[2] and box[1] < py < box[3]) for k, (px, py) in enumerate(positions) if k != i
-            )
-            no_overlap = all(box[2] < t[0] or t[2] < box[0] or box[3] < t[1] or t[3] < box[1] for t in boxes)
-            if free and no_overlap and start > 0 and start + width < 1:
-                boxes.append(box)
-                notes.append(
-                    {
-                        "x": xs[i],
-                        "y": ys[i],
-                        "text": escape(runs[i].label),
-                        "showarrow": False,
-                        "xanchor": side,
-                        "yanchor": "bottom" if up else "top",
-                        "xshift": 6 if side == "left" else -6,
-                        "yshift": 4 if up else -4,
-                        "font": {"color": "var(--ink)", "size": 12.5},
-                    }
-                )
-                break
-    return notes
 
 
 def axis(title: str, low: float, high: float, leading: bool = False) -> Chart:

@@ -19,7 +19,7 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.tables import rows_of
 
-SIDE, LEFT, TOP = 150.0, 26.0, 8.0  # px: side, left margin and top margin of a square panel
+SIDE, LEFT, TOP = 150.0, 26.0, 20.0  # px: side, left margin and top margin of a square panel
 WIDE = 340.0  # px: width of a learning curve
 Path = Sequence[tuple[float, float]]
 OF_BIN = ("bin", "confidence", "observed", "low", "high", "count")
@@ -133,7 +133,7 @@ def _square(
 ) -> Markup:
     """Draw one curve per hospital in a square from 0 to 1: external hospitals thin, the internal hospital thick on top.
 
-    `words` are the titles of the x and the y axis. The y title is inside the square, and left out if there are `marks`.
+    `words` are the titles of the x and the y axis; the y title is above the square.
     """
     x, y = UNIT
     body = "".join(
@@ -149,9 +149,7 @@ def _square(
                 [(x(px), y(py)) for px, py in paths[key]], "cv-internal" if key == board.internal.key else "cv-external"
             )
     body += svg.text(LEFT + SIDE, TOP + SIDE + 28, words[0], "tk fine", "end")
-    # the lower left corner inside the square is free of precision-recall curves: the y title goes there
-    low = not diagonal
-    body += svg.text(LEFT + 4, TOP + (SIDE - 6 if low else 10), words[1], "tk fine") if not marks else ""
+    body += svg.text(0, 10, words[1], "tk fine")
     return svg.svg(LEFT + SIDE + 6, TOP + SIDE + 32, body + marks, label)
 
 

@@ -44,6 +44,7 @@ def environment() -> jinja2.Environment:
         "plural": text.plural,
         "case": text.sentence_case,
         "say": text.keep_intervals,
+        "unbroken": text.unbroken_names,
         "signed": text.signed,
     }
     env.globals |= {"DASH": text.DASH, "LATER": LATER}

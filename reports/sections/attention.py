@@ -37,7 +37,8 @@ def attention(board: ReportData) -> Section:
     pictures = pictures_of(board, gallery)
     context = {
         "board": board,
-        "title": heatmaps.answer(table, table["run_id"].nunique()),
+        "title": heatmaps.title(table),
+        "answer": heatmaps.answer(table, table["run_id"].nunique()),
         "tag": heatmaps.tag_sentence(table, board.internal.key),
         "trust": heatmaps.trust(heatmaps.rows_of_runs(board.tables["cascade"], [r.id for r in board.scored])),
         "columns": [WORDS[c] for c in columns],

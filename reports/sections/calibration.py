@@ -26,7 +26,7 @@ DRAWN = 10  # number of runs with curves
 LISTED = 60  # number of runs in the table of ECE; the ranking has the ECE of the others
 # numbers of bins that `_num_bins` tries first, and the largest number that it tries
 USUAL_BINS, MOST_BINS = (15, 10), 100
-SIDE, LEFT, TOP = 226.0, 22.0, 14.0  # px: side, left margin and top margin of a panel
+SIDE, LEFT, TOP = 168.0, 20.0, 22.0  # px: side, left margin and top margin of a panel
 X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 
@@ -46,7 +46,9 @@ def calibration(board: ReportData) -> Section:
     first = drawn_runs[0] if drawn_runs else (board.ranked_runs[0] if board.ranked else None)
     context = {
         "board": board,
-        "title": _title(board, first, drift) if first else sentences.NO_SCORE,
+        "title": gap_sentences.calibration(drift.get((first.id, EXTERNAL, MACRO), MISSING))
+        if first
+        else sentences.NO_SCORE,
         "drawn": [{"run": r, "panels": _panels(board, r, bins, platt, uncalibrated)} for r in drawn_runs],
         "rows": [
             {
@@ -62,19 +64,6 @@ def calibration(board: ReportData) -> Section:
         "left_out": max(0, len(board.ranked_runs) - DRAWN),
     }
     return Section("calibration", "Calibration", write("calibration.html.j2", **context))
-
-
-def _title(board: ReportData, run: Run, drift: dict[tuple[str, str, str], Estimate]) -> str:
-    """Return the sentence on a run's change of ECE: on average, and at the hospital with the largest change."""
-    drift_of_hospital = [
-        (h.short, estimate)
-        for h in board.hospitals
-        if (estimate := drift.get((run.id, h.key, MACRO), MISSING)).has_value
-    ]
-    mean = drift.get((run.id, EXTERNAL, MACRO), MISSING)
-    return gap_sentences.calibration(
-        run.label, mean, [(title, estimate.value) for title, estimate in drift_of_hospital]
-    )
 
 
 def _cell(
@@ -123,12 +112,9 @@ def _panel(
     body += _curve(uncalibrated_bins, "rl-plain", "", "rd-plain", 2.2)
     body += _curve(platt_bins, f"rl-{side}", f"ri-{side}", "dot" if internal else "m-ext", 2.8) + _counts(platt_bins)
     if ece["platt"].has_value:
-        body += svg.text(LEFT + 5, TOP + 12, f"ECE {ece['platt'].text}", "b")
+        body += svg.text(LEFT, 12, f"ECE {ece['platt'].text}", "b")
     if ece["plain"].has_value:
-        body += svg.text(LEFT + 5, TOP + 28, f"uncalibrated {ece['plain'].text}", "tk fine")
-    if internal:
-        body += svg.text(LEFT + SIDE - 2, TOP + SIDE - 6, "predicted probability →", "tk fine", "end")
-        body += svg.text(LEFT + 5, TOP + 44, "↑ observed share", "tk fine")
+        body += svg.text(LEFT + SIDE, 12, f"uncalibrated {ece['plain'].text}", "tk fine", "end")
     label = f"Reliability at {title}: expected calibration error {places(ece['platt'].value)} after Platt scaling"
     return svg.svg(LEFT + SIDE + 8, TOP + SIDE + 38, body, label)
 

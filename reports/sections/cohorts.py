@@ -46,7 +46,7 @@ def cohorts(board: ReportData) -> Section:
         "board": board,
         "rows": rows,
         "title": data_sentences.image_flow(
-            num_listed, num_used, int(board.meta.get("shared_patients", 0)), len(rows), board.num_duplicates
+            num_listed, num_used, int(board.meta.get("shared_patients", 0)), board.num_duplicates
         ),
         "prevalence": shares,
         "prevalence_title": _most_different(shares),

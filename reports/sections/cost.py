@@ -112,7 +112,13 @@ def _anytime(board: ReportData) -> list[dict[str, Any]]:
         ]
         sentence = cost_sentences.anytime(str(device), hours, *reached_at)
         figures.append(
-            {"said": sentence, "figure": _curves(board, rows, unit, factor, sentence), "unit": unit, "steps": steps}
+            {
+                "said": sentence,
+                "device": str(device),
+                "figure": _curves(board, rows, unit, factor, sentence),
+                "unit": unit,
+                "steps": steps,
+            }
         )
     return figures
 

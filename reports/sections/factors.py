@@ -13,7 +13,7 @@ from markupsafe import Markup
 from scipy.special import stdtrit
 
 from reports.drawing import svg
-from reports.formatting import DASH, is_number, listing, places, signed
+from reports.formatting import DASH, is_number, listing, places, sentence_case, signed, word
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import ReportData
@@ -55,9 +55,11 @@ def _title(table: pd.DataFrame) -> str:
     effects = [(row, _effect(row, len(rows))) for row in rows]
     names = [f"{row['level']} ({signed(effect.value)})" for row, effect in effects if _is_clear(row, effect)]
     if names:
+        if len(names) > 3:
+            return f"{sentence_case(word(len(names)))} factor levels clearly change the external AUROC"
         return f"Clear change of the external AUROC: {listing(names)}"
     if any(effect.clear for _, effect in effects):
-        return "No factor changes the external AUROC by more than the variation between pairs of runs"
+        return "No factor changes external AUROC more than pairs of runs vary"
     return "No factor clearly changes the external AUROC"
 
 

@@ -16,32 +16,28 @@ from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import main_findings as sentences
 
 LANES = 6  # up to this number of runs, each run gets its own line with its interval
-WIDTH = 330.0
+WIDTH = 240.0
 
 
 def findings(board: ReportData) -> Section:
     """Write the section: gaps of findings, largest mean first, and the AUROC of the first finding at each hospital."""
     rows = sorted((_row(board, f) for f in board.findings), key=_order)
     measured = [r for r in rows if r["gaps"]]
-    clear_findings = [(r["finding"], r["mean"]) for r in measured if r["num_clear"] == len(r["gaps"]) and r["mean"] > 0]
+    clear_findings = [r["finding"] for r in measured if r["num_clear"] == len(r["gaps"]) and r["mean"] > 0]
     scale, grid = _axis([b for r in measured for e in r["gaps"] for b in (e.value, *e.bounds)])
     for row in rows:
         row["figure"] = _gap_figure(row["gaps"], scale, grid)
     top = measured[0] if measured else None
     context: dict[str, Any] = {
         "board": board,
-        "title": sentences.findings_title(
-            clear_findings, len(measured) - len(clear_findings), len(board.ranked), board.unit
-        ),
+        "title": sentences.findings_title(clear_findings, len(measured), len(board.ranked), board.unit),
         "rows": rows,
         "axis": _axis_figure(scale, grid, WIDTH),
         "legend": f"each line is one {board.unit}, the best on top. Thick: 95 % interval; thin: corrected for the number of findings"
         if len(board.ranked) <= LANES
         else f"each dot is one {board.unit}; hollow: its gap is unclear, corrected for the number of findings",
         "top": top,
-        "story": sentences.worst_finding(
-            top["finding"], top["internal"], top["external"], len(top["gaps"]), top["num_clear"]
-        )
+        "story": sentences.worst_finding(top["finding"], top["internal"], top["external"], len(top["gaps"]))
         if top
         else "",
         "hospital_rows": _by_hospital(board, top["finding"]) if top else [],
@@ -84,7 +80,7 @@ def _axis(numbers: list[float], include_zero: bool = True) -> tuple[svg.Scale, l
         low, high = min(low, 0.0), max(high, 0.05)
     margin = 0.03 * (high - low) + 0.005
     scale = svg.Scale(low - margin, high + margin, 6, WIDTH - 6)
-    return scale, svg.ticks(scale.low, scale.high, 6)
+    return scale, svg.ticks(scale.low, scale.high, 5)
 
 
 def _axis_figure(scale: svg.Scale, grid: list[float], width: float) -> Markup:

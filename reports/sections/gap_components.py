@@ -55,7 +55,10 @@ def gap_components(board: ReportData) -> Section:
         return Section("components", "", Markup(""))
     first = runs[0]
     context = {
-        "title": gap_sentences.gap_components(
+        "title": gap_sentences.unexplained(
+            *(estimate(cells, first, EXTERNAL, "auroc", part) for part in ("gap", "remainder"))
+        ),
+        "answer": gap_sentences.gap_components(
             first.label,
             {_component_name(cells, first, p): estimate(cells, first, EXTERNAL, "auroc", p) for p in USED["auroc"]},
         ),
@@ -69,7 +72,7 @@ def gap_components(board: ReportData) -> Section:
         "against": _against(board, runs),
         "heads": [(h, _label_source(board, h.key)) for h in board.hospitals],
     }
-    return Section("components", "", write("gap_components.html.j2", **context))
+    return Section("components", "Components", write("gap_components.html.j2", **context))
 
 
 def estimate(cells: Cells, run: Run, dataset: str, metric: str, component: str) -> Estimate:

@@ -25,11 +25,11 @@ HEALTHY = "No Finding"
 ATTRIBUTES = ("sex", "age", "view")
 FOLDED = ("device", "sex age")
 WORDS = {"sex age": "sex and age"}
-METRICS = (  # (metric, finding, name on the page, whether its table is open at first)
-    ("auroc", MACRO, "AUROC", True),
-    ("underdiagnosis", HEALTHY, "Underdiagnosis rate", True),
-    ("fnr", MACRO, "False negative rate", False),
-    ("fpr", MACRO, "False positive rate", False),
+METRICS = (  # (metric, finding, name on the page); the page shows the first one, the others are folded
+    ("auroc", MACRO, "AUROC"),
+    ("underdiagnosis", HEALTHY, "Underdiagnosis rate"),
+    ("fnr", MACRO, "False negative rate"),
+    ("fpr", MACRO, "False positive rate"),
 )
 SPREAD = "auroc_spread"  # metric of the only table that lists all runs; the other tables are about the first run
 COLUMNS = ("run_id", "dataset", "subgroup", "metric", "finding", "value", "low", "high", "n", "num_findings")
@@ -58,19 +58,16 @@ def groups(board: ReportData) -> Section:
     if not runs or not hospitals:
         return Section("groups", "", Markup(""))
     first = runs[0]
+    auroc_differences = _distances(cells, first, group_names, METRICS[0], hospitals)
     context: dict[str, Any] = {
-        "title": group_sentences.auroc_differences(
-            first.label, _distances(cells, first, group_names, METRICS[0], hospitals)
-        ),
-        "missed": group_sentences.underdiagnosis(
-            first.label, _distances(cells, first, group_names, METRICS[1], hospitals)
-        ),
+        "title": group_sentences.title(auroc_differences),
+        "details": [
+            group_sentences.clear_differences(first.label, auroc_differences),
+            group_sentences.underdiagnosis(first.label, _distances(cells, first, group_names, METRICS[1], hospitals)),
+        ],
         "run": first,
         "hospitals": hospitals,
-        "figures": [
-            _metric(cells, first, group_names, metric, hospitals, ATTRIBUTES) | {"open": metric[3]}
-            for metric in METRICS
-        ],
+        "figures": [_metric(cells, first, group_names, metric, hospitals, ATTRIBUTES) for metric in METRICS],
         "folded": [
             f for metric in METRICS[:2] if (f := _metric(cells, first, group_names, metric, hospitals, FOLDED))["rows"]
         ],
@@ -85,7 +82,7 @@ def groups(board: ReportData) -> Section:
         "min_count": board.min_count,
         "no_threshold": no_threshold(board, first),
     }
-    return Section("groups", "Groups", write("groups.html.j2", **context))
+    return Section("groups", "Patient groups", write("groups.html.j2", **context))
 
 
 def _cells(rows: pd.DataFrame) -> Cells:
@@ -117,7 +114,7 @@ def _distances(
     cells: Cells,
     run: Run,
     group_names: Sequence[str],
-    metric_entry: tuple[str, str, str, bool],
+    metric_entry: tuple[str, str, str],
     hospitals: Sequence[Hospital],
 ) -> list[GroupDifference]:
     """Return, per hospital and attribute, the difference between the two most different groups; they are compared."""
@@ -144,12 +141,12 @@ def _metric(
     cells: Cells,
     run: Run,
     group_names: Sequence[str],
-    metric_entry: tuple[str, str, str, bool],
+    metric_entry: tuple[str, str, str],
     hospitals: Sequence[Hospital],
     attributes: Sequence[str],
 ) -> dict[str, Any]:
     """Return figures and table rows of a metric; there is one figure per attribute, and all have the same axis."""
-    metric, finding, word, _ = metric_entry
+    metric, finding, word = metric_entry
     members = {attribute: _members(group_names, attribute) for attribute in attributes}
     rows = [
         _row(cells, run, name, metric, finding, hospitals)

@@ -3,7 +3,6 @@
 A gap is the internal minus the external AUROC; both are the axes of the scatter.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,26 +15,18 @@ from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
 
 STEP = 0.02  # AUROC; gaps in a range of this width have the same color, and there are eight colors
-SHOWN = 40  # rows of the table that are visible at first; later rows are folded
+SHOWN = 20  # rows of the table that are visible at first; later rows are folded
 
 
 def hospitals(board: ReportData) -> Section:
     """Write the section: the colored table, and the scatter of internal and external AUROC."""
-    worst = Counter(r.worst for r in board.ranked if r.worst)
-    most_frequent, times = min(worst.items(), key=lambda item: (-item[1], item[0])) if worst else ("", 0)
-    costly = [h.short for h in board.hospitals if h.is_costly]
+    costly = [h for h in board.hospitals if h.is_costly]
     rows = [_row(board, run) for run in board.ranked]
     compared = [r for r in board.ranked if r.internal_common.has_value and r.external_common.has_value]
     context = {
         "board": board,
         "title": sentences.hospitals_title(
-            costly,
-            len(board.hospitals) or board.num_external,
-            board.short(most_frequent),
-            times,
-            len(board.ranked),
-            board.has_common,
-            board.unit,
+            len(costly), len(board.hospitals) or board.num_external, len(board.ranked), board.has_common
         ),
         "heads": [_head(board, key) for key in (h.key for h in board.all_hospitals)],
         "rows": rows[:SHOWN],
@@ -45,6 +36,7 @@ def hospitals(board: ReportData) -> Section:
         "compared": compared,
         "crosses": all(r.internal_common.has_interval for r in compared),
         "say": _scatter_words(board, compared),
+        "shared": sentences.shared_findings(*board.num_common),
         "legend": charts.families(compared),
         "absent": data_sentences.without_score(board.without_score) if board.hospitals else "",
     }
@@ -92,4 +84,4 @@ def _row(board: ReportData, run: Run) -> dict[str, Any]:
 def _scatter_words(board: ReportData, compared: Sequence[Run]) -> str:
     """Return the title of the scatter."""
     below = sum(r.external_common.value < r.internal_common.value for r in compared)
-    return sentences.scatter_title(below, len(compared), sentences.shared_findings(*board.num_common), board.unit)
+    return sentences.scatter_title(below, len(compared), board.unit)

@@ -66,8 +66,8 @@ def gap_figure(board: ReportData, width: float) -> Markup:
     words = max(6.6 * max(len(h.short), 0.95 * len(h.where)) for h in hospitals)
     axis_start = min(max(words + 12, 84.0), 130.0 if width > 400 else 116.0)
     scale = svg.Scale(low, high, axis_start, width - (44 if width > 400 else 40))
-    row = 45.0
-    height = 46 + row * len(hospitals)
+    row = 41.0
+    height = 44 + row * len(hospitals)
     body = "".join(
         svg.line(scale(t), 16, scale(t), height - 22, "g" if t else "ax")
         + svg.text(scale(t), height - 7, svg.tick_text(t, grid), "tk", "middle")

@@ -26,7 +26,8 @@ from reports.sentences.verdicts import CLEAR
 from reports.summaries import rank_agreement as agreeing
 
 WIDTH = 262.0  # px: width of the dot strip
-OPEN = 10  # number of tie groups that are open at first
+OPEN = 10  # number of tie groups with visible rows at first
+SHOWN = 10  # visible rows of a group at first, on a page with more than FIRST runs; the style sheet has the same number
 FIRST = 60  # rows in the table; a script adds later rows (without JavaScript, they are in a second table)
 # Maximum number of values of a filter, and of filters; a longer list would be hard to use.
 MOST_VALUES, MOST_FACTORS = 40, 12
@@ -70,7 +71,8 @@ def ranking(board: ReportData) -> Section:
             "words": sentences.group_caption(k, len(runs), runs[0].label, board.unit),
             "number": k,
             "runs": runs,
-            "closed": k > OPEN,
+            "closed": k > OPEN or (len(board.ranked) > FIRST and len(runs) > SHOWN),
+            "partly": k <= OPEN,
         }
         for k, runs in enumerate(board.groups, start=1)
     ]

@@ -17,8 +17,8 @@ from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import gaps as gap_sentences
 
-WIDTH, HEIGHT = 330.0, 22.0
-SHOWN = 40
+WIDTH, HEIGHT = 230.0, 22.0
+SHOWN = 12
 
 
 def robustness(board: ReportData) -> Section:
@@ -69,7 +69,7 @@ def _axis(rows: list[dict[str, Any]]) -> tuple[svg.Scale, list[float]]:
     ends = [0.0, *(v for row in rows for e in [row["distance"]] for v in (e.value, *e.bounds) if is_number(v))]
     margin = 0.03 * (max(ends) - min(ends)) + 0.002
     scale = svg.Scale(min(ends) - margin, max(ends) + margin, 6, WIDTH - 6)
-    return scale, svg.ticks(scale.low, scale.high, 6)
+    return scale, svg.ticks(scale.low, scale.high, 5)
 
 
 def _axis_figure(rows: list[dict[str, Any]]) -> Markup:
@@ -91,6 +91,7 @@ def _audit(board: ReportData) -> list[dict[str, Any]]:
         {
             "rule": _rule(board, str(row["rule"])),
             "oracle": bool(row["oracle"]),
+            "is_one_hospital": any(row["rule"] == h.key for h in board.hospitals),
             "run": labels.get(str(row["run_id"]), str(row["run_id"])),
             "value": float(row["value"]),
             "regret": _regret(row),
@@ -119,6 +120,4 @@ def _rule(board: ReportData, rule: str) -> str:
 
 def _audit_title(audit: list[dict[str, Any]], unit: str) -> str:
     honest = next((row for row in audit if not row["oracle"]), None)
-    flattered = [row["optimism"] for row in audit if row["oracle"] and is_number(row["optimism"])]
-    optimism = max(flattered, default=float("nan"))
-    return gap_sentences.selection_by_internal(honest["regret"], optimism, unit) if honest else ""
+    return gap_sentences.selection_by_internal(honest["regret"], unit) if honest else ""

@@ -33,7 +33,6 @@ def shortcuts(board: ReportData) -> Section:
     probes = probe_lookup(board.tables["sources"])
     runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
     probed = [r for r in board.runs if r.probe.has_value]  # runs without a gap are included
-    shuffled = [probes[r.id, "shuffled"].value for r in probed if probes.get((r.id, "shuffled"), MISSING).has_value]
     table = board.tables["sources"]
     num_sources = int(table["num_sources"].max()) if len(table) else 0
     rho = spearman([r.probe.value for r in runs], [r.gap.value for r in runs]) if len(runs) >= NEEDED else MISSING
@@ -42,8 +41,9 @@ def shortcuts(board: ReportData) -> Section:
     context = {
         "board": board,
         "missing": missing_analyses(board, "probes", "acquisition"),
-        "title": sentences.probe_title([r.probe.value for r in probed], chance, shuffled, num_sources),
-        "association": sentences.probe_and_gap(rho, len(runs), NEEDED, visible, board.unit) if runs else "",
+        "title": sentences.probe_title([r.probe.value for r in probed], chance, num_sources),
+        "association": sentences.probe_and_gap(rho, len(runs), NEEDED, board.unit) if runs else "",
+        "relation": sentences.relation_power(len(runs), NEEDED, visible, board.unit) if runs and not rho.clear else "",
         "runs": runs,
         "shuffled": {r.id: probes.get((r.id, "shuffled"), MISSING) for r in runs},
         "legend": charts.families(runs),
@@ -70,6 +70,7 @@ def _sources(board: ReportData, probed: list[Run], num_sources: int) -> dict[str
         "run": run,
         "title": sources.verdict(estimates, run, num_sources),
         "meaning": sources.meaning(estimates, run),
+        "first": sources.lines(estimates, run, sources.FIRST),
         "groups": sources.lines(estimates, run),
         "chance": run.probe.chance,
         "selectivities": sources.selectivities(board, estimates, SHOWN),

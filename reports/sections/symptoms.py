@@ -45,7 +45,9 @@ def symptoms(board: ReportData) -> Section:
         )
     number = table["run_id"].nunique()
     title = f"Check {plural(number, 'run')} first"
-    return Section("symptoms", "", write("symptoms.html.j2", title=title, rows=rows[:SHOWN], folded=rows[SHOWN:]))
+    return Section(
+        "symptoms", "Symptoms", write("symptoms.html.j2", title=title, rows=rows[:SHOWN], folded=rows[SHOWN:])
+    )
 
 
 def symptom_anchor(run_id: str) -> str:

@@ -22,7 +22,7 @@ from reports.sentences import changes as change_sentences
 from reports.summaries.change_rules import MARGIN, MARKER, caught, changed, changes
 from reports.summaries.missing_analyses import missing_analyses, section_without_results
 
-WIDTH, HEIGHT = 300.0, 22.0
+WIDTH, HEIGHT = 260.0, 22.0
 SHOWN = 40  # number of runs in the table below the figure
 # minimum number of architectures for a rank correlation; `bench.analyses.shortcuts.association` has the same number
 LEAST = 4
@@ -75,9 +75,7 @@ def transplants(board: ReportData) -> Section:
     If the test failed or is not done, the section states why. If it was not requested, the section is empty.
     """
     table = board.tables["transplants"]
-    nothing = partial(
-        section_without_results, board, "transplants", "Transplants", "Region transplant test", "transplants"
-    )
+    nothing = partial(section_without_results, board, "transplants", "Transplants", "Transplants", "transplants")
     if not len(table):
         return nothing()
     internal = board.internal.key
@@ -99,12 +97,12 @@ def transplants(board: ReportData) -> Section:
     runs_in_scatter = [r for r in board.ranked if r.causal.has_value and r.gap.has_value]
     context = {
         "board": board,
+        "relation": change_sentences.relation(_causal_correlation(board)),
         "title": change_sentences.marker_shortcuts(
             board.internal.short,
             sum(bool(findings_with_shortcut[r.id]) for r in tested_runs),
             len(tested_runs),
             [f for f, _ in runs_by_finding.most_common()],
-            MARGIN,
         ),
         "detail": _detail(board, cells, first, finding, findings_with_shortcut, findings_that_react),
         "run": first,
@@ -277,6 +275,16 @@ def _associations(board: ReportData) -> list[str]:
             if architectures:
                 sentences.append(change_sentences.too_few_architectures(score_name, len(architectures), LEAST))
     return sentences
+
+
+def _causal_correlation(board: ReportData) -> Estimate:
+    """Return the rank correlation of the causal score with the gap; MISSING if it was not computed."""
+    table = board.tables["associations"]
+    rows = table[(table["score"] == "causal") & (table["statistic"] == "spearman") & (table["against"] == "gap")]
+    if not len(rows):
+        return MISSING
+    row = rows.iloc[0]
+    return Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
 
 
 def _has(run: Run, score: str) -> bool:

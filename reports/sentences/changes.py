@@ -11,31 +11,46 @@ from reports.formatting import interval, is_number, listing, places, sentence_ca
 from reports.report_data.headline_rows import Estimate
 
 
-def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Sequence[str], margin: float) -> str:
+def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Sequence[str]) -> str:
     """State in how many runs a marker of the internal hospital is a shortcut, and for which findings.
 
-    `margin` is the smallest change of a probability that counts.
-
-    >>> marker_shortcuts("A", 0, 4, [], 0.05)
-    'No marker of A is a shortcut in any of four runs: none both changes a prediction by more than .050 and helps at the internal hospital'
-    >>> marker_shortcuts("A", 3, 4, ["Edema"], 0.05)
-    'In three of four runs, the prediction of Edema and its internal AUROC depend on a marker of A'
-    >>> marker_shortcuts("A", 1, 1, ["Edema", "Pneumonia"], 0.05)
-    'The prediction of Edema and Pneumonia and its internal AUROC depend on a marker of A'
-    >>> marker_shortcuts("A", 0, 0, [], 0.05)
+    >>> marker_shortcuts("A", 0, 4, [])
+    'No marker of A is a shortcut in any of four runs'
+    >>> marker_shortcuts("A", 3, 4, ["Edema"])
+    'Three of four runs use a marker of A to predict Edema'
+    >>> marker_shortcuts("A", 1, 1, ["Edema", "Pneumonia", "Mass"])
+    'The run uses a marker of A to predict three findings'
+    >>> marker_shortcuts("A", 0, 0, [])
     'Markers of A could not be tested: too few images have one'
     """
     if not num_tested:
         return f"Markers of {internal} could not be tested: too few images have one"
-    runs = f"{word(num_tested)} runs"
     if not num_with:
-        in_runs = "" if num_tested == 1 else f" in any of {runs}"
-        reason = f"none both changes a prediction by more than {places(margin)} and helps at the internal hospital"
-        return f"No marker of {internal} is a shortcut{in_runs}: {reason}"
-    num_in_words = "all" if num_with == num_tested else f"{word(num_with)} of"
-    in_runs = "" if num_tested == 1 else f"in {num_in_words} {runs}, "
-    text = f"the prediction of {listing(findings)} and its internal AUROC depend on a marker of {internal}"
-    return sentence_case(in_runs + text)
+        in_runs = "" if num_tested == 1 else f" in any of {word(num_tested)} runs"
+        return f"No marker of {internal} is a shortcut{in_runs}"
+    if num_tested == 1:
+        runs = "the run uses"
+    elif num_with == num_tested:
+        runs = f"all {word(num_tested)} runs use"
+    else:
+        runs = f"{word(num_with)} of {word(num_tested)} runs {'uses' if num_with == 1 else 'use'}"
+    names = listing(findings) if len(findings) < 3 else f"{word(len(findings))} findings"
+    return sentence_case(f"{runs} a marker of {internal} to predict {names}")
+
+
+def relation(rho: Estimate) -> str:
+    """State whether a larger change in predictions goes with a larger gap; `rho` is the rank correlation.
+
+    >>> relation(Estimate(0.64, 0.25, 0.85)), relation(Estimate(0.2, -0.3, 0.6))
+    ('Larger change in predictions, larger gap: ρ .640 [.250, .850]', 'No clear relation to the gap: ρ .200 [−.300, .600]')
+    >>> relation(MISSING)
+    'Relation to the generalization gap'
+    """
+    if not rho.has_value:
+        return "Relation to the generalization gap"
+    if not rho.clear:
+        return f"No clear relation to the gap: ρ {rho.with_interval}"
+    return f"Larger change in predictions, {'larger' if rho.value > 0 else 'smaller'} gap: ρ {rho.with_interval}"
 
 
 def reaction_only(findings: Sequence[str]) -> str:

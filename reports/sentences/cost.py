@@ -3,11 +3,7 @@
 A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides.
 """
 
-from collections.abc import Sequence
-
-from reports.formatting import is_number, listing, places, plural, sentence_case, two_figures, word
-
-GOAL_WORDS = {"auroc": "AUROC", "gap": "gap", "maps": "heat maps", "macs": "operations"}
+from reports.formatting import is_number, places, plural, sentence_case, two_figures, word
 
 # (minimum hours for this unit, unit, units per hour)
 UNITS = ((1.0, "hours", 1.0), (1 / 60, "minutes", 60.0), (0.0, "seconds", 3600.0))
@@ -58,22 +54,17 @@ def anytime(device: str, hours: float, quarter: float, half: float, final: float
     return f"Best internal AUROC after all of {longest}: {places(final)}"
 
 
-def nondominated_runs(goals: Sequence[str], labels: Sequence[str], num_runs: int, unit: str = "run") -> str:
-    """Name the Pareto-optimal runs: no other run is at least as good in each goal and better in one.
+def nondominated_runs(num_goals: int, num_nondominated: int, num_runs: int, unit: str = "run") -> str:
+    """Count the Pareto-optimal runs: no other run is at least as good in each goal and better in one.
 
-    >>> nondominated_runs(["auroc", "gap", "macs"], ["A", "B"], 24)
-    'Two of 24 runs are Pareto-optimal in AUROC, gap and operations: A and B'
-    >>> nondominated_runs(["auroc", "gap"], ["A", "B"], 2)
-    'Both runs are Pareto-optimal in AUROC and gap'
-    >>> nondominated_runs(["auroc", "gap", "maps", "macs"], ["A"], 4)
-    'One of four runs is Pareto-optimal in AUROC, gap, heat maps and operations: A'
+    >>> nondominated_runs(3, 2, 24), nondominated_runs(2, 2, 2)
+    ('Two of 24 runs are Pareto-optimal in three goals', 'Both runs are Pareto-optimal in two goals')
     """
-    names = listing([GOAL_WORDS[goal] for goal in goals], len(goals))
-    if len(labels) == num_runs:
-        return f"{'Both' if num_runs == 2 else f'All {word(num_runs)}'} {unit}s are Pareto-optimal in {names}"
-    verb = "is" if len(labels) == 1 else "are"
-    runs = f"{sentence_case(word(len(labels)))} of {word(num_runs)} {unit}s"
-    return f"{runs} {verb} Pareto-optimal in {names}: {listing(labels)}"
+    goals = f"{word(num_goals)} goals"
+    if num_nondominated == num_runs:
+        return f"{'Both' if num_runs == 2 else f'All {word(num_runs)}'} {unit}s are Pareto-optimal in {goals}"
+    verb = "is" if num_nondominated == 1 else "are"
+    return f"{sentence_case(word(num_nondominated))} of {word(num_runs)} {unit}s {verb} Pareto-optimal in {goals}"
 
 
 def resampling(num_others: int, num_sure: int, num_nondominated: int, unit: str = "run") -> str:

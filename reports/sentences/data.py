@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.formatting import listing, plural, word
+from reports.formatting import integer, listing, plural
 
 LABEL_SOURCES = {  # label source in the tables -> words on the page
     "report": "radiology reports, labeled by a program",
@@ -17,14 +17,13 @@ LABEL_SOURCES = {  # label source in the tables -> words on the page
 }
 
 
-def image_flow(num_listed: int, num_used: int, num_shared: int, num_cohorts: int, num_duplicates: int = 0) -> str:
+def image_flow(num_listed: int, num_used: int, num_shared: int, num_duplicates: int = 0) -> str:
     """State how many images are used, and how many patients and duplicate images occur in two splits."""
-    cohorts = "one cohort" if num_cohorts == 1 else f"{word(num_cohorts)} cohorts"
-    patients = "no patient is in two splits"
+    patients = "no patient in two splits"
     if num_shared:
-        patients = f"{plural(num_shared, 'patient')} {'is' if num_shared == 1 else 'are'} in two splits"
+        patients = f"{plural(num_shared, 'patient')} in two splits"
     also = f"; {duplicates(num_duplicates)}" if num_duplicates > 0 else ""
-    return f"{plural(num_used, 'frontal image')} of {plural(num_listed, 'image')} from {cohorts} are used; {patients}{also}"
+    return f"{integer(num_used)} of {plural(num_listed, 'image')} are used; {patients}{also}"
 
 
 def duplicates(number: int) -> str:

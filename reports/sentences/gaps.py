@@ -5,7 +5,7 @@ A sentence states an effect only if it is clear (see `verdicts`). The estimate a
 
 from collections.abc import Mapping, Sequence
 
-from reports.formatting import interval, is_number, listing, places, plural, sentence_case, signed, word
+from reports.formatting import interval, listing, plural, sentence_case, signed, word
 from reports.report_data.headline_rows import Estimate
 
 NUM_NEEDED = 8  # minimum number of runs to fit a line; bench.scoring.across_runs.robustness has the same number
@@ -33,6 +33,17 @@ def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
     return sentence_case(f"{text}; {remainder.with_interval} is unexplained")
 
 
+def unexplained(gap: Estimate, remainder: Estimate) -> str:
+    """State how much of a run's mean gap is unexplained.
+
+    >>> unexplained(Estimate(0.078, 0.05, 0.1), Estimate(0.076, 0.041, 0.111))
+    'Unexplained part of the gap: .076 [.041, .111] of .078'
+    """
+    if not remainder.has_value:
+        return "The gap could not be decomposed"
+    return f"Unexplained part of the gap: {remainder.with_interval} of {gap.text}"
+
+
 def effective_robustness(
     above: Sequence[str], below: Sequence[str], num_fitted: int, num_runs: int, unit: str = "run"
 ) -> str:
@@ -41,55 +52,51 @@ def effective_robustness(
     The prediction is a line from internal to external AUROC, fitted to the other runs.
 
     >>> effective_robustness([], [], 24, 24)
-    'No run of 24 clearly differs from the external AUROC that the other runs predict'
+    'No run of 24 clearly differs from its predicted external AUROC'
     >>> effective_robustness(["A"], ["B"], 24, 24)
-    'External AUROC is higher than predicted for A; it is lower for B'
+    'External AUROC: higher than predicted for A, lower than predicted for B'
     >>> effective_robustness([], [], 0, 2)
-    'No line can be fitted to 2 runs: at least eight with different internal AUROC are needed'
+    'No line can be fitted to 2 runs: at least eight are needed'
     """
     if not num_fitted:
-        return f"No line can be fitted to {plural(num_runs, unit)}: at least {word(NUM_NEEDED)} with different internal AUROC are needed"
+        return f"No line can be fitted to {plural(num_runs, unit)}: at least {word(NUM_NEEDED)} are needed"
     if above and below:
-        return f"External AUROC is higher than predicted for {listing(above)}; it is lower for {listing(below)}"
+        return f"External AUROC: {_above_or_below(above, 'higher', unit)}, {_above_or_below(below, 'lower', unit)}"
     if above or below:
-        size = "higher" if above else "lower"
-        return f"External AUROC is {size} than predicted for {listing(above or below)}"
-    return f"No {unit} of {num_fitted} clearly differs from the external AUROC that the other {unit}s predict"
+        return f"External AUROC is {_above_or_below(above or below, 'higher' if above else 'lower', unit)}"
+    return f"No {unit} of {num_fitted} clearly differs from its predicted external AUROC"
 
 
-def selection_by_internal(regret: Estimate, optimism: float, unit: str = "run") -> str:
+def _above_or_below(labels: Sequence[str], size: str, unit: str) -> str:
+    """Return the clause on runs with a higher or lower AUROC than predicted; it names a single run."""
+    return f"{size} than predicted for {labels[0] if len(labels) == 1 else plural(len(labels), unit)}"
+
+
+def selection_by_internal(regret: Estimate, unit: str = "run") -> str:
     """State how much external AUROC is lost if internal validation selects the run (regret).
 
-    `optimism` is the amount by which an external AUROC is too high if the same external data select the run.
-
-    >>> selection_by_internal(Estimate(0.0, 0.0, 0.0), 0.004)
-    'Selecting on internal validation data finds the run with the best external AUROC; selecting on an external hospital would
-    overstate its AUROC by up to .004'
-    >>> selection_by_internal(Estimate(0.012, 0.002, 0.022), float("nan"))
-    'Selecting on internal validation data loses .012 [.002, .022] external AUROC compared with the best run'
+    >>> selection_by_internal(Estimate(0.0, 0.0, 0.0))
+    'Selection on internal validation finds the best external run'
+    >>> selection_by_internal(Estimate(0.012, 0.002, 0.022))
+    'Selection on internal validation loses .012 [.002, .022] external AUROC'
     """
-    start = "Selecting on internal validation data"
+    start = "Selection on internal validation"
     if regret.value == 0:
-        text = f"{start} finds the {unit} with the best external AUROC"
-    elif regret.clear:
-        text = f"{start} loses {regret.with_interval} external AUROC compared with the best {unit}"
-    else:
-        text = f"The {unit} selected on internal validation data cannot be distinguished from the best {unit} ({regret.with_interval})"
-    overstated = f"; selecting on an external hospital would overstate its AUROC by up to {places(optimism)}"
-    return text + (overstated if is_number(optimism) else "")
+        return f"{start} finds the best external {unit}"
+    if regret.clear:
+        return f"{start} loses {regret.with_interval} external AUROC"
+    return f"{start} loses no clear external AUROC ({regret.with_interval})"
 
 
-def calibration(label: str, drift: Estimate, hospital_drifts: Sequence[tuple[str, float]]) -> str:
-    """State whether a run is less well calibrated at external hospitals.
+def calibration(drift: Estimate) -> str:
+    """State whether calibration is worse at external hospitals; `drift` is the mean change of the ECE.
 
-    `drift` is the mean change of the ECE; `hospital_drifts` are pairs (hospital, change of the ECE).
+    >>> calibration(Estimate(0.116, 0.094, 0.138))
+    'Calibration is worse at external hospitals: mean ECE +.116 [.094, .138]'
     """
     if not drift.has_value:
-        return f"The calibration of {label} could not be compared between internal and external hospitals"
-    change = f"ECE {signed(drift.value)} {interval(drift.low, drift.high)}"
-    if len(hospital_drifts) > 1:
-        most, value = max(hospital_drifts, key=lambda pair: pair[1])
-        change += f" on average; largest at {most}, {signed(value)}"
+        return "Calibration could not be compared between internal and external hospitals"
+    change = f"mean ECE {signed(drift.value)} {interval(drift.low, drift.high)}"
     if not drift.clear:
-        return f"The data do not show whether {label} is less well calibrated at external hospitals ({change})"
-    return f"{label} is {'less well' if drift.value > 0 else 'better'} calibrated at external hospitals: {change}"
+        return f"No clear change in calibration at external hospitals ({change})"
+    return f"Calibration is {'worse' if drift.value > 0 else 'better'} at external hospitals: {change}"

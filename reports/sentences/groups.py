@@ -26,22 +26,33 @@ class GroupDifference:
     lowest_value: float = float("nan")
 
 
-def auroc_differences(label: str, differences: Sequence[GroupDifference]) -> str:
-    """State at which hospitals, and by which attributes, the AUROC of patient groups clearly differs.
+def title(differences: Sequence[GroupDifference]) -> str:
+    """State how many AUROC differences between patient groups are clear.
 
     >>> sex = GroupDifference("NIH", "sex", Estimate(0.05, 0.01, 0.09))
-    >>> auroc_differences("A", [sex, GroupDifference("NIH", "age", Estimate(0.05, 0.0, 0.1))])
-    'The AUROC of A differs by sex in NIH (.050 [.010, .090]); 1 of 2 differences is clear'
-    >>> auroc_differences("A", [])
-    'Patient groups could not be compared: they have too few patients or are not recorded'
+    >>> title([sex, GroupDifference("NIH", "age", Estimate(0.05, 0.0, 0.1))])
+    '1 of 2 AUROC differences between patient groups is clear'
+    >>> title([])
+    'Patient groups could not be compared: too few patients or not recorded'
     """
     if not differences:
-        return "Patient groups could not be compared: they have too few patients or are not recorded"
-    clear = _clear(differences)
-    if not clear:
-        return f"The data do not show a difference in the AUROC of {label} between patient groups ({_compared(differences)})"
-    differences_in_words = listing([f"by {d.attribute} in {d.hospital} ({d.spread.with_interval})" for d in clear])
-    return f"The AUROC of {label} differs {differences_in_words}; {_share(clear, differences)}"
+        return "Patient groups could not be compared: too few patients or not recorded"
+    num_clear = len(_clear(differences))
+    if not num_clear:
+        return f"No clear difference in AUROC between patient groups ({plural(len(differences), 'comparison')})"
+    verb = "is" if num_clear == 1 else "are"
+    compared = plural(len(differences), "AUROC difference")
+    return f"{num_clear} of {compared} between patient groups {verb} clear"
+
+
+def clear_differences(label: str, differences: Sequence[GroupDifference]) -> str:
+    """Name the hospitals and attributes with a clear difference in AUROC; "" if there are none.
+
+    >>> clear_differences("A", [GroupDifference("NIH", "sex", Estimate(0.05, 0.01, 0.09))])
+    'The AUROC of A differs by sex in NIH (.050 [.010, .090])'
+    """
+    clear = [f"by {d.attribute} in {d.hospital} ({d.spread.with_interval})" for d in _clear(differences)]
+    return f"The AUROC of {label} differs {listing(clear)}" if clear else ""
 
 
 def underdiagnosis(label: str, differences: Sequence[GroupDifference]) -> str:
@@ -51,18 +62,20 @@ def underdiagnosis(label: str, differences: Sequence[GroupDifference]) -> str:
     >>> underdiagnosis("A", [sex])
     'A underdiagnoses F more often than M in NIH (.120 and .070); 1 of 1 difference is clear'
     >>> underdiagnosis("A", [])
-    'The underdiagnosis rate of A could not be compared between patient groups'
+    'The underdiagnosis rate could not be compared between patient groups'
     """
     if not differences:
-        return f"The underdiagnosis rate of {label} could not be compared between patient groups"
+        return "The underdiagnosis rate could not be compared between patient groups"
     clear = _clear(differences)
+    num_compared = len(differences)
     if not clear:
-        return f"The data do not show a difference in the underdiagnosis rate of {label} between patient groups ({_compared(differences)})"
+        return f"No clear difference in the underdiagnosis rate between patient groups ({plural(num_compared, 'comparison')})"
     groups_in_words = [
         f"{d.highest} more often than {d.lowest} in {d.hospital} ({places(d.highest_value)} and {places(d.lowest_value)})"
         for d in clear
     ]
-    return f"{label} underdiagnoses {listing(groups_in_words)}; {_share(clear, differences)}"
+    share = f"{len(clear)} of {plural(num_compared, 'difference')} {'is' if len(clear) == 1 else 'are'} clear"
+    return f"{label} underdiagnoses {listing(groups_in_words)}; {share}"
 
 
 def no_threshold(findings: Sequence[tuple[str, int, int]], min_count: int) -> str:
@@ -91,12 +104,3 @@ def no_threshold(findings: Sequence[tuple[str, int, int]], min_count: int) -> st
 def _clear(differences: Sequence[GroupDifference]) -> list[GroupDifference]:
     """Return the differences with an interval above 0, largest difference first."""
     return sorted((d for d in differences if d.spread.clear), key=lambda d: -d.spread.value)
-
-
-def _compared(differences: Sequence[GroupDifference]) -> str:
-    return plural(len(differences), "comparison")
-
-
-def _share(clear: Sequence[GroupDifference], differences: Sequence[GroupDifference]) -> str:
-    verb = "is" if len(clear) == 1 else "are"
-    return f"{len(clear)} of {plural(len(differences), 'difference')} {verb} clear"

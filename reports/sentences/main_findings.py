@@ -198,125 +198,106 @@ def shared_findings(least: int, greatest: int) -> str:
     return plural(greatest, "shared finding") if least == greatest else f"{least} to {greatest} shared findings"
 
 
-def scatter_title(num_below: int, num_runs: int, findings: str, unit: str = "run") -> str:
-    """State how many runs have a lower AUROC at external hospitals; `findings` is a text of `shared_findings`."""
+def scatter_title(num_below: int, num_runs: int, unit: str = "run") -> str:
+    """State how many runs have a lower AUROC at external hospitals.
+
+    >>> scatter_title(2, 2), scatter_title(3, 4)
+    ('Both runs have a lower measured AUROC at external hospitals', '3 of 4 runs have a lower measured AUROC at external hospitals')
+    """
     if num_below == num_runs:
         runs = f"both {unit}s have" if num_runs == 2 else f"all {num_runs} {unit}s have"
     else:
         count = f"{num_below} of {num_runs} {unit}s" if num_below else f"no {unit} of {num_runs}"
         runs = f"{count} {_verb(max(num_below, 1), 'have', 'has')}"
-    text = sentence_case(f"{runs} a lower measured AUROC at external hospitals")
-    return f"{text} ({findings})" if findings else text
+    return sentence_case(f"{runs} a lower measured AUROC at external hospitals")
 
 
-def hospitals_title(
-    costly: Sequence[str],
-    num_external: int,
-    worst: str,
-    num_worst: int,
-    num_runs: int,
-    shared_findings: bool = True,
-    unit: str = "run",
-) -> str:
-    """Name the hospitals at which AUROC clearly drops (`costly`), and the hospital that is worst for most runs.
-
-    `num_worst` is the number of runs for which `worst` is the hospital with the largest gap.
-    """
+def hospitals_title(num_costly: int, num_external: int, num_runs: int, shared_findings: bool = True) -> str:
+    """State at how many external hospitals AUROC clearly drops (`num_costly`)."""
     if num_external == 0:
         return "No external hospital was tested"
     if not shared_findings:
         return "Internal and external hospitals label no finding in common"
     if num_runs == 0:
         return NO_SCORE
-    if len(costly) == num_external:
+    if num_costly == num_external:
         at_hospitals = "every external hospital" if num_external > 1 else "the external hospital"
     else:
         at_hospitals = (
-            f"{word(len(costly))} of {word(num_external)} external hospitals" if costly else "no external hospital"
+            f"{word(num_costly)} of {word(num_external)} external hospitals" if num_costly else "no external hospital"
         )
-    text = f"AUROC drops clearly at {at_hospitals}"
-    if num_external == 1:
-        return text
-    in_every_run = num_worst == num_runs
-    runs = (
-        f"this {unit}"
-        if num_runs == 1
-        else f"every {unit}"
-        if in_every_run
-        else f"{_headline_count(num_worst)} of {_headline_count(num_runs)} {unit}s"
-    )
-    return f"{text}; {worst} is the worst hospital in {runs}"
+    return f"AUROC drops clearly at {at_hospitals}"
 
 
-def findings_title(clear: Sequence[tuple[str, float]], num_others: int, num_runs: int, unit: str = "run") -> str:
-    """Name the findings for which AUROC clearly drops in every run; `clear`: (finding, mean gap), largest gap first."""
-    if num_runs == 0 or not (clear or num_others):
+def findings_title(clear: Sequence[str], num_findings: int, num_runs: int, unit: str = "run") -> str:
+    """State for which findings AUROC clearly drops in every run (`clear`, largest gap first).
+
+    >>> findings_title(["Edema"], 9, 4)
+    'AUROC drops clearly in every run for Edema'
+    >>> findings_title(["Edema", "Pneumonia", "Mass"], 9, 4)
+    'AUROC drops clearly in every run for three of nine findings'
+    """
+    if num_runs == 0 or not num_findings:
         return "No finding has both an internal and an external score"
     in_runs = f"in {'every' if num_runs > 1 else 'this'} {unit}"
     if not clear:
         return f"No finding has a clear drop in AUROC {in_runs}"
-    names = listing([f"{name} ({places(value)})" for name, value in clear])
-    verb = "has" if len(clear) == 1 else "have"
-    other_findings = (
-        f"; the other {'finding does' if num_others == 1 else f'{word(num_others)} findings do'} not"
-        if num_others
-        else ""
-    )
-    return f"{names} {verb} a clear drop in AUROC {in_runs}{other_findings}"
+    names = listing(clear) if len(clear) < 3 else f"{word(len(clear))} of {word(num_findings)} findings"
+    return f"AUROC drops clearly {in_runs} for {names}"
 
 
-def worst_finding(finding: str, internal: float, external: float, num_runs: int, num_clear: int) -> str:
+def worst_finding(finding: str, internal: float, external: float, num_runs: int) -> str:
     """State the internal and external AUROC of the finding with the largest mean gap."""
     mean = "mean " if num_runs > 1 else ""
-    doubt = ""
-    if num_clear != num_runs:
-        clear = f"only {_headline_count(num_clear)}" if num_clear else "none"
-        doubt = f"; {clear} of {_headline_count(num_runs)} gaps {_verb(num_clear, 'are', 'is')} clear"
-    return (
-        f"{finding} has the largest gap: {mean}AUROC {places(internal)} internal and {places(external)} external{doubt}"
-    )
+    return f"{finding}: {mean}AUROC {places(internal)} internal, {places(external)} external"
 
 
 def pareto_title(labels: Sequence[str], num_runs: int, unit: str = "run") -> str:
-    """Name the runs on the Pareto front of cost and AUROC."""
+    """State how many runs are on the Pareto front of cost and AUROC; name a single run."""
     if num_runs == 0:
         return f"{NO_SCORE}, so cost and AUROC cannot be compared"
     if num_runs == 1:
         return f"Only one {unit}: there is no other cost to compare with"
-    verb = f"{unit} is" if len(labels) == 1 else f"{unit}s are"
-    return f"{sentence_case(word(len(labels)))} {verb} on the Pareto front: {listing(labels)}"
+    if len(labels) == 1:
+        return f"One {unit} is on the Pareto front: {labels[0]}"
+    return f"{sentence_case(word(len(labels)))} of {word(num_runs)} {unit}s are on the Pareto front"
 
 
-def probe_title(values: Sequence[float], chance: float, shuffled: Sequence[float], num_sources: int) -> str:
+def probe_title(values: Sequence[float], chance: float, num_sources: int) -> str:
     """State how well a linear classifier on frozen features identifies the hospital.
 
-    `values` are the balanced accuracies over runs, and `shuffled` those of the control with shuffled hospitals.
+    `values` are the balanced accuracies over runs.
     """
     if not values:
         return "The source classifier was not run"
     if num_sources < 2:
         return "There is only one hospital, so a source classifier has nothing to distinguish"
     accuracy = places(values[0]) if len(values) == 1 else f"{places(min(values))} to {places(max(values))}"
-    control = f"; shuffled labels {places(sum(shuffled) / len(shuffled))}" if shuffled else ""
-    start = f"A linear classifier on frozen features identifies one of {word(num_sources)} hospitals"
-    return f"{start} with a balanced accuracy of {accuracy} (chance {places(chance)}{control})"
+    return f"Features identify one of {word(num_sources)} hospitals: accuracy {accuracy}, chance {places(chance)}"
 
 
-def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, visible: float, unit: str = "run") -> str:
-    """State whether runs with features that reveal the hospital have a larger gap.
-
-    `rho` is the rank correlation over runs; `visible` is the smallest |rho| that this number of runs could show.
-    """
+def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, unit: str = "run") -> str:
+    """State whether runs with features that reveal the hospital have a larger gap; `rho` is the rank correlation."""
     if num_runs < num_needed:
         runs = f"{unit} is" if num_runs == 1 else f"{unit}s are"
-        count = sentence_case(_headline_count(num_runs))
-        return f"{count} {runs} too few to relate this to the gap: a rank correlation needs {word(num_needed)}"
-    correlation = f"Spearman {rho.with_interval}"
+        return f"{sentence_case(_headline_count(num_runs))} {runs} too few to relate this to the gap"
     if not rho.clear:
-        power = f"with {num_runs} {unit}s, only |ρ| above about {places(visible, 2)} would show"
-        return f"The data do not show whether this is related to the gap ({correlation}; {power})"
+        return f"No clear relation to the gap (Spearman {rho.with_interval})"
     size = "larger" if rho.value > 0 else "smaller"
-    return f"{sentence_case(unit)}s whose features reveal the hospital more clearly have a {size} gap ({correlation})"
+    return f"Features that reveal the hospital: {size} gap (Spearman {rho.with_interval})"
+
+
+def relation_power(num_runs: int, num_needed: int, visible: float, unit: str = "run") -> str:
+    """State what a rank correlation over so many runs can show; `visible` is the smallest |ρ| that they could show.
+
+    >>> relation_power(4, 8, 1.0)
+    'A rank correlation needs eight runs'
+    >>> relation_power(24, 8, 0.41)
+    'With 24 runs, only |ρ| above about .41 would show'
+    """
+    if num_runs < num_needed:
+        return f"A rank correlation needs {word(num_needed)} {unit}s"
+    return f"With {num_runs} {unit}s, only |ρ| above about {places(visible, 2)} would show"
 
 
 def learning_title(num_runs: int, num_at_end: int, epochs: int) -> str:

@@ -91,7 +91,7 @@ def title(internal: str, exposures: Sequence[tuple[Exposure, int]]) -> str:
 
     >>> p = Exposure("A", "X only", "random weights", "none", "", "nothing to compare", RESEARCH)
     >>> title("X", [(p, 3)])
-    'All three runs start from random weights and are trained on X only'
+    'All three runs start from random weights and learn from X only'
     """
     foreign = sum(count for p, count in exposures if p.elsewhere)
     if foreign:
@@ -109,7 +109,7 @@ def title(internal: str, exposures: Sequence[tuple[Exposure, int]]) -> str:
     unknown = sum(count for p, count in exposures if p.corpus == "unknown")
     if fresh == total:
         runs = "The run starts" if total == 1 else f"All {word(total)} runs start"
-        return f"{runs} from random weights and {'is' if total == 1 else 'are'} trained on {internal} only"
+        return f"{runs} from random weights and {'learns' if total == 1 else 'learn'} from {internal} only"
     before = total - fresh
     subject = (
         "The run was"

@@ -132,6 +132,18 @@ def answer(table: pd.DataFrame, num_runs: int) -> str:
     return verdict
 
 
+def title(table: pd.DataFrame) -> str:
+    """Return the title: whether heat on the finding differs from chance, and the comparison with the center map."""
+    on_finding = mean(pick(table, "enrichment"))
+    if not on_finding.has_value:
+        return "Heat inside and outside the lungs"
+    low, high = (_mean_bound(pick(table, "enrichment"), end) for end in ("low", "high"))
+    center = mean(pick(table, "enrichment", by="centre"))
+    baseline = f"; a center map reaches {center.text}" if center.has_value else ""
+    verdict = f"{on_finding.text} chance" if low > 1 or high < 1 else f"not clearly above chance ({on_finding.text})"
+    return f"Heat on the finding: {verdict}{baseline}"
+
+
 def _mean_bound(rows: pd.DataFrame, end: str) -> float:
     """Return the mean over runs of one bound of the interval, low or high (`end`).
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.formatting import listing, places, signed
+from reports.formatting import listing, places, sentence_case, signed
 from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import MACRO, ReportData
@@ -49,6 +49,7 @@ def rows(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
             for h in board.hospitals
             if (e := cells.get(("", h.key, name, "", finding, ALONE), MISSING)).has_value
         }
+        external_aurocs = [e.value for e in external.values()]
         differences = [
             (f, e)
             for (r, d, n, _, f, m), e in cells.items()
@@ -62,6 +63,9 @@ def rows(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
                 "alone": nuisance_auroc,
                 "cramers_v": cells.get(("", internal, name, "", finding, "cramers_v"), MISSING),
                 "external": external,
+                "external_range": " to ".join(dict.fromkeys(places(f(external_aurocs)) for f in (min, max)))
+                if external_aurocs
+                else "",
                 "decoded": cells.get((run.id, internal, name, "", "", "decodability"), MISSING),
                 "before": cells.get((run.id, internal, name, "", "", "random_decodability"), MISSING),
                 "bought": largest[1],
@@ -75,18 +79,14 @@ def title(nuisance_rows: list[dict[str, Any]]) -> str:
     """Return the title: it names the nuisance that best predicts a finding, or states that no nuisance does."""
     single = [row for row in nuisance_rows if row["name"] != ANY and row["alone"].has_value]
     if not single:
-        return "No nuisance of the internal hospital is recorded together with a scored finding"
+        return "No nuisance is recorded together with a scored finding"
     first = max(single, key=lambda row: row["alone"].value)
     if first["alone"].value < 0.6:
-        strongest = (
-            f"the strongest, {first['name']} for {first['finding']}, reaches AUROC {first['alone'].with_interval}"
-        )
-        return f"No recorded nuisance predicts a finding well at the internal hospital: {strongest}"
-    external_aurocs = [e.value for e in first["external"].values()]
-    external_range = (
-        f"; external {places(min(external_aurocs))} to {places(max(external_aurocs))}" if external_aurocs else ""
+        return f"No recorded nuisance predicts a finding well: AUROC at most {first['alone'].text}"
+    external_range = f", {first['external_range']} external" if first["external_range"] else ""
+    return sentence_case(
+        f"{first['name']} alone predicts {first['finding']}: AUROC {first['alone'].text} internal{external_range}"
     )
-    return f"At the internal hospital, {first['name']} alone predicts {first['finding']} with AUROC {first['alone'].with_interval}{external_range}"
 
 
 def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:

@@ -5,7 +5,7 @@ control  how the data were changed, such as "shuffled" (hospitals in random orde
 shots    number of training images per hospital, 0 for all
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,17 @@ LINES: tuple[tuple[str, str, str, int, str], ...] = (
     ("Decision trees", "header", "none", 0, "file header: size, depth and compression"),
     ("Decision trees", "header", "shuffled", 0, "control: hospitals shuffled"),
 )
+# (probe, control, shots) of the classifiers that the page shows first: one for each kind of input, and the main control
+FIRST = (
+    ("features", "none", 0),
+    ("features", "shuffled", 0),
+    ("random", "none", 0),
+    ("imagenet", "none", 0),
+    ("labels", "none", 0),
+    ("cnn", "none", 0),
+    ("pixels", "none", 0),
+    ("header", "none", 0),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +94,14 @@ def of_run(
     return estimates.get((run.id, key), estimates.get(("", key), MISSING))
 
 
-def lines(estimates: Estimates, run: Run) -> list[tuple[str, list[Line]]]:
-    """Return the classifiers that have an estimate, by group."""
+def lines(
+    estimates: Estimates, run: Run, chosen: Collection[tuple[str, str, int]] = ()
+) -> list[tuple[str, list[Line]]]:
+    """Return the classifiers that have an estimate, by group; only those in `chosen`, if it is not empty."""
     groups: dict[str, list[Line]] = {}
     for group, probe, control, shots, name in LINES:
+        if chosen and (probe, control, shots) not in chosen:
+            continue
         accuracy = of_run(estimates, run, probe, control, shots)
         if accuracy.has_value:
             mark = svg.micro(accuracy, 0, 1, accuracy.chance, 150)

@@ -28,6 +28,24 @@ const charts = (() => {
     x: spec.layout.xaxis.type === 'log' ? Math.log10(trace.x[i]) : trace.x[i], y: trace.y[i], text: letters.get(run), showarrow: false, yshift: 14,
     font: { size: 12, color: 'var(--paper)' }, bgcolor: 'var(--ink)', borderpad: 2 }] : []));
 
+  const SIDES = [['left', 1], ['right', 1], ['left', -1], ['right', -1]]; // anchor of the text, and whether the text is above (1) or below (-1) its mark
+  const placed = (spec, { annotations = [], xaxis, yaxis }, room, tall) => { // the label of a run gets the first side that is free; without room, there is no label
+    const across = x => (x - xaxis.range[0]) / (xaxis.range[1] - xaxis.range[0]) * room, up = y => (y - yaxis.range[0]) / (yaxis.range[1] - yaxis.range[0]) * tall;
+    const marks = spec.data.flatMap(t => Array.isArray(t.customdata) ? t.x.map((x, i) => [across(xaxis.type === 'log' ? Math.log10(x) : x), up(t.y[i])]) : []);
+    const taken = [];
+    const isFree = ([left, right, low, high], own) => left >= 0 && right <= room && low >= 0 && high <= tall
+      && marks.every(([x, y]) => (x === own[0] && y === own[1]) || x < left - 8 || right + 8 < x || y < low - 6 || high + 6 < y) && taken.every(t => right < t[0] || t[1] < left || high < t[2] || t[3] < low);
+    const put = (note, [anchor, side]) => {
+      const long = 6.9 * note.text.length, x = across(note.x) + (anchor === 'left' ? 6 : -6 - long), y = up(note.y) + (side > 0 ? 4 : -20), box = [x, x + long, y, y + 16];
+      if (!isFree(box, [across(note.x), up(note.y)])) return null;
+      taken.push(box);
+      return { ...note, xanchor: anchor, yanchor: side > 0 ? 'bottom' : 'top', xshift: anchor === 'left' ? 6 : -6, yshift: 4 * side };
+    };
+    const fixed = annotations.filter(note => note.xanchor).map(note => put(note, [note.xanchor, 1])); // labels of lines keep their side
+    const runs = annotations.filter(note => !note.xanchor).map(note => SIDES.reduce((found, side) => found || put(note, side), null));
+    return [...fixed, ...runs].filter(Boolean);
+  };
+
   const layout = (spec, width) => {
     const small = width < 480;
     const line = { showline: true, linecolor: 'var(--rule2)', tickcolor: 'var(--rule2)', ticks: 'outside', ticklen: 4, fixedrange: true,
@@ -38,19 +56,8 @@ const charts = (() => {
       shown.xaxis.ticktext = shown.xaxis.ticktext.filter((_, i) => i % 2 === 0);
       shown.xaxis.tickvals = shown.xaxis.tickvals.filter((_, i) => i % 2 === 0);
     }
-    if (small && shown.annotations) {
-      const [low, high] = shown.xaxis.range, room = width - 58;
-      const [floor, top] = shown.yaxis.range, tall = spec.narrow - 56, taken = [];
-      const fits = a => { // whether a label is inside the chart and overlaps no other label
-        const at = (a.x - low) / (high - low) * room, long = 6.8 * a.text.length, up = (a.y - floor) / (top - floor) * tall + (a.yshift || 0);
-        const box = a.xanchor === 'right' ? [at - long, at] : [at, at + long];
-        if (box[0] < 0 || box[1] > room || taken.some(t => box[0] < t[1] && t[0] < box[1] && Math.abs(up - t[2]) < 17)) return false;
-        taken.push([...box, up]);
-        return true;
-      };
-      shown.annotations = shown.annotations.filter(fits).slice(0, 3);
-    }
-    shown.annotations = [...(shown.annotations || []), ...lettered(spec)];
+    shown.annotations = placed(spec, shown, width - 58, (small ? spec.narrow : spec.height) - 56);
+    shown.annotations.push(...lettered(spec));
     return themed({ ...shown, width, height: small ? spec.narrow : spec.height, showlegend: false, hovermode: 'closest', dragmode: false,
       margin: { l: 44, r: 14, t: 8, b: 48 }, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',
       font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: 'var(--ink2)' },

@@ -13,7 +13,7 @@ const drawer = (() => {
   const body = async entry => {
     const found = entry.querySelector('.rd') || (await html(entry.id)).firstElementChild, figures = found.querySelector('[data-figures]'), list = found.querySelector('[data-pictures]');
     if (list && !list.childElementCount) {
-      const mine = [...document.querySelectorAll('#cases li')].filter(c => c.dataset.of === list.dataset.pictures).slice(0, +list.dataset.most);
+      const mine = [...document.querySelectorAll('#gallery .cases li')].filter(c => c.dataset.of === list.dataset.pictures).slice(0, +list.dataset.most);
       list.append(...mine.map(c => { const copy = c.cloneNode(true); copy.hidden = false; return copy; }));
     }
     if (figures && !figures.childElementCount) figures.append(await html(entry.id + '/figures'));

@@ -1,23 +1,21 @@
 (() => {
   'use strict';
-  const list = document.getElementById('cases');
+  const list = document.getElementById('cases'), folded = document.getElementById('more-cases');
   if (!list) return;
-  const picks = [...document.querySelectorAll('[data-pick]')], cases = [...list.children], most = matchMedia('(max-width: 760px)').matches ? 6 : 24;
-  const more = document.createElement('button');
-  more.type = 'button';
-  more.className = 'show-more';
-  list.after(more);
-  let shown = most;
-  const show = () => {
-    const fits = cases.filter(c => picks.every(p => !p.value || c.dataset[p.dataset.pick] === p.value));
-    const first = new Set(fits.slice(0, shown));
-    for (const c of cases) c.hidden = !first.has(c);
-    document.getElementById('gcount').textContent = `${first.size} of ${fits.length} pictures`;
-    more.hidden = first.size === fits.length;
-    more.textContent = `Show ${Math.min(most, fits.length - first.size)} more`;
+  const FIRST = 8, rest = folded ? folded.querySelector('ul') : list;
+  const picks = [...document.querySelectorAll('[data-pick]')], cases = [...document.querySelectorAll('#gallery .cases li')];
+  const show = () => { // the first matching pictures are shown, further ones are folded
+    const fits = new Set(cases.filter(c => picks.every(p => !p.value || c.dataset[p.dataset.pick] === p.value)));
+    const [first, more] = [[...fits].slice(0, FIRST), [...fits].slice(FIRST)];
+    for (const c of cases) c.hidden = !fits.has(c);
+    rest.append(...more, ...cases.filter(c => !fits.has(c)));
+    list.prepend(...first);
+    if (folded) {
+      folded.hidden = !more.length;
+      folded.querySelector('summary').textContent = more.length === 1 ? '1 more picture' : `${more.length} more pictures`;
+    }
+    document.getElementById('gcount').textContent = fits.size === 1 ? '1 picture' : `${fits.size} pictures`;
   };
-  for (const p of picks) p.addEventListener('change', () => { shown = most; show(); });
-  more.addEventListener('click', () => { shown += most; show(); });
-  addEventListener('beforeprint', () => { for (const c of cases) c.hidden = false; });
+  for (const p of picks) p.addEventListener('change', show);
   show();
 })();

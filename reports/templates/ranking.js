@@ -79,7 +79,7 @@ const ranking = (() => {
     if (wanted.length > there + now.length) queue.push([body, wanted.slice(there + now.length)]);
     return Math.max(0, room - there - now.length);
   };
-  const isShut = body => state.key === 'rank' && body.classList.contains('closed') && !table.classList.contains('found');
+  const isShut = body => state.key === 'rank' && body.classList.contains('closed') && !body.classList.contains('partly') && !table.classList.contains('found');
   const show = () => {
     const list = found(), flat = state.key !== 'rank', any = active();
     table.classList.toggle('found', any); // matches are shown in closed groups, too

@@ -164,12 +164,12 @@ def test_who_loads_the_page_again_finds_all_rows_there_and_stays_at_the_same_one
         assert visit.page.evaluate("rows") == FIRST
         wait_until(visit.page, FINISHED)
         visit.page.evaluate(
-            "document.querySelectorAll('#rank tr.row')[110].scrollIntoView({ behavior: 'instant', block: 'center' })"
+            "document.querySelector('tbody.failed tr.row').scrollIntoView({ behavior: 'instant', block: 'center' })"
         )
-        wait_until(visit.page, "scrollY > 3000")
+        wait_until(visit.page, "scrollY > 1000")
         visit.page.reload()
         assert visit.page.evaluate("rows") == RUNS
         wait_until(
             visit.page,
-            "Math.abs(document.querySelectorAll('#rank tr.row')[110].getBoundingClientRect().top - innerHeight / 2) < 200",
+            "Math.abs(document.querySelector('tbody.failed tr.row').getBoundingClientRect().top - innerHeight / 2) < 200",
         )

@@ -23,6 +23,6 @@ def test_a_recipe_runs_in_small_on_synthetic_images(recipe: str, small: Callable
     assert (
         "cannot be compared with the synthetic images of this page" in page
     )  # synthetic images beside published numbers
-    assert "Published results" in page
+    assert "Results as reported by their authors" in page
     scored = pd.read_parquet(report / "tables" / "scores.parquet")
     assert set(scored["run_id"]) == set(runs["run_id"])

@@ -30,12 +30,11 @@ def test_charts_use_only_colors_of_the_theme():
     assert not re.search(r"#[0-9a-f]{6}|rgb", text)
 
 
-def test_labels_never_cover_a_mark_or_each_other():
-    board = read(tables(Invented(runs=4)))
-    runs = list(board.ranked)
-    notes = charts.labels(runs, [0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5], (0.0, 1.0), (0.0, 1.0))
-    assert len(notes) <= 4
-    assert len({(n["xanchor"], n["yanchor"]) for n in notes}) == len(notes)
+def test_up_to_four_runs_have_labels_and_of_more_runs_those_with_extreme_values():
+    few, many = (list(read(tables(Invented(runs=number))).ranked) for number in (4, 9))
+    assert len(charts.labels(few, [0.5] * 4, [0.1, 0.2, 0.3, 0.4])) == 4
+    notes = charts.labels(many, [0.1 * k for k in range(9)], [0.5, 0.9, 0.1, *[0.5] * 6])
+    assert [note["text"] for note in notes] == [many[k].label for k in (1, 2, 8, 0)]
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 0.2), (-0.05, 0.17), (0.62, 0.9), (0, 1), (0.4999, 0.5001)])

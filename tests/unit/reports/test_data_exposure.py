@@ -27,14 +27,14 @@ def changed(made: Tables, **columns: object) -> Tables:
     ("found", "said"),
     [
         ([], "No run"),
-        ([(FRESH, 1)], "The run starts from random weights and is trained on X only"),
+        ([(FRESH, 1)], "The run starts from random weights and learns from X only"),
         ([(FRESH, 2), (PHOTOS, 1)], "1 of 3 runs were pretrained before training on X (on ImageNet-1k)"),
         ([(PHOTOS, 4)], "All four runs were pretrained before training on X (on ImageNet-1k)"),
         ([(UNKNOWN, 1)], "The run was pretrained before training on X; the pretraining data are unknown"),
         ([(FOREIGN, 1)], "The model was trained elsewhere; its owner declared the training data"),
         (
             [(FRESH, 1), (FOREIGN, 2)],
-            "The run starts from random weights and is trained on X only; two models were trained elsewhere",
+            "The run starts from random weights and learns from X only; two models were trained elsewhere",
         ),
         (
             [(PHOTOS, 3), (UNKNOWN, 1)],

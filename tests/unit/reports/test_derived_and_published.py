@@ -66,8 +66,8 @@ def test_a_page_without_published_numbers_has_no_such_section() -> None:
 
 def test_published_numbers_are_shown_as_printed_with_their_source() -> None:
     page = render(with_published(tables(Invented(runs=2)), ROW, (*ROW[:5], "macro", "auprc", 0.93)))
-    section = page[page.index('id="published"') : page.index('id="cohorts"')]
-    assert "Published results" in section
+    section = page[page.index('id="published"') : page.index('id="method"')]
+    assert "Published" in section
     assert ".9165" in section
     assert ">.93<" in section
     assert "its tables" in section
@@ -77,7 +77,7 @@ def test_published_numbers_are_shown_as_printed_with_their_source() -> None:
 def test_published_numbers_change_no_other_section() -> None:
     plain = tables(Invented(runs=3))
     page = render(with_published(plain, ROW)).replace('<a href="#published">Published</a>', "")
-    without = page[: page.index('<section id="published"')] + page[page.index('<section id="cohorts"') :]
+    without = page[: page.index('<section id="published"')] + page[page.index('<section id="method"') :]
     assert without.split() == render(plain).split()
 
 

@@ -1,0 +1,92 @@
+"""A page stays short: words of prose, height at three widths, printed pages, one line as a title, and a menu of headings."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from reports.page import render
+from tests.browser.test_accessibility import every_section
+from tests.browser.visit import Visit, wait_until
+from tests.synthetic import Invented, tables
+
+pytestmark = pytest.mark.browser
+SCRIPT = Path(__file__).parents[2] / "scripts" / "page_size.py"
+HEADINGS = "[...document.querySelectorAll('main section:not([hidden]) h2')].map(h => h.textContent.trim())"
+MENU = "[...document.querySelectorAll('.mast nav a')].map(a => a.textContent.trim())"
+TITLES = "[...document.querySelectorAll('main section:not(#runs) h3')].map(h => h.textContent.trim())"
+INTERVAL = r"\[[^\]]*\]"
+CONTRAST_OF_MARKS = """() => {
+  const parse = c => c.match(/[\\d.]+/g).map(Number);
+  const lum = rgb => rgb.slice(0, 3).map(v => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; }).reduce((s, v, i) => s + v * [.2126, .7152, .0722][i], 0);
+  const paper = parse(getComputedStyle(document.body).backgroundColor), low = new Set();
+  for (const mark of document.querySelectorAll('main svg :is(.sw, .sw-o, .m-int, .m-ext, .m-wst, .dot, .iv, .i-int, .i-ext, .i-wst)')) {
+    if (!mark.getClientRects().length) continue;
+    const style = getComputedStyle(mark), share = +style.opacity;
+    const colors = [style.fill, style.stroke].filter(c => c !== 'none').map(c => parse(c).map((v, i) => share * v + (1 - share) * paper[i]));
+    const best = Math.max(...colors.map(c => { const [a, b] = [lum(c), lum(paper)]; return (Math.max(a, b) + .05) / (Math.min(a, b) + .05); }));
+    if (best < 3) low.add(`${mark.getAttribute('class')} ${best.toFixed(2)}`);
+  }
+  return [...low];
+}"""
+
+
+@pytest.fixture(scope="module")
+def size():
+    spec = importlib.util.spec_from_file_location("page_size", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    file = tmp_path_factory.mktemp("page") / "few.html"
+    file.write_text(render(every_section()), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    file = tmp_path_factory.mktemp("page") / "many.html"
+    file.write_text(render(tables(Invented(runs=500, failed=1))), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(("width", "most"), [(1440, 12_000), (1280, 13_000), (360, 25_000)])
+def test_a_page_of_few_runs_has_few_words_and_is_short(browser, few, size, width, most):
+    with Visit(browser, few, width) as visit:
+        visit.draw()
+        assert size.words(visit.page) <= 1500
+        assert size.height(visit.page) <= most
+
+
+def test_a_page_of_few_runs_needs_at_most_twelve_sheets_of_paper(browser, few, size, tmp_path):
+    with Visit(browser, few) as visit:
+        assert size.printed_pages(visit.page, tmp_path) <= 12
+
+
+def test_a_page_of_500_runs_is_short_until_it_is_unfolded(browser, many, size):
+    with Visit(browser, many) as visit:
+        wait_until(visit.page, "!document.querySelector('#rank[data-unfinished]')")
+        assert size.height(visit.page) <= 15_000
+        shown = visit.page.locator("#rank tbody[data-group] tr.row:visible").count()
+        visit.page.locator("#rank .fold").first.click()
+        assert visit.page.locator("#rank tbody[data-group] tr.row:visible").count() > shown
+
+
+def test_titles_are_short_and_the_menu_has_the_headings_of_the_sections(browser, few):
+    with Visit(browser, few) as visit:
+        assert visit.page.evaluate(HEADINGS) == visit.page.evaluate(MENU)
+        visit.page.locator(".mast nav").evaluate("e => { e.scrollLeft = 0; }")
+        assert visit.page.locator(".mast nav").evaluate("e => e.scrollWidth <= e.clientWidth")
+        titles = visit.page.evaluate(TITLES)
+        assert len(titles) > 12
+        assert [title for title in titles if len(re.sub(INTERVAL, "", title).split(" ")) > 12] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_mark_of_a_figure_can_be_seen(browser, few, scheme):
+    with Visit(browser, few, color_scheme=scheme) as visit:
+        assert visit.page.evaluate(CONTRAST_OF_MARKS) == []
