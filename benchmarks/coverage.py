@@ -5,11 +5,13 @@
 
 The column `command` of the table has the command of each row.
 
-A world is a simulated study; there are four. A patient has 1 to 6 images, which share the label and a random effect.
+A world is a simulated study; there are five. A patient has 1 to 6 images, which share the label and a random effect.
   findings  two equally good runs, five findings; tests intervals, paired tests and Holm's correction
   runs      24 runs on the same patients; tests tie groups and rank intervals
   gap       one run; case mix, prevalence, labels and skill (the separation of positives and negatives) differ at the
             external hospital by known amounts; tests the components of the gap
+  recipes   two to six recipes of two or three seeds, equally good, with equal or different scatter of their seeds; tests the
+            intervals of recipes over patients and seeds
   ece       a calibrated run, a nearly calibrated run and an over-confident run; tests the intervals of ECE
 
 A prediction score is the mean of its stratum (patients of the same sex and label) + the patient's effect + noise, all normal.
@@ -36,6 +38,7 @@ from scipy.stats import norm
 
 from bench.scoring.across_runs.paired_tests import holm, p_value
 from bench.scoring.across_runs.ranks import ranks
+from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.bootstrap.bootstrap import rank_metrics
 from bench.scoring.bootstrap.calibration_errors import calibration_metrics
 from bench.scoring.bootstrap.intervals import area_interval, distance_interval, mean_of, percentile, wilson
@@ -57,11 +60,18 @@ NUM_FINDINGS = 5
 PREVALENCE = 0.25
 DISTANCE = {"internal": 1.5, "external": 1.0}
 NUM_RUNS = 24
-WORLDS = "findings runs gap ece"
+WORLDS = "findings runs recipes gap ece"
 LEVELS = {
     "equal": np.full(NUM_RUNS, 1.2),
     "halves": np.repeat([1.8, 0.8], NUM_RUNS // 2),
     "steps": np.linspace(1.6, 0.8, NUM_RUNS),
+}
+# seeds of each recipe, and standard deviation over seeds of the distance between positives and negatives
+RECIPES = {
+    "2 recipes of 2 seeds": ((2, 2), (0.12, 0.12)),
+    "6 recipes of 3 seeds": ((3,) * 6, (0.12,) * 6),
+    "6 recipes of 1 to 3 seeds": ((1, 2, 3, 3, 2, 1), (0.12,) * 6),
+    "6 recipes of 3 seeds, unequal scatter": ((3,) * 6, (0.03, 0.03, 0.1, 0.1, 0.25, 0.25)),
 }
 # slope and intercept that turn the true logit into the reported one
 REPORTED = {"calibrated": (1.0, 0.0), "nearly calibrated": (0.8, 0.15), "over-confident": (2.0, 0.0)}
@@ -159,6 +169,34 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
                 f"rank interval, runs {true_auroc[0] - true_auroc[1]:.3f} apart",
                 *((table["rank_low"] <= rank) & (rank <= table["rank_high"])),
             )
+
+
+def recipes(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
+    """Record in `seen` whether intervals of recipes contain the mean AUROC over all patients and all seeds."""
+    for index, (kind, (sizes, scatter)) in enumerate(RECIPES.items()):
+        generator = np.random.default_rng([seed, index])
+        groups = [[f"{recipe}.{k}" for k in range(size)] for recipe, size in enumerate(sizes)]
+        ids = [run for group in groups for run in group]
+        distance = np.array([1.2 + generator.normal(0, sd) for g, sd in zip(groups, scatter, strict=True) for _ in g])
+        patient = patients(num_patients, generator)
+        label = (generator.random(num_patients) < PREVALENCE).astype(np.int8)[patient]
+        shared = generator.normal(0, PATIENT_SD, num_patients)[patient]
+        score = distance * label[:, None] + shared[:, None] + generator.normal(0, NOISE_SD, (len(label), len(ids)))
+        resamples = Resamples.draw(patient.astype(object), num_resamples, "one", seed=seed)
+        drawn = rank_metrics(resamples, np.repeat(label[:, None], len(ids), 1), score)[0]
+        value = np.array([auroc(label, column) for column in score.T])
+        low, high = area_interval(value, drawn)
+        rows = pd.DataFrame({"run_id": ids, "dataset": "external", "value": value, "low": low, "high": high})
+        replicates = {run: {"auroc/external": own, "draws": np.zeros(1)} for run, own in zip(ids, drawn, strict=True)}
+        averaged = Recipes.of(groups, replicates)
+        table = averaged.averaged(rows, ["dataset"], shares=True).set_index("run_id")
+        of_recipes = averaged.replicates(replicates)
+        bounds = area_interval(
+            table["value"].to_numpy(), np.stack([of_recipes[r]["auroc/external"] for r in table.index])
+        )
+        true = np.array([float(norm.cdf(1.2 / np.sqrt(2 * SD**2 + sd**2))) for sd in scatter])
+        note(seen, f"recipe's interval, {kind}", *((table["low"] <= true) & (true <= table["high"])))
+        note(seen, f"the same from replicates, {kind}", *((bounds[0] <= true) & (true <= bounds[1])))
 
 
 def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
@@ -299,7 +337,7 @@ def simulate(num: int, num_patients: int, num_resamples: int, seed: int, worlds:
     for simulation in range(num):
         for world in worlds.split():
             world_seed = int(np.random.SeedSequence([seed, simulation, len(world)]).generate_state(1)[0])
-            {"findings": findings, "runs": runs, "gap": gap, "ece": calibration}[world](
+            {"findings": findings, "runs": runs, "recipes": recipes, "gap": gap, "ece": calibration}[world](
                 seen, world_seed, num_patients * (2 if world == "gap" else 1), num_resamples
             )
     return pd.DataFrame(rows_of(seen), columns=["claim", "measure", "nominal", "found", "low", "high", "cases"])
@@ -311,7 +349,7 @@ def main() -> None:
     defaults = {"simulations": 1000, "patients": 150, "resamples": 1000, "seed": 0}
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--worlds", default=WORLDS, help="findings, runs, gap, ece")
+    parser.add_argument("--worlds", default=WORLDS, help="findings, runs, recipes, gap, ece")
     parser.add_argument("--to", type=Path, default=Path(__file__).with_name("coverage.csv"))
     options = parser.parse_args()
     table = simulate(options.simulations, options.patients, options.resamples, options.seed, options.worlds)
