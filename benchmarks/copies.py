@@ -4,7 +4,8 @@
     python benchmarks/copies.py runs many --runs 2000
     python -m bench.cli report --store many ; python -m bench.cli check --store many
 
-Each copy has a new id and a new seed. Its files and scores are those of the original run; nothing is scored again.
+Each copy has a new id, seed and learning rate; every three copies of a run are a recipe. Its files and scores are those of the
+original run; nothing is scored again.
 """
 
 import argparse
@@ -32,7 +33,9 @@ def copied(source: Path, root: Path, num: int) -> None:
     originals, runs = content["runs"], []
     for i in range(num):
         run = copy.deepcopy(originals[i % len(originals)])
-        folder, run["config"]["seed"] = old.store.run_dir(run["id"]), 1000 + i
+        folder, time = old.store.run_dir(run["id"]), i // len(originals)
+        run["config"]["seed"] = 1000 + time % 3
+        run["config"]["schedule"]["lr"] *= 1 + time // 3 / 1000
         document = canonical_json({"copy": i, "of": run["id"]})
         run["id"], run["copy_of"] = short_hash(document), run["id"]
         new = store.begin(run["id"], document)

@@ -52,10 +52,12 @@ def name_of(run: int) -> str:
 
 
 def planned(content: dict[str, Any], num: int) -> list[dict[str, Any]]:
-    """Return `num` copies of a manifest's runs; the copies differ in id and seed."""
+    """Return `num` copies of a manifest's runs. They differ in id and seed; every three copies of a run are a recipe."""
     runs = [copy.deepcopy(content["runs"][i % len(content["runs"])]) for i in range(num)]
     for i, run in enumerate(runs):
-        run["id"], run["config"]["seed"] = name_of(i), 1000 + i // len(content["runs"])
+        time = i // len(content["runs"])
+        run["id"], run["config"]["seed"] = name_of(i), 1000 + time % 3
+        run["config"]["schedule"]["lr"] *= 1 + time // 3 / 1000
         # Most internal images are in the test split, so that scoring it takes as long as scoring an external cohort.
         run["config"]["split"] = {
             "train": 0.05,
@@ -214,6 +216,7 @@ def over_runs(source: Path, num: int) -> float:
     }
     costs = [json.loads((old.store.run_dir(ids[i % len(ids)]) / "cost.json").read_text()) for i in range(num)]
     frames["costs"] = pd.DataFrame([{"run_id": n, **c} for n, c in zip(run_ids, costs, strict=True)])
+    frames["runs"] = pd.DataFrame({"run_id": run_ids, "device": "cpu"})
     frames["history"] = pd.DataFrame({"run_id": run_ids, "seconds": draw.uniform(10, 100, num)})
     start = cpu()
     across(Manifest(old.store, content), frames, replicates)

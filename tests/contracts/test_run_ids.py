@@ -1,7 +1,7 @@
 """Run ids are promises: no moved module and no renamed word may re-key a store.
 
 `before/study.zip` holds a store and a bundle written by the commit before the modules moved (553bbc2), with the grid and the registry that made
-them; `before/run_ids.json` holds the ids of all shipped grids at that commit, for a training cohort of id 000000000000.
+them; `before/run_ids.json` holds the ids of all shipped grids at that commit (of `tiny` with its later learning rate), for a training cohort of id 000000000000.
 """
 
 import json

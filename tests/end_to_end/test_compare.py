@@ -29,7 +29,8 @@ def test_two_runs_are_compared_by_the_beginning_of_their_ids(finished: Path, com
     assert "Pleural Effusion" in said
     assert "nih" not in said
     table = pd.read_csv(io.StringIO(command("compare", first, second, "--csv", cwd=finished).stdout))
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == (*COLUMNS, "synthetic")
+    assert table["synthetic"].all()
     scores = pd.read_parquet(finished / "runs" / "scores" / first / "scores.parquet")
     external = scores.query("dataset == 'external' and metric == 'auroc' and finding == 'macro'")["value"].item()
     assert table.query("dataset == 'external'")["first"].item() == pytest.approx(external)

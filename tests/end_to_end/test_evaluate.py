@@ -81,7 +81,7 @@ def test_it_is_a_row_with_its_passport_and_where_it_is_not_unseen(beside: tuple[
     _, found = beside
     html = found.page.read_text()
     assert found.row["passport"]["seen"] == ["nih"]
-    assert "trained elsewhere, had seen NIH" in html
+    assert "trained elsewhere, had seen Hospital C" in html
     assert "imported models: not counted in the headline" in html
     assert ": used to train this model" in html
     runs = pd.read_parquet(found.page.parent / "tables" / "runs.parquet").set_index("run_id")

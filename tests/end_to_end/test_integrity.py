@@ -174,7 +174,7 @@ def test_failed_runs_are_listed_alone(store_copy: Path, here: Command) -> None:
     folder = first(store)
     (folder / "DONE").unlink()
     store.fail(folder.name, "Traceback\nTrainingError: the loss is no number")
-    (line,) = here("list", "runs", "--failed", cwd=store_copy).stdout.splitlines()
+    _, line = here("list", "runs", "--failed", cwd=store_copy).stdout.splitlines()
     assert line.split()[:2] == [folder.name, "failed"]
     assert "the loss is no number" in line
     assert "only valid with runs" in here("list", "losses", "--failed", cwd=store_copy, code=2).stderr

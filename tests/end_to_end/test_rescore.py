@@ -46,7 +46,7 @@ def test_the_examples_of_the_documents_score_again_without_data_and_leave_the_fi
     assert (two.loc[two["finding"] == "macro", "num_findings"] <= 2).all()
     page = (store_copy / "runs" / "report" / "tiny-strict" / "leaderboard.html").read_text()
     assert "Scored again from the stored predictions of the grid tiny: labels read as strict, calls at youden" in page
-    assert len(pd.read_parquet(store_copy / "runs" / "report" / "tiny-strict" / "tables" / "ranks.parquet")) == 2
+    assert len(pd.read_parquet(store_copy / "runs" / "report" / "tiny-strict" / "tables" / "recipes.parquet")) == 2
 
 
 def test_only_what_another_mapping_changes_changes(store_copy: Path, command: Command) -> None:

@@ -52,7 +52,7 @@ def test_runs_are_tracked_and_read_back_and_a_second_time_nothing_changes(store_
         row = rows[(rows["finding"] == "macro") & (rows["calibrator"] == "none")].iloc[0]
         told = [run.data.metrics[f"{metric}/nih/macro{bound}"] for bound in ("", "/low", "/high")]
         assert told == pytest.approx(row[["value", "low", "high"]].tolist())
-    assert run.data.params["schedule.lr"] == "0.003"
+    assert run.data.params["schedule.lr"] == "0.006"
     assert (
         run.data.metrics["cost/process_memory_bytes"]
         == json.loads((folder / "cost.json").read_text())["peak_memory_bytes"]

@@ -18,6 +18,7 @@ from bench.planning.restore_grid import cohorts_of
 from bench.results.read_predictions import SCORING_VERSION
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
+from bench.scoring.calibration_metrics import BIASED
 from bench.sharing.bundle.archive import read_json, refused, unpack
 from bench.sharing.bundle.crash_test import check_readable
 from bench.sharing.bundle.pseudonyms import Ordinals, columns_of, image_names, patient_names
@@ -30,7 +31,9 @@ from bench.store.store import Progress, read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
 
-COMPARABLE = (11, 12, 13)  # the numbers of these scoring versions agree within ROUNDING
+# the numbers of these scoring versions agree within ROUNDING, except bounds of calibration errors before NEW_BOUNDS
+COMPARABLE = (11, 12, 13, 14)
+NEW_BOUNDS = 14
 # columns of sentences; they are compared only if both scoring versions are the same
 _TEXT_COLUMNS = ("reason", "advice")
 _NAMES_IN_SCHEMA_1 = {"internal": "home", "external": "away"}  # current name -> name in bundles of schema 1
@@ -119,11 +122,22 @@ def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None =
             if facts_in(path, where) != {"made_of": made_of(manifest, run["id"])}:
                 raise refused(f"{name} of run {run['id']} were computed from other logits or labels", where)
             stated = _stated_scores(path, kinds_of(computed), old_names, where)
+            if bundle.about["scoring"] < NEW_BOUNDS:
+                stated = _with_new_bounds(stated, computed)
             columns = [name for name in computed.columns if same_version or name not in _TEXT_COLUMNS]
             if why := differs(stated, computed, columns, 0 if exact else ROUNDING):
                 raise refused(f"{name} of run {run['id']}: {why}", where)
             rows += len(computed)
     return rows, exact
+
+
+def _with_new_bounds(stated: pd.DataFrame, computed: pd.DataFrame) -> pd.DataFrame:
+    """Return the stated scores with the computed bounds of calibration errors, which older versions computed differently."""
+    if not {"metric", "low", "high"} <= set(stated.columns) or len(stated) != len(computed):
+        return stated
+    calibration = computed["metric"].isin([*BIASED, *(f"{metric}_drift" for metric in BIASED)])
+    bounds = {end: stated[end].mask(calibration, computed[end]) for end in ("low", "high")}
+    return stated.assign(**bounds)
 
 
 def _stated_scores(path: Path, kinds: Mapping[str, str], old_names: Mapping[str, str], where: str) -> pd.DataFrame:
