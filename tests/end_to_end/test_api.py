@@ -56,7 +56,7 @@ def test_the_library_reuses_runs_that_the_command_has_trained(finished: Path, tm
 
     shutil.copytree(finished / "runs", tmp_path / "runs", symlinks=True)
     (data,) = (tmp_path / "runs" / "phantom").iterdir()
-    schedule = Schedule(epochs=2, batch_size=32, lr=3e-3)
+    schedule = Schedule(epochs=2, batch_size=32, lr=6e-3)
     names = {key: CONFIG[key] for key in ("architecture", "optimizer", "loss", "uncertainty", "preprocessing")}
     external = ["mimic", "nih", "padchest", "vindr", "brax"]
     plain = read_manifest(Store.open(finished / "runs", create=False), "tiny")
