@@ -3,7 +3,13 @@
    table. */
 const copying = (() => {
   'use strict';
-  const say = text => { const t = document.getElementById('toast'); t.textContent = text; t.hidden = false; setTimeout(() => { t.hidden = true; }, 4500); };
+  const inFront = () => drawer.dialog.open ? drawer.dialog : document.body; // an open dialog makes the rest of the page inert
+  const say = text => {
+    if (!text) return;
+    const t = document.getElementById('toast');
+    inFront().append(t);
+    t.textContent = text; t.hidden = false; setTimeout(() => { t.hidden = true; }, 4500);
+  };
   const plain = text => text.replace(/\u2212/g, '-').replace(/[\u202f\u00a0]/g, '').replace(/(^|[^\d])\.(\d)/g, '$10.$2').trim();
   const shownColumns = () => [...ranking.heads.keys()].filter(key => key !== 'rank' && key !== 'run' && !ranking.table.classList.contains('no-' + key));
   const cells = ({ row, group }, columns) => {
@@ -42,7 +48,7 @@ const copying = (() => {
   const copy = async (text, said) => {
     try { await navigator.clipboard.writeText(text); } catch {
       const area = document.createElement('textarea');
-      area.value = text; document.body.append(area); area.select(); document.execCommand('copy'); area.remove();
+      area.value = text; inFront().append(area); area.select(); document.execCommand('copy'); area.remove();
     }
     say(said);
   };
@@ -54,5 +60,5 @@ const copying = (() => {
     const said = `${what} copied: ${list.length < all ? `${list.length} of ${many(all, 'ranked run')}` : many(all, 'ranked run')}${made.length ? `, ${many(made.length, 'derived run')}` : ''}${left ? `; ${many(left, 'run')} without a rank not copied` : ''}`;
     return copy(writers[kind]([...list, ...made], columns, names), said);
   };
-  return { copy, ranked };
+  return { say, copy, ranked };
 })();
