@@ -20,6 +20,7 @@ const copying = (() => {
     })];
   };
   const csvCell = text => { const safe = /^[=+\-@\t\r]/.test(text) && !/^-?[\d.]+$/.test(text) ? "'" + text : text; return /[",\r\n]/.test(safe) ? '"' + safe.replace(/"/g, '""') + '"' : safe; };
+  const csv = rows => rows.map(row => row.map(csvCell).join(',')).join('\r\n');
   const texMarks = { '\\': '\\textbackslash{}', '~': '\\textasciitilde{}', '^': '\\textasciicircum{}', '\u2013': '--', '\u00b7': '$\\cdot$', '<': '$<$', '>': '$>$' };
   const oneLine = text => text.replace(/\s+/g, ' ');
   const texCell = text => oneLine(text).replace(/[\\~^\u2013\u00b7<>&%$#_{}]/g, c => texMarks[c] || '\\' + c);
@@ -31,7 +32,7 @@ const copying = (() => {
       const head = ['rank', 'group', 'run', 'what', ...names.flatMap((n, i) => columns[i] === 'worst' ? [n, n + ' low', n + ' high', n + ' hospital'] : [n, n + ' low', n + ' high']), ...(note ? ['images'] : [])];
       const line = r => { const [rank, group, run, what, ...rest] = cells(r, columns);
         return [rank.replace('\u2013', ' to '), group, run, what, ...rest.flatMap((c, i) => [c.value, c.ci[0] || '', c.ci[1] || '', ...(columns[i] === 'worst' ? [c.at] : [])]), ...(note ? ['synthetic'] : [])]; };
-      return [head, ...list.map(line)].map(row => row.map(csvCell).join(',')).join('\r\n');
+      return csv([head, ...list.map(line)]);
     },
     md: (list, columns, names) => {
       const head = ['Rank', 'Group', 'Run', 'What', ...names];
@@ -60,5 +61,5 @@ const copying = (() => {
     const said = `${what} copied: ${list.length < all ? `${list.length} of ${many(all, 'ranked run')}` : many(all, 'ranked run')}${made.length ? `, ${many(made.length, 'derived run')}` : ''}${left ? `; ${many(left, 'run')} without a rank not copied` : ''}`;
     return copy(writers[kind]([...list, ...made], columns, names), said);
   };
-  return { say, copy, ranked };
+  return { say, copy, ranked, cells, csv, plain };
 })();

@@ -55,6 +55,8 @@ const view = (() => {
     }
     else if (hit('run')) { event.preventDefault(); open(hit('run')); }
     else if (hit('copy')) { copying.ranked(hit('copy'), event.target.textContent); for (const menu of menusOpen()) { menu.open = false; menu.querySelector('summary').focus(); } }
+    else if (hit('save')) { downloads.ranked(hit('save')); for (const menu of menusOpen()) { menu.open = false; menu.querySelector('summary').focus(); } }
+    else if (event.target.closest('[data-tables]')) downloads.tables(event.target.closest('details'));
     else if (hit('copycmd')) copying.copy($(hit('copycmd')).textContent, 'Command copied');
     else if (event.target.closest('[data-link]')) copying.copy(drawer.link(), 'Link copied');
     else if (event.target.closest('[data-fold]')) ranking.fold(event.target.closest('[data-fold]'));
@@ -90,6 +92,7 @@ const view = (() => {
   document.addEventListener('toggle', ({ target }) => { // long tables are parsed when they are opened; until then they are text in <noscript>
     if (!target.open) return;
     for (const text of target.querySelectorAll('noscript')) text.outerHTML = text.textContent; // safe: escaped when the page was written
+    downloads.offer(target);
     watch(target);
   }, true);
   return { keep, read, open, closed };
