@@ -6,6 +6,7 @@ from reports.formatting import percent, places
 from reports.html.section import Section, write
 from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import data as data_sentences
+from reports.summaries.citation import bibtex
 
 
 def method(board: ReportData) -> Section:
@@ -36,6 +37,8 @@ def method(board: ReportData) -> Section:
         if (compared := board.meta.get("compared"))
         else "",
         "analyses": data_sentences.analysis_states(list(board.meta.get("analyses") or [])),
+        "bibtex": bibtex(board.meta, board.distinct("commit"), board.internal.title),
+        "repository": (board.meta.get("software") or {}).get("repository", ""),
         "errors": _standard_errors(board),
         "fingerprints": [
             (board.title(str(d)), str(f))

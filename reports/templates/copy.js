@@ -3,11 +3,11 @@
    table. */
 const copying = (() => {
   'use strict';
-  const inFront = () => drawer.dialog.open ? drawer.dialog : document.body; // an open dialog makes the rest of the page inert
+  const topLayer = () => drawer.dialog.open ? drawer.dialog : document.body; // an open dialog makes the rest of the page inert
   const say = text => {
     if (!text) return;
     const t = document.getElementById('toast');
-    inFront().append(t);
+    topLayer().append(t);
     t.textContent = text; t.hidden = false; setTimeout(() => { t.hidden = true; }, 4500);
   };
   const plain = text => text.replace(/\u2212/g, '-').replace(/[\u202f\u00a0]/g, '').replace(/(^|[^\d])\.(\d)/g, '$10.$2').trim();
@@ -49,7 +49,7 @@ const copying = (() => {
   const copy = async (text, said) => {
     try { await navigator.clipboard.writeText(text); } catch {
       const area = document.createElement('textarea');
-      area.value = text; inFront().append(area); area.select(); document.execCommand('copy'); area.remove();
+      area.value = text; topLayer().append(area); area.select(); document.execCommand('copy'); area.remove();
     }
     say(said);
   };

@@ -57,7 +57,7 @@ const view = (() => {
     else if (hit('copy')) { copying.ranked(hit('copy'), event.target.textContent); for (const menu of menusOpen()) { menu.open = false; menu.querySelector('summary').focus(); } }
     else if (hit('save')) { downloads.ranked(hit('save')); for (const menu of menusOpen()) { menu.open = false; menu.querySelector('summary').focus(); } }
     else if (event.target.closest('[data-tables]')) downloads.tables(event.target.closest('details'));
-    else if (hit('copycmd')) copying.copy($(hit('copycmd')).textContent, 'Command copied');
+    else if (hit('copycmd')) copying.copy($(hit('copycmd')).textContent, event.target.textContent.replace('Copy ', '').replace(/^c/, 'C') + ' copied');
     else if (event.target.closest('[data-link]')) copying.copy(drawer.link(), 'Link copied');
     else if (event.target.closest('[data-fold]')) ranking.fold(event.target.closest('[data-fold]'));
     else if (event.target.closest('[data-close]') || event.target === drawer.dialog) drawer.dialog.close();
