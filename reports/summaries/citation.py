@@ -1,5 +1,6 @@
 """How to cite the software and a leaderboard, as BibTeX, and addresses of publications."""
 
+from collections.abc import Mapping
 from typing import Any
 
 TITLE = "Unseen: how chest X-ray networks do in hospitals they have never seen"  # as in CITATION.cff
@@ -8,7 +9,7 @@ _MARKS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasci
 _PREFIXES = {"arXiv:": "https://arxiv.org/abs/", "doi:": "https://doi.org/"}
 
 
-def bibtex(meta: dict[str, Any], commits: list[str], internal: str) -> str:
+def bibtex(meta: Mapping[str, Any], commits: list[str], internal: str) -> str:
     """Return two BibTeX entries: the software, and this leaderboard. `internal`: name of the internal hospital.
 
     The date is that of the last scored run. Missing facts are left out.
