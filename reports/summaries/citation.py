@@ -47,7 +47,7 @@ def address(source: str) -> str:
 
 
 def _entry(kind: str, key: str, fields: dict[str, str]) -> str:
-    lines = [f"  {name} = {{{{{_tex(value)}}}}}," for name, value in fields.items() if value]
+    lines = [f'  {name} = "{{{value if name == "url" else _tex(value)}}}",' for name, value in fields.items() if value]
     return "\n".join([f"@{kind}{{{key},", *lines, "}"])
 
 

@@ -30,17 +30,17 @@ def test_title_authors_and_version_are_those_of_the_citation_file():
 
 def test_both_entries_state_version_date_commit_and_synthetic_images_and_escape_latex():
     software, board = bibtex(META, ["0123abc"], "CheXpert").split("\n\n")
-    assert "version = {{0.1.0}}" in software
-    assert "url = {{https://example.org/unseen}}" in software
-    assert r"title = {{Lungs \& hearts: leaderboard of the grid lungs\_2}}" in board
-    assert "note = {{trained on CheXpert, synthetic images, last run 2026-11-22}}" in board
-    assert "howpublished = {{Unseen 0.1.0, commit 0123abc}}" in board
-    assert "year = {{2026}}" in board
+    assert 'version = "{0.1.0}"' in software
+    assert 'url = "{https://example.org/unseen}"' in software
+    assert r'title = "{Lungs \& hearts: leaderboard of the grid lungs\_2}"' in board
+    assert 'note = "{trained on CheXpert, synthetic images, last run 2026-11-22}"' in board
+    assert 'howpublished = "{Unseen 0.1.0, commit 0123abc}"' in board
+    assert 'year = "{2026}"' in board
 
 
 def test_missing_facts_leave_no_empty_field():
     text = bibtex({"grid": "g"}, [], "CheXpert")
-    assert not re.search(r"\{\{\s*\}\}|, ,", text)
+    assert not re.search(r"\{\s*\}|, ,", text)
     assert "year" not in text
 
 
