@@ -88,6 +88,7 @@ SCRIPTS = (
     "charts.js",
     "ranking.js",
     "copy.js",
+    "download.js",
     "pins.js",
     "drawer.js",
     "view.js",
@@ -142,6 +143,7 @@ def _render(tables: Tables) -> str:
         title=f"Unseen: {study}" if study else "Unseen",
         headline=headline,
         phantom=data.phantom,
+        site=bool(tables.meta.get("site")),
         pictures_notice=pictures_notice(data.phantom, int(tables["gallery"]["picture"].notna().sum())),
         pins=len(data.ranked) > 1,
         details=Markup("".join(s.packed.text() for s in sections)),  # noqa: S704  (base64)

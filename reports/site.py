@@ -17,7 +17,7 @@ from reports.tables import SYNTHETIC_KEY, Tables
 
 
 def write_site(tables: Tables, folder: Path) -> Path:
-    """Write index.html, runs/<id>.html and data/<table>.json and .parquet; return the path of the index.
+    """Write index.html, data.html, runs/<id>.html and data/<table>.json and .parquet; return the path of the index.
 
     All links are relative, and the pages make no network requests. So the folder can be opened from disk or served from
     any address.
@@ -41,6 +41,18 @@ def write_site(tables: Tables, folder: Path) -> Path:
             pictures_notice=pictures_notice(data.phantom, len(details.pictures.get(run.id, ()))),
         )
         (folder / "runs" / f"{run.id}.html").write_text(str(page) + "\n", encoding="utf-8", newline="\n")
+    files = write(
+        "data_files.html.j2",
+        policy=policy([script], [style]),
+        style=Markup(style),  # noqa: S704  (our own files)
+        script=Markup(script),  # noqa: S704
+        title="Data · Unseen",
+        headline="Tables of the leaderboard",
+        phantom=data.phantom,
+        sections=(),
+        files=[(name, len(frame), list(frame.columns)) for name, frame in tables.frames.items() if len(frame)],
+    )
+    (folder / "data.html").write_text(str(files) + "\n", encoding="utf-8", newline="\n")
     tables.save(folder / "data")
     for name, frame in tables.frames.items():
         (folder / "data" / f"{name}.json").write_text(_as_json(frame, tables.synthetic), encoding="utf-8")

@@ -39,6 +39,9 @@ class Tables:
             flow (number of images listed, excluded by each filter, kept)
             no_lungs (title of a preprocessing that crops to the lungs -> share of images without detected lungs)
     Optional keys:
+        date: day on which the last scored run was finished, such as 2026-11-22 (UTC)
+        software: version, and repository (web address) of the software that collected the tables
+        links: configuration key -> registry entry -> {paper, code}
         custom_metrics: dicts with name, title and better (higher or lower) of each metric that the registry adds
         analyses: dicts with name, run_id ("" for an analysis of the cohorts), options other than the defaults,
             state (done, failed or absent), reason

@@ -28,7 +28,7 @@ SECTIONS = (
     "metrics",
     "datasets",
 )
-_COMMON = {"use", "with", "paper", "version", "title", "about", "licence"}
+_COMMON = {"use", "with", "paper", "code", "version", "title", "about", "licence"}
 _FACTS = {  # more keys that an entry of the section may have
     "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs"},
     "weights": set(),
@@ -252,7 +252,7 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
     use, options = current_name(str(block.get("use", ""))), dict(given_options)
     if "timm" in block:
         use, options = "bench.models.network:timm_model", {"name": str(block["timm"]), **options}
-    facts = {k: v for k, v in block.items() if k in _FACTS.get(section, set()) - {"timm"}}
+    facts = {k: v for k, v in block.items() if k in (_FACTS.get(section, set()) | {"code"}) - {"timm"}}
     _check_facts(facts, where)
     given = facts.get("given", "" if section == "metrics" and not use.startswith("bench.scoring.") else "logit")
     if given not in {"logit", "probability"}:

@@ -328,6 +328,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
         "metrics": [asdict(entry) for entry in plan.metrics],
         "doubles": doubles,
         "compared": _compared(plan, images=bool(caches)),
+        "links": _links(plan),
         "command": plan.command,
         "cohorts": cohorts,
         "runs": runs,
@@ -343,6 +344,21 @@ def _compared(plan: Plan, *, images: bool) -> dict[str, Any]:
     """Return the external cohorts whose patient ids were compared with internal ids, and whether images were compared."""
     internal, *external = plan.cohorts.values()
     return {"patients": compared_cohorts(internal, external), "images": images}
+
+
+def _links(plan: Plan) -> dict[str, dict[str, dict[str, str]]]:
+    """Return {configuration key: {entry: {"paper" or "code": text}}} of the registry entries that the runs use."""
+    links: dict[str, dict[str, dict[str, str]]] = {}
+    for run in plan.runs:
+        for key, entry in run.entries.items():
+            stated = {
+                kind: text
+                for kind, text in (("paper", entry.paper), ("code", str(entry.facts.get("code", ""))))
+                if text
+            }
+            if stated:
+                links.setdefault(key, {})[entry.name] = stated
+    return links
 
 
 def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float]:

@@ -1,8 +1,10 @@
 """Collect the tables of a report from the store."""
 
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from importlib.metadata import metadata
 
 import numpy as np
 import pandas as pd
@@ -89,6 +91,9 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         "min_count": manifest.settings.min_count,
         "mapping": manifest.settings.mapping,
         "threshold": manifest.settings.threshold,
+        "date": "" if manifest.of_bundles else _last_date(manifest, all_ids),  # bundles have no dates
+        "software": _software(),
+        "links": dict(manifest.content.get("links", {})),  # missing in older and in merged grids
         "num_resamples": manifest.settings.num_resamples,
         "custom_metrics": [
             {"name": entry.name, "title": entry.title, "better": entry.facts.get("better", "higher")}
@@ -215,6 +220,20 @@ def _costs(manifest: Manifest, scored: list[str], history: Mapping[str, pd.DataF
     counted = [name for name in _COST if name != "throughput_device"]  # an unmeasured cost is None and becomes NaN
     frame[counted] = frame[counted].apply(pd.to_numeric)
     return frame.astype({"peak_memory_bytes": "float64", "images_per_second": "float64"})
+
+
+def _last_date(manifest: Manifest, run_ids: Sequence[str]) -> str:
+    """Return the day (UTC) on which the last of these runs was finished; "" if there is none."""
+    done = [manifest.store.run_dir(run_id) / "DONE" for run_id in run_ids]
+    times = [path.stat().st_mtime for path in done if path.is_file()]
+    return time.strftime("%Y-%m-%d", time.gmtime(max(times))) if times else ""
+
+
+def _software() -> dict[str, str]:
+    """Return the version of this software and the address of its repository, "" if the package does not state it."""
+    stated = metadata("unseen-cxr")
+    urls = dict(text.split(", ", 1) for text in stated.get_all("Project-URL") or [])
+    return {"version": str(stated["Version"]), "repository": urls.get("Repository", "")}
 
 
 def _stated(manifest: Manifest) -> list[str]:

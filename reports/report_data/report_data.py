@@ -151,6 +151,10 @@ class ReportData:
         """The internal hospital, then the external ones."""
         return (self.internal, *self.hospitals)
 
+    def distinct(self, fact: str) -> list[str]:
+        """Return the different texts of a fact of the runs, such as their commits, sorted."""
+        return sorted({str(r.facts[fact]) for r in self.runs if isinstance(r.facts.get(fact), str) and r.facts[fact]})
+
     def why_not_analysed(self, name: str, run_id: str) -> str:
         """Return why a run has no result of an analysis: "it failed" or "not run"; "" if done or unknown."""
         states = {

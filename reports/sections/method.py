@@ -6,15 +6,11 @@ from reports.formatting import percent, places
 from reports.html.section import Section, write
 from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import data as data_sentences
+from reports.summaries.citation import bibtex
 
 
 def method(board: ReportData) -> Section:
     """Write the section on method."""
-    facts_of_runs = [r.facts for r in board.runs]
-
-    def distinct(key: str) -> list[str]:
-        return sorted({str(f[key]) for f in facts_of_runs if isinstance(f.get(key), str) and f[key]})
-
     split: dict[str, Any] = dict(board.meta.get("split") or {})
     order = [n for n in ("train", "val", "test") if n in split]
     # sort the splits, because JSON does not keep their order
@@ -25,9 +21,9 @@ def method(board: ReportData) -> Section:
     context = {
         "board": board,
         "shares": [(name, percent(float(share), 1)) for name, share in shares.items()],
-        "versions": distinct("versions"),
-        "devices": distinct("device"),
-        "commits": distinct("commit"),
+        "versions": board.distinct("versions"),
+        "devices": board.distinct("device"),
+        "commits": board.distinct("commit"),
         "labels": data_sentences.label_sources(sorted(map(str, references)), board.phantom) if references else "",
         "unlearnt": data_sentences.not_learned(board.not_learned, len(board.scored)),
         "not_compared": data_sentences.not_compared(board.not_compared),
@@ -41,6 +37,8 @@ def method(board: ReportData) -> Section:
         if (compared := board.meta.get("compared"))
         else "",
         "analyses": data_sentences.analysis_states(list(board.meta.get("analyses") or [])),
+        "bibtex": bibtex(board.meta, board.distinct("commit"), board.internal.title),
+        "repository": (board.meta.get("software") or {}).get("repository", ""),
         "errors": _standard_errors(board),
         "fingerprints": [
             (board.title(str(d)), str(f))

@@ -105,6 +105,7 @@ def ranking(board: ReportData) -> Section:
         },
         "factors": factors,
         "base": _base(board),
+        "commits": " ".join(board.distinct("commit")),
         "alike": agreeing.agreement(board),
         "seeds": agreeing.seeds(board),
     }

@@ -21,6 +21,7 @@ from reports.sections import run_cells as runcells
 from reports.sections.symptoms import symptom_anchor
 from reports.sentences import data as data_sentences
 from reports.sentences.verdicts import verdict
+from reports.summaries.citation import address
 from reports.summaries.data_exposure import exposure
 from reports.summaries.gallery_cases import MOST, pictures_of
 from reports.tables import rows_of
@@ -108,7 +109,7 @@ class Details:
             "more": (more := _more(board, run, self.measures)),
             "no_interval": NO_INTERVAL if any(NONE in cells for _, cells in more) else "",
             "groups": _groups(board, self.groups.get(run.id)),
-            "facts": _facts(run),
+            "facts": _facts(run, board.meta.get("links") or {}),
             "exposure": _exposure(board, run),
             "config": config_lines(run.facts),
             "gaps": _gaps(board, run),
@@ -265,8 +266,11 @@ def _confusion(
     ]
 
 
-def _facts(run: Run) -> list[tuple[str, str]]:
-    """Return the facts of a run as (name, value)."""
+def _facts(run: Run, links: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
+    """Return the facts of a run as (name, value, publications); a publication is (kind, source, web address).
+
+    links: the key of `meta`, publications by fact and registry entry.
+    """
     words = (
         ("architecture", "Architecture"),
         ("family", "Family"),
@@ -284,13 +288,18 @@ def _facts(run: Run) -> list[tuple[str, str]]:
         ("commit", "Commit"),
         ("weights_sha256", "Trained weights, SHA-256"),
     )
+
+    def publications(key: str) -> list[tuple[str, str, str]]:
+        stated = links.get(key, {}).get(_fact_text(run.facts.get(key)), {}) if not run.is_imported else {}
+        return [(kind, source, address(source)) for kind, source in stated.items()]
+
     origin = "Model file" if run.is_imported else "Mean of" if run.is_derived else "Combined from"
-    origin_fact = [(origin, _fact_text(run.facts["of"]))] if run.kind != "run" else []
+    origin_fact = [(origin, _fact_text(run.facts["of"]), publications(""))] if run.kind != "run" else []
     left_out = {"architecture", "family", "seed", "epochs", "best_epoch"} if run.is_derived else set()
     if run.is_imported:
         left_out |= {"optimizer", "loss", "uncertainty", "preprocessing", "augmentation"}
-    facts = [(word, _fact_text(run.facts.get(key))) for key, word in words if key not in left_out]
-    return origin_fact + [(word, value) for word, value in facts if value]
+    facts = [(word, _fact_text(run.facts.get(key)), publications(key)) for key, word in words if key not in left_out]
+    return origin_fact + [fact for fact in facts if fact[1]]
 
 
 def _exposure(board: ReportData, run: Run) -> list[tuple[str, str]]:

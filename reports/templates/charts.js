@@ -104,7 +104,7 @@ const charts = (() => {
       if (first) box.replaceChildren();
       await Plotly.react(box, themed(structuredClone(spec.data)), layout(spec, width), { displayModeBar: false, scrollZoom: false });
       if (first) {
-        box.on('plotly_click', event => { const id = event.points[0].customdata; if (id) location.hash = id; });
+        box.on('plotly_click', event => { const id = event.points[0].customdata; if (id) view.open(id); });
         reachable(box);
       }
     } catch (error) {

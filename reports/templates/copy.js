@@ -3,7 +3,13 @@
    table. */
 const copying = (() => {
   'use strict';
-  const say = text => { const t = document.getElementById('toast'); t.textContent = text; t.hidden = false; setTimeout(() => { t.hidden = true; }, 4500); };
+  const topLayer = () => drawer.dialog.open ? drawer.dialog : document.body; // an open dialog makes the rest of the page inert
+  const say = text => {
+    if (!text) return;
+    const t = document.getElementById('toast');
+    topLayer().append(t);
+    t.textContent = text; t.hidden = false; setTimeout(() => { t.hidden = true; }, 4500);
+  };
   const plain = text => text.replace(/\u2212/g, '-').replace(/[\u202f\u00a0]/g, '').replace(/(^|[^\d])\.(\d)/g, '$10.$2').trim();
   const shownColumns = () => [...ranking.heads.keys()].filter(key => key !== 'rank' && key !== 'run' && !ranking.table.classList.contains('no-' + key));
   const cells = ({ row, group }, columns) => {
@@ -14,6 +20,7 @@ const copying = (() => {
     })];
   };
   const csvCell = text => { const safe = /^[=+\-@\t\r]/.test(text) && !/^-?[\d.]+$/.test(text) ? "'" + text : text; return /[",\r\n]/.test(safe) ? '"' + safe.replace(/"/g, '""') + '"' : safe; };
+  const csv = rows => rows.map(row => row.map(csvCell).join(',')).join('\r\n');
   const texMarks = { '\\': '\\textbackslash{}', '~': '\\textasciitilde{}', '^': '\\textasciicircum{}', '\u2013': '--', '\u00b7': '$\\cdot$', '<': '$<$', '>': '$>$' };
   const oneLine = text => text.replace(/\s+/g, ' ');
   const texCell = text => oneLine(text).replace(/[\\~^\u2013\u00b7<>&%$#_{}]/g, c => texMarks[c] || '\\' + c);
@@ -25,7 +32,7 @@ const copying = (() => {
       const head = ['rank', 'group', 'run', 'what', ...names.flatMap((n, i) => columns[i] === 'worst' ? [n, n + ' low', n + ' high', n + ' hospital'] : [n, n + ' low', n + ' high']), ...(note ? ['images'] : [])];
       const line = r => { const [rank, group, run, what, ...rest] = cells(r, columns);
         return [rank.replace('\u2013', ' to '), group, run, what, ...rest.flatMap((c, i) => [c.value, c.ci[0] || '', c.ci[1] || '', ...(columns[i] === 'worst' ? [c.at] : [])]), ...(note ? ['synthetic'] : [])]; };
-      return [head, ...list.map(line)].map(row => row.map(csvCell).join(',')).join('\r\n');
+      return csv([head, ...list.map(line)]);
     },
     md: (list, columns, names) => {
       const head = ['Rank', 'Group', 'Run', 'What', ...names];
@@ -42,7 +49,7 @@ const copying = (() => {
   const copy = async (text, said) => {
     try { await navigator.clipboard.writeText(text); } catch {
       const area = document.createElement('textarea');
-      area.value = text; document.body.append(area); area.select(); document.execCommand('copy'); area.remove();
+      area.value = text; topLayer().append(area); area.select(); document.execCommand('copy'); area.remove();
     }
     say(said);
   };
@@ -54,5 +61,5 @@ const copying = (() => {
     const said = `${what} copied: ${list.length < all ? `${list.length} of ${many(all, 'ranked run')}` : many(all, 'ranked run')}${made.length ? `, ${many(made.length, 'derived run')}` : ''}${left ? `; ${many(left, 'run')} without a rank not copied` : ''}`;
     return copy(writers[kind]([...list, ...made], columns, names), said);
   };
-  return { copy, ranked };
+  return { say, copy, ranked, cells, csv, plain };
 })();

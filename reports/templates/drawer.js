@@ -1,4 +1,5 @@
-/* A run opens in a drawer: the content of its entry moves there and back. On pages with many runs, the content is unpacked first. */
+/* A run opens in a drawer: the content of its entry moves there and back. On pages with many runs, the content is unpacked first.
+   A click that opens the drawer adds an entry to the browser's history (view.js), so Back closes the drawer. */
 const drawer = (() => {
   'use strict';
   const $ = id => document.getElementById(id), dialog = $('drawer');
@@ -23,12 +24,11 @@ const drawer = (() => {
   const show = async id => {
     const entry = id.startsWith('run-') ? $(id) : null;
     if (!entry || !entry.matches('details.run')) return false;
-    if (dialog.open) dialog.close();
     put();
     const summary = entry.querySelector('summary'), mine = opened = { entry, body: null };
     $('drawer-name').textContent = [...summary.querySelectorAll('.rn, .f')].map(e => e.textContent).join(' · ');
     $('drawer-body').replaceChildren('…');
-    dialog.showModal();
+    if (!dialog.open) dialog.showModal();
     try {
       const found = await body(entry);
       if (opened !== mine) return true;
@@ -39,7 +39,10 @@ const drawer = (() => {
     return true;
   };
   const unfold = async entry => { if (entry.open && opened?.entry !== entry) entry.append(await body(entry)); };
-  dialog.addEventListener('close', () => { put(); view.keep(); });
+  let leaving = false;
+  const leave = () => { leaving = true; dialog.close(); };
+  dialog.addEventListener('close', () => { put(); if (leaving) leaving = false; else view.closed(); });
   for (const entry of document.querySelectorAll('details.run')) entry.addEventListener('toggle', () => unfold(entry));
-  return { dialog, show, current: () => dialog.open && opened ? opened.entry.id.slice(4) : '' };
+  const link = () => location.href.split('#')[0] + '#' + opened.entry.id;
+  return { dialog, show, leave, link, current: () => dialog.open && opened ? opened.entry.id.slice(4) : '' };
 })();

@@ -43,6 +43,7 @@ const ranking = (() => {
   const words = () => $('q') ? $('q').value.trim().toLowerCase().split(/\s+/).filter(Boolean) : [];
 
   const active = () => words().length > 0 || menus.some(m => chosen(m).length > 0);
+  const ordered = () => [...rows];
   const found = () => { // matching runs in the selected order
     const wanted = words(), sets = menus.map(m => [m, new Set(chosen(m))]).filter(([, set]) => set.size), { key, sign } = state;
     const fits = rows.filter(r => wanted.every(w => r.text.includes(w)) && sets.every(([m, set]) => set.has(r.factors[m.place])));
@@ -171,5 +172,5 @@ const ranking = (() => {
     later();
   };
   addEventListener('beforeprint', () => some());
-  return { table, unit: table.dataset.unit, heads, menus, rows, byId, state, sortBy, order, show, columns, clear, fold, read, write, found, finish: some, dressed: how => { dress = how; } };
+  return { table, unit: table.dataset.unit, heads, menus, rows, byId, state, sortBy, order, show, columns, clear, fold, read, write, found, ordered, finish: some, dressed: how => { dress = how; } };
 })();

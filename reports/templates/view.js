@@ -12,8 +12,13 @@ const view = (() => {
     pins.write(state);
     if (drawer.current()) state.set('run', drawer.current()); else if (at) state.set('at', at);
     const text = String(state).replaceAll('%2C', ',');
-    history.replaceState(null, '', text ? '#' + text : location.pathname + location.search);
+    history.replaceState(history.state, '', text ? '#' + text : location.pathname + location.search);
   };
+  const open = id => { // one entry of the history for the drawer, also if a link in it opens another run
+    if (!drawer.dialog.open && $(id)?.matches('details.run')) history.pushState({ drawer: true }, '', location.href);
+    return drawer.show(id).then(keep);
+  };
+  const closed = () => { if (history.state?.drawer) history.back(); else keep(); };
   const go = id => { at = id; ranking.finish(); $(id).scrollIntoView(); }; // rows inserted later would move the target down
   const read = () => {
     let text = location.hash.slice(1);
@@ -30,26 +35,30 @@ const view = (() => {
     pins.read(state);
     ranking.order();
     reading = false;
-    if (sections.has(state.get('at'))) go(state.get('at'));
+    if (sections.has(state.get('at')) && state.get('at') !== at) go(state.get('at'));
     if (/^[0-9a-f]+$/.test(state.get('run') || '')) drawer.show('run-' + state.get('run'));
   };
 
   const menusOpen = () => document.querySelectorAll('.menu[open]');
-  const toast = text => { if (text) { const t = $('toast'); t.textContent = text; t.hidden = false; setTimeout(() => { t.hidden = true; }, 2600); } };
   document.addEventListener('click', event => {
     const hit = name => event.target.closest(`[data-${name}]`)?.dataset[name];
     for (const menu of menusOpen()) if (!menu.contains(event.target)) menu.open = false;
-    if (event.target.closest('a[href^="#"]:not([data-run])')) ranking.finish();
+    const anchor = event.target.closest('a[href^="#"]:not([data-run])');
+    if (anchor) ranking.finish();
+    if (anchor && drawer.dialog.contains(anchor)) drawer.leave(); // Back returns to the drawer
     if (hit('sort')) { ranking.sortBy(hit('sort')); keep(); }
     else if (hit('pin')) {
       const id = hit('pin'), inTray = event.target.closest('#tray');
-      toast(pins.toggle(id));
+      copying.say(pins.toggle(id));
       keep();
       if (inTray) ($('traynames').querySelector('button') || ranking.table.querySelector(`[data-pin="${id}"]`) || $('q')).focus();
     }
-    else if (hit('run')) { event.preventDefault(); drawer.show(hit('run')).then(keep); }
+    else if (hit('run')) { event.preventDefault(); open(hit('run')); }
     else if (hit('copy')) { copying.ranked(hit('copy'), event.target.textContent); for (const menu of menusOpen()) { menu.open = false; menu.querySelector('summary').focus(); } }
-    else if (hit('copycmd')) copying.copy($(hit('copycmd')).textContent, 'Command copied');
+    else if (hit('save')) { downloads.ranked(hit('save')); for (const menu of menusOpen()) { menu.open = false; menu.querySelector('summary').focus(); } }
+    else if (event.target.closest('[data-tables]')) downloads.tables(event.target.closest('details'));
+    else if (hit('copycmd')) copying.copy($(hit('copycmd')).textContent, event.target.textContent.replace('Copy ', '').replace(/^c/, 'C') + ' copied');
+    else if (event.target.closest('[data-link]')) copying.copy(drawer.link(), 'Link copied');
     else if (event.target.closest('[data-fold]')) ranking.fold(event.target.closest('[data-fold]'));
     else if (event.target.closest('[data-close]') || event.target === drawer.dialog) drawer.dialog.close();
     else if (event.target.id === 'gocmp') { go('compare'); $('h-compare').focus({ preventScroll: true }); keep(); }
@@ -73,6 +82,7 @@ const view = (() => {
   });
   if ($('sortsel')) $('sortsel').addEventListener('change', keep);
   addEventListener('hashchange', read);
+  addEventListener('popstate', () => { if (drawer.dialog.open && !history.state?.drawer) drawer.dialog.close(); });
   if (matchMedia('(max-width: 760px)').matches && $('tools')) $('tools').open = false;
   const scrolls = new ResizeObserver(entries => { // elements that scroll horizontally can be focused with the keyboard
     for (const { target } of entries) if (target.scrollWidth > target.clientWidth || target.scrollHeight > target.clientHeight) target.tabIndex = 0;
@@ -82,9 +92,10 @@ const view = (() => {
   document.addEventListener('toggle', ({ target }) => { // long tables are parsed when they are opened; until then they are text in <noscript>
     if (!target.open) return;
     for (const text of target.querySelectorAll('noscript')) text.outerHTML = text.textContent; // safe: escaped when the page was written
+    downloads.offer(target);
     watch(target);
   }, true);
-  return { keep, read };
+  return { keep, read, open, closed };
 })();
 if (ranking.rows.length && !location.hash.includes('=')) ranking.order();
 if (['reload', 'back_forward'].includes(performance.getEntriesByType('navigation')[0]?.type)) ranking.finish(); // all rows must exist before the browser restores the scroll position

@@ -25,8 +25,8 @@ def site(tmp_path_factory):
 
 def test_every_link_is_relative_and_leads_to_a_file_of_the_site(site):
     folder, made = site
-    pages = [folder / "index.html", *sorted((folder / "runs").glob("*.html"))]
-    assert len(pages) == 1 + len(made["runs"])
+    pages = [folder / "index.html", folder / "data.html", *sorted((folder / "runs").glob("*.html"))]
+    assert len(pages) == 2 + len(made["runs"])
     linked = set()
     for page in pages:
         found = checked(page.read_text())
@@ -39,6 +39,8 @@ def test_every_link_is_relative_and_leads_to_a_file_of_the_site(site):
             if anchor:
                 assert f'id="{anchor}"' in target.read_text()
     assert linked >= {page.resolve() for page in pages}
+    files = {file.resolve() for file in (folder / "data").iterdir() if file.stem == "meta" or len(made[file.stem])}
+    assert linked >= files
 
 
 def test_the_page_of_a_run_has_its_scores_and_curves_and_names_are_escaped(site):

@@ -100,3 +100,15 @@ def test_the_code_of_every_shipped_entry_accepts_its_options() -> None:
     for entry in Registry.read(installed("registry.yaml")):
         if entry.section != "datasets":
             entry.check()
+
+
+def test_an_entry_of_any_section_may_state_the_address_of_its_code(tmp_path: Path) -> None:
+    file = tmp_path / "registry.yaml"
+    file.write_text(
+        "schema: 1\ninclude: shipped\nlosses:\n"
+        '  mine: {use: "bench.training.losses:bce", paper: "arXiv:1", code: "https://example.org/mine"}\n'
+    )
+    entry, shipped = (Registry.read(file).find("losses", name, "here") for name in ("mine", "bce"))
+    assert entry.facts["code"] == "https://example.org/mine"
+    assert "code" not in shipped.facts
+    assert set(entry.identity) == set(shipped.identity)

@@ -10,6 +10,7 @@ import pytest
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
+from bench.planning.manifest import contents
 from bench.planning.plan import Plan, make_plan
 from bench.planning.protocol import internal_split
 from bench.store.store import Store
@@ -140,3 +141,10 @@ def test_a_internal_without_radiologists_cannot_choose_by_them(key: str, tmp_pat
     line = f"\n   schedule: {key if key.startswith('{') else '{' + key + '}'}}}\n"
     with pytest.raises(DatasetError, match="no expert_valid split"):
         plan(tmp_path, patients(60), grid=GRID.rstrip().removesuffix("}") + "," + line)
+
+
+def test_the_manifest_has_the_publications_of_the_entries_that_runs_use(tmp_path: Path) -> None:
+    made = plan(tmp_path, patients(60))
+    links, entries = contents(made, {}, 0)["links"], made.runs[0].entries
+    assert links["architecture"][entries["architecture"].name] == {"paper": entries["architecture"].paper}
+    assert set(links) == {key for key, entry in entries.items() if entry.paper}

@@ -1,0 +1,56 @@
+"""How to cite the software and a leaderboard, as BibTeX, and addresses of publications."""
+
+from collections.abc import Mapping
+from typing import Any
+
+TITLE = "Unseen: how chest X-ray networks do in hospitals they have never seen"  # as in CITATION.cff
+AUTHORS = "The Unseen authors"
+_MARKS = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_PREFIXES = {"arXiv:": "https://arxiv.org/abs/", "doi:": "https://doi.org/"}
+
+
+def bibtex(meta: Mapping[str, Any], commits: list[str], internal: str) -> str:
+    """Return two BibTeX entries: the software, and this leaderboard. `internal`: name of the internal hospital.
+
+    The date is that of the last scored run. Missing facts are left out.
+    """
+    software = meta.get("software") or {}
+    version, repository, date = software.get("version", ""), software.get("repository", ""), str(meta.get("date", ""))
+    name = str(meta.get("grid", ""))
+    images = "synthetic images" if meta.get("phantom") else ""
+    board = {
+        "title": f"{meta.get('title') or name}: leaderboard of the grid {name}",
+        "year": date[:4],
+        "note": ", ".join(part for part in (f"trained on {internal}", images, f"last run {date}" * bool(date)) if part),
+        "howpublished": ", ".join(
+            part for part in (f"Unseen {version}".strip(), *(f"commit {commit}" for commit in commits)) if part
+        ),
+    }
+    return "\n\n".join(
+        (
+            _entry("software", "unseen", {"author": AUTHORS, "title": TITLE, "version": version, "url": repository}),
+            _entry("misc", "unseen-leaderboard", board),
+        )
+    )
+
+
+def address(source: str) -> str:
+    """Return the web address of a publication; "" if it is stated in words only.
+
+    >>> address("arXiv:1608.06993"), address("https://example.org/a"), address("this project")
+    ('https://arxiv.org/abs/1608.06993', 'https://example.org/a', '')
+    """
+    for prefix, start in _PREFIXES.items():
+        if source.startswith(prefix):
+            return start + source.removeprefix(prefix).strip()
+    return source if source.startswith("https://") else ""
+
+
+def _entry(kind: str, key: str, fields: dict[str, str]) -> str:
+    lines = [f'  {name} = "{{{value if name == "url" else _tex(value)}}}",' for name, value in fields.items() if value]
+    return "\n".join([f"@{kind}{{{key},", *lines, "}"])
+
+
+def _tex(text: str) -> str:
+    """Escape the characters that have a meaning in LaTeX."""
+    return "".join(_MARKS.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text)
