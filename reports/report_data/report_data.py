@@ -96,9 +96,9 @@ class ReportData:
 
     @property
     def entries(self) -> tuple[Run, ...]:
-        """Everything that the page has details of: ranked recipes, their runs, derived runs, unranked runs."""
-        runs = (run for recipe in self.ranked for run in recipe.runs)
-        return (*self.ranked, *runs, *self.derived, *self.unranked)
+        """Everything that the page has details of: each ranked recipe and its runs, then derived and unranked runs."""
+        ranked = (entry for recipe in self.ranked for entry in (recipe, *recipe.runs))
+        return (*ranked, *self.derived, *self.unranked)
 
     @property
     def labels(self) -> dict[str, str]:

@@ -187,7 +187,7 @@ def _factors(board: ReportData) -> list[Factor]:
     configs = {
         r.id: {f"config.{key}": value for key, value in _flat(r.facts.get("config")).items()} for r in board.ranked
     }
-    keys = dict.fromkeys((*WORDS, *sorted({key for config in configs.values() for key in config})))
+    keys = dict.fromkeys((*WORDS, *sorted({key for config in configs.values() for key in config} - {"config.seed"})))
     factors: list[Factor] = []
     for key in keys:
         value_of_run = {

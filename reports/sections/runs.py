@@ -7,7 +7,7 @@ from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
 from reports.sections.run_detail import Details
 
-# On the page, only so many of the best runs get confusion matrices, curves and subgroups; a site has them for all runs.
+# On the page, only the runs of so many of the best recipes get confusion matrices, curves and subgroups; a site has them for all runs.
 DRAWN = 12
 WRITTEN = 40  # number of entries written as HTML; further entries are compressed, and a script unpacks them
 
@@ -15,7 +15,8 @@ WRITTEN = 40  # number of entries written as HTML; further entries are compresse
 def runs(board: ReportData) -> Section:
     """Write the section: a folded entry for each run; a script opens an entry in a side panel and adds its figures."""
     packed = len(board.entries) > WRITTEN
-    drawn_runs = [*board.ranked[:DRAWN], *board.derived[:DRAWN]] if packed else list(board.entries)
+    best = [run for recipe in board.ranked[:DRAWN] for run in recipe.members]
+    drawn_runs = [*best, *board.derived[:DRAWN]] if packed else list(board.entries)
     details = Details.of(board, drawn_runs)
     entries: list[dict[str, Any]] = []
     packed_fragments: dict[str, str] = {run.anchor + "/figures": str(details.figures(run)) for run in drawn_runs}
