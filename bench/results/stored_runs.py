@@ -61,12 +61,13 @@ def _grids(store: Store) -> dict[str, list[str]]:
 
 def _stored_run(store: Store, run_id: str, grids: Sequence[str]) -> StoredRun:
     folder = store.run_dir(run_id)
-    document = _document(folder)
-    config: dict[str, Any] = dict(document.get("config", {}))
+    damaged = damaged_files(folder, JSON_RECORDS)
+    document = {} if "run.json" in damaged else _document(folder)
+    config: Mapping[str, Any] = document.get("config", {})
     kind = str(document.get("kind", "run"))
     scores = _scores(store.root / "scores" / run_id)
     external = next((row["auroc"] for row in scores if row["dataset"] == "external"), None)
-    damage = ", ".join(map(" ".join, damaged_files(folder, JSON_RECORDS).items()))
+    damage = ", ".join(map(" ".join, damaged.items()))
     settings = {key: str(config.get(key, "")) if kind == "run" else "" for key in SETTINGS}
     return StoredRun(
         run=run_id,
@@ -86,7 +87,7 @@ def _stored_run(store: Store, run_id: str, grids: Sequence[str]) -> StoredRun:
 def _document(folder: Path) -> dict[str, Any]:
     try:
         return dict(json.loads((folder / "run.json").read_text()))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError):
         return {}
 
 
