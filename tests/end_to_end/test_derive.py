@@ -158,7 +158,7 @@ def test_an_ensemble_lies_between_its_runs_and_the_page_ranks_none_of_it(made: P
     tables = made / "runs" / "report" / "made" / "tables"
     kinds = pd.read_parquet(tables / "runs.parquet").set_index("run_id")["kind"]
     assert kinds.value_counts().to_dict() == {"ensemble": 3, "run": 2, "tta": 2, "recipe": 1}
-    assert set(kinds[pd.read_parquet(tables / "ranks.parquet")["run_id"]]) == {"run"}
+    assert set(kinds[pd.read_parquet(tables / "ranks.parquet")["run_id"]]) == {"recipe"}
     assert set(pd.read_parquet(tables / "scores.parquet")["run_id"]) == set(kinds.index)
     assert pd.read_parquet(tables / "costs.parquet").set_index("run_id").loc[both.id, "params"] == 2 * 311993
 
