@@ -610,8 +610,8 @@ def test_bundles_of_the_same_cohorts_merge_into_one_leaderboard(
     ours = read_manifest(Store.open(bundles["store"]), None)
     theirs = read_manifest(Store.open(tmp_path / "together"), None)
     assert [r["id"] for r in theirs.runs] == [r["id"] for r in ours.runs]
-    ranks = pd.read_parquet(tmp_path / "together" / "report" / "tiny" / "tables" / "ranks.parquet")
-    assert set(ranks["run_id"]) == {r["id"] for r in ours.runs}
+    recipes = pd.read_parquet(tmp_path / "together" / "report" / "tiny" / "tables" / "recipes.parquet")
+    assert set(recipes["run_id"]) == {r["id"] for r in ours.runs}
     for run in ours.runs:
         a, b = (pd.read_parquet(m.scores / run["id"] / "scores.parquet") for m in (ours, theirs))
         assert differs(a, b, list(a.columns), 0) == ""

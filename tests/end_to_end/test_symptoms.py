@@ -336,7 +336,8 @@ def test_a_network_tested_on_another_scale_than_in_training(store: Store, run_id
     plant(store, run_id, shown(store, run_id, stored.normalizer))
     found = repredict_symptoms(store, run_id)
     check = one(found, "trained on another scale")
-    assert "with gray values 0 to 255" in check.found
+    # both have the right factor; a small network is not clearly better on one of them
+    assert any(scale in check.found for scale in ("with gray values 0 to 255", "with its own preprocessing times 255"))
     assert "bench list preprocessing" in check.fix
 
 
