@@ -35,10 +35,10 @@ def initialize_outputs(network: nn.Module) -> None:
 
 
 def set_biases(network: nn.Module, bias_X: Tensor) -> None:
-    """Set the biases of the first X outputs. Layers without biases stay as they are."""
+    """Set the biases of the first X outputs. Layers without biases, or with fewer outputs, stay as they are."""
     with torch.no_grad():
         for layer in _linear(network):
-            if layer.bias is not None:
+            if layer.bias is not None and len(layer.bias) >= len(bias_X):
                 layer.bias[: len(bias_X)] = bias_X.to(layer.bias)
 
 

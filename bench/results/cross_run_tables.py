@@ -102,7 +102,7 @@ def recipes_of(manifest: Manifest, replicates: Replicates) -> Recipes:
 
 def scores_of_recipes(recipes: Recipes, scores: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of recipes for the table `scores`."""
-    differs = scores["metric"].str.endswith(("_gap", "_drift"))  # the other metrics are shares, or have no upper limit
+    differs = scores["metric"].str.endswith(("_gap", "_drift")) | (scores["metric"] == "nll")  # the others are shares
     parts = [
         recipes.averaged(scores[mask], SCORE_KEY, shares=shares)
         for mask, shares in ((differs, False), (~differs, True))
@@ -116,8 +116,9 @@ def gaps_of_recipes(recipes: Recipes, gaps: pd.DataFrame) -> pd.DataFrame:
 
 
 def _configuration(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what makes runs one recipe if it is equal: the configuration, and for an imported model its id."""
-    return dict(run["config"]) | ({"model": run["id"]} if run.get("kind") == IMPORTED else {})
+    """Return what makes runs one recipe if it is equal: kind and configuration, and for an imported model its id."""
+    kind = run.get("kind", "run")
+    return dict(run["config"]) | {"kind": kind} | ({"model": run["id"]} if kind == IMPORTED else {})
 
 
 def _mean_costs(costs: pd.DataFrame, recipes: Recipes) -> pd.DataFrame:

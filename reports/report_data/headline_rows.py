@@ -5,7 +5,7 @@ source, one mapping and one selected epoch, and names them.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from statistics import NormalDist
@@ -260,8 +260,8 @@ def probe_lookup(sources: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
     }
 
 
-def causal_lookup(transplants: pd.DataFrame) -> dict[str, Estimate]:
-    """Return the causal scores by run.
+def causal_lookup(transplants: pd.DataFrame, recipes: Collection[str]) -> dict[str, Estimate]:
+    """Return the causal scores by run and by recipe. `recipes`: ids of the recipes with several runs.
 
     A causal score is the change in prediction that internal pixels cause in external images, minus the control. The runs
     are compared, so the scores have simultaneous bounds.
@@ -271,8 +271,10 @@ def causal_lookup(transplants: pd.DataFrame) -> dict[str, Estimate]:
     for column, value in selected.items():
         rows = rows[rows[column] == value]
     columns = ("run_id", "effect", "low", "high", "n")
+    num_recipes = int(rows["run_id"].isin(list(recipes)).sum())
+    compared = {True: num_recipes, False: len(rows) - num_recipes}
     return {
-        str(run): Estimate(float(value), float(low), float(high), count(n)).corrected(len(rows))
+        str(run): Estimate(float(value), float(low), float(high), count(n)).corrected(compared[run in recipes])
         for run, value, low, high, n in rows_of(rows, *columns)
     }
 

@@ -198,7 +198,8 @@ def read(tables: Tables) -> ReportData:
     ranks = {row["run_id"]: row for row in records_of(tables["ranks"])}
     costs = {row["run_id"]: row for row in records_of(tables["costs"])}
     probes = headline_rows.probe_lookup(tables["sources"])
-    causal = headline_rows.causal_lookup(tables["transplants"])
+    recipes = {str(recipe) for recipe, run in rows_of(tables["recipes"], "recipe_id", "run_id") if recipe != run}
+    causal = headline_rows.causal_lookup(tables["transplants"], recipes)
     runs = []
     for facts in records_of(tables["runs"]):
         run_id = str(facts["run_id"])
@@ -247,7 +248,7 @@ def read(tables: Tables) -> ReportData:
     derived_runs = (r for r in runs if r.is_derived and r.external.has_value and r not in ranked)
     derived = sorted(derived_runs, key=lambda r: (-r.external.value, r.label, r.id))
     listed_ids = {r.id for r in (*ranked, *derived)} | {run.id for recipe in ranked for run in recipe.runs}
-    unranked = sorted((r for r in runs if r.id not in listed_ids), key=lambda r: (r.label, r.id))
+    unranked = sorted((r for r in runs if r.id not in listed_ids and r.kind != "recipe"), key=lambda r: (r.label, r.id))
     numbers = sorted({r.group for r in ranked})
     labeled = _labeled(tables["prevalence"])
     external_keys = set(keys) | _listed_external(tables)

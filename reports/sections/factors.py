@@ -58,7 +58,10 @@ def _title(table: pd.DataFrame) -> str:
         if len(names) > 3:
             return f"{sentence_case(word(len(names)))} factor levels clearly change the external AUROC"
         return f"Clear change of the external AUROC: {listing(names)}"
-    if any(effect.clear for _, effect in effects):
+    clear = [row for row, effect in effects if effect.clear]
+    if clear and all(int(row["num_run_pairs"]) < LEAST_PAIRS for row in clear):
+        return "Too few pairs of runs for a verdict"
+    if clear:
         return "No factor changes external AUROC more than pairs of runs vary"
     return "No factor clearly changes the external AUROC"
 

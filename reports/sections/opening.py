@@ -105,7 +105,8 @@ def _kick(board: ReportData) -> str:
     """Return the line above the headline: how many runs, hospitals, findings and images."""
     cohorts = board.tables["prevalence"]
     counts = cohorts[["present", "absent", "uncertain", "not_mentioned", "unmapped"]].sum(axis=1)
-    by_cohort = counts.groupby(cohorts["dataset"]).max()
+    tested = (cohorts["dataset"] != board.internal.key) | (cohorts["split"] == "test")
+    by_cohort = counts[tested].groupby(cohorts["dataset"][tested]).max()
     images = int(by_cohort.sum()) if len(by_cohort) else 0
     counts_in_words = [
         plural(len(board.imported), "imported model")

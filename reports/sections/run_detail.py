@@ -293,9 +293,12 @@ def _facts(run: Run, links: Mapping[str, Any]) -> list[tuple[str, str, list[tupl
         stated = links.get(key, {}).get(_fact_text(run.facts.get(key)), {}) if not run.is_imported else {}
         return [(kind, source, address(source)) for kind, source in stated.items()]
 
-    origin = "Model file" if run.is_imported else "Mean of" if run.is_derived else "Combined from"
+    is_mean = run.is_derived or run.kind == "recipe"
+    origin = "Model file" if run.is_imported else "Mean of" if is_mean else "Combined from"
     origin_fact = [(origin, _fact_text(run.facts["of"]), publications(""))] if run.kind != "run" else []
     left_out = {"architecture", "family", "seed", "epochs", "best_epoch"} if run.is_derived else set()
+    if run.kind == "recipe":
+        left_out |= {"seed", "best_epoch"}
     if run.is_imported:
         left_out |= {"optimizer", "loss", "uncertainty", "preprocessing", "augmentation"}
     facts = [(word, _fact_text(run.facts.get(key)), publications(key)) for key, word in words if key not in left_out]

@@ -36,7 +36,7 @@ const view = (() => {
     ranking.order();
     reading = false;
     if (sections.has(state.get('at')) && state.get('at') !== at) go(state.get('at'));
-    if (/^[0-9a-f]+$/.test(state.get('run') || '')) drawer.show('run-' + state.get('run'));
+    if (/^[0-9a-f]+(-seeds)?$/.test(state.get('run') || '')) drawer.show('run-' + state.get('run'));
   };
 
   const menusOpen = () => document.querySelectorAll('.menu[open]');
@@ -53,7 +53,7 @@ const view = (() => {
       keep();
       if (inTray) ($('traynames').querySelector('button') || ranking.table.querySelector(`[data-pin="${id}"]`) || $('q')).focus();
     }
-    else if (hit('run')) { event.preventDefault(); open(hit('run')); }
+    else if (event.target.closest('a[data-run]')) { event.preventDefault(); open(hit('run')); } // gallery pictures have data-run, too
     else if (hit('copy')) { copying.ranked(hit('copy'), event.target.textContent); for (const menu of menusOpen()) { menu.open = false; menu.querySelector('summary').focus(); } }
     else if (hit('save')) { downloads.ranked(hit('save')); for (const menu of menusOpen()) { menu.open = false; menu.querySelector('summary').focus(); } }
     else if (event.target.closest('[data-tables]')) downloads.tables(event.target.closest('details'));

@@ -3,6 +3,7 @@
 Shapes: D cohorts, R runs, B replicates.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -141,11 +142,18 @@ def seed_variance(
 
 
 def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Return groups of run ids whose configurations differ only in the seed, by seed. configs: run id -> configuration."""
-    groups: dict[str, list[str]] = {}
+    """Return groups of run ids whose configurations differ only in the seed, by seed. configs: run id -> configuration.
+
+    Two runs with the same configuration and seed differ in something else, such as the version of the training code, so they
+    are in different groups.
+    """
+    groups: dict[tuple[str, int], list[str]] = {}
+    seen: Counter[tuple[str, int]] = Counter()
     for run_id in sorted(configs, key=lambda run_id: int(configs[run_id]["seed"])):
-        config = configs[run_id]
-        groups.setdefault(repr(sorted((k, repr(v)) for k, v in config.items() if k != "seed")), []).append(run_id)
+        recipe = repr(sorted((k, repr(v)) for k, v in configs[run_id].items() if k != "seed"))
+        seed = int(configs[run_id]["seed"])
+        groups.setdefault((recipe, seen[recipe, seed]), []).append(run_id)
+        seen[recipe, seed] += 1
     return list(groups.values())
 
 

@@ -96,9 +96,11 @@ class Recipes:
     def quantile(self, recipe: str) -> float:
         """Return the quantile of the standardized deviation over seeds for the 95 % interval; 1.96 for many seeds.
 
-        It is Student's t with the degrees of freedom of the moderated variance: prior plus own, at most those of all recipes.
+        It is Student's t with the degrees of freedom of the moderated variance: prior plus own, at least LEAST_DEGREES and at
+        most those of all recipes.
         """
-        degrees = min(self.prior + len(self.runs_of[recipe]) - 1, self.degrees)
+        own = self.prior + len(self.runs_of[recipe]) - 1
+        degrees = min(max(own, LEAST_DEGREES), self.degrees)
         return float(stdtrit(degrees, (1 + LEVEL) / 2))
 
     def replicates(self, replicates: Replicates) -> dict[str, dict[str, NDArray[Any]]]:
@@ -115,16 +117,31 @@ class Recipes:
         if recipe not in self.joined:
             return dict(first)
         names = list(self.scatter[run_ids[0]])
+        if not names:
+            return dict(first)
         means_BN = np.stack([stack_replicates(run_ids, name, replicates).mean(0) for name in names], 1)
         if self.has_seeds:
             weight, draw = self.own_weight(recipe), np.random.default_rng(int(sha256(recipe.encode()).hexdigest(), 16))
-            parts = [(list(self.scatter), (1 - weight) / self.degrees), (run_ids, weight / max(len(run_ids) - 1, 1))]
+            own_degrees = np.full(len(names), max(len(run_ids) - 1, 1))
+            parts = [(list(self.scatter), 1 - weight, self._degrees_of(names)), (run_ids, weight, own_degrees)]
             deviations_BN = np.zeros(means_BN.shape)
-            for runs, share in parts:
-                observed_RN = np.array([[self.scatter[run].get(name, 0.0) for name in names] for run in runs])
-                deviations_BN += draw.standard_normal((len(means_BN), len(runs))) @ observed_RN * np.sqrt(share)
+            for runs, share, degrees_N in parts:
+                observed_RN = np.nan_to_num([[self.scatter[run].get(name, 0.0) for name in names] for run in runs])
+                scale_N = np.sqrt(share / np.maximum(degrees_N, 1))
+                deviations_BN += draw.standard_normal((len(means_BN), len(runs))) @ observed_RN * scale_N
             means_BN += deviations_BN * self.quantile(recipe) / NORMAL_QUANTILE / np.sqrt(len(run_ids))
         return {**dict(zip(names, means_BN.T, strict=True)), "draws": first["draws"]}
+
+    def _degrees_of(self, names: Sequence[str]) -> NDArray[np.int64]:
+        """Return the degrees of freedom of the pooled variance of each name: those of the recipes that have a scatter."""
+        return np.array(
+            [
+                sum(
+                    len(ids) - 1 for ids in self.runs_of.values() if np.isfinite(self.scatter[ids[0]].get(name, np.nan))
+                )
+                for name in names
+            ]
+        )
 
     def averaged(
         self, table: pd.DataFrame, key: Sequence[str], numbers: Sequence[str] = ("value",), *, shares: bool = False
@@ -180,7 +197,9 @@ class Recipes:
         )
         weight = recipe.map({r: self.own_weight(r) for r in self.runs_of}).to_numpy(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
-            pooled = pooled_squares / pooled_degrees
+            pooled = np.where(
+                pooled_degrees > 0, pooled_squares / pooled_degrees, 0.0
+            )  # 0: no other recipe has the row
             variance = np.where(own > 0, weight * squares.to_numpy() / own + (1 - weight) * pooled, pooled)
         quantile = recipe.map({r: self.quantile(r) for r in self.runs_of}).to_numpy(np.float64)
         return np.asarray(quantile * np.sqrt(variance / (own + 1)), np.float64)
@@ -195,7 +214,8 @@ def _widened(value: Array, low: Array, high: Array, over_seeds: Array, shares: b
     center, below, above = np.where(on_logit, logit(inside), [value, low, high])
     over_seeds = np.where(on_logit, over_seeds * slope, over_seeds)
     low, high = center - np.hypot(center - below, over_seeds), center + np.hypot(above - center, over_seeds)
-    return np.where(on_logit, expit(low), low), np.where(on_logit, expit(high), high)
+    low, high = np.where(on_logit, expit(low), low), np.where(on_logit, expit(high), high)
+    return (np.clip(low, 0, 1), np.clip(high, 0, 1)) if shares else (low, high)
 
 
 def prior_degrees(variance: Array, degrees: Array) -> float:

@@ -138,3 +138,35 @@ def test_the_interval_of_a_share_lies_between_0_and_1_and_near_the_plain_one_far
     near_one = rows.assign(value=rows["value"] + 0.17, low=rows["low"] + 0.17, high=0.999)
     assert (recipes.averaged(near_one, ["dataset"], shares=True)["high"] < 1).all()
     assert (recipes.averaged(near_one, ["dataset"])["high"] > 1).any()
+
+
+def test_a_run_without_a_number_at_one_hospital_takes_no_number_from_other_recipes() -> None:
+    groups, rows, replicates = study(np.random.default_rng(8), [3, 3, 3], [0.02] * 3)
+    replicates["2.1"]["auroc/nih"] = np.full_like(replicates["2.1"]["auroc/nih"], np.nan)
+    drawn = Recipes.of(groups, replicates).replicates(replicates)
+    assert np.isfinite(drawn["0.0-seeds"]["auroc/nih"]).all()
+    assert np.isnan(drawn["2.0-seeds"]["auroc/nih"]).all()
+    alone = rows[(rows["dataset"] == "external") | rows["run_id"].str.startswith("0.")]
+    one_run = Recipes.of([["0.0"], *groups[1:]], replicates).averaged(
+        alone[~alone["run_id"].isin(["0.1", "0.2"])], ["dataset"]
+    )
+    assert np.isfinite(
+        one_run.set_index(["run_id", "dataset"]).loc[("0.0-seeds", "nih"), ["low", "high"]].astype(float)
+    ).all()
+
+
+def test_unequal_scatter_of_few_seeds_gives_no_endless_interval() -> None:
+    groups, rows, replicates = study(np.random.default_rng(9), [2, 2, 1], [0.02, 0.0001, 0.01])
+    recipes = Recipes.of(groups, replicates)
+    assert (
+        max(recipes.quantile(recipe) for recipe in recipes.runs_of) <= 4.31
+    )  # Student's t with two degrees of freedom
+    table = recipes.averaged(rows, ["dataset"], shares=True)
+    assert table["low"].min() >= 0
+    assert table["high"].max() <= 1
+
+
+def test_a_share_whose_bound_is_1_stays_at_most_1() -> None:
+    groups, rows, replicates = study(np.random.default_rng(10), [3, 3], [0.02] * 2)
+    table = Recipes.of(groups, replicates).averaged(rows.assign(high=1.0), ["dataset"], shares=True)
+    assert (table["high"] == 1).all()

@@ -98,3 +98,4 @@ def test_runs_that_differ_only_in_the_seed_are_one_group() -> None:
     }
     assert seed_groups(configs) == [["x", "y"], ["z"]]
     assert seed_groups({"y": configs["y"], "x": configs["x"]}) == [["x", "y"]]  # in the order of the seeds
+    assert seed_groups({"x": configs["x"], "again": configs["x"], "y": configs["y"]}) == [["x", "y"], ["again"]]
