@@ -51,7 +51,8 @@ def test_a_level_with_one_pair_or_with_large_variation_between_pairs_is_not_in_t
     for num_pairs, spread in ((1, np.nan), (2, 0.001), (6, 0.012)):
         row = ("auroc", "loss", "focal", "bce", 0.012, 0.004, 0.020, 0.003, num_pairs, num_pairs, spread)
         text = page(ablation=frame("ablation", row))
-        assert "No factor changes external AUROC more than pairs of runs vary" in text
+        few = "Too few pairs of runs for a verdict"
+        assert (few if num_pairs < 3 else "No factor changes external AUROC more than pairs of runs vary") in text
 
 
 def test_one_pair_of_recipes_with_three_seeds_each_may_be_clear_and_fewer_pairs_of_runs_have_no_verdict() -> None:
