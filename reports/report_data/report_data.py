@@ -198,8 +198,11 @@ def read(tables: Tables) -> ReportData:
     ranks = {row["run_id"]: row for row in records_of(tables["ranks"])}
     costs = {row["run_id"]: row for row in records_of(tables["costs"])}
     probes = headline_rows.probe_lookup(tables["sources"])
-    recipes = {str(recipe) for recipe, run in rows_of(tables["recipes"], "recipe_id", "run_id") if recipe != run}
-    causal = headline_rows.causal_lookup(tables["transplants"], recipes)
+    run_ids_of: dict[str, list[str]] = {}
+    for recipe, run_id in rows_of(tables["recipes"], "recipe_id", "run_id"):
+        if recipe != run_id:
+            run_ids_of.setdefault(str(recipe), []).append(str(run_id))
+    causal = headline_rows.causal_lookup(tables["transplants"], run_ids_of)
     runs = []
     for facts in records_of(tables["runs"]):
         run_id = str(facts["run_id"])
@@ -237,11 +240,7 @@ def read(tables: Tables) -> ReportData:
             )
         )
     by_id = {r.id: r for r in runs}
-    runs_of: dict[str, list[Run]] = {}
-    for recipe, run_id in rows_of(tables["recipes"], "recipe_id", "run_id"):
-        if recipe != run_id and str(run_id) in by_id:
-            runs_of.setdefault(str(recipe), []).append(by_id[str(run_id)])
-    runs = [replace(r, runs=tuple(runs_of.get(r.id, ()))) for r in runs]
+    runs = [replace(r, runs=tuple(by_id[i] for i in run_ids_of.get(r.id, ()) if i in by_id)) for r in runs]
     ranked = sorted(
         (r for r in runs if r.external.has_value and r.group >= 0), key=lambda r: (-r.external.value, r.label, r.id)
     )

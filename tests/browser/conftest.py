@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser.visit import FLAGS, chromium
+from tests.browser.visit import FLAGS, Visit, chromium
 
 
 @pytest.fixture(scope="module")
@@ -15,3 +15,11 @@ def browser():
         running = driver.chromium.launch(executable_path=path, args=FLAGS)
         yield running
         running.close()
+
+
+@pytest.fixture
+def visit(browser, page):
+    """The fixture `page` of the test's module in the browser; the console must stay empty."""
+    with Visit(browser, page) as visit:
+        yield visit
+        assert visit.said == []

@@ -19,13 +19,6 @@ def page(tmp_path_factory):
     return file
 
 
-@pytest.fixture
-def visit(browser, page):
-    with Visit(browser, page) as visit:
-        yield visit
-        assert visit.said == []
-
-
 def opened(visit, k=0):
     visit.page.locator("#rank .c-run a").nth(k).click()
     visit.page.wait_for_url(re.compile("run="))

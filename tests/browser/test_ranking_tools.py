@@ -21,13 +21,6 @@ def page(tmp_path_factory):
     return file
 
 
-@pytest.fixture
-def visit(browser, page):
-    with Visit(browser, page) as visit:
-        yield visit
-        assert visit.said == []
-
-
 def names(page):
     return [" ".join(t.split()) for t in page.locator(f"{ROWS} .c-run").all_inner_texts()]
 

@@ -65,7 +65,8 @@ def ranks(scores: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
         )
     if not run_ids:
         return _frame([], SCHEMAS["ranks"])
-    group, p_anchor = tie_groups(value, replicates_RB)
+    p = p_of_all_pairs(value, replicates_RB)
+    group, p_anchor = tie_groups(p)
     replicates_RB = replicates_RB[:, np.isfinite(replicates_RB).all(0)]
     rank_RB = pd.DataFrame(-replicates_RB).rank(axis=0).to_numpy(np.float64)
     low, high = np.quantile(rank_RB, 0.025, axis=1), np.quantile(rank_RB, 0.975, axis=1)
@@ -83,7 +84,7 @@ def ranks(scores: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
             p_anchor,
             *bounds,
             *gap_bounds,
-            *leads(value, replicates_RB),
+            *leads(value, replicates_RB, p),
             strict=True,
         ),
         SCHEMAS["ranks"],
@@ -97,34 +98,33 @@ def with_gaps(table: pd.DataFrame, run_ids: Sequence[str], value: Array, replica
     return table.assign(gap_low=of_table["gap_low"].to_numpy(), gap_high=of_table["gap_high"].to_numpy())
 
 
-def tie_groups(value: Array, replicates: Array) -> tuple[NDArray[np.int64], Array]:
-    """Divide runs, sorted from best to worst, into tie groups.
+def tie_groups(p: Array) -> tuple[NDArray[np.int64], Array]:
+    """Divide runs, sorted from best to worst, into tie groups. p [R, R]: the result of `p_of_all_pairs`.
 
     Return the number of each run's group [R], from 1, and the p-value [R] of its difference to the anchor. The anchor is the
     best run of a group. The next runs join the group until a run differs from the anchor at .05; this run is the anchor of
     the next group. p is Holm-adjusted over all pairs of runs, because the anchor was selected by its value. Comparing
     neighbors instead of the anchor could merge all runs into one group.
     """
-    group = np.ones(len(value), np.int64)
-    p_anchor = np.full(len(value), np.nan)
-    p = p_of_all_pairs(value, replicates)
+    group = np.ones(len(p), np.int64)
+    p_anchor = np.full(len(p), np.nan)
     anchor = 0
-    while anchor < len(value):
+    while anchor < len(p):
         different = np.flatnonzero(p[anchor, anchor + 1 :] < SIGNIFICANT)
-        end = anchor + 1 + int(different[0]) if len(different) else len(value)
+        end = anchor + 1 + int(different[0]) if len(different) else len(p)
         p_anchor[anchor + 1 : end] = p[anchor, anchor + 1 : end]
         group[end:] += 1
         anchor = end
     return group, p_anchor
 
 
-def leads(value: Array, replicates: Array) -> tuple[Array, Array, Array]:
+def leads(value: Array, replicates: Array, adjusted: Array) -> tuple[Array, Array, Array]:
     """Return the difference of each run to the next one, in value [R] sorted from best to worst, and its interval.
 
-    The interval is adjusted as the p-value of `p_of_all_pairs` is, so it excludes 0 where this p-value is below .05.
+    adjusted [R, R]: the result of `p_of_all_pairs`. The interval is adjusted like this p-value, so it excludes 0 where the
+    p-value is below .05.
     """
     difference, low, high = (np.full(len(value), np.nan) for _ in range(3))
-    adjusted = p_of_all_pairs(value, replicates)
     for first in range(len(value) - 1):
         second = first + 1
         error = float(np.nanstd(replicates[first] - replicates[second], ddof=1))

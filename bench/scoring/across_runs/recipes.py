@@ -26,9 +26,8 @@ from bench.scoring.bootstrap.intervals import LEVEL
 
 Array = NDArray[np.float64]
 
-LEAST_DEGREES = (
-    2  # degrees of freedom over all recipes; with one, Student's quantile is 13 and an interval says nothing
-)
+# minimum degrees of freedom over all recipes: with one, Student's quantile is 13, and an interval says nothing
+LEAST_DEGREES = 2
 LEAST_VARIANCES = 2
 RANKED_BY = "auroc/external"  # the score whose variances decide how much the pooled variance counts
 SUFFIX = "-seeds"  # end of the id of a recipe; the start is the id of its first run
