@@ -43,7 +43,7 @@ def relation(rho: Estimate) -> str:
 
     >>> relation(Estimate(0.64, 0.25, 0.85)), relation(Estimate(0.2, -0.3, 0.6))
     ('Larger change in predictions, larger gap: ρ .640 [.250, .850]', 'No clear relation to the gap: ρ .200 [−.300, .600]')
-    >>> relation(MISSING)
+    >>> relation(Estimate(float("nan")))
     'Relation to the generalization gap'
     """
     if not rho.has_value:
