@@ -4,8 +4,9 @@
 
 DATA is a folder in the layout of the NIH release. `harmonize` reads the labels; torchvision, timm and scikit-learn do the rest.
 80 % of the patients are for training, the others for the test. `--head` chooses the initial weights of the last layer: `timm` (as
-`timm.create_model` sets them), `zero`, or a number (the standard deviation of normal weights). `--bias prevalence` sets the
-initial biases to the logits of the training prevalences instead of 0. The script prints a line per seed.
+`timm.create_model` sets them), `zero`, `scaled` (normal, standard deviation 0.5 / sqrt(features)), or a number (the standard
+deviation of normal weights). `--bias prevalence` sets the initial biases to the logits of the training prevalences instead of 0.
+Without `--weights`, all weights are random. The script prints a line per seed.
 """
 
 import argparse
@@ -13,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import timm
 import torch
 from numpy.typing import NDArray
@@ -27,27 +29,39 @@ import harmonize
 FINDINGS = tuple(harmonize.FINDINGS)
 
 
-def read_images(folder: Path, size: int) -> tuple[Tensor, Tensor, NDArray[np.bool_]]:
-    """Return images [N, 3, size, size] in [0, 1], labels [N, 9] (NaN where unknown), and a mask of the training images [N]."""
+def read_images(folder: Path, size: int) -> tuple[Tensor, Tensor, pd.DataFrame]:
+    """Return images [N, 3, size, size] in [0, 1], labels [N, 9] (NaN where unknown), and the table of the cohort (N rows)."""
     cohort = harmonize.load(harmonize.CohortSpec("nih", "nih", folder))
     resize = transforms.Compose([transforms.Resize(size, antialias=True), transforms.CenterCrop(size)])
     mode = io.ImageReadMode.RGB
     images = torch.stack([resize(io.decode_image(str(folder / path), mode)) for path in cohort.table["path"]])
-    label = torch.tensor(cohort.table[list(FINDINGS)].to_numpy(np.float32))
-    digits = [int(sha256(str(patient).encode()).hexdigest()[:8], 16) for patient in cohort.table["patient_id"]]
-    return images / 255, label, np.array([digit % 5 > 0 for digit in digits])
+    return images / 255, torch.tensor(cohort.table[list(FINDINGS)].to_numpy(np.float32)), cohort.table
 
 
-def pretrained(architecture: str, weights: Path, head: str) -> nn.Module:
-    """Return a timm network with ImageNet weights and a new last layer."""
+def new_network(architecture: str, weights: Path | None, head: str) -> nn.Module:
+    """Return a timm network with ImageNet weights, or random ones, and a new last layer."""
     network: nn.Module = timm.create_model(architecture, num_classes=len(FINDINGS))
-    classifier: nn.Linear = network.get_classifier()  # type: ignore[operator]
-    state = load_file(weights / f"{architecture}_imagenet.safetensors")
-    network.load_state_dict({k: v for k, v in state.items() if not k.startswith("classifier.")}, strict=False)
+    classifier = output_layer(network)
+    if weights:
+        state = load_file(weights / f"{architecture}_imagenet.safetensors")
+        network.load_state_dict({k: v for k, v in state.items() if not k.startswith("classifier.")}, strict=False)
     if head != "timm":
-        nn.init.normal_(classifier.weight, std=0.0 if head == "zero" else float(head))
+        named = {"zero": 0.0, "scaled": 0.5 / classifier.weight[0].numel() ** 0.5}
+        nn.init.normal_(classifier.weight, std=named[head] if head in named else float(head))
         nn.init.zeros_(classifier.bias)
     return network
+
+
+def output_layer(network: nn.Module) -> nn.Linear:
+    """Return the last layer of a timm network."""
+    layer: nn.Linear = network.get_classifier()  # type: ignore[operator]
+    return layer
+
+
+def scale_of(network: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return the mean and standard deviation of the images of the network's pretraining."""
+    mean, std = (torch.tensor(network.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))  # type: ignore[index]
+    return mean, std
 
 
 def fine_tune(network: nn.Module, images: Tensor, label: Tensor, mean: Tensor, std: Tensor, epochs: int) -> float:
@@ -71,16 +85,20 @@ def fine_tune(network: nn.Module, images: Tensor, label: Tensor, mean: Tensor, s
 
 
 @torch.inference_mode()
-def macro_auroc(network: nn.Module, images: Tensor, label: Tensor, mean: Tensor, std: Tensor) -> float:
-    """Return the mean AUROC over the findings that have both classes."""
+def predict(network: nn.Module, images: Tensor, mean: Tensor, std: Tensor) -> NDArray[np.float32]:
+    """Return the logits [N, 9] of images."""
     network.eval()
-    logit = torch.cat([network((batch - mean) / std) for batch in images.split(64)]).numpy()
-    columns = [(label[:, k] == 1, ~label[:, k].isnan(), logit[:, k]) for k in range(label.shape[1])]
-    areas = [
-        roc_auc_score(y[has_label], x[has_label.numpy()])
-        for y, has_label, x in columns
-        if 0 < y.sum() < has_label.sum()
-    ]
+    logit: NDArray[np.float32] = torch.cat([network((batch - mean) / std) for batch in images.split(64)]).numpy()
+    return logit
+
+
+def macro_auroc(label: NDArray[np.float32], logit: NDArray[np.float32], weight: NDArray[np.float64]) -> float:
+    """Return the mean AUROC over the findings that have both classes; `weight` [N] counts the images."""
+    areas = []
+    for y, x in zip(label.T, logit.T, strict=True):
+        rows = np.isfinite(y) & (weight > 0)
+        if 0 < y[rows].sum() < rows.sum():
+            areas.append(roc_auc_score(y[rows], x[rows], sample_weight=weight[rows]))
     return float(np.mean(areas))
 
 
@@ -88,7 +106,7 @@ def main() -> None:
     """Print the macro AUROC of each seed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--weights", type=Path)
     parser.add_argument("--architecture", nargs="+", default=["tf_efficientnet_lite0"])
     parser.add_argument("--head", nargs="+", default=["zero"])
     parser.add_argument("--bias", choices=("zero", "prevalence"), default="zero")
@@ -96,21 +114,25 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--epochs", type=int, default=6)
     options = parser.parse_args()
-    images, label, is_training = read_images(options.data, options.size)
+    images, label, table = read_images(options.data, options.size)
+    digits = [int(sha256(str(patient).encode()).hexdigest()[:8], 16) for patient in table["patient_id"]]
+    is_training = np.array([digit % 5 > 0 for digit in digits])
+    test_label = label[~is_training].numpy()
+    known = np.isfinite(test_label)
     for seed in options.seeds:
         for architecture in options.architecture:
             for head in options.head:
                 torch.manual_seed(seed)
-                network = pretrained(architecture, options.weights, head)
+                network = new_network(architecture, options.weights, head)
                 if options.bias == "prevalence":
-                    network.get_classifier().bias.data = label[is_training].nanmean(0).logit()
-                scale = network.pretrained_cfg
-                mean, std = (torch.tensor(scale[key]).view(3, 1, 1) for key in ("mean", "std"))
+                    output_layer(network).bias.data = label[is_training].nanmean(0).logit(eps=1e-3)
+                mean, std = scale_of(network)
                 loss = fine_tune(network, images[is_training], label[is_training], mean, std, options.epochs)
-                auroc = macro_auroc(network, images[~is_training], label[~is_training], mean, std)
-                print(
-                    f"{architecture:<24}{head:>6} seed {seed} first loss {loss:.3f} macro AUROC {auroc:.3f}", flush=True
-                )
+                logit = predict(network, images[~is_training], mean, std)
+                auroc = macro_auroc(test_label, logit, np.ones(len(logit)))
+                last = binary_cross_entropy_with_logits(torch.tensor(logit)[known], torch.tensor(test_label)[known])
+                start = f"{architecture:<28}{head:>7} {options.bias:<10} seed {seed}"
+                print(f"{start} first loss {loss:.3f} test loss {last:.3f} macro AUROC {auroc:.3f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -301,10 +301,10 @@ def main() -> None:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
     except OSError as error:
-        from bench.store.disk_space import disk_full
+        from bench.store.disk_space import DiskFullError
 
         where = str(error.filename2 or error.filename or Path.cwd())
-        if full := disk_full(error, Path(where)):
+        if full := DiskFullError.of(error, Path(where)):
             message = StoreError(f"cannot write: {full.strerror}", str(full.filename), full.fix)
         elif error.errno in _FIXES:
             verb = "write" if error.errno in _WRITE_ERRORS else "use this path"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.planning.jobs import AnalysisJob, DerivedJob, Job, PassJob
-from bench.store.disk_space import DiskFullError, disk_full
+from bench.store.disk_space import DiskFullError
 from bench.store.store import Progress, write_bytes
 
 Work = Job | DerivedJob | PassJob | AnalysisJob
@@ -60,7 +60,7 @@ def attempt(job: Work, progress: Progress) -> tuple[str, str]:
     try:
         return _attempt(job, progress)
     except OSError as error:
-        if disk_full(error, job.folder):  # not even the folder or the log can be written
+        if DiskFullError.of(error, job.folder):  # not even the folder or the log can be written
             return "failed", _reason(error, job)
         raise
 
@@ -79,7 +79,7 @@ def _attempt(job: Work, progress: Progress) -> tuple[str, str]:
 
 def _reason(error: Exception, job: Work) -> str:
     """Return the reason of a failure in one line; for a full disk, with the file, the free space and the fix."""
-    if full := disk_full(error, job.folder):
+    if full := DiskFullError.of(error, job.folder):
         return f"cannot write {full.filename}: {full.strerror}; {full.fix}"
     return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
 

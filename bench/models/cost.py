@@ -1,7 +1,7 @@
 """Cost of a network: parameters, multiply-accumulates and images per second.
 
 Every number is measured at the resolution of the run, without data loading. Some networks (RepVGG: Ding et al. 2021,
-arXiv:2101.03697) are trained in one form and deployed in another; `deployed` returns the second form.
+arXiv:2101.03697) are trained in one form and deployed in another; `Network.deployed` returns the second form.
 """
 
 import logging
@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, Self
 
 import torch
-from timm.utils.model import reparameterize_model
 from torch import nn
 
 from bench.models.network import Network
@@ -30,28 +29,30 @@ class Cost:
     macs: int  # multiply-accumulates, as counted by fvcore (which calls them flops)
     unsupported: tuple[str, ...]  # ops that fvcore cannot count, as "name:times"
 
+    @classmethod
+    def of(cls, network: Network, size: int) -> Self:
+        """Return the cost of one forward pass of one image of size x size pixels. The network is not changed."""
+        params = list(network.parameters())
+        image = torch.zeros(1, network.in_channels, size, size, device=params[0].device)
+        with _evaluating(network), _quiet():
+            from fvcore.nn import FlopCountAnalysis  # imported inside `_quiet`, because the import gives warnings, too
+
+            analysis = (
+                FlopCountAnalysis(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+            )
+            macs = int(analysis.total())
+            unsupported = analysis.unsupported_ops()
+        return cls(
+            params=sum(p.numel() for p in params),
+            trainable_params=sum(p.numel() for p in params if p.requires_grad),
+            macs=macs,
+            unsupported=tuple(f"{name}:{times}" for name, times in sorted(unsupported.items())),
+        )
+
     @property
     def flops(self) -> int:
         """Return the floating-point operations: two for each multiply-accumulate."""
         return 2 * self.macs
-
-
-def cost(network: Network, size: int) -> Cost:
-    """Return the cost of one forward pass of one image of size x size pixels. The network is not changed."""
-    params = list(network.parameters())
-    image = torch.zeros(1, network.in_channels, size, size, device=params[0].device)
-    with _evaluating(network), _quiet():
-        from fvcore.nn import FlopCountAnalysis  # imported inside `_quiet`, because the import gives warnings, too
-
-        analysis = FlopCountAnalysis(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-        macs = int(analysis.total())
-        unsupported = analysis.unsupported_ops()
-    return Cost(
-        params=sum(p.numel() for p in params),
-        trainable_params=sum(p.numel() for p in params if p.requires_grad),
-        macs=macs,
-        unsupported=tuple(f"{name}:{times}" for name, times in sorted(unsupported.items())),
-    )
 
 
 def counts(network: Network, deployed: Network, size: int) -> dict[str, Any]:
@@ -59,8 +60,8 @@ def counts(network: Network, deployed: Network, size: int) -> dict[str, Any]:
 
     Operations (macs, flops, not_counted) are those of the deployed form.
     """
-    in_use = cost(deployed, size)
-    trained = in_use if deployed is network else cost(network, size)
+    in_use = Cost.of(deployed, size)
+    trained = in_use if deployed is network else Cost.of(network, size)
     return {
         "params": trained.params,
         "trainable_params": trained.trainable_params,
@@ -70,20 +71,6 @@ def counts(network: Network, deployed: Network, size: int) -> dict[str, Any]:
         "not_counted": list(in_use.unsupported),
         "image_size": size,
     }
-
-
-def deployed(network: Network) -> Network:
-    """Return the network in its deployed form: parallel branches and batch norms folded into plain convolutions.
-
-    In evaluation mode the folded copy computes the same function, up to rounding. A network that timm cannot
-    reparameterize is returned unchanged.
-    """
-    if not any(hasattr(module, name) for module in network.backbone.modules() for name in _FUSING):
-        return network
-    return cast("Network", reparameterize_model(network).eval())
-
-
-_FUSING = ("fuse", "reparameterize", "switch_to_deploy")  # methods that timm's reparameterize_model looks for
 
 
 def throughput(

@@ -123,7 +123,7 @@ def predict_many(
         for batch in batches:
             image_NHW = reader(rows[batch])
             while (outputs := _predict_batch(requests, groups, image_NHW, size)) is None:
-                size = halved_batch(size, device)
+                size = _halved_batch(size, device)
             for i, (logit_NK, feature_ND) in enumerate(outputs):
                 logits[i].append(logit_NK.cpu().numpy())
                 if keeps_features[i, batch].any():
@@ -177,7 +177,7 @@ def _forward(request: PredictionRequest, x_NCHW: Tensor) -> tuple[Tensor, Tensor
     return logit_NK, feature_ND
 
 
-def halved_batch(size: int, device: torch.device) -> int:
+def _halved_batch(size: int, device: torch.device) -> int:
     """Return half of the batch size after memory ran out, and log a warning."""
     if device.type == "cuda":
         torch.cuda.empty_cache()

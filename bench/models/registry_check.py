@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.config.registry import Entry
-from bench.models.cost import cost, deployed
+from bench.models.cost import Cost
 from bench.models.network import build
 from harmonize.errors import CxrError
 
@@ -67,9 +67,9 @@ def measure(entry: Entry) -> Figures:
     """Return the size of an architecture with random weights; a failure is reported in `problem`, not raised."""
     try:
         network = build(entry.use, entry.options, OUTPUTS)
-        plain = deployed(network)
-        trained = cost(network, SIZE)
-        in_use = trained if plain is network else cost(plain, SIZE)
+        plain = network.deployed()
+        trained = Cost.of(network, SIZE)
+        in_use = trained if plain is network else Cost.of(plain, SIZE)
     except (CxrError, RuntimeError, AssertionError, TypeError, ValueError) as error:
         return Figures(entry, problem=" ".join(str(error).split())[:200])
     return Figures(entry, trained.params / 1e6, trained.macs / 1e9, in_use.params / 1e6, in_use.macs / 1e9)

@@ -38,7 +38,7 @@ from bench.store.store import (
     write_bytes,
     write_table,
 )
-from bench.training.fit import TrainingError
+from bench.training.errors import TrainingError
 from harmonize.errors import StoreError
 
 

@@ -28,7 +28,7 @@ from bench.store.checksums import drop_checksums
 from bench.store.file_integrity import is_intact
 from bench.store.store import Progress, Store, canonical_json, replacing, table_facts, write_bytes, write_table
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
-from bench.training.fit import TrainingError
+from bench.training.errors import TrainingError
 from harmonize.cache.cache import ImageCache
 
 

@@ -135,7 +135,7 @@ def _train_and_predict(
 
 def _write_cost(run: Run, folder: Path, network: Network, device: torch.device) -> None:
     facts = json.loads((folder / "trained.json").read_text())
-    deployed = cost.deployed(network)  # network with merged layers, for counting operations and measuring speed
+    deployed = network.deployed()  # network with merged layers, for counting operations and measuring speed
     measured = {
         **cost.counts(network, deployed, run.input_size),
         "images_per_second": cost.throughput(deployed, run.input_size, device),

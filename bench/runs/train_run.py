@@ -9,7 +9,7 @@ from bench.planning.plan import CohortRef
 from bench.planning.run import Run
 from bench.runs.networks import initial_network, normalization_of
 from bench.store.store import Progress, Store, canonical_json, write_bytes, write_table
-from bench.system.peak_memory import peak_memory, reset_peak_memory
+from bench.system.peak_memory import PeakMemory
 from bench.training.data_parallel import DataParallelGroup
 from bench.training.fit import fit
 
@@ -24,7 +24,7 @@ def train(
     cache = open_images(store, internal, run.geometry)
     training, watched = Examples.training(internal, config, cache)
     network = initial_network(run, run.weights_file or ("hub" if config.weights == "imagenet" else None))
-    reset_peak_memory(device)
+    memory = PeakMemory.start(device)
     normalization, reader = normalization_of(run, store, internal, network), BatchReader(cache.images, device)
     trained = fit(
         run,
@@ -45,7 +45,7 @@ def train(
         "best_epoch": trained.best_epoch,
         "gradient_evaluations": trained.gradient_evaluations,
         "unlearnt": [config.findings[k] for k in trained.unlearnt],
-        "peak_memory_bytes": peak_memory(device),
+        "peak_memory_bytes": memory.bytes,
     }
     for name in ("stopped", "compiled", "micro_batch"):
         if fact := getattr(trained, name):

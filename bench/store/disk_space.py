@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 from pathlib import Path
+from typing import Self
 
 _FIXES = {
     errno.ENOSPC: "free disk space, then run the same command again",
@@ -15,28 +16,28 @@ _FIXES = {
 class DiskFullError(OSError):
     """A disk, a quota or a limit of file sizes allows no more bytes. The text states the free space, `filename` the file."""
 
+    @classmethod
+    def of(cls, error: BaseException, path: Path, needed: int = 0) -> Self | None:
+        """Return the error of a write to `path` with file and free space; None if the error has another cause.
+
+        `needed`: size of the file in bytes, 0 if unknown. A DiskFullError is returned unchanged, so it keeps naming its
+        own file.
+        """
+        if isinstance(error, cls):
+            return error
+        if not isinstance(error, OSError) or error.errno not in _FIXES:
+            return None
+        folder = next((parent for parent in path.absolute().parents if parent.is_dir()), Path.cwd())
+        sizes = [f"{size(needed)} needed"] if needed else []
+        sizes.append(f"{size(shutil.disk_usage(folder).free)} free")
+        if hasattr(os, "statvfs") and (files := os.statvfs(folder)).f_files and not files.f_favail:
+            sizes.append("no further file is possible")
+        return cls(error.errno, f"{os.strerror(error.errno)} ({', '.join(sizes)})", str(path))
+
     @property
     def fix(self) -> str:
         """Return what to do."""
         return _FIXES[self.errno or errno.ENOSPC]
-
-
-def disk_full(error: BaseException, path: Path, needed: int = 0) -> DiskFullError | None:
-    """Return the error of a write to `path` with file and free space; None if the error has another cause.
-
-    `needed`: size of the file in bytes, 0 if unknown. A DiskFullError is returned unchanged, so it keeps naming its own
-    file.
-    """
-    if isinstance(error, DiskFullError):
-        return error
-    if not isinstance(error, OSError) or error.errno not in _FIXES:
-        return None
-    folder = next((parent for parent in path.absolute().parents if parent.is_dir()), Path.cwd())
-    sizes = [f"{size(needed)} needed"] if needed else []
-    sizes.append(f"{size(shutil.disk_usage(folder).free)} free")
-    if hasattr(os, "statvfs") and (files := os.statvfs(folder)).f_files and not files.f_favail:
-        sizes.append("no further file is possible")
-    return DiskFullError(error.errno, f"{os.strerror(error.errno)} ({', '.join(sizes)})", str(path))
 
 
 def size(number: float) -> str:

@@ -9,12 +9,12 @@ import os
 import secrets
 import threading
 from collections.abc import Container, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.store.file_integrity import json_object
-from bench.store.process_identity import born, identity, label, place
+from bench.store.process_identity import ProcessIdentity
 from bench.store.store import canonical_json
 from bench.store.unfinished_files import SUFFIX, prefix, remove_abandoned
 
@@ -44,7 +44,7 @@ def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
                 yield False
                 return
             _remove(lock, holder)
-            dead.append(label(holder))
+            dead.append(ProcessIdentity.of(holder).label)
             continue
         try:
             _write(descriptor, own_entry)
@@ -76,9 +76,9 @@ def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
 def claim() -> dict[str, Any]:
     """Return the LOCK entry of this process: pid, host, place, born, a unique token, and the heartbeat count.
 
-    `place` identifies the machine and its start, `born` the start time of the process.
+    pid, place and born are those of `ProcessIdentity`.
     """
-    return identity() | {"host": os.uname().nodename, "token": secrets.token_hex(8), "beat": 0}
+    return asdict(ProcessIdentity.current()) | {"host": os.uname().nodename, "token": secrets.token_hex(8), "beat": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +93,8 @@ class Holder:
 def holder_of(lock: Path) -> Holder:
     """Read a LOCK once and return its holder; do not wait for heartbeats."""
     facts = _read(lock)
-    pid = facts.get("pid", 0)
-    return Holder(
-        pid if isinstance(pid, int) else 0, str(facts.get("host", "")), _alive_here(facts) if facts else False
-    )
+    process = ProcessIdentity.of(facts)
+    return Holder(process.pid, str(facts.get("host", "")), process.is_alive() if facts else False)
 
 
 def _write(descriptor: int, holder: Mapping[str, Any]) -> None:
@@ -124,17 +122,9 @@ def _read(lock: Path) -> dict[str, Any]:
         return {}
 
 
-def _alive_here(holder: Mapping[str, Any]) -> bool | None:
-    """Return whether a holder's process exists on this machine; None for a holder on another machine."""
-    if holder.get("place") != place():
-        return None
-    pid = holder.get("pid")
-    return isinstance(pid, int) and pid > 0 and holder.get("born") == born(pid)
-
-
 def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
     """Return whether a holder is alive: by its process on this machine, otherwise by its heartbeat count, watched for 12 intervals."""
-    process_alive = _alive_here(holder)
+    process_alive = ProcessIdentity.of(holder).is_alive()
     if process_alive is not None:
         return process_alive
     pause = threading.Event()

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from bench.store.disk_space import disk_full
+from bench.store.disk_space import DiskFullError
 from bench.store.file_integrity import json_object
 from bench.store.schema import FILE, SCHEMA, require_present, schema_of
 from bench.store.unfinished_files import SUFFIX, prefix, remove_once
@@ -218,7 +218,7 @@ def replacing(path: Path, mode: int = 0o644, *, needed: int = 0) -> Iterator[Pat
             temporary.chmod(mode)
             temporary.replace(path)
     except OSError as error:
-        if full := disk_full(error, path, needed):
+        if full := DiskFullError.of(error, path, needed):
             raise full from error
         raise
 

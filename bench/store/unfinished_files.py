@@ -10,7 +10,7 @@ from collections.abc import Container
 from functools import lru_cache
 from pathlib import Path
 
-from bench.store.process_identity import identity, is_alive, label
+from bench.store.process_identity import ProcessIdentity
 
 SUFFIX = ".part"
 _NAME = re.compile(r"\..+\.([0-9a-f]{8}-\d+-\d+)\.[a-z0-9_]{8}\.part")
@@ -19,7 +19,7 @@ _FORGOTTEN_S = 86_400  # seconds without a change after which the half-written f
 
 def prefix(target: Path) -> str:
     """Return the beginning of the name of a half-written file: its target and this process."""
-    return f".{target.name}.{label(identity())}."
+    return f".{target.name}.{ProcessIdentity.current().label}."
 
 
 @lru_cache(100_000)
@@ -49,7 +49,7 @@ def remove_abandoned(folder: Path, now: float, dead: Container[str] = ()) -> Non
 
 
 def _is_abandoned(entry: "os.DirEntry[str]", writer: str, now: float, dead: Container[str]) -> bool:
-    alive = writer not in dead and is_alive(writer)
+    alive = writer not in dead and ProcessIdentity.label_is_alive(writer)
     if alive is None:
         return now - entry.stat(follow_symlinks=False).st_mtime > _FORGOTTEN_S
     return not alive

@@ -244,7 +244,7 @@ def _cost(declared: Declared, network: ImportedNetwork, device: torch.device) ->
     }
     measured = cast("Network", network)
     if declared.kind in ("timm", "function"):
-        counted = cost.cost(measured, size)
+        counted = cost.Cost.of(measured, size)
         facts |= {"macs": counted.macs, "flops": counted.flops, "not_counted": list(counted.unsupported)}
     speed = cost.throughput(measured, size, device, batch=network.batch)
     return facts | {

@@ -36,7 +36,7 @@ from bench.runs.networks import initial_network
 from bench.store.store import Progress
 from bench.study.forecast import Forecast, NetworkRate, Rates, forecast, step_key
 from bench.study.forecast_pilot import Pilot
-from bench.system.peak_memory import peak_memory, reset_peak_memory
+from bench.system.peak_memory import PeakMemory
 from bench.training.checkpoint import TrainingState
 from bench.training.step import Step
 from bench.training.training_loss import TrainingLoss, TrainingTargets
@@ -145,9 +145,9 @@ class NetworkRehearsal:
         without a network. Files are written to `folder` to measure their sizes.
         """
         run, network = self.run, self.network
-        reset_peak_memory(self.device)
+        memory = PeakMemory.start(self.device)
         step, step_s = self.train()
-        peak = peak_memory(self.device)
+        peak = memory.bytes
         if peak is not None and self.device.type != "cuda":
             peak = empty_bytes + max(0, peak - memory_before)
         state = TrainingState(best={name: tensor.cpu().clone() for name, tensor in network.state_dict().items()})
@@ -157,9 +157,9 @@ class NetworkRehearsal:
         began = self.clock()
         weights_sha256(network)
         hashing = (self.clock() - began) * (len(self.plan.refs) + 3)
-        began, deployed = self.clock(), cost.deployed(network)
+        began, deployed = self.clock(), network.deployed()
         for form in dict.fromkeys((deployed, network)):
-            cost.cost(form, run.input_size)
+            cost.Cost.of(form, run.input_size)
         cost.throughput(deployed, run.input_size, self.device)
         return NetworkRate(
             step_s,

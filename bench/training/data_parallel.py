@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bench.training.errors import TrainingError
+
 T = TypeVar("T")
 D = TypeVar("D", bound=np.generic)
 TIMEOUT = dt.timedelta(minutes=30)  # maximum time that a collective call waits for an answer
@@ -52,6 +54,14 @@ class DataParallelGroup:
     def own_items(self, items: Sequence[T]) -> list[T]:
         """Return the items that this process handles: every `size`-th item, starting at its rank."""
         return list(items[self.rank :: self.size])
+
+    def check_batch(self, num_images: int, micro: int) -> None:
+        """Raise TrainingError when a batch has fewer micro-batches of `micro` images than there are processes."""
+        if self.size > -(-num_images // micro):
+            raise TrainingError(
+                f"{self.size} devices cannot share a batch of {num_images} images in micro-batches of {micro}; "
+                "set schedule.micro_batch lower, or use fewer devices"
+            )
 
     def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor in place by its sum over all processes.

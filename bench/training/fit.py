@@ -17,25 +17,21 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from bench.config.run_config import RunConfig, Schedule
+from bench.config.run_config import RunConfig
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
-from bench.models.output_layers import set_biases
 from bench.models.predict import predict
 from bench.planning.run import Run
 from bench.scoring.metrics import auroc
 from bench.store.store import Progress
 from bench.training.checkpoint import TrainingState
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
+from bench.training.errors import TrainingError
 from bench.training.step import Step
 from bench.training.torch_compile import compile_if_faster
-from bench.training.training_loss import NoTargetsError, TrainingLoss, TrainingTargets
-
-
-class TrainingError(RuntimeError):
-    """Error: training cannot give a model, for example because the loss is NaN or no epoch can be selected."""
+from bench.training.training_loss import TrainingLoss, TrainingTargets
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +76,14 @@ def fit(
     """
     config, schedule = run.config, run.config.schedule
     network.to(device=device).to(memory_format=torch.channels_last)
-    check_labels(train, watched)
-    try:
-        targets = TrainingTargets.of(run, train, device)
-    except NoTargetsError as error:
-        raise TrainingError(str(error)) from error
-    set_biases(network, targets.initial_biases(run.states))
+    _check_labels(train, watched)
+    targets = TrainingTargets.of(run, train, device)
+    network.set_biases(targets.initial_biases(run.states))
     step = Step(run, network, normalizer, reader, train.rows, TrainingLoss(run, targets), device, processes)
     size = schedule.effective_batch_size(len(train))
     # The incomplete last batch is dropped; its images differ from epoch to epoch.
     num_steps = len(train) // size
-    check_group_size(schedule, size, processes)
+    processes.check_batch(size, min(schedule.micro_batch or size, size))
     state = TrainingState()
     state.resume(checkpoint, run.id, step)
     passes_left = (schedule.epochs - len(state.history)) * num_steps * -(-size // min(step.micro, size))
@@ -155,26 +148,16 @@ def _limit_reached(clock: Callable[[], float], deadline: float, processes: DataP
     return math.isfinite(deadline) and processes.broadcast(clock() >= deadline)
 
 
-def check_group_size(schedule: Schedule, size: int, processes: DataParallelGroup) -> None:
-    """Raise TrainingError when a batch of `size` images has fewer micro-batches than there are devices."""
-    micro = min(schedule.micro_batch or size, size)
-    if processes.size > -(-size // micro):
-        raise TrainingError(
-            f"{processes.size} devices cannot share a batch of {size} images in micro-batches of {micro}; "
-            "set schedule.micro_batch lower, or use fewer devices"
-        )
-
-
-def check_labels(train: Examples, watched: Mapping[str, Examples]) -> None:
+def _check_labels(train: Examples, watched: Mapping[str, Examples]) -> None:
     """Raise TrainingError when a split has too few images or labels to train on or to select an epoch."""
     for split, examples in watched.items():
-        if not has_both_classes(examples.state_NK):
+        if not _has_both_classes(examples.state_NK):
             raise TrainingError(f"no finding of the {split} split has both classes: no epoch can be selected")
     if len(train) < 2:
         raise TrainingError(f"the training split has {len(train)} readable images; batch norm needs 2")
 
 
-def has_both_classes(state_NK: NDArray[np.int8]) -> bool:
+def _has_both_classes(state_NK: NDArray[np.int8]) -> bool:
     """Return whether at least one finding has a present and an absent image."""
     present = (state_NK == 1).any(axis=0)
     absent = ((state_NK == 0) | (state_NK == -2)).any(axis=0)
@@ -192,7 +175,7 @@ def validate(logit_NK: NDArray[np.float32], state_NK: NDArray[np.int8]) -> tuple
         certain = np.isin(state_NK[:, k], (1, 0, -2))
         label = (state_NK[certain, k] == 1).astype(np.int8)
         logit = logit_NK[certain, k].astype(np.float64)
-        if not has_both_classes(state_NK[:, k : k + 1]):
+        if not _has_both_classes(state_NK[:, k : k + 1]):
             continue
         aurocs.append(auroc(label, logit_NK[certain, k]))
         losses.append(np.logaddexp(0, logit) - label * logit)

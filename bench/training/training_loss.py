@@ -19,12 +19,9 @@ from bench.inputs.examples import Examples
 from bench.models.network import finding_logits
 from bench.planning.run import Run
 from bench.training.batch_sampling import balanced, class_membership, shuffled
+from bench.training.errors import TrainingError
 from bench.training.losses import bce, masked_targets, three_states
 from bench.training.uncertainty import Labels, blank
-
-
-class NoTargetsError(RuntimeError):
-    """Error: no finding has both present and absent images in the training split."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,7 +36,7 @@ class TrainingTargets:
     def of(cls, run: Run, train: Examples, device: torch.device) -> Self:
         """Return targets and weights of the training images.
 
-        Raises NoTargetsError when no finding has both present and absent images.
+        Raises TrainingError when no finding has both present and absent images.
         """
         policy, config = run.entries["uncertainty"], run.config
         state_NK = blank(torch.from_numpy(train.state_NK), config.blank)
@@ -48,7 +45,7 @@ class TrainingTargets:
         head_NT = torch.empty(len(train), 0) if train.head_NT is None else torch.from_numpy(train.head_NT)
         targets = cls(target_NK.to(device), weight_NK.to(device), head_NT.to(device))
         if len(targets.unlearnt()) == target_NK.shape[1]:
-            raise NoTargetsError("after the uncertainty and blank policies no finding has both classes in training")
+            raise TrainingError("after the uncertainty and blank policies no finding has both classes in training")
         return targets
 
     def initial_biases(self, states: int) -> Tensor:

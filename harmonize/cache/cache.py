@@ -88,15 +88,6 @@ def finished_cache(folder: Path, name: str, geometry: Geometry, fingerprint: str
     return None
 
 
-def planned_bytes(n: int, geometry: Geometry) -> int:
-    """Return the disk space in bytes that n unpacked images need; packed images need less, see `forecast`.
-
-    >>> planned_bytes(223_414, Geometry(224))
-    11210020864
-    """
-    return n * geometry.size**2
-
-
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """Time and disk space that a cache will take, estimated from a few of its files."""
@@ -212,7 +203,7 @@ def _build_plan(name: str, root: Path, rows: pd.DataFrame, geometry: Geometry, c
 
 def _needed_bytes(n: int, geometry: Geometry, block: float) -> int:
     """Return the disk space in bytes that n images need; `block` is the mean size of a packed image."""
-    return round(n * block) if packs(geometry) else planned_bytes(n, geometry)
+    return round(n * block) if packs(geometry) else geometry.num_bytes(n)
 
 
 def _mean_block_bytes(plan: BuildPlan, current: ImageCache | None) -> float:
@@ -262,7 +253,7 @@ def _images(cache_folder: Path, index: pd.DataFrame, geometry: Geometry) -> Imag
         if len(blocks) < (at + length).max():
             raise ValueError("blocks are missing")
         return PackedImages(blocks, at, length, geometry.size, str(path))
-    if path.stat().st_size != planned_bytes(len(index), geometry):
+    if path.stat().st_size != geometry.num_bytes(len(index)):
         raise ValueError("wrong size")
     return np.memmap(path, np.uint8, "r", shape=(len(index), geometry.size, geometry.size))
 

@@ -180,6 +180,14 @@ class Geometry:
                 f"region must be (roi, share in (0, 1]) or (adaptive_roi, margin in [0, 1]), not {self.region}"
             )
 
+    def num_bytes(self, n: int) -> int:
+        """Return the disk space in bytes that n unpacked images need; packed images need less.
+
+        >>> Geometry(224).num_bytes(223_414)
+        11210020864
+        """
+        return n * self.size**2
+
     @property
     def decode_at(self) -> int:
         """Return the minimum side at which a JPEG is decoded: `size`, or twice `size` if a region is cropped."""

@@ -15,11 +15,10 @@ from disturbed import WITH_IMAGES, wait_for, with_parts
 from safetensors.torch import load_file
 from torch import nn
 
-from bench.config.run_config import Schedule
 from bench.executors.local import teams
 from bench.store.store import Store
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup, SharedBatchNorm
-from bench.training.fit import TrainingError, check_group_size
+from bench.training.errors import TrainingError
 from harmonize.errors import SetupError
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -119,12 +118,12 @@ def test_a_member_that_dies_is_one_failed_run_that_goes_on_with_the_next_command
 
 
 def test_a_batch_of_one_pass_cannot_be_shared() -> None:
-    check_group_size(Schedule(batch_size=32, micro_batch=16), 32, DataParallelGroup(0, 2))
-    check_group_size(Schedule(batch_size=32), 32, SINGLE_PROCESS)
+    DataParallelGroup(0, 2).check_batch(32, 16)
+    SINGLE_PROCESS.check_batch(32, 32)
     with pytest.raises(TrainingError, match=r"3 devices cannot share a batch of 32 images in micro-batches of 16"):
-        check_group_size(Schedule(batch_size=32, micro_batch=16), 32, DataParallelGroup(0, 3))
+        DataParallelGroup(0, 3).check_batch(32, 16)
     with pytest.raises(TrainingError, match="micro_batch lower"):
-        check_group_size(Schedule(batch_size=32), 32, DataParallelGroup(0, 2))
+        DataParallelGroup(0, 2).check_batch(32, 32)
 
 
 def test_devices_are_put_into_teams_and_too_few_are_refused() -> None:

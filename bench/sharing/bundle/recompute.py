@@ -103,7 +103,7 @@ def _count(run: Run, known: Mapping[str, Entry], registry: Registry) -> dict[str
     """Return the counts of a network from the registry's entries; {} if it is too large or cannot be built."""
     import torch  # imported here, because the import takes seconds and only this function needs torch
 
-    from bench.models.cost import counts, deployed
+    from bench.models.cost import counts
     from bench.runs.networks import initial_network
 
     run = replace(run, entries={**run.entries, **known})
@@ -116,7 +116,7 @@ def _count(run: Run, known: Mapping[str, Entry], registry: Registry) -> dict[str
                 if sum(p.numel() for p in initial_network(run, None).parameters()) > limits.MOST_PARAMS:
                     return {}
         network = initial_network(run, None)
-        return counts(network, deployed(network), run.input_size)
+        return counts(network, network.deployed(), run.input_size)
     except (CxrError, RuntimeError, AssertionError, TypeError, ValueError):
         return {}
 

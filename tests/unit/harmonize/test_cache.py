@@ -16,7 +16,7 @@ from pictures import ramp, save, save_dicom
 
 from harmonize.cache import build as cachebuild
 from harmonize.cache import fill as cachefill
-from harmonize.cache.cache import Forecast, ImageCache, file_states, forecast, open_cache, planned_bytes
+from harmonize.cache.cache import Forecast, ImageCache, file_states, forecast, open_cache
 from harmonize.errors import SetupError
 from harmonize.images.pixels import Geometry, read_gray, to_geometry
 
@@ -71,7 +71,7 @@ def test_a_cache_contains_the_decoded_images(tmp_path: Path) -> None:
         expected = to_geometry(read_gray(tmp_path / path, SMALL.decode_at), SMALL)
         np.testing.assert_array_equal(cache.images[row], expected)
     assert cache.quarantine.empty
-    assert cache.num_bytes == pixel_files(tmp_path)[0].stat().st_size <= planned_bytes(7, SMALL)
+    assert cache.num_bytes == pixel_files(tmp_path)[0].stat().st_size <= SMALL.num_bytes(7)
     assert cache.rows(["image 3", "no such image"]).tolist() == [3, -1]
 
 
@@ -277,7 +277,7 @@ def test_a_small_disk_raises_an_error_for_a_larger_table_and_for_a_continued_bui
 
 def test_the_planned_size_is_the_size_on_disk(tmp_path: Path) -> None:
     build(tmp_path, write_images(tmp_path), geometry=PLAIN)
-    assert pixel_files(tmp_path)[0].stat().st_size == planned_bytes(7, PLAIN)
+    assert pixel_files(tmp_path)[0].stat().st_size == PLAIN.num_bytes(7)
 
 
 def forecast_of(root: Path, table: pd.DataFrame, workers: int = 1) -> Forecast:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.models.cost import cost, throughput
+from bench.models.cost import Cost, throughput
 from bench.models.network import build
 
 TINY = {"depths": [1, 1, 1, 1], "widths": [16, 32, 64, 128]}
@@ -24,7 +24,7 @@ TINY = {"depths": [1, 1, 1, 1], "widths": [16, 32, 64, 128]}
 def test_parameters_and_macs_are_the_measured_ones(
     use: str, options: dict[str, Any], millions: float, gmacs: float
 ) -> None:
-    measured = cost(build(use, options, 9), 224)
+    measured = Cost.of(build(use, options, 9), 224)
     assert measured.params / 1e6 == pytest.approx(millions, rel=1e-3)
     assert measured.macs / 1e9 == pytest.approx(gmacs, rel=1e-2)
     assert measured.flops == 2 * measured.macs
@@ -36,7 +36,7 @@ def test_measuring_leaves_the_network_as_it_was(recwarn: pytest.WarningsRecorder
     network.backbone.stem.eval()  # as a frozen stem would be
     network.backbone.fc.requires_grad_(False)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    measured = cost(network, 64)
+    measured = Cost.of(network, 64)
     assert throughput(network, 64, torch.device("cpu"), batch=1) > 0
     assert measured.params - measured.trainable_params == 128 * 9 + 9
     assert any(op.startswith("aten::add") for op in measured.unsupported)

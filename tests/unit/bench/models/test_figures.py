@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.config.registry import Entry, Registry
-from bench.models.cost import cost, deployed
+from bench.models.cost import Cost
 from bench.models.network import Network, build
 from bench.models.registry_check import check, measure
 
@@ -91,7 +91,7 @@ def test_repvgg_is_deployed_smaller_and_computes_the_same() -> None:
                 for values in (module.bias, module.running_mean):
                     values.normal_(0, 0.2, generator=generator)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    fused = deployed(network)
+    fused = network.deployed()
     images = torch.rand(4, 3, 64, 64, generator=generator)
     with torch.inference_mode():
         logit, same = network.eval()(images), fused(images)
@@ -106,15 +106,15 @@ def test_repvgg_is_deployed_smaller_and_computes_the_same() -> None:
 
 def test_a_network_of_one_form_is_deployed_as_it_is() -> None:
     network = build("bench.models.se_resnet:se_resnet", TINY, 9)
-    assert deployed(network) is network
+    assert network.deployed() is network
     assert measure(tiny()).row()[3:5] == ["", ""]
 
 
 def test_any_re_parameterisable_model_of_timm_is_deployed_fused() -> None:
     network = build("bench.models.network:timm_model", {"name": "mobileone_s0"}, 9).eval()
-    fused = deployed(network)
+    fused = network.deployed()
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         logit = network(images)
         torch.testing.assert_close(fused(images), logit, rtol=1e-4, atol=1e-4 * float(logit.abs().max()))
-    assert cost(fused, 64).params < cost(network, 64).params / 2
+    assert Cost.of(fused, 64).params < Cost.of(network, 64).params / 2

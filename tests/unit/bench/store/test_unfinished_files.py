@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.store.lease import claim, lease
-from bench.store.process_identity import label
+from bench.store.process_identity import ProcessIdentity
 from bench.store.store import canonical_json, write_bytes
 
 KILLED = """
@@ -36,7 +36,7 @@ def parts(folder: Path) -> list[Path]:
 
 def part_of(entry: dict[str, object], target: Path) -> Path:
     """Write the half-written file that the process of a LOCK entry leaves."""
-    path = target.with_name(f".{target.name}.{label(entry)}.abcd1234.part")
+    path = target.with_name(f".{target.name}.{ProcessIdentity.of(entry).label}.abcd1234.part")
     path.parent.mkdir(exist_ok=True)
     path.write_text("half")
     return path

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from bench.models.network import build
-from bench.models.output_layers import output_layers, set_biases
+from bench.models.output_layers import output_layers
 from bench.training.losses import bce, three_states
 from bench.training.training_loss import TrainingTargets
 
@@ -46,6 +46,6 @@ def test_three_states_start_at_their_shares() -> None:
 
 def test_only_the_outputs_of_findings_get_biases() -> None:
     network = build(SE_RESNET, {"depths": [1, 1], "widths": [8, 16]}, 5, 1)
-    set_biases(network, torch.tensor([-2.0, 1.0, 3.0]))
+    network.set_biases(torch.tensor([-2.0, 1.0, 3.0]))
     [layer] = output_layers(network)
     assert layer.bias.tolist() == [-2.0, 1.0, 3.0, 0.0, 0.0]

@@ -23,7 +23,8 @@ from bench.planning.run import Run
 from bench.store.store import Store, remark
 from bench.training.checkpoint import write_checkpoint
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
-from bench.training.fit import Trained, TrainingError, fit
+from bench.training.errors import TrainingError
+from bench.training.fit import Trained, fit
 from bench.training.step import TooLargeError
 from harmonize.errors import ConfigError
 from tests.unit.bench.training.test_train import CPU, K, a_cohort, a_run

@@ -19,7 +19,8 @@ from bench.models.predict import weights_sha256
 from bench.planning.run import Run
 from bench.training.batch_sampling import shuffled
 from bench.training.checkpoint import load_checkpoint
-from bench.training.fit import TrainingError, fit
+from bench.training.errors import TrainingError
+from bench.training.fit import fit
 from bench.training.step import Step
 from bench.training.train_modes import freeze_backbone, recalibrate_batch_norm, train_mode
 from bench.training.training_loss import TrainingLoss, TrainingTargets
