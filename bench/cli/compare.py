@@ -60,8 +60,8 @@ def compare(
     if as_json:
         rows = json.loads(result.table.to_json(orient="records", double_precision=15))
         runs = {"first": result.first, "second": result.second}
-        synthetic = {"metric": metric, "synthetic": result.synthetic}
-        typer.echo(json.dumps({**runs, **synthetic, "rows": rows}, indent=1))
+        facts = {"metric": metric, "synthetic": result.synthetic, "notes": list(result.notes)}
+        typer.echo(json.dumps({**runs, **facts, "rows": rows}, indent=1))
     elif as_csv:
         typer.echo(csv_text(result.table.assign(synthetic=result.synthetic)), nl=False)
     else:
@@ -89,6 +89,7 @@ def lines(result: "Contrast") -> list[str]:
         for cells in (estimates, tests):
             out += [*(f"  {line}" for line in table_lines(cells)), ""]
     notes = [
+        *result.notes,
         f"difference = first - second. Both runs: the same {result.settings.num_resamples:,} bootstrap samples of patients.",
         f"Holm, BH: p adjusted for the {num_tests} findings above (macro: for the cohorts; `external` is one test).",
         "DeLong treats images as independent. clustered: the DeLong test with images grouped by patient.",

@@ -10,12 +10,13 @@ import pandas as pd
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.read_predictions import Labels, load_scored_splits, run_facts, unfinished
 from bench.results.run_table import run_title
-from bench.scoring.across_runs.paired_runs import GAP, ScoredRun, differences
+from bench.scoring.across_runs.paired_runs import GAP, ScoredRun, differences, shared_findings
 from bench.scoring.metrics_of_split import BUILT_IN, Key, MetricNeeds
 from bench.scoring.scored_split import Settings
 from bench.store.store import Store
 from harmonize.errors import ConfigError, StoreError
-from harmonize.labels.findings import space
+
+ORDINALS = ("first", "second")  # how messages name the two runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class PlannedRun:
 class Contrast:
     """Two runs and the table of their differences (columns: bench.scoring.across_runs.paired_runs.COLUMNS).
 
-    synthetic: whether a program drew the images.
+    synthetic: whether a program drew the images. notes: the sentences that say on what the runs were compared, if they
+    differ in this.
     """
 
     first: str
@@ -44,6 +46,7 @@ class Contrast:
     settings: Settings
     table: pd.DataFrame
     synthetic: bool
+    notes: tuple[str, ...] = ()
 
 
 def contrast(
@@ -59,14 +62,15 @@ def contrast(
 ) -> Contrast:
     """Compare two finished runs on the cohorts that both runs predicted, or on the cohorts in `datasets`.
 
-    If a grid has both runs, this grid is used for both. Labels and custom metrics are those of the first run's grid. If
-    the two grids differ in min_count (minimum number of patients per class), the larger number applies.
-    `operating_point` (threshold rule) is ignored for a metric that needs no threshold.
+    If a grid has both runs, this grid is used for both. The grids may differ in any key: the runs are compared on the
+    findings, cohorts and images that both have. Labels and custom metrics are those of the first run's grid. If the two
+    grids differ in min_count (minimum number of patients per class), the larger number applies. `operating_point`
+    (threshold rule) is ignored for a metric that needs no threshold.
 
-    Raises StoreError for an id prefix that matches no run or several runs, for an unfinished run, and if the runs have
-    no image in common. Raises ConfigError for a metric that the grid does not score, and for a calibrator that the
-    metric does not use. Also raises ConfigError for a cohort that a run did not predict, and if both prefixes match the
-    same run.
+    Raises StoreError for an id prefix that matches no run or several runs, and for an unfinished run. Raises
+    ConfigError for a metric that the grid does not score, for a calibrator that the metric does not use, and for a
+    cohort that a run did not predict. Also raises ConfigError if both prefixes match the same run, and if the runs have
+    no finding, cohort or image in common.
     """
     names = [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json"))
     manifests = [read_manifest(store, name) for name in names]
@@ -93,23 +97,93 @@ def contrast(
             )
     cohorts = [[c["name"] for c in entry.manifest.cohorts] for entry in planned]
     shared = [name for name in cohorts[0] if name in cohorts[1]]
+    if not shared:
+        predicted = [f"the {word} predicted {', '.join(names)}" for word, names in zip(ORDINALS, cohorts, strict=True)]
+        raise ConfigError(
+            f"the runs have no cohort in common: {' and '.join(predicted)}",
+            "bench compare",
+            f"add {cohorts[0][0]} to `evaluate_on` of the second grid and run it again: nothing is trained again",
+        )
     if unknown := [name for name in datasets if name not in shared]:
         raise ConfigError(
-            f"no cohort {unknown[0]!r} that both runs predicted",
-            "--cohort",
-            f"choose from: {', '.join(shared) or 'none'}",
+            f"no cohort {unknown[0]!r} that both runs predicted", "--cohort", f"choose from: {', '.join(shared)}"
         )
     labels: dict[int, dict[tuple[str, str, str], Labels]] = {id(m): {} for m in manifests}
     scored = [_scored(entry, labels[id(entry.manifest)]) for entry in planned]
+    _check_comparable(scored, key)
     grid_settings = [entry.manifest.settings for entry in planned]
     settings = replace(grid_settings[0], min_count=max(s.min_count for s in grid_settings))
     table = differences(scored[0], scored[1], key, settings, datasets, threads)
+    without_images = [name for name in datasets or shared if name not in set(table["dataset"])]
     if table.empty:
-        raise StoreError(
-            "the two runs have no image and finding in common", str(store.root), "run both on the same cohort"
-        )
+        _refuse_empty(planned, key, without_images)
     synthetic = bool(planned[0].manifest.content["phantom"])
-    return Contrast(planned[0].name, planned[1].name, key, settings, table, synthetic)
+    notes = _notes(planned, () if key == GAP else without_images)
+    return Contrast(planned[0].name, planned[1].name, key, settings, table, synthetic, notes)
+
+
+def _check_comparable(scored: Sequence[ScoredRun], key: Key) -> None:
+    """Raise ConfigError if the runs have no finding in common, and for gaps from different internal hospitals."""
+    if not shared_findings(scored[0], scored[1]):
+        learned = [
+            f"the {word} learned {', '.join(f for f in run.findings if f not in run.unlearned) or 'none'}"
+            for word, run in zip(ORDINALS, scored, strict=True)
+        ]
+        raise ConfigError(
+            f"the runs have no finding in common: {' and '.join(learned)}",
+            "bench compare",
+            "compare runs that learned the same finding; of networks for one finding each, compare their panels",
+        )
+    if key == GAP and scored[0].internal != scored[1].internal:
+        hospitals = " and ".join(f"that of the {w} is {run.internal}" for w, run in zip(ORDINALS, scored, strict=True))
+        raise ConfigError(
+            f"the gaps have different internal hospitals: {hospitals}",
+            "--metric",
+            "use --metric auroc: it compares the runs at each hospital",
+        )
+
+
+def _refuse_empty(planned: Sequence[PlannedRun], key: Key, cohorts: Sequence[str]) -> None:
+    """Raise ConfigError with the reason why no cohort could be compared. `cohorts`: the cohorts without a common image."""
+    synthetic = [bool(entry.manifest.content["phantom"]) for entry in planned]
+    if synthetic[0] != synthetic[1]:
+        what = f"the {ORDINALS[synthetic.index(True)]} run is of synthetic images, the other run of real images"
+        raise ConfigError(what, "bench compare", "compare two runs of real images, or two runs of synthetic images")
+    if key == GAP:
+        raise ConfigError(
+            "the runs have no gap in common: a gap needs images of an internal test split and of an external hospital",
+            "--metric",
+            "add an external cohort of the first grid to `evaluate_on` of the second, or use --metric auroc",
+        )
+    raise ConfigError(
+        f"the runs have no scored image in common in {', '.join(cohorts)}",
+        "bench compare",
+        "their filters (`cohort`), exclude lists or splits select different images: name other cohorts with --cohort, "
+        "or run both grids with the same `cohort`, `split` and data file",
+    )
+
+
+def _notes(planned: Sequence[PlannedRun], without_images: Sequence[str]) -> tuple[str, ...]:
+    """Return sentences on the differences of the two grids that decide what was compared."""
+    notes = []
+    if without_images:
+        notes.append(f"Not compared: {', '.join(without_images)}. The runs have no scored image there in common.")
+    first, second = (entry.manifest for entry in planned)
+    if first is second:
+        return tuple(notes)
+    if first.content["source"] != second.content["source"]:
+        hospitals = f"{first.content['source']} (first) and {second.content['source']} (second)"
+        notes.append(f"The runs were trained at {hospitals}. Images of these hospitals are those of the test splits.")
+    if any(
+        a["id"] != b["id"]
+        for a in first.cohorts
+        for b in second.cohorts
+        if a["name"] == b["name"] and a["name"] not in without_images
+    ):
+        notes.append(
+            "The cohorts of the two grids differ: only common images are scored, with the labels of the first."
+        )
+    return tuple(notes)
 
 
 def metric_key(metric: str, operating_point: str, calibrator: str, settings: Settings) -> Key:
@@ -152,4 +226,4 @@ def _scored(planned: PlannedRun, labels: dict[tuple[str, str, str], Labels]) -> 
     manifest, config = planned.manifest, planned.manifest.config(planned.run)
     splits = load_scored_splits(manifest, planned.run, config, labels)
     unlearnt = run_facts(manifest.store, planned.run["id"])["trained"].get("unlearnt", [])
-    return ScoredRun(space(config.space), manifest.content["source"], splits, unlearnt)
+    return ScoredRun(config.findings, manifest.content["source"], splits, unlearnt)

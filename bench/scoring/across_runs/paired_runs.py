@@ -18,6 +18,7 @@ from bench.scoring.delong import areas
 from bench.scoring.gaps.gap import EXTERNAL, MACRO, gaps
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics, measure
 from bench.scoring.scored_split import ScoredSplit, Settings
+from harmonize.errors import ConfigError
 
 Array = NDArray[np.float64]
 GAP = Key("auroc_gap")
@@ -94,12 +95,15 @@ def differences(
     thresholds and calibrators of its own validation split. A cohort that is the internal hospital of one run is scored on
     that run's test split. `datasets` limits the rows. p_holm and p_bh adjust over all findings in the table, and separately
     over the macros of the cohorts; the external mean is a single test. Gaps (GAP) are compared only if both runs have the
-    same internal hospital. A difference is NaN if a value is missing or too few replicates are valid.
+    same internal hospital. A difference is NaN if a value is missing or too few replicates are valid. Cohorts without a
+    common image have no rows, and without a common finding the table is empty.
+
+    Raises ConfigError if the cohorts of the two runs have the same name and the same image ids, but other patients.
     """
-    findings = [f for f in first.findings if f in second.findings and f not in {*first.unlearned, *second.unlearned}]
-    pairs = list(_pairs(first, second, findings, AUROC if key == GAP else key, settings, num_threads))
-    if key == GAP and first.internal != second.internal:
-        pairs = []
+    findings = shared_findings(first, second)
+    comparable = bool(findings) and (key != GAP or first.internal == second.internal)
+    metric = AUROC if key == GAP else key
+    pairs = list(_pairs(first, second, findings, metric, settings, num_threads, datasets)) if comparable else []
     rows = _gap_rows(findings, pairs) if key == GAP else _rows(findings, pairs, key)
     rows = [row for row in rows if not datasets or row[0] in datasets]
     table = pd.DataFrame(rows, columns=[name for name in COLUMNS if name not in {"p_holm", "p_bh"}])
@@ -116,10 +120,28 @@ def differences(
     return table[list(COLUMNS)]
 
 
+def shared_findings(first: ScoredRun, second: ScoredRun) -> list[str]:
+    """Return the findings that both runs could learn, in the order of the first run."""
+    return [f for f in first.findings if f in second.findings and f not in {*first.unlearned, *second.unlearned}]
+
+
 def _pairs(
-    first: ScoredRun, second: ScoredRun, findings: Sequence[str], key: Key, settings: Settings, num_threads: int
+    first: ScoredRun,
+    second: ScoredRun,
+    findings: Sequence[str],
+    key: Key,
+    settings: Settings,
+    num_threads: int,
+    datasets: Sequence[str],
 ) -> Iterator[Pair]:
-    """Yield each split that both runs have, scored on the images that both runs have."""
+    """Yield each split that both runs have, scored on the images that both runs have.
+
+    If `datasets` names cohorts, other external cohorts are left out. The internal hospitals stay: their test splits
+    decide which findings are in the macros.
+    """
+    unlisted = (
+        {s.dataset for s in first.scored_splits} - set(datasets) if datasets and EXTERNAL not in datasets else set()
+    )
     points = [
         _points(run, findings, settings.min_count) if key.operating_point or key.calibrator != "none" else None
         for run in (first, second)
@@ -128,11 +150,21 @@ def _pairs(
         for second_split in second.scored_splits:
             if not _match(first, first_split, second, second_split):
                 continue
+            if first_split.dataset in unlisted - {first.internal, second.internal}:
+                continue
             images = np.intersect1d(first_split.image_id.astype(str), second_split.image_id.astype(str))
-            scored_first = _restricted(first_split, first.findings, findings, images)
+            if not len(images):
+                continue
+            # The name of the split is part of the random stream, so it must not depend on the order of the runs.
+            name = first_split.split if first_split.dataset == first.internal else second_split.split
+            scored_first = replace(_restricted(first_split, first.findings, findings, images), split=name)
             scored_second = _restricted(second_split, second.findings, findings, images)
+            if not np.array_equal(scored_first.patient_id.astype(str), scored_second.patient_id.astype(str)):
+                if first_split.dataset in unlisted:
+                    continue
+                raise _other_patients(scored_first, scored_second)
             scored_second = replace(
-                scored_second, split=scored_first.split, state=scored_first.state, patient_id=scored_first.patient_id
+                scored_second, split=name, state=scored_first.state, patient_id=scored_first.patient_id
             )
             metrics = [
                 measure(scored, operating_points, settings, num_threads, key)
@@ -169,18 +201,33 @@ def _points(run: ScoredRun, findings: Sequence[str], min_count: int) -> Operatin
 def _restricted(
     scored: ScoredSplit, findings_of_run: Sequence[str], findings: Sequence[str], images: NDArray[np.str_]
 ) -> ScoredSplit:
-    """Return the split with only the given findings and images, in the order of `findings` and `images`."""
+    """Return the split with only the given findings and images, in the order of `findings` and `images`.
+
+    The result has no `patient_groups`: no comparison needs them.
+    """
     rows = pd.Index(scored.image_id.astype(str)).get_indexer(pd.Index(images))
     columns = [list(findings_of_run).index(finding) for finding in findings]
     cells = np.ix_(rows, columns)
     ids, patients = scored.image_id[rows], scored.patient_id[rows]
-    return replace(scored, image_id=ids, patient_id=patients, logit=scored.logit[cells], state=scored.state[cells])
+    arrays = {"image_id": ids, "patient_id": patients, "logit": scored.logit[cells], "state": scored.state[cells]}
+    return replace(scored, **arrays, patient_groups=None)
+
+
+def _other_patients(first: ScoredSplit, second: ScoredSplit) -> ConfigError:
+    """Return the error for images that have other patients in the second split: these are two different datasets."""
+    other = first.patient_id.astype(str) != second.patient_id.astype(str)
+    return ConfigError(
+        f"{int(other.sum()):,} images of {first.dataset} belong to other patients in the second run, "
+        f"such as {first.image_id[other][0]}",
+        f"cohort {first.dataset}",
+        "the two runs used different data under one cohort name: name other cohorts with --cohort",
+    )
 
 
 def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tuple[Any, ...]]:
-    """Build the rows of a metric. External macros use only findings that have a value on the internal test split."""
-    test = next((pair.first for pair in pairs if pair.internal and pair.first.scored.split == "test"), None)
-    common = np.isfinite(test.value[key]) if test else np.ones(len(findings), bool)
+    """Build the rows of a metric. External macros use only findings that have a value on every internal test split."""
+    tests_of_internal = [pair.first for pair in pairs if pair.internal and pair.first.scored.split == "test"]
+    common = np.logical_and.reduce([np.isfinite(test.value[key]) for test in tests_of_internal], axis=0)
     rows: list[tuple[Any, ...]] = []
     external: list[_MeanOfPair] = []
     for pair in pairs:

@@ -117,7 +117,7 @@ def test_only_shared_images_and_findings_are_scored() -> None:
 def test_a_hospital_that_is_internal_to_one_run_is_scored_on_its_test_split() -> None:
     first, second = runs()
     external = [
-        dataclasses.replace(part, dataset="chexpert", split="all")
+        dataclasses.replace(part, dataset="chexpert", split="all", patient_id=first.scored_splits[1].patient_id)
         for part in second.scored_splits
         if part.split == "all"
     ]
