@@ -119,7 +119,8 @@ def make_plan(
     refuse_equal_cohorts((internal, *external))
     refuse_shared_patients(store, internal, external)
     refs = tuple(_ref(store, registry, cohort, grid.train_on) for cohort in cohorts.values())
-    for config in grid.configs:
+    # one check for all runs with the same training data, because a split of a large cohort takes more than a second
+    for config in {_training_data(config): config for config in grid.configs}.values():
         _check_internal(refs[0], cohorts[grid.train_on], config)
     runs = tuple(Run.of(config, registry, refs[0].id, weights) for config in grid.configs)
     derived = derived_runs(runs, grid.tta, grid.ensembles)
@@ -128,6 +129,12 @@ def make_plan(
         if cohort_problem(ref.table):  # also of an older version, without a checksum
             write_cohort(ref.table, cohorts[ref.name].table, ref.id)
     return Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, derived)
+
+
+def _training_data(config: RunConfig) -> tuple[object, ...]:
+    """Return the settings that `_check_internal` uses."""
+    data = (config.split, config.cohort, config.schedule.watched)
+    return (*data, config.findings, config.blank, config.auxiliary_heads)
 
 
 def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:

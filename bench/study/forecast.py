@@ -32,24 +32,53 @@ class Work:
     letters: Mapping[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The numbers of images that runs with the same split of the internal cohort use."""
+
+    of_split: Mapping[str, int]  # split of the internal cohort -> number of images
+    predicted: Mapping[str, int]  # as in `Work`
+    kept: Mapping[str, int]
+    letters: Mapping[str, int]
+
+
 def work(plan: Plan, run: Run) -> Work:
     """Count the work of a run."""
-    config, schedule = run.config, run.config.schedule
+    return _work(run, count_images(plan, run.config))
+
+
+def all_work(plan: Plan, runs: Sequence[Run]) -> dict[str, Work]:
+    """Count the work of each run: run id -> work. Images are counted once for all runs with the same split."""
+    different = {_split_key(run.config): run.config for run in runs}
+    images = {key: count_images(plan, config) for key, config in different.items()}
+    return {run.id: _work(run, images[_split_key(run.config)]) for run in runs}
+
+
+def _split_key(config: RunConfig) -> tuple[object, ...]:
+    return config.split, config.cohort
+
+
+def count_images(plan: Plan, config: RunConfig) -> Images:
+    """Count the images of each cohort that a run with this configuration uses."""
     internal, *_ = plan.refs
-    table = plan.cohorts[internal.name].table
-    split = internal.split_of(table, config)
-    num_train = int((split == "train").sum())
-    validated = sum(int((split == name).sum()) for name in schedule.watched)
+    split = internal.split_of(plan.cohorts[internal.name].table, config)
     predicted, kept, letters = {}, {}, {}
     for ref in plan.refs:
         table = plan.cohorts[ref.name].table
-        of_row = ref.split_of(table, config)
+        of_row = split if ref is internal else ref.split_of(table, config)
         patients = table["patient_id"][ref.headline_rows(of_row)].astype(str)
         predicted[ref.name] = int(ref.predicted_rows(of_row).sum())
         kept[ref.name] = min(FEATURE_PATIENTS, patients.nunique())
         letters[ref.name] = int(patients.str.len().max() or 0) if len(patients) else 0
+    return Images({str(name): int(number) for name, number in split.value_counts().items()}, predicted, kept, letters)
+
+
+def _work(run: Run, images: Images) -> Work:
+    schedule, number = run.config.schedule, images.of_split
+    num_train = number["train"]
     steps = schedule.epochs * (num_train // schedule.effective_batch_size(num_train))
-    return Work(run, steps, schedule.epochs * validated, predicted, kept, letters)
+    validated = schedule.epochs * sum(number.get(name, 0) for name in schedule.watched)
+    return Work(run, steps, validated, images.predicted, images.kept, images.letters)
 
 
 def step_key(config: RunConfig) -> tuple[object, ...]:
@@ -194,7 +223,7 @@ def _run_bytes(todo: Work, rate: NetworkRate, row_bytes: Mapping[str, float]) ->
 
 def forecast(plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], rates: Rates) -> Forecast:
     """Return the forecast for these runs and derived runs, with scores, page and the analyses of the plan."""
-    works = {run.id: work(plan, run) for run in runs}
+    works = all_work(plan, runs)
     views: dict[str, int] = dict.fromkeys(works, 0)
     for run in derived:
         if run.kind == "tta" and run.runs[0].id in views:
