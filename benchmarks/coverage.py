@@ -5,7 +5,7 @@
 
 The column `command` of the table has the command of each row.
 
-A world is a simulated study; there are five. A patient has 1 to 6 images, which share the label and a random effect.
+A world is a simulated study; there are six. A patient has 1 to 6 images, which share the label and a random effect.
   findings  two equally good runs, five findings; tests intervals, paired tests and Holm's correction
   runs      24 runs on the same patients; tests tie groups and rank intervals
   gap       one run; case mix, prevalence, labels and skill (the separation of positives and negatives) differ at the
@@ -13,12 +13,13 @@ A world is a simulated study; there are five. A patient has 1 to 6 images, which
   recipes   two to six recipes of two or three seeds, equally good, with equal or different scatter of their seeds; tests the
             intervals of recipes over patients and seeds
   ece       a calibrated run, a nearly calibrated run and an over-confident run; tests the intervals of ECE
+  drift     such runs at an internal and at an external hospital, with other patients; tests the intervals of the drift of ECE
 
 A prediction score is the mean of its stratum (patients of the same sex and label) + the patient's effect + noise, all normal.
 Therefore the true AUROC is the mean of Phi(difference of means / sqrt(2 variance)) over the pairs of strata, weighted with their
-shares. The true AUPRC is an integral over mixtures of normal distributions. In the world `ece` the true probability of a label is a logistic function of
-the score, and a run reports a logistic function of this probability's logit; the true ECE is an integral over the scores.
-None of these needs a simulation.
+shares. The true AUPRC and, in the world `gap`, the true ECE are integrals over mixtures of normal distributions. In the worlds `ece` and
+`drift` the true probability of a label is a logistic function of the score, and a run reports a logistic function of this
+probability's logit; the true ECE is an integral over the scores. None of these needs a simulation.
 
 With 150 patients, a finding has about 37 positive patients. For so few patients, percentile intervals are too narrow,
 as the row of percentile intervals shows. This is why `area_interval` in `bench/scoring/bootstrap/intervals.py` works on
@@ -26,7 +27,8 @@ the logit scale.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +43,17 @@ from bench.scoring.across_runs.ranks import ranks
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.bootstrap.bootstrap import rank_metrics
 from bench.scoring.bootstrap.calibration_errors import calibration_metrics
-from bench.scoring.bootstrap.intervals import area_interval, distance_interval, mean_of, percentile, wilson
+from bench.scoring.bootstrap.intervals import (
+    area_interval,
+    distance_difference,
+    distance_interval,
+    excess,
+    mean_of,
+    percentile,
+    wilson,
+)
 from bench.scoring.bootstrap.resamples import Resamples
-from bench.scoring.calibration_metrics import bin_of, ece
+from bench.scoring.calibration_metrics import BIASED, bin_of, ece
 from bench.scoring.delong import areas
 from bench.scoring.gaps import decomposition as decompose
 from bench.scoring.gaps.gap_component import COMPONENTS, MEASURED
@@ -60,7 +70,7 @@ NUM_FINDINGS = 5
 PREVALENCE = 0.25
 DISTANCE = {"internal": 1.5, "external": 1.0}
 NUM_RUNS = 24
-WORLDS = "findings runs recipes gap ece"
+WORLDS = "findings runs recipes gap ece drift"
 LEVELS = {
     "equal": np.full(NUM_RUNS, 1.2),
     "halves": np.repeat([1.8, 0.8], NUM_RUNS // 2),
@@ -75,6 +85,13 @@ RECIPES = {
 }
 # slope and intercept that turn the true logit into the reported one
 REPORTED = {"calibrated": (1.0, 0.0), "nearly calibrated": (0.8, 0.15), "over-confident": (2.0, 0.0)}
+# what the run reports at the internal and at the external hospital
+DRIFTS = (
+    ("calibrated", "calibrated"),
+    ("calibrated", "over-confident"),
+    ("nearly calibrated", "over-confident"),
+    ("over-confident", "over-confident"),
+)
 
 
 def truth(distance: float) -> float:
@@ -220,13 +237,20 @@ def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
         for component in COMPONENTS:
             if component in true and (metric, component) != ("auroc", "prevalence"):
                 estimate = of_metric[component]
-                note(seen, f"value {metric} {component}", estimate.value)
-                low, high = percentile(np.array([estimate.value]), estimate.replicates[None])
-                note(
-                    seen,
-                    f"{metric.upper()} gap, {component.replace('_', ' ')}: interval",
-                    low[0] <= true[component] <= high[0],
-                )
+                value, replicates = np.array([estimate.value]), estimate.replicates[None]
+                claim = f"{metric.upper()} gap, {component.replace('_', ' ')}"
+                if metric in BIASED:
+                    of_distances = partial(of_errors, excesses=estimate.excess)
+                    note(seen, f"{claim}: interval", *holds(value, replicates, true[component], of_distances))
+                    note(seen, f"{claim}: percentiles instead", *holds(value, replicates, true[component]))
+                else:
+                    note(seen, f"value {metric} {component}", estimate.value)
+                    note(seen, f"{claim}: interval", *holds(value, replicates, true[component]))
+
+
+def of_errors(value: Array, replicates: Array, excesses: tuple[float, float] | Array) -> tuple[Array, Array]:
+    """Compute intervals of differences of calibration errors; `excesses` has those of the first and the second error."""
+    return distance_difference(value, replicates, np.asarray(excesses[0]), np.asarray(excesses[1]))
 
 
 def reported(score: Array, kind: str) -> Array:
@@ -252,22 +276,53 @@ def true_ece(kind: str) -> float:
 
 def calibration(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
     """Record in `seen` whether intervals contain the true ECE of a finding, and of the mean over findings."""
+    errors = errors_of(REPORTED, num_patients, num_resamples, "ece", seed)
+    for kind, estimates in errors.items():
+        true = true_ece(kind)
+        for name, (values, draws) in zip(("ECE", "macro ECE"), estimates, strict=True):
+            of_run = f"{name}, {kind} run ({true:.3f})"
+            note(seen, f"{of_run}: interval", *holds(values, draws, true, distance_interval))
+            note(seen, f"{of_run}: percentiles instead", *holds(values, draws, true))
+            note(seen, f"{of_run}: mirrored percentiles instead", *holds(values, draws, true, mirrored))
+
+
+def errors_of(
+    kinds: Iterable[str], num_patients: int, num_resamples: int, cohort: str, seed: int
+) -> dict[str, tuple[tuple[Array, Array], tuple[Array, Array]]]:
+    """Simulate a cohort and return, by kind of run, ECE with replicates: of each finding, and of the mean over findings."""
     generator = np.random.default_rng(seed)
     patient = patients(num_patients, generator)
     label = (generator.random((num_patients, NUM_FINDINGS)) < PREVALENCE).astype(np.int8)[patient]
     shared = generator.normal(0, PATIENT_SD, (num_patients, NUM_FINDINGS))[patient]
     score = DISTANCE["internal"] * label + shared + generator.normal(0, NOISE_SD, label.shape)
-    resamples = Resamples.draw(patient.astype(object), num_resamples, "ece", seed=seed)
-    for kind in REPORTED:
-        probability, true = reported(score, kind), true_ece(kind)
+    resamples = Resamples.draw(patient.astype(object), num_resamples, cohort, seed=seed)
+    errors = {}
+    for kind in kinds:
+        probability = reported(score, kind)
         value = np.array([ece(y, p) for y, p in zip(label.T, probability.T, strict=True)])
         drawn = calibration_metrics(resamples, label, probability)["ece"]
         mean, replicates = mean_of(value, drawn)
-        for name, values, draws in (("ECE", value, drawn), ("macro ECE", np.array([mean]), replicates[None])):
-            of_run = f"{name}, {kind} run ({true:.3f})"
-            note(seen, f"{of_run}: interval", *holds(values, draws, true, distance_interval))
-            note(seen, f"{of_run}: percentiles instead", *holds(values, draws, true))
-            note(seen, f"{of_run}: mirrored percentiles instead", *holds(values, draws, true, mirrored))
+        errors[kind] = ((value, drawn), (np.array([mean]), replicates[None]))
+    return errors
+
+
+def drift(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
+    """Record in `seen` whether intervals contain the true drift, external ECE - internal ECE; external cohorts are larger."""
+    internal_kinds, external_kinds = (dict.fromkeys(kinds) for kinds in zip(*DRIFTS, strict=True))
+    internal = errors_of(internal_kinds, num_patients, num_resamples, "internal", seed)
+    external = errors_of(external_kinds, 2 * num_patients, num_resamples, "external", seed + 1)
+    for inside, outside in DRIFTS:
+        true = true_ece(outside) - true_ece(inside)
+        estimates = zip(("drift", "macro drift"), external[outside], internal[inside], strict=True)
+        for name, (first, first_draws), (second, second_draws) in estimates:
+            value, draws = first - second, first_draws - second_draws
+            excesses = np.stack([excess(first, first_draws), excess(second, second_draws)])
+            together = np.stack([excesses[0] - excesses[1], np.zeros(len(value))])
+            claim = f"{name} of ECE, {inside} run becomes {outside} ({true:.3f})"
+            note(seen, f"{claim}: interval", *holds(value, draws, true, partial(of_errors, excesses=excesses)))
+            rule = partial(of_errors, excesses=together)
+            note(seen, f"{claim}: bias of the difference instead", *holds(value, draws, true, rule))
+            note(seen, f"{claim}: percentiles instead", *holds(value, draws, true))
 
 
 def mirrored(value: Array, replicates: Array) -> tuple[Array, Array]:
@@ -337,7 +392,8 @@ def simulate(num: int, num_patients: int, num_resamples: int, seed: int, worlds:
     for simulation in range(num):
         for world in worlds.split():
             world_seed = int(np.random.SeedSequence([seed, simulation, len(world)]).generate_state(1)[0])
-            {"findings": findings, "runs": runs, "recipes": recipes, "gap": gap, "ece": calibration}[world](
+            simulation_of = {"findings": findings, "runs": runs, "recipes": recipes, "gap": gap, "ece": calibration}
+            (simulation_of | {"drift": drift})[world](
                 seen, world_seed, num_patients * (2 if world == "gap" else 1), num_resamples
             )
     return pd.DataFrame(rows_of(seen), columns=["claim", "measure", "nominal", "found", "low", "high", "cases"])
@@ -349,7 +405,7 @@ def main() -> None:
     defaults = {"simulations": 1000, "patients": 150, "resamples": 1000, "seed": 0}
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--worlds", default=WORLDS, help="findings, runs, recipes, gap, ece")
+    parser.add_argument("--worlds", default=WORLDS, help="findings, runs, recipes, gap, ece, drift")
     parser.add_argument("--to", type=Path, default=Path(__file__).with_name("coverage.csv"))
     options = parser.parse_args()
     table = simulate(options.simulations, options.patients, options.resamples, options.seed, options.worlds)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 from scipy.stats import norm
 
+from bench.scoring.calibration_metrics import bin_of
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit
 
@@ -105,6 +107,17 @@ def precision(positive: Mapping[float, float], negative: Mapping[float, float], 
     return float(np.trapezoid(density * prevalence * hit / (prevalence * hit + (1 - prevalence) * false), score))
 
 
+def calibration_error(positive: Mapping[float, float], negative: Mapping[float, float], prevalence: float) -> float:
+    """Return the ECE of a run whose logits are the scores of positives and negatives; `prevalence` is the share of positives."""
+    score = np.linspace(-8, 10, 200_001)
+    from_positive, from_negative = (
+        sum(share * norm.pdf(score, mean, SD) for mean, share in strata.items()) for strata in (positive, negative)
+    )
+    density = prevalence * from_positive + (1 - prevalence) * from_negative
+    excess = (prevalence * from_positive - density * expit(score)) / density.sum()
+    return float(np.abs(np.bincount(bin_of(expit(score)), excess)).sum())
+
+
 def planted() -> dict[str, dict[str, float]]:
     """Return the true components of the gap from INTERNAL to THERE, by metric."""
     internal, external, mixed, strict = (
@@ -126,7 +139,14 @@ def planted() -> dict[str, dict[str, float]]:
         "prevalence": at_internal_prevalence - external_auprc,
         "case_mix": precision(*mixed, INTERNAL.labelled) - at_internal_prevalence,
     }
-    components = {"auroc": auroc_parts, "auprc": auprc_parts}
+    prevalence_matched = calibration_error(*external, INTERNAL.labelled)
+    external_ece = calibration_error(*external, THERE.labelled)
+    ece_parts = {
+        "gap": calibration_error(*internal, INTERNAL.labelled) - external_ece,
+        "prevalence": prevalence_matched - external_ece,
+        "case_mix": calibration_error(*mixed, INTERNAL.labelled) - prevalence_matched,
+    }
+    components = {"auroc": auroc_parts, "auprc": auprc_parts, "ece": ece_parts}
     return {
         name: parts | {"remainder": parts["gap"] - sum(v for p, v in parts.items() if p != "gap")}
         for name, parts in components.items()

@@ -182,28 +182,48 @@ def area_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
 
 
 def distance_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute the interval of a metric that is never negative and that noise increases; see `distance_difference`."""
-    low, high = distance_difference(value, replicates)
+    """Compute the interval of an error that is never negative and that noise increases; see `distance_difference`."""
+    low, high = distance_difference(value, replicates, excess(value, replicates), np.zeros(np.shape(value)))
     return np.maximum(low, 0.0), high
 
 
-def distance_difference(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute the interval of a difference between two calibration errors, or of one error.
+def distance_difference(
+    value: Array, replicates: Array, first_excess: Array, second_excess: Array
+) -> tuple[Array, Array]:
+    """Compute the interval of the difference first - second of two calibration errors, with the `excess` of each error.
 
-    A calibration error is a mean of distances, and noise increases distances. So the estimate is too high by an unknown bias.
-    The replicates have the noise twice, and their mean is above the estimate by `excess`. If the true error is large, the
-    bias is about `excess`. If the true error is 0, the estimate is all bias: the replicates are larger than the estimate by
-    the factor sqrt(2), and the bias is (1 + sqrt(2)) x excess. The interval allows for every bias from 0 to this largest
-    one, and extends by 1.96 standard deviations of the replicates to both sides. So the estimate, which is the usual one, is
-    always inside. Percentiles and mirrored percentiles contain the truth too rarely (`benchmarks/coverage.py`, world `ece`).
+    A calibration error is a mean of distances, and noise increases distances. So each estimate is too high by an unknown
+    bias. The replicates have the noise twice, and their mean is above the estimate by the excess. If the true error is large,
+    the bias is about the excess. If the true error is 0, the estimate is all bias: the replicates are larger than the estimate
+    by the factor sqrt(2), and the bias is (1 + sqrt(2)) x excess. The interval allows for every bias from 0 to this largest
+    one, separately for the two errors, because equal excesses can belong to different biases. It also extends by 1.96
+    standard deviations of the replicates to both sides. So the estimate, which is the usual one, is always inside.
+    Percentiles contain the truth too rarely (`benchmarks/coverage.py`, worlds `ece` and `drift`).
+
+    >>> low, high = distance_difference(np.array([0.02]), np.full((1, 9), 0.02), np.array([0.01]), np.array([0.01]))
+    >>> low.round(3), high.round(3)
+    (array([-0.004]), array([0.044]))
     """
-    shape, num = np.shape(value), replicates.shape[-1]
-    rows = np.ascontiguousarray(replicates, np.float64).reshape(int(np.prod(shape)), num)
-    mean, deviation = (of_row.reshape(shape) for of_row in _mean_and_deviation(rows))
+    _, deviation = _of_rows(replicates)
     valid = enough(replicates) & np.isfinite(value)
     half = np.where(valid, float(ndtri((1 + LEVEL) / 2)) * deviation, np.nan)
-    bias = (1 + np.sqrt(2)) * (mean - value)
-    return value - np.maximum(bias, 0.0) - half, value - np.minimum(bias, 0.0) + half
+    first_bias, second_bias = (1 + np.sqrt(2)) * first_excess, (1 + np.sqrt(2)) * second_excess
+    low = value - np.maximum(first_bias, 0.0) + np.minimum(second_bias, 0.0) - half
+    high = value - np.minimum(first_bias, 0.0) + np.maximum(second_bias, 0.0) + half
+    return low, high
+
+
+def excess(value: Array, replicates: Array) -> Array:
+    """Compute the mean of the finite replicates of each cell minus the value: the upward bias under resampling."""
+    return np.asarray(_of_rows(replicates)[0] - value)
+
+
+def _of_rows(replicates: Array) -> tuple[Array, Array]:
+    """Compute mean and standard deviation of the finite replicates of each cell."""
+    *shape, num = replicates.shape
+    rows = np.ascontiguousarray(replicates, np.float64).reshape(int(np.prod(shape)), num)
+    mean, deviation = _mean_and_deviation(rows)
+    return mean.reshape(shape), deviation.reshape(shape)
 
 
 @compiled

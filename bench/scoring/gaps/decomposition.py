@@ -117,9 +117,10 @@ def of_hospital(
         k = common[i]
         components_of_finding[k] = _reweighted(external, k, *walks[i])
         for name, key in METRICS.items():
-            replicates = internal.replicates[key][k] - external.replicates[key][k]
+            inside, outside = (Estimate(float(s.value[key][k]), s.replicates[key][k]) for s in (internal, external))
             components = components_of_finding[k][name]
-            components["gap"] = GapComponent(float(internal.value[key][k] - external.value[key][k]), replicates)
+            components["gap"] = _change(outside, inside)
+            replicates = components["gap"].replicates
             reason = "no other mapping of its labels" if name == "auroc" else "measured for AUROC only"
             components["labels"] = labels[k] if name == "auroc" and k in labels else unknown(replicates, reason)
             components["remainder"] = remainder(components)
@@ -166,7 +167,8 @@ def _reweighted(external: SplitMetrics, k: int, mix: Mix, walk: WeightedWalk) ->
 
 
 def _change(before: Estimate, after: Estimate) -> GapComponent:
-    return GapComponent(after.value - before.value, after.replicates - before.replicates)
+    excesses = (after.excess, before.excess)
+    return GapComponent(after.value - before.value, after.replicates - before.replicates, excess=excesses)
 
 
 def _labels(
@@ -244,8 +246,11 @@ def _rows(run_id: str, dataset: str, metric: str, finding: str, components: GapC
     """Build the rows of all components of one gap."""
     all_components = [components[name] for name in COMPONENTS]
     value = np.array([component.value for component in all_components])
-    interval = distance_difference if metric in BIASED else percentile
-    low, high = interval(value, np.stack([component.replicates for component in all_components]))
+    replicates = np.stack([component.replicates for component in all_components])
+    if metric in BIASED:
+        low, high = distance_difference(value, replicates, *np.array([c.excess for c in all_components]).T)
+    else:
+        low, high = percentile(value, replicates)
     table_rows: list[Row] = []
     for i, (name, component) in enumerate(zip(COMPONENTS, all_components, strict=True)):
         numbers = (component.value, float(low[i]), float(high[i]))

@@ -4,13 +4,13 @@ Both scores use the findings that both hospitals score. Internal and external pa
 Shapes: K findings, B replicates, H hospitals.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.intervals import mean_of, percentile
+from bench.scoring.bootstrap.intervals import distance_difference, excess, mean_of, percentile
 from bench.scoring.metrics_of_split import AUROC, Key, SplitMetrics
 
 Array = NDArray[np.float64]
@@ -33,6 +33,7 @@ class Gap(NamedTuple):
     num_negative: int
     num_patients: int
     replicates: Array
+    excess: tuple[float, float] = (0.0, 0.0)  # of the internal and of the external score
 
 
 def gaps(
@@ -43,7 +44,7 @@ def gaps(
     A finding without a value at the internal or external hospital has a NaN gap and is left out of both macros. Counts of
     "external" are sums over the hospitals with a gap; its num_findings is the minimum over them.
     """
-    return bounded(unbounded(findings, internal, external, key), percentile)
+    return bounded(unbounded(findings, internal, external, key))
 
 
 def unbounded(findings: Sequence[str], internal: SplitMetrics, external: Sequence[SplitMetrics], key: Key) -> list[Gap]:
@@ -57,11 +58,13 @@ def unbounded(findings: Sequence[str], internal: SplitMetrics, external: Sequenc
     return rows
 
 
-def bounded(gaps: Sequence[Gap], interval: Callable[[Array, Array], tuple[Array, Array]]) -> list[Gap]:
-    """Return the R gaps with intervals: the function `interval` computes low and high from value and replicates."""
+def bounded(gaps: Sequence[Gap], distances: bool = False) -> list[Gap]:
+    """Return the gaps with intervals; `distances` is true for gaps of calibration errors that noise increases."""
     if not gaps:
         return []
-    bounds = interval(np.array([gap.value for gap in gaps]), np.stack([gap.replicates for gap in gaps]))
+    value, replicates = np.array([gap.value for gap in gaps]), np.stack([gap.replicates for gap in gaps])
+    excesses = np.array([gap.excess for gap in gaps]).T
+    bounds = distance_difference(value, replicates, *excesses) if distances else percentile(value, replicates)
     low, high = (bound.tolist() for bound in bounds)
     return [gap._replace(low=low[i], high=high[i]) for i, gap in enumerate(gaps)]
 
@@ -88,6 +91,10 @@ def _of_hospital(findings: Sequence[str], internal: SplitMetrics, hospital: Spli
             int(scored_by_both.sum()),
             least_sizes,
             replicates_internal - replicates_external,
+            (
+                float(excess(np.array(value_internal), replicates_internal)),
+                float(excess(np.array(value_external), replicates_external)),
+            ),
         )
     ]
     replicates_KB = internal.replicates[key] - hospital.replicates[key]
@@ -98,9 +105,12 @@ def _of_hospital(findings: Sequence[str], internal: SplitMetrics, hospital: Spli
         scored_by_both.tolist(),
         sizes.T.tolist(),
         replicates_KB,
+        excess(at_internal, internal.replicates[key]).tolist(),
+        excess(at_external, hospital.replicates[key]).tolist(),
     )
-    for finding, value_internal, value_external, common, size, replicates in zip(*columns, strict=True):
-        gaps_of_hospital.append(_gap(dataset, finding, value_internal, value_external, int(common), size, replicates))
+    for finding, value_internal, value_external, common, size, replicates, *excesses in zip(*columns, strict=True):
+        values = (value_internal, value_external, int(common))
+        gaps_of_hospital.append(_gap(dataset, finding, *values, size, replicates, (excesses[0], excesses[1])))
     return gaps_of_hospital
 
 
@@ -116,7 +126,9 @@ def _mean(gaps: Sequence[Gap]) -> Gap:
         for counts in zip(*((g.n, g.num_positive, g.num_negative, g.num_patients) for g in finite), strict=True)
     ]
     num_findings = min((gap.num_findings for gap in finite), default=0)
-    return _gap(EXTERNAL, gaps[0].finding, internal, external, num_findings, size or [0] * 4, replicates)
+    inside, outside = np.mean([gap.excess for gap in finite], axis=0).tolist() if finite else (0.0, 0.0)
+    values = (internal, external, num_findings)
+    return _gap(EXTERNAL, gaps[0].finding, *values, size or [0] * 4, replicates, (inside, outside))
 
 
 def _gap(
@@ -127,6 +139,7 @@ def _gap(
     num_findings: int,
     size: Sequence[int],
     replicates: Array,
+    excesses: tuple[float, float],
 ) -> Gap:
     unknown = float("nan")
     n, num_positive, num_negative, num_patients = size
@@ -144,6 +157,7 @@ def _gap(
         num_negative,
         num_patients,
         replicates,
+        excesses,
     )
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.intervals import mean_of
+from bench.scoring.bootstrap.intervals import excess, mean_of
 
 Array = NDArray[np.float64]
 NEITHER = (float("nan"), float("nan"))  # two unknown numbers
@@ -26,10 +26,18 @@ class Estimate(NamedTuple):
     value: float
     replicates: Array
 
+    @property
+    def excess(self) -> float:
+        """The mean of the replicates minus the value."""
+        return float(excess(np.array(self.value), self.replicates))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GapComponent:
-    """One component of one gap, with replicates [B]. The value is NaN if the component cannot be measured."""
+    """One component of one gap, with replicates [B]: the difference of two metrics, or a mean of such differences.
+
+    The value is NaN if the component cannot be measured.
+    """
 
     value: float
     replicates: Array
@@ -40,6 +48,10 @@ class GapComponent:
     bounds: tuple[float, float] = NEITHER  # of the component labels: minimum and maximum over all label mappings
     # of the component labels: share of findings whose two sets of labels belong to the same images
     paired: float = float("nan")
+    excess: tuple[float, float] = (
+        0.0,
+        0.0,
+    )  # of both metrics of the difference; intervals of calibration errors use it
 
 
 GapComponents = dict[str, GapComponent]  # name in COMPONENTS -> component
@@ -55,10 +67,14 @@ def unknown(
 def remainder(components: Mapping[str, GapComponent]) -> GapComponent:
     """Compute the remainder: the gap minus all measured components."""
     value, replicates = components["gap"].value, components["gap"].replicates
+    excess_internal, excess_external = components["gap"].excess
     for name in MEASURED:
         if np.isfinite(components[name].value):
             value, replicates = value - components[name].value, replicates - components[name].replicates
-    return GapComponent(value, replicates, num_findings=components["gap"].num_findings)
+            after, before = components[name].excess
+            excess_external += after - before  # the excess of the external metric, as far as its causes are removed
+    excesses = (excess_internal, excess_external)
+    return GapComponent(value, replicates, num_findings=components["gap"].num_findings, excess=excesses)
 
 
 def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int], noun: str) -> GapComponents:
@@ -99,8 +115,15 @@ def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int],
             num_findings,
             bounds,
             float(np.mean([component.paired for component in measured])),
+            _mean_excess(measured, share),
         )
     return means | {"remainder": remainder(means)}
+
+
+def _mean_excess(components: Sequence[GapComponent], share: float) -> tuple[float, float]:
+    """Compute share x the mean excess of the components, of both metrics of the difference."""
+    first, second = (share * np.mean([component.excess for component in components], axis=0)).tolist()
+    return first, second
 
 
 def _common(components: Sequence[GapComponent]) -> str:

@@ -31,9 +31,9 @@ from bench.store.store import Progress, read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
 
-# the numbers of these scoring versions agree within ROUNDING, except bounds of calibration errors before NEW_BOUNDS
-COMPARABLE = (11, 12, 13, 14)
-NEW_BOUNDS = 14
+# the numbers of these scoring versions agree within ROUNDING, except bounds of calibration errors and of their differences
+COMPARABLE = (11, 12, 13, 14, 15)
+BOUNDS_OF_ERRORS, BOUNDS_OF_DIFFERENCES = 14, 15  # the versions that changed these bounds
 # columns of sentences; they are compared only if both scoring versions are the same
 _TEXT_COLUMNS = ("reason", "advice")
 _NAMES_IN_SCHEMA_1 = {"internal": "home", "external": "away"}  # current name -> name in bundles of schema 1
@@ -122,8 +122,7 @@ def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None =
             if facts_in(path, where) != {"made_of": made_of(manifest, run["id"])}:
                 raise refused(f"{name} of run {run['id']} were computed from other logits or labels", where)
             stated = _stated_scores(path, kinds_of(computed), old_names, where)
-            if bundle.about["scoring"] < NEW_BOUNDS:
-                stated = _with_new_bounds(stated, computed)
+            stated = _with_new_bounds(stated, computed, bundle.about["scoring"])
             columns = [name for name in computed.columns if same_version or name not in _TEXT_COLUMNS]
             if why := differs(stated, computed, columns, 0 if exact else ROUNDING):
                 raise refused(f"{name} of run {run['id']}: {why}", where)
@@ -131,12 +130,19 @@ def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None =
     return rows, exact
 
 
-def _with_new_bounds(stated: pd.DataFrame, computed: pd.DataFrame) -> pd.DataFrame:
-    """Return the stated scores with the computed bounds of calibration errors, which older versions computed differently."""
+def _with_new_bounds(stated: pd.DataFrame, computed: pd.DataFrame, version: int) -> pd.DataFrame:
+    """Return the stated scores with the computed bounds of calibration errors and of their differences.
+
+    Only bounds that the scoring version `version` computed differently are replaced.
+    """
     if not {"metric", "low", "high"} <= set(stated.columns) or len(stated) != len(computed):
         return stated
-    calibration = computed["metric"].isin([*BIASED, *(f"{metric}_drift" for metric in BIASED)])
-    bounds = {end: stated[end].mask(calibration, computed[end]) for end in ("low", "high")}
+    errors, differences = list(BIASED), [f"{metric}_drift" for metric in BIASED]
+    if "part" in computed.columns:  # the table has components of differences
+        errors, differences = [], [*differences, *errors]
+    changed = (errors if version < BOUNDS_OF_ERRORS else []) + (differences if version < BOUNDS_OF_DIFFERENCES else [])
+    replaced = computed["metric"].isin(changed)
+    bounds = {end: stated[end].mask(replaced, computed[end]) for end in ("low", "high")}
     return stated.assign(**bounds)
 
 

@@ -15,6 +15,7 @@ from bench.scoring.bootstrap.weighted_metrics import Factors, Ranked, Reweighted
 from bench.scoring.calibration_metrics import bin_of
 from bench.scoring.calibrators import sigmoid
 from bench.scoring.gaps import decomposition as decompose
+from bench.scoring.gaps.gap_component import mean, remainder, unknown
 from bench.scoring.gaps.reweighting import case_mix_factor, effective_numbers, prevalence_factor
 from bench.scoring.metrics_of_split import OperatingPoints, measure
 from bench.scoring.patient_groups import PatientGroups
@@ -151,6 +152,34 @@ def test_the_decomposed_gap_equals_that_of_the_gap_table() -> None:
         assert row[["value", "low", "high"]].tolist() == pytest.approx(
             gaps.loc[(dataset, "macro"), ["value", "low", "high"]].tolist(), abs=1e-9
         )
+
+
+def test_the_interval_of_a_calibration_gap_is_that_of_the_drift() -> None:
+    found = scored(part("first", "all", 3, shift=0.5, num=800), part("second", "all", 4, num=900))
+    drift = found.scores[found.scores["metric"] == "ece_drift"].query("calibrator == 'none'")
+    for dataset, finding in (("first", "Edema"), ("first", "macro"), ("second", "macro"), ("external", "macro")):
+        gap = parts_of(found, "ece", dataset, finding).loc["gap"]
+        [row] = drift[(drift["dataset"] == dataset) & (drift["finding"] == finding)].itertuples()
+        assert [gap.value, gap.low, gap.high] == pytest.approx([-row.value, -row.high, -row.low], abs=1e-12)
+
+
+def test_each_component_of_a_calibration_gap_has_the_excess_of_both_errors_that_it_compares() -> None:
+    internal, external = (
+        measure(part(name, "all", seed, women=women, num=900), None, QUICK)
+        for name, seed, women in (("internal", 1, 0.3), ("first", 3, 0.7))
+    )
+    components = decompose.of_hospital(internal, [], external, QUICK, {}, {}, 1)["ece"][0]
+    gap, prevalence, case_mix = (components[name].excess for name in ("gap", "prevalence", "case_mix"))
+    key = decompose.METRICS["ece"]
+    for measured, excess in zip((internal, external), gap, strict=True):
+        assert excess == pytest.approx(measured.replicates[key][0].mean() - measured.value[key][0])
+        assert excess > 0, "noise increases calibration errors"
+    assert prevalence[1] == gap[1]
+    assert case_mix[1] == prevalence[0]
+    assert components["remainder"].excess == pytest.approx((gap[0], case_mix[0]))
+    unmatched = components | {"case_mix": unknown(components["gap"].replicates, "age is not recorded")}
+    mean_of_both = mean([components, unmatched | {"remainder": remainder(unmatched)}], sum, "findings")
+    assert mean_of_both["remainder"].excess == pytest.approx((gap[0], (case_mix[0] + prevalence[0]) / 2))
 
 
 def test_internal_labels_by_radiologists_are_used_only_for_hospitals_that_radiologists_labeled() -> None:

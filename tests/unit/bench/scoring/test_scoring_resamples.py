@@ -117,11 +117,18 @@ def test_the_interval_of_a_calibration_error_surrounds_the_estimate_and_is_never
     assert np.isnan([low[3], high[3]]).all()
 
 
-def test_the_interval_of_a_difference_of_calibration_errors_is_extended_against_the_shift_of_the_replicates() -> None:
-    shifted = np.random.default_rng(0).normal(0, 0.01, 1000) + np.array([[0.02], [-0.02]])
-    low, high = intervals.distance_difference(np.zeros(2), shifted)
-    assert low == pytest.approx([-0.0679, -0.0196], abs=0.003)
-    assert high == pytest.approx([0.0196, 0.0679], abs=0.003)
+def test_the_interval_of_a_difference_of_calibration_errors_allows_for_the_bias_of_each_error() -> None:
+    """Equal excesses cancel in the replicates, but may belong to different biases: so both bounds move."""
+    replicates = np.random.default_rng(0).normal(0, 0.01, 1000) + np.zeros((3, 1))
+    first, second = np.array([0.02, 0.0, 0.02]), np.array([0.0, 0.02, 0.02])
+    low, high = intervals.distance_difference(np.zeros(3), replicates, first, second)
+    assert low == pytest.approx([-0.0679, -0.0196, -0.0679], abs=0.002)
+    assert high == pytest.approx([0.0196, 0.0679, 0.0679], abs=0.002)
+
+
+def test_the_excess_is_the_mean_of_the_valid_replicates_above_the_value() -> None:
+    replicates = np.array([[0.3, 0.5, np.nan], [0.1, 0.1, 0.1]])
+    np.testing.assert_allclose(intervals.excess(np.array([0.2, 0.1]), replicates), [0.2, 0.0], atol=1e-15)
 
 
 def test_the_interval_of_a_calibration_error_ignores_a_few_missing_replicates_and_needs_most_of_them() -> None:
