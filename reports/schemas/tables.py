@@ -108,9 +108,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # ranks by mean external AUROC, computed over all recipes with a score
     # mean_rank, rank_low, rank_high, p_best: mean, interval, and share of first places of the rank over resampled
     #     patients
-    # group: index of the tie group; p_anchor: adjusted p of the difference from the first run of the group
-    # all_low, all_high: interval of the external AUROC, simultaneous over all runs
-    # gap_low, gap_high: ? interval of the gap, simultaneous over all runs
+    # group: index of the tie group; p_anchor: adjusted p of the difference from the first recipe of the group
+    # all_low, all_high: interval of the external AUROC, simultaneous over all recipes
+    # gap_low, gap_high: ? interval of the gap, simultaneous over all recipes
     # lead: ? external AUROC minus that of the next row, with an interval that is adjusted for all pairs of rows
     "ranks": (
         "run_id",
@@ -127,10 +127,10 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "lead_low",
         "lead_high",
     ),
-    # paired differences between the best runs: macro score of the run `first` minus macro score of the run `second`
-    # bench.scoring.across_runs.all_pairs.MOST limits the number of runs; metric: auroc or gap
+    # paired differences between the best recipes: macro score of the recipe `first` minus that of the recipe `second`
+    # bench.scoring.across_runs.all_pairs.MOST limits the number of recipes; metric: auroc or gap
     "pairs": ("first", "second", "dataset", "metric", "value", "low", "high"),
-    # rank agreement of two cohorts: Kendall's tau-b between the macro AUROCs of the runs; interval over resampled patients
+    # rank agreement of two cohorts: Kendall's tau-b between the macro AUROCs of the recipes; interval over resampled patients
     "agreement": ("first", "second", "tau", "low", "high", "num_runs"),
     # variation of the macro AUROC of a recipe per cohort and "external"; run_id: id of the recipe
     # seed_sd: standard deviation over seeds, on the same patients
@@ -156,9 +156,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # scores of subgroups: "sex=F", "sex=F age=<40", ..., and "all" (its AUROC is in `scores`)
     # If `subgroup` is an attribute ("sex"), the metric is *_spread: largest minus smallest score of its subgroups.
     "subgroups": SCORES,
-    # effective robustness: external AUROC of a run minus the AUROC that a line predicts from its internal AUROC
-    # The line is fitted to the logits of the AUROCs of the other runs.
-    # all_low, all_high: interval that is simultaneous over all runs at this hospital
+    # effective robustness: external AUROC of a recipe minus the AUROC that a line predicts from its internal AUROC
+    # The line is fitted to the logits of the AUROCs of the other recipes.
+    # all_low, all_high: interval that is simultaneous over all recipes at this hospital
     "robustness": (
         "run_id",
         "dataset",
@@ -171,17 +171,17 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "expected",
         *_LINE,
     ),
-    # the run that each selection rule chooses; regret: AUROC of a hospital's best run minus AUROC of the chosen run
+    # the recipe that each selection rule chooses; regret: AUROC of a hospital's best recipe minus that of the chosen one
     # rule: internal val, internal test, or a hospital (an oracle, because this rule uses external labels)
-    # optimism: how much the score that chose the run overestimates this run
+    # optimism: how much the score that chose the recipe overestimates this recipe
     "selection": ("rule", "oracle", "run_id", "dataset", "value", *_BEST, "low", "high", "optimism", "num_runs"),
     # the epoch that each rule selects; without intervals
     # rule: best_val (or best_expert_valid), last, and with schedule.audit oracle (best epoch on the internal test split)
     # chosen_auroc: AUROC on the split that selects the epoch; test_auroc: ? AUROC on the internal test split
     # over_honest: ? test_auroc minus the test_auroc of the rule best_*; for the oracle, this difference is its optimism
     "epochs": ("run_id", "rule", "epoch", "chosen_auroc", "test_auroc", "over_honest"),
-    # macro gap, averaged over runs: for each hospital, and averaged over hospitals ("external")
-    # num_worse, num_better: number of runs with a gap above or below 0, by an interval that is simultaneous over runs
+    # macro gap, averaged over recipes: for each hospital, and averaged over hospitals ("external")
+    # num_worse, num_better: number of recipes with a gap above or below 0, by an interval that is simultaneous over recipes
     # all_low, all_high: interval of the mean, simultaneous over hospitals; for "external" equal to low and high
     "mean_gaps": ("dataset", "value", "low", "high", "num_runs", "num_worse", "num_better", *_SIMULTANEOUS),
     "costs": (
@@ -268,13 +268,13 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "histograms": ("run_id", "dataset", "finding", "bin_low", "bin_high", "present", "absent"),
     # external AUROC under every admissible label mapping: macro, and each finding that a mapping changes
     "mappings": ("run_id", "dataset", "mapping", "finding", "value", "low", "high", "n", "num_positive"),
-    # effect of a label mapping other than the grid's on the macro AUROCs at a hospital, and on the order of the runs
-    # num_reversed of num_pairs: pairs of runs whose order changes; tau: Kendall's tau-b of the two orders
+    # effect of a label mapping other than the grid's on the macro AUROCs at a hospital, and on the order of the recipes
+    # num_reversed of num_pairs: pairs of recipes whose order changes; tau: Kendall's tau-b of the two orders
     "reversals": ("dataset", "mapping", "num_runs", "mean_change", "largest", "num_pairs", "num_reversed", "tau"),
     # macro AUROC by policy for uncertain training labels and by source of the test labels
-    # The table is empty if all runs have the same policy.
+    # The table is empty if all recipes have the same policy.
     "policies": ("policy", "dataset", "split", "reference", "value", "low", "high", "num_runs"),
-    # ablation: mean difference of a metric between two levels of a factor (level minus reference), over pairs of runs
+    # ablation: mean difference of a metric between two levels of a factor (level minus reference), over pairs of recipes
     #     that differ only in this factor; metric: auroc (external AUROC) or gap
     "ablation": (
         *("metric", "factor", "level", "reference", "value", "low", "high", "p"),
@@ -282,26 +282,26 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     ),
     # importance of each factor for a metric, from a model that predicts the metric from the factors; only for a grid
     #     with all combinations of its factors
-    # r2, r2_low: the model's r2 on other runs, and the lower end of its interval
+    # r2, r2_low: the model's r2 on other recipes, and the lower end of its interval
     # If r2_low is not above 0, no factor has an importance, and there is a single row with factor "".
     "surrogate": ("metric", "factor", "importance", "r2", "r2_low", "num_runs"),
     # external AUROC by cost; cost: macs, params, or device_hours (training on the most frequent device)
-    # on_front: no cheaper run is as good; p_front: share of resamples in which this is true
-    # gain: AUROC of the run minus AUROC of the best cheaper run
+    # on_front: no cheaper recipe is as good; p_front: share of resamples in which this is true
+    # gain: AUROC of the recipe minus AUROC of the best cheaper recipe
     "frontier": ("run_id", "cost", "amount", "on_front", "p_front", "gain", "gain_low", "gain_high"),
     # AUROC by training time; auroc: on the split that selects the epoch, after this epoch
     # reached: the AUROC that the run would have if training stopped after this epoch
     # on_front: no run on the same device reached this AUROC in less time
     "anytime": ("run_id", "device", "epoch", "hours", "auroc", "reached", "on_front"),
     "history": ("run_id", "epoch", "train_loss", "val_loss", "val_auroc", "lr", "seconds"),
-    # runs compared in several goals at once; goal: names of the compared goals, separated by spaces
+    # recipes compared in several goals at once; goal: names of the compared goals, separated by spaces
     # auroc: external AUROC
     # maps: ? enrichment of heat maps on the finding divided by the enrichment of a bright image center (see
     #     `attention`), mean over external hospitals
-    # on_front: no other run is at least as good in every goal and better in one goal
+    # on_front: no other recipe is at least as good in every goal and better in one goal
     # p_front: ? share of resamples (of AUROC and gap) in which on_front is true
     "goals": ("run_id", "goal", "auroc", "gap", "maps", "macs", "on_front", "p_front"),
-    # SHAP value of each factor for each run, from the model of the table `surrogate`; the table is empty if r2_low
+    # SHAP value of each factor for each recipe, from the model of the table `surrogate`; the table is empty if r2_low
     #     is not above 0
     "factor_shap": ("metric", "factor", "level", "run_id", "shap"),
     # results that other authors published: without intervals, never ranked; split "": not stated

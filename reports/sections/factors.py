@@ -36,7 +36,7 @@ def factors(board: ReportData) -> Section:
         return Section("factors", "", Markup(""))
     heads, factor_tables = _forest(table)
     context = {
-        "title": _title(table),
+        "title": _title(table, board.unit),
         "unit": board.unit,
         "over_seeds": board.over_seeds,
         "heads": heads,
@@ -49,7 +49,7 @@ def factors(board: ReportData) -> Section:
     return Section("factors", "Ablation", write("factors.html.j2", **context))
 
 
-def _title(table: pd.DataFrame) -> str:
+def _title(table: pd.DataFrame, unit: str) -> str:
     """Return the title: it names the levels that clearly change the external AUROC, by the rule of `_is_clear`."""
     rows = table[table["metric"] == "auroc"].to_dict("records")
     effects = [(row, _effect(row, len(rows))) for row in rows]
@@ -62,7 +62,7 @@ def _title(table: pd.DataFrame) -> str:
     if clear and all(int(row["num_run_pairs"]) < LEAST_PAIRS for row in clear):
         return "Too few pairs of runs for a verdict"
     if clear:
-        return "No factor changes external AUROC more than pairs of runs vary"
+        return f"No factor changes external AUROC more than pairs of {unit}s vary"
     return "No factor clearly changes the external AUROC"
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import is_number, places
+from reports.formatting import is_number, places, plural
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.report_data import EXTERNAL, ReportData
@@ -26,7 +26,7 @@ def findings(board: ReportData) -> Section:
     clear_findings = [r["finding"] for r in measured if r["num_clear"] == len(r["gaps"]) and r["mean"] > 0]
     scale, grid = _axis([b for r in measured for e in r["gaps"] for b in (e.value, *e.bounds)])
     for row in rows:
-        row["figure"] = _gap_figure(row["gaps"], scale, grid)
+        row["figure"] = _gap_figure(row["gaps"], scale, grid, board.unit)
     top = measured[0] if measured else None
     context: dict[str, Any] = {
         "board": board,
@@ -88,7 +88,7 @@ def _axis_figure(scale: svg.Scale, grid: list[float], width: float) -> Markup:
     return svg.svg(width, 14, body)
 
 
-def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float]) -> Markup:
+def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float], unit: str) -> Markup:
     """Draw the gaps of a finding: lines with intervals for few runs, a swarm of dots for many runs."""
     if not gaps:
         return Markup("")
@@ -103,7 +103,7 @@ def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float]) -> Ma
         spots = [(x, height / 2 + lane * 3.2) for x, lane in svg.swarm([g.value for g in gaps], scale, 4.4)]
         body += svg.dots([s for s, g in zip(spots, gaps, strict=True) if g.clear], "sw fine")
         body += "".join(svg.circle(x, y, 2, "sw-o") for (x, y), g in zip(spots, gaps, strict=True) if not g.clear)
-    label = f"gap of {places(min(g.value for g in gaps))} to {places(max(g.value for g in gaps))} over {len(gaps)} runs"
+    label = f"gap of {places(min(g.value for g in gaps))} to {places(max(g.value for g in gaps))} over {plural(len(gaps), unit)}"
     return svg.svg(WIDTH, height, body, label, "st")
 
 

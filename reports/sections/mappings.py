@@ -20,20 +20,21 @@ def mappings(board: ReportData) -> Section:
         return Section("mappings", "", Markup(""))
     reversed_pairs, pairs = int(table["num_reversed"].sum()), int(table["num_pairs"].sum())
     context = {
-        "title": _title(reversed_pairs, pairs, float(table["largest"].max())),
+        "board": board,
+        "title": _title(reversed_pairs, pairs, float(table["largest"].max()), board.unit),
         "rows": [_row(board, row) for row in table.to_dict("records")],
         "findings": _findings(board),
     }
     return Section("mappings", "", write("mappings.html.j2", **context))
 
 
-def _title(num_reversed: int, pairs: int, largest: float) -> str:
+def _title(num_reversed: int, pairs: int, largest: float, unit: str) -> str:
     change = f"change AUROC by at most {places(largest)}" if is_number(largest) else "do not change AUROC"
     if not pairs:
         return f"Other label mappings {change}"
     if not num_reversed:
-        return f"Other label mappings {change} and never change the order of two runs"
-    return f"Other label mappings {change} and change the order of {num_reversed} of {plural(pairs, 'pair')} of runs"
+        return f"Other label mappings {change} and never change the order of two {unit}s"
+    return f"Other label mappings {change} and change the order of {num_reversed} of {plural(pairs, 'pair')} of {unit}s"
 
 
 def _row(board: ReportData, row: dict[Any, Any]) -> dict[str, str]:
@@ -48,7 +49,7 @@ def _row(board: ReportData, row: dict[Any, Any]) -> dict[str, str]:
 
 
 def _findings(board: ReportData) -> list[dict[str, str]]:
-    """Return one row per hospital, mapping and finding: mean AUROC over runs, and number of positives."""
+    """Return one row per hospital, mapping and finding: mean AUROC over recipes, and number of positives."""
     table = board.tables["mappings"]
     mean = table[table["finding"] != MACRO].groupby(["dataset", "finding", "mapping"], sort=True)
     rows: pd.DataFrame = mean.agg(value=("value", "mean"), positive=("num_positive", "max")).reset_index()

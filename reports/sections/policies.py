@@ -24,12 +24,16 @@ def policies(board: ReportData) -> Section:
         dict.fromkeys(READERS.get(reference, reference) for dataset, _, reference in evaluations if dataset != EXTERNAL)
     )
     context = {
+        "board": board,
         "title": sentence_case(
             f"{word(len(names))} policies for uncertain labels, tested on labels of {' and '.join(readers)}"
         ),
         "heads": [_head(board, *evaluation) for evaluation in evaluations],
         "rows": [
-            {"policy": name, "cells": [_cell(cells.get((name, dataset, split))) for dataset, split, _ in evaluations]}
+            {
+                "policy": name,
+                "cells": [_cell(cells.get((name, dataset, split)), board.unit) for dataset, split, _ in evaluations],
+            }
             for name in names
         ],
     }
@@ -46,7 +50,7 @@ def _head(board: ReportData, dataset: str, split: str, reference: str) -> tuple[
     return name, READERS.get(reference, reference)
 
 
-def _cell(row: dict[Any, Any] | None) -> tuple[Estimate, str]:
+def _cell(row: dict[Any, Any] | None, unit: str) -> tuple[Estimate, str]:
     if row is None:
         return MISSING, ""
-    return Estimate(float(row["value"]), float(row["low"]), float(row["high"])), plural(int(row["num_runs"]), "run")
+    return Estimate(float(row["value"]), float(row["low"]), float(row["high"])), plural(int(row["num_runs"]), unit)

@@ -25,5 +25,7 @@ def runs(board: ReportData) -> Section:
         if packed:
             packed_fragments[run.anchor] = str(body)
         entries.append({"run": run, "body": "" if packed else body})
-    html = write("runs.html.j2", entries=entries, packed=packed, most=WRITTEN, site=bool(board.meta.get("site")))
+    html = write(
+        "runs.html.j2", board=board, entries=entries, packed=packed, most=WRITTEN, site=bool(board.meta.get("site"))
+    )
     return Section("runs", "Runs", html, packed=Packed(packed_fragments))

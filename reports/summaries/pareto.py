@@ -59,7 +59,7 @@ def at_once(board: ReportData) -> dict[str, Any]:
     has_probabilities = any(is_number(p) for p in chance.values())
     return {
         "title": cost_sentences.nondominated_runs(len(goals), len(front), len(order), board.unit),
-        "doubt": cost_sentences.resampling(len(likely), num_sure, len(front)) if has_probabilities else "",
+        "doubt": cost_sentences.resampling(len(likely), num_sure, len(front), board.unit) if has_probabilities else "",
         "heads": [
             (goal, _axis(goal, scales[goal.key], [float(row[goal.key]) for row in rows.values()])) for goal in goals
         ],
