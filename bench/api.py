@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from bench.analyses.heatmaps.panel import Explanation
     from bench.config.run_config import RunConfig
     from bench.planning.manifest import Manifest
-    from bench.runs.new_images import Inference, StoredRun
+    from bench.runs.new_images import Inference
+    from bench.runs.stored_run import StoredRun
     from bench.scoring.across_runs.paired_runs import ScoredRun
     from bench.scoring.score_run import RunScores
     from bench.scoring.scored_split import Settings
@@ -290,7 +291,7 @@ def explain(
     from harmonize.images.image_header import InMemory
 
     image_file = image if isinstance(image, InMemory) else Path(image)
-    return Explainer(run).explain(image_file, chosen_findings(run.run, findings), method, None)
+    return Explainer(run).explain(image_file, chosen_findings(run, findings), method, None)
 
 
 def overlay(explanation: "Explanation", finding: str) -> "NDArray[np.uint8]":

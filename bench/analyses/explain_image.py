@@ -1,6 +1,7 @@
 """Explanations of image files by a finished run: logits, thresholds and heat maps, as pictures and a table.
 
-A stage is a set of feature maps of one size in the network.
+A stage is a set of feature maps of one size in the network. A TTA or an ensemble is explained by the mean of the heat maps of its
+views and networks, each divided by its maximum. A panel is explained by the network of each finding.
 
 Shapes: D side of the displayed picture in pixels, K findings.
 """
@@ -20,8 +21,10 @@ from numpy.typing import NDArray
 
 from bench.analyses.heatmaps.gradcam import heat_maps, upsampled
 from bench.analyses.heatmaps.panel import SHOWN, Explanation, FindingMap, all_findings_panel, panel
-from bench.planning.run import Run
-from bench.runs.new_images import StoredRun, load
+from bench.config.tta_and_ensembles import View
+from bench.planning.derived_runs import logit_of_mean
+from bench.runs.make_derived import view_transform
+from bench.runs.stored_run import StoredRun, TrainedNetwork, load
 from bench.store.store import Progress, Store, write_bytes
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.images.image_header import ImageFile
@@ -37,11 +40,6 @@ class Explainer:
     """A finished run that explains image files."""
 
     stored: StoredRun
-
-    @property
-    def run(self) -> Run:
-        """Return the run."""
-        return self.stored.run
 
     @property
     def threshold(self) -> dict[str, float]:
@@ -64,13 +62,9 @@ class Explainer:
         unreadable image or mask, a mask of another size, or a box outside the image.
         """
         image, geometry, threshold = _read(path), self.stored.geometry, self.threshold
-        with torch.no_grad():
-            x_NCHW = self.stored.normalizer(torch.from_numpy(to_geometry(image, geometry)[None].copy()))
-        all_findings = self.run.config.findings
-        maps = heat_maps(
-            self.stored.network, x_NCHW, method, stage, [all_findings.index(finding) for finding in findings]
-        )
-        factor = -(-SHOWN // self.run.input_size)  # the picture is this factor larger than the network input
+        _refuse_different_frames(self.stored)
+        input_side = self.stored.run.input_size
+        factor = -(-SHOWN // input_side)  # the picture is this factor larger than the network input
         shown_geometry = Geometry(min(geometry.size * factor, 4096), geometry.fit, geometry.clahe, geometry.region)
         gray = self._centre(to_geometry(image, shown_geometry))
         mask = None
@@ -79,24 +73,105 @@ class Explainer:
             mask = self._centre(
                 InputTransform.of(image, shown_geometry).apply_to_mask(reference_mask > 0).astype(np.uint8)
             )
-        heat_KDD = upsampled(maps.heat_NKhw, gray.shape[0])[0].numpy()
+        request = _Request(image, gray.shape[0], method, stage)
+        maps = _maps(self.stored, findings, request)
         finding_maps = tuple(
-            FindingMap(finding, float(logit), threshold.get(finding, float("nan")), heat, bool(empty))
-            for finding, logit, heat, empty in zip(
-                findings, maps.logit_NK[0].tolist(), heat_KDD, maps.empty[0].tolist(), strict=True
-            )
+            FindingMap(finding, own.logit, threshold.get(finding, float("nan")), own.heat, not (own.heat > 0).any())
+            for finding, own in maps.items()
         )
-        size = f"{maps.heat_NKhw.shape[2]} x {maps.heat_NKhw.shape[3]}"
-        name = f"{self.run.config.architecture}, run {self.run.id}"
+        sizes = ", ".join(dict.fromkeys(size for own in maps.values() for size in own.sizes))
         return Explanation(
-            path.name, name, method, size, int(x_NCHW.shape[2]), gray, mask, finding_maps, self.stored.synthetic
+            path.name,
+            self.stored.title,
+            method,
+            sizes,
+            input_side,
+            gray,
+            mask,
+            finding_maps,
+            self.stored.synthetic,
+            self.stored.num_maps,
         )
 
     def _centre(self, image: Gray) -> Gray:
         """Return the central crop of an image: the area that the network gets as input."""
-        side = round(image.shape[0] * self.run.input_size / self.stored.geometry.size)
+        side = round(image.shape[0] * self.stored.run.input_size / self.stored.geometry.size)
         start = (image.shape[0] - side) // 2
         return image[start : start + side, start : start + side]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Request:
+    """An image to explain: its gray values, the side D of the displayed picture, the method and the stage."""
+
+    image: Gray
+    side: int
+    method: str
+    stage: int | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Map:
+    """The logit and the heat map [D, D] of one finding, and the sizes of the feature maps."""
+
+    logit: float
+    heat: NDArray[np.float32]
+    sizes: tuple[str, ...]
+
+
+def _maps(stored: StoredRun, findings: Sequence[str], request: _Request, view: View | None = None) -> dict[str, _Map]:
+    """Return the heat map of each finding in the frame of the network's input; of several networks and views, the mean.
+
+    Before the mean, each map is divided by its maximum, because gradients of different networks have different scales. The map of
+    a mirrored or rotated view is turned back.
+    """
+    if stored.trained is not None:
+        return _network_maps(stored.trained, findings, request, view)
+    if stored.kind == "panel":
+        source_by_finding = {source.run.config.finding: source for source in stored.sources}
+        return {finding: _maps(source_by_finding[finding], [finding], request, view)[finding] for finding in findings}
+    passes = [_maps(source, findings, request, own_view) for source, own_view in stored.passes(view)]
+    return {finding: _mean([own[finding] for own in passes]) for finding in findings}
+
+
+def _mean(maps: Sequence[_Map]) -> _Map:
+    """Return the mean of the maps, each divided by its maximum, and the logit of the mean probability."""
+    heat = np.mean([own.heat / max(float(own.heat.max()), np.finfo(np.float32).tiny) for own in maps], axis=0)
+    logit_MNK = np.array([own.logit for own in maps])[:, None, None]
+    sizes = tuple(size for own in maps for size in own.sizes)
+    return _Map(float(logit_of_mean(logit_MNK)[0, 0]), heat.astype(np.float32), sizes)
+
+
+def _network_maps(
+    own: TrainedNetwork, findings: Sequence[str], request: _Request, view: View | None
+) -> dict[str, _Map]:
+    """Return the heat map of each finding by one network, for one view of the image."""
+    with torch.no_grad():
+        pixels = torch.from_numpy(to_geometry(request.image, own.run.geometry)[None].copy())
+        x_NCHW = own.normalizer(pixels, augment=view_transform(view) if view else None)
+    known = own.run.config.findings
+    maps = heat_maps(own.network, x_NCHW, request.method, request.stage, [known.index(finding) for finding in findings])
+    heat_NKDD = upsampled(maps.heat_NKhw, request.side)
+    if view is not None:
+        mirrored, degrees = view
+        heat_NKDD = view_transform((False, -degrees))(heat_NKDD)  # a view is mirrored first and then rotated
+        heat_NKDD = heat_NKDD.flip(3) if mirrored else heat_NKDD
+    size = f"{maps.heat_NKhw.shape[2]} x {maps.heat_NKhw.shape[3]}"
+    return {
+        finding: _Map(logit, heat, (size,))
+        for finding, logit, heat in zip(findings, maps.logit_NK[0].tolist(), heat_NKDD[0].numpy(), strict=True)
+    }
+
+
+def _refuse_different_frames(stored: StoredRun) -> None:
+    """Raise ConfigError if the networks of an ensemble see different parts of an image: a mean of their maps has no frame."""
+    frames = {
+        (run.geometry.fit, run.geometry.region, run.input_size / run.geometry.size)
+        for run in (network.run for network in stored.networks)
+    }
+    if len(frames) > 1:
+        fix = f"explain one of its runs: {', '.join(network.id for network in stored.networks)}"
+        raise ConfigError("the networks crop images differently, so their heat maps have no mean", stored.title, fix)
 
 
 def load_explainer(store: Store, run_id: str) -> Explainer:
@@ -144,12 +219,13 @@ def png(picture: NDArray[np.uint8]) -> bytes:
     return content.tobytes()
 
 
-def chosen_findings(run: Run, requested: Sequence[str]) -> list[str]:
-    """Return the requested findings as the run spells them (case is ignored); all findings if none is requested.
+def chosen_findings(stored: StoredRun, requested: Sequence[str]) -> list[str]:
+    """Return the requested findings as the run spells them (case is ignored); all findings of the run if none is requested.
 
     Raises ConfigError for a finding that the run has not learned.
     """
-    finding_by_lowercase = {finding.lower(): finding for finding in run.config.findings}
+    known = stored.learned if stored.kind == "panel" else stored.findings  # a panel has no network for other findings
+    finding_by_lowercase = {finding.lower(): finding for finding in known}
     for name in requested:
         if name.lower() not in finding_by_lowercase:
             close = get_close_matches(name.lower(), finding_by_lowercase, n=1)
@@ -158,7 +234,7 @@ def chosen_findings(run: Run, requested: Sequence[str]) -> list[str]:
                 if close
                 else f"choose from: {', '.join(finding_by_lowercase.values())}"
             )
-            raise ConfigError(f"run {run.id} has not learned {name!r}", "--finding", fix)
+            raise ConfigError(f"run {stored.id} has not learned {name!r}", "--finding", fix)
     return list(dict.fromkeys(finding_by_lowercase[name.lower()] for name in requested)) or list(
         finding_by_lowercase.values()
     )
@@ -169,7 +245,7 @@ def table(explanation: Explanation, run_id: str) -> pd.DataFrame:
 
     peak_x and peak_y: position of the maximum, as shares of the picture's width and height. heat_inside: share of the
     map's sum inside the reference region. area_inside: share of the picture inside this region. Without a region, both
-    shares are None. For a uniform map, they are equal.
+    shares are None. For a uniform map, they are equal. mean_of: number of heat maps of which the map is the mean (1 for a run).
     """
     rows: list[dict[str, Any]] = []
     for finding_map in explanation.finding_maps:
@@ -194,6 +270,7 @@ def table(explanation: Explanation, run_id: str) -> pd.DataFrame:
                 "called": finding_map.called,
                 "method": explanation.method,
                 "maps": explanation.maps,
+                "mean_of": explanation.mean_of,
                 "empty": finding_map.empty,
                 "peak_x": None if finding_map.empty else (x + 0.5) / finding_map.heat.shape[1],
                 "peak_y": None if finding_map.empty else (y + 0.5) / finding_map.heat.shape[0],

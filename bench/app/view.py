@@ -33,7 +33,8 @@ from reports.formatting import listing
 
 if TYPE_CHECKING:
     from bench.analyses.heatmaps.panel import Explanation
-    from bench.runs.new_images import Inference, StoredRun
+    from bench.runs.new_images import Inference
+    from bench.runs.stored_run import StoredRun
 
 STORE = "BENCH_STORE"  # environment variable with the path of the store; `bench app` sets it
 TYPES = ["png", "jpg", "jpeg", "dcm", "dicom"]

@@ -66,7 +66,7 @@ def explain(
     if reference is not None and len(images) > 1:
         raise ConfigError("--mask and --box are for a single image", "bench explain", "give one image")
     explainer = load_explainer(opened, run)
-    findings = chosen_findings(explainer.run, finding or ())
+    findings = chosen_findings(explainer.stored, finding or ())
     output.mkdir(parents=True, exist_ok=True)
     tables: list[pd.DataFrame] = []
     stems: list[str] = []
@@ -81,7 +81,7 @@ def explain(
             stems.append(path.stem)
             repeats = stems.count(path.stem)
             pictures = _draw(explanation, output, f"{path.stem}-{repeats}" if repeats > 1 else path.stem)
-            rows = table(explanation, explainer.run.id)
+            rows = table(explanation, explainer.stored.id)
             tables.append(rows.assign(picture=pictures, trained_on_synthetic=explanation.synthetic))
         display.progress("explain", len(images), len(images))
     if tables:
@@ -93,6 +93,8 @@ def explain(
         else:
             notice_lines = [TRAINED_ON_SYNTHETIC] if explainer.stored.synthetic else []
             typer.echo("\n".join([*notice_lines, *_lines(rows)]))
+            if explainer.stored.num_maps > 1:
+                typer.echo(f"each map is the mean of {explainer.stored.num_maps} heat maps (networks and views)")
             typer.echo(f"pictures and explained.csv: {output}")
     if len(tables) < len(images):
         raise typer.Exit(1)

@@ -70,11 +70,11 @@ def predict(
 
     with choose_display(quiet) as display:
         stored = infer.load(opened, run, choose_devices(device, 1, 1)[0])
-        learned = [name for name in stored.run.config.findings if name not in stored.unlearnt]
+        learned = stored.learned
         for name in finding or ():
             if name not in learned:
                 raise ConfigError(
-                    f"run {stored.run.id} was not trained on {name!r}",
+                    f"run {stored.id} was not trained on {name!r}",
                     "--finding",
                     f"choose from: {', '.join(learned)}",
                 )

@@ -151,8 +151,16 @@ def read_run(store: Store, run_id: str) -> Run:
     if "kind" in content:
         fix = f"name one of the runs that it combines: {', '.join(map(str, content.get('sources', [])))}"
         raise StoreError(f"run {run_id} is derived ({content['kind']}): it has no network of its own", str(path), fix)
+    return parse_run(content, run_id, str(path))
+
+
+def parse_run(content: Mapping[str, Any], run_id: str, where: str) -> Run:
+    """Return the trained run of a run.json, given its content.
+
+    Raises StoreError for a content of another version, and when its hash is not the run id. `where` is its place, for errors.
+    """
     try:
-        config = from_dict(RunConfig, content["config"], str(path))
+        config = from_dict(RunConfig, content["config"], where)
         entries = {}
         for key, entry in content["entries"].items():
             facts = {k: v for k, v in entry.items() if k not in {"use", "with", "version"}}
@@ -162,10 +170,10 @@ def read_run(store: Store, run_id: str) -> Run:
             )
     except (KeyError, TypeError, AttributeError, ConfigError) as error:
         fix = "predict with the version that trained it, or train it again"
-        raise StoreError(f"run {run_id} cannot be read: {error}", str(path), fix) from error
+        raise StoreError(f"run {run_id} cannot be read: {error}", where, fix) from error
     document = canonical_json(content)
     if short_hash(document) != run_id:
-        raise StoreError("run.json does not match the run id", str(path), "run the grid again")
+        raise StoreError("run.json does not match the run id", where, "run the grid again")
     return Run(run_id, config, entries, document, None)
 
 

@@ -60,6 +60,7 @@ class Explanation:
     mask: Gray | None  # [D, D] of 0 and 1: the reference region that the user gives
     finding_maps: tuple[FindingMap, ...]
     synthetic: bool = False  # whether a program drew the training images of the run
+    mean_of: int = 1  # number of heat maps (of networks and views) of which each map is the mean
 
 
 def panel(explanation: Explanation, finding_map: FindingMap) -> ColorImage:
@@ -164,7 +165,7 @@ def _framed(body: ColorImage, title: Sequence[str], explanation: Explanation) ->
     """
     notes = [
         f"{explanation.image}, as shown to {explanation.run} ({explanation.input_side} x {explanation.input_side} pixels)",
-        f"{explanation.method} of {explanation.maps} maps; each map in its own scale; it shows where the evidence is, not the extent of a disease",
+        f"{_method(explanation)}; each map in its own scale; it shows where the evidence is, not the extent of a disease",
         WARNING,
     ]
     title = [SYNTHETIC_WARNING, *title] if explanation.synthetic else title
@@ -188,6 +189,18 @@ def _framed(body: ColorImage, title: Sequence[str], explanation: Explanation) ->
         ),
         np.uint8,
     )
+
+
+def _method(explanation: Explanation) -> str:
+    """Return how the maps were made, e.g. "gradcam of 7 x 7 maps".
+
+    >>> blank = np.zeros((1, 1), np.uint8)
+    >>> _method(Explanation("a.png", "both", "gradcam", "7 x 7", 224, blank, None, (), mean_of=2))
+    'mean of 2 heat maps (networks and views): gradcam of 7 x 7 maps'
+    """
+    single = f"{explanation.method} of {explanation.maps} maps"
+    number = explanation.mean_of
+    return f"mean of {number} heat maps (networks and views): {single}" if number > 1 else single
 
 
 def _write(canvas: ColorImage, text: str, position: tuple[int, int], scale: float, ink: tuple[int, int, int]) -> None:

@@ -20,7 +20,8 @@ from bench.inputs.batches import BatchReader
 from bench.inputs.normalize import Normalizer, minmax, unit, zscore
 from bench.models.predict import predict, weights_sha256
 from bench.planning.manifest import planned
-from bench.runs.new_images import StoredRun, load
+from bench.planning.run import read_run
+from bench.runs.stored_run import StoredRun, load
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.store import Progress, Store, table_facts
 from harmonize.cache.cache import ImageCache, finished_cache
@@ -47,6 +48,7 @@ def repredict_symptoms(store: Store, run_id: str, device: str = "cpu", progress:
     where = f"run {run_id}"
     title = f"{where}: predictions repeated"
     try:
+        read_run(store, run_id)  # refuses combinations of runs: their sources are checked
         stored = load(store, run_id, device)
     except StoreError as error:
         checks = list(failure_symptoms(where, error.what))

@@ -1,0 +1,308 @@
+"""A finished run in memory, ready to predict: one trained network, or a combination of other runs.
+
+    stored = load(Store.open(Path("runs"), create=False), "3fa9")
+    logit_NK = logits(stored, images)
+
+A combination (TTA, ensemble or panel) has no network of its own. Its logits are computed from those of its sources in the
+same way as `bench.runs.make_derived` computes them from stored logits, so both agree. `bench.runs.model_folder` loads the
+same objects from a folder that `bench upload` wrote.
+
+Legend: N images, K findings.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from bench.config.tta_and_ensembles import View
+from bench.inputs.batches import BatchReader
+from bench.inputs.histogram_reference import Reference, stored_reference
+from bench.inputs.normalize import Normalizer
+from bench.models.network import Network
+from bench.models.predict import predict
+from bench.planning.derived_runs import logit_of_mean
+from bench.planning.manifest import planned, trained_on_synthetic
+from bench.planning.run import Run, find_run, read_run
+from bench.runs.make_derived import view_transform
+from bench.runs.networks import trained_network
+from bench.store.checksums import checked_json, scores_table
+from bench.store.store import Progress, Store, canonical_json, key_in, short_hash, table_facts
+from harmonize.cache.cache import finished_cache
+from harmonize.errors import StoreError
+from harmonize.images.pixels import Geometry
+
+COMBINED = ("tta", "ensemble", "panel")  # kinds of runs that combine other runs
+POINTS = ("finding", "rule", "threshold", "probability", "platt_a", "platt_b")
+_SAMPLE = 400  # number of internal images that define the usual range of gray values
+
+# images of a geometry -> a reader of these images, and the rows to predict; the same images for every geometry
+Images = Callable[[Geometry], tuple[BatchReader, NDArray[np.int64]]]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredRun:
+    """A finished run, ready to predict.
+
+    A trained run has `trained` and no sources. A combination has sources and no network: the sources of a TTA are one run, those
+    of an ensemble runs or TTAs, those of a panel runs of one finding each.
+    """
+
+    id: str
+    findings: tuple[str, ...]
+    device: torch.device
+    unlearnt: tuple[str, ...]  # findings whose training images are all present or all absent; they are not predicted
+    # columns: finding, rule, threshold (a logit), probability, platt_a, platt_b; empty without scores
+    points: pd.DataFrame
+    trained: "TrainedNetwork | None" = None
+    kind: str = ""  # one of COMBINED, "" for a trained run
+    name: str = ""  # name of an ensemble
+    views: tuple[View, ...] = ()  # views of a TTA
+    sources: tuple["StoredRun", ...] = ()
+    # name in `gray_values` -> lowest and highest value among internal images
+    usual: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    synthetic: bool = False  # whether a program drew the training images
+
+    @property
+    def networks(self) -> tuple["StoredRun", ...]:
+        """Return the trained runs whose networks predict: this run, or those of its sources."""
+        if self.trained is not None:
+            return (self,)
+        return tuple(network for source in self.sources for network in source.networks)
+
+    @property
+    def first(self) -> "TrainedNetwork":
+        """Return the network of a trained run; of a combination, its first network."""
+        trained = self.networks[0].trained
+        assert trained is not None
+        return trained
+
+    @property
+    def run(self) -> Run:
+        """Return the trained run; of a combination, its first trained run."""
+        return self.first.run
+
+    @property
+    def network(self) -> Network:
+        """Return the network of a trained run; of a combination, its first network."""
+        return self.first.network
+
+    @property
+    def normalizer(self) -> Normalizer:
+        """Return the intensity normalization of `network`."""
+        return self.first.normalizer
+
+    @property
+    def geometry(self) -> Geometry:
+        """Return the image geometry of `network`."""
+        return self.run.geometry
+
+    @property
+    def learned(self) -> list[str]:
+        """Return the findings that the run predicts."""
+        return [finding for finding in self.findings if finding not in self.unlearnt]
+
+    @property
+    def num_maps(self) -> int:
+        """Return how many heat maps are averaged for one finding: 1 for a run or a panel, else the number of networks x views."""
+        if self.kind == "tta":
+            return len(self.views) * self.sources[0].num_maps
+        return sum(source.num_maps for source in self.sources) if self.kind == "ensemble" else 1
+
+    def passes(self, view: View | None = None) -> list[tuple["StoredRun", View | None]]:
+        """Return the predictions that a combination combines: a source and the view of the images that it gets."""
+        if self.kind == "tta":
+            return [(self.sources[0], own_view) for own_view in self.views]
+        return [(source, view) for source in self.sources]
+
+    @property
+    def title(self) -> str:
+        """Return a name for captions: architecture and run id, or what is combined and its id."""
+        architectures = list(dict.fromkeys(network.run.config.architecture for network in self.networks))
+        named = ", ".join(architectures) if len(architectures) < 3 else f"{len(architectures)} architectures"
+        number = len(self.networks)
+        what = {
+            "": named,
+            "tta": f"TTA of {named} ({len(self.views)} views)",
+            "ensemble": f"{self.name or 'ensemble'} (mean of {number} run{'s' if number > 1 else ''} of {named})",
+            "panel": f"panel of {number} networks of {named}",
+        }
+        return f"{what[self.kind]}, run {self.id}"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedNetwork:
+    """The network of a trained run, with its intensity normalization."""
+
+    run: Run
+    network: Network
+    normalizer: Normalizer
+
+    @classmethod
+    def of(cls, run: Run, network: Network, reference: Reference) -> "TrainedNetwork":
+        """Return a network with its normalization. `reference` is the histogram reference of the run, {} without one."""
+        return cls(
+            run, network, Normalizer.of(run.preprocessing, network.mean, network.std, run.config.channels, reference)
+        )
+
+
+def load(store: Store, prefix: str, device: str = "cpu") -> StoredRun:
+    """Return the run of the store whose id begins with `prefix`. TTA, ensembles and panels are loaded with their networks.
+
+    Raises StoreError when the run is missing, unfinished or an imported model, or one of its files is damaged.
+    """
+    run_id = find_run(store, prefix)
+    folder = store.run_dir(run_id)
+    content = store.read_json(str((folder / "run.json").relative_to(store.root)))
+    if content.get("kind") in COMBINED:
+        return _load_combination(store, run_id, content, device)
+    run = read_run(store, run_id)
+    _refuse_unfinished(store, run_id)
+    # checked before the network is built: a run.json from elsewhere may name code that would be imported then
+    if not (folder / "model.safetensors").is_file():
+        fix = "predict in the store in which it was trained, or with a folder of `bench upload --folder`"
+        raise StoreError(f"run {run_id} cannot be loaded: its weights are missing", str(folder), fix)
+    on = torch.device(device)
+    try:
+        network = trained_network(run, store, on)
+        trained = checked_json(folder, "trained.json")
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        fix = "train it again: delete this folder and run its grid"
+        raise StoreError(f"run {run_id} cannot be loaded: {error}", str(folder), fix) from error
+    return StoredRun(
+        run_id,
+        tuple(run.config.findings),
+        on,
+        tuple(trained.get("unlearnt", ())),
+        _points(store, run_id),
+        TrainedNetwork.of(run, network, stored_reference(run, folder)),
+        usual=_usual(store, run),
+        synthetic=trained_on_synthetic(store, run_id),
+    )
+
+
+def _load_combination(store: Store, run_id: str, content: Mapping[str, Any], device: str) -> StoredRun:
+    """Return a TTA, an ensemble or a panel of the store, with the runs that it combines."""
+    folder = store.run_dir(run_id)
+    if short_hash(canonical_json(content)) != run_id:
+        raise StoreError("run.json does not match the run id", str(folder / "run.json"), "run the grid again")
+    _refuse_unfinished(store, run_id)
+    sources = [load(store, source, device) for source in content["sources"]]
+    unlearnt = checked_json(folder, "trained.json").get("unlearnt", ())
+    return combination(run_id, content, sources, unlearnt, _points(store, run_id), _ensemble_name(store, run_id))
+
+
+def combination(
+    run_id: str,
+    content: Mapping[str, Any],
+    sources: list[StoredRun],
+    unlearnt: tuple[str, ...] | list[str],
+    points: pd.DataFrame,
+    name: str,
+) -> StoredRun:
+    """Return the TTA, ensemble or panel of a run.json, given its content and its sources.
+
+    Raises StoreError when the runs of an ensemble predict different findings.
+    """
+    first = sources[0]
+    findings = first.run.config.of_panel.findings if content["kind"] == "panel" else first.findings
+    if content["kind"] == "ensemble" and any(source.findings != findings for source in sources):
+        fix = "choose runs that learn the same findings"
+        raise StoreError("the runs of an ensemble predict different findings", f"run {run_id}", fix)
+    return StoredRun(
+        run_id,
+        tuple(findings),
+        first.device,
+        tuple(unlearnt),
+        points,
+        kind=str(content["kind"]),
+        name=name,
+        views=tuple((bool(mirrored), float(degrees)) for mirrored, degrees in content.get("views", ())),
+        sources=tuple(sources),
+        synthetic=any(source.synthetic for source in sources),
+    )
+
+
+def logits(
+    stored: StoredRun, images: Images, progress: Progress | None = None, what: str = "predict", view: View | None = None
+) -> NDArray[np.float32]:
+    """Return logit_NK of images. `view` transforms the images before the network (see `view_transform`).
+
+    The logits of a TTA or an ensemble are those of the mean probability. A panel has 0 for a finding without a network.
+    """
+    if stored.trained is not None:
+        own = stored.trained
+        normalizer = own.normalizer if view is None else partial(own.normalizer, augment=view_transform(view))
+        reader, rows = images(own.run.geometry)
+        return predict(own.network, normalizer, reader, rows, stored.device, progress=progress, what=what)[0]
+    passes = stored.passes(view)
+    parts = [logits(source, images, progress, f"{what} ({i} of {len(passes)})", own_view)
+             for i, (source, own_view) in enumerate(passes, 1)]  # fmt: skip
+    if stored.kind != "panel":
+        return logit_of_mean(np.stack(parts))
+    columns = {source.run.config.finding: part[:, 0] for source, part in zip(stored.sources, parts, strict=True)}
+    blank = np.zeros(len(parts[0]), np.float32)
+    return np.stack([columns.get(finding, blank) for finding in stored.findings], axis=1)
+
+
+def no_points() -> pd.DataFrame:
+    """Return the thresholds and calibrators of a run without scores: a table without rows."""
+    return pd.DataFrame(columns=list(POINTS))
+
+
+def gray_values(image_SS: NDArray[np.uint8]) -> dict[str, float]:
+    """Return mean and standard deviation of the gray values, and the shares of black and of white pixels.
+
+    The values are compared with those of internal images. S is the side in pixels.
+    """
+    return {
+        "mean gray": float(image_SS.mean()),
+        "contrast": float(image_SS.std()),
+        "black pixels": float((image_SS < 6).mean()),
+        "white pixels": float((image_SS > 249).mean()),
+    }
+
+
+def _refuse_unfinished(store: Store, run_id: str) -> None:
+    if store.state(run_id) != "done":
+        raise StoreError(f"run {run_id} is not finished", str(store.run_dir(run_id)), "finish it with `bench run`")
+
+
+def _points(store: Store, run_id: str) -> pd.DataFrame:
+    """Return the thresholds and calibrators of a run of the store; no rows without scores."""
+    scores = store.root / "scores" / run_id
+    return scores_table(scores, "operating_points") if key_in(scores) else no_points()
+
+
+def _ensemble_name(store: Store, run_id: str) -> str:
+    """Return the name of an ensemble in the grids of the store, "" if no readable grid has it."""
+    try:
+        row = planned(store, run_id, None)[1]
+    except StoreError:
+        return ""
+    return str(row["name"]) if row.get("kind") == "ensemble" else ""
+
+
+def _usual(store: Store, run: Run) -> dict[str, tuple[float, float]]:
+    """Return the range of each value of `gray_values` over some decoded internal images.
+
+    The result is {} if the decoded images were deleted.
+    """
+    internal = run.config.train_on
+    facts = table_facts(store.run_dir(run.id) / "predictions" / f"{internal}.parquet")
+    cache = finished_cache(store.root / "cache", internal, run.geometry, facts.get("fingerprint", ""))
+    if cache is None:
+        return {}
+    rows = np.flatnonzero((cache.index["reason"] == "").to_numpy())
+    chosen = np.random.default_rng(0).permutation(rows)[:_SAMPLE]
+    values = pd.DataFrame([gray_values(cache.images[row]) for row in np.sort(chosen)])
+    return {str(name): (float(values[name].min()), float(values[name].max())) for name in values}
+
+
+__all__ = ["COMBINED", "Images", "StoredRun", "TrainedNetwork", "combination", "gray_values", "load", "logits"]
