@@ -7,7 +7,7 @@ Source: Saporta et al. 2022, doi:10.1038/s42256-022-00536-x; run lengths: COCO A
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,32 +33,17 @@ FINDINGS = (
 _PROJECT_NAMES = {"Airspace Opacity": "Lung Opacity"}
 
 
-def read_masks(path: Path) -> Iterator[tuple[str, dict[str, NDArray[np.bool_]]]]:
-    """Yield (image_id, {finding: mask [H, W]}) of gt_segmentations_*.json, without empty masks.
-
-    Findings have the names of this project. Raises DatasetError that names the image and the finding.
-    """
-    for image_id, encoded in content(path).items():
-        yield image_id, masks_of_image(encoded, f"{path}: {image_id}")
-
-
 def masks_of_image(encoded: Mapping[str, Any], where: str) -> dict[str, NDArray[np.bool_]]:
     """Return {finding: mask [H, W]} of one image, with the finding names of this project and without empty masks."""
-    masks = {}
-    for finding, rle in encoded.items():
-        if finding not in FINDINGS:
-            fix = f"use the published file, whose findings are: {', '.join(FINDINGS)}"
-            raise DatasetError(f"{finding!r} is not a finding of CheXlocalize", f"{where}.{finding}", fix)
-        mask = decode_rle(rle, f"{where}.{finding}")
-        if mask.any():
-            masks[_PROJECT_NAMES.get(finding, finding)] = mask
-    return masks
+    masks = {_project_name(finding, where): decode_rle(rle, f"{where}.{finding}") for finding, rle in encoded.items()}
+    return {finding: mask for finding, mask in masks.items() if mask.any()}
 
 
 def outlined_findings(encoded: Mapping[str, Any], where: str) -> set[str]:
     """Return the findings with a non-empty mask in an image, by the names of this project. No mask is drawn."""
     findings = set()
     for finding, rle in encoded.items():
+        name = _project_name(finding, where)
         try:
             counts = rle["counts"]
             runs = _runs(counts.encode("ascii") if isinstance(counts, str) else counts)
@@ -67,8 +52,16 @@ def outlined_findings(encoded: Mapping[str, Any], where: str) -> set[str]:
                 f"damaged run lengths: {error}", f"{where}.{finding}", "download the file again"
             ) from error
         if any(runs[1::2]):
-            findings.add(_PROJECT_NAMES.get(finding, finding))
+            findings.add(name)
     return findings
+
+
+def _project_name(finding: str, where: str) -> str:
+    """Return the name of this project for a finding of a segmentation file."""
+    if finding not in FINDINGS:
+        fix = f"use the published file, whose findings are: {', '.join(FINDINGS)}"
+        raise DatasetError(f"{finding!r} is not a finding of CheXlocalize", f"{where}.{finding}", fix)
+    return _PROJECT_NAMES.get(finding, finding)
 
 
 def content(path: Path) -> Mapping[str, Mapping[str, Any]]:

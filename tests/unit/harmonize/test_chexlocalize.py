@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from harmonize.datasets.chexlocalize import FINDINGS, decode_rle, read_masks
+from harmonize.datasets.chexlocalize import FINDINGS, decode_rle, read_outlines
 from harmonize.errors import DatasetError
 
 
@@ -89,14 +89,15 @@ def test_any_text_is_decoded_or_raises_dataset_error(text: str) -> None:
         assert decode_rle({"size": [3, 4], "counts": text}).shape == (3, 4)
 
 
-def test_read_masks_gives_outlined_findings_with_the_names_of_this_project(tmp_path: Path) -> None:
+def test_outlines_have_the_outlined_findings_with_the_names_of_this_project(tmp_path: Path) -> None:
     mask = np.zeros((6, 5), bool)
     mask[2:4, 1:3] = True
     path = tmp_path / "gt_segmentations_val.json"
     content = {finding: rle(np.zeros((6, 5), bool)) for finding in FINDINGS} | {"Airspace Opacity": rle(mask)}
     path.write_text(json.dumps({"patient64541_study1_view1_frontal": content}))
-    ((image_id, masks),) = read_masks(path)
-    assert image_id == "patient64541_study1_view1_frontal"
+    outlines = read_outlines([path], frozenset({"patient64541_study1_view1_frontal"}))
+    assert outlines.findings == {("patient64541_study1_view1_frontal", "Lung Opacity")}
+    masks = outlines.masks("patient64541_study1_view1_frontal")
     assert list(masks) == ["Lung Opacity"]
     np.testing.assert_array_equal(masks["Lung Opacity"], mask)
 
@@ -112,5 +113,5 @@ def test_read_masks_gives_outlined_findings_with_the_names_of_this_project(tmp_p
 def test_another_file_raises_an_error_with_its_name(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(DatasetError, match=message) as caught:
-        list(read_masks(tmp_path / "a.json"))
+        read_outlines([tmp_path / "a.json"], frozenset("a"))
     assert "a.json" in caught.value.where
