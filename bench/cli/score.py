@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,11 +11,13 @@ import typer
 from bench.cli.options import JsonOption, QuietOption, StoredGridOption, StoreOption, examples
 from harmonize.errors import ConfigError
 
+OUTPUTS = ("auto", "probability", "logit")
 SCORE_EXAMPLES = examples(
     "bench score --store runs --grid demo",
     "bench score --grid demo --as demo-strict --mapping strict",
     'bench score --grid demo --as demo-edema --findings "Edema,Pneumonia"',
     "bench score --grid demo --as demo-20 --min-count 20 --threshold youden",
+    "bench score --predictions predictions.csv --labels labels.csv",
 )
 
 
@@ -35,13 +38,45 @@ def score(
         str | None, typer.Option("--threshold", help="Threshold rule: f1_max, youden, sens_90 or f1_grid.")
     ] = None,
     registry: Annotated[Path | None, typer.Option("--registry", help="Use the metrics of this registry.yaml.")] = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option("--predictions", help="Score this table instead of a grid: image_id, and a column per finding."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", help="Labels of --predictions (1, 0, empty): image_id, optionally patient_id."),
+    ] = None,
+    outputs: Annotated[
+        str, typer.Option("--outputs", help="Kind of --predictions: probability, logit or auto.")
+    ] = "auto",
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score the runs of a grid again, without images.
+    """Score the runs of a grid again, without images; or score a table of predictions.
 
     A different label mapping, threshold or set of findings needs --as.
     """
+    chosen = tuple(word.strip() for word in (findings or "").split(",") if word.strip())
+    if findings is not None and not chosen:
+        raise ConfigError("--findings names no finding", "--findings", 'name findings: --findings "Edema,Pneumonia"')
+    if predictions or labels:
+        of_grids = {
+            "--grid": grid,
+            "--as": name,
+            "--mapping": mapping,
+            "--threshold": threshold,
+            "--registry": registry,
+        }
+        given = [option for option, value in of_grids.items() if value is not None]
+        _check_files(predictions, labels, outputs, given)
+        from bench.cli.score_files import score_files
+
+        assert predictions
+        assert labels
+        typer.echo(score_files(predictions, labels, chosen, min_count, outputs, as_json=as_json))
+        return
+    if outputs != "auto":
+        raise ConfigError("--outputs is only valid with --predictions", "--outputs", "remove the option")
     from bench.cli.progress_bars import choose_display
     from bench.planning.manifest import read_manifest
     from bench.results.rescore import Change, rescored
@@ -51,9 +86,6 @@ def score(
 
     opened = Store.open(store, create=False)
     manifest = read_manifest(opened, grid)
-    chosen = tuple(word.strip() for word in (findings or "").split(",") if word.strip())
-    if findings is not None and not chosen:
-        raise ConfigError("--findings names no finding", "--findings", 'name findings: --findings "Edema,Pneumonia"')
     change = Change(mapping, chosen, min_count, threshold, registry)
     if name is None and not change.empty:
         raise ConfigError(
@@ -73,3 +105,15 @@ def score(
     typer.echo("\n".join(summary(manifest)))
     if name is not None:
         typer.echo(f"page: bench report --grid {name}")
+
+
+def _check_files(predictions: Path | None, labels: Path | None, outputs: str, of_grids: Sequence[str]) -> None:
+    """Raise ConfigError for options that do not fit the scoring of two tables. `of_grids`: the given options of grids."""
+    if predictions is None or labels is None:
+        missing = "--predictions" if predictions is None else "--labels"
+        raise ConfigError(f"{missing} is missing", "bench score", "give --predictions FILE and --labels FILE")
+    if of_grids:
+        fix = f"remove {' and '.join(of_grids)}, or remove --predictions and --labels"
+        raise ConfigError(f"{of_grids[0]} is only valid for a grid of the store", of_grids[0], fix)
+    if outputs not in OUTPUTS:
+        raise ConfigError(f"unknown kind {outputs!r}", "--outputs", f"choose from: {', '.join(OUTPUTS)}")

@@ -109,12 +109,15 @@ def make_plan(
     workers: int,
     command: str,
     progress: Progress,
+    *,
+    tables_alone: bool = False,
 ) -> Plan:
     """Read and check the cohorts of a grid and make its runs; without data, make the phantom cohorts first.
 
+    With `tables_alone`, cohorts need no image files: the predictions exist already.
     Raises ConfigError, DatasetError or SetupError when grid and data do not fit.
     """
-    cohorts = read_cohorts(grid, store, data, workers, progress)
+    cohorts = read_cohorts(grid, store, data, workers, progress, tables_alone=tables_alone)
     internal, *external = cohorts.values()
     refuse_equal_cohorts((internal, *external))
     refuse_shared_patients(store, internal, external)

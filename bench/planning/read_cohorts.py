@@ -11,11 +11,13 @@ from harmonize.errors import ConfigError
 from harmonize.labels.findings import space
 
 
-def read_cohorts(grid: Grid, store: Store, data: Path | None, workers: int, progress: Progress) -> dict[str, Cohort]:
+def read_cohorts(
+    grid: Grid, store: Store, data: Path | None, workers: int, progress: Progress, *, tables_alone: bool = False
+) -> dict[str, Cohort]:
     """Return the cohorts of a grid by name, the internal cohort first, with the grid's choice of images and labels.
 
     `data`: a folder with one folder per dataset, or a data file. Without it, the synthetic cohorts of the grid are made
-    in the store. Raises ConfigError when a cohort is missing.
+    in the store. With `tables_alone`, a cohort needs no image files. Raises ConfigError when a cohort is missing.
     """
     folder = data or make_phantom(grid, store, workers, progress)
     names = grid.cohort_names
@@ -26,7 +28,8 @@ def read_cohorts(grid: Grid, store: Store, data: Path | None, workers: int, prog
     cohorts: dict[str, Cohort] = {}
     for i, name in enumerate(names):
         progress(f"read {name}", i, len(names))
-        cohorts[name] = load(grid.cohort_spec(specs[name]), first.mapping, space(first.space))
+        spec = grid.cohort_spec(specs[name])
+        cohorts[name] = load(spec, first.mapping, space(first.space), tables_alone=tables_alone)
     progress("read cohorts", len(names), len(names))
     if len({cohort.phantom for cohort in cohorts.values()}) > 1:
         raise ConfigError(

@@ -36,18 +36,25 @@ class Predictions:
 
 
 def read_predictions(declared: Declared, refs: Sequence[CohortRef], config: RunConfig, store: Store) -> Predictions:
-    """Return the predictions on every cohort.
+    """Return the predictions on every cohort. Without a file for the internal cohort, its table has no rows.
 
     Raises DatasetError for a missing or unreadable file, and for missing or repeated images. Raises ConfigError for columns that
     are not findings, for values that are not finite, and for declared probabilities outside [0, 1].
     """
     where = f"{declared.where}: model.predictions"
-    if absent := [ref.name for ref in refs if ref.name not in declared.files]:
+    if absent := [ref.name for ref in refs if ref.name not in declared.files and ref.role == "external"]:
         fix = "predict every cohort of the grid: a mean over fewer hospitals cannot be compared"
         raise DatasetError(f"no predictions on {', '.join(absent)}", where, fix)
-    frames, names = {ref.name: _table(declared.files[ref.name]) for ref in refs}, None
-    remarks: list[str] = []
-    for ref in refs:
+    given = [ref for ref in refs if ref.name in declared.files]
+    if not given:
+        raise DatasetError("there are no predictions", where, f"give the file of {refs[0].name}")
+    remarks = [
+        f"there are no predictions on the internal hospital {ref.name}, so there are no gaps, thresholds, calls or calibration"
+        for ref in refs
+        if ref not in given
+    ]
+    frames, names = {ref.name: _table(declared.files[ref.name]) for ref in given}, None
+    for ref in given:
         columns = [str(column) for column in frames[ref.name].columns if column != "image_id"]
         names = names or columns
         if set(columns) != set(names):
@@ -56,12 +63,16 @@ def read_predictions(declared: Declared, refs: Sequence[CohortRef], config: RunC
             raise ConfigError(f"the files have different columns: {different[0]}", str(declared.files[ref.name]), fix)
     declared = declared.with_names(names or [])
     logits = {}
-    for ref in refs:
+    for ref in given:
         path, frame = declared.files[ref.name], frames[ref.name]
         scored = _scored(ref, config, store)
         chosen = _images(frame, scored, ref, str(path), remarks)
         logits[ref.name] = _logits(chosen, names or [], declared, config, str(path))
-    digests = {ref.name: file_sha256(declared.files[ref.name]) for ref in refs}
+    digests = {ref.name: file_sha256(declared.files[ref.name]) for ref in given}
+    for ref in refs:
+        if ref not in given:
+            logits[ref.name] = next(iter(logits.values())).iloc[:0]
+            digests[ref.name] = ""
     return Predictions(declared, logits, digests, tuple(remarks))
 
 

@@ -72,12 +72,13 @@ def evaluate(
     grid = Grid.read(grid_name, registry)
     alone = replace(grid, configs=(replace(grid.configs[0], weights="none"),), tta=(), ensembles=(), analyses=())
     command = f"bench evaluate --model {model.name} --grid {grid.name}" + (" --data DATA" if data else "")
-    plan = make_plan(alone, registry, store, data, None, workers, command, display.progress)
+    no_network = declared.kind == "predictions"
+    plan = make_plan(alone, registry, store, data, None, workers, command, display.progress, tables_alone=no_network)
     before = _stored(store, plan)
     config, on = config_of(declared.name, plan.runs[0].config), torch.device(device)
     if on.type == "cpu":
         torch.set_num_threads(max(1, workers))
-    files = read_predictions(declared, plan.refs, config, store) if declared.kind == "predictions" else None
+    files = read_predictions(declared, plan.refs, config, store) if no_network else None
     declared = files.declared if files else declared
     missing = [finding for finding in config.findings if finding not in declared.predicted(config.findings)]
     network = None if files else open_model(declared, config.findings, on, trust)

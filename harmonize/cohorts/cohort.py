@@ -75,11 +75,17 @@ class Cohort:
 
 
 def load(
-    spec: CohortSpec, mapping: str = "default", findings: Sequence[str] = FINDINGS, *, images: bool = True
+    spec: CohortSpec,
+    mapping: str = "default",
+    findings: Sequence[str] = FINDINGS,
+    *,
+    images: bool = True,
+    tables_alone: bool = False,
 ) -> Cohort:
     """Load one cohort: read the native table, check it, select the images on disk, and map the findings.
 
-    With `images=False` the disk is not searched: every listed image counts as present.
+    With `images=False` the disk is not searched: every listed image counts as present. With `tables_alone=True`, this
+    also holds if the disk has none of the listed images; otherwise, images without a file are left out as usual.
     Bad rows (see `bad_rows.separate_bad_rows`) go to the quarantine.
 
     Raises DatasetError for missing files or columns, too many bad rows, a patient in two official splits, or if no
@@ -100,6 +106,8 @@ def load(
     native, unknown = remove_listed(native, spec.exclude, flow)
     native = filter_rows(native, spec.choice, spec.layout, spec.root, flow)
     on_disk = _on_disk(spec.root, native["path"]) if images else np.ones(len(native), bool)
+    if tables_alone and not on_disk.any():
+        on_disk = np.ones(len(native), bool)
     absent = native.loc[~on_disk, ["image_id", "path"]].assign(reason=ABSENT)
     flow["absent"] = len(absent)
     native = filter_groups(native[on_disk], spec.choice, flow).reset_index(drop=True)

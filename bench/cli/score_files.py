@@ -1,0 +1,97 @@
+"""`bench score --predictions FILE --labels FILE`: scores of any model from two tables, as text or JSON."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.cli.text_tables import interval, number, table_lines, wrapped
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bench.results.prediction_files import LabeledPredictions
+
+_METRICS = ("auroc", "auprc", "brier", "ece")
+_NAME_LETTERS = 26  # longest name of a finding in the text: the table then fits 80 columns
+
+
+def score_files(
+    predictions: Path, labels: Path, findings: Sequence[str], min_count: int | None, outputs: str, *, as_json: bool
+) -> str:
+    """Return the scores of the predictions as text, or as a JSON document."""
+    from bench.results.prediction_files import read_labeled_predictions
+    from bench.scoring.score_run import score_run
+    from bench.scoring.scored_split import Settings
+
+    given = read_labeled_predictions(predictions, labels, findings, outputs)
+    settings = Settings() if min_count is None else Settings(min_count=min_count)
+    result = score_run("", given.run.findings, given.run.internal, given.run.scored_splits, settings)
+    rows = _rows(result.scores)
+    if not as_json:
+        return "\n".join(_lines(given, rows, settings.min_count, settings.num_resamples))
+    [split] = given.run.scored_splits
+    facts = {
+        "images": len(split.image_id),
+        "patients": len(set(split.patient_id)) if given.clustered else None,
+        "clustered": given.clustered,
+        "outputs": given.outputs,
+        "min_count": settings.min_count,
+        "resamples": settings.num_resamples,
+        "notes": list(given.notes),
+    }
+    columns = ["finding", "metric", "value", "low", "high", "n", "num_positive", "num_findings"]
+    return json.dumps(
+        {**facts, "rows": json.loads(rows[columns].to_json(orient="records", double_precision=15))}, indent=1
+    )
+
+
+def _rows(scores: "pd.DataFrame") -> "pd.DataFrame":
+    """Return the rows of the cohort itself, without calibrators: macro and findings."""
+    from bench.results.prediction_files import COHORT
+
+    chosen = (scores["dataset"] == COHORT) & (scores["calibrator"] == "none") & scores["metric"].isin(_METRICS)
+    return scores[chosen & (scores["subgroup"] == "all")]
+
+
+def _lines(given: "LabeledPredictions", rows: "pd.DataFrame", min_count: int, num_resamples: int) -> list[str]:
+    """Return two tables (discrimination, then calibration and counts) and notes."""
+    values = {(row["finding"], row["metric"]): row for row in rows.to_dict("records")}
+    names = [*given.run.findings, "macro"]
+    first = [["finding", "AUROC", "95 % interval", "AUPRC", "95 % interval"]]
+    second = [["finding", "Brier", "ECE", "present", "images"]]
+    for name in names:
+        row = {metric: values[name, metric] for metric in _METRICS}
+        label = _label(name, row["auroc"])
+        first.append([label, *(cell for metric in ("auroc", "auprc") for cell in _estimate(row[metric]))])
+        counts = ["", ""] if name == "macro" else [f"{row['auroc'][key]:,}" for key in ("num_positive", "n")]
+        second.append([label, number(row["brier"]["value"]), number(row["ece"]["value"]), *counts])
+    [split] = given.run.scored_splits
+    num_patients = f"{len(set(split.patient_id)):,} patients"
+    drawn = f"{num_patients}, each with all images" if given.clustered else "images"
+    empty = [name for name in given.run.findings if values[name, "auroc"]["value"] != values[name, "auroc"]["value"]]
+    notes = [
+        f"{len(split.image_id):,} images. Intervals: {num_resamples:,} bootstrap samples of {drawn}.",
+        *given.notes,
+    ]
+    if empty:
+        unit = "patients" if given.clustered else "images"
+        notes.append(
+            f"No score: {', '.join(empty)}. Fewer than {min_count} {unit} with or without the finding (--min-count)."
+        )
+    return [*table_lines(first), "", *table_lines(second), "", *wrapped(notes, 0)]
+
+
+def _estimate(row: dict[Any, Any]) -> list[str]:
+    return [number(row["value"]), interval(row["low"], row["high"])]
+
+
+def _label(name: str, row: dict[Any, Any]) -> str:
+    """Return the name of a row, shortened to fit.
+
+    >>> _label("macro", {"num_findings": 9}), _label("Enlarged Cardiomediastinal Silhouette", {})
+    ('macro of 9', 'Enlarged Cardiomediastina…')
+    """
+    if name == "macro":
+        return f"macro of {row['num_findings']}"
+    return name if len(name) <= _NAME_LETTERS else f"{name[: _NAME_LETTERS - 1]}…"

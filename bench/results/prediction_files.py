@@ -1,0 +1,224 @@
+"""Read one table of predictions and one table of labels, of any model and any images, as input of scoring.
+
+    predictions.csv   image_id, and one column of probabilities or logits for each finding
+    labels.csv        image_id, optionally patient_id, and one column for each finding: 1 present, 0 absent, -1 or
+                      empty: not scored, -2 (not mentioned in the report): absent
+
+Neither a store, a grid nor image files are needed. Shapes: N images, K findings.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.special import logit as logit_of
+
+from bench.scoring.across_runs.paired_runs import ScoredRun
+from bench.scoring.scored_split import ScoredSplit
+from harmonize.errors import ConfigError, DatasetError
+from harmonize.labels.findings import UNMAPPED_CODE
+
+LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so that logits are finite
+IMAGE, PATIENT = "image_id", "patient_id"
+COHORT = "table"  # name of the cohort in the tables of scores
+_STATES = {"1": 1, "0": 0, "-1": -1, "-2": -2, "": UNMAPPED_CODE}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabeledPredictions:
+    """Predictions with their labels, as a run of one cohort.
+
+    outputs: probability or logit. clustered: whether patient ids are known. notes: sentences on what was left out or
+    assumed.
+    """
+
+    run: ScoredRun
+    outputs: str
+    clustered: bool
+    notes: tuple[str, ...]
+
+
+def read_labeled_predictions(
+    predictions: Path, labels: Path, findings: Sequence[str] = (), outputs: str = "auto"
+) -> LabeledPredictions:
+    """Read two tables (CSV or Parquet) and join their rows by image_id.
+
+    `findings` limits the columns; by default, all columns that both tables have are findings. `outputs` states what the
+    predictions are; with "auto", they are probabilities if all are in [0, 1].
+
+    Raises DatasetError for a file that cannot be read, a missing or repeated image, and an image of the labels without
+    prediction. Raises ConfigError for a missing column and for a cell without a valid value. Errors name row and column.
+    """
+    predicted, labeled = _table(predictions), _table(labels)
+    notes: list[str] = []
+    names = _findings(predicted, labeled, findings, predictions, labels, notes)
+    row = pd.Index(predicted[IMAGE]).get_indexer(pd.Index(labeled[IMAGE]))
+    if (row < 0).any():
+        first = int(np.flatnonzero(row < 0)[0])
+        raise DatasetError(
+            f"{int((row < 0).sum()):,} of {len(labeled):,} labeled images have no prediction, "
+            f"e.g. {labeled[IMAGE].iloc[first]!r} in {_row(first)} of {labels.name}",
+            str(predictions),
+            "predict all labeled images, or remove their rows from the labels",
+        )
+    if unused := len(predicted) - len(labeled):
+        notes.append(f"{unused:,} predictions are left out, because their images have no labels.")
+    value_NK = np.stack([_numbers(predicted, name, predictions) for name in names], 1)
+    outputs = _outputs(value_NK, predicted, names, outputs, predictions, notes)
+    if outputs == "probability":
+        value_NK = logit_of(value_NK.clip(LEAST, MOST))
+    state_NK = np.stack([_states(labeled, name, labels) for name in names], 1)
+    patient = _patients(predicted, labeled, row, predictions, labels)
+    if patient is None:
+        notes.append(
+            f"There is no column {PATIENT}: each image counts as a patient. "
+            "If patients have several images, the intervals are too narrow."
+        )
+    ids = labeled[IMAGE].to_numpy(object)
+    split = ScoredSplit(
+        COHORT, "all", "stated", ids, ids if patient is None else patient, value_NK[row].astype(np.float32), state_NK
+    )
+    return LabeledPredictions(ScoredRun(names, "", [split]), outputs, patient is not None, tuple(notes))
+
+
+def _row(index: int) -> str:
+    """Return the place of a row as a spreadsheet counts it: the header is row 1.
+
+    >>> _row(0)
+    'row 2'
+    """
+    return f"row {index + 2:,}"
+
+
+def _table(path: Path) -> pd.DataFrame:
+    """Return a table of texts, "" for an empty cell. Its column image_id has no empty and no repeated cell."""
+    try:
+        if path.suffix == ".parquet":
+            stored = pd.read_parquet(path)
+            table = stored.astype(object).where(stored.notna(), "").astype(str)
+        else:
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        message = str(error).splitlines()[0][:200]
+        raise DatasetError(f"cannot read the table: {message}", str(path), "give a CSV or Parquet table") from error
+    table = table.rename(columns=lambda name: str(name).strip()).apply(lambda column: column.fillna("").str.strip())
+    if repeated := table.columns[table.columns.duplicated()].tolist():
+        raise ConfigError(f"the column {repeated[0]!r} occurs twice", str(path), "give each column a name of its own")
+    if IMAGE not in table:
+        near = get_close_matches(IMAGE, [str(name) for name in table.columns], n=1, cutoff=0.4)
+        hint = f"rename {near[0]!r} to {IMAGE}" if near else f"add the column {IMAGE}"
+        raise ConfigError(f"no column {IMAGE}", str(path), f"{hint}: it joins predictions and labels")
+    if table.empty:
+        raise DatasetError("the table has no rows", str(path), "give one row for each image")
+    blank, repeated_row = table[IMAGE] == "", table[IMAGE].duplicated()
+    for mask, what in ((blank, "is empty"), (repeated_row & ~blank, "occurs twice")):
+        if mask.any():
+            index = int(np.flatnonzero(mask)[0])
+            raise DatasetError(
+                f"{_row(index)}, column {IMAGE}: {table[IMAGE].iloc[index]!r} {what}",
+                str(path),
+                "give one row with an id for each image",
+            )
+    return table
+
+
+def _findings(
+    predicted: pd.DataFrame,
+    labeled: pd.DataFrame,
+    chosen: Sequence[str],
+    predictions: Path,
+    labels: Path,
+    notes: list[str],
+) -> tuple[str, ...]:
+    """Return the findings in the order of the predictions. Columns of one table alone are named in a note."""
+    own, other = (
+        [str(name) for name in table.columns if name not in (IMAGE, PATIENT)] for table in (predicted, labeled)
+    )
+    for name in chosen:
+        for columns, path in ((own, predictions), (other, labels)):
+            if name not in columns:
+                near = get_close_matches(name, columns, n=1)
+                fix = f"did you mean {near[0]!r}?" if near else f"choose from: {', '.join(columns) or 'no column'}"
+                raise ConfigError(f"no column {name!r}", str(path), fix)
+    names = tuple(chosen) or tuple(name for name in own if name in other)
+    if not names:
+        raise ConfigError(
+            f"the two tables have no finding in common: predictions of {', '.join(own) or 'nothing'}, "
+            f"labels of {', '.join(other) or 'nothing'}",
+            f"{predictions} and {labels}",
+            "give the column of a finding the same name in both tables",
+        )
+    if not chosen:
+        for columns, rest, what in ((own, other, "labels"), (other, own, "predictions")):
+            if missing := [name for name in columns if name not in rest]:
+                notes.append(f"Not scored, because there are no {what} of them: {', '.join(missing)}.")
+    return names
+
+
+def _numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
+    """Return the predictions of a finding. Raises ConfigError for a cell that is not a finite number."""
+    value_N = pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64)
+    if len(bad := np.flatnonzero(~np.isfinite(value_N))):
+        raise _bad_cell(table, name, bad, "is not a finite number", path, "give one number for each image and finding")
+    return value_N
+
+
+def _outputs(
+    value_NK: NDArray[np.float64],
+    table: pd.DataFrame,
+    names: Sequence[str],
+    outputs: str,
+    path: Path,
+    notes: list[str],
+) -> str:
+    """Return whether the predictions are probabilities or logits. Raises ConfigError for an invalid probability."""
+    outside_NK = (value_NK < 0) | (value_NK > 1)
+    if outputs == "auto":
+        outputs = "logit" if outside_NK.any() else "probability"
+        where = "some are outside [0, 1]" if outside_NK.any() else "all are in [0, 1]"
+        other = "probability" if outside_NK.any() else "logit"
+        notes.append(f"The predictions count as {_PLURAL[outputs]}: {where}. Otherwise: --outputs {other}.")
+    if outputs == "probability" and outside_NK.any():
+        k = int(np.flatnonzero(outside_NK.any(0))[0])
+        fix = "use --outputs logit if the values are taken before the sigmoid"
+        raise _bad_cell(table, names[k], np.flatnonzero(outside_NK[:, k]), "is not a probability", path, fix)
+    return outputs
+
+
+_PLURAL = {"probability": "probabilities", "logit": "logits"}
+
+
+def _states(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.int8]:
+    """Return the label states of a finding [N]. Raises ConfigError for a cell that is not a label."""
+    text = table[name].str.removesuffix(".0").replace({"nan": "", "NaN": "", "NA": "", "<NA>": "", "None": ""})
+    state = text.map(_STATES)
+    if len(bad := np.flatnonzero(state.isna())):
+        fix = "write 1 (present), 0 (absent), -1 or nothing (not scored), or -2 (not mentioned: absent)"
+        raise _bad_cell(table, name, bad, "is not a label", path, fix)
+    return state.to_numpy(np.int8)
+
+
+def _patients(
+    predicted: pd.DataFrame, labeled: pd.DataFrame, row: NDArray[np.intp], predictions: Path, labels: Path
+) -> NDArray[np.object_] | None:
+    """Return the patient of each labeled image, None if no table has a column patient_id."""
+    for table, path, rows in ((labeled, labels, slice(None)), (predicted, predictions, row)):
+        if PATIENT in table:
+            if len(bad := np.flatnonzero(table[PATIENT] == "")):
+                fix = f"give a patient for each image, or remove the column {PATIENT}"
+                raise _bad_cell(table, PATIENT, bad, "is not a patient", path, fix)
+            ids: NDArray[np.object_] = table[PATIENT].to_numpy(object)[rows]
+            return ids
+    return None
+
+
+def _bad_cell(table: pd.DataFrame, name: str, rows: NDArray[np.intp], what: str, path: Path, fix: str) -> ConfigError:
+    """Return the error for invalid cells of a column; it names the first cell by row and column."""
+    first = int(rows[0])
+    more = f" ({len(rows):,} such cells)" if len(rows) > 1 else ""
+    return ConfigError(f"{_row(first)}, column {name}: {table[name].iloc[first]!r} {what}{more}", str(path), fix)

@@ -1,0 +1,99 @@
+"""`bench evaluate` of predictions where only tables are at hand: no image files, and no predictions on the internal cohort."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from bench.cli.progress_bars import QuietDisplay
+from bench.results.read_predictions import load_scores
+from bench.store.store import Store
+from bench.study.evaluate_imported import Evaluated, evaluate
+from harmonize.errors import CxrError, DatasetError
+from tests.conftest import Command
+from tests.unit.bench.results.test_compare_across import GRID, MAPPING, write_data, write_hospital
+
+HOSPITALS = ("east", "west", "north")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder with tables of three hospitals, a grid and a model.yaml, without any image file."""
+    for seed, name in enumerate(HOSPITALS):
+        write_hospital(tmp_path / name, seed)
+        for image in (tmp_path / name).glob("*.png"):
+            image.unlink()
+    (tmp_path / "mapping.yaml").write_text(MAPPING)
+    write_data(tmp_path / "data.yaml")
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump({**GRID, "name": "review"}))
+    model = {
+        "name": "Theirs",
+        "model": {"predictions": "p"},
+        "outputs": {"kind": "logit"},
+        "trained_on": {"cohorts": []},
+    }
+    (tmp_path / "model.yaml").write_text(yaml.safe_dump(model))
+    (tmp_path / "p").mkdir()
+    for name in HOSPITALS:
+        table, draw = pd.read_csv(tmp_path / name / "table.csv"), np.random.default_rng(1)
+        frame = pd.DataFrame({"image_id": table["file"]})
+        for finding, column in (("Edema", "edema"), ("Cardiomegaly", "cardiomegaly")):
+            frame[finding] = 2 * table[column] - 1 + draw.normal(size=len(table))
+        frame.to_csv(tmp_path / "p" / f"{name}.csv", index=False)
+    return tmp_path
+
+
+def evaluated(folder: Path) -> Evaluated:
+    grid, data = str(folder / "grid.yaml"), folder / "data.yaml"
+    store = Store.open(folder / "runs")
+    return evaluate(folder / "model.yaml", grid, store, data, None, "cpu", 1, False, QuietDisplay())
+
+
+def macros(result: Evaluated) -> dict[str, float]:
+    scores = load_scores(result.manifest, [result.run_id], "scores")
+    chosen = scores.query("finding == 'macro' and metric == 'auroc' and calibrator == 'none'")
+    return {f"{row['dataset']}/{row['split']}": row["value"] for row in chosen.to_dict("records")}
+
+
+def test_predictions_need_no_images_and_the_internal_cohort_is_optional(folder: Path, here: Command) -> None:
+    complete = macros(evaluated(folder))
+    assert {"east/val", "east/test", "west/all", "north/all"} <= set(complete)
+    (folder / "p" / "east.csv").unlink()
+    result = evaluated(folder)
+    external = macros(result)
+    assert not [name for name in external if name.startswith("east")]
+    assert {name: external[name] for name in ("west/all", "north/all")} == pytest.approx(
+        {name: complete[name] for name in ("west/all", "north/all")}
+    )
+    assert any("no predictions on the internal hospital east" in remark for remark in result.remarks)
+    assert load_scores(result.manifest, [result.run_id], "gaps").empty
+    assert "Theirs" in result.page.read_text()
+    here("check", "--store", "runs", "--quick", cwd=folder)
+
+
+def test_external_predictions_are_required(folder: Path) -> None:
+    (folder / "p" / "west.csv").unlink()
+    with pytest.raises(DatasetError, match="no predictions on west"):
+        evaluated(folder)
+
+
+def test_a_network_needs_images(folder: Path) -> None:
+    model = yaml.safe_load((folder / "model.yaml").read_text())
+    model |= {
+        "model": {"timm": "resnet10t", "weights": "none.safetensors"},
+        "preprocessing": {"size": 64, "range": [0, 1]},
+    }
+    model["outputs"]["names"] = ["Edema"]
+    (folder / "none.safetensors").touch()
+    (folder / "model.yaml").write_text(yaml.safe_dump(model))
+    with pytest.raises(CxrError, match="the cohort has no images"):
+        evaluated(folder)
+
+
+def test_cohorts_with_some_images_keep_these_images(folder: Path) -> None:
+    (folder / "west" / "west0.png").touch()
+    result = evaluated(folder)
+    cohort = next(c for c in result.manifest.cohorts if c["name"] == "west")
+    assert cohort["flow"]["kept"] == 1

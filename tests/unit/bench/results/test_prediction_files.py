@@ -1,0 +1,188 @@
+"""`bench score --predictions FILE --labels FILE`: any model's table is scored without store, grid and images."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from bench.results.prediction_files import read_labeled_predictions
+from harmonize.errors import CxrError
+from tests.conftest import Command
+
+FINDINGS = ("Edema", "Enlarged Cardiomediastinum")
+Tables = tuple[pd.DataFrame, pd.DataFrame]
+
+
+def tables(num: int = 300) -> Tables:
+    """Return predictions (probabilities) and labels of `num` images, three images of each patient."""
+    draw = np.random.default_rng(0)
+    ids = [f"i{k}" for k in range(num)]
+    labels = pd.DataFrame({"image_id": ids, "patient_id": [f"p{k // 3}" for k in range(num)]})
+    predictions = pd.DataFrame({"image_id": ids})
+    for finding in FINDINGS:
+        label = draw.random(num) < 0.3
+        labels[finding] = label.astype(int)
+        predictions[finding] = expit(2 * label - 1 + draw.normal(size=num))
+    return predictions.sample(frac=1, random_state=1), labels
+
+
+def write(folder: Path, predictions: pd.DataFrame, labels: pd.DataFrame) -> tuple[str, ...]:
+    predictions.to_csv(folder / "p.csv", index=False)
+    labels.to_csv(folder / "l.csv", index=False)
+    return "score", "--predictions", "p.csv", "--labels", "l.csv"
+
+
+def test_the_scores_are_those_of_scikit_learn(tmp_path: Path, here: Command) -> None:
+    predictions, labels = tables()
+    shown = json.loads(here(*write(tmp_path, predictions, labels), "--json", cwd=tmp_path).stdout)
+    assert shown["clustered"]
+    assert (shown["images"], shown["patients"], shown["outputs"]) == (300, 100, "probability")
+    rows = {(row["finding"], row["metric"]): row for row in shown["rows"]}
+    joined = labels.merge(predictions, on="image_id", suffixes=("", "_p"))
+    aurocs = [roc_auc_score(joined[f], joined[f"{f}_p"]) for f in FINDINGS]
+    assert [rows[f, "auroc"]["value"] for f in FINDINGS] == pytest.approx(aurocs)
+    assert rows["macro", "auroc"]["value"] == pytest.approx(np.mean(aurocs))
+    edema = average_precision_score(joined["Edema"], joined["Edema_p"])
+    assert rows["Edema", "auprc"]["value"] == pytest.approx(edema)
+    assert rows["Edema", "brier"]["value"] == pytest.approx(((joined["Edema"] - joined["Edema_p"]) ** 2).mean())
+    assert all(row["low"] < row["value"] < row["high"] for row in rows.values() if row["metric"] == "auroc")
+
+
+def test_the_text_fits_80_columns_and_states_the_clusters(tmp_path: Path, here: Command) -> None:
+    predictions, labels = tables()
+    lines = here(*write(tmp_path, predictions, labels), cwd=tmp_path).stdout.splitlines()
+    table = lines[: next(i for i, line in enumerate(lines) if line.startswith("300 images"))]
+    assert max(map(len, table)) <= 80
+    assert any(line.startswith("macro of 2") for line in table)
+    assert "bootstrap samples of 100 patients, each with all images" in "\n".join(lines)
+    alone = here(*write(tmp_path, predictions, labels.drop(columns="patient_id")), cwd=tmp_path).stdout
+    assert "There is no column patient_id: each image counts as a patient" in alone
+
+
+def test_clusters_make_the_intervals_wider(tmp_path: Path, here: Command) -> None:
+    predictions, labels = tables(100)
+    tripled = [pd.concat([table.assign(image_id=table["image_id"] + k) for k in "abc"]) for table in tables(100)]
+    tripled[1]["patient_id"] = tripled[1]["image_id"].str[:-1]
+    widths = []
+    for clustered in (True, False):
+        given = tripled[1] if clustered else tripled[1].drop(columns="patient_id")
+        shown = json.loads(here(*write(tmp_path, tripled[0], given), "--json", cwd=tmp_path).stdout)
+        row = next(row for row in shown["rows"] if (row["finding"], row["metric"]) == ("Edema", "auroc"))
+        widths.append(row["high"] - row["low"])
+    assert widths[0] > 1.4 * widths[1]
+    assert len(predictions) == len(labels)
+
+
+def test_logits_probabilities_and_parquet_give_the_same_scores(tmp_path: Path) -> None:
+    predictions, labels = tables()
+    write(tmp_path, predictions, labels)
+    logits = predictions.copy()
+    for finding in FINDINGS:
+        logits[finding] = np.log(logits[finding]) - np.log1p(-logits[finding])
+    logits.to_parquet(tmp_path / "logits.parquet")
+    labels.to_parquet(tmp_path / "l.parquet")
+    csv = read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv")
+    parquet = read_labeled_predictions(tmp_path / "logits.parquet", tmp_path / "l.parquet")
+    assert (csv.outputs, parquet.outputs) == ("probability", "logit")
+    [first], [second] = csv.run.scored_splits, parquet.run.scored_splits
+    np.testing.assert_allclose(first.logit, second.logit, atol=1e-5)
+    np.testing.assert_array_equal(first.state, second.state)
+    assert second.patient_id.tolist() == labels["patient_id"].tolist()
+
+
+def test_labels_that_are_not_stated_are_not_scored(tmp_path: Path) -> None:
+    predictions, labels = tables()
+    labels["Edema"] = labels["Edema"].astype(str)
+    labels.loc[:3, "Edema"] = ["", "-1", "-2", "1.0"]
+    labels["Mass"] = 1
+    write(tmp_path, predictions, labels)
+    given = read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv")
+    [split] = given.run.scored_splits
+    assert split.labels()[:4, 0].tolist() == [-1, -1, 0, 1]
+    assert any("no predictions of them: Mass" in note for note in given.notes)
+    fewer = labels.iloc[:200]
+    write(tmp_path, predictions, fewer)
+    assert any(
+        "100 predictions are left out" in n
+        for n in read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv").notes
+    )
+
+
+def changed(table: pd.DataFrame, row: int, column: str, value: object) -> pd.DataFrame:
+    """Return the table with another cell. `row` counts as in a spreadsheet: the header is row 1."""
+    out = table.reset_index(drop=True).astype(object)
+    out.loc[row - 2, column] = value
+    return out
+
+
+def spoiled(kind: str) -> Tables:
+    predictions, labels = tables()
+    if kind == "text":
+        return changed(predictions, 5, "Edema", "high"), labels
+    if kind == "empty":
+        return changed(predictions, 7, "Edema", ""), labels
+    if kind == "label":
+        return predictions, changed(labels, 9, "Edema", "yes")
+    if kind == "patient":
+        return predictions, changed(labels, 4, "patient_id", "")
+    if kind == "twice":
+        return predictions, changed(labels, 6, "image_id", "i0")
+    if kind == "missing":
+        return predictions[predictions["image_id"] != "i2"], labels
+    if kind == "no id":
+        return predictions.rename(columns={"image_id": "image"}), labels
+    return predictions.rename(columns={"Edema": "Oedema", FINDINGS[1]: "Heart"}), labels
+
+
+@pytest.mark.parametrize(
+    ("kind", "what", "fix"),
+    [
+        ("text", "row 5, column Edema: 'high' is not a finite number", "one number"),
+        ("empty", "row 7, column Edema: '' is not a finite number", "one number"),
+        ("label", "row 9, column Edema: 'yes' is not a label", "1 (present)"),
+        ("patient", "row 4, column patient_id: '' is not a patient", "remove the column"),
+        ("twice", "row 6, column image_id: 'i0' occurs twice", "one row"),
+        ("missing", "1 of 300 labeled images have no prediction, e.g. 'i2' in row 4 of l.csv", "predict all"),
+        ("no id", "no column image_id", "rename 'image' to image_id"),
+        ("names", "no finding in common: predictions of Oedema, Heart, labels of Edema", "same name"),
+    ],
+)
+def test_errors_name_row_and_column(kind: str, what: str, fix: str, tmp_path: Path) -> None:
+    write(tmp_path, *spoiled(kind))
+    with pytest.raises(CxrError) as error:
+        read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv")
+    assert what in error.value.what
+    assert str(tmp_path) in error.value.where
+    assert fix in error.value.fix
+
+
+def test_a_value_outside_0_and_1_is_no_probability(tmp_path: Path) -> None:
+    predictions, labels = tables()
+    write(tmp_path, changed(predictions, 8, "Edema", 1.5), labels)
+    with pytest.raises(CxrError, match=r"row 8, column Edema: '1\.5' is not a probability"):
+        read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv", outputs="probability")
+    assert read_labeled_predictions(tmp_path / "p.csv", tmp_path / "l.csv").outputs == "logit"
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--predictions", "p.csv"], "--labels is missing"),
+        (["--labels", "l.csv"], "--predictions is missing"),
+        (["--predictions", "p.csv", "--labels", "l.csv", "--grid", "demo"], "--grid is only valid for a grid"),
+        (["--predictions", "p.csv", "--labels", "l.csv", "--outputs", "score"], "unknown kind 'score'"),
+        (["--predictions", "p.csv", "--labels", "none.csv"], "cannot read the table"),
+        (["--predictions", "p.csv", "--labels", "l.csv", "--findings", "Edma"], "no column 'Edma'"),
+        (["--outputs", "logit"], "--outputs is only valid with --predictions"),
+    ],
+)
+def test_wrong_options_are_refused(options: list[str], what: str, tmp_path: Path, here: Command) -> None:
+    write(tmp_path, *tables())
+    refusal: Any = here("score", *options, cwd=tmp_path, code=2).stderr
+    assert what in refusal
+    assert "fix:" in refusal
