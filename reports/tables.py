@@ -50,6 +50,8 @@ class Tables:
         unlearnt: run id -> findings that are present in all or in none of the training images
         not_compared: external cohort -> findings that only one of two cohorts labels: this cohort or the internal
             cohort
+        bundles: run id -> file and signed_by (the signer; "" if no signature was checked) of the verified bundles with
+            this run
         stated: facts that the submitters of merged bundles state, and that nobody could check
         compared: patients (external cohorts whose patient ids were compared with those of the internal cohort), images
             (whether images were compared); {} if this is not stated

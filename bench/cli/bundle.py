@@ -23,6 +23,11 @@ from harmonize.errors import ConfigError
 _THREADS = 2
 
 
+SignersOption = Annotated[
+    Path | None, typer.Option("--signers", help="Require a valid BUNDLE.sig from a signer in this file.")
+]
+
+
 def add_bundle_commands(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command(
@@ -135,9 +140,7 @@ def verify(
     key: Annotated[
         Path | None, typer.Option("--key", help="Key file of the bundle. Default: the key file next to the bundle.")
     ] = None,
-    signers: Annotated[
-        Path | None, typer.Option("--signers", help="Require a valid BUNDLE.sig from a signer in this file.")
-    ] = None,
+    signers: SignersOption = None,
     registry: RegistryOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -198,12 +201,13 @@ def merge(
             help="Rename a cohort of a bundle if two cohorts have the same name; repeat for several.",
         ),
     ] = None,
+    signers: SignersOption = None,
     registry: RegistryOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Merge bundles into one store and one leaderboard.
 
-    Each bundle is verified first.
+    Each bundle is verified first. With --signers, the page names the signer of each run.
     """
     from bench.cli.progress_bars import choose_display
     from bench.config.grid_file import check_name
@@ -213,6 +217,7 @@ def merge(
     from bench.results.summary import summary
     from bench.sharing.bundle import merge as merging
     from bench.sharing.bundle import verify as verifying
+    from bench.sharing.bundle.sign import signer
     from bench.store.store import Store
 
     if len({bundle.name for bundle in bundles}) < len(bundles):
@@ -235,10 +240,11 @@ def merge(
         with choose_display(quiet) as display:
             merged, first = merging.Merged(Store.open(building)), None
             for bundle in bundles:
+                signed_by = signer(bundle, signers) if signers is not None else ""
                 with verifying.opened(bundle, entries) as opened:
                     verifying.verify(opened, _THREADS, display.progress, data)
                     first = first or dict(opened.manifest.content)
-                    merging.add(merged, opened, new_names.get(bundle.name, {}), first)
+                    merging.add(merged, opened, new_names.get(bundle.name, {}), first, signed_by)
             assert first is not None
             title = f"{first['title']}: {len(bundles)} bundles" if len(bundles) > 1 else str(first["title"])
             manifest = merging.finish(merged, name or str(first["name"]), title, first, cohort or [])

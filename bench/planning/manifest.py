@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -328,7 +328,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
         "metrics": [asdict(entry) for entry in plan.metrics],
         "doubles": doubles,
         "compared": _compared(plan, images=bool(caches)),
-        "links": _links(plan),
+        "links": links_of(pair for run in plan.runs for pair in run.entries.items()),
         "command": plan.command,
         "cohorts": cohorts,
         "runs": runs,
@@ -346,18 +346,15 @@ def _compared(plan: Plan, *, images: bool) -> dict[str, Any]:
     return {"patients": compared_cohorts(internal, external), "images": images}
 
 
-def _links(plan: Plan) -> dict[str, dict[str, dict[str, str]]]:
-    """Return {configuration key: {entry: {"paper" or "code": text}}} of the registry entries that the runs use."""
+def links_of(entries: Iterable[tuple[str, Entry]]) -> dict[str, dict[str, dict[str, str]]]:
+    """Return {configuration key: {entry: {"paper" or "code": text}}} of pairs (configuration key, registry entry)."""
     links: dict[str, dict[str, dict[str, str]]] = {}
-    for run in plan.runs:
-        for key, entry in run.entries.items():
-            stated = {
-                kind: text
-                for kind, text in (("paper", entry.paper), ("code", str(entry.facts.get("code", ""))))
-                if text
-            }
-            if stated:
-                links.setdefault(key, {})[entry.name] = stated
+    for key, entry in entries:
+        stated = {
+            kind: text for kind, text in (("paper", entry.paper), ("code", str(entry.facts.get("code", "")))) if text
+        }
+        if stated:
+            links.setdefault(key, {})[entry.name] = stated
     return links
 
 

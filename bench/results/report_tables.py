@@ -93,7 +93,7 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         "threshold": manifest.settings.threshold,
         "date": "" if manifest.of_bundles else _last_date(manifest, all_ids),  # bundles have no dates
         "software": _software(),
-        "links": dict(manifest.content.get("links", {})),  # missing in older and in merged grids
+        "links": dict(manifest.content.get("links", {})),  # missing in older grids
         "num_resamples": manifest.settings.num_resamples,
         "custom_metrics": [
             {"name": entry.name, "title": entry.title, "better": entry.facts.get("better", "higher")}
@@ -111,6 +111,7 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         "analyses": analyses,
         "no_pictures": no_pictures,
         "stated": _stated(manifest),
+        "bundles": _submissions(manifest),
         "duplicates": int(manifest.content["doubles"]),
         "compared": dict(manifest.content.get("compared", {})),  # missing in older and in merged grids
         "datasets": {
@@ -240,6 +241,16 @@ def _stated(manifest: Manifest) -> list[str]:
     """Return the facts that the submitters of merged bundles state, and that nobody could check."""
     bundles = manifest.content.get("bundles", ())
     return list(dict.fromkeys(str(fact) for bundle in bundles for fact in bundle.get("stated", ())))
+
+
+def _submissions(manifest: Manifest) -> dict[str, list[dict[str, str]]]:
+    """Return {run id: file and signer of each verified bundle with this run}; {} for a grid that was not merged."""
+    submissions: dict[str, list[dict[str, str]]] = {}
+    for bundle in manifest.content.get("bundles", ()):
+        for run_id in bundle.get("run_ids", ()):  # missing in older merged grids
+            fact = {"file": str(bundle["file"]), "signed_by": str(bundle["signed_by"])}
+            submissions.setdefault(str(run_id), []).append(fact)
+    return submissions
 
 
 def _notes(manifest: Manifest) -> list[str]:

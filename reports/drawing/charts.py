@@ -13,7 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import two_figures
+from reports.formatting import is_number, two_figures
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
@@ -21,6 +21,14 @@ from reports.report_data.report_data import ReportData
 # keys: id (of the HTML element), data (traces), layout, height and narrow (px), top (text above)
 Chart = dict[str, Any]
 
+# (key of the cost, name, unit, divisor, sign: -1 if low is better, field with the device)
+COSTS = (
+    ("macs", "Operations", "GMACs per image", 1e9, -1, ""),
+    ("params", "Parameters", "million parameters", 1e6, -1, ""),
+    ("seconds_per_epoch", "Time per epoch", "seconds per epoch", 1.0, -1, "device"),
+    ("peak_memory_bytes", "Peak memory", "MB of peak memory", 1e6, -1, "device"),
+    ("images_per_second", "Speed", "images per second", 1.0, 1, "throughput_device"),
+)
 CROSSES = 60  # maximum number of runs whose intervals are drawn; more intervals would hide the marks
 SYMBOLS = {
     "circle": "circle",
@@ -120,13 +128,16 @@ def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
 def cost(board: ReportData, front: set[str]) -> Chart:
     """Return a scatter chart: GMACs across (log axis), mean external AUROC upward.
 
-    A line shows the Pareto front; runs that are not on the front have hollow marks.
+    A line shows the Pareto front; runs that are not on the front have hollow marks. The key `axes` has the values of every
+    other axis that a reader can choose; the script computes the Pareto front of the choice.
     """
     runs = [r for r in board.ranked if r.quantity("macs") > 0]
-    xs, ys = [r.quantity("macs") / 1e9 for r in runs], [r.external.value for r in runs]
+    axes = _axes(board, runs)
+    (across, *_), (upward, *_) = axes["x"], axes["y"]
+    xs, ys = across["values"], upward["values"]
     stairs = sorted((x, y) for r, x, y in zip(runs, xs, ys, strict=True) if r.id in front)
-    y_low, y_high = _range(ys, [r.external for r in runs])
-    edge = max(xs) * 1.6
+    y_low, _ = upward["axis"]["range"]
+    edge = 10.0 ** across["axis"]["range"][1]
     data = [
         {
             "type": "scatter",
@@ -142,23 +153,74 @@ def cost(board: ReportData, front: set[str]) -> Chart:
             ys,
             None,
             [r.external for r in runs],
-            lambda r: f"{two_figures(r.quantity('macs') / 1e9)} GMACs<br>external {r.external.with_interval}",
+            lambda r: f"{two_figures(r.quantity('macs') / 1e9)} GMACs<br>external AUROC {r.external.with_interval}",
             front,
         ),
     ]
-    ticks = [m * 10.0**e for e in range(-4, 4) for m in (1, 2, 5) if min(xs) / 1.7 <= m * 10.0**e <= edge]
-    log_range = (math.log10(min(xs) / 1.6), math.log10(edge))
-    x_axis = axis("GMACs per image, log scale →", 0, 1) | {
-        "type": "log",
-        "range": list(log_range),
-        "tickvals": ticks[:: 1 if len(ticks) < 10 else 3],
-        "ticktext": [f"{t:g}" for t in ticks[:: 1 if len(ticks) < 10 else 3]],
-    }
     labeled_runs = [r for r in runs if r.id in front][:6]
     logs = {r.id: math.log10(x) for r, x in zip(runs, xs, strict=True)}
     notes = labels(labeled_runs, [logs[r.id] for r in labeled_runs], [r.external.value for r in labeled_runs])
-    layout = {"xaxis": x_axis, "yaxis": axis("", y_low, y_high), "annotations": notes}
-    return {"id": "c-cost", "data": data, "layout": layout, "height": 290, "narrow": 320, "top": "↑ external AUROC"}
+    layout = {"xaxis": across["axis"], "yaxis": upward["axis"], "annotations": notes}
+    top = "↑ external AUROC"
+    return {"id": "c-cost", "data": data, "layout": layout, "height": 290, "narrow": 320, "top": top, "axes": axes}
+
+
+def _axes(board: ReportData, runs: Sequence[Run]) -> Chart:
+    """Return the axes that a reader can choose; the first of each direction is the default.
+
+    x: costs, on a log scale. y: accuracies, with the bounds of their intervals. An axis has a key, a name, the plotly axis,
+    one value for each run (None if unknown), and `sign`: -1 if low is better, else 1. Memory and speeds depend on the
+    device, so they are left out if runs were measured on different devices.
+    """
+    across = []
+    for key, name, unit, scale, sign, field in COSTS:
+        values = [r.quantity(key) / scale for r in runs]
+        known = [v for v in values if v > 0]
+        devices = {str({**r.facts, **r.cost}.get(field)) for r in runs if r.quantity(key) > 0}
+        if len(known) < 2 or len(devices) > 1:
+            continue
+        title = f"{unit}, log scale →"
+        numbers = [v if v > 0 else None for v in values]
+        across.append(
+            {"key": key, "name": name, "unit": unit, "sign": sign, "values": numbers, "axis": _log_axis(title, known)}
+        )
+    accuracies = [("external", "External AUROC", 1, [r.external for r in runs])]
+    accuracies += [(h.key, f"AUROC, {h.short}", 1, [r.hospitals[h.key] for r in runs]) for h in board.hospitals]
+    accuracies += [
+        ("internal", "Internal AUROC", 1, [r.internal for r in runs]),
+        ("gap", "Gap", -1, [r.gap for r in runs]),
+        ("ece", "ECE, external", -1, [r.ece for r in runs]),
+    ]
+    upward = []
+    for key, name, sign, estimates in accuracies:
+        scored = [e for e in estimates if e.has_value]
+        if len(scored) < 2:
+            continue
+        columns = {
+            name: [v if is_number(v) else None for v in values]
+            for name, values in (
+                ("values", [e.value for e in estimates]),
+                ("low", [e.low for e in estimates]),
+                ("high", [e.high for e in estimates]),
+            )
+        }
+        plotly_axis = axis("", *_range([e.value for e in scored], scored))
+        upward.append({"key": key, "name": name, "sign": sign, "axis": plotly_axis, **columns})
+    return {"runs": [r.anchor for r in runs], "x": across, "y": upward}
+
+
+def _log_axis(title: str, values: list[float]) -> Chart:
+    """Return a plotly axis on a log scale that contains all values, with ticks at 1, 2 and 5 times powers of ten."""
+    low, high = min(values) / 1.6, max(values) * 1.6
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [m * 10.0**e for e in powers for m in (1, 2, 5) if low <= m * 10.0**e <= high]
+    shown = ticks[:: 1 if len(ticks) < 10 else 3]
+    return axis(title, 0, 1) | {
+        "type": "log",
+        "range": [math.log10(low), math.log10(high)],
+        "tickvals": shown,
+        "ticktext": [f"{t:g}" for t in shown],
+    }
 
 
 def probe_against_gap(board: ReportData) -> Chart:

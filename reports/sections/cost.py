@@ -34,6 +34,7 @@ def cost(board: ReportData) -> Section:
     front = {r.id for r in runs if r.id in budget and budget[r.id]["on_front"]}
     front_labels = [r.label for r in sorted(runs, key=lambda r: r.quantity("macs")) if r.id in front]
     has_chart = len(runs) > 1 and bool(front)
+    chart = charts.cost(board, front) if has_chart else None
     context = {
         "board": board,
         "title": sentences.pareto_title(front_labels, len(runs), board.unit)
@@ -45,11 +46,12 @@ def cost(board: ReportData) -> Section:
         "others": [_runs_by_cost(board, *other_cost) for other_cost in OTHERS],
         "legend": charts.families(runs),
         "drawn": has_chart,
+        "axes": chart["axes"] if chart else {},
         "devices": sorted({str(r.cost.get("throughput_device", "")) for r in runs} - {""}),
         "curves": _anytime(board),
         "goals": at_once(board),
     }
-    return Section("cost", "Cost", write("cost.html.j2", **context), (charts.cost(board, front),) if has_chart else ())
+    return Section("cost", "Cost", write("cost.html.j2", **context), (chart,) if chart else ())
 
 
 def _runs_by_cost(board: ReportData, cost: str, title: str, word: str, unit: str, scale: float) -> dict[str, Any]:

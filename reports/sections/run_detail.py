@@ -12,7 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing.run_figures import Curves, figures
-from reports.formatting import DASH
+from reports.formatting import DASH, listing
 from reports.html.section import write
 from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Run
@@ -109,7 +109,7 @@ class Details:
             "more": (more := _more(board, run, self.measures)),
             "no_interval": NO_INTERVAL if any(NONE in cells for _, cells in more) else "",
             "groups": _groups(board, self.groups.get(run.id)),
-            "facts": _facts(run, board.meta.get("links") or {}),
+            "facts": _submission(run, board.meta.get("bundles") or {}) + _facts(run, board.meta.get("links") or {}),
             "exposure": _exposure(board, run),
             "config": config_lines(run.facts),
             "gaps": _gaps(board, run),
@@ -264,6 +264,20 @@ def _confusion(
         for finding, cells in rows
         if any(cells)
     ]
+
+
+def _submission(run: Run, bundles: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
+    """Return who submitted a run and what was checked, in the form of `_facts`; [] for a run that was trained here.
+
+    bundles: the key of `meta`, files and signers of the verified bundles by run.
+    """
+    submissions = [bundle for member in run.members for bundle in bundles.get(member.id, ())]
+    if not submissions:
+        return [("Status", "trained elsewhere; data exposure is self-reported", [])] if run.is_imported else []
+    signers = dict.fromkeys(str(bundle["signed_by"]) for bundle in submissions if bundle["signed_by"])
+    files = dict.fromkeys(str(bundle["file"]) for bundle in submissions)
+    status = f"bundle verified: scores computed again from the logits and labels of {listing(list(files))}"
+    return [("Submitter", ", ".join(signers), [])] * bool(signers) + [("Status", status, [])]
 
 
 def _facts(run: Run, links: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str, str]]]]:

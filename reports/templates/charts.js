@@ -73,7 +73,7 @@ const charts = (() => {
     const ends = { Home: 0, End: -1 };
     if (!forward && !(event.key in ends) && event.key !== 'Enter') return;
     event.preventDefault();
-    const points = stops((await every()).get(box.id)), now = box.dataset.stop === undefined ? undefined : +box.dataset.stop;
+    const points = stops(chosen((await every()).get(box.id))), now = box.dataset.stop === undefined ? undefined : +box.dataset.stop;
     if (event.key === 'Enter') { if (points[now]?.run) location.hash = points[now].run; return; }
     const next = points.at(event.key in ends ? ends[event.key] : now === undefined ? (forward > 0 ? 0 : -1) : Math.max(0, Math.min(points.length - 1, now + forward)));
     if (!next) return;
@@ -90,6 +90,47 @@ const charts = (() => {
     box.addEventListener('blur', () => { delete box.dataset.stop; window.Plotly.Fx.unhover(box); });
   };
 
+  /* The axes of the cost chart are a choice of the reader. Its data have the values of each axis; marks on the Pareto front of the choice are filled. */
+  const axisOf = way => document.getElementById('cost-' + way), ways = ['x', 'y'].filter(axisOf);
+  const places = v => (v < 0 ? '\u2212' : '') + Math.abs(v).toFixed(3).replace(/^0/, '');
+  const withInterval = p => places(p.y) + (p.low === null || p.high === null ? '' : ` [${places(p.low)}, ${places(p.high)}]`);
+  const chosen = spec => {
+    if (!spec.axes || ways.every(way => !axisOf(way).selectedIndex)) return spec;
+    const [x, y] = ['x', 'y'].map(way => spec.axes[way][axisOf(way)?.selectedIndex || 0]);
+    const points = new Map(spec.axes.runs.map((run, i) => [run, { run, x: x.values[i], y: y.values[i], low: y.low[i], high: y.high[i] }]).filter(([, p]) => p.x !== null && p.y !== null));
+    const all = [...points.values()], isBetter = (p, q) => x.sign * (p.x - q.x) >= 0 && y.sign * (p.y - q.y) >= 0 && (p.x !== q.x || p.y !== q.y);
+    const front = all.filter(p => !all.some(q => isBetter(q, p))).sort((p, q) => x.sign * (q.x - p.x) || y.sign * (p.y - q.y)), isFront = new Set(front.map(p => p.run));
+    const [left, right] = x.axis.range.map(v => 10 ** v), worst = y.axis.range[y.sign > 0 ? 0 : 1], names = new Map();
+    const data = spec.data.map(trace => {
+      if (trace.mode === 'lines') return { ...trace, x: [front[0].x, ...front.map(p => p.x), x.sign > 0 ? left : right], y: [worst, ...front.map(p => p.y), front.at(-1).y] };
+      if (!trace.customdata) return { ...trace, x: all.map(p => p.x), y: all.map(p => p.y), error_y: { ...trace.error_y, array: all.map(p => (p.high ?? p.y) - p.y), arrayminus: all.map(p => p.y - (p.low ?? p.y)) } };
+      trace.customdata.forEach((run, i) => names.set(run, trace.hovertext[i].split('<br>')[0]));
+      const shown = trace.customdata.filter(run => points.has(run)).map(run => points.get(run));
+      return { ...trace, x: shown.map(p => p.x), y: shown.map(p => p.y), customdata: shown.map(p => p.run),
+        marker: { ...trace.marker, color: shown.map(p => isFront.has(p.run) ? trace.marker.line.color : 'var(--paper)') },
+        hovertext: shown.map(p => `${names.get(p.run)}<br>${+p.x.toPrecision(2)} ${x.unit}<br>${y.name} ${withInterval(p)}`) };
+    });
+    const annotations = front.slice().sort((p, q) => y.sign * (q.y - p.y)).slice(0, 6).map(p => ({ x: Math.log10(p.x), y: p.y, text: names.get(p.run), showarrow: false, font: { color: 'var(--ink)', size: 12.5 } }));
+    return { ...spec, data, x, y, front: front.length, num: all.length, layout: { ...spec.layout, xaxis: x.axis, yaxis: y.axis, annotations } };
+  };
+  const firstWords = new Map(['cost-title', 'cost-note'].map(id => [id, document.getElementById(id)?.textContent]));
+  const choose = async () => { // the title, the note and the text above the chart follow the choice
+    const box = document.getElementById('c-cost'), spec = chosen((await every()).get(box.id)), { x, y, front, num } = spec;
+    const title = front ? `${front} of ${num} ${ranking.unit}s ${front === 1 ? 'is' : 'are'} on the Pareto front` : firstWords.get('cost-title');
+    document.getElementById('cost-title').textContent = title;
+    document.getElementById('cost-note').textContent = front ? `Pareto front of the point estimates: ${x.name}, ${y.name}. Hollow: dominated.` : firstWords.get('cost-note');
+    box.previousElementSibling.textContent = front ? `\u2191 ${y.name}${y.sign < 0 ? ', lower is better' : ''}` : spec.top;
+    box.setAttribute('aria-label', title);
+    if (drawn.delete(box.id)) draw(box);
+  };
+  for (const way of ways) axisOf(way).addEventListener('change', () => { choose(); view.keep(); });
+  const write = state => { if (ways.some(way => axisOf(way).selectedIndex)) state.set('axes', ways.map(way => axisOf(way).value).join(',')); };
+  const read = state => {
+    const wanted = (state.get('axes') || '').split(','), before = ways.map(way => axisOf(way).selectedIndex).join();
+    for (const way of ways) axisOf(way).selectedIndex = Math.max(0, [...axisOf(way).options].findIndex(o => wanted.includes(o.value)));
+    if (ways.map(way => axisOf(way).selectedIndex).join() !== before) choose();
+  };
+
   const ready = () => Promise.all([source(), every()]);
   const draw = box => {
     const width = Math.floor(box.clientWidth);
@@ -100,7 +141,7 @@ const charts = (() => {
     const first = !box.classList.contains('js-plotly-plot');
     drawn.set(box.id, width);
     try {
-      const [Plotly, spec] = [await plotly(), (await every()).get(box.id)];
+      const [Plotly, spec] = [await plotly(), chosen((await every()).get(box.id))];
       if (first) box.replaceChildren();
       await Plotly.react(box, themed(structuredClone(spec.data)), layout(spec, width), { displayModeBar: false, scrollZoom: false });
       if (first) {
@@ -130,5 +171,5 @@ const charts = (() => {
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', again);
   document.addEventListener('theme', again);
   const pinned = found => { letters = found; again(); };
-  return { all, pinned, ready };
+  return { all, pinned, ready, read, write };
 })();

@@ -10,6 +10,7 @@ const view = (() => {
     const state = new URLSearchParams();
     ranking.write(state);
     pins.write(state);
+    charts.write(state);
     if (drawer.current()) state.set('run', drawer.current()); else if (at) state.set('at', at);
     const text = String(state).replaceAll('%2C', ',');
     history.replaceState(history.state, '', text ? '#' + text : location.pathname + location.search);
@@ -33,6 +34,7 @@ const view = (() => {
     reading = true;
     ranking.read(state);
     pins.read(state);
+    charts.read(state);
     ranking.order();
     reading = false;
     if (sections.has(state.get('at')) && state.get('at') !== at) go(state.get('at'));

@@ -604,6 +604,8 @@ def test_bundles_of_the_same_cohorts_merge_into_one_leaderboard(
     said = command("report", "--store", "together", "--quiet", cwd=tmp_path)
     page = (tmp_path / said.stdout.strip().partition(": ")[2]).read_text()
     assert "Made from bundles of predictions (one-kept.zip, two-kept.zip)" in page
+    assert "scores computed again from the logits and labels of one-kept.zip</dd>" in page
+    assert '<a href="https://arxiv.org/abs/' in page, "the registry has the papers of the runs' entries"
     assert (
         "made from bundles" in command("export", "-o", "again.zip", "--store", "together", cwd=tmp_path, code=2).stderr
     )
@@ -728,6 +730,12 @@ def test_a_signature_is_valid_only_for_its_file_and_its_signer(
         "signed by lab@example.org"
         in here("verify", "s.zip", "--signers", "key.signers", "--quiet", cwd=tmp_path).stdout
     )
+    here("merge", "s.zip", "--store", "merged", "--signers", "key.signers", "--quiet", cwd=tmp_path)
+    merged = read_manifest(Store.open(tmp_path / "merged"), None).content["bundles"]
+    assert [(bundle["run_ids"], bundle["signed_by"]) for bundle in merged] == [([run], "lab@example.org")]
+    refused = here("merge", "s.zip", "--store", "m2", "--signers", "other.signers", cwd=tmp_path, code=2)
+    assert "the signer is not listed" in refused.stderr
+    assert not (tmp_path / "m2").exists()
     assert (
         "the signer is not listed" in here("verify", "s.zip", "--signers", "other.signers", cwd=tmp_path, code=2).stderr
     )

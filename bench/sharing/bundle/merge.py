@@ -29,13 +29,17 @@ class Merged:
     runs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     derived: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     origin: dict[str, str] = field(default_factory=dict)  # cohort -> path of the first bundle with it
+    links: dict[str, dict[str, Any]] = field(default_factory=dict)  # configuration key -> entry -> paper, code
     bundles: list[dict[str, Any]] = field(default_factory=list)
 
 
-def add(merged: Merged, bundle: Opened, names: Mapping[str, str], first: Mapping[str, Any]) -> None:
+def add(
+    merged: Merged, bundle: Opened, names: Mapping[str, str], first: Mapping[str, Any], signed_by: str = ""
+) -> None:
     """Add the runs and cohorts of a verified bundle.
 
-    `names`: old -> new names of its cohorts. `first`: content of the first bundle's manifest. If a run was already
+    `names`: old -> new names of its cohorts. `first`: content of the first bundle's manifest. `signed_by`: the signer of
+    the bundle, "" if no signature was checked. If a run was already
     added, only its predictions on further cohorts are added. On common cohorts, the logits must be the same. Raises
     StoreError, with the bundles and a fix, for different settings, different cohorts with one name, and different
     logits or labels. Also raises StoreError if the bundles order the patients of a cohort differently and have no run
@@ -59,8 +63,11 @@ def add(merged: Merged, bundle: Opened, names: Mapping[str, str], first: Mapping
         for run in content[kind]:
             _add_run(merged, bundle, run, names, images)
             added_runs.setdefault(run["id"], run)
-    num_runs = len(content["runs"]) + len(content["derived"])
-    merged.bundles.append({"file": bundle.path.name, "id": bundle.id, "runs": num_runs, "stated": list(bundle.stated)})
+    for key, entries in content["links"].items():
+        merged.links.setdefault(key, {}).update(entries)
+    run_ids = [run["id"] for run in (*content["runs"], *content["derived"])]
+    facts = {"file": bundle.path.name, "id": bundle.id, "runs": len(run_ids), "stated": list(bundle.stated)}
+    merged.bundles.append(facts | {"run_ids": run_ids, "signed_by": signed_by})
 
 
 def _add_cohort(merged: Merged, bundle: Opened, cohort: Mapping[str, Any], name: str) -> Mapping[str, str]:
@@ -179,7 +186,8 @@ def finish(merged: Merged, name: str, title: str, first: Mapping[str, Any], coho
             "bench merge",
             f"choose cohorts with --cohort ({sets})",
         )
-    content = {**first, "name": name, "title": title, "cohorts": chosen, "bundles": merged.bundles}
+    content = {**first, "name": name, "title": title, "cohorts": chosen}
+    content |= {"bundles": merged.bundles, "links": merged.links}
     content |= {"runs": list(merged.runs.values()), "derived": list(merged.derived.values())}
     write_grid(merged.store, name, content)
     return Manifest(merged.store, content)

@@ -12,7 +12,7 @@ from typing import Any
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import NAMED
 from bench.planning.imported_run import KIND
-from bench.planning.manifest import Manifest
+from bench.planning.manifest import Manifest, links_of
 from bench.planning.run import Run, read_run
 from bench.results.read_predictions import run_facts
 from bench.sharing.bundle import limits
@@ -49,11 +49,15 @@ def known_entries(run: Run, registry: Registry) -> dict[str, Entry]:
     return known
 
 
-def take_titles(store: Store, content: Mapping[str, Any], registry: Registry) -> None:
-    """Replace titles, family, license and corpus of the runs in a manifest's content by those of the registry."""
-    of_run = {}
+def take_titles(store: Store, content: dict[str, Any], registry: Registry) -> None:
+    """Replace titles, family, license and corpus of the runs in a manifest's content by those of the registry.
+
+    Add the papers and code of the registry's entries as `links`.
+    """
+    of_run, entries = {}, []
     for row in content["runs"]:
         known = known_entries(read_run(store, row["id"]), registry)
+        entries += known.items()
         row["titles"] |= {key: entry.title for key, entry in known.items()}
         if architecture := known.get("architecture"):
             facts = architecture.facts
@@ -63,6 +67,7 @@ def take_titles(store: Store, content: Mapping[str, Any], registry: Registry) ->
     for row in content["derived"]:
         if row["kind"] != KIND:
             row["titles"] = {"architecture": of_run[row["of"][0]]}
+    content["links"] = links_of(entries)
 
 
 def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str, ...]:

@@ -61,3 +61,20 @@ def test_the_details_of_a_run_link_to_the_publications_of_its_entries():
     page = render(Tables({**study.meta, "links": links}, study.frames))
     expected = f'<dd>{optimizer} · <a href="https://arxiv.org/abs/1711.05101">paper</a> · code: a book</dd>'
     assert expected in page
+
+
+def test_the_details_of_a_run_name_its_submitter_and_what_was_checked():
+    study = tables(Invented(runs=3))
+    signed, unsigned, own = study["runs"]["run_id"]
+    bundles = {
+        signed: [{"file": "a.zip", "signed_by": "lab <a&b>"}, {"file": "b.zip", "signed_by": ""}],
+        unsigned: [{"file": "b.zip", "signed_by": ""}],
+    }
+    page = render(Tables({**study.meta, "bundles": bundles}, study.frames))
+    details = {run: page.split(f'id="run-{run}"')[1].split("<dt>Run id</dt>")[0] for run in (signed, unsigned, own)}
+    checked = "<dt>Status</dt><dd>bundle verified: scores computed again from the logits and labels of "
+    assert "<dt>Submitter</dt><dd>lab &lt;a&amp;b&gt;</dd>" in details[signed]
+    assert checked + "a.zip and b.zip</dd>" in details[signed]
+    assert checked + "b.zip</dd>" in details[unsigned]
+    assert "<dt>Submitter</dt>" not in details[unsigned]
+    assert "<dt>Status</dt>" not in details[own]
