@@ -22,6 +22,7 @@ HOSPITALS = {
     "brax": ("BRAX", "São Paulo, BR", 0.1, 315),
 }
 UNMAPPED = {("vindr", "Edema"), ("nih", "No Finding"), ("brax", "Lung Lesion")}
+RANKED_BY = (("auroc", "none"), ("auprc", "none"), ("ece", "platt"))  # metric and calibrator
 FAMILIES = ("classic", "modern", "attention", "underexplored", "efficient", "lightweight", "scratch")
 NAMES = ("DenseNet-121", "ConvNeXt-T", "SE-ResNeXt-50", "RegNetY-4GF", "EfficientNetV2-S", "MobileNetV3-L", "SE-ResNet")
 
@@ -63,24 +64,7 @@ def tables(settings: Invented | None = None) -> Tables:
         if not failed:
             macro[run_id] = _score(study, rng, rows, i, run_id, prevalence)
     ranked_ids = sorted((r for r in macro if np.isfinite(macro[r]["external"])), key=lambda r: -macro[r]["external"])
-    for k, run_id in enumerate(ranked_ids):
-        group = 1 + k * 5 // max(len(ranked_ids), 1) if len(ranked_ids) > 4 else 1
-        rows["ranks"].append(
-            {
-                "run_id": run_id,
-                "mean_rank": k + 1.3,
-                "rank_low": max(1, k - 2),
-                "rank_high": min(len(ranked_ids), k + 4),
-                "p_best": 0.49 / (1 + k),
-                "group": group,
-                "p_anchor": 0.4,
-                "all_low": macro[run_id]["external"] - 0.03 * study.noise,
-                "all_high": macro[run_id]["external"] + 0.03 * study.noise,
-                **_lead(study, macro, ranked_ids[k : k + 2]),
-                "gap_low": macro[run_id]["internal"] - macro[run_id]["external"] - 0.02 * study.noise,
-                "gap_high": macro[run_id]["internal"] - macro[run_id]["external"] + 0.02 * study.noise,
-            }
-        )
+    rows["ranks"] = _rankings(study, rows, ranked_ids)
     for key in (*others, "external") if others else ():
         gaps = [macro[r]["internal"] - macro[r][key] for r in ranked_ids]
         if gaps:
@@ -129,10 +113,43 @@ def tables(settings: Invented | None = None) -> Tables:
     return Tables(meta, frames)
 
 
-def _lead(study: Invented, macro: dict[str, dict[str, float]], pair: list[str]) -> dict[str, float]:
-    """Make the lead over the next run; its interval is wider than that of the pair alone."""
-    lead = macro[pair[0]]["external"] - macro[pair[1]]["external"] if len(pair) > 1 else np.nan
-    return {"lead": lead, "lead_low": lead - 0.02 * study.noise, "lead_high": lead + 0.02 * study.noise}
+def _rankings(study: Invented, rows: dict[str, list[dict[str, Any]]], ranked_ids: list[str]) -> list[dict[str, Any]]:
+    """Make the rankings by AUROC, gap, AUPRC and ECE of every hospital, the ranking by the external mean first."""
+    scored = [row for row in rows["scores"] if (row["metric"], row["calibrator"]) in RANKED_BY]
+    scored += [row | {"metric": "gap"} for row in rows["gaps"]]
+    by: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {("auroc", "external", "macro"): {}}
+    for row in scored:
+        if row["finding"] == "macro" and row["run_id"] in ranked_ids and np.isfinite(row["value"]):
+            by.setdefault((row["metric"], row["dataset"], "macro"), {})[row["run_id"]] = row
+    out = []
+    for criterion, of_run in by.items():
+        sign = 1 if criterion[0] in ("gap", "ece") else -1
+        order = sorted(of_run, key=lambda run: (sign * of_run[run]["value"], ranked_ids.index(run)))
+        half = (0.02 if criterion[0] == "gap" else 0.03) * study.noise
+        for k, run_id in enumerate(order):
+            value = of_run[run_id]["value"]
+            lead = -sign * (value - of_run[order[k + 1]]["value"]) if k + 1 < len(order) else np.nan
+            out.append(
+                {
+                    **dict(zip(("metric", "dataset", "finding"), criterion, strict=True)),
+                    "run_id": run_id,
+                    **{name: of_run[run_id][name] for name in ("value", "low", "high")},
+                    "mean_rank": k + 1.3,
+                    "rank_low": max(1, k - 2),
+                    "rank_high": min(len(order), k + 4),
+                    "p_best": 0.49 / (1 + k),
+                    "group": 1 + k * 5 // max(len(order), 1) if len(order) > 4 else 1,
+                    "p_anchor": 0.4,
+                    "all_low": value - half,
+                    "all_high": value + half,
+                    "lead": lead,
+                    "lead_low": lead - 0.01,  # the width of invented_more.pairs
+                    "lead_high": lead + 0.01,
+                    "lead_all_low": lead - 0.02 * study.noise,
+                    "lead_all_high": lead + 0.02 * study.noise,
+                }
+            )
+    return out
 
 
 def _budgets(rows: dict[str, list[dict[str, Any]]], ranked_ids: list[str], macro: dict[str, dict[str, float]]) -> None:
