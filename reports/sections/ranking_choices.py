@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports.formatting import DASH, is_number, keep_intervals, places, sentence_case
+from reports.formatting import DASH, is_number, keep_intervals, places, plural, sentence_case
 from reports.html.compression import packed
 from reports.html.section import write
 from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
@@ -86,19 +86,23 @@ def _ranking(board: ReportData, choice: Choice, order: Mapping[str, int]) -> dic
     rows = [(runs[run_id], row) for run_id, row in choice.rows.items() if run_id in order]
     numbers = sorted({row["group"] for _, row in rows})
     members = [[run for run, row in rows if row["group"] == number] for number in numbers]
-    scores = [score(row) for _, row in rows]
+    ranked = {run.id for run, _ in rows}
+    tied, missing = groups(members, board), [run for run in board.ranked if run.id not in ranked]
+    if missing:
+        words = f"{plural(len(missing), board.unit)} without this score"
+        tied.append({"words": words, "number": 0, "runs": missing, "closed": False})
     return {
         "words": choice.words,
         "head": [choice.head, choice.place],
         "leader": _leader(board, choice, rows, len(members[0]) - 1),
         "low": int(choice.smallest_first),
-        "groups": [str(group_head(group, board)) for group in groups(members, board)],
+        "groups": [str(group_head(group, board)) for group in tied],
         "row": [order[run.id] for run, _ in rows],
         "group": [numbers.index(row["group"]) for _, row in rows],
         "rank": [[round(row["rank_low"]), round(row["rank_high"])] for _, row in rows],
         "mean": [float(f"{row['mean_rank']:.4g}") for _, row in rows],
         "best": [p_best_text(float(row["p_best"])) for _, row in rows],
-        "score": [_texts(estimate) for estimate in scores],
+        "score": [_texts(score(row)) for _, row in rows],
         "derived": [_texts(estimate) for estimate in _of_derived(board, choice.criterion)],
     }
 

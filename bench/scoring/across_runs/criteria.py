@@ -42,7 +42,8 @@ def external_of_findings(gaps: pd.DataFrame, replicates: Replicates, recipes: Re
     names = [f"auroc/{EXTERNAL}/{finding}" for finding in rows["finding"]]
     known = np.array([name in replicates.get(run, ()) for run, name in zip(rows["run_id"], names, strict=True)], bool)
     known &= np.isfinite(rows["external"].to_numpy(np.float64))
-    rows = rows[known].assign(metric=AUROC.metric, value=rows["external"])
+    rows = rows[known]
+    rows = rows.assign(metric=AUROC.metric, value=rows["external"])
     if not len(rows):
         return rows
     names = [name for name, keep in zip(names, known, strict=True) if keep]
