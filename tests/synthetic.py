@@ -63,10 +63,10 @@ def tables(settings: Invented | None = None) -> Tables:
         rows["runs"].append(_run(study, i, run_id, failed))
         if not failed:
             macro[run_id] = _score(study, rng, rows, i, run_id, prevalence)
-    ranked_ids = sorted((r for r in macro if np.isfinite(macro[r]["external"])), key=lambda r: -macro[r]["external"])
-    rows["ranks"] = _rankings(study, rows, ranked_ids)
+    order = sorted((r for r in macro if np.isfinite(macro[r]["external"])), key=lambda r: -macro[r]["external"])
+    rows["ranks"] = _rankings(study, rows, order)
     for key in (*others, "external") if others else ():
-        gaps = [macro[r]["internal"] - macro[r][key] for r in ranked_ids]
+        gaps = [macro[r]["internal"] - macro[r][key] for r in order]
         if gaps:
             mean = float(np.mean(gaps))
             half_width = 0.012 * study.noise
@@ -85,14 +85,14 @@ def tables(settings: Invented | None = None) -> Tables:
                     "all_high": mean + 1.4 * half_width,
                 }
             )
-    rows["pairs"] = invented_more.pairs(rows["scores"], rows["gaps"], ranked_ids)
+    rows["pairs"] = invented_more.pairs(rows["scores"], rows["gaps"], order)
     rows["curves"] = invented_more.curves(rows["scores"])
     rows["confusion"] = invented_more.confusion(rows["scores"])
     rows["subgroups"] = invented_more.subgroups(rows["scores"], SCHEMAS["subgroups"])
     _cohorts(study, rows, prevalence)
-    _budgets(rows, ranked_ids, macro)
+    _budgets(rows, order, macro)
     rows["cooccurrence"] = invented_more.cooccurrence(prevalence, internal)
-    rows["goals"] = invented_more.goals(ranked_ids, rows, {run: macro[run]["external"] for run in ranked_ids})
+    rows["goals"] = invented_more.goals(order, rows, {run: macro[run]["external"] for run in order})
     for name, columns in SCHEMAS.items():
         frames[name] = pd.DataFrame(rows[name], columns=list(columns))
     meta = {
@@ -105,12 +105,19 @@ def tables(settings: Invented | None = None) -> Tables:
         "split": {"train": 0.7, "val": 0.1, "test": 0.2},
         "shared_patients": 0,
         "command": "bench run --grid invented",
-        "created_from": ranked_ids,
+        "created_from": order,
         "findings": list(FINDINGS),
         "notes": _notes(study),
         "datasets": {k: asdict(_named(study, k)) for k in study.hospitals},
     }
     return Tables(meta, frames)
+
+
+def ranked_ids(made: Tables) -> list[str]:
+    """Return the ids of the first ranking of a page, by mean external AUROC, best first."""
+    ranks = made["ranks"]
+    first = (ranks["metric"] == "auroc") & (ranks["dataset"] == "external") & (ranks["finding"] == "macro")
+    return [str(run_id) for run_id in ranks["run_id"][first]]
 
 
 def _rankings(study: Invented, rows: dict[str, list[dict[str, Any]]], ranked_ids: list[str]) -> list[dict[str, Any]]:
