@@ -122,7 +122,7 @@ def test_the_first_ranking_is_the_same_after_a_choice_and_back(visit):
 def test_filters_and_sorting_work_within_the_chosen_ranking(visit, made):
     choose(visit, "auprc.mimic")
     visit.page.fill("#q", "densenet")
-    expected = [run for run in ranking(made, "auprc", "mimic")["run_id"]]
+    expected = list(ranking(made, "auprc", "mimic")["run_id"])
     found = visit.page.locator("#rank tbody[data-group] tr.row:visible").evaluate_all(IDS)
     assert 0 < len(found) < RUNS
     assert found == [run for run in expected if run in found]
