@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from harmonize.errors import StoreError
 from reports.schemas.tables import SCHEMAS
 
-SCHEMA = 1
+SCHEMA = 2
 SYNTHETIC_KEY = "synthetic"  # in the metadata of Parquet files and in JSON files
 
 

@@ -22,6 +22,7 @@ HOSPITALS = {
     "brax": ("BRAX", "São Paulo, BR", 0.1, 315),
 }
 UNMAPPED = {("vindr", "Edema"), ("nih", "No Finding"), ("brax", "Lung Lesion")}
+RANKED_BY = (("auroc", "none"), ("auprc", "none"), ("ece", "platt"))  # metric and calibrator
 FAMILIES = ("classic", "modern", "attention", "underexplored", "efficient", "lightweight", "scratch")
 NAMES = ("DenseNet-121", "ConvNeXt-T", "SE-ResNeXt-50", "RegNetY-4GF", "EfficientNetV2-S", "MobileNetV3-L", "SE-ResNet")
 
@@ -62,27 +63,10 @@ def tables(settings: Invented | None = None) -> Tables:
         rows["runs"].append(_run(study, i, run_id, failed))
         if not failed:
             macro[run_id] = _score(study, rng, rows, i, run_id, prevalence)
-    ranked_ids = sorted((r for r in macro if np.isfinite(macro[r]["external"])), key=lambda r: -macro[r]["external"])
-    for k, run_id in enumerate(ranked_ids):
-        group = 1 + k * 5 // max(len(ranked_ids), 1) if len(ranked_ids) > 4 else 1
-        rows["ranks"].append(
-            {
-                "run_id": run_id,
-                "mean_rank": k + 1.3,
-                "rank_low": max(1, k - 2),
-                "rank_high": min(len(ranked_ids), k + 4),
-                "p_best": 0.49 / (1 + k),
-                "group": group,
-                "p_anchor": 0.4,
-                "all_low": macro[run_id]["external"] - 0.03 * study.noise,
-                "all_high": macro[run_id]["external"] + 0.03 * study.noise,
-                **_lead(study, macro, ranked_ids[k : k + 2]),
-                "gap_low": macro[run_id]["internal"] - macro[run_id]["external"] - 0.02 * study.noise,
-                "gap_high": macro[run_id]["internal"] - macro[run_id]["external"] + 0.02 * study.noise,
-            }
-        )
+    order = sorted((r for r in macro if np.isfinite(macro[r]["external"])), key=lambda r: -macro[r]["external"])
+    rows["ranks"] = _rankings(study, rows, order)
     for key in (*others, "external") if others else ():
-        gaps = [macro[r]["internal"] - macro[r][key] for r in ranked_ids]
+        gaps = [macro[r]["internal"] - macro[r][key] for r in order]
         if gaps:
             mean = float(np.mean(gaps))
             half_width = 0.012 * study.noise
@@ -101,14 +85,14 @@ def tables(settings: Invented | None = None) -> Tables:
                     "all_high": mean + 1.4 * half_width,
                 }
             )
-    rows["pairs"] = invented_more.pairs(rows["scores"], rows["gaps"], ranked_ids)
+    rows["pairs"] = invented_more.pairs(rows["scores"], rows["gaps"], order)
     rows["curves"] = invented_more.curves(rows["scores"])
     rows["confusion"] = invented_more.confusion(rows["scores"])
     rows["subgroups"] = invented_more.subgroups(rows["scores"], SCHEMAS["subgroups"])
     _cohorts(study, rows, prevalence)
-    _budgets(rows, ranked_ids, macro)
+    _budgets(rows, order, macro)
     rows["cooccurrence"] = invented_more.cooccurrence(prevalence, internal)
-    rows["goals"] = invented_more.goals(ranked_ids, rows, {run: macro[run]["external"] for run in ranked_ids})
+    rows["goals"] = invented_more.goals(order, rows, {run: macro[run]["external"] for run in order})
     for name, columns in SCHEMAS.items():
         frames[name] = pd.DataFrame(rows[name], columns=list(columns))
     meta = {
@@ -121,7 +105,7 @@ def tables(settings: Invented | None = None) -> Tables:
         "split": {"train": 0.7, "val": 0.1, "test": 0.2},
         "shared_patients": 0,
         "command": "bench run --grid invented",
-        "created_from": ranked_ids,
+        "created_from": order,
         "findings": list(FINDINGS),
         "notes": _notes(study),
         "datasets": {k: asdict(_named(study, k)) for k in study.hospitals},
@@ -129,10 +113,50 @@ def tables(settings: Invented | None = None) -> Tables:
     return Tables(meta, frames)
 
 
-def _lead(study: Invented, macro: dict[str, dict[str, float]], pair: list[str]) -> dict[str, float]:
-    """Make the lead over the next run; its interval is wider than that of the pair alone."""
-    lead = macro[pair[0]]["external"] - macro[pair[1]]["external"] if len(pair) > 1 else np.nan
-    return {"lead": lead, "lead_low": lead - 0.02 * study.noise, "lead_high": lead + 0.02 * study.noise}
+def ranked_ids(made: Tables) -> list[str]:
+    """Return the ids of the first ranking of a page, by mean external AUROC, best first."""
+    ranks = made["ranks"]
+    first = (ranks["metric"] == "auroc") & (ranks["dataset"] == "external") & (ranks["finding"] == "macro")
+    return [str(run_id) for run_id in ranks["run_id"][first]]
+
+
+def _rankings(study: Invented, rows: dict[str, list[dict[str, Any]]], ranked_ids: list[str]) -> list[dict[str, Any]]:
+    """Make the rankings by AUROC, gap, AUPRC and ECE of every hospital, the ranking by the external mean first."""
+    scored = [row for row in rows["scores"] if (row["metric"], row["calibrator"]) in RANKED_BY]
+    scored += [row | {"metric": "gap"} for row in rows["gaps"]]
+    by: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {("auroc", "external", "macro"): {}}
+    for row in scored:
+        if row["finding"] == "macro" and row["run_id"] in ranked_ids and np.isfinite(row["value"]):
+            by.setdefault((row["metric"], row["dataset"], "macro"), {})[row["run_id"]] = row
+    out = []
+    for criterion, of_run in by.items():
+        sign = 1 if criterion[0] in ("gap", "ece") else -1
+        order = sorted(of_run, key=lambda run: (sign * of_run[run]["value"], ranked_ids.index(run)))
+        half = (0.02 if criterion[0] == "gap" else 0.03) * study.noise
+        for k, run_id in enumerate(order):
+            value = of_run[run_id]["value"]
+            lead = -sign * (value - of_run[order[k + 1]]["value"]) if k + 1 < len(order) else np.nan
+            out.append(
+                {
+                    **dict(zip(("metric", "dataset", "finding"), criterion, strict=True)),
+                    "run_id": run_id,
+                    **{name: of_run[run_id][name] for name in ("value", "low", "high")},
+                    "mean_rank": k + 1.3,
+                    "rank_low": max(1, k - 2),
+                    "rank_high": min(len(order), k + 4),
+                    "p_best": 0.49 / (1 + k),
+                    "group": 1 + k * 5 // max(len(order), 1) if len(order) > 4 else 1,
+                    "p_anchor": 0.4,
+                    "all_low": value - half,
+                    "all_high": value + half,
+                    "lead": lead,
+                    "lead_low": lead - 0.01,  # the width of invented_more.pairs
+                    "lead_high": lead + 0.01,
+                    "lead_all_low": lead - 0.02 * study.noise,
+                    "lead_all_high": lead + 0.02 * study.noise,
+                }
+            )
+    return out
 
 
 def _budgets(rows: dict[str, list[dict[str, Any]]], ranked_ids: list[str], macro: dict[str, dict[str, float]]) -> None:

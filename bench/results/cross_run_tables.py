@@ -11,9 +11,10 @@ from bench.planning.manifest import Manifest
 from bench.scoring.across_runs.ablation_tables import MetricOfRuns, ablation, frontier, metrics
 from bench.scoring.across_runs.agreement import agreement, seed_groups, seed_variance
 from bench.scoring.across_runs.all_pairs import pairs
+from bench.scoring.across_runs.criteria import SMALLEST_FIRST, external_of_findings, scores_to_rank_by
 from bench.scoring.across_runs.frontier import device_hours
 from bench.scoring.across_runs.label_policies import Evaluation, matrix
-from bench.scoring.across_runs.ranks import Replicates, mean_gaps, ranks, stack_replicates, with_gaps
+from bench.scoring.across_runs.ranks import Replicates, mean_gaps, rankings, stack_replicates
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.across_runs.robustness import robustness
 from bench.scoring.across_runs.run_selection import selection
@@ -59,6 +60,8 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
     plain = rows["scores"]
     plain = plain[(plain["finding"] == MACRO) & (plain["metric"] == "auroc") & (plain["calibrator"] == "none")]
     drawn = recipes.replicates(replicates)
+    custom = manifest.settings.custom_metrics
+    of_findings = external_of_findings(frames["gaps"], replicates, recipes)
     by_id = {run["id"]: run for run in runs}
     firsts = {recipe: by_id[run_ids[0]] for recipe, run_ids in recipes.runs_of.items()}
     configs = {recipe: manifest.flat_config(run) | dict(run["titles"]) for recipe, run in firsts.items()}
@@ -70,7 +73,11 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
             [(recipe, run) for recipe, run_ids in recipes.runs_of.items() for run in run_ids],
             columns=list(SCHEMAS["recipes"]),
         ),
-        "ranks": ranks(plain, drawn),
+        "ranks": rankings(
+            scores_to_rank_by(rows["scores"], rows["gaps"], of_findings, internal, custom),
+            drawn,
+            SMALLEST_FIRST | {entry.name for entry in custom if entry.facts.get("better") == "lower"},
+        ),
         "pairs": pairs(plain, rows["gaps"], drawn, internal),
         "mean_gaps": mean_gaps(rows["gaps"], drawn),
         "agreement": agreement(plain, drawn, internal),
@@ -83,8 +90,6 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
         "selection": selection(plain, internal, drawn),
         "policies": matrix(list(configs.values()), _evaluations(plain, list(configs), internal, drawn)),
     }
-    if "gap" in values:
-        out["ranks"] = with_gaps(out["ranks"], *values["gap"])
     if "auroc" in values:
         costs = rows["costs"].set_index("run_id")
         kinds = {"macs": costs["macs"], "params": costs["params"]}

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.scoring import curves, reliability, subgroups
+from bench.scoring.bootstrap.intervals import mean_of
 from bench.scoring.bootstrap.resamples import FOR_DETAIL
 from bench.scoring.confusion_and_delong import confusion_rows, delong_rows
 from bench.scoring.gaps import decomposition as decompose
@@ -20,11 +21,14 @@ from bench.scoring.gaps import label_references as references
 from bench.scoring.gaps.calibration_drift import drifts
 from bench.scoring.gaps.gap import EXTERNAL, gaps, replicates_by_dataset
 from bench.scoring.metrics_of_split import AUROC, Key, OperatingPoints, SplitMetrics, measure
-from bench.scoring.score_rows import Writer, frame, macro, mean_of_macros
+from bench.scoring.score_rows import Macro, Writer, frame, macro, mean_of_macros
 from bench.scoring.scored_split import ScoredSplit, Settings
 from bench.scoring.thresholds import RULES
 from harmonize.labels.findings import UNMAPPED_CODE
 from reports.schemas.tables import SCHEMAS, SCORES
+
+# metrics by which runs can be ranked, in addition to AUROC, its gap, and custom metrics
+RANKING_METRICS = (Key("auprc"), Key("ece", "platt"))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,10 +36,11 @@ class RunScores:
     """Tables of one run (columns as in reports.schemas.tables), and the replicates that comparisons between runs need.
 
     replicates: float64 [B] for each macro. Names: "auroc/<dataset>" (internal test split and each hospital),
-    "auroc/<internal>/expert_*", "auroc/external", "gap/<dataset>", "gap/external". The entry "draws", a few uint32
-    numbers, identifies the resamples: replicates of runs with equal "draws" can be paired. detail: name -> table, for
-    the tables decomposition, references, subgroups and curves. measured: the metrics of each split with all replicates,
-    in the order of `scored_splits`.
+    "auroc/<internal>/expert_*", "auroc/external", "gap/<dataset>", "gap/external". Further rankings need float32 replicates:
+    "<metric>/<dataset>" of the metrics in `RANKING_METRICS` and of custom metrics, and "auroc/external/<finding>". The entry
+    "draws", a few uint32 numbers, identifies the resamples: replicates of runs with equal "draws" can be paired. detail:
+    name -> table, for the tables decomposition, references, subgroups and curves. measured: the metrics of each split with
+    all replicates, in the order of `scored_splits`.
     """
 
     scores: pd.DataFrame
@@ -110,6 +115,14 @@ def score_run(
     if external:
         replicates["auroc/external"] = means[AUROC].replicates
     replicates |= replicates_by_dataset(auroc_gaps)
+    macros_of_hospital = {
+        split.scored.dataset: macros
+        for split, macros in split_and_macros
+        if split is test or split.scored.dataset != internal
+    }
+    replicates = (
+        _for_further_rankings(findings, macros_of_hospital | {EXTERNAL: means}, external, used, settings) | replicates
+    )
     experts = []
     for split, macros in split_and_macros:
         if split.scored.dataset == internal and split.scored.split.startswith("expert_"):
@@ -155,6 +168,31 @@ def score_run(
         },
         measured,
     )
+
+
+def _for_further_rankings(
+    findings: Sequence[str],
+    macros_of_hospital: Mapping[str, Mapping[Key, Macro]],
+    external: Sequence[SplitMetrics],
+    used: NDArray[np.bool_] | None,
+    settings: Settings,
+) -> dict[str, NDArray[np.float32]]:
+    """Return the replicates of the scores by which runs can be ranked, in addition to macro AUROC and gap.
+
+    macros_of_hospital: dataset (internal, external, and the mean "external") -> its macros. used [K]: the findings of
+    external macros (None: all).
+    """
+    replicates: dict[str, NDArray[np.float32]] = {}
+    for key in (*RANKING_METRICS, *(Key(entry.name) for entry in settings.custom_metrics)):
+        for dataset, macros in macros_of_hospital.items():
+            if key in macros:
+                replicates[f"{key.metric}/{dataset}"] = macros[key].replicates.astype(np.float32)
+    for k, finding in enumerate(findings):
+        value = np.array([split.value[AUROC][k] for split in external])
+        if (used is None or used[k]) and np.isfinite(value).any():
+            _, mean = mean_of(value, np.stack([split.replicates[AUROC][k] for split in external]))
+            replicates[f"auroc/{EXTERNAL}/{finding}"] = mean.astype(np.float32)
+    return replicates
 
 
 def _first_replicates(measured: SplitMetrics) -> SplitMetrics:

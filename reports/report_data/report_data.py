@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.formatting import is_number
-from reports.report_data import headline_rows
+from reports.report_data import headline_rows, rankings
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Hospital, Run
 from reports.tables import Tables, records_of, rows_of
@@ -40,6 +39,9 @@ class ReportData:
     findings: tuple[str, ...]
     cells: Mapping[tuple[str, str, str], Estimate]  # AUROC of (run id, dataset, finding)
     gaps: Mapping[tuple[str, str, str], Estimate]  # gap of (run id, dataset, finding)
+    rankings: Mapping[
+        rankings.Criterion, rankings.Rows
+    ]  # all rankings of the recipes; `ranked` has the order of DEFAULT
     labeled: frozenset[tuple[str, str]]  # (dataset, finding) with labels
     num_external: int  # external hospitals, including those without a score
     has_common: bool  # whether any external hospital labels a finding that the internal hospital labels too
@@ -195,7 +197,8 @@ def read(tables: Tables) -> ReportData:
         (_hospital(tables, key, mean_gaps.get(key, MISSING)) for key in keys),
         key=_by_gap,
     )
-    ranks = {row["run_id"]: row for row in records_of(tables["ranks"])}
+    by_criterion = rankings.rankings(tables["ranks"])
+    ranks, of_gaps = (by_criterion.get(criterion, {}) for criterion in (rankings.DEFAULT, rankings.MEAN_GAP))
     costs = {row["run_id"]: row for row in records_of(tables["costs"])}
     probes = headline_rows.probe_lookup(tables["sources"])
     run_ids_of: dict[str, list[str]] = {}
@@ -209,7 +212,9 @@ def read(tables: Tables) -> ReportData:
         rank = ranks.get(run_id, {})
         internal, external = (cells.get((run_id, key, MACRO), MISSING) for key in (source, EXTERNAL))
         gap = gaps.get((run_id, EXTERNAL, MACRO), MISSING)
-        gap = gaps[run_id, EXTERNAL, MACRO] = gap.simultaneous(*(_bound(rank, f"gap_{end}") for end in ("low", "high")))
+        gap = gaps[run_id, EXTERNAL, MACRO] = gap.simultaneous(
+            *(_bound(of_gaps.get(run_id, {}), f"all_{end}") for end in ("low", "high"))
+        )
         runs.append(
             Run(
                 id=run_id,
@@ -234,7 +239,7 @@ def read(tables: Tables) -> ReportData:
                 rank_low=round(rank.get("rank_low", 0)),
                 rank_high=round(rank.get("rank_high", 0)),
                 p_best=float(rank.get("p_best", float("nan"))),
-                lead=_lead(rank),
+                lead=rankings.lead(rank),
                 group=int(rank["group"]) if rank else -1,
                 kind=_text(facts["kind"]),
             )
@@ -266,6 +271,7 @@ def read(tables: Tables) -> ReportData:
         findings=tuple(str(f) for f in meta.get("findings", ())),
         cells=cells,
         gaps=gaps,
+        rankings=by_criterion,
         labeled=labeled | {(dataset, finding) for _, dataset, finding in cells},
         num_external=len(external_keys),
         has_common=any((source, finding) in labeled for key, finding in labeled if key in external_keys)
@@ -328,12 +334,6 @@ def _mean_gaps(frame: pd.DataFrame) -> dict[str, Estimate]:
 def _bound(row: Mapping[Any, Any], column: str) -> float:
     """Return a bound of an interval; NaN if the row does not have it."""
     return float(row.get(column, float("nan")))
-
-
-def _lead(rank: Mapping[str, Any]) -> Estimate:
-    """Return the lead over the next row of the ranking; `rank` is the run's row of the table `ranks`."""
-    value, low, high = (float(rank.get(name, float("nan"))) for name in ("lead", "lead_low", "lead_high"))
-    return Estimate(value, low, high) if is_number(value) else MISSING
 
 
 def _labeled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:

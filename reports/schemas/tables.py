@@ -105,15 +105,18 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # Rows of recipes in `scores`, `gaps`, `costs` and `runs` are means over their runs, with intervals over patients and
     # seeds. In ranks, pairs, robustness, selection, frontier and goals, run_id is the id of a recipe.
     "recipes": ("recipe_id", "run_id"),
-    # ranks by mean external AUROC, computed over all recipes with a score
+    # rankings of the recipes, one for each criterion: metric (auroc, auprc, ece after Platt scaling, gap: the gap in AUROC, or
+    #     a custom metric), dataset and finding. The page first shows the ranking by auroc, external, macro.
+    # value, low, high: the score and its own interval
     # mean_rank, rank_low, rank_high, p_best: mean, interval, and share of first places of the rank over resampled
     #     patients
     # group: index of the tie group; p_anchor: adjusted p of the difference from the first recipe of the group
-    # all_low, all_high: interval of the external AUROC, simultaneous over all recipes
-    # gap_low, gap_high: ? interval of the gap, simultaneous over all recipes
-    # lead: ? external AUROC minus that of the next row, with an interval that is adjusted for all pairs of rows
+    # all_low, all_high: interval of the score, simultaneous over all recipes
+    # lead: ? difference from the next row, above 0 if this row is better; lead_low, lead_high: its own interval;
+    #     lead_all_low, lead_all_high: its interval, adjusted for all pairs of rows
     "ranks": (
-        "run_id",
+        *("metric", "dataset", "finding", "run_id"),
+        *("value", "low", "high"),
         "mean_rank",
         "rank_low",
         "rank_high",
@@ -121,11 +124,11 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "group",
         "p_anchor",
         *_SIMULTANEOUS,
-        "gap_low",
-        "gap_high",
         "lead",
         "lead_low",
         "lead_high",
+        "lead_all_low",
+        "lead_all_high",
     ),
     # paired differences between the best recipes: macro score of the recipe `first` minus that of the recipe `second`
     # bench.scoring.across_runs.all_pairs.MOST limits the number of recipes; metric: auroc or gap

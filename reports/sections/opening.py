@@ -1,18 +1,14 @@
 """Section with the first screen: a headline, sentences with intervals, and a figure."""
 
-from dataclasses import replace
-
 from markupsafe import Markup
 
 from reports.drawing import svg
 from reports.formatting import places, plural
 from reports.html.section import Section, write
-from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.report_data import EXTERNAL, ReportData
+from reports.report_data.report_data import ReportData
 from reports.sentences import main_findings as sentences
 from reports.sentences.verdicts import with_verdict
-from reports.tables import rows_of
 
 # px: widths of the two versions of the figure; the page shows the version that fits, so text is not scaled
 NARROW, WIDE = (328.0, 500.0)
@@ -147,25 +143,13 @@ def _best(board: ReportData) -> str:
         first.p_best,
         len(board.ranked),
         board.unit,
-        (board.ranked[1].label, lead) if (lead := _lead(board)).has_interval else None,
+        (board.ranked[1].label, first.lead) if first.lead.has_interval else None,
         board.over_seeds,
     )
     if len(board.ranked) > 1:
         smallest = min((r for r in board.ranked if r.gap.has_value), key=_gap_of, default=None)
         text += f" {sentences.smallest_gap(smallest.label, smallest.gap, smallest is first)}" if smallest else ""
     return text
-
-
-def _lead(board: ReportData) -> Estimate:
-    """Return the lead of the first over the second, with the interval that the comparison of both prints as its own."""
-    lead = board.ranked[0].lead
-    if not lead.has_interval:
-        return MISSING
-    rows = board.tables["pairs"]
-    rows = rows[(rows["first"] == board.ranked[0].id) & (rows["second"] == board.ranked[1].id)]
-    rows = rows[(rows["dataset"] == EXTERNAL) & (rows["metric"] == "auroc")]
-    own = [replace(lead, low=float(low), high=float(high)) for low, high in rows_of(rows, "low", "high")]
-    return own[0].simultaneous(lead.low, lead.high) if own else lead
 
 
 def _gap_of(run: Run) -> float:

@@ -19,6 +19,8 @@ from reports.html.section import Section, data_block, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
+from reports.sections import ranking_choices
+from reports.sections.ranking_choices import FIRST
 from reports.sections.ranking_columns import Column, columns_of
 from reports.sections.symptoms import symptom_anchor
 from reports.sentences import main_findings as sentences
@@ -26,9 +28,6 @@ from reports.sentences.verdicts import CLEAR
 from reports.summaries import rank_agreement as agreeing
 
 WIDTH = 262.0  # px: width of the dot strip
-OPEN = 10  # number of tie groups with visible rows at first
-SHOWN = 10  # visible rows of a group at first, on a page with more than FIRST runs; the style sheet has the same number
-FIRST = 60  # rows in the table; a script adds later rows (without JavaScript, they are in a second table)
 # Maximum number of values of a filter, and of filters; a longer list would be hard to use.
 MOST_VALUES, MOST_FACTORS = 40, 12
 WORDS = {
@@ -66,16 +65,9 @@ def ranking(board: ReportData) -> Section:
     """Write the section; runs without a score come last, with the reason."""
     columns, factors = columns_of(board), _factors(board)
     strips, grid, scale = _strips(board)
-    groups: list[dict[str, Any]] = [
-        {
-            "words": sentences.group_caption(k, len(runs), runs[0].label, board.unit),
-            "number": k,
-            "runs": runs,
-            "closed": k > OPEN or (len(board.ranked) > FIRST and len(runs) > SHOWN),
-            "partly": k <= OPEN,
-        }
-        for k, runs in enumerate(board.groups, start=1)
-    ]
+    groups, by = ranking_choices.groups(board.groups, board), ranking_choices.choices(board)
+    span = sum(column.first for column in columns) + 3
+    order = {r.id: i for i, r in enumerate(r for group in groups for r in group["runs"])}
     context = {
         "board": board,
         "columns": columns,
@@ -88,14 +80,18 @@ def ranking(board: ReportData) -> Section:
         },
         "keys": KEYS,
         "CLEAR": CLEAR,
-        "slices": _row_slices(groups),
+        "slices": _row_slices(groups, board, span),
+        "by": by,
+        "rankings": Markup(  # noqa: S704  (base64)
+            ranking_choices.data(board, (choice for options in by.values() for choice in options), order) if by else ""
+        ),
         "later": len(board.ranked) > FIRST,
         "ranked": Markup(data_block([_sort_data(r, g["number"], columns, factors) for g in groups for r in g["runs"]])),  # noqa: S704
         "single": len(board.ranked) == 1,
         "symptoms": {str(i): symptom_anchor(str(i)) for i in board.tables["diagnostics"]["run_id"].unique()},
         "synthetic_notice": SYNTHETIC_NOTICE,
         "pins": len(board.ranked) > 1,
-        "span": sum(column.first for column in columns) + 3,
+        "span": span,
         "causal": any(r.causal.has_value for r in board.ranked),
         "why": {
             r.id: sentences.unranked_reason(
@@ -153,15 +149,17 @@ def _compared(run: Run) -> Estimate:
     return run.external_common if run.external_common.has_value else run.external
 
 
-def _row_slices(groups: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _row_slices(groups: Sequence[dict[str, Any]], board: ReportData, span: int) -> list[dict[str, Any]]:
     """Split each group into rows in the table and rows that the script adds later; `start`: number of earlier rows."""
-    slices, start = [], 0
+    slices: list[dict[str, Any]] = []
+    start = 0
     for group in groups:
         first, later = group["runs"][: max(FIRST - start, 0)], group["runs"][max(FIRST - start, 0) :]
-        slices += [{"group": group, "runs": first, "start": start, "later": False, "again": False}] * bool(first)
-        start += len(first)
-        slices += [{"group": group, "runs": later, "start": start, "later": True, "again": bool(first)}] * bool(later)
-        start += len(later)
+        for runs, is_later in ((first, False), (later, True)):
+            if runs:
+                head = ranking_choices.group_head(group, board, span, again=is_later and bool(first))
+                slices.append({"group": group, "head": head, "runs": runs, "start": start, "later": is_later})
+            start += len(runs)
     return slices
 
 

@@ -10,10 +10,11 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import DASH, integer, is_number, places, signed, two_figures
+from reports.formatting import integer, is_number, signed, two_figures
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
+from reports.sections.ranking_choices import p_best_text
 from reports.sections.robustness import effective
 from reports.sentences.verdicts import verdict
 
@@ -71,7 +72,7 @@ def columns_of(board: ReportData) -> list[Column]:
             small=lambda r: robustness(r).span,
             first=False,
         ),
-        Column("best", "P(best)", "bootstrap", lambda r: r.p_best, _chance, first=False),
+        Column("best", "P(best)", "bootstrap", lambda r: r.p_best, lambda r: p_best_text(r.p_best), first=False),
         Column(
             "training",
             "Training",
@@ -163,13 +164,6 @@ def _robustness(board: ReportData) -> Callable[[Run], Estimate]:
     rows = table[table["dataset"] == EXTERNAL]
     distance_of_run = {str(row["run_id"]): effective(row) for row in rows.to_dict("records")}
     return lambda run: distance_of_run.get(run.id, MISSING)
-
-
-def _chance(run: Run) -> str:
-    """Return the probability that the run is best, with two decimals."""
-    if not is_number(run.p_best):
-        return DASH
-    return places(run.p_best, 2) if run.p_best >= 0.005 else "< .01"
 
 
 def _seconds(run: Run) -> float:

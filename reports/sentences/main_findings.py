@@ -123,17 +123,19 @@ def best_run(
     unit: str = "run",
     lead: tuple[str, Estimate] | None = None,
     over_seeds: bool = False,
+    score: str = "mean external AUROC",
+    smallest_first: bool = False,
 ) -> str:
     """Name the run or recipe that ranks first, and state how many others are tied with it (`num_tied`).
 
-    `p_best` is the share of bootstrap samples in which it ranks first; `over_seeds`: they are samples of patients and seeds.
+    `score`: the name of the score that decides the ranking, and `external` its value; `smallest_first`: the smallest value is
+    best. `p_best` is the share of bootstrap samples in which it ranks first; `over_seeds`: they are samples of patients and seeds.
     `lead`: the second in the ranking, and the paired difference to it.
     """
     if num_runs == 1:
-        return (
-            f"{label} has a mean external AUROC of {external.with_interval}. There is no other {unit} to compare with."
-        )
-    first = f"{label} has the highest measured mean external AUROC, {external.with_interval}."
+        return f"{label} has a {score} of {external.with_interval}. There is no other {unit} to compare with."
+    extreme = "smallest" if smallest_first else "highest"
+    first = f"{label} has the {extreme} measured {score}, {external.with_interval}."
     if num_tied == 0:
         ties = f"No other {unit} is tied with it"
     elif num_tied == num_runs - 1:
@@ -157,7 +159,7 @@ def smallest_gap(label: str, gap: Estimate, is_first: bool) -> str:
 def group_caption(number: int, size: int, first_label: str, unit: str = "run") -> str:
     """Return the words that follow the title of a tie group in the ranking."""
     if size == 1:
-        return f"one {unit}" if number == 1 else f"one {unit}, clearly below the first {unit} of the group above"
+        return f"one {unit}" if number == 1 else f"one {unit}, clearly worse than the first {unit} of the group above"
     if size == 2:
         return f"two {unit}s: the second is tied with {first_label}"
     return f"{word(size)} {unit}s: the others are tied with {first_label}"

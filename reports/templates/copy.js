@@ -27,23 +27,24 @@ const copying = (() => {
   const mdCell = text => oneLine(text).replace(/[\\|<>*_`[\]]/g, '\\$&');
   const withInterval = c => c.value + (c.ci.length === 2 ? ` [${c.ci.join(', ')}]` : '') + (c.at ? ` (${c.at})` : '');
   const note = ranking.table.dataset.note, unit = ranking.unit.replace(/^./, c => c.toUpperCase());
+  const below = () => [...(ranking.by() ? [`Ranked by ${ranking.by().words}.`] : []), ...(note ? [note] : [])].join(' ');
   const writers = {
     csv: (list, columns, names) => {
-      const head = ['rank', 'group', ranking.unit, 'what', ...names.flatMap((n, i) => columns[i] === 'worst' ? [n, n + ' low', n + ' high', n + ' hospital'] : [n, n + ' low', n + ' high']), ...(note ? ['images'] : [])];
+      const head = ['rank', 'group', ranking.unit, 'what', ...names.flatMap((n, i) => columns[i] === 'worst' ? [n, n + ' low', n + ' high', n + ' hospital'] : [n, n + ' low', n + ' high']), ...(ranking.by() ? ['ranked by'] : []), ...(note ? ['images'] : [])];
       const line = r => { const [rank, group, run, what, ...rest] = cells(r, columns);
-        return [rank.replace('\u2013', ' to '), group, run, what, ...rest.flatMap((c, i) => [c.value, c.ci[0] || '', c.ci[1] || '', ...(columns[i] === 'worst' ? [c.at] : [])]), ...(note ? ['synthetic'] : [])]; };
+        return [rank.replace('\u2013', ' to '), group, run, what, ...rest.flatMap((c, i) => [c.value, c.ci[0] || '', c.ci[1] || '', ...(columns[i] === 'worst' ? [c.at] : [])]), ...(ranking.by() ? [ranking.by().words] : []), ...(note ? ['synthetic'] : [])]; };
       return csv([head, ...list.map(line)]);
     },
     md: (list, columns, names) => {
       const head = ['Rank', 'Group', unit, 'What', ...names];
       return [head, head.map(() => '---'), ...list.map(r => { const [rank, group, run, what, ...rest] = cells(r, columns); return [rank, group, mdCell(run), mdCell(what), ...rest.map(c => mdCell(c.value) + mdCell(withInterval({ ...c, value: '' })).replace(/\\([[\]])/g, '$1'))]; })]
-        .map(row => '| ' + row.join(' | ') + ' |').join('\n') + (note ? '\n\n' + note : '');
+        .map(row => '| ' + row.join(' | ') + ' |').join('\n') + (below() ? '\n\n' + below() : '');
     },
     tex: (list, columns, names) => {
       let last = null;
       const body = list.map(r => { const [rank, group, run, what, ...rest] = cells(r, columns), rule = last !== null && last !== group && ranking.state.key === 'rank' ? '\\midrule\n' : ''; last = group;
         return rule + [rank, group, run, what, ...rest.map(withInterval)].map(texCell).join(' & ') + ' \\\\'; });
-      return `\\begin{tabular}{llll${'r'.repeat(names.length)}}\n\\toprule\n${['Rank', 'Group', unit, 'What', ...names].map(texCell).join(' & ')} \\\\\n\\midrule\n${body.join('\n')}\n\\bottomrule\n${note ? `\\multicolumn{${4 + names.length}}{l}{\\footnotesize ${texCell(note)}} \\\\\n` : ''}\\end{tabular}`;
+      return `\\begin{tabular}{llll${'r'.repeat(names.length)}}\n\\toprule\n${['Rank', 'Group', unit, 'What', ...names].map(texCell).join(' & ')} \\\\\n\\midrule\n${body.join('\n')}\n\\bottomrule\n${below() ? `\\multicolumn{${4 + names.length}}{l}{\\footnotesize ${texCell(below())}} \\\\\n` : ''}\\end{tabular}`;
     },
   };
   const copy = async (text, said) => {
@@ -58,7 +59,7 @@ const copying = (() => {
     const columns = shownColumns(), names = columns.map(key => ranking.heads.get(key).firstChild.textContent.trim());
     const list = ranking.found(), rows = name => [...ranking.table.querySelectorAll(`tbody.${name} tr.row`)].map(row => ({ row }));
     const made = rows('apart'), left = rows('failed').length, all = ranking.rows.length;
-    const said = `${what} copied: ${list.length < all ? `${list.length} of ${many(all, `ranked ${ranking.unit}`)}` : many(all, `ranked ${ranking.unit}`)}${made.length ? `, ${many(made.length, 'derived run')}` : ''}${left ? `; ${many(left, 'run')} without a rank not copied` : ''}`;
+    const said = `${what} copied: ${list.length < all ? `${list.length} of ${many(all, `ranked ${ranking.unit}`)}` : many(all, `ranked ${ranking.unit}`)}${made.length ? `, ${many(made.length, 'derived run')}` : ''}${left ? `; ${many(left, 'run')} without a rank not copied` : ''}${ranking.by() ? `; ranked by ${ranking.by().words}` : ''}`;
     return copy(writers[kind]([...list, ...made], columns, names), said);
   };
   return { say, copy, ranked, cells, csv, plain };

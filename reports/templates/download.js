@@ -12,26 +12,27 @@ const downloads = (() => {
   };
 
   const ranked = kind => { // all rows and columns, also those that filters or the column menu hide
-    const columns = [...ranking.heads.keys()].filter(key => key !== 'rank' && key !== 'run');
+    const by = ranking.by(), columns = [...ranking.heads.keys()].filter(key => key !== 'rank' && key !== 'run' && (by || key !== 'by'));
+    const file = `${grid}-ranking${by ? `-${by.key.replace(/[^A-Za-z0-9]+/g, '-')}` : ''}`, words = by ? by.words : document.getElementById('by-words').textContent;
     const derived = [...ranking.table.querySelectorAll('tbody.apart tr.row')].map(row => ({ row }));
     const records = [...ranking.ordered(), ...derived].map(r => {
       const [rank, group, name, what, ...scores] = copying.cells(r, columns), [low, high] = rank.split('\u2013');
       return { id: r.row.querySelector('.c-run a').dataset.run.slice('run-'.length), rank: low ? [low, high ?? low] : [], group, name, what, scores };
     });
-    const words = columns.map(key => ranking.heads.get(key)).map(head => head.firstChild.textContent.trim());
+    const titles = columns.map(key => ranking.heads.get(key)).map(head => head.firstChild.textContent.trim());
     if (kind === 'json') {
       const number = text => text === '' ? null : Number(text);
       const rows = records.map(({ id, rank, group, name, what, scores }) => ({ id, rank: rank.map(Number), group: rank.length ? Number(group) : group, name, what,
         scores: Object.fromEntries(columns.map((key, i) => [key, { value: number(scores[i].value), ...(scores[i].ci.length ? { low: number(scores[i].ci[0]), high: number(scores[i].ci[1]) } : {}), ...(scores[i].at ? { hospital: scores[i].at } : {}) }])) }));
-      const content = { grid, commit, date, synthetic: !!note, unit: ranking.unit, columns: Object.fromEntries(columns.map((key, i) => [key, `${words[i]}, ${ranking.heads.get(key).querySelector('.u').textContent}`])), rows };
-      return save(JSON.stringify(content, null, 1) + '\n', 'application/json', `${grid}-ranking.json`);
+      const content = { grid, commit, date, synthetic: !!note, unit: ranking.unit, 'ranked by': words, columns: Object.fromEntries(columns.map((key, i) => [key, `${titles[i]}, ${ranking.heads.get(key).querySelector('.u').textContent}`])), rows };
+      return save(JSON.stringify(content, null, 1) + '\n', 'application/json', `${file}.json`);
     }
     const bounded = columns.map((_, i) => records.some(r => r.scores[i].ci.length));
     const placed = columns.map((_, i) => records.some(r => r.scores[i].at));
-    const head = ['id', 'rank low', 'rank high', 'group', ranking.unit, 'what', ...words.flatMap((w, i) => [w, ...(bounded[i] ? [w + ' low', w + ' high'] : []), ...(placed[i] ? [w + ' hospital'] : [])]), 'grid', 'commit', 'date', 'images'];
+    const head = ['id', 'rank low', 'rank high', 'group', ranking.unit, 'what', ...titles.flatMap((w, i) => [w, ...(bounded[i] ? [w + ' low', w + ' high'] : []), ...(placed[i] ? [w + ' hospital'] : [])]), 'ranked by', 'grid', 'commit', 'date', 'images'];
     const lines = records.map(r => [r.id, r.rank[0] ?? '', r.rank[1] ?? '', r.group, r.name, r.what,
-      ...r.scores.flatMap((s, i) => [s.value, ...(bounded[i] ? [s.ci[0] ?? '', s.ci[1] ?? ''] : []), ...(placed[i] ? [s.at] : [])]), grid, commit, date, images]);
-    return save(copying.csv([head, ...lines]), 'text/csv', `${grid}-ranking.csv`);
+      ...r.scores.flatMap((s, i) => [s.value, ...(bounded[i] ? [s.ci[0] ?? '', s.ci[1] ?? ''] : []), ...(placed[i] ? [s.at] : [])]), words, grid, commit, date, images]);
+    return save(copying.csv([head, ...lines]), 'text/csv', `${file}.csv`);
   };
 
   /* A cell is split into its text, its interval (two numbers), and small print below. Figures and hidden text are left out. */

@@ -1,5 +1,6 @@
 /* The ranking: sorting, filters and search only move, hide and show rows; ranks and groups do not change. They use the data of the runs, not the
-   rows, so a page with hundreds of runs responds immediately: the first rows are inserted at once, the others in idle time. */
+   rows, so a page with hundreds of runs responds immediately: the first rows are inserted at once, the others in idle time.
+   Only the choice "Rank by" changes ranks and groups: it shows another ranking, which was computed with the page. */
 const ranking = (() => {
   'use strict';
   const $ = id => document.getElementById(id), AT_ONCE = 60, A_TIME = 110; // rows inserted with a click, and per idle callback
@@ -20,16 +21,41 @@ const ranking = (() => {
     bodies.set(number, parsed(`<table>${html(opened)}</table>`).querySelector('tbody'));
     table.insertBefore(bodies.get(number), after);
   }
-  const groups = [...bodies.values()], placed = new Map(groups.map(body => [body, []]));
+  let groups = [...bodies.values()];
+  const placed = new Map(groups.map(body => [body, []]));
   let dress = () => {};
+
+  /* the ranking that is shown: a row has its rank, tie group and P(best), and the score that decides the ranking */
+  const by = $('by'), first = by ? by.options[0].value : '', span = (css, text) => { const e = document.createElement('span'); e.className = css; e.textContent = text; return e; };
+  let wanted = first, ranked = null, rankings; // key of the chosen ranking; ranking that is shown, null before the first choice; all rankings
+  const isOther = () => !!ranked && ranked.key !== first;
+  const score = (row, [value, low, high]) => {
+    const cell = row.querySelector('td.c-by') || document.createElement('td');
+    if (!cell.parentElement) row.querySelector('.c-strip').before(cell);
+    cell.className = 'c-by'; cell.setAttribute('role', 'cell');
+    cell.dataset.l = ranked.head.join(', '); cell.dataset.ci = low ? `${low} ${high}` : '';
+    cell.replaceChildren(span('v', value), ...(low ? [span('s', low + (/\u2212/.test(low + high) ? ' to ' : '\u2013') + high)] : []));
+  };
+  const mark = (r, row) => {
+    if (!ranked) return;
+    const text = row.querySelector('.c-rank .t'), bar = row.querySelector('.c-rank svg'), [range, mean] = bar.querySelectorAll('rect'), [low, high] = r.place ? r.place.rank : [1, 1];
+    const x = rank => 2 + 72 * (rank - 1) / Math.max(ranked.row.length - 1, 1);
+    text.firstChild.textContent = !r.place ? '' : low === high ? `${low} ` : `${low}\u2013${high} `;
+    text.querySelector('.gq').textContent = r.place ? `group ${r.group}` : r.group;
+    bar.classList.toggle('off', !r.place);
+    range.setAttribute('x', x(low) - 1.5); range.setAttribute('width', x(high) - x(low) + 3);
+    mean.setAttribute('x', x(r.place ? r.place.mean : 1) - 1);
+    row.querySelector('.c-best .v').textContent = r.place ? r.place.best : '\u2013';
+    score(row, r.place ? r.place.score : ['\u2013']);
+  };
   const rows = JSON.parse($('ranked') ? $('ranked').textContent : '[]').map(({ id, g, name, what, k, f }, i) => {
     let row = written.get(id);
-    const full = `${name} ${what}`, r = { id, group: g, body: bodies.get(g), factors: f, name, what, full,
+    const full = `${name} ${what}`, r = { id, group: g, at: g, body: bodies.get(g), factors: f, name, what, full,
       numbers: Object.fromEntries(numbered.map((key, j) => [key, k[j] ?? NaN])),
       text: [full, ...menus.map(m => m.words[f[m.place]])].join(' ').toLowerCase(),
       isWritten: () => !!row,
       get row() {
-        if (!row) { row = parsed(`<table><tbody>${waiting.get(i)}</table>`).querySelector('tr'); dress(r); }
+        if (!row) { row = parsed(`<table><tbody>${waiting.get(i)}</table>`).querySelector('tr'); mark(r, row); dress(r); }
         return row;
       } };
     if (row) placed.get(r.body).push(r);
@@ -43,13 +69,13 @@ const ranking = (() => {
   const words = () => $('q') ? $('q').value.trim().toLowerCase().split(/\s+/).filter(Boolean) : [];
 
   const active = () => words().length > 0 || menus.some(m => chosen(m).length > 0);
-  const ordered = () => [...rows];
+  const ordered = () => ranked ? [...rows].sort((a, b) => a.at - b.at || a.numbers.rank - b.numbers.rank) : [...rows];
   const found = () => { // matching runs in the selected order
     const wanted = words(), sets = menus.map(m => [m, new Set(chosen(m))]).filter(([, set]) => set.size), { key, sign } = state;
     const fits = rows.filter(r => wanted.every(w => r.text.includes(w)) && sets.every(([m, set]) => set.has(r.factors[m.place])));
     return fits.sort((a, b) => {
       if (key === 'run') return sign * collator.compare(a.full, b.full) || a.numbers.rank - b.numbers.rank;
-      if (key === 'rank') return sign * (a.group - b.group || a.numbers.rank - b.numbers.rank);
+      if (key === 'rank') return sign * (a.at - b.at || a.numbers.rank - b.numbers.rank);
       const x = a.numbers[key], y = b.numbers[key];
       if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y) || a.numbers.rank - b.numbers.rank; // missing values last in both directions
       return sign * (x - y) || a.numbers.rank - b.numbers.rank;
@@ -105,7 +131,7 @@ const ranking = (() => {
     $('reset').hidden = !any;
     $('none').hidden = list.length > 0;
     const by = heads.get(state.key).firstChild.textContent.trim();
-    $('status').textContent = `${list.length} of ${rows.length} ${table.dataset.unit}s.`
+    $('status').textContent = `${list.length} of ${rows.length} ${table.dataset.unit}s${isOther() ? `, ranked by ${ranked.words}` : ''}.`
       + (flat ? ` Sorted by ${by.toLowerCase() === by || by.length < 4 ? by : by[0].toLowerCase() + by.slice(1)}; tie groups are shown when sorted by rank.` : '')
       + (any ? ` Ranks and groups are over all ${table.dataset.unit}s and do not change.` : '');
   };
@@ -137,13 +163,62 @@ const ranking = (() => {
   const columns = () => {
     for (const box of chooser) table.classList.toggle('no-' + box.value, !box.checked);
     spanned();
-    table.classList.toggle('more', chooser.some(box => box.checked && box.dataset.first === '0'));
+    table.classList.toggle('more', isOther() || chooser.some(box => box.checked && box.dataset.first === '0'));
     table.parentElement.classList.toggle('wide', table.classList.contains('more') && table.offsetWidth > table.parentElement.clientWidth); // otherwise the table head stays visible
   };
   const clear = () => { $('q').value = ''; for (const m of menus) for (const box of m.boxes) box.checked = false; show(); };
 
+  const addColumn = () => { // the column of the score that decides the ranking
+    if (heads.has('by')) return;
+    const th = document.createElement('th'), head = document.createElement('button');
+    th.className = 'c-by'; th.scope = 'col'; th.setAttribute('role', 'columnheader');
+    head.type = 'button'; head.dataset.sort = 'by';
+    head.append(span('', ''), span('arr', ''), span('u', ''));
+    head.children[1].ariaHidden = 'true';
+    th.append(head);
+    table.querySelector('thead .c-strip').before(th);
+    heads.set('by', head);
+  };
+  const showRanking = () => {
+    const number = text => text === '< .01' ? 0 : parseFloat(text.replace('\u2212', '-'));
+    addColumn();
+    rows.forEach((r, i) => { Object.assign(r, { place: null, group: 'not ranked', at: ranked.groups.length }); Object.assign(r.numbers, { rank: i, best: NaN, by: NaN }); });
+    ranked.row.forEach((i, k) => {
+      const r = rows[i], place = { rank: ranked.rank[k], mean: ranked.mean[k], best: ranked.best[k], score: ranked.score[k] };
+      Object.assign(r, { place, group: ranked.group[k] + 1, at: ranked.group[k] + 1 });
+      Object.assign(r.numbers, { rank: place.mean, best: number(place.best), by: number(place.score[0]) });
+    });
+    for (const body of groups) { empty(body); body.remove(); }
+    groups = ranked.groups.map(html => parsed(`<table>${html}</table>`).querySelector('tbody'));
+    placed.clear();
+    for (const body of groups) { placed.set(body, []); table.insertBefore(body, after); }
+    for (const r of rows) { r.body = groups[r.at - 1]; if (r.isWritten()) mark(r, r.row); }
+    [...table.querySelectorAll('tbody.apart tr.row')].forEach((row, i) => score(row, ranked.derived[i]));
+    const head = heads.get('by');
+    head.firstChild.textContent = ranked.head[0]; head.lastChild.textContent = ranked.head[1];
+    head.toggleAttribute('data-low', !!ranked.low);
+    table.classList.toggle('no-by', !isOther());
+    table.caption.textContent = table.caption.textContent.replace(/ by .*, in \d+ groups?/, ` by ${ranked.words}, in ${ranked.groups.length} group${ranked.groups.length === 1 ? '' : 's'}`);
+    $('by-words').textContent = ranked.words;
+    $('leader').replaceChildren(parsed(ranked.leader));
+    $('leader').hidden = !isOther();
+    if (state.key === 'by' && !isOther()) Object.assign(state, { key: 'rank', sign: 1 });
+    columns();
+    order();
+  };
+  const rankBy = async key => {
+    if (!by) return;
+    wanted = by.value = [...by.options].some(option => option.value === key) ? key : first;
+    if (wanted === (ranked ? ranked.key : first)) return;
+    try { rankings ??= JSON.parse(await unpacked('rankings')); } catch { wanted = by.value = first; $('status').textContent = 'This browser cannot show other rankings.'; return; }
+    if (wanted === (ranked ? ranked.key : first)) return; // another choice was made meanwhile
+    ranked = { key: wanted, ...rankings[wanted] };
+    showRanking();
+  };
+
   /* the state in the address of the page; unknown names are ignored */
   const write = view => {
+    if (wanted !== first) view.set('by', wanted);
     if (state.key !== 'rank' || state.sign < 0) view.set('sort', (state.sign < 0 ? '-' : '') + state.key);
     if ($('q') && $('q').value.trim()) view.set('q', $('q').value.trim());
     for (const m of menus) if (chosen(m).length) view.set(m.key, chosen(m).map(i => m.words[i].replace(/[%,]/g, encodeURIComponent)).join(','));
@@ -159,6 +234,7 @@ const ranking = (() => {
     }
     if (view.has('columns')) { const asked = new Set(view.get('columns').split(',')); for (const box of chooser) box.checked = asked.has(box.value); }
     columns();
+    rankBy(view.get('by'));
   };
 
   if ($('sortsel')) $('sortsel').addEventListener('change', event => { state.key = ''; sortBy(event.target.value); });
@@ -172,5 +248,5 @@ const ranking = (() => {
     later();
   };
   addEventListener('beforeprint', () => some());
-  return { table, unit: table.dataset.unit, heads, menus, rows, byId, state, sortBy, order, show, columns, clear, fold, read, write, found, ordered, finish: some, dressed: how => { dress = how; } };
+  return { table, unit: table.dataset.unit, heads, menus, rows, byId, state, sortBy, order, show, columns, clear, fold, read, write, found, ordered, rankBy, by: () => isOther() ? { key: ranked.key, words: ranked.words } : null, finish: some, dressed: how => { dress = how; } };
 })();

@@ -83,6 +83,7 @@ const view = (() => {
     if (menu) { menu.open = false; menu.querySelector('summary').focus(); }
   });
   if ($('sortsel')) $('sortsel').addEventListener('change', keep);
+  if ($('by')) $('by').addEventListener('change', event => ranking.rankBy(event.target.value).then(keep));
   addEventListener('hashchange', read);
   addEventListener('popstate', () => { if (drawer.dialog.open && !history.state?.drawer) drawer.dialog.close(); });
   if (matchMedia('(max-width: 760px)').matches && $('tools')) $('tools').open = false;

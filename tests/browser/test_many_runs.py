@@ -8,7 +8,7 @@ import pytest
 from reports.page import render
 from reports.sections.ranking import FIRST
 from tests.browser.visit import Visit, wait_until
-from tests.synthetic import Invented, tables
+from tests.synthetic import Invented, ranked_ids, tables
 
 pytestmark = pytest.mark.browser
 RUNS = 130
@@ -62,7 +62,7 @@ def test_readers_without_scripts_and_with_them_get_every_run_in_the_same_order(b
         summary = visit.page.locator("#cost details.data summary").first
         summary.click()
         assert visit.page.locator("#cost details.data[open] td").first.is_visible()
-    assert plain == list(made["ranks"]["run_id"])
+    assert plain == ranked_ids(made)
     with Visit(browser, file) as visit:
         wait_until(visit.page, FINISHED)
         assert visit.page.locator("#rank tbody[data-group] tr.row").evaluate_all(NAMES) == plain
@@ -84,7 +84,7 @@ def test_a_click_before_all_rows_are_written_sorts_all_of_them(browser, made, fi
         assert visit.page.locator("#rank tbody[data-group] tr.row").evaluate_all(NAMES) == expected
         visit.page.evaluate("document.querySelector('[data-sort=rank]').click()")
         wait_until(visit.page, FINISHED)
-        assert visit.page.locator("#rank tbody[data-group] tr.row").evaluate_all(NAMES) == list(made["ranks"]["run_id"])
+        assert visit.page.locator("#rank tbody[data-group] tr.row").evaluate_all(NAMES) == ranked_ids(made)
         assert visit.said == []
 
 
@@ -111,7 +111,7 @@ def test_a_search_and_a_copy_hold_runs_whose_rows_are_not_written_yet_and_say_ho
 
 
 def test_the_address_pins_a_run_whose_row_is_written_later(browser, made, file):
-    last = made["ranks"]["run_id"].iloc[-1]
+    last = ranked_ids(made)[-1]
     with Visit(browser, f"{file.as_uri()}#pin={last}") as visit:
         wait_until(visit.page, FINISHED)
         button = visit.page.locator(f'#rank [data-pin="{last}"]')

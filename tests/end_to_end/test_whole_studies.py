@@ -52,4 +52,7 @@ def test_runs_that_learn_different_things_train_score_and_stand_on_one_page(tmp_
     page = (report / "leaderboard.html").read_text()
     assert "Only runs that learn all findings are ranked" in page
     assert "trained only for Pleural Effusion: external" in page
-    assert len(pd.read_parquet(report / "tables" / "ranks.parquet")) == 3
+    ranks = pd.read_parquet(report / "tables" / "ranks.parquet")
+    assert (ranks.groupby(["metric", "dataset", "finding"])["run_id"].nunique() == 3).all()
+    assert {"auroc", "auprc", "ece", "gap"} == set(ranks["metric"])
+    assert {"external", "macro"} < {*ranks["dataset"], *ranks["finding"]}

@@ -11,6 +11,7 @@ import pandas as pd
 from bench.analyses.heatmaps.image_sample import KINDS
 from bench.analyses.heatmaps.pictures import is_picture, picture_name, webp
 from bench.planning.manifest import Manifest
+from bench.scoring.across_runs.ranks import DEFAULT
 from bench.store.checksums import read_verified
 
 MOST, MOST_BYTES = 200, 700_000  # maximum number of pictures on a page, and their maximum total size in bytes
@@ -73,7 +74,9 @@ def first(gallery: pd.DataFrame, runs: Sequence[str], hospitals: Sequence[str], 
 
 def _runs(frames: Mapping[str, pd.DataFrame]) -> list[str]:
     ranks = frames.get("ranks")
-    return [] if ranks is None or ranks.empty else ranks.sort_values("mean_rank")["run_id"].astype(str).tolist()
+    if ranks is None or ranks.empty:
+        return []
+    return DEFAULT.rows(ranks).sort_values("mean_rank")["run_id"].astype(str).tolist()
 
 
 def _hospitals(manifest: Manifest, frames: Mapping[str, pd.DataFrame]) -> list[str]:

@@ -5,8 +5,8 @@ of patients, so every comparison is paired.
 Shapes: R runs or recipes, B replicates.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +15,7 @@ from scipy.special import ndtri
 
 from bench.scoring.across_runs.paired_tests import p_of_all_pairs, p_value, simultaneous, simultaneous_areas
 from bench.scoring.bootstrap.intervals import enough, percentile
+from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
 
@@ -22,6 +23,28 @@ Array = NDArray[np.float64]
 Replicates = Mapping[str, Mapping[str, NDArray[Any]]]  # run id -> name of a macro -> its replicates [B]
 
 SIGNIFICANT = 0.05
+AREAS = ("auroc", "auprc")  # metrics with simultaneous intervals on the logit scale
+LEADS = ("lead", "lead_low", "lead_high", "lead_all_low", "lead_all_high")
+
+
+class Criterion(NamedTuple):
+    """The score that decides a ranking: a metric (`gap` is the gap in AUROC) of a finding at a hospital."""
+
+    metric: str
+    dataset: str
+    finding: str
+
+    @property
+    def replicates(self) -> str:
+        """The name of the replicates of this score."""
+        return f"{self.metric}/{self.dataset}" + (f"/{self.finding}" if self.finding != MACRO else "")
+
+    def rows(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a table with this criterion, such as one ranking of the table `ranks`."""
+        return table[np.logical_and.reduce([table[name] == part for name, part in self._asdict().items()])]
+
+
+DEFAULT = Criterion("auroc", EXTERNAL, MACRO)  # the ranking that the page shows first
 
 
 def stack_replicates(run_ids: Sequence[str], name: str, replicates: Replicates) -> Array:
@@ -37,65 +60,79 @@ def stack_replicates(run_ids: Sequence[str], name: str, replicates: Replicates) 
     return np.stack([np.asarray(replicates[run][name], np.float64) for run in run_ids])
 
 
-def ranks(scores: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
-    """Build the table `ranks`: runs sorted by mean macro AUROC at external hospitals, best first, with tie groups.
+def rankings(scores: pd.DataFrame, replicates: Replicates, smallest_first: Collection[str]) -> pd.DataFrame:
+    """Build the table `ranks`: the rows of `ranks` for each criterion, those of DEFAULT first.
 
-    Runs without this value or without valid replicates are left out. mean_rank is the mean over replicates; rank_low and
-    rank_high are the 95 % interval. p_best: share of replicates in which the run is best; if several runs are equally good,
-    they share the replicate. group: number of the run's tie group, from 1. p_anchor: adjusted p of the difference to
-    the anchor (the best run of the group), NaN for anchors. all_low and all_high are simultaneous over all external
-    AUROCs, so they are also valid for the run that is first by chance. gap_low and gap_high are NaN until `with_gaps`
-    fills them in. lead: difference to the next row, with lead_low and lead_high; NaN in the last row.
+    scores: the rows of all criteria, with the columns of Criterion, run_id, value, low and high. smallest_first: metrics of
+    which the smallest value is best. All rankings are of the runs that DEFAULT ranks. The others are left out if fewer than two
+    runs have the value, or if a run with the value has no replicates.
     """
-    rows = scores[(scores["dataset"] == EXTERNAL) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
+    rows_of = {Criterion(*map(str, key)): rows for key, rows in scores.groupby(list(Criterion._fields), sort=False)}
+    default = ranks(rows_of.pop(DEFAULT, scores[:0]), replicates)
+    tables = [default]
+    for criterion, all_rows in rows_of.items():
+        rows = all_rows[
+            all_rows["run_id"].isin(default["run_id"]) & np.isfinite(all_rows["value"].to_numpy(np.float64))
+        ]
+        run_ids = rows["run_id"]
+        if len(run_ids) > 1 and all(criterion.replicates in replicates.get(run, ()) for run in run_ids):
+            tables.append(ranks(rows, replicates, criterion, criterion.metric in smallest_first))
+    return pd.concat(tables, ignore_index=True) if len(tables) > 1 else default
+
+
+def ranks(
+    scores: pd.DataFrame, replicates: Replicates, criterion: Criterion = DEFAULT, smallest_first: bool = False
+) -> pd.DataFrame:
+    """Rank runs by one criterion, best first, with tie groups; `smallest_first`: the smallest value is best.
+
+    Runs without this value or without valid replicates are left out. value, low and high are those of `scores`. mean_rank is
+    the mean over replicates; rank_low and rank_high are the 95 % interval. p_best: share of replicates in which the run is
+    best; if several runs are equally good, they share the replicate. group: number of the run's tie group, from 1. p_anchor:
+    adjusted p of the difference to the anchor (the best run of the group), NaN for anchors. all_low and all_high are
+    simultaneous over all runs, so they are also valid for the run that is first by chance. lead: difference to the next row,
+    positive if the row is better, with its own interval (lead_low, lead_high) and an interval that is adjusted for all pairs
+    (lead_all_low, lead_all_high); NaN in the last row.
+    """
+    rows = criterion.rows(scores)
     if rows["run_id"].duplicated().any():
         raise ValueError(
-            "the scores have more than one external AUROC per run: select one mapping, subgroup and selection"
+            f"the scores have more than one {criterion.replicates} per run: select one mapping, subgroup and selection"
         )
     rows = rows[np.isfinite(rows["value"].to_numpy(np.float64)) & rows["run_id"].isin(list(replicates))]
-    rows = rows.sort_values(["value", "run_id"], ascending=[False, True], kind="stable")
-    run_ids, value = rows["run_id"].tolist(), rows["value"].to_numpy(np.float64)
-    if run_ids:
-        replicates_RB = stack_replicates(run_ids, "auroc/external", replicates)
+    rows = rows.sort_values(["value", "run_id"], ascending=[smallest_first, True], kind="stable")
+    if len(rows):
+        replicates_RB = stack_replicates(rows["run_id"].tolist(), criterion.replicates, replicates)
         usable = enough(replicates_RB)
-        run_ids, value, replicates_RB = (
-            [run for run, keep in zip(run_ids, usable, strict=True) if keep],
-            value[usable],
-            replicates_RB[usable],
-        )
-    if not run_ids:
+        rows, replicates_RB = rows[usable], replicates_RB[usable]
+    if not len(rows):
         return _frame([], SCHEMAS["ranks"])
+    value, sign = rows["value"].to_numpy(np.float64), -1.0 if smallest_first else 1.0
+    if criterion.metric in BIASED:  # noise makes these replicates too large: they are moved to the value
+        replicates_RB = replicates_RB + (value - np.nanmean(replicates_RB, axis=1))[:, None]
     p = p_of_all_pairs(value, replicates_RB)
     group, p_anchor = tie_groups(p)
+    lead = leads(sign * value, sign * replicates_RB, p)
     replicates_RB = replicates_RB[:, np.isfinite(replicates_RB).all(0)]
-    rank_RB = pd.DataFrame(-replicates_RB).rank(axis=0).to_numpy(np.float64)
+    rank_RB = pd.DataFrame(-sign * replicates_RB).rank(axis=0).to_numpy(np.float64)
     low, high = np.quantile(rank_RB, 0.025, axis=1), np.quantile(rank_RB, 0.975, axis=1)
-    bounds, gap_bounds = simultaneous_areas(value, replicates_RB), np.full((2, len(value)), np.nan)
-    best = replicates_RB == replicates_RB.max(0)
-    p_best = (best / best.sum(0)).mean(1)
-    return _frame(
-        zip(
-            run_ids,
-            rank_RB.mean(1),
-            np.floor(low),
-            np.ceil(high),
-            p_best,
-            group,
-            p_anchor,
-            *bounds,
-            *gap_bounds,
-            *leads(value, replicates_RB, p),
-            strict=True,
-        ),
-        SCHEMAS["ranks"],
-    )
-
-
-def with_gaps(table: pd.DataFrame, run_ids: Sequence[str], value: Array, replicates: Array) -> pd.DataFrame:
-    """Return the `ranks` table with gap_low and gap_high: simultaneous intervals of the runs' mean gaps, value [R]."""
-    bounds = pd.DataFrame(np.stack(simultaneous(value, replicates), 1), list(run_ids), ["gap_low", "gap_high"])
-    of_table = bounds.reindex(table["run_id"])
-    return table.assign(gap_low=of_table["gap_low"].to_numpy(), gap_high=of_table["gap_high"].to_numpy())
+    all_low, all_high = (simultaneous_areas if criterion.metric in AREAS else simultaneous)(value, replicates_RB)
+    best = sign * replicates_RB == (sign * replicates_RB).max(0)
+    columns = {
+        **criterion._asdict(),
+        "run_id": rows["run_id"].to_numpy(object),
+        "value": value,
+        **{name: rows[name].to_numpy(np.float64) if name in rows else np.nan for name in ("low", "high")},
+        "mean_rank": rank_RB.mean(1),
+        "rank_low": np.floor(low),
+        "rank_high": np.ceil(high),
+        "p_best": (best / best.sum(0)).mean(1),
+        "group": group,
+        "p_anchor": p_anchor,
+        "all_low": all_low,
+        "all_high": all_high,
+        **lead,
+    }
+    return _typed(pd.DataFrame(columns)[list(SCHEMAS["ranks"])])
 
 
 def tie_groups(p: Array) -> tuple[NDArray[np.int64], Array]:
@@ -118,23 +155,26 @@ def tie_groups(p: Array) -> tuple[NDArray[np.int64], Array]:
     return group, p_anchor
 
 
-def leads(value: Array, replicates: Array, adjusted: Array) -> tuple[Array, Array, Array]:
-    """Return the difference of each run to the next one, in value [R] sorted from best to worst, and its interval.
+def leads(value: Array, replicates: Array, adjusted: Array) -> dict[str, Array]:
+    """Return the columns `lead`: difference of each run to the next one, in value [R] sorted from best to worst.
 
-    adjusted [R, R]: the result of `p_of_all_pairs`. The interval is adjusted like this p-value, so it excludes 0 where the
-    p-value is below .05.
+    lead_low and lead_high are the interval of this difference alone. adjusted [R, R]: the result of `p_of_all_pairs`.
+    lead_all_low and lead_all_high are adjusted like this p-value, so they exclude 0 where the p-value is below .05.
     """
-    difference, low, high = (np.full(len(value), np.nan) for _ in range(3))
-    for first in range(len(value) - 1):
-        second = first + 1
-        error = float(np.nanstd(replicates[first] - replicates[second], ddof=1))
-        difference[first] = value[first] - value[second]
-        plain = float(p_value(difference[first:second], (replicates[first] - replicates[second])[None])[0])
-        num_pairs = len(value) * (len(value) - 1) / 2
-        times = min(max(adjusted[first, second] / plain, 1.0), num_pairs) if plain > 0 else num_pairs
-        half = float(ndtri(1 - SIGNIFICANT / 2 / times)) * error
-        low[first], high[first] = difference[first] - half, difference[first] + half
-    return difference, low, high
+    columns = {name: np.full(len(value), np.nan) for name in LEADS}
+    difference, of_replicates = value[:-1] - value[1:], replicates[:-1] - replicates[1:]
+    if not len(difference):
+        return columns
+    first = np.arange(len(difference))
+    low, high = percentile(difference, of_replicates)
+    of_replicates = of_replicates[:, np.isfinite(replicates).all(0)]
+    plain, num_pairs = p_value(difference, of_replicates), len(value) * (len(value) - 1) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        times = np.where(plain > 0, np.clip(adjusted[first, first + 1] / plain, 1.0, num_pairs), num_pairs)
+    half = ndtri(1 - SIGNIFICANT / 2 / times) * np.nanstd(of_replicates, axis=1, ddof=1)
+    for name, numbers in zip(LEADS, (difference, low, high, difference - half, difference + half), strict=True):
+        columns[name][:-1] = numbers
+    return columns
 
 
 def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
@@ -173,7 +213,11 @@ def _simultaneous_intervals(means: Mapping[str, tuple[float, Array]]) -> dict[st
 
 
 def _frame(rows: Iterable[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFrame:
+    return _typed(pd.DataFrame(list(rows), columns=list(columns)))
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table with the types of its columns, also if it has no rows."""
     integers = {"rank_low", "rank_high", "group", "num_runs", "num_worse", "num_better"}
-    text = {"run_id", "dataset"}
-    table = pd.DataFrame(list(rows), columns=list(columns))
-    return table.astype({name: "int64" if name in integers else "float64" for name in columns if name not in text})
+    text = {"metric", "dataset", "finding", "run_id"}
+    return table.astype({name: "int64" if name in integers else "float64" for name in table if name not in text})

@@ -118,18 +118,43 @@ class Recipes:
         names = list(self.scatter[run_ids[0]])
         if not names:
             return dict(first)
-        means_BN = np.stack([stack_replicates(run_ids, name, replicates).mean(0) for name in names], 1)
+        # some metrics have fewer replicates: they use the first of the random numbers
+        means = [stack_replicates(run_ids, name, replicates).mean(0) for name in names]
         if self.has_seeds:
             weight, draw = self.own_weight(recipe), np.random.default_rng(int(sha256(recipe.encode()).hexdigest(), 16))
             own_degrees = np.full(len(names), max(len(run_ids) - 1, 1))
-            parts = [(list(self.scatter), 1 - weight, self._degrees_of(names)), (run_ids, weight, own_degrees)]
-            deviations_BN = np.zeros(means_BN.shape)
-            for runs, share, degrees_N in parts:
-                observed_RN = np.nan_to_num([[self.scatter[run].get(name, 0.0) for name in names] for run in runs])
+            pooled_RN, degrees_N = self._pooled(tuple(names))
+            own_RN = pooled_RN[[self._row_of[run] for run in run_ids]]
+            parts = [(pooled_RN, 1 - weight, degrees_N), (own_RN, weight, own_degrees)]
+            num = max(len(mean) for mean in means)
+            deviations_BN = np.zeros((num, len(names)))
+            for observed_RN, share, degrees_N in parts:
                 scale_N = np.sqrt(share / np.maximum(degrees_N, 1))
-                deviations_BN += draw.standard_normal((len(means_BN), len(runs))) @ observed_RN * scale_N
-            means_BN += deviations_BN * self.quantile(recipe) / NORMAL_QUANTILE / np.sqrt(len(run_ids))
-        return {**dict(zip(names, means_BN.T, strict=True)), "draws": first["draws"]}
+                deviations_BN += draw.standard_normal((num, len(observed_RN))) @ observed_RN * scale_N
+            deviations_BN *= self.quantile(recipe) / NORMAL_QUANTILE / np.sqrt(len(run_ids))
+            means = [mean + deviations_BN[: len(mean), n] for n, mean in enumerate(means)]
+        # float32 replicates stay float32, because a study has many
+        drawn = {name: mean.astype(first[name].dtype) for name, mean in zip(names, means, strict=True)}
+        return {**drawn, "draws": first["draws"]}
+
+    @cached_property
+    def _kept(self) -> dict[tuple[str, ...], tuple[Array, NDArray[np.int64]]]:
+        return {}
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        """Index of each run in `scatter`."""
+        return {run: i for i, run in enumerate(self.scatter)}
+
+    def _pooled(self, names: tuple[str, ...]) -> tuple[Array, NDArray[np.int64]]:
+        """Return the deviations [R, N] of all runs, 0 if unknown, and the degrees of freedom [N] of their variances.
+
+        The result is kept, because it is the same for nearly all recipes.
+        """
+        if names not in self._kept:
+            observed_RN = np.nan_to_num([[of_run.get(name, 0.0) for name in names] for of_run in self.scatter.values()])
+            self._kept[names] = observed_RN, self._degrees_of(names)
+        return self._kept[names]
 
     def _degrees_of(self, names: Sequence[str]) -> NDArray[np.int64]:
         """Return the degrees of freedom of the pooled variance of each name: those of the recipes that have a scatter."""
@@ -246,4 +271,4 @@ def _degrees(groups: Sequence[Sequence[str]]) -> int:
 def _level(replicates: Array) -> float:
     """Return the mean of the valid replicates; NaN without any."""
     valid = replicates[np.isfinite(replicates)]
-    return float(valid.mean()) if len(valid) else float("nan")
+    return float(valid.mean(dtype=np.float64)) if len(valid) else float("nan")

@@ -12,7 +12,7 @@ from reports.tables import Tables
 
 HOSTILE = "<script>alert(1)</script>"
 SMALL = synthetic.tables(synthetic.Invented(runs=5))
-RUNS = [str(r) for r in SMALL["ranks"]["run_id"]]
+RUNS = synthetic.ranked_ids(SMALL)
 NAN = float("nan")
 
 

@@ -139,7 +139,21 @@ def test_replicates_reproduce_the_intervals(scored: RunScores) -> None:
         "gap/vindr",
         "gap/external",
         "draws",
+        *(f"{metric}/{name}" for metric in ("auprc", "ece") for name in ("chexpert", "nih", "vindr", "external")),
+        *(f"auroc/external/{finding}" for finding in FINDINGS),
     }
+
+
+def test_replicates_of_further_rankings_belong_to_the_scores(scored: RunScores) -> None:
+    row = cell(scored.scores, dataset="external", finding="macro", metric="auprc")
+    on_logit = norm(logit(row.value), logit(scored.replicates["auprc/external"]).std(ddof=1))
+    assert (row.low, row.high) == pytest.approx(tuple(expit(on_logit.ppf([0.025, 0.975]))), abs=1e-6)
+    gaps = scored.gaps.set_index(["dataset", "finding"])
+    for finding in FINDINGS:
+        value = gaps.loc[("external", finding), "external"]
+        assert np.nanmean(scored.replicates[f"auroc/external/{finding}"]) == pytest.approx(value, abs=0.02)
+    platt = cell(scored.scores, dataset="nih", finding="macro", metric="ece", calibrator="platt")
+    assert abs(scored.replicates["ece/nih"].mean() - platt.value) < platt.high - platt.low
 
 
 def test_equal_internal_and_external_images_have_no_gap() -> None:

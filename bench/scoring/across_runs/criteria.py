@@ -1,0 +1,53 @@
+"""The scores that a ranking can be by: macro scores of every hospital, and external AUROCs of the findings.
+
+Shapes: R rows, B replicates.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from bench.config.registry import Entry
+from bench.scoring.across_runs.ranks import Criterion, Replicates
+from bench.scoring.across_runs.recipes import Recipes
+from bench.scoring.bootstrap.intervals import area_interval
+from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from bench.scoring.metrics_of_split import AUROC, Key
+from bench.scoring.score_run import RANKING_METRICS
+
+GAP = "gap"  # the metric of gaps in AUROC
+SMALLEST_FIRST = frozenset({GAP, "ece"})  # metrics of which the smallest value is best
+
+
+def scores_to_rank_by(
+    scores: pd.DataFrame, gaps: pd.DataFrame, of_findings: pd.DataFrame, internal: str, custom: Sequence[Entry]
+) -> pd.DataFrame:
+    """Return the scores that a ranking can be by, with the columns of Criterion, run_id, value, low and high.
+
+    scores, gaps: rows of recipes. of_findings: the result of `external_of_findings`. custom: the metrics of the registry.
+    """
+    macros = scores[(scores["finding"] == MACRO) & (scores["subgroup"] == "all") & (scores["operating_point"] == "")]
+    macros = macros[(macros["dataset"] != internal) | (macros["split"] == "test")]
+    keys = (AUROC, *RANKING_METRICS, *(Key(entry.name) for entry in custom if entry.name != GAP))
+    tables = [macros[(macros["metric"] == key.metric) & (macros["calibrator"] == key.calibrator)] for key in keys]
+    tables += [gaps[gaps["finding"] == MACRO].assign(metric=GAP), of_findings]
+    columns = [*Criterion._fields, "run_id", "value", "low", "high"]
+    return pd.concat([table[columns] for table in tables if len(table)] or [macros[columns]], ignore_index=True)
+
+
+def external_of_findings(gaps: pd.DataFrame, replicates: Replicates, recipes: Recipes) -> pd.DataFrame:
+    """Return the mean external AUROC of each finding and recipe, with intervals. gaps: rows of runs."""
+    rows = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] != MACRO)]
+    names = [f"auroc/{EXTERNAL}/{finding}" for finding in rows["finding"]]
+    known = np.array([name in replicates.get(run, ()) for run, name in zip(rows["run_id"], names, strict=True)], bool)
+    known &= np.isfinite(rows["external"].to_numpy(np.float64))
+    rows = rows[known]
+    rows = rows.assign(metric=AUROC.metric, value=rows["external"])
+    if not len(rows):
+        return rows
+    names = [name for name, keep in zip(names, known, strict=True) if keep]
+    replicates_RB = np.stack([replicates[run][name] for run, name in zip(rows["run_id"], names, strict=True)])
+    low, high = area_interval(rows["value"].to_numpy(np.float64), replicates_RB.astype(np.float64))
+    rows = rows.assign(low=low, high=high)
+    return recipes.replaced(rows, recipes.averaged(rows, ("finding",), shares=True))

@@ -1,0 +1,169 @@
+"""The choice "Rank by": all rankings of the recipes, as data with which a script shows a ranking in place of the first one."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from reports.formatting import DASH, is_number, keep_intervals, places, plural, sentence_case
+from reports.html.compression import packed
+from reports.html.section import write
+from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
+from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.rankings import Criterion, Rows, lead, score
+from reports.report_data.report_data import ReportData
+from reports.sentences import main_findings as sentences
+
+METRICS = {"auroc": "AUROC", "gap": "gap in AUROC", "auprc": "AUPRC", "ece": "ECE"}
+HEADS = {"gap": "Gap"}  # names of metrics in the column head, if they differ
+SMALLEST_FIRST = frozenset({"gap", "ece"})
+OPEN = 10  # number of tie groups with visible rows at first
+SHOWN = 10  # visible rows of a group at first, on a page with more than FIRST runs; the style sheet has the same number
+FIRST = 60  # rows in the table; a script adds later rows (without JavaScript, they are in a second table)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One option of "Rank by"."""
+
+    criterion: Criterion
+    rows: Rows
+    metric: str  # name of the metric
+    place: str  # hospital or finding, for the menu and the column head
+    words: str  # name of the score in a sentence
+    smallest_first: bool
+
+    @property
+    def metric_and_place(self) -> str:
+        """The option as text for the menu."""
+        return f"{self.metric}, {self.place}"
+
+    @property
+    def head(self) -> str:
+        """Name of the metric in the column head."""
+        return HEADS.get(self.criterion.metric, self.metric)
+
+
+def choices(board: ReportData) -> dict[str, list[Choice]]:
+    """Return the options of "Rank by": title of a group -> its options. The first option is the ranking of the page."""
+    custom = {str(metric["name"]): metric for metric in board.meta.get("custom_metrics") or ()}
+    names = METRICS | {name: str(metric["title"]) for name, metric in custom.items() if name not in METRICS}
+    smallest_first = SMALLEST_FIRST | {name for name, metric in custom.items() if metric["better"] == "lower"}
+    places_of = {EXTERNAL: "external mean", **{h.key: h.short for h in board.hospitals}}
+    places_of |= {board.internal.key: f"{board.internal.short} (internal)"}
+    options: dict[str, list[Choice]] = {}
+
+    def add(title: str, criterion: Criterion, place: str, words: str) -> None:
+        if criterion in board.rankings and len(board.rankings[criterion]) > 1:
+            low, name = criterion.metric in smallest_first, names[criterion.metric]
+            option = Choice(criterion, board.rankings[criterion], name, place, words, low)
+            options.setdefault(title, []).append(option)
+
+    for metric, name in names.items():
+        title = sentence_case(name) + (", smallest first" if metric in smallest_first else "")
+        for key, place in places_of.items():
+            words = f"mean {name} at external hospitals" if key == EXTERNAL else f"{name} at {place}"
+            add(title, Criterion(metric, key, MACRO), place, words)
+    for finding in board.findings:
+        words = f"mean AUROC of {finding} at external hospitals"
+        add("AUROC of one finding, external mean", Criterion("auroc", EXTERNAL, finding), finding, words)
+    return options if sum(map(len, options.values())) > 1 else {}
+
+
+def data(board: ReportData, options: Iterable[Choice], order: Mapping[str, int]) -> str:
+    """Return the rankings as a compressed JSON text: key of the option -> ranking.
+
+    `order`: recipe id -> index of its row in the table of the page.
+    """
+    return packed(json.dumps({c.criterion.key: _ranking(board, c, order) for c in options}, separators=(",", ":")))
+
+
+def _ranking(board: ReportData, choice: Choice, order: Mapping[str, int]) -> dict[str, Any]:
+    """Return one ranking: words, the HTML of the head of each tie group, and for each recipe, best first, its numbers."""
+    runs = {run.id: run for run in board.ranked}
+    rows = [(runs[run_id], row) for run_id, row in choice.rows.items() if run_id in order]
+    numbers = sorted({row["group"] for _, row in rows})
+    members = [[run for run, row in rows if row["group"] == number] for number in numbers]
+    ranked = {run.id for run, _ in rows}
+    tied, missing = groups(members, board), [run for run in board.ranked if run.id not in ranked]
+    if missing:
+        words = f"{plural(len(missing), board.unit)} without this score"
+        tied.append({"words": words, "number": 0, "runs": missing, "closed": False})
+    return {
+        "words": choice.words,
+        "head": [choice.head, choice.place],
+        "leader": _leader(board, choice, rows, len(members[0]) - 1),
+        "low": int(choice.smallest_first),
+        "groups": [str(group_head(group, board)) for group in tied],
+        "row": [order[run.id] for run, _ in rows],
+        "group": [numbers.index(row["group"]) for _, row in rows],
+        "rank": [[round(row["rank_low"]), round(row["rank_high"])] for _, row in rows],
+        "mean": [float(f"{row['mean_rank']:.4g}") for _, row in rows],
+        "best": [p_best_text(float(row["p_best"])) for _, row in rows],
+        "score": [_texts(score(row)) for _, row in rows],
+        "derived": [_texts(estimate) for estimate in _of_derived(board, choice.criterion)],
+    }
+
+
+def groups(members: Iterable[list[Run]], board: ReportData) -> list[dict[str, Any]]:
+    """Return what the table needs of each tie group: number, caption, runs, and whether its rows are folded."""
+    return [
+        {
+            "words": sentences.group_caption(k, len(runs), runs[0].label, board.unit),
+            "number": k,
+            "runs": runs,
+            "closed": k > OPEN or (len(board.ranked) > FIRST and len(runs) > SHOWN),
+            "partly": k <= OPEN,
+        }
+        for k, runs in enumerate(members, start=1)
+    ]
+
+
+def group_head(group: Mapping[str, Any], board: ReportData, span: int = 1, again: bool = False) -> Markup:
+    """Write the start of a tie group's rows; `span`: number of columns; `again`: an earlier table has the first rows of the group."""
+    single = len(board.ranked) == 1
+    return write("ranking_group.html.j2", g=group, unit=board.unit, again=again, single=single, span=span)
+
+
+def p_best_text(p_best: float) -> str:
+    """Return the probability that a run is best, with two decimals."""
+    if not is_number(p_best):
+        return DASH
+    return places(p_best, 2) if p_best >= 0.005 else "< .01"
+
+
+def _leader(board: ReportData, choice: Choice, rows: list[tuple[Run, Mapping[str, Any]]], num_tied: int) -> Markup:
+    """Return the sentences on the first recipe of a ranking, as HTML."""
+    (first, row), (second, _) = rows[:2]
+    to_second = lead(row)
+    text = sentences.best_run(
+        first.label,
+        score(row),
+        num_tied,
+        float(row["p_best"]),
+        len(rows),
+        board.unit,
+        (second.label, to_second) if to_second.has_interval else None,
+        board.over_seeds,
+        choice.words,
+        choice.smallest_first,
+    )
+    return keep_intervals(text)
+
+
+def _of_derived(board: ReportData, criterion: Criterion) -> list[Estimate]:
+    """Return the scores of the derived runs, which are not ranked."""
+    if not board.derived:
+        return []
+    calibrator = "platt" if criterion.metric == "ece" else "none"
+    other = {} if criterion.metric in ("auroc", "gap") else board.headline.lookup(criterion.metric, (calibrator,))
+    estimates = {"auroc": board.cells, "gap": board.gaps}.get(criterion.metric, other)
+    return [estimates.get((run.id, criterion.dataset, criterion.finding), MISSING) for run in board.derived]
+
+
+def _texts(estimate: Estimate) -> list[str]:
+    """Return the score and, if known, the bounds of its interval as text."""
+    bounds = [places(estimate.low), places(estimate.high)] if estimate.has_interval else []
+    return [estimate.text, *bounds]

@@ -1,0 +1,185 @@
+"""Rankings by other scores than the external AUROC: by a hospital, a finding, another metric, or the gap."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from bench.scoring.across_runs.criteria import external_of_findings, scores_to_rank_by
+from bench.scoring.across_runs.paired_tests import all_pairs, p_of_all_pairs
+from bench.scoring.across_runs.ranks import DEFAULT, Criterion, rankings, ranks
+from bench.scoring.across_runs.recipes import Recipes
+from bench.scoring.bootstrap.intervals import area_interval
+from reports.schemas.tables import SCHEMAS
+
+NUM = 600
+NIH = Criterion("auroc", "nih", "macro")
+Study = tuple[pd.DataFrame, dict[str, dict[str, NDArray[np.float64]]]]
+
+
+def study(criteria: list[Criterion], num_runs: int = 6, seed: int = 0) -> Study:
+    """Return scores and replicates of runs that differ little, so that some are tied; each criterion has its own order."""
+    draw, rows = np.random.default_rng(seed), []
+    replicates: dict[str, dict[str, NDArray[np.float64]]] = {
+        f"run{i}": {"draws": np.array([7], np.uint32)} for i in range(num_runs)
+    }
+    for criterion in criteria:
+        common = draw.normal(0, 0.03, NUM)
+        for run, of_run in replicates.items():
+            value = float(draw.uniform(0.7, 0.8))
+            rows.append((*criterion, run, value, value - 0.02, value + 0.02))
+            of_run[criterion.replicates] = value + common + draw.normal(0, 0.01, NUM)
+    return pd.DataFrame(rows, columns=[*Criterion._fields, "run_id", "value", "low", "high"]), replicates
+
+
+def numbers(table: pd.DataFrame) -> pd.DataFrame:
+    return table.drop(columns=list(Criterion._fields)).reset_index(drop=True)
+
+
+@pytest.mark.parametrize(
+    "criterion", [NIH, Criterion("auroc", "external", "Edema"), Criterion("auprc", "mimic", "macro")]
+)
+def test_a_ranking_by_another_score_is_the_first_ranking_computed_from_that_score(criterion: Criterion) -> None:
+    scores, replicates = study([DEFAULT, criterion])
+    table = rankings(scores, replicates, ())
+    assert tuple(table.columns) == SCHEMAS["ranks"]
+    # the oracle: the other score takes the place of the external AUROC
+    renamed = criterion.rows(scores).assign(**DEFAULT._asdict())
+    as_external = {
+        run: {"auroc/external": of_run[criterion.replicates], "draws": of_run["draws"]}
+        for run, of_run in replicates.items()
+    }
+    pd.testing.assert_frame_equal(numbers(criterion.rows(table)), numbers(ranks(renamed, as_external)))
+    pd.testing.assert_frame_equal(numbers(DEFAULT.rows(table)), numbers(ranks(scores, replicates)))
+    assert criterion.rows(table)["run_id"].tolist() != DEFAULT.rows(table)["run_id"].tolist()
+    assert 1 < criterion.rows(table)["group"].nunique() < 6
+
+
+def test_the_smallest_gap_is_first_and_leads_by_a_positive_difference() -> None:
+    gap = Criterion("gap", "external", "macro")
+    scores, replicates = study([DEFAULT, gap])
+    found = gap.rows(rankings(scores, replicates, {"gap"}))
+    assert found["value"].is_monotonic_increasing
+    negated = gap.rows(scores).assign(value=lambda rows: -rows["value"])
+    mirrored = {run: of | {gap.replicates: -of[gap.replicates]} for run, of in replicates.items()}
+    expected = ranks(negated, mirrored, gap)
+    same = [
+        "run_id",
+        "mean_rank",
+        "rank_low",
+        "rank_high",
+        "p_best",
+        "group",
+        "p_anchor",
+        "lead",
+        "lead_low",
+        "lead_high",
+    ]
+    pd.testing.assert_frame_equal(found[same].reset_index(drop=True), expected[same])
+    assert (found["lead"].dropna() >= 0).all()
+    assert ((found["all_low"] < found["value"]) & (found["value"] < found["all_high"])).all()
+    np.testing.assert_allclose(found["all_low"], -expected["all_high"])
+
+
+def test_calibration_errors_that_resampling_makes_larger_have_the_ranks_of_errors_without_this_bias() -> None:
+    ece = Criterion("ece", "external", "macro")
+    scores, replicates = study([DEFAULT, ece])
+    moved = {
+        run: of | {ece.replicates: of[ece.replicates] + 0.01 * i} for i, (run, of) in enumerate(replicates.items())
+    }
+    one, two = (ece.rows(rankings(scores, drawn, {"ece"})) for drawn in (replicates, moved))
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_the_lead_has_the_interval_of_the_pair_and_an_adjusted_one_that_agrees_with_the_tie_groups() -> None:
+    for seed in range(5):
+        scores, replicates = study([DEFAULT, NIH], seed=seed)
+        found = NIH.rows(rankings(scores, replicates, ()))
+        value = found["value"].to_numpy()
+        drawn = np.stack([replicates[run][NIH.replicates] for run in found["run_id"]])
+        first, second, differences = all_pairs(value, drawn)
+        adjusted = p_of_all_pairs(value, drawn)
+        for k in range(len(found) - 1):
+            [pair] = np.flatnonzero((first == k) & (second == k + 1))
+            row = found.iloc[k]
+            assert (row["lead"], row["lead_low"], row["lead_high"]) == pytest.approx(
+                (differences.value[pair], differences.low[pair], differences.high[pair])
+            )
+            assert (row["lead_all_low"] > 0) == (adjusted[k, k + 1] < 0.05)
+        assert found.iloc[-1][["lead", "lead_low", "lead_all_high"]].isna().all()
+
+
+def test_a_score_without_replicates_of_every_run_is_not_ranked_by_and_runs_are_those_of_the_first_ranking() -> None:
+    edema = Criterion("auroc", "external", "Edema")
+    scores, replicates = study([DEFAULT, NIH, edema])
+    del replicates["run3"][edema.replicates]  # scored by an older version
+    missing = (scores["run_id"] == "run2") & (scores["dataset"] == "nih")
+    unranked = (scores["run_id"] == "run5") & (scores["dataset"] == "external") & (scores["finding"] == "macro")
+    scores.loc[missing | unranked, "value"] = np.nan
+    table = rankings(scores, replicates, ())
+    assert {tuple(key) for key in table[["dataset", "finding"]].drop_duplicates().to_numpy()} == {
+        ("external", "macro"),
+        ("nih", "macro"),
+    }
+    assert set(DEFAULT.rows(table)["run_id"]) == {"run0", "run1", "run2", "run3", "run4"}
+    assert set(NIH.rows(table)["run_id"]) == {"run0", "run1", "run3", "run4"}
+    assert rankings(scores[:0], {}, ()).empty
+    only = scores[scores["run_id"] == "run0"]
+    assert len(rankings(only, replicates, ())) == 1  # one run: the first ranking alone
+
+
+def test_scores_to_rank_by_are_macros_of_test_splits_gaps_and_findings_each_once() -> None:
+    columns = ("dataset", "split", "subgroup", "calibrator", "operating_point", "finding", "metric")
+    rows = [
+        ("chexpert", "val", "all", "none", "", "macro", "auroc"),
+        ("chexpert", "test", "all", "none", "", "macro", "auroc"),
+        ("nih", "all", "all", "none", "", "macro", "auprc"),
+        ("nih", "all", "all", "none", "", "macro", "ece"),
+        ("nih", "all", "all", "platt", "", "macro", "ece"),
+        ("nih", "all", "sex=F", "none", "", "macro", "auroc"),
+        ("nih", "all", "all", "none", "", "Edema", "auroc"),
+        ("nih", "all", "all", "none", "", "macro", "f1"),
+    ]
+    scores = pd.DataFrame(rows, columns=list(columns)).assign(run_id="a", value=np.arange(8.0), low=0.0, high=1.0)
+    gaps = pd.DataFrame([("a", "nih", "macro", 9.0, 0, 1), ("a", "nih", "Edema", 10.0, 0, 1)])
+    gaps.columns = ["run_id", "dataset", "finding", "value", "low", "high"]
+    found = scores_to_rank_by(scores, gaps, scores[:0], "chexpert", ())
+    assert dict(zip(found["value"], found[["metric", "dataset"]].agg("/".join, axis=1), strict=True)) == {
+        1.0: "auroc/chexpert",
+        2.0: "auprc/nih",
+        4.0: "ece/nih",
+        9.0: "gap/nih",
+    }
+
+
+def test_the_external_auroc_of_a_finding_is_averaged_over_seeds_with_an_interval_over_patients_and_seeds() -> None:
+    draw, name = np.random.default_rng(3), "auroc/external/Edema"
+    groups = [["a0", "a1", "a2"], ["b0", "b1", "b2"]]
+    value = {run: 0.8 + draw.normal(0, 0.02) for group in groups for run in group}
+    replicates = {
+        run: {
+            "auroc/external": v + draw.normal(0, 0.01, NUM),
+            name: (v + draw.normal(0, 0.01, NUM)).astype(np.float32),
+            "ece/external": v + draw.normal(0, 0.01, 320),  # fewer replicates
+            "draws": np.array([1], np.uint32),
+        }
+        for run, v in value.items()
+    }
+    recipes = Recipes.of(groups, replicates)
+    gaps = pd.DataFrame([(run, "external", "Edema", v) for run, v in value.items()])
+    gaps.columns = ["run_id", "dataset", "finding", "external"]
+    found = external_of_findings(gaps, replicates, recipes).set_index("run_id")
+    assert list(found.index) == ["a0-seeds", "b0-seeds"]
+    for group in groups:
+        row = found.loc[f"{group[0]}-seeds"]
+        assert row["value"] == pytest.approx(np.mean([value[run] for run in group]))
+        low, high = area_interval(np.array([value[group[0]]]), replicates[group[0]][name][None].astype(np.float64))
+        assert row["high"] - row["low"] > float(high[0] - low[0])
+    drawn = recipes.replicates(replicates)["a0-seeds"]
+    assert (drawn[name].dtype, drawn["auroc/external"].dtype) == (np.float32, np.float64)
+    assert {len(numbers) for key, numbers in drawn.items() if key != "draws"} == {NUM, 320}
+    old = {run: {key: of[key] for key in ("auroc/external", "draws")} for run, of in replicates.items()}
+    assert external_of_findings(gaps, old, Recipes.of(groups, old)).empty
+    np.testing.assert_allclose(
+        Recipes.of(groups, old).replicates(old)["a0-seeds"]["auroc/external"], drawn["auroc/external"]
+    )
