@@ -132,7 +132,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     ),
     # paired differences between the best recipes: macro score of the recipe `first` minus that of the recipe `second`
     # bench.scoring.across_runs.all_pairs.MOST limits the number of recipes; metric: auroc or gap
-    "pairs": ("first", "second", "dataset", "metric", "value", "low", "high"),
+    # all_low, all_high: interval that is adjusted for all pairs of ranked rows (Holm); it decides whether the difference is
+    #     clear, wherever the page shows it
+    "pairs": ("first", "second", "dataset", "metric", "value", "low", "high", *_SIMULTANEOUS),
     # rank agreement of two cohorts: Kendall's tau-b between the macro AUROCs of the recipes; interval over resampled patients
     "agreement": ("first", "second", "tau", "low", "high", "num_runs"),
     # variation of the macro AUROC of a recipe per cohort and "external"; run_id: id of the recipe
@@ -279,9 +281,11 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "policies": ("policy", "dataset", "split", "reference", "value", "low", "high", "num_runs"),
     # ablation: mean difference of a metric between two levels of a factor (level minus reference), over pairs of recipes
     #     that differ only in this factor; metric: auroc (external AUROC) or gap
+    # all_low, all_high: ? if there is one pair of recipes, the interval of this pair as in `pairs`
     "ablation": (
         *("metric", "factor", "level", "reference", "value", "low", "high", "p"),
         *("num_pairs", "num_run_pairs", "pair_sd"),
+        *_SIMULTANEOUS,
     ),
     # importance of each factor for a metric, from a model that predicts the metric from the factors; only for a grid
     #     with all combinations of its factors

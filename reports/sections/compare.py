@@ -1,6 +1,5 @@
 """Section that compares runs: it contains the numbers, and a script builds the table of the runs that a reader pins."""
 
-from statistics import NormalDist
 from typing import Any
 
 from markupsafe import Markup
@@ -12,8 +11,6 @@ from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences.verdicts import HIGHER, LOWER, UNCLEAR
 from reports.tables import rows_of
 
-MOST_SHOWN = 64  # maximum number of differences in one table: three runs minus the first run, at every hospital
-
 
 def compare(board: ReportData) -> Section:
     """Write the section: the numbers, and an empty element for the script's table. It is empty for fewer than two runs."""
@@ -23,7 +20,10 @@ def compare(board: ReportData) -> Section:
 
 
 def _data(board: ReportData) -> dict[str, Any]:
-    """Return the metrics, the estimates of each run, and the paired differences."""
+    """Return the metrics, the estimates of each run, and the paired differences.
+
+    A difference has its value, its own interval, and the interval that is adjusted for all pairs in the ranking.
+    """
     measure_keys = [
         (EXTERNAL, "auroc"),
         (board.internal.key, "auroc"),
@@ -39,19 +39,18 @@ def _data(board: ReportData) -> dict[str, Any]:
     table = board.tables["pairs"]
     index_of_measure = {measure_key: k for k, measure_key in enumerate(measure_keys)}
     pairs: dict[str, list[list[float] | None]] = {}
-    columns = ("first", "second", "dataset", "metric", "value", "low", "high")
-    for first, second, dataset, metric, *bounds in rows_of(table, *columns):
+    columns = ("first", "second", "dataset", "metric", "value", "low", "high", "all_low", "all_high")
+    for first, second, dataset, metric, *numbers in rows_of(table, *columns):
         k = index_of_measure.get((str(dataset), str(metric)))
-        if k is not None and all(map(is_number, bounds)):
+        if k is not None and all(map(is_number, numbers)):
             cells = pairs.setdefault(f"{first} {second}", [None] * len(measure_keys))
-            cells[k] = [float(v) for v in bounds]
+            cells[k] = [float(v) for v in numbers]
     compared = table["first"].nunique() + 1 if len(table) else 0
     return {
         "measures": measures,
         "runs": {r.id: _cells(board, r) for r in board.ranked},
         "pairs": pairs,
         "verdicts": {"above": f"{HIGHER} than A", "below": f"{LOWER} than A", "unclear": UNCLEAR},
-        "z": [NormalDist().inv_cdf(1 - 0.025 / k) for k in range(1, MOST_SHOWN + 1)],
         "left": f"Paired differences are stored for the first {plural(compared, board.unit)} of the ranking; the others have none here."
         if compared
         else "No paired differences are stored in these tables.",

@@ -17,12 +17,19 @@ from reports.formatting import DASH, is_number, listing, places, sentence_case, 
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import Estimate
 from reports.report_data.report_data import ReportData
-from reports.sentences.verdicts import HIGHER, LARGER_GAP, LOWER, SMALLER_GAP, UNCLEAR, verdict
+from reports.sentences.verdicts import (
+    HIGHER_MEAN,
+    LARGER_MEAN_GAP,
+    LOWER_MEAN,
+    SMALLER_MEAN_GAP,
+    UNCLEAR_MEAN,
+    verdict,
+)
 
 METRICS = {"auroc": "external AUROC", "gap": "gap"}
-# words for a change above 0 and below 0
-VERDICTS = {"auroc": (HIGHER, LOWER), "gap": (LARGER_GAP, SMALLER_GAP)}
-AXIS_WORDS = {"auroc": (LOWER, HIGHER), "gap": ("smaller", "larger")}
+# words for a mean change above 0 and below 0
+VERDICTS = {"auroc": (HIGHER_MEAN, LOWER_MEAN), "gap": (LARGER_MEAN_GAP, SMALLER_MEAN_GAP)}
+AXIS_WORDS = {"auroc": ("lower", "higher"), "gap": ("smaller", "larger")}
 WIDTH, HEIGHT = 190, 20
 LEVELS = 14  # maximum number of factor levels in the swarm figure
 SWARM_WIDTH, SWARM_NAME, SWARM_ROW = 640.0, 190.0, 26.0
@@ -56,14 +63,14 @@ def _title(table: pd.DataFrame, unit: str) -> str:
     names = [f"{row['level']} ({signed(effect.value)})" for row, effect in effects if _is_clear(row, effect)]
     if names:
         if len(names) > 3:
-            return f"{sentence_case(word(len(names)))} factor levels clearly change the external AUROC"
-        return f"Clear change of the external AUROC: {listing(names)}"
+            return f"{sentence_case(word(len(names)))} factor levels clearly change the mean external AUROC"
+        return f"Clear mean change of the external AUROC: {listing(names)}"
     clear = [row for row, effect in effects if effect.clear]
     if clear and all(int(row["num_run_pairs"]) < LEAST_PAIRS for row in clear):
         return "Too few pairs of runs for a verdict"
     if clear:
-        return f"No factor changes external AUROC more than pairs of {unit}s vary"
-    return "No factor clearly changes the external AUROC"
+        return f"No factor changes the mean external AUROC more than pairs of {unit}s vary"
+    return "No factor clearly changes the mean external AUROC"
 
 
 def _is_clear(row: Mapping[Any, Any], effect: Estimate) -> bool:
@@ -72,8 +79,14 @@ def _is_clear(row: Mapping[Any, Any], effect: Estimate) -> bool:
 
 
 def _effect(row: Mapping[Any, Any], num_compared: int) -> Estimate:
-    """Return the change by a level; the simultaneous interval allows for all levels of all factors (`num_compared`)."""
-    return Estimate(float(row["value"]), float(row["low"]), float(row["high"])).corrected(num_compared)
+    """Return the mean change by a level; the simultaneous interval allows for all levels of all factors (`num_compared`).
+
+    The change over one pair of recipes has the simultaneous interval that the ranking has for this pair.
+    """
+    effect = Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
+    if is_number(row["all_low"]):
+        return effect.simultaneous(float(row["all_low"]), float(row["all_high"]))
+    return effect.corrected(num_compared)
 
 
 def _beyond_pairs(row: Mapping[Any, Any]) -> bool:
@@ -109,7 +122,7 @@ def _forest(table: pd.DataFrame) -> tuple[list[tuple[str, Markup]], list[dict[st
 
 def _axis(metric: str, scale: svg.Scale) -> Markup:
     """Draw tick numbers, and on both sides of 0 what a change to this side means."""
-    below, above = AXIS_WORDS.get(metric, (LOWER, HIGHER))
+    below, above = AXIS_WORDS.get(metric, ("lower", "higher"))
     grid = svg.ticks(scale.low, scale.high, 4)
     body = svg.text(scale(0) - 6, 10, f"{below} ←", "tk", "end") + svg.text(scale(0) + 6, 10, f"→ {above}", "tk")
     for t in grid:
@@ -127,9 +140,9 @@ def _scale(rows: pd.DataFrame, num_compared: int) -> svg.Scale:
 
 
 def _cell(metric: str, row: Mapping[Any, Any] | None, num_compared: int, scale: svg.Scale) -> dict[str, Any] | None:
-    """Return one change as mark, number and verdict (see VERDICTS); None if the table has no row for it.
+    """Return one mean change as mark, number and verdict (see VERDICTS); None if the table has no row for it.
 
-    A change over fewer than three pairs of runs, or within the variation between pairs, is unclear.
+    A change over fewer than three pairs of runs has no verdict. A change within the variation between pairs is unclear.
     """
     if row is None:
         return None
@@ -139,10 +152,16 @@ def _cell(metric: str, row: Mapping[Any, Any] | None, num_compared: int, scale: 
         "name": METRICS.get(metric, metric),
         "effect": effect,
         "mark": _mark(effect, clear, scale),
-        "verdict": verdict(effect, *VERDICTS.get(metric, (HIGHER, LOWER))) if clear else UNCLEAR,
-        "reason": "" if enough else "too few pairs",
+        "verdict": _verdict(metric, effect, clear, enough),
         "pair_sd": places(float(row["pair_sd"])) if is_number(row["pair_sd"]) else DASH,
     }
+
+
+def _verdict(metric: str, effect: Estimate, clear: bool, enough: bool) -> str:
+    """Return the words on the mean change; they differ from the words on a pair, which other sections show."""
+    if not enough:
+        return "too few pairs"
+    return verdict(effect, *VERDICTS.get(metric, (HIGHER_MEAN, LOWER_MEAN))) if clear else UNCLEAR_MEAN
 
 
 def _mark(effect: Estimate, clear: bool, scale: svg.Scale) -> Markup:

@@ -8,7 +8,10 @@ from reports.report_data.headline_rows import Estimate
 
 CLEAR, UNCLEAR = "clear", "unclear"
 HIGHER, LOWER = "higher", "lower"
-LARGER_GAP, SMALLER_GAP = "larger gap", "smaller gap"
+# on a mean over pairs of recipes, which is no verdict on any of these pairs
+HIGHER_MEAN, LOWER_MEAN = "higher mean", "lower mean"
+LARGER_MEAN_GAP, SMALLER_MEAN_GAP = "larger mean gap", "smaller mean gap"
+UNCLEAR_MEAN = "no clear mean change"
 
 
 def verdict(estimate: Estimate, above: str = CLEAR, below: str = CLEAR) -> str:

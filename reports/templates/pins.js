@@ -13,7 +13,7 @@ const pins = (() => {
   const letter = id => { const k = list.indexOf(id); return k < 0 ? '' : LETTERS[k]; };
 
   const mark = (shape, attributes) => { const e = document.createElementNS(document.querySelector('svg').namespaceURI, shape); for (const [k, v] of Object.entries(attributes)) e.setAttribute(k, v); return e; };
-  const bar = (d, most, wide) => { // thick line: interval of this difference; thin line: simultaneous over all shown differences
+  const bar = (d, most, wide) => { // thick line: interval of this difference; thin line: adjusted for all pairs in the ranking
     const width = 150, x = v => 4 + (width - 8) * (Math.max(-most, Math.min(most, v)) / most + 1) / 2;
     const svg = mark('svg', { viewBox: `0 0 ${width} 18`, width, height: 18, 'aria-hidden': 'true' });
     svg.append(mark('line', { x1: x(0), x2: x(0), y1: 0, y2: 18, class: 'z' }), mark('line', { x1: x(wide[0]), x2: x(wide[1]), y1: 9, y2: 9, class: 'thin' }),
@@ -24,7 +24,9 @@ const pins = (() => {
   const pair = (first, other, k) => { // other minus first
     const there = data.pairs[other + ' ' + first], back = data.pairs[first + ' ' + other];
     if (there && there[k]) return there[k];
-    return back && back[k] ? [-back[k][0], -back[k][2], -back[k][1]] : null;
+    if (!back || !back[k]) return null;
+    const [value, low, high, allLow, allHigh] = back[k];
+    return [-value, -high, -low, -allHigh, -allLow];
   };
 
   const compare = () => {
@@ -34,8 +36,7 @@ const pins = (() => {
     if (section.hidden) return;
     const shown = list.map(id => named.get(id)), [first, ...others] = shown;
     const found = data.measures.map((_, k) => others.map(o => pair(first.id, o.id, k)));
-    const many = found.flat().filter(Boolean).length, z = data.z[Math.min(many, data.z.length) - 1] || data.z[0];
-    const wide = d => [d[0] - (d[0] - d[1]) * z / data.z[0], d[0] + (d[2] - d[0]) * z / data.z[0]];
+    const many = found.flat().filter(Boolean).length, wide = d => d.slice(3);
     const most = Math.max(.01, ...found.flat().filter(Boolean).flatMap(d => wide(d).map(Math.abs)));
     const head = el('tr', '', el('th', 'l', 'Metric'));
     shown.forEach((r, k) => { const th = el('th', 'l', el('span', 'letter', LETTERS[k]), ' ' + r.name, el('span', 's', k ? `${r.what} · minus A` : r.what)); head.append(th); });
@@ -62,7 +63,7 @@ const pins = (() => {
     }
     const caption = el('caption', 'vh', `${shown.length} pinned ${ranking.unit}s side by side`);
     $('cmpbody').replaceChildren(el('table', 't stack cmp', caption, el('thead', '', head), body),
-      el('p', 'small', (many ? `Thick line: 95 % interval of this difference, same patients for both. Thin line, mark and verdict: corrected for the ${many} differences shown (Bonferroni). ` : '')
+      el('p', 'small', (many ? `Thick line: 95 % interval of this difference, same patients for both. Thin line, mark and verdict: corrected for all pairs in the ranking (Holm), as its groups are. ` : '')
         + (many < data.measures.length * others.length ? data.left : '')));
   };
 

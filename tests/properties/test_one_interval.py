@@ -5,12 +5,18 @@ import re
 from collections import defaultdict
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 
+from bench.scoring.across_runs import ablation_tables
+from bench.scoring.across_runs.all_pairs import pairs
+from bench.scoring.across_runs.ranks import ranks
 from reports.formatting import places
 from reports.page import render
 from reports.report_data.report_data import read
-from reports.sentences import main_findings
+from reports.sections import factors
+from reports.sentences import main_findings, verdicts
+from reports.tables import Tables
 from tests.synthetic import Invented, tables
 
 VOID = {"meta", "input", "br", "wbr", "hr", "img", "line", "circle", "path", "rect", "polyline", "polygon", "link"}
@@ -98,7 +104,7 @@ def collect(page, board):
     data = json.loads(page.all("script", id="compare-data")[0].children[0])
     of_pair = data["pairs"][f"{board.ranked[0].id} {board.ranked[1].id}"][0]
     tied = len(board.groups[0]) > 1
-    printed.add("lead", "{} [{}, {}]".format(*map(places, of_pair)), "unclear" if tied else "clear")
+    printed.add("lead", "{} [{}, {}]".format(*map(places, of_pair[:3])), "unclear" if tied else "clear")
     for run, cells in data["runs"].items():
         keys = [("external", run), None, ("gap", run), *(("auroc", run, h.key) for h in board.hospitals)]
         for key, cell in zip(keys, cells, strict=True):
@@ -186,3 +192,77 @@ def test_the_headline_counts_the_runs_whose_mark_is_filled(study):
     num_worse = sum(run.gap.value > 0 for run in clear)
     text = main_findings.headline(len(board.ranked), num_worse, len(clear) - num_worse, len(board.hospitals), False)
     assert page.all("h1")[0].text == text
+
+
+def drawn_replicates(made, noise, seed):
+    """Return replicates of each run: its macro AUROCs and gaps, with noise of its own."""
+    generator = np.random.default_rng(seed)
+    replicates = defaultdict(lambda: {"draws": np.zeros(1)})
+    for metric, table in (("auroc", made["scores"]), ("gap", made["gaps"])):
+        rows = table[(table["finding"] == "macro") & (table["metric"] == "auroc" if metric == "auroc" else True)]
+        for row in rows.itertuples():
+            replicates[row.run_id][f"{metric}/{row.dataset}"] = row.value + noise * generator.normal(size=400)
+    return replicates
+
+
+def with_tested_pairs(study, noise):
+    """Return the tables of a study whose ranks, pairs and ablation are computed from replicates.
+
+    Each recipe is a level of one factor, with three seeds. So each row of the ablation is the difference of one pair.
+    """
+    made = tables(study)
+    scores, gaps = made["scores"], made["gaps"]
+    replicates = drawn_replicates(made, noise, study.seed)
+    configs = {run: {"architecture": f"level{k}"} for k, run in enumerate(replicates)}
+    metrics = ablation_tables.metrics(scores, gaps, replicates)
+    effects, _, _ = ablation_tables.ablation(configs, metrics, dict.fromkeys(configs, 3))
+    computed = {
+        "ranks": ranks(scores, replicates),
+        "pairs": pairs(scores, gaps, replicates, study.hospitals[0]),
+        "ablation": effects,
+    }
+    return Tables(made.meta, {**made.frames, **computed}), {c["architecture"]: run for run, c in configs.items()}
+
+
+@pytest.mark.parametrize("noise", [0.002, 0.006, 0.02])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_pair_of_recipes_has_one_verdict_in_groups_lead_comparison_and_ablation(noise, seed):
+    made, run_of_level = with_tested_pairs(Invented(runs=7, seed=seed), noise)
+    board, page = read(made), Element(page=render(made))
+    data = json.loads(page.all("script", id="compare-data")[0].children[0])
+    shown = {tuple(key.split()): cells[0] for key, cells in data["pairs"].items()}
+
+    def compared(one, other):
+        """The verdict on one - other in the comparison of pinned recipes: that of the thin line."""
+        sign, numbers = (1, shown[one, other]) if (one, other) in shown else (-1, shown[other, one])
+        low, high = numbers[3:]
+        assert low <= numbers[1] <= numbers[2] <= high
+        return 0 if low <= 0 <= high else sign * (1 if low > 0 else -1)
+
+    groups = defaultdict(list)
+    for body in page.all("tbody"):
+        if "data-group" in body.attributes:
+            groups[int(body.attributes["data-group"])] += [r.attributes["data-id"] for r in body.all("tr", "row")]
+    for number, (anchor, *others) in groups.items():
+        assert [compared(anchor, other) for other in others] == [0] * len(others)
+        assert number + 1 not in groups or compared(anchor, groups[number + 1][0]) == 1
+    first, second = (run.id for run in board.ranked[:2])
+    leads = re.search(
+        r"It leads [^[]* by \S+ \[[^\]]*\]( \(unclear\))?", " ".join(p.text for p in page.all("p", "stand"))
+    )
+    assert leads.group(1) == (None if compared(first, second) else " (unclear)")
+    cells = [row for row in page.all("section", id="factors")[0].all("tr") if len(row.all("td")) == 5]
+    assert len(cells) == 6
+    for row in cells:
+        level, verdict = row.all("th")[0].text, row.all("td")[1].text
+        sign = compared(run_of_level[level], run_of_level["level0"])
+        assert verdict == {0: "no clear mean change", 1: "higher mean", -1: "lower mean"}[sign]
+        assert marks(row.all("td")[0]) == ["clear" if sign else "unclear"]
+
+
+def test_words_on_a_mean_over_pairs_cannot_be_read_as_a_verdict_on_a_pair():
+    of_pairs = {verdicts.CLEAR, verdicts.UNCLEAR, verdicts.HIGHER, verdicts.LOWER}
+    assert not of_pairs & {*factors.VERDICTS["auroc"], *factors.VERDICTS["gap"], verdicts.UNCLEAR_MEAN}
+    assert all(
+        "mean" in words for words in (*factors.VERDICTS["auroc"], *factors.VERDICTS["gap"], verdicts.UNCLEAR_MEAN)
+    )

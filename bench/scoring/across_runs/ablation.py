@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.scoring.across_runs.paired_tests import holm, p_value
-from bench.scoring.bootstrap.intervals import percentile
+from bench.scoring.across_runs.paired_tests import differences_of, error_of, holm, pair_tests
 
 Array = NDArray[np.float64]
 Config = Mapping[str, object]  # configuration of a run: factor -> level
@@ -23,7 +22,8 @@ Config = Mapping[str, object]  # configuration of a run: factor -> level
 class Effect:
     """Effect of a level: the mean difference (level minus reference) over all pairs, with interval and p.
 
-    p is Holm-adjusted over the levels of the factor.
+    p is Holm-adjusted over the levels of the factor. With one pair, the effect is the difference of two recipes; then
+    all_low and all_high are adjusted for all pairs of recipes, as in the table `pairs`. Otherwise they are NaN.
     """
 
     factor: str
@@ -36,6 +36,8 @@ class Effect:
     num_pairs: int
     num_run_pairs: int  # two recipes with three seeds each are three pairs of runs
     pair_sd: float  # standard deviation of the differences over pairs; NaN for one pair
+    all_low: float = float("nan")
+    all_high: float = float("nan")
 
 
 def factors(configs: Sequence[Config]) -> list[str]:
@@ -71,6 +73,7 @@ def one_factor(
     sizes = num_runs or [1] * len(configs)
     keys = [tuple(_text(c.get(n)) for n in names) for c in configs]
     run_of = {key: run for run, key in enumerate(keys)}
+    half = pair_tests(value, replicates).half
     for number, name in enumerate(names):
         pairs: dict[str, list[tuple[int, int]]] = {}
         for run, key in enumerate(keys):
@@ -78,7 +81,7 @@ def one_factor(
             if key[number] != reference[name] and reference_key in run_of:
                 pairs.setdefault(key[number], []).append((run, run_of[reference_key]))
         estimated = [
-            _effect(name, level, reference[name], level_pairs, value, replicates, sizes)
+            _effect(name, level, reference[name], level_pairs, value, replicates, sizes, half)
             for level, level_pairs in pairs.items()
         ]
         estimated = [effect for effect in estimated if effect.num_pairs]
@@ -95,6 +98,7 @@ def _effect(
     value: Array,
     replicates: Array,
     sizes: Sequence[int],
+    half: Array,
 ) -> Effect:
     finite = [(a, b) for a, b in pairs if np.isfinite(value[a]) and np.isfinite(value[b])]
     if not finite:
@@ -105,13 +109,15 @@ def _effect(
         differences.mean(keepdims=True),
         (replicates[first] - replicates[second]).mean(0, keepdims=True),
     )
-    (low,), (high,) = percentile(mean, mean_replicates)
-    p = float(p_value(mean, mean_replicates)[0])
+    _, low, high, p = (float(number[0]) for number in differences_of(mean, error_of(mean, mean_replicates)))
     spread = float(differences.std(ddof=1)) if len(finite) > 1 else np.nan
     num_run_pairs = sum(min(sizes[a], sizes[b]) for a, b in finite)
-    return Effect(
-        name, level, reference, float(mean[0]), float(low), float(high), p, len(finite), num_run_pairs, spread
-    )
+    effect = Effect(name, level, reference, float(mean[0]), low, high, p, len(finite), num_run_pairs, spread)
+    if len(finite) > 1:
+        return effect
+    width = half[first[0], second[0]]
+    all_low, all_high = np.fmin(mean[0] - width, low), np.fmax(mean[0] + width, high)
+    return replace(effect, all_low=float(all_low), all_high=float(all_high))
 
 
 @dataclass(frozen=True, slots=True)

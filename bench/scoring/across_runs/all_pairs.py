@@ -6,7 +6,7 @@ Shapes: R runs, P pairs, B replicates.
 import numpy as np
 import pandas as pd
 
-from bench.scoring.across_runs.paired_tests import all_pairs
+from bench.scoring.across_runs.paired_tests import all_pairs, pair_tests
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
@@ -18,8 +18,10 @@ def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, inte
     """Build the table `pairs`: the difference first - second for all pairs of the MOST best runs by external AUROC.
 
     In each pair, `first` is the run with the higher external AUROC. value is the difference of macro AUROCs (external mean,
-    internal test split, each hospital) or of macro gaps. low and high are its percentile interval, which is not adjusted for
-    the number of pairs. A run without a value in a cohort has no row for this cohort.
+    internal test split, each hospital) or of macro gaps. low and high are its own interval, which is not adjusted for the
+    number of pairs. all_low and all_high are adjusted for all pairs of runs with a value, not only of the MOST best; they
+    decide whether the difference is clear, wherever it is shown. A run without a value in a cohort has no row for this
+    cohort.
     """
     tables = {"auroc": _points(scores, internal), "gap": gaps[gaps["finding"] == MACRO]}
     external = tables["auroc"][tables["auroc"]["dataset"] == EXTERNAL].sort_values(
@@ -34,11 +36,14 @@ def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, inte
         for dataset, rows in table.groupby("dataset", sort=False):
             value = dict(zip(rows["run_id"], rows["value"], strict=True))
             name = f"{metric}/{dataset}"
-            runs = [r for r in best if np.isfinite(value.get(r, np.nan)) and name in replicates[r]]
+            usable = {str(r) for r in value if np.isfinite(value[r]) and name in replicates.get(str(r), {})}
+            runs = [r for r in best if r in usable]
             if len(runs) < 2:
                 continue
-            value_R = np.array([value[r] for r in runs], np.float64)
-            first, second, differences = all_pairs(value_R, stack_replicates(runs, name, replicates))
+            family = [*runs, *sorted(usable.difference(runs))]
+            value_R, replicates_RB = np.array([value[r] for r in family]), stack_replicates(family, name, replicates)
+            first, second, differences = all_pairs(value_R[: len(runs)], replicates_RB[: len(runs)])
+            half = pair_tests(value_R, replicates_RB).half[first, second]
             run_ids = np.array(runs, object)
             columns = (
                 run_ids[first],
@@ -48,6 +53,8 @@ def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, inte
                 differences.value,
                 differences.low,
                 differences.high,
+                np.fmin(differences.value - half, differences.low),
+                np.fmax(differences.value + half, differences.high),
             )
             frames.append(pd.DataFrame(dict(zip(SCHEMAS["pairs"], columns, strict=True))))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(SCHEMAS["pairs"]))

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit, ndtr
+from scipy.special import expit, logit, ndtr, ndtri
 
 from bench.scoring.bootstrap.compiled import compiled
-from bench.scoring.bootstrap.intervals import LEVEL, bounds_of, enough, percentile, quantile
+from bench.scoring.bootstrap.intervals import LEVEL, VALID_SHARE, enough, quantile
 
 Array = NDArray[np.float64]
 
@@ -18,7 +18,8 @@ Array = NDArray[np.float64]
 class Differences(NamedTuple):
     """Differences first - second: value [R], 95 % interval and two-sided p-value.
 
-    Interval and p-value are NaN if too few replicates are valid.
+    The interval is normal, as the test is: it excludes 0 if and only if p is below .05. Interval and p-value are NaN if too
+    few replicates are valid.
     """
 
     value: Array
@@ -34,11 +35,22 @@ def p_value(value: Array, replicates: Array) -> Array:
     too coarse for an adjustment over fifty runs, because it cannot give p below 2 / B. If the standard error is 0 (two copies
     of one run), p is 1 for a value of 0, and 0 otherwise. p is NaN if too few replicates are valid.
     """
+    return _p_of(value, error_of(value, replicates))
+
+
+def error_of(value: Array, replicates: Array) -> Array:
+    """Return the standard error [R] of value [R]; NaN if too few replicates [R, B] are valid."""
     usable = enough(replicates) & np.isfinite(value)
     error = np.full(value.shape, np.nan)
     if replicates.shape[-1] > 1:
         error[usable] = np.nanstd(replicates[usable], axis=-1, ddof=1)
-    return _p_of(value, error)
+    return error
+
+
+def differences_of(value: Array, error: Array) -> Differences:
+    """Return differences, value [R], with normal interval and p-value, from their standard errors [R]."""
+    half = float(ndtri((1 + LEVEL) / 2)) * error
+    return Differences(value, value - half, value + half, _p_of(value, error))
 
 
 def _p_of(value: Array, error: Array) -> Array:
@@ -48,20 +60,28 @@ def _p_of(value: Array, error: Array) -> Array:
     return np.asarray(2 * ndtr(-z), np.float64)
 
 
-def p_of_all_pairs(value: Array, replicates: Array) -> Array:
-    """Compute two-sided p-values [R, R] of the differences between all pairs in value [R], Holm-adjusted over all pairs.
+class PairTests(NamedTuple):
+    """Tests of the differences between all pairs of R runs; NaN on the diagonal and if too few replicates are valid."""
+
+    error: Array  # [R, R] standard error of the difference
+    p: Array  # [R, R] two-sided p-value, Holm-adjusted over all pairs
+    half: Array  # [R, R] half width of an interval that excludes 0 if and only if p is below 1 - LEVEL
+
+
+def pair_tests(value: Array, replicates: Array) -> PairTests:
+    """Test the differences between all pairs in value [R], Holm-adjusted over all pairs.
 
     The adjustment covers all pairs, because the same data selected the best run. An adjustment over only the R - 1 pairs with
     the best run would assume that this run was chosen beforehand. With 24 equal runs it would report a difference in 25 % of
-    samples. The test is that of `p_value`, from replicates [R, B]. p is NaN on the diagonal and if too few replicates are
-    valid.
+    samples. The test is that of `p_value`, from replicates [R, B]. So a pair has one verdict, wherever it is shown.
     """
     num = len(value)
     p = np.full((num, num), np.nan)
+    errors, half = p.copy(), p.copy()
     usable = np.flatnonzero(enough(replicates) & np.isfinite(value))
     complete = replicates[usable][:, np.isfinite(replicates[usable]).all(0)]
     if len(usable) < 2 or complete.shape[1] < 2:
-        return p
+        return PairTests(errors, p, half)
     covariance = np.cov(complete)
     variance = np.diag(covariance)
     first, second = np.triu_indices(len(usable), 1)
@@ -69,9 +89,15 @@ def p_of_all_pairs(value: Array, replicates: Array) -> Array:
     distance = np.abs(value[usable[first]] - value[usable[second]])
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(distance == 0, 0.0, distance / error)
-    adjusted = holm(np.asarray(2 * ndtr(-z), np.float64))
-    p[usable[first], usable[second]] = p[usable[second], usable[first]] = adjusted
-    return p
+        plain = np.asarray(2 * ndtr(-z), np.float64)
+        adjusted = holm(plain)
+        # Holm's factor; a p-value that was cut to 1 does not show its factor, so it gets the largest one
+        times = np.where((plain > 0) & (adjusted < 1), np.clip(adjusted / plain, 1.0, len(plain)), float(len(plain)))
+    first, second = usable[first], usable[second]
+    errors[first, second] = errors[second, first] = error
+    p[first, second] = p[second, first] = adjusted
+    half[first, second] = half[second, first] = ndtri(1 - (1 - LEVEL) / 2 / times) * error
+    return PairTests(errors, p, half)
 
 
 def paired(value_first: Array, value_second: Array, first: Array, second: Array) -> Differences:
@@ -81,8 +107,8 @@ def paired(value_first: Array, value_second: Array, first: Array, second: Array)
     """
     if first.shape != second.shape:
         raise ValueError(f"the runs have different numbers of replicates: {first.shape} and {second.shape}")
-    value, replicates = value_first - value_second, first - second
-    return Differences(value, *percentile(value, replicates), p_value(value, replicates))
+    value = value_first - value_second
+    return differences_of(value, error_of(value, first - second))
 
 
 def all_pairs(value: Array, replicates: Array) -> tuple[NDArray[np.intp], NDArray[np.intp], Differences]:
@@ -92,40 +118,31 @@ def all_pairs(value: Array, replicates: Array) -> tuple[NDArray[np.intp], NDArra
     [R, B] share their resamples. Differences of replicates are in memory for only one pair at a time.
     """
     first, second = np.triu_indices(len(value), 1)
-    difference, low_high_error = value[first] - value[second], np.empty((3, len(first)))
-    _all_pairs(difference, first, second, np.ascontiguousarray(replicates, np.float64), (1 - LEVEL) / 2, low_high_error)
-    low, high, error = low_high_error
-    return first, second, Differences(difference, low, high, _p_of(difference, error))
+    error = _errors(first, second, np.ascontiguousarray(replicates, np.float64), VALID_SHARE)
+    return first, second, differences_of(value[first] - value[second], error)
 
 
 @compiled
-def _all_pairs(
-    difference: Array,
-    first: NDArray[np.intp],
-    second: NDArray[np.intp],
-    replicates: Array,
-    share: float,
-    low_high_error: Array,
-) -> None:
-    """Compute low, high and standard error of each of P pairs, and write them to low_high_error [3, P].
+def _errors(first: NDArray[np.intp], second: NDArray[np.intp], replicates: Array, share: float) -> Array:
+    """Compute the standard errors of the differences first - second of P pairs; first and second [P] are the pair's runs.
 
-    low and high are the quantiles `share` and 1 - share of the pair's replicates. first and second [P] are the pair's
-    runs.
+    An error is NaN if the share of valid replicates is below `share`.
     """
+    errors = np.full(first.shape[0], np.nan)
     for i in range(first.shape[0]):
         pair_replicates = replicates[first[i]] - replicates[second[i]]
-        low_high_error[0, i], low_high_error[1, i] = bounds_of(difference[i], pair_replicates, share)
-        low_high_error[2, i] = np.nan
-        if low_high_error[0, i] == low_high_error[0, i]:
-            total, num = 0.0, 0
-            for x in pair_replicates:
-                total += x if x == x else 0.0
-                num += 1 if x == x else 0
-            squares, mean = 0.0, total / num
-            for x in pair_replicates:
-                squares += (x - mean) ** 2 if x == x else 0.0
-            if num > 1:
-                low_high_error[2, i] = np.sqrt(squares / (num - 1))
+        num, total = 0, 0.0
+        for x in pair_replicates:
+            valid = abs(x) < np.inf
+            num += 1 if valid else 0
+            total += x if valid else 0.0
+        if num < 2 or num / len(pair_replicates) < share:
+            continue
+        squares, mean = 0.0, total / num
+        for x in pair_replicates:
+            squares += (x - mean) ** 2 if abs(x) < np.inf else 0.0
+        errors[i] = np.sqrt(squares / (num - 1))
+    return errors
 
 
 def simultaneous(value: Array, replicates: Array) -> tuple[Array, Array]:

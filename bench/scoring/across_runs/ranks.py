@@ -11,9 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
-from bench.scoring.across_runs.paired_tests import p_of_all_pairs, p_value, simultaneous, simultaneous_areas
+from bench.scoring.across_runs.paired_tests import (
+    PairTests,
+    differences_of,
+    pair_tests,
+    simultaneous,
+    simultaneous_areas,
+)
 from bench.scoring.bootstrap.intervals import enough, percentile
 from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
@@ -109,9 +114,9 @@ def ranks(
     value, sign = rows["value"].to_numpy(np.float64), -1.0 if smallest_first else 1.0
     if criterion.metric in BIASED:  # noise makes these replicates too large: they are moved to the value
         replicates_RB = replicates_RB + (value - np.nanmean(replicates_RB, axis=1))[:, None]
-    p = p_of_all_pairs(value, replicates_RB)
-    group, p_anchor = tie_groups(p)
-    lead = leads(sign * value, sign * replicates_RB, p)
+    tests = pair_tests(value, replicates_RB)
+    group, p_anchor = tie_groups(tests.p)
+    lead = leads(sign * value, tests)
     replicates_RB = replicates_RB[:, np.isfinite(replicates_RB).all(0)]
     rank_RB = pd.DataFrame(-sign * replicates_RB).rank(axis=0).to_numpy(np.float64)
     low, high = np.quantile(rank_RB, 0.025, axis=1), np.quantile(rank_RB, 0.975, axis=1)
@@ -136,7 +141,7 @@ def ranks(
 
 
 def tie_groups(p: Array) -> tuple[NDArray[np.int64], Array]:
-    """Divide runs, sorted from best to worst, into tie groups. p [R, R]: the result of `p_of_all_pairs`.
+    """Divide runs, sorted from best to worst, into tie groups. p [R, R]: p-values of `pair_tests`.
 
     Return the number of each run's group [R], from 1, and the p-value [R] of its difference to the anchor. The anchor is the
     best run of a group. The next runs join the group until a run differs from the anchor at .05; this run is the anchor of
@@ -155,24 +160,18 @@ def tie_groups(p: Array) -> tuple[NDArray[np.int64], Array]:
     return group, p_anchor
 
 
-def leads(value: Array, replicates: Array, adjusted: Array) -> dict[str, Array]:
+def leads(value: Array, tests: PairTests) -> dict[str, Array]:
     """Return the columns `lead`: difference of each run to the next one, in value [R] sorted from best to worst.
 
-    lead_low and lead_high are the interval of this difference alone. adjusted [R, R]: the result of `p_of_all_pairs`.
-    lead_all_low and lead_all_high are adjusted like this p-value, so they exclude 0 where the p-value is below .05.
+    tests: those of all pairs. lead_low and lead_high are the interval of this difference alone. lead_all_low and lead_all_high
+    are adjusted for all pairs, so they exclude 0 where the p-value is below .05.
     """
     columns = {name: np.full(len(value), np.nan) for name in LEADS}
-    difference, of_replicates = value[:-1] - value[1:], replicates[:-1] - replicates[1:]
-    if not len(difference):
+    if len(value) < 2:
         return columns
-    first = np.arange(len(difference))
-    low, high = percentile(difference, of_replicates)
-    of_replicates = of_replicates[:, np.isfinite(replicates).all(0)]
-    plain, num_pairs = p_value(difference, of_replicates), len(value) * (len(value) - 1) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        times = np.where(plain > 0, np.clip(adjusted[first, first + 1] / plain, 1.0, num_pairs), num_pairs)
-    half = ndtri(1 - SIGNIFICANT / 2 / times) * np.nanstd(of_replicates, axis=1, ddof=1)
-    for name, numbers in zip(LEADS, (difference, low, high, difference - half, difference + half), strict=True):
+    alone, half = differences_of(value[:-1] - value[1:], tests.error.diagonal(1)), tests.half.diagonal(1)
+    bounds = (alone.value, alone.low, alone.high, alone.value - half, alone.value + half)
+    for name, numbers in zip(LEADS, bounds, strict=True):
         columns[name][:-1] = numbers
     return columns
 

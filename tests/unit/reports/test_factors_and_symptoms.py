@@ -39,34 +39,58 @@ def test_symptoms_come_before_the_ranking_with_their_advice_and_histogram() -> N
 
 def test_only_levels_that_clearly_change_the_auroc_are_in_the_title() -> None:
     rows = [
-        ("auroc", "loss", "focal", "bce", 0.012, 0.004, 0.020, 0.003, 6, 6, 0.004),
-        ("auroc", "optimizer", HOSTILE, "adamw", -0.004, -0.012, 0.004, 0.4, 1, 1, np.nan),
+        ("auroc", "loss", "focal", "bce", 0.012, 0.004, 0.020, 0.003, 6, 6, 0.004, np.nan, np.nan),
+        ("auroc", "optimizer", HOSTILE, "adamw", -0.004, -0.012, 0.004, 0.4, 1, 1, np.nan, np.nan, np.nan),
     ]
     text = page(ablation=frame("ablation", *rows))
-    assert "Clear change of the external AUROC: focal (+.012)" in text
+    assert "Clear mean change of the external AUROC: focal (+.012)" in text
     assert HOSTILE not in text
 
 
 def test_a_level_with_one_pair_or_with_large_variation_between_pairs_is_not_in_the_title() -> None:
     for num_pairs, spread in ((1, np.nan), (2, 0.001), (6, 0.012)):
-        row = ("auroc", "loss", "focal", "bce", 0.012, 0.004, 0.020, 0.003, num_pairs, num_pairs, spread)
+        row = (
+            "auroc",
+            "loss",
+            "focal",
+            "bce",
+            0.012,
+            0.004,
+            0.020,
+            0.003,
+            num_pairs,
+            num_pairs,
+            spread,
+            np.nan,
+            np.nan,
+        )
         text = page(ablation=frame("ablation", row))
         few = "Too few pairs of runs for a verdict"
-        assert (few if num_pairs < 3 else "No factor changes external AUROC more than pairs of runs vary") in text
+        assert (
+            few if num_pairs < 3 else "No factor changes the mean external AUROC more than pairs of runs vary"
+        ) in text
 
 
 def test_one_pair_of_recipes_with_three_seeds_each_may_be_clear_and_fewer_pairs_of_runs_have_no_verdict() -> None:
     effect = ("auroc", "loss", "focal", "bce", 0.012, 0.004, 0.020, 0.003, 1)
-    three = page(ablation=frame("ablation", (*effect, 3, np.nan)))
-    assert "Clear change of the external AUROC: focal (+.012)" in three
-    assert ">higher<" in three
-    two = page(ablation=frame("ablation", (*effect, 2, np.nan)))
+    three = page(ablation=frame("ablation", (*effect, 3, np.nan, 0.002, 0.022)))
+    assert "Clear mean change of the external AUROC: focal (+.012)" in three
+    assert ">higher mean<" in three
+    two = page(ablation=frame("ablation", (*effect, 2, np.nan, 0.002, 0.022)))
     assert "too few pairs" in two
-    assert ">higher<" not in two
+    assert ">higher mean<" not in two
+
+
+def test_one_pair_of_recipes_is_clear_only_if_it_is_clear_among_all_pairs_of_the_ranking() -> None:
+    effect = ("auroc", "loss", "focal", "bce", 0.012, 0.004, 0.020, 0.003, 1, 3, np.nan)
+    text = page(ablation=frame("ablation", (*effect, -0.001, 0.025)))
+    assert "No factor clearly changes the mean external AUROC" in text
+    assert "no clear mean change" in text
+    assert ">higher mean<" not in text
 
 
 def test_a_surrogate_without_predictive_value_shows_no_importance() -> None:
-    effect = ("auroc", "loss", "focal", "bce", 0.001, -0.004, 0.006, 0.8, 2, 2, 0.004)
+    effect = ("auroc", "loss", "focal", "bce", 0.001, -0.004, 0.006, 0.8, 2, 2, 0.004, np.nan, np.nan)
     good = frame("surrogate", ("auroc", "loss", 0.01, 0.6, 0.4, 24), ("auroc", "size", 0.02, 0.6, 0.4, 24))
     poor = frame("surrogate", ("auroc", "", np.nan, 0.05, -0.3, 24))
     assert "size .020; loss .010" in page(ablation=frame("ablation", effect), surrogate=good)
@@ -74,7 +98,9 @@ def test_a_surrogate_without_predictive_value_shows_no_importance() -> None:
 
 
 def test_shap_values_are_drawn_for_a_surrogate_with_predictive_value() -> None:
-    effect = frame("ablation", ("auroc", "loss", "focal", "bce", 0.001, -0.004, 0.006, 0.8, 2, 2, 0.004))
+    effect = frame(
+        "ablation", ("auroc", "loss", "focal", "bce", 0.001, -0.004, 0.006, 0.8, 2, 2, 0.004, np.nan, np.nan)
+    )
     good = frame("surrogate", ("auroc", "loss", 0.01, 0.6, 0.4, 24))
     single = frame(
         "factor_shap",

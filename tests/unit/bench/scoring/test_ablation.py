@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bench.scoring.across_runs.ablation import factors, one_factor, references, surrogate
+from bench.scoring.across_runs.paired_tests import pair_tests
 
 DRAW = np.random.default_rng(0)
 
@@ -35,6 +36,20 @@ def test_the_effect_of_a_level_is_the_mean_of_its_pairs() -> None:
     assert found["size", "96"].value == pytest.approx(0)
     assert found["optimizer", "sgd"].p < 1e-6
     assert found["optimizer", "sam"].p > 0.05
+
+
+def test_an_effect_of_one_pair_has_the_adjusted_interval_of_this_pair_among_all_recipes() -> None:
+    configs: list[dict[str, object]] = [{"loss": loss} for loss in ("bce", "focal", "asl", "mae")]
+    value = np.array([0.80, 0.83, 0.81, 0.79])
+    replicates = value[:, None] + np.random.default_rng(1).normal(0, 0.01, (4, 400))
+    tests = pair_tests(value, replicates)
+    for run, effect in enumerate(one_factor(configs, value, replicates), start=1):
+        assert effect.num_pairs == 1
+        assert [effect.all_low, effect.all_high] == pytest.approx(effect.value + tests.half[run, 0] * np.array([-1, 1]))
+        assert effect.all_low < effect.low < effect.high < effect.all_high
+    full = full_grid()
+    many = one_factor(full, np.arange(24.0), np.arange(24.0)[:, None] + DRAW.normal(0, 0.01, (24, 400)))
+    assert all(np.isnan([effect.all_low, effect.all_high]).all() for effect in many)
 
 
 def test_runs_that_differ_in_two_factors_are_not_a_pair_and_missing_values_are_left_out() -> None:

@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 
 from bench.scoring.across_runs.all_pairs import MOST, pairs
+from bench.scoring.across_runs.paired_tests import pair_tests
+from bench.scoring.across_runs.ranks import ranks
 from reports.schemas.tables import SCHEMAS
 
 INTERNAL, EXTERNAL = "internal", "external"
@@ -26,7 +28,7 @@ def study(num: int) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, dict[str, np.
     return pd.DataFrame(scores), pd.DataFrame(gaps), replicates
 
 
-def test_every_pair_has_the_percentiles_of_its_paired_difference_at_every_hospital() -> None:
+def test_every_pair_has_the_interval_of_its_paired_difference_at_every_hospital() -> None:
     scores, gaps, replicates = study(3)
     found = pairs(scores, gaps, replicates, INTERNAL)
     assert tuple(found.columns) == SCHEMAS["pairs"]
@@ -34,7 +36,9 @@ def test_every_pair_has_the_percentiles_of_its_paired_difference_at_every_hospit
     for row in found.itertuples():
         name = f"{row.metric}/{row.dataset}"
         drawn = replicates[row.first][name] - replicates[row.second][name]
-        np.testing.assert_allclose([row.low, row.high], np.quantile(drawn, [0.025, 0.975]), atol=1e-12)
+        half = 1.959964 * drawn.std(ddof=1)
+        np.testing.assert_allclose([row.low, row.high], [row.value - half, row.value + half], atol=1e-8)
+        assert row.all_low <= row.low <= row.high <= row.all_high
         assert row.first < row.second  # the better externally comes first
         expected = 0.0 if row.metric == "gap" else 0.001 * (int(row.second[3:]) - int(row.first[3:]))
         np.testing.assert_allclose(row.value, expected, atol=1e-12)
@@ -49,6 +53,27 @@ def test_only_the_best_runs_are_paired_and_a_run_may_miss_a_value_at_one_hospita
     there = found[found["dataset"] == "north"]
     assert "run00" not in set(there["first"])
     assert (found["first"] == "run00").sum() == 3 * (MOST - 1)
+
+
+def test_a_pair_is_clear_exactly_if_its_test_over_all_ranked_runs_is() -> None:
+    """The ranking tests the same pairs: its groups, leads and this table have one verdict for one pair."""
+    scores, gaps, replicates = study(MOST + 20)
+    scores["value"] = 0.8 - 0.002 * scores["run_id"].str[3:].astype(int)
+    found = pairs(scores, gaps, replicates, INTERNAL)
+    external = found[found["dataset"] == EXTERNAL].query("metric == 'auroc'")
+    value = scores[scores["dataset"] == EXTERNAL].set_index("run_id")["value"]
+    tests = pair_tests(value.to_numpy(), np.stack([replicates[run][f"auroc/{EXTERNAL}"] for run in value.index]))
+    p = pd.DataFrame(tests.p, value.index, value.index)
+    clear = [row.all_low > 0 for row in external.itertuples()]
+    assert clear == [p.loc[row.first, row.second] < 0.05 for row in external.itertuples()]
+    assert 0 < sum(clear) < len(clear)
+    table = ranks(scores[scores["split"] != "val"], replicates).set_index("run_id")
+    neighbors = external[
+        external["second"] == external["first"].map(dict(zip(table.index, table.index[1:], strict=False)))
+    ]
+    assert len(neighbors) == MOST - 1
+    lead = table.loc[neighbors["first"], ["lead", "lead_low", "lead_high"]].to_numpy()
+    np.testing.assert_allclose(neighbors[["value", "all_low", "all_high"]].to_numpy(), lead, atol=1e-9)
 
 
 def test_fewer_than_two_runs_give_no_pair() -> None:

@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from bench.scoring.across_runs.criteria import external_of_findings, scores_to_rank_by
-from bench.scoring.across_runs.paired_tests import all_pairs, p_of_all_pairs
+from bench.scoring.across_runs.paired_tests import all_pairs, pair_tests
 from bench.scoring.across_runs.ranks import DEFAULT, Criterion, rankings, ranks
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.bootstrap.intervals import area_interval
@@ -98,7 +98,7 @@ def test_the_lead_has_the_interval_of_the_pair_and_an_adjusted_one_that_agrees_w
         value = found["value"].to_numpy()
         drawn = np.stack([replicates[run][NIH.replicates] for run in found["run_id"]])
         first, second, differences = all_pairs(value, drawn)
-        adjusted = p_of_all_pairs(value, drawn)
+        adjusted = pair_tests(value, drawn).p
         for k in range(len(found) - 1):
             [pair] = np.flatnonzero((first == k) & (second == k + 1))
             row = found.iloc[k]

@@ -9,8 +9,8 @@ from bench.scoring.across_runs.paired_tests import (
     all_pairs,
     benjamini_hochberg,
     holm,
-    p_of_all_pairs,
     p_value,
+    pair_tests,
     paired,
     simultaneous,
     simultaneous_areas,
@@ -73,7 +73,7 @@ def test_equal_runs_are_separated_in_at_most_one_sample_of_twenty() -> None:
     parted = 0
     for _ in range(300):
         value = np.sort(0.8 + 0.01 * generator.normal(size=24))[::-1]
-        parted += tie_groups(p_of_all_pairs(value, value[:, None] + noise))[0][-1] > 1
+        parted += tie_groups(pair_tests(value, value[:, None] + noise).p)[0][-1] > 1
     assert parted / 300 < 0.08  # adjusted over the 23 below the anchor alone: .25
 
 
@@ -81,12 +81,22 @@ def test_p_values_of_all_pairs_are_those_of_each_pair_adjusted_together() -> Non
     generator = np.random.default_rng(6)
     value = np.array([0.82, 0.80, np.nan, 0.79])
     replicates = value[:, None] + generator.normal(0, 0.02, NUM) + generator.normal(0, 0.01, (4, NUM))
-    found = p_of_all_pairs(value, replicates)
+    found = pair_tests(value, replicates).p
     np.testing.assert_array_equal(found, found.T)
     assert np.isnan(found[2]).all()
     pairs = [(0, 1), (0, 3), (1, 3)]
     single = [p_value(value[[a]] - value[[b]], (replicates[a] - replicates[b])[None])[0] for a, b in pairs]
     np.testing.assert_allclose([found[pair] for pair in pairs], holm(np.array(single)), rtol=1e-6)
+
+
+def test_the_interval_of_a_pair_excludes_0_exactly_if_its_adjusted_p_is_below_the_level() -> None:
+    generator = np.random.default_rng(7)
+    value = 0.8 + 0.03 * generator.normal(size=30)
+    tests = pair_tests(value, value[:, None] + 0.01 * generator.normal(size=(30, 500)))
+    first, second = np.triu_indices(30, 1)
+    clear = np.abs(value[first] - value[second]) > tests.half[first, second]
+    assert 0 < clear.sum() < len(clear)
+    np.testing.assert_array_equal(clear, tests.p[first, second] < 0.05)
 
 
 def test_shared_noise_of_patients_does_not_affect_a_paired_comparison() -> None:
@@ -223,6 +233,6 @@ def test_all_pairs_have_the_values_of_each_single_pair() -> None:
 def test_too_few_replicates_give_no_p_and_no_separate_group() -> None:
     replicates = np.full((2, 100), np.nan)
     assert np.isnan(p_value(np.array([0.1, 0.2]), replicates)).all()
-    group, p = tie_groups(p_of_all_pairs(np.array([0.9, 0.1]), replicates))
+    group, p = tie_groups(pair_tests(np.array([0.9, 0.1]), replicates).p)
     assert group.tolist() == [1, 1]
     assert np.isnan(p).all()
