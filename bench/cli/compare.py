@@ -93,6 +93,7 @@ def lines(result: "Contrast") -> list[str]:
         f"difference = first - second. Both runs: the same {result.settings.num_resamples:,} bootstrap samples of patients.",
         f"Holm, BH: p adjusted for the {num_tests} findings above (macro: for the cohorts; `external` is one test).",
         "DeLong treats images as independent. clustered: the DeLong test with images grouped by patient.",
+        "All p values treat the two runs as chosen in advance. The leaderboard corrects for all pairs of its ranking.",
     ]
     return [*out, *wrapped(notes)]
 

@@ -11,10 +11,14 @@ from bench.planning.manifest import Manifest, read_manifest
 from bench.results.read_predictions import Labels, load_scored_splits, run_facts, unfinished
 from bench.results.run_table import run_title
 from bench.scoring.across_runs.paired_runs import GAP, ScoredRun, differences, shared_findings
-from bench.scoring.metrics_of_split import BUILT_IN, Key, MetricNeeds
+from bench.scoring.gaps.gap import MACRO
+from bench.scoring.metrics_of_split import AUROC, BUILT_IN, Key, MetricNeeds
 from bench.scoring.scored_split import Settings
 from bench.store.store import Store
 from harmonize.errors import ConfigError, StoreError
+from reports.report_data.headline_rows import Estimate
+from reports.schemas.tables import SCHEMAS
+from reports.sentences.verdicts import HIGHER, LOWER, verdict
 
 ORDINALS = ("first", "second")  # how messages name the two runs
 
@@ -37,7 +41,7 @@ class Contrast:
     """Two runs and the table of their differences (columns: bench.scoring.across_runs.paired_runs.COLUMNS).
 
     synthetic: whether a program drew the images. notes: the sentences that say on what the runs were compared, if they
-    differ in this.
+    differ in this, and which verdict the leaderboard has.
     """
 
     first: str
@@ -119,6 +123,8 @@ def contrast(
         _refuse_empty(planned, key, without_images)
     synthetic = bool(planned[0].manifest.content["phantom"])
     notes = _notes(planned, () if key == GAP else without_images)
+    if planned[0].manifest is planned[1].manifest:
+        notes += _verdict_note(planned[0].manifest, (ids[0], ids[1]), key, table)
     return Contrast(planned[0].name, planned[1].name, key, settings, table, synthetic, notes)
 
 
@@ -184,6 +190,40 @@ def _notes(planned: Sequence[PlannedRun], without_images: Sequence[str]) -> tupl
             "The cohorts of the two grids differ: only common images are scored, with the labels of the first."
         )
     return tuple(notes)
+
+
+def _verdict_note(manifest: Manifest, ids: tuple[str, str], key: Key, table: pd.DataFrame) -> tuple[str, ...]:
+    """Return the sentence with the verdicts of the stored leaderboard; none if it does not show these differences."""
+    words = verdicts_on_page(manifest, ids, key, table)
+    listed = "; ".join(f"{dataset} {word}" for dataset, word in words.items())
+    return (f"Verdict of the leaderboard on first - second: {listed}.",) if words else ()
+
+
+def verdicts_on_page(manifest: Manifest, ids: tuple[str, str], key: Key, table: pd.DataFrame) -> dict[str, str]:
+    """Return the verdicts of the grid's leaderboard on the macro differences of `table`: cohort -> word.
+
+    The leaderboard compares recipes and corrects for all pairs of its ranking. Cohorts are left out if the stored report has
+    another difference, because it is older or compares means over seeds.
+    """
+    path = manifest.store.root / "report" / str(manifest.content["name"]) / "tables" / "pairs.parquet"
+    if key not in (AUROC, GAP) or not path.is_file():
+        return {}
+    stored = pd.read_parquet(path)
+    metric = "gap" if key == GAP else "auroc"
+    if not set(SCHEMAS["pairs"]) <= set(stored.columns):
+        return {}
+    stored = stored[(stored["metric"] == metric) & stored["first"].isin(ids) & stored["second"].isin(ids)]
+    macros = table[(table["finding"] == MACRO) & ~table["split"].str.startswith("expert")]
+    differences = macros.set_index("dataset")["difference"]
+    words = {}
+    for row in stored[stored["first"] != stored["second"]].itertuples():
+        sign = 1 if row.first == ids[0] else -1
+        low, high = sorted((sign * row.low, sign * row.high))
+        difference = Estimate(sign * row.value, low, high)
+        difference = difference.simultaneous(*sorted((sign * row.all_low, sign * row.all_high)))
+        if row.dataset in differences and abs(differences[row.dataset] - difference.value) < 1e-9:
+            words[str(row.dataset)] = verdict(difference, HIGHER, LOWER)
+    return words
 
 
 def metric_key(metric: str, operating_point: str, calibrator: str, settings: Settings) -> Key:

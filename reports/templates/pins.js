@@ -25,8 +25,8 @@ const pins = (() => {
     const there = data.pairs[other + ' ' + first], back = data.pairs[first + ' ' + other];
     if (there && there[k]) return there[k];
     if (!back || !back[k]) return null;
-    const [value, low, high, allLow, allHigh] = back[k];
-    return [-value, -high, -low, -allHigh, -allLow];
+    const [value, low, high, thinLow, thinHigh] = back[k];
+    return [-value, -high, -low, -thinHigh, -thinLow];
   };
 
   const compare = () => {
