@@ -9,13 +9,13 @@ import pandas as pd
 from bench.planning.imported_run import KIND as IMPORTED
 from bench.planning.manifest import Manifest
 from bench.scoring.across_runs.ablation_tables import MetricOfRuns, ablation, frontier, metrics
-from bench.scoring.across_runs.agreement import agreement, seed_groups, seed_variance
+from bench.scoring.across_runs.agreement import agreement
 from bench.scoring.across_runs.all_pairs import pairs
 from bench.scoring.across_runs.criteria import SMALLEST_FIRST, external_of_findings, scores_to_rank_by
 from bench.scoring.across_runs.frontier import device_hours
 from bench.scoring.across_runs.label_policies import Evaluation, matrix
 from bench.scoring.across_runs.ranks import Replicates, mean_gaps, rankings, stack_replicates
-from bench.scoring.across_runs.recipes import Recipes
+from bench.scoring.across_runs.recipes import Recipes, seed_groups, seed_variance
 from bench.scoring.across_runs.robustness import robustness
 from bench.scoring.across_runs.run_selection import selection
 from bench.scoring.gaps.gap import MACRO

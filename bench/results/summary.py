@@ -1,6 +1,10 @@
 """The two main results of a grid, as lines of text."""
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 import numpy as np
+import pandas as pd
 
 from bench.planning.manifest import Manifest
 from bench.results.cross_run_tables import gaps_of_recipes, recipes_of, scores_of_recipes
@@ -8,12 +12,22 @@ from bench.results.read_predictions import load_replicates, load_scores
 from bench.results.run_table import ranked_ids, run_title
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
+from reports.tables import Tables
 
 
-def summary(manifest: Manifest) -> list[str]:
+class _RankedRecipes(NamedTuple):
+    """The ranked recipes: recipe id -> run ids, and their rows of scores (AUROC) and of gaps."""
+
+    runs_of: Mapping[str, Sequence[str]]
+    aurocs: pd.DataFrame
+    gaps: pd.DataFrame
+
+
+def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
     """Return the two main results of a grid as lines: the best external macro AUROC and the smallest gap, over recipes.
 
-    If the images are synthetic, the last line says so.
+    `tables` of a report that was just written have the recipes; without them, the recipes are computed from the stored
+    scores. If the images are synthetic, the last line says so.
     """
     ids = ranked_ids(manifest)
     if not ids:
@@ -22,18 +36,37 @@ def summary(manifest: Manifest) -> list[str]:
     if len({manifest.config(r).findings for r in manifest.ranked if r["id"] in ids}) > 1:
         return ["  the runs learn different findings: the page compares them finding by finding"]
     runs = {str(run["id"]): run for run in manifest.ranked}
-    recipes = recipes_of(manifest, {run_id: load_replicates(manifest, run_id) for run_id in ids})
-    scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")
-    plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["finding"] == MACRO)]
-    aurocs = recipes.replaced(plain, scores_of_recipes(recipes, plain))
-    gaps = recipes.replaced(gaps, gaps_of_recipes(recipes, gaps))
+    recipes = _from_scores(manifest, ids) if tables is None else _from_tables(tables)
     lines = []
-    for what, table, smallest_first in (("best external macro AUROC", aurocs, False), ("smallest gap", gaps, True)):
+    for what, table, smallest_first in (
+        ("best external macro AUROC", recipes.aurocs, False),
+        ("smallest gap (shared findings)", recipes.gaps, True),
+    ):
         rows = table[(table["dataset"] == EXTERNAL) & (table["finding"] == MACRO)].dropna(subset=["value"])
         if len(rows):
             top = rows.sort_values("value", ascending=smallest_first).iloc[0]
             run_ids = recipes.runs_of[str(top["run_id"])]
             name = run_title(manifest, runs[run_ids[0]], len(run_ids))
             interval = f" [{top['low']:.3f}, {top['high']:.3f}]" if np.isfinite(top["low"]) else ""
-            lines.append(f"  {what:<26} {name:<28} {top['value']:.3f}{interval}")
+            lines.append(f"  {what:<30} {name:<24} {top['value']:.3f}{interval}")
     return [*lines, f"  {SYNTHETIC_NOTICE}"] if manifest.content["phantom"] else lines
+
+
+def _from_scores(manifest: Manifest, ids: Sequence[str]) -> _RankedRecipes:
+    """Compute the recipes from the stored scores of the runs `ids`."""
+    recipes = recipes_of(manifest, {run_id: load_replicates(manifest, run_id) for run_id in ids})
+    scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")
+    plain = _plain(scores)
+    aurocs = recipes.replaced(plain, scores_of_recipes(recipes, plain))
+    return _RankedRecipes(recipes.runs_of, aurocs, recipes.replaced(gaps, gaps_of_recipes(recipes, gaps)))
+
+
+def _from_tables(tables: Tables) -> _RankedRecipes:
+    """Select the recipes from the tables of a report."""
+    runs_of = tables["recipes"].groupby("recipe_id", sort=False)["run_id"].agg(list).to_dict()
+    aurocs, gaps = (table[table["run_id"].isin(runs_of)] for table in (_plain(tables["scores"]), tables["gaps"]))
+    return _RankedRecipes(runs_of, aurocs, gaps)
+
+
+def _plain(scores: pd.DataFrame) -> pd.DataFrame:
+    return scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["finding"] == MACRO)]

@@ -8,6 +8,7 @@ from bench.planning.manifest import Manifest
 from bench.results.report_tables import tables
 from bench.results.score_runs import score_all
 from bench.store.store import Progress, replacing
+from reports.tables import Tables
 
 
 def score_and_report(
@@ -33,6 +34,13 @@ def write_report(
 
     `with_images`: allow pictures of real radiographs on the page.
     """
+    return report_and_tables(manifest, output, progress, with_images, site)[0]
+
+
+def report_and_tables(
+    manifest: Manifest, output: Path | None, progress: Progress, with_images: bool = False, site: Path | None = None
+) -> tuple[Path, Tables]:
+    """Write a report like `write_report`; return the page's path, and the tables of the page."""
     from reports.page import render
 
     progress("write the leaderboard", 0, 1)
@@ -40,7 +48,7 @@ def write_report(
     if site is not None:
         from reports.site import write_site
 
-        return write_site(collected, site)
+        return write_site(collected, site), collected
     folder = manifest.store.root / "report" / str(manifest.content["name"])
     page = output or folder / "leaderboard.html"
     with ThreadPoolExecutor(1) as pool:  # the thread saves the tables while this thread builds the page
@@ -51,4 +59,4 @@ def write_report(
                 # if saving the tables failed, raise the error here, before the page replaces the old page
                 saved.result()
     progress("write the leaderboard", 1, 1)
-    return page
+    return page, collected

@@ -14,7 +14,7 @@ from bench.planning.run import Run
 from bench.results.model_card import write_cards
 from bench.results.score_runs import score_all
 from bench.results.summary import summary
-from bench.results.write_report import write_report
+from bench.results.write_report import report_and_tables
 from bench.runs.shared_passes import passes
 from bench.study.job_progress import Display, Tally
 
@@ -91,8 +91,8 @@ def execute(
     score_all(manifest, display.progress, say=display.say)
     write_cards(manifest)
     _analyse(plan, runs, tally)
-    lines = summary(manifest)
-    page = write_report(manifest, None, display.progress, with_images)
+    page, tables = report_and_tables(manifest, None, display.progress, with_images)
+    lines = summary(manifest, tables)
     done = sum(plan.store.state(r.id) == "done" for r in runs)
     waiting = {d.id: reason for d in derived if (reason := plan.store.first_unfinished(d.sources))}
     finished = sum(plan.store.state(d.id) == "done" for d in derived if d.id not in waiting)

@@ -33,7 +33,7 @@ def _data(board: ReportData) -> dict[str, Any]:
     measures = [
         {"title": "External", "note": "AUROC, mean"},
         {"title": "Internal", "note": "AUROC, every finding"},
-        {"title": "Gap", "note": "internal − external"},
+        {"title": "Gap", "note": "internal − external, shared findings"},
         *({"title": h.title, "note": "AUROC"} for h in board.hospitals),
     ]
     table = board.tables["pairs"]

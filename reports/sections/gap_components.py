@@ -54,14 +54,10 @@ def gap_components(board: ReportData) -> Section:
     if not runs:
         return Section("components", "", Markup(""))
     first = runs[0]
+    components = {_component_name(cells, first, p): estimate(cells, first, EXTERNAL, "auroc", p) for p in USED["auroc"]}
     context = {
-        "title": gap_sentences.unexplained(
-            *(estimate(cells, first, EXTERNAL, "auroc", part) for part in ("gap", "remainder"))
-        ),
-        "answer": gap_sentences.gap_components(
-            first.label,
-            {_component_name(cells, first, p): estimate(cells, first, EXTERNAL, "auroc", p) for p in USED["auroc"]},
-        ),
+        "title": gap_sentences.unexplained(estimate(cells, first, EXTERNAL, "auroc", "gap"), components),
+        "answer": gap_sentences.gap_components(first.label, components),
         "run": first,
         "figures": [_figure(board, cells, first, metric) for metric in METRICS],
         "legend": [

@@ -87,7 +87,7 @@ def columns_of(board: ReportData) -> list[Column]:
         ),
     )
     return [
-        estimate_column("internal", "Internal", "AUROC", lambda r: r.internal_common, css=""),
+        estimate_column("internal", "Internal", _internal_findings(board), lambda r: r.internal_common, css=""),
         estimate_column("external", "External", mean, lambda r: r.external, css="", note=_other_findings),
         estimate_column(
             "worst", "Worst", "hospital", lambda r: r.worst_auroc, css="", small=lambda r: board.short(r.worst)
@@ -170,6 +170,12 @@ def _seconds(run: Run) -> float:
     """Return the training time in seconds, NaN if not recorded."""
     value = run.facts.get("seconds")
     return float(value) if value is not None and is_number(value) else float("nan")
+
+
+def _internal_findings(board: ReportData) -> str:
+    """Return the unit of the internal AUROC: it names the findings if the drawer's AUROC over every finding differs."""
+    differs = any(r.internal_common.has_value and r.internal_common.text != r.internal.text for r in board.ranked)
+    return "shared findings" if differs else "AUROC"
 
 
 def _other_findings(run: Run) -> str:

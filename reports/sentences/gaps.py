@@ -16,9 +16,9 @@ def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
 
     >>> case, rest = Estimate(0.02, 0.01, 0.03), Estimate(0.05, 0.04, 0.06)
     >>> gap_components("A", {"case mix": case, "remainder": rest})
-    'Case mix adds +.020 [.010, .030] to the gap of A; .050 [.040, .060] is unexplained'
+    'Case mix adds +.020 [.010, .030] to the gap of A; +.050 [.040, .060] is unexplained'
     >>> gap_components("A", {"case mix": Estimate(0.01, -0.01, 0.03), "remainder": rest})
-    'The data do not show whether case mix contributes to the gap of A; .050 [.040, .060] is unexplained'
+    'The data do not show whether case mix contributes to the gap of A; +.050 [.040, .060] is unexplained'
     """
     remainder = components["remainder"]
     measured = {name: e for name, e in components.items() if name != "remainder" and e.has_value}
@@ -30,18 +30,27 @@ def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
     else:
         verb = "contributes" if len(measured) == 1 else "contribute"
         text = f"the data do not show whether {' or '.join(measured)} {verb} to the gap of {label}"
-    return sentence_case(f"{text}; {remainder.with_interval} is unexplained")
+    rest = f"{signed(remainder.value)} {interval(remainder.low, remainder.high)}".strip()
+    return sentence_case(f"{text}; {rest} is unexplained")
 
 
-def unexplained(gap: Estimate, remainder: Estimate) -> str:
-    """State how much of a run's mean gap is unexplained.
+def unexplained(gap: Estimate, components: Mapping[str, Estimate]) -> str:
+    """State how a run's mean gap adds up; `components` by name, the remainder last.
 
-    >>> unexplained(Estimate(0.078, 0.05, 0.1), Estimate(0.076, 0.041, 0.111))
-    'Unexplained part of the gap: .076 [.041, .111] of .078'
+    The components have signs: if one of them makes the gap smaller, the remainder can be larger than the gap.
+
+    >>> rest = Estimate(0.076, 0.041, 0.111)
+    >>> unexplained(Estimate(0.078), {"case mix": Estimate(0.002), "labels": Estimate(float("nan")), "remainder": rest})
+    'The gap of .078 is the sum of case mix +.002 and unexplained +.076 [.041, .111]'
+    >>> unexplained(Estimate(0.066), {"case mix": Estimate(-0.01), "remainder": rest})
+    'The gap of .066 is the sum of case mix −.010 and unexplained +.076 [.041, .111]'
     """
-    if not remainder.has_value:
+    remainder = components["remainder"]
+    measured = [f"{name} {signed(e.value)}" for name, e in components.items() if name != "remainder" and e.has_value]
+    if not (remainder.has_value and measured):
         return "The gap could not be decomposed"
-    return f"Unexplained part of the gap: {remainder.with_interval} of {gap.text}"
+    rest = f"unexplained {signed(remainder.value)} {interval(remainder.low, remainder.high)}".strip()
+    return f"The gap of {gap.text} is the sum of {listing([*measured, rest])}"
 
 
 def effective_robustness(

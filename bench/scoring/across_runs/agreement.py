@@ -1,12 +1,9 @@
-"""Agreement of hospitals on the ranking of runs, and the variance of scores over seeds and over patients.
+"""Agreement of hospitals on the ranking of runs.
 
 Shapes: D cohorts, R runs, B replicates.
 """
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -94,7 +91,7 @@ def agreement(scores: pd.DataFrame, replicates: Replicates, internal: str) -> pd
     Only runs with a value in every cohort are used; tau is NaN with fewer than three. Patients of each cohort are resampled
     independently. Resampling adds noise, which moves tau towards 0, so the interval is conservative.
     """
-    value, run_ids = _macros(scores, replicates, internal)
+    value, run_ids = macros_in_every_cohort(scores, replicates, internal)
     rows = []
     datasets = [dataset for dataset in value if dataset != EXTERNAL]
     replicates_of_dataset = (
@@ -119,45 +116,9 @@ def agreement(scores: pd.DataFrame, replicates: Replicates, internal: str) -> pd
     return pd.DataFrame(rows, columns=list(SCHEMAS["agreement"]))
 
 
-def seed_variance(
-    groups: Mapping[str, Sequence[str]], scores: pd.DataFrame, replicates: Replicates, internal: str
-) -> pd.DataFrame:
-    """Build the table `seeds`: variation of macro AUROC in each cohort, for runs that differ only in their seed.
-
-    groups: recipe id -> run ids. seed_sd: standard deviation over seeds, on the same patients. patient_sd: standard deviation
-    over resampled patients of one run (root mean square over seeds). A group of one run has no rows.
-    """
-    rows = []
-    for recipe, group in groups.items():
-        value, run_ids = _macros(scores[scores["run_id"].isin(list(group))], replicates, internal)
-        for dataset, of_runs in value.items() if len(run_ids) > 1 else ():
-            replicates_SB = stack_replicates(run_ids, f"auroc/{dataset}", replicates)
-            patient_sd = (
-                float(np.sqrt(np.nanvar(replicates_SB, axis=1, ddof=1).mean()))
-                if enough(replicates_SB).all()
-                else float("nan")
-            )
-            rows.append((recipe, dataset, len(run_ids), float(of_runs.std(ddof=1)), patient_sd))
-    return pd.DataFrame(rows, columns=list(SCHEMAS["seeds"]))
-
-
-def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Return groups of run ids whose configurations differ only in the seed, by seed. configs: run id -> configuration.
-
-    Two runs with the same configuration and seed differ in something else, such as the version of the training code, so they
-    are in different groups.
-    """
-    groups: dict[tuple[str, int], list[str]] = {}
-    seen: Counter[tuple[str, int]] = Counter()
-    for run_id in sorted(configs, key=lambda run_id: int(configs[run_id]["seed"])):
-        recipe = repr(sorted((k, repr(v)) for k, v in configs[run_id].items() if k != "seed"))
-        seed = int(configs[run_id]["seed"])
-        groups.setdefault((recipe, seen[recipe, seed]), []).append(run_id)
-        seen[recipe, seed] += 1
-    return list(groups.values())
-
-
-def _macros(scores: pd.DataFrame, replicates: Replicates, internal: str) -> tuple[dict[str, Array], list[str]]:
+def macros_in_every_cohort(
+    scores: pd.DataFrame, replicates: Replicates, internal: str
+) -> tuple[dict[str, Array], list[str]]:
     """Return the macro AUROCs, cohort -> [R] (internal first, "external" last), and the ids of these R runs.
 
     The R runs have a value in every cohort. A cohort in which no run has a value is left out.

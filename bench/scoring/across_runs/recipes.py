@@ -9,6 +9,7 @@ sum from the intervals of its parts).
 Shapes: R runs, S seeds of one recipe, N scores, B replicates.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import digamma, expit, logit, ndtri, polygamma, stdtrit
 
+from bench.scoring.across_runs.agreement import macros_in_every_cohort
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
-from bench.scoring.bootstrap.intervals import LEVEL
+from bench.scoring.bootstrap.intervals import LEVEL, enough
+from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
 
@@ -32,6 +35,22 @@ LEAST_VARIANCES = 2
 RANKED_BY = "auroc/external"  # the score whose variances decide how much the pooled variance counts
 SUFFIX = "-seeds"  # end of the id of a recipe; the start is the id of its first run
 NORMAL_QUANTILE = float(ndtri((1 + LEVEL) / 2))
+
+
+def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Return groups of run ids whose configurations differ only in the seed, by seed. configs: run id -> configuration.
+
+    Two runs with the same configuration and seed differ in something else, such as the version of the training code, so they
+    are in different groups.
+    """
+    groups: dict[tuple[str, int], list[str]] = {}
+    seen: Counter[tuple[str, int]] = Counter()
+    for run_id in sorted(configs, key=lambda run_id: int(configs[run_id]["seed"])):
+        recipe = repr(sorted((k, repr(v)) for k, v in configs[run_id].items() if k != "seed"))
+        seed = int(configs[run_id]["seed"])
+        groups.setdefault((recipe, seen[recipe, seed]), []).append(run_id)
+        seen[recipe, seed] += 1
+    return list(groups.values())
 
 
 @dataclass(frozen=True)
@@ -272,3 +291,25 @@ def _level(replicates: Array) -> float:
     """Return the mean of the valid replicates; NaN without any."""
     valid = replicates[np.isfinite(replicates)]
     return float(valid.mean(dtype=np.float64)) if len(valid) else float("nan")
+
+
+def seed_variance(
+    groups: Mapping[str, Sequence[str]], scores: pd.DataFrame, replicates: Replicates, internal: str
+) -> pd.DataFrame:
+    """Build the table `seeds`: variation of macro AUROC in each cohort, for runs that differ only in their seed.
+
+    groups: recipe id -> run ids. seed_sd: standard deviation over seeds, on the same patients. patient_sd: standard deviation
+    over resampled patients of one run (root mean square over seeds). A group of one run has no rows.
+    """
+    rows = []
+    for recipe, group in groups.items():
+        value, run_ids = macros_in_every_cohort(scores[scores["run_id"].isin(list(group))], replicates, internal)
+        for dataset, of_runs in value.items() if len(run_ids) > 1 else ():
+            replicates_SB = stack_replicates(run_ids, f"auroc/{dataset}", replicates)
+            patient_sd = (
+                float(np.sqrt(np.nanvar(replicates_SB, axis=1, ddof=1).mean()))
+                if enough(replicates_SB).all()
+                else float("nan")
+            )
+            rows.append((recipe, dataset, len(run_ids), float(of_runs.std(ddof=1)), patient_sd))
+    return pd.DataFrame(rows, columns=list(SCHEMAS["seeds"]))

@@ -202,6 +202,14 @@ def test_error_rates_are_drawn_by_group_and_groups_with_few_patients_are_named()
     assert "Pneumonia (30" not in text
 
 
+def test_the_title_adds_signed_components_up_to_the_gap_also_if_the_remainder_is_larger() -> None:
+    components = {"case mix": Estimate(-0.03, -0.05, -0.01), "label mapping": Estimate(NAN)}
+    title = gap_sentences.unexplained(Estimate(0.05), components | {"remainder": Estimate(0.08, 0.06, 0.1)})
+    assert title == "The gap of .050 is the sum of case mix −.030 and unexplained +.080 [.060, .100]"
+    unmeasured = {"case mix": Estimate(NAN), "remainder": Estimate(0.05, 0.04, 0.06)}
+    assert gap_sentences.unexplained(Estimate(0.05), unmeasured) == "The gap could not be decomposed"
+
+
 def test_sentences_follow_the_intervals_and_never_claim_more() -> None:
     unclear, rest = Estimate(0.01, -0.01, 0.03), Estimate(0.05, 0.04, 0.06)
     said = [

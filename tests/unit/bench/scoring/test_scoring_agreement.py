@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from bench.scoring.across_runs.agreement import agreement, seed_groups, seed_variance, taus
+from bench.scoring.across_runs.agreement import agreement, taus
+from bench.scoring.across_runs.recipes import seed_groups, seed_variance
 from reports.schemas.tables import SCHEMAS
 
 NUM = 500
