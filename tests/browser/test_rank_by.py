@@ -108,7 +108,7 @@ def test_the_sentences_and_the_status_name_the_choice_and_the_first_of_its_ranki
 
 
 def test_the_first_ranking_is_the_same_after_a_choice_and_back(visit):
-    cells = "rows => rows.map(row => [...row.querySelectorAll('.c-rank, .c-best')].map(cell => cell.textContent.trim()).join('|'))"
+    cells = "rows => rows.map(row => [row, ...row.querySelectorAll('.c-rank, .c-best')].map(e => e.dataset.id ?? e.textContent.trim()).join('|'))"
     rows = visit.page.locator("#rank tbody[data-group] tr.row")
     open_all(visit)
     before = rows.evaluate_all(cells)

@@ -1,5 +1,7 @@
 """The page prints each number with one interval and one verdict, whatever the tables: text, figures, tables, scripts."""
 
+import base64
+import gzip
 import json
 import re
 from collections import defaultdict
@@ -101,6 +103,7 @@ def collect(page, board):
     for run in board.ranked:
         of_drawer(printed, page.all("details", id=run.anchor)[0], run.id, board)
     of_hospitals(printed, page.all("section", id="hospitals")[0], board)
+    of_rankings(printed, page, board)
     data = json.loads(page.all("script", id="compare-data")[0].children[0])
     of_pair = data["pairs"][f"{board.ranked[0].id} {board.ranked[1].id}"][0]
     tied = len(board.groups[0]) > 1
@@ -127,6 +130,18 @@ def of_ranking(printed, page):
             printed.add((key, run), cell.all("", "v")[0].text)
             if "data-ci" in cell.attributes:
                 printed.intervals[key, run].add(tuple(cell.attributes["data-ci"].split()))
+
+
+def of_rankings(printed, page, board):
+    """Add the scores of the rankings that a reader can choose."""
+    rankings, ranked = (page.all("script", id=name)[0].children[0] for name in ("rankings", "ranked"))
+    rankings, ids = json.loads(gzip.decompress(base64.b64decode(rankings))), [run["id"] for run in json.loads(ranked)]
+    places_of = {"auroc.external": ("external",), "gap.external": ("gap",), "ece.external": ("ece",)}
+    for key in (h.key for h in board.hospitals):
+        places_of |= {f"auroc.{key}": ("auroc", key), f"gap.{key}": ("gap", key)}
+    for name, (quantity, *hospital) in places_of.items():
+        for row, (value, *bounds) in zip(rankings[name]["row"], rankings[name]["score"], strict=True):
+            printed.add((quantity, ids[row], *hospital), f"{value} [{', '.join(bounds)}]")
 
 
 def of_drawer(printed, drawer, run, board):
