@@ -128,8 +128,12 @@ def seed_variance(
     over resampled patients of one run (root mean square over seeds). A group of one run has no rows.
     """
     rows = []
+    # selected once: the rows of every recipe are searched in this small table
+    macros = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
+    rows_of_run = macros.groupby("run_id", sort=False).indices
     for recipe, group in groups.items():
-        value, run_ids = _macros(scores[scores["run_id"].isin(list(group))], replicates, internal)
+        positions = np.sort(np.concatenate([rows_of_run.get(run, np.zeros(0, np.intp)) for run in group]))
+        value, run_ids = _macros(macros.iloc[positions], replicates, internal)
         for dataset, of_runs in value.items() if len(run_ids) > 1 else ():
             replicates_SB = stack_replicates(run_ids, f"auroc/{dataset}", replicates)
             patient_sd = (
