@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harmonize.disk_space import DiskFullError
 from harmonize.errors import StoreError
 from reports.schemas.tables import SCHEMAS
 
@@ -96,8 +97,11 @@ class Tables:
                 metadata = {**table.schema.metadata, SYNTHETIC_KEY: json.dumps(self.synthetic)}
                 pq.write_table(table.replace_schema_metadata(metadata), folder / f"{name}.parquet")
         except OSError as error:
-            fix = "free disk space or use a writable folder, then run `bench report` again"
-            raise StoreError(f"cannot write the tables of the report: {error}", str(folder), fix) from error
+            full = DiskFullError.of(error, folder)
+            problem, fix = (
+                (full.strerror, full.fix) if full else (error, "use a writable folder, then run the command again")
+            )
+            raise StoreError(f"cannot write the tables of the report: {problem}", str(folder), fix) from error
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import as_frame, load_scores, stacked_scores
 from bench.store.store import replacing
+from harmonize.disk_space import writing
 from reports.report_data.page_rows import LONG, page_rows
 from reports.schemas.tables import SCHEMAS
 from reports.tables import SYNTHETIC_KEY
@@ -63,10 +64,14 @@ class LongTables:
     def _write(self, name: str, table: pa.Table) -> None:
         if self.folder is None:
             return
+        with writing(self.folder / f"{name}.parquet"):
+            self._write_rows(self.folder / f"{name}.parquet", name, table)
+
+    def _write_rows(self, path: Path, name: str, table: pa.Table) -> None:
         if name not in self.written:
             schema = pa.Schema.from_pandas(table.slice(0, 0).to_pandas(), preserve_index=False)
             schema = schema.with_metadata({**schema.metadata, SYNTHETIC_KEY: json.dumps(self.synthetic)})
-            temporary = self._files.enter_context(replacing(self.folder / f"{name}.parquet"))
+            temporary = self._files.enter_context(replacing(path))
             self.written[name] = self._files.enter_context(pq.ParquetWriter(temporary, schema))
         writer = self.written[name]
         writer.write_table(table.cast(writer.schema))

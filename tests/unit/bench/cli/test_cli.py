@@ -299,8 +299,9 @@ def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_draw
     (store_copy / "inside.yaml").write_text(f"include: {tiny}\nbase:\n  train_on: chexprt\n")
     (store_copy / "outside.yaml").write_text(f"include: {tiny}\nevaluate_on: [nih, mimc]\n")
     (store_copy / "model.yaml").write_text(
-        "name: ours\nmodel: {predictions: {chexpert: p.csv}}\ntrained_on: {datasets: [], corpus: none}\n"
+        "name: ours\nmodel: {predictions: {chexpert: p.csv}}\noutputs: {kind: logit}\ntrained_on: {cohorts: []}\n"
     )
+    (store_copy / "p.csv").touch()
     (store_copy / "data" / "chexpert").mkdir(parents=True)
     if "--weights" in arguments:
         (store_copy / "data" / "nih").mkdir()
@@ -318,7 +319,7 @@ def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_draw
     assert what in said
     assert where in place
     assert fix in mend
-    assert imported == ("['pandas']" if arguments.startswith("reproduce 3fa9") else "[]")
+    assert imported == ("['pandas']" if arguments.startswith("reproduce") else "[]")
 
 
 def test_starting_weights_without_a_network_are_refused_once_with_all_their_names(
