@@ -277,7 +277,7 @@ finally:
         ("predict 3fa9 nofile.png", "no such file or folder", "nofile.png", "give image files"),
         ("explain 3fa9 nofile.png", "no such file", "nofile.png", "PNG"),
         ("evaluate --model none.yaml --grid tiny", "no such file", "none.yaml", "the file's name"),
-        ("evaluate --model model.yaml --grid tiniest", "no grid", "tiniest", "tiny"),
+        ("evaluate --model model.yaml --grid tiniest", "no grid 'tiniest'", "--grid", "tiny"),
         (
             "evaluate --model model.yaml --grid main-study",
             "the grid main-study needs data",
