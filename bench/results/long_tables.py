@@ -22,7 +22,7 @@ from reports.report_data.page_rows import LONG, page_rows
 from reports.schemas.tables import SCHEMAS
 from reports.tables import SYNTHETIC_KEY
 
-BATCH = 40  # number of runs whose rows are in memory at the same time
+BATCH = 16  # number of runs whose rows are in memory at the same time
 
 
 class LongTables:
@@ -54,7 +54,9 @@ class LongTables:
             if table.num_rows:
                 self._write(name, table)
             kept.append(page_rows(name, table))
-        return as_frame(kept)
+        frame = as_frame(kept)
+        pa.default_memory_pool().release_unused()  # what the other rows needed goes back to the system
+        return frame
 
     def append(self, name: str, rows: pd.DataFrame) -> None:
         """Add rows to a table that `load` wrote."""

@@ -53,7 +53,8 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         if all_ids:
             frames["costs"] = _costs(manifest, all_ids, history)
         replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
-        frames |= {name: future.result() for name, future in stored.items()}
+        # a future that is kept would keep its table in memory after the rows of recipes are added
+        frames |= {name: stored.pop(name).result() for name in list(stored)}
     finally:
         pool.shutdown(cancel_futures=True)
     analyses = manifest.analysis_states()
@@ -65,6 +66,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [empty], ignore_index=True)
         compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
         across_runs = across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)
+        del compared, replicates  # their memory is needed for the page
         frames |= across_runs.tables
         frames["epochs"] = _audits(manifest, history)
         frames["anytime"] = _anytime(manifest, history, frames["runs"])

@@ -17,8 +17,10 @@ def with_derived(invented: Tables, kind: str = "tta") -> Tables:
     frames = dict(invented.frames)
     for name in ("runs", "scores", "gaps", "costs"):
         again = frames[name].copy()
-        again["run_id"] = again["run_id"].str.replace("^[^d]", "d", regex=True).where(
-            ~again["run_id"].str.startswith("d"), "e" + again["run_id"].str[1:]
+        again["run_id"] = (
+            again["run_id"]
+            .str.replace("^[^d]", "d", regex=True)
+            .where(~again["run_id"].str.startswith("d"), "e" + again["run_id"].str[1:])
         )
         if name == "runs":
             again[["kind", "of", "what"]] = [kind, "the run above", "TTA, four views"]
