@@ -3,6 +3,8 @@
     python -m benchmarks                       # all benchmarks; about an hour on two cores
     python -m benchmarks B1 B3                 # these benchmarks; the other rows of the table stay
     python -m benchmarks --table               # after a merge of results.csv: write the table from its rows
+    python -m benchmarks --check B4 B7         # compare these with the committed figures; nothing written
+    python -m benchmarks --trends              # write benchmarks/TRENDS.md from the committed figures
     python -m benchmarks --quick               # smoke test: small data, few rounds, nothing written
 
 The command writes benchmarks/results.csv and the table between two markers of benchmarks/RESULTS.md.
@@ -10,8 +12,9 @@ The command writes benchmarks/results.csv and the table between two markers of b
 The exit status is 1 in three cases:
 - a gate fails: our implementation and the peer's give different results;
 - a benchmark crashes;
-- a measured value is more than a tenth worse than the last committed value of the same processor, and the ranges
-  of both values over their rounds do not overlap.
+- a measured value is more than a tenth worse than the median of the last ten committed values of the same processor,
+  and its range over the rounds does not overlap with theirs. With --check, a ratio to a peer also counts if it is more
+  than a third worse than those of another processor.
 
 A benchmark may have a goal for its value. A missed goal is printed, but does not change the exit status.
 """
@@ -66,6 +69,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="benchmarks to run, such as B1 (default: all)")
     parser.add_argument("--quick", action="store_true", help="small data and few rounds; writes and compares nothing")
+    parser.add_argument("--check", action="store_true", help="compare with the committed figures; writes nothing")
+    parser.add_argument(
+        "--trends", action="store_true", help="write TRENDS.md from the committed figures; runs nothing"
+    )
     parser.add_argument("--list", action="store_true", help="names, peers and goals; runs nothing")
     parser.add_argument("--table", action="store_true", help="write the table from results.csv anew; runs nothing")
     options = parser.parse_args(arguments)
@@ -89,17 +96,21 @@ def main(arguments: list[str] | None = None) -> int:
         csv.write_text(results.write_csv(rows_now), encoding="utf-8")
         document.write_text(results.rewritten(document.read_text(encoding="utf-8"), rows_now), encoding="utf-8")
         return 0
-    committed_rows = {} if options.quick else {row.key: row for row in results.committed(csv)}
+    if options.trends:
+        (FOLDER / "TRENDS.md").write_text(results.trends(results.history(csv)), encoding="utf-8")
+        return 0
     commit, machine = results.commit(FOLDER.parent), results.machine()
+    tables = [] if options.quick else [results.committed(csv), *results.history(csv)]
+    committed_rows = results.pooled([row for table in tables for row in table], machine)
     print(machine)
     failed = False
     for benchmark in selected:
         row = results.row(benchmark, measured(benchmark, options.quick), commit, machine)
-        verdict = results.verdict(row, committed_rows)
+        verdict = results.verdict(row, committed_rows, across_machines=options.check)
         failed |= verdict.startswith(("worse", "failed"))
         print(line(row, verdict), flush=True)
         # The table is written after each benchmark, so that an interruption loses the result of at most one benchmark.
-        if not options.quick:
+        if not (options.quick or options.check):
             old = results.read_csv(csv.read_text(encoding="utf-8")) if csv.is_file() else []
             rows_now = results.merged([old_row for old_row in old if old_row.key in {b.key for b in available}], [row])
             csv.write_text(results.write_csv(rows_now), encoding="utf-8")

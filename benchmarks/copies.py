@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.planning.manifest import read_manifest
-from bench.results.read_predictions import FRAMES
-from bench.results.score_runs import _key
-from bench.store.checksums import mark_done
+from bench.results.read_predictions import FRAMES, REPLICATES
+from bench.results.score_runs import FILES, _key
+from bench.store.checksums import mark_done, write_checksums
+from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, canonical_json, short_hash, write_bytes
 
 COPIED = ("history.parquet", "trained.json", "cost.json", "seal.json", "env.json", "model.safetensors")
@@ -54,7 +55,9 @@ def copied(source: Path, root: Path, num: int) -> None:
         scores.mkdir(parents=True)
         for name, table in tables[run["copy_of"]].items():
             _write(scores / f"{name}.parquet", table, run["id"], key)
-        shutil.copy(old.scores / run["copy_of"] / "replicates.npz", scores)
+        shutil.copy(old.scores / run["copy_of"] / REPLICATES, scores)
+        # Without checksums, `bench report` would score each run again.
+        write_checksums(scores, {name: file_sha256(scores / name) for name in FILES})
         (scores / "KEY").write_text(key)
 
 

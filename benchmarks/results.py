@@ -3,11 +3,13 @@
 A figure is the measured value of a benchmark. Its spread is the range of the values over the rounds.
 """
 
+import contextlib
 import csv
 import io
 import math
 import os
 import platform
+import statistics
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
@@ -20,6 +22,8 @@ BEGIN = "<!-- begin: written by `python -m benchmarks`, do not edit -->"
 END = "<!-- end -->"
 # a figure counts as worse if it is worse by more than this share, and the spreads of both figures do not overlap
 WORSE = 0.10
+WORSE_ELSEWHERE = 1 / 3  # the same for a ratio to a peer that was measured on another processor
+PAST = 10  # number of committed figures of a row with which a new figure is compared
 _LIBRARIES = ("numpy", "torch", "torchvision", "opencv-python-headless", "pillow", "numba")
 
 
@@ -80,8 +84,8 @@ def row(benchmark: Benchmark, result: Measured | Exception, commit: str, machine
     )
 
 
-def worse(now: Row, before: Row) -> bool:
-    """Return whether a figure is worse by more than a tenth, and the spreads of both figures do not overlap.
+def worse(now: Row, before: Row, share: float = WORSE) -> bool:
+    """Return whether a figure is worse by more than `share`, and the spreads of both figures do not overlap.
 
     Without a goal, a larger figure is better.
     """
@@ -89,14 +93,37 @@ def worse(now: Row, before: Row) -> bool:
         return False
     more_is_better = parse_goal(now.goal)[0] if now.goal else True
     if more_is_better:
-        return now.high < before.low and now.ratio < before.ratio * (1 - WORSE)
-    return now.low > before.high and now.ratio > before.ratio * (1 + WORSE)
+        return now.high < before.low and now.ratio < before.ratio * (1 - share)
+    return now.low > before.high and now.ratio > before.ratio * (1 + share)
 
 
-def verdict(now: Row, before: Mapping[tuple[str, str, str], Row]) -> str:
+def pooled(rows: Iterable[Row], machine: str) -> dict[tuple[str, str, str], Row]:
+    """Return, for each key, one row for its last PAST measurements: median figure, smallest `low` and largest `high`.
+
+    rows: committed rows, newest first. Figures of the processor of `machine` are used if there are any, otherwise those of
+    the processor that was used last.
+    """
+    measurements: dict[tuple[str, str, str], dict[tuple[str, str, float], Row]] = {}
+    for row in rows:
+        if row.measured:
+            measurements.setdefault(row.key, {}).setdefault((row.commit, row.machine, row.ratio), row)
+    out = {}
+    for key, by_measurement in measurements.items():
+        found = list(by_measurement.values())
+        own = [row for row in found if cpu(row.machine) == cpu(machine)]
+        latest = (own or [row for row in found if cpu(row.machine) == cpu(found[0].machine)])[:PAST]
+        commit = latest[0].commit if len(latest) == 1 else f"{len(latest)} commits until {latest[0].commit}"
+        ratio = statistics.median(row.ratio for row in latest)
+        low, high = min(row.low for row in latest), max(row.high for row in latest)
+        out[key] = replace(latest[0], ratio=ratio, low=low, high=high, commit=commit)
+    return out
+
+
+def verdict(now: Row, before: Mapping[tuple[str, str, str], Row], *, across_machines: bool = False) -> str:
     """Return "failed" or "worse: ..." (both fail the command), "less than on another machine: ...", or "".
 
-    The text is "" if the row is not worse than the committed row.
+    The text is "" if the row is not worse than `before`, the result of `pooled`. `across_machines`: a ratio to a peer is also
+    "worse" than that of another processor if it is worse by more than a third.
     """
     old = before.get(now.key)
     if now.gate.startswith(("FAILED", "CRASHED")):
@@ -104,11 +131,10 @@ def verdict(now: Row, before: Mapping[tuple[str, str, str], Row]) -> str:
     if old is None or not worse(now, old):
         return ""
     old_figure = f"{figure(old.ratio)} [{figure(old.low)}, {figure(old.high)}] at {old.commit}"
-    return (
-        f"worse: was {old_figure}"
-        if cpu(old.machine) == cpu(now.machine)
-        else f"less than on another machine: {old_figure}"
-    )
+    same = cpu(old.machine) == cpu(now.machine)
+    if same or (across_machines and now.unit == "x" and worse(now, old, WORSE_ELSEWHERE)):
+        return f"worse: was {old_figure}"
+    return f"less than on another machine: {old_figure}"
 
 
 def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:
@@ -196,6 +222,54 @@ def committed(path: Path) -> list[Row]:
     if git.returncode == 0:
         return read_csv(git.stdout)
     return read_csv(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def history(path: Path) -> list[list[Row]]:
+    """Return the tables of all commits that changed the file, newest first; tables with other columns are left out."""
+    git = ["git", "log", "--format=%h", "--", path.name]
+    commits = subprocess.run(git, cwd=path.parent, capture_output=True, text=True, check=False).stdout.split()
+    tables = []
+    for commit in commits:
+        show = ["git", "show", f"{commit}:./{path.name}"]
+        text = subprocess.run(show, cwd=path.parent, capture_output=True, text=True, check=False).stdout
+        with contextlib.suppress(ValueError):
+            tables.append(read_csv(text))
+    return tables
+
+
+def trends(tables: Sequence[Sequence[Row]]) -> str:
+    """Return a page with the last PAST figures of each row, oldest first. tables: the result of `history`."""
+    lines = [
+        "# Trends of the benchmarks",
+        "",
+        "Written by `python -m benchmarks --trends` from the committed versions of `results.csv`. Each row has its last ten figures of",
+        "one processor, oldest first. The spread is from the smallest to the largest round of all of them.",
+        "",
+        "| | what | peer | unit | figures | median | spread | newest against median |",
+        "|---" * 8 + "|",
+    ]
+    rows = [row for table in tables for row in table]
+    newest: dict[tuple[str, str, str], Row] = {}
+    for row in rows:
+        if row.measured:
+            newest.setdefault(row.key, row)
+    for row in merged([], newest.values()):
+        same = [other for other in rows if other.key == row.key and cpu(other.machine) == cpu(row.machine)]
+        figures = list(dict.fromkeys((other.commit, other.ratio) for other in same if other.measured))[:PAST]
+        of_all = pooled(same, row.machine)[row.key]
+        texts = ", ".join(figure(ratio) for _, ratio in reversed(figures))
+        change = f"{100 * (row.ratio / of_all.ratio - 1):+.0f} %" if of_all.ratio else ""
+        cells = (
+            row.what,
+            row.peer,
+            row.unit,
+            texts,
+            figure(of_all.ratio),
+            f"{figure(of_all.low)} to {figure(of_all.high)}",
+            change,
+        )
+        lines.append(f"| {row.benchmark} | " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def commit(folder: Path) -> str:

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from harmonize.errors import CxrError
+from harmonize.disk_space import DiskFullError, writing
+from harmonize.errors import CxrError, StoreError
 from reports.page import render
 from reports.tables import Tables
 
@@ -26,7 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(page, encoding="utf-8", newline="\n")
+    try:
+        with writing(options.output, len(page.encode())):
+            options.output.write_text(page, encoding="utf-8", newline="\n")
+    except DiskFullError as error:
+        print(StoreError(f"cannot write: {error.strerror}", str(error.filename), error.fix), file=sys.stderr)
+        return 1
     print(options.output)
     return 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
+from harmonize.disk_space import writing
 from reports.html.section import write
 from reports.html.shell import joined, policy
 from reports.page import STYLES, render
@@ -20,8 +21,14 @@ def write_site(tables: Tables, folder: Path) -> Path:
     """Write index.html, data.html, runs/<id>.html and data/<table>.json and .parquet; return the path of the index.
 
     All links are relative, and the pages make no network requests. So the folder can be opened from disk or served from
-    any address.
+    any address. Raises DiskFullError.
     """
+    with writing(folder):
+        return _write_site(tables, folder)
+
+
+def _write_site(tables: Tables, folder: Path) -> Path:
+    """Write the files of `write_site`."""
     data = report_data.read(Tables({**tables.meta, "site": True}, tables.frames))
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     details = Details.of(data, data.entries)

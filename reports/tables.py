@@ -5,7 +5,7 @@ The page is a function of these tables alone. They contain no patient ids, and n
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harmonize.disk_space import DiskFullError
 from harmonize.errors import StoreError
 from reports.schemas.tables import SCHEMAS
 
@@ -80,21 +81,27 @@ class Tables:
         """Return whether the images of all cohorts are synthetic."""
         return bool(self.meta.get("phantom"))
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, written: Container[str] = ()) -> None:
         """Write meta.json and one Parquet file per table. Raises StoreError if the folder cannot be written.
 
-        The metadata of each Parquet file state whether the images are synthetic.
+        The metadata of each Parquet file state whether the images are synthetic. `written`: tables that the folder has
+        already.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "meta.json").write_text(json.dumps({"schema": SCHEMA, **self.meta}, indent=1, sort_keys=True))
             for name, frame in self.frames.items():
+                if name in written:
+                    continue
                 table = pa.Table.from_pandas(frame, preserve_index=False)
                 metadata = {**table.schema.metadata, SYNTHETIC_KEY: json.dumps(self.synthetic)}
                 pq.write_table(table.replace_schema_metadata(metadata), folder / f"{name}.parquet")
         except OSError as error:
-            fix = "free disk space or use a writable folder, then run `bench report` again"
-            raise StoreError(f"cannot write the tables of the report: {error}", str(folder), fix) from error
+            full = DiskFullError.of(error, folder)
+            problem, fix = (
+                (full.strerror, full.fix) if full else (error, "use a writable folder, then run the command again")
+            )
+            raise StoreError(f"cannot write the tables of the report: {problem}", str(folder), fix) from error
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -12,10 +12,10 @@ from bench.cli.text_tables import span, table_lines
 from bench.planning.derived_runs import Derived
 from bench.planning.plan import Plan
 from bench.planning.run import Run
-from bench.store.disk_space import size
 from bench.store.store import Progress, Store
 from bench.study.forecast import Forecast, Line
 from bench.system.devices import choose_devices, memory_of
+from harmonize.disk_space import size
 
 
 def say_plan(

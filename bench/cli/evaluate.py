@@ -55,16 +55,19 @@ def evaluate(
     """
     from bench.cli.progress_bars import choose_display
     from bench.store.store import Store
-    from bench.study.evaluate_imported import evaluate as evaluate_imported
+    from bench.study.request import EvaluationRequest
     from bench.system.devices import check_device, choose_devices, default_workers
 
     check_device(device)
+    request = EvaluationRequest.read(model, grid, registry, data)
+    opened = Store.open(store)
     number = workers or default_workers()
     chosen_device = choose_devices(device, number, 1)[0]
+    # imported here, because it imports torch: a wrong request is refused before
+    from bench.study.evaluate_imported import evaluate as evaluate_imported
+
     with choose_display(quiet) as display:
-        result = evaluate_imported(
-            model, grid, Store.open(store), data, registry, chosen_device, number, trust, display
-        )
+        result = evaluate_imported(request, opened, data, chosen_device, number, trust, display)
     rows = _rows(result)
     if as_json:
         facts = {"run": result.run_id, "name": result.row["name"], "seen": result.row["passport"]["seen"]}

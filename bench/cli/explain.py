@@ -48,7 +48,7 @@ def explain(
     Writes one picture per finding, one of all findings, and a table. For research only, not for clinical use.
     """
     from bench.planning.run import find_run
-    from bench.store.store import Store
+    from bench.store.store import Store, write_bytes
 
     opened = Store.open(store, create=False)
     find_run(opened, run)
@@ -86,7 +86,7 @@ def explain(
         display.progress("explain", len(images), len(images))
     if tables:
         rows = pd.concat(tables, ignore_index=True)
-        (output / "explained.csv").write_text(csv_text(rows), encoding="utf-8")
+        write_bytes(output / "explained.csv", csv_text(rows).encode())
         if as_json:
             notice = f"{TRAINED_ON_SYNTHETIC} {NOTICE}" if explainer.stored.synthetic else NOTICE
             typer.echo(rows.assign(notice=notice).to_json(orient="records", double_precision=15))

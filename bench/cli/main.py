@@ -301,7 +301,7 @@ def main() -> None:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
     except OSError as error:
-        from bench.store.disk_space import DiskFullError
+        from harmonize.disk_space import DiskFullError
 
         where = str(error.filename2 or error.filename or Path.cwd())
         if full := DiskFullError.of(error, Path(where)):

@@ -55,15 +55,17 @@ def reproduce(
     """
     from bench.cli.progress_bars import choose_display
     from bench.store.store import Store
-    from bench.study import reproduce as reproducing
-    from bench.system.devices import check_device, default_workers
+    from bench.study.reproduction_request import ReproductionRequest
+    from bench.system.devices import check_device, default_workers, require_device
 
     check_device(device)
-    opened = Store.open(store, create=False)
+    request = ReproductionRequest.read(Store.open(store, create=False), run, grid, data, registry, into)
+    require_device(device)
+    # imported here, because it imports torch: a wrong request is refused before
+    from bench.study import reproduce as reproducing
+
     with choose_display(quiet) as display:
-        result = reproducing.reproduce(
-            opened, run, grid, data, weights, registry, into, device, workers or default_workers(), display
-        )
+        result = reproducing.reproduce(request, data, weights, into, device, workers or default_workers(), display)
     if as_json:
         rows = json.loads(result.rows.to_json(orient="records", double_precision=15))
         facts = {"run": result.run_id, "verdict": result.verdict, "checked": result.checked, "rows": rows}

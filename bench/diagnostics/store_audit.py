@@ -152,11 +152,19 @@ def examine_run(store: Store, run_id: str, from_bundle: bool, files: bool) -> It
         fix = _FIX_BUNDLE if from_bundle else _FIX_IMPORTED if document.get("kind") == IMPORTED else _FIX_RUN
         if missing := [file for file in required if file not in optional and not (folder / file).is_file()]:
             yield _check("fault", name, f"is done, but files are missing: {', '.join(missing)}", fix)
-        checks = [*_records(folder, name, derived, files), *_tables(folder, name, derived, files)]
+        intact = _intact(folder, checksums, files) if checksums is not None else set()
+        checks = [*_records(folder, name, derived, files), *_tables(folder, name, derived, files, intact)]
         yield from checks
         if checksums is not None:
             reported = {check.found.partition(" ")[0] for check in checks}
-            yield from _changed(folder, name, checksums, reported, fix, files)
+            yield from _changed(folder, name, checksums, {*reported, *intact}, fix, files)
+
+
+def _intact(folder: Path, checksums: Mapping[str, str], files: bool) -> set[str]:
+    """Return the names of the files that have their checksum. Each file is read once. Without `files`, only records are read."""
+    names = stored_files(folder) if files else RECORDS
+    present = (name for name in names if name in checksums and (folder / name).is_file())
+    return {name for name in present if file_sha256(folder / name) == checksums[name]}
 
 
 def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Check]:
@@ -175,14 +183,14 @@ def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Ch
         yield _check("fault", name, f"model.safetensors {problem}", fix)
 
 
-def _tables(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Check]:
-    """Yield the faults of the tables of a finished run."""
+def _tables(folder: Path, name: str, derived: bool, files: bool, intact: Container[str]) -> Iterator[Check]:
+    """Yield the faults of the tables of a finished run. The content of `intact` tables is not read again."""
     tested_weights = (_json(folder / "seal.json") or {}).get("weights_after")
     predictions = sorted(folder.glob("predictions/*.parquet"))
     if not predictions:
         yield _check("fault", name, "is done, but has no predictions", _FIX_RUN)
     for path in (*predictions, *sorted(folder.glob("*.parquet"))):
-        problem = file_damage(path, read=files)
+        problem = file_damage(path, read=files and path.relative_to(folder).as_posix() not in intact)
         if not problem and path in predictions and not derived and table_facts(path).get("weights") != tested_weights:
             problem = "was made with other weights than seal.json states"
         if problem:
@@ -191,16 +199,15 @@ def _tables(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Che
 
 
 def _changed(
-    folder: Path, name: str, checksums: Mapping[str, str], reported: Container[str], fix: str, files: bool
+    folder: Path, name: str, checksums: Mapping[str, str], checked: Container[str], fix: str, files: bool
 ) -> Iterator[Check]:
-    """Yield a fault for each file that differs from its checksum, except files in `reported`.
+    """Yield a fault for each file that differs from its checksum, except files in `checked`: intact, or with a fault already.
 
-    Files in `reported` already have a fault. Large files are read only with `files`.
+    Large files are read only with `files`.
     """
     for file in stored_files(folder):
         problem = "" if file in checksums else "did not exist when the run finished"
-        is_read = file not in reported and (files or file in RECORDS)
-        if not problem and is_read and file_sha256(folder / file) != checksums[file]:
+        if not problem and file not in checked and (files or file in RECORDS):
             problem = "is not what was stored: its checksum differs"
         elif not problem and not files and file.endswith(".npz"):
             problem = file_damage(folder / file)

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.planning.jobs import AnalysisJob, DerivedJob, Job, PassJob
-from bench.store.disk_space import DiskFullError
 from bench.store.store import Progress, write_bytes
+from harmonize.disk_space import DiskFullError
 
 Work = Job | DerivedJob | PassJob | AnalysisJob
 OnEvent = Callable[[str, str, int, int], None]  # job id, what, done, total

@@ -19,6 +19,7 @@ from bench.planning.plan import Plan
 from bench.scoring.scored_split import Settings
 from bench.store.checked_files import read_cohort, read_grid, write_grid
 from bench.store.checksums import analysis_state
+from bench.store.file_integrity import json_object
 from bench.store.schema import require_present
 from bench.store.store import Store, canonical_json
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
@@ -27,6 +28,7 @@ from harmonize.errors import CxrError, StoreError
 if TYPE_CHECKING:
     from harmonize.cache.cache import ImageCache  # this module imports OpenCV
 
+SYNTHETIC = "synthetic"  # key of env.json: whether a program drew the training images
 SCHEMA = 4  # 2: derived runs and references; 3: analyses; 4: cohorts are internal or external
 _ROLES = {"home": "internal", "away": "external"}  # role in schema 3 -> role in schema 4
 
@@ -237,7 +239,13 @@ def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapp
 
 
 def trained_on_synthetic(store: Store, run_id: str) -> bool:
-    """Return whether a readable grid of the store contains the run and has synthetic images."""
+    """Return whether a program drew the training images of a run, as the run's own record or a readable grid states.
+
+    A run folder may have been copied without its grid. Records of older versions do not state it.
+    """
+    with contextlib.suppress(OSError, ValueError):  # loading the run reports a damaged record
+        if json_object(store.run_dir(run_id) / "env.json").get(SYNTHETIC):
+            return True
     for path in (store.root / "grids").glob("*.json"):
         with contextlib.suppress(CxrError):  # `bench check --store` reports damaged grids
             manifest = read_manifest(store, path.stem)

@@ -38,6 +38,7 @@ class CohortRef(CohortRole):
     layout: str
     root: Path
     table: Path
+    synthetic: bool = False  # whether a program drew the images
 
     def read(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """Return all or some columns of the cohort table. Raises StoreError if the table differs from its checksum."""
@@ -183,4 +184,5 @@ def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> Coh
         root=cohort.root,
         table=store.root / "cohorts" / f"{cohort.name}-{cohort.id}.parquet",
         headline_split=headline,
+        synthetic=cohort.phantom,
     )

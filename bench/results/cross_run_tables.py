@@ -49,7 +49,8 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
     recipes = recipes_of(manifest, replicates)
     # A hundred runs have half a million rows of scores, so only the rows that the tables need are kept.
     scores = frames["scores"]
-    shown = scores[((scores["finding"] == MACRO) | (scores["metric"] == "auroc")) & (scores["subgroup"] == "all")]
+    needed = ((scores["finding"] == MACRO) | (scores["metric"] == "auroc")) & (scores["subgroup"] == "all")
+    shown = scores if needed.all() else scores[needed]
     of_recipes = {
         "scores": scores_of_recipes(recipes, shown),
         "gaps": gaps_of_recipes(recipes, frames["gaps"]),

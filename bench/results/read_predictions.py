@@ -237,20 +237,38 @@ def _stored(path: Path, content: bytes, columns: Sequence[str] | None = None) ->
 def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.DataFrame:
     """Return the stored score table `name` of several runs as one table.
 
-    Arrow concatenates the tables twice as fast as pandas. Raises StoreError for a file that is missing or damaged, or differs from its checksum.
+    Raises StoreError for a file that is missing or damaged, or differs from its checksum.
     """
-    folders, file = [manifest.scores / run_id for run_id in run_ids], f"{name}.parquet"
-    tables = [_stored(folder / file, scores_bytes(folder, file)) for folder in folders]
-    if not tables:
-        return pd.DataFrame()
-    filled = [table for table in tables if table.num_rows] or tables[:1]
-    # Rows are selected faster from an Arrow table whose columns have one chunk.
+    return as_frame([stacked_scores(manifest, run_ids, name)]) if run_ids else pd.DataFrame()
 
-    stacked = pa.concat_tables(filled, promote_options="permissive").combine_chunks()
-    frame: pd.DataFrame = stacked.to_pandas()
-    # `attrs` describe one run, so a table of several runs has none
-    frame.attrs = frame.attrs if len(filled) == 1 else {}
+
+def stacked_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pa.Table:
+    """Return the stored score table `name` of at least one run as an Arrow table, like `load_scores`."""
+    folders, file = [manifest.scores / run_id for run_id in run_ids], f"{name}.parquet"
+    return _stacked([_stored(folder / file, scores_bytes(folder, file)) for folder in folders])
+
+
+def as_frame(tables: Sequence[pa.Table]) -> pd.DataFrame:
+    """Return the rows of Arrow tables as one data frame.
+
+    Arrow concatenates the tables twice as fast as pandas.
+    """
+    # Rows are selected faster from an Arrow table whose columns have one chunk.
+    frame: pd.DataFrame = _stacked(tables).combine_chunks().to_pandas()
     return frame
+
+
+def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
+    """Concatenate Arrow tables. Empty tables are left out, because their columns may have no type."""
+    filled = [table for table in tables if table.num_rows] or tables[:1]
+    if len(filled) == 1:
+        return filled[0]
+    stacked = pa.concat_tables(filled, promote_options="permissive")
+    # the attributes of a data frame describe one run, so a table of several runs has none
+    metadata = stacked.schema.metadata or {}
+    if b"pandas" in metadata:
+        metadata = {**metadata, b"pandas": json.dumps({**json.loads(metadata[b"pandas"]), "attributes": {}}).encode()}
+    return stacked.replace_schema_metadata(metadata)
 
 
 def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.float64]]:

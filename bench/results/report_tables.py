@@ -15,6 +15,7 @@ from bench.planning.manifest import Manifest
 from bench.results.analysis_tables import stored_analyses
 from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of
 from bench.results.cross_run_tables import across
+from bench.results.long_tables import LongTables
 from bench.results.read_predictions import FRAMES, load_replicates, load_scores, run_facts, scored_ids
 from bench.results.run_table import histories, learns, ranked_ids, recipe_rows, runs_table, unlearnt_by
 from bench.scoring.across_runs.epoch_selection import audit
@@ -31,10 +32,11 @@ _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_ep
 _COMPARED = ("scores", "gaps", "mappings", "costs")  # tables from which the comparisons of runs are computed
 
 
-def tables(manifest: Manifest, with_images: bool = False) -> Tables:
+def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTables | None = None) -> Tables:
     """Build all tables of a grid's report. Runs without scores are listed with their state and reason.
 
-    `with_images`: allow real radiographs in the gallery; synthetic ones are always allowed.
+    `with_images`: allow real radiographs in the gallery; synthetic ones are always allowed. `long_tables` writes all rows
+    of the long tables; the result then has only the rows that the page shows.
     """
     scored = ranked_ids(manifest)
     all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
@@ -43,14 +45,16 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
     unlearnt, learned = unlearnt_by(manifest, all_ids), learns(manifest, findings, all_ids, scored)
     pool = ThreadPoolExecutor(2)  # threads read score files while this thread builds other tables
     try:
-        stored = {name: pool.submit(load_scores, manifest, all_ids, name) for name in FRAMES if all_ids}
+        load = long_tables.load if long_tables else load_scores
+        stored = {name: pool.submit(load, manifest, all_ids, name) for name in FRAMES if all_ids}
         history = histories(manifest)
         data = cohort_tables(manifest, findings)
         frames = {"runs": runs_table(manifest, history), "published": _published(manifest), **data.frames}
         if all_ids:
             frames["costs"] = _costs(manifest, all_ids, history)
         replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
-        frames |= {name: future.result() for name, future in stored.items()}
+        # a future that is kept would keep its table in memory after the rows of recipes are added
+        frames |= {name: stored.pop(name).result() for name in list(stored)}
     finally:
         pool.shutdown(cancel_futures=True)
     analyses = manifest.analysis_states()
@@ -62,6 +66,7 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [empty], ignore_index=True)
         compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
         across_runs = across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)
+        del compared, replicates  # their memory is needed for the page
         frames |= across_runs.tables
         frames["epochs"] = _audits(manifest, history)
         frames["anytime"] = _anytime(manifest, history, frames["runs"])
@@ -83,6 +88,8 @@ def tables(manifest: Manifest, with_images: bool = False) -> Tables:
         of_recipes |= _shortcut_scores(frames, recipes)
         for name, rows in of_recipes.items():
             frames[name] = pd.concat([frames[name], rows], ignore_index=True) if len(rows) else frames[name]
+            if long_tables:
+                long_tables.append(name, rows)
     meta = {
         "title": manifest.content["title"],
         "grid": manifest.content["name"],

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.planning.manifest import Manifest
+from bench.results.long_tables import LongTables
 from bench.results.report_tables import tables
 from bench.results.score_runs import score_all
 from bench.store.store import Progress, replacing
@@ -44,15 +45,17 @@ def report_and_tables(
     from reports.page import render
 
     progress("write the leaderboard", 0, 1)
-    collected = tables(manifest, with_images)
     if site is not None:
         from reports.site import write_site
 
+        collected = tables(manifest, with_images)
         return write_site(collected, site), collected
     folder = manifest.store.root / "report" / str(manifest.content["name"])
     page = output or folder / "leaderboard.html"
-    with ThreadPoolExecutor(1) as pool:  # the thread saves the tables while this thread builds the page
-        saved = pool.submit(collected.save, folder / "tables") if output is None else None
+    with LongTables(folder / "tables" if output is None else None, bool(manifest.content["phantom"])) as long_tables:
+        collected = tables(manifest, with_images, long_tables)
+    with ThreadPoolExecutor(1) as pool:  # the thread saves the other tables while this thread builds the page
+        saved = pool.submit(collected.save, folder / "tables", long_tables.written) if output is None else None
         with replacing(page) as temporary:
             temporary.write_text(render(collected), encoding="utf-8")
             if saved:

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from bench.models import cost
 from bench.models.network import Network
 from bench.planning.jobs import Job, PassJob
+from bench.planning.manifest import SYNTHETIC
 from bench.planning.plan import CohortRef
 from bench.planning.run import TRAINED, Run
 from bench.runs.networks import trained_network
@@ -50,7 +51,8 @@ def run_one(job: Job, progress: Progress) -> bool:
         with launched_group(job, trains, device) as processes:
             network = _train_and_predict(job, device, trains, processes, progress)
         if trains or not is_intact(folder / "env.json"):
-            facts = environment(device, run.config.threads, began) | {"devices": 1 + len(job.others)}
+            facts = environment(device, run.config.threads, began)
+            facts |= {"devices": 1 + len(job.others), SYNTHETIC: job.refs[0].synthetic}
             write_bytes(folder / "env.json", canonical_json(facts))
         (folder / "last.pt").unlink(missing_ok=True)
         if job.trains_only:

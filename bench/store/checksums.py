@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.store.file_integrity import file_damage, file_sha256, json_object
+from bench.store.schema import CHECKSUMS_SINCE, schema_of
 from bench.store.store import canonical_json, key_in, last_line, table_of, write_bytes
 from harmonize.errors import StoreError
 
@@ -70,11 +71,26 @@ def read_checksums(folder: Path) -> dict[str, str] | None:
         return None
 
 
+def missing_checksums(folder: Path) -> str:
+    """Return the problem of checksums.json of a finished run: "is missing" or "is damaged"; "" if there is no problem.
+
+    Runs in a store whose schema is older than checksums may have none.
+    """
+    if not (folder / "DONE").is_file() or read_checksums(folder) is not None:
+        return ""
+    try:
+        schema = schema_of(folder.parents[1])
+    except StoreError:
+        return ""  # the folder is outside a store
+    return "" if schema < CHECKSUMS_SINCE else "is damaged" if (folder / FILE).is_file() else "is missing"
+
+
 def damaged_files(folder: Path, names: Sequence[str] = RECORDS) -> Mapping[str, str]:
     """Check the files `names` of a folder; return {file name: problem} for the damaged files.
 
-    A problem is "is missing", "is damaged" or "is not what was stored". Without checksums (unfinished run or old store), missing
-    files are not reported.
+    A problem is "is missing", "is damaged" or "is not what was stored". If a finished run has no checksums although its store
+    is new enough, the only problem is that of checksums.json. Without checksums (unfinished run or old store), missing files
+    are not reported.
     """
     stats = [path.stat() if (path := folder / name).is_file() else None for name in (*names, FILE)]
     states = [stat and (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
@@ -87,7 +103,11 @@ def _problems(folder: Path, names: tuple[str, ...], states: tuple[object, ...]) 
 
     `states` (size and time of each file) is only a cache key: an unchanged file is checked once per process.
     """
-    checksums, problems = read_checksums(folder) or {}, {}
+    checksums, problems = read_checksums(folder), {}
+    if checksums is None:
+        if problem := missing_checksums(folder):
+            return {FILE: problem}
+        checksums = {}
     for name, state in zip(names, states, strict=False):
         path = folder / name
         if state is None:
@@ -111,12 +131,15 @@ def _is_object(path: Path) -> bool:
 
 
 def read_verified(path: Path, folder: Path) -> tuple[bytes, str]:
-    """Return the content of a file and its problem ("is missing", "is damaged", "is not what was stored" or "").
+    """Return the content of a file and its problem: "" or text such as "is missing" or "is not what was stored".
 
     The file is read once, so the returned bytes are the bytes that were checked.
     """
     name, content = path.relative_to(folder).as_posix(), path.read_bytes() if path.is_file() else b""
-    checksum = (read_checksums(folder) or {}).get(name)
+    checksums = read_checksums(folder)
+    if checksums is None and (problem := missing_checksums(folder)):
+        return content, f"cannot be checked: {FILE} {problem}"
+    checksum = (checksums or {}).get(name)
     if checksum == hashlib.sha256(content).hexdigest():
         return content, ""
     return content, damaged_files(folder, [name]).get(name, "is not what was stored" if checksum else "")
@@ -128,7 +151,7 @@ def checked_bytes(folder: Path, name: str) -> bytes:
     Raises StoreError for a file that is missing or damaged, or differs from its checksum.
     """
     fix = "run the grid again: the file is made again"
-    if (folder / name).is_file():
+    if (folder / name).is_file() and not missing_checksums(folder):
         fix = f"delete it: rm '{folder / name}', then {fix}"
     return _checked(folder, name, f"run {folder.name}:", fix)
 
@@ -158,6 +181,9 @@ def checked_json(folder: Path, name: str) -> dict[str, Any]:
 
 def check_weights(folder: Path) -> None:
     """Raise StoreError if the weights of a finished run differ from their checksum. The file may be large: it is not kept in memory."""
+    if problem := missing_checksums(folder):
+        fix = "run its grid again: the checksums are recorded again, and no run is trained again"
+        raise StoreError(f"run {folder.name}: {FILE} {problem}", str(folder / FILE), fix)
     if problem := damaged_files(folder, [WEIGHTS]).get(WEIGHTS):
         fix = f"`bench remove {folder.name}`, then run its grid again: the run is trained again"
         raise StoreError(f"run {folder.name}: {WEIGHTS} {problem}", str(folder / WEIGHTS), fix)

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from bench.store.disk_space import DiskFullError
 from bench.store.file_integrity import json_object
 from bench.store.schema import FILE, SCHEMA, require_present, schema_of
 from bench.store.unfinished_files import SUFFIX, prefix, remove_once
+from harmonize.disk_space import DiskFullError
 from harmonize.errors import StoreError
 
 if TYPE_CHECKING:

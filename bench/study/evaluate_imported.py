@@ -10,9 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from bench.config.grid import Grid
 from bench.config.imported_model import Declared
-from bench.config.registry import Registry
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.models import cost
@@ -34,6 +32,7 @@ from bench.store.lease import lease
 from bench.store.remove_run import delete
 from bench.store.store import Store, canonical_json, table_facts, write_bytes, write_table
 from bench.study.job_progress import Display
+from bench.study.request import EvaluationRequest
 from harmonize.errors import CxrError, StoreError
 
 if TYPE_CHECKING:
@@ -52,26 +51,24 @@ class Evaluated:
 
 
 def evaluate(
-    model: Path,
-    grid_name: str,
+    request: EvaluationRequest,
     store: Store,
     data: Path | None,
-    registry_file: Path | None,
     device: str,
     workers: int,
     trust: bool,
     display: Display,
 ) -> Evaluated:
-    """Predict every cohort of the grid with the model of a model.yaml, score the predictions, and write the page.
+    """Predict every cohort of the grid with a declared model, score the predictions, and write the page.
 
     A second call adds what is missing. A model that fails leaves nothing in the store. Raises ConfigError, SetupError or
     DatasetError for a model that does not match its declaration, StoreError if the stored grid has other cohorts.
     """
-    declared = Declared.read(model)
-    registry = Registry.read(registry_file)
-    grid = Grid.read(grid_name, registry)
+    declared, grid, registry = request.declared, request.grid, request.registry
     alone = replace(grid, configs=(replace(grid.configs[0], weights="none"),), tta=(), ensembles=(), analyses=())
-    command = f"bench evaluate --model {model.name} --grid {grid.name}" + (" --data DATA" if data else "")
+    command = f"bench evaluate --model {Path(declared.where).name} --grid {grid.name}" + (
+        " --data DATA" if data else ""
+    )
     no_network = declared.kind == "predictions"
     plan = make_plan(alone, registry, store, data, None, workers, command, display.progress, tables_alone=no_network)
     before = _stored(store, plan)

@@ -10,19 +10,16 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bench.config.registry import Registry
 from bench.executors.local import Local
-from bench.planning.manifest import Manifest, planned, read_manifest
+from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.plan import Plan, make_plan
-from bench.planning.restore_grid import grid_of
-from bench.planning.run import find_run, read_run
-from bench.results.read_predictions import run_facts, unfinished
+from bench.results.read_predictions import run_facts
 from bench.results.same_scores import same_bits
 from bench.results.score_runs import score_all
 from bench.store.checksums import scores_table
 from bench.store.store import Store, write_table
 from bench.study.job_progress import Display
-from bench.study.request import check_foreign
+from bench.study.reproduction_request import ReproductionRequest
 from bench.study.run_grid import execute
 from harmonize.errors import ConfigError, StoreError
 
@@ -44,12 +41,9 @@ class Reproduction:
 
 
 def reproduce(
-    store: Store,
-    prefix: str,
-    grid: str | None,
+    request: ReproductionRequest,
     data: Path | None,
     weights: Path | None,
-    registry_file: Path | None,
     into: Path,
     device: str,
     workers: int,
@@ -57,36 +51,22 @@ def reproduce(
 ) -> Reproduction:
     """Train a finished run again on the same data and compare every score.
 
-    After an interruption, a second call resumes.
-
-    Raises StoreError for a run that is derived, unfinished or from a bundle. Raises ConfigError when data, starting weights or
-    registry are not those of the run, or when `into` is the store itself.
+    After an interruption, a second call resumes. Raises ConfigError when data, starting weights or registry are not those of
+    the run.
     """
-    run_id = find_run(store, prefix)
-    stored = read_run(store, run_id)
-    manifest, run = planned(store, run_id, grid)
-    # A rescored grid has other scoring settings, so the scores of the original grid are compared.
-    if origin := manifest.content.get("scored_from"):
-        manifest, run = planned(store, run_id, str(origin))
-    if manifest.of_bundles or (reason := unfinished(manifest, run)):
-        why = "the run comes from a bundle, which has no images" if manifest.of_bundles else reason
-        raise StoreError(f"run {run_id}: {why}", str(store.run_dir(run_id)), "reproduce it where it was trained")
-    if into.resolve() == store.root.resolve():
-        raise ConfigError("a run cannot be reproduced in its own store", str(into), "name another folder with --into")
-    if data is None and not manifest.content["phantom"]:
-        raise ConfigError("the run used real images", "bench reproduce", "name the data with --data")
-    registry = Registry.read(registry_file)
-    restored = grid_of(manifest, [run])
-    check_foreign(restored, registry)
+    stored, manifest, run = request.stored, request.manifest, request.run
+    run_id = stored.id
     command = f"bench reproduce {run_id}"
-    plan = make_plan(restored, registry, Store.open(into), data, weights, workers, command, display.progress)
+    plan = make_plan(
+        request.grid, request.registry, Store.open(into), data, weights, workers, command, display.progress
+    )
     plan = replace(plan, bins=int(manifest.content["bins"]), metrics=manifest.settings.custom_metrics)
     _check_same(stored.document, plan, manifest)
     result = execute(plan, plan.runs, [], Local(device, workers), workers, display)
     if result.failed:
         raise StoreError(f"the run failed this time: {next(iter(result.failed.values()))}", str(into), "read its log")
     score_all(manifest, display.progress, say=display.say)
-    again = read_manifest(plan.store, restored.name)
+    again = read_manifest(plan.store, request.grid.name)
     seeds = _seeds(manifest, run)
     rows = compared(_scores(manifest, run_id), _scores(again, run_id), [_scores(manifest, other) for other in seeds])
     path = into / f"reproduction-{run_id}.parquet"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 from bench.config.grid import Grid
+from bench.config.imported_model import Declared
 from bench.config.preprocessing_ops import input_size
 from bench.config.registry import Entry, Registry, installed
 from bench.config.run_config import NAMED
@@ -38,15 +39,40 @@ class Request:
         command = " ".join(["bench run --grid", grid_name if grid_name == grid.name else Path(grid.path).name])
         command += (" --data DATA" if data else "") + (" --weights WEIGHTS" if weights else "")
         command += " --registry REGISTRY" if registry_file else ""
-        if data is None:
-            grid.check_synthetic()
-        else:
-            grid.check_cohorts(with_gold(read_data(data), grid.cohort_names), data)
+        _check_data(grid, data)
         check_weights_folder(grid, registry, weights)
         from_hub = () if weights else tuple(_pretrained(grid, registry))
         for entry in from_hub:
             starting_weights(entry, "imagenet", None)
         return cls(grid, registry, command, from_hub)
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """A request of `bench evaluate`, read and checked before torch is imported."""
+
+    declared: Declared
+    grid: Grid
+    registry: Registry
+
+    @classmethod
+    def read(cls, model: Path, grid_name: str, registry_file: Path | None, data: Path | None) -> Self:
+        """Read model.yaml, registry and grid, and check that the grid can be evaluated with or without these data.
+
+        Raises ConfigError, RegistryError or DatasetError for an invalid request.
+        """
+        declared, registry = Declared.read(model), Registry.read(registry_file)
+        grid = Grid.read(grid_name, registry)
+        _check_data(grid, data)
+        return cls(declared, grid, registry)
+
+
+def _check_data(grid: Grid, data: Path | None) -> None:
+    """Raise ConfigError or DatasetError if the grid cannot be run with these data, or without data."""
+    if data is None:
+        grid.check_synthetic()
+    else:
+        grid.check_cohorts(with_gold(read_data(data), grid.cohort_names), data)
 
 
 def check_weights_folder(grid: Grid, registry: Registry, folder: Path | None) -> None:

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from harmonize.cache.build import POOL_WORTH_S, lock, packs, read_journal
 from harmonize.cache.fill import BuildPlan, Progress, fill, has_checksum, map_bytes, measure
 from harmonize.cache.packed import Images, PackedImages
+from harmonize.disk_space import writing
 from harmonize.errors import SetupError
 from harmonize.images.pixels import PIXELS_VERSION, Geometry
 
@@ -277,7 +278,8 @@ def _build(plan: BuildPlan, current: ImageCache | None, workers: int, progress: 
         at=np.array([row.at for row in entries], np.int64),
         length=np.array([row.length for row in entries], np.int64),
     )[_index_columns(geometry, packed=packs(geometry))]
-    index.to_parquet(cache_folder / "index.parquet.part")
+    with writing(cache_folder / "index.parquet"):
+        index.to_parquet(cache_folder / "index.parquet.part")
     (cache_folder / "index.parquet.part").replace(cache_folder / "index.parquet")
     for old in (*cache_folder.glob("images-*"), *cache_folder.glob("hashes-*")):
         if old != plan.target:

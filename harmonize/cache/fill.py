@@ -5,7 +5,7 @@ The journal is a file that lists the finished rows of an unfinished cache. N ima
 Unpacked pixels are stored in the order of the index, packed blocks in the order in which they were written.
 """
 
-import errno
+import os
 import shutil
 import time
 import zlib
@@ -29,6 +29,7 @@ from harmonize.cache.build import (
     stored,
 )
 from harmonize.cache.packed import Images, PackedImages
+from harmonize.disk_space import DiskFullError
 from harmonize.errors import SetupError
 from harmonize.images.pixels import Geometry
 
@@ -68,6 +69,9 @@ class PlainWriter:
     def __init__(self, path: Path, total: int, geometry: Geometry, finished: dict[int, Row]) -> None:
         with path.open("r+b" if path.exists() else "w+b") as file:
             file.truncate(total * geometry.size**2)
+            # Reserve the space now: if the disk became full later, writing to the map would kill the process (SIGBUS).
+            if total and hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, total * geometry.size**2)
         self.images = np.memmap(path, np.uint8, "r+", shape=(total, geometry.size, geometry.size))
         self.done = {
             row: entry for row, entry in finished.items() if entry.reason or has_checksum(self.images, row, entry.crc)
@@ -145,11 +149,14 @@ def fill(
     total = len(plan.wanted)
     check_disk(plan.partial_file, needed)
     finished = read_journal(plan.journal, total) if plan.partial_file.exists() else {}
-    writer = (PackedWriter if packs(plan.geometry) else PlainWriter)(plan.partial_file, total, plan.geometry, finished)
-    done = writer.done
     size = plan.geometry.size
     per_chunk = max(1, min(64, CHUNK_BYTES // size**2))
+    writer: PackedWriter | PlainWriter | None = None
     try:
+        writer = (PackedWriter if packs(plan.geometry) else PlainWriter)(
+            plan.partial_file, total, plan.geometry, finished
+        )
+        done = writer.done
         with plan.journal.open("a", encoding="utf-8") as log:
 
             def record(rows: list[int], pixels: Pixels, entries: Sequence[Row]) -> None:
@@ -169,12 +176,14 @@ def fill(
                 if progress is not None:
                     progress(plan.name, len(done), total)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        full = DiskFullError.of(error, plan.partial_file, needed)
+        if full is None:
             raise
-        fix = "free some space and run again: the build continues where it stopped"
-        raise SetupError("the disk is full", str(plan.partial_file), fix) from error
+        fix = f"{full.fix}: the build continues where it stopped"
+        raise SetupError(f"cannot write the image cache: {full.strerror}", str(full.filename), fix) from error
     finally:
-        writer.close()
+        if writer is not None:
+            writer.close()
     return [done[row] for row in range(total)]
 
 

@@ -6,6 +6,7 @@
 the images may differ.
 """
 
+import io
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from harmonize.cache.build import lock
 from harmonize.cache.cache import ImageCache
 from harmonize.cache.fill import Progress
+from harmonize.disk_space import DiskFullError
 from harmonize.errors import SetupError
 from harmonize.images.perceptual_hash import HASH_VERSION, SMALL_SIDE, is_flat, perceptual_hash, smaller, thumbnail
 
@@ -41,14 +43,16 @@ def image_hashes(cache: ImageCache, name: str = "", progress: Progress | None = 
         except (OSError, ValueError, EOFError):  # the file is missing or damaged
             pass
         records = _computed(cache, name, progress)
+        content = io.BytesIO()  # np.save to a file raises errors without a number, for example if the disk is full
+        np.save(content, records)
         try:
             partial_file = path.with_suffix(".part")
-            with partial_file.open("wb") as file:
-                np.save(file, records)
+            partial_file.write_bytes(content.getbuffer())
             partial_file.replace(path)
         except OSError as error:
-            fix = "free disk space, then run again"
-            raise SetupError(f"cannot store the hashes of the images: {error}", str(path), fix) from error
+            full = DiskFullError.of(error, path, content.getbuffer().nbytes)
+            problem, fix = (full.strerror, full.fix) if full else (error, "choose a folder in which you may write")
+            raise SetupError(f"cannot store the hashes of the images: {problem}", str(path), fix) from error
     return records
 
 

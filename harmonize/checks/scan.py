@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmonize.cache.build import lock
+from harmonize.disk_space import DiskFullError
 from harmonize.errors import SetupError
 from harmonize.images.perceptual_hash import HASH_VERSION, SMALL_SIDE, is_flat, perceptual_hash, smaller, thumbnail
 from harmonize.images.pixels import PIXELS_VERSION, UnreadableImage, read_gray
@@ -70,7 +71,9 @@ def scan(
         with lock(folder / f"{path.stem}.lock"):
             return _scan(name, root, paths, path, workers, progress)
     except OSError as error:
-        raise SetupError(f"cannot store the scan results: {error}", str(path), "choose another --store") from error
+        full = DiskFullError.of(error, path, len(paths) * _RECORD.itemsize)
+        problem, fix = (full.strerror, full.fix) if full else (error, "choose another --store")
+        raise SetupError(f"cannot store the scan results: {problem}", str(path), fix) from error
 
 
 def _scan(name: str, root: Path, paths: Sequence[str], path: Path, workers: int, progress: Progress | None) -> Scan:

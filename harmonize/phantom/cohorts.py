@@ -21,6 +21,7 @@ import pandas as pd
 
 from harmonize.datasets import adapter
 from harmonize.datasets.nih import BOX_FRAME_PX
+from harmonize.disk_space import writing
 from harmonize.phantom.folder import exclusive, is_complete, publish, workspace
 from harmonize.phantom.plan import Visit, patient_groups, visits
 from harmonize.phantom.records import Records, write_visit
@@ -60,7 +61,7 @@ def write_cohorts(
     Raises ConfigError if root contains other data.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with exclusive(root):
+    with exclusive(root), writing(root):
         if is_complete(root, settings, masks):
             return
         partial = workspace(root)

@@ -16,6 +16,7 @@ from reports.drawing import svg
 from reports.formatting import is_number, places
 from reports.report_data.headline_rows import MISSING
 from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.page_rows import POOLED
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.tables import rows_of
 
@@ -39,7 +40,7 @@ class Curves:
         """Select the rows of these runs."""
         ids = {run.id for run in runs}
         reliability = board.tables["reliability"]
-        pooled_platt = (reliability["finding"] == "pooled") & (reliability["calibrator"] == "platt")
+        pooled_platt = (reliability["finding"] == POOLED) & (reliability["calibrator"] == "platt")
         pooled = reliability.loc[pooled_platt & reliability["run_id"].isin(ids), ["run_id", "dataset", *OF_BIN]]
         return cls(*(_by_run(t, ids) for t in (board.tables["curves"], pooled, board.tables["history"])))
 

@@ -17,6 +17,7 @@ from reports.formatting import is_number, places
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
+from reports.report_data.page_rows import POOLED
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sentences import gaps as gap_sentences
 from reports.sentences import main_findings as sentences
@@ -38,7 +39,7 @@ def calibration(board: ReportData) -> Section:
         for metric, calibrator in (("ece", "platt"), ("ece", "none"), ("ece_drift", "platt"))
     )
     curves = board.tables["reliability"]
-    pooled = curves.loc[curves["finding"] == "pooled", ["run_id", "dataset", "calibrator", *OF_BIN]]
+    pooled = curves.loc[curves["finding"] == POOLED, ["run_id", "dataset", "calibrator", *OF_BIN]]
     run_ids = set(pooled["run_id"].unique())
     drawn_runs = [r for r in board.ranked_runs if r.id in run_ids][:DRAWN]
     pooled = pooled[pooled["run_id"].isin([r.id for r in drawn_runs])]

@@ -16,12 +16,12 @@ from reports.formatting import is_number
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Hospital, Run
+from reports.report_data.page_rows import HEALTHY
 from reports.report_data.report_data import MACRO, ReportData
 from reports.sentences import groups as group_sentences
 from reports.sentences.groups import GroupDifference
 from reports.tables import rows_of
 
-HEALTHY = "No Finding"
 ATTRIBUTES = ("sex", "age", "view")
 FOLDED = ("device", "sex age")
 WORDS = {"sex age": "sex and age"}

@@ -156,8 +156,8 @@ def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
                 "none (`bench run` stops if it finds one)",
             ),
             (
-                "Patient in two hospitals",
-                "unknown: patient ids cannot be matched between hospitals",
+                f"Patient at {internal} and an external hospital",
+                _shared_patients(board),
             ),
         ]
     start = {exposure(board, run) for run in board.runs if not run.is_imported}
@@ -168,6 +168,15 @@ def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
     if overlaps:
         checks.append(("Test image in the pretraining data", "; ".join(overlaps)))
     return checks
+
+
+def _shared_patients(board: ReportData) -> str:
+    """State at which external hospitals patient ids were compared with those of the internal hospital, and the result."""
+    hospitals = [board.short(str(name)) for name in (board.meta.get("compared") or {}).get("patients", ())]
+    if not hospitals:
+        return "unknown: each hospital uses its own patient ids"
+    others = "; unknown at the other hospitals, which use other ids" if len(hospitals) < len(board.hospitals) else ""
+    return f"none at {listing(hospitals, len(hospitals))} (`bench run` stops if it finds one){others}"
 
 
 def _text(run: Run, key: str) -> str:

@@ -8,8 +8,18 @@ import pyarrow.parquet as pq
 import pytest
 from disturbed import assert_same_bytes
 
-from bench.store.checksums import discard_changed_files, mark_done, read_checksums, read_verified, stored_files
+from bench.store.checksums import (
+    check_weights,
+    checked_bytes,
+    damaged_files,
+    discard_changed_files,
+    mark_done,
+    read_checksums,
+    read_verified,
+    stored_files,
+)
 from bench.store.store import Store, write_bytes
+from harmonize.errors import StoreError
 
 pytestmark = pytest.mark.grid
 Command = Callable[..., object]
@@ -43,6 +53,24 @@ def test_what_changed_since_a_run_was_done_is_deleted_when_it_is_taken_up_and_no
     assert read_checksums(folder) is None
     write_bytes(folder / "run.json", b"changed while at work")
     assert discard_changed_files(folder) == []
+
+
+@pytest.mark.parametrize("problem", ["is missing", "is damaged"])
+def test_lost_checksums_of_a_finished_run_are_damage_unless_the_store_is_older(tmp_path: Path, problem: str) -> None:
+    store = Store.open(tmp_path / "runs")
+    folder = run_folder(store.run_dir("3fa9" * 3))
+    mark_done(folder)
+    assert damaged_files(folder, ["run.json"]) == {}
+    (folder / "checksums.json").unlink()
+    if problem == "is damaged":
+        (folder / "checksums.json").write_text("{")
+    assert damaged_files(folder, ["run.json"]) == {"checksums.json": problem}
+    with pytest.raises(StoreError, match=f"predictions/nih.parquet cannot be checked: checksums.json {problem}"):
+        checked_bytes(folder, "predictions/nih.parquet")
+    with pytest.raises(StoreError, match=f"checksums.json {problem}"):
+        check_weights(folder)
+    (store.root / "store.json").write_text('{"schema": 1}')
+    assert read_verified(folder / "log.txt", folder) == (b"log.txt", "")
 
 
 def test_what_is_read_is_what_was_looked_at(tmp_path: Path) -> None:

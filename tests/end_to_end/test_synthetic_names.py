@@ -1,6 +1,7 @@
 """What a user sees of a grid on synthetic hospitals: no name and no place of a real hospital, and a note that it is synthetic."""
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -97,10 +98,25 @@ def test_heat_maps_of_a_run_that_learned_from_drawings_say_so_first(
     assert pd.read_csv(tmp_path / "explained.csv")["trained_on_synthetic"].all()
 
 
+def test_a_run_folder_without_its_grid_still_states_that_its_images_were_synthetic(
+    store_copy: Path, tmp_path: Path
+) -> None:
+    store = Store.open(store_copy / "runs", create=False)
+    run_id = read_manifest(store, "tiny").runs[0]["id"]
+    elsewhere = Store.open(tmp_path / "elsewhere")
+    shutil.copytree(store.run_dir(run_id), elsewhere.run_dir(run_id))
+    assert trained_on_synthetic(elsewhere, run_id)
+
+
 def test_a_run_of_real_images_or_of_no_readable_grid_is_not_called_synthetic(store_copy: Path) -> None:
     store = Store.open(store_copy / "runs", create=False)
     manifest = read_manifest(store, "tiny")
     run_id = manifest.runs[0]["id"]
+    record = store.run_dir(run_id) / "env.json"
+    facts = json.loads(record.read_bytes())
+    record.write_text(
+        json.dumps({key: fact for key, fact in facts.items() if key != "synthetic"})
+    )  # of an older version
     assert trained_on_synthetic(store, run_id)
     assert not trained_on_synthetic(store, "0" * 12)
     write_grid(store, "tiny", {**manifest.content, "phantom": False})

@@ -25,6 +25,7 @@ from scipy.special import digamma, expit, logit, ndtri, polygamma, stdtrit
 from bench.scoring.across_runs.agreement import macros_in_every_cohort
 from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.bootstrap.intervals import LEVEL, enough
+from bench.scoring.gaps.gap import MACRO
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -302,8 +303,12 @@ def seed_variance(
     over resampled patients of one run (root mean square over seeds). A group of one run has no rows.
     """
     rows = []
+    # selected once: the rows of every recipe are searched in this small table
+    macros = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
+    rows_of_run = macros.groupby("run_id", sort=False).indices
     for recipe, group in groups.items():
-        value, run_ids = macros_in_every_cohort(scores[scores["run_id"].isin(list(group))], replicates, internal)
+        positions = np.sort(np.concatenate([rows_of_run.get(run, np.zeros(0, np.intp)) for run in group]))
+        value, run_ids = macros_in_every_cohort(macros.iloc[positions], replicates, internal)
         for dataset, of_runs in value.items() if len(run_ids) > 1 else ():
             replicates_SB = stack_replicates(run_ids, f"auroc/{dataset}", replicates)
             patient_sd = (

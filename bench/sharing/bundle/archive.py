@@ -18,6 +18,7 @@ from typing import Any
 from bench.sharing.bundle import limits
 from bench.store.file_integrity import file_sha256
 from bench.store.store import canonical_json
+from harmonize.disk_space import DiskFullError, writing
 from harmonize.errors import StoreError
 
 CHECKSUMS = "checksums.json"
@@ -36,7 +37,8 @@ def pack(folder: Path, path: Path) -> str:
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     checksums = {name: file_sha256(folder / name) for name in names if name != CHECKSUMS}
     content = canonical_json({"members": checksums, "schema": 1})
-    (folder / CHECKSUMS).write_bytes(content)
+    with writing(folder / CHECKSUMS, len(content)):
+        (folder / CHECKSUMS).write_bytes(content)
     _write(folder, path)
     return hashlib.sha256(content).hexdigest()
 
@@ -54,6 +56,8 @@ def unpack(path: Path, folder: Path) -> str:
             raise refused(f"it is larger than {limits.MOST_BYTES:,} bytes", where)
         with zipfile.ZipFile(path) as archive:
             _extract(archive, folder, where)
+    except DiskFullError:
+        raise
     except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError, RuntimeError, EOFError) as error:
         raise refused(f"it cannot be read: {error}", where) from error
     checksums = read_json(folder / CHECKSUMS, where)
@@ -115,14 +119,15 @@ def _extract(archive: zipfile.ZipFile, folder: Path, where: str) -> None:
     for info in infos:
         target = folder / info.filename
         target.parent.mkdir(parents=True, exist_ok=True)
-        with archive.open(info) as source, target.open("xb") as out:
+        with writing(target, info.file_size), archive.open(info) as source, target.open("xb") as out:
             shutil.copyfileobj(source, out, 2**20)
 
 
 def _write(folder: Path, path: Path) -> None:
     """Write the files of a folder as a zip. Equal files give equal bytes on every system."""
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+    needed = sum((folder / name).stat().st_size for name in names)
+    with writing(path, needed), zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in names:
             info = zipfile.ZipInfo(name, _DATE)
             info.create_system, info.external_attr = 3, (stat.S_IFREG | 0o644) << 16

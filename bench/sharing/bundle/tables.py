@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bench.sharing.bundle import limits
 from bench.sharing.bundle.archive import refused
+from harmonize.disk_space import writing
 
 KINDS = {  # kind of a column -> Arrow type
     "text": pa.string(),
@@ -39,7 +40,8 @@ def write_columns(
     table = pa.table(dict(zip(kinds, arrays, strict=True)), metadata=dict(facts or {}) or None)
     path.parent.mkdir(parents=True, exist_ok=True)
     texts = [name for name, kind in kinds.items() if kind == "text"]
-    pq.write_table(table, path, compression="none", use_dictionary=texts or False, write_statistics=False)
+    with writing(path):
+        pq.write_table(table, path, compression="none", use_dictionary=texts or False, write_statistics=False)
 
 
 def _for_arrow(column: pd.Series, kind: str) -> Any:

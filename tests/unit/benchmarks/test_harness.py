@@ -119,6 +119,41 @@ def test_another_processor_is_compared_but_does_not_fail_the_command() -> None:
     assert results.verdict(now, {before.key: before}).startswith("less than on another machine")
 
 
+def test_in_ci_a_ratio_a_third_below_another_processor_fails() -> None:
+    before = row(3.0, 2.9, 3.1)
+    for ratio, said in ((2.2, "less than on another machine"), (1.8, "worse: was 3 [2.9, 3.1]")):
+        now = row(ratio, ratio - 0.1, ratio + 0.1, machine="Xeon, 4 cores")
+        assert results.verdict(now, {before.key: before}, across_machines=True).startswith(said)
+
+
+def test_a_figure_is_compared_with_median_and_spread_of_the_last_ten() -> None:
+    past = [replace(row(3.0 + k / 10, 2.9 + k / 10, 3.1 + k / 10), commit=f"c{k}") for k in range(12)]
+    other = replace(row(9.0, 9.0, 9.0, machine="Xeon, 4 cores"), commit="x")
+    (of_all,) = results.pooled([other, *past, past[0]], HERE).values()
+    assert (of_all.ratio, of_all.low, of_all.high) == pytest.approx((3.45, 2.9, 4.0))
+    assert of_all.commit == "10 commits until c0"
+    assert results.verdict(row(2.8, 2.7, 2.95), {of_all.key: of_all}) == "", "it reaches into their spread"
+    assert results.verdict(row(2.7, 2.6, 2.8), {of_all.key: of_all}).startswith("worse: was 3.45 [2.9, 4]")
+    (elsewhere,) = results.pooled([other, *past], "M1, 8 cores").values()
+    assert elsewhere.ratio == 9.0
+
+
+def test_trends_list_the_committed_figures_oldest_first(tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    path = tmp_path / "results.csv"
+    for text in (
+        "other,columns\n1,2\n",
+        *(results.write_csv([replace(row(r, r, r), commit=f"{r}")]) for r in (3.0, 4.0, 2.0)),
+    ):
+        path.write_text(text)
+        subprocess.run([*git, "add", "."], check=True)
+        subprocess.run([*git, "commit", "-qm", "rows"], check=True)
+    tables = results.history(path)
+    assert [table[0].ratio for table in tables] == [2.0, 4.0, 3.0]
+    assert "| x | 3, 4, 2 | 3 | 2 to 4 | -33 % |" in results.trends(tables)
+
+
 def test_what_is_not_measured_says_why_and_never_replaces_a_figure() -> None:
     nothing = results.row(bench(), NotMeasured("no GPU here"), "def", HERE)
     assert nothing.gate == "not measured: no GPU here"

@@ -348,7 +348,7 @@ def test_a_full_disk_raises_an_error_and_the_build_continues_afterwards(
             return real(rows, entries)
 
         patched.setattr("harmonize.cache.fill.journal_line", full)
-        with pytest.raises(SetupError, match="disk is full"):
+        with pytest.raises(SetupError, match="cannot write the image cache: No space left on device"):
             build(tmp_path, table)
     cache = build(tmp_path, table, progress=lambda _name, done, _total: calls.append(done))
     assert calls[0] == 3

@@ -75,7 +75,12 @@ def test_each_leakage_check_has_its_result():
     made = tables(Invented(runs=2))
     found = dict(leakage_checks(read(made)))
     assert found["CheXpert patients in two splits"] == "none"
-    assert found["Patient in two hospitals"].startswith("unknown")
+    both = "Patient at CheXpert and an external hospital"
+    assert found[both] == "unknown: each hospital uses its own patient ids"
+    compared = {"patients": ["nih"], "images": True}
+    checks = dict(leakage_checks(read(Tables({**made.meta, "compared": compared}, made.frames))))
+    assert checks[both].startswith("none at NIH")
+    assert checks[both].endswith("; unknown at the other hospitals, which use other ids")
     assert any("Identical image" in what and result.startswith("none") for what, result in found.items())
     bad = dict(leakage_checks(read(Tables({**made.meta, "shared_patients": 2, "duplicates": 3}, made.frames))))
     assert bad["CheXpert patients in two splits"] == "2: internal scores are inflated"

@@ -276,6 +276,16 @@ finally:
         ("run --grid own.yaml --data data --weights data", "no such file", "data", ""),
         ("predict 3fa9 nofile.png", "no such file or folder", "nofile.png", "give image files"),
         ("explain 3fa9 nofile.png", "no such file", "nofile.png", "PNG"),
+        ("evaluate --model none.yaml --grid tiny", "no such file", "none.yaml", "the file's name"),
+        ("evaluate --model model.yaml --grid tiniest", "no grid 'tiniest'", "--grid", "tiny"),
+        (
+            "evaluate --model model.yaml --grid main-study",
+            "the grid main-study needs data",
+            "--data",
+            "main-study-smoke",
+        ),
+        ("reproduce 3fa9 --into runs", "cannot be reproduced in its own store", "runs", "--into"),
+        ("reproduce ffff", "no run 'ffff' in the store", "runs", "bench list runs"),
     ],
 )
 def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_drawn(
@@ -288,6 +298,10 @@ def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_draw
     tiny = Path(__file__).parents[4] / "grids" / "tiny.yaml"
     (store_copy / "inside.yaml").write_text(f"include: {tiny}\nbase:\n  train_on: chexprt\n")
     (store_copy / "outside.yaml").write_text(f"include: {tiny}\nevaluate_on: [nih, mimc]\n")
+    (store_copy / "model.yaml").write_text(
+        "name: ours\nmodel: {predictions: {chexpert: p.csv}}\noutputs: {kind: logit}\ntrained_on: {cohorts: []}\n"
+    )
+    (store_copy / "p.csv").touch()
     (store_copy / "data" / "chexpert").mkdir(parents=True)
     if "--weights" in arguments:
         (store_copy / "data" / "nih").mkdir()
@@ -305,7 +319,7 @@ def test_a_wrong_request_is_refused_before_torch_is_imported_or_an_image_is_draw
     assert what in said
     assert where in place
     assert fix in mend
-    assert imported == "[]"
+    assert imported == ("['pandas']" if arguments.startswith("reproduce") else "[]")
 
 
 def test_starting_weights_without_a_network_are_refused_once_with_all_their_names(

@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -27,7 +29,7 @@ class DiskFullError(OSError):
             return error
         if not isinstance(error, OSError) or error.errno not in _FIXES:
             return None
-        folder = next((parent for parent in path.absolute().parents if parent.is_dir()), Path.cwd())
+        folder = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.is_dir())
         sizes = [f"{size(needed)} needed"] if needed else []
         sizes.append(f"{size(shutil.disk_usage(folder).free)} free")
         if hasattr(os, "statvfs") and (files := os.statvfs(folder)).f_files and not files.f_favail:
@@ -38,6 +40,20 @@ class DiskFullError(OSError):
     def fix(self) -> str:
         """Return what to do."""
         return _FIXES[self.errno or errno.ENOSPC]
+
+
+@contextmanager
+def writing(path: Path, needed: int = 0) -> Iterator[None]:
+    """Raise DiskFullError if a write to `path` in this block fails because the disk is full.
+
+    `path`: a file, or the folder of several files. `needed`: bytes that the files need, 0 if unknown.
+    """
+    try:
+        yield
+    except OSError as error:
+        if full := DiskFullError.of(error, path, needed):
+            raise full from error
+        raise
 
 
 def size(number: float) -> str:

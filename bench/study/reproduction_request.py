@@ -1,0 +1,55 @@
+"""Read the request of `bench reproduce`, and check it before torch is imported."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from bench.config.grid import Grid
+from bench.config.registry import Registry
+from bench.planning.manifest import Manifest, planned
+from bench.planning.restore_grid import grid_of
+from bench.planning.run import Run, find_run, read_run
+from bench.results.read_predictions import unfinished
+from bench.store.store import Store
+from bench.study.request import check_foreign
+from harmonize.errors import ConfigError, StoreError
+
+
+@dataclass(frozen=True)
+class ReproductionRequest:
+    """A finished run that will be trained again, with the grid that planned it."""
+
+    stored: Run
+    manifest: Manifest
+    run: Mapping[str, Any]  # the run's row in the manifest
+    grid: Grid  # a grid of only this run
+    registry: Registry
+
+    @classmethod
+    def read(
+        cls, store: Store, prefix: str, grid: str | None, data: Path | None, registry_file: Path | None, into: Path
+    ) -> Self:
+        """Find the run, and check that it can be trained again with or without these data.
+
+        Raises StoreError for a run that is derived, unfinished or from a bundle. Raises ConfigError when data are missing,
+        when the registry is not that of the run, or when `into` is the store itself.
+        """
+        run_id = find_run(store, prefix)
+        stored = read_run(store, run_id)
+        manifest, run = planned(store, run_id, grid)
+        # A rescored grid has other scoring settings, so the scores of the original grid are compared.
+        if origin := manifest.content.get("scored_from"):
+            manifest, run = planned(store, run_id, str(origin))
+        if manifest.of_bundles or (reason := unfinished(manifest, run)):
+            why = "the run comes from a bundle, which has no images" if manifest.of_bundles else reason
+            raise StoreError(f"run {run_id}: {why}", str(store.run_dir(run_id)), "reproduce it where it was trained")
+        if into.resolve() == store.root.resolve():
+            fix = "name another folder with --into"
+            raise ConfigError("a run cannot be reproduced in its own store", str(into), fix)
+        if data is None and not manifest.content["phantom"]:
+            raise ConfigError("the run used real images", "bench reproduce", "name the data with --data")
+        registry = Registry.read(registry_file)
+        restored = grid_of(manifest, [run])
+        check_foreign(restored, registry)
+        return cls(stored, manifest, run, restored, registry)

@@ -1,0 +1,28 @@
+"""Select the rows of the long tables that a page shows.
+
+A study of 2,000 runs has 20 million rows in these tables. The page shows a tenth of them, so only these need to be in memory.
+"""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from reports.report_data.headline_rows import MACRO
+
+POOLED = "pooled"  # the finding of a reliability curve over all findings
+HEALTHY = "No Finding"
+LONG = ("scores", "subgroups", "reliability", "decomposition")  # the tables with hundreds of rows per run
+
+
+def page_rows(name: str, table: pa.Table) -> pa.Table:
+    """Return the rows of the long table `name` that a section of the page reads; `table` has rows of any runs.
+
+    >>> rows = pa.table({"finding": ["macro", "Edema", "Edema"], "metric": ["ece", "ece", "auroc"]})
+    >>> page_rows("scores", rows).to_pylist()
+    [{'finding': 'macro', 'metric': 'ece'}, {'finding': 'Edema', 'metric': 'auroc'}]
+    """
+    if name == "scores":  # the heat map shows the AUROC of each finding
+        shown = pc.or_(pc.equal(table["finding"], MACRO), pc.equal(table["metric"], "auroc"))
+    else:
+        findings = {"subgroups": [MACRO, HEALTHY], "reliability": [POOLED], "decomposition": [MACRO]}[name]
+        shown = pc.is_in(table["finding"], pa.array(findings, table["finding"].type))
+    return table.filter(shown)
