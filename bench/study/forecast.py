@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 from bench.config.analyses import Analysis
 from bench.config.run_config import RunConfig
@@ -38,7 +39,7 @@ def work(plan: Plan, run: Run) -> Work:
     internal, *_ = plan.refs
     table = plan.cohorts[internal.name].table
     split = internal.split_of(table, config)
-    num_train = int((split == "train").sum())
+    num_train = _num_trained(table[split == "train"], config)
     validated = sum(int((split == name).sum()) for name in schedule.watched)
     predicted, kept, letters = {}, {}, {}
     for ref in plan.refs:
@@ -50,6 +51,14 @@ def work(plan: Plan, run: Run) -> Work:
         letters[ref.name] = int(patients.str.len().max() or 0) if len(patients) else 0
     steps = schedule.epochs * (num_train // schedule.effective_batch_size(num_train))
     return Work(run, steps, schedule.epochs * validated, predicted, kept, letters)
+
+
+def _num_trained(train: pd.DataFrame, config: RunConfig) -> int:
+    """Return the number of training images that a run uses. Uncertain labels count, although some policies ignore them."""
+    if not config.labeled_images_only:
+        return len(train)
+    labels = (1, 0, -1) if config.blank == "ignore" else (1, 0, -1, -2)
+    return int(np.isin(states(train, config.findings), labels).any(axis=1).sum())
 
 
 def step_key(config: RunConfig) -> tuple[object, ...]:
