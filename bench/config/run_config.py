@@ -266,6 +266,15 @@ class RunConfig:
         return (self.finding,) if self.task == "binary" else space(self.space)
 
     @property
+    def labeled_images_only(self) -> bool:
+        """Return whether training leaves out the images that label no finding of the run.
+
+        A run that learns one finding, or explicit labels only, would otherwise spend most of its steps on images with
+        loss 0. Runs that learn many findings use all images, as before this rule.
+        """
+        return self.task == "binary" or self.blank == "ignore"
+
+    @property
     def of_panel(self) -> Self:
         """Return the configuration of this run's panel (joined binary runs): all findings, other fields unchanged."""
         return replace(self, task="multilabel", finding="")

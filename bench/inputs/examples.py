@@ -5,7 +5,7 @@ Legend: N images, K findings, T auxiliary heads.
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import numpy as np
@@ -61,6 +61,11 @@ class Examples:
         predicted = cls.of(table[ref.predicted_rows(split_N)], cache, config)
         headline = table["image_id"][ref.headline_rows(split_N)].to_numpy(str)
         return replace(predicted, headline_N=np.isin(predicted.image_id.astype(str), headline))
+
+    def take(self, indices: NDArray[np.int64]) -> Self:
+        """Return the images at `indices`."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        return type(self)(**{name: None if array is None else array[indices] for name, array in arrays.items()})
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 TRAINING_VERSION = 2  # part of the run id: increase it if a change of the training code may change weights
+# Part of the id of runs that train on labeled images only: increase it if a change of this selection may change weights.
+SELECTION_VERSION = 1
 TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # files that training writes
 
 
@@ -49,7 +51,7 @@ class Run:
                 "entries": {key: entry.identity for key, entry in entries.items()},
                 "home": internal_id,
                 "weights": weights_id,
-                "training": TRAINING_VERSION,
+                "training": [TRAINING_VERSION, SELECTION_VERSION] if config.labeled_images_only else TRAINING_VERSION,
             }
         )
         return cls(short_hash(document), config, entries, document, weights_file)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import pandas as pd
 
 from bench.config.analyses import Analysis
 from bench.config.run_config import RunConfig
@@ -36,7 +37,7 @@ class Work:
 class Images:
     """The numbers of images that runs with the same split of the internal cohort use."""
 
-    of_split: Mapping[str, int]  # split of the internal cohort -> number of images
+    of_split: Mapping[str, int]  # split of the internal cohort -> number of images that are trained on or predicted
     predicted: Mapping[str, int]  # as in `Work`
     kept: Mapping[str, int]
     letters: Mapping[str, int]
@@ -55,13 +56,18 @@ def all_work(plan: Plan, runs: Sequence[Run]) -> dict[str, Work]:
 
 
 def _split_key(config: RunConfig) -> tuple[object, ...]:
-    return config.split, config.cohort
+    # which labels a run has decides how many images it trains on, if it trains only on images with a label
+    labels = (config.findings, config.blank) if config.labeled_images_only else ()
+    return config.split, config.cohort, labels
 
 
 def count_images(plan: Plan, config: RunConfig) -> Images:
     """Count the images of each cohort that a run with this configuration uses."""
     internal, *_ = plan.refs
-    split = internal.split_of(plan.cohorts[internal.name].table, config)
+    internal_table = plan.cohorts[internal.name].table
+    split = internal.split_of(internal_table, config)
+    of_split = {str(name): int(number) for name, number in split.value_counts().items()}
+    of_split["train"] = _num_trained(internal_table[split == "train"], config)
     predicted, kept, letters = {}, {}, {}
     for ref in plan.refs:
         table = plan.cohorts[ref.name].table
@@ -70,7 +76,7 @@ def count_images(plan: Plan, config: RunConfig) -> Images:
         predicted[ref.name] = int(ref.predicted_rows(of_row).sum())
         kept[ref.name] = min(FEATURE_PATIENTS, patients.nunique())
         letters[ref.name] = int(patients.str.len().max() or 0) if len(patients) else 0
-    return Images({str(name): int(number) for name, number in split.value_counts().items()}, predicted, kept, letters)
+    return Images(of_split, predicted, kept, letters)
 
 
 def _work(run: Run, images: Images) -> Work:
@@ -79,6 +85,14 @@ def _work(run: Run, images: Images) -> Work:
     steps = schedule.epochs * (num_train // schedule.effective_batch_size(num_train))
     validated = schedule.epochs * sum(number.get(name, 0) for name in schedule.watched)
     return Work(run, steps, validated, images.predicted, images.kept, images.letters)
+
+
+def _num_trained(train: pd.DataFrame, config: RunConfig) -> int:
+    """Return the number of training images that a run uses. Uncertain labels count, although some policies ignore them."""
+    if not config.labeled_images_only:
+        return len(train)
+    labels = (1, 0, -1) if config.blank == "ignore" else (1, 0, -1, -2)
+    return int(np.isin(states(train, config.findings), labels).any(axis=1).sum())
 
 
 def step_key(config: RunConfig) -> tuple[object, ...]:

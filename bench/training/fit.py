@@ -71,13 +71,14 @@ def fit(
     `watched`: {split: images} of the splits that the schedule names, `val` included. An existing checkpoint is resumed,
     and a new one is written after each epoch. When the time limit is reached, training stops before the next step,
     drops the current epoch and selects the best earlier epoch. `clock` returns seconds. All processes of a
-    data-parallel group return the same result. Raises TrainingError when the loss is not finite, the labels cannot
+    data-parallel group return the same result. A run of one finding, or of explicit labels only, trains on the images
+    that label it (`RunConfig.labeled_images_only`). Raises TrainingError when the loss is not finite, the labels cannot
     train or validate a finding, or the limit is reached in the first epoch.
     """
     config, schedule = run.config, run.config.schedule
     network.to(device=device).to(memory_format=torch.channels_last)
     _check_labels(train, watched)
-    targets = TrainingTargets.of(run, train, device)
+    train, targets = _training_set(run, train, device)
     network.set_biases(targets.initial_biases(run.states))
     step = Step(run, network, normalizer, reader, train.rows, TrainingLoss(run, targets), device, processes)
     size = schedule.effective_batch_size(len(train))
@@ -133,6 +134,15 @@ def fit(
         compiled,
         step.micro if step.halved else 0,
     )
+
+
+def _training_set(run: Run, train: Examples, device: torch.device) -> tuple[Examples, TrainingTargets]:
+    """Return the training images that the run uses, and their targets. Raises TrainingError without two classes."""
+    targets = TrainingTargets.of(run, train, device)
+    if not run.config.labeled_images_only:
+        return train, targets
+    labeled = targets.labeled()
+    return train.take(labeled), targets.take(labeled)
 
 
 def _epoch_order(targets: TrainingTargets, config: RunConfig, epoch: int, size: int) -> NDArray[np.int64]:

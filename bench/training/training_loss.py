@@ -48,6 +48,16 @@ class TrainingTargets:
             raise TrainingError("after the uncertainty and blank policies no finding has both classes in training")
         return targets
 
+    def labeled(self) -> NDArray[np.int64]:
+        """Return the indices of the training images that label at least one finding of the run."""
+        indices: NDArray[np.int64] = torch.nonzero((self.weight_NK > 0).any(dim=1)).flatten().cpu().numpy()
+        return indices
+
+    def take(self, indices: NDArray[np.int64]) -> Self:
+        """Return the targets of the training images at `indices`."""
+        index = torch.from_numpy(indices).to(self.weight_NK.device)
+        return type(self)(self.target_NK[index], self.weight_NK[index], self.head_NT[index])
+
     def initial_biases(self, states: int) -> Tensor:
         """Return the biases [K x states] with which a network without features outputs the training prevalences.
 
