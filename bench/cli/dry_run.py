@@ -14,6 +14,7 @@ from bench.planning.plan import Plan
 from bench.planning.run import Run
 from bench.store.store import Progress, Store
 from bench.study.forecast import Forecast, Line
+from bench.study.forecast_rough import SCORING, SHARE, START_S, TRAINING
 from bench.system.devices import choose_devices, memory_of
 from harmonize.disk_space import size
 
@@ -38,7 +39,9 @@ def say_plan(
 
         device, workers, per_device = devices
         names = choose_devices(device, workers, max(run.config.threads for run in todo), per_device)
-        forecast = rehearsed_forecast(plan, todo, derived, names[0], progress)
+        forecast = rehearsed_forecast(
+            plan, todo, derived, names[0], progress, lambda rough: typer.echo(announcement(rough), err=True)
+        )
     if as_json:
         rows = planned_rows(store, runs, derived)
         measured = {"runs": rows, "estimate": asdict(forecast) if forecast else None}
@@ -97,6 +100,13 @@ def estimate_lines(estimate: Forecast, workers: int, devices: int, memory: int) 
     return [*table_lines(table(estimate)), *sentences(estimate, workers, devices), *fitting(estimate, memory)]
 
 
+def announcement(rough: Forecast) -> str:
+    """Return the sentence that is printed before a rehearsal: how long the runs take, and how long the rehearsal."""
+    most, unit = SHARE * rough.total_s, "one core and one GPU" if rough.on_gpu else "one core"
+    words = f"the rehearsal takes at most {span(most)}" if most > START_S else "that is too short for a rehearsal"
+    return f"rough forecast: {span(rough.total_s)} of {unit}; {words}"
+
+
 def fitting(estimate: Forecast, memory: int) -> list[str]:
     """Return one line: how many of the largest runs fit on one GPU with `memory` bytes. Return no line without a GPU.
 
@@ -151,5 +161,11 @@ def sentences(estimate: Forecast, workers: int, devices: int) -> list[str]:
             f"memory: up to {size(estimate.peak_bytes)} per run, {size(estimate.peak_bytes * devices)} for {devices} in parallel"
         )
     lines += [f"not included: {reason}" for reason in estimate.unknown]
-    basis = "a few training steps, predictions, decoded files, one scoring and each analysis on this machine"
-    return [*lines, f"measured: {basis}. Other programs on the machine make it slower."]
+    if estimate.rough:
+        reason = "a rehearsal takes at most a tenth of the time of the runs"
+        lines.append(f"rough, not measured: {', '.join(estimate.rough)} ({reason})")
+    if TRAINING in estimate.rough and SCORING in estimate.rough:
+        return lines
+    basis = "a few training steps, predictions, decoded files, one scoring and each analysis"
+    kept = "the other work" if estimate.rough else basis
+    return [*lines, f"measured on this machine: {kept}. Other programs on the machine make it slower."]

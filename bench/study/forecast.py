@@ -5,7 +5,7 @@ readable and that every run trains all its epochs, unless its time limit ends it
 real numbers smaller.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -174,6 +174,7 @@ class Rates:
     score_bytes: int
     report_s: float
     analyses: Mapping[str, AnalysisRate] = field(default_factory=dict)
+    rough: tuple[str, ...] = ()  # names of the rates that were not measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +203,7 @@ class Forecast:
     cache_bytes: int
     passing_bytes: int  # bytes of the checkpoint of one run, which is deleted after training
     unknown: tuple[str, ...] = ()  # analyses that could not be measured, each with the reason
+    rough: tuple[str, ...] = ()  # work whose rates were not measured
 
     @property
     def device_s(self) -> float:
@@ -213,6 +215,11 @@ class Forecast:
         """Return core seconds: decoding, scoring and other work and, without a GPU, also training and prediction."""
         without_devices = self.decoding_s + self.scoring_s + self.other_s
         return without_devices if self.on_gpu else without_devices + self.device_s
+
+    @property
+    def total_s(self) -> float:
+        """Return the seconds of all work on one core, or on one core and one GPU."""
+        return self.core_s + (self.device_s if self.on_gpu else 0.0)
 
     @property
     def disk_bytes(self) -> int:
@@ -242,26 +249,47 @@ def forecast(plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], rates:
     for run in derived:
         if run.kind == "tta" and run.runs[0].id in views:
             views[run.runs[0].id] += len(run.views)
+    analyzed = _analyzed_counter(plan)
     lines = []
     for name in dict.fromkeys(run.config.architecture for run in runs):
         own = [works[run.id] for run in runs if run.config.architecture == name]
-        lines.append(_line(plan, name, own, views, rates))
+        lines.append(_line(plan, name, own, views, rates, analyzed))
     rows = sum(next(iter(works.values())).predicted.values()) if works else 0
     scored = len(runs) + len(derived)
     larger = max(1.0, rows / rates.score_rows) if rates.score_rows else 1.0
     scoring = larger * (rates.first_score_s + max(0, scored - 1) * rates.score_s) if scored else 0.0
     apart = [a for a in plan.grid.analyses if not a.kind.per_run and a.name in rates.analyses]
     forms = {run.geometry for run in runs}
-    once = sum(_analysis_s(plan, a, runs[0], rates.analyses[a.name], 0.0) for a in apart) * len(forms)
+    once = sum(_analysis_s(analyzed(a, runs[0]), rates.analyses[a.name], 0.0) for a in apart) * len(forms)
     left = [decoding for decoding in rates.decoding.values() if decoding.images]
     cache, seconds = sum(decoding.num_bytes for decoding in left), sum(decoding.seconds for decoding in left)
     passing = max((rates.networks[step_key(run.config)].checkpoint_bytes for run in runs), default=0)
     unknown = tuple(f"{name}: {rate.failed}" for name, rate in rates.analyses.items() if rate.failed)
     other = once + rates.start_s + rates.report_s
-    return Forecast(tuple(lines), rates.on_gpu, seconds, scoring, other, cache, passing, unknown)
+    return Forecast(tuple(lines), rates.on_gpu, seconds, scoring, other, cache, passing, unknown, rates.rough)
 
 
-def _line(plan: Plan, name: str, works: Sequence[Work], views: Mapping[str, int], rates: Rates) -> Line:
+def _analyzed_counter(plan: Plan) -> Callable[[Analysis, Run], int]:
+    """Return `num_analyzed` for this plan. Images are counted once for runs with the same split and findings."""
+    numbers: dict[tuple[object, ...], int] = {}
+
+    def count(analysis: Analysis, run: Run) -> int:
+        key = (analysis.name, *_split_key(run.config), run.config.findings)
+        if key not in numbers:
+            numbers[key] = num_analyzed(plan, analysis, run)
+        return numbers[key]
+
+    return count
+
+
+def _line(
+    plan: Plan,
+    name: str,
+    works: Sequence[Work],
+    views: Mapping[str, int],
+    rates: Rates,
+    analyzed: Callable[[Analysis, Run], int],
+) -> Line:
     training = predicting = analysing = 0.0
     disk = steps = 0
     peaks = []
@@ -278,16 +306,18 @@ def _line(plan: Plan, name: str, works: Sequence[Work], views: Mapping[str, int]
         for analysis in plan.grid.analyses:
             if analysis.kind.per_run and analysis.name in rates.analyses:
                 measured = rates.analyses[analysis.name]
-                analysing += _analysis_s(plan, analysis, run, measured, rate.image_s)
+                analysing += _analysis_s(analyzed(analysis, run), measured, rate.image_s)
                 disk += measured.num_bytes
         peaks.append(rate.peak_bytes)
     peak = max((p for p in peaks if p is not None), default=None)
     return Line(name, len(works), steps, training, predicting, analysing, peak, disk)
 
 
-def _analysis_s(plan: Plan, analysis: Analysis, run: Run, rate: AnalysisRate, image_s: float) -> float:
-    """Return the seconds of an analysis of a run: its own work, and forward passes at the speed of the network."""
+def _analysis_s(num_images: int, rate: AnalysisRate, image_s: float) -> float:
+    """Return the seconds of an analysis of a run: its own work, and forward passes at the speed of the network.
+
+    `num_images`: number of images that the analysis uses.
+    """
     if rate.failed:
         return 0.0
-    more = num_analyzed(plan, analysis, run) / max(1, rate.num_analyzed)
-    return more * (rate.own_s + rate.images * image_s)
+    return num_images / max(1, rate.num_analyzed) * (rate.own_s + rate.images * image_s)

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Self
@@ -36,6 +36,7 @@ from bench.runs.networks import initial_network
 from bench.store.store import Progress
 from bench.study.forecast import Forecast, NetworkRate, Rates, forecast, step_key
 from bench.study.forecast_pilot import Pilot
+from bench.study.forecast_rough import PILOT_S, SCORING, SHARE, START_S, TRAINING, rough_rates
 from bench.system.peak_memory import PeakMemory
 from bench.training.checkpoint import TrainingState
 from bench.training.step import Step
@@ -44,53 +45,147 @@ from harmonize.seeds import stream
 
 ENOUGH_S = 2.0  # seconds of steps, or of predictions, that are measured per network
 DISTINCT = 64  # number of random images with which a network is measured
+REHEARSED_PIXELS = 8 * 224 * 224  # maximum number of pixels in a training step of the rehearsal on a CPU
 LABELED = 5000  # maximum number of training images with labels in the rehearsal
 Clock = Callable[[], float]
 
 
 def rehearsed_forecast(
-    plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], device_name: str, progress: Progress
+    plan: Plan,
+    runs: Sequence[Run],
+    derived: Sequence[Derived],
+    device_name: str,
+    progress: Progress,
+    announce: Callable[[Forecast], None] = lambda _: None,
 ) -> Forecast:
-    """Return the forecast for these runs and the unfinished derived runs, from a rehearsal on one device."""
+    """Return the forecast for these runs and the unfinished derived runs, from a rehearsal on one device.
+
+    The rehearsal takes at most a tenth of the time that it forecasts. Before it begins, `announce` gets a rough forecast,
+    from which this limit is computed.
+    """
     unfinished = [run for run in derived if plan.store.state(run.id) != "done"]
-    return forecast(plan, runs, unfinished, rehearse(plan, runs, device_name, progress))
+    progress("rehearse: decode", 0, 1)
+    on_gpu = torch.device(device_name).type == "cuda"
+    rough = rough_rates(plan, runs, on_gpu, ImageFiles.of(plan).decoding(runs, 1))
+    expected = forecast(plan, runs, unfinished, rough)
+    budget = Budget(SHARE * expected.total_s, lambda rates: SHARE * forecast(plan, runs, unfinished, rates).total_s)
+    announce(expected)
+    return forecast(plan, runs, unfinished, rehearse(plan, runs, device_name, progress, rough, budget))
 
 
-def rehearse(plan: Plan, runs: Sequence[Run], device_name: str, progress: Progress) -> Rates:
-    """Measure the rates of these runs on one device. All files are temporary."""
-    # This is the CPU time that the process has used so far. The real run needs this time, too.
-    began = time.process_time()
+@dataclass(slots=True)
+class Budget:
+    """The time that a rehearsal may take: at most `seconds`, in the seconds of its clock."""
+
+    seconds: float = float("inf")
+    # rates after the networks are measured -> the seconds that the forecast then allows
+    renewed: Callable[[Rates], float] = lambda _: float("inf")
+    spent: Callable[[], float] = lambda: 0.0
+
+    def allows(self, seconds: float) -> bool:
+        """Return whether so many more seconds are allowed."""
+        return self.spent() + seconds <= self.seconds
+
+
+def rehearse(
+    plan: Plan,
+    runs: Sequence[Run],
+    device_name: str,
+    progress: Progress,
+    rough: Rates | None = None,
+    budget: Budget | None = None,
+) -> Rates:
+    """Measure the rates of these runs on one device. All files are temporary.
+
+    Work that the budget does not allow keeps the rates of `rough`; without a budget, everything is measured.
+    """
     device = torch.device(device_name)
     clock = _clock_of(device)
+    rates = rough or rough_rates(plan, runs, device.type == "cuda", ImageFiles.of(plan).decoding(runs, 1))
+    budget = budget or Budget()
+    if not budget.allows(START_S):
+        return rates
+    # This is the CPU time that the process has used so far. The real run needs this time, too.
+    began = time.process_time()
     start_s, empty_bytes = worker()
-    different = {step_key(run.config): run for run in runs}
-    progress("rehearse: decode", 0, 1)
-    decoding = ImageFiles.of(plan).decoding(runs, 1)
-    networks = {}
-    with tempfile.TemporaryDirectory(prefix="rehearsal-") as folder:
-        for i, (key, run) in enumerate(different.items()):
-            progress(f"rehearse: train {run.config.architecture}", i, len(different))
-            before = psutil.Process().memory_info().rss
-            rehearsal = NetworkRehearsal.of(plan, run, device, clock)
-            networks[key] = rehearsal.rate(Path(folder), before, empty_bytes)
-        pilot = Pilot.of(plan, runs[0], Path(folder) / "store", device, clock)
+    rehearsal_began = clock()
+    budget.spent = lambda: start_s + min(began, start_s) + clock() - rehearsal_began
+    # This process may have made phantom cohorts, which the real run does not repeat. So its time counts only up to
+    # the time of one start.
+    rates = replace(rates, start_s=start_s + min(began, start_s))
+    with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
+        folder = Path(name)
+        rates = _with_networks(plan, runs, device, clock, folder, rates, budget, empty_bytes, progress)
+        budget.seconds = min(budget.seconds, budget.renewed(rates))
+        if not budget.allows(PILOT_S):
+            return rates
+        pilot = Pilot.of(plan, runs[0], folder / "store", device, clock)
         scored = pilot.score(progress)
-        analyses, report_s = pilot.analyse(progress)
-    return Rates(
-        on_gpu=device.type == "cuda",
-        networks=networks,
-        decoding=decoding,
+        measured, report_s = pilot.analyse(progress, lambda name: budget.allows(rates.analyses[name].own_s))
+    return replace(
+        rates,
         row_bytes=scored.row_bytes,
-        # This process may have made phantom cohorts, which the real run does not repeat. So its time counts only up to
-        # the time of one start.
-        start_s=start_s + min(began, start_s),
         first_score_s=scored.first_s,
         score_s=scored.further_s,
         score_rows=scored.rows,
         score_bytes=scored.num_bytes,
         report_s=report_s,
-        analyses=analyses,
+        analyses={**rates.analyses, **measured},
+        rough=tuple(name for name in rates.rough if name != SCORING and name not in measured),
     )
+
+
+def _with_networks(
+    plan: Plan,
+    runs: Sequence[Run],
+    device: torch.device,
+    clock: Clock,
+    folder: Path,
+    rough: Rates,
+    budget: Budget,
+    empty_bytes: int,
+    progress: Progress,
+) -> Rates:
+    """Return rates with the measured rates of as many networks as the budget allows.
+
+    The rough rates of the other networks are multiplied by the median of measured and rough time.
+    """
+    different = {step_key(run.config): run for run in runs}
+    measured: dict[tuple[object, ...], NetworkRate] = {}
+    for i, (key, run) in enumerate(different.items()):
+        progress(f"rehearse: train {run.config.architecture}", i, len(different))
+        if budget.allows(_network_seconds(run, rough.networks[key], device)):
+            # The network is local to this call, so that its memory is free before the next network is built.
+            measured[key] = _measure_network(plan, run, device, clock, folder, empty_bytes)
+    if not measured:
+        return rough
+    factor = median(rate.step_s / rough.networks[key].step_s for key, rate in measured.items())
+    others = {
+        key: replace(rate, step_s=factor * rate.step_s, image_s=factor * rate.image_s)
+        for key, rate in rough.networks.items()
+    }
+    complete = len(measured) == len(different)
+    left = tuple(name for name in rough.rough if not (complete and name == TRAINING))
+    return replace(rough, networks={**others, **measured}, rough=left)
+
+
+def _network_seconds(run: Run, rough: NetworkRate, device: torch.device) -> float:
+    """Return about how long the rehearsal of a network takes."""
+    steps = 4 * rough.step_s / run.config.schedule.batch_size * _rehearsed_images(run, device)
+    return 1.0 + max(ENOUGH_S, steps) + max(ENOUGH_S / 2, DISTINCT * rough.image_s)
+
+
+def _rehearsed_images(run: Run, device: torch.device) -> int:
+    """Return the number of images in the largest step of the rehearsal. On a CPU it is bounded, and so is the memory."""
+    size = run.config.schedule.batch_size
+    return size if device.type == "cuda" else min(size, max(4, REHEARSED_PIXELS // run.input_size**2))
+
+
+def _measure_network(
+    plan: Plan, run: Run, device: torch.device, clock: Clock, folder: Path, empty_bytes: int
+) -> NetworkRate:
+    before = psutil.Process().memory_info().rss
+    return NetworkRehearsal.of(plan, run, device, clock).rate(folder, before, empty_bytes)
 
 
 def _clock_of(device: torch.device) -> Clock:
@@ -145,9 +240,7 @@ class NetworkRehearsal:
         without a network. Files are written to `folder` to measure their sizes.
         """
         run, network = self.run, self.network
-        memory = PeakMemory.start(self.device)
-        step, step_s = self.train()
-        peak = memory.bytes
+        step, step_s, peak = self.train()
         if peak is not None and self.device.type != "cuda":
             peak = empty_bytes + max(0, peak - memory_before)
         state = TrainingState(best={name: tensor.cpu().clone() for name, tensor in network.state_dict().items()})
@@ -172,8 +265,12 @@ class NetworkRehearsal:
             width,
         )
 
-    def train(self) -> tuple[Step, float]:
-        """Train for a few steps; return the `Step` object and the seconds of one step."""
+    def train(self) -> tuple[Step, float, int | None]:
+        """Train for a few steps; return the `Step` object, the seconds of one step and the peak memory.
+
+        A step of a large network with all images of a batch may need more memory than a small machine has. So on a CPU,
+        large batches are not tried: time and memory are extrapolated from two smaller numbers of images.
+        """
         internal, config = self.plan.refs[0], self.run.config
         table = self.plan.cohorts[internal.name].table
         table = table[internal.split_of(table, config) == "train"]
@@ -187,15 +284,31 @@ class NetworkRehearsal:
         # In the last epoch no weights are frozen, so a step takes its full time.
         step.begin_epoch(config.schedule.epochs)
         step.set_lr(1e-3)
+        most = min(size, _rehearsed_images(self.run, self.device))
+        if most == size:
+            return step, *self._steps(step, len(table), size)
+        half_s, half_peak = self._steps(step, len(table), most // 2)
+        most_s, most_peak = self._steps(step, len(table), most)
+        in_pass = min(size, config.schedule.micro_batch or size)  # images whose activations are in memory together
+        peak = None
+        if half_peak is not None and most_peak is not None:
+            peak = round(_extrapolated(half_peak, most_peak, most, in_pass))
+        return step, _extrapolated(half_s, most_s, most, size), peak
+
+    def _steps(self, step: Step, num_rows: int, images: int) -> tuple[float, int | None]:
+        """Take a few steps with so many images; return the seconds of one step and the peak memory."""
+        epoch = self.run.config.schedule.epochs
+        memory = PeakMemory.start(self.device)
         spent: list[float] = []
         while len(spent) < 2 or (sum(spent) < ENOUGH_S and len(spent) < 8):
             began = self.clock()
-            batch = stream(0, "rehearsal", len(spent)).permutation(len(table))[:size]
-            step(batch, config.schedule.epochs, len(spent))
+            batch = stream(0, "rehearsal", len(spent)).permutation(num_rows)[:images]
+            step(batch, epoch, len(spent))
             spent.append(self.clock() - began)
             if spent[0] > 2 * ENOUGH_S:
-                return step, spent[0]
-        return step, median(spent[1:])  # without the first step, which also creates the optimizer's state
+                break
+        # without the first step, which also creates the optimizer's state
+        return median(spent[1:] or spent), memory.bytes
 
     def predict(self) -> tuple[float, int]:
         """Return the seconds of one image's prediction, and the number of features."""
@@ -208,6 +321,16 @@ class NetworkRehearsal:
             if spent[0] > ENOUGH_S:
                 break
         return min(spent) / DISTINCT, features.shape[1]
+
+
+def _extrapolated(half: float, most: float, images: int, wanted: int) -> float:
+    """Return the value for `wanted` images on the line through `half`, for images // 2, and `most`, for `images`.
+
+    >>> _extrapolated(3.0, 5.0, 8, 64)
+    33.0
+    """
+    per_image = max(0.0, most - half) / (images - images // 2)
+    return most + (wanted - images) * per_image
 
 
 def _noise_images(run: Run) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":

@@ -106,8 +106,8 @@ class Pilot:
             {name: num_bytes / max(1, number) for name, (number, num_bytes) in sizes.items() if rows[name]},
         )
 
-    def analyse(self, progress: Progress) -> tuple[dict[str, AnalysisRate], float]:
-        """Return the rates of each analysis of the grid, and the seconds of the page."""
+    def analyse(self, progress: Progress, allowed: Callable[[str], bool]) -> tuple[dict[str, AnalysisRate], float]:
+        """Return the rates of each analysis of the grid that is allowed, and the seconds of the page."""
         store, internal = self.plan.store, self.plan.refs[0]
         network = trained_network(self.run, store, self.device)
         black = np.zeros((64, *open_images(store, internal, self.run.geometry).images.shape[1:]), np.uint8)
@@ -119,6 +119,8 @@ class Pilot:
         image_s = (self.clock() - began) / len(rows)
         rates = {}
         for job in analysis_jobs(self.plan, self.plan.runs):
+            if not allowed(job.analysis.name):
+                continue
             with _counted() as passed:
                 began = self.clock()
                 state, reason = attempt(replace(job, device=str(self.device)), progress)

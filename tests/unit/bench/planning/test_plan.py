@@ -10,6 +10,7 @@ import pytest
 from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
+from bench.planning import plan as planning
 from bench.planning.manifest import contents
 from bench.planning.plan import Plan, make_plan
 from bench.planning.protocol import internal_split
@@ -75,6 +76,16 @@ def refused(tmp_path: Path, kind: type[CxrError], what: str, **changes: object) 
     assert error.value.where
     assert error.value.fix
     return error.value
+
+
+def test_runs_with_the_same_training_data_are_checked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[RunConfig] = []
+    check = planning._check_internal
+    monkeypatch.setattr(planning, "_check_internal", lambda *facts: (checked.append(facts[2]), check(*facts)))
+    grid = GRID + "sweeps: [{seed: [0, 1, 2], optimizer: [adamw, lion]}, {seed: 3, blank: ignore}]"
+    made = plan(tmp_path, patients(60), grid=grid)
+    assert len(made.runs) == 7
+    assert [config.blank for config in checked] == ["zero", "ignore"]
 
 
 def test_an_empty_split_is_refused(tmp_path: Path) -> None:

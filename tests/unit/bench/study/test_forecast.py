@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.cli.dry_run import fitting, sentences, table
+from bench.cli.dry_run import announcement, fitting, sentences, table
 from bench.config.analyses import Analysis, Attention
 from bench.config.run_config import Limit
 from bench.executors.execute_job import attempt
@@ -17,8 +17,10 @@ from bench.planning.image_caches import ImageFiles, prepare
 from bench.planning.jobs import Job
 from bench.planning.plan import Plan, make_plan
 from bench.store.store import Store
+from bench.study import forecast_measure
 from bench.study.forecast import AnalysisRate, NetworkRate, Rates, forecast, num_analyzed, step_key, work
-from bench.study.forecast_measure import rehearse
+from bench.study.forecast_measure import Budget, rehearse, rehearsed_forecast
+from bench.study.forecast_rough import rough_rates
 from bench.study.request import Request
 from bench.system.devices import choose_devices, memory_of
 
@@ -176,3 +178,62 @@ def test_as_many_runs_share_a_device_as_are_asked_for_and_a_dry_run_says_how_man
     assert fitting(found, 24 * 10**9) == ["a GPU has 24.0 GB: 14 of the largest runs fit (--per-device 14)"]
     assert fitting(found, 2 * 10**9) == ["a GPU has 2.0 GB: only one of the largest runs fits"]
     assert fitting(found, memory_of("cpu")) == []
+
+
+def test_a_grid_that_is_too_short_is_forecast_without_a_rehearsal(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast_measure, "worker", lambda: pytest.fail("a program was started"))
+    announced: list[str] = []
+    found = rehearsed_forecast(
+        plan, plan.runs, (), "cpu", lambda *_: None, lambda rough: announced.append(announcement(rough))
+    )
+    assert found.rough == ("training and prediction", "scoring")
+    assert found.total_s > 0
+    assert "that is too short for a rehearsal" in announced[0]
+    text = "\n".join(sentences(found, 1, 1))
+    assert "rough, not measured: training and prediction, scoring" in text
+    assert "measured on this machine" not in text
+
+
+@pytest.mark.parametrize("allowed_networks", [0, 1])
+def test_a_rehearsal_ends_with_its_budget_and_the_rest_stays_rough(plan: Plan, allowed_networks: int) -> None:
+    built: list[str] = []
+
+    class Limited(Budget):
+        """Allows the start and some networks, and nothing more."""
+
+        def allows(self, seconds: float) -> bool:
+            return len(built) <= allowed_networks
+
+    def progress(what: str, _done: int, _total: int) -> None:
+        built.extend([what] if "train" in what else [])
+
+    rough = rough_rates(plan, plan.runs, False, {})
+    found = rehearse(plan, plan.runs, "cpu", progress, rough, Limited())
+    measured = [key for key, rate in found.networks.items() if rate.peak_bytes is not None]
+    assert len(measured) == allowed_networks
+    assert found.rough == rough.rough
+    assert set(found.networks) == set(rough.networks)
+
+
+def test_a_large_batch_is_extrapolated_from_a_few_images(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No step of the rehearsal has more images than the limit of pixels allows, so its memory is bounded."""
+    sizes: list[int] = []
+    step = forecast_measure.Step
+
+    class Counted(step):  # type: ignore[misc,valid-type]
+        def __call__(self, batch: np.ndarray, *more: object) -> object:
+            sizes.append(len(batch))
+            return super().__call__(batch, *more)
+
+    monkeypatch.setattr(forecast_measure, "Step", Counted)
+    monkeypatch.setattr(forecast_measure, "REHEARSED_PIXELS", 6 * 64 * 64)
+    rate = rehearse(plan, plan.runs[:1], "cpu", lambda *_: None, None, OnlyNetworks())
+    assert set(sizes) == {3, 6}
+    assert next(iter(rate.networks.values())).step_s > 0
+
+
+class OnlyNetworks(Budget):
+    """A budget for networks, but not for scores and analyses."""
+
+    def allows(self, seconds: float) -> bool:
+        return seconds != forecast_measure.PILOT_S
