@@ -181,9 +181,9 @@ def checked_json(folder: Path, name: str) -> dict[str, Any]:
 
 def check_weights(folder: Path) -> None:
     """Raise StoreError if the weights of a finished run differ from their checksum. The file may be large: it is not kept in memory."""
-    if problem := missing_checksums(folder):
+    if reason := missing_checksums(folder):
         fix = "run its grid again: the checksums are recorded again, and no run is trained again"
-        raise StoreError(f"run {folder.name}: {FILE} {problem}", str(folder / FILE), fix)
+        raise StoreError(f"run {folder.name}: {FILE} {reason}", str(folder / FILE), fix)
     if problem := damaged_files(folder, [WEIGHTS]).get(WEIGHTS):
         fix = f"`bench remove {folder.name}`, then run its grid again: the run is trained again"
         raise StoreError(f"run {folder.name}: {WEIGHTS} {problem}", str(folder / WEIGHTS), fix)

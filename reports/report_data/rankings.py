@@ -53,6 +53,6 @@ def lead(row: Mapping[str, Any]) -> Estimate:
 
 
 def _estimate(row: Mapping[str, Any], value: str, own: str, adjusted: str) -> Estimate:
-    numbers = [float(row.get(name, float("nan"))) for name in (value, f"{own}low", f"{own}high")]
+    number, low, high = (float(row.get(name, float("nan"))) for name in (value, f"{own}low", f"{own}high"))
     bounds = [float(row.get(f"{adjusted}{end}", float("nan"))) for end in ("low", "high")]
-    return Estimate(*numbers).simultaneous(*bounds) if is_number(numbers[0]) else MISSING
+    return Estimate(number, low, high).simultaneous(*bounds) if is_number(number) else MISSING

@@ -274,10 +274,11 @@ def _submission(run: Run, bundles: Mapping[str, Any]) -> list[tuple[str, str, li
     submissions = [bundle for member in run.members for bundle in bundles.get(member.id, ())]
     if not submissions:
         return [("Status", "trained elsewhere; data exposure is self-reported", [])] if run.is_imported else []
+    no_links: list[tuple[str, str, str]] = []
     signers = dict.fromkeys(str(bundle["signed_by"]) for bundle in submissions if bundle["signed_by"])
     files = dict.fromkeys(str(bundle["file"]) for bundle in submissions)
     status = f"bundle verified: scores computed again from the logits and labels of {listing(list(files))}"
-    return [("Submitter", ", ".join(signers), [])] * bool(signers) + [("Status", status, [])]
+    return [("Submitter", ", ".join(signers), no_links)] * bool(signers) + [("Status", status, no_links)]
 
 
 def _facts(run: Run, links: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str, str]]]]:

@@ -117,8 +117,8 @@ def _of_hospital(findings: Sequence[str], internal: SplitMetrics, hospital: Spli
 def _mean(gaps: Sequence[Gap]) -> Gap:
     """Compute the mean over hospitals of one finding's gaps, or of the macro gaps."""
     finite = [gap for gap in gaps if np.isfinite(gap.value)]
-    values = np.array([gap.value for gap in gaps])
-    _, replicates = mean_of(values, np.stack([gap.replicates for gap in gaps]))
+    value = np.array([gap.value for gap in gaps])
+    _, replicates = mean_of(value, np.stack([gap.replicates for gap in gaps]))
     internal = float(np.mean([gap.internal for gap in finite])) if finite else float("nan")
     external = float(np.mean([gap.external for gap in finite])) if finite else float("nan")
     size = [
@@ -127,8 +127,9 @@ def _mean(gaps: Sequence[Gap]) -> Gap:
     ]
     num_findings = min((gap.num_findings for gap in finite), default=0)
     inside, outside = np.mean([gap.excess for gap in finite], axis=0).tolist() if finite else (0.0, 0.0)
-    values = (internal, external, num_findings)
-    return _gap(EXTERNAL, gaps[0].finding, *values, size or [0] * 4, replicates, (inside, outside))
+    sizes = size or [0] * 4
+    excesses = (inside, outside)
+    return _gap(EXTERNAL, gaps[0].finding, internal, external, num_findings, sizes, replicates, excesses)
 
 
 def _gap(
