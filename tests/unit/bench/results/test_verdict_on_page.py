@@ -1,0 +1,54 @@
+"""`bench compare` states the verdict that the stored leaderboard has on the same two runs."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from bench.results.compare_two_runs import verdicts_on_page
+from bench.scoring.across_runs.paired_runs import GAP
+from bench.scoring.metrics_of_split import AUROC, Key
+from reports.schemas.tables import SCHEMAS
+
+TABLE = pd.DataFrame(
+    {
+        "dataset": ["internal", "internal", "nih", "external"],
+        "split": ["test", "expert_test", "all", "mixed"],
+        "finding": "macro",
+        "difference": [0.05, 0.01, 0.04, 0.03],
+    }
+)
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> SimpleNamespace:
+    """A grid whose leaderboard has three differences b - a: clear, unclear, and one of older scores."""
+    rows = [
+        ("b", "a", "external", "auroc", -0.03, -0.04, -0.02, -0.05, -0.01),
+        ("b", "a", "internal", "auroc", -0.05, -0.06, -0.04, -0.11, 0.01),
+        ("b", "a", "nih", "auroc", -0.02, -0.03, -0.01, -0.03, -0.01),
+        ("b", "c", "external", "auroc", 0.01, 0.005, 0.015, 0.0, 0.02),
+    ]
+    folder = tmp_path / "report" / "demo" / "tables"
+    folder.mkdir(parents=True)
+    pd.DataFrame(rows, columns=list(SCHEMAS["pairs"])).to_parquet(folder / "pairs.parquet")
+    return SimpleNamespace(store=SimpleNamespace(root=tmp_path), content={"name": "demo"})
+
+
+def test_the_verdict_follows_the_interval_over_all_pairs_and_older_differences_are_left_out(
+    grid: SimpleNamespace,
+) -> None:
+    assert verdicts_on_page(grid, ("a", "b"), AUROC, TABLE) == {"external": "higher", "internal": "unclear"}
+    reversed_table = TABLE.assign(difference=-TABLE["difference"])
+    assert verdicts_on_page(grid, ("b", "a"), AUROC, reversed_table)["external"] == "lower"
+
+
+def test_other_metrics_other_runs_and_a_store_without_report_have_no_verdict(
+    grid: SimpleNamespace, tmp_path: Path
+) -> None:
+    assert verdicts_on_page(grid, ("a", "b"), Key("ece"), TABLE) == {}
+    assert verdicts_on_page(grid, ("a", "b"), GAP, TABLE) == {}
+    assert verdicts_on_page(grid, ("a", "d"), AUROC, TABLE) == {}
+    nowhere = SimpleNamespace(store=SimpleNamespace(root=tmp_path / "none"), content={"name": "demo"})
+    assert verdicts_on_page(nowhere, ("a", "b"), AUROC, TABLE) == {}
