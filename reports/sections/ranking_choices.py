@@ -1,7 +1,7 @@
 """The choice "Rank by": all rankings of the recipes, as data with which a script shows a ranking in place of the first one."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +107,7 @@ def _ranking(board: ReportData, choice: Choice, order: Mapping[str, int]) -> dic
     }
 
 
-def groups(members: Iterable[list[Run]], board: ReportData) -> list[dict[str, Any]]:
+def groups(members: Iterable[Sequence[Run]], board: ReportData) -> list[dict[str, Any]]:
     """Return what the table needs of each tie group: number, caption, runs, and whether its rows are folded."""
     return [
         {
