@@ -10,9 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from reports.report_data import headline_rows, rankings
+from reports.report_data import headline_rows
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Hospital, Run
+from reports.report_data.rankings import DEFAULT, MEAN_GAP, Criterion, Rows, lead, rankings
 from reports.tables import Tables, records_of, rows_of
 
 EXTERNAL, MACRO = headline_rows.EXTERNAL, headline_rows.MACRO
@@ -39,9 +40,7 @@ class ReportData:
     findings: tuple[str, ...]
     cells: Mapping[tuple[str, str, str], Estimate]  # AUROC of (run id, dataset, finding)
     gaps: Mapping[tuple[str, str, str], Estimate]  # gap of (run id, dataset, finding)
-    rankings: Mapping[
-        rankings.Criterion, rankings.Rows
-    ]  # all rankings of the recipes; `ranked` has the order of DEFAULT
+    rankings: Mapping[Criterion, Rows]  # all rankings of the recipes; `ranked` has the order of DEFAULT
     labeled: frozenset[tuple[str, str]]  # (dataset, finding) with labels
     num_external: int  # external hospitals, including those without a score
     has_common: bool  # whether any external hospital labels a finding that the internal hospital labels too
@@ -197,8 +196,8 @@ def read(tables: Tables) -> ReportData:
         (_hospital(tables, key, mean_gaps.get(key, MISSING)) for key in keys),
         key=_by_gap,
     )
-    by_criterion = rankings.rankings(tables["ranks"])
-    ranks, of_gaps = (by_criterion.get(criterion, {}) for criterion in (rankings.DEFAULT, rankings.MEAN_GAP))
+    by_criterion = rankings(tables["ranks"])
+    ranks, of_gaps = (by_criterion.get(criterion, {}) for criterion in (DEFAULT, MEAN_GAP))
     costs = {row["run_id"]: row for row in records_of(tables["costs"])}
     probes = headline_rows.probe_lookup(tables["sources"])
     run_ids_of: dict[str, list[str]] = {}
@@ -239,7 +238,7 @@ def read(tables: Tables) -> ReportData:
                 rank_low=round(rank.get("rank_low", 0)),
                 rank_high=round(rank.get("rank_high", 0)),
                 p_best=float(rank.get("p_best", float("nan"))),
-                lead=rankings.lead(rank),
+                lead=lead(rank),
                 group=int(rank["group"]) if rank else -1,
                 kind=_text(facts["kind"]),
             )
