@@ -54,7 +54,8 @@ def take_titles(store: Store, content: dict[str, Any], registry: Registry) -> No
 
     Add the papers and code of the registry's entries as `links`.
     """
-    of_run, entries = {}, []
+    of_run: dict[str, str] = {}
+    entries: list[tuple[str, Entry]] = []
     for row in content["runs"]:
         known = known_entries(read_run(store, row["id"]), registry)
         entries += known.items()
