@@ -78,7 +78,7 @@ def test_only_the_training_labels_come_from_the_source(tmp_path: Path) -> None:
     assert not [name for name in alone.cohorts["chexpert"].table if str(name).startswith("train:")]
 
 
-def test_mimic_has_negbio_and_expert_labels(tmp_path: Path) -> None:
+def test_mimic_trains_on_negbio(tmp_path: Path) -> None:
     sources = ["default", "negbio"]
     plan = planned(
         tmp_path,
