@@ -19,7 +19,7 @@ from bench.config.registry import Registry
 from bench.config.run_config import NAMED, RunConfig, differing, from_dict
 from bench.config.tta_and_ensembles import Ensemble, read_ensembles, read_tta
 from harmonize.errors import ConfigError, CxrError
-from harmonize.labels.findings import check_source, labels_yaml
+from harmonize.labels.findings import HYBRID, check_source, labels_yaml
 
 if TYPE_CHECKING:
     from harmonize.cohorts.specs import CohortSpec
@@ -87,6 +87,7 @@ class Grid:
     phantom: PhantomChoice = field(default_factory=PhantomChoice)
     synthetic: bool = False  # whether the grid has the key `phantom`: without data, it makes synthetic cohorts
     label_sources: tuple[tuple[str, str], ...] = ()  # (finding, label source): exceptions from the runs' `label_source`
+    training_sources: tuple[str, ...] = ()  # label sources that the grid compares; empty if all runs share one
     tta: tuple[str, ...] = ()
     ensembles: tuple[Ensemble, ...] = ()
     references: tuple[Published, ...] = ()
@@ -177,6 +178,13 @@ class Grid:
         config = self.configs[0]
         # The limit of training patients is set to 0 here, because `bench.planning.protocol` applies the limit.
         chosen = differing(replace(config.cohort, limit=0))
+        if self.training_sources:
+            names = [name for name in self.training_sources if name != "default"]
+            for name in (*names, *(source for _, source in self.label_sources)):
+                if name != HYBRID:
+                    check_source(spec.layout, name, f"{self.path}: sweeps: label_source")
+            training = tuple((name, self.label_sources if name == HYBRID else ()) for name in names)
+            return replace(spec, choice=replace(spec.choice, **chosen), training=training)
         source = spec.label_source if config.label_source == "default" else config.label_source
         hybrid = self.label_sources or (spec.hybrid if source == spec.label_source else ())
         for _, other in self.label_sources:
@@ -212,12 +220,14 @@ class Grid:
                 raise ConfigError(f"unknown key {key!r}", f"{path}: {key}", fix)
         configs = _expand(raw, registry, str(path))
         for key, values in {
-            **{k: {getattr(c, k) for c in configs} for k in ("train_on", "split", "space", "mapping", "label_source")},
+            **{k: {getattr(c, k) for c in configs} for k in ("train_on", "split", "space", "mapping")},
             "cohort": {replace(c.cohort, limit=0) for c in configs},
         }.items():
             if len(values) > 1:
                 fix = "write one grid for each value: runs of a grid share images, labels and findings"
                 raise ConfigError(f"all runs of a grid must have the same {key}", f"{path}: {key}", fix)
+        label_sources = _label_sources(raw.get("label_sources", {}), f"{path}: label_sources")
+        training_sources = _training_sources(configs, label_sources, str(path))
         evaluate_on = _cohorts(raw.get("evaluate_on", []), configs[0].train_on, f"{path}: evaluate_on")
         min_count = raw.get("min_count", 10)
         if type(min_count) is not int or min_count < 1:
@@ -257,7 +267,8 @@ class Grid:
             expect,
             phantom,
             "phantom" in raw,
-            _label_sources(raw.get("label_sources", {}), f"{path}: label_sources"),
+            label_sources,
+            training_sources,
             tta,
             ensembles,
             read_published([Path(name) for name in references]),
@@ -276,6 +287,28 @@ def _label_sources(raw: object, where: str) -> tuple[tuple[str, str], ...]:
             fix = f"did you mean {close[0]!r}?" if close else "name a finding of harmonize/labels/labels.yaml"
             raise ConfigError(f"unknown finding {finding!r}", where, fix)
     return tuple((str(finding), source) for finding, source in raw.items())
+
+
+def _training_sources(
+    configs: Sequence[RunConfig], by_finding: Sequence[tuple[str, str]], where: str
+) -> tuple[str, ...]:
+    """Return the label sources that the grid compares, () if all runs share one.
+
+    Raises ConfigError if the source `hybrid` and the block `label_sources` do not go together.
+    """
+    sources = tuple(dict.fromkeys(config.label_source for config in configs))
+    if len(sources) == 1:
+        if sources == (HYBRID,):
+            fix = "remove `label_source: hybrid`: with one source, `label_sources` applies to all runs"
+            raise ConfigError("hybrid is a label source of a sweep", f"{where}: label_source", fix)
+        return ()
+    if (HYBRID in sources) != bool(by_finding):
+        if by_finding:
+            what, fix = "no run uses the block label_sources", "add hybrid to the sweep of label_source"
+        else:
+            what, fix = "hybrid has no label sources", "add `label_sources: {Edema: chexbert}` at the top level"
+        raise ConfigError(what, f"{where}: label_sources", fix)
+    return sources
 
 
 def _cohorts(names: object, internal: str, where: str) -> tuple[str, ...]:

@@ -218,7 +218,7 @@ class RunConfig:
     mapping: str = "default"  # default, strict or broad label mapping, for internal and external cohorts
     task: str = "multilabel"  # multilabel, or binary: only one finding, named by `finding`
     finding: str = ""  # the finding of a binary task
-    label_source: str = "default"  # source of the training labels: default, or e.g. chexbert, negbio, physician
+    label_source: str = "default"  # source of the training labels: default, e.g. chexbert or negbio, or hybrid
     cohort: CohortChoice = field(default_factory=CohortChoice)
     split: Split = field(default_factory=Split)
     weights: str = "none"  # pretrained weights
@@ -241,10 +241,10 @@ class RunConfig:
         if (self.task == "binary") != bool(self.finding):
             raise ValueError("`task: binary` requires `finding: NAME`; with another task, `finding` is not valid")
         if self.label_source != "default":  # whether a dataset has the source is checked when its labels are read
-            from harmonize.labels.findings import labels_yaml
+            from harmonize.labels.findings import HYBRID, labels_yaml
 
             names = dict.fromkeys(name for sources in labels_yaml()["label_sources"].values() for name in sources)
-            one_of("label_source", self.label_source, ("default", *names))
+            one_of("label_source", self.label_source, ("default", *names, HYBRID))
         one_of("channels", self.channels, (1, 3))
         one_of("heads", self.heads, tuple(HEADS))
         for name in differing(self.head_weights):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bench.config.run_config import RunConfig
 from bench.planning.auxiliary_targets import targets
-from bench.planning.plan import CohortRef, states
+from bench.planning.plan import CohortRef, states, training_labels
 from bench.planning.protocol import FEATURE_PATIENTS
 from harmonize.cache.cache import ImageCache
 
@@ -49,9 +49,10 @@ class Examples:
         split_N = internal.split_of(table, config)
         by_split = {
             split: cls.of(table[split_N == split], cache, config, with_targets=True)
-            for split in ("train", *config.schedule.watched)
+            for split in config.schedule.watched
         }
-        return by_split.pop("train"), by_split
+        train = training_labels(table[split_N == "train"], config)
+        return cls.of(train, cache, config, with_targets=True), by_split
 
     @classmethod
     def predicted(cls, ref: CohortRef, config: RunConfig, cache: ImageCache) -> Self:

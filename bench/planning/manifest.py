@@ -344,6 +344,7 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
         "references": [asdict(row) for row in grid.references],
         "analyses": _analyses(plan),
         "label_sources": [list(pair) for pair in grid.label_sources],
+        **({"training_sources": list(grid.training_sources)} if grid.training_sources else {}),
         "phantom_settings": asdict(grid.phantom) if plan.phantom else {},
     }
 

@@ -23,10 +23,10 @@ from bench.planning.read_cohorts import read_cohorts
 from bench.planning.run import Run
 from bench.store.checked_files import cohort_problem, read_cohort, write_cohort
 from bench.store.store import Progress, Store
-from harmonize.cohorts.cohort import Cohort
+from harmonize.cohorts.cohort import Cohort, training_column
 from harmonize.cohorts.splits import shared_patients
 from harmonize.errors import ConfigError, DatasetError
-from harmonize.labels.findings import UNMAPPED_CODE
+from harmonize.labels.findings import UNMAPPED_CODE, space
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +101,16 @@ def states(table: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.int8]:
     return np.stack(columns, axis=1) if columns else np.empty((len(table), 0), np.int8)
 
 
+def training_labels(table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
+    """Return rows of the internal cohort with the labels on which a run trains.
+
+    In a grid that compares label sources, the table has columns of each source; validation and test labels are those of
+    the cohort for all runs. In other grids, the table is returned unchanged.
+    """
+    names = {str(finding): training_column(config.label_source, str(finding)) for finding in space(config.space)}
+    return table.assign(**{finding: table[name] for finding, name in names.items() if name in table})
+
+
 def make_plan(
     grid: Grid,
     registry: Registry,
@@ -159,7 +169,8 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
                 f"{cohort.name} has no {name} split, which schedule.stop_on or select_on names", where, fix
             )
     for name in ("train", *config.schedule.watched):
-        state_NK = states(cohort.table[split == name], config.findings)
+        rows = cohort.table[split == name]
+        state_NK = states(training_labels(rows, config) if name == "train" else rows, config.findings)
         # With `blank: ignore`, "not mentioned" does not count as absent in training; "uncertain" may count as absent.
         silent = name == "train" and config.blank == "ignore"
         absent = (0, -1) if silent else (0, -2)
@@ -168,7 +179,7 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
             fix = "choose a cohort or label space with present and absent images of at least one finding"
             fix += ", or `blank: zero`" if silent else ""
             raise DatasetError(f"no finding has both classes in the {name} split of {cohort.name}", where, fix)
-    check_targets(cohort.table[split == "train"], config, where)
+    check_targets(training_labels(cohort.table[split == "train"], config), config, where)
 
 
 def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> CohortRef:

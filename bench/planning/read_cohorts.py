@@ -55,7 +55,9 @@ def phantom_root(grid: Grid, store: Store) -> Path:
 def make_phantom(grid: Grid, store: Store, workers: int, progress: Progress) -> Path:
     """Make the synthetic cohorts of a grid in the store, once, and return their folder."""
     root = phantom_root(grid, store)
-    from harmonize.phantom import write_cohorts  # imports OpenCV, which scoring does not need
+    from harmonize.phantom import write_cohorts, write_label_tables  # imports OpenCV, which scoring does not need
 
     write_cohorts(root, grid.phantom_settings, workers=workers, progress=progress)
+    if grid.label_sources or any(config.label_source != "default" for config in grid.configs):
+        write_label_tables(root)
     return root

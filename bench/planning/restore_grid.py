@@ -25,6 +25,7 @@ def grid_of(manifest: Manifest, runs: Sequence[Mapping[str, Any]]) -> Grid:
         phantom=from_dict(PhantomChoice, content["phantom_settings"], where),
         synthetic=bool(content["phantom"]),
         label_sources=tuple((str(finding), str(source)) for finding, source in content.get("label_sources", ())),
+        training_sources=tuple(map(str, content.get("training_sources", ()))),
     )
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 from bench.config.analyses import Analysis
 from bench.config.run_config import RunConfig
 from bench.planning.derived_runs import Derived
-from bench.planning.plan import Plan, states
+from bench.planning.plan import Plan, states, training_labels
 from bench.planning.protocol import FEATURE_PATIENTS
 from bench.planning.run import Run
 from harmonize.cache.cache import Forecast as Decoding
@@ -92,7 +92,7 @@ def _num_trained(train: pd.DataFrame, config: RunConfig) -> int:
     if not config.labeled_images_only:
         return len(train)
     labels = (1, 0, -1) if config.blank == "ignore" else (1, 0, -1, -2)
-    return int(np.isin(states(train, config.findings), labels).any(axis=1).sum())
+    return int(np.isin(states(training_labels(train, config), config.findings), labels).any(axis=1).sum())
 
 
 def step_key(config: RunConfig) -> tuple[object, ...]:

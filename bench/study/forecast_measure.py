@@ -30,7 +30,7 @@ from bench.models.predict import predict, weights_sha256
 from bench.planning.auxiliary_targets import targets
 from bench.planning.derived_runs import Derived
 from bench.planning.image_caches import ImageFiles
-from bench.planning.plan import Plan, states
+from bench.planning.plan import Plan, states, training_labels
 from bench.planning.run import Run
 from bench.runs.networks import initial_network
 from bench.store.store import Progress
@@ -273,7 +273,7 @@ class NetworkRehearsal:
         """
         internal, config = self.plan.refs[0], self.run.config
         table = self.plan.cohorts[internal.name].table
-        table = table[internal.split_of(table, config) == "train"]
+        table = training_labels(table[internal.split_of(table, config) == "train"], config)
         size = config.schedule.effective_batch_size(len(table))
         table = table.iloc[: max(size, LABELED)]
         ids, patients = (table[column].to_numpy(object) for column in ("image_id", "patient_id"))

@@ -21,7 +21,15 @@ from harmonize.cohorts.specs import CohortSpec
 from harmonize.cohorts.splits import shared_patients
 from harmonize.datasets import FAULT, TABLE, adapter
 from harmonize.errors import DatasetError
-from harmonize.labels.findings import FINDINGS, NO_FINDING, PRESENT, UNMAPPED_CODE, check_source, labels_yaml
+from harmonize.labels.findings import (
+    FINDINGS,
+    HYBRID,
+    NO_FINDING,
+    PRESENT,
+    UNMAPPED_CODE,
+    check_source,
+    labels_yaml,
+)
 
 QUARANTINE = ("image_id", "path", "reason")
 UNKNOWN_LABEL = "unknown label "  # start of the reason in `Cohort.doubts`, followed by the label
@@ -32,7 +40,8 @@ ABSENT = "listed but absent"  # reason in `Cohort.quarantine` for an image witho
 class Cohort:
     """The images of one dataset after harmonization: the frontal images, or the images that `spec.choice` selects.
 
-    table       the columns BASE, columns of this dataset, native labels, then one Int8 state per finding
+    table       the columns BASE, columns of this dataset, native labels, then one Int8 state per finding, and per
+                finding and label source in `spec.training`
     quarantine  image_id, path and reason of bad rows, and of listed images without a file
     flow        image counts in this order: found (all rows), excluded images by reason, repeated_row and bad_row
                 (if any), listed_in_exclude (if `spec.exclude` has lists), not_frontal, other filters, absent, kept.
@@ -120,7 +129,7 @@ def load(
             "check that the images are below `root:`, in the published folders, and that the filters select some",
         )
     states = _states(native, spec, mapping, findings)
-    table = pd.concat([native, states], axis=1)
+    table = pd.concat([native, states, *_training_states(native, states, spec, mapping)], axis=1)
     flow["contradictory"] = _contradictory(states)
     unknown_labels = labelmap.unknown_words(native, spec.layout)
     two_sex_rows = native.loc[_two_sexes(native), ["image_id", "path"]].assign(reason="contradictory sex")
@@ -166,6 +175,38 @@ def _states(native: pd.DataFrame, spec: CohortSpec, mapping: str, findings: Sequ
         aligned = aligned.set_axis(native.index)
         states[from_source] = aligned[from_source]
     return states
+
+
+def training_column(source: str, finding: str) -> str:
+    """Return the column of a finding's training labels from a label source.
+
+    >>> training_column("chexbert", "Edema")
+    'train:chexbert:Edema'
+    """
+    return f"train:{source}:{finding}"
+
+
+def _training_states(native: pd.DataFrame, states: pd.DataFrame, spec: CohortSpec, mapping: str) -> list[pd.DataFrame]:
+    """Return a table of training labels for each source in `spec.training`; images without such a label are null.
+
+    The findings of `hybrid` without a source of their own have the labels of the cohort.
+    """
+    tables = []
+    for name, hybrid in spec.training:
+        source_of = dict(hybrid) if name == HYBRID else dict.fromkeys(map(str, states), name)
+        labels = states.copy()
+        for source in dict.fromkeys(source_of.values()):
+            findings = [finding for finding in labels if source_of.get(finding) == source]
+            if not findings:
+                continue
+            rows = _read(replace(spec, label_source=source), source)
+            for column in {FAULT, "drop"} & set(rows):
+                rows = rows[rows[column] == ""]
+            rows = rows.drop_duplicates("image_id").set_index("image_id", drop=False)
+            mapped = labelmap.apply(rows, spec.layout, mapping, findings).reindex(native["image_id"])
+            labels[findings] = mapped.set_axis(native.index)
+        tables.append(labels.rename(columns=lambda finding, name=name: training_column(name, finding)))
+    return tables
 
 
 def _on_disk(root: Path, path: pd.Series) -> NDArray[np.bool_]:

@@ -27,6 +27,8 @@ class CohortSpec:
 
     label_source  `default`, or a label source that labels.yaml lists for the layout
     hybrid        (finding, label source) pairs of the findings that are not read from `label_source`
+    training      (label source, (finding, label source) pairs of `hybrid`) of additional training labels, for grids that
+                  compare label sources
     choice        settings that select images
     exclude       CSV files that list images or patients to remove
     population    name of the population; cohorts with the same name use the same patient ids; "" = not stated
@@ -42,6 +44,7 @@ class CohortSpec:
     choice: CohortChoice = field(default_factory=CohortChoice)
     exclude: tuple[Path, ...] = ()
     population: str = ""
+    training: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
 
 
 def read_data(path: Path) -> dict[str, CohortSpec]:

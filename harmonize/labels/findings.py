@@ -55,6 +55,9 @@ def label_sources(layout: str) -> dict[str, Any]:
     return sources
 
 
+HYBRID = "hybrid"  # label source of training labels with a source for each finding
+
+
 def check_source(layout: str, source: str, where: str) -> None:
     """Raise ConfigError if a layout does not have this label source."""
     sources = ("default", *label_sources(layout))

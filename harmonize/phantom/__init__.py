@@ -6,7 +6,8 @@ Not for clinical use. The shapes are plausible but not measured, so phantoms pro
 """
 
 from harmonize.phantom.cohorts import write_cohorts
+from harmonize.phantom.label_tables import write_label_tables
 from harmonize.phantom.radiograph import Radiograph, twin
 from harmonize.phantom.settings import PhantomSettings
 
-__all__ = ["PhantomSettings", "Radiograph", "twin", "write_cohorts"]
+__all__ = ["PhantomSettings", "Radiograph", "twin", "write_cohorts", "write_label_tables"]

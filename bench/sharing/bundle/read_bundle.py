@@ -51,9 +51,10 @@ KEPT = (  # keys of manifest.json
     "analyses",
     "phantom_settings",
     "label_sources",
+    "training_sources",
     "bundles",
 )
-OPTIONAL = ("threshold", "counted", "label_sources")
+OPTIONAL = ("threshold", "counted", "label_sources", "training_sources")
 COHORT = (  # keys of a cohort
     "name",
     "id",

@@ -20,7 +20,7 @@ import pandas as pd
 from bench.config.run_config import RunConfig
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest
-from bench.planning.plan import states
+from bench.planning.plan import states, training_labels
 from bench.planning.protocol import CohortRole
 from bench.planning.restore_grid import cohorts_of
 from bench.results.read_predictions import run_facts
@@ -91,7 +91,7 @@ def _check_training_labels(manifest: Manifest, contested: Contested, data: Path,
     table = cohorts_of(only_internal, data)[0].table
     for run, finding in contested:
         config = manifest.config(run)
-        train = table[CohortRole.of(internal).split_of(table, config) == "train"]
+        train = training_labels(table[CohortRole.of(internal).split_of(table, config) == "train"], config)
         present, absent = _count(train, config, finding, "image_id")
         if min(present, absent) > int(internal["unreadable"]):
             labels = f"{present:,} training images with the finding and {absent:,} without it"

@@ -66,7 +66,6 @@ def test_a_space_of_a_grid_is_that_of_its_cohorts(tmp_path: Path) -> None:
     ("sweep", "key"),
     [
         ("{mapping: [default, strict]}", "mapping"),
-        ("{label_source: [default, negbio]}", "label_source"),
         ("{cohort.views: [frontal, pa]}", "cohort"),
     ],
 )
