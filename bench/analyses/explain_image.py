@@ -179,7 +179,11 @@ def load_explainer(store: Store, run_id: str) -> Explainer:
 
     Raises StoreError if no run or several runs match, or if the run has no network, is unfinished or is damaged.
     """
-    stored = load(store, run_id)
+    return explainer_of(load(store, run_id))
+
+
+def explainer_of(stored: StoredRun) -> Explainer:
+    """Return the explainer of a loaded run. torch then uses the run's number of threads."""
     torch.set_num_threads(stored.run.config.threads)
     return Explainer(stored)
 

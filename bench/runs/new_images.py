@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from bench.inputs.batches import BatchReader
 from bench.models.predict import images_per_pass
-from bench.runs.stored_run import StoredRun, gray_values, load, logits
+from bench.runs.stored_run import StoredRun, load, logits
+from bench.runs.usual_gray_values import gray_values
 from bench.scoring.calibrators import Platt
 from bench.store.store import Progress
 from harmonize.checks.non_cxr_checks import unlike_radiograph
