@@ -148,6 +148,10 @@ def _combined(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, An
         str(row.get("licence") or "not stated") for row in networks if manifest.config(row).weights != "none"
     )
     document = checked_json(manifest.store.run_dir(run["id"]), "run.json")
+    if run["kind"] == "ensemble" and any(row["id"] == run["sources"][0] for row in manifest.derived):
+        document = checked_json(
+            manifest.store.run_dir(run["sources"][0]), "run.json"
+        )  # an ensemble of TTAs: their views
     views = [f"{'mirrored, ' if mirrored else ''}rotated by {degrees:g}°" for mirrored, degrees in document["views"]]
     rows = {
         "kind": {"tta": "test-time augmentation (TTA)"}.get(run["kind"], run["kind"]),

@@ -24,15 +24,13 @@ from safetensors.torch import load_file
 
 from bench.config.registry import Registry
 from bench.planning.run import Run, parse_run
-from bench.runs.model_reference import CONFIG, MEMBERS, folder_of, is_outside
+from bench.runs.model_reference import CONFIG, MEMBERS, folder_of, foreign_code, is_outside
 from bench.runs.networks import initial_network
 from bench.runs.stored_run import COMBINED, POINTS, StoredRun, TrainedNetwork, combination, load, no_points
 from bench.store.checksums import WEIGHTS, damaged_files
 from bench.store.file_integrity import file_sha256, json_object
 from bench.store.store import Store, canonical_json, read_table, short_hash
 from harmonize.errors import SetupError, StoreError
-
-_UNSAFE_OPTIONS = ("checkpoint_path", "cache_dir", "pretrained")  # options of timm that read further files
 
 
 def load_model(reference: str, store: Path, device: str = "cpu", *, trust: bool = False) -> StoredRun:
@@ -148,12 +146,7 @@ def _reference(run: Run, folder: Path) -> dict[str, list[float]]:
 
 def _refuse_foreign_code(run: Run, where: str) -> None:
     """Raise SetupError if a run names code that is neither in the registry nor in an installed plug-in."""
-    entry = run.entries["architecture"]
-    known = {own.use for own in Registry.read().sections["architectures"].values()}
-    name = str(entry.options.get("name", ""))
-    unsafe = [option for option in _UNSAFE_OPTIONS if option in entry.options]
-    if entry.use not in known or ":" in name or unsafe:
-        named = entry.use if entry.use not in known else f"{entry.use} with {', '.join(unsafe) or name}"
+    if named := foreign_code(run, Registry.read()):
         fix = "give --trust if you trust the author of the model and have the package of its architecture"
         raise SetupError(f"the model names code that is not in the registry: {named}", where, fix)
 

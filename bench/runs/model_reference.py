@@ -6,7 +6,8 @@ This module does not import torch, so that a wrong name is refused at once. `ben
 import re
 from pathlib import Path
 
-from bench.planning.run import find_run
+from bench.config.registry import Registry
+from bench.planning.run import Run, find_run
 from bench.store.checksums import WEIGHTS
 from bench.store.store import Store
 from bench.system.hub_client import download_folder
@@ -15,6 +16,7 @@ from harmonize.errors import SetupError, StoreError
 CONFIG = "config.json"
 MEMBERS = "members"  # folder of the networks of a TTA, an ensemble or a panel
 REPOSITORY = re.compile(r"\w[\w.-]{0,94}/\w[\w.-]{0,94}", re.ASCII)
+_UNSAFE_OPTIONS = ("checkpoint_path", "cache_dir", "pretrained")  # options of timm that read further files
 _DOWNLOADED = (CONFIG, "*.safetensors", "*reference.json")
 
 
@@ -62,6 +64,16 @@ def folder_of(reference: str) -> Path:
         fix = "choose a repository that `bench upload` made"
         raise StoreError(f"the repository has no {CONFIG} of a run", reference, fix)
     return downloaded
+
+
+def foreign_code(run: Run, registry: Registry) -> str:
+    """Return the code that a run would import and that the registry (with plug-ins) does not have; "" if there is none."""
+    entry = run.entries["architecture"]
+    name = str(entry.options.get("name", ""))
+    if entry.use not in {own.use for own in registry.sections["architectures"].values()}:
+        return entry.use
+    unsafe = [option for option in _UNSAFE_OPTIONS if option in entry.options] or ([name] if ":" in name else [])
+    return f"{entry.use} with {', '.join(unsafe)}" if unsafe else ""
 
 
 def model_files(folder: Path) -> list[Path]:

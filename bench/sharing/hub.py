@@ -75,13 +75,22 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
         "trained_on": _trained_on(manifest, run),
     }
     texts = {
-        "README.md": _LOCAL_PATHS.sub("", card(manifest, run)).encode(),
+        "README.md": _public_card(manifest, run).encode(),
         "config.json": json.dumps(config, indent=1, sort_keys=True).encode(),
         **{file.name: file.source for file in files if isinstance(file.source, bytes)},
     }
     _refuse_ids(manifest, texts)
     weights = [file for file in files if isinstance(file.source, Path)]
     return run_id, manifest, [*weights, *(HubFile(name, text) for name, text in texts.items())]
+
+
+def _public_card(manifest: Manifest, run: Mapping[str, Any]) -> str:
+    """Return the model card without paths of this machine, and with the command that predicts from the repository."""
+    text = card(manifest, run).replace(
+        f"bench predict {run['id']} IMAGE.png --store STORE",
+        "bench predict OWNER/NAME IMAGE.png   # the name of this repository, or a folder with its files",
+    )
+    return _LOCAL_PATHS.sub("", text)
 
 
 def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[dict[str, Any], list[HubFile]]:
