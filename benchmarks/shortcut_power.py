@@ -94,7 +94,7 @@ def model(seed: int, strength: float, source: int, external: int, epochs: int, i
         grid = Path(name) / "power.yaml"
         text = GRID.format(seed=seed, strength=strength, source=source, external=external, epochs=epochs, images=images)
         grid.write_text(text)
-        store = Store(Path(name) / "runs")
+        store = Store.open(Path(name) / "runs")
         plan = make_plan(Grid.read(str(grid), registry), registry, store, None, None, 1, "", silent)
         write_manifest(plan, prepare(plan, 1, silent).caches, 0)
         (run,) = plan.runs

@@ -177,10 +177,36 @@ def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Ch
     seal, fix = _json(folder / "seal.json") or {}, f"`bench remove {folder.name}`, then run the grid again"
     if seal.get("weights_before") != seal.get("weights_after"):
         yield _check("fault", name, "the weights changed while the run was tested", fix)
+    checksums = (read_checksums(folder) or {}) if files else {}
+    for part, path in _sealed_files(folder):  # an older seal has the weights only
+        stated = seal.get(f"{part}_after")
+        if stated != seal.get(f"{part}_before"):
+            yield _check("fault", name, f"the {part.replace('_', ' ')} changed while the run was tested", fix)
+        elif stated and path is not None and files and (not path.is_file() or file_sha256(path) != stated):
+            yield _check(
+                "fault", name, f"{path.relative_to(folder)} is not what was sealed before the external test", fix
+            )
     weights = folder / "model.safetensors"
     comparable = files and not derived and weights.is_file() and "weights_after" in seal
     if comparable and (problem := _weights(weights, str(seal["weights_after"]))):
         yield _check("fault", name, f"model.safetensors {problem}", fix)
+
+
+def _sealed_files(folder: Path) -> list[tuple[str, Path | None]]:
+    """Return the parts of a seal besides the weights, and the file whose hash each part states (None if unknown)."""
+    try:
+        internal = str(json_object(folder / "run.json")["config"]["train_on"])
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ):  # a derived run has the hashes of its sources, not of its own files
+        return [("preprocessing", None), ("internal_logits", None)]
+    return [
+        ("preprocessing", folder / "reference.json"),
+        ("internal_logits", folder / "predictions" / f"{internal}.parquet"),
+    ]
 
 
 def _tables(folder: Path, name: str, derived: bool, files: bool, intact: Container[str]) -> Iterator[Check]:
