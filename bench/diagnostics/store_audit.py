@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.config.run_config import RunConfig, from_dict
 from bench.planning.derived_runs import COMPLETE as OF_DERIVED
 from bench.planning.image_caches import COMPLETE
 from bench.planning.imported_run import KIND as IMPORTED
@@ -23,7 +24,7 @@ from bench.store.lease import holder_of
 from bench.store.schema import CHECKSUMS_SINCE, SCHEMA
 from bench.store.store import Progress, Store, key_in, last_line, short_hash, table_facts
 from harmonize.checks.release import Check
-from harmonize.errors import StoreError
+from harmonize.errors import ConfigError, StoreError
 
 _FIX_RUN = "run its grid again with `bench run`: it makes missing files again"
 _FIX_IMPORTED = "evaluate the model again with `bench evaluate`: it makes missing files again"
@@ -194,15 +195,14 @@ def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Ch
 
 def _sealed_files(folder: Path) -> list[tuple[str, Path | None]]:
     """Return the parts of a seal besides the weights, and the file whose hash each part states (None if unknown)."""
+    document = _json(folder / "run.json") or {}
+    unknown: list[tuple[str, Path | None]] = [("preprocessing", None), ("internal_logits", None)]
+    if "kind" in document:  # a derived run has the hashes of its sources, not of its own files
+        return unknown
     try:
-        internal = str(json_object(folder / "run.json")["config"]["train_on"])
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ):  # a derived run has the hashes of its sources, not of its own files
-        return [("preprocessing", None), ("internal_logits", None)]
+        internal = from_dict(RunConfig, document["config"], str(folder)).train_on
+    except (ConfigError, KeyError, TypeError):  # the check of run.json reports it
+        return unknown
     return [
         ("preprocessing", folder / "reference.json"),
         ("internal_logits", folder / "predictions" / f"{internal}.parquet"),
