@@ -23,7 +23,8 @@ from safetensors import SafetensorError
 
 from bench.config.tta_and_ensembles import View
 from bench.inputs.batches import BatchReader
-from bench.inputs.histogram_reference import Reference, stored_reference
+from bench.inputs.histogram_reference import stored_reference
+from bench.inputs.histograms import Reference
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import predict

@@ -91,7 +91,7 @@ def evaluate(
     run = external_run(declared, config, plan.refs[0].id, weights)
     plan = replace(plan, runs=(run,))
     if stored:  # its preprocessing is that of a trained run; an ensemble may need images of several geometries
-        entries = [run.entries | {"preprocessing": own.entries["preprocessing"]} for own in geometries(stored)]
+        entries = [{**run.entries, "preprocessing": own.entries["preprocessing"]} for own in geometries(stored)]
         plan = replace(plan, runs=tuple(replace(run, entries=own) for own in entries))
     images = None if files else prepare(plan, workers, display.progress, display.say)
     if images:
