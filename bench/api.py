@@ -233,21 +233,21 @@ def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
 
 
 def load_run(store: AnyPath, run_id: str, device: str = "cpu") -> "StoredRun":
-    """Load the finished run whose id begins with `run_id`, ready to predict. Only the folder of the run is read.
+    """Load the finished run whose id begins with `run_id`, ready to predict; or a folder or hub repository of `bench upload`.
 
-    Raises StoreError if no run or several runs match, if the run has no network, is not finished, or is damaged.
+    `store` is not read for a folder or a repository. Raises StoreError if no run or several runs match, if the run was trained
+    elsewhere, is not finished, or is damaged. Raises SetupError if a repository cannot be downloaded.
 
 
     >>> stored = load_run(store, run_id[:6])
     >>> stored.run.id == run_id, stored.geometry.size
     (True, 64)
     """
-    from bench.runs.new_images import load
-    from bench.store.store import Store
+    from bench.runs.model_folder import load_model
     from bench.system.devices import check_device, choose_devices
 
     check_device(device)
-    return load(Store.open(Path(store), create=False), run_id, choose_devices(device, 1, 1)[0])
+    return load_model(run_id, Path(store), choose_devices(device, 1, 1)[0])
 
 
 def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Inference":

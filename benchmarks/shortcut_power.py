@@ -94,7 +94,7 @@ def model(seed: int, strength: float, source: int, external: int, epochs: int, i
         grid = Path(name) / "power.yaml"
         text = GRID.format(seed=seed, strength=strength, source=source, external=external, epochs=epochs, images=images)
         grid.write_text(text)
-        store = Store(Path(name) / "runs")
+        store = Store.open(Path(name) / "runs")
         plan = make_plan(Grid.read(str(grid), registry), registry, store, None, None, 1, "", silent)
         write_manifest(plan, prepare(plan, 1, silent).caches, 0)
         (run,) = plan.runs
@@ -143,6 +143,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "shortcut_power.csv")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--strengths", type=float, nargs="+", default=STRENGTHS)
     parser.add_argument("--source", type=int, default=1000, help="images of the training hospital")
     parser.add_argument("--external", type=int, default=120)
     parser.add_argument("--epochs", type=int, default=6)
@@ -153,7 +154,7 @@ def main() -> None:
         table[["changed", "called"]] = table[["changed", "called"]].fillna("")
     finished = set(zip(table["seed"], table["strength"], strict=True)) if len(table) else set()
     for seed in range(options.first, options.first + options.seeds):
-        for strength in STRENGTHS:
+        for strength in options.strengths:
             if (seed, strength) in finished:
                 continue
             row = asdict(model(seed, strength, options.source, options.external, options.epochs, options.images))

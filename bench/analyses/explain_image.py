@@ -31,6 +31,7 @@ from harmonize.images.image_header import ImageFile
 from harmonize.images.pixels import Geometry, UnreadableImage, read_gray, to_geometry
 from harmonize.images.regions import InputTransform
 
+_TINY = float(np.finfo(np.float32).tiny)  # keeps the division of an empty map by its maximum finite
 Gray = NDArray[np.uint8]
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the file
 
@@ -136,7 +137,7 @@ def _maps(stored: StoredRun, findings: Sequence[str], request: _Request, view: V
 
 def _mean(maps: Sequence[_Map]) -> _Map:
     """Return the mean of the maps, each divided by its maximum, and the logit of the mean probability."""
-    heat = np.mean([own.heat / max(float(own.heat.max()), np.finfo(np.float32).tiny) for own in maps], axis=0)
+    heat = np.mean([own.heat / max(float(own.heat.max()), _TINY) for own in maps], axis=0)
     logit_MNK = np.array([own.logit for own in maps])[:, None, None]
     sizes = tuple(size for own in maps for size in own.sizes)
     return _Map(float(logit_of_mean(logit_MNK)[0, 0]), heat.astype(np.float32), sizes)
@@ -179,7 +180,11 @@ def load_explainer(store: Store, run_id: str) -> Explainer:
 
     Raises StoreError if no run or several runs match, or if the run has no network, is unfinished or is damaged.
     """
-    stored = load(store, run_id)
+    return explainer_of(load(store, run_id))
+
+
+def explainer_of(stored: StoredRun) -> Explainer:
+    """Return the explainer of a loaded run. torch then uses the run's number of threads."""
     torch.set_num_threads(stored.run.config.threads)
     return Explainer(stored)
 

@@ -57,6 +57,9 @@ def export(
             "--keep-order", help="Number patients in the order of their ids: intervals stay exactly the same."
         ),
     ] = False,
+    with_weights: Annotated[
+        bool, typer.Option("--with-weights", help="Also write the weights: others can predict with the runs.")
+    ] = False,
     sign: Annotated[Path | None, typer.Option("--sign", help="Sign with this SSH key; writes BUNDLE.sig.")] = None,
     registry: RegistryOption = None,
     quiet: QuietOption = False,
@@ -98,7 +101,7 @@ def export(
         )
     with choose_display(quiet) as display:
         bundle = exporting.export(
-            manifest, ids, output, keep_order, Registry.read(registry), _THREADS, display.progress
+            manifest, ids, output, keep_order, Registry.read(registry), _THREADS, display.progress, with_weights
         )
     if as_json:
         facts = {

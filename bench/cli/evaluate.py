@@ -27,12 +27,17 @@ EVALUATE_EXAMPLES = examples(
     "bench evaluate --model model.yaml --grid demo",
     "bench evaluate --model model.yaml --grid main-study --data data.yaml",
     "bench evaluate --model exported.yaml --grid demo --trust",
+    "bench evaluate --model lab/densenet-cxr --grid demo",
 )
 
 
 def evaluate(
     model: Annotated[
-        Path, typer.Option("--model", help="model.yaml that describes the model (docs/your-own-model.md).")
+        str,
+        typer.Option(
+            "--model",
+            help="model.yaml (docs/your-own-model.md), or a folder or hub repository of `bench upload`.",
+        ),
     ],
     grid: GridOption,
     data: DataOption = None,
@@ -43,7 +48,8 @@ def evaluate(
     trust: Annotated[
         bool,
         typer.Option(
-            "--trust", help="Allow a torch.export file. It can run code: use this only if you trust its author."
+            "--trust",
+            help="Allow a torch.export file, or code that a folder names. Only if you trust its author: it can run code.",
         ),
     ] = False,
     quiet: QuietOption = False,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.cli.options import FindingsOption, JsonOption, QuietOption, RunArgument, StoreOption, examples
+from bench.cli.options import FindingsOption, JsonOption, ModelArgument, QuietOption, StoreOption, TrustOption, examples
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.errors import ConfigError, DatasetError
 
@@ -22,7 +22,7 @@ EXAMPLES = examples(
 
 
 def explain(
-    run: RunArgument,
+    run: ModelArgument,
     images: Annotated[list[Path], typer.Argument(help="JPEG, PNG or DICOM files.", metavar="IMAGE")],
     finding: FindingsOption = None,
     method: Annotated[str, typer.Option("--method", help="gradcam, gradcam++ or hirescam.")] = "gradcam",
@@ -40,6 +40,7 @@ def explain(
         "explained"
     ),
     store: StoreOption = Path("runs"),
+    trust: TrustOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,17 +48,17 @@ def explain(
 
     Writes one picture per finding, one of all findings, and a table. For research only, not for clinical use.
     """
-    from bench.planning.run import find_run
-    from bench.store.store import Store, write_bytes
+    from bench.runs.model_reference import check_reference
+    from bench.store.store import write_bytes
 
-    opened = Store.open(store, create=False)
-    find_run(opened, run)
+    model = check_reference(run, store)
     if not any(path.exists() for path in images):
         raise DatasetError("no such file", ", ".join(map(str, images)), "give JPEG, PNG or DICOM files")
     import pandas as pd  # slow imports: a wrong request was refused above
 
-    from bench.analyses.explain_image import chosen_findings, load_explainer, parse_box, table
+    from bench.analyses.explain_image import chosen_findings, explainer_of, parse_box, table
     from bench.cli.progress_bars import choose_display
+    from bench.runs.model_folder import load_model
     from bench.store.safe_csv import csv_text
 
     if mask is not None and box is not None:
@@ -65,7 +66,7 @@ def explain(
     reference = mask if mask is not None else parse_box(box) if box is not None else None
     if reference is not None and len(images) > 1:
         raise ConfigError("--mask and --box are for a single image", "bench explain", "give one image")
-    explainer = load_explainer(opened, run)
+    explainer = explainer_of(load_model(model, store, trust=trust))
     findings = chosen_findings(explainer.stored, finding or ())
     output.mkdir(parents=True, exist_ok=True)
     tables: list[pd.DataFrame] = []

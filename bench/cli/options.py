@@ -89,6 +89,18 @@ RunArgument = Annotated[
     str,
     typer.Argument(help="Run id, or its first characters (bench list runs).", autocompletion=completion.run_ids),
 ]
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="Run id, or its first characters (bench list runs); or a folder or hub repository of `bench upload`.",
+        autocompletion=completion.run_ids,
+    ),
+]
+TrustOption = Annotated[
+    bool,
+    typer.Option("--trust", help="Import code that a folder or hub repository names. Only if you trust its author."),
+]
 FindingsOption = Annotated[
     list[str] | None,
     typer.Option(

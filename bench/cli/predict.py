@@ -13,10 +13,11 @@ from bench.cli.options import (
     DeviceOption,
     FindingsOption,
     JsonOption,
+    ModelArgument,
     QuietOption,
-    RunArgument,
     StoreOption,
     ThresholdOption,
+    TrustOption,
     examples,
 )
 from bench.cli.text_tables import number, printable, table_lines
@@ -30,11 +31,12 @@ PREDICT_EXAMPLES = examples(
     "bench predict 3fa9 chest.png",
     "bench predict 3fa9 chest.dcm --cam --finding Edema -o pictures",
     "bench predict 3fa9 inbox/ --csv > predictions.csv",
+    "bench predict lab/densenet-cxr chest.png",
 )
 
 
 def predict(
-    run: RunArgument,
+    run: ModelArgument,
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE", help="Image files, folders, or a CSV with a column `path`.")
     ],
@@ -46,6 +48,7 @@ def predict(
         "predicted"
     ),
     device: DeviceOption = "auto",
+    trust: TrustOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
@@ -55,21 +58,20 @@ def predict(
     Prints probabilities and positive calls. For research only, not for clinical use.
     """
     from bench.cli.progress_bars import choose_display
-    from bench.planning.run import find_run
     from bench.runs.image_paths import images_of
-    from bench.store.store import Store
+    from bench.runs.model_reference import check_reference
     from bench.system.devices import check_device, choose_devices, require_device
 
     check_rule(at)
     check_device(device)
     require_device(device)
     paths = images_of(images)
-    opened = Store.open(store, create=False)
-    find_run(opened, run)
-    from bench.runs import new_images as infer  # imports torch: wrong requests were refused above
+    model = check_reference(run, store)
+    from bench.runs.model_folder import load_model  # imports torch: wrong requests were refused above
+    from bench.runs.new_images import infer
 
     with choose_display(quiet) as display:
-        stored = infer.load(opened, run, choose_devices(device, 1, 1)[0])
+        stored = load_model(model, store, choose_devices(device, 1, 1)[0], trust=trust)
         learned = stored.learned
         for name in finding or ():
             if name not in learned:
@@ -78,7 +80,7 @@ def predict(
                     "--finding",
                     f"choose from: {', '.join(learned)}",
                 )
-        inference = infer.infer(stored, paths, display.progress)
+        inference = infer(stored, paths, display.progress)
         overlays: dict[str, str] = {}
         if cam:
             from bench.analyses.explain_image import Explainer, draw_overlays

@@ -21,7 +21,9 @@ def add_share_commands(app: typer.Typer) -> None:
     )(track)
     app.command(
         epilog=examples(
-            "bench upload 3fa9 --repo lab/densenet-cxr --dry-run", "bench upload 3fa9 --repo lab/densenet-cxr --yes"
+            "bench upload 3fa9 --repo lab/densenet-cxr --dry-run",
+            "bench upload 3fa9 --repo lab/densenet-cxr --yes",
+            "bench upload 3fa9 --folder densenet-cxr",
         )
     )(upload)
 
@@ -81,7 +83,10 @@ def track(
 
 def upload(
     run: RunArgument,
-    repo: Annotated[str, typer.Option("--repo", help="Repository on the Hugging Face hub: OWNER/NAME.")],
+    repo: Annotated[str, typer.Option("--repo", help="Repository on the Hugging Face hub: OWNER/NAME.")] = "",
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="Write the files into this new folder; send nothing.")
+    ] = None,
     public: Annotated[bool, typer.Option("--public", help="Make a new repository public. Default: private.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the files; send nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
@@ -91,20 +96,27 @@ def upload(
 ) -> None:
     """Upload a run to the Hugging Face hub.
 
-    Weights, configuration and model card are sent; no image, no patient id and no gallery.
+    Weights, configuration and model card are sent; no image, no patient id and no gallery. `bench predict`, `explain` and
+    `evaluate` take the repository, or the folder of --folder, in place of a run.
     """
     from bench.sharing import hub
     from bench.store.store import Store
 
-    hub.check_name(repo)
+    if (folder is None) == (not repo):
+        raise ConfigError("name one place", "bench upload", "give --repo OWNER/NAME, or --folder FOLDER")
+    if folder is None:
+        hub.check_name(repo)
     run_id, manifest, files = hub.files_of(Store.open(store, create=False), run, grid)
     licences = hub.licences(manifest, run_id)
     url = ""
     if not as_json:
-        typer.echo(f"run {run_id} -> {repo}{' (public)' if public else ' (private if it is new)'}")
+        place = folder if folder is not None else f"{repo}{' (public)' if public else ' (private if it is new)'}"
+        typer.echo(f"run {run_id} -> {place}")
         typer.echo("\n".join(f"  {file.size:>12,} bytes  {file.name}" for file in files))
         typer.echo("\n".join(f"  {line}" for line in licences))
-    if not dry_run:
+    if folder is not None and not dry_run:
+        hub.write_folder(files, folder)
+    elif not dry_run:
         if not yes:
             if not sys.stdin.isatty() or as_json:
                 raise ConfigError(
@@ -114,7 +126,17 @@ def upload(
         url = hub.upload(files, repo, f"Run {run_id}", public)
     if as_json:
         listed = [{"name": file.name, "bytes": file.size} for file in files]
-        facts = {"run": run_id, "repo": repo, "public": public, "files": listed, "licences": licences, "uploaded": url}
+        written = "" if folder is None or dry_run else str(folder)
+        facts = {
+            "run": run_id,
+            "repo": repo,
+            "folder": written,
+            "public": public,
+            "files": listed,
+            "licences": licences,
+            "uploaded": url,
+        }
         typer.echo(json.dumps(facts))
     else:
-        typer.echo(f"uploaded: {url}" if url else "nothing was sent (--dry-run)")
+        done = f"written: {folder}" if folder is not None and not dry_run else f"uploaded: {url}"
+        typer.echo("nothing was sent (--dry-run)" if dry_run else done)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.config.run_config import RunConfig, from_dict
 from bench.planning.derived_runs import COMPLETE as OF_DERIVED
 from bench.planning.image_caches import COMPLETE
 from bench.planning.imported_run import KIND as IMPORTED
@@ -23,7 +24,7 @@ from bench.store.lease import holder_of
 from bench.store.schema import CHECKSUMS_SINCE, SCHEMA
 from bench.store.store import Progress, Store, key_in, last_line, short_hash, table_facts
 from harmonize.checks.release import Check
-from harmonize.errors import StoreError
+from harmonize.errors import ConfigError, StoreError
 
 _FIX_RUN = "run its grid again with `bench run`: it makes missing files again"
 _FIX_IMPORTED = "evaluate the model again with `bench evaluate`: it makes missing files again"
@@ -177,10 +178,35 @@ def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Ch
     seal, fix = _json(folder / "seal.json") or {}, f"`bench remove {folder.name}`, then run the grid again"
     if seal.get("weights_before") != seal.get("weights_after"):
         yield _check("fault", name, "the weights changed while the run was tested", fix)
+    checksums = (read_checksums(folder) or {}) if files else {}
+    for part, path in _sealed_files(folder):  # an older seal has the weights only
+        stated = seal.get(f"{part}_after")
+        if stated != seal.get(f"{part}_before"):
+            yield _check("fault", name, f"the {part.replace('_', ' ')} changed while the run was tested", fix)
+        elif stated and path is not None and path.is_file():
+            file = path.relative_to(folder).as_posix()
+            if checksums.get(file, stated) != stated:  # `_changed` reports a file that differs from its checksum
+                yield _check("fault", name, f"{file} is not what was sealed before the external test", fix)
     weights = folder / "model.safetensors"
     comparable = files and not derived and weights.is_file() and "weights_after" in seal
     if comparable and (problem := _weights(weights, str(seal["weights_after"]))):
         yield _check("fault", name, f"model.safetensors {problem}", fix)
+
+
+def _sealed_files(folder: Path) -> list[tuple[str, Path | None]]:
+    """Return the parts of a seal besides the weights, and the file whose hash each part states (None if unknown)."""
+    document = _json(folder / "run.json") or {}
+    unknown: list[tuple[str, Path | None]] = [("preprocessing", None), ("internal_logits", None)]
+    if "kind" in document:  # a derived run has the hashes of its sources, not of its own files
+        return unknown
+    try:
+        internal = from_dict(RunConfig, document["config"], str(folder)).train_on
+    except (ConfigError, KeyError, TypeError):  # the check of run.json reports it
+        return unknown
+    return [
+        ("preprocessing", folder / "reference.json"),
+        ("internal_logits", folder / "predictions" / f"{internal}.parquet"),
+    ]
 
 
 def _tables(folder: Path, name: str, derived: bool, files: bool, intact: Container[str]) -> Iterator[Check]:

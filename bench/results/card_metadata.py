@@ -8,6 +8,7 @@ import yaml
 
 from bench.planning.manifest import Manifest
 from bench.planning.protocol import CohortRole
+from bench.results.run_table import run_label
 
 
 def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFrame) -> str:
@@ -51,5 +52,6 @@ def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFram
                 }
             )
     if results:
-        content["model-index"] = [{"name": f"{run['titles']['architecture']}, run {run['id']}", "results": results}]
+        name = run_label(run) if "kind" in run else run["titles"]["architecture"]
+        content["model-index"] = [{"name": f"{name}, run {run['id']}", "results": results}]
     return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---"

@@ -8,11 +8,13 @@ from typing import Any
 
 import pandas as pd
 
+from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest, planned
 from bench.planning.run import find_run, read_run
 from bench.results.card_metadata import front_matter
 from bench.results.read_predictions import run_facts, scored_ids, unfinished
-from bench.store.checksums import scores_table
+from bench.results.run_table import run_label
+from bench.store.checksums import checked_json, scores_table
 from bench.store.store import Store, write_bytes
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
@@ -24,6 +26,11 @@ _LIMITS = (
     "A generalization gap can come from images, patients or labels. The leaderboard separates these causes.",
     "The performance on children, on lateral views, and on other findings is unknown.",
 )
+_COMBINED = {
+    "tta": "It predicts several views of the image with one network. The result is the mean probability.",
+    "ensemble": "It predicts the image with several networks. The result is the mean probability.",
+    "panel": "It has one network for each finding.",
+}
 
 
 def write_cards(manifest: Manifest) -> list[Path]:
@@ -32,8 +39,8 @@ def write_cards(manifest: Manifest) -> list[Path]:
     Unchanged files are not rewritten.
     """
     paths = []
-    scored = set(scored_ids(manifest))
-    for run in manifest.runs:
+    scored = set(scored_ids(manifest, [*manifest.runs, *manifest.derived]))
+    for run in (*manifest.runs, *(row for row in manifest.derived if row["kind"] != KIND)):
         if run["id"] in scored:
             path, content = manifest.store.run_dir(run["id"]) / FILE, card(manifest, run).encode()
             if not path.is_file() or path.read_bytes() != content:
@@ -45,11 +52,12 @@ def write_cards(manifest: Manifest) -> list[Path]:
 def write_card(store: Store, run_prefix: str, grid: str | None) -> Path:
     """Write the card of the run whose id begins with `run_prefix`; return its path.
 
-    Raises StoreError for a run that is missing, unfinished, not scored, or derived.
+    Raises StoreError for a run that is missing, unfinished, not scored, or an imported model.
     """
     run_id = find_run(store, run_prefix)
-    read_run(store, run_id)
     manifest, run = planned(store, run_id, grid)
+    if run.get("kind", KIND) == KIND:
+        read_run(store, run_id)  # raises StoreError for a model that was trained elsewhere
     scored = (store.root / "scores" / run_id / "KEY").is_file()
     if reason := unfinished(manifest, run) or ("" if scored else "it has no scores"):
         fix = "finish it with `bench run`, score it with `bench score`"
@@ -66,18 +74,21 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
     folder = store.root / "scores" / run["id"]
     scores, gaps, points = (scores_table(folder, name) for name in ("scores", "gaps", "operating_points"))
     unlearnt = facts["trained"].get("unlearnt", [])
+    # a panel has no network for the other findings
+    predicted = [f for f in config.findings if f not in unlearnt] if run.get("kind") == "panel" else config.findings
     min_count = manifest.settings.min_count
     internal = next(c for c in manifest.cohorts if c["role"] == "internal")
     blocks = [
         front_matter(manifest, run, scores),
-        f"# {_text(run['titles']['architecture'])}, run {run['id']}",
+        f"# {_text(_name(run))}, run {run['id']}",
         "**For research only, not for clinical use.** Not a medical device; not validated for any patient."
         + (f" {TRAINED_ON_SYNTHETIC} {SYNTHETIC_NOTICE}" if manifest.content["phantom"] else ""),
         "## What it does",
-        f"It predicts a probability of each finding from one frontal chest radiograph: {', '.join(map(_text, config.findings))}.",
+        f"It predicts a probability of each finding from one frontal chest radiograph: {', '.join(map(_text, predicted))}.",
+        _COMBINED.get(str(run.get("kind", "")), ""),
         f"Calibration and the thresholds below were fitted on the validation patients of {_text(manifest.hospital(internal).title)}.",
         f"Training had only one class of {', '.join(map(_text, unlearnt))}. These outputs are meaningless."
-        if unlearnt
+        if unlearnt and run.get("kind") != "panel"
         else "",
         f"```bash\nbench predict {run['id']} IMAGE.png --store STORE\n```",
         "## How it was made",
@@ -88,7 +99,7 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
         "## How well it does",
         f"AUROC with its 95 % interval over resampled patients; – if fewer than {min_count} patients have the finding or do not have it.",
         "The gap is internal minus external AUROC, over the findings that both cohorts have.",
-        _table(*_aurocs(manifest, config.findings, scores, gaps)),
+        _table(*_aurocs(manifest, predicted, scores, gaps)),
         "## Thresholds",
         "Chosen at the internal hospital (highest F1, highest Youden index, 90 % sensitivity), as uncalibrated probabilities.",
         _table(*_thresholds(points, [f for f in config.findings if f not in unlearnt])),
@@ -100,6 +111,8 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
 
 def _made(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return (title, value) rows that describe configuration, training, cost and versions of the run."""
+    if "kind" in run:
+        return _combined(manifest, run, facts)
     config, env, cost, trained = manifest.config(run), facts["env"], facts["cost"], facts["trained"]
     start = run["titles"].get("weights", config.weights)
     if config.weights != "none":
@@ -125,6 +138,45 @@ def _made(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, Any]) 
         "made again by": f"`{manifest.content['command']}`",
     }
     return [(key, _text(value) if key != "made again by" else str(value)) for key, value in rows.items() if value]
+
+
+def _combined(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return (title, value) rows that describe a TTA, an ensemble or a panel: its networks, views, cost and weights."""
+    cost, env = facts["cost"], facts["env"]
+    networks = [row for row in manifest.runs if row["id"] in run["of"]]
+    licences = dict.fromkeys(
+        str(row.get("licence") or "not stated") for row in networks if manifest.config(row).weights != "none"
+    )
+    document = checked_json(manifest.store.run_dir(run["id"]), "run.json")
+    if run["kind"] == "ensemble" and any(row["id"] == run["sources"][0] for row in manifest.derived):
+        document = checked_json(
+            manifest.store.run_dir(run["sources"][0]), "run.json"
+        )  # an ensemble of TTAs: their views
+    views = [f"{'mirrored, ' if mirrored else ''}rotated by {degrees:g}°" for mirrored, degrees in document["views"]]
+    rows = {
+        "kind": {"tta": "test-time augmentation (TTA)"}.get(run["kind"], run["kind"]),
+        "networks": "; ".join(_member(row) for row in networks),
+        "views of the image": "; ".join(views),
+        "licences of the starting weights": ", ".join(licences),
+        "size": f"{cost['params'] / 1e6:.2f} million parameters, {cost['macs'] / 1e9:.3f} GMACs for one image"
+        if cost
+        else "",
+        "SHA-256 of the weights": facts["seal"].get("weights_after", ""),
+        "commit": env.get("commit") or "unknown",
+        "made again by": f"`{manifest.content['command']}`",
+    }
+    return [(key, _text(value) if key != "made again by" else str(value)) for key, value in rows.items() if value]
+
+
+def _member(run: Mapping[str, Any]) -> str:
+    """Return a network of a combination: architecture, run id, and its finding or seed."""
+    finding = run["config"].get("finding")
+    return f"{run['titles']['architecture']} (run {run['id']}, {finding or 'seed ' + str(run['config']['seed'])})"
+
+
+def _name(run: Mapping[str, Any]) -> str:
+    """Return the name of a run in its card: the architecture, or what is combined."""
+    return run_label(run) if "kind" in run else str(run["titles"]["architecture"])
 
 
 def _data(manifest: Manifest) -> list[tuple[str, ...]]:

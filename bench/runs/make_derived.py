@@ -183,14 +183,13 @@ def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
     # The panel did not learn a finding for which it has no network.
     if derived.kind == "panel":
         unlearnt |= dict.fromkeys(set(derived.config.findings) - {run.config.finding for run in derived.runs})
-    before, after = ([facts[f"weights_{when}"] for facts in records["seal"]] for when in ("before", "after"))
-    weights = {
-        f"weights_{when}": v[0] if len(v) == 1 else short_hash(canonical_json(v), 64)
-        for when, v in (("before", before), ("after", after))
-    }
+    seals = records["seal"]
+    parts = [key for key in seals[0] if all(key in seal for seal in seals)]  # an older seal has the weights only
+    joined = {key: [seal[key] for seal in seals] for key in parts}
+    seal = {key: v[0] if len(v) == 1 else short_hash(canonical_json(v), 64) for key, v in joined.items()}
     return {
         "trained": {"unlearnt": list(unlearnt)},
-        "seal": weights,
+        "seal": seal,
         "cost": cost_of(records["cost"], len(derived.views)),
     }
 

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from bench.inputs.batches import BatchReader
 from bench.models.predict import images_per_pass
-from bench.runs.stored_run import StoredRun, gray_values, load, logits
+from bench.runs.stored_run import StoredRun, load, logits
+from bench.runs.usual_gray_values import gray_values
 from bench.scoring.calibrators import Platt
 from bench.store.store import Progress
 from harmonize.checks.non_cxr_checks import unlike_radiograph
@@ -82,7 +83,7 @@ def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | No
         if names:
             rows = np.arange(len(names), dtype=np.int64)
             readers = {form: BatchReader(np.stack(images), stored.device) for form, images in pixels.items()}
-            logit_NK = logits(stored, lambda form, readers=readers, rows=rows: (readers[form], rows))
+            logit_NK = logits(stored, {form: (reader, rows) for form, reader in readers.items()}.__getitem__)
             frames.append(_frame(stored, names, logit_NK, warnings))
         if progress:
             progress("predict", min(start + together, len(paths)), len(paths))

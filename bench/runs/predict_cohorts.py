@@ -1,4 +1,7 @@
-"""Predict every cohort with frozen networks, and check that their weights do not change (the seal).
+"""Predict every cohort with frozen networks, and check that nothing that was fitted changes on external images (the seal).
+
+The seal has three parts: the weights, the preprocessing table (reference.json of histstd and histmatch), and the logits of the
+internal cohort. Thresholds and calibrators are functions of these logits and of the internal labels, so they are sealed, too.
 
 Several networks can share the pass over a cohort's images; their predictions are bit-identical to separate passes.
 
@@ -17,6 +20,7 @@ from numpy.typing import NDArray
 
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
+from bench.inputs.histogram_reference import FILE as REFERENCE
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import PredictionRequest, predict_many, weights_sha256
@@ -25,7 +29,7 @@ from bench.planning.plan import CohortRef
 from bench.planning.run import Run
 from bench.runs.networks import normalization_of
 from bench.store.checksums import drop_checksums
-from bench.store.file_integrity import is_intact
+from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Progress, Store, canonical_json, replacing, table_facts, write_bytes, write_table
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
 from bench.training.errors import TrainingError
@@ -41,12 +45,14 @@ class FrozenRun:
     network: Network
     normalization: Normalizer
     weights: str  # SHA-256 of the weights before the first prediction
+    preprocessing: str  # SHA-256 of the preprocessing table before the first prediction, "" without such a table
 
     @classmethod
     def of(cls, run: Run, store: Store, internal: CohortRef, network: Network) -> Self:
         """Return a run with its network and the hash of the network's weights."""
         normalization = normalization_of(run, store, internal, network)
-        return cls(run, store, network, normalization, weights_sha256(network))
+        table = _sha256(store.run_dir(run.id) / REFERENCE)
+        return cls(run, store, network, normalization, weights_sha256(network), table)
 
     @property
     def folder(self) -> Path:
@@ -87,9 +93,28 @@ class FrozenRun:
         facts = {"fingerprint": cache.fingerprint, "weights": self.weights, "cohort": ref.id}
         write_table(self.folder / predictions, frame, facts)
 
-    def seal(self) -> None:
-        """Write seal.json: the hash of the weights before the first prediction, and their hash now."""
-        hashes = {"weights_before": self.weights, "weights_after": weights_sha256(self.network)}
+    def internal_logits(self, internal: CohortRef) -> str:
+        """Return the SHA-256 of the stored predictions of the internal cohort, "" if they are missing."""
+        return _sha256(self.folder / "predictions" / f"{internal.name}.parquet")
+
+    def seal(self, internal: CohortRef, internal_before: str) -> None:
+        """Write seal.json: hashes before the first external prediction, and now.
+
+        `internal_before`: hash of the internal predictions before the first external image. Raises TrainingError if a hash has
+        changed.
+        """
+        before = {"weights": self.weights, "preprocessing": self.preprocessing, "internal_logits": internal_before}
+        after = {
+            "weights": weights_sha256(self.network),
+            "preprocessing": _sha256(self.folder / REFERENCE),
+            "internal_logits": self.internal_logits(internal),
+        }
+        if changed := [name.replace("_", " ") for name in before if before[name] != after[name]]:
+            raise TrainingError(
+                f"zero-shot seal broken: {', '.join(changed)} changed while external images were predicted"
+            )
+        hashes = {f"{name}_before": digest for name, digest in before.items()}
+        hashes |= {f"{name}_after": digest for name, digest in after.items()}
         write_bytes(self.folder / "seal.json", canonical_json(hashes))
 
 
@@ -108,7 +133,10 @@ def predict_all(
     Returns errors by run id: changed weights, or logits that are not finite. A run with an error is not sealed.
     """
     failed: dict[str, TrainingError] = {}
+    internal_before: dict[str, str] = {}
     for ref in refs:
+        if ref is not refs[0] and not internal_before:  # the internal cohort, refs[0], is predicted
+            internal_before = {network.run.id: network.internal_logits(refs[0]) for network in frozen}
         store, run = frozen[0].store, frozen[0].run
         cache = open_images(store, ref, run.geometry)
         incomplete = [
@@ -135,8 +163,16 @@ def predict_all(
                 failed[network.run.id] = error
     for network in frozen if processes.is_main else ():
         if network.run.id not in failed:
-            network.seal()
+            try:
+                network.seal(refs[0], internal_before.get(network.run.id, network.internal_logits(refs[0])))
+            except TrainingError as error:
+                failed[network.run.id] = error
     return failed
+
+
+def _sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, "" if it does not exist."""
+    return file_sha256(path) if path.is_file() else ""
 
 
 def write_features(path: Path, examples: Examples, rows: NDArray[np.int64], feature_FD: NDArray[np.float16]) -> None:

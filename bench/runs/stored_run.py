@@ -23,7 +23,8 @@ from safetensors import SafetensorError
 
 from bench.config.tta_and_ensembles import View
 from bench.inputs.batches import BatchReader
-from bench.inputs.histogram_reference import Reference, stored_reference
+from bench.inputs.histogram_reference import stored_reference
+from bench.inputs.histograms import Reference
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import predict
@@ -32,15 +33,14 @@ from bench.planning.manifest import planned, trained_on_synthetic
 from bench.planning.run import Run, find_run, read_run
 from bench.runs.make_derived import view_transform
 from bench.runs.networks import trained_network
+from bench.runs.usual_gray_values import usual_gray_values
 from bench.store.checksums import checked_json, scores_table
-from bench.store.store import Progress, Store, canonical_json, key_in, short_hash, table_facts
-from harmonize.cache.cache import finished_cache
+from bench.store.store import Progress, Store, canonical_json, key_in, short_hash
 from harmonize.errors import StoreError
 from harmonize.images.pixels import Geometry
 
 COMBINED = ("tta", "ensemble", "panel")  # kinds of runs that combine other runs
 POINTS = ("finding", "rule", "threshold", "probability", "platt_a", "platt_b")
-_SAMPLE = 400  # number of internal images that define the usual range of gray values
 
 # images of a geometry -> a reader of these images, and the rows to predict; the same images for every geometry
 Images = Callable[[Geometry], tuple[BatchReader, NDArray[np.int64]]]
@@ -182,7 +182,7 @@ def load(store: Store, prefix: str, device: str = "cpu") -> StoredRun:
         tuple(trained.get("unlearnt", ())),
         _points(store, run_id),
         TrainedNetwork.of(run, network, stored_reference(run, folder)),
-        usual=_usual(store, run),
+        usual=usual_gray_values(store, run),
         synthetic=trained_on_synthetic(store, run_id),
     )
 
@@ -256,19 +256,6 @@ def no_points() -> pd.DataFrame:
     return pd.DataFrame(columns=list(POINTS))
 
 
-def gray_values(image_SS: NDArray[np.uint8]) -> dict[str, float]:
-    """Return mean and standard deviation of the gray values, and the shares of black and of white pixels.
-
-    The values are compared with those of internal images. S is the side in pixels.
-    """
-    return {
-        "mean gray": float(image_SS.mean()),
-        "contrast": float(image_SS.std()),
-        "black pixels": float((image_SS < 6).mean()),
-        "white pixels": float((image_SS > 249).mean()),
-    }
-
-
 def _refuse_unfinished(store: Store, run_id: str) -> None:
     if store.state(run_id) != "done":
         raise StoreError(f"run {run_id} is not finished", str(store.run_dir(run_id)), "finish it with `bench run`")
@@ -289,20 +276,4 @@ def _ensemble_name(store: Store, run_id: str) -> str:
     return str(row["name"]) if row.get("kind") == "ensemble" else ""
 
 
-def _usual(store: Store, run: Run) -> dict[str, tuple[float, float]]:
-    """Return the range of each value of `gray_values` over some decoded internal images.
-
-    The result is {} if the decoded images were deleted.
-    """
-    internal = run.config.train_on
-    facts = table_facts(store.run_dir(run.id) / "predictions" / f"{internal}.parquet")
-    cache = finished_cache(store.root / "cache", internal, run.geometry, facts.get("fingerprint", ""))
-    if cache is None:
-        return {}
-    rows = np.flatnonzero((cache.index["reason"] == "").to_numpy())
-    chosen = np.random.default_rng(0).permutation(rows)[:_SAMPLE]
-    values = pd.DataFrame([gray_values(cache.images[row]) for row in np.sort(chosen)])
-    return {str(name): (float(values[name].min()), float(values[name].max())) for name in values}
-
-
-__all__ = ["COMBINED", "Images", "StoredRun", "TrainedNetwork", "combination", "gray_values", "load", "logits"]
+__all__ = ["COMBINED", "Images", "StoredRun", "TrainedNetwork", "combination", "load", "logits"]

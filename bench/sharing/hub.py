@@ -1,4 +1,4 @@
-"""Upload a stored run to the Hugging Face hub: weights, configuration and model card, nothing else.
+"""Upload a stored run to the Hugging Face hub, or write it into a folder: weights, configuration and model card, nothing else.
 
 `files_of` lists every file that is uploaded: no image, cohort table, prediction or gallery. Before an upload, the texts are
 searched for every id of every cohort.
@@ -11,15 +11,20 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest, planned
 from bench.planning.run import find_run, read_run
 from bench.results.model_card import card
 from bench.results.read_predictions import unfinished
-from bench.store.checksums import check_weights, checked_bytes, checked_json, scores_table
-from bench.store.store import Store
+from bench.results.run_table import run_label
+from bench.runs.model_reference import MEMBERS
+from bench.store.checksums import WEIGHTS, check_weights, checked_bytes, checked_json, scores_table
+from bench.store.file_integrity import file_sha256
+from bench.store.store import Store, write_bytes
 from bench.system.hub_client import api
 from harmonize.errors import ConfigError, SetupError, StoreError
 
@@ -47,45 +52,109 @@ class HubFile:
 def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[str, Manifest, list[HubFile]]:
     """Return the run's id, its grid, and the files to upload: everything that prediction needs.
 
-    `run_prefix`: the beginning of the run id. Raises StoreError for a run that is unknown, unfinished, unscored,
-    derived or without weights. Also raises StoreError if a text contains an id of a patient or an image.
+    The files of a TTA, an ensemble or a panel include those of the networks that it combines. `run_prefix`: the beginning of the
+    run id. Raises StoreError for a run that is unknown, unfinished, unscored, an imported model or without weights. Also raises
+    StoreError if a text contains an id of a patient or an image.
     """
     run_id = find_run(store, run_prefix)
-    stored = read_run(store, run_id)
     manifest, run = planned(store, run_id, grid)
     folder, scores = store.run_dir(run_id), store.root / "scores" / run_id
+    if run.get("kind") == KIND:
+        read_run(store, run_id)  # raises StoreError
     if reason := unfinished(manifest, run) or ("" if (scores / "KEY").is_file() else "it has no scores"):
         raise StoreError(
             f"run {run_id}: {reason}", str(folder), "finish it with `bench run`, score it with `bench score`"
         )
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise StoreError(
-            f"run {run_id} has no weights in this store", str(weights), "upload from the store that trained the run"
-        )
-    check_weights(folder)
-    points = scores_table(scores, "operating_points")
+    points = scores_table(scores, "operating_points").drop(columns="run_id", errors="ignore")
+    block, files = _block(store, manifest, run_id, "")
     config = {
-        "run": run_id,
-        "findings": list(stored.config.findings),
-        "not_learnt": checked_json(folder, "trained.json").get("unlearnt", []),
+        **block,
+        "name": run_label(run),
         "outputs": "logits, one per finding in this order",
-        "document": json.loads(stored.document),
         "operating_points": json.loads(points.to_json(orient="records", double_precision=15)),
+        "trained_on": _trained_on(manifest, run),
     }
     texts = {
-        "README.md": _LOCAL_PATHS.sub("", card(manifest, run)).encode(),
+        "README.md": _public_card(manifest, run).encode(),
         "config.json": json.dumps(config, indent=1, sort_keys=True).encode(),
+        **{file.name: file.source for file in files if isinstance(file.source, bytes)},
     }
-    # the gray-value curve that the preprocessing steps histstd and histmatch need
-    if (folder / "reference.json").is_file():
-        texts["reference.json"] = checked_bytes(folder, "reference.json")
     _refuse_ids(manifest, texts)
-    return (
-        run_id,
-        manifest,
-        [HubFile("model.safetensors", weights), *(HubFile(name, text) for name, text in texts.items())],
+    weights = [file for file in files if isinstance(file.source, Path)]
+    return run_id, manifest, [*weights, *(HubFile(name, text) for name, text in texts.items())]
+
+
+def _public_card(manifest: Manifest, run: Mapping[str, Any]) -> str:
+    """Return the model card without paths of this machine, and with the command that predicts from the repository."""
+    text = card(manifest, run).replace(
+        f"bench predict {run['id']} IMAGE.png --store STORE",
+        "bench predict OWNER/NAME IMAGE.png   # the name of this repository, or a folder with its files",
     )
+    return _LOCAL_PATHS.sub("", text)
+
+
+def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[dict[str, Any], list[HubFile]]:
+    """Return what config.json states of a run, and the files of its networks, with names that begin with `folder`.
+
+    `bench.runs.model_folder` reads this block. The block of a TTA, an ensemble or a panel has the blocks of its sources.
+    """
+    from bench.runs.usual_gray_values import usual_gray_values  # imports OpenCV
+
+    own = store.run_dir(run_id)
+    document = checked_json(own, "run.json")
+    block: dict[str, Any] = {
+        "run": run_id,
+        "not_learnt": checked_json(own, "trained.json").get("unlearnt", []),
+        "document": document,
+        "synthetic": bool(manifest.content["phantom"]),
+    }
+    if "kind" in document:
+        parts = [_block(store, manifest, str(source), f"{MEMBERS}/{source}/") for source in document["sources"]]
+        row = next(row for row in manifest.derived if row["id"] == run_id)
+        block |= {"findings": list(manifest.config(row).findings), "sources": [part for part, _ in parts]}
+        return block, [file for _, files in parts for file in files]
+    run, weights = read_run(store, run_id), own / WEIGHTS
+    if not weights.is_file():
+        fix = "upload from the store that trained the run"
+        raise StoreError(f"run {run_id} has no weights in this store", str(weights), fix)
+    check_weights(own)
+    block |= {
+        "findings": list(run.config.findings),
+        "gray_values": usual_gray_values(store, run),
+        "weights_sha256": file_sha256(weights),
+    }
+    files = [HubFile(f"{folder}{WEIGHTS}", weights)]
+    # the gray-value curve that the preprocessing steps histstd and histmatch need
+    if (own / "reference.json").is_file():
+        files.append(HubFile(f"{folder}reference.json", checked_bytes(own, "reference.json")))
+    return block, files
+
+
+def _trained_on(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, str]:
+    """Return the data exposure of a run: training cohort and its layout, images of the starting weights, licenses."""
+    internal = manifest.cohorts[0]
+    own = [row for row in manifest.runs if row["id"] in (run["id"], *run.get("of", ()))]
+    pretrained = [row for row in own if manifest.config(row).weights != "none"]
+    stated = dict.fromkeys(str(row.get("corpus") or "unknown") for row in pretrained)
+    return {
+        "cohort": str(internal["name"]),
+        "layout": str(internal["layout"]),
+        "title": manifest.hospital(internal).title,
+        "licence": manifest.licence(internal) or "not stated",
+        "pretraining": ", ".join(stated) or "none",
+    }
+
+
+def write_folder(files: Sequence[HubFile], folder: Path) -> None:
+    """Write the files of an upload into a folder, from which `bench predict FOLDER` predicts.
+
+    Raises ConfigError for a folder that has files already.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError("the folder is not empty", str(folder), "give a new folder with --folder")
+    for file in files:
+        content = file.source if isinstance(file.source, bytes) else file.source.read_bytes()
+        write_bytes(folder / file.name, content)
 
 
 def _refuse_ids(manifest: Manifest, texts: Mapping[str, bytes]) -> None:
@@ -192,10 +261,11 @@ def licences(manifest: Manifest, run_id: str) -> list[str]:
     """Return the licenses of the training images and of the pretrained weights (if any), one line each."""
     internal = next(cohort for cohort in manifest.cohorts if cohort["role"] == "internal")
     lines = [f"internal: {manifest.hospital(internal).title}, {manifest.licence(internal) or 'no license stated'}"]
-    run = next(run for run in manifest.runs if run["id"] == run_id)
-    if manifest.config(run).weights != "none":
-        lines.append(f"starting weights: {run.get('licence') or 'not stated'}")
+    rows = {row["id"]: row for row in (*manifest.runs, *manifest.derived)}
+    networks = [rows[network] for network in rows[run_id].get("of", (run_id,))]
+    pretrained = [run for run in networks if manifest.config(run).weights != "none"]
+    lines += dict.fromkeys(f"starting weights: {run.get('licence') or 'not stated'}" for run in pretrained)
     return lines
 
 
-__all__ = ["HubFile", "check_name", "files_of", "licences", "upload"]
+__all__ = ["HubFile", "check_name", "files_of", "licences", "upload", "write_folder"]

@@ -23,8 +23,11 @@ from bench.planning.run import Run
 from bench.results.write_report import score_and_report
 from bench.runs.imported_network import ImportedNetwork, declared_normalization, open_model, sha256_of
 from bench.runs.imported_predictions import Predictions, read_predictions
+from bench.runs.imported_run import cost_of_run, declared_run, fingerprint_of, geometries, predict_run, weights_of
+from bench.runs.model_folder import load_folder
 from bench.runs.predict_cohorts import write_features
 from bench.runs.provenance import device_name, environment
+from bench.runs.stored_run import StoredRun
 from bench.store.checked_files import write_grid
 from bench.store.checksums import discard_changed_files, mark_done
 from bench.store.file_integrity import is_intact
@@ -59,30 +62,38 @@ def evaluate(
     trust: bool,
     display: Display,
 ) -> Evaluated:
-    """Predict every cohort of the grid with a declared model, score the predictions, and write the page.
+    """Predict every cohort of the grid with an imported model, score the predictions, and write the page.
 
     A second call adds what is missing. A model that fails leaves nothing in the store. Raises ConfigError, SetupError or
     DatasetError for a model that does not match its declaration, StoreError if the stored grid has other cohorts.
     """
     declared, grid, registry = request.declared, request.grid, request.registry
     alone = replace(grid, configs=(replace(grid.configs[0], weights="none"),), tta=(), ensembles=(), analyses=())
-    command = f"bench evaluate --model {Path(declared.where).name} --grid {grid.name}" + (
-        " --data DATA" if data else ""
-    )
-    no_network = declared.kind == "predictions"
+    command = f"bench evaluate --model {request.model_name} --grid {grid.name}" + (" --data DATA" if data else "")
+    no_network = declared is not None and declared.kind == "predictions"
     plan = make_plan(alone, registry, store, data, None, workers, command, display.progress, tables_alone=no_network)
     before = _stored(store, plan)
-    config, on = config_of(declared.name, plan.runs[0].config), torch.device(device)
+    on = torch.device(device)
     if on.type == "cpu":
         torch.set_num_threads(max(1, workers))
+    stored = None
+    if declared is None:
+        assert request.folder is not None
+        stored = load_folder(request.folder, device, trust=trust)
+        declared = declared_run(request.folder, stored, plan.cohorts, synthetic=plan.phantom)
+    config = config_of(declared.name, plan.runs[0].config)
     files = read_predictions(declared, plan.refs, config, store) if no_network else None
     declared = files.declared if files else declared
     missing = [finding for finding in config.findings if finding not in declared.predicted(config.findings)]
-    network = None if files else open_model(declared, config.findings, on, trust)
-    weights = sha256_of(declared, network)
+    network = None if files or stored else open_model(declared, config.findings, on, trust)
+    source = _Source(declared, network, files, missing, stored)
+    weights = source.current_weights()
     run = external_run(declared, config, plan.refs[0].id, weights)
     plan = replace(plan, runs=(run,))
-    images = prepare(plan, workers, display.progress, display.say) if network else None
+    if stored:  # its preprocessing is that of a trained run; an ensemble may need images of several geometries
+        entries = [{**run.entries, "preprocessing": own.entries["preprocessing"]} for own in geometries(stored)]
+        plan = replace(plan, runs=tuple(replace(run, entries=own) for own in entries))
+    images = None if files else prepare(plan, workers, display.progress, display.say)
     if images:
         images.refuse_copies(display.progress)
         images.write_lists()
@@ -92,7 +103,7 @@ def evaluate(
     remarks = (
         [f"the model does not predict these findings, so they have no scores: {', '.join(missing)}"] if missing else []
     )
-    remarks += _do(plan, run, _Source(declared, network, files, weights, missing), on, display)
+    remarks += _do(plan, run, source, weights, on, display)
     content = {**content, "derived": planned_row(content, new_row)}
     write_grid(store, grid.name, content)
     manifest = read_manifest(store, grid.name)
@@ -102,13 +113,17 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Source:
-    """The source of the predictions: a network, or files."""
+    """The source of the predictions: a network, files, or a run of a different store."""
 
     declared: Declared
     network: ImportedNetwork | None
     files: Predictions | None
-    weights: str
     missing: list[str]  # findings of the grid that the model does not predict
+    stored: StoredRun | None = None
+
+    def current_weights(self) -> str:
+        """Return the hash of the weights or files as they are now."""
+        return weights_of(self.stored) if self.stored else sha256_of(self.declared, self.network)
 
 
 def _stored(store: Store, plan: Plan) -> dict[str, Any] | None:
@@ -128,7 +143,7 @@ def _stored(store: Store, plan: Plan) -> dict[str, Any] | None:
     return dict(manifest.content)
 
 
-def _do(plan: Plan, run: Run, source: _Source, device: torch.device, display: Display) -> list[str]:
+def _do(plan: Plan, run: Run, source: _Source, weights: str, device: torch.device, display: Display) -> list[str]:
     """Write the run's files and return remarks. A new run that fails is deleted; an older one keeps its intact files."""
     before = plan.store.state(run.id)
     folder = plan.store.begin(run.id, run.document)
@@ -138,13 +153,14 @@ def _do(plan: Plan, run: Run, source: _Source, device: torch.device, display: Di
             plan.store.reopen(run.id)
             discard_changed_files(folder)
             began = time.time()
-            files = source.files
-            remarks = (
-                _copy(plan, folder, source, files) if files else _predict(plan, run, folder, source, device, display)
-            )
-            after = sha256_of(source.declared, source.network)
-            _unchanged(after == source.weights, folder)
-            _records(folder, source, device, began)
+            if source.files:
+                remarks = _copy(plan, folder, weights, source.files)
+            elif source.stored:
+                remarks = _predict_stored(plan, run, folder, source.stored, weights, display)
+            else:
+                remarks = _predict(plan, run, folder, source, weights, device, display)
+            _unchanged(source.current_weights() == weights, folder)
+            _records(folder, source, weights, device, began)
             mark_done(folder)
     except BlockedError:
         raise
@@ -170,14 +186,29 @@ class BlockedError(StoreError):
     """Error: another process works on the same run."""
 
 
-def _copy(plan: Plan, folder: Path, source: _Source, files: Predictions) -> list[str]:
+def _copy(plan: Plan, folder: Path, weights: str, files: Predictions) -> list[str]:
     for ref in plan.refs:
-        facts = {"fingerprint": files.sha256[ref.name], "weights": source.weights, "cohort": ref.id}
+        facts = {"fingerprint": files.sha256[ref.name], "weights": weights, "cohort": ref.id}
         write_table(folder / "predictions" / f"{ref.name}.parquet", files.frames[ref.name], facts)
     return list(files.remarks)
 
 
-def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.device, display: Display) -> list[str]:
+def _predict_stored(plan: Plan, run: Run, folder: Path, stored: StoredRun, weights: str, display: Display) -> list[str]:
+    """Write the predictions of a run of a different store on each cohort."""
+    for ref in plan.refs:
+        path = folder / "predictions" / f"{ref.name}.parquet"
+        facts = {"fingerprint": fingerprint_of(stored, plan.store, ref), "weights": weights, "cohort": ref.id}
+        if table_facts(path) != facts:
+            image_id, logit_NK = predict_run(stored, plan.store, ref, run, run.config.findings, display.progress)
+            frame = pd.DataFrame(logit_NK, columns=list(run.config.findings))
+            frame.insert(0, "image_id", image_id)
+            write_table(path, frame, facts)
+    return []
+
+
+def _predict(
+    plan: Plan, run: Run, folder: Path, source: _Source, weights: str, device: torch.device, display: Display
+) -> list[str]:
     """Write the predictions on each cohort, and the features if the network has any."""
     network, given = source.network, source.declared.input
     assert network is not None
@@ -186,7 +217,7 @@ def _predict(plan: Plan, run: Run, folder: Path, source: _Source, device: torch.
     for ref in plan.refs:
         path = folder / "predictions" / f"{ref.name}.parquet"
         cache = open_images(plan.store, ref, run.geometry)
-        facts = {"fingerprint": cache.fingerprint, "weights": source.weights, "cohort": ref.id}
+        facts = {"fingerprint": cache.fingerprint, "weights": weights, "cohort": ref.id}
         stored = table_facts(path)
         if any(stored.get(key) != facts[key] for key in ("fingerprint", "weights")) or not _has_features(
             folder, source, ref
@@ -215,13 +246,17 @@ def _has_features(folder: Path, source: _Source, ref: CohortRef) -> bool:
     return not has_features or is_intact(folder / "features" / f"{ref.name}.npz")
 
 
-def _records(folder: Path, source: _Source, device: torch.device, began: float) -> None:
+def _records(folder: Path, source: _Source, weights: str, device: torch.device, began: float) -> None:
     """Write the records of the run. It is not trained here, so it has no history and no weights."""
     trained = {"unlearnt": source.missing, "elsewhere": source.declared.name}
     records = {
         "trained": trained,
-        "seal": {"weights_before": source.weights, "weights_after": source.weights},
-        "cost": _cost(source.declared, source.network, device) if source.network else {},
+        "seal": {"weights_before": weights, "weights_after": weights},
+        "cost": cost_of_run(source.stored)
+        if source.stored
+        else _cost(source.declared, source.network, device)
+        if source.network
+        else {},
         "env": environment(device, torch.get_num_threads(), began),
     }
     for name, content in records.items():

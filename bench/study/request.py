@@ -14,6 +14,7 @@ from bench.config.preprocessing_ops import input_size
 from bench.config.registry import Entry, Registry, installed
 from bench.config.run_config import NAMED
 from bench.planning.run import starting_weights, weights_path
+from bench.runs.model_reference import folder_of
 from bench.system.hub_client import cache_folder, is_cached, is_reachable
 from harmonize.cohorts.specs import read_data, with_gold
 from harmonize.errors import SetupError
@@ -49,22 +50,31 @@ class Request:
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """A request of `bench evaluate`, read and checked before torch is imported."""
+    """A request of `bench evaluate`, read and checked before torch is imported.
 
-    declared: Declared
+    The model has a declaration (model.yaml), or a folder that `bench upload` wrote (a downloaded repository of the hub).
+    """
+
+    declared: Declared | None
     grid: Grid
     registry: Registry
+    folder: Path | None = None
+    model_name: str = ""  # as it is shown in the command of the grid
 
     @classmethod
-    def read(cls, model: Path, grid_name: str, registry_file: Path | None, data: Path | None) -> Self:
-        """Read model.yaml, registry and grid, and check that the grid can be evaluated with or without these data.
+    def read(cls, model: str | Path, grid_name: str, registry_file: Path | None, data: Path | None) -> Self:
+        """Read the model, registry and grid, and check that the grid can be evaluated with or without these data.
 
-        Raises ConfigError, RegistryError or DatasetError for an invalid request.
+        `model`: path of a model.yaml, folder of an upload, or repository of the hub. Raises ConfigError, RegistryError or DatasetError
+        for an invalid request, StoreError for a folder without a model, SetupError for a repository that cannot be downloaded.
         """
-        declared, registry = Declared.read(model), Registry.read(registry_file)
+        path = Path(model)
+        is_declared = path.is_file() or path.suffix in (".yaml", ".yml")
+        declared, registry = Declared.read(path) if is_declared else None, Registry.read(registry_file)
         grid = Grid.read(grid_name, registry)
         _check_data(grid, data)
-        return cls(declared, grid, registry)
+        folder = None if is_declared else folder_of(str(model))
+        return cls(declared, grid, registry, folder, path.name)
 
 
 def _check_data(grid: Grid, data: Path | None) -> None:

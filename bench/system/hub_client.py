@@ -1,5 +1,6 @@
 """The client of the Hugging Face hub, without telemetry."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,18 @@ def download(repository: str, name: str) -> str:
     _switch_telemetry_off()
     # No revision is requested, because timm does not name one. The file contains numbers and no code.
     return hf_hub_download(repository, name)  # nosec B615
+
+
+def download_folder(repository: str, patterns: Sequence[str]) -> str:
+    """Return the local folder of a model repository, with the files that match; download them if necessary.
+
+    Without a network, or with HF_HUB_OFFLINE, the folder comes from the hub's local cache. Raises the client's own errors.
+    """
+    from huggingface_hub import snapshot_download
+
+    _switch_telemetry_off()
+    # No revision is requested: the newest one, as with `hf download`. The files are weights and JSON, no code.
+    return str(snapshot_download(repository, allow_patterns=list(patterns)))  # nosec B615
 
 
 def is_cached(repository: str, name: str) -> bool:

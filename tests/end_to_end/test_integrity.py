@@ -1,5 +1,6 @@
 """`bench check` of a store, `bench list runs --failed`, `bench remove`: what is damaged is named with its mend, and nothing else is touched."""
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from bench.diagnostics.store_audit import examine_store
 from bench.store.checked_files import read_grid, write_grid
+from bench.store.checksums import record_checksums
 from bench.store.lease import claim
 from bench.store.store import Store, canonical_json, short_hash
 
@@ -67,6 +69,18 @@ def other_header(path: Path) -> None:
     save_file(load_file(path), path, {"note": "another"})
 
 
+def resealed(folder: Path) -> None:
+    """Change a logit of the internal cohort, and its checksum."""
+    one_logit(folder / "predictions" / "chexpert.parquet")
+    record_checksums(folder)
+
+
+def changed_table(folder: Path) -> None:
+    seal = json.loads((folder / "seal.json").read_text())
+    (folder / "seal.json").write_bytes(canonical_json(seal | {"preprocessing_after": "b"}))
+    record_checksums(folder)
+
+
 def another_file(folder: Path) -> None:
     (folder / "predictions" / "elsewhere.parquet").write_bytes((folder / "predictions" / "nih.parquet").read_bytes())
 
@@ -110,6 +124,8 @@ DAMAGES: dict[str, tuple[Damage, str, str, str]] = {
     "no predictions": (lambda r, f: [p.unlink() for p in (f / "predictions").iterdir()], "fault", "has no predictions", "bench run"),
     "a damaged record": (lambda r, f: half(f / "cost.json"), "fault", "cost.json is damaged", "rm"),
     "a broken seal": (lambda r, f: (f / "seal.json").write_text('{"weights_before":"a","weights_after":"b"}'), "fault", "changed while", "bench remove"),
+    "other internal logits with a checksum": (lambda r, f: resealed(f), "fault", "is not what was sealed", "bench remove"),
+    "a preprocessing table that changed": (lambda r, f: changed_table(f), "fault", "preprocessing changed while", "bench remove"),
     "another run.json": (lambda r, f: (f / "run.json").write_text("{}"), "fault", "does not hash to the name of the folder", "bench remove"),
     "a truncated history": (lambda r, f: half(f / "history.parquet"), "fault", "history.parquet is damaged", "rm"),
     "a failed run": (lambda r, f: ((f / "DONE").unlink(), (f / "FAILED").write_text("Traceback\nValueError: so")), "warning", "failed: ValueError: so", "log.txt"),

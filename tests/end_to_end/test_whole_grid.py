@@ -1,5 +1,6 @@
 """The main job, as a user starts it: processes, files, faults."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -45,6 +46,9 @@ def test_every_image_of_every_cohort_is_predicted_once_under_one_seal(finished: 
     for run in runs(finished):
         seal = json.loads((run / "seal.json").read_text())
         assert seal["weights_before"] == seal["weights_after"]
+        assert seal["preprocessing_before"] == seal["preprocessing_after"] == ""  # no table was learned
+        internal = hashlib.sha256((run / "predictions" / "chexpert.parquet").read_bytes()).hexdigest()
+        assert seal["internal_logits_before"] == seal["internal_logits_after"] == internal
         for name in ("chexpert", "mimic", "nih", "padchest", "vindr", "brax"):
             path = run / "predictions" / f"{name}.parquet"
             assert table_facts(path)["weights"] == seal["weights_before"]

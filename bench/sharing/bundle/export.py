@@ -20,6 +20,7 @@ from bench.sharing.bundle.pseudonyms import Ordinals, assign_ordinals, columns_o
 from bench.sharing.bundle.read_bundle import COHORT, COHORT_NAME, HISTORY, KEPT, RECORDS, made_of, read_bundle
 from bench.sharing.bundle.tables import kinds_of, write_columns
 from bench.sharing.bundle.unlearned import unlearned_without_evidence
+from bench.sharing.bundle.weights import write_weights
 from bench.store.checksums import checked_table, scores_table
 from bench.store.store import Progress, canonical_json, replacing, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
@@ -55,13 +56,14 @@ def export(
     registry: Registry,
     threads: int,
     progress: Progress,
+    with_weights: bool = False,
 ) -> Exported:
     """Write finished runs of a grid as a bundle, and the key to its ordinals next to it, readable only by the owner.
 
     Before packing, the bundle is read back and scored again. With `keep_order` all numbers must equal the store's to
     the last bit. Otherwise the values must agree up to rounding. Interval bounds may then differ, because the order of
-    patients is random. Raises StoreError for an unfinished run. Raises ConfigError for a store made from bundles, and
-    for an invalid cohort name.
+    patients is random. `with_weights` adds the weights of the trained runs. Raises StoreError for an unfinished run. Raises
+    ConfigError for a store made from bundles, and for an invalid cohort name.
     """
     if manifest.of_bundles:
         fix = "share the original bundles: `bench verify` accepts them"
@@ -71,6 +73,9 @@ def export(
     with tempfile.TemporaryDirectory() as temporary:
         folder, again = Path(temporary) / "members", Path(temporary) / "store"
         key, images = _write_members(manifest, chosen, folder, keep_order)
+        for run in chosen if with_weights else ():
+            if "kind" not in run:
+                write_weights(manifest.store.run_dir(run["id"]), folder / "runs" / run["id"])
         read = read_bundle(folder, again, str(output), registry)
         score_all(read, progress, threads)
         contested = tuple((str(run["id"]), finding) for run, finding in unlearned_without_evidence(read))

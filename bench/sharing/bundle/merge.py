@@ -11,8 +11,9 @@ import pandas as pd
 from bench.planning.manifest import Manifest
 from bench.sharing.bundle.match_images import same_images
 from bench.sharing.bundle.verify import Opened
+from bench.sharing.bundle.weights import REFERENCE
 from bench.store.checked_files import read_cohort, write_cohort, write_grid
-from bench.store.checksums import checked_table, mark_done
+from bench.store.checksums import WEIGHTS, checked_table, mark_done
 from bench.store.store import Store, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 
@@ -134,6 +135,9 @@ def _add_run(
     elif (target / "seal.json").read_bytes() != (source / "seal.json").read_bytes():
         fix = "the run was trained twice: merge only one of the bundles, or merge them into separate stores"
         raise StoreError(f"run {run['id']} has different weights in an earlier bundle", where, fix)
+    for name in (WEIGHTS, REFERENCE):  # of equal seals: the first bundle with the weights gives them
+        if (source / name).is_file() and not (target / name).is_file():
+            write_bytes(target / name, (source / name).read_bytes())
     for cohort in bundle.manifest.cohorts:
         name = names.get(cohort["name"], cohort["name"])
         frame = checked_table(source, f"predictions/{cohort['name']}.parquet")

@@ -22,6 +22,7 @@ from bench.sharing.bundle.imported_models import is_passport, same_model
 from bench.sharing.bundle.pseudonyms import image_names, kinds, patient_names, table_id
 from bench.sharing.bundle.recompute import take_titles
 from bench.sharing.bundle.tables import facts_in, read_columns
+from bench.sharing.bundle.weights import read_weights
 from bench.store.checked_files import read_cohort, write_cohort, write_grid
 from bench.store.checksums import mark_done
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes, write_table
@@ -134,7 +135,7 @@ def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Man
         for cohort in content["cohorts"]:
             _cohort(folder, store, cohort, where)
         for run in (*content["runs"], *content["derived"]):
-            _run(folder, store, content, run, where)
+            _run(folder, store, content, run, registry, where)
         _check_runs(store, content, where)
         take_titles(store, content, registry)
         write_grid(store, content["name"], content)
@@ -268,7 +269,9 @@ def _is_mapping_to(value: Any, kind: type) -> bool:
     return isinstance(value, dict) and all(type(inner) is kind for inner in value.values())
 
 
-def _run(folder: Path, store: Store, content: Mapping[str, Any], run: dict[str, Any], where: str) -> None:
+def _run(
+    folder: Path, store: Store, content: Mapping[str, Any], run: dict[str, Any], registry: Registry, where: str
+) -> None:
     """Check a run's records and predictions and write them in the format of a store."""
     run_id, source = run["id"], folder / "runs" / str(run["id"])
     derived = "kind" in run
@@ -308,6 +311,7 @@ def _run(folder: Path, store: Store, content: Mapping[str, Any], run: dict[str, 
             not facts_in(source / "history.parquet", where), f"the history of {run_id} has unknown metadata", where
         )
         write_table(target / "history.parquet", read_columns(source / "history.parquet", HISTORY, where))
+        read_weights(source, target, read_run(store, run_id), seal["weights_after"], registry, where)
     for cohort in content["cohorts"]:
         has_seal = imported or not derived
         _predictions(source, target, store, cohort, run_id, config, seal["weights_after"] if has_seal else None, where)

@@ -26,7 +26,8 @@ from bench.sharing.bundle.read_bundle import RECORDS, made_of, read_bundle
 from bench.sharing.bundle.recompute import take_costs
 from bench.sharing.bundle.tables import facts_in, kinds_of, read_columns
 from bench.sharing.bundle.unlearned import check_unlearned
-from bench.store.checksums import checked_table, scores_table
+from bench.sharing.bundle.weights import REFERENCE
+from bench.store.checksums import WEIGHTS, checked_table, scores_table
 from bench.store.store import Progress, read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
@@ -92,7 +93,8 @@ def _check_members(folder: Path, manifest: Manifest, where: str) -> None:
         expected |= {f"scores/{run['id']}/{name}.parquet" for name in SCORED}
         expected |= set() if "kind" in run else {f"runs/{run['id']}/history.parquet"}
     members = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    if different := sorted(members ^ expected):
+    optional = {f"runs/{run['id']}/{name}" for run in manifest.runs for name in (WEIGHTS, REFERENCE)}
+    if different := sorted((members - optional) ^ expected):
         raise refused(f"{different[0]} is {'unexpected' if different[0] in members else 'missing'}", where)
 
 

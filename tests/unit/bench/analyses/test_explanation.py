@@ -255,8 +255,8 @@ def test_a_mask_of_another_size_and_an_unlearned_finding_are_rejected(tmp_path: 
     cv2.imwrite(str(tmp_path / "mask.png"), np.zeros((20, 20), np.uint8))
     with pytest.raises(DatasetError, match="20 x 20 pixels, the image 100 x 120"):
         load_explainer(store, run.id).explain(radiograph, WITH_THRESHOLD, "gradcam", None, tmp_path / "mask.png")
+    with pytest.raises(ConfigError, match="has not learned 'Hernia'"):
+        chosen_findings(load_explainer(store, run.id).stored, ["Hernia"])
     store, run = finished_run(tmp_path / "other", preprocessing="histstd_64")
     with pytest.raises(StoreError, match=r"reference\.json is missing\nwhere: .*\n  fix: run the grid again"):
         load_explainer(store, run.id)
-    with pytest.raises(ConfigError, match="has not learned 'Hernia'"):
-        chosen_findings(load_explainer(store, run.id).stored, ["Hernia"])

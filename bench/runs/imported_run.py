@@ -1,0 +1,123 @@
+"""A run of a different store as an imported model: its declaration, its predictions on a cohort, its hash and its cost.
+
+`bench evaluate --model FOLDER` tests such a run on the cohorts of a grid. Nothing has to be declared: the folder that
+`bench upload` wrote states preprocessing, findings and training data.
+
+Legend: N images, K findings of the grid.
+"""
+
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.config.imported_model import DataExposure, Declared, Outputs
+from bench.inputs.batches import BatchReader
+from bench.inputs.examples import Examples
+from bench.models import cost
+from bench.models.predict import weights_sha256
+from bench.planning.image_caches import open_images
+from bench.planning.plan import CohortRef
+from bench.planning.run import Run
+from bench.runs.make_derived import cost_of
+from bench.runs.model_reference import CONFIG, model_files
+from bench.runs.provenance import device_name
+from bench.runs.stored_run import StoredRun, logits
+from bench.store.store import Progress, Store, canonical_json, short_hash
+from harmonize.cache.cache import ImageCache
+from harmonize.datasets import LAYOUTS
+from harmonize.images.pixels import Geometry
+
+_MOST_NAME = 60  # characters of a model's name
+
+
+def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, synthetic: bool) -> Declared:
+    """Return the declaration of a run in a folder.
+
+    `cohorts`: names of the grid's cohorts. `synthetic`: whether the grid has synthetic images; a run of synthetic images has seen no
+    real cohort, and the reverse.
+    """
+    stated = json.loads((folder / CONFIG).read_bytes()) if (folder / CONFIG).is_file() else {}
+    document = json.loads(stored.run.document)
+    seen = {"cohort": stored.run.config.train_on, "layout": "", "title": stored.run.config.train_on}
+    seen |= {"licence": "not stated", "pretraining": str(document.get("weights", "unknown"))}
+    seen |= {key: str(value) for key, value in dict(stated.get("trained_on", {})).items()}
+    known = [name for name in (seen["layout"], seen["cohort"]) if name in {*cohorts, *LAYOUTS} - {"table"}]
+    if stored.synthetic != synthetic or not known:
+        kind = "synthetic images" if stored.synthetic else "images"
+        exposure = DataExposure((), (f"{kind} of {seen['title']}",), seen["pretraining"], seen["licence"])
+    else:
+        exposure = DataExposure(tuple(dict.fromkeys(known)), (), seen["pretraining"], seen["licence"])
+    name = str(stated.get("name", "")) or stored.title
+    names = tuple(finding if finding in stored.learned else "" for finding in stored.findings)
+    files = {str(path.relative_to(folder)): path for path in model_files(folder)}
+    short = name if len(name) <= _MOST_NAME else f"{name[: _MOST_NAME - 3]}..."
+    return Declared(short, "run", stored.id, {}, files, None, Outputs("logit", names), exposure, str(folder))
+
+
+def geometries(stored: StoredRun) -> list[Run]:
+    """Return one trained run for each image geometry that the networks need."""
+    return list({network.geometry: network.run for network in reversed(stored.networks)}.values())[::-1]
+
+
+def predict_run(
+    stored: StoredRun, store: Store, ref: CohortRef, run: Run, findings: Sequence[str], progress: Progress
+) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
+    """Return image ids [N] and logit_NK of a cohort. The logit of a finding that the run does not predict is 0.
+
+    `run` is the entry of the model in the grid: its configuration selects the images.
+    """
+    caches = _caches(stored, store, ref)
+    ids_by_form = {form: Examples.predicted(ref, run.config, cache).image_id for form, cache in caches.items()}
+    first, *others = ids_by_form.values()
+    image_id = first[np.logical_and.reduce([np.ones(len(first), bool), *(np.isin(first, ids) for ids in others)])]
+    rows = {form: cache.rows(image_id.tolist()) for form, cache in caches.items()}
+
+    def images(form: Geometry) -> tuple[BatchReader, NDArray[np.int64]]:
+        return BatchReader(caches[form].images, stored.device), rows[form]
+
+    own_NK = logits(stored, images, progress, f"predict {ref.name}")
+    column = {finding: own_NK[:, k] for k, finding in enumerate(stored.findings) if finding in stored.learned}
+    blank = np.zeros(len(image_id), np.float32)
+    return image_id.astype(str), np.stack([column.get(finding, blank) for finding in findings], axis=1)
+
+
+def fingerprint_of(stored: StoredRun, store: Store, ref: CohortRef) -> str:
+    """Return the hash of the images that a run predicts in a cohort; of several geometries, the hash of their hashes."""
+    prints = [cache.fingerprint for cache in _caches(stored, store, ref).values()]
+    return prints[0] if len(prints) == 1 else short_hash(canonical_json(prints), 64)
+
+
+def weights_of(stored: StoredRun) -> str:
+    """Return the SHA-256 of the weights of a run; of several networks, the hash of their hashes."""
+    hashes = [weights_sha256(network.network) for network in stored.networks]
+    return hashes[0] if len(hashes) == 1 else short_hash(canonical_json(hashes), 64)
+
+
+def cost_of_run(stored: StoredRun) -> dict[str, Any]:
+    """Return the cost of one image: operations, parameters and speed; sums over networks and views."""
+    if stored.trained is None:
+        return cost_of([cost_of_run(source) for source in stored.sources], len(stored.views))
+    network, size = stored.network, stored.run.input_size
+    counted = cost.cost(network, size)
+    params = sum(p.numel() for p in network.parameters())
+    return {
+        "params": params,
+        "trainable_params": params,
+        "macs": counted.macs,
+        "flops": counted.flops,
+        "not_counted": list(counted.unsupported),
+        "image_size": size,
+        "peak_memory_bytes": None,
+        "images_per_second": cost.throughput(network, size, stored.device),
+        "throughput_device": device_name(stored.device, torch.get_num_threads()),
+    }
+
+
+def _caches(stored: StoredRun, store: Store, ref: CohortRef) -> dict[Geometry, ImageCache]:
+    """Return the decoded images of a cohort for each geometry that the networks need."""
+    return {run.geometry: open_images(store, ref, run.geometry) for run in geometries(stored)}

@@ -1,0 +1,178 @@
+"""Models outside a store: a folder that `bench upload` wrote, a repository of the Hugging Face hub, or a run's folder.
+
+    stored = load_model("models/densenet", Path("runs"))     # a folder
+    stored = load_model("lab/densenet-cxr", Path("runs"))    # a repository of the hub, downloaded once
+    stored = load_model("3fa9", Path("runs"))                # a run of the store
+
+A folder of `bench upload` has `config.json` (a run.json with findings and thresholds), `model.safetensors`, and for some runs
+`reference.json`. A TTA, an ensemble or a panel has the files of the networks in `members/<run id>/`. A run's folder of a store, or
+of an unpacked bundle with weights, has `run.json` in place of `config.json`.
+
+config.json may come from anybody. It names the code of the network, so only code of the registry and of installed plug-ins is
+imported, unless the caller trusts the author.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from bench.config.registry import Registry
+from bench.planning.run import Run, parse_run
+from bench.runs.model_reference import CONFIG, MEMBERS, folder_of, foreign_code, is_outside
+from bench.runs.networks import initial_network
+from bench.runs.stored_run import COMBINED, POINTS, StoredRun, TrainedNetwork, combination, load, no_points
+from bench.store.checksums import WEIGHTS, damaged_files
+from bench.store.file_integrity import file_sha256, json_object
+from bench.store.store import Store, canonical_json, read_table, short_hash
+from harmonize.errors import SetupError, StoreError
+
+
+def load_model(reference: str, store: Path, device: str = "cpu", *, trust: bool = False) -> StoredRun:
+    """Return a run that is ready to predict: a run of the store, a folder, or a repository of the hub.
+
+    `trust`: whether code may be imported that is neither in the registry nor in a plug-in. Raises StoreError for a run or a folder
+    that cannot be read, SetupError for a repository that cannot be downloaded, and for code that is not trusted.
+    """
+    if is_outside(reference):
+        return load_folder(folder_of(reference), device, trust=trust)
+    return load(Store.open(store, create=False), reference, device)
+
+
+def load_folder(folder: Path, device: str = "cpu", *, trust: bool = False) -> StoredRun:
+    """Return the run in a folder of `bench upload`, in a run's folder of a store, or in one of an unpacked bundle.
+
+    Raises StoreError for files that are missing, damaged or of another version, SetupError for code that is not trusted.
+    """
+    if (folder / CONFIG).is_file():
+        return _read_node(folder, folder, _config(folder), torch.device(device), trust)
+    root = folder.resolve().parent.parent
+    if (root / "store.json").is_file():
+        return load(Store.open(root, create=False), folder.resolve().name, device)
+    return _of_bundle(folder.resolve(), torch.device(device), trust)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    """Return the content of config.json. Raises StoreError if it is damaged, or not written by `bench upload`."""
+    path = folder / CONFIG
+    try:
+        content = json_object(path)
+    except (OSError, ValueError) as error:
+        raise StoreError.unreadable(path, error) from error
+    if not isinstance(content.get("document"), dict) or not isinstance(content.get("run"), str):
+        fix = "give a folder that `bench upload` wrote; another model needs a model.yaml (docs/your-own-model.md)"
+        raise StoreError(f"{CONFIG} describes no run of this program", str(path), fix)
+    return content
+
+
+def _read_node(root: Path, folder: Path, node: Mapping[str, Any], device: torch.device, trust: bool) -> StoredRun:
+    """Return the run that a block of config.json describes; `folder` has its weights."""
+    path = root / CONFIG
+    try:
+        run_id, document = str(node["run"]), node["document"]
+        unlearnt = tuple(map(str, node["not_learnt"]))
+        points = pd.DataFrame(node.get("operating_points", ()), columns=list(POINTS))
+        if document.get("kind") in COMBINED:
+            if short_hash(canonical_json(document)) != run_id:
+                raise StoreError("the document does not match the run id", str(path), "download the folder again")
+            sources = {
+                str(own["run"]): _read_node(root, root / MEMBERS / str(own["run"]), own, device, trust)
+                for own in node["sources"]
+            }
+            in_order = [sources[source] for source in document["sources"]]
+            return combination(run_id, document, in_order, unlearnt, points, str(node.get("name", "")))
+        run = parse_run(document, run_id, str(path))
+        usual = {str(name): (float(low), float(high)) for name, (low, high) in node.get("gray_values", {}).items()}
+        if list(node["findings"]) != list(run.config.findings):
+            raise StoreError(
+                "its findings differ from those of this version", str(path), "use the version that made it"
+            )
+        digest, synthetic = str(node.get("weights_sha256", "")), bool(node.get("synthetic", False))
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise StoreError(f"{CONFIG} is damaged: {error!r}", str(path), "download the folder again") from error
+    return _trained(run, folder, device, trust, unlearnt, points, usual, synthetic=synthetic, digest=digest)
+
+
+def _trained(
+    run: Run,
+    folder: Path,
+    device: torch.device,
+    trust: bool,
+    unlearnt: tuple[str, ...],
+    points: pd.DataFrame,
+    usual: Mapping[str, tuple[float, float]],
+    *,
+    synthetic: bool,
+    digest: str,
+) -> StoredRun:
+    """Return a trained run with the weights of a folder. `digest`: SHA-256 of the file of weights, "" if unknown."""
+    weights = folder / WEIGHTS
+    if not trust:
+        _refuse_foreign_code(run, str(folder))
+    fix = "download or copy the folder again, with all its files"
+    if not weights.is_file():
+        raise StoreError(f"run {run.id} cannot be loaded: its weights are missing", str(weights), fix)
+    if digest and file_sha256(weights) != digest:
+        raise StoreError(f"run {run.id}: {WEIGHTS} is not what was uploaded", str(weights), fix)
+    try:
+        network = initial_network(run, None)
+        network.load_state_dict(load_file(weights))
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise StoreError(f"run {run.id} cannot be loaded: {error}", str(weights), fix) from error
+    network = network.to(device).to(memory_format=torch.channels_last)
+    own = TrainedNetwork.of(run, network, _reference(run, folder))
+    return StoredRun(
+        run.id, tuple(run.config.findings), device, unlearnt, points, own, usual=usual, synthetic=synthetic
+    )
+
+
+def _reference(run: Run, folder: Path) -> dict[str, list[float]]:
+    """Return the histogram reference of a run, {} if no op of its preprocessing needs one."""
+    op, path = run.histogram_op, folder / "reference.json"
+    if op is None:
+        return {}
+    try:
+        return {op: [float(value) for value in json.loads(path.read_bytes())[op]]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"the histogram reference of {op} is missing or damaged", str(path), "copy it again"
+        ) from error
+
+
+def _refuse_foreign_code(run: Run, where: str) -> None:
+    """Raise SetupError if a run names code that is neither in the registry nor in an installed plug-in."""
+    if named := foreign_code(run, Registry.read()):
+        fix = "give --trust if you trust the author of the model and have the package of its architecture"
+        raise SetupError(f"the model names code that is not in the registry: {named}", where, fix)
+
+
+def _of_bundle(folder: Path, device: torch.device, trust: bool) -> StoredRun:
+    """Return the run in a folder of an unpacked bundle: runs/<run id>, with scores in scores/<run id>."""
+    run_id, root = folder.name, folder.parent.parent
+    path = folder / "run.json"
+    try:
+        document, trained = json_object(path), json_object(folder / "trained.json")
+        manifest = root / "manifest.json"
+        synthetic = bool(manifest.is_file() and json_object(manifest).get("phantom"))
+    except (OSError, ValueError) as error:
+        raise StoreError.unreadable(path, error) from error
+    table = root / "scores" / run_id / "operating_points.parquet"
+    points = read_table(table) if table.is_file() else no_points()
+    unlearnt = tuple(map(str, trained.get("unlearnt", ())))
+    if document.get("kind") in COMBINED:
+        if short_hash(canonical_json(document)) != run_id:
+            raise StoreError("run.json does not match the run id", str(path), "unpack the bundle again")
+        sources = [_of_bundle(folder.parent / str(source), device, trust) for source in document["sources"]]
+        return combination(run_id, document, sources, unlearnt, points, "")
+    run = parse_run(document, run_id, str(path))
+    if problem := damaged_files(folder, [WEIGHTS]).get(WEIGHTS):
+        raise StoreError(f"run {run_id}: {WEIGHTS} {problem}", str(folder / WEIGHTS), "unpack the bundle again")
+    return _trained(run, folder, device, trust, unlearnt, points, {}, synthetic=synthetic, digest="")
+
+
+__all__ = ["load_folder", "load_model"]

@@ -1,0 +1,72 @@
+"""The weights of a run in a bundle: optional, and checked against the seal of the run."""
+
+import hashlib
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+
+from bench.config.registry import Registry
+from bench.planning.run import Run
+from bench.runs.model_reference import foreign_code
+from bench.sharing.bundle import limits
+from bench.sharing.bundle.archive import read_json, refused
+from bench.store.checksums import WEIGHTS, check_weights, checked_bytes
+from bench.store.store import canonical_json, write_bytes
+from harmonize.errors import ConfigError, StoreError
+
+REFERENCE = "reference.json"  # `bench.inputs.histogram_reference.FILE`; that module imports torch
+
+
+def write_weights(run_folder: Path, folder: Path) -> None:
+    """Copy the weights of a run, and its histogram reference if it has one, into a bundle.
+
+    Raises StoreError for weights that are missing or damaged, ConfigError for weights that are too large for a bundle.
+    """
+    weights = run_folder / WEIGHTS
+    if not weights.is_file():
+        fix = "export without --with-weights, or from the store that trained the run"
+        raise StoreError(f"run {run_folder.name} has no weights in this store", str(weights), fix)
+    check_weights(run_folder)
+    if weights.stat().st_size > limits.MOST_MEMBER_BYTES:
+        what = f"the weights of run {run_folder.name} have more than {limits.MOST_MEMBER_BYTES:,} bytes"
+        raise ConfigError(what, "--with-weights", "export without it; share the weights with `bench upload`")
+    write_bytes(folder / WEIGHTS, weights.read_bytes())
+    if (run_folder / REFERENCE).is_file():
+        write_bytes(folder / REFERENCE, canonical_json(json.loads(checked_bytes(run_folder, REFERENCE))))
+
+
+def read_weights(source: Path, target: Path, run: Run, weights: str, registry: Registry, where: str) -> None:
+    """Copy the weights of a bundle's run into the folder of a run; nothing is done if the bundle has none.
+
+    `weights`: the hash of the weights in the run's seal. Raises StoreError for weights with another hash, for a reference that is
+    no list of numbers, and for a run whose network needs code that is not in the registry: prediction would import this code.
+    """
+    if (source / WEIGHTS).is_file():
+        if named := foreign_code(run, registry):
+            fix = "install the plug-in, give its registry with --registry, or ask for a bundle without weights"
+            raise refused(
+                f"run {source.name} has weights and names code that is not in the registry: {named}", where, fix
+            )
+        if tensors_sha256(source / WEIGHTS, where) != weights:
+            raise refused(f"{WEIGHTS} of run {source.name} are not the weights that the seal states", where)
+        write_bytes(target / WEIGHTS, (source / WEIGHTS).read_bytes())
+    if (source / REFERENCE).is_file():
+        content = read_json(source / REFERENCE, where)
+        numbers = [number for values in content.values() for number in (values if isinstance(values, list) else [None])]
+        if len(content) != 1 or not all(type(number) in (int, float) for number in numbers):
+            raise refused(f"{REFERENCE} of run {source.name} is not a list of numbers", where)
+        write_bytes(target / REFERENCE, canonical_json(content))
+
+
+def tensors_sha256(path: Path, where: str) -> str:
+    """Return the SHA-256 of the tensors in a safetensors file, as `bench.models.predict.weights_sha256` computes it."""
+    digest = hashlib.sha256()
+    try:
+        with safe_open(path, framework="numpy") as file:
+            for name in sorted(file.keys()):
+                digest.update(name.encode())
+                digest.update(file.get_tensor(name).tobytes())
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        raise refused(f"{path.name} cannot be read: {error}", where) from error
+    return digest.hexdigest()
