@@ -17,7 +17,9 @@ from bench.scoring.bootstrap.sorted_images import LAST_OF_TIE, POSITIVE
 
 Array = NDArray[np.float64]
 Weight = NDArray[np.uint8]
-UNTIED_NEGATIVE = LAST_OF_TIE  # kind of a negative image whose score no other image has; most images are of this kind
+# Kinds of images whose score no other image has. Most images are of these kinds, so they have faster branches. In the
+# middle of a tie, an image of these kinds is the last image of the tie.
+UNTIED_NEGATIVE, UNTIED_POSITIVE = LAST_OF_TIE, LAST_OF_TIE | POSITIVE
 TINY = 1e-12  # prevents a division by 0; smaller than any sum of weights above 0
 
 
@@ -33,15 +35,17 @@ def walk_ranks(  # noqa: C901 - all metrics in one loop over the images
 ) -> None:
     """Compute AUROC and AUPRC [LANES] of images sorted by decreasing score; NaN in a replicate in which a class is absent.
 
-    AUROC = 1 - discordant pairs / all pairs; a tied pair counts half. AUPRC = sum of precision x increase of recall.
+    AUROC = 1 - discordant pairs / all pairs; a tied pair counts half. AUPRC = sum of precision x increase of recall. If
+    `auprc` is empty, AUPRC is not computed; its divisions take half of the time.
     The results are written to auroc, auprc and reached [Q, 2, LANES]: the numbers of negatives and of positives among the
     first cut[q] images. Cuts increase, and no cut is inside a tie.
     """
-    num, q, in_tie = patient.shape[0], 0, False
-    negatives, positives = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
-    tied_negatives, tied_positives = np.zeros(LANES, np.int32), np.zeros(LANES, np.int32)
-    discordant, precision_sum = np.zeros(LANES), np.zeros(LANES)  # precision_sum: sum over positive images
-    for i in range(num + 1):
+    num, i, q, in_tie = patient.shape[0], 0, 0, False
+    # Rows of one array cannot overlap, so the compiler needs no check of that before each loop over replicates.
+    counts, sums = np.zeros((4, LANES), np.int32), np.zeros((2, LANES))
+    negatives, positives, tied_negatives, tied_positives = counts[0], counts[1], counts[2], counts[3]
+    discordant, precision_sum = sums[0], sums[1]  # precision_sum: sum over positive images
+    while True:
         while q < cut.shape[0] and cut[q] == i:
             for j in range(LANES):
                 reached[q, 0, j], reached[q, 1, j] = negatives[j], positives[j]
@@ -49,17 +53,32 @@ def walk_ranks(  # noqa: C901 - all metrics in one loop over the images
         if i == num:
             break
         p = patient[i]
-        if kind[i] & LAST_OF_TIE and not in_tie:  # most images have no tie, and this branch is much faster
-            if kind[i] & POSITIVE:
+        if kind[i] == UNTIED_NEGATIVE and not in_tie:
+            if i + 1 < num and kind[i + 1] == UNTIED_NEGATIVE and (q == cut.shape[0] or cut[q] > i + 1):
+                # two images at once: each sum is read and written only once
+                next_p = patient[i + 1]
+                for j in range(LANES):
+                    negatives[j] += np.int32(weight[p, j]) + np.int32(weight[next_p, j])
+                i += 2
+            else:
+                for j in range(LANES):
+                    negatives[j] += weight[p, j]
+                i += 1
+            continue
+        if kind[i] == UNTIED_POSITIVE and not in_tie:
+            if auprc.shape[0]:
+                for j in range(LANES):
+                    drawn = np.int32(weight[p, j])
+                    positives[j] += drawn
+                    above, hits = float(negatives[j]), float(positives[j])
+                    discordant[j] += float(drawn) * above
+                    precision_sum[j] += float(drawn) * hits / max(hits + above, 1.0)
+            else:
                 for j in range(LANES):
                     drawn = np.int32(weight[p, j])
                     positives[j] += drawn
                     discordant[j] += float(drawn) * float(negatives[j])
-                    called = max(float(positives[j] + negatives[j]), 1.0)
-                    precision_sum[j] += float(drawn) * float(positives[j]) / called
-            else:
-                for j in range(LANES):
-                    negatives[j] += weight[p, j]
+            i += 1
             continue
         if kind[i] & POSITIVE:
             for j in range(LANES):
@@ -68,6 +87,7 @@ def walk_ranks(  # noqa: C901 - all metrics in one loop over the images
             for j in range(LANES):
                 tied_negatives[j] += weight[p, j]
         in_tie = kind[i] & LAST_OF_TIE == 0
+        i += 1
         if in_tie:
             continue
         for j in range(LANES):
@@ -75,14 +95,15 @@ def walk_ranks(  # noqa: C901 - all metrics in one loop over the images
             discordant[j] += new * (negatives[j] + 0.5 * tied_negatives[j])
             negatives[j] += tied_negatives[j]
             positives[j] += tied_positives[j]
-            called = float(positives[j]) + float(negatives[j])
-            precision_sum[j] += new * positives[j] / max(called, 1.0)
+            hits = float(positives[j])
+            precision_sum[j] += new * hits / max(hits + float(negatives[j]), 1.0)
             tied_negatives[j] = 0
             tied_positives[j] = 0
     for j in range(LANES):
         pairs = float(positives[j]) * negatives[j]
         auroc[j] = (pairs - discordant[j]) / pairs if pairs > 0 else np.nan
-        auprc[j] = precision_sum[j] / positives[j] if pairs > 0 else np.nan
+        if auprc.shape[0]:
+            auprc[j] = precision_sum[j] / positives[j] if pairs > 0 else np.nan
 
 
 @compiled
@@ -100,26 +121,18 @@ def walk_weighted(  # noqa: C901 - all metrics in one loop over the images
     Rows 0 and 1: AUROC and AUPRC if an image counts weight x of_group [G, L]. Row 2: AUPRC if an image counts weight x
     of_label [2, L] (factor of negatives, factor of positives).
     """
-    # plain_*: sums of weights without factors
     num, lanes, in_tie = patient.shape[0], weight.shape[1], False
-    negatives, positives, tied_negatives, tied_positives = (
-        np.zeros(lanes),
-        np.zeros(lanes),
-        np.zeros(lanes),
-        np.zeros(lanes),
-    )
+    # plain_*: sums of weights without factors
+    counts, sums = np.zeros((4, lanes), np.int32), np.zeros((7, lanes))
     plain_negatives, plain_positives, tied_plain_negatives, tied_plain_positives = (
-        np.zeros(lanes, np.int32),
-        np.zeros(lanes, np.int32),
-        np.zeros(lanes, np.int32),
-        np.zeros(lanes, np.int32),
+        counts[0],
+        counts[1],
+        counts[2],
+        counts[3],
     )
-    discordant, precision_sum, precision_sum_by_label, ratio = (
-        np.zeros(lanes),
-        np.zeros(lanes),
-        np.zeros(lanes),
-        np.empty(lanes),
-    )
+    negatives, positives, tied_negatives, tied_positives = sums[0], sums[1], sums[2], sums[3]
+    discordant, precision_sum, precision_sum_by_label = sums[4], sums[5], sums[6]
+    ratio = np.empty(lanes)
     for j in range(lanes):
         ratio[j] = of_label[0, j] / of_label[1, j]
     for i in range(num):
@@ -128,6 +141,18 @@ def walk_weighted(  # noqa: C901 - all metrics in one loop over the images
             for j in range(lanes):
                 negatives[j] += weight[p, j] * of_group[g, j]
                 plain_negatives[j] += weight[p, j]
+            continue
+        if kind[i] == UNTIED_POSITIVE and not in_tie:
+            for j in range(lanes):
+                drawn = np.int32(weight[p, j])
+                new = float(drawn) * of_group[g, j]
+                discordant[j] += new * negatives[j]
+                positives[j] += new
+                precision_sum[j] += new * positives[j] / max(positives[j] + negatives[j], TINY)
+                plain_positives[j] += drawn
+                hits = float(plain_positives[j])
+                called = hits + ratio[j] * float(plain_negatives[j])
+                precision_sum_by_label[j] += float(drawn) * hits / max(called, TINY)
             continue
         if kind[i] & POSITIVE:
             for j in range(lanes):

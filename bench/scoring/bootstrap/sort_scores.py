@@ -23,13 +23,50 @@ def labeled_falling(label: NDArray[np.int8], score: NDArray[np.floating]) -> Row
     Equal scores keep their order. Raises ValueError if the score of a labeled row is not finite.
     """
     labeled = labeled_rows(label)
-    require_finite(score[labeled], "scores")
-    return labeled[np.argsort(-score[labeled], kind="stable")]
+    labeled_score = score[labeled]
+    require_finite(labeled_score, "scores")
+    return labeled[falling(labeled_score)]
 
 
 def falling(score: NDArray[np.floating]) -> Rows:
-    """Return the indices [N] of all rows from the highest score to the lowest; equal scores keep their order."""
-    return np.argsort(-score, kind="stable")
+    """Return the indices [N] of all rows from the highest score to the lowest; equal scores keep their order.
+
+    Logits are float32; for them, a radix sort is ten times as fast as numpy's stable sort.
+    """
+    if score.dtype != np.float32:
+        return np.argsort(-score, kind="stable")
+    # 0 - score: -0.0 and 0.0 become the same number, 0.0. The bits of a float, read as an integer, increase with the
+    # number if the sign bit is flipped; if it was set, the other bits must be flipped, too.
+    bits = (np.float32(0) - score).view(np.int32)
+    key = bits ^ np.where(bits < 0, np.int32(-1), np.int32(-(2**31)))
+    rows: Rows = _rising(key.view(np.uint32))
+    return rows
+
+
+@compiled
+def _rising(key: NDArray[np.uint32]) -> Rows:
+    """Return the indices [N] of the keys from the lowest to the highest; equal keys keep their order.
+
+    This is a radix sort: three stable counting sorts, by the lowest 11 bits, by the next 11 bits, by the highest 10 bits.
+    """
+    num, num_digits = key.shape[0], 2**11
+    rows, sorted_rows = np.empty(num, np.intp), np.empty(num, np.intp)
+    start = np.empty(num_digits + 1, np.int64)  # index of the first row with each digit
+    for i in range(num):
+        rows[i] = i
+    for shift in (0, 11, 22):
+        for digit in range(num_digits + 1):
+            start[digit] = 0
+        for i in range(num):
+            start[((key[i] >> shift) & (num_digits - 1)) + 1] += 1
+        for digit in range(num_digits):
+            start[digit + 1] += start[digit]
+        for i in range(num):
+            digit = (key[rows[i]] >> shift) & (num_digits - 1)
+            sorted_rows[start[digit]] = rows[i]
+            start[digit] += 1
+        rows, sorted_rows = sorted_rows, rows
+    return rows
 
 
 @compiled
