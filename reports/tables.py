@@ -35,9 +35,10 @@ class Tables:
         created_from: run ids
         findings, notes: lists of texts
         mapping: label mapping; threshold: threshold rule on the page
-        datasets: cohort name -> {title, place}, optionally with short, flow, notes, no_lungs
+        datasets: cohort name -> {title, place}, optionally with short, flow, notes, no_lungs, approximate
             short (name for sentences and narrow columns, if the title is long)
             flow (number of images listed, excluded by each filter, kept)
+            approximate (findings that the cohort's own labels match only approximately)
             no_lungs (title of a preprocessing that crops to the lungs -> share of images without detected lungs)
     Optional keys:
         date: day on which the last scored run was finished, such as 2026-11-22 (UTC)

@@ -173,7 +173,7 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
         what = f"no grid {name!r} in the store" if name else f"{len(names)} grids in the store"
         raise StoreError(
             what,
-            str(store.root / "grids"),
+            str(store.root / "grids" / f"{name}.json" if name else store.root / "grids"),
             f"name one with --grid: {', '.join(names) or 'none yet; `bench run` makes one'}",
         )
     require_present(store.root)

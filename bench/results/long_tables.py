@@ -22,7 +22,7 @@ from reports.report_data.page_rows import LONG, page_rows
 from reports.schemas.tables import SCHEMAS
 from reports.tables import SYNTHETIC_KEY
 
-BATCH = 16  # number of runs whose rows are in memory at the same time
+BATCH = 40  # number of runs whose rows are in memory at the same time
 
 
 class LongTables:

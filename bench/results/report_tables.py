@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import metadata
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from bench.scoring.across_runs.pareto import goals, maps_on_finding
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.cooccurrence import cooccurrence
 from bench.scoring.gaps.gap import MACRO
+from harmonize.cohorts.label_mapping import grade
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 
@@ -126,6 +128,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
                 **asdict(manifest.hospital(c)),
                 "flow": dict(c["flow"]),
                 "no_lungs": dict(c.get("no_lungs", {})),
+                "approximate": _approximate(manifest, c, findings),
             }
             for c in manifest.cohorts
         },
@@ -189,6 +192,13 @@ def _anytime(manifest: Manifest, history: Mapping[str, pd.DataFrame], runs: pd.D
         for run_id in history
     }
     return anytime(history, dict(zip(runs["run_id"], runs["device"], strict=True)), chosen_on)
+
+
+def _approximate(manifest: Manifest, cohort: Mapping[str, Any], findings: Sequence[str]) -> list[str]:
+    """Return the findings that the cohort's own labels match only approximately; none for synthetic images and own tables."""
+    if manifest.content["phantom"] or cohort["layout"] == "table":
+        return []
+    return [finding for finding in findings if grade(str(cohort["layout"]), finding) == "approximate"]
 
 
 def _in_order(name: str, frame: pd.DataFrame) -> pd.DataFrame:

@@ -184,9 +184,9 @@ def check_weights(folder: Path) -> None:
     if reason := missing_checksums(folder):
         fix = "run its grid again: the checksums are recorded again, and no run is trained again"
         raise StoreError(f"run {folder.name}: {FILE} {reason}", str(folder / FILE), fix)
-    if problem := damaged_files(folder, [WEIGHTS]).get(WEIGHTS):
+    if damage := damaged_files(folder, [WEIGHTS]).get(WEIGHTS):
         fix = f"`bench remove {folder.name}`, then run its grid again: the run is trained again"
-        raise StoreError(f"run {folder.name}: {WEIGHTS} {problem}", str(folder / WEIGHTS), fix)
+        raise StoreError(f"run {folder.name}: {WEIGHTS} {damage}", str(folder / WEIGHTS), fix)
 
 
 def scores_bytes(folder: Path, name: str) -> bytes:

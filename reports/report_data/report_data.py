@@ -165,6 +165,15 @@ class ReportData:
         }
         return {"failed": "it failed", "absent": "not run"}.get(states.get((name, run_id), ""), "")
 
+    def is_approximate(self, key: str, finding: str) -> bool:
+        """Return whether a hospital's own labels match a finding only approximately."""
+        return finding in (self.meta.get("datasets") or {}).get(key, {}).get("approximate", ())
+
+    def approximate_labels(self, finding: str) -> list[str]:
+        """Return the hospitals that label the finding, but whose own labels match it only approximately."""
+        labeling = [h for h in self.all_hospitals if (h.key, finding) in self.labeled]
+        return [h.short for h in labeling if self.is_approximate(h.key, finding)]
+
     def why_missing(self, key: str, finding: str) -> str:
         """Return why a hospital has no score for a finding."""
         return f"< {self.min_count} patients" if (key, finding) in self.labeled else "not labeled"

@@ -58,6 +58,7 @@ def _row(board: ReportData, finding: str) -> dict[str, Any]:
     estimates = [e for e in gaps if e.has_value]
     return {
         "finding": finding,
+        "approximate": board.approximate_labels(finding),
         "gaps": estimates,
         "mean": float(np.mean([e.value for e in estimates])) if estimates else float("nan"),
         "internal": float(np.mean([e.internal for e in estimates])) if estimates else float("nan"),
@@ -116,6 +117,7 @@ def _by_hospital(board: ReportData, finding: str) -> list[dict[str, Any]]:
         rows.append(
             {
                 "hospital": hospital,
+                "approximate": board.is_approximate(hospital.key, finding),
                 "internal": hospital.key == board.internal.key,
                 "values": estimates,
                 "mean": float(np.mean([e.value for e in estimates])) if estimates else float("nan"),

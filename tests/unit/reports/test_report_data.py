@@ -7,6 +7,7 @@ import pytest
 from reports.formatting import integer, places, signed, span, two_figures
 from reports.report_data.hospitals_and_runs import Hospital
 from reports.report_data.report_data import read
+from reports.sections.findings import findings
 from reports.tables import Tables
 from tests.synthetic import FINDINGS, Invented, tables
 
@@ -30,6 +31,24 @@ def test_headline_rows_have_default_mapping_all_patients_headline_split_and_sele
     frames["scores"] = pd.concat([*noise, scores], ignore_index=True)
     board, plain = read(Tables(made.meta, frames)), read(made)
     assert board.cells == pytest.approx(plain.cells, nan_ok=True) or _same(board.cells, plain.cells)
+
+
+def test_findings_whose_labels_match_only_approximately_are_marked_where_they_are_shown():
+    made = tables(Invented(runs=3))
+    plain = read(made)
+    nih = next(h for h in plain.hospitals if any(key == h.key for key, _ in plain.labeled)).key
+    finding = next(name for key, name in sorted(plain.labeled) if key == nih)
+    datasets = {
+        name: {**facts, "approximate": [f for f in made.meta["findings"] if name == nih]}
+        for name, facts in made.meta["datasets"].items()
+    }
+    board = read(Tables({**made.meta, "datasets": datasets}, made.frames))
+    assert board.approximate_labels(finding) == [board.short(nih)]
+    assert plain.approximate_labels(finding) == []
+    html = str(findings(board).html)
+    assert f"approximate labels: {board.short(nih)}" in html
+    assert ", approximate labels" in html
+    assert "approximate labels" not in str(findings(plain).html)
 
 
 def _same(a, b):
