@@ -52,7 +52,7 @@ def weights(
 
 def rows(files: "Sequence[StartingWeights]") -> list[list[str]]:
     """Return a header and one row per file."""
-    from bench.store.disk_space import size
+    from harmonize.disk_space import size
 
     header = ["weights", "corpus", "size", "licence", "state", "SHA-256", "file, or where to get it"]
     return [
