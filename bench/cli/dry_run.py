@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from bench.cli.plan_text import MORE, aligned, settings
+from bench.cli.plan_text import MORE, aligned, distinct_names, settings
 from bench.cli.text_tables import span, table_lines
 from bench.planning.derived_runs import Derived
 from bench.planning.plan import Plan
@@ -63,23 +63,10 @@ def planned_rows(store: Store, runs: Sequence[Run], derived: Sequence[Derived]) 
 
 
 def run_lines(runs: Sequence[Run], store: Store) -> list[str]:
-    """Return one line per run: id, finding (of a binary run), names of registry entries, seed, state."""
-    single = any(r.config.finding for r in runs)
-    columns = [
-        [
-            r.id,
-            *([r.config.finding] if single else []),
-            r.config.architecture,
-            r.config.optimizer,
-            r.config.loss,
-            r.config.uncertainty,
-            r.config.preprocessing,
-            f"seed {r.config.seed}",
-            {"absent": "to do"}.get(state := store.state(r.id), state),
-        ]
-        for r in runs
-    ]
-    return aligned(columns)
+    """Return one line per run: id, architecture, the settings that differ between these runs, seed, state."""
+    names = distinct_names([run.config for run in runs])
+    states = [{"absent": "to do"}.get(state := store.state(run.id), state) for run in runs]
+    return aligned([[run.id, *cells, state] for run, cells, state in zip(runs, names, states, strict=True)])
 
 
 def derived_lines(derived: Sequence[Derived], store: Store) -> list[str]:

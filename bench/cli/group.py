@@ -15,6 +15,7 @@ ORDER = (  # order of the commands in the help: the order in which a new user ne
     "run",
     "list",
     "check",
+    "weights",
     "report",
     "compare",
     "predict",

@@ -50,6 +50,8 @@ from bench.cli.predict import PREDICT_EXAMPLES, predict
 from bench.cli.score import SCORE_EXAMPLES, score
 from bench.cli.share import add_share_commands
 from bench.cli.store import add_store_commands
+from bench.cli.weights import WEIGHTS_EXAMPLES
+from bench.cli.weights import weights as weights_command
 from harmonize.errors import ConfigError, CxrError, StoreError
 
 # errors of the file system that the user can fix; any other OSError is a bug and keeps its traceback
@@ -83,6 +85,7 @@ app.command("predict", epilog=PREDICT_EXAMPLES)(predict)
 app.command("errors", epilog=ERRORS_EXAMPLES)(errors)
 app.command("card", epilog=CARD_EXAMPLES)(card)
 app.command("score", epilog=SCORE_EXAMPLES)(score)
+app.command("weights", epilog=WEIGHTS_EXAMPLES)(weights_command)
 add_bundle_commands(app)
 add_store_commands(app)
 add_share_commands(app)
@@ -115,7 +118,7 @@ def run(
     from bench.cli import plan_text
     from bench.cli.progress_bars import choose_display
     from bench.store.store import Store
-    from bench.study.request import Request, check_foreign, check_hub_weights
+    from bench.study.request import Request, check_foreign, check_hub_weights, fetch_hub_weights
     from bench.system.devices import check_device, default_workers, require_device
 
     here = executor.partition(":")[0] == "local"
@@ -150,7 +153,8 @@ def run(
             say_plan(plan, chosen, derived, (device, number, per_device), estimate, as_json, display.progress)
             return
         if trains:
-            check_hub_weights(r.entries["architecture"] for r in todo if r.starts_from_hub and not r.is_trained(opened))
+            from_hub = (r.entries["architecture"] for r in todo if r.starts_from_hub and not r.is_trained(opened))
+            fetch_hub_weights(from_hub, display.progress)
         from bench.study.run_grid import execute
 
         result = execute(

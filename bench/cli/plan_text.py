@@ -5,14 +5,15 @@ This module does not import the code that plans, so that a dry run answers withi
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import asdict
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from bench.config.grid import Grid
-from bench.config.run_config import RunConfig
+from bench.config.run_config import NAMED, RunConfig, flat
 from bench.planning.run import Run
 from bench.store.store import Store
 from harmonize.errors import ConfigError
@@ -45,35 +46,60 @@ def say_synthetic(grid: Grid, store: Store, only_plan: bool, pattern: str | None
         typer.echo(f"without --data: uses synthetic cohorts ({state}) in {root}")
     if made or not only_plan:
         return False
-    rows = config_rows(grid, pattern)
-    typer.echo(json.dumps(rows, indent=1) if as_json else "\n".join(config_lines(grid, rows)))
+    configs = chosen_configs(grid, pattern)
+    if as_json:
+        rows = [{"id": None, "state": "absent", **settings(config)} for config in configs]
+        typer.echo(json.dumps(rows, indent=1))
+    else:
+        typer.echo("\n".join(config_lines(grid, configs)))
     return True
 
 
-def config_rows(grid: Grid, pattern: str | None) -> list[dict[str, Any]]:
-    """Return the settings of each run as JSON objects. They have no id yet, because ids depend on the cohorts.
+def chosen_configs(grid: Grid, pattern: str | None) -> list[RunConfig]:
+    """Return the configurations whose architecture matches `pattern`. Runs have no ids yet: ids depend on the cohorts.
 
-    `pattern`: only architectures that match it. Raises ConfigError if none does.
+    Raises ConfigError if none matches.
     """
     chosen = [config for config in grid.configs if fnmatchcase(config.architecture, pattern or "*")]
     if not chosen:
         fix = "give an architecture; runs have ids when the synthetic cohorts are made"
         raise ConfigError(f"no run matches {pattern!r}", "--only", fix)
-    return [{"id": None, "state": "absent", **settings(config)} for config in chosen]
+    return chosen
 
 
-def config_lines(grid: Grid, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def config_lines(grid: Grid, configs: Sequence[RunConfig]) -> list[str]:
     """Return the plan of a grid whose synthetic cohorts are not made yet: its runs, without ids."""
-    words = ("architecture", "optimizer", "loss", "uncertainty", "preprocessing")
-    cells = [[*(str(row[key]) for key in words), f"seed {row['seed']}", "to do"] for row in rows]
-    lines = [f"grid {grid.name}: {len(rows)} runs (they get ids when the cohorts are made)"]
+    cells = [[*names, "to do"] for names in distinct_names(configs)]
+    lines = [f"grid {grid.name}: {len(configs)} runs (they get ids when the cohorts are made)"]
     return [*lines, *aligned(cells), MORE, "nothing was run (--dry-run)"]
 
 
+def distinct_names(configs: Sequence[RunConfig]) -> list[list[str]]:
+    """Return the cells that tell runs apart, one row per run: architecture, each setting that differs, seed.
+
+    A setting that has its default in a run is an empty cell.
+    """
+    flattened = [flat(asdict(config)) for config in configs]
+    keys = [key for key in (flattened[0] if flattened else ()) if len({str(row[key]) for row in flattened}) > 1]
+    differing = [key for key in keys if key not in ("architecture", "seed", "task")]
+    return [
+        [config.architecture, *(_cell(config, key) for key in differing), f"seed {config.seed}"] for config in configs
+    ]
+
+
+def _cell(config: RunConfig, key: str) -> str:
+    """Return a setting as text: the name of a registry entry or finding, else key and value; "" for the default."""
+    value = config.settings.get(key)
+    if value is None:
+        return ""
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if key in NAMED or key == "finding" else f"{key.rpartition('.')[2]} {text}"
+
+
 def settings(config: RunConfig) -> dict[str, Any]:
-    """Return the names of registry entries and the seed of a run."""
+    """Return the names of registry entries, the seed, and all settings of a run that are not defaults."""
     keys = ("architecture", "optimizer", "loss", "uncertainty", "preprocessing", "seed")
-    return {key: getattr(config, key) for key in keys}
+    return {**{key: getattr(config, key) for key in keys}, "settings": config.settings}
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

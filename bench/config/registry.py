@@ -31,7 +31,7 @@ SECTIONS = (
 _COMMON = {"use", "with", "paper", "code", "version", "title", "about", "licence"}
 _FACTS = {  # more keys that an entry of the section may have
     "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs"},
-    "weights": set(),
+    "weights": {"file", "keys", "corpus", "sha256"},
     "optimizers": {"schedule", "closure"},
     "uncertainty": {"states", "blank"},
     "preprocessing": {"size", "fit", "input", "ops"},
@@ -45,6 +45,7 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "blank": ("zero", "ignore"),
     "better": ("higher", "lower"),
 }
+BUILT_IN_WEIGHTS = ("none", "imagenet")  # entries of `weights` that are no file
 _WITHOUT_CODE = {"weights", "preprocessing", "augmentation"}  # entries that need no `use`
 
 
@@ -93,7 +94,7 @@ class Entry:
     @property
     def identity(self) -> dict[str, Any]:
         """Return the fields that affect results; hashed into the run id."""
-        facts = {k: v for k, v in self.facts.items() if k in {"size", "fit", "input", "ops", "states"}}
+        facts = {k: v for k, v in self.facts.items() if k in {"size", "fit", "input", "ops", "states", "keys"}}
         return {"use": stable_name(self.use), "with": dict(self.options), "version": self.version, **facts}
 
 
@@ -254,6 +255,8 @@ def _entry(section: str, name: str, block: Mapping[str, Any], where: str, plugin
         use, options = "bench.models.network:timm_model", {"name": str(block["timm"]), **options}
     facts = {k: v for k, v in block.items() if k in (_FACTS.get(section, set()) | {"code"}) - {"timm"}}
     _check_facts(facts, where)
+    if section == "weights" and name not in BUILT_IN_WEIGHTS:
+        _check_weights(facts, where)
     given = facts.get("given", "" if section == "metrics" and not use.startswith("bench.scoring.") else "logit")
     if given not in {"logit", "probability"}:
         fix = "add `given: logit` or `given: probability`, the second argument of the function"
@@ -280,6 +283,22 @@ def _check_facts(facts: Mapping[str, Any], where: str) -> None:
         if key in facts and facts[key] not in allowed_values:
             choice = ", ".join(map(str, allowed_values))
             raise RegistryError(f"unknown value {facts[key]!r} of {key}", where, f"choose from: {choice}")
+
+
+def _check_weights(facts: Mapping[str, Any], where: str) -> None:
+    """Raise RegistryError for a file of starting weights without corpus, or with an invalid map of keys."""
+    for key, example in (("file", "mine.safetensors"), ("corpus", "the images on which it was trained")):
+        if not isinstance(facts.get(key), str) or not facts[key].strip():
+            raise RegistryError(f"{key} of these starting weights is missing", where, f"add `{key}: {example}`")
+    if not facts["file"].endswith(".safetensors"):
+        fix = "convert the file to .safetensors, because loading a pickle runs its code"
+        raise RegistryError(f"starting weights must be a .safetensors file, not {facts['file']!r}", where, fix)
+    keys = facts.get("keys", {})
+    if not isinstance(keys, Mapping) or not all(
+        isinstance(old, str) and isinstance(new, str | None) for old, new in keys.items()
+    ):
+        fix = 'write {"encoder.": "", "decoder.": null}: the start of a name in the file -> its start in the network'
+        raise RegistryError(f"keys must map starts of names to text or null (got {keys!r})", where, fix)
 
 
 def shipped(name: str) -> Path:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.executors.execute_job import EVERY, OnEvent, Outcome, Remote, Work, follow, placed
+from bench.system.devices import require_device
 from harmonize.errors import SetupError
 
 _QUERY_S = 20.0  # seconds between two queries of the Slurm queue
@@ -44,6 +45,14 @@ class Slurm:
         if self.cluster == "slurm" and not (shutil.which("sbatch") and shutil.which("srun")):
             fix = "run the command on a machine with `sbatch`, or use --executor local"
             raise SetupError("this machine cannot submit Slurm jobs: no sbatch", "--executor slurm", fix)
+
+        if self.cluster == "local" and self.gpus:
+            try:
+                require_device(f"cuda:{self.gpus - 1}")
+            except SetupError as error:
+                what = f"cluster=local trains on this machine, which does not have {self.gpus} GPUs"
+                fix = "write slurm:cluster=local,gpus=0 to train on the CPU"
+                raise SetupError(what, "--executor slurm:cluster=local", fix) from error
 
     def side_by_side(self, threads: int) -> int:  # noqa: ARG002
         """Return the maximum number of tasks in parallel."""

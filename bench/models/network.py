@@ -18,7 +18,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import adapt_input_conv
 from timm.utils.model import reparameterize_model
 from torch import Tensor, nn
-from torch.hub import load_state_dict_from_url
+from torch.hub import get_dir, load_state_dict_from_url
 
 from bench.config.registry import Entry
 from bench.models.output_layers import output_layers
@@ -118,10 +118,13 @@ def build(
     seed: int = 0,
     num_findings: int | None = None,
     states: int = 1,
+    keys: Mapping[str, str | None] | None = None,
 ) -> Network:
     """Return the network of a registry entry, on the CPU; the same seed gives the same weights.
 
-    `weights` is None for random weights, a safetensors file of the ImageNet model, or "hub" to download that file.
+    `weights` is None for random weights, a safetensors file, or "hub" to download the file of the ImageNet model.
+    With `keys` None the file is of the ImageNet model of timm. Otherwise `keys` maps the starts of its names to those of
+    the network (`_load_mapped`), and the architecture may be any.
     The output layer is random (see OUTPUT_STD) and the same in all three cases. The global random state is not changed.
     Raises ConfigError for unknown options, SetupError for weights that are missing or do not fit.
     """
@@ -133,7 +136,9 @@ def build(
             _initialize(output_layers(backbone))
     except (TypeError, ValueError) as error:
         raise ConfigError(f"cannot build the architecture: {error}", where, "correct its `with:` options") from error
-    if weights is not None:
+    if keys is not None and isinstance(weights, Path):
+        _load_mapped(_read(weights), str(weights), backbone, in_channels, keys)
+    elif weights is not None:
         if factory is not timm_model:
             raise SetupError("the architecture has no pretrained weights", where, "train it with `weights: none`")
         tensors, source = _download(backbone, where) if weights == "hub" else (_read(weights), str(weights))
@@ -196,6 +201,12 @@ def hub_repository(name: str) -> str:
     return str(config.hf_hub_id or "") if config else ""
 
 
+def release_file(name: str) -> tuple[str, Path]:
+    """Return address and local path of a model's weights in timm's releases; the address is "" if it is not there."""
+    url = str(getattr(timm.get_pretrained_cfg(name), "url", None) or "")
+    return url, Path(get_dir()) / "checkpoints" / Path(url).name
+
+
 def check_timm(options: Mapping[str, Any], channels: int, size: int, where: str) -> None:
     """Raise ConfigError when timm does not have the model or the model cannot take images of size x size pixels.
 
@@ -235,6 +246,60 @@ def _load_pretrained(
     missing = [key for key in wrong.missing_keys if not key.startswith(classifier)]
     if missing or wrong.unexpected_keys:
         raise _misfit(source, config, f"missing {missing}, unexpected {wrong.unexpected_keys}")
+
+
+def _load_mapped(
+    tensors: Mapping[str, Tensor], source: str, backbone: nn.Module, in_channels: int, keys: Mapping[str, str | None]
+) -> None:
+    """Copy all weights except those of the output layers from a file whose names differ from those of the network.
+
+    The longest key of `keys` that a name starts with is replaced by its value; None removes the tensor. A first
+    convolution for three channels is adapted to `in_channels`.
+    Raises SetupError when a name is missing, unexpected or used twice, or when a shape differs.
+    """
+    expected = backbone.state_dict()
+    outputs = output_layers(backbone)
+    ignored = tuple(f"{name}." for name, module in backbone.named_modules() if any(module is o for o in outputs))
+    state: dict[str, Tensor] = {}
+    twice: list[str] = []
+    for name, tensor in tensors.items():
+        renamed = _renamed(name, keys)
+        if renamed is None or renamed.startswith(ignored):
+            continue
+        twice += [renamed] if renamed in state else []
+        wanted = expected.get(renamed, tensor).shape
+        if tensor.ndim == 4 and wanted != tensor.shape and tensor.shape[1] == 3 and wanted[1] == in_channels:
+            tensor = adapt_input_conv(in_channels, tensor)
+        state[renamed] = tensor
+    problems = {
+        "missing": [
+            k
+            for k in expected
+            if k not in state and not k.startswith(ignored) and not k.endswith("num_batches_tracked")
+        ],
+        "unexpected": [k for k in state if k not in expected],
+        "of another shape": [k for k in state if k in expected and state[k].shape != expected[k].shape],
+        "used twice": twice,
+    }
+    if any(problems.values()):
+        texts = [f"{len(names)} {word}: {', '.join(names[:3])}" for word, names in problems.items() if names]
+        fix = "correct `keys:` of the weights in the registry, or choose the architecture of this file"
+        raise SetupError(f"the names in the file do not fit the network ({'; '.join(texts)})", source, fix)
+    backbone.load_state_dict(state, strict=False)
+
+
+def _renamed(name: str, keys: Mapping[str, str | None]) -> str | None:
+    """Return the name of a tensor in the network; None if it is not used.
+
+    >>> keys = {"encoder.": "", "encoder.head.": None}
+    >>> _renamed("encoder.conv.weight", keys), _renamed("encoder.head.bias", keys), _renamed("bn.bias", keys)
+    ('conv.weight', None, 'bn.bias')
+    """
+    start = max((key for key in keys if name.startswith(key)), key=len, default=None)
+    if start is None:
+        return name
+    replacement = keys[start]
+    return None if replacement is None else replacement + name.removeprefix(start)
 
 
 def _imagenet_state(
@@ -289,13 +354,13 @@ def _download(backbone: nn.Module, where: str) -> tuple[dict[str, Tensor], str]:
     try:
         if repository:
             return _read(Path(download(repository, "model.safetensors"))), source
-        return _release(source), source
+        return download_release(source), source
     except Exception as error:  # the hub client raises its own errors and those of httpx and of the system
         fix = "check the network, or put the file under --weights DIR"
         raise SetupError(f"cannot download {source}: {error}", where, fix) from error
 
 
-def _release(url: str) -> dict[str, Tensor]:
+def download_release(url: str) -> dict[str, Tensor]:
     """Return the tensors of a weights file among the releases of timm on GitHub."""
     tensors: dict[str, Tensor] = load_state_dict_from_url(
         url, map_location="cpu", progress=False, check_hash=True, weights_only=True

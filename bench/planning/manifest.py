@@ -16,6 +16,7 @@ from bench.planning.imported_run import KIND, dropped, kept
 from bench.planning.jobs import analysis_jobs, analysis_key, predicted
 from bench.planning.overlap import compared_cohorts
 from bench.planning.plan import Plan
+from bench.planning.run import Run
 from bench.scoring.scored_split import Settings
 from bench.store.checked_files import read_cohort, read_grid, write_grid
 from bench.store.checksums import analysis_state
@@ -304,10 +305,8 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
             "config": asdict(run.config),
             "titles": {key: entry.title for key, entry in run.entries.items()},
             "family": run.entries["architecture"].facts.get("family", "other"),
-            "licence": run.entries["architecture"].licence,  # license of the pretrained weights
-            "corpus": run.entries["architecture"].facts.get(
-                "corpus", ""
-            ),  # images on which the weights were pretrained
+            "licence": _weights_entry(run).licence,  # license of the pretrained weights
+            "corpus": _weights_entry(run).facts.get("corpus", ""),  # images on which the weights were pretrained
         }
         for run in plan.runs
     ]
@@ -365,6 +364,15 @@ def links_of(entries: Iterable[tuple[str, Entry]]) -> dict[str, dict[str, dict[s
         if stated:
             links.setdefault(key, {})[entry.name] = stated
     return links
+
+
+def _weights_entry(run: Run) -> Entry:
+    """Return the registry entry that states corpus and license of a run's starting weights.
+
+    This is the entry of the weights if they are a file of their own, else the entry of the architecture.
+    """
+    weights = run.entries["weights"]
+    return weights if "file" in weights.facts else run.entries["architecture"]
 
 
 def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float]:

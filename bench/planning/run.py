@@ -43,7 +43,9 @@ class Run:
         Raises SetupError when the file of starting weights is missing, and for weights of the hub without a tag.
         """
         entries = {key: registry.find(section, getattr(config, key), key) for key, section in NAMED.items()}
-        weights_file, weights_id = starting_weights(entries["architecture"], config.weights, weights_dir)
+        weights_file, weights_id = starting_weights(
+            entries["architecture"], entries["weights"], weights_dir, registry.path
+        )
         document = canonical_json(
             {
                 "schema": 1,
@@ -93,7 +95,7 @@ class Run:
     @property
     def starts_from_hub(self) -> bool:
         """Return whether training starts from weights of timm's hub."""
-        return self.config.weights != "none" and self.weights_file is None
+        return self.config.weights == "imagenet" and self.weights_file is None
 
     @property
     def states(self) -> int:
@@ -101,10 +103,23 @@ class Run:
         return int(self.entries["uncertainty"].facts.get("states", 1))
 
 
-def starting_weights(architecture: Entry, choice: str, folder: Path | None) -> tuple[Path | None, str]:
-    """Return the file of starting weights (None: random or hub), and a text for the run id that identifies them."""
-    if choice == "none":
+def starting_weights(
+    architecture: Entry, weights: Entry, folder: Path | None, registry_path: Path
+) -> tuple[Path | None, str]:
+    """Return the file of starting weights (None: random or hub), and a text for the run id that identifies them.
+
+    `weights`: entry of the section `weights`. `folder`: folder of --weights, or None.
+    """
+    if weights.name == "none":
         return None, "none"
+    if "file" in weights.facts:
+        file = own_weights_path(weights, folder, registry_path)
+        if not file.is_file():
+            raise SetupError(f"no starting weights {weights.name}", str(file), "put the file there, or correct `file:`")
+        if (stated := str(weights.facts.get("sha256", _sha256(file)))) != _sha256(file):
+            fix = "get the file again, or correct `sha256:` of its registry entry"
+            raise SetupError(f"the file does not have the SHA-256 {stated}", str(file), fix)
+        return file, f"sha256:{_sha256(file)}"
     name = str(architecture.options.get("name", architecture.name))
     if folder is None:
         if "." not in name:  # without a tag, the version of timm would select the weights
@@ -116,6 +131,17 @@ def starting_weights(architecture: Entry, choice: str, folder: Path | None) -> t
         fix = f"put {file.name} there, or leave --weights out to fetch {name} from timm's hub"
         raise SetupError(f"no starting weights for {architecture.name}", str(file), fix)
     return file, f"sha256:{_sha256(file)}"
+
+
+def own_weights_path(weights: Entry, folder: Path | None, registry_path: Path) -> Path:
+    """Return the path of a file of starting weights that a registry entry names.
+
+    A relative path begins at the folder of --weights if the file is there, else at the folder of the registry file.
+    """
+    name = str(weights.facts["file"])
+    if folder is not None and (folder / name).is_file():
+        return folder / name
+    return registry_path.parent / name
 
 
 def weights_path(architecture: Entry, folder: Path) -> Path:

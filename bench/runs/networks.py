@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from bench.config.registry import BUILT_IN_WEIGHTS
 from bench.inputs.histogram_reference import reference
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network, build
@@ -23,8 +24,10 @@ def initial_network(run: Run, weights: Path | Literal["hub"] | None) -> Network:
     config, architecture = run.config, run.entries["architecture"]
     num_findings, states, seed = len(config.findings), run.states, seed_for(config.seed, "weights")
     num_outputs = num_findings * states + len(config.own_heads)
+    start = run.entries["weights"]
+    keys = None if start.name in BUILT_IN_WEIGHTS else start.facts.get("keys", {})
     return build(
-        architecture.use, architecture.options, num_outputs, config.channels, weights, seed, num_findings, states
+        architecture.use, architecture.options, num_outputs, config.channels, weights, seed, num_findings, states, keys
     )
 
 

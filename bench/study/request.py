@@ -11,11 +11,13 @@ from typing import Self
 from bench.config.grid import Grid
 from bench.config.imported_model import Declared
 from bench.config.preprocessing_ops import input_size
-from bench.config.registry import Entry, Registry, installed
+from bench.config.registry import BUILT_IN_WEIGHTS, Entry, Registry, installed
 from bench.config.run_config import NAMED
-from bench.planning.run import starting_weights, weights_path
+from bench.planning.run import own_weights_path, starting_weights, weights_path
 from bench.runs.model_reference import folder_of
-from bench.system.hub_client import cache_folder, is_cached, is_reachable
+from bench.store.store import Progress
+from bench.study.starting_weights import fetch, hub_weights, tag_of
+from bench.system.hub_client import cache_folder, is_reachable
 from harmonize.cohorts.specs import read_data, with_gold
 from harmonize.errors import SetupError
 
@@ -41,10 +43,10 @@ class Request:
         command += (" --data DATA" if data else "") + (" --weights WEIGHTS" if weights else "")
         command += " --registry REGISTRY" if registry_file else ""
         _check_data(grid, data)
-        check_weights_folder(grid, registry, weights)
+        check_weights_files(grid, registry, weights)
         from_hub = () if weights else tuple(_pretrained(grid, registry))
         for entry in from_hub:
-            starting_weights(entry, "imagenet", None)
+            starting_weights(entry, registry.find("weights", "imagenet", grid.path), None, registry.path)
         return cls(grid, registry, command, from_hub)
 
 
@@ -85,13 +87,23 @@ def _check_data(grid: Grid, data: Path | None) -> None:
         grid.check_cohorts(with_gold(read_data(data), grid.cohort_names), data)
 
 
-def check_weights_folder(grid: Grid, registry: Registry, folder: Path | None) -> None:
-    """Raise SetupError if the folder of starting weights does not exist, or lacks files; name all missing files."""
-    if folder is None:
-        return
-    if not folder.is_dir():
+def check_weights_files(grid: Grid, registry: Registry, folder: Path | None) -> None:
+    """Raise SetupError if the folder of starting weights does not exist, or lacks files; name all missing files.
+
+    Files that the registry names must exist, too. `folder`: folder of --weights, or None.
+    """
+    if folder is not None and not folder.is_dir():
         fix = "give the folder that holds the safetensors files"
         raise SetupError("no such folder of weights", str(folder), fix)
+    named = {config.weights for config in grid.configs} - {*BUILT_IN_WEIGHTS}
+    own = [registry.find("weights", name, grid.path) for name in sorted(named)]
+    missing_own = [path for entry in own if not (path := own_weights_path(entry, folder, registry.path)).is_file()]
+    if missing_own:
+        what = f"{len(missing_own)} of {len(own)} files of starting weights in the registry are missing"
+        fix = "put each file there, or correct `file:` of its entry in the section `weights`"
+        raise SetupError(what, ", ".join(map(str, missing_own)), fix)
+    if folder is None:
+        return
     files = {weights_path(entry, folder) for entry in _pretrained(grid, registry)}
     missing = sorted(file.name for file in files if not file.is_file())
     if missing:
@@ -100,41 +112,31 @@ def check_weights_folder(grid: Grid, registry: Registry, folder: Path | None) ->
         raise SetupError(what, str(folder), fix)
 
 
-# shipped architectures whose weights are files of timm's releases on GitHub, not of the hub
-RELEASES = ("legacy_xception.tf_in1k",)
-
-
 def check_hub_weights(entries: Iterable[Entry]) -> None:
     """Raise SetupError if starting weights are neither in the hub's cache nor downloadable; name all missing models.
 
     The network is only used if weights are missing.
     """
-    tags = {str(entry.options.get("name", entry.name)): entry for entry in entries}
-    missing = {tag: f"timm/{tag}" for tag in tags if tag not in RELEASES and not _has_weights(f"timm/{tag}")}
-    if not missing or is_reachable():
-        return
-    shipped = Registry.read(installed("registry.yaml")).sections["architectures"]
-    if not any(tags[tag] == shipped.get(tags[tag].name) for tag in missing):
-        from bench.models.network import hub_repository  # imports torch, which takes seconds
-
-        # timm knows whether the weights of a model that is not part of the project are somewhere else
-        exact = {tag: hub_repository(tag) for tag in missing}
-        missing = {tag: name for tag, name in exact.items() if name and not _has_weights(name)}
-    if missing:
-        what = f"{len(missing)} of {len(tags)} models have no starting weights on this machine, "
+    files = [hub_weights(entry) for entry in {tag_of(entry): entry for entry in entries}.values()]
+    missing = [file.source or file.name for file in files if file.state == "missing"]
+    if missing and not is_reachable():
+        what = f"{len(missing)} of {len(files)} models have no starting weights on this machine, "
         what += "and huggingface.co cannot be reached"
-        fix = "where there is a network, run `hf download MODEL model.safetensors` for each, and copy the hub's cache "
+        fix = "where there is a network, run `bench weights GRID`, and copy the hub's cache "
         fix += f"({cache_folder()}); or put files TAG.safetensors into a folder and give --weights FOLDER"
-        raise SetupError(what, ", ".join(sorted(missing.values())), fix)
+        raise SetupError(what, ", ".join(sorted(missing)), fix)
 
 
-def _has_weights(repository: str) -> bool:
-    return is_cached(repository, "model.safetensors")
+def fetch_hub_weights(entries: Iterable[Entry], progress: Progress) -> None:
+    """Download missing starting weights, once, before any run trains. Raises SetupError as `check_hub_weights` and `fetch`."""
+    entries = list(entries)
+    check_hub_weights(entries)
+    fetch([hub_weights(entry) for entry in {tag_of(entry): entry for entry in entries}.values()], progress)
 
 
 def _pretrained(grid: Grid, registry: Registry) -> list[Entry]:
-    """Return the architectures that a grid trains from starting weights."""
-    names = dict.fromkeys(config.architecture for config in grid.configs if config.weights != "none")
+    """Return the architectures that a grid trains from their ImageNet weights."""
+    names = dict.fromkeys(config.architecture for config in grid.configs if config.weights == "imagenet")
     return [registry.find("architectures", name, grid.path) for name in names]
 
 

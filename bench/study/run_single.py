@@ -15,7 +15,7 @@ from bench.planning.plan import make_plan
 from bench.store.store import Store, write_bytes
 from bench.study import run_grid as study
 from bench.study.job_progress import Display
-from bench.study.request import check_foreign, check_weights_folder
+from bench.study.request import check_foreign, check_weights_files
 from bench.system.devices import check_device
 from harmonize.errors import StoreError
 
@@ -59,7 +59,7 @@ def run_alone(
     registry_file, data, weights = places
     registry, raw = Registry.read(registry_file), wanted.content
     grid = Grid.of(raw, Path("run()"), registry)
-    check_weights_folder(grid, registry, weights)
+    check_weights_files(grid, registry, weights)
     check_foreign(grid, registry)
     opened = Store.open(store)
     command = f"bench run --grid {grid.name}.yaml" + (" --data DATA" if data else "")

@@ -1,6 +1,7 @@
 """The client of the Hugging Face hub, without telemetry."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,11 +32,12 @@ def download_folder(repository: str, patterns: Sequence[str]) -> str:
     return str(snapshot_download(repository, allow_patterns=list(patterns)))  # nosec B615
 
 
-def is_cached(repository: str, name: str) -> bool:
-    """Return whether the local cache has a file of a model repository."""
+def cached_path(repository: str, name: str) -> Path | None:
+    """Return the path of a file of a model repository in the local cache, None if it is not there."""
     from huggingface_hub import try_to_load_from_cache
 
-    return isinstance(try_to_load_from_cache(repository, name), str)
+    path = try_to_load_from_cache(repository, name)
+    return Path(path) if isinstance(path, str) else None
 
 
 def cache_folder() -> str:

@@ -18,6 +18,7 @@ from bench.executors.choose_executor import choose_executor
 from bench.executors.local import Local
 from bench.executors.ray import Ray
 from bench.executors.slurm import Slurm
+from bench.system import devices
 from harmonize.errors import ConfigError, SetupError
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -61,6 +62,11 @@ def test_without_its_package_or_its_cluster_an_executor_says_what_to_do(monkeypa
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SetupError, match="no sbatch"):
         Slurm().prepare()
+    monkeypatch.setattr(devices, "_may_have_gpu", lambda: False)
+    with pytest.raises(SetupError, match="does not have 1 GPUs") as error:
+        Slurm(cluster="local").prepare()
+    assert "gpus=0" in error.value.fix
+    Slurm(cluster="local", gpus=0).prepare()
     for name, executor in (("ray", Ray()), ("submitit", Slurm())):
         monkeypatch.setitem(sys.modules, name, None)
         with pytest.raises(SetupError, match="is not installed"):

@@ -19,7 +19,7 @@ from bench.cli.main import app
 from bench.config.registry import SECTIONS, Registry
 from bench.models.network import hub_repository
 from bench.store.store import Store
-from bench.study import request
+from bench.study import request, starting_weights
 from harmonize.errors import ConfigError, SetupError
 
 OURS = Path(__file__).parents[4] / "registry.yaml"
@@ -326,13 +326,15 @@ def test_starting_weights_without_a_network_are_refused_once_with_all_their_name
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(request, "is_cached", lambda *_: False)
+    monkeypatch.setattr(starting_weights, "cached_path", lambda *_: None)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(request, "is_reachable", lambda: False)
     entries = Registry.read(OURS).sections["architectures"]
-    request.check_hub_weights([entries["xception"]])  # its weights are not on the hub
-    with pytest.raises(SetupError, match="2 of 3 models have no starting weights") as error:
+    with pytest.raises(SetupError, match="3 of 3 models have no starting weights") as error:
         request.check_hub_weights([entries[name] for name in ("resnet18", "densenet121", "xception")])
-    assert error.value.where == "timm/densenet121.ra_in1k, timm/resnet18.a1_in1k"
+    url, *others = error.value.where.split(", ")
+    assert others == ["timm/densenet121.ra_in1k", "timm/resnet18.a1_in1k"]
+    assert url.startswith("https://github.com/")  # the weights of Xception are not on the hub
     assert str(tmp_path) in error.value.fix
     monkeypatch.setattr(request, "is_reachable", lambda: True)
     request.check_hub_weights([entries["resnet18"]])
@@ -341,7 +343,7 @@ def test_starting_weights_without_a_network_are_refused_once_with_all_their_name
 def test_timm_has_the_shipped_starting_weights_where_the_check_looks_for_them() -> None:
     tags = [str(entry.options.get("name", "")) for entry in Registry.read(OURS).sections["architectures"].values()]
     elsewhere = {tag for tag in tags if "." in tag and hub_repository(tag) != f"timm/{tag}"}
-    assert elsewhere == set(request.RELEASES)
+    assert elsewhere == set(starting_weights.RELEASES)
 
 
 def test_a_dry_run_lists_the_runs_and_draws_nothing(tmp_path: Path, here: Command) -> None:

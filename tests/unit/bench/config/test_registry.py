@@ -30,10 +30,11 @@ def test_any_timm_model_can_be_used_without_an_entry() -> None:
 
 def test_hub_weights_need_a_tag_because_the_default_can_change() -> None:
     pinned, free = (REGISTRY.find("architectures", f"timm:{name}", "here") for name in ("resnet18.a1_in1k", "resnet18"))
-    assert starting_weights(pinned, "imagenet", None) == (None, "hub:resnet18.a1_in1k")
-    assert starting_weights(free, "none", None) == (None, "none")
+    none, imagenet = (REGISTRY.find("weights", name, "here") for name in ("none", "imagenet"))
+    assert starting_weights(pinned, imagenet, None, REGISTRY.path) == (None, "hub:resnet18.a1_in1k")
+    assert starting_weights(free, none, None, REGISTRY.path) == (None, "none")
     with pytest.raises(SetupError, match="no tag"):
-        starting_weights(free, "imagenet", None)
+        starting_weights(free, imagenet, None, REGISTRY.path)
 
 
 @pytest.mark.parametrize(
