@@ -103,7 +103,7 @@ def cost_of_run(stored: StoredRun) -> dict[str, Any]:
     if stored.trained is None:
         return cost_of([cost_of_run(source) for source in stored.sources], len(stored.views))
     network, size = stored.network, stored.run.input_size
-    counted = cost.cost(network, size)
+    counted = cost.Cost.of(network, size)
     params = sum(p.numel() for p in network.parameters())
     return {
         "params": params,
