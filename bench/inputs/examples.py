@@ -6,7 +6,7 @@ Legend: N images, K findings, T auxiliary heads.
 
 import hashlib
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -66,7 +66,8 @@ class Examples:
     def take(self, indices: NDArray[np.int64]) -> Self:
         """Return the images at `indices`."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(**{name: None if array is None else array[indices] for name, array in arrays.items()})
+        taken: dict[str, Any] = {name: None if array is None else array[indices] for name, array in arrays.items()}
+        return type(self)(**taken)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -216,13 +216,13 @@ def verdicts_on_page(manifest: Manifest, ids: tuple[str, str], key: Key, table: 
     macros = table[(table["finding"] == MACRO) & ~table["split"].str.startswith("expert")]
     differences = macros.set_index("dataset")["difference"]
     words = {}
-    for row in stored[stored["first"] != stored["second"]].itertuples():
-        sign = 1 if row.first == ids[0] else -1
-        low, high = sorted((sign * row.low, sign * row.high))
-        difference = Estimate(sign * row.value, low, high)
-        difference = difference.simultaneous(*sorted((sign * row.all_low, sign * row.all_high)))
-        if row.dataset in differences and abs(differences[row.dataset] - difference.value) < 1e-9:
-            words[str(row.dataset)] = verdict(difference, HIGHER, LOWER)
+    for row in stored[stored["first"] != stored["second"]].to_dict("records"):
+        sign = 1.0 if row["first"] == ids[0] else -1.0
+        low, high = sorted((sign * row["low"], sign * row["high"]))
+        difference = Estimate(sign * row["value"], low, high)
+        difference = difference.simultaneous(*sorted((sign * row["all_low"], sign * row["all_high"])))
+        if row["dataset"] in differences and abs(differences[row["dataset"]] - difference.value) < 1e-9:
+            words[str(row["dataset"])] = verdict(difference, HIGHER, LOWER)
     return words
 
 

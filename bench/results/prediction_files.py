@@ -124,7 +124,7 @@ def _table(path: Path) -> pd.DataFrame:
                 str(path),
                 "give one row with an id for each image",
             )
-    return table
+    return pd.DataFrame(table)
 
 
 def _findings(
@@ -200,7 +200,7 @@ def _states(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.int8]:
     if len(bad := np.flatnonzero(state.isna())):
         fix = "write 1 (present), 0 (absent), -1 or nothing (not scored), or -2 (not mentioned: absent)"
         raise _bad_cell(table, name, bad, "is not a label", path, fix)
-    return state.to_numpy(np.int8)
+    return np.asarray(state, np.int8)
 
 
 def _patients(

@@ -63,7 +63,8 @@ def _from_scores(manifest: Manifest, ids: Sequence[str]) -> _RankedRecipes:
 
 def _from_tables(tables: Tables) -> _RankedRecipes:
     """Select the recipes from the tables of a report."""
-    runs_of = tables["recipes"].groupby("recipe_id", sort=False)["run_id"].agg(list).to_dict()
+    recipes = tables["recipes"].groupby("recipe_id", sort=False)["run_id"]
+    runs_of = {str(recipe): run_ids.tolist() for recipe, run_ids in recipes}
     aurocs, gaps = (table[table["run_id"].isin(runs_of)] for table in (_plain(tables["scores"]), tables["gaps"]))
     return _RankedRecipes(runs_of, aurocs, gaps)
 

@@ -196,7 +196,7 @@ def _training_states(native: pd.DataFrame, states: pd.DataFrame, spec: CohortSpe
         source_of = dict(hybrid) if name == HYBRID else dict.fromkeys(map(str, states), name)
         labels = states.copy()
         for source in dict.fromkeys(source_of.values()):
-            findings = [finding for finding in labels if source_of.get(finding) == source]
+            findings = [finding for finding in map(str, labels) if source_of.get(finding) == source]
             if not findings:
                 continue
             rows = _read(replace(spec, label_source=source), source)
@@ -205,7 +205,7 @@ def _training_states(native: pd.DataFrame, states: pd.DataFrame, spec: CohortSpe
             rows = rows.drop_duplicates("image_id").set_index("image_id", drop=False)
             mapped = labelmap.apply(rows, spec.layout, mapping, findings).reindex(native["image_id"])
             labels[findings] = mapped.set_axis(native.index)
-        tables.append(labels.rename(columns=lambda finding, name=name: training_column(name, finding)))
+        tables.append(labels.set_axis([training_column(name, str(finding)) for finding in labels], axis=1))
     return tables
 
 
