@@ -163,7 +163,7 @@ const ranking = (() => {
   const columns = () => {
     for (const box of chooser) table.classList.toggle('no-' + box.value, !box.checked);
     spanned();
-    table.classList.toggle('more', isOther() || chooser.some(box => box.checked && box.dataset.first === '0'));
+    table.classList.toggle('more', chooser.some(box => box.checked && box.dataset.first === '0'));
     table.parentElement.classList.toggle('wide', table.classList.contains('more') && table.offsetWidth > table.parentElement.clientWidth); // otherwise the table head stays visible
   };
   const clear = () => { $('q').value = ''; for (const m of menus) for (const box of m.boxes) box.checked = false; show(); };

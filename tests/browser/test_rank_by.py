@@ -202,3 +202,16 @@ def test_the_choice_fits_a_phone(browser, page):
         assert visit.page.locator("#rank td.c-by").first.is_visible()
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
         assert visit.said == []
+
+
+@pytest.mark.parametrize("column", [None, "best"])
+def test_the_head_of_the_table_covers_no_row_at_the_top_of_the_page(visit, column):
+    choose(visit, "auroc.nih")
+    if column:  # a further column makes the table wider than its box
+        visit.page.click("#choose summary")
+        visit.page.check(f"#choose input[value={column}]")
+    visit.page.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+    bottom, top = visit.page.evaluate(
+        "['thead', 'tbody'].map(tag => document.querySelector(`#rank ${tag} th`).getBoundingClientRect()).map((box, i) => i ? box.top : box.bottom)"
+    )
+    assert bottom <= top + 1
