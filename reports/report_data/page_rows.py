@@ -19,7 +19,11 @@ def page_rows(name: str, table: pa.Table) -> pa.Table:
     >>> rows = pa.table({"finding": ["macro", "Edema", "Edema"], "metric": ["ece", "ece", "auroc"]})
     >>> page_rows("scores", rows).to_pylist()
     [{'finding': 'macro', 'metric': 'ece'}, {'finding': 'Edema', 'metric': 'auroc'}]
+    >>> page_rows("decomposition", pa.table({"finding": pa.nulls(0)})).num_rows
+    0
     """
+    if not table.num_rows:  # the columns of an empty table may have no type
+        return table
     if name == "scores":  # the heat map shows the AUROC of each finding
         shown = pc.or_(pc.equal(table["finding"], MACRO), pc.equal(table["metric"], "auroc"))
     else:
