@@ -369,10 +369,11 @@ def links_of(entries: Iterable[tuple[str, Entry]]) -> dict[str, dict[str, dict[s
 def _weights_entry(run: Run) -> Entry:
     """Return the registry entry that states corpus and license of a run's starting weights.
 
-    This is the entry of the weights if they are a file of their own, else the entry of the architecture.
+    This is the entry of the weights if they are a file of their own, else the entry of the architecture. An imported model
+    has no entry of weights.
     """
-    weights = run.entries["weights"]
-    return weights if "file" in weights.facts else run.entries["architecture"]
+    weights = run.entries.get("weights")
+    return weights if weights and "file" in weights.facts else run.entries["architecture"]
 
 
 def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float]:
