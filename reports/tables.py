@@ -22,6 +22,13 @@ SCHEMA = 2
 SYNTHETIC_KEY = "synthetic"  # in the metadata of Parquet files and in JSON files
 
 
+def cannot_write(folder: Path, error: OSError) -> StoreError:
+    """Return the error for tables that cannot be written to a folder."""
+    full = DiskFullError.of(error, folder)
+    problem, fix = (full.strerror, full.fix) if full else (error, "use a writable folder, then run the command again")
+    return StoreError(f"cannot write the tables of the report: {problem}", str(folder), fix)
+
+
 @dataclass(frozen=True, slots=True)
 class Tables:
     """The data frames of a report by name, and metadata (`meta`).
@@ -98,11 +105,7 @@ class Tables:
                 metadata = {**table.schema.metadata, SYNTHETIC_KEY: json.dumps(self.synthetic)}
                 pq.write_table(table.replace_schema_metadata(metadata), folder / f"{name}.parquet")
         except OSError as error:
-            full = DiskFullError.of(error, folder)
-            problem, fix = (
-                (full.strerror, full.fix) if full else (error, "use a writable folder, then run the command again")
-            )
-            raise StoreError(f"cannot write the tables of the report: {problem}", str(folder), fix) from error
+            raise cannot_write(folder, error) from error
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -14,6 +14,7 @@ from bench.cli.options import (
     QuietOption,
     RegistryOption,
     StoreOption,
+    TrustOption,
     WorkersOption,
     examples,
 )
@@ -45,13 +46,7 @@ def evaluate(
     registry: RegistryOption = None,
     device: DeviceOption = "auto",
     workers: WorkersOption = 0,
-    trust: Annotated[
-        bool,
-        typer.Option(
-            "--trust",
-            help="Allow a torch.export file, or code that a folder names. Only if you trust its author: it can run code.",
-        ),
-    ] = False,
+    trust: TrustOption = False,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:

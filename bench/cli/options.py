@@ -99,7 +99,9 @@ ModelArgument = Annotated[
 ]
 TrustOption = Annotated[
     bool,
-    typer.Option("--trust", help="Import code that a folder or hub repository names. Only if you trust its author."),
+    typer.Option(
+        "--trust", help="Allow code that a torch.export file or a folder brings. Only if you trust its author."
+    ),
 ]
 FindingsOption = Annotated[
     list[str] | None,

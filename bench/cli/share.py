@@ -102,11 +102,11 @@ def upload(
     from bench.sharing import hub
     from bench.store.store import Store
 
-    if (folder is None) == (not repo):
-        raise ConfigError("name one place", "bench upload", "give --repo OWNER/NAME, or --folder FOLDER")
-    if folder is None:
+    if repo:
         hub.check_name(repo)
     run_id, manifest, files = hub.files_of(Store.open(store, create=False), run, grid)
+    if (folder is None) == (not repo):
+        raise ConfigError("name one place", "bench upload", "give --repo OWNER/NAME, or --folder FOLDER")
     licences = hub.licences(manifest, run_id)
     url = ""
     if not as_json:

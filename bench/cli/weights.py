@@ -26,7 +26,7 @@ def weights(
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """List and check the starting weights of a grid; download missing files.
+    """Check the starting weights of a grid; download missing ones.
 
     Exit code 1 if a file is missing or damaged.
     """

@@ -17,10 +17,9 @@ import pyarrow.parquet as pq
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import as_frame, load_scores, stacked_scores
 from bench.store.store import replacing
-from harmonize.disk_space import writing
 from reports.report_data.page_rows import LONG, page_rows
 from reports.schemas.tables import SCHEMAS
-from reports.tables import SYNTHETIC_KEY
+from reports.tables import SYNTHETIC_KEY, cannot_write
 
 BATCH = 40  # number of runs whose rows are in memory at the same time
 
@@ -66,8 +65,10 @@ class LongTables:
     def _write(self, name: str, table: pa.Table) -> None:
         if self.folder is None:
             return
-        with writing(self.folder / f"{name}.parquet"):
+        try:
             self._write_rows(self.folder / f"{name}.parquet", name, table)
+        except OSError as error:
+            raise cannot_write(self.folder, error) from error
 
     def _write_rows(self, path: Path, name: str, table: pa.Table) -> None:
         if name not in self.written:

@@ -12,6 +12,7 @@ from bench.config.run_config import NAMED
 from bench.planning.imported_run import FORMATS, KIND
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import run_facts, scored_ids, unfinished
+from bench.store.checksums import FILE as CHECKSUMS
 from bench.store.checksums import checked_table, damaged_files
 
 _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
@@ -51,7 +52,7 @@ def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
     path = folder / "history.parquet"
     return (
         checked_table(folder, path.name)
-        if path.is_file() and path.name not in damaged_files(folder)
+        if path.is_file() and not {path.name, CHECKSUMS} & set(damaged_files(folder))
         else pd.DataFrame(columns=["epoch", "val_auroc", "seconds"])
     )
 

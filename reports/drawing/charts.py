@@ -205,7 +205,7 @@ def _axes(board: ReportData, runs: Sequence[Run]) -> Chart:
             )
         }
         plotly_axis = axis("", *_range([e.value for e in scored], scored))
-        upward.append({"key": key, "name": name, "sign": sign, "axis": plotly_axis, **columns})
+        upward.append({"key": key, "name": escape(name), "sign": sign, "axis": plotly_axis, **columns})
     return {"runs": [r.anchor for r in runs], "x": across, "y": upward}
 
 

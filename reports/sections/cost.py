@@ -4,6 +4,7 @@ A run is on the Pareto front if no cheaper run is at least as good.
 """
 
 from collections.abc import Mapping
+from html import unescape
 from typing import Any
 
 import pandas as pd
@@ -46,7 +47,13 @@ def cost(board: ReportData) -> Section:
         "others": [_runs_by_cost(board, *other_cost) for other_cost in OTHERS],
         "legend": charts.families(runs),
         "drawn": has_chart,
-        "axes": chart["axes"] if chart else {},
+        # the names are escaped, because the chart shows them as HTML
+        "axes": {
+            way: [{"key": axis["key"], "name": unescape(axis["name"])} for axis in chart["axes"][way]]
+            for way in ("x", "y")
+        }
+        if chart
+        else {},
         "devices": sorted({str(r.cost.get("throughput_device", "")) for r in runs} - {""}),
         "curves": _anytime(board),
         "goals": at_once(board),

@@ -64,7 +64,7 @@ def choices(board: ReportData) -> dict[str, list[Choice]]:
     for metric, name in names.items():
         title = sentence_case(name) + (", smallest first" if metric in smallest_first else "")
         for key, place in places_of.items():
-            words = f"mean {name} at external hospitals" if key == EXTERNAL else f"{name} at {place}"
+            words = f"mean {name} at external hospitals" if key == EXTERNAL else f"{name} at {place}, every finding"
             add(title, Criterion(metric, key, MACRO), place, words)
     for finding in board.findings:
         words = f"mean AUROC of {finding} at external hospitals"

@@ -92,6 +92,7 @@ const charts = (() => {
 
   /* The axes of the cost chart are a choice of the reader. Its data have the values of each axis; marks on the Pareto front of the choice are filled. */
   const axisOf = way => document.getElementById('cost-' + way), ways = ['x', 'y'].filter(axisOf);
+  const nameOf = (way, axis) => axisOf(way)?.selectedOptions[0].textContent ?? axis.name; // without the escapes that hover texts need
   const places = v => (v < 0 ? '\u2212' : '') + Math.abs(v).toFixed(3).replace(/^0/, '');
   const withInterval = p => places(p.y) + (p.low === null || p.high === null ? '' : ` [${places(p.low)}, ${places(p.high)}]`);
   const chosen = spec => {
@@ -115,11 +116,11 @@ const charts = (() => {
   };
   const firstWords = new Map(['cost-title', 'cost-note'].map(id => [id, document.getElementById(id)?.textContent]));
   const choose = async () => { // the title, the note and the text above the chart follow the choice
-    const box = document.getElementById('c-cost'), spec = chosen((await every()).get(box.id)), { x, y, front, num } = spec;
+    const box = document.getElementById('c-cost'), spec = chosen((await every()).get(box.id)), { x, y, front, num } = spec, [across, upward] = [nameOf('x', x), nameOf('y', y)];
     const title = front ? `${front} of ${num} ${ranking.unit}s ${front === 1 ? 'is' : 'are'} on the Pareto front` : firstWords.get('cost-title');
     document.getElementById('cost-title').textContent = title;
-    document.getElementById('cost-note').textContent = front ? `Pareto front of the point estimates: ${x.name}, ${y.name}. Hollow: dominated.` : firstWords.get('cost-note');
-    box.previousElementSibling.textContent = front ? `\u2191 ${y.name}${y.sign < 0 ? ', lower is better' : ''}` : spec.top;
+    document.getElementById('cost-note').textContent = front ? `Pareto front of the point estimates: ${across}, ${upward}. Hollow: dominated.` : firstWords.get('cost-note');
+    box.previousElementSibling.textContent = front ? `\u2191 ${upward}${y.sign < 0 ? ', lower is better' : ''}` : spec.top;
     box.setAttribute('aria-label', title);
     if (drawn.delete(box.id)) draw(box);
   };

@@ -31,10 +31,10 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "null": lambda content: b"null",
     "other": lambda content: b'{"schema":99,"unlearnt":7,"config":5}',
 }
-RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json", "history.parquet")
+RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json", "history.parquet", "checksums.json")
 NAMED = ("grids/tiny.json", "cohorts/nih-*.parquet", "RUN/predictions/nih.parquet", "store.json")
 MADE_AGAIN = ("scores/ID/KEY", "scores/ID/scores.parquet", "scores/ID/gaps.parquet", "scores/ID/replicates.npz")
-NOT_READ = ("RUN/checksums.json", "RUN/features/nih.npz", "RUN/log.txt", "RUN/DONE", "RUN/MODEL_CARD.md")
+NOT_READ = ("RUN/features/nih.npz", "RUN/log.txt", "RUN/DONE", "RUN/MODEL_CARD.md")
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from bench.store.checked_files import read_grid, write_grid
 from bench.store.checksums import record_checksums
 from bench.store.store import Store, canonical_json, table_facts, write_table
 from bench.study.evaluate_imported import Evaluated, evaluate
+from bench.study.request import EvaluationRequest
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.labels.findings import space
 from tests.conftest import Command
@@ -43,7 +44,8 @@ def declared(folder: Path, model: dict[str, Any], **blocks: Any) -> Path:
 
 
 def ask(model: Path, store: Path, grid: str = "tiny") -> Evaluated:
-    return evaluate(model, grid, Store.open(store), None, None, "cpu", 1, False, QuietDisplay())
+    request = EvaluationRequest.read(model, grid, None, None)
+    return evaluate(request, Store.open(store), None, "cpu", 1, False, QuietDisplay())
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from bench.cli.progress_bars import QuietDisplay
 from bench.results.read_predictions import load_scores
 from bench.store.store import Store
 from bench.study.evaluate_imported import Evaluated, evaluate
+from bench.study.request import EvaluationRequest
 from harmonize.errors import CxrError, DatasetError
 from tests.conftest import Command
 from tests.unit.bench.results.test_compare_across import GRID, MAPPING, write_data, write_hospital
@@ -48,7 +49,8 @@ def folder(tmp_path: Path) -> Path:
 def evaluated(folder: Path) -> Evaluated:
     grid, data = str(folder / "grid.yaml"), folder / "data.yaml"
     store = Store.open(folder / "runs")
-    return evaluate(folder / "model.yaml", grid, store, data, None, "cpu", 1, False, QuietDisplay())
+    request = EvaluationRequest.read(folder / "model.yaml", grid, None, data)
+    return evaluate(request, store, data, "cpu", 1, False, QuietDisplay())
 
 
 def macros(result: Evaluated) -> dict[str, float]:

@@ -138,7 +138,8 @@ def of_rankings(printed, page, board):
     rankings, ids = json.loads(gzip.decompress(base64.b64decode(rankings))), [run["id"] for run in json.loads(ranked)]
     places_of = {"auroc.external": ("external",), "gap.external": ("gap",), "ece.external": ("ece",)}
     for key in (h.key for h in board.hospitals):
-        places_of |= {f"auroc.{key}": ("auroc", key), f"gap.{key}": ("gap", key)}
+        # the section on hospitals shows the AUROC over the findings that the internal hospital has, too
+        places_of |= {f"auroc.{key}": ("auroc, every finding", key), f"gap.{key}": ("gap", key)}
     for name, (quantity, *hospital) in places_of.items():
         for row, (value, *bounds) in zip(rankings[name]["row"], rankings[name]["score"], strict=True):
             printed.add((quantity, ids[row], *hospital), f"{value} [{', '.join(bounds)}]")

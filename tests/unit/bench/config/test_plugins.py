@@ -74,7 +74,7 @@ def test_a_mapping_or_a_function_of_a_package_adds_entries(install: Install, cod
         ("bad:registry.yaml", {"registry": "losses: {a: {use: 'a:b', with: gamma}}"}, "must be a block of options"),
         ("bad:registry.yaml", {"registry": "metrics: {m: {use: 'a:b'}}"}, "does not state its input"),
         ("bad:registry.yaml", {"registry": "datasets: {m: {use: 'a.b'}}"}, "cannot add datasets"),
-        ("bad:registry.yaml", {"registry": "weights: {radimagenet: {}}"}, "cannot add weights"),
+        ("bad:registry.yaml", {"registry": "weights: {radimagenet: {}}"}, "file of these starting weights is missing"),
     ],
 )
 def test_a_broken_plug_in_is_reported_and_does_not_affect_others(

@@ -72,7 +72,7 @@ def test_a_pair_is_clear_exactly_if_its_test_over_all_ranked_runs_is() -> None:
         external["second"] == external["first"].map(dict(zip(table.index, table.index[1:], strict=False)))
     ]
     assert len(neighbors) == MOST - 1
-    lead = table.loc[neighbors["first"], ["lead", "lead_low", "lead_high"]].to_numpy()
+    lead = table.loc[neighbors["first"], ["lead", "lead_all_low", "lead_all_high"]].to_numpy()
     np.testing.assert_allclose(neighbors[["value", "all_low", "all_high"]].to_numpy(), lead, atol=1e-9)
 
 
