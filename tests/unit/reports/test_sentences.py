@@ -128,7 +128,7 @@ def test_an_unranked_run_has_its_reason_and_its_internal_auroc():
     assert sentences.unranked_reason("the loss was not finite", MISSING, 5, True) == "the loss was not finite"
     assert (
         sentences.unranked_reason("", internal, 0, False)
-        == "no external hospital was tested; internal AUROC .800 [.700, .900]"
+        == "no external hospital was tested; internal AUROC (every finding) .800 [.700, .900]"
     )
     assert sentences.unranked_reason("", internal, 2, False).startswith(
         "internal and external hospitals label no finding in common; internal AUROC"

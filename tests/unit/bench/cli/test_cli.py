@@ -66,8 +66,8 @@ def test_a_misspelt_command_is_answered_with_what_where_and_fix(
         (["run", "--grid", "tiny", "--device", "gpu"], "no device 'gpu'", "cuda"),
         (
             ["evaluate", "--model", ".", "--grid", "tiny"],
-            "cannot read the file: is a directory",
-            "check the file's name",
+            "this folder has no model",
+            "config.json and model.safetensors",
         ),
         (
             ["evaluate", "--model", "no.yaml", "--grid", "tiny"],
