@@ -169,7 +169,7 @@ def _intact(folder: Path, checksums: Mapping[str, str], files: bool) -> set[str]
 
 
 def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Check]:
-    """Yield the faults of a finished run's JSON files, and a fault if its weights do not match the seal."""
+    """Yield the faults of a finished run's JSON files, and a fault if its weights do not match their hash in seal.json."""
     for file in OF_DERIVED:
         read = read_checksums if file == CHECKSUMS else lambda folder, file=file: _json(folder / file)
         if (folder / file).is_file() and read(folder) is None:

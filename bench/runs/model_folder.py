@@ -90,7 +90,9 @@ def _read_node(root: Path, folder: Path, node: Mapping[str, Any], device: torch.
         usual = {str(name): (float(low), float(high)) for name, (low, high) in node.get("gray_values", {}).items()}
         if list(node["findings"]) != list(run.config.findings):
             raise StoreError(
-                "its findings differ from those of this version", str(path), "use the version that made it"
+                "the findings of the model differ from those of this version of Unseen",
+                str(path),
+                "use the version that made the folder",
             )
         digest, synthetic = str(node.get("weights_sha256", "")), bool(node.get("synthetic", False))
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:

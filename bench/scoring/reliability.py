@@ -78,7 +78,7 @@ class _Images(NamedTuple):
 
 
 def _codes(num_findings: int, num_images: int, bins: int) -> NDArray[np.unsignedinteger]:
-    """Allocate a code [K, N] for each slot; `_add` fills in 2 x bin + label.
+    """Allocate an array [K, N] of codes: a code states bin and label of an image, 2 x bin + label. `_add` fills it in.
 
     The initial value is 2 x bins, as if there were one more bin. Images without a score keep this value.
     """
@@ -94,7 +94,9 @@ def _add(
     code: NDArray[np.unsignedinteger],
     sums: Array,
 ) -> None:
-    """Add n images to the first three of the sums [7, G] that `_points` lists, and write their codes to code [N].
+    """Add n images to the first three of the sums [7, G] that `_points` lists, and write their codes to `code` [N].
+
+    A code is 2 x bin + label. `slot` [n] has the position of each of the n images in `code`.
 
     Images are sorted by score. So images of one bin are adjacent, and their sum stays in a register.
     """

@@ -255,7 +255,7 @@ def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, 
 
 
 def read_table(path: Path) -> "pd.DataFrame":
-    """Return a Parquet file that `write_table` wrote as a data frame.
+    """Return the data frame in a Parquet file that `write_table` wrote.
 
     The function `checksums.checked_table` also compares its checksum. Raises StoreError if the file is missing or
     damaged.

@@ -1,8 +1,8 @@
 """Locate findings and anatomy in the images of a cohort: outlines, boxes, lung masks, or the masks of a phantom.
 
-The first available source is used: phantom.json above the cohort (the masks are drawn again from the patient number),
+The first available source is used: phantom.json in a parent folder of the cohort (the masks are drawn again from the patient number),
 then `boxes` of the adapter, then `outlines` of the adapter. The column `lung_mask` of a table gives lung masks.
-The token (also called tag) of a phantom is a drawn text label that can replace a finding as a shortcut.
+The token (also called tag) of a phantom is a drawn text label. A network may use it as a shortcut, instead of the finding.
 """
 
 import json

@@ -89,7 +89,7 @@ def _nih(states: States, study: Study, rng: np.random.Generator, _expert: bool) 
 
 
 def _padchest(states: States, study: Study, rng: np.random.Generator, _expert: bool) -> Native:
-    """Return lower-case words: only "normal", or words for findings (not only the shared nine) and words without meaning."""
+    """Return lower-case words: only "normal", or words for findings and words that are no finding. Not only the nine shared findings occur."""
     words: list[str] = []
     for finding, state in states.items():
         spellings = PADCHEST_WORDS[finding]

@@ -31,7 +31,7 @@ COLUMNS = tuple(name for name in SCHEMAS["transplants"] if name != "run_id")
 
 @dataclass(frozen=True, slots=True)
 class ChangedPredictions:
-    """Logits [N, K] of the same images: unchanged (before), changed (after), and changed as a control."""
+    """Logits [N, K] of the same images: unchanged (before), changed with a donor's pixels (after), and with pixels of the same hospital (control)."""
 
     kind: str
     donor: str  # cohort, or "" for kinds without a donor

@@ -34,8 +34,8 @@ STEADY = ("scores", "gaps", "references", "mappings", "delong")
 class Exported:
     """The result of an export. `key` is the path of the key file, which stays with the owner.
 
-    `runs`, `cohorts`, `images` and `scores` are numbers of exported items. `contested`: run id and finding, if the run
-    states that it could not learn the finding, and others can check this only with the training labels.
+    `runs`, `cohorts`, `images` and `scores` are numbers of exported items. `contested`: pairs (run id, finding) for
+    which the run states that it could not learn the finding. Others can check such a statement only with the training labels.
     """
 
     path: Path
