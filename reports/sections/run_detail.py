@@ -42,8 +42,8 @@ AT_THRESHOLD = {
 POINTS = {"f1_max": "best F1", "youden": "Youden", "sens_90": "sensitivity .90", "f1_grid": "best F1 of a grid"}
 NONE = "no interval"
 NO_INTERVAL = (
-    "No interval: for a finding, more than 5 % of the bootstrap samples do not define the metric. "
-    "Precision needs a positive call, NPV a negative call."
+    "No interval: for at least one finding, the metric cannot be computed in more than 5 % of the bootstrap samples. "
+    "Precision needs a positive prediction, NPV a negative one."
 )
 Call = tuple[int, int, int, int]  # counts: true positive, false negative, false positive, true negative
 

@@ -282,7 +282,7 @@ def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, unit: str = "ru
     """State whether runs with features that reveal the hospital have a larger gap; `rho` is the rank correlation."""
     if num_runs < num_needed:
         runs = f"{unit} is" if num_runs == 1 else f"{unit}s are"
-        return f"{sentence_case(_headline_count(num_runs))} {runs} too few to relate this to the gap"
+        return f"{sentence_case(_headline_count(num_runs))} {runs} too few to relate source accuracy to the gap"
     if not rho.clear:
         return f"No clear relation to the gap (Spearman {rho.with_interval})"
     size = "larger" if rho.value > 0 else "smaller"
