@@ -96,7 +96,7 @@ def _check_training_labels(manifest: Manifest, contested: Contested, data: Path,
         if min(present, absent) > int(internal["unreadable"]):
             labels = f"{present:,} training images with the finding and {absent:,} without it"
             raise refused(
-                f"run {run['id']} states that it could not learn {finding} without both labels, but there are {labels}",
+                f"run {run['id']} states that it could not learn {finding} without both labels, but the data have {labels}",
                 where,
             )
 
