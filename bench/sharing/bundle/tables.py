@@ -168,7 +168,7 @@ def _check_texts(column: pa.ChunkedArray, name: str, where: str, words: Collecti
             raise refused(f"{name} has a text of more than {limits.MOST_TEXT} characters", where)
         known = pc.is_in(texts, pa.array(sorted(words or ()), pa.string())).to_numpy(zero_copy_only=False)
         if words is not None and not known.all():
-            raise refused(f"the column {name} has a text that is not allowed there", where)
+            raise refused(f"{name} has a text that is not allowed in this column", where)
         size += int(pc.binary_length(texts).to_numpy()[chunk.indices.to_numpy()].sum()) if len(chunk) else 0
     if size > limits.MOST_TEXT_BYTES:
         raise refused(f"{name} has {size:,} bytes of text: more than {limits.MOST_TEXT_BYTES:,}", where)

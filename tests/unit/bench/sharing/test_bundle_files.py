@@ -261,7 +261,7 @@ HOSTILE = {
     "nulls": "empty cells",
     "long text": "more than 400 characters",
     "repeated text": "bytes of text",
-    "unknown word": "the column split has a text that is not allowed there",
+    "unknown word": "split has a text that is not allowed in this column",
     "many cells": "states 320,000,000 bytes",
     "long list": "states 320,000,000 bytes",
     "many row groups": "row groups",
