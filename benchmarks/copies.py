@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from bench.planning.manifest import read_manifest
 from bench.results.read_predictions import FRAMES, REPLICATES
 from bench.results.score_runs import FILES, _key
-from bench.store.checksums import mark_done, write_checksums
+from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, canonical_json, short_hash, write_bytes
 
@@ -44,7 +44,7 @@ def copied(source: Path, root: Path, num: int) -> None:
             shutil.copy(folder / name, new)
         for name in ("predictions", "features"):
             shutil.copytree(folder / name, new / name)
-        mark_done(new)
+        CheckedFolder(new).mark_done()
         runs.append(run)
     content |= {"runs": runs, "analyses": [], "name": "many"}
     write_bytes(root / "grids" / "many.json", canonical_json(content))
@@ -57,7 +57,7 @@ def copied(source: Path, root: Path, num: int) -> None:
             _write(scores / f"{name}.parquet", table, run["id"], key)
         shutil.copy(old.scores / run["copy_of"] / REPLICATES, scores)
         # Without checksums, `bench report` would score each run again.
-        write_checksums(scores, {name: file_sha256(scores / name) for name in FILES})
+        CheckedFolder(scores).write_checksums({name: file_sha256(scores / name) for name in FILES})
         (scores / "KEY").write_text(key)
 
 

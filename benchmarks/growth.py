@@ -35,7 +35,7 @@ from bench.planning.manifest import Manifest, read_manifest
 from bench.results.cross_run_tables import across
 from bench.results.read_predictions import load_replicates, load_scores, scored_ids, unfinished
 from bench.store.checked_files import write_cohort, write_grid
-from bench.store.checksums import RECORDS, mark_done
+from bench.store.checked_folders import RECORDS, CheckedFolder
 from bench.store.store import Store, write_table
 from benchmarks.harness import largest_memory
 
@@ -125,7 +125,7 @@ def grown(source: Path, root: Path, num_runs: int, num_images: int, width: int) 
             feature += draw.normal(scale=0.05, size=width)
             (folder / "features").mkdir(exist_ok=True)
             np.savez(folder / "features" / f"{name}.npz", patient_id=patients, feature=feature.astype(np.float16))
-        mark_done(folder)
+        CheckedFolder(folder).mark_done()
     write_grid(store, "large", {**content, "name": "large"})
     return read_manifest(store, "large")
 
@@ -240,7 +240,7 @@ def scanned(manifest: Manifest, root: Path, num: int) -> tuple[float, float]:
         for cohort in manifest.cohorts:
             (folder / "predictions" / f"{cohort['name']}.parquet").touch()
             (folder / "features" / f"{cohort['name']}.npz").touch()
-        mark_done(folder)
+        CheckedFolder(folder).mark_done()
     grown_manifest = Manifest(store, content)
     start, cpu_start = time.perf_counter(), cpu()
     assert len(store.run_ids()) == num

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.store.checksums import read_checksums, stored_files
+from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store
 
@@ -77,5 +77,7 @@ def assert_same_bytes(folder: Path, finished: Path) -> None:
             assert path.read_bytes() == (mine / path.relative_to(theirs)).read_bytes(), path.name
         assert (mine / run.relative_to(theirs) / "DONE").is_file()
         own = mine / run.relative_to(theirs)
-        assert read_checksums(own) == {name: file_sha256(own / name) for name in stored_files(own)}
+        assert CheckedFolder(own).checksums() == {
+            name: file_sha256(own / name) for name in CheckedFolder(own).stored_files()
+        }
     assert not [p for p in mine.rglob("*") if p.name == "LOCK" or p.suffix == ".part"]

@@ -33,7 +33,7 @@ from bench.planning.image_caches import open_images
 from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
 from bench.runs.networks import normalization_of, trained_network
-from bench.store.checksums import checked_table, scores_table
+from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Progress, canonical_json, replacing, short_hash, write_bytes, write_table
 from harmonize.cache.cache import ImageCache
 from harmonize.ground_truth.ground_truth import OUTSIDE, Scene, Truth, scene, truth_of
@@ -88,7 +88,7 @@ class HeatMapper:
         """Load the network and the thresholds of the job's run."""
         network = trained_network(job.run, job.store, device).eval()
         normalization = normalization_of(job.run, job.store, job.refs[0], network)
-        stored = scores_table(job.store.root / "scores" / job.run.id, "operating_points")
+        stored = ScoresFolder(job.store.root / "scores" / job.run.id).table("operating_points")
         return cls(job, network, normalization, points_of(stored, RULE, job.run.config.findings))
 
     def explain_cohort(self, ref: CohortRef, folder: Path, progress: Progress) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -155,7 +155,7 @@ class HeatMapper:
         """Return predictions and labels of the images outside training and validation, and the images' rows in the cache."""
         examples = Examples.predicted(ref, self.run.config, cache)
         findings = tuple(self.run.config.findings)
-        stored = checked_table(self.job.store.run_dir(self.run.id), f"predictions/{ref.name}.parquet")
+        stored = CheckedFolder(self.job.store.run_dir(self.run.id)).table(f"predictions/{ref.name}.parquet")
         prediction_row = pd.Index(stored["image_id"].astype(str)).get_indexer(pd.Index(examples.image_id.astype(str)))
         held_out = table["image_id"][ref.held_out_rows(ref.split_of(table, self.run.config))]
         keep = np.isin(examples.image_id.astype(str), held_out.to_numpy(str)) & (prediction_row >= 0)

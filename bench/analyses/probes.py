@@ -31,7 +31,7 @@ from bench.planning.image_caches import open_images
 from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
 from bench.runs.networks import initial_network, normalization_of
-from bench.store.checksums import checked_bytes, checked_table
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Progress, write_table
 from bench.training.train_modes import recalibrate_batch_norm
 from harmonize.cache.cache import ImageCache
@@ -117,11 +117,11 @@ def _cohort_features(job: AnalysisJob, ref: CohortRef) -> CohortFeatures:
         predicted.rows[headline],
         predicted.state_NK[headline],
     )
-    features = io.BytesIO(checked_bytes(folder, f"features/{ref.name}.npz"))
+    features = io.BytesIO(CheckedFolder(folder).read(f"features/{ref.name}.npz"))
     with np.load(features, allow_pickle=False) as stored:
         feature_ND = stored["feature"].astype(np.float32)
     ids = examples.image_id.astype(str)
-    logits = checked_table(folder, f"predictions/{ref.name}.parquet").set_index("image_id").loc[ids]
+    logits = CheckedFolder(folder).table(f"predictions/{ref.name}.parquet").set_index("image_id").loc[ids]
     logit_NF = logits[list(job.run.config.findings)].to_numpy(np.float32)
     table = ref.read().set_index("image_id", drop=False).loc[ids].reset_index(drop=True)
     return CohortFeatures(ref, cache, examples, table, logit_NF, probe_rows(examples.patient_id), feature_ND)

@@ -4,7 +4,7 @@ import shutil
 from importlib import import_module
 
 from bench.planning.jobs import AnalysisJob
-from bench.store.checksums import record_checksums
+from bench.store.checked_folders import CheckedFolder
 from bench.store.lease import lease
 from bench.store.store import Progress, write_bytes
 
@@ -27,6 +27,6 @@ def run_one_analysis(job: AnalysisJob, progress: Progress) -> bool:
                 path.unlink()
         module, _, name = job.analysis.kind.use.partition(":")
         getattr(import_module(module), name)(job, job.folder, progress)
-        record_checksums(job.folder)
+        CheckedFolder(job.folder).record_checksums()
         write_bytes(job.folder / "KEY", job.key.encode())
     return True

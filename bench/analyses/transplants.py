@@ -30,7 +30,7 @@ from bench.planning.image_caches import open_images
 from bench.planning.jobs import AnalysisJob
 from bench.planning.plan import CohortRef
 from bench.runs.networks import normalization_of, trained_network
-from bench.store.checksums import checked_json, scores_table
+from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Progress, write_table
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED
 from harmonize.seeds import stream
@@ -139,8 +139,8 @@ def load_run_and_samples(job: AnalysisJob, progress: Progress) -> tuple[FrozenRu
     run_folder = job.store.run_dir(planned_run.id)
     network = trained_network(planned_run, job.store, device)
     normalizer = normalization_of(planned_run, job.store, job.refs[0], network)
-    points = scores_table(job.store.root / "scores" / planned_run.id, "operating_points")
-    unlearned = checked_json(run_folder, "trained.json").get("unlearnt", [])
+    points = ScoresFolder(job.store.root / "scores" / planned_run.id).table("operating_points")
+    unlearned = CheckedFolder(run_folder).json("trained.json").get("unlearnt", [])
     findings = planned_run.config.findings
     learned = np.array([k for k, finding in enumerate(findings) if finding not in unlearned], np.intp)
     run = FrozenRun(predictor(network, normalizer, device), findings, _thresholds(points, findings), learned)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.run_table import histories, runs_table
-from bench.store.checksums import scores_table
+from bench.store.checked_folders import ScoresFolder
 from bench.store.store import Store, key_in
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
 from harmonize.errors import CxrError
@@ -65,7 +65,7 @@ class Choice:
         folder = self.manifest.scores / self.run_id
         if not key_in(folder):
             return pd.DataFrame(columns=["dataset", "finding", "value", "low", "high", "num_positive"])
-        rows = scores_table(folder, "scores")
+        rows = ScoresFolder(folder).table("scores")
         rows = rows[(rows["metric"] == "auroc") & (rows["calibrator"] == "none") & (rows["subgroup"] == "all")]
         rows = rows[(rows["dataset"] != self.internal) | (rows["split"] == "test")]
         return rows[["dataset", "finding", "value", "low", "high", "num_positive"]].dropna(subset=["value"])

@@ -13,8 +13,8 @@ from pathlib import Path
 from bench.diagnostics.store_audit import FINISHED_ANALYSES, examine_run, runs_from_bundles
 from bench.planning.manifest import upgraded
 from bench.store.checked_files import read_grid, write_grid
-from bench.store.checksums import FILE as CHECKSUMS
-from bench.store.checksums import analysis_damage, record_checksums
+from bench.store.checked_folders import FILE as CHECKSUMS
+from bench.store.checked_folders import AnalysisFolder, CheckedFolder
 from bench.store.lease import holder_of, lease
 from bench.store.schema import FILE, SCHEMA, schema_of
 from bench.store.store import Progress, Store, canonical_json, read_table, write_bytes, write_table
@@ -79,10 +79,10 @@ def with_checksums(store: Store, progress: Progress) -> dict[str, str]:
             if faults:
                 left[run_id] = faults[0]
             else:
-                record_checksums(store.run_dir(run_id))
+                CheckedFolder(store.run_dir(run_id)).record_checksums()
     for key in chain.from_iterable(store.root.glob(pattern) for pattern in FINISHED_ANALYSES):
-        if not analysis_damage(key.parent):
-            record_checksums(key.parent)
+        if not AnalysisFolder(key.parent).damage():
+            CheckedFolder(key.parent).record_checksums()
     progress("read runs", len(ids), max(1, len(ids)))
     return left
 
@@ -96,14 +96,14 @@ def with_internal_and_external(store: Store, progress: Progress) -> dict[str, st
             write_grid(store, path.stem, upgraded(read_grid(store, path.stem)))
     for path in store.root.glob("[0-9a-f][0-9a-f]/*/transplants/transplants.parquet"):
         recorded = (path.parent / CHECKSUMS).is_file()
-        if recorded and analysis_damage(path.parent):
+        if recorded and AnalysisFolder(path.parent).damage():
             continue  # damaged table: the next `bench run` makes it again
         table = read_table(path)
         for column in ("donor", "host"):
             table[column] = table[column].replace("away", "external")
         (path.parent / CHECKSUMS).unlink(missing_ok=True)  # after an interruption, the step writes the table again
         write_table(path, table)
-        record_checksums(path.parent)
+        CheckedFolder(path.parent).record_checksums()
     progress("rename roles", max(1, len(grids)), max(1, len(grids)))
     return {}
 

@@ -17,8 +17,8 @@ from bench.planning.image_caches import COMPLETE
 from bench.planning.imported_run import KIND as IMPORTED
 from bench.planning.manifest import SCHEMA as MANIFEST_SCHEMA
 from bench.store.checked_files import NO_CHECKSUM, cohort_problem, grid_problem, read_grid
-from bench.store.checksums import FILE as CHECKSUMS
-from bench.store.checksums import NO_CHECKSUMS, RECORDS, analysis_damage, damaged_files, read_checksums, stored_files
+from bench.store.checked_folders import FILE as CHECKSUMS
+from bench.store.checked_folders import NO_CHECKSUMS, RECORDS, REFERENCE, AnalysisFolder, CheckedFolder
 from bench.store.file_integrity import file_damage, file_sha256, json_object
 from bench.store.lease import holder_of
 from bench.store.schema import CHECKSUMS_SINCE, SCHEMA
@@ -146,7 +146,7 @@ def examine_run(store: Store, run_id: str, from_bundle: bool, files: bool) -> It
         yield _check("warning", name, f"failed: {last_line(folder / 'FAILED')}", fix)
     if state == "done":
         derived = "kind" in document
-        checksums = read_checksums(folder) if store.schema >= CHECKSUMS_SINCE else None
+        checksums = CheckedFolder(folder).checksums() if store.schema >= CHECKSUMS_SINCE else None
         required = [*(OF_DERIVED if derived else COMPLETE), *(file for file in checksums or () if file not in COMPLETE)]
         optional = {CHECKSUMS} if store.schema < CHECKSUMS_SINCE else set()
         optional |= {"model.safetensors"} if from_bundle else set()
@@ -163,7 +163,7 @@ def examine_run(store: Store, run_id: str, from_bundle: bool, files: bool) -> It
 
 def _intact(folder: Path, checksums: Mapping[str, str], files: bool) -> set[str]:
     """Return the names of the files that have their checksum. Each file is read once. Without `files`, only records are read."""
-    names = stored_files(folder) if files else RECORDS
+    names = CheckedFolder(folder).stored_files() if files else RECORDS
     present = (name for name in names if name in checksums and (folder / name).is_file())
     return {name for name in present if file_sha256(folder / name) == checksums[name]}
 
@@ -171,14 +171,14 @@ def _intact(folder: Path, checksums: Mapping[str, str], files: bool) -> set[str]
 def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Check]:
     """Yield the faults of a finished run's JSON files, and a fault if its weights do not match their hash in seal.json."""
     for file in OF_DERIVED:
-        read = read_checksums if file == CHECKSUMS else lambda folder, file=file: _json(folder / file)
-        if (folder / file).is_file() and read(folder) is None:
+        content = CheckedFolder(folder).checksums() if file == CHECKSUMS else _json(folder / file)
+        if (folder / file).is_file() and content is None:
             fix = f"delete it: rm '{folder / file}', then run the grid again"
             yield _check("fault", name, f"{file} is damaged", fix)
     seal, fix = _json(folder / "seal.json") or {}, f"`bench remove {folder.name}`, then run the grid again"
     if seal.get("weights_before") != seal.get("weights_after"):
         yield _check("fault", name, "the weights changed while the run was tested", fix)
-    checksums = (read_checksums(folder) or {}) if files else {}
+    checksums = (CheckedFolder(folder).checksums() or {}) if files else {}
     for part, path in _sealed_files(folder):  # an older seal has the weights only
         stated = seal.get(f"{part}_after")
         if stated != seal.get(f"{part}_before"):
@@ -204,7 +204,7 @@ def _sealed_files(folder: Path) -> list[tuple[str, Path | None]]:
     except (ConfigError, KeyError, TypeError):  # the check of run.json reports it
         return unknown
     return [
-        ("preprocessing", folder / "reference.json"),
+        ("preprocessing", folder / REFERENCE),
         ("internal_logits", folder / "predictions" / f"{internal}.parquet"),
     ]
 
@@ -231,7 +231,7 @@ def _changed(
 
     Large files are read only with `files`.
     """
-    for file in stored_files(folder):
+    for file in CheckedFolder(folder).stored_files():
         problem = "" if file in checksums else "did not exist when the run finished"
         if not problem and file not in checked and (files or file in RECORDS):
             problem = "is not what was stored: its checksum differs"
@@ -281,14 +281,14 @@ def _weights(path: Path, expected: str) -> str:
 def _scores(folder: Path, files: bool) -> Iterator[Check]:
     """Yield a fault for damaged files of a run's finished scores. Without `files`, only file ends are read."""
     name, fix = f"scores of {folder.name}", "`bench score` makes them again"
-    checksums = read_checksums(folder)
+    checksums = CheckedFolder(folder).checksums()
     if checksums is None and (folder / CHECKSUMS).is_file():
         yield _check("fault", name, f"{CHECKSUMS} is damaged", fix)
     elif checksums is None:
         yield _check("note", name, NO_CHECKSUMS, f"a changed value is not detected; {fix}")
     problems = {path.name: file_damage(path) for path in sorted((*folder.glob("*.parquet"), *folder.glob("*.npz")))}
     problems |= {file: "is missing" for file in checksums or () if not (folder / file).is_file()}
-    problems |= damaged_files(folder, sorted(checksums)) if files and checksums else {}
+    problems |= CheckedFolder(folder).problems(sorted(checksums)) if files and checksums else {}
     for file, problem in problems.items():
         if problem:
             yield _check("fault", name, f"{file} {problem}", fix)
@@ -297,7 +297,7 @@ def _scores(folder: Path, files: bool) -> Iterator[Check]:
 def _analyses(root: Path, files: bool) -> Iterator[Check]:
     """Yield a fault for each finished analysis with damaged or changed tables; with `files`, also for pictures."""
     for key in sorted(path for pattern in FINISHED_ANALYSES for path in root.glob(pattern)):
-        if problem := analysis_damage(key.parent, pictures=files):
+        if problem := AnalysisFolder(key.parent).damage(pictures=files):
             fix = f"delete it: rm -r '{key.parent}', then run its grid again with `bench run`: it makes the analysis again"
             yield _check("fault", f"analysis {key.parent.relative_to(root)}", problem, fix)
 

@@ -16,12 +16,11 @@ from bench.inputs.histograms import Reference, learn
 from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
-from bench.store.checksums import checked_bytes
+from bench.store.checked_folders import REFERENCE, CheckedFolder
 from bench.store.store import Store, canonical_json, write_bytes
 from harmonize.cache.cache import ImageCache
 from harmonize.errors import DatasetError, StoreError
 
-FILE = "reference.json"
 _BATCH = 64
 
 
@@ -34,7 +33,7 @@ def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Refe
     op = run.histogram_op
     if op is None:
         return {}
-    path = folder / FILE
+    path = folder / REFERENCE
     if path.is_file():
         return stored_reference(run, folder)
     table, cache = internal.read(), open_images(store, internal, run.geometry)
@@ -59,10 +58,12 @@ def stored_reference(run: Run, folder: Path) -> Reference:
     if op is None:
         return {}
     try:
-        stored: list[float] = json.loads(checked_bytes(folder, FILE))[op]
+        stored: list[float] = json.loads(CheckedFolder(folder).read(REFERENCE))[op]
     except (OSError, ValueError, KeyError) as error:
         fix = "run the grid again with `bench run`: it makes missing files again"
-        raise StoreError(f"the histogram reference of {op} is missing or damaged", str(folder / FILE), fix) from error
+        raise StoreError(
+            f"the histogram reference of {op} is missing or damaged", str(folder / REFERENCE), fix
+        ) from error
     return {op: stored}
 
 

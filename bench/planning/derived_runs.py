@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from bench.config.run_config import RunConfig
 from bench.config.tta_and_ensembles import TTA, Ensemble, View
 from bench.planning.run import Run
-from bench.store.checksums import FILE as CHECKSUMS
-from bench.store.checksums import damaged_files
+from bench.store.checked_folders import FILE as CHECKSUMS
+from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
 from bench.store.store import Store, canonical_json, short_hash, table_facts
 
@@ -51,7 +51,7 @@ class Derived:
         folder = store.run_dir(self.id)
         if (
             store.state(self.id) != "done"
-            or damaged_files(folder)
+            or CheckedFolder(folder).problems()
             or not all(is_intact(folder / name) for name in COMPLETE)
         ):
             return True

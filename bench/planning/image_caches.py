@@ -12,8 +12,8 @@ import pandas as pd
 from bench.planning.overlap import refuse_copies
 from bench.planning.plan import CohortRef, Plan
 from bench.planning.run import TRAINED, Run
-from bench.store.checksums import FILE as CHECKSUMS
-from bench.store.checksums import damaged_files
+from bench.store.checked_folders import FILE as CHECKSUMS
+from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
 from bench.store.safe_csv import csv_text
 from bench.store.store import Progress, Store, table_facts, write_bytes
@@ -63,7 +63,7 @@ class DecodedImages:
         folder = store.run_dir(run.id)
         if store.state(run.id) != "done" or (folder / "run.json").read_bytes() != run.document:
             return True
-        if damaged_files(folder) or not all(is_intact(folder / name) for name in COMPLETE):
+        if CheckedFolder(folder).problems() or not all(is_intact(folder / name) for name in COMPLETE):
             return True
         return self.needs_predictions(run)
 

@@ -19,7 +19,7 @@ from bench.planning.plan import Plan
 from bench.planning.run import Run
 from bench.scoring.scored_split import Settings
 from bench.store.checked_files import read_cohort, read_grid, write_grid
-from bench.store.checksums import analysis_state
+from bench.store.checked_folders import AnalysisFolder
 from bench.store.file_integrity import json_object
 from bench.store.schema import require_present
 from bench.store.store import Store, canonical_json
@@ -134,7 +134,7 @@ class Manifest:
                 facts[run_id] = self.predicted(run_id)
             key = analysis_key(analysis["identity"], facts[run_id], bool(analysis["per_run"]))
             row = {"name": analysis["name"], "run_id": run_id if analysis["per_run"] else ""}
-            state, reason = analysis_state(self.store.root / analysis["folder"], key)
+            state, reason = AnalysisFolder(self.store.root / analysis["folder"]).state(key)
             rows.append({**row, "options": dict(analysis["identity"][2]), "state": state, "reason": reason})
         return rows
 

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from bench.planning.manifest import Manifest
-from bench.store.checksums import checked_table
+from bench.store.checked_folders import CheckedFolder
 from reports.schemas.tables import SCHEMAS
 
 
@@ -24,5 +24,5 @@ def stored_analyses(
             continue
         for path in sorted((manifest.store.root / analysis["folder"]).glob("*.parquet")):
             if path.stem in SCHEMAS:  # only the analysis itself reads other tables
-                frames.setdefault(path.stem, []).append(checked_table(path.parent, path.name))
+                frames.setdefault(path.stem, []).append(CheckedFolder(path.parent).table(path.name))
     return {name: pd.concat([f for f in parts if len(f)] or parts, ignore_index=True) for name, parts in frames.items()}

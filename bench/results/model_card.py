@@ -14,7 +14,7 @@ from bench.planning.run import find_run, read_run
 from bench.results.card_metadata import front_matter
 from bench.results.read_predictions import run_facts, scored_ids, unfinished
 from bench.results.run_table import run_label
-from bench.store.checksums import checked_json, scores_table
+from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Store, write_bytes
 from bench.system.disclaimer import TRAINED_ON_SYNTHETIC
 from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
@@ -72,7 +72,7 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
     store, config = manifest.store, manifest.config(run)
     facts = run_facts(store, run["id"])
     folder = store.root / "scores" / run["id"]
-    scores, gaps, points = (scores_table(folder, name) for name in ("scores", "gaps", "operating_points"))
+    scores, gaps, points = (ScoresFolder(folder).table(name) for name in ("scores", "gaps", "operating_points"))
     unlearnt = facts["trained"].get("unlearnt", [])
     # a panel has no network for the other findings
     predicted = [f for f in config.findings if f not in unlearnt] if run.get("kind") == "panel" else config.findings
@@ -147,10 +147,10 @@ def _combined(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, An
     licences = dict.fromkeys(
         str(row.get("licence") or "not stated") for row in networks if manifest.config(row).weights != "none"
     )
-    document = checked_json(manifest.store.run_dir(run["id"]), "run.json")
+    document = CheckedFolder(manifest.store.run_dir(run["id"])).json("run.json")
     if run["kind"] == "ensemble" and any(row["id"] == run["sources"][0] for row in manifest.derived):
-        document = checked_json(
-            manifest.store.run_dir(run["sources"][0]), "run.json"
+        document = CheckedFolder(manifest.store.run_dir(run["sources"][0])).json(
+            "run.json"
         )  # an ensemble of TTAs: their views
     views = [f"{'mirrored, ' if mirrored else ''}rotated by {degrees:g}°" for mirrored, degrees in document["views"]]
     rows = {

@@ -22,7 +22,7 @@ from bench.planning.plan import states
 from bench.planning.protocol import CohortRole
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.checksums import checked_bytes, damaged_files, scores_bytes
+from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Store
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import StoreError
@@ -166,7 +166,7 @@ def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
         return reason
     if state == "failed":
         return manifest.store.reason(run["id"])
-    if state == "done" and (problems := damaged_files(folder)):
+    if state == "done" and (problems := CheckedFolder(folder).problems()):
         return " ".join(next(iter(problems.items())))
     required = {"predictions": "parquet"} | ({} if "kind" in run or manifest.of_bundles else {"features": "npz"})
     for cohort in manifest.cohorts if state == "done" else ():
@@ -203,7 +203,7 @@ def load_scored_splits(
             labels_cache[key] = replace(labels, state_NK=own, mapped=mapped)
         folder, name = manifest.store.run_dir(run["id"]), f"predictions/{cohort['name']}.parquet"
         path = folder / name
-        table = _stored(path, checked_bytes(folder, name), ["image_id", *findings])
+        table = _stored(path, CheckedFolder(folder).read(name), ["image_id", *findings])
         logit_KN = np.stack([table[finding].to_numpy() for finding in findings]).astype(np.float32, copy=False)
         shared = labels_cache[key].parts(manifest, cohort, path, table["image_id"])
         splits += [entry.scored_split.of_run(logit_KN.take(entry.rows, 1).T) for entry in shared]
@@ -245,7 +245,7 @@ def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.Dat
 def stacked_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pa.Table:
     """Return the stored score table `name` of at least one run as an Arrow table, like `load_scores`."""
     folders, file = [manifest.scores / run_id for run_id in run_ids], f"{name}.parquet"
-    return _stacked([_stored(folder / file, scores_bytes(folder, file)) for folder in folders])
+    return _stacked([_stored(folder / file, ScoresFolder(folder).read(file)) for folder in folders])
 
 
 def as_frame(tables: Sequence[pa.Table]) -> pd.DataFrame:
@@ -276,7 +276,7 @@ def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.flo
 
     Raises StoreError if they are missing or damaged, or differ from their checksum.
     """
-    content = scores_bytes(manifest.scores / run_id, REPLICATES)
+    content = ScoresFolder(manifest.scores / run_id).read(REPLICATES)
     # One read of the file is faster than a read for each array.
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
@@ -288,7 +288,7 @@ def run_facts(store: Store, run_id: str) -> dict[str, Any]:
     The content of a missing or damaged file is {}; the function `unfinished` reports damaged files.
     """
     folder, out = store.run_dir(run_id), dict[str, Any]()
-    problems = damaged_files(folder)
+    problems = CheckedFolder(folder).problems()
     for name in ("env", "cost", "seal", "trained"):
         path = folder / f"{name}.json"
         out[name] = json.loads(path.read_text()) if path.is_file() and path.name not in problems else {}

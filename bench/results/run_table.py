@@ -12,8 +12,8 @@ from bench.config.run_config import NAMED
 from bench.planning.imported_run import FORMATS, KIND
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import run_facts, scored_ids, unfinished
-from bench.store.checksums import FILE as CHECKSUMS
-from bench.store.checksums import checked_table, damaged_files
+from bench.store.checked_folders import FILE as CHECKSUMS
+from bench.store.checked_folders import CheckedFolder
 
 _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
 
@@ -51,8 +51,8 @@ def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
     folder = manifest.store.run_dir(run_id)
     path = folder / "history.parquet"
     return (
-        checked_table(folder, path.name)
-        if path.is_file() and not {path.name, CHECKSUMS} & set(damaged_files(folder))
+        CheckedFolder(folder).table(path.name)
+        if path.is_file() and not {path.name, CHECKSUMS} & set(CheckedFolder(folder).problems())
         else pd.DataFrame(columns=["epoch", "val_auroc", "seconds"])
     )
 

@@ -33,7 +33,7 @@ from bench.results.read_predictions import (
     unfinished,
 )
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.checksums import NO_CHECKSUMS, checked_bytes, scores_damage, scores_table, write_checksums
+from bench.store.checked_folders import NO_CHECKSUMS, CheckedFolder, ScoresFolder
 from bench.store.store import (
     Progress,
     canonical_json,
@@ -65,7 +65,7 @@ def score_all(
     write the same bytes. `say` gets a line for damaged scores, and for scores without checksums.
     """
     done = [run for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
-    damage = {run["id"]: scores_damage(_folder(manifest, run), FILES) for run in done if _has_key(manifest, run)}
+    damage = {run["id"]: ScoresFolder(_folder(manifest, run)).damage(FILES) for run in done if _has_key(manifest, run)}
     pending = [run for run in done if damage.get(run["id"], "outdated")]
     if say:
         for line in _remarks(damage):
@@ -226,7 +226,7 @@ def _write(manifest: Manifest, run: Mapping[str, Any], result: "RunScores", extr
     np.savez(replicates, allow_pickle=False, **result.replicates)
     write_bytes(folder / REPLICATES, replicates.getvalue())
     checksums[REPLICATES] = hashlib.sha256(replicates.getbuffer()).hexdigest()
-    write_checksums(folder, checksums)
+    CheckedFolder(folder).write_checksums(checksums)
     write_bytes(folder / "KEY", key.encode())
 
 
@@ -241,8 +241,8 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSp
     key = _probe_key(manifest, run, headline)
     folder = _folder(manifest, run)
     same = all(table_facts(folder / f"{name}.parquet").get("probe") == key for name in PROBED)
-    if same and not scores_damage(folder, [f"{name}.parquet" for name in PROBED]):
-        return {name: _with_key(scores_table(folder, name), key) for name in PROBED}
+    if same and not ScoresFolder(folder).damage([f"{name}.parquet" for name in PROBED]):
+        return {name: _with_key(ScoresFolder(folder).table(name), key) for name in PROBED}
     from bench.analyses.shortcuts.source import Source, source_probe  # imported here, because it imports scikit-learn
 
     sources: dict[str, Source] = {}
@@ -250,7 +250,7 @@ def _probe(manifest: Manifest, run: Mapping[str, Any], splits: Sequence[ScoredSp
         stored_run, name = manifest.store.run_dir(run["id"]), f"features/{scored_split.dataset}.npz"
         if not (stored_run / name).is_file():
             continue
-        feature, patient = _features(stored_run / name, checked_bytes(stored_run, name))
+        feature, patient = _features(stored_run / name, CheckedFolder(stored_run).read(name))
         # each patient's stored features belong to the patient's first image
         ids, first = np.unique(scored_split.patient_id.astype(str), return_index=True)
         rows = first[np.searchsorted(ids, patient).clip(max=len(ids) - 1)]

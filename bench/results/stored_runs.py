@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.store.checked_files import read_grid
-from bench.store.checksums import JSON_RECORDS, damaged_files, scores_bytes
+from bench.store.checked_folders import JSON_RECORDS, CheckedFolder, ScoresFolder
 from bench.store.store import Store
 from harmonize.errors import StoreError
 
@@ -61,7 +61,7 @@ def _grids(store: Store) -> dict[str, list[str]]:
 
 def _stored_run(store: Store, run_id: str, grids: Sequence[str]) -> StoredRun:
     folder = store.run_dir(run_id)
-    damaged = damaged_files(folder, JSON_RECORDS)
+    damaged = CheckedFolder(folder).problems(JSON_RECORDS)
     document = {} if "run.json" in damaged else _document(folder)
     config: Mapping[str, Any] = document.get("config", {})
     kind = str(document.get("kind", "run"))
@@ -100,7 +100,7 @@ def _scores(folder: Path) -> list[dict[str, Any]]:
     columns = ["dataset", "split", "value", "low", "high"]
     try:
         # filters of pyarrow would import pandas
-        table = parquet.ParquetFile(io.BytesIO(scores_bytes(folder, "scores.parquet"))).read([*columns, *_MACRO])
+        table = parquet.ParquetFile(io.BytesIO(ScoresFolder(folder).read("scores.parquet"))).read([*columns, *_MACRO])
     except (StoreError, OSError, ArrowException):
         return []
     cells = table.to_pydict()

@@ -14,7 +14,7 @@ from bench.planning.run import find_run
 from bench.results.read_predictions import load_scored_splits, run_facts, unfinished
 from bench.scoring.calibrators import Platt
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.checksums import scores_table
+from bench.store.checked_folders import ScoresFolder
 from bench.store.store import Store, key_in
 from harmonize.errors import ConfigError, StoreError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
@@ -62,7 +62,7 @@ def mistakes(
                 raise ConfigError(
                     f"this run has no {option[2:]} {name!r}", option, f"choose from: {', '.join(choices)}"
                 )
-    points = scores_table(scores, "operating_points")
+    points = ScoresFolder(scores).table("operating_points")
     points = points[points["rule"] == rule].set_index("finding")[["threshold", "platt_a", "platt_b"]].astype(float)
     frames = [
         errors

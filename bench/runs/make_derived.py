@@ -27,7 +27,7 @@ from bench.planning.jobs import DerivedJob
 from bench.planning.plan import CohortRef
 from bench.runs.networks import normalization_of, trained_network
 from bench.runs.provenance import environment
-from bench.store.checksums import checked_json, checked_table, discard_changed_files, mark_done
+from bench.store.checked_folders import CheckedFolder
 from bench.store.lease import lease
 from bench.store.store import (
     Progress,
@@ -66,7 +66,7 @@ def derive_one(job: DerivedJob, progress: Progress) -> bool:
         store.reopen(derived.id)
         if reason := store.first_unfinished(derived.sources):
             raise StoreError(reason, str(store.root), "run the grid again: missing runs are made first")
-        discard_changed_files(folder)
+        CheckedFolder(folder).discard_changed_files()
         device = torch.device(job.device)
         if device.type == "cpu":
             torch.set_num_threads(derived.config.threads)
@@ -90,7 +90,7 @@ def derive_one(job: DerivedJob, progress: Progress) -> bool:
             write_bytes(folder / f"{name}.json", canonical_json(content))
         if stale or not (folder / "env.json").is_file():
             write_bytes(folder / "env.json", canonical_json(environment(device, derived.config.threads, began)))
-        mark_done(folder)
+        CheckedFolder(folder).mark_done()
     return True
 
 
@@ -100,7 +100,7 @@ def _path(store: Store, run_id: str, ref: CohortRef) -> Path:
 
 def _predictions(store: Store, run_id: str, ref: CohortRef) -> pd.DataFrame:
     """Return the predictions of a source run. Raises StoreError if they differ from their checksum."""
-    return checked_table(store.run_dir(run_id), f"predictions/{ref.name}.parquet")
+    return CheckedFolder(store.run_dir(run_id)).table(f"predictions/{ref.name}.parquet")
 
 
 def _facts(store: Store, derived: Derived, ref: CohortRef) -> dict[str, str]:
@@ -217,4 +217,4 @@ def cost_of(costs: Sequence[Mapping[str, Any]], num_views: int) -> dict[str, Any
 
 
 def _read(store: Store, run_id: str, name: str) -> dict[str, Any]:
-    return checked_json(store.run_dir(run_id), f"{name}.json")
+    return CheckedFolder(store.run_dir(run_id)).json(f"{name}.json")

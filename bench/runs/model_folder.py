@@ -27,7 +27,7 @@ from bench.planning.run import Run, parse_run
 from bench.runs.model_reference import CONFIG, MEMBERS, folder_of, foreign_code, is_outside
 from bench.runs.networks import initial_network
 from bench.runs.stored_run import COMBINED, POINTS, StoredRun, TrainedNetwork, combination, load, no_points
-from bench.store.checksums import WEIGHTS, damaged_files
+from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder
 from bench.store.file_integrity import file_sha256, json_object
 from bench.store.store import Store, canonical_json, read_table, short_hash
 from harmonize.errors import SetupError, StoreError
@@ -135,7 +135,7 @@ def _trained(
 
 def _reference(run: Run, folder: Path) -> dict[str, list[float]]:
     """Return the histogram reference of a run, {} if no op of its preprocessing needs one."""
-    op, path = run.histogram_op, folder / "reference.json"
+    op, path = run.histogram_op, folder / REFERENCE
     if op is None:
         return {}
     try:
@@ -172,7 +172,7 @@ def _of_bundle(folder: Path, device: torch.device, trust: bool) -> StoredRun:
         sources = [_of_bundle(folder.parent / str(source), device, trust) for source in document["sources"]]
         return combination(run_id, document, sources, unlearnt, points, "")
     run = parse_run(document, run_id, str(path))
-    if problem := damaged_files(folder, [WEIGHTS]).get(WEIGHTS):
+    if problem := CheckedFolder(folder).problems([WEIGHTS]).get(WEIGHTS):
         raise StoreError(f"run {run_id}: {WEIGHTS} {problem}", str(folder / WEIGHTS), "unpack the bundle again")
     return _trained(run, folder, device, trust, unlearnt, points, {}, synthetic=synthetic, digest="")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.config.registry import Registry
 from bench.planning.run import Run, find_run
-from bench.store.checksums import WEIGHTS
+from bench.store.checked_folders import REFERENCE, WEIGHTS
 from bench.store.store import Store
 from bench.system.hub_client import download_folder
 from harmonize.errors import SetupError, StoreError
@@ -78,7 +78,7 @@ def foreign_code(run: Run, registry: Registry) -> str:
 
 def model_files(folder: Path) -> list[Path]:
     """Return the files that define the predictions of a model folder, sorted by name."""
-    names = (CONFIG, "run.json", WEIGHTS, "reference.json", f"{MEMBERS}/*/*")
+    names = (CONFIG, "run.json", WEIGHTS, REFERENCE, f"{MEMBERS}/*/*")
     return sorted(path for name in names for path in folder.glob(name) if path.is_file())
 
 

@@ -14,7 +14,7 @@ from bench.inputs.normalize import Normalizer
 from bench.models.network import Network, build
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
-from bench.store.checksums import WEIGHTS, check_weights
+from bench.store.checked_folders import WEIGHTS, CheckedFolder
 from bench.store.store import Store
 from harmonize.seeds import seed_for
 
@@ -40,7 +40,7 @@ def trained_network(run: Run, store: Store, device: torch.device) -> Network:
     from safetensors.torch import load_file
 
     folder = store.run_dir(run.id)
-    check_weights(folder)
+    CheckedFolder(folder).check_weights()
     network = initial_network(run, None)
     network.load_state_dict(load_file(folder / WEIGHTS))
     return network.to(device).to(memory_format=torch.channels_last)

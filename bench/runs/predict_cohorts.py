@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
-from bench.inputs.histogram_reference import FILE as REFERENCE
 from bench.inputs.normalize import Normalizer
 from bench.models.network import Network
 from bench.models.predict import PredictionRequest, predict_many, weights_sha256
@@ -28,7 +27,7 @@ from bench.planning.image_caches import open_images
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
 from bench.runs.networks import normalization_of
-from bench.store.checksums import drop_checksums
+from bench.store.checked_folders import REFERENCE, CheckedFolder
 from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Progress, Store, canonical_json, replacing, table_facts, write_bytes, write_table
 from bench.training.data_parallel import SINGLE_PROCESS, DataParallelGroup
@@ -86,7 +85,7 @@ class FrozenRun:
             raise TrainingError(f"zero-shot seal broken: the weights changed while predicting {ref.name}")
         config, features, predictions = self.run.config, f"features/{ref.name}.npz", f"predictions/{ref.name}.parquet"
         self.store.reopen(self.run.id)
-        drop_checksums(self.folder, [features, predictions])
+        CheckedFolder(self.folder).drop_checksums([features, predictions])
         write_features(self.folder / features, examples, feature_rows, feature_FD)
         frame = pd.DataFrame(logit_NK, columns=[*config.findings, *(head.column for head in config.own_heads)])
         frame.insert(0, "image_id", examples.image_id.astype(str))

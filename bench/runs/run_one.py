@@ -22,7 +22,7 @@ from bench.runs.networks import trained_network
 from bench.runs.predict_cohorts import FrozenRun, predict_all
 from bench.runs.provenance import device_name, environment
 from bench.runs.train_run import train
-from bench.store.checksums import damaged_files, discard_changed_files, mark_done
+from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
 from bench.store.lease import holder_of, lease
 from bench.store.store import Progress, Store, canonical_json, write_bytes
@@ -44,7 +44,7 @@ def run_one(job: Job, progress: Progress) -> bool:
             return False
         store.reopen(run.id)
         began = time.time()
-        for name in discard_changed_files(folder):
+        for name in CheckedFolder(folder).discard_changed_files():
             _log.warning("%s differs from its checksum, and is made again", name)
         device = _use_device(job.device, run.config.threads)
         trains = not all(is_intact(folder / name) for name in TRAINED)
@@ -60,7 +60,7 @@ def run_one(job: Job, progress: Progress) -> bool:
         if not is_intact(folder / "cost.json"):
             progress("measure cost", 0, 1)
             _write_cost(run, folder, network, device)
-        mark_done(folder)
+        CheckedFolder(folder).mark_done()
     return True
 
 
@@ -110,7 +110,7 @@ def _lease_at_once(folder: Path, leases: contextlib.ExitStack) -> bool:
 def _open(run: Run, store: Store, internal: CohortRef, device: torch.device) -> FrozenRun | None:
     """Return a trained run, ready to predict; None when it cannot be loaded. The run's own job reports the error."""
     folder = store.run_dir(run.id)
-    if damaged_files(folder, TRAINED) or not all(is_intact(folder / name) for name in TRAINED):
+    if CheckedFolder(folder).problems(TRAINED) or not all(is_intact(folder / name) for name in TRAINED):
         return None
     try:
         return FrozenRun.of(run, store, internal, trained_network(run, store, device))

@@ -34,7 +34,7 @@ from bench.planning.run import Run, find_run, read_run
 from bench.runs.make_derived import view_transform
 from bench.runs.networks import trained_network
 from bench.runs.usual_gray_values import usual_gray_values
-from bench.store.checksums import checked_json, scores_table
+from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Progress, Store, canonical_json, key_in, short_hash
 from harmonize.errors import StoreError
 from harmonize.images.pixels import Geometry
@@ -171,7 +171,7 @@ def load(store: Store, prefix: str, device: str = "cpu") -> StoredRun:
     on = torch.device(device)
     try:
         network = trained_network(run, store, on)
-        trained = checked_json(folder, "trained.json")
+        trained = CheckedFolder(folder).json("trained.json")
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         fix = "train it again: delete this folder and run its grid"
         raise StoreError(f"run {run_id} cannot be loaded: {error}", str(folder), fix) from error
@@ -194,7 +194,7 @@ def _load_combination(store: Store, run_id: str, content: Mapping[str, Any], dev
         raise StoreError("run.json does not match the run id", str(folder / "run.json"), "run the grid again")
     _refuse_unfinished(store, run_id)
     sources = [load(store, source, device) for source in content["sources"]]
-    unlearnt = checked_json(folder, "trained.json").get("unlearnt", ())
+    unlearnt = CheckedFolder(folder).json("trained.json").get("unlearnt", ())
     return combination(run_id, content, sources, unlearnt, _points(store, run_id), _ensemble_name(store, run_id))
 
 
@@ -264,7 +264,7 @@ def _refuse_unfinished(store: Store, run_id: str) -> None:
 def _points(store: Store, run_id: str) -> pd.DataFrame:
     """Return the thresholds and calibrators of a run of the store; no rows without scores."""
     scores = store.root / "scores" / run_id
-    return scores_table(scores, "operating_points") if key_in(scores) else no_points()
+    return ScoresFolder(scores).table("operating_points") if key_in(scores) else no_points()
 
 
 def _ensemble_name(store: Store, run_id: str) -> str:

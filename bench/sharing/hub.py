@@ -22,7 +22,7 @@ from bench.results.model_card import card
 from bench.results.read_predictions import unfinished
 from bench.results.run_table import run_label
 from bench.runs.model_reference import MEMBERS
-from bench.store.checksums import WEIGHTS, check_weights, checked_bytes, checked_json, scores_table
+from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder, ScoresFolder
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, write_bytes
 from bench.system.hub_client import api
@@ -65,7 +65,7 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
         raise StoreError(
             f"run {run_id}: {reason}", str(folder), "finish it with `bench run`, score it with `bench score`"
         )
-    points = scores_table(scores, "operating_points").drop(columns="run_id", errors="ignore")
+    points = ScoresFolder(scores).table("operating_points").drop(columns="run_id", errors="ignore")
     block, files = _block(store, manifest, run_id, "")
     config = {
         **block,
@@ -101,10 +101,10 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
     from bench.runs.usual_gray_values import usual_gray_values  # imports OpenCV
 
     own = store.run_dir(run_id)
-    document = checked_json(own, "run.json")
+    document = CheckedFolder(own).json("run.json")
     block: dict[str, Any] = {
         "run": run_id,
-        "not_learnt": checked_json(own, "trained.json").get("unlearnt", []),
+        "not_learnt": CheckedFolder(own).json("trained.json").get("unlearnt", []),
         "document": document,
         "synthetic": bool(manifest.content["phantom"]),
     }
@@ -117,7 +117,7 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
     if not weights.is_file():
         fix = "upload from the store that trained the run"
         raise StoreError(f"run {run_id} has no weights in this store", str(weights), fix)
-    check_weights(own)
+    CheckedFolder(own).check_weights()
     block |= {
         "findings": list(run.config.findings),
         "gray_values": usual_gray_values(store, run),
@@ -125,8 +125,8 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
     }
     files = [HubFile(f"{folder}{WEIGHTS}", weights)]
     # the gray-value curve that the preprocessing steps histstd and histmatch need
-    if (own / "reference.json").is_file():
-        files.append(HubFile(f"{folder}reference.json", checked_bytes(own, "reference.json")))
+    if (own / REFERENCE).is_file():
+        files.append(HubFile(folder + REFERENCE, CheckedFolder(own).read(REFERENCE)))
     return block, files
 
 

@@ -21,7 +21,7 @@ from bench.planning.imported_run import KIND, SHARED
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import labels_of, run_facts
 from bench.results.run_table import read_history, run_label
-from bench.store.checksums import scores_table
+from bench.store.checked_folders import ScoresFolder
 from bench.store.store import Progress, canonical_json
 from harmonize.errors import ConfigError, SetupError
 
@@ -150,7 +150,7 @@ def _scores(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, f
     folder = manifest.scores / run["id"]
     if not (folder / "KEY").is_file():
         return
-    scores, gaps = scores_table(folder, "scores"), scores_table(folder, "gaps")
+    scores, gaps = ScoresFolder(folder).table("scores"), ScoresFolder(folder).table("gaps")
     plain = scores[scores["metric"].isin(METRICS) & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
     internal = str(manifest.content["source"])
     for row in plain.to_dict("records"):

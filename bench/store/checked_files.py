@@ -3,7 +3,7 @@
 A grid (JSON) has the checksum in its key `sha256`. A cohort table (Parquet) has it in a second file,
 NAME.parquet.sha256, which `sha256sum --check` understands, too. A file that an older version wrote has no checksum and
 is read without a comparison. The checksums of runs, scores and analyses are in their folders, see
-`bench.store.checksums`.
+`bench.store.checked_folders`.
 """
 
 import hashlib

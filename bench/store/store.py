@@ -257,7 +257,7 @@ def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, 
 def read_table(path: Path) -> "pd.DataFrame":
     """Return the data frame in a Parquet file that `write_table` wrote.
 
-    The function `checksums.checked_table` also compares its checksum. Raises StoreError if the file is missing or
+    `CheckedFolder.table` also compares its checksum. Raises StoreError if the file is missing or
     damaged.
     """
     try:

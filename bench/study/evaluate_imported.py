@@ -29,7 +29,7 @@ from bench.runs.predict_cohorts import write_features
 from bench.runs.provenance import device_name, environment
 from bench.runs.stored_run import StoredRun
 from bench.store.checked_files import write_grid
-from bench.store.checksums import discard_changed_files, mark_done
+from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import is_intact
 from bench.store.lease import lease
 from bench.store.remove_run import delete
@@ -151,7 +151,7 @@ def _do(plan: Plan, run: Run, source: _Source, weights: str, device: torch.devic
         with lease(folder) as mine:
             _free(mine, folder)
             plan.store.reopen(run.id)
-            discard_changed_files(folder)
+            CheckedFolder(folder).discard_changed_files()
             began = time.time()
             if source.files:
                 remarks = _copy(plan, folder, weights, source.files)
@@ -161,7 +161,7 @@ def _do(plan: Plan, run: Run, source: _Source, weights: str, device: torch.devic
                 remarks = _predict(plan, run, folder, source, weights, device, display)
             _unchanged(source.current_weights() == weights, folder)
             _records(folder, source, weights, device, began)
-            mark_done(folder)
+            CheckedFolder(folder).mark_done()
     except BlockedError:
         raise
     except CxrError:

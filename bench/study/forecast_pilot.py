@@ -32,7 +32,7 @@ from bench.results.report_tables import tables
 from bench.results.score_runs import score_all
 from bench.runs.networks import initial_network, normalization_of, trained_network
 from bench.store.checked_files import write_cohort
-from bench.store.checksums import mark_done
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Progress, Store, canonical_json, short_hash, write_bytes, write_table
 from bench.study.forecast import AnalysisRate, num_analyzed
 from harmonize.seeds import stream
@@ -169,7 +169,7 @@ class Pilot:
         (folder / "features").mkdir(exist_ok=True)
         feature = draw.normal(size=(len(kept), 256)).astype(np.float16)
         np.savez(folder / "features" / f"{ref.name}.npz", patient_id=kept, feature=feature)
-        mark_done(folder)
+        CheckedFolder(folder).mark_done()
         return len(frame), path.stat().st_size
 
 

@@ -16,7 +16,7 @@ from bench.planning.plan import Plan, make_plan
 from bench.results.read_predictions import run_facts
 from bench.results.same_scores import same_bits
 from bench.results.score_runs import score_all
-from bench.store.checksums import scores_table
+from bench.store.checked_folders import ScoresFolder
 from bench.store.store import Store, write_table
 from bench.study.job_progress import Display
 from bench.study.reproduction_request import ReproductionRequest
@@ -113,7 +113,7 @@ def _seeds(manifest: Manifest, run: Mapping[str, Any]) -> list[str]:
 
 
 def _scores(manifest: Manifest, run_id: str) -> pd.DataFrame:
-    frame = scores_table(manifest.scores / run_id, "scores")
+    frame = ScoresFolder(manifest.scores / run_id).table("scores")
     return frame[frame["subgroup"] == "all"].reset_index(drop=True)
 
 

@@ -28,7 +28,7 @@ from bench.sharing.bundle.recompute import STATED
 from bench.sharing.bundle.tables import read_columns, write_columns
 from bench.sharing.bundle.verify import Opened, check_data, opened, verify
 from bench.store.checked_files import read_cohort, read_grid, write_cohort, write_grid
-from bench.store.checksums import record_checksums
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.errors import CxrError, StoreError
 
@@ -509,7 +509,7 @@ def test_a_finding_is_not_learned_only_with_evidence(store_copy: Path, finished:
     manifest = read_manifest(Store.open(store), None)
     for run in manifest.runs:
         on_json(store / run["id"][:2] / run["id"] / "trained.json", lambda t: t.update(unlearnt=["Pleural Effusion"]))
-        record_checksums(store / run["id"][:2] / run["id"])
+        CheckedFolder(store / run["id"][:2] / run["id"]).record_checksums()
     shutil.rmtree(store / "scores")
     first = manifest.runs[0]["id"]
     said = here("export", first, "-o", "b.zip", "--quiet", cwd=store_copy).stdout
@@ -675,7 +675,7 @@ def test_bundles_that_cannot_be_merged_are_refused_with_a_fix(bundles: dict[str,
     pq.write_table(
         pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(table.schema.metadata), path
     )
-    record_checksums(c / one[:2] / one)
+    CheckedFolder(c / one[:2] / one).record_checksums()
     made = {
         (lab.name, run, keep): unscored(lab, tmp_path / f"{lab.name}-{run}-{keep}", run, keep)
         for lab, run in ((a, one), (b, one), (b, two), (c, one))

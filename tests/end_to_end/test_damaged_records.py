@@ -18,7 +18,7 @@ from disturbed import assert_same_bytes
 
 from bench.planning.jobs import analysis_key, predicted
 from bench.planning.manifest import read_manifest
-from bench.store.checksums import record_checksums
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, write_table
 from reports.schemas.tables import SCHEMAS
 
@@ -165,7 +165,7 @@ def test_a_damaged_analysis_is_not_done(how: str, store: Store, here: Command) -
     manifest = read_manifest(store, "tiny")
     identity = ["attention", 1, {}]
     write_table(store.root / place / "attention.parquet", pd.DataFrame(columns=list(SCHEMAS["attention"])))
-    record_checksums(store.root / place)
+    CheckedFolder(store.root / place).record_checksums()
     key = analysis_key(identity, predicted(store, run_id, manifest.places), per_run=True)
     (store.root / place / "KEY").write_text(key)
     planned = {"name": "attention", "identity": identity, "run": run_id, "per_run": True, "folder": place}

@@ -23,7 +23,7 @@ from bench.scoring.scored_split import ScoredSplit
 from bench.sharing.bundle.archive import CHECKSUMS, pack, unpack
 from bench.sharing.mlflow import record
 from bench.store.checked_files import read_grid, write_grid
-from bench.store.checksums import record_checksums
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, table_facts, write_table
 from bench.study.evaluate_imported import Evaluated, evaluate
 from bench.study.request import EvaluationRequest
@@ -115,14 +115,14 @@ def test_what_it_does_not_give_is_no_symptom(beside: tuple[Path, Evaluated], her
     path.write_text(json.dumps({**json.loads(path.read_text()), "unlearnt": ["Edema", "Pneumonia"]}))
     for file in (store.run_dir(found.run_id) / "predictions").glob("*.parquet"):
         write_table(file, pd.read_parquet(file).assign(Edema=np.float32(0), Pneumonia=np.float32(0)), table_facts(file))
-    record_checksums(store.run_dir(found.run_id))
+    CheckedFolder(store.run_dir(found.run_id)).record_checksums()
     said = here("check", found.run_id, "--quiet", "--json", cwd=tmp_path / "copy").stdout
     assert not [each for each in json.loads(said) if "constant output" in each["what"]]
     shuffled = next(file for file in (store.run_dir(found.run_id) / "predictions").glob("chexpert.parquet"))
     frame = pd.read_parquet(shuffled)
     frame.iloc[:, 1:] = np.random.default_rng(0).normal(size=(len(frame), len(FINDINGS))).astype(np.float32)
     write_table(shuffled, frame, table_facts(shuffled))
-    record_checksums(store.run_dir(found.run_id))
+    CheckedFolder(store.run_dir(found.run_id)).record_checksums()
     (near,) = [each for each in symptoms(store, found.run_id) if "AUROC near .5 at the internal hospital" in each.what]
     assert "model.yaml" in near.fix
     assert "schedule" not in near.fix

@@ -12,7 +12,7 @@ import pytest
 
 from bench.diagnostics.store_audit import examine_store
 from bench.store.checked_files import read_grid, write_grid
-from bench.store.checksums import record_checksums
+from bench.store.checked_folders import CheckedFolder
 from bench.store.lease import claim
 from bench.store.store import Store, canonical_json, short_hash
 
@@ -72,13 +72,13 @@ def other_header(path: Path) -> None:
 def resealed(folder: Path) -> None:
     """Change a logit of the internal cohort, and its checksum."""
     one_logit(folder / "predictions" / "chexpert.parquet")
-    record_checksums(folder)
+    CheckedFolder(folder).record_checksums()
 
 
 def changed_table(folder: Path) -> None:
     seal = json.loads((folder / "seal.json").read_text())
     (folder / "seal.json").write_bytes(canonical_json(seal | {"preprocessing_after": "b"}))
-    record_checksums(folder)
+    CheckedFolder(folder).record_checksums()
 
 
 def another_file(folder: Path) -> None:

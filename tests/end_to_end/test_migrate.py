@@ -14,7 +14,7 @@ from disturbed import bound_by_permissions, read_only
 from bench.diagnostics.migrate_store import STEPS, migrate
 from bench.diagnostics.store_audit import examine_store
 from bench.store.checked_files import read_grid
-from bench.store.checksums import read_checksums
+from bench.store.checked_folders import CheckedFolder
 from bench.store.lease import claim
 from bench.store.schema import SCHEMA
 from bench.store.store import Store, canonical_json
@@ -100,7 +100,7 @@ def test_analyses_get_checksums_too_unless_they_are_damaged_or_not_done(old: Sto
     (folders[1] / "table.parquet").write_bytes(b"cut off")
     (folders[3] / "KEY").unlink()
     migrate(old, quietly)
-    assert [sorted(read_checksums(folder) or ()) for folder in folders] == [
+    assert [sorted(CheckedFolder(folder).checksums() or ()) for folder in folders] == [
         ["table.parquet"],
         [],
         ["table.parquet"],
@@ -114,8 +114,8 @@ def test_a_damaged_run_gets_no_checksums_that_would_vouch_for_it(old: Store, her
     path.write_bytes(path.read_bytes()[:-20])
     said = here("migrate", "--quiet", cwd=old.root.parent, code=1).stdout
     assert f"run {bad} was not updated: predictions/nih.parquet is damaged" in said
-    assert read_checksums(old.run_dir(bad)) is None
-    assert read_checksums(old.run_dir(good))
+    assert CheckedFolder(old.run_dir(bad)).checksums() is None
+    assert CheckedFolder(old.run_dir(good)).checksums()
     assert any("files are missing: checksums.json" in check.found for check in examine_store(old, files=False))
 
 

@@ -25,7 +25,7 @@ from bench.planning.plan import Plan, make_plan
 from bench.planning.run import Run
 from bench.runs.run_one import pass_one
 from bench.runs.shared_passes import passes
-from bench.store.checksums import read_checksums
+from bench.store.checked_folders import CheckedFolder
 from bench.store.lease import lease
 from bench.store.store import Store
 
@@ -191,14 +191,14 @@ def test_a_pass_that_is_killed_leaves_finished_runs_finished_until_it_writes(
 
     def killed(what: str, done: int, total: int) -> None:
         if what == "predict vindr":
-            assert all((run / "DONE").is_file() and read_checksums(run) for run in runs(store_copy))
+            assert all((run / "DONE").is_file() and CheckedFolder(run).checksums() for run in runs(store_copy))
         if what == "predict brax":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         pass_one(job, killed)
     for run in runs(store_copy):
-        known = read_checksums(run)
+        known = CheckedFolder(run).checksums()
         assert known is not None
         assert not (run / "DONE").exists()
         assert "predictions/vindr.parquet" not in known, "it was written anew"

@@ -20,7 +20,7 @@ from bench.planning.manifest import read_manifest
 from bench.planning.plan import Plan
 from bench.planning.run import Run
 from bench.runs.provenance import MOST_DIFF, environment
-from bench.store.checksums import read_checksums, write_checksums
+from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, canonical_json
 from bench.study.reproduce import KEYS, _check_same, compared, headline
@@ -139,7 +139,9 @@ def test_a_run_is_trained_again_and_comes_out_the_same_or_it_is_said_that_it_doe
     pq.write_table(
         pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(table.schema.metadata), path
     )
-    write_checksums(path.parent, {**(read_checksums(path.parent) or {}), path.name: file_sha256(path)})
+    CheckedFolder(path.parent).write_checksums(
+        {**(CheckedFolder(path.parent).checksums() or {}), path.name: file_sha256(path)}
+    )
     found = json.loads(here("reproduce", run, "--quiet", "--json", cwd=store_copy, code=1).stdout)
     assert found["verdict"] == "outside"
     assert {row["verdict"] for row in found["rows"] if row["metric"] == "auroc" and row["stored"]} == {"outside"}

@@ -16,7 +16,7 @@ from bench.planning.manifest import read_manifest
 from bench.results import score_runs as scoreall
 from bench.results.read_predictions import Labels, load_scored_splits
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.checksums import record_checksums
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from harmonize.errors import StoreError
 
@@ -80,12 +80,12 @@ def test_images_are_known_again_however_they_are_stored_and_in_another_order_are
 
     before = first()
     pq.write_table(table, path, compression="none", use_dictionary=False)
-    record_checksums(folder)  # other bytes are meant to be read here
+    CheckedFolder(folder).record_checksums()  # other bytes are meant to be read here
     again = first()
     assert again.identity is before.identity
     assert (again.logit == before.logit).all()
     pq.write_table(table.take(list(range(table.num_rows))[::-1]), path)
-    record_checksums(folder)
+    CheckedFolder(folder).record_checksums()
     turned = first()
     assert turned.identity is not before.identity
     assert turned.image_id.tolist() == before.image_id[::-1].tolist()

@@ -18,7 +18,7 @@ from bench.planning.jobs import analysis_key, predicted
 from bench.planning.manifest import planned
 from bench.results.read_predictions import labels_of
 from bench.runs.new_images import load
-from bench.store.checksums import record_checksums
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, table_facts, write_table
 from harmonize.cache.cache import finished_cache
 from harmonize.checks.release import Check
@@ -60,7 +60,7 @@ def plant(store: Store, run_id: str, logit_NK: np.ndarray) -> None:
     path, frame = predictions(store, run_id)
     frame.iloc[:, 1:] = logit_NK.astype(np.float32)
     write_table(path, frame, table_facts(path))
-    record_checksums(store.run_dir(run_id))
+    CheckedFolder(store.run_dir(run_id)).record_checksums()
 
 
 def good_logits(store: Store, run_id: str) -> np.ndarray:
@@ -148,7 +148,7 @@ def test_outputs_that_are_not_logits(
 def test_training_losses_that_do_not_fall(store: Store, run_id: str, losses: list[float], what: str, fix: str) -> None:
     path = store.run_dir(run_id) / "history.parquet"
     write_table(path, pd.read_parquet(path).assign(train_loss=losses))
-    record_checksums(path.parent)
+    CheckedFolder(path.parent).record_checksums()
     assert fix in one(symptoms(store, run_id), what).fix
 
 
@@ -177,7 +177,7 @@ def test_internal_thresholds_that_do_not_fit_external_hospitals(store: Store, ru
     whole = pd.read_parquet(path)
     for external, expected in (((10, 0, 0, 50), False), ((10, 35, 0, 15), True)):
         write_table(path, whole.assign(**dict(zip(counts, external, strict=True))), own)
-        record_checksums(path.parent)
+        CheckedFolder(path.parent).record_checksums()
         check = notes_of(store, run_id).get("internal thresholds do not fit external hospitals")
         assert (check is not None) == expected
     assert check is not None
@@ -295,13 +295,13 @@ def test_a_network_for_another_number_of_channels(store: Store, run_id: str) -> 
     stem = next(name for name, value in state.items() if value.ndim == 4)
     state[stem] = state[stem].repeat(1, 3, 1, 1)
     save_file(state, path)
-    record_checksums(path.parent)
+    CheckedFolder(path.parent).record_checksums()
     assert "channels: 3" in one(repredict_symptoms(store, run_id), "wrong number of channels").fix
 
 
 def test_another_checkpoint(store: Store, run_id: str) -> None:
     shutil.copy(weights(store, store.run_ids()[1])[0], weights(store, run_id)[0])
-    record_checksums(store.run_dir(run_id))
+    CheckedFolder(store.run_dir(run_id)).record_checksums()
     assert "bench run" in one(repredict_symptoms(store, run_id), "checkpoint not loaded").fix
 
 
@@ -332,7 +332,7 @@ def test_a_network_tested_on_another_scale_than_in_training(store: Store, run_id
     state[norm] = state[norm] + state[stem].sum((1, 2, 3)) * mean / std
     state[stem] = state[stem] / (255 * std)
     save_file(state, path)
-    record_checksums(path.parent)
+    CheckedFolder(path.parent).record_checksums()
     plant(store, run_id, shown(store, run_id, stored.normalizer))
     found = repredict_symptoms(store, run_id)
     check = one(found, "trained on another scale")

@@ -26,7 +26,7 @@ from bench.planning.manifest import read_manifest
 from bench.results.report_tables import tables
 from bench.results.score_runs import score_all
 from bench.store.checked_files import read_grid, write_grid
-from bench.store.checksums import record_checksums
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, write_bytes, write_table
 from harmonize.errors import CxrError
 from reports.schemas.tables import SCHEMAS
@@ -71,7 +71,7 @@ def plant_analysis(store: Store, run_id: str) -> None:
     for rank in range(2):
         picture = np.random.default_rng(rank).integers(0, 255, (32, 64, 3), np.uint8)
         write_bytes(folder / "gallery" / picture_name("nih", "Edema", "sure miss", rank), png(picture))
-    record_checksums(folder)
+    CheckedFolder(folder).record_checksums()
     manifest = read_manifest(store, "tiny")
     key = analysis_key(identity, predicted(store, run_id, manifest.places), per_run=True)
     write_bytes(folder / "KEY", key.encode())

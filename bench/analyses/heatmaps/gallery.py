@@ -12,7 +12,7 @@ from bench.analyses.heatmaps.image_sample import KINDS
 from bench.analyses.heatmaps.pictures import is_picture, picture_name, webp
 from bench.planning.manifest import Manifest
 from bench.scoring.across_runs.ranks import DEFAULT
-from bench.store.checksums import read_verified
+from bench.store.checked_folders import CheckedFolder
 
 MOST, MOST_BYTES = 200, 700_000  # maximum number of pictures on a page, and their maximum total size in bytes
 ASK = "pictures of real radiographs are left out; `bench report --with-images` adds them"
@@ -42,7 +42,7 @@ def with_pictures(
     for i in range(len(gallery)):
         run_id, dataset, finding, kind = (str(gallery[c].iloc[i]) for c in ("run_id", "dataset", "finding", "kind"))
         name = f"gallery/{picture_name(dataset, finding, kind, ranks[i])}"
-        content, problem = read_verified(folders[run_id] / name, folders[run_id])
+        content, problem = CheckedFolder(folders[run_id]).read_with_problem(name)
         if problem:
             damaged.append(f"{name} of run {run_id} {problem}")
         elif is_picture(content):

@@ -12,14 +12,14 @@ from bench.config.run_config import RunConfig
 from bench.diagnostics.symptoms.failures import NO_NUMBER, causes_of, symptom
 from bench.diagnostics.symptoms.predictions_and_labels import MIN_IMAGES
 from bench.planning.manifest import Manifest
-from bench.store.checksums import checked_table
+from bench.store.checked_folders import CheckedFolder
 from harmonize.checks.release import Check
 
 
 def logit_symptoms(where: str, manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> Iterator[Check]:
     """Yield a symptom for internal logits that are not finite, or that look like probabilities."""
     internal = str(manifest.content["source"])
-    predictions = checked_table(manifest.store.run_dir(run["id"]), f"predictions/{internal}.parquet")
+    predictions = CheckedFolder(manifest.store.run_dir(run["id"])).table(f"predictions/{internal}.parquet")
     logit_NK = predictions[list(config.findings)].to_numpy(np.float64)
     num_invalid = int((~np.isfinite(logit_NK)).sum())
     if num_invalid:

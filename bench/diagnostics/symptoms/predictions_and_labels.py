@@ -18,7 +18,7 @@ from bench.results.read_predictions import Labels, load_scored_splits
 from bench.scoring import diagnostics
 from bench.scoring.bootstrap.sort_scores import area, falling
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.checksums import checked_json, scores_table
+from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import key_in
 from harmonize.checks.release import Check
 
@@ -122,7 +122,7 @@ def prediction_symptoms(
 def _learned(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> list[int]:
     """Return the indices of the findings that a run predicts. An imported model or a panel may predict only some."""
     folder = manifest.store.run_dir(run["id"])
-    not_learned = checked_json(folder, "trained.json").get("unlearnt", []) if "kind" in run else []
+    not_learned = CheckedFolder(folder).json("trained.json").get("unlearnt", []) if "kind" in run else []
     return [k for k, finding in enumerate(config.findings) if finding not in not_learned]
 
 
@@ -177,7 +177,7 @@ def external_symptoms(where: str, manifest: Manifest, run_id: str) -> Iterator[C
     folder = manifest.scores / run_id
     if not key_in(folder):
         return
-    table = scores_table(folder, "diagnostics")
+    table = ScoresFolder(folder).table("diagnostics")
     internal = str(manifest.content["source"])
     below = table[(table["kind"] == diagnostics.INVERTED) & (table["dataset"] != internal)]
     far_below = below[below["value"] + (below["high"] - below["low"]) < 0.5]

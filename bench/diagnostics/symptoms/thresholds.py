@@ -10,7 +10,7 @@ import numpy as np
 from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.checksums import scores_table
+from bench.store.checked_folders import ScoresFolder
 from bench.store.store import key_in
 from harmonize.checks.release import Check
 
@@ -44,7 +44,7 @@ def external_threshold_notes(where: str, manifest: Manifest, run_id: str) -> Ite
     folder = manifest.scores / run_id
     if not key_in(folder):
         return
-    table = scores_table(folder, "confusion")
+    table = ScoresFolder(folder).table("confusion")
     table = table[table["operating_point"] == manifest.settings.threshold]
     observations = []
     for cohort in manifest.cohorts:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bench.diagnostics.symptoms.failures import NO_NUMBER, causes_of, symptom
 from bench.scoring.bootstrap.sort_scores import area, falling
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.checksums import checked_json, checked_table
+from bench.store.checked_folders import CheckedFolder
 from harmonize.checks.release import Check
 
 _HISTORY = "history.parquet"
@@ -22,7 +22,7 @@ def loss_symptoms(where: str, folder: Path) -> Iterator[Check]:
     """Yield a symptom if the training loss is not finite, or does not change or fall. `folder`: the run's folder."""
     if not (folder / _HISTORY).is_file():  # derived runs have no history
         return
-    loss = checked_table(folder, _HISTORY)["train_loss"].to_numpy(np.float64)
+    loss = CheckedFolder(folder).table(_HISTORY)["train_loss"].to_numpy(np.float64)
     if not np.isfinite(loss).all():
         yield symptom(where, NO_NUMBER, "fault", f"training loss {_numbers(loss)}", causes_of(NO_NUMBER))
     elif len(loss) > 1 and np.ptp(loss) == 0:
@@ -44,8 +44,8 @@ def epoch_symptoms(where: str, val: ScoredSplit, folder: Path) -> Iterator[Check
     """Yield a symptom if the stored predictions on `val` have another AUROC than the selected epoch had."""
     if not (folder / _HISTORY).is_file() or not (folder / "trained.json").is_file():
         return
-    history = checked_table(folder, _HISTORY).set_index("epoch")
-    best: Any = checked_json(folder, "trained.json").get("best_epoch")
+    history = CheckedFolder(folder).table(_HISTORY).set_index("epoch")
+    best: Any = CheckedFolder(folder).json("trained.json").get("best_epoch")
     if best not in history.index or "val_auroc" not in history:
         return
     in_training, stored = float(history.loc[best, "val_auroc"]), _macro(val)

@@ -21,7 +21,7 @@ from bench.sharing.bundle.read_bundle import COHORT, COHORT_NAME, HISTORY, KEPT,
 from bench.sharing.bundle.tables import kinds_of, write_columns
 from bench.sharing.bundle.unlearned import unlearned_without_evidence
 from bench.sharing.bundle.weights import write_weights
-from bench.store.checksums import checked_table, scores_table
+from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Progress, canonical_json, replacing, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 
@@ -188,12 +188,12 @@ def _write_run(
     for name, facts in run_facts(manifest.store, run["id"]).items():
         write_bytes(folder / f"{name}.json", canonical_json({k: v for k, v in facts.items() if k in RECORDS[name]}))
     if "kind" not in run:
-        history = checked_table(stored_run, "history.parquet")
+        history = CheckedFolder(stored_run).table("history.parquet")
         write_columns(folder / "history.parquet", history, HISTORY)
     for cohort in cohorts:
         name = str(cohort["name"])
         path = stored_run / "predictions" / f"{name}.parquet"
-        frame = checked_table(stored_run, f"predictions/{name}.parquet")
+        frame = CheckedFolder(stored_run).table(f"predictions/{name}.parquet")
         frame = frame[frame["image_id"].astype(str).isin(splits[name])]
         frame = frame.assign(image=frame["image_id"].astype(str).map(ordinals_of[name].image).to_numpy(np.int32))
         if not keep_order:
@@ -207,7 +207,7 @@ def _write_run(
 def _write_scores(manifest: Manifest, read: Manifest, run_id: str, folder: Path, exact: bool) -> int:
     """Score the bundle, compare the scores with those of the store, and write them. Return the number of scores."""
     for name in SCORED:
-        stored, rescored = (scores_table(m.scores / run_id, name) for m in (manifest, read))
+        stored, rescored = (ScoresFolder(m.scores / run_id).table(name) for m in (manifest, read))
         steady_columns = [column for column in ("value",) if name in STEADY]
         compared = list(stored.columns) if exact else steady_columns
         if compared and (why := differs(stored, rescored, compared, 0 if exact else ROUNDING)):
@@ -217,4 +217,4 @@ def _write_scores(manifest: Manifest, read: Manifest, run_id: str, folder: Path,
             )
         facts = {"made_of": made_of(read, run_id)}
         write_columns(folder / "scores" / run_id / f"{name}.parquet", rescored, kinds_of(rescored), facts)
-    return len(scores_table(read.scores / run_id, "scores"))
+    return len(ScoresFolder(read.scores / run_id).table("scores"))

@@ -11,9 +11,8 @@ import pandas as pd
 from bench.planning.manifest import Manifest
 from bench.sharing.bundle.match_images import same_images
 from bench.sharing.bundle.verify import Opened
-from bench.sharing.bundle.weights import REFERENCE
 from bench.store.checked_files import read_cohort, write_cohort, write_grid
-from bench.store.checksums import WEIGHTS, checked_table, mark_done
+from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder
 from bench.store.store import Store, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 
@@ -95,7 +94,7 @@ def _add_cohort(merged: Merged, bundle: Opened, cohort: Mapping[str, Any], name:
             if (merged.store.run_dir(run["id"]) / "predictions" / f"{name}.parquet").is_file()
         ]
         ours, theirs = (
-            [checked_table(store.run_dir(i), f"predictions/{n}.parquet") for i in shared]
+            [CheckedFolder(store.run_dir(i)).table(f"predictions/{n}.parquet") for i in shared]
             for store, n in ((merged.store, name), (bundle.manifest.store, cohort["name"]))
         )
         return same_images(stored, table, ours, theirs, name, f"{merged.origin[name]} and {where}")
@@ -140,12 +139,12 @@ def _add_run(
             write_bytes(target / name, (source / name).read_bytes())
     for cohort in bundle.manifest.cohorts:
         name = names.get(cohort["name"], cohort["name"])
-        frame = checked_table(source, f"predictions/{cohort['name']}.parquet")
+        frame = CheckedFolder(source).table(f"predictions/{cohort['name']}.parquet")
         if renamed := images[cohort["name"]]:
             frame = frame.assign(image_id=frame["image_id"].map(renamed)).sort_values("image_id", ignore_index=True)
         path = target / "predictions" / f"{name}.parquet"
         if path.is_file():
-            if not _same_logits(checked_table(target, f"predictions/{name}.parquet"), frame):
+            if not _same_logits(CheckedFolder(target).table(f"predictions/{name}.parquet"), frame):
                 fix = "one bundle is wrong: ask their makers, or merge only one of them"
                 raise StoreError(f"run {run['id']} has different logits on {name} in an earlier bundle", where, fix)
             continue
@@ -153,7 +152,7 @@ def _add_run(
             "cohort": str(merged.cohorts[name]["id"])
         }
         write_table(path, frame, facts)
-    mark_done(target)
+    CheckedFolder(target).mark_done()
 
 
 def _same_logits(first: pd.DataFrame, second: pd.DataFrame) -> bool:

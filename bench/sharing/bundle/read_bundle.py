@@ -24,7 +24,7 @@ from bench.sharing.bundle.recompute import take_titles
 from bench.sharing.bundle.tables import facts_in, read_columns
 from bench.sharing.bundle.weights import read_weights
 from bench.store.checked_files import read_cohort, write_cohort, write_grid
-from bench.store.checksums import mark_done
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes, write_table
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.datasets import LAYOUTS, SPLITS, VIEWS
@@ -315,7 +315,7 @@ def _run(
     for cohort in content["cohorts"]:
         has_seal = imported or not derived
         _predictions(source, target, store, cohort, run_id, config, seal["weights_after"] if has_seal else None, where)
-    mark_done(target)
+    CheckedFolder(target).mark_done()
 
 
 def _predictions(

@@ -17,7 +17,7 @@ from bench.planning.run import Run, read_run
 from bench.results.read_predictions import run_facts
 from bench.sharing.bundle import limits
 from bench.sharing.bundle.archive import refused
-from bench.store.checksums import mark_done
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, canonical_json, write_bytes
 from harmonize.errors import CxrError
 
@@ -145,4 +145,4 @@ def _replace(store: Store, run_id: str, counted: Mapping[str, Any], where: str) 
             raise refused(what, where, _FIX)
     if {**stated, **counted} != stated:
         write_bytes(folder / "cost.json", canonical_json({**stated, **counted}))
-        mark_done(folder)
+        CheckedFolder(folder).mark_done()

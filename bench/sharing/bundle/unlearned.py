@@ -26,7 +26,7 @@ from bench.planning.restore_grid import cohorts_of
 from bench.results.read_predictions import run_facts
 from bench.results.run_table import unlearnt
 from bench.sharing.bundle.archive import refused
-from bench.store.checksums import checked_table
+from bench.store.checked_folders import CheckedFolder
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 
 LEAVE_OUT = "bench score --as NAME --findings ..., then bench export --grid NAME"
@@ -119,7 +119,7 @@ def _check_imported(manifest: Manifest, run: Mapping[str, Any], where: str) -> N
     stated = unlearnt(manifest, run["id"])
     folder = manifest.store.run_dir(run["id"])
     for cohort in manifest.cohorts if stated else ():
-        logits = checked_table(folder, f"predictions/{cohort['name']}.parquet")
+        logits = CheckedFolder(folder).table(f"predictions/{cohort['name']}.parquet")
         for finding in stated:
             if np.any(logits[finding].to_numpy() != 0):
                 what = f"model {run['id']} states that it does not predict {finding}, but its logits on {cohort['name']} vary"

@@ -26,8 +26,7 @@ from bench.sharing.bundle.read_bundle import RECORDS, made_of, read_bundle
 from bench.sharing.bundle.recompute import take_costs
 from bench.sharing.bundle.tables import facts_in, kinds_of, read_columns
 from bench.sharing.bundle.unlearned import check_unlearned
-from bench.sharing.bundle.weights import REFERENCE
-from bench.store.checksums import WEIGHTS, checked_table, scores_table
+from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder, ScoresFolder
 from bench.store.store import Progress, read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
@@ -119,7 +118,7 @@ def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None =
         _check_derived(manifest, run, exact, where)
     for run in (*manifest.runs, *manifest.derived):
         for name in SCORED:
-            computed = scores_table(manifest.scores / run["id"], name)
+            computed = ScoresFolder(manifest.scores / run["id"]).table(name)
             path = bundle.folder / "scores" / run["id"] / f"{name}.parquet"
             if facts_in(path, where) != {"made_of": made_of(manifest, run["id"])}:
                 raise refused(f"{name} of run {run['id']} were computed from other logits or labels", where)
@@ -169,7 +168,7 @@ def _check_derived(manifest: Manifest, run: Mapping[str, Any], exact: bool, wher
     for cohort in manifest.cohorts if run["kind"] in ("ensemble", "panel") else ():
         ids = [run["id"], *run["sources"]]
         name = f"predictions/{cohort['name']}.parquet"
-        own, *others = (checked_table(store.run_dir(i), name).set_index("image_id") for i in ids)
+        own, *others = (CheckedFolder(store.run_dir(i)).table(name).set_index("image_id") for i in ids)
         others = [frame.reindex(own.index) for frame in others]
         if run["kind"] == "ensemble":
             mean_NK = logit_of_mean(np.stack([frame[list(own.columns)].to_numpy(np.float32) for frame in others]))

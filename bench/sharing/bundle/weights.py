@@ -11,11 +11,9 @@ from bench.planning.run import Run
 from bench.runs.model_reference import foreign_code
 from bench.sharing.bundle import limits
 from bench.sharing.bundle.archive import read_json, refused
-from bench.store.checksums import WEIGHTS, check_weights, checked_bytes
+from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder
 from bench.store.store import canonical_json, write_bytes
 from harmonize.errors import ConfigError, StoreError
-
-REFERENCE = "reference.json"  # `bench.inputs.histogram_reference.FILE`; that module imports torch
 
 
 def write_weights(run_folder: Path, folder: Path) -> None:
@@ -27,13 +25,13 @@ def write_weights(run_folder: Path, folder: Path) -> None:
     if not weights.is_file():
         fix = "export without --with-weights, or from the store that trained the run"
         raise StoreError(f"run {run_folder.name} has no weights in this store", str(weights), fix)
-    check_weights(run_folder)
+    CheckedFolder(run_folder).check_weights()
     if weights.stat().st_size > limits.MOST_MEMBER_BYTES:
         what = f"the weights of run {run_folder.name} have more than {limits.MOST_MEMBER_BYTES:,} bytes"
         raise ConfigError(what, "--with-weights", "export without it; share the weights with `bench upload`")
     write_bytes(folder / WEIGHTS, weights.read_bytes())
     if (run_folder / REFERENCE).is_file():
-        write_bytes(folder / REFERENCE, canonical_json(json.loads(checked_bytes(run_folder, REFERENCE))))
+        write_bytes(folder / REFERENCE, canonical_json(json.loads(CheckedFolder(run_folder).read(REFERENCE))))
 
 
 def read_weights(source: Path, target: Path, run: Run, weights: str, registry: Registry, where: str) -> None:

@@ -21,7 +21,7 @@ from bench.config.run_config import RunConfig
 from bench.inputs.normalize import Normalizer
 from bench.models.network import build
 from bench.planning.run import Run, read_run
-from bench.store.checksums import mark_done
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, short_hash, write_table
 from harmonize.errors import ConfigError, CxrError, DatasetError, StoreError
 from harmonize.images.pixels import Geometry, to_geometry
@@ -43,7 +43,7 @@ def finished_run(folder: Path, **choice: Any) -> tuple[Store, Run]:
     network = build(entry.use, entry.options, num * run.states, 1, num_findings=num, states=run.states, seed=3)
     save_file({k: v.contiguous() for k, v in network.state_dict().items()}, folder_of_run / "model.safetensors")
     (folder_of_run / "trained.json").write_text("{}")
-    mark_done(folder_of_run)
+    CheckedFolder(folder_of_run).mark_done()
     points = pd.DataFrame(
         [(run.id, f, rule, p) for f in WITH_THRESHOLD for rule, p in (("f1_max", 0.5), ("youden", 0.1))],
         columns=["run_id", "finding", "rule", "probability"],
@@ -243,7 +243,7 @@ def test_runs_without_a_usable_network_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not finished"):
         load_explainer(store, run.id)
     derived = b'{"kind":"tta","sources":["3fa94c1e02bd"]}'
-    mark_done(store.begin(short_hash(derived), derived))
+    CheckedFolder(store.begin(short_hash(derived), derived)).mark_done()
     with pytest.raises(StoreError, match="no run '3fa94c1e02bd'"):  # a source is missing
         load_explainer(store, short_hash(derived))
     (store.run_dir(run.id) / "run.json").write_bytes(run.document.replace(b"adamw", b"adamx"))

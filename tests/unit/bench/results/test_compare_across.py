@@ -14,7 +14,7 @@ from bench.config.registry import Registry
 from bench.planning.manifest import write_manifest
 from bench.planning.plan import Plan, make_plan
 from bench.results.compare_two_runs import Contrast, contrast
-from bench.store.checksums import mark_done
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, write_table
 from harmonize.errors import ConfigError, CxrError, StoreError
 
@@ -127,7 +127,7 @@ def predict(plan: Plan) -> None:
         write_table(folder / "predictions" / f"{ref.name}.parquet", frame)
         (folder / "features").mkdir(exist_ok=True)
         (folder / "features" / f"{ref.name}.npz").touch()
-    mark_done(folder)
+    CheckedFolder(folder).mark_done()
 
 
 def counts(result: Contrast) -> dict[str, int]:

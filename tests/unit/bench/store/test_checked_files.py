@@ -19,7 +19,7 @@ from bench.store.checked_files import (
     write_cohort,
     write_grid,
 )
-from bench.store.checksums import NO_CHECKSUMS, scores_damage, scores_table, write_checksums
+from bench.store.checked_folders import NO_CHECKSUMS, CheckedFolder, ScoresFolder
 from bench.store.store import Store, write_table
 from harmonize.errors import StoreError
 
@@ -36,7 +36,9 @@ def store(tmp_path: Path) -> Store:
     write_grid(store, "g", GRID)
     write_cohort(table_path(store), TABLE, "0123456789ab")
     scores = store.root / "scores" / "3fa9"
-    write_checksums(scores, {f"{name}.parquet": write_table(scores / f"{name}.parquet", TABLE) for name in "ab"})
+    CheckedFolder(scores).write_checksums(
+        {f"{name}.parquet": write_table(scores / f"{name}.parquet", TABLE) for name in "ab"}
+    )
     return store
 
 
@@ -52,8 +54,8 @@ def readers(store: Store) -> dict[Path, tuple[Callable[[], object], object]]:
         store.root / "grids" / "g.json": lambda: read_grid(store, "g"),
         table_path(store): lambda: read_cohort(table_path(store)).to_dict("list"),
         checksums: lambda: read_cohort(table_path(store)).to_dict("list"),
-        scores / "a.parquet": lambda: scores_table(scores, "a").to_dict("list"),
-        scores / "checksums.json": lambda: scores_table(scores, "a").to_dict("list"),
+        scores / "a.parquet": lambda: ScoresFolder(scores).table("a").to_dict("list"),
+        scores / "checksums.json": lambda: ScoresFolder(scores).table("a").to_dict("list"),
     }
     return {path: (read, read()) for path, read in by_file.items()}
 
@@ -108,10 +110,10 @@ def test_a_value_that_keeps_the_file_readable_is_refused(store: Store) -> None:
     assert cohort_problem(table_path(store)) == CHANGED
     scores = store.root / "scores" / "3fa9"
     write_table(scores / "b.parquet", changed)
-    assert scores_damage(scores, ["a.parquet"]) == "b.parquet is not what was stored"
-    assert scores_table(scores, "a").equals(TABLE)
+    assert ScoresFolder(scores).damage(["a.parquet"]) == "b.parquet is not what was stored"
+    assert ScoresFolder(scores).table("a").equals(TABLE)
     with pytest.raises(StoreError, match=r"b\.parquet is not what was stored"):
-        scores_table(scores, "b")
+        ScoresFolder(scores).table("b")
 
 
 def test_spaces_in_a_grid_change_nothing(store: Store) -> None:
@@ -128,8 +130,8 @@ def test_files_of_an_older_version_are_read_without_a_checksum(store: Store) -> 
     assert grid_problem(store, "g") == NO_CHECKSUM
     assert read_cohort(table_path(store), ["age"]).equals(TABLE[["age"]])
     assert cohort_problem(table_path(store)) == NO_CHECKSUM
-    assert scores_damage(store.root / "scores" / "3fa9", ["a.parquet"]) == NO_CHECKSUMS
-    assert scores_table(store.root / "scores" / "3fa9", "a").equals(TABLE)
+    assert ScoresFolder(store.root / "scores" / "3fa9").damage(["a.parquet"]) == NO_CHECKSUMS
+    assert ScoresFolder(store.root / "scores" / "3fa9").table("a").equals(TABLE)
 
 
 def test_a_cohort_table_without_its_own_id_is_refused(store: Store) -> None:

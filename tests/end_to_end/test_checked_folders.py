@@ -8,16 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from disturbed import assert_same_bytes
 
-from bench.store.checksums import (
-    check_weights,
-    checked_bytes,
-    damaged_files,
-    discard_changed_files,
-    mark_done,
-    read_checksums,
-    read_verified,
-    stored_files,
-)
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, write_bytes
 from harmonize.errors import StoreError
 
@@ -35,64 +26,64 @@ def run_folder(root: Path) -> Path:
 
 def test_log_card_and_analyses_are_not_covered(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
-    mark_done(folder)
-    assert list(read_checksums(folder) or ()) == ["model.safetensors", "predictions/nih.parquet", "run.json"]
+    CheckedFolder(folder).mark_done()
+    assert list(CheckedFolder(folder).checksums() or ()) == ["model.safetensors", "predictions/nih.parquet", "run.json"]
     assert (folder / "DONE").is_file()
     write_bytes(folder / "MODEL_CARD.md", b"another")
     write_bytes(folder / "attention" / "attention.parquet", b"another")
-    assert discard_changed_files(folder) == []
+    assert CheckedFolder(folder).discard_changed_files() == []
 
 
 def test_what_changed_since_a_run_was_done_is_deleted_when_it_is_taken_up_and_nothing_else_is(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
-    mark_done(folder)
+    CheckedFolder(folder).mark_done()
     write_bytes(folder / "predictions" / "nih.parquet", b"forged")
     write_bytes(folder / "predictions" / "vindr.parquet", b"new")
-    assert discard_changed_files(folder) == ["predictions/nih.parquet"]
-    assert stored_files(folder) == ["model.safetensors", "predictions/vindr.parquet", "run.json"]
-    assert read_checksums(folder) is None
+    assert CheckedFolder(folder).discard_changed_files() == ["predictions/nih.parquet"]
+    assert CheckedFolder(folder).stored_files() == ["model.safetensors", "predictions/vindr.parquet", "run.json"]
+    assert CheckedFolder(folder).checksums() is None
     write_bytes(folder / "run.json", b"changed while at work")
-    assert discard_changed_files(folder) == []
+    assert CheckedFolder(folder).discard_changed_files() == []
 
 
 @pytest.mark.parametrize("problem", ["is missing", "is damaged"])
 def test_lost_checksums_of_a_finished_run_are_damage_unless_the_store_is_older(tmp_path: Path, problem: str) -> None:
     store = Store.open(tmp_path / "runs")
     folder = run_folder(store.run_dir("3fa9" * 3))
-    mark_done(folder)
-    assert damaged_files(folder, ["run.json"]) == {}
+    CheckedFolder(folder).mark_done()
+    assert CheckedFolder(folder).problems(["run.json"]) == {}
     (folder / "checksums.json").unlink()
     if problem == "is damaged":
         (folder / "checksums.json").write_text("{")
-    assert damaged_files(folder, ["run.json"]) == {"checksums.json": problem}
+    assert CheckedFolder(folder).problems(["run.json"]) == {"checksums.json": problem}
     with pytest.raises(StoreError, match=f"predictions/nih.parquet cannot be checked: checksums.json {problem}"):
-        checked_bytes(folder, "predictions/nih.parquet")
+        CheckedFolder(folder).read("predictions/nih.parquet")
     with pytest.raises(StoreError, match=f"checksums.json {problem}"):
-        check_weights(folder)
+        CheckedFolder(folder).check_weights()
     (store.root / "store.json").write_text('{"schema": 1}')
-    assert read_verified(folder / "log.txt", folder) == (b"log.txt", "")
+    assert CheckedFolder(folder).read_with_problem("log.txt") == (b"log.txt", "")
 
 
 def test_what_is_read_is_what_was_looked_at(tmp_path: Path) -> None:
     folder = run_folder(tmp_path)
     path = folder / "log.txt"
-    assert read_verified(path, folder) == (b"log.txt", ""), "nobody knows what it should be"
+    assert CheckedFolder(folder).read_with_problem(path.name) == (b"log.txt", ""), "nobody knows what it should be"
     path = folder / "run.json"
     write_bytes(path, b"{}")
-    mark_done(folder)
-    assert read_verified(path, folder) == (b"{}", "")
+    CheckedFolder(folder).mark_done()
+    assert CheckedFolder(folder).read_with_problem(path.name) == (b"{}", "")
     for content, said in ((b"[]", "is damaged"), (b'{"id": 1}', "is not what was stored")):
         write_bytes(path, content)
-        assert read_verified(path, folder) == (content, said)
+        assert CheckedFolder(folder).read_with_problem(path.name) == (content, said)
     path.unlink()
-    assert read_verified(path, folder) == (b"", "is missing")
+    assert CheckedFolder(folder).read_with_problem(path.name) == (b"", "is missing")
 
 
 def test_a_record_reaches_no_file_outside_of_the_run(tmp_path: Path) -> None:
     folder, other = run_folder(tmp_path / "run"), tmp_path / "other.json"
     other.write_bytes(b"of somebody else")
     write_bytes(folder / "checksums.json", b'{"sha256": {"../other.json": "0", "log.txt": "0"}}')
-    assert discard_changed_files(folder) == []
+    assert CheckedFolder(folder).discard_changed_files() == []
     assert other.is_file()
 
 
