@@ -180,8 +180,9 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
     >>> [scored.name for scored in logits.scored_splits], logits.scored_splits[-1].logit.shape
     (['chexpert/val', 'chexpert/test', 'chexpert/expert_valid', 'chexpert/expert_test', 'nih/all'], (40, 9))
     """
-    from bench.results.read_predictions import load_scored_splits, run_facts, unfinished
+    from bench.results.read_predictions import load_scored_splits, unfinished
     from bench.scoring.across_runs.paired_runs import ScoredRun
+    from bench.store.checked_folders import CheckedFolder
     from harmonize.errors import StoreError
 
     where = str(grid.store.run_dir(run_id))
@@ -192,7 +193,7 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
     if reason := unfinished(grid, planned):
         raise StoreError(f"run {run_id}: {reason}", where, "finish it with `bench run`")
     config = grid.config(planned)
-    unlearnt = run_facts(grid.store, run_id)["trained"].get("unlearnt", [])
+    unlearnt = CheckedFolder(grid.store.run_dir(run_id)).facts()["trained"].get("unlearnt", [])
     return ScoredRun(config.findings, grid.content["source"], load_scored_splits(grid, planned, config, {}), unlearnt)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.run_table import histories, runs_table
 from bench.store.checked_folders import ScoresFolder
-from bench.store.store import Store, key_in
+from bench.store.store import Store
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
 from harmonize.errors import CxrError
 from harmonize.images.image_header import InMemory
@@ -63,7 +63,7 @@ class Choice:
     def auroc(self) -> pd.DataFrame:
         """Return the AUROC with its interval by dataset and finding, for the internal test split and each external cohort."""
         folder = self.manifest.scores / self.run_id
-        if not key_in(folder):
+        if not ScoresFolder(folder).key():
             return pd.DataFrame(columns=["dataset", "finding", "value", "low", "high", "num_positive"])
         rows = ScoresFolder(folder).table("scores")
         rows = rows[(rows["metric"] == "auroc") & (rows["calibrator"] == "none") & (rows["subgroup"] == "all")]

@@ -161,13 +161,13 @@ def _specs(
 
     if data is not None:
         return read_data(data)
-    from bench.planning.read_cohorts import make_phantom, phantom_root
+    from bench.planning.read_cohorts import make_phantom
     from bench.store.store import Store
     from bench.system.devices import default_workers
 
     opened = Store.open(store, older=True)
     typer.echo(
-        f"without --data: uses synthetic cohorts of the grid {grid.name} in {phantom_root(grid, opened)}",
+        f"without --data: uses synthetic cohorts of the grid {grid.name} in {opened.phantom_dir(grid.phantom_settings.key)}",
         err=True,
     )
     return read_data(make_phantom(grid, opened, workers or default_workers(), display.progress))

@@ -15,7 +15,7 @@ from bench.planning.run import Run
 from bench.store.store import Progress, Store
 from bench.study.forecast import Forecast, Line
 from bench.study.forecast_rough import SCORING, SHARE, START_S, TRAINING
-from bench.system.devices import choose_devices, memory_of
+from bench.system.devices import Devices
 from harmonize.disk_space import size
 
 
@@ -23,36 +23,32 @@ def say_plan(
     plan: Plan,
     runs: Sequence[Run],
     derived: Sequence[Derived],
-    devices: tuple[str, int, int],
-    estimate: bool,
+    devices: Devices | None,
     as_json: bool,
     progress: Progress,
 ) -> None:
-    """Print the plan, with `estimate` also time, disk and memory from a rehearsal.
-
-    `devices`: the values of --device, --workers and --per-device.
-    """
-    store, forecast, names = plan.store, None, ["cpu"]
+    """Print the plan; with the devices of the runs, also time, disk and memory from a rehearsal on one of them."""
+    store, forecast = plan.store, None
     todo = [run for run in runs if store.state(run.id) != "done"]
-    if estimate and todo:
+    if devices and todo:
         from bench.study.forecast_measure import rehearsed_forecast  # imports torch
 
-        device, workers, per_device = devices
-        names = choose_devices(device, workers, max(run.config.threads for run in todo), per_device)
-        forecast = rehearsed_forecast(
-            plan, todo, derived, names[0], progress, lambda rough: typer.echo(announcement(rough), err=True)
-        )
+        forecast = rehearsed_forecast(plan, todo, derived, devices, progress, _announce)
     if as_json:
         rows = planned_rows(store, runs, derived)
         measured = {"runs": rows, "estimate": asdict(forecast) if forecast else None}
-        typer.echo(json.dumps(measured if estimate else rows, indent=1))
+        typer.echo(json.dumps(measured if devices else rows, indent=1))
         return
     lines = [*run_lines(runs, store), *derived_lines(derived, store)]
-    if forecast:
-        lines += estimate_lines(forecast, devices[1], len(names), memory_of(names[0]))
-    elif todo and not estimate:
+    if devices and forecast:
+        lines += estimate_lines(forecast, devices.workers)
+    elif todo and not devices:
         lines.append(MORE)
-    typer.echo("\n".join([*lines, f"nothing was run (--{'estimate' if estimate else 'dry-run'})"]))
+    typer.echo("\n".join([*lines, f"nothing was run (--{'estimate' if devices else 'dry-run'})"]))
+
+
+def _announce(rough: Forecast) -> None:
+    typer.echo(announcement(rough), err=True)
 
 
 def planned_rows(store: Store, runs: Sequence[Run], derived: Sequence[Derived]) -> list[dict[str, Any]]:
@@ -79,12 +75,9 @@ def derived_lines(derived: Sequence[Derived], store: Store) -> list[str]:
     return aligned(rows)
 
 
-def estimate_lines(estimate: Forecast, workers: int, devices: int, memory: int) -> list[str]:
-    """Return an estimate as lines of text.
-
-    `devices`: number of devices in use. `memory`: bytes of memory of the first device, 0 for a CPU.
-    """
-    return [*table_lines(table(estimate)), *sentences(estimate, workers, devices), *fitting(estimate, memory)]
+def estimate_lines(estimate: Forecast, workers: int) -> list[str]:
+    """Return an estimate as lines of text. `workers`: number of processes that decode images."""
+    return [*table_lines(table(estimate)), *sentences(estimate, workers), *fitting(estimate)]
 
 
 def announcement(rough: Forecast) -> str:
@@ -94,11 +87,12 @@ def announcement(rough: Forecast) -> str:
     return f"rough forecast: {span(rough.total_s)} of {unit}; {words}"
 
 
-def fitting(estimate: Forecast, memory: int) -> list[str]:
-    """Return one line: how many of the largest runs fit on one GPU with `memory` bytes. Return no line without a GPU.
+def fitting(estimate: Forecast) -> list[str]:
+    """Return one line: how many of the largest runs fit on one GPU. Return no line without a GPU.
 
     A process needs half a GB on the GPU besides its tensors. A tenth of the memory stays free.
     """
+    memory = estimate.gpu_bytes
     if not memory or estimate.peak_bytes is None:
         return []
     number = int(0.9 * memory / (estimate.peak_bytes + 5e8))
@@ -126,11 +120,12 @@ def _row(name: str, lines: Sequence[Line]) -> list[str]:
     return [name, *counts, *map(span, seconds), *sizes]
 
 
-def sentences(estimate: Forecast, workers: int, devices: int) -> list[str]:
+def sentences(estimate: Forecast, workers: int) -> list[str]:
     """Return time, disk and memory of all runs, and the basis of the estimate, as lines of text.
 
-    `devices` train in parallel, `workers` processes decode images.
+    `workers` processes decode images.
     """
+    devices = estimate.num_devices
     not_on_device = estimate.scoring_s + estimate.other_s + estimate.decoding_s / max(1, workers)
     wall = estimate.device_s / max(1, devices) + not_on_device
     device = "GPU" if estimate.on_gpu else "worker"

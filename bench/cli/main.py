@@ -118,47 +118,41 @@ def run(
     from bench.cli import plan_text
     from bench.cli.progress_bars import choose_display
     from bench.store.store import Store
-    from bench.study.request import Request, check_foreign, check_hub_weights, fetch_hub_weights
-    from bench.system.devices import check_device, default_workers, require_device
+    from bench.study.request import Request
+    from bench.system.devices import Devices
 
-    here = executor.partition(":")[0] == "local"
-    number = workers or default_workers()
     with choose_display(quiet) as display:
-        check_device(device)
-        if here:
-            require_device(device)
+        here = executor.partition(":")[0] == "local"
+        devices = Devices.of(device, workers, per_device, here=here)
         request = Request.read(grid, registry, data, weights)
         opened = Store.open(store)
         trains = here and not (dry_run or estimate)
-        if trains and not opened.has_grid(request.grid.name):
-            check_hub_weights(request.hub_weights)
-        check_foreign(request.grid, request.registry)
+        if trains:
+            request.check_weights(opened)
         if data is None and plan_text.say_synthetic(request.grid, opened, dry_run and not estimate, only, as_json):
             return
 
         from bench.executors.choose_executor import choose_executor  # slow imports: a wrong request was refused above
         from bench.planning.plan import make_plan
 
-        chosen_executor = choose_executor(executor, device, number, per_device, together)
+        chosen_executor = choose_executor(executor, device, devices.workers, per_device, together)
         plan = make_plan(
-            request.grid, request.registry, opened, data, weights, number, request.command, display.progress
+            request.grid, request.registry, opened, data, weights, devices.workers, request.command, display.progress
         )
         chosen, derived = plan.select(only)
-        todo = [run for run in chosen if opened.state(run.id) != "done"]
         if not as_json:
-            typer.echo(plan_text.heading(plan, chosen))
+            typer.echo(plan.heading(chosen))
         if dry_run or estimate:
             from bench.cli.dry_run import say_plan
 
-            say_plan(plan, chosen, derived, (device, number, per_device), estimate, as_json, display.progress)
+            say_plan(plan, chosen, derived, devices if estimate else None, as_json, display.progress)
             return
         if trains:
-            from_hub = (r.entries["architecture"] for r in todo if r.starts_from_hub and not r.is_trained(opened))
-            fetch_hub_weights(from_hub, display.progress)
+            request.fetch_weights(chosen, opened, display.progress)
         from bench.study.run_grid import execute
 
         result = execute(
-            plan, chosen, derived, chosen_executor, number, display, with_images=with_images, one_pass=one_pass
+            plan, chosen, derived, chosen_executor, devices.workers, display, with_images=with_images, one_pass=one_pass
         )
     if as_json:
         facts = {key: value for key, value in asdict(result).items() if key not in ("logs", "summary")}

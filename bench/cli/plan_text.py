@@ -4,32 +4,19 @@ This module does not import the code that plans, so that a dry run answers withi
 """
 
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from bench.config.grid import Grid
 from bench.config.run_config import NAMED, RunConfig, flat
-from bench.planning.run import Run
 from bench.store.store import Store
 from harmonize.errors import ConfigError
 
-if TYPE_CHECKING:
-    from bench.planning.plan import Plan
-
 MORE = "for time, disk and memory: --estimate (rehearses the work, takes minutes)"
-
-
-def heading(plan: "Plan", runs: Sequence[Run]) -> str:
-    """Return the line with the name of the grid and the number of its runs in each state."""
-    words = {"done": "done", "started": "started", "failed": "failed", "absent": "to do"}
-    states = Counter(plan.store.state(run.id) for run in runs)
-    counts = ", ".join(f"{states[state]} {word}" for state, word in words.items() if states[state])  # type: ignore[index]
-    return f"grid {plan.grid.name}: {len(runs)} runs ({counts})"
 
 
 def say_synthetic(grid: Grid, store: Store, only_plan: bool, pattern: str | None, as_json: bool) -> bool:
@@ -37,9 +24,7 @@ def say_synthetic(grid: Grid, store: Store, only_plan: bool, pattern: str | None
 
     Returns whether the plan was printed.
     """
-    from bench.planning.read_cohorts import phantom_root
-
-    root = phantom_root(grid, store)
+    root = store.phantom_dir(grid.phantom_settings.key)
     made = (root / "phantom.json").is_file()
     if not as_json:
         state = "already made" if made else "not made yet" if only_plan else "made now"

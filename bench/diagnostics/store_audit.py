@@ -22,7 +22,7 @@ from bench.store.checked_folders import NO_CHECKSUMS, RECORDS, REFERENCE, Analys
 from bench.store.file_integrity import file_damage, file_sha256, json_object
 from bench.store.lease import holder_of
 from bench.store.schema import CHECKSUMS_SINCE, SCHEMA
-from bench.store.store import Progress, Store, key_in, last_line, short_hash, table_facts
+from bench.store.store import Progress, Store, last_line, short_hash, table_facts
 from harmonize.checks.release import Check
 from harmonize.errors import ConfigError, StoreError
 
@@ -310,7 +310,7 @@ def _orphans(store: Store, ids: set[str], files: bool) -> Iterator[Check]:
             if folder.name not in ids:
                 fix = f"delete them: rm -r '{folder}'"
                 yield _check("warning", f"scores of {folder.name}", "the store has no such run", fix)
-            elif not key_in(folder):
+            elif not CheckedFolder(folder).key():
                 fix = "finish them with `bench score`"
                 yield _check("warning", f"scores of {folder.name}", "are not finished", fix)
             else:

@@ -7,6 +7,7 @@ describes derived runs; `bench.runs.make_derived` makes them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +34,19 @@ class Derived:
     sources: tuple[str, ...]  # sorted ids of the runs whose predictions are combined; one run for a TTA
     runs: tuple[Run, ...]  # the trained runs whose networks are used
     document: bytes
+
+    @classmethod
+    def of(cls, kind: str, name: str, views: tuple[View, ...], sources: Sequence[str], runs: Sequence[Run]) -> Self:
+        """Return a derived run. Its id depends neither on the name nor on the order of the runs."""
+        content = {
+            "schema": 1,
+            "kind": kind,
+            "views": views,
+            "mean": "" if kind == "panel" else "probability",
+            "sources": sorted(sources),
+        }
+        document = canonical_json(content)
+        return cls(short_hash(document), kind, name, views, tuple(sorted(sources)), tuple(runs), document)
 
     @property
     def config(self) -> RunConfig:
@@ -66,12 +80,12 @@ def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[En
 
     Two or more binary runs that differ only in their finding make a panel.
     """
-    rows = {(name, run.id): _derived("tta", name, TTA[name], [run.id], [run]) for name in tta for run in runs}
+    rows = {(name, run.id): Derived.of("tta", name, TTA[name], [run.id], [run]) for name in tta for run in runs}
     derived = [*rows.values(), *_panels(runs)]
     for ensemble in ensembles:
         members = [run for run in runs if run.config in ensemble.configs]
         sources = [rows[ensemble.tta, run.id].id if ensemble.tta else run.id for run in members]
-        derived.append(_derived("ensemble", ensemble.name, (), sources, members))
+        derived.append(Derived.of("ensemble", ensemble.name, (), sources, members))
     return tuple(derived)
 
 
@@ -81,20 +95,7 @@ def _panels(runs: Sequence[Run]) -> list[Derived]:
         if run.config.task == "binary":
             groups.setdefault(run.config.of_panel, []).append(run)
     members = [group for group in groups.values() if len(group) > 1]
-    return [_derived("panel", "one network per finding", (), [r.id for r in group], group) for group in members]
-
-
-def _derived(kind: str, name: str, views: tuple[View, ...], sources: Sequence[str], runs: Sequence[Run]) -> Derived:
-    """Return a derived run. Its id depends neither on the name nor on the order of the runs."""
-    content = {
-        "schema": 1,
-        "kind": kind,
-        "views": views,
-        "mean": "" if kind == "panel" else "probability",
-        "sources": sorted(sources),
-    }
-    document = canonical_json(content)
-    return Derived(short_hash(document), kind, name, views, tuple(sorted(sources)), tuple(runs), document)
+    return [Derived.of("panel", "one network per finding", (), [r.id for r in group], group) for group in members]
 
 
 def logit_of_mean(logit_MNK: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -87,7 +87,7 @@ def row(run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]]) -> d
     }
 
 
-def kept(store: Store, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
+def kept_models(store: Store, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the imported models that a grid keeps when it is planned again.
 
     The models must be in the store, and cohorts, findings and splits must be the same as in their evaluation.
@@ -104,9 +104,9 @@ def kept(store: Store, before: Mapping[str, Any], after: Mapping[str, Any]) -> l
     ]
 
 
-def dropped(store: Store, before: Mapping[str, Any], kept_rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def dropped_models(store: Store, before: Mapping[str, Any], kept: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the names of the imported models in the store that are no longer in the grid."""
-    ids = {row["id"] for row in kept_rows}
+    ids = {row["id"] for row in kept}
     left = [row for row in before["derived"] if row["kind"] == KIND and row["id"] not in ids]
     return [str(row["name"]) for row in left if store.state(row["id"]) == "done"]
 

@@ -13,7 +13,7 @@ from bench.planning.derived_runs import Derived
 from bench.planning.plan import CohortRef, Plan
 from bench.planning.run import Run
 from bench.store.checked_folders import AnalysisFolder
-from bench.store.store import Store, canonical_json, key_in, short_hash, table_facts, write_bytes
+from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes
 
 R = TypeVar("R", Run, Derived)
 _ROLE_IN_KEYS = {"internal": "home", "external": "away"}  # role -> word in the hashed keys of stored analyses; fixed
@@ -133,7 +133,7 @@ class AnalysisJob:
     @property
     def done(self) -> bool:
         """Return whether the tables of the analysis exist, are intact and are up to date."""
-        return key_in(self.folder) == self.key and not AnalysisFolder(self.folder).damage()
+        return AnalysisFolder(self.folder).state(self.key)[0] == "done"
 
     def begin(self) -> None:
         """Create the folder and remove the FAILED file of an older attempt."""

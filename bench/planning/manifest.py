@@ -3,16 +3,16 @@
 import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
 
 from bench.config.registry import Entry
 from bench.config.run_config import RunConfig, flat, from_dict
-from bench.planning.imported_run import KIND, dropped, kept
+from bench.planning.imported_run import KIND, dropped_models, kept_models
 from bench.planning.jobs import analysis_jobs, analysis_key, predicted
 from bench.planning.overlap import compared_cohorts
 from bench.planning.plan import Plan
@@ -22,7 +22,7 @@ from bench.store.checked_files import read_cohort, read_grid, write_grid
 from bench.store.checked_folders import AnalysisFolder
 from bench.store.file_integrity import json_object
 from bench.store.schema import require_present
-from bench.store.store import Store, canonical_json
+from bench.store.store import Store, canonical_json, short_hash
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
 from harmonize.errors import CxrError, StoreError
 
@@ -124,6 +124,11 @@ class Manifest:
         """Return one row per cohort: name, role, id, headline split, and hashes of predicted images and weights."""
         return predicted(self.store, run_id, self.places)
 
+    def scores_key(self, run_id: str, version: int) -> str:
+        """Return a hash of everything that the scores of a run depend on. `version`: of the code that scores."""
+        inputs = [version, run_id, self.predicted(run_id), asdict(self.settings), self.content.get("counted", "all")]
+        return short_hash(canonical_json(inputs), 32)
+
     def analysis_states(self) -> list[dict[str, Any]]:
         """List the analyses: name, run id ("" for cohorts), non-default options, state (done, failed, absent) and reason."""
         facts: dict[str, list[list[Any]]] = {}  # run id -> facts, read once for all analyses of a run
@@ -153,6 +158,12 @@ class Manifest:
     def licence(self, cohort: Mapping[str, Any]) -> str:
         """Return the license of a cohort's images, "" if it is not stated. Synthetic images have none."""
         return "synthetic images" if self.content["phantom"] else str(cohort["facts"].get("licence", ""))
+
+    def with_imported_models(self, before: Mapping[str, Any]) -> tuple[Self, list[str]]:
+        """Return the manifest with the imported models of an earlier one, and the names of those that cannot stay."""
+        kept = kept_models(self.store, before, self.content)
+        content = {**self.content, "derived": [*self.content["derived"], *kept]}
+        return replace(self, content=content), dropped_models(self.store, before, kept)
 
     def table(self, cohort: Mapping[str, Any]) -> pd.DataFrame:
         """Return the harmonized table of a cohort.
@@ -263,16 +274,13 @@ def write_manifest(
     An imported model stays while it can be compared with the planned runs. doubles: number of internal images with the
     same pixels as another patient's image in another split.
     """
-    lost: list[str] = []
-    content, name = contents(plan, caches, doubles), plan.grid.name
+    manifest, dropped = Manifest(plan.store, contents(plan, caches, doubles)), list[str]()
     with contextlib.suppress(StoreError):  # a damaged manifest names no imported model
-        before = read_grid(plan.store, name)
+        before = read_grid(plan.store, plan.grid.name)
         if before.get("schema") == SCHEMA:
-            stays = kept(plan.store, before, content)
-            content["derived"] += stays
-            lost = dropped(plan.store, before, stays)
-    write_grid(plan.store, name, content)
-    return Manifest(plan.store, json.loads(canonical_json(content))), lost
+            manifest, dropped = manifest.with_imported_models(before)
+    write_grid(plan.store, plan.grid.name, manifest.content)
+    return Manifest(plan.store, json.loads(canonical_json(manifest.content))), dropped
 
 
 def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Every error that can be detected before training is raised here. This module does not import torch.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -73,6 +74,13 @@ class Plan:
             if cohort.unknown
         ]
 
+    def heading(self, runs: Sequence[Run]) -> str:
+        """Return the name of the grid, and the number of the given runs in each state, as one line."""
+        words = {"done": "done", "started": "started", "failed": "failed", "absent": "to do"}
+        states = Counter[str](self.store.state(run.id) for run in runs)
+        counts = ", ".join(f"{states[state]} {word}" for state, word in words.items() if states[state])
+        return f"grid {self.grid.name}: {len(runs)} runs ({counts})"
+
     def select(self, pattern: str | None) -> tuple[list[Run], list[Derived]]:
         """Return the runs whose id begins with the pattern or whose architecture matches it, and their derived runs.
 
@@ -131,13 +139,13 @@ def make_plan(
     cohorts = read_cohorts(grid, store, data, workers, progress, tables_alone=tables_alone)
     internal, *external = cohorts.values()
     refuse_equal_cohorts((internal, *external))
-    refuse_shared_patients(store, internal, external)
     refs = tuple(_ref(store, registry, cohort, grid.train_on) for cohort in cohorts.values())
     # one check for all runs with the same training data, because a split of a large cohort takes more than a second
     for config in {_training_data(config): config for config in grid.configs}.values():
         _check_internal(refs[0], cohorts[grid.train_on], config)
     runs = tuple(Run.of(config, registry, refs[0].id, weights) for config in grid.configs)
     derived = derived_runs(runs, grid.tta, grid.ensembles)
+    refuse_shared_patients(store, internal, external)
     bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))
     for ref in refs:
         if cohort_problem(ref.table):  # also of an older version, without a checksum

@@ -47,14 +47,9 @@ def _check_apart(specs: Sequence[CohortSpec], where: str) -> None:
             raise ConfigError(f"the cohorts {internal.name!r} and {spec.name!r} are the same files", where, fix)
 
 
-def phantom_root(grid: Grid, store: Store) -> Path:
-    """Return the folder of a grid's synthetic cohorts in the store."""
-    return store.root / "phantom" / grid.phantom_settings.key
-
-
 def make_phantom(grid: Grid, store: Store, workers: int, progress: Progress) -> Path:
     """Make the synthetic cohorts of a grid in the store, once, and return their folder."""
-    root = phantom_root(grid, store)
+    root = store.phantom_dir(grid.phantom_settings.key)
     from harmonize.phantom import write_cohorts, write_label_tables  # imports OpenCV, which scoring does not need
 
     write_cohorts(root, grid.phantom_settings, workers=workers, progress=progress)

@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 
 from bench.planning.manifest import Manifest, read_manifest
-from bench.results.read_predictions import Labels, load_scored_splits, run_facts, unfinished
+from bench.results.read_predictions import Labels, load_scored_splits, unfinished
 from bench.results.run_table import run_title
 from bench.scoring.across_runs.paired_runs import GAP, ScoredRun, differences, shared_findings
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.metrics_of_split import AUROC, BUILT_IN, Key, MetricNeeds
 from bench.scoring.scored_split import Settings
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from harmonize.errors import ConfigError, StoreError
 from reports.report_data.headline_rows import Estimate
@@ -265,5 +266,5 @@ def _check_unique(store: Store, manifests: Sequence[Manifest], prefix: str, matc
 def _scored(planned: PlannedRun, labels: dict[tuple[str, str, str], Labels]) -> ScoredRun:
     manifest, config = planned.manifest, planned.manifest.config(planned.run)
     splits = load_scored_splits(manifest, planned.run, config, labels)
-    unlearnt = run_facts(manifest.store, planned.run["id"])["trained"].get("unlearnt", [])
+    unlearnt = CheckedFolder(manifest.store.run_dir(planned.run["id"])).facts()["trained"].get("unlearnt", [])
     return ScoredRun(config.findings, manifest.content["source"], splits, unlearnt)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bench.planning.imported_run import KIND as IMPORTED
 from bench.planning.manifest import Manifest
+from bench.results.run_table import recipe_rows
 from bench.scoring.across_runs.ablation_tables import MetricOfRuns, ablation, frontier, metrics
 from bench.scoring.across_runs.agreement import agreement
 from bench.scoring.across_runs.all_pairs import pairs
@@ -15,18 +16,12 @@ from bench.scoring.across_runs.criteria import SMALLEST_FIRST, external_of_findi
 from bench.scoring.across_runs.frontier import device_hours
 from bench.scoring.across_runs.label_policies import Evaluation, matrix
 from bench.scoring.across_runs.ranks import Replicates, mean_gaps, rankings, stack_replicates
-from bench.scoring.across_runs.recipes import Recipes, seed_groups, seed_variance
+from bench.scoring.across_runs.recipes import Recipes, seed_variance
 from bench.scoring.across_runs.robustness import robustness
 from bench.scoring.across_runs.run_selection import selection
 from bench.scoring.gaps.gap import MACRO
 from bench.scoring.gaps.label_mappings import reversals
 from reports.schemas.tables import SCHEMAS
-
-# columns of `scores` that identify a row of a run
-SCORE_KEY = (
-    *("dataset", "split", "reference", "mapping", "subgroup", "selection", "calibrator", "operating_point"),
-    *("finding", "metric"),
-)
 
 
 class Compared(NamedTuple):
@@ -52,12 +47,13 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
     needed = ((scores["finding"] == MACRO) | (scores["metric"] == "auroc")) & (scores["subgroup"] == "all")
     shown = scores if needed.all() else scores[needed]
     of_recipes = {
-        "scores": scores_of_recipes(recipes, shown),
-        "gaps": gaps_of_recipes(recipes, frames["gaps"]),
+        "scores": recipes.of_scores(shown),
+        "gaps": recipes.of_gaps(frames["gaps"]),
         "mappings": recipes.averaged(frames["mappings"], ("dataset", "mapping", "finding")),
         "costs": _mean_costs(frames["costs"], recipes),
     }
     rows = {name: recipes.replaced(frames[name], of_recipes[name]) for name in of_recipes}
+    of_recipes["runs"] = recipe_rows(recipes.joined, frames["runs"])
     plain = rows["scores"]
     plain = plain[(plain["finding"] == MACRO) & (plain["metric"] == "auroc") & (plain["calibrator"] == "none")]
     drawn = recipes.replicates(replicates)
@@ -103,22 +99,7 @@ def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: R
 def recipes_of(manifest: Manifest, replicates: Replicates) -> Recipes:
     """Return the recipes of the ranked runs that have replicates."""
     runs = [run for run in manifest.ranked if run["id"] in replicates]
-    return Recipes.of(seed_groups({run["id"]: _configuration(run) for run in runs}), replicates)
-
-
-def scores_of_recipes(recipes: Recipes, scores: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of recipes for the table `scores`."""
-    differs = scores["metric"].str.endswith(("_gap", "_drift")) | (scores["metric"] == "nll")  # the others are shares
-    parts = [
-        recipes.averaged(scores[mask], SCORE_KEY, shares=shares)
-        for mask, shares in ((differs, False), (~differs, True))
-    ]
-    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-
-
-def gaps_of_recipes(recipes: Recipes, gaps: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of recipes for the table `gaps`."""
-    return recipes.averaged(gaps, ("dataset", "finding"), ("value", "internal", "external"))
+    return Recipes.of_configs({run["id"]: _configuration(run) for run in runs}, replicates)
 
 
 def _configuration(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest, planned
 from bench.planning.run import find_run, read_run
 from bench.results.card_metadata import front_matter
-from bench.results.read_predictions import run_facts, scored_ids, unfinished
+from bench.results.read_predictions import scored_ids, unfinished
 from bench.results.run_table import run_label
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Store, write_bytes
@@ -70,7 +70,7 @@ def write_card(store: Store, run_prefix: str, grid: str | None) -> Path:
 def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
     """Build the card of a scored run: model, limits of use, training data, internal and external results."""
     store, config = manifest.store, manifest.config(run)
-    facts = run_facts(store, run["id"])
+    facts = CheckedFolder(store.run_dir(run["id"])).facts()
     folder = store.root / "scores" / run["id"]
     scores, gaps, points = (ScoresFolder(folder).table(name) for name in ("scores", "gaps", "operating_points"))
     unlearnt = facts["trained"].get("unlearnt", [])

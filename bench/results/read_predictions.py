@@ -23,7 +23,6 @@ from bench.planning.protocol import CohortRole
 from bench.scoring.patient_groups import PatientGroups
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
-from bench.store.store import Store
 from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import StoreError
 
@@ -280,16 +279,3 @@ def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.flo
     # One read of the file is faster than a read for each array.
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
-
-
-def run_facts(store: Store, run_id: str) -> dict[str, Any]:
-    """Return the content of a run's env.json, cost.json, seal.json and trained.json by name ("env").
-
-    The content of a missing or damaged file is {}; the function `unfinished` reports damaged files.
-    """
-    folder, out = store.run_dir(run_id), dict[str, Any]()
-    problems = CheckedFolder(folder).problems()
-    for name in ("env", "cost", "seal", "trained"):
-        path = folder / f"{name}.json"
-        out[name] = json.loads(path.read_text()) if path.is_file() and path.name not in problems else {}
-    return out

@@ -17,14 +17,15 @@ from bench.results.analysis_tables import stored_analyses
 from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of
 from bench.results.cross_run_tables import across
 from bench.results.long_tables import LongTables
-from bench.results.read_predictions import FRAMES, load_replicates, load_scores, run_facts, scored_ids
-from bench.results.run_table import histories, learns, ranked_ids, recipe_rows, runs_table, unlearnt_by
+from bench.results.read_predictions import FRAMES, load_replicates, load_scores, scored_ids
+from bench.results.run_table import histories, learns, ranked_ids, runs_table, unlearnt_by
 from bench.scoring.across_runs.epoch_selection import audit
 from bench.scoring.across_runs.frontier import anytime
 from bench.scoring.across_runs.pareto import goals, maps_on_finding
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.cooccurrence import cooccurrence
 from bench.scoring.gaps.gap import MACRO
+from bench.store.checked_folders import CheckedFolder
 from harmonize.cohorts.label_mapping import grade
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
@@ -86,8 +87,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames["gallery"], no_pictures = with_pictures(manifest, frames, with_images)
     if scored:
         frames["associations"] = associations(_families(manifest, scored), frames)
-        of_recipes = {**across_runs.of_recipes, "runs": recipe_rows(recipes.joined, frames["runs"])}
-        of_recipes |= _shortcut_scores(frames, recipes)
+        of_recipes = across_runs.of_recipes | _shortcut_scores(frames, recipes)
         for name, rows in of_recipes.items():
             frames[name] = pd.concat([frames[name], rows], ignore_index=True) if len(rows) else frames[name]
             if long_tables:
@@ -231,7 +231,7 @@ def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
 def _costs(manifest: Manifest, scored: list[str], history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     rows = []
     for run_id in scored:
-        cost, spent = run_facts(manifest.store, run_id)["cost"], history[run_id]["seconds"]
+        cost, spent = CheckedFolder(manifest.store.run_dir(run_id)).facts()["cost"], history[run_id]["seconds"]
         seconds = float(spent.median()) if len(spent) else np.nan
         rows.append({"run_id": run_id, **{k: cost.get(k) for k in _COST}, "seconds_per_epoch": seconds})
     frame = pd.DataFrame(rows)

@@ -11,7 +11,7 @@ import pandas as pd
 from bench.config.run_config import NAMED
 from bench.planning.imported_run import FORMATS, KIND
 from bench.planning.manifest import Manifest
-from bench.results.read_predictions import run_facts, scored_ids, unfinished
+from bench.results.read_predictions import scored_ids, unfinished
 from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import CheckedFolder
 
@@ -95,7 +95,7 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.Da
         panel_note = ""
         if only_in_panel and not reason:
             panel_note = f"learns only {run['config']['finding']}: part of a panel, see the panel's row"
-        facts, epochs = run_facts(manifest.store, run["id"]), history[run["id"]]
+        facts, epochs = CheckedFolder(manifest.store.run_dir(run["id"])).facts(), history[run["id"]]
         env, config, titles = facts["env"], run["config"], run["titles"]
         rows.append(
             {
@@ -175,7 +175,7 @@ def _without_seed(config: str) -> str:
 
 def _external_row(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
     """Return the row of an imported model: its declared facts, and the cohorts of the grid in its training data."""
-    facts, passport, config = run_facts(manifest.store, run["id"]), run["passport"], run["config"]
+    facts, passport, config = CheckedFolder(manifest.store.run_dir(run["id"])).facts(), run["passport"], run["config"]
     reason, state, env = unfinished(manifest, run), manifest.store.state(run["id"]), facts["env"]
     titles = {c["name"]: str(c["facts"].get("title", c["name"])) for c in manifest.cohorts}
     seen_cohorts = [titles.get(name, name) for name in passport["seen"]]
@@ -210,7 +210,7 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
     """Return the row of a derived run: values that its source runs share, and "several" where they differ."""
     shared = {k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)}
     reason, state = unfinished(manifest, run), manifest.store.state(run["id"])
-    env = run_facts(manifest.store, run["id"])["env"]
+    env = CheckedFolder(manifest.store.run_dir(run["id"])).facts()["env"]
     what = {
         "tta": f"{of[0]['what']} · {_TTA_TITLES.get(run['name'], run['name'])}",
         "ensemble": f"mean of {len(of)} run{'s' if len(of) > 1 else ''}",
@@ -251,7 +251,7 @@ def unlearnt_by(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, list[st
 
 def unlearnt(manifest: Manifest, run_id: str) -> list[str]:
     """Return the findings that the record trained.json of a run states as not learned, and that the grid scores."""
-    stated = run_facts(manifest.store, run_id)["trained"].get("unlearnt", [])
+    stated = CheckedFolder(manifest.store.run_dir(run_id)).facts()["trained"].get("unlearnt", [])
     uncounted = manifest.uncounted(stated)
     return [finding for finding in stated if finding not in uncounted]
 

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,6 @@ from bench.results.read_predictions import (
     SCORING_VERSION,
     Labels,
     load_scored_splits,
-    run_facts,
     unfinished,
 )
 from bench.scoring.scored_split import ScoredSplit
@@ -37,7 +36,6 @@ from bench.store.checked_folders import NO_CHECKSUMS, CheckedFolder, ScoresFolde
 from bench.store.store import (
     Progress,
     canonical_json,
-    key_in,
     short_hash,
     table_facts,
     write_bytes,
@@ -79,8 +77,8 @@ def score_all(
 
 def _has_key(manifest: Manifest, run: Mapping[str, Any]) -> bool:
     """Return whether the scores of a run are complete, and were computed from its current predictions and settings."""
-    key = key_in(_folder(manifest, run))
-    return bool(key) and key == _key(manifest, run)
+    key = ScoresFolder(_folder(manifest, run)).key()
+    return bool(key) and key == manifest.scores_key(run["id"], SCORING_VERSION)
 
 
 def _remarks(damage: Mapping[str, str]) -> list[str]:
@@ -165,7 +163,7 @@ def _compute(
     )
 
     config = manifest.config(run)
-    unlearnt = run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])
+    unlearnt = CheckedFolder(manifest.store.run_dir(run["id"])).facts()["trained"].get("unlearnt", [])
     splits = load_scored_splits(manifest, run, config, labels)
     settings = replace(manifest.settings, selection=config.selection)
     internal, findings = manifest.content["source"], config.findings
@@ -198,15 +196,8 @@ def _compute(
     return result, extra
 
 
-def _key(manifest: Manifest, run: Mapping[str, Any]) -> str:
-    """Return a hash of everything that the scores of a run depend on."""
-    facts = manifest.predicted(run["id"])
-    counted = manifest.content.get("counted", "all")
-    return short_hash(canonical_json([SCORING_VERSION, run["id"], facts, asdict(manifest.settings), counted]), 32)
-
-
 def _write(manifest: Manifest, run: Mapping[str, Any], result: "RunScores", extra: Mapping[str, pd.DataFrame]) -> None:
-    folder, key = _folder(manifest, run), _key(manifest, run)
+    folder, key = _folder(manifest, run), manifest.scores_key(run["id"], SCORING_VERSION)
     (folder / "KEY").unlink(missing_ok=True)
     frames = {
         "scores": result.scores,

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bench.planning.manifest import Manifest
-from bench.results.cross_run_tables import gaps_of_recipes, recipes_of, scores_of_recipes
+from bench.results.cross_run_tables import recipes_of
 from bench.results.read_predictions import load_replicates, load_scores
 from bench.results.run_table import ranked_ids, run_title
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
@@ -57,8 +57,8 @@ def _from_scores(manifest: Manifest, ids: Sequence[str]) -> _RankedRecipes:
     recipes = recipes_of(manifest, {run_id: load_replicates(manifest, run_id) for run_id in ids})
     scores, gaps = load_scores(manifest, ids, "scores"), load_scores(manifest, ids, "gaps")
     plain = _plain(scores)
-    aurocs = recipes.replaced(plain, scores_of_recipes(recipes, plain))
-    return _RankedRecipes(recipes.runs_of, aurocs, recipes.replaced(gaps, gaps_of_recipes(recipes, gaps)))
+    aurocs = recipes.replaced(plain, recipes.of_scores(plain))
+    return _RankedRecipes(recipes.runs_of, aurocs, recipes.replaced(gaps, recipes.of_gaps(gaps)))
 
 
 def _from_tables(tables: Tables) -> _RankedRecipes:

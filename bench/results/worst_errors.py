@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from bench.planning.manifest import Manifest, planned
 from bench.planning.run import find_run
-from bench.results.read_predictions import load_scored_splits, run_facts, unfinished
+from bench.results.read_predictions import load_scored_splits, unfinished
 from bench.scoring.calibrators import Platt
 from bench.scoring.scored_split import ScoredSplit
-from bench.store.checked_folders import ScoresFolder
-from bench.store.store import Store, key_in
+from bench.store.checked_folders import CheckedFolder, ScoresFolder
+from bench.store.store import Store
 from harmonize.errors import ConfigError, StoreError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 
@@ -46,10 +46,10 @@ def mistakes(
     if reason := unfinished(manifest, run):
         raise StoreError(f"run {run_id}: {reason}", str(store.run_dir(run_id)), "finish it with `bench run`")
     scores = store.root / "scores" / run_id
-    if not key_in(scores):
+    if not ScoresFolder(scores).key():
         raise StoreError(f"run {run_id} has no scores", str(scores), "make them with `bench score`")
     config = manifest.config(run)
-    unlearnt = run_facts(store, run_id)["trained"].get("unlearnt", [])
+    unlearnt = CheckedFolder(store.run_dir(run_id)).facts()["trained"].get("unlearnt", [])
     findings = [name for name in config.findings if name not in unlearnt]
     names = [str(c["name"]) for c in manifest.cohorts]
     for requested, choices, option in (

@@ -35,7 +35,7 @@ from bench.runs.make_derived import view_transform
 from bench.runs.networks import trained_network
 from bench.runs.usual_gray_values import usual_gray_values
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
-from bench.store.store import Progress, Store, canonical_json, key_in, short_hash
+from bench.store.store import Progress, Store, canonical_json, short_hash
 from harmonize.errors import StoreError
 from harmonize.images.pixels import Geometry
 
@@ -264,7 +264,7 @@ def _refuse_unfinished(store: Store, run_id: str) -> None:
 def _points(store: Store, run_id: str) -> pd.DataFrame:
     """Return the thresholds and calibrators of a run of the store; no rows without scores."""
     scores = store.root / "scores" / run_id
-    return ScoresFolder(scores).table("operating_points") if key_in(scores) else no_points()
+    return ScoresFolder(scores).table("operating_points") if ScoresFolder(scores).key() else no_points()
 
 
 def _ensemble_name(store: Store, run_id: str) -> str:

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 from bench.config.run_config import flat
 from bench.planning.imported_run import KIND, SHARED
 from bench.planning.manifest import Manifest
-from bench.results.read_predictions import labels_of, run_facts
+from bench.results.read_predictions import labels_of
 from bench.results.run_table import read_history, run_label
-from bench.store.checked_folders import ScoresFolder
+from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Progress, canonical_json
 from harmonize.errors import ConfigError, SetupError
 
@@ -72,7 +72,7 @@ def records(manifest: Manifest, run_ids: Sequence[str], progress: Progress | Non
 
 def record(manifest: Manifest, run: Mapping[str, Any]) -> Record:
     """Return the record of a finished or failed run."""
-    facts, state = run_facts(manifest.store, run["id"]), manifest.store.state(run["id"])
+    facts, state = CheckedFolder(manifest.store.run_dir(run["id"])).facts(), manifest.store.state(run["id"])
     folder = manifest.store.run_dir(run["id"])
     config = manifest.config(run)
     ended = (folder / ("DONE" if state == "done" else "FAILED")).stat().st_mtime

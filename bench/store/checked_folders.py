@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.store.file_integrity import file_damage, file_sha256, json_object
 from bench.store.schema import CHECKSUMS_SINCE, schema_of
-from bench.store.store import canonical_json, key_in, last_line, table_of, write_bytes
+from bench.store.store import canonical_json, last_line, table_of, write_bytes
 from harmonize.errors import StoreError
 
 if TYPE_CHECKING:
@@ -49,6 +49,11 @@ class CheckedFolder:
         """Record the checksums of the stored files, then mark the run as done."""
         self.record_checksums()
         (self.path / "DONE").touch()
+
+    def key(self) -> str:
+        """Return the hash of the inputs of an analysis or of scores, "" while the folder is incomplete."""
+        path = self.path / "KEY"
+        return path.read_text(errors="replace") if path.is_file() else ""
 
     def record_checksums(self) -> None:
         """Write the checksums of all stored files."""
@@ -137,6 +142,17 @@ class CheckedFolder:
         except (ValueError, TypeError) as error:  # a record without a checksum
             raise StoreError.unreadable(self.path / name, error) from error
 
+    def facts(self) -> dict[str, Any]:
+        """Return the content of a run's env.json, cost.json, seal.json and trained.json by name ("env").
+
+        The content of a missing or damaged file is {}; the method `problems` reports damaged files.
+        """
+        out, problems = dict[str, Any](), self.problems()
+        for name in ("env", "cost", "seal", "trained"):
+            path = self.path / f"{name}.json"
+            out[name] = json.loads(path.read_text()) if path.is_file() and path.name not in problems else {}
+        return out
+
     def check_weights(self) -> None:
         """Raise StoreError if the weights of a finished run differ from their checksum.
 
@@ -179,7 +195,7 @@ class AnalysisFolder(CheckedFolder):
 
         An analysis is done if its tables are intact and its stored key equals `key`, the hash of its inputs.
         """
-        if key_in(self.path) == key:
+        if self.key() == key:
             damage = self.damage()
             return ("absent" if damage else "done"), damage
         failed = self.path / "FAILED"

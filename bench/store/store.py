@@ -109,6 +109,10 @@ class Store:
         """Return whether the store has the manifest of a grid: `bench run` has planned the grid before."""
         return (self.root / "grids" / f"{name}.json").is_file()
 
+    def phantom_dir(self, key: str) -> Path:
+        """Return the folder of synthetic cohorts. `key`: the hash of their settings."""
+        return self.root / "phantom" / key
+
     def begin(self, run_id: str, document: bytes) -> Path:
         """Write run.json and return the run's folder. An old DONE or FAILED stays until `reopen`."""
         folder = self.run_dir(run_id)
@@ -186,12 +190,6 @@ def last_line(path: Path) -> str:
     """Return the last line of a file that is not blank, "" for an empty or missing file."""
     lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def key_in(folder: Path) -> str:
-    """Return the key of a folder of scores or of an analysis, "" while the folder is incomplete."""
-    path = folder / "KEY"
-    return path.read_text(errors="replace") if path.is_file() else ""
 
 
 def write_bytes(path: Path, content: bytes | memoryview, mode: int = 0o644) -> None:

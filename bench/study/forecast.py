@@ -204,6 +204,8 @@ class Forecast:
     passing_bytes: int  # bytes of the checkpoint of one run, which is deleted after training
     unknown: tuple[str, ...] = ()  # analyses that could not be measured, each with the reason
     rough: tuple[str, ...] = ()  # work whose rates were not measured
+    num_devices: int = 1  # number of devices that train in parallel
+    gpu_bytes: int = 0  # memory of one GPU; 0 for a CPU
 
     @property
     def device_s(self) -> float:

@@ -37,6 +37,7 @@ from bench.store.store import Progress
 from bench.study.forecast import Forecast, NetworkRate, Rates, forecast, step_key
 from bench.study.forecast_pilot import Pilot
 from bench.study.forecast_rough import PILOT_S, SCORING, SHARE, START_S, TRAINING, rough_rates
+from bench.system.devices import Devices, memory_of
 from bench.system.peak_memory import PeakMemory
 from bench.training.checkpoint import TrainingState
 from bench.training.step import Step
@@ -54,23 +55,25 @@ def rehearsed_forecast(
     plan: Plan,
     runs: Sequence[Run],
     derived: Sequence[Derived],
-    device_name: str,
+    devices: Devices,
     progress: Progress,
     announce: Callable[[Forecast], None] = lambda _: None,
 ) -> Forecast:
-    """Return the forecast for these runs and the unfinished derived runs, from a rehearsal on one device.
+    """Return the forecast for these runs and the unfinished derived runs, from a rehearsal on the first device.
 
     The rehearsal takes at most a tenth of the time that it forecasts. Before it begins, `announce` gets a rough forecast,
     from which this limit is computed.
     """
+    names = devices.in_parallel(max(run.config.threads for run in runs))
     unfinished = [run for run in derived if plan.store.state(run.id) != "done"]
     progress("rehearse: decode", 0, 1)
-    on_gpu = torch.device(device_name).type == "cuda"
+    on_gpu = torch.device(names[0]).type == "cuda"
     rough = rough_rates(plan, runs, on_gpu, ImageFiles.of(plan).decoding(runs, 1))
     expected = forecast(plan, runs, unfinished, rough)
     budget = Budget(SHARE * expected.total_s, lambda rates: SHARE * forecast(plan, runs, unfinished, rates).total_s)
     announce(expected)
-    return forecast(plan, runs, unfinished, rehearse(plan, runs, device_name, progress, rough, budget))
+    measured = forecast(plan, runs, unfinished, rehearse(plan, runs, names[0], progress, rough, budget))
+    return replace(measured, num_devices=len(names), gpu_bytes=memory_of(names[0]))
 
 
 @dataclass(slots=True)

@@ -13,10 +13,9 @@ from scipy import stats
 from bench.executors.local import Local
 from bench.planning.manifest import Manifest, read_manifest
 from bench.planning.plan import Plan, make_plan
-from bench.results.read_predictions import run_facts
 from bench.results.same_scores import same_bits
 from bench.results.score_runs import score_all
-from bench.store.checked_folders import ScoresFolder
+from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Store, write_table
 from bench.study.job_progress import Display
 from bench.study.reproduction_request import ReproductionRequest
@@ -165,7 +164,7 @@ def _verdict(rows: pd.DataFrame, several: bool) -> str:
 
 def _checked(manifest: Manifest, again: Manifest, run_id: str) -> tuple[str, ...]:
     """Return the checks besides the scores, one line per check."""
-    before, now = (run_facts(m.store, run_id) for m in (manifest, again))
+    before, now = (CheckedFolder(m.store.run_dir(run_id)).facts() for m in (manifest, again))
     same = before["seal"].get("weights_after") == now["seal"].get("weights_after")
     size = before["cost"].get("params"), now["cost"].get("params")
     return (

@@ -13,10 +13,10 @@ from bench.config.imported_model import Declared
 from bench.config.preprocessing_ops import input_size
 from bench.config.registry import BUILT_IN_WEIGHTS, Entry, Registry, installed
 from bench.config.run_config import NAMED
-from bench.planning.run import own_weights_path, starting_weights, weights_path
+from bench.planning.run import Run, own_weights_path, starting_weights, weights_path
 from bench.runs.model_reference import folder_of
-from bench.store.store import Progress
-from bench.study.starting_weights import fetch, hub_weights, tag_of
+from bench.store.store import Progress, Store
+from bench.study.starting_weights import StartingWeights, fetch, hub_weights
 from bench.system.hub_client import cache_folder, is_reachable
 from harmonize.cohorts.specs import read_data, with_gold
 from harmonize.errors import SetupError
@@ -24,30 +24,63 @@ from harmonize.errors import SetupError
 
 @dataclass(frozen=True)
 class Request:
-    """A grid with its registry, read and checked once. `command`: the command line that repeats the request."""
+    """A grid that will be run, read and checked once. `command`: the command line that repeats the request."""
 
     grid: Grid
     registry: Registry
+    data: Path | None  # folder of datasets or data file; None: synthetic cohorts
+    weights: Path | None  # folder of starting weights; None: they come from timm's hub
     command: str
-    hub_weights: tuple[Entry, ...] = ()  # architectures whose starting weights come from timm's hub
 
     @classmethod
     def read(cls, grid_name: str, registry_file: Path | None, data: Path | None, weights: Path | None) -> Self:
-        """Read registry and grid, and check that the grid can be run with or without these data and weights.
+        """Read registry and grid, and check the request as `of` does."""
+        registry = Registry.read(registry_file)
+        grid = Grid.read(grid_name, registry)
+        name = grid_name if grid_name == grid.name else Path(grid.path).name
+        return cls.of(grid, registry, data, weights, command(name, data, weights, registry_file))
+
+    @classmethod
+    def of(cls, grid: Grid, registry: Registry, data: Path | None, weights: Path | None, command: str) -> Self:
+        """Check that the grid can be run with or without these data and weights.
 
         Raises ConfigError, RegistryError or SetupError for an invalid request.
         """
-        registry = Registry.read(registry_file)
-        grid = Grid.read(grid_name, registry)
-        command = " ".join(["bench run --grid", grid_name if grid_name == grid.name else Path(grid.path).name])
-        command += (" --data DATA" if data else "") + (" --weights WEIGHTS" if weights else "")
-        command += " --registry REGISTRY" if registry_file else ""
         _check_data(grid, data)
         check_weights_files(grid, registry, weights)
-        from_hub = () if weights else tuple(_pretrained(grid, registry))
-        for entry in from_hub:
+        request = cls(grid, registry, data, weights, command)
+        for entry in request.hub_architectures:
             starting_weights(entry, registry.find("weights", "imagenet", grid.path), None, registry.path)
-        return cls(grid, registry, command, from_hub)
+        check_foreign(grid, registry)
+        return request
+
+    @property
+    def hub_architectures(self) -> list[Entry]:
+        """Return the architectures whose starting weights come from timm's hub."""
+        return [] if self.weights else _pretrained(self.grid, self.registry)
+
+    def check_weights(self, store: Store) -> None:
+        """Raise SetupError if the starting weights of a new grid are neither in the hub's cache nor downloadable."""
+        if not store.has_grid(self.grid.name):
+            checked_hub_weights(self.hub_architectures)
+
+    def fetch_weights(self, runs: Iterable[Run], store: Store, progress: Progress) -> None:
+        """Download missing starting weights of runs that will be trained, once, before any run trains.
+
+        Raises SetupError as `checked_hub_weights` and `fetch`.
+        """
+        untrained = [run for run in runs if run.starts_from_hub and not run.is_trained(store)]
+        fetch(checked_hub_weights(run.entries["architecture"] for run in untrained), progress)
+
+
+def command(grid: str, data: Path | None, weights: Path | None, registry: Path | None) -> str:
+    """Return the command line that runs a grid again, with placeholders for paths.
+
+    >>> command("demo", None, None, None), command("mine.yaml", Path("d"), None, Path("r.yaml"))
+    ('bench run --grid demo', 'bench run --grid mine.yaml --data DATA --registry REGISTRY')
+    """
+    options = {"--data DATA": data, "--weights WEIGHTS": weights, "--registry REGISTRY": registry}
+    return " ".join([f"bench run --grid {grid}", *(option for option, path in options.items() if path)])
 
 
 @dataclass(frozen=True)
@@ -112,12 +145,13 @@ def check_weights_files(grid: Grid, registry: Registry, folder: Path | None) -> 
         raise SetupError(what, str(folder), fix)
 
 
-def check_hub_weights(entries: Iterable[Entry]) -> None:
-    """Raise SetupError if starting weights are neither in the hub's cache nor downloadable; name all missing models.
+def checked_hub_weights(entries: Iterable[Entry]) -> list[StartingWeights]:
+    """Return the files of starting weights of timm models.
 
-    The network is only used if weights are missing.
+    The network is only used if files are missing. Raises SetupError, with the names of all missing models, if they are
+    neither in the hub's cache nor downloadable.
     """
-    files = [hub_weights(entry) for entry in {tag_of(entry): entry for entry in entries}.values()]
+    files = hub_weights(entries)
     missing = [file.source or file.name for file in files if file.state == "missing"]
     if missing and not is_reachable():
         what = f"{len(missing)} of {len(files)} models have no starting weights on this machine, "
@@ -125,13 +159,7 @@ def check_hub_weights(entries: Iterable[Entry]) -> None:
         fix = "where there is a network, run `bench weights GRID`, and copy the hub's cache "
         fix += f"({cache_folder()}); or put files TAG.safetensors into a folder and give --weights FOLDER"
         raise SetupError(what, ", ".join(sorted(missing)), fix)
-
-
-def fetch_hub_weights(entries: Iterable[Entry], progress: Progress) -> None:
-    """Download missing starting weights, once, before any run trains. Raises SetupError as `check_hub_weights` and `fetch`."""
-    entries = list(entries)
-    check_hub_weights(entries)
-    fetch([hub_weights(entry) for entry in {tag_of(entry): entry for entry in entries}.values()], progress)
+    return files
 
 
 def _pretrained(grid: Grid, registry: Registry) -> list[Entry]:

@@ -15,7 +15,7 @@ from bench.planning.plan import make_plan
 from bench.store.store import Store, write_bytes
 from bench.study import run_grid as study
 from bench.study.job_progress import Display
-from bench.study.request import check_foreign, check_weights_files
+from bench.study.request import Request, command
 from bench.system.devices import check_device
 from harmonize.errors import StoreError
 
@@ -59,12 +59,11 @@ def run_alone(
     registry_file, data, weights = places
     registry, raw = Registry.read(registry_file), wanted.content
     grid = Grid.of(raw, Path("run()"), registry)
-    check_weights_files(grid, registry, weights)
-    check_foreign(grid, registry)
+    request = Request.of(grid, registry, data, weights, command(f"{grid.name}.yaml", data, weights, registry_file))
     opened = Store.open(store)
-    command = f"bench run --grid {grid.name}.yaml" + (" --data DATA" if data else "")
-    command += (" --weights WEIGHTS" if weights else "") + (" --registry REGISTRY" if registry_file else "")
-    plan = make_plan(grid, registry, opened, data, weights, workers, command, display.progress)
+    request.check_weights(opened)
+    plan = make_plan(grid, registry, opened, data, weights, workers, request.command, display.progress)
+    request.fetch_weights(plan.runs, opened, display.progress)
     text = yaml.safe_dump(raw, sort_keys=False, default_flow_style=None, width=120)
     write_bytes(opened.root / "grids" / f"{grid.name}.yaml", text.encode())
     result = study.execute(plan, plan.runs, (), Here(device), workers, display)

@@ -3,7 +3,7 @@
 This module imports torch only for models of timm that are not part of the project.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def needed(grid: Grid, registry: Registry, folder: Path | None) -> list[Starting
     return [
         *(_local(own_weights_path(entry, folder, registry.path), entry, entry.name) for entry in own.values()),
         *(_local(path, entry, tag_of(entry)) for path, entry in files.items()),
-        *(hub_weights(entry) for entry in tags.values()),
+        *hub_weights(tags.values()),
     ]
 
 
@@ -91,9 +91,8 @@ def _fetched(row: StartingWeights) -> StartingWeights:
     return _released(row.name, Entry("architectures", row.name, facts={"corpus": row.corpus}, licence=row.licence))
 
 
-def repositories(entries: Iterable[Entry]) -> dict[str, str]:
+def repositories(tags: Mapping[str, Entry]) -> dict[str, str]:
     """Return the hub repository of each timm model with its tag; models whose weights are elsewhere are left out."""
-    tags = {tag_of(entry): entry for entry in entries}
     names = {tag: f"timm/{tag}" for tag in tags if tag not in RELEASES}
     shipped = Registry.read(installed("registry.yaml")).sections["architectures"]
     foreign = [tag for tag in names if tags[tag] != shipped.get(tags[tag].name)]
@@ -119,18 +118,23 @@ def _local(path: Path, entry: Entry, name: str) -> StartingWeights:
     return StartingWeights(name, corpus, licence, state, str(path), path.stat().st_size, True, sha256, source)
 
 
-def hub_weights(entry: Entry) -> StartingWeights:
+def hub_weights(entries: Iterable[Entry]) -> list[StartingWeights]:
+    """Return the files of timm models in the caches of the hub and of torch, each once."""
+    by_tag = {tag_of(entry): entry for entry in entries}
+    on_hub = repositories(by_tag)
+    return [
+        _on_hub(tag, entry, on_hub[tag]) if tag in on_hub else _released(tag, entry) for tag, entry in by_tag.items()
+    ]
+
+
+def _on_hub(tag: str, entry: Entry, repository: str) -> StartingWeights:
     """Return the file of a timm model in the hub's cache."""
-    tag = tag_of(entry)
-    repository = repositories([entry]).get(tag, "")
-    if not repository:
-        return _released(tag, entry)
-    where = f"https://huggingface.co/{repository}"
-    corpus = str(entry.facts.get("corpus", ""))
-    row = StartingWeights(
-        tag, corpus, entry.licence, "missing", where, _approximate_bytes(entry), False, "", repository
+    where, corpus, size = (
+        f"https://huggingface.co/{repository}",
+        str(entry.facts.get("corpus", "")),
+        _approximate_bytes(entry),
     )
-    return _with_cached_file(row)
+    return _with_cached_file(StartingWeights(tag, corpus, entry.licence, "missing", where, size, False, "", repository))
 
 
 def _released(tag: str, entry: Entry) -> StartingWeights:

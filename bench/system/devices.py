@@ -3,9 +3,35 @@
 import os
 import platform
 import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from harmonize.errors import ConfigError, SetupError
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """The devices that a command may use: its options --device, --workers and --per-device."""
+
+    name: str  # auto, cpu, cuda or cuda:N
+    workers: int  # number of cores
+    per_device: int = 0  # as in `choose_devices`
+
+    @classmethod
+    def of(cls, name: str, workers: int, per_device: int = 0, *, here: bool = True) -> Self:
+        """Check the options; 0 workers means all cores. With `here`, this machine must have the device.
+
+        Raises ConfigError for an invalid name, SetupError for a device that this machine does not have.
+        """
+        check_device(name)
+        if here:
+            require_device(name)
+        return cls(name, workers or default_workers(), per_device)
+
+    def in_parallel(self, threads: int) -> list[str]:
+        """Return one device name per parallel run; `threads`: the cores that a run uses."""
+        return choose_devices(self.name, self.workers, threads, self.per_device)
 
 
 def check_device(device: str) -> None:

@@ -12,7 +12,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.extmath import randomized_svd
 
 from bench.analyses.shortcuts.sample import NUM_FOLDS, Codes, Sample
-from bench.scoring.metrics import require_finite
 from harmonize.seeds import stream
 
 Array = NDArray[np.float64]
@@ -27,7 +26,6 @@ REPEATS = 20  # number of few-shot classifiers; each repeat draws other training
 
 def projections(sample: Sample, x_ND: Floats, components: int = COMPONENTS) -> list[Floats]:
     """Return for each fold all images [N, C], projected on principal components of the images outside this fold."""
-    require_finite(x_ND, "features")
     return [_project(x_ND, sample.fold != number, components) for number in range(NUM_FOLDS)]
 
 

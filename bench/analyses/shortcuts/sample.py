@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold
 
+from bench.scoring.metrics import require_finite
 from harmonize.seeds import seed_for, stream
 
 Codes = NDArray[np.int64]
@@ -33,8 +34,13 @@ class Sample:
     fold: Codes
 
     def gather(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-        """Return the sampled rows of `arrays` (source -> one row per image), in the order of the sample."""
-        return np.concatenate([arrays[name][self.row[self.source == k]] for k, name in enumerate(self.names)])
+        """Return the sampled rows of `arrays` (source -> one row per image), in the order of the sample.
+
+        Raises ValueError for NaN and infinite values.
+        """
+        rows = np.concatenate([arrays[name][self.row[self.source == k]] for k, name in enumerate(self.names)])
+        require_finite(rows, "values for source classifiers")
+        return rows
 
     def subset(self, rows: NDArray[np.bool_] | Codes) -> "Sample":
         """Return the images of the sample that a mask or row indices select."""

@@ -71,12 +71,12 @@ def feature_probe(
     probability is the mean over the repeats that did not train on the image.
     """
     prob_NK = out_of_fold(sample, inputs or projections(sample, x_ND), sample.source)
+    enough = [shots for shots in SHOTS if np.bincount(sample.source).min() >= 2 * shots]
+    few_shots = {shots: few_shot(sample, x_ND, shots, SHOTS[shots], seed) for shots in enough}
     results = {0: (score_probe(prob_NK, sample.source, sample.ids, seed), prob_NK)}
-    for shots, components in SHOTS.items():
-        if np.bincount(sample.source).min() >= 2 * shots:
-            prob_RNK = few_shot(sample, x_ND, shots, components, seed)
-            mean_NK = np.nan_to_num(np.nanmean(prob_RNK, axis=0))
-            results[shots] = (score_repeats(prob_RNK, sample.source, sample.ids, seed), mean_NK)
+    for shots, prob_RNK in few_shots.items():
+        mean_NK = np.nan_to_num(np.nanmean(prob_RNK, axis=0))
+        results[shots] = (score_repeats(prob_RNK, sample.source, sample.ids, seed), mean_NK)
     return results
 
 

@@ -19,7 +19,6 @@ from bench.scoring import diagnostics
 from bench.scoring.bootstrap.sort_scores import area, falling
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
-from bench.store.store import key_in
 from harmonize.checks.release import Check
 
 MIN_IMAGES = 10  # minimum number of images of each class of a finding
@@ -175,7 +174,7 @@ def external_symptoms(where: str, manifest: Manifest, run_id: str) -> Iterator[C
     AUROC plus the full width of its interval must be below .5. This rule is strict, because many AUROCs are tested.
     """
     folder = manifest.scores / run_id
-    if not key_in(folder):
+    if not ScoresFolder(folder).key():
         return
     table = ScoresFolder(folder).table("diagnostics")
     internal = str(manifest.content["source"])

@@ -11,7 +11,6 @@ from bench.diagnostics.symptoms.failures import symptom
 from bench.planning.manifest import Manifest
 from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import ScoresFolder
-from bench.store.store import key_in
 from harmonize.checks.release import Check
 
 _FACTOR = 2.0  # a threshold does not fit if positive calls and images with the finding differ by more than this factor
@@ -42,7 +41,7 @@ def half_threshold_notes(where: str, scored_split: ScoredSplit, findings: Sequen
 def external_threshold_notes(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
     """Yield a note if the stored thresholds do not fit a finding at external hospitals."""
     folder = manifest.scores / run_id
-    if not key_in(folder):
+    if not ScoresFolder(folder).key():
         return
     table = ScoresFolder(folder).table("confusion")
     table = table[table["operating_point"] == manifest.settings.threshold]

@@ -35,6 +35,11 @@ LEAST_DEGREES = 2
 LEAST_VARIANCES = 2
 RANKED_BY = "auroc/external"  # the score whose variances decide how much the pooled variance counts
 SUFFIX = "-seeds"  # end of the id of a recipe; the start is the id of its first run
+# columns of the table `scores` that identify a row of a run
+SCORE_KEY = (
+    *("dataset", "split", "reference", "mapping", "subgroup", "selection", "calibrator", "operating_point"),
+    *("finding", "metric"),
+)
 NORMAL_QUANTILE = float(ndtri((1 + LEVEL) / 2))
 
 
@@ -64,6 +69,11 @@ class Recipes:
 
     runs_of: Mapping[str, tuple[str, ...]]
     scatter: Mapping[str, Mapping[str, float]]
+
+    @classmethod
+    def of_configs(cls, configs: Mapping[str, Mapping[str, Any]], replicates: Replicates) -> "Recipes":
+        """Return the recipes of runs. configs: run id -> configuration."""
+        return cls.of(seed_groups(configs), replicates)
 
     @classmethod
     def of(cls, groups: Sequence[Sequence[str]], replicates: Replicates) -> "Recipes":
@@ -218,6 +228,20 @@ class Recipes:
             out["low"], out["high"] = _widened(value, low, high, self._half_widths(squares), shares)
         out = out.reset_index()
         return out.assign(run_id=out["recipe"])[list(table.columns)]
+
+    def of_scores(self, scores: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of recipes for the table `scores`."""
+        # the other metrics are shares
+        differs = scores["metric"].str.endswith(("_gap", "_drift")) | (scores["metric"] == "nll")
+        parts = [
+            self.averaged(scores[mask], SCORE_KEY, shares=shares)
+            for mask, shares in ((differs, False), (~differs, True))
+        ]
+        return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+
+    def of_gaps(self, gaps: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of recipes for the table `gaps`."""
+        return self.averaged(gaps, ("dataset", "finding"), ("value", "internal", "external"))
 
     def replaced(self, table: pd.DataFrame, of_recipes: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of recipes, and the rows of runs that belong to none of these recipes."""

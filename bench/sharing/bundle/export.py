@@ -11,7 +11,7 @@ import pandas as pd
 
 from bench.config.registry import Registry
 from bench.planning.manifest import Manifest
-from bench.results.read_predictions import SCORING_VERSION, Labels, load_scored_splits, run_facts, unfinished
+from bench.results.read_predictions import SCORING_VERSION, Labels, load_scored_splits, unfinished
 from bench.results.same_scores import ROUNDING, SCORED, differs, versions
 from bench.results.score_runs import score_all
 from bench.scoring.scored_split import ScoredSplit
@@ -185,7 +185,7 @@ def _write_run(
     """
     stored_run, config = manifest.store.run_dir(run["id"]), manifest.config(run)
     write_bytes(folder / "run.json", (stored_run / "run.json").read_bytes())
-    for name, facts in run_facts(manifest.store, run["id"]).items():
+    for name, facts in CheckedFolder(manifest.store.run_dir(run["id"])).facts().items():
         write_bytes(folder / f"{name}.json", canonical_json({k: v for k, v in facts.items() if k in RECORDS[name]}))
     if "kind" not in run:
         history = CheckedFolder(stored_run).table("history.parquet")

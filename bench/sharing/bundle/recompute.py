@@ -14,7 +14,6 @@ from bench.config.run_config import NAMED
 from bench.planning.imported_run import KIND
 from bench.planning.manifest import Manifest, links_of
 from bench.planning.run import Run, read_run
-from bench.results.read_predictions import run_facts
 from bench.sharing.bundle import limits
 from bench.sharing.bundle.archive import refused
 from bench.store.checked_folders import CheckedFolder
@@ -132,13 +131,13 @@ def _derived_cost(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
     from bench.runs.make_derived import cost_of
 
     stated = {"images_per_second": None, "throughput_device": "", "peak_memory_bytes": None}
-    costs = [stated | run_facts(store, source)["cost"] for source in row["sources"]]
+    costs = [stated | CheckedFolder(store.run_dir(source)).facts()["cost"] for source in row["sources"]]
     return cost_of(costs, len(store.read_json(row["id"][:2], row["id"], "run.json")["views"]))
 
 
 def _replace(store: Store, run_id: str, counted: Mapping[str, Any], where: str) -> None:
     """Write counted numbers into cost.json of a run. Raises StoreError if another number was stated."""
-    stated, folder = run_facts(store, run_id)["cost"], store.run_dir(run_id)
+    stated, folder = CheckedFolder(store.run_dir(run_id)).facts()["cost"], store.run_dir(run_id)
     for key in (key for key in (*EXACT, *ROUNDED) if key in counted and stated.get(key) is not None):
         if abs(stated[key] - counted[key]) > (SLACK * counted[key] if key in ROUNDED else 0):
             what = f"cost.json of {run_id} states {stated[key]:,} {key}, but its configuration gives {counted[key]:,}"

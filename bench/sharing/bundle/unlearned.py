@@ -23,7 +23,6 @@ from bench.planning.manifest import Manifest
 from bench.planning.plan import states, training_labels
 from bench.planning.protocol import CohortRole
 from bench.planning.restore_grid import cohorts_of
-from bench.results.read_predictions import run_facts
 from bench.results.run_table import unlearnt
 from bench.sharing.bundle.archive import refused
 from bench.store.checked_folders import CheckedFolder
@@ -105,12 +104,12 @@ def _check_derived(manifest: Manifest, run: Mapping[str, Any], where: str) -> No
     """Raise StoreError unless a derived run names the findings that its source runs could not learn."""
     expected = set()
     for source in run["sources"]:
-        expected |= set(run_facts(manifest.store, source)["trained"].get("unlearnt", []))
+        expected |= set(CheckedFolder(manifest.store.run_dir(source)).facts()["trained"].get("unlearnt", []))
     if run["kind"] == "panel":
         expected |= set(manifest.config(run).findings) - {
             manifest.config(own).finding for own in manifest.runs if own["id"] in run["sources"]
         }
-    if set(run_facts(manifest.store, run["id"])["trained"].get("unlearnt", [])) != expected:
+    if set(CheckedFolder(manifest.store.run_dir(run["id"])).facts()["trained"].get("unlearnt", [])) != expected:
         raise refused(f"{run['kind']} {run['id']} states other findings as not learned than its source runs", where)
 
 

@@ -140,7 +140,7 @@ def test_a_source_with_too_few_patients_is_left_out_and_too_few_sources_give_a_r
 def test_nonfinite_features_are_rejected_and_constant_features_are_accepted() -> None:
     sources = cohorts(1.0)
     sources["hospital1"].feature_ND[3, 4] = np.nan
-    with pytest.raises(ValueError, match=r"1 of 4800 features"):
+    with pytest.raises(ValueError, match=r"1 of 4800 values"):
         source_probe(sources)
     flat = {name: Source(np.ones((60, 20)), s.patient_id) for name, s in cohorts(1.0).items()}
     assert numbers(flat)["features", "none", 0, "bits"] == pytest.approx(2.0, abs=0.01)

@@ -331,13 +331,13 @@ def test_starting_weights_without_a_network_are_refused_once_with_all_their_name
     monkeypatch.setattr(request, "is_reachable", lambda: False)
     entries = Registry.read(OURS).sections["architectures"]
     with pytest.raises(SetupError, match="3 of 3 models have no starting weights") as error:
-        request.check_hub_weights([entries[name] for name in ("resnet18", "densenet121", "xception")])
+        request.checked_hub_weights([entries[name] for name in ("resnet18", "densenet121", "xception")])
     url, *others = error.value.where.split(", ")
     assert others == ["timm/densenet121.ra_in1k", "timm/resnet18.a1_in1k"]
     assert url.startswith("https://github.com/")  # the weights of Xception are not on the hub
     assert str(tmp_path) in error.value.fix
     monkeypatch.setattr(request, "is_reachable", lambda: True)
-    request.check_hub_weights([entries["resnet18"]])
+    request.checked_hub_weights([entries["resnet18"]])
 
 
 def test_timm_has_the_shipped_starting_weights_where_the_check_looks_for_them() -> None:
