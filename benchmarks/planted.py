@@ -5,7 +5,7 @@ a group of patients with the same sex and label. A prediction score is the strat
 noise; effect and noise have normal distributions.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,21 +132,17 @@ def planted() -> dict[str, dict[str, float]]:
         "case_mix": area(*mixed) - area(*external),
         "labels": area(*strict) - area(*external),
     }
-    at_internal_prevalence = precision(*external, INTERNAL.labelled)
-    external_auprc = precision(*external, THERE.labelled)
-    auprc_parts = {
-        "gap": precision(*internal, INTERNAL.labelled) - external_auprc,
-        "prevalence": at_internal_prevalence - external_auprc,
-        "case_mix": precision(*mixed, INTERNAL.labelled) - at_internal_prevalence,
-    }
-    prevalence_matched = calibration_error(*external, INTERNAL.labelled)
-    external_ece = calibration_error(*external, THERE.labelled)
-    ece_parts = {
-        "gap": calibration_error(*internal, INTERNAL.labelled) - external_ece,
-        "prevalence": prevalence_matched - external_ece,
-        "case_mix": calibration_error(*mixed, INTERNAL.labelled) - prevalence_matched,
-    }
-    components = {"auroc": auroc_parts, "auprc": auprc_parts, "ece": ece_parts}
+
+    def parts(metric: Callable[[Mapping[float, float], Mapping[float, float], float], float]) -> dict[str, float]:
+        """Return the components of a metric that depends on the prevalence."""
+        at_external, at_internal = metric(*external, THERE.labelled), metric(*external, INTERNAL.labelled)
+        return {
+            "gap": metric(*internal, INTERNAL.labelled) - at_external,
+            "prevalence": at_internal - at_external,
+            "case_mix": metric(*mixed, INTERNAL.labelled) - at_internal,
+        }
+
+    components = {"auroc": auroc_parts, "auprc": parts(precision), "ece": parts(calibration_error)}
     return {
         name: parts | {"remainder": parts["gap"] - sum(v for p, v in parts.items() if p != "gap")}
         for name, parts in components.items()

@@ -175,6 +175,3 @@ def _of_bundle(folder: Path, device: torch.device, trust: bool) -> StoredRun:
     if problem := CheckedFolder(folder).problems([WEIGHTS]).get(WEIGHTS):
         raise StoreError(f"run {run_id}: {WEIGHTS} {problem}", str(folder / WEIGHTS), "unpack the bundle again")
     return _trained(run, folder, device, trust, unlearnt, points, {}, synthetic=synthetic, digest="")
-
-
-__all__ = ["load_folder", "load_model"]

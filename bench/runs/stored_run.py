@@ -274,6 +274,3 @@ def _ensemble_name(store: Store, run_id: str) -> str:
     except StoreError:
         return ""
     return str(row["name"]) if row.get("kind") == "ensemble" else ""
-
-
-__all__ = ["COMBINED", "Images", "StoredRun", "TrainedNetwork", "combination", "load", "logits"]

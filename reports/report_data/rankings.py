@@ -1,34 +1,14 @@
 """Rankings of the recipes by different scores, read from the table `ranks`."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from reports.formatting import is_number
-from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
+from reports.report_data.headline_rows import MISSING, Estimate
+from reports.schemas.criterion import Criterion
 from reports.tables import records_of
-
-
-class Criterion(NamedTuple):
-    """The score that decides a ranking: a metric (`gap` is the gap in AUROC) of a finding at a hospital."""
-
-    metric: str
-    dataset: str
-    finding: str
-
-    @property
-    def key(self) -> str:
-        """The name of the ranking in the page's address.
-
-        >>> DEFAULT.key, Criterion("auroc", "external", "Edema").key
-        ('auroc.external', 'auroc.external.Edema')
-        """
-        return ".".join(self[:2] if self.finding == MACRO else self)
-
-
-DEFAULT = Criterion("auroc", EXTERNAL, MACRO)  # the ranking that the page shows first
-MEAN_GAP = Criterion("gap", EXTERNAL, MACRO)
 
 Rows = Mapping[str, Mapping[str, Any]]  # recipe id -> row of the table `ranks`, best recipe first
 

@@ -13,7 +13,8 @@ import pandas as pd
 from reports.report_data import headline_rows
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Hospital, Run
-from reports.report_data.rankings import DEFAULT, MEAN_GAP, Criterion, Rows, lead, rankings
+from reports.report_data.rankings import Rows, lead, rankings
+from reports.schemas.criterion import DEFAULT, MEAN_GAP, Criterion
 from reports.tables import Tables, records_of, rows_of
 
 EXTERNAL, MACRO = headline_rows.EXTERNAL, headline_rows.MACRO

@@ -12,8 +12,9 @@ from reports.html.compression import packed
 from reports.html.section import write
 from reports.report_data.headline_rows import EXTERNAL, MACRO, MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
-from reports.report_data.rankings import Criterion, Rows, lead, score
+from reports.report_data.rankings import Rows, lead, score
 from reports.report_data.report_data import ReportData
+from reports.schemas.criterion import Criterion
 from reports.sentences import main_findings as sentences
 
 METRICS = {"auroc": "AUROC", "gap": "gap in AUROC", "auprc": "AUPRC", "ece": "ECE"}

@@ -11,8 +11,8 @@ import pandas as pd
 from bench.analyses.heatmaps.image_sample import KINDS
 from bench.analyses.heatmaps.pictures import is_picture, picture_name, webp
 from bench.planning.manifest import Manifest
-from bench.scoring.across_runs.ranks import DEFAULT
 from bench.store.checked_folders import CheckedFolder
+from reports.schemas.criterion import DEFAULT
 
 MOST, MOST_BYTES = 200, 700_000  # maximum number of pictures on a page, and their maximum total size in bytes
 ASK = "pictures of real radiographs are left out; `bench report --with-images` adds them"

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from bench.config.registry import Entry
-from bench.scoring.across_runs.ranks import Criterion, Replicates
+from bench.scoring.across_runs.ranks import Replicates
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.bootstrap.intervals import area_interval
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.metrics_of_split import AUROC, Key
 from bench.scoring.score_run import RANKING_METRICS
+from reports.schemas.criterion import Criterion
 
 GAP = "gap"  # the metric of gaps in AUROC
 SMALLEST_FIRST = frozenset({GAP, "ece"})  # metrics of which the smallest value is best

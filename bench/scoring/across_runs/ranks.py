@@ -6,7 +6,7 @@ Shapes: R runs or recipes, B replicates.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from bench.scoring.across_runs.paired_tests import (
 from bench.scoring.bootstrap.intervals import enough, percentile
 from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
+from reports.schemas.criterion import DEFAULT, Criterion
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
@@ -30,26 +31,6 @@ Replicates = Mapping[str, Mapping[str, NDArray[Any]]]  # run id -> name of a mac
 SIGNIFICANT = 0.05
 AREAS = ("auroc", "auprc")  # metrics with simultaneous intervals on the logit scale
 LEADS = ("lead", "lead_low", "lead_high", "lead_all_low", "lead_all_high")
-
-
-class Criterion(NamedTuple):
-    """The score that decides a ranking: a metric (`gap` is the gap in AUROC) of a finding at a hospital."""
-
-    metric: str
-    dataset: str
-    finding: str
-
-    @property
-    def replicates(self) -> str:
-        """The name of the replicates of this score."""
-        return f"{self.metric}/{self.dataset}" + (f"/{self.finding}" if self.finding != MACRO else "")
-
-    def rows(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of a table with this criterion, such as one ranking of the table `ranks`."""
-        return table[np.logical_and.reduce([table[name] == part for name, part in self._asdict().items()])]
-
-
-DEFAULT = Criterion("auroc", EXTERNAL, MACRO)  # the ranking that the page shows first
 
 
 def stack_replicates(run_ids: Sequence[str], name: str, replicates: Replicates) -> Array:

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from reports.report_data.rankings import DEFAULT
 from reports.report_data.report_data import ReportData, read
+from reports.schemas.criterion import DEFAULT
 from reports.sections.ranking import ranking
 from reports.sections.ranking_choices import choices, data
 from reports.tables import Tables

@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from bench.scoring.across_runs.criteria import external_of_findings, scores_to_rank_by
 from bench.scoring.across_runs.paired_tests import all_pairs, pair_tests
-from bench.scoring.across_runs.ranks import DEFAULT, Criterion, rankings, ranks
+from bench.scoring.across_runs.ranks import rankings, ranks
 from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.bootstrap.intervals import area_interval
+from reports.schemas.criterion import DEFAULT, Criterion
 from reports.schemas.tables import SCHEMAS
 
 NUM = 600
