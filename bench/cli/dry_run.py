@@ -7,11 +7,12 @@ from typing import Any
 
 import typer
 
-from bench.cli.plan_text import MORE, aligned, distinct_names, settings
+from bench.cli.plan_text import MORE, aligned, settings
 from bench.cli.text_tables import span, table_lines
+from bench.config.run_names import joined
 from bench.planning.derived_runs import Derived
 from bench.planning.plan import Plan
-from bench.planning.run import Run
+from bench.planning.run import Run, names_of
 from bench.store.store import Progress, Store
 from bench.study.forecast import Forecast, Line
 from bench.study.forecast_rough import SCORING, SHARE, START_S, TRAINING
@@ -39,7 +40,7 @@ def say_plan(
         measured = {"runs": rows, "estimate": asdict(forecast) if forecast else None}
         typer.echo(json.dumps(measured if devices else rows, indent=1))
         return
-    lines = [*run_lines(runs, store), *derived_lines(derived, store)]
+    lines = [*run_lines(runs, store), *derived_lines(derived, runs, store)]
     if devices and forecast:
         lines += estimate_lines(forecast, devices.workers)
     elif todo and not devices:
@@ -52,26 +53,33 @@ def _announce(rough: Forecast) -> None:
 
 
 def planned_rows(store: Store, runs: Sequence[Run], derived: Sequence[Derived]) -> list[dict[str, Any]]:
-    """Return id, state and settings of each run, and id, state, kind and name of each derived run, as JSON objects."""
-    trained = [(run.id, settings(run.config)) for run in runs]
-    combined = [(run.id, {"kind": run.kind, "name": run.name}) for run in derived]
+    """Return id, state, name and settings of each run, and id, state, kind, name and members of each derived run.
+
+    The rows are JSON objects.
+    """
+    names = names_of(runs)
+    trained = [(run.id, {"name": str(names[run.id]), **settings(run.config)}) for run in runs]
+    combined = [
+        (run.id, {"kind": run.kind, "name": run.name, "of": [str(names[member.id]) for member in run.runs]})
+        for run in derived
+    ]
     return [{"id": run_id, "state": store.state(run_id), **names} for run_id, names in trained + combined]
 
 
 def run_lines(runs: Sequence[Run], store: Store) -> list[str]:
     """Return one line per run: id, architecture, the settings that differ between these runs, seed, state."""
-    names = distinct_names([run.config for run in runs])
     states = [{"absent": "to do"}.get(state := store.state(run.id), state) for run in runs]
-    return aligned([[run.id, *cells, state] for run, cells, state in zip(runs, names, states, strict=True)])
+    names = names_of(runs).values()
+    return aligned([[run.id, *name.cells, state] for run, name, state in zip(runs, names, states, strict=True)])
 
 
-def derived_lines(derived: Sequence[Derived], store: Store) -> list[str]:
-    """Return one line per derived run: id, kind, name, sources, and its state or the first source that is not done."""
+def derived_lines(derived: Sequence[Derived], runs: Sequence[Run], store: Store) -> list[str]:
+    """Return one line per derived run: id, kind, name, the names of its members among `runs`, and its state."""
+    names = names_of(runs)
     rows = []
     for run in derived:
-        state = store.state(run.id)
-        text = state if state != "absent" else store.first_unfinished(run.sources) or "to do"
-        rows.append([run.id, run.kind, run.name, f"of {', '.join(run.sources)}", text])
+        state = {"absent": "to do"}.get(state := store.state(run.id), state)
+        rows.append([run.id, run.kind, run.name, f"of {joined([names[member.id] for member in run.runs])}", state])
     return aligned(rows)
 
 

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, metadata
 
 from bench.config.preprocessing_ops import parse
 from bench.config.registry import SECTIONS, Entry, Registry
-from bench.results.stored_runs import SETTINGS, StoredRun
+from bench.results.stored_runs import StoredRun
 from harmonize.errors import ConfigError
 from harmonize.labels.findings import labels_yaml
 
@@ -52,15 +52,14 @@ def described(section: str, chosen: Sequence[Entry]) -> Table:
 
 
 def run_table(runs: Sequence[StoredRun]) -> Table:
-    """Return a header and one row per stored run. Settings are shown where runs differ, remarks where there are any."""
+    """Return a header and one row per stored run. The settings are those that vary among the runs, without defaults."""
     columns = [
         ("run", [run.run for run in runs]),
         ("state", [run.state for run in runs]),
         ("architecture", [run.architecture if run.kind == "run" else f"{run.kind} {run.architecture}" for run in runs]),
     ]
-    for name in SETTINGS:
-        cells = [getattr(run, name) or "-" for run in runs]
-        columns += [(name, cells)] if len(set(cells) - {"-"}) > 1 else []
+    if any(run.differences for run in runs):
+        columns.append(("settings", [run.differences or "-" for run in runs]))
     columns += [
         ("seed", ["-" if run.seed is None else str(run.seed) for run in runs]),
         ("external AUROC", ["-" if run.external_auroc is None else f"{run.external_auroc:.3f}" for run in runs]),

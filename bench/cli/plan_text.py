@@ -5,14 +5,14 @@ This module does not import the code that plans, so that a dry run answers withi
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from fnmatch import fnmatchcase
 from typing import Any
 
 import typer
 
 from bench.config.grid import Grid
-from bench.config.run_config import NAMED, RunConfig, flat
+from bench.config.run_config import RunConfig
+from bench.config.run_names import run_names
 from bench.store.store import Store
 from harmonize.errors import ConfigError
 
@@ -54,31 +54,9 @@ def chosen_configs(grid: Grid, pattern: str | None) -> list[RunConfig]:
 
 def config_lines(grid: Grid, configs: Sequence[RunConfig]) -> list[str]:
     """Return the plan of a grid whose synthetic cohorts are not made yet: its runs, without ids."""
-    cells = [[*names, "to do"] for names in distinct_names(configs)]
+    cells = [[*name.cells, "to do"] for name in run_names([config.settings for config in configs])]
     lines = [f"grid {grid.name}: {len(configs)} runs (they get ids when the cohorts are made)"]
     return [*lines, *aligned(cells), MORE, "nothing was run (--dry-run)"]
-
-
-def distinct_names(configs: Sequence[RunConfig]) -> list[list[str]]:
-    """Return the cells that tell runs apart, one row per run: architecture, each setting that differs, seed.
-
-    A setting that has its default in a run is an empty cell.
-    """
-    flattened = [flat(asdict(config)) for config in configs]
-    keys = [key for key in (flattened[0] if flattened else ()) if len({str(row[key]) for row in flattened}) > 1]
-    differing = [key for key in keys if key not in ("architecture", "seed", "task")]
-    return [
-        [config.architecture, *(_cell(config, key) for key in differing), f"seed {config.seed}"] for config in configs
-    ]
-
-
-def _cell(config: RunConfig, key: str) -> str:
-    """Return a setting as text: the name of a registry entry or finding, else key and value; "" for the default."""
-    value = config.settings.get(key)
-    if value is None:
-        return ""
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text if key in NAMED or key == "finding" else f"{key.rpartition('.')[2]} {text}"
 
 
 def settings(config: RunConfig) -> dict[str, Any]:

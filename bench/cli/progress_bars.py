@@ -8,6 +8,8 @@ from typing import Any, Self
 from bench.cli.text_tables import span
 
 OVERALL = "all runs"  # key of the bar of all runs
+BAR = 32  # letters of a line for the bar, the percentage, the time left and the gaps
+SHORTEST_NAME = 12
 
 
 class TimeLeft:
@@ -61,9 +63,16 @@ class TerminalDisplay:
         self.main = what
         self._show(what, f"{what} {done}/{total}", done, total)
 
-    def run_progress(self, run_id: str, what: str, done: int, total: int) -> None:
-        """Update the bar of a run; six characters of its id are shown."""
-        self._show(run_id, f"{run_id[:6]}{run_id[12:]}  {what}", done, total)
+    def run_progress(self, run_id: str, name: str, what: str, done: int, total: int) -> None:
+        """Update the bar of a run: the name of the run, or the end of it if the line is narrow.
+
+        The end of a name tells runs apart better than its start, which is the architecture.
+        """
+        _, slash, analysis = run_id.partition("/")
+        label = f"{name}{slash}{analysis}" if name else run_id
+        room = max(SHORTEST_NAME, self.bars.console.width - BAR - len(what))
+        label = label if len(label) <= room else f"…{label[1 - room :]}"
+        self._show(run_id, f"{label}  {what}", done, total)
 
     def overall_progress(self, what: str, finished: int, done: float, total: int) -> None:
         """Update the bar of all runs; it ends when all are done."""
@@ -113,9 +122,9 @@ class LineDisplay:
         """Print a line for the main process, if its last line was printed at least `every_s` seconds ago."""
         self._show(what, f"{what}: {done}/{total}", done, total)
 
-    def run_progress(self, run_id: str, what: str, done: int, total: int) -> None:
+    def run_progress(self, run_id: str, name: str, what: str, done: int, total: int) -> None:
         """Print a line for a run, if its last line was printed at least `every_s` seconds ago."""
-        self._show(run_id, f"{run_id}  {what}: {done}/{total}", done, total)
+        self._show(run_id, f"{run_id}{' ' if name else ''}{name}  {what}: {done}/{total}", done, total)
 
     def overall_progress(self, what: str, finished: int, done: float, total: int) -> None:
         """Print a line for all runs, if its last line was printed at least `every_s` seconds ago."""

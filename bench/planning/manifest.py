@@ -12,6 +12,7 @@ import pandas as pd
 
 from bench.config.registry import Entry
 from bench.config.run_config import RunConfig, flat, from_dict
+from bench.config.run_names import RunName, run_names
 from bench.planning.imported_run import KIND, dropped_models, kept_models
 from bench.planning.jobs import analysis_jobs, analysis_key, predicted
 from bench.planning.overlap import compared_cohorts
@@ -34,7 +35,7 @@ SCHEMA = 4  # 2: derived runs and references; 3: analyses; 4: cohorts are intern
 _ROLES = {"home": "internal", "away": "external"}  # role in schema 3 -> role in schema 4
 
 
-@dataclass(frozen=True)  # without slots, because `ranked` is cached
+@dataclass(frozen=True)  # without slots, because `ranked` and `names` are cached
 class Manifest:
     """The content of a stored manifest: runs, cohorts and settings of a grid."""
 
@@ -89,6 +90,12 @@ class Manifest:
         learns |= {panel["id"]: set().union(*(learns[run_id] for run_id in panel["of"])) for panel in panels}
         everything = set().union(*learns.values())
         return [run for run in (*self.runs, *panels) if learns[run["id"]] == everything] or panels or self.runs
+
+    @cached_property
+    def names(self) -> dict[str, RunName]:
+        """Return {run id: name} of the trained runs, with the settings that vary in this grid."""
+        configs, titles = [self.flat_config(run) for run in self.runs], [run["titles"] for run in self.runs]
+        return dict(zip([str(run["id"]) for run in self.runs], run_names(configs, titles), strict=True))
 
     @property
     def derived(self) -> list[Mapping[str, Any]]:

@@ -1,6 +1,6 @@
 """A run: one configuration with everything that determines its weights, and its id."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from bench.config.preprocessing_ops import geometry, input_size, learned_op, padded
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import NAMED, RunConfig, differing, from_dict
+from bench.config.run_names import RunName, run_names
 from bench.config.stable_names import current_name
 from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Store, canonical_json, short_hash
@@ -148,6 +149,11 @@ def weights_path(architecture: Entry, folder: Path) -> Path:
     """Return the path of the starting weights of an architecture in a folder of weights."""
     name = str(architecture.options.get("name", architecture.name))
     return folder / str(architecture.facts.get("imagenet", f"{name}.safetensors"))
+
+
+def names_of(runs: Sequence[Run]) -> dict[str, RunName]:
+    """Return {run id: name}. The names tell these runs apart."""
+    return dict(zip([run.id for run in runs], run_names([run.config.settings for run in runs]), strict=True))
 
 
 def find_run(store: Store, prefix: str) -> str:

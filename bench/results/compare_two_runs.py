@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.config.run_names import run_names
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.read_predictions import Labels, load_scored_splits, unfinished
 from bench.results.run_table import run_title
@@ -126,7 +127,17 @@ def contrast(
     notes = _notes(planned, () if key == GAP else without_images)
     if planned[0].manifest is planned[1].manifest:
         notes += _verdict_note(planned[0].manifest, (ids[0], ids[1]), key, table)
-    return Contrast(planned[0].name, planned[1].name, key, settings, table, synthetic, notes)
+    first_name, second_name = _names(planned)
+    return Contrast(first_name, second_name, key, settings, table, synthetic, notes)
+
+
+def _names(planned: Sequence[PlannedRun]) -> list[str]:
+    """Return id and name of each run. The names of two trained runs hold the settings in which these two differ."""
+    if any("kind" in entry.run for entry in planned):
+        return [entry.name for entry in planned]
+    configs = [entry.manifest.flat_config(entry.run) for entry in planned]
+    names = run_names(configs, [entry.run["titles"] for entry in planned])
+    return [f"{entry.run['id']} {name}" for entry, name in zip(planned, names, strict=True)]
 
 
 def _check_comparable(scored: Sequence[ScoredRun], key: Key) -> None:

@@ -161,7 +161,7 @@ def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") ->
 def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
     """Return the reason why a run cannot be scored; "" if it is done, intact, and has predictions on every cohort."""
     state, folder = manifest.store.state(run["id"]), manifest.store.run_dir(run["id"])
-    if "kind" in run and (reason := manifest.store.first_unfinished(run["sources"])):
+    if "kind" in run and (reason := manifest.store.first_unfinished(run["sources"], manifest.names)):
         return reason
     if state == "failed":
         return manifest.store.reason(run["id"])

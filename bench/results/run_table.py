@@ -9,26 +9,42 @@ import numpy as np
 import pandas as pd
 
 from bench.config.run_config import NAMED
+from bench.config.run_names import joined
 from bench.planning.imported_run import FORMATS, KIND
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import scored_ids, unfinished
 from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import CheckedFolder
 
+LONGEST_MEMBERS = 60  # characters of the members' names in the name of an ensemble
 _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
 
 
 def run_title(manifest: Manifest, run: Mapping[str, Any], num_seeds: int = 1) -> str:
-    """Return the title of a run with its differences from the other runs: "DenseNet-121 · SAM · seed 0".
+    """Return the title of a run with its differences from the other runs of the grid: "DenseNet-121 · SAM · seed 0".
 
-    A run that does not differ in any setting except the seed gets its short label instead (`run_label`). With `num_seeds`
-    above 1, return the title of the run's recipe: "DenseNet-121 · SAM, 3 seeds".
+    With `num_seeds` above 1, return the title of the run's recipe: "DenseNet-121 · SAM, 3 seeds". The title of a TTA or an
+    ensemble names its members: "both (mean of DenseNet-121 seeds 0, 1)".
     """
-    differences = _differences(manifest).get(str(run["id"]), "")
+    name = manifest.names.get(str(run["id"]))
     if num_seeds > 1:
-        settings = [text for text in differences.split(" · ") if not text.startswith("seed ")]
-        return f"{' · '.join([str(run['titles']['architecture']), *settings])}, {num_seeds} seeds"
-    return f"{run['titles']['architecture']} · {differences}" if "·" in differences else run_label(run)
+        return f"{name.recipe if name else run['titles']['architecture']}, {num_seeds} seeds"
+    if name:
+        return str(name)
+    if run["kind"] == "tta":
+        return f"{members(manifest, run)}, {_TTA_TITLES.get(run['name'], run['name'])}"
+    return f"{run['name']} ({_mean_of(manifest, run)})" if run["kind"] == "ensemble" else run_label(run)
+
+
+def members(manifest: Manifest, derived: Mapping[str, Any]) -> str:
+    """Return the names of the trained runs that a derived run combines: "DenseNet-121 seeds 0, 1"."""
+    return joined([manifest.names[str(run_id)] for run_id in derived["of"]])
+
+
+def _mean_of(manifest: Manifest, ensemble: Mapping[str, Any]) -> str:
+    """Return the members of an ensemble by name, or only their number where the names are long."""
+    names, number = members(manifest, ensemble), len(ensemble["of"])
+    return f"mean of {names if len(names) <= LONGEST_MEMBERS else f'{number} runs'}"
 
 
 def run_label(run: Mapping[str, Any]) -> str:
@@ -57,26 +73,6 @@ def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
     )
 
 
-def _differences(manifest: Manifest) -> dict[str, str]:
-    """Return {run id: differences from the other runs}, without the architecture: "SAM · lr 0.001 · seed 1"."""
-    plain = {run["id"]: manifest.flat_config(run) for run in manifest.runs}
-    if not plain:
-        return {}
-    keys = [k for k in next(iter(plain.values())) if k not in {"architecture", "seed", "task"}]
-    varied = [k for k in keys if len({str(f[k]) for f in plain.values()}) > 1]
-    varied.sort(key=lambda k: "." in k)  # settings of a block, such as schedule.lr, come last
-    out = {}
-    for run in manifest.runs:
-        own = plain[run["id"]]
-        texts = [
-            str(run["titles"][k]) if k in run["titles"] else f"{k.partition('.')[2] or k} {own[k]}"
-            for k in varied
-            if own[k] != ""
-        ]
-        out[run["id"]] = " · ".join([*texts, f"seed {own['seed']}"])
-    return out
-
-
 def histories(manifest: Manifest) -> dict[str, pd.DataFrame]:
     """Return {run id: training history} of every run of the grid. Histories of derived runs are empty."""
     return {run["id"]: read_history(manifest, run["id"]) for run in (*manifest.runs, *manifest.derived)}
@@ -84,7 +80,6 @@ def histories(manifest: Manifest) -> dict[str, pd.DataFrame]:
 
 def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Build one row per run of the grid, trained runs first, failed runs included. `history`: the result of `histories`."""
-    differences = _differences(manifest)
     ranked = {run["id"] for run in manifest.ranked}
     in_panels = {run_id for run in manifest.derived if run["kind"] == "panel" for run_id in run["of"]}
     rows = []
@@ -107,7 +102,7 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.Da
                 **{k: config[k] for k in (*NAMED, "seed", "train_on")},
                 "corpus": run.get("corpus", "") if config["weights"] != "none" else "",
                 "weights_licence": run["licence"] if config["weights"] != "none" else "",
-                "what": differences[run["id"]],
+                "what": manifest.names[run["id"]].differences,
                 "state": "started" if reason and state == "done" else state,
                 "reason": reason or panel_note,
                 "remark": manifest.store.remark(run["id"]),
@@ -213,7 +208,7 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
     env = CheckedFolder(manifest.store.run_dir(run["id"])).facts()["env"]
     what = {
         "tta": f"{of[0]['what']} · {_TTA_TITLES.get(run['name'], run['name'])}",
-        "ensemble": f"mean of {len(of)} run{'s' if len(of) > 1 else ''}",
+        "ensemble": _mean_of(manifest, run) if run["kind"] == "ensemble" else "",
         "panel": f"{len(of)} networks, one finding each · seed {of[0]['seed']}",
     }
     return {
@@ -222,7 +217,7 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
         "family": of[0]["family"] if shared["family"] != "several" else "",
         "run_id": run["id"],
         "kind": run["kind"],
-        "of": "; ".join(f"{row['name']} ({row['what']})" for row in of),
+        "of": members(manifest, run),
         "name": run["name"] if run["kind"] == "ensemble" else of[0]["name"],
         "what": what[run["kind"]],
         "state": "started" if reason and state == "done" else state,

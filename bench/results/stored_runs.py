@@ -9,29 +9,29 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from bench.config.run_config import flat
+from bench.config.run_names import RunName, joined, run_names
 from bench.store.checked_files import read_grid
-from bench.store.checked_folders import JSON_RECORDS, CheckedFolder, ScoresFolder
+from bench.store.checked_folders import JSON_RECORDS, ScoresFolder
 from bench.store.store import Store
 from harmonize.errors import StoreError
 
-SETTINGS = ("optimizer", "loss", "uncertainty", "preprocessing")
 _MACRO = {"metric": "auroc", "finding": "macro", "calibrator": "none", "subgroup": "all"}
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """One run of a store. Settings are empty if run.json is damaged, scores if the run has none."""
+    """One run of a store. Name and settings are empty if run.json is damaged, scores if the run has none."""
 
     run: str
     state: str  # absent, started, done or failed
     kind: str  # run, tta, ensemble, panel or external (a model trained elsewhere)
+    name: str  # architecture, the settings that vary among the listed runs, and seed; a derived run names its members
     architecture: str
-    optimizer: str
-    loss: str
-    uncertainty: str
-    preprocessing: str
+    differences: str  # the settings of the name; the members of a derived run
+    settings: Mapping[str, Any]  # all settings that are no defaults, with dotted keys
     seed: int | None
     external_auroc: float | None  # mean over the external hospitals of the macro AUROC
     scores: Sequence[Mapping[str, Any]]  # macro AUROC with 95 % interval, by dataset and split
@@ -42,13 +42,42 @@ class StoredRun:
 
 def stored_runs(store: Store, run_ids: Sequence[str]) -> list[StoredRun]:
     """Return the description of these runs, in their order."""
-    grids = _grids(store)
-    return [_stored_run(store, run_id, grids.get(run_id, [])) for run_id in run_ids]
+    grids, rows = _grids(store)
+    read = {run_id: _Record.read(store, run_id) for run_id in [*run_ids, *_members(rows, run_ids)]}
+    trained = {run_id: record for run_id, record in read.items() if record.kind == "run" and record.config}
+    names = dict(zip(trained, run_names([record.config for record in trained.values()]), strict=True))
+    return [_stored_run(store, run_id, read[run_id], grids.get(run_id, []), rows, names) for run_id in run_ids]
 
 
-def _grids(store: Store) -> dict[str, list[str]]:
-    """Return the names of the grids that contain each run. Unreadable grids are left out."""
+@dataclass(frozen=True, slots=True)
+class _Record:
+    """The content of a run.json, with the damage of the run's folder."""
+
+    kind: str
+    config: Mapping[str, Any]  # flat, without defaults
+    damage: Mapping[str, str]  # file -> what is wrong
+
+    @classmethod
+    def read(cls, store: Store, run_id: str) -> Self:
+        """Return the record of a run; kind "run" without configuration if run.json is damaged."""
+        folder = store.run_dir(run_id)
+        damaged = CheckedFolder(folder).problems(JSON_RECORDS)
+        document = {} if "run.json" in damaged else _document(folder)
+        return cls(str(document.get("kind", "run")), flat(document.get("config", {})), damaged)
+
+
+def _members(rows: Mapping[str, Mapping[str, Any]], run_ids: Sequence[str]) -> list[str]:
+    """Return the trained runs that the derived runs among `run_ids` combine."""
+    return list(dict.fromkeys(str(member) for i in run_ids if i in rows for member in rows[i].get("of", ())))
+
+
+def _grids(store: Store) -> tuple[dict[str, list[str]], dict[str, dict[str, Any]]]:
+    """Return the names of the grids that contain each run, and the rows of derived runs by id.
+
+    Unreadable grids are left out.
+    """
     names: dict[str, list[str]] = {}
+    derived: dict[str, dict[str, Any]] = {}
     for path in sorted((store.root / "grids").glob("*.json")):
         try:
             content = read_grid(store, path.stem)
@@ -56,25 +85,40 @@ def _grids(store: Store) -> dict[str, list[str]]:
             continue
         for row in [*content.get("runs", ()), *content.get("derived", ())]:
             names.setdefault(str(row["id"]), []).append(path.stem)
-    return names
+        derived |= {str(row["id"]): row for row in content.get("derived", ())}
+    return names, derived
 
 
-def _stored_run(store: Store, run_id: str, grids: Sequence[str]) -> StoredRun:
-    folder = store.run_dir(run_id)
-    damaged = CheckedFolder(folder).problems(JSON_RECORDS)
-    document = {} if "run.json" in damaged else _document(folder)
-    config: Mapping[str, Any] = document.get("config", {})
-    kind = str(document.get("kind", "run"))
+def _stored_run(
+    store: Store,
+    run_id: str,
+    record: _Record,
+    grids: Sequence[str],
+    derived: Mapping[str, Mapping[str, Any]],
+    names: Mapping[str, RunName],
+) -> StoredRun:
+    config, kind, folder = record.config, record.kind, store.run_dir(run_id)
+    architecture, differences, title = str(config.get("architecture", "")), "", ""
+    if name := names.get(run_id):
+        differences = " · ".join(filter(None, name.settings.values()))
+        title = str(name)
+    elif kind != "run":
+        row = derived.get(run_id, {})
+        of = joined([names[str(member)] for member in row.get("of", ()) if str(member) in names])
+        architecture = str(row.get("name", architecture))
+        differences = f"of {of}" if of else ""
+        title = f"{kind} {architecture}{' ' if of else ''}{differences}"
     scores = _scores(store.root / "scores" / run_id)
     external = next((row["auroc"] for row in scores if row["dataset"] == "external"), None)
-    damage = ", ".join(map(" ".join, damaged.items()))
-    settings = {key: str(config.get(key, "")) if kind == "run" else "" for key in SETTINGS}
+    damage = ", ".join(map(" ".join, record.damage.items()))
     return StoredRun(
         run=run_id,
         state=store.state(run_id),
         kind=kind,
-        architecture=str(config.get("architecture", "")),
-        **settings,
+        name=title,
+        architecture=architecture,
+        differences=differences,
+        settings=config if kind == "run" else {},
         seed=int(config.get("seed", 0)) if kind == "run" and config else None,
         external_auroc=external,
         scores=scores,

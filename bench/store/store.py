@@ -142,12 +142,13 @@ class Store:
         """Return the last line of the file FAILED of a run, or ""."""
         return last_line(self.run_dir(run_id) / "FAILED")
 
-    def first_unfinished(self, run_ids: Sequence[str]) -> str:
-        """Return the first run that is not done, with the reason, as text; "" when all are done."""
+    def first_unfinished(self, run_ids: Sequence[str], names: Mapping[str, object] | None = None) -> str:
+        """Return the first run that is not done, with the reason, as text; "" when all are done. `names`: by run id."""
         for run_id in run_ids:
             if (state := self.state(run_id)) != "done":
                 reasons = {"absent": "has not begun", "started": "is not finished"}
-                return f"needs run {run_id}, which {reasons.get(state) or f'failed: {self.reason(run_id)}'}"
+                name = f" ({names[run_id]})" if names and run_id in names else ""
+                return f"needs run {run_id}{name}, which {reasons.get(state) or f'failed: {self.reason(run_id)}'}"
         return ""
 
     def remark(self, run_id: str) -> str:

@@ -20,8 +20,8 @@ class Display(Protocol):
     def progress(self, what: str, done: int, total: int) -> None:
         """Update a progress bar of the main process: `done` of `total` units of the step `what`."""
 
-    def run_progress(self, run_id: str, what: str, done: int, total: int) -> None:
-        """Update a progress bar of a run: `done` of `total` units of the step `what`."""
+    def run_progress(self, run_id: str, name: str, what: str, done: int, total: int) -> None:
+        """Update a progress bar of a run, which has this name: `done` of `total` units of the step `what`."""
 
     def overall_progress(self, what: str, finished: int, done: float, total: int) -> None:
         """Update the progress bar of `total` runs or analyses. `done` counts unfinished ones in part."""
@@ -39,10 +39,11 @@ class Overall:
     finished: int
     total: int
     parts: dict[str, float] = field(default_factory=dict)  # job id -> part of its training that is done
+    names: Mapping[str, str] = field(default_factory=dict)  # job id -> name of its run
 
     def on_event(self, job_id: str, what: str, done: int, total: int) -> None:
         """Show the progress of one job, and how far all jobs are."""
-        self.display.run_progress(job_id, what, done, total)
+        self.display.run_progress(job_id, self.names.get(job_id, ""), what, done, total)
         if what.startswith("epoch") and total:
             self.parts[job_id] = TRAINING * done / total
             self.show()
@@ -69,6 +70,7 @@ class Tally:
     held: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     logs: dict[str, Path] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)  # job id -> name of its run
 
     @classmethod
     def of(cls, display: Display, executor: Executor) -> Self:
@@ -87,18 +89,21 @@ class Tally:
         return [run for run in runs if run.id not in out]
 
     def work(self, jobs: Sequence[Work], names: Mapping[str, str], done: str = "done") -> set[str]:
-        """Run the jobs, report how each ends, and return the ids of the successful jobs.
+        """Run the jobs, report how each ends, and return the ids of the successful jobs. `names`: of the jobs, by id.
 
         If a shared pass fails, its runs do not fail: each run then predicts by itself.
         """
         well, shared = set(), {job.id: job for job in jobs if isinstance(job, PassJob)}
+        passes = {key: f"{names[job.run.id]} and {len(job.runs) - 1} more" for key, job in shared.items()}
+        self.overall.names = {**names, **passes}
+        self.names |= names
         for outcome in self.executor.submit(jobs, self.overall.on_event) if jobs else ():
             took = f"in {outcome.seconds:.0f} s"
             if outcome.job_id in shared:
                 self._say_pass(shared[outcome.job_id], outcome, took)
                 continue
             self.overall.finish(outcome.job_id)
-            name = f"{outcome.job_id} {names[outcome.job_id]}"
+            name = f"{outcome.job_id} {names[outcome.job_id]}".rstrip()
             if outcome.state == "failed":
                 self.failed[outcome.job_id] = outcome.reason
                 self.logs[outcome.job_id] = outcome.log
@@ -114,7 +119,9 @@ class Tally:
     def _say_pass(self, job: PassJob, outcome: Outcome, took: str) -> None:
         """Report how a shared pass over the images ended; keep its log if it failed."""
         if outcome.state == "done":
-            self.display.say(f"{job.id} predicted in one pass over the images {took}")
+            self.display.say(f"{job.id} {self.overall.names[job.id]} predicted in one pass over the images {took}")
             shutil.rmtree(job.folder, ignore_errors=True)
         else:
-            self.display.say(f"{job.id}: no pass together ({outcome.reason}); log: {outcome.log}")
+            self.display.say(
+                f"{job.id} {self.overall.names[job.id]}: no pass together ({outcome.reason}); log: {outcome.log}"
+            )

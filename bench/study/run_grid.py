@@ -10,7 +10,7 @@ from bench.planning.image_caches import prepare
 from bench.planning.jobs import DerivedJob, Job, analysis_jobs
 from bench.planning.manifest import write_manifest
 from bench.planning.plan import Plan
-from bench.planning.run import Run
+from bench.planning.run import Run, names_of
 from bench.results.model_card import write_cards
 from bench.results.score_runs import score_all
 from bench.results.summary import summary
@@ -31,6 +31,7 @@ class Result:
     derived: int = 0  # number of finished derived runs
     waiting: Mapping[str, str] = field(default_factory=dict)  # derived run id -> the run that it waits for
     logs: Mapping[str, Path] = field(default_factory=dict)  # id of a failed job -> its log
+    names: Mapping[str, str] = field(default_factory=dict)  # id of a failed job or waiting derived run -> its name
     dropped: Sequence[str] = ()  # imported models that are no longer rows of the grid
     summary: Sequence[str] = ()  # the main results as lines
 
@@ -40,12 +41,13 @@ class Result:
         lines = [f"{self.done} of {num_runs} runs done ({self.trained} now), {len(self.failed)} failed{held}"]
         if num_derived:
             lines.append(f"{self.derived} of {num_derived} derived from them (TTA, ensembles, panels)")
-        lines += [f"  {run_id} {reason}" for run_id, reason in self.waiting.items()]
+        lines += [f"  {run_id} {self.names[run_id]} {reason}" for run_id, reason in self.waiting.items()]
         again = f"evaluate it again: bench evaluate --model MODEL.yaml --grid {grid}"
         why = "was evaluated on other cohorts, findings or splits and is no longer in the grid"
         lines += [f"  {name} (trained elsewhere) {why}; {again}" for name in self.dropped]
         for run_id, reason in self.failed.items():
-            lines.append(f"  {run_id} failed: {reason}\n    log: {self.logs[run_id]}")
+            name = f" {self.names[run_id]}".rstrip()
+            lines.append(f"  {run_id}{name} failed: {reason}\n    log: {self.logs[run_id]}")
         return lines
 
 
@@ -74,7 +76,7 @@ def execute(
     images.write_lists()
     todo = [r for r in runs if images.is_incomplete(r)]
     tally = Tally.of(display, executor)
-    names = {r.id: f"{r.config.architecture} seed {r.config.seed}" for r in todo}
+    names = {run_id: str(name) for run_id, name in names_of(runs).items()}
     if one_pass:
         tally.expect("runs trained", len(runs) - sum(not run.is_trained(plan.store) for run in todo), len(runs))
         todo = tally.train(plan, todo, names)
@@ -87,19 +89,24 @@ def execute(
         tally.expect("runs", len(runs) - len(jobs), len(runs))
     ended = tally.work([*together, *(job for job in jobs if job.id not in later)], names)
     ended |= tally.work([job for job in jobs if job.id in later], names)
-    _derive(plan, derived, tally)
+    _derive(plan, derived, tally, names)
     score_all(manifest, display.progress, say=display.say)
     write_cards(manifest)
-    _analyse(plan, runs, tally)
+    _analyse(plan, runs, tally, names)
     page, tables = report_and_tables(manifest, None, display.progress, with_images)
     lines = summary(manifest, tables)
     done = sum(plan.store.state(r.id) == "done" for r in runs)
-    waiting = {d.id: reason for d in derived if (reason := plan.store.first_unfinished(d.sources))}
+    waiting = {d.id: reason for d in derived if (reason := plan.store.first_unfinished(d.sources, names))}
     finished = sum(plan.store.state(d.id) == "done" for d in derived if d.id not in waiting)
-    return Result(done, len(ended), tally.failed, tally.held, page, finished, waiting, tally.logs, dropped, lines)
+    titles = {run_id: tally.names[run_id] for run_id in tally.failed} | {
+        d.id: f"{d.kind} {d.name}" for d in derived if d.id in waiting
+    }
+    return Result(
+        done, len(ended), tally.failed, tally.held, page, finished, waiting, tally.logs, titles, dropped, lines
+    )
 
 
-def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally) -> None:
+def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally, names: Mapping[str, str]) -> None:
     """Make the derived runs whose sources are finished: TTA first, because an ensemble may combine TTA rows."""
     cohorts = {ref.name: ref.id for ref in plan.refs}
     for kind in ("tta", "panel", "ensemble"):
@@ -107,14 +114,16 @@ def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally) -> None:
         todo = [d for d in ready if d.is_incomplete(plan.store, cohorts)]
         if todo:
             tally.expect(f"derived runs ({kind})", len(ready) - len(todo), len(ready))
-        tally.work([DerivedJob(d, plan.store, plan.refs) for d in todo], {d.id: f"{d.kind} {d.name}" for d in todo})
+        titles = {d.id: f"{d.kind} {d.name}" for d in todo}
+        titles |= {d.id: f"{titles[d.id]} of {names[d.runs[0].id]}" for d in todo if kind == "tta"}
+        tally.work([DerivedJob(d, plan.store, plan.refs) for d in todo], titles)
 
 
-def _analyse(plan: Plan, runs: Sequence[Run], tally: Tally) -> None:
+def _analyse(plan: Plan, runs: Sequence[Run], tally: Tally, names: Mapping[str, str]) -> None:
     """Run the missing or outdated analyses of the finished runs."""
     finished = [run for run in runs if plan.store.state(run.id) == "done"]
     jobs = sorted(analysis_jobs(plan, finished), key=lambda job: job.analysis.kind.per_run)  # the longest first
     todo = [job for job in jobs if not job.done]
     if todo:
         tally.expect("analyses", len(jobs) - len(todo), len(jobs))
-    tally.work(todo, {job.id: job.run.config.architecture for job in todo})
+    tally.work(todo, {job.id: names[job.run.id] if job.analysis.kind.per_run else "" for job in todo})

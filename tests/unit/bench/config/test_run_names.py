@@ -1,0 +1,74 @@
+"""Names of runs hold the settings that vary among the runs shown, and no others."""
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from bench.cli.progress_bars import TerminalDisplay
+from bench.config.grid import Grid
+from bench.config.grid_file import shipped_grids
+from bench.config.registry import Registry
+from bench.config.run_config import flat
+from bench.config.run_names import run_names
+
+REGISTRY = Registry.read()
+BASE = {"architecture": "densenet121", "optimizer": "adamw", "loss": "bce"}
+
+
+def names(*settings: dict[str, Any]) -> list[str]:
+    """Return the names of runs that differ from a base configuration in these settings."""
+    return [str(name) for name in run_names([{**BASE, **own} for own in settings])]
+
+
+@pytest.mark.parametrize("grid", shipped_grids())
+def test_runs_of_a_shipped_grid_have_different_names_with_and_without_defaults(grid: str) -> None:
+    configs = Grid.read(grid, REGISTRY).configs
+    own = run_names([config.settings for config in configs])
+    assert len({tuple(name.cells) for name in own}) == len({str(name) for name in own}) == len(configs)
+    assert own == run_names([flat(asdict(config)) for config in configs])
+
+
+def test_a_setting_that_all_runs_share_is_not_in_the_name_and_neither_is_a_default() -> None:
+    assert names({"loss": "focal", "augmentation": "none"}, {"loss": "focal", "augmentation": "flip"}) == [
+        "densenet121 seed 0",
+        "densenet121 · flip · seed 0",
+    ]
+    assert names({"loss": "focal", "seed": 3}) == ["densenet121 seed 3"]
+
+
+def test_numbers_that_differ_after_four_digits_stay_different() -> None:
+    first, second = names({"schedule.lr": 0.123451}, {"schedule.lr": 0.123452})
+    assert (first, second) == ("densenet121 · lr 0.123451 · seed 0", "densenet121 · lr 0.123452 · seed 0")
+
+
+def test_words_that_need_their_block_keep_it_and_a_switch_needs_no_value() -> None:
+    varied = {
+        "limit.hours": 2.0,
+        "split.test": 0.2,
+        "schedule.kind": "plateau",
+        "schedule.audit": True,
+        "cohort.limit": 500,
+    }
+    (_, name) = names({}, varied)
+    parts = ["split test 0.2", "hours 2", "schedule plateau", "audit", "patients 500"]
+    assert set(name.split(" · ")) == {"densenet121", *parts, "seed 0"}
+
+
+def test_titles_replace_names_of_registry_entries() -> None:
+    titles = [{"architecture": "DenseNet-121", "optimizer": title} for title in ("AdamW", "SAM")]
+    first, second = run_names([{**BASE, "optimizer": name} for name in ("adamw", "sam")], titles)
+    assert (str(first), second.recipe) == ("DenseNet-121 · AdamW · seed 0", "DenseNet-121 · SAM")
+
+
+def test_a_bar_shows_the_name_and_a_narrow_line_shows_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    display = TerminalDisplay()
+    name = "efficientnet_lite0 · imagenet · focal · seed 1"
+    display.run_progress("3fa94c1e02bd", name, "epoch 3/10, loss 0.41", 3, 10)
+    display.run_progress("81c24c1e02bd/attention", "resnet50 seed 0", "attention", 3, 10)
+    shown = [str(task.description) for task in display.bars.tasks]
+    assert shown[0].startswith("…")
+    assert shown[0].endswith("· focal · seed 1  epoch 3/10, loss 0.41")
+    assert shown[1] == "resnet50 seed 0/attention  attention"
+    assert max(map(len, shown)) <= 50
