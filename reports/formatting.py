@@ -14,6 +14,8 @@ MINUS = "\N{MINUS SIGN}"
 THIN = "\N{NARROW NO-BREAK SPACE}"
 DASH = "\N{EN DASH}"
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+# split -> name on the page; other splits keep their names
+SPLIT_NAMES = {"val": "validation", "expert_valid": "expert-labeled validation", "expert_test": "expert-labeled test"}
 Z = 1.959964  # a 95 % interval extends this many standard errors to each side
 
 
@@ -125,6 +127,15 @@ def word(number: int) -> str:
     ('five', '24')
     """
     return WORDS[number] if 0 <= number < len(WORDS) else integer(number)
+
+
+def split_name(split: str) -> str:
+    """Return the name of a split on the page.
+
+    >>> split_name("test"), split_name("expert_valid")
+    ('test', 'expert-labeled validation')
+    """
+    return SPLIT_NAMES.get(split, split)
 
 
 def plural(number: int, noun: str) -> str:

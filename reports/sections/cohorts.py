@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from harmonize.cohorts.cohort_choice import REMARKS
 from reports.drawing import svg
-from reports.formatting import is_number, percent
+from reports.formatting import is_number, percent, split_name
 from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
 from reports.sentences import data as data_sentences
@@ -29,7 +29,7 @@ def cohorts(board: ReportData) -> Section:
         split_rows = splits[splits["dataset"] == row["dataset"]]
         split_rows = split_rows.sort_values("split", key=lambda names: names.map(_split_order))
         row["splits"] = [
-            (str(s), int(i), int(p))
+            (split_name(str(s)), int(i), int(p))
             for s, i, p in zip(split_rows["split"], split_rows["images"], split_rows["patients"], strict=True)
         ]
         flow = board.meta.get("datasets", {}).get(row["dataset"], {}).get("flow", {})

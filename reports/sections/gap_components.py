@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import is_number, span
+from reports.formatting import is_number, sentence_case, span, split_name
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
@@ -29,7 +29,7 @@ READERS = {
     "report": "reports",
     "radiologist": "radiologists",
     "stated": "dataset labels",
-    "phantom": "synthetic labels",
+    "phantom": "synthetic images",
 }
 WORST = "worst"
 WIDTH, HEIGHT = 300.0, 26.0
@@ -153,10 +153,12 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
         reason, smallest, largest = str(row.get("reason") or ""), row.get("least", math.nan), row.get("most", math.nan)
         if reason:
             between = (
-                f", {span(smallest, largest)} over all mappings" if is_number(smallest) and is_number(largest) else ""
+                f"; the value is {span(smallest, largest)} over all mappings"
+                if is_number(smallest) and is_number(largest)
+                else ""
             )
-            notes.append(f"{PARTS[component]}: {reason}{between}")
-    return "; ".join(notes)
+            notes.append(f"{sentence_case(PARTS[component])}: {reason}{between}")
+    return ". ".join(notes)
 
 
 def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
@@ -191,9 +193,7 @@ def _against(board: ReportData, runs: list[Run]) -> list[dict[str, Any]]:
             if gaps[EXTERNAL].has_value:
                 worst = board.short(str(row_of_split[run.id, split, WORST]["hospital"]))
                 label_source = READERS.get(reference, reference)
-                rows.append(
-                    {"run": run, "split": split.replace("_", " "), "by": label_source, "gaps": gaps, "worst": worst}
-                )
+                rows.append({"run": run, "split": split_name(split), "by": label_source, "gaps": gaps, "worst": worst})
     return rows
 
 

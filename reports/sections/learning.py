@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from reports.drawing import charts
-from reports.formatting import is_number
+from reports.formatting import is_number, split_name
 from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
 from reports.sentences import main_findings as sentences
@@ -68,7 +68,7 @@ def _audit(board: ReportData) -> list[dict[str, Any]]:
         rows.append(
             {
                 "run": labels.get(str(run_id), str(run_id)),
-                "split": honest.removeprefix("best_").replace("_", " "),
+                "split": split_name(honest.removeprefix("best_")),
                 "chosen": [(int(row["epoch"]), row["chosen_auroc"]) for row in (best, last)],
                 "audited": oracle is not None,
                 "test": [(int(row["epoch"]), row["test_auroc"]) for row in (best, last, oracle) if row is not None],

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from reports.formatting import percent, places
+from reports.formatting import percent, places, split_name
 from reports.html.section import Section, write
 from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import data as data_sentences
@@ -54,7 +54,7 @@ def _standard_errors(board: ReportData) -> list[tuple[str, str, tuple[str, str, 
     table = board.tables["delong"]
     median = table[["dataset", "split", *columns]].dropna().groupby(["dataset", "split"], sort=False).median()
     return [
-        (board.title(dataset), split.replace("_", " "), (places(image, 4), places(patient, 4), places(bootstrap, 4)))
+        (board.title(dataset), split_name(split), (places(image, 4), places(patient, 4), places(bootstrap, 4)))
         for (dataset, split), image, patient, bootstrap in zip(
             median.index.tolist(), *(median[c].tolist() for c in columns), strict=True
         )

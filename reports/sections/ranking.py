@@ -231,8 +231,9 @@ def _base(board: ReportData) -> str:
     plain = next((r for r in board.ranked if not r.variant or re.fullmatch(r"seed \d+", r.variant)), None)
     if plain is None:
         return ""
+    words = {"uncertainty": "uncertain labels", "weights": "starting weights"}
     keys = ("optimizer", "loss", "uncertainty", "preprocessing", "augmentation", "weights")
-    return ", ".join(str(plain.facts[k]) for k in keys if plain.facts.get(k))
+    return ", ".join(f"{words.get(k, k)} {plain.facts[k]}" for k in keys if plain.facts.get(k))
 
 
 def _legend() -> dict[str, Markup]:

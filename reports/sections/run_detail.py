@@ -39,11 +39,16 @@ AT_THRESHOLD = {
     "npv": "NPV",
     "f1": "F1",
 }
-POINTS = {"f1_max": "best F1", "youden": "Youden", "sens_90": "sensitivity .90", "f1_grid": "best F1 of a grid"}
+POINTS = {
+    "f1_max": "best F1",
+    "youden": "best Youden index",
+    "sens_90": "sensitivity .90",
+    "f1_grid": "best F1 among fixed thresholds",
+}
 NONE = "no interval"
 NO_INTERVAL = (
     "No interval: for at least one finding, the metric cannot be computed in more than 5 % of the bootstrap samples. "
-    "Precision needs a positive prediction, NPV a negative one."
+    "Precision needs at least one positive prediction; NPV needs at least one negative prediction."
 )
 Call = tuple[int, int, int, int]  # counts: true positive, false negative, false positive, true negative
 
@@ -184,7 +189,7 @@ def _groups(board: ReportData, table: pd.DataFrame | None) -> list[tuple[str, bo
         estimates = [cells.get((group, h.key), MISSING) for h in board.all_hospitals]
         if any(e.has_value for e in estimates):
             attribute, _, value = group.partition("=")
-            words = f"{attribute}: {value}" if value else f"{attribute}: largest minus smallest"
+            words = f"{attribute}: {value}" if value else f"{attribute}: highest minus lowest group"
             cells_of_group = [runcells.number(e, counted=bool(value)) if e.has_value else DASH for e in estimates]
             rows.append((words, not value, runcells.row(cells_of_group)))
     return rows

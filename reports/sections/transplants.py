@@ -174,7 +174,8 @@ def _figure(board: ReportData, cells: Cells, run: Run, finding: str) -> dict[str
     """Return the figure of a finding: first rows for internal pixels in external images, then for removed pixels."""
     internal = board.internal.key
     rows = [
-        _change(cells, run, kind, internal, finding, f"{board.internal.short}: {words}") for kind, words in INTO.items()
+        _change(cells, run, kind, internal, finding, f"{words} of {board.internal.short}")
+        for kind, words in INTO.items()
     ]
     rows += [_change(cells, run, kind, "", finding, words) for kind, words in ALONE.items()]
     measured = [row for row in rows if row is not None]

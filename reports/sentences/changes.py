@@ -56,14 +56,14 @@ def relation(rho: Estimate) -> str:
 def reaction_only(findings: Sequence[str]) -> str:
     """Name the findings for which a marker changes predictions, without a clear benefit at the internal hospital; or "".
 
-    >>> reaction_only(["Edema"])
-    'For Edema, a marker changes the prediction of a run but does not clearly help at the internal hospital, so it is not shown to be a shortcut'
+    >>> reaction_only(["Edema"])  # doctest: +ELLIPSIS
+    'For Edema, a marker changes the predictions of at least one run, but erasing markers does not clearly lower the internal AUROC. So ...shortcut'
     """
     if not findings:
         return ""
     return (
-        f"For {listing(findings)}, a marker changes the prediction of a run but does not clearly help at the internal hospital, "
-        "so it is not shown to be a shortcut"
+        f"For {listing(findings)}, a marker changes the predictions of at least one run, but erasing markers does not clearly lower "
+        "the internal AUROC. So the test does not show a shortcut"
     )
 
 

@@ -76,17 +76,21 @@ def resampling(num_others: int, num_sure: int, num_nondominated: int, unit: str 
     >>> resampling(0, 2, 2)
     'Resampling patients does not change this.'
     >>> resampling(3, 1, 2)
-    'In 95 % or more of the bootstrap samples, one of the two stays Pareto-optimal. 3 other runs are Pareto-optimal in more than 5 %.'
+    'In 95 % or more of the bootstrap samples, one of the two Pareto-optimal runs stays so. 3 other runs are Pareto-optimal in more than 5 %.'
     """
     if num_sure == num_nondominated and not num_others:
         return "Resampling patients does not change this."
     if num_sure == num_nondominated:
-        stable = "it stays" if num_sure == 1 else f"all {word(num_sure)} stay"
+        stable = (
+            f"the Pareto-optimal {unit} stays" if num_sure == 1 else f"all {word(num_sure)} Pareto-optimal {unit}s stay"
+        )
     else:
         verb = "stays" if num_sure < 2 else "stay"
-        stable = f"{word(num_sure) if num_sure else 'none'} of the {word(num_nondominated)} {verb}"
-        stable = "it does not stay" if num_nondominated == 1 else stable
-    text = f"In 95 % or more of the bootstrap samples, {stable} Pareto-optimal."
+        stable = (
+            f"{word(num_sure) if num_sure else 'none'} of the {word(num_nondominated)} Pareto-optimal {unit}s {verb}"
+        )
+        stable = f"the Pareto-optimal {unit} does not stay" if num_nondominated == 1 else stable
+    text = f"In 95 % or more of the bootstrap samples, {stable} so."
     if num_others:
         text += f" {plural(num_others, f'other {unit}')} {'is' if num_others == 1 else 'are'} Pareto-optimal in more than 5 %."
     return text

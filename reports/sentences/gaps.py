@@ -24,7 +24,7 @@ def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
     measured = {name: e for name, e in components.items() if name != "remainder" and e.has_value}
     clear = [f"{name} adds {signed(e.value)} {interval(e.low, e.high)}" for name, e in measured.items() if e.clear]
     if not measured:
-        return f"The gap of {label} could not be decomposed: patient characteristics are not recorded"
+        return f"The gap of {label} could not be split into components: sex, age and view are not recorded"
     if clear:
         text = f"{listing(clear)} to the gap of {label}"
     else:
@@ -48,7 +48,7 @@ def unexplained(gap: Estimate, components: Mapping[str, Estimate]) -> str:
     remainder = components["remainder"]
     measured = [f"{name} {signed(e.value)}" for name, e in components.items() if name != "remainder" and e.has_value]
     if not (remainder.has_value and measured):
-        return "The gap could not be decomposed"
+        return "The gap could not be split into components"
     rest = f"unexplained {signed(remainder.value)} {interval(remainder.low, remainder.high)}".strip()
     return f"The gap of {gap.text} is the sum of {listing([*measured, rest])}"
 
@@ -85,13 +85,13 @@ def selection_by_internal(regret: Estimate, unit: str = "run") -> str:
     """State how much external AUROC is lost if internal validation selects the run (regret).
 
     >>> selection_by_internal(Estimate(0.0, 0.0, 0.0))
-    'Selection on internal validation finds the best external run'
+    'Selection on internal validation finds the run with the best external AUROC'
     >>> selection_by_internal(Estimate(0.012, 0.002, 0.022))
     'Selection on internal validation loses .012 [.002, .022] external AUROC'
     """
     start = "Selection on internal validation"
     if regret.value == 0:
-        return f"{start} finds the best external {unit}"
+        return f"{start} finds the {unit} with the best external AUROC"
     if regret.clear:
         return f"{start} loses {regret.with_interval} external AUROC"
     return f"{start} loses no clear external AUROC ({regret.with_interval})"
@@ -101,11 +101,11 @@ def calibration(drift: Estimate) -> str:
     """State whether calibration is worse at external hospitals; `drift` is the mean change of the ECE.
 
     >>> calibration(Estimate(0.116, 0.094, 0.138))
-    'Calibration is worse at external hospitals: mean ECE +.116 [.094, .138]'
+    'Calibration is worse at external hospitals: mean change in ECE +.116 [.094, .138]'
     """
     if not drift.has_value:
         return "Calibration could not be compared between internal and external hospitals"
-    change = f"mean ECE {signed(drift.value)} {interval(drift.low, drift.high)}"
+    change = f"mean change in ECE {signed(drift.value)} {interval(drift.low, drift.high)}"
     if not drift.clear:
         return f"No clear change in calibration at external hospitals ({change})"
     return f"Calibration is {'worse' if drift.value > 0 else 'better'} at external hospitals: {change}"

@@ -49,9 +49,9 @@ def clear_differences(label: str, differences: Sequence[GroupDifference]) -> str
     """Name the hospitals and attributes with a clear difference in AUROC; "" if there are none.
 
     >>> clear_differences("A", [GroupDifference("NIH", "sex", Estimate(0.05, 0.01, 0.09))])
-    'The AUROC of A differs by sex in NIH (.050 [.010, .090])'
+    'The AUROC of A differs by sex at NIH (.050 [.010, .090])'
     """
-    clear = [f"by {d.attribute} in {d.hospital} ({d.spread.with_interval})" for d in _clear(differences)]
+    clear = [f"by {d.attribute} at {d.hospital} ({d.spread.with_interval})" for d in _clear(differences)]
     return f"The AUROC of {label} differs {listing(clear)}" if clear else ""
 
 
@@ -60,7 +60,7 @@ def underdiagnosis(label: str, differences: Sequence[GroupDifference]) -> str:
 
     >>> sex = GroupDifference("NIH", "sex", Estimate(0.05, 0.01, 0.09), "F", "M", 0.12, 0.07)
     >>> underdiagnosis("A", [sex])
-    'A underdiagnoses F more often than M in NIH (.120 and .070); 1 of 1 difference is clear'
+    'The underdiagnosis rate of A is higher for sex F than for M at NIH (.120 and .070); 1 of 1 compared difference is clear'
     >>> underdiagnosis("A", [])
     'The underdiagnosis rate could not be compared between patient groups'
     """
@@ -71,11 +71,11 @@ def underdiagnosis(label: str, differences: Sequence[GroupDifference]) -> str:
     if not clear:
         return f"No clear difference in the underdiagnosis rate between patient groups ({plural(num_compared, 'comparison')})"
     groups_in_words = [
-        f"{d.highest} more often than {d.lowest} in {d.hospital} ({places(d.highest_value)} and {places(d.lowest_value)})"
+        f"for {d.attribute} {d.highest} than for {d.lowest} at {d.hospital} ({places(d.highest_value)} and {places(d.lowest_value)})"
         for d in clear
     ]
-    share = f"{len(clear)} of {plural(num_compared, 'difference')} {'is' if len(clear) == 1 else 'are'} clear"
-    return f"{label} underdiagnoses {listing(groups_in_words)}; {share}"
+    share = f"{len(clear)} of {plural(num_compared, 'compared difference')} {'is' if len(clear) == 1 else 'are'} clear"
+    return f"The underdiagnosis rate of {label} is higher {listing(groups_in_words)}; {share}"
 
 
 def no_threshold(findings: Sequence[tuple[str, int, int]], min_count: int) -> str:

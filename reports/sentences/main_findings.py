@@ -147,7 +147,7 @@ def best_run(
     # the paired tests that form the tie groups decide whether the lead is clear
     doubt = f" ({UNCLEAR})" if num_tied else ""
     second = f" It leads {lead[0]} by {lead[1].with_interval}{doubt}." if lead else ""
-    return f"{first}{second} {ties}; it ranks first in {_resample_share(p_best)} of the bootstrap {samples}."
+    return f"{first}{second} {ties}. {label} ranks first in {_resample_share(p_best)} of the bootstrap {samples}."
 
 
 def smallest_gap(label: str, gap: Estimate, is_first: bool) -> str:
@@ -261,8 +261,8 @@ def pareto_title(labels: Sequence[str], num_runs: int, unit: str = "run") -> str
     if num_runs == 1:
         return f"Only one {unit}: there is no other cost to compare with"
     if len(labels) == 1:
-        return f"One {unit} is on the Pareto front: {labels[0]}"
-    return f"{sentence_case(word(len(labels)))} of {word(num_runs)} {unit}s are on the Pareto front"
+        return f"One {unit} is on the Pareto front of cost and AUROC: {labels[0]}"
+    return f"{sentence_case(word(len(labels)))} of {word(num_runs)} {unit}s are on the Pareto front of cost and AUROC"
 
 
 def probe_title(values: Sequence[float], chance: float, num_sources: int) -> str:
@@ -275,14 +275,14 @@ def probe_title(values: Sequence[float], chance: float, num_sources: int) -> str
     if num_sources < 2:
         return "There is only one hospital, so a source classifier has nothing to distinguish"
     accuracy = places(values[0]) if len(values) == 1 else f"{places(min(values))} to {places(max(values))}"
-    return f"Features identify one of {word(num_sources)} hospitals: accuracy {accuracy}, chance {places(chance)}"
+    return f"Features reveal which of {word(num_sources)} hospitals an image is from: accuracy {accuracy}, chance {places(chance)}"
 
 
 def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, unit: str = "run") -> str:
     """State whether runs with features that reveal the hospital have a larger gap; `rho` is the rank correlation."""
     if num_runs < num_needed:
         runs = f"{unit} is" if num_runs == 1 else f"{unit}s are"
-        return f"{sentence_case(_headline_count(num_runs))} {runs} too few to relate source accuracy to the gap"
+        return f"{sentence_case(_headline_count(num_runs))} {runs} too few to relate the accuracy of source classifiers to the gap"
     if not rho.clear:
         return f"No clear relation to the gap (Spearman {rho.with_interval})"
     size = "larger" if rho.value > 0 else "smaller"
@@ -293,12 +293,12 @@ def relation_power(num_runs: int, num_needed: int, visible: float, unit: str = "
     """State what a rank correlation over so many runs can show; `visible` is the smallest |ρ| that they could show.
 
     >>> relation_power(4, 8, 1.0)
-    'A rank correlation needs eight runs'
+    'A rank correlation with the gap needs at least eight runs'
     >>> relation_power(24, 8, 0.41)
     'With 24 runs, only |ρ| above about .41 would show'
     """
     if num_runs < num_needed:
-        return f"A rank correlation needs {word(num_needed)} {unit}s"
+        return f"A rank correlation with the gap needs at least {word(num_needed)} {unit}s"
     return f"With {num_runs} {unit}s, only |ρ| above about {places(visible, 2)} would show"
 
 

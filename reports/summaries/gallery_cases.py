@@ -13,7 +13,14 @@ from reports.report_data.report_data import ReportData
 
 KINDS = ("true positive", "false negative", "sure miss", "false positive", "sure false alarm", "true negative")
 ABSENT = KINDS[3:]  # kinds of cases in which the finding is labeled absent
-KIND_TITLES = {"sure miss": "confident false negative", "sure false alarm": "confident false positive"}
+KIND_TITLES = {
+    "true positive": "present, called positive (true positive)",
+    "false negative": "present, called negative (false negative)",
+    "sure miss": "present, called negative with confidence (false negative)",
+    "false positive": "absent, called positive (false positive)",
+    "sure false alarm": "absent, called positive with confidence (false positive)",
+    "true negative": "absent, called negative (true negative)",
+}
 MOST = 12  # maximum number of pictures in the details of a run
 
 
@@ -54,7 +61,7 @@ def _caption(row: dict[Any, Any], kind: str) -> str:
     if is_number(row["inside"]):
         phrases.append(f"{percent(row['inside'], 1)} of the heat map on the finding")
         if kind in ABSENT:
-            phrases.append("the image has an outline of the finding, but the label says absent")
+            phrases.append("this image has an outline of the finding, although its label is absent")
     elif is_number(row["outside"]):
         phrases.append(f"{percent(row['outside'], 1)} of the heat map outside the lungs")
     return "; ".join(phrases)

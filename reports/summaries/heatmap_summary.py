@@ -113,19 +113,21 @@ def answer(table: pd.DataFrame, num_runs: int) -> str:
             return "No heat map could be measured"
         return f"Heat outside the lungs is {outside_lungs.text} this region’s share of the area"
     center_baseline = mean(pick(table, "enrichment", by="centre"))
-    start = "Heat on the finding" + ("" if num_runs == 1 else f", averaged over {word(num_runs)} runs,")
+    start = "The share of heat on the finding" + ("" if num_runs == 1 else f", averaged over {word(num_runs)} runs,")
     low, high = (_mean_bound(pick(table, "enrichment"), end) for end in ("low", "high"))
     if low > 1:
-        verdict = f"{start} is {on_finding.text} the finding’s share of the area, clearly more than chance"
+        verdict = f"{start} is {on_finding.text} the finding’s share of the image area, clearly more than chance"
     elif high < 1:
-        verdict = f"{start} is {on_finding.text} the finding’s share of the area, clearly less than chance"
+        verdict = f"{start} is {on_finding.text} the finding’s share of the image area, clearly less than chance"
     else:
-        verdict = f"{start} cannot be distinguished from chance ({on_finding.text} the finding’s share of the area)"
+        verdict = (
+            f"{start} cannot be distinguished from chance ({on_finding.text} the finding’s share of the image area)"
+        )
     if center_baseline.has_value:
         baseline = "a map that always marks the center"
         below_baseline = low > 1 and high < _mean_bound(pick(table, "enrichment", by="centre"), "low")
         verdict += (
-            f"; less than {baseline}, {center_baseline.text}"
+            f", but less than with {baseline} ({center_baseline.text})"
             if below_baseline
             else f"; {baseline} reaches {center_baseline.text}"
         )
@@ -141,7 +143,7 @@ def title(table: pd.DataFrame) -> str:
     center = mean(pick(table, "enrichment", by="centre"))
     baseline = f"; a center map reaches {center.text}" if center.has_value else ""
     verdict = f"{on_finding.text} chance" if low > 1 or high < 1 else f"not clearly above chance ({on_finding.text})"
-    return f"Heat on the finding: {verdict}{baseline}"
+    return f"Share of heat on the finding: {verdict}{baseline}"
 
 
 def _mean_bound(rows: pd.DataFrame, end: str) -> float:
@@ -161,10 +163,10 @@ def tag_sentence(table: pd.DataFrame, internal: str) -> str:
     on_finding = mean(pick(table[table["dataset"] == internal], "enrichment", finding=finding))
     verb = "focus" if tag.value > 1 else "do not focus"
     text = (
-        f"At the internal hospital, maps of {finding} {verb} on the PORT tag, a white tag in synthetic images: the heat "
-        f"there is {tag.text} the tag’s share of the area"
+        f"At the internal hospital, maps of {finding} {verb} on the PORT tag, a white tag in synthetic images. The share of heat "
+        f"on the tag is {tag.text} the tag’s share of the image area"
     )
-    return text + (f"; on the region of the finding, {on_finding.text}" if on_finding.has_value else "")
+    return text + (f"; on the finding, the factor is {on_finding.text}" if on_finding.has_value else "")
 
 
 def strip(values: Mean, baselines: Mapping[str, Mean], label: str) -> str:
@@ -205,21 +207,23 @@ def trust(table: pd.DataFrame) -> list[str]:
         correlation = mean(last)
         if correlation.has_value:
             end = (
-                "they depend on training" if correlation.value < 0.5 else "they partly show the image, not the network"
+                "heat maps depend on training"
+                if correlation.value < 0.5
+                else "heat maps partly show the image, not the network"
             )
             sentences.append(
-                f"With shuffled weights, maps have a rank correlation of {places(correlation.value, 2)} with the originals: {end}"
+                f"If the network’s weights are shuffled, its heat maps have a rank correlation of {places(correlation.value, 2)} with the original maps: {end}"
             )
     gain = mean(table[(table["check"] == "pixels") & (table["metric"] == "deletion_gain")])
     if gain.has_value:
         better = "faster than" if gain.value > 0 else "no faster than"
         sentences.append(
-            f"Removing the hottest pixels first lowers the probability {better} random removal "
-            f"(area between the curves {places(gain.value, 2)})"
+            f"If the pixels with the most heat are removed first, the predicted probability falls {better} with pixels removed at random "
+            f"(area between the two curves {places(gain.value, 2)})"
         )
     noise = mean(table[(table["check"] == "noise") & (table["metric"] == "spearman")])
     if noise.has_value:
         sentences.append(
-            f"With noise of 0.1 SD added to the image, maps correlate {places(noise.value, 2)} with the originals"
+            f"If noise of 0.1 SD is added to the image, its heat map has a rank correlation of {places(noise.value, 2)} with the original map"
         )
     return sentences

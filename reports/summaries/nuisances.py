@@ -95,25 +95,27 @@ def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:
     clear = [row for row in nuisance_rows if row["bought"].clear and row["bought"].value > 0]
     if clear:
         phrases = [
-            f"{row['name']} for {row['bought_finding']} ({signed(row['bought'].value)} {_bounds(row['bought'])})"
+            f"for {row['bought_finding']} and the nuisance {row['name']}, by {signed(row['bought'].value)} {_bounds(row['bought'])}"
             for row in sorted(clear, key=lambda row: -row["bought"].value)
         ]
         sentences.append(
-            f"The AUROC of {run.label} is higher over all images than among images with one level of a property (nuisance): {listing(phrases)}. "
+            f"The AUROC of {run.label} is higher over all images than over images with the same level of a nuisance: {listing(phrases)}. "
             "A shortcut could explain this difference"
         )
     elif any(row["bought"].has_value for row in nuisance_rows):
         sentences.append(
-            "The AUROC over all images is not clearly higher than among images with one level of a property (nuisance): "
+            "The AUROC over all images is not clearly higher than over images with the same level of a nuisance: "
             "no sign of a shortcut in the internal AUROC"
         )
     easier = [
-        f"{row['name']} ({row['before'].text} before, {row['decoded'].text} after)"
+        f"{row['name']} (AUROC {row['before'].text} before training, {row['decoded'].text} after)"
         for row in nuisance_rows
         if row["decoded"].has_interval and row["before"].has_interval and row["decoded"].low > row["before"].high
     ]
     if easier:
-        sentences.append(f"Training made these nuisances easier to decode: {listing(easier)}")
+        sentences.append(
+            f"After training, a linear classifier predicts these nuisances better from the network’s features: {listing(easier)}"
+        )
     return sentences
 
 

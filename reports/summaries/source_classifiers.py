@@ -13,7 +13,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from reports.drawing import svg
-from reports.formatting import listing, places, sentence_case, word
+from reports.formatting import listing, places, word
 from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
@@ -25,29 +25,53 @@ Estimates = Mapping[tuple[str, Key], Estimate]
 
 # (title of the group, probe, control, shots, words for the input of the classifier), in the order of the page
 LINES: tuple[tuple[str, str, str, int, str], ...] = (
-    ("This run’s features", "features", "none", 0, "all images"),
-    ("This run’s features", "features", "none", 32, "32 training images per hospital"),
-    ("This run’s features", "features", "none", 8, "8 training images per hospital"),
-    ("This run’s features", "features", "no_finding", 0, "images without findings"),
-    ("This run’s features", "features", "matched", 0, "matched findings"),
-    ("This run’s features", "features", "shuffled", 0, "control: hospitals shuffled"),
-    ("The same network before training", "random", "none", 0, "random weights, all images"),
-    ("The same network before training", "random", "none", 32, "random weights, 32 training images per hospital"),
-    ("The same network before training", "random", "none", 8, "random weights, 8 training images per hospital"),
-    ("The same network before training", "imagenet", "none", 0, "ImageNet weights, all images"),
-    ("The same network before training", "imagenet", "none", 32, "ImageNet weights, 32 training images per hospital"),
-    ("The same network before training", "imagenet", "none", 8, "ImageNet weights, 8 training images per hospital"),
+    ("Features of the run", "features", "none", 0, "all training images"),
+    ("Features of the run", "features", "none", 32, "32 training images per hospital"),
+    ("Features of the run", "features", "none", 8, "8 training images per hospital"),
+    ("Features of the run", "features", "no_finding", 0, "only images without findings"),
+    ("Features of the run", "features", "matched", 0, "same findings at every hospital"),
+    ("Features of the run", "features", "shuffled", 0, "control: hospitals in random order"),
+    ("Features of the same network before training", "random", "none", 0, "random weights, all training images"),
+    (
+        "Features of the same network before training",
+        "random",
+        "none",
+        32,
+        "random weights, 32 training images per hospital",
+    ),
+    (
+        "Features of the same network before training",
+        "random",
+        "none",
+        8,
+        "random weights, 8 training images per hospital",
+    ),
+    ("Features of the same network before training", "imagenet", "none", 0, "ImageNet weights, all training images"),
+    (
+        "Features of the same network before training",
+        "imagenet",
+        "none",
+        32,
+        "ImageNet weights, 32 training images per hospital",
+    ),
+    (
+        "Features of the same network before training",
+        "imagenet",
+        "none",
+        8,
+        "ImageNet weights, 8 training images per hospital",
+    ),
     ("Labels and predictions", "labels", "none", 0, "true labels"),
-    ("Labels and predictions", "logits", "none", 0, "classifier on true labels and this run’s predictions"),
+    ("Labels and predictions", "logits", "none", 0, "true labels and the run’s predictions"),
     ("Networks trained to identify the hospital", "cnn", "none", 0, "full image"),
-    ("Networks trained to identify the hospital", "cnn", "border", 0, "border only"),
-    ("Networks trained to identify the hospital", "cnn", "centre_masked", 0, "center masked"),
-    ("Networks trained to identify the hospital", "cnn", "low_res", 0, "8 × 8 pixels"),
-    ("Networks trained to identify the hospital", "cnn", "shuffled", 0, "control: hospitals shuffled"),
+    ("Networks trained to identify the hospital", "cnn", "border", 0, "only the border of the image"),
+    ("Networks trained to identify the hospital", "cnn", "centre_masked", 0, "image without its center"),
+    ("Networks trained to identify the hospital", "cnn", "low_res", 0, "image of 8 × 8 pixels"),
+    ("Networks trained to identify the hospital", "cnn", "shuffled", 0, "control: hospitals in random order"),
     ("Decision trees", "pixels", "none", 0, "20 image properties"),
-    ("Decision trees", "pixels", "shuffled", 0, "control: hospitals shuffled"),
-    ("Decision trees", "header", "none", 0, "file header: size, depth and compression"),
-    ("Decision trees", "header", "shuffled", 0, "control: hospitals shuffled"),
+    ("Decision trees", "pixels", "shuffled", 0, "control: hospitals in random order"),
+    ("Decision trees", "header", "none", 0, "file header (image size, bit depth, compression)"),
+    ("Decision trees", "header", "shuffled", 0, "control: hospitals in random order"),
 )
 # (probe, control, shots) of the classifiers that the page shows first: one for each kind of input, and the main control
 FIRST = (
@@ -115,14 +139,12 @@ def verdict(estimates: Estimates, run: Run, num_sources: int) -> str:
     trained, random = (of_run(estimates, run, probe, "none") for probe in ("features", "random"))
     if not trained.has_value:
         return "The source classifier was not run"
-    sentence = (
-        f"Features of {run.label} identify one of {word(num_sources)} hospitals with accuracy {trained.with_interval}"
-    )
+    sentence = f"From the features of {run.label}, a linear classifier identifies one of {word(num_sources)} hospitals with accuracy {trained.with_interval}"
     gain = of_run(estimates, run, "features", "random", 0, SELECTIVITY)
     if not (random.has_value and gain.has_value):
         return sentence
     comparison = "not clearly different from" if not gain.clear else "higher than" if gain.value > 0 else "lower than"
-    return f"{sentence}, {comparison} the accuracy before training ({random.text}; difference {gain.with_interval})"
+    return f"{sentence}. This is {comparison} the accuracy with the same network before training ({random.text}; difference {gain.with_interval})"
 
 
 def meaning(estimates: Estimates, run: Run) -> list[str]:
@@ -131,13 +153,14 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
     trained = of_run(estimates, run, "features", "none")
     if trained.has_value and trained.value > 0.9:
         sentences.append(
-            "Accuracy is above .9, so this probe hardly distinguishes runs, and it does not show whether predictions use the hospital"
+            "The accuracy is above .9, so it hardly distinguishes runs. It does not show whether predictions use the hospital"
         )
     few_shots = of_run(estimates, run, "features", "random", 8, SELECTIVITY)
     if few_shots.clear:
         size = "higher" if few_shots.value > 0 else "lower"
         sentences.append(
-            f"With 8 training images per hospital, accuracy is {size} than before training (difference {few_shots.with_interval})"
+            f"If the classifier gets only 8 training images per hospital, its accuracy is {size} than with the same network before training "
+            f"(difference {few_shots.with_interval})"
         )
     image = of_run(estimates, run, "cnn", "none")
     similar = [
@@ -151,31 +174,32 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
     ]
     if image.has_value and similar:
         sentences.append(
-            f"{sentence_case(listing(similar))} {'are' if len(similar) > 1 else 'is'} not clearly less accurate than the full image ({image.text}): "
-            "a network can identify the hospital without a detailed view of the lungs"
+            f"Networks that see only {listing(similar)} are not clearly less accurate than networks that see the full image ({image.text}): "
+            "the hospital can be identified without a detailed view of the lungs"
         )
     trees = of_run(estimates, run, "pixels", "none")
     if trees.has_value:
         sentences.append(
-            f"Twenty image properties without any anatomy (gray levels, edges, borders) reach an accuracy of {trees.with_interval}"
+            f"Decision trees that use only twenty image properties (gray levels, edges, borders), and no anatomy, have an accuracy of {trees.with_interval}"
         )
     labels = of_run(estimates, run, "labels", "none")
     if labels.has_interval:
         verb = "also reveal" if labels.low > labels.chance else "do not clearly reveal"
         sentences.append(
-            f"The labels alone {verb} the hospital ({labels.with_interval}, chance {places(labels.chance)})"
+            f"The true labels alone {verb} the hospital (accuracy {labels.with_interval}, chance {places(labels.chance)})"
         )
     matched = of_run(estimates, run, "features", "matched")
     if matched.has_value and trained.has_value and matched.high >= trained.low:
         sentences.append(
-            f"With findings matched between hospitals, the probe still reaches {matched.text}: prevalence does not explain its accuracy"
+            f"On images chosen so that findings are equally common at every hospital, the accuracy is {matched.text}: "
+            "differences in prevalence do not explain it"
         )
     logits, labels_only = (of_run(estimates, run, probe, "none", 0, BITS) for probe in ("logits", "labels"))
     if logits.has_interval and labels_only.has_interval:
-        verb = "helps" if logits.high < labels_only.low else "does not clearly help"
+        verb = "help" if logits.high < labels_only.low else "do not clearly help"
         sentences.append(
-            f"Adding this run’s predictions to the true labels {verb} the classifier "
-            f"({places(logits.value, 2)} and {places(labels_only.value, 2)} bits; lower is better)"
+            f"This run’s predictions {verb} a classifier that already has the true labels "
+            f"({places(logits.value, 2)} bits with predictions, {places(labels_only.value, 2)} bits without; lower is better)"
         )
     return sentences
 

@@ -119,7 +119,7 @@ const charts = (() => {
     const box = document.getElementById('c-cost'), spec = chosen((await every()).get(box.id)), { x, y, front, num } = spec, [across, upward] = [nameOf('x', x), nameOf('y', y)];
     const title = front ? `${front} of ${num} ${ranking.unit}s ${front === 1 ? 'is' : 'are'} on the Pareto front` : firstWords.get('cost-title');
     document.getElementById('cost-title').textContent = title;
-    document.getElementById('cost-note').textContent = front ? `Pareto front of the point estimates: ${across}, ${upward}. Hollow: dominated.` : firstWords.get('cost-note');
+    document.getElementById('cost-note').textContent = front ? `Pareto front of the point estimates: ${across}, ${upward}. Hollow marks are dominated.` : firstWords.get('cost-note');
     box.previousElementSibling.textContent = front ? `\u2191 ${upward}${y.sign < 0 ? ', lower is better' : ''}` : spec.top;
     box.setAttribute('aria-label', title);
     if (drawn.delete(box.id)) draw(box);

@@ -117,7 +117,7 @@ def test_the_drawer_holds_thresholds_calls_curves_reliability_subgroups_and_the_
         for head in (
             "AUROC by finding and hospital",
             "Confusion matrices",
-            "Subgroups: macro AUROC",
+            "AUROC of patient groups, mean over findings",
             "Reproduce this run",
         ):
             assert head in heads

@@ -116,7 +116,8 @@ def _cells(internal: SplitMetrics, external: SplitMetrics) -> tuple[tuple[NDArra
         missing = patient_groups.missing if patient_groups else ["sex", "age", "view"]
         if patient_groups is None or missing:
             hospital = "at the internal hospital" if split is internal else "at the external hospital"
-            reason = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not recorded {hospital}"
+            names = " and ".join([", ".join(missing[:-1]), missing[-1]] if len(missing) > 1 else missing)
+            reason = f"{names} {'is' if len(missing) == 1 else 'are'} not recorded {hospital}"
             return (np.zeros(len(internal.label), np.int64), np.zeros(len(external.label), np.int64)), reason
         cells.append(patient_groups.cells)
     return (cells[0], cells[1]), ""

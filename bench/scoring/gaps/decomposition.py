@@ -121,7 +121,7 @@ def of_hospital(
             components = components_of_finding[k][name]
             components["gap"] = _change(outside, inside)
             replicates = components["gap"].replicates
-            reason = "no other mapping of its labels" if name == "auroc" else "measured for AUROC only"
+            reason = "the labels are the same under every mapping" if name == "auroc" else "measured for AUROC only"
             components["labels"] = labels[k] if name == "auroc" and k in labels else unknown(replicates, reason)
             components["remainder"] = remainder(components)
 
@@ -203,10 +203,10 @@ def _labels(
             if k not in inside:
                 hospitals = "the external hospital"
             change = _change(inside.get(k, no_change), outside.get(k, no_change))
-            method = f"{mapping} mapping at {hospitals}"
+            method = f"measured with the {mapping} mapping at {hospitals}"
             by_mapping.setdefault(k, {})[mapping] = replace(change, reason=method, paired=1.0)
     closer = PREFERRED[: PREFERRED.index(settings.mapping)]
-    no_closer = f"{settings.mapping} is its closest mapping already"
+    no_closer = f"not measured, because {settings.mapping} is already the closest mapping of its labels"
     for k, components in by_mapping.items():
         values = [0.0, *(component.value for component in components.values())]
         default = unknown(external.replicates[AUROC][k], no_closer)

@@ -71,7 +71,7 @@ def test_no_finding_is_left_out_and_the_table_is_on_the_page():
     assert not any("No Finding" in pair for pair, _ in (*found["rows"], *found["more"]))
     page = render(made)
     assert html.escape(found["title"]) in page
-    assert "Odds ratio of two findings" in page
+    assert "odds ratio of two findings" in page
 
 
 def test_without_counts_or_with_few_patients_there_is_no_figure_and_no_invalid_number():

@@ -106,7 +106,7 @@ def test_the_labels_component_names_its_mapping_its_range_and_other_patients() -
             *(labels(run, "strict mapping at the external hospital", -0.004, 0.02, 1.0) for run in RUNS),
         ]
     )
-    assert "labels: strict mapping at the external hospital, −.004 to .020 over all mappings" in text
+    assert "Labels: strict mapping at the external hospital; the value is −.004 to .020 over all mappings" in text
     assert "label mapping adds" in text
     other = page(
         decomposition=[
@@ -141,7 +141,7 @@ def test_runs_are_compared_with_the_line_of_the_other_runs() -> None:
     ]
     text = page(robustness=rows)
     assert "than predicted for" in text
-    assert "Thin line: fit to all runs." in text
+    assert "Thin line: a line fitted to all runs." in text
     assert "slope of the line over all runs is .812" in text
 
 
@@ -169,8 +169,8 @@ def test_groups_have_their_difference_and_missing_groups_a_dash() -> None:
         subgroup("nih", "sex=F", "underdiagnosis", 0.123, 0.1, "No Finding"),
     ]
     text = page(subgroups=rows)
-    assert "differs by sex in CheXpert (.060" in text
-    assert "Largest minus smallest group by sex" in text
+    assert "differs by sex at CheXpert (.060" in text
+    assert "Difference by sex: highest minus lowest group" in text
     assert ".123" in text
     assert "Sex F age &lt;40" in text
     assert "False negative rate" not in text
@@ -195,7 +195,7 @@ def test_error_rates_are_drawn_by_group_and_groups_with_few_patients_are_named()
         (RUNS[0], "Pneumonia", "f1_max", 0.1, 0.5, 1.0, 0.0, 1.0, 30, 300),
     ]
     text = page(subgroups=rows, operating_points=points)
-    assert "underdiagnoses F more often than M in NIH-14 (.200 and .100); 1 of 1 difference is clear" in text
+    assert "is higher for sex F than for M at NIH-14 (.200 and .100); 1 of 1 compared difference is clear" in text
     assert "False negative rate by view: NIH-14 PA .400" in text
     assert "too few patients</text>" in text
     assert "No threshold for Edema (1 patient with it): a threshold needs 10 patients" in text
@@ -207,7 +207,7 @@ def test_the_title_adds_signed_components_up_to_the_gap_also_if_the_remainder_is
     title = gap_sentences.unexplained(Estimate(0.05), components | {"remainder": Estimate(0.08, 0.06, 0.1)})
     assert title == "The gap of .050 is the sum of case mix −.030 and unexplained +.080 [.060, .100]"
     unmeasured = {"case mix": Estimate(NAN), "remainder": Estimate(0.05, 0.04, 0.06)}
-    assert gap_sentences.unexplained(Estimate(0.05), unmeasured) == "The gap could not be decomposed"
+    assert gap_sentences.unexplained(Estimate(0.05), unmeasured) == "The gap could not be split into components"
 
 
 def test_sentences_follow_the_intervals_and_never_claim_more() -> None:

@@ -53,21 +53,21 @@ def test_without_the_analysis_there_is_no_section() -> None:
 
 def test_the_sentence_follows_from_the_numbers_and_pictures_of_patients_carry_a_warning() -> None:
     page = render(with_looks(tables(Invented(runs=2)), 2.0))
-    assert "2.0× the finding’s share of the area, clearly more than chance" in page
+    assert "2.0× the finding’s share of the image area, clearly more than chance" in page
     assert "focus on the PORT tag" in page
     assert "radiographs of patients" in page
     assert page.count("data:image/webp;base64,") == 1
     other = render(with_looks(tables(Invented(runs=2, phantom=True)), 0.8))
-    assert "0.80× the finding’s share of the area, clearly less than chance" in other
+    assert "0.80× the finding’s share of the image area, clearly less than chance" in other
     assert "do not focus on the PORT tag" in other
     assert "radiographs of patients" not in other
 
 
 def test_the_method_of_the_maps_is_that_of_the_grid() -> None:
     found = with_looks(tables(Invented(runs=2)), 2.0)
-    assert "Heat maps are Grad-CAM of the finding" in render(found)
+    assert "A heat map is Grad-CAM of the finding" in render(found)
     chosen = {"name": "attention", "run_id": "", "options": {"method": "hirescam"}, "state": "done", "reason": ""}
-    assert "Heat maps are HiResCAM of the finding" in render(Tables({**found.meta, "analyses": [chosen]}, found.frames))
+    assert "A heat map is HiResCAM of the finding" in render(Tables({**found.meta, "analyses": [chosen]}, found.frames))
 
 
 def test_hostile_names_are_escaped_and_missing_numbers_are_accepted() -> None:
@@ -98,19 +98,24 @@ def test_pictures_are_in_the_details_of_their_run_and_the_footer_names_their_ori
             2.0,
             0.1,
             2,
-            "Heat on the finding, averaged over two runs, is 2.0× the finding’s share of the area, clearly more than chance",
+            "The share of heat on the finding, averaged over two runs, is 2.0× the finding’s share of the image area, clearly more than chance",
         ),
         (2.0, 0.1, 1, "more than chance; a map that always marks the center reaches 1.5×"),
-        (1.2, 0.1, 2, "more than chance; less than a map that always marks the center, 1.5×"),
+        (1.2, 0.1, 2, "more than chance, but less than with a map that always marks the center (1.5×)"),
         (1.4, 0.2, 2, "more than chance; a map that always marks the center reaches 1.5×"),
         (
             1.2,
             0.3,
             2,
-            "Heat on the finding, averaged over two runs, cannot be distinguished from chance (1.2× the finding’s share of the area)",
+            "The share of heat on the finding, averaged over two runs, cannot be distinguished from chance (1.2× the finding’s share of the image area)",
         ),
-        (1.2, 0.3, 1, "Heat on the finding cannot be distinguished from chance"),
-        (0.5, 0.1, 1, "Heat on the finding is 0.50× the finding’s share of the area, clearly less than chance"),
+        (1.2, 0.3, 1, "The share of heat on the finding cannot be distinguished from chance"),
+        (
+            0.5,
+            0.1,
+            1,
+            "The share of heat on the finding is 0.50× the finding’s share of the image area, clearly less than chance",
+        ),
     ],
 )
 def test_heat_on_the_finding_is_claimed_only_if_the_interval_supports_it(value, wide, runs, said) -> None:

@@ -174,7 +174,7 @@ def test_every_label_source_has_its_words_and_synthetic_labels_are_named():
     )
     assert data_sentences.label_sources(["phantom"], phantom=True) == "Labels are those of the synthetic images."
     assert data_sentences.label_sources(["phantom"], phantom=False) == (
-        "Label sources: exact, because the images are synthetic."
+        "Label sources: the program that drew the images (exact)."
     )
     both = data_sentences.label_sources(["radiologist", "report"], phantom=True)
     assert both.startswith("Labels are those of the synthetic images. Their form imitates")
@@ -217,7 +217,7 @@ def test_the_first_run_is_never_called_best_without_its_ties(tied, runs, part):
     said = sentences.best_run("RegNetY-4GF", Estimate(0.825, 0.816, 0.832), tied, 0.49, runs)
     assert said.startswith("RegNetY-4GF has the highest measured mean external AUROC, .825 [.816, .832]")
     assert part in said
-    assert said.endswith("it ranks first in 49 % of the bootstrap samples of patients.")
+    assert said.endswith("RegNetY-4GF ranks first in 49 % of the bootstrap samples of patients.")
 
 
 def test_a_probability_from_resamples_is_never_certain():
@@ -256,8 +256,11 @@ def test_only_hospitals_whose_interval_excludes_zero_have_a_clear_gap(costly, sa
 
 
 def test_a_rank_correlation_is_not_given_for_few_runs():
-    assert sentences.probe_and_gap(MISSING, 4, 8) == "Four runs are too few to relate source accuracy to the gap"
-    assert sentences.relation_power(4, 8, 0.9) == "A rank correlation needs eight runs"
+    assert (
+        sentences.probe_and_gap(MISSING, 4, 8)
+        == "Four runs are too few to relate the accuracy of source classifiers to the gap"
+    )
+    assert sentences.relation_power(4, 8, 0.9) == "A rank correlation with the gap needs at least eight runs"
 
 
 def test_an_unclear_rank_correlation_states_the_detectable_size():
@@ -273,7 +276,10 @@ def test_a_clear_rank_correlation_never_says_because():
 
 def test_external_calibration_is_called_worse_only_if_the_mean_drift_excludes_zero():
     assert gap_sentences.calibration(UNCLEAR).startswith("No clear change in calibration at external hospitals")
-    assert gap_sentences.calibration(CLEAR) == "Calibration is worse at external hospitals: mean ECE +.061 [.050, .072]"
+    assert (
+        gap_sentences.calibration(CLEAR)
+        == "Calibration is worse at external hospitals: mean change in ECE +.061 [.050, .072]"
+    )
     assert gap_sentences.calibration(GAIN).startswith("Calibration is better at external hospitals")
     assert "could not be compared" in gap_sentences.calibration(MISSING)
 

@@ -211,7 +211,7 @@ def test_another_label_mapping_of_the_external_hospital_is_a_component_of_the_ga
     )
     labels = parts_of(scored(wrong)).loc["labels"]
     right = parts_of(scored(there)).loc["gap", "value"]
-    assert labels["reason"] == "strict mapping at the external hospital"
+    assert labels["reason"] == "measured with the strict mapping at the external hospital"
     assert labels["paired"] == 1
     assert labels["value"] == pytest.approx(parts_of(scored(wrong)).loc["gap", "value"] - right, abs=1e-9)
 
@@ -236,7 +236,7 @@ def test_the_closest_mapping_gives_the_labels_component_and_all_mappings_give_it
     labels = parts_of(scored(flipped(there, 300, broad=600, strict=100))).loc["labels"]
     strict = parts_of(scored(flipped(there, 300, strict=100))).loc["labels"]
     broad = parts_of(scored(flipped(there, 300, broad=600))).loc["labels"]
-    assert labels["reason"] == "strict mapping at the external hospital"
+    assert labels["reason"] == "measured with the strict mapping at the external hospital"
     assert labels["value"] == strict["value"] == labels["most"] > 0
     assert labels["least"] == broad["least"] < 0
 
@@ -244,7 +244,7 @@ def test_the_closest_mapping_gives_the_labels_component_and_all_mappings_give_it
 def test_a_looser_mapping_affects_only_the_bounds() -> None:
     found = parts_of(scored(flipped(part("there", "all", 3), 300, broad=600)))
     assert np.isnan(found.loc["labels", "value"])
-    assert found.loc["labels", "reason"] == "default is its closest mapping already"
+    assert found.loc["labels", "reason"] == "not measured, because default is already the closest mapping of its labels"
     assert found.loc["labels", "least"] < 0 == found.loc["labels", "most"]
     assert found.loc["remainder", "value"] == found.loc["gap", "value"] - found.loc["case_mix", "value"]
 
@@ -256,7 +256,7 @@ def test_both_hospitals_use_the_mapping_that_both_have() -> None:
         parts_of(scored(flipped(there, 400, strict=0), internal=flipped(internal, 400))).loc["labels", "value"],
         parts_of(scored(flipped(there, 400), internal=flipped(internal, 400, strict=0))).loc["labels", "value"],
     ]
-    assert alike["reason"] == "strict mapping at both hospitals"
+    assert alike["reason"] == "measured with the strict mapping at both hospitals"
     assert changes[0] > 0 > changes[1]
     assert alike["value"] == pytest.approx(sum(changes), abs=1e-12)
 
@@ -267,7 +267,7 @@ def test_missing_attributes_are_named_and_stay_in_the_remainder() -> None:
     there = replace(there, patient_groups=PatientGroups(nobody, np.full(len(nobody), np.nan), nobody, nobody))
     found = parts_of(scored(there), dataset="there", finding="Edema")
     assert np.isnan(found.loc["case_mix", "value"])
-    assert found.loc["case_mix", "reason"] == "sex, age, view are not recorded at the external hospital"
+    assert found.loc["case_mix", "reason"] == "sex, age and view are not recorded at the external hospital"
     assert found.loc["remainder", "value"] == found.loc["gap", "value"]
 
 
