@@ -21,6 +21,7 @@ from torch import Tensor
 from bench.analyses.marker_masks import image_masks
 from bench.analyses.shortcuts import effects, transplant
 from bench.analyses.shortcuts.effects import ChangedPredictions, Effects
+from bench.analyses.shortcuts.jpeg_quality import jpeg_quality
 from bench.analyses.shortcuts.transplant import Gray, Mask
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
@@ -38,6 +39,7 @@ from reports.schemas.tables import SCHEMAS
 
 EXTERNAL = "external"
 NUM_RESAMPLES = 1000
+BEST_QUALITY = 100  # JPEG quality that loses hardly anything
 RULE = "f1_max"  # the threshold rule of positive calls
 Change = Callable[[Gray, Gray, bool], Gray]  # host, donor, whether letterboxed -> changed host
 PAIR_CHANGES: dict[str, Change] = {  # kinds of changes that work for any host and donor
@@ -59,6 +61,7 @@ class Sample:
     marker: tuple[Mask, ...]  # [N], all False without a marker
     lungs: tuple[Mask | None, ...]  # [N], None if not detected
     logit: NDArray[np.float32]  # [N, K]
+    quality: NDArray[np.int64]  # [N], JPEG quality of the image file, 1 to 100; 0 for files of other formats
     padded: bool = False  # letterboxed: gray value 0 is padding
 
     @property
@@ -179,9 +182,24 @@ def cross_cohort_effects(run: FrozenRun, host: Sample, donors: Sequence[Sample])
             ]
             results[kind, donor.name] = run.effects(host, kind, donor.name, host_rows, after, control)
     for donor in donors:
-        rows, after, control = marker_pasted(host, donor)
-        results["marker", donor.name] = run.effects(host, "marker", donor.name, rows, after, control)
+        for kind, swap in (("marker", marker_pasted), ("jpeg", quality_swapped)):
+            rows, after, control = swap(host, donor)
+            results[kind, donor.name] = run.effects(host, kind, donor.name, rows, after, control)
     return results
+
+
+def quality_swapped(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[Gray], list[Gray]]:
+    """Return the rows [n] of the hosts whose file is a JPEG, these images at a donor's JPEG quality, and their controls.
+
+    The control is the same image at the quality of its own file. So the changed image and its control differ only in the
+    quality. Without JPEG files in the donor's cohort, no row is returned.
+    """
+    rows, donors = np.flatnonzero(host.quality), np.flatnonzero(donor.quality)
+    if not len(rows) or not len(donors):
+        return rows[:0], [], []
+    qualities = donor.quality[_donor_rows(donor, donors, host, len(rows))]
+    after = [transplant.reencoded(host.image[i], int(q), host.padded) for i, q in zip(rows, qualities, strict=True)]
+    return rows, after, [transplant.reencoded(host.image[i], int(host.quality[i]), host.padded) for i in rows]
 
 
 def marker_pasted(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[Gray], list[Gray]]:
@@ -206,10 +224,12 @@ def marker_pasted(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[G
 
 
 def single_cohort_effects(run: FrozenRun, sample: Sample, internal: Sample) -> dict[tuple[str, str], Effects]:
-    """Return the effects of four kinds without a donor cohort: (kind, "") -> effects.
+    """Return the effects of six kinds without a donor cohort: (kind, "") -> effects.
 
     erased: markers are removed. toggled: markers are removed, and images without a marker get one. lungs_masked: the
-    lungs are filled with one gray value. lungs_only: all pixels outside the lungs are filled.
+    lungs are filled with one gray value. lungs_only: all pixels outside the lungs are filled. jpeg_low: images are
+    encoded as JPEG of low quality; the control has the quality of its own file, or the best quality if the file is no
+    JPEG. clahe: local contrast is equalized.
     """
     all_rows, marked = np.arange(len(sample.image)), np.flatnonzero(sample.marked)
     results: dict[tuple[str, str], Effects] = {}
@@ -231,6 +251,12 @@ def single_cohort_effects(run: FrozenRun, sample: Sample, internal: Sample) -> d
     for kind, inside in (("lungs_masked", True), ("lungs_only", False)):
         changed = [transplant.flattened(sample.image[i], lungs[i] == inside, sample.padded) for i in rows_with_lungs]
         results[kind, ""] = run.effects(sample, kind, "", rows_with_lungs, changed, None)
+    low = [transplant.reencoded(image, transplant.LOW_QUALITY, sample.padded) for image in sample.image]
+    own_quality = np.where(sample.quality > 0, sample.quality, BEST_QUALITY).tolist()
+    own = [transplant.reencoded(image, q, sample.padded) for image, q in zip(sample.image, own_quality, strict=True)]
+    results["jpeg_low", ""] = run.effects(sample, "jpeg_low", "", all_rows, low, own)
+    equalized = [transplant.equalized(image, sample.padded) for image in sample.image]
+    results["clahe", ""] = run.effects(sample, "clahe", "", all_rows, equalized, None)
     return results
 
 
@@ -269,6 +295,8 @@ def _sample(job: AnalysisJob, ref: CohortRef, run: FrozenRun) -> Sample:
     image = np.ascontiguousarray(cache.images[examples.rows[rows]])
     ids = [str(i) for i in examples.image_id[rows]]
     masks = image_masks(ref, ids, job.run.geometry)
+    path_of = ref.read(["image_id", "path"]).set_index("image_id")["path"]
+    quality = np.array([jpeg_quality(ref.root / str(path_of[i])) for i in ids], np.int64)
     logit = run.predict_logits(image) if len(image) else np.empty((0, len(run.findings)), np.float32)
     state = examples.state_NK[rows]
     # As in scoring, "not mentioned" counts as absent.
@@ -281,6 +309,7 @@ def _sample(job: AnalysisJob, ref: CohortRef, run: FrozenRun) -> Sample:
         tuple(m.marker for m in masks),
         tuple(m.lungs for m in masks),
         logit,
+        quality,
         job.run.padded,
     )
 

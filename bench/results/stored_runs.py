@@ -14,7 +14,7 @@ from typing import Any, Self
 from bench.config.run_config import flat
 from bench.config.run_names import RunName, joined, run_names
 from bench.store.checked_files import read_grid
-from bench.store.checked_folders import JSON_RECORDS, ScoresFolder
+from bench.store.checked_folders import JSON_RECORDS, CheckedFolder, ScoresFolder
 from bench.store.store import Store
 from harmonize.errors import StoreError
 

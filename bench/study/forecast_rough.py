@@ -28,7 +28,7 @@ TRAINING, SCORING = "training and prediction", "scoring"  # names in `Rates.roug
 ANALYSES: Mapping[str, AnalysisRate] = MappingProxyType(
     {
         "attention": AnalysisRate(own_s=14.0, images=1392, num_analyzed=983, num_bytes=230_000),
-        "transplants": AnalysisRate(own_s=6.0, images=12_720, num_analyzed=576, num_bytes=170_000),
+        "transplants": AnalysisRate(own_s=7.0, images=14_832, num_analyzed=576, num_bytes=170_000),
         "probes": AnalysisRate(own_s=3.0, images=1211, num_analyzed=1128, num_bytes=29_000),
         "acquisition": AnalysisRate(own_s=40.0, images=0, num_analyzed=900, num_bytes=150_000),
     }

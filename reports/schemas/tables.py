@@ -242,13 +242,15 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # region transplant test: pixels of a donor cohort are put into images of a host cohort
     # donor "": pixels are removed instead; donor or host "external": mean over external hospitals
     # kind with a donor: border, corner, marker (the region that is copied), intensity (the gray values of the donor),
-    #     resolution (the sharpness and noise of the donor), causal (mean of marker, corner and border, with internal
-    #     donors and external hosts)
+    #     resolution (the sharpness and noise of the donor), jpeg (the JPEG quality of the donor's file), causal (mean of
+    #     marker, corner and border, with internal donors and external hosts)
     # kind without a donor: erased (markers removed), toggled (markers removed, and added to images without one),
-    #     lungs_only (pixels outside the lungs hidden), lungs_masked (lungs hidden)
+    #     lungs_only (pixels outside the lungs hidden), lungs_masked (lungs hidden), jpeg_low (encoded as JPEG of quality
+    #     25), clahe (local contrast equalized)
     # measure: dp and abs_dp (mean signed and mean absolute change of the probability), flip_rate (share of images whose
     #     prediction changes at the threshold), auroc (change of the AUROC)
-    # control: the same change with pixels from the host's own cohort; NaN for kinds without a control
+    # control: the same change with pixels from the host's own cohort, or with the JPEG quality of the host's own file;
+    #     NaN for kinds without a control
     # effect: value minus control, with its interval low, high; n: number of images of the host cohort
     # subset: images by the label of the finding: all, present, absent
     "transplants": (

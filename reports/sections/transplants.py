@@ -19,7 +19,7 @@ from reports.report_data.headline_rows import MISSING, Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, MACRO, ReportData
 from reports.sentences import changes as change_sentences
-from reports.summaries.change_rules import MARGIN, MARKER, caught, changed, changes
+from reports.summaries.change_rules import CLAHE, JPEG, JPEG_LOW, MARGIN, MARKER, caught, changed, changes
 from reports.summaries.missing_analyses import missing_analyses, section_without_results
 
 WIDTH, HEIGHT = 260.0, 22.0
@@ -32,12 +32,15 @@ INTO = {
     "border": "border",
     "intensity": "gray values",
     "resolution": "sharpness and noise",
+    JPEG: "JPEG quality",
 }
 ALONE = {
     "erased": "markers erased",
     "toggled": "markers toggled",
     "lungs_masked": "lungs hidden",
     "lungs_only": "only lungs visible",
+    JPEG_LOW: "JPEG of quality 25",
+    CLAHE: "CLAHE",
 }
 SCORES = {
     "causal": (
@@ -105,6 +108,7 @@ def transplants(board: ReportData) -> Section:
             [f for f, _ in runs_by_finding.most_common()],
         ),
         "detail": _detail(board, cells, first, finding, findings_with_shortcut, findings_that_react),
+        "whole_image": _whole_image(board, table, [r.id for r in runs]),
         "run": first,
         "missing": missing_analyses(board, "transplants"),
         "figures": [_figure(board, cells, first, f) for f in dict.fromkeys((finding, MACRO)) if f],
@@ -168,6 +172,20 @@ def _detail(
         change_sentences.reaction_only(sorted({f for names in findings_that_react.values() for f in names} - shortcuts))
     )
     return [s for s in sentences if s]
+
+
+def _whole_image(board: ReportData, table: Any, run_ids: list[str]) -> list[str]:
+    """Return a sentence for each change of the entire image: in how many runs it changes predictions, and of what."""
+    words = {JPEG: f"{board.internal.short} JPEG quality", JPEG_LOW: "JPEG of quality 25", CLAHE: "CLAHE"}
+    sentences = []
+    for kind, change in words.items():
+        rows_of_kind = table[(table["kind"] == kind) & (table["host"] == EXTERNAL) & table["run_id"].isin(run_ids)]
+        findings = [changed(rows, board.internal.key, kind) for _, rows in rows_of_kind.groupby("run_id")]
+        if findings:
+            names = [name for name, _ in Counter(f for of_run in findings for f in of_run).most_common()]
+            reacting = sum(bool(of_run) for of_run in findings)
+            sentences.append(change_sentences.whole_image(change, reacting, len(findings), names, MARGIN))
+    return sentences
 
 
 def _figure(board: ReportData, cells: Cells, run: Run, finding: str) -> dict[str, Any]:

@@ -67,6 +67,26 @@ def reaction_only(findings: Sequence[str]) -> str:
     )
 
 
+def whole_image(change: str, num_reacting: int, num_tested: int, findings: Sequence[str], margin: float) -> str:
+    """State in how many runs a change of the entire image clearly changes predictions, and for which findings.
+
+    >>> whole_image("CLAHE", 0, 4, [], 0.05)
+    'CLAHE clearly changes no probability by more than .050 in any of four runs'
+    >>> whole_image("CLAHE", 2, 4, ["Edema"], 0.05)
+    'CLAHE changes the probability of Edema by more than .050 in two of four runs'
+    >>> whole_image("CLAHE", 1, 1, ["Edema", "Mass", "Pneumonia"], 0.05)
+    'CLAHE changes the probability of three findings by more than .050 in the run'
+    """
+    runs = "the run" if num_tested == 1 else f"{word(num_tested)} runs"
+    if not num_reacting:
+        in_runs = "" if num_tested == 1 else f" in any of {runs}"
+        return f"{change} clearly changes no probability by more than {places(margin)}{in_runs}"
+    if num_tested > 1:
+        runs = f"all {runs}" if num_reacting == num_tested else f"{word(num_reacting)} of {runs}"
+    names = listing(findings) if len(findings) < 3 else f"{word(len(findings))} findings"
+    return f"{change} changes the probability of {names} by more than {places(margin)} in {runs}"
+
+
 def marker_effect(label: str, finding: str, value: float, control: float, effect: Estimate) -> str:
     """State how much the marker changes the predicted probability of a run, and how much the control patch changes it.
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 MARGIN = 0.05  # smallest relevant change in probability
 MARKER, ERASED = "marker", "erased"  # kinds of change: a marker is pasted into images, all markers are erased
+JPEG, JPEG_LOW, CLAHE = "jpeg", "jpeg_low", "clahe"  # changes of the entire image
 EXTERNAL, MACRO = "external", "macro"
 
 
@@ -16,15 +17,15 @@ def changes(table: pd.DataFrame, measure: str = "abs_dp", subset: str = "all") -
     return table[(table["measure"] == measure) & (table["subset"] == subset)]
 
 
-def changed(table: pd.DataFrame, internal: str) -> list[str]:
-    """Return the findings for which an internal marker changes predictions in external images.
+def changed(table: pd.DataFrame, internal: str, kind: str = MARKER) -> list[str]:
+    """Return the findings for which a kind of change changes predictions in external images.
 
-    `table` has the rows of one run in the table `transplants`. The control pastes a patch without a marker, from the
-    cohort of the host image.
+    `table` has the rows of one run in the table `transplants`. The donor is the internal cohort, if the kind has a donor.
+    For an internal marker, the control pastes a patch without a marker, from the cohort of the host image.
     The mean absolute change in probability, minus the change by the control, must have a 95 % interval above MARGIN.
     """
     rows = changes(table)
-    rows = rows[(rows["kind"] == MARKER) & (rows["donor"] == internal) & (rows["host"] == EXTERNAL)]
+    rows = rows[(rows["kind"] == kind) & rows["donor"].isin(["", internal]) & (rows["host"] == EXTERNAL)]
     return [str(f) for f in rows.loc[(rows["low"] > MARGIN) & (rows["finding"] != MACRO), "finding"]]
 
 

@@ -56,7 +56,7 @@ def test_the_same_run_gives_the_same_numbers_and_every_kind_is_there(store_copy:
     pd.testing.assert_frame_equal(table, pd.read_parquet(tmp_path / "transplants.parquet"))
     assert (*table.columns,) == SCHEMAS["transplants"]
     kinds = {"border", "corner", "marker", "intensity", "resolution", "erased", "toggled", "lungs_only", "lungs_masked"}
-    assert set(table["kind"]) == kinds | {"causal"}
+    assert set(table["kind"]) == kinds | {"jpeg", "jpeg_low", "clahe", "causal"}
     moved = table[table["measure"] == "abs_dp"]
     assert moved["value"].between(0, 1).all()
     assert (table["low"] <= table["high"]).all()

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 
+from bench.analyses.shortcuts.jpeg_quality import mean_quantization
 from bench.analyses.shortcuts.sample import NUM_FOLDS, Sample
 from harmonize.images import roi
 from harmonize.images.image_header import UnreadableImage, jpeg_size, png_size
@@ -107,7 +108,7 @@ def header_descriptors(path: Path) -> Array:
         height, width, depth = _shape(content)
     except (OSError, UnreadableImage):
         return np.full(len(HEADER), np.nan)
-    return np.array([height, width, width / height, depth, _quantisation(content), len(content) / (height * width)])
+    return np.array([height, width, width / height, depth, mean_quantization(content), len(content) / (height * width)])
 
 
 def _shape(content: bytes) -> tuple[int, int, int]:
@@ -127,24 +128,6 @@ def _shape(content: bytes) -> tuple[int, int, int]:
         except Exception as error:  # for damaged files, pydicom raises many types of exceptions
             raise UnreadableImage("no DICOM header") from error
     raise UnreadableImage("not a JPEG, PNG or DICOM image")
-
-
-def _quantisation(content: bytes) -> float:
-    """Return the mean of a JPEG's first quantization table, 0 for another kind of file or without a table."""
-    position = 2
-    while (
-        content.startswith(b"\xff\xd8")
-        and position + 4 <= len(content)
-        and content[position] == 0xFF
-        and content[position + 1] != 0xDA
-    ):
-        segment_length = int.from_bytes(content[position + 2 : position + 4], "big")
-        if content[position + 1] == 0xDB and segment_length >= 67:
-            step = 2 if content[position + 4] >> 4 else 1
-            values = np.frombuffer(content[position + 5 : position + 5 + 64 * step], ">u2" if step == 2 else np.uint8)
-            return float(values.mean()) if len(values) == 64 else 0.0
-        position += 2 + max(2, segment_length)
-    return 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

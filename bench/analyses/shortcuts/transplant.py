@@ -20,6 +20,8 @@ RING = 1 / 16  # width of the border as a share of the side; the same as for the
 CORNER = 1 / 4  # side of a corner patch as a share of the image's side; it contains letters and tags, hardly any lung
 KEPT_CYCLES = 4  # spatial frequencies up to this number of cycles per image show anatomy and are not changed
 MOST_GAIN = 8.0  # maximum gain of a spatial frequency; a higher gain would amplify rounding noise
+LOW_QUALITY = 25  # JPEG quality at which the blocks of 8 x 8 pixels are visible
+CLIP, TILES = 2.0, 8  # clip limit and tiles per side of the equalization; the defaults of the preprocessing op `clahe`
 
 
 def ring(size: int) -> Mask:
@@ -113,6 +115,28 @@ def _amplitudes(image: Gray) -> tuple[NDArray[np.float64], NDArray[np.float64], 
 def _in_picture(host: Gray, changed: Gray, padded: bool) -> Gray:
     """Return the changed image; with `padded`, the host's padding is 0, and all other pixels are at least 1."""
     return np.where(host > 0, np.maximum(changed, 1), 0).astype(np.uint8) if padded else changed
+
+
+def reencoded(host: Gray, quality: int, padded: bool = False) -> Gray:
+    """Return the host after it was encoded as JPEG with this quality, 1 to 100, and decoded."""
+    box = picture(host, padded)
+    encoded, data = cv2.imencode(".jpg", np.ascontiguousarray(host[box]), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not encoded:
+        raise RuntimeError("OpenCV cannot encode the image as JPEG")
+    out = host.copy()
+    out[box] = np.asarray(cv2.imdecode(data, cv2.IMREAD_GRAYSCALE), np.uint8)
+    return _in_picture(host, out, padded)
+
+
+def equalized(host: Gray, padded: bool = False) -> Gray:
+    """Return the host after contrast-limited adaptive histogram equalization (CLAHE).
+
+    Source: Zuiderveld, Graphics Gems IV (1994) 474, as in OpenCV.
+    """
+    box = picture(host, padded)
+    out = host.copy()
+    out[box] = cv2.createCLAHE(clipLimit=CLIP, tileGridSize=(TILES, TILES)).apply(np.ascontiguousarray(host[box]))
+    return _in_picture(host, out, padded)
 
 
 def flattened(host: Gray, mask: Mask, padded: bool = False) -> Gray:

@@ -20,6 +20,9 @@ KINDS = (
     "toggled",
     "lungs_masked",
     "lungs_only",
+    "jpeg",
+    "jpeg_low",
+    "clahe",
     "causal",
 )
 
@@ -32,7 +35,7 @@ def asked(num: int = 4, finding: str = "Pleural Effusion", *, caught: bool = Tru
     rows = []
     for k, run in enumerate(made["runs"]["run_id"]):
         for kind in KINDS:
-            alone = kind in ("erased", "toggled", "lungs_masked", "lungs_only")
+            alone = kind in ("erased", "toggled", "lungs_masked", "lungs_only", "jpeg_low", "clahe")
             for host in ("external", "mimic", internal):
                 for name in (finding, "Edema", "macro"):
                     big = caught and kind == "marker" and name == finding
@@ -42,7 +45,7 @@ def asked(num: int = 4, finding: str = "Pleural Effusion", *, caught: bool = Tru
                             effect = -0.2 if kind == "erased" and host == internal and caught else 0.0
                         half = 0.02 if measure != "auroc" or effect else 0.05
                         donor = "" if alone else "external" if host == internal else internal
-                        control = float("nan") if kind.startswith("lungs") else 0.02
+                        control = float("nan") if kind.startswith(("lungs", "clahe")) else 0.02
                         rows.append(
                             (
                                 run,
@@ -76,6 +79,19 @@ def test_without_a_shortcut_the_page_says_so() -> None:
     html = str(transplants(read(asked(caught=False))).html)
     assert "No marker of CheXpert is a shortcut in any of four runs" in html
     assert "use a marker" not in html
+
+
+def test_a_reaction_to_jpeg_or_clahe_is_stated_and_is_no_shortcut() -> None:
+    made = asked(4, caught=False)
+    rows = made["transplants"].copy()
+    first = rows["run_id"] == rows["run_id"].iloc[0]
+    big = first & (rows["kind"] == "clahe") & (rows["finding"] == "Edema") & (rows["measure"] == "abs_dp")
+    rows.loc[big, ["effect", "low", "high"]] = (0.3, 0.25, 0.35)
+    html = str(transplants(read(Tables(made.meta, made.frames | {"transplants": rows}))).html)
+    assert "CLAHE changes the probability of Edema by more than .050 in one of four runs" in html
+    assert "JPEG of quality 25 clearly changes no probability by more than .050 in any of four runs" in html
+    assert "CheXpert JPEG quality clearly changes no probability" in html
+    assert "No marker of CheXpert is a shortcut in any of four runs" in html
 
 
 def test_without_transplants_there_is_no_section_and_the_ranking_shows_the_probe() -> None:

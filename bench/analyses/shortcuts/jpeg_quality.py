@@ -1,0 +1,57 @@
+"""The JPEG quality of image files, read from their quantization tables.
+
+A JPEG encoder divides each frequency of a block of 8 x 8 pixels by a number of the quantization table, and rounds. Large
+numbers lose much. A quality from 1 to 100 names a table: 1 loses most, 100 hardly anything.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+QUALITIES = range(1, 101)
+
+
+def jpeg_quality(path: Path) -> int:
+    """Return the quality of a JPEG file; 0 for a file of another format, or one that cannot be read.
+
+    The quality is that of OpenCV's encoder (libjpeg) whose first quantization table has the nearest mean. Files of other
+    encoders have no such quality; the result is the quality with a similar loss.
+    """
+    try:
+        mean = mean_quantization(path.read_bytes())
+    except OSError:
+        return 0
+    if not mean:
+        return 0
+    means = _mean_by_quality()
+    return min(QUALITIES, key=lambda quality: abs(means[quality] - mean))
+
+
+def mean_quantization(content: bytes) -> float:
+    """Return the mean of a JPEG's first quantization table, 0 for another kind of file or without a table."""
+    position = 2
+    while (
+        content.startswith(b"\xff\xd8")
+        and position + 4 <= len(content)
+        and content[position] == 0xFF
+        and content[position + 1] != 0xDA
+    ):
+        segment_length = int.from_bytes(content[position + 2 : position + 4], "big")
+        if content[position + 1] == 0xDB and segment_length >= 67:
+            step = 2 if content[position + 4] >> 4 else 1
+            values = np.frombuffer(content[position + 5 : position + 5 + 64 * step], ">u2" if step == 2 else np.uint8)
+            return float(values.mean()) if len(values) == 64 else 0.0
+        position += 2 + max(2, segment_length)
+    return 0.0
+
+
+@cache
+def _mean_by_quality() -> dict[int, float]:
+    """Return quality -> mean of the first quantization table that OpenCV's encoder writes."""
+    blank = np.zeros((8, 8), np.uint8)
+    return {
+        quality: mean_quantization(bytes(cv2.imencode(".jpg", blank, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]))
+        for quality in QUALITIES
+    }
