@@ -5,11 +5,12 @@
     python -m bench.cli report --store many ; python -m bench.cli check --store many
 
 Each copy has a new id, seed and learning rate; every three copies of a run are a recipe. Its files and scores are those of the
-original run; nothing is scored again.
+original run; nothing is scored again. Unchanged files are hard links to the original files, so both stores are on one disk.
 """
 
 import argparse
 import copy
+import os
 import shutil
 from pathlib import Path
 
@@ -27,7 +28,7 @@ COPIED = ("history.parquet", "trained.json", "cost.json", "seal.json", "env.json
 
 
 def copied(source: Path, root: Path, num: int) -> None:
-    """Write a store with `num` runs, without decoded images and analyses."""
+    """Write a store with `num` runs, without decoded images and analyses, on the disk of the source."""
     old = read_manifest(Store.open(source, create=False), None)
     store, content = Store.open(root), copy.deepcopy(dict(old.content))
     shutil.copytree(source / "cohorts", root / "cohorts")
@@ -41,9 +42,9 @@ def copied(source: Path, root: Path, num: int) -> None:
         run["id"], run["copy_of"] = short_hash(document), run["id"]
         new = store.begin(run["id"], document)
         for name in COPIED:
-            shutil.copy(folder / name, new)
+            os.link(folder / name, new / name)
         for name in ("predictions", "features"):
-            shutil.copytree(folder / name, new / name)
+            shutil.copytree(folder / name, new / name, copy_function=os.link)
         CheckedFolder(new).mark_done()
         runs.append(run)
     content |= {"runs": runs, "analyses": [], "name": "many"}
@@ -55,7 +56,7 @@ def copied(source: Path, root: Path, num: int) -> None:
         scores.mkdir(parents=True)
         for name, table in tables[run["copy_of"]].items():
             _write(scores / f"{name}.parquet", table, run["id"], key)
-        shutil.copy(old.scores / run["copy_of"] / REPLICATES, scores)
+        os.link(old.scores / run["copy_of"] / REPLICATES, scores / REPLICATES)
         # Without checksums, `bench report` would score each run again.
         CheckedFolder(scores).write_checksums({name: file_sha256(scores / name) for name in FILES})
         (scores / "KEY").write_text(key)
