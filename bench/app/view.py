@@ -13,6 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from bench.app.comparison import (
+    DIFFERENCE_CAPTION,
+    comparison,
+    comparison_html,
+    difference_view,
+    picture,
+    same_frame,
+)
 from bench.app.result_table import RULES, answer_html, most_probable_first, performance_html
 from bench.app.selectable_runs import (
     ANYWHERE,
@@ -32,10 +40,15 @@ from harmonize.images.image_header import InMemory
 from reports.formatting import listing
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
     from bench.analyses.heatmaps.panel import Explanation
     from bench.runs.new_images import Inference
     from bench.runs.stored_run import StoredRun
 
+LETTERS = ("A", "B")  # how the page names two compared models
 STORE = "BENCH_STORE"  # environment variable with the path of the store; `bench app` sets it
 TYPES = ["png", "jpg", "jpeg", "dcm", "dicom"]
 _STYLE = """<style>
@@ -83,18 +96,23 @@ def show() -> None:
         return
     with st.sidebar:
         choice, origin, rule = _run_settings(runs)
+        second = _second_run(runs, choice)
         image, truth = _image(choice)
-    _origin(choice, origin)
+    choices = [choice] if second is None else [choice, second]
+    _origin(choices, origin)
     try:
         with st.spinner("Loading the run"):
-            ready = _load(str(root), choice.run_id)
+            ready = [_load(str(root), chosen.run_id) for chosen in choices]
         if image is None:
             _waiting()
+        elif second is None:
+            _answer(ready[0], choice, image, truth, origin, rule)
         else:
-            _answer(ready, choice, image, truth, origin, rule)
+            _compare(ready, choices, image, truth, rule)
     except CxrError as error:
         _refused(error)
-    _performance(choice)
+    for letter, chosen in zip(LETTERS, choices, strict=False):
+        _performance(chosen, "" if second is None else f"Model {letter}: {chosen.title}")
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
@@ -135,6 +153,22 @@ def _run_settings(runs: list[Choice]) -> tuple[Choice, str, str]:
     return choice, origin or ANYWHERE, rule or "f1_max"
 
 
+def _second_run(runs: list[Choice], choice: Choice) -> Choice | None:
+    """Let the user choose a second run for a comparison; None for no comparison."""
+    others = [run for run in runs if run.run_id != choice.run_id]
+    if not others:
+        return None
+    number: int | None = st.selectbox(
+        "Compare with",
+        range(len(others)),
+        index=None,
+        format_func=lambda k: others[k].title,
+        key="second",
+        placeholder="No comparison",
+    )
+    return None if number is None else others[number]
+
+
 def _image(choice: Choice) -> tuple[InMemory | None, tuple[str, ...] | None]:
     """Let the user choose an image. Return the image and, for a synthetic image, the findings drawn into it."""
     st.header("Image")
@@ -152,15 +186,17 @@ def _waiting() -> None:
     st.info("Upload a frontal chest radiograph in the side bar, or choose a synthetic sample, to see the predictions.")
 
 
-def _origin(choice: Choice, origin: str) -> None:
-    """Show what a reader must know before the findings: where the model was trained, and how well it does at the origin."""
-    if choice.synthetic:
+def _origin(choices: list[Choice], origin: str) -> None:
+    """Show what a reader must know before the findings: where each model was trained, and how well it does at the origin."""
+    if any(choice.synthetic for choice in choices):
         st.error(f"**{TRAINED_ON_SYNTHETIC}**")
-    where = "hospitals never seen in training" if origin == ANYWHERE else choice.titles[origin]
-    st.markdown(
-        f"**Trained at:** {_plain(choice.titles[choice.internal])}  \n"
-        f"**AUROC at {_plain(where)}:** {_plain(macro_auroc_text(choice, origin))}"
-    )
+    where = "hospitals never seen in training" if origin == ANYWHERE else choices[0].titles[origin]
+    for letter, choice in zip(LETTERS, choices, strict=False):
+        name = f"**Model {letter}:** {_plain(choice.title)}  \n" if len(choices) > 1 else ""
+        st.markdown(
+            f"{name}**Trained at:** {_plain(choice.titles[choice.internal])}  \n"
+            f"**AUROC at {_plain(where)}:** {_plain(macro_auroc_text(choice, origin))}"
+        )
 
 
 def _answer(
@@ -169,20 +205,9 @@ def _answer(
     """Show the predictions and the heat map of an image. Raises DatasetError for an unusable image."""
     from bench import api
 
-    with ready.lock:
-        inference = api.predict(ready.stored, [image])
-    if not inference.num_images:
-        fix = "give a complete PNG, JPEG or DICOM file of one chest radiograph"
-        raise DatasetError(f"cannot use the image: {inference.skipped['reason'].iloc[0]}", image.name, fix)
+    inference = _predict(ready, image)
     table = most_probable_first(inference.table)
-    warnings = [warning for warning in str(table["warnings"].iloc[0]).split("; ") if warning]
-    if warnings:
-        lines = "\n".join(f"- {_plain(warning)}" for warning in warnings)
-        st.warning(f"This image differs from the training images. Predictions may be unreliable.\n{lines}")
-    if truth is not None:
-        st.caption(
-            f"Synthetic image with {listing(truth, len(truth))}." if truth else "Synthetic image without findings."
-        )
+    _remarks([inference], truth)
     head = "AUROC at other hospitals" if origin == ANYWHERE else "AUROC at this hospital"
     st.html(answer_html(table, ready.stored.points, rule, head, lambda finding: auroc_text(choice, origin, finding)))
     st.caption(
@@ -202,6 +227,101 @@ def _answer(
     _downloads(choice, image, inference, explanation)
 
 
+def _predict(ready: _Ready, image: InMemory) -> "Inference":
+    """Return the predictions of a run for one image. Raises DatasetError for an unusable image."""
+    from bench import api
+
+    with ready.lock:
+        inference = api.predict(ready.stored, [image])
+    if not inference.num_images:
+        fix = "give a complete PNG, JPEG or DICOM file of one chest radiograph"
+        raise DatasetError(f"cannot use the image: {inference.skipped['reason'].iloc[0]}", image.name, fix)
+    return inference
+
+
+def _remarks(inferences: "list[Inference]", truth: tuple[str, ...] | None) -> None:
+    """Show how the image differs from the training images of the models, and what a synthetic image shows."""
+    warnings = [w for inference in inferences for w in str(inference.table["warnings"].iloc[0]).split("; ") if w]
+    if warnings:
+        lines = "\n".join(f"- {_plain(warning)}" for warning in dict.fromkeys(warnings))
+        st.warning(f"This image differs from the training images. Predictions may be unreliable.\n{lines}")
+    if truth is not None:
+        st.caption(
+            f"Synthetic image with {listing(truth, len(truth))}." if truth else "Synthetic image without findings."
+        )
+
+
+def _compare(
+    ready: list[_Ready], choices: list[Choice], image: InMemory, truth: tuple[str, ...] | None, rule: str
+) -> None:
+    """Show the predictions and heat maps of two runs for one image side by side, with their difference."""
+    from bench import api
+
+    inferences = [_predict(one, image) for one in ready]
+    _remarks(inferences, truth)
+    table = comparison(inferences[0].table, inferences[1].table, rule)
+    st.html(comparison_html(table, rule, [f"Model {letter}" for letter in LETTERS]))
+    learned_by_both = list(table.loc[table["difference"].notna(), "finding"])
+    if not learned_by_both:
+        st.info("The two models have no finding in common: there are no heat maps to compare.")
+        return
+    finding = st.selectbox("Heat maps of", learned_by_both, key="finding", width=320)
+    explanations = []
+    for one in ready:
+        with one.lock:
+            explanations.append(api.explain(one.stored, image, [finding]))
+    maps = [explanation.finding_maps[0] for explanation in explanations]
+    change = None
+    if same_frame(ready[0].stored.geometry, ready[1].stored.geometry):
+        change = difference_view(explanations[0], maps[0], maps[1])
+    columns = st.columns(4 if change is not None else 3, gap="small")
+    columns[0].image(explanations[0].gray, caption=f"{_plain(image.name)}, as model A gets it", width="stretch")
+    for letter, column, explanation in zip(LETTERS, columns[1:], explanations, strict=False):
+        column.image(api.overlay(explanation, finding), caption=f"Model {letter}: {finding}", width="stretch")
+    if change is None:
+        st.caption("No difference of the maps: the two models crop the image differently.")
+    else:
+        columns[3].image(change[..., ::-1], caption=DIFFERENCE_CAPTION, width="stretch")
+    st.caption("Each map has its own scale. A map shows where a model looks, not the extent of disease.")
+    _comparison_downloads(choices, image, inferences, table, explanations, change)
+
+
+def _comparison_downloads(
+    choices: list[Choice],
+    image: InMemory,
+    inferences: "list[Inference]",
+    table: "pd.DataFrame",
+    explanations: "list[Explanation]",
+    change: "NDArray[np.uint8] | None",
+) -> None:
+    """Offer the comparison as CSV, both results as JSON, and the heat maps as PNG."""
+    from bench.analyses.explain_image import png
+    from bench.analyses.heatmaps.panel import panel
+    from bench.cli.predict import json_document
+    from bench.store.safe_csv import csv_text
+
+    ids = [choice.run_id for choice in choices]
+    name = f"{Path(image.name).stem}-{ids[0][:6]}-{ids[1][:6]}"
+    synthetic = any(inference.synthetic for inference in inferences)
+    facts = {"image": image.name, "first_run": ids[0], "second_run": ids[1], "trained_on_synthetic": synthetic}
+    documents = [json_document(inference, inference.table, {}) for inference in inferences]
+    drawn = [panel(explanation, explanation.finding_maps[0]) for explanation in explanations]
+    finding = explanations[0].finding_maps[0].finding
+    files: tuple[tuple[str, str | bytes, str, str], ...] = (
+        ("Comparison (CSV)", csv_text(table.assign(**facts)), f"{name}.csv", "text/csv"),
+        ("Both results (JSON)", json.dumps(documents, allow_nan=False), f"{name}.json", "application/json"),
+        ("Heat maps (PNG)", png(picture(drawn, change)), f"{name}-{finding}.png", "image/png"),
+    )
+    _download_buttons(files)
+
+
+def _download_buttons(files: tuple[tuple[str, str | bytes, str, str], ...]) -> None:
+    """Show a row of buttons. `files`: label, content, file name and media type of each."""
+    with st.container(horizontal=True):
+        for label, data, file_name, mime in files:
+            st.download_button(label, data, file_name, mime, on_click="ignore")
+
+
 def _downloads(choice: Choice, image: InMemory, inference: "Inference", explanation: "Explanation") -> None:
     """Offer the result as CSV and JSON, as `bench predict` writes it, and the heat map as PNG."""
     from bench.analyses.explain_image import png
@@ -211,19 +331,17 @@ def _downloads(choice: Choice, image: InMemory, inference: "Inference", explanat
     name = f"{Path(image.name).stem}-{choice.run_id[:6]}"
     finding_map = explanation.finding_maps[0]
     content = json.dumps(json_document(inference, inference.table, {}), allow_nan=False)
-    files = (
+    files: tuple[tuple[str, str | bytes, str, str], ...] = (
         ("Result (CSV)", csv_document(inference, inference.table), f"{name}.csv", "text/csv"),
         ("Result (JSON)", content, f"{name}.json", "application/json"),
         ("Heat map (PNG)", png(panel(explanation, finding_map)), f"{name}-{finding_map.finding}.png", "image/png"),
     )
-    with st.container(horizontal=True):
-        for label, data, file_name, mime in files:
-            st.download_button(label, data, file_name, mime, on_click="ignore")
+    _download_buttons(files)
 
 
-def _performance(choice: Choice) -> None:
-    """Show the run's macro AUROC at the internal and the external hospitals."""
-    st.subheader("How well this model does")
+def _performance(choice: Choice, name: str = "") -> None:
+    """Show the run's macro AUROC at the internal and the external hospitals. `name`: of the run, if there are two."""
+    st.subheader("How well this model does" if not name else f"How well it does: {_plain(name)}")
     rows = choice.auroc[choice.auroc["finding"] == "macro"].set_index("dataset")
     if rows.empty:
         st.info("This run has no scores yet. `bench score` computes scores, thresholds and calibration.")

@@ -50,7 +50,7 @@ from bench.cli.predict import PREDICT_EXAMPLES, predict
 from bench.cli.score import SCORE_EXAMPLES, score
 from bench.cli.share import add_share_commands
 from bench.cli.store import add_store_commands
-from bench.cli.weights import WEIGHTS_EXAMPLES
+from bench.cli.weights import WEIGHTS_EXAMPLES, say_missing_weights
 from bench.cli.weights import weights as weights_command
 from harmonize.errors import ConfigError, CxrError, StoreError
 
@@ -130,6 +130,7 @@ def run(
         if trains:
             request.check_weights(opened)
         if data is None and plan_text.say_synthetic(request.grid, opened, dry_run and not estimate, only, as_json):
+            say_missing_weights(request.hub_architectures)
             return
 
         from bench.executors.choose_executor import choose_executor  # slow imports: a wrong request was refused above
@@ -146,6 +147,7 @@ def run(
             from bench.cli.dry_run import say_plan
 
             say_plan(plan, chosen, derived, devices if estimate else None, as_json, display.progress)
+            say_missing_weights(request.architectures_to_fetch(chosen, opened))
             return
         if trains:
             request.fetch_weights(chosen, opened, display.progress)

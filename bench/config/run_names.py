@@ -81,10 +81,11 @@ def joined(names: Sequence[RunName]) -> str:
     >>> joined([RunName("densenet121", {}, 0), RunName("densenet121", {}, 1), RunName("resnet50", {}, 0)])
     'densenet121 seeds 0, 1; resnet50 seed 0'
     """
-    seeds: dict[str, list[int]] = {}
+    seeds: dict[str, list[str]] = {}
     for name in names:
-        seeds.setdefault(name.recipe, []).append(name.seed)
-    return "; ".join(f"{recipe} seed{'s'[: len(own) - 1]} {', '.join(map(str, own))}" for recipe, own in seeds.items())
+        separator = str(name)[len(name.recipe) : -len(f"seed {name.seed}")]
+        seeds.setdefault(f"{name.recipe}{separator}", []).append(str(name.seed))
+    return "; ".join(f"{recipe}seed{'s'[: len(own) - 1]} {', '.join(own)}" for recipe, own in seeds.items())
 
 
 def _form(values: Sequence[Any]) -> str:

@@ -49,6 +49,8 @@ def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
             name = run_title(manifest, runs[run_ids[0]], len(run_ids))
             interval = f" [{top['low']:.3f}, {top['high']:.3f}]" if np.isfinite(top["low"]) else ""
             lines.append(f"  {what:<30} {name:<24} {top['value']:.3f}{interval}")
+    if not lines:
+        lines.append("  no run has a score at an external hospital: nothing is ranked")
     return [*lines, f"  {SYNTHETIC_NOTICE}"] if manifest.content["phantom"] else lines
 
 

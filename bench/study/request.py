@@ -69,8 +69,11 @@ class Request:
 
         Raises SetupError as `checked_hub_weights` and `fetch`.
         """
-        untrained = [run for run in runs if run.starts_from_hub and not run.is_trained(store)]
-        fetch(checked_hub_weights(run.entries["architecture"] for run in untrained), progress)
+        fetch(checked_hub_weights(self.architectures_to_fetch(runs, store)), progress)
+
+    def architectures_to_fetch(self, runs: Iterable[Run], store: Store) -> list[Entry]:
+        """Return the architectures of untrained runs that start from timm's hub."""
+        return [run.entries["architecture"] for run in runs if run.starts_from_hub and not run.is_trained(store)]
 
 
 def command(grid: str, data: Path | None, weights: Path | None, registry: Path | None) -> str:

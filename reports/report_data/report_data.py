@@ -166,6 +166,19 @@ class ReportData:
         }
         return {"failed": "it failed", "absent": "not run"}.get(states.get((name, run_id), ""), "")
 
+    def submission(self, run: Run) -> tuple[list[str], list[str]]:
+        """Return the signers and the files of the verified bundles with this run; empty for a run that was trained here."""
+        bundles = self.meta.get("bundles") or {}
+        own = [bundle for member in run.members for bundle in bundles.get(member.id, ())]
+        signers = dict.fromkeys(str(bundle["signed_by"]) for bundle in own if bundle["signed_by"])
+        return list(signers), list(dict.fromkeys(str(bundle["file"]) for bundle in own))
+
+    def submission_mark(self, run: Run) -> str:
+        """Return submitter and status of a run for a table row: "submitted by our lab, bundle verified"; "" if trained here."""
+        signers, files = self.submission(run)
+        status = "bundle verified" if files else ""
+        return ", ".join([f"submitted by {', '.join(signers)}"] * bool(signers) + [status] * bool(status))
+
     def is_approximate(self, key: str, finding: str) -> bool:
         """Return whether a hospital's own labels match a finding only approximately."""
         return finding in (self.meta.get("datasets") or {}).get(key, {}).get("approximate", ())

@@ -86,7 +86,9 @@ def ranking(board: ReportData) -> Section:
             ranking_choices.data(board, (choice for options in by.values() for choice in options), order) if by else ""
         ),
         "later": len(board.ranked) > FIRST,
-        "ranked": Markup(data_block([_sort_data(r, g["number"], columns, factors) for g in groups for r in g["runs"]])),  # noqa: S704
+        "ranked": Markup(
+            data_block([_sort_data(board, r, g["number"], columns, factors) for g in groups for r in g["runs"]])
+        ),  # noqa: S704
         "single": len(board.ranked) == 1,
         "symptoms": {str(i): symptom_anchor(str(i)) for i in board.tables["diagnostics"]["run_id"].unique()},
         "synthetic_notice": SYNTHETIC_NOTICE,
@@ -163,18 +165,21 @@ def _row_slices(groups: Sequence[dict[str, Any]], board: ReportData, span: int) 
     return slices
 
 
-def _sort_data(run: Run, group: int, columns: Sequence[Column], factors: Sequence[Factor]) -> dict[str, Any]:
+def _sort_data(
+    board: ReportData, run: Run, group: int, columns: Sequence[Column], factors: Sequence[Factor]
+) -> dict[str, Any]:
     """Return the data of a run with which the script sorts, filters and searches.
 
     `k`: mean rank, then the number in each column (null if missing). `f`: for each factor, the index of the run's
     value.
     """
     numbers = [run.mean_rank, *(column.value(run) for column in columns)]
+    words = (run.family, run.variant or "base recipe", run.marks, board.submission_mark(run))
     return {
         "id": run.id,
         "g": group,
         "name": run.name,
-        "what": " · ".join(name for name in (run.family, run.variant or "base recipe", run.marks) if name),
+        "what": " · ".join(word for word in words if word),
         "k": [float(f"{v:.6g}") if is_number(v) else None for v in numbers],
         "f": [factor.index(run) for factor in factors],
     }

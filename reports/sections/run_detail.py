@@ -114,7 +114,7 @@ class Details:
             "more": (more := _more(board, run, self.measures)),
             "no_interval": NO_INTERVAL if any(NONE in cells for _, cells in more) else "",
             "groups": _groups(board, self.groups.get(run.id)),
-            "facts": _submission(run, board.meta.get("bundles") or {}) + _facts(run, board.meta.get("links") or {}),
+            "facts": _submission(board, run) + _facts(run, board.meta.get("links") or {}),
             "exposure": _exposure(board, run),
             "config": config_lines(run.facts),
             "gaps": _gaps(board, run),
@@ -223,7 +223,14 @@ def _table(board: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
             for key in keys
         ]
         cells.append(runcells.gap(board.gaps.get((run.id, EXTERNAL, finding), MISSING)))
-        rows.append({"finding": "Macro mean" if macro else finding, "macro": macro, "cells": runcells.row(cells)})
+        rows.append(
+            {
+                "finding": "Macro mean" if macro else finding,
+                "macro": macro,
+                "approximate": board.approximate_labels(finding),
+                "cells": runcells.row(cells),
+            }
+        )
     return rows
 
 
@@ -271,18 +278,13 @@ def _confusion(
     ]
 
 
-def _submission(run: Run, bundles: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
-    """Return who submitted a run and what was checked, in the form of `_facts`; [] for a run that was trained here.
-
-    bundles: the key of `meta`, files and signers of the verified bundles by run.
-    """
-    submissions = [bundle for member in run.members for bundle in bundles.get(member.id, ())]
-    if not submissions:
+def _submission(board: ReportData, run: Run) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
+    """Return who submitted a run and what was checked, in the form of `_facts`; [] for a run that was trained here."""
+    signers, files = board.submission(run)
+    if not files:
         return [("Status", "trained elsewhere; data exposure is self-reported", [])] if run.is_imported else []
     no_links: list[tuple[str, str, str]] = []
-    signers = dict.fromkeys(str(bundle["signed_by"]) for bundle in submissions if bundle["signed_by"])
-    files = dict.fromkeys(str(bundle["file"]) for bundle in submissions)
-    status = f"bundle verified: scores computed again from the logits and labels of {listing(list(files))}"
+    status = f"bundle verified: scores computed again from the logits and labels of {listing(files)}"
     return [("Submitter", ", ".join(signers), no_links)] * bool(signers) + [("Status", status, no_links)]
 
 

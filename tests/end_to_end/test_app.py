@@ -7,14 +7,27 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("streamlit", reason="streamlit is not installed")
 from streamlit.testing.v1 import AppTest
 
+from bench.analyses.heatmaps.panel import Explanation, FindingMap
+from bench.app import view
+from bench.app.comparison import (
+    DIFFERENCE_CAPTION,
+    comparison,
+    comparison_html,
+    difference_view,
+    picture,
+    same_frame,
+)
 from bench.app.result_table import answer_html, reversed_at_internal, thresholds
 from bench.app.selectable_runs import (
     ANYWHERE,
+    Choice,
     auroc_text,
     external_auroc,
     macro_auroc_text,
@@ -27,6 +40,7 @@ from bench.runs.new_images import infer, load
 from bench.store.store import Store
 from bench.system.disclaimer import NOTICE, TRAINED_ON_SYNTHETIC
 from harmonize.images.image_header import InMemory
+from harmonize.images.pixels import Geometry
 from reports.formatting import listing
 
 pytestmark = [
@@ -156,6 +170,73 @@ def test_the_image_is_beside_its_heat_map_and_the_result_can_be_downloaded(
         "Result (JSON)",
         "Heat map (PNG)",
     ]
+
+
+@pytest.mark.grid
+def test_two_runs_are_compared_on_one_image(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = opened(finished / "runs", monkeypatch)
+    page.radio(key="kind").set_value("Synthetic sample").run()
+    runs = runs_with_weights(Store.open(finished / "runs", create=False))
+    page.selectbox(key="second").select_index(0).run()
+    assert not page.exception
+    assert page.selectbox(key="second").options == [runs[1].title]
+    tables = [
+        infer(load(run.store, run.run_id), [sample(runs[0], sample_sites(runs[0])[0], 1)[0]]).table for run in runs
+    ]
+    compared = comparison(tables[0], tables[1], "f1_max")
+    assert sorted(compared["finding"]) == sorted(tables[0]["finding"])
+    html = comparison_html(compared, "f1_max", ["Model A", "Model B"])
+    for row in compared.to_dict("records"):
+        assert row["difference"] == row["first"] - row["second"]
+        assert f'<td class="n">{row["difference"]:+.3f}</td>' in html
+    captions = [picture.caption for pictures in page.get("image") for picture in pictures.proto.imgs]
+    finding = page.selectbox(key="finding").value
+    assert captions[0].endswith("as model A gets it")
+    assert captions[1:] == [f"Model A: {finding}", f"Model B: {finding}", DIFFERENCE_CAPTION]
+    labels = [button.proto.label for button in page.get("download_button")]
+    assert labels == ["Comparison (CSV)", "Both results (JSON)", "Heat maps (PNG)"]
+    assert len(page.error) == 1  # both models learned from drawings: said once
+    assert [text.value for text in page.subheader] == [
+        f"How well it does: {escaped}" for escaped in map(shown, runs, "AB")
+    ]
+
+
+def shown(run: Choice, letter: str) -> str:
+    """Return the title of a run as the page escapes it."""
+    return view._plain(f"Model {letter}: {run.title}")
+
+
+def test_findings_that_one_run_has_not_learned_have_no_difference() -> None:
+    rows = {
+        "image": "a.png",
+        "probability": [0.9, 0.2],
+        "calibrated": [0.8, float("nan")],
+        "call_f1_max": [1.0, float("nan")],
+    }
+    first = pd.DataFrame({"finding": ["Edema", "Cardiomegaly"], **rows})
+    second = pd.DataFrame({"finding": ["Cardiomegaly", "Fracture"], **rows})
+    table = comparison(first, second, "f1_max").set_index("finding")
+    assert list(table.index) == ["Edema", "Cardiomegaly", "Fracture"]
+    assert table.loc["Cardiomegaly", "difference"] == pytest.approx(0.2 - 0.9)  # uncalibrated in both
+    assert not table.loc["Cardiomegaly", "calibrated"]
+    assert table.loc["Edema", "second_call"] == table.loc["Fracture", "first_call"] == "not learned"
+    assert table["difference"].notna().sum() == 1
+    assert "uncalibrated" in comparison_html(table.reset_index(), "f1_max", ["A", "B"])
+
+
+def test_the_difference_of_two_maps_is_colored_by_the_larger_one() -> None:
+    heats = [np.zeros((4, 4), np.float32), np.zeros((8, 8), np.float32)]
+    heats[0][0, 0], heats[1][7, 7] = 3, 5
+    maps = [FindingMap("Edema", 0.0, 0.5, heat, False) for heat in heats]
+    gray = np.full((8, 8), 100, np.uint8)
+    explanation = Explanation("a.png", "run", "gradcam", "4 x 4", 64, gray, None, tuple(maps[:1]))
+    view_BGR = difference_view(explanation, maps[0], maps[1])
+    assert view_BGR[0, 0, 2] > 150 > view_BGR[0, 0, 0]
+    assert view_BGR[7, 7, 0] > 120 > view_BGR[7, 7, 2]
+    assert (view_BGR[0, 7] == 100).all()
+    assert not same_frame(Geometry(64), Geometry(64, "letterbox"))
+    assert same_frame(Geometry(64), Geometry(224))
+    assert picture([view_BGR], view_BGR).shape == (46, 8, 3)
 
 
 @pytest.mark.grid

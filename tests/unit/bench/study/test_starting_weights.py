@@ -197,3 +197,24 @@ def test_the_command_lists_files_and_its_exit_code_tells_whether_any_is_missing(
     (folder / "mine.safetensors").unlink()
     assert app(arguments, standalone_mode=False) == 1
     assert "1 missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_dry_run_names_missing_files_of_the_hub_and_succeeds(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: list[str]
+) -> None:
+    from bench.cli.main import app
+
+    text = GRID.replace("small", "resnet18").replace("radiographs", "imagenet")
+    (folder / "grid.yaml").write_text(text + "sweeps: [{seed: [0, 1]}]\n")
+    cache: dict[str, Path] = {}
+    monkeypatch.setattr(starting_weights, "cached_path", lambda repository, _: cache.get(repository))
+    command = ["run", "--grid", str(folder / "grid.yaml"), "--store", str(folder / "runs"), "--dry-run", *form]
+    assert app(command, standalone_mode=False) is None
+    notes = capsys.readouterr().err
+    assert "1 of 1 files of starting weights are not on this machine" in notes
+    assert "resnet18.a1_in1k: https://huggingface.co/timm/resnet18.a1_in1k" in notes
+    assert "bench weights" in notes
+    cache["timm/resnet18.a1_in1k"] = folder / "mine.safetensors"
+    assert app(command, standalone_mode=False) is None
+    assert "starting weights" not in capsys.readouterr().err

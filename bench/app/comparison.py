@@ -1,0 +1,108 @@
+"""Compare the results of two runs for one image: a table, and a picture of both heat maps with their difference.
+
+Shapes: D side of a view in pixels.
+"""
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bench.app.result_table import RULES, STYLE, call_of, most_probable_first
+
+if TYPE_CHECKING:
+    from bench.analyses.heatmaps.panel import Explanation, FindingMap
+    from harmonize.images.pixels import Geometry
+
+COLUMNS = ("finding", "first", "second", "difference", "calibrated", "first_call", "second_call")
+FIRST_MORE, SECOND_MORE = (0, 94, 213), (178, 114, 0)  # vermilion and blue, in blue, green, red
+DIFFERENCE_CAPTION = "Difference. Vermilion: more in A. Blue: more in B."
+OPAQUE = 0.75  # opacity of the difference map where the maps differ by 1
+
+
+def comparison(first: pd.DataFrame, second: pd.DataFrame, rule: str) -> pd.DataFrame:
+    """Return one row per finding of either run, with the columns COLUMNS. The most probable finding of the first run is first.
+
+    `first` and `second`: predictions of one image. The probabilities of a finding are calibrated if both can be, so that their
+    difference (first - second) compares like with like. A finding that a run has not learned has NaN and no decision.
+    """
+    tables = [table.set_index("finding") for table in (most_probable_first(first), second)]
+    rows = []
+    for finding in dict.fromkeys([*tables[0].index, *tables[1].index]):
+        results: list[Any] = [table.loc[finding] if finding in table.index else None for table in tables]
+        calibrated = all(result is None or np.isfinite(result["calibrated"]) for result in results)
+        key = "calibrated" if calibrated else "probability"
+        values = [np.nan if result is None else float(result[key]) for result in results]
+        calls = ["not learned" if result is None else call_of(result, rule) for result in results]
+        rows.append((finding, *values, values[0] - values[1], calibrated, *calls))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def comparison_html(table: pd.DataFrame, rule: str, names: Sequence[str]) -> str:
+    """Return the result of `comparison` as an HTML table. `names`: of the two models."""
+    lines = []
+    for row in table.to_dict("records"):
+        note = "" if row["calibrated"] else " <small>uncalibrated</small>"
+        cells = [
+            f'<td>{_number(row[key])}</td><td class="{"yes" if row[f"{key}_call"] == "positive" else "no"}">{row[f"{key}_call"]}</td>'
+            for key in ("first", "second")
+        ]
+        difference = _number(row["difference"], "+.3f")
+        finding = escape(str(row["finding"]))
+        lines.append(f'<tr><th scope="row">{finding}{note}</th>{"".join(cells)}<td class="n">{difference}</td></tr>')
+    heads = "".join(f"<th scope=col>{escape(name)}<th scope=col>Decision" for name in names)
+    caption = (
+        f"Calibrated probabilities. Decision threshold: {RULES[rule]} on validation patients of each model's training hospital. "
+        "Difference: A minus B."
+    )
+    head = f"<th scope=col>Finding{heads}<th scope=col>Difference"
+    return f"{STYLE}<table class=cxr><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+
+
+def same_frame(first: "Geometry", second: "Geometry") -> bool:
+    """Return whether two runs see the same region of an image, so that their heat maps can be subtracted.
+
+    The size and the contrast of the images may differ.
+    """
+    return (first.fit, first.region) == (second.fit, second.region)
+
+
+def difference_view(explanation: "Explanation", first: "FindingMap", second: "FindingMap") -> NDArray[np.uint8]:
+    """Return the image with the difference of two heat maps on it: vermilion where the first is larger, blue where the second is.
+
+    Each map is scaled to maximum 1 before, so the picture compares places, not amounts. Return uint8 [D, D, 3] in the order
+    blue, green, red. `explanation`: of the first run.
+    """
+    side = explanation.gray.shape[0]
+    maps = [_scaled(cv2.resize(finding_map.heat, (side, side))) for finding_map in (first, second)]
+    change = (maps[0] - maps[1])[:, :, None]
+    gray = np.repeat(explanation.gray[:, :, None], 3, 2)
+    color = np.where(change > 0, np.array(FIRST_MORE), np.array(SECOND_MORE))
+    weight = OPAQUE * np.abs(change)
+    return np.asarray(gray * (1 - weight) + color * weight + 0.5, np.uint8)
+
+
+def picture(panels: Sequence[NDArray[np.uint8]], difference: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """Return the pictures of both models (of `bench.analyses.heatmaps.panel.panel`) and their difference, one below the other."""
+    views = [*panels]
+    if difference is not None:
+        head = np.full((30, difference.shape[1], 3), 255, np.uint8)
+        cv2.putText(head, DIFFERENCE_CAPTION, (0, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (20, 20, 20), 1, cv2.LINE_AA)
+        views.append(np.concatenate([head, difference]))
+    width = max(view.shape[1] for view in views)
+    white = (255, 255, 255)
+    padded = [cv2.copyMakeBorder(v, 0, 0, 0, width - v.shape[1], cv2.BORDER_CONSTANT, value=white) for v in views]
+    return np.asarray(np.concatenate(padded), np.uint8)
+
+
+def _scaled(heat: NDArray[np.float32]) -> NDArray[np.float32]:
+    largest = float(heat.max())
+    return heat / largest if largest > 0 else np.zeros_like(heat)
+
+
+def _number(value: float, form: str = ".3f") -> str:
+    return format(value, form) if np.isfinite(value) else "–"
