@@ -23,6 +23,7 @@ from bench.analyses.heatmaps.localization import energy
 from bench.analyses.heatmaps.measure import Row, measure
 from bench.analyses.heatmaps.pictures import pair, picture_name, png
 from bench.analyses.heatmaps.sanity_table import sanity_table
+from bench.analyses.heatmaps.seed_stability import MAP_COLUMNS, MAPS, map_row
 from bench.analyses.heatmaps.summary import MEASURES, summarize
 from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
@@ -49,7 +50,11 @@ Heats = NDArray[np.float32]
 
 
 def attention(job: AnalysisJob, folder: Path, progress: Progress) -> None:
-    """Write the tables `attention`, `gallery` and `cascade` (sanity checks) of a run, and PNG files below gallery/."""
+    """Write the tables of a run's heat maps, and PNG files below gallery/.
+
+    The tables are `attention`, `gallery`, `cascade` (sanity checks) and `sampled_maps`: the maps themselves, small, so that a
+    report can compare the seeds of a recipe.
+    """
     device = torch.device(job.device)
     if device.type == "cpu":
         torch.set_num_threads(job.run.config.threads)
@@ -61,6 +66,7 @@ def attention(job: AnalysisJob, folder: Path, progress: Progress) -> None:
         gallery_tables.append(gallery)
     if job.analysis.options.sanity:
         sanity_tables.append(mapper.sanity_checks(job.refs[0], progress))
+    write_table(folder / f"{MAPS}.parquet", pd.DataFrame(mapper.sampled_maps, columns=list(MAP_COLUMNS)))
     write_table(folder / "cascade.parquet", _stacked(sanity_tables, "cascade"))
     write_table(folder / "attention.parquet", _stacked(attention_tables, "attention"))
     write_table(folder / "gallery.parquet", _stacked(gallery_tables, "gallery"))
@@ -82,6 +88,7 @@ class HeatMapper:
         self.run, self.options = job.run, job.analysis.options
         self.device = torch.device(job.device)
         self.size = job.run.input_size
+        self.sampled_maps: list[tuple[object, ...]] = []  # rows MAP_COLUMNS of the cohorts that are explained so far
 
     @classmethod
     def load(cls, job: AnalysisJob, device: torch.device) -> "HeatMapper":
@@ -111,11 +118,14 @@ class HeatMapper:
         pictures: dict[int, GalleryPicture] = {}
         column = {finding: k for k, finding in enumerate(scored.findings)}
         image_rows = np.array(sorted({*findings_of_row, *cases_of_row}), np.int64)
-        for row, gray, heat_KHW in self.heat_maps(
+        for row, gray, small_Khw, heat_KHW in self.heat_maps(
             image_rows, rows, BatchReader(cache.images, self.device), progress, ref.name
         ):
             image_id = str(scored.image_id[row])
             regions = regions_of(image_id)
+            for finding in findings_of_row.get(row, ()):
+                heat_hw = small_Khw[column[finding]]
+                self.sampled_maps.append(map_row(ref.name, finding, image_id, str(scored.patient_id[row]), heat_hw))
             for finding in findings_of_row.get(row, ()):
                 if regions is None:
                     break
@@ -165,8 +175,8 @@ class HeatMapper:
 
     def heat_maps(
         self, image_rows: NDArray[np.int64], rows: NDArray[np.int64], reader: BatchReader, progress: Progress, name: str
-    ) -> Iterator[tuple[int, Gray, Heats]]:
-        """Yield the row, the central crop [H, W] and the heat maps [K, H, W] of each image in `image_rows`."""
+    ) -> Iterator[tuple[int, Gray, Heats, Heats]]:
+        """Yield the row, the central crop [H, W] and the heat maps [K, h, w] and [K, H, W] of each image in `image_rows`."""
         margin = (reader.images.shape[1] - self.size) // 2
         inner = slice(margin, margin + self.size)
         batch = images_per_pass(BATCH, self.size)
@@ -177,7 +187,8 @@ class HeatMapper:
             maps = heat_maps(self.network, self.normalizer(batch_NHW), self.options.method)
             heat_NKHW = upsampled(maps.heat_NKhw, self.size).cpu().numpy()
             gray_NHW = batch_NHW[:, inner, inner].cpu().numpy()
-            yield from zip(rows_of_batch.tolist(), gray_NHW, heat_NKHW, strict=True)
+            small_NKhw = maps.heat_NKhw.cpu().numpy()
+            yield from zip(rows_of_batch.tolist(), gray_NHW, small_NKhw, heat_NKHW, strict=True)
         progress(f"heat maps of {name}", len(image_rows), len(image_rows))
 
     def region_cache(self, ref: CohortRef, truth: Truth, cache: ImageCache, table: pd.DataFrame) -> "RegionCache":

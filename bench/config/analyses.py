@@ -84,7 +84,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "attention": Kind("bench.analyses.attention:attention", Attention, version=2),
+    "attention": Kind("bench.analyses.attention:attention", Attention, version=3),
     "transplants": Kind("bench.analyses.transplants:transplants", Transplants, version=3),
     "probes": Kind("bench.analyses.probes:probes", Probes),
     "acquisition": Kind("bench.analyses.acquisition:acquisition", Acquisition, per_run=False),

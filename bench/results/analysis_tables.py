@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.analyses.heatmaps.seed_stability import MAPS, stability
 from bench.planning.manifest import Manifest
 from bench.store.checked_folders import CheckedFolder
 from reports.schemas.tables import SCHEMAS
@@ -26,3 +27,26 @@ def stored_analyses(
             if path.stem in SCHEMAS:  # only the analysis itself reads other tables
                 frames.setdefault(path.stem, []).append(CheckedFolder(path.parent).table(path.name))
     return {name: pd.concat([f for f in parts if len(f)] or parts, ignore_index=True) for name, parts in frames.items()}
+
+
+def map_stability(
+    manifest: Manifest, runs_of: Mapping[str, Sequence[str]], states: Sequence[Mapping[str, Any]]
+) -> pd.DataFrame:
+    """Return the table `map_stability` of the recipes with heat maps of two or more runs.
+
+    runs_of: recipe id -> ids of its runs. `states`: the result of `Manifest.analysis_states`. Analyses of versions that did
+    not store the maps are left out.
+    """
+    file = f"{MAPS}.parquet"
+    folders = {
+        analysis["run"]: folder
+        for analysis, state in zip(manifest.analyses, states, strict=True)
+        if analysis["name"] == "attention" and state["state"] == "done"
+        if file in ((folder := CheckedFolder(manifest.store.root / analysis["folder"])).checksums() or {})
+    }
+    maps_of_runs = {
+        recipe: [folders[run].table(file) for run in run_ids if run in folders]
+        for recipe, run_ids in runs_of.items()
+        if sum(run in folders for run in run_ids) > 1
+    }
+    return stability(maps_of_runs, str(manifest.content["source"]))

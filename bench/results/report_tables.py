@@ -13,7 +13,7 @@ import pandas as pd
 from bench.analyses.heatmaps.gallery import with_pictures
 from bench.analyses.shortcuts.association import associations
 from bench.planning.manifest import Manifest
-from bench.results.analysis_tables import stored_analyses
+from bench.results.analysis_tables import map_stability, stored_analyses
 from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of
 from bench.results.cross_run_tables import across
 from bench.results.long_tables import LongTables
@@ -78,6 +78,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames[name] = pd.concat([frames[name], table], ignore_index=True) if name in frames else table
     if scored:
         recipes = across_runs.recipes
+        frames["map_stability"] = map_stability(manifest, recipes.runs_of, analyses)
         macs = dict(zip(frames["costs"]["run_id"].astype(str), frames["costs"]["macs"].astype(float), strict=True))
         heat_maps = frames.get("attention", pd.DataFrame(columns=list(SCHEMAS["attention"])))
         on_finding = maps_on_finding(heat_maps, str(manifest.content["source"]))

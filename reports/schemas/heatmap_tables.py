@@ -35,6 +35,14 @@ EXPLAINED: dict[str, tuple[str, ...]] = {
     # metric deletion, insertion: area under the curve of the probability by share of removed or restored pixels
     # metric *_gain: gain over a random order of pixels (positive: the map marks pixels that matter)
     "cascade": ("run_id", "dataset", "finding", "check", "step", "stage", "metric", "value", "low", "high", "n"),
+    # similarity of the heat maps of a recipe's runs, which differ only in the seed; run_id: id of the recipe
+    # dataset external: mean over the external hospitals; finding all: all pairs of image and finding
+    # value: mean Spearman correlation of two runs' maps of the same image and finding; 1 = the same order of the cells
+    # other: the same for maps of two images with the finding; values are NaN for fewer than 5 patients
+    "map_stability": (
+        *("run_id", "dataset", "finding", "value", "low", "high", "other"),
+        *("n", "num_patients", "num_seeds"),  # n: number of pairs of image and finding
+    ),
     # cases for the gallery, at the threshold f1_max of internal validation
     # kind: true positive, false negative, false positive, true negative; and the confident errors
     #     sure miss and sure false alarm

@@ -10,7 +10,8 @@ from markupsafe import Markup
 
 from reports.formatting import is_number, percent, places
 from reports.html.section import Section, write
-from reports.report_data.report_data import ReportData
+from reports.report_data.headline_rows import Estimate
+from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.summaries import heatmap_summary as heatmaps
 from reports.summaries.gallery_cases import KINDS, pictures_of
 from reports.summaries.heatmap_summary import ALL, NETWORK, OWN, WORDS, Mean
@@ -41,6 +42,10 @@ def attention(board: ReportData) -> Section:
         "answer": heatmaps.answer(table, table["run_id"].nunique()),
         "tag": heatmaps.tag_sentence(table, board.internal.key),
         "trust": heatmaps.trust(heatmaps.rows_of_runs(board.tables["cascade"], [r.id for r in board.scored])),
+        "stability": heatmaps.stability_sentence(
+            _of_recipes(board), max((len(r.members) for r in board.ranked), default=1)
+        ),
+        "seeds": _seeds(board),
         "columns": [WORDS[c] for c in columns],
         "axis": heatmaps.axis(),
         "rows": [_hospital(enrichment, board, h.key, columns, finding) for h in board.all_hospitals],
@@ -144,6 +149,41 @@ def _runs(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
         for r in shown_rows.to_dict("records")
     ]
     return sorted(table_rows, key=lambda row: row["key"])
+
+
+def _of_recipes(board: ReportData) -> pd.DataFrame:
+    """Return the rows of `map_stability` of the ranked recipes that have a value."""
+    return heatmaps.rows_of_runs(board.tables["map_stability"], [r.id for r in board.ranked]).dropna(subset=["value"])
+
+
+def _seeds(board: ReportData) -> list[dict[str, Any]]:
+    """Return the table rows on the similarity of maps over seeds.
+
+    The first recipes have rows of all findings, internal and external; the best of them also has a row for each finding.
+    """
+    recipes = {r.id: r.label for r in board.ranked}
+    order = {recipe: i for i, recipe in enumerate(recipes)}
+    places_of = {board.internal.key: "Internal", EXTERNAL: "External mean"}
+    table = _of_recipes(board)
+    table = table[table["dataset"].isin(list(places_of))]
+    compared = sorted(table["run_id"].astype(str).unique(), key=order.__getitem__)
+    shown = table[
+        (table["finding"] == ALL) & table["run_id"].isin(compared[:SHOWN]) | (table["run_id"].isin(compared[:1]))
+    ]
+    rows = [
+        {
+            "recipe": recipes[str(r["run_id"])],
+            "hospital": places_of[str(r["dataset"])],
+            "finding": "All" if r["finding"] == ALL else str(r["finding"]),
+            "same": Estimate(float(r["value"]), float(r["low"]), float(r["high"])),
+            "other": float(r["other"]),
+            "n": int(r["n"]),
+            "seeds": int(r["num_seeds"]),
+            "key": (r["finding"] != ALL, order[str(r["run_id"])], r["dataset"] == EXTERNAL, str(r["finding"])),
+        }
+        for r in shown.to_dict("records")
+    ]
+    return sorted(rows, key=lambda row: row["key"])
 
 
 def _choices(pictures: list[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:

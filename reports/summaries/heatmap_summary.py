@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from reports.drawing import svg
-from reports.formatting import is_number, places, two_figures, word
+from reports.formatting import interval, is_number, places, two_figures, word
 
 ALL = "all"
 NETWORK = "network"
@@ -227,3 +227,25 @@ def trust(table: pd.DataFrame) -> list[str]:
             f"If noise of 0.1 SD is added to the image, its heat map has a rank correlation of {places(noise.value, 2)} with the original map"
         )
     return sentences
+
+
+def stability_sentence(table: pd.DataFrame, num_seeds: int) -> str:
+    """Return the sentence on the similarity of maps over seeds; `num_seeds` is the largest number of runs of a recipe.
+
+    `table` has the rows of `map_stability` with a value. The sentence is about external hospitals, if they have a value.
+    """
+    if num_seeds < 2:
+        return "Seeds were not varied, so the data do not show whether the maps depend on the seed"
+    rows = table[table["finding"] == ALL]
+    external = rows[rows["dataset"] == "external"]
+    rows = external if len(external) else rows
+    if rows.empty:
+        return "The maps of different seeds cannot be compared: fewer than five patients have stored maps of two seeds"
+    hospitals = "external hospitals" if len(external) else "the internal hospital"
+    start = f"Maps of two seeds for the same image at {hospitals} have a rank correlation of"
+    if len(rows) == 1:  # one recipe
+        row = rows.iloc[0]
+        same = f"{places(row['value'])} {interval(row['low'], row['high'])}".rstrip()
+        return f"{start} {same}; maps of different images, {places(row['other'])}"
+    same, other = (f"{places(rows[c].min())} to {places(rows[c].max())}" for c in ("value", "other"))
+    return f"{start} {same} in {word(len(rows))} recipes; maps of different images, {other}"

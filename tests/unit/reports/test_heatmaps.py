@@ -70,6 +70,10 @@ def test_the_method_of_the_maps_is_that_of_the_grid() -> None:
     assert "A heat map is HiResCAM of the finding" in render(Tables({**found.meta, "analyses": [chosen]}, found.frames))
 
 
+def test_without_several_seeds_the_page_says_so() -> None:
+    assert "Seeds were not varied" in render(with_looks(tables(Invented(runs=2)), 2.0))
+
+
 def test_hostile_names_are_escaped_and_missing_numbers_are_accepted() -> None:
     page = render(with_looks(tables(Invented(runs=1)), float("nan"), "<script>alert(1)</script>"))
     assert "<script>alert(1)" not in page

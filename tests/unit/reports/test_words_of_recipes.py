@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from reports.page import render
+from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
 
@@ -47,3 +48,31 @@ def test_a_section_that_compares_recipes_calls_them_recipes(page: str, section: 
 def test_the_details_say_whether_an_entry_is_a_recipe_or_a_run(page: str) -> None:
     assert page.count("Reproduce these runs") == page.count("<dt>Recipe id</dt>") == 6
     assert page.count("Reproduce this run") == page.count("<dt>Run id</dt>") == 12
+
+
+def with_similar_maps(study: Tables, num: int) -> Tables:
+    """Add heat maps of all runs, and their similarity over seeds for the first `num` recipes."""
+    recipes = study["recipes"]["recipe_id"].unique()
+    runs = study["recipes"]["run_id"]
+    attention = [(run, "nih", "all", "network", "finding", "enrichment", 2.0, 1.9, 2.1, 24, 24, 1.0) for run in runs]
+    rows = [
+        (recipe, dataset, finding, 0.4 + 0.1 * k, 0.3 + 0.1 * k, 0.5 + 0.1 * k, 0.2, 120, 24, 2)
+        for k, recipe in enumerate(recipes[:num])
+        for dataset in ("external", study.meta["source"])
+        for finding in ("all", "Edema")
+    ]
+    made = {"attention": attention, "map_stability": rows}
+    frames = {name: pd.DataFrame(table, columns=list(SCHEMAS[name])) for name, table in made.items()}
+    scores = study["scores"]
+    of_seeds = [scores.assign(run_id=scores["run_id"] + str(seed)) for seed in (0, 1)]
+    frames["scores"] = pd.concat([scores, *of_seeds], ignore_index=True)
+    return Tables(study.meta, dict(study.frames) | frames)
+
+
+def test_the_similarity_of_heat_maps_over_seeds_has_an_interval_and_a_reference() -> None:
+    study = with_seeds(tables(Invented(runs=3)))
+    assert "maps of different seeds cannot be compared" in render(with_similar_maps(study, 0))
+    one = render(with_similar_maps(study, 1))
+    assert "have a rank correlation of .400 [.300, .500]; maps of different images, .200" in one
+    assert "Similarity of maps over seeds" in one
+    assert "rank correlation of .400 to .600 in three recipes" in render(with_similar_maps(study, 3))

@@ -1,0 +1,133 @@
+"""Similarity of the heat maps of one recipe over its seeds: the table `map_stability`. This module does not use torch.
+
+A recipe is a configuration without its seed. Two runs of a recipe differ only in the seed, so their maps of the same image
+and finding should be alike. Similarity is Spearman's rank correlation over the cells of two maps: it does not depend on
+the scale of a map. Arun et al. 2021 (doi:10.1148/ryai.2021200267) call this repeatability and measure it with the
+structural similarity. Its windows of 11 x 11 pixels are larger than most maps, so this module uses ranks.
+
+Shapes: M maps, P cells of a map, B replicates.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from bench.analyses.heatmaps.summary import ALL, LEAST
+from bench.scoring.bootstrap.intervals import percentile
+from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
+from reports.schemas.tables import SCHEMAS
+
+MAPS = "sampled_maps"  # name of the stored table of maps; no table of the report
+EXTERNAL = "external"
+KEY = ["dataset", "finding", "image_id"]
+# heat: the values of the map as float16 bytes, divided by their maximum, row by row
+MAP_COLUMNS = (*KEY, "patient_id", "height", "width", "heat")
+
+Array = NDArray[np.float64]
+
+
+def map_row(
+    dataset: str, finding: str, image_id: str, patient_id: str, heat_hw: NDArray[np.float32]
+) -> tuple[object, ...]:
+    """Return the row of one map with the columns MAP_COLUMNS."""
+    largest = float(heat_hw.max())
+    scaled = (heat_hw / largest if largest > 0 else heat_hw).astype(np.float16)
+    return (dataset, finding, image_id, patient_id, *heat_hw.shape, scaled.tobytes())
+
+
+def stability(maps_of_runs: Mapping[str, Sequence[pd.DataFrame]], internal: str) -> pd.DataFrame:
+    """Return the table `map_stability`. maps_of_runs: recipe id -> tables MAP_COLUMNS of at least two runs."""
+    rows: list[tuple[object, ...]] = []
+    for recipe, tables in maps_of_runs.items():
+        similarity = similarities(tables)
+        rows += [(recipe, *row, len(tables)) for row in summarize(similarity, internal)]
+    return pd.DataFrame(rows, columns=list(SCHEMAS["map_stability"]))
+
+
+def similarities(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return the similarities of the maps that every run has, one row per image and finding.
+
+    Columns: dataset, finding, image_id, patient_id, same, other. `same` is the mean rank correlation of two runs' maps of
+    this image, over all pairs of runs. `other` is the mean rank correlation of one run's map of this image with another
+    run's map of the next image with the same finding: it shows how alike any two maps of the finding are. If one of two
+    maps is constant (for example, empty), their correlation counts as 0; if both are constant, it is NaN.
+    """
+    indexed = [table.set_index([*KEY, "height", "width"]).sort_index() for table in tables]
+    common = indexed[0].index
+    for table in indexed[1:]:
+        common = common.intersection(table.index)
+    common = common.sort_values()
+    rows = []
+    of_finding = common.to_frame(index=False).groupby(["dataset", "finding", "height", "width"], sort=True)
+    for (_, _, height, width), group in of_finding:
+        keys = pd.MultiIndex.from_frame(group)
+        unit_RMP = [_unit_ranks(table.loc[keys, "heat"], int(height) * int(width)) for table in indexed]
+        pairs = list(combinations(range(len(tables)), 2))
+        same_M = _mean([_correlation(unit_RMP[a], unit_RMP[b]) for a, b in pairs])
+        other_M = np.full(len(group), np.nan)
+        if len(group) > 1:
+            next_RMP = [np.roll(unit_MP, -1, axis=0) for unit_MP in unit_RMP]
+            both_ways = [*pairs, *((b, a) for a, b in pairs)]
+            other_M = _mean([_correlation(unit_RMP[a], next_RMP[b]) for a, b in both_ways])
+        frame = group[KEY].assign(same=same_M, other=other_M)
+        rows.append(frame.assign(patient_id=indexed[0].loc[keys, "patient_id"].to_numpy()))
+    columns = [*KEY, "patient_id", "same", "other"]
+    return pd.concat(rows, ignore_index=True)[columns] if rows else pd.DataFrame(columns=columns)
+
+
+def summarize(similarity: pd.DataFrame, internal: str) -> Iterable[tuple[object, ...]]:
+    """Yield dataset, finding, value, low, high, other, n and num_patients, for each finding and for all findings.
+
+    value: mean of the column `same` over the maps, with its 95 % bootstrap interval over patients. All maps of a patient are
+    resampled together. dataset "external" is the unweighted mean over the external cohorts. With fewer than LEAST patients,
+    value, low, high and other are NaN.
+    """
+    external: dict[str, list[tuple[float, Array, float, int, int]]] = {}
+    for dataset, rows in similarity.dropna(subset=["same"]).groupby("dataset", sort=True):
+        resamples = Resamples.draw(rows["patient_id"].to_numpy(object), FOR_DETAIL, f"map stability {dataset}")
+        weight_BP = np.concatenate(list(resamples.weight.transpose(0, 2, 1)))[: resamples.num].astype(np.float64)
+        coded = rows.assign(code=resamples.patient)
+        for finding, of_finding in (*coded.groupby("finding", sort=True), (ALL, coded)):
+            num_patients = int(of_finding["code"].nunique())
+            value, replicates, other = np.nan, np.full(resamples.num, np.nan), np.nan
+            if num_patients >= LEAST:
+                same_M = of_finding["same"].to_numpy(np.float64)
+                weight_BM = weight_BP[:, of_finding["code"].to_numpy()]
+                with np.errstate(invalid="ignore"):
+                    replicates = weight_BM @ same_M / weight_BM.sum(1)
+                value, other = float(same_M.mean()), float(of_finding["other"].mean())
+                if dataset != internal:
+                    external.setdefault(str(finding), []).append((value, replicates, other, len(same_M), num_patients))
+            low, high = percentile(np.array(value), replicates)
+            yield str(dataset), str(finding), value, float(low), float(high), other, len(of_finding), num_patients
+    for finding, cohorts in external.items():
+        values, replicates_of, others, nums, patients = zip(*cohorts, strict=True)
+        value = float(np.mean(values))
+        low, high = percentile(np.array(value), np.mean(replicates_of, axis=0))
+        yield EXTERNAL, finding, value, float(low), float(high), float(np.mean(others)), sum(nums), sum(patients)
+
+
+def _unit_ranks(heats: "pd.Series[bytes]", num_cells: int) -> Array:
+    """Return the ranks [M, P] of the cells of each map, with mean 0 and norm 1; all 0 for a constant map."""
+    heat_MP = np.frombuffer(b"".join(heats), np.float16).reshape(len(heats), num_cells)
+    rank_MP = rankdata(heat_MP.astype(np.float64), axis=1)
+    rank_MP -= rank_MP.mean(1, keepdims=True)
+    norm = np.linalg.norm(rank_MP, axis=1, keepdims=True)
+    return np.asarray(np.divide(rank_MP, norm, out=np.zeros_like(rank_MP), where=norm > 0))
+
+
+def _correlation(first_MP: Array, second_MP: Array) -> Array:
+    """Return the correlation [M] of two sets of unit ranks; NaN where both maps are constant."""
+    correlation: Array = (first_MP * second_MP).sum(1)
+    return np.where(first_MP.any(1) | second_MP.any(1), correlation, np.nan)
+
+
+def _mean(correlations: Sequence[Array]) -> Array:
+    """Return the mean [M] over pairs of runs, without NaN; NaN if all are NaN."""
+    pairs = np.stack(correlations)
+    num = np.isfinite(pairs).sum(0)
+    return np.asarray(np.divide(np.nansum(pairs, axis=0), num, out=np.full(pairs.shape[1], np.nan), where=num > 0))
