@@ -171,9 +171,10 @@ def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surroga
 
 
 def _inputs(levels: pd.DataFrame) -> pd.DataFrame:
-    """Return the inputs of the random forest: a column of 0 and 1 for each level of a factor, named "factor\\0level".
+    """Return the inputs of the random forest: a column of 0 and 1 for each level of a factor.
 
-    A factor of numbers with more than MANY_LEVELS levels is one column. levels: a column of texts for each factor.
+    A factor of numbers with more than MANY_LEVELS levels is one column. levels: a column of texts for each factor. The
+    name of a column begins with the factor; a zero byte and the level follow.
     """
     many = [name for name in levels if levels[name].nunique() > MANY_LEVELS]
     numbers = levels[many].apply(pd.to_numeric, errors="coerce").dropna(axis=1)
