@@ -16,6 +16,9 @@ from bench.scoring.across_runs.paired_tests import differences_of, error_of, hol
 
 Array = NDArray[np.float64]
 Config = Mapping[str, object]  # configuration of a run: factor -> level
+# A factor of numbers with more levels, as in a random search, is one column of numbers in the random forest. One column for
+# each level would make trees of hundreds of splits in a row, whose SHAP values are wrong: rounding errors add up.
+MANY_LEVELS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,7 @@ def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surroga
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.model_selection import GroupKFold, cross_val_predict
 
-    table = pd.get_dummies(pd.DataFrame(groups, columns=names), dtype=float, prefix_sep="\x00")
+    table = _inputs(pd.DataFrame(groups, columns=names))
     forest = RandomForestRegressor(100, min_samples_leaf=2, max_features=0.5, random_state=seed)
     label = pd.factorize(pd.Series(groups))[0]
     folds = GroupKFold(min(5, num_groups), shuffle=True, random_state=seed)
@@ -165,6 +168,19 @@ def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surroga
     # a factor's SHAP value is the sum of the SHAP values of its levels
     by_factor = {name: shap_values[:, [f == name for f in factor_of_column]].sum(1) for name in names}
     return Surrogate(r2, low, len(finite), {n: float(np.abs(v).mean()) for n, v in by_factor.items()}, by_factor)
+
+
+def _inputs(levels: pd.DataFrame) -> pd.DataFrame:
+    """Return the inputs of the random forest: a column of 0 and 1 for each level of a factor.
+
+    A factor of numbers with more than MANY_LEVELS levels is one column. levels: a column of texts for each factor. The
+    name of a column begins with the factor; a zero byte and the level follow.
+    """
+    many = [name for name in levels if levels[name].nunique() > MANY_LEVELS]
+    numbers = levels[many].apply(pd.to_numeric, errors="coerce").dropna(axis=1)
+    return pd.get_dummies(levels.drop(columns=numbers.columns), dtype=float, prefix_sep="\x00").join(
+        numbers.astype(float)
+    )
 
 
 def _r2(value: Array, prediction: Array, group: NDArray[np.intp], seed: int) -> tuple[float, float]:

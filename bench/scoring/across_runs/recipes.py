@@ -34,6 +34,9 @@ Array = NDArray[np.float64]
 LEAST_DEGREES = 2
 LEAST_VARIANCES = 2
 RANKED_BY = "auroc/external"  # the score whose variances decide how much the pooled variance counts
+# From so many runs on, random deviations are made from N combinations of the runs, with the same covariances of the N scores.
+# With a random number for each run, the time would grow with the square of the number of runs.
+MANY_RUNS = 256
 SUFFIX = "-seeds"  # end of the id of a recipe; the start is the id of its first run
 # columns of the table `scores` that identify a row of a run
 SCORE_KEY = (
@@ -154,7 +157,7 @@ class Recipes:
             weight, draw = self.own_weight(recipe), np.random.default_rng(int(sha256(recipe.encode()).hexdigest(), 16))
             own_degrees = np.full(len(names), max(len(run_ids) - 1, 1))
             pooled_RN, degrees_N = self._pooled(tuple(names))
-            own_RN = pooled_RN[[self._row_of[run] for run in run_ids]]
+            own_RN = self._deviations(run_ids, names)
             parts = [(pooled_RN, 1 - weight, degrees_N), (own_RN, weight, own_degrees)]
             num = max(len(mean) for mean in means)
             deviations_BN = np.zeros((num, len(names)))
@@ -171,20 +174,22 @@ class Recipes:
     def _kept(self) -> dict[tuple[str, ...], tuple[Array, NDArray[np.int64]]]:
         return {}
 
-    @cached_property
-    def _row_of(self) -> dict[str, int]:
-        """Index of each run in `scatter`."""
-        return {run: i for i, run in enumerate(self.scatter)}
-
     def _pooled(self, names: tuple[str, ...]) -> tuple[Array, NDArray[np.int64]]:
         """Return the deviations [R, N] of all runs, 0 if unknown, and the degrees of freedom [N] of their variances.
 
-        The result is kept, because it is the same for nearly all recipes.
+        From MANY_RUNS on, return N combinations of runs [N, N] with the same products of scores. The result is kept,
+        because it is the same for nearly all recipes.
         """
         if names not in self._kept:
-            observed_RN = np.nan_to_num([[of_run.get(name, 0.0) for name in names] for of_run in self.scatter.values()])
+            observed_RN = self._deviations(list(self.scatter), names)
+            if len(observed_RN) >= max(MANY_RUNS, len(names)):
+                observed_RN = np.linalg.qr(observed_RN, mode="r")
             self._kept[names] = observed_RN, self._degrees_of(names)
         return self._kept[names]
+
+    def _deviations(self, run_ids: Sequence[str], names: Sequence[str]) -> Array:
+        """Return the deviations [R, N] of some runs from the means of their recipes, 0 if unknown."""
+        return np.nan_to_num([[self.scatter[run].get(name, 0.0) for name in names] for run in run_ids])
 
     def _degrees_of(self, names: Sequence[str]) -> NDArray[np.int64]:
         """Return the degrees of freedom of the pooled variance of each name: those of the recipes that have a scatter."""
@@ -332,7 +337,8 @@ def seed_variance(
     rows_of_run = macros.groupby("run_id", sort=False).indices
     for recipe, group in groups.items():
         positions = np.sort(np.concatenate([rows_of_run.get(run, np.zeros(0, np.intp)) for run in group]))
-        value, run_ids = macros_in_every_cohort(macros.iloc[positions], replicates, internal)
+        of_group = {run: replicates[run] for run in group if run in replicates}
+        value, run_ids = macros_in_every_cohort(macros.iloc[positions], of_group, internal)
         for dataset, of_runs in value.items() if len(run_ids) > 1 else ():
             replicates_SB = stack_replicates(run_ids, f"auroc/{dataset}", replicates)
             patient_sd = (

@@ -71,6 +71,19 @@ def test_the_surrogate_identifies_the_factor_that_matters() -> None:
     assert found.importance["loss"] == pytest.approx(0.025, abs=0.006)  # half of the step, on both sides of the mean
 
 
+def test_a_factor_of_many_numbers_is_one_column_and_is_explained() -> None:
+    draw, axes = (
+        np.random.default_rng(1),
+        {"loss": ["bce", "focal"], "lr": [0.001 * (1 + i / 1000) for i in range(160)]},
+    )
+    configs = [dict(zip(axes, levels, strict=True)) for levels in itertools.product(*axes.values())] * 2
+    value = np.array([0.8 + 0.05 * (c["loss"] == "focal") for c in configs]) + draw.normal(0, 0.01, len(configs))
+    found = surrogate(configs, value)  # with a column for each number, TreeSHAP refused its own sums
+    assert found.importance["loss"] == pytest.approx(0.025, abs=0.004)
+    assert found.importance["lr"] < 0.01
+    assert len(found.shap["lr"]) == len(configs)
+
+
 def test_a_surrogate_without_predictive_value_reports_no_importance() -> None:
     configs = full_grid()
     found = [surrogate(configs, np.random.default_rng(i).normal(0.8, 0.01, len(configs))) for i in range(5)]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import polygamma
 from scipy.stats import t as student
 
-from bench.scoring.across_runs.recipes import NORMAL_QUANTILE, Recipes, prior_degrees
+from bench.scoring.across_runs.recipes import MANY_RUNS, NORMAL_QUANTILE, Recipes, prior_degrees
 from bench.scoring.bootstrap.intervals import percentile
 
 Drawn = dict[str, dict[str, NDArray[np.float64]]]
@@ -74,6 +74,24 @@ def test_the_interval_of_a_recipe_covers_its_mean_over_all_seeds_and_patients(
         resampled += ((low <= TRUE) & (high >= TRUE)).tolist()
     assert 0.92 < np.mean(averaged) < 0.985
     assert 0.92 < np.mean(resampled) < 0.985
+
+
+def test_with_many_runs_the_deviations_keep_their_spread_and_the_correlation_of_two_hospitals() -> None:
+    draw = np.random.default_rng(8)
+    groups = [[f"{recipe}.{seed}" for seed in range(3)] for recipe in range(MANY_RUNS // 3 + 1)]
+    replicates: Drawn = {}
+    for run in (run for group in groups for run in group):
+        shared, own = draw.normal(0, 0.02, 2)
+        values = {"auroc/external": shared, "auroc/nih": shared + own}
+        replicates[run] = {name: np.full(4000, TRUE + value) for name, value in values.items()}
+        replicates[run]["draws"] = np.zeros(1, np.uint32)
+    recipes = Recipes.of(groups, replicates)
+    assert np.isinf(recipes.prior)  # the pooled variance counts alone
+    drawn = recipes.replicates(replicates)["0.0-seeds"]
+    external, nih = drawn["auroc/external"], drawn["auroc/nih"]
+    assert external.std() == pytest.approx(0.02 / np.sqrt(3), rel=0.1)
+    assert nih.std() == pytest.approx(0.02 * np.sqrt(2 / 3), rel=0.1)
+    assert np.corrcoef(external, nih)[0, 1] == pytest.approx(np.sqrt(0.5), abs=0.07)
 
 
 def test_without_seeds_a_recipe_is_its_run() -> None:
