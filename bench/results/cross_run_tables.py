@@ -30,7 +30,7 @@ SCORE_KEY = (
 
 
 class Compared(NamedTuple):
-    """Tables that compare recipes, rows of recipes for the tables of runs, and what other comparisons need."""
+    """The result of `across`: tables that compare recipes, and rows of recipes that are added to the tables of runs."""
 
     tables: dict[str, pd.DataFrame]
     of_recipes: dict[str, pd.DataFrame]  # name of a table of runs -> its rows of recipes
@@ -122,13 +122,13 @@ def gaps_of_recipes(recipes: Recipes, gaps: pd.DataFrame) -> pd.DataFrame:
 
 
 def _configuration(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what makes runs one recipe if it is equal: kind and configuration, and for an imported model its id."""
+    """Return what runs of one recipe share: kind and configuration (except the seed); for an imported model also its id."""
     kind = run.get("kind", "run")
     return dict(run["config"]) | {"kind": kind} | ({"model": run["id"]} if kind == IMPORTED else {})
 
 
 def _mean_costs(costs: pd.DataFrame, recipes: Recipes) -> pd.DataFrame:
-    """Return a row of costs for each recipe with an id of its own: the mean over its runs, text of the first run."""
+    """Return one row of costs for each recipe with several seeds: the mean of each number over its runs; texts are those of the first run."""
     rows = []
     for recipe, run_ids in recipes.joined.items():
         of_runs = costs[costs["run_id"].isin(run_ids)]
