@@ -60,7 +60,7 @@ class Macro:
 
     value: float
     replicates: Array
-    sizes: Sizes  # for a mean over findings, the minima over findings; for a mean over hospitals, the sums over hospitals, except num_findings, which is the minimum
+    sizes: Sizes  # mean over findings: minima over findings; mean over hospitals: sums over hospitals, but for num_findings the minimum
 
 
 def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = None) -> Macro:

@@ -30,7 +30,7 @@ VERDICTS = ("same bits", "within the seed spread", "within the interval", "outsi
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """The result: the verdict, one row per score, and the other checks."""
+    """The result of a reproduction: the verdict, one row per score, and the other checks."""
 
     run_id: str
     verdict: str  # one of VERDICTS, except "no number"
@@ -164,7 +164,7 @@ def _verdict(rows: pd.DataFrame, several: bool) -> str:
 
 
 def _checked(manifest: Manifest, again: Manifest, run_id: str) -> tuple[str, ...]:
-    """Return the checks besides the scores, one line per check."""
+    """Return the results of the checks other than those of scores, one line of text per check."""
     before, now = (run_facts(m.store, run_id) for m in (manifest, again))
     same = before["seal"].get("weights_after") == now["seal"].get("weights_after")
     size = before["cost"].get("params"), now["cost"].get("params")

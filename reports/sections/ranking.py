@@ -52,7 +52,7 @@ class Factor:
     value_of_run: Mapping[str, str]
 
     def index(self, run: Run) -> int:
-        """Return the index in `values` of a run's value."""
+        """Return the position of a run's value in `values`."""
         return self.values.index(self.value_of_run[run.id])
 
     def same_partition(self, other: Mapping[str, str]) -> bool:
@@ -145,7 +145,7 @@ def _of_seeds(recipe: Run) -> list[float]:
 
 
 def _compared(run: Run) -> Estimate:
-    """Return the mean external AUROC over shared findings; if there are none, the AUROC that decides the rank."""
+    """Return a run's mean external AUROC over the findings that the internal hospital labels, too; without such findings, the AUROC that decides the rank."""
     return run.external_common if run.external_common.has_value else run.external
 
 

@@ -274,7 +274,7 @@ def _confusion(
 def _submission(run: Run, bundles: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
     """Return who submitted a run and what was checked, in the form of `_facts`; [] for a run that was trained here.
 
-    bundles: the key of `meta`, files and signers of the verified bundles by run.
+    bundles: the entry `bundles` of `meta`: run id -> file and signer of each verified bundle with the run.
     """
     submissions = [bundle for member in run.members for bundle in bundles.get(member.id, ())]
     if not submissions:
@@ -289,7 +289,7 @@ def _submission(run: Run, bundles: Mapping[str, Any]) -> list[tuple[str, str, li
 def _facts(run: Run, links: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
     """Return the facts of a run as (name, value, publications); a publication is (kind, source, web address).
 
-    links: the key of `meta`, publications by fact and registry entry.
+    links: the entry `links` of `meta`: fact -> registry entry -> its publications.
     """
     words = (
         ("architecture", "Architecture"),
