@@ -202,7 +202,7 @@ def _state_checks(table: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
 def _count_checks(
     raw: pd.DataFrame | None, split_rows: pd.DataFrame | None, facts: Mapping[str, Any]
 ) -> tuple[str, list[Check]]:
-    """Return a note and a list of checks. The note says that the file is a subset of the release, "" otherwise; a check reports a count that differs from the release."""
+    """Return a note, which says that the file is a subset of the release ("" otherwise), and checks of the counts that differ from the release."""
     file_rows = raw if raw is not None else split_rows
     if file_rows is None:
         return "", []

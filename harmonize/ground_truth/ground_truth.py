@@ -41,7 +41,7 @@ class Truth:
     source: str  # phantom, outlines, boxes, or "" if there are no locations
     located: frozenset[tuple[str, str]] = (
         frozenset()
-    )  # pairs (image id, finding) with a location function that gets an image id and (height, width) of the file, and returns the masks of the image by finding or anatomy
+    )  # pairs (image id, finding) with a location function of image id and (height, width) of the file, which returns the image's masks by finding or anatomy
     masks: Callable[[str, tuple[int, int]], Masks] = field(default=lambda _image, _frame: {})
     lung_masks: Mapping[str, Path] = field(default_factory=dict)  # image id -> mask file
     stamp: str = ""  # a text that changes when the locations change
