@@ -44,9 +44,10 @@ def make_phantom(
 ) -> Path:
     """Write synthetic cohorts in the layouts of the real datasets; return the folder.
 
-    `images`: number of frontal images per hospital. `size`: long side in pixels. `shortcut`: 0 to 1, how much more
-    often the first hospital prints a tag on images with Pleural Effusion than on other images. Existing cohorts of the
-    same settings are kept. Raises ConfigError for an unknown hospital, and for a folder with other content.
+    `images`: hospital -> number of frontal images. `size`: long side of an image in pixels. `shortcut`: 0 to 1, how
+    much more often the first hospital prints a tag on images with Pleural Effusion than on other images. Cohorts that
+    were made with the same settings before are kept. Raises ConfigError for an unknown hospital, and for a folder with
+    other content.
 
 
     >>> data = make_phantom(work / "made", {"nih": 12})
@@ -118,10 +119,11 @@ def run(
     Runs that the store already has are not trained again.
 
     config: the settings under `base` of a grid file (docs/grids.md). sweep: one sweep of a grid file; {"seed": [0, 1]}
-    gives two runs. evaluate_on: names of the external cohorts. min_count: minimum number of patients with and without a
-    finding. data: a folder of datasets, or data.yaml; None makes phantom cohorts in the store. name: the grid is stored
-    as `grids/<name>.yaml`; the next call with this name replaces the file and keeps the runs. workers: with more than
-    1, child processes decode images, and a script needs `if __name__ == "__main__":`.
+    gives two runs. evaluate_on: names of the external cohorts. min_count: a finding is scored if at least this many
+    patients have it and as many do not have it. data: a folder of datasets, or data.yaml; with None, synthetic
+    (phantom) cohorts are made in the store. name: the grid is stored as `grids/<name>.yaml`; the next call with this
+    name replaces the file and keeps the runs. workers: number of processes that decode images; with more than 1, the
+    calling script needs `if __name__ == "__main__":`.
 
     Raises ConfigError, RegistryError, DatasetError and SetupError before training starts. Raises StoreError if a run
     failed, or if another process works on a run.
@@ -200,9 +202,9 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
 def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: str = "") -> "RunScores":
     """Compute all scores of logits and labels, with intervals over patients. The function reads and writes no files.
 
-    Logits that were computed elsewhere also work: put them into a `ScoredRun` of `ScoredSplit`s. `settings` contains,
-    for example, the minimum number of patients of a finding and the number of resamples; `grid.settings` are those of a
-    grid. Raises ValueError for invalid splits, such as arrays of different lengths, or two splits of one name.
+    Logits that were computed elsewhere also work: put them into a `ScoredRun` of `ScoredSplit`s. `settings` has the
+    choices that affect scores, such as the number of bootstrap resamples; `grid.settings` are the settings of a grid.
+    Raises ValueError for invalid splits, such as arrays of different lengths, or two splits of one name.
 
 
     >>> result = score(logits, grid.settings, run_id=run_id)
@@ -234,10 +236,11 @@ def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
 
 
 def load_run(store: AnyPath, run_id: str, device: str = "cpu") -> "StoredRun":
-    """Load the finished run whose id begins with `run_id`, ready to predict; or a folder or hub repository of `bench upload`.
+    """Load a finished run, ready to predict. `run_id`: the start of its id, or a folder or hub repository that `bench upload` wrote.
 
-    `store` is not read for a folder or a repository. Raises StoreError if no run or several runs match, if the run was trained
-    elsewhere, is not finished, or is damaged. Raises SetupError if a repository cannot be downloaded.
+    The store is not read if `run_id` names a folder or a repository. Raises StoreError if no run or several runs match,
+    if the run was trained elsewhere, is not finished, or is damaged. Raises SetupError if a repository cannot be
+    downloaded.
 
 
     >>> stored = load_run(store, run_id[:6])
@@ -279,9 +282,9 @@ def explain(
 ) -> "Explanation":
     """Compute heat maps of an image for the given findings; without `findings`, for all findings of the run.
 
-    Each element of `finding_maps` has `heat` [D, D] float32: unscaled, 0 or above, in pixels of `gray` [D, D]. `gray`
-    is the network's input image. Raises DatasetError for an unusable image file, ConfigError for a finding that the run
-    has not learned.
+    The result has `gray` [D, D], the network's input image of D x D pixels. Each element of its `finding_maps` has
+    `heat` [D, D] float32, the unscaled evidence for one finding in each pixel, 0 or above. Raises DatasetError for an
+    unusable image file, ConfigError for a finding that the run has not learned.
 
 
     >>> explanation = explain(stored, data / "nih" / nih.table["path"][0], ["Edema"])
@@ -298,7 +301,8 @@ def explain(
 def overlay(explanation: "Explanation", finding: str) -> "NDArray[np.uint8]":
     """Draw the heat map of one finding over the image; return uint8 [D, D, 3] in the order red, green, blue.
 
-    The map is scaled to its own maximum; larger values are more opaque. Raises ConfigError for a finding without a map.
+    The colors are scaled to the maximum of this map; larger values are more opaque. Raises ConfigError for a finding
+    without a map.
 
 
     >>> overlay(explanation, "Edema").shape

@@ -38,7 +38,7 @@ class DiskFullError(OSError):
 
     @property
     def fix(self) -> str:
-        """Return what to do."""
+        """Return the sentence that says what the user can do."""
         return _FIXES[self.errno or errno.ENOSPC]
 
 
@@ -57,7 +57,7 @@ def writing(path: Path, needed: int = 0) -> Iterator[None]:
 
 
 def size(number: float) -> str:
-    """Return a number of bytes as text.
+    """Return a number of bytes as text with a unit.
 
     >>> size(1_234_567), size(12_300_000_000)
     ('1.2 MB', '12.3 GB')

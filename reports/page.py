@@ -119,7 +119,8 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if was_on:
-            # these two calls move live objects to the oldest generation, so the next collection does not scan them all
+            # freeze and unfreeze move live objects to the oldest generation, so that the next collection does not scan
+            # them all
             gc.freeze()
             gc.unfreeze()
             gc.enable()

@@ -82,7 +82,7 @@ def _networks(
     device: torch.device,
     progress: Progress,
 ) -> None:
-    """Add results to `frames_by_table`: one source network for each view, and one with sources in random order."""
+    """Train source networks and add their results to `frames_by_table`: one network for each view, and one control with sources in random order."""
     targets = {"shuffled": shuffled(sample, 0)}
     for i, control in enumerate([*VIEWS, "shuffled"]):
         progress(f"source network, {control}", i, len(VIEWS) + 1)
@@ -108,7 +108,7 @@ def _trees(
     options: Acquisition,
     progress: Progress,
 ) -> None:
-    """Add scores and SHAP values of two tree ensembles to `frames_by_table`: for pixels and for file headers."""
+    """Fit two tree ensembles, on descriptors of pixels and of file headers, and add their scores and SHAP values to `frames_by_table`."""
     pixel_rows, header_rows = [], []
     for i, (k, row) in enumerate(zip(sample.source, sample.row, strict=True)):
         progress("describe images", i, len(images))

@@ -43,7 +43,7 @@ from harmonize.images.pixels import Geometry, Gray
 from harmonize.labels.findings import NO_FINDING
 from reports.schemas.tables import SCHEMAS
 
-SCENE_VERSION = 1  # part of the cache key; increase it when the computation of regions changes
+SCENE_VERSION = 1  # part of the key of cached regions; increase it when the computation of regions changes
 BATCH = 64  # images per pass at 224 px; the limit is needed because gradients of all findings are in memory together
 
 Heats = NDArray[np.float32]

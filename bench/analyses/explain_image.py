@@ -31,7 +31,9 @@ from harmonize.images.image_header import ImageFile
 from harmonize.images.pixels import Geometry, UnreadableImage, read_gray, to_geometry
 from harmonize.images.regions import InputTransform
 
-_TINY = float(np.finfo(np.float32).tiny)  # keeps the division of an empty map by its maximum finite
+_TINY = float(
+    np.finfo(np.float32).tiny
+)  # smallest divisor, so that the division of an empty map by its maximum gives 0 and not NaN
 Gray = NDArray[np.uint8]
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the file
 
@@ -56,7 +58,7 @@ class Explainer:
         stage: int | None,
         reference: "Path | Box | None" = None,
     ) -> Explanation:
-        """Return logits, thresholds and heat maps of an image, which is resized and cropped as for the network.
+        """Return logits, thresholds and heat maps of an image; the image in the result is resized and cropped like the network's input.
 
         `stage` is the index of a stage, largest maps first; None means the last stage of at least 4 x 4. `reference` is
         a region to draw next to the maps: a box, or a mask file of the image's size. Raises DatasetError for an
@@ -121,7 +123,7 @@ class _Map:
 
 
 def _maps(stored: StoredRun, findings: Sequence[str], request: _Request, view: View | None = None) -> dict[str, _Map]:
-    """Return the heat map of each finding in the frame of the network's input; of several networks and views, the mean.
+    """Return the heat map of each finding on the area that the network sees; with several networks or views, the mean of their maps.
 
     Before the mean, each map is divided by its maximum, because gradients of different networks have different scales. The map of
     a mirrored or rotated view is turned back.
@@ -165,7 +167,7 @@ def _network_maps(
 
 
 def _refuse_different_frames(stored: StoredRun) -> None:
-    """Raise ConfigError if the networks of an ensemble see different parts of an image: a mean of their maps has no frame."""
+    """Raise ConfigError if the networks of an ensemble see different parts of an image, because then their maps have no common area for a mean."""
     frames = {
         (run.geometry.fit, run.geometry.region, run.input_size / run.geometry.size)
         for run in (network.run for network in stored.networks)

@@ -40,7 +40,9 @@ from harmonize.seeds import seed_for
 from reports.schemas.tables import SCHEMAS
 
 Floats = NDArray[np.float32]
-Probed = Mapping[int, tuple[ProbeScores, NDArray[np.float64]]]  # training images per source -> scores, probabilities
+Probed = Mapping[
+    int, tuple[ProbeScores, NDArray[np.float64]]
+]  # number of training images per source -> scores and probabilities of the probe
 
 FEWEST = 20  # minimum number of images of a level of a nuisance variable; smaller levels are left out
 
@@ -128,7 +130,7 @@ def _cohort_features(job: AnalysisJob, ref: CohortRef) -> CohortFeatures:
 
 
 def _untrained(job: AnalysisJob) -> dict[str, Network]:
-    """Return the run's network with random weights and, if training began with ImageNet weights, with these."""
+    """Return untrained copies of the run's network: with random weights and, if training began with ImageNet weights, also with these."""
     networks = {"random": initial_network(job.run, None)}
     if job.run.config.weights == "imagenet":
         networks["imagenet"] = initial_network(job.run, job.run.weights_file or "hub")

@@ -203,7 +203,7 @@ def quality_swapped(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list
 
 
 def marker_pasted(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[Gray], list[Gray]]:
-    """Return the rows [n] of the hosts without a marker, these images with a pasted marker, and their controls.
+    """Return the rows [n] of the host images without a marker, the same images with a pasted marker, and the control images.
 
     The marker comes from a donor image. The control has a pasted patch without a marker, from another image of the host's
     cohort. So the changed image and its control differ only in the marker and the cohort of the pasted patch.
@@ -331,7 +331,7 @@ def balanced(state_NK: NDArray[np.int8], num_images: int, generator: np.random.G
 
 
 def _donor_rows(donor: Sample, candidates: NDArray[np.intp], host: Sample, num: int) -> NDArray[np.intp]:
-    """Return `num` rows of donors from `candidates`; each row is drawn equally often, or once more than other rows."""
+    """Return `num` rows of donors, drawn from `candidates`; the numbers of times that two rows are drawn differ by at most one."""
     order = stream(0, "donors", donor.name, host.name).permutation(candidates)
     return np.resize(order, num)
 

@@ -67,9 +67,9 @@ def command(port: int) -> list[str]:
         "server.headless": "true",  # otherwise streamlit asks for an e-mail address
         "server.maxUploadSize": MAX_UPLOAD_MB,
         "server.fileWatcherType": "none",
-        # the page of another site cannot reach the server through a host name of that site
+        # another site cannot reach this server by pointing its own host name at this machine
         "server.allowedHosts": (HOST, "localhost"),
-        # a browser does not send the server's cookie from a frame on another site
+        # if another site shows this page in a frame, the browser does not send the server's cookie
         "server.xsrfCookieSameSite": "strict",
         # no site that shows the page in a frame can send it commands; by default, streamlit's own sites can
         "client.allowedOrigins": f"http://{HOST}:{port}",
@@ -83,7 +83,7 @@ def command(port: int) -> list[str]:
 
 
 def _stop(server: "subprocess.Popen[bytes]") -> None:
-    """Stop the server; kill it if open browser connections keep it alive."""
+    """Stop the server. If it does not end in END_S, because browsers are connected, kill it."""
     server.terminate()
     try:
         server.wait(END_S)
@@ -103,7 +103,7 @@ def _in_use(port: int) -> bool:
 
 
 def _answers(server: "subprocess.Popen[bytes]", port: int) -> bool:
-    """Wait until the server answers; False if it stopped or took too long."""
+    """Wait until the server answers. Return False if the server stopped or took longer than WAIT_S."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline and server.poll() is None:
         connection = http.client.HTTPConnection(HOST, port, timeout=2)

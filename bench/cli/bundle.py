@@ -150,8 +150,8 @@ def verify(
 ) -> None:
     """Recompute and check the numbers in a bundle.
 
-    Scores are computed from the bundle's logits and labels, parameters and MACs from the
-    configuration. The answer lists what nobody can recompute. Exit code 2 on a difference.
+    Scores are recomputed from the bundle's logits and labels. Numbers of parameters and MACs are recomputed
+    from the configuration. The output also lists the numbers that cannot be recomputed. Exit code 2: a number differs.
     """
     from bench.cli.progress_bars import choose_display
     from bench.config.registry import Registry

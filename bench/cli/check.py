@@ -45,7 +45,7 @@ def check(
 ) -> None:
     """Check setup, data, store or runs, and suggest fixes.
 
-    Exit code 1 if there is a fault. Warnings do not change the exit code.
+    Exit code 1: a check failed. A warning alone does not change the exit code.
     """
     from dataclasses import asdict
 

@@ -1,7 +1,7 @@
 """Shell completion after TAB: run ids, grids, findings, registry entries.
 
-`bench --install-completion` sets it up. Imports stay light, because the shell waits. An unreadable file gives no
-suggestions: the command itself reports the error.
+`bench --install-completion` sets the completion up. This module imports little, because the user waits at the prompt.
+If a file cannot be read, there are no suggestions; the command itself then reports the error.
 """
 
 import os
@@ -44,7 +44,7 @@ def sections(incomplete: str) -> list[str]:
 
 
 def entries(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the names in the section that was typed before: registry entries, runs or grids."""
+    """Return the names that can follow the section that was typed before: registry entries, run ids or grids."""
     from bench.config.registry import Registry
 
     section = str(ctx.params.get("section") or "")
@@ -60,7 +60,7 @@ def entries(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def one_of(*names: str) -> Callable[[str], list[str]]:
-    """Return a completion function for a fixed list of words."""
+    """Return a function that suggests those words of a fixed list that start with the typed text."""
     return lambda incomplete: [name for name in names if name.startswith(incomplete)]
 
 

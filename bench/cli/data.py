@@ -52,7 +52,7 @@ def phantom(
 ) -> None:
     """Draw images of six synthetic hospitals with known findings.
 
-    Files have the layouts of the real datasets.
+    The files have the same folders and tables as the real datasets.
     """
     from bench.cli.progress_bars import choose_display
     from bench.system.devices import default_workers
@@ -80,7 +80,7 @@ def people(
 ) -> None:
     """Read sex and age from VinDr's DICOM headers.
 
-    Run this once. The file people.csv in the folder of VinDr-CXR then gives sex and age to the cohort.
+    Run this once. It writes people.csv into the folder of VinDr-CXR, from which later commands read sex and age.
     """
     from bench.cli.progress_bars import choose_display
     from bench.store.store import write_bytes

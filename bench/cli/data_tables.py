@@ -37,7 +37,7 @@ def _synthetic(described: Sequence[Stats]) -> list[str]:
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table whose cells are printable and not too long."""
+    """Return a table of text; control characters are removed, and long cells are shortened."""
     return table_lines([[_shortened(printable(cell)) for cell in row] for row in (head, *rows)])
 
 
@@ -50,7 +50,9 @@ def _flow(described: Sequence[Stats]) -> list[str]:
     steps: list[str] = []
     for stats in described:
         position = 0
-        for step in stats.flow["step"]:  # a step of this cohort alone follows the cohort's previous step
+        for step in stats.flow[
+            "step"
+        ]:  # a step that only this cohort has is placed after the step that precedes it in this cohort
             if step in steps:
                 position = steps.index(step) + 1
             else:

@@ -41,7 +41,7 @@ def errors(
 ) -> None:
     """List a run's most confident errors.
 
-    The list has image ids and paths: show it only to people who may see the images.
+    The list contains image ids and paths, so show it only to people who may see the images.
     """
     from bench.results.worst_errors import COLUMNS, mistakes
     from bench.store.safe_csv import csv_text

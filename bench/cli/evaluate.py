@@ -99,7 +99,7 @@ def _rows(result: "Evaluated") -> "pd.DataFrame":
 
 
 def _lines(result: "Evaluated", rows: "pd.DataFrame") -> list[str]:
-    """Return the result as text: a row per cohort, remarks, the page."""
+    """Return the result as lines of text: a table with one row per cohort, remarks, and the path of the page."""
     from bench.cli.text_tables import interval, number, table_lines
     from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 

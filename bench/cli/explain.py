@@ -46,7 +46,8 @@ def explain(
 ) -> None:
     """Draw heat maps for images.
 
-    Writes one picture per finding, one of all findings, and a table. For research only, not for clinical use.
+    Writes one picture per finding, one picture of all findings, and a table of numbers. For research only, not for
+    clinical use.
     """
     from bench.runs.model_reference import check_reference
     from bench.store.store import write_bytes

@@ -61,7 +61,7 @@ class ReadableHelp(TyperGroup):
     """A group of commands with readable help texts."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command whose help names values by words: GRID, N. typer names Python types: <list[Path]>."""
+        """Return a command whose help shows words such as GRID or N for values, instead of typer's Python types such as <list[Path]>."""
         command = super().get_command(ctx, cmd_name)
         params: Iterable[Any] = command.params if command else ()
         for param in params:
@@ -92,13 +92,13 @@ class Commands(ReadableHelp):
 
 
 def _value_name(option: Any) -> str:
-    """Return the word for the value of an option in its help: its name, or N for a number."""
+    """Return the word that stands for an option's value in the help: N for a number, else the name of the option."""
     name = max(option.opts, key=len).lstrip("-")
     return "N" if name in NUMBERS else name.replace("-", "_").upper()
 
 
 def _without_type(help_record: Any, argument: Any, ctx: Any) -> tuple[str, str] | None:
-    """Return name and help of an argument, without the Python type behind its name."""
+    """Return name and help of an argument for the help text. The Python type that typer adds to the name is removed."""
     record = help_record(argument, ctx)
     return record and (record[0].split(" <")[0], record[1])
 
@@ -107,7 +107,8 @@ def _without_type(help_record: Any, argument: Any, ctx: Any) -> tuple[str, str] 
 def _usage_errors(group: Any) -> Iterator[None]:
     """Turn typer's usage errors into a ConfigError with an example; let requests for help pass.
 
-    `group`: context of the group of commands, or None. It gives the name of the command if typer's error has none.
+    `group`: context of the group of commands, or None. The error then names the command of this context if typer's
+    error names none.
     """
     try:
         yield

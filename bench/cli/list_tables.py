@@ -31,7 +31,7 @@ def entries(registry: Registry, section: str, glob: str) -> list[Entry]:
 
 
 def described(section: str, chosen: Sequence[Entry]) -> Table:
-    """Return a header and one row per entry, without empty columns."""
+    """Return a header and one row per registry entry; columns without any value are left out."""
     columns = [("name", [e.name for e in chosen]), ("title", [e.title if e.title != e.name else "" for e in chosen])]
     if section == "architectures":
         columns += [
@@ -122,4 +122,6 @@ def _licence(section: str, entry: Entry) -> str:
     classifiers = [name for name in facts.get_all("Classifier", []) if name.startswith("License :: ")]
     first = "".join(name.rpartition(" :: ")[2] for name in classifiers[:1])
     licence = str(next((facts[key] for key in ("License-Expression", "License") if key in facts), first))
-    return licence.lower() if 0 < len(licence) < 25 else f"as {package}"  # some packages state a full license text
+    return (
+        licence.lower() if 0 < len(licence) < 25 else f"as {package}"
+    )  # some packages state the full text of their license, which is too long for a table

@@ -11,7 +11,7 @@ from bench.cli import completion
 def examples(*lines: str) -> str:
     r"""Return the end of a command's help: one example per line.
 
-    ``\b`` keeps the help formatter from joining the lines.
+    The mark ``\b`` tells the help formatter not to join the lines.
     """
     return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
 

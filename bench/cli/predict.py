@@ -111,14 +111,14 @@ def check_rule(rule: str) -> None:
 
 
 def csv_document(inference: "Inference", table: Any) -> str:
-    """Return rows of the predictions as CSV text, with a column that states whether the run learned from drawings."""
+    """Return the given rows of the predictions as CSV text, with a column that states whether the run was trained on synthetic images."""
     from bench.store.safe_csv import csv_text
 
     return csv_text(table.assign(trained_on_synthetic=inference.synthetic))
 
 
 def json_document(inference: "Inference", table: Any, overlays: Mapping[str, str]) -> dict[str, Any]:
-    """Return rows of the predictions for JSON, NaN as null. `overlay` is the picture of --cam."""
+    """Return the given rows of the predictions as a JSON document; NaN becomes null. The key `overlay` is the path of the picture that --cam draws."""
     images = []
     for name, rows in table.groupby("image", sort=False):
         findings = {}
@@ -150,9 +150,9 @@ def _number(value: float) -> float | None:
 
 
 def _lines(inference: "Inference", table: Any, rule: str, overlays: Mapping[str, str]) -> Sequence[str]:
-    """Return the predictions as text: a table for each image, with its warnings above.
+    """Return the predictions as lines of text: for each image, its warnings, then a table of its findings.
 
-    If the run was trained on synthetic images, this is the first line.
+    If the run was trained on synthetic images, the first line says so.
     """
     images = f"{inference.num_images} image{'s' if inference.num_images != 1 else ''}"
     lines = [TRAINED_ON_SYNTHETIC] if inference.synthetic else []

@@ -13,14 +13,14 @@ SHORTEST_NAME = 12
 
 
 class TimeLeft:
-    """The time left of one task, from its speed since it began."""
+    """An estimate of the time that a task still needs, from its speed since it began."""
 
     def __init__(self) -> None:
         self.total, self.done = 0, 0.0
         self.start_s, self.start_done = 0.0, 0.0
 
     def seconds(self, done: float, total: int) -> float | None:
-        """Return the seconds left; None at the start. A task begins anew when its total changes or less is done."""
+        """Return the seconds left, None while nothing is done. If `total` changes or `done` falls, the task is taken as begun anew."""
         if total != self.total or done < self.done or not self.start_s:
             self.start_s, self.start_done = time.monotonic(), done
         self.total, self.done = total, done
@@ -30,7 +30,7 @@ class TimeLeft:
 
 
 class TerminalDisplay:
-    """Progress bars: one for all runs, one for each active run, and one for the main process. They fit 80 columns."""
+    """Progress bars on a terminal: one for all runs, one for each active run, and one for the main process; 80 columns wide."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -143,13 +143,13 @@ class LineDisplay:
 
 
 class QuietDisplay(LineDisplay):
-    """No progress. Results go to standard output, errors to standard error."""
+    """A display that shows no progress. Results still go to standard output, and errors to standard error."""
 
     def _show(self, key: str, text: str, done: float, total: int) -> None:  # noqa: ARG002
         return None
 
     def say(self, text: str) -> None:
-        """Print nothing."""
+        """Ignore the text: this display prints nothing."""
 
 
 def choose_display(quiet: bool) -> TerminalDisplay | LineDisplay:

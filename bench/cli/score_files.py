@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bench.results.prediction_files import LabeledPredictions
 
 _METRICS = ("auroc", "auprc", "brier", "ece")
-_NAME_LETTERS = 26  # longest name of a finding in the text: the table then fits 80 columns
+_NAME_LETTERS = 26  # letters of a finding's name in the table; longer names are cut, so that the table fits 80 columns
 
 
 def score_files(
@@ -47,7 +47,7 @@ def score_files(
 
 
 def _rows(scores: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the rows of the cohort itself, without calibrators: macro and findings."""
+    """Return the rows of the cohort (not of the external mean) without calibration: the macro, then the findings."""
     from bench.results.prediction_files import COHORT
 
     chosen = (scores["dataset"] == COHORT) & (scores["calibrator"] == "none") & scores["metric"].isin(_METRICS)
@@ -55,7 +55,7 @@ def _rows(scores: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _lines(given: "LabeledPredictions", rows: "pd.DataFrame", min_count: int, num_resamples: int) -> list[str]:
-    """Return two tables (discrimination, then calibration and counts) and notes."""
+    """Return lines of text: a table of discrimination, a table of calibration and counts, and notes."""
     values = {(row["finding"], row["metric"]): row for row in rows.to_dict("records")}
     names = [*given.run.findings, "macro"]
     first = [["finding", "AUROC", "95 % interval", "AUPRC", "95 % interval"]]
@@ -87,7 +87,7 @@ def _estimate(row: dict[Any, Any]) -> list[str]:
 
 
 def _label(name: str, row: dict[Any, Any]) -> str:
-    """Return the name of a row, shortened to fit.
+    """Return the name of a row for the table; a name that is too long is cut.
 
     >>> _label("macro", {"num_findings": 9}), _label("Enlarged Cardiomediastinal Silhouette", {})
     ('macro of 9', 'Enlarged Cardiomediastina…')

@@ -14,17 +14,16 @@ _SENTENCE = "interrupted; run the same command again to resume"
 
 
 def end_at_once() -> None:
-    """From now on, end this process at the first signal.
+    """From now on, Ctrl-C and SIGTERM end this process at once, without cleanup.
 
-    This is for the time in which modules load: there is nothing to clean up, and an exception during imports can get
-    lost.
+    This is used while modules load. There is nothing to clean up then, and an exception during an import can get lost.
     """
     _answer(signal.SIGINT, _leave)
     _answer(signal.SIGTERM, _leave)
 
 
 def end_with_cleanup() -> None:
-    """From now on, raise an exception at a signal, so that leases are released and workers end."""
+    """From now on, Ctrl-C and SIGTERM raise an exception, so that leases (locks of runs) are released and workers end."""
     _answer(signal.SIGINT, signal.default_int_handler)
     _answer(signal.SIGTERM, _stop)
 
@@ -37,7 +36,7 @@ def report_interrupt() -> None:
 
 
 def _answer(number: signal.Signals, handler: object) -> None:
-    """Set a handler, except for a signal that the shell set to "ignored", as shells do for background jobs."""
+    """Set the handler of a signal. A signal that is ignored stays ignored: shells start background jobs this way."""
     if signal.getsignal(number) != signal.SIG_IGN:
         signal.signal(number, handler)  # type: ignore[arg-type]
 

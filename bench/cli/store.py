@@ -51,7 +51,7 @@ def reproduce(
 ) -> None:
     """Retrain a run from scratch and compare the scores.
 
-    Exit code 1 if a score differs by more than seeds or patients explain.
+    Exit code 1: a score differs by more than the variation over seeds or over patients explains.
     """
     from bench.cli.progress_bars import choose_display
     from bench.store.store import Store
@@ -77,7 +77,7 @@ def reproduce(
 
 
 def _lines(result: "Reproduction") -> list[str]:
-    """Return the text of a reproduction: checks, main scores, number of scores per verdict, overall verdict."""
+    """Return a reproduction as lines of text: checks, main scores, the number of scores with each verdict, and the overall verdict."""
     from bench.cli.text_tables import interval, number, table_lines
     from bench.study.reproduce import ENOUGH, VERDICTS, headline
 

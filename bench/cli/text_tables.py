@@ -12,9 +12,9 @@ Table = Sequence[Sequence[str]]
 def table_lines(rows: Table, *, header: bool = True) -> list[str]:
     """Return the lines of a table. Columns of numbers are aligned to the right.
 
-    On a terminal the table fits its width: text is wrapped between words, numbers never, and a last line names the columns
-    for which there is no space. Elsewhere each row is one line with all columns, so that `grep` and `awk` work.
-    `header`: the first row holds the names of the columns.
+    On a terminal, the table is as wide as the terminal. Text is wrapped between words; numbers are never wrapped. A
+    last line names the columns for which there is no space. In a pipe or a file, each row is one line with all columns,
+    so that `grep` and `awk` work. `header`: whether the first row holds the names of the columns.
     """
     if not rows:
         return []
@@ -46,7 +46,7 @@ def wrapped(lines: Sequence[str], indent: int = 7) -> list[str]:
 
 
 def printable(text: object) -> str:
-    """Return text without control characters: a file name must not steer the terminal.
+    """Return text without control characters, because a file name could contain commands to the terminal.
 
     >>> printable("a" + chr(27) + "[2Jb")
     'a?[2Jb'
@@ -109,7 +109,7 @@ def _terminal(rows: Table, header: bool) -> list[str]:
 
 
 def _widths(columns: Sequence[Sequence[str]], most: int) -> list[int]:
-    """Return the widths of the first columns that fit into `most` letters, with a gap of three letters.
+    """Return the widths of as many columns, from the left, as fit into `most` letters with gaps of three letters.
 
     A column is at least as wide as its longest word or number, but never wider than half the line.
     """
@@ -132,7 +132,7 @@ def _longest_word(column: Sequence[str]) -> int:
 
 
 def _numeric(column: Sequence[str]) -> bool:
-    """Return whether every filled cell below the first cell is a number, an interval's bound or a signed difference."""
+    """Return whether all cells below the header are numbers, bounds of intervals, or empty."""
     return len(column) > 1 and all(_is_number(cell) for cell in column[1:] if cell)
 
 

@@ -100,7 +100,7 @@ def rows(files: "Sequence[StartingWeights]") -> list[list[str]]:
 
 
 def sentence(files: "Sequence[StartingWeights]") -> str:
-    """Return the number of files in each state, and what to do about missing or damaged files."""
+    """Return a sentence: the number of files in each state, and the fix for missing or damaged files."""
     if not files:
         return "all runs of this grid start from random weights"
     missing = [file for file in files if file.state == "missing"]

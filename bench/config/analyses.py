@@ -1,6 +1,6 @@
 """The analyses of finished runs that a grid requests, and their options.
 
-An analysis needs the images again: a worker reads them once and stores tables. Statistics without images are in
+An analysis reads the images of a finished run again and stores tables. Statistics that need no images are in
 `bench.scoring`. A source classifier predicts the source (cohort) of an image.
 """
 
@@ -17,7 +17,7 @@ from harmonize.errors import ConfigError
 class Probes:
     """Options of the analysis `probes`: source classifiers on the features of the trained and of untrained networks."""
 
-    per_source: int = 250  # images per cohort that the untrained networks get
+    per_source: int = 250  # number of images per cohort on which the untrained networks are probed
 
     def __post_init__(self) -> None:
         if self.per_source < 20:
@@ -31,7 +31,7 @@ class Acquisition:
     per_source: int = 150  # images per cohort
     epochs: int = 6  # training epochs of the networks that predict the source
     folds: int = 2  # number of the five folds on which these networks are tested
-    explained: int = 60  # images per fold for which predictions of trees are explained (SHAP)
+    explained: int = 60  # number of images per fold for which SHAP values explain the predictions of the decision trees
 
     def __post_init__(self) -> None:
         for name, least in (("per_source", 20), ("epochs", 1), ("folds", 1), ("explained", 1)):
@@ -79,8 +79,8 @@ class Kind:
 
     use: str  # "module:function" that takes (AnalysisJob, folder, Progress); only workers import the module
     options: type[Any]  # a frozen dataclass, every field with a default
-    per_run: bool = True  # False: the analysis needs only cohorts, and is done once per image geometry
-    version: int = 1  # increase it if a change of the code may change numbers
+    per_run: bool = True  # whether the analysis uses a run's network; False: it uses only the images, and is done once per preprocessing geometry
+    version: int = 1  # increase this number if a change of the code may change results
 
 
 KINDS: dict[str, Kind] = {

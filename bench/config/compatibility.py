@@ -8,10 +8,10 @@ from harmonize.errors import ConfigError
 
 
 def with_required_kind(config: RunConfig, optimizer: Entry) -> RunConfig:
-    """Return the configuration with the kind of schedule that its optimizer requires, if it requires one.
+    """Return the configuration; if its optimizer requires a kind of learning-rate schedule, with this kind.
 
-    The caller uses this function if the grid states no kind. With the default kind, the combination could be invalid, or
-    equal trainings could have two run ids.
+    The caller uses this function if the grid states no kind of schedule. With the default kind, optimizer and schedule
+    could be incompatible, or the same training could get two run ids.
     """
     kind = optimizer.facts.get("schedule", config.schedule.kind)
     return replace(config, schedule=replace(config.schedule, kind=kind))

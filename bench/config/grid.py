@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """The expectations of a grid's author. `runs` must be the number of runs; other fields only inform readers."""
+    """The block `expect` of a grid, in which its author states expectations. `runs` must equal the number of runs; other fields only inform readers."""
 
     runs: int = 0
     minutes: float = 0.0
@@ -44,7 +44,7 @@ class PhantomChoice:
     size: int = 128  # long side in pixels
     # strength of the planted shortcut, 0 to 1: how much more often images with `finding` have a tag
     shortcut: float = 0.0
-    finding: str = "Pleural Effusion"  # finding that the tag predicts at the training hospital
+    finding: str = "Pleural Effusion"  # finding that occurs together with the tag at the training hospital
     seed: int = 0
 
 
@@ -153,7 +153,7 @@ class Grid:
         self._check_known(list(specs), f"no entry in the data ({data})")
 
     def _check_known(self, known: Sequence[str], lacks: str) -> None:
-        """Raise ConfigError, with the place in the grid file, for a cohort that is not known."""
+        """Raise ConfigError for a cohort of the grid that is not in `known`; the error names the line of the grid file."""
         for i, name in enumerate(self.cohort_names):
             if name not in known:
                 key = f"evaluate_on[{i - 1}]" if i else "base.train_on"
@@ -172,7 +172,7 @@ class Grid:
         return self.name in shipped_grids() and Path(self.path).resolve() == find(self.name).resolve()
 
     def cohort_spec(self, spec: "CohortSpec") -> "CohortSpec":
-        """Return the settings for reading a cohort: from its data file and, for the internal cohort, from the grid."""
+        """Return the settings for reading a cohort: those of the data file; for the internal cohort, the grid adds its own."""
         if spec.name != self.train_on:
             return spec
         config = self.configs[0]
@@ -277,7 +277,7 @@ class Grid:
 
 
 def _label_sources(raw: object, where: str) -> tuple[tuple[str, str], ...]:
-    """Return (finding, label source) pairs. Only the data show whether the internal cohort has the label source."""
+    """Return the (finding, label source) pairs of the block `label_sources`; whether the data have these sources is checked later."""
     if not isinstance(raw, Mapping) or not all(isinstance(source, str) for source in raw.values()):
         raise ConfigError(f"label_sources must be a block of findings (got {raw!r})", where, "write {Edema: chexbert}")
     findings = {finding for names in labels_yaml()["spaces"].values() for finding in names}
@@ -380,7 +380,7 @@ def _combinations(
 def _place(
     error: CxrError, base: Mapping[str, Any], index: int, sweep: Mapping[str, Any], alone: CxrError | None, where: str
 ) -> str:
-    """Return the place of the value that causes an error of a combination: in `base`, or in the sweep `index`.
+    """Return the place in the grid file of the value that causes an error: in `base`, or in the sweep `index`.
 
     `alone`: the error that `base` causes without a sweep, if any.
     """
@@ -396,7 +396,7 @@ def _place(
 
 
 def _error_of(base: Mapping[str, Any], registry: Registry, where: str) -> CxrError | None:
-    """Return the error of the settings in `base` without a sweep, None if they are complete and valid."""
+    """Return the error that the settings of `base` alone, without a sweep, would raise; None if they are complete and valid."""
     try:
         _check_combination(_config(base, registry, where), registry, where)
     except CxrError as error:
@@ -416,7 +416,7 @@ def _values(key: str, value: Any, registry: Registry, where: str) -> list[Any]:
 
 
 def _named(key: str, value: Any, registry: Registry, where: str) -> list[str]:
-    """Return the registry names that a value matches."""
+    """Return the names of registry entries that a value (a name, or a pattern with wildcards) matches."""
     if not isinstance(value, str):
         raise ConfigError(f"{key} must be a name (got {value!r})", where, f"`bench list {NAMED[key]}` shows the names")
     return registry.match(NAMED[key], value, where)
@@ -437,7 +437,7 @@ def _nested(key: str, value: Any, where: str) -> dict[str, Any]:
 
 
 def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConfig:
-    """Return the configuration of a block, after a check of its names and values, but not of their combination."""
+    """Return the configuration of a block of settings. Names and values are checked, but not whether they can be combined."""
     config = from_dict(RunConfig, block, where)
     for key, section in NAMED.items():
         registry.find(section, getattr(config, key), f"{where}.{key}")
@@ -449,7 +449,7 @@ def _config(block: Mapping[str, Any], registry: Registry, where: str) -> RunConf
 
 
 def _check_combination(config: RunConfig, registry: Registry, where: str) -> None:
-    """Raise ConfigError for valid values that cannot be combined. Runs that a `skip` removes are not checked."""
+    """Raise ConfigError if the values of a run are valid but cannot be combined. Runs that a `skip` removes are not checked."""
     optimizer = registry.find("optimizers", config.optimizer, where)
     loss = registry.find("losses", config.loss, where)
     check_trainable(config, optimizer, loss, where)

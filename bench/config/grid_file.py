@@ -9,8 +9,8 @@ from bench.config.registry import shipped
 from harmonize.errors import ConfigError
 from harmonize.yaml_file import line_of_key, read_yaml
 
-# Maximum length of a grid name in bytes, also in bundles. File names have at most 255 bytes, and a temporary file adds
-# a suffix to the name.
+# Maximum length of a grid name in bytes, also in bundles. The name is part of file names, which have at most 255 bytes
+# with all suffixes.
 MAX_NAME = 80
 
 
@@ -88,8 +88,8 @@ def load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 def location(path: Path, key: str) -> str:
     """Return file, line and key of a setting, such as `mine.yaml:9: base.schedule.lr`.
 
-    The file is `path` or, for an inherited key, the file that it includes. If no file has the key, the line is that of
-    the block that should have the key.
+    The file is `path`, or the included file that has the key. If no file has the key, the line is that of the block in
+    which the key is missing.
     """
     files = [path]
     while "include" in (raw := read_yaml(files[-1])):
@@ -107,7 +107,7 @@ def location(path: Path, key: str) -> str:
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `under` updated with `over`; nested blocks are merged key by key."""
+    """Return a copy of `under` in which the keys of `over` replace those of `under`; nested blocks are merged key by key."""
     out = dict(under)
     for key, value in over.items():
         out[key] = merge(out[key], value) if isinstance(value, Mapping) and isinstance(out.get(key), Mapping) else value

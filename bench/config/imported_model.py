@@ -1,7 +1,7 @@
 """model.yaml: the description of an imported model (a model that was trained elsewhere).
 
-The file states the model's files, input, outputs, and training data. A network file does not contain all this
-information, so the owner declares it. `bench.runs.imported_network` checks the declaration as far as possible.
+model.yaml states the model's files, input, outputs and training data. The file of a network does not contain all this,
+so the owner of the model declares it. `bench.runs.imported_network` checks the declaration as far as possible.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ _SEE = "docs/your-own-model.md shows a model.yaml for each kind"
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """The preprocessing of the network's input. `ops` give an image x in [0, 1]; the network gets (x - mean) / std."""
+    """The preprocessing of the network's input. The operations `ops` produce an image x with values in [0, 1]; the network gets (x - mean) / std."""
 
     size: int
     fit: str = "squash"
@@ -36,14 +36,14 @@ class Input:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Return the fields in the form of a preprocessing entry of the registry."""
+        """Return the declared preprocessing in the form of a preprocessing entry of the registry."""
         entry: dict[str, Any] = {"size": self.size, "fit": self.fit, "ops": [*self.ops, "imagenet"]}
         return entry | ({"input": self.input} if self.input else {})
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The meaning of the network's outputs, in their order. Columns of prediction files may have any order."""
+    """The meaning of the network's outputs, in their order. In a file of predictions, the columns may have any order."""
 
     kind: str  # logit or probability
     names: tuple[str, ...] = ()  # finding of each output; "" for a dropped output
@@ -55,7 +55,7 @@ class Outputs:
 class DataExposure:
     """The data exposure of the model, as its owner declares it. It cannot be checked."""
 
-    cohorts: tuple[str, ...]  # cohorts or datasets that this project knows by name
+    cohorts: tuple[str, ...]  # training cohorts, by the names that this project uses
     others: tuple[str, ...] = ()  # other training data, described in words
     pretraining: str = "unknown"
     licence: str = "not stated"
@@ -119,14 +119,14 @@ class Declared:
         return outputs
 
     def with_names(self, columns: Sequence[str]) -> "Declared":
-        """Return the declaration with output names from the columns of a prediction file (without image_id)."""
+        """Return the declaration with the columns of a prediction file (without image_id) as names of the outputs."""
         outputs = self.outputs
         names = _findings(list(columns), outputs.rename, outputs.drop, f"{self.where}: outputs")
         return replace(self, outputs=replace(outputs, names=names))
 
     @property
     def document(self) -> dict[str, Any]:
-        """Return the fields that affect results; hashed into the run id. Paths and data exposure are not included."""
+        """Return the declared fields that affect results; the run id is a hash of them. Paths and data exposure are left out."""
         model_input = self.input
         preprocessing: dict[str, Any] = {}
         if model_input:
@@ -285,7 +285,7 @@ def _findings(output_names: list[str], rename: Mapping[str, str], drop: Sequence
 
 
 def _exposure(raw: Any, where: str) -> DataExposure:
-    """Return the data exposure.
+    """Return the declared data exposure: the data on which the model was trained.
 
     Unknown cohort names are refused, because they may be typing errors. Other data belong under `others`.
     """

@@ -1,7 +1,7 @@
 """The ops of a preprocessing entry and the steps of an augmentation: names, options, order.
 
-An op is one operation on an image, such as `clahe`.
-This module does not import torch.
+An op is one operation on an image, such as `clahe`. A region op crops the image to a region. A table op maps gray
+values with one table per image. This module does not import torch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ _OPTIONS = {name: set(options) for name, options in REGION_OPS.items()} | {
 
 
 def geometry(options: Mapping[str, Any]) -> "Geometry":
-    """Return the part of a preprocessing entry whose result is cached: size, fit, region crop and CLAHE.
+    """Return the geometry: the part of a preprocessing entry whose result the image cache stores (size, fit, region crop, CLAHE).
 
     Raises ConfigError for a missing size, an invalid value or an unknown op.
     """
@@ -155,7 +155,7 @@ def check_augmentation(entry: "Entry") -> None:
 
 
 def _check_number(name: str, value: object, allowed: tuple[str, float, float], *, pair: bool = False) -> None:
-    """Raise ConfigError unless the value is an allowed number or, with `pair`, a rising pair of allowed numbers.
+    """Raise ConfigError if the value is not an allowed number. With `pair`, a rising pair of allowed numbers is also valid.
 
     `allowed`: (description, minimum, maximum).
     """
@@ -178,12 +178,12 @@ def _named(item: object, kind: str, names: Mapping[str, Any], where: str) -> tup
 
 
 def learned_op(ops: Sequence[str | Mapping[str, Any]]) -> str | None:
-    """Return the op that needs a reference learned on training images, or None. A list has at most one such op."""
+    """Return the op that needs a histogram of the training images as reference (histstd or histmatch), or None. A list has at most one such op."""
     return next((name for name, _ in parse(ops) if name in TABLE_OPS), None)
 
 
 def _check_order(before: str, name: str) -> None:
-    """Raise ConfigError if the op `name` cannot follow the op `before`. The order: region, CLAHE, table, normalization."""
+    """Raise ConfigError if the op `name` cannot follow the op `before`. The required order: region op, CLAHE, table op, normalization."""
     if before == "imagenet":
         raise ConfigError(
             "imagenet must be the last op", "preprocessing.ops", "move imagenet to the end: it adds the channels"

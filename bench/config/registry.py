@@ -29,7 +29,7 @@ SECTIONS = (
     "datasets",
 )
 _COMMON = {"use", "with", "paper", "code", "version", "title", "about", "licence"}
-_FACTS = {  # more keys that an entry of the section may have
+_FACTS = {  # section -> keys that only entries of this section may have
     "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs"},
     "weights": {"file", "keys", "corpus", "sha256"},
     "optimizers": {"schedule", "closure"},
@@ -45,7 +45,7 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "blank": ("zero", "ignore"),
     "better": ("higher", "lower"),
 }
-BUILT_IN_WEIGHTS = ("none", "imagenet")  # entries of `weights` that are no file
+BUILT_IN_WEIGHTS = ("none", "imagenet")  # names in the section `weights` that do not stand for a file
 _WITHOUT_CODE = {"weights", "preprocessing", "augmentation"}  # entries that need no `use`
 
 
@@ -93,7 +93,7 @@ class Entry:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Return the fields that affect results; hashed into the run id."""
+        """Return the fields of the entry that affect results; the run id is a hash of them."""
         facts = {k: v for k, v in self.facts.items() if k in {"size", "fit", "input", "ops", "states", "keys"}}
         return {"use": stable_name(self.use), "with": dict(self.options), "version": self.version, **facts}
 
@@ -111,8 +111,8 @@ class Registry:
     def read(cls, path: Path | None = None) -> Self:
         """Read registry.yaml (`path`, else ./registry.yaml, else the installed copy) and the plug-ins.
 
-        An invalid plug-in is skipped completely and recorded in `refused`. Only grids that need it fail.
-        Raises ConfigError or RegistryError with file and key for an invalid file.
+        None of the entries of an invalid plug-in are read, and `refused` names the plug-in. Only grids that use its
+        entries fail. Raises ConfigError or RegistryError with file and key for an invalid file.
         """
         path = path or shipped("registry.yaml")
         sections = _read(path)
@@ -158,11 +158,11 @@ class Registry:
 
     @property
     def custom_metrics(self) -> tuple[Entry, ...]:
-        """Return the metrics with the key `given`. Their own functions compute them, not kernels of this project."""
+        """Return the metrics that a registry file or a plug-in adds, each with its own Python function (entries with the key `given`)."""
         return tuple(entry for entry in self.sections["metrics"].values() if "given" in entry.facts)
 
     def match(self, section: str, pattern: str, where: str) -> list[str]:
-        """Return the names that match a pattern with wildcards, in the order of the file. A plain name matches only itself."""
+        """Return the names of a section that match a pattern with wildcards, in the order of the registry. A name without wildcards matches only itself."""
         if not any(c in pattern for c in "*?["):
             return [self.find(section, pattern, where).name]
         names = [name for name in self.sections[section] if fnmatchcase(name, pattern)]
@@ -286,7 +286,7 @@ def _check_facts(facts: Mapping[str, Any], where: str) -> None:
 
 
 def _check_weights(facts: Mapping[str, Any], where: str) -> None:
-    """Raise RegistryError for a file of starting weights without corpus, or with an invalid map of keys."""
+    """Raise RegistryError if an entry of starting weights does not state its pretraining corpus, or has an invalid map of parameter names."""
     for key, example in (("file", "mine.safetensors"), ("corpus", "the images on which it was trained")):
         if not isinstance(facts.get(key), str) or not facts[key].strip():
             raise RegistryError(f"{key} of these starting weights is missing", where, f"add `{key}: {example}`")

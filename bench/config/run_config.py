@@ -1,7 +1,8 @@
-"""The configuration of a run: names and numbers only, checked when the user's file is read.
+"""The configuration of a run: names of registry entries and numbers, which are checked when the user's file is read.
 
-Every field affects the trained weights, so every field is part of the run id. Fields with their default value are left
-out of the id, so a new field does not change the ids of old runs. Therefore, a default must never change.
+Every field affects the trained weights, so every field is part of the run id. Fields with their default value are not
+part of the hashed text, so a new field does not change the ids of old runs. For the same reason, a default must never
+change.
 """
 
 import functools
@@ -40,13 +41,17 @@ class Schedule:
     patience: int = 0  # epochs without a better validation AUROC before stopping; 0: off
     ema: float = 0.0  # decay of the averaged weights; 0: off
     freeze_epochs: int = 0  # epochs in which only the head is trained
-    # Factor on the learning rate. A sweep over 1/3, 1 and 3 tunes all optimizers with the same effort.
+    # Factor by which the learning rate of the optimizer entry is multiplied. A sweep over 1/3, 1 and 3 tunes every
+    # optimizer with the same effort.
     lr_scale: float = 1.0
-    plateau_factor: float = 0.1  # kind plateau: factor on the learning rate
-    plateau_patience: int = 2  # kind plateau: epochs without a lower validation loss before the factor applies
+    plateau_factor: float = 0.1  # only for the kind plateau: factor by which the learning rate is multiplied
+    plateau_patience: int = (
+        2  # only for the kind plateau: epochs without a lower validation loss until the factor applies
+    )
     stop_on: str = "val"  # split whose AUROC `patience` watches: val, or expert_valid (labeled by radiologists)
     select_on: str = "val"  # split whose AUROC selects the epoch
-    # record the internal test AUROC of each epoch, to measure how much too good it is when it selects the epoch
+    # whether the internal test AUROC of each epoch is recorded; it shows how much too high the AUROC would be if the
+    # test split selected the epoch
     audit: bool = False
     sampling: str = "shuffled"  # balanced: every forward pass has both classes of every finding, as AUC losses need
     pretrain_epochs: int = 0  # epochs with cross-entropy before the run's own loss; these epochs are never selected
@@ -109,7 +114,7 @@ class Schedule:
         return size - (size % (self.micro_batch or size) == 1)
 
     def phase(self, epoch: int) -> range:
-        """Return the epochs of the training phase that contains `epoch`, counted from 1.
+        """Return the range of epochs of the training phase to which `epoch` belongs; epochs are counted from 1.
 
         A phase ends when the backbone is unfrozen, and when the run's own loss replaces cross-entropy.
 
@@ -152,8 +157,8 @@ class Split:
 class Limit:
     """The maximum training time of a run.
 
-    The limit is part of the run id, although its effect depends on the machine. A run that was stopped early must never be mistaken
-    for a fully trained run, or for a run with another limit.
+    The limit is part of the run id, although its effect depends on the machine. So a run that the limit stopped never
+    has the id of a fully trained run, or of a run with another limit.
     """
 
     hours: float = 0.0  # wall-clock time of training and validation; 0: no limit
@@ -269,14 +274,14 @@ class RunConfig:
     def labeled_images_only(self) -> bool:
         """Return whether training leaves out the images that label no finding of the run.
 
-        A run that learns one finding, or explicit labels only, would otherwise spend most of its steps on images with
-        loss 0. Runs that learn many findings use all images, as before this rule.
+        A run that learns one finding, or ignores findings that are not mentioned, would otherwise spend most of its
+        steps on images with loss 0. Other runs use all images.
         """
         return self.task == "binary" or self.blank == "ignore"
 
     @property
     def of_panel(self) -> Self:
-        """Return the configuration of this run's panel (joined binary runs): all findings, other fields unchanged."""
+        """Return the configuration of the panel (joined runs with one finding each) to which this run belongs: all findings, other fields unchanged."""
         return replace(self, task="multilabel", finding="")
 
     @property
@@ -315,11 +320,13 @@ _TYPE_NAMES: Mapping[Any, str] = {int: "a whole number", float: "a number", bool
 
 
 def _fits(value: object, kind: Any) -> bool:
-    """Return whether a value has the type of its field. A float field also accepts an int; nothing else is converted."""
+    """Return whether a value has the type of its field. An int is also valid for a float field."""
     return type(value) in (int, float) if kind is float else type(value) is kind
 
 
-_hints = functools.cache(typing.get_type_hints)  # cached: a page of 100 runs needs the type hints of a class 600 times
+_hints = functools.cache(
+    typing.get_type_hints
+)  # cached, because a page of 100 runs needs the type hints of a class 600 times
 
 
 def from_dict(kind: type[T], raw: object, where: str) -> T:
@@ -375,7 +382,7 @@ def differing(config: Any) -> dict[str, Any]:
 
 
 def flat(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration as a flat mapping: dotted keys instead of nested blocks.
+    """Return a configuration as a mapping with dotted keys, such as schedule.lr, instead of nested blocks.
 
     >>> flat({"loss": "bce", "schedule": {"lr": 0.1}})
     {'loss': 'bce', 'schedule.lr': 0.1}

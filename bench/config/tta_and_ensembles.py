@@ -1,4 +1,4 @@
-"""Read the test-time augmentations (TTA) and ensembles of a grid: leaderboard rows without training."""
+"""Read the test-time augmentations (TTA) and ensembles of a grid. Both are rows of the leaderboard that need no training."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ def read_ensembles(
     meets: Callable[[RunConfig, Mapping[str, Any], str], bool],
     where: str,
 ) -> tuple[Ensemble, ...]:
-    """Return the ensembles of a grid. `meets(config, conditions, where)`: whether a run meets all conditions.
+    """Return the ensembles of a grid. `meets(config, conditions, where)` returns whether a run meets all conditions of the key `of`.
 
     Raises ConfigError for an unknown key, a repeated name, conditions that no run meets, and a TTA that the grid does
     not make. Two ensembles of the same runs, and runs with different findings, are errors, too.

@@ -17,7 +17,7 @@ from harmonize.cache.packed import Images
 
 Rows = NDArray[np.int64]
 COPY_BYTES = 1 << 26  # bytes per copy to the device: 655 images of 320 px
-PREFETCH_DEPTH = 2  # number of batches: one is copied while another waits to be used
+PREFETCH_DEPTH = 2  # number of batches that are prefetched: one is copied while another waits to be used
 
 
 class BatchReader:

@@ -14,7 +14,9 @@ Floats = NDArray[np.float32]
 # arrays for one row of the output: distances from the left and the upper neighbor, share of the pixel inside the image,
 # index of the upper left neighbor, the four packed neighbors, gray value
 Row = tuple[Floats, Floats, Floats, NDArray[np.uint32], NDArray[np.uint32], Floats]
-STRIDE = 64  # row lengths are padded to a multiple of this number: the compiler vectorizes up to 64 iterations
+STRIDE = (
+    64  # lengths of rows are padded to a multiple of this number, because the compiler vectorizes up to 64 iterations
+)
 
 
 @compiled

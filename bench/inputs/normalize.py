@@ -30,7 +30,9 @@ from bench.inputs.device_transfer import constant
 from bench.inputs.histograms import TABLES, Reference, histograms, look_up
 from harmonize.errors import ConfigError
 
-FOREGROUND = 0.02  # of [0, 1]; darker pixels are border or collimator and are ignored in statistics
+FOREGROUND = (
+    0.02  # gray value on the scale from 0 to 1; darker pixels are border or collimator and are ignored in statistics
+)
 
 
 def imagenet(x_N1HW: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -232,7 +234,7 @@ def augmented_content(content_N1HW: Tensor, augment: Callable[[Tensor], Tensor],
 
 
 def _mask(x_N1HW: Tensor, pixels: str, times_N1HW: Tensor | None) -> Tensor:
-    """Return the values that count in statistics: the foreground; if empty, all except padding; if also empty, all."""
+    """Return the mask of the values that count in statistics: the foreground; if it is empty, all values except padding; if there are none, all values."""
     if pixels not in ("foreground", "all"):
         raise ConfigError(f"unknown value {pixels!r} of pixels", "preprocessing.ops", "choose foreground or all")
     mask = x_N1HW > FOREGROUND if pixels == "foreground" else torch.ones_like(x_N1HW, dtype=torch.bool)

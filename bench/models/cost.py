@@ -35,7 +35,9 @@ class Cost:
         params = list(network.parameters())
         image = torch.zeros(1, network.in_channels, size, size, device=params[0].device)
         with _evaluating(network), _quiet():
-            from fvcore.nn import FlopCountAnalysis  # imported inside `_quiet`, because the import gives warnings, too
+            from fvcore.nn import (
+                FlopCountAnalysis,
+            )  # imported inside the `_quiet` block, because the import also prints warnings
 
             analysis = (
                 FlopCountAnalysis(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)

@@ -122,11 +122,11 @@ def build(
 ) -> Network:
     """Return the network of a registry entry, on the CPU; the same seed gives the same weights.
 
-    `weights` is None for random weights, a safetensors file, or "hub" to download the file of the ImageNet model.
-    With `keys` None the file is of the ImageNet model of timm. Otherwise `keys` maps the starts of its names to those of
-    the network (`_load_mapped`), and the architecture may be any.
-    The output layer is random (see OUTPUT_STD) and the same in all three cases. The global random state is not changed.
-    Raises ConfigError for unknown options, SetupError for weights that are missing or do not fit.
+    `weights` is None for random weights, a safetensors file, or "hub" to download the file of the ImageNet model. With
+    `keys` None, the file must be that of timm's ImageNet model. Otherwise, the file may be of any origin, and `keys`
+    maps the starts of its parameter names to those of the network (`_load_mapped`). The output layer is random (see
+    OUTPUT_STD) and the same in all three cases. The global random state is not changed. Raises ConfigError for unknown
+    options, SetupError for weights that are missing or do not fit.
     """
     factory = Entry("architectures", use, use).load() if isinstance(use, str) else use
     where = str(options.get("name", getattr(factory, "__name__", use)))
@@ -251,7 +251,7 @@ def _load_pretrained(
 def _load_mapped(
     tensors: Mapping[str, Tensor], source: str, backbone: nn.Module, in_channels: int, keys: Mapping[str, str | None]
 ) -> None:
-    """Copy all weights except those of the output layers from a file whose names differ from those of the network.
+    """Copy all weights except those of the output layers from a file with other parameter names than the network.
 
     The longest key of `keys` that a name starts with is replaced by its value; None removes the tensor. A first
     convolution for three channels is adapted to `in_channels`.

@@ -52,7 +52,7 @@ class Figures:
         return self.verdict not in {"ok", "not stated"}
 
     def row(self) -> list[str]:
-        """Return the table row: name, millions of parameters, GMACs, both when deployed (empty if equal), verdict."""
+        """Return the table row: name, millions of parameters and GMACs in training, the same in the deployed form (empty if equal), verdict."""
         numbers = (self.params, self.gmacs, self.deployed_params, self.deployed_gmacs)
         shown = ["" if self.problem else f"{number:.3f}" for number in numbers]
         if shown[:2] == shown[2:]:

@@ -1,4 +1,4 @@
-"""Targets of the auxiliary heads, read from the internal cohort's table. External cohorts are not used.
+"""Training targets of the auxiliary heads, read from the internal cohort's table. External cohorts have no such targets.
 
 An auxiliary head is an additional output of a network, such as the sex of the patient.
 Legend: N images, T auxiliary heads.
@@ -68,7 +68,7 @@ def _sex(table: pd.DataFrame, config: RunConfig) -> Floats:  # noqa: ARG001
 
 
 def _binary(state: pd.Series, blank: str) -> Floats:
-    """Return label states as 1, 0 and NaN. Uncertain is NaN; "not mentioned" is 0 if `blank` is "zero", else NaN."""
+    """Return a column of label states as targets: 1 for present, 0 for absent, NaN for uncertain. "Not mentioned" becomes 0 if `blank` is "zero", else NaN."""
     absent = (ABSENT, NOT_MENTIONED) if blank == "zero" else (ABSENT,)
     code = state.astype("Int8").fillna(UNMAPPED_CODE).to_numpy(np.int8)
     return np.select([code == PRESENT, np.isin(code, absent)], [1.0, 0.0], np.nan).astype(np.float32)

@@ -1,8 +1,8 @@
 """Derived runs, made of other runs without training: test-time augmentation (TTA), ensembles and panels.
 
-A derived run is scored like a trained one. Its predictions are the logits of a mean probability: the mean over views of
-an image (tta) or over runs (ensemble). A panel joins networks that learn one finding each, without a mean. This module
-describes derived runs; `bench.runs.make_derived` makes them.
+A derived run is scored like a trained run. Its predictions are logits of a mean probability: for a TTA, the mean over
+views of an image; for an ensemble, the mean over runs. A panel joins networks that learn one finding each, and takes no
+mean. This module describes derived runs; `bench.runs.make_derived` makes them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -54,14 +54,14 @@ class Derived:
         return self.runs[0].config.of_panel if self.kind == "panel" else self.runs[0].config
 
     def prediction_facts(self, store: Store, cohort: str, cohort_id: str) -> dict[str, str]:
-        """Return the metadata of a prediction file: cohort id, and hashes of images and weights of the source runs."""
+        """Return the metadata of the derived run's prediction file: cohort id, and hashes of images and weights of the source runs."""
         stored = [table_facts(store.run_dir(s) / "predictions" / f"{cohort}.parquet") for s in self.sources]
         joined = {key: [facts.get(key, "") for facts in stored] for key in ("fingerprint", "weights")}
         facts = {k: v[0] if len(v) == 1 else short_hash(canonical_json(v), 64) for k, v in joined.items()}
         return {**facts, "cohort": cohort_id}
 
     def is_incomplete(self, store: Store, cohorts: Mapping[str, str]) -> bool:
-        """Return whether the run is unfinished, or older than its sources. `cohorts`: name -> id."""
+        """Return whether the derived run is unfinished, or older than the runs of which it is made. `cohorts`: cohort name -> cohort id."""
         folder = store.run_dir(self.id)
         if (
             store.state(self.id) != "done"

@@ -36,7 +36,8 @@ class DecodedImages:
     def write_lists(self) -> None:
         """Write two lists of each cohort as CSV files: `quarantine` and `doubts`.
 
-        `quarantine` has unusable images. `doubts` has used images with an unknown label or a patient of two sexes.
+        `quarantine` lists the images that cannot be used. `doubts` lists images that are used but look wrong: a label
+        is unknown, or the patient has two sexes.
         """
         for ref in self.plan.refs:
             cohort = self.plan.cohorts[ref.name]
@@ -81,7 +82,7 @@ class DecodedImages:
     def refuse_copies(self, progress: Progress | None = None) -> list[str]:
         """Raise DatasetError when an external cohort contains copies of internal images, even if encoded again.
 
-        Otherwise return no line, or one line if there are too many similar images to compare all pairs.
+        Otherwise return [], or a list with one line of text if there are too many similar images to compare all pairs.
         """
         key = next(iter(self.caches))[1]
         caches = {name: cache for (name, geometry_key), cache in self.caches.items() if geometry_key == key}
@@ -121,7 +122,7 @@ def _listed(ref: CohortRef) -> pd.DataFrame:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageFiles:
-    """The image files of a plan, with size and modification time of each file."""
+    """The image files of a plan, with the size and the modification time of each file."""
 
     plan: Plan
     states: Mapping[str, pd.DataFrame]  # cohort -> result of `file_states`
@@ -132,7 +133,7 @@ class ImageFiles:
         return cls(plan, {ref.name: file_states(ref.root, _listed(ref)) for ref in plan.refs})
 
     def decoding(self, runs: Sequence[Run], workers: int) -> dict[tuple[str, str], Forecast]:
-        """Return an estimate of the work of decoding the images of `runs`: (cohort, geometry key) -> forecast."""
+        """Return the forecast time and disk space of decoding the images of `runs`: (cohort, key of the geometry) -> forecast."""
         return {
             (ref.name, form.key): forecast(
                 ref.name, ref.root, self.states[ref.name], form, self.plan.store.cache_folder(ref.root), workers
@@ -143,7 +144,7 @@ class ImageFiles:
 
 
 def _decoding_sentence(work: Forecast, workers: int) -> str:
-    """Return the work of decoding as a sentence.
+    """Return a sentence with the disk space and the time that decoding will need.
 
     >>> _decoding_sentence(Forecast(224_316, 22_969_958_400, 4000.0), 8)
     '224,316 images to decode, about 67 min in 8 processes; all pixels then take 22.97 GB'

@@ -1,8 +1,8 @@
 """Represent an imported model as a run of the store: its id, its row in a grid's manifest, its data exposure.
 
-The model is not trained here. Like a derived run, the model has a `kind` in its run.json: it is scored like a run, is
-listed below the ranking, and cannot be trained again. A grid without runs ranks the imported models that were not
-trained on an external hospital.
+Like a derived run, an imported model has a `kind` in its run.json. So it is scored like a run and listed below the
+ranking, but cannot be trained here. A grid without runs ranks the imported models that were not trained on an external
+hospital.
 """
 
 import json
@@ -20,7 +20,7 @@ from harmonize.datasets import LAYOUTS
 from harmonize.errors import ConfigError
 
 KIND = "external"
-# settings that a model takes from the runs of the grid
+# settings of the grid's runs that also hold for the model
 SHARED = ("train_on", "space", "mapping", "label_source", "cohort", "split")
 FORMATS = {
     "timm": "a timm checkpoint",
@@ -88,9 +88,10 @@ def row(run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]]) -> d
 
 
 def kept_models(store: Store, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the imported models that a grid keeps when it is planned again.
+    """Return the manifest rows of the imported models that a grid keeps when it is planned again.
 
-    The models must be in the store, and cohorts, findings and splits must be the same as in their evaluation.
+    A model is kept if it is in the store, and if the grid has the same cohorts, findings and splits as when the model
+    was evaluated.
     """
     old, new = ([[c["name"], c["id"], c["role"]] for c in content["cohorts"]] for content in (before, after))
     if old != new:
@@ -118,5 +119,5 @@ def comparable(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
 
 
 def planned_row(content: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the derived rows of a manifest with a model added; a model of the same name is replaced."""
+    """Return the derived runs and imported models of a manifest with a new model; a model of the same name is replaced."""
     return [*(row for row in content["derived"] if (row["kind"], row["name"]) != (KIND, new["name"])), dict(new)]

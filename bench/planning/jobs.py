@@ -1,4 +1,4 @@
-"""Jobs: the tasks that are sent to worker processes.
+"""Jobs: the tasks that the main process sends to worker processes.
 
 This module does not import torch, because the sending process does not need it.
 """
@@ -52,7 +52,7 @@ class Job(RunJob[Run]):
     """One run to train and freeze; its frozen network then predicts every cohort."""
 
     others: tuple[str, ...] = ()  # further devices for data-parallel training
-    trains_only: bool = False  # True if a PassJob makes the predictions of this run and other runs in one pass
+    trains_only: bool = False  # whether this job only trains, because a PassJob predicts with this run and other runs in one pass over the images
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,8 @@ class PassJob:
 class AnalysisJob:
     """One analysis of a finished run, or of the cohorts. An analysis of cohorts uses only the geometry of `run`.
 
-    Its folder holds tables with the columns of `reports.schemas.tables.SCHEMAS`, and other files. KEY is written last;
-    it is a hash of the inputs. An analysis never changes its run: if it fails, the run stays done.
+    The folder of an analysis holds tables, with the columns of `reports.schemas.tables.SCHEMAS`, and other files. The
+    file KEY, a hash of the inputs, is written last. An analysis never changes its run: if it fails, the run stays done.
     """
 
     analysis: Analysis
@@ -146,7 +146,7 @@ class AnalysisJob:
 
 
 def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_run: bool) -> str:
-    """Return the key of an analysis, a hash of its identity (name, version, options) and of `predicted` of its run."""
+    """Return the key of an analysis: a hash of its identity (name, version, options) and of `facts`, the result of `predicted` for its run."""
     if not per_run:
         facts = [fact[:-1] for fact in facts]  # without the weights
     return short_hash(canonical_json([identity, facts]), 32)

@@ -65,7 +65,7 @@ class Manifest:
         return folder / f"as-{self.content['name']}" if self.content.get("scored_from") else folder
 
     def uncounted(self, findings: Sequence[str]) -> list[str]:
-        """Return the items of `findings` that have no scores in this grid: those that `bench score --as --findings` left out."""
+        """Return those of the given findings that have no scores in this grid, because `bench score --as --findings` left them out."""
         counted = self.content.get("counted", findings)
         return [finding for finding in findings if finding not in counted]
 
@@ -211,7 +211,7 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
 
 
 def upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest of schema 3 in the present schema, with the new roles of cohorts. Other manifests are returned unchanged.
+    """Return a manifest of schema 3 in the current schema, in which cohorts are internal or external. Other manifests are returned unchanged.
 
     >>> upgraded({"schema": 3, "cohorts": [{"role": "home"}, {"role": "away"}]})["cohorts"]
     [{'role': 'internal'}, {'role': 'external'}]
@@ -262,7 +262,7 @@ def trained_on_synthetic(store: Store, run_id: str) -> bool:
 
     A run folder may have been copied without its grid. Records of older versions do not state it.
     """
-    with contextlib.suppress(OSError, ValueError):  # loading the run reports a damaged record
+    with contextlib.suppress(OSError, ValueError):  # a damaged record is not an error here: loading the run reports it
         if json_object(store.run_dir(run_id) / "env.json").get(SYNTHETIC):
             return True
     for path in (store.root / "grids").glob("*.json"):
@@ -370,7 +370,10 @@ def _compared(plan: Plan, *, images: bool) -> dict[str, Any]:
 
 
 def links_of(entries: Iterable[tuple[str, Entry]]) -> dict[str, dict[str, dict[str, str]]]:
-    """Return {configuration key: {entry: {"paper" or "code": text}}} of pairs (configuration key, registry entry)."""
+    """Return the publications of registry entries: {configuration key: {entry: {"paper" or "code": text}}}.
+
+    `entries`: pairs (configuration key, registry entry).
+    """
     links: dict[str, dict[str, dict[str, str]]] = {}
     for key, entry in entries:
         stated = {
@@ -394,7 +397,7 @@ def _weights_entry(run: Run) -> Entry:
 def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float]:
     """Return {title of a preprocessing that crops to lungs: share of images without detected lungs}.
 
-    `caches`: of one cohort, by geometry key.
+    `caches`: the decoded images of one cohort, by key of the geometry.
     """
     rates = {}
     for run in plan.runs:

@@ -1,4 +1,4 @@
-"""Stop a grid whose cohorts share images or patients: an external test must be of unseen patients.
+"""Stop a grid whose internal and external cohorts share images or patients: an external test must use unseen patients.
 
 Before this module raises the error, it writes a list of the shared images or patients into the store, below `cohorts/`.
 The data file can name this list as `exclude:` of a cohort, which then leaves out these images or patients.
@@ -28,7 +28,7 @@ _FIX = "remove them from the external cohort, or name the list in the data file 
 
 
 def refuse_equal_cohorts(cohorts: Sequence[Cohort]) -> None:
-    """Raise ConfigError when two cohorts have the same table, that is, the same images under two names."""
+    """Raise ConfigError when two cohorts of a grid have the same table: the same images under two names."""
     for one, other in combinations(cohorts, 2):
         if one.id == other.id:
             what = f"the cohorts {one.name!r} and {other.name!r} have the same table: they are the same images"
@@ -39,8 +39,9 @@ def refuse_equal_cohorts(cohorts: Sequence[Cohort]) -> None:
 def shares_patient_ids(one: CohortSpec, other: CohortSpec) -> bool:
     """Return whether an equal patient id in two cohorts means the same patient.
 
-    If both cohorts state a population, ids are shared if the populations are equal. Otherwise ids are shared if the
-    cohorts have one layout. The layout `table` can be of any hospital, so two such cohorts must also have one root.
+    If both cohorts state a population, the answer is whether the populations are equal. Otherwise, it is whether both
+    cohorts have the same dataset layout. The layout `table` can be of any hospital, so two such cohorts must also have
+    the same root folder.
     """
     if one.population and other.population:
         return one.population == other.population
@@ -50,7 +51,7 @@ def shares_patient_ids(one: CohortSpec, other: CohortSpec) -> bool:
 
 
 def compared_cohorts(internal: Cohort, external: Sequence[Cohort]) -> list[str]:
-    """Return the names of the external cohorts whose patient ids are compared with the internal patient ids."""
+    """Return the names of the external cohorts whose patient ids can be compared with the internal patient ids."""
     return [cohort.name for cohort in external if shares_patient_ids(internal.spec, cohort.spec)]
 
 
@@ -120,7 +121,8 @@ def refuse_copies(
 def _write_list(store: Store, kind: str, cohort: Cohort, rows: pd.DataFrame) -> Path:
     """Write a list of images or patients for `exclude:` into the store and return its path.
 
-    A list that the data file already names as `exclude:` is not overwritten; the new list then gets another name.
+    If the data file already names a list as `exclude:`, this list is not overwritten, and the new list gets another
+    name.
     """
     excluded = {path.resolve() for path in cohort.spec.exclude}
     folder = store.root.resolve() / "cohorts"

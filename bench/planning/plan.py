@@ -67,7 +67,7 @@ class Plan:
 
     @property
     def remarks(self) -> list[str]:
-        """Return a line for each cohort whose `exclude` lists contain ids that the cohort does not have."""
+        """Return one line of text for each cohort whose `exclude` lists contain ids that the cohort does not have."""
         return [
             f"{name}: {cohort.unknown:,} ids of `exclude` are not in the cohort and are ignored"
             for name, cohort in self.cohorts.items()
@@ -112,8 +112,8 @@ def states(table: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.int8]:
 def training_labels(table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
     """Return rows of the internal cohort with the labels on which a run trains.
 
-    In a grid that compares label sources, the table has columns of each source; validation and test labels are those of
-    the cohort for all runs. In other grids, the table is returned unchanged.
+    In a grid that compares label sources, the table has columns of each source, and the training rows get those of the
+    run's source. Validation and test labels are the same for all runs. In other grids, the table is returned unchanged.
     """
     names = {str(finding): training_column(config.label_source, str(finding)) for finding in space(config.space)}
     return table.assign(**{finding: table[name] for finding, name in names.items() if name in table})
@@ -133,7 +133,7 @@ def make_plan(
 ) -> Plan:
     """Read and check the cohorts of a grid and make its runs; without data, make the phantom cohorts first.
 
-    With `tables_alone`, cohorts need no image files: the predictions exist already.
+    With `tables_alone`, the cohorts need no image files, because their predictions exist already.
     Raises ConfigError, DatasetError or SetupError when grid and data do not fit.
     """
     cohorts = read_cohorts(grid, store, data, workers, progress, tables_alone=tables_alone)
@@ -148,13 +148,13 @@ def make_plan(
     refuse_shared_patients(store, internal, external)
     bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))
     for ref in refs:
-        if cohort_problem(ref.table):  # also of an older version, without a checksum
+        if cohort_problem(ref.table):  # also a table that an older version wrote without a checksum
             write_cohort(ref.table, cohorts[ref.name].table, ref.id)
     return Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, derived)
 
 
 def _training_data(config: RunConfig) -> tuple[object, ...]:
-    """Return the settings that `_check_internal` uses."""
+    """Return the settings of a run that select and label its training data; runs with equal settings need only one check."""
     data = (config.split, config.cohort, config.schedule.watched)
     return (*data, config.findings, config.blank, config.auxiliary_heads)
 
@@ -191,7 +191,7 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
 
 
 def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> CohortRef:
-    """Return the facts of a cohort for a worker. `internal`: name of the internal cohort."""
+    """Return what a worker needs of a cohort; the table is written into the store. `internal`: name of the internal cohort."""
     headline = str(registry.sections["datasets"][cohort.layout].facts.get("headline_split", "all"))
     if headline != "all" and not (cohort.table["split"] == headline).any():
         headline = "all"

@@ -1,7 +1,8 @@
 """The evaluation protocol: the split of every row of a cohort, and which rows are predicted, scored and reported.
 
-No other module decides these rows. The rows follow from the role of a cohort and its headline split. A `CohortRef` of a
-plan is a `CohortRole`. `CohortRole.of` returns the role of a cohort in a manifest:
+No other module decides these rows. The rows follow from the role of a cohort (internal or external) and its headline
+split, which the leaderboard shows. A `CohortRef` of a plan is a `CohortRole`; `CohortRole.of` returns the role of a
+cohort in a manifest:
 
     split = ref.split_of(table, config)
     table[ref.headline_rows(split)]  # the rows behind the numbers of the leaderboard
@@ -50,7 +51,7 @@ class CohortRole:
         return "test" if self.role == "internal" else self.headline_split
 
     def split_of(self, table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
-        """Return the split of each row: assigned by this project if internal, by the dataset if external."""
+        """Return the split of each row of a cohort table. This project assigns internal splits; external splits are the dataset's own."""
         return internal_split(table, config) if self.role == "internal" else table["split"]
 
     def predicted_rows(self, split: Splits) -> Mask:

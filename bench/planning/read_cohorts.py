@@ -14,7 +14,7 @@ from harmonize.labels.findings import space
 def read_cohorts(
     grid: Grid, store: Store, data: Path | None, workers: int, progress: Progress, *, tables_alone: bool = False
 ) -> dict[str, Cohort]:
-    """Return the cohorts of a grid by name, the internal cohort first, with the grid's choice of images and labels.
+    """Return the cohorts of a grid by name, the internal cohort first, with the images and labels that the grid selects.
 
     `data`: a folder with one folder per dataset, or a data file. Without it, the synthetic cohorts of the grid are made
     in the store. With `tables_alone`, a cohort needs no image files. Raises ConfigError when a cohort is missing.

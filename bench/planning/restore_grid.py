@@ -1,4 +1,4 @@
-"""Restore a grid from its manifest, to read its data again or to train one of its runs again."""
+"""Restore a grid from its manifest, so that its data can be read again or one of its runs trained again."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

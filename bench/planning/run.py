@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 TRAINING_VERSION = 2  # part of the run id: increase it if a change of the training code may change weights
-# Part of the id of runs that train on labeled images only: increase it if a change of this selection may change weights.
+# Part of the id of runs that train on labeled images only: increase it if a change of the selection of these images may
+# change weights.
 SELECTION_VERSION = 1
 TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # files that training writes
 
@@ -100,14 +101,14 @@ class Run:
 
     @property
     def states(self) -> int:
-        """Return the number of outputs per finding: 3 if "uncertain" is a separate class, else 1."""
+        """Return the number of outputs per finding: 3 if the run learns "uncertain" as a separate class, else 1."""
         return int(self.entries["uncertainty"].facts.get("states", 1))
 
 
 def starting_weights(
     architecture: Entry, weights: Entry, folder: Path | None, registry_path: Path
 ) -> tuple[Path | None, str]:
-    """Return the file of starting weights (None: random or hub), and a text for the run id that identifies them.
+    """Return the file of starting weights (None for random weights and for weights of the hub), and a text that identifies the weights in the run id.
 
     `weights`: entry of the section `weights`. `folder`: folder of --weights, or None.
     """
@@ -123,7 +124,7 @@ def starting_weights(
         return file, f"sha256:{_sha256(file)}"
     name = str(architecture.options.get("name", architecture.name))
     if folder is None:
-        if "." not in name:  # without a tag, the version of timm would select the weights
+        if "." not in name:  # a name without a tag would let each version of timm select other weights
             fix = f"name the tag, e.g. timm:{name}.TAG, or put {name}.safetensors under --weights DIR"
             raise SetupError(f"{architecture.name} has no tag for its starting weights", "weights: imagenet", fix)
         return None, f"hub:{name}"

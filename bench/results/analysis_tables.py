@@ -24,7 +24,7 @@ def stored_analyses(
         if state["state"] != "done" or state["run_id"] not in selected:
             continue
         for path in sorted((manifest.store.root / analysis["folder"]).glob("*.parquet")):
-            if path.stem in SCHEMAS:  # only the analysis itself reads other tables
+            if path.stem in SCHEMAS:  # other tables in the folder are read only by the analysis itself
                 frames.setdefault(path.stem, []).append(CheckedFolder(path.parent).table(path.name))
     return {name: pd.concat([f for f in parts if len(f)] or parts, ignore_index=True) for name, parts in frames.items()}
 

@@ -25,7 +25,7 @@ def findings_of(manifest: Manifest) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class CohortTables:
-    """The report tables about the data, and the label states that the leaderboard's scores use."""
+    """The report tables about the data, and the label states from which the leaderboard's scores are computed."""
 
     frames: dict[str, pd.DataFrame]
     # (cohort, split) -> label states [number of images, number of findings]

@@ -42,8 +42,8 @@ class PlannedRun:
 class Contrast:
     """Two runs and the table of their differences (columns: bench.scoring.across_runs.paired_runs.COLUMNS).
 
-    synthetic: whether a program drew the images. notes: the sentences that say on what the runs were compared, if they
-    differ in this, and which verdict the leaderboard has.
+    synthetic: whether a program drew the images. notes: sentences that state what the two grids have in common and were
+    compared on, and the verdict of the leaderboard.
     """
 
     first: str
@@ -80,7 +80,7 @@ def contrast(
     """
     names = [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json"))
     manifests = [read_manifest(store, name) for name in names]
-    # skip rescored grids: they have the same runs as the original grids
+    # without --grid, leave out rescored grids, because they have the same runs as the original grids
     manifests = [m for m in manifests if grid or not m.content.get("scored_from")]
     matching = [
         [PlannedRun(m, run) for m in manifests for run in (*m.runs, *m.derived) if run["id"].startswith(prefix)]
@@ -182,7 +182,7 @@ def _refuse_empty(planned: Sequence[PlannedRun], key: Key, cohorts: Sequence[str
 
 
 def _notes(planned: Sequence[PlannedRun], without_images: Sequence[str]) -> tuple[str, ...]:
-    """Return sentences on the differences of the two grids that decide what was compared."""
+    """Return one sentence for each difference between the two grids that limits what was compared."""
     notes = []
     if without_images:
         notes.append(f"Not compared: {', '.join(without_images)}. The runs have no scored image there in common.")
@@ -205,7 +205,7 @@ def _notes(planned: Sequence[PlannedRun], without_images: Sequence[str]) -> tupl
 
 
 def _verdict_note(manifest: Manifest, ids: tuple[str, str], key: Key, table: pd.DataFrame) -> tuple[str, ...]:
-    """Return the sentence with the verdicts of the stored leaderboard; none if it does not show these differences."""
+    """Return a list with a sentence that states the leaderboard's verdicts on these runs; [] if the leaderboard does not compare them."""
     words = verdicts_on_page(manifest, ids, key, table)
     listed = "; ".join(f"{dataset} {word}" for dataset, word in words.items())
     return (f"Verdict of the leaderboard on first - second: {listed}.",) if words else ()
@@ -214,8 +214,8 @@ def _verdict_note(manifest: Manifest, ids: tuple[str, str], key: Key, table: pd.
 def verdicts_on_page(manifest: Manifest, ids: tuple[str, str], key: Key, table: pd.DataFrame) -> dict[str, str]:
     """Return the verdicts of the grid's leaderboard on the macro differences of `table`: cohort -> word.
 
-    The leaderboard compares recipes and corrects for all pairs of its ranking. Cohorts are left out if the stored report has
-    another difference, because it is older or compares means over seeds.
+    The leaderboard compares recipes and corrects for all pairs in its ranking. A cohort is left out if the stored
+    report states another difference than `table`, because the report is older or compares means over seeds.
     """
     path = manifest.store.root / "report" / str(manifest.content["name"]) / "tables" / "pairs.parquet"
     if key not in (AUROC, GAP) or not path.is_file():

@@ -25,7 +25,7 @@ from reports.schemas.tables import SCHEMAS
 
 
 class Compared(NamedTuple):
-    """Tables that compare recipes, rows of recipes for the tables of runs, and what other comparisons need."""
+    """The result of `across`: tables that compare recipes, and rows of recipes that are added to the tables of runs."""
 
     tables: dict[str, pd.DataFrame]
     of_recipes: dict[str, pd.DataFrame]  # name of a table of runs -> its rows of recipes
@@ -103,13 +103,13 @@ def recipes_of(manifest: Manifest, replicates: Replicates) -> Recipes:
 
 
 def _configuration(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what makes runs one recipe if it is equal: kind and configuration, and for an imported model its id."""
+    """Return what runs of one recipe share: kind and configuration (except the seed); for an imported model also its id."""
     kind = run.get("kind", "run")
     return dict(run["config"]) | {"kind": kind} | ({"model": run["id"]} if kind == IMPORTED else {})
 
 
 def _mean_costs(costs: pd.DataFrame, recipes: Recipes) -> pd.DataFrame:
-    """Return a row of costs for each recipe with an id of its own: the mean over its runs, text of the first run."""
+    """Return one row of costs for each recipe with several seeds: the mean of each number over its runs; texts are those of the first run."""
     rows = []
     for recipe, run_ids in recipes.joined.items():
         of_runs = costs[costs["run_id"].isin(run_ids)]

@@ -27,7 +27,8 @@ BATCH = 40  # number of runs whose rows are in memory at the same time
 class LongTables:
     """The long tables of a report, written to a folder. At the end of the `with` block, they replace older files.
 
-    folder: where `<name>.parquet` is written; None: nothing is written. synthetic: whether the images of all cohorts are synthetic.
+    folder: where the file `<name>.parquet` of each table is written; with None, nothing is written. synthetic: whether
+    the images of all cohorts are synthetic.
     """
 
     def __init__(self, folder: Path | None, synthetic: bool) -> None:
@@ -54,7 +55,7 @@ class LongTables:
                 self._write(name, table)
             kept.append(page_rows(name, table))
         frame = as_frame(kept)
-        pa.default_memory_pool().release_unused()  # what the other rows needed goes back to the system
+        pa.default_memory_pool().release_unused()  # memory of the rows that are not kept is given back to the system
         return frame
 
     def append(self, name: str, rows: pd.DataFrame) -> None:

@@ -74,7 +74,7 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
     folder = store.root / "scores" / run["id"]
     scores, gaps, points = (ScoresFolder(folder).table(name) for name in ("scores", "gaps", "operating_points"))
     unlearnt = facts["trained"].get("unlearnt", [])
-    # a panel has no network for the other findings
+    # the panel predicts only these findings, because it has no network for the others
     predicted = [f for f in config.findings if f not in unlearnt] if run.get("kind") == "panel" else config.findings
     min_count = manifest.settings.min_count
     internal = next(c for c in manifest.cohorts if c["role"] == "internal")
@@ -169,7 +169,7 @@ def _combined(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, An
 
 
 def _member(run: Mapping[str, Any]) -> str:
-    """Return a network of a combination: architecture, run id, and its finding or seed."""
+    """Return one network of a combination as text: architecture, run id, and finding or seed."""
     finding = run["config"].get("finding")
     return f"{run['titles']['architecture']} (run {run['id']}, {finding or 'seed ' + str(run['config']['seed'])})"
 

@@ -1,4 +1,4 @@
-"""Read one table of predictions and one table of labels, of any model and any images, as input of scoring.
+"""Read a table of predictions and a table of labels, so that any model can be scored on any images.
 
     predictions.csv   image_id, and one column of probabilities or logits for each finding
     labels.csv        image_id, optionally patient_id, and one column for each finding: 1 present, 0 absent, -1 or
@@ -87,7 +87,7 @@ def read_labeled_predictions(
 
 
 def _row(index: int) -> str:
-    """Return the place of a row as a spreadsheet counts it: the header is row 1.
+    """Return the name of a row for an error message, counted as in a spreadsheet: the header is row 1.
 
     >>> _row(0)
     'row 2'
@@ -135,7 +135,7 @@ def _findings(
     labels: Path,
     notes: list[str],
 ) -> tuple[str, ...]:
-    """Return the findings in the order of the predictions. Columns of one table alone are named in a note."""
+    """Return the findings that both tables have, in the order of the predictions. A note names the columns that only one table has."""
     own, other = (
         [str(name) for name in table.columns if name not in (IMAGE, PATIENT)] for table in (predicted, labeled)
     )

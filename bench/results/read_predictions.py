@@ -1,6 +1,6 @@
 """Read predictions, labels and scores of runs from the store. No image, GPU or torch is needed.
 
-Everything here is a function of a grid's manifest, cohort tables, prediction files and run records.
+The inputs are a grid's manifest, cohort tables, prediction files and records of runs.
 """
 
 import io

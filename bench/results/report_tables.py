@@ -56,7 +56,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         if all_ids:
             frames["costs"] = _costs(manifest, all_ids, history)
         replicates = {run_id: load_replicates(manifest, run_id) for run_id in scored}
-        # a future that is kept would keep its table in memory after the rows of recipes are added
+        # futures are removed here, because each keeps its table in memory
         frames |= {name: stored.pop(name).result() for name in list(stored)}
     finally:
         pool.shutdown(cancel_futures=True)
@@ -69,7 +69,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [empty], ignore_index=True)
         compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
         across_runs = across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)
-        del compared, replicates  # their memory is needed for the page
+        del compared, replicates  # give their memory back before the page is made
         frames |= across_runs.tables
         frames["epochs"] = _audits(manifest, history)
         frames["anytime"] = _anytime(manifest, history, frames["runs"])
@@ -123,7 +123,9 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "stated": _stated(manifest),
         "bundles": _submissions(manifest),
         "duplicates": int(manifest.content["doubles"]),
-        "compared": dict(manifest.content.get("compared", {})),  # missing in older and in merged grids
+        "compared": dict(
+            manifest.content.get("compared", {})
+        ),  # grids of older versions and merged grids do not have this key
         "datasets": {
             c["name"]: {
                 **asdict(manifest.hospital(c)),
@@ -207,7 +209,7 @@ def _in_order(name: str, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _published(manifest: Manifest) -> pd.DataFrame:
-    """Return the scores from publications that the grid lists for comparison, one row per score."""
+    """Return one row for each published score that the grid lists under `references`."""
     rows = [
         (row["name"], row["setting"], row["source"], dataset, split, finding, row["metric"], value)
         for row in manifest.content["references"]

@@ -80,7 +80,7 @@ def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Man
 
 
 def _path(manifest: Manifest, name: str, change: Change) -> Path:
-    """Return the path of the new manifest. Raises ConfigError for an invalid or used name, and if nothing changes."""
+    """Return the path of the manifest with the new settings. Raises ConfigError for an invalid or used name, and if no setting changes."""
     check_name(name, "--as")
     path = manifest.store.root / "grids" / f"{name}.json"
     if change.empty:

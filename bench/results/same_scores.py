@@ -12,7 +12,7 @@ from bench.results.read_predictions import FRAMES
 from bench.results.score_runs import PROBED
 from bench.store.store import short_hash
 
-# bundles have no features, so the tables of the source probes cannot be computed again
+# the tables of scores except those of source probes: these need features, which bundles do not have
 SCORED = tuple(name for name in FRAMES if name not in PROBED)
 # versions of these packages can change the last digits of scores
 PACKAGES = ("unseen-cxr", "numpy", "pandas", "scipy", "scikit-learn", "numba", "netcal")

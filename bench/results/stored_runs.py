@@ -37,7 +37,7 @@ class StoredRun:
     scores: Sequence[Mapping[str, Any]]  # macro AUROC with 95 % interval, by dataset and split
     grids: Sequence[str]
     date: str  # day on which the run ended or failed, or else began
-    remark: str  # reason of a failure, damage, or a deviation from the configuration
+    remark: str  # why the run failed, is damaged, or deviates from its configuration
 
 
 def stored_runs(store: Store, run_ids: Sequence[str]) -> list[StoredRun]:

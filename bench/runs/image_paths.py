@@ -1,4 +1,4 @@
-"""Find the image files that a user names. This module imports neither pandas nor torch: a missing file is an error at once."""
+"""Find the image files that a user names. This module imports neither pandas nor torch, so a missing file is reported at once."""
 
 import os
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ def images_of(given: Sequence[Path]) -> list[Path]:
 
 
 def _listed(path: Path) -> list[Path]:
-    """Return the image files that a CSV lists."""
+    """Return the image files in the column `path` or `image` of a CSV file."""
     import pandas as pd
 
     try:

@@ -32,7 +32,7 @@ class ImportedNetwork(nn.Module):
     def __init__(self, network: nn.Module, declared: Declared, findings: Sequence[str], batch: int | None) -> None:
         super().__init__()
         assert declared.input is not None
-        # batch: the only batch size that the network takes, None if it takes any
+        # self.batch: the only batch size that the network accepts, None if it accepts any
         self.network, self.declared, self.batch = (network, declared, batch)
         self.in_channels = declared.input.channels
         self.columns = [declared.output_index.get(finding) for finding in findings]
@@ -77,7 +77,7 @@ class ImportedNetwork(nn.Module):
         return torch.cat(outputs)
 
     def _checked(self, output: Any, num: int) -> Tensor:
-        """Return the outputs if they match the declaration."""
+        """Return the outputs of the network unchanged. Raises ConfigError if they do not match the declaration."""
         where, names = f"{self.declared.where}: outputs", self.declared.outputs.names
         if not isinstance(output, Tensor) or output.dim() != 2 or len(output) != num:
             actual = f"a tensor of shape {list(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
@@ -101,7 +101,7 @@ class ImportedNetwork(nn.Module):
 
 
 def declared_normalization(given: Input) -> Normalizer:
-    """Return the declared intensity normalization. The padding that makes an image square is black."""
+    """Return the intensity normalization that model.yaml declares. The padding that makes an image square is black."""
     return Normalizer([*given.ops, "imagenet"], given.mean, given.std, given.channels, given.input)
 
 
@@ -200,7 +200,7 @@ def _export(declared: Declared, trust: bool) -> nn.Module:
         raise SetupError(what, where, fix)
     try:
         exported = torch.export.load(path)
-    except Exception as error:  # torch raises whatever error its parsers raise
+    except Exception as error:  # torch passes on the errors of its parsers, of any class
         raise SetupError(
             f"torch cannot open the file: {error}", where, "export it again with this version of torch"
         ) from error

@@ -25,8 +25,8 @@ LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so t
 class Predictions:
     """Predictions that were read from files.
 
-    `declared` has the column names of the files. By cohort, `frames` has the logits to store, and `sha256` the hash of
-    the file. `remarks` are notes for the owner of the model.
+    `declared`: the declaration of the model, with the column names of the files. `frames`: cohort -> table of the
+    logits to store. `sha256`: cohort -> hash of the file. `remarks`: notes for the owner of the model.
     """
 
     declared: Declared
@@ -36,7 +36,7 @@ class Predictions:
 
 
 def read_predictions(declared: Declared, refs: Sequence[CohortRef], config: RunConfig, store: Store) -> Predictions:
-    """Return the predictions on every cohort. Without a file for the internal cohort, its table has no rows.
+    """Return the predictions on every cohort. The internal cohort may have no file; its table then has no rows.
 
     Raises DatasetError for a missing or unreadable file, and for missing or repeated images. Raises ConfigError for columns that
     are not findings, for values that are not finite, and for declared probabilities outside [0, 1].
@@ -92,7 +92,7 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def _scored(ref: CohortRef, config: RunConfig, store: Store) -> pd.DataFrame:
-    """Return image_id and split of the scored images, without images that are known to be unreadable."""
+    """Return image_id and split of the scored images of a cohort, except images that are known to be unreadable."""
     table = ref.read()
     split = ref.split_of(table, config)
     quarantine = store.root / "cohorts" / f"quarantine-{ref.name}.csv"
@@ -102,7 +102,7 @@ def _scored(ref: CohortRef, config: RunConfig, store: Store) -> pd.DataFrame:
 
 
 def _images(frame: pd.DataFrame, scored: pd.DataFrame, ref: CohortRef, where: str, remarks: list[str]) -> pd.DataFrame:
-    """Return the rows of the scored images in the order of the cohort. Internal validation images may be missing."""
+    """Return the rows of a prediction file for the scored images, in the order of the cohort table. Only internal validation images may be missing."""
     if frame["image_id"].duplicated().any():
         twice = frame.loc[frame["image_id"].duplicated(), "image_id"].iloc[0]
         raise DatasetError(f"image {twice} occurs twice", where, "give one row per image")

@@ -1,4 +1,4 @@
-"""A run of a different store as an imported model: its declaration, its predictions on a cohort, its hash and its cost.
+"""A run that was trained in a different store, as an imported model: its declaration, its predictions, its hash and its cost.
 
 `bench evaluate --model FOLDER` tests such a run on the cohorts of a grid. Nothing has to be declared: the folder that
 `bench upload` wrote states preprocessing, findings and training data.
@@ -38,8 +38,8 @@ _MOST_NAME = 60  # characters of a model's name
 def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, synthetic: bool) -> Declared:
     """Return the declaration of a run in a folder.
 
-    `cohorts`: names of the grid's cohorts. `synthetic`: whether the grid has synthetic images; a run of synthetic images has seen no
-    real cohort, and the reverse.
+    `cohorts`: names of the grid's cohorts. `synthetic`: whether the grid has synthetic images. A run that was trained
+    on synthetic images has seen no real cohort, and a run that was trained on real images no synthetic cohort.
     """
     stated = json.loads((folder / CONFIG).read_bytes()) if (folder / CONFIG).is_file() else {}
     document = json.loads(stored.run.document)
@@ -60,7 +60,7 @@ def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, s
 
 
 def geometries(stored: StoredRun) -> list[Run]:
-    """Return one trained run for each image geometry that the networks need."""
+    """Return, for each image geometry (size and crop) that the networks need, one trained run with this geometry."""
     return list({network.geometry: network.run for network in reversed(stored.networks)}.values())[::-1]
 
 
@@ -87,19 +87,19 @@ def predict_run(
 
 
 def fingerprint_of(stored: StoredRun, store: Store, ref: CohortRef) -> str:
-    """Return the hash of the images that a run predicts in a cohort; of several geometries, the hash of their hashes."""
+    """Return the hash of the images that a run predicts in a cohort. If the run needs several geometries, return a hash of their hashes."""
     prints = [cache.fingerprint for cache in _caches(stored, store, ref).values()]
     return prints[0] if len(prints) == 1 else short_hash(canonical_json(prints), 64)
 
 
 def weights_of(stored: StoredRun) -> str:
-    """Return the SHA-256 of the weights of a run; of several networks, the hash of their hashes."""
+    """Return the SHA-256 of the weights of a run. If the run has several networks, return a hash of their hashes."""
     hashes = [weights_sha256(network.network) for network in stored.networks]
     return hashes[0] if len(hashes) == 1 else short_hash(canonical_json(hashes), 64)
 
 
 def cost_of_run(stored: StoredRun) -> dict[str, Any]:
-    """Return the cost of one image: operations, parameters and speed; sums over networks and views."""
+    """Return the cost of predicting one image (operations, parameters, speed), summed over the networks and views of the run."""
     if stored.trained is None:
         return cost_of([cost_of_run(source) for source in stored.sources], len(stored.views))
     network, size = stored.network, stored.run.input_size

@@ -127,7 +127,7 @@ def _network(job: DerivedJob, device: torch.device) -> Network:
 def _views(
     job: DerivedJob, ref: CohortRef, network: Network, device: torch.device, progress: Progress
 ) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-    """Return image ids [N] and the logits [N, K] of the mean over views."""
+    """Predict a cohort with test-time augmentation: return image ids [N], and the logits [N, K] of the mean probability over views."""
     (run,) = job.run.runs
     cache = open_images(job.store, ref, run.geometry)
     normalization = normalization_of(run, job.store, job.refs[0], network)
@@ -149,7 +149,7 @@ def _views(
 
 
 def _members(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
-    """Return image ids [N] and the logits [N, K] of the mean over runs, for the images that all runs predicted.
+    """Return image ids [N], and the logits [N, K] of the mean probability over runs, for the images that all runs predicted.
 
     Raises StoreError when the runs predict different findings.
     """
@@ -177,14 +177,16 @@ def _side_by_side(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArr
 
 
 def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
-    """Return the records of a derived run: unlearned findings, hashes of the weights, cost."""
+    """Return the records of a derived run, made from those of its source runs: findings not learned, hashes of the weights, cost."""
     records = {name: [_read(store, s, name) for s in derived.sources] for name in ("trained", "seal", "cost")}
     unlearnt = dict.fromkeys(finding for facts in records["trained"] for finding in facts.get("unlearnt", []))
     # The panel did not learn a finding for which it has no network.
     if derived.kind == "panel":
         unlearnt |= dict.fromkeys(set(derived.config.findings) - {run.config.finding for run in derived.runs})
     seals = records["seal"]
-    parts = [key for key in seals[0] if all(key in seal for seal in seals)]  # an older seal has the weights only
+    parts = [
+        key for key in seals[0] if all(key in seal for seal in seals)
+    ]  # seals of older versions have only the hash of the weights
     joined = {key: [seal[key] for seal in seals] for key in parts}
     seal = {key: v[0] if len(v) == 1 else short_hash(canonical_json(v), 64) for key, v in joined.items()}
     return {

@@ -1,4 +1,4 @@
-"""Models outside a store: a folder that `bench upload` wrote, a repository of the Hugging Face hub, or a run's folder.
+"""Load models from outside a store: from a folder that `bench upload` wrote, a repository of the Hugging Face hub, or a run's folder.
 
     stored = load_model("models/densenet", Path("runs"))     # a folder
     stored = load_model("lab/densenet-cxr", Path("runs"))    # a repository of the hub, downloaded once
@@ -112,7 +112,7 @@ def _trained(
     synthetic: bool,
     digest: str,
 ) -> StoredRun:
-    """Return a trained run with the weights of a folder. `digest`: SHA-256 of the file of weights, "" if unknown."""
+    """Return a trained run, ready to predict, with the weights in a folder. `digest`: expected SHA-256 of the file of weights, "" if unknown."""
     weights = folder / WEIGHTS
     if not trust:
         _refuse_foreign_code(run, str(folder))

@@ -1,6 +1,6 @@
 """Name a model on the command line: a run of the store, a folder, or a repository of the Hugging Face hub.
 
-This module does not import torch, so that a wrong name is refused at once. `bench.runs.model_folder` loads the model.
+This module does not import torch, so that a wrong name is reported at once. `bench.runs.model_folder` loads the model.
 """
 
 import re
@@ -16,7 +16,11 @@ from harmonize.errors import SetupError, StoreError
 CONFIG = "config.json"
 MEMBERS = "members"  # folder of the networks of a TTA, an ensemble or a panel
 REPOSITORY = re.compile(r"\w[\w.-]{0,94}/\w[\w.-]{0,94}", re.ASCII)
-_UNSAFE_OPTIONS = ("checkpoint_path", "cache_dir", "pretrained")  # options of timm that read further files
+_UNSAFE_OPTIONS = (
+    "checkpoint_path",
+    "cache_dir",
+    "pretrained",
+)  # options of timm that would read other files of this machine
 _DOWNLOADED = (CONFIG, "*.safetensors", "*reference.json")
 
 

@@ -1,6 +1,6 @@
 """Build the network of a run, before training or with stored weights, and its intensity normalization.
 
-Training, prediction, analyses and derived runs use these functions. The arguments are a run, the store and the internal cohort.
+Training, prediction, analyses and derived runs use these functions.
 """
 
 from pathlib import Path

@@ -7,9 +7,9 @@
     inference.table      # one row per image and finding
     inference.skipped    # image, reason
 
-This needs the folder of the run and, for thresholds and calibration, its scores. A TTA, an ensemble or a panel also needs
-the folders of the runs that it combines. The grids of the store state whether the training images were synthetic. Nothing is
-fitted to the images. For research, not for clinical use.
+A prediction needs the folder of the run and, for thresholds and calibration, its scores. A TTA, an ensemble or a panel
+also needs the folders of the runs that it combines. Nothing is fitted to the new images. For research, not for clinical
+use.
 
 Legend: N images, K findings, S side in pixels.
 """

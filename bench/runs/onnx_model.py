@@ -111,7 +111,7 @@ def _locations(model: Any) -> Iterator[str]:
 
 
 def _input(session: Any, shape: tuple[int, int, int], where: str) -> tuple[Any, int | None]:
-    """Return the input of the graph and its fixed batch size (None: any).
+    """Return the input of the graph, and the only batch size that it accepts (None if it accepts any).
 
     Raises ConfigError if the graph does not take images of `shape` (channels, height, width).
     """

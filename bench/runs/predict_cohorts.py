@@ -76,8 +76,9 @@ class FrozenRun:
     ) -> None:
         """Write the predictions and features of a cohort.
 
-        First, a finished run is marked as unfinished, and the checksums of the two files are deleted. Raises
-        TrainingError for logits that are not finite, and when the weights have changed. F images have stored features.
+        If the run is finished, it is first marked as unfinished, and the checksums of the two files are deleted. Raises
+        TrainingError for logits that are not finite, and when the weights have changed. Features are stored for F of
+        the N images.
         """
         if not np.isfinite(logit_NK).all():
             raise TrainingError(f"{int((~np.isfinite(logit_NK)).sum())} logits on {ref.name} are not finite numbers")
@@ -97,7 +98,7 @@ class FrozenRun:
         return _sha256(self.folder / "predictions" / f"{internal.name}.parquet")
 
     def seal(self, internal: CohortRef, internal_before: str) -> None:
-        """Write seal.json: hashes before the first external prediction, and now.
+        """Write seal.json: the hashes before the first external prediction, and the hashes now.
 
         `internal_before`: hash of the internal predictions before the first external image. Raises TrainingError if a hash has
         changed.
@@ -128,8 +129,9 @@ def predict_all(
 
     The runs must have the same image geometry (size and crop of the images).
 
-    The images of a cohort are read once for all runs. The processes of a group share the images, and the main process writes.
-    Returns errors by run id: changed weights, or logits that are not finite. A run with an error is not sealed.
+    The images of a cohort are read once for all runs. The processes of a group share the images, and the main process
+    writes. Returns {run id: error} of the runs whose weights changed or whose logits are not finite. A run with an
+    error is not sealed.
     """
     failed: dict[str, TrainingError] = {}
     internal_before: dict[str, str] = {}

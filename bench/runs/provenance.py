@@ -17,7 +17,7 @@ import psutil
 import torch
 
 PACKAGES = ("unseen-cxr", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
-MOST_DIFF = 200_000  # maximum number of characters of a stored diff; of a longer diff, only the hash is stored
+MOST_DIFF = 200_000  # maximum number of characters of a stored diff; of a longer diff, only its hash is stored
 # options that override the git configuration of the user
 _APPLICABLE = ("--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
 

@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 def run_one(job: Job, progress: Progress) -> bool:
-    """Do the missing steps of a run; return False when another process holds it.
+    """Do those steps of a run that are not done yet. Return False if another process works on the run.
 
     Raises TrainingError or any other exception; the caller records the error as the run's failure.
     """
@@ -67,8 +67,8 @@ def run_one(job: Job, progress: Progress) -> bool:
 def pass_one(job: PassJob, progress: Progress) -> bool:
     """Predict with the trained runs of a job that no other process holds.
 
-    Return False when other processes hold all of these runs. A failure is logged only: the run's own job repeats it and
-    records it.
+    Return False if other processes work on all of these runs. A failure is only logged, because the run's own job
+    predicts again and records the failure.
     """
     device = _use_device(job.device, job.run.config.threads)
     with contextlib.ExitStack() as leases:
@@ -102,13 +102,16 @@ def _use_device(name: str, threads: int) -> torch.device:
 
 
 def _lease_at_once(folder: Path, leases: contextlib.ExitStack) -> bool:
-    """Take the lease of a run only if there is no LOCK or its holder is dead; never wait for a remote heartbeat."""
+    """Take the lease of a run (the file LOCK) if nobody holds it or its holder is dead; return whether it was taken.
+
+    It never waits to find out whether a process of another machine is alive.
+    """
     lock = folder / "LOCK"
     return not (lock.exists() and holder_of(lock).alive_here is not False) and leases.enter_context(lease(folder))
 
 
 def _open(run: Run, store: Store, internal: CohortRef, device: torch.device) -> FrozenRun | None:
-    """Return a trained run, ready to predict; None when it cannot be loaded. The run's own job reports the error."""
+    """Return a trained run, ready to predict. Return None if it cannot be loaded: the run's own job then reports the error."""
     folder = store.run_dir(run.id)
     if CheckedFolder(folder).problems(TRAINED) or not all(is_intact(folder / name) for name in TRAINED):
         return None

@@ -36,7 +36,7 @@ def _shared(run: Run) -> tuple[str, int]:
 
 
 def _divided(plan: Plan, runs: Sequence[Run], places: int) -> list[list[Run]]:
-    """Divide runs into `places` groups, or into more groups if a group would exceed MOST_RUNS or the limit of memory.
+    """Divide runs into `places` groups. Make more groups if a group would have more than MOST_RUNS runs or need too much memory.
 
     Group sizes differ by at most 1.
     """

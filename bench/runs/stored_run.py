@@ -42,7 +42,8 @@ from harmonize.images.pixels import Geometry
 COMBINED = ("tta", "ensemble", "panel")  # kinds of runs that combine other runs
 POINTS = ("finding", "rule", "threshold", "probability", "platt_a", "platt_b")
 
-# images of a geometry -> a reader of these images, and the rows to predict; the same images for every geometry
+# function of a geometry that returns a reader of the images and the rows to predict; the images are the same for every
+# geometry
 Images = Callable[[Geometry], tuple[BatchReader, NDArray[np.int64]]]
 
 
@@ -65,7 +66,7 @@ class StoredRun:
     name: str = ""  # name of an ensemble
     views: tuple[View, ...] = ()  # views of a TTA
     sources: tuple["StoredRun", ...] = ()
-    # name in `gray_values` -> lowest and highest value among internal images
+    # name of a value in `gray_values` -> its lowest and highest value among internal images
     usual: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     synthetic: bool = False  # whether a program drew the training images
 
@@ -116,7 +117,7 @@ class StoredRun:
         return sum(source.num_maps for source in self.sources) if self.kind == "ensemble" else 1
 
     def passes(self, view: View | None = None) -> list[tuple["StoredRun", View | None]]:
-        """Return the predictions that a combination combines: a source and the view of the images that it gets."""
+        """Return the predictions that a combination combines, as pairs: a source run, and the view of the images that this run gets."""
         if self.kind == "tta":
             return [(self.sources[0], own_view) for own_view in self.views]
         return [(source, view) for source in self.sources]

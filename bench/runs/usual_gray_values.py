@@ -1,4 +1,4 @@
-"""The usual gray values of internal images. An image outside their range differs from the training images.
+"""The usual range of gray values of internal images. A new image outside this range differs from the training images.
 
 This module does not import torch.
 """
@@ -28,7 +28,7 @@ def gray_values(image_SS: NDArray[np.uint8]) -> dict[str, float]:
 
 
 def usual_gray_values(store: Store, run: Run) -> dict[str, tuple[float, float]]:
-    """Return the range of each value of `gray_values` over some decoded internal images.
+    """Return the usual range of each value of `gray_values` over a sample of the decoded internal images.
 
     The result is {} if the decoded images were deleted.
     """

@@ -1,1 +1,1 @@
-"""Computation of scores from logits and labels. This package does not use torch, images or files."""
+"""Compute scores from logits and labels. This package does not use torch, images or files."""

@@ -68,7 +68,7 @@ def _edges(bins: int) -> Array:
 
 @compiled
 def _binned(prob: Array, edge: Array) -> tuple[NDArray[np.int32], bool]:
-    """Compute the bins as np.digitize does (NaN in the last bin); also return True if no probability is NaN.
+    """Return the bin of each probability, as np.digitize does (NaN in the last bin), and whether no probability is NaN.
 
     The search starts at the bin of the previous image: in images sorted by score, most neighbors share a bin.
     """
@@ -109,7 +109,7 @@ def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
 
 @compiled
 def _rise_and_fall(value: Array) -> tuple[bool, bool]:
-    """Return two flags for numbers [n]: they never fall; they never rise."""
+    """Return two flags for the numbers [n]: whether they never fall, and whether they never rise."""
     falls, rises = 0, 0  # this loop is compiled to vector instructions, so it is faster than a loop that stops early
     for i in range(1, value.shape[0]):
         falls += 1 if value[i] < value[i - 1] else 0
@@ -150,7 +150,7 @@ class BinnedProbabilities(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Sums over images that are needed for all errors. The last axis is B replicates; B is 1 for one sample.
+    """Sums over images from which all calibration errors are computed. The last axis is B replicates; B is 1 for one sample.
 
     wide [G, 2, B]: per equal-width bin, the number of images, then the sum of (label - probability).
     mass [G, 2, B]: the same two sums per equal-mass bin.

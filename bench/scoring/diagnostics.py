@@ -23,7 +23,7 @@ CONSTANT = "constant output"
 ORDER = "findings in another order"
 UNTRAINED = "no better than chance at the internal hospital"
 
-_GAIN = 0.05  # minimum gain in mean AUROC from another order of the outputs
+_GAIN = 0.05  # minimum gain in mean AUROC for the symptom that the outputs are in another order
 _FEWEST = 30  # minimum number of positive and of negative images of a finding in `cross_auroc`
 
 
@@ -86,9 +86,9 @@ def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) 
     """Return a symptom for each finding with the same logit in at least `share` of the images; `share` exceeds .5."""
     symptoms = []
     num = len(scored.logit)
-    # A constant output has at least this number of pairs of successive images with equal logits.
+    # minimum number of pairs of successive images with equal logits that a constant output must have
     fewest_repeats = (2 * share - 1) * num - 1
-    # first test a tenth of the images, which excludes nearly all findings
+    # a test of a tenth of the images comes first, because it excludes nearly all findings
     suspects, first = (
         np.arange(len(findings)),
         scored.logit[: num // 10],
@@ -97,7 +97,9 @@ def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) 
         repeats = (logits[1:, suspects] == logits[:-1, suspects]).sum(0) + num - len(logits)
         suspects = suspects[repeats >= fewest_repeats]
     for k in suspects.tolist() if num > 1 else ():
-        median = np.median(scored.logit[:, k])  # a value that more than half of the images have is the median
+        median = np.median(
+            scored.logit[:, k]
+        )  # if more than half of the images have one value, this value is the median
         share_equal = float((scored.logit[:, k] == median).mean())
         if share_equal >= share:
             advice = "the output layer is dead, or training had no labels of this finding"
@@ -145,7 +147,7 @@ def other_order(scored: ScoredSplit, findings: Sequence[str], fewest: int = _FEW
 
 
 def _chance(scored: ScoredSplit, indices: Sequence[int]) -> float:
-    """Compute the standard deviation of the difference between two mean AUROCs of random outputs (Mann-Whitney)."""
+    """Compute the standard deviation of the gain if the outputs were random: of the difference between two mean AUROCs (Mann-Whitney)."""
     label = scored.labels()[:, indices]
     present, absent = (label == 1).sum(0), (label == 0).sum(0)
     variance = (present + absent + 1) / (12 * present * absent)

@@ -44,7 +44,7 @@ HEADLINES = tuple(Key(name, AS_GIVEN) for name in calibration.HEADLINES)
 
 
 class MetricNeeds(NamedTuple):
-    """Flags: the inputs that a metric needs in addition to labels and logits."""
+    """The inputs that a metric needs in addition to labels and logits, as flags."""
 
     operating_point: bool = False  # whether the metric needs positive calls at a threshold
     calibrator: bool = False  # whether the metric needs probabilities, calibrated or not
@@ -156,7 +156,7 @@ class SplitMetrics:
 class _Request:
     """The metrics to compute."""
 
-    ranked: Sequence[Key]  # either AUROC, or AUROC and AUPRC; both take twice the time
+    ranked: Sequence[Key]  # ranking metrics to compute: AUROC, or AUROC and AUPRC; both together take twice the time
     calls: bool  # whether to compute the metrics of positive calls
     calibrators: Sequence[str]  # calibrators whose calibration errors are computed
     detail: int  # number of replicates of calibration errors that are not in HEADLINES; 0 means all
@@ -224,7 +224,7 @@ class _Pass:
             self.errors.fill(tile, weight)
 
     def numbers(self) -> dict[Key, Array]:
-        """Return an array [1 + B] for each metric that could be computed: the value, then the replicates."""
+        """Return {metric: array [1 + B]} for the metrics that could be computed; an array has the value, then the replicates."""
         numbers: dict[Key, Array] = {}
         walked = self.walk.results(self.num)
         areas = zip(self.request.ranked, self.walk.column.areas(), walked[:2], strict=False)

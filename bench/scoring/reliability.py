@@ -131,7 +131,8 @@ def _by_patient(
         first, stop = start[p], start[p + 1]
         if stop - first == 2:
             a, b = code[first], code[first + 1]
-            # column of `twos`: number of positives (0, 1, 2), or 3 if the two images are in different bins
+            # column of the array `twos`: the number of positives (0, 1, 2), or 3 if the two images are in different
+            # bins
             column = (a & 1) + (b & 1) if a >> 1 == b >> 1 else 3
             twos[a >> 1, column] += 1
             continue

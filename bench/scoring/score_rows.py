@@ -60,7 +60,7 @@ class Macro:
 
     value: float
     replicates: Array
-    sizes: Sizes  # of a mean over findings: minima; of a mean over hospitals: sums, but the minimum of num_findings
+    sizes: Sizes  # mean over findings: minima over findings; mean over hospitals: sums over hospitals, but for num_findings the minimum
 
 
 def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = None) -> Macro:
@@ -91,7 +91,7 @@ def mean_of_macros(macros: Sequence[Macro]) -> Macro:
 
 
 class _Block(NamedTuple):
-    """F rows of one metric on one split, without intervals: value [F], replicates [F, B] and F sizes."""
+    """F rows (findings) of one metric on one split, without intervals yet: value [F], replicates [F, B] and F sizes."""
 
     prefix: tuple[str, ...]  # values of the table's columns to the left of the column `finding`
     key: Key
@@ -204,7 +204,7 @@ INTERVALS = {"area": area_interval, "distance": distance_interval, "other": perc
 
 
 def _cohort_of(measured: Sequence[SplitMetrics]) -> tuple[str, str, str]:
-    """Return the dataset, split and label source that all given splits share; "mixed" where they differ."""
+    """Return dataset, split and label source of the given splits; "mixed" replaces a value in which the splits differ."""
 
     def common(names: set[str]) -> str:
         return names.pop() if len(names) == 1 else "mixed"

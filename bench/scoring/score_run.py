@@ -36,11 +36,11 @@ class RunScores:
     """Tables of one run (columns as in reports.schemas.tables), and the replicates that comparisons between runs need.
 
     replicates: float64 [B] for each macro. Names: "auroc/<dataset>" (internal test split and each hospital),
-    "auroc/<internal>/expert_*", "auroc/external", "gap/<dataset>", "gap/external". Further rankings need float32 replicates:
-    "<metric>/<dataset>" of the metrics in `RANKING_METRICS` and of custom metrics, and "auroc/external/<finding>". The entry
-    "draws", a few uint32 numbers, identifies the resamples: replicates of runs with equal "draws" can be paired. detail:
-    name -> table, for the tables decomposition, references, subgroups and curves. measured: the metrics of each split with
-    all replicates, in the order of `scored_splits`.
+    "auroc/<internal>/expert_*", "auroc/external", "gap/<dataset>", "gap/external". Further rankings need float32
+    replicates: "<metric>/<dataset>" of the metrics in `RANKING_METRICS` and of custom metrics, and
+    "auroc/external/<finding>". The entry "draws", a few uint32 numbers, identifies the resamples: replicates of runs
+    with equal "draws" can be paired. detail: name -> table, with the tables decomposition, references, subgroups and
+    curves. measured: the metrics of each split with all replicates, in the order of `scored_splits`.
     """
 
     scores: pd.DataFrame
@@ -196,14 +196,14 @@ def _for_further_rankings(
 
 
 def _first_replicates(measured: SplitMetrics) -> SplitMetrics:
-    """Return the metrics with only the first FOR_DETAIL replicates, for the tables in `RunScores.detail`."""
+    """Return the metrics of each split with only the first FOR_DETAIL replicates; the tables in `RunScores.detail` need no more."""
     resamples = measured.resamples.first(FOR_DETAIL)
     replicates = {key: replicates_KB[:, : resamples.num] for key, replicates_KB in measured.replicates.items()}
     return replace(measured, resamples=resamples, replicates=replicates)
 
 
 def without(scored: ScoredSplit, excluded: Sequence[str], findings: Sequence[str]) -> ScoredSplit:
-    """Return the split with excluded findings unlabeled, such as findings without training labels or outside the report."""
+    """Return the split without labels of the excluded findings; these are findings that the run could not learn or that are not reported."""
     columns = [k for k, finding in enumerate(findings) if finding in excluded]
     if not columns:
         return scored

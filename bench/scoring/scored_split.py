@@ -54,7 +54,7 @@ class ScoredSplit:
 
     dataset: str
     split: str
-    reference: str  # source of the labels: report, radiologist or phantom
+    reference: str  # source of the labels: report (read by a program), radiologist, or phantom (the program that drew the images)
     image_id: NDArray[np.object_]
     patient_id: NDArray[np.object_]
     logit: NDArray[np.float32]

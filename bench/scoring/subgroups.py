@@ -131,7 +131,9 @@ def _interval(table: _Table) -> tuple[Array, Array]:
     n, num_positive, num_negative, num_patients, _ = table.sizes.astype(np.float64)
     denominator = {"fnr": num_positive, "fpr": num_negative}.get(table.metric, n)
     constant = (low == high) & (n > 0) & (denominator > 0) if table.rule else np.zeros(low.shape, bool)
-    if constant.any():  # Wilson's interval counts patients, because images of one patient are not independent
+    if (
+        constant.any()
+    ):  # Wilson's interval uses the number of patients, because images of one patient are not independent
         low[constant], high[constant] = wilson(
             table.value[constant], (denominator * num_patients / np.maximum(n, 1))[constant]
         )
@@ -193,7 +195,7 @@ def _findings(
         """Store the values, replicates and sizes of a finding."""
         k, finding_threshold = finding_indices[c], threshold[finding_indices[c]]
         sizes[:4, 0, c] = counts.n[k], counts.num_positive[k], counts.num_negative[k], counts.num_patients[k]
-        # `measured` has the rates of all images
+        # for all images, the rates are in `measured` already
         for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):
             key = Key(opposite, operating_point=settings.threshold)
             value[name][0, c], replicates[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]

@@ -85,7 +85,7 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
 
 
 def _public_card(manifest: Manifest, run: Mapping[str, Any]) -> str:
-    """Return the model card without paths of this machine, and with the command that predicts from the repository."""
+    """Return the model card for the repository: without paths of this machine, and with the command that predicts with the uploaded files."""
     text = card(manifest, run).replace(
         f"bench predict {run['id']} IMAGE.png --store STORE",
         "bench predict OWNER/NAME IMAGE.png   # the name of this repository, or a folder with its files",
@@ -160,7 +160,7 @@ def write_folder(files: Sequence[HubFile], folder: Path) -> None:
 def _refuse_ids(manifest: Manifest, texts: Mapping[str, bytes]) -> None:
     """Raise StoreError if a text contains an id of a patient, study or image, or the path of an image."""
     plain = {name: _plain(text.decode()) for name, text in texts.items()}
-    numbers: list[str] = []  # numbers of the configuration, which the model card may repeat and which are no ids
+    numbers: list[str] = []  # all numbers in the configuration: the model card may repeat them, and they are not ids
     json.loads(texts["config.json"], parse_int=numbers.append)
     for cohort in manifest.cohorts:
         private = set(_private(manifest.table(cohort))) - {n for n in numbers if len(n) <= _MIN_DIGITS}

@@ -1,4 +1,4 @@
-"""Identify a process among all processes of all machines, and find out whether a process of this machine still exists."""
+"""Identify a process so that no process of another machine has the same identity, and test whether it still exists."""
 
 import hashlib
 import os

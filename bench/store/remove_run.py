@@ -1,4 +1,4 @@
-"""Delete a run if no process works on it. The complete run id is required."""
+"""Delete a run of the store, unless a process works on it."""
 
 import contextlib
 import shutil
@@ -46,4 +46,4 @@ def delete(store: Store, run_id: str) -> None:
         (folder / "run.json").unlink(missing_ok=True)
         shutil.rmtree(folder)
     with contextlib.suppress(OSError):
-        folder.parent.rmdir()  # the folder named by the first two digits of run ids; this fails if it has other runs
+        folder.parent.rmdir()  # the parent folder has the runs whose ids begin with the same two digits; rmdir fails if other runs are left

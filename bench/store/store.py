@@ -131,7 +131,7 @@ class Store:
             (self.run_dir(run_id) / marker).unlink(missing_ok=True)
 
     def fail(self, run_id: str, text: str) -> None:
-        """Record why a run failed.
+        """Write the file FAILED of a run with the reason of the failure.
 
         A run with the file DONE stays done: its files are complete, even if the task that made them was lost.
         """
@@ -139,7 +139,7 @@ class Store:
             write_bytes(self.run_dir(run_id) / "FAILED", text.encode())
 
     def reason(self, run_id: str) -> str:
-        """Return the last line of the file FAILED of a run, or ""."""
+        """Return why a run failed: the last line of its file FAILED, "" without such a file."""
         return last_line(self.run_dir(run_id) / "FAILED")
 
     def first_unfinished(self, run_ids: Sequence[str], names: Mapping[str, object] | None = None) -> str:
@@ -173,7 +173,7 @@ class Store:
 
 
 def remark(trained: Mapping[str, Any]) -> str:
-    """Return how a training deviated from its configuration, given the content of trained.json; "" without deviation.
+    """Return how a training deviated from its configuration, for example that its time limit stopped it, given the content of trained.json; "" if it did not.
 
     >>> remark({"stopped": "stopped by its limit of 2 hours after 3 of 8 epochs", "best_epoch": 2})
     'limit reached: stopped by its limit of 2 hours after 3 of 8 epochs'
@@ -224,7 +224,7 @@ def replacing(path: Path, mode: int = 0o644, *, needed: int = 0) -> Iterator[Pat
 
 @contextlib.contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
-    """Create an empty file in the folder of `path`; remove it at the end of the block."""
+    """Yield an empty temporary file in the folder of `path`; remove it at the end of the block."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=prefix(path), suffix=SUFFIX)
     os.close(descriptor)

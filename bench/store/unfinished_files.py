@@ -18,7 +18,7 @@ _FORGOTTEN_S = 86_400  # seconds without a change after which the half-written f
 
 
 def prefix(target: Path) -> str:
-    """Return the beginning of the name of a half-written file: its target and this process."""
+    """Return the beginning of a half-written file's name; it contains the name of the final file and the identity of this process."""
     return f".{target.name}.{ProcessIdentity.current().label}."
 
 

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The result: the run's id, its row in the manifest, remarks for the owner of the model, and the page."""
+    """The result of an evaluation: the run's id, its row in the manifest, remarks for the owner of the model, and the path of the page."""
 
     run_id: str
     row: Mapping[str, Any]
@@ -122,7 +122,7 @@ class _Source:
     stored: StoredRun | None = None
 
     def current_weights(self) -> str:
-        """Return the hash of the weights or files as they are now."""
+        """Compute the hash of the model's weights or files again, to detect changes during the evaluation."""
         return weights_of(self.stored) if self.stored else sha256_of(self.declared, self.network)
 
 
@@ -144,7 +144,7 @@ def _stored(store: Store, plan: Plan) -> dict[str, Any] | None:
 
 
 def _do(plan: Plan, run: Run, source: _Source, weights: str, device: torch.device, display: Display) -> list[str]:
-    """Write the run's files and return remarks. A new run that fails is deleted; an older one keeps its intact files."""
+    """Write the files of the model's run and return remarks. If a new run fails, it is deleted; a run of an earlier call keeps its intact files."""
     before = plan.store.state(run.id)
     folder = plan.store.begin(run.id, run.document)
     try:

@@ -1,4 +1,4 @@
-"""Forecast time, disk and memory of a grid: the counted work of each run times the rates of a rehearsal on this machine.
+"""Forecast time, disk and memory of a grid: the work of each run (numbers of steps and images), multiplied by rates that a rehearsal measures on this machine.
 
 `bench.study.forecast_measure` measures the rates; this module does not need torch. The forecast assumes that all images are
 readable and that every run trains all its epochs, unless its time limit ends it. So `patience` and unreadable images make the
@@ -56,7 +56,7 @@ def all_work(plan: Plan, runs: Sequence[Run]) -> dict[str, Work]:
 
 
 def _split_key(config: RunConfig) -> tuple[object, ...]:
-    # which labels a run has decides how many images it trains on, if it trains only on images with a label
+    # the labels of a run decide its number of training images, if it trains only on images with a label
     labels = (config.findings, config.blank) if config.labeled_images_only else ()
     return config.split, config.cohort, labels
 
@@ -152,7 +152,7 @@ class NetworkRate:
 class AnalysisRate:
     """The measured rates of an analysis of one run."""
 
-    own_s: float  # seconds without the forward passes of the network
+    own_s: float  # seconds of the analysis without the forward passes of the network
     images: int  # number of images that went through the network
     num_analyzed: int
     num_bytes: int
@@ -179,7 +179,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The forecast for the runs of one architecture."""
+    """The forecast for all runs of one architecture: a row of the table that `--estimate` prints."""
 
     architecture: str
     runs: int

@@ -81,12 +81,12 @@ class Budget:
     """The time that a rehearsal may take: at most `seconds`, in the seconds of its clock."""
 
     seconds: float = float("inf")
-    # rates after the networks are measured -> the seconds that the forecast then allows
+    # function that computes the allowed seconds again from the rates, once the networks are measured
     renewed: Callable[[Rates], float] = lambda _: float("inf")
     spent: Callable[[], float] = lambda: 0.0
 
     def allows(self, seconds: float) -> bool:
-        """Return whether so many more seconds are allowed."""
+        """Return whether the rehearsal may use this number of further seconds."""
         return self.spent() + seconds <= self.seconds
 
 
@@ -100,7 +100,7 @@ def rehearse(
 ) -> Rates:
     """Measure the rates of these runs on one device. All files are temporary.
 
-    Work that the budget does not allow keeps the rates of `rough`; without a budget, everything is measured.
+    For work that the budget does not allow, the rates of `rough` are used. Without a budget, everything is measured.
     """
     device = torch.device(device_name)
     clock = _clock_of(device)
@@ -173,7 +173,7 @@ def _with_networks(
 
 
 def _network_seconds(run: Run, rough: NetworkRate, device: torch.device) -> float:
-    """Return about how long the rehearsal of a network takes."""
+    """Return the approximate number of seconds that the rehearsal of a run's network takes."""
     steps = 4 * rough.step_s / run.config.schedule.batch_size * _rehearsed_images(run, device)
     return 1.0 + max(ENOUGH_S, steps) + max(ENOUGH_S / 2, DISTINCT * rough.image_s)
 
@@ -310,7 +310,7 @@ class NetworkRehearsal:
             spent.append(self.clock() - began)
             if spent[0] > 2 * ENOUGH_S:
                 break
-        # without the first step, which also creates the optimizer's state
+        # the first step is left out, because it also creates the optimizer's state
         return median(spent[1:] or spent), memory.bytes
 
     def predict(self) -> tuple[float, int]:

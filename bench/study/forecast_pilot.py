@@ -66,7 +66,7 @@ class Pilot:
 
     @classmethod
     def of(cls, plan: Plan, run: Run, root: Path, device: torch.device, clock: Callable[[], float]) -> "Pilot":
-        """Choose the images and write their tables. The configuration is that of `run`, with a tiny network and one epoch."""
+        """Return a pilot: choose its images and write their tables. Its run has the configuration of `run`, but a tiny network and one epoch."""
         store = Store.open(root)
         refs = tuple(_cut(plan, ref, run, store, ANALYZED) for ref in plan.refs)
         cohorts = {r.name: replace(plan.cohorts[r.name], table=r.read()) for r in refs}
@@ -174,7 +174,7 @@ class Pilot:
 
 
 def _cut(plan: Plan, ref: CohortRef, run: Run, store: Store, most: int) -> CohortRef:
-    """Return a cohort with about `most` images of the split that the leaderboard shows, and `most` other images.
+    """Return a small version of a cohort: about `most` images of the split that the leaderboard shows, and about `most` other images.
 
     Its table is written to `store`.
     """

@@ -19,8 +19,8 @@ SHARE = 0.1  # maximum share of the forecast time that a rehearsal takes
 START_S = 20.0  # core seconds for starting this program and a worker, with their imports
 PILOT_S = 25.0  # core seconds for scoring the invented predictions, with the compilation of kernels
 CORE_GMACS = 10.0  # billions of MACs per second of a core
-GPU_GMACS = 5000.0  # the same of a GPU, in mixed precision
-UNKNOWN = {"gmacs": 1.0, "params": 10.0}  # of a network whose registry entry does not state these numbers
+GPU_GMACS = 5000.0  # billions of MACs per second of a GPU, in mixed precision
+UNKNOWN = {"gmacs": 1.0, "params": 10.0}  # assumed numbers for a network whose registry entry does not state them
 
 TRAINING, SCORING = "training and prediction", "scoring"  # names in `Rates.rough`
 

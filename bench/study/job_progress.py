@@ -11,7 +11,7 @@ from bench.planning.jobs import Job, PassJob
 from bench.planning.plan import Plan
 from bench.planning.run import Run
 
-TRAINING = 0.95  # part of a run that counts as done when its last epoch ends; its predictions follow
+TRAINING = 0.95  # share of a run's progress that is reached when its last epoch ends; the rest is for its predictions
 
 
 class Display(Protocol):
@@ -24,7 +24,7 @@ class Display(Protocol):
         """Update a progress bar of a run, which has this name: `done` of `total` units of the step `what`."""
 
     def overall_progress(self, what: str, finished: int, done: float, total: int) -> None:
-        """Update the progress bar of `total` runs or analyses. `done` counts unfinished ones in part."""
+        """Update the progress bar of `total` runs or analyses. `finished` of them have ended; `done` also counts the finished parts of the others."""
 
     def say(self, text: str) -> None:
         """Print one line."""

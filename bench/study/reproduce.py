@@ -29,7 +29,7 @@ VERDICTS = ("same bits", "within the seed spread", "within the interval", "outsi
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """The result: the verdict, one row per score, and the other checks."""
+    """The result of a reproduction: the verdict, one row per score, and the other checks."""
 
     run_id: str
     verdict: str  # one of VERDICTS, except "no number"
@@ -163,7 +163,7 @@ def _verdict(rows: pd.DataFrame, several: bool) -> str:
 
 
 def _checked(manifest: Manifest, again: Manifest, run_id: str) -> tuple[str, ...]:
-    """Return the checks besides the scores, one line per check."""
+    """Return the results of the checks other than those of scores, one line of text per check."""
     before, now = (CheckedFolder(m.store.run_dir(run_id)).facts() for m in (manifest, again))
     same = before["seal"].get("weights_after") == now["seal"].get("weights_after")
     size = before["cost"].get("params"), now["cost"].get("params")

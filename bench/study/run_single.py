@@ -49,7 +49,7 @@ def run_alone(
     workers: int,
     display: Display,
 ) -> study.Result:
-    """Finish the runs, score them and write the page.
+    """Train and score the requested runs and write the page; return the manifest.
 
     `places`: paths of the registry, the data and the starting weights. After planning, the grid file is written to
     `grids/<name>.yaml` of the store. Raises the errors of planning, and StoreError when a run failed or another process

@@ -14,7 +14,9 @@ from torch.nn.functional import relu, softplus
 
 from bench.training.losses import masked_targets
 
-SURROGATES: dict[str, Callable[[Tensor, float], Tensor]] = {  # arguments: logit difference positive - negative, margin
+SURROGATES: dict[
+    str, Callable[[Tensor, float], Tensor]
+] = {  # name -> function of two arguments: logit of the positive minus logit of the negative image, and margin
     "hinge": lambda d, margin: relu(margin - d),
     "squared_hinge": lambda d, margin: relu(margin - d) ** 2,
     "square": lambda d, margin: (margin - d) ** 2,

@@ -54,7 +54,7 @@ class TrainingState:
         write_checkpoint(path, {"run": run_id, "format": FORMAT} | step.state_dict() | progress)
 
     def resume(self, path: Path, run_id: str, step: Step) -> None:
-        """Restore an intact checkpoint of this run; without such a checkpoint, change nothing."""
+        """Restore the training state from an intact checkpoint of this run. Without such a checkpoint, change nothing."""
         saved = load_checkpoint(path, run_id)
         if saved:
             step.load_state_dict(saved)

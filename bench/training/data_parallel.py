@@ -31,7 +31,9 @@ class DataParallelGroup:
 
     rank: int = 0
     size: int = 1
-    control: Any = None  # gloo process group for values in CPU memory; None in a group of one process
+    control: Any = (
+        None  # process group of torch's backend gloo, for values in CPU memory; None in a group of one process
+    )
 
     @classmethod
     def join(cls, rank: int, size: int, host: str, port: int, device: torch.device) -> "DataParallelGroup":

@@ -49,7 +49,7 @@ class Trained:
     # indices of findings that lack present or absent images in training, after the label policies
     unlearnt: tuple[int, ...]
     stopped: str = ""  # the limit that ended training early, with the number of epochs; "" if no limit did
-    compiled: str = ""  # whether torch.compile was used, and why; "" without `compile: true`
+    compiled: str = ""  # a text that says whether torch.compile was used, and why; "" without `compile: true`
     micro_batch: int = 0  # final micro-batch size if memory was too small for the configured one, else 0
 
 
@@ -137,7 +137,7 @@ def fit(
 
 
 def _training_set(run: Run, train: Examples, device: torch.device) -> tuple[Examples, TrainingTargets]:
-    """Return the training images that the run uses, and their targets. Raises TrainingError without two classes."""
+    """Return the training images that the run uses, and their targets. Raises TrainingError if no finding has present and absent images."""
     targets = TrainingTargets.of(run, train, device)
     if not run.config.labeled_images_only:
         return train, targets
@@ -146,7 +146,7 @@ def _training_set(run: Run, train: Examples, device: torch.device) -> tuple[Exam
 
 
 def _epoch_order(targets: TrainingTargets, config: RunConfig, epoch: int, size: int) -> NDArray[np.int64]:
-    """Return the order of an epoch. Raises TrainingError when micro-batches cannot be balanced."""
+    """Return the indices of the training images in the order of an epoch. Raises TrainingError when micro-batches cannot be balanced."""
     try:
         return targets.epoch_order(config, epoch, size)
     except ValueError as error:

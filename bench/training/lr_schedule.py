@@ -1,6 +1,6 @@
 """The learning rate as a function of the schedule and the history of the run.
 
-It keeps no state besides the history, so a resumed run takes the same learning rates as an uninterrupted one.
+The rate depends on nothing else, so a resumed run uses the same learning rates as an uninterrupted run.
 """
 
 import math

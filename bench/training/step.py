@@ -133,7 +133,7 @@ class Step:
         schedule, num_steps = self.schedule, len(batches)
         self.begin_epoch(epoch)
         total = torch.zeros((), device=self.device)
-        # results of the previous epoch: to read the loss of this epoch would make a GPU wait
+        # shows results of the previous epoch, because reading the loss of this epoch would make a GPU wait
         so_far = ", loss {train_loss:.3f}, val AUROC {val_auroc:.3f}".format_map(history[-1]) if history else ""
         with self.reader.prefetch(self.rows[self.own_indices(batch)] for batch in batches):
             for i, batch in enumerate(batches):

@@ -108,7 +108,7 @@ class TrainingLoss(nn.Module):
         self.weight_NK = targets.weight_NK.clone()
         for head in self.heads:
             if head.finding is not None:
-                # an auxiliary head predicts this finding, so it learns from the loss of the head
+                # the output of this finding is an auxiliary head, so it learns from the loss of the head instead
                 self.weight_NK[:, head.finding] = 0.0
         self.pretraining = False
         self.loss: Callable[..., Tensor] = three_states
@@ -130,7 +130,7 @@ class TrainingLoss(nn.Module):
         return total
 
     def weight(self, index_N: Tensor) -> Tensor:
-        """Return the total weight of the images at `index_N`."""
+        """Return the total weight, in the loss, of the training images at the indices `index_N`."""
         return self.weight_NK[index_N].sum()
 
     def has_weight(self) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""Label policies of training: Labels -> (target_NK, weight_NK).
+"""Label policies of training: functions that turn label states (`Labels`) into targets and weights (target_NK, weight_NK).
 
 N images, K findings. States are int8: 1 present, 0 absent, -1 uncertain, -2 not mentioned, -3 unmapped. First `blank`
 turns "not mentioned" into absent or unmapped. Then an uncertainty policy returns targets and weights. Weight 0 excludes

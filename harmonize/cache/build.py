@@ -27,11 +27,11 @@ from harmonize.cache.packed import PACKED_FROM, pack
 from harmonize.errors import SetupError
 from harmonize.images.pixels import Geometry, UnreadableImage, fit_to_square, read_radiograph, region
 
-# bytes of pixels in a chunk; a chunk is decoded by one process and gets one line of the journal
+# maximum bytes of pixels in a chunk; one process decodes a chunk, and the journal has one line per chunk
 CHUNK_BYTES = 4 * 2**20
-# seconds; if the remaining work takes less time, no further process starts, because a start takes seconds
+# if the remaining work takes fewer seconds than this, no further process starts, because a start takes seconds
 POOL_WORTH_S = 10.0
-_AHEAD = 3  # maximum number of unfinished chunks per process; the limit saves memory
+_AHEAD = 3  # maximum number of unfinished chunks per process; more would need more memory
 
 
 class Row(NamedTuple):
@@ -39,8 +39,10 @@ class Row(NamedTuple):
 
     crc: int  # checksum of the pixels; 0 for an unreadable image
     reason: str  # why the image is unreadable, or ""
-    fell_back: bool  # True if the region depends on the lungs, but no lungs were detected
-    at: int = 0  # packed image: position of its block in the file
+    fell_back: (
+        bool  # whether the region is cropped to the lungs, but no lungs were detected, so that a fixed region was used
+    )
+    at: int = 0  # packed image: only for a packed image: position of its block in the file
     length: int = 0  # packed image: length of its block
 
 
@@ -111,7 +113,7 @@ def decode(paths: Sequence[str], geometry: Geometry) -> Decoded:
 
 
 def stored(images: NDArray[np.uint8], entries: Sequence[Row], geometry: Geometry) -> Pixels:
-    """Return images in the form that the cache stores: the array, or one block per image (empty if unreadable)."""
+    """Return decoded images in the form that the cache stores: the array itself, or for packed images one block per image (empty if unreadable)."""
     if not packs(geometry):
         return images
     return [b"" if entry.reason else pack(image) for image, entry in zip(images, entries, strict=True)]
@@ -141,7 +143,7 @@ def _end_with_parent() -> None:
 
 
 def journal_line(rows: list[int], entries: list[Row]) -> str:
-    """Return the journal line which states that the pixels of these rows are written."""
+    """Return the line of the journal that states that the pixels of these rows are written."""
     return json.dumps([[row, *entry] for row, entry in zip(rows, entries, strict=True)]) + "\n"
 
 

@@ -9,9 +9,9 @@
         images-<plan>.*.part       the unfinished file during a build, and
         images-<plan>.journal      one line per finished chunk; an interrupted build continues after the last complete line
 
-<plan> is a hash of all rows with the sizes and times of their files. A different table or a changed file gives a new
-plan; the pixels of unchanged files are then copied, not decoded. The index is replaced last, so it never refers to
-missing pixels. N images of S x S pixels; a packed image is stored as a compressed block.
+In these names, <plan> is a hash of all rows of the table, and of the sizes and times of their files. A different table
+or a changed file gives a new plan; the pixels of unchanged files are then copied, not decoded. The index is replaced
+last, so it never refers to missing pixels. N images of S x S pixels; a packed image is stored as a compressed block.
 """
 
 import glob
@@ -191,7 +191,7 @@ def _cache_folder(name: str, geometry: Geometry, folder: Path) -> Path:
 
 
 def _is_current(index: pd.DataFrame, states: pd.DataFrame) -> bool:
-    """Return whether a cache has exactly these files; values are compared, because the types of text columns may differ."""
+    """Return whether a cache was made from exactly the files in `states`. Only values are compared, because the types of text columns may differ."""
     columns = _COLUMNS[:4]
     return len(index) == len(states) and all(bool((index[c].array == states[c].to_numpy()).all()) for c in columns)
 

@@ -94,7 +94,7 @@ class PackedWriter:
         path.touch()
         at, length = (np.array([getattr(finished.get(k), name, 0) for k in range(total)]) for name in ("at", "length"))
         self.end = int((at + length).max(initial=0))
-        if self.end > path.stat().st_size:  # the journal lists blocks that are not on the disk
+        if self.end > path.stat().st_size:  # then the journal lists blocks that the file does not have
             finished, self.end = {}, 0
         written = PackedImages(map_bytes(path), at, length, geometry.size, str(path))
         self.done = {
@@ -102,7 +102,7 @@ class PackedWriter:
         }
         del written
         self.file = path.open("r+b")
-        self.file.truncate(self.end)  # remove blocks that an interrupted build did not record
+        self.file.truncate(self.end)  # remove blocks at the end that an interrupted build did not record in the journal
         self.file.seek(self.end)
 
     def write(self, rows: list[int], pixels: Pixels, entries: Sequence[Row]) -> list[Row]:
@@ -188,7 +188,7 @@ def fill(
 
 
 def measure(plan: BuildPlan, rows: NDArray[np.int64]) -> tuple[float, float]:
-    """Return two means over some of these rows: seconds to decode an image, and bytes of its packed block.
+    """Decode a few images. Return two means: the seconds to decode an image, and the bytes of its packed block.
 
     The measurement uses up to eight evenly spread rows with existing files. Without such a row, both means are 0. The
     bytes are 0 if images are not packed.

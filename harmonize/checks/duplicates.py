@@ -17,7 +17,7 @@ MAX_DISTANCE = 4  # two images are near duplicates if at most this many of the 6
 # contrast have more than 0.99. Different radiographs can be similar, too. Among 773 radiographs from two sources, three
 # pairs of different patients differ in at most MAX_DISTANCE bits; their correlations are at most 0.97.
 MIN_CORRELATION = 0.99
-CAP = 200  # if more images have the same hash, not all of their pairs are compared
+CAP = 200  # if more than this number of images have the same hash, not all of their pairs are compared
 _EXAMPLES = 3
 _BLOCK = 1 << 16  # number of pairs that are compared at once; more pairs need more memory
 

@@ -18,7 +18,7 @@ from harmonize.images.pixels import PIXELS_VERSION
 
 @dataclass(frozen=True, eq=False)
 class EarlierScans:
-    """Two masks, in the order of the cohort's table: images that were scanned, and scanned images that are unreadable."""
+    """The results of earlier scans as two masks, in the order of the cohort's table: images that were scanned, and scanned images that are unreadable."""
 
     scanned: NDArray[np.bool_]
     unreadable: NDArray[np.bool_]

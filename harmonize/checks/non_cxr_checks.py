@@ -16,7 +16,7 @@ from harmonize.images.image_header import ImageFile
 # gray levels; in a color pixel, the channels differ by at least this much; JPEG noise causes smaller differences
 MIN_COLOR_DIFFERENCE = 32
 SHARE = 0.02  # minimum share of color pixels in a color image; an arrow or a logo has fewer
-# values of the tag Modality for radiography and fluoroscopy (DICOM PS3.3, C.7.3.1.1.1)
+# values of the DICOM tag Modality for radiography and fluoroscopy (DICOM PS3.3, C.7.3.1.1.1)
 MODALITIES = ("CR", "DX", "RG", "RF", "XA")
 _CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "TORSO", "TRUNK")
 _LATERAL = ("LL", "RL", "LATERAL", "LLD", "RLD", "ML")

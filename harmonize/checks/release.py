@@ -155,7 +155,7 @@ def _column_checks(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], p
     columns_to_read = {
         column: spelling[column] for key in ("values", "ranges") for column in facts.get(key, {}) if spelling[column]
     }
-    first = next(column for column in present if column)  # any column is sufficient to count rows
+    first = next(column for column in present if column)  # read only one column, which is sufficient to count the rows
     raw = read_text(path, list(dict.fromkeys([first, *columns_to_read.values()])), may_be_empty=True)
     raw = raw.rename(columns={name: column for column, name in columns_to_read.items()})
     fix, checks = "use the file as published", []
@@ -202,7 +202,7 @@ def _state_checks(table: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
 def _count_checks(
     raw: pd.DataFrame | None, split_rows: pd.DataFrame | None, facts: Mapping[str, Any]
 ) -> tuple[str, list[Check]]:
-    """Return (note, checks): a note if the file is a subset of the release, else "", and checks of different counts."""
+    """Return a note, which says that the file is a subset of the release ("" otherwise), and checks of the counts that differ from the release."""
     file_rows = raw if raw is not None else split_rows
     if file_rows is None:
         return "", []

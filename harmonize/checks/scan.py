@@ -109,7 +109,7 @@ def _scan(name: str, root: Path, paths: Sequence[str], path: Path, workers: int,
 
 
 def _folder_and_versions(root: Path) -> str:
-    """Return the last part of a record file's name, which identifies the image folder and the versions of the code."""
+    """Return the last part of a record file's name: a hash of the image folder, and the versions of the code."""
     return f"{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}-v{PIXELS_VERSION}.{HASH_VERSION}"
 
 

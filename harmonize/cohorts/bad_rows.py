@@ -69,5 +69,5 @@ def _reasons(native: pd.DataFrame) -> "pd.Series[str]":
 
 
 def _reason_for(rows: "pd.Series[bool]", reason: str, native: pd.DataFrame) -> "pd.Series[str]":
-    """Return the reason for the selected rows, "" for the others."""
+    """Return a column of texts: `reason` for the selected rows, "" for the others."""
     return pd.Series("", index=native.index, dtype=object).mask(rows.astype(bool), reason)

@@ -26,7 +26,8 @@ class CohortChoice:
     limit: int = 0  # maximum number of training patients, selected by patient hash; 0 = all
     min_age: float = 0.0  # years; 0 = no limit. A limit also excludes images of unknown age
     max_age: float = 0.0
-    # whether to select only rows that physicians or radiologists labeled; the function `gold` of the adapter finds them
+    # whether to select only the gold subset: the rows that physicians or radiologists labeled, which the function
+    # `gold` of the adapter finds
     gold: bool = False
 
     def __post_init__(self) -> None:

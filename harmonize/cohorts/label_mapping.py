@@ -92,7 +92,7 @@ def native_labels(layout: str, finding: str, mapping: str = "default") -> tuple[
 
 
 def differences(layout: str, findings: Sequence[str] = FINDINGS) -> list[dict[str, Any]]:
-    """Return a row for each change by the mappings strict and broad: finding, labels added and removed, reason.
+    """Return one row for each finding that the mapping strict or broad maps in another way than the default: labels added and removed, reason.
 
     >>> differences("nih")
     [{'finding': 'Consolidation', 'mapping': 'broad', 'added': ['Infiltration'], 'removed': [], 'reason': 'same word; \
@@ -180,7 +180,7 @@ def _strongest(table: pd.DataFrame, labels: Sequence[str]) -> NDArray[np.int8]:
 
 
 def _token_reader(cells: pd.Series, layout: str, mapping: str) -> Callable[[str], NDArray[np.int8]]:
-    """Return a function from a finding to its states [N]; each cell contains labels joined with "|"."""
+    """Return a function that returns the states [N] of a finding, for a table of the token family; each of the `cells` contains labels joined with "|"."""
     row_of_cell, distinct = pd.factorize(cells)
     distinct_rows = [frozenset(str(text).split("|")) - {""} for text in distinct]
     silent = frozenset(block(layout)["silent"])

@@ -67,7 +67,7 @@ def shared_patients(table: pd.DataFrame, split: pd.Series, where: str = "cohort 
 
 
 def rule(shares: Mapping[str, float]) -> str:
-    """Return the rule of `assign` as text, so that other people can make the same splits of the same data.
+    """Return a text that describes how `assign` makes splits, so that other people can make the same splits of the same data.
 
     >>> rule({"train": 0.8, "val": 0.1, "test": 0.1})[:29]
     'official splits are unchanged'

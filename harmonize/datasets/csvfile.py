@@ -172,7 +172,8 @@ def _states(cells: "pd.Series[str]", path: Path, fault: NDArray[np.object_]) -> 
 def require_whole(rows: pd.DataFrame, path: Path) -> None:
     """Raise DatasetError if a row has a fault.
 
-    Use this function for files whose rows are not images: the quarantine lists images only.
+    Use this function for files whose rows are not images. Their faults cannot go into the quarantine, which lists
+    images only.
     """
     fault = rows.loc[rows[FAULT] != "", FAULT]
     if len(fault):
@@ -239,7 +240,7 @@ def cells(states: pd.Series) -> pd.Series:
 
 
 def extract_groups(text: "pd.Series[str]", pattern: str) -> pd.DataFrame:
-    """Return the first match of a pattern in each cell, one column per named group; null without a match.
+    """Return the first match of a pattern in each cell, with one column per named group of the pattern; null in a cell without a match.
 
     The pattern is for RE2 (only ASCII digits and letters), which is several times as fast as Python's `re`.
     """

@@ -142,7 +142,7 @@ def _has_rows(lines: list[str], least: int, width: int) -> bool:
 
 
 def _parsed(text: str) -> list[str]:
-    """Return the cells of one line, which is read without the lines around it."""
+    """Return the cells of one line of text, read as a row of its own."""
     return next(csv.reader([text.rstrip("\r\n")]), [])
 
 

@@ -35,7 +35,7 @@ from harmonize.datasets.mapping import TableMapping, read_mapping
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import ABSENT, PRESENT
 
-# texts that mean "no value"; "*" does not match these texts
+# texts that mean "no value"; the value "*" in a mapping does not match these texts
 UNSTATED = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "None")
 TABLE, MAPPING = "table.csv", "mapping.yaml"
 
@@ -177,7 +177,7 @@ def _paths(raw: pd.DataFrame, pattern: str) -> "pd.Series[str]":
 
 
 def _recode(raw: pd.DataFrame, rule: Mapping[str, Any], default: str) -> Any:
-    """Return the name that a rule gives each row, else `default`.
+    """Return the name that a rule of the mapping gives to each row, or `default` if the rule gives none.
 
     A rule is {column: ..., name: [values]} or {constant: name}.
     """

@@ -39,8 +39,9 @@ class Truth:
     """Locations of findings and anatomy in the images of a cohort, and a function that returns their masks."""
 
     source: str  # phantom, outlines, boxes, or "" if there are no locations
-    located: frozenset[tuple[str, str]] = frozenset()  # (image id, finding) with a location
-    # function from (image id, (height, width) of the file) to the masks of the image, by finding or anatomy
+    located: frozenset[tuple[str, str]] = (
+        frozenset()
+    )  # pairs (image id, finding) with a location function of image id and (height, width) of the file, which returns the image's masks by finding or anatomy
     masks: Callable[[str, tuple[int, int]], Masks] = field(default=lambda _image, _frame: {})
     lung_masks: Mapping[str, Path] = field(default_factory=dict)  # image id -> mask file
     stamp: str = ""  # a text that changes when the locations change
@@ -138,7 +139,7 @@ def scene(path: Path, image_id: str, geometry: Geometry, center: int, truth: Tru
 
 
 def _frame(path: Path, picture: Gray) -> tuple[int, int]:
-    """Return height and width of an image file; `picture` may be smaller, because a JPEG can be decoded at a reduced size."""
+    """Return height and width of an image file. They can differ from those of `picture`, because a JPEG can be decoded at a reduced size."""
     with path.open("rb") as file:
         is_jpeg = file.read(2) == b"\xff\xd8"
     height, width = jpeg_size(path.read_bytes()) if is_jpeg else picture.shape

@@ -8,15 +8,17 @@ Gray = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
 
 SIDE = 320  # px, the long side of the reduced image in which markers are detected; smaller images keep their size
-# share of white; at a marker's edge, gray values within 3 x 3 px differ by at least this, in anatomy by less
+# share of white; minimum difference of gray values within 3 x 3 px at the edge of a marker (anatomy has smaller
+# differences)
 STEP = 0.30
-BRIGHT = 0.60  # share of white; the brightest pixel of a marker has at least this value
+BRIGHT = 0.60  # share of white; minimum gray value of the brightest pixel of a marker
 ZONE = 0.27  # share of each side; markers are searched in this rim, except in its lower middle, where metal and gas are
-GAP = 0.012  # share of the long side; letters with a smaller distance belong to one word
+GAP = 0.012  # share of the long side; maximum distance of two letters of one word
 SMALLEST, LARGEST = 2e-4, 0.03  # minimum and maximum area of a marker's box, as a share of the image
 LINE = 0.18  # share of the long side; longer straight edges belong to the collimator
 LONGEST = 0.3  # share of the long side; a longer object is no marker
-# minimum share of edge pixels in a box: text has edges nearly everywhere, the outline of an object does not
+# minimum share of edge pixels in the box of a marker: a box around text has edges nearly everywhere, a box around an
+# object only at its outline
 DENSE = 0.3
 
 

@@ -52,7 +52,7 @@ class DataPage:
 
     @cached_property
     def findings(self) -> tuple[str, ...]:
-        """All findings in the order of the cohorts."""
+        """The findings of all cohorts, each once."""
         return tuple(dict.fromkeys(f for stats in self.cohorts for f in stats.findings["finding"]))
 
     @cached_property

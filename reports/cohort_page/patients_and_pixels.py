@@ -126,7 +126,7 @@ def _shares(counts: Sequence[int]) -> list[float]:
 
 
 def _old(counts: dict[str, int]) -> tuple[int, int]:
-    """Return two numbers of images: with an age of 80 or above, and with any recorded age."""
+    """Return two numbers of images: of patients aged 80 or above, and of patients with a recorded age."""
     return counts.get("80-89", 0) + counts.get("90+", 0), sum(counts.get(d, 0) for d in DECADES)
 
 

@@ -201,7 +201,7 @@ def _losses(stats: Stats) -> list[tuple[str, int]]:
 
 
 def _counted(page: DataPage, stats: Stats, finding: str) -> tuple[int, int]:
-    """Return two numbers of images: finding present; finding present, absent or not mentioned."""
+    """Return two numbers of images: those with the finding present, and those with the finding present, absent or not mentioned."""
     counts = page.counts.get((stats.name, finding))
     if not counts:
         return 0, 0

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from reports import formatting as text
 from reports.formatting import integer, is_number, listing, plural, sentence_case, word
 
-FEWEST = 10  # a sentence states a share only of at least this many images
+FEWEST = 10  # minimum number of images for a share in a sentence
 _SAME_GRAY = 8.0  # gray levels (0 to 255); smaller differences between medians are not reported
 
 
@@ -112,7 +112,7 @@ def age(medians: Mapping[str, float]) -> str:
 def sex(women: Mapping[str, tuple[int, int]], silent: Sequence[str]) -> str:
     """State the smallest and the largest share of women over cohorts.
 
-    `women` has two numbers of images per cohort: (of women, of women and men). `silent` are cohorts that record no sex.
+    `women`: cohort -> two numbers of images: of women, and of women and men. `silent`: the cohorts that record no sex.
     """
     shares = {name: num_women / total for name, (num_women, total) in women.items() if total}
     if not shares:
@@ -139,7 +139,7 @@ def splits(shared: int, patients: int, num_cohorts: int) -> str:
 def aged_80(shares: Mapping[str, tuple[int, int]]) -> str:
     """State the smallest and the largest share of images of patients aged 80 and above, over cohorts.
 
-    Values are two numbers of images: (age 80 and above, age recorded).
+    `shares`: cohort -> two numbers of images: of patients aged 80 and above, and of patients with a recorded age.
     """
     shares_80 = {name: num_old / total for name, (num_old, total) in shares.items() if total}
     if not shares_80:
@@ -167,7 +167,7 @@ def devices(num_devices: Mapping[str, int]) -> str:
 
 
 def per_patient(numbers: Mapping[str, tuple[int, int, int]]) -> str:
-    """State the mean and the maximum number of images per patient; values are (images, patients, maximum)."""
+    """State the mean and the maximum number of images per patient. `numbers`: cohort -> (images, patients, maximum per patient)."""
     all_images, people = (sum(n[k] for n in numbers.values()) for k in (0, 1))
     maximum = max(numbers, key=lambda name: numbers[name][2], default="")
     if not people:

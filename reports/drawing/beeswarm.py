@@ -17,12 +17,12 @@ from reports.report_data.report_data import ReportData
 SHOWN = 8  # number of image properties in the figure
 POINTS = 320  # number of dots per image property
 WIDTH, NAME, LANE, ROW = 760.0, 176.0, 2.6, 36.0
-# version for phones, with names above the rows: width, row height, dots
+# the figure for phones, which has names above the rows: its width, its row height, its number of dots
 PHONE, PHONE_ROW, PHONE_POINTS = (328.0, 56.0, 110)
 
 
 def described(board: ReportData, model: str) -> dict[str, Any]:
-    """Return title, figure and table for one classifier, which uses pixels or file headers; {} without results."""
+    """Return title, figure and table of one classifier; `model` is "pixels" or "header" (the input of the classifier). Return {} without results."""
     table = board.tables["descriptors"]
     model_rows = table[table["model"] == model]
     importance = model_rows[model_rows["kind"] == "importance"]

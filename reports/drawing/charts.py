@@ -105,7 +105,7 @@ def internal_against_external(board: ReportData) -> Chart:
 
 
 def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
-    """Return the line that predicts external AUROC from internal AUROC (fitted on the logit scale); [] without a fit."""
+    """Return the trace of the line that predicts external from internal AUROC (fitted on the logit scale); [] if no line was fitted."""
     table = board.tables["robustness"]
     line = table[table["dataset"] == "external"]
     if not len(line) or not 0 < low < high < 1:
@@ -362,7 +362,7 @@ def points(
 
 
 def labels(runs: Sequence[Run], xs: list[float], ys: list[float]) -> list[Chart]:
-    """Return labels for the runs with extreme values, or for all of up to four runs, the most important label first.
+    """Return labels for the runs with extreme values, the most important label first; up to four runs are all labeled.
 
     The script places each label beside its mark, and leaves out a label that would cover a mark or another label.
     """

@@ -1,7 +1,7 @@
 """Draw small figures as inline SVG: marks, axes, and strips inside table cells.
 
-All numbers are formatted and all words escaped here, so results may be marked safe. Marks have classes, not styles,
-because the page's policy forbids style attributes.
+This module formats all numbers and escapes all words, so its results may be marked as safe HTML. Marks have classes,
+not styles, because the page's policy forbids style attributes.
 """
 
 import math
@@ -124,7 +124,7 @@ def text(x: float, y: float, words: str, css: str = "", anchor: str = "start") -
 
 
 def swarm(values: Sequence[float], scale: Callable[[float], float], gap: float = 5.5) -> list[tuple[float, int]]:
-    """Return the dot (x, lane) of each value, in the order of the values, so that dots do not overlap.
+    """Return the position (x, lane) of each value's dot, in the order of the values, so that dots do not overlap.
 
     A dot gets the lane nearest to 0 in which the previous dot is at least `gap` pixels away.
 
@@ -142,7 +142,7 @@ def swarm(values: Sequence[float], scale: Callable[[float], float], gap: float =
 
 
 def intervals(estimate: Estimate, scale: Scale, y: float) -> str:
-    """Draw the intervals of an estimate: its own thick; thin, the wider one that holds for all compared numbers."""
+    """Draw the intervals of an estimate: its own interval as a thick line, and the wider interval that holds for all compared numbers as a thin line."""
     if not estimate.has_interval:
         return ""
     thin = line(scale(estimate.all_low), y, scale(estimate.all_high), y, "thin") if estimate.is_compared else ""

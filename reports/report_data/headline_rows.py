@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from reports.formatting import interval, is_number, places, span
 from reports.tables import Tables, rows_of
 
-# label sources by preference: the page shows the first one that is available
+# label sources by preference: the page shows the first of them that a cohort has
 REFERENCES = ("phantom", "report", "radiologist")
 CALIBRATORS = ("none", "platt")  # calibrators that the page shows
 EXTERNAL = "external"  # the dataset of a mean over external hospitals
@@ -153,7 +153,8 @@ class HeadlineRows:
         )
         # a study may have millions of rows: compare the split texts of selected rows only
         rows = np.flatnonzero(selected)
-        # The dataset "external" is not in the cohort table: its split is NaN, and all its rows are kept.
+        # The dataset "external" (mean over hospitals) is not in the cohort table, so its split is NaN here; all its
+        # rows are kept.
         split = scores["dataset"].iloc[rows].map(splits)
         rows = rows[(split.isna() | (split == scores["split"].iloc[rows])).to_numpy(bool)]
         code, references = pd.factorize(scores["reference"].iloc[rows])
@@ -198,7 +199,8 @@ class HeadlineRows:
 def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
     """Return the gaps by (run, dataset, finding), with simultaneous bounds.
 
-    The gaps of a run's findings at one hospital hold together, and so do the macro gaps of a run at its hospitals.
+    The simultaneous bounds hold for all findings of a run at one hospital at once, and for the macro gaps of a run at
+    all hospitals at once.
     """
     numbers: tuple[list[Any], ...] = (
         *_numbers(gaps, "value", "low", "high"),
@@ -235,7 +237,7 @@ def _counts(rows: pd.DataFrame) -> list[list[int]]:
 
 
 def gap_side(gap: Estimate, value: float, macro: Estimate) -> Estimate:
-    """Return one of the two AUROCs of a gap (`value`) as an estimate; MISSING if there is no gap.
+    """Return the internal or the external AUROC of a gap as an estimate; `value` is this AUROC. Return MISSING if there is no gap.
 
     The table `gaps` has no intervals of the two AUROCs. `macro` is the mean AUROC over every labeled finding. If both
     are means over the same findings, `macro` with its interval is returned; else the interval is unknown.

@@ -118,7 +118,7 @@ class Run:
     def worst(self) -> str:
         """Key of the external hospital with the largest gap; "" if there is no score.
 
-        If no gap could be computed, the hospital with the lowest AUROC. AUROC is the second choice, because it also
+        If no gap could be computed, it is the hospital with the lowest AUROC. A gap is preferred, because AUROC also
         depends on the findings that a hospital labels.
         """
         gaps = {key: e.value for key, e in self.hospital_gaps.items() if e.has_value}

@@ -1,6 +1,7 @@
 """Select the rows of the long tables that a page shows.
 
-A study of 2,000 runs has 20 million rows in these tables. The page shows a tenth of them, so only these need to be in memory.
+In a study of 2,000 runs, these tables have 20 million rows. The page shows a tenth of the rows, so only this tenth
+needs to be in memory.
 """
 
 import pyarrow as pa

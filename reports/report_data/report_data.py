@@ -98,7 +98,7 @@ class ReportData:
 
     @property
     def entries(self) -> tuple[Run, ...]:
-        """Everything that the page has details of: each ranked recipe and its runs, then derived and unranked runs."""
+        """All rows for which the page has details: each ranked recipe followed by its runs, then derived and unranked runs."""
         ranked = (entry for recipe in self.ranked for entry in (recipe, *recipe.runs))
         return (*ranked, *self.derived, *self.unranked)
 

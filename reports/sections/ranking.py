@@ -52,7 +52,7 @@ class Factor:
     value_of_run: Mapping[str, str]
 
     def index(self, run: Run) -> int:
-        """Return the index in `values` of a run's value."""
+        """Return the position of a run's value in `values`."""
         return self.values.index(self.value_of_run[run.id])
 
     def same_partition(self, other: Mapping[str, str]) -> bool:
@@ -86,9 +86,9 @@ def ranking(board: ReportData) -> Section:
             ranking_choices.data(board, (choice for options in by.values() for choice in options), order) if by else ""
         ),
         "later": len(board.ranked) > FIRST,
-        "ranked": Markup(
+        "ranked": Markup(  # noqa: S704  (base64)
             data_block([_sort_data(board, r, g["number"], columns, factors) for g in groups for r in g["runs"]])
-        ),  # noqa: S704
+        ),
         "single": len(board.ranked) == 1,
         "symptoms": {str(i): symptom_anchor(str(i)) for i in board.tables["diagnostics"]["run_id"].unique()},
         "synthetic_notice": SYNTHETIC_NOTICE,
@@ -147,7 +147,7 @@ def _of_seeds(recipe: Run) -> list[float]:
 
 
 def _compared(run: Run) -> Estimate:
-    """Return the mean external AUROC over shared findings; if there are none, the AUROC that decides the rank."""
+    """Return a run's mean external AUROC over the findings that the internal hospital labels, too; without such findings, the AUROC that decides the rank."""
     return run.external_common if run.external_common.has_value else run.external
 
 

@@ -21,8 +21,8 @@ METRICS = {"auroc": "AUROC", "gap": "gap in AUROC", "auprc": "AUPRC", "ece": "EC
 HEADS = {"gap": "Gap"}  # names of metrics in the column head, if they differ
 SMALLEST_FIRST = frozenset({"gap", "ece"})
 OPEN = 10  # number of tie groups with visible rows at first
-SHOWN = 10  # visible rows of a group at first, on a page with more than FIRST runs; the style sheet has the same number
-FIRST = 60  # rows in the table; a script adds later rows (without JavaScript, they are in a second table)
+SHOWN = 10  # number of rows of a group that are visible at first, on a page with more than FIRST runs; the style sheet has the same number
+FIRST = 60  # number of rows that the table has at first; a script adds the others (without JavaScript, they are in a second table)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def _ranking(board: ReportData, choice: Choice, order: Mapping[str, int]) -> dic
 
 
 def groups(members: Iterable[Sequence[Run]], board: ReportData) -> list[dict[str, Any]]:
-    """Return what the table needs of each tie group: number, caption, runs, and whether its rows are folded."""
+    """Return the facts that the table shows of each tie group: number, caption, runs, and whether its rows are folded."""
     return [
         {
             "words": sentences.group_caption(k, len(runs), runs[0].label, board.unit),

@@ -173,7 +173,7 @@ def _seconds(run: Run) -> float:
 
 
 def _internal_findings(board: ReportData) -> str:
-    """Return the unit of the internal AUROC: it names the findings if the drawer's AUROC over every finding differs."""
+    """Return the words below the head of the internal AUROC; they name the findings if the AUROC over every finding, in the details of a run, differs."""
     differs = any(r.internal_common.has_value and r.internal_common.text != r.internal.text for r in board.ranked)
     return "shared findings" if differs else "AUROC"
 

@@ -291,7 +291,7 @@ def _submission(board: ReportData, run: Run) -> list[tuple[str, str, list[tuple[
 def _facts(run: Run, links: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
     """Return the facts of a run as (name, value, publications); a publication is (kind, source, web address).
 
-    links: the key of `meta`, publications by fact and registry entry.
+    links: the entry `links` of `meta`: fact -> registry entry -> its publications.
     """
     words = (
         ("architecture", "Architecture"),

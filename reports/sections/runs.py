@@ -7,7 +7,8 @@ from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
 from reports.sections.run_detail import Details
 
-# On the page, only the runs of so many of the best recipes get confusion matrices, curves and subgroups; a site has them for all runs.
+# number of best recipes whose runs get confusion matrices, curves and subgroups on the page; a site has these for all
+# runs
 DRAWN = 12
 WRITTEN = 40  # number of entries written as HTML; further entries are compressed, and a script unpacks them
 

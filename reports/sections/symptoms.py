@@ -1,4 +1,4 @@
-"""Section on symptoms: patterns in a run's predictions that technical faults cause. It is shown before the ranking."""
+"""Section on symptoms, which are patterns in a run's predictions that technical faults cause. The section comes before the ranking."""
 
 from markupsafe import Markup
 

@@ -39,7 +39,7 @@ def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Se
 
 
 def relation(rho: Estimate) -> str:
-    """State whether a larger change in predictions goes with a larger gap; `rho` is the rank correlation.
+    """State whether runs with a larger change in predictions have a larger gap; `rho` is the rank correlation of the two.
 
     >>> relation(Estimate(0.64, 0.25, 0.85)), relation(Estimate(0.2, -0.3, 0.6))
     ('Larger change in predictions, larger gap: ρ .640 [.250, .850]', 'No clear relation to the gap: ρ .200 [−.300, .600]')

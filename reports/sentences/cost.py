@@ -21,7 +21,7 @@ def device_name(device: str) -> str:
 
 
 def time_unit(hours: float) -> tuple[str, float]:
-    """Return a readable unit for a time (hours, minutes, seconds), and how many of this unit an hour has.
+    """Return the unit in which a time is easy to read (hours, minutes or seconds), and the number of these units in an hour.
 
     >>> time_unit(30.0), time_unit(0.2), time_unit(0.001)
     (('hours', 1.0), ('minutes', 60.0), ('seconds', 3600.0))

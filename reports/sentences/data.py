@@ -126,7 +126,7 @@ def without_score(hospitals: Sequence[str]) -> str:
 
 
 def analysis_states(analyses: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return (analysis, text): how many runs have it done, failed or absent, and the reasons of failures.
+    """Return pairs (analysis, text); the text states for how many runs the analysis is done, failed or absent, and why it failed.
 
     >>> analysis_states([{"name": "probes", "state": "done", "reason": ""}, {"name": "probes", "state": "failed", "reason": "no memory"}])
     [('probes', '1 run done, 1 failed (no memory)')]

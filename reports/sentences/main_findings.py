@@ -128,9 +128,9 @@ def best_run(
 ) -> str:
     """Name the run or recipe that ranks first, and state how many others are tied with it (`num_tied`).
 
-    `score`: the name of the score that decides the ranking, and `external` its value; `smallest_first`: the smallest value is
-    best. `p_best` is the share of bootstrap samples in which it ranks first; `over_seeds`: they are samples of patients and seeds.
-    `lead`: the second in the ranking, and the paired difference to it.
+    `score`: the name of the score that decides the ranking, and `external` its value; `smallest_first`: the smallest
+    value is best. `p_best`: share of bootstrap samples in which this run ranks first. `over_seeds`: whether the samples
+    are of patients and seeds. `lead`: the second in the ranking, and the paired difference to it.
     """
     if num_runs == 1:
         return f"{label} has a {score} of {external.with_interval}. There is no other {unit} to compare with."
@@ -324,7 +324,7 @@ def _headline_count(number: int) -> str:
 
 
 def _resample_share(share: float) -> str:
-    """Return a share of resamples as text; never 0 % or 100 %, because resamples are finite."""
+    """Return a share of resamples as text. It is never 0 % or 100 %, because the number of resamples is limited."""
     return "more than 99 %" if share > 0.99 else "fewer than 1 %" if share < 0.01 else percent(share, 1.0)
 
 

@@ -80,7 +80,7 @@ def mean(rows: pd.DataFrame) -> Mean:
 
 
 def pick(table: pd.DataFrame, metric: str, region: str = OWN, by: str = NETWORK, finding: str = ALL) -> pd.DataFrame:
-    """Return the rows of one metric, region, kind of map and finding; `by` is the network or a baseline map."""
+    """Return the rows of one metric, region, source of the map and finding; the source `by` is the network or a baseline."""
     selected = (table["metric"] == metric) & (table["region"] == region) & (table["by"] == by)
     return table[selected & (table["finding"] == finding)]
 

@@ -94,7 +94,7 @@ def _axis(goal: Goal, scale: svg.Scale, values: list[float]) -> Markup:
 
 
 def _background(goals: list[Goal], scales: dict[str, svg.Scale], rows: list[dict[Any, Any]]) -> Markup:
-    """Draw, for each goal, faint dots of all runs; SVG defines them once, and every strip reuses them."""
+    """Draw, for each goal, the faint dots of all runs, as SVG definitions that every strip of the goal reuses."""
     marks = ""
     for goal in goals:
         spots = [(scales[goal.key](goal.position(float(row[goal.key]))), 11.0) for row in rows]

@@ -148,7 +148,7 @@ def verdict(estimates: Estimates, run: Run, num_sources: int) -> str:
 
 
 def meaning(estimates: Estimates, run: Run) -> list[str]:
-    """Return one sentence about each control."""
+    """Return one sentence about each control and comparison that has a result."""
     sentences = []
     trained = of_run(estimates, run, "features", "none")
     if trained.has_value and trained.value > 0.9:

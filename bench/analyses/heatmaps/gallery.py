@@ -17,7 +17,8 @@ from reports.schemas.criterion import DEFAULT
 MOST, MOST_BYTES = 200, 700_000  # maximum number of pictures on a page, and their maximum total size in bytes
 ASK = "pictures of real radiographs are left out; `bench report --with-images` adds them"
 AGAIN = "damaged pictures are left out; delete the folder `attention` of the run, and `bench run` makes them again"
-# added to a case's sum of ranks for each earlier case of its kind: later cases show less new information
+# penalty for each earlier case of the same kind, added to a case's sum of ranks, because further cases of a kind show
+# less that is new
 LESS_TELLING = 4
 
 
@@ -26,9 +27,9 @@ def with_pictures(
 ) -> tuple[pd.DataFrame, str]:
     """Return the table `gallery` with the pictures of the page, and a message if pictures are left out, else "".
 
-    Pictures of patients are left out unless `with_real_images`, and pictures that differ from their checksums always.
-    The function `first` sorts the cases by three ranks: of the run, of the hospital and of the finding. The internal
-    hospital comes first; the other hospitals and the findings are sorted by gap, largest first.
+    Pictures of patients are left out, unless `with_real_images` is set. Pictures that differ from their checksums are
+    always left out. The function `first` sorts the cases by three ranks: of the run, of the hospital and of the
+    finding. The internal hospital comes first; the other hospitals and the findings are sorted by gap, largest first.
     """
     gallery = frames["gallery"].reset_index(drop=True)
     order = first(gallery, _runs(frames), _hospitals(manifest, frames), _findings(frames))

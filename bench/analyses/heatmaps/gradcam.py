@@ -19,7 +19,7 @@ from bench.analyses.heatmaps.stages import Stage, check_maps, frozen, stages
 from bench.models.network import Network
 from harmonize.errors import ConfigError
 
-SMALLEST = 4  # minimum number of rows and of columns; smaller maps localize too coarsely
+SMALLEST = 4  # minimum number of rows and of columns of the feature maps; with fewer, heat maps are too coarse
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def chosen_stage(network: Network, height: int, width: int, stage: int | None = 
 
 
 def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tensor], Tensor]:
-    """Return the chosen feature maps as autograd leaves (two tensors in a dual-path network), and the logits [N, K]."""
+    """Run the network; return the chosen feature maps as leaves of the autograd graph (two tensors in a dual-path network), and the logits [N, K]."""
     backbone, (height, width) = network.backbone, x_NCHW.shape[2:]
     features: Tensor
     if stage in (None, -1):  # the common case, which needs no search for stages
@@ -126,7 +126,9 @@ def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tens
         _module: object, _inputs: object, output: Tensor | tuple[Tensor, ...]
     ) -> Tensor | tuple[Tensor, ...]:
         leaves.extend(map(_leaf, output if isinstance(output, tuple) else (output,)))
-        copies = tuple(leaf.clone() for leaf in leaves)  # the following layers may work in place
+        copies = tuple(
+            leaf.clone() for leaf in leaves
+        )  # copies, because the following layers may change their input in place
         return copies if isinstance(output, tuple) else copies[0]
 
     if not module:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-RULE = "f1_max"  # the threshold rule that the page shows first
+RULE = "f1_max"  # threshold rule that decides whether a case is called positive
 KINDS = ("true positive", "false negative", "false positive", "true negative", "sure miss", "sure false alarm")
 CONFIDENT_KINDS = KINDS[4:]
 # a "sure false alarm" has at least this calibrated probability, a "sure miss" at most 1 minus this probability

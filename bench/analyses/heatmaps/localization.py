@@ -33,7 +33,8 @@ def above(heat: Heat, share: float) -> Mask:
 def hottest(heat: Heat, count: int) -> Mask:
     """Return the mask of the `count` pixels with the largest values.
 
-    The mask has more pixels if the smallest of these values occurs more often, and fewer if fewer values are positive.
+    Pixels with the same value are selected together, so the mask can have more pixels. It has fewer pixels if fewer
+    values are above 0.
     """
     if not 0 < count <= heat.size:
         return np.full(heat.shape, count > 0) & (heat > 0)
@@ -48,7 +49,7 @@ def near(mask: Mask, tolerance: float = TOLERANCE) -> Mask:
 
 
 def pointing(heat: Heat, mask: Mask, tolerance: float = TOLERANCE) -> float:
-    """Return 1 if the map's maximum is in or near the mask, else 0. For several maxima, return the share in or near it.
+    """Return 1 if the map's maximum is in or near the mask, else 0. If several pixels have the maximum, return the share of them that is in or near the mask.
 
     Source: Zhang et al. 2018, doi:10.1007/s11263-017-1059-x, section 4.2: 15 pixels of tolerance at 224.
     """

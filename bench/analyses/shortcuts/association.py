@@ -105,7 +105,7 @@ def _causal(frames: Mapping[str, pd.DataFrame]) -> "pd.Series[float]":
 def _statistics(
     xs: Array, ys: Array, control: Array, families: NDArray[np.str_], name: str
 ) -> list[tuple[str, float, float, float, float]]:
-    """Return rows (statistic, value, low, high, p) for the correlation of xs and ys. p is NaN except for Spearman's."""
+    """Return one row (statistic, value, low, high, p) for each correlation coefficient of xs and ys. Only Spearman's has a p-value; the others have NaN."""
     n = len(xs)
     once = np.ones((1, n))
     draws_BN = _draws(np.arange(n), name)
@@ -125,7 +125,7 @@ def _statistics(
 
 
 def spearman(xs: Array, ys: Array, drawn_BN: Array) -> Array:
-    """Return Spearman's correlation [B] of xs and ys [N], if pair n occurs drawn_BN[b, n] times in replicate b.
+    """Return Spearman's correlation of xs and ys [N] in each replicate [B]; pair n occurs drawn_BN[b, n] times in replicate b.
 
     Equal values get their mean rank. The correlation is NaN if xs or ys is constant.
 
@@ -175,7 +175,7 @@ def _ranks(values: Array, drawn_BN: Array) -> Array:
 
 
 def _draws(group: NDArray[np.intp], name: str) -> Array:
-    """Draw groups (architectures or families) with replacement; return how often each architecture is drawn [B, N]."""
+    """Draw groups (architectures or families) with replacement. Return how often each architecture is drawn in each replicate [B, N]."""
     num = int(group.max()) + 1
     generator = stream(0, "architectures", name, num)
     counts = generator.multinomial(num, np.full(num, 1 / num), size=NUM_RESAMPLES)

@@ -24,7 +24,11 @@ Logits = NDArray[np.float32]
 
 MEAN = "macro"  # the mean over findings
 MIN_IMAGES = 10  # minimum number of host images; for an AUROC, minimum number of images of each class
-SCORED = ("marker", "corner", "border")  # kinds that the causal score averages; declared before any score was computed
+SCORED = (
+    "marker",
+    "corner",
+    "border",
+)  # kinds of changes over which the causal score is averaged; they were chosen before any score was computed
 CAUSAL = "causal"  # the `kind` of the causal score
 COLUMNS = tuple(name for name in SCHEMAS["transplants"] if name != "run_id")
 
@@ -146,7 +150,7 @@ def _areas(predictions: ChangedPredictions, resamples: Resamples) -> list[Effect
 
 
 def with_mean(effects_by_key: Effects, findings: Sequence[str]) -> Effects:
-    """Return the effects together with the mean over the findings for each measure and subset."""
+    """Return the effects, and add for each measure and subset the mean over the findings."""
     keys = dict.fromkeys((measure, subset) for measure, _, subset in effects_by_key)
     means = {
         (measure, MEAN, subset): averaged(
@@ -158,7 +162,7 @@ def with_mean(effects_by_key: Effects, findings: Sequence[str]) -> Effects:
 
 
 def averaged(effects: Sequence[Effect]) -> Effect:
-    """Return the unweighted mean of effects, with the smallest n of these effects."""
+    """Return the unweighted mean of effects; its number of images n is the smallest of theirs."""
     value, control, effect = (
         float(np.mean([getattr(e, name) for e in effects])) for name in ("value", "control", "effect")
     )

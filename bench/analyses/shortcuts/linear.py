@@ -74,7 +74,7 @@ def _project(x_ND: NDArray[np.floating], train: NDArray[np.bool_], components: i
 
 
 def _choose_strength(x: Floats, source: Codes) -> float:
-    """Return the item of STRENGTHS with the lowest cross-entropy on a random fifth of the images, not fitted."""
+    """Return the item of STRENGTHS with the lowest cross-entropy on a random fifth of the images, which is held out from the fit."""
     order = stream(0, "strength").permutation(len(x))
     validation, train = order[: len(x) // NUM_FOLDS], order[len(x) // NUM_FOLDS :]
     losses = []

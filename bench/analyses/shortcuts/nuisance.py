@@ -155,7 +155,7 @@ class Association:
         return [*single, (ANY, tuple(nuisances))] if len(single) > 1 else single
 
     def _inputs(self, members: Sequence[str], nuisances: Mapping[str, Nuisance]) -> Array:
-        """Return one 0/1 column for each level of the internal cohort; an unknown or new level is 0 in all columns."""
+        """Return the model input: one column of 0 and 1 for each level of the internal cohort. An image with an unknown or new level has 0 in all columns."""
         columns = []
         for name in members:
             level_names, code = nuisances[name]

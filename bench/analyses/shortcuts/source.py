@@ -104,7 +104,7 @@ def _controls(
     findings: tuple[str, ...],
     seed: int,
 ) -> list[pd.DataFrame]:
-    """Return scores of feature probes in three controls: shuffled sources, healthy images, matched findings."""
+    """Return the scores of feature probes under three controls: sources in random order, only healthy images, equally frequent findings."""
     shuffled_source = shuffled(sample, seed)
     rows_of_controls = [
         source_rows(

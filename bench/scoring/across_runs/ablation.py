@@ -1,4 +1,4 @@
-"""Ablation: the effect of one factor with all other factors equal, and the importance of each factor in a full grid.
+"""Ablation: the effect of one factor on a score while all other factors are equal, and the importance of each factor.
 
 A factor is a field of the run configuration in which recipes of one grid differ. A level is one value of a factor. Two
 recipes are a pair if they differ in only one factor.
@@ -25,8 +25,9 @@ MANY_LEVELS = 32
 class Effect:
     """Effect of a level: the mean difference (level minus reference) over all pairs, with interval and p.
 
-    p is Holm-adjusted over the levels of the factor. With one pair, the effect is the difference of two recipes; then
-    all_low and all_high are adjusted for all pairs of recipes, as in the table `pairs`. Otherwise they are NaN.
+    p is Holm-adjusted over the levels of the factor. With one pair, the effect is the difference of two recipes. Only
+    then all_low and all_high have values: an interval that is adjusted for all pairs of recipes, as in the table
+    `pairs`.
     """
 
     factor: str
@@ -37,7 +38,7 @@ class Effect:
     high: float
     p: float
     num_pairs: int
-    num_run_pairs: int  # two recipes with three seeds each are three pairs of runs
+    num_run_pairs: int  # number of pairs of runs; two recipes with three seeds each have three pairs
     pair_sd: float  # standard deviation of the differences over pairs; NaN for one pair
     all_low: float = float("nan")
     all_high: float = float("nan")

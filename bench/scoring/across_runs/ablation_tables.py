@@ -30,7 +30,7 @@ class MetricOfRuns(NamedTuple):
 
 
 def metrics(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates) -> dict[str, MetricOfRuns]:
-    """Return {"auroc": external macro AUROC, "gap": external macro gap}, each for the runs that have a value."""
+    """Return two metrics by name, each for the runs that have a value: "auroc" (external macro AUROC) and "gap" (external macro gap)."""
     external = scores[(scores["dataset"] == EXTERNAL) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
     external = external[(external["calibrator"] == "none") & (external["subgroup"] == "all")]
     external_gaps = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] == MACRO)]

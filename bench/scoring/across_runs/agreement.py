@@ -1,4 +1,4 @@
-"""Agreement of hospitals on the ranking of runs.
+"""Agreement between hospitals on the ranking of runs, measured by rank correlation.
 
 Shapes: D cohorts, R runs, B replicates.
 """
@@ -62,7 +62,7 @@ def _balance(first: NDArray[np.int64], second: NDArray[np.int64], order: NDArray
     order [R]: the indices of the runs by rank in the first cohort.
     """
     num, balance, start = len(first), 0, 0
-    # how many runs with each rank in the second cohort were processed, as an array and as a binary indexed tree
+    # the number of processed runs with each rank in the second cohort: as an array, and as a binary indexed tree
     count, tree = np.zeros(num + 1, np.int64), np.zeros(num + 1, np.int64)
     while start < num:
         stop = start + 1

@@ -11,17 +11,17 @@ from bench.scoring.across_runs.ranks import Replicates, stack_replicates
 from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from reports.schemas.tables import SCHEMAS
 
-MOST = 40  # number of compared runs. They form 780 pairs; 500 runs would form 124,750 pairs, too many to store
+MOST = 40  # maximum number of compared runs: 40 runs form 780 pairs, but 500 runs would form 124,750 pairs, too many to store
 
 
 def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, internal: str) -> pd.DataFrame:
     """Build the table `pairs`: the difference first - second for all pairs of the MOST best runs by external AUROC.
 
-    In each pair, `first` is the run with the higher external AUROC. value is the difference of macro AUROCs (external mean,
-    internal test split, each hospital) or of macro gaps. low and high are its own interval, which is not adjusted for the
-    number of pairs. all_low and all_high are adjusted for all pairs of runs with a value, not only of the MOST best; they
-    decide whether the difference is clear, wherever it is shown. A run without a value in a cohort has no row for this
-    cohort.
+    In each pair, `first` is the run with the higher external AUROC. value is the difference of macro AUROCs (external
+    mean, internal test split, each hospital) or of macro gaps. low and high are its own interval, which is not adjusted
+    for the number of pairs. all_low and all_high are adjusted for all pairs of runs with a value, not only of the MOST
+    best; these adjusted bounds decide whether the page calls the difference clear. A run without a value in a cohort
+    has no row for this cohort.
     """
     tables = {"auroc": _points(scores, internal), "gap": gaps[gaps["finding"] == MACRO]}
     external = tables["auroc"][tables["auroc"]["dataset"] == EXTERNAL].sort_values(

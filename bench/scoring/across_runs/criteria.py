@@ -1,4 +1,4 @@
-"""The scores that a ranking can be by: macro scores of every hospital, and external AUROCs of the findings.
+"""The scores by which recipes can be ranked: macro scores at every hospital, and the external AUROC of each finding.
 
 Shapes: R rows, B replicates.
 """
@@ -18,13 +18,13 @@ from bench.scoring.score_run import RANKING_METRICS
 from reports.schemas.criterion import Criterion
 
 GAP = "gap"  # the metric of gaps in AUROC
-SMALLEST_FIRST = frozenset({GAP, "ece"})  # metrics of which the smallest value is best
+SMALLEST_FIRST = frozenset({GAP, "ece"})  # metrics whose smallest value is best
 
 
 def scores_to_rank_by(
     scores: pd.DataFrame, gaps: pd.DataFrame, of_findings: pd.DataFrame, internal: str, custom: Sequence[Entry]
 ) -> pd.DataFrame:
-    """Return the scores that a ranking can be by, with the columns of Criterion, run_id, value, low and high.
+    """Return a table of all scores by which recipes can be ranked: the columns of Criterion, run_id, value, low and high.
 
     scores, gaps: rows of recipes. of_findings: the result of `external_of_findings`. custom: the metrics of the registry.
     """

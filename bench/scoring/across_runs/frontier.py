@@ -1,4 +1,4 @@
-"""Pareto frontiers of score and cost, and the anytime curve: the AUROC reached in a given training time.
+"""Pareto frontiers of score and cost, and the anytime curve: the best AUROC of a run within a given training time.
 
 Shapes: R runs, B replicates, G goals.
 """
@@ -31,7 +31,7 @@ def pareto(value: Array, cost: Array) -> NDArray[np.bool_]:
 
 
 def _fronts(value: Array, cost: Array) -> NDArray[np.bool_]:
-    """Return the mask [R, B] of the runs on the frontier, for each column of value [R, B]; all values are finite."""
+    """Return the mask [R, B] of the runs on the frontier of value [R, B] and cost [R], for each replicate; all values are finite."""
     order = np.argsort(cost)
     value, cost = value[order], cost[order]
     best = np.concatenate([np.full((1, value.shape[1]), -np.inf), np.maximum.accumulate(value, axis=0)])
@@ -94,7 +94,8 @@ def gain_over_cheaper(value: Array, replicates: Array, cost: Array) -> tuple[Arr
     """Compute the gain of each run [R], value minus value of the best cheaper run, with replicates [R, B].
 
     The cheapest run has NaN. The best cheaper run is chosen by value and is the same run in every replicate, so the
-    difference is paired. The choice uses the same patients, which slightly favors the cheaper run.
+    difference is paired. The best cheaper run is chosen with the same patients, which makes the gain slightly too
+    small.
     """
     gain, gain_replicates = np.full(value.shape, np.nan), np.full(replicates.shape, np.nan)
     for run in range(len(value)):

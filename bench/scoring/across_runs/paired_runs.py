@@ -74,7 +74,7 @@ class _Estimate(NamedTuple):
 
 
 class _MeanOfPair(NamedTuple):
-    """Mean scores of two runs over the same findings (or hospitals), with the numbers of images, patients and findings."""
+    """The mean scores of two runs over the same findings (or hospitals), and the numbers of images, patients and findings behind them."""
 
     first: _Estimate
     second: _Estimate
@@ -174,7 +174,7 @@ def _pairs(
 
 
 def _match(first: ScoredRun, first_split: ScoredSplit, second: ScoredRun, second_split: ScoredSplit) -> bool:
-    """Return whether two splits are compared.
+    """Return whether a split of the first run and a split of the second run are compared.
 
     They must be of the same cohort. If it is the internal hospital of both runs, the splits must be the same and not `val`.
     If it is the internal hospital of one run, that run's split must be `test`.
@@ -201,7 +201,7 @@ def _points(run: ScoredRun, findings: Sequence[str], min_count: int) -> Operatin
 def _restricted(
     scored: ScoredSplit, findings_of_run: Sequence[str], findings: Sequence[str], images: NDArray[np.str_]
 ) -> ScoredSplit:
-    """Return the split with only the given findings and images, in the order of `findings` and `images`.
+    """Return a split of a run with only the given findings and images, in the order of `findings` and `images`.
 
     The result has no `patient_groups`: no comparison needs them.
     """

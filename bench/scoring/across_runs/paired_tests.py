@@ -65,7 +65,7 @@ class PairTests(NamedTuple):
 
     error: Array  # [R, R] standard error of the difference
     p: Array  # [R, R] two-sided p-value, Holm-adjusted over all pairs
-    half: Array  # [R, R] half width of an interval that excludes 0 if and only if p is below 1 - LEVEL
+    half: Array  # [R, R] half width of the interval that is adjusted like p: it excludes 0 if and only if p is below 1 - LEVEL
 
 
 def pair_tests(value: Array, replicates: Array) -> PairTests:
@@ -91,7 +91,8 @@ def pair_tests(value: Array, replicates: Array) -> PairTests:
         z = np.where(distance == 0, 0.0, distance / error)
         plain = np.asarray(2 * ndtr(-z), np.float64)
         adjusted = holm(plain)
-        # Holm's factor; a p-value that was cut to 1 does not show its factor, so it gets the largest one
+        # factor by which Holm's method multiplied each p-value; for a p-value that was cut to 1, the factor is unknown,
+        # and the largest factor is used
         times = np.where((plain > 0) & (adjusted < 1), np.clip(adjusted / plain, 1.0, len(plain)), float(len(plain)))
     first, second = usable[first], usable[second]
     errors[first, second] = errors[second, first] = error
@@ -189,7 +190,7 @@ def simultaneous_areas(value: Array, replicates: Array) -> tuple[Array, Array]:
 def holm(p: Array) -> Array:
     """Adjust p-values [m] by Holm's method, which controls the family-wise error rate.
 
-    It is for comparisons that were declared beforehand. NaN stays NaN and is not counted.
+    Use it for comparisons that were planned beforehand. NaN stays NaN, and does not count as a comparison.
     Source: Holm 1979. scipy does not have this method, and importing statsmodels takes seconds; a test compares the
     results with statsmodels.
 
@@ -207,7 +208,7 @@ def holm(p: Array) -> Array:
 def benjamini_hochberg(p: Array) -> Array:
     """Adjust p-values [m] by the method of Benjamini and Hochberg, which controls the false discovery rate.
 
-    It is for exploration. NaN stays NaN and is not counted.
+    Use it for exploration. NaN stays NaN, and does not count as a comparison.
     Source: Benjamini and Hochberg 1995, computed by scipy.
 
     >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03, 0.005])).round(6).tolist()

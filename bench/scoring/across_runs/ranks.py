@@ -1,8 +1,8 @@
 """Ranks of runs with groups of ties, and the mean gap of each hospital.
 
-A report ranks recipes: their replicates have the variation over patients and over seeds (`recipes`). All share the resamples
-of patients, so every comparison is paired.
-Shapes: R runs or recipes, B replicates.
+A report ranks recipes (means over seeds). Their replicates contain the variation over patients and over seeds; the
+module `recipes` computes them. All recipes share the resamples of patients, so every comparison is paired. Shapes: R
+runs or recipes, B replicates.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -71,13 +71,13 @@ def ranks(
 ) -> pd.DataFrame:
     """Rank runs by one criterion, best first, with tie groups; `smallest_first`: the smallest value is best.
 
-    Runs without this value or without valid replicates are left out. value, low and high are those of `scores`. mean_rank is
-    the mean over replicates; rank_low and rank_high are the 95 % interval. p_best: share of replicates in which the run is
-    best; if several runs are equally good, they share the replicate. group: number of the run's tie group, from 1. p_anchor:
-    adjusted p of the difference to the anchor (the best run of the group), NaN for anchors. all_low and all_high are
-    simultaneous over all runs, so they are also valid for the run that is first by chance. lead: difference to the next row,
-    positive if the row is better, with its own interval (lead_low, lead_high) and an interval that is adjusted for all pairs
-    (lead_all_low, lead_all_high); NaN in the last row.
+    Runs without this value or without valid replicates are left out. value, low and high are those of `scores`.
+    mean_rank is the mean over replicates; rank_low and rank_high are the 95 % interval. p_best: share of replicates in
+    which the run is best; a replicate with several best runs counts in equal parts for each of them. group: number of
+    the run's tie group, from 1. p_anchor: adjusted p of the difference to the anchor (the best run of the group), NaN
+    for anchors. all_low and all_high are simultaneous over all runs, so they are also valid for the run that is first
+    by chance. lead: difference to the next row, positive if the row is better, with its own interval (lead_low,
+    lead_high) and an interval that is adjusted for all pairs (lead_all_low, lead_all_high); NaN in the last row.
     """
     rows = criterion.rows(scores)
     if rows["run_id"].duplicated().any():
@@ -93,7 +93,9 @@ def ranks(
     if not len(rows):
         return _frame([], SCHEMAS["ranks"])
     value, sign = rows["value"].to_numpy(np.float64), -1.0 if smallest_first else 1.0
-    if criterion.metric in BIASED:  # noise makes these replicates too large: they are moved to the value
+    if (
+        criterion.metric in BIASED
+    ):  # noise makes the replicates of these metrics too large, so they are shifted until their mean is the value
         replicates_RB = replicates_RB + (value - np.nanmean(replicates_RB, axis=1))[:, None]
     tests = pair_tests(value, replicates_RB)
     group, p_anchor = tie_groups(tests.p)

@@ -30,10 +30,11 @@ from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
 
-# minimum degrees of freedom over all recipes: with one, Student's quantile is 13, and an interval says nothing
+# minimum degrees of freedom over all recipes; with one degree, Student's quantile is 13, and the interval would be too
+# wide to be useful
 LEAST_DEGREES = 2
 LEAST_VARIANCES = 2
-RANKED_BY = "auroc/external"  # the score whose variances decide how much the pooled variance counts
+RANKED_BY = "auroc/external"  # the score whose variances over seeds decide the weight of the pooled variance
 # From so many runs on, random deviations are made from N combinations of the runs, with the same covariances of the N scores.
 # With a random number for each run, the time would grow with the square of the number of runs.
 MANY_RUNS = 256
@@ -82,7 +83,8 @@ class Recipes:
     def of(cls, groups: Sequence[Sequence[str]], replicates: Replicates) -> "Recipes":
         """Return the recipes of groups of run ids (the result of `seed_groups`).
 
-        A recipe has an id of its own unless its interval is that of its only run.
+        A recipe with one run has the id of this run if there are too few seeds for intervals over seeds; otherwise it
+        gets an id of its own.
         """
         seeds_vary = _degrees(groups) >= LEAST_DEGREES
         runs_of = {
@@ -99,7 +101,7 @@ class Recipes:
 
     @property
     def joined(self) -> dict[str, tuple[str, ...]]:
-        """The recipes with an id of their own."""
+        """The recipes that have an id of their own: recipe id -> ids of its runs."""
         return {recipe: run_ids for recipe, run_ids in self.runs_of.items() if recipe != run_ids[0]}
 
     @cached_property
@@ -151,7 +153,7 @@ class Recipes:
         names = list(self.scatter[run_ids[0]])
         if not names:
             return dict(first)
-        # some metrics have fewer replicates: they use the first of the random numbers
+        # metrics with fewer replicates use only the first of the random numbers
         means = [stack_replicates(run_ids, name, replicates).mean(0) for name in names]
         if self.has_seeds:
             weight, draw = self.own_weight(recipe), np.random.default_rng(int(sha256(recipe.encode()).hexdigest(), 16))
@@ -318,7 +320,7 @@ def _degrees(groups: Sequence[Sequence[str]]) -> int:
 
 
 def _level(replicates: Array) -> float:
-    """Return the mean of the valid replicates; NaN without any."""
+    """Return the mean of the finite replicates; NaN if there are none."""
     valid = replicates[np.isfinite(replicates)]
     return float(valid.mean(dtype=np.float64)) if len(valid) else float("nan")
 

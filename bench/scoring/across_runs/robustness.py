@@ -22,7 +22,7 @@ from bench.scoring.gaps.gap import MACRO
 from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
-LEAST_RUNS = 8  # minimum number of runs: a line through fewer says little about the run that was left out
+LEAST_RUNS = 8  # minimum number of runs; a line through fewer runs hardly predicts the run that was left out
 
 
 class Line(NamedTuple):

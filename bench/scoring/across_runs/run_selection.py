@@ -24,7 +24,7 @@ INTERNAL_SPLITS = ("val", "test")
 
 
 class Rule(NamedTuple):
-    """A selection rule, which chooses the run with the highest value [R]; replicates [R, B] may be None."""
+    """A selection rule: it chooses the run with the highest value in value [R]; replicates [R, B] of these values may be None."""
 
     name: str
     oracle: bool

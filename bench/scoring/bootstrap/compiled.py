@@ -90,7 +90,7 @@ def compiled(function: Function) -> Function:
     folder, settings = kernel_folder(), cast("Any", config)
     with _lock:
         before = settings.CACHE_DIR
-        settings.CACHE_DIR = str(folder or before)  # njit reads this setting once per function
+        settings.CACHE_DIR = str(folder or before)  # numba's njit reads this setting when it is applied to a function
         try:
             make = numba.njit(cache=folder is not None, nogil=True, error_model="numpy")
             return cast("Function", make(function))

@@ -41,8 +41,8 @@ def _num_finite(rows: Array) -> NDArray[np.int64]:
 def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
     """Compute the 2.5th and 97.5th percentile of the valid replicates of each cell.
 
-    Both are NaN if the value is NaN or too few replicates are valid. The numbers are those of np.nanquantile, but the
-    computation is hundreds of times faster.
+    Both are NaN if the value is NaN or too few replicates are valid. The results equal those of np.nanquantile, but are
+    computed hundreds of times faster.
     """
     shape, num = np.shape(value), replicates.shape[-1]
     rows = np.ascontiguousarray(replicates, np.float64).reshape(int(np.prod(shape)), num)
@@ -106,7 +106,9 @@ def _candidates(replicates: Array, sign: float, num: int) -> Array:
     mean = GUESS * num / replicates.shape[0]  # expected number of the `num` smallest among the first GUESS replicates
     bound = _last_two(replicates[:GUESS], sign, min(int(mean + 3 * np.sqrt(mean)) + 1, GUESS))[1]
     selected, count = np.empty(replicates.shape[0]), 0
-    for i in range(replicates.shape[0]):  # no `if`, for speed: the next number overwrites a number that is not selected
+    for i in range(
+        replicates.shape[0]
+    ):  # each number is written, and overwritten by the next one if it is not selected; this avoids a slow `if`
         selected[count] = replicates[i]
         count += sign * replicates[i] <= bound
     return selected[:count] if count >= num else replicates
@@ -139,7 +141,7 @@ def bounds_of(value: float, replicates: Array, share: float) -> tuple[float, flo
     """
     if not np.isfinite(value):
         return np.nan, np.nan
-    # the product is 0; with the constant 0, numba would compile the calls below twice
+    # 0 * size is 0; with the constant 0 instead, numba would compile the calls below for two types
     finite, num = 0, 0 * replicates.shape[0]
     for i in range(replicates.shape[0]):
         if abs(replicates[i]) < np.inf:
@@ -174,7 +176,9 @@ def area_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
     low, high = percentile(np.where(inside, np.nan, value), replicates)
     if inside.any():
         logits = logit(replicates[inside])
-        deviation = np.nanstd if np.isnan(logits).any() else np.std  # without NaN, np.std is equal and twice as fast
+        deviation = (
+            np.nanstd if np.isnan(logits).any() else np.std
+        )  # without NaN, np.std gives the same result twice as fast
         half = float(ndtri((1 + LEVEL) / 2)) * deviation(logits, axis=-1, ddof=1)
         center = logit(value[inside])
         low[inside], high[inside] = expit(center - half), expit(center + half)

@@ -75,7 +75,7 @@ def _spreads(  # noqa: C901 - without further functions it compiles in half the 
     num_values, num_columns, size = replicates.shape
     numbers, rows = np.empty(num_values), np.empty((num_values, size))
     for c in range(num_columns):
-        # the products are 0; with the constant 0, numba would compile the call below twice
+        # the products are 0; with the constant 0 instead, numba would compile the call below for two types
         count, num = 0 * size, 0 * size
         smallest, greatest = np.inf, -np.inf
         for h in range(num_values):

@@ -17,7 +17,8 @@ from bench.scoring.bootstrap.compiled import compiled
 from harmonize.seeds import stream
 
 LANES = 64  # replicates per tile; a patient's weights (one byte per replicate) fill one cache line of the processor
-# number of replicates for subgroups, gap components and detailed calibration: faster, with slightly less precise bounds
+# number of replicates for subgroups, gap components and detailed calibration; fewer replicates are faster, and their
+# bounds slightly less precise
 FOR_DETAIL = 5 * LANES
 WORDS_AT_ONCE = 2**14  # number of random 64-bit words that are drawn at once; they fit into the processor's cache
 Ids = NDArray[np.object_] | NDArray[np.str_]

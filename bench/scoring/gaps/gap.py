@@ -33,7 +33,10 @@ class Gap(NamedTuple):
     num_negative: int
     num_patients: int
     replicates: Array
-    excess: tuple[float, float] = (0.0, 0.0)  # of the internal and of the external score
+    excess: tuple[float, float] = (
+        0.0,
+        0.0,
+    )  # mean of the replicates minus the value, of the internal and of the external score
 
 
 def gaps(
@@ -59,7 +62,7 @@ def unbounded(findings: Sequence[str], internal: SplitMetrics, external: Sequenc
 
 
 def bounded(gaps: Sequence[Gap], distances: bool = False) -> list[Gap]:
-    """Return the gaps with intervals; `distances` is true for gaps of calibration errors that noise increases."""
+    """Return the gaps with intervals. `distances`: whether the gaps are of calibration errors, which noise increases; their intervals allow for this bias."""
     if not gaps:
         return []
     value, replicates = np.array([gap.value for gap in gaps]), np.stack([gap.replicates for gap in gaps])

@@ -1,6 +1,7 @@
 """The components of a gap, each with its replicates. In every replicate, the components sum to the gap.
 
-A component may weight images; a cell is one combination of sex, age decade and view.
+A component is the amount of a gap that one cause explains. To compute it, images may get weights. A cell is one
+combination of sex, age decade and view.
 
 Shapes: B replicates.
 """
@@ -51,7 +52,7 @@ class GapComponent:
     excess: tuple[float, float] = (
         0.0,
         0.0,
-    )  # of both metrics of the difference; intervals of calibration errors use it
+    )  # excess (mean of the replicates minus the value) of each of the two metrics; intervals of calibration errors use it
 
 
 GapComponents = dict[str, GapComponent]  # name in COMPONENTS -> component
@@ -72,7 +73,7 @@ def remainder(components: Mapping[str, GapComponent]) -> GapComponent:
         if np.isfinite(components[name].value):
             value, replicates = value - components[name].value, replicates - components[name].replicates
             after, before = components[name].excess
-            excess_external += after - before  # the excess of the external metric, as far as its causes are removed
+            excess_external += after - before  # sum over the components of the change in the external metric's excess
     excesses = (excess_internal, excess_external)
     return GapComponent(value, replicates, num_findings=components["gap"].num_findings, excess=excesses)
 
@@ -121,7 +122,7 @@ def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int],
 
 
 def _mean_excess(components: Sequence[GapComponent], share: float) -> tuple[float, float]:
-    """Compute share x the mean excess of the components, of both metrics of the difference."""
+    """Compute `share` times the mean excess of the components, for each of the two metrics whose difference is the gap."""
     first, second = (share * np.mean([component.excess for component in components], axis=0)).tolist()
     return first, second
 

@@ -35,7 +35,7 @@ def _auroc_of(measured: SplitMetrics) -> _MappedAuroc:
 
 
 def _select_columns(scored: ScoredSplit, name: str, state: NDArray[np.int8], columns: NDArray[np.intp]) -> ScoredSplit:
-    """Return the split with only the given findings and with label states under another mapping; all runs share it."""
+    """Return the split with only the given findings and with label states under another mapping; all runs share the same object."""
     return scored.cached(
         ("mapped", name),
         lambda: replace(scored, state=state[:, columns], logit=np.zeros_like(scored.logit[:, columns])),

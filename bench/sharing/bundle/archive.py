@@ -1,7 +1,8 @@
 """The file format of a bundle: a zip with exactly one valid form, so that no byte can be changed unnoticed.
 
-Members are uncompressed (so that reading needs no more memory than the file states), sorted by name, without dates and
-comments. `checksums.json` has the SHA-256 of each member. The reader checks everything that the file states.
+The members (files in the zip) are uncompressed, so that reading needs no more memory than the zip states. They are
+sorted by name and have no dates or comments. `checksums.json` has the SHA-256 of each member. The reader checks
+everything that the file states.
 """
 
 import hashlib
@@ -28,7 +29,7 @@ _FIX = "ask its maker for the unchanged file that `bench export` wrote"
 
 
 def refused(what: str, where: str, fix: str = _FIX) -> StoreError:
-    """Return the error for a bundle that is refused, with the reason `what`."""
+    """Return the StoreError for a bundle that this program refuses to read; `what` is the reason."""
     return StoreError(f"the bundle is refused: {what}", where, fix)
 
 

@@ -1,4 +1,4 @@
-"""Read the tables of an untrusted bundle in a child process first. A malicious Parquet file can crash its reader."""
+"""Read the tables of an untrusted bundle in a child process first, because a malicious Parquet file can crash the process that reads it."""
 
 import multiprocessing
 from collections.abc import Callable
@@ -44,7 +44,7 @@ def survives(work: Callable[[T], object], argument: T) -> bool:
 
 
 def limit_memory() -> None:
-    """Limit the further memory of this process to MOST_READER_BYTES, where the system can do that."""
+    """Limit the memory that this process can still allocate to MOST_READER_BYTES, on systems that support such limits."""
     if resource is not None:
         most = psutil.Process().memory_info().vms + limits.MOST_READER_BYTES
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -53,7 +53,7 @@ def limit_memory() -> None:
 
 
 def read_all(folder: Path) -> None:
-    """Read every table below a folder. Raises MemoryError. Other errors are ignored, because later checks find them."""
+    """Read every table below a folder. Raises MemoryError. All other errors are ignored here, because later checks find their causes."""
     for path in sorted(folder.rglob("*.parquet")):
         try:
             texts = [field.name for field in open_table(path, "").schema_arrow if pa.types.is_string(field.type)]

@@ -26,7 +26,7 @@ from bench.store.store import Progress, canonical_json, replacing, table_facts, 
 from harmonize.errors import ConfigError, StoreError
 
 SCHEMA = 2  # version of the bundle's format; version 1 had the words home and away for internal and external
-# tables whose column `value` does not depend on bootstrap resamples, and so not on the order of patients
+# tables whose column `value` depends neither on bootstrap resamples nor on the order of patients
 STEADY = ("scores", "gaps", "references", "mappings", "delong")
 
 
@@ -162,7 +162,7 @@ def _add_split(split_of: dict[str, str], scored_split: ScoredSplit) -> None:
 
 
 def _key(name: str, table: pd.DataFrame, split: Mapping[str, str], ordinals: Ordinals) -> pd.DataFrame:
-    """Return the ids behind the ordinals of a cohort. This table identifies patients, so it stays with the owner."""
+    """Return the table that maps the ordinals of a cohort back to ids. It identifies patients, so it stays with the owner of the data."""
     ids, patients = table["image_id"].astype(str), table["patient_id"].astype(str)
     chosen = ids.isin(split)
     ids, patients = ids[chosen], patients[chosen]
@@ -205,7 +205,7 @@ def _write_run(
 
 
 def _write_scores(manifest: Manifest, read: Manifest, run_id: str, folder: Path, exact: bool) -> int:
-    """Score the bundle, compare the scores with those of the store, and write them. Return the number of scores."""
+    """Compute the scores of a run from the bundle, compare them with those of the store, and write them into the bundle. Return their number."""
     for name in SCORED:
         stored, rescored = (ScoresFolder(m.scores / run_id).table(name) for m in (manifest, read))
         steady_columns = [column for column in ("value",) if name in STEADY]

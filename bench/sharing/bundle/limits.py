@@ -7,7 +7,8 @@ For comparison: the largest study that this project expects has 500 runs, 6 coho
 MOST_BYTES = 64 * 2**30  # size of a bundle; the logits of the largest study take 20 GB
 MOST_MEMBERS = 100_000  # number of files in a bundle; the largest study has 14,000
 MOST_JSON = 32 * 2**20  # bytes of a JSON file; the manifest of the largest study has 2 MB
-# bytes of one file in a bundle. It is above MOST_TABLE_BYTES, which counts a label state as 1 byte; Parquet stores it in 4
+# bytes of one file in a bundle. The limit is above MOST_TABLE_BYTES, because a label state takes 1 byte in memory and 4
+# in Parquet
 MOST_MEMBER_BYTES = 512 * 2**20
 
 MOST_ROWS = 2_000_000  # rows of a table; no cohort has more images than the largest study

@@ -38,12 +38,11 @@ def add(
 ) -> None:
     """Add the runs and cohorts of a verified bundle.
 
-    `names`: old -> new names of its cohorts. `first`: content of the first bundle's manifest. `signed_by`: the signer of
-    the bundle, "" if no signature was checked. If a run was already
-    added, only its predictions on further cohorts are added. On common cohorts, the logits must be the same. Raises
-    StoreError, with the bundles and a fix, for different settings, different cohorts with one name, and different
-    logits or labels. Also raises StoreError if the bundles order the patients of a cohort differently and have no run
-    in common.
+    `names`: old name of a cohort in the bundle -> its new name. `first`: content of the first bundle's manifest.
+    `signed_by`: the signer of the bundle, "" if no signature was checked. If a run was already added, only its
+    predictions on further cohorts are added. On common cohorts, the logits must be the same. Raises StoreError, with
+    the bundles and a fix, for different settings, different cohorts with one name, and different logits or labels. Also
+    raises StoreError if the bundles order the patients of a cohort differently and have no run in common.
     """
     where, content = str(bundle.path), bundle.manifest.content
     for key in SETTINGS:
@@ -134,7 +133,10 @@ def _add_run(
     elif (target / "seal.json").read_bytes() != (source / "seal.json").read_bytes():
         fix = "the run was trained twice: merge only one of the bundles, or merge them into separate stores"
         raise StoreError(f"run {run['id']} has different weights in an earlier bundle", where, fix)
-    for name in (WEIGHTS, REFERENCE):  # of equal seals: the first bundle with the weights gives them
+    for name in (
+        WEIGHTS,
+        REFERENCE,
+    ):  # bundles with equal seals have equal weights, so those of the first bundle are taken
         if (source / name).is_file() and not (target / name).is_file():
             write_bytes(target / name, (source / name).read_bytes())
     for cohort in bundle.manifest.cohorts:

@@ -1,4 +1,4 @@
-"""Prepare the cohort data that leave a hospital: ordinals instead of ids, and only the columns that scoring reads.
+"""Prepare the data of a cohort for a bundle, which leaves the hospital: ordinals (numbers) instead of ids, and only the columns that scoring reads.
 
 The data have no id, date, path or free text. Sex, view and split come from fixed lists, ages are decades, labels are
 numbers.
@@ -58,7 +58,7 @@ def _index_of(ids: Sequence[str]) -> dict[str, int]:
 
 
 def image_names(tag: str, ordinal: NDArray[np.int32]) -> list[str]:
-    """Return new image ids from ordinals. They sort like the ordinals.
+    """Return the new image ids for ordinals. Sorted as texts, the ids have the same order as the ordinals.
 
     >>> image_names("5f", np.array([12], np.int32))
     ['5f-i00000012']
@@ -67,7 +67,7 @@ def image_names(tag: str, ordinal: NDArray[np.int32]) -> list[str]:
 
 
 def patient_names(tag: str, ordinal: NDArray[np.int32]) -> list[str]:
-    """Return new patient ids from ordinals. They sort like the ordinals."""
+    """Return the new patient ids for ordinals. Sorted as texts, the ids have the same order as the ordinals."""
     return [f"{tag}-p{n:08d}" for n in ordinal.tolist()]
 
 

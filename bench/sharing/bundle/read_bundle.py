@@ -1,4 +1,4 @@
-"""Turn the members of a bundle into a store that ordinary scoring reads. Nothing is copied without a check."""
+"""Write the files of a bundle as a store, so that the usual code can score it. Every file is checked first."""
 
 import json
 import re
@@ -265,7 +265,7 @@ def _cohort(folder: Path, store: Store, cohort: Mapping[str, Any], where: str) -
 
 
 def _is_mapping_to(value: Any, kind: type) -> bool:
-    """Return whether a value is a mapping whose values all have one type."""
+    """Return whether `value` is a mapping whose values all have the type `kind`."""
     return isinstance(value, dict) and all(type(inner) is kind for inner in value.values())
 
 

@@ -1,7 +1,7 @@
 """Compute titles, parameters and MACs of the runs in a bundle.
 
-The inputs are the configurations of the runs and this installation's registry. The results replace those of the bundle.
-`STATED` lists the facts that cannot be computed from a bundle.
+They are computed from the configurations of the runs and this installation's registry, and replace those that the
+bundle states. `STATED` lists the facts that cannot be computed from a bundle.
 """
 
 import re
@@ -31,7 +31,7 @@ _NETWORK = ("architecture", "preprocessing", "uncertainty")
 _TIMM = re.compile(r"[A-Za-z0-9_.]+")
 EXACT = ("params", "trainable_params", "deployed_params", "image_size")
 ROUNDED = ("macs", "flops")
-SLACK = 0.01  # tolerance as a share: versions of timm and fvcore count a few operations differently
+SLACK = 0.01  # tolerance, as a share of the number: versions of timm and fvcore count a few operations differently
 _FIX = "install the versions of torch and timm in its env.json, or ask its maker how the number was counted"
 
 

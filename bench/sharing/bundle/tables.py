@@ -138,7 +138,7 @@ def open_table(path: Path, where: str) -> Any:
 
 
 def _bytes_of(kind: pa.DataType) -> int:
-    """Return the bytes of one value in memory. For a text, count only its index in the list of different texts."""
+    """Return the bytes of one value in memory. A text counts as its index in the list of distinct texts."""
     if pa.types.is_string(kind):
         return 4
     return 8 if pa.types.is_list(kind) else -(-int(kind.bit_width) // 8)

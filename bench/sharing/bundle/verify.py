@@ -34,7 +34,7 @@ from harmonize.errors import ConfigError
 # the numbers of these scoring versions agree within ROUNDING, except bounds of calibration errors and of their differences
 COMPARABLE = (11, 12, 13, 14, 15)
 BOUNDS_OF_ERRORS, BOUNDS_OF_DIFFERENCES = 14, 15  # the versions that changed these bounds
-# columns of sentences; they are compared only if both scoring versions are the same
+# columns that hold sentences; they are compared only if bundle and installation have the same scoring version
 _TEXT_COLUMNS = ("reason", "advice")
 _NAMES_IN_SCHEMA_1 = {"internal": "home", "external": "away"}  # current name -> name in bundles of schema 1
 
@@ -82,7 +82,7 @@ def opened(path: Path, registry: Registry) -> Iterator[Opened]:
 def _check_members(folder: Path, manifest: Manifest, where: str) -> None:
     """Raise StoreError for missing members, and for members that a bundle of these runs does not have.
 
-    Nothing would check an unexpected member before the bundle is passed on.
+    Unexpected members are refused, because nothing else would check them before the bundle is passed on.
     """
     expected = {"bundle.json", "manifest.json", "checksums.json"}
     expected |= {f"cohorts/{cohort['name']}.parquet" for cohort in manifest.cohorts}

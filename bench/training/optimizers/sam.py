@@ -23,8 +23,8 @@ class SAM(Optimizer):
     the dropout masks of the first, and does not change the buffers of `network` (batch-norm statistics).
 
     With `network` given, only its weights are perturbed. Parameters of a loss are not perturbed: their sharpness does
-    not matter, and a dual variable with its flipped gradient would move in the wrong direction. They take the step with
-    the second gradient.
+    not matter, and a dual variable with its flipped gradient would move in the wrong direction. The base optimizer
+    moves them with the gradient of the second pass.
 
     State and parameter groups are the same objects as the base optimizer's, so schedulers and checkpoints work on both.
     The perturbation does not depend on the norm of the gradient, so clipping in the closure affects only the second

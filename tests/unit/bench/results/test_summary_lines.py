@@ -3,11 +3,11 @@
 import shutil
 
 import pytest
+from bench.store.checksums import mark_done
 
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.score_runs import score_all
 from bench.results.summary import summary
-from bench.store.checksums import mark_done
 from bench.store.store import Store
 from tests.unit.bench.results.test_compare_across import MakeRun, make_run, silent, store  # noqa: F401
 
