@@ -3,11 +3,11 @@
 import shutil
 
 import pytest
-from bench.store.checksums import mark_done
 
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.score_runs import score_all
 from bench.results.summary import summary
+from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store
 from tests.unit.bench.results.test_compare_across import MakeRun, make_run, silent, store  # noqa: F401
 
@@ -16,7 +16,7 @@ from tests.unit.bench.results.test_compare_across import MakeRun, make_run, sile
 def test_a_grid_without_an_external_hospital_says_so(store: Store, make_run: MakeRun, external: list[str]) -> None:  # noqa: F811
     folder = store.run_dir(make_run("one", evaluate_on=external))
     shutil.rmtree(folder / "features")
-    mark_done(folder)
+    CheckedFolder(folder).mark_done()
     # runs of merged bundles have no features
     manifest = Manifest(store, {**read_manifest(store, "one").content, "bundles": {}})
     score_all(manifest, silent)
