@@ -31,13 +31,14 @@ SECTIONS = (
 _COMMON = {"use", "with", "paper", "code", "version", "title", "about", "licence"}
 _FACTS = {  # section -> keys that only entries of this section may have
     "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs"},
-    "weights": {"file", "keys", "corpus", "sha256"},
+    "weights": {"file", "keys", "corpus", "sha256", "mean", "std"},
     "optimizers": {"schedule", "closure"},
     "uncertainty": {"states", "blank"},
     "preprocessing": {"size", "fit", "input", "ops"},
     "metrics": {"better", "headline", "given"},
     "datasets": {"headline_split"},
 }
+_HASHED_FACTS = {"size", "fit", "input", "ops", "states", "keys", "mean", "std"}  # part of the run id
 _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "schedule": ("cosine", "constant", "plateau"),
     "states": (1, 3),
@@ -94,7 +95,7 @@ class Entry:
     @property
     def identity(self) -> dict[str, Any]:
         """Return the fields of the entry that affect results; the run id is a hash of them."""
-        facts = {k: v for k, v in self.facts.items() if k in {"size", "fit", "input", "ops", "states", "keys"}}
+        facts = {k: v for k, v in self.facts.items() if k in _HASHED_FACTS}
         return {"use": stable_name(self.use), "with": dict(self.options), "version": self.version, **facts}
 
 
@@ -299,6 +300,27 @@ def _check_weights(facts: Mapping[str, Any], where: str) -> None:
     ):
         fix = 'write {"encoder.": "", "decoder.": null}: the start of a name in the file -> its start in the network'
         raise RegistryError(f"keys must map starts of names to text or null (got {keys!r})", where, fix)
+    _check_input_scale(facts, where)
+
+
+def _check_input_scale(facts: Mapping[str, Any], where: str) -> None:
+    """Raise RegistryError unless `mean` and `std` of the images, if given, are three numbers in [0, 1] each, and std is above 0."""
+    stated = {"mean", "std"} & facts.keys()
+    if not stated:
+        return
+    fix = "write the values of the images in [0, 1], e.g. mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225]"
+    if len(stated) == 1:
+        raise RegistryError(f"{stated.pop()} needs both `mean:` and `std:`", where, fix)
+    for key, lowest_is_valid in (("mean", True), ("std", False)):
+        values = facts[key]
+        if (
+            not isinstance(values, list)
+            or len(values) != 3
+            or not all(
+                type(value) in (int, float) and (0 < value <= 1 or (lowest_is_valid and value == 0)) for value in values
+            )
+        ):
+            raise RegistryError(f"{key} must be three numbers from 0 to 1 (got {values!r})", where, fix)
 
 
 def shipped(name: str) -> Path:

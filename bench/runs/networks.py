@@ -3,6 +3,7 @@
 Training, prediction, analyses and derived runs use these functions.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ import torch
 from bench.config.registry import BUILT_IN_WEIGHTS
 from bench.inputs.histogram_reference import reference
 from bench.inputs.normalize import Normalizer
-from bench.models.network import Network, build
+from bench.models.network import Network, Triple, build
 from bench.planning.plan import CohortRef
 from bench.planning.run import Run
 from bench.store.checked_folders import WEIGHTS, CheckedFolder
@@ -26,9 +27,17 @@ def initial_network(run: Run, weights: Path | Literal["hub"] | None) -> Network:
     num_outputs = num_findings * states + len(config.own_heads)
     start = run.entries["weights"]
     keys = None if start.name in BUILT_IN_WEIGHTS else start.facts.get("keys", {})
-    return build(
+    network = build(
         architecture.use, architecture.options, num_outputs, config.channels, weights, seed, num_findings, states, keys
     )
+    if "mean" in start.facts:  # the images on which a file of one's own was trained
+        network.mean, network.std = (_triple(start.facts[key]) for key in ("mean", "std"))
+    return network
+
+
+def _triple(values: Sequence[float]) -> Triple:
+    red, green, blue = map(float, values)
+    return red, green, blue
 
 
 def trained_network(run: Run, store: Store, device: torch.device) -> Network:

@@ -104,8 +104,13 @@ class ReportData:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The label of everything in `entries`, by id."""
-        return {r.id: r.label for r in self.entries}
+        """The label of everything in `entries`, by id, and of recipes that could not be ranked."""
+        table = self.tables["runs"]
+        recipes = rows_of(table[table["kind"] == "recipe"], "run_id", "name", "what")
+        labels = {
+            str(recipe): f"{name} ({_text(what)})" if _text(what) else str(name) for recipe, name, what in recipes
+        }
+        return labels | {r.id: r.label for r in self.entries}
 
     @property
     def scored(self) -> tuple[Run, ...]:

@@ -136,3 +136,14 @@ def test_numbers_have_no_leading_zero_and_a_true_minus():
 )
 def test_a_figure_shows_the_end_of_a_long_place_name(place, shown):
     assert Hospital("key", "Title", "Title", place).where == shown
+
+
+def test_a_recipe_that_could_not_be_ranked_has_its_name_not_its_id():
+    made = tables(Invented(runs=3))
+    runs = made["runs"]
+    recipe = runs.iloc[:1].assign(run_id="0123456789ab-seeds", kind="recipe", name="DenseNet-121", what="SAM")
+    frames = {**made.frames, "runs": pd.concat([runs, recipe], ignore_index=True), "ranks": made["ranks"].iloc[:0]}
+    board = read(Tables(made.meta, frames))
+    assert not board.ranked
+    assert board.labels["0123456789ab-seeds"] == "DenseNet-121 (SAM)"
+    assert set(board.labels) == {*runs["run_id"], "0123456789ab-seeds"}

@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from timm.data.constants import IMAGENET_DEFAULT_MEAN as MEAN
+from timm.data.constants import IMAGENET_DEFAULT_STD as STD
 from torch import nn
 
 from bench.config.grid import Grid
 from bench.config.registry import Registry
+from bench.inputs.normalize import Normalizer
 from bench.models.network import build
-from bench.planning.run import Run
+from bench.planning.run import Run, parse_run
+from bench.runs.networks import initial_network
 from bench.study import starting_weights
 from bench.study.request import Request
 from bench.study.starting_weights import fetch, needed
@@ -117,6 +121,24 @@ def test_the_run_id_depends_on_the_content_of_the_file_and_on_the_keys(folder: P
     assert len(ids) == 4
 
 
+def test_declared_mean_and_std_scale_the_input_and_are_part_of_the_run_id(folder: Path) -> None:
+    def run_of(text: str) -> Run:
+        (folder / "registry.yaml").write_text(text)
+        asked = request(folder)
+        return Run.of(asked.grid.configs[0], asked.registry, "c" * 12, None)
+
+    plain = run_of(REGISTRY)
+    declared = run_of(REGISTRY.replace("corpus:", "mean: [0.25, 0.5, 0.75], std: [0.5, 0.5, 0.5], corpus:"))
+    assert plain.id != declared.id
+    gray = torch.full((1, 8, 8), 255, dtype=torch.uint8)
+    inputs = []
+    for run in (plain, parse_run(json.loads(declared.document), declared.id, "run.json")):  # as a stored run is read
+        network = initial_network(run, None)
+        inputs.append(Normalizer.of(run.preprocessing, network.mean, network.std, 1)(gray))
+    assert inputs[1].unique().tolist() == [(1 - 0.5) / 0.5]
+    assert inputs[0].unique().tolist() == pytest.approx([(1 - sum(MEAN) / 3) / (sum(STD) / 3)])
+
+
 def test_a_missing_file_is_refused_before_cohorts_are_read(folder: Path) -> None:
     (folder / "mine.safetensors").unlink()
     with pytest.raises(SetupError, match="1 of 1 files of starting weights in the registry are missing") as error:
@@ -176,6 +198,10 @@ def test_missing_files_of_the_hub_are_fetched_once(folder: Path, monkeypatch: py
         ("{file: a.safetensors}", "corpus of these starting weights is missing"),
         ("{file: a.pt, corpus: x}", "must be a .safetensors file"),
         ("{file: a.safetensors, corpus: x, keys: [a]}", "keys must map"),
+        ("{file: a.safetensors, corpus: x, mean: [0.5, 0.5, 0.5]}", "mean needs both"),
+        ("{file: a.safetensors, corpus: x, mean: [0.5, 0.5], std: [1, 1, 1]}", "mean must be three numbers"),
+        ("{file: a.safetensors, corpus: x, mean: [0, 0, 0], std: [58.4, 57.1, 57.4]}", "std must be three numbers"),
+        ("{file: a.safetensors, corpus: x, mean: [0, 0, 0], std: [0, 1, 1]}", "std must be three numbers"),
     ],
 )
 def test_an_incomplete_entry_is_refused(tmp_path: Path, block: str, what: str) -> None:
