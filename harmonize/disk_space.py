@@ -1,4 +1,4 @@
-"""Errors of a full disk: the file that could not be written, the free space, and how to go on."""
+"""Errors of a full disk; they state the file that could not be written, the free space, and the fix."""
 
 import errno
 import os

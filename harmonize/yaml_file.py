@@ -12,7 +12,7 @@ import yaml
 
 from harmonize.errors import ConfigError
 
-MAX_BYTES = 2_000_000  # 80 times the largest shipped file; PyYAML needs about a second for each million bytes
+MAX_BYTES = 2_000_000  # maximum size of a file: 80 times the largest shipped file; PyYAML needs about a second for each million bytes
 # levels of nested blocks; shipped files have at most 6. libyaml and PyYAML work recursively, and libyaml would crash
 MAX_DEPTH = 50
 # PyYAML raises other errors than its own for values such as 2024-13-45, or 5,000 digits
@@ -80,7 +80,7 @@ def parse_yaml(text: str, where: str) -> Any:
         _check_depth(text, where)
         return yaml.load(text, Loader=_FAST)  # noqa: S506  (a SafeLoader with stricter keys)
     except _INVALID:
-        pass  # parse again with the Python parser, which has better error messages
+        pass  # the text is invalid: it is parsed again below with the Python parser, which has better error messages
     try:
         return yaml.load(text, Loader=_PLAIN)  # noqa: S506
     except _INVALID as error:

@@ -18,7 +18,7 @@ from harmonize.images.image_header import InMemory
 from harmonize.phantom import PhantomSettings, twin
 from harmonize.phantom.sites import SITES
 
-ANYWHERE = "unseen"  # origin of an image: a hospital without a cohort
+ANYWHERE = "unseen"  # origin of an image from a hospital that is not among the cohorts
 SAMPLE_PX = 256  # long side of a sample in pixels; a run trained on phantoms uses the size of these phantoms instead
 
 
@@ -107,7 +107,7 @@ def external_auroc(auroc: pd.DataFrame) -> float:
 
 
 def macro_auroc_text(choice: Choice, origin: str) -> str:
-    """Return the mean AUROC over findings, with its interval, where an image may come from, as a sentence.
+    """Return a sentence with the mean AUROC over findings, and its interval, at the hospital from which an image comes (`origin`).
 
     For the origin ANYWHERE: the mean of the external cohorts, and the lowest and highest of their AUROCs.
     """

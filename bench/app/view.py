@@ -64,7 +64,7 @@ _STYLE = """<style>
 
 @dataclass(frozen=True)
 class _Ready:
-    """A run in memory, with a lock: heat maps change the network's state while they are computed."""
+    """A loaded run with a lock. The lock is needed because the computation of heat maps temporarily changes the network's state."""
 
     stored: "StoredRun"
     lock: threading.Lock = field(default_factory=threading.Lock)

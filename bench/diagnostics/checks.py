@@ -48,7 +48,7 @@ def examine(
 def examine_runs(
     store: Store, run_prefixes: Sequence[str], quick: bool, progress: Progress | None = None
 ) -> list[Check]:
-    """Return the symptoms of the runs whose ids begin with `run_prefixes`, and a line for each run without symptoms.
+    """Return the symptoms of the runs whose ids begin with `run_prefixes`, and one line of text for each run without symptoms.
 
     Unless `quick`, each network predicts internal images again. Raises StoreError for an unknown run or a damaged file.
     """
@@ -74,7 +74,7 @@ def examine_runs(
 def lines(checks: Sequence[Check]) -> list[str]:
     """Return one line per check and a last line with the totals.
 
-    If a check has several likely causes, they follow its line.
+    If a check has several likely causes, they are listed below its line.
     """
     output = []
     for check in checks:
@@ -185,7 +185,7 @@ def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
 
 
 def _symptoms(store: Store, progress: Progress | None) -> list[Check]:
-    """Return the symptoms of all runs, or one check that no run has symptoms; skip runs with damaged files."""
+    """Return the symptoms of all runs; if there are none, return one check that says so. Runs with damaged files are skipped."""
     from bench.diagnostics.symptoms.run_symptoms import Grids, symptoms
 
     ids, checks, grids = store.run_ids(), [], Grids(store)

@@ -18,7 +18,10 @@ from harmonize.labels.findings import FINDINGS, PRESENT, UNCERTAIN
 from harmonize.statistics.image_sample import THUMB, Sample, small
 from reports.cohort_page.page import CohortPictures, Picture
 
-SHOWN, TRANSFORMED = 12, 3  # images per cohort that are shown with labels, and after each kind of preprocessing
+SHOWN, TRANSFORMED = (
+    12,
+    3,
+)  # number of images per cohort that the page shows with labels, and number that it also shows after each kind of preprocessing
 _QUALITY = 82  # JPEG quality
 _TAIL = 0.5  # percent of the values of a variant that are clipped at each end of its gray scale
 
@@ -98,7 +101,7 @@ def caption(cohort: Cohort, row: int) -> str:
 def _normalized(
     formed: Mapping[tuple[str, int], NDArray[np.uint8]], internal: str, variant: Variant
 ) -> dict[tuple[str, int], NDArray[np.float32]]:
-    """Return each preprocessed image with one channel; imagenet uses the averages of its three means and stds."""
+    """Return each image after the preprocessing of a variant, with one channel; the op imagenet then uses the averages of its three means and stds."""
     import torch
 
     from bench.inputs.histograms import learn

@@ -47,7 +47,9 @@ def migrate(store: Store, progress: Progress) -> Migrated:
         for schema in range(schema_of(store.root), SCHEMA):
             _require_no_process(store.root)
             left |= STEPS[schema](store, progress)
-            _require_no_process(store.root)  # again: an older version of this program ignores the migration's LOCK
+            _require_no_process(
+                store.root
+            )  # checked again, because an older version of this program ignores the LOCK of the migration
             write_bytes(store.root / FILE, canonical_json({"schema": schema + 1}))
     return Migrated(before, SCHEMA, left)
 
@@ -69,7 +71,8 @@ def _require_no_process(root: Path) -> None:
 def with_checksums(store: Store, progress: Progress) -> dict[str, str]:
     """Record the checksums of each finished run and analysis: from schema 1 to 2.
 
-    A damaged run gets no checksums, because they would confirm the damage. Returns {damaged run: its first fault}.
+    A damaged run gets no checksums, because with checksums its damaged files would look intact. Returns {damaged run:
+    its first fault}.
     """
     from_bundles, ids, left = runs_from_bundles(store), store.run_ids(), {}
     for index, run_id in enumerate(ids):
@@ -101,7 +104,9 @@ def with_internal_and_external(store: Store, progress: Progress) -> dict[str, st
         table = read_table(path)
         for column in ("donor", "host"):
             table[column] = table[column].replace("away", "external")
-        (path.parent / CHECKSUMS).unlink(missing_ok=True)  # after an interruption, the step writes the table again
+        (path.parent / CHECKSUMS).unlink(
+            missing_ok=True
+        )  # if the migration is interrupted after this line, its next call writes the table again
         write_table(path, table)
         CheckedFolder(path.parent).record_checksums()
     progress("rename roles", max(1, len(grids)), max(1, len(grids)))

@@ -39,7 +39,9 @@ class _Referenced:
 
     runs: set[str] = field(default_factory=set)
     cohorts: set[str] = field(default_factory=set)
-    from_bundles: set[str] = field(default_factory=set)  # runs without weights and features in this store
+    from_bundles: set[str] = field(
+        default_factory=set
+    )  # runs that came from bundles, and so have no weights and features in this store
     complete: bool = True
 
 
@@ -179,7 +181,7 @@ def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Ch
     if seal.get("weights_before") != seal.get("weights_after"):
         yield _check("fault", name, "the weights changed while the run was tested", fix)
     checksums = (CheckedFolder(folder).checksums() or {}) if files else {}
-    for part, path in _sealed_files(folder):  # an older seal has the weights only
+    for part, path in _sealed_files(folder):  # seals of older versions have only the hash of the weights
         stated = seal.get(f"{part}_after")
         if stated != seal.get(f"{part}_before"):
             yield _check("fault", name, f"the {part.replace('_', ' ')} changed while the run was tested", fix)
@@ -194,7 +196,7 @@ def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Ch
 
 
 def _sealed_files(folder: Path) -> list[tuple[str, Path | None]]:
-    """Return the parts of a seal besides the weights, and the file whose hash each part states (None if unknown)."""
+    """Return pairs for all parts of a seal except the weights: name of the part, and the file whose hash it states (None if unknown)."""
     document = _json(folder / "run.json") or {}
     unknown: list[tuple[str, Path | None]] = [("preprocessing", None), ("internal_logits", None)]
     if "kind" in document:  # a derived run has the hashes of its sources, not of its own files
@@ -227,7 +229,7 @@ def _tables(folder: Path, name: str, derived: bool, files: bool, intact: Contain
 def _changed(
     folder: Path, name: str, checksums: Mapping[str, str], checked: Container[str], fix: str, files: bool
 ) -> Iterator[Check]:
-    """Yield a fault for each file that differs from its checksum, except files in `checked`: intact, or with a fault already.
+    """Yield a fault for each file that differs from its checksum. The files in `checked` are skipped: they are known to be intact, or have a fault already.
 
     Large files are read only with `files`.
     """

@@ -60,7 +60,9 @@ def attempt(job: Work, progress: Progress) -> tuple[str, str]:
     try:
         return _attempt(job, progress)
     except OSError as error:
-        if DiskFullError.of(error, job.folder):  # not even the folder or the log can be written
+        if DiskFullError.of(
+            error, job.folder
+        ):  # the disk is so full that not even the folder or the log can be written
             return "failed", _reason(error, job)
         raise
 
@@ -115,7 +117,7 @@ class Remote:
 
     @classmethod
     def of(cls, job: Work) -> "Remote":
-        """Return a job of this process in the form for another machine."""
+        """Return a job in a form that another machine can run."""
         return cls(job, os.getcwd(), tuple(sys.path))  # noqa: PTH109  (a string can be sent to another machine)
 
     def __call__(self) -> tuple[str, str]:

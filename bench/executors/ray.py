@@ -92,7 +92,7 @@ class Ray:
 
 
 def _knock(address: str) -> None:
-    """Raise OSError if no server answers at host:port, because Ray itself would retry for minutes."""
+    """Raise OSError if no server answers at host:port. Without this test, Ray itself would retry for minutes."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()

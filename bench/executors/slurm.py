@@ -31,7 +31,9 @@ class Slurm:
     memory_gb: float = 16.0
     at_once: int = 256  # maximum number of tasks in parallel
     requeues: int = 10  # maximum number of times that a task is queued again after its time limit
-    cluster: str = "slurm"  # local: processes on this machine, for a trial
+    cluster: str = (
+        "slurm"  # slurm, or local: the tasks are then processes on this machine, to try the executor without a cluster
+    )
 
     def __post_init__(self) -> None:
         if self.cluster not in ("slurm", "local"):
@@ -100,7 +102,7 @@ class Slurm:
 
 
 def _ended(ticket: Any, job: Work, seconds: float) -> Outcome:
-    """Return the outcome of a task. A task without a result is recorded as failed."""
+    """Return the outcome of a task that has ended. A task without a result is recorded as failed."""
     error: Exception | str | None = "lost"
     if ticket.paths.result_pickle.exists():
         error = ticket.exception()
@@ -137,7 +139,7 @@ class _LostTasks:
         command = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={','.join(arrays)}"]
         queue = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if queue.returncode and "Invalid job id" not in queue.stderr:
-            return set()  # Slurm does not answer: query again later
+            return set()  # Slurm does not answer, so no task counts as lost until the next query
         missing = {ticket.job_id for ticket in tickets} - set(queue.stdout.split())
         lost, self.missing = missing & self.missing, missing
         return lost

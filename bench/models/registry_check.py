@@ -17,7 +17,7 @@ PARAMS_TOLERANCE, GMACS_TOLERANCE = 1e-3, 1e-2
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Measured size of one architecture: millions of parameters and GMACs; zeros if it cannot be built."""
+    """Measured size of one architecture: millions of parameters and GMACs; both are 0 if it cannot be built."""
 
     entry: Entry
     params: float = 0.0

@@ -258,9 +258,10 @@ def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapp
 
 
 def trained_on_synthetic(store: Store, run_id: str) -> bool:
-    """Return whether a program drew the training images of a run, as the run's own record or a readable grid states.
+    """Return whether the training images of a run were synthetic, as stated by the run's own record or else by a readable grid.
 
-    A run folder may have been copied without its grid. Records of older versions do not state it.
+    Both are read, because a run folder may have been copied without its grid, and records of older versions do not
+    state this.
     """
     with contextlib.suppress(OSError, ValueError):  # a damaged record is not an error here: loading the run reports it
         if json_object(store.run_dir(run_id) / "env.json").get(SYNTHETIC):

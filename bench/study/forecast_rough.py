@@ -1,10 +1,11 @@
 """Forecast a grid roughly, from counted operations and fixed rates, without a rehearsal.
 
 The rough forecast decides how much of the work a rehearsal may measure: the rehearsal takes at most a tenth of the time
-that it forecasts. What it does not measure keeps these rates. This module does not need torch.
+that it forecasts. For work that the rehearsal does not measure, the forecast uses the rates of this module. This module
+does not need torch.
 
-The rates are those of one core of an Intel Xeon, and of a data center GPU. A faster machine shortens the rehearsal and
-the grid alike.
+The rates are those of one core of an Intel Xeon, and of a data center GPU. On a faster machine, both the rehearsal and
+the grid take less time.
 """
 
 from collections.abc import Mapping, Sequence

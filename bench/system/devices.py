@@ -90,5 +90,5 @@ def _cuda() -> int:
 
 
 def default_workers() -> int:
-    """Return the number of cores this process may use."""
+    """Return the default of --workers: the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -71,5 +71,5 @@ def _switch_telemetry_off() -> None:
     """Switch telemetry off. Otherwise every request sends the versions of installed packages."""
     from huggingface_hub import constants
 
-    # the client reads this value at every request, but the environment variable only at import
+    # set the value, too, because the client reads the environment variable only when it is imported
     constants.HF_HUB_DISABLE_TELEMETRY = True

@@ -15,7 +15,7 @@ class PeakMemory:
 
     @classmethod
     def start(cls, device: torch.device) -> Self:
-        """Start a measurement; a process on a system without /proc keeps its earlier peak."""
+        """Start a measurement. On systems without /proc, the earlier peak of the process cannot be reset, so it counts, too."""
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         else:

@@ -39,7 +39,10 @@ def _read_list(path: Path) -> tuple[str, set[str]]:
     """Return the name of the column of ids in a list, and its ids without blank cells."""
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # errors of pandas and of the encoding are ValueErrors
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # pandas and text encodings raise subclasses of ValueError for an unreadable file
         fix = "name an existing CSV file with the column image_id or patient_id"
         raise ConfigError(f"the list of `exclude` cannot be read: {error}", str(path), fix) from error
     for column in _COLUMNS:

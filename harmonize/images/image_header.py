@@ -54,7 +54,7 @@ def jpeg_size(content: bytes) -> tuple[int, int]:
     after the last FF DA.
     """
     end = content.rfind(b"\xff\xd9")
-    # faster than rfind(JPEG_SCAN), which would search the entire file
+    # find(JPEG_SCAN, end) is faster than rfind(JPEG_SCAN), which would search the entire file
     if end < 0 or JPEG_SCAN not in content or content.find(JPEG_SCAN, end) >= 0:
         raise UnreadableImage("truncated JPEG")
     position = 2

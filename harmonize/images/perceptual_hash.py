@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 HASH_VERSION = 1  # increase after a change that may give the same image a different hash
 SMALL_SIDE = 16  # px; side of the thumbnail that `smaller` returns
 _SIDE, _FREQUENCIES = 32, 8
-# two hashes are compared if at least this many bands are equal; with 2, most pairs of radiographs would be compared
+# two hashes are compared if at least this number of bands are equal; with 2 bands, most pairs of radiographs would have
+# to be compared
 _AGREEING_BANDS = 3
 _MIN_CONTRAST = 4.0  # gray levels; an image is blank if the range of its 32 x 32 pixels is smaller
 
@@ -67,7 +68,7 @@ def perceptual_hash(thumbnails_NHW: NDArray[np.uint8]) -> Hashes:
     """
     basis = _dct()[:_FREQUENCIES]
     low = (basis @ thumbnails_NHW.astype(np.float32) @ basis.T).reshape(len(thumbnails_NHW), -1)
-    # without the mean brightness, which is much larger than the other frequencies
+    # the first frequency, the mean brightness, is left out, because it is much larger than the others
     median = np.median(low[:, 1:], axis=1, keepdims=True)
     return np.packbits(low > median, axis=1).view(">u8").astype(np.uint64)[:, 0]
 

@@ -241,7 +241,7 @@ def fit_to_square(image: Gray, geometry: Geometry) -> Gray:
     else:
         side = max(height, width) if geometry.fit == "letterbox" else min(height, width)
         resized = _resize(image, max(1, round(height * size / side)), max(1, round(width * size / side)))
-    if geometry.clahe is not None:  # equalize before padding, so that padding stays black
+    if geometry.clahe is not None:  # equalization comes before padding, so that padding stays black
         clip, tiles = geometry.clahe
         resized = _gray(cv2.createCLAHE(clipLimit=clip, tileGridSize=(tiles, tiles)).apply(resized))
     height, width = resized.shape

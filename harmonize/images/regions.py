@@ -16,7 +16,7 @@ Mask = NDArray[np.bool_]
 
 RIM = 0.06  # width of the border band, as a share of the side
 PLEURA = 0.03  # width of the pleura band on either side of a lung's edge, as a share of the side
-HALF = 128  # of 255; a resized mask pixel with at least this value counts as inside: half of its area is inside
+HALF = 128  # gray value (0 to 255); a pixel of a resized mask is inside from this value on, that is, if half of its area is inside
 
 
 @dataclass(frozen=True, slots=True)

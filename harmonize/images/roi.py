@@ -18,7 +18,7 @@ BODY = 0.15  # share of white; brighter pixels of the low-passed image are body,
 AREA = (0.25, 0.95)  # a box around the lungs is credible if it covers between these shares of the image
 _SIDE = 128  # px, the long side of the reduced image in which lungs are detected
 _LOWPASS = 0.02  # sigma of the low-pass filter, as a share of the long side
-_LUNG = 0.03  # share of the image; a smaller dark component is no lung
+_LUNG = 0.03  # share of the image; minimum area of a dark component that can be a lung
 _LEVELS = tuple(range(10, 70, 5))  # percentiles of the body's gray values, tried as thresholds between dark and bright
 
 
@@ -75,7 +75,8 @@ def adaptive(image: Gray, margin: float = 0.1) -> Box | None:
 def two_lungs(image: Gray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
     """Return the masks [H, W] of both lungs: the two largest dark components in the body, at the best threshold.
 
-    None if no threshold gives two components side by side. The image must have no black border.
+    Return None if no threshold gives two components side by side. The black border of the image must have been removed
+    before.
     """
     smoothed = np.asarray(cv2.GaussianBlur(image, (0, 0), _LOWPASS * max(image.shape)), np.uint8)
     body = _fill_holes(smoothed > BODY * 255)
@@ -95,7 +96,9 @@ def _pair(dark: NDArray[np.bool_], body: NDArray[np.bool_]) -> tuple[int, NDArra
     for edge in (air[:, 0], air[:, -1], air[-1]):
         edge[:] = True
     is_open = np.zeros(count, bool)
-    is_open[np.unique(labels[air])] = True  # components that touch the air around the body, or the edge of the image
+    is_open[np.unique(labels[air])] = (
+        True  # open components, which touch the air around the body or the edge of the image, cannot be lungs
+    )
     is_open[0] = True  # label 0 is the background: pixels that are not dark
     area = np.where(is_open, 0, stats[:, cv2.CC_STAT_AREA])
     first, second = np.argsort(-area, kind="stable")[:2] if count > 2 else (0, 0)
@@ -121,7 +124,7 @@ def _middle(extent: slice, share: float) -> slice:
 
 
 def _widened(extent: slice, side: int, margin: float, scale: float) -> slice:
-    """Return a slice of `side` pixels, widened by `margin` of its length at both ends, and multiplied by `scale`."""
+    """Return a slice that is widened by the share `margin` of its length at both ends and then multiplied by `scale`; it stays within `side` pixels."""
     extra = margin * (extent.stop - extent.start)
     low, high = max(0.0, extent.start - extra), min(float(side), extent.stop + extra)
     return slice(round(low * scale), max(round(low * scale) + 1, round(high * scale)))

@@ -40,7 +40,7 @@ def write_label_tables(root: Path) -> None:
 
 
 def _disagreeing(table: pd.DataFrame, study: str, name: str, share: float) -> pd.DataFrame:
-    """Return the table with a share of its stated labels changed, equally for all images of a study."""
+    """Return a copy of a label table in which the share `share` of the stated labels is changed, in the same way for all images of a study."""
     code, studies = pd.factorize(table[study].str.rpartition("/")[0] if study == "Path" else table[study])
     out = table.copy()
     for label in LABELS:

@@ -14,7 +14,7 @@ from harmonize.phantom.patient import Patient, Study, rng_of
 from harmonize.phantom.sites import DRAWN, SITES
 
 MISSED = 0.04  # share of present findings that a report misses
-INVENTED = 0.02  # a report wrongly states an absent finding with this probability times the prevalence
+INVENTED = 0.02  # a report wrongly states that an absent finding is present, with a probability of INVENTED times the prevalence of the finding
 # Share of absent findings that a report states to be absent (from CheXpert's train.csv). Others are not mentioned.
 DENIED = {
     "Cardiomegaly": 0.059,

@@ -30,12 +30,12 @@ def names(site: str, split: str, number: int, study: int, lateral: bool) -> Name
 
 
 def _hex(length: int, *names: object) -> str:
-    """Return hexadecimal digits of a hash."""
+    """Return the first `length` hexadecimal digits of a hash of the names."""
     return hashlib.sha256("/".join(map(str, names)).encode()).hexdigest()[:length]
 
 
 def _digits(length: int, *names: object) -> str:
-    """Return decimal digits of a hash."""
+    """Return `length` decimal digits of a hash of the names."""
     return str(int(_hex(64, *names), 16))[-length:].zfill(length)
 
 

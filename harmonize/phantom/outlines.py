@@ -10,14 +10,14 @@ import numpy as np
 from harmonize.phantom.drawing import Points, spline
 from harmonize.phantom.patient import RIGHT, Patient, Study
 
-LUNG_BASE = 0.80  # level (y) of a lung's base, for a lung of length 1 at medium breath
+LUNG_BASE = 0.80  # vertical position (y) of a lung's base, for a lung of length 1 at medium breath
 # The landmarks of a lung that vary between patients; the medial border and the angles do not vary.
 FREE = (1, 2, 3, 4, 5, 10, 11, 12)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LungFrame:
-    """Levels (y) of the apex, costophrenic angle and dome of one lung, and its height and width."""
+    """Landmarks of one lung: vertical positions (y) of apex, costophrenic angle and dome, and height and width of the lung."""
 
     top: float
     base: float
@@ -27,7 +27,7 @@ class LungFrame:
 
 
 def lung_top(study: Study) -> float:
-    """Return the level (y) of the apices; they are higher in AP views."""
+    """Return the vertical position (y) of the apices of the lungs; they are higher in AP views."""
     return 0.118 - (0.012 if study.view == "AP" else 0.0)
 
 

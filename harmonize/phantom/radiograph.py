@@ -64,7 +64,7 @@ def twin(
 
 
 def render(settings: PhantomSettings, patient: Patient, study: Study) -> Radiograph:
-    """Return the frontal radiograph of a study."""
+    """Draw the frontal radiograph of a study of a patient, with the scanner of the patient's hospital."""
     anatomy = compose(patient, study, max(MIN_CANVAS, settings.size))
     return _expose(settings, patient, study, anatomy, has_token(settings, patient, study), patient.site)
 

@@ -110,7 +110,7 @@ def _stated_view(visit: Visit, study: Study, lateral: bool) -> str:
         return "LATERAL"
     if visit.group.kind == "no view":
         return "UNKNOWN"
-    # the label file of this split has no column for the view
+    # the label file of the split expert_test has no column for the view
     return "FRONTAL" if visit.split == "expert_test" else study.view
 
 

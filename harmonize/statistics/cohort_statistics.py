@@ -245,7 +245,9 @@ def _patients_with_several(patients: NDArray[np.int64], values: NDArray[Any], is
     codes = pd.factorize(values[is_stated])[0]
     stated_patients = patients[is_stated]
     reference_code = np.zeros(int(patients.max(initial=0)) + 1, np.int64)
-    reference_code[stated_patients] = codes  # compare all rows of a patient with one row of this patient
+    reference_code[stated_patients] = (
+        codes  # compare the value in each row of a patient with the value in one row of the same patient
+    )
     return distinct(stated_patients[reference_code[stated_patients] != codes])
 
 

@@ -122,7 +122,7 @@ def as_dict(sample: Sample) -> dict[str, Any]:
 
 
 def small(image: Gray, side: int = THUMB) -> Gray:
-    """Shrink an image to a long side of `side` pixels; return smaller images unchanged."""
+    """Return an image shrunk to a long side of `side` pixels; smaller images are returned unchanged."""
     import cv2
 
     height, width = image.shape

@@ -37,7 +37,7 @@ class Curves:
 
     @classmethod
     def of(cls, board: ReportData, runs: Iterable[Run]) -> "Curves":
-        """Select the rows of these runs."""
+        """Return the rows that these runs have in the tables `curves`, `reliability` and `history`."""
         ids = {run.id for run in runs}
         reliability = board.tables["reliability"]
         pooled_platt = (reliability["finding"] == POOLED) & (reliability["calibrator"] == "platt")

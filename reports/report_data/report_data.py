@@ -206,7 +206,7 @@ class ReportData:
         return self._hospital(key).short
 
     def _hospital(self, key: str) -> Hospital:
-        """Return a hospital of the page or of the cohort table."""
+        """Return the hospital with the cohort name `key`; it is on the page or only in the cohort table."""
         return next((h for h in self.all_hospitals if h.key == key), None) or _hospital(self.tables, key, MISSING)
 
 

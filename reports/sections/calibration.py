@@ -145,7 +145,7 @@ def _counts(rows: pd.DataFrame | None) -> str:
 
 
 def _num_bins(rows: pd.DataFrame) -> int:
-    """Return the probable number of equal-width bins, which the table does not state: it has no rows for empty bins.
+    """Return the probable number of equal-width bins. The table does not state this number, and it has no rows for empty bins.
 
     The result is the first number of bins with which the mean probability of every bin lies inside this bin. USUAL_BINS
     are tried first.

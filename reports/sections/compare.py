@@ -60,7 +60,7 @@ def _data(board: ReportData) -> dict[str, Any]:
 def _cells(board: ReportData, run: Run) -> list[list[str] | None]:
     """Return the text of each metric and of its interval ("" if there is none), None if there is no value.
 
-    The texts are finished, so the digits are those of the other sections.
+    Numbers are formatted here and not in the script, so that they have the same digits as in the other sections.
     """
     estimates = (run.external, run.internal, run.gap, *(run.hospitals[h.key] for h in board.hospitals))
     return [[estimate.text, estimate.span] if estimate.has_value else None for estimate in estimates]

@@ -90,9 +90,10 @@ def _effect(row: Mapping[Any, Any], num_compared: int) -> Estimate:
 
 
 def _beyond_pairs(row: Mapping[Any, Any]) -> bool:
-    """Return whether there are enough pairs of runs, and the 95 % interval over pairs of recipes excludes 0.
+    """Return whether there are enough pairs of runs and the 95 % interval over pairs of recipes excludes 0.
 
-    With fewer than three pairs of recipes this interval says nothing; then the interval over patients and seeds decides.
+    With fewer than three pairs of recipes, the interval over pairs is not used, and the result depends only on the
+    number of pairs of runs.
     """
     num, spread = int(row["num_pairs"]), float(row["pair_sd"])
     if num < LEAST_PAIRS:
@@ -121,7 +122,7 @@ def _forest(table: pd.DataFrame) -> tuple[list[tuple[str, Markup]], list[dict[st
 
 
 def _axis(metric: str, scale: svg.Scale) -> Markup:
-    """Draw tick numbers, and on both sides of 0 what a change to this side means."""
+    """Draw the tick numbers of an axis. Words on both sides of 0 state the meaning of a change to this side."""
     below, above = AXIS_WORDS.get(metric, ("lower", "higher"))
     grid = svg.ticks(scale.low, scale.high, 4)
     body = svg.text(scale(0) - 6, 10, f"{below} ←", "tk", "end") + svg.text(scale(0) + 6, 10, f"→ {above}", "tk")
@@ -158,7 +159,7 @@ def _cell(metric: str, row: Mapping[Any, Any] | None, num_compared: int, scale: 
 
 
 def _verdict(metric: str, effect: Estimate, clear: bool, enough: bool) -> str:
-    """Return the words on the mean change; they differ from the words on a pair, which other sections show."""
+    """Return the words for the verdict on a mean change. They differ from the words for a single pair, which other sections use."""
     if not enough:
         return "too few pairs"
     return verdict(effect, *VERDICTS.get(metric, (HIGHER_MEAN, LOWER_MEAN))) if clear else UNCLEAR_MEAN

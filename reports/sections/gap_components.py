@@ -129,7 +129,7 @@ def _whole_gap(cells: Cells, run: Run, dataset: str, metric: str, num_hospitals:
 
 
 def _bar(gap: Estimate, components: Mapping[str, Estimate], scale: svg.Scale, grid: list[float]) -> Markup:
-    """Draw the components end to end, negative ones left of 0, positive ones right; below, the gap with its interval."""
+    """Draw the components as bars in one row: negative components left of 0, positive components right of 0. Below the bars, draw the gap with its interval."""
     body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
     ends = {1: 0.0, -1: 0.0}
     for component, estimate in components.items():

@@ -117,7 +117,7 @@ def _distances(
     metric_entry: tuple[str, str, str],
     hospitals: Sequence[Hospital],
 ) -> list[GroupDifference]:
-    """Return, per hospital and attribute, the difference between the two most different groups; they are compared."""
+    """Return, per hospital and attribute, the difference between the two most different groups; its interval is corrected for the number of differences."""
     metric, finding, *_ = metric_entry
     differences: list[GroupDifference] = []
     for hospital in hospitals:
@@ -251,7 +251,7 @@ def _cut(text: str) -> str:
 
 
 def _row(cells: Cells, run: Run, name: str, metric: str, finding: str, hospitals: Sequence[Hospital]) -> dict[str, Any]:
-    """Return a table row: the values of a group at each hospital, or the spread if `name` is an attribute."""
+    """Return a table row for `name`: of a group ("sex=F") its value at each hospital, of an attribute ("sex") the spread at each hospital."""
     spread = "=" not in name
     values = [cells.get((run.id, h.key, name, metric + "_spread" * spread, finding), MISSING) for h in hospitals]
     return {

@@ -16,7 +16,7 @@ def method(board: ReportData) -> Section:
     # sort the splits, because JSON does not keep their order
     shares = {n: split[n] for n in [*order, *sorted(set(split) - set(order))]}
     scores = board.tables["scores"]
-    # skip "external": its mean over hospitals can mix label sources
+    # leave out the rows "external", because a mean over hospitals can mix label sources
     references = set(scores.loc[scores["dataset"] != EXTERNAL, "reference"].unique())
     context = {
         "board": board,

@@ -85,7 +85,7 @@ def gap_figure(board: ReportData, width: float) -> Markup:
         body += svg.text(right + 8, y_mean + 4, places(gap.value), "b halo")
         body += svg.text(0, y - 2, hospital.short, "lb") + svg.text(0, y + 13, hospital.where, "tk")
     zero = scale(0)
-    crowded = zero > width - 200  # too little room on the right: write the text left of the line
+    crowded = zero > width - 200  # with too little room on the right, the text is written left of the line
     body += svg.text(zero + (-6 if crowded else 6), 11, "no gap", "tk", "end" if crowded else "start")
     body += svg.text(width, 11, "larger gap →", "tk", "end")
     label = "Generalization gap by hospital: " + ", ".join(f"{h.title} {with_verdict(h.mean_gap)}" for h in hospitals)

@@ -62,7 +62,7 @@ def failure_symptoms(where: str, record: str) -> Iterator[Check]:
 
 
 def causes_of(failure: str) -> Sequence[str]:
-    """Return the likely causes of a failure in _FAILURES, most likely first."""
+    """Return the likely causes of a failure, most likely first; `failure` is a name in _FAILURES."""
     return next(causes for name, _, causes in _FAILURES if name == failure)
 
 

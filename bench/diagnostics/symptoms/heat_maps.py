@@ -17,7 +17,9 @@ from harmonize.labels.findings import NO_FINDING
 from reports.summaries.heatmap_summary import ALL, NETWORK, WORDS
 
 _REGIONS = ("token", "markers", "border", "padding")  # regions without patient anatomy
-_MIN_ENRICHMENT = 1.5  # lower bound of the enrichment's interval above which there is a symptom; chance level: 1
+_MIN_ENRICHMENT = (
+    1.5  # there is a symptom if the lower bound of the enrichment's interval is above this; 1 is the chance level
+)
 _MIN_PATIENTS = 10  # minimum number of patients with measured maps
 _MAX_LISTED = 3  # maximum number of findings in the message
 

@@ -104,7 +104,8 @@ def prediction_symptoms(
     for scored_split in splits.values():
         permuted = diagnostics.other_order(scored_split, findings, MIN_IMAGES)
         aurocs = finding_aurocs(scored_split, findings)
-        # a new order of the outputs must raise the AUROC by more than inverting all outputs does, 1 - 2 * AUROC
+        # report another order of the outputs only if it raises the AUROC by more than inverting all outputs (1 - 2 *
+        # AUROC)
         if permuted and aurocs is not None and permuted[0].value > 1 - 2 * aurocs.macro:
             causes = (
                 "labels or outputs are in another order than `findings`: align them by name, never by position",
@@ -171,7 +172,8 @@ def _auroc_symptoms(
 def external_symptoms(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
     """Yield a symptom for external cohorts with an AUROC far below .5.
 
-    AUROC plus the full width of its interval must be below .5. This rule is strict, because many AUROCs are tested.
+    There is a symptom if AUROC plus the full width of its interval is below .5. The rule is strict, because many AUROCs
+    are tested.
     """
     folder = manifest.scores / run_id
     if not ScoresFolder(folder).key():

@@ -29,7 +29,7 @@ from harmonize.checks.release import Check
 from harmonize.errors import StoreError
 
 _IMAGES = 512  # number of internal images
-_SAME = 0.02  # maximum median difference of equal predictions, as a share of the logits' standard deviation
+_SAME = 0.02  # two predictions count as equal if their median difference is at most this share of the logits' standard deviation
 _BETTER = 0.1  # minimum gain of macro AUROC to conclude that training used another scale
 
 
@@ -48,7 +48,9 @@ def repredict_symptoms(store: Store, run_id: str, device: str = "cpu", progress:
     where = f"run {run_id}"
     title = f"{where}: predictions repeated"
     try:
-        read_run(store, run_id)  # refuses combinations of runs: their sources are checked
+        read_run(
+            store, run_id
+        )  # raises StoreError for a combination of runs; the runs that it combines are checked instead
         stored = load(store, run_id, device)
     except StoreError as error:
         checks = list(failure_symptoms(where, error.what))
@@ -116,12 +118,12 @@ def _weights(store: Store, sample: _Sample) -> list[Check]:
 
 
 def _scales(stored: StoredRun) -> Mapping[str, Callable[[Tensor], Tensor]]:
-    """Return {description: normalization}: the normalization of the run, then those that are often used by mistake."""
+    """Return {description: normalization} of the normalizations to try: first that of the run, then those that are often used by mistake."""
     network, normalizer = stored.network, stored.normalizer
     channels = stored.run.config.channels
     imagenet = Normalizer(["imagenet"], network.mean, network.std, channels, normalizer.input, padded=normalizer.padded)
 
-    # only the center crop and the channels
+    # no op: only the center crop and the number of channels
     plain = Normalizer([], network.mean, network.std, channels, normalizer.input)
 
     def cropped(scale: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -144,7 +146,7 @@ def _scales(stored: StoredRun) -> Mapping[str, Callable[[Tensor], Tensor]]:
 def _not_reproduced(
     where: str, sample: _Sample, logits: Mapping[str, NDArray[np.float32]], own: str, other_weights: bool
 ) -> list[Check]:
-    """Return a symptom if the network's predictions differ from the stored predictions of the same images."""
+    """Return a symptom if the network now predicts other logits than the stored logits of the same images."""
     stored_logit = sample.predictions.logit
     spread = float(stored_logit.std()) or 1.0
     difference = {name: float(np.median(np.abs(logit - stored_logit))) / spread for name, logit in logits.items()}

@@ -33,7 +33,7 @@ class Grids:
         self._store, self._read = store, dict[str, tuple[Manifest, dict[str, Mapping[str, Any]], LabelsCache]]()
 
     def planned(self, run_id: str) -> tuple[Manifest, Mapping[str, Any], LabelsCache]:
-        """Return the first manifest with the run, the run's row, and cached labels; StoreError if there is none."""
+        """Return the first manifest that contains the run, the run's row in it, and the cached labels. Raises StoreError if no manifest contains the run."""
         for name in sorted(path.stem for path in (self._store.root / "grids").glob("*.json")):
             if name not in self._read:
                 manifest = read_manifest(self._store, name)

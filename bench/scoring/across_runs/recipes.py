@@ -251,7 +251,7 @@ class Recipes:
         return self.averaged(gaps, ("dataset", "finding"), ("value", "internal", "external"))
 
     def replaced(self, table: pd.DataFrame, of_recipes: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of recipes, and the rows of runs that belong to none of these recipes."""
+        """Return a table in which recipes replace their runs: the rows of `of_recipes`, and the rows of `table` with runs of no recipe."""
         own = {run for run_ids in self.joined.values() for run in run_ids}
         runs = table[~table["run_id"].isin(own)]
         return pd.concat([of_recipes, runs], ignore_index=True) if len(runs) else of_recipes
