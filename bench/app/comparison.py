@@ -78,7 +78,9 @@ def difference_view(explanation: "Explanation", first: "FindingMap", second: "Fi
     blue, green, red. `explanation`: of the first run.
     """
     side = explanation.gray.shape[0]
-    maps = [_scaled(cv2.resize(finding_map.heat, (side, side))) for finding_map in (first, second)]
+    maps = [
+        _scaled(np.asarray(cv2.resize(finding_map.heat, (side, side)), np.float32)) for finding_map in (first, second)
+    ]
     change = (maps[0] - maps[1])[:, :, None]
     gray = np.repeat(explanation.gray[:, :, None], 3, 2)
     color = np.where(change > 0, np.array(FIRST_MORE), np.array(SECOND_MORE))

@@ -303,7 +303,12 @@ def _comparison_downloads(
     ids = [choice.run_id for choice in choices]
     name = f"{Path(image.name).stem}-{ids[0][:6]}-{ids[1][:6]}"
     synthetic = any(inference.synthetic for inference in inferences)
-    facts = {"image": image.name, "first_run": ids[0], "second_run": ids[1], "trained_on_synthetic": synthetic}
+    facts: dict[str, Any] = {
+        "image": image.name,
+        "first_run": ids[0],
+        "second_run": ids[1],
+        "trained_on_synthetic": synthetic,
+    }
     documents = [json_document(inference, inference.table, {}) for inference in inferences]
     drawn = [panel(explanation, explanation.finding_maps[0]) for explanation in explanations]
     finding = explanations[0].finding_maps[0].finding

@@ -9,10 +9,10 @@ import typer
 
 from bench.cli.plan_text import MORE, aligned, settings
 from bench.cli.text_tables import span, table_lines
-from bench.config.run_names import joined
+from bench.config.run_names import RunName
 from bench.planning.derived_runs import Derived
 from bench.planning.plan import Plan
-from bench.planning.run import Run, names_of
+from bench.planning.run import Run
 from bench.store.store import Progress, Store
 from bench.study.forecast import Forecast, Line
 from bench.study.forecast_rough import SCORING, SHARE, START_S, TRAINING
@@ -57,7 +57,7 @@ def planned_rows(store: Store, runs: Sequence[Run], derived: Sequence[Derived]) 
 
     The rows are JSON objects.
     """
-    names = names_of(runs)
+    names = Run.names(runs)
     trained = [(run.id, {"name": str(names[run.id]), **settings(run.config)}) for run in runs]
     combined = [
         (run.id, {"kind": run.kind, "name": run.name, "of": [str(names[member.id]) for member in run.runs]})
@@ -69,17 +69,19 @@ def planned_rows(store: Store, runs: Sequence[Run], derived: Sequence[Derived]) 
 def run_lines(runs: Sequence[Run], store: Store) -> list[str]:
     """Return one line per run: id, architecture, the settings that differ between these runs, seed, state."""
     states = [{"absent": "to do"}.get(state := store.state(run.id), state) for run in runs]
-    names = names_of(runs).values()
+    names = Run.names(runs).values()
     return aligned([[run.id, *name.cells, state] for run, name, state in zip(runs, names, states, strict=True)])
 
 
 def derived_lines(derived: Sequence[Derived], runs: Sequence[Run], store: Store) -> list[str]:
     """Return one line per derived run: id, kind, name, the names of its members among `runs`, and its state."""
-    names = names_of(runs)
+    names = Run.names(runs)
     rows = []
     for run in derived:
         state = {"absent": "to do"}.get(state := store.state(run.id), state)
-        rows.append([run.id, run.kind, run.name, f"of {joined([names[member.id] for member in run.runs])}", state])
+        rows.append(
+            [run.id, run.kind, run.name, f"of {RunName.joined([names[member.id] for member in run.runs])}", state]
+        )
     return aligned(rows)
 
 

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something failed, 2 wrong request, 130 interrupted (Ctrl-C
 import errno
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -50,7 +51,7 @@ from bench.cli.predict import PREDICT_EXAMPLES, predict
 from bench.cli.score import SCORE_EXAMPLES, score
 from bench.cli.share import add_share_commands
 from bench.cli.store import add_store_commands
-from bench.cli.weights import WEIGHTS_EXAMPLES, say_missing_weights
+from bench.cli.weights import WEIGHTS_EXAMPLES
 from bench.cli.weights import weights as weights_command
 from harmonize.errors import ConfigError, CxrError, StoreError
 
@@ -130,7 +131,7 @@ def run(
         if trains:
             request.check_weights(opened)
         if data is None and plan_text.say_synthetic(request.grid, opened, dry_run and not estimate, only, as_json):
-            say_missing_weights(request.hub_architectures)
+            _say(request.missing_weights(request.hub_architectures))
             return
 
         from bench.executors.choose_executor import choose_executor  # slow imports: a wrong request was refused above
@@ -147,7 +148,7 @@ def run(
             from bench.cli.dry_run import say_plan
 
             say_plan(plan, chosen, derived, devices if estimate else None, as_json, display.progress)
-            say_missing_weights(request.architectures_to_fetch(chosen, opened))
+            _say(request.missing_weights(request.architectures_to_fetch(chosen, opened)))
             return
         if trains:
             request.fetch_weights(chosen, opened, display.progress)
@@ -164,6 +165,12 @@ def run(
         typer.echo("\n".join([*lines, f"leaderboard: {result.page}"]))
     if result.failed or result.held:
         raise typer.Exit(1)
+
+
+def _say(remarks: Sequence[str]) -> None:
+    """Print remarks to stderr."""
+    for line in remarks:
+        typer.echo(line, err=True)
 
 
 @app.command(

@@ -12,7 +12,7 @@ import typer
 
 from bench.config.grid import Grid
 from bench.config.run_config import RunConfig
-from bench.config.run_names import run_names
+from bench.config.run_names import RunName
 from bench.store.store import Store
 from harmonize.errors import ConfigError
 
@@ -54,7 +54,7 @@ def chosen_configs(grid: Grid, pattern: str | None) -> list[RunConfig]:
 
 def config_lines(grid: Grid, configs: Sequence[RunConfig]) -> list[str]:
     """Return the plan of a grid whose synthetic cohorts are not made yet: its runs, without ids."""
-    cells = [[*name.cells, "to do"] for name in run_names([config.settings for config in configs])]
+    cells = [[*name.cells, "to do"] for name in RunName.among([config.settings for config in configs])]
     lines = [f"grid {grid.name}: {len(configs)} runs (they get ids when the cohorts are made)"]
     return [*lines, *aligned(cells), MORE, "nothing was run (--dry-run)"]
 

@@ -1,7 +1,7 @@
 """`bench weights`: list, check and fetch the starting weights of a grid."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +11,6 @@ from bench.cli import completion
 from bench.cli.options import JsonOption, QuietOption, RegistryOption, WeightsOption, examples
 
 if TYPE_CHECKING:
-    from bench.config.registry import Entry
     from bench.study.starting_weights import StartingWeights
 
 WEIGHTS_EXAMPLES = examples("bench weights main-study", "bench weights real-mini --weights weights/ --offline")
@@ -49,32 +48,6 @@ def weights(
         typer.echo("\n".join([*(table_lines(rows(files)) if files else []), sentence(files)]))
     if any(file.state != "present" for file in files):
         raise typer.Exit(1)
-
-
-def say_missing_weights(entries: "Iterable[Entry]") -> None:
-    """Print to stderr which starting weights are missing. The exit code of a dry run does not depend on them."""
-    for line in missing_lines(entries):
-        typer.echo(line, err=True)
-
-
-def missing_lines(entries: "Iterable[Entry]") -> list[str]:
-    """Return which pretrained networks have no starting weights on this machine, and where to get them.
-
-    `entries`: architectures that start from weights of timm's hub. Return no line if nothing is missing. The network is not used.
-    """
-    from bench.study.starting_weights import hub_weights
-    from bench.system.hub_client import cache_folder
-
-    files = hub_weights(entries)
-    missing = [file for file in files if file.state == "missing"]
-    if not missing:
-        return []
-    return [
-        f"{len(missing)} of {len(files)} files of starting weights are not on this machine:",
-        *(f"  {file.name}: {file.path}" for file in missing),
-        f"`bench run` downloads them. Without a network: run `bench weights GRID` on another machine and copy {cache_folder()},",
-        "or put files TAG.safetensors into a folder and give --weights FOLDER",
-    ]
 
 
 def rows(files: "Sequence[StartingWeights]") -> list[list[str]]:

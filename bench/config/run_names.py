@@ -5,7 +5,7 @@ Every list of runs uses these names: the commands, the progress, the page and th
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from bench.config.run_config import NAMED, RunConfig, flat
 
@@ -30,6 +30,46 @@ class RunName:
     settings: Mapping[str, str]  # key of each setting that varies among the runs -> text, "" for the default
     seed: int
 
+    @classmethod
+    def among(
+        cls, configs: Sequence[Mapping[str, Any]], titles: Sequence[Mapping[str, str]] | None = None
+    ) -> list[Self]:
+        """Return the names of runs, given their configurations as flat mappings (with or without defaults).
+
+        A name holds exactly the settings that vary among these runs, and no defaults. `titles`: for each run, the titles of its registry
+        entries by key; without them, names contain the names of the entries.
+
+        >>> runs = [{"architecture": "densenet121", "loss": "bce", "schedule.lr": lr} for lr in (0.0, 0.001)]
+        >>> [str(name) for name in RunName.among(runs)]
+        ['densenet121 seed 0', 'densenet121 · lr 0.001 · seed 0']
+        """
+        own_titles = titles or [{}] * len(configs)
+        changed = [{k: v for k, v in config.items() if v != _DEFAULTS.get(k)} for config in configs]
+        keys = [*_ORDER, *sorted({key for config in changed for key in config} - {*_ORDER})]
+        varying = [k for k in keys if k not in _NOT_SETTINGS and len({str(config.get(k)) for config in changed}) > 1]
+        forms = {key: _form([config[key] for config in changed if key in config]) for key in varying}
+        return [
+            cls(
+                str(title.get("architecture", config.get("architecture", ""))),
+                {k: _text(k, config[k], title, forms[k]) if k in config else "" for k in varying},
+                int(config.get("seed", 0)),
+            )
+            for config, title in zip(changed, own_titles, strict=True)
+        ]
+
+    @staticmethod
+    def joined(names: Sequence["RunName"]) -> str:
+        """Return the names of several runs as one text. Runs of one recipe are joined.
+
+        >>> RunName.joined([RunName("densenet121", {}, 0), RunName("densenet121", {}, 1), RunName("resnet50", {}, 0)])
+        'densenet121 seeds 0, 1; resnet50 seed 0'
+        """
+        seeds: dict[str, list[str]] = {}
+        for name in names:
+            separator = str(name)[len(name.recipe) : -len(f"seed {name.seed}")]
+            seeds.setdefault(f"{name.recipe}{separator}", []).append(str(name.seed))
+        return "; ".join(f"{recipe}seed{'s'[: len(own) - 1]} {', '.join(own)}" for recipe, own in seeds.items())
+
     @property
     def cells(self) -> list[str]:
         """Return the name as cells of a table: architecture, one cell for each varying setting, and seed."""
@@ -48,44 +88,6 @@ class RunName:
     def __str__(self) -> str:
         separator = " · " if any(self.settings.values()) else " "
         return f"{self.recipe}{separator}seed {self.seed}"
-
-
-def run_names(configs: Sequence[Mapping[str, Any]], titles: Sequence[Mapping[str, str]] | None = None) -> list[RunName]:
-    """Return the names of runs, given their configurations as flat mappings (with or without defaults).
-
-    A name holds exactly the settings that vary among these runs, and no defaults. `titles`: for each run, the titles of its registry
-    entries by key; without them, names contain the names of the entries.
-
-    >>> runs = [{"architecture": "densenet121", "loss": "bce", "schedule.lr": lr} for lr in (0.0, 0.001)]
-    >>> [str(name) for name in run_names(runs)]
-    ['densenet121 seed 0', 'densenet121 · lr 0.001 · seed 0']
-    """
-    own_titles = titles or [{}] * len(configs)
-    changed = [{k: v for k, v in config.items() if v != _DEFAULTS.get(k)} for config in configs]
-    keys = [*_ORDER, *sorted({key for config in changed for key in config} - {*_ORDER})]
-    varying = [k for k in keys if k not in _NOT_SETTINGS and len({str(config.get(k)) for config in changed}) > 1]
-    forms = {key: _form([config[key] for config in changed if key in config]) for key in varying}
-    return [
-        RunName(
-            str(title.get("architecture", config.get("architecture", ""))),
-            {k: _text(k, config[k], title, forms[k]) if k in config else "" for k in varying},
-            int(config.get("seed", 0)),
-        )
-        for config, title in zip(changed, own_titles, strict=True)
-    ]
-
-
-def joined(names: Sequence[RunName]) -> str:
-    """Return the names of several runs as one text. Runs of one recipe are joined.
-
-    >>> joined([RunName("densenet121", {}, 0), RunName("densenet121", {}, 1), RunName("resnet50", {}, 0)])
-    'densenet121 seeds 0, 1; resnet50 seed 0'
-    """
-    seeds: dict[str, list[str]] = {}
-    for name in names:
-        separator = str(name)[len(name.recipe) : -len(f"seed {name.seed}")]
-        seeds.setdefault(f"{name.recipe}{separator}", []).append(str(name.seed))
-    return "; ".join(f"{recipe}seed{'s'[: len(own) - 1]} {', '.join(own)}" for recipe, own in seeds.items())
 
 
 def _form(values: Sequence[Any]) -> str:

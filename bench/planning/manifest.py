@@ -12,7 +12,7 @@ import pandas as pd
 
 from bench.config.registry import Entry
 from bench.config.run_config import RunConfig, flat, from_dict
-from bench.config.run_names import RunName, run_names
+from bench.config.run_names import RunName
 from bench.planning.imported_run import KIND, dropped_models, kept_models
 from bench.planning.jobs import analysis_jobs, analysis_key, predicted
 from bench.planning.overlap import compared_cohorts
@@ -25,6 +25,7 @@ from bench.store.file_integrity import json_object
 from bench.store.schema import require_present
 from bench.store.store import Store, canonical_json, short_hash
 from harmonize.cohorts.hospital_names import HospitalName, hospital_name
+from harmonize.cohorts.label_mapping import grade
 from harmonize.errors import CxrError, StoreError
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ class Manifest:
     def names(self) -> dict[str, RunName]:
         """Return {run id: name} of the trained runs, with the settings that vary in this grid."""
         configs, titles = [self.flat_config(run) for run in self.runs], [run["titles"] for run in self.runs]
-        return dict(zip([str(run["id"]) for run in self.runs], run_names(configs, titles), strict=True))
+        return dict(zip([str(run["id"]) for run in self.runs], RunName.among(configs, titles), strict=True))
 
     @property
     def derived(self) -> list[Mapping[str, Any]]:
@@ -165,6 +166,12 @@ class Manifest:
     def licence(self, cohort: Mapping[str, Any]) -> str:
         """Return the license of a cohort's images, "" if it is not stated. Synthetic images have none."""
         return "synthetic images" if self.content["phantom"] else str(cohort["facts"].get("licence", ""))
+
+    def approximate(self, cohort: Mapping[str, Any], findings: Sequence[str]) -> list[str]:
+        """Return the findings that the cohort's own labels match only approximately; none for synthetic images and own tables."""
+        if self.content["phantom"] or cohort["layout"] == "table":
+            return []
+        return [finding for finding in findings if grade(str(cohort["layout"]), finding) == "approximate"]
 
     def with_imported_models(self, before: Mapping[str, Any]) -> tuple[Self, list[str]]:
         """Return the manifest with the imported models of an earlier one, and the names of those that cannot stay."""

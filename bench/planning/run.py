@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from bench.config.preprocessing_ops import geometry, input_size, learned_op, padded
 from bench.config.registry import Entry, Registry
 from bench.config.run_config import NAMED, RunConfig, differing, from_dict
-from bench.config.run_names import RunName, run_names
+from bench.config.run_names import RunName
 from bench.config.stable_names import current_name
 from bench.store.file_integrity import file_sha256, is_intact
 from bench.store.store import Store, canonical_json, short_hash
@@ -59,6 +59,11 @@ class Run:
             }
         )
         return cls(short_hash(document), config, entries, document, weights_file)
+
+    @staticmethod
+    def names(runs: Sequence["Run"]) -> dict[str, RunName]:
+        """Return {run id: name}. The names tell these runs apart."""
+        return dict(zip([run.id for run in runs], RunName.among([run.config.settings for run in runs]), strict=True))
 
     @property
     def preprocessing(self) -> Mapping[str, Any]:
@@ -150,11 +155,6 @@ def weights_path(architecture: Entry, folder: Path) -> Path:
     """Return the path of the starting weights of an architecture in a folder of weights."""
     name = str(architecture.options.get("name", architecture.name))
     return folder / str(architecture.facts.get("imagenet", f"{name}.safetensors"))
-
-
-def names_of(runs: Sequence[Run]) -> dict[str, RunName]:
-    """Return {run id: name}. The names tell these runs apart."""
-    return dict(zip([run.id for run in runs], run_names([run.config.settings for run in runs]), strict=True))
 
 
 def find_run(store: Store, prefix: str) -> str:

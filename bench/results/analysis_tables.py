@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.analyses.heatmaps.seed_stability import MAPS, stability
+from bench.analyses.heatmaps.seed_stability import FILE
 from bench.planning.manifest import Manifest
 from bench.store.checked_folders import CheckedFolder
 from reports.schemas.tables import SCHEMAS
@@ -29,24 +29,14 @@ def stored_analyses(
     return {name: pd.concat([f for f in parts if len(f)] or parts, ignore_index=True) for name, parts in frames.items()}
 
 
-def map_stability(
-    manifest: Manifest, runs_of: Mapping[str, Sequence[str]], states: Sequence[Mapping[str, Any]]
-) -> pd.DataFrame:
-    """Return the table `map_stability` of the recipes with heat maps of two or more runs.
+def map_folders(manifest: Manifest, states: Sequence[Mapping[str, Any]]) -> dict[str, CheckedFolder]:
+    """Return {run id: folder} of the finished heat map analyses that stored the maps; older versions did not.
 
-    runs_of: recipe id -> ids of its runs. `states`: the result of `Manifest.analysis_states`. Analyses of versions that did
-    not store the maps are left out.
+    `states`: the result of `Manifest.analysis_states`.
     """
-    file = f"{MAPS}.parquet"
-    folders = {
+    return {
         analysis["run"]: folder
         for analysis, state in zip(manifest.analyses, states, strict=True)
         if analysis["name"] == "attention" and state["state"] == "done"
-        if file in ((folder := CheckedFolder(manifest.store.root / analysis["folder"])).checksums() or {})
+        if FILE in ((folder := CheckedFolder(manifest.store.root / analysis["folder"])).checksums() or {})
     }
-    maps_of_runs = {
-        recipe: [folders[run].table(file) for run in run_ids if run in folders]
-        for recipe, run_ids in runs_of.items()
-        if sum(run in folders for run in run_ids) > 1
-    }
-    return stability(maps_of_runs, str(manifest.content["source"]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.config.run_names import run_names
+from bench.config.run_names import RunName
 from bench.planning.manifest import Manifest, read_manifest
 from bench.results.read_predictions import Labels, load_scored_splits, unfinished
 from bench.results.run_table import run_title
@@ -136,7 +136,7 @@ def _names(planned: Sequence[PlannedRun]) -> list[str]:
     if any("kind" in entry.run for entry in planned):
         return [entry.name for entry in planned]
     configs = [entry.manifest.flat_config(entry.run) for entry in planned]
-    names = run_names(configs, [entry.run["titles"] for entry in planned])
+    names = RunName.among(configs, [entry.run["titles"] for entry in planned])
     return [f"{entry.run['id']} {name}" for entry, name in zip(planned, names, strict=True)]
 
 

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from importlib.metadata import metadata
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from bench.analyses.heatmaps.gallery import with_pictures
+from bench.analyses.heatmaps.seed_stability import FILE, stability
 from bench.analyses.shortcuts.association import associations
 from bench.planning.manifest import Manifest
-from bench.results.analysis_tables import map_stability, stored_analyses
+from bench.results.analysis_tables import map_folders, stored_analyses
 from bench.results.cohort_tables import CohortTables, cohort_tables, findings_of
 from bench.results.cross_run_tables import across
 from bench.results.long_tables import LongTables
@@ -26,7 +26,6 @@ from bench.scoring.across_runs.recipes import Recipes
 from bench.scoring.cooccurrence import cooccurrence
 from bench.scoring.gaps.gap import MACRO
 from bench.store.checked_folders import CheckedFolder
-from harmonize.cohorts.label_mapping import grade
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 
@@ -62,7 +61,8 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         pool.shutdown(cancel_futures=True)
     analyses = manifest.analysis_states()
     of_analyses = stored_analyses(manifest, all_ids, analyses)
-    # All files are read now; the following statements only compute tables.
+    folders_of_maps = map_folders(manifest, analyses)
+    # Except for maps and pictures, all files are read now; the following statements compute tables.
     if scored:
         history = {run["id"]: history[run["id"]] for run in manifest.runs if run["id"] in all_scored}
         empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # the history of a grid without trained runs
@@ -78,11 +78,18 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames[name] = pd.concat([frames[name], table], ignore_index=True) if name in frames else table
     if scored:
         recipes = across_runs.recipes
-        frames["map_stability"] = map_stability(manifest, recipes.runs_of, analyses)
         macs = dict(zip(frames["costs"]["run_id"].astype(str), frames["costs"]["macs"].astype(float), strict=True))
         heat_maps = frames.get("attention", pd.DataFrame(columns=list(SCHEMAS["attention"])))
         on_finding = maps_on_finding(heat_maps, str(manifest.content["source"]))
         frames["goals"] = goals(across_runs.metrics, recipes.means(macs), recipes.means(on_finding))
+        frames["map_stability"] = stability(
+            (
+                (recipe, [folders_of_maps[run].table(FILE) for run in run_ids if run in folders_of_maps])
+                for recipe, run_ids in recipes.runs_of.items()
+                if len(run_ids) > 1
+            ),
+            str(manifest.content["source"]),
+        )
     no_pictures = ""
     if "gallery" in frames:
         frames["gallery"], no_pictures = with_pictures(manifest, frames, with_images)
@@ -131,7 +138,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
                 **asdict(manifest.hospital(c)),
                 "flow": dict(c["flow"]),
                 "no_lungs": dict(c.get("no_lungs", {})),
-                "approximate": _approximate(manifest, c, findings),
+                "approximate": manifest.approximate(c, findings),
             }
             for c in manifest.cohorts
         },
@@ -195,13 +202,6 @@ def _anytime(manifest: Manifest, history: Mapping[str, pd.DataFrame], runs: pd.D
         for run_id in history
     }
     return anytime(history, dict(zip(runs["run_id"], runs["device"], strict=True)), chosen_on)
-
-
-def _approximate(manifest: Manifest, cohort: Mapping[str, Any], findings: Sequence[str]) -> list[str]:
-    """Return the findings that the cohort's own labels match only approximately; none for synthetic images and own tables."""
-    if manifest.content["phantom"] or cohort["layout"] == "table":
-        return []
-    return [finding for finding in findings if grade(str(cohort["layout"]), finding) == "approximate"]
 
 
 def _in_order(name: str, frame: pd.DataFrame) -> pd.DataFrame:

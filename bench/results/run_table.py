@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bench.config.run_config import NAMED
-from bench.config.run_names import joined
+from bench.config.run_names import RunName
 from bench.planning.imported_run import FORMATS, KIND
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import scored_ids, unfinished
@@ -38,7 +38,7 @@ def run_title(manifest: Manifest, run: Mapping[str, Any], num_seeds: int = 1) ->
 
 def members(manifest: Manifest, derived: Mapping[str, Any]) -> str:
     """Return the names of the trained runs that a derived run combines: "DenseNet-121 seeds 0, 1"."""
-    return joined([manifest.names[str(run_id)] for run_id in derived["of"]])
+    return RunName.joined([manifest.names[str(run_id)] for run_id in derived["of"]])
 
 
 def _mean_of(manifest: Manifest, ensemble: Mapping[str, Any]) -> str:

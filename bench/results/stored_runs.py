@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bench.config.run_config import flat
-from bench.config.run_names import RunName, joined, run_names
+from bench.config.run_names import RunName
 from bench.store.checked_files import read_grid
 from bench.store.checked_folders import JSON_RECORDS, CheckedFolder, ScoresFolder
 from bench.store.store import Store
@@ -45,7 +45,7 @@ def stored_runs(store: Store, run_ids: Sequence[str]) -> list[StoredRun]:
     grids, rows = _grids(store)
     read = {run_id: _Record.read(store, run_id) for run_id in [*run_ids, *_members(rows, run_ids)]}
     trained = {run_id: record for run_id, record in read.items() if record.kind == "run" and record.config}
-    names = dict(zip(trained, run_names([record.config for record in trained.values()]), strict=True))
+    names = dict(zip(trained, RunName.among([record.config for record in trained.values()]), strict=True))
     return [_stored_run(store, run_id, read[run_id], grids.get(run_id, []), rows, names) for run_id in run_ids]
 
 
@@ -104,7 +104,7 @@ def _stored_run(
         title = str(name)
     elif kind != "run":
         row = derived.get(run_id, {})
-        of = joined([names[str(member)] for member in row.get("of", ()) if str(member) in names])
+        of = RunName.joined([names[str(member)] for member in row.get("of", ()) if str(member) in names])
         architecture = str(row.get("name", architecture))
         differences = f"of {of}" if of else ""
         title = f"{kind} {architecture}{' ' if of else ''}{differences}"

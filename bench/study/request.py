@@ -75,6 +75,22 @@ class Request:
         """Return the architectures of untrained runs that start from timm's hub."""
         return [run.entries["architecture"] for run in runs if run.starts_from_hub and not run.is_trained(store)]
 
+    def missing_weights(self, architectures: Iterable[Entry]) -> list[str]:
+        """Return lines of text: which starting weights of timm's hub are not on this machine, and where to get them.
+
+        Return no line if nothing is missing. The network is not used.
+        """
+        files = hub_weights(architectures)
+        missing = [file for file in files if file.state == "missing"]
+        if not missing:
+            return []
+        return [
+            f"{len(missing)} of {len(files)} files of starting weights are not on this machine:",
+            *(f"  {file.name}: {file.path}" for file in missing),
+            f"`bench run` downloads them. Without a network: run `bench weights GRID` on another machine and copy {cache_folder()},",
+            "or put files TAG.safetensors into a folder and give --weights FOLDER",
+        ]
+
 
 def command(grid: str, data: Path | None, weights: Path | None, registry: Path | None) -> str:
     """Return the command line that runs a grid again, with placeholders for paths.

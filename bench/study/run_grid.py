@@ -10,7 +10,7 @@ from bench.planning.image_caches import prepare
 from bench.planning.jobs import DerivedJob, Job, analysis_jobs
 from bench.planning.manifest import write_manifest
 from bench.planning.plan import Plan
-from bench.planning.run import Run, names_of
+from bench.planning.run import Run
 from bench.results.model_card import write_cards
 from bench.results.score_runs import score_all
 from bench.results.summary import summary
@@ -76,7 +76,7 @@ def execute(
     images.write_lists()
     todo = [r for r in runs if images.is_incomplete(r)]
     tally = Tally.of(display, executor)
-    names = {run_id: str(name) for run_id, name in names_of(runs).items()}
+    names = {run_id: str(name) for run_id, name in Run.names(runs).items()}
     if one_pass:
         tally.expect("runs trained", len(runs) - sum(not run.is_trained(plan.store) for run in todo), len(runs))
         todo = tally.train(plan, todo, names)

@@ -8,7 +8,7 @@ structural similarity. Its windows of 11 x 11 pixels are larger than most maps, 
 Shapes: M maps, P cells of a map, B replicates.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -22,6 +22,7 @@ from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from reports.schemas.tables import SCHEMAS
 
 MAPS = "sampled_maps"  # name of the stored table of maps; no table of the report
+FILE = f"{MAPS}.parquet"
 EXTERNAL = "external"
 KEY = ["dataset", "finding", "image_id"]
 # heat: the values of the map as float16 bytes, divided by their maximum, row by row
@@ -39,12 +40,15 @@ def map_row(
     return (dataset, finding, image_id, patient_id, *heat_hw.shape, scaled.tobytes())
 
 
-def stability(maps_of_runs: Mapping[str, Sequence[pd.DataFrame]], internal: str) -> pd.DataFrame:
-    """Return the table `map_stability`. maps_of_runs: recipe id -> tables MAP_COLUMNS of at least two runs."""
+def stability(maps_of_recipes: Iterable[tuple[str, Sequence[pd.DataFrame]]], internal: str) -> pd.DataFrame:
+    """Return the table `map_stability`. maps_of_recipes: recipe id, and the table MAP_COLUMNS of each of its runs.
+
+    Recipes with the maps of one run only have no rows.
+    """
     rows: list[tuple[object, ...]] = []
-    for recipe, tables in maps_of_runs.items():
-        similarity = similarities(tables)
-        rows += [(recipe, *row, len(tables)) for row in summarize(similarity, internal)]
+    for recipe, tables in maps_of_recipes:
+        if len(tables) > 1:
+            rows += [(recipe, *row, len(tables)) for row in summarize(similarities(tables), internal)]
     return pd.DataFrame(rows, columns=list(SCHEMAS["map_stability"]))
 
 
@@ -63,9 +67,10 @@ def similarities(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     common = common.sort_values()
     rows = []
     of_finding = common.to_frame(index=False).groupby(["dataset", "finding", "height", "width"], sort=True)
-    for (_, _, height, width), group in of_finding:
+    for _, group in of_finding:
         keys = pd.MultiIndex.from_frame(group)
-        unit_RMP = [_unit_ranks(table.loc[keys, "heat"], int(height) * int(width)) for table in indexed]
+        num_cells = int(group["height"].iloc[0]) * int(group["width"].iloc[0])
+        unit_RMP = [_unit_ranks(table.loc[keys, "heat"], num_cells) for table in indexed]
         pairs = list(combinations(range(len(tables)), 2))
         same_M = _mean([_correlation(unit_RMP[a], unit_RMP[b]) for a, b in pairs])
         other_M = np.full(len(group), np.nan)

@@ -185,7 +185,7 @@ class Recipes:
         if names not in self._kept:
             observed_RN = self._deviations(list(self.scatter), names)
             if len(observed_RN) >= max(MANY_RUNS, len(names)):
-                observed_RN = np.linalg.qr(observed_RN, mode="r")
+                observed_RN = np.asarray(np.linalg.qr(observed_RN, mode="r"))
             self._kept[names] = observed_RN, self._degrees_of(names)
         return self._kept[names]
 

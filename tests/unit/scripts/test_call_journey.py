@@ -80,3 +80,17 @@ def test_a_name_that_is_no_function_is_refused(tree: Path) -> None:
     refused = counted(tree, "bench.cli.main.walk")
     assert refused.returncode
     assert "bench.cli.main.walk is not a function" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("function", "stops", "climbs"),
+    [
+        ("bench.cli.main.run", 362, 20),
+        ("bench.runs.run_one.run_one", 60, 20),
+        ("bench.scoring.score_run.score_run", 60, 1),
+    ],
+)
+def test_the_project_s_own_journeys_stay_short(function: str, stops: int, climbs: int) -> None:
+    counts = counted(SCRIPT.parents[1], function).stdout.splitlines()[1].split()
+    assert int(counts[1]) < stops
+    assert int(counts[3]) < climbs, "a helper calls back into a package that the journey had left"

@@ -31,7 +31,7 @@ def row(of: pd.DataFrame, dataset: str = "a", finding: str = "all") -> "pd.Serie
 
 def test_identical_maps_have_similarity_1_whatever_their_scale() -> None:
     maps = heats(0)
-    result = stability({"r": [table(maps), table(100 * maps), table(0.01 * maps)]}, "a")
+    result = stability({"r": [table(maps), table(100 * maps), table(0.01 * maps)]}.items(), "a")
     assert (*result.columns,) == SCHEMAS["map_stability"]
     assert row(result)[["value", "low", "high"]].tolist() == pytest.approx([1, 1, 1])
     assert abs(row(result)["other"]) < 0.1
@@ -39,7 +39,7 @@ def test_identical_maps_have_similarity_1_whatever_their_scale() -> None:
 
 
 def test_independent_maps_have_similarity_0_and_an_interval_that_contains_it() -> None:
-    result = row(stability({"r": [table(heats(0, 200)), table(heats(1, 200))]}, "a"))
+    result = row(stability({"r": [table(heats(0, 200)), table(heats(1, 200))]}.items(), "a"))
     assert result["low"] < 0 < result["high"]
     assert abs(result["value"]) < 0.05
     assert result["high"] - result["low"] < 0.1
@@ -47,7 +47,7 @@ def test_independent_maps_have_similarity_0_and_an_interval_that_contains_it() -
 
 def test_maps_that_never_depend_on_the_image_are_as_similar_between_images() -> None:
     same_map = np.repeat(heats(0, 1), 30, axis=0)
-    result = row(stability({"r": [table(same_map), table(same_map)]}, "a"))
+    result = row(stability({"r": [table(same_map), table(same_map)]}.items(), "a"))
     assert result[["value", "other"]].tolist() == pytest.approx([1, 1])
 
 
@@ -68,24 +68,24 @@ def test_an_empty_map_counts_as_0_and_two_empty_maps_do_not_count() -> None:
     assert np.isnan(found[:2]).all()
     assert (found[2:4] == 0).all()
     assert found[4:] == pytest.approx(1)
-    assert row(stability({"r": [table(first), table(second)]}, "a"))["n"] == 8
+    assert row(stability({"r": [table(first), table(second)]}.items(), "a"))["n"] == 8
 
 
 def test_only_images_of_every_run_count_and_few_patients_have_no_value() -> None:
     maps = heats(0, 8)
     fewer = table(maps).iloc[2:]
-    result = row(stability({"r": [table(maps), fewer.sample(frac=1, random_state=0)]}, "a"))
+    result = row(stability({"r": [table(maps), fewer.sample(frac=1, random_state=0)]}.items(), "a"))
     assert (result["n"], result["value"]) == (6, pytest.approx(1))
-    assert np.isnan(row(stability({"r": [table(maps), table(maps).iloc[:4]]}, "a"))["value"])
-    assert stability({"r": [table(maps), table(maps).iloc[:0]]}, "a").empty
-    assert stability({}, "a").empty
+    assert np.isnan(row(stability({"r": [table(maps), table(maps).iloc[:4]]}.items(), "a"))["value"])
+    assert stability({"r": [table(maps), table(maps).iloc[:0]]}.items(), "a").empty
+    assert stability({}.items(), "a").empty
 
 
 def test_the_external_mean_gives_each_hospital_the_same_weight() -> None:
     maps = heats(0, 40)
     first = pd.concat([table(maps), table(maps, "b"), table(maps[:20], "c")])
     second = pd.concat([table(maps), table(maps, "b"), table(heats(5, 20), "c")])
-    result = stability({"r": [first, second]}, "a")
+    result = stability({"r": [first, second]}.items(), "a")
     expected = (row(result, "b")["value"] + row(result, "c")["value"]) / 2
     assert row(result, "external")["value"] == pytest.approx(expected)
     assert row(result, "external")["low"] < expected < row(result, "external")["high"]

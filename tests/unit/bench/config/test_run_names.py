@@ -10,7 +10,7 @@ from bench.config.grid import Grid
 from bench.config.grid_file import shipped_grids
 from bench.config.registry import Registry
 from bench.config.run_config import flat
-from bench.config.run_names import run_names
+from bench.config.run_names import RunName
 
 REGISTRY = Registry.read()
 BASE = {"architecture": "densenet121", "optimizer": "adamw", "loss": "bce"}
@@ -18,15 +18,15 @@ BASE = {"architecture": "densenet121", "optimizer": "adamw", "loss": "bce"}
 
 def names(*settings: dict[str, Any]) -> list[str]:
     """Return the names of runs that differ from a base configuration in these settings."""
-    return [str(name) for name in run_names([{**BASE, **own} for own in settings])]
+    return [str(name) for name in RunName.among([{**BASE, **own} for own in settings])]
 
 
 @pytest.mark.parametrize("grid", shipped_grids())
 def test_runs_of_a_shipped_grid_have_different_names_with_and_without_defaults(grid: str) -> None:
     configs = Grid.read(grid, REGISTRY).configs
-    own = run_names([config.settings for config in configs])
+    own = RunName.among([config.settings for config in configs])
     assert len({tuple(name.cells) for name in own}) == len({str(name) for name in own}) == len(configs)
-    assert own == run_names([flat(asdict(config)) for config in configs])
+    assert own == RunName.among([flat(asdict(config)) for config in configs])
 
 
 def test_a_setting_that_all_runs_share_is_not_in_the_name_and_neither_is_a_default() -> None:
@@ -57,7 +57,7 @@ def test_words_that_need_their_block_keep_it_and_a_switch_needs_no_value() -> No
 
 def test_titles_replace_names_of_registry_entries() -> None:
     titles = [{"architecture": "DenseNet-121", "optimizer": title} for title in ("AdamW", "SAM")]
-    first, second = run_names([{**BASE, "optimizer": name} for name in ("adamw", "sam")], titles)
+    first, second = RunName.among([{**BASE, "optimizer": name} for name in ("adamw", "sam")], titles)
     assert (str(first), second.recipe) == ("DenseNet-121 · AdamW · seed 0", "DenseNet-121 · SAM")
 
 
