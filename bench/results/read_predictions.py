@@ -29,7 +29,7 @@ from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import StoreError
 
 DETAIL = ("decomposition", "references", "subgroups", "curves")
-SCORING_VERSION = 15  # increase it if a change of the code may change the scores of the same predictions
+SCORING_VERSION = 16  # increase it if a change of the code may change the scores of the same predictions
 FRAMES = (
     "scores",
     "gaps",

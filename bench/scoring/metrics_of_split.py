@@ -156,7 +156,7 @@ class SplitMetrics:
 class _Request:
     """The metrics to compute."""
 
-    ranked: Sequence[Key]  # ranking metrics to compute: AUROC, or AUROC and AUPRC; both together take twice the time
+    ranked: Sequence[Key]  # ranking metrics to compute: none, AUROC, or AUROC and AUPRC
     calls: bool  # whether to compute the metrics of positive calls
     calibrators: Sequence[str]  # calibrators whose calibration errors are computed
     detail: int  # number of replicates of calibration errors that are not in HEADLINES; 0 means all
@@ -193,7 +193,7 @@ class _Request:
             num_tiles = len(resamples.weight) if AS_GIVEN in fitted else num_detailed
             images = (column.patient, column.positive, list(fitted.values()))
             errors = calibration_errors.Errors.of(*images, bins, num_tiles, num_detailed)
-        walk = bootstrap.Walk.empty(resamples, column, cut)
+        walk = bootstrap.Walk.empty(resamples, column, cut, with_auprc=RANKED[1] in self.ranked)
         return _Pass(
             self,
             tuple(list(RULES)[rule] for rule in rules),
@@ -221,7 +221,7 @@ class _Pass:
         """Compute one tile of replicates from its weights, in one pass over the images."""
         self.walk.fill(tile, weight)
         if self.errors:
-            self.errors.fill(tile, weight)
+            self.errors.fill(tile, weight, self.walk.reached[tile, -1])
 
     def numbers(self) -> dict[Key, Array]:
         """Return {metric: array [1 + B]} for the metrics that could be computed; an array has the value, then the replicates."""

@@ -108,8 +108,9 @@ def test_headline_errors_of_later_replicates_equal_those_of_the_full_table() -> 
         rows = labeled_rows(label[:, k])
         images = resamples.patient[rows], label[rows, k] == 1, [BinnedProbabilities.of(prob[rows, k], 15)]
         errors = calibration_errors.Errors.of(*images, 15, len(resamples.weight), 1)
+        classes = [np.bincount(images[0], images[1] == label, resamples.num_patients) for label in (False, True)]
         for tile in range(len(resamples.weight)):
-            errors.fill(tile, resamples.tile(tile))
+            errors.fill(tile, resamples.tile(tile), np.stack(classes) @ resamples.tile(tile))
         for name, replicates in errors.later_headlines(150 - LANES).items():
             np.testing.assert_allclose(replicates, all_errors[name][k, LANES:], rtol=0, atol=1e-12)
 

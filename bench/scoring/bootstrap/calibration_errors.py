@@ -54,9 +54,12 @@ def calibration_metrics(
         rows = rows[np.argsort(-prob_NC[rows, column], kind="stable")]
         probability = BinnedProbabilities.of(np.asarray(prob_NC[rows, column], np.float64), bins)
         positive = label_NC[rows, column] == 1
-        errors = Errors.of(resamples.patient[rows], positive, [probability], bins, num_tiles, num_tiles)
+        patient = resamples.patient[rows]
+        errors = Errors.of(patient, positive, [probability], bins, num_tiles, num_tiles)
+        classes = Segments.of_patients(patient, resamples.num_patients, [~positive, positive])
         for tile in range(num_tiles):
-            errors.fill(tile, resamples.tile(tile))
+            weight = resamples.tile(tile)
+            errors.fill(tile, weight, classes.totals(weight))
         [by_name] = errors.results(resamples.num)
         for name in ERRORS:
             out[name][column] = by_name[name][1:]
@@ -69,35 +72,36 @@ class Segments(NamedTuple):
     """Sorted images, divided into segments; a segment has neighboring images that share all bins."""
 
     start: NDArray[np.int64]  # [S + 1]: index of the first image of each segment, then the number of images
-    bin: NDArray[np.int32]  # [S, ...]: bins that the images of a segment share
+    bins: NDArray[np.int32]  # [K, S]: the K bins that the images of a segment share
     patient: Patients  # [n]
-    value: Array  # [n, V]
+    value: Array  # [V, n]
 
     @classmethod
-    def of(cls, bin_of_image: NDArray[np.int32], patient: Patients, values: Sequence[Array]) -> Self:
-        """Divide images into segments; a new segment begins where any bin of bin_of_image [n, ...] changes."""
-        changed = (bin_of_image[1:] != bin_of_image[:-1]).any(tuple(range(1, bin_of_image.ndim)))
-        first = np.append(0, 1 + np.flatnonzero(changed)) if len(bin_of_image) else np.empty(0, np.int64)
-        return cls(np.append(first, len(bin_of_image)), bin_of_image[first], patient, np.stack(values, 1))
+    def of(cls, bins_of_image: Sequence[NDArray[np.int32]], patient: Patients, values: Sequence[Array]) -> Self:
+        """Divide images into segments; a new segment begins where any of K bins [n] changes."""
+        bins = np.stack(bins_of_image)
+        changed = (bins[:, 1:] != bins[:, :-1]).any(0)
+        first = np.append(0, 1 + np.flatnonzero(changed)) if len(patient) else np.empty(0, np.int64)
+        return cls(np.append(first, len(patient)), np.ascontiguousarray(bins[:, first]), patient, np.stack(values))
 
     @classmethod
     def of_groups(cls, group: NDArray[np.integer], patient: Patients, value: Array, num_groups: int) -> Self:
-        """Return a segment for each group of images [n] that is not empty; the `bin` of a segment is its group."""
+        """Return a segment for each group of images [n] that is not empty; the bin of a segment is its group."""
         order = np.argsort(group.astype(np.min_scalar_type(num_groups)), kind="stable")  # small integers sort faster
-        return cls.of(np.asarray(group[order], np.int32), patient[order], [value[order]])
+        return cls.of([np.asarray(group[order], np.int32)], patient[order], [value[order]])
 
     @classmethod
-    def of_patients(cls, patient: Patients, num_patients: int, values: Sequence[Array]) -> Self:
+    def of_patients(cls, patient: Patients, num_patients: int, values: Sequence[Array | Positive]) -> Self:
         """Return one segment with patients instead of images; a patient's values are sums over the patient's images.
 
         Sums over all images that need no bins are faster this way, because there are fewer patients than images.
         """
         totals = [np.asarray(np.bincount(patient, value, num_patients), np.float64) for value in values]
-        return cls.of(np.zeros(num_patients, np.int32), np.arange(num_patients, dtype=np.int32), totals)
+        return cls.of([np.zeros(num_patients, np.int32)], np.arange(num_patients, dtype=np.int32), totals)
 
     def sums(self, weight: NDArray[np.uint8]) -> Array:
         """Compute the sum of weight x value over the images of each segment: [S, V, L]."""
-        out = np.zeros((len(self.bin), self.value.shape[1], weight.shape[1]))
+        out = np.zeros((self.bins.shape[1], len(self.value), weight.shape[1]))
         sum_segments(self.patient, self.start, self.value, weight, out)
         return out
 
@@ -115,9 +119,9 @@ class Errors:
     """
 
     detailed: Segments  # excess in each set, then 1
-    patients: Segments  # squared distance in each set, log loss in each set, then 1 if positive, else 0
+    patients: Segments  # squared distance in each set, then log loss in each set
     headline: Segments  # excess in the first set
-    headline_patients: Segments  # squared distance in the first set, then 1
+    headline_patients: Segments  # squared distance in the first set
     bins: int
     out: Array  # [P, len(ERRORS), 1 + D x LANES]: errors of the original sample, then of the replicates
     headlines: Array  # [len(HEADLINES), T - D, LANES]
@@ -138,35 +142,39 @@ class Errors:
         """
         for p in probabilities:
             require_finite(p.prob, "probabilities")
-        bin_of_image = [np.stack([p.bin, equal_mass_bin_of(p.prob, bins)], 1) for p in probabilities]
+        bins_of_image = [bin_n for p in probabilities for bin_n in (p.bin, equal_mass_bin_of(p.prob, bins))]
         excess = [positive - p.prob for p in probabilities]
         squared = [distance**2 for distance in excess]
         loss = [-log_likelihood(positive, p.prob) for p in probabilities]
         one, num_patients = np.ones(len(patient)), int(patient.max(initial=-1)) + 1
+        patients = Segments.of_patients(patient, num_patients, [*squared, *loss])
         errors = cls(
-            Segments.of(np.stack(bin_of_image, 1), patient, [*excess, one]),
-            Segments.of_patients(patient, num_patients, [*squared, *loss, positive.astype(np.float64)]),
-            Segments.of(probabilities[0].bin, patient, [excess[0]]),
-            Segments.of_patients(patient, num_patients, [squared[0], one]),
+            Segments.of(bins_of_image, patient, [*excess, one]),
+            patients,
+            Segments.of([probabilities[0].bin], patient, [excess[0]]),
+            patients._replace(value=patients.value[:1]),
             bins,
             np.empty((len(probabilities), len(ERRORS), 1 + num_detailed * LANES)),
             np.empty((len(HEADLINES), num_tiles - num_detailed, LANES)),
         )
-        errors._fill_detailed(one_replicate(num_patients), errors.out[..., :1])
+        num_positive = np.count_nonzero(positive)
+        num_of_class = np.array([[len(patient) - num_positive], [num_positive]], np.float64)
+        errors._fill_detailed(one_replicate(num_patients), num_of_class, errors.out[..., :1])
         return errors
 
-    def _fill_detailed(self, weight: NDArray[np.uint8], out: Array) -> None:
+    def _fill_detailed(self, weight: NDArray[np.uint8], num_of_class: Array, out: Array) -> None:
         """Compute all errors from weight [num_patients, L], and write them to out [P, len(ERRORS), L]."""
-        _errors_of_segments(self.detailed.sums(weight), self.detailed.bin, self.patients.totals(weight), self.bins, out)
+        sums, totals = self.detailed.sums(weight), self.patients.totals(weight)
+        _errors_of_segments(sums, self.detailed.bins, totals, num_of_class[1], self.bins, out)
 
-    def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
-        """Compute the errors of one tile from its weights."""
+    def fill(self, tile: int, weight: NDArray[np.uint8], num_of_class: Array) -> None:
+        """Compute the errors of one tile from its weights and its numbers of negatives and positives [2, LANES]."""
         later = tile - (self.out.shape[2] - 1) // LANES
         if later < 0:
-            self._fill_detailed(weight, self.out[..., 1 + tile * LANES : 1 + (tile + 1) * LANES])
+            self._fill_detailed(weight, num_of_class, self.out[..., 1 + tile * LANES : 1 + (tile + 1) * LANES])
         elif later < self.headlines.shape[1]:
-            excess = absolute_sum(self.headline.sums(weight)[:, 0], self.headline.bin, self.bins)
-            squared, num_images = self.headline_patients.totals(weight)
+            excess = _absolute_sum(self.headline.sums(weight), self.headline.bins[0], self.bins)
+            [squared], num_images = self.headline_patients.totals(weight), num_of_class.sum(0)
             with np.errstate(invalid="ignore"):  # the result of a replicate without images is 0 / 0 and becomes NaN
                 self.headlines[:, later] = squared / num_images, excess / num_images
 
@@ -179,28 +187,37 @@ class Errors:
         return {name: errors.ravel()[:num] for name, errors in zip(HEADLINES, self.headlines, strict=True)}
 
 
-def absolute_sum(excess_SL: Array, bin_of_segment: NDArray[np.int32], bins: int) -> Array:
+@compiled
+def _absolute_sum(excess_S1L: Array, bin_of_segment: NDArray[np.int32], bins: int) -> Array:
     """Compute the sum over bins of |sum of the excess of the segments in the bin|: [L]."""
-    binned = np.zeros((bins, excess_SL.shape[1]))
-    np.add.at(binned, bin_of_segment, excess_SL)
-    return np.asarray(np.abs(binned).sum(0))
+    lanes = excess_S1L.shape[2]
+    binned, out = np.zeros((bins, lanes)), np.zeros(lanes)
+    for s in range(bin_of_segment.shape[0]):
+        for j in range(lanes):
+            binned[bin_of_segment[s], j] += excess_S1L[s, 0, j]
+    for g in range(bins):
+        for j in range(lanes):
+            out[j] += abs(binned[g, j])
+    return out
 
 
 @compiled
-def _errors_of_segments(sums: Array, bin_of_segment: NDArray[np.int32], total: Array, bins: int, out: Array) -> None:
+def _errors_of_segments(
+    sums: Array, bins_of_segment: NDArray[np.int32], total: Array, num_positive: Array, bins: int, out: Array
+) -> None:
     """Compute all errors from sums over segments, and write them to out [P, len(ERRORS), L].
 
     sums [S, P + 1, L]: excess in each set, then number of images.
-    bin_of_segment [S, P, 2]: index of the equal-width bin, index of the equal-mass bin.
-    total [2 P + 1, L]: squared distance in each set, log loss in each set, then number of positives.
+    bins_of_segment [2 P, S]: for each set, index of the equal-width bin, then index of the equal-mass bin.
+    total [2 P, L]: squared distance in each set, then log loss in each set. num_positive [L]: number of positives.
     """
     num_segments, _, lanes = sums.shape
-    num_sets = bin_of_segment.shape[1]
+    num_sets = bins_of_segment.shape[0] // 2
     total_of_set = np.empty((3, lanes))
     for c in range(num_sets):
         wide, mass = np.zeros((bins, 2, lanes)), np.zeros((bins, 2, lanes))  # number of images and excess of each bin
         for s in range(num_segments):
-            w, m = bin_of_segment[s, c, 0], bin_of_segment[s, c, 1]
+            w, m = bins_of_segment[2 * c, s], bins_of_segment[2 * c + 1, s]
             for j in range(lanes):
                 images, excess = sums[s, num_sets, j], sums[s, c, j]
                 wide[w, 0, j] += images
@@ -208,6 +225,6 @@ def _errors_of_segments(sums: Array, bin_of_segment: NDArray[np.int32], total: A
                 mass[m, 0, j] += images
                 mass[m, 1, j] += excess
         for j in range(lanes):
-            total_of_set[0, j] = total[2 * num_sets, j]
+            total_of_set[0, j] = num_positive[j]
             total_of_set[1, j], total_of_set[2, j] = total[c, j], total[num_sets + c, j]
         fill_errors(wide, mass, total_of_set, out[c])

@@ -184,15 +184,34 @@ def walk_weighted(  # noqa: C901 - all metrics in one loop over the images
 
 
 @compiled
+def _sum_one_value(
+    patient: NDArray[np.int32], start: NDArray[np.int64], value: Array, weight: Weight, out: Array
+) -> None:
+    """Compute `sum_segments` for one value [n]; each weight is used only once, so converted weights are not stored."""
+    for s in range(start.shape[0] - 1):
+        last = start[s + 1] - 1
+        for i in range(start[s], start[s + 1], 4):
+            second, third, fourth = min(i + 1, last), min(i + 2, last), min(i + 3, last)
+            a, b = value[i], value[second] if i + 1 <= last else 0.0
+            c, d = value[third] if i + 2 <= last else 0.0, value[fourth] if i + 3 <= last else 0.0
+            p, q, r, t = patient[i], patient[second], patient[third], patient[fourth]
+            for j in range(weight.shape[1]):
+                out[s, 0, j] += (weight[p, j] * a + weight[q, j] * b) + (weight[r, j] * c + weight[t, j] * d)
+
+
+@compiled
 def sum_segments(
     patient: NDArray[np.int32], start: NDArray[np.int64], value: Array, weight: Weight, out: Array
 ) -> None:
-    """Compute the sum of weight x value [n, V] over the images of each segment, and add it to out [S, V, L].
+    """Compute the sum of weight x value [V, n] over the images of each segment, and add it to out [S, V, L].
 
     Segment s has the images from start[s] to start[s + 1] - 1. Four images are processed together, so that weights are
     converted to floats only once for all values, and each sum is read and written only once for four images. The last block
     of a segment is padded with weights of 0.
     """
+    if value.shape[0] == 1:
+        _sum_one_value(patient, start, value[0], weight, out)
+        return
     lanes = weight.shape[1]
     factor = np.empty((4, lanes))
     for s in range(start.shape[0] - 1):
@@ -203,7 +222,7 @@ def sum_segments(
                 for j in range(lanes):
                     factor[k, j] = in_segment * weight[p, j]
             second, third, fourth = min(i + 1, last), min(i + 2, last), min(i + 3, last)
-            for v in range(value.shape[1]):
-                a, b, c, d = value[i, v], value[second, v], value[third, v], value[fourth, v]
+            for v in range(value.shape[0]):
+                a, b, c, d = value[v, i], value[v, second], value[v, third], value[v, fourth]
                 for j in range(lanes):
                     out[s, v, j] += (factor[0, j] * a + factor[1, j] * b) + (factor[2, j] * c + factor[3, j] * d)

@@ -12,7 +12,8 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.scoring.bootstrap.calibration_errors import Segments, absolute_sum
+from bench.scoring.bootstrap.calibration_errors import Segments
+from bench.scoring.bootstrap.compiled import compiled
 from bench.scoring.bootstrap.kernels import walk_weighted
 from bench.scoring.bootstrap.resamples import LANES, Resamples, one_replicate
 from bench.scoring.bootstrap.sorted_images import Column
@@ -83,19 +84,38 @@ class Ranked:
         """Compute the metrics of `Reweighted` [5, L] from weight [num_patients, L], of_label [2, L] and of_group [G, L]."""
         ranked = np.empty((3, weight.shape[1]))
         walk_weighted(self.column.patient, self.column.kind, self.group, weight, of_label, of_group, ranked)
-        # All images of a cell have the same factor, so each cell is summed once for both kinds of factors.
-        excess, (bin_and_group, label) = self.cells.sums(weight)[:, 0], np.divmod(self.cells.bin, 2)
-        bin_of_cell, group = np.divmod(bin_and_group, self.num_groups)
-        # a replicate without positive or without negative images has an infinite factor and becomes NaN
-        with np.errstate(invalid="ignore"):
-            by_group = absolute_sum(excess * of_group[group], bin_of_cell, self.bins)
-            by_label = absolute_sum(excess * of_label[label], bin_of_cell, self.bins)
-        return np.stack([*ranked[:2], by_group, ranked[2], by_label])
+        errors = np.empty((2, weight.shape[1]))
+        _weighted_errors(self.cells.sums(weight), self.cells.bins[0], of_group, of_label, self.bins, errors)
+        return np.stack([*ranked[:2], errors[0], ranked[2], errors[1]])
 
     def of_sample(self, of_label: Array, of_group: Array) -> Reweighted:
         """Compute the metrics of the original sample, [1] each, with factors of_label [2] and of_group [G]."""
         once = one_replicate(int(self.column.patient.max(initial=-1)) + 1)
         return Reweighted(*self.reweighted(once, of_label[:, None].copy(), of_group[:, None].copy()))
+
+
+@compiled
+def _weighted_errors(
+    excess_C1L: Array, cell: NDArray[np.int32], of_group: Array, of_label: Array, bins: int, out: Array
+) -> None:
+    """Compute sums over bins of |weighted excess|; write them to out [2, L], first by of_group, then by of_label.
+
+    All images of a cell have the same factor, so the excess of each of the C cells is summed once for both kinds of factors. A
+    replicate without positive or without negative images has an infinite factor and becomes NaN.
+    """
+    lanes, num_groups = excess_C1L.shape[2], of_group.shape[0]
+    by_group, by_label = np.zeros((bins, lanes)), np.zeros((bins, lanes))
+    for c in range(cell.shape[0]):
+        bin_and_group, label = cell[c] // 2, cell[c] % 2  # the reverse of the formula in `Ranked.of`
+        b, g = bin_and_group // num_groups, bin_and_group % num_groups
+        for j in range(lanes):
+            by_group[b, j] += excess_C1L[c, 0, j] * of_group[g, j]
+            by_label[b, j] += excess_C1L[c, 0, j] * of_label[label, j]
+    out[:] = 0.0
+    for b in range(bins):
+        for j in range(lanes):
+            out[0, j] += abs(by_group[b, j])
+            out[1, j] += abs(by_label[b, j])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

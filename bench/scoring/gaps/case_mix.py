@@ -100,7 +100,7 @@ def _group_counts(measured: SplitMetrics, k: int, cell: NDArray[np.int64], num_c
     """Count the images of each group, in the original sample and in each replicate."""
     rows = measured.columns[k].rows
     group = 2 * cell[rows] + measured.columns[k].positive
-    ones = np.ones((len(rows), 1))
+    ones = np.ones((1, len(rows)))
     resampled = bootstrap.grouped_sums(measured.resamples, rows, group, ones, 2 * num_cells)[:, 0]
     return GroupCounts(np.bincount(group, minlength=2 * num_cells).astype(np.float64), resampled)
 

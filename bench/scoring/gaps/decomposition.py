@@ -234,7 +234,7 @@ def _remap(split: SplitMetrics, mapping: str, settings: Settings, num_threads: i
     def compute(i: int) -> None:
         k = columns[i]
         column = Column.of(split.resamples.patient, label[:, k], split.scored.logit[:, k])
-        replicates = bootstrap.column_metrics(split.resamples, column).auroc
+        replicates = bootstrap.column_metrics(split.resamples, column, with_auprc=False).auroc
         value = column.areas()[0] - float(split.value[AUROC][k])
         changes[k] = Estimate(value, replicates - split.replicates[AUROC][k])
 
