@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 COLUMNS = ("finding", "first", "second", "difference", "calibrated", "first_call", "second_call")
 FIRST_MORE, SECOND_MORE = (0, 94, 213), (178, 114, 0)  # vermilion and blue, in blue, green, red
 DIFFERENCE_CAPTION = "Difference. Vermilion: more in A. Blue: more in B."
+HEAD, MARGIN = 34, 14  # height of a caption, and margin of a view, in pixels
 OPAQUE = 0.75  # opacity of the difference map where the maps differ by 1
 
 
@@ -88,17 +89,32 @@ def difference_view(explanation: "Explanation", first: "FindingMap", second: "Fi
     return np.asarray(gray * (1 - weight) + color * weight + 0.5, np.uint8)
 
 
-def picture(panels: Sequence[NDArray[np.uint8]], difference: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """Return the pictures of both models (of `bench.analyses.heatmaps.panel.panel`) and their difference, one below the other."""
-    views = [*panels]
+def picture(
+    panels: Sequence[NDArray[np.uint8]], names: Sequence[str], difference: NDArray[np.uint8] | None
+) -> NDArray[np.uint8]:
+    """Return the pictures of both models and their difference, one below the other.
+
+    `panels`: of `bench.analyses.heatmaps.panel.panel`, one per model. `names`: of the models.
+    """
+    views = [_captioned(view, name) for view, name in zip(panels, names, strict=True)]
     if difference is not None:
-        head = np.full((30, difference.shape[1], 3), 255, np.uint8)
-        cv2.putText(head, DIFFERENCE_CAPTION, (0, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (20, 20, 20), 1, cv2.LINE_AA)
-        views.append(np.concatenate([head, difference]))
+        views.append(_captioned(difference, DIFFERENCE_CAPTION))
     width = max(view.shape[1] for view in views)
-    white = (255, 255, 255)
-    padded = [cv2.copyMakeBorder(v, 0, 0, 0, width - v.shape[1], cv2.BORDER_CONSTANT, value=white) for v in views]
+    padded = [_padded(view, right=width - view.shape[1]) for view in views]
     return np.asarray(np.concatenate(padded), np.uint8)
+
+
+def _captioned(view: NDArray[np.uint8], caption: str) -> NDArray[np.uint8]:
+    """Return a view with a margin and one line of text above it. OpenCV draws only ASCII."""
+    framed = _padded(view, top=HEAD, right=MARGIN, left=MARGIN)
+    text = caption.replace(" · ", ", ").encode("ascii", "replace").decode()
+    cv2.putText(framed, text, (MARGIN, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (20, 20, 20), 1, cv2.LINE_AA)
+    return framed
+
+
+def _padded(view: NDArray[np.uint8], top: int = 0, right: int = 0, left: int = 0) -> NDArray[np.uint8]:
+    white = (255, 255, 255)
+    return np.asarray(cv2.copyMakeBorder(view, top, 0, left, right, cv2.BORDER_CONSTANT, value=white), np.uint8)
 
 
 def _scaled(heat: NDArray[np.float32]) -> NDArray[np.float32]:

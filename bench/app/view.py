@@ -112,7 +112,7 @@ def show() -> None:
     except CxrError as error:
         _refused(error)
     for letter, chosen in zip(LETTERS, choices, strict=False):
-        _performance(chosen, "" if second is None else f"Model {letter}: {chosen.title}")
+        _performance(chosen, "" if second is None else f"model {letter} does: {chosen.title}")
 
 
 @st.cache_resource(max_entries=2, show_spinner=False)
@@ -188,8 +188,10 @@ def _waiting() -> None:
 
 def _origin(choices: list[Choice], origin: str) -> None:
     """Show what a reader must know before the findings: where each model was trained, and how well it does at the origin."""
-    if any(choice.synthetic for choice in choices):
-        st.error(f"**{TRAINED_ON_SYNTHETIC}**")
+    synthetic = [letter for letter, choice in zip(LETTERS, choices, strict=False) if choice.synthetic]
+    if synthetic:
+        only = f"Model {synthetic[0]}: " if len(synthetic) < len(choices) else ""
+        st.error(f"**{only}{TRAINED_ON_SYNTHETIC}**")
     where = "hospitals never seen in training" if origin == ANYWHERE else choices[0].titles[origin]
     for letter, choice in zip(LETTERS, choices, strict=False):
         name = f"**Model {letter}:** {_plain(choice.title)}  \n" if len(choices) > 1 else ""
@@ -311,11 +313,12 @@ def _comparison_downloads(
     }
     documents = [json_document(inference, inference.table, {}) for inference in inferences]
     drawn = [panel(explanation, explanation.finding_maps[0]) for explanation in explanations]
+    names = [f"Model {letter}: {choice.title}" for letter, choice in zip(LETTERS, choices, strict=True)]
     finding = explanations[0].finding_maps[0].finding
     files: tuple[tuple[str, str | bytes, str, str], ...] = (
         ("Comparison (CSV)", csv_text(table.assign(**facts)), f"{name}.csv", "text/csv"),
         ("Both results (JSON)", json.dumps(documents, allow_nan=False), f"{name}.json", "application/json"),
-        ("Heat maps (PNG)", png(picture(drawn, change)), f"{name}-{finding}.png", "image/png"),
+        ("Heat maps (PNG)", png(picture(drawn, names, change)), f"{name}-{finding}.png", "image/png"),
     )
     _download_buttons(files)
 
@@ -345,8 +348,8 @@ def _downloads(choice: Choice, image: InMemory, inference: "Inference", explanat
 
 
 def _performance(choice: Choice, name: str = "") -> None:
-    """Show the run's macro AUROC at the internal and the external hospitals. `name`: of the run, if there are two."""
-    st.subheader("How well this model does" if not name else f"How well it does: {_plain(name)}")
+    """Show the run's macro AUROC at the internal and the external hospitals. `name`: for the heading of one of two runs."""
+    st.subheader("How well this model does" if not name else f"How well {_plain(name)}")
     rows = choice.auroc[choice.auroc["finding"] == "macro"].set_index("dataset")
     if rows.empty:
         st.info("This run has no scores yet. `bench score` computes scores, thresholds and calibration.")

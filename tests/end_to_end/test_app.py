@@ -196,14 +196,12 @@ def test_two_runs_are_compared_on_one_image(finished: Path, monkeypatch: pytest.
     labels = [button.proto.label for button in page.get("download_button")]
     assert labels == ["Comparison (CSV)", "Both results (JSON)", "Heat maps (PNG)"]
     assert len(page.error) == 1  # both models learned from drawings: said once
-    assert [text.value for text in page.subheader] == [
-        f"How well it does: {escaped}" for escaped in map(shown, runs, "AB")
-    ]
+    assert [text.value for text in page.subheader] == [f"How well {escaped}" for escaped in map(shown, runs, "AB")]
 
 
 def shown(run: Choice, letter: str) -> str:
     """Return the title of a run as the page escapes it."""
-    return view._plain(f"Model {letter}: {run.title}")
+    return view._plain(f"model {letter} does: {run.title}")
 
 
 def test_findings_that_one_run_has_not_learned_have_no_difference() -> None:
@@ -236,7 +234,7 @@ def test_the_difference_of_two_maps_is_colored_by_the_larger_one() -> None:
     assert (view_BGR[0, 7] == 100).all()
     assert not same_frame(Geometry(64), Geometry(64, "letterbox"))
     assert same_frame(Geometry(64), Geometry(224))
-    assert picture([view_BGR], view_BGR).shape == (46, 8, 3)
+    assert picture([view_BGR], ["Model A: DenseNet-121 · seed 0"], view_BGR).shape == (2 * (34 + 8), 8 + 2 * 14, 3)
 
 
 @pytest.mark.grid

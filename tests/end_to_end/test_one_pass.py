@@ -32,7 +32,7 @@ from bench.store.store import Store
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 ALL = ("run", "--grid", "tiny", "--workers", "1")
 CPU = torch.device("cpu")
-SAID = "+1 predicted in one pass over the images"
+SAID = "and 1 more predicted in one pass over the images"
 
 
 def runs(folder: Path) -> list[Path]:
