@@ -298,6 +298,14 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # on_front: no cheaper recipe is as good; p_front: share of resamples in which this is true
     # gain: AUROC of the recipe minus AUROC of the best cheaper recipe
     "frontier": ("run_id", "cost", "amount", "on_front", "p_front", "gain", "gain_low", "gain_high"),
+    # forecast of the external AUROC of a new recipe with twice the cost of the most expensive recipe; cost: as in `frontier`
+    # amount: this cost; value, low, high: forecast with its 95 % prediction interval
+    # gain: change of the AUROC for twice the cost, from a line over log2(cost) of all recipes
+    # check: ? AUROC of the most expensive recipes, forecast from the cheaper ones; reached: their mean AUROC
+    "compute_forecast": (
+        *("cost", "amount", "value", "low", "high", "gain", "gain_low", "gain_high"),
+        *("check", "check_low", "check_high", "reached", "num_recipes"),
+    ),
     # AUROC by training time; auroc: on the split that selects the epoch, after this epoch
     # reached: the AUROC that the run would have if training stopped after this epoch
     # on_front: no run on the same device reached this AUROC in less time

@@ -24,6 +24,11 @@ OTHERS = (  # (cost, title, column head, unit, divisor) of each cost except oper
     ("device_hours", "External AUROC by training time", "Training", "hours", 1.0),
     ("params", "External AUROC by number of parameters", "Parameters", "million", 1e6),
 )
+FORECAST_COSTS = {  # cost -> its name in a sentence, unit and divisor; the unit of hours depends on the amount
+    "macs": ("operations", "GMACs per image", 1e9),
+    "params": ("parameters", "million", 1e6),
+    "device_hours": ("hours of training", "hours", 1.0),
+}
 WIDTH, HEIGHT, LEFT, BOTTOM = 460.0, 260.0, 34.0, 34.0  # px: size and margins of the figure with AUROC by training time
 DRAWN = 40  # maximum number of curves; a reader could not distinguish more
 
@@ -57,6 +62,7 @@ def cost(board: ReportData) -> Section:
         "devices": sorted({str(r.cost.get("throughput_device", "")) for r in runs} - {""}),
         "curves": _anytime(board),
         "goals": at_once(board),
+        **_forecasts(board),
     }
     return Section("cost", "Cost", write("cost.html.j2", **context), (chart,) if chart else ())
 
@@ -101,6 +107,32 @@ def _budget(board: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
         }
         for row in table[table["cost"] == cost].to_dict("records")
     }
+
+
+def _forecasts(board: ReportData) -> dict[str, Any]:
+    """Return what more compute would buy: a sentence on the first cost with a forecast, and a table row for each cost."""
+    rows = []
+    for row in board.tables["compute_forecast"].to_dict("records"):
+        name, unit, divisor = FORECAST_COSTS[str(row["cost"])]
+        factor = 1 / divisor
+        if row["cost"] == "device_hours":
+            unit, factor = cost_sentences.time_unit(float(row["amount"]))
+        value, gain, check = (
+            Estimate(*(float(row[column]) for column in columns))
+            for columns in (
+                ("value", "low", "high"),
+                ("gain", "gain_low", "gain_high"),
+                ("check", "check_low", "check_high"),
+            )
+        )
+        amount, reached, num = float(row["amount"]) * factor, float(row["reached"]), int(row["num_recipes"])
+        numbers = {"amount": amount, "value": value, "gain": gain, "check": check, "reached": reached, "num": num}
+        rows.append({"name": name, "unit": unit, **numbers})
+    if not rows:
+        return {"forecasts": rows, "more": cost_sentences.no_forecast(len(board.ranked), board.unit)}
+    first = rows[0]
+    sentence = cost_sentences.more_compute(first["name"], first["gain"], first["value"], board.unit)
+    return {"forecasts": rows, "more": sentence}
 
 
 def _anytime(board: ReportData) -> list[dict[str, Any]]:

@@ -3,7 +3,11 @@
 A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides.
 """
 
-from reports.formatting import is_number, places, plural, sentence_case, two_figures, word
+from reports.formatting import interval, is_number, places, plural, sentence_case, signed, two_figures, word
+from reports.report_data.headline_rows import Estimate
+
+# minimum number of rows of the ranking for a forecast; `bench.scoring.across_runs.compute_forecast` has the same number
+LEAST = 6
 
 # (minimum hours for this unit, unit, units per hour)
 UNITS = ((1.0, "hours", 1.0), (1 / 60, "minutes", 60.0), (0.0, "seconds", 3600.0))
@@ -52,6 +56,41 @@ def anytime(device: str, hours: float, quarter: float, half: float, final: float
     if is_number(half):
         return f"Best internal AUROC after half and all of {longest}: {places(half)}, {places(final)}"
     return f"Best internal AUROC after all of {longest}: {places(final)}"
+
+
+def more_compute(cost: str, gain: Estimate, forecast: Estimate, unit: str = "run") -> str:
+    """State what twice the cost goes with, and the forecast for twice the cost of the most expensive run.
+
+    >>> more_compute("operations", Estimate(0.01, 0.004, 0.016), Estimate(0.85, 0.82, 0.88)).split(". ")[0]
+    'Twice the operations go with a higher external AUROC: +.010 [.004, .016]'
+    >>> first, forecast = more_compute("MACs", Estimate(0.003, -0.004, 0.01), Estimate(0.85, 0.82, 0.88)).split(". ")
+    >>> first
+    'The data do not show whether twice the MACs go with a higher external AUROC: +.003 [−.004, .010]'
+    >>> forecast
+    'Forecast for a run with twice the MACs of the most expensive run: .850 [.820, .880]'
+    """
+    change = f"{signed(gain.value)} {interval(gain.low, gain.high)}".rstrip()
+    text = (
+        f"wice the {cost} go with a {'lower' if gain.clear and gain.value < 0 else 'higher'} external AUROC: {change}"
+    )
+    first = f"T{text}" if gain.clear else f"The data do not show whether t{text}"
+    new = f"Forecast for a {unit} with twice the {cost} of the most expensive {unit}"
+    return f"{first}. {new}: {forecast.with_interval}"
+
+
+def no_forecast(num: int, unit: str = "run") -> str:
+    """State that there are too few runs, or too few different costs, to forecast what more compute would buy.
+
+    >>> no_forecast(4)
+    'Four runs are too few to forecast what more compute would buy: a forecast needs six runs'
+    >>> no_forecast(8, "recipe")
+    'What more compute would buy cannot be forecast: too few recipes have a different cost'
+    """
+    if num < LEAST:
+        verb = f"{unit} is" if num == 1 else f"{unit}s are"
+        needed = f"{word(LEAST)} {unit}s"
+        return f"{sentence_case(word(num))} {verb} too few to forecast what more compute would buy: a forecast needs {needed}"
+    return f"What more compute would buy cannot be forecast: too few {unit}s have a different cost"
 
 
 def nondominated_runs(num_goals: int, num_nondominated: int, num_runs: int, unit: str = "run") -> str:
