@@ -1,6 +1,7 @@
 """The bootstrap equals scikit-learn and plain loops on copied rows."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,8 +12,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from bench.scoring import calibration_metrics as calibration
 from bench.scoring import metrics, reliability
 from bench.scoring.bootstrap import bootstrap, calibration_errors
+from bench.scoring.bootstrap.kernels import sum_segments
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, LANES, Resamples
 from bench.scoring.bootstrap.sort_scores import labeled_rows
+from bench.scoring.bootstrap.sorted_images import Column
 from bench.scoring.calibration_metrics import ERRORS, BinnedProbabilities
 from bench.scoring.calibrators import sigmoid
 from bench.scoring.metrics_of_split import Key, OperatingPoints, measure
@@ -86,6 +89,33 @@ def test_patients_drawn_many_times_are_counted_exactly(num_patients: int, max_co
     auroc, auprc = bootstrap.rank_metrics(resamples, label, score)
     np.testing.assert_allclose(auroc, plain_loop(roc_auc_score, resamples, label, score), rtol=0, atol=1e-12)
     np.testing.assert_allclose(auprc, plain_loop(average_precision_score, resamples, label, score), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("distinct", [0, 10])
+def test_auroc_and_counts_without_auprc_are_the_same(distinct: int) -> None:
+    patient, label, score = cohort(6, distinct=distinct)
+    resamples = Resamples.draw(patient, 70, "twin")
+    column = Column.of(resamples.patient, label[:, 1], score[:, 1])
+    cut = [0, len(column.rows)]
+    both, alone = (bootstrap.column_metrics(resamples, column, cut, with_auprc) for with_auprc in (True, False))
+    np.testing.assert_array_equal(alone.auroc, both.auroc)
+    np.testing.assert_array_equal(alone.reached, both.reached)
+    assert alone.auprc.size == 0
+    assert np.isfinite(both.auprc).all()
+
+
+@pytest.mark.parametrize("num_values", [1, 3])
+def test_sums_of_segments_equal_products_of_matrices(num_values: int) -> None:
+    draw = np.random.default_rng(7)
+    start = np.cumsum([0, 1, 2, 3, 4, 5, 9])  # the last block of a segment has one to four images
+    num = int(start[-1])
+    patient, value = draw.integers(0, 11, num).astype(np.int32), draw.normal(size=(num_values, num))
+    weight = draw.integers(0, 256, (11, LANES)).astype(np.uint8)
+    weight.flags.writeable = False  # as in `Resamples`; numba would compile the function again for writable weights
+    sums = np.zeros((len(start) - 1, num_values, LANES))
+    sum_segments(patient, start, value, weight, sums)
+    for s, (first, stop) in enumerate(pairwise(start)):
+        np.testing.assert_allclose(sums[s], value[:, first:stop] @ weight[patient[first:stop]], rtol=1e-12, atol=1e-10)
 
 
 def test_calibration_metrics_equal_the_loop() -> None:
