@@ -111,23 +111,24 @@ def _budget(board: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
 
 def _forecasts(board: ReportData) -> dict[str, Any]:
     """Return what more compute would buy: a sentence on the first cost with a forecast, and a table row for each cost."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for row in board.tables["compute_forecast"].to_dict("records"):
         name, unit, divisor = FORECAST_COSTS[str(row["cost"])]
         factor = 1 / divisor
         if row["cost"] == "device_hours":
             unit, factor = cost_sentences.time_unit(float(row["amount"]))
-        value, gain, check = (
-            Estimate(*(float(row[column]) for column in columns))
-            for columns in (
-                ("value", "low", "high"),
-                ("gain", "gain_low", "gain_high"),
-                ("check", "check_low", "check_high"),
-            )
+        rows.append(
+            {
+                "name": name,
+                "unit": unit,
+                "amount": float(row["amount"]) * factor,
+                "value": Estimate(float(row["value"]), float(row["low"]), float(row["high"])),
+                "gain": Estimate(float(row["gain"]), float(row["gain_low"]), float(row["gain_high"])),
+                "check": Estimate(float(row["check"]), float(row["check_low"]), float(row["check_high"])),
+                "reached": float(row["reached"]),
+                "num": int(row["num_recipes"]),
+            }
         )
-        amount, reached, num = float(row["amount"]) * factor, float(row["reached"]), int(row["num_recipes"])
-        numbers = {"amount": amount, "value": value, "gain": gain, "check": check, "reached": reached, "num": num}
-        rows.append({"name": name, "unit": unit, **numbers})
     if not rows:
         return {"forecasts": rows, "more": cost_sentences.no_forecast(len(board.ranked), board.unit)}
     first = rows[0]

@@ -176,7 +176,7 @@ def _detail(
 
 def _whole_image(board: ReportData, table: Any, run_ids: list[str]) -> list[str]:
     """Return a sentence for each change of the entire image: in how many runs it changes predictions, and of what."""
-    words = {JPEG: f"{board.internal.short} JPEG quality", JPEG_LOW: "JPEG of quality 25", CLAHE: "CLAHE"}
+    words = {JPEG: f"The JPEG quality of {board.internal.short}", JPEG_LOW: "JPEG of quality 25", CLAHE: "CLAHE"}
     sentences = []
     for kind, change in words.items():
         rows_of_kind = table[(table["kind"] == kind) & (table["host"] == EXTERNAL) & table["run_id"].isin(run_ids)]

@@ -71,7 +71,7 @@ def whole_image(change: str, num_reacting: int, num_tested: int, findings: Seque
     """State in how many runs a change of the entire image clearly changes predictions, and for which findings.
 
     >>> whole_image("CLAHE", 0, 4, [], 0.05)
-    'CLAHE clearly changes no probability by more than .050 in any of four runs'
+    'CLAHE does not clearly change any probability by more than .050 in any of four runs'
     >>> whole_image("CLAHE", 2, 4, ["Edema"], 0.05)
     'CLAHE changes the probability of Edema by more than .050 in two of four runs'
     >>> whole_image("CLAHE", 1, 1, ["Edema", "Mass", "Pneumonia"], 0.05)
@@ -80,7 +80,7 @@ def whole_image(change: str, num_reacting: int, num_tested: int, findings: Seque
     runs = "the run" if num_tested == 1 else f"{word(num_tested)} runs"
     if not num_reacting:
         in_runs = "" if num_tested == 1 else f" in any of {runs}"
-        return f"{change} clearly changes no probability by more than {places(margin)}{in_runs}"
+        return f"{change} does not clearly change any probability by more than {places(margin)}{in_runs}"
     if num_tested > 1:
         runs = f"all {runs}" if num_reacting == num_tested else f"{word(num_reacting)} of {runs}"
     names = listing(findings) if len(findings) < 3 else f"{word(len(findings))} findings"

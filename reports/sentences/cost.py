@@ -71,9 +71,9 @@ def more_compute(cost: str, gain: Estimate, forecast: Estimate, unit: str = "run
     """
     change = f"{signed(gain.value)} {interval(gain.low, gain.high)}".rstrip()
     text = (
-        f"wice the {cost} go with a {'lower' if gain.clear and gain.value < 0 else 'higher'} external AUROC: {change}"
+        f"twice the {cost} go with a {'lower' if gain.clear and gain.value < 0 else 'higher'} external AUROC: {change}"
     )
-    first = f"T{text}" if gain.clear else f"The data do not show whether t{text}"
+    first = sentence_case(text) if gain.clear else f"The data do not show whether {text}"
     new = f"Forecast for a {unit} with twice the {cost} of the most expensive {unit}"
     return f"{first}. {new}: {forecast.with_interval}"
 

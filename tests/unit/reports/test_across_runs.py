@@ -114,7 +114,7 @@ def test_the_forecast_of_more_compute_has_its_interval_and_its_check() -> None:
     ]
     table = pd.DataFrame(rows, columns=list(SCHEMAS["compute_forecast"]))
     text = render(Tables(SMALL.meta, {**SMALL.frames, "compute_forecast": table}))
-    assert "wice the operations go with a higher external AUROC: +.010 [.004, .016]" in text
+    assert "Twice the operations go with a higher external AUROC: +.010 [.004, .016]" in text
     assert "twice the operations of the most expensive run: .850 [.820, .880]" in text
     table_text = text[text.index("What more compute would buy") :]
     assert "8.0 GMACs per image" in table_text

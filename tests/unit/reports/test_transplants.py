@@ -89,8 +89,8 @@ def test_a_reaction_to_jpeg_or_clahe_is_stated_and_is_no_shortcut() -> None:
     rows.loc[big, ["effect", "low", "high"]] = (0.3, 0.25, 0.35)
     html = str(transplants(read(Tables(made.meta, made.frames | {"transplants": rows}))).html)
     assert "CLAHE changes the probability of Edema by more than .050 in one of four runs" in html
-    assert "JPEG of quality 25 clearly changes no probability by more than .050 in any of four runs" in html
-    assert "CheXpert JPEG quality clearly changes no probability" in html
+    assert "JPEG of quality 25 does not clearly change any probability by more than .050 in any of four runs" in html
+    assert "The JPEG quality of CheXpert does not clearly change any probability" in html
     assert "No marker of CheXpert is a shortcut in any of four runs" in html
 
 
