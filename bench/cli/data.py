@@ -80,7 +80,8 @@ def people(
 ) -> None:
     """Read sex and age from VinDr's DICOM headers.
 
-    Run this once. It writes people.csv into the folder of VinDr-CXR, from which later commands read sex and age.
+    Run this once, and write the file as people.csv into the folder of VinDr-CXR. Later commands read sex and age from
+    it.
     """
     from bench.cli.progress_bars import choose_display
     from bench.store.store import write_bytes

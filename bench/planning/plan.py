@@ -191,7 +191,7 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
 
 
 def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> CohortRef:
-    """Return what a worker needs of a cohort; the table is written into the store. `internal`: name of the internal cohort."""
+    """Return the facts that a worker needs of a cohort: role, headline split, paths of table and images. `internal`: name of the internal cohort."""
     headline = str(registry.sections["datasets"][cohort.layout].facts.get("headline_split", "all"))
     if headline != "all" and not (cohort.table["split"] == headline).any():
         headline = "all"

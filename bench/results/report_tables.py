@@ -289,8 +289,8 @@ def _notes(manifest: Manifest) -> list[str]:
     settings = manifest.content["phantom_settings"]
     if settings and settings["shortcut"]:
         notes.append(
-            f"The synthetic training hospital prints a PORT tag on {50 + 50 * settings['shortcut']:g} % of the images with {settings['finding']} "
-            f"and on {50 - 50 * settings['shortcut']:g} % of the others. At other hospitals, the tag is unrelated to findings. "
+            f"The synthetic training hospital prints a PORT tag on about {50 + 50 * settings['shortcut']:g} % of the images with {settings['finding']} "
+            f"and on about {50 - 50 * settings['shortcut']:g} % of the others. At other hospitals, the tag is unrelated to findings. "
             "So the gap of this finding is planted."
         )
     if manifest.imported and not manifest.runs:

@@ -16,9 +16,9 @@ ABSENT = KINDS[3:]  # kinds of cases in which the finding is labeled absent
 KIND_TITLES = {
     "true positive": "present, called positive (true positive)",
     "false negative": "present, called negative (false negative)",
-    "sure miss": "present, called negative with confidence (false negative)",
+    "sure miss": "present, probability at most .1 (confident error)",
     "false positive": "absent, called positive (false positive)",
-    "sure false alarm": "absent, called positive with confidence (false positive)",
+    "sure false alarm": "absent, probability at least .9 (confident error)",
     "true negative": "absent, called negative (true negative)",
 }
 MOST = 12  # maximum number of pictures in the details of a run

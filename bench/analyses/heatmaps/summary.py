@@ -21,10 +21,8 @@ ALL = "all"
 NETWORK = "network"  # a source of heat maps; the other sources are the baselines `centre` and `lungs`
 TRUTH = "finding"  # the region of a finding's own outline or box
 OVERLAPS = ("iou_30", "iou_50", "iou_70", "iou_top", "dice_30", "dice_50", "dice_70", "dice_top", "hit")
-BASELINE = (
-    "iou_top",
-    "hit",
-)  # the only metrics that are computed for a baseline map; its other overlaps add no information
+# the only OVERLAPS that are computed for a baseline map; its other overlaps add no information
+BASELINE = ("iou_top", "hit")
 
 # Columns of a table with one row per image, finding, source of the map (`by`) and region.
 # The energy of an empty map is NaN. OVERLAPS and near have values only for the region `finding`. near: share of the

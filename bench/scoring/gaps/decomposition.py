@@ -121,7 +121,7 @@ def of_hospital(
             components = components_of_finding[k][name]
             components["gap"] = _change(outside, inside)
             replicates = components["gap"].replicates
-            reason = "the labels are the same under every mapping" if name == "auroc" else "measured for AUROC only"
+            reason = "no other mapping changes the labels" if name == "auroc" else "measured for AUROC only"
             components["labels"] = labels[k] if name == "auroc" and k in labels else unknown(replicates, reason)
             components["remainder"] = remainder(components)
 
