@@ -12,7 +12,6 @@ from typing import Self
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench.planning.manifest import Manifest
@@ -54,9 +53,7 @@ class LongTables:
             table = stacked_scores(manifest, run_ids[start : start + BATCH], name).select(SCHEMAS[name])
             if table.num_rows:
                 self._write(name, table)
-            rows = page_rows(name, table)
-            # comparisons of recipes write new texts into the rows of scores, so these rows stay as they are
-            kept.append(rows if name == "scores" else _encoded(rows))
+            kept.append(page_rows(name, table))
         frame = as_frame(kept)
         pa.default_memory_pool().release_unused()  # memory of the rows that are not kept is given back to the system
         return frame
@@ -82,11 +79,3 @@ class LongTables:
             self.written[name] = self._files.enter_context(pq.ParquetWriter(temporary, schema))
         writer = self.written[name]
         writer.write_table(table.cast(writer.schema))
-
-
-def _encoded(table: pa.Table) -> pa.Table:
-    """Return the table with its texts, except run ids, as numbers of a dictionary, which need a tenth of the memory."""
-    for index, field in enumerate(table.schema):
-        if field.name != "run_id" and (pa.types.is_string(field.type) or pa.types.is_large_string(field.type)):
-            table = table.set_column(index, field.name, pc.dictionary_encode(table.column(index)))
-    return table

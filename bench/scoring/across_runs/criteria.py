@@ -18,7 +18,6 @@ from bench.scoring.score_run import RANKING_METRICS
 from reports.schemas.criterion import Criterion
 
 GAP = "gap"  # the metric of gaps in AUROC
-BLOCK = 1000  # number of rows whose replicates are stacked at the same time
 SMALLEST_FIRST = frozenset({GAP, "ece"})  # metrics whose smallest value is best
 
 
@@ -49,12 +48,7 @@ def external_of_findings(gaps: pd.DataFrame, replicates: Replicates, recipes: Re
     if not len(rows):
         return rows
     names = [name for name, keep in zip(names, known, strict=True) if keep]
-    values = rows["external"].to_numpy(np.float64)
-    bounds = []
-    for start in range(0, len(rows), BLOCK):
-        block = list(zip(rows["run_id"], names, strict=True))[start : start + BLOCK]
-        replicates_RB = np.stack([replicates[run][name] for run, name in block])
-        bounds.append(area_interval(values[start : start + BLOCK], replicates_RB.astype(np.float64)))
-    low, high = (np.concatenate(side) for side in zip(*bounds, strict=True))
+    replicates_RB = np.stack([replicates[run][name] for run, name in zip(rows["run_id"], names, strict=True)])
+    low, high = area_interval(rows["value"].to_numpy(np.float64), replicates_RB.astype(np.float64))
     rows = rows.assign(low=low, high=high)
     return recipes.replaced(rows, recipes.averaged(rows, ("finding",), shares=True))

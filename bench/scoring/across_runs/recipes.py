@@ -240,17 +240,11 @@ class Recipes:
         """Return the rows of recipes for the table `scores`."""
         # the other metrics are shares
         differs = scores["metric"].str.endswith(("_gap", "_drift")) | (scores["metric"] == "nll")
-        # A metric at a time needs a tenth of the memory. `position` restores the order that all metrics together would have.
-        rows = scores.assign(position=np.arange(len(scores)))
-        parts = []
-        for mask, shares in ((differs, False), (~differs, True)):
-            of_metrics = [
-                self.averaged(of_metric, SCORE_KEY, shares=shares)
-                for _, of_metric in rows[mask].groupby("metric", sort=False)
-            ]
-            parts += [pd.concat(of_metrics).sort_values("position")] if of_metrics else []
-        joined = pd.concat([part for part in parts if len(part)] or parts[:1] or [rows[:0]], ignore_index=True)
-        return joined.drop(columns="position")
+        parts = [
+            self.averaged(scores[mask], SCORE_KEY, shares=shares)
+            for mask, shares in ((differs, False), (~differs, True))
+        ]
+        return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
     def of_gaps(self, gaps: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of recipes for the table `gaps`."""
