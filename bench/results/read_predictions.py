@@ -5,10 +5,8 @@ The inputs are a grid's manifest, cohort tables, prediction files and records of
 
 import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +43,6 @@ FRAMES = (
     *DETAIL,
 )
 REPLICATES = "replicates.npz"
-_NPY_START = 10  # bytes before the header: magic number, version, length of the header
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -279,24 +276,6 @@ def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.flo
     Raises StoreError if they are missing or damaged, or differ from their checksum.
     """
     content = ScoresFolder(manifest.scores / run_id).read(REPLICATES)
-    # `np.load` would parse the header of each array anew, which takes most of the time of small arrays.
-    with zipfile.ZipFile(io.BytesIO(content)) as stored:
-        return {name.removesuffix(".npy"): _array(stored.read(name)) for name in stored.namelist()}
-
-
-def _array(content: bytes) -> NDArray[np.float64]:
-    """Return the array in the bytes of a NPY file. It cannot be changed."""
-    length = _NPY_START + int.from_bytes(content[_NPY_START - 2 : _NPY_START], "little")
-    shape, dtype = _header(content[:length])
-    return np.frombuffer(content, dtype, offset=length).reshape(shape)
-
-
-@lru_cache
-def _header(content: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return shape and type of the array whose NPY file begins with these bytes."""
-    stream = io.BytesIO(content)
-    version = np.lib.format.read_magic(stream)
-    if version != (1, 0):
-        raise ValueError(f"NPY files of version {version} are not written by this software")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    return shape, dtype
+    # One read of the file is faster than a read for each array.
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
