@@ -32,7 +32,7 @@ from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
 
 # the numbers of these scoring versions agree within ROUNDING, except bounds of calibration errors and of their differences
-COMPARABLE = (11, 12, 13, 14, 15)
+COMPARABLE = (11, 12, 13, 14, 15, 16)
 BOUNDS_OF_ERRORS, BOUNDS_OF_DIFFERENCES = 14, 15  # the versions that changed these bounds
 # columns that hold sentences; they are compared only if bundle and installation have the same scoring version
 _TEXT_COLUMNS = ("reason", "advice")
