@@ -127,10 +127,10 @@ def test_nothing_that_is_printed_names_a_patient(planted: tuple[Path, str]) -> N
 
 
 def test_what_does_hold_ids_is_what_the_documents_say(planted: tuple[Path, str]) -> None:
-    """The owner's store has them: cohort tables, quarantine, predictions, features, caches; and the key of a bundle."""
+    """The owner's store has them: cohort tables, quarantine, predictions, features, maps, caches; and the key of a bundle."""
     folder, _ = planted
     held = {Path(where.partition(" (")[0]).relative_to(folder).parts for where, _ in leaks(folder / "runs")}
     places = {("cohorts" if parts[1] == "cohorts" else "cache" if parts[1] == "cache" else parts[3]) for parts in held}
-    assert places <= {"cohorts", "cache", "predictions", "features"}
+    assert places <= {"cohorts", "cache", "predictions", "features", "attention"}
     assert {"cohorts", "predictions"} <= places
     assert leaks(folder / "b.key.parquet")
