@@ -18,7 +18,7 @@ from harmonize.images.image_header import InMemory
 from harmonize.phantom import PhantomSettings, twin
 from harmonize.phantom.sites import SITES
 
-ANYWHERE = "unseen"  # origin of an image from a hospital that is not among the cohorts
+ANYWHERE = "unseen"  # stands for a hospital that is not among the cohorts
 SAMPLE_PX = 256  # long side of a sample in pixels; a run trained on phantoms uses the size of these phantoms instead
 
 
@@ -125,9 +125,9 @@ def macro_auroc_text(choice: Choice, origin: str) -> str:
 
 
 def auroc_text(choice: Choice, origin: str, finding: str) -> str:
-    """Return a finding's AUROC and its interval at the origin of an image, as text; "" if unknown.
+    """Return a finding's AUROC and its interval at the hospital that an image comes from, as text; "" if unknown.
 
-    For the origin ANYWHERE: the lowest and highest AUROC of the external cohorts, and the number of these cohorts.
+    For the hospital ANYWHERE: the lowest and highest AUROC of the external cohorts, and the number of these cohorts.
     """
     rows = choice.auroc[choice.auroc["finding"] == finding]
     if origin != ANYWHERE:

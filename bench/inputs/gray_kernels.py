@@ -88,7 +88,7 @@ def _pack_neighbors(image_HW: Bytes, padded: Bytes, packed: NDArray[np.uint32]) 
 def _source_coordinates(
     start: tuple[np.float32, np.float32], step: tuple[np.float32, np.float32], size: tuple[int, int], row: Row
 ) -> None:
-    """Fill the first four entries of a row: the position of each pixel in the source image, padded by one pixel.
+    """Fill the first four arrays of a row with the position of each of its pixels in the source image, which is padded by one pixel.
 
     start: source coordinates (x, y) of the first pixel of the row; step: their change from pixel to pixel; size: height
     and width of the source image.

@@ -205,7 +205,7 @@ def _notes(planned: Sequence[PlannedRun], without_images: Sequence[str]) -> tupl
 
 
 def _verdict_note(manifest: Manifest, ids: tuple[str, str], key: Key, table: pd.DataFrame) -> tuple[str, ...]:
-    """Return a tuple with the sentence that states the leaderboard's verdicts on these runs; () if it does not show these differences."""
+    """Return a tuple with the sentence that states the leaderboard's verdicts on these runs; () if the leaderboard does not compare them."""
     words = verdicts_on_page(manifest, ids, key, table)
     listed = "; ".join(f"{dataset} {word}" for dataset, word in words.items())
     return (f"Verdict of the leaderboard on first - second: {listed}.",) if words else ()

@@ -41,7 +41,7 @@ TABLE, MAPPING = "table.csv", "mapping.yaml"
 
 
 def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.DataFrame:
-    """Return one row per image: the base columns, drop and "native:<finding>" (1, 0 or null) for each mapped finding.
+    """Return one row per image: the base columns, the column "drop", and a column "native:<finding>" (1, 0 or null) for each mapped finding.
 
     `table` is relative to root; `mapping` is a path, or if it does not exist, a path relative to root.
     """

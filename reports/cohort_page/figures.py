@@ -47,7 +47,7 @@ def step(share: float) -> int:
 
 
 def heat(names: Sequence[str], shares: Mapping[tuple[str, str], float | None], label: str) -> Markup:
-    """Draw a colored table: of the images with the row's finding, the share that also has the column's finding.
+    """Draw a colored table. A cell is the share of the images with the row's finding that also have the column's finding.
 
     A share of None means too few images. A missing share means that a finding is not labeled.
     """

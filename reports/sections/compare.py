@@ -13,7 +13,8 @@ from reports.tables import rows_of
 
 
 def compare(board: ReportData) -> Section:
-    """Write the section: the numbers, and an empty element for the script's table. It is empty for fewer than two runs."""
+    """Write the section: the scores of all recipes as data, and an element that the script fills with a table. With fewer than two
+    recipes, the section is empty."""
     if len(board.ranked) < 2:
         return Section("compare", "", Markup(""))
     return Section("compare", "", write("compare.html.j2", unit=board.unit, data=Markup(data_block(_data(board)))))  # noqa: S704

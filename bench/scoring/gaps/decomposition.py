@@ -9,10 +9,10 @@ is the amount by which the external value approaches the internal value when one
               (truncation: Cole and Hernan 2008, doi:10.1093/aje/kwn164).
   labels      For AUROC only. Case 1: radiologists labeled the external hospital but not the internal test split. Then the
               internal split labeled by radiologists replaces the test split. It has other patients, so the component includes
-              this difference, and `paired` is 0. Case 2: all other hospitals. Then the same images get labels under a mapping
-              that is closer in meaning than the grid's mapping. Without such a mapping the component is unknown, because a
-              looser mapping makes the labels of the two hospitals less similar. least and most are the bounds over all
-              mappings.
+              this difference, and the column `paired` is 0 (other images). Case 2: all other hospitals. Then the same images
+              get labels under a mapping whose labels mean more nearly what the internal hospital's labels mean. Without such a
+              mapping the component is unknown, because a looser mapping makes the labels of the two hospitals less similar.
+              The columns `least` and `most` are the smallest and largest component over all mappings.
 The weights use external labels. So they only explain the gap, and never improve a reported value.
 Shapes: N images, G groups (cell x label), B replicates.
 """
