@@ -37,8 +37,8 @@ def acquisition(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     """Write four tables of a grid: `sources`, `source_confusion`, `descriptors` and `nuisances`.
 
     `sources` has the scores of source classifiers, `source_confusion` their confusion matrices. `descriptors` has the SHAP
-    values of those classifiers that are tree ensembles. `nuisances` has the association of sex, view and other nuisance
-    variables with the source and the findings.
+    values of those classifiers that are tree ensembles. `nuisances` has the association of the findings with
+    sex, view and other properties that may replace a finding.
     """
     options: Acquisition = job.analysis.options
     device = torch.device(job.device)

@@ -13,8 +13,10 @@ from reports.tables import rows_of
 
 
 def compare(board: ReportData) -> Section:
-    """Write the section: the scores of all recipes as data, and an element that the script fills with a table. With fewer than two
-    recipes, the section is empty."""
+    """Write the section: the scores of all recipes as data, and an element that the script fills with a table.
+
+    With fewer than two recipes, the section is empty.
+    """
     if len(board.ranked) < 2:
         return Section("compare", "", Markup(""))
     return Section("compare", "", write("compare.html.j2", unit=board.unit, data=Markup(data_block(_data(board)))))  # noqa: S704
