@@ -29,7 +29,7 @@ READERS = {
     "report": "reports",
     "radiologist": "radiologists",
     "stated": "dataset labels",
-    "phantom": "synthetic images",
+    "phantom": "drawing program",
 }
 WORST = "worst"
 WIDTH, HEIGHT = 300.0, 26.0

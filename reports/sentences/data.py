@@ -125,11 +125,20 @@ def without_score(hospitals: Sequence[str]) -> str:
     return f"Not shown: {listing(hospitals, len(hospitals))}, where every finding has too few patients for a score."
 
 
+# analysis -> its name on the page
+ANALYSES = {
+    "attention": "heat maps",
+    "transplants": "region transplant tests",
+    "probes": "classifiers on features",
+    "acquisition": "classifiers on image properties",
+}
+
+
 def analysis_states(analyses: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return pairs (analysis, text); the text states for how many runs the analysis is done, failed or absent, and why it failed.
 
     >>> analysis_states([{"name": "probes", "state": "done", "reason": ""}, {"name": "probes", "state": "failed", "reason": "no memory"}])
-    [('probes', '1 run done, 1 failed (no memory)')]
+    [('classifiers on features', '1 run done, 1 failed (no memory)')]
     """
     rows = []
     for name in dict.fromkeys(str(analysis["name"]) for analysis in analyses):
@@ -138,5 +147,5 @@ def analysis_states(analyses: Sequence[Mapping[str, Any]]) -> list[tuple[str, st
         reasons = sorted({str(analysis["reason"]) for analysis in of_name if analysis["reason"]})
         states = [f"{counts[state]} {state}" for state in ("done", "failed", "absent") if counts[state]]
         states[0] = states[0].replace(" ", " run " if states[0].startswith("1 ") else " runs ", 1)
-        rows.append((name, ", ".join(states) + (f" ({'; '.join(reasons)})" if reasons else "")))
+        rows.append((ANALYSES.get(name, name), ", ".join(states) + (f" ({'; '.join(reasons)})" if reasons else "")))
     return rows

@@ -29,7 +29,7 @@ LINES: tuple[tuple[str, str, str, int, str], ...] = (
     ("Features of the run", "features", "none", 32, "32 training images per hospital"),
     ("Features of the run", "features", "none", 8, "8 training images per hospital"),
     ("Features of the run", "features", "no_finding", 0, "only images without findings"),
-    ("Features of the run", "features", "matched", 0, "same findings at every hospital"),
+    ("Features of the run", "features", "matched", 0, "images chosen so that findings are equally common"),
     ("Features of the run", "features", "shuffled", 0, "control: hospitals in random order"),
     ("Features of the same network before training", "random", "none", 0, "random weights, all training images"),
     (
@@ -157,10 +157,10 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
         )
     few_shots = of_run(estimates, run, "features", "random", 8, SELECTIVITY)
     if few_shots.clear:
-        size = "higher" if few_shots.value > 0 else "lower"
+        comparison = "more" if few_shots.value > 0 else "less"
         sentences.append(
-            f"If the classifier gets only 8 training images per hospital, its accuracy is {size} than with the same network before training "
-            f"(difference {few_shots.with_interval})"
+            f"A classifier with only 8 training images per hospital is {comparison} accurate on these features than on those of the "
+            f"network before training (difference {few_shots.with_interval})"
         )
     image = of_run(estimates, run, "cnn", "none")
     similar = [
@@ -174,8 +174,8 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
     ]
     if image.has_value and similar:
         sentences.append(
-            f"Networks that see only {listing(similar)} are not clearly less accurate than networks that see the full image ({image.text}): "
-            "the hospital can be identified without a detailed view of the lungs"
+            f"Other networks were trained to identify the hospital from {listing(similar)}. They are not clearly less accurate than one "
+            f"that sees the full image ({image.text}): the hospital can be identified without a detailed view of the lungs"
         )
     trees = of_run(estimates, run, "pixels", "none")
     if trees.has_value:
