@@ -103,7 +103,7 @@ def test_a_mean_of_runs_is_tracked_under_its_name_with_what_they_share(store_cop
     assert "seed" not in mean.params
     assert mean.params["optimizer"] == "adamw"
     said = here("compare", mean.run_id, own.run_id, "--cohort", "nih", "--grid", "mean", cwd=store_copy).stdout
-    assert "both (mean of 2 runs)" in said
+    assert "both (mean of SE-ResNet-10 (tiny) seeds 0, 1)" in said
     name = next(run["id"] for run in manifest.derived if run["kind"] == "tta")
     assert "TTA, three views" in here("compare", name, own.run_id, "--cohort", "nih", cwd=store_copy).stdout
 
