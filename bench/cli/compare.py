@@ -58,7 +58,8 @@ def compare(
             raise ConfigError(f"unknown {option[2:]} {value!r}", option, f"choose from: {', '.join(choices)}")
     result = contrast(Store.open(store, create=False), first, second, metric, at, calibrator, cohort or (), grid)
     if as_json:
-        rows = json.loads(result.table.to_json(orient="records", double_precision=15))
+        table = result.table.assign(hospital=result.table["dataset"].map(result.hospitals))
+        rows = json.loads(table.to_json(orient="records", double_precision=15))
         runs = {"first": result.first, "second": result.second}
         facts = {"metric": metric, "synthetic": result.synthetic, "notes": list(result.notes)}
         typer.echo(json.dumps({**runs, **facts, "rows": rows}, indent=1))
@@ -85,7 +86,7 @@ def lines(result: "Contrast") -> list[str]:
             ["finding", "Holm", "BH", "DeLong", "clustered", "positive/n", "patients"],
             *map(_tests, rows),
         ]
-        out += [f"{dataset}/{split}  {heading}"]
+        out += [f"{result.hospitals[str(dataset)]}, {split}  {heading}"]
         for cells in (estimates, tests):
             out += [*(f"  {line}" for line in table_lines(cells)), ""]
     notes = [

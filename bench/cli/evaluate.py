@@ -103,12 +103,22 @@ def _lines(result: "Evaluated", rows: "pd.DataFrame") -> list[str]:
     from bench.cli.text_tables import interval, number, table_lines
     from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 
-    cells = [["cohort", "AUROC", "95 % interval", "findings", ""]]
+    titles = result.manifest.titles
+    cells = [["hospital", "AUROC", "95 % interval", "findings", ""]]
     for row in rows.to_dict("records"):
         scored = row["value"] == row["value"]  # not NaN
         bounds = interval(row["low"], row["high"]) if scored else "too few patients"
         remark = "trained on it: not external" if row["seen"] else ""
-        cells.append([str(row["dataset"]), number(row["value"]), bounds, str(row["num_findings"]), remark])
+        # rows of a mean over hospitals belong to no cohort
+        cells.append(
+            [
+                titles.get(row["dataset"], str(row["dataset"])),
+                number(row["value"]),
+                bounds,
+                str(row["num_findings"]),
+                remark,
+            ]
+        )
     notice = [SYNTHETIC_NOTICE] if result.manifest.content["phantom"] else []
     lines = [*notice, f"run {result.run_id}: {result.row['name']}, trained elsewhere"]
     lines += [f"  {line}" for line in table_lines(cells)]

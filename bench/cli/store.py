@@ -81,10 +81,10 @@ def _lines(result: "Reproduction") -> list[str]:
     from bench.cli.text_tables import interval, number, table_lines
     from bench.study.reproduce import ENOUGH, VERDICTS, headline
 
-    cells = [["cohort", "metric", "stored", "again", "difference", "seeds apart", "interval", "verdict"]]
+    cells = [["hospital", "metric", "stored", "again", "difference", "seeds apart", "interval", "verdict"]]
     cells += [
         [
-            row["dataset"],
+            result.hospitals.get(row["dataset"], row["dataset"]),
             row["metric"],
             number(row["stored"], ".6f"),
             number(row["again"], ".6f"),

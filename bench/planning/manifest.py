@@ -163,6 +163,11 @@ class Manifest:
         """Return the name of a cohort's hospital for readers. A synthetic hospital has no real name."""
         return hospital_name(cohort["name"], cohort["layout"], cohort["facts"], bool(self.content["phantom"]))
 
+    @property
+    def titles(self) -> dict[str, str]:
+        """Return {cohort: title of its hospital for readers}."""
+        return {str(cohort["name"]): self.hospital(cohort).title for cohort in self.cohorts}
+
     def licence(self, cohort: Mapping[str, Any]) -> str:
         """Return the license of a cohort's images, "" if it is not stated. Synthetic images have none."""
         return "synthetic images" if self.content["phantom"] else str(cohort["facts"].get("licence", ""))

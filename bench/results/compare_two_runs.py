@@ -12,7 +12,7 @@ from bench.planning.manifest import Manifest, read_manifest
 from bench.results.read_predictions import Labels, load_scored_splits, unfinished
 from bench.results.run_table import run_title
 from bench.scoring.across_runs.paired_runs import GAP, ScoredRun, differences, shared_findings
-from bench.scoring.gaps.gap import MACRO
+from bench.scoring.gaps.gap import EXTERNAL, MACRO
 from bench.scoring.metrics_of_split import AUROC, BUILT_IN, Key, MetricNeeds
 from bench.scoring.scored_split import Settings
 from bench.store.checked_folders import CheckedFolder
@@ -22,6 +22,7 @@ from reports.report_data.headline_rows import Estimate
 from reports.schemas.tables import SCHEMAS
 from reports.sentences.verdicts import HIGHER, LOWER, verdict
 
+EXTERNAL_MEAN = "external mean"  # name of the mean over external hospitals for readers
 ORDINALS = ("first", "second")  # how messages name the two runs
 
 
@@ -42,8 +43,8 @@ class PlannedRun:
 class Contrast:
     """Two runs and the table of their differences (columns: bench.scoring.across_runs.paired_runs.COLUMNS).
 
-    synthetic: whether a program drew the images. notes: sentences that state what the two grids have in common and were
-    compared on, and the verdict of the leaderboard.
+    synthetic: whether a program drew the images. hospitals: title of the hospital of each dataset in the table. notes:
+    sentences that state what the two grids have in common and were compared on, and the verdict of the leaderboard.
     """
 
     first: str
@@ -52,6 +53,7 @@ class Contrast:
     settings: Settings
     table: pd.DataFrame
     synthetic: bool
+    hospitals: Mapping[str, str]
     notes: tuple[str, ...] = ()
 
 
@@ -128,7 +130,8 @@ def contrast(
     if planned[0].manifest is planned[1].manifest:
         notes += _verdict_note(planned[0].manifest, (ids[0], ids[1]), key, table)
     first_name, second_name = _names(planned)
-    return Contrast(first_name, second_name, key, settings, table, synthetic, notes)
+    hospitals = {**planned[0].manifest.titles, EXTERNAL: EXTERNAL_MEAN}
+    return Contrast(first_name, second_name, key, settings, table, synthetic, hospitals, notes)
 
 
 def _names(planned: Sequence[PlannedRun]) -> list[str]:
@@ -185,12 +188,14 @@ def _notes(planned: Sequence[PlannedRun], without_images: Sequence[str]) -> tupl
     """Return one sentence for each difference between the two grids that limits what was compared."""
     notes = []
     if without_images:
-        notes.append(f"Not compared: {', '.join(without_images)}. The runs have no scored image there in common.")
+        names = ", ".join(planned[0].manifest.titles[name] for name in without_images)
+        notes.append(f"Not compared: {names}. The runs have no scored image there in common.")
     first, second = (entry.manifest for entry in planned)
     if first is second:
         return tuple(notes)
     if first.content["source"] != second.content["source"]:
-        hospitals = f"{first.content['source']} (first) and {second.content['source']} (second)"
+        trained_at = [manifest.titles[manifest.content["source"]] for manifest in (first, second)]
+        hospitals = f"{trained_at[0]} (first) and {trained_at[1]} (second)"
         notes.append(f"The runs were trained at {hospitals}. Images of these hospitals are those of the test splits.")
     if any(
         a["id"] != b["id"]
@@ -207,7 +212,8 @@ def _notes(planned: Sequence[PlannedRun], without_images: Sequence[str]) -> tupl
 def _verdict_note(manifest: Manifest, ids: tuple[str, str], key: Key, table: pd.DataFrame) -> tuple[str, ...]:
     """Return a tuple with the sentence that states the leaderboard's verdicts on these runs; () if the leaderboard does not compare them."""
     words = verdicts_on_page(manifest, ids, key, table)
-    listed = "; ".join(f"{dataset} {word}" for dataset, word in words.items())
+    titles = {**manifest.titles, EXTERNAL: EXTERNAL_MEAN}
+    listed = "; ".join(f"{titles[dataset]} {word}" for dataset, word in words.items())
     return (f"Verdict of the leaderboard on first - second: {listed}.",) if words else ()
 
 

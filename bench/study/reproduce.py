@@ -37,6 +37,7 @@ class Reproduction:
     checked: tuple[str, ...]
     num_seeds: int  # number of runs that differ only in their seed, including this run
     path: Path  # file with the rows
+    hospitals: Mapping[str, str]  # cohort -> title of its hospital
 
 
 def reproduce(
@@ -70,9 +71,8 @@ def reproduce(
     rows = compared(_scores(manifest, run_id), _scores(again, run_id), [_scores(manifest, other) for other in seeds])
     path = into / f"reproduction-{run_id}.parquet"
     write_table(path, rows)
-    return Reproduction(
-        run_id, _verdict(rows, len(seeds) >= ENOUGH), rows, _checked(manifest, again, run_id), len(seeds), path
-    )
+    verdict, checked = _verdict(rows, len(seeds) >= ENOUGH), _checked(manifest, again, run_id)
+    return Reproduction(run_id, verdict, rows, checked, len(seeds), path, manifest.titles)
 
 
 def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:

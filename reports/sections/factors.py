@@ -33,6 +33,7 @@ AXIS_WORDS = {"auroc": ("lower", "higher"), "gap": ("smaller", "larger")}
 WIDTH, HEIGHT = 190, 20
 LEVELS = 14  # maximum number of factor levels in the swarm figure
 SWARM_WIDTH, SWARM_NAME, SWARM_ROW = 640.0, 190.0, 26.0
+DOT, HOLLOW, NO_VERDICT = "dot", "dot o", "dot n"  # classes of a dot: clear, unclear, without verdict
 LEAST_PAIRS = 3  # a level with fewer pairs of runs gets no verdict
 
 
@@ -47,6 +48,7 @@ def factors(board: ReportData) -> Section:
         "unit": board.unit,
         "over_seeds": board.over_seeds,
         "heads": heads,
+        "few": any(int(num) < LEAST_PAIRS for num in table["num_run_pairs"]),
         "parts": factor_tables,
         "models": [
             _model(str(m), rows, board.tables["factor_shap"])
@@ -143,7 +145,7 @@ def _scale(rows: pd.DataFrame, num_compared: int) -> svg.Scale:
 def _cell(metric: str, row: Mapping[Any, Any] | None, num_compared: int, scale: svg.Scale) -> dict[str, Any] | None:
     """Return one mean change as mark, number and verdict (see VERDICTS); None if the table has no row for it.
 
-    A change over fewer than three pairs of runs has no verdict. A change within the variation between pairs is unclear.
+    A change over fewer than three pairs of runs has no verdict: its mark is gray, neither filled nor hollow. A change within the variation between pairs is unclear.
     """
     if row is None:
         return None
@@ -152,7 +154,7 @@ def _cell(metric: str, row: Mapping[Any, Any] | None, num_compared: int, scale: 
     return {
         "name": METRICS.get(metric, metric),
         "effect": effect,
-        "mark": _mark(effect, clear, scale),
+        "mark": _mark(effect, (DOT if clear else HOLLOW) if enough else NO_VERDICT, scale),
         "verdict": _verdict(metric, effect, clear, enough),
         "pair_sd": places(float(row["pair_sd"])) if is_number(row["pair_sd"]) else DASH,
     }
@@ -165,11 +167,12 @@ def _verdict(metric: str, effect: Estimate, clear: bool, enough: bool) -> str:
     return verdict(effect, *VERDICTS.get(metric, (HIGHER_MEAN, LOWER_MEAN))) if clear else UNCLEAR_MEAN
 
 
-def _mark(effect: Estimate, clear: bool, scale: svg.Scale) -> Markup:
+def _mark(effect: Estimate, css: str, scale: svg.Scale) -> Markup:
+    """Draw a mean change with its intervals; `css` is the class of the dot."""
     y = HEIGHT / 2
     body = svg.line(scale(0), 0, scale(0), HEIGHT, "z")
     body += svg.intervals(effect, scale, y)
-    return svg.svg(WIDTH, HEIGHT, body + svg.circle(scale(effect.value), y, 4, "dot" if clear else "dot o"))
+    return svg.svg(WIDTH, HEIGHT, body + svg.circle(scale(effect.value), y, 4, css))
 
 
 def _swarm(metric: str, shap: pd.DataFrame) -> Markup:

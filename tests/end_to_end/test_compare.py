@@ -25,7 +25,7 @@ def test_two_runs_are_compared_by_the_beginning_of_their_ids(finished: Path, com
     first, second = ids(finished)
     said = command("compare", first[:6], second, "--cohort", "vindr", cwd=finished).stdout
     assert f"first   {first}" in said
-    assert "vindr/test  auroc" in said
+    assert "Hospital E (VinDr layout), test  auroc" in said
     assert "Pleural Effusion" in said
     assert "nih" not in said
     table = pd.read_csv(io.StringIO(command("compare", first, second, "--csv", cwd=finished).stdout))
@@ -42,6 +42,8 @@ def test_a_comparison_can_be_read_by_programs(finished: Path, command: Command) 
     assert found["metric"] == "sensitivity"
     rows = found["rows"]
     assert {"chexpert", "mimic", "external"} <= {row["dataset"] for row in rows}
+    titles = {row["dataset"]: row["hospital"] for row in rows}
+    assert (titles["mimic"], titles["external"]) == ("Hospital B (MIMIC layout)", "external mean")
     known = [row for row in rows if row["difference"] is not None]
     assert all(np.isclose(row["difference"], row["first"] - row["second"]) for row in known)
 

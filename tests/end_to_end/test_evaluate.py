@@ -1,6 +1,7 @@
 """`bench evaluate`: a model from elsewhere becomes a row that is scored and shown, and never passes for a run trained here."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from bench.cli.evaluate import _lines, _rows
 from bench.cli.progress_bars import QuietDisplay
 from bench.config.imported_model import Declared
 from bench.diagnostics.symptoms.run_symptoms import symptoms
@@ -96,6 +98,9 @@ def test_the_commands_know_it_for_what_it_is(beside: tuple[Path, Evaluated], her
     folder, found = beside
     own = found.manifest.runs[0]["id"]
     assert "(trained elsewhere)" in here("compare", own, found.run_id, "--cohort", "mimic", cwd=folder).stdout
+    printed = "\n".join(_lines(found, _rows(found)))
+    assert "Hospital C (NIH layout)" in printed
+    assert not re.search(r"\b(mimic|nih|chexpert)\b", printed)  # keys of real datasets
     assert "trained elsewhere: A model" in here("list", "runs", cwd=folder).stdout
     said = record(found.manifest, found.row)
     assert said.name == "A model (trained elsewhere)"

@@ -1,6 +1,7 @@
 """What a user sees of a grid on synthetic hospitals: no name and no place of a real hospital, and a note that it is synthetic."""
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -74,7 +75,12 @@ def test_page_site_and_card_of_an_older_store_name_no_real_hospital(older: Store
 def test_commands_state_that_the_images_are_synthetic(finished: Path, command: Command) -> None:
     first, second = Store.open(finished / "runs", create=False).run_ids()[:2]
     pair = ("compare", first, second, "--cohort", "nih")
-    assert command(*pair, cwd=finished).stdout.startswith(SYNTHETIC_NOTICE)
+    printed = command(*pair, cwd=finished).stdout
+    assert printed.startswith(SYNTHETIC_NOTICE)
+    assert "\nHospital C (NIH layout), all  auroc\n" in printed
+    every = command("compare", first, second, cwd=finished).stdout
+    assert real_names(every) == []
+    assert not [name for name in DATASETS if re.search(rf"\b{name}\b", every)]  # keys of real datasets, such as mimic
     assert json.loads(command(*pair, "--json", cwd=finished).stdout)["synthetic"] is True
     assert command(*pair, "--csv", cwd=finished).stdout.splitlines()[1].endswith(",True")
     (data,) = (finished / "runs" / "phantom").iterdir()

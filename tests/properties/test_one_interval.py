@@ -92,8 +92,9 @@ class Printed:
 
 
 def marks(figure):
-    """Return the verdict that each mark of a figure shows: a filled dot is clear, a hollow dot is unclear."""
-    return ["unclear" if dot.attributes["class"] == "dot o" else "clear" for dot in figure.all("circle")]
+    """Return the verdict that each mark of a figure shows: filled is clear, hollow is unclear, gray ("") is no verdict."""
+    meanings = {"dot": "clear", "dot o": "unclear", "dot n": ""}
+    return [meanings[dot.attributes["class"]] for dot in figure.all("circle")]
 
 
 def collect(page, board):
@@ -274,6 +275,23 @@ def test_a_pair_of_recipes_has_one_verdict_in_groups_lead_comparison_and_ablatio
         sign = compared(run_of_level[level], run_of_level["level0"])
         assert verdict == {0: "no clear mean change", 1: "higher mean", -1: "lower mean"}[sign]
         assert marks(row.all("td")[0]) == ["clear" if sign else "unclear"]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_change_over_fewer_than_three_pairs_has_neither_word_nor_mark_of_a_verdict(seed):
+    made, _ = with_tested_pairs(Invented(runs=7, seed=seed), 0.002)
+    few = Tables(made.meta, {**made.frames, "ablation": made["ablation"].assign(num_run_pairs=1)})
+    section = Element(page=render(few)).all("section", id="factors")[0]
+    rows = [row.all("td") for row in section.all("tr") if len(row.all("td")) == 5]
+    assert len(rows) == 6
+    for change, verdict, *_ in rows:
+        assert verdict.text.startswith("too few pairs")
+        assert marks(change) == [""]
+    [legend] = section.all("p", "key")
+    assert marks(legend) == [""]
+    assert legend.text == "gray: fewer than three pairs, no verdict"
+    [with_pairs] = Element(page=render(made)).all("section", id="factors")
+    assert not with_pairs.all("p", "key")
 
 
 def test_words_on_a_mean_over_pairs_cannot_be_read_as_a_verdict_on_a_pair():
