@@ -76,6 +76,14 @@ class ReportData:
         """What a row of the ranking is: "recipe" if any recipe has several runs, else "run"."""
         return "recipe" if any(len(r.members) > 1 for r in self.ranked) else "run"
 
+    def run_shown(self, run: Run) -> str:
+        """Return the label of a run that a figure shows. It states whether the recipe has other runs, because the ranking has their mean."""
+        for recipe in self.ranked:
+            if len(recipe.members) > 1 and run.id in {member.id for member in recipe.members}:
+                which = "the best recipe" if recipe is self.ranked[0] else "its recipe"
+                return f"{run.label}, one run of {which}; other runs below"
+        return run.label
+
     @property
     def over_seeds(self) -> bool:
         """Return whether the intervals of the ranked recipes are over seeds too."""

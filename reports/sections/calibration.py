@@ -50,6 +50,7 @@ def calibration(board: ReportData) -> Section:
         "title": gap_sentences.calibration(drift.get((first.id, EXTERNAL, MACRO), MISSING))
         if first
         else sentences.NO_SCORE,
+        "run_shown": board.run_shown(drawn_runs[0]) if drawn_runs else "",
         "drawn": [{"run": r, "panels": _panels(board, r, bins, platt, uncalibrated)} for r in drawn_runs],
         "rows": [
             {

@@ -145,7 +145,7 @@ def _scale(rows: pd.DataFrame, num_compared: int) -> svg.Scale:
 def _cell(metric: str, row: Mapping[Any, Any] | None, num_compared: int, scale: svg.Scale) -> dict[str, Any] | None:
     """Return one mean change as mark, number and verdict (see VERDICTS); None if the table has no row for it.
 
-    A change over fewer than three pairs of runs has no verdict: its mark is gray, neither filled nor hollow. A change within the variation between pairs is unclear.
+    A change over fewer than three pairs of runs has no verdict and a gray mark. A change within the variation between pairs is unclear.
     """
     if row is None:
         return None

@@ -59,6 +59,7 @@ def gap_components(board: ReportData) -> Section:
         "title": gap_sentences.unexplained(estimate(cells, first, EXTERNAL, "auroc", "gap"), components),
         "answer": gap_sentences.gap_components(first.label, components),
         "run": first,
+        "run_shown": board.run_shown(first),
         "figures": [_figure(board, cells, first, metric) for metric in METRICS],
         "legend": [
             (word, svg.svg(12, 12, svg.rect(1, 1, 10, 10, f"pt-{component}"), "", "ky"))

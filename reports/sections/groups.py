@@ -66,6 +66,7 @@ def groups(board: ReportData) -> Section:
             group_sentences.underdiagnosis(first.label, _distances(cells, first, group_names, METRICS[1], hospitals)),
         ],
         "run": first,
+        "run_shown": board.run_shown(first),
         "hospitals": hospitals,
         "figures": [_metric(cells, first, group_names, metric, hospitals, ATTRIBUTES) for metric in METRICS],
         "folded": [

@@ -110,6 +110,7 @@ def transplants(board: ReportData) -> Section:
         "detail": _detail(board, cells, first, finding, findings_with_shortcut, findings_that_react),
         "whole_image": _whole_image(board, table, [r.id for r in runs]),
         "run": first,
+        "run_shown": board.run_shown(first),
         "missing": missing_analyses(board, "transplants"),
         "figures": [_figure(board, cells, first, f) for f in dict.fromkeys((finding, MACRO)) if f],
         "legend": _legend(),

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from reports.page import render
+from reports.report_data.report_data import read
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 from tests.synthetic import Invented, tables
@@ -48,6 +49,15 @@ def test_a_section_that_compares_recipes_calls_them_recipes(page: str, section: 
 def test_the_details_say_whether_an_entry_is_a_recipe_or_a_run(page: str) -> None:
     assert page.count("Reproduce these runs") == page.count("<dt>Recipe id</dt>") == 6
     assert page.count("Reproduce this run") == page.count("<dt>Run id</dt>") == 12
+
+
+def test_a_figure_of_one_run_states_that_its_recipe_has_others() -> None:
+    board = read(with_seeds(tables(Invented(runs=6))))
+    best, second = (recipe.members[0] for recipe in board.ranked[:2])
+    assert board.run_shown(best) == f"{best.label}, one run of the best recipe; other runs below"
+    assert board.run_shown(second) == f"{second.label}, one run of its recipe; other runs below"
+    alone = read(tables(Invented(runs=6)))
+    assert alone.run_shown(alone.ranked[0]) == alone.ranked[0].label
 
 
 def with_similar_maps(study: Tables, num: int) -> Tables:
