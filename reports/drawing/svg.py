@@ -93,6 +93,18 @@ def dots(points: Sequence[tuple[float, float]], css: str) -> str:
     return f'<path d="{path}" class="{css}"/>' if path else ""
 
 
+def named_dots(points: Sequence[tuple[float, float, str]], css: str) -> str:
+    """Draw dots (x, y, name); a browser shows the name under the pointer. The names are escaped.
+
+    >>> named_dots([(1, 2, "A & B")], "sw")
+    '<g class="sw"><path d="M1 2h0"><title>A &amp; B</title></path></g>'
+    """
+    paths = "".join(
+        f'<path d="M{number(x)} {number(y)}h0"><title>{escape(name)}</title></path>' for x, y, name in points
+    )
+    return f'<g class="{css}">{paths}</g>' if paths else ""
+
+
 def steps(points: Sequence[tuple[float, float]], css: str) -> str:
     """Draw a step curve."""
     path = "".join(f"H{number(x)}V{number(y)}" if k else f"M{number(x)} {number(y)}" for k, (x, y) in enumerate(points))

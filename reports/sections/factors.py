@@ -126,7 +126,7 @@ def _forest(table: pd.DataFrame) -> tuple[list[tuple[str, Markup]], list[dict[st
 def _axis(metric: str, scale: svg.Scale) -> Markup:
     """Draw the tick numbers of an axis. Words on both sides of 0 state the meaning of a change to this side."""
     below, above = AXIS_WORDS.get(metric, ("lower", "higher"))
-    grid = svg.ticks(scale.low, scale.high, 4)
+    grid = svg.ticks(scale.low, scale.high, 5)  # with four, the axis can have only the tick 0
     body = svg.text(scale(0) - 6, 10, f"{below} ←", "tk", "end") + svg.text(scale(0) + 6, 10, f"→ {above}", "tk")
     for t in grid:
         body += svg.text(scale(t), 25, svg.tick_text(t, grid), "tk", "middle")

@@ -12,6 +12,7 @@ from reports.sentences.verdicts import with_verdict
 
 # px: widths of the two versions of the figure; the page shows the version that fits, so text is not scaled
 NARROW, WIDE = (328.0, 500.0)
+NAMED = 60  # up to this number of recipes, each dot has a name, and a table below the figure has its number
 
 
 def opening(board: ReportData) -> Section:
@@ -31,6 +32,8 @@ def opening(board: ReportData) -> Section:
             narrow=gap_figure(board, NARROW),
             num_runs=len(runs),
             num_external=len(external),
+            hospitals=[h for h in external if h.mean_gap.has_value],
+            named=runs if 1 < len(runs) <= NAMED else [],
         ),
     )
 
@@ -71,14 +74,15 @@ def gap_figure(board: ReportData, width: float) -> Markup:
     )
     for k, hospital in enumerate(hospitals):
         y, gap = 38 + k * row, hospital.mean_gap
-        dots = (
-            []
-            if len(board.ranked) == 1
-            else [r.hospital_gaps[hospital.key].value for r in board.ranked if r.hospital_gaps[hospital.key].has_value]
-        )
+        scored = [r for r in board.ranked if r.hospital_gaps[hospital.key].has_value] if len(board.ranked) > 1 else []
+        dots = [r.hospital_gaps[hospital.key].value for r in scored]
         step_y = min(5.4, 26 / max(1, _depth(dots, scale)))
         spots = [(x, y + 12 + lane * step_y) for x, lane in svg.swarm(dots, scale)]
-        body += svg.dots(spots, "sw" if len(dots) <= 60 else "sw fine")
+        if len(dots) <= NAMED:
+            names = [f"{r.label}, {hospital.title}: {places(v)}" for r, v in zip(scored, dots, strict=True)]
+            body += svg.named_dots([(*spot, name) for spot, name in zip(spots, names, strict=True)], "sw")
+        else:
+            body += svg.dots(spots, "sw fine")
         y_mean = y - 11 if dots else y
         body += svg.marked(gap, scale, y_mean, 4)
         right = scale(max([gap.value, *gap.bounds] if gap.has_interval else [gap.value]))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from reports.drawing import beeswarm, charts
+from reports.drawing import beeswarm, charts, svg
 from reports.formatting import Z
 from reports.html.section import Section, write
 from reports.report_data.headline_rows import MISSING, Estimate, probe_lookup
@@ -39,6 +39,7 @@ def shortcuts(board: ReportData) -> Section:
     visible = math.tanh(Z / math.sqrt(len(runs) - 3)) if len(runs) > 3 else 1.0
     chance = probed[0].probe.chance if probed else float("nan")
     context = {
+        "accuracy_axis": svg.micro_axis(0, 1, sources.WIDTH),
         "board": board,
         "missing": missing_analyses(board, "probes", "acquisition"),
         "title": sentences.probe_title([r.probe.value for r in probed], chance, num_sources),

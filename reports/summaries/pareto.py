@@ -56,13 +56,13 @@ def at_once(board: ReportData) -> dict[str, Any]:
     likely = [r for r in order if r not in front and chance[r.id] > LIKELY]
     num_sure = sum(chance[r.id] >= SURE for r in front)
     scales = {goal.key: _scale(goal, [float(row[goal.key]) for row in rows.values()]) for goal in goals}
+    heads = [(goal, _axis(goal, scales[goal.key], [float(row[goal.key]) for row in rows.values()])) for goal in goals]
     has_probabilities = any(is_number(p) for p in chance.values())
     return {
         "title": cost_sentences.nondominated_runs(len(goals), len(front), len(order), board.unit),
         "doubt": cost_sentences.resampling(len(likely), num_sure, len(front), board.unit) if has_probabilities else "",
-        "heads": [
-            (goal, _axis(goal, scales[goal.key], [float(row[goal.key]) for row in rows.values()])) for goal in goals
-        ],
+        "heads": heads,
+        "axes": [(goal.head, axis) for goal, axis in heads],
         "all": _background(goals, scales, list(rows.values())),
         "rows": [
             (r, [_cell(goal, scales[goal.key], float(rows[r.id][goal.key])) for goal in goals]) for r in front[:SHOWN]

@@ -19,6 +19,7 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 
 ACCURACY, BITS, SELECTIVITY = "balanced_accuracy", "bits", "selectivity"
+WIDTH = 150.0  # px: the drawing of an accuracy
 Key = tuple[str, str, int, str]  # probe, control, shots, metric
 # key: (run id, Key); the run id is "" for classifiers that do not use a run
 Estimates = Mapping[tuple[str, Key], Estimate]
@@ -128,7 +129,7 @@ def lines(
             continue
         accuracy = of_run(estimates, run, probe, control, shots)
         if accuracy.has_value:
-            mark = svg.micro(accuracy, 0, 1, accuracy.chance, 150)
+            mark = svg.micro(accuracy, 0, 1, accuracy.chance, WIDTH)
             bits = of_run(estimates, run, probe, control, shots, BITS)
             groups.setdefault(group, []).append(Line(name, accuracy, bits, mark, control == "shuffled"))
     return list(groups.items())

@@ -34,7 +34,7 @@ const charts = (() => {
     const marks = spec.data.flatMap(t => Array.isArray(t.customdata) ? t.x.map((x, i) => [across(xaxis.type === 'log' ? Math.log10(x) : x), up(t.y[i])]) : []);
     const taken = [];
     const isFree = ([left, right, low, high], own) => left >= 0 && right <= room && low >= 0 && high <= tall
-      && marks.every(([x, y]) => (x === own[0] && y === own[1]) || x < left - 8 || right + 8 < x || y < low - 6 || high + 6 < y) && taken.every(t => right < t[0] || t[1] < left || high < t[2] || t[3] < low);
+      && marks.every(([x, y]) => Math.hypot(x - own[0], y - own[1]) < 1 || x < left - 8 || right + 8 < x || y < low - 6 || high + 6 < y) && taken.every(t => right < t[0] || t[1] < left || high < t[2] || t[3] < low);
     const put = (note, [anchor, side]) => {
       const long = 6.9 * note.text.length, x = across(note.x) + (anchor === 'left' ? 6 : -6 - long), y = up(note.y) + (side > 0 ? 4 : -20), box = [x, x + long, y, y + 16];
       if (!isFree(box, [across(note.x), up(note.y)])) return null;

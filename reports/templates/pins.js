@@ -20,6 +20,16 @@ const pins = (() => {
       mark('line', { x1: x(d[1]), x2: x(d[2]), y1: 9, y2: 9, class: 'thick' }), mark('circle', { cx: x(d[0]), cy: 9, r: 4, class: clear(wide) ? 'dot' : 'dot o' }));
     return svg;
   };
+  const axis = most => { // tick numbers of the strips: 0 and the largest round number on both sides
+    const power = 10 ** Math.floor(Math.log10(most)), step = [5, 2, 1].map(m => m * power).find(v => v <= most), x = v => 4 + 142 * (v / most + 1) / 2;
+    const svg = mark('svg', { viewBox: '0 0 150 18', width: 150, height: 18, class: 'ch', 'aria-hidden': 'true' }), text = v => v ? places(v).replace(/0+$/, '') : '0';
+    for (const v of [-step, 0, step]) {
+      const tick = mark('text', { x: x(v), y: 10, class: 'tk', 'text-anchor': 'middle' });
+      tick.textContent = text(v);
+      svg.append(tick, mark('line', { x1: x(v), x2: x(v), y1: 13, y2: 18, class: 'z' }));
+    }
+    return svg;
+  };
   const clear = wide => wide[0] > 0 || wide[1] < 0;
   const pair = (first, other, k) => { // other minus first
     const there = data.pairs[other + ' ' + first], back = data.pairs[first + ' ' + other];
@@ -39,7 +49,7 @@ const pins = (() => {
     const many = found.flat().filter(Boolean).length, wide = d => d.slice(3);
     const most = Math.max(.01, ...found.flat().filter(Boolean).flatMap(d => wide(d).map(Math.abs)));
     const head = el('tr', '', el('th', 'l', 'Metric'));
-    shown.forEach((r, k) => { const th = el('th', 'l', el('span', 'letter', LETTERS[k]), ' ' + r.name, el('span', 's', k ? `${r.what} · minus A` : r.what)); head.append(th); });
+    shown.forEach((r, k) => { const th = el('th', 'l', el('span', 'letter', LETTERS[k]), ' ' + r.name, el('span', 's', k ? `${r.what} · minus A` : r.what)); if (k && many) th.append(axis(most)); head.append(th); });
     for (const th of head.children) th.scope = 'col';
     const body = el('tbody', '');
     data.measures.forEach((m, k) => {
@@ -62,7 +72,7 @@ const pins = (() => {
       body.append(row);
     }
     const caption = el('caption', 'vh', `${shown.length} pinned ${ranking.unit}s side by side`);
-    $('cmpbody').replaceChildren(el('table', 't stack cmp', caption, el('thead', '', head), body),
+    $('cmpbody').replaceChildren(...(many ? [el('div', 'onlyphone axis-phone', axis(most))] : []), el('table', 't stack cmp', caption, el('thead', '', head), body),
       el('p', 'small', (many ? `Thick line: 95 % interval of this difference, same patients for both. Thin line, mark and verdict: corrected for all pairs in the ranking (Holm), as its groups are. ` : '')
         + (many < data.measures.length * others.length ? data.left : '')));
   };

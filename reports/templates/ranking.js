@@ -10,7 +10,11 @@ const ranking = (() => {
     const boxes = [...menu.querySelectorAll('input')];
     return { key: menu.dataset.factor, place, menu, boxes, words: boxes.map(box => box.parentElement.textContent) };
   });
-  const chooser = $('choose') ? [...$('choose').querySelectorAll('input')] : [];
+  const chooser = $('choose') ? [...$('choose').querySelectorAll('input')] : [], room = table.parentElement;
+  if (matchMedia('(min-width: 761px) and (max-width: 1340px)').matches) for (const box of chooser) if (box.value === 'speed') { box.checked = false; box.dataset.first = '0'; } // without this column, the table fits into 1280 px
+  const fade = () => room.classList.toggle('over', room.scrollWidth - room.clientWidth - room.scrollLeft > 1); // a fade shows that the box scrolls
+  room.addEventListener('scroll', fade, { passive: true });
+  addEventListener('resize', fade);
   const parsed = html => { const holder = document.createElement('template'); holder.innerHTML = html; return holder.content; }; // safe: escaped when the page was written
   const after = table.querySelector('tbody.apart, tbody.failed'), bodies = new Map([...table.querySelectorAll('tbody[data-group]')].map(body => [+body.dataset.group, body]));
   const written = new Map([...table.querySelectorAll('tbody[data-group] tr.row')].map(row => [row.dataset.id, row])), waiting = new Map(); // rows in the document, and rows that are still text
@@ -159,13 +163,14 @@ const ranking = (() => {
     for (const cell of table.querySelectorAll('tr.grp th')) cell.colSpan = shown;
     for (const cell of table.querySelectorAll('td.why')) cell.colSpan = shown - 2 - !!table.querySelector('thead .c-pin');
   };
-  spanned();
   const columns = () => {
     for (const box of chooser) table.classList.toggle('no-' + box.value, !box.checked);
     spanned();
     table.classList.toggle('more', chooser.some(box => box.checked && box.dataset.first === '0'));
-    table.parentElement.classList.toggle('wide', table.classList.contains('more') && table.offsetWidth > table.parentElement.clientWidth); // otherwise the table head stays visible
+    room.classList.toggle('wide', table.classList.contains('more') && table.offsetWidth > room.clientWidth); // otherwise the table head stays visible
+    fade();
   };
+  columns();
   const clear = () => { $('q').value = ''; for (const m of menus) for (const box of m.boxes) box.checked = false; show(); };
 
   const addColumn = () => { // the column of the score that decides the ranking

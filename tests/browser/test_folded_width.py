@@ -1,4 +1,4 @@
-"""No fold makes the page scroll sideways: every `details` is opened at five widths, alone and together with all others."""
+"""No table is wider than its box, and no fold makes the page scroll sideways, alone or together with all others."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from reports.page import render
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 from tests.browser.test_accessibility import every_section
-from tests.browser.visit import Visit
+from tests.browser.visit import Visit, wait_until
 from tests.synthetic import HOSPITALS
 from tests.unit.reports.test_shortcuts import described, varying
 
@@ -19,6 +19,9 @@ WIDE_FOLDS = """() => [...document.querySelectorAll('main details:not([open])')]
   for (const e of [fold, ...around]) e.open = false;
   return isWide;
 }).map(fold => fold.querySelector('summary').textContent)"""
+
+CUT_TABLES = """() => [...document.querySelectorAll('main table')].filter(table => table.checkVisibility() && !table.closest('details:not([open])'))
+  .map(table => [table.closest('section').id, table.parentElement.scrollWidth, table.parentElement.clientWidth]).filter(([, wide, room]) => wide > room)"""
 
 
 @pytest.fixture(scope="module")
@@ -43,4 +46,24 @@ def test_no_fold_is_wider_than_the_window(browser, page, width):
         visit.page.evaluate("document.querySelectorAll('main details').forEach(fold => { fold.open = true; })")
         visit.draw()
         assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert visit.said == []
+
+
+@pytest.mark.parametrize("width", [1280, 1440])
+def test_tables_that_are_not_folded_show_all_columns(browser, page, width):
+    with Visit(browser, page, width) as visit:
+        assert visit.page.evaluate("document.querySelectorAll('#findings table').length") == 2
+        assert visit.page.evaluate(CUT_TABLES) == []
+        assert visit.page.locator("#rank thead .c-speed").is_visible() == (width == 1440)
+        assert visit.page.locator(".rankbox.over").count() == 0
+
+
+def test_a_ranking_with_more_columns_fades_until_it_is_scrolled_to_its_end(browser, page):
+    with Visit(browser, page, 1280) as visit:
+        visit.page.locator("#choose summary").click()
+        for key in ("speed", "best", "memory"):
+            visit.page.locator(f"#choose input[value={key}]").check()
+        assert visit.page.locator(".rankbox.over").count() == 1
+        visit.page.locator(".rankbox").evaluate("e => { e.scrollLeft = e.scrollWidth; }")
+        wait_until(visit.page, "!document.querySelector('.rankbox.over')")
         assert visit.said == []

@@ -1,11 +1,15 @@
 """The sections on ablation, symptoms, label mappings and epoch selection."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import synthetic
 
+from reports.drawing import svg
 from reports.page import render
 from reports.schemas.tables import SCHEMAS
+from reports.sections import factors
 from reports.tables import Tables
 
 HOSTILE = "<script>alert(1)</script>"
@@ -154,3 +158,10 @@ def test_without_an_audit_the_last_and_the_best_epoch_are_compared_and_the_page_
     assert "<td>+.020</td>" in text
     assert "schedule: {audit: true}" in text
     assert "Optimism of selecting the epoch on test data" not in text
+
+
+def test_the_axis_of_a_metric_has_ticks_on_both_sides_of_zero() -> None:
+    for reach in np.geomspace(0.006, 0.6, 60):
+        ticks = re.findall(r'y="25"[^>]*>([^<]+)<', factors._axis("gap", svg.Scale(-reach, reach, 6, 200)))
+        assert len(ticks) >= 3
+        assert "0" in ticks

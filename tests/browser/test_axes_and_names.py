@@ -1,0 +1,87 @@
+"""Figures can be read: axes have ticks, marks have names, pins and menus do not hide each other, and number and color agree."""
+
+import pytest
+
+from reports.page import render
+from tests.browser.test_accessibility import every_section
+from tests.browser.visit import Visit, wait_until
+
+pytestmark = pytest.mark.browser
+SHOWN = "e => e.checkVisibility() && e.querySelectorAll('.tk').length"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    file = tmp_path_factory.mktemp("page") / "axes_and_names.html"
+    file.write_text(render(every_section()), encoding="utf-8")
+    return file
+
+
+def test_a_dot_of_the_first_figure_has_the_name_and_value_of_its_recipe(visit):
+    names = visit.page.locator(".open .ch.wide .sw title").all_text_contents()
+    rows = visit.page.locator(".open details.data tbody tr")
+    assert len(names) == visit.page.locator(".open details.data tbody .v").count() > 0
+    label, value = (rows.first.locator(css).first.text_content() for css in ("th", ".v"))
+    assert any(name.startswith(f"{label}, ") and name.endswith(f": {value}") for name in names)
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_tables_of_marks_have_an_axis_with_ticks(browser, page, width):
+    with Visit(browser, page, width) as visit:
+        for section, num_ticks in (("cost", 2), ("shortcuts", 3)):
+            css = f"#{section} .axes .ch" if width == 360 else f"#{section} thead .ch:has(.tk)"
+            assert visit.page.locator(css).first.evaluate(SHOWN) >= num_ticks
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_the_comparison_has_an_axis_and_columns_of_equal_width(browser, page, width):
+    with Visit(browser, page, width) as visit:
+        for k in (0, 1, 2):
+            visit.page.locator("#rank .pin").nth(k).click()
+        axis = visit.page.locator("#cmpbody > .onlyphone .ch" if width == 360 else "#cmpbody thead .ch").first
+        assert axis.evaluate(SHOWN) == 3
+        if width == 1280:
+            widths = visit.page.evaluate(
+                "[...document.querySelectorAll('#cmpbody thead th')].map(e => e.getBoundingClientRect().width)"
+            )
+            assert max(widths) - min(widths) < 2
+            style = visit.page.locator("#cmpbody tbody td").first.evaluate("e => getComputedStyle(e).verticalAlign")
+            assert style == "top"
+        assert visit.said == []
+
+
+def test_the_menu_of_columns_is_above_the_tray_of_pins(browser, page):
+    with Visit(browser, page, 1280, 500) as visit:
+        visit.page.locator("#rank .pin").first.click()
+        visit.page.locator("#choose summary").click()
+        visit.page.evaluate(
+            "scrollBy({ top: document.querySelector('#choose .pop').getBoundingClientRect().bottom - innerHeight, behavior: 'instant' })"
+        )
+        assert visit.page.evaluate("""() => {
+          const box = document.querySelector('#choose .pop').getBoundingClientRect();
+          return !!document.elementFromPoint(box.left + 30, Math.min(box.bottom, innerHeight) - 12).closest('#choose');
+        }""")
+
+
+def test_number_and_color_of_the_heat_map_are_the_gap_at_first(visit):
+    cell = visit.page.locator("#heat td.q0, #heat td.q7, #heat td.q3").first
+    assert cell.locator(".vg").is_visible()
+    assert not cell.locator(".va").is_visible()
+    visit.page.locator("[data-heat=auroc]").click()
+    assert cell.locator(".va").is_visible()
+
+
+def test_the_front_of_the_cost_chart_is_named(visit):
+    visit.draw()
+    wait_until(visit.page, "document.querySelector('#c-cost .annotation-text')")
+
+
+def test_the_first_column_of_a_table_in_the_drawer_stays_on_a_phone(browser, page):
+    with Visit(browser, page, 360) as visit:
+        visit.page.locator("#rank .c-run a").first.click()
+        visit.page.wait_for_selector("#drawer[open] .scroll tbody th")
+        wide = "[...document.querySelectorAll('#drawer .scroll')].find(e => e.scrollWidth > e.clientWidth + 60)"
+        visit.page.evaluate(f"{wide}.scrollLeft = 60")
+        assert visit.page.evaluate(
+            f"{wide}.querySelector('tbody th').getBoundingClientRect().left - {wide}.getBoundingClientRect().left"
+        ) == pytest.approx(0, abs=1)
