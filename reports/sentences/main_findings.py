@@ -261,8 +261,8 @@ def pareto_title(labels: Sequence[str], num_runs: int, unit: str = "run") -> str
     if num_runs == 1:
         return f"Only one {unit}: there is no other cost to compare with"
     if len(labels) == 1:
-        return f"One {unit} is on the Pareto front of cost and AUROC: {labels[0]}"
-    return f"{sentence_case(word(len(labels)))} of {word(num_runs)} {unit}s are on the Pareto front of cost and AUROC"
+        return f"One {unit} is Pareto-optimal in cost and AUROC: {labels[0]}"
+    return f"{sentence_case(word(len(labels)))} of {word(num_runs)} {unit}s are Pareto-optimal in cost and AUROC"
 
 
 def probe_title(values: Sequence[float], chance: float, num_sources: int) -> str:
@@ -275,14 +275,14 @@ def probe_title(values: Sequence[float], chance: float, num_sources: int) -> str
     if num_sources < 2:
         return "There is only one hospital, so a source classifier has nothing to distinguish"
     accuracy = places(values[0]) if len(values) == 1 else f"{places(min(values))} to {places(max(values))}"
-    return f"Features reveal which of {word(num_sources)} hospitals an image is from: accuracy {accuracy}, chance {places(chance)}"
+    return f"Features reveal an image’s hospital (of {word(num_sources)}): accuracy {accuracy}, chance {places(chance)}"
 
 
 def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, unit: str = "run") -> str:
     """State whether runs with features that reveal the hospital have a larger gap; `rho` is the rank correlation."""
     if num_runs < num_needed:
         runs = f"{unit} is" if num_runs == 1 else f"{unit}s are"
-        return f"{sentence_case(_headline_count(num_runs))} {runs} too few to relate the accuracy of source classifiers to the gap"
+        return f"{sentence_case(_headline_count(num_runs))} {runs} too few to relate source classifiers to the gap"
     if not rho.clear:
         return f"No clear relation to the gap (Spearman {rho.with_interval})"
     size = "larger" if rho.value > 0 else "smaller"

@@ -143,7 +143,7 @@ def title(table: pd.DataFrame) -> str:
     center = mean(pick(table, "enrichment", by="centre"))
     baseline = f"; a center map reaches {center.text}" if center.has_value else ""
     verdict = f"{on_finding.text} chance" if low > 1 or high < 1 else f"not clearly above chance ({on_finding.text})"
-    return f"Share of heat on the finding: {verdict}{baseline}"
+    return f"Heat on the finding: {verdict}{baseline}"
 
 
 def _mean_bound(rows: pd.DataFrame, end: str) -> float:

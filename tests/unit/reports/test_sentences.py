@@ -256,10 +256,7 @@ def test_only_hospitals_whose_interval_excludes_zero_have_a_clear_gap(costly, sa
 
 
 def test_a_rank_correlation_is_not_given_for_few_runs():
-    assert (
-        sentences.probe_and_gap(MISSING, 4, 8)
-        == "Four runs are too few to relate the accuracy of source classifiers to the gap"
-    )
+    assert sentences.probe_and_gap(MISSING, 4, 8) == "Four runs are too few to relate source classifiers to the gap"
     assert sentences.relation_power(4, 8, 0.9) == "A rank correlation with the gap needs at least eight runs"
 
 
