@@ -275,7 +275,7 @@ def probe_title(values: Sequence[float], chance: float, num_sources: int) -> str
     if num_sources < 2:
         return "There is only one hospital, so a source classifier has nothing to distinguish"
     accuracy = places(values[0]) if len(values) == 1 else f"{places(min(values))} to {places(max(values))}"
-    return f"Features reveal an image’s hospital (of {word(num_sources)}): accuracy {accuracy}, chance {places(chance)}"
+    return f"Features reveal an image’s hospital: accuracy {accuracy}, chance {places(chance)}"
 
 
 def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, unit: str = "run") -> str:
