@@ -203,7 +203,7 @@ const ranking = (() => {
     head.firstChild.textContent = ranked.head[0]; head.lastChild.textContent = ranked.head[1];
     head.toggleAttribute('data-low', !!ranked.low);
     table.classList.toggle('no-by', !isOther());
-    table.caption.textContent = table.caption.textContent.replace(/ by .*, in \d+ groups?/, ` by ${ranked.words}, in ${ranked.groups.length} group${ranked.groups.length === 1 ? '' : 's'}`);
+    table.caption.textContent = table.caption.textContent.replace(/ranked by .*\. Tied/, `ranked by ${ranked.words}. Tied`).replace(/groups: \d+/, `groups: ${ranked.groups.length}`);
     $('by-words').textContent = ranked.words;
     $('leader').replaceChildren(parsed(ranked.leader));
     $('leader').hidden = !isOther();

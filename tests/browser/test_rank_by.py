@@ -98,7 +98,7 @@ def test_the_sentences_and_the_status_name_the_choice_and_the_first_of_its_ranki
     )
     assert visit.page.locator("#status").get_attribute("role") == "status"
     assert "By mean gap in AUROC at external hospitals." in visit.page.locator("#ranking .rh").inner_text()
-    assert "runs by mean gap in auroc" in visit.page.locator("#rank caption").text_content().lower()
+    assert "runs, ranked by mean gap in auroc" in visit.page.locator("#rank caption").text_content().lower()
     choose(visit, "auroc.external")
     assert visit.page.locator("#leader").is_hidden()
     assert visit.page.locator("#status").inner_text() == f"{RUNS} of {RUNS} runs."

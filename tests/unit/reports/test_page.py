@@ -36,7 +36,7 @@ STATES = {
     "more rows than at once": Invented(runs=70, failed=1),
     "two in common": Invented(runs=4, internal_labels=FINDINGS[:4], external_labels=FINDINGS[2:]),
 }
-VOID = {"meta", "input", "br", "wbr", "line", "circle", "path", "rect", "use"}
+VOID = {"meta", "input", "br", "wbr", "line", "circle", "rect", "use"}
 
 
 class Checker(HTMLParser):
