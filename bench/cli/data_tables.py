@@ -50,9 +50,8 @@ def _flow(described: Sequence[Stats]) -> list[str]:
     steps: list[str] = []
     for stats in described:
         position = 0
-        for step in stats.flow[
-            "step"
-        ]:  # a step that only this cohort has is placed after the step that precedes it in this cohort
+        # a step that only this cohort has is placed after the step that precedes it in this cohort
+        for step in stats.flow["step"]:
             if step in steps:
                 position = steps.index(step) + 1
             else:

@@ -189,8 +189,8 @@ class ReportData:
     def submission_mark(self, run: Run) -> str:
         """Return submitter and status of a run for a table row: "submitted by our lab, bundle verified"; "" if trained here."""
         signers, files = self.submission(run)
-        status = "bundle verified" if files else ""
-        return ", ".join([f"submitted by {', '.join(signers)}"] * bool(signers) + [status] * bool(status))
+        submitter = f"submitted by {', '.join(signers)}" if signers else ""
+        return ", ".join(filter(None, (submitter, "bundle verified" if files else "")))
 
     def is_approximate(self, key: str, finding: str) -> bool:
         """Return whether a hospital's own labels match a finding only approximately."""

@@ -126,9 +126,8 @@ def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tens
         _module: object, _inputs: object, output: Tensor | tuple[Tensor, ...]
     ) -> Tensor | tuple[Tensor, ...]:
         leaves.extend(map(_leaf, output if isinstance(output, tuple) else (output,)))
-        copies = tuple(
-            leaf.clone() for leaf in leaves
-        )  # copies, because the following layers may change their input in place
+        # copies, because the following layers may change their input in place
+        copies = tuple(leaf.clone() for leaf in leaves)
         return copies if isinstance(output, tuple) else copies[0]
 
     if not module:

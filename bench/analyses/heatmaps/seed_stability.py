@@ -19,11 +19,11 @@ from scipy.stats import rankdata
 from bench.analyses.heatmaps.summary import ALL, LEAST
 from bench.scoring.bootstrap.intervals import percentile
 from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
+from bench.scoring.gaps.gap import EXTERNAL
 from reports.schemas.tables import SCHEMAS
 
 MAPS = "sampled_maps"  # name of the stored table of maps; no table of the report
 FILE = f"{MAPS}.parquet"
-EXTERNAL = "external"
 KEY = ["dataset", "finding", "image_id"]
 # heat: the values of the map as float16 bytes, divided by their maximum, row by row
 MAP_COLUMNS = (*KEY, "patient_id", "height", "width", "heat")
