@@ -31,9 +31,8 @@ from harmonize.images.image_header import ImageFile
 from harmonize.images.pixels import Geometry, UnreadableImage, read_gray, to_geometry
 from harmonize.images.regions import InputTransform
 
-_TINY = float(
-    np.finfo(np.float32).tiny
-)  # smallest divisor, so that the division of an empty map by its maximum gives 0 and not NaN
+# smallest divisor, so that the division of an empty map by its maximum gives 0 and not NaN
+_TINY = float(np.finfo(np.float32).tiny)
 Gray = NDArray[np.uint8]
 Box = tuple[float, float, float, float]  # x, y, width, height in pixels of the file
 

@@ -40,9 +40,8 @@ from harmonize.seeds import seed_for
 from reports.schemas.tables import SCHEMAS
 
 Floats = NDArray[np.float32]
-Probed = Mapping[
-    int, tuple[ProbeScores, NDArray[np.float64]]
-]  # number of training images per source -> scores and probabilities of the probe
+# number of training images per source -> scores and probabilities of the probe
+Probed = Mapping[int, tuple[ProbeScores, NDArray[np.float64]]]
 
 FEWEST = 20  # minimum number of images of a level of a nuisance variable; smaller levels are left out
 

@@ -122,6 +122,5 @@ def _licence(section: str, entry: Entry) -> str:
     classifiers = [name for name in facts.get_all("Classifier", []) if name.startswith("License :: ")]
     first = "".join(name.rpartition(" :: ")[2] for name in classifiers[:1])
     licence = str(next((facts[key] for key in ("License-Expression", "License") if key in facts), first))
-    return (
-        licence.lower() if 0 < len(licence) < 25 else f"as {package}"
-    )  # some packages state the full text of their license, which is too long for a table
+    # some packages state the full text of their license, which is too long for a table
+    return licence.lower() if 0 < len(licence) < 25 else f"as {package}"

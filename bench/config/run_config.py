@@ -324,9 +324,8 @@ def _fits(value: object, kind: Any) -> bool:
     return type(value) in (int, float) if kind is float else type(value) is kind
 
 
-_hints = functools.cache(
-    typing.get_type_hints
-)  # cached, because a page of 100 runs needs the type hints of a class 600 times
+# cached, because a page of 100 runs needs the type hints of a class 600 times
+_hints = functools.cache(typing.get_type_hints)
 
 
 def from_dict(kind: type[T], raw: object, where: str) -> T:

@@ -18,10 +18,11 @@ from harmonize.labels.findings import FINDINGS, PRESENT, UNCERTAIN
 from harmonize.statistics.image_sample import THUMB, Sample, small
 from reports.cohort_page.page import CohortPictures, Picture
 
+# number of images per cohort that the page shows with labels, and number that it also shows after each kind of preprocessing
 SHOWN, TRANSFORMED = (
     12,
     3,
-)  # number of images per cohort that the page shows with labels, and number that it also shows after each kind of preprocessing
+)
 _QUALITY = 82  # JPEG quality
 _TAIL = 0.5  # percent of the values of a variant that are clipped at each end of its gray scale
 

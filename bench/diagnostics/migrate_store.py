@@ -47,9 +47,8 @@ def migrate(store: Store, progress: Progress) -> Migrated:
         for schema in range(schema_of(store.root), SCHEMA):
             _require_no_process(store.root)
             left |= STEPS[schema](store, progress)
-            _require_no_process(
-                store.root
-            )  # checked again, because an older version of this program ignores the LOCK of the migration
+            # checked again, because an older version of this program ignores the LOCK of the migration
+            _require_no_process(store.root)
             write_bytes(store.root / FILE, canonical_json({"schema": schema + 1}))
     return Migrated(before, SCHEMA, left)
 
@@ -104,9 +103,8 @@ def with_internal_and_external(store: Store, progress: Progress) -> dict[str, st
         table = read_table(path)
         for column in ("donor", "host"):
             table[column] = table[column].replace("away", "external")
-        (path.parent / CHECKSUMS).unlink(
-            missing_ok=True
-        )  # if the migration is interrupted after this line, its next call writes the table again
+        # if the migration is interrupted after this line, its next call writes the table again
+        (path.parent / CHECKSUMS).unlink(missing_ok=True)
         write_table(path, table)
         CheckedFolder(path.parent).record_checksums()
     progress("rename roles", max(1, len(grids)), max(1, len(grids)))

@@ -39,9 +39,8 @@ class _Referenced:
 
     runs: set[str] = field(default_factory=set)
     cohorts: set[str] = field(default_factory=set)
-    from_bundles: set[str] = field(
-        default_factory=set
-    )  # runs that came from bundles, and so have no weights and features in this store
+    # runs that came from bundles, and so have no weights and features in this store
+    from_bundles: set[str] = field(default_factory=set)
     complete: bool = True
 
 

@@ -60,9 +60,8 @@ def attempt(job: Work, progress: Progress) -> tuple[str, str]:
     try:
         return _attempt(job, progress)
     except OSError as error:
-        if DiskFullError.of(
-            error, job.folder
-        ):  # the disk is so full that not even the folder or the log can be written
+        # the disk is so full that not even the folder or the log can be written
+        if DiskFullError.of(error, job.folder):
             return "failed", _reason(error, job)
         raise
 

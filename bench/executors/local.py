@@ -51,9 +51,8 @@ class Local:
             fix = "give only one of them"
             raise ConfigError("--together and --per-device exclude each other", "--together, --per-device", fix)
         devices = choose_devices(self.device, self.workers, threads, self.per_device)
-        trains = any(
-            isinstance(job, Job) for job in jobs
-        )  # only training uses all devices of a team; other jobs use one device
+        # only training uses all devices of a team; other jobs use one device
+        trains = any(isinstance(job, Job) for job in jobs)
         return submit(jobs, teams(devices, self.together if trains else 1), on_event)
 
 

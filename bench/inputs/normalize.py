@@ -96,11 +96,12 @@ class Normalizer:
         learned = learned_op(self.ops)
         steps = tuple((name, options) for name, options in parse(self.ops) if name in INTENSITY_OPS)
         counts = any(name != "imagenet" for name, _ in steps)
+        # these values are computed once here, not again for each batch
         for name, value in (
             ("learned_op", learned),
             ("steps", steps),
             ("counts", counts),
-        ):  # these values are computed once here, not again for each batch
+        ):
             object.__setattr__(self, name, value)
         if learned is not None and learned not in self.reference:
             raise ConfigError(

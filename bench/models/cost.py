@@ -35,9 +35,10 @@ class Cost:
         params = list(network.parameters())
         image = torch.zeros(1, network.in_channels, size, size, device=params[0].device)
         with _evaluating(network), _quiet():
+            # imported inside the `_quiet` block, because the import also prints warnings
             from fvcore.nn import (
                 FlopCountAnalysis,
-            )  # imported inside the `_quiet` block, because the import also prints warnings
+            )
 
             analysis = (
                 FlopCountAnalysis(network, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)

@@ -149,9 +149,8 @@ def _combined(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, An
     )
     document = CheckedFolder(manifest.store.run_dir(run["id"])).json("run.json")
     if run["kind"] == "ensemble" and any(row["id"] == run["sources"][0] for row in manifest.derived):
-        document = CheckedFolder(manifest.store.run_dir(run["sources"][0])).json(
-            "run.json"
-        )  # an ensemble of TTAs: their views
+        # an ensemble of TTAs: their views
+        document = CheckedFolder(manifest.store.run_dir(run["sources"][0])).json("run.json")
     views = [f"{'mirrored, ' if mirrored else ''}rotated by {degrees:g}°" for mirrored, degrees in document["views"]]
     rows = {
         "kind": {"tta": "test-time augmentation (TTA)"}.get(run["kind"], run["kind"]),

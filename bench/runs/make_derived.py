@@ -184,9 +184,8 @@ def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
     if derived.kind == "panel":
         unlearnt |= dict.fromkeys(set(derived.config.findings) - {run.config.finding for run in derived.runs})
     seals = records["seal"]
-    parts = [
-        key for key in seals[0] if all(key in seal for seal in seals)
-    ]  # seals of older versions have only the hash of the weights
+    # seals of older versions have only the hash of the weights
+    parts = [key for key in seals[0] if all(key in seal for seal in seals)]
     joined = {key: [seal[key] for seal in seals] for key in parts}
     seal = {key: v[0] if len(v) == 1 else short_hash(canonical_json(v), 64) for key, v in joined.items()}
     return {

@@ -16,11 +16,12 @@ from harmonize.errors import SetupError, StoreError
 CONFIG = "config.json"
 MEMBERS = "members"  # folder of the networks of a TTA, an ensemble or a panel
 REPOSITORY = re.compile(r"\w[\w.-]{0,94}/\w[\w.-]{0,94}", re.ASCII)
+# options of timm that would read other files of this machine
 _UNSAFE_OPTIONS = (
     "checkpoint_path",
     "cache_dir",
     "pretrained",
-)  # options of timm that would read other files of this machine
+)
 _DOWNLOADED = (CONFIG, "*.safetensors", "*reference.json")
 
 

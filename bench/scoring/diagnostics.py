@@ -97,9 +97,8 @@ def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) 
         repeats = (logits[1:, suspects] == logits[:-1, suspects]).sum(0) + num - len(logits)
         suspects = suspects[repeats >= fewest_repeats]
     for k in suspects.tolist() if num > 1 else ():
-        median = np.median(
-            scored.logit[:, k]
-        )  # if more than half of the images have one value, this value is the median
+        # if more than half of the images have one value, this value is the median
+        median = np.median(scored.logit[:, k])
         share_equal = float((scored.logit[:, k] == median).mean())
         if share_equal >= share:
             advice = "the output layer is dead, or training had no labels of this finding"

@@ -27,9 +27,8 @@ def file_damage(path: Path, *, read: bool = False) -> str:
         elif path.suffix == ".safetensors":
             from safetensors import safe_open
 
-            with safe_open(
-                path, "np"
-            ):  # safe_open reads the header and compares it with the size of the file, not the weights
+            # safe_open reads the header and compares it with the size of the file, not the weights
+            with safe_open(path, "np"):
                 pass
         elif path.suffix == ".npz" and path.is_file() and not zipfile.is_zipfile(path):
             return "is damaged: the file does not end like a zip file"

@@ -76,10 +76,11 @@ def focal(
     Source: Lin et al. 2017, arXiv:1708.02002, equations 4 and 5; p_true is interpolated for soft targets.
     """
     target_NK = masked_targets(target_NK, weight_NK)
+    # q is 1 - p, computed without rounding error
     p_NK, q_NK = (
         torch.sigmoid(logit_NK.float()),
         torch.sigmoid(-logit_NK.float()),
-    )  # q is 1 - p, computed without rounding error
+    )
     p_false_NK = (target_NK * q_NK + (1 - target_NK) * p_NK).clamp(min=_TINY)
     loss_NK = p_false_NK**gamma * _cross_entropy(logit_NK, target_NK, weight_NK)
     if alpha is not None:

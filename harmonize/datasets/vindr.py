@@ -276,9 +276,8 @@ def write(table: pd.DataFrame, root: Path) -> None:
         votes.insert(
             1, "rad_id", [f"R{1 + (zlib.crc32(str(image).encode()) + 5 * number) % 17}" for image in train["image_id"]]
         )
-        if (
-            number == _READERS - 1
-        ):  # in every fourth image or so, the third reader marks no finding; the majority stays the same
+        # in every fourth image or so, the third reader marks no finding; the majority stays the same
+        if number == _READERS - 1:
             votes.loc[disagrees, list(LABELS)] = [*([0] * (len(LABELS) - 1)), 1]
         readers.append(votes)
     rows = pd.concat(readers).sort_index(kind="stable")

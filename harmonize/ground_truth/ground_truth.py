@@ -39,9 +39,8 @@ class Truth:
     """Locations of findings and anatomy in the images of a cohort, and a function that returns their masks."""
 
     source: str  # phantom, outlines, boxes, or "" if there are no locations
-    located: frozenset[tuple[str, str]] = (
-        frozenset()
-    )  # pairs (image id, finding) with a location function of image id and (height, width) of the file, which returns the image's masks by finding or anatomy
+    # pairs (image id, finding) with a location function of image id and (height, width) of the file, which returns the image's masks by finding or anatomy
+    located: frozenset[tuple[str, str]] = frozenset()
     masks: Callable[[str, tuple[int, int]], Masks] = field(default=lambda _image, _frame: {})
     lung_masks: Mapping[str, Path] = field(default_factory=dict)  # image id -> mask file
     stamp: str = ""  # a text that changes when the locations change

@@ -71,9 +71,8 @@ def ellipse(x: float, y: float, rx: ArrayLike, ry: ArrayLike, num_points: int = 
 
 def _fixed_point(shapes: Shapes, size: int) -> list[NDArray[np.int32]]:
     """Return the shapes in OpenCV's fixed-point pixel coordinates."""
-    if isinstance(
-        shapes, np.ndarray
-    ):  # one array of shapes is converted at once, which saves a third of the drawing time
+    # one array of shapes is converted at once, which saves a third of the drawing time
+    if isinstance(shapes, np.ndarray):
         return list(np.rint((shapes * size - 0.5) * 2**FIXED_BITS).astype(np.int32))
     return [np.rint((shape * size - 0.5) * 2**FIXED_BITS).astype(np.int32) for shape in shapes]
 

@@ -24,11 +24,12 @@ Logits = NDArray[np.float32]
 
 MEAN = "macro"  # the mean over findings
 MIN_IMAGES = 10  # minimum number of host images; for an AUROC, minimum number of images of each class
+# kinds of changes over which the causal score is averaged; they were chosen before any score was computed
 SCORED = (
     "marker",
     "corner",
     "border",
-)  # kinds of changes over which the causal score is averaged; they were chosen before any score was computed
+)
 CAUSAL = "causal"  # the `kind` of the causal score
 COLUMNS = tuple(name for name in SCHEMAS["transplants"] if name != "run_id")
 

@@ -48,9 +48,8 @@ def repredict_symptoms(store: Store, run_id: str, device: str = "cpu", progress:
     where = f"run {run_id}"
     title = f"{where}: predictions repeated"
     try:
-        read_run(
-            store, run_id
-        )  # raises StoreError for a combination of runs; the runs that it combines are checked instead
+        # raises StoreError for a combination of runs; the runs that it combines are checked instead
+        read_run(store, run_id)
         stored = load(store, run_id, device)
     except StoreError as error:
         checks = list(failure_symptoms(where, error.what))

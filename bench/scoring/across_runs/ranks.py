@@ -93,9 +93,8 @@ def ranks(
     if not len(rows):
         return _frame([], SCHEMAS["ranks"])
     value, sign = rows["value"].to_numpy(np.float64), -1.0 if smallest_first else 1.0
-    if (
-        criterion.metric in BIASED
-    ):  # noise makes the replicates of these metrics too large, so they are shifted until their mean is the value
+    # noise makes the replicates of these metrics too large, so they are shifted until their mean is the value
+    if criterion.metric in BIASED:
         replicates_RB = replicates_RB + (value - np.nanmean(replicates_RB, axis=1))[:, None]
     tests = pair_tests(value, replicates_RB)
     group, p_anchor = tie_groups(tests.p)

@@ -272,9 +272,8 @@ class Recipes:
         )
         weight = recipe.map({r: self.own_weight(r) for r in self.runs_of}).to_numpy(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
-            pooled = np.where(
-                pooled_degrees > 0, pooled_squares / pooled_degrees, 0.0
-            )  # 0: no other recipe has the row
+            # 0: no other recipe has the row
+            pooled = np.where(pooled_degrees > 0, pooled_squares / pooled_degrees, 0.0)
             variance = np.where(own > 0, weight * squares.to_numpy() / own + (1 - weight) * pooled, pooled)
         quantile = recipe.map({r: self.quantile(r) for r in self.runs_of}).to_numpy(np.float64)
         return np.asarray(quantile * np.sqrt(variance / (own + 1)), np.float64)

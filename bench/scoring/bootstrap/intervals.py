@@ -106,9 +106,8 @@ def _candidates(replicates: Array, sign: float, num: int) -> Array:
     mean = GUESS * num / replicates.shape[0]  # expected number of the `num` smallest among the first GUESS replicates
     bound = _last_two(replicates[:GUESS], sign, min(int(mean + 3 * np.sqrt(mean)) + 1, GUESS))[1]
     selected, count = np.empty(replicates.shape[0]), 0
-    for i in range(
-        replicates.shape[0]
-    ):  # each number is written, and overwritten by the next one if it is not selected; this avoids a slow `if`
+    # each number is written, and overwritten by the next one if it is not selected; this avoids a slow `if`
+    for i in range(replicates.shape[0]):
         selected[count] = replicates[i]
         count += sign * replicates[i] <= bound
     return selected[:count] if count >= num else replicates
@@ -176,9 +175,8 @@ def area_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
     low, high = percentile(np.where(inside, np.nan, value), replicates)
     if inside.any():
         logits = logit(replicates[inside])
-        deviation = (
-            np.nanstd if np.isnan(logits).any() else np.std
-        )  # without NaN, np.std gives the same result twice as fast
+        # without NaN, np.std gives the same result twice as fast
+        deviation = np.nanstd if np.isnan(logits).any() else np.std
         half = float(ndtri((1 + LEVEL) / 2)) * deviation(logits, axis=-1, ddof=1)
         center = logit(value[inside])
         low[inside], high[inside] = expit(center - half), expit(center + half)

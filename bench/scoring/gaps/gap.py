@@ -33,10 +33,11 @@ class Gap(NamedTuple):
     num_negative: int
     num_patients: int
     replicates: Array
+    # mean of the replicates minus the value, of the internal and of the external score
     excess: tuple[float, float] = (
         0.0,
         0.0,
-    )  # mean of the replicates minus the value, of the internal and of the external score
+    )
 
 
 def gaps(

@@ -49,10 +49,11 @@ class GapComponent:
     bounds: tuple[float, float] = NEITHER  # of the component labels: minimum and maximum over all label mappings
     # of the component labels: share of findings whose two sets of labels belong to the same images
     paired: float = float("nan")
+    # excess (mean of the replicates minus the value) of each of the two metrics; intervals of calibration errors use it
     excess: tuple[float, float] = (
         0.0,
         0.0,
-    )  # excess (mean of the replicates minus the value) of each of the two metrics; intervals of calibration errors use it
+    )
 
 
 GapComponents = dict[str, GapComponent]  # name in COMPONENTS -> component

@@ -133,10 +133,11 @@ def _add_run(
     elif (target / "seal.json").read_bytes() != (source / "seal.json").read_bytes():
         fix = "the run was trained twice: merge only one of the bundles, or merge them into separate stores"
         raise StoreError(f"run {run['id']} has different weights in an earlier bundle", where, fix)
+    # bundles with equal seals have equal weights, so those of the first bundle are taken
     for name in (
         WEIGHTS,
         REFERENCE,
-    ):  # bundles with equal seals have equal weights, so those of the first bundle are taken
+    ):
         if (source / name).is_file() and not (target / name).is_file():
             write_bytes(target / name, (source / name).read_bytes())
     for cohort in bundle.manifest.cohorts:
