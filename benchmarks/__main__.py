@@ -14,7 +14,7 @@ The exit status is 1 in three cases:
 - a benchmark crashes;
 - a measured value is more than a tenth worse than the median of the last ten committed values of the same processor,
   and its range over the rounds does not overlap with theirs. With --check, a ratio to a peer also counts if it is more
-  than a third worse than those of another processor.
+  than a third worse than those of other processors.
 
 A benchmark may have a goal for its value. A missed goal is printed, but does not change the exit status.
 """

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.planning.manifest import read_manifest
-from bench.results.read_predictions import FRAMES, REPLICATES
-from bench.results.score_runs import FILES, _key
+from bench.results.read_predictions import FRAMES, REPLICATES, SCORING_VERSION
+from bench.results.score_runs import FILES
 from bench.store.checked_folders import CheckedFolder
 from bench.store.file_integrity import file_sha256
 from bench.store.store import Store, canonical_json, short_hash, write_bytes
@@ -52,7 +52,7 @@ def copied(source: Path, root: Path, num: int) -> None:
     manifest = read_manifest(store, "many")
     tables = {run["id"]: _tables(old.scores / run["id"]) for run in originals}
     for run in runs:
-        key, scores = _key(manifest, run), manifest.scores / run["id"]
+        key, scores = manifest.scores_key(run["id"], SCORING_VERSION), manifest.scores / run["id"]
         scores.mkdir(parents=True)
         for name, table in tables[run["copy_of"]].items():
             _write(scores / f"{name}.parquet", table, run["id"], key)

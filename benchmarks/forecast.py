@@ -1,12 +1,16 @@
-"""Compare the forecast of `bench run --estimate` with the time and disk space that the grid then uses, for three small grids.
+"""Measure `bench run --estimate`: its own time and memory, and its forecast against the time and disk space that the grid then uses.
 
-    OMP_NUM_THREADS=1 python benchmarks/forecast.py [analyses] [sam] [ensembles]
+    OMP_NUM_THREADS=1 python benchmarks/forecast.py                       # three small grids
+    OMP_NUM_THREADS=1 python benchmarks/forecast.py sam                   # one of them
+    OMP_NUM_THREADS=1 python benchmarks/forecast.py --no-run demo         # only the forecast, of a shipped grid
 
-For each grid, the script runs `bench run --estimate` in a new store, which also makes the phantom cohorts. Then it runs the same
-command without `--estimate`. Times are CPU seconds of the command and of all processes that it starts, because other work on the
-machine changes CPU time less than wall-clock time. The script needs Linux.
+For each grid, the script runs `bench run --estimate` twice in a new store. The first call also makes the phantom cohorts; the second
+call is measured. Then the script runs the same command without `--estimate`. Times are CPU seconds of the command and of all
+processes that it starts, because other work on the machine changes CPU time less than wall-clock time. Memory is that of the
+largest process. The script needs Linux.
 """
 
+import argparse
 import ctypes
 import os
 import re
@@ -57,58 +61,63 @@ GRIDS = {
 PARTS = ("cache", "scores", "analyses", "[0-9a-f][0-9a-f]")  # folders of the store whose size the forecast predicts
 
 
-def command(grid: Path, store: Path, *extra: str) -> tuple[str, float]:
-    """Run a grid; return the printed text and the CPU seconds of all its processes."""
+HEAD = (
+    "| grid | forecast, CPU s | rehearsal, CPU s | rehearsal / forecast | rehearsal, GB | used, CPU s | used / forecast | forecast, MB | used, MB |\n"
+    "|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def command(grid: str, store: Path, *extra: str) -> tuple[str, float, float]:
+    """Run a grid; return the printed text, the CPU seconds of all its processes, and the peak memory of the largest in GB."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    arguments = [
-        sys.executable,
-        "-m",
-        "bench.cli",
-        "run",
-        "--grid",
-        str(grid),
-        "--store",
-        str(store),
-        "--device",
-        "cpu",
-        "--workers",
-        "1",
-    ]
-    output = subprocess.run([*arguments, *extra], check=True, capture_output=True, text=True).stdout
-    # Wait for workers that are still running after the command has ended.
-    while True:
-        try:
-            os.wait()
-        except ChildProcessError:
-            break
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return output, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    arguments = [sys.executable, "-m", "bench.cli", "run", "--grid", grid, "--store", str(store)]
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen([*arguments, "--device", "cpu", "--workers", "1", *extra], stdout=output)
+        _, status, usage = os.wait4(process.pid, 0)
+        if status:
+            raise SystemExit(f"bench run --grid {grid} failed")
+        # Wait for workers that are still running after the command has ended.
+        while True:
+            try:
+                os.wait()
+            except ChildProcessError:
+                break
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        output.seek(0)
+        text = output.read()
+    cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return text, cpu_seconds, usage.ru_maxrss * 1024 / 1e9
 
 
-def main(names: list[str]) -> None:
+def main() -> None:
     """Print a row for each grid as soon as it is finished."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=list(GRIDS), help=f"{', '.join(GRIDS)}, or shipped grids")
+    parser.add_argument("--no-run", action="store_true", help="measure only the forecast")
+    options = parser.parse_args()
     # 36 is PR_SET_CHILD_SUBREAPER: orphaned workers become children of this process, so that their CPU time is counted.
     ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
-    print(
-        "| grid | forecast, CPU s | used, CPU s | ratio | forecast, MB | used, MB |\n|---|---|---|---|---|---|",
-        flush=True,
-    )
-    for name in names or GRIDS:
+    print(HEAD, flush=True)
+    for name in options.names:
         with tempfile.TemporaryDirectory() as folder:
-            grid, store = Path(folder) / f"{name}.yaml", Path(folder) / "runs"
-            grid.write_text(yaml.safe_dump({"name": f"forecast-{name}", "split": SPLIT, **GRIDS[name]}))
-            output, _ = command(grid, store, "--estimate")
-            hours = float(re.search(r"([\d.e+-]+) core-hours", output).group(1))
+            grid, title, store = name, f"`{name}`", Path(folder) / "runs"
+            if name in GRIDS:
+                grid, title = str(Path(folder) / f"{name}.yaml"), GRIDS[name]["title"]
+                Path(grid).write_text(yaml.safe_dump({"name": f"forecast-{name}", "split": SPLIT, **GRIDS[name]}))
+            command(grid, store, "--estimate")
+            output, rehearsal_s, rehearsal_gb = command(grid, store, "--estimate")
+            forecast_s = 3600 * float(re.search(r"([\d.e+-]+) core-hours", output).group(1))
             number, unit = re.search(r"disk: ([\d.]+) (.)B at the end", output).groups()
             forecast_mb = float(number) * {"k": 1e-3, "M": 1.0, "G": 1e3}[unit]
-            _, cpu_seconds = command(grid, store)
-            stored_mb = (
-                sum(p.stat().st_size for folder_name in PARTS for p in store.glob(f"{folder_name}/**/*") if p.is_file())
-                / 1e6
-            )
-            cells = f"{3600 * hours:.0f} | {cpu_seconds:.0f} | {cpu_seconds / (3600 * hours):.2f} | {forecast_mb:.1f} | {stored_mb:.1f}"
-            print(f"| {GRIDS[name]['title']} | {cells} |", flush=True)
+            used = "not run | not run", "not run"
+            if not options.no_run:
+                _, used_s, _ = command(grid, store)
+                files = [path for part in PARTS for path in store.glob(f"{part}/**/*") if path.is_file()]
+                used = f"{used_s:.0f} | {used_s / forecast_s:.2f}", f"{sum(f.stat().st_size for f in files) / 1e6:.1f}"
+            rehearsal = f"{rehearsal_s:.0f} | {rehearsal_s / forecast_s:.2f} | {rehearsal_gb:.2f}"
+            cells = f"{forecast_s:.0f} | {rehearsal} | {used[0]} | {forecast_mb:.1f} | {used[1]}"
+            print(f"| {title} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

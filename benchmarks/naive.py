@@ -3,8 +3,9 @@
     python benchmarks/naive.py DATA --weights DIR --architecture tf_efficientnet_lite0 --head zero --seeds 0 1 2
 
 DATA is a folder in the layout of the NIH release. `harmonize` reads the labels; torchvision, timm and scikit-learn do the rest.
+The project's two SE-ResNets, which timm does not have, are built by `bench.models.se_resnet`.
 80 % of the patients are for training, the others for the test. `--head` chooses the initial weights of the last layer: `timm` (as
-`timm.create_model` sets them), `zero`, `scaled` (normal, standard deviation 0.5 / sqrt(features)), or a number (the standard
+`timm.create_model` or the SE-ResNet sets them), `zero`, `scaled` (normal, standard deviation 0.5 / sqrt(features)), or a number (the standard
 deviation of normal weights). `--bias prevalence` sets the initial biases to the logits of the training prevalences instead of 0.
 Without `--weights`, all weights are random. The script prints a line per seed.
 """
@@ -12,6 +13,7 @@ Without `--weights`, all weights are random. The script prints a line per seed.
 import argparse
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,13 +22,20 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 from sklearn.metrics import roc_auc_score
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torchvision import io, transforms
 
 import harmonize
+from bench.models.se_resnet import se_resnet
 
 FINDINGS = tuple(harmonize.FINDINGS)
+# networks that timm does not have, with their options
+SE_RESNETS: dict[str, dict[str, Any]] = {
+    "seresnet_scratch": {},
+    "seresnet_tiny": {"depths": [1, 1, 1, 1], "widths": [16, 32, 64, 128], "dropout": 0.1},
+}
 
 
 def read_images(folder: Path, size: int) -> tuple[Tensor, Tensor, pd.DataFrame]:
@@ -39,8 +48,11 @@ def read_images(folder: Path, size: int) -> tuple[Tensor, Tensor, pd.DataFrame]:
 
 
 def new_network(architecture: str, weights: Path | None, head: str) -> nn.Module:
-    """Return a timm network with ImageNet weights, or random ones, and a new last layer."""
-    network: nn.Module = timm.create_model(architecture, num_classes=len(FINDINGS))
+    """Return a timm network or an SE-ResNet with ImageNet weights, or random ones, and a new last layer."""
+    if architecture in SE_RESNETS:
+        network: nn.Module = se_resnet(len(FINDINGS), **SE_RESNETS[architecture])
+    else:
+        network = timm.create_model(architecture, num_classes=len(FINDINGS))
     classifier = output_layer(network)
     if weights:
         state = load_file(weights / f"{architecture}_imagenet.safetensors")
@@ -53,14 +65,15 @@ def new_network(architecture: str, weights: Path | None, head: str) -> nn.Module
 
 
 def output_layer(network: nn.Module) -> nn.Linear:
-    """Return the last layer of a timm network."""
-    layer: nn.Linear = network.get_classifier()  # type: ignore[operator]
+    """Return the last layer of a timm network or an SE-ResNet."""
+    layer: nn.Linear = network.get_classifier() if hasattr(network, "get_classifier") else network.fc  # type: ignore[operator, assignment]
     return layer
 
 
 def scale_of(network: nn.Module) -> tuple[Tensor, Tensor]:
-    """Return the mean and standard deviation of the images of the network's pretraining."""
-    mean, std = (torch.tensor(network.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))  # type: ignore[index]
+    """Return the mean and standard deviation of the images of the network's pretraining; ImageNet's for an SE-ResNet."""
+    config = getattr(network, "pretrained_cfg", {"mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD})
+    mean, std = (torch.tensor(config[key]).view(3, 1, 1) for key in ("mean", "std"))
     return mean, std
 
 

@@ -87,11 +87,11 @@ def row(benchmark: Benchmark, result: Measured | Exception, commit: str, machine
 def worse(now: Row, before: Row, share: float = WORSE) -> bool:
     """Return whether a figure is worse by more than `share`, and the spreads of both figures do not overlap.
 
-    Without a goal, a larger figure is better.
+    Without a goal, a larger ratio (unit "x") is better, and a smaller figure of any other unit.
     """
     if not (now.measured and before.measured):
         return False
-    more_is_better = parse_goal(now.goal)[0] if now.goal else True
+    more_is_better = parse_goal(now.goal)[0] if now.goal else now.unit == "x"
     if more_is_better:
         return now.high < before.low and now.ratio < before.ratio * (1 - share)
     return now.low > before.high and now.ratio > before.ratio * (1 + share)
@@ -101,7 +101,7 @@ def pooled(rows: Iterable[Row], machine: str) -> dict[tuple[str, str, str], Row]
     """Return, for each key, one row for its last PAST measurements: median figure, smallest `low` and largest `high`.
 
     rows: committed rows, newest first. Figures of the processor of `machine` are used if there are any, otherwise those of
-    the processor that was used last.
+    all processors.
     """
     measurements: dict[tuple[str, str, str], dict[tuple[str, str, float], Row]] = {}
     for row in rows:
@@ -111,7 +111,7 @@ def pooled(rows: Iterable[Row], machine: str) -> dict[tuple[str, str, str], Row]
     for key, by_measurement in measurements.items():
         found = list(by_measurement.values())
         own = [row for row in found if cpu(row.machine) == cpu(machine)]
-        latest = (own or [row for row in found if cpu(row.machine) == cpu(found[0].machine)])[:PAST]
+        latest = (own or found)[:PAST]
         commit = latest[0].commit if len(latest) == 1 else f"{len(latest)} commits until {latest[0].commit}"
         ratio = statistics.median(row.ratio for row in latest)
         low, high = min(row.low for row in latest), max(row.high for row in latest)
@@ -120,10 +120,10 @@ def pooled(rows: Iterable[Row], machine: str) -> dict[tuple[str, str, str], Row]
 
 
 def verdict(now: Row, before: Mapping[tuple[str, str, str], Row], *, across_machines: bool = False) -> str:
-    """Return "failed" or "worse: ..." (both fail the command), "less than on another machine: ...", or "".
+    """Return "failed" or "worse: ..." (both fail the command), "less than on other machines: ...", or "".
 
     The text is "" if the row is not worse than `before`, the result of `pooled`. `across_machines`: a ratio to a peer is also
-    "worse" than that of another processor if it is worse by more than a third.
+    "worse" than those of other processors if it is worse by more than a third.
     """
     old = before.get(now.key)
     if now.gate.startswith(("FAILED", "CRASHED")):
@@ -134,7 +134,7 @@ def verdict(now: Row, before: Mapping[tuple[str, str, str], Row], *, across_mach
     same = cpu(old.machine) == cpu(now.machine)
     if same or (across_machines and now.unit == "x" and worse(now, old, WORSE_ELSEWHERE)):
         return f"worse: was {old_figure}"
-    return f"less than on another machine: {old_figure}"
+    return f"less than on other machines: {old_figure}"
 
 
 def merged(old: Iterable[Row], new: Iterable[Row]) -> list[Row]:

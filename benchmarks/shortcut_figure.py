@@ -1,4 +1,4 @@
-"""Draw the results of the 40 networks of shortcut_power.py: two scatter plots with one dot per network.
+"""Draw the results of the 100 networks of shortcut_power.py: two scatter plots with one dot per network.
 
 The vertical axis is the gap. The horizontal axis is the effect of a marker on the prediction, or the change of the
 internal AUROC when markers are erased.
@@ -57,7 +57,7 @@ def main() -> None:
     """Write the figure."""
     table = pd.read_csv(HERE / "shortcut_power.csv")
     picture = np.full((HEIGHT, WIDTH, 3), 252, np.uint8)
-    write(picture, "gap of Pleural Effusion: AUROC at the internal hospital less external", 60, 32)
+    write(picture, "gap of Pleural Effusion: AUROC at the internal hospital minus external", 60, 32)
     counts = table["strength"].value_counts()
     for k, (strength, colour, name) in enumerate(((0.9, PLANTED, "tag planted"), (0.0, NONE, "tag says nothing"))):
         cv2.circle(picture, (700 + 250 * k, 27), 6, colour, -1 if strength else 2, cv2.LINE_AA)

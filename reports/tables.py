@@ -63,7 +63,9 @@ class Tables:
             this run
         stated: facts that the submitters of merged bundles state, and that nobody could check
         compared: patients (external cohorts whose patient ids were compared with those of the internal cohort), images
-            (whether images were compared); {} if this is not stated
+            (whether images were compared), external (for each two external cohorts: cohorts, num_images, images,
+            patients, as in `reports.sentences.data.overlap`), left_out (the same for each cohort that another
+            one contains, with its title); {} if this is not stated
         duplicates: number of internal images that have a duplicate of another patient in another internal split
     """
 

@@ -1,7 +1,7 @@
 """The output of `bench run --dry-run` and `--estimate`: the runs, and an estimate of time, disk and memory."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -29,18 +29,18 @@ def say_plan(
     progress: Progress,
 ) -> None:
     """Print the plan; with the devices of the runs, also time, disk and memory from a rehearsal on one of them."""
-    store, forecast = plan.store, None
+    store, names, forecast = plan.store, Run.names(runs), None
     todo = [run for run in runs if store.state(run.id) != "done"]
     if devices and todo:
         from bench.study.forecast_measure import rehearsed_forecast  # imports torch
 
         forecast = rehearsed_forecast(plan, todo, derived, devices, progress, _announce)
     if as_json:
-        rows = planned_rows(store, runs, derived)
+        rows = planned_rows(store, runs, derived, names)
         measured = {"runs": rows, "estimate": asdict(forecast) if forecast else None}
         typer.echo(json.dumps(measured if devices else rows, indent=1))
         return
-    lines = [*run_lines(runs, store), *derived_lines(derived, runs, store)]
+    lines = [*run_lines(runs, names, store), *derived_lines(derived, names, store)]
     if devices and forecast:
         lines += estimate_lines(forecast, devices.workers)
     elif todo and not devices:
@@ -52,30 +52,29 @@ def _announce(rough: Forecast) -> None:
     typer.echo(announcement(rough), err=True)
 
 
-def planned_rows(store: Store, runs: Sequence[Run], derived: Sequence[Derived]) -> list[dict[str, Any]]:
+def planned_rows(
+    store: Store, runs: Sequence[Run], derived: Sequence[Derived], names: Mapping[str, RunName]
+) -> list[dict[str, Any]]:
     """Return id, state, name and settings of each run, and id, state, kind, name and members of each derived run.
 
-    The rows are JSON objects.
+    The rows are JSON objects. `names`: run id -> name of each run.
     """
-    names = Run.names(runs)
     trained = [(run.id, {"name": str(names[run.id]), **settings(run.config)}) for run in runs]
     combined = [
         (run.id, {"kind": run.kind, "name": run.name, "of": [str(names[member.id]) for member in run.runs]})
         for run in derived
     ]
-    return [{"id": run_id, "state": store.state(run_id), **names} for run_id, names in trained + combined]
+    return [{"id": run_id, "state": store.state(run_id), **row} for run_id, row in trained + combined]
 
 
-def run_lines(runs: Sequence[Run], store: Store) -> list[str]:
-    """Return one line per run: id, architecture, the settings that differ between these runs, seed, state."""
+def run_lines(runs: Sequence[Run], names: Mapping[str, RunName], store: Store) -> list[str]:
+    """Return one line per run: id, architecture, the settings that differ between these runs, and state."""
     states = [{"absent": "to do"}.get(state := store.state(run.id), state) for run in runs]
-    names = Run.names(runs).values()
-    return aligned([[run.id, *name.cells, state] for run, name, state in zip(runs, names, states, strict=True)])
+    return aligned([[run.id, *names[run.id].cells, state] for run, state in zip(runs, states, strict=True)])
 
 
-def derived_lines(derived: Sequence[Derived], runs: Sequence[Run], store: Store) -> list[str]:
-    """Return one line per derived run: id, kind, name, the names of its members among `runs`, and its state."""
-    names = Run.names(runs)
+def derived_lines(derived: Sequence[Derived], names: Mapping[str, RunName], store: Store) -> list[str]:
+    """Return one line per derived run: id, kind, name, the names of its members, and its state."""
     rows = []
     for run in derived:
         state = {"absent": "to do"}.get(state := store.state(run.id), state)

@@ -52,7 +52,7 @@ def described(section: str, chosen: Sequence[Entry]) -> Table:
 
 
 def run_table(runs: Sequence[StoredRun]) -> Table:
-    """Return a header and one row per stored run. The settings are those that vary among the runs, without defaults."""
+    """Return a header and one row per stored run. Settings and seed are shown if they vary among the runs, without defaults."""
     columns = [
         ("run", [run.run for run in runs]),
         ("state", [run.state for run in runs]),
@@ -60,8 +60,9 @@ def run_table(runs: Sequence[StoredRun]) -> Table:
     ]
     if any(run.differences for run in runs):
         columns.append(("settings", [run.differences or "-" for run in runs]))
+    seeds_vary = len({run.seed for run in runs} - {None}) > 1
     columns += [
-        ("seed", ["-" if run.seed is None else str(run.seed) for run in runs]),
+        *([("seed", ["-" if run.seed is None else str(run.seed) for run in runs])] if seeds_vary else []),
         ("external AUROC", ["-" if run.external_auroc is None else f"{run.external_auroc:.3f}" for run in runs]),
         ("grid", [", ".join(run.grids) or "-" for run in runs]),
         ("date", [run.date for run in runs]),

@@ -1,4 +1,4 @@
-"""Names that tell runs apart: architecture, the settings that vary among the runs shown, and the seed.
+"""Names that tell runs apart: architecture and the settings that vary among the runs shown. The seed comes last.
 
 Every list of runs uses these names: the commands, the progress, the page and the app.
 """
@@ -28,7 +28,7 @@ class RunName:
 
     architecture: str
     settings: Mapping[str, str]  # key of each setting that varies among the runs -> text, "" for the default
-    seed: int
+    seed: int | None = None  # None if all the runs have the same seed
 
     @classmethod
     def among(
@@ -36,25 +36,27 @@ class RunName:
     ) -> list[Self]:
         """Return the names of runs, given their configurations as flat mappings (with or without defaults).
 
-        A name holds exactly the settings that vary among these runs, and no defaults. `titles`: for each run, the titles of its registry
-        entries by key; without them, names contain the names of the entries.
+        A name holds exactly the settings that vary among these runs, and no defaults; the seed is one of these settings. `titles`: for
+        each run, the titles of its registry entries by key; without them, names contain the names of the entries.
 
         >>> runs = [{"architecture": "densenet121", "loss": "bce", "schedule.lr": lr} for lr in (0.0, 0.001)]
         >>> [str(name) for name in RunName.among(runs)]
-        ['densenet121 seed 0', 'densenet121 · lr 0.001 · seed 0']
+        ['densenet121', 'densenet121 · lr 0.001']
         """
         own_titles = titles or [{}] * len(configs)
         changed = [{k: v for k, v in config.items() if v != _DEFAULTS.get(k)} for config in configs]
         keys = [*_ORDER, *sorted({key for config in changed for key in config} - {*_ORDER})]
         varying = [k for k in keys if k not in _NOT_SETTINGS and len({str(config.get(k)) for config in changed}) > 1]
         forms = {key: _form([config[key] for config in changed if key in config]) for key in varying}
+        seeds = [int(config.get("seed", 0)) for config in changed]
+        seeds_vary = len(set(seeds)) > 1
         return [
             cls(
                 str(title.get("architecture", config.get("architecture", ""))),
                 {k: _text(k, config[k], title, forms[k]) if k in config else "" for k in varying},
-                int(config.get("seed", 0)),
+                seed if seeds_vary else None,
             )
-            for config, title in zip(changed, own_titles, strict=True)
+            for config, title, seed in zip(changed, own_titles, seeds, strict=True)
         ]
 
     @staticmethod
@@ -64,30 +66,40 @@ class RunName:
         >>> RunName.joined([RunName("densenet121", {}, 0), RunName("densenet121", {}, 1), RunName("resnet50", {}, 0)])
         'densenet121 seeds 0, 1; resnet50 seed 0'
         """
-        seeds: dict[str, list[str]] = {}
+        of_recipe: dict[str, list[RunName]] = {}
         for name in names:
-            separator = str(name)[len(name.recipe) : -len(f"seed {name.seed}")]
-            seeds.setdefault(f"{name.recipe}{separator}", []).append(str(name.seed))
-        return "; ".join(f"{recipe}seed{'s'[: len(own) - 1]} {', '.join(own)}" for recipe, own in seeds.items())
+            of_recipe.setdefault(name.recipe, []).append(name)
+        return "; ".join(own[0].with_seeds([seed for name in own for seed in name.seeds]) for own in of_recipe.values())
+
+    @property
+    def seeds(self) -> list[int]:
+        """Return the seed as a list, empty if all the runs have the same seed."""
+        return [] if self.seed is None else [self.seed]
 
     @property
     def cells(self) -> list[str]:
-        """Return the name as cells of a table: architecture, one cell for each varying setting, and seed."""
-        return [self.architecture, *self.settings.values(), f"seed {self.seed}"]
+        """Return the name as cells of a table: architecture, and one cell for each varying setting. The seed comes last."""
+        return [self.architecture, *self.settings.values(), *(f"seed {seed}" for seed in self.seeds)]
 
     @property
     def differences(self) -> str:
-        """Return the settings that are no defaults, and the seed: "SAM · seed 1"."""
-        return " · ".join([*filter(None, self.settings.values()), f"seed {self.seed}"])
+        """Return the varying settings that are no defaults, and the seed if it varies: "SAM · seed 1"."""
+        return " · ".join([*filter(None, self.settings.values()), *(f"seed {seed}" for seed in self.seeds)])
 
     @property
     def recipe(self) -> str:
         """Return the name without the seed."""
         return " · ".join([self.architecture, *filter(None, self.settings.values())])
 
-    def __str__(self) -> str:
+    def with_seeds(self, seeds: Sequence[int]) -> str:
+        """Return the name with other seeds: "DenseNet-121 · SAM · seeds 0, 1". Without seeds, return the recipe's name."""
+        if not seeds:
+            return self.recipe
         separator = " · " if any(self.settings.values()) else " "
-        return f"{self.recipe}{separator}seed {self.seed}"
+        return f"{self.recipe}{separator}seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+
+    def __str__(self) -> str:
+        return self.with_seeds(self.seeds)
 
 
 def _form(values: Sequence[Any]) -> str:

@@ -9,15 +9,18 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from importlib.machinery import PathFinder
+from itertools import combinations
 from pathlib import Path
 
 from bench.config.grid import Grid
 from bench.config.grid_file import shipped_grids
 from bench.config.registry import Registry
 from bench.diagnostics.store_audit import examine_store
+from bench.planning.overlap import shares_patient_ids
 from bench.planning.run import find_run
 from bench.store.store import Store
 from harmonize.checks.release import Check
+from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import CxrError, StoreError
 
 Progress = Callable[[str, int, int], None]
@@ -150,22 +153,53 @@ def _data(data: Path, store: Path | None, workers: int, progress: Progress | Non
         specs = read_data(data)
     except CxrError as error:
         return [Check("", "data", "fault", "", f"{error.what} ({error.where})", error.fix)]
-    checks, scanned_cohorts = [], []
+    checks, cohorts, scanned_cohorts = [], [], []
     for name, spec in specs.items():
         cohort, table_checks = inspect(spec)
         checks += table_checks
-        if cohort is None or store is None:
+        if cohort is None:
+            continue
+        cohorts.append(cohort)
+        if store is None:
             continue
         folder = Store.open(store, older=True).root / "check"
         results = scan(name, cohort.root, cohort.table["path"].tolist(), folder, workers, progress)
         scanned_cohorts.append(ScannedCohort(cohort, results))
         checks += check_images(scanned_cohorts[-1])
+    checks += _shared_patients(cohorts)
     if scanned_cohorts:
         checks += check_duplicates(scanned_cohorts)
     elif store is None:
         checks.append(
             Check("", "images", "note", "", "not opened (--quick): unreadable and duplicate images are not detected")
         )
+    return checks
+
+
+def _shared_patients(cohorts: Sequence[Cohort]) -> list[Check]:
+    """Return a check for each two cohorts in which equal patient ids mean the same patient.
+
+    Shared patients are a warning, because the data file does not state on which cohort a grid trains. Cohorts with the same
+    root, such as a gold subset, share patients on purpose, so these are a note.
+    """
+    checks = []
+    for one, other in combinations(cohorts, 2):
+        if not shares_patient_ids(one.spec, other.spec):
+            continue
+        num = len(set(one.table["patient_id"]) & set(other.table["patient_id"]))
+        what = f"patients shared with {other.name}"
+        if num == 0:
+            checks.append(Check(one.name, what, "ok", "", "none"))
+        elif one.root.resolve() == other.root.resolve():
+            checks.append(
+                Check(one.name, what, "note", "", f"{num:,}: never train on one cohort and test on the other")
+            )
+        else:
+            fix = (
+                "never train on one cohort and test on the other; if equal ids are different patients, give each cohort its own"
+                " `population:` in the data file"
+            )
+            checks.append(Check(one.name, what, "warning", "none", f"{num:,}", fix))
     return checks
 
 

@@ -4,12 +4,12 @@ A geometry is the preprocessing before the image cache: size, fit, region crop a
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import pandas as pd
 
-from bench.planning.overlap import refuse_copies
+from bench.planning.external_overlap import compare
 from bench.planning.plan import CohortRef, Plan
 from bench.planning.run import TRAINED, Run
 from bench.store.checked_folders import FILE as CHECKSUMS
@@ -79,16 +79,23 @@ class DecodedImages:
                 return True
         return False
 
-    def refuse_copies(self, progress: Progress | None = None) -> list[str]:
-        """Raise DatasetError when an external cohort contains copies of internal images, even if encoded again.
+    def compared(self, progress: Progress | None = None) -> tuple[Self, list[str]]:
+        """Compare the images of each two cohorts. Return the images of the cohorts that stay in the plan, and lines for the user.
 
-        Otherwise return [], or a list with one line of text if there are too many similar images to compare all pairs.
+        If nearly all images of an external cohort are also in another one, it is left out of the plan. Raises
+        DatasetError when an external cohort contains copies of internal images, even if encoded again.
         """
-        key = next(iter(self.caches))[1]
-        caches = {name: cache for (name, geometry_key), cache in self.caches.items() if geometry_key == key}
-        crowded = refuse_copies(self.plan.store, list(self.plan.cohorts.values()), caches, progress)
-        line = f"{crowded:,} images are in large groups of similar images; not all pairs were compared to find copies"
-        return [line] if crowded else []
+        plan, key = self.plan, next(iter(self.caches))[1]
+        caches = {name: self.caches[name, key] for name in plan.cohorts}
+        found = compare(plan.store, list(plan.cohorts.values()), plan.overlaps, plan.scored_tables, caches, progress)
+        plan = replace(plan, overlaps=found.overlaps).without(found.repeated)
+        kept = {place: cache for place, cache in self.caches.items() if place[0] in plan.cohorts}
+        lines = found.lines(plan.store.root / "cohorts")
+        if found.crowded:
+            lines.append(
+                f"{found.crowded:,} images are in large groups of similar images; not all pairs were compared to find copies"
+            )
+        return replace(self, plan=plan, caches=kept), lines
 
     def count_duplicates(self) -> int:
         """Return the number of internal images that equal an image of another patient in another internal split."""

@@ -377,9 +377,14 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
 
 
 def _compared(plan: Plan, *, images: bool) -> dict[str, Any]:
-    """Return the external cohorts whose patient ids were compared with internal ids, and whether images were compared."""
+    """Return which patient ids and images were compared, what external cohorts share, and the cohorts left out as repeated."""
     internal, *external = plan.cohorts.values()
-    return {"patients": compared_cohorts(internal, external), "images": images}
+    return {
+        "patients": compared_cohorts(internal, external),
+        "images": images,
+        "external": [asdict(overlap) for overlap in plan.overlaps],
+        "left_out": [asdict(overlap) for overlap in plan.left_out],
+    }
 
 
 def links_of(entries: Iterable[tuple[str, Entry]]) -> dict[str, dict[str, dict[str, str]]]:

@@ -2,38 +2,38 @@
 
 Before this module raises the error, it writes a list of the shared images or patients into the store, below `cohorts/`.
 The data file can name this list as `exclude:` of a cohort, which then leaves out these images or patients.
+`bench.planning.external_overlap` compares the external cohorts with each other.
 
 A population (`population:` in the data file) is a set of cohorts in which equal patient ids mean the same patient.
 """
 
-import contextlib
-from collections.abc import Mapping, Sequence
-from itertools import combinations, count
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from bench.store.safe_csv import csv_text
-from bench.store.store import Progress, Store, canonical_json, write_bytes
+from bench.store.store import Store, write_bytes
 from harmonize.cohorts.cohort import Cohort
 from harmonize.cohorts.specs import CohortSpec
 from harmonize.datasets import TABLE
-from harmonize.errors import ConfigError, DatasetError, StoreError
+from harmonize.errors import ConfigError, DatasetError
 
 if TYPE_CHECKING:
-    from harmonize.cache.cache import ImageCache  # this module imports OpenCV
+    from harmonize.checks.copies import Copies  # this module imports OpenCV
 
 _FIX = "remove them from the external cohort, or name the list in the data file as `exclude:` of this cohort (docs/data-file.md)"
 
 
-def refuse_equal_cohorts(cohorts: Sequence[Cohort]) -> None:
-    """Raise ConfigError when two cohorts of a grid have the same table: the same images under two names."""
-    for one, other in combinations(cohorts, 2):
-        if one.id == other.id:
-            what = f"the cohorts {one.name!r} and {other.name!r} have the same table: they are the same images"
-            fix = f"remove {other.name} from the grid, or correct its `root:` in the data file"
-            raise ConfigError(what, f"{one.root}, {other.root}", fix)
+def refuse_internal_again(internal: Cohort, external: Sequence[Cohort]) -> None:
+    """Raise ConfigError when an external cohort has the table of the internal cohort: the same images under two names."""
+    for cohort in external:
+        if cohort.id == internal.id:
+            what = f"the cohorts {internal.name!r} and {cohort.name!r} have the same table: they are the same images"
+            fix = f"remove {cohort.name} from the grid, or correct its `root:` in the data file"
+            raise ConfigError(what, f"{internal.root}, {cohort.root}", fix)
 
 
 def shares_patient_ids(one: CohortSpec, other: CohortSpec) -> bool:
@@ -67,7 +67,7 @@ def refuse_shared_patients(store: Store, internal: Cohort, external: Sequence[Co
         is_shared = cohort.table["patient_id"].isin(set(internal.table["patient_id"]))
         if is_shared.any():
             patients = cohort.table.loc[is_shared, ["patient_id"]].drop_duplicates()
-            path = _write_list(store, "patients", cohort, patients)
+            path = write_list(store, f"patients-{cohort.name}", cohort, patients)
             example = cohort.table.loc[is_shared, "image_id"].iloc[0]
             problems.append(
                 f"{len(patients):,} patients of {internal.name} are also in {cohort.name} "
@@ -78,33 +78,15 @@ def refuse_shared_patients(store: Store, internal: Cohort, external: Sequence[Co
         raise DatasetError("; ".join(problems), str(internal.root), fix)
 
 
-def refuse_copies(
-    store: Store,
-    cohorts: Sequence[Cohort],
-    caches: Mapping[str, "ImageCache"],
-    progress: Progress | None = None,
-) -> int:
-    """Raise DatasetError when an external cohort contains copies of internal images; list the copies in the store.
-
-    `cohorts`: the internal cohort is first. `caches`: name of a cohort -> its decoded images, all of one size and crop.
-    Without copies, return the number of images in groups of similar images that are too large to compare all pairs. The
-    store keeps this number, so that the same images are not compared again.
-    """
-    from harmonize.checks.copies import comparison_key, find_copies  # imports OpenCV, which scoring does not need
-
-    internal, *external = cohorts
-    of_internal, of_external = caches[internal.name], {cohort.name: caches[cohort.name] for cohort in external}
-    done = f"no-copies-{comparison_key(of_internal, of_external)}.json"
-    with contextlib.suppress(StoreError):  # missing or damaged: compare
-        return int(store.read_json("cohorts", done)["crowded"])
-    copies = find_copies(of_internal, of_external, progress)
+def refuse_copies(store: Store, internal: Cohort, external: Sequence[Cohort], copies: "Copies") -> None:
+    """Raise DatasetError when an external cohort contains copies of internal images; list the copies in the store."""
     problems = []
     for cohort in external:
-        table = copies.tables[cohort.name]
+        table = copies.tables[internal.name, cohort.name].rename(columns={"copy_of": "internal_image_id"})
         if len(table):
             patients = cohort.table[["image_id", "patient_id"]].astype(object)
             listed = table.merge(patients, on="image_id")[["image_id", "patient_id", "internal_image_id", "kind"]]
-            path = _write_list(store, "copies", cohort, listed)
+            path = write_list(store, f"copies-{cohort.name}", cohort, listed)
             kinds = table["kind"].value_counts()
             counts = ", ".join(f"{kinds[kind]:,} {kind}" for kind in ("exact", "near") if kind in kinds)
             example = f"{table['image_id'].iloc[0]} = {table['internal_image_id'].iloc[0]}"
@@ -114,20 +96,18 @@ def refuse_copies(
             )
     if problems:
         raise DatasetError("; ".join(problems), str(internal.root), _FIX)
-    write_bytes(store.root / "cohorts" / done, canonical_json({"crowded": copies.crowded}))
-    return copies.crowded
 
 
-def _write_list(store: Store, kind: str, cohort: Cohort, rows: pd.DataFrame) -> Path:
-    """Write a list of images or patients for `exclude:` into the store and return its path.
+def write_list(store: Store, name: str, cohort: Cohort, rows: pd.DataFrame) -> Path:
+    """Write a list of a cohort's images or patients for `exclude:` into the store and return its path.
 
-    If the data file already names a list as `exclude:`, this list is not overwritten, and the new list gets another
-    name.
+    If the data file already names a list as `exclude:` of the cohort, this list is not overwritten, and the new list
+    gets another name.
     """
     excluded = {path.resolve() for path in cohort.spec.exclude}
     folder = store.root.resolve() / "cohorts"
     # names of cohorts contain no "+", so no two cohorts have a list of the same name
-    names = (f"{kind}-{cohort.name}{f'+{number}' if number > 1 else ''}.csv" for number in count(1))
+    names = (f"{name}{f'+{number}' if number > 1 else ''}.csv" for number in count(1))
     path = next(folder / name for name in names if folder / name not in excluded)
     write_bytes(path, csv_text(rows).encode())
     return path

@@ -5,7 +5,7 @@ Every error that can be detected before training is raised here. This module doe
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from bench.config.registry import Entry, Registry
 from bench.config.run_config import RunConfig
 from bench.planning.auxiliary_targets import check_targets
 from bench.planning.derived_runs import Derived, derived_runs
-from bench.planning.overlap import refuse_equal_cohorts, refuse_shared_patients
+from bench.planning.external_overlap import Overlap, compare_patients, find_equal_tables
+from bench.planning.overlap import refuse_internal_again, refuse_shared_patients
 from bench.planning.protocol import CohortRole
 from bench.planning.read_cohorts import read_cohorts
 from bench.planning.run import Run
@@ -28,6 +29,7 @@ from harmonize.cohorts.cohort import Cohort, training_column
 from harmonize.cohorts.splits import shared_patients
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import UNMAPPED_CODE, space
+from reports.sentences import data as sentences
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,8 @@ class Plan:
     bins: int  # number of bins of the calibration error
     metrics: tuple[Entry, ...] = ()  # custom metrics of the registry
     derived: tuple[Derived, ...] = ()  # runs with TTA first, then panels, then ensembles
+    overlaps: tuple[Overlap, ...] = ()  # of each two external cohorts
+    left_out: tuple[Overlap, ...] = ()  # the first cohort contains the second, which is not in the plan
 
     @property
     def phantom(self) -> bool:
@@ -67,12 +71,35 @@ class Plan:
 
     @property
     def remarks(self) -> list[str]:
-        """Return one line of text for each cohort whose `exclude` lists contain ids that the cohort does not have."""
-        return [
+        """Return one line for each cohort that is left out, or whose `exclude` lists contain ids that it does not have."""
+        unknown = [
             f"{name}: {cohort.unknown:,} ids of `exclude` are not in the cohort and are ignored"
             for name, cohort in self.cohorts.items()
             if cohort.unknown
         ]
+        left_out = [
+            f"{sentences.left_out(overlap.cohorts, overlap.num_images, overlap.images)} "
+            f"To score {overlap.cohorts[1]}, name it without {overlap.cohorts[0]} in another grid."
+            for overlap in self.left_out
+        ]
+        return [*left_out, *unknown]
+
+    @property
+    def scored_tables(self) -> dict[str, pd.DataFrame]:
+        """Return the scored rows of each external cohort's table."""
+        tables = {ref.name: self.cohorts[ref.name].table for ref in self.refs[1:]}
+        return {ref.name: tables[ref.name][ref.headline_rows(tables[ref.name]["split"])] for ref in self.refs[1:]}
+
+    def without(self, repeated: Sequence[Overlap]) -> "Plan":
+        """Return the plan without the second cohort of each of these overlaps, which the first cohort contains."""
+        names = {overlap.cohorts[1] for overlap in repeated}
+        return replace(
+            self,
+            cohorts={name: cohort for name, cohort in self.cohorts.items() if name not in names},
+            refs=tuple(ref for ref in self.refs if ref.name not in names),
+            overlaps=tuple(overlap for overlap in self.overlaps if not names & set(overlap.cohorts)),
+            left_out=(*self.left_out, *repeated),
+        )
 
     def heading(self, runs: Sequence[Run]) -> str:
         """Return the name of the grid, and the number of the given runs in each state, as one line."""
@@ -138,7 +165,7 @@ def make_plan(
     """
     cohorts = read_cohorts(grid, store, data, workers, progress, tables_alone=tables_alone)
     internal, *external = cohorts.values()
-    refuse_equal_cohorts((internal, *external))
+    refuse_internal_again(internal, external)
     refs = tuple(_ref(store, registry, cohort, grid.train_on) for cohort in cohorts.values())
     # one check for all runs with the same training data, because a split of a large cohort takes more than a second
     for config in {_training_data(config): config for config in grid.configs}.values():
@@ -150,7 +177,9 @@ def make_plan(
     for ref in refs:
         if cohort_problem(ref.table):  # also a table that an older version wrote without a checksum
             write_cohort(ref.table, cohorts[ref.name].table, ref.id)
-    return Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, derived)
+    plan = Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, derived)
+    plan = plan.without(find_equal_tables(external, plan.scored_tables))
+    return replace(plan, overlaps=compare_patients(list(plan.cohorts.values())[1:], plan.scored_tables))
 
 
 def _training_data(config: RunConfig) -> tuple[object, ...]:

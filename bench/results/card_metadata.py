@@ -52,6 +52,5 @@ def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFram
                 }
             )
     if results:
-        name = run_label(run) if "kind" in run else run["titles"]["architecture"]
-        content["model-index"] = [{"name": f"{name}, run {run['id']}", "results": results}]
+        content["model-index"] = [{"name": f"{run_label(run)}, run {run['id']}", "results": results}]
     return f"---\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}---"

@@ -80,7 +80,7 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
     internal = next(c for c in manifest.cohorts if c["role"] == "internal")
     blocks = [
         front_matter(manifest, run, scores),
-        f"# {_text(_name(run))}, run {run['id']}",
+        f"# {_text(run_label(run))}, run {run['id']}",
         "**For research only, not for clinical use.** Not a medical device; not validated for any patient."
         + (f" {TRAINED_ON_SYNTHETIC} {SYNTHETIC_NOTICE}" if manifest.content["phantom"] else ""),
         "## What it does",
@@ -171,11 +171,6 @@ def _member(run: Mapping[str, Any]) -> str:
     """Return one network of a combination as text: architecture, run id, and finding or seed."""
     finding = run["config"].get("finding")
     return f"{run['titles']['architecture']} (run {run['id']}, {finding or 'seed ' + str(run['config']['seed'])})"
-
-
-def _name(run: Mapping[str, Any]) -> str:
-    """Return the name of a run in its card: the architecture, or what is combined."""
-    return run_label(run) if "kind" in run else str(run["titles"]["architecture"])
 
 
 def _data(manifest: Manifest) -> list[tuple[str, ...]]:

@@ -95,7 +95,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         frames["gallery"], no_pictures = with_pictures(manifest, frames, with_images)
     if scored:
         frames["associations"] = associations(_families(manifest, scored), frames)
-        of_recipes = across_runs.of_recipes | _shortcut_scores(frames, recipes)
+        of_recipes = across_runs.of_recipes | _shortcut_scores(frames, recipes) | _components(frames, recipes)
         for name, rows in of_recipes.items():
             frames[name] = pd.concat([frames[name], rows], ignore_index=True) if len(rows) else frames[name]
             if long_tables:
@@ -130,9 +130,7 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         "stated": _stated(manifest),
         "bundles": _submissions(manifest),
         "duplicates": int(manifest.content["doubles"]),
-        "compared": dict(
-            manifest.content.get("compared", {})
-        ),  # grids of older versions and merged grids do not have this key
+        "compared": _compared(manifest),
         "datasets": {
             c["name"]: {
                 **asdict(manifest.hospital(c)),
@@ -144,6 +142,16 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
         },
     }
     return Tables(meta, {name: _in_order(name, frame) for name, frame in frames.items() if len(frame.columns)})
+
+
+def _compared(manifest: Manifest) -> dict[str, object]:
+    """Return the comparisons of cohorts, with the titles of cohorts that are left out; {} for merged and older grids."""
+    compared = dict(manifest.content.get("compared", {}))
+    rows = [
+        {**row, "title": manifest.hospital({"name": row["cohorts"][1], "layout": row["layouts"][1], "facts": {}}).short}
+        for row in compared.get("left_out", ())
+    ]
+    return {**compared, "left_out": rows} if rows else compared
 
 
 def _shortcut_scores(frames: Mapping[str, pd.DataFrame], recipes: Recipes) -> dict[str, pd.DataFrame]:
@@ -159,6 +167,13 @@ def _shortcut_scores(frames: Mapping[str, pd.DataFrame], recipes: Recipes) -> di
         key = ("donor", "host", "subset", "measure")
         out["transplants"] = recipes.averaged(rows, key, ("effect", "value", "control"))
     return out
+
+
+def _components(frames: Mapping[str, pd.DataFrame], recipes: Recipes) -> dict[str, pd.DataFrame]:
+    """Return the rows of recipes for the table `decomposition`: components of the macro gaps."""
+    rows = frames["decomposition"]
+    key = ("dataset", "metric", "finding", "part")
+    return {"decomposition": recipes.averaged(rows[rows["finding"] == MACRO], key, ("value", "least", "most"))}
 
 
 def _cooccurrence(data: CohortTables, findings: Sequence[str]) -> pd.DataFrame:
@@ -293,6 +308,12 @@ def _notes(manifest: Manifest) -> list[str]:
             f"and on about {50 - 50 * settings['shortcut']:g} % of the others. At other hospitals, the tag is unrelated to findings. "
             "So the gap of this finding is planted."
         )
+    notes += [
+        f"At {manifest.hospital(cohort).title}, images were left out on purpose: {cohort['facts']['confound']}. "
+        "The scores of this hospital serve to test shortcut analyses."
+        for cohort in manifest.cohorts
+        if "confound" in cohort.get("facts", {})
+    ]
     if manifest.imported and not manifest.runs:
         notes.append(
             "No run was trained here. The internal hospital is the cohort whose validation patients set thresholds and calibration; gaps "

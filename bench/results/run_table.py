@@ -48,13 +48,12 @@ def _mean_of(manifest: Manifest, ensemble: Mapping[str, Any]) -> str:
 
 
 def run_label(run: Mapping[str, Any]) -> str:
-    """Return a short label, such as "DenseNet-121 seed 0".
+    """Return a label that depends on no other run: "DenseNet-121", or "DenseNet-121, TTA, four views".
 
     The label of an ensemble named "both" is "both (mean of 2 runs)". The label of an imported model named "Our CNN" is
     "Our CNN (trained elsewhere)".
     """
-    own = f"{run['titles']['architecture']} seed {run['config']['seed']}"
-    kind = run.get("kind", "")
+    own, kind = str(run["titles"]["architecture"]), run.get("kind", "")
     if kind == KIND:
         return f"{run['name']} (trained elsewhere)"
     if kind == "tta":
@@ -206,10 +205,11 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
     shared = {k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)}
     reason, state = unfinished(manifest, run), manifest.store.state(run["id"])
     env = CheckedFolder(manifest.store.run_dir(run["id"])).facts()["env"]
+    first_name = manifest.names[of[0]["run_id"]]
     what = {
-        "tta": f"{of[0]['what']} · {_TTA_TITLES.get(run['name'], run['name'])}",
+        "tta": " · ".join(filter(None, [of[0]["what"], _TTA_TITLES.get(run["name"], run["name"])])),
         "ensemble": _mean_of(manifest, run) if run["kind"] == "ensemble" else "",
-        "panel": f"{len(of)} networks, one finding each · seed {of[0]['seed']}",
+        "panel": " · ".join([f"{len(of)} networks, one finding each", *(f"seed {seed}" for seed in first_name.seeds)]),
     }
     return {
         **of[0],

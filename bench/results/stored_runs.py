@@ -28,7 +28,7 @@ class StoredRun:
     run: str
     state: str  # absent, started, done or failed
     kind: str  # run, tta, ensemble, panel or external (a model trained elsewhere)
-    name: str  # architecture, the settings that vary among the listed runs, and seed; a derived run names its members
+    name: str  # architecture, and the settings and seed if they vary among the listed runs; a derived run names its members
     architecture: str
     differences: str  # the settings of the name; the members of a derived run
     settings: Mapping[str, Any]  # all settings that are no defaults, with dotted keys

@@ -20,7 +20,7 @@ from bench.planning.manifest import Manifest, planned
 from bench.planning.run import find_run, read_run
 from bench.results.model_card import card
 from bench.results.read_predictions import unfinished
-from bench.results.run_table import run_label
+from bench.results.run_table import run_title
 from bench.runs.model_reference import MEMBERS
 from bench.store.checked_folders import REFERENCE, WEIGHTS, CheckedFolder, ScoresFolder
 from bench.store.file_integrity import file_sha256
@@ -69,7 +69,7 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
     block, files = _block(store, manifest, run_id, "")
     config = {
         **block,
-        "name": run_label(run),
+        "name": run_title(manifest, run),
         "outputs": "logits, one per finding in this order",
         "operating_points": json.loads(points.to_json(orient="records", double_precision=15)),
         "trained_on": _trained_on(manifest, run),

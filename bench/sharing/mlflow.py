@@ -20,7 +20,7 @@ from bench.config.run_config import flat
 from bench.planning.imported_run import KIND, SHARED
 from bench.planning.manifest import Manifest
 from bench.results.read_predictions import labels_of
-from bench.results.run_table import read_history, run_label
+from bench.results.run_table import read_history, run_title
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Progress, canonical_json
 from harmonize.errors import ConfigError, SetupError
@@ -94,7 +94,13 @@ def record(manifest: Manifest, run: Mapping[str, Any]) -> Record:
     finite = [(_NAME.sub("_", name), float(value), step) for name, value, step in metrics if math.isfinite(value)]
     milliseconds = (int(began * 1000), int(ended * 1000))
     return Record(
-        run["id"], run_label(run), state == "done", *milliseconds, params, {k: v for k, v in tags.items() if v}, finite
+        run["id"],
+        run_title(manifest, run),
+        state == "done",
+        *milliseconds,
+        params,
+        {k: v for k, v in tags.items() if v},
+        finite,
     )
 
 

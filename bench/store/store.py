@@ -3,7 +3,9 @@
 store.json                     {"schema": 3}, see bench.store.schema
 grids/<name>.json              what `bench run` planned: runs, cohorts, settings (enough to score and report again)
 cohorts/<cohort>-<id>.parquet  harmonized table;  NAME.parquet.sha256  its checksum;  quarantine-<cohort>.csv
-                               copies-<cohort>.csv patients-<cohort>.csv no-copies-<key>.json (bench.planning.overlap)
+                               copies-<cohort>.csv patients-<cohort>.csv (bench.planning.overlap)
+                               shared-<cohort>+<cohort>.csv patients-<cohort>+<cohort>.csv compared-<key>.json
+                               (bench.planning.external_overlap)
 cache/                         decoded images (harmonize.cache.cache);  phantom/  synthetic cohorts
 3f/3fa94c1e02bd/               one run: run.json history.parquet last.pt model.safetensors cost.json
                                predictions/*.parquet features/*.npz env.json checksums.json DONE | FAILED  LOCK (bench.store.lease)  log.txt

@@ -15,6 +15,7 @@ from bench.inputs.batches import BatchReader
 from bench.inputs.examples import Examples
 from bench.models import cost
 from bench.models.predict import predict
+from bench.planning.external_overlap import from_json
 from bench.planning.image_caches import open_images, prepare
 from bench.planning.imported_run import comparable, config_of, external_run, planned_row, row
 from bench.planning.manifest import Manifest, contents, read_manifest
@@ -72,7 +73,7 @@ def evaluate(
     command = f"bench evaluate --model {request.model_name} --grid {grid.name}" + (" --data DATA" if data else "")
     no_network = declared is not None and declared.kind == "predictions"
     plan = make_plan(alone, registry, store, data, None, workers, command, display.progress, tables_alone=no_network)
-    before = _stored(store, plan)
+    plan, before = _stored(store, plan)
     on = torch.device(device)
     if on.type == "cpu":
         torch.set_num_threads(max(1, workers))
@@ -90,12 +91,19 @@ def evaluate(
     weights = source.current_weights()
     run = external_run(declared, config, plan.refs[0].id, weights)
     plan = replace(plan, runs=(run,))
-    if stored:  # its preprocessing is that of a trained run; an ensemble may need images of several geometries
+    if stored:
+        # A stored run keeps the preprocessing of its training. The members of an ensemble may differ in it, so the plan
+        # gets one entry for each preprocessing.
         entries = [{**run.entries, "preprocessing": own.entries["preprocessing"]} for own in geometries(stored)]
         plan = replace(plan, runs=tuple(replace(run, entries=own) for own in entries))
     images = None if files else prepare(plan, workers, display.progress, display.say)
     if images:
-        images.refuse_copies(display.progress)
+        images, lines = images.compared(display.progress)
+        plan = images.plan
+        for line in (*plan.remarks, *lines):
+            display.say(line)
+        if before:
+            _require_same_cohorts(plan, before)
         images.write_lists()
     caches, doubles = (images.caches, images.count_duplicates()) if images else ({}, 0)
     content = before or {**contents(plan, caches, doubles), "runs": []}
@@ -126,21 +134,40 @@ class _Source:
         return weights_of(self.stored) if self.stored else sha256_of(self.declared, self.network)
 
 
-def _stored(store: Store, plan: Plan) -> dict[str, Any] | None:
-    """Return the content of the stored manifest with the grid's name, None if there is no such manifest.
+def _stored(store: Store, plan: Plan) -> tuple[Plan, dict[str, Any] | None]:
+    """Return the plan with the cohorts of the stored manifest with the grid's name, and the content of this manifest.
 
-    Raises StoreError when this manifest has other cohorts, findings or splits than the plan, because the model could
-    not be compared with its runs.
+    Without such a manifest, the plan is unchanged and the content is None. Raises StoreError when the manifest has
+    other cohorts, findings or splits than the plan, because the model could not be compared with its runs.
     """
-    path = store.root / "grids" / f"{plan.grid.name}.json"
-    if not path.is_file():
-        return None
+    if not _manifest_path(plan).is_file():
+        return plan, None
     manifest = read_manifest(store, plan.grid.name)
-    same = [(c["name"], c["id"]) for c in manifest.cohorts] == [(ref.name, ref.id) for ref in plan.refs]
-    if not same or not comparable(asdict(manifest.shared), asdict(plan.runs[0].config)) or manifest.of_bundles:
-        fix = "run the grid again with `bench run` first, or evaluate into another --store"
-        raise StoreError(f"the stored grid {plan.grid.name} has other cohorts, findings or splits", str(path), fix)
-    return dict(manifest.content)
+    left_out = [from_json(row) for row in manifest.content.get("compared", {}).get("left_out", ())]
+    planned = {ref.name for ref in plan.refs}
+    plan = plan.without([overlap for overlap in left_out if overlap.cohorts[1] in planned])
+    if not comparable(asdict(manifest.shared), asdict(plan.runs[0].config)) or manifest.of_bundles:
+        raise _other_grid(plan)
+    _require_same_cohorts(plan, manifest.content)
+    return plan, dict(manifest.content)
+
+
+def _require_same_cohorts(plan: Plan, content: Mapping[str, Any]) -> None:
+    """Raise StoreError when a stored manifest has other cohorts than the plan."""
+    if [(c["name"], c["id"]) for c in content["cohorts"]] != [(ref.name, ref.id) for ref in plan.refs]:
+        raise _other_grid(plan)
+
+
+def _other_grid(plan: Plan) -> StoreError:
+    """Return the error for a stored grid whose runs cannot be compared with the model."""
+    what = f"the stored grid {plan.grid.name} has other cohorts, findings or splits"
+    fix = "run the grid again with `bench run` first, or evaluate into another --store"
+    return StoreError(what, str(_manifest_path(plan)), fix)
+
+
+def _manifest_path(plan: Plan) -> Path:
+    """Return the path of the stored manifest with the name of the plan's grid."""
+    return plan.store.root / "grids" / f"{plan.grid.name}.json"
 
 
 def _do(plan: Plan, run: Run, source: _Source, weights: str, device: torch.device, display: Display) -> list[str]:

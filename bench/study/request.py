@@ -80,7 +80,7 @@ class Request:
 
         Return no line if nothing is missing. The network is not used.
         """
-        files = hub_weights(architectures)
+        files = hub_weights(architectures, check=False)
         missing = [file for file in files if file.state == "missing"]
         if not missing:
             return []
@@ -170,7 +170,7 @@ def checked_hub_weights(entries: Iterable[Entry]) -> list[StartingWeights]:
     The network is only used if files are missing. Raises SetupError, with the names of all missing models, if they are
     neither in the hub's cache nor downloadable.
     """
-    files = hub_weights(entries)
+    files = hub_weights(entries, check=False)
     missing = [file.source or file.name for file in files if file.state == "missing"]
     if missing and not is_reachable():
         what = f"{len(missing)} of {len(files)} models have no starting weights on this machine, "

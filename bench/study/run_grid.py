@@ -69,8 +69,9 @@ def execute(
     """
     if any(plan.store.state(r.id) != "done" for r in runs):
         executor.prepare()
-    images = prepare(plan, workers, display.progress, display.say)
-    for line in (*plan.remarks, *images.fallbacks, *images.refuse_copies(display.progress)):
+    images, shared = prepare(plan, workers, display.progress, display.say).compared(display.progress)
+    plan = images.plan
+    for line in (*plan.remarks, *images.fallbacks, *shared):
         display.say(line)
     manifest, dropped = write_manifest(plan, images.caches, images.count_duplicates())
     images.write_lists()

@@ -118,39 +118,48 @@ def _local(path: Path, entry: Entry, name: str) -> StartingWeights:
     return StartingWeights(name, corpus, licence, state, str(path), path.stat().st_size, True, sha256, source)
 
 
-def hub_weights(entries: Iterable[Entry]) -> list[StartingWeights]:
-    """Return the files of timm models in the caches of the hub and of torch, each once."""
+def hub_weights(entries: Iterable[Entry], check: bool = True) -> list[StartingWeights]:
+    """Return the files of timm models in the caches of the hub and of torch, each once.
+
+    Without `check`, files are not read: they have no hash, and damaged files count as present.
+    """
     by_tag = {tag_of(entry): entry for entry in entries}
     on_hub = repositories(by_tag)
     return [
-        _on_hub(tag, entry, on_hub[tag]) if tag in on_hub else _released(tag, entry) for tag, entry in by_tag.items()
+        _on_hub(tag, entry, on_hub[tag], check) if tag in on_hub else _released(tag, entry, check)
+        for tag, entry in by_tag.items()
     ]
 
 
-def _on_hub(tag: str, entry: Entry, repository: str) -> StartingWeights:
+def _on_hub(tag: str, entry: Entry, repository: str, check: bool) -> StartingWeights:
     """Return the file of a timm model in the hub's cache."""
     where, corpus, size = (
         f"https://huggingface.co/{repository}",
         str(entry.facts.get("corpus", "")),
         _approximate_bytes(entry),
     )
-    return _with_cached_file(StartingWeights(tag, corpus, entry.licence, "missing", where, size, False, "", repository))
+    row = StartingWeights(tag, corpus, entry.licence, "missing", where, size, False, "", repository)
+    return _with_cached_file(row, check)
 
 
-def _released(tag: str, entry: Entry) -> StartingWeights:
+def _released(tag: str, entry: Entry, check: bool = True) -> StartingWeights:
     """Return the file of a timm model in torch's cache. The name of such a file contains the start of its SHA-256."""
     from bench.models.network import release_file  # imports torch, which takes seconds
 
     url, path = release_file(tag)
     corpus, size = str(entry.facts.get("corpus", "")), _approximate_bytes(entry)
+    row = StartingWeights(tag, corpus, entry.licence, "missing", url or "no file of timm", size, False, "", url)
     if not url or not path.is_file():
-        return StartingWeights(tag, corpus, entry.licence, "missing", url or "no file of timm", size, False, "", url)
+        return row
+    present = _present(row, path)
+    if not check:
+        return present
     sha256 = file_sha256(path)
     state = "present" if sha256.startswith(path.stem.rpartition("-")[2]) else "damaged"
-    return StartingWeights(tag, corpus, entry.licence, state, str(path), path.stat().st_size, True, sha256, url)
+    return replace(present, state=state, sha256=sha256)
 
 
-def _with_cached_file(row: StartingWeights) -> StartingWeights:
+def _with_cached_file(row: StartingWeights, check: bool = True) -> StartingWeights:
     """Return the row with the state of the file in the hub's cache, if the file is there.
 
     The cache names a large file by its SHA-256, so a file that differs from its name is damaged.
@@ -158,10 +167,17 @@ def _with_cached_file(row: StartingWeights) -> StartingWeights:
     path = cached_path(row.source, HUB_FILE)
     if not path:
         return row
+    present = _present(row, path)
+    if not check:
+        return present
     sha256, stated = file_sha256(path), path.resolve().name
     damaged = not _is_safetensors(path) or (len(stated) == len(sha256) and stated != sha256)
-    state = "damaged" if damaged else "present"
-    return replace(row, state=state, path=str(path), num_bytes=path.stat().st_size, exact=True, sha256=sha256)
+    return replace(present, state="damaged" if damaged else "present", sha256=sha256)
+
+
+def _present(row: StartingWeights, path: Path) -> StartingWeights:
+    """Return the row of a file that exists, without reading the file."""
+    return replace(row, state="present", path=str(path), num_bytes=path.stat().st_size, exact=True)
 
 
 def _approximate_bytes(entry: Entry) -> int:

@@ -1,12 +1,13 @@
-"""Find copies of the internal cohort's images in external cohorts: equal images, and images that were encoded again.
+"""Find copies of one cohort's images in another cohort: equal images, and images that were encoded again.
 
 The images come from caches. Near copies are found in three steps: similar hashes of 64 bits, then correlation at 16 x
 16 pixels, then correlation at up to 64 x 64 pixels.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations, permutations
 from typing import Any
 
 import cv2
@@ -34,39 +35,37 @@ _BLOCK = 1 << 12  # number of pairs whose pixels are compared at once; more pair
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """Copies of internal images in other cohorts.
+    """Images that two cohorts share.
 
-    tables   cohort -> image_id, internal_image_id, kind (exact or near); one row for each image that is a copy
+    tables   (one cohort, other cohort) -> image_id of the other cohort, copy_of (image id of the one cohort), kind (exact
+             or near); one row for each image of the other cohort that is a copy. Each two cohorts have two tables
     crowded  number of images in groups of similar images that are too large to compare all pairs
     """
 
-    tables: Mapping[str, pd.DataFrame]
+    tables: Mapping[tuple[str, str], pd.DataFrame]
     crowded: int
 
 
-def find_copies(internal: ImageCache, external: Mapping[str, ImageCache], progress: Progress | None = None) -> Copies:
-    """Find the images of the external caches that are copies of internal images. All caches have the same geometry.
+def find_copies(caches: Mapping[str, ImageCache], progress: Progress | None = None) -> Copies:
+    """Find the images that two caches share, for each two of the caches. All caches have the same geometry.
 
     Exact copies have the same file size and the same pixels. Near copies have similar hashes, similar thumbnails and
     similar pixels. Blank images are not compared.
     """
-    names = {"internal images": internal, **external}
-    records = [image_hashes(cache, f"compare {name}", progress) for name, cache in names.items()]
-    near, crowded = _near_copies(internal, external, records)
-    tables, originals = {}, prints(internal)
-    for (name, cache), record in zip(external.items(), records[1:], strict=True):
-        comparable = cache.index["image_id"][record["hash"] != 0]
-        images = prints(cache)
-        exact = _exact_copies(originals, images[images["image_id"].isin(comparable)])
-        pairs = pd.concat([exact, near[name]], ignore_index=True)
-        tables[name] = pairs.drop_duplicates("image_id", ignore_index=True)
+    records = {name: image_hashes(cache, f"compare {name}", progress) for name, cache in caches.items()}
+    near, crowded = _near_copies(caches, records)
+    images = {name: _comparable_prints(cache, records[name]) for name, cache in caches.items()}
+    tables = {}
+    for one, other in permutations(caches, 2):
+        pairs = pd.concat([_exact_copies(images[one], images[other]), near[one, other]], ignore_index=True)
+        tables[one, other] = pairs.drop_duplicates("image_id", ignore_index=True)
     return Copies(tables, crowded)
 
 
-def comparison_key(internal: ImageCache, external: Mapping[str, ImageCache]) -> str:
+def comparison_key(caches: Mapping[str, ImageCache]) -> str:
     """Return 16 hex digits that change when the images or the rules of `find_copies` change."""
     rules = (HASH_VERSION, MAX_DISTANCE, CAP, MIN_CORRELATION, MIN_DETAIL)
-    images = (internal.fingerprint, *(cache.fingerprint for cache in external.values()))
+    images = tuple(cache.fingerprint for cache in caches.values())
     return hashlib.sha256(repr((rules, images)).encode()).hexdigest()[:16]
 
 
@@ -84,53 +83,63 @@ def prints(cache: ImageCache) -> pd.DataFrame:
     return table[~table["print"].isin(flat)]
 
 
-def _exact_copies(internal: pd.DataFrame, external: pd.DataFrame) -> pd.DataFrame:
-    """Return image_id, internal_image_id and kind of the external images with the print of an internal image."""
-    originals = internal.drop_duplicates("print").rename(columns={"image_id": "internal_image_id"})
-    same = external.merge(originals, on="print")
-    return same[["image_id", "internal_image_id"]].assign(kind="exact")
+def _comparable_prints(cache: ImageCache, record: NDArray[Any]) -> pd.DataFrame:
+    """Return the rows of `prints` whose image is not blank. `record`: the result of `image_hashes`."""
+    images = prints(cache)
+    return images[images["image_id"].isin(cache.index["image_id"][record["hash"] != 0])]
+
+
+def _exact_copies(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """Return image_id, copy_of and kind of the images of the other cohort with the print of an image of the one cohort."""
+    originals = one.drop_duplicates("print").rename(columns={"image_id": "copy_of"})
+    same = other.merge(originals, on="print")
+    return same[["image_id", "copy_of"]].assign(kind="exact")
 
 
 def _near_copies(
-    internal: ImageCache, external: Mapping[str, ImageCache], records: Sequence[NDArray[Any]]
-) -> tuple[dict[str, pd.DataFrame], int]:
-    """Return cohort -> (image_id, internal_image_id, kind) of the near copies, and `Copies.crowded`.
+    caches: Mapping[str, ImageCache], records: Mapping[str, NDArray[Any]]
+) -> tuple[dict[tuple[str, str], pd.DataFrame], int]:
+    """Return (one cohort, other cohort) -> (image_id, copy_of, kind) of the near copies, and `Copies.crowded`.
 
-    `records`: the result of `image_hashes` for the internal cache, then for each external cache.
+    `records`: name of each cache -> result of `image_hashes`.
     """
-    row = np.concatenate([np.flatnonzero(part["hash"]) for part in records])
-    cohort = np.repeat(np.arange(len(records)), [np.count_nonzero(part["hash"]) for part in records])
+    is_comparable = [record["hash"] != 0 for record in records.values()]
+    row = np.concatenate([np.flatnonzero(mask) for mask in is_comparable])
+    cohort = np.repeat(np.arange(len(records)), [np.count_nonzero(mask) for mask in is_comparable])
     hashes, thumbnails = (
-        np.concatenate([part[field][part["hash"] != 0] for part in records]) for field in ("hash", "small")
+        np.concatenate([record[field][mask] for record, mask in zip(records.values(), is_comparable, strict=True)])
+        for field in ("hash", "small")
     )
-    # rows of the internal cohort come first, so `first` of a pair is internal
-    pairs = near_pairs(hashes, MAX_DISTANCE, CAP, side=cohort == 0)
+    # `cohort` is sorted, so the first row of a pair is of the earlier cohort
+    pairs = near_pairs(hashes, MAX_DISTANCE, CAP, cohort=cohort)
     similar = are_correlated(pairs.first, pairs.second, thumbnails)
     first, second = pairs.first[similar], pairs.second[similar]
     tables = {}
-    for number, name in enumerate(external, start=1):
-        of_cohort = cohort[second] == number
-        own, other = row[first[of_cohort]], row[second[of_cohort]]
-        same = _have_equal_details(internal, own, external[name], other)
+    for (i, one), (j, other) in combinations(enumerate(caches), 2):
+        of_cohorts = (cohort[first] == i) & (cohort[second] == j)
+        left, right = row[first[of_cohorts]], row[second[of_cohorts]]
+        same = _have_equal_details(caches[one], left, caches[other], right)
         ids = {
-            "image_id": external[name].index["image_id"].to_numpy(object)[other[same]],
-            "internal_image_id": internal.index["image_id"].to_numpy(object)[own[same]],
+            "image_id": caches[other].index["image_id"].to_numpy(object)[right[same]],
+            "copy_of": caches[one].index["image_id"].to_numpy(object)[left[same]],
         }
-        tables[name] = pd.DataFrame(ids, dtype=object).assign(kind="near")
+        tables[one, other] = pd.DataFrame(ids, dtype=object).assign(kind="near")
+        swapped = {"image_id": "copy_of", "copy_of": "image_id"}
+        tables[other, one] = tables[one, other].rename(columns=swapped)
     return tables, pairs.crowded
 
 
 def _have_equal_details(
-    internal: ImageCache, own: NDArray[np.int64], external: ImageCache, other: NDArray[np.int64]
+    one: ImageCache, first: NDArray[np.int64], other: ImageCache, second: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Return the mask of pairs of images with a correlation of at least MIN_DETAIL between their cached pixels.
 
-    `own` and `other` are the rows of the pairs in the internal and in the external cache.
+    `first` and `second` are the rows of the pairs in the caches `one` and `other`.
     """
-    is_equal = np.zeros(len(own), bool)
-    for start in range(0, len(own), _BLOCK):
+    is_equal = np.zeros(len(first), bool)
+    for start in range(0, len(first), _BLOCK):
         block = slice(start, start + _BLOCK)
-        left, right = _details(internal.images, own[block]), _details(external.images, other[block])
+        left, right = _details(one.images, first[block]), _details(other.images, second[block])
         is_equal[block] = correlations(left, right) >= MIN_DETAIL
     return is_equal
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harmonize.cohorts.cohort_choice import CohortChoice
+from harmonize.cohorts.confound_choice import Confound
 from harmonize.datasets import LAYOUTS, PUBLISHED, TABLE, adapter
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import check_source, labels_yaml
@@ -16,7 +17,8 @@ from harmonize.yaml_file import read_yaml
 GOLD = "-gold"  # X-gold is the gold subset of cohort X: the images that physicians or radiologists labeled
 _TEXTS = ("layout", "root", "table", "mapping", "population")
 _CHOICES = {f.name: type(f.default) for f in fields(CohortChoice)}
-_KEYS = (*_TEXTS, "label_source", "exclude", *_CHOICES)
+_KEYS = (*_TEXTS, "label_source", "exclude", "confound", *_CHOICES)
+_CONFOUND_KEYS = {"finding": str, "with": str, "level": str, "odds_ratio": float, "seed": int}
 # a name becomes part of file names, which have at most 255 bytes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
@@ -31,6 +33,7 @@ class CohortSpec:
                   compare label sources
     choice        settings that select images
     exclude       CSV files that list images or patients to remove
+    confound      association of a finding with view, sex or device, made by leaving out images
     population    name of the population; cohorts with the same name use the same patient ids; "" = not stated
     """
 
@@ -43,6 +46,7 @@ class CohortSpec:
     hybrid: tuple[tuple[str, str], ...] = ()
     choice: CohortChoice = field(default_factory=CohortChoice)
     exclude: tuple[Path, ...] = ()
+    confound: Confound | None = None
     population: str = ""
     training: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
 
@@ -85,7 +89,8 @@ def _layout_of(path: Path) -> str:
 def with_gold(specs: Mapping[str, CohortSpec], names: Sequence[str]) -> dict[str, CohortSpec]:
     """Add the gold subset of cohort X for each name "X-gold", unless a cohort has this name. Other names are ignored.
 
-    If the adapter defines GOLD_LABEL_SOURCE, the labels of the gold subset come from this source.
+    If the adapter defines GOLD_LABEL_SOURCE, the labels of the gold subset come from this source. `confound` of cohort X does
+    not apply to the gold subset.
     """
     extended = dict(specs)
     for name in names:
@@ -93,7 +98,8 @@ def with_gold(specs: Mapping[str, CohortSpec], names: Sequence[str]) -> dict[str
         if name not in specs and base is not None:
             source = getattr(adapter(base.layout), "GOLD_LABEL_SOURCE", "")
             labels: dict[str, Any] = {"label_source": source, "hybrid": ()} if source else {}
-            extended[name] = replace(base, name=name, choice=replace(base.choice, gold=True), **labels)
+            gold = replace(base.choice, gold=True)
+            extended[name] = replace(base, name=name, choice=gold, confound=None, **labels)
     return extended
 
 
@@ -130,7 +136,33 @@ def _spec(name: str, entry: Any, path: Path) -> CohortSpec:
     if population and not _NAME.fullmatch(population):
         fix = "write a short name of letters, digits, dots, dashes and underscores"
         raise ConfigError(f"invalid population {population!r}", f"{where}.population", fix)
-    return CohortSpec(name, layout, root, entry.get("table", ""), mapping, source, hybrid, choice, exclude, population)
+    confound = _confound(entry["confound"], f"{where}.confound") if "confound" in entry else None
+    return CohortSpec(
+        name, layout, root, entry.get("table", ""), mapping, source, hybrid, choice, exclude, confound, population
+    )
+
+
+def _confound(value: Any, where: str) -> Confound:
+    """Return the association that the key `confound` describes."""
+    example = "write {finding: Edema, with: view, level: AP, odds_ratio: 8}"
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"confound is {value!r}, not a block of keys", where, example)
+    for key in value:
+        if key not in _CONFOUND_KEYS:
+            raise ConfigError(f"unknown key {key!r}", f"{where}.{key}", _nearest(str(key), tuple(_CONFOUND_KEYS)))
+    if missing := [key for key in _CONFOUND_KEYS if key not in value and key != "seed"]:
+        raise ConfigError(f"the key {missing[0]} is missing", where, example)
+    for key, kind in _CONFOUND_KEYS.items():
+        own = value.get(key, 0)
+        if type(own) is not kind and not (kind is float and type(own) is int):
+            raise ConfigError(f"{key} is {own!r}, not of type {kind.__name__}", f"{where}.{key}", example)
+    _check_finding(value["finding"], where)
+    try:
+        return Confound(
+            value["finding"], value["with"], value["level"], float(value["odds_ratio"]), value.get("seed", 0)
+        )
+    except ValueError as error:
+        raise ConfigError(str(error), where, example) from error
 
 
 def _exclude(value: Any, path: Path, where: str) -> tuple[Path, ...]:
@@ -155,16 +187,22 @@ def _label_source(value: Any, layout: str, where: str) -> tuple[str, tuple[tuple
         raise ConfigError(f"{value!r} is not a label source", where, fix)
     for source in by_finding.values():
         check_source(layout, source, where)
-    findings = {finding for names in labels_yaml()["spaces"].values() for finding in names}
     for finding in by_finding:
-        if finding not in findings | {"default"}:
-            raise ConfigError(f"no finding {finding!r}", where, _nearest(str(finding), tuple(sorted(findings))))
+        if finding != "default":
+            _check_finding(finding, where)
     default_source = by_finding.get("default", "default")
     return default_source, tuple(
         (str(finding), source)
         for finding, source in by_finding.items()
         if finding != "default" and source != default_source
     )
+
+
+def _check_finding(finding: Any, where: str) -> None:
+    """Raise ConfigError if no label space has the finding."""
+    findings = {name for names in labels_yaml()["spaces"].values() for name in names}
+    if finding not in findings:
+        raise ConfigError(f"no finding {finding!r}", where, _nearest(str(finding), tuple(sorted(findings))))
 
 
 def _choice(entry: Mapping[Any, Any], where: str) -> CohortChoice:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from harmonize.datasets import FAULT
-from harmonize.datasets.csvrows import as_csv, column_names, count_regular_rows, rows
+from harmonize.datasets.csvrows import as_csv, check_unpacked_size, column_names, count_regular_rows, rows
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT, UNCERTAIN
 
@@ -63,9 +63,10 @@ def require(root: Path, layout: str, *names: str) -> Path:
 def header(path: Path) -> list[str]:
     """Return the column names of a CSV file, "" for a column without a name.
 
-    Raises DatasetError if the file is unreadable or empty.
+    Raises DatasetError if the file is unreadable or empty, or if its decompression would fill the memory.
     """
     with _readable(path):
+        check_unpacked_size(path)
         names = column_names(path)
     if not names:
         raise DatasetError("not a readable CSV file: it is empty", str(path), "download the file again")

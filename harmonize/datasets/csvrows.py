@@ -21,7 +21,11 @@ from typing import IO, Any, NamedTuple
 from harmonize.errors import DatasetError
 
 _OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
-_MAX_CELL_CHARACTERS = 2**24  # a longer cell is the result of an unclosed quote
+MAX_CELL_CHARACTERS = 2**24  # a longer cell is the result of an unclosed quote
+# bytes of a compressed table after decompression: 900,000 rows with 1,000 characters each. A damaged or hostile file of
+# 10 MB can unpack to 10 GB
+MAX_UNPACKED_BYTES = 2**30
+_CHUNK_BYTES = 2**20
 
 
 class Row(NamedTuple):
@@ -52,6 +56,20 @@ def open_text(path: Path) -> Iterator[IO[str]]:
         yield file
 
 
+def check_unpacked_size(path: Path) -> None:
+    """Raise DatasetError if a compressed file unpacks to more than MAX_UNPACKED_BYTES; at most 1 MB is in memory."""
+    opener = _OPENERS.get(path.suffix.lower())
+    if opener is None:
+        return
+    size = 0
+    with opener(path, "rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            size += len(chunk)
+            if size > MAX_UNPACKED_BYTES:
+                what = f"the compressed table unpacks to more than {MAX_UNPACKED_BYTES:,} bytes"
+                raise DatasetError(what, str(path), "if its content is right, unpack it; plain tables have no limit")
+
+
 def column_names(path: Path) -> list[str]:
     """Return the column names of a CSV file, "" for a column without a name; [] for an empty file."""
     records = _records(path)
@@ -66,7 +84,7 @@ def count_regular_rows(path: Path) -> int | None:
 
     Most files have only such rows, and counting them is three times as fast as `rows`.
     """
-    csv.field_size_limit(_MAX_CELL_CHARACTERS)
+    csv.field_size_limit(MAX_CELL_CHARACTERS)
     with open_text(path) as file:
         reader = csv.reader(_without_nul(file))
         try:
@@ -148,7 +166,7 @@ def _parsed(text: str) -> list[str]:
 
 def _records(path: Path) -> Generator[_Record, None, None]:
     """Yield the records of a CSV file, beginning with the header; blank lines are skipped."""
-    csv.field_size_limit(_MAX_CELL_CHARACTERS)  # the default of Python is too small for a cell with an encoded mask
+    csv.field_size_limit(MAX_CELL_CHARACTERS)  # the default of Python is too small for a cell with an encoded mask
     lines: list[str] = []
     with open_text(path) as file:
         reader = csv.reader(_collected(file, lines))

@@ -94,7 +94,7 @@ def count_bits(words: Hashes) -> NDArray[np.int64]:
     return np.asarray((words * byte_ones) >> np.uint64(56), np.int64)
 
 
-def near_pairs(hashes: Hashes, max_distance: int = 4, cap: int = 200, side: NDArray[np.bool_] | None = None) -> Pairs:
+def near_pairs(hashes: Hashes, max_distance: int = 4, cap: int = 200, cohort: NDArray[np.int64] | None = None) -> Pairs:
     """Return every pair of rows at most `max_distance` bits apart, without comparing all rows with all rows.
 
     The bits are divided into max_distance + 3 bands, so two near hashes agree in at least three bands (pigeonhole
@@ -102,7 +102,7 @@ def near_pairs(hashes: Hashes, max_distance: int = 4, cap: int = 200, side: NDAr
     rows have the same hash, only `cap` of them are paired. If more than 10 * `cap` different hashes agree in three
     bands, each hash is compared with the next 10 * `cap` only. `crowded` is the number of rows in such groups.
 
-    side    mask of the rows of one cohort: only pairs of a row inside and a row outside the mask are returned
+    cohort  number of each row's cohort: only pairs of rows of two cohorts are returned; without it, all pairs are
     """
     if len(hashes) == 0:
         empty = np.zeros(0, np.int64)
@@ -113,28 +113,28 @@ def near_pairs(hashes: Hashes, max_distance: int = 4, cap: int = 200, side: NDAr
     sizes = np.diff(start)
     crowded = int(sizes[sizes > cap].sum())
     paired = np.minimum(sizes, cap)
-    inside, outside = np.ones((2, len(distinct)), bool)
-    if side is not None:
-        inside, outside = (np.isin(np.arange(len(distinct)), group[mask]) for mask in (side, ~side))
-    left, right, distance, crowded_hashes = _distinct_pairs(distinct, max_distance, 10 * cap, inside, outside)
+    if cohort is None:
+        cohort = np.arange(len(hashes))
+    lowest, highest = (find.reduceat(cohort[members], start[:-1]) for find in (np.minimum, np.maximum))
+    left, right, distance, crowded_hashes = _distinct_pairs(distinct, max_distance, 10 * cap, lowest, highest)
     groups = [
         _pairs_of_equal_hashes(members, start[:-1], paired),
         *_pairs_of_near_hashes(members, start[:-1], paired, left, right, distance),
     ]
     first, second, bits = (np.concatenate(arrays) for arrays in zip(*groups, strict=True))
-    if side is not None:
-        crosses = side[first] != side[second]
-        first, second, bits = first[crosses], second[crosses], bits[crosses]
+    crosses = cohort[first] != cohort[second]
+    first, second, bits = first[crosses], second[crosses], bits[crosses]
     order = np.lexsort((second, first))
     return Pairs(first[order], second[order], bits[order], crowded + int(sizes[crowded_hashes].sum()))
 
 
 def _distinct_pairs(
-    hashes: Hashes, max_distance: int, cap: int, inside: NDArray[np.bool_], outside: NDArray[np.bool_]
+    hashes: Hashes, max_distance: int, cap: int, lowest: NDArray[np.int64], highest: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
     """Return each pair of near but different hashes, their distances, and the mask of hashes in groups above `cap`.
 
-    One hash of a pair is in the mask `inside`, the other in the mask `outside`; a hash may be in both masks.
+    `lowest` and `highest` are the lowest and the highest cohort number of the rows with each hash. A pair is left out
+    if all rows with its two hashes are of one cohort.
     """
     edges = np.linspace(0, 64, max_distance + _AGREEING_BANDS + 1).astype(int)
     bands = [(1 << int(high)) - (1 << int(low)) for low, high in pairwise(edges)]
@@ -145,7 +145,7 @@ def _distinct_pairs(
         order = np.argsort(keys, kind="stable")
         for left, right in _pairs_with_equal_key(keys[order], cap, crowded, order):
             is_near = count_bits(hashes[left] ^ hashes[right]) <= max_distance
-            is_near &= (inside[left] & outside[right]) | (outside[left] & inside[right])
+            is_near &= np.minimum(lowest[left], lowest[right]) < np.maximum(highest[left], highest[right])
             if is_near.any():
                 pair = np.stack([left[is_near], right[is_near]])
                 pair_arrays.append(np.sort(pair, axis=0))

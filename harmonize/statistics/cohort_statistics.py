@@ -141,7 +141,10 @@ def _flow(
     disk_searched: bool,
     scans: EarlierScans | None,
 ) -> pd.DataFrame:
-    """Return the flow of the cohort, then the steps `unreadable`, `unlabelled` and `used`, then the remarks."""
+    """Return the flow of the cohort, then the steps `unreadable`, `unlabelled` and `used`, then the remarks.
+
+    Remarks are counts after the step `kept`; they remove no image.
+    """
     rows: list[tuple[str, str, int]] = []
     remarks: list[tuple[str, str, int]] = []
     after_kept = False

@@ -18,7 +18,8 @@ from reports.report_data.headline_rows import Estimate
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 
-# keys: id (of the HTML element), data (traces), layout, height and narrow (px), top (text above)
+# keys: id (of the HTML element), data (traces), layout, height (px), narrow (height on a narrow screen, px), top (text
+# above the chart)
 Chart = dict[str, Any]
 
 # (key of the cost, name, unit, divisor, sign: -1 if low is better, field with the device)

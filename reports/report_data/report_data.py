@@ -150,6 +150,33 @@ class ReportData:
         return int(self.meta.get("duplicates") or 0)
 
     @property
+    def overlaps(self) -> list[dict[str, Any]]:
+        """What each two external hospitals share: hospitals (short names), num_images, images, patients.
+
+        [] if the tables do not state it. `reports.sentences.data.overlap` explains the values.
+        """
+        rows = (self.meta.get("compared") or {}).get("external") or ()
+        return [
+            {
+                "hospitals": tuple(self.short(str(name)) for name in row["cohorts"]),
+                **{key: row[key] for key in ("num_images", "images", "patients")},
+            }
+            for row in rows
+        ]
+
+    @property
+    def left_out(self) -> list[dict[str, Any]]:
+        """The external cohorts that another one contains: hospitals (the containing one first), num_images, images."""
+        rows = (self.meta.get("compared") or {}).get("left_out") or ()
+        return [
+            {
+                "hospitals": (self.short(str(row["cohorts"][0])), str(row["title"])),
+                **{key: row[key] for key in ("num_images", "images")},
+            }
+            for row in rows
+        ]
+
+    @property
     def num_common(self) -> tuple[int, int]:
         """The smallest and the largest number of shared findings of a gap, over runs and hospitals; 0 without gaps."""
         counts = [e.num_findings for r in self.ranked for e in r.hospital_gaps.values() if e.has_value]

@@ -86,7 +86,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "weights_licence",  # license of the starting weights; "" for random weights or if not stated
         "train_on",  # the training cohort; for an imported model, its owner declares the cohort
         "seed",
-        "what",  # difference from the grid's base configuration, e.g. "sam · seed 1"
+        "what",  # settings that vary among the runs of the grid, e.g. "sam · seed 1"
         "state",  # done, failed, started, absent
         "reason",  # ? the reason why the run has no score
         "remark",  # ? irregularities of the training: "limit reached: ...", "memory ran out: ..."
@@ -151,11 +151,12 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # external_reference: source of the external labels
     "references": ("run_id", "split", "reference", "dataset", "external_reference", "hospital", *_GAP),
     # components of the gap of a metric (auroc, auprc, ece); an unknown component counts as 0
+    # A recipe has only the rows of the macro: means over its runs.
     # part: prevalence, case_mix, labels or remainder; their sum is the gap, also in each resample
     # reason: why the component is unknown, or how it was measured
     # effective_positive, effective_negative: Kish's effective number of weighted positive and negative images
     # covered: share of internal images whose case-mix cell (such as sex and age) also has external images
-    # least, most: ? minimum and maximum of the label component over the admissible label mappings
+    # least, most: minimum and maximum of the label component over the admissible label mappings
     # paired: share of findings for which the same images have labels from both label sources
     "decomposition": ("run_id", "dataset", "metric", "finding", "part", "value", "low", "high", *_DECOMPOSED),
     # scores of subgroups: "sex=F", "sex=F age=<40", ..., and "all" (its AUROC is in `scores`)

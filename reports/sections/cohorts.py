@@ -48,6 +48,10 @@ def cohorts(board: ReportData) -> Section:
         "title": data_sentences.image_flow(
             num_listed, num_used, int(board.meta.get("shared_patients", 0)), board.num_duplicates
         ),
+        "overlaps": [
+            *(data_sentences.left_out(**row) for row in board.left_out),
+            *filter(None, (data_sentences.overlap(**row) for row in board.overlaps)),
+        ],
         "prevalence": shares,
         "prevalence_title": _most_different(shares),
         "no_lungs": _no_lungs(board),

@@ -1,10 +1,12 @@
 """Section that compares runs: it contains the numbers, and a script builds the table of the runs that a reader pins."""
 
+import json
 from typing import Any
 
 from markupsafe import Markup
 
 from reports.formatting import is_number, plural
+from reports.html.compression import packed
 from reports.html.section import Section, data_block, write
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import EXTERNAL, ReportData
@@ -19,45 +21,50 @@ def compare(board: ReportData) -> Section:
     """
     if len(board.ranked) < 2:
         return Section("compare", "", Markup(""))
-    return Section("compare", "", write("compare.html.j2", unit=board.unit, data=Markup(data_block(_data(board)))))  # noqa: S704
+    pairs = _pairs(board)
+    data = Markup(data_block(_data(board)))  # noqa: S704
+    return Section("compare", "", write("compare.html.j2", unit=board.unit, data=data, pairs=packed(json.dumps(pairs))))
+
+
+def _measures(board: ReportData) -> list[tuple[tuple[str, str], dict[str, str]]]:
+    """Return (hospital, metric) of each compared metric, with its title and a note."""
+    return [
+        ((EXTERNAL, "auroc"), {"title": "External", "note": "AUROC, mean"}),
+        ((board.internal.key, "auroc"), {"title": "Internal", "note": "AUROC, every finding"}),
+        ((EXTERNAL, "gap"), {"title": "Gap", "note": "internal − external, shared findings"}),
+        *(((h.key, "auroc"), {"title": h.title, "note": "AUROC"}) for h in board.hospitals),
+    ]
 
 
 def _data(board: ReportData) -> dict[str, Any]:
-    """Return the metrics, the estimates of each run, and the paired differences.
-
-    A difference has its value, its own interval, and the interval that is adjusted for all pairs in the ranking.
-    """
-    measure_keys = [
-        (EXTERNAL, "auroc"),
-        (board.internal.key, "auroc"),
-        (EXTERNAL, "gap"),
-        *((h.key, "auroc") for h in board.hospitals),
-    ]
-    measures = [
-        {"title": "External", "note": "AUROC, mean"},
-        {"title": "Internal", "note": "AUROC, every finding"},
-        {"title": "Gap", "note": "internal − external, shared findings"},
-        *({"title": h.title, "note": "AUROC"} for h in board.hospitals),
-    ]
+    """Return the metrics, the estimates of each run, and the words of verdicts and of missing differences."""
     table = board.tables["pairs"]
-    index_of_measure = {measure_key: k for k, measure_key in enumerate(measure_keys)}
-    pairs: dict[str, list[list[float] | None]] = {}
-    columns = ("first", "second", "dataset", "metric", "value", "low", "high", "all_low", "all_high")
-    for first, second, dataset, metric, *numbers in rows_of(table, *columns):
-        k = index_of_measure.get((str(dataset), str(metric)))
-        if k is not None and all(map(is_number, numbers)):
-            cells = pairs.setdefault(f"{first} {second}", [None] * len(measure_keys))
-            cells[k] = [float(v) for v in numbers]
     compared = table["first"].nunique() + 1 if len(table) else 0
     return {
-        "measures": measures,
+        "measures": [texts for _, texts in _measures(board)],
         "runs": {r.id: _cells(board, r) for r in board.ranked},
-        "pairs": pairs,
         "verdicts": {"above": f"{HIGHER} than A", "below": f"{LOWER} than A", "unclear": UNCLEAR},
         "left": f"Paired differences are stored for the first {plural(compared, board.unit)} of the ranking; the others have none here."
         if compared
         else "No paired differences are stored in these tables.",
     }
+
+
+def _pairs(board: ReportData) -> dict[str, list[list[float] | None]]:
+    """Return the paired differences of each metric: "first second" (two ids) -> [value, low, high, all_low, all_high].
+
+    low and high are the difference's own interval; all_low and all_high are adjusted for all pairs in the ranking. Eight
+    decimals are kept; the page shows three.
+    """
+    index_of_measure = {key: k for k, (key, _) in enumerate(_measures(board))}
+    pairs: dict[str, list[list[float] | None]] = {}
+    columns = ("first", "second", "dataset", "metric", "value", "low", "high", "all_low", "all_high")
+    for first, second, dataset, metric, *numbers in rows_of(board.tables["pairs"], *columns):
+        k = index_of_measure.get((str(dataset), str(metric)))
+        if k is not None and all(map(is_number, numbers)):
+            cells = pairs.setdefault(f"{first} {second}", [None] * len(index_of_measure))
+            cells[k] = [round(float(v), 8) for v in numbers]
+    return pairs
 
 
 def _cells(board: ReportData, run: Run) -> list[list[str] | None]:

@@ -52,7 +52,7 @@ def cost(board: ReportData) -> Section:
         "others": [_runs_by_cost(board, *other_cost) for other_cost in OTHERS],
         "legend": charts.families(runs),
         "drawn": has_chart,
-        # the names are escaped as HTML, because the chart interprets HTML
+        # the chart has the names escaped, because it interprets HTML; the menus show text, so the escaping is undone
         "axes": {
             way: [{"key": axis["key"], "name": unescape(axis["name"])} for axis in chart["axes"][way]]
             for way in ("x", "y")

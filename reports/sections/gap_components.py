@@ -5,7 +5,7 @@ remainder is the amount that no cause explains.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -33,40 +33,40 @@ READERS = {
 }
 WORST = "worst"
 WIDTH, HEIGHT = 300.0, 26.0
-SHOWN = 40  # number of runs in the table below the figure
+SHOWN = 40  # number of recipes in the table below the figure
 COLUMNS = ("run_id", "dataset", "metric", "part", "value", "low", "high", "paired", "reason", "least", "most")
 
-# (run, hospital, metric, component) -> row of the table `decomposition`
+# (recipe, hospital, metric, component) -> row of the table `decomposition`
 Cells = Mapping[tuple[str, str, str, str], Mapping[Any, Any]]
 
 
 def gap_components(board: ReportData) -> Section:
-    """Write the section: components of the first run, and a table of all runs; empty if there are no components."""
+    """Write the section: components of the first recipe, and a table of all recipes; empty if there are no components."""
     table = board.tables["decomposition"]
     macro = table.loc[table["finding"] == MACRO, list(COLUMNS)]
     external = macro[(macro["dataset"] == EXTERNAL) & (macro["metric"] == "auroc") & (macro["part"] == "gap")]
-    run_ids = set(external["run_id"].tolist())
-    runs = [r for r in board.ranked_runs if r.id in run_ids][:SHOWN]
-    macro = macro[macro["run_id"].isin([r.id for r in runs])]
+    measured = set(external["run_id"].tolist())
+    recipes = [r for r in board.ranked if r.id in measured][:SHOWN]
+    macro = macro[macro["run_id"].isin([r.id for r in recipes])]
     cells: Cells = {
         (str(r["run_id"]), str(r["dataset"]), str(r["metric"]), str(r["part"])): r for r in records_of(macro)
     }
-    if not runs:
+    if not recipes:
         return Section("components", "", Markup(""))
-    first = runs[0]
+    first = recipes[0]
     components = {_component_name(cells, first, p): estimate(cells, first, EXTERNAL, "auroc", p) for p in USED["auroc"]}
     context = {
         "title": gap_sentences.unexplained(estimate(cells, first, EXTERNAL, "auroc", "gap"), components),
         "answer": gap_sentences.gap_components(first.label, components),
-        "run": first,
-        "run_shown": board.run_shown(first),
+        "shown": first,
+        "unit": board.unit,
         "figures": [_figure(board, cells, first, metric) for metric in METRICS],
         "legend": [
             (word, svg.svg(12, 12, svg.rect(1, 1, 10, 10, f"pt-{component}"), "", "ky"))
             for component, word in PARTS.items()
         ],
-        "all": [_numbers(board, cells, run) for run in runs],
-        "against": _against(board, runs),
+        "all": [_numbers(board, cells, recipe) for recipe in recipes],
+        "against": _against(board, board.ranked_runs[:SHOWN]),
         "heads": [(h, _label_source(board, h.key)) for h in board.hospitals],
     }
     return Section("components", "Components", write("gap_components.html.j2", **context))
@@ -121,7 +121,7 @@ def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str,
 
 
 def _whole_gap(cells: Cells, run: Run, dataset: str, metric: str, num_hospitals: int) -> Estimate:
-    """Return the gap of a run with its simultaneous bounds; for AUROC, the bounds are those of the other sections."""
+    """Return the gap of a recipe with its simultaneous bounds; for AUROC, the bounds are those of the other sections."""
     gap = estimate(cells, run, dataset, metric, "gap")
     shown = run.gap if dataset == EXTERNAL else run.hospital_gaps.get(dataset, MISSING)
     if metric == "auroc" and shown.is_compared:
@@ -163,7 +163,7 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
 
 
 def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
-    """Return the table row of a run: for each metric, the gap and its components, averaged over hospitals."""
+    """Return the table row of a recipe: for each metric, the gap and its components, averaged over hospitals."""
     return {
         "run": run,
         "cells": [
@@ -175,7 +175,7 @@ def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
     }
 
 
-def _against(board: ReportData, runs: list[Run]) -> list[dict[str, Any]]:
+def _against(board: ReportData, runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Return one row per run and internal test split: macro gap at each hospital, mean gap and worst hospital."""
     table = board.tables["references"]
     macro = table[table["finding"] == MACRO]

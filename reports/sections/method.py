@@ -28,14 +28,7 @@ def method(board: ReportData) -> Section:
         "unlearnt": data_sentences.not_learned(board.not_learned, len(board.scored)),
         "not_compared": data_sentences.not_compared(board.not_compared),
         "duplicates": data_sentences.duplicates(board.num_duplicates) if board.num_duplicates else "",
-        "compared": data_sentences.compared(
-            board.internal.short,
-            [board.short(str(name)) for name in compared["patients"]],
-            len(board.hospitals),
-            images=bool(compared["images"]),
-        )
-        if (compared := board.meta.get("compared"))
-        else "",
+        "compared": _compared(board),
         "analyses": data_sentences.analysis_states(list(board.meta.get("analyses") or [])),
         "bibtex": bibtex(board.meta, board.distinct("commit"), board.internal.title),
         "repository": (board.meta.get("software") or {}).get("repository", ""),
@@ -46,6 +39,28 @@ def method(board: ReportData) -> Section:
         ],
     }
     return Section("method", "Method", write("method.html.j2", **context))
+
+
+def _compared(board: ReportData) -> str:
+    """State which cohorts were compared to find shared patients and images; "" if the tables do not state it."""
+    compared = board.meta.get("compared")
+    if not compared:
+        return ""
+    with_internal = data_sentences.compared(
+        board.internal.short,
+        [board.short(str(name)) for name in compared["patients"]],
+        len(board.hospitals),
+        images=bool(compared["images"]),
+    )
+    overlaps = board.overlaps
+    if not overlaps:
+        return with_internal
+    among_external = data_sentences.compared_external(
+        [row["hospitals"] for row in overlaps if row["patients"] is not None],
+        images=all(row["images"] is not None for row in overlaps),
+        shared=any(data_sentences.overlap(**row) for row in overlaps),
+    )
+    return f"{with_internal} {among_external}"
 
 
 def _standard_errors(board: ReportData) -> list[tuple[str, str, tuple[str, str, str]]]:

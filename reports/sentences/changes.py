@@ -54,7 +54,7 @@ def relation(rho: Estimate) -> str:
 
 
 def reaction_only(findings: Sequence[str]) -> str:
-    """Name the findings for which a marker changes predictions, without a clear benefit at the internal hospital; or "".
+    """Name the findings for which a marker changes predictions, but erasing markers does not lower the internal AUROC; or "".
 
     >>> reaction_only(["Edema"])  # doctest: +ELLIPSIS
     'For Edema, a marker changes the predictions of at least one run, but erasing markers does not clearly lower the internal AUROC. So ...shortcut'

@@ -113,12 +113,12 @@ def resampling(num_others: int, num_sure: int, num_nondominated: int, unit: str 
     `num_others`: number of dominated runs that are Pareto-optimal in more than 5 % of resamples.
 
     >>> resampling(0, 2, 2)
-    'Resampling patients does not change this.'
+    'Each of them is Pareto-optimal in 95 % or more of the bootstrap samples; no other run is in more than 5 %.'
     >>> resampling(3, 1, 2)
     'In 95 % or more of the bootstrap samples, one of the two Pareto-optimal runs stays so. 3 other runs are Pareto-optimal in more than 5 %.'
     """
     if num_sure == num_nondominated and not num_others:
-        return "Resampling patients does not change this."
+        return f"Each of them is Pareto-optimal in 95 % or more of the bootstrap samples; no other {unit} is in more than 5 %."
     if num_sure == num_nondominated:
         stable = (
             f"the Pareto-optimal {unit} stays" if num_sure == 1 else f"all {word(num_sure)} Pareto-optimal {unit}s stay"

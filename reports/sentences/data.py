@@ -57,6 +57,69 @@ def compared(internal: str, hospitals: Sequence[str], num_external: int, *, imag
     return f"{patients} {copies if images else 'Images were not compared.'}"
 
 
+def compared_external(pairs: Sequence[Sequence[str]], *, images: bool, shared: bool) -> str:
+    """State which comparisons looked for patients and images that two external hospitals share.
+
+    `pairs`: the external hospitals whose patient ids were compared. `shared`: whether a patient or an image is shared.
+
+    >>> compared_external([], images=True, shared=False)
+    'Images of external hospitals were compared with each other; nothing is shared.'
+    >>> compared_external([("NIH", "X")], images=True, shared=True)
+    'Images of external hospitals were compared with each other, and patient ids of NIH with X; the section Cohorts states what is shared.'
+    >>> compared_external([("NIH", "X")], images=False, shared=False)
+    'Patient ids of NIH with X were compared; nothing is shared. Images of external hospitals were not compared with each other.'
+    """
+    no_images = "Images of external hospitals were not compared with each other."
+    ids = f"patient ids of {'; '.join(' with '.join(pair) for pair in pairs)}"
+    result = "the section Cohorts states what is shared" if shared else "nothing is shared"
+    if images:
+        also = f", and {ids}" if pairs else ""
+        return f"Images of external hospitals were compared with each other{also}; {result}."
+    return f"P{ids[1:]} were compared; {result}. {no_images}" if pairs else no_images
+
+
+def overlap(
+    hospitals: Sequence[str], num_images: Sequence[int], images: Sequence[int] | None, patients: int | None
+) -> str:
+    """State what two external hospitals share, "" if they share nothing.
+
+    `num_images`: number of scored images of each hospital. `images`: how many of these the other hospital has, too; None
+    if images were not compared. `patients`: number of shared patients; None if the patient ids cannot be compared.
+
+    >>> overlap(("NIH", "X"), (40, 60), (12, 13), 1)
+    'NIH and X share images (12 of 40 at NIH, 13 of 60 at X) and 1 patient; means over hospitals count them twice.'
+    >>> overlap(("NIH", "X"), (40, 60), (0, 0), None)
+    ''
+    """
+    shared = []
+    if images and any(images):
+        counts = (
+            f"{integer(n)} of {integer(total)} at {name}"
+            for name, n, total in zip(hospitals, images, num_images, strict=True)
+        )
+        shared.append(f"images ({', '.join(counts)})")
+    if patients:
+        shared.append(plural(patients, "patient"))
+    if not shared:
+        return ""
+    return f"{' and '.join(hospitals)} share {' and '.join(shared)}; means over hospitals count them twice."
+
+
+def left_out(hospitals: Sequence[str], num_images: Sequence[int], images: Sequence[int] | None) -> str:
+    """State why the second of two external cohorts is left out; the arguments are those of `overlap`.
+
+    >>> left_out(("nih", "again"), (60, 61), (60, 59))
+    'again is left out, because 59 of its 61 scored images are also in nih. Each mean counts this hospital once.'
+    >>> left_out(("nih", "again"), (60, 60), None)
+    'again is left out, because it has the same table as nih. Each mean counts this hospital once.'
+    """
+    kept, name = hospitals
+    reason = f"it has the same table as {kept}"
+    if images:
+        reason = f"{integer(images[1])} of its {plural(num_images[1], 'scored image')} are also in {kept}"
+    return f"{name} is left out, because {reason}. Each mean counts this hospital once."
+
+
 def prevalence(finding: str, ratio: float, most: str, least: str) -> str:
     """Name the finding with the largest difference in prevalence between hospitals; `finding` is "" if there is none."""
     if not finding:

@@ -12,7 +12,7 @@ NUM_NEEDED = 8  # minimum number of runs to fit a line; bench.scoring.across_run
 
 
 def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
-    """State how much each measured component adds to a run's gap. `components`: name -> component, the remainder last.
+    """State how much each measured component adds to the gap of a recipe or a run. `components`: name -> component, the remainder last.
 
     >>> case, rest = Estimate(0.02, 0.01, 0.03), Estimate(0.05, 0.04, 0.06)
     >>> gap_components("A", {"case mix": case, "remainder": rest})
@@ -35,7 +35,7 @@ def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
 
 
 def unexplained(gap: Estimate, components: Mapping[str, Estimate]) -> str:
-    """State the mean gap of a run as the sum of its components. `components`: name -> component, the remainder last.
+    """State the mean gap of a recipe or a run as the sum of its components. `components`: name -> component, the remainder last.
 
     The components have signs: if one of them makes the gap smaller, the remainder can be larger than the gap.
 

@@ -153,12 +153,17 @@ def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
         checks += [
             (
                 f"Identical image at {internal} and an external hospital",
-                "none (`bench run` stops if it finds one)",
+                _identical_images(board),
             ),
             (
                 f"Patient at {internal} and an external hospital",
                 _shared_patients(board),
             ),
+        ]
+    if board.overlaps:
+        checks += [
+            ("Same image at two external hospitals", _shared_by_external(board, "images")),
+            ("Same patient at two external hospitals", _shared_by_external(board, "patients")),
         ]
     start = {exposure(board, run) for run in board.runs if not run.is_imported}
     overlaps = sorted({p.corpus_overlap for p in start if p.start != "random weights"})
@@ -170,6 +175,16 @@ def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
     return checks
 
 
+def _identical_images(board: ReportData) -> str:
+    """State whether images of the internal and the external hospitals were compared, and the result."""
+    if board.meta.get("bundles"):
+        return "unknown: bundles have no images"
+    # grids of older versions do not state the comparison, which `bench run` made at all times
+    if not (board.meta.get("compared") or {"images": True})["images"]:
+        return "not compared"
+    return "none (`bench run` stops if it finds one)"
+
+
 def _shared_patients(board: ReportData) -> str:
     """State at which external hospitals patient ids were compared with those of the internal hospital, and the result."""
     hospitals = [board.short(str(name)) for name in (board.meta.get("compared") or {}).get("patients", ())]
@@ -177,6 +192,19 @@ def _shared_patients(board: ReportData) -> str:
         return "unknown: each hospital uses its own patient ids"
     others = "; unknown at the other hospitals, which use other ids" if len(hospitals) < len(board.hospitals) else ""
     return f"none at {listing(hospitals, len(hospitals))} (`bench run` stops if it finds one){others}"
+
+
+def _shared_by_external(board: ReportData, key: str) -> str:
+    """State the number of images or patients that two external hospitals share; `key`: images or patients."""
+    compared = [row for row in board.overlaps if row[key] is not None]
+    if not compared:
+        return "not compared" if key == "images" else "unknown: each hospital uses its own patient ids"
+    numbers = [(row[key][1] if key == "images" else row[key], " and ".join(row["hospitals"])) for row in compared]
+    shared = [f"{integer(number)} at {names}" for number, names in numbers if number]
+    found = f"{'; '.join(shared)}: means count them twice" if shared else "none"
+    if len(compared) < len(board.overlaps):
+        return f"{found}; unknown at the other hospitals, which use other ids"
+    return found
 
 
 def _text(run: Run, key: str) -> str:

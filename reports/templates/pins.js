@@ -5,7 +5,7 @@ const pins = (() => {
   const data = $('compare-data') ? JSON.parse($('compare-data').textContent) : null;
   const named = new Map(data ? Object.entries(data.runs).map(([id, cells]) => [id, { id, cells }]) : []);
   for (const r of ranking.rows) if (named.has(r.id)) Object.assign(named.get(r.id), { name: r.name, what: r.what, label: `${r.name}, ${r.what}` });
-  let list = [];
+  let list = [], pairs = null; // pairs: differences by pair of ids; unpacked when two runs are pinned
 
   const el = (tag, css, ...kids) => { const e = document.createElement(tag); if (css) e.className = css; e.append(...kids); return e; };
   const places = v => (v < 0 && +v.toFixed(3) !== 0 ? '\u2212' : '') + Math.abs(v).toFixed(3).replace(/^0/, '');
@@ -32,18 +32,20 @@ const pins = (() => {
   };
   const clear = wide => wide[0] > 0 || wide[1] < 0;
   const pair = (first, other, k) => { // other minus first
-    const there = data.pairs[other + ' ' + first], back = data.pairs[first + ' ' + other];
+    const there = pairs[other + ' ' + first], back = pairs[first + ' ' + other];
     if (there && there[k]) return there[k];
     if (!back || !back[k]) return null;
     const [value, low, high, thinLow, thinHigh] = back[k];
     return [-value, -high, -low, -thinHigh, -thinLow];
   };
 
-  const compare = () => {
-    const section = $('compare');
+  const compare = async () => {
+    const section = $('compare'), pinned = list;
     if (!section) return;
     section.hidden = list.length < 2;
     if (section.hidden) return;
+    pairs ??= JSON.parse(await unpacked('compare-pairs'));
+    if (list !== pinned) return; // the pins changed in the meantime
     const shown = list.map(id => named.get(id)), [first, ...others] = shown;
     const found = data.measures.map((_, k) => others.map(o => pair(first.id, o.id, k)));
     const many = found.flat().filter(Boolean).length, wide = d => d.slice(3);

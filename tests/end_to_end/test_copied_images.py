@@ -61,7 +61,7 @@ def test_copied_images_stop_a_run_until_the_list_is_excluded(tmp_path: Path, her
     here(*ask, cwd=tmp_path)
     content = json.loads((tmp_path / "runs" / "grids" / "mine.json").read_text())
     assert content["cohorts"][1]["flow"]["listed_in_exclude"] == COPIES
-    assert content["compared"] == {"patients": [], "images": True}
+    assert content["compared"] == {"patients": [], "images": True, "external": [], "left_out": []}
     page = (tmp_path / "runs" / "report" / "mine" / "leaderboard.html").read_text()
     assert f"listed in exclude {COPIES}" in page
     assert "Images of internal were compared with those of each external hospital, and no copy was found." in page

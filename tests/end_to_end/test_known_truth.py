@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 from reports.summaries.change_rules import MARGIN, caught
 
@@ -108,25 +109,25 @@ def test_the_probe_names_the_hospital_of_six_and_finds_nothing_in_shuffled_hospi
     assert set(rows["control"]) >= {"none", "shuffled"}
 
 
-def test_the_committed_table_of_40_networks_holds_its_goals_its_rule_and_what_is_said_of_it() -> None:
+def test_the_committed_table_of_100_networks_holds_its_goals_its_rule_and_what_is_said_of_it() -> None:
     table = pd.read_csv(ROOT / "benchmarks" / "shortcut_power.csv", keep_default_na=False)
     said = (ROOT / "docs" / "transplants.md").read_text()
-    assert table.groupby("strength")["seed"].apply(sorted).to_dict() == {0.0: list(range(20)), 0.9: list(range(20))}
+    assert table.groupby("strength")["seed"].apply(sorted).to_dict() == {0.0: list(range(80)), 0.9: list(range(20))}
     found = table["called"].str.split(", ").apply(set)
     by_rule = (table["low"] > MARGIN) & (table["cost_high"] < 0)
     assert (found.apply(lambda names: FINDING in names) == by_rule).all()
     planted, clean = found[table["strength"] == 0.9], found[table["strength"] == 0.0]
     hits, alarms = int(planted.apply(lambda names: FINDING in names).sum()), int((clean != {""}).sum())
     assert hits / 20 >= 0.9
-    assert alarms / 20 <= 0.05
+    assert proportion_confint(alarms, len(clean), method="wilson")[1] < 0.05
     beside, first_half = (
         int(planted.apply(lambda names: "No Finding" in names).sum()),
         int((table[table["strength"] == 0.0]["changed"] != "").sum()),
     )
     for words in (
         f"**{hits} of 20**",
-        f"**{alarms} of 20**",
+        f"**{alarms} of 80**",
         f"In {beside} of the 20 networks with a planted shortcut, No Finding was reported",
-        f"would have reported a shortcut for {first_half} of these 20 networks",
+        f"would have reported a shortcut for {first_half} of these 80 networks",
     ):
         assert words in " ".join(said.split()), words

@@ -109,17 +109,27 @@ def test_a_source_of_another_dataset_is_refused(tmp_path: Path) -> None:
         planned(tmp_path, sweeps=[{"label_source": ["default", "negbio"]}], label_sources={})
 
 
+MIMIC_SOURCES = ["default", "negbio"]
+MIMIC = {"base": {**BASE, "train_on": "mimic"}, "sweeps": [{"label_source": MIMIC_SOURCES}], "label_sources": {}}
+
+
 @pytest.mark.grid
-def test_one_grid_trains_scores_and_compares_the_sources(tmp_path: Path, here: Command) -> None:
-    read(tmp_path)
+@pytest.mark.parametrize(
+    ("internal", "sources", "changes"), [("chexpert", SOURCES, {}), ("mimic", MIMIC_SOURCES, MIMIC)]
+)
+def test_one_grid_trains_scores_and_compares_the_sources(
+    internal: str, sources: list[str], changes: dict[str, Any], tmp_path: Path, here: Command
+) -> None:
+    read(tmp_path, **changes)
     here("run", "--grid", "sources.yaml", "--quiet", cwd=tmp_path)
     tables = tmp_path / "runs" / "report" / "sources" / "tables"
     policies = pd.read_parquet(tables / "policies.parquet")
-    assert len(set(policies["policy"])) == len(SOURCES)
-    assert {"chexpert", "nih"} <= set(policies["dataset"])
+    assert set(policies["policy"].str.partition(", ")[2]) == {"", *sources[1:]}
+    assert {internal, "nih"} <= set(policies["dataset"])
+    assert policies["value"].between(0, 1).all()
     runs = pd.read_parquet(tables / "runs.parquet")
     assert set(runs["state"]) == {"done"}
-    assert len(runs) == len(SOURCES)
+    assert len(runs) == len(sources)
     here("check", "--store", "runs", "--quick", cwd=tmp_path)
     here("export", "--store", "runs", "-o", "b.zip", "--quiet", cwd=tmp_path)
     here("verify", "b.zip", "--quiet", cwd=tmp_path)

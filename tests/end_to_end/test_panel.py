@@ -55,5 +55,5 @@ def test_a_panel_repeats_the_logits_of_its_networks_and_is_ranked_for_them(small
     report = folder / "runs" / "report" / "xand-ray-smoke"
     assert list(pd.read_parquet(report / "tables" / "ranks.parquet")["run_id"]) == [panel["id"]]
     runs = pd.read_parquet(report / "tables" / "runs.parquet").set_index("run_id")
-    assert runs.loc[panel["id"], "what"] == "2 networks, one finding each · seed 0"
+    assert runs.loc[panel["id"], "what"] == "2 networks, one finding each"
     assert all("part of a panel" in runs.loc[run["id"], "reason"] for run in manifest.runs)

@@ -99,7 +99,10 @@ def test_a_mean_of_runs_is_tracked_under_its_name_with_what_they_share(store_cop
     manifest = read_manifest(Store.open(store_copy / "runs"), "mean")
     own, other, *_, mean = tracking.records(manifest, [run["id"] for run in (*manifest.runs, *manifest.derived)])
     assert {own.params["seed"], other.params["seed"]} == {"0", "1"}
-    assert mean.name == "both (mean of 2 runs)"
+    assert (own.name, mean.name) == (
+        "SE-ResNet-10 (tiny) seed 0",
+        "both (mean of SE-ResNet-10 (tiny) seeds 0, 1)",
+    )
     assert "seed" not in mean.params
     assert mean.params["optimizer"] == "adamw"
     said = here("compare", mean.run_id, own.run_id, "--cohort", "nih", "--grid", "mean", cwd=store_copy).stdout

@@ -219,6 +219,20 @@ def test_the_stored_grid_says_nothing_about_where_the_data_lies(finished: Path) 
     assert str(finished) not in page
 
 
+def test_components_of_a_recipe_are_means_over_its_seeds_and_add_up_to_its_gap(finished: Path) -> None:
+    folder = finished / "runs" / "report" / "tiny" / "tables"
+    parts, gaps = (pd.read_parquet(folder / f"{name}.parquet") for name in ("decomposition", "gaps"))
+    recipes = pd.read_parquet(folder / "recipes.parquet")
+    (recipe,), members = set(recipes["recipe_id"]), set(recipes["run_id"])
+    macro = parts[(parts["finding"] == "macro") & (parts["dataset"] == "external") & (parts["metric"] == "auroc")]
+    by_part = macro[macro["run_id"] == recipe].set_index("part")["value"]
+    over_seeds = macro[macro["run_id"].isin(members)].groupby("part")["value"].mean()
+    pd.testing.assert_series_equal(by_part.sort_index(), over_seeds.sort_index(), check_names=False)
+    gap = gaps[(gaps["finding"] == "macro") & (gaps["dataset"] == "external") & (gaps["run_id"] == recipe)]
+    assert by_part["gap"] == pytest.approx(gap["value"].iloc[0], abs=1e-9)
+    assert by_part.drop("gap").sum() == pytest.approx(by_part["gap"], abs=1e-9)
+
+
 def test_no_patient_id_is_on_the_page_or_in_its_tables(finished: Path) -> None:
     (table,) = (finished / "runs" / "cohorts").glob("padchest-*.parquet")
     patients = pd.read_parquet(table, columns=["patient_id"])["patient_id"].unique()

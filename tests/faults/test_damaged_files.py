@@ -107,9 +107,12 @@ def other_value(path: Path, draw: random.Random) -> bytes:
             values = table[name].to_pylist()
             row = draw.choice([i for i, value in enumerate(values) if value is not None])
             value = values[row]
-            values[row] = (
-                not value if isinstance(value, bool) else value + 1 if isinstance(value, int | float) else "other"
-            )
+            if isinstance(value, list):
+                values[row] = value + value[:1]
+            elif isinstance(value, bool):
+                values[row] = not value
+            else:
+                values[row] = value + 1 if isinstance(value, int | float) else "other"
             column = pa.array(values, table.schema.field(name).type)
             table = table.set_column(table.column_names.index(name), table.schema.field(name), column)
         written = pa.BufferOutputStream()

@@ -65,11 +65,12 @@ def _interpolate(first: float, second: float, share: float) -> float:
 
 @compiled
 def _last_two(replicates: Array, sign: float, num: int) -> tuple[float, float]:
-    """Return the (num - 1)-th and the num-th smallest number of sign x replicates [B], ignoring NaN.
+    """Return the (num - 1)-th and the num-th smallest of the numbers `sign * replicates` [B], ignoring NaN.
 
-    If `num` is 1, both are the smallest number. The search keeps a lower and an upper bound of the num-th smallest number.
-    Each number x between the bounds replaces one bound: the lower bound if fewer than `num` numbers are <= x, otherwise the
-    upper bound. In random order few numbers are between the bounds, so this is faster than sorting.
+    With `sign` -1, these are the largest replicates, with the sign reversed. If `num` is 1, both are the smallest number.
+    The search keeps a lower and an upper bound of the num-th smallest number. Each number between the bounds replaces one
+    bound: the lower bound if fewer than `num` numbers are not larger than it, otherwise the upper bound. In random order,
+    few numbers are between the bounds, so this is faster than sorting.
     """
     below, above = -np.inf, np.inf
     num_below = _num_up_to(replicates, sign, below)

@@ -16,7 +16,7 @@ import harmonize
 from harmonize import CohortSpec, DatasetError
 from harmonize.checks.release import Check, inspect
 from harmonize.cohorts.cohort_choice import CohortChoice
-from harmonize.datasets import FAULT, adapter, brax, nih, padchest, vindr
+from harmonize.datasets import FAULT, adapter, brax, csvrows, nih, padchest, vindr
 from harmonize.datasets.csvfile import header, read_text
 
 MAPPING = """
@@ -299,3 +299,20 @@ def test_a_study_without_images_in_a_damaged_row_is_not_lost(tmp_path: Path) -> 
 def test_a_check_of_a_regular_table_has_no_warning(tmp_path: Path) -> None:
     checks: list[Check] = inspect(table_spec(tmp_path, with_rows()))[1]
     assert {check.level for check in checks} == {"note", "ok"}
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".bz2", ".xz"])
+def test_a_compressed_table_above_the_limit_is_refused_before_it_is_read(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"table.csv{suffix}"
+    spec = table_spec(tmp_path, with_rows(), name)
+    size = sum(len(line) + 1 for line in with_rows())
+    monkeypatch.setattr(csvrows, "MAX_UNPACKED_BYTES", size)
+    assert len(harmonize.load(spec).table) == len(ROWS)
+    monkeypatch.setattr(csvrows, "MAX_UNPACKED_BYTES", size - 1)
+    with pytest.raises(DatasetError, match=f"more than {size - 1:,} bytes") as refused:
+        harmonize.load(spec)
+    assert name in str(refused.value)
+    assert "unpack" in str(refused.value)
+    assert len(harmonize.load(table_spec(tmp_path, with_rows())).table) == len(ROWS)

@@ -85,14 +85,15 @@ def test_an_image_of_one_gray_value_is_flat() -> None:
     assert is_flat(np.stack([np.full((32, 32), 90, np.uint8), thumbnail(random_image(1))])).tolist() == [True, False]
 
 
+@pytest.mark.parametrize("num_cohorts", [2, 4])
 @pytest.mark.parametrize("distance", [0, 2, 4])
-def test_near_pairs_of_two_sides_are_those_of_all_pairs_that_cross(distance: int) -> None:
+def test_near_pairs_of_cohorts_are_those_of_all_pairs_that_cross(distance: int, num_cohorts: int) -> None:
     rng = np.random.default_rng(3)
     base = rng.integers(0, 2**64, 40, dtype=np.uint64)
     hashes = base[rng.integers(0, 40, 300)] ^ (np.uint64(1) << rng.integers(0, 64, 300).astype(np.uint64))
-    side = rng.random(300) < 0.3
-    every, crossing = near_pairs(hashes, distance), near_pairs(hashes, distance, side=side)
-    wanted = {(i, j) for i, j in zip(every.first, every.second, strict=True) if side[i] != side[j]}
+    cohort = rng.integers(0, num_cohorts, 300)
+    every, crossing = near_pairs(hashes, distance), near_pairs(hashes, distance, cohort=cohort)
+    wanted = {(i, j) for i, j in zip(every.first, every.second, strict=True) if cohort[i] != cohort[j]}
     assert wanted
     assert set(zip(crossing.first, crossing.second, strict=True)) == wanted
     assert len(crossing.first) == len(wanted)

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from reports.page import render
-from reports.report_data.report_data import read
+from reports.report_data.report_data import ReportData, read
+from reports.sections.cohorts import cohorts
 from reports.sections.data_exposure import data_exposure
+from reports.sections.method import method
 from reports.sections.run_detail import Details
 from reports.summaries.data_exposure import Exposure, exposure, grouped_exposures, leakage_checks, title
 from reports.tables import Tables
@@ -85,8 +87,49 @@ def test_each_leakage_check_has_its_result():
     bad = dict(leakage_checks(read(Tables({**made.meta, "shared_patients": 2, "duplicates": 3}, made.frames))))
     assert bad["CheXpert patients in two splits"] == "2: internal scores are inflated"
     assert any(result.startswith("3 images") for result in bad.values())
+    unseen = {"patients": [], "images": False}
+    checks = dict(leakage_checks(read(Tables({**made.meta, "compared": unseen}, made.frames))))
+    assert checks["Identical image at CheXpert and an external hospital"] == "not compared"
+    bundles = {"r0": [{"file": "a.zip", "signed_by": ""}]}
+    checks = dict(leakage_checks(read(Tables({**made.meta, "bundles": bundles}, made.frames))))
+    assert checks["Identical image at CheXpert and an external hospital"] == "unknown: bundles have no images"
     alone = dict(leakage_checks(read(tables(Invented(runs=2, hospitals=("chexpert",))))))
     assert not any("external" in what for what in alone)
+
+
+def with_overlaps(*overlaps: dict[str, object], left_out: tuple[dict[str, object], ...] = ()) -> ReportData:
+    made = tables(Invented(runs=2))
+    compared = {"patients": [], "images": True, "external": list(overlaps), "left_out": list(left_out)}
+    return read(Tables({**made.meta, "compared": compared}, made.frames))
+
+
+def overlap(images: list[int] | None, patients: int | None, other: str = "nih") -> dict[str, object]:
+    return {"cohorts": ["mimic", other], "num_images": [300, 400], "images": images, "patients": patients}
+
+
+def test_what_two_external_hospitals_share_is_stated_with_counts():
+    image, patient = "Same image at two external hospitals", "Same patient at two external hospitals"
+    board = with_overlaps(overlap([12, 13], 4))
+    checks = dict(leakage_checks(board))
+    assert checks[image] == "13 at MIMIC-CXR and NIH-14: means count them twice"
+    assert checks[patient] == "4 at MIMIC-CXR and NIH-14: means count them twice"
+    assert (
+        "MIMIC-CXR and NIH-14 share images (12 of 300 at MIMIC-CXR, 13 of 400 at NIH-14) and 4 patients; means over hospitals "
+        "count them twice." in cohorts(board).html
+    )
+    assert "and patient ids of MIMIC-CXR with NIH-14; the section Cohorts states what is shared." in method(board).html
+    none = dict(leakage_checks(with_overlaps(overlap([0, 0], None))))
+    assert (none[image], none[patient]) == ("none", "unknown: each hospital uses its own patient ids")
+    half = dict(leakage_checks(with_overlaps(overlap([0, 0], 0), overlap([0, 0], None, "brax"))))
+    assert half[patient] == "none; unknown at the other hospitals, which use other ids"
+    tables_alone = dict(leakage_checks(with_overlaps(overlap(None, 0))))
+    assert (tables_alone[image], tables_alone[patient]) == ("not compared", "none")
+
+
+def test_a_cohort_that_is_left_out_is_named_with_the_reason():
+    row = {"cohorts": ["nih", "again"], "title": "again<b>", "num_images": [400, 390], "images": [380, 385]}
+    page = cohorts(with_overlaps(left_out=(row,))).html
+    assert "again&lt;b&gt; is left out, because 385 of its 390 scored images are also in NIH-14." in page
 
 
 def test_cohorts_have_their_licenses_and_phantoms_need_none():

@@ -147,8 +147,8 @@ def test_names_are_escaped_everywhere():
     found = checked(page)
     assert "<script>alert" not in page
     assert found.bad == []
-    # data blocks: charts, sort data, rankings, pairs, figures of runs, plotly; and the script
-    assert page.count("<script") == 7
+    # data blocks: charts, sort data, rankings, scores to compare, their pairs, details of runs, plotly; and the script
+    assert page.count("<script") == 8
     kept = unpacked(page, "details")
     assert all(checked(piece).bad == [] for piece in json.loads(kept).values())
     assert "<script>alert(1)</script>" in " ".join(found.text)

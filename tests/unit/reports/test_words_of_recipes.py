@@ -60,6 +60,29 @@ def test_a_figure_of_one_run_states_that_its_recipe_has_others() -> None:
     assert alone.run_shown(alone.ranked[0]) == alone.ranked[0].label
 
 
+def test_components_are_those_of_the_best_recipe_not_of_one_of_its_runs() -> None:
+    study = with_seeds(tables(Invented(runs=6)))
+    best = read(study).ranked[0]
+
+    def part(run_id: str, name: str, value: float) -> dict[str, object]:
+        key = {"run_id": run_id, "dataset": "external", "metric": "auroc", "finding": "macro", "part": name}
+        return key | {"value": value, "low": value - 0.01, "high": value + 0.01}
+
+    values = {best.id: 0.055, **{member.id: 0.044 for member in best.members}}
+    rows = [
+        part(r, *cell)
+        for r, rest in values.items()
+        for cell in (("gap", 0.08), ("case_mix", 0.01), ("remainder", rest))
+    ]
+    decomposition = pd.DataFrame(rows, columns=list(SCHEMAS["decomposition"]))
+    html = render(Tables(study.meta, dict(study.frames) | {"decomposition": decomposition}))
+    section = html[html.index('<section id="components"') :]
+    section = section[: section.index("</section>")]
+    assert f"Recipe shown: {best.label}" in section
+    assert "unexplained +.055" in section
+    assert ".044" not in section
+
+
 def with_similar_maps(study: Tables, num: int) -> Tables:
     """Add heat maps of all runs, and their similarity over seeds for the first `num` recipes."""
     recipes = study["recipes"]["recipe_id"].unique()

@@ -48,6 +48,18 @@ def test_images_below_the_minimum_size_of_a_network_are_refused(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", shipped_grids())
+def test_the_registry_states_licence_and_size_of_every_architecture_of_a_shipped_grid(
+    name: str, registry: Registry
+) -> None:
+    for architecture in {config.architecture for config in Grid.read(name, registry).configs}:
+        entry = registry.sections["architectures"][architecture]
+        assert {"params", "gmacs", "family"} <= entry.facts.keys()
+        if entry.use.endswith(":timm_model"):  # the project's own networks have no pretrained weights
+            assert entry.licence
+            assert entry.facts["corpus"]
+
+
+@pytest.mark.parametrize("name", shipped_grids())
 def test_every_shipped_grid_has_the_expected_number_of_runs(name: str, registry: Registry) -> None:
     grid = Grid.read(name, registry)
     assert grid.expect.runs == len(grid.configs)

@@ -31,15 +31,28 @@ def test_runs_of_a_shipped_grid_have_different_names_with_and_without_defaults(g
 
 def test_a_setting_that_all_runs_share_is_not_in_the_name_and_neither_is_a_default() -> None:
     assert names({"loss": "focal", "augmentation": "none"}, {"loss": "focal", "augmentation": "flip"}) == [
-        "densenet121 seed 0",
-        "densenet121 · flip · seed 0",
+        "densenet121",
+        "densenet121 · flip",
     ]
-    assert names({"loss": "focal", "seed": 3}) == ["densenet121 seed 3"]
+    assert names({"loss": "focal", "seed": 3}) == ["densenet121"]
+
+
+def test_a_name_has_a_seed_only_where_seeds_vary() -> None:
+    assert names({"seed": 3}, {"seed": 3, "loss": "focal"}) == ["densenet121 · bce", "densenet121 · focal"]
+    assert names({}, {"seed": 1}) == ["densenet121 seed 0", "densenet121 seed 1"]
+    assert names({}, {"seed": 1, "loss": "focal"}) == ["densenet121 · bce · seed 0", "densenet121 · focal · seed 1"]
+    assert names({"seed": 3}) == ["densenet121"]
+
+
+def test_members_without_varying_seeds_are_joined_by_their_recipes() -> None:
+    assert RunName.joined([RunName("densenet121", {"loss": "focal"}), RunName("resnet50", {})]) == (
+        "densenet121 · focal; resnet50"
+    )
 
 
 def test_numbers_that_differ_after_four_digits_stay_different() -> None:
     first, second = names({"schedule.lr": 0.123451}, {"schedule.lr": 0.123452})
-    assert (first, second) == ("densenet121 · lr 0.123451 · seed 0", "densenet121 · lr 0.123452 · seed 0")
+    assert (first, second) == ("densenet121 · lr 0.123451", "densenet121 · lr 0.123452")
 
 
 def test_words_that_need_their_block_keep_it_and_a_switch_needs_no_value() -> None:
@@ -52,13 +65,13 @@ def test_words_that_need_their_block_keep_it_and_a_switch_needs_no_value() -> No
     }
     (_, name) = names({}, varied)
     parts = ["split test 0.2", "hours 2", "schedule plateau", "audit", "patients 500"]
-    assert set(name.split(" · ")) == {"densenet121", *parts, "seed 0"}
+    assert set(name.split(" · ")) == {"densenet121", *parts}
 
 
 def test_titles_replace_names_of_registry_entries() -> None:
     titles = [{"architecture": "DenseNet-121", "optimizer": title} for title in ("AdamW", "SAM")]
     first, second = RunName.among([{**BASE, "optimizer": name} for name in ("adamw", "sam")], titles)
-    assert (str(first), second.recipe) == ("DenseNet-121 · AdamW · seed 0", "DenseNet-121 · SAM")
+    assert (str(first), second.recipe) == ("DenseNet-121 · AdamW", "DenseNet-121 · SAM")
 
 
 def test_a_bar_shows_the_name_and_a_narrow_line_shows_its_end(monkeypatch: pytest.MonkeyPatch) -> None:

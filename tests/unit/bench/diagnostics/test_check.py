@@ -83,3 +83,22 @@ def test_a_warning_alone_exits_with_0(phantom: Path, tmp_path: Path, here: Comma
     said = here("check", "--data", "p", "--quick", cwd=tmp_path).stdout
     assert "warn brax: master_spreadsheet_update.csv: columns: expected 25 columns, missing: 'StudyDate'" in said
     assert said.splitlines()[-1] == "0 faults, 1 warning"
+
+
+def test_patients_of_two_cohorts_of_one_layout_are_compared(phantom: Path, tmp_path: Path, here: Command) -> None:
+    shutil.copytree(phantom / "nih", phantom / "again")
+    data = phantom / "data.yaml"
+    data.write_text(
+        "nih: {layout: nih, root: nih}\nvindr: {layout: vindr, root: vindr}\n"
+        "again: {layout: nih, root: again}\npart: {layout: nih, root: nih, limit: 3}\n"
+    )
+    said = here("check", "--data", str(data), "--quick", cwd=tmp_path).stdout
+    assert "warn nih: patients shared with again: expected none, " in said
+    assert "note nih: patients shared with part: 3: never train on one cohort and test on the other" in said
+    assert "shared with vindr" not in said
+    data.write_text(
+        data.read_text()
+        .replace("root: again}", "root: again, population: elsewhere}")
+        .replace("nih}", "nih, population: here}")
+    )
+    assert "patients shared with again" not in here("check", "--data", str(data), "--quick", cwd=tmp_path).stdout

@@ -35,7 +35,7 @@ def made(tmp_path: Path) -> Plan:
 def test_cohorts_without_common_images_pass(tmp_path: Path) -> None:
     images = prepare(made(tmp_path), 1, silent)
     assert images.count_duplicates() == 0
-    assert images.refuse_copies() == []
+    assert images.compared()[1] == []
 
 
 def test_an_internal_image_in_an_external_cohort_stops_the_grid(tmp_path: Path) -> None:
@@ -44,7 +44,7 @@ def test_an_internal_image_in_an_external_cohort_stops_the_grid(tmp_path: Path) 
     with pytest.raises(
         DatasetError, match=r"1 images of far are copies of images of internal \(1 exact\), e.g. 0.png = 7.png"
     ):
-        prepare(planned, 1, silent).refuse_copies()
+        prepare(planned, 1, silent).compared()
 
 
 def test_one_picture_of_two_patients_in_two_splits_is_counted(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from bench.planning.manifest import contents
 from bench.planning.plan import Plan, make_plan
 from bench.store.store import Store
 from harmonize.datasets import nih
-from harmonize.errors import ConfigError, DatasetError
+from harmonize.errors import DatasetError
 from harmonize.phantom import PhantomSettings, twin
 from tests.unit.bench.planning.test_plan import GRID, MAPPING, patients, silent
 
@@ -89,7 +89,7 @@ def test_images_that_were_encoded_again_stop_the_grid_until_they_are_excluded(
     # the first copy is exact
     (tmp_path / "far" / "9.png").write_bytes((tmp_path / "internal" / "0.png").read_bytes())
     with pytest.raises(DatasetError) as error:
-        images_of(tmp_path).refuse_copies()
+        images_of(tmp_path).compared()
     path = tmp_path / "runs" / "cohorts" / "copies-far.csv"
     assert f"{COPIES} images of far are copies of images of internal (1 exact, {COPIES - 1} near)" in error.value.what
     assert "e.g. 9.png = 0.png" in error.value.what
@@ -103,24 +103,24 @@ def test_images_that_were_encoded_again_stop_the_grid_until_they_are_excluded(
     assert listed["kind"].tolist() == ["exact", *["near"] * (COPIES - 1)]
 
     images = images_of(tmp_path, exclude=str(path))
-    assert images.refuse_copies() == []
+    assert images.compared()[1] == []
     content = contents(images.plan, images.caches, 0)
     assert content["cohorts"][1]["flow"]["listed_in_exclude"] == COPIES
-    assert content["compared"] == {"patients": [], "images": True}
+    assert content["compared"] == {"patients": [], "images": True, "external": [], "left_out": []}
 
 
 def test_a_list_that_is_in_use_is_not_overwritten(tmp_path: Path, radiographs: dict[str, list[np.ndarray]]) -> None:
     write_cohorts(tmp_path, radiographs)
     with pytest.raises(DatasetError):
-        images_of(tmp_path).refuse_copies()
+        images_of(tmp_path).compared()
     path = tmp_path / "runs" / "cohorts" / "copies-far.csv"
     pd.read_csv(path, dtype=str).iloc[1:].to_csv(path, index=False)
     before = path.read_bytes()
     with pytest.raises(DatasetError, match=r"1 images of far .* copies-far\+2.csv|copies-far\+2.csv"):
-        images_of(tmp_path, exclude=str(path)).refuse_copies()
+        images_of(tmp_path, exclude=str(path)).compared()
     assert path.read_bytes() == before
     both = [str(path), str(path.with_name("copies-far+2.csv"))]
-    assert images_of(tmp_path, exclude=both).refuse_copies() == []
+    assert images_of(tmp_path, exclude=both).compared()[1] == []
 
 
 def test_hashes_are_computed_once_for_each_build(tmp_path: Path, radiographs: dict[str, list[np.ndarray]]) -> None:
@@ -130,23 +130,23 @@ def test_hashes_are_computed_once_for_each_build(tmp_path: Path, radiographs: di
         return {str(p): p.stat().st_mtime_ns for p in sorted((tmp_path / "runs" / "cache").glob("*/*/hashes-*.npy"))}
 
     with pytest.raises(DatasetError):
-        images_of(tmp_path).refuse_copies()
+        images_of(tmp_path).compared()
     first = hashes()
     with pytest.raises(DatasetError):
-        images_of(tmp_path).refuse_copies()
+        images_of(tmp_path).compared()
     assert len(first) == 2
     assert hashes() == first, "the second time reads the stored hashes"
     damaged = Path(next(iter(first)))
     damaged.write_bytes(damaged.read_bytes()[:100])
     with pytest.raises(DatasetError):
-        images_of(tmp_path).refuse_copies()
+        images_of(tmp_path).compared()
     assert set(hashes()) == set(first)
 
     (tmp_path / "far" / "0.png").write_bytes(png(radiographs["chexpert"][20]))
     images = images_of(tmp_path)
     assert len(hashes()) == 1, "a new build removes the hashes of the old build"
     with pytest.raises(DatasetError, match=f"{COPIES + 1} images"):
-        images.refuse_copies()
+        images.compared()
 
 
 def write_nih(root: Path, first_patient: int) -> None:
@@ -178,7 +178,7 @@ def test_patients_of_two_cohorts_of_one_layout_must_differ(tmp_path: Path) -> No
     assert path.read_text() == "patient_id\n16\n17\n18\n19\n20\n"
     plan = planned(tmp_path, internal=nih_entry("internal"), far=nih_entry("far", exclude=str(path)))
     assert plan.cohorts["far"].flow["listed_in_exclude"] == 10
-    assert contents(plan, {}, 0)["compared"] == {"patients": ["far"], "images": False}
+    assert contents(plan, {}, 0)["compared"] == {"patients": ["far"], "images": False, "external": [], "left_out": []}
 
 
 def test_patients_of_different_populations_are_not_compared(tmp_path: Path) -> None:
@@ -198,12 +198,3 @@ def test_patients_of_one_population_are_compared_across_tables(tmp_path: Path) -
     assert planned(tmp_path, **entries).cohorts, "two tables may use equal ids for different patients"
     with pytest.raises(DatasetError, match="1 patients of internal are also in far"):
         planned(tmp_path, **{name: entry | {"population": "city"} for name, entry in entries.items()})
-
-
-def test_one_cohort_under_two_names_is_refused(tmp_path: Path) -> None:
-    write_nih(tmp_path / "internal", 1)
-    write_nih(tmp_path / "far", 100)
-    write_nih(tmp_path / "again", 100)
-    entries = {"internal": nih_entry("internal"), "far": nih_entry("far"), "again": nih_entry("again")}
-    with pytest.raises(ConfigError, match="the cohorts 'far' and 'again' have the same table"):
-        planned(tmp_path, GRID.replace("[far]", "[far, again]"), **entries)

@@ -11,6 +11,7 @@ from bench.config.grid import Grid
 from bench.config.registry import Registry
 from bench.config.run_config import RunConfig
 from bench.planning import plan as planning
+from bench.planning import read_cohorts
 from bench.planning.manifest import contents
 from bench.planning.plan import Plan, make_plan
 from bench.planning.protocol import internal_split
@@ -86,6 +87,22 @@ def test_runs_with_the_same_training_data_are_checked_once(tmp_path: Path, monke
     made = plan(tmp_path, patients(60), grid=grid)
     assert len(made.runs) == 7
     assert [config.blank for config in checked] == ["zero", "ignore"]
+
+
+def test_a_plan_reads_each_table_once_and_no_image_for_any_number_of_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time of a dry run depends on the rows of the tables, and hardly on the number of runs."""
+    for name in ("imread", "imdecode"):
+        monkeypatch.setattr(cv2, name, lambda *_: pytest.fail("an image was decoded"))
+    read: list[str] = []
+    loaded = read_cohorts.load
+    monkeypatch.setattr(
+        read_cohorts, "load", lambda spec, *more, **options: (read.append(spec.name), loaded(spec, *more, **options))[1]
+    )
+    grid = GRID + "sweeps: [{seed: [0, 1, 2], optimizer: [adamw, lion, sgd, sam], loss: [bce, focal]}]"
+    assert len(plan(tmp_path, patients(60), grid=grid).runs) == 24
+    assert read == ["internal", "far"]
 
 
 def test_an_empty_split_is_refused(tmp_path: Path) -> None:

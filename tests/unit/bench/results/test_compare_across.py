@@ -16,6 +16,7 @@ from bench.planning.plan import Plan, make_plan
 from bench.results.compare_two_runs import Contrast, contrast
 from bench.store.checked_folders import CheckedFolder
 from bench.store.store import Store, write_table
+from harmonize.datasets.chexpert import LABELS, TRAIN
 from harmonize.errors import ConfigError, CxrError, StoreError
 
 MAPPING = """
@@ -172,6 +173,47 @@ def test_runs_of_grids_that_differ_in_one_key_are_compared(key: str, store: Stor
     assert len(both) == len(result.table) == len(back)
     for name, other in (("difference", "difference"), ("low", "high"), ("high", "low")):
         np.testing.assert_allclose(both[name], -both[f"{other}_back"], atol=1e-12)
+
+
+def write_stanford(root: Path, num: int = 160) -> None:
+    """Write a hospital in the layout of CheXpert; in the table of CheXbert, every fifth label of Edema is the opposite."""
+    draw = np.random.default_rng(7)
+    paths = [f"train/patient{i // 2:05d}/study{i % 2}/view1_frontal.jpg" for i in range(num)]
+    table = pd.DataFrame({"Path": paths, "Sex": "Female", "Age": 60, "Frontal/Lateral": "Frontal", "AP/PA": "PA"})
+    table[list(LABELS)] = draw.integers(0, 2, (num, len(LABELS))).astype(float)
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    table.to_csv(root / TRAIN["default"], index=False)
+    table.loc[::5, "Edema"] = 1 - table.loc[::5, "Edema"]
+    table.to_csv(root / TRAIN["chexbert"], index=False)
+
+
+@pytest.mark.parametrize("role", ["internal", "external"])
+def test_data_files_with_other_label_sources_are_compared_with_the_labels_of_the_first(
+    role: str, store: Store, make_run: MakeRun, tmp_path: Path
+) -> None:
+    write_stanford(tmp_path / "stanford")
+    data = yaml.safe_load((tmp_path / "data.yaml").read_text())
+    for name, source in (("own.yaml", "default"), ("chexbert.yaml", "chexbert")):
+        stanford = {"layout": "chexpert", "root": "stanford", "label_source": source}
+        (tmp_path / name).write_text(yaml.safe_dump({**data, "stanford": stanford}))
+    where, cohorts = {
+        "internal": ({"train_on": "stanford"}, ["west"]),
+        "external": ({}, ["west", "stanford"]),
+    }[role]
+    first = make_run("first", where, tmp_path / "own.yaml", evaluate_on=cohorts)
+    second = make_run("second", {**where, "seed": 1}, tmp_path / "chexbert.yaml", evaluate_on=cohorts)
+    result, back = contrast(store, first, second, "auroc"), contrast(store, second, first, "auroc")
+    split = "stanford/test" if role == "internal" else "stanford/all"
+    assert split in counts(result)
+    assert counts(result) == counts(back)
+    assert any("with the labels of the first" in note for note in result.notes)
+    rows = [table.set_index(["dataset", "finding"])["difference"] for table in (result.table, back.table)]
+    # the logits of a run follow the labels of its own data file, and Edema at Stanford has other labels there
+    assert rows[0]["stanford", "Edema"] > 0
+    assert rows[1]["stanford", "Edema"] > 0
+    assert rows[0]["west", "Edema"] == pytest.approx(-rows[1]["west", "Edema"])
 
 
 def test_the_images_are_those_of_both_runs(store: Store, make_run: MakeRun) -> None:

@@ -20,7 +20,7 @@ from bench.store.store import Store
 from bench.study import forecast_measure
 from bench.study.forecast import AnalysisRate, NetworkRate, Rates, forecast, num_analyzed, step_key, work
 from bench.study.forecast_measure import Budget, rehearse, rehearsed_forecast
-from bench.study.forecast_rough import rough_rates
+from bench.study.forecast_rough import PILOT_S, SHARE, START_S, rough_rates
 from bench.study.request import Request
 from bench.system.devices import Devices, choose_devices, memory_of
 
@@ -216,6 +216,47 @@ def test_a_rehearsal_ends_with_its_budget_and_the_rest_stays_rough(plan: Plan, a
     assert len(measured) == allowed_networks
     assert found.rough == rough.rough
     assert set(found.networks) == set(rough.networks)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "still_rough"), [(200, ("training and prediction", "scoring")), (400, ("scoring",)), (800, ())]
+)
+def test_a_rehearsal_takes_at_most_a_tenth_of_the_work_that_it_foretells(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, epochs: int, still_rough: tuple[str, ...]
+) -> None:
+    """The clock of this test counts images: an image takes the time of the rough forecast, in training and prediction."""
+    runs = [
+        replace(run, config=replace(run.config, schedule=replace(run.config.schedule, epochs=epochs)))
+        for run in plan.runs
+    ]
+    rough = rough_rates(plan, runs, False, {})
+    now, start_s = [0.0], START_S / 4
+
+    class Counted(forecast_measure.Step):
+        def __call__(self, batch: np.ndarray, *more: object) -> object:
+            rate = rough.networks[step_key(self.run.config)]
+            now[0] += rate.step_s * len(batch) / self.run.config.schedule.batch_size
+            return super().__call__(batch, *more)
+
+    def predicted(
+        network: object, normalizer: object, reader: object, rows: np.ndarray, *more: object, **options: object
+    ) -> object:
+        now[0] += max(rate.image_s for rate in rough.networks.values()) * len(rows)
+        return predict(network, normalizer, reader, rows, *more, **options)  # type: ignore[arg-type]
+
+    def scored(*arguments: object) -> object:
+        now[0] += PILOT_S
+        return pilot(*arguments)
+
+    predict, pilot = forecast_measure.predict, forecast_measure.Pilot.of
+    monkeypatch.setattr(forecast_measure, "Step", Counted)
+    monkeypatch.setattr(forecast_measure, "predict", predicted)
+    monkeypatch.setattr(forecast_measure.Pilot, "of", scored)
+    monkeypatch.setattr(forecast_measure, "_clock_of", lambda _: lambda: now[0])
+    monkeypatch.setattr(forecast_measure, "worker", lambda: (start_s, 10**8))
+    found = rehearsed_forecast(plan, runs, (), Devices.of("cpu", 1), lambda *_: None)
+    assert 2 * start_s + now[0] <= SHARE * found.total_s
+    assert found.rough == still_rough
 
 
 def test_a_large_batch_is_extrapolated_from_a_few_images(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:

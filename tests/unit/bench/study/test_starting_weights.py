@@ -244,3 +244,21 @@ def test_a_dry_run_names_missing_files_of_the_hub_and_succeeds(
     cache["timm/resnet18.a1_in1k"] = folder / "mine.safetensors"
     assert app(command, standalone_mode=False) is None
     assert "starting weights" not in capsys.readouterr().err
+
+
+def test_a_file_is_present_without_being_read_and_only_a_check_reads_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starting_weights, "cached_path", lambda *_: folder / "mine.safetensors")
+    read: list[Path] = []
+    monkeypatch.setattr(starting_weights, "file_sha256", lambda path: read.append(path) or "0" * 64)
+    entry = Registry.read().find("architectures", "resnet18", "here")
+    (listed,) = starting_weights.hub_weights([entry], check=False)
+    assert (listed.state, listed.sha256, listed.num_bytes, read) == (
+        "present",
+        "",
+        (folder / "mine.safetensors").stat().st_size,
+        [],
+    )
+    (checked,) = starting_weights.hub_weights([entry])
+    assert (checked.sha256, read) == ("0" * 64, [folder / "mine.safetensors"])

@@ -1,0 +1,240 @@
+"""Find the images and patients that two external cohorts share, because a mean over hospitals counts them twice.
+
+They are no leak into training, so they do not stop a grid: terminal and page state their number. If nearly all images of a
+cohort are also in another cohort, both are the same hospital. The smaller cohort is then left out of the plan, so that
+every mean, gap, rank and count of hospitals has this hospital once. Only scored rows are counted.
+"""
+
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from bench.planning.overlap import refuse_copies, shares_patient_ids, write_list
+from bench.store.store import Progress, Store, canonical_json, short_hash, write_bytes
+from harmonize.cohorts.cohort import Cohort
+from harmonize.errors import StoreError
+from reports.sentences import data as sentences
+
+if TYPE_CHECKING:
+    from harmonize.cache.cache import ImageCache  # this module imports OpenCV
+    from harmonize.checks.copies import Copies  # this module imports OpenCV
+
+# A cohort is left out if at least this share of its scored images is also in another cohort. Of images that were encoded
+# again, the comparison finds 96 to 100 %.
+SAME_SHARE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """What two external cohorts share.
+
+    cohorts     names of the two cohorts, in the order of the grid
+    layouts     dataset layouts of the two cohorts
+    num_images  number of scored images of each cohort
+    images      number of these images that are also scored at the other cohort; None if images were not compared
+    patients    number of patients with scored images in both cohorts; None if patient ids cannot be compared
+    """
+
+    cohorts: tuple[str, str]
+    layouts: tuple[str, str]
+    num_images: tuple[int, int]
+    images: tuple[int, int] | None = None
+    patients: int | None = None
+
+    @property
+    def repeats_first(self) -> bool:
+        """Return whether nearly all images of the second cohort are also in the first.
+
+        >>> Overlap(("a", "b"), ("nih", "nih"), (100, 98), (95, 95)).repeats_first
+        True
+        >>> Overlap(("a", "b"), ("nih", "nih"), (9, 100), (9, 9)).repeats_first
+        False
+        """
+        return self.images is not None and self.images[1] >= SAME_SHARE * self.num_images[1] > 0
+
+    @property
+    def swapped(self) -> "Overlap":
+        """Return the overlap with its two cohorts in the other order."""
+        layouts, num_images = self.layouts[::-1], self.num_images[::-1]
+        images = self.images[::-1] if self.images else None
+        return Overlap(self.cohorts[::-1], layouts, num_images, images, self.patients)
+
+    @property
+    def sentence(self) -> str:
+        """Return what the cohorts share as a sentence, "" if they share nothing."""
+        return sentences.overlap(self.cohorts, self.num_images, self.images, self.patients)
+
+
+def find_equal_tables(external: Sequence[Cohort], scored: Mapping[str, pd.DataFrame]) -> tuple[Overlap, ...]:
+    """Return one overlap for each external cohort that has the table of an earlier one; `scored`: its scored rows.
+
+    The tables name the same images, so the images are not compared.
+    """
+    first: dict[str, Cohort] = {}
+    repeated = []
+    for cohort in external:
+        earlier = first.setdefault(cohort.id, cohort)
+        if earlier is not cohort:
+            rows = scored[cohort.name]
+            names, layouts = (earlier.name, cohort.name), (earlier.layout, cohort.layout)
+            patients = int(rows["patient_id"].nunique())
+            repeated.append(Overlap(names, layouts, (len(rows), len(rows)), None, patients))
+    return tuple(repeated)
+
+
+def find_repeated(overlaps: Sequence[Overlap], gold: Collection[str]) -> tuple[Overlap, ...]:
+    """Return one overlap for each cohort to leave out, with the cohort that contains it first.
+
+    Of two cohorts that contain each other, the later one is left out. `gold`: names of gold subsets, which are never
+    left out, because the grid asks for the same images with other labels.
+    """
+    left_out: dict[str, Overlap] = {}
+    # the largest cohorts first, so that a cohort that contains another one is itself in the grid, if possible
+    for overlap in sorted(overlaps, key=lambda overlap: -max(overlap.num_images)):
+        for pair in (overlap, overlap.swapped):
+            is_new = not left_out.keys() & set(pair.cohorts)
+            if is_new and pair.repeats_first and pair.cohorts[1] not in gold:
+                left_out[pair.cohorts[1]] = pair
+    return tuple(left_out.values())
+
+
+def compare_patients(external: Sequence[Cohort], scored: Mapping[str, pd.DataFrame]) -> tuple[Overlap, ...]:
+    """Return one overlap for each two external cohorts, with the number of shared patients; `scored`: their scored rows."""
+    overlaps = []
+    for one, other in combinations(external, 2):
+        tables = scored[one.name], scored[other.name]
+        patients = None
+        if shares_patient_ids(one.spec, other.spec):
+            patients = len(_shared_patients(*tables))
+        sizes = len(tables[0]), len(tables[1])
+        overlaps.append(Overlap((one.name, other.name), (one.layout, other.layout), sizes, None, patients))
+    return tuple(overlaps)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The result of a comparison of all images of a plan.
+
+    overlaps  one overlap for each two external cohorts, with images and patients
+    repeated  result of `find_repeated`
+    lists     lists for `exclude` of the second cohort of an overlap, below `cohorts/` of the store: cohorts -> file names
+    crowded   number of images in groups of similar images that are too large to compare all pairs
+    """
+
+    overlaps: tuple[Overlap, ...]
+    repeated: tuple[Overlap, ...]
+    lists: Mapping[tuple[str, str], Sequence[str]]
+    crowded: int
+
+    def lines(self, folder: Path) -> list[str]:
+        """Return one line for each two scored cohorts that share images or patients; `folder`: of the lists."""
+        lines = []
+        for overlap in self.overlaps:
+            if names := self.lists.get(overlap.cohorts):
+                paths = " and ".join(str(folder / name) for name in names)
+                other = overlap.cohorts[1]
+                lines.append(f"{overlap.sentence} To remove them from {other}, name {paths} as its `exclude:`.")
+        return lines
+
+
+def compare(
+    store: Store,
+    cohorts: Sequence[Cohort],
+    overlaps: Sequence[Overlap],
+    scored: Mapping[str, pd.DataFrame],
+    caches: Mapping[str, "ImageCache"],
+    progress: Progress | None = None,
+) -> Comparison:
+    """Compare the images of each two cohorts; list shared images and patients of external cohorts in the store.
+
+    `cohorts`: the internal cohort is first. `overlaps`: result of `compare_patients`. `scored`: scored rows of each
+    external cohort. `caches`: name of a cohort -> its decoded images, all of one size and crop. The store keeps the
+    result, so that the same images are not compared again.
+
+    Raises DatasetError when an external cohort contains copies of internal images, even if encoded again.
+    """
+    from harmonize.checks.copies import comparison_key, find_copies  # imports OpenCV, which scoring does not need
+
+    facts = [[cohort.name, cohort.id, len(scored.get(cohort.name, ())), cohort.spec.choice.gold] for cohort in cohorts]
+    rules = [comparison_key(caches), SAME_SHARE, facts, [asdict(overlap) for overlap in overlaps]]
+    path = store.root / "cohorts" / f"compared-{short_hash(canonical_json(rules))}.json"
+    with contextlib.suppress(StoreError, KeyError, TypeError, ValueError):  # missing or damaged: compare
+        stored = _read(store, path)
+        if all((path.parent / name).is_file() for names in stored.lists.values() for name in names):
+            return stored
+    copies = find_copies(caches, progress)
+    refuse_copies(store, cohorts[0], cohorts[1:], copies)
+    found = tuple(_with_images(overlap, scored, caches, copies) for overlap in overlaps)
+    repeated = find_repeated(found, {cohort.name for cohort in cohorts if cohort.spec.choice.gold})
+    left_out = {overlap.cohorts[1] for overlap in repeated}
+    of_name = {cohort.name: cohort for cohort in cohorts}
+    lists = {}
+    for overlap in found:
+        one, other = overlap.cohorts
+        if overlap.sentence and not left_out & {one, other}:
+            tables = {"shared": _listed_images(one, other, scored, copies)}
+            if overlap.patients:
+                tables["patients"] = _shared_patients(scored[one], scored[other])
+            lists[one, other] = [
+                write_list(store, f"{kind}-{one}+{other}", of_name[other], rows).name
+                for kind, rows in tables.items()
+                if len(rows)
+            ]
+    content = {
+        "overlaps": [asdict(overlap) for overlap in found],
+        "repeated": [asdict(overlap) for overlap in repeated],
+        "lists": [[*names, files] for names, files in lists.items()],
+        "crowded": copies.crowded,
+    }
+    write_bytes(path, canonical_json(content))
+    return Comparison(found, repeated, lists, copies.crowded)
+
+
+def _read(store: Store, path: Path) -> Comparison:
+    """Return a stored comparison. Raises StoreError, KeyError, TypeError or ValueError if it is missing or damaged."""
+    content = store.read_json("cohorts", path.name)
+    lists = {(str(one), str(other)): list(map(str, names)) for one, other, names in content["lists"]}
+    overlaps, repeated = (tuple(map(from_json, content[key])) for key in ("overlaps", "repeated"))
+    return Comparison(overlaps, repeated, lists, int(content["crowded"]))
+
+
+def from_json(row: Mapping[str, Any]) -> Overlap:
+    """Return an overlap that was stored as JSON, which has lists in place of tuples."""
+    pairs = ("cohorts", "layouts", "num_images", "images")
+    fields: dict[str, Any] = {key: tuple(value) if key in pairs and value else value for key, value in row.items()}
+    return Overlap(**fields)
+
+
+def _with_images(
+    overlap: Overlap, scored: Mapping[str, pd.DataFrame], caches: Mapping[str, "ImageCache"], copies: "Copies"
+) -> Overlap:
+    """Return the overlap with the numbers of readable scored images and of shared images."""
+    one, other = overlap.cohorts
+    sizes = [int((caches[name].rows(scored[name]["image_id"]) >= 0).sum()) for name in overlap.cohorts]
+    shared = [len(_scored_copies(*pair, scored, copies)) for pair in ((other, one), (one, other))]
+    return replace(overlap, num_images=(sizes[0], sizes[1]), images=(shared[0], shared[1]))
+
+
+def _scored_copies(one: str, other: str, scored: Mapping[str, pd.DataFrame], copies: "Copies") -> pd.DataFrame:
+    """Return image_id, copy_of and kind of the scored images of the other cohort that are scored at the one cohort, too."""
+    table = copies.tables[one, other]
+    is_scored = table["image_id"].isin(scored[other]["image_id"]) & table["copy_of"].isin(scored[one]["image_id"])
+    return table[is_scored]
+
+
+def _listed_images(one: str, other: str, scored: Mapping[str, pd.DataFrame], copies: "Copies") -> pd.DataFrame:
+    """Return image_id, patient_id, copy_of and kind of the shared images, as a list for `exclude` of the other cohort."""
+    patients = scored[other][["image_id", "patient_id"]].astype(object)
+    shared = _scored_copies(one, other, scored, copies).merge(patients, on="image_id")
+    return shared[["image_id", "patient_id", "copy_of", "kind"]]
+
+
+def _shared_patients(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """Return patient_id of the patients that are in two tables."""
+    patients = other[["patient_id"]].drop_duplicates()
+    return patients[patients["patient_id"].isin(one["patient_id"])]
