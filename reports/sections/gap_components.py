@@ -154,7 +154,7 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
         reason, smallest, largest = str(row.get("reason") or ""), row.get("least", math.nan), row.get("most", math.nan)
         if reason:
             between = (
-                f"; the value is {span(smallest, largest)} over all mappings"
+                f"; over all label mappings, its value is {span(smallest, largest)}"
                 if is_number(smallest) and is_number(largest)
                 else ""
             )

@@ -61,7 +61,7 @@ def _caption(row: dict[Any, Any], kind: str) -> str:
     if is_number(row["inside"]):
         phrases.append(f"{percent(row['inside'], 1)} of the heat map on the finding")
         if kind in ABSENT:
-            phrases.append("an outline of the finding was drawn on this image, although its label says absent")
+            phrases.append("a reader outlined the finding in this image, but the image’s label says that it is absent")
     elif is_number(row["outside"]):
         phrases.append(f"{percent(row['outside'], 1)} of the heat map outside the lungs")
     return "; ".join(phrases)

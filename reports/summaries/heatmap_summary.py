@@ -224,7 +224,8 @@ def trust(table: pd.DataFrame) -> list[str]:
     noise = mean(table[(table["check"] == "noise") & (table["metric"] == "spearman")])
     if noise.has_value:
         sentences.append(
-            f"If noise with a tenth of the image’s standard deviation is added to the image, its heat map has a rank correlation of {places(noise.value, 2)} with the original map"
+            "If noise with a tenth of the image’s standard deviation is added to the image, its heat map has a rank correlation of "
+            f"{places(noise.value, 2)} with the original map"
         )
     return sentences
 

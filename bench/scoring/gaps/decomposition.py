@@ -121,7 +121,11 @@ def of_hospital(
             components = components_of_finding[k][name]
             components["gap"] = _change(outside, inside)
             replicates = components["gap"].replicates
-            reason = "no other mapping changes the labels" if name == "auroc" else "measured for AUROC only"
+            reason = (
+                "not measured: all label mappings give the same labels"
+                if name == "auroc"
+                else "measured for AUROC only"
+            )
             components["labels"] = labels[k] if name == "auroc" and k in labels else unknown(replicates, reason)
             components["remainder"] = remainder(components)
 
@@ -188,7 +192,7 @@ def _labels(
         for expert in sorted(experts, key=lambda expert: expert.scored.split != "expert_test"):
             value = internal.value[AUROC] - expert.value[AUROC]
             replicates = internal.replicates[AUROC] - expert.replicates[AUROC]
-            method = f"internal labels by radiologists, of other patients ({expert.scored.split})"
+            method = f"measured on internal patients whose labels come from radiologists ({expert.scored.split})"
             for k in np.flatnonzero(np.isfinite(value)).tolist():
                 labels.setdefault(k, GapComponent(float(value[k]), replicates[k], method, paired=0.0))
     common = np.isfinite(internal.value[AUROC]) & np.isfinite(external.value[AUROC])
@@ -203,10 +207,10 @@ def _labels(
             if k not in inside:
                 hospitals = "the external hospital"
             change = _change(inside.get(k, no_change), outside.get(k, no_change))
-            method = f"measured with the {mapping} mapping at {hospitals}"
+            method = f"measured by scoring {hospitals} again with the {mapping} label mapping"
             by_mapping.setdefault(k, {})[mapping] = replace(change, reason=method, paired=1.0)
     closer = PREFERRED[: PREFERRED.index(settings.mapping)]
-    no_closer = f"not measured, because {settings.mapping} is already the closest mapping of its labels"
+    no_closer = f"not measured: only label mappings looser than {settings.mapping} change the labels"
     for k, components in by_mapping.items():
         values = [0.0, *(component.value for component in components.values())]
         default = unknown(external.replicates[AUROC][k], no_closer)

@@ -112,7 +112,13 @@ def test_the_labels_component_names_its_mapping_its_range_and_other_patients() -
         decomposition=[
             *rows,
             *(
-                labels(run, "internal labels by radiologists, of other patients (expert_test)", NAN, NAN, 0.0)
+                labels(
+                    run,
+                    "measured on internal patients whose labels come from radiologists (expert_test)",
+                    NAN,
+                    NAN,
+                    0.0,
+                )
                 for run in RUNS
             ),
         ]

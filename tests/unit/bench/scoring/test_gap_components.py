@@ -187,7 +187,7 @@ def test_internal_labels_by_radiologists_are_used_only_for_hospitals_that_radiol
     read = part("read", "all", 6, reference="radiologist", shift=0.7, num=4000)
     found = scored(part("mined", "all", 3), read, expert=expert)
     labels = parts_of(found, dataset="read").loc["labels"]
-    assert labels["reason"] == "internal labels by radiologists, of other patients (expert_test)"
+    assert labels["reason"] == "measured on internal patients whose labels come from radiologists (expert_test)"
     assert labels["paired"] == 0
     assert labels["value"] == pytest.approx(parts_of(found, dataset="read").loc["gap", "value"], abs=0.03)
     assert np.isnan(parts_of(found, dataset="mined").loc["labels", "value"])
@@ -211,7 +211,7 @@ def test_another_label_mapping_of_the_external_hospital_is_a_component_of_the_ga
     )
     labels = parts_of(scored(wrong)).loc["labels"]
     right = parts_of(scored(there)).loc["gap", "value"]
-    assert labels["reason"] == "measured with the strict mapping at the external hospital"
+    assert labels["reason"] == "measured by scoring the external hospital again with the strict label mapping"
     assert labels["paired"] == 1
     assert labels["value"] == pytest.approx(parts_of(scored(wrong)).loc["gap", "value"] - right, abs=1e-9)
 
@@ -236,7 +236,7 @@ def test_the_closest_mapping_gives_the_labels_component_and_all_mappings_give_it
     labels = parts_of(scored(flipped(there, 300, broad=600, strict=100))).loc["labels"]
     strict = parts_of(scored(flipped(there, 300, strict=100))).loc["labels"]
     broad = parts_of(scored(flipped(there, 300, broad=600))).loc["labels"]
-    assert labels["reason"] == "measured with the strict mapping at the external hospital"
+    assert labels["reason"] == "measured by scoring the external hospital again with the strict label mapping"
     assert labels["value"] == strict["value"] == labels["most"] > 0
     assert labels["least"] == broad["least"] < 0
 
@@ -244,7 +244,7 @@ def test_the_closest_mapping_gives_the_labels_component_and_all_mappings_give_it
 def test_a_looser_mapping_affects_only_the_bounds() -> None:
     found = parts_of(scored(flipped(part("there", "all", 3), 300, broad=600)))
     assert np.isnan(found.loc["labels", "value"])
-    assert found.loc["labels", "reason"] == "not measured, because default is already the closest mapping of its labels"
+    assert found.loc["labels", "reason"] == "not measured: only label mappings looser than default change the labels"
     assert found.loc["labels", "least"] < 0 == found.loc["labels", "most"]
     assert found.loc["remainder", "value"] == found.loc["gap", "value"] - found.loc["case_mix", "value"]
 
@@ -256,7 +256,7 @@ def test_both_hospitals_use_the_mapping_that_both_have() -> None:
         parts_of(scored(flipped(there, 400, strict=0), internal=flipped(internal, 400))).loc["labels", "value"],
         parts_of(scored(flipped(there, 400), internal=flipped(internal, 400, strict=0))).loc["labels", "value"],
     ]
-    assert alike["reason"] == "measured with the strict mapping at both hospitals"
+    assert alike["reason"] == "measured by scoring both hospitals again with the strict label mapping"
     assert changes[0] > 0 > changes[1]
     assert alike["value"] == pytest.approx(sum(changes), abs=1e-12)
 
