@@ -113,15 +113,15 @@ def resampling(num_others: int, num_sure: int, num_nondominated: int, unit: str 
     `num_others`: number of dominated runs that are Pareto-optimal in more than 5 % of resamples.
 
     >>> resampling(0, 2, 2)
-    'Each of them is Pareto-optimal in 95 % or more of the bootstrap samples; no other run is in more than 5 %.'
+    'In 95 % or more of the bootstrap samples, both Pareto-optimal runs stay so. No other run is Pareto-optimal in more than 5 %.'
     >>> resampling(3, 1, 2)
     'In 95 % or more of the bootstrap samples, one of the two Pareto-optimal runs stays so. 3 other runs are Pareto-optimal in more than 5 %.'
     """
-    if num_sure == num_nondominated and not num_others:
-        return f"Each of them is Pareto-optimal in 95 % or more of the bootstrap samples; no other {unit} is in more than 5 %."
     if num_sure == num_nondominated:
         stable = (
-            f"the Pareto-optimal {unit} stays" if num_sure == 1 else f"all {word(num_sure)} Pareto-optimal {unit}s stay"
+            f"the Pareto-optimal {unit} stays"
+            if num_sure == 1
+            else f"{'both' if num_sure == 2 else f'all {word(num_sure)}'} Pareto-optimal {unit}s stay"
         )
     else:
         verb = "stays" if num_sure < 2 else "stay"
@@ -132,4 +132,6 @@ def resampling(num_others: int, num_sure: int, num_nondominated: int, unit: str 
     text = f"In 95 % or more of the bootstrap samples, {stable} so."
     if num_others:
         text += f" {plural(num_others, f'other {unit}')} {'is' if num_others == 1 else 'are'} Pareto-optimal in more than 5 %."
+    elif num_sure == num_nondominated:
+        text += f" No other {unit} is Pareto-optimal in more than 5 %."
     return text
