@@ -29,7 +29,7 @@ READERS = {
     "report": "reports",
     "radiologist": "radiologists",
     "stated": "dataset labels",
-    "phantom": "drawing program",
+    "phantom": "exact, from the drawing program",
 }
 WORST = "worst"
 WIDTH, HEIGHT = 300.0, 26.0
@@ -154,7 +154,7 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
         reason, smallest, largest = str(row.get("reason") or ""), row.get("least", math.nan), row.get("most", math.nan)
         if reason:
             between = (
-                f"; over all label mappings, its value is {span(smallest, largest)}"
+                f"; over all label mappings, the component is {span(smallest, largest)}"
                 if is_number(smallest) and is_number(largest)
                 else ""
             )

@@ -189,7 +189,7 @@ def _groups(board: ReportData, table: pd.DataFrame | None) -> list[tuple[str, bo
         estimates = [cells.get((group, h.key), MISSING) for h in board.all_hospitals]
         if any(e.has_value for e in estimates):
             attribute, _, value = group.partition("=")
-            words = f"{attribute}: {value}" if value else f"{attribute}: highest minus lowest group"
+            words = f"{attribute}: {value}" if value else f"{attribute}: largest minus smallest group value"
             cells_of_group = [runcells.number(e, counted=bool(value)) if e.has_value else DASH for e in estimates]
             rows.append((words, not value, runcells.row(cells_of_group)))
     return rows
@@ -339,7 +339,7 @@ def _exposure(board: ReportData, run: Run) -> list[tuple[str, str]]:
             exposure_of_run.licence,
         ),
         (
-            "Overlap with test images" if exposure_of_run.elsewhere else "Overlap of the corpus with test images",
+            "Overlap with test images" if exposure_of_run.elsewhere else "Overlap of the pretraining images with test images",
             exposure_of_run.corpus_overlap,
         ),
         ("Intended use", exposure_of_run.use),

@@ -104,7 +104,7 @@ def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int],
         share = len(measured) / len(all_components)
         reasons = [_common(measured)] if _common(measured) else []
         if len(measured) < len(all_components):
-            reasons.append(f"unknown for {len(all_components) - len(measured)} of {len(all_components)} {noun}")
+            reasons.append(f"not measured for {len(all_components) - len(measured)} of {len(all_components)} {noun}")
         effective = tuple(min(component.effective[side] for component in measured) for side in (0, 1))
         covered = min(component.covered for component in measured)
         num_findings = total(component.num_findings for component in measured)
@@ -129,6 +129,6 @@ def _mean_excess(components: Sequence[GapComponent], share: float) -> tuple[floa
 
 
 def _common(components: Sequence[GapComponent]) -> str:
-    """Return the distinct reasons of the components, joined by "; "; the phrases "unknown for ..." are left out."""
+    """Return the distinct reasons of the components, joined by "; "; the phrases "not measured for ..." are left out."""
     reasons = dict.fromkeys(text for component in components for text in component.reason.split("; "))
-    return "; ".join(text for text in reasons if text and not text.startswith("unknown for"))
+    return "; ".join(text for text in reasons if text and not text.startswith("not measured for"))

@@ -176,7 +176,7 @@ def test_groups_have_their_difference_and_missing_groups_a_dash() -> None:
     ]
     text = page(subgroups=rows)
     assert "differs by sex at CheXpert (.060" in text
-    assert "Difference by sex: highest minus lowest group" in text
+    assert "Sex: largest minus smallest group value" in text
     assert ".123" in text
     assert "Sex F age &lt;40" in text
     assert "False negative rate" not in text
