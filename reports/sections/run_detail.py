@@ -339,7 +339,9 @@ def _exposure(board: ReportData, run: Run) -> list[tuple[str, str]]:
             exposure_of_run.licence,
         ),
         (
-            "Overlap with test images" if exposure_of_run.elsewhere else "Overlap of the pretraining images with test images",
+            "Overlap with test images"
+            if exposure_of_run.elsewhere
+            else "Overlap of the pretraining images with test images",
             exposure_of_run.corpus_overlap,
         ),
         ("Intended use", exposure_of_run.use),
