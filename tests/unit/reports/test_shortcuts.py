@@ -63,7 +63,7 @@ def first_run() -> str:
 def test_every_image_is_a_dot_and_the_most_important_descriptor_is_first() -> None:
     html = str(shortcuts(read(filled(descriptors=described()))).html)
     assert "Image properties that reveal the hospital: noise and flat" in html
-    assert "SHAP value, for 40 images" in html
+    assert "40 images are drawn" in html
     assert "File-header classifier" in html
     assert "nan" not in html
 
