@@ -2,7 +2,7 @@
 
 numba recompiles a function only when the size or time stamp of its file changes. So numba does not notice a change of an
 inlined function in another file, or an update that keeps size and time stamp. Therefore the name of the folder with the
-machine code contains a hash of all files with compiled functions. When one of these files changes, the folder is new.
+machine code contains a hash of all files with compiled functions. When one of these files changes, a new folder is used.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parents[2]
 HERE = Path(__file__).parent.relative_to(PACKAGE)
 MARK = b"import compiled"  # every file with compiled functions contains this text
-UNUSED_SECONDS = 7 * 24 * 3600.0
+UNUSED_SECONDS = 7 * 24 * 3600.0  # a folder that was not used for this time is removed
 _lock = Lock()
 
 
@@ -59,9 +59,9 @@ def kernel_folder() -> Path | None:
 
 
 def writable_folder(parents: Sequence[Path], name: str) -> Path | None:
-    """Return the folder `name` in the first parent in which it is writable; create it if necessary.
+    """Return a writable folder `name` in the first possible parent folder; create the folder if necessary.
 
-    Return None if it is writable in no parent.
+    Return None if the folder is writable in none of the parents.
     """
     for parent in parents:
         folder = parent / name
@@ -75,7 +75,10 @@ def writable_folder(parents: Sequence[Path], name: str) -> Path | None:
 
 
 def _remove_unused(parent: Path, folder: Path) -> None:
-    """Remove folders with machine code of older source files, some megabytes each, after a week without use."""
+    """Remove folders with machine code of older source files after a week; each folder has some megabytes.
+
+    folder: the current folder, which is kept. A folder's age is the time since its last change.
+    """
     for other in parent.glob("kernels-*"):
         with suppress(OSError):
             if other != folder and time.time() - other.stat().st_mtime > UNUSED_SECONDS:

@@ -81,7 +81,8 @@ MAX_COHORTS = 32  # maximum number of entries in the cache of patient codes
 def _encode_patients(patient_ids: Ids, text: str) -> PatientCodes:
     """Return the patient code of each image, the number of patients, and a digest of their ids and `text`.
 
-    If the array of ids is read-only, the result is cached: all runs of a cohort share this array, and sorting takes time.
+    If the array of ids is read-only, the result is cached, because all runs of a cohort share this array, and sorting takes
+    time.
     """
     key = (id(patient_ids), text)
     with _lock:

@@ -35,8 +35,8 @@ def falling(score: NDArray[np.floating]) -> Rows:
     """
     if score.dtype != np.float32:
         return np.argsort(-score, kind="stable")
-    # 0 - score: -0.0 and 0.0 become the same number, 0.0. The bits of a float, read as an integer, increase with the
-    # number if the sign bit is flipped; if it was set, the other bits must be flipped, too.
+    # 0 - score turns -0.0 and 0.0 into the same number, 0.0. The bits of a float, read as an unsigned integer, are in the
+    # order of the numbers after this change: in a positive number the sign bit is flipped, in a negative number all bits.
     bits = (np.float32(0) - score).view(np.int32)
     key = bits ^ np.where(bits < 0, np.int32(-1), np.int32(-(2**31)))
     rows: Rows = _rising(key.view(np.uint32))
