@@ -60,11 +60,13 @@ class Macro:
 
     value: float
     replicates: Array
-    sizes: Sizes  # mean over findings: minima over findings; mean over hospitals: sums over hospitals, but for num_findings the minimum
+    # of a mean over findings: the minimum of each number over the findings
+    # of a mean over hospitals: the sum of each number over the hospitals, but the minimum of num_findings
+    sizes: Sizes
 
 
 def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = None) -> Macro:
-    """Compute the mean of a metric over findings with a value; the mask `used` [K] selects findings (None: all)."""
+    """Compute the mean of a metric over the findings with a value; the mask `used` [K] limits the findings (None: all)."""
     value, counts = measured.value[key], measured.counts
     if used is not None:
         value = np.where(used, value, np.nan)
@@ -79,7 +81,7 @@ def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = Non
 
 
 def mean_of_macros(macros: Sequence[Macro]) -> Macro:
-    """Compute the unweighted mean of macros over hospitals; a NaN macro is ignored."""
+    """Compute the unweighted mean over hospitals of their macros; a NaN macro is ignored."""
     values = np.array([hospital_macro.value for hospital_macro in macros])
     mean, replicates = mean_of(values, np.stack([hospital_macro.replicates for hospital_macro in macros]))
     sizes = [hospital_macro.sizes for hospital_macro in macros if np.isfinite(hospital_macro.value)]
@@ -102,7 +104,7 @@ class _Block(NamedTuple):
 
     @property
     def interval_group(self) -> "_IntervalGroup":
-        """Return the group of this block. The intervals of all blocks with an equal group are computed together."""
+        """Return the group of this block; the intervals of all blocks with equal groups are computed together."""
         return _IntervalGroup(self.replicates.shape[1], _interval_name(self.key))
 
 
@@ -114,7 +116,7 @@ class _IntervalGroup(NamedTuple):
 
 
 class Writer:
-    """Collects the rows of one run. `rows` computes the intervals of all rows together, because this is faster."""
+    """A collector for the rows of one run. `rows` computes the intervals of all rows together, because this is faster."""
 
     def __init__(self, run_id: str, settings: Settings) -> None:
         self._added: list[_Block | list[Row]] = []

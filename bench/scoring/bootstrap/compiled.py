@@ -75,9 +75,10 @@ def writable_folder(parents: Sequence[Path], name: str) -> Path | None:
 
 
 def _remove_unused(parent: Path, folder: Path) -> None:
-    """Remove folders with machine code of older source files after a week; each folder has some megabytes.
+    """Remove folders with machine code of older source files, some megabytes each, after a week without use.
 
-    folder: the current folder, which is kept. A folder's age is the time since its last change.
+    folder: the current folder, which is kept. The time of change of a folder is the time of its last use, because
+    `writable_folder` creates a temporary file in it.
     """
     for other in parent.glob("kernels-*"):
         with suppress(OSError):

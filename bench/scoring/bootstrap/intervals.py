@@ -67,7 +67,8 @@ def _interpolate(first: float, second: float, share: float) -> float:
 def _last_two(replicates: Array, sign: float, num: int) -> tuple[float, float]:
     """Return the (num - 1)-th and the num-th smallest of the numbers `sign * replicates` [B], ignoring NaN.
 
-    With `sign` -1, the two results are large replicates, with the sign reversed. If `num` is 1, both are the smallest number.
+    With `sign` -1, the results are the (num - 1)-th and the num-th largest replicate, with the sign reversed. If `num` is 1,
+    both results are the smallest number.
     The search keeps a lower and an upper bound of the num-th smallest number. Each number x between the bounds replaces one
     bound: the upper bound if at least `num` numbers are at most x, otherwise the lower bound. In random order, few numbers
     are between the bounds, so this search is faster than sorting.

@@ -119,7 +119,7 @@ def walk_weighted(  # noqa: C901 - all metrics in one loop over the images
     """Compute AUROC and AUPRC of weighted images sorted by decreasing score; write them to out [3, L].
 
     For rows 0 and 1 (AUROC and AUPRC), the weight of an image is multiplied by the factor of its group: of_group [G, L].
-    For row 2 (another AUPRC), it is multiplied by the factor of its label: of_label [2, L], negatives first.
+    For row 2 (another AUPRC), the weight is multiplied by the factor of the label: of_label [2, L], negatives first.
     """
     num, lanes, in_tie = patient.shape[0], weight.shape[1], False
     # plain_*: sums of weights without factors
