@@ -178,8 +178,8 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
 
     The internal hospital has several scored splits. Each external cohort has one: `all`, or the dataset's own test
     split. A split of N images and K findings has the arrays `logit` [N, K] float32, `state` [N, K] int8 (label states;
-    -3 for null) and `image_id` [N].
-    Raises StoreError if the grid does not contain the run, the run is not finished, or its files are damaged.
+    -3 for null) and `image_id` [N]. Raises StoreError if the grid does not contain the run, the run is not finished, or
+    its files are damaged.
 
 
     >>> logits = load_logits(grid, run_id)

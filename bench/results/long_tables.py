@@ -25,10 +25,10 @@ BATCH = 40  # number of runs whose rows are in memory at the same time
 
 
 class LongTables:
-    """A writer of the long tables of a report. At the end of the `with` block, the new files replace older files.
+    """A writer of the long tables of a report.
 
-    folder: the folder for the file `<name>.parquet` of each table; with None, nothing is written. synthetic: whether
-    the images of all cohorts are synthetic.
+    At the end of the `with` block, the new files replace older files. folder: the folder for the file `<name>.parquet`
+    of each table; with None, nothing is written. synthetic: whether the images of all cohorts are synthetic.
     """
 
     def __init__(self, folder: Path | None, synthetic: bool) -> None:

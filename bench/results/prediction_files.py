@@ -171,7 +171,10 @@ def _findings(
 
 
 def _numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
-    """Return the predictions [N] of a finding. Raises ConfigError for a cell that is not a finite number."""
+    """Return the predictions [N] of a finding.
+
+    Raises ConfigError for a cell that is not a finite number.
+    """
     value_N = pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64)
     if len(bad := np.flatnonzero(~np.isfinite(value_N))):
         raise _bad_cell(table, name, bad, "is not a finite number", path, "give one number for each image and finding")
@@ -207,7 +210,10 @@ _PLURAL = {"probability": "probabilities", "logit": "logits"}
 
 
 def _states(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.int8]:
-    """Return the label states [N] of a finding. Raises ConfigError for a cell that is not a label."""
+    """Return the label states [N] of a finding.
+
+    Raises ConfigError for a cell that is not a label.
+    """
     text = table[name].str.removesuffix(".0").replace({"nan": "", "NaN": "", "NA": "", "<NA>": "", "None": ""})
     state = text.map(_STATES)
     if len(bad := np.flatnonzero(state.isna())):

@@ -1,6 +1,6 @@
-"""Read predictions, labels and scores of runs from the store. No image, GPU or torch is needed.
+"""Read predictions, labels and scores of runs from the store.
 
-The inputs are a grid's manifest, cohort tables, prediction files and records of runs.
+The inputs are a grid's manifest, cohort tables, prediction files and records of runs. No image, GPU or torch is needed.
 """
 
 import io
@@ -47,9 +47,10 @@ REPLICATES = "replicates.npz"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shared:
-    """Labels and patients of a scored split, without logits. All runs that predicted the same images share this object.
+    """Labels and patients of a scored split, without logits.
 
-    `rows`: for each image of the split, its row in the prediction file.
+    All runs that predicted the same images share this object. `rows`: for each image of the split, the index of its row
+    in the prediction file.
     """
 
     rows: NDArray[np.intp]
@@ -268,7 +269,10 @@ def as_frame(tables: Sequence[pa.Table]) -> pd.DataFrame:
 
 
 def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
-    """Concatenate Arrow tables. Empty tables are left out, because their columns may have no type."""
+    """Concatenate Arrow tables.
+
+    Empty tables are left out, because the columns of an empty table may have no type.
+    """
     filled = [table for table in tables if table.num_rows] or tables[:1]
     if len(filled) == 1:
         return filled[0]

@@ -192,7 +192,7 @@ def _cooccurrence(data: CohortTables, findings: Sequence[str]) -> pd.DataFrame:
 
 
 def _of_runs(frame: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
-    """Select the rows of these runs. The table is not copied if no other run has rows."""
+    """Return the rows of the given runs; if no other run has rows, return the table itself without a copy."""
     own = frame["run_id"].isin(run_ids)
     return frame if own.all() else frame[own]
 

@@ -73,7 +73,7 @@ def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
 
 
 def histories(manifest: Manifest) -> dict[str, pd.DataFrame]:
-    """Return {run id: training history} of every run of the grid. Histories of derived runs are empty."""
+    """Return {run id: training history} of every run of the grid; histories of derived runs are empty."""
     return {run["id"]: read_history(manifest, run["id"]) for run in (*manifest.runs, *manifest.derived)}
 
 
@@ -131,10 +131,10 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.Da
 
 
 def recipe_rows(recipes: Mapping[str, Sequence[str]], runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of recipes for the table `runs`. recipes: recipe id -> run ids. runs: the result of `runs_table`.
+    """Return the rows of recipes for the table `runs`.
 
-    The row of a recipe has the values that its runs share, "several" for text in which the runs differ, and means of
-    epochs, seconds and gradient evaluations.
+    recipes: recipe id -> run ids. runs: the result of `runs_table`. The row of a recipe has the values that its runs
+    share, "several" for text in which the runs differ, and means of epochs, seconds and gradient evaluations.
     """
     row_of: dict[str, dict[Any, Any]] = {str(row["run_id"]): row for row in runs.to_dict("records")}
     rows = []
@@ -293,9 +293,10 @@ def ranked_ids(manifest: Manifest) -> list[str]:
 
 
 def runs_with_most_findings(unlearnt: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the runs that learned the most findings. If different sets of findings tie, return the runs of the most frequent set.
+    """Return the ids of the runs that learned the most findings.
 
-    The macro of a run omits findings that the run could not learn, and macros over different findings cannot be compared.
+    If runs learned different sets with this number of findings, return the runs of the most frequent set. The macro of
+    a run omits findings that the run could not learn, and macros over different findings cannot be compared.
     `unlearnt`: run id -> findings that the run could not learn.
 
     >>> runs_with_most_findings({"a": [], "b": ["Edema"], "c": []})

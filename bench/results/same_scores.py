@@ -57,7 +57,7 @@ def differs(ours: pd.DataFrame, theirs: pd.DataFrame, columns: Sequence[str], sl
 
 
 def same_bits(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return a mask of the elements that are equal to the last bit. NaN equals NaN."""
+    """Return a mask of the elements that are equal to the last bit; NaN equals NaN."""
     return np.asarray((x.view(np.uint64) == y.view(np.uint64)) | (np.isnan(x) & np.isnan(y)))
 
 
@@ -67,7 +67,10 @@ def _close(x: NDArray[np.float64], y: NDArray[np.float64], slack: float) -> NDAr
 
 
 def _equal(p: Any, q: Any, slack: float) -> bool:
-    """Return whether two cells are equal; arrays are equal if their elements are `_close`. Null and "" are equal."""
+    """Return whether two cells are equal.
+
+    Arrays are equal if all their elements differ by at most `slack`. Null and "" are equal.
+    """
     if isinstance(p, np.ndarray) and isinstance(q, np.ndarray):
         return p.shape == q.shape and bool(_close(p.astype(np.float64), q.astype(np.float64), slack).all())
     empty = [bool(pd.isna(value)) or value == "" for value in (p, q)]

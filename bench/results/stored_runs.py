@@ -64,7 +64,7 @@ class _Record:
 
     @classmethod
     def read(cls, store: Store, run_id: str) -> Self:
-        """Return the record of a run. If run.json is damaged, the kind is "run" and the configuration is empty."""
+        """Return the record of a run; if run.json is damaged, the kind is "run" and the configuration is empty."""
         folder = store.run_dir(run_id)
         damaged = CheckedFolder(folder).problems(JSON_RECORDS)
         document = {} if "run.json" in damaged else _document(folder)

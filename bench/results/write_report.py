@@ -35,8 +35,8 @@ def write_report(
 
     `output`: path of the page; no table files are written. If `output` is None, the page is written into the folder
     `report/<grid>` of the store, and the tables into `report/<grid>/tables`. `site`: if this folder is given, a site of
-    several linked pages is written into this folder instead.
-    `with_images`: allow pictures of real radiographs on the page.
+    several linked pages is written into this folder instead. `with_images`: allow pictures of real radiographs on the
+    page.
     """
     return report_and_tables(manifest, output, progress, with_images, site)[0]
 

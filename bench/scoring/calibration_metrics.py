@@ -35,7 +35,10 @@ def ece(label: Label, prob: Score, bins: int = 15) -> float:
 
 @cache
 def _netcal(name: str, bins: int) -> Any:
-    """Build a metric of netcal. The import is in this function because netcal imports torch, which is slow."""
+    """Build the metric `name` of netcal.
+
+    The import is in this function, because netcal imports torch, which takes long.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # netcal's source code has invalid escape sequences
         from netcal import metrics
@@ -56,7 +59,10 @@ def mce(label: Label, prob: Score, bins: int = 15) -> float:
 
 
 def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
-    """Return the equal-width bin [N] of each probability, from 0. An edge belongs to the bin above it, as in netcal."""
+    """Return the equal-width bin [N] of each probability, from 0.
+
+    A probability on an edge belongs to the bin above the edge, as in netcal.
+    """
     return np.asarray(_binned(np.ascontiguousarray(prob, np.float64), _edges(bins))[0])
 
 
@@ -154,8 +160,9 @@ class BinnedProbabilities(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Sums over images from which all calibration errors are computed. The last axis is B replicates; B is 1 for one sample.
+    """Sums over images from which all calibration errors are computed.
 
+    The last axis is B replicates; B is 1 for one sample.
     wide [G, 2, B]: per equal-width bin, the number of images, then the sum of (label - probability).
     mass [G, 2, B]: the same two sums per equal-mass bin.
     total [3, B]: over all images, the number of positive images, the squared distance and the log loss.

@@ -1,7 +1,7 @@
 """Calibrators: functions from logits to probabilities, fitted on the internal validation split.
 
-Shapes: N images, P points of a curve; label [N] of 0 and 1, logit [N]. If a class is absent in the images of the fit, all
-probabilities of the calibrator are NaN.
+Shapes: N images, P points of a curve; label [N] of 0 and 1, logit [N]. If a class is absent in the images of the fit,
+all probabilities of the calibrator are NaN.
 """
 
 import math
@@ -43,7 +43,7 @@ class Calibrator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Platt:
-    """The calibrator prob = sigmoid(a * logit + b). a and b are NaN if a class was absent in the fit."""
+    """The calibrator prob = sigmoid(a * logit + b); a and b are NaN if a class was absent in the fit."""
 
     a: float
     b: float
@@ -129,8 +129,8 @@ class Temperature:
 def fit_temperature(label: Label, logit: Score) -> Temperature:
     """Fit the temperature with the highest likelihood, between exp(-5) and exp(5); NaN when a class is absent.
 
-    In two cases, the likelihood has no maximum, and the result is a limit: exp(-5) if the logit 0 separates the classes, and
-    exp(5) if logits and labels are anticorrelated. If all logits are 0, the result is 1.
+    In two cases, the likelihood has no maximum, and the result is a limit: exp(-5) if the logit 0 separates the
+    classes, and exp(5) if logits and labels are anticorrelated. If all logits are 0, the result is 1.
     Source: Guo et al. 2017, arXiv:1706.04599, equation 9, with two classes.
     """
     from scipy.optimize import brentq

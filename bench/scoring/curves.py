@@ -42,8 +42,9 @@ def heights(column: Column) -> dict[str, Array]:
 def _heights(kind: NDArray[np.uint8], num_positive: int, rates: Array, hits_needed: Array, height_KP: Array) -> None:
     """Write the heights of both curves to `height_KP` [2, P]: ROC, then precision-recall.
 
-    Nothing is written if a class is absent. kind [n]: flags POSITIVE (the label is 1) and LAST_OF_TIE (the next image has a lower score) of images by falling
-    score. rates [P]: rising false positive rates. hits_needed [P]: rising numbers of true positives.
+    Nothing is written if a class is absent. kind [n]: flags POSITIVE (the label is 1) and LAST_OF_TIE (the next image
+    has a lower score) of images by falling score. rates [P]: rising false positive rates. hits_needed [P]: rising
+    numbers of true positives.
     """
     num_negative = kind.shape[0] - num_positive
     if num_positive == 0 or num_negative == 0:

@@ -1,7 +1,8 @@
 """Analytic variance of AUROC (DeLong, Obuchowski), as a check of the bootstrap.
 
-DeLong's variance assumes independent images, so its intervals are too narrow if patients have several images. Obuchowski's
-variance first sums over the images of each patient. The two variances are equal if every patient has one image.
+DeLong's variance assumes independent images, so its intervals are too narrow if patients have several images.
+Obuchowski's variance first sums over the images of each patient. The two variances are equal if every patient has one
+image.
 Shapes: N images, S columns of scores, one for each run. label [N] of 0 and 1, score [N, S], patient [N] codes from 0.
 """
 
@@ -115,8 +116,8 @@ def of_column(kind: NDArray[np.uint8], patient: NDArray[np.int32], placement: Ar
     """Compute the AUROC of one sorted column twice: with DeLong's variance, then with Obuchowski's.
 
     The n images with a label of 0 or 1 are sorted by decreasing score. kind [n] has the bit POSITIVE if the label is 1.
-    placement [n] of a positive image is the number of negative images with a lower score. placement of a negative image is
-    the number of positive images with a higher score. Ties count half.
+    placement [n] of a positive image is the number of negative images with a lower score. placement of a negative image
+    is the number of positive images with a higher score. Ties count half.
     """
     results = [np.full(1, np.nan), np.full((1, 1), np.nan), np.full((1, 1), np.nan)]
     _of_column(kind, patient, placement, int(patient.max(initial=-1)) + 1, *results)

@@ -53,8 +53,8 @@ def symptoms(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Build the tables `diagnostics` and `histograms` of a run, without the column run_id.
 
-    Only findings that seem inverted have histograms. `scored_splits`: the splits given to `score_run`. `scores`: the table
-    of scores that `score_run` returned.
+    Only findings that seem inverted have histograms. `scored_splits`: the splits given to `score_run`. `scores`: the
+    table of scores that `score_run` returned.
     """
     all_symptoms: list[Symptom] = []
     counts: list[tuple[object, ...]] = []
@@ -149,7 +149,8 @@ def other_order(scored: ScoredSplit, findings: Sequence[str], fewest: int = _FEW
 def _chance(scored: ScoredSplit, indices: Sequence[int]) -> float:
     """Compute the standard deviation of the gain in mean AUROC if the outputs were random.
 
-    The gain is a difference between two means of AUROCs; the variance of each AUROC is that of the Mann-Whitney statistic.
+    The gain is a difference between two means of AUROCs; the variance of each AUROC is that of the Mann-Whitney
+    statistic.
     """
     label = scored.labels()[:, indices]
     present, absent = (label == 1).sum(0), (label == 0).sum(0)

@@ -54,8 +54,8 @@ def auroc(label: Label, score: Score) -> float:
 def auprc(label: Label, score: Score) -> float:
     """Compute the average precision (AUPRC): the mean precision at each distinct score, weighted by the added recall.
 
-    Range: 0 to 1; a random score has about the prevalence; NaN when a class is absent. Images with equal scores are called
-    positive together, so their order has no effect.
+    Range: 0 to 1; a random score has about the prevalence; NaN when a class is absent. Images with equal scores are
+    called positive together, so their order has no effect.
 
     >>> round(auprc(np.array([0, 0, 1, 1], np.int8), np.array([0.1, 0.4, 0.35, 0.8], np.float32)), 4)
     0.8333

@@ -73,9 +73,9 @@ class OperatingPoints:
     def choose(cls, scored: ScoredSplit | None, num_findings: int, min_count: int = 1) -> Self:
         """Choose thresholds and calibrators on a split; if `scored` is None, all of them are NaN.
 
-        If a class is absent, all values of a finding are NaN. A threshold is the score of one image, so a threshold is also
-        NaN with fewer than `min_count` patients in a class. Calibrators need no minimum number of patients, because a
-        calibrator has few parameters and uses all images, and Platt's targets regularize small samples.
+        If a class is absent, all values of a finding are NaN. A threshold is the score of one image, so a threshold is
+        also NaN with fewer than `min_count` patients in a class. Calibrators need no minimum number of patients,
+        because a calibrator has few parameters and uses all images, and Platt's targets regularize small samples.
         """
         threshold = np.full((len(RULES), num_findings), np.nan)
         fits: dict[str, list[Calibrator]] = {name: [] for name in FITS}
@@ -129,10 +129,11 @@ def _by_class(scored: ScoredSplit) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SplitMetrics:
-    """Metrics of one split, with counts. Each metric has a value [K] and replicates [K, B], NaN where not available.
+    """Metrics of one split, with counts.
 
-    Calibration errors have only the first FOR_DETAIL replicates, except HEADLINES (brier and ece without calibration),
-    which have all replicates. A result of `measure` for only one metric has all replicates.
+    Each metric has a value [K] and replicates [K, B], NaN where not available. Calibration errors have only the first
+    FOR_DETAIL replicates, except HEADLINES (brier and ece without calibration), which have all replicates. A result of
+    `measure` for only one metric has all replicates.
     """
 
     scored: ScoredSplit
@@ -184,7 +185,7 @@ class _Request:
         resamples: Resamples,
         bins: int,
     ) -> "_Pass":
-        """Return a `_Pass`, which computes one finding's metrics. It has no results before its first call of `fill`."""
+        """Return a `_Pass`, which computes one finding's metrics; the results come from its method `fill`."""
         rules, cut = bootstrap.cuts_of(column, threshold_R if self.calls else np.empty(0))
         fitted = {name: binned for name, binned in probabilities.items() if binned.fitted}
         errors = None
@@ -264,9 +265,9 @@ def measure(
 ) -> SplitMetrics:
     """Compute all metrics of a split.
 
-    On the split that chooses the operating points, `points` is None, and no metric uses a threshold or a fitted calibrator.
-    `only` limits the work to one metric and the metrics that are computed together with this metric. Raises KeyError if
-    `only` is an unknown metric.
+    On the split that chooses the operating points, `points` is None, and no metric uses a threshold or a fitted
+    calibrator. `only` limits the work to one metric and the metrics that are computed together with this metric. Raises
+    KeyError if `only` is an unknown metric.
     """
     resamples = Resamples.draw(scored.patient_id, settings.num_resamples, scored.name, settings.seed)
     label, counts = scored.cached(

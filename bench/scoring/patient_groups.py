@@ -72,8 +72,8 @@ class PatientGroups:
     def codes(self) -> NDArray[np.int32]:
         """Return the index of each image's group for each attribute [attributes, N]; -1 for no group.
 
-        Groups of all attributes are numbered together, in the order of `groups`. The indices of one image are adjacent in
-        memory, so that reading them is fast when images are read one by one in the order of their scores.
+        Groups of all attributes are numbered together, in the order of `groups`. The indices of one image are adjacent
+        in memory, so that reading them is fast when images are read one by one in the order of their scores.
         """
         codes = np.full((len(self.groups), len(self.sex)), -1, np.int32, order="F")
         group = 0

@@ -24,9 +24,9 @@ Point = tuple[int, float, float, float, float, int]
 def curve(label: NDArray[np.integer], prob: Array, patient: NDArray[np.int32], bins: int) -> list[Point]:
     """Compute a point (bin, mean probability, observed share, low, high, count) for each non-empty bin, lowest bin first.
 
-    The interval is Wilson's with an effective count, because images of one patient are correlated. The effective count is
-    the number of images divided by the variance inflation (at least 1). If all or no images of a bin have the finding, the
-    effective count is the number of patients.
+    The interval is Wilson's with an effective count, because images of one patient are correlated. The effective count
+    is the number of images divided by the variance inflation (at least 1). If all or no images of a bin have the
+    finding, the effective count is the number of patients.
     Source: Korn and Graubard 1998 (effective sample size); the variance is that of a ratio of patient totals.
     """
     images = _Images.of(patient, int(patient.max(initial=-1)) + 1)
@@ -121,9 +121,9 @@ def _by_patient(
 ) -> None:
     """Compute sums 3 to 6 of one curve from code [N] and the sums 0 to 2; `_points` lists the sums [7, G].
 
-    Sums over patients differ from sums over images only if a patient has several images in a bin. Patients with two images
-    are frequent and have a faster branch. For each bin, `count` contains two numbers for the current patient: the number of
-    images in the upper 32 bits, the number of positive images in the lower 32 bits.
+    Sums over patients differ from sums over images only if a patient has several images in a bin. Patients with two
+    images are frequent and have a faster branch. For each bin, `count` contains two numbers for the current patient:
+    the number of images in the upper 32 bits, the number of positive images in the lower 32 bits.
     """
     bins = sums.shape[1]
     count, more, twos = np.zeros(bins + 1, np.int64), np.zeros((bins + 1, 4)), np.zeros((bins + 1, 4))

@@ -30,13 +30,16 @@ INTEGERS += ("true_positive", "false_positive", "false_negative", "true_negative
 
 
 def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
-    """Build a table from rows. The name of a column decides its dtype (float64, int64 or text), even if there are no rows."""
+    """Build a table from rows.
+
+    The name of a column decides its dtype (float64, int64 or text), even if there are no rows.
+    """
     cells = list(zip(*rows, strict=True)) or [()] * len(columns)
     return pd.DataFrame({name: _column(name, cell) for name, cell in zip(columns, cells, strict=True)}, copy=False)
 
 
 def _column(name: str, cells: tuple[Any, ...]) -> Any:
-    """Build a column of a table. Text is converted by pyarrow, because the type inference of pandas is slow."""
+    """Build a column of a table; pyarrow converts text, because the type inference of pandas is slow."""
     if name in FLOATS + INTEGERS:
         return np.array(cells, np.float64 if name in FLOATS else np.int64)
     if cells and isinstance(cells[0], str):
@@ -109,7 +112,7 @@ class _Block(NamedTuple):
 
 
 class _IntervalGroup(NamedTuple):
-    """Number of replicates and kind of interval. Blocks with equal groups get their intervals in one computation."""
+    """Number of replicates and kind of interval; blocks with equal groups get their intervals in one computation."""
 
     num_replicates: int
     interval: str
@@ -180,7 +183,7 @@ class Writer:
             self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), key, mean_of_macros(means[1:]), CORE)
 
     def add_gaps(self, gaps: Sequence[tuple[Key, Gap]], external: Sequence[SplitMetrics]) -> None:
-        """Add the rows of gaps. The key of a gap names the metric of its row, such as auroc_gap."""
+        """Add the rows of gaps; the key of a gap names the metric of its row, such as auroc_gap."""
         cohort_of_dataset = {split.scored.dataset: _cohort_of([split]) for split in external}
         if external:
             cohort_of_dataset[EXTERNAL] = _cohort_of(external)

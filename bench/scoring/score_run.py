@@ -35,13 +35,13 @@ RANKING_METRICS = (Key("auprc"), Key("ece", "platt"))
 class RunScores:
     """Tables of one run (columns as in reports.schemas.tables), and the replicates that comparisons between runs need.
 
-    replicates: name -> replicates [B] of a macro. Names of float64 arrays: "auroc/<dataset>" (internal test split and each
-    hospital), "auroc/<internal>/expert_*", "auroc/external", "gap/<dataset>", "gap/external". Names of float32 arrays,
-    which further rankings need: "<metric>/<dataset>" of the metrics in `RANKING_METRICS` and of custom metrics, and
-    "auroc/external/<finding>" (of a finding, not a macro). The entry "draws", a few uint32 numbers, identifies the
-    resamples: replicates of runs with equal "draws" can be paired. detail: name -> table, with the tables decomposition,
-    references, subgroups and curves. measured: the metrics of each split with all replicates, in the order of
-    `scored_splits`.
+    replicates: name -> replicates [B] of a macro. Names of float64 arrays: "auroc/<dataset>" (internal test split and
+    each hospital), "auroc/<internal>/expert_*", "auroc/external", "gap/<dataset>", "gap/external". Names of float32
+    arrays, which further rankings need: "<metric>/<dataset>" of the metrics in `RANKING_METRICS` and of custom metrics,
+    and "auroc/external/<finding>" (of a finding, not a macro). The entry "draws", a few uint32 numbers, identifies the
+    resamples: replicates of runs with equal "draws" can be paired. detail: name -> table, with the tables
+    decomposition, references, subgroups and curves. measured: the metrics of each split with all replicates, in the
+    order of `scored_splits`.
     """
 
     scores: pd.DataFrame
@@ -69,10 +69,10 @@ def score_run(
     Findings in `unlearned` get no values: the run could not learn them, because all training images had the same label.
     External macros use only findings that the internal test split scores, so that internal and external macros can be
     compared. The finding "core" is the mean over the findings that the internal test split and every hospital score.
-    Without the split `val` of the internal cohort, thresholds and calibrators are NaN. Without its split `test`, there are
-    no gaps. `num_threads` does not change values; the order of the images changes values only by rounding errors. Raises
-    ValueError for a repeated split, two splits of an external cohort, logits that do not match the findings, and a cohort
-    named "external".
+    Without the split `val` of the internal cohort, thresholds and calibrators are NaN. Without its split `test`, there
+    are no gaps. `num_threads` does not change values; the order of the images changes values only by rounding errors.
+    Raises ValueError for a repeated split, two splits of an external cohort, logits that do not match the findings, and
+    a cohort named "external".
     """
     settings = settings or Settings()
     _check(findings, internal, scored_splits)

@@ -104,8 +104,8 @@ class ScoredSplit:
     def cached(self, key: Hashable, compute: Callable[[], Result], depends_on: object = None) -> Result:
         """Return the result of compute(), which is cached under `key` for all runs on the same images and labels.
 
-        `compute` must not use logits. If the result depends on another object, pass that object as `depends_on`: if this is
-        not the same object as at the last call, the result is computed again.
+        `compute` must not use logits. If the result depends on another object, pass that object as `depends_on`: if
+        this is not the same object as at the last call, the result is computed again.
         """
         entry = self._cache.get(key)
         if entry is None or entry[0] is not depends_on:
@@ -147,7 +147,10 @@ class Counts:
 
 
 def count(label_NK: NDArray[np.int8], patient: NDArray[np.int32], min_count: int) -> Counts:
-    """Count images and patients for each finding. patient [N] has the code of each image's patient, from 0."""
+    """Count images and patients for each finding.
+
+    patient [N]: code of each image's patient, from 0. min_count: see `Settings`.
+    """
 
     def patients(mask_NK: NDArray[np.bool_]) -> NDArray[np.int64]:
         return np.array([np.count_nonzero(np.bincount(patient[column])) for column in mask_NK.T], np.int64)

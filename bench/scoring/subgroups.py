@@ -36,8 +36,8 @@ class _Table:
     """One metric in each group.
 
     AUROC, false positive rate (fpr) and false negative rate (fnr) have a column for each finding, then a column for the
-    macro, which `_add_macro` fills in. Underdiagnosis and overdiagnosis have one column. value [G, C], replicates
-    [G, C, B], sizes [5, G, C]: numbers of images, positives, negatives, patients and findings. rule: the threshold rule, ""
+    macro, which `_add_macro` fills in. Underdiagnosis and overdiagnosis have one column. value [G, C], replicates [G,
+    C, B], sizes [5, G, C]: numbers of images, positives, negatives, patients and findings. rule: the threshold rule, ""
     for AUROC.
     """
 
@@ -68,11 +68,11 @@ def rows(
 ) -> list[Row]:
     """Build the rows of the table `subgroups`.
 
-    There are metrics of "all" and of each group ("sex=F"), and spreads (*_spread) of each attribute ("sex"). The AUROC of
-    "all" is in the table `scores`, not here. threshold [K] is on the logit. If a group has fewer than `min_count` patients
-    with a positive image of a finding, or with a negative image, the group has no value for the finding. The macro of a
-    group uses the findings that all groups of the attribute score; groups that score fewer than half of the findings are
-    ignored. Findings that the split does not score have no rows.
+    There are metrics of "all" and of each group ("sex=F"), and spreads (*_spread) of each attribute ("sex"). The AUROC
+    of "all" is in the table `scores`, not here. threshold [K] is on the logit. If a group has fewer than `min_count`
+    patients with a positive image of a finding, or with a negative image, the group has no value for the finding. The
+    macro of a group uses the findings that all groups of the attribute score; groups that score fewer than half of the
+    findings are ignored. Findings that the split does not score have no rows.
     """
     scored, patient_groups = measured.scored, measured.scored.patient_groups
     if patient_groups is None:
@@ -154,7 +154,10 @@ def _common(value: Array) -> NDArray[np.bool_]:
 
 
 def _add_macro(table: _Table, groups: slice) -> None:
-    """Write the macro of each group of one attribute to the last column. The sizes of a macro are minima over findings."""
+    """Write the macro of each group of one attribute to the last column.
+
+    groups: the rows of the attribute's groups. The sizes of a macro are minima over findings.
+    """
     value, replicates, sizes = table.value[groups], table.replicates[groups], table.sizes[:, groups]
     common = np.flatnonzero(_common(value[:, :-1]))
     for g in range(len(value)):

@@ -70,8 +70,8 @@ def one_factor(
 
     The effect is the mean difference over all pairs of recipes with equal levels of all other factors. The interval
     describes the variation of the replicates: over patients, and also over seeds if the recipes have several seeds.
-    `Effect.pair_sd` describes the variation over pairs. A level without any pair is left out. value [R], replicates [R, B]
-    and num_runs [R] (number of seeds of each recipe, by default 1) are in the order of `configs`.
+    `Effect.pair_sd` describes the variation over pairs. A level without any pair is left out. value [R],
+    replicates [R, B] and num_runs [R] (number of seeds of each recipe, by default 1) are in the order of `configs`.
     """
     effects: list[Effect] = []
     names, reference = factors(configs), references(configs)

@@ -48,9 +48,9 @@ def _fronts(value: Array, cost: Array) -> NDArray[np.bool_]:
 def undominated(goal_RG: Array) -> NDArray[np.bool_]:
     """Return the mask [R] of the runs that no other run dominates.
 
-    A run dominates another run if it is at least as good in every goal and better in at least one goal. Higher is better in
-    every column of goal_RG. A run with a NaN goal dominates no run, and its mask is False. Equal runs do not dominate each
-    other. With the two goals value and -cost, the result is that of `pareto`.
+    A run dominates another run if it is at least as good in every goal and better in at least one goal. Higher is
+    better in every column of goal_RG. A run with a NaN goal dominates no run, and its mask is False. Equal runs do not
+    dominate each other. With the two goals value and -cost, the result is that of `pareto`.
 
     >>> undominated(np.array([[0.8, -0.1], [0.7, -0.2], [0.7, 0.0]])).tolist()
     [True, False, True]
@@ -84,8 +84,8 @@ def chance_undominated(goal_RG: Array, replicates: Mapping[int, Array]) -> Array
 def chance_on_frontier(replicates: Array, cost: Array) -> Array:
     """Compute for each run [R] the share of replicates in which the run is on the frontier of value and cost.
 
-    A replicate of `replicates` [R, B] counts only if it is finite for all runs. If no replicate counts, the share is NaN. A
-    run with a NaN cost has the share 0.
+    A replicate of `replicates` [R, B] counts only if it is finite for all runs. If no replicate counts, the share is
+    NaN. A run with a NaN cost has the share 0.
     """
     complete = replicates[:, np.isfinite(replicates).all(0)]
     if not complete.shape[1]:
@@ -98,9 +98,9 @@ def chance_on_frontier(replicates: Array, cost: Array) -> Array:
 def gain_over_cheaper(value: Array, replicates: Array, cost: Array) -> tuple[Array, Array]:
     """Compute the gain of each run [R] with replicates [R, B]: its value minus the value of the best cheaper run.
 
-    The gain is NaN for the cheapest run and for a run with a NaN value. The best cheaper run is chosen by value and is the
-    same run in every replicate, so the difference is paired. The choice uses the same patients as the difference, which
-    makes the gain slightly too small.
+    The gain is NaN for the cheapest run and for a run with a NaN value. The best cheaper run is chosen by value and is
+    the same run in every replicate, so the difference is paired. The choice uses the same patients as the difference,
+    which makes the gain slightly too small.
     """
     gain, gain_replicates = np.full(value.shape, np.nan), np.full(replicates.shape, np.nan)
     for run in range(len(value)):
@@ -115,8 +115,8 @@ def device_hours(seconds: Mapping[str, float], devices: Mapping[str, str]) -> di
     """Compute device-hours: run id -> training hours, only for runs on the most frequent type of device.
 
     If several types are equally frequent, the first is used. Hours on different types of devices cannot be compared, so
-    runs on other types are left out. Runs without a known time are left out, too. seconds: run id -> training time, summed
-    over the devices that train the run. devices: run id -> type of device.
+    runs on other types are left out. Runs without a known time are left out, too. seconds: run id -> training time,
+    summed over the devices that train the run. devices: run id -> type of device.
     """
     seconds_of_run = {run_id: time for run_id, time in seconds.items() if np.isfinite(time) and devices.get(run_id)}
     most_common = Counter(devices[run_id] for run_id in seconds_of_run).most_common(1)
@@ -130,10 +130,11 @@ def anytime(
 
     histories: run id -> table with epoch, seconds and <split>_auroc. devices: run id -> device. chosen_on: run id ->
     the split on which the run chooses its epoch, or "last" if the run uses its last epoch. Column reached: AUROC of the
-    run if training had stopped after this epoch. This is the best AUROC so far; for a run with "last", it is the AUROC of
-    this epoch. Column on_front: no run on the same device reached the same AUROC in less time. The AUROC of the chosen
-    epoch is slightly optimistic, because this AUROC decided the choice. There are no intervals, because predictions of
-    earlier epochs are not stored. If the time of an epoch is unknown, this epoch and all later epochs are left out.
+    run if training had stopped after this epoch. This is the best AUROC so far; for a run with "last", it is the AUROC
+    of this epoch. Column on_front: no run on the same device reached the same AUROC in less time. The AUROC of the
+    chosen epoch is slightly optimistic, because this AUROC decided the choice. There are no intervals, because
+    predictions of earlier epochs are not stored. If the time of an epoch is unknown, this epoch and all later epochs
+    are left out.
     """
     frames = []
     for run_id, history in histories.items():

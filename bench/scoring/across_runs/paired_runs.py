@@ -91,14 +91,14 @@ def differences(
 ) -> pd.DataFrame:
     """Compare one metric of two runs; return a table with the columns COLUMNS.
 
-    The rows are the findings and the macro of each cohort, then the external mean. Both runs are scored on the images and
-    findings that both runs have, with the labels of the first run. Each run uses thresholds and calibrators of its own
-    validation split. A cohort that is the internal hospital of one run is scored on that run's test split. `datasets`
-    limits the rows. p_holm and p_bh are adjusted over all findings in the table, and separately over the macros of the
-    cohorts. The p-value of the external mean is not adjusted, because this is a single test. Gaps (GAP) are compared only
-    if both runs have the same internal hospital. A difference is NaN if a value is missing or too few replicates are valid.
-    A cohort in which the runs have no image in common has no rows. The table is empty if the runs have no finding in
-    common.
+    The rows are the findings and the macro of each cohort, then the external mean. Both runs are scored on the images
+    and findings that both runs have, with the labels of the first run. Each run uses thresholds and calibrators of its
+    own validation split. A cohort that is the internal hospital of one run is scored on that run's test split.
+    `datasets` limits the rows. p_holm and p_bh are adjusted over all findings in the table, and separately over the
+    macros of the cohorts. The p-value of the external mean is not adjusted, because this is a single test. Gaps (GAP)
+    are compared only if both runs have the same internal hospital. A difference is NaN if a value is missing or too few
+    replicates are valid. A cohort in which the runs have no image in common has no rows. The table is empty if the runs
+    have no finding in common.
 
     Raises ConfigError if the cohorts of the two runs have the same name and the same image ids, but other patients.
     """
@@ -178,9 +178,9 @@ def _pairs(
 def _match(first: ScoredRun, first_split: ScoredSplit, second: ScoredRun, second_split: ScoredSplit) -> bool:
     """Return whether a split of the first run and a split of the second run are compared.
 
-    Both splits must be of the same cohort. If this cohort is the internal hospital of both runs, the splits must have the
-    same name, which is not `val`. If the cohort is the internal hospital of only one run, the split of this run must be
-    `test`.
+    Both splits must be of the same cohort. If this cohort is the internal hospital of both runs, the splits must have
+    the same name, which is not `val`. If the cohort is the internal hospital of only one run, the split of this run
+    must be `test`.
     """
     if first_split.dataset != second_split.dataset:
         return False

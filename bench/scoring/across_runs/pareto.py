@@ -39,9 +39,9 @@ def maps_on_finding(attention: pd.DataFrame, internal: str) -> dict[str, float]:
 def goals(values: Mapping[str, MetricOfRuns], macs: Mapping[str, float], maps: Mapping[str, float]) -> pd.DataFrame:
     """Build the table `goals`: one row for each run with a value for every goal in use; empty with fewer than two rows.
 
-    A goal is in use if at least one run has a value for this goal. The table is also empty if no run has an external AUROC
-    or no run has a gap. values: the result of `ablation_tables.metrics`. macs: run id -> multiply-accumulate operations.
-    maps: the result of `maps_on_finding`. maps and macs have no replicates.
+    A goal is in use if at least one run has a value for this goal. The table is also empty if no run has an external
+    AUROC or no run has a gap. values: the result of `ablation_tables.metrics`. macs: run id -> multiply-accumulate
+    operations. maps: the result of `maps_on_finding`. maps and macs have no replicates.
     """
     if not {"auroc", "gap"} <= set(values):
         return pd.DataFrame(columns=list(SCHEMAS["goals"]))

@@ -49,9 +49,10 @@ def stack_replicates(run_ids: Sequence[str], name: str, replicates: Replicates) 
 def rankings(scores: pd.DataFrame, replicates: Replicates, smallest_first: Collection[str]) -> pd.DataFrame:
     """Build the table `ranks`: the result of the function `ranks` for each criterion; the criterion DEFAULT comes first.
 
-    scores: the rows of all criteria, with the columns of Criterion, run_id, value, low and high. smallest_first: metrics of
-    which the smallest value is best. Every ranking has only runs that are ranked by DEFAULT. A ranking by another criterion
-    is left out if fewer than two of these runs have the value, or if a run with the value has no replicates.
+    scores: the rows of all criteria, with the columns of Criterion, run_id, value, low and high. smallest_first:
+    metrics of which the smallest value is best. Every ranking has only runs that are ranked by DEFAULT. A ranking by
+    another criterion is left out if fewer than two of these runs have the value, or if a run with the value has no
+    replicates.
     """
     rows_of = {Criterion(*map(str, key)): rows for key, rows in scores.groupby(list(Criterion._fields), sort=False)}
     default = ranks(rows_of.pop(DEFAULT, scores[:0]), replicates)
@@ -124,12 +125,13 @@ def ranks(
 
 
 def tie_groups(p: Array) -> tuple[NDArray[np.int64], Array]:
-    """Divide runs, sorted from best to worst, into tie groups. p [R, R]: p-values of `pair_tests`.
+    """Divide runs, sorted from best to worst, into tie groups.
 
-    Return the number of each run's group [R], from 1, and the p-value [R] of the run's difference from the anchor, NaN for
-    anchors. The anchor is the best run of a group. The next runs join the group until a run differs from the anchor at .05;
-    this run is the anchor of the next group. p is Holm-adjusted over all pairs of runs, because the anchor was selected by
-    its value. If each run were compared with the previous run instead, all runs could end in one group.
+    p [R, R]: p-values of `pair_tests`. Return the number of each run's group [R], from 1, and the p-value [R] of the
+    run's difference from the anchor, NaN for anchors. The anchor is the best run of a group. The next runs join the
+    group until a run differs from the anchor at .05; this run is the anchor of the next group. p is Holm-adjusted over
+    all pairs of runs, because the anchor was selected by its value. If each run were compared with the previous run
+    instead, all runs could end in one group.
     """
     group = np.ones(len(p), np.int64)
     p_anchor = np.full(len(p), np.nan)
@@ -164,8 +166,8 @@ def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
     """Build the table `mean_gaps`: each hospital's macro gap averaged over runs, largest first, then "external".
 
     low and high: interval of the mean, which describes the variation over patients, but not over runs. all_low and
-    all_high: interval that is simultaneous over hospitals; for "external", the same as low and high. num_worse: number of
-    runs with a gap above 0. num_better: number of runs with a gap below 0. A gap counts as above or below 0 if its
+    all_high: interval that is simultaneous over hospitals; for "external", the same as low and high. num_worse: number
+    of runs with a gap above 0. num_better: number of runs with a gap below 0. A gap counts as above or below 0 if its
     interval, which is simultaneous over the hospital's runs, is entirely above or below 0.
     """
     rows: list[tuple[Any, ...]] = []
@@ -187,7 +189,7 @@ def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
 
 
 def _simultaneous_intervals(means: Mapping[str, tuple[float, Array]]) -> dict[str, tuple[float, float]]:
-    """Compute simultaneous intervals: name -> (low, high). means: name -> (value, replicates [B])."""
+    """Compute simultaneous intervals, name -> (low, high), of `means`: name -> (value, replicates [B])."""
     if not means:
         return {}
     values, replicates_of_means = zip(*means.values(), strict=True)

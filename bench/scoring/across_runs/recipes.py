@@ -1,9 +1,10 @@
 """Recipes: runs that differ only in the seed, averaged, with intervals over patients and seeds.
 
-A recipe is a configuration without its seed. The score of a recipe is the mean over the seeds that were trained. The interval
-has two parts: the variation over patients (from the bootstrap of each run) and the variation over seeds (from the scatter of
-the runs around the mean of their recipe). Two or three seeds say little about the scatter of one recipe. So the variance over
-seeds is moderated: it is a weighted mean of the recipe's own variance and of the variance pooled over all recipes of the grid.
+A recipe is a configuration without its seed. The score of a recipe is the mean over the seeds that were trained. The
+interval has two parts: the variation over patients (from the bootstrap of each run) and the variation over seeds (from
+the scatter of the runs around the mean of their recipe). Two or three seeds say little about the scatter of one recipe.
+So the variance over seeds is moderated: it is a weighted mean of the recipe's own variance and of the variance pooled
+over all recipes of the grid.
 Sources: Smyth 2004, doi:10.2202/1544-6115.1027 (moderated variance); Zou and Donner 2008, doi:10.1002/sim.3095 (interval of a
 sum from the intervals of its parts).
 Shapes: R runs, S seeds of one recipe, N scores, B replicates.
@@ -67,8 +68,8 @@ def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 class Recipes:
     """The recipes of a grid and the scatter of their runs.
 
-    runs_of: recipe id -> ids of its runs. scatter: run id -> name of the macro -> deviation of the run from the mean of its
-    recipe.
+    runs_of: recipe id -> ids of its runs. scatter: run id -> name of the macro -> deviation of the run from the mean of
+    its recipe.
     """
 
     runs_of: Mapping[str, tuple[str, ...]]
@@ -76,15 +77,15 @@ class Recipes:
 
     @classmethod
     def of_configs(cls, configs: Mapping[str, Mapping[str, Any]], replicates: Replicates) -> "Recipes":
-        """Return the recipes of runs. configs: run id -> configuration."""
+        """Return the recipes of the runs in `configs`: run id -> configuration."""
         return cls.of(seed_groups(configs), replicates)
 
     @classmethod
     def of(cls, groups: Sequence[Sequence[str]], replicates: Replicates) -> "Recipes":
         """Return the recipes of groups of run ids (the result of `seed_groups`).
 
-        A recipe with one run has the id of this run if there are too few seeds for intervals over seeds. Every other recipe
-        gets an id of its own.
+        A recipe with one run has the id of this run if there are too few seeds for intervals over seeds. Every other
+        recipe gets an id of its own.
         """
         seeds_vary = _degrees(groups) >= LEAST_DEGREES
         runs_of = {
@@ -141,8 +142,9 @@ class Recipes:
         """Return the replicates of each recipe: means over its runs, with random deviations for new seeds.
 
         The deviations are normal, with the moderated variance divided by the number of seeds, and stretched so that the
-        95 % interval is that of Student's t. Each deviation is a sum of the observed deviations with random normal weights.
-        So the deviations of several hospitals' scores are correlated like the observed deviations between seeds.
+        95 % interval is that of Student's t. Each deviation is a sum of the observed deviations with random normal
+        weights. So the deviations of several hospitals' scores are correlated like the observed deviations between
+        seeds.
         """
         return {recipe: self._drawn(recipe, run_ids, replicates) for recipe, run_ids in self.runs_of.items()}
 
@@ -179,8 +181,8 @@ class Recipes:
     def _pooled(self, names: tuple[str, ...]) -> tuple[Array, NDArray[np.int64]]:
         """Return the deviations [R, N] of all runs, 0 if unknown, and the degrees of freedom [N] of the pooled variances.
 
-        With MANY_RUNS or more runs, return instead of the R rows N combinations of them [N, N], which have the same sum of
-        products for each pair of scores. The result is kept, because it is the same for nearly all recipes.
+        With MANY_RUNS or more runs, return instead of the R rows N combinations of them [N, N], which have the same sum
+        of products for each pair of scores. The result is kept, because it is the same for nearly all recipes.
         """
         if names not in self._kept:
             observed_RN = self._deviations(list(self.scatter), names)
@@ -209,13 +211,13 @@ class Recipes:
     ) -> pd.DataFrame:
         """Average rows of runs to rows of recipes, for the recipes with an id of their own.
 
-        A recipe gets a row for each value of the columns `key` for which all its runs have a row. table: rows of runs, with
-        the columns run_id, low, high, `key` (these columns identify a row of a run) and `numbers` (columns to average; low
-        and high are the interval of the first one). The other columns are those of the first run.
+        A recipe gets a row for each value of the columns `key` for which all its runs have a row. table: rows of runs,
+        with the columns run_id, low, high, `key` (these columns identify a row of a run) and `numbers` (columns to
+        average; low and high are the interval of the first one). The other columns are those of the first run.
 
         The interval of the result describes the variation over patients and seeds: (distance of the bound from the
-        estimate)² = (mean distance of the runs' bounds)² + (half width over seeds)². With `shares`, numbers between 0 and 1
-        have these distances on the logit scale, so that the bounds lie between 0 and 1, too.
+        estimate)² = (mean distance of the runs' bounds)² + (half width over seeds)². With `shares`, numbers between 0
+        and 1 have these distances on the logit scale, so that the bounds lie between 0 and 1, too.
         """
         recipe_of = {run: recipe for recipe, run_ids in self.joined.items() for run in run_ids}
         rows = table[table["run_id"].isin(list(recipe_of))]
@@ -262,7 +264,7 @@ class Recipes:
         return pd.concat([of_recipes, runs], ignore_index=True) if len(runs) else of_recipes
 
     def means(self, number: Mapping[str, float]) -> dict[str, float]:
-        """Return {recipe id: mean of a number over its runs}. number: run id -> number.
+        """Return {recipe id: mean over its runs} of a number that is given by run id.
 
         A run without a number is ignored; a recipe without any number is left out.
         """

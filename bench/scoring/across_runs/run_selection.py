@@ -51,11 +51,11 @@ def optimism(value: Array, replicates: Array) -> float:
 def selection(scores: pd.DataFrame, internal: str, replicates: Replicates) -> pd.DataFrame:
     """Build the table `selection`: AUROC and regret of each rule's run at every hospital and for their mean ("external").
 
-    The rules select by macro AUROC on internal val, on internal test, at each hospital, and by the mean over hospitals. Only
-    runs with all these values are compared; with fewer than two such runs, the table is empty. regret: AUROC of the
-    hospital's best run minus AUROC of the selected run, on the same resamples. The interval of the regret (`max_intervals`)
-    accounts for the selection of the best run; its lower bound is at least 0. optimism is the same in all rows of a rule,
-    and NaN for the rule internal val, because replicates on val are not stored.
+    The rules select by macro AUROC on internal val, on internal test, at each hospital, and by the mean over hospitals.
+    Only runs with all these values are compared; with fewer than two such runs, the table is empty. regret: AUROC of
+    the hospital's best run minus AUROC of the selected run, on the same resamples. The interval of the regret
+    (`max_intervals`) accounts for the selection of the best run; its lower bound is at least 0. optimism is the same in
+    all rows of a rule, and NaN for the rule internal val, because replicates on val are not stored.
     """
     values = _values(scores, internal)
     hospitals = sorted(set(values.columns.get_level_values("dataset")) - {internal, EXTERNAL})

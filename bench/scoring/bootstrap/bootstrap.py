@@ -29,7 +29,7 @@ CALL_METRICS = ("f1", "precision", "sensitivity", "specificity", "npv")
 
 
 def run_in_threads(work: Callable[[int], None], num: int, num_threads: int) -> None:
-    """Call `work` with 0, 1, ..., num - 1. With one thread the calls are in this order, with several in any order."""
+    """Call `work` with 0, 1, ..., num - 1: in this order with one thread, in any order with several threads."""
     if num_threads <= 1 or num <= 1:
         for index in range(num):
             work(index)
@@ -171,7 +171,10 @@ def grouped_sums(
 
 
 def divide(numerator: Array, denominator: Array) -> Array:
-    """Return numerator / denominator; NaN where the denominator is 0. The denominator must not be negative."""
+    """Return numerator / denominator; NaN where the denominator is 0.
+
+    The denominator must not be negative.
+    """
     nonzero = denominator > 0
     if nonzero.all():  # usually no denominator is 0, and the division is faster without a mask
         return np.asarray(numerator / denominator)
@@ -200,8 +203,8 @@ def call_metrics(called: Array, total: Array) -> dict[str, Array]:
 def cuts_of(column: Column, threshold_R: Array) -> tuple[list[int], NDArray[np.int64]]:
     """Return the indices of the thresholds that are not NaN, highest threshold first, and the cuts for `Walk`.
 
-    Each of these thresholds has a cut: the number of images with a score of at least the threshold. One more cut at the end
-    is the number of all images.
+    Each of these thresholds has a cut: the number of images with a score of at least the threshold. One more cut at the
+    end is the number of all images.
     """
     not_nan = np.flatnonzero(~np.isnan(threshold_R))
     rules = not_nan[np.argsort(-threshold_R[not_nan], kind="stable")].tolist()

@@ -67,11 +67,11 @@ def _interpolate(first: float, second: float, share: float) -> float:
 def _last_two(replicates: Array, sign: float, num: int) -> tuple[float, float]:
     """Return the (num - 1)-th and the num-th smallest of the numbers `sign * replicates` [B], ignoring NaN.
 
-    With `sign` -1, the results are the (num - 1)-th and the num-th largest replicate, with the sign reversed. If `num` is 1,
-    both results are the smallest number.
-    The search keeps a lower and an upper bound of the num-th smallest number. Each number x between the bounds replaces one
-    bound: the upper bound if at least `num` numbers are at most x, otherwise the lower bound. In random order, few numbers
-    are between the bounds, so this search is faster than sorting.
+    With `sign` -1, the results are the (num - 1)-th and the num-th largest replicate, with the sign reversed. If `num`
+    is 1, both results are the smallest number. The search keeps a lower and an upper bound of the num-th smallest
+    number. Each number x between the bounds replaces one bound: the upper bound if at least `num` numbers are at most
+    x, otherwise the lower bound. In random order, few numbers are between the bounds, so this search is faster than
+    sorting.
     """
     below, above = -np.inf, np.inf
     num_below = _num_up_to(replicates, sign, below)
@@ -101,8 +101,8 @@ def _num_up_to(replicates: Array, sign: float, bound: float) -> int:
 def _candidates(replicates: Array, sign: float, num: int) -> Array:
     """Return a few replicates, among them the `num` replicates for which sign x replicate is smallest.
 
-    A bound is guessed, and the replicates up to this bound are returned. If these are fewer than `num`, all replicates are
-    returned.
+    A bound is guessed, and the replicates up to this bound are returned. If these are fewer than `num`, all replicates
+    are returned.
     """
     if replicates.shape[0] < 2 * GUESS:
         return replicates
@@ -168,9 +168,9 @@ def _bounds(value: Array, replicates: Array, share: float) -> tuple[Array, Array
 def area_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
     """Compute the interval of an area under a curve: normal on the logit scale, with the replicates' standard deviation.
 
-    Near 1 the distribution of an estimated area is skewed, and percentile intervals are too often below the true area. At
-    AUROC .95, percentile intervals contain the true area in only 92 % of cases (`benchmarks/coverage.py`). If the value or a
-    replicate is 0 or 1, its logit is infinite, and the percentile interval is returned.
+    Near 1 the distribution of an estimated area is skewed, and percentile intervals are too often below the true area.
+    At AUROC .95, percentile intervals contain the true area in only 92 % of cases (`benchmarks/coverage.py`). If the
+    value or a replicate is 0 or 1, its logit is infinite, and the percentile interval is returned.
     Source: Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2.4. For precision and recall: Boyd et al. 2013,
     doi:10.1007/978-3-642-40994-3_29.
     """
@@ -201,14 +201,14 @@ def distance_difference(
 ) -> tuple[Array, Array]:
     """Compute the interval of the difference first - second of two calibration errors, with the `excess` of each error.
 
-    A calibration error is a mean of distances, and noise increases distances. So each estimate is too high by an unknown
-    bias. The replicates have the noise twice, and their mean is above the estimate by the excess. If the true error is large,
-    the bias is about the excess. If the true error is 0, the estimate is all bias: the replicates are larger than the estimate
-    by the factor sqrt(2), and the bias is (1 + sqrt(2)) x excess. The interval allows for every bias from 0 to this largest
-    bias, separately for the two errors, because equal excesses can belong to different biases. The interval also extends by
-    1.96 standard deviations of the replicates to both sides. So the estimate, from which no bias is subtracted, is always
-    inside the interval. Percentile intervals contain the truth too rarely (`benchmarks/coverage.py`, worlds `ece` and
-    `drift`).
+    A calibration error is a mean of distances, and noise increases distances. So each estimate is too high by an
+    unknown bias. The replicates have the noise twice, and their mean is above the estimate by the excess. If the true
+    error is large, the bias is about the excess. If the true error is 0, the estimate is all bias: the replicates are
+    larger than the estimate by the factor sqrt(2), and the bias is (1 + sqrt(2)) x excess. The interval allows for
+    every bias from 0 to this largest bias, separately for the two errors, because equal excesses can belong to
+    different biases. The interval also extends by 1.96 standard deviations of the replicates to both sides. So the
+    estimate, from which no bias is subtracted, is always inside the interval. Percentile intervals contain the truth
+    too rarely (`benchmarks/coverage.py`, worlds `ece` and `drift`).
 
     >>> low, high = distance_difference(np.array([0.02]), np.full((1, 9), 0.02), np.array([0.01]), np.array([0.01]))
     >>> low.round(3), high.round(3)
@@ -259,9 +259,9 @@ def _mean_and_deviation(rows: Array) -> tuple[Array, Array]:
 def mean_of(value: Array, replicates: Array) -> tuple[float, Array]:
     """Compute the mean of value [K] over the cells that are not NaN, and the replicates [B] of this mean.
 
-    replicates [K, B]: those of the cells. If a cell is NaN in a replicate, the cell's deviation from its value is replaced by
-    the mean deviation of the other cells. Without this replacement, the differences between cells would count as noise. If
-    a cell with a value has too few valid replicates, all replicates of the mean are NaN.
+    replicates [K, B]: those of the cells. If a cell is NaN in a replicate, the cell's deviation from its value is
+    replaced by the mean deviation of the other cells. Without this replacement, the differences between cells would
+    count as noise. If a cell with a value has too few valid replicates, all replicates of the mean are NaN.
     """
     not_nan = np.isfinite(value)
     num = np.count_nonzero(not_nan)

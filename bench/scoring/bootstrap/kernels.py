@@ -36,9 +36,9 @@ def walk_ranks(  # noqa: C901 - all metrics in one loop over the images
     """Compute AUROC and AUPRC [LANES] of images sorted by decreasing score; NaN in a replicate in which a class is absent.
 
     AUROC = 1 - discordant pairs / all pairs; a tied pair counts half. AUPRC = sum of precision x increase of recall. If
-    `auprc` is empty, AUPRC is not computed, which saves half of the time.
-    The results are written to auroc, auprc and reached [Q, 2, LANES]: the numbers of negatives and of positives among the
-    first cut[q] images. Cuts increase, and no cut is inside a tie.
+    `auprc` is empty, AUPRC is not computed, which saves half of the time. The results are written to auroc, auprc and
+    reached [Q, 2, LANES]: the numbers of negatives and of positives among the first cut[q] images. Cuts increase, and
+    no cut is inside a tie.
     """
     num, i, q, in_tie = patient.shape[0], 0, 0, False
     # Rows of one array cannot overlap, so the compiler adds no check for overlaps before each loop over replicates.

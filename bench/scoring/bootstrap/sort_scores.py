@@ -71,9 +71,9 @@ def _rising(key: NDArray[np.uint32]) -> Rows:
 
 @compiled
 def area(label: NDArray[np.int8], score: NDArray[np.floating]) -> float:
-    """Compute the AUROC of images [N] sorted by falling score. Labels other than 0 and 1 are ignored.
+    """Compute the AUROC of images [N] sorted by falling score; NaN if a class is absent.
 
-    AUROC is NaN if a class is absent.
+    Images with a label other than 0 and 1 are ignored.
     """
     negatives, positives, tied_positives, tied_negatives, twice_discordant = 0, 0, 0, 0, 0
     for i in range(label.shape[0]):

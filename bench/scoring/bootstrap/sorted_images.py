@@ -217,7 +217,7 @@ def _placements(kind: NDArray[np.uint8]) -> Array:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
-    """The labeled images of one finding, sorted by decreasing score. All arrays are [n]."""
+    """The labeled images of one finding, sorted by decreasing score; all arrays are [n]."""
 
     rows: Rows  # index of each image in the split
     patient: NDArray[np.int32]
@@ -231,7 +231,10 @@ class Column:
         label: NDArray[np.int8],
         score: NDArray[np.floating],
     ) -> Self:
-        """Return the sorted images whose label is 0 or 1. Raises ValueError if the score of such an image is not finite."""
+        """Return the images whose label is 0 or 1, sorted by decreasing score.
+
+        Raises ValueError if the score of one of these images is not finite.
+        """
         rows = labeled_falling(label, score)
         return cls(rows, *_sort_images(rows, patient, label, score))
 

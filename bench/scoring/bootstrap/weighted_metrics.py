@@ -101,8 +101,8 @@ def _weighted_errors(
 ) -> None:
     """Compute two sums over bins of the absolute weighted excess: with of_group, then with of_label; write them to out [2, L].
 
-    All images of a cell have the same factor, so the excess of each of the C cells is summed only once for both results. A
-    replicate without positive or without negative images has an infinite factor and becomes NaN.
+    All images of a cell have the same factor, so the excess of each of the C cells is summed only once for both
+    results. A replicate without positive or without negative images has an infinite factor and becomes NaN.
     """
     lanes, num_groups = excess_C1L.shape[2], of_group.shape[0]
     by_group, by_label = np.zeros((bins, lanes)), np.zeros((bins, lanes))

@@ -9,7 +9,7 @@ from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.gap import Gap, bounded, unbounded
 from bench.scoring.metrics_of_split import Key, SplitMetrics
 
-# metrics whose drift is computed; the Brier score also depends on the prevalence, so its drift also depends on the prevalence
+# metrics whose drift is computed; the Brier score and its drift also depend on the prevalence
 DRIFTING = ("ece", "brier")
 
 

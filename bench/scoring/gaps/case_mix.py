@@ -57,8 +57,9 @@ class Mix:
 def mix_of(internal: SplitMetrics, external: SplitMetrics, k: int, min_count: int, internal_counts: CountsCache) -> Mix:
     """Return the weights for finding k, computed once for all runs.
 
-    internal_counts is a cache of counts that all external hospitals share. Only the prevalence is matched if an attribute
-    is not recorded at a hospital, or if the effective number of positives or of negatives would be below `min_count`.
+    internal_counts is a cache of counts that all external hospitals share. Only the prevalence is matched if an
+    attribute is not recorded at a hospital, or if the effective number of positives or of negatives would be below
+    `min_count`.
     """
     resamples = external.resamples
     key = ("mix", k, resamples.digest, resamples.num, internal.resamples.digest, min_count)

@@ -55,9 +55,9 @@ def rows(
 ) -> list[Row]:
     """Build the rows of the table `decomposition`: each finding and the macro of each hospital, then the mean "external".
 
-    internal is the test split; experts are the internal splits labeled by radiologists. `gaps` has the intervals of the AUROC
-    gaps, which may use more replicates than the components. In a macro or mean, an unknown component counts as 0. So its
-    amount is part of the remainder, and the components still sum to the gap.
+    internal is the test split; experts are the internal splits labeled by radiologists. `gaps` has the intervals of the
+    AUROC gaps, which may use more replicates than the components. In a macro or mean, an unknown component counts as 0.
+    So its amount is part of the remainder, and the components still sum to the gap.
     """
     table_rows: list[Row] = []
     internal_counts: CountsCache = {}
@@ -96,9 +96,9 @@ def of_hospital(
 ) -> dict[str, dict[int, GapComponents]]:
     """Decompose the gap of one hospital: metric (auroc, auprc, ece) -> index of the finding -> components.
 
-    Findings that the internal or the external hospital does not score are left out. internal_counts and internal_changes are
-    caches of internal results that all external hospitals share. The metrics of `internal`, `experts` and `external` have
-    only the first FOR_DETAIL replicates.
+    Findings that the internal or the external hospital does not score are left out. internal_counts and
+    internal_changes are caches of internal results that all external hospitals share. The metrics of `internal`,
+    `experts` and `external` have only the first FOR_DETAIL replicates.
     """
     common = np.flatnonzero(np.isfinite(internal.value[AUROC]) & np.isfinite(external.value[AUROC])).tolist()
     labels = _labels(internal, experts, external, settings, internal_changes, num_threads)

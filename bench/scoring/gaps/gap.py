@@ -49,8 +49,8 @@ def gaps(
 ) -> list[Gap]:
     """Compute the gaps of each hospital (macro, then each finding), then their unweighted means as dataset "external".
 
-    A finding without a value at the internal or external hospital has a NaN gap and is left out of both macros. The counts
-    of "external" are sums over the hospitals with a gap, but num_findings is the minimum over these hospitals.
+    A finding without a value at the internal or external hospital has a NaN gap and is left out of both macros. The
+    counts of "external" are sums over the hospitals with a gap, but num_findings is the minimum over these hospitals.
     """
     return bounded(unbounded(findings, internal, external, key))
 

@@ -1,7 +1,7 @@
-"""The components of a gap, each with its replicates. In every replicate, the components sum to the gap.
+"""The components of a gap, each with its replicates.
 
-A component is the amount of a gap that one cause explains. To compute it, images may get weights. A cell is one
-combination of sex, age decade and view.
+A component is the amount of a gap that one cause explains. In every replicate, the components and the remainder sum to
+the gap. Some components are computed with weights of images. A cell is one combination of sex, age decade and view.
 
 Shapes: B replicates.
 """

@@ -55,10 +55,10 @@ def sensitivity(
 ) -> list[tuple[object, ...]]:
     """Build rows of the table `mappings`: AUROC under each mapping, for the macro and each finding that a mapping changes.
 
-    `scored.patient_groups.mapped` has the label states under the other mappings. The macro uses the findings with a value
-    under every mapping, so that only the mapping differs. The resamples are the same as for all other scores. `measured`:
-    the metrics under the grid's own mapping; with None, they are computed. The result is empty if no mapping changes a
-    label.
+    `scored.patient_groups.mapped` has the label states under the other mappings. The macro uses the findings with a
+    value under every mapping, so that only the mapping differs. The resamples are the same as for all other scores.
+    `measured`: the metrics under the grid's own mapping; with None, they are computed. The result is empty if no
+    mapping changes a label.
     """
     mapped = scored.patient_groups.mapped if scored.patient_groups else {}
     mappings = {name: state for name, state in mapped.items() if (state != scored.state).any()}

@@ -28,10 +28,10 @@ def prevalence_factor(internal: Array, external: Array) -> Array:
 def case_mix_factor(internal: Array, external: Array) -> Array:
     """Compute weights of the groups, [G] or [G, B], that give the external images the internal prevalence and case mix.
 
-    internal and external are the numbers of images of each group, [G] or [G, B]. Among positives and among negatives, each
-    cell gets its internal share. The ratio of a cell's internal share to its external share is limited to 10. Internal
-    cells without external images cannot be matched. External cells without internal images get the weight 0. The weights
-    of all images sum to 1.
+    internal and external are the numbers of images of each group, [G] or [G, B]. Among positives and among negatives,
+    each cell gets its internal share. The ratio of a cell's internal share to its external share is limited to 10.
+    Internal cells without external images cannot be matched. External cells without internal images get the weight 0.
+    The weights of all images sum to 1.
     """
     out = np.full(external.shape, np.nan)
     for sign in (0, 1):
