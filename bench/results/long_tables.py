@@ -1,6 +1,6 @@
 """Copy the long tables of a report from the store to files, and keep in memory only the rows that the page shows.
 
-All rows of a study of 2,000 runs would need 5 GB of memory, so the tables are read and written in batches of runs.
+All rows of a study of 2,000 runs would need 5 GB of memory, so only the rows of a few runs are read at a time.
 """
 
 import json

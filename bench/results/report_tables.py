@@ -273,7 +273,7 @@ def _last_date(manifest: Manifest, run_ids: Sequence[str]) -> str:
 
 
 def _software() -> dict[str, str]:
-    """Return the version of this software and the address of its repository, "" if the package does not state it."""
+    """Return the version of this software and the address of its repository ("" if the package states no address)."""
     stated = metadata("unseen-cxr")
     urls = dict(text.split(", ", 1) for text in stated.get_all("Project-URL") or [])
     return {"version": str(stated["Version"]), "repository": urls.get("Repository", "")}

@@ -60,8 +60,8 @@ def score_all(
     """Score every finished run with missing, outdated or damaged scores; return the ids of all scored runs.
 
     Large inputs are scored by up to `threads` processes, small inputs by one process with `threads` threads. Both ways
-    write the same bytes. `say` is called with a line of text for each run with damaged scores, and with one line for all
-    scores without checksums.
+    write files with the same bytes. `say` is called with a line of text for each run with damaged scores, and with one
+    line for all scores without checksums.
     """
     done = [run for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
     damage = {run["id"]: ScoresFolder(_folder(manifest, run)).damage(FILES) for run in done if _has_key(manifest, run)}

@@ -243,7 +243,7 @@ BIASED = ("ece", "mce", "ace", "brier_reliability")
 
 
 def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:
-    """Compute all calibration errors of one sample: name -> error. `errors_of` defines them."""
+    """Compute all calibration errors of one sample: name -> error; `errors_of` defines the errors."""
     require_finite(prob, "probabilities")
     value = np.asarray(prob, np.float64)
     excess = label - value

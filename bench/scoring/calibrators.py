@@ -129,8 +129,8 @@ class Temperature:
 def fit_temperature(label: Label, logit: Score) -> Temperature:
     """Fit the temperature with the highest likelihood, between exp(-5) and exp(5); NaN when a class is absent.
 
-    In two cases, the likelihood has no maximum, and the result is a limit: exp(-5) if the logit 0 separates the
-    classes, and exp(5) if logits and labels are anticorrelated. If all logits are 0, the result is 1.
+    In two cases, the likelihood has no maximum, and the result is an end of this range: exp(-5) if the logit 0 separates
+    the classes, and exp(5) if logits and labels are anticorrelated. If all logits are 0, the result is 1.
     Source: Guo et al. 2017, arXiv:1706.04599, equation 9, with two classes.
     """
     from scipy.optimize import brentq
@@ -193,7 +193,7 @@ def _between_points(logit: Score, x: Array, y: Array) -> Array:
 def fit_isotonic(label: Label, logit: Score) -> Isotonic:
     """Fit isotonic regression to validation logits; the result has no points when a class is absent.
 
-    Probabilities may be 0 or 1 at the ends. The log loss clips them to [1e-7, 1 - 1e-7].
+    Probabilities may be 0 or 1 at the ends. The log loss clips probabilities to [1e-7, 1 - 1e-7].
     Source: Zadrozny and Elkan 2002; equal to scikit-learn's IsotonicRegression(out_of_bounds="clip").
     """
     from scipy.optimize import isotonic_regression

@@ -180,7 +180,8 @@ def histogram(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Compute a histogram of a finding's probabilities.
 
-    Return the bin edges [bins + 1], then the number of images per bin [bins] with the finding, then without it.
+    Return the bin edges [bins + 1], the number of images with the finding in each bin [bins], and the number of images
+    without the finding in each bin [bins].
     """
     label, probability = scored.labels()[:, k], expit(scored.logit[:, k].astype(np.float64))
     edges = np.linspace(0.0, 1.0, bins + 1)

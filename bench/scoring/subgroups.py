@@ -36,9 +36,9 @@ class _Table:
     """One metric in each group.
 
     AUROC, false positive rate (fpr) and false negative rate (fnr) have a column for each finding, then a column for the
-    macro, which `_add_macro` fills in. Underdiagnosis and overdiagnosis have one column. value [G, C], replicates [G,
-    C, B], sizes [5, G, C]: numbers of images, positives, negatives, patients and findings. rule: the threshold rule, ""
-    for AUROC.
+    macro, which `_add_macro` fills in. Underdiagnosis and overdiagnosis have one column. rule: the threshold rule, ""
+    for AUROC. value [G, C], replicates [G, C, B], sizes [5, G, C]: numbers of images, positives, negatives, patients and
+    findings.
     """
 
     metric: str

@@ -70,11 +70,11 @@ def compute_forecast(
 def fit(cost: Array, value: Array, replicates: Array, at: float) -> Line:
     """Fit value [R] on log2(cost) [R] by least squares, and predict the value of a new recipe with the cost `at`.
 
-    Let x = log2(cost), x0 = log2(at), s^2 the residual variance with R - 2 degrees of freedom, and Sxx the sum of squares
-    (x - mean x)^2. The variance of the slope is s^2 / Sxx, plus the variance of the slope over the replicates [R, B]. The
-    variance of the prediction is s^2 (1 + 1/R + (x0 - mean x)^2 / Sxx), plus the variance of the line at x0 over the
-    replicates. Bounds use quantiles of Student's t. Value and bounds of the prediction are limited to the range 0 to 1.
-    All bounds are NaN if fewer than two replicates are finite for all recipes.
+    Let x = log2(cost), x0 = log2(at), s^2 the residual variance with R - 2 degrees of freedom, and Sxx the sum of
+    squares (x - mean x)^2. The variance of the slope is s^2 / Sxx, plus the variance of the slope over the replicates
+    [R, B]. The variance of the prediction is s^2 (1 + 1/R + (x0 - mean x)^2 / Sxx), plus the variance of the line at x0
+    over the replicates. Bounds use quantiles of Student's t. Value and bounds of the prediction are limited to the
+    range 0 to 1. All bounds are NaN if fewer than two replicates are finite for all recipes.
     """
     x, x_new, num = np.log2(cost), float(np.log2(at)), len(cost)
     centered = x - x.mean()

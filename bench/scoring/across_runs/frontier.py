@@ -18,9 +18,9 @@ Array = NDArray[np.float64]
 def pareto(value: Array, cost: Array) -> NDArray[np.bool_]:
     """Return the mask [R] of the runs on the Pareto frontier of value and cost.
 
-    A run is on the frontier if no other run dominates it: at least as good, at least as cheap, and better or cheaper.
-    Of runs with equal value and cost, either all are on the frontier or none. A run with a NaN value or cost is not on
-    the frontier.
+    A run is on the frontier if no other run dominates it. A run dominates another run if it is at least as good and at
+    least as cheap, and in addition better or cheaper. Of runs with equal value and cost, either all are on the frontier
+    or none. A run with a NaN value or cost is not on the frontier.
 
     >>> pareto(np.array([0.8, 0.9, 0.7]), np.array([1.0, 2.0, 3.0])).tolist()
     [True, True, False]

@@ -206,7 +206,7 @@ def _restricted(
 ) -> ScoredSplit:
     """Return a split of a run with only the given findings and images, in the order of `findings` and `images`.
 
-    The result has no `patient_groups`: no comparison needs them.
+    The result has no `patient_groups`, because no comparison needs patient groups.
     """
     rows = pd.Index(scored.image_id.astype(str)).get_indexer(pd.Index(images))
     columns = [list(findings_of_run).index(finding) for finding in findings]

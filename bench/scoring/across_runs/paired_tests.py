@@ -197,7 +197,7 @@ def simultaneous_areas(value: Array, replicates: Array) -> tuple[Array, Array]:
 def holm(p: Array) -> Array:
     """Adjust p-values [m] by Holm's method, which controls the family-wise error rate.
 
-    Use it for comparisons that were planned beforehand. NaN stays NaN, and does not count as a comparison.
+    Use this method for comparisons that were planned beforehand. NaN stays NaN, and does not count as a comparison.
     Source: Holm 1979. The method is written here because scipy does not have it, and importing statsmodels takes
     seconds. A test compares the results with statsmodels.
 
@@ -215,7 +215,7 @@ def holm(p: Array) -> Array:
 def benjamini_hochberg(p: Array) -> Array:
     """Adjust p-values [m] by the method of Benjamini and Hochberg, which controls the false discovery rate.
 
-    Use it for exploration. NaN stays NaN, and does not count as a comparison.
+    Use this method for exploration. NaN stays NaN, and does not count as a comparison.
     Source: Benjamini and Hochberg 1995, computed by scipy.
 
     >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03, 0.005])).round(6).tolist()

@@ -1,8 +1,8 @@
 """Ranks of runs with groups of ties, and the mean gap of each hospital.
 
-A report ranks recipes (means over seeds). Their replicates contain the variation over patients and over seeds; the
-module `recipes` computes them. All recipes share the resamples of patients, so every comparison is paired. Shapes: R
-runs or recipes, B replicates.
+A report ranks recipes (means over seeds). The module `recipes` computes the replicates of recipes, which contain the
+variation over patients and over seeds. All recipes share the resamples of patients, so every comparison is paired.
+Shapes: R runs or recipes, B replicates.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -34,7 +34,7 @@ Array = NDArray[np.float64]
 # minimum degrees of freedom over all recipes; with one degree, Student's quantile is 13, and the interval would be too
 # wide to be useful
 LEAST_DEGREES = 2
-LEAST_VARIANCES = 2
+LEAST_VARIANCES = 2  # minimum number of variances in `prior_degrees`
 RANKED_BY = "auroc/external"  # the score whose variances over seeds decide the weight of the pooled variance
 # With this many runs or more, the random deviations are sums over N combinations of the runs instead of sums over all runs;
 # the covariances of the N scores are the same. The time of sums over all runs would grow with the square of their number.
@@ -181,8 +181,8 @@ class Recipes:
     def _pooled(self, names: tuple[str, ...]) -> tuple[Array, NDArray[np.int64]]:
         """Return the deviations [R, N] of all runs, 0 if unknown, and the degrees of freedom [N] of the pooled variances.
 
-        With MANY_RUNS or more runs, return instead of the R rows N combinations of them [N, N], which have the same sum
-        of products for each pair of scores. The result is kept, because it is the same for nearly all recipes.
+        With MANY_RUNS or more runs, N combinations of the runs [N, N] replace the R runs; these combinations have the
+        same sum of products for each pair of scores. The result is kept, because it is the same for nearly all recipes.
         """
         if names not in self._kept:
             observed_RN = self._deviations(list(self.scatter), names)

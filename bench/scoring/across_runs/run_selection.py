@@ -36,7 +36,7 @@ class Rule(NamedTuple):
 
 
 def optimism(value: Array, replicates: Array) -> float:
-    """Estimate the optimism of the largest of value [R]: how much the selection makes it exceed the run's true value.
+    """Estimate the optimism of the largest of value [R]: its expected excess over the true value of the selected run.
 
     In each replicate, the best run is selected again. Its value in the replicate is compared with its value on all patients.
     Source: Efron 1983, doi:10.1080/01621459.1983.10477973.

@@ -41,8 +41,8 @@ def _num_finite(rows: Array) -> NDArray[np.int64]:
 def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
     """Compute the 2.5th and 97.5th percentile of the valid replicates of each cell.
 
-    Both are NaN if the value is NaN or too few replicates are valid. The results equal those of np.nanquantile, but are
-    computed hundreds of times faster.
+    Both percentiles are NaN if the value is NaN or too few replicates are valid. The results equal those of
+    np.nanquantile, but are computed hundreds of times faster.
     """
     shape, num = np.shape(value), replicates.shape[-1]
     rows = np.ascontiguousarray(replicates, np.float64).reshape(int(np.prod(shape)), num)
@@ -140,7 +140,7 @@ def upper_quantile(replicates: Array, num: int, share: float) -> float:
 def bounds_of(value: float, replicates: Array, share: float) -> tuple[float, float]:
     """Compute the quantiles `share` and 1 - share of replicates [B].
 
-    Both are NaN if the value is not finite or too few replicates are valid.
+    Both quantiles are NaN if the value is not finite or too few replicates are valid.
     """
     if not np.isfinite(value):
         return np.nan, np.nan
@@ -259,8 +259,8 @@ def _mean_and_deviation(rows: Array) -> tuple[Array, Array]:
 def mean_of(value: Array, replicates: Array) -> tuple[float, Array]:
     """Compute the mean of value [K] over the cells that are not NaN, and the replicates [B] of this mean.
 
-    replicates [K, B]: those of the cells. If a cell is NaN in a replicate, the cell's deviation from its value is
-    replaced by the mean deviation of the other cells. Without this replacement, the differences between cells would
+    replicates [K, B]: the replicates of each cell. If a cell is NaN in a replicate, the cell's deviation from its value
+    is replaced by the mean deviation of the other cells. Without this replacement, the differences between cells would
     count as noise. If a cell with a value has too few valid replicates, all replicates of the mean are NaN.
     """
     not_nan = np.isfinite(value)

@@ -69,7 +69,7 @@ class Resamples:
         return replace(self, weight=self.weight[: -(-smaller // LANES)], num=smaller)
 
     def counts(self, replicate: int) -> NDArray[np.uint8]:
-        """Return for each image how often it occurs in one replicate [N]."""
+        """Return how often each image occurs in one replicate [N]."""
         return np.asarray(self.weight[replicate // LANES, :, replicate % LANES][self.patient], np.uint8)
 
 

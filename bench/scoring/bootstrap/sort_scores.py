@@ -31,7 +31,7 @@ def labeled_falling(label: NDArray[np.int8], score: NDArray[np.floating]) -> Row
 def falling(score: NDArray[np.floating]) -> Rows:
     """Return the indices [N] of all rows from the highest score to the lowest; equal scores keep their order.
 
-    Logits are float32; for them, a radix sort is ten times as fast as numpy's stable sort.
+    Logits are float32. For float32, a radix sort is used, which is ten times as fast as numpy's stable sort.
     """
     if score.dtype != np.float32:
         return np.argsort(-score, kind="stable")

@@ -130,7 +130,7 @@ class WeightedWalk:
 
     @classmethod
     def empty(cls, resamples: Resamples, ranked: Ranked, factors: Factors) -> Self:
-        """Return an object without results; `fill` computes them tile by tile."""
+        """Return a walk without results; `fill` computes the results tile by tile."""
         num_tiles = len(resamples.weight)
         assert len(factors.of_group) == num_tiles, "Factors and resamples must have the same number of tiles."
         return cls(ranked, factors, resamples.num, np.empty((num_tiles, len(Reweighted._fields), LANES)))

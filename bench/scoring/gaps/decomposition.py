@@ -222,7 +222,10 @@ def _labels(
 
 
 def _remap(split: SplitMetrics, mapping: str, settings: Settings, num_threads: int) -> dict[int, Estimate]:
-    """Compute how the AUROC changes under another mapping, for each finding whose labels change: index of the finding -> change."""
+    """Compute the change in AUROC under another mapping: index of the finding -> change.
+
+    The result has only findings whose labels change.
+    """
     state = split.scored.patient_groups.mapped.get(mapping) if split.scored.patient_groups else None
     if state is None:
         return {}

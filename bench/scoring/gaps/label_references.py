@@ -1,7 +1,7 @@
 """The table `references`: gaps with each internal split, that is the test split and the splits labeled by radiologists.
 
-The internal splits are never mixed. Each of them has rows for each external hospital, for the mean over hospitals, and
-for the worst hospital (the hospital with the largest gap).
+The internal splits are never mixed. Each internal split has rows for each external hospital, for the mean over
+hospitals, and for the worst hospital (the hospital with the largest gap).
 """
 
 from collections.abc import Sequence

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-MOST = 10.0  # limit for the ratio of a cell's internal share to its external share
+MOST = 10.0  # largest allowed ratio of a cell's internal share to its external share
 
 
 def prevalence_factor(internal: Array, external: Array) -> Array:
