@@ -44,10 +44,11 @@ def make_phantom(
 ) -> Path:
     """Write synthetic cohorts in the layouts of the real datasets; return the folder.
 
-    `images`: hospital -> number of frontal images. `size`: long side of an image in pixels. `shortcut`: 0 to 1, how
-    much more often the first hospital prints a tag on images with Pleural Effusion than on other images. Cohorts that
-    were made with the same settings before are kept. Raises ConfigError for an unknown hospital, and for a folder with
-    other content.
+    `images`: hospital -> number of frontal images. `size`: long side of an image in pixels. The first hospital prints a
+    tag on some images. `shortcut` (0 to 1) is the probability of the tag on an image with Pleural Effusion, minus the
+    probability of the tag on another image. If the folder already has cohorts with the same settings, these cohorts are
+    kept. Raises ConfigError for an unknown hospital, for a setting outside its range, and for a folder with other
+    content.
 
 
     >>> data = make_phantom(work / "made", {"nih": 12})
@@ -69,9 +70,9 @@ def make_phantom(
 
 
 def load_cohort(name: str, data: AnyPath, *, mapping: str = "default", space: str = "shared-9") -> "Cohort":
-    """Load and harmonize one cohort: one row per image, one column of label states per finding.
+    """Load and harmonize one cohort; its `table` has one row per image and one column of label states per finding.
 
-    `data` is the value of the option `--data`: a folder of datasets, or data.yaml. Label states: 1 present, 0 absent,
+    `data`: a folder of datasets or a data.yaml, as for the option `--data`. Label states: 1 present, 0 absent,
     -1 uncertain, -2 not mentioned, null if the dataset cannot express the finding. Raises DatasetError if files do not
     have the layout of their dataset. Raises ConfigError for an unknown cohort, mapping or label space.
 
@@ -118,12 +119,14 @@ def run(
     Each run is tested at the internal and the external hospitals. Runs are trained one after the other in this process.
     Runs that the store already has are not trained again.
 
-    config: the settings under `base` of a grid file (docs/grids.md). sweep: one sweep of a grid file; {"seed": [0, 1]}
-    gives two runs. evaluate_on: names of the external cohorts. min_count: a finding is scored if at least this many
-    patients have it and as many do not have it. data: a folder of datasets, or data.yaml; with None, synthetic
-    (phantom) cohorts are made in the store. name: the grid is stored as `grids/<name>.yaml`; the next call with this
-    name replaces the file and keeps the runs. workers: number of processes that decode images; with more than 1, the
-    calling script needs `if __name__ == "__main__":`.
+    config: settings of the run, as under `base` in a grid file (docs/grids.md). sweep: setting -> list of values, as in
+    one sweep of a grid file; {"seed": [0, 1]} gives two runs. evaluate_on: names of the external cohorts. min_count: a
+    finding is scored if at least this many patients have the finding, and at least this many do not. data: a folder of
+    datasets, or data.yaml; with None, synthetic (phantom) cohorts are made in the store. name: the grid is stored as
+    `grids/<name>.yaml`; the next call with this name replaces the file and keeps the runs. registry: a registry file;
+    with None, the registry of this package. weights: folder of pretrained weights. device: auto, cpu, cuda or cuda:N.
+    workers: number of processes that decode images; with more than 1, the calling script needs
+    `if __name__ == "__main__":`.
 
     Raises ConfigError, RegistryError, DatasetError and SetupError before training starts. Raises StoreError if a run
     failed, or if another process works on a run.
@@ -144,10 +147,10 @@ def run(
 
 
 def open_grid(store: AnyPath = "runs", name: str | None = None) -> "Manifest":
-    """Open a grid that the store has planned. Without a name, open the only grid of the store.
+    """Open a grid of the store; without a name, open the only grid.
 
-    The grid's attributes `runs`, `derived` and `cohorts` list its contents. Raises StoreError if the store or the grid
-    does not exist.
+    The attributes `runs`, `derived` and `cohorts` of the grid list its contents. Raises StoreError if the store or the
+    grid does not exist. Also raises StoreError without a name if the store has several grids.
 
     >>> grid = open_grid(store, "documented")
     >>> grid.content["source"], [run["config"]["architecture"] for run in grid.runs]
@@ -173,9 +176,10 @@ def finished(grid: "Manifest") -> list[str]:
 def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
     """Load the logits and labels of a finished run; the attribute `scored_splits` has one entry per scored split.
 
-    The internal hospital has several scored splits; each external cohort has one, named `all`. With N images and K
-    findings, each split has `logit` [N, K] float32, `state` [N, K] int8 (label states; -3 for null) and `image_id` [N].
-    Raises StoreError if the grid does not contain the run, the run is not finished, or its files are damaged.
+    The internal hospital has several scored splits. Each external cohort has one: `all`, or the dataset's own test
+    split. A split of N images and K findings has the arrays `logit` [N, K] float32, `state` [N, K] int8 (label states;
+    -3 for null) and `image_id` [N]. Raises StoreError if the grid does not contain the run, the run is not finished, or
+    its files are damaged.
 
 
     >>> logits = load_logits(grid, run_id)
@@ -200,11 +204,11 @@ def load_logits(grid: "Manifest", run_id: str) -> "ScoredRun":
 
 
 def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: str = "") -> "RunScores":
-    """Compute all scores of logits and labels, with intervals over patients. The function reads and writes no files.
+    """Compute all scores of logits and labels, with intervals over patients; read and write no files.
 
-    Logits that were computed elsewhere also work: put them into a `ScoredRun` of `ScoredSplit`s. `settings` has the
-    choices that affect scores, such as the number of bootstrap resamples; `grid.settings` are the settings of a grid.
-    Raises ValueError for invalid splits, such as arrays of different lengths, or two splits of one name.
+    Logits that were computed elsewhere also work: put the logits into a `ScoredRun` of `ScoredSplit`s. `settings` has
+    the choices that affect scores, such as the number of bootstrap resamples; `grid.settings` are the settings of a
+    grid. Raises ValueError for invalid splits, such as arrays of different lengths, or two splits with the same name.
 
 
     >>> result = score(logits, grid.settings, run_id=run_id)
@@ -219,10 +223,10 @@ def score(logits: "ScoredRun", settings: "Settings | None" = None, *, run_id: st
 
 
 def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
-    """Write the leaderboard page of a grid; return its path. Runs without scores are scored first.
+    """Write the leaderboard page of a grid, which is one file; return its path.
 
-    The default path is `report/<grid>/leaderboard.html` in the store. The page is one file; the tables are written next
-    to it.
+    Runs without scores are scored first. The default path is `report/<grid>/leaderboard.html` in the store. Only with
+    this default path, the tables of the page are written next to the page, into the folder `tables`.
 
 
     >>> render(grid, work / "leaderboard.html").stat().st_size > 100_000
@@ -236,11 +240,11 @@ def render(grid: "Manifest", page: AnyPath | None = None) -> Path:
 
 
 def load_run(store: AnyPath, run_id: str, device: str = "cpu") -> "StoredRun":
-    """Load a finished run, ready to predict. `run_id`: the start of its id, or a folder or hub repository that `bench upload` wrote.
+    """Load a finished run, ready to predict.
 
-    The store is not read if `run_id` names a folder or a repository. Raises StoreError if no run or several runs match,
-    if the run was trained elsewhere, is not finished, or is damaged. Raises SetupError if a repository cannot be
-    downloaded.
+    `run_id`: the start of the run's id, or a folder or hub repository that `bench upload` wrote. The store is not read
+    if `run_id` names a folder or a repository. Raises StoreError if no run or several runs match, and for a run that was
+    trained elsewhere, is not finished, or is damaged. Raises SetupError if a repository cannot be downloaded.
 
 
     >>> stored = load_run(store, run_id[:6])
@@ -255,13 +259,14 @@ def load_run(store: AnyPath, run_id: str, device: str = "cpu") -> "StoredRun":
 
 
 def predict(run: "StoredRun", images: "Sequence[AnyPath | InMemory]") -> "Inference":
-    """Predict the findings of images. Not for clinical use.
+    """Predict the findings of images (not for clinical use).
 
-    `images`: image files, folders of them, CSV files that list them, or images in memory
+    `images`: image files, folders with image files, CSV files that list image files, or images in memory
     (`harmonize.images.image_header.InMemory(name, content)`).
 
-    `table` has a row per image and finding: logit, probability, calibrated probability, warnings about the image, and the call at
-    each stored threshold (1 or 0; NaN without a threshold). `skipped` lists unusable files with their reasons.
+    The `table` of the result has a row per image and finding: logit, probability, calibrated probability, warnings about
+    the image, and the call at each stored threshold (1 positive, 0 negative, NaN without a threshold). `skipped` lists
+    each unusable file with the reason.
 
     >>> inference = predict(stored, [data / "nih" / path for path in nih.table["path"][:2]])
     >>> inference.num_images, len(inference.skipped), inference.table["finding"].nunique()
@@ -282,9 +287,10 @@ def explain(
 ) -> "Explanation":
     """Compute heat maps of an image for the given findings; without `findings`, for all findings of the run.
 
-    The result has `gray` [D, D], the network's input image of D x D pixels. Each element of its `finding_maps` has
-    `heat` [D, D] float32, the unscaled evidence for one finding in each pixel, 0 or above. Raises DatasetError for an
-    unusable image file, ConfigError for a finding that the run has not learned.
+    The result has `gray` [D, D]: the image area that the network gets, enlarged to D x D pixels for display. D is
+    usually at least 384. Each element of `finding_maps` has `heat` [D, D] float32, the evidence for one finding in each
+    pixel, 0 or above. The evidence of a single network is unscaled. Raises DatasetError for an unusable image file,
+    ConfigError for a finding that the run has not learned.
 
 
     >>> explanation = explain(stored, data / "nih" / nih.table["path"][0], ["Edema"])
@@ -301,8 +307,8 @@ def explain(
 def overlay(explanation: "Explanation", finding: str) -> "NDArray[np.uint8]":
     """Draw the heat map of one finding over the image; return uint8 [D, D, 3] in the order red, green, blue.
 
-    The colors are scaled to the maximum of this map; larger values are more opaque. Raises ConfigError for a finding
-    without a map.
+    The picture has the size D of `explanation.gray`. The colors are scaled to the maximum of this map; larger values are
+    more opaque. Raises ConfigError for a finding without a map.
 
 
     >>> overlay(explanation, "Edema").shape

@@ -1,4 +1,4 @@
-"""Stored tables of the analyses of a grid, concatenated over runs, and the state of each analysis."""
+"""Read the stored tables of the analyses of a grid, and find the folders with stored heat maps."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,9 +14,10 @@ from reports.schemas.tables import SCHEMAS
 def stored_analyses(
     manifest: Manifest, run_ids: Sequence[str], states: Sequence[Mapping[str, Any]]
 ) -> dict[str, pd.DataFrame]:
-    """Return {name of the report table: table} of the finished analyses of these runs and of the cohorts.
+    """Return {name of a report table: table}, from the finished analyses of the given runs and of the cohorts.
 
-    Each table has the rows of all analyses that write it. `states`: the result of `Manifest.analysis_states`.
+    If several analyses write the same table, the result has the rows of all of them. `states`: the result of
+    `Manifest.analysis_states`.
     """
     frames: dict[str, list[pd.DataFrame]] = {}
     selected = {"", *run_ids}
@@ -30,9 +31,9 @@ def stored_analyses(
 
 
 def map_folders(manifest: Manifest, states: Sequence[Mapping[str, Any]]) -> dict[str, CheckedFolder]:
-    """Return {run id: folder} of the finished heat map analyses that stored the maps; older versions did not.
+    """Return {run id: folder} of the finished heat map analyses whose folder has the maps.
 
-    `states`: the result of `Manifest.analysis_states`.
+    Analyses by older versions of this software have no stored maps. `states`: the result of `Manifest.analysis_states`.
     """
     return {
         analysis["run"]: folder

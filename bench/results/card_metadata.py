@@ -12,10 +12,10 @@ from bench.results.run_table import run_label
 
 
 def front_matter(manifest: Manifest, run: Mapping[str, Any], scores: pd.DataFrame) -> str:
-    """Return the YAML block at the top of a model card, between its two lines of dashes.
+    """Return the YAML block at the top of a model card, with a line of dashes before and after the block.
 
-    The block gives the macro AUROCs of the internal test split and of each external cohort. It marks results on
-    phantoms as synthetic.
+    The block gives the macro AUROCs of the internal test split and of each external cohort. Results on phantoms are
+    marked as synthetic. `scores`: the table `scores` of the run.
     """
     store, internal = manifest.store, str(manifest.content["source"])
     started = str(store.read_json(run["id"][:2], run["id"], "run.json").get("weights", ""))

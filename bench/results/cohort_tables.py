@@ -16,7 +16,7 @@ _STATES = {"present": 1, "absent": 0, "uncertain": -1, "not_mentioned": -2, "unm
 
 
 def findings_of(manifest: Manifest) -> list[str]:
-    """Return the scored findings that any run of the grid learns, in the order of the grid's label space."""
+    """Return the scored findings that at least one run of the grid learns, in the order of the grid's label space."""
     configs = [manifest.config(run) for run in manifest.runs or manifest.imported]
     learned = {finding for config in configs for finding in config.findings}
     findings = [finding for finding in space(configs[0].space) if finding in learned]
@@ -27,7 +27,7 @@ def findings_of(manifest: Manifest) -> list[str]:
 class CohortTables:
     """The report tables about the data, and the label states from which the leaderboard's scores are computed."""
 
-    frames: dict[str, pd.DataFrame]
+    frames: dict[str, pd.DataFrame]  # name -> table: cohorts, splits and prevalence
     # (cohort, split) -> label states [number of images, number of findings]
     headline_states: dict[tuple[str, str], NDArray[np.int8]]
     shared_patients: int  # number of patients in more than one split of the internal hospital

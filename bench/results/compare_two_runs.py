@@ -1,4 +1,4 @@
-"""Compare two runs of the store, given prefixes of their ids."""
+"""Compare two runs of the store; each run is given by the start of its id."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ from reports.report_data.headline_rows import Estimate
 from reports.schemas.tables import SCHEMAS
 from reports.sentences.verdicts import HIGHER, LOWER, verdict
 
-EXTERNAL_MEAN = "external mean"  # name of the mean over external hospitals for readers
+EXTERNAL_MEAN = "external mean"  # the name that readers see for the mean over external hospitals
 ORDINALS = ("first", "second")  # how messages name the two runs
 
 
@@ -43,8 +43,9 @@ class PlannedRun:
 class Contrast:
     """Two runs and the table of their differences (columns: bench.scoring.across_runs.paired_runs.COLUMNS).
 
-    synthetic: whether a program drew the images. hospitals: title of the hospital of each dataset in the table. notes:
-    sentences that state what the two grids have in common and were compared on, and the verdict of the leaderboard.
+    first, second: id and name of each run. synthetic: whether a program drew the images. hospitals: dataset in the
+    table -> title of its hospital. notes: sentences about differences between the two grids that limit the comparison,
+    and a sentence with the verdicts of the leaderboard.
     """
 
     first: str
@@ -70,10 +71,11 @@ def contrast(
 ) -> Contrast:
     """Compare two finished runs on the cohorts that both runs predicted, or on the cohorts in `datasets`.
 
-    If a grid has both runs, this grid is used for both. The grids may differ in any key: the runs are compared on the
-    findings, cohorts and images that both have. Labels and custom metrics are those of the first run's grid. If the two
-    grids differ in min_count (minimum number of patients per class), the larger number applies. `operating_point`
-    (threshold rule) is ignored for a metric that needs no threshold.
+    `first` and `second`: the start of each run's id. `grid`: the only grid in which the runs are searched; with None,
+    all grids are searched. If a grid has both runs, this grid is used for both. Otherwise, the two grids may differ in
+    any setting: the runs are compared on the findings, cohorts and images that both runs have. Labels and custom metrics
+    are those of the first run's grid. If the grids differ in min_count (minimum number of patients per class), the
+    larger number applies. `operating_point` (threshold rule) is ignored for a metric that needs no threshold.
 
     Raises StoreError for an id prefix that matches no run or several runs, and for an unfinished run. Raises
     ConfigError for a metric that the grid does not score, for a calibrator that the metric does not use, and for a
@@ -82,7 +84,7 @@ def contrast(
     """
     names = [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json"))
     manifests = [read_manifest(store, name) for name in names]
-    # without --grid, leave out rescored grids, because they have the same runs as the original grids
+    # without --grid, leave out rescored grids, because a rescored grid has the same runs as its original grid
     manifests = [m for m in manifests if grid or not m.content.get("scored_from")]
     matching = [
         [PlannedRun(m, run) for m in manifests for run in (*m.runs, *m.derived) if run["id"].startswith(prefix)]
@@ -135,7 +137,10 @@ def contrast(
 
 
 def _names(planned: Sequence[PlannedRun]) -> list[str]:
-    """Return id and name of each run. The names of two trained runs hold the settings in which these two differ."""
+    """Return id and name of each run; the name of a trained run gives the settings in which the two trained runs differ.
+
+    If one of the runs is a derived run or an imported model, the names are those of `PlannedRun.name`.
+    """
     if any("kind" in entry.run for entry in planned):
         return [entry.name for entry in planned]
     configs = [entry.manifest.flat_config(entry.run) for entry in planned]
@@ -144,7 +149,7 @@ def _names(planned: Sequence[PlannedRun]) -> list[str]:
 
 
 def _check_comparable(scored: Sequence[ScoredRun], key: Key) -> None:
-    """Raise ConfigError if the runs have no finding in common, and for gaps from different internal hospitals."""
+    """Raise ConfigError if the runs have no finding in common, or if gaps with different internal hospitals are compared."""
     if not shared_findings(scored[0], scored[1]):
         learned = [
             f"the {word} learned {', '.join(f for f in run.findings if f not in run.unlearned) or 'none'}"
@@ -185,7 +190,10 @@ def _refuse_empty(planned: Sequence[PlannedRun], key: Key, cohorts: Sequence[str
 
 
 def _notes(planned: Sequence[PlannedRun], without_images: Sequence[str]) -> tuple[str, ...]:
-    """Return one sentence for each difference between the two grids that limits what was compared."""
+    """Return one sentence for each difference between the two grids that limits the comparison.
+
+    `without_images`: the cohorts in which the runs have no scored image in common.
+    """
     notes = []
     if without_images:
         names = ", ".join(planned[0].manifest.titles[name] for name in without_images)
@@ -210,7 +218,7 @@ def _notes(planned: Sequence[PlannedRun], without_images: Sequence[str]) -> tupl
 
 
 def _verdict_note(manifest: Manifest, ids: tuple[str, str], key: Key, table: pd.DataFrame) -> tuple[str, ...]:
-    """Return a tuple with the sentence that states the leaderboard's verdicts on these runs; () if the leaderboard does not compare them."""
+    """Return one sentence with the leaderboard's verdicts on the two runs, or () if the leaderboard has no verdict on them."""
     words = verdicts_on_page(manifest, ids, key, table)
     titles = {**manifest.titles, EXTERNAL: EXTERNAL_MEAN}
     listed = "; ".join(f"{titles[dataset]} {word}" for dataset, word in words.items())
@@ -218,10 +226,11 @@ def _verdict_note(manifest: Manifest, ids: tuple[str, str], key: Key, table: pd.
 
 
 def verdicts_on_page(manifest: Manifest, ids: tuple[str, str], key: Key, table: pd.DataFrame) -> dict[str, str]:
-    """Return the verdicts of the grid's leaderboard on the macro differences of `table`: cohort -> word.
+    """Return the verdicts of the grid's leaderboard on the macro differences of `table`: cohort -> word, such as HIGHER.
 
-    The leaderboard compares recipes and corrects for all pairs in its ranking. A cohort is left out if the stored
-    report states another difference than `table`, because the report is older or compares means over seeds.
+    The leaderboard compares recipes (means over seeds), and its intervals are adjusted for all pairs of recipes. A
+    cohort is left out if the difference in the stored report is not the difference in `table`. This happens if the
+    report is older, or if a recipe has several seeds.
     """
     path = manifest.store.root / "report" / str(manifest.content["name"]) / "tables" / "pairs.parquet"
     if key not in (AUROC, GAP) or not path.is_file():

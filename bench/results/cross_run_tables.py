@@ -26,12 +26,12 @@ from reports.schemas.tables import SCHEMAS
 
 
 class Compared(NamedTuple):
-    """The result of `across`: tables that compare recipes, and rows of recipes that are added to the tables of runs."""
+    """The result of `across`: tables that compare recipes, and rows of recipes to add to the tables of runs."""
 
     tables: dict[str, pd.DataFrame]
     of_recipes: dict[str, pd.DataFrame]  # name of a table of runs -> its rows of recipes
     recipes: Recipes
-    metrics: dict[str, MetricOfRuns]
+    metrics: dict[str, MetricOfRuns]  # "auroc" and "gap": the external macro values of the recipes
 
 
 def across(manifest: Manifest, frames: Mapping[str, pd.DataFrame], replicates: Replicates) -> Compared:
@@ -105,13 +105,19 @@ def recipes_of(manifest: Manifest, replicates: Replicates) -> Recipes:
 
 
 def _configuration(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what runs of one recipe share: kind and configuration (except the seed); for an imported model also its id."""
+    """Return the configuration and the kind of a run; the runs of one recipe differ only in the seed of this result.
+
+    The result of an imported model also has the model's id, so that each imported model is a recipe of its own.
+    """
     kind = run.get("kind", "run")
     return dict(run["config"]) | {"kind": kind} | ({"model": run["id"]} if kind == IMPORTED else {})
 
 
 def _mean_costs(costs: pd.DataFrame, recipes: Recipes) -> pd.DataFrame:
-    """Return one row of costs for each recipe with several seeds: the mean of each number over its runs; texts are those of the first run."""
+    """Return one row of costs for each recipe with an id of its own (`Recipes.joined`).
+
+    Numbers are means over the recipe's runs; texts are those of the first run.
+    """
     rows = []
     for recipe, run_ids in recipes.joined.items():
         of_runs = costs[costs["run_id"].isin(run_ids)]

@@ -1,6 +1,6 @@
-"""Write the long tables of a report while they are read, and keep only the rows that the page shows.
+"""Copy the long tables of a report from the store to files, and keep in memory only the rows that the page shows.
 
-In memory, all rows of a study of 2,000 runs would need 5 GB.
+All rows of a study of 2,000 runs would need 5 GB of memory, so only the rows of a few runs are read at a time.
 """
 
 import json
@@ -25,10 +25,10 @@ BATCH = 40  # number of runs whose rows are in memory at the same time
 
 
 class LongTables:
-    """The long tables of a report, written to a folder. At the end of the `with` block, they replace older files.
+    """A writer of the long tables of a report.
 
-    folder: where the file `<name>.parquet` of each table is written; with None, nothing is written. synthetic: whether
-    the images of all cohorts are synthetic.
+    At the end of the `with` block, the new files replace older files. folder: the folder for the file `<name>.parquet`
+    of each table; with None, nothing is written. synthetic: whether the images of all cohorts are synthetic.
     """
 
     def __init__(self, folder: Path | None, synthetic: bool) -> None:
@@ -45,7 +45,10 @@ class LongTables:
         self._files.__exit__(kind, error, where)
 
     def load(self, manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.DataFrame:
-        """Return the score table `name` of several runs. A long table is written, and only its rows for the page are returned."""
+        """Return the score table `name` of several runs.
+
+        If the table is long (in LONG), write all its rows, and return only the rows that the page shows.
+        """
         if name not in LONG:
             return load_scores(manifest, run_ids, name)
         kept = []
@@ -55,7 +58,7 @@ class LongTables:
                 self._write(name, table)
             kept.append(page_rows(name, table))
         frame = as_frame(kept)
-        pa.default_memory_pool().release_unused()  # memory of the rows that are not kept is given back to the system
+        pa.default_memory_pool().release_unused()  # return the memory of the other rows to the operating system
         return frame
 
     def append(self, name: str, rows: pd.DataFrame) -> None:

@@ -34,7 +34,7 @@ _COMBINED = {
 
 
 def write_cards(manifest: Manifest) -> list[Path]:
-    """Write the card of every finished and scored run of a grid and return the paths.
+    """Write the card of every finished and scored run of a grid, and return the paths of the cards.
 
     Unchanged files are not rewritten.
     """
@@ -52,7 +52,7 @@ def write_cards(manifest: Manifest) -> list[Path]:
 def write_card(store: Store, run_prefix: str, grid: str | None) -> Path:
     """Write the card of the run whose id begins with `run_prefix`; return its path.
 
-    Raises StoreError for a run that is missing, unfinished, not scored, or an imported model.
+    Raises StoreError for a run that is missing, unfinished or not scored, and for an imported model.
     """
     run_id = find_run(store, run_prefix)
     manifest, run = planned(store, run_id, grid)
@@ -74,7 +74,7 @@ def card(manifest: Manifest, run: Mapping[str, Any]) -> str:
     folder = store.root / "scores" / run["id"]
     scores, gaps, points = (ScoresFolder(folder).table(name) for name in ("scores", "gaps", "operating_points"))
     unlearnt = facts["trained"].get("unlearnt", [])
-    # the panel predicts only these findings, because it has no network for the others
+    # a panel has no network for a finding that it could not learn, so it does not predict this finding
     predicted = [f for f in config.findings if f not in unlearnt] if run.get("kind") == "panel" else config.findings
     min_count = manifest.settings.min_count
     internal = next(c for c in manifest.cohorts if c["role"] == "internal")
@@ -149,7 +149,7 @@ def _combined(manifest: Manifest, run: Mapping[str, Any], facts: Mapping[str, An
     )
     document = CheckedFolder(manifest.store.run_dir(run["id"])).json("run.json")
     if run["kind"] == "ensemble" and any(row["id"] == run["sources"][0] for row in manifest.derived):
-        # an ensemble of TTAs: their views
+        # an ensemble of TTAs has the views of its first TTA
         document = CheckedFolder(manifest.store.run_dir(run["sources"][0])).json("run.json")
     views = [f"{'mirrored, ' if mirrored else ''}rotated by {degrees:g}°" for mirrored, degrees in document["views"]]
     rows = {
@@ -194,7 +194,7 @@ def _aurocs(
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return the header and the rows of a table of AUROCs: one row per finding, and one row for the macro.
 
-    Its columns are the internal test split, each external cohort, and the mean gap.
+    The columns of the table are the internal test split, each external cohort, and the mean gap.
     """
     plain = scores[(scores["metric"] == "auroc") & (scores["calibrator"] == "none") & (scores["subgroup"] == "all")]
     internal = str(manifest.content["source"])

@@ -33,8 +33,8 @@ _STATES = {"1": 1, "0": 0, "-1": -1, "-2": -2, "": UNMAPPED_CODE}
 class LabeledPredictions:
     """Predictions with their labels, as a run of one cohort.
 
-    outputs: probability or logit. clustered: whether patient ids are known. notes: sentences on what was left out or
-    assumed.
+    outputs: "probability" or "logit", as in the file of predictions. clustered: whether patient ids are known. notes:
+    sentences about predictions and findings that were left out, and about assumptions.
     """
 
     run: ScoredRun
@@ -48,11 +48,13 @@ def read_labeled_predictions(
 ) -> LabeledPredictions:
     """Read two tables (CSV or Parquet) and join their rows by image_id.
 
-    `findings` limits the columns; by default, all columns that both tables have are findings. `outputs` states what the
-    predictions are; with "auto", they are probabilities if all are in [0, 1].
+    `findings` names the columns to read; by default, every column that both tables have is a finding. `outputs`:
+    "probability", "logit" or "auto". With "auto", the predictions are probabilities if all of them are in [0, 1], and
+    otherwise logits.
 
-    Raises DatasetError for a file that cannot be read, a missing or repeated image, and an image of the labels without
-    prediction. Raises ConfigError for a missing column and for a cell without a valid value. Errors name row and column.
+    Raises DatasetError for a file that cannot be read, an empty or repeated image id, and a labeled image without
+    prediction. Raises ConfigError for a missing column and for a cell without a valid value. The error message gives the
+    row and the column.
     """
     predicted, labeled = _table(predictions), _table(labels)
     notes: list[str] = []
@@ -96,7 +98,11 @@ def _row(index: int) -> str:
 
 
 def _table(path: Path) -> pd.DataFrame:
-    """Return a table of texts, "" for an empty cell. Its column image_id has no empty and no repeated cell."""
+    """Read a table as text, with "" for an empty cell.
+
+    Raises DatasetError for a file that cannot be read, a table without rows, and an empty or repeated image_id. Raises
+    ConfigError if a column name occurs twice or the column image_id is missing.
+    """
     try:
         if path.suffix == ".parquet":
             stored = pd.read_parquet(path)
@@ -135,7 +141,11 @@ def _findings(
     labels: Path,
     notes: list[str],
 ) -> tuple[str, ...]:
-    """Return the findings that both tables have, in the order of the predictions. A note names the columns that only one table has."""
+    """Return the findings to score: those in `chosen`, or else all findings of both tables in the order of the predictions.
+
+    Without `chosen`, a sentence on the findings that only one table has is added to `notes`. Raises ConfigError for an
+    unknown finding, and if the tables have no finding in common.
+    """
     own, other = (
         [str(name) for name in table.columns if name not in (IMAGE, PATIENT)] for table in (predicted, labeled)
     )
@@ -161,7 +171,10 @@ def _findings(
 
 
 def _numbers(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.float64]:
-    """Return the predictions of a finding. Raises ConfigError for a cell that is not a finite number."""
+    """Return the predictions [N] of a finding.
+
+    Raises ConfigError for a cell that is not a finite number.
+    """
     value_N = pd.to_numeric(table[name], errors="coerce").to_numpy(np.float64)
     if len(bad := np.flatnonzero(~np.isfinite(value_N))):
         raise _bad_cell(table, name, bad, "is not a finite number", path, "give one number for each image and finding")
@@ -176,7 +189,10 @@ def _outputs(
     path: Path,
     notes: list[str],
 ) -> str:
-    """Return whether the predictions are probabilities or logits. Raises ConfigError for an invalid probability."""
+    """Return "probability" or "logit": the kind of the predictions.
+
+    If `outputs` is "auto", a sentence on the choice is added to `notes`. Raises ConfigError for an invalid probability.
+    """
     outside_NK = (value_NK < 0) | (value_NK > 1)
     if outputs == "auto":
         outputs = "logit" if outside_NK.any() else "probability"
@@ -194,7 +210,10 @@ _PLURAL = {"probability": "probabilities", "logit": "logits"}
 
 
 def _states(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.int8]:
-    """Return the label states of a finding [N]. Raises ConfigError for a cell that is not a label."""
+    """Return the label states [N] of a finding.
+
+    Raises ConfigError for a cell that is not a label.
+    """
     text = table[name].str.removesuffix(".0").replace({"nan": "", "NaN": "", "NA": "", "<NA>": "", "None": ""})
     state = text.map(_STATES)
     if len(bad := np.flatnonzero(state.isna())):
@@ -206,7 +225,10 @@ def _states(table: pd.DataFrame, name: str, path: Path) -> NDArray[np.int8]:
 def _patients(
     predicted: pd.DataFrame, labeled: pd.DataFrame, row: NDArray[np.intp], predictions: Path, labels: Path
 ) -> NDArray[np.object_] | None:
-    """Return the patient of each labeled image, None if no table has a column patient_id."""
+    """Return the patient id of each labeled image [N]; None if neither table has a column patient_id.
+
+    If both tables have the column, the ids come from the labels. Raises ConfigError for an empty cell.
+    """
     for table, path, rows in ((labeled, labels, slice(None)), (predicted, predictions, row)):
         if PATIENT in table:
             if len(bad := np.flatnonzero(table[PATIENT] == "")):
@@ -218,7 +240,10 @@ def _patients(
 
 
 def _bad_cell(table: pd.DataFrame, name: str, rows: NDArray[np.intp], what: str, path: Path, fix: str) -> ConfigError:
-    """Return the error for invalid cells of a column; it names the first cell by row and column."""
+    """Return the error for the invalid cells of a column; the message gives row and column of the first invalid cell.
+
+    `rows`: indices of the rows with an invalid cell. `what`: the text after the value, such as "is not a label".
+    """
     first = int(rows[0])
     more = f" ({len(rows):,} such cells)" if len(rows) > 1 else ""
     return ConfigError(f"{_row(first)}, column {name}: {table[name].iloc[first]!r} {what}{more}", str(path), fix)

@@ -1,6 +1,6 @@
-"""Read predictions, labels and scores of runs from the store. No image, GPU or torch is needed.
+"""Read predictions, labels and scores of runs from the store.
 
-The inputs are a grid's manifest, cohort tables, prediction files and records of runs.
+The inputs are a grid's manifest, cohort tables, prediction files and records of runs. No image, GPU or torch is needed.
 """
 
 import io
@@ -27,7 +27,7 @@ from harmonize.cohorts import label_mapping as labelmap
 from harmonize.errors import StoreError
 
 DETAIL = ("decomposition", "references", "subgroups", "curves")
-SCORING_VERSION = 16  # increase it if a change of the code may change the scores of the same predictions
+SCORING_VERSION = 16  # increase this number if a change of the code may change the scores of the same predictions
 FRAMES = (
     "scores",
     "gaps",
@@ -47,9 +47,10 @@ REPLICATES = "replicates.npz"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shared:
-    """Labels and patients of a scored split, without logits. All runs that predicted the same images share this object.
+    """Labels and patients of a scored split, without logits.
 
-    `rows`: for each image of the split, its row in the prediction file.
+    All runs that predicted the same images share this object. `rows`: for each image of the split, the index of its row
+    in the prediction file.
     """
 
     rows: NDArray[np.intp]
@@ -70,10 +71,11 @@ class Labels:
     def parts(
         self, manifest: Manifest, cohort: Mapping[str, Any], path: Path, image_id: pa.ChunkedArray
     ) -> list[Shared]:
-        """Return the scored splits of a prediction file with these image ids.
+        """Return the scored splits of a prediction file, from the image ids in this file.
 
-        Runs with the same images share the result. `path`: the prediction file, for the error message. Raises
-        StoreError for an image that the cohort table does not have.
+        If the last call had the same image ids, its result is returned, so runs with the same images share the objects.
+        `path`: the prediction file, for the error message. Raises StoreError for an image that the cohort table does not
+        have.
         """
         if not self.latest or not self.latest[0][0].equals(image_id):
             self.latest[:] = [(image_id, self._shared(manifest, cohort, pd.Index(image_id.to_pandas()), path))]
@@ -110,8 +112,8 @@ def labels_of(
 ) -> Labels:
     """Return the label states [N, K] of a cohort's N images for K findings, and the split of each image.
 
-    Internal splits are assigned by this project, external splits are the dataset's own. The K `findings` are by default
-    those that the run learns.
+    This project assigns the splits of an internal cohort. An external cohort has the splits of its dataset. By default,
+    the K findings are the findings of the configuration `config`.
     """
     table = manifest.table(cohort)
     split = CohortRole.of(cohort).split_of(table, config)
@@ -121,11 +123,11 @@ def labels_of(
 def mapped_states(
     table: pd.DataFrame, layout: str, mapping: str, findings: tuple[str, ...]
 ) -> dict[str, NDArray[np.int8]]:
-    """Return {mapping: label states} for every label mapping except the grid's `mapping`, if it changes a state.
+    """Return {mapping: label states [N, K]} for each label mapping that changes a state of the grid's `mapping`.
 
     The result is empty for a cohort that was given as a table, because such a cohort has no native labels. If the
-    grid's mapping does not reproduce a finding's stored states, its labels come from another source. This finding keeps
-    its stored states.
+    stored states of a finding are not those of the grid's mapping, the labels of this finding come from another source.
+    Then the finding keeps its stored states in the result.
     """
     if layout == "table":
         return {}
@@ -142,7 +144,11 @@ def mapped_states(
 
 
 def _bundled_states(table: pd.DataFrame, findings: tuple[str, ...]) -> dict[str, NDArray[np.int8]]:
-    """Return {mapping: label states} of a cohort table from a bundle, read from its columns named "mapping:finding"."""
+    """Return {mapping: label states [N, K]} from a cohort table of a bundle.
+
+    The column "mapping:finding" has the states of a finding under a mapping; without this column, the states in the
+    column "finding" are used. A mapping without any such column is left out.
+    """
     out = {}
     for other in labelmap.MAPPINGS:
         columns = [name if (name := f"{other}:{finding}") in table else finding for finding in findings]
@@ -159,7 +165,11 @@ def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") ->
 
 
 def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
-    """Return the reason why a run cannot be scored; "" if it is done, intact, and has predictions on every cohort."""
+    """Return the reason why a run cannot be scored, "" if the run can be scored.
+
+    Such a run is done and intact, and has predictions for every cohort; a trained run also has features, except in a
+    store made from bundles.
+    """
     state, folder = manifest.store.state(run["id"]), manifest.store.run_dir(run["id"])
     if "kind" in run and (reason := manifest.store.first_unfinished(run["sources"], manifest.names)):
         return reason
@@ -183,8 +193,8 @@ def load_scored_splits(
 ) -> list[ScoredSplit]:
     """Load the logits and labels of a run: the scored internal splits and each external cohort.
 
-    `labels_cache` has the labels of the cohorts that earlier runs needed. Raises StoreError if a file is missing or
-    damaged, or differs from its checksum.
+    `labels_cache` has the labels of the cohorts that earlier runs needed; labels that are not in the cache are added.
+    Raises StoreError if a file is missing or damaged, or differs from its checksum.
     """
     splits: list[ScoredSplit] = []
     findings = config.findings
@@ -210,7 +220,7 @@ def load_scored_splits(
 
 
 def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
-    """Return the ids of the finished and scored runs in the order of the grid.
+    """Return the ids of those `runs` that are finished and scored, in the order of `runs`.
 
     By default, `runs` are the trained runs of the grid.
     """
@@ -222,9 +232,10 @@ def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = No
 
 
 def _stored(path: Path, content: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """Return all or some columns of a Parquet file, given its bytes. Error messages name `path`.
+    """Return the given columns of a Parquet file, by default all, from the bytes of the file.
 
-    Opening a single file takes half as long as opening a pyarrow data set.
+    This takes half as long as opening the file as a pyarrow data set. Raises StoreError, with `path` in the message, for
+    a damaged file or a missing column.
     """
     try:
         with pq.ParquetFile(pa.BufferReader(content)) as file:
@@ -242,7 +253,7 @@ def load_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pd.Dat
 
 
 def stacked_scores(manifest: Manifest, run_ids: Sequence[str], name: str) -> pa.Table:
-    """Return the stored score table `name` of at least one run as an Arrow table, like `load_scores`."""
+    """Return the stored score table `name` of one or several runs as one Arrow table; errors as in `load_scores`."""
     folders, file = [manifest.scores / run_id for run_id in run_ids], f"{name}.parquet"
     return _stacked([_stored(folder / file, ScoresFolder(folder).read(file)) for folder in folders])
 
@@ -252,13 +263,16 @@ def as_frame(tables: Sequence[pa.Table]) -> pd.DataFrame:
 
     Arrow concatenates the tables twice as fast as pandas.
     """
-    # Rows are selected faster from an Arrow table whose columns have one chunk.
+    # Text columns of the data frame stay Arrow arrays, and selecting rows is faster if each array has one chunk.
     frame: pd.DataFrame = _stacked(tables).combine_chunks().to_pandas()
     return frame
 
 
 def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
-    """Concatenate Arrow tables. Empty tables are left out, because their columns may have no type."""
+    """Concatenate Arrow tables.
+
+    Empty tables are left out, because the columns of an empty table may have no type.
+    """
     filled = [table for table in tables if table.num_rows] or tables[:1]
     if len(filled) == 1:
         return filled[0]
@@ -271,9 +285,9 @@ def _stacked(tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def load_replicates(manifest: Manifest, run_id: str) -> dict[str, NDArray[np.float64]]:
-    """Return the bootstrap replicates of a run by name.
+    """Return {name: bootstrap replicates} of a run, with names such as "auroc/external".
 
-    Raises StoreError if they are missing or damaged, or differ from their checksum.
+    Raises StoreError if the file is missing or damaged, or differs from its checksum.
     """
     content = ScoresFolder(manifest.scores / run_id).read(REPLICATES)
     # One read of the file is faster than a read for each array.

@@ -29,16 +29,17 @@ from bench.store.checked_folders import CheckedFolder
 from reports.schemas.tables import SCHEMAS
 from reports.tables import Tables
 
-# the columns that come from cost.json
+# columns of the table `costs` that come from the file cost.json of a run
 _COST = tuple(c for c in SCHEMAS["costs"] if c not in {"run_id", "seconds_per_epoch"})
 _COMPARED = ("scores", "gaps", "mappings", "costs")  # tables from which the comparisons of runs are computed
 
 
 def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTables | None = None) -> Tables:
-    """Build all tables of a grid's report. Runs without scores are listed with their state and reason.
+    """Build all tables of a grid's report.
 
-    `with_images`: allow real radiographs in the gallery; synthetic ones are always allowed. `long_tables` writes all rows
-    of the long tables; the result then has only the rows that the page shows.
+    Runs without scores are listed with their state and the reason. `with_images`: allow real radiographs in the gallery;
+    synthetic radiographs are always allowed. `long_tables` writes all rows of the long tables to files; the result then
+    has only those rows of the long tables that the page shows.
     """
     scored = ranked_ids(manifest)
     all_scored = scored_ids(manifest, [*manifest.runs, *manifest.derived])
@@ -62,14 +63,14 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
     analyses = manifest.analysis_states()
     of_analyses = stored_analyses(manifest, all_ids, analyses)
     folders_of_maps = map_folders(manifest, analyses)
-    # Except for maps and pictures, all files are read now; the following statements compute tables.
+    # All files except heat maps and pictures have been read; the following statements compute tables.
     if scored:
         history = {run["id"]: history[run["id"]] for run in manifest.runs if run["id"] in all_scored}
         empty = pd.DataFrame(columns=list(SCHEMAS["history"]))  # the history of a grid without trained runs
         frames["history"] = pd.concat([h.assign(run_id=r) for r, h in history.items()] or [empty], ignore_index=True)
         compared = {name: _of_runs(frames[name], scored) for name in _COMPARED}
         across_runs = across(manifest, compared | {"history": frames["history"], "runs": frames["runs"]}, replicates)
-        del compared, replicates  # give their memory back before the page is made
+        del compared, replicates  # free the memory of both before the page is made
         frames |= across_runs.tables
         frames["epochs"] = _audits(manifest, history)
         frames["anytime"] = _anytime(manifest, history, frames["runs"])
@@ -145,7 +146,10 @@ def tables(manifest: Manifest, with_images: bool = False, long_tables: LongTable
 
 
 def _compared(manifest: Manifest) -> dict[str, object]:
-    """Return the comparisons of cohorts, with the titles of cohorts that are left out; {} for merged and older grids."""
+    """Return the grid's record of patients and images that several cohorts share; {} for merged and older grids.
+
+    Under "left_out", the row of each cohort that is left out of the grid also gets the title of the cohort.
+    """
     compared = dict(manifest.content.get("compared", {}))
     rows = [
         {**row, "title": manifest.hospital({"name": row["cohorts"][1], "layout": row["layouts"][1], "facts": {}}).short}
@@ -155,7 +159,10 @@ def _compared(manifest: Manifest) -> dict[str, object]:
 
 
 def _shortcut_scores(frames: Mapping[str, pd.DataFrame], recipes: Recipes) -> dict[str, pd.DataFrame]:
-    """Return the rows of recipes for the shortcut scores of the ranking: source probe and causal score."""
+    """Return the rows of recipes for the shortcut scores that the ranking shows: source probe and causal score.
+
+    The rows belong to the tables `sources` (source probe) and `transplants` (causal score).
+    """
     out = {}
     if "sources" in frames:
         rows = frames["sources"]
@@ -185,7 +192,7 @@ def _cooccurrence(data: CohortTables, findings: Sequence[str]) -> pd.DataFrame:
 
 
 def _of_runs(frame: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
-    """Select the rows of these runs. The table is not copied if no other run has rows."""
+    """Return the rows of the given runs; if no other run has rows, return the table itself without a copy."""
     own = frame["run_id"].isin(run_ids)
     return frame if own.all() else frame[own]
 
@@ -259,14 +266,14 @@ def _costs(manifest: Manifest, scored: list[str], history: Mapping[str, pd.DataF
 
 
 def _last_date(manifest: Manifest, run_ids: Sequence[str]) -> str:
-    """Return the day (UTC) on which the last of these runs was finished; "" if there is none."""
+    """Return the day (UTC) on which the last of these runs was finished; "" if none is finished."""
     done = [manifest.store.run_dir(run_id) / "DONE" for run_id in run_ids]
     times = [path.stat().st_mtime for path in done if path.is_file()]
     return time.strftime("%Y-%m-%d", time.gmtime(max(times))) if times else ""
 
 
 def _software() -> dict[str, str]:
-    """Return the version of this software and the address of its repository, "" if the package does not state it."""
+    """Return the version of this software and the address of its repository ("" if the package states no address)."""
     stated = metadata("unseen-cxr")
     urls = dict(text.split(", ", 1) for text in stated.get_all("Project-URL") or [])
     return {"version": str(stated["Version"]), "repository": urls.get("Repository", "")}

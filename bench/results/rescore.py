@@ -1,7 +1,7 @@
 """Score a finished grid with other settings, from the store alone, under a new name.
 
-Nothing is trained or predicted again, and run ids stay. A user can change the label mapping, the findings, the
-threshold rule, the metrics, and min_count (the minimum number of patients per class).
+Nothing is trained or predicted again, and the run ids stay the same. A user can change the label mapping, the findings,
+the threshold rule, the metrics, and min_count (the minimum number of patients per class).
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,11 +37,11 @@ class Change:
 
 
 def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Manifest:
-    """Write the manifest of the same runs under another name and return it.
+    """Write a manifest with the same runs and changed settings under another name; return the new manifest.
 
     A second call with the same change and name adds the runs that have finished since the first call. Raises
-    ConfigError for an unknown value. Also raises ConfigError for an invalid folder name, the name of a grid of `bench
-    run`, and a name that scores with other settings already have.
+    ConfigError for an unknown value. Also raises ConfigError if `name` is an invalid folder name, the name of a grid of
+    `bench run`, or the name of scores with other settings.
     """
     path = _path(manifest, name, change)
     content: dict[str, Any] = dict(manifest.content)
@@ -80,7 +80,10 @@ def rescored(manifest: Manifest, name: str, change: Change, command: str) -> Man
 
 
 def _path(manifest: Manifest, name: str, change: Change) -> Path:
-    """Return the path of the manifest with the new settings. Raises ConfigError for an invalid or used name, and if no setting changes."""
+    """Return the path of the manifest with the new settings.
+
+    Raises ConfigError if the name is invalid or belongs to a grid of `bench run`, and if no setting changes.
+    """
     check_name(name, "--as")
     path = manifest.store.root / "grids" / f"{name}.json"
     if change.empty:
@@ -94,7 +97,7 @@ def _path(manifest: Manifest, name: str, change: Change) -> Path:
 
 
 def _check_same_way(store: Store, path: Path, content: Mapping[str, Any]) -> None:
-    """Raise ConfigError if stored scores with other settings already have the name; they would be overwritten."""
+    """Raise ConfigError if `path` is the manifest of scores with other settings, because these would be overwritten."""
     if path.is_file():
         before = read_grid(store, path.stem)
         if any(before.get(key) != content.get(key) for key in _SETTINGS):

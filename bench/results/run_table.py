@@ -16,7 +16,7 @@ from bench.results.read_predictions import scored_ids, unfinished
 from bench.store.checked_folders import FILE as CHECKSUMS
 from bench.store.checked_folders import CheckedFolder
 
-LONGEST_MEMBERS = 60  # characters of the members' names in the name of an ensemble
+LONGEST_MEMBERS = 60  # maximum number of characters for the members' names in the title of an ensemble
 _TTA_TITLES = {"four_views": "TTA, four views", "three_views": "TTA, three views"}
 
 
@@ -42,7 +42,7 @@ def members(manifest: Manifest, derived: Mapping[str, Any]) -> str:
 
 
 def _mean_of(manifest: Manifest, ensemble: Mapping[str, Any]) -> str:
-    """Return the members of an ensemble by name, or only their number where the names are long."""
+    """Return "mean of " and the names of an ensemble's members, or their number if the names exceed LONGEST_MEMBERS."""
     names, number = members(manifest, ensemble), len(ensemble["of"])
     return f"mean of {names if len(names) <= LONGEST_MEMBERS else f'{number} runs'}"
 
@@ -62,7 +62,7 @@ def run_label(run: Mapping[str, Any]) -> str:
 
 
 def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
-    """Read the training history of a run; empty if it is missing or damaged."""
+    """Read the training history of a run; return an empty table if the file is missing or damaged."""
     folder = manifest.store.run_dir(run_id)
     path = folder / "history.parquet"
     return (
@@ -73,12 +73,15 @@ def read_history(manifest: Manifest, run_id: str) -> pd.DataFrame:
 
 
 def histories(manifest: Manifest) -> dict[str, pd.DataFrame]:
-    """Return {run id: training history} of every run of the grid. Histories of derived runs are empty."""
+    """Return {run id: training history} of every run of the grid; histories of derived runs are empty."""
     return {run["id"]: read_history(manifest, run["id"]) for run in (*manifest.runs, *manifest.derived)}
 
 
 def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Build one row per run of the grid, trained runs first, failed runs included. `history`: the result of `histories`."""
+    """Build the table `runs`: one row per run of the grid, also for failed runs; trained runs come first.
+
+    `history`: the result of `histories`.
+    """
     ranked = {run["id"] for run in manifest.ranked}
     in_panels = {run_id for run in manifest.derived if run["kind"] == "panel" for run_id in run["of"]}
     rows = []
@@ -128,9 +131,10 @@ def runs_table(manifest: Manifest, history: Mapping[str, pd.DataFrame]) -> pd.Da
 
 
 def recipe_rows(recipes: Mapping[str, Sequence[str]], runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of recipes for the table `runs`. recipes: recipe id -> run ids. runs: the result of `runs_table`.
+    """Return the rows of recipes for the table `runs`.
 
-    A row has the values that the runs share, "several" for text in which they differ, and the means of epochs and seconds.
+    recipes: recipe id -> run ids. runs: the result of `runs_table`. The row of a recipe has the values that its runs
+    share, "several" for text in which the runs differ, and means of epochs, seconds and gradient evaluations.
     """
     row_of: dict[str, dict[Any, Any]] = {str(row["run_id"]): row for row in runs.to_dict("records")}
     rows = []
@@ -168,7 +172,7 @@ def _without_seed(config: str) -> str:
 
 
 def _external_row(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of an imported model: its declared facts, and the cohorts of the grid in its training data."""
+    """Return the row of an imported model: the facts that its owner declares, and the grid's cohorts on which it was trained."""
     facts, passport, config = CheckedFolder(manifest.store.run_dir(run["id"])).facts(), run["passport"], run["config"]
     reason, state, env = unfinished(manifest, run), manifest.store.state(run["id"]), facts["env"]
     titles = {c["name"]: str(c["facts"].get("title", c["name"])) for c in manifest.cohorts}
@@ -201,7 +205,10 @@ def _external_row(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the row of a derived run: values that its source runs share, and "several" where they differ."""
+    """Return the row of a derived run: values that its source runs share, and "several" for text in which they differ.
+
+    `of`: rows of the trained runs that the derived run combines.
+    """
     shared = {k: v if all(row[k] == v for row in of) else "several" for k, v in of[0].items() if isinstance(v, str)}
     reason, state = unfinished(manifest, run), manifest.store.state(run["id"])
     env = CheckedFolder(manifest.store.run_dir(run["id"])).facts()["env"]
@@ -235,9 +242,10 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
 
 
 def unlearnt_by(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, list[str]]:
-    """Return {run id: scored findings whose training images are all present or all absent}.
+    """Return {run id: scored findings that the run could not learn}.
 
-    Runs without such findings are left out. Imported models are left out, because their training is unknown.
+    For such a finding, the labels of all training images are present, or all are absent. Runs without such findings are
+    left out. Imported models are left out, too, because their training is unknown.
     """
     imported = {run["id"] for run in manifest.imported}
     by_run = {i: unlearnt(manifest, i) for i in run_ids if i not in imported}
@@ -245,7 +253,7 @@ def unlearnt_by(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, list[st
 
 
 def unlearnt(manifest: Manifest, run_id: str) -> list[str]:
-    """Return the findings that the record trained.json of a run states as not learned, and that the grid scores."""
+    """Return the scored findings that a run did not learn, according to the run's record trained.json."""
     stated = CheckedFolder(manifest.store.run_dir(run_id)).facts()["trained"].get("unlearnt", [])
     uncounted = manifest.uncounted(stated)
     return [finding for finding in stated if finding not in uncounted]
@@ -256,8 +264,8 @@ def learns(
 ) -> dict[str, list[str]]:
     """Return {run id: learned findings} of the runs that do not learn all `findings` of the grid.
 
-    Their configuration leaves a finding out, or the training images of a finding are all present or all absent.
-    `all_ids`: runs with scores. `scored`: runs that are ranked.
+    The configuration of such a run leaves a finding out, or the labels of all training images are the same for a
+    finding. `all_ids`: ids of the runs with scores. `scored`: ids of the ranked runs.
     """
     out = {}
     for run in manifest.runs:
@@ -275,20 +283,21 @@ def learns(
 
 
 def ranked_ids(manifest: Manifest) -> list[str]:
-    """Return the ids of the runs to rank: scored runs of `manifest.ranked` whose macro averages the same findings."""
+    """Return the ids of the runs to rank: scored runs of `manifest.ranked` with macros over the same findings."""
     ids = scored_ids(manifest, manifest.ranked)
     if len({manifest.config(run).findings for run in manifest.ranked if run["id"] in ids}) > 1:
         # `manifest.ranked` has runs with different findings only if no run learns all findings. Then all runs are
-        # ranked, and the page has a note on this.
+        # ranked, and a note on the page says that the runs learn different findings.
         return ids
     return runs_with_most_findings({i: unlearnt(manifest, i) for i in ids})
 
 
 def runs_with_most_findings(unlearnt: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the runs that learned the most findings. If different sets of findings tie, return the runs of the most frequent set.
+    """Return the ids of the runs that learned the most findings.
 
-    A macro average omits findings that the run could not learn, so averages over different findings cannot be compared.
-    `unlearnt`: run id -> findings whose training images are all present or all absent.
+    If runs learned different sets with this number of findings, return the runs of the most frequent set. The macro of
+    a run omits findings that the run could not learn, and macros over different findings cannot be compared.
+    `unlearnt`: run id -> findings that the run could not learn.
 
     >>> runs_with_most_findings({"a": [], "b": ["Edema"], "c": []})
     ['a', 'c']

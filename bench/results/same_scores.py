@@ -12,7 +12,7 @@ from bench.results.read_predictions import FRAMES
 from bench.results.score_runs import PROBED
 from bench.store.store import short_hash
 
-# the tables of scores except those of source probes: these need features, which bundles do not have
+# the tables of scores, without those of source probes, which need features; bundles have no features
 SCORED = tuple(name for name in FRAMES if name not in PROBED)
 # versions of these packages can change the last digits of scores
 PACKAGES = ("unseen-cxr", "numpy", "pandas", "scipy", "scikit-learn", "numba", "netcal")
@@ -22,7 +22,8 @@ ROUNDING = 1e-6  # tolerance for calibrated values, which differ slightly becaus
 def versions() -> dict[str, str]:
     """Return {name: value} of the facts that can change the last digits of a score.
 
-    The facts are the versions of packages, and the rounding of this processor.
+    The facts are the versions of PACKAGES, and under "arithmetic" a hash of numbers that this processor computed. The
+    hash is different on a processor that rounds differently.
     """
     from scipy.special import expit, ndtri
 
@@ -33,7 +34,10 @@ def versions() -> dict[str, str]:
 
 
 def differs(ours: pd.DataFrame, theirs: pd.DataFrame, columns: Sequence[str], slack: float) -> str:
-    """Describe the first difference of two tables in `columns` above the tolerance `slack` (0: exact); "" if none."""
+    """Return a description of the first difference between two tables in `columns`, "" if there is no difference.
+
+    Numbers may differ by at most `slack`; if `slack` is 0, they must be equal to the last bit.
+    """
     if list(ours.columns) != list(theirs.columns) or len(ours) != len(theirs):
         return f"{len(ours)} rows and {len(theirs)}" if len(ours) != len(theirs) else "other columns"
     for column in columns:
@@ -53,7 +57,7 @@ def differs(ours: pd.DataFrame, theirs: pd.DataFrame, columns: Sequence[str], sl
 
 
 def same_bits(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return a mask of the elements that are equal to the last bit. NaN equals NaN."""
+    """Return a mask of the elements that are equal to the last bit; NaN equals NaN."""
     return np.asarray((x.view(np.uint64) == y.view(np.uint64)) | (np.isnan(x) & np.isnan(y)))
 
 
@@ -63,7 +67,10 @@ def _close(x: NDArray[np.float64], y: NDArray[np.float64], slack: float) -> NDAr
 
 
 def _equal(p: Any, q: Any, slack: float) -> bool:
-    """Return whether two cells are equal. Null and "" are equal."""
+    """Return whether two cells are equal.
+
+    Arrays are equal if all their elements differ by at most `slack`. Null and "" are equal.
+    """
     if isinstance(p, np.ndarray) and isinstance(q, np.ndarray):
         return p.shape == q.shape and bool(_close(p.astype(np.float64), q.astype(np.float64), slack).all())
     empty = [bool(pd.isna(value)) or value == "" for value in (p, q)]

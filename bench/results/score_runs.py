@@ -48,10 +48,10 @@ from reports.schemas.tables import SCHEMAS
 if TYPE_CHECKING:
     from bench.scoring.score_run import RunScores
 
-PROBE_VERSION = 2  # increase it if a change of the code may change the results of source probes on the same features
+PROBE_VERSION = 2  # increase this number if a change of the code may change the results of source probes
 PROBED = ("sources", "source_confusion")
 FILES = (*(f"{name}.parquet" for name in FRAMES), REPLICATES)
-WORTH = 40_000_000  # total bytes of predictions from which parallel processes save time
+WORTH = 40_000_000  # with at least this many bytes of predictions, parallel processes save time
 
 
 def score_all(
@@ -60,7 +60,8 @@ def score_all(
     """Score every finished run with missing, outdated or damaged scores; return the ids of all scored runs.
 
     Large inputs are scored by up to `threads` processes, small inputs by one process with `threads` threads. Both ways
-    write the same bytes. `say` gets a line for damaged scores, and for scores without checksums.
+    write files with the same bytes. `say` is called with a line of text for each run with damaged scores, and with one
+    line for all scores without checksums.
     """
     done = [run for run in (*manifest.runs, *manifest.derived) if not unfinished(manifest, run)]
     damage = {run["id"]: ScoresFolder(_folder(manifest, run)).damage(FILES) for run in done if _has_key(manifest, run)}
@@ -76,7 +77,7 @@ def score_all(
 
 
 def _has_key(manifest: Manifest, run: Mapping[str, Any]) -> bool:
-    """Return whether the scores of a run are complete, and were computed from its current predictions and settings."""
+    """Return whether the scores of a run are complete and were computed from the current predictions and settings."""
     key = ScoresFolder(_folder(manifest, run)).key()
     return bool(key) and key == manifest.scores_key(run["id"], SCORING_VERSION)
 
@@ -151,12 +152,12 @@ def _score(
 def _compute(
     manifest: Manifest, run: Mapping[str, Any], labels: dict[tuple[str, str, str], Labels], threads: int
 ) -> tuple["RunScores", dict[str, pd.DataFrame]]:
-    """Return the scores of a run, and further tables by name."""
+    """Return the scores of a run, and {name: table} of further tables: diagnostics, histograms, mappings, source probes."""
     from bench.scoring.diagnostics import symptoms
     from bench.scoring.gaps.label_mappings import sensitivity
 
-    # imported here, because the import compiles kernels, which take time and are not needed if all scores are up to
-    # date
+    # imported here, because the import compiles kernels, which takes time; if all scores are up to date, no kernel is
+    # needed
     from bench.scoring.score_run import (
         score_run,
         without,
@@ -173,13 +174,13 @@ def _compute(
     if run.get("kind") == KIND:
         predicted_splits = [without(scored_split, unlearnt, findings) for scored_split in splits]
     diagnoses, counts = symptoms(predicted_splits, findings, internal, result.scores)
-    # all logits of a finding that an imported model does not predict are 0; this is not a fault
+    # If an imported model does not predict a finding, all logits of the finding are 0. These zeros are not a fault.
     if run.get("kind") == KIND:
         diagnoses = diagnoses[~diagnoses["finding"].isin(unlearnt)].reset_index(drop=True)
     for frame in (diagnoses, counts):
         frame.insert(0, "run_id", run["id"])
     # The comparison of label mappings (`sensitivity`) includes findings that the run did not learn. `result.measured` has no
-    # numbers for these findings, so with such findings `sensitivity` measures again.
+    # numbers for these findings. So if there are such findings, `sensitivity` gets None and computes the metrics again.
     measurements = [None if unlearnt else measured for measured in result.measured]
     sensitivities = [
         row

@@ -1,6 +1,7 @@
-"""Describe the runs of a store: settings, state, scores, grids and date. Damaged files do not stop the list.
+"""Describe the runs of a store: settings, state, scores, grids and date.
 
-This module does not import pandas, so that `bench list runs` answers quickly. `bench check --store` reports damage.
+A damaged file does not raise an error here; `bench check --store` reports damage. This module does not import pandas, so
+that `bench list runs` answers quickly.
 """
 
 import io
@@ -23,15 +24,19 @@ _MACRO = {"metric": "auroc", "finding": "macro", "calibrator": "none", "subgroup
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """One run of a store. Name and settings are empty if run.json is damaged, scores if the run has none."""
+    """One run of a store.
+
+    Name and settings are empty if the file run.json is damaged. `scores` is empty if the run has no scores.
+    """
 
     run: str
     state: str  # absent, started, done or failed
     kind: str  # run, tta, ensemble, panel or external (a model trained elsewhere)
     name: str  # architecture, and the settings and seed if they vary among the listed runs; a derived run names its members
     architecture: str
-    differences: str  # the settings of the name; the members of a derived run
-    settings: Mapping[str, Any]  # all settings that are no defaults, with dotted keys
+    differences: str  # the settings that the name contains; for a derived run, its members
+    # dotted key -> value of each setting that differs from its default; {} for a derived run
+    settings: Mapping[str, Any]
     seed: int | None
     external_auroc: float | None  # mean over the external hospitals of the macro AUROC
     scores: Sequence[Mapping[str, Any]]  # macro AUROC with 95 % interval, by dataset and split
@@ -41,7 +46,7 @@ class StoredRun:
 
 
 def stored_runs(store: Store, run_ids: Sequence[str]) -> list[StoredRun]:
-    """Return the description of these runs, in their order."""
+    """Return a description of each run, in the order of `run_ids`."""
     grids, rows = _grids(store)
     read = {run_id: _Record.read(store, run_id) for run_id in [*run_ids, *_members(rows, run_ids)]}
     trained = {run_id: record for run_id, record in read.items() if record.kind == "run" and record.config}
@@ -54,12 +59,12 @@ class _Record:
     """The content of a run.json, with the damage of the run's folder."""
 
     kind: str
-    config: Mapping[str, Any]  # flat, without defaults
+    config: Mapping[str, Any]  # dotted key -> value of each setting that differs from its default
     damage: Mapping[str, str]  # file -> what is wrong
 
     @classmethod
     def read(cls, store: Store, run_id: str) -> Self:
-        """Return the record of a run; kind "run" without configuration if run.json is damaged."""
+        """Return the record of a run; if run.json is damaged, the kind is "run" and the configuration is empty."""
         folder = store.run_dir(run_id)
         damaged = CheckedFolder(folder).problems(JSON_RECORDS)
         document = {} if "run.json" in damaged else _document(folder)
@@ -72,7 +77,7 @@ def _members(rows: Mapping[str, Mapping[str, Any]], run_ids: Sequence[str]) -> l
 
 
 def _grids(store: Store) -> tuple[dict[str, list[str]], dict[str, dict[str, Any]]]:
-    """Return the names of the grids that contain each run, and the rows of derived runs by id.
+    """Return {run id: names of the grids with this run}, and {run id: row of the manifest} of derived runs.
 
     Unreadable grids are left out.
     """
@@ -143,7 +148,7 @@ def _scores(folder: Path) -> list[dict[str, Any]]:
         return []
     columns = ["dataset", "split", "value", "low", "high"]
     try:
-        # filters of pyarrow would import pandas
+        # rows are selected below, because the argument `filters` of pyarrow would import pandas
         table = parquet.ParquetFile(io.BytesIO(ScoresFolder(folder).read("scores.parquet"))).read([*columns, *_MACRO])
     except (StoreError, OSError, ArrowException):
         return []

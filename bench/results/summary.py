@@ -26,8 +26,8 @@ class _RankedRecipes(NamedTuple):
 def summary(manifest: Manifest, tables: Tables | None = None) -> list[str]:
     """Return the two main results of a grid as lines: the best external macro AUROC and the smallest gap, over recipes.
 
-    `tables` of a report that was just written have the recipes; without them, the recipes are computed from the stored
-    scores. If the images are synthetic, the last line says so.
+    `tables`: the tables of a report that was just written; with None, the recipes are computed from the stored scores.
+    If the images are synthetic, the last line says so.
     """
     ids = ranked_ids(manifest)
     if not ids:

@@ -1,6 +1,6 @@
-"""List the most confident errors of a run from the store alone, without images. Image ids never appear on a page.
+"""List the most confident errors of a run from the store alone, without images.
 
-N images, K findings.
+The list contains image ids, so it is never part of a page.
 """
 
 from collections.abc import Sequence
@@ -35,11 +35,12 @@ def mistakes(
 ) -> pd.DataFrame:
     """Return at most `most` rows with the most confident errors of a finished run at a threshold (columns COLUMNS).
 
-    `kind`: "fp" for false positives, "fn" for false negatives, "" for both. `rule` selects the thresholds, which were
-    chosen on the internal validation split. `surprise` is the distance of the calibrated probability from the label, 0
-    to 1; the rows are sorted by it, largest first. Uncertain and unmapped labels are skipped; "not mentioned" counts as
-    absent, as in scoring. The column `path` is relative to the folder of the dataset ("" in a store made from bundles).
-    Raises StoreError for a run that is missing, unfinished or not scored; ConfigError for an unknown name.
+    `cohort` and `finding` limit the rows; by default, all are included. `kind`: "fp" for false positives, "fn" for false
+    negatives, "" for both. `rule` selects the thresholds, which were chosen on the internal validation split. The column
+    `surprise` is the distance of the calibrated probability from the label, 0 to 1; rows are sorted by this column,
+    largest first. Uncertain and unmapped labels are skipped; "not mentioned" counts as absent, as in scoring. The column
+    `path` is relative to the folder of the dataset ("" in a store made from bundles). Raises StoreError for a run that
+    is missing, unfinished or not scored. Raises ConfigError for an unknown cohort, finding or kind.
     """
     run_id = find_run(store, run_prefix)
     manifest, run = planned(store, run_id, grid)
@@ -96,9 +97,9 @@ def _paths(manifest: Manifest, table: pd.DataFrame) -> list[str]:
 def _errors_of_finding(
     scored_split: ScoredSplit, k: int, finding: str, point: NDArray[np.float64]
 ) -> list[pd.DataFrame]:
-    """Return the false positives and the false negatives of finding k on a split.
+    """Return a table of the false positives and a table of the false negatives of finding k on a split.
 
-    `point`: threshold on the logit, then a and b of Platt scaling.
+    A table without rows is left out. `point`: threshold on the logit, then a and b of Platt scaling.
     """
     (threshold, a, b), logit = (float(v) for v in point), scored_split.logit[:, k].astype(np.float64)
     if np.isnan(threshold):

@@ -22,7 +22,7 @@ def score_and_report(
 ) -> Path:
     """Score the runs whose scores are missing, out of date or damaged, then write the report; return the page's path.
 
-    `say` gets a line for damaged scores.
+    `say` is called with a line of text for each run with damaged scores. The other arguments: see `write_report`.
     """
     score_all(manifest, progress, say=say)
     return write_report(manifest, output, progress, with_images, site)
@@ -31,9 +31,12 @@ def score_and_report(
 def write_report(
     manifest: Manifest, output: Path | None, progress: Progress, with_images: bool = False, site: Path | None = None
 ) -> Path:
-    """Write tables and page from the stored scores; if `site` is set, write a folder of pages there instead.
+    """Write the page and its tables from the stored scores; return the path of the page.
 
-    `with_images`: allow pictures of real radiographs on the page.
+    `output`: path of the page; no table files are written. If `output` is None, the page is written into the folder
+    `report/<grid>` of the store, and the tables into `report/<grid>/tables`. `site`: if this folder is given, a site of
+    several linked pages is written into this folder instead. `with_images`: allow pictures of real radiographs on the
+    page.
     """
     return report_and_tables(manifest, output, progress, with_images, site)[0]
 
@@ -41,7 +44,7 @@ def write_report(
 def report_and_tables(
     manifest: Manifest, output: Path | None, progress: Progress, with_images: bool = False, site: Path | None = None
 ) -> tuple[Path, Tables]:
-    """Write a report like `write_report`; return the page's path, and the tables of the page."""
+    """Write a report like `write_report`; return the path of the page, and the tables of the page."""
     from reports.page import render
 
     progress("write the leaderboard", 0, 1)
@@ -54,7 +57,7 @@ def report_and_tables(
     page = output or folder / "leaderboard.html"
     with LongTables(folder / "tables" if output is None else None, bool(manifest.content["phantom"])) as long_tables:
         collected = tables(manifest, with_images, long_tables)
-    with ThreadPoolExecutor(1) as pool:  # the thread saves the other tables while this thread builds the page
+    with ThreadPoolExecutor(1) as pool:  # the pool's thread saves the other tables while this thread builds the page
         saved = pool.submit(collected.save, folder / "tables", long_tables.written) if output is None else None
         with replacing(page) as temporary:
             temporary.write_text(render(collected), encoding="utf-8")

@@ -1,1 +1,1 @@
-"""Compute scores from logits and labels. This package does not use torch, images or files."""
+"""Compute scores from logits and labels, without torch, images or files."""

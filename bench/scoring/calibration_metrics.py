@@ -1,8 +1,8 @@
 """Calibration errors: distances between predicted probabilities and observed frequencies.
 
-Shapes: N or n images, B replicates, G bins; label [N] of 0 and 1, prob [N] in [0, 1]. The probability is that the
-finding is present; it is not the probability of the more likely class. Every error is NaN without images. Probabilities
-that are NaN or infinite raise ValueError.
+Shapes: N or n images, B replicates, G bins; label [N] of 0 and 1, prob [N] in [0, 1]. prob is the probability that the
+finding is present, not the probability of the more likely class. Every error is NaN without images. A NaN or infinite
+probability raises ValueError.
 """
 
 import warnings
@@ -35,7 +35,10 @@ def ece(label: Label, prob: Score, bins: int = 15) -> float:
 
 @cache
 def _netcal(name: str, bins: int) -> Any:
-    """Build a metric of netcal. The import is in this function because netcal imports torch, which is slow."""
+    """Build the metric `name` of netcal.
+
+    The import is in this function, because netcal imports torch, which takes long.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # netcal's source code has invalid escape sequences
         from netcal import metrics
@@ -56,7 +59,10 @@ def mce(label: Label, prob: Score, bins: int = 15) -> float:
 
 
 def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
-    """Return the equal-width bin [N] of each probability, from 0. An edge belongs to the bin above it, as in netcal."""
+    """Return the equal-width bin [N] of each probability, from 0.
+
+    A probability on an edge belongs to the bin above the edge, as in netcal.
+    """
     return np.asarray(_binned(np.ascontiguousarray(prob, np.float64), _edges(bins))[0])
 
 
@@ -70,7 +76,8 @@ def _edges(bins: int) -> Array:
 def _binned(prob: Array, edge: Array) -> tuple[NDArray[np.int32], bool]:
     """Return the bin of each probability, as np.digitize does (NaN in the last bin), and whether no probability is NaN.
 
-    The search starts at the bin of the previous image: in images sorted by score, most neighbors share a bin.
+    The search starts at the bin of the previous image, because in images sorted by score, most neighbors share a bin.
+    edge [G + 1]: edges of the bins.
     """
     bins = edge.shape[0] - 1
     bin_N = np.empty(prob.shape[0], np.int32)
@@ -119,7 +126,10 @@ def _rise_and_fall(value: Array) -> tuple[bool, bool]:
 
 @compiled
 def _mass_along(value: Array, bins: int, out: NDArray[np.int32]) -> bool:
-    """Write the equal-mass bins of rising or falling values to `out`; return False if the values are not sorted."""
+    """Write the equal-mass bins of rising or falling values to `out` and return True.
+
+    Return False if the values neither rise nor fall; then the content of `out` is wrong.
+    """
     num = value.shape[0]
     rises, falls = _rise_and_fall(value)
     rising_value, bin_N = (value, out) if rises else (value[::-1], out[::-1])
@@ -150,8 +160,9 @@ class BinnedProbabilities(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Sums over images from which all calibration errors are computed. The last axis is B replicates; B is 1 for one sample.
+    """Sums over images from which all calibration errors are computed.
 
+    The last axis is B replicates; B is 1 for one sample.
     wide [G, 2, B]: per equal-width bin, the number of images, then the sum of (label - probability).
     mass [G, 2, B]: the same two sums per equal-mass bin.
     total [3, B]: over all images, the number of positive images, the squared distance and the log loss.
@@ -232,7 +243,7 @@ BIASED = ("ece", "mce", "ace", "brier_reliability")
 
 
 def errors(label: Label, prob: Score, bins: int = 15) -> dict[str, float]:
-    """Compute all calibration errors of one sample: name -> error. `errors_of` defines them."""
+    """Compute all calibration errors of one sample: name -> error; `errors_of` defines the errors."""
     require_finite(prob, "probabilities")
     value = np.asarray(prob, np.float64)
     excess = label - value
@@ -252,17 +263,20 @@ def ace(label: Label, prob: Score, bins: int = 15) -> float:
 
 
 def nll(label: Label, prob: Score) -> float:
-    """Compute the mean negative log likelihood; range 0 to 16.1."""
+    """Compute the mean negative log likelihood of the labels; range 0 to 16.1, because probabilities are clipped."""
     return errors(label, prob)["nll"]
 
 
 def brier_reliability(label: Label, prob: Score, bins: int = 15) -> float:
-    """Compute the reliability term of the Brier score: the amount that a recalibration of each bin would remove."""
+    """Compute the reliability term of the Brier score: how much a recalibration of each bin would reduce the Brier score."""
     return errors(label, prob, bins)["brier_reliability"]
 
 
 def brier_resolution(label: Label, prob: Score, bins: int = 15) -> float:
-    """Compute the resolution term: the Brier score of predicting the prevalence, minus that after recalibration."""
+    """Compute the resolution term: the Brier score if every probability were the prevalence, minus the recalibrated Brier score.
+
+    The recalibrated Brier score is the Brier score minus its reliability term.
+    """
     return errors(label, prob, bins)["brier_resolution"]
 
 

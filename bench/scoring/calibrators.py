@@ -1,7 +1,7 @@
-"""Calibrators: maps from logits to probabilities, fitted on the internal validation split.
+"""Calibrators: functions from logits to probabilities, fitted on the internal validation split.
 
-Shapes: N images, P points of a curve; label [N] of 0 and 1, logit [N]. If a class is absent, all probabilities of the
-calibrator are NaN.
+Shapes: N images, P points of a curve; label [N] of 0 and 1, logit [N]. If a class is absent in the images of the fit,
+all probabilities of the calibrator are NaN.
 """
 
 import math
@@ -26,7 +26,7 @@ def sigmoid(logit: Score) -> Array:
     """Compute the sigmoid [N] of logits as float64; within 4e-16 of scipy's expit and twice as fast."""
     out = np.array(logit, np.float64)
     np.negative(out, out=out)
-    # exp may overflow to infinity; then the result 1 / (1 + infinity) is 0, as it should be
+    # exp may overflow to infinity; then the result is 1 / (1 + infinity) = 0, which is correct
     with np.errstate(over="ignore"):
         np.exp(out, out=out)
     out += 1
@@ -43,7 +43,7 @@ class Calibrator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Platt:
-    """The calibrator prob = sigmoid(a * logit + b). a and b are NaN if a class was absent in the fit."""
+    """The calibrator prob = sigmoid(a * logit + b); a and b are NaN if a class was absent in the fit."""
 
     a: float
     b: float
@@ -117,7 +117,7 @@ def _slope(raw: Array, target: Array, scale: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Temperature:
-    """The calibrator prob = sigmoid(logit / t). It keeps the order of the images. Probabilities above .5 stay above .5."""
+    """The calibrator prob = sigmoid(logit / t), which keeps the order of the images; probabilities above .5 stay above .5."""
 
     t: float
 
@@ -129,8 +129,8 @@ class Temperature:
 def fit_temperature(label: Label, logit: Score) -> Temperature:
     """Fit the temperature with the highest likelihood, between exp(-5) and exp(5); NaN when a class is absent.
 
-    The result is exp(-5) if the logit 0 separates the classes, and exp(5) if logits and labels are anticorrelated: in both
-    cases the likelihood has no maximum. Logits that are all 0 give 1.
+    In two cases, the likelihood has no maximum, and the result is an end of this range: exp(-5) if the logit 0 separates
+    the classes, and exp(5) if logits and labels are anticorrelated. If all logits are 0, the result is 1.
     Source: Guo et al. 2017, arXiv:1706.04599, equation 9, with two classes.
     """
     from scipy.optimize import brentq
@@ -141,7 +141,7 @@ def fit_temperature(label: Label, logit: Score) -> Temperature:
         return Temperature(float("nan"))
 
     def slope(log_t: float) -> float:
-        """Compute the derivative of the loss with respect to 1 / t, which falls as t grows."""
+        """Compute the derivative of the loss with respect to 1 / t; this derivative falls as t grows."""
         return float(_slope(raw, target, float(np.exp(-log_t))))
 
     if not raw.any():
@@ -155,7 +155,10 @@ def fit_temperature(label: Label, logit: Score) -> Temperature:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Isotonic:
-    """The calibrator that interpolates linearly between points (x [P], y [P]) and is constant outside; NaN without points."""
+    """The calibrator that interpolates linearly between points (x [P], y [P]) and is constant before and after them.
+
+    Without points, all probabilities are NaN.
+    """
 
     x: Array
     y: Array
@@ -169,7 +172,7 @@ class Isotonic:
 
 @compiled
 def _between_points(logit: Score, x: Array, y: Array) -> Array:
-    """Compute np.interp(logit, x, y) for finite logits. It is twice as fast on sorted logits, which need no search."""
+    """Compute np.interp(logit, x, y) for finite logits; sorted logits need no search, which is twice as fast."""
     y_N, last, j = np.empty(logit.shape[0]), x.shape[0] - 1, 0
     # the segment of the previous logit; the next logit is usually in the same segment
     low, high, slope, start, level = np.inf, -np.inf, 0.0, x[0], y[0]
@@ -190,7 +193,7 @@ def _between_points(logit: Score, x: Array, y: Array) -> Array:
 def fit_isotonic(label: Label, logit: Score) -> Isotonic:
     """Fit isotonic regression to validation logits; the result has no points when a class is absent.
 
-    Probabilities may be 0 or 1 at the ends. The log loss clips them to [1e-7, 1 - 1e-7].
+    Probabilities may be 0 or 1 at the ends. The log loss clips probabilities to [1e-7, 1 - 1e-7].
     Source: Zadrozny and Elkan 2002; equal to scikit-learn's IsotonicRegression(out_of_bounds="clip").
     """
     from scipy.optimize import isotonic_regression

@@ -33,10 +33,10 @@ def confusion_rows(run_id: str, findings: Sequence[str], measured: SplitMetrics)
 def delong_rows(run_id: str, findings: Sequence[str], measured: SplitMetrics) -> list[Row]:
     """Build rows of the `delong` table: AUROC with DeLong's interval and three standard errors.
 
-    se_image (DeLong) assumes independent images. se_patient (Obuchowski) assumes independent patients. se_bootstrap is the
-    standard deviation of the replicates and should be close to se_patient. If images of one patient are correlated,
-    se_patient and se_bootstrap exceed se_image. low and high are DeLong's interval on the logit scale; it is only a check of
-    the reported bootstrap interval.
+    se_image (DeLong) assumes independent images. se_patient (Obuchowski) assumes independent patients. se_bootstrap is
+    the standard deviation of the replicates and should be close to se_patient. If images of one patient are correlated,
+    se_patient and se_bootstrap exceed se_image. low and high are DeLong's interval on the logit scale, which is only a
+    check of the reported bootstrap interval. A finding without an AUROC has no row.
     """
     rows: list[Row] = []
     for k, finding in enumerate(findings):

@@ -1,4 +1,7 @@
-"""Co-occurrence of findings: counts of images by the labels of two findings. Shapes: N images, K findings."""
+"""Co-occurrence of findings: counts of images by the labels of two findings.
+
+Shapes: N images, K findings.
+"""
 
 from collections.abc import Sequence
 
@@ -13,8 +16,8 @@ _UNCERTAIN = -1
 def cooccurrence(state_NK: NDArray[np.int8], findings: Sequence[str]) -> list[tuple[str, str, int, int, int, int]]:
     """Count images per pair of findings; a row is (first, second, num_both, num_first_only, num_second_only, num_neither).
 
-    "Not mentioned" counts as absent. An image is skipped if the label of either finding is uncertain or missing. Pairs
-    without images are left out.
+    "Not mentioned" counts as absent. For a pair, an image is skipped if the label of either finding is uncertain or
+    missing. Pairs without images are left out. state_NK [N, K]: label states.
     """
     present = (state_NK == 1).astype(np.float64)  # floats for a fast matrix product; counts are exact up to 2**53
     labeled = ((state_NK != _UNCERTAIN) & (state_NK != UNMAPPED_CODE)).astype(np.float64)

@@ -26,11 +26,12 @@ def heights(column: Column) -> dict[str, Array]:
     """Compute the ROC and precision-recall curves of a finding: kind -> height [P]; NaN when a class is absent.
 
     KINDS has the x values of each kind of curve. roc: sensitivity at each false positive rate, interpolated linearly
-    between thresholds. pr: precision at the highest threshold that reaches each recall (at recall 0: that reaches a
-    positive image). The area under this step curve is the AUPRC.
+    between thresholds. pr: for each recall, the precision at the highest threshold whose recall is at least this recall;
+    for recall 0, the precision at the highest threshold with a true positive. The area under the step curve of all
+    thresholds is the AUPRC.
     """
     num_positive = int(np.count_nonzero(column.positive))
-    # subtract 1e-9 because of rounding errors: ceil(.1 * 30) must be 3
+    # 1e-9 is subtracted because of rounding errors: ceil(.1 * 30) must be 3
     hits_needed = np.maximum(np.ceil(RECALLS * num_positive - 1e-9), 1)
     height_KP = np.full((len(KINDS), POINTS), np.nan)
     _heights(column.kind, num_positive, FALSE_POSITIVE_RATES, hits_needed, height_KP)
@@ -41,8 +42,9 @@ def heights(column: Column) -> dict[str, Array]:
 def _heights(kind: NDArray[np.uint8], num_positive: int, rates: Array, hits_needed: Array, height_KP: Array) -> None:
     """Write the heights of both curves to `height_KP` [2, P]: ROC, then precision-recall.
 
-    kind [n]: flags POSITIVE (the label is 1) and LAST_OF_TIE (the next image has a lower score) of images by falling
-    score. rates [P]: rising false positive rates. hits_needed [P]: rising numbers of true positives.
+    Nothing is written if a class is absent. kind [n]: flags POSITIVE (the label is 1) and LAST_OF_TIE (the next image
+    has a lower score) of images by falling score. rates [P]: rising false positive rates. hits_needed [P]: rising
+    numbers of true positives.
     """
     num_negative = kind.shape[0] - num_positive
     if num_positive == 0 or num_negative == 0:

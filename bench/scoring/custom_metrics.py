@@ -1,4 +1,4 @@
-"""Custom metrics: Python functions of labels and scores that a registry names, computed without compiled code.
+"""Custom metrics: Python functions of labels and scores, which a registry names.
 
 Shapes: N images, n labeled images of a finding, K findings, B replicates.
 """
@@ -22,9 +22,10 @@ def measure(
 ) -> tuple[Array, Array]:
     """Compute a custom metric of each finding [K], with its replicates [K, B]; NaN when a class is absent.
 
-    The function is called as `metric(label, score, **with)` with label [n] of 0 and 1 and score [n]. The entry's field
-    `given` decides whether scores are logits or probabilities. In a replicate, an image is repeated as often as its patient
-    was drawn. Raises RegistryError when the function raises or does not return a number.
+    The function is called as `metric(label, score, **with)`: label [n] of 0 and 1, score [n], and the options under
+    `with` in the registry entry. The field `given` of the entry states whether `score_NK` has logits or probabilities.
+    In a replicate, an image is repeated as often as its patient was drawn. Raises RegistryError when the function
+    raises an error or does not return a number.
     """
     function, options = entry.load(), entry.options
 

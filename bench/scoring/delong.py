@@ -1,7 +1,8 @@
 """Analytic variance of AUROC (DeLong, Obuchowski), as a check of the bootstrap.
 
-DeLong's variance assumes independent images; with several images per patient its intervals are too narrow. Obuchowski's
-variance first sums over the images of each patient. It equals DeLong's if every patient has one image.
+DeLong's variance assumes independent images, so its intervals are too narrow if patients have several images.
+Obuchowski's variance first sums over the images of each patient. The two variances are equal if every patient has one
+image.
 Shapes: N images, S columns of scores, one for each run. label [N] of 0 and 1, score [N, S], patient [N] codes from 0.
 """
 
@@ -23,8 +24,8 @@ Array = NDArray[np.float64]
 class Areas:
     """AUROC [S] with covariance [S, S].
 
-    AUROC is NaN when a class is absent. The covariance needs two images in each class (with clusters: two patients);
-    otherwise it is NaN.
+    AUROC is NaN when a class is absent. DeLong's covariance is NaN with fewer than two images of a class, Obuchowski's
+    covariance with fewer than two patients with images of a class.
     """
 
     value: Array
@@ -57,7 +58,7 @@ class Areas:
 def areas(label: Label, score: Score, patient: NDArray[np.integer] | None = None) -> Areas:
     """Compute AUROCs with their covariance: Obuchowski's if `patient` is given, otherwise DeLong's.
 
-    Ranks make the time O(S N log N).
+    The time is O(S N log N), because the images are ranked instead of compared in pairs.
     Source: DeLong et al., Biometrics 44 (1988) 837; Sun and Xu 2014 (ranks), doi:10.1109/LSP.2014.2337313; Obuchowski,
     Biometrics 53 (1997) 567, equations 3 to 5.
 
@@ -115,8 +116,8 @@ def of_column(kind: NDArray[np.uint8], patient: NDArray[np.int32], placement: Ar
     """Compute the AUROC of one sorted column twice: with DeLong's variance, then with Obuchowski's.
 
     The n images with a label of 0 or 1 are sorted by decreasing score. kind [n] has the bit POSITIVE if the label is 1.
-    placement [n] is a number of images; ties count half. For a positive image, it is the number of negative images with
-    a lower score; for a negative image, the number of positive images with a higher score.
+    placement [n] of a positive image is the number of negative images with a lower score. placement of a negative image
+    is the number of positive images with a higher score. Ties count half.
     """
     results = [np.full(1, np.nan), np.full((1, 1), np.nan), np.full((1, 1), np.nan)]
     _of_column(kind, patient, placement, int(patient.max(initial=-1)) + 1, *results)

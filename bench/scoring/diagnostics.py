@@ -51,9 +51,10 @@ class Symptom:
 def symptoms(
     scored_splits: Sequence[ScoredSplit], findings: Sequence[str], internal: str, scores: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Build the tables `diagnostics` and `histograms` of a run. Only findings that seem inverted have histograms.
+    """Build the tables `diagnostics` and `histograms` of a run, without the column run_id.
 
-    `scored_splits` are the splits given to `score_run`; `scores` is the table of scores that it returned.
+    Only findings that seem inverted have histograms. `scored_splits`: the splits given to `score_run`. `scores`: the
+    table of scores that `score_run` returned.
     """
     all_symptoms: list[Symptom] = []
     counts: list[tuple[object, ...]] = []
@@ -86,9 +87,9 @@ def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) 
     """Return a symptom for each finding with the same logit in at least `share` of the images; `share` exceeds .5."""
     symptoms = []
     num = len(scored.logit)
-    # minimum number of pairs of successive images with equal logits that a constant output must have
+    # if at least `share` of the logits are equal, at least this many pairs of successive images have equal logits
     fewest_repeats = (2 * share - 1) * num - 1
-    # a test of a tenth of the images comes first, because it excludes nearly all findings
+    # the first tenth of the images is tested first, because this fast test excludes nearly all findings
     suspects, first = (
         np.arange(len(findings)),
         scored.logit[: num // 10],
@@ -146,7 +147,11 @@ def other_order(scored: ScoredSplit, findings: Sequence[str], fewest: int = _FEW
 
 
 def _chance(scored: ScoredSplit, indices: Sequence[int]) -> float:
-    """Compute the standard deviation of the gain if the outputs were random: of the difference between two mean AUROCs (Mann-Whitney)."""
+    """Compute the standard deviation of the gain in mean AUROC if the outputs were random.
+
+    The gain is a difference between two means of AUROCs; the variance of each AUROC is that of the Mann-Whitney
+    statistic.
+    """
     label = scored.labels()[:, indices]
     present, absent = (label == 1).sum(0), (label == 0).sum(0)
     variance = (present + absent + 1) / (12 * present * absent)
@@ -154,9 +159,9 @@ def _chance(scored: ScoredSplit, indices: Sequence[int]) -> float:
 
 
 def cross_auroc(scored: ScoredSplit, fewest: int = _FEWEST) -> tuple[NDArray[np.float64], list[int]]:
-    """Compute the AUROC of each output (row) for each finding (column); also return the indices of these findings.
+    """Compute the AUROC of each output (row) for each finding (column); also return the indices of the included findings.
 
-    Only findings with at least `fewest` images of each class are included.
+    Only findings with at least `fewest` images of each class, and their outputs, are included.
     """
     label = scored.labels()
     enough = np.minimum((label == 1).sum(0), (label == 0).sum(0)) >= fewest
@@ -175,7 +180,8 @@ def histogram(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Compute a histogram of a finding's probabilities.
 
-    Return the bin edges [bins + 1], then the number of images per bin [bins] with the finding, then without it.
+    Return the bin edges [bins + 1], the number of images with the finding in each bin [bins], and the number of images
+    without the finding in each bin [bins].
     """
     label, probability = scored.labels()[:, k], expit(scored.logit[:, k].astype(np.float64))
     edges = np.linspace(0.0, 1.0, bins + 1)

@@ -14,7 +14,9 @@ Score = NDArray[np.floating]
 
 
 def require_finite(score: Score, noun: str) -> None:
-    """Raise ValueError when a score is NaN or infinite. The message has the number of such scores; `noun` names them.
+    """Raise ValueError when a score is NaN or infinite.
+
+    The message has the number of NaN and infinite scores; `noun` is the word for the scores in this message.
 
     >>> require_finite(np.array([0.1, np.nan, np.inf]), "logits of Edema")
     Traceback (most recent call last):
@@ -28,7 +30,7 @@ def require_finite(score: Score, noun: str) -> None:
 def auroc(label: Label, score: Score) -> float:
     """Compute AUROC: the probability that a random positive image scores higher than a random negative image.
 
-    Ties count half.
+    A pair with equal scores counts half.
 
     Range: 0 to 1; 0.5 is chance; NaN when a class is absent. An increasing transform of the scores does not change AUROC.
     Source: Hanley and McNeil, Radiology 143 (1982) 29, as the Mann-Whitney U statistic.
@@ -52,8 +54,8 @@ def auroc(label: Label, score: Score) -> float:
 def auprc(label: Label, score: Score) -> float:
     """Compute the average precision (AUPRC): the mean precision at each distinct score, weighted by the added recall.
 
-    Range: 0 to 1; the prevalence is chance; NaN when a class is absent. Tied images are added together, so their order has
-    no effect.
+    Range: 0 to 1; a random score has about the prevalence; NaN when a class is absent. Images with equal scores are
+    called positive together, so their order has no effect.
 
     >>> round(auprc(np.array([0, 0, 1, 1], np.int8), np.array([0.1, 0.4, 0.35, 0.8], np.float32)), 4)
     0.8333

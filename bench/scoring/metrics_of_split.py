@@ -71,11 +71,11 @@ class OperatingPoints:
 
     @classmethod
     def choose(cls, scored: ScoredSplit | None, num_findings: int, min_count: int = 1) -> Self:
-        """Choose thresholds and calibrators on a split; if `scored` is None, they are NaN for all findings.
+        """Choose thresholds and calibrators on a split; if `scored` is None, all of them are NaN.
 
-        If a class is absent, all values of a finding are NaN. A threshold is the score of one image, so it is also NaN with
-        fewer than `min_count` patients in a class. Calibrators need no such minimum: they have few parameters and use all
-        images, and Platt's targets regularize small samples.
+        If a class is absent, all values of a finding are NaN. A threshold is the score of one image, so a threshold is
+        also NaN with fewer than `min_count` patients in a class. Calibrators need no minimum number of patients,
+        because a calibrator has few parameters and uses all images, and Platt's targets regularize small samples.
         """
         threshold = np.full((len(RULES), num_findings), np.nan)
         fits: dict[str, list[Calibrator]] = {name: [] for name in FITS}
@@ -94,7 +94,7 @@ class OperatingPoints:
     def frame(self, run_id: str, findings: Sequence[str]) -> pd.DataFrame:
         """Build the table `operating_points`: one row per finding and rule, with platt_a, platt_b and temperature.
 
-        Isotonic curves are not stored; code that needs one fits it again to the stored logits.
+        Isotonic curves are not stored; code that needs such a curve fits it again to the stored logits.
         """
         rows = []
         for k, finding in enumerate(findings):
@@ -121,7 +121,7 @@ class OperatingPoints:
 
 
 def _by_class(scored: ScoredSplit) -> NDArray[np.int64]:
-    """Count patients per finding [2, K]: with a positive image, then with a negative image."""
+    """Count the patients of each finding [2, K]: first those with a positive image, then those with a negative image."""
     return np.array(
         [[len(set(scored.patient_id[labels == sign])) for labels in scored.labels().T] for sign in (1, 0)], np.int64
     )
@@ -129,10 +129,11 @@ def _by_class(scored: ScoredSplit) -> NDArray[np.int64]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SplitMetrics:
-    """Metrics of one split, with counts. Each metric has a value [K] and replicates [K, B], NaN where not available.
+    """Metrics of one split, with counts.
 
-    Calibration errors have only the first FOR_DETAIL replicates. The HEADLINES (brier and ece without calibration) have
-    all.
+    Each metric has a value [K] and replicates [K, B], NaN where not available. Calibration errors have only the first
+    FOR_DETAIL replicates, except HEADLINES (brier and ece without calibration), which have all replicates. A result of
+    `measure` for only one metric has all replicates.
     """
 
     scored: ScoredSplit
@@ -184,7 +185,7 @@ class _Request:
         resamples: Resamples,
         bins: int,
     ) -> "_Pass":
-        """Return a `_Pass`, which computes one finding's metrics. It has no results before its first call of `fill`."""
+        """Return a `_Pass`, which computes one finding's metrics; the results come from its method `fill`."""
         rules, cut = bootstrap.cuts_of(column, threshold_R if self.calls else np.empty(0))
         fitted = {name: binned for name, binned in probabilities.items() if binned.fitted}
         errors = None
@@ -207,7 +208,7 @@ class _Request:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pass:
-    """Computes the metrics of one finding, one tile of replicates after another. All metrics share the resamples."""
+    """The computation of all metrics of one finding, one tile of replicates after another, on the same resamples."""
 
     request: _Request
     rules: tuple[str, ...]
@@ -224,7 +225,7 @@ class _Pass:
             self.errors.fill(tile, weight, self.walk.reached[tile, -1])
 
     def numbers(self) -> dict[Key, Array]:
-        """Return {metric: array [1 + B]} for the metrics that could be computed; an array has the value, then the replicates."""
+        """Return {metric: array [1 + B]} for each metric that could be computed: first the value, then the replicates."""
         numbers: dict[Key, Array] = {}
         walked = self.walk.results(self.num)
         areas = zip(self.request.ranked, self.walk.column.areas(), walked[:2], strict=False)
@@ -264,9 +265,9 @@ def measure(
 ) -> SplitMetrics:
     """Compute all metrics of a split.
 
-    On the split that chooses the operating points, `points` is None, and no metric uses a threshold or a fitted calibrator.
-    `only` limits the work to one metric, and to metrics that are computed together with it. Raises KeyError for an unknown
-    metric.
+    On the split that chooses the operating points, `points` is None, and no metric uses a threshold or a fitted
+    calibrator. `only` limits the work to one metric and the metrics that are computed together with this metric. Raises
+    KeyError if `only` is an unknown metric.
     """
     resamples = Resamples.draw(scored.patient_id, settings.num_resamples, scored.name, settings.seed)
     label, counts = scored.cached(

@@ -15,7 +15,7 @@ AGES = ("<40", "40-60", "60-80", ">80")  # each band includes its lower bound an
 ATTRIBUTES = ("sex", "age", "view", "device")
 UNKNOWN = ""
 SEXES, VIEWS = ("F", "M"), ("AP", "PA")
-MOST_UNKNOWN = 0.2  # maximum share of unknown values of an attribute; with a larger share it counts as not recorded
+MOST_UNKNOWN = 0.2  # an attribute with a larger share of unknown values counts as not recorded
 
 Text = NDArray[np.object_]
 
@@ -72,8 +72,8 @@ class PatientGroups:
     def codes(self) -> NDArray[np.int32]:
         """Return the index of each image's group for each attribute [attributes, N]; -1 for no group.
 
-        Groups of all attributes are numbered together, in the order of `groups`. The indices of one image are adjacent in
-        memory, because images are read in the order of their scores.
+        Groups of all attributes are numbered together, in the order of `groups`. The indices of one image are adjacent
+        in memory, so that reading them is fast when images are read one by one in the order of their scores.
         """
         codes = np.full((len(self.groups), len(self.sex)), -1, np.int32, order="F")
         group = 0

@@ -24,9 +24,9 @@ Point = tuple[int, float, float, float, float, int]
 def curve(label: NDArray[np.integer], prob: Array, patient: NDArray[np.int32], bins: int) -> list[Point]:
     """Compute a point (bin, mean probability, observed share, low, high, count) for each non-empty bin, lowest bin first.
 
-    The interval is Wilson's with an effective count. This is the number of images divided by the variance inflation
-    (at least 1), because images of one patient are correlated. If all or no images have the finding, the effective count is
-    the number of patients.
+    The interval is Wilson's with an effective count, because images of one patient are correlated. The effective count
+    is the number of images divided by the variance inflation (at least 1). If all or no images of a bin have the
+    finding, the effective count is the number of patients.
     Source: Korn and Graubard 1998 (effective sample size); the variance is that of a ratio of patient totals.
     """
     images = _Images.of(patient, int(patient.max(initial=-1)) + 1)
@@ -64,8 +64,8 @@ class _Images(NamedTuple):
 
     slot: NDArray[np.int32]  # slot of each image [N]
     patient: NDArray[np.int32]  # patient at each slot [N]
-    start: NDArray[np.int64]  # first slot of each patient, then N: [P + 1]
-    repeated: NDArray[np.int64]  # patients with two or more images
+    start: NDArray[np.int64]  # [P + 1]: first slot of each patient, then N
+    repeated: NDArray[np.int64]  # codes of the patients with two or more images
 
     @classmethod
     def of(cls, patient: NDArray[np.int32], num_patients: int) -> Self:
@@ -78,9 +78,9 @@ class _Images(NamedTuple):
 
 
 def _codes(num_findings: int, num_images: int, bins: int) -> NDArray[np.unsignedinteger]:
-    """Allocate an array [K, N] of codes: a code states bin and label of an image, 2 x bin + label. `_add` fills it in.
+    """Allocate an array [K, N] for the code of each image, 2 x bin + label; `_add` writes the codes.
 
-    The initial value is 2 x bins, as if there were one more bin. Images without a score keep this value.
+    The initial value is 2 x bins, the code of an additional bin. Images without a score keep this value.
     """
     return np.full((num_findings, num_images), 2 * bins, np.min_scalar_type(2 * bins + 1))
 
@@ -119,11 +119,11 @@ def _add(
 def _by_patient(
     repeated: NDArray[np.int64], start: NDArray[np.int64], code: NDArray[np.unsignedinteger], sums: Array
 ) -> None:
-    """Compute sums 3 to 6 of one curve (`_points` lists the sums [7, G]) from code [N] and from its sums over images.
+    """Compute sums 3 to 6 of one curve from code [N] and the sums 0 to 2; `_points` lists the sums [7, G].
 
-    Sums over patients differ from sums over images only if a patient has several images in a bin. Patients with two images
-    are frequent and have a faster branch. For each bin, `count` packs two numbers of the current patient: images in the upper
-    32 bits, positive images in the lower 32 bits.
+    Sums over patients differ from sums over images only if a patient has several images in a bin. Patients with two
+    images are frequent and have a faster branch. For each bin, `count` contains two numbers for the current patient:
+    the number of images in the upper 32 bits, the number of positive images in the lower 32 bits.
     """
     bins = sums.shape[1]
     count, more, twos = np.zeros(bins + 1, np.int64), np.zeros((bins + 1, 4)), np.zeros((bins + 1, 4))
@@ -160,9 +160,9 @@ def _by_patient(
 def _over_patients(
     start: NDArray[np.int64], patient: NDArray[np.int32], code: NDArray[np.unsignedinteger], sums: Array
 ) -> None:
-    """Add sums 3 to 6 of the pooled curve (`_points` lists the sums [7, G]) from the codes [K, N] of all findings.
+    """Add sums 3 to 6 of the pooled curve to `sums`, from the codes [K, N] of all findings.
 
-    Patients are processed in blocks that fit into the processor's cache.
+    `_points` lists the sums [7, G]. Patients are processed in blocks that fit into the processor's cache.
     """
     count = np.zeros((2 * sums.shape[1] + 1, PATIENTS_PER_BLOCK), np.int32)
     for begin in range(0, start.shape[0] - 1, PATIENTS_PER_BLOCK):

@@ -30,13 +30,16 @@ INTEGERS += ("true_positive", "false_positive", "false_negative", "true_negative
 
 
 def frame(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
-    """Build a table from rows. The name of a column decides its dtype (float64, int64 or text), even if there are no rows."""
+    """Build a table from rows.
+
+    The name of a column decides its dtype (float64, int64 or text), even if there are no rows.
+    """
     cells = list(zip(*rows, strict=True)) or [()] * len(columns)
     return pd.DataFrame({name: _column(name, cell) for name, cell in zip(columns, cells, strict=True)}, copy=False)
 
 
 def _column(name: str, cells: tuple[Any, ...]) -> Any:
-    """Build a column of a table. Text is converted by pyarrow, because the type inference of pandas is slow."""
+    """Build a column of a table; pyarrow converts text, because the type inference of pandas is slow."""
     if name in FLOATS + INTEGERS:
         return np.array(cells, np.float64 if name in FLOATS else np.int64)
     if cells and isinstance(cells[0], str):
@@ -60,11 +63,13 @@ class Macro:
 
     value: float
     replicates: Array
-    sizes: Sizes  # mean over findings: minima over findings; mean over hospitals: sums over hospitals, but for num_findings the minimum
+    # of a mean over findings: the minimum of each number over the findings
+    # of a mean over hospitals: the sum of each number over the hospitals, but the minimum of num_findings
+    sizes: Sizes
 
 
 def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = None) -> Macro:
-    """Compute the mean of a metric over findings with a value; the mask `used` [K] selects findings (None: all)."""
+    """Compute the mean of a metric over the findings with a value; the mask `used` [K] limits the findings (None: all)."""
     value, counts = measured.value[key], measured.counts
     if used is not None:
         value = np.where(used, value, np.nan)
@@ -79,7 +84,7 @@ def macro(measured: SplitMetrics, key: Key, used: NDArray[np.bool_] | None = Non
 
 
 def mean_of_macros(macros: Sequence[Macro]) -> Macro:
-    """Compute the unweighted mean of macros over hospitals; a NaN macro is ignored."""
+    """Compute the unweighted mean over hospitals of their macros; a NaN macro is ignored."""
     values = np.array([hospital_macro.value for hospital_macro in macros])
     mean, replicates = mean_of(values, np.stack([hospital_macro.replicates for hospital_macro in macros]))
     sizes = [hospital_macro.sizes for hospital_macro in macros if np.isfinite(hospital_macro.value)]
@@ -102,19 +107,19 @@ class _Block(NamedTuple):
 
     @property
     def interval_group(self) -> "_IntervalGroup":
-        """Return the group of this block. The intervals of all blocks with an equal group are computed together."""
+        """Return the group of this block; the intervals of all blocks with equal groups are computed together."""
         return _IntervalGroup(self.replicates.shape[1], _interval_name(self.key))
 
 
 class _IntervalGroup(NamedTuple):
-    """Number of replicates and kind of interval. Blocks with equal groups get their intervals in one computation."""
+    """Number of replicates and kind of interval; blocks with equal groups get their intervals in one computation."""
 
     num_replicates: int
     interval: str
 
 
 class Writer:
-    """Collects the rows of one run. `rows` computes the intervals of all rows together, because this is faster."""
+    """A collector for the rows of one run. `rows` computes the intervals of all rows together, because this is faster."""
 
     def __init__(self, run_id: str, settings: Settings) -> None:
         self._added: list[_Block | list[Row]] = []
@@ -178,7 +183,7 @@ class Writer:
             self._add_macro((EXTERNAL, *_cohort_of(external)[1:]), key, mean_of_macros(means[1:]), CORE)
 
     def add_gaps(self, gaps: Sequence[tuple[Key, Gap]], external: Sequence[SplitMetrics]) -> None:
-        """Add the rows of gaps. The key of a gap names the metric of its row, such as auroc_gap."""
+        """Add the rows of gaps; the key of a gap names the metric of its row, such as auroc_gap."""
         cohort_of_dataset = {split.scored.dataset: _cohort_of([split]) for split in external}
         if external:
             cohort_of_dataset[EXTERNAL] = _cohort_of(external)

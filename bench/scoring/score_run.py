@@ -35,12 +35,13 @@ RANKING_METRICS = (Key("auprc"), Key("ece", "platt"))
 class RunScores:
     """Tables of one run (columns as in reports.schemas.tables), and the replicates that comparisons between runs need.
 
-    replicates: float64 [B] for each macro. Names: "auroc/<dataset>" (internal test split and each hospital),
-    "auroc/<internal>/expert_*", "auroc/external", "gap/<dataset>", "gap/external". Further rankings need float32
-    replicates: "<metric>/<dataset>" of the metrics in `RANKING_METRICS` and of custom metrics, and
-    "auroc/external/<finding>". The entry "draws", a few uint32 numbers, identifies the resamples: replicates of runs
-    with equal "draws" can be paired. detail: name -> table, with the tables decomposition, references, subgroups and
-    curves. measured: the metrics of each split with all replicates, in the order of `scored_splits`.
+    replicates: name -> replicates [B] of a macro. Names of float64 arrays: "auroc/<dataset>" (internal test split and
+    each hospital), "auroc/<internal>/expert_*", "auroc/external", "gap/<dataset>", "gap/external". Names of float32
+    arrays, which further rankings need: "<metric>/<dataset>" of the metrics in `RANKING_METRICS` and of custom metrics,
+    and "auroc/external/<finding>" (of a finding, not a macro). The entry "draws", a few uint32 numbers, identifies the
+    resamples: replicates of runs with equal "draws" can be paired. detail: name -> table, with the tables
+    decomposition, references, subgroups and curves. measured: the metrics of each split with all replicates, in the
+    order of `scored_splits`.
     """
 
     scores: pd.DataFrame
@@ -65,12 +66,13 @@ def score_run(
 ) -> RunScores:
     """Compute all scores of a run, from several splits of the cohort `internal` and one split of every other cohort.
 
-    Findings in `unlearned` (training images all present or all absent) get no values. External macros use only findings
-    that the internal test split scores, so that internal and external macros can be compared. The finding "core" is the
-    mean over the findings that the internal test split and every hospital score. Without the split internal/val,
-    thresholds and calibrators are NaN. Without the split internal/test, there are no gaps. `num_threads` does not
-    change values; the order of the images changes them only by rounding errors. Raises ValueError for a repeated split,
-    two splits of an external cohort, logits that do not match the findings, and a cohort named "external".
+    Findings in `unlearned` get no values: the run could not learn them, because all training images had the same label.
+    External macros use only findings that the internal test split scores, so that internal and external macros can be
+    compared. The finding "core" is the mean over the findings that the internal test split and every hospital score.
+    Without the split `val` of the internal cohort, thresholds and calibrators are NaN. Without its split `test`, there
+    are no gaps. `num_threads` does not change values; the order of the images changes values only by rounding errors.
+    Raises ValueError for a repeated split, two splits of an external cohort, logits that do not match the findings, and
+    a cohort named "external".
     """
     settings = settings or Settings()
     _check(findings, internal, scored_splits)
@@ -196,14 +198,14 @@ def _for_further_rankings(
 
 
 def _first_replicates(measured: SplitMetrics) -> SplitMetrics:
-    """Return the metrics of each split with only the first FOR_DETAIL replicates; the tables in `RunScores.detail` need no more."""
+    """Return the metrics of a split with only the first FOR_DETAIL replicates, enough for the tables in `RunScores.detail`."""
     resamples = measured.resamples.first(FOR_DETAIL)
     replicates = {key: replicates_KB[:, : resamples.num] for key, replicates_KB in measured.replicates.items()}
     return replace(measured, resamples=resamples, replicates=replicates)
 
 
 def without(scored: ScoredSplit, excluded: Sequence[str], findings: Sequence[str]) -> ScoredSplit:
-    """Return the split without labels of the excluded findings; these are findings that the run could not learn or that are not reported."""
+    """Return the split without labels of the excluded findings, so that these findings get no scores."""
     columns = [k for k, finding in enumerate(findings) if finding in excluded]
     if not columns:
         return scored
@@ -217,7 +219,7 @@ def without(scored: ScoredSplit, excluded: Sequence[str], findings: Sequence[str
 
 
 def _check(findings: Sequence[str], internal: str, scored_splits: Sequence[ScoredSplit]) -> None:
-    """Raise ValueError for repeated splits, wrong numbers of logits, and a reserved cohort name."""
+    """Raise ValueError for repeated splits, wrong numbers of logits, and a cohort named "external"."""
     names = [scored.name if scored.dataset == internal else scored.dataset for scored in scored_splits]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:

@@ -23,9 +23,9 @@ DROPPED = -1  # label that is not scored: uncertain, unmapped, or of a finding w
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings that affect scores. The tables of scores have mapping, subgroup and selection as columns."""
+    """Settings that affect scores; mapping, subgroup and selection are also columns of the tables of scores."""
 
-    # minimum number of patients with a positive image, and with a negative image, of a scored finding
+    # a finding is scored if at least this many patients have a positive image, and at least this many a negative image
     min_count: int = 10
     num_resamples: int = 1000
     bins: int = 15
@@ -104,8 +104,8 @@ class ScoredSplit:
     def cached(self, key: Hashable, compute: Callable[[], Result], depends_on: object = None) -> Result:
         """Return the result of compute(), which is cached under `key` for all runs on the same images and labels.
 
-        `compute` must not use logits. If its result depends on another object, pass that object as `depends_on`: with a
-        different object than at the last call, the result is computed again.
+        `compute` must not use logits. If the result depends on another object, pass that object as `depends_on`: if
+        this is not the same object as at the last call, the result is computed again.
         """
         entry = self._cache.get(key)
         if entry is None or entry[0] is not depends_on:
@@ -116,13 +116,14 @@ class ScoredSplit:
     def labels(self) -> NDArray[np.int8]:
         """Return labels [N, K]: 1, 0, or DROPPED for uncertain and unmapped states.
 
-        Not mentioned is 0, or DROPPED if `not_mentioned_is_absent` is False. The array is read-only, because runs share it.
+        The label of the state "not mentioned" is 0, or DROPPED if `not_mentioned_is_absent` is False. The array is
+        read-only, because all runs share it.
         """
         return self.cached("labels", self._labels)
 
     @property
     def identity(self) -> object:
-        """Return an object for comparison with `is`: it is the same only for splits that share images and labels."""
+        """Return an object to compare with `is`; two splits have the same object only if they share images and labels."""
         return self._cache
 
     def _labels(self) -> NDArray[np.int8]:
@@ -142,11 +143,14 @@ class Counts:
     num_positive: NDArray[np.int64]
     num_negative: NDArray[np.int64]
     num_patients: NDArray[np.int64]
-    available: NDArray[np.bool_]  # whether enough patients have a positive image, and enough a negative image
+    available: NDArray[np.bool_]  # whether enough patients have a positive image, and enough patients a negative image
 
 
 def count(label_NK: NDArray[np.int8], patient: NDArray[np.int32], min_count: int) -> Counts:
-    """Count images and patients for each finding. patient [N] has the code of each image's patient, from 0."""
+    """Count images and patients for each finding.
+
+    patient [N]: code of each image's patient, from 0. min_count: see `Settings`.
+    """
 
     def patients(mask_NK: NDArray[np.bool_]) -> NDArray[np.int64]:
         return np.array([np.count_nonzero(np.bincount(patient[column])) for column in mask_NK.T], np.int64)

@@ -33,10 +33,12 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Table:
-    """One metric in each group. AUROC, FPR and FNR have a column for each finding and the macro; other rates have one column.
+    """One metric in each group.
 
-    value [G, C], replicates [G, C, B], sizes [5, G, C]: numbers of images, positives, negatives, patients and findings.
-    `_add_macro` fills in the macro.
+    AUROC, false positive rate (fpr) and false negative rate (fnr) have a column for each finding, then a column for the
+    macro, which `_add_macro` fills in. Underdiagnosis and overdiagnosis have one column. rule: the threshold rule, ""
+    for AUROC. value [G, C], replicates [G, C, B], sizes [5, G, C]: numbers of images, positives, negatives, patients and
+    findings.
     """
 
     metric: str
@@ -66,10 +68,11 @@ def rows(
 ) -> list[Row]:
     """Build the rows of the table `subgroups`.
 
-    There are metrics of "all" and of each group ("sex=F"), and spreads (*_spread) of each attribute ("sex"). The AUROC of
-    "all" is in the table `scores`, not here. threshold [K] is on the logit. A group with fewer than `min_count` patients of a
-    class has no value for that finding. The macro of a group uses the findings that all groups of its attribute score;
-    groups that score fewer than half of the findings are ignored. Findings that the split does not score have no rows.
+    There are metrics of "all" and of each group ("sex=F"), and spreads (*_spread) of each attribute ("sex"). The AUROC
+    of "all" is in the table `scores`, not here. threshold [K] is on the logit. If a group has fewer than `min_count`
+    patients with a positive image of a finding, or with a negative image, the group has no value for the finding. The
+    macro of a group uses the findings that all groups of the attribute score; groups that score fewer than half of the
+    findings are ignored. Findings that the split does not score have no rows.
     """
     scored, patient_groups = measured.scored, measured.scored.patient_groups
     if patient_groups is None:
@@ -125,7 +128,7 @@ def _rows(
 
 
 def _interval(table: _Table) -> tuple[Array, Array]:
-    """Compute the interval of each value [G, C]: Wilson's where the bootstrap interval of a rate has width 0."""
+    """Compute low and high of each value [G, C]; where the bootstrap interval of a rate has width 0, use Wilson's interval."""
     interval = area_interval if table.metric == "auroc" else percentile
     low, high = interval(table.value, table.replicates)
     n, num_positive, num_negative, num_patients, _ = table.sizes.astype(np.float64)
@@ -141,14 +144,20 @@ def _interval(table: _Table) -> tuple[Array, Array]:
 
 
 def _common(value: Array) -> NDArray[np.bool_]:
-    """Return the mask [C] of the findings that all groups score; ignore groups that score fewer than half of the findings."""
+    """Return the mask [C] of the findings that all groups score, given value [G, C].
+
+    Groups that score fewer than half of the findings are ignored.
+    """
     finite = np.isfinite(value)
     usable_groups = finite.sum(1) * 2 >= max(1, finite.any(0).sum())
     return np.asarray(finite[usable_groups].all(0) if usable_groups.any() else np.zeros(value.shape[1], bool))
 
 
 def _add_macro(table: _Table, groups: slice) -> None:
-    """Write the macro of each group of one attribute to the last column. The sizes of a macro are minima over findings."""
+    """Write the macro of each group of one attribute to the last column.
+
+    groups: the rows of the attribute's groups. The sizes of a macro are minima over findings.
+    """
     value, replicates, sizes = table.value[groups], table.replicates[groups], table.sizes[:, groups]
     common = np.flatnonzero(_common(value[:, :-1]))
     for g in range(len(value)):
@@ -166,7 +175,10 @@ def _findings(
     settings: Settings,
     num_threads: int,
 ) -> list[_Table]:
-    """Compute AUROC, FNR and FPR of each finding in each group. The AUROC of "all" stays NaN."""
+    """Compute AUROC, false negative rate and false positive rate of each finding in each group.
+
+    The AUROC of "all" and the macros stay NaN.
+    """
     scored, resamples = measured.scored, measured.resamples
     # first axis: "all", then each group; second axis: the findings, then the macro
     shape = (int(code.max(initial=-1)) + 2, len(finding_indices) + 1)
@@ -242,7 +254,7 @@ def _rates(
 ) -> list[_Table]:
     """Compute under- and overdiagnosis for all images and for each group.
 
-    An image has "any finding" if a finding other than "No Finding" is present. The finding may have too few patients
+    An image has "any finding" if a finding other than "No Finding" is present, even if this finding has too few patients
     for a score.
     """
     column, scored, resamples = list(findings).index(HEALTHY), measured.scored, measured.resamples

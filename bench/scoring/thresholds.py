@@ -1,7 +1,8 @@
 """Rules for operating points: thresholds chosen on the internal validation split and applied unchanged to all other splits.
 
-An image is called positive when score >= threshold. Each rule tries every distinct score (f1_grid: fixed probabilities).
-If several thresholds are equally good, it returns the highest. If a class is absent, it returns NaN.
+An image is called positive when score >= threshold. Each rule tries every distinct score; only f1_grid tries fixed
+probabilities. If several thresholds are equally good, a rule returns the highest. If a class is absent, a rule returns
+NaN.
 Shapes: label [N] of 0 and 1, score [N].
 """
 
@@ -51,8 +52,8 @@ def f1_max(label: Label, score: Score) -> float:
 def f1_grid(label: Label, score: Score) -> float:
     """Choose the threshold with the highest F1 among the probabilities .05, .06 ... .95; scores and threshold are logits.
 
-    The rule is coarser than f1_max, and useless if all probabilities are below .05. It exists for comparisons with studies
-    that use it.
+    This rule is coarser than f1_max, and useless if all probabilities are below .05. The rule exists for comparisons
+    with studies that use it.
     """
     candidate, hit, false, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
@@ -80,7 +81,7 @@ def sens_90(label: Label, score: Score) -> float:
     candidate, hit, _, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
-    # 1e-9 is subtracted, so that a rounding error cannot increase the number.
+    # 1e-9 is subtracted, so that a rounding error cannot increase the rounded number.
     hits_needed = np.ceil(SENSITIVITY * num_positive - 1e-9)
     return float(candidate[np.argmax(hit >= hits_needed)])
 

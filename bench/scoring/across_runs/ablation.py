@@ -16,8 +16,9 @@ from bench.scoring.across_runs.paired_tests import differences_of, error_of, hol
 
 Array = NDArray[np.float64]
 Config = Mapping[str, object]  # configuration of a run: factor -> level
-# A factor of numbers with more levels, as in a random search, is one column of numbers in the random forest. One column for
-# each level would make trees of hundreds of splits in a row, whose SHAP values are wrong: rounding errors add up.
+# A numeric factor with more levels than this, as in a random search, is a single numeric column in the random forest. With
+# one column for each level, the trees would be hundreds of splits deep, and rounding errors would make their SHAP values
+# wrong.
 MANY_LEVELS = 32
 
 
@@ -25,9 +26,9 @@ MANY_LEVELS = 32
 class Effect:
     """Effect of a level: the mean difference (level minus reference) over all pairs, with interval and p.
 
-    p is Holm-adjusted over the levels of the factor. With one pair, the effect is the difference of two recipes. Only
-    then all_low and all_high have values: an interval that is adjusted for all pairs of recipes, as in the table
-    `pairs`.
+    p is Holm-adjusted over the levels of the factor. With one pair, the effect is the difference of two recipes, and
+    all_low and all_high are its interval that is adjusted for all pairs of recipes, as in the table `pairs`. With
+    several pairs, all_low and all_high are NaN.
     """
 
     factor: str
@@ -67,10 +68,10 @@ def one_factor(
 ) -> list[Effect]:
     """Estimate the effect of each level of each factor, compared with the factor's reference level (see `references`).
 
-    The effect is the mean difference over all pairs of recipes that share all other factors. The interval describes the
-    variation that the replicates have: over patients, and over seeds if seeds were varied. `Effect.pair_sd` describes the
-    variation over pairs. A level without any pair is left out. value [R], replicates [R, B] and num_runs [R] (seeds of each
-    recipe, by default 1) are in the order of `configs`.
+    The effect is the mean difference over all pairs of recipes with equal levels of all other factors. The interval
+    describes the variation of the replicates: over patients, and also over seeds if the recipes have several seeds.
+    `Effect.pair_sd` describes the variation over pairs. A level without any pair is left out. value [R],
+    replicates [R, B] and num_runs [R] (number of seeds of each recipe, by default 1) are in the order of `configs`.
     """
     effects: list[Effect] = []
     names, reference = factors(configs), references(configs)
@@ -128,7 +129,7 @@ def _effect(
 class Surrogate:
     """Importance of each factor according to a random forest that predicts a run's value, and the quality of this forest.
 
-    importance: factor -> mean |SHAP value| in units of the value; empty unless r2_low is above 0.
+    importance: factor -> mean absolute SHAP value, in the unit of the predicted value; empty unless r2_low is above 0.
     """
 
     r2: float  # R2 of cross-validated predictions; all seeds of a configuration are in the same fold
@@ -174,8 +175,8 @@ def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surroga
 def _inputs(levels: pd.DataFrame) -> pd.DataFrame:
     """Return the inputs of the random forest: a column of 0 and 1 for each level of a factor.
 
-    A factor of numbers with more than MANY_LEVELS levels is one column. levels: a column of texts for each factor. The
-    name of a column begins with the factor; a zero byte and the level follow.
+    A numeric factor with more than MANY_LEVELS levels is one numeric column instead, with the name of the factor. The
+    name of a column of 0 and 1 is the factor, a zero byte, and the level. levels: a column of text for each factor.
     """
     many = [name for name in levels if levels[name].nunique() > MANY_LEVELS]
     numbers = levels[many].apply(pd.to_numeric, errors="coerce").dropna(axis=1)
@@ -185,7 +186,11 @@ def _inputs(levels: pd.DataFrame) -> pd.DataFrame:
 
 
 def _r2(value: Array, prediction: Array, group: NDArray[np.intp], seed: int) -> tuple[float, float]:
-    """Compute R2 of out-of-fold predictions, and the 2.5th percentile of R2 over resampled groups of runs."""
+    """Compute R2 of out-of-fold predictions, and the 2.5th percentile of R2 over resampled groups of runs.
+
+    group [R]: index of each run's group; the runs of a group differ only in the seed. Both results are NaN if all runs
+    have the same value.
+    """
     residual, spread = (value - prediction) ** 2, (value - value.mean()) ** 2
     if np.ptp(value) == 0:
         return np.nan, np.nan

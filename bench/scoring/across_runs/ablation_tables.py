@@ -30,7 +30,10 @@ class MetricOfRuns(NamedTuple):
 
 
 def metrics(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates) -> dict[str, MetricOfRuns]:
-    """Return two metrics by name, each for the runs that have a value: "auroc" (external macro AUROC) and "gap" (external macro gap)."""
+    """Return the values of two metrics by name: "auroc" (external macro AUROC) and "gap" (external macro gap).
+
+    A metric has only the runs with a value and replicates; a metric without any such run is left out.
+    """
     external = scores[(scores["dataset"] == EXTERNAL) & (scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
     external = external[(external["calibrator"] == "none") & (external["subgroup"] == "all")]
     external_gaps = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] == MACRO)]
@@ -49,7 +52,8 @@ def ablation(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """Build the tables `ablation`, `surrogate` and `factor_shap`.
 
-    configs: recipe id -> flat configuration. values: the result of `metrics`. num_runs: recipe id -> number of seeds.
+    configs: recipe id -> configuration (dotted key -> value). values: the result of `metrics`. num_runs: recipe id ->
+    number of seeds.
     """
     effects: list[tuple[object, ...]] = []
     importance: list[tuple[object, ...]] = []

@@ -1,12 +1,12 @@
-"""Forecast of the external AUROC that more compute would buy: the table `compute_forecast`.
+"""Forecast of the external AUROC of a recipe with more compute: the table `compute_forecast`.
 
-A straight line is fitted to the external AUROC of the recipes over the logarithm of their cost, so its slope is the gain
-for twice the cost. The forecast is for a new recipe with twice the cost of the most expensive recipe. Its interval is the
-usual prediction interval of a regression, widened by the patients: they are the same for all recipes, so the scatter of
-the recipes does not contain their error.
+A straight line is fitted to the external AUROC of the recipes over log2 of their cost, so the slope of the line is the
+gain for twice the cost. The forecast is for a new recipe with twice the cost of the most expensive recipe. The interval
+of the forecast is the prediction interval of the regression, widened by the variation over patients. All recipes are
+tested on the same patients, so the scatter of the recipes around the line does not contain the variation over patients.
 
-The line describes how the recipes of a grid differ. Expensive recipes also differ in their architecture, so the line does
-not show what one network gains by more training.
+The line describes how the recipes of a grid differ. Expensive recipes also differ in their architecture, so the line
+does not show how much one network gains from more training.
 
 Shapes: R recipes, B replicates.
 """
@@ -45,8 +45,9 @@ def compute_forecast(
 ) -> pd.DataFrame:
     """Build the table `compute_forecast`: one row for each kind of cost with enough recipes.
 
-    costs: kind of cost -> recipe id -> cost. value [R] and replicates [R, B] are in the order of `recipes`. Each row has a
-    check of the method: the mean score of the most expensive recipes, forecast from the cheaper ones.
+    costs: kind of cost -> recipe id -> cost. value [R] and replicates [R, B] are in the order of `recipes`. Each row
+    has a check of the method. The column `check` is the score at the largest cost of the grid, forecast from the
+    cheaper recipes. The column `reached` is the mean score of the recipes with this cost.
     """
     rows: list[tuple[object, ...]] = []
     for kind, by_recipe in costs.items():
@@ -69,10 +70,11 @@ def compute_forecast(
 def fit(cost: Array, value: Array, replicates: Array, at: float) -> Line:
     """Fit value [R] on log2(cost) [R] by least squares, and predict the value of a new recipe with the cost `at`.
 
-    Variance of the slope: s^2 / Sxx, plus the variance of the slope over the replicates [R, B]. Variance of the prediction:
-    s^2 (1 + 1/R + (x - mean x)^2 / Sxx), plus the variance of the line at x over the replicates. s^2 is the residual
-    variance with R - 2 degrees of freedom, Sxx the sum of squares of x = log2(cost). Bounds are Student's t. Bounds and
-    value of the prediction are limited to 0 and 1. Without complete replicates, all bounds are NaN.
+    Let x = log2(cost), x0 = log2(at), s^2 the residual variance with R - 2 degrees of freedom, and Sxx the sum of
+    squares (x - mean x)^2. The variance of the slope is s^2 / Sxx, plus the variance of the slope over the replicates
+    [R, B]. The variance of the prediction is s^2 (1 + 1/R + (x0 - mean x)^2 / Sxx), plus the variance of the line at x0
+    over the replicates. Bounds use quantiles of Student's t. Value and bounds of the prediction are limited to the
+    range 0 to 1. All bounds are NaN if fewer than two replicates are finite for all recipes.
     """
     x, x_new, num = np.log2(cost), float(np.log2(at)), len(cost)
     centered = x - x.mean()

@@ -26,7 +26,8 @@ def scores_to_rank_by(
 ) -> pd.DataFrame:
     """Return a table of all scores by which recipes can be ranked: the columns of Criterion, run_id, value, low and high.
 
-    scores, gaps: rows of recipes. of_findings: the result of `external_of_findings`. custom: the metrics of the registry.
+    scores, gaps: rows of recipes. of_findings: the result of `external_of_findings`. custom: the custom metrics that the
+    registry adds.
     """
     macros = scores[(scores["finding"] == MACRO) & (scores["subgroup"] == "all") & (scores["operating_point"] == "")]
     macros = macros[(macros["dataset"] != internal) | (macros["split"] == "test")]
@@ -38,7 +39,10 @@ def scores_to_rank_by(
 
 
 def external_of_findings(gaps: pd.DataFrame, replicates: Replicates, recipes: Recipes) -> pd.DataFrame:
-    """Return the mean external AUROC of each finding and recipe, with intervals. gaps: rows of runs."""
+    """Return a table with the mean external AUROC of each finding and recipe: columns value, low and high.
+
+    gaps: the table `gaps` of the runs. replicates: those of the runs. A run without a value or replicates is left out.
+    """
     rows = gaps[(gaps["dataset"] == EXTERNAL) & (gaps["finding"] != MACRO)]
     names = [f"auroc/{EXTERNAL}/{finding}" for finding in rows["finding"]]
     known = np.array([name in replicates.get(run, ()) for run, name in zip(rows["run_id"], names, strict=True)], bool)

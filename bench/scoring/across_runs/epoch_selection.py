@@ -13,11 +13,11 @@ from reports.schemas.tables import SCHEMAS
 def audit(run_id: str, history: pd.DataFrame, chosen_on: str = "val") -> pd.DataFrame:
     """Build the rows of the table `epochs` for a run, from its history of at least one epoch.
 
-    The honest rule does not use test data: it chooses the best epoch on the split `chosen_on`, from the column
+    The honest rule does not use test data: this rule chooses the best epoch on the split `chosen_on`, from the column
     `<chosen_on>_auroc` of the history. On this split, the best epoch is never worse than the last epoch, so only the
     test AUROC compares the rules. The column over_honest is the test AUROC of a rule minus the test AUROC of the honest
-    rule. Training writes test_auroc to the history only with `schedule.audit`. Without it, both columns are NaN, and
-    the oracle has no row.
+    rule. Training writes test_auroc to the history only with the setting `schedule.audit`. Without this setting, the
+    columns test_auroc and over_honest are NaN, and the oracle has no row.
     """
     selection_auroc = history[f"{chosen_on}_auroc"].to_numpy(np.float64)
     has_test = "test_auroc" in history

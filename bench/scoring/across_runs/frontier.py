@@ -18,8 +18,9 @@ Array = NDArray[np.float64]
 def pareto(value: Array, cost: Array) -> NDArray[np.bool_]:
     """Return the mask [R] of the runs on the Pareto frontier of value and cost.
 
-    A run is on the frontier if no other run dominates it: at least as good, at least as cheap, and better or cheaper.
-    Of runs with equal value and cost, either all are on the frontier or none. A run with a NaN value or cost is not.
+    A run is on the frontier if no other run dominates it. A run dominates another run if it is at least as good and at
+    least as cheap, and in addition better or cheaper. Of runs with equal value and cost, either all are on the frontier
+    or none. A run with a NaN value or cost is not on the frontier.
 
     >>> pareto(np.array([0.8, 0.9, 0.7]), np.array([1.0, 2.0, 3.0])).tolist()
     [True, True, False]
@@ -31,7 +32,10 @@ def pareto(value: Array, cost: Array) -> NDArray[np.bool_]:
 
 
 def _fronts(value: Array, cost: Array) -> NDArray[np.bool_]:
-    """Return the mask [R, B] of the runs on the frontier of value [R, B] and cost [R], for each replicate; all values are finite."""
+    """Return for each replicate the mask of the runs on the frontier of value [R, B] and cost [R]: [R, B].
+
+    All values and costs must be finite.
+    """
     order = np.argsort(cost)
     value, cost = value[order], cost[order]
     best = np.concatenate([np.full((1, value.shape[1]), -np.inf), np.maximum.accumulate(value, axis=0)])
@@ -44,9 +48,9 @@ def _fronts(value: Array, cost: Array) -> NDArray[np.bool_]:
 def undominated(goal_RG: Array) -> NDArray[np.bool_]:
     """Return the mask [R] of the runs that no other run dominates.
 
-    A run dominates another run if it is at least as good in every goal and better in at least one goal. Higher is better in
-    every column of goal_RG. A run with a NaN goal dominates no run, and its mask is False. Equal runs do not dominate each
-    other. With two goals this is the frontier of `pareto`.
+    A run dominates another run if it is at least as good in every goal and better in at least one goal. Higher is
+    better in every column of goal_RG. A run with a NaN goal dominates no run, and its mask is False. Equal runs do not
+    dominate each other. With the two goals value and -cost, the result is that of `pareto`.
 
     >>> undominated(np.array([[0.8, -0.1], [0.7, -0.2], [0.7, 0.0]])).tolist()
     [True, False, True]
@@ -62,8 +66,8 @@ def undominated(goal_RG: Array) -> NDArray[np.bool_]:
 def chance_undominated(goal_RG: Array, replicates: Mapping[int, Array]) -> Array:
     """Compute for each run [R] the share of replicates in which no other run dominates it.
 
-    replicates: column of goal_RG -> [R, B]. A goal without replicates has the same value in every replicate. Only replicates
-    that are finite for all runs count; without any, the share is NaN.
+    replicates: column of goal_RG -> [R, B]. A goal without replicates has the same value in every replicate. A replicate
+    counts only if it is finite for all runs that have no NaN goal. If no replicate counts, the share is NaN.
     """
     replicates_GRB = np.stack(list(replicates.values())) if replicates else np.empty((0, len(goal_RG), 0))
     complete = np.isfinite(replicates_GRB[:, np.isfinite(goal_RG).all(1)]).all((0, 1)) & (replicates_GRB.shape[1] > 0)
@@ -78,9 +82,10 @@ def chance_undominated(goal_RG: Array, replicates: Mapping[int, Array]) -> Array
 
 
 def chance_on_frontier(replicates: Array, cost: Array) -> Array:
-    """Compute for each run [R] the share of replicates in which it is on the frontier of value and cost.
+    """Compute for each run [R] the share of replicates in which the run is on the frontier of value and cost.
 
-    Only replicates [R, B] that are finite for all runs count; without any, the share is NaN.
+    A replicate of `replicates` [R, B] counts only if it is finite for all runs. If no replicate counts, the share is
+    NaN. A run with a NaN cost has the share 0.
     """
     complete = replicates[:, np.isfinite(replicates).all(0)]
     if not complete.shape[1]:
@@ -91,11 +96,11 @@ def chance_on_frontier(replicates: Array, cost: Array) -> Array:
 
 
 def gain_over_cheaper(value: Array, replicates: Array, cost: Array) -> tuple[Array, Array]:
-    """Compute the gain of each run [R], value minus value of the best cheaper run, with replicates [R, B].
+    """Compute the gain of each run [R] with replicates [R, B]: its value minus the value of the best cheaper run.
 
-    The cheapest run has NaN. The best cheaper run is chosen by value and is the same run in every replicate, so the
-    difference is paired. The best cheaper run is chosen with the same patients, which makes the gain slightly too
-    small.
+    The gain is NaN for the cheapest run and for a run with a NaN value. The best cheaper run is chosen by value and is
+    the same run in every replicate, so the difference is paired. The choice uses the same patients as the difference,
+    which makes the gain slightly too small.
     """
     gain, gain_replicates = np.full(value.shape, np.nan), np.full(replicates.shape, np.nan)
     for run in range(len(value)):
@@ -109,9 +114,9 @@ def gain_over_cheaper(value: Array, replicates: Array, cost: Array) -> tuple[Arr
 def device_hours(seconds: Mapping[str, float], devices: Mapping[str, str]) -> dict[str, float]:
     """Compute device-hours: run id -> training hours, only for runs on the most frequent type of device.
 
-    If several types are equally frequent, the first is used. `seconds` must be sums over the devices that train a run.
-    Hours on different types of devices cannot be compared, so runs on other types are left out. Runs without a known time
-    are left out, too.
+    If several types are equally frequent, the first is used. Hours on different types of devices cannot be compared, so
+    runs on other types are left out. Runs without a known time are left out, too. seconds: run id -> training time,
+    summed over the devices that train the run. devices: run id -> type of device.
     """
     seconds_of_run = {run_id: time for run_id, time in seconds.items() if np.isfinite(time) and devices.get(run_id)}
     most_common = Counter(devices[run_id] for run_id in seconds_of_run).most_common(1)
@@ -124,11 +129,12 @@ def anytime(
     """Build the table `anytime`: training hours and internal AUROC after each epoch of each run.
 
     histories: run id -> table with epoch, seconds and <split>_auroc. devices: run id -> device. chosen_on: run id ->
-    the split on which the run chooses its epoch, or "last". Column reached: AUROC of the run if training had stopped
-    after this epoch. This is the best AUROC so far, or for "last" the newest. Column on_front: no run on the same
-    device reached the same AUROC in less time. The validation AUROC is slightly optimistic, because it chose the epoch.
-    There are no intervals, because predictions of earlier epochs are not stored. If the time of an epoch is unknown,
-    this epoch and all later epochs are left out.
+    the split on which the run chooses its epoch, or "last" if the run uses its last epoch. Column reached: AUROC of the
+    run if training had stopped after this epoch. This is the best AUROC so far; for a run with "last", it is the AUROC
+    of this epoch. Column on_front: no run on the same device reached the same AUROC in less time. The AUROC of the
+    chosen epoch is slightly optimistic, because this AUROC decided the choice. There are no intervals, because
+    predictions of earlier epochs are not stored. If the time of an epoch is unknown, this epoch and all later epochs
+    are left out.
     """
     frames = []
     for run_id, history in histories.items():

@@ -30,7 +30,7 @@ class Evaluation:
 
 
 def policy(config: Mapping[str, object]) -> str:
-    """Return a description of a training label policy; it leaves out fields with their default values.
+    """Return a description of a training label policy; fields with their default values are left out.
 
     >>> policy({"label_source": "default", "uncertainty": "U-Ones", "blank": "ignore"})
     'U-Ones, blank ignore'
@@ -47,8 +47,8 @@ def policy(config: Mapping[str, object]) -> str:
 def matrix(configs: Sequence[Mapping[str, object]], evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     """Build the table `policies`: for each policy and evaluation, the mean macro AUROC over the runs with this policy.
 
-    The interval describes the variation over patients with these runs fixed. The table is empty when all runs share one
-    policy.
+    The interval describes the variation over patients, but not over runs. The table is empty if all runs have the same
+    policy. configs: configuration of each run, in the order of the R values of each evaluation.
     """
     policies = np.array([policy(config) for config in configs], object)
     rows: list[tuple[object, ...]] = []

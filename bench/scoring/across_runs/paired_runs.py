@@ -46,7 +46,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredRun:
-    """One run: its findings, internal hospital and splits, and the findings that it could not learn (`unlearned`).
+    """One run: its findings, its internal hospital, its splits, and the findings that the run could not learn (`unlearned`).
 
     `scored_splits` has several splits of the internal hospital and one split of every other cohort.
     """
@@ -74,7 +74,7 @@ class _Estimate(NamedTuple):
 
 
 class _MeanOfPair(NamedTuple):
-    """The mean scores of two runs over the same findings (or hospitals), and the numbers of images, patients and findings behind them."""
+    """The mean scores of two runs over the same findings or hospitals, with the numbers of images, patients and findings."""
 
     first: _Estimate
     second: _Estimate
@@ -89,14 +89,16 @@ def differences(
     datasets: Sequence[str] = (),
     num_threads: int = 1,
 ) -> pd.DataFrame:
-    """Compare one metric of two runs. Return a table with COLUMNS: each cohort's findings and macro, then the external mean.
+    """Compare one metric of two runs; return a table with the columns COLUMNS.
 
-    Both runs are scored on the images and findings that they share, with the labels of the first run. Each run uses
-    thresholds and calibrators of its own validation split. A cohort that is the internal hospital of one run is scored on
-    that run's test split. `datasets` limits the rows. p_holm and p_bh adjust over all findings in the table, and separately
-    over the macros of the cohorts; the external mean is a single test. Gaps (GAP) are compared only if both runs have the
-    same internal hospital. A difference is NaN if a value is missing or too few replicates are valid. Cohorts without a
-    common image have no rows, and without a common finding the table is empty.
+    The rows are the findings and the macro of each cohort, then the external mean. Both runs are scored on the images
+    and findings that both runs have, with the labels of the first run. Each run uses thresholds and calibrators of its
+    own validation split. A cohort that is the internal hospital of one run is scored on that run's test split.
+    `datasets` limits the rows. p_holm and p_bh are adjusted over all findings in the table, and separately over the
+    macros of the cohorts. The p-value of the external mean is not adjusted, because this is a single test. Gaps (GAP)
+    are compared only if both runs have the same internal hospital. A difference is NaN if a value is missing or too few
+    replicates are valid. A cohort in which the runs have no image in common has no rows. The table is empty if the runs
+    have no finding in common.
 
     Raises ConfigError if the cohorts of the two runs have the same name and the same image ids, but other patients.
     """
@@ -155,7 +157,7 @@ def _pairs(
             images = np.intersect1d(first_split.image_id.astype(str), second_split.image_id.astype(str))
             if not len(images):
                 continue
-            # The name of the split is part of the random stream, so it must not depend on the order of the runs.
+            # The name of the split selects the random stream, so this name must not depend on the order of the runs.
             name = first_split.split if first_split.dataset == first.internal else second_split.split
             scored_first = replace(_restricted(first_split, first.findings, findings, images), split=name)
             scored_second = _restricted(second_split, second.findings, findings, images)
@@ -176,8 +178,9 @@ def _pairs(
 def _match(first: ScoredRun, first_split: ScoredSplit, second: ScoredRun, second_split: ScoredSplit) -> bool:
     """Return whether a split of the first run and a split of the second run are compared.
 
-    They must be of the same cohort. If it is the internal hospital of both runs, the splits must be the same and not `val`.
-    If it is the internal hospital of one run, that run's split must be `test`.
+    Both splits must be of the same cohort. If this cohort is the internal hospital of both runs, the splits must have
+    the same name, which is not `val`. If the cohort is the internal hospital of only one run, the split of this run
+    must be `test`.
     """
     if first_split.dataset != second_split.dataset:
         return False
@@ -190,7 +193,7 @@ def _match(first: ScoredRun, first_split: ScoredSplit, second: ScoredRun, second
 
 
 def _points(run: ScoredRun, findings: Sequence[str], min_count: int) -> OperatingPoints:
-    """Choose thresholds and calibrators of the given findings on the run's validation split."""
+    """Choose thresholds and calibrators of the given findings on the run's validation split; NaN without this split."""
     val = next(
         (scored for scored in run.scored_splits if (scored.dataset, scored.split) == (run.internal, "val")), None
     )
@@ -203,7 +206,7 @@ def _restricted(
 ) -> ScoredSplit:
     """Return a split of a run with only the given findings and images, in the order of `findings` and `images`.
 
-    The result has no `patient_groups`: no comparison needs them.
+    The result has no `patient_groups`, because no comparison needs patient groups.
     """
     rows = pd.Index(scored.image_id.astype(str)).get_indexer(pd.Index(images))
     columns = [list(findings_of_run).index(finding) for finding in findings]
@@ -214,7 +217,7 @@ def _restricted(
 
 
 def _other_patients(first: ScoredSplit, second: ScoredSplit) -> ConfigError:
-    """Return the error for images that have other patients in the second split: these are two different datasets."""
+    """Return the error for images whose patients differ between the splits: the cohorts are different datasets."""
     other = first.patient_id.astype(str) != second.patient_id.astype(str)
     return ConfigError(
         f"{int(other.sum()):,} images of {first.dataset} belong to other patients in the second run, "
@@ -225,7 +228,10 @@ def _other_patients(first: ScoredSplit, second: ScoredSplit) -> ConfigError:
 
 
 def _rows(findings: Sequence[str], pairs: Sequence[Pair], key: Key) -> list[tuple[Any, ...]]:
-    """Build the rows of a metric. External macros use only findings that have a value on every internal test split."""
+    """Build the rows of a metric: the findings and the macro of each pair of splits, then the external mean.
+
+    External macros use only findings with a value on every internal test split.
+    """
     tests_of_internal = [pair.first for pair in pairs if pair.internal and pair.first.scored.split == "test"]
     common = np.logical_and.reduce([np.isfinite(test.value[key]) for test in tests_of_internal], axis=0)
     rows: list[tuple[Any, ...]] = []
@@ -275,7 +281,10 @@ def _mean_row(cohort: tuple[str, str], mean: _MeanOfPair) -> tuple[Any, ...]:
 
 
 def _analytic(pair: Pair, k: int) -> tuple[float, float]:
-    """Compute two p-values of the AUROC difference: DeLong's (independent images) and Obuchowski's (independent patients)."""
+    """Compute two p-values of the AUROC difference of finding k: DeLong's, then DeLong's with Obuchowski's variance.
+
+    DeLong's test assumes independent images; Obuchowski's variance assumes independent patients.
+    """
     rows = labeled_rows(pair.first.label[:, k])
     if not len(rows):
         return float("nan"), float("nan")
@@ -288,9 +297,9 @@ def _analytic(pair: Pair, k: int) -> tuple[float, float]:
 
 
 def _gap_rows(findings: Sequence[str], pairs: Sequence[Pair]) -> list[tuple[Any, ...]]:
-    """Build the rows of gaps: those of each hospital, then those of the mean over hospitals.
+    """Build the rows of gaps: first the rows of each hospital, then the rows of the mean over hospitals.
 
-    There are no rows without an internal test split or without an external cohort.
+    The result is empty if `pairs` has no internal test split or no external cohort.
     """
     test = next((pair for pair in pairs if pair.internal and pair.first.scored.split == "test"), None)
     external = [pair for pair in pairs if not pair.internal]

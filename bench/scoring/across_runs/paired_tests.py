@@ -16,10 +16,10 @@ Array = NDArray[np.float64]
 
 
 class Differences(NamedTuple):
-    """Differences first - second: value [R], 95 % interval and two-sided p-value.
+    """R differences first - second: value, bounds of the 95 % interval and two-sided p-value, [R] each.
 
-    The interval is normal, as the test is: it excludes 0 if and only if p is below .05. Interval and p-value are NaN if too
-    few replicates are valid.
+    Interval and test both assume a normal distribution, so the interval excludes 0 if and only if p is below .05.
+    Interval and p-value are NaN if too few replicates are valid.
     """
 
     value: Array
@@ -31,15 +31,18 @@ class Differences(NamedTuple):
 def p_value(value: Array, replicates: Array) -> Array:
     """Compute two-sided p-values [R] of the hypothesis that value [R] is 0, from replicates [R, B].
 
-    The test assumes a normal distribution and uses the bootstrap standard error. The share of replicates beyond 0 would be
-    too coarse for an adjustment over fifty runs, because it cannot give p below 2 / B. If the standard error is 0 (two copies
-    of one run), p is 1 for a value of 0, and 0 otherwise. p is NaN if too few replicates are valid.
+    The test assumes a normal distribution and uses the bootstrap standard error. A p-value from the share of replicates
+    beyond 0 cannot be below 2 / B, which is too coarse for an adjustment over fifty runs. If the standard error is 0
+    (two copies of one run), p is 1 for a value of 0, and 0 otherwise. p is NaN if too few replicates are valid.
     """
     return _p_of(value, error_of(value, replicates))
 
 
 def error_of(value: Array, replicates: Array) -> Array:
-    """Return the standard error [R] of value [R]; NaN if too few replicates [R, B] are valid."""
+    """Return the standard error [R] of value [R]: the standard deviation of its replicates [R, B].
+
+    The result is NaN if the value is not finite or too few replicates are valid.
+    """
     usable = enough(replicates) & np.isfinite(value)
     error = np.full(value.shape, np.nan)
     if replicates.shape[-1] > 1:
@@ -48,7 +51,7 @@ def error_of(value: Array, replicates: Array) -> Array:
 
 
 def differences_of(value: Array, error: Array) -> Differences:
-    """Return differences, value [R], with normal interval and p-value, from their standard errors [R]."""
+    """Return `Differences` with interval and p-value, from the differences value [R] and their standard errors [R]."""
     half = float(ndtri((1 + LEVEL) / 2)) * error
     return Differences(value, value - half, value + half, _p_of(value, error))
 
@@ -65,15 +68,16 @@ class PairTests(NamedTuple):
 
     error: Array  # [R, R] standard error of the difference
     p: Array  # [R, R] two-sided p-value, Holm-adjusted over all pairs
-    half: Array  # [R, R] half width of the interval that is adjusted like p: it excludes 0 if and only if p is below 1 - LEVEL
+    # [R, R] half width of an interval that is adjusted like p: the interval excludes 0 if and only if p is below 1 - LEVEL
+    half: Array
 
 
 def pair_tests(value: Array, replicates: Array) -> PairTests:
-    """Test the differences between all pairs in value [R], Holm-adjusted over all pairs.
+    """Test the differences between all pairs in value [R] from replicates [R, B]; p is Holm-adjusted over all pairs.
 
-    The adjustment covers all pairs, because the same data selected the best run. An adjustment over only the R - 1 pairs with
-    the best run would assume that this run was chosen beforehand. With 24 equal runs it would report a difference in 25 % of
-    samples. The test is that of `p_value`, from replicates [R, B]. So a pair has one verdict, wherever it is shown.
+    The adjustment covers all pairs, because the same data selected the best run. An adjustment over only the R - 1
+    pairs with the best run would assume that this run was chosen beforehand: with 24 equal runs, this adjustment would
+    report a difference in 25 % of samples. Before the adjustment, the test is that of `p_value`.
     """
     num = len(value)
     p = np.full((num, num), np.nan)
@@ -104,7 +108,8 @@ def pair_tests(value: Array, replicates: Array) -> PairTests:
 def paired(value_first: Array, value_second: Array, first: Array, second: Array) -> Differences:
     """Compute value_first - value_second [R] with interval and p-value.
 
-    first and second [R, B] are the replicates on the same resamples. Raises ValueError if their shapes differ.
+    first and second [R, B] are the replicates of the two values, computed on the same resamples. Raises ValueError if
+    the shapes of first and second differ.
     """
     if first.shape != second.shape:
         raise ValueError(f"the runs have different numbers of replicates: {first.shape} and {second.shape}")
@@ -115,8 +120,9 @@ def paired(value_first: Array, value_second: Array, first: Array, second: Array)
 def all_pairs(value: Array, replicates: Array) -> tuple[NDArray[np.intp], NDArray[np.intp], Differences]:
     """Compute the differences of all pairs in value [R], with interval and p-value.
 
-    Return the index of each pair's first element, the index of its second element, and the differences. The replicates
-    [R, B] share their resamples. Differences of replicates are in memory for only one pair at a time.
+    Return the index of each pair's first element [P], the index of each pair's second element [P], and the differences.
+    All runs of replicates [R, B] share the resamples. Differences of replicates are in memory for only one pair at a
+    time.
     """
     first, second = np.triu_indices(len(value), 1)
     error = _errors(first, second, np.ascontiguousarray(replicates, np.float64), VALID_SHARE)
@@ -149,8 +155,9 @@ def _errors(first: NDArray[np.intp], second: NDArray[np.intp], replicates: Array
 def simultaneous(value: Array, replicates: Array) -> tuple[Array, Array]:
     """Compute simultaneous 95 % intervals of value [R]: in 95 % of samples, all R intervals contain the truth.
 
-    The replicates [R, B] share their resamples. The half width is the standard error times the 95th percentile of the
-    largest standardized deviation (max-t). Values with too few valid replicates get NaN and are ignored.
+    The R values share the resamples of replicates [R, B]. The half width is the standard error times the 95th percentile
+    of the largest standardized deviation (max-t). A value with too few valid replicates gets NaN and does not change the
+    other intervals.
     Source: Romano and Wolf 2005, doi:10.1198/016214504000000539.
     """
     low = np.full(value.shape, np.nan)
@@ -174,8 +181,8 @@ def simultaneous_areas(value: Array, replicates: Array) -> tuple[Array, Array]:
     """Compute simultaneous 95 % intervals of R areas under a curve, with `simultaneous` on the logit scale.
 
     Near 1 the distribution of estimates is skewed, and a symmetric interval would miss the truth too often (see
-    `intervals.area_interval`). An area or replicate of 0 or 1 has no logit. If there is one, no interval uses the logit
-    scale, and all are clipped to the range 0 to 1.
+    `intervals.area_interval`). An area or replicate of 0 or 1 has no logit. If any area or replicate is 0 or 1, no
+    interval uses the logit scale, and all intervals are clipped to the range 0 to 1.
     """
     usable = enough(replicates) & np.isfinite(value)
     areas = np.concatenate([value[usable, None], replicates[usable]], axis=1)
@@ -190,9 +197,9 @@ def simultaneous_areas(value: Array, replicates: Array) -> tuple[Array, Array]:
 def holm(p: Array) -> Array:
     """Adjust p-values [m] by Holm's method, which controls the family-wise error rate.
 
-    Use it for comparisons that were planned beforehand. NaN stays NaN, and does not count as a comparison.
-    Source: Holm 1979. scipy does not have this method, and importing statsmodels takes seconds; a test compares the
-    results with statsmodels.
+    Use this method for comparisons that were planned beforehand. NaN stays NaN, and does not count as a comparison.
+    Source: Holm 1979. The method is written here because scipy does not have it, and importing statsmodels takes
+    seconds. A test compares the results with statsmodels.
 
     >>> holm(np.array([0.01, 0.04, 0.03, 0.005])).round(6).tolist()
     [0.03, 0.06, 0.06, 0.02]
@@ -208,7 +215,7 @@ def holm(p: Array) -> Array:
 def benjamini_hochberg(p: Array) -> Array:
     """Adjust p-values [m] by the method of Benjamini and Hochberg, which controls the false discovery rate.
 
-    Use it for exploration. NaN stays NaN, and does not count as a comparison.
+    Use this method for exploration. NaN stays NaN, and does not count as a comparison.
     Source: Benjamini and Hochberg 1995, computed by scipy.
 
     >>> benjamini_hochberg(np.array([0.01, 0.04, 0.03, 0.005])).round(6).tolist()

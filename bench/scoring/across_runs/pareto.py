@@ -21,9 +21,10 @@ MOST = 500  # maximum number of replicates that are used
 def maps_on_finding(attention: pd.DataFrame, internal: str) -> dict[str, float]:
     """Compute for each run how well its heat maps localize findings, relative to the `centre` baseline: run id -> ratio.
 
-    The ratio is the enrichment of the run's maps in the finding's outline, divided by the baseline's enrichment. It is
-    averaged over external hospitals. A ratio of 1 means that the maps localize no better than a fixed map of the image
-    center. Runs without such measurements are left out.
+    The baseline is a fixed map of the image center. The ratio is the enrichment of the run's maps in the outlines of
+    findings, divided by the enrichment of the baseline; the result is the mean of this ratio over external hospitals. A
+    ratio of 1 means that the maps localize no better than the baseline. Runs without these measurements are left out.
+    attention: the table `attention`.
     """
     rows = attention[(attention["finding"] == "all") & (attention["region"] == "finding")]
     rows = rows[(rows["metric"] == "enrichment") & (rows["dataset"] != internal)]
@@ -38,8 +39,9 @@ def maps_on_finding(attention: pd.DataFrame, internal: str) -> dict[str, float]:
 def goals(values: Mapping[str, MetricOfRuns], macs: Mapping[str, float], maps: Mapping[str, float]) -> pd.DataFrame:
     """Build the table `goals`: one row for each run with a value for every goal in use; empty with fewer than two rows.
 
-    A goal is in use if any run has a value for it. values: the result of `ablation_tables.metrics`. maps: the result of
-    `maps_on_finding`. macs: run id -> multiply-accumulate operations. maps and macs have no replicates.
+    A goal is in use if at least one run has a value for this goal. The table is also empty if no run has an external
+    AUROC or no run has a gap. values: the result of `ablation_tables.metrics`. macs: run id -> multiply-accumulate
+    operations. maps: the result of `maps_on_finding`. maps and macs have no replicates.
     """
     if not {"auroc", "gap"} <= set(values):
         return pd.DataFrame(columns=list(SCHEMAS["goals"]))

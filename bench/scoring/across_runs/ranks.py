@@ -1,8 +1,8 @@
 """Ranks of runs with groups of ties, and the mean gap of each hospital.
 
-A report ranks recipes (means over seeds). Their replicates contain the variation over patients and over seeds; the
-module `recipes` computes them. All recipes share the resamples of patients, so every comparison is paired. Shapes: R
-runs or recipes, B replicates.
+A report ranks recipes (means over seeds). The module `recipes` computes the replicates of recipes, which contain the
+variation over patients and over seeds. All recipes share the resamples of patients, so every comparison is paired.
+Shapes: R runs or recipes, B replicates.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -47,11 +47,12 @@ def stack_replicates(run_ids: Sequence[str], name: str, replicates: Replicates) 
 
 
 def rankings(scores: pd.DataFrame, replicates: Replicates, smallest_first: Collection[str]) -> pd.DataFrame:
-    """Build the table `ranks`: the rows of `ranks` for each criterion, those of DEFAULT first.
+    """Build the table `ranks`: the result of the function `ranks` for each criterion; the criterion DEFAULT comes first.
 
-    scores: the rows of all criteria, with the columns of Criterion, run_id, value, low and high. smallest_first: metrics of
-    which the smallest value is best. All rankings are of the runs that DEFAULT ranks. The others are left out if fewer than two
-    runs have the value, or if a run with the value has no replicates.
+    scores: the rows of all criteria, with the columns of Criterion, run_id, value, low and high. smallest_first:
+    metrics of which the smallest value is best. Every ranking has only runs that are ranked by DEFAULT. A ranking by
+    another criterion is left out if fewer than two of these runs have the value, or if a run with the value has no
+    replicates.
     """
     rows_of = {Criterion(*map(str, key)): rows for key, rows in scores.groupby(list(Criterion._fields), sort=False)}
     default = ranks(rows_of.pop(DEFAULT, scores[:0]), replicates)
@@ -71,13 +72,14 @@ def ranks(
 ) -> pd.DataFrame:
     """Rank runs by one criterion, best first, with tie groups; `smallest_first`: the smallest value is best.
 
-    Runs without this value or without valid replicates are left out. value, low and high are those of `scores`.
+    Runs without this value or without valid replicates are left out. value, low and high are copied from `scores`.
     mean_rank is the mean over replicates; rank_low and rank_high are the 95 % interval. p_best: share of replicates in
     which the run is best; a replicate with several best runs counts in equal parts for each of them. group: number of
     the run's tie group, from 1. p_anchor: adjusted p of the difference to the anchor (the best run of the group), NaN
     for anchors. all_low and all_high are simultaneous over all runs, so they are also valid for the run that is first
     by chance. lead: difference to the next row, positive if the row is better, with its own interval (lead_low,
-    lead_high) and an interval that is adjusted for all pairs (lead_all_low, lead_all_high); NaN in the last row.
+    lead_high) and an interval that is adjusted for all pairs (lead_all_low, lead_all_high); NaN in the last row. Raises
+    ValueError if `scores` has several rows of one run for the criterion.
     """
     rows = criterion.rows(scores)
     if rows["run_id"].duplicated().any():
@@ -93,7 +95,7 @@ def ranks(
     if not len(rows):
         return _frame([], SCHEMAS["ranks"])
     value, sign = rows["value"].to_numpy(np.float64), -1.0 if smallest_first else 1.0
-    # noise makes the replicates of these metrics too large, so they are shifted until their mean is the value
+    # noise makes the replicates of these metrics too large, so the replicates are shifted: their mean becomes the value
     if criterion.metric in BIASED:
         replicates_RB = replicates_RB + (value - np.nanmean(replicates_RB, axis=1))[:, None]
     tests = pair_tests(value, replicates_RB)
@@ -123,12 +125,13 @@ def ranks(
 
 
 def tie_groups(p: Array) -> tuple[NDArray[np.int64], Array]:
-    """Divide runs, sorted from best to worst, into tie groups. p [R, R]: p-values of `pair_tests`.
+    """Divide runs, sorted from best to worst, into tie groups.
 
-    Return the number of each run's group [R], from 1, and the p-value [R] of its difference to the anchor. The anchor is the
-    best run of a group. The next runs join the group until a run differs from the anchor at .05; this run is the anchor of
-    the next group. p is Holm-adjusted over all pairs of runs, because the anchor was selected by its value. Comparing
-    neighbors instead of the anchor could merge all runs into one group.
+    p [R, R]: p-values of `pair_tests`. Return the number of each run's group [R], from 1, and the p-value [R] of the
+    run's difference from the anchor, NaN for anchors. The anchor is the best run of a group. The next runs join the
+    group until a run differs from the anchor at .05; this run is the anchor of the next group. p is Holm-adjusted over
+    all pairs of runs, because the anchor was selected by its value. If each run were compared with the previous run
+    instead, all runs could end in one group.
     """
     group = np.ones(len(p), np.int64)
     p_anchor = np.full(len(p), np.nan)
@@ -143,10 +146,11 @@ def tie_groups(p: Array) -> tuple[NDArray[np.int64], Array]:
 
 
 def leads(value: Array, tests: PairTests) -> dict[str, Array]:
-    """Return the columns `lead`: difference of each run to the next one, in value [R] sorted from best to worst.
+    """Return the columns LEADS, [R] each: the difference between each run and the next run, with two intervals.
 
-    tests: those of all pairs. lead_low and lead_high are the interval of this difference alone. lead_all_low and lead_all_high
-    are adjusted for all pairs, so they exclude 0 where the p-value is below .05.
+    value [R] is sorted from best to worst. tests: the result of `pair_tests`. lead_low and lead_high are the interval of
+    this difference alone. lead_all_low and lead_all_high are the interval that is adjusted for all pairs of runs; this
+    interval excludes 0 where the p-value of `tests` is below .05.
     """
     columns = {name: np.full(len(value), np.nan) for name in LEADS}
     if len(value) < 2:
@@ -161,10 +165,10 @@ def leads(value: Array, tests: PairTests) -> dict[str, Array]:
 def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
     """Build the table `mean_gaps`: each hospital's macro gap averaged over runs, largest first, then "external".
 
-    low and high: interval of the mean, which describes the variation over patients with these runs fixed. all_low and
-    all_high: interval that is simultaneous over hospitals; for "external" it equals low and high. num_worse and
-    num_better: numbers of runs whose gap has an interval entirely above 0, and entirely below 0. These intervals are
-    simultaneous over the hospital's runs.
+    low and high: interval of the mean, which describes the variation over patients, but not over runs. all_low and
+    all_high: interval that is simultaneous over hospitals; for "external", the same as low and high. num_worse: number
+    of runs with a gap above 0. num_better: number of runs with a gap below 0. A gap counts as above or below 0 if its
+    interval, which is simultaneous over the hospital's runs, is entirely above or below 0.
     """
     rows: list[tuple[Any, ...]] = []
     means: dict[str, tuple[float, Array]] = {}
@@ -185,7 +189,7 @@ def mean_gaps(gaps: pd.DataFrame, replicates: Replicates) -> pd.DataFrame:
 
 
 def _simultaneous_intervals(means: Mapping[str, tuple[float, Array]]) -> dict[str, tuple[float, float]]:
-    """Compute simultaneous intervals: name -> (low, high). means: name -> (value, replicates [B])."""
+    """Compute simultaneous intervals, name -> (low, high), of `means`: name -> (value, replicates [B])."""
     if not means:
         return {}
     values, replicates_of_means = zip(*means.values(), strict=True)
@@ -198,7 +202,7 @@ def _frame(rows: Iterable[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFr
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with the types of its columns, also if it has no rows."""
+    """Convert each column to its type (int64, float64 or text), even if the table has no rows."""
     integers = {"rank_low", "rank_high", "group", "num_runs", "num_worse", "num_better"}
     text = {"metric", "dataset", "finding", "run_id"}
     return table.astype({name: "int64" if name in integers else "float64" for name in table if name not in text})

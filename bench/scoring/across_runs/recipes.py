@@ -1,9 +1,10 @@
 """Recipes: runs that differ only in the seed, averaged, with intervals over patients and seeds.
 
-A recipe is a configuration without its seed. Its score is the mean over the seeds that were trained. The interval has two
-parts: new patients (from the bootstrap of each run) and new seeds (from the scatter of the runs around their recipe's mean).
-Two or three seeds say little about the scatter of one recipe, so the scatter is moderated: a weighted mean of the recipe's own
-variance and of the variance pooled over all recipes of the grid.
+A recipe is a configuration without its seed. The score of a recipe is the mean over the seeds that were trained. The
+interval has two parts: the variation over patients (from the bootstrap of each run) and the variation over seeds (from
+the scatter of the runs around the mean of their recipe). Two or three seeds say little about the scatter of one recipe.
+So the variance over seeds is moderated: it is a weighted mean of the recipe's own variance and of the variance pooled
+over all recipes of the grid.
 Sources: Smyth 2004, doi:10.2202/1544-6115.1027 (moderated variance); Zou and Donner 2008, doi:10.1002/sim.3095 (interval of a
 sum from the intervals of its parts).
 Shapes: R runs, S seeds of one recipe, N scores, B replicates.
@@ -33,10 +34,10 @@ Array = NDArray[np.float64]
 # minimum degrees of freedom over all recipes; with one degree, Student's quantile is 13, and the interval would be too
 # wide to be useful
 LEAST_DEGREES = 2
-LEAST_VARIANCES = 2
+LEAST_VARIANCES = 2  # minimum number of variances in `prior_degrees`
 RANKED_BY = "auroc/external"  # the score whose variances over seeds decide the weight of the pooled variance
-# From so many runs on, random deviations are made from N combinations of the runs, with the same covariances of the N scores.
-# With a random number for each run, the time would grow with the square of the number of runs.
+# With this many runs or more, the random deviations are sums over N combinations of the runs instead of sums over all runs;
+# the covariances of the N scores are the same. The time of sums over all runs would grow with the square of their number.
 MANY_RUNS = 256
 SUFFIX = "-seeds"  # end of the id of a recipe; the start is the id of its first run
 # columns of the table `scores` that identify a row of a run
@@ -48,10 +49,10 @@ NORMAL_QUANTILE = float(ndtri((1 + LEVEL) / 2))
 
 
 def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
-    """Return groups of run ids whose configurations differ only in the seed, by seed. configs: run id -> configuration.
+    """Return groups of run ids whose configurations differ only in the seed; a group is sorted by seed.
 
-    Two runs with the same configuration and seed differ in something else, such as the version of the training code, so they
-    are in different groups.
+    Two runs with the same configuration and seed differ in something else, such as the version of the training code, so
+    these two runs are in different groups. configs: run id -> configuration.
     """
     groups: dict[tuple[str, int], list[str]] = {}
     seen: Counter[tuple[str, int]] = Counter()
@@ -67,8 +68,8 @@ def seed_groups(configs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
 class Recipes:
     """The recipes of a grid and the scatter of their runs.
 
-    runs_of: recipe id -> ids of its runs. scatter: deviation of each run from the mean of its recipe, run id -> name of the
-    macro -> deviation.
+    runs_of: recipe id -> ids of its runs. scatter: run id -> name of the macro -> deviation of the run from the mean of
+    its recipe.
     """
 
     runs_of: Mapping[str, tuple[str, ...]]
@@ -76,15 +77,15 @@ class Recipes:
 
     @classmethod
     def of_configs(cls, configs: Mapping[str, Mapping[str, Any]], replicates: Replicates) -> "Recipes":
-        """Return the recipes of runs. configs: run id -> configuration."""
+        """Return the recipes of the runs in `configs`: run id -> configuration."""
         return cls.of(seed_groups(configs), replicates)
 
     @classmethod
     def of(cls, groups: Sequence[Sequence[str]], replicates: Replicates) -> "Recipes":
         """Return the recipes of groups of run ids (the result of `seed_groups`).
 
-        A recipe with one run has the id of this run if there are too few seeds for intervals over seeds; otherwise it
-        gets an id of its own.
+        A recipe with one run has the id of this run if there are too few seeds for intervals over seeds. Every other
+        recipe gets an id of its own.
         """
         seeds_vary = _degrees(groups) >= LEAST_DEGREES
         runs_of = {
@@ -116,7 +117,7 @@ class Recipes:
 
     @cached_property
     def prior(self) -> float:
-        """Degrees of freedom that the pooled variance counts for; infinity if the recipes scatter alike."""
+        """Degrees of freedom that the pooled variance counts for; infinity if all recipes have about the same scatter."""
         several = [run_ids for run_ids in self.runs_of.values() if len(run_ids) > 1]
         squares = [sum(self.scatter[run].get(RANKED_BY, 0.0) ** 2 for run in run_ids) for run_ids in several]
         degrees = [len(run_ids) - 1 for run_ids in several]
@@ -130,8 +131,8 @@ class Recipes:
     def quantile(self, recipe: str) -> float:
         """Return the quantile of the standardized deviation over seeds for the 95 % interval; 1.96 for many seeds.
 
-        It is Student's t with the degrees of freedom of the moderated variance: prior plus own, at least LEAST_DEGREES and at
-        most those of all recipes.
+        The quantile is Student's t with the degrees of freedom of the moderated variance: `prior` plus the recipe's own
+        degrees, but at least LEAST_DEGREES and at most `degrees`.
         """
         own = self.prior + len(self.runs_of[recipe]) - 1
         degrees = min(max(own, LEAST_DEGREES), self.degrees)
@@ -141,8 +142,9 @@ class Recipes:
         """Return the replicates of each recipe: means over its runs, with random deviations for new seeds.
 
         The deviations are normal, with the moderated variance divided by the number of seeds, and stretched so that the
-        95 % interval is that of Student's t. They are sums of the observed deviations with random normal weights, so the
-        scores of several hospitals move together as they do between seeds.
+        95 % interval is that of Student's t. Each deviation is a sum of the observed deviations with random normal
+        weights. So the deviations of several hospitals' scores are correlated like the observed deviations between
+        seeds.
         """
         return {recipe: self._drawn(recipe, run_ids, replicates) for recipe, run_ids in self.runs_of.items()}
 
@@ -153,7 +155,7 @@ class Recipes:
         names = list(self.scatter[run_ids[0]])
         if not names:
             return dict(first)
-        # metrics with fewer replicates use only the first of the random numbers
+        # metrics with fewer replicates use only the first random numbers
         means = [stack_replicates(run_ids, name, replicates).mean(0) for name in names]
         if self.has_seeds:
             weight, draw = self.own_weight(recipe), np.random.default_rng(int(sha256(recipe.encode()).hexdigest(), 16))
@@ -168,7 +170,7 @@ class Recipes:
                 deviations_BN += draw.standard_normal((num, len(observed_RN))) @ observed_RN * scale_N
             deviations_BN *= self.quantile(recipe) / NORMAL_QUANTILE / np.sqrt(len(run_ids))
             means = [mean + deviations_BN[: len(mean), n] for n, mean in enumerate(means)]
-        # float32 replicates stay float32, because a study has many
+        # float32 replicates stay float32 to save memory, because a study has many replicates
         drawn = {name: mean.astype(first[name].dtype) for name, mean in zip(names, means, strict=True)}
         return {**drawn, "draws": first["draws"]}
 
@@ -177,10 +179,10 @@ class Recipes:
         return {}
 
     def _pooled(self, names: tuple[str, ...]) -> tuple[Array, NDArray[np.int64]]:
-        """Return the deviations [R, N] of all runs, 0 if unknown, and the degrees of freedom [N] of their variances.
+        """Return the deviations [R, N] of all runs, 0 if unknown, and the degrees of freedom [N] of the pooled variances.
 
-        From MANY_RUNS on, return N combinations of runs [N, N] with the same products of scores. The result is kept,
-        because it is the same for nearly all recipes.
+        With MANY_RUNS or more runs, N combinations of the runs [N, N] replace the R runs; these combinations have the
+        same sum of products for each pair of scores. The result is kept, because it is the same for nearly all recipes.
         """
         if names not in self._kept:
             observed_RN = self._deviations(list(self.scatter), names)
@@ -194,7 +196,7 @@ class Recipes:
         return np.nan_to_num([[self.scatter[run].get(name, 0.0) for name in names] for run in run_ids])
 
     def _degrees_of(self, names: Sequence[str]) -> NDArray[np.int64]:
-        """Return the degrees of freedom of the pooled variance of each name: those of the recipes that have a scatter."""
+        """Return the degrees of freedom of the pooled variance of each name, summed over the recipes with a scatter."""
         return np.array(
             [
                 sum(
@@ -207,13 +209,15 @@ class Recipes:
     def averaged(
         self, table: pd.DataFrame, key: Sequence[str], numbers: Sequence[str] = ("value",), *, shares: bool = False
     ) -> pd.DataFrame:
-        """Return one row for each row that all runs of a recipe have, for the recipes with an id of their own.
+        """Average rows of runs to rows of recipes, for the recipes with an id of their own.
 
-        table: rows of runs, with the columns run_id, low, high, `key` (identifies the rows of a run) and `numbers` (the first
-        one is the estimate that low and high surround). The result has the mean of these numbers, and the other columns of
-        the first run. Its low and high are for new patients and new seeds:
-        (distance from the estimate)² = (mean distance over patients)² + (distance over seeds)². With `shares`, numbers
-        between 0 and 1 have these distances on the logit scale, so that the bounds lie between 0 and 1, too.
+        A recipe gets a row for each value of the columns `key` for which all its runs have a row. table: rows of runs,
+        with the columns run_id, low, high, `key` (these columns identify a row of a run) and `numbers` (columns to
+        average; low and high are the interval of the first one). The other columns are those of the first run.
+
+        The interval of the result describes the variation over patients and seeds: (distance of the bound from the
+        estimate)² = (mean distance of the runs' bounds)² + (half width over seeds)². With `shares`, numbers between 0
+        and 1 have these distances on the logit scale, so that the bounds lie between 0 and 1, too.
         """
         recipe_of = {run: recipe for recipe, run_ids in self.joined.items() for run in run_ids}
         rows = table[table["run_id"].isin(list(recipe_of))]
@@ -238,7 +242,7 @@ class Recipes:
 
     def of_scores(self, scores: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of recipes for the table `scores`."""
-        # the other metrics are shares
+        # metrics that can be below 0 or above 1; all other metrics are shares
         differs = scores["metric"].str.endswith(("_gap", "_drift")) | (scores["metric"] == "nll")
         parts = [
             self.averaged(scores[mask], SCORE_KEY, shares=shares)
@@ -251,18 +255,27 @@ class Recipes:
         return self.averaged(gaps, ("dataset", "finding"), ("value", "internal", "external"))
 
     def replaced(self, table: pd.DataFrame, of_recipes: pd.DataFrame) -> pd.DataFrame:
-        """Return a table in which recipes replace their runs: the rows of `of_recipes`, and the rows of `table` with runs of no recipe."""
+        """Return a table in which recipes replace their runs: the rows of `of_recipes`, then rows of `table`.
+
+        Rows of runs are kept only if their recipe has no id of its own (`joined`).
+        """
         own = {run for run_ids in self.joined.values() for run in run_ids}
         runs = table[~table["run_id"].isin(own)]
         return pd.concat([of_recipes, runs], ignore_index=True) if len(runs) else of_recipes
 
     def means(self, number: Mapping[str, float]) -> dict[str, float]:
-        """Return {recipe id: mean over its runs} of a number by run id; recipes whose runs have none are left out."""
+        """Return {recipe id: mean over its runs} of a number that is given by run id.
+
+        A run without a number is ignored; a recipe without any number is left out.
+        """
         known = {recipe: [number[run] for run in run_ids if run in number] for recipe, run_ids in self.runs_of.items()}
         return {recipe: float(np.mean(numbers)) for recipe, numbers in known.items() if numbers}
 
     def _half_widths(self, squares: "pd.Series[float]") -> NDArray[np.float64]:
-        """Return the half width over seeds of each row of `averaged`. squares: sums of squares by (recipe, *key)."""
+        """Return the half width over seeds of each row of `averaged`.
+
+        squares: sum of the runs' squared deviations from the mean of their recipe, with the index (recipe, *key).
+        """
         keys = [name for name in squares.index.names if name != "recipe"]
         recipe = squares.index.get_level_values("recipe")
         own = recipe.map({r: len(run_ids) - 1 for r, run_ids in self.runs_of.items()}).to_numpy(np.float64)
@@ -272,7 +285,7 @@ class Recipes:
         )
         weight = recipe.map({r: self.own_weight(r) for r in self.runs_of}).to_numpy(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
-            # 0: no other recipe has the row
+            # the pooled variance is 0 if no recipe with several runs has the row
             pooled = np.where(pooled_degrees > 0, pooled_squares / pooled_degrees, 0.0)
             variance = np.where(own > 0, weight * squares.to_numpy() / own + (1 - weight) * pooled, pooled)
         quantile = recipe.map({r: self.quantile(r) for r in self.runs_of}).to_numpy(np.float64)
@@ -280,7 +293,10 @@ class Recipes:
 
 
 def _widened(value: Array, low: Array, high: Array, over_seeds: Array, shares: bool) -> tuple[Array, Array]:
-    """Return the bounds of an interval over patients and seeds, from those over patients and the half width over seeds."""
+    """Return the bounds of an interval over patients and seeds, given low and high over patients only.
+
+    over_seeds: half width over seeds. `shares`: see `Recipes.averaged`.
+    """
     inside = np.stack([value, low, high])
     on_logit = shares & ((inside > 0) & (inside < 1)).all(0)
     inside = np.where(on_logit, inside, 0.5)
@@ -293,11 +309,11 @@ def _widened(value: Array, low: Array, high: Array, over_seeds: Array, shares: b
 
 
 def prior_degrees(variance: Array, degrees: Array) -> float:
-    """Estimate how many degrees of freedom a common variance counts for, from variances with their degrees of freedom.
+    """Estimate how many degrees of freedom a common variance counts for, given variances and their degrees of freedom.
 
-    The logarithms of the variances scatter because each has few degrees of freedom. The more they scatter beyond that, the
-    more the true variances differ, and the fewer degrees the common variance counts for. The result is infinite if they do
-    not scatter more, or if there are fewer than two variances above 0.
+    The logarithms of the variances scatter, because each variance has few degrees of freedom. If the logarithms scatter
+    more than this explains, the true variances differ, and the common variance counts for fewer degrees. The result is
+    infinite if the logarithms do not scatter more, or if fewer than two variances are above 0.
     Source: Smyth 2004, section 6.2.
 
     >>> prior_degrees(np.array([1.0, 1.1, 0.9]), np.array([4.0, 4.0, 4.0]))
@@ -308,7 +324,7 @@ def prior_degrees(variance: Array, degrees: Array) -> float:
         return float("inf")
     centered = log_variance - digamma(own / 2) + np.log(own / 2)
     excess = float(centered.var(ddof=1) - polygamma(1, own / 2).mean())
-    fewest, most = 0.01, 1e6  # polygamma(1, x) falls with x
+    fewest, most = 0.01, 1e6  # the solution is searched in this range; polygamma(1, x) falls as x grows
     if excess <= polygamma(1, most / 2):
         return float("inf")
     return float(brentq(lambda prior: polygamma(1, prior / 2) - min(excess, polygamma(1, fewest / 2)), fewest, most))
@@ -333,7 +349,7 @@ def seed_variance(
     over resampled patients of one run (root mean square over seeds). A group of one run has no rows.
     """
     rows = []
-    # selected once: the rows of every recipe are searched in this small table
+    # This small table is selected once, because the rows of every recipe are searched in it.
     macros = scores[(scores["finding"] == MACRO) & (scores["metric"] == "auroc")]
     rows_of_run = macros.groupby("run_id", sort=False).indices
     for recipe, group in groups.items():

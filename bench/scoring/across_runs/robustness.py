@@ -2,8 +2,8 @@
 
 On the logit scale, external AUROC is close to a linear function of internal AUROC. Effective robustness is the external
 AUROC minus the AUROC on this line. The line for a run is fitted to the other runs, so an outlier does not shift its own
-line. Noise in internal AUROC makes the line too flat. For the interval, the line is fitted again in every replicate. So the
-interval describes the variation over patients, but not over runs.
+line. Noise in internal AUROC makes the line too flat. To compute the interval, the line is fitted again in every
+replicate, always to the same runs. So the interval describes the variation over patients, but not over runs.
 Source: Taori et al. 2020, arXiv:2007.00644; Miller et al. 2021, arXiv:2107.04649.
 Shapes: R runs, B replicates.
 """
@@ -59,8 +59,9 @@ def _on_scale(area: Array) -> Array:
 def leave_one_out(internal: Array, external: Array) -> tuple[Array, Array]:
     """Compute external minus expected AUROC, and the expected AUROC, [R] or [R, B] each.
 
-    The expected AUROC of a run is on a line that is fitted to the other runs. This line is computed from the sums over all
-    runs minus the run's own terms. Both results are NaN if an AUROC of another run has no logit.
+    The expected AUROC of a run is on a line that is fitted to the other runs. This line is computed from the sums over
+    all runs minus the run's own terms. Both results are NaN if an AUROC of another run is NaN, 0 or 1, and thus has no
+    logit.
     """
     x, y = _on_scale(internal), _on_scale(external)
     valid = np.isfinite(x) & np.isfinite(y)

@@ -24,7 +24,10 @@ INTERNAL_SPLITS = ("val", "test")
 
 
 class Rule(NamedTuple):
-    """A selection rule: it chooses the run with the highest value in value [R]; replicates [R, B] of these values may be None."""
+    """A selection rule, which chooses the run with the highest value in value [R].
+
+    oracle: whether the values come from external hospitals. replicates: [R, B] of these values; None if not stored.
+    """
 
     name: str
     oracle: bool
@@ -33,7 +36,7 @@ class Rule(NamedTuple):
 
 
 def optimism(value: Array, replicates: Array) -> float:
-    """Estimate the optimism of the largest of value [R]: its excess over the run's true value because of the selection.
+    """Estimate the optimism of the largest of value [R]: its expected excess over the true value of the selected run.
 
     In each replicate, the best run is selected again. Its value in the replicate is compared with its value on all patients.
     Source: Efron 1983, doi:10.1080/01621459.1983.10477973.
@@ -48,11 +51,11 @@ def optimism(value: Array, replicates: Array) -> float:
 def selection(scores: pd.DataFrame, internal: str, replicates: Replicates) -> pd.DataFrame:
     """Build the table `selection`: AUROC and regret of each rule's run at every hospital and for their mean ("external").
 
-    The rules select by macro AUROC on internal val, on internal test, at each hospital, and by the mean over hospitals. Only
-    runs with all these values are compared; with fewer than two the table is empty. regret: AUROC of the hospital's best run
-    minus AUROC of the selected run, paired. Its interval (`max_intervals`) accounts for the selection of the best run, and
-    its lower bound is 0 if the selected run is the best. optimism belongs to the rule; it is NaN for internal val, because
-    there are no replicates.
+    The rules select by macro AUROC on internal val, on internal test, at each hospital, and by the mean over hospitals.
+    Only runs with all these values are compared; with fewer than two such runs, the table is empty. regret: AUROC of
+    the hospital's best run minus AUROC of the selected run, on the same resamples. The interval of the regret
+    (`max_intervals`) accounts for the selection of the best run; its lower bound is at least 0. optimism is the same in
+    all rows of a rule, and NaN for the rule internal val, because replicates on val are not stored.
     """
     values = _values(scores, internal)
     hospitals = sorted(set(values.columns.get_level_values("dataset")) - {internal, EXTERNAL})

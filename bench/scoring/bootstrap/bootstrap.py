@@ -1,9 +1,10 @@
 """Computation of metrics of many columns on the same resampled patients, without copies of images.
 
 A column is one finding of one model. The images of a column are sorted once. Then each pass ("walk") over the sorted
-images computes a tile: 64 replicates, each with its own weights. Counts are integers, exact in float64 up to 2^53, so
-ties and the order of the images cause no rounding errors. Results do not depend on the number of threads. A cut is a
-number of images: the images before the cut are those with the highest scores, such as all positive calls.
+images computes a tile: 64 replicates, each with its own weights (how often each patient was drawn). Counts are
+integers, exact in float64 up to 2^53, so ties and the order of the images cause no rounding errors. Results do not
+depend on the number of threads. A cut is a number of images: the images before the cut are those with the highest
+scores, such as all positive calls.
 Shapes: N images, C columns, B replicates, T tiles of LANES (64) replicates, Q cuts, G groups, R thresholds, V values.
 label_NC int8: 1 and 0; an image with any other label is ignored in its column.
 """
@@ -28,7 +29,7 @@ CALL_METRICS = ("f1", "precision", "sensitivity", "specificity", "npv")
 
 
 def run_in_threads(work: Callable[[int], None], num: int, num_threads: int) -> None:
-    """Call `work` with 0, 1, ..., num - 1. With one thread the calls are in this order, with several in any order."""
+    """Call `work` with 0, 1, ..., num - 1: in this order with one thread, in any order with several threads."""
     if num_threads <= 1 or num <= 1:
         for index in range(num):
             work(index)
@@ -67,14 +68,14 @@ class Walk:
         cut: Sequence[int] | NDArray[np.int64] = (),
         with_auprc: bool = True,
     ) -> Self:
-        """Return a walk without results; `fill` computes them tile by tile, without AUPRC in less time."""
+        """Return a walk without results; `fill` computes the results tile by tile, faster without AUPRC."""
         cuts, num_tiles = np.asarray(cut, np.int64), len(resamples.weight)
         assert (np.diff(cuts) >= 0).all(), "Cuts must increase: the count of a cut out of order would stay 0."
         auroc, auprc = np.full((num_tiles, LANES), np.nan), np.full((num_tiles, LANES * with_auprc), np.nan)
         return cls(column, cuts, auroc, auprc, np.zeros((num_tiles, len(cuts), 2, LANES)))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
-        """Compute the metrics of one tile from its weights."""
+        """Compute the metrics of one tile from its weights [num_patients, LANES]."""
         images = (self.column.patient, self.column.kind, self.cut)
         walk_ranks(*images, weight, self.auroc[tile], self.auprc[tile], self.reached[tile])
 
@@ -100,16 +101,16 @@ class GroupWalk:
 
     images: GroupedImages
     auroc: Array  # [G, T, LANES]
-    counted: Array  # [G, T, 2, 2, LANES]
+    counted: Array  # [G, T, 2, 2, LANES]; axis 2: images before the cut, all images; axis 3: negatives, positives
 
     @classmethod
     def empty(cls, resamples: Resamples, images: GroupedImages) -> Self:
-        """Return a walk without results; `fill` computes them tile by tile."""
+        """Return a walk without results; `fill` computes the results tile by tile."""
         shape = (len(images.first), len(resamples.weight))
         return cls(images, np.full((*shape, LANES), np.nan), np.zeros((*shape, 2, 2, LANES)))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
-        """Compute the metrics of each group in one tile from its weights."""
+        """Compute the metrics of each group in one tile from the tile's weights [num_patients, LANES]."""
         start, patient, kind, first = self.images
         cuts, no_auprc = np.stack([first, np.diff(start)], 1), np.empty(0)
         starts = start.tolist()
@@ -170,7 +171,10 @@ def grouped_sums(
 
 
 def divide(numerator: Array, denominator: Array) -> Array:
-    """Return numerator / denominator; NaN where the denominator is 0. The denominator must not be negative."""
+    """Return numerator / denominator; NaN where the denominator is 0.
+
+    The denominator must not be negative.
+    """
     nonzero = denominator > 0
     if nonzero.all():  # usually no denominator is 0, and the division is faster without a mask
         return np.asarray(numerator / denominator)
@@ -199,7 +203,8 @@ def call_metrics(called: Array, total: Array) -> dict[str, Array]:
 def cuts_of(column: Column, threshold_R: Array) -> tuple[list[int], NDArray[np.int64]]:
     """Return the indices of the thresholds that are not NaN, highest threshold first, and the cuts for `Walk`.
 
-    A cut is the number of images with a score of at least the threshold. The last cut is the number of all images.
+    Each of these thresholds has a cut: the number of images with a score of at least the threshold. One more cut at the
+    end is the number of all images.
     """
     not_nan = np.flatnonzero(~np.isnan(threshold_R))
     rules = not_nan[np.argsort(-threshold_R[not_nan], kind="stable")].tolist()

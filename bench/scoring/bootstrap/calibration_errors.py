@@ -72,13 +72,16 @@ class Segments(NamedTuple):
     """Sorted images, divided into segments; a segment has neighboring images that share all bins."""
 
     start: NDArray[np.int64]  # [S + 1]: index of the first image of each segment, then the number of images
-    bins: NDArray[np.int32]  # [K, S]: the K bins that the images of a segment share
-    patient: Patients  # [n]
-    value: Array  # [V, n]
+    bins: NDArray[np.int32]  # [K, S]: the K bins (one of each kind of bins) that the images of a segment share
+    patient: Patients  # [n]: patient of each image
+    value: Array  # [V, n]: V values of each image
 
     @classmethod
     def of(cls, bins_of_image: Sequence[NDArray[np.int32]], patient: Patients, values: Sequence[Array]) -> Self:
-        """Divide images into segments; a new segment begins where any of K bins [n] changes."""
+        """Divide images into segments; a new segment begins where any of an image's K bins changes.
+
+        bins_of_image: K arrays [n]. values: V arrays [n].
+        """
         bins = np.stack(bins_of_image)
         changed = (bins[:, 1:] != bins[:, :-1]).any(0)
         first = np.append(0, 1 + np.flatnonzero(changed)) if len(patient) else np.empty(0, np.int64)
@@ -94,7 +97,8 @@ class Segments(NamedTuple):
     def of_patients(cls, patient: Patients, num_patients: int, values: Sequence[Array | Positive]) -> Self:
         """Return one segment with patients instead of images; a patient's values are sums over the patient's images.
 
-        Sums over all images that need no bins are faster this way, because there are fewer patients than images.
+        A sum over all images needs no bins. Such a sum is faster over patients, because there are fewer patients than
+        images.
         """
         totals = [np.asarray(np.bincount(patient, value, num_patients), np.float64) for value in values]
         return cls.of([np.zeros(num_patients, np.int32)], np.arange(num_patients, dtype=np.int32), totals)
@@ -115,7 +119,8 @@ class Errors:
     """Calibration errors of one column in each replicate. `fill` computes one tile; tiles may be computed in any order.
 
     The first D tiles have all errors. The other tiles have only the HEADLINES of the first set of probabilities. The
-    comments list the values of an image that are summed. Excess is label minus probability.
+    comments behind the fields list the values of each image (or patient) that are summed. Excess is label minus
+    probability.
     """
 
     detailed: Segments  # excess in each set, then 1
@@ -179,7 +184,7 @@ class Errors:
                 self.headlines[:, later] = squared / num_images, excess / num_images
 
     def results(self, num: int) -> list[dict[str, Array]]:
-        """Return for each set: name -> errors [1 + num], of the original sample and then of each replicate."""
+        """Return for each set: name -> errors [1 + num], first of the original sample, then of each replicate."""
         return [dict(zip(ERRORS, errors, strict=True)) for errors in self.out[..., : 1 + num]]
 
     def later_headlines(self, num: int) -> dict[str, Array]:
@@ -189,7 +194,10 @@ class Errors:
 
 @compiled
 def _absolute_sum(excess_S1L: Array, bin_of_segment: NDArray[np.int32], bins: int) -> Array:
-    """Compute the sum over bins of |sum of the excess of the segments in the bin|: [L]."""
+    """Compute for each replicate the sum over bins of the absolute excess of a bin: [L].
+
+    The excess of a bin is the sum of excess_S1L [S, 1, L] over the segments in this bin.
+    """
     lanes = excess_S1L.shape[2]
     binned, out = np.zeros((bins, lanes)), np.zeros(lanes)
     for s in range(bin_of_segment.shape[0]):

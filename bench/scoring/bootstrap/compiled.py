@@ -2,7 +2,7 @@
 
 numba recompiles a function only when the size or time stamp of its file changes. So numba does not notice a change of an
 inlined function in another file, or an update that keeps size and time stamp. Therefore the name of the folder with the
-machine code contains a hash of all files with compiled functions. When one of these files changes, the folder is new.
+machine code contains a hash of all files with compiled functions. When one of these files changes, a new folder is used.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 PACKAGE = Path(__file__).parents[2]
 HERE = Path(__file__).parent.relative_to(PACKAGE)
 MARK = b"import compiled"  # every file with compiled functions contains this text
-UNUSED_SECONDS = 7 * 24 * 3600.0
+UNUSED_SECONDS = 7 * 24 * 3600.0  # a folder that was not used for this time is removed
 _lock = Lock()
 
 
@@ -59,9 +59,9 @@ def kernel_folder() -> Path | None:
 
 
 def writable_folder(parents: Sequence[Path], name: str) -> Path | None:
-    """Return the folder `name` in the first parent in which it is writable; create it if necessary.
+    """Return a writable folder `name` in the first possible parent folder; create the folder if necessary.
 
-    Return None if it is writable in no parent.
+    Return None if the folder is writable in none of the parents.
     """
     for parent in parents:
         folder = parent / name
@@ -75,7 +75,11 @@ def writable_folder(parents: Sequence[Path], name: str) -> Path | None:
 
 
 def _remove_unused(parent: Path, folder: Path) -> None:
-    """Remove folders with machine code of older source files, some megabytes each, after a week without use."""
+    """Remove folders with machine code of older source files, some megabytes each, after a week without use.
+
+    folder: the current folder, which is kept. The time of change of a folder is the time of its last use, because
+    `writable_folder` creates a temporary file in it.
+    """
     for other in parent.glob("kernels-*"):
         with suppress(OSError):
             if other != folder and time.time() - other.stat().st_mtime > UNUSED_SECONDS:
@@ -83,7 +87,7 @@ def _remove_unused(parent: Path, folder: Path) -> None:
 
 
 def compiled(function: Function) -> Function:
-    """Return the compiled function. It releases Python's interpreter lock, so threads run it in parallel.
+    """Return the compiled function, which threads can run in parallel: it releases Python's interpreter lock.
 
     If no folder is writable, each process compiles all functions again, which takes about 15 seconds.
     """

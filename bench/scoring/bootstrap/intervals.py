@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 LEVEL = 0.95
 VALID_SHARE = 0.95
-GUESS = 64  # number of replicates from which `_candidates` guesses its bound
+GUESS = 64  # number of replicates from which `_candidates` guesses a bound
 
 
 def enough(replicates: Array) -> NDArray[np.bool_]:
@@ -41,8 +41,8 @@ def _num_finite(rows: Array) -> NDArray[np.int64]:
 def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
     """Compute the 2.5th and 97.5th percentile of the valid replicates of each cell.
 
-    Both are NaN if the value is NaN or too few replicates are valid. The results equal those of np.nanquantile, but are
-    computed hundreds of times faster.
+    Both percentiles are NaN if the value is NaN or too few replicates are valid. The results equal those of
+    np.nanquantile, but are computed hundreds of times faster.
     """
     shape, num = np.shape(value), replicates.shape[-1]
     rows = np.ascontiguousarray(replicates, np.float64).reshape(int(np.prod(shape)), num)
@@ -67,10 +67,11 @@ def _interpolate(first: float, second: float, share: float) -> float:
 def _last_two(replicates: Array, sign: float, num: int) -> tuple[float, float]:
     """Return the (num - 1)-th and the num-th smallest of the numbers `sign * replicates` [B], ignoring NaN.
 
-    With `sign` -1, these are the largest replicates, with the sign reversed. If `num` is 1, both are the smallest number.
-    The search keeps a lower and an upper bound of the num-th smallest number. Each number between the bounds replaces one
-    bound: the lower bound if fewer than `num` numbers are not larger than it, otherwise the upper bound. In random order,
-    few numbers are between the bounds, so this is faster than sorting.
+    With `sign` -1, the results are the (num - 1)-th and the num-th largest replicate, with the sign reversed. If `num`
+    is 1, both results are the smallest number. The search keeps a lower and an upper bound of the num-th smallest
+    number. Each number x between the bounds replaces one bound: the upper bound if at least `num` numbers are at most
+    x, otherwise the lower bound. In random order, few numbers are between the bounds, so this search is faster than
+    sorting.
     """
     below, above = -np.inf, np.inf
     num_below = _num_up_to(replicates, sign, below)
@@ -98,16 +99,18 @@ def _num_up_to(replicates: Array, sign: float, bound: float) -> int:
 
 @compiled
 def _candidates(replicates: Array, sign: float, num: int) -> Array:
-    """Return a few replicates, among them the `num` smallest of sign x replicates.
+    """Return a few replicates, among them the `num` replicates for which sign x replicate is smallest.
 
-    A guessed bound selects them. If it selects fewer than `num`, all replicates are returned.
+    A bound is guessed, and the replicates up to this bound are returned. If these are fewer than `num`, all replicates
+    are returned.
     """
     if replicates.shape[0] < 2 * GUESS:
         return replicates
     mean = GUESS * num / replicates.shape[0]  # expected number of the `num` smallest among the first GUESS replicates
     bound = _last_two(replicates[:GUESS], sign, min(int(mean + 3 * np.sqrt(mean)) + 1, GUESS))[1]
     selected, count = np.empty(replicates.shape[0]), 0
-    # each number is written, and overwritten by the next one if it is not selected; this avoids a slow `if`
+    # Each number is written to the next free position; if it is not selected, the next number overwrites it. So the loop
+    # needs no `if`, which would be slow.
     for i in range(replicates.shape[0]):
         selected[count] = replicates[i]
         count += sign * replicates[i] <= bound
@@ -137,7 +140,7 @@ def upper_quantile(replicates: Array, num: int, share: float) -> float:
 def bounds_of(value: float, replicates: Array, share: float) -> tuple[float, float]:
     """Compute the quantiles `share` and 1 - share of replicates [B].
 
-    Both are NaN if the value is not finite or too few replicates are valid.
+    Both quantiles are NaN if the value is not finite or too few replicates are valid.
     """
     if not np.isfinite(value):
         return np.nan, np.nan
@@ -165,9 +168,9 @@ def _bounds(value: Array, replicates: Array, share: float) -> tuple[Array, Array
 def area_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
     """Compute the interval of an area under a curve: normal on the logit scale, with the replicates' standard deviation.
 
-    Near 1 the distribution of an estimated area is skewed, and percentile intervals are too often below the true area. At
-    AUROC .95 they cover it in 92 % of cases (`benchmarks/coverage.py`). If the value or a replicate is 0 or 1, its logit is
-    infinite, and the percentile interval is returned.
+    Near 1 the distribution of an estimated area is skewed, and percentile intervals are too often below the true area.
+    At AUROC .95, percentile intervals contain the true area in only 92 % of cases (`benchmarks/coverage.py`). If the
+    value or a replicate is 0 or 1, its logit is infinite, and the percentile interval is returned.
     Source: Pepe 2003, The Statistical Evaluation of Medical Tests, section 5.2.4. For precision and recall: Boyd et al. 2013,
     doi:10.1007/978-3-642-40994-3_29.
     """
@@ -185,7 +188,10 @@ def area_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
 
 
 def distance_interval(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute the interval of an error that is never negative and that noise increases; see `distance_difference`."""
+    """Compute the interval of a calibration error, which is never negative and which noise increases.
+
+    `distance_difference` explains the method.
+    """
     low, high = distance_difference(value, replicates, excess(value, replicates), np.zeros(np.shape(value)))
     return np.maximum(low, 0.0), high
 
@@ -195,13 +201,14 @@ def distance_difference(
 ) -> tuple[Array, Array]:
     """Compute the interval of the difference first - second of two calibration errors, with the `excess` of each error.
 
-    A calibration error is a mean of distances, and noise increases distances. So each estimate is too high by an unknown
-    bias. The replicates have the noise twice, and their mean is above the estimate by the excess. If the true error is large,
-    the bias is about the excess. If the true error is 0, the estimate is all bias: the replicates are larger than the estimate
-    by the factor sqrt(2), and the bias is (1 + sqrt(2)) x excess. The interval allows for every bias from 0 to this largest
-    one, separately for the two errors, because equal excesses can belong to different biases. It also extends by 1.96
-    standard deviations of the replicates to both sides. So the estimate, which is the usual one, is always inside.
-    Percentiles contain the truth too rarely (`benchmarks/coverage.py`, worlds `ece` and `drift`).
+    A calibration error is a mean of distances, and noise increases distances. So each estimate is too high by an
+    unknown bias. The replicates have the noise twice, and their mean is above the estimate by the excess. If the true
+    error is large, the bias is about the excess. If the true error is 0, the estimate is all bias: the replicates are
+    larger than the estimate by the factor sqrt(2), and the bias is (1 + sqrt(2)) x excess. The interval allows for
+    every bias from 0 to this largest bias, separately for the two errors, because equal excesses can belong to
+    different biases. The interval also extends by 1.96 standard deviations of the replicates to both sides. So the
+    estimate, from which no bias is subtracted, is always inside the interval. Percentile intervals contain the truth
+    too rarely (`benchmarks/coverage.py`, worlds `ece` and `drift`).
 
     >>> low, high = distance_difference(np.array([0.02]), np.full((1, 9), 0.02), np.array([0.01]), np.array([0.01]))
     >>> low.round(3), high.round(3)
@@ -217,7 +224,7 @@ def distance_difference(
 
 
 def excess(value: Array, replicates: Array) -> Array:
-    """Compute the mean of the finite replicates of each cell minus the value: the upward bias under resampling."""
+    """Compute the excess of each cell: the mean of the finite replicates minus the value."""
     return np.asarray(_of_rows(replicates)[0] - value)
 
 
@@ -250,11 +257,11 @@ def _mean_and_deviation(rows: Array) -> tuple[Array, Array]:
 
 
 def mean_of(value: Array, replicates: Array) -> tuple[float, Array]:
-    """Compute the mean over K cells with its replicates [B], from value [K] and replicates [K, B], without NaN values.
+    """Compute the mean of value [K] over the cells that are not NaN, and the replicates [B] of this mean.
 
-    If a cell is NaN in a replicate, its deviation from its value is replaced by the mean deviation of the other cells.
-    Otherwise the differences between cells would count as noise. If a cell has too few valid replicates, all replicates of
-    the mean are NaN.
+    replicates [K, B]: the replicates of each cell. If a cell is NaN in a replicate, the cell's deviation from its value
+    is replaced by the mean deviation of the other cells. Without this replacement, the differences between cells would
+    count as noise. If a cell with a value has too few valid replicates, all replicates of the mean are NaN.
     """
     not_nan = np.isfinite(value)
     num = np.count_nonzero(not_nan)
@@ -289,7 +296,7 @@ def _mean(value: Array, replicates: Array, not_nan: NDArray[np.bool_], center: f
 def wilson(share: Array, num: Array) -> tuple[Array, Array]:
     """Compute Wilson's interval of a share that was observed in `num` independent draws; `num` may be fractional.
 
-    At shares of 0 and 1 its width is above 0, unlike that of a bootstrap interval.
+    At shares of 0 and 1, the width of this interval is above 0, while the width of a bootstrap interval is 0.
     Source: Wilson 1927, doi:10.1080/01621459.1927.10502953.
     """
     z = float(ndtri((1 + LEVEL) / 2))

@@ -17,8 +17,8 @@ from bench.scoring.bootstrap.sorted_images import LAST_OF_TIE, POSITIVE
 
 Array = NDArray[np.float64]
 Weight = NDArray[np.uint8]
-# Kinds of images whose score no other image has. Most images are of these kinds, so they have faster branches. In the
-# middle of a tie, an image of these kinds is the last image of the tie.
+# Kinds of images whose score no other image has. Most images are of these kinds, so there are faster branches for them.
+# Inside a tie (`in_tie`), an image of one of these kinds is the last image of the tie.
 UNTIED_NEGATIVE, UNTIED_POSITIVE = LAST_OF_TIE, LAST_OF_TIE | POSITIVE
 TINY = 1e-12  # prevents a division by 0; smaller than any sum of weights above 0
 
@@ -36,12 +36,12 @@ def walk_ranks(  # noqa: C901 - all metrics in one loop over the images
     """Compute AUROC and AUPRC [LANES] of images sorted by decreasing score; NaN in a replicate in which a class is absent.
 
     AUROC = 1 - discordant pairs / all pairs; a tied pair counts half. AUPRC = sum of precision x increase of recall. If
-    `auprc` is empty, AUPRC is not computed; its divisions take half of the time.
-    The results are written to auroc, auprc and reached [Q, 2, LANES]: the numbers of negatives and of positives among the
-    first cut[q] images. Cuts increase, and no cut is inside a tie.
+    `auprc` is empty, AUPRC is not computed, which saves half of the time. The results are written to auroc, auprc and
+    reached [Q, 2, LANES]: the numbers of negatives and of positives among the first cut[q] images. Cuts increase, and
+    no cut is inside a tie.
     """
     num, i, q, in_tie = patient.shape[0], 0, 0, False
-    # Rows of one array cannot overlap, so the compiler needs no check of that before each loop over replicates.
+    # Rows of one array cannot overlap, so the compiler adds no check for overlaps before each loop over replicates.
     counts, sums = np.zeros((4, LANES), np.int32), np.zeros((2, LANES))
     negatives, positives, tied_negatives, tied_positives = counts[0], counts[1], counts[2], counts[3]
     discordant, precision_sum = sums[0], sums[1]  # precision_sum: sum over positive images
@@ -118,8 +118,8 @@ def walk_weighted(  # noqa: C901 - all metrics in one loop over the images
 ) -> None:
     """Compute AUROC and AUPRC of weighted images sorted by decreasing score; write them to out [3, L].
 
-    Rows 0 and 1: AUROC and AUPRC if an image counts weight x of_group [G, L]. Row 2: AUPRC if an image counts weight x
-    of_label [2, L] (factor of negatives, factor of positives).
+    For rows 0 and 1 (AUROC and AUPRC), the weight of an image is multiplied by the factor of its group: of_group [G, L].
+    For row 2 (another AUPRC), the weight is multiplied by the factor of the label: of_label [2, L], negatives first.
     """
     num, lanes, in_tie = patient.shape[0], weight.shape[1], False
     # plain_*: sums of weights without factors
@@ -187,7 +187,10 @@ def walk_weighted(  # noqa: C901 - all metrics in one loop over the images
 def _sum_one_value(
     patient: NDArray[np.int32], start: NDArray[np.int64], value: Array, weight: Weight, out: Array
 ) -> None:
-    """Compute `sum_segments` for one value [n]; each weight is used only once, so converted weights are not stored."""
+    """Compute `sum_segments` for one value [n].
+
+    Each weight is used only once, so the weights that are converted to floats are not stored.
+    """
     for s in range(start.shape[0] - 1):
         last = start[s + 1] - 1
         for i in range(start[s], start[s + 1], 4):

@@ -1,10 +1,10 @@
 """Computation of intervals of the maximum of several numbers, and of their spread (largest minus smallest).
 
-The percentile interval of a maximum is wrong if the numbers are close. Each replicate picks the number that is highest by
-chance, so nearly all replicates are above the truth. With five equal hospitals the interval covers 32 % instead of 95 %.
-Here the lower bound is the largest of the numbers' simultaneous lower bounds. The upper bound is the largest of their
-percentile upper bounds. With five equal numbers this interval covers 97 %. With one number far above the others it covers
-98 %, so it is slightly too wide.
+The percentile interval of a maximum is wrong if the numbers are close. Each replicate picks the number that is highest
+by chance, so nearly all replicates are above the truth. With five equal hospitals, the percentile interval contains the
+truth in 32 % of cases instead of 95 %. Here the lower bound is the largest of the numbers' simultaneous lower bounds.
+The upper bound is the largest of the numbers' percentile upper bounds. This interval contains the truth in 97 % of
+cases with five equal numbers, and in 98 % with one number far above the others, so it is slightly too wide.
 Shapes: H numbers, C columns, B replicates.
 """
 
@@ -22,7 +22,10 @@ Array = NDArray[np.float64]
 
 
 class Extreme(NamedTuple):
-    """The largest number with its position and 95 % interval. If no number is finite, position is -1, and value is NaN."""
+    """The largest number with its position and 95 % interval.
+
+    If no number is finite, position is -1, and value and bounds are NaN.
+    """
 
     position: int
     value: float
@@ -34,7 +37,10 @@ NONE = Extreme(-1, float("nan"), float("nan"), float("nan"))
 
 
 def largest(value: Array, replicates: Array) -> Extreme:
-    """Compute the largest of value [H] with its interval. The numbers may be correlated over the replicates [H, B]."""
+    """Compute the largest of value [H] with its interval, from replicates [H, B].
+
+    The numbers may be correlated over the replicates.
+    """
     if not np.isfinite(value).any():
         return NONE
     position = int(np.nanargmax(value))
@@ -56,10 +62,10 @@ def spread(value: Array, replicates: Array) -> Extreme:
 def spreads(value: Array, replicates: Array) -> tuple[Array, Array, Array]:
     """Compute the spread of each column of value [H, C], largest minus smallest, with lower and upper bound: [C] each.
 
-    The spread is the largest difference over all pairs. So its interval is computed like that of `largest`, from the
-    standard errors of all pairs; the lower bound is at least 0. Spread and bounds are NaN if fewer than two numbers have
-    enough valid replicates. The bounds are NaN if a number is the same in all replicates, such as 0 of 14 images, because
-    then its standard error is unknown.
+    The spread is the largest difference over all pairs of numbers. So the interval of the spread is computed like the
+    interval of `largest`, from the standard errors of all pairs; the lower bound is at least 0. Spread and bounds are
+    NaN if fewer than two numbers have enough valid replicates. The bounds are NaN if a number is the same in all
+    replicates, such as 0 of 14 images, because then the standard error of this number is unknown.
     """
     valid = np.isfinite(value) & enough(replicates)
     out = np.full((3, value.shape[1]), np.nan)

@@ -1,5 +1,6 @@
-"""Draws of patients with replacement. All runs of a cohort share the draws, so their scores can be compared in pairs.
+"""Draws of patients with replacement.
 
+All runs of a cohort share the draws, so that the scores of two runs can be compared on the same patients.
 Shapes: N images, T tiles of LANES replicates.
 """
 
@@ -48,10 +49,11 @@ class Resamples:
 
     @classmethod
     def draw(cls, patient_ids: Ids, num: int = 1000, name: str = "", seed: int = 0) -> Self:
-        """Draw `num` replicates. Each has as many patients as the cohort, drawn with replacement, with all their images.
+        """Draw `num` replicates, each with as many patients as `patient_ids` has.
 
-        The draws depend only on the number of patients, on `name` and on `seed`, not on models or labels. A larger `num` only
-        adds replicates and does not change the others. Memory: num bytes per patient.
+        Patients are drawn with replacement, each with all images of the patient. The draws depend only on the number of
+        patients, on `name` and on `seed`, not on models or labels. A larger `num` only adds replicates and does not
+        change the others. Memory: num bytes per patient.
         """
         codes, num_patients, digest = _encode_patients(patient_ids, f"{name}\x1f{seed}\x1f{num}")
         return cls(codes, _draw_weights(num_patients, num, name, seed), num, digest)
@@ -67,7 +69,7 @@ class Resamples:
         return replace(self, weight=self.weight[: -(-smaller // LANES)], num=smaller)
 
     def counts(self, replicate: int) -> NDArray[np.uint8]:
-        """Return for each image how often it occurs in one replicate [N]."""
+        """Return how often each image occurs in one replicate [N]."""
         return np.asarray(self.weight[replicate // LANES, :, replicate % LANES][self.patient], np.uint8)
 
 
@@ -81,7 +83,8 @@ MAX_COHORTS = 32  # maximum number of entries in the cache of patient codes
 def _encode_patients(patient_ids: Ids, text: str) -> PatientCodes:
     """Return the patient code of each image, the number of patients, and a digest of their ids and `text`.
 
-    If the array of ids is read-only, the result is cached: all runs of a cohort share this array, and sorting takes time.
+    If the array of ids is read-only, the result is cached, because all runs of a cohort share this array, and sorting
+    takes time.
     """
     key = (id(patient_ids), text)
     with _lock:

@@ -31,12 +31,12 @@ def labeled_falling(label: NDArray[np.int8], score: NDArray[np.floating]) -> Row
 def falling(score: NDArray[np.floating]) -> Rows:
     """Return the indices [N] of all rows from the highest score to the lowest; equal scores keep their order.
 
-    Logits are float32; for them, a radix sort is ten times as fast as numpy's stable sort.
+    Logits are float32. For float32, a radix sort is used, which is ten times as fast as numpy's stable sort.
     """
     if score.dtype != np.float32:
         return np.argsort(-score, kind="stable")
-    # 0 - score: -0.0 and 0.0 become the same number, 0.0. The bits of a float, read as an integer, increase with the
-    # number if the sign bit is flipped; if it was set, the other bits must be flipped, too.
+    # 0 - score turns -0.0 and 0.0 into the same number, 0.0. The bits of a float, read as an unsigned integer, are in the
+    # order of the numbers after this change: in a positive number the sign bit is flipped, in a negative number all bits.
     bits = (np.float32(0) - score).view(np.int32)
     key = bits ^ np.where(bits < 0, np.int32(-1), np.int32(-(2**31)))
     rows: Rows = _rising(key.view(np.uint32))
@@ -71,9 +71,9 @@ def _rising(key: NDArray[np.uint32]) -> Rows:
 
 @compiled
 def area(label: NDArray[np.int8], score: NDArray[np.floating]) -> float:
-    """Compute the AUROC of images [N] sorted by falling score. Labels other than 0 and 1 are ignored.
+    """Compute the AUROC of images [N] sorted by falling score; NaN if a class is absent.
 
-    AUROC is NaN if a class is absent.
+    Images with a label other than 0 and 1 are ignored.
     """
     negatives, positives, tied_positives, tied_negatives, twice_discordant = 0, 0, 0, 0, 0
     for i in range(label.shape[0]):

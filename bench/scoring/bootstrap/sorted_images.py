@@ -26,8 +26,8 @@ def _twice_discordant(kind: NDArray[np.uint8]) -> int:
     """Return twice the number of discordant pairs, so that the result is an integer; a tied pair counts half."""
     negatives, tied_positives, tied_negatives, twice = 0, 0, 0, 0
     for i in range(kind.shape[0]):
-        # Arithmetic replaces an `if` here: labels are irregular, so the processor would often predict the branch
-        # wrongly.
+        # Arithmetic replaces an `if` here: the order of labels is irregular, so the processor would often predict the
+        # branch wrongly.
         positive = kind[i] & POSITIVE
         tied_positives += positive
         tied_negatives += 1 - positive
@@ -71,7 +71,10 @@ def _sort_images(
 
 @compiled
 def _starts(rows: Rows, code: NDArray[np.int32], num_groups: int) -> NDArray[np.int64]:
-    """Return the index of the first image of each group, then the number of images [G + 1], for `Column.starts`."""
+    """Return the index of the first image of each group, then the number of images [G + 1], for `Column.starts`.
+
+    code [A, N]: index of each image's group for each attribute, -1 for no group.
+    """
     start = np.zeros(num_groups + 1, np.int64)
     for a in range(code.shape[0]):
         for i in range(rows.shape[0]):
@@ -92,10 +95,10 @@ def _group_images(
     code: NDArray[np.int32],
     cut: int,
 ) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]:
-    """Return patient and kind of the images, group by group; also each group's number of images before the cut [G].
+    """Return the patient of each image and the kind of each image, group by group, and a count for each group [G].
 
-    code [N, A]: index of each image's group for each attribute, -1 for no group. The indices of one image are adjacent in
-    memory, which makes reading them fast.
+    The count is the number of the group's images before the cut. code [N, A]: index of each image's group for
+    each attribute, -1 for no group. The indices of one image are adjacent in memory, so that they can be read fast.
     """
     num, num_groups = rows.shape[0], start.shape[0] - 1
     next_free, first = np.empty(num_groups, np.int64), np.zeros(num_groups, np.int64)
@@ -214,7 +217,7 @@ def _placements(kind: NDArray[np.uint8]) -> Array:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
-    """The labeled images of one finding, sorted by decreasing score. All arrays are [n]."""
+    """The labeled images of one finding, sorted by decreasing score; all arrays are [n]."""
 
     rows: Rows  # index of each image in the split
     patient: NDArray[np.int32]
@@ -228,7 +231,10 @@ class Column:
         label: NDArray[np.int8],
         score: NDArray[np.floating],
     ) -> Self:
-        """Return the sorted images whose label is 0 or 1. Raises ValueError if the score of such an image is not finite."""
+        """Return the images whose label is 0 or 1, sorted by decreasing score.
+
+        Raises ValueError if the score of one of these images is not finite.
+        """
         rows = labeled_falling(label, score)
         return cls(rows, *_sort_images(rows, patient, label, score))
 
@@ -284,7 +290,7 @@ class Column:
         return placements
 
     def reaching(self, threshold_Q: Array) -> NDArray[np.int64]:
-        """Count for each threshold [Q] the images with score >= threshold. They are at the beginning of the column."""
+        """Count for each threshold [Q] the images with score >= threshold, which are the first images of the column."""
         # a contiguous copy, because numba compiles the function again for each memory layout
         threshold_Q = np.ascontiguousarray(threshold_Q)
         num_reaching: NDArray[np.int64] = _reaching(self.score, threshold_Q)

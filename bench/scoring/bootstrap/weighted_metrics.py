@@ -1,6 +1,7 @@
 """Computation of AUROC, AUPRC and calibration error of weighted images.
 
-The images are divided into groups. In each replicate, all images of a group get the same factor of their weight.
+The images are divided into groups. In each replicate, the weights of all images of a group are multiplied by the same
+factor.
 
 A column is one finding of one model. A cell has the images that share bin, group and label.
 Shapes: n labeled images, G groups, B replicates, T tiles of LANES (64) replicates, L replicates at once.
@@ -22,7 +23,7 @@ Array = NDArray[np.float64]
 
 
 class Factors(NamedTuple):
-    """Factors of the images' weights in each replicate, arranged in tiles; 0 after the last replicate."""
+    """Factors by which the images' weights are multiplied in each replicate, arranged in tiles; 0 after the last replicate."""
 
     of_label: Array  # [T, 2, LANES]: factor of negatives, factor of positives
     of_group: Array  # [T, G, LANES]: factor of each group
@@ -48,7 +49,7 @@ class Reweighted(NamedTuple):
     Calibration errors are sums over bins, so the weights of all images must sum to 1.
     """
 
-    auroc: Array  # weighted by of_group
+    auroc: Array  # auroc, auprc and ece are weighted by of_group
     auprc: Array
     ece: Array
     auprc_by_label: Array  # weighted by of_label; reweighting labels does not change AUROC
@@ -98,10 +99,10 @@ class Ranked:
 def _weighted_errors(
     excess_C1L: Array, cell: NDArray[np.int32], of_group: Array, of_label: Array, bins: int, out: Array
 ) -> None:
-    """Compute sums over bins of |weighted excess|; write them to out [2, L], first by of_group, then by of_label.
+    """Compute two sums over bins of the absolute weighted excess: with of_group, then with of_label; write them to out [2, L].
 
-    All images of a cell have the same factor, so the excess of each of the C cells is summed once for both kinds of factors. A
-    replicate without positive or without negative images has an infinite factor and becomes NaN.
+    All images of a cell have the same factor, so the excess of each of the C cells is summed only once for both
+    results. A replicate without positive or without negative images has an infinite factor and becomes NaN.
     """
     lanes, num_groups = excess_C1L.shape[2], of_group.shape[0]
     by_group, by_label = np.zeros((bins, lanes)), np.zeros((bins, lanes))
@@ -129,7 +130,7 @@ class WeightedWalk:
 
     @classmethod
     def empty(cls, resamples: Resamples, ranked: Ranked, factors: Factors) -> Self:
-        """Return an object without results; `fill` computes them tile by tile."""
+        """Return a walk without results; `fill` computes the results tile by tile."""
         num_tiles = len(resamples.weight)
         assert len(factors.of_group) == num_tiles, "Factors and resamples must have the same number of tiles."
         return cls(ranked, factors, resamples.num, np.empty((num_tiles, len(Reweighted._fields), LANES)))

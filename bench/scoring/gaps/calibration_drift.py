@@ -9,7 +9,7 @@ from bench.scoring.calibration_metrics import BIASED
 from bench.scoring.gaps.gap import Gap, bounded, unbounded
 from bench.scoring.metrics_of_split import Key, SplitMetrics
 
-# metrics whose drift is computed; the Brier score also depends on the prevalence, so its drift does, too
+# metrics whose drift is computed; the Brier score and its drift also depend on the prevalence
 DRIFTING = ("ece", "brier")
 
 
@@ -18,8 +18,8 @@ def drifts(findings: Sequence[str], internal: SplitMetrics, external: Sequence[S
 
     Both errors use the findings that both hospitals score. A positive drift means that the run is worse calibrated at
     external hospitals. There are drifts of each finding and of the macro, at each hospital and as mean over hospitals.
-    Internal and external patients are resampled independently. Noise increases both ECEs by unknown amounts; the
-    interval of ece_drift allows for both.
+    Internal and external patients are resampled independently. Noise increases the internal and the external ECE by
+    unknown amounts; the interval of ece_drift allows for both amounts.
     """
     rows = []
     for calibrator in internal.calibrators:

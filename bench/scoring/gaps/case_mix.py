@@ -46,19 +46,20 @@ class Weights(NamedTuple):
 class Mix:
     """The weights of the external images of one hospital, for one finding."""
 
-    group: NDArray[np.int32]  # [N] group of each external image, as a number among the groups that have external images
+    group: NDArray[np.int32]  # [N] index of each external image's weight in `sample.group`
     sample: Weights
     replicates: Factors  # weights of the images in each replicate
-    reason: str  # the reason if the case mix cannot be matched, else ""
+    reason: str  # why the case mix cannot be matched; "" if it is matched
     effective: tuple[float, float]  # effective numbers of positives and negatives under the weights
-    covered: float  # share of the internal images whose cell occurs externally
+    covered: float  # share of the internal images whose group also has external images
 
 
 def mix_of(internal: SplitMetrics, external: SplitMetrics, k: int, min_count: int, internal_counts: CountsCache) -> Mix:
-    """Compute the weights for finding k; they are cached for all runs.
+    """Return the weights for finding k, computed once for all runs.
 
-    internal_counts is a cache that all external hospitals share. The case mix is not matched if the effective number of
-    positives or of negatives would be below `min_count`.
+    internal_counts is a cache of counts that all external hospitals share. Only the prevalence is matched if an
+    attribute is not recorded at a hospital, or if the effective number of positives or of negatives would be below
+    `min_count`.
     """
     resamples = external.resamples
     key = ("mix", k, resamples.digest, resamples.num, internal.resamples.digest, min_count)
@@ -77,7 +78,7 @@ def _compute_mix(
     inside, outside = internal_counts[k, num_cells], _group_counts(external, k, external_cell, num_cells)
     label = prevalence_factor(inside.sample, outside.sample)[:2]
     label_B = prevalence_factor(inside.replicates, outside.replicates)[:2]
-    # The value is wrong for images without a label 0 or 1, but these images are not scored.
+    # The group is wrong for an image whose label is neither 0 nor 1, but such an image is not scored.
     group = (2 * external_cell + (external.label[:, k] == 1)).astype(np.int32)
     sample, replicates = Weights(label, label), Factors.tiled(label_B, label_B)
     if reason:

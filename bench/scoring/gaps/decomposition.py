@@ -7,13 +7,14 @@ is the amount by which the external value approaches the internal value when one
   case mix    In addition, positives and negatives each get weights, so that they have the distribution of sex x age decade x
               view of the internal test split. The ratio of internal to external share of a cell is limited to 10
               (truncation: Cole and Hernan 2008, doi:10.1093/aje/kwn164).
-  labels      For AUROC only. Case 1: radiologists labeled the external hospital but not the internal test split. Then the
-              internal split labeled by radiologists replaces the test split. It has other patients, so the component includes
-              this difference, and the column `paired` is 0 (other images). Case 2: all other hospitals. Then the same images
-              get labels under a mapping whose labels mean more nearly what the internal hospital's labels mean. Without such a
-              mapping the component is unknown, because a looser mapping makes the labels of the two hospitals less similar.
-              The columns `least` and `most` are the smallest and largest component over all mappings.
-The weights use external labels. So they only explain the gap, and never improve a reported value.
+  labels      For AUROC only. Case 1: radiologists labeled the external hospital but not the internal test split. Then an
+              internal split labeled by radiologists replaces the test split. This split has other patients, so the component
+              includes the difference between patients, and the column `paired` is 0 (other images). Case 2: all other
+              hospitals. Then both hospitals are scored again on the same images, with the labels of a stricter mapping, whose
+              labels have more similar meanings at the two hospitals. Without a stricter mapping that changes labels, the
+              component is unknown, because a looser mapping makes the labels of the two hospitals less similar. The columns
+              `least` and `most` are the smallest and largest component over all mappings.
+The weights use external labels. So the weights only explain the gap, and never improve a reported value.
 Shapes: N images, G groups (cell x label), B replicates.
 """
 
@@ -54,9 +55,9 @@ def rows(
 ) -> list[Row]:
     """Build the rows of the table `decomposition`: each finding and the macro of each hospital, then the mean "external".
 
-    internal is the test split; experts are the internal splits labeled by radiologists. `gaps` has the intervals of the AUROC
-    gaps, which may use more replicates than the components. In a macro or mean, an unknown component counts as 0, so that its
-    amount is in the remainder and the components still sum to the gap.
+    internal is the test split; experts are the internal splits labeled by radiologists. `gaps` has the intervals of the
+    AUROC gaps, which may use more replicates than the components. In a macro or mean, an unknown component counts as 0.
+    So its amount is part of the remainder, and the components still sum to the gap.
     """
     table_rows: list[Row] = []
     internal_counts: CountsCache = {}
@@ -95,8 +96,9 @@ def of_hospital(
 ) -> dict[str, dict[int, GapComponents]]:
     """Decompose the gap of one hospital: metric (auroc, auprc, ece) -> index of the finding -> components.
 
-    Findings that the internal or the external hospital does not score are left out. internal_counts and internal_changes are
-    caches of internal results that all external hospitals share. All metrics have only the first FOR_DETAIL replicates.
+    Findings that the internal or the external hospital does not score are left out. internal_counts and
+    internal_changes are caches of internal results that all external hospitals share. The metrics of `internal`,
+    `experts` and `external` have only the first FOR_DETAIL replicates.
     """
     common = np.flatnonzero(np.isfinite(internal.value[AUROC]) & np.isfinite(external.value[AUROC])).tolist()
     labels = _labels(internal, experts, external, settings, internal_changes, num_threads)
@@ -220,7 +222,10 @@ def _labels(
 
 
 def _remap(split: SplitMetrics, mapping: str, settings: Settings, num_threads: int) -> dict[int, Estimate]:
-    """Compute the change in AUROC under another mapping, for each finding whose labels change: index -> change."""
+    """Compute the change in AUROC under another mapping: index of the finding -> change.
+
+    The result has only findings whose labels change.
+    """
     state = split.scored.patient_groups.mapped.get(mapping) if split.scored.patient_groups else None
     if state is None:
         return {}

@@ -18,7 +18,11 @@ EXTERNAL, MACRO, CORE = "external", "macro", "core"
 
 
 class Gap(NamedTuple):
-    """One gap with its interval. internal and external are the scores on the same findings; counts are of external images."""
+    """One gap (internal minus external score) with its interval.
+
+    internal and external are the two scores, over the same findings. n and num_* count external images, patients and
+    findings.
+    """
 
     dataset: str
     finding: str
@@ -33,7 +37,7 @@ class Gap(NamedTuple):
     num_negative: int
     num_patients: int
     replicates: Array
-    # mean of the replicates minus the value, of the internal and of the external score
+    # excess (mean of the replicates minus the value) of the internal score, then of the external score
     excess: tuple[float, float] = (
         0.0,
         0.0,
@@ -45,8 +49,8 @@ def gaps(
 ) -> list[Gap]:
     """Compute the gaps of each hospital (macro, then each finding), then their unweighted means as dataset "external".
 
-    A finding without a value at the internal or external hospital has a NaN gap and is left out of both macros. Counts of
-    "external" are sums over the hospitals with a gap; its num_findings is the minimum over them.
+    A finding without a value at the internal or external hospital has a NaN gap and is left out of both macros. The
+    counts of "external" are sums over the hospitals with a gap, but num_findings is the minimum over these hospitals.
     """
     return bounded(unbounded(findings, internal, external, key))
 
@@ -63,7 +67,11 @@ def unbounded(findings: Sequence[str], internal: SplitMetrics, external: Sequenc
 
 
 def bounded(gaps: Sequence[Gap], distances: bool = False) -> list[Gap]:
-    """Return the gaps with intervals. `distances`: whether the gaps are of calibration errors, which noise increases; their intervals allow for this bias."""
+    """Return the gaps with intervals.
+
+    `distances`: whether the gaps are differences of calibration errors. Noise increases calibration errors, and the
+    intervals allow for this bias.
+    """
     if not gaps:
         return []
     value, replicates = np.array([gap.value for gap in gaps]), np.stack([gap.replicates for gap in gaps])

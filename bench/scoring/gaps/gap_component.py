@@ -1,7 +1,7 @@
-"""The components of a gap, each with its replicates. In every replicate, the components sum to the gap.
+"""The components of a gap, each with its replicates.
 
-A component is the amount of a gap that one cause explains. To compute it, images may get weights. A cell is one
-combination of sex, age decade and view.
+A component is the amount of a gap that one cause explains. In every replicate, the components and the remainder sum to
+the gap. Some components are computed with weights of images. A cell is one combination of sex, age decade and view.
 
 Shapes: B replicates.
 """
@@ -44,7 +44,7 @@ class GapComponent:
     replicates: Array
     reason: str = ""  # why the value is NaN; for other values, the method of measurement
     effective: tuple[float, float] = NEITHER  # effective numbers of positives and negatives under the weights
-    covered: float = float("nan")  # share of the internal images whose cell also occurs externally
+    covered: float = float("nan")  # share of the internal images whose cell has external images with the same label
     num_findings: int = 1
     bounds: tuple[float, float] = NEITHER  # of the component labels: minimum and maximum over all label mappings
     # of the component labels: share of findings whose two sets of labels belong to the same images
@@ -62,19 +62,20 @@ GapComponents = dict[str, GapComponent]  # name in COMPONENTS -> component
 def unknown(
     like: Array, reason: str, effective: tuple[float, float] = NEITHER, covered: float = float("nan")
 ) -> GapComponent:
-    """Build an unknown component with its reason: value and replicates are NaN. The replicates have the shape of `like`."""
+    """Build an unknown component with its reason: value and replicates are NaN; the replicates have the shape of `like`."""
     return GapComponent(float("nan"), np.full_like(like, np.nan), reason, effective, covered, 0)
 
 
 def remainder(components: Mapping[str, GapComponent]) -> GapComponent:
-    """Compute the remainder: the gap minus all measured components."""
+    """Compute the remainder: the gap minus all measured components, also in every replicate."""
     value, replicates = components["gap"].value, components["gap"].replicates
     excess_internal, excess_external = components["gap"].excess
     for name in MEASURED:
         if np.isfinite(components[name].value):
             value, replicates = value - components[name].value, replicates - components[name].replicates
             after, before = components[name].excess
-            excess_external += after - before  # sum over the components of the change in the external metric's excess
+            # each component changes the external metric, and thus the excess of the external metric
+            excess_external += after - before
     excesses = (excess_internal, excess_external)
     return GapComponent(value, replicates, num_findings=components["gap"].num_findings, excess=excesses)
 
@@ -83,7 +84,7 @@ def mean(groups: Sequence[GapComponents], total: Callable[[Iterable[int]], int],
     """Compute the mean of each component over findings or hospitals; an unknown component counts as 0.
 
     `total` is the function that combines the numbers of findings: sum for a mean over findings, min for a mean over
-    hospitals. `noun` is "findings" or "hospitals"; it is used in the text of the reason.
+    hospitals. `noun` is "findings" or "hospitals", a word for the text of the reason.
     """
     means: GapComponents = {}
     for name in ("gap", *MEASURED):

@@ -35,7 +35,10 @@ def _auroc_of(measured: SplitMetrics) -> _MappedAuroc:
 
 
 def _select_columns(scored: ScoredSplit, name: str, state: NDArray[np.int8], columns: NDArray[np.intp]) -> ScoredSplit:
-    """Return the split with only the given findings and with label states under another mapping; all runs share the same object."""
+    """Return the split with only the findings in `columns`, with label states under another mapping and logits of 0.
+
+    All runs share the same object. name: the name of the mapping. state [N, K]: the label states under this mapping.
+    """
     return scored.cached(
         ("mapped", name),
         lambda: replace(scored, state=state[:, columns], logit=np.zeros_like(scored.logit[:, columns])),
@@ -52,9 +55,10 @@ def sensitivity(
 ) -> list[tuple[object, ...]]:
     """Build rows of the table `mappings`: AUROC under each mapping, for the macro and each finding that a mapping changes.
 
-    `scored.patient_groups.mapped` has the label states under the other mappings. The macro uses the findings with a value
-    under every mapping, so that only the mapping differs. The resamples are those of all other scores. `measured` has the
-    metrics under the grid's own mapping, if they are already computed.
+    `scored.patient_groups.mapped` has the label states under the other mappings. The macro uses the findings with a
+    value under every mapping, so that only the mapping differs. The resamples are the same as for all other scores.
+    `measured`: the metrics under the grid's own mapping; with None, they are computed. The result is empty if no
+    mapping changes a label.
     """
     mapped = scored.patient_groups.mapped if scored.patient_groups else {}
     mappings = {name: state for name, state in mapped.items() if (state != scored.state).any()}

@@ -1,7 +1,7 @@
-"""The table `references`: gaps from each internal split, which are the test split and the splits labeled by radiologists.
+"""The table `references`: gaps with each internal split, that is the test split and the splits labeled by radiologists.
 
-The splits are never mixed. There are rows for each hospital, for the mean over hospitals, and for the worst hospital (the
-largest gap).
+The internal splits are never mixed. Each internal split has rows for each external hospital, for the mean over
+hospitals, and for the worst hospital (the hospital with the largest gap).
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,8 @@ def rows(
 ) -> list[Row]:
     """Build the rows of the table `references`; `test_gaps` are the gaps of `internals[0]`, the test split.
 
-    Each row names the label sources of the internal and the external labels, because different sources may cause a gap.
+    Each row names the source of the internal labels and the source of the external labels, because a difference between
+    the sources may cause a gap.
     """
     table_rows: list[Row] = []
     reference_of = {hospital.scored.dataset: hospital.scored.reference for hospital in external}
@@ -61,7 +62,7 @@ def rows(
 
 
 def _facts(gap: Gap) -> tuple[float, float, int, int, int, int]:
-    """Return internal score, external score and counts of a gap, in the order of the table's columns."""
+    """Return internal score, external score and counts of a gap, in the order of the columns of `references`."""
     return gap.internal, gap.external, gap.num_findings, gap.n, gap.num_positive, gap.num_patients
 
 

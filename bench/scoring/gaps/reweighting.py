@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-MOST = 10.0  # largest ratio of the internal to the external share of a cell
+MOST = 10.0  # largest allowed ratio of a cell's internal share to its external share
 
 
 def prevalence_factor(internal: Array, external: Array) -> Array:
@@ -28,9 +28,10 @@ def prevalence_factor(internal: Array, external: Array) -> Array:
 def case_mix_factor(internal: Array, external: Array) -> Array:
     """Compute weights of the groups, [G] or [G, B], that give the external images the internal prevalence and case mix.
 
-    Among positives and among negatives, each cell gets its internal share. The ratio of a cell's internal to its external
-    share is limited to 10. Internal cells without external images cannot be matched. External cells without internal images
-    get the weight 0. The weights of all images sum to 1.
+    internal and external are the numbers of images of each group, [G] or [G, B]. Among positives and among negatives,
+    each cell gets its internal share. The ratio of a cell's internal share to its external share is limited to 10.
+    Internal cells without external images cannot be matched. External cells without internal images get the weight 0.
+    The weights of all images sum to 1.
     """
     out = np.full(external.shape, np.nan)
     for sign in (0, 1):
@@ -45,6 +46,8 @@ def case_mix_factor(internal: Array, external: Array) -> Array:
 def effective_numbers(factor: Array, total: Array) -> tuple[float, float]:
     """Compute the effective number of positives and the effective number of negatives under the weights `factor` [G].
 
+    The effective number of weighted images is the number of equally weighted images with the same precision. total [G]:
+    number of images of each group.
     Source: Kish 1965, Survey Sampling: (sum of weights)^2 / sum of squared weights.
     """
     numbers = []
