@@ -45,7 +45,7 @@ class ChangedPredictions:
     before: Logits
     after: Logits
     control: Logits | None  # after the same change with pixels of the host's cohort; None for kinds without a control
-    state: NDArray[np.int8]  # [N, K], 1 present, 0 absent; images with other states count only in the subset "all"
+    state: NDArray[np.int8]  # [N, K], label states: 1 present, 0 absent, other values neither
     patient: NDArray[np.str_]  # [N], all different
 
 

@@ -36,8 +36,8 @@ class ProbeScores:
     def rows(self) -> pd.DataFrame:
         """Return a table with one row per metric: metric, value, low, high (95 % interval), chance, num_sources, n.
 
-        balanced_accuracy: chance is 1/K. bits: cross-entropy per image; chance is log2 K; lower is better. auroc: mean
-        over the sources of the AUROC of one source against all others; chance is 1/2; only for a single classifier.
+        balanced_accuracy: chance is 1/K. bits: cross-entropy per image; chance is log2 K; lower is better. auroc: AUROC
+        of one source against all others, averaged over the sources; chance is 1/2. `score_repeats` gives no auroc.
         """
         chance = {"balanced_accuracy": 1 / self.num_sources, "bits": float(np.log2(self.num_sources)), "auroc": 0.5}
         table_rows = []

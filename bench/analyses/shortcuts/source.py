@@ -184,9 +184,9 @@ def _matched(
 
 
 def _from_labels(sample: Sample, sources: Mapping[str, Source], findings: tuple[str, ...]) -> dict[str, Array]:
-    """Return the inputs of two probes: `labels` -> labels [N, F], `logits` -> labels and logits; empty without labels.
+    """Return probe -> input [N, columns]: `labels` -> known labels, `logits` -> known labels and logits.
 
-    The probe `logits` is left out if a source has no logits.
+    The result is empty without labels. `logits` is left out if a source has no logits.
     """
     label_NF = _labels(sample, sources, findings)
     if label_NF is None or not (label_NF >= 0).any():
