@@ -48,7 +48,10 @@ def histograms(image_NHW: Tensor, *, padded: bool = False) -> Tensor:
 
 
 def look_up(image_NHW: Tensor, table_NCV: Tensor) -> Tensor:
-    """Return uint8 images after the lookup tables of each image, one table per channel: float32 [N, C, H, W]."""
+    """Return uint8 images with each gray value replaced by its entry in a lookup table: float32 [N, C, H, W].
+
+    Each image has its own tables, one for each channel.
+    """
     num, channels = table_NCV.shape[:2]
     if image_NHW.device.type == "cpu":
         from bench.inputs.gray_kernels import look_up as compiled

@@ -75,11 +75,10 @@ _INTENSITY_OPS: Mapping[str, Callable[..., Tensor]] = {"minmax": minmax, "zscore
 class Normalizer:
     """The steps of a preprocessing entry after the image cache, for one network.
 
-    `mean` and `std` are the statistics of the network's pretraining images for three channels; a network with one input
-    channel uses the average of the three means and the average of the three stds. `input` is the side of the center crop
-    in pixels, 0 for the entire image. `reference` is the histogram reference of histstd or histmatch. `padded`: whether
-    gray value 0 is padding. Raises ConfigError for an unknown op or option, an invalid order of ops, or a missing
-    reference.
+    `mean` and `std` are the network's input statistics for three channels; a network with one input channel uses the
+    average of the three means and the average of the three stds. `input` is the side of the center crop in pixels, 0 for
+    the entire image. `reference` is the histogram reference of histstd or histmatch. `padded`: whether gray value 0 is
+    padding. Raises ConfigError for an unknown op or option, an invalid order of ops, or a missing reference.
     """
 
     ops: Sequence[str | Mapping[str, Any]]
