@@ -152,8 +152,8 @@ def _trees(
 def _nuisances(job: AnalysisJob, progress: Progress) -> pd.DataFrame:
     """Return the table `nuisances`: the share of images at each level of a nuisance variable, and associations.
 
-    An association is measured between a nuisance variable and a finding. The internal cohort is measured on its training
-    images, each external cohort on its headline rows (the rows behind its scores on the leaderboard).
+    An association is measured between a nuisance variable and a finding. The internal cohort is measured on its
+    training images, each external cohort on its headline rows (the rows behind its scores on the leaderboard).
     """
     rows: Rows = []
     findings = job.run.config.findings

@@ -1,7 +1,7 @@
 """The analysis `attention`: heat maps of a sample of images of every cohort, and a gallery of cases.
 
-A case is a pair of an image and a finding. Its prediction is correct, wrong or confidently wrong. A region is an area of
-an image, such as the border, or the pixels outside the lungs.
+A case is a pair of an image and a finding. Its prediction is correct, wrong or confidently wrong. A region is an area
+of an image, such as the border, or the pixels outside the lungs.
 
 Shapes: N images, K findings, H and W pixels of the network input, h and w pixels of its feature maps.
 """

@@ -257,9 +257,9 @@ def table(explanation: Explanation, run_id: str) -> pd.DataFrame:
     """Return a table with one row per finding: probability, positive call, position of the heat map's maximum, and more.
 
     peak_x and peak_y: position of the maximum, as shares of the picture's width and height; None for a map that is zero
-    everywhere. heat_inside: share of the map's sum inside the reference region. area_inside: share of the picture inside
-    this region. heat_inside equals area_inside for a uniform map; both are None without a region. mean_of: number of
-    heat maps of which the map is the mean, 1 for a map of a single network and view.
+    everywhere. heat_inside: share of the map's sum inside the reference region. area_inside: share of the picture
+    inside this region. heat_inside equals area_inside for a uniform map; both are None without a region. mean_of:
+    number of heat maps of which the map is the mean, 1 for a map of a single network and view.
     """
     rows: list[dict[str, Any]] = []
     for finding_map in explanation.finding_maps:

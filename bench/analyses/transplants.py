@@ -193,8 +193,8 @@ def cross_cohort_effects(run: FrozenRun, host: Sample, donors: Sequence[Sample])
 def quality_swapped(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[Gray], list[Gray]]:
     """Return the rows [n] of the hosts with a JPEG file, the hosts at a donor's JPEG quality, and the controls.
 
-    A control is the same host, encoded again at the quality of its own file. So the changed image and its control differ
-    only in the quality. If the donor's cohort has no JPEG files, all three results are empty.
+    A control is the same host, encoded again at the quality of its own file. So the changed image and its control
+    differ only in the quality. If the donor's cohort has no JPEG files, all three results are empty.
     """
     rows, donors = np.flatnonzero(host.quality), np.flatnonzero(donor.quality)
     if not len(rows) or not len(donors):
@@ -337,8 +337,8 @@ def balanced(state_NK: NDArray[np.int8], num_images: int, generator: np.random.G
 def _donor_rows(donor: Sample, candidates: NDArray[np.intp], host: Sample, num: int) -> NDArray[np.intp]:
     """Return `num` rows of donors, drawn from `candidates` in random order.
 
-    If `num` is larger than the number of candidates, the order is repeated. So no candidate is used two times more often
-    than another: their numbers of uses differ by at most one.
+    If `num` is larger than the number of candidates, the order is repeated. The numbers of uses of
+    two candidates differ by at most one.
     """
     order = stream(0, "donors", donor.name, host.name).permutation(candidates)
     return np.resize(order, num)

@@ -26,10 +26,10 @@ PREFETCH_DEPTH = 2  # number of batches that are prefetched: one is copied while
 class BatchReader:
     """Returns batches of cached images as uint8 tensors [N, H, W] on the device.
 
-    If the images need less than half of the free GPU memory, all images are kept on the GPU. For larger caches, a thread
-    reads the batches that `prefetch` announces, and copies them from pinned memory on a separate CUDA stream. On a CPU,
-    batches are prefetched only if reading is slow: if the images are packed (compressed), or need at least half of the
-    free memory. The batches are identical in all cases.
+    If the images need less than half of the free GPU memory, all images are kept on the GPU. For larger caches, a
+    thread reads the batches that `prefetch` announces, and copies them from pinned memory on a separate CUDA stream. On
+    a CPU, batches are prefetched only if reading is slow: if the images are packed (compressed), or need at least half
+    of the free memory. The batches are identical in all cases.
     """
 
     def __init__(self, images: Images, device: torch.device) -> None:

@@ -31,8 +31,8 @@ def constant(values: tuple[float, ...], device: torch.device, dtype: torch.dtype
 def seed_device(seed: int, device: torch.device) -> None:
     """Seed the random generators of the CPU and of this device; other devices keep their random state.
 
-    This function replaces `torch.manual_seed`, which seeds all devices, and keeps a stack trace of each call if there is
-    no GPU.
+    This function replaces `torch.manual_seed`, which seeds all devices, and keeps a stack trace of each call if there
+    is no GPU.
     """
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":

@@ -11,9 +11,9 @@ from bench.scoring.bootstrap.compiled import compiled
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-# Arrays for one row of output pixels. Each output pixel lies between four pixels of the source image, its neighbors. The
-# arrays are: distances from the left and from the upper neighbors, share of the pixel inside the source image, index of
-# the neighbors in the array `packed`, the four neighbors packed into one number, gray value.
+# Arrays for one row of output pixels. Each output pixel lies between four pixels of the source image, its neighbors.
+# The arrays are: distances from the left and from the upper neighbors, share of the pixel inside the source image, index
+# of the neighbors in the array `packed`, the four neighbors packed into one number, gray value.
 Row = tuple[Floats, Floats, Floats, NDArray[np.uint32], NDArray[np.uint32], Floats]
 STRIDE = (
     64  # lengths of rows are padded to a multiple of this number, because the compiler vectorizes up to 64 iterations
@@ -132,8 +132,8 @@ def _gather_neighbors(packed: NDArray[np.uint32], row: Row) -> None:
 def _blend(row: Row, gain: np.float32, offset: np.float32) -> None:
     """Fill the last array of `row`: the gray value of each output pixel, clipped to [0, 1].
 
-    The four neighbors are interpolated bilinearly; then gain and offset are applied. Where a pixel is partly outside the
-    source image, only its share inside the image gets the offset.
+    The four neighbors are interpolated bilinearly; then gain and offset are applied. Where a pixel is partly outside
+    the source image, only its share inside the image gets the offset.
     """
     across, down, inside, _, neighbors, value = row
     zero, one = np.float32(0), np.float32(1)
@@ -153,8 +153,8 @@ def resample(image_NHW: Bytes, from_N23: NDArray[np.float64], factor_N2: Floats,
 
     from_N23   matrices that map an output pixel to source coordinates: from @ (x, y, 1); pixel centers are integers
     factor_N2  factor of contrast (about the mean of the image), factor of brightness; a factor of 1 changes nothing
-    The result is as if contrast, then brightness, were changed before the interpolation. Only the interpolated values are
-    clipped to [0, 1].
+    The result is as if contrast, then brightness, were changed before the interpolation. Only the interpolated values
+    are clipped to [0, 1].
     """
     height, width = image_NHW.shape[1], image_NHW.shape[2]
     padded, packed = np.zeros((height + 2, width + 2), np.uint8), np.empty((height + 1, width + 1), np.uint32)

@@ -27,9 +27,9 @@ _BATCH = 64
 def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Reference:
     """Return the histogram reference of the run's preprocessing: {op: numbers}, {} if no op needs a reference.
 
-    An existing reference is read from `folder`, the run's folder. A missing reference is learned on the internal training
-    images and written into `folder`; learning again gives the same numbers. For histstd, raises DatasetError if no
-    training image has any contrast.
+    An existing reference is read from `folder`, the run's folder. A missing reference is learned on the internal
+    training images and written into `folder`; learning again gives the same numbers. For histstd, raises DatasetError
+    if no training image has any contrast.
     """
     op = run.histogram_op
     if op is None:

@@ -73,8 +73,8 @@ def _flat(image_NHW: Tensor) -> NDArray[np.uint8]:
 def landmarks(count_NV: Tensor) -> Tensor:
     """Return the gray values at the LANDMARKS percentiles of each image's foreground: float64 [N, L].
 
-    Values are interpolated linearly between order statistics, as in numpy.percentile. If an image has no foreground, all
-    counted pixels of the image are used.
+    Values are interpolated linearly between order statistics, as in numpy.percentile. If an image has no foreground,
+    all counted pixels of the image are used.
     """
     foreground_NV = count_NV.clone()
     foreground_NV[:, :_FIRST_FOREGROUND] = 0
@@ -92,8 +92,8 @@ def histstd(count_NV: Tensor, standard: Sequence[float]) -> Tensor:
     """Return lookup tables that map each image's landmarks to the standard landmarks: float32 [N, V] in [0, 1].
 
     Between two landmarks, the map is linear. Gray values below the first landmark become 0, gray values above the last
-    landmark become 1. An image without contrast becomes black. Source: Nyul and Udupa, Magnetic Resonance in Medicine 42
-    (1999) 1072, with the landmarks of the second variant in this paper.
+    landmark become 1. An image without contrast becomes black. Source: Nyul and Udupa, Magnetic Resonance in Medicine
+    42 (1999) 1072, with the landmarks of the second variant in this paper.
     """
     own_NL = landmarks(count_NV)
     gray_NV = torch.arange(256, dtype=torch.float64, device=count_NV.device).expand(len(count_NV), -1)
@@ -140,8 +140,8 @@ def learn(op: str, batches: Iterable[Tensor], *, padded: bool = False) -> list[f
     histstd    landmarks: those of each image are scaled so that the first is 0 and the last is 1, then averaged over the
                images; images without contrast are ignored
     histmatch  share of each gray value among all pixels
-    With `padded`, gray value 0 is padding and is ignored. The numbers do not depend on the batch size. For histstd, raises
-    ValueError if no image has contrast.
+    With `padded`, gray value 0 is padding and is ignored. The numbers do not depend on the batch size. For histstd,
+    raises ValueError if no image has contrast.
     """
     if op == "histmatch":
         total_V = torch.zeros(256, dtype=torch.int64)

@@ -5,9 +5,9 @@ and `zscore`. Region crops and CLAHE are applied before images are cached. This 
 
     uint8 -> [0, 1] (lookup table per image, or / 255) -> augmentation -> crop to `input` -> intensity ops -> channels
 
-Training and evaluation differ only in the augmentation. Without augmentation, all steps together are one lookup table of
-256 entries per image. So a CPU counts the gray values of an image, applies the ops to the table, and looks up each pixel
-once.
+Training and evaluation differ only in the augmentation. Without augmentation, all steps together are one lookup table
+of 256 entries per image. So a CPU counts the gray values of an image, applies the ops to the table, and looks up each
+pixel once.
 
 A letterboxed image has padding. Padding has gray value 0 in the cache; no other pixel of the image has this value.
 Padding is ignored in all statistics, moves with the image in the augmentation, and is 0 in the network input. Pixels of
@@ -76,9 +76,9 @@ class Normalizer:
     """The steps of a preprocessing entry after the image cache, for one network.
 
     `mean` and `std` are the network's input statistics for three channels; a network with one input channel uses the
-    average of the three means and the average of the three stds. `input` is the side of the center crop in pixels, 0 for
-    the entire image. `reference` is the histogram reference of histstd or histmatch. `padded`: whether gray value 0 is
-    padding. Raises ConfigError for an unknown op or option, an invalid order of ops, or a missing reference.
+    average of the three means and the average of the three stds. `input` is the side of the center crop in pixels, 0
+    for the entire image. `reference` is the histogram reference of histstd or histmatch. `padded`: whether gray value 0
+    is padding. Raises ConfigError for an unknown op or option, an invalid order of ops, or a missing reference.
     """
 
     ops: Sequence[str | Mapping[str, Any]]
@@ -133,9 +133,9 @@ class Normalizer:
     ) -> Tensor:
         """Return the network's input, float32 [N, C, H, W], for uint8 images.
 
-        `augment` maps images [N, 1, H, W] in [0, 1] to images of the same shape and range. `of_bytes` says that `augment`
-        also accepts uint8 images; then `augment` gets the uint8 images, unless a histogram op changes the gray values
-        first.
+        `augment` maps images [N, 1, H, W] in [0, 1] to images of the same shape and range. `of_bytes` says that
+        `augment` also accepts uint8 images; then `augment` gets the uint8 images, unless a histogram op changes the
+        gray values first.
         """
         if augment is None and image_NHW.device.type == "cpu" and (self.learned_op or self.counts):
             return self._looked_up(image_NHW)

@@ -1,8 +1,8 @@
 """Derived runs, made of other runs without training: test-time augmentation (TTA), ensembles and panels.
 
-A derived run is scored like a trained run. The predictions of a TTA run or an ensemble are logits of a mean probability.
-TTA takes the mean over views of an image (mirrored or rotated copies); an ensemble takes the mean over runs. A panel
-takes no mean: it joins networks that learn one finding each. This module describes derived runs;
+A derived run is scored like a trained run. The predictions of a TTA run or an ensemble are logits of a mean
+probability. TTA takes the mean over views of an image (mirrored or rotated copies); an ensemble takes the mean over
+runs. A panel takes no mean: it joins networks that learn one finding each. This module describes derived runs;
 `bench.runs.make_derived` makes them.
 """
 
@@ -85,7 +85,7 @@ class Derived:
 def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[Ensemble]) -> tuple[Derived, ...]:
     """Return a grid's derived runs: each TTA of each run, then panels, then ensembles of runs or of TTA runs.
 
-    `tta` has names of the registry TTA. Two or more binary runs that differ only in their finding make a panel.
+    `tta` has keys of the mapping TTA. Two or more binary runs that differ only in their finding make a panel.
     """
     rows = {(name, run.id): Derived.of("tta", name, TTA[name], [run.id], [run]) for name in tta for run in runs}
     derived = [*rows.values(), *_panels(runs)]
@@ -108,8 +108,8 @@ def _panels(runs: Sequence[Run]) -> list[Derived]:
 def logit_of_mean(logit_MNK: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return the logit [N, K] of the mean of M probabilities, which are given as logits [M, N, K].
 
-    The result is log(mean p) - log(mean (1 - p)). Each term is computed as a log-sum-exp, so no probability is rounded to
-    0 or 1, and the result is finite for all finite logits.
+    The result is log(mean p) - log(mean (1 - p)). Each term is computed as a log-sum-exp, so no probability is rounded
+    to 0 or 1, and the result is finite for all finite logits.
 
     >>> logit_of_mean(np.array([[[-200.0]], [[200.0]]])).tolist()
     [[0.0]]

@@ -1,9 +1,9 @@
 """Find the images and patients that two external cohorts share, because a mean over hospitals counts them twice.
 
 Shared images and patients of external cohorts are no leak into training, so they do not stop a grid: terminal and page
-state their number. If nearly all images of a cohort are also in another cohort, both cohorts are the same hospital. Then
-the cohort that the other one contains is left out of the plan, so that every mean, gap, rank and count of hospitals has
-this hospital once. Only scored rows are counted.
+state their number. If nearly all images of a cohort are also in another cohort, both cohorts are the same hospital.
+Then the cohort that the other one contains is left out of the plan, so that every mean, gap, rank and count of
+hospitals has this hospital once. Only scored rows are counted.
 """
 
 import contextlib
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from harmonize.cache.cache import ImageCache  # this module imports OpenCV
     from harmonize.checks.copies import Copies  # this module imports OpenCV
 
-# A cohort is left out if at least this share of its scored images is also in another cohort. The share is below 1, because
-# the comparison finds only 96 to 100 % of the copies that were encoded again.
+# A cohort is left out if at least this share of its scored images is also in another cohort. The share is below 1,
+# because the comparison finds only 96 to 100 % of the copies that were encoded again.
 SAME_SHARE = 0.9
 
 
@@ -75,8 +75,8 @@ class Overlap:
 def find_equal_tables(external: Sequence[Cohort], scored: Mapping[str, pd.DataFrame]) -> tuple[Overlap, ...]:
     """Return one overlap for each external cohort that has the same table as an earlier external cohort.
 
-    Equal tables name the same images, so the images are not compared. `scored` maps the name of each cohort to its scored
-    rows.
+    Equal tables name the same images, so the images are not compared. `scored` maps the name of each cohort to its
+    scored rows.
     """
     first: dict[str, Cohort] = {}
     repeated = []
@@ -93,12 +93,12 @@ def find_equal_tables(external: Sequence[Cohort], scored: Mapping[str, pd.DataFr
 def find_repeated(overlaps: Sequence[Overlap], gold: Collection[str]) -> tuple[Overlap, ...]:
     """Return one overlap for each cohort to leave out: its first cohort contains the second, which is left out.
 
-    If two cohorts contain each other, the later one is left out. `gold` has the names of the gold subsets (the images of
-    a cohort with labels of physicians or radiologists). A gold subset is never left out, because the grid asks for the
-    same images with these other labels.
+    If two cohorts contain each other, the later one is left out. `gold` has the names of the gold subsets (the images
+    of a cohort with labels of physicians or radiologists). A gold subset is never left out, because the grid asks for
+    the same images with these other labels.
     """
     left_out: dict[str, Overlap] = {}
-    # the pairs with the largest cohorts first, so that a cohort that contains another one is not left out itself if possible
+    # pairs with the largest cohorts first: a cohort that contains another cohort should stay in the plan if possible
     for overlap in sorted(overlaps, key=lambda overlap: -max(overlap.num_images)):
         for pair in (overlap, overlap.swapped):
             is_new = not left_out.keys() & set(pair.cohorts)
@@ -108,9 +108,9 @@ def find_repeated(overlaps: Sequence[Overlap], gold: Collection[str]) -> tuple[O
 
 
 def compare_patients(external: Sequence[Cohort], scored: Mapping[str, pd.DataFrame]) -> tuple[Overlap, ...]:
-    """Return one overlap for each pair of external cohorts, with the number of shared patients but without images.
+    """Return one overlap for each pair of external cohorts, with the number of shared patients.
 
-    `scored` maps the name of each cohort to its scored rows.
+    Shared images are not counted here. `scored` maps the name of each cohort to its scored rows.
     """
     overlaps = []
     for one, other in combinations(external, 2):

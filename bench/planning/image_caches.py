@@ -59,7 +59,7 @@ class DecodedImages:
         ]
 
     def is_incomplete(self, run: Run) -> bool:
-        """Return whether a run is unfinished: a file is missing or damaged, or it predicted other images."""
+        """Return whether a run is unfinished: a file is missing or damaged, or the predictions are of other images."""
         store = self.plan.store
         folder = store.run_dir(run.id)
         if store.state(run.id) != "done" or (folder / "run.json").read_bytes() != run.document:
@@ -143,7 +143,7 @@ class ImageFiles:
     def decoding(self, runs: Sequence[Run], workers: int) -> dict[tuple[str, str], Forecast]:
         """Return the forecasts of decoding the images of `runs`: (cohort, key of the geometry) -> forecast.
 
-        A forecast has the number of images still to decode, the disk space in bytes and the time in seconds.
+        A forecast has the number of images to decode, the size of the finished cache in bytes, and the time in seconds.
         """
         return {
             (ref.name, form.key): forecast(

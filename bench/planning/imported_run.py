@@ -1,8 +1,8 @@
 """Represent an imported model as a run of the store: its id, its row in a grid's manifest, its data exposure.
 
-Like a derived run, an imported model has a `kind` in its run.json. The kind says that the model is scored like a run but
-cannot be trained here. Imported models are listed below the ranking. Only a grid without trained runs ranks the imported
-models, except those that were trained on an external hospital.
+Like a derived run, an imported model has a `kind` in its run.json. The kind says that the model is scored like a run
+but cannot be trained here. Imported models are listed below the ranking. Only a grid without trained runs ranks the
+imported models, except those that were trained on an external hospital.
 """
 
 import json

@@ -66,7 +66,8 @@ class DerivedJob(RunJob[Derived]):
 class PassJob:
     """Trained runs that predict together in one pass over the images of each cohort.
 
-    All runs have the same geometry, so they read the same decoded images. Each run also has a `Job` for all other steps.
+    All runs have the same geometry, so they read the same decoded images. Each run also has a `Job` for all other
+    steps.
     """
 
     runs: tuple[Run, ...]
@@ -101,9 +102,9 @@ class PassJob:
 class AnalysisJob:
     """One analysis of a finished run, or of the cohorts. An analysis of the cohorts uses only the geometry of `run`.
 
-    The folder of an analysis contains tables, with the columns of `reports.schemas.tables.SCHEMAS`, and other files. The
-    file KEY contains a hash of the inputs and is written last. An analysis never changes its run: if the analysis fails,
-    the run stays done.
+    The folder of an analysis contains tables, with the columns of `reports.schemas.tables.SCHEMAS`, and other files.
+    The file KEY contains a hash of the inputs and is written last. An analysis never changes its run: if the analysis
+    fails, the run stays done.
     """
 
     analysis: Analysis

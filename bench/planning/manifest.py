@@ -147,7 +147,7 @@ class Manifest:
         """Return one row for each planned analysis: name, run_id, options, state and reason.
 
         run_id is "" for an analysis of the cohorts. options are those that differ from the defaults. state is done,
-        failed or absent; reason is the reason of this state.
+        failed or absent; reason is the damage or the error as a text, "" if there is none.
         """
         facts: dict[str, list[list[Any]]] = {}  # run id -> facts, read once for all analyses of a run
         rows = []
@@ -309,9 +309,9 @@ def write_manifest(
 ) -> tuple[Manifest, list[str]]:
     """Write grids/<name>.json. Return the manifest, and the names of imported models that are no longer in it.
 
-    An imported model stays in the manifest while it can be compared with the planned runs. `caches`: (cohort, key of the
-    geometry) -> decoded images. `doubles`: number of internal images with the same pixels as another patient's image in
-    another split.
+    An imported model stays in the manifest while it can be compared with the planned runs. `caches`: (cohort, key of
+    the geometry) -> decoded images. `doubles`: number of internal images with the same pixels as another patient's
+    image in another split.
     """
     manifest, dropped = Manifest(plan.store, contents(plan, caches, doubles)), list[str]()
     with contextlib.suppress(StoreError):  # a damaged manifest names no imported model
@@ -398,8 +398,9 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
 def _compared(plan: Plan, *, images: bool) -> dict[str, Any]:
     """Return the results of the comparison of cohorts.
 
-    patients: names of the external cohorts whose patient ids were compared with the internal ids. images: whether images
-    were compared. external: overlaps of the external cohorts. left_out: overlaps whose second cohort was left out.
+    patients: names of the external cohorts whose patient ids were compared with the internal ids. images: whether
+    images were compared. external: overlaps of the external cohorts. left_out: overlaps whose second cohort was left
+    out.
     """
     internal, *external = plan.cohorts.values()
     return {

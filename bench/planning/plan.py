@@ -114,9 +114,9 @@ class Plan:
     def select(self, pattern: str | None) -> tuple[list[Run], list[Derived]]:
         """Return the selected runs and the selected derived runs. Without a pattern, all are selected.
 
-        A run is selected if its id begins with the pattern, if its architecture matches the pattern, or if a derived run
-        that matches (by id or name) needs the run. A derived run is selected if all runs that it needs are selected.
-        Raises ConfigError if no run is selected.
+        A run is selected if its id begins with the pattern, if its architecture matches the pattern, or if a derived
+        run that matches (by id or name) needs the run. A derived run is selected if all runs that it needs are
+        selected. Raises ConfigError if no run is selected.
         """
         if not pattern:
             return list(self.runs), list(self.derived)
@@ -235,8 +235,8 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
 def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> CohortRef:
     """Return the cohort as a worker gets it: role, headline split, paths of table and images.
 
-    `internal` is the name of the internal cohort. The headline split is "all" if the dataset names none, or if the split
-    that it names has no image.
+    `internal` is the name of the internal cohort. The headline split is "all" if the dataset names none, or if the
+    split that it names has no image.
     """
     headline = str(registry.sections["datasets"][cohort.layout].facts.get("headline_split", "all"))
     if headline != "all" and not (cohort.table["split"] == headline).any():

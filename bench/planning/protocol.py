@@ -53,7 +53,7 @@ class CohortRole:
     def split_of(self, table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
         """Return the split of each row of a cohort table.
 
-        For the internal cohort, this project assigns the splits; an external cohort has the splits of its dataset.
+        The internal cohort gets the splits of `internal_split`; an external cohort has the splits of its dataset.
         """
         return internal_split(table, config) if self.role == "internal" else table["split"]
 

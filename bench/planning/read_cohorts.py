@@ -16,9 +16,10 @@ def read_cohorts(
 ) -> dict[str, Cohort]:
     """Return the cohorts of a grid by name, the internal cohort first, with the images and labels that the grid selects.
 
-    `data` is a folder with one folder per dataset, or a data file. Without `data`, the synthetic cohorts of the grid are
-    made in the store. With `tables_alone`, a cohort needs no image files. Raises ConfigError when a cohort is missing,
-    when an external cohort has the files of the internal cohort, or when the grid mixes phantom and real cohorts.
+    `data` is a folder with one folder per dataset, or a data file. Without `data`, the synthetic cohorts of the grid
+    are made in the store. With `tables_alone`, a cohort needs no image files. Raises ConfigError when a cohort is
+    missing, when an external cohort has the files of the internal cohort, or when the grid mixes phantom and real
+    cohorts.
     """
     folder = data or make_phantom(grid, store, workers, progress)
     names = grid.cohort_names

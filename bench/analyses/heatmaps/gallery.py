@@ -18,8 +18,8 @@ from reports.schemas.criterion import DEFAULT
 MOST, MOST_BYTES = 200, 700_000  # maximum number of pictures on a page, and their maximum total size in bytes
 ASK = "pictures of real radiographs are left out; `bench report --with-images` adds them"
 AGAIN = "damaged pictures are left out; delete the folder `attention` of the run, and `bench run` makes them again"
-# added to the sum of ranks of a case for each earlier case of its run, hospital, finding and kind, because further cases
-# of a kind show less that is new
+# added to the sum of ranks of a case for each earlier case of its run, hospital, finding and kind, because further
+# cases of a kind show less that is new
 LESS_TELLING = 4
 
 
@@ -30,8 +30,8 @@ def with_pictures(
 
     Pictures of patients are left out, unless `with_real_images` is set. Pictures that differ from their checksums are
     always left out. A page gets at most MOST pictures and about MOST_BYTES; later cases have no picture. The function
-    `first` sorts the cases by the ranks of the run, the hospital and the finding. The internal hospital comes first; the
-    other hospitals and the findings are sorted by gap, largest first.
+    `first` sorts the cases by the ranks of the run, the hospital and the finding. The internal hospital comes first;
+    the other hospitals and the findings are sorted by gap, largest first.
     """
     gallery = frames["gallery"].reset_index(drop=True)
     order = first(gallery, _runs(frames), _hospitals(manifest, frames), _findings(frames))

@@ -46,8 +46,8 @@ def gradcam(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
 def gradcam_plus_plus(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
     """Return heat_NKhw = ReLU(sum_c w_c A_c), where w_c is the sum of alpha_c ReLU(G_c) over the pixels.
 
-    alpha = G^2 / (2 G^2 + sum(A) G^3), with the sum over the pixels, is eq. 19 of Chattopadhay et al., arXiv:1710.11063.
-    The code cancels G^2. It sets alpha to 0 where G is 0 or alpha is not finite.
+    alpha = G^2 / (2 G^2 + sum(A) G^3), with the sum over the pixels, is eq. 19 of Chattopadhay et al.,
+    arXiv:1710.11063. The code cancels G^2. It sets alpha to 0 where G is 0 or alpha is not finite.
     """
     alpha_KNChw = 1 / (2 + A_NChw.sum((2, 3), keepdim=True) * G_KNChw)
     usable = alpha_KNChw.isfinite() & (G_KNChw != 0)
@@ -78,10 +78,10 @@ def heat_maps(
     """Return logits and heat maps of normalized images, on the images' device.
 
     `findings` are indices of findings; None means all. `stage` selects the feature maps: an index into the result of
-    `stages`, largest maps first; None means the last maps of at least 4 x 4 pixels. If the network has outputs for three
-    label states, the logit is that of present against absent. The network stays unchanged. The function needs memory
-    for K x N x C x h x w floats, so the caller must limit N. Raises ConfigError for an unknown method or stage, and for
-    a network without feature maps.
+    `stages`, largest maps first; None means the last maps of at least 4 x 4 pixels. If the network has outputs for
+    three label states, the logit is that of present against absent. The network stays unchanged. The function needs
+    memory for K x N x C x h x w floats, so the caller must limit N. Raises ConfigError for an unknown method or stage,
+    and for a network without feature maps.
     """
     if method not in METHODS:
         raise ConfigError(f"unknown heat map method {method!r}", "method", f"choose one of {', '.join(METHODS)}")

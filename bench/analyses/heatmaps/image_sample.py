@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 RULE = "f1_max"  # threshold rule that decides whether a case is called positive
 KINDS = ("true positive", "false negative", "false positive", "true negative", "sure miss", "sure false alarm")
 CONFIDENT_KINDS = KINDS[4:]
-# A "sure false alarm" has at least this calibrated probability, although the finding is absent. A "sure miss" has at most
-# 1 minus this probability, although the finding is present.
+# A "sure false alarm" has at least this calibrated probability, although the finding is absent. A "sure miss" has at
+# most 1 minus this probability, although the finding is present.
 MIN_CONFIDENCE = 0.9
 
 Texts = NDArray[np.str_]
@@ -82,8 +82,8 @@ def positives(
 ) -> dict[str, NDArray[np.int64]]:
     """Return for each finding the rows of at most `most_per_finding` images with this finding, one per patient.
 
-    `outlined_pairs` are pairs (image id, finding) with a known outline; images with an outline come first. The same image
-    of a patient is used for all findings, so that few images must be decoded.
+    `outlined_pairs` are pairs (image id, finding) with a known outline; images with an outline come first. The same
+    image of a patient is used for all findings, so that few images must be decoded.
     """
     outlined = np.isin(scored.image_id, sorted({image for image, _ in outlined_pairs}))
     ordered = seeded_order(scored)

@@ -1,7 +1,7 @@
 """Localization metrics that compare a heat map with a mask: overlap, pointing game, energy. No function uses torch.
 
-Shapes: heat [H, W] >= 0 on any scale, mask [H, W] of bool. An empty map is zero everywhere. For an empty map, overlap and
-pointing are 0, and energy is NaN.
+Shapes: heat [H, W] >= 0 on any scale, mask [H, W] of bool. An empty map is zero everywhere. For an empty map, overlap
+and pointing are 0, and energy is NaN.
 """
 
 import cv2

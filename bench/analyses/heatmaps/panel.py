@@ -1,8 +1,8 @@
 """Pictures of heat maps: a panel of one finding, and a panel of several findings of one image.
 
-The color map is OpenCV's viridis, which is perceptually uniform and readable with red-green color blindness.
-A view is an image, a heat map or an overlay (an image with its heat map drawn on it). A tile is a view with its caption.
-The reference is a region that the user gives. Shapes: D side of a view in pixels.
+The color map is OpenCV's viridis, which is perceptually uniform and readable with red-green color blindness. A view is
+an image, a heat map or an overlay (an image with its heat map drawn on it). A tile is a view with its caption. The
+reference is a region that the user gives. Shapes: D side of a view in pixels.
 """
 
 import math

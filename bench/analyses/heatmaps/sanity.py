@@ -1,8 +1,8 @@
 """Sanity and faithfulness checks of heat maps: weight randomization, deletion and insertion, and stability under noise.
 
 If a heat map stays the same when the network's weights are shuffled, the map shows the image and not the network. A map
-is faithful if the pixels with its highest values change the prediction more than the pixels with the highest values of a
-random map. Every check has a reference for comparison: the original map or a random map.
+is faithful if the pixels with its highest values change the prediction more than the pixels with the highest values of
+a random map. Every check has a reference for comparison: the original map or a random map.
 
 Arguments of the checks: `finding` is the index of a finding. `stage` is the index of the feature maps
 (`stages.stages`); None means the last maps of at least 4 x 4 pixels.
@@ -38,8 +38,8 @@ def cascade(
     """Return how similar a finding's maps stay to the original maps while weights are shuffled from the head to the stem.
 
     Each step shuffles further modules. Columns: step (1 = only the head), stage (name of the modules that this step
-    shuffles), image (0 to N - 1), and the columns spearman, ssim and empty of the function `similarity`. A similarity of
-    1 means equal maps; about 0 means unrelated maps. The values in each weight tensor are permuted, so their
+    shuffles), image (0 to N - 1), and the columns spearman, ssim and empty of the function `similarity`. A similarity
+    of 1 means equal maps; about 0 means unrelated maps. The values in each weight tensor are permuted, so their
     distribution stays. The function changes only a copy of the network. Source: Adebayo et al. 2018, arXiv:1810.03292;
     in that paper, the weights are drawn again.
     """
@@ -135,10 +135,10 @@ def blurred(x_NCHW: Tensor, sigma: float) -> Tensor:
 def similarity(original_Nhw: Tensor, other_Nhw: Tensor, size: int) -> pd.DataFrame:
     """Return the similarity of two maps of each image, the original map and the other map, one row per image.
 
-    Columns: image, spearman, ssim, empty. spearman: rank correlation of the values; NaN if the original map is constant,
-    else 0 if the other map is constant. ssim: structural similarity, after both maps are scaled to maximum 1 and resized
-    to `size` x `size` pixels; NaN if the original map is zero everywhere. empty: True if the other map is zero
-    everywhere.
+    Columns: image, spearman, ssim, empty. spearman: rank correlation of the values; NaN if the original map is
+    constant, else 0 if the other map is constant. ssim: structural similarity, after both maps are scaled to maximum 1
+    and resized to `size` x `size` pixels; NaN if the original map is zero everywhere. empty: True if the other map is
+    zero everywhere.
     """
     displayed = [upsampled(_by_max(heat)[:, None], size)[:, 0] for heat in (original_Nhw, other_Nhw)]
     similar = ssim(*displayed)

@@ -24,11 +24,11 @@ def sanity_table(network: Network, x_NCHW: Tensor, finding: int, seed: int, meth
     """Return the table `cascade`: check, step, stage, metric, value, low, high, n.
 
     The images must be of different patients, and all must have the finding. check: weights (shuffled weights), noise
-    (added to the image) or pixels (deletion and insertion). step: 1, 2, ... for weights, from the head to the stem; 0 for
-    the other checks. stage: the shuffled modules for weights, the order of the pixels for pixels. metric: spearman, ssim,
-    deletion, insertion, or deletion_gain and insertion_gain, which compare the map with a random map (above 0: the map
-    is better). A value is the mean over the n images with a finite result; low and high are the bounds of its 95 %
-    bootstrap interval over images.
+    (added to the image) or pixels (deletion and insertion). step: 1, 2, ... for weights, from the head to the stem; 0
+    for the other checks. stage: the shuffled modules for weights, the order of the pixels for pixels. metric: spearman,
+    ssim, deletion, insertion, or deletion_gain and insertion_gain, which compare the map with a random map (above 0:
+    the map is better). A value is the mean over the n images with a finite result; low and high are the bounds of its
+    95 % bootstrap interval over images.
     """
     rows: Rows = []
     for _, group in cascade(network, x_NCHW, finding, seed, method).groupby("step", sort=True):

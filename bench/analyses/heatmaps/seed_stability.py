@@ -57,11 +57,11 @@ def stability(maps_of_recipes: Iterable[tuple[str, Sequence[pd.DataFrame]]], int
 def similarities(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the similarities of the maps that every run has, one row per image and finding.
 
-    Columns: dataset, finding, image_id, patient_id, same, other. `same` is the rank correlation of two runs' maps of this
-    image, averaged over all pairs of runs. `other` is the control: the same average for one run's map of this image and
-    another run's map of the next image with the same finding. So `other` shows how alike maps of different images are.
-    If one of two maps is constant (for example, empty), their correlation counts as 0. If both maps are constant, their
-    correlation is NaN.
+    Columns: dataset, finding, image_id, patient_id, same, other. `same` is the rank correlation of two runs' maps of
+    this image, averaged over all pairs of runs. `other` is the control: the same average for one run's map of this
+    image and another run's map of the next image with the same finding. So `other` shows how alike maps of different
+    images are. If one of two maps is constant (for example, empty), their correlation counts as 0. If both maps are
+    constant, their correlation is NaN.
     """
     indexed = [table.set_index([*KEY, "height", "width"]).sort_index() for table in tables]
     common = indexed[0].index
@@ -90,10 +90,10 @@ def similarities(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 def summarize(similarity: pd.DataFrame, internal: str) -> Iterable[tuple[object, ...]]:
     """Yield rows (dataset, finding, value, low, high, other, n, num_patients).
 
-    There is a row for each finding, and one for the maps of all findings together (finding ALL). `value` and `other` are
-    the means of the columns `same` and `other` over the n maps. low and high are the bounds of the value's 95 % bootstrap
-    interval over patients; all maps of a patient are resampled together. dataset "external" is the unweighted mean over
-    the external cohorts. With fewer than LEAST patients, value, low, high and other are NaN.
+    There is a row for each finding, and one for the maps of all findings together (finding ALL). `value` and `other`
+    are the means of the columns `same` and `other` over the n maps. low and high are the bounds of the value's 95 %
+    bootstrap interval over patients; all maps of a patient are resampled together. dataset "external" is the unweighted
+    mean over the external cohorts. With fewer than LEAST patients, value, low, high and other are NaN.
     """
     external: dict[str, list[tuple[float, Array, float, int, int]]] = {}
     for dataset, rows in similarity.dropna(subset=["same"]).groupby("dataset", sort=True):

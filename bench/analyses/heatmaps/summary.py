@@ -35,9 +35,9 @@ Array = NDArray[np.float64]
 def summarize(measures: pd.DataFrame, dataset: str, run_id: str) -> pd.DataFrame:
     """Return the rows of `attention` of one run on one cohort, from a table with the columns MEASURES.
 
-    A value is a mean over images. Enrichment is the mean energy divided by the mean area; so an image with a tiny region
-    does not dominate. Images of one patient are resampled together. With fewer than LEAST patients, the value and its
-    interval are NaN.
+    A value is a mean over images. Enrichment is the mean energy divided by the mean area; so an image with a tiny
+    region does not dominate. Images of one patient are resampled together. With fewer than LEAST patients, the value
+    and its interval are NaN.
     """
     if measures.empty:
         return pd.DataFrame(columns=list(SCHEMAS["attention"]))

@@ -144,8 +144,8 @@ def trees(x_ND: Array, sample: Sample, source: NDArray[np.int64], explain: int =
     """Return a random forest's out-of-fold probabilities, and the SHAP values of up to `explain` images of each fold.
 
     The forest has 150 trees, at least three images per leaf, and balanced classes. All probabilities are above 0,
-    because one additional tree gives every source the same probability. Raises ValueError if the SHAP values of an image
-    do not sum to the forest's probability. Source of SHAP values: Lundberg 2020, doi:10.1038/s42256-019-0138-9.
+    because one additional tree gives every source the same probability. Raises ValueError if the SHAP values of an
+    image do not sum to the forest's probability. Source of SHAP values: Lundberg 2020, doi:10.1038/s42256-019-0138-9.
     """
     filled_ND = np.where(np.isfinite(x_ND), x_ND, -1.0)
     num_sources = len(sample.names)

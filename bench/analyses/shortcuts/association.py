@@ -212,8 +212,8 @@ def _interval(value: float, replicates: Array) -> tuple[float, float]:
 def permutation_p(xs: Array, ys: Array, seed: int = 0) -> float:
     """Return the two-sided permutation p-value of Spearman's correlation.
 
-    With up to EXACT pairs, the test uses all orders; with more pairs, it uses 10,000 random orders. The p-value is NaN if
-    xs or ys is constant.
+    With up to EXACT pairs, the test uses all orders; with more pairs, it uses 10,000 random orders. The p-value is NaN
+    if xs or ys is constant.
     """
     observed = float(spearman(xs, ys, np.ones((1, len(xs))))[0])
     if not np.isfinite(observed):

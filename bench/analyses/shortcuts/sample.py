@@ -1,7 +1,7 @@
 """The sample of images for all source classifiers of a grid: one image per patient, equally many images per source.
 
-A source is a cohort. A source classifier (also called probe) predicts the source of an image. The sample is divided into
-cross-validation folds.
+A source is a cohort. A source classifier (also called probe) predicts the source of an image. The sample is divided
+into cross-validation folds.
 
 Shapes: N images of all sources.
 """

@@ -42,11 +42,11 @@ def source_probe(
     """Return the tables `sources` and `source_confusion` of one run (without run_id), with the scores of its source probes.
 
     The probe `features` uses principal components of the run's features. It is trained on all images of the other folds
-    (shots 0) or on few images per source (shots 8 and 32). The probe `labels` uses the labels of the findings; the probe
-    `logits` uses labels and the run's logits. Controls of `features`: none, shuffled (sources in random order),
-    no_finding (only healthy images), matched (each combination of labels equally often in every source). Predictions are
-    out of fold; 95 % intervals are over patients. If fewer than two sources have 20 patients, the tables are empty, and
-    their `.attrs["reason"]` is a text with the reason. Raises ValueError for features that are not finite.
+    (shots 0) or on few images per source (shots 8 and 32). The probe `labels` uses the labels of the findings; the
+    probe `logits` uses labels and the run's logits. Controls of `features`: none, shuffled (sources in random order),
+    no_finding (only healthy images), matched (each combination of labels equally often in every source). Predictions
+    are out of fold; 95 % intervals are over patients. If fewer than two sources have 20 patients, the tables are empty,
+    and their `.attrs["reason"]` is a text with the reason. Raises ValueError for features that are not finite.
     """
     sample = draw_sample({name: source.patient_id for name, source in sources.items()}, seed, per_source)
     if isinstance(sample, str):
@@ -107,9 +107,9 @@ def _controls(
 ) -> list[pd.DataFrame]:
     """Return the scores of feature probes under up to three controls, as rows of the table `sources`.
 
-    shuffled: sources in random order. no_finding: only healthy images. matched: each combination of labels equally often
-    in every source. Without labels, only shuffled is possible. A control with fewer than 20 images of a source is left
-    out.
+    shuffled: sources in random order. no_finding: only healthy images. matched: each combination of labels equally
+    often in every source. Without labels, only shuffled is possible. A control with fewer than 20 images of a source is
+    left out.
     """
     shuffled_source = shuffled(sample, seed)
     rows_of_controls = [

@@ -58,8 +58,8 @@ def intensity_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
     """Return the host with its histogram matched to the donor's histogram.
 
     Each gray value of the host is a step in the host's cumulative histogram. The value becomes the smallest donor value
-    whose cumulative share reaches the middle of this step. So a brighter value never becomes darker than a darker value,
-    and an image that is matched to itself does not change.
+    whose cumulative share reaches the middle of this step. So a brighter value never becomes darker than a darker
+    value, and an image that is matched to itself does not change.
     """
     host_count, donor_count = (
         np.bincount(image[picture(image, padded)].ravel(), minlength=256) for image in (host, donor)
@@ -75,9 +75,9 @@ def resolution_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
     """Return the host with the donor's radial amplitude spectrum, so that the host is as sharp and noisy as the donor.
 
     Frequencies up to KEPT_CYCLES do not change. Higher frequencies are divided into rings: ranges with a width of one
-    cycle. Each ring is multiplied by a gain: the donor's mean amplitude divided by the host's, limited to the range from
-    1 / MOST_GAIN to MOST_GAIN. The spectrum is that of the cosine transform, which mirrors the image at its edges. A
-    Fourier transform would join opposite edges and cause oscillations there.
+    cycle. Each ring is multiplied by a gain: the donor's mean amplitude divided by the host's, limited to the range
+    from 1 / MOST_GAIN to MOST_GAIN. The spectrum is that of the cosine transform, which mirrors the image at its edges.
+    A Fourier transform would join opposite edges and cause oscillations there.
     """
     box = picture(host, padded)
     host_amplitude, spectrum, ring_of_frequency = _amplitudes(host[box])

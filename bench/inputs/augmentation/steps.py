@@ -1,8 +1,8 @@
 """Augmentation steps. Each step changes an image with probability `p`; the other images are not changed.
 
 Images and results are float32 [N, 1, H, W] in [0, 1]. `crop`, `hflip` and `warp` also accept uint8; `crop` and `hflip`
-then return uint8. All random numbers are drawn on the CPU. So the numbers are equal on every device, and a step does not
-wait for the device. Legend: N images, M selected images, H and W pixels.
+then return uint8. All random numbers are drawn on the CPU. So the numbers are equal on every device, and a step does
+not wait for the device. Legend: N images, M selected images, H and W pixels.
 """
 
 import math
@@ -37,7 +37,8 @@ def crop(x_N1HW: Tensor, seed: int, *, share: float = 0.125, p: float = 1.0) -> 
 def hflip(x_N1HW: Tensor, seed: int, *, p: float = 0.5) -> Tensor:
     """Return images mirrored left to right.
 
-    No default augmentation uses this step, because mirroring moves the heart to the other side and mirrors side markers.
+    No default augmentation uses this step, because mirroring moves the heart to the other side and mirrors side
+    markers.
     """
     rows, _ = _select(x_N1HW, seed, p, 0)
     return _put(x_N1HW, rows, _pick(x_N1HW, rows).flip(3))
@@ -48,7 +49,8 @@ def warp(
 ) -> Tensor:
     """Return images rotated, shifted and scaled in one resampling.
 
-    Rotation, shift and scaling each have probability `p`; `bench.inputs.augmentation.warp.affine` explains their ranges.
+    Rotation, shift and scaling each have probability `p`; `bench.inputs.augmentation.warp.affine` explains their
+    ranges.
     """
     drawn = warps.draw(
         len(x_N1HW),

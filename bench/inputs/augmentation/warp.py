@@ -108,9 +108,9 @@ def affine(
     """Return a batch with slight changes of rotation, shift, scale, brightness and contrast.
 
     Each change has probability `p` for each image. The options are the largest changes in both directions: `rotate` in
-    degrees, `translate` as a share of the side, `scale`, `brightness` and `contrast` as a change of a factor (0.05 means a
-    factor from 0.95 to 1.05). `hflip` mirrors half of the images. It is off by default, because mirroring moves the
-    heart to the other side.
+    degrees, `translate` as a share of the side, `scale`, `brightness` and `contrast` as a change of a factor (0.05
+    means a factor from 0.95 to 1.05). `hflip` mirrors half of the images. It is off by default, because mirroring moves
+    the heart to the other side.
     """
     warp = draw(
         len(x_N1HW),
