@@ -124,10 +124,11 @@ class _Map:
 
 
 def _maps(stored: StoredRun, findings: Sequence[str], request: _Request, view: View | None = None) -> dict[str, _Map]:
-    """Return finding -> heat map of the area that the network sees. With several networks or views, it is a mean map.
+    """Return finding -> heat map of the area that the network sees.
 
-    Before the mean, each map is divided by its maximum, because gradients of different networks have different scales.
-    The map of a mirrored or rotated view is first mirrored or rotated back. `view` None means the unchanged image.
+    With several networks or views, the heat map is the mean of their maps. Before the mean, each map is divided by its
+    maximum, because gradients of different networks have different scales. The map of a mirrored or rotated view is
+    first mirrored or rotated back. `view` None means the unchanged image.
     """
     if stored.trained is not None:
         return _network_maps(stored.trained, findings, request, view)

@@ -180,7 +180,7 @@ def _features(
 
 
 def _selectivity(name: str, trained: Probed, untrained: Probed) -> list[pd.DataFrame]:
-    """Return rows of the table `sources`: probe scores of an untrained network, and the run's selectivity against it.
+    """Return rows of the table `sources`: probe scores of an untrained network `name`, and the run's selectivity.
 
     Selectivity is the balanced accuracy of the run's probe minus that of the untrained network's probe.
     """

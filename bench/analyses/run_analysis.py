@@ -10,10 +10,10 @@ from bench.store.store import Progress, write_bytes
 
 
 def run_one_analysis(job: AnalysisJob, progress: Progress) -> bool:
-    """Run an analysis unless it is already done; return True when it is done.
+    """Run an analysis unless its result already exists. Return True when the analysis is done.
 
-    Return False if another process holds the lease of the analysis and works on it. An exception of the analysis is not
-    caught, because the caller records the exception as the reason of the failure.
+    Return False if another process holds the lease of the analysis and works on this analysis. An exception of the
+    analysis is not caught, because the caller records the exception as the reason of the failure.
     """
     with lease(job.folder) as acquired:
         if not acquired:

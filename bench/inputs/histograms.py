@@ -137,8 +137,8 @@ TABLES: Mapping[str, Callable[[Tensor, Sequence[float]], Tensor]] = {"histstd": 
 def learn(op: str, batches: Iterable[Tensor], *, padded: bool = False) -> list[float]:
     """Return the reference of an op, learned from batches of uint8 images [N, H, W].
 
-    histstd    landmarks: those of each image are scaled so that the first is 0 and the last is 1, then averaged over the
-               images; images without contrast are ignored
+    histstd    landmarks: the landmarks of each image are scaled so that the first is 0 and the last is 1, then averaged
+               over the images; images without contrast are ignored
     histmatch  share of each gray value among all pixels
     With `padded`, gray value 0 is padding and is ignored. The numbers do not depend on the batch size. For histstd,
     raises ValueError if no image has contrast.

@@ -65,7 +65,7 @@ class Derived:
         return {**facts, "cohort": cohort_id}
 
     def is_incomplete(self, store: Store, cohorts: Mapping[str, str]) -> bool:
-        """Return whether the derived run must be made: it is unfinished, damaged, or made from other predictions.
+        """Return whether the derived run is unfinished, damaged, or made from other images or weights than now exist.
 
         `cohorts` maps the name of each cohort to its id.
         """

@@ -205,7 +205,7 @@ def compare(
 
 
 def _read(store: Store, path: Path) -> Comparison:
-    """Return a stored comparison. Raises StoreError, KeyError, TypeError or ValueError if it is missing or damaged."""
+    """Return a stored comparison. Raises StoreError, KeyError, TypeError or ValueError for a missing or damaged file."""
     content = store.read_json("cohorts", path.name)
     lists = {(str(one), str(other)): list(map(str, names)) for one, other, names in content["lists"]}
     overlaps, repeated = (tuple(map(from_json, content[key])) for key in ("overlaps", "repeated"))

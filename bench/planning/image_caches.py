@@ -28,7 +28,7 @@ COMPLETE = (*TRAINED, "cost.json", "seal.json", "env.json", CHECKSUMS)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedImages:
-    """The decoded images of a plan: one cache for each cohort and geometry. `prepare` makes them."""
+    """The decoded images of a plan: one cache for each cohort and geometry. The function `prepare` makes the caches."""
 
     plan: Plan
     caches: Mapping[tuple[str, str], ImageCache]  # (cohort, geometry key) -> cache

@@ -77,7 +77,7 @@ class PassJob:
 
     @property
     def run(self) -> Run:
-        """Return the first run. Executors read threads and precision of the job from it."""
+        """Return the first run, from which executors read the threads and the precision of this job."""
         return self.runs[0]
 
     @property

@@ -203,7 +203,7 @@ class Manifest:
     def table(self, cohort: Mapping[str, Any]) -> pd.DataFrame:
         """Return the harmonized table of a cohort.
 
-        Raises StoreError when it is missing or damaged, or differs from its checksum.
+        Raises StoreError when the table is missing or damaged, or differs from its checksum.
         """
         return read_cohort(self.store.root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet")
 
@@ -427,10 +427,10 @@ def links_of(entries: Iterable[tuple[str, Entry]]) -> dict[str, dict[str, dict[s
 
 
 def _weights_entry(run: Run) -> Entry:
-    """Return the registry entry that states the license of a run's starting weights and their pretraining images.
+    """Return the registry entry that states license and pretraining images of a run's starting weights.
 
-    If the registry names a file of these weights, the result is the entry of the weights. If not, and for an imported
-    model, the result is the entry of the architecture.
+    If the entry of the weights names a file, the result is this entry. If not, and for an imported model, the result is
+    the entry of the architecture.
     """
     weights = run.entries.get("weights")
     return weights if weights and "file" in weights.facts else run.entries["architecture"]

@@ -47,7 +47,7 @@ def gradcam_plus_plus(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
     """Return heat_NKhw = ReLU(sum_c w_c A_c), where w_c is the sum of alpha_c ReLU(G_c) over the pixels.
 
     alpha = G^2 / (2 G^2 + sum(A) G^3), with the sum over the pixels, is eq. 19 of Chattopadhay et al.,
-    arXiv:1710.11063. The code cancels G^2. It sets alpha to 0 where G is 0 or alpha is not finite.
+    arXiv:1710.11063. The code cancels G^2, and sets alpha to 0 where G is 0 or alpha is not finite.
     """
     alpha_KNChw = 1 / (2 + A_NChw.sum((2, 3), keepdim=True) * G_KNChw)
     usable = alpha_KNChw.isfinite() & (G_KNChw != 0)

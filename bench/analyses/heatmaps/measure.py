@@ -33,7 +33,7 @@ def measure(scene: Scene, heat: Heat, finding: str, patient_id: str) -> Iterator
 def baselines(scene: Scene) -> Iterator[tuple[str, Heat]]:
     """Yield (name, map) of the baseline maps: `centre` is high in the center, `lungs` is 1 inside the lungs, else 0.
 
-    They do not depend on the finding. `lungs` is left out without a lung mask.
+    The baseline maps do not depend on the finding. `lungs` is left out without a lung mask.
     """
     yield "centre", center_prior(*scene.image.shape)
     if scene.lungs is not None and scene.lungs.any():

@@ -17,8 +17,8 @@ Gray = NDArray[np.uint8]
 def pair(image: Gray, heat: NDArray[np.float32], outline: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
     """Return a picture in BGR, [SIDE, 2 * SIDE + 4, 3], with two halves: the image, and the image with its heat map.
 
-    The right half also has the outline of the finding, if it is known. Each map is scaled to its own maximum, so colors
-    of two pictures cannot be compared. A map that is zero everywhere is not drawn.
+    The right half also has the outline of the finding, if an outline is known. Each map is scaled to its own maximum,
+    so colors of two pictures cannot be compared. A map that is zero everywhere is not drawn.
     """
     plain = _sized(image)
     share = _sized(heat / heat.max() if heat.max() > 0 else heat).clip(0, 1)

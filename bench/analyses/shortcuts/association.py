@@ -7,7 +7,7 @@ Both shortcut scores were declared before any correlation was computed, and both
                   probability after internal pixels are pasted, minus the change after pixels of the image's own cohort
                   are pasted. The pixels are markers, corners or borders; the score is the mean over these three kinds,
                   findings and hospitals (table `transplants`: kind `causal`, finding `macro`)
-A correlation over architectures is not an experiment, so it cannot show a cause.
+A correlation over architectures is not an experiment, so a correlation cannot show a cause.
 Shapes: N architectures (each score is a mean over the runs of one architecture), B bootstrap replicates.
 """
 

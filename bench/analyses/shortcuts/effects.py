@@ -76,8 +76,8 @@ def effects(
     Measures: abs_dp (mean absolute change of the probability), dp (mean signed change), flip_rate (share of images
     whose call at the threshold changes), auroc (change of the AUROC). Subsets of images: all; for dp and flip_rate also
     present and absent (images with and without the finding). The effect is the value minus the value of the control on
-    the same images; without a control, it is the value. The finding "macro" is the mean over findings. The result is
-    empty for fewer than MIN_IMAGES images.
+    the same images; without a control, the effect equals the value. The finding "macro" is the mean over findings. The
+    result is empty for fewer than MIN_IMAGES images.
     """
     if len(predictions.before) < MIN_IMAGES:
         return {}
@@ -138,7 +138,10 @@ def _means(
 
 
 def _areas(predictions: ChangedPredictions, resamples: Resamples) -> list[Effect | None]:
-    """Return for each finding the effect on its AUROC; None for fewer than MIN_IMAGES images with or without it."""
+    """Return for each finding the effect on its AUROC.
+
+    The effect is None if fewer than MIN_IMAGES images have the finding, or fewer than MIN_IMAGES images do not have it.
+    """
     label = np.where(np.isin(predictions.state, (0, 1)), predictions.state, -1).astype(np.int8)
     scores = {"before": predictions.before, "after": predictions.after}
     if predictions.control is not None:

@@ -1,8 +1,8 @@
 """Nuisance variables that may act as shortcuts for a finding: projection, support devices, sex, age, scanner and marker.
 
-These variables vary inside one hospital, so a network trained at one hospital can learn to use them. A level is one
-value of a variable, such as AP. A pooled AUROC uses all images; a stratified AUROC compares only images of the same
-level.
+Nuisance variables vary inside one hospital, so a network that is trained at one hospital can learn to use them. A level
+is one value of a variable, such as AP. A pooled AUROC uses all images; a stratified AUROC compares only images of the
+same level.
 
 Shapes: N images, F findings, L levels of a nuisance variable, B replicates of patients.
 """

@@ -41,7 +41,7 @@ def source_probe(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the tables `sources` and `source_confusion` of one run (without run_id), with the scores of its source probes.
 
-    The probe `features` uses principal components of the run's features. It is trained on all images of the other folds
+    The probe `features` uses principal components of the run's features, and trains on all images of the other folds
     (shots 0) or on few images per source (shots 8 and 32). The probe `labels` uses the labels of the findings; the
     probe `logits` uses labels and the run's logits. Controls of `features`: none, shuffled (sources in random order),
     no_finding (only healthy images), matched (each combination of labels equally often in every source). Predictions

@@ -86,7 +86,7 @@ def _on_cpu(warp: Warp, image_N1HW: Tensor) -> Tensor:
     inverse_N33 = np.tile(np.eye(3), (len(image_N1HW), 1, 1))
     inverse_N33[:, :2] = warp.inverse(height, width).numpy()
     from_N23 = np.ascontiguousarray((np.linalg.inv(to_unit) @ inverse_N33 @ to_unit)[:, :2])
-    # numpy, because it is faster here than torch: numpy requests huge pages from the system
+    # np.empty is faster here than torch.empty, because numpy requests huge pages from the system
     result = np.empty(image_N1HW.shape, np.float32)
     factor_N2 = torch.stack([warp.contrast, warp.brightness], 1).numpy()
     resample(np.ascontiguousarray(image_N1HW.numpy()[:, 0]), from_N23, factor_N2, result[:, 0])
@@ -109,7 +109,7 @@ def affine(
 
     Each change has probability `p` for each image. The options are the largest changes in both directions: `rotate` in
     degrees, `translate` as a share of the side, `scale`, `brightness` and `contrast` as a change of a factor (0.05
-    means a factor from 0.95 to 1.05). `hflip` mirrors half of the images. It is off by default, because mirroring moves
+    means a factor from 0.95 to 1.05). `hflip` mirrors half of the images; it is off by default, because mirroring moves
     the heart to the other side.
     """
     warp = draw(
