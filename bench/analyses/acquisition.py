@@ -1,9 +1,9 @@
-"""The analysis `acquisition`: how well classifiers predict the hospital of an image, without any network of the grid.
+"""The analysis `acquisition`: how well classifiers predict the hospital of an image. No network of the grid is used.
 
-A source is the cohort of an image, and a source classifier predicts the source. Source networks use pixels; tree
-ensembles use descriptors (numbers that describe how an image was taken or stored). A view is a changed image, such as
-the border alone. A nuisance variable varies inside a cohort and may replace a finding, such as the projection; a level
-is one of its values.
+A source is the cohort of an image, and a source classifier predicts the source. There are two types of source
+classifiers. Source networks use pixels; tree ensembles use descriptors (numbers that describe how an image was taken or
+stored). A view is a changed image, such as the border alone. A nuisance variable, such as the projection, varies inside
+a cohort, and a network may use the variable in place of a finding. A level is one value of a nuisance variable.
 """
 
 from collections.abc import Mapping
@@ -36,9 +36,9 @@ Rows = list[tuple[Any, ...]]
 def acquisition(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     """Write four tables of a grid: `sources`, `source_confusion`, `descriptors` and `nuisances`.
 
-    `sources` has the scores of source classifiers, `source_confusion` their confusion matrices. `descriptors` has the SHAP
-    values of those classifiers that are tree ensembles. `nuisances` has the association of the findings with
-    sex, view and other properties that may replace a finding.
+    `sources` has the scores of the source classifiers, `source_confusion` has their confusion matrices, and
+    `descriptors` has the SHAP values of the tree ensembles. `nuisances` has the associations of nuisance variables,
+    such as sex and projection, with the findings. A table without rows is not written.
     """
     options: Acquisition = job.analysis.options
     device = torch.device(job.device)
@@ -83,7 +83,11 @@ def _networks(
     device: torch.device,
     progress: Progress,
 ) -> None:
-    """Train source networks and add their results to `frames_by_table`: one network for each view, and one control with sources in random order."""
+    """Train source networks; add their scores and a confusion matrix to `frames_by_table`.
+
+    Networks are trained for each view, and for one control: unchanged images with their sources in random order. The
+    confusion matrix belongs to the unchanged images with their true sources.
+    """
     targets = {"shuffled": shuffled(sample, 0)}
     for i, control in enumerate([*VIEWS, "shuffled"]):
         progress(f"source network, {control}", i, len(VIEWS) + 1)
@@ -109,7 +113,11 @@ def _trees(
     options: Acquisition,
     progress: Progress,
 ) -> None:
-    """Fit two tree ensembles, on descriptors of pixels and of file headers, and add their scores and SHAP values to `frames_by_table`."""
+    """Fit a tree ensemble on pixel descriptors and one on file headers; add the results to `frames_by_table`.
+
+    The results are scores, confusion matrices and SHAP values. Each ensemble has a control, for which only scores are
+    added: an ensemble that is trained on sources in random order.
+    """
     pixel_rows, header_rows = [], []
     for i, (k, row) in enumerate(zip(sample.source, sample.row, strict=True)):
         progress("describe images", i, len(images))
@@ -118,7 +126,7 @@ def _trees(
         header_rows.append(descriptors.header_descriptors(path))
         try:
             pixel_rows.append(descriptors.pixel_descriptors(read_gray(path, at_least=descriptors.AT_LEAST)))
-        except UnreadableImage:  # the file changed after it was decoded for the cache
+        except UnreadableImage:  # the file changed after decoding for the cache, so the cached image is described
             pixel_rows.append(descriptors.pixel_descriptors(images[i]))
     inputs = (
         ("pixels", np.array(pixel_rows), descriptors.PIXELS),
@@ -142,9 +150,10 @@ def _trees(
 
 
 def _nuisances(job: AnalysisJob, progress: Progress) -> pd.DataFrame:
-    """Return the table `nuisances`: the share of images at each level, and associations between variables and findings.
+    """Return the table `nuisances`: the share of images at each level of a nuisance variable, and associations.
 
-    The rows are computed from the training images of the internal cohort and the headline rows of the other cohorts.
+    An association is measured between a nuisance variable and a finding. The internal cohort is measured on its
+    training images, each external cohort on its headline rows (the rows behind its scores on the leaderboard).
     """
     rows: Rows = []
     findings = job.run.config.findings

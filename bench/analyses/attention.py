@@ -1,6 +1,6 @@
 """The analysis `attention`: heat maps of a sample of images of every cohort, and a gallery of cases.
 
-A case is an image with a finding for which the prediction is correct, wrong or confidently wrong. A region is an area
+A case is a pair of an image and a finding. Its prediction is correct, wrong or confidently wrong. A region is an area
 of an image, such as the border, or the pixels outside the lungs.
 
 Shapes: N images, K findings, H and W pixels of the network input, h and w pixels of its feature maps.
@@ -43,7 +43,7 @@ from harmonize.images.pixels import Geometry, Gray
 from harmonize.labels.findings import NO_FINDING
 from reports.schemas.tables import SCHEMAS
 
-SCENE_VERSION = 1  # part of the key of cached regions; increase it when the computation of regions changes
+SCENE_VERSION = 1  # part of the key of cached regions; increase this number when the computation of regions changes
 BATCH = 64  # images per pass at 224 px; the limit is needed because gradients of all findings are in memory together
 
 Heats = NDArray[np.float32]
@@ -52,8 +52,9 @@ Heats = NDArray[np.float32]
 def attention(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     """Write the tables of a run's heat maps, and PNG files below gallery/.
 
-    The tables are `attention`, `gallery`, `cascade` (sanity checks) and `sampled_maps`: the maps themselves, small, so that a
-    report can compare the seeds of a recipe.
+    The tables are `attention` (measurements of the maps), `gallery` (cases), `cascade` (sanity checks) and
+    `sampled_maps`. `sampled_maps` has the maps at the size of the feature maps. From these maps, a report computes how
+    similar the maps of a recipe are over its seeds.
     """
     device = torch.device(job.device)
     if device.type == "cpu":
@@ -73,7 +74,7 @@ def attention(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 
 
 def _stacked(frames: list[pd.DataFrame], name: str) -> pd.DataFrame:
-    """Return the frames as one table; if no frame has rows, an empty table with the columns of the schema."""
+    """Return the frames as one table. If no frame has rows, the table is empty and has the columns of the schema."""
     filled = [frame for frame in frames if len(frame)]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=list(SCHEMAS[name]))
 
@@ -88,7 +89,8 @@ class HeatMapper:
         self.run, self.options = job.run, job.analysis.options
         self.device = torch.device(job.device)
         self.size = job.run.input_size
-        self.sampled_maps: list[tuple[object, ...]] = []  # rows MAP_COLUMNS of the cohorts that are explained so far
+        # one tuple per map, with the values of MAP_COLUMNS; `explain_cohort` adds the maps of its cohort
+        self.sampled_maps: list[tuple[object, ...]] = []
 
     @classmethod
     def load(cls, job: AnalysisJob, device: torch.device) -> "HeatMapper":
@@ -141,7 +143,10 @@ class HeatMapper:
         return summarize(frame, ref.name, self.run.id), self._gallery_table(ref, gallery, pictures)
 
     def sanity_checks(self, internal: CohortRef, progress: Progress) -> pd.DataFrame:
-        """Return the table `cascade`: sanity checks on images with the most common finding (except "No Finding")."""
+        """Return the table `cascade`: sanity checks of heat maps on images with the most common finding.
+
+        "No Finding" does not count as a finding here. The table is empty if no image has a finding.
+        """
         cache = open_images(self.job.store, internal, self.run.geometry)
         scored, rows = self.scored_images(internal, internal.read(), cache)
         sample = {
@@ -162,7 +167,7 @@ class HeatMapper:
     def scored_images(
         self, ref: CohortRef, table: pd.DataFrame, cache: ImageCache
     ) -> tuple[ScoredImages, NDArray[np.int64]]:
-        """Return predictions and labels of the images outside training and validation, and the images' rows in the cache."""
+        """Return the scored images outside the splits `train` and `val` with logits and labels, and their cache rows."""
         examples = Examples.predicted(ref, self.run.config, cache)
         findings = tuple(self.run.config.findings)
         stored = CheckedFolder(self.job.store.run_dir(self.run.id)).table(f"predictions/{ref.name}.parquet")
@@ -176,7 +181,10 @@ class HeatMapper:
     def heat_maps(
         self, image_rows: NDArray[np.int64], rows: NDArray[np.int64], reader: BatchReader, progress: Progress, name: str
     ) -> Iterator[tuple[int, Gray, Heats, Heats]]:
-        """Yield the row, the central crop [H, W] and the heat maps [K, h, w] and [K, H, W] of each image in `image_rows`."""
+        """Yield (row, central crop [H, W], small heat maps [K, h, w], large heat maps [K, H, W]) for each image.
+
+        `image_rows` has the rows of the images among the scored images. `rows` has the cache row of every scored image.
+        """
         margin = (reader.images.shape[1] - self.size) // 2
         inner = slice(margin, margin + self.size)
         batch = images_per_pass(BATCH, self.size)
@@ -213,12 +221,15 @@ class HeatMapper:
 
 @dataclass(frozen=True, slots=True)
 class RegionCache:
-    """A folder with the masks of a cohort's images (findings, lungs, border, markers); each is computed only once."""
+    """A folder with the masks of a cohort's images: findings, lungs, border, markers and other regions.
+
+    The masks of an image are computed at the first request and then read from the folder.
+    """
 
     root: Path
     paths: Mapping[str, str]  # image id -> path below root
     geometry: Geometry
-    center: int
+    center: int  # side in pixels of the center crop that the network gets; 0 for no crop
     truth: Truth
     folder: Path
 

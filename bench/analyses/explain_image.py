@@ -1,7 +1,8 @@
 """Explanations of image files by a finished run: logits, thresholds and heat maps, as pictures and a table.
 
-A stage is a set of feature maps of one size in the network. A TTA or an ensemble is explained by the mean of the heat maps of its
-views and networks, each divided by its maximum. A panel is explained by the network of each finding.
+A stage is a set of feature maps of one size in the network. The heat map of a TTA run or an ensemble is a mean over its
+views or networks; before the mean, each map is divided by its own maximum. In a panel, each finding is explained by the
+network that learned this finding.
 
 Shapes: D side of the displayed picture in pixels, K findings.
 """
@@ -45,7 +46,7 @@ class Explainer:
 
     @property
     def threshold(self) -> dict[str, float]:
-        """Return the threshold of each finding: the probability with the highest F1 on the validation split."""
+        """Return the threshold of each finding, a probability: the one with the highest F1 on the split `val`."""
         points = self.stored.points[self.stored.points["rule"] == "f1_max"]
         return {str(f): float(p) for f, p in zip(points["finding"], points["probability"], strict=True)}
 
@@ -57,11 +58,12 @@ class Explainer:
         stage: int | None,
         reference: "Path | Box | None" = None,
     ) -> Explanation:
-        """Return logits, thresholds and heat maps of an image; the image in the result is resized and cropped like the network's input.
+        """Return logits, thresholds and heat maps of an image, and the image resized and cropped like the network's input.
 
-        `stage` is the index of a stage, largest maps first; None means the last stage of at least 4 x 4. `reference` is
-        a region to draw next to the maps: a box, or a mask file of the image's size. Raises DatasetError for an
-        unreadable image or mask, a mask of another size, or a box outside the image.
+        `stage` is the index of a stage, largest maps first; None means the last stage with maps of at least 4 x 4
+        pixels. `reference` is a region to draw next to the heat maps: a box, or a mask file of the image's size. Raises
+        DatasetError for an unreadable image or mask, a mask of another size, or a box outside the image. Raises
+        ConfigError for an unknown method or stage, or if the networks of an ensemble crop images differently.
         """
         image, geometry, threshold = _read(path), self.stored.geometry, self.threshold
         _refuse_different_frames(self.stored)
@@ -114,7 +116,7 @@ class _Request:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Map:
-    """The logit and the heat map [D, D] of one finding, and the sizes of the feature maps."""
+    """The logit and the heat map [D, D] of one finding, and the sizes of the feature maps as texts, e.g. "7 x 7"."""
 
     logit: float
     heat: NDArray[np.float32]
@@ -122,10 +124,11 @@ class _Map:
 
 
 def _maps(stored: StoredRun, findings: Sequence[str], request: _Request, view: View | None = None) -> dict[str, _Map]:
-    """Return the heat map of each finding on the area that the network sees; with several networks or views, the mean of their maps.
+    """Return finding -> heat map of the area that the network sees.
 
-    Before the mean, each map is divided by its maximum, because gradients of different networks have different scales. The map of
-    a mirrored or rotated view is turned back.
+    With several networks or views, the heat map is the mean of their maps. Before the mean, each map is divided by its
+    maximum, because gradients of different networks have different scales. The map of a mirrored or rotated view is
+    first mirrored or rotated back. `view` None means the unchanged image.
     """
     if stored.trained is not None:
         return _network_maps(stored.trained, findings, request, view)
@@ -147,7 +150,7 @@ def _mean(maps: Sequence[_Map]) -> _Map:
 def _network_maps(
     own: TrainedNetwork, findings: Sequence[str], request: _Request, view: View | None
 ) -> dict[str, _Map]:
-    """Return the heat map of each finding by one network, for one view of the image."""
+    """Return finding -> heat map of one network, for one view of the image (None: unchanged)."""
     with torch.no_grad():
         pixels = torch.from_numpy(to_geometry(request.image, own.run.geometry)[None].copy())
         x_NCHW = own.normalizer(pixels, augment=view_transform(view) if view else None)
@@ -156,7 +159,8 @@ def _network_maps(
     heat_NKDD = upsampled(maps.heat_NKhw, request.side)
     if view is not None:
         mirrored, degrees = view
-        heat_NKDD = view_transform((False, -degrees))(heat_NKDD)  # a view is mirrored first and then rotated
+        # a view is mirrored first and then rotated, so its map is rotated back first
+        heat_NKDD = view_transform((False, -degrees))(heat_NKDD)
         heat_NKDD = heat_NKDD.flip(3) if mirrored else heat_NKDD
     size = f"{maps.heat_NKhw.shape[2]} x {maps.heat_NKhw.shape[3]}"
     return {
@@ -166,7 +170,10 @@ def _network_maps(
 
 
 def _refuse_different_frames(stored: StoredRun) -> None:
-    """Raise ConfigError if the networks of an ensemble see different parts of an image, because then their maps have no common area for a mean."""
+    """Raise ConfigError if the networks of an ensemble see different parts of an image.
+
+    The heat maps of such networks show different areas, so a mean of the maps makes no sense.
+    """
     frames = {
         (run.geometry.fit, run.geometry.region, run.input_size / run.geometry.size)
         for run in (network.run for network in stored.networks)
@@ -185,7 +192,7 @@ def load_explainer(store: Store, run_id: str) -> Explainer:
 
 
 def explainer_of(stored: StoredRun) -> Explainer:
-    """Return the explainer of a loaded run. torch then uses the run's number of threads."""
+    """Return the explainer of a loaded run, and set torch's number of threads to that of the run."""
     torch.set_num_threads(stored.run.config.threads)
     return Explainer(stored)
 
@@ -195,7 +202,8 @@ def draw_overlays(
 ) -> dict[str, str]:
     """Write one picture per image, with Grad-CAM maps of the findings; return the picture path of each image path.
 
-    A picture has the name of its image; if several images have one name, a number is added.
+    A picture has the name of its image. If several images have the same name, the later ones get a number, as in
+    "name-2.png".
     """
     path_by_image: dict[str, str] = {}
     names: Counter[str] = Counter()
@@ -226,9 +234,9 @@ def png(picture: NDArray[np.uint8]) -> bytes:
 
 
 def chosen_findings(stored: StoredRun, requested: Sequence[str]) -> list[str]:
-    """Return the requested findings as the run spells them (case is ignored); all findings of the run if none is requested.
+    """Return the requested findings in the spelling of the run, or all findings of the run if none is requested.
 
-    Raises ConfigError for a finding that the run has not learned.
+    Upper and lower case do not matter in a request. Raises ConfigError for a finding that the run has not learned.
     """
     known = stored.learned if stored.kind == "panel" else stored.findings  # a panel has no network for other findings
     finding_by_lowercase = {finding.lower(): finding for finding in known}
@@ -249,9 +257,10 @@ def chosen_findings(stored: StoredRun, requested: Sequence[str]) -> list[str]:
 def table(explanation: Explanation, run_id: str) -> pd.DataFrame:
     """Return a table with one row per finding: probability, positive call, position of the heat map's maximum, and more.
 
-    peak_x and peak_y: position of the maximum, as shares of the picture's width and height. heat_inside: share of the
-    map's sum inside the reference region. area_inside: share of the picture inside this region. Without a region, both
-    shares are None. For a uniform map, they are equal. mean_of: number of heat maps of which the map is the mean (1 for a run).
+    peak_x and peak_y: position of the maximum, as shares of the picture's width and height; None for a map that is zero
+    everywhere. heat_inside: share of the map's sum inside the reference region. area_inside: share of the picture
+    inside this region. heat_inside equals area_inside for a uniform map; both are None without a region. mean_of:
+    number of heat maps of which the map is the mean, 1 for a map of a single network and view.
     """
     rows: list[dict[str, Any]] = []
     for finding_map in explanation.finding_maps:
@@ -308,7 +317,10 @@ def _read(path: ImageFile) -> Gray:
 
 
 def _mask(path: Path, image: Gray) -> Gray:
-    """Return a mask file as uint8 [H, W]: 1 inside, 0 outside. Raises DatasetError unless it has the image's size."""
+    """Return a mask file as uint8 [H, W]: 1 inside, 0 outside.
+
+    Raises DatasetError if the file cannot be read, or if the mask and the image have different sizes.
+    """
     content = np.frombuffer(path.read_bytes() if path.is_file() else b"", np.uint8)
     mask = cv2.imdecode(content, cv2.IMREAD_UNCHANGED) if content.size else None
     if mask is None:

@@ -15,14 +15,14 @@ from harmonize.images.regions import InputTransform, Mask, box_mask
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageMasks:
-    """Masks [S, S] of one image in the geometry of the image cache, with S pixels per side."""
+    """Masks [S, S] of one image, resized and cropped like the image in the cache, which has S pixels per side."""
 
     marker: Mask  # all False without a marker
     lungs: Mask | None  # None if two lungs are not detected
 
 
 def image_masks(ref: CohortRef, image_ids: Sequence[str], geometry: Geometry) -> list[ImageMasks]:
-    """Return the masks of markers and lungs of each image, in the geometry of the image cache.
+    """Return the masks of markers and lungs of each image, resized and cropped like the images in the cache.
 
     In a phantom cohort, the markers are the tags (drawn letters) in the truth table. In other cohorts,
     `harmonize.images.markers` detects markers. `harmonize.images.lungs` detects the lungs in all cohorts.

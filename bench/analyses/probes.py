@@ -1,7 +1,8 @@
-"""The analysis `probes`: what a run's frozen features contain in addition to findings, compared with untrained networks.
+"""The analysis `probes`: whether a run's frozen features contain the hospital and other information besides findings.
 
-A probe is a linear classifier on features. A source is the cohort of an image. A nuisance variable varies inside a
-cohort and may replace a finding, such as the projection; a level is one of its values.
+A probe is a linear classifier on features. A source is the cohort of an image. A nuisance variable, such as the
+projection, varies inside a cohort, and a network may use the variable in place of a finding. A level is one value of a
+nuisance variable. Probes on untrained networks are the comparison.
 
 Shapes: N images, D features, F findings.
 """
@@ -40,23 +41,23 @@ from harmonize.seeds import seed_for
 from reports.schemas.tables import SCHEMAS
 
 Floats = NDArray[np.float32]
-# number of training images per source -> scores and probabilities of the probe
+# number of training images per source (0: all) -> scores and probabilities of the probe
 Probed = Mapping[int, tuple[ProbeScores, NDArray[np.float64]]]
 
-FEWEST = 20  # minimum number of images of a level of a nuisance variable; smaller levels are left out
+FEWEST = 20  # minimum number of images at a level of a nuisance variable; levels with fewer images are left out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CohortFeatures:
-    """The scored images of one cohort: the internal test split, or the scored split of an external cohort."""
+    """The images of one cohort behind its leaderboard scores: the split `test` if internal, else the headline split."""
 
     ref: CohortRef
     cache: ImageCache
     examples: Examples
     table: pd.DataFrame  # one row per image
     logit_NF: Floats
-    feature_rows: NDArray[np.int64]  # rows of the images with stored features, one per patient
-    feature_ND: Floats  # in the order of `feature_rows`
+    feature_rows: NDArray[np.int64]  # indices of the images with stored features, one per patient
+    feature_ND: Floats  # stored features, in the order of `feature_rows`
 
     @property
     def labels(self) -> NDArray[np.int8]:
@@ -69,7 +70,8 @@ def probes(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     """Write the tables `sources` and `nuisances` of one run.
 
     `sources` has the scores of probes on untrained networks, and the selectivity: the accuracy of the run's probe minus
-    the accuracy of the same probe on an untrained network.
+    the accuracy of the same probe on an untrained network. `nuisances` has pooled and stratified AUROCs of the run's
+    predictions, and the AUROCs of probes that predict nuisance variables. A table without rows is not written.
     """
     per_source = job.analysis.options.per_source
     device = torch.device(job.device)
@@ -107,7 +109,7 @@ def probes(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 
 
 def _cohort_features(job: AnalysisJob, ref: CohortRef) -> CohortFeatures:
-    """Return the scored images of a cohort with label states, logits, and stored features of one image per patient."""
+    """Return a cohort's images with label states and logits, and the stored features of one image per patient."""
     folder = job.store.run_dir(job.run.id)
     cache = open_images(job.store, ref, job.run.geometry)
     predicted = Examples.predicted(ref, job.run.config, cache)
@@ -129,7 +131,10 @@ def _cohort_features(job: AnalysisJob, ref: CohortRef) -> CohortFeatures:
 
 
 def _untrained(job: AnalysisJob) -> dict[str, Network]:
-    """Return untrained copies of the run's network: with random weights and, if training began with ImageNet weights, also with these."""
+    """Return untrained copies of the run's network: name -> network.
+
+    `random` has random weights. If the run's training began with ImageNet weights, `imagenet` has these weights.
+    """
     networks = {"random": initial_network(job.run, None)}
     if job.run.config.weights == "imagenet":
         networks["imagenet"] = initial_network(job.run, job.run.weights_file or "hub")
@@ -145,9 +150,9 @@ def _features(
     sample: Sample,
     progress: Progress,
 ) -> Floats:
-    """Return the penultimate features [N, D] of the sampled images.
+    """Return the features [N, D] of the sampled images: the input of the network's last linear layer.
 
-    The batch-norm statistics of a random network are computed on the sampled internal images.
+    If `name` is "random", the network's batch-norm statistics are first computed on the sampled internal images.
     """
     device, internal = torch.device(job.device), job.refs[0].name
     normalizer = normalization_of(job.run, job.store, job.refs[0], network)
@@ -175,7 +180,10 @@ def _features(
 
 
 def _selectivity(name: str, trained: Probed, untrained: Probed) -> list[pd.DataFrame]:
-    """Return the probe scores of an untrained network, and the selectivity of the run against this network."""
+    """Return rows of the table `sources`: probe scores of an untrained network `name`, and the run's selectivity.
+
+    Selectivity is the balanced accuracy of the run's probe minus that of the untrained network's probe.
+    """
     frames = []
     for shots, (scores, _) in untrained.items():
         value, low, high = difference(trained[shots][0], scores)
@@ -191,7 +199,11 @@ def _decoded(
     nuisances: Mapping[str, nuisance.Nuisance],
     features_by_network: Mapping[str, Mapping[str, Floats]],
 ) -> list[nuisance.Row]:
-    """Return the AUROC of probes in one cohort that predict each nuisance variable from each network's features."""
+    """Return rows with the AUROCs of probes: one row for each nuisance variable of a cohort and each network.
+
+    A probe predicts the level of the variable from the network's features of the cohort's images. A variable without
+    two levels of at least FEWEST images has no rows.
+    """
     cohort_sample = sample.subset(sample.source == sample.names.index(cohort.ref.name))
     projections_by_network = {
         network: projections(cohort_sample, features[cohort.ref.name])
@@ -224,6 +236,6 @@ def _by_source(sample: Sample, x_ND: Floats) -> dict[str, Floats]:
 
 
 def _write(folder: Path, name: str, run_id: str, frame: pd.DataFrame | None) -> None:
-    """Write a table of the run into the folder, or nothing if the table is None."""
+    """Write the table `name` of the run into the folder; write nothing if `frame` is None."""
     if frame is not None:
         write_table(folder / f"{name}.parquet", frame.assign(run_id=run_id)[list(SCHEMAS[name])])

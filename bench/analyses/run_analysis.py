@@ -10,9 +10,10 @@ from bench.store.store import Progress, write_bytes
 
 
 def run_one_analysis(job: AnalysisJob, progress: Progress) -> bool:
-    """Run an analysis if it is not done yet; return False if another process works on the analysis (has its lease).
+    """Run an analysis unless its result already exists. Return True when the analysis is done.
 
-    An exception of the analysis is not caught; the caller records it as the failure of the analysis.
+    Return False if another process holds the lease of the analysis and works on this analysis. An exception of the
+    analysis is not caught, because the caller records the exception as the reason of the failure.
     """
     with lease(job.folder) as acquired:
         if not acquired:

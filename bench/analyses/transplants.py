@@ -1,9 +1,10 @@
 """The analysis `transplants` (region transplant test): predictions after pixels are moved between cohorts.
 
-A host is a changed image; a donor is an image whose pixels are put into the host. A changed image has a control: the
-same image, changed in the same way with pixels of its own cohort. The difference between both predictions does not
-contain the effect of pasting itself. `transplant.py` has the kinds of changes, `effects.py` the measures.
-`docs/transplants.md` explains what the test can show.
+A host is an image that is changed; a donor is an image whose pixels are put into the host. Most changed images have a
+control: the same host, changed in the same way with pixels of its own cohort. The effect is the difference between the
+predictions of the changed image and of the control. So the effect of pasting itself is not part of the difference.
+`transplant.py` defines the kinds of changes, and `effects.py` defines the measures. `docs/transplants.md` explains what
+the test can show.
 
 Shapes: N images, K findings, S side in pixels.
 """
@@ -41,8 +42,8 @@ EXTERNAL = "external"
 NUM_RESAMPLES = 1000
 BEST_QUALITY = 100  # JPEG quality that loses hardly anything
 RULE = "f1_max"  # the threshold rule of positive calls
-Change = Callable[[Gray, Gray, bool], Gray]  # host, donor, whether letterboxed -> changed host
-PAIR_CHANGES: dict[str, Change] = {  # kinds of changes that work for any host and donor
+Change = Callable[[Gray, Gray, bool], Gray]  # host, donor, whether gray value 0 is padding -> changed host
+PAIR_CHANGES: dict[str, Change] = {  # kinds of changes that need no marker and no JPEG file
     "border": lambda host, donor, padded: transplant.pasted(host, donor, transplant.ring(len(host)), padded),
     "corner": lambda host, donor, padded: transplant.pasted(host, donor, transplant.corners(len(host)), padded),
     "intensity": transplant.intensity_matched,
@@ -56,13 +57,13 @@ class Sample:
 
     name: str
     image: NDArray[np.uint8]  # [N, S, S]
-    state: NDArray[np.int8]  # [N, K]
+    state: NDArray[np.int8]  # [N, K], label states; "not mentioned" is stored as absent
     patient: NDArray[np.str_]  # [N]
-    marker: tuple[Mask, ...]  # [N], all False without a marker
-    lungs: tuple[Mask | None, ...]  # [N], None if not detected
+    marker: tuple[Mask, ...]  # N masks [S, S], all False without a marker
+    lungs: tuple[Mask | None, ...]  # N masks [S, S], None if not detected
     logit: NDArray[np.float32]  # [N, K]
     quality: NDArray[np.int64]  # [N], JPEG quality of the image file, 1 to 100; 0 for files of other formats
-    padded: bool = False  # letterboxed: gray value 0 is padding
+    padded: bool = False  # whether gray value 0 is padding (letterboxed images)
 
     @property
     def marked(self) -> NDArray[np.bool_]:
@@ -88,10 +89,11 @@ class FrozenRun:
         after: Sequence[Gray],
         control: Sequence[Gray] | None,
     ) -> Effects:
-        """Return the effects of changed images.
+        """Return the effects of one kind of change on images of a sample.
 
-        `rows` [n] are the rows of the changed images in the sample. `after` has the changed images; `control` has the
-        control images, or is None for a kind of change without a control.
+        `rows` [n] are the rows of the changed images in the sample. `after` has the n changed images. `control` has the
+        n control images, or is None for a kind of change without a control. `donor` is the name of the donor cohort, ""
+        without one. The result is empty for fewer than `effects.MIN_IMAGES` images.
         """
         if len(rows) < effects.MIN_IMAGES:
             return {}
@@ -113,7 +115,7 @@ def transplants(job: AnalysisJob, folder: Path, progress: Progress) -> None:
     """Write the table `transplants` of a run into the folder.
 
     Each combination of kind of change, donor cohort and host cohort needs one forward pass per image. The option
-    `images` limits the images per cohort. The result is deterministic.
+    `images` of the analysis limits the number of images per cohort. The same run always gives the same table.
     """
     run, samples = load_run_and_samples(job, progress)
     internal, *external = samples
@@ -135,7 +137,7 @@ def transplants(job: AnalysisJob, folder: Path, progress: Progress) -> None:
 
 
 def load_run_and_samples(job: AnalysisJob, progress: Progress) -> tuple[FrozenRun, list[Sample]]:
-    """Return the trained network of a run, and a sample of each cohort; the internal cohort is first."""
+    """Return the trained network of a job's run, and the samples of all cohorts, the internal cohort first."""
     planned_run, device = job.run, torch.device(job.device)
     if device.type == "cpu":
         torch.set_num_threads(planned_run.config.threads)
@@ -189,10 +191,10 @@ def cross_cohort_effects(run: FrozenRun, host: Sample, donors: Sequence[Sample])
 
 
 def quality_swapped(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[Gray], list[Gray]]:
-    """Return the rows [n] of the hosts whose file is a JPEG, these images at a donor's JPEG quality, and their controls.
+    """Return the rows [n] of the hosts with a JPEG file, the hosts at a donor's JPEG quality, and the controls.
 
-    The control is the same image at the quality of its own file. So the changed image and its control differ only in the
-    quality. Without JPEG files in the donor's cohort, no row is returned.
+    A control is the same host, encoded again at the quality of its own file. So the changed image and its control
+    differ only in the quality. If the donor's cohort has no JPEG files, all three results are empty.
     """
     rows, donors = np.flatnonzero(host.quality), np.flatnonzero(donor.quality)
     if not len(rows) or not len(donors):
@@ -203,10 +205,11 @@ def quality_swapped(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list
 
 
 def marker_pasted(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[Gray], list[Gray]]:
-    """Return the rows [n] of the host images without a marker, the same images with a pasted marker, and the control images.
+    """Return the rows [n] of the hosts without a marker, the hosts with a donor's marker, and the controls.
 
-    The marker comes from a donor image. The control has a pasted patch without a marker, from another image of the host's
-    cohort. So the changed image and its control differ only in the marker and the cohort of the pasted patch.
+    A marker is pasted with its bounding box from a donor image. The control gets the same box from another host without
+    a marker. So the changed image and its control differ only in the marker and the cohort of the pasted box. If the
+    donor's cohort has no markers, all three results are empty.
     """
     unmarked, marked = np.flatnonzero(~host.marked), np.flatnonzero(donor.marked)
     if not len(unmarked) or not len(marked):
@@ -224,12 +227,13 @@ def marker_pasted(host: Sample, donor: Sample) -> tuple[NDArray[np.intp], list[G
 
 
 def single_cohort_effects(run: FrozenRun, sample: Sample, internal: Sample) -> dict[tuple[str, str], Effects]:
-    """Return the effects of six kinds without a donor cohort: (kind, "") -> effects.
+    """Return the effects of the six kinds of changes that have no donor cohort: (kind, "") -> effects.
 
-    erased: markers are removed. toggled: markers are removed, and images without a marker get one. lungs_masked: the
-    lungs are filled with one gray value. lungs_only: all pixels outside the lungs are filled. jpeg_low: images are
-    encoded as JPEG of low quality; the control has the quality of its own file, or the best quality if the file is no
-    JPEG. clahe: local contrast is equalized.
+    erased: markers are removed; the control removes the mirrored area. toggled: markers are removed, and images without
+    a marker get an internal marker. erased and toggled need at least `effects.MIN_IMAGES` images with a marker.
+    lungs_masked: the lungs are filled with one gray value. lungs_only: all pixels outside the lungs are filled with one
+    gray value. jpeg_low: images are encoded as JPEG of low quality; the control has the quality of the image's file, or
+    the best quality if the file is no JPEG. clahe: local contrast is equalized.
     """
     all_rows, marked = np.arange(len(sample.image)), np.flatnonzero(sample.marked)
     results: dict[tuple[str, str], Effects] = {}
@@ -263,10 +267,10 @@ def single_cohort_effects(run: FrozenRun, sample: Sample, internal: Sample) -> d
 def with_means(
     effects_by_cell: dict[tuple[str, str, str], Effects], internal: str
 ) -> dict[tuple[str, str, str], Effects]:
-    """Return the effects, their means over external hospitals, and the causal score.
+    """Return the given effects together with their means over external hospitals and with the causal score.
 
-    A mean has the host or donor "external". The causal score is the effect of internal pixels on external images,
-    averaged over the kinds marker, corner and border.
+    Keys are (kind, donor, host). A mean over external hospitals has "external" as its host or donor. The causal score
+    is the effect of internal pixels on external images, averaged over the kinds marker, corner and border.
     """
     kinds = dict.fromkeys(kind for kind, _, _ in effects_by_cell)
     means: dict[tuple[str, str, str], Effects] = {}
@@ -315,10 +319,10 @@ def _sample(job: AnalysisJob, ref: CohortRef, run: FrozenRun) -> Sample:
 
 
 def balanced(state_NK: NDArray[np.int8], num_images: int, generator: np.random.Generator) -> NDArray[np.intp]:
-    """Return the rows of at most `num_images` images with balanced findings.
+    """Return the rows of at most `num_images` images, chosen so that rare findings occur, too.
 
-    Up to half of the images are chosen because a finding is present, the same number for each finding. The other images are
-    random.
+    Up to half of the images are chosen because a finding is present, with the same maximum number for each finding. The
+    other images are random.
     """
     order = generator.permutation(len(state_NK))
     quota = max(1, num_images // (2 * max(1, state_NK.shape[1])))
@@ -331,13 +335,17 @@ def balanced(state_NK: NDArray[np.int8], num_images: int, generator: np.random.G
 
 
 def _donor_rows(donor: Sample, candidates: NDArray[np.intp], host: Sample, num: int) -> NDArray[np.intp]:
-    """Return `num` rows of donors, drawn from `candidates`; the numbers of times that two rows are drawn differ by at most one."""
+    """Return `num` rows of donors, drawn from `candidates` in random order.
+
+    If `num` is larger than the number of candidates, the order is repeated. The numbers of uses of
+    two candidates differ by at most one.
+    """
     order = stream(0, "donors", donor.name, host.name).permutation(candidates)
     return np.resize(order, num)
 
 
 def _own_donors(sample: Sample, hosts: NDArray[np.intp], candidates: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return the row of a donor from the same cohort for each host: the next row in a random cyclic order."""
+    """Return for each host the row of a donor from its own cohort: the next of `candidates` in a random cyclic order."""
     order = stream(0, "own donors", sample.name).permutation(candidates)
     next_row = dict(zip(order.tolist(), np.roll(order, -1).tolist(), strict=True))
     return np.array([next_row[int(i)] for i in hosts], np.intp)

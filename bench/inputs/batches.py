@@ -1,4 +1,7 @@
-"""Batches of cached images on the device, without worker processes. Legend: N images, H height, W width."""
+"""Batches of cached images on the device, without worker processes.
+
+Legend: N images, H and W pixels.
+"""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,17 +19,17 @@ from bench.inputs.device_transfer import to_device
 from harmonize.cache.packed import Images
 
 Rows = NDArray[np.int64]
-COPY_BYTES = 1 << 26  # bytes per copy to the device: 655 images of 320 px
+COPY_BYTES = 1 << 26  # maximum bytes per copy to the device: 655 images of 320 x 320 pixels
 PREFETCH_DEPTH = 2  # number of batches that are prefetched: one is copied while another waits to be used
 
 
 class BatchReader:
     """Returns batches of cached images as uint8 tensors [N, H, W] on the device.
 
-    If the cache needs at most half of the free GPU memory, all images are kept on the GPU. Otherwise a thread
-    prefetches the batches that `prefetch` announces, and copies them from pinned memory on a separate CUDA stream. On a
-    CPU, batches are prefetched only if reading is slow: for packed (compressed) images, or a cache above half of the
-    free memory. The images are identical in all cases.
+    If the images need less than half of the free GPU memory, all images are kept on the GPU. For larger caches, a
+    thread reads the batches that `prefetch` announces, and copies them from pinned memory on a separate CUDA stream. On
+    a CPU, batches are prefetched only if reading is slow: if the images are packed (compressed), or need at least half
+    of the free memory. The batches are identical in all cases.
     """
 
     def __init__(self, images: Images, device: torch.device) -> None:
@@ -41,7 +44,7 @@ class BatchReader:
         self.stream: Any = torch.cuda.Stream(device) if on_gpu and self.slow else None  # type: ignore[no-untyped-call]
 
     def __call__(self, rows: Rows) -> Tensor:
-        """Return the images at `rows`, without waiting for a read if they are the next batch of `prefetch`."""
+        """Return the images at `rows`. If `rows` is the next batch of `prefetch`, its read has already begun."""
         if self.resident is not None:
             return self.resident[to_device(torch.from_numpy(rows), self.device)]
         batch, copied = (self.prefetcher and self.prefetcher.take(rows)) or self._read(rows)
@@ -100,20 +103,25 @@ class _Prefetcher:
 
 
 def resident(images: Images, device: torch.device, max_bytes: int = COPY_BYTES) -> Tensor:
-    """Return all images as one tensor [N, H, W] on the device.
+    """Return all images as one uint8 tensor [N, H, W] on the device.
 
-    Host memory contains at most `max_bytes` of images at a time, but at least one image.
+    The images are copied in groups. A group has at most `max_bytes` bytes, but at least one image, so that little host
+    memory is needed.
     """
     num, height, width = images.shape
     on_device = torch.empty((num, height, width), dtype=torch.uint8, device=device)
     num_per_copy = max(1, max_bytes // (height * width))
     for start in range(0, num, num_per_copy):
-        rows = np.arange(start, min(start + num_per_copy, num))  # an index copies; a slice of a map is read-only
+        # indices make a copy; a slice of a memory-mapped file would be read-only
+        rows = np.arange(start, min(start + num_per_copy, num))
         on_device[start : start + len(rows)] = torch.from_numpy(images[rows])
     return on_device
 
 
 def free_memory(device: torch.device) -> float:
-    """Return the bytes of GPU memory that this process can still allocate, also if processes share the GPU."""
+    """Return the bytes of GPU memory that this process can still allocate.
+
+    If torch limits the share of this process (several processes on one GPU), the result is at most this limit.
+    """
     free, total = torch.cuda.mem_get_info(device)
     return min(free, total * torch.cuda.get_per_process_memory_fraction(device))

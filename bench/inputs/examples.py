@@ -1,6 +1,7 @@
-"""Arrays of a cohort's readable images and labels; selection of images for training, prediction and stored features.
+"""Arrays with the readable images of a cohort and their labels, selected for training, prediction or stored features.
 
-Headline images are those from which the scores on the leaderboard are computed.
+Headline images are the images from which the scores on the leaderboard are computed. An auxiliary head is an additional
+output of a network, such as the sex of the patient.
 Legend: N images, K findings, T auxiliary heads.
 """
 
@@ -26,15 +27,15 @@ class Examples:
     image_id: NDArray[np.object_]  # [N]
     patient_id: NDArray[np.object_]  # [N]
     rows: NDArray[np.int64]  # [N], indices of the images in the cache
-    state_NK: NDArray[np.int8]  # label states: 1, 0, -1, -2, and -3 for null
+    state_NK: NDArray[np.int8]  # 1 present, 0 absent, -1 uncertain, -2 not mentioned, -3 null
     head_NT: NDArray[np.float32] | None = None  # targets of auxiliary heads: 1, 0, NaN (unknown); None: not read
     headline_N: NDArray[np.bool_] | None = None  # True for a headline image; None: not read
 
     @classmethod
     def of(cls, table: pd.DataFrame, cache: ImageCache, config: RunConfig, *, with_targets: bool = False) -> Self:
-        """Return the rows of a cohort table whose images are readable, in the table's order.
+        """Return the images of a cohort table that are readable, in the order of the table.
 
-        with_targets: also read the targets of the auxiliary heads.
+        With `with_targets`, the targets of the auxiliary heads are read, too.
         """
         rows = cache.rows(table["image_id"])
         table = table[rows >= 0]
@@ -44,7 +45,7 @@ class Examples:
 
     @classmethod
     def training(cls, internal: CohortRef, config: RunConfig, cache: ImageCache) -> tuple[Self, dict[str, Self]]:
-        """Return the internal training images, and {split: images} for the splits predicted after each epoch."""
+        """Return the internal training images, and {split: images} for the splits that are predicted after each epoch."""
         table = internal.read()
         split_N = internal.split_of(table, config)
         by_split = {
@@ -56,7 +57,7 @@ class Examples:
 
     @classmethod
     def predicted(cls, ref: CohortRef, config: RunConfig, cache: ImageCache) -> Self:
-        """Return the images to predict: all images of an external cohort, the scored splits of the internal cohort."""
+        """Return the images to predict: all images of an external cohort, or the scored splits of the internal cohort."""
         table = ref.read()
         split_N = ref.split_of(table, config)
         predicted = cls.of(table[ref.predicted_rows(split_N)], cache, config)
@@ -74,7 +75,7 @@ class Examples:
 
     @property
     def headline_indices(self) -> NDArray[np.int64]:
-        """Return the indices of the headline images. Only the result of `predicted` has them."""
+        """Return the indices of the headline images. Only a result of `predicted` has this property."""
         assert self.headline_N is not None
         return np.flatnonzero(self.headline_N)
 
@@ -87,7 +88,7 @@ class Examples:
 def probe_rows(patient_id: NDArray[np.object_], most: int = FEATURE_PATIENTS) -> NDArray[np.int64]:
     """Return the indices of a fixed sample of images: the first image of each patient, for up to `most` patients.
 
-    A hash of the ids selects patients.
+    If there are more patients, those with the lowest hashes of their ids are selected.
     """
     _, first = np.unique(patient_id.astype(str), return_index=True)
     hashes = [hashlib.sha256(str(patient_id[i]).encode()).digest() for i in first]

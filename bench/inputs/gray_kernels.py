@@ -1,7 +1,7 @@
 """Compiled kernels on uint8 images: histogram, lookup table and resampling, with the same bits on every machine.
 
-N images, P pixels, V = 256 gray values, C channels, H and W pixels. Importing this module takes half a second, so it is
-imported when the first image needs it.
+The import of this module takes half a second, so other modules import it only when they process an image.
+Legend: N images, P pixels per image, V = 256 gray values, C channels, H and W pixels.
 """
 
 import numpy as np
@@ -11,8 +11,9 @@ from bench.scoring.bootstrap.compiled import compiled
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-# arrays for one row of the output: distances from the left and the upper neighbor, share of the pixel inside the image,
-# index of the upper left neighbor, the four packed neighbors, gray value
+# Arrays for one row of output pixels. Each output pixel lies between four pixels of the source image, its neighbors.
+# The arrays are: distances from the left and from the upper neighbors, share of the pixel inside the source image, index
+# of the neighbors in the array `packed`, the four neighbors packed into one number, gray value.
 Row = tuple[Floats, Floats, Floats, NDArray[np.uint32], NDArray[np.uint32], Floats]
 STRIDE = (
     64  # lengths of rows are padded to a multiple of this number, because the compiler vectorizes up to 64 iterations
@@ -21,7 +22,7 @@ STRIDE = (
 
 @compiled
 def count(image_NP: Bytes, count_NV: NDArray[np.int64]) -> None:
-    """Compute the gray-value histogram of each image, into count_NV."""
+    """Compute the gray-value histogram of each image and write it into count_NV."""
     low, one = np.uint64(255), np.uint32(1)
     for n in range(image_NP.shape[0]):
         image = image_NP[n]
@@ -45,7 +46,10 @@ def count(image_NP: Bytes, count_NV: NDArray[np.int64]) -> None:
 
 @compiled
 def look_up(image_NP: Bytes, table_NCV: Floats, out_NCP: Floats) -> None:
-    """Replace each gray value by its entry in a lookup table per image and channel, into out_NCP."""
+    """Write into out_NCP the lookup-table entry of each pixel's gray value.
+
+    table_NCV has one table for each image and channel.
+    """
     for n in range(image_NP.shape[0]):
         image = image_NP[n]
         for c in range(table_NCV.shape[1]):
@@ -56,7 +60,11 @@ def look_up(image_NP: Bytes, table_NCV: Floats, out_NCP: Floats) -> None:
 
 @compiled
 def _gain_and_offset(image_HW: Bytes, contrast: np.float32, brightness: np.float32) -> tuple[np.float32, np.float32]:
-    """Return gain and offset that map a uint8 value to a gray value in [0, 1], changed by contrast and brightness."""
+    """Return gain and offset: gain * value + offset is the gray value after the changes of contrast and brightness.
+
+    `value` is a uint8 value of the image. The gray value is on the scale from 0 to 1 and is not clipped. The change of
+    contrast is about the mean of the image.
+    """
     height, width = image_HW.shape
     total = np.uint64(0)
     for y in range(height):
@@ -70,8 +78,8 @@ def _gain_and_offset(image_HW: Bytes, contrast: np.float32, brightness: np.float
 def _pack_neighbors(image_HW: Bytes, padded: Bytes, packed: NDArray[np.uint32]) -> None:
     """Pack each pixel and its right, lower and lower right neighbors into one number. Pixels outside the image are black.
 
-    padded  zeros [H + 2, W + 2]; the image is written into the middle
-    packed  output [H + 1, W + 1]: 8 bits each for upper left (lowest bits), upper right, lower left, lower right
+    padded  array [H + 2, W + 2] of zeros; the image is written into its middle
+    packed  output [H + 1, W + 1]: 8 bits each for the upper left pixel (lowest bits), upper right, lower left, lower right
     """
     height, width = image_HW.shape
     for y in range(height):
@@ -88,10 +96,11 @@ def _pack_neighbors(image_HW: Bytes, padded: Bytes, packed: NDArray[np.uint32]) 
 def _source_coordinates(
     start: tuple[np.float32, np.float32], step: tuple[np.float32, np.float32], size: tuple[int, int], row: Row
 ) -> None:
-    """Fill the first four arrays of a row with the position of each of its pixels in the source image, which is padded by one pixel.
+    """Fill the first four arrays of `row`: where each output pixel lies between the pixels of the source image.
 
-    start: source coordinates (x, y) of the first pixel of the row; step: their change from pixel to pixel; size: height
-    and width of the source image.
+    start: source coordinates (x, y) of the first pixel of the output row. step: change of x and of y from one output
+    pixel to the next. size: height and width of the source image, without the border of one black pixel that
+    `_pack_neighbors` adds.
     """
     across, down, inside, index, _, _ = row
     (x0, y0), (dx, dy) = start, step
@@ -113,7 +122,7 @@ def _source_coordinates(
 
 @compiled
 def _gather_neighbors(packed: NDArray[np.uint32], row: Row) -> None:
-    """Fill the four packed neighbors of each pixel of a row."""
+    """Fill the fifth array of `row`: the four packed neighbors of each output pixel."""
     _, _, _, index, neighbors, _ = row
     for i in range(index.shape[0]):
         neighbors[i] = packed[index[i]]
@@ -121,7 +130,11 @@ def _gather_neighbors(packed: NDArray[np.uint32], row: Row) -> None:
 
 @compiled
 def _blend(row: Row, gain: np.float32, offset: np.float32) -> None:
-    """Fill the gray value of each pixel of a row: bilinear interpolation of its four neighbors, gain and offset."""
+    """Fill the last array of `row`: the gray value of each output pixel, clipped to [0, 1].
+
+    The four neighbors are interpolated bilinearly; then gain and offset are applied. Where a pixel is partly outside
+    the source image, only its share inside the image gets the offset.
+    """
     across, down, inside, _, neighbors, value = row
     zero, one = np.float32(0), np.float32(1)
     for i in range(neighbors.shape[0]):
@@ -138,9 +151,10 @@ def _blend(row: Row, gain: np.float32, offset: np.float32) -> None:
 def resample(image_NHW: Bytes, from_N23: NDArray[np.float64], factor_N2: Floats, out_NHW: Floats) -> None:
     """Resample images bilinearly into out_NHW, in [0, 1]; pixels outside the source image are black.
 
-    from_N23   affine map from output pixel (x, y) to source coordinates: from @ (x, y, 1); pixel centers are integers
-    factor_N2  factor of contrast (around the mean of the image), then of brightness; 1 changes nothing
-    Contrast, then brightness, are applied before the interpolation. Values are clipped to [0, 1] after it.
+    from_N23   matrices that map an output pixel to source coordinates: from @ (x, y, 1); pixel centers are integers
+    factor_N2  factor of contrast (about the mean of the image), factor of brightness; a factor of 1 changes nothing
+    The result is as if contrast, then brightness, were changed before the interpolation. Only the interpolated values
+    are clipped to [0, 1].
     """
     height, width = image_NHW.shape[1], image_NHW.shape[2]
     padded, packed = np.zeros((height + 2, width + 2), np.uint8), np.empty((height + 1, width + 1), np.uint32)

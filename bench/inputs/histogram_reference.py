@@ -25,10 +25,11 @@ _BATCH = 64
 
 
 def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Reference:
-    """Return the histogram reference of the run's preprocessing, {} if no op needs a reference.
+    """Return the histogram reference of the run's preprocessing: {op: numbers}, {} if no op needs a reference.
 
-    An existing reference is read from the run's folder. Otherwise the reference is learned on the training split and
-    written there; learning again gives the same numbers. Raises DatasetError if no training image has any contrast.
+    An existing reference is read from `folder`, the run's folder. A missing reference is learned on the internal
+    training images and written into `folder`; learning again gives the same numbers. For histstd, raises DatasetError
+    if no training image has any contrast.
     """
     op = run.histogram_op
     if op is None:
@@ -50,7 +51,7 @@ def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Refe
 
 
 def stored_reference(run: Run, folder: Path) -> Reference:
-    """Return the histogram reference in the run's folder, {} if no op needs a reference.
+    """Return the histogram reference that is stored in the run's folder: {op: numbers}, {} if no op needs a reference.
 
     Raises StoreError if the reference is missing or damaged.
     """

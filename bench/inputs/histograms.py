@@ -1,11 +1,10 @@
 """Gray-value histograms and lookup tables, and two preprocessing ops: histogram standardization and histogram matching.
 
-Each op computes a lookup table of 256 entries per image from the image's histogram and a reference. The reference is
-learned once, on the training images of the internal cohort, and stored with the run. The table is applied to the uint8
-image, before augmentation.
+Each op computes a lookup table of 256 entries for each image, from the image's histogram and a reference. The reference
+is learned once, on the training images of the internal cohort, and stored with the run. The table is applied to the
+uint8 image, before augmentation. The compiled kernels for a CPU are imported only when they are needed.
 
-Legend: N images, V = 256 gray values, C channels, L landmarks, H and W pixels. Compiled kernels are imported when
-needed.
+Legend: N images, V = 256 gray values, C channels, L landmarks, H and W pixels.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,8 +16,8 @@ from torch import Tensor
 
 from bench.inputs.device_transfer import constant, to_device
 
-LANDMARKS = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)  # percentiles of the foreground
-_FIRST_FOREGROUND = 6  # smallest uint8 gray value above 0.02 (of 255)
+LANDMARKS = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)  # percentiles of the gray values of the foreground
+_FIRST_FOREGROUND = 6  # smallest uint8 gray value of the foreground, which is brighter than 0.02 * 255
 
 # op -> landmarks in [0, 1] (histstd) or share of pixels per gray value (histmatch)
 Reference = Mapping[str, Sequence[float]]
@@ -36,7 +35,8 @@ def histograms(image_NHW: Tensor, *, padded: bool = False) -> Tensor:
         count(_flat(image_NHW), count_NV.numpy())
     else:
         first = 256 * torch.arange(len(image_NHW), device=image_NHW.device).int()[:, None]
-        index = (image_NHW.flatten(1).int() + first).flatten()  # not torch.bincount, which waits for the device
+        # scatter_add_ counts the values, because torch.bincount would wait for the device
+        index = (image_NHW.flatten(1).int() + first).flatten()
         ones, zeros = (
             make(size, dtype=torch.int64, device=index.device)
             for make, size in ((torch.ones, len(index)), (torch.zeros, 256 * len(image_NHW)))
@@ -48,7 +48,10 @@ def histograms(image_NHW: Tensor, *, padded: bool = False) -> Tensor:
 
 
 def look_up(image_NHW: Tensor, table_NCV: Tensor) -> Tensor:
-    """Map each uint8 image through its own tables: float32 [N, C, H, W]."""
+    """Return uint8 images with each gray value replaced by its entry in a lookup table: float32 [N, C, H, W].
+
+    Each image has its own tables, one for each channel.
+    """
     num, channels = table_NCV.shape[:2]
     if image_NHW.device.type == "cpu":
         from bench.inputs.gray_kernels import look_up as compiled
@@ -70,8 +73,8 @@ def _flat(image_NHW: Tensor) -> NDArray[np.uint8]:
 def landmarks(count_NV: Tensor) -> Tensor:
     """Return the gray values at the LANDMARKS percentiles of each image's foreground: float64 [N, L].
 
-    Values are interpolated as in numpy.percentile: linearly between order statistics. If an image has no foreground,
-    all its pixels count.
+    Values are interpolated linearly between order statistics, as in numpy.percentile. If an image has no foreground,
+    all counted pixels of the image are used.
     """
     foreground_NV = count_NV.clone()
     foreground_NV[:, :_FIRST_FOREGROUND] = 0
@@ -86,10 +89,11 @@ def landmarks(count_NV: Tensor) -> Tensor:
 
 
 def histstd(count_NV: Tensor, standard: Sequence[float]) -> Tensor:
-    """Return tables that map each image's landmarks to the standard landmarks, linear in between: float32 [N, V].
+    """Return lookup tables that map each image's landmarks to the standard landmarks: float32 [N, V] in [0, 1].
 
-    Values beyond the outer landmarks are clipped to 0 and 1. An image without contrast becomes black. Source: Nyul and
-    Udupa, Magnetic Resonance in Medicine 42 (1999) 1072, with the landmarks of the second variant in this paper.
+    Between two landmarks, the map is linear. Gray values below the first landmark become 0, gray values above the last
+    landmark become 1. An image without contrast becomes black. Source: Nyul and Udupa, Magnetic Resonance in Medicine
+    42 (1999) 1072, with the landmarks of the second variant in this paper.
     """
     own_NL = landmarks(count_NV)
     gray_NV = torch.arange(256, dtype=torch.float64, device=count_NV.device).expand(len(count_NV), -1)
@@ -99,9 +103,9 @@ def histstd(count_NV: Tensor, standard: Sequence[float]) -> Tensor:
 
 
 def histmatch(count_NV: Tensor, reference: Sequence[float]) -> Tensor:
-    """Return tables that match each image's histogram to the reference histogram: float32 [N, V] in [0, 1].
+    """Return lookup tables that match each image's histogram to the reference histogram: float32 [N, V] in [0, 1].
 
-    The result equals skimage.exposure.match_histograms with a reference image of that histogram.
+    The result equals skimage.exposure.match_histograms with a reference image that has the reference histogram.
     """
     reference_V = constant(tuple(reference), torch.device("cpu"), torch.float64)
     value_R = torch.nn.functional.pad(reference_V.nonzero()[:, 0], (1, 0), value=-1)
@@ -116,9 +120,9 @@ def histmatch(count_NV: Tensor, reference: Sequence[float]) -> Tensor:
 
 
 def interpolate(x_NX: Tensor, from_NP: Tensor, to_NP: Tensor) -> Tensor:
-    """Return numpy.interp of each row: linear between increasing points, constant beyond the first and the last.
+    """Return numpy.interp of each row [N, X]: linear between points, constant before the first and after the last point.
 
-    x_NX: X positions of each row. from_NP, to_NP: P points of each row, with their positions and their values.
+    Each row has X positions x_NX, and P points with increasing positions from_NP and values to_NP.
     """
     right = torch.searchsorted(from_NP.contiguous(), x_NX.contiguous(), right=True).clamp(1, from_NP.shape[1] - 1)
     x0, x1, y0, y1 = (points.gather(1, k) for points in (from_NP, to_NP) for k in (right - 1, right))
@@ -131,12 +135,13 @@ TABLES: Mapping[str, Callable[[Tensor, Sequence[float]], Tensor]] = {"histstd": 
 
 
 def learn(op: str, batches: Iterable[Tensor], *, padded: bool = False) -> list[float]:
-    """Return the reference of an op, learned from batches of uint8 images [N, H, W]. The batch size does not change the numbers.
+    """Return the reference of an op, learned from batches of uint8 images [N, H, W].
 
-    histstd    mean over images of their landmarks, scaled so that the first is 0 and the last 1; images without contrast are
-               ignored
-    histmatch  share of all pixels per gray value
-    `padded`: gray value 0 is padding and is ignored. Raises ValueError if no image has contrast.
+    histstd    landmarks: the landmarks of each image are scaled so that the first is 0 and the last is 1, then averaged
+               over the images; images without contrast are ignored
+    histmatch  share of each gray value among all pixels
+    With `padded`, gray value 0 is padding and is ignored. The numbers do not depend on the batch size. For histstd,
+    raises ValueError if no image has contrast.
     """
     if op == "histmatch":
         total_V = torch.zeros(256, dtype=torch.int64)

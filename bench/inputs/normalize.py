@@ -1,20 +1,19 @@
 """Intensity normalization: uint8 images to network input, in batches on the device.
 
 A preprocessing entry has `size`, `fit`, optionally `input`, and a list of ops: operations on images, such as `clahe`
-and `zscore`. Region crops and CLAHE are applied before images are cached. This module applies the other steps. Training
-and evaluation differ only in the augmentation. The steps are:
+and `zscore`. Region crops and CLAHE are applied before images are cached. This module applies the other steps:
 
     uint8 -> [0, 1] (lookup table per image, or / 255) -> augmentation -> crop to `input` -> intensity ops -> channels
 
-Without augmentation, all steps together are one lookup table of 256 entries per image. So a CPU counts gray values,
-applies the ops to the table, and looks up each pixel once. An augmentation that accepts uint8 gets the uint8 image.
+Training and evaluation differ only in the augmentation. Without augmentation, all steps together are one lookup table
+of 256 entries per image. So a CPU counts the gray values of an image, applies the ops to the table, and looks up each
+pixel once.
 
-A letterboxed image has padding: gray value 0 in the cache, which no other pixel has. Padding is ignored in all
-statistics, moves with the image in the augmentation, and is 0 in the network input. Pixels that an augmentation
-blackens, or moves in from outside the image, are also 0 in the
-network input.
+A letterboxed image has padding. Padding has gray value 0 in the cache; no other pixel of the image has this value.
+Padding is ignored in all statistics, moves with the image in the augmentation, and is 0 in the network input. Pixels of
+a letterboxed image that an augmentation blackens, or moves in from outside the image, are also 0 in the network input.
 
-N images, C channels, H and W pixels.
+Legend: N images, C channels, H and W pixels, V = 256 gray values.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,29 +30,30 @@ from bench.inputs.histograms import TABLES, Reference, histograms, look_up
 from harmonize.errors import ConfigError
 
 FOREGROUND = (
-    0.02  # gray value on the scale from 0 to 1; darker pixels are border or collimator and are ignored in statistics
+    0.02  # gray value on the scale from 0 to 1; pixels up to this value are border or collimator, not foreground
 )
 
 
 def imagenet(x_N1HW: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """Return (x - mean) / std per channel, as in pretraining: [N, C, H, W]."""
+    """Return (x - mean) / std for each channel, [N, C, H, W], as in the pretraining of the network."""
     return (x_N1HW - mean[:, None, None]) / std[:, None, None]
 
 
 def minmax(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None = None) -> Tensor:
-    """Rescale each image so that its foreground covers [0, 1]. A constant image becomes 0.
+    """Rescale each image so that the gray values of its foreground cover [0, 1]. A constant image becomes 0.
 
-    `pixels`: foreground (brighter than FOREGROUND) or all. `times_N1HW`: weight of each value in the statistics.
-    Padding has weight 0. In a lookup table, the weight is the number of pixels with the value.
+    `pixels` selects the pixels for minimum and maximum: foreground (brighter than FOREGROUND) or all. `times_N1HW` says
+    how often each value counts: padding counts 0 times; a value of a lookup table counts once for each of its pixels.
     """
     low, high = _range(x_N1HW, _mask(x_N1HW, pixels, times_N1HW))
     return (x_N1HW - low).div_(high - low + 1e-6).clamp_(0, 1)
 
 
 def zscore(x_N1HW: Tensor, pixels: str = "foreground", times_N1HW: Tensor | None = None) -> Tensor:
-    """Normalize each image to foreground mean 0 and (population) standard deviation 1. A constant image becomes 0.
+    """Normalize each image so that its foreground has mean 0 and standard deviation 1. A constant image becomes 0.
 
-    `times_N1HW`: weight of each value in the statistics, as in `minmax`; `pixels`: foreground or all.
+    The standard deviation is that of the population. `pixels` selects the pixels for mean and standard deviation:
+    foreground (brighter than FOREGROUND) or all. `times_N1HW` says how often each value counts, as in `minmax`.
     """
     mask = _mask(x_N1HW, pixels, times_N1HW)
     low, high = _range(x_N1HW, mask)
@@ -73,11 +73,12 @@ _INTENSITY_OPS: Mapping[str, Callable[..., Tensor]] = {"minmax": minmax, "zscore
 
 @dataclass(frozen=True, slots=True)
 class Normalizer:
-    """The steps of a preprocessing entry after the image cache, for a network with the input statistics mean and std.
+    """The steps of a preprocessing entry after the image cache, for one network.
 
-    A network with one input channel uses the averages of the three means and of the three stds. `input`: side of the
-    center crop, 0 for the entire image. `reference`: histogram reference of histstd or histmatch. `padded`: gray value
-    0 is padding. Raises ConfigError for an unknown op or option, an invalid order of ops, or a missing reference.
+    `mean` and `std` are the network's input statistics for three channels; a network with one input channel uses the
+    average of the three means and the average of the three stds. `input` is the side of the center crop in pixels, 0
+    for the entire image. `reference` is the histogram reference of histstd or histmatch. `padded`: whether gray value 0
+    is padding. Raises ConfigError for an unknown op or option, an invalid order of ops, or a missing reference.
     """
 
     ops: Sequence[str | Mapping[str, Any]]
@@ -87,10 +88,10 @@ class Normalizer:
     input: int = 0
     reference: Reference = field(default_factory=dict)
     padded: bool = False
-    learned_op: str | None = field(init=False, repr=False, compare=False)  # the op that uses the reference
-    # intensity ops, with options
+    learned_op: str | None = field(init=False, repr=False, compare=False)  # the op that uses the reference, or None
+    # intensity ops (minmax, zscore, imagenet) with their options
     steps: tuple[tuple[str, Mapping[str, Any]], ...] = field(init=False, repr=False, compare=False)
-    counts: bool = field(init=False, repr=False, compare=False)  # True if an op needs the histogram
+    counts: bool = field(init=False, repr=False, compare=False)  # whether an intensity op needs the image's statistics
 
     def __post_init__(self) -> None:
         learned = learned_op(self.ops)
@@ -132,8 +133,9 @@ class Normalizer:
     ) -> Tensor:
         """Return the network's input, float32 [N, C, H, W], for uint8 images.
 
-        `augment` maps images [N, 1, H, W] in [0, 1] to images of the same shape and range. `of_bytes`: `augment` also
-        accepts uint8 images, and gets them unless a lookup table changes the gray values.
+        `augment` maps images [N, 1, H, W] in [0, 1] to images of the same shape and range. `of_bytes` says that
+        `augment` also accepts uint8 images; then `augment` gets the uint8 images, unless a histogram op changes the
+        gray values first.
         """
         if augment is None and image_NHW.device.type == "cpu" and (self.learned_op or self.counts):
             return self._looked_up(image_NHW)
@@ -145,10 +147,10 @@ class Normalizer:
         return self.normalize(x_N1HW, content_N1HW)
 
     def _looked_up(self, image_NHW: Tensor) -> Tensor:
-        """Return the network's input: the ops change one lookup table per image, and the table maps the image's pixels.
+        """Return the network's input by lookup tables: the ops change the table of an image, which then maps its pixels.
 
-        Each gray value is weighted by its number of pixels in the center crop. The results equal those of `normalize`
-        bit by bit, except that sums are added in another order.
+        In the statistics of an op, each gray value counts as often as it occurs in the center crop. The result equals
+        that of `normalize`, except for rounding, because sums are added in another order.
         """
         table_N1V = self._table(image_NHW)[:, None]
         crop_NHW = self._center_crop(image_NHW).contiguous()
@@ -164,13 +166,16 @@ class Normalizer:
         return look_up(crop_NHW, table_NCV).expand(-1, self.in_channels, -1, -1)
 
     def _table(self, image_NHW: Tensor) -> Tensor:
-        """Return the lookup table from uint8 gray values to [0, 1] of each image: float32 [N, V]."""
+        """Return the lookup table of each image, from uint8 gray values to [0, 1]: float32 [N, V]."""
         if self.learned_op is None:
             return (torch.arange(256, device=image_NHW.device) / 255).expand(len(image_NHW), -1)
         return TABLES[self.learned_op](histograms(image_NHW, padded=self.padded), self.reference[self.learned_op])
 
     def gray(self, image_NHW: Tensor) -> Tensor:
-        """Return uint8 images as gray values in [0, 1], float32 [N, 1, H, W], through their lookup tables if the ops need them."""
+        """Return uint8 images as gray values in [0, 1], float32 [N, 1, H, W].
+
+        If the ops contain a histogram op, the gray values are changed by its lookup tables.
+        """
         return unit(image_NHW) if self.learned_op is None else look_up(image_NHW, self._table(image_NHW)[:, None])
 
     def content(self, image_NHW: Tensor) -> Tensor | None:
@@ -178,7 +183,10 @@ class Normalizer:
         return image_NHW[:, None] > 0 if self.padded else None
 
     def normalize(self, x_N1HW: Tensor, content_N1HW: Tensor | None = None) -> Tensor:
-        """Return the network's input from gray values in [0, 1], image by image; 0 outside the mask content_N1HW."""
+        """Return the network's input, float32 [N, C, H, W], from gray values in [0, 1].
+
+        Each image is normalized by its own statistics. The result is 0 outside the mask content_N1HW.
+        """
         x_N1HW, content_N1HW = (
             self._center_crop(x_N1HW),
             None if content_N1HW is None else self._center_crop(content_N1HW),
@@ -200,7 +208,10 @@ class Normalizer:
         return x_NHW[..., top : top + self.input, left : left + self.input]
 
     def _normalize(self, x_N1HW: Tensor, times_N1HW: Tensor | None) -> Tensor:
-        """Apply the intensity ops (minmax, zscore, imagenet). The result has one channel if all channels are equal."""
+        """Apply the intensity ops (minmax, zscore, imagenet). Without imagenet, the result has only one channel.
+
+        `times_N1HW` says how often each value counts in statistics, as in `minmax`.
+        """
         for name, options in self.steps:
             if name == "imagenet":
                 x_N1HW = imagenet(
@@ -211,7 +222,7 @@ class Normalizer:
         return x_N1HW
 
     def _channels(self, values: tuple[float, float, float], like: Tensor) -> Tensor:
-        """Return the values for the network's channels: all three, or their mean for one channel."""
+        """Return a tensor with the values for the network's channels: all three values, or their mean for one channel."""
         chosen = values if self.in_channels == 3 else (sum(values) / 3,) * self.in_channels
         return constant(tuple(chosen), like.device, like.dtype)
 
@@ -222,20 +233,24 @@ def unit(image_NHW: Tensor) -> Tensor:
 
 
 def augmented_content(content_N1HW: Tensor, augment: Callable[[Tensor], Tensor], *, of_bytes: bool = False) -> Tensor:
-    """Return the mask of pixels that are not padding after an augmentation.
+    """Return the mask of the pixels that are not padding after an augmentation.
 
-    The random draws of the augmentation must not depend on pixel values.
-
-    The augmentation is applied to two images: white content on black, and white padding on black. A pixel is content where the first
-    result is brighter. This works for any brightness factor and for contrast factors of a third or more. The augmentation needs no
-    code for padding.
+    The augmentation is applied to two images: white content on black, and white padding on black. A pixel is content
+    where the first result is brighter than the second. So the augmentation needs no code for padding. The method works
+    for any brightness factor and for contrast factors of a third or more. The random draws of the augmentation must not
+    depend on pixel values.
     """
     content, padding = (mask.byte() * 255 if of_bytes else mask.float() for mask in (content_N1HW, ~content_N1HW))
     return augment(content) > augment(padding)
 
 
 def _mask(x_N1HW: Tensor, pixels: str, times_N1HW: Tensor | None) -> Tensor:
-    """Return the mask of the values that count in statistics: the foreground; if it is empty, all values except padding; if there are none, all values."""
+    """Return the mask of the values that count in statistics.
+
+    `pixels` selects the foreground or all values; values that count 0 times (`times_N1HW`), such as padding, are
+    excluded. If no value is left in an image, all values except padding count; if there are none, all values count.
+    Raises ConfigError for an unknown value of `pixels`.
+    """
     if pixels not in ("foreground", "all"):
         raise ConfigError(f"unknown value {pixels!r} of pixels", "preprocessing.ops", "choose foreground or all")
     mask = x_N1HW > FOREGROUND if pixels == "foreground" else torch.ones_like(x_N1HW, dtype=torch.bool)
@@ -253,7 +268,7 @@ def _is_empty(mask_N1HW: Tensor) -> Tensor:
 
 
 def _range(x_N1HW: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return minimum and maximum of each image inside the mask."""
+    """Return minimum and maximum of each image inside the mask, two tensors [N, 1, 1, 1]."""
     low = x_N1HW.masked_fill(~mask, torch.inf).amin((2, 3), keepdim=True)
     high = x_N1HW.masked_fill(~mask, -torch.inf).amax((2, 3), keepdim=True)
     return low, high

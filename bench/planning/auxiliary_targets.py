@@ -1,7 +1,7 @@
-"""Training targets of the auxiliary heads, read from the internal cohort's table. External cohorts have no such targets.
+"""Training targets of the auxiliary heads, read from the internal cohort's table.
 
-An auxiliary head is an additional output of a network, such as the sex of the patient.
-Legend: N images, T auxiliary heads.
+An auxiliary head is an additional output of a network, such as the sex of the patient. External cohorts need no targets
+of auxiliary heads, because no network is trained on them. Legend: N images, T auxiliary heads.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from harmonize.datasets import native
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NO_FINDING, NOT_MENTIONED, PRESENT, UNMAPPED_CODE, space
 
-DEVICES = "Support Devices"  # a label of the CheXpert family, not a disease: it can occur together with "No Finding"
+DEVICES = "Support Devices"  # a CheXpert label; devices are no disease, so an image can have it and "No Finding"
 Floats = NDArray[np.float32]
 
 
@@ -31,13 +31,16 @@ def check_targets(table: pd.DataFrame, config: RunConfig, where: str) -> None:
 
 
 def targets(table: pd.DataFrame, config: RunConfig) -> Floats:
-    """Return the targets of the auxiliary heads [N, T]: 1, 0, or NaN where unknown."""
+    """Return the targets [N, T] of the auxiliary heads of a configuration: 1, 0, or NaN where the target is unknown."""
     columns = [_TARGET[head.name](table, config) for head in config.auxiliary_heads]
     return np.stack(columns, axis=1) if columns else np.empty((len(table), 0), np.float32)
 
 
 def _abnormal(table: pd.DataFrame, config: RunConfig) -> Floats:
-    """Return 1 where a disease is present or "No Finding" is absent, 0 where only "No Finding" is present, else NaN."""
+    """Return 1 where a disease is present or "No Finding" is absent, 0 where only "No Finding" is present, else NaN.
+
+    If the label space has the finding "Abnormal", the target is the label of this finding.
+    """
     findings = space(config.space)
     if ABNORMAL in findings:
         return _binary(table[ABNORMAL], config.blank)
@@ -68,7 +71,10 @@ def _sex(table: pd.DataFrame, config: RunConfig) -> Floats:  # noqa: ARG001
 
 
 def _binary(state: pd.Series, blank: str) -> Floats:
-    """Return a column of label states as targets: 1 for present, 0 for absent, NaN for uncertain. "Not mentioned" becomes 0 if `blank` is "zero", else NaN."""
+    """Return a column of label states as targets: 1 for present, 0 for absent, NaN for uncertain and null.
+
+    "Not mentioned" becomes 0 if `blank` is "zero", else NaN.
+    """
     absent = (ABSENT, NOT_MENTIONED) if blank == "zero" else (ABSENT,)
     code = state.astype("Int8").fillna(UNMAPPED_CODE).to_numpy(np.int8)
     return np.select([code == PRESENT, np.isin(code, absent)], [1.0, 0.0], np.nan).astype(np.float32)

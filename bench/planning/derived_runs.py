@@ -1,8 +1,9 @@
 """Derived runs, made of other runs without training: test-time augmentation (TTA), ensembles and panels.
 
-A derived run is scored like a trained run. Its predictions are logits of a mean probability: for a TTA, the mean over
-views of an image; for an ensemble, the mean over runs. A panel joins networks that learn one finding each, and takes no
-mean. This module describes derived runs; `bench.runs.make_derived` makes them.
+A derived run is scored like a trained run. The predictions of a TTA run or an ensemble are logits of a mean
+probability. TTA takes the mean over views of an image (mirrored or rotated copies); an ensemble takes the mean over
+runs. A panel takes no mean: it joins networks that learn one finding each. This module describes derived runs;
+`bench.runs.make_derived` makes them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,15 +26,15 @@ COMPLETE = ("trained.json", "cost.json", "seal.json", "env.json", CHECKSUMS)  # 
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A derived run. `id`: the first 12 hex digits of the SHA-256 of `document`, as for a run."""
+    """A derived run: its kind, and the runs from which it is made."""
 
-    id: str
+    id: str  # first 12 hex digits of the SHA-256 of `document`
     kind: str  # tta, ensemble or panel
     name: str
     views: tuple[View, ...]  # views of a TTA
-    sources: tuple[str, ...]  # sorted ids of the runs whose predictions are combined; one run for a TTA
+    sources: tuple[str, ...]  # sorted ids of the runs (also TTA runs) whose predictions are combined; one run for a TTA
     runs: tuple[Run, ...]  # the trained runs whose networks are used
-    document: bytes
+    document: bytes  # canonical JSON, stored as run.json
 
     @classmethod
     def of(cls, kind: str, name: str, views: tuple[View, ...], sources: Sequence[str], runs: Sequence[Run]) -> Self:
@@ -50,18 +51,24 @@ class Derived:
 
     @property
     def config(self) -> RunConfig:
-        """Return the configuration for scoring: the configuration of the first run, with all findings for a panel."""
+        """Return the configuration for scoring: that of the first run, but with all findings if this is a panel."""
         return self.runs[0].config.of_panel if self.kind == "panel" else self.runs[0].config
 
     def prediction_facts(self, store: Store, cohort: str, cohort_id: str) -> dict[str, str]:
-        """Return the metadata of the derived run's prediction file: cohort id, and hashes of images and weights of the source runs."""
+        """Return the metadata that the derived run's prediction file of a cohort must have.
+
+        The keys are cohort (its id), and fingerprint and weights: hashes of the images and weights of the source runs.
+        """
         stored = [table_facts(store.run_dir(s) / "predictions" / f"{cohort}.parquet") for s in self.sources]
         joined = {key: [facts.get(key, "") for facts in stored] for key in ("fingerprint", "weights")}
         facts = {k: v[0] if len(v) == 1 else short_hash(canonical_json(v), 64) for k, v in joined.items()}
         return {**facts, "cohort": cohort_id}
 
     def is_incomplete(self, store: Store, cohorts: Mapping[str, str]) -> bool:
-        """Return whether the derived run is unfinished, or older than the runs of which it is made. `cohorts`: cohort name -> cohort id."""
+        """Return whether the derived run is unfinished, damaged, or made from other images or weights than now exist.
+
+        `cohorts` maps the name of each cohort to its id.
+        """
         folder = store.run_dir(self.id)
         if (
             store.state(self.id) != "done"
@@ -76,9 +83,9 @@ class Derived:
 
 
 def derived_runs(runs: Sequence[Run], tta: Sequence[str], ensembles: Sequence[Ensemble]) -> tuple[Derived, ...]:
-    """Return a grid's derived runs: every TTA of every run, then panels, then ensembles (of runs or of TTA rows).
+    """Return a grid's derived runs: each TTA of each run, then panels, then ensembles of runs or of TTA runs.
 
-    Two or more binary runs that differ only in their finding make a panel.
+    `tta` has keys of the mapping TTA. Two or more binary runs that differ only in their finding make a panel.
     """
     rows = {(name, run.id): Derived.of("tta", name, TTA[name], [run.id], [run]) for name in tta for run in runs}
     derived = [*rows.values(), *_panels(runs)]
@@ -99,9 +106,10 @@ def _panels(runs: Sequence[Run]) -> list[Derived]:
 
 
 def logit_of_mean(logit_MNK: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return the logit [N, K] of the mean of M probabilities, finite for all finite logits.
+    """Return the logit [N, K] of the mean of M probabilities, which are given as logits [M, N, K].
 
-    The result is log(mean p) - log(mean (1 - p)). Each term is a log-sum-exp, so no probability is rounded to 0 or 1.
+    The result is log(mean p) - log(mean (1 - p)). Each term is computed as a log-sum-exp, so no probability is rounded
+    to 0 or 1, and the result is finite for all finite logits.
 
     >>> logit_of_mean(np.array([[[-200.0]], [[200.0]]])).tolist()
     [[0.0]]

@@ -1,8 +1,9 @@
 """Find the images and patients that two external cohorts share, because a mean over hospitals counts them twice.
 
-They are no leak into training, so they do not stop a grid: terminal and page state their number. If nearly all images of a
-cohort are also in another cohort, both are the same hospital. The smaller cohort is then left out of the plan, so that
-every mean, gap, rank and count of hospitals has this hospital once. Only scored rows are counted.
+Shared images and patients of external cohorts are no leak into training, so they do not stop a grid: terminal and page
+state their number. If nearly all images of a cohort are also in another cohort, both cohorts are the same hospital.
+Then the cohort that the other one contains is left out of the plan, so that every mean, gap, rank and count of
+hospitals has this hospital once. Only scored rows are counted.
 """
 
 import contextlib
@@ -24,19 +25,20 @@ if TYPE_CHECKING:
     from harmonize.cache.cache import ImageCache  # this module imports OpenCV
     from harmonize.checks.copies import Copies  # this module imports OpenCV
 
-# A cohort is left out if at least this share of its scored images is also in another cohort. Of images that were encoded
-# again, the comparison finds 96 to 100 %.
+# A cohort is left out if at least this share of its scored images is also in another cohort. The share is below 1,
+# because the comparison finds only 96 to 100 % of the copies that were encoded again.
 SAME_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """What two external cohorts share.
+    """The numbers of images and patients that two external cohorts share.
 
-    cohorts     names of the two cohorts, in the order of the grid
+    cohorts     names of the two cohorts, in the order of the grid unless `swapped` or `find_repeated` changed the order
     layouts     dataset layouts of the two cohorts
     num_images  number of scored images of each cohort
-    images      number of these images that are also scored at the other cohort; None if images were not compared
+    images      for each cohort, the number of its scored images that the other cohort also scores; None if images were
+                not compared
     patients    number of patients with scored images in both cohorts; None if patient ids cannot be compared
     """
 
@@ -48,7 +50,7 @@ class Overlap:
 
     @property
     def repeats_first(self) -> bool:
-        """Return whether nearly all images of the second cohort are also in the first.
+        """Return whether nearly all scored images of the second cohort are also in the first cohort.
 
         >>> Overlap(("a", "b"), ("nih", "nih"), (100, 98), (95, 95)).repeats_first
         True
@@ -66,14 +68,15 @@ class Overlap:
 
     @property
     def sentence(self) -> str:
-        """Return what the cohorts share as a sentence, "" if they share nothing."""
+        """Return a sentence that states the shared images and patients, "" if the cohorts share nothing."""
         return sentences.overlap(self.cohorts, self.num_images, self.images, self.patients)
 
 
 def find_equal_tables(external: Sequence[Cohort], scored: Mapping[str, pd.DataFrame]) -> tuple[Overlap, ...]:
-    """Return one overlap for each external cohort that has the table of an earlier one; `scored`: its scored rows.
+    """Return one overlap for each external cohort that has the same table as an earlier external cohort.
 
-    The tables name the same images, so the images are not compared.
+    Equal tables name the same images, so the images are not compared. `scored` maps the name of each cohort to its
+    scored rows.
     """
     first: dict[str, Cohort] = {}
     repeated = []
@@ -88,13 +91,14 @@ def find_equal_tables(external: Sequence[Cohort], scored: Mapping[str, pd.DataFr
 
 
 def find_repeated(overlaps: Sequence[Overlap], gold: Collection[str]) -> tuple[Overlap, ...]:
-    """Return one overlap for each cohort to leave out, with the cohort that contains it first.
+    """Return one overlap for each cohort to leave out: its first cohort contains the second, which is left out.
 
-    Of two cohorts that contain each other, the later one is left out. `gold`: names of gold subsets, which are never
-    left out, because the grid asks for the same images with other labels.
+    If two cohorts contain each other, the later one is left out. `gold` has the names of the gold subsets (the images
+    of a cohort with labels of physicians or radiologists). A gold subset is never left out, because the grid asks for
+    the same images with these other labels.
     """
     left_out: dict[str, Overlap] = {}
-    # the largest cohorts first, so that a cohort that contains another one is itself in the grid, if possible
+    # pairs with the largest cohorts first: a cohort that contains another cohort should stay in the plan if possible
     for overlap in sorted(overlaps, key=lambda overlap: -max(overlap.num_images)):
         for pair in (overlap, overlap.swapped):
             is_new = not left_out.keys() & set(pair.cohorts)
@@ -104,7 +108,10 @@ def find_repeated(overlaps: Sequence[Overlap], gold: Collection[str]) -> tuple[O
 
 
 def compare_patients(external: Sequence[Cohort], scored: Mapping[str, pd.DataFrame]) -> tuple[Overlap, ...]:
-    """Return one overlap for each two external cohorts, with the number of shared patients; `scored`: their scored rows."""
+    """Return one overlap for each pair of external cohorts, with the number of shared patients.
+
+    Shared images are not counted here. `scored` maps the name of each cohort to its scored rows.
+    """
     overlaps = []
     for one, other in combinations(external, 2):
         tables = scored[one.name], scored[other.name]
@@ -120,10 +127,11 @@ def compare_patients(external: Sequence[Cohort], scored: Mapping[str, pd.DataFra
 class Comparison:
     """The result of a comparison of all images of a plan.
 
-    overlaps  one overlap for each two external cohorts, with images and patients
+    overlaps  one overlap for each pair of external cohorts, with images and patients
     repeated  result of `find_repeated`
-    lists     lists for `exclude` of the second cohort of an overlap, below `cohorts/` of the store: cohorts -> file names
-    crowded   number of images in groups of similar images that are too large to compare all pairs
+    lists     (first cohort, second cohort) -> names of list files in the folder `cohorts` of the store. The files list the
+              shared images and patients; the data file can name them as `exclude:` of the second cohort
+    crowded   number of images in groups of similar images that are so large that not all pairs were compared
     """
 
     overlaps: tuple[Overlap, ...]
@@ -132,7 +140,7 @@ class Comparison:
     crowded: int
 
     def lines(self, folder: Path) -> list[str]:
-        """Return one line for each two scored cohorts that share images or patients; `folder`: of the lists."""
+        """Return one line for each pair of scored cohorts that share images or patients. `folder` contains the lists."""
         lines = []
         for overlap in self.overlaps:
             if names := self.lists.get(overlap.cohorts):
@@ -150,20 +158,21 @@ def compare(
     caches: Mapping[str, "ImageCache"],
     progress: Progress | None = None,
 ) -> Comparison:
-    """Compare the images of each two cohorts; list shared images and patients of external cohorts in the store.
+    """Compare the images of each pair of cohorts; list shared images and patients of external cohorts in the store.
 
-    `cohorts`: the internal cohort is first. `overlaps`: result of `compare_patients`. `scored`: scored rows of each
-    external cohort. `caches`: name of a cohort -> its decoded images, all of one size and crop. The store keeps the
-    result, so that the same images are not compared again.
+    `cohorts`: the internal cohort is first. `overlaps`: result of `compare_patients`. `scored`: name of each external
+    cohort -> its scored rows. `caches`: name of each cohort -> its decoded images, all of one size and crop. The store
+    keeps the result, so that the same images are not compared again.
 
-    Raises DatasetError when an external cohort contains copies of internal images, even if encoded again.
+    Raises DatasetError when an external cohort contains copies of internal images, also copies that were encoded again.
     """
     from harmonize.checks.copies import comparison_key, find_copies  # imports OpenCV, which scoring does not need
 
     facts = [[cohort.name, cohort.id, len(scored.get(cohort.name, ())), cohort.spec.choice.gold] for cohort in cohorts]
     rules = [comparison_key(caches), SAME_SHARE, facts, [asdict(overlap) for overlap in overlaps]]
     path = store.root / "cohorts" / f"compared-{short_hash(canonical_json(rules))}.json"
-    with contextlib.suppress(StoreError, KeyError, TypeError, ValueError):  # missing or damaged: compare
+    # if the stored result is missing or damaged, the images are compared below
+    with contextlib.suppress(StoreError, KeyError, TypeError, ValueError):
         stored = _read(store, path)
         if all((path.parent / name).is_file() for names in stored.lists.values() for name in names):
             return stored
@@ -196,7 +205,7 @@ def compare(
 
 
 def _read(store: Store, path: Path) -> Comparison:
-    """Return a stored comparison. Raises StoreError, KeyError, TypeError or ValueError if it is missing or damaged."""
+    """Return a stored comparison. Raises StoreError, KeyError, TypeError or ValueError for a missing or damaged file."""
     content = store.read_json("cohorts", path.name)
     lists = {(str(one), str(other)): list(map(str, names)) for one, other, names in content["lists"]}
     overlaps, repeated = (tuple(map(from_json, content[key])) for key in ("overlaps", "repeated"))
@@ -204,7 +213,7 @@ def _read(store: Store, path: Path) -> Comparison:
 
 
 def from_json(row: Mapping[str, Any]) -> Overlap:
-    """Return an overlap that was stored as JSON, which has lists in place of tuples."""
+    """Return an overlap from its stored form, a JSON object with lists in place of tuples."""
     pairs = ("cohorts", "layouts", "num_images", "images")
     fields: dict[str, Any] = {key: tuple(value) if key in pairs and value else value for key, value in row.items()}
     return Overlap(**fields)
@@ -213,7 +222,7 @@ def from_json(row: Mapping[str, Any]) -> Overlap:
 def _with_images(
     overlap: Overlap, scored: Mapping[str, pd.DataFrame], caches: Mapping[str, "ImageCache"], copies: "Copies"
 ) -> Overlap:
-    """Return the overlap with the numbers of readable scored images and of shared images."""
+    """Return the overlap with `num_images` and `images` counted over the readable scored images."""
     one, other = overlap.cohorts
     sizes = [int((caches[name].rows(scored[name]["image_id"]) >= 0).sum()) for name in overlap.cohorts]
     shared = [len(_scored_copies(*pair, scored, copies)) for pair in ((other, one), (one, other))]
@@ -221,20 +230,23 @@ def _with_images(
 
 
 def _scored_copies(one: str, other: str, scored: Mapping[str, pd.DataFrame], copies: "Copies") -> pd.DataFrame:
-    """Return image_id, copy_of and kind of the scored images of the other cohort that are scored at the one cohort, too."""
+    """Return the scored images of cohort `other` that are copies of scored images of cohort `one`.
+
+    Columns: image_id (in `other`), copy_of (image id in `one`), kind (exact or near).
+    """
     table = copies.tables[one, other]
     is_scored = table["image_id"].isin(scored[other]["image_id"]) & table["copy_of"].isin(scored[one]["image_id"])
     return table[is_scored]
 
 
 def _listed_images(one: str, other: str, scored: Mapping[str, pd.DataFrame], copies: "Copies") -> pd.DataFrame:
-    """Return image_id, patient_id, copy_of and kind of the shared images, as a list for `exclude` of the other cohort."""
+    """Return a list of the shared images for `exclude:` of cohort `other`: image_id, patient_id, copy_of, kind."""
     patients = scored[other][["image_id", "patient_id"]].astype(object)
     shared = _scored_copies(one, other, scored, copies).merge(patients, on="image_id")
     return shared[["image_id", "patient_id", "copy_of", "kind"]]
 
 
 def _shared_patients(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """Return patient_id of the patients that are in two tables."""
+    """Return the patients that are in both tables, as a table with the column patient_id."""
     patients = other[["patient_id"]].drop_duplicates()
     return patients[patients["patient_id"].isin(one["patient_id"])]

@@ -1,6 +1,6 @@
 """Decode the images of a plan once, find duplicate images, and find unfinished runs.
 
-A geometry is the preprocessing before the image cache: size, fit, region crop and CLAHE.
+A geometry is the part of the preprocessing that is applied before images are cached: size, fit, region crop and CLAHE.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -28,16 +28,16 @@ COMPLETE = (*TRAINED, "cost.json", "seal.json", "env.json", CHECKSUMS)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedImages:
-    """The decoded images of a plan: one cache for each cohort and geometry. `prepare` makes them."""
+    """The decoded images of a plan: one cache for each cohort and geometry. The function `prepare` makes the caches."""
 
     plan: Plan
     caches: Mapping[tuple[str, str], ImageCache]  # (cohort, geometry key) -> cache
 
     def write_lists(self) -> None:
-        """Write two lists of each cohort as CSV files: `quarantine` and `doubts`.
+        """Write two lists of each cohort as CSV files in the folder `cohorts` of the store: `quarantine` and `doubts`.
 
-        `quarantine` lists the images that cannot be used. `doubts` lists images that are used but look wrong: a label
-        is unknown, or the patient has two sexes.
+        `quarantine` lists the images that cannot be used. `doubts` lists images that are used although their rows look
+        wrong: a label is not in the vocabulary of the dataset, or the patient has two sexes.
         """
         for ref in self.plan.refs:
             cohort = self.plan.cohorts[ref.name]
@@ -50,7 +50,7 @@ class DecodedImages:
 
     @property
     def fallbacks(self) -> list[str]:
-        """Return the share of images without detected lungs, one line per cohort and geometry that crops to lungs."""
+        """Return one line for each cohort and geometry that crops to lungs: the share of images without detected lungs."""
         rates = {place: cache.fallback_rate for place, cache in self.caches.items()}
         return [
             f"{name} ({key}): no lungs found in {100 * rate:.1f} % of the images, which keep the fixed region"
@@ -59,7 +59,7 @@ class DecodedImages:
         ]
 
     def is_incomplete(self, run: Run) -> bool:
-        """Return whether a run is unfinished: a file is missing or damaged, or predictions are of other images."""
+        """Return whether a run is unfinished: a file is missing or damaged, or the predictions are of other images."""
         store = self.plan.store
         folder = store.run_dir(run.id)
         if store.state(run.id) != "done" or (folder / "run.json").read_bytes() != run.document:
@@ -69,7 +69,7 @@ class DecodedImages:
         return self.needs_predictions(run)
 
     def needs_predictions(self, run: Run) -> bool:
-        """Return whether predictions or features of a run are missing, or were made from older images."""
+        """Return whether a run must predict: predictions or features are missing, or images changed since then."""
         folder = self.plan.store.run_dir(run.id)
         for ref in self.plan.refs:
             facts = table_facts(folder / "predictions" / f"{ref.name}.parquet")
@@ -80,10 +80,11 @@ class DecodedImages:
         return False
 
     def compared(self, progress: Progress | None = None) -> tuple[Self, list[str]]:
-        """Compare the images of each two cohorts. Return the images of the cohorts that stay in the plan, and lines for the user.
+        """Compare the images of each pair of cohorts; return the images of the cohorts that stay in the plan.
 
-        If nearly all images of an external cohort are also in another one, it is left out of the plan. Raises
-        DatasetError when an external cohort contains copies of internal images, even if encoded again.
+        An external cohort is left out of the plan if nearly all its images are also in another external cohort. The
+        second result has lines for the user about shared images and patients. Raises DatasetError when an external
+        cohort contains copies of internal images, also copies that were encoded again.
         """
         plan, key = self.plan, next(iter(self.caches))[1]
         caches = {name: self.caches[name, key] for name in plan.cohorts}
@@ -98,7 +99,7 @@ class DecodedImages:
         return replace(self, plan=plan, caches=kept), lines
 
     def count_duplicates(self) -> int:
-        """Return the number of internal images that equal an image of another patient in another internal split."""
+        """Return the number of internal images with the same pixels as an image of another patient in another split."""
         internal = self.plan.refs[0]
         table = self.plan.cohorts[internal.name].table
         split = internal.split_of(table, self.plan.runs[0].config)
@@ -110,9 +111,9 @@ class DecodedImages:
 
 
 def open_images(store: Store, ref: CohortRef, geometry: Geometry) -> ImageCache:
-    """Open the decoded images of a cohort, which `prepare` has made. Workers never decode images.
+    """Return the decoded images of a cohort, which `prepare` has made, because workers never decode images.
 
-    Raises StoreError when they are missing or belong to another table.
+    Raises StoreError when the decoded images are missing or belong to another table.
     """
     cache = read_cache(ref.name, _listed(ref), geometry, store.cache_folder(ref.root))
     if cache is None:
@@ -123,7 +124,7 @@ def open_images(store: Store, ref: CohortRef, geometry: Geometry) -> ImageCache:
 
 
 def _listed(ref: CohortRef) -> pd.DataFrame:
-    """Return image_id and path of every image of a cohort."""
+    """Return a table with image_id and path of every image of a cohort."""
     return ref.read(["image_id", "path"])
 
 
@@ -140,7 +141,10 @@ class ImageFiles:
         return cls(plan, {ref.name: file_states(ref.root, _listed(ref)) for ref in plan.refs})
 
     def decoding(self, runs: Sequence[Run], workers: int) -> dict[tuple[str, str], Forecast]:
-        """Return the forecast time and disk space of decoding the images of `runs`: (cohort, key of the geometry) -> forecast."""
+        """Return the forecasts of decoding the images of `runs`: (cohort, key of the geometry) -> forecast.
+
+        A forecast has the number of images to decode, the size of the finished cache in bytes, and the time in seconds.
+        """
         return {
             (ref.name, form.key): forecast(
                 ref.name, ref.root, self.states[ref.name], form, self.plan.store.cache_folder(ref.root), workers
@@ -165,8 +169,8 @@ def _decoding_sentence(work: Forecast, workers: int) -> str:
 def prepare(plan: Plan, workers: int, progress: Progress, say: Callable[[str], None] | None = None) -> DecodedImages:
     """Decode every image that a run of the plan needs, once.
 
-    If any image must be decoded, `say` first gets a line with the disk space and the time. Raises DatasetError when no
-    image of a cohort can be read.
+    If any image must be decoded, `say` is first called with a line that states disk space and time. Raises DatasetError
+    when no image of a cohort can be read.
     """
     files = ImageFiles.of(plan)
     if say is not None:

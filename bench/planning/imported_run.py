@@ -1,8 +1,8 @@
 """Represent an imported model as a run of the store: its id, its row in a grid's manifest, its data exposure.
 
-Like a derived run, an imported model has a `kind` in its run.json. So it is scored like a run and listed below the
-ranking, but cannot be trained here. A grid without runs ranks the imported models that were not trained on an external
-hospital.
+Like a derived run, an imported model has a `kind` in its run.json. The kind says that the model is scored like a run
+but cannot be trained here. Imported models are listed below the ranking. Only a grid without trained runs ranks the
+imported models, except those that were trained on an external hospital.
 """
 
 import json
@@ -20,7 +20,7 @@ from harmonize.datasets import LAYOUTS
 from harmonize.errors import ConfigError
 
 KIND = "external"
-# settings of the grid's runs that also hold for the model
+# settings that an imported model takes over from the grid's runs
 SHARED = ("train_on", "space", "mapping", "label_source", "cohort", "split")
 FORMATS = {
     "timm": "a timm checkpoint",
@@ -33,14 +33,14 @@ FORMATS = {
 
 
 def config_of(name: str, grid: RunConfig) -> RunConfig:
-    """Return the configuration of an imported model: findings and cohorts of the grid, without training."""
+    """Return the configuration of an imported model: the SHARED settings of the grid's runs, and no training."""
     grid = grid.of_panel
     shared = {key: getattr(grid, key) for key in SHARED}
     return RunConfig(name, optimizer="none", loss="none", uncertainty="none", preprocessing="own", **shared)
 
 
 def external_run(declared: Declared, config: RunConfig, internal_id: str, weights: str) -> Run:
-    """Return the run of an imported model. `weights` is the hash of its weights or files, and part of the run id."""
+    """Return the run of an imported model. `weights`, the hash of the model's weights or files, is part of the run id."""
     content = {
         "schema": 1,
         "kind": KIND,
@@ -61,9 +61,11 @@ def external_run(declared: Declared, config: RunConfig, internal_id: str, weight
 
 
 def row(run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the row of the model in a manifest. `passport` is its declared data exposure, with the cohorts of this grid.
+    """Return the row of an imported model in a manifest. `cohorts` are the cohorts of the manifest.
 
-    Raises ConfigError for a cohort that is neither in the grid nor a known dataset.
+    The key `passport` has the declared data exposure of the model; its key `seen` has the cohorts of this grid on which
+    the model was trained. Raises ConfigError if the model declares a cohort that is neither in the grid nor a known
+    dataset.
     """
     seen = declared.exposure
     cohort_names = dict.fromkeys([*(str(c["name"]) for c in cohorts), *(name for name in LAYOUTS if name != "table")])
@@ -88,10 +90,10 @@ def row(run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]]) -> d
 
 
 def kept_models(store: Store, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the manifest rows of the imported models that a grid keeps when it is planned again.
+    """Return the manifest rows of the imported models that a grid keeps when the grid is planned again.
 
-    A model is kept if it is in the store, and if the grid has the same cohorts, findings and splits as when the model
-    was evaluated.
+    `before` and `after` are the contents of the grid's manifest. A model is kept if it is in the store and if the grid
+    still has the cohorts, findings and splits with which the model was evaluated.
     """
     old, new = ([[c["name"], c["id"], c["role"]] for c in content["cohorts"]] for content in (before, after))
     if old != new:
@@ -106,18 +108,21 @@ def kept_models(store: Store, before: Mapping[str, Any], after: Mapping[str, Any
 
 
 def dropped_models(store: Store, before: Mapping[str, Any], kept: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the names of the imported models in the store that are no longer in the grid."""
+    """Return the names of the imported models of `before` that are in the store but not in `kept`."""
     ids = {row["id"] for row in kept}
     left = [row for row in before["derived"] if row["kind"] == KIND and row["id"] not in ids]
     return [str(row["name"]) for row in left if store.state(row["id"]) == "done"]
 
 
 def comparable(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
-    """Return whether two configurations have the same findings, labels and splits."""
+    """Return whether two configurations have equal SHARED settings; `cohort.limit` (training patients) may differ."""
     first, second = ({**config, "cohort": {**config["cohort"], "limit": 0}} for config in (one, two))
     return all(first[key] == second[key] for key in SHARED)
 
 
 def planned_row(content: Mapping[str, Any], new: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the derived runs and imported models of a manifest with a new model; a model of the same name is replaced."""
+    """Return the derived runs and imported models of a manifest together with a new imported model.
+
+    An imported model of the same name is replaced.
+    """
     return [*(row for row in content["derived"] if (row["kind"], row["name"]) != (KIND, new["name"])), dict(new)]

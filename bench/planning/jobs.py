@@ -16,7 +16,8 @@ from bench.store.checked_folders import AnalysisFolder
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes
 
 R = TypeVar("R", Run, Derived)
-_ROLE_IN_KEYS = {"internal": "home", "external": "away"}  # role -> word in the hashed keys of stored analyses; fixed
+# role -> word that is hashed into the keys of analyses; it must not change, because stored analyses have these keys
+_ROLE_IN_KEYS = {"internal": "home", "external": "away"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class RunJob(Generic[R]):
     run: R
     store: Store
     refs: tuple[CohortRef, ...]  # the internal hospital first
-    device: str = "cpu"  # the executor's choice
+    device: str = "cpu"  # the device that the executor chose
 
     @property
     def id(self) -> str:
@@ -52,29 +53,31 @@ class Job(RunJob[Run]):
     """One run to train and freeze; its frozen network then predicts every cohort."""
 
     others: tuple[str, ...] = ()  # further devices for data-parallel training
-    trains_only: bool = False  # whether this job only trains, because a PassJob predicts with this run and other runs in one pass over the images
+    # True if this job only trains; a PassJob then predicts with this run and other runs in one pass over the images
+    trains_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DerivedJob(RunJob[Derived]):
-    """One run to derive from finished runs."""
+    """One derived run to make from finished runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class PassJob:
-    """Trained runs of one geometry that predict in one pass over the images of each cohort.
+    """Trained runs that predict together in one pass over the images of each cohort.
 
-    The `Job` of each run does all other steps.
+    All runs have the same geometry, so they read the same decoded images. Each run also has a `Job` for all other
+    steps.
     """
 
     runs: tuple[Run, ...]
     store: Store
     refs: tuple[CohortRef, ...]  # the internal hospital first
-    device: str = "cpu"  # the executor's choice
+    device: str = "cpu"  # the device that the executor chose
 
     @property
     def run(self) -> Run:
-        """Return the first run. Executors read threads and precision of the job from it."""
+        """Return the first run, from which executors read the threads and the precision of this job."""
         return self.runs[0]
 
     @property
@@ -84,7 +87,7 @@ class PassJob:
 
     @property
     def folder(self) -> Path:
-        """Return the folder of its log."""
+        """Return the folder of this job's log."""
         return self.store.root / "passes" / short_hash(canonical_json([run.id for run in self.runs]))
 
     def begin(self) -> None:
@@ -97,17 +100,18 @@ class PassJob:
 
 @dataclass(frozen=True, slots=True)
 class AnalysisJob:
-    """One analysis of a finished run, or of the cohorts. An analysis of cohorts uses only the geometry of `run`.
+    """One analysis of a finished run, or of the cohorts. An analysis of the cohorts uses only the geometry of `run`.
 
-    The folder of an analysis holds tables, with the columns of `reports.schemas.tables.SCHEMAS`, and other files. The
-    file KEY, a hash of the inputs, is written last. An analysis never changes its run: if it fails, the run stays done.
+    The folder of an analysis contains tables, with the columns of `reports.schemas.tables.SCHEMAS`, and other files.
+    The file KEY contains a hash of the inputs and is written last. An analysis never changes its run: if the analysis
+    fails, the run stays done.
     """
 
     analysis: Analysis
     run: Run
     store: Store
     refs: tuple[CohortRef, ...]  # the internal hospital first
-    device: str = "cpu"  # the executor's choice
+    device: str = "cpu"  # the device that the executor chose
 
     @property
     def id(self) -> str:
@@ -116,7 +120,10 @@ class AnalysisJob:
 
     @property
     def folder(self) -> Path:
-        """Return the folder of the analysis. For cohorts, its name depends on cohorts and geometry."""
+        """Return the folder of the analysis: in the run's folder, or in the folder `analyses` of the store.
+
+        The folder of an analysis of the cohorts has a name that depends on cohorts and geometry.
+        """
         if self.analysis.kind.per_run:
             return self.store.run_dir(self.run.id) / self.analysis.name
         about = [[ref.name, ref.id] for ref in self.refs]
@@ -146,14 +153,17 @@ class AnalysisJob:
 
 
 def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_run: bool) -> str:
-    """Return the key of an analysis: a hash of its identity (name, version, options) and of `facts`, the result of `predicted` for its run."""
+    """Return the key of an analysis: a hash of its identity (name, version, options) and of `facts`.
+
+    `facts` is the result of `predicted` for the run of the analysis. Without `per_run`, the weights are left out.
+    """
     if not per_run:
         facts = [fact[:-1] for fact in facts]  # without the weights
     return short_hash(canonical_json([identity, facts]), 32)
 
 
 def analysis_jobs(plan: Plan, runs: Sequence[Run]) -> list[AnalysisJob]:
-    """Return the analyses of these runs in a plan. An analysis of the cohorts occurs once per geometry."""
+    """Return one job for each analysis of the plan and each of `runs`; analyses of the cohorts once per geometry."""
     jobs = [AnalysisJob(a, run, plan.store, plan.refs) for a in plan.grid.analyses for run in runs]
     return list({job.folder: job for job in reversed(jobs)}.values())[::-1]
 

@@ -1,4 +1,7 @@
-"""grids/<name>.json: what `bench run` planned. Scoring and reporting start from it, without data or images."""
+"""The manifest of a grid, stored as grids/<name>.json: the cohorts and runs that `bench run` planned.
+
+Scoring and reporting start from the manifest, without the data files and the images.
+"""
 
 import contextlib
 import json
@@ -61,12 +64,12 @@ class Manifest:
 
     @property
     def scores(self) -> Path:
-        """Return the folder of the scores; scores under another grid name have their own folder."""
+        """Return the folder of the grid's scores. Scores that `bench score --as` wrote have a folder of their own."""
         folder = self.store.root / "scores"
         return folder / f"as-{self.content['name']}" if self.content.get("scored_from") else folder
 
     def uncounted(self, findings: Sequence[str]) -> list[str]:
-        """Return those of the given findings that have no scores in this grid, because `bench score --as --findings` left them out."""
+        """Return those of the given findings that `bench score --as --findings` left out, so that they have no scores."""
         counted = self.content.get("counted", findings)
         return [finding for finding in findings if finding not in counted]
 
@@ -79,9 +82,9 @@ class Manifest:
     def ranked(self) -> list[Mapping[str, Any]]:
         """Return the ranked runs: runs and panels that learn all findings of the grid.
 
-        All findings are those that at least one run learns. If no run or panel learns all of them, the panels are
-        ranked or, without panels, all runs. In a grid without training, imported models are ranked unless they were
-        trained on an external hospital.
+        A finding belongs to the grid if at least one run learns it. If no run or panel learns all findings, the panels
+        are ranked or, without panels, all runs. In a grid without trained runs, the imported models are ranked, except
+        those that were trained on an external hospital.
         """
         if not self.runs:
             internal = self.content["source"]
@@ -94,13 +97,13 @@ class Manifest:
 
     @cached_property
     def names(self) -> dict[str, RunName]:
-        """Return {run id: name} of the trained runs, with the settings that vary in this grid."""
+        """Return {run id: name} of the trained runs. A name has the settings that vary in this grid."""
         configs, titles = [self.flat_config(run) for run in self.runs], [run["titles"] for run in self.runs]
         return dict(zip([str(run["id"]) for run in self.runs], RunName.among(configs, titles), strict=True))
 
     @property
     def derived(self) -> list[Mapping[str, Any]]:
-        """Return derived runs and imported models; each has a `kind`."""
+        """Return derived runs and imported models, which differ in their `kind`."""
         return list(self.content["derived"])
 
     @property
@@ -110,7 +113,10 @@ class Manifest:
 
     @property
     def shared(self) -> RunConfig:
-        """Return a configuration with the settings that all runs share: internal hospital, label space, label mapping, splits."""
+        """Return the configuration of the first run, for the settings that all runs share.
+
+        Shared settings are, for example, internal hospital, label space, label mapping and splits.
+        """
         return self.config((self.runs or self.imported)[0])
 
     @property
@@ -133,12 +139,16 @@ class Manifest:
         return predicted(self.store, run_id, self.places)
 
     def scores_key(self, run_id: str, version: int) -> str:
-        """Return a hash of everything that the scores of a run depend on. `version`: of the code that scores."""
+        """Return a hash of everything on which the scores of a run depend. `version` is that of the scoring code."""
         inputs = [version, run_id, self.predicted(run_id), asdict(self.settings), self.content.get("counted", "all")]
         return short_hash(canonical_json(inputs), 32)
 
     def analysis_states(self) -> list[dict[str, Any]]:
-        """List the analyses: name, run id ("" for cohorts), non-default options, state (done, failed, absent) and reason."""
+        """Return one row for each planned analysis: name, run_id, options, state and reason.
+
+        run_id is "" for an analysis of the cohorts. options are those that differ from the defaults. state is done,
+        failed or absent; reason is the damage or the error as a text, "" if there is none.
+        """
         facts: dict[str, list[list[Any]]] = {}  # run id -> facts, read once for all analyses of a run
         rows = []
         for analysis in self.analyses:
@@ -152,7 +162,7 @@ class Manifest:
         return rows
 
     def flat_config(self, run: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the configuration of a planned run without nesting: dotted keys."""
+        """Return the configuration of a planned run without nesting: keys with dots, such as "cohort.limit"."""
         return flat(run["config"])
 
     def config(self, run: Mapping[str, Any]) -> RunConfig:
@@ -160,7 +170,7 @@ class Manifest:
         return from_dict(RunConfig, run["config"], f"run {run['id']}")
 
     def hospital(self, cohort: Mapping[str, Any]) -> HospitalName:
-        """Return the name of a cohort's hospital for readers. A synthetic hospital has no real name."""
+        """Return the name of a cohort's hospital for readers; a phantom cohort does not get the name of a real hospital."""
         return hospital_name(cohort["name"], cohort["layout"], cohort["facts"], bool(self.content["phantom"]))
 
     @property
@@ -169,17 +179,23 @@ class Manifest:
         return {str(cohort["name"]): self.hospital(cohort).title for cohort in self.cohorts}
 
     def licence(self, cohort: Mapping[str, Any]) -> str:
-        """Return the license of a cohort's images, "" if it is not stated. Synthetic images have none."""
+        """Return the license of a cohort's images, "" if none is stated, "synthetic images" for a phantom cohort."""
         return "synthetic images" if self.content["phantom"] else str(cohort["facts"].get("licence", ""))
 
     def approximate(self, cohort: Mapping[str, Any], findings: Sequence[str]) -> list[str]:
-        """Return the findings that the cohort's own labels match only approximately; none for synthetic images and own tables."""
+        """Return the findings that the labels of the cohort's dataset match only approximately.
+
+        The list is empty for phantom cohorts and for cohorts of the layout `table` (a user's own table).
+        """
         if self.content["phantom"] or cohort["layout"] == "table":
             return []
         return [finding for finding in findings if grade(str(cohort["layout"]), finding) == "approximate"]
 
     def with_imported_models(self, before: Mapping[str, Any]) -> tuple[Self, list[str]]:
-        """Return the manifest with the imported models of an earlier one, and the names of those that cannot stay."""
+        """Return the manifest with the imported models of an earlier manifest, `before`, and the names of dropped models.
+
+        A model is dropped if it cannot be compared with the runs of this manifest.
+        """
         kept = kept_models(self.store, before, self.content)
         content = {**self.content, "derived": [*self.content["derived"], *kept]}
         return replace(self, content=content), dropped_models(self.store, before, kept)
@@ -187,7 +203,7 @@ class Manifest:
     def table(self, cohort: Mapping[str, Any]) -> pd.DataFrame:
         """Return the harmonized table of a cohort.
 
-        Raises StoreError when it is missing or damaged, or differs from its checksum.
+        Raises StoreError when the table is missing or damaged, or differs from its checksum.
         """
         return read_cohort(self.store.root / "cohorts" / f"{cohort['name']}-{cohort['id']}.parquet")
 
@@ -195,7 +211,8 @@ class Manifest:
 def read_manifest(store: Store, name: str | None) -> Manifest:
     """Return the manifest of a grid; without a name, of the only grid in the store.
 
-    Raises StoreError when the grid is missing or differs from its checksum, or the store has several grids and no name is given.
+    Raises StoreError if the manifest is missing, damaged, of another schema version or differs from its checksum. Also
+    raises StoreError if no name is given and the store has several grids.
     """
     names = sorted(p.stem for p in (store.root / "grids").glob("*.json"))
     if name is None and len(names) == 1:
@@ -223,7 +240,7 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
 
 
 def upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest of schema 3 in the current schema, in which cohorts are internal or external. Other manifests are returned unchanged.
+    """Return a manifest of schema 3 in schema 4, in which cohorts are internal or external; other manifests unchanged.
 
     >>> upgraded({"schema": 3, "cohorts": [{"role": "home"}, {"role": "away"}]})["cohorts"]
     [{'role': 'internal'}, {'role': 'external'}]
@@ -248,7 +265,7 @@ _ROWS = {
 
 
 def _missing(content: Mapping[str, Any]) -> str:
-    """Return the missing required keys of a manifest as text, "" if none is missing."""
+    """Return a text with the required keys that are missing in a manifest, "" if none is missing."""
     missing = [key for key, kind in _FORM.items() if not isinstance(content.get(key), kind)]
     if not missing:
         missing = [f"{key}: {k}" for key, keys in _ROWS.items() for k in keys for row in content[key] if k not in row]
@@ -256,9 +273,10 @@ def _missing(content: Mapping[str, Any]) -> str:
 
 
 def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapping[str, Any]]:
-    """Return a manifest with the run, and the run's row in this manifest. Without `grid`: the first grid with the run.
+    """Return the manifest that contains a run, and the run's row in this manifest.
 
-    Raises StoreError when no manifest has the run.
+    `grid` is the name of the grid; None means the first grid, by name, that contains the run. Raises StoreError when no
+    manifest contains the run.
     """
     for name in [grid] if grid else sorted(path.stem for path in (store.root / "grids").glob("*.json")):
         manifest = read_manifest(store, name)
@@ -270,10 +288,10 @@ def planned(store: Store, run_id: str, grid: str | None) -> tuple[Manifest, Mapp
 
 
 def trained_on_synthetic(store: Store, run_id: str) -> bool:
-    """Return whether the training images of a run were synthetic, as stated by the run's own record or else by a readable grid.
+    """Return whether the training images of a run were synthetic, as its env.json or a readable manifest states.
 
-    Both are read, because a run folder may have been copied without its grid, and records of older versions do not
-    state this.
+    env.json is read first, because a run folder may have been copied without its manifest. The manifests are also read,
+    because env.json files of older versions do not state whether the images were synthetic.
     """
     with contextlib.suppress(OSError, ValueError):  # a damaged record is not an error here: loading the run reports it
         if json_object(store.run_dir(run_id) / "env.json").get(SYNTHETIC):
@@ -291,8 +309,9 @@ def write_manifest(
 ) -> tuple[Manifest, list[str]]:
     """Write grids/<name>.json. Return the manifest, and the names of imported models that are no longer in it.
 
-    An imported model stays while it can be compared with the planned runs. doubles: number of internal images with the
-    same pixels as another patient's image in another split.
+    An imported model stays in the manifest while it can be compared with the planned runs. `caches`: (cohort, key of
+    the geometry) -> decoded images. `doubles`: number of internal images with the same pixels as another patient's
+    image in another split.
     """
     manifest, dropped = Manifest(plan.store, contents(plan, caches, doubles)), list[str]()
     with contextlib.suppress(StoreError):  # a damaged manifest names no imported model
@@ -304,9 +323,9 @@ def write_manifest(
 
 
 def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles: int) -> dict[str, Any]:
-    """Return the content of a manifest: all that scoring and reporting read, except run folders and cohort tables.
+    """Return the content of a manifest: all that scoring and reporting read besides run folders and cohort tables.
 
-    doubles: number of internal images with the same pixels as another patient's image in another split.
+    The arguments are those of `write_manifest`.
     """
     cohorts: list[dict[str, Any]] = []
     for ref in plan.refs:
@@ -377,7 +396,12 @@ def contents(plan: Plan, caches: Mapping[tuple[str, str], "ImageCache"], doubles
 
 
 def _compared(plan: Plan, *, images: bool) -> dict[str, Any]:
-    """Return which patient ids and images were compared, what external cohorts share, and the cohorts left out as repeated."""
+    """Return the results of the comparison of cohorts.
+
+    patients: names of the external cohorts whose patient ids were compared with the internal ids. images: whether
+    images were compared. external: overlaps of the external cohorts. left_out: overlaps whose second cohort was left
+    out.
+    """
     internal, *external = plan.cohorts.values()
     return {
         "patients": compared_cohorts(internal, external),
@@ -403,19 +427,19 @@ def links_of(entries: Iterable[tuple[str, Entry]]) -> dict[str, dict[str, dict[s
 
 
 def _weights_entry(run: Run) -> Entry:
-    """Return the registry entry that states corpus and license of a run's starting weights.
+    """Return the registry entry that states license and pretraining images of a run's starting weights.
 
-    This is the entry of the weights if they are a file of their own, else the entry of the architecture. An imported model
-    has no entry of weights.
+    If the entry of the weights names a file, the result is this entry. If not, and for an imported model, the result is
+    the entry of the architecture.
     """
     weights = run.entries.get("weights")
     return weights if weights and "file" in weights.facts else run.entries["architecture"]
 
 
 def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float]:
-    """Return {title of a preprocessing that crops to lungs: share of images without detected lungs}.
+    """Return {title of the preprocessing: share of images without detected lungs} for preprocessing that crops to lungs.
 
-    `caches`: the decoded images of one cohort, by key of the geometry.
+    `caches`: key of the geometry -> decoded images of one cohort.
     """
     rates = {}
     for run in plan.runs:
@@ -426,7 +450,7 @@ def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float
 
 
 def _analyses(plan: Plan) -> list[dict[str, Any]]:
-    """Return name, identity, run and folder of each planned analysis."""
+    """Return one row for each planned analysis: name, identity (name, version, options), run, per_run, folder."""
     return [
         {
             "name": job.analysis.name,

@@ -1,7 +1,7 @@
 """Stop a grid whose internal and external cohorts share images or patients: an external test must use unseen patients.
 
 Before this module raises the error, it writes a list of the shared images or patients into the store, below `cohorts/`.
-The data file can name this list as `exclude:` of a cohort, which then leaves out these images or patients.
+If the data file names this list as `exclude:` of a cohort, the listed images or patients are left out of the cohort.
 `bench.planning.external_overlap` compares the external cohorts with each other.
 
 A population (`population:` in the data file) is a set of cohorts in which equal patient ids mean the same patient.
@@ -28,7 +28,7 @@ _FIX = "remove them from the external cohort, or name the list in the data file 
 
 
 def refuse_internal_again(internal: Cohort, external: Sequence[Cohort]) -> None:
-    """Raise ConfigError when an external cohort has the table of the internal cohort: the same images under two names."""
+    """Raise ConfigError when an external cohort has the same table, and so the same images, as the internal cohort."""
     for cohort in external:
         if cohort.id == internal.id:
             what = f"the cohorts {internal.name!r} and {cohort.name!r} have the same table: they are the same images"
@@ -39,9 +39,9 @@ def refuse_internal_again(internal: Cohort, external: Sequence[Cohort]) -> None:
 def shares_patient_ids(one: CohortSpec, other: CohortSpec) -> bool:
     """Return whether an equal patient id in two cohorts means the same patient.
 
-    If both cohorts state a population, the answer is whether the populations are equal. Otherwise, it is whether both
-    cohorts have the same dataset layout. The layout `table` can be of any hospital, so two such cohorts must also have
-    the same root folder.
+    If both cohorts state a population, the populations must be equal. If not, both cohorts must have the same dataset
+    layout. A cohort of the layout `table` can be of any hospital, so two cohorts of this layout must also have the same
+    root folder.
     """
     if one.population and other.population:
         return one.population == other.population
@@ -56,9 +56,9 @@ def compared_cohorts(internal: Cohort, external: Sequence[Cohort]) -> list[str]:
 
 
 def refuse_shared_patients(store: Store, internal: Cohort, external: Sequence[Cohort]) -> None:
-    """Raise DatasetError when patients of the internal cohort are also in an external cohort; list them in the store.
+    """Raise DatasetError when patients of the internal cohort are also in an external cohort.
 
-    The message contains an image id as an example, and no patient id.
+    The shared patients are listed in a file in the store. The message has an image id as an example, but no patient id.
     """
     problems = []
     for cohort in external:
@@ -79,7 +79,10 @@ def refuse_shared_patients(store: Store, internal: Cohort, external: Sequence[Co
 
 
 def refuse_copies(store: Store, internal: Cohort, external: Sequence[Cohort], copies: "Copies") -> None:
-    """Raise DatasetError when an external cohort contains copies of internal images; list the copies in the store."""
+    """Raise DatasetError when an external cohort contains copies of internal images.
+
+    The copies are listed in a file in the store.
+    """
     problems = []
     for cohort in external:
         table = copies.tables[internal.name, cohort.name].rename(columns={"copy_of": "internal_image_id"})
@@ -99,10 +102,10 @@ def refuse_copies(store: Store, internal: Cohort, external: Sequence[Cohort], co
 
 
 def write_list(store: Store, name: str, cohort: Cohort, rows: pd.DataFrame) -> Path:
-    """Write a list of a cohort's images or patients for `exclude:` into the store and return its path.
+    """Write a list of a cohort's images or patients, for `exclude:`, into the store; return the path of the list.
 
-    If the data file already names a list as `exclude:` of the cohort, this list is not overwritten, and the new list
-    gets another name.
+    A list that the data file already names as `exclude:` of the cohort is not overwritten: the new list gets another
+    name.
     """
     excluded = {path.resolve() for path in cohort.spec.exclude}
     folder = store.root.resolve() / "cohorts"

@@ -34,7 +34,7 @@ from reports.sentences import data as sentences
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CohortRef(CohortRole):
-    """A cohort for a worker: its role, its table in the store, and the root of its images."""
+    """A cohort as a worker gets it: its role, the path of its table in the store, and the root folder of its images."""
 
     name: str
     id: str
@@ -61,8 +61,8 @@ class Plan:
     bins: int  # number of bins of the calibration error
     metrics: tuple[Entry, ...] = ()  # custom metrics of the registry
     derived: tuple[Derived, ...] = ()  # runs with TTA first, then panels, then ensembles
-    overlaps: tuple[Overlap, ...] = ()  # of each two external cohorts
-    left_out: tuple[Overlap, ...] = ()  # the first cohort contains the second, which is not in the plan
+    overlaps: tuple[Overlap, ...] = ()  # one for each pair of external cohorts
+    left_out: tuple[Overlap, ...] = ()  # the first cohort of an overlap contains the second, which is not in the plan
 
     @property
     def phantom(self) -> bool:
@@ -71,7 +71,10 @@ class Plan:
 
     @property
     def remarks(self) -> list[str]:
-        """Return one line for each cohort that is left out, or whose `exclude` lists contain ids that it does not have."""
+        """Return lines for the user: one for each cohort that is left out, and one for each with unknown ids to exclude.
+
+        An id in an `exclude` list is unknown if the cohort does not have it.
+        """
         unknown = [
             f"{name}: {cohort.unknown:,} ids of `exclude` are not in the cohort and are ignored"
             for name, cohort in self.cohorts.items()
@@ -86,12 +89,12 @@ class Plan:
 
     @property
     def scored_tables(self) -> dict[str, pd.DataFrame]:
-        """Return the scored rows of each external cohort's table."""
+        """Return {name of an external cohort: the scored rows of its table}."""
         tables = {ref.name: self.cohorts[ref.name].table for ref in self.refs[1:]}
         return {ref.name: tables[ref.name][ref.headline_rows(tables[ref.name]["split"])] for ref in self.refs[1:]}
 
     def without(self, repeated: Sequence[Overlap]) -> "Plan":
-        """Return the plan without the second cohort of each of these overlaps, which the first cohort contains."""
+        """Return the plan without the second cohort of each of these overlaps, because the first cohort contains it."""
         names = {overlap.cohorts[1] for overlap in repeated}
         return replace(
             self,
@@ -109,10 +112,11 @@ class Plan:
         return f"grid {self.grid.name}: {len(runs)} runs ({counts})"
 
     def select(self, pattern: str | None) -> tuple[list[Run], list[Derived]]:
-        """Return the runs whose id begins with the pattern or whose architecture matches it, and their derived runs.
+        """Return the selected runs and the selected derived runs. Without a pattern, all are selected.
 
-        If the id or name of a derived run matches, it is selected together with all runs that it needs. A derived run
-        is also selected when all these runs are selected. Without a pattern, all runs are selected.
+        A run is selected if its id begins with the pattern, if its architecture matches the pattern, or if a derived
+        run that matches (by id or name) needs the run. A derived run is selected if all runs that it needs are
+        selected. Raises ConfigError if no run is selected.
         """
         if not pattern:
             return list(self.runs), list(self.derived)
@@ -131,16 +135,17 @@ class Plan:
 
 
 def states(table: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.int8]:
-    """Return the label states [N, K] of a cohort table, null as -3."""
+    """Return the label states [N, K] of a cohort table: N images, K findings; null becomes -3."""
     columns = [table[f].fillna(UNMAPPED_CODE).to_numpy(np.int8) for f in findings]
     return np.stack(columns, axis=1) if columns else np.empty((len(table), 0), np.int8)
 
 
 def training_labels(table: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
-    """Return rows of the internal cohort with the labels on which a run trains.
+    """Return training rows of the internal cohort with the labels on which a run trains.
 
-    In a grid that compares label sources, the table has columns of each source, and the training rows get those of the
-    run's source. Validation and test labels are the same for all runs. In other grids, the table is returned unchanged.
+    In a grid that compares label sources, the table has label columns of each source; the result has the labels of the
+    run's source. In other grids, the table is returned unchanged. Validation and test labels are the same for all runs,
+    so this function is not used for them.
     """
     names = {str(finding): training_column(config.label_source, str(finding)) for finding in space(config.space)}
     return table.assign(**{finding: table[name] for finding, name in names.items() if name in table})
@@ -175,7 +180,8 @@ def make_plan(
     refuse_shared_patients(store, internal, external)
     bins = int(registry.find("metrics", "ece", "metrics").options.get("bins", 15))
     for ref in refs:
-        if cohort_problem(ref.table):  # also a table that an older version wrote without a checksum
+        # a stored table is written again if it is damaged, or if an older version wrote it without a checksum
+        if cohort_problem(ref.table):
             write_cohort(ref.table, cohorts[ref.name].table, ref.id)
     plan = Plan(grid, store, cohorts, refs, runs, command, bins, registry.custom_metrics, derived)
     plan = plan.without(find_equal_tables(external, plan.scored_tables))
@@ -183,13 +189,20 @@ def make_plan(
 
 
 def _training_data(config: RunConfig) -> tuple[object, ...]:
-    """Return the settings of a run that select and label its training data; runs with equal settings need only one check."""
+    """Return the settings of a run that select and label its training data.
+
+    Runs with equal settings need only one check of the internal cohort.
+    """
     data = (config.split, config.cohort, config.schedule.watched)
     return (*data, config.findings, config.blank, config.auxiliary_heads)
 
 
 def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
-    """Raise DatasetError when the internal cohort has an empty split, patients in two splits, or only one class."""
+    """Raise DatasetError when a run cannot be trained or tested on the internal cohort.
+
+    The reasons are an empty split, patients in two splits, a split without present and absent images of any finding, or
+    missing targets of auxiliary heads.
+    """
     split = ref.split_of(cohort.table, config)
     where = str(cohort.root)
     for name in ("train", "val", "test"):
@@ -208,7 +221,7 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
     for name in ("train", *config.schedule.watched):
         rows = cohort.table[split == name]
         state_NK = states(training_labels(rows, config) if name == "train" else rows, config.findings)
-        # With `blank: ignore`, "not mentioned" does not count as absent in training; "uncertain" may count as absent.
+        # With `blank: ignore`, "not mentioned" does not count as absent in training, but "uncertain" (-1) may count.
         silent = name == "train" and config.blank == "ignore"
         absent = (0, -1) if silent else (0, -2)
         both = ((state_NK == 1).any(axis=0) & np.isin(state_NK, absent).any(axis=0)).any()
@@ -220,7 +233,11 @@ def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
 
 
 def _ref(store: Store, registry: Registry, cohort: Cohort, internal: str) -> CohortRef:
-    """Return the facts that a worker needs of a cohort: role, headline split, paths of table and images. `internal`: name of the internal cohort."""
+    """Return the cohort as a worker gets it: role, headline split, paths of table and images.
+
+    `internal` is the name of the internal cohort. The headline split is "all" if the dataset names none, or if the
+    split that it names has no image.
+    """
     headline = str(registry.sections["datasets"][cohort.layout].facts.get("headline_split", "all"))
     if headline != "all" and not (cohort.table["split"] == headline).any():
         headline = "all"

@@ -1,14 +1,14 @@
 """The evaluation protocol: the split of every row of a cohort, and which rows are predicted, scored and reported.
 
 No other module decides these rows. The rows follow from the role of a cohort (internal or external) and its headline
-split, which the leaderboard shows. A `CohortRef` of a plan is a `CohortRole`; `CohortRole.of` returns the role of a
-cohort in a manifest:
+split, which the leaderboard shows. `CohortRef`, a cohort of a plan, is a subclass of `CohortRole`; `CohortRole.of`
+returns the role of a cohort in a manifest. Example:
 
     split = ref.split_of(table, config)
     table[ref.headline_rows(split)]  # the rows behind the numbers of the leaderboard
 
-At the internal hospital val, test and the radiologists' splits are predicted and scored; test is the headline split. At
-an external hospital every image is predicted, and the headline split (`all` or `test`) is scored.
+At the internal hospital, the splits val, test, expert_valid and expert_test are predicted and scored; test is the
+headline split. At an external hospital, every image is predicted, and only the headline split is scored.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CohortRole:
-    """The role of a cohort in the protocol, and the rules that follow from it."""
+    """The role of a cohort in the protocol, and the rules that follow from this role."""
 
     role: str  # internal or external
     headline_split: str  # scored split of an external cohort: all, or a split of the dataset
@@ -51,7 +51,10 @@ class CohortRole:
         return "test" if self.role == "internal" else self.headline_split
 
     def split_of(self, table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
-        """Return the split of each row of a cohort table. This project assigns internal splits; external splits are the dataset's own."""
+        """Return the split of each row of a cohort table.
+
+        The internal cohort gets the splits of `internal_split`; an external cohort has the splits of its dataset.
+        """
         return internal_split(table, config) if self.role == "internal" else table["split"]
 
     def predicted_rows(self, split: Splits) -> Mask:
@@ -68,11 +71,11 @@ class CohortRole:
         return np.full(len(split), True) if name == "all" else _in(split, (name,))
 
     def held_out_rows(self, split: Splits) -> Mask:
-        """Return a mask [N] of the scored rows except `val`, from which the epoch and the thresholds are chosen."""
+        """Return a mask [N] of the scored rows without the internal split `val`, which chooses epoch and thresholds."""
         return self.scored_rows(split) & ~((self.role == "internal") & _in(split, ("val",)))
 
     def scored_splits(self, split: Splits) -> list[tuple[str, Mask]]:
-        """Return name and mask [N] of each split that is scored by itself. A split may have no row."""
+        """Return (name, mask [N]) of each split that gets scores of its own. A mask may select no row."""
         if self.role == "internal":
             return [(name, _in(split, (name,))) for name in INTERNAL_SPLITS]
         return [(self.headline_split, self.headline_rows(split))]
@@ -81,7 +84,8 @@ class CohortRole:
 def internal_split(table: pd.DataFrame, config: RunConfig) -> "pd.Series[str]":
     """Return the split of each row of the internal cohort; training patients beyond `cohort.limit` are in "unused".
 
-    If every row of the table is "test", the dataset has no splits, and its patients are divided like those of other cohorts.
+    If the dataset has only the split "test", this split is ignored: the patients are divided as if the dataset had no
+    splits.
     """
     if (table["split"] == "test").all():
         table = table.assign(split="")

@@ -1,4 +1,4 @@
-"""Read the cohorts of a grid, from data on disk or from synthetic cohorts that are made first."""
+"""Read the cohorts of a grid from data on disk. Without data, synthetic cohorts are made first and then read."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +16,10 @@ def read_cohorts(
 ) -> dict[str, Cohort]:
     """Return the cohorts of a grid by name, the internal cohort first, with the images and labels that the grid selects.
 
-    `data`: a folder with one folder per dataset, or a data file. Without it, the synthetic cohorts of the grid are made
-    in the store. With `tables_alone`, a cohort needs no image files. Raises ConfigError when a cohort is missing.
+    `data` is a folder with one folder per dataset, or a data file. Without `data`, the synthetic cohorts of the grid
+    are made in the store. With `tables_alone`, a cohort needs no image files. Raises ConfigError when a cohort is
+    missing, when an external cohort has the files of the internal cohort, or when the grid mixes phantom and real
+    cohorts.
     """
     folder = data or make_phantom(grid, store, workers, progress)
     names = grid.cohort_names
@@ -39,7 +41,7 @@ def read_cohorts(
 
 
 def _check_apart(specs: Sequence[CohortSpec], where: str) -> None:
-    """Raise ConfigError when an external cohort has the same files as the internal cohort, `specs[0]`."""
+    """Raise ConfigError when an external cohort has the same root and table as the internal cohort, `specs[0]`."""
     internal, *external = specs
     for spec in external:
         if (spec.root.resolve(), spec.table) == (internal.root.resolve(), internal.table):
@@ -48,7 +50,7 @@ def _check_apart(specs: Sequence[CohortSpec], where: str) -> None:
 
 
 def make_phantom(grid: Grid, store: Store, workers: int, progress: Progress) -> Path:
-    """Make the synthetic cohorts of a grid in the store, once, and return their folder."""
+    """Make the synthetic cohorts of a grid in the store, unless they exist already; return their folder."""
     root = store.phantom_dir(grid.phantom_settings.key)
     from harmonize.phantom import write_cohorts, write_label_tables  # imports OpenCV, which scoring does not need
 

@@ -1,4 +1,4 @@
-"""Restore a grid from its manifest, so that its data can be read again or one of its runs trained again."""
+"""Restore a grid from its manifest, to read the grid's data again or to train one of its runs again."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,10 @@ from harmonize.cohorts.cohort import Cohort
 
 
 def grid_of(manifest: Manifest, runs: Sequence[Mapping[str, Any]]) -> Grid:
-    """Return the grid of `runs` on the cohorts of the manifest, without derived runs, references and analyses."""
+    """Return a grid with `runs` (rows of the manifest) and all cohorts of the manifest.
+
+    The grid has no derived runs, references and analyses.
+    """
     content = manifest.content
     where = f"grids/{content['name']}.json"
     return Grid(

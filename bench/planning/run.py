@@ -20,29 +20,31 @@ if TYPE_CHECKING:
     from harmonize.images.pixels import Geometry  # this module imports OpenCV
 
 
-TRAINING_VERSION = 2  # part of the run id: increase it if a change of the training code may change weights
-# Part of the id of runs that train on labeled images only: increase it if a change of the selection of these images may
-# change weights.
+# part of the run id; increase this number if a change of the training code may change weights
+TRAINING_VERSION = 2
+# Part of the run id, but only of runs that train on labeled images only. Increase this number if a change in the
+# selection of labeled images may change weights.
 SELECTION_VERSION = 1
 TRAINED = ("model.safetensors", "trained.json", "history.parquet")  # files that training writes
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run. Its `id` is the first 12 hex digits of the SHA-256 of `document`."""
+    """One run: its configuration, with the registry entries and the starting weights that the configuration names."""
 
-    id: str
+    id: str  # first 12 hex digits of the SHA-256 of `document`
     config: RunConfig
-    entries: Mapping[str, Entry]  # field of the configuration (architecture, optimizer, ...) -> its entry
+    entries: Mapping[str, Entry]  # field of the configuration (architecture, optimizer, ...) -> its registry entry
     document: bytes  # canonical JSON, stored as run.json
-    weights_file: Path | None  # file of the starting weights; None: random, or from the hub
+    weights_file: Path | None  # file of the starting weights; None for random weights and for weights of timm's hub
 
     @classmethod
     def of(cls, config: RunConfig, registry: Registry, internal_id: str, weights_dir: Path | None) -> Self:
-        """Return the run of a configuration: registry entries, starting weights, id.
+        """Return the run of a configuration, with its registry entries, starting weights and id.
 
-        internal_id is the id of the training cohort, so phantom and real data never share a run.
-        Raises SetupError when the file of starting weights is missing, and for weights of the hub without a tag.
+        `internal_id`, the id of the training cohort, is part of the run id, so phantom and real data never share a run.
+        Raises SetupError if the file of starting weights is missing or has another SHA-256 than its registry entry
+        states, and for weights of timm's hub without a tag.
         """
         entries = {key: registry.find(section, getattr(config, key), key) for key, section in NAMED.items()}
         weights_file, weights_id = starting_weights(
@@ -62,7 +64,7 @@ class Run:
 
     @staticmethod
     def names(runs: Sequence["Run"]) -> dict[str, RunName]:
-        """Return {run id: name}. The names tell these runs apart."""
+        """Return {run id: name}. A name has the settings in which these runs differ."""
         return dict(zip([run.id for run in runs], RunName.among([run.config.settings for run in runs]), strict=True))
 
     @property
@@ -113,9 +115,11 @@ class Run:
 def starting_weights(
     architecture: Entry, weights: Entry, folder: Path | None, registry_path: Path
 ) -> tuple[Path | None, str]:
-    """Return the file of starting weights (None for random weights and for weights of the hub), and a text that identifies the weights in the run id.
+    """Return the file of starting weights, and a text that identifies the weights in the run id.
 
-    `weights`: entry of the section `weights`. `folder`: folder of --weights, or None.
+    The file is None for random weights and for weights of timm's hub. `weights` is an entry of the registry section
+    `weights`. `folder` is the folder of --weights, or None. Raises SetupError if the file is missing or has another
+    SHA-256 than its entry states, and for weights of the hub without a tag.
     """
     if weights.name == "none":
         return None, "none"
@@ -141,9 +145,10 @@ def starting_weights(
 
 
 def own_weights_path(weights: Entry, folder: Path | None, registry_path: Path) -> Path:
-    """Return the path of a file of starting weights that a registry entry names.
+    """Return the path of the file of starting weights that a registry entry names.
 
-    A relative path begins at the folder of --weights if the file is there, else at the folder of the registry file.
+    A relative path in the entry begins at `folder`, the folder of --weights, if the file exists there. If not, the path
+    begins at the folder of the registry file.
     """
     name = str(weights.facts["file"])
     if folder is not None and (folder / name).is_file():
@@ -152,7 +157,7 @@ def own_weights_path(weights: Entry, folder: Path | None, registry_path: Path) -
 
 
 def weights_path(architecture: Entry, folder: Path) -> Path:
-    """Return the path of the starting weights of an architecture in a folder of weights."""
+    """Return the path of the file with the ImageNet weights of an architecture in a folder of weights."""
     name = str(architecture.options.get("name", architecture.name))
     return folder / str(architecture.facts.get("imagenet", f"{name}.safetensors"))
 
@@ -174,7 +179,8 @@ def find_run(store: Store, prefix: str) -> str:
 def read_run(store: Store, run_id: str) -> Run:
     """Return a trained run from its run.json alone, without registry and data.
 
-    Raises StoreError for a derived run or an imported model, and for a run.json that is damaged or of another version.
+    Raises StoreError for a derived run or an imported model, and for a run.json that is missing, damaged or of another
+    version.
     """
     path = store.run_dir(run_id) / "run.json"
     content = store.read_json(str(path.relative_to(store.root)))
@@ -190,9 +196,10 @@ def read_run(store: Store, run_id: str) -> Run:
 
 
 def parse_run(content: Mapping[str, Any], run_id: str, where: str) -> Run:
-    """Return the trained run of a run.json, given its content.
+    """Return the trained run that the content of a run.json describes.
 
-    Raises StoreError for a content of another version, and when its hash is not the run id. `where` is its place, for errors.
+    `where` is the path of the run.json, for errors. Raises StoreError if another version wrote the content, or if the
+    hash of the content is not the run id.
     """
     try:
         config = from_dict(RunConfig, content["config"], where)

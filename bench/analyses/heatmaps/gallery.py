@@ -1,6 +1,7 @@
 """Selection of a report's gallery pictures by a fixed rule. Pictures of real patients are included only on request.
 
-A case is an image with a finding. Its kind says how the prediction compares with the label, such as "false negative".
+A case is a pair of an image and a finding. The kind of a case says how the prediction compares with the label, such as
+"false negative".
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,8 @@ from reports.schemas.criterion import DEFAULT
 MOST, MOST_BYTES = 200, 700_000  # maximum number of pictures on a page, and their maximum total size in bytes
 ASK = "pictures of real radiographs are left out; `bench report --with-images` adds them"
 AGAIN = "damaged pictures are left out; delete the folder `attention` of the run, and `bench run` makes them again"
-# penalty for each earlier case of the same kind, added to a case's sum of ranks, because further cases of a kind show
-# less that is new
+# added to the sum of ranks of a case for each earlier case of its run, hospital, finding and kind, because further
+# cases of a kind show less that is new
 LESS_TELLING = 4
 
 
@@ -28,8 +29,9 @@ def with_pictures(
     """Return the table `gallery` with the pictures of the page, and a message if pictures are left out, else "".
 
     Pictures of patients are left out, unless `with_real_images` is set. Pictures that differ from their checksums are
-    always left out. The function `first` sorts the cases by three ranks: of the run, of the hospital and of the
-    finding. The internal hospital comes first; the other hospitals and the findings are sorted by gap, largest first.
+    always left out. A page gets at most MOST pictures and about MOST_BYTES; later cases have no picture. The function
+    `first` sorts the cases by the ranks of the run, the hospital and the finding. The internal hospital comes first;
+    the other hospitals and the findings are sorted by gap, largest first.
     """
     gallery = frames["gallery"].reset_index(drop=True)
     order = first(gallery, _runs(frames), _hospitals(manifest, frames), _findings(frames))
@@ -56,10 +58,11 @@ def with_pictures(
 
 
 def first(gallery: pd.DataFrame, runs: Sequence[str], hospitals: Sequence[str], findings: Sequence[str]) -> list[int]:
-    """Return the indices of the gallery's rows in display order, sorted by the sum of three ranks.
+    """Return the indices of the gallery's rows in display order: sorted by a sum of ranks, lowest sum first.
 
-    The ranks are the positions of the row's run, hospital and finding in the given lists. Cases that
-    differ only in their kind stay together, so that correct cases are never shown without errors.
+    The sum has the positions of the row's run, hospital and finding in the given lists, and LESS_TELLING for each
+    earlier case of the same kind. Cases that differ only in their kind stay together, so that correct cases are never
+    shown without errors.
     """
     rank_sum = np.zeros(len(gallery), np.int64)
     for column, order in (("run_id", runs), ("dataset", hospitals), ("finding", findings)):

@@ -3,8 +3,8 @@
 The network runs once. Gradients are computed only for the layers after the chosen feature maps, for all findings in one
 vectorized backward pass. So heat maps of the last stage take about as long as the prediction.
 
-Shapes: N images, K findings; C channels, h and w pixels of the chosen feature maps. A: feature maps; G: gradient of a
-finding's logit with respect to A.
+Shapes: N images, K findings; C channels, h and w pixels of the chosen feature maps. A are the feature maps; G is the
+gradient of a finding's logit with respect to A. A_c and G_c belong to channel c.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,14 +36,18 @@ class HeatMaps:
 
 
 def gradcam(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
-    """Return heat_NKhw = ReLU(sum_c w_c A_c) with w_c = mean of G_c. Selvaraju et al., arXiv:1610.02391, eq. 1 and 2."""
+    """Return heat_NKhw = ReLU(sum_c w_c A_c), where the weight w_c is the mean of G_c over the pixels.
+
+    Source: Selvaraju et al., arXiv:1610.02391, eq. 1 and 2.
+    """
     return relu(torch.einsum("knc,nchw->nkhw", G_KNChw.mean((3, 4)), A_NChw))
 
 
 def gradcam_plus_plus(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
-    """Return heat_NKhw = ReLU(sum_c w_c A_c) with w_c = sum alpha_c ReLU(G_c). Chattopadhay et al., arXiv:1710.11063.
+    """Return heat_NKhw = ReLU(sum_c w_c A_c), where w_c is the sum of alpha_c ReLU(G_c) over the pixels.
 
-    alpha = G^2 / (2 G^2 + sum(A) G^3) is eq. 19. The code cancels G^2; alpha is 0 where G is 0 or alpha is not finite.
+    alpha = G^2 / (2 G^2 + sum(A) G^3), with the sum over the pixels, is eq. 19 of Chattopadhay et al.,
+    arXiv:1710.11063. The code cancels G^2, and sets alpha to 0 where G is 0 or alpha is not finite.
     """
     alpha_KNChw = 1 / (2 + A_NChw.sum((2, 3), keepdim=True) * G_KNChw)
     usable = alpha_KNChw.isfinite() & (G_KNChw != 0)
@@ -52,7 +56,10 @@ def gradcam_plus_plus(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
 
 
 def hirescam(A_NChw: Tensor, G_KNChw: Tensor) -> Tensor:
-    """Return heat_NKhw = ReLU(sum_c G_c A_c), elementwise. Draelos and Carin, arXiv:2011.08891, eq. 3."""
+    """Return heat_NKhw = ReLU(sum_c G_c A_c), where G_c and A_c are multiplied pixel by pixel.
+
+    Source: Draelos and Carin, arXiv:2011.08891, eq. 3.
+    """
     return relu(torch.einsum("knchw,nchw->nkhw", G_KNChw, A_NChw))
 
 
@@ -71,10 +78,10 @@ def heat_maps(
     """Return logits and heat maps of normalized images, on the images' device.
 
     `findings` are indices of findings; None means all. `stage` selects the feature maps: an index into the result of
-    `stages`, largest maps first; None means the last maps of at least 4 x 4. If the network has outputs for three label
-    states, the logit is that of present against absent. The network stays unchanged. The function needs memory for K x
-    N x C x h x w floats, so the caller must limit N. Raises ConfigError for an unknown method or stage, and for a
-    network without feature maps.
+    `stages`, largest maps first; None means the last maps of at least 4 x 4 pixels. If the network has outputs for
+    three label states, the logit is that of present against absent. The network stays unchanged. The function needs
+    memory for K x N x C x h x w floats, so the caller must limit N. Raises ConfigError for an unknown method or stage,
+    and for a network without feature maps.
     """
     if method not in METHODS:
         raise ConfigError(f"unknown heat map method {method!r}", "method", f"choose one of {', '.join(METHODS)}")
@@ -89,13 +96,17 @@ def heat_maps(
 
 
 def upsampled(heat_NKhw: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """Return heat maps resized to `size`, heat_NKHW, by bilinear interpolation with align_corners False."""
+    """Return the heat maps [N, K, H, W], resized by bilinear interpolation to `size`: one side, or (height, width)."""
     height_width = (size, size) if isinstance(size, int) else size
     return interpolate(heat_NKhw, height_width, mode="bilinear", align_corners=False)
 
 
 def chosen_stage(network: Network, height: int, width: int, stage: int | None = None) -> Stage:
-    """Return the stage that `heat_maps` uses for images of height x width. Raises ConfigError for an unknown stage."""
+    """Return the stage that `heat_maps` uses for images of height x width; `stage` is its index or None.
+
+    None means the last stage with maps of at least 4 x 4 pixels, or the first stage if all maps are smaller. Raises
+    ConfigError for an unknown stage.
+    """
     available = stages(network, height, width)
     if stage is None:
         large = [s for s in available if min(s.height, s.width) >= SMALLEST]
@@ -109,10 +120,13 @@ def chosen_stage(network: Network, height: int, width: int, stage: int | None = 
 
 
 def _cut(network: Network, x_NCHW: Tensor, stage: int | None) -> tuple[list[Tensor], Tensor]:
-    """Run the network; return the chosen feature maps as leaves of the autograd graph (two tensors in a dual-path network), and the logits [N, K]."""
+    """Run the network; return the chosen feature maps as leaves of the autograd graph, and the logits [N, K].
+
+    The feature maps are one tensor, or two tensors in a dual-path network.
+    """
     backbone, (height, width) = network.backbone, x_NCHW.shape[2:]
     features: Tensor
-    if stage in (None, -1):  # the common case, which needs no search for stages
+    if stage in (None, -1):  # common case: the last stage is the output of the backbone, so no search is needed
         with torch.no_grad():
             features = backbone.forward_features(x_NCHW)  # type: ignore[operator]
         check_maps(network, features)

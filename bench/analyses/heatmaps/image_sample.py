@@ -1,6 +1,6 @@
-"""Choice of images for heat maps and gallery from labels and logits: limited, seeded, at most one image per patient.
+"""Choice of images for heat maps and gallery from labels and logits: few images in a fixed pseudorandom order.
 
-A case is an image with a finding; its kind (KINDS) says how the prediction compares with the label.
+A case is a pair of an image and a finding. The kind of a case (KINDS) says how the prediction compares with the label.
 
 Shapes: N images, K findings.
 """
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 RULE = "f1_max"  # threshold rule that decides whether a case is called positive
 KINDS = ("true positive", "false negative", "false positive", "true negative", "sure miss", "sure false alarm")
 CONFIDENT_KINDS = KINDS[4:]
-# a "sure false alarm" has at least this calibrated probability, a "sure miss" at most 1 minus this probability
+# A "sure false alarm" has at least this calibrated probability, although the finding is absent. A "sure miss" has at
+# most 1 minus this probability, although the finding is present.
 MIN_CONFIDENCE = 0.9
 
 Texts = NDArray[np.str_]
@@ -55,13 +56,16 @@ class OperatingPoint:
 
 
 def seeded_order(scored: ScoredImages) -> NDArray[np.int64]:
-    """Return the row indices in a pseudorandom order. All runs share this order: it depends only on ids and cohort."""
+    """Return the row indices in a pseudorandom order, which depends only on image ids and cohort.
+
+    So all runs use the same order.
+    """
     keys = [sha256(f"{scored.dataset}/attention\x1f{image}".encode()).digest() for image in scored.image_id]
     return np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
 
 
 def first_per_patient(patient_id: Texts, candidates: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Return the first row of each patient among the row indices `candidates`, for at most `most` patients."""
+    """Return for each of the first `most` patients the first row index of the patient in `candidates`."""
     patients: set[str] = set()
     rows: list[int] = []
     for row in candidates.tolist():
@@ -78,8 +82,8 @@ def positives(
 ) -> dict[str, NDArray[np.int64]]:
     """Return for each finding the rows of at most `most_per_finding` images with this finding, one per patient.
 
-    `outlined_pairs` are pairs (image id, finding) with a known outline; these images come first. Each patient has one image
-    for all findings, so that few images must be decoded.
+    `outlined_pairs` are pairs (image id, finding) with a known outline; images with an outline come first. The same
+    image of a patient is used for all findings, so that few images must be decoded.
     """
     outlined = np.isin(scored.image_id, sorted({image for image, _ in outlined_pairs}))
     ordered = seeded_order(scored)
@@ -100,9 +104,10 @@ def cases(scored: ScoredImages, points: Mapping[str, OperatingPoint], most_per_c
     Columns: finding, kind, rank (position among the cases of this finding and kind), row (index in `scored`),
     probability.
 
-    Correct and wrong calls at the validation threshold are in the order of `seeded_order`, one image per patient.
-    Confident errors are sorted by confidence. They have a calibrated probability of at least MIN_CONFIDENCE without the
-    finding, or of at most 1 - MIN_CONFIDENCE with the finding.
+    The first four kinds compare a call at the threshold with the label; their cases are in the order of `seeded_order`.
+    The last two kinds are confident errors, the most confident first: a calibrated probability of at most
+    1 - MIN_CONFIDENCE although the finding is present, or of at least MIN_CONFIDENCE although the finding is absent. A
+    patient has at most one image per finding and kind.
     """
     ordered = seeded_order(scored)
     rows: list[tuple[str, str, int, int, float]] = []
@@ -130,7 +135,10 @@ def cases(scored: ScoredImages, points: Mapping[str, OperatingPoint], most_per_c
 
 
 def points_of(operating_points: pd.DataFrame, rule: str, findings: Sequence[str]) -> dict[str, OperatingPoint]:
-    """Return threshold and Platt scaling per finding, for the findings that have them."""
+    """Return finding -> threshold and Platt scaling; `rule` is the rule by which the threshold was fixed.
+
+    Findings without a row in `operating_points` are left out.
+    """
     rows = operating_points[(operating_points["rule"] == rule) & operating_points["finding"].isin(findings)]
     columns = ("finding", "threshold", "platt_a", "platt_b")
     return {

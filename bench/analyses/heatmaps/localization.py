@@ -1,7 +1,7 @@
 """Localization metrics that compare a heat map with a mask: overlap, pointing game, energy. No function uses torch.
 
-Shapes: heat [H, W] >= 0 on any scale, mask [H, W] of bool. An empty map is zero everywhere: its overlap and pointing are 0,
-and its energy is NaN.
+Shapes: heat [H, W] >= 0 on any scale, mask [H, W] of bool. An empty map is zero everywhere. For an empty map, overlap
+and pointing are 0, and energy is NaN.
 """
 
 import cv2
@@ -16,7 +16,7 @@ TOLERANCE = 15 / 224  # allowed distance of the maximum from the mask, as a shar
 
 
 def overlap(region: Mask, mask: Mask) -> tuple[float, float]:
-    """Return IoU and Dice of two masks, 0 if both are empty.
+    """Return IoU and Dice of two masks; both scores are 0 if both masks are empty.
 
     >>> overlap(np.array([True, True, False]), np.array([False, True, True]))
     (0.3333333333333333, 0.5)
@@ -33,8 +33,8 @@ def above(heat: Heat, share: float) -> Mask:
 def hottest(heat: Heat, count: int) -> Mask:
     """Return the mask of the `count` pixels with the largest values.
 
-    Pixels with the same value are selected together, so the mask can have more pixels. It has fewer pixels if fewer
-    values are above 0.
+    Pixels with the same value are selected together, so the mask can have more pixels than `count`. Pixels of value 0
+    are never selected, so the mask can also have fewer pixels.
     """
     if not 0 < count <= heat.size:
         return np.full(heat.shape, count > 0) & (heat > 0)
@@ -43,15 +43,19 @@ def hottest(heat: Heat, count: int) -> Mask:
 
 
 def near(mask: Mask, tolerance: float = TOLERANCE) -> Mask:
-    """Return the mask enlarged by `tolerance` x the longer side of the image; an empty mask stays empty."""
+    """Return the mask enlarged on all sides by `tolerance` times the longer side of the image.
+
+    An empty mask stays empty.
+    """
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(distance <= tolerance * max(mask.shape)) & mask.any()
 
 
 def pointing(heat: Heat, mask: Mask, tolerance: float = TOLERANCE) -> float:
-    """Return 1 if the map's maximum is in or near the mask, else 0. If several pixels have the maximum, return the share of them that is in or near the mask.
+    """Return 1 if the map's maximum is in or near the mask, else 0.
 
-    Source: Zhang et al. 2018, doi:10.1007/s11263-017-1059-x, section 4.2: 15 pixels of tolerance at 224.
+    If several pixels have the maximum, the result is the share of these pixels that are in or near the mask. Source:
+    Zhang et al. 2018, doi:10.1007/s11263-017-1059-x, section 4.2: 15 pixels of tolerance for images of 224 pixels.
     """
     top = heat == heat.max()
     return float(near(mask, tolerance)[top].mean()) if heat.max() > 0 else 0.0
@@ -67,10 +71,10 @@ def energy(heat: Heat, mask: Mask) -> float:
 
 
 def localization_metrics(heat: Heat, mask: Mask) -> dict[str, float]:
-    """Return IoU and Dice (iou_*, dice_*) between the mask and four regions of the map, and the result of `pointing` (hit).
+    """Return IoU and Dice of the mask with four regions of the map, and the result of `pointing` as `hit`.
 
-    Three regions are the pixels with at least 30, 50 and 70 % of the maximum. The fourth region (`top`) has the hottest
-    pixels, as many as the mask has.
+    The keys are iou_R and dice_R for each region R. The regions 30, 50 and 70 have the pixels with at least 30, 50 and
+    70 % of the maximum. The region top has the pixels with the largest values, as many pixels as the mask has.
     """
     metrics = {}
     for name, region in (
@@ -84,7 +88,7 @@ def localization_metrics(heat: Heat, mask: Mask) -> dict[str, float]:
 def center_prior(height: int, width: int) -> NDArray[np.float32]:
     """Return a baseline map [H, W] that is high in the center of the image.
 
-    It is a Gaussian with a standard deviation of a quarter of each side and a maximum of about 1.
+    The map is a Gaussian whose standard deviation is a quarter of each side and whose maximum is about 1.
     """
     rows, columns = (np.exp(-(((np.arange(n) + 0.5) / n - 0.5) ** 2) / (2 * 0.25**2)) for n in (height, width))
     return np.asarray(np.outer(rows, columns), np.float32)

@@ -17,9 +17,10 @@ Heat = NDArray[np.float32]
 
 
 def measure(scene: Scene, heat: Heat, finding: str, patient_id: str) -> Iterator[Row]:
-    """Yield rows with the columns `summary.MEASURES`.
+    """Yield the measurements of one heat map as rows with the columns `summary.MEASURES`.
 
-    The network's map is measured in all regions and in the finding's outline, the baseline maps only in this outline.
+    The network's map is measured in all regions of the image and in the outline of the finding, if there is one. The
+    baseline maps are measured only in the outline.
     """
     outline = scene.findings.get(finding)
     if outline is not None:
@@ -30,7 +31,10 @@ def measure(scene: Scene, heat: Heat, finding: str, patient_id: str) -> Iterator
 
 
 def baselines(scene: Scene) -> Iterator[tuple[str, Heat]]:
-    """Yield baseline maps for any finding: `centre` (high in the center), and `lungs` if there is a lung mask."""
+    """Yield (name, map) of the baseline maps: `centre` is high in the center, `lungs` is 1 inside the lungs, else 0.
+
+    The baseline maps do not depend on the finding. `lungs` is left out without a lung mask.
+    """
     yield "centre", center_prior(*scene.image.shape)
     if scene.lungs is not None and scene.lungs.any():
         yield "lungs", scene.lungs.astype(np.float32)

@@ -1,8 +1,8 @@
 """Pictures of heat maps: a panel of one finding, and a panel of several findings of one image.
 
-The color map is OpenCV's viridis, which is perceptually uniform and readable with red-green color blindness.
-Shapes: D side of a view in pixels. A view is an image, a heat map or an overlay. A tile is a view
-with its caption. The reference is a region that the user gives.
+The color map is OpenCV's viridis, which is perceptually uniform and readable with red-green color blindness. A view is
+an image, a heat map or an overlay (an image with its heat map drawn on it). A tile is a view with its caption. The
+reference is a region that the user gives. Shapes: D side of a view in pixels.
 """
 
 import math
@@ -34,7 +34,7 @@ class FindingMap:
     logit: float
     threshold: float  # on the probability; NaN if unknown
     heat: NDArray[np.float32]  # [D, D], >= 0
-    empty: bool  # the map is zero everywhere
+    empty: bool  # whether the map is zero everywhere
 
     @property
     def probability(self) -> float:
@@ -121,13 +121,13 @@ def _colored(finding_map: FindingMap) -> ColorImage:
 
 
 def _overlay(gray: ColorImage, finding_map: FindingMap) -> ColorImage:
-    """Return the image with the map on it; larger values are more opaque."""
+    """Return the image with the map drawn on it; the larger the map's value, the more opaque is the map."""
     weight = OPAQUE * _scaled(finding_map)[:, :, None]
     return (gray * (1 - weight) + _colored(finding_map) * weight + 0.5).astype(np.uint8)
 
 
 def _outlined(view: ColorImage, mask: Gray | None, filled: bool = False) -> ColorImage:
-    """Return a view with the outline of the reference; with `filled`, the inside is tinted."""
+    """Return a view with the outline of the reference; with `filled`, the inside of the outline is tinted."""
     outlined = view.copy()
     if mask is None:
         return outlined
@@ -141,7 +141,7 @@ def _outlined(view: ColorImage, mask: Gray | None, filled: bool = False) -> Colo
 
 
 def _bar(side: int, height: int) -> ColorImage:
-    """Return the color scale of a map, as tall as a view."""
+    """Return a picture of `height` pixels with a color scale of `side` pixels, the side of a view."""
     bar = _blank(height, 62)
     levels = np.linspace(255, 0, side).round().astype(np.uint8)[:, None]
     bar[_TEXT : _TEXT + side, :18] = cv2.applyColorMap(np.repeat(levels, 18, 1), cv2.COLORMAP_VIRIDIS)
@@ -159,9 +159,9 @@ def _captioned(view: ColorImage, lines: Sequence[str]) -> ColorImage:
 
 
 def _framed(body: ColorImage, title: Sequence[str], explanation: Explanation) -> ColorImage:
-    """Return the picture `body` with a title above, and with notes on its origin and the warning below.
+    """Return the picture `body` with a title above it, and with notes on its origin and a warning below it.
 
-    If the run was trained on synthetic images, this is the first line of the title.
+    If the run was trained on synthetic images, SYNTHETIC_WARNING is the first line of the title.
     """
     notes = [
         f"{explanation.image}, as shown to {explanation.run} ({explanation.input_side} x {explanation.input_side} pixels)",
@@ -204,7 +204,10 @@ def _method(explanation: Explanation) -> str:
 
 
 def _write(canvas: ColorImage, text: str, position: tuple[int, int], scale: float, ink: tuple[int, int, int]) -> None:
-    """Write a line of text, scaled down to fit. OpenCV draws only ASCII, so other letters become question marks."""
+    """Write a line of text on the canvas, in smaller letters if the line is too long for the canvas.
+
+    OpenCV draws only ASCII, so other letters become question marks.
+    """
     plain = "".join(c if " " <= c <= "~" else "?" for c in text)
     (width, _), _ = cv2.getTextSize(plain, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
     room = canvas.shape[1] - position[0]

@@ -8,17 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDE = 112  # pixels of each half
-COVER = 0.7  # opacity at the maximum of the map
+COVER = 0.7  # opacity of the heat map at its maximum
 OUTLINE = (255, 208, 0)  # color (BGR) of the finding's outline: light blue, which is not in the color map
 
 Gray = NDArray[np.uint8]
 
 
 def pair(image: Gray, heat: NDArray[np.float32], outline: NDArray[np.bool_] | None) -> NDArray[np.uint8]:
-    """Return a picture, BGR [SIDE, 2 SIDE + 4, 3]: the image, and the image with its heat map and the outline (if known).
+    """Return a picture in BGR, [SIDE, 2 * SIDE + 4, 3], with two halves: the image, and the image with its heat map.
 
-    Each map is scaled to its own maximum, so colors of two pictures cannot be compared. A map that is zero everywhere
-    is not drawn.
+    The right half also has the outline of the finding, if an outline is known. Each map is scaled to its own maximum,
+    so colors of two pictures cannot be compared. A map that is zero everywhere is not drawn.
     """
     plain = _sized(image)
     share = _sized(heat / heat.max() if heat.max() > 0 else heat).clip(0, 1)
@@ -45,7 +45,7 @@ def is_picture(content: bytes) -> bool:
 
 
 def webp(content: bytes, quality: int = 60) -> bytes:
-    """Return a PNG picture converted to WebP, which has a tenth of the size; a page may have hundreds of pictures."""
+    """Return a PNG picture as WebP, about a tenth of the size, because a page may have up to 200 pictures."""
     picture: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     return bytes(cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
 

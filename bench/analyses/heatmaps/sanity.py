@@ -1,11 +1,11 @@
 """Sanity and faithfulness checks of heat maps: weight randomization, deletion and insertion, and stability under noise.
 
-If a map stays the same with shuffled weights, it shows the image and not the network. If the pixels with high values
-matter no more than pixels of a random map, the map is not faithful. Every check has a reference for comparison: the
-original map or a random map.
+If a heat map stays the same when the network's weights are shuffled, the map shows the image and not the network. A map
+is faithful if the pixels with its highest values change the prediction more than the pixels with the highest values of
+a random map. Every check has a reference for comparison: the original map or a random map.
 
 Arguments of the checks: `finding` is the index of a finding. `stage` is the index of the feature maps
-(`stages.stages`); None means the last maps of at least 4 x 4.
+(`stages.stages`); None means the last maps of at least 4 x 4 pixels.
 
 Shapes: N images, C channels, H and W pixels of an image, h and w pixels of a heat map.
 """
@@ -35,12 +35,13 @@ NOISE = 0.1  # standard deviation of the input noise, as a share of the image's 
 def cascade(
     network: Network, x_NCHW: Tensor, finding: int, seed: int, method: str = "gradcam", stage: int | None = None
 ) -> pd.DataFrame:
-    """Return the similarity of a finding's maps to the original maps while weights are shuffled, from the head to the stem.
+    """Return how similar a finding's maps stay to the original maps while weights are shuffled from the head to the stem.
 
-    Columns: step (1 = only the head), stage (the modules that this step shuffles), image (0 to N - 1), and the columns
-    spearman, ssim and empty of the function `similarity`. A similarity of 1 means equal maps, about 0 unrelated maps.
-    The values in each weight tensor are permuted, so their distribution stays. A copy of the network is changed, not
-    the network. Source: Adebayo et al. 2018, arXiv:1810.03292 (in that paper, the weights are drawn again).
+    Each step shuffles further modules. Columns: step (1 = only the head), stage (name of the modules that this step
+    shuffles), image (0 to N - 1), and the columns spearman, ssim and empty of the function `similarity`. A similarity
+    of 1 means equal maps; about 0 means unrelated maps. The values in each weight tensor are permuted, so their
+    distribution stays. The function changes only a copy of the network. Source: Adebayo et al. 2018, arXiv:1810.03292;
+    in that paper, the weights are drawn again.
     """
     original = heat_maps(network, x_NCHW, method, stage, [finding]).heat_NKhw[:, 0]
     shuffled, draw = deepcopy(network), torch.Generator().manual_seed(seed_for(seed, "cascade"))
@@ -61,9 +62,8 @@ def noise_stability(
 ) -> pd.DataFrame:
     """Return the similarity between a finding's maps with and without weak input noise.
 
-    The columns are those of the function `similarity`.
-
-    The noise is Gaussian, with a tenth of the image's standard deviation, and equal in all channels.
+    The columns are those of the function `similarity`. The noise is Gaussian. Its standard deviation is a tenth of the
+    image's standard deviation, and all channels get the same noise.
     """
     draw = torch.Generator().manual_seed(seed_for(seed, "noise"))
     noise = torch.randn(len(x_NCHW), 1, *x_NCHW.shape[2:], generator=draw).to(x_NCHW)
@@ -78,11 +78,12 @@ def deletion_insertion(
     """Return deletion and insertion scores: how a finding's probability changes when pixels are blurred or restored.
 
     Columns: image, order, deletion, insertion. Deletion blurs the original image; insertion restores a blurred image.
-    Each of 20 steps changes the next 5 % of the pixels. Orders of the pixels: falling values of the map (heat), falling
-    values of a random map of 7 x 7 cells (random), from the center outwards (centre). A score is the area under the
-    probability curve, divided by the probability of the original image. A faithful map has a lower deletion and a
-    higher insertion score than a random map. For a map that is zero everywhere, the scores of the order heat are NaN.
-    heat_NHW has the size of the images. Source: Petsiuk et al. 2018, arXiv:1806.07421.
+    Each of `steps` steps changes an equal share of the pixels. There are three orders of the pixels. heat: highest
+    values of the map first. random: highest values of a random map of 7 x 7 cells first. centre: from the center
+    outwards. A score is the area under the probability curve, divided by the probability of the original image. A
+    faithful map has a lower deletion and a higher insertion score than a random map. For a map that is zero everywhere,
+    the scores of the order heat are NaN. heat_NHW has the size of the images. Source: Petsiuk et al. 2018,
+    arXiv:1806.07421.
     """
     num, height, width = len(x_NCHW), *x_NCHW.shape[2:]
     draw = torch.Generator().manual_seed(seed_for(seed, "deletion"))
@@ -122,7 +123,7 @@ def deletion_insertion(
 
 
 def blurred(x_NCHW: Tensor, sigma: float) -> Tensor:
-    """Return images smoothed by a Gaussian of `sigma` pixels; edge pixels are replicated."""
+    """Return images smoothed by a Gaussian with a standard deviation of `sigma` pixels; edge pixels are replicated."""
     kernel = _gaussian(sigma, int(np.ceil(3 * sigma))).to(x_NCHW)
     half, channels = len(kernel) // 2, x_NCHW.shape[1]
     smooth = pad(x_NCHW, (half, half, half, half), mode="replicate")
@@ -132,12 +133,12 @@ def blurred(x_NCHW: Tensor, sigma: float) -> Tensor:
 
 
 def similarity(original_Nhw: Tensor, other_Nhw: Tensor, size: int) -> pd.DataFrame:
-    """Return the similarity of an original and another map for each image: columns image, spearman, ssim, empty.
+    """Return the similarity of two maps of each image, the original map and the other map, one row per image.
 
-    spearman: rank correlation of the values; 0 if the other map is constant, NaN if the original map is constant. ssim:
-    structural similarity, after both maps are scaled to maximum 1 and resized to `size` x `size` pixels; NaN if the
-    original map is zero everywhere.
-    empty: True if the other map is zero everywhere.
+    Columns: image, spearman, ssim, empty. spearman: rank correlation of the values; NaN if the original map is
+    constant, else 0 if the other map is constant. ssim: structural similarity, after both maps are scaled to maximum 1
+    and resized to `size` x `size` pixels; NaN if the original map is zero everywhere. empty: True if the other map is
+    zero everywhere.
     """
     displayed = [upsampled(_by_max(heat)[:, None], size)[:, 0] for heat in (original_Nhw, other_Nhw)]
     similar = ssim(*displayed)
@@ -153,7 +154,8 @@ def similarity(original_Nhw: Tensor, other_Nhw: Tensor, size: int) -> pd.DataFra
 def ssim(first_NHW: Tensor, second_NHW: Tensor) -> NDArray[np.float64]:
     """Return the mean structural similarity [N] of images with values from 0 to 1 and sides of at least 11 pixels.
 
-    Gaussian windows of sigma 1.5, K1 = 0.01, K2 = 0.03. Source: Wang et al. 2004, doi:10.1109/TIP.2003.819861.
+    The windows are Gaussian with a standard deviation of 1.5 pixels. K1 = 0.01 and K2 = 0.03 are the constants of the
+    source: Wang et al. 2004, doi:10.1109/TIP.2003.819861.
     """
     a, b = first_NHW[:, None].double(), second_NHW[:, None].double()
     kernel = _gaussian(1.5, 5).to(a)

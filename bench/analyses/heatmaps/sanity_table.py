@@ -23,11 +23,12 @@ Rows = list[tuple[str, int, str, str, "pd.Series[float]"]]
 def sanity_table(network: Network, x_NCHW: Tensor, finding: int, seed: int, method: str) -> pd.DataFrame:
     """Return the table `cascade`: check, step, stage, metric, value, low, high, n.
 
-    The images must be of different patients and all have the finding. check: weights (shuffled), noise (added to the
-    image) or pixels (deletion and insertion). step: 1, 2, ... for weights, from the head to the stem, else 0. stage:
-    the shuffled modules, or the order of the pixels. metric: spearman, ssim, deletion, insertion, or a gain over a
-    random map. A value is the mean over the n images with a finite result; low and high are its 95 % bootstrap interval
-    over images.
+    The images must be of different patients, and all must have the finding. check: weights (shuffled weights), noise
+    (added to the image) or pixels (deletion and insertion). step: 1, 2, ... for weights, from the head to the stem; 0
+    for the other checks. stage: the shuffled modules for weights, the order of the pixels for pixels. metric: spearman,
+    ssim, deletion, insertion, or deletion_gain and insertion_gain, which compare the map with a random map (above 0:
+    the map is better). A value is the mean over the n images with a finite result; low and high are the bounds of its
+    95 % bootstrap interval over images.
     """
     rows: Rows = []
     for _, group in cascade(network, x_NCHW, finding, seed, method).groupby("step", sort=True):

@@ -1,9 +1,10 @@
 """Similarity of the heat maps of one recipe over its seeds: the table `map_stability`. This module does not use torch.
 
-A recipe is a configuration without its seed. Two runs of a recipe differ only in the seed, so their maps of the same image
-and finding should be alike. Similarity is Spearman's rank correlation over the cells of two maps: it does not depend on
-the scale of a map. Arun et al. 2021 (doi:10.1148/ryai.2021200267) call this repeatability and measure it with the
-structural similarity. Its windows of 11 x 11 pixels are larger than most maps, so this module uses ranks.
+A recipe is a configuration without its seed. Two runs of a recipe differ only in the seed, so their maps of the same
+image and finding should be alike. Similarity is Spearman's rank correlation over the cells (pixels) of two maps, which
+does not depend on the scale of a map. Arun et al. 2021 (doi:10.1148/ryai.2021200267) call this property repeatability
+and measure it with the structural similarity. The windows of the structural similarity have 11 x 11 pixels and are
+larger than most maps, so this module uses ranks.
 
 Shapes: M maps, P cells of a map, B replicates.
 """
@@ -22,10 +23,10 @@ from bench.scoring.bootstrap.resamples import FOR_DETAIL, Resamples
 from bench.scoring.gaps.gap import EXTERNAL
 from reports.schemas.tables import SCHEMAS
 
-MAPS = "sampled_maps"  # name of the stored table of maps; no table of the report
+MAPS = "sampled_maps"  # name of the stored table of maps; a report does not contain this table
 FILE = f"{MAPS}.parquet"
 KEY = ["dataset", "finding", "image_id"]
-# heat: the values of the map as float16 bytes, divided by their maximum, row by row
+# heat: the values of the map divided by their maximum, row by row, as bytes of float16
 MAP_COLUMNS = (*KEY, "patient_id", "height", "width", "heat")
 
 Array = NDArray[np.float64]
@@ -34,16 +35,17 @@ Array = NDArray[np.float64]
 def map_row(
     dataset: str, finding: str, image_id: str, patient_id: str, heat_hw: NDArray[np.float32]
 ) -> tuple[object, ...]:
-    """Return the row of one map with the columns MAP_COLUMNS."""
+    """Return the row of one map as a tuple with the values of MAP_COLUMNS."""
     largest = float(heat_hw.max())
     scaled = (heat_hw / largest if largest > 0 else heat_hw).astype(np.float16)
     return (dataset, finding, image_id, patient_id, *heat_hw.shape, scaled.tobytes())
 
 
 def stability(maps_of_recipes: Iterable[tuple[str, Sequence[pd.DataFrame]]], internal: str) -> pd.DataFrame:
-    """Return the table `map_stability`. maps_of_recipes: recipe id, and the table MAP_COLUMNS of each of its runs.
+    """Return the table `map_stability`: how similar the maps of a recipe are over its seeds.
 
-    Recipes with the maps of one run only have no rows.
+    `maps_of_recipes` has pairs of a recipe id and the tables of the recipe's runs, with the columns MAP_COLUMNS. A
+    recipe with only one table has no rows.
     """
     rows: list[tuple[object, ...]] = []
     for recipe, tables in maps_of_recipes:
@@ -55,10 +57,11 @@ def stability(maps_of_recipes: Iterable[tuple[str, Sequence[pd.DataFrame]]], int
 def similarities(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return the similarities of the maps that every run has, one row per image and finding.
 
-    Columns: dataset, finding, image_id, patient_id, same, other. `same` is the mean rank correlation of two runs' maps of
-    this image, over all pairs of runs. `other` is the mean rank correlation of one run's map of this image with another
-    run's map of the next image with the same finding: it shows how alike any two maps of the finding are. If one of two
-    maps is constant (for example, empty), their correlation counts as 0; if both are constant, it is NaN.
+    Columns: dataset, finding, image_id, patient_id, same, other. `same` is the rank correlation of two runs' maps of
+    this image, averaged over all pairs of runs. `other` is the control: the same average for one run's map of this
+    image and another run's map of the next image with the same finding. So `other` shows how alike maps of different
+    images are. If one of two maps is constant (for example, empty), their correlation counts as 0. If both maps are
+    constant, their correlation is NaN.
     """
     indexed = [table.set_index([*KEY, "height", "width"]).sort_index() for table in tables]
     common = indexed[0].index
@@ -85,11 +88,12 @@ def similarities(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def summarize(similarity: pd.DataFrame, internal: str) -> Iterable[tuple[object, ...]]:
-    """Yield dataset, finding, value, low, high, other, n and num_patients, for each finding and for all findings.
+    """Yield rows (dataset, finding, value, low, high, other, n, num_patients).
 
-    value: mean of the column `same` over the maps, with its 95 % bootstrap interval over patients. All maps of a patient are
-    resampled together. dataset "external" is the unweighted mean over the external cohorts. With fewer than LEAST patients,
-    value, low, high and other are NaN.
+    There is a row for each finding, and one for the maps of all findings together (finding ALL). `value` and `other`
+    are the means of the columns `same` and `other` over the n maps. low and high are the bounds of the value's 95 %
+    bootstrap interval over patients; all maps of a patient are resampled together. dataset "external" is the unweighted
+    mean over the external cohorts. With fewer than LEAST patients, value, low, high and other are NaN.
     """
     external: dict[str, list[tuple[float, Array, float, int, int]]] = {}
     for dataset, rows in similarity.dropna(subset=["same"]).groupby("dataset", sort=True):
@@ -132,7 +136,10 @@ def _correlation(first_MP: Array, second_MP: Array) -> Array:
 
 
 def _mean(correlations: Sequence[Array]) -> Array:
-    """Return the mean [M] over pairs of runs, without NaN; NaN if all are NaN."""
+    """Return the mean correlation [M] of each map over the pairs of runs.
+
+    NaN values are ignored; the mean is NaN if all values are NaN.
+    """
     pairs = np.stack(correlations)
     num = np.isfinite(pairs).sum(0)
     return np.asarray(np.divide(np.nansum(pairs, axis=0), num, out=np.full(pairs.shape[1], np.nan), where=num > 0))

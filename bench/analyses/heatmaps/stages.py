@@ -22,9 +22,9 @@ from harmonize.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """The last feature maps of one size. `module`: name of the module that outputs them, "" for the backbone itself."""
+    """The last feature maps of one size in a backbone."""
 
-    module: str
+    module: str  # name of the module that outputs the maps, "" for the backbone itself
     height: int
     width: int
 
@@ -34,8 +34,7 @@ def stages(network: Network, height: int, width: int) -> tuple[Stage, ...]:
 
     The backbone runs once on torch's meta device, which computes only shapes. A module qualifies if every path in the
     autograd graph from the features to the image passes the module's output. Of the qualified modules with maps of one
-    size, the last module ends the stage.
-    Raises ConfigError for a network without feature maps, such as a transformer.
+    size, the last module ends the stage. Raises ConfigError for a network without feature maps, such as a transformer.
     """
     return _trace(network, height, width)[0]
 
@@ -58,7 +57,7 @@ def modules_by_depth(network: Network, height: int, width: int) -> dict[str, lis
 
 
 def _trace(network: Network, height: int, width: int) -> tuple[tuple[Stage, ...], list[str]]:
-    """Return the stages, and the names of the modules before the head in the order of their outputs."""
+    """Return the stages, and the names of the modules before the head in the order in which they finish."""
     image = torch.empty(1, network.in_channels, height, width, device="meta", requires_grad=True)
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     shadow = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
@@ -106,7 +105,10 @@ def check_maps(network: Network, features: Tensor) -> None:
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Put a network into evaluation mode without parameter gradients inside the `with` block; restore its state afterwards."""
+    """Put a network into evaluation mode, without gradients of its parameters, inside the `with` block.
+
+    After the block, each module has its previous mode, and each parameter its previous gradient setting.
+    """
     modes = [(module, module.training) for module in network.modules()]
     learning = [p for p in network.parameters() if p.requires_grad]
     try:

@@ -21,12 +21,12 @@ ALL = "all"
 NETWORK = "network"  # a source of heat maps; the other sources are the baselines `centre` and `lungs`
 TRUTH = "finding"  # the region of a finding's own outline or box
 OVERLAPS = ("iou_30", "iou_50", "iou_70", "iou_top", "dice_30", "dice_50", "dice_70", "dice_top", "hit")
-# the only OVERLAPS that are computed for a baseline map; its other overlaps add no information
+# the only OVERLAPS that the table has for a baseline map, because the other overlaps of the baseline add no information
 BASELINE = ("iou_top", "hit")
 
 # Columns of a table with one row per image, finding, source of the map (`by`) and region.
-# The energy of an empty map is NaN. OVERLAPS and near have values only for the region `finding`. near: share of the
-# image in or near the outline, the chance level of `hit`.
+# `energy` is NaN for a map that is zero everywhere (`empty` = 1). `near` is the share of the image in or near the
+# outline, which is the chance level of `hit`. OVERLAPS and `near` have values only for the region `finding`.
 MEASURES = ("finding", "patient_id", "by", "region", "energy", "area", "near", "empty", *OVERLAPS)
 
 Array = NDArray[np.float64]
@@ -35,8 +35,9 @@ Array = NDArray[np.float64]
 def summarize(measures: pd.DataFrame, dataset: str, run_id: str) -> pd.DataFrame:
     """Return the rows of `attention` of one run on one cohort, from a table with the columns MEASURES.
 
-    A value is a mean over images. Enrichment is the mean energy divided by the mean area, so that a tiny region does not
-    dominate. Images of one patient are resampled together. With fewer than LEAST patients, the value is NaN.
+    A value is a mean over images. Enrichment is the mean energy divided by the mean area; so an image with a tiny
+    region does not dominate. Images of one patient are resampled together. With fewer than LEAST patients, the value
+    and its interval are NaN.
     """
     if measures.empty:
         return pd.DataFrame(columns=list(SCHEMAS["attention"]))
@@ -58,7 +59,7 @@ def summarize(measures: pd.DataFrame, dataset: str, run_id: str) -> pd.DataFrame
 def _metrics(
     measures: pd.DataFrame, map_source: str, region: str, weight_BP: Array
 ) -> Iterable[tuple[str, float, Array, float, int]]:
-    """Yield for each metric: its name, value, replicates [B], chance level and number of maps."""
+    """Yield (name, value, replicates [B], chance level, number of maps) of each metric of one source and region."""
     nonempty = measures[measures["empty"] == 0]
     if map_source == NETWORK and region == TRUTH:
         yield _mean("empty", measures, "empty", weight_BP, float("nan"))

@@ -56,10 +56,10 @@ _TEXT_SIDE = 256  # longer side in pixels of the image in which text is detected
 def pixel_descriptors(image: Gray) -> Array:
     """Return the descriptors PIXELS [D] of one gray image; gray values are scaled to [0, 1].
 
-    ring: the border of the image, with a width of 1/16 of the shorter side. corner: maximum in a square at a corner,
-    with a side of 1/6 of the shorter side. sharpness: variance of the Laplacian. noise: median absolute difference to
-    the 3 x 3 median filter. border width: share of the sides outside the image content (`roi.bounds`). text: share of
-    pixels that look like letters.
+    black: gray below 0.02; white: gray above 0.98. ring: the border of the image, with a width of 1/16 of the shorter
+    side. corner: maximum in a square at a corner, with a side of 1/6 of the shorter side. sharpness: variance of the
+    Laplacian. noise: median absolute difference between the image and its 3 x 3 median filter. border width: share of
+    height and width (their mean) outside the image content of `roi.bounds`. text: result of `text_likelihood`.
     """
     share = image.astype(np.float64) / 255
     height, width = share.shape
@@ -83,10 +83,11 @@ def pixel_descriptors(image: Gray) -> Array:
 
 
 def text_likelihood(image: Gray) -> float:
-    """Return the share of pixels in bright thin strokes (letters, tags) outside the central half of height and width.
+    """Return the share of pixels in bright thin strokes (letters, tags) near the edges of the image.
 
-    A pixel is in a stroke if a white top-hat filter as wide as 1/32 of the shorter side exceeds a third of white.
-    Anatomy is broader than strokes, and noise is weaker.
+    A central box with half of the height and half of the width is ignored. A pixel is in a stroke if the output of a
+    white top-hat filter exceeds a third of white. The filter is as wide as 1/32 of the shorter side, so it removes
+    anatomy, which is broader than strokes. Noise stays below the limit.
     """
     shrink = min(1.0, _TEXT_SIDE / max(image.shape))
     size = tuple(max(8, round(side * shrink)) for side in image.shape)
@@ -132,23 +133,19 @@ def _shape(content: bytes) -> tuple[int, int, int]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Explained:
-    """Out-of-fold probabilities of a tree ensemble on descriptors, with SHAP values.
+    """Out-of-fold probabilities of a tree ensemble on descriptors, with SHAP values of some images."""
 
-    shap_ND has the SHAP values of the probability of an image's true source; N counts the rows `explained` of the
-    sample.
-    """
-
-    prob_NK: Array
-    explained: NDArray[np.int64]
-    shap_ND: Array
+    prob_NK: Array  # one row per image of the sample
+    explained: NDArray[np.int64]  # rows of the sample that have SHAP values
+    shap_ND: Array  # one row per item of `explained`: SHAP values of the probability of the image's true source
 
 
 def trees(x_ND: Array, sample: Sample, source: NDArray[np.int64], explain: int = 0, seed: int = 0) -> Explained:
     """Return a random forest's out-of-fold probabilities, and the SHAP values of up to `explain` images of each fold.
 
-    The forest has 150 trees, at least three images per leaf, and balanced classes. One additional tree that gives every
-    source the same probability keeps all probabilities above 0. Raises ValueError when SHAP values do not sum to the
-    forest's probability (Lundberg 2020, doi:10.1038/s42256-019-0138-9).
+    The forest has 150 trees, at least three images per leaf, and balanced classes. All probabilities are above 0,
+    because one additional tree gives every source the same probability. Raises ValueError if the SHAP values of an
+    image do not sum to the forest's probability. Source of SHAP values: Lundberg 2020, doi:10.1038/s42256-019-0138-9.
     """
     filled_ND = np.where(np.isfinite(x_ND), x_ND, -1.0)
     num_sources = len(sample.names)
@@ -173,7 +170,7 @@ def trees(x_ND: Array, sample: Sample, source: NDArray[np.int64], explain: int =
 def _shap_of_own(forest: RandomForestClassifier, x_ND: Array, source: NDArray[np.int64]) -> Array:
     """Return the SHAP values [N, D] of the probability of each image's true source.
 
-    Raises ValueError if SHAP values do not sum to the probability.
+    Raises ValueError if the SHAP values of an image, plus the expected value, differ from the probability.
     """
     import shap
 
@@ -190,8 +187,9 @@ def descriptor_rows(
 ) -> pd.DataFrame:
     """Return the rows of the table `descriptors` (without run_id) of one ensemble.
 
-    Kind `importance`: mean |SHAP value| of a descriptor, for all images and for each source. Kind `point`: SHAP value of a
-    descriptor for one image.
+    A row of kind `importance` has the mean absolute SHAP value of a descriptor, over all images (source "") or over one
+    source; its `value` is the median of the descriptor. A row of kind `point` is for one image: the SHAP value, the
+    `value` of the descriptor, and the `rank` of this value among the explained images (0 to 1).
     """
     rows: list[tuple[str, str, str, str, float, float, float]] = []
     source = sample.source[explained.explained]

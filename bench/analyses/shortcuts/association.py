@@ -3,10 +3,11 @@
 Both shortcut scores were declared before any correlation was computed, and both are always reported:
     source_bits   cross-entropy in bits of a linear classifier that predicts the cohort from frozen features; low values
                   mean that the features contain the cohort
-    causal        mean absolute change of the probability of external images by internal marker, corner and border
-                  pixels, minus the change by pixels of their own cohort; mean over findings, hospitals and three kinds
-                  of pixels (table `transplants`, kind causal, finding macro)
-A correlation over architectures is not an experiment, so it cannot show a cause.
+    causal        how much internal pixels change the predictions of external images: the mean absolute change of the
+                  probability after internal pixels are pasted, minus the change after pixels of the image's own cohort
+                  are pasted. The pixels are markers, corners or borders; the score is the mean over these three kinds,
+                  findings and hospitals (table `transplants`: kind `causal`, finding `macro`)
+A correlation over architectures is not an experiment, so a correlation cannot show a cause.
 Shapes: N architectures (each score is a mean over the runs of one architecture), B bootstrap replicates.
 """
 
@@ -28,7 +29,7 @@ Array = NDArray[np.float64]
 SCORES = ("source_bits", "causal")
 EXTERNAL, MACRO = "external", "macro"
 LEAST = 4  # minimum number of architectures: the ranks of three architectures agree by chance in one of six cases
-EXACT = 8  # up to this number of architectures all orders (40,320) are enumerated
+EXACT = 8  # up to this number of architectures, all orders are enumerated (40,320 orders of 8)
 NUM_PERMUTATIONS, NUM_RESAMPLES, NUM_SIMULATED = 10_000, 5_000, 4_000
 ASSUMED = 0.5  # the true rank correlation for which the power is computed
 
@@ -37,7 +38,7 @@ def associations(runs: Sequence[Mapping[str, str]], frames: Mapping[str, pd.Data
     """Return the table `associations`: correlations of both shortcut scores with gap and external AUROC over architectures.
 
     Each item of `runs` has id, architecture and family (of the architecture). Runs of one architecture are averaged. A
-    shortcut score has no rows if fewer than four architectures have it.
+    shortcut score has no rows if fewer than four architectures have this score, a gap and both AUROCs.
     """
     by_run = scores_by_run(runs, frames)
     columns = [*SCORES, "gap", EXTERNAL, "internal"]
@@ -105,7 +106,12 @@ def _causal(frames: Mapping[str, pd.DataFrame]) -> "pd.Series[float]":
 def _statistics(
     xs: Array, ys: Array, control: Array, families: NDArray[np.str_], name: str
 ) -> list[tuple[str, float, float, float, float]]:
-    """Return one row (statistic, value, low, high, p) for each correlation coefficient of xs and ys. Only Spearman's has a p-value; the others have NaN."""
+    """Return one row (statistic, value, low, high, p) for each correlation coefficient of xs and ys.
+
+    Statistics: Spearman's correlation with resampled architectures (`spearman`) and with resampled families
+    (`spearman_families`), Kendall's tau, and the partial rank correlation given `control`. p is NaN except for
+    `spearman`. `name` selects the random numbers.
+    """
     n = len(xs)
     once = np.ones((1, n))
     draws_BN = _draws(np.arange(n), name)
@@ -140,9 +146,10 @@ def spearman(xs: Array, ys: Array, drawn_BN: Array) -> Array:
 
 
 def partial_spearman(xs: Array, ys: Array, control: Array, drawn_BN: Array) -> Array:
-    """Return the partial rank correlation [B] of xs and ys given `control`; drawn_BN counts pair n in replicate b.
+    """Return the partial rank correlation of xs and ys given `control`, for each replicate [B].
 
-    The correlation is NaN if `control` determines the ranks of xs or ys, or if xs, ys or `control` is constant.
+    Pair n occurs drawn_BN[b, n] times in replicate b. The correlation is NaN if `control` determines the ranks of xs or
+    ys, or if xs, ys or `control` is constant.
 
     >>> partial_spearman(np.array([3, 1, 2, 5, 4.0]), np.array([2, 1, 3, 5, 4.0]), np.arange(5.0), np.ones((1, 5))).round(3).tolist()
     [0.875]
@@ -152,7 +159,10 @@ def partial_spearman(xs: Array, ys: Array, control: Array, drawn_BN: Array) -> A
 
 
 def kendall(xs: Array, ys: Array, drawn_BN: Array) -> Array:
-    """Return Kendall's tau-b [B] of xs and ys; NaN if xs or ys is constant. drawn_BN counts pair n in replicate b."""
+    """Return Kendall's tau-b of xs and ys for each replicate [B]; NaN if xs or ys is constant.
+
+    Pair n occurs drawn_BN[b, n] times in replicate b.
+    """
     first, second = (np.sign(v[:, None] - v[None, :]) for v in (xs, ys))
 
     def over_pairs(value_NN: Array) -> Array:
@@ -175,7 +185,10 @@ def _ranks(values: Array, drawn_BN: Array) -> Array:
 
 
 def _draws(group: NDArray[np.intp], name: str) -> Array:
-    """Draw groups (architectures or families) with replacement. Return how often each architecture is drawn in each replicate [B, N]."""
+    """Draw groups with replacement; return how often each architecture is drawn in each replicate [B, N].
+
+    `group` has the index of each architecture's group. A group is one architecture, or a family of architectures.
+    """
     num = int(group.max()) + 1
     generator = stream(0, "architectures", name, num)
     counts = generator.multinomial(num, np.full(num, 1 / num), size=NUM_RESAMPLES)
@@ -183,7 +196,9 @@ def _draws(group: NDArray[np.intp], name: str) -> Array:
 
 
 def _interval(value: float, replicates: Array) -> tuple[float, float]:
-    """Return the percentile interval of the finite replicates; NaN if at least a tenth of the replicates are NaN.
+    """Return the bounds of the percentile interval of the finite replicates.
+
+    Both bounds are NaN if at least a tenth of the replicates are NaN.
 
     With few architectures, some replicates contain only one or two architectures, so the correlation is undefined.
     """
@@ -197,7 +212,8 @@ def _interval(value: float, replicates: Array) -> tuple[float, float]:
 def permutation_p(xs: Array, ys: Array, seed: int = 0) -> float:
     """Return the two-sided permutation p-value of Spearman's correlation.
 
-    The test uses all orders of up to EXACT pairs, and 10,000 random orders of more pairs.
+    With up to EXACT pairs, the test uses all orders; with more pairs, it uses 10,000 random orders. The p-value is NaN
+    if xs or ys is constant.
     """
     observed = float(spearman(xs, ys, np.ones((1, len(xs))))[0])
     if not np.isfinite(observed):
@@ -217,10 +233,11 @@ def permutation_p(xs: Array, ys: Array, seed: int = 0) -> float:
 def detectable_correlation(n: int) -> tuple[float, float]:
     """Return the smallest significant |rho| (p < .05) for n architectures, and the power if the true rho is ASSUMED.
 
-    For up to EXACT architectures, the smallest |rho| is computed from all orders. If even perfect agreement is not
-    significant, the smallest |rho| is NaN and the power is 0. For more architectures, Student's t is used. The power is
-    simulated with 4,000 samples of n normal pairs. Normal pairs with linear correlation r have the rank
-    correlation (6 / pi) asin(r / 2). For 19 architectures the results are .456 and .58.
+    rho is Spearman's rank correlation. For up to EXACT architectures, the smallest |rho| is computed from all orders.
+    If even perfect agreement is not significant, the smallest |rho| is NaN and the power is 0. For more architectures,
+    the smallest |rho| follows from Student's t. The power is simulated with 4,000 samples of n normal pairs. Normal
+    pairs with linear correlation r have the rank correlation (6 / pi) asin(r / 2). For 19 architectures, the smallest
+    |rho| is .456 and the power is .58.
     """
     scale = (n**3 - n) / 12
     if n <= EXACT:

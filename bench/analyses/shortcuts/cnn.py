@@ -1,6 +1,6 @@
 """Source network: a small residual network that is trained to predict the source of an image (its cohort) from pixels.
 
-A view is a change of the image before training, such as only the border.
+A view is a change of the images before training. For example, the view `border` keeps only the border.
 
 Shapes: N images, C channels, H and W pixels, K sources.
 """
@@ -25,7 +25,10 @@ LOW = 8  # side in pixels of the low-resolution control
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions with batch norm, and the input added (He 2016, doi:10.1109/CVPR.2016.90)."""
+    """A residual block: two 3 x 3 convolutions with batch norm, whose result is added to the input.
+
+    Source: He 2016, doi:10.1109/CVPR.2016.90.
+    """
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -35,7 +38,7 @@ class Block(nn.Module):
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if stride > 1 else nn.Identity()
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Return feature maps with the number of channels `outputs`."""
+        """Return feature maps with `outputs` channels; height and width are divided by `stride`."""
         y_NCHW = torch.relu(self.norms[0](self.first(x_NCHW)))
         return torch.relu(self.norms[1](self.second(y_NCHW)) + self.shortcut(x_NCHW))
 
@@ -95,8 +98,9 @@ def network_probe(
 ) -> NDArray[np.float64]:
     """Train one source network for each of the first `num_folds` folds; return out-of-fold probabilities [N, K].
 
-    images [N, H, W]. Images in folds without a network have NaN. Training uses AdamW at 3e-3 with a one-cycle schedule.
-    There is no augmentation, because the network does not have to generalize to other hospitals.
+    `images` [N, H, W] are uint8; `source` [N] has the class of each image. Images in folds without a network have the
+    probability NaN. Training uses AdamW at 3e-3 with a one-cycle schedule. There is no augmentation, because the
+    network does not have to generalize to other hospitals.
     """
     x_N1HW = torch.from_numpy(np.ascontiguousarray(images))[:, None].to(device).float() / 255
     if x_N1HW.shape[2] > SIDE:

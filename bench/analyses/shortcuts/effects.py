@@ -1,8 +1,9 @@
 """Effects of image changes on a network's predictions, compared with a control change, with intervals.
 
-A host is a changed image; a donor is an image whose pixels are put into the host. A kind is a kind of change.
+A host is an image that is changed; a donor is an image whose pixels are put into the host. `kind` is the name of a kind
+of change, such as "border". Probabilities are the sigmoid of the network's logits, without calibration.
 
-Shapes: N images of one cohort, K findings, B replicates. Probabilities are the network's own, uncalibrated.
+Shapes: N images of one cohort, K findings, B replicates.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,21 +37,25 @@ COLUMNS = tuple(name for name in SCHEMAS["transplants"] if name != "run_id")
 
 @dataclass(frozen=True, slots=True)
 class ChangedPredictions:
-    """Logits [N, K] of the same images: unchanged (before), changed with a donor's pixels (after), and with pixels of the same hospital (control)."""
+    """Logits [N, K] of the same images before and after a change, and after the control change."""
 
     kind: str
-    donor: str  # cohort, or "" for kinds without a donor
-    host: str
+    donor: str  # cohort of the donors, or "" for kinds without a donor
+    host: str  # cohort of the images
     before: Logits
     after: Logits
-    control: Logits | None  # None for kinds without a control
-    state: NDArray[np.int8]  # [N, K]
+    control: Logits | None  # after the same change with pixels of the host's cohort; None for kinds without a control
+    state: NDArray[np.int8]  # [N, K], label states: 1 present, 0 absent, other values neither
     patient: NDArray[np.str_]  # [N], all different
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Effect:
-    """One measure: value on changed images, value on controls, and effect (the difference) with replicates [B]."""
+    """One measure: its value on changed images, its value on controls (NaN without controls), and their difference.
+
+    `effect` is the difference, or the value on changed images if there are no controls. `replicates` [B] are bootstrap
+    replicates of the effect; `n` is the number of images.
+    """
 
     value: float
     control: float
@@ -66,12 +71,13 @@ Effects = dict[Key, Effect]
 def effects(
     predictions: ChangedPredictions, findings: Sequence[str], threshold_K: Array, num_resamples: int
 ) -> Effects:
-    """Return all effects of one kind of change on one host cohort.
+    """Return all effects of one kind of change on one host cohort: (measure, finding, subset) -> effect.
 
     Measures: abs_dp (mean absolute change of the probability), dp (mean signed change), flip_rate (share of images
     whose call at the threshold changes), auroc (change of the AUROC). Subsets of images: all; for dp and flip_rate also
-    present and absent (with and without the finding). effect = value - control, as the mean of differences for the same
-    image; without a control, effect = value.
+    present and absent (images with and without the finding). The effect is the value minus the value of the control on
+    the same images; without a control, the effect equals the value. The finding "macro" is the mean over findings. The
+    result is empty for fewer than MIN_IMAGES images.
     """
     if len(predictions.before) < MIN_IMAGES:
         return {}
@@ -110,7 +116,10 @@ def effects(
 def _means(
     value_NK: Array, control_NK: Array | None, in_subset_NK: NDArray[np.bool_], drawn_BN: Array
 ) -> list[Effect | None]:
-    """Return for each finding the mean effect over the images in the subset; None with too few images or no threshold."""
+    """Return for each finding the mean effect over the images in the subset.
+
+    The effect is None if the subset has fewer than MIN_IMAGES images, or if the finding has no threshold.
+    """
     effects: list[Effect | None] = []
     for k in range(value_NK.shape[1]):
         in_subset = in_subset_NK[:, k]
@@ -129,7 +138,10 @@ def _means(
 
 
 def _areas(predictions: ChangedPredictions, resamples: Resamples) -> list[Effect | None]:
-    """Return for each finding the effect on its AUROC; None with too few images of a class."""
+    """Return for each finding the effect on its AUROC.
+
+    The effect is None if fewer than MIN_IMAGES images have the finding, or fewer than MIN_IMAGES images do not have it.
+    """
     label = np.where(np.isin(predictions.state, (0, 1)), predictions.state, -1).astype(np.int8)
     scores = {"before": predictions.before, "after": predictions.after}
     if predictions.control is not None:
@@ -163,7 +175,7 @@ def with_mean(effects_by_key: Effects, findings: Sequence[str]) -> Effects:
 
 
 def averaged(effects: Sequence[Effect]) -> Effect:
-    """Return the unweighted mean of effects; its number of images n is the smallest of theirs."""
+    """Return the unweighted mean of effects. The `n` of the mean is the smallest `n` of these effects."""
     value, control, effect = (
         float(np.mean([getattr(e, name) for e in effects])) for name in ("value", "control", "effect")
     )
@@ -172,7 +184,7 @@ def averaged(effects: Sequence[Effect]) -> Effect:
 
 
 def pooled(groups: Iterable[Effects]) -> Effects:
-    """Return the mean of each effect over the cohorts or kinds that have it."""
+    """Return the mean of each effect over the groups that contain this effect. A group is a cohort or a kind of change."""
     effects_of_key: dict[Key, list[Effect]] = {}
     for effects_by_key in groups:
         for key, effect in effects_by_key.items():

@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 NUM_RESAMPLES = 1000
-FLOOR = 1e-6  # minimum probability of the true source, so that one image has at most 20 bits
+FLOOR = 1e-6  # minimum probability of the true source, so that the cross-entropy of one image is at most 20 bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,8 +36,8 @@ class ProbeScores:
     def rows(self) -> pd.DataFrame:
         """Return a table with one row per metric: metric, value, low, high (95 % interval), chance, num_sources, n.
 
-        balanced_accuracy: chance is 1/K. bits: cross-entropy per image; chance is log2 K; lower is better. auroc: mean
-        over the sources of the AUROC of one source against all others; chance is 1/2; only for a single classifier.
+        balanced_accuracy: chance is 1/K. bits: cross-entropy per image; chance is log2 K; lower is better. auroc: AUROC
+        of one source against all others, averaged over the sources; chance is 1/2. `score_repeats` gives no auroc.
         """
         chance = {"balanced_accuracy": 1 / self.num_sources, "bits": float(np.log2(self.num_sources)), "auroc": 0.5}
         table_rows = []
@@ -51,7 +51,10 @@ class ProbeScores:
 def score_probe(
     prob_NK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0, auc: bool = True
 ) -> ProbeScores:
-    """Return the scores of a source classifier from out-of-fold probabilities; `ids` [N]: the patient of each image."""
+    """Return the scores of a source classifier from out-of-fold probabilities.
+
+    `source` [N] is the true source of each image, `ids` [N] its patient. Without `auc`, the metric auroc is left out.
+    """
     source_NK = (source[:, None] == np.arange(prob_NK.shape[1])).astype(np.int8)
     resamples = Resamples.draw(ids, NUM_RESAMPLES, "source_probe", seed)
     value, replicates = _over_repeats(*_hits_and_bits(prob_NK, source), source, resamples, None)
@@ -63,9 +66,9 @@ def score_probe(
 
 
 def score_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_], seed: int = 0) -> ProbeScores:
-    """Return the mean scores of R classifiers; patients and classifiers are both resampled.
+    """Return the mean scores of R classifiers; a replicate resamples both patients and classifiers.
 
-    prob_RNK is NaN for the images that a classifier was trained on.
+    In prob_RNK, the probabilities of a classifier are NaN for the images on which it was trained.
     """
     hits_and_bits = [_hits_and_bits(prob_NK, source) for prob_NK in prob_RNK]
     hit_NR, bits_NR = (np.concatenate([pair[i] for pair in hits_and_bits], axis=1) for i in (0, 1))
@@ -100,9 +103,10 @@ def confusion(prob_NK: Array, source: Codes, names: tuple[str, ...]) -> pd.DataF
 
 
 def _hits_and_bits(prob_NK: Array, source: Codes) -> tuple[Array, Array]:
-    """Return two arrays [N, 1]: 1 if the prediction is correct, else 0; -log2 of the true source's probability.
+    """Return two arrays [N, 1] with the hit and the bits of each image.
 
-    Both arrays are NaN for images without probabilities.
+    A hit is 1 if the prediction is correct, else 0. The bits are -log2 of the probability of the true source. Both are
+    NaN for images without probabilities.
     """
     own_probability = prob_NK[np.arange(len(source)), source]
     bits = -np.log2(np.maximum(own_probability, FLOOR))
@@ -113,9 +117,10 @@ def _hits_and_bits(prob_NK: Array, source: Codes) -> tuple[Array, Array]:
 def _over_repeats(
     hit_NR: Array, bits_NR: Array, source: Codes, resamples: Resamples, draws_BR: NDArray[np.int64] | None
 ) -> tuple[dict[str, float], dict[str, Array]]:
-    """Return values and replicates [B] of balanced_accuracy and bits: means over sources, then over repeats.
+    """Return the values and the replicates [B] of the metrics balanced_accuracy and bits.
 
-    A replicate without images of a source is NaN. draws_BR [B, R] is how often each repeat is drawn; None means once each.
+    A value is the mean over the images of each source, then over sources, then over repeats. A replicate without images
+    of a source is NaN. draws_BR [B, R] is how often each repeat is drawn; None means once each.
     """
     weight_PB = resamples.weight.transpose(1, 0, 2).reshape(resamples.num_patients, -1)[:, : resamples.num]
     drawn_NB = weight_PB[resamples.patient].astype(np.float32)

@@ -1,7 +1,8 @@
 """The JPEG quality of image files, read from their quantization tables.
 
-A JPEG encoder divides each frequency of a block of 8 x 8 pixels by a number of the quantization table, and rounds. Large
-numbers lose much. A quality from 1 to 100 names a table: 1 loses most, 100 hardly anything.
+A JPEG encoder divides each frequency of a block of 8 x 8 pixels by a number of the quantization table, and rounds the
+result. Large numbers lose much detail. A quality from 1 to 100 selects a table: quality 1 loses most, quality 100 loses
+hardly anything.
 """
 
 from functools import cache
@@ -14,10 +15,10 @@ QUALITIES = range(1, 101)
 
 
 def jpeg_quality(path: Path) -> int:
-    """Return the quality of a JPEG file; 0 for a file of another format, or one that cannot be read.
+    """Return the quality of a JPEG file, 1 to 100; 0 for a file of another format or an unreadable file.
 
-    The quality is that of OpenCV's encoder (libjpeg) whose first quantization table has the nearest mean. Files of other
-    encoders have no such quality; the result is the quality with a similar loss.
+    The result is the quality at which OpenCV's encoder (libjpeg) writes the first quantization table with the nearest
+    mean. If another encoder wrote the file, the result is the quality at which OpenCV loses about as much.
     """
     try:
         mean = mean_quantization(path.read_bytes())
@@ -30,7 +31,7 @@ def jpeg_quality(path: Path) -> int:
 
 
 def mean_quantization(content: bytes) -> float:
-    """Return the mean of a JPEG's first quantization table, 0 for another kind of file or without a table."""
+    """Return the mean of the first quantization table of a JPEG file; 0 for other files and for files without a table."""
     position = 2
     while (
         content.startswith(b"\xff\xd8")

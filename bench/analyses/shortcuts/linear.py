@@ -17,7 +17,8 @@ from harmonize.seeds import stream
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-# number of principal components, except for few-shot classifiers; the L2 penalty would shrink later components most
+# number of principal components, except for few-shot classifiers. More components would add little, because the L2
+# penalty shrinks the weights of later components most.
 COMPONENTS = 64
 # candidate values of scikit-learn's C (inverse L2 penalty), compared on the training images of the first fold
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
@@ -25,14 +26,15 @@ REPEATS = 20  # number of few-shot classifiers; each repeat draws other training
 
 
 def projections(sample: Sample, x_ND: Floats, components: int = COMPONENTS) -> list[Floats]:
-    """Return for each fold all images [N, C], projected on principal components of the images outside this fold."""
+    """Return one array [N, C] for each fold: all images, projected on principal components of the other folds."""
     return [_project(x_ND, sample.fold != number, components) for number in range(NUM_FOLDS)]
 
 
 def out_of_fold(sample: Sample, inputs: list[Floats], source: Codes) -> Array:
     """Return out-of-fold probabilities [N, K]: a classifier predicts only images of patients outside its training.
 
-    inputs: for each fold, the classifier's input for all images [N, C].
+    `inputs` has one array [N, C] for each fold: the input of this fold's classifier for all images. `source` [N] has
+    the classes.
     """
     prob_NK = np.zeros((len(source), len(sample.names)))
     strength = _choose_strength(inputs[0][sample.fold != 0], source[sample.fold != 0])
@@ -74,7 +76,10 @@ def _project(x_ND: NDArray[np.floating], train: NDArray[np.bool_], components: i
 
 
 def _choose_strength(x: Floats, source: Codes) -> float:
-    """Return the item of STRENGTHS with the lowest cross-entropy on a random fifth of the images, which is held out from the fit."""
+    """Return the item of STRENGTHS with the lowest cross-entropy on held-out images.
+
+    A random fifth of the images is held out; classifiers are fitted on the other images.
+    """
     order = stream(0, "strength").permutation(len(x))
     validation, train = order[: len(x) // NUM_FOLDS], order[len(x) // NUM_FOLDS :]
     losses = []

@@ -1,8 +1,8 @@
 """Nuisance variables that may act as shortcuts for a finding: projection, support devices, sex, age, scanner and marker.
 
-These variables vary inside one hospital, so a network trained at one hospital can learn to use them. A level is one
-value of a variable, such as AP. A pooled AUROC uses all images; a stratified AUROC compares only images of the same
-level.
+Nuisance variables vary inside one hospital, so a network that is trained at one hospital can learn to use them. A level
+is one value of a variable, such as AP. A pooled AUROC uses all images; a stratified AUROC compares only images of the
+same level.
 
 Shapes: N images, F findings, L levels of a nuisance variable, B replicates of patients.
 """
@@ -97,7 +97,10 @@ def shares(nuisances: Mapping[str, Nuisance]) -> list[Row]:
 
 
 class Association:
-    """Measures how nuisance variables are associated with findings in internal training images and in other cohorts."""
+    """Measures how nuisance variables are associated with findings in internal training images and in other cohorts.
+
+    In the rows, the variable "any" stands for a model that uses all variables together.
+    """
 
     def __init__(
         self,
@@ -155,7 +158,11 @@ class Association:
         return [*single, (ANY, tuple(nuisances))] if len(single) > 1 else single
 
     def _inputs(self, members: Sequence[str], nuisances: Mapping[str, Nuisance]) -> Array:
-        """Return the model input: one column of 0 and 1 for each level of the internal cohort. An image with an unknown or new level has 0 in all columns."""
+        """Return the model input: one column of 0 and 1 for each level that a variable of `members` has internally.
+
+        An image with an unknown level, or a level that the internal cohort does not have, has 0 in all columns of the
+        variable.
+        """
         columns = []
         for name in members:
             level_names, code = nuisances[name]
@@ -172,12 +179,12 @@ def stratified(
     nuisances: Mapping[str, Nuisance],
     seed: int = 0,
 ) -> list[Row]:
-    """Return rows with pooled_auroc, stratified_auroc and their difference, for each variable and finding, and macro.
+    """Return rows with pooled_auroc, stratified_auroc and their difference, for each variable and finding.
 
-    The stratified AUROC compares positive with negative images of the same level, so it does not reward use of the
-    level. Levels with fewer than five positive or five negative patients are excluded from both AUROCs; at least two
-    levels must remain. pooled_less_stratified is the pooled minus the stratified AUROC; its interval is paired over
-    patients.
+    The finding "macro" is the mean over findings. The stratified AUROC compares positive with negative images of the
+    same level, so a network gains nothing from knowing the level. Levels with fewer than five positive or five negative
+    patients are excluded from both AUROCs; at least two levels must remain. pooled_less_stratified is the pooled minus
+    the stratified AUROC; its interval is paired over patients.
     """
     resamples = Resamples.draw(np.asarray(patient, object), FOR_DETAIL, "nuisances", seed)
     rows: list[Row] = []
@@ -235,7 +242,10 @@ def _pooled_and_stratified(
 def _cramers(
     findings: Sequence[str], nuisances: Mapping[str, Nuisance], label_NF: NDArray[np.int8], resamples: Resamples
 ) -> list[Row]:
-    """Return rows with cramers_v of each nuisance variable and finding, over the images with known level and label."""
+    """Return rows with Cramér's V (cramers_v) of each nuisance variable and finding.
+
+    Only images with a known level and a known label count.
+    """
     rows: list[Row] = []
     weight_PB = resamples.weight.transpose(1, 0, 2).reshape(resamples.num_patients, -1)[:, : resamples.num]
     for name, (level_names, code) in nuisances.items():
@@ -275,7 +285,10 @@ def cramers_v(count_RC: NDArray[np.floating]) -> float:
 
 
 def _enough(label: NDArray[np.int8], patient: NDArray[np.int32], least: int = MIN_PATIENTS) -> bool:
-    """Return True if at least `least` patients have an image with the finding, and at least `least` an image without it."""
+    """Return whether at least `least` patients have a positive image, and at least `least` have a negative image.
+
+    `label` [N]: 1 positive, 0 negative, else unknown. `patient` [N]: index of the patient.
+    """
     return all(len(np.unique(patient[label == side])) >= least for side in (0, 1))
 
 
@@ -283,7 +296,7 @@ def _effects(x: Array, label: NDArray[np.int8], train: NDArray[np.bool_]) -> tup
     """Return a logistic model fitted to the labeled training images, and its scoring function without the intercept.
 
     The intercept depends on the prevalence in the training folds, so scores with intercept cannot be compared over
-    folds.
+    folds. If the training images have only one class, the model is None and all scores are 0.
     """
     rows = train & (label >= 0)
     if len(np.unique(label[rows])) < 2:

@@ -1,6 +1,7 @@
-"""The sample of images for all source classifiers of a grid: one image per patient, equally many images per source, in folds.
+"""The sample of images for all source classifiers of a grid: one image per patient, equally many images per source.
 
-A source is a cohort. A source classifier (also called probe) predicts the source of an image.
+A source is a cohort. A source classifier (also called probe) predicts the source of an image. The sample is divided
+into cross-validation folds.
 
 Shapes: N images of all sources.
 """
@@ -20,18 +21,19 @@ Codes = NDArray[np.int64]
 
 NUM_FOLDS = 5
 MIN_PATIENTS = 4 * NUM_FOLDS  # minimum number of patients per source: four in each fold
-PER_SOURCE = 250  # maximum number of images per source; more would improve a probe little and take minutes for 100 runs
+# maximum number of images per source; more images would improve a probe little, and take minutes for 100 runs
+PER_SOURCE = 250
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
     """Equally many images of each source, one per patient, in cross-validation folds."""
 
-    names: tuple[str, ...]
-    source: Codes
-    row: Codes  # row of each image in the table of its source
-    ids: NDArray[np.object_]
-    fold: Codes
+    names: tuple[str, ...]  # names of the sources
+    source: Codes  # [N], index of each image's source in `names`
+    row: Codes  # [N], row of each image in the table of its source
+    ids: NDArray[np.object_]  # [N], "name of the source/patient id"
+    fold: Codes  # [N], 0 to 4
 
     def gather(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Return the sampled rows of `arrays` (source -> one row per image), in the order of the sample.
@@ -48,9 +50,10 @@ class Sample:
 
 
 def draw_sample(patients: Mapping[str, NDArray[Any]], seed: int = 0, per_source: int = PER_SOURCE) -> Sample | str:
-    """Return the sample for all source classifiers of a grid, or the reason why it is empty.
+    """Return the sample for all source classifiers of a grid, or a text with the reason why no sample can be drawn.
 
-    patients: name of a cohort -> patient id of each of its images [N]. Cohorts with fewer than 20 patients are left out.
+    patients: name of a cohort -> patient id of each of its images. Cohorts with fewer than 20 patients are left out; at
+    least two cohorts must remain.
     """
     rows_of = {name: _one_image_per_patient(patients[name], seed, name) for name in sorted(patients)}
     large = {name: rows for name, rows in rows_of.items() if len(rows) >= MIN_PATIENTS}

@@ -28,7 +28,7 @@ CONFUSION = tuple(name for name in SCHEMAS["source_confusion"] if name != "run_i
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """Features, patients, labels and logits of one cohort's images. A label is 1, 0, or -1 (unknown)."""
+    """Features, patients, labels and logits of one cohort's images. A label is 1 (present), 0 (absent) or -1 (unknown)."""
 
     feature_ND: NDArray[np.floating]
     patient_id: NDArray[Any]
@@ -41,11 +41,12 @@ def source_probe(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the tables `sources` and `source_confusion` of one run (without run_id), with the scores of its source probes.
 
-    The probe `features` uses principal components of the run's features, with all training images or with few (shots).
-    The probe `labels` uses the labels of the findings; the probe `logits` uses labels and the run's logits. Controls of
-    `features`: none, shuffled (sources in random order), no_finding (only healthy images), matched (the same findings
-    in every source). Predictions are out of fold; 95 % intervals are over patients. If fewer than two sources have 20
-    patients, the tables are empty, and `.attrs["reason"]` says why. Raises ValueError for features that are not finite.
+    The probe `features` uses principal components of the run's features, and trains on all images of the other folds
+    (shots 0) or on few images per source (shots 8 and 32). The probe `labels` uses the labels of the findings; the
+    probe `logits` uses labels and the run's logits. Controls of `features`: none, shuffled (sources in random order),
+    no_finding (only healthy images), matched (each combination of labels equally often in every source). Predictions
+    are out of fold; 95 % intervals are over patients. If fewer than two sources have 20 patients, the tables are empty,
+    and their `.attrs["reason"]` is a text with the reason. Raises ValueError for features that are not finite.
     """
     sample = draw_sample({name: source.patient_id for name, source in sources.items()}, seed, per_source)
     if isinstance(sample, str):
@@ -65,10 +66,10 @@ def source_probe(
 def feature_probe(
     sample: Sample, x_ND: Floats, seed: int = 0, inputs: list[Floats] | None = None
 ) -> dict[int, tuple[ProbeScores, Array]]:
-    """Return scores and probabilities [N, K] of probes on features: number of training images per source -> results.
+    """Return the results of probes on features: number of training images per source -> (scores, probabilities [N, K]).
 
-    The number 0 means all images of the other folds. inputs: the result of `projections`, if already computed. A few-shot
-    probability is the mean over the repeats that did not train on the image.
+    The number 0 means all images of the other folds. `inputs` is the result of `projections`, if already computed. A
+    few-shot probability is the mean over the repeats that did not train on the image.
     """
     prob_NK = out_of_fold(sample, inputs or projections(sample, x_ND), sample.source)
     enough = [shots for shots in SHOTS if np.bincount(sample.source).min() >= 2 * shots]
@@ -104,7 +105,12 @@ def _controls(
     findings: tuple[str, ...],
     seed: int,
 ) -> list[pd.DataFrame]:
-    """Return the scores of feature probes under three controls: sources in random order, only healthy images, equally frequent findings."""
+    """Return the scores of feature probes under up to three controls, as rows of the table `sources`.
+
+    shuffled: sources in random order. no_finding: only healthy images. matched: each combination of labels equally
+    often in every source. Without labels, only shuffled is possible. A control with fewer than 20 images of a source is
+    left out.
+    """
     shuffled_source = shuffled(sample, seed)
     rows_of_controls = [
         source_rows(
@@ -157,10 +163,11 @@ def _control_candidates(label_NF: NDArray[np.int8], findings: tuple[str, ...]) -
 def _matched(
     sample: Sample, label_NF: NDArray[np.int8], candidates: NDArray[np.bool_], seed: int
 ) -> tuple[Codes, Codes]:
-    """Return matched images and their folds: for every combination of labels, equally many images of each source.
+    """Return the row indices of matched images, and their folds.
 
-    Each fold gets equally many images of each source. Otherwise a fold with more images of a source would leave fewer
-    images of this source for training, and a classifier that uses only labels would be worse than chance.
+    For every combination of labels, equally many images of each source are chosen among the candidates. Each fold also
+    gets equally many images of each source. If a fold had more images of one source, fewer images of this source would
+    be left for training, and a classifier that uses only labels would be worse than chance.
     """
     _, pattern = np.unique(label_NF, axis=0, return_inverse=True)
     order = stream(seed, "matched labels").permutation(len(label_NF))
@@ -177,7 +184,10 @@ def _matched(
 
 
 def _from_labels(sample: Sample, sources: Mapping[str, Source], findings: tuple[str, ...]) -> dict[str, Array]:
-    """Return the inputs of the probes `labels` (labels) and `logits` (labels and logits); empty without labels."""
+    """Return probe -> input [N, columns]: `labels` -> known labels, `logits` -> known labels and logits.
+
+    The result is empty without labels. `logits` is left out if a source has no logits.
+    """
     label_NF = _labels(sample, sources, findings)
     if label_NF is None or not (label_NF >= 0).any():
         return {}

@@ -1,10 +1,10 @@
 """Image changes of the region transplant test: pixels that identify the hospital are moved from a donor to a host image.
 
-Images are uint8 [S, S] from the image cache, donor and host of the same size; masks are bool [S, S]. All functions are
-pure and return a new image.
+Images are uint8 [S, S] from the image cache; donor and host have the same size. Masks are bool [S, S]. No function
+changes its arguments.
 
-`padded` means that images are letterboxed, so that pixels of value 0 are padding and all others are content. Then only
-content pixels change, only content pixels of the donor are used, and no content pixel becomes 0.
+`padded` means that images are letterboxed: pixels of value 0 are padding, all other pixels are content. Then only
+content pixels of the host change, only content pixels of the donor are used, and no content pixel becomes 0.
 """
 
 import cv2
@@ -17,7 +17,8 @@ Mask = NDArray[np.bool_]
 Box = tuple[slice, slice]
 
 RING = 1 / 16  # width of the border as a share of the side; the same as for the descriptor `ring` of images
-CORNER = 1 / 4  # side of a corner patch as a share of the image's side; it contains letters and tags, hardly any lung
+# side of a corner patch as a share of the image's side; a patch contains letters and tags, but hardly any lung
+CORNER = 1 / 4
 KEPT_CYCLES = 4  # spatial frequencies up to this number of cycles per image show anatomy and are not changed
 MOST_GAIN = 8.0  # maximum gain of a spatial frequency; a higher gain would amplify rounding noise
 LOW_QUALITY = 25  # JPEG quality at which the blocks of 8 x 8 pixels are visible
@@ -54,10 +55,11 @@ def pasted(host: Gray, donor: Gray, mask: Mask, padded: bool = False) -> Gray:
 
 
 def intensity_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
-    """Return the host with its histogram matched to the donor's histogram; the order of gray values stays.
+    """Return the host with its histogram matched to the donor's histogram.
 
     Each gray value of the host is a step in the host's cumulative histogram. The value becomes the smallest donor value
-    whose cumulative share reaches the middle of this step. So an image matched to itself does not change.
+    whose cumulative share reaches the middle of this step. So a brighter value never becomes darker than a darker
+    value, and an image that is matched to itself does not change.
     """
     host_count, donor_count = (
         np.bincount(image[picture(image, padded)].ravel(), minlength=256) for image in (host, donor)
@@ -70,12 +72,12 @@ def intensity_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
 
 
 def resolution_matched(host: Gray, donor: Gray, padded: bool = False) -> Gray:
-    """Return the host with the donor's radial amplitude spectrum, so that it is as sharp and as noisy as the donor.
+    """Return the host with the donor's radial amplitude spectrum, so that the host is as sharp and noisy as the donor.
 
     Frequencies up to KEPT_CYCLES do not change. Higher frequencies are divided into rings: ranges with a width of one
-    cycle. Each ring is scaled by the ratio of donor to host mean amplitude, limited to [1 / MOST_GAIN, MOST_GAIN]. The
-    spectrum is that of the cosine transform, which mirrors the image at its edges. A Fourier transform would join
-    opposite edges and cause ringing.
+    cycle. Each ring is multiplied by a gain: the donor's mean amplitude divided by the host's, limited to the range
+    from 1 / MOST_GAIN to MOST_GAIN. The spectrum is that of the cosine transform, which mirrors the image at its edges.
+    A Fourier transform would join opposite edges and cause oscillations there.
     """
     box = picture(host, padded)
     host_amplitude, spectrum, ring_of_frequency = _amplitudes(host[box])
@@ -163,7 +165,7 @@ def erased(host: Gray, mask: Mask, padded: bool = False) -> Gray:
 
 
 def mirrored(mask: Mask) -> Mask:
-    """Return the mask mirrored left to right: a control position, because markers are equally likely on both sides."""
+    """Return the mask mirrored left to right: the position of a control, because a marker can be on either side."""
     return np.ascontiguousarray(mask[:, ::-1])
 
 

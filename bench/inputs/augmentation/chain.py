@@ -24,10 +24,10 @@ _ON_BYTES = {"crop", "hflip", "warp"}  # steps that only move pixels also accept
 
 
 def chain(x_N1HW: Tensor, seed: int, steps: Sequence[str | Mapping[str, Any]]) -> Tensor:
-    """Apply all steps to a batch, each written as `name` or `{name: {option: value}}`.
+    """Apply all steps to a batch. A step is written as `name` or as `{name: {option: value}}`.
 
-    The result of an image depends only on the image, its index in the batch and the seed, not on the other images. Input images are
-    uint8 or float32 in [0, 1]; the results are float32 in [0, 1].
+    The result for an image depends only on the image, its index in the batch and the seed, not on the other images.
+    Input images are uint8 or float32 in [0, 1]; the results are float32 in [0, 1].
     """
     for number, (name, options) in enumerate(augment_steps(steps)):
         x_N1HW = x_N1HW if name in _ON_BYTES else gray(x_N1HW)

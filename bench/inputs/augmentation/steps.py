@@ -1,8 +1,8 @@
 """Augmentation steps. Each step changes an image with probability `p`; the other images are not changed.
 
-N images, M selected images, H and W pixels. Images and results are float32 [N, 1, H, W] in [0, 1]. `crop`, `hflip` and
-`warp` also accept uint8; `crop` and `hflip` then return uint8. All random numbers are drawn on the CPU. So they are
-equal on every device, and a step does not wait for the device.
+Images and results are float32 [N, 1, H, W] in [0, 1]. `crop`, `hflip` and `warp` also accept uint8; `crop` and `hflip`
+then return uint8. All random numbers are drawn on the CPU. So the numbers are equal on every device, and a step does
+not wait for the device. Legend: N images, M selected images, H and W pixels.
 """
 
 import math
@@ -16,10 +16,11 @@ from bench.inputs.device_transfer import to_device
 
 
 def crop(x_N1HW: Tensor, seed: int, *, share: float = 0.125, p: float = 1.0) -> Tensor:
-    """Return images shifted by whole pixels, by at most `share` / 2 of their side in each direction, padded with black.
+    """Return images shifted by whole pixels, by at most `share` / 2 of their side in each direction.
 
-    With the preprocessing option `input: 224`, a cached image of 256 pixels and `share` 0.125, this step is a random
-    crop without black pixels. Without this step the crop is central, as in evaluation.
+    Pixels from outside the image are black. Later, the center of the image is cropped to the preprocessing option
+    `input`. So with `input: 224`, a cached image of 256 pixels and `share` 0.125, this step is a random crop without
+    black pixels. Without this step, the crop is central, as in evaluation.
     """
     rows, value_M2 = _select(x_N1HW, seed, p, 2)
     height, width = x_N1HW.shape[2:]
@@ -36,7 +37,8 @@ def crop(x_N1HW: Tensor, seed: int, *, share: float = 0.125, p: float = 1.0) -> 
 def hflip(x_N1HW: Tensor, seed: int, *, p: float = 0.5) -> Tensor:
     """Return images mirrored left to right.
 
-    No default augmentation uses this step: it moves the heart to the other side and mirrors side markers.
+    No default augmentation uses this step, because mirroring moves the heart to the other side and mirrors side
+    markers.
     """
     rows, _ = _select(x_N1HW, seed, p, 0)
     return _put(x_N1HW, rows, _pick(x_N1HW, rows).flip(3))
@@ -47,7 +49,8 @@ def warp(
 ) -> Tensor:
     """Return images rotated, shifted and scaled in one resampling.
 
-    Each of these three changes has probability `p`; `bench.inputs.augmentation.warp.affine` explains the ranges.
+    Rotation, shift and scaling each have probability `p`; `bench.inputs.augmentation.warp.affine` explains their
+    ranges.
     """
     drawn = warps.draw(
         len(x_N1HW),
@@ -68,7 +71,10 @@ def warp(
 
 
 def jitter(x_N1HW: Tensor, seed: int, *, brightness: float = 0.15, contrast: float = 0.15, p: float = 0.5) -> Tensor:
-    """Return images with changed brightness (a factor) and contrast (about the image's mean), each with probability `p`."""
+    """Return images with changed contrast (about the image's mean) and brightness, each change with probability `p`.
+
+    `brightness` and `contrast` are the largest changes of a factor: 0.15 means a factor from 0.85 to 1.15.
+    """
     _, value_N4 = _select(x_N1HW, seed, 1.0, 4)
     amount_N2 = (2 * value_N4[:, :2] - 1) * (value_N4[:, 2:] < p) * torch.tensor([brightness, contrast])
     rows = (amount_N2 != 0).any(1).nonzero()[:, 0]
@@ -78,14 +84,17 @@ def jitter(x_N1HW: Tensor, seed: int, *, brightness: float = 0.15, contrast: flo
 
 
 def gamma(x_N1HW: Tensor, seed: int, *, low: float = 0.7, high: float = 1.4, p: float = 0.5) -> Tensor:
-    """Return images to the power of gamma, drawn log-uniformly between `low` and `high`."""
+    """Return images whose gray values are raised to a power, which is drawn log-uniformly between `low` and `high`."""
     rows, value_M1 = _select(x_N1HW, seed, p, 1)
     power = torch.exp(math.log(low) + value_M1 * math.log(high / low))
     return _put(x_N1HW, rows, _pick(x_N1HW, rows) ** _per_image(power, x_N1HW))
 
 
 def blur(x_N1HW: Tensor, seed: int, *, sigma: float = 0.01, p: float = 0.1) -> Tensor:
-    """Return images blurred by a Gaussian of up to `sigma` times their width; edge pixels are replicated."""
+    """Return images blurred by a Gaussian whose standard deviation is up to `sigma` times the image width.
+
+    Pixels at the edge are replicated outside the image.
+    """
     rows, value_M1 = _select(x_N1HW, seed, p, 1)
     max_sigma = sigma * x_N1HW.shape[3]
     radius = math.ceil(3 * max_sigma)
@@ -125,14 +134,17 @@ def erase(
 def border(x_N1HW: Tensor, seed: int, *, most: float = 0.1, p: float = 0.5) -> Tensor:
     """Return images with black borders, as scanners and letterboxes make them.
 
-    The maximum width is `most` times the side.
+    A border is at most `most` times the side of the image wide.
     """
     rows, value_M4 = _select(x_N1HW, seed, p, 4)
     return _blacken(x_N1HW, rows, value_M4[:, :2] * most, 1 - value_M4[:, 2:] * most, inside=False)
 
 
 def _select(x_N1HW: Tensor, seed: int, p: float, num: int) -> tuple[Tensor, Tensor]:
-    """Return the indices [M] of the selected images, and random numbers [M, num] in [0, 1) for them, on the CPU."""
+    """Return the indices [M] of the images that are selected with probability `p`, and random numbers [M, num].
+
+    The numbers are in [0, 1). Both tensors are on the CPU.
+    """
     value = torch.rand(len(x_N1HW), num + 1, generator=torch.Generator().manual_seed(seed))
     rows = (value[:, 0] < p).nonzero()[:, 0]
     return rows, value[rows, 1:]
@@ -144,19 +156,22 @@ def _pick(x_N1HW: Tensor, rows: Tensor) -> Tensor:
 
 
 def _put(x_N1HW: Tensor, rows: Tensor, changed: Tensor) -> Tensor:
-    """Return a copy of the batch with the images at `rows` replaced by `changed`."""
+    """Return a copy of the batch with the images at `rows` replaced by `changed`; without rows, the batch itself."""
     if not len(rows):
         return x_N1HW
     return x_N1HW.index_copy(0, to_device(rows, x_N1HW.device), changed)
 
 
 def _per_image(value_MK: Tensor, like: Tensor) -> Tensor:
-    """Return K numbers per image, [M, K], as [M, K, 1, 1] on the images' device."""
+    """Return K numbers per image, [M, K] on the CPU, in the shape [M, K, 1, 1] on the device and in the type of `like`."""
     return to_device(value_MK.to(like.dtype), like.device)[:, :, None, None]
 
 
 def _blacken(x_N1HW: Tensor, rows: Tensor, start_M2: Tensor, stop_M2: Tensor, *, inside: bool) -> Tensor:
-    """Return images blackened inside or outside of a box, given as shares of height and width."""
+    """Return the batch, where the images at `rows` are black inside (or else outside) a box.
+
+    `start_M2` and `stop_M2` are the box's first and last position along height and width, as shares of the side.
+    """
     inner = []
     for axis, side in enumerate(x_N1HW.shape[2:]):
         middle = (torch.arange(side) + 0.5) / side

@@ -1,7 +1,7 @@
 """Change rotation, shift, scale, mirroring, brightness and contrast of images in one resampling.
 
-N images, H and W pixels. Images are [N, 1, H, W] before intensity normalization: uint8 as in the cache, or float32 in [0, 1]. The
-results are float32 in [0, 1].
+Images are [N, 1, H, W] before intensity normalization: uint8 as in the cache, or float32 in [0, 1]. The results are
+float32 in [0, 1]. Legend: N images, H and W pixels.
 """
 
 import math
@@ -36,7 +36,10 @@ class Warp:
         return (_on_cpu if x_N1HW.device.type == "cpu" else on_device)(self, levels(x_N1HW))
 
     def inverse(self, height: int, width: int) -> Tensor:
-        """Return the matrices [N, 2, 3] from output to input coordinates, both from -1 to 1 along each side."""
+        """Return the matrices [N, 2, 3] that map output coordinates (x, y, 1) to input coordinates (x, y).
+
+        Both are from -1 to 1 along each side of the image. `height` and `width` are in pixels.
+        """
         cos, sin, aspect = torch.cos(self.angle), torch.sin(self.angle), height / width
         across = torch.stack([cos * self.flip, sin * aspect * self.flip], 1)
         down = torch.stack([-sin / aspect, cos], 1)
@@ -45,7 +48,7 @@ class Warp:
         return torch.cat([turn, origin], 2)
 
     def __getitem__(self, rows: slice | Tensor) -> Self:
-        """Return the parameters of some of the images."""
+        """Return the parameters of the images that `rows` selects."""
         return type(self)(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
@@ -60,7 +63,7 @@ def levels(x_N1HW: Tensor) -> Tensor:
 
 
 def on_device(warp: Warp, image_N1HW: Tensor) -> Tensor:
-    """Return an augmented batch of uint8 images, computed by torch operations that suit a GPU."""
+    """Return uint8 images after the warp, as float32 in [0, 1], computed by torch operations that suit a GPU."""
     x_N1HW = gray(image_N1HW)
     mean = x_N1HW.mean((2, 3), keepdim=True)
     brightness, contrast = (to_device(v, x_N1HW.device)[:, None, None, None] for v in (warp.brightness, warp.contrast))
@@ -71,7 +74,7 @@ def on_device(warp: Warp, image_N1HW: Tensor) -> Tensor:
 
 
 def _on_cpu(warp: Warp, image_N1HW: Tensor) -> Tensor:
-    """Return the result of `on_device`, up to rounding.
+    """Return the result of `on_device`, except for rounding, computed by the compiled kernels for a CPU.
 
     The images are processed one by one, so that each image stays in the CPU cache.
     """
@@ -83,7 +86,8 @@ def _on_cpu(warp: Warp, image_N1HW: Tensor) -> Tensor:
     inverse_N33 = np.tile(np.eye(3), (len(image_N1HW), 1, 1))
     inverse_N33[:, :2] = warp.inverse(height, width).numpy()
     from_N23 = np.ascontiguousarray((np.linalg.inv(to_unit) @ inverse_N33 @ to_unit)[:, :2])
-    result = np.empty(image_N1HW.shape, np.float32)  # faster than torch: numpy requests huge pages
+    # np.empty is faster here than torch.empty, because numpy requests huge pages from the system
+    result = np.empty(image_N1HW.shape, np.float32)
     factor_N2 = torch.stack([warp.contrast, warp.brightness], 1).numpy()
     resample(np.ascontiguousarray(image_N1HW.numpy()[:, 0]), from_N23, factor_N2, result[:, 0])
     return torch.from_numpy(result)
@@ -101,11 +105,12 @@ def affine(
     p: float = 0.5,
     hflip: bool = False,
 ) -> Tensor:
-    """Return a batch with slight rotation, shift, scale, brightness and contrast. Each has probability `p` per image.
+    """Return a batch with slight changes of rotation, shift, scale, brightness and contrast.
 
-    Ranges are plus or minus: `rotate` in degrees, `translate` as a share of the side. `scale`, `brightness` and
-    `contrast` are changes of a factor: 0.05 means a factor from 0.95 to 1.05. `hflip` mirrors half of the images; it is
-    off by default, because it moves the heart to the other side.
+    Each change has probability `p` for each image. The options are the largest changes in both directions: `rotate` in
+    degrees, `translate` as a share of the side, `scale`, `brightness` and `contrast` as a change of a factor (0.05
+    means a factor from 0.95 to 1.05). `hflip` mirrors half of the images; it is off by default, because mirroring moves
+    the heart to the other side.
     """
     warp = draw(
         len(x_N1HW),
@@ -133,7 +138,10 @@ def draw(
     p: float,
     hflip: bool,
 ) -> Warp:
-    """Return random parameters for a batch; they are drawn on the CPU, so they are equal on every device."""
+    """Return random parameters for a batch. `affine` explains the arguments.
+
+    The parameters are drawn on the CPU, so they are equal on every device.
+    """
     generator = torch.Generator().manual_seed(seed)
     value = torch.rand(num_images, 6, generator=generator) * 2 - 1
     is_applied = torch.rand(num_images, 5, generator=generator) < p
