@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from bench.config.registry import Entry
     from harmonize.images.pixels import Geometry
 
-REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # crop a region: op -> option and its default
+REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # op that crops to a region -> {option: default}
 CACHED_OPS = (*REGION_OPS, "clahe")  # ops that need neighboring pixels, so they are applied before images are cached
-# ops that map gray values with one table per image, before augmentation; their reference is learned on internal images
+# ops that map gray values with one table per image, before augmentation; the reference histogram, from which the tables
+# follow, is computed from internal images
 TABLE_OPS = ("histstd", "histmatch")
 INTENSITY_OPS = ("minmax", "zscore", "imagenet")  # intensity normalization of batches on the device, after augmentation
+# allowed values of an option: (description, minimum, maximum)
 _SHARE = ("a number from 0 to 1", 0.0, 1.0)
 _HALF = ("a number from 0 to 0.5", 0.0, 0.5)
 _BELOW_1 = ("a number from 0 to 0.99", 0.0, 0.99)
@@ -155,9 +157,10 @@ def check_augmentation(entry: "Entry") -> None:
 
 
 def _check_number(name: str, value: object, allowed: tuple[str, float, float], *, pair: bool = False) -> None:
-    """Raise ConfigError if the value is not an allowed number. With `pair`, a rising pair of allowed numbers is also valid.
+    """Raise ConfigError if the value is not an allowed number.
 
-    `allowed`: (description, minimum, maximum).
+    With `pair`, the value must be [low, high], two allowed numbers with low <= high. `allowed`: (description, minimum,
+    maximum).
     """
     description, low, high = allowed
     numbers: list[Any] = list(value) if pair and isinstance(value, list | tuple) else [value]

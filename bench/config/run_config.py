@@ -1,7 +1,7 @@
 """The configuration of a run: names of registry entries and numbers, which are checked when the user's file is read.
 
-Every field affects the trained weights, so every field is part of the run id. Fields with their default value are not
-part of the hashed text, so a new field does not change the ids of old runs. For the same reason, a default must never
+Every field affects the trained weights, so the run id depends on all fields. The hashed text leaves out each field that
+has its default value, so a new field does not change the ids of old runs. For the same reason, a default must never
 change.
 """
 
@@ -223,10 +223,11 @@ class RunConfig:
     mapping: str = "default"  # default, strict or broad label mapping, for internal and external cohorts
     task: str = "multilabel"  # multilabel, or binary: only one finding, named by `finding`
     finding: str = ""  # the finding of a binary task
-    label_source: str = "default"  # source of the training labels: default, e.g. chexbert or negbio, or hybrid
+    # source of the training labels: default, hybrid (a source for each finding), or a source such as chexbert or negbio
+    label_source: str = "default"
     cohort: CohortChoice = field(default_factory=CohortChoice)
     split: Split = field(default_factory=Split)
-    weights: str = "none"  # pretrained weights
+    weights: str = "none"  # starting weights: none (random), imagenet, or another entry of the registry
     channels: int = 3
     heads: str = "multilabel"  # auxiliary heads, see HEADS
     head_weights: HeadWeights = field(default_factory=HeadWeights)
@@ -272,7 +273,7 @@ class RunConfig:
 
     @property
     def labeled_images_only(self) -> bool:
-        """Return whether training leaves out the images that label no finding of the run.
+        """Return whether training leaves out images without a label for any finding of the run.
 
         A run that learns one finding, or ignores findings that are not mentioned, would otherwise spend most of its
         steps on images with loss 0. Other runs use all images.

@@ -12,7 +12,7 @@ from bench.config.run_config import Schedule
 def lr_factor(step: int, steps: int, warmup: float, kind: str) -> float:
     """Return the multiplier of the peak learning rate at a step: linear warm-up, then cosine decay to zero or constant.
 
-    `warmup` is the share of the steps in warm-up. Every `kind` except cosine is constant after it.
+    `warmup` is the share of the steps in warm-up. After the warm-up, every `kind` except cosine is constant.
 
     >>> [round(lr_factor(s, 10, 0.2, "cosine"), 2) for s in (0, 1, 2, 9)]
     [0.5, 1.0, 1.0, 0.04]
@@ -26,10 +26,10 @@ def lr_factor(step: int, steps: int, warmup: float, kind: str) -> float:
 
 
 def plateau(losses: Sequence[float], factor: float, patience: int) -> float:
-    """Return the learning-rate multiplier after the plateaus of the validation loss: `factor` for each plateau.
+    """Return the learning-rate multiplier after the plateaus of the validation loss: `factor` ** number of plateaus.
 
-    A plateau is more than `patience` epochs in a row without a loss that is 0.01 % below the lowest loss before them.
-    After a plateau, counting restarts. The rule and the threshold are those of
+    A plateau is more than `patience` epochs in a row that do not lower the lowest loss by more than 0.01 %. After a
+    plateau, the counting of epochs restarts. The rule and the threshold are those of
     `torch.optim.lr_scheduler.ReduceLROnPlateau`.
 
     >>> plateau([1.0, 0.5, 0.6, 0.6, 0.6], 0.1, 2), plateau([1.0, 0.5, 0.6, 0.6], 0.1, 2)

@@ -45,7 +45,7 @@ class Step:
 
     A phase is a range of epochs with the same loss and the same learning weights.
 
-    An optimizer may evaluate the gradients several times (SAM: twice).
+    In one step, an optimizer may evaluate the gradients several times (SAM: twice).
 
     When memory runs out in a forward or backward pass, `micro` (the images per pass) is halved. The step is then repeated
     from the same weights, buffers and random state. The batch stays the same, but batch norm sees fewer images.
@@ -100,7 +100,7 @@ class Step:
         self.training_loss.zero_grad(set_to_none=True)
 
     def _begin_phase(self, first: int) -> None:
-        """Begin the phase whose first epoch is `first`: make a new optimizer for the weights that learn then."""
+        """Begin the phase whose first epoch is `first`: make a new optimizer for the weights that learn in this phase."""
         entry, schedule = self.run.entries["optimizer"], self.schedule
         decay = schedule.weight_decay if schedule.weight_decay >= 0 else None
         freeze_backbone(self.network, first <= schedule.freeze_epochs)
@@ -113,7 +113,7 @@ class Step:
         self.peak_lr = [float(group["lr"]) * schedule.lr_scale for group in self.optimizer.param_groups]
 
     def begin_epoch(self, epoch: int) -> None:
-        """Begin an epoch: switch to its phase and to training mode."""
+        """Begin an epoch: switch to training mode, and begin the phase of this epoch if it is a new phase."""
         first = self.schedule.phase(epoch)[0]
         if first != self.phase:
             self._begin_phase(first)
@@ -148,8 +148,9 @@ class Step:
     def end_epoch(self, order: NDArray[np.int64], size: int, epoch: int) -> Network:
         """Return the network to validate and store after the epoch: the network with averaged weights if `ema` is set.
 
-        A schedule-free optimizer switches to its evaluation weights. Batch-norm statistics are recomputed for these
-        weights on the first batches of the epoch, augmented as in training.
+        A schedule-free optimizer first switches to its evaluation weights. The batch-norm statistics of these weights are
+        computed on the first batches of the epoch, augmented as in training. `order`: indices of the training images in the
+        order of the epoch. `size`: images per batch.
         """
         if self._is_schedule_free:
             self.optimizer.eval()  # type: ignore[attr-defined]
@@ -283,7 +284,10 @@ class Step:
         return loss
 
     def _halve(self, size: int, epoch: int, step: int) -> None:
-        """Halve the micro-batch. No micro-batch may have only one image, because batch norm needs a variance."""
+        """Halve the micro-batch for batches of `size` images, so that no micro-batch has only one image.
+
+        Batch norm cannot compute a variance from one image. Raises TooLargeError if a smaller micro-batch is impossible.
+        """
         before = min(self.micro, size)
         if self.processes.size > 1:
             raise TooLargeError(f"memory ran out in a forward pass of {before} images; lower schedule.micro_batch")

@@ -106,7 +106,10 @@ def _uncertain_as(labels: Labels, state: int) -> Targets:
 
 
 def _certain(state_NK: Tensor) -> Targets:
-    """Return float32 targets and weights: weight 1 where the state is present or absent."""
+    """Return float32 targets (1 where present, else 0) and weights (1 where present or absent, else 0).
+
+    Raises ValueError if a state is -2 (not mentioned).
+    """
     if bool((state_NK == NOT_MENTIONED).any()):
         raise ValueError("the label states contain -2 (not mentioned): apply `blank` first")
     certain_NK = (state_NK == PRESENT) | (state_NK == ABSENT)

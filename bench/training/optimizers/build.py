@@ -61,7 +61,7 @@ def use_fused(optimizer_class: Callable[..., Optimizer], options: Mapping[str, A
 def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Load a stored state, but keep this optimizer's `fused` setting.
 
-    The state may come from another kind of device.
+    The setting of the state may be wrong, because the state may come from another kind of device.
     """
     pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
     groups = [{**stored, "fused": own["fused"]} if "fused" in own else stored for stored, own in pairs]
@@ -69,9 +69,10 @@ def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None
 
 
 def decay_groups(network: nn.Module, weight_decay: float | None) -> list[dict[str, Any]]:
-    """Return the trainable weights in one or two parameter groups: biases and norms (at most one axis) never decay.
+    """Return the trainable weights in one or two parameter groups: weights with decay, and weights without decay.
 
-    With `weight_decay` None the other group uses the optimizer's default.
+    Biases and norms, which have at most one axis, never decay. With `weight_decay` None, the other weights have the
+    optimizer's default decay. An empty group is left out.
     """
     trainable = [p for p in network.parameters() if p.requires_grad]
     with_decay: dict[str, Any] = {"params": [p for p in trainable if p.ndim > 1]}
