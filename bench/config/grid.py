@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class Expect:
     """The block `expect` of a grid, in which the author of the grid states expectations.
 
-    `runs` must equal the number of runs of the grid; 0 is not checked. `minutes` and `device` are never checked: they only
-    inform readers of the grid.
+    `runs` must equal the number of runs of the grid; the default 0 is not checked. `minutes` and `device` are never
+    checked: they only inform readers of the grid.
     """
 
     runs: int = 0
@@ -41,7 +41,7 @@ class Expect:
 
 @dataclass(frozen=True, slots=True)
 class PhantomChoice:
-    """The synthetic cohorts that a grid makes if it is run without data. Only a grid with the key `phantom` makes them."""
+    """The synthetic cohorts that a grid makes if it is run without data. Only a grid with the key `phantom` makes synthetic cohorts."""
 
     source: int = 2300  # frontal images of the training hospital
     external: int = 320  # frontal images of each other hospital
@@ -291,7 +291,10 @@ class Grid:
 
 
 def _label_sources(raw: object, where: str) -> tuple[tuple[str, str], ...]:
-    """Return the (finding, label source) pairs of the block `label_sources`; whether the data have these sources is checked later."""
+    """Return the (finding, label source) pairs of the block `label_sources`, whose value is `raw`.
+
+    Raises ConfigError for an unknown finding. `Grid.cohort_spec` checks whether the data have these label sources.
+    """
     if not isinstance(raw, Mapping) or not all(isinstance(source, str) for source in raw.values()):
         raise ConfigError(f"label_sources must be a block of findings (got {raw!r})", where, "write {Edema: chexbert}")
     findings = {finding for names in labels_yaml()["spaces"].values() for finding in names}

@@ -122,8 +122,8 @@ class Declared:
     def with_names(self, columns: Sequence[str]) -> "Declared":
         """Return the declaration with the findings of the columns of a prediction file.
 
-        `columns`: all columns except image_id. They are renamed and dropped as the declaration says. Raises ConfigError for
-        a column that is not a finding.
+        `columns`: all columns except image_id. The `rename` and `drop` of the declaration apply to these columns. Raises
+        ConfigError for a column that is not a finding.
         """
         outputs = self.outputs
         names = _findings(list(columns), outputs.rename, outputs.drop, f"{self.where}: outputs")

@@ -181,7 +181,7 @@ def _named(item: object, kind: str, names: Mapping[str, Any], where: str) -> tup
 
 
 def learned_op(ops: Sequence[str | Mapping[str, Any]]) -> str | None:
-    """Return the op that needs a histogram of the training images as reference (histstd or histmatch), or None. A list has at most one such op."""
+    """Return the op that needs a histogram of the training images as reference (histstd or histmatch), or None. `ops` has at most one of the two."""
     return next((name for name, _ in parse(ops) if name in TABLE_OPS), None)
 
 

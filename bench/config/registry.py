@@ -73,7 +73,7 @@ class Entry:
     def load(self) -> Any:
         """Import and return the object that `use` names.
 
-        Raises RegistryError if it cannot be imported.
+        Raises RegistryError if the object cannot be imported.
         """
         module, _, attribute = self.use.partition(":")
         try:
@@ -141,7 +141,7 @@ class Registry:
         """Return the entry of a name.
 
         Raises ConfigError with a suggestion for an unknown name. Raises RegistryError for a name that an invalid
-        plug-in also uses, because its meaning is ambiguous.
+        plug-in also uses, because such a name has two meanings.
         """
         entries = self.sections[section]
         if (section, name) in self.contested:
@@ -295,7 +295,11 @@ def _check_facts(facts: Mapping[str, Any], where: str) -> None:
 
 
 def _check_weights(facts: Mapping[str, Any], where: str) -> None:
-    """Raise RegistryError if an entry of starting weights does not state its pretraining corpus, or has an invalid map of parameter names."""
+    """Raise RegistryError for an invalid entry of starting weights.
+
+    An entry must state its file (.safetensors) and its pretraining corpus. `keys`, the map of parameter names, and the
+    input scale (`mean`, `std`) are checked if the entry has them.
+    """
     for key, example in (("file", "mine.safetensors"), ("corpus", "the images on which it was trained")):
         if not isinstance(facts.get(key), str) or not facts[key].strip():
             raise RegistryError(f"{key} of these starting weights is missing", where, f"add `{key}: {example}`")

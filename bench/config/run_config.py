@@ -98,7 +98,7 @@ class Schedule:
     def watched(self) -> tuple[str, ...]:
         """Return the internal splits that are predicted after each epoch.
 
-        With `audit`, `test` is included; its AUROC is only recorded.
+        With `audit`, the split `test` is also predicted; the AUROC on `test` is recorded, but decides nothing.
         """
         return tuple(dict.fromkeys(("val", self.stop_on, self.select_on, *(("test",) if self.audit else ()))))
 

@@ -89,7 +89,7 @@ def _reason(error: Exception, job: Work) -> str:
 def _do(job: Work, progress: Progress) -> bool:
     """Run a job; return False if another process works on its run.
 
-    The imports are inside the function, because they load torch.
+    The function contains imports, so that torch is loaded only when a job begins.
     """
     if isinstance(job, DerivedJob):
         from bench.runs.make_derived import derive_one

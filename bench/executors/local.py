@@ -82,7 +82,7 @@ def teams(devices: Sequence[str], size: int) -> list[tuple[str, ...]]:
 
 
 def warm_up() -> None:
-    """Start, in the background, the process from which workers are forked. It imports torch once for all workers."""
+    """Start the process from which workers are forked, in the background. This process imports torch once for all workers."""
     if _METHOD == "forkserver":
         from multiprocessing import forkserver
 
@@ -95,8 +95,8 @@ def warm_up() -> None:
 def _threads(number: int) -> Iterator[None]:
     """Set, during the block, the variables for the number of threads, which OpenMP and MKL read when torch is imported.
 
-    A run sets its own number of threads later.
-    The variables `_WAITING` make waiting threads sleep soon. If the user has set one of them, all three stay unchanged.
+    A run sets its own number of threads later. The variables of `_WAITING`, which make waiting threads sleep soon, are also
+    set. If the user has set one of these three variables, all three stay unchanged.
     """
     set_by_user = any(name in os.environ for name in _WAITING)
     variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(number)) | ({} if set_by_user else _WAITING)

@@ -82,7 +82,10 @@ class Network(nn.Module):
         return self._features(maps)
 
     def outputs_and_features(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Return output_NO and feature_ND of one forward pass; in evaluation mode as from `outputs` and `embed`."""
+        """Return output_NO and feature_ND of one forward pass.
+
+        In evaluation mode, they equal the results of `outputs` and `embed`.
+        """
         maps = self.backbone.forward_features(x_NCHW)  # type: ignore[operator]
         output_NO: Tensor = self.backbone.forward_head(maps)  # type: ignore[operator]
         return output_NO, self._features(maps)
@@ -235,7 +238,8 @@ def _load_pretrained(
 ) -> None:
     """Copy all weights of an ImageNet model into the backbone, except those of the classifier.
 
-    `tensors` are the weights of the file `source`, which errors name. Raises SetupError when a key is missing, unexpected or of another shape.
+    `tensors`: the weights of the model. `source`: name of their file, for errors. Raises SetupError when a key is missing,
+    unexpected or of another shape.
     """
     config: dict[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
     state = _imagenet_state(tensors, source, config, options)

@@ -115,7 +115,7 @@ def _findings(store: Store, derived: Derived, ref: CohortRef) -> list[str]:
 def _network(job: DerivedJob, device: torch.device) -> Network:
     """Return the frozen network of a derived run with test-time augmentation (TTA).
 
-    Raises TrainingError when its weights are not those of the run's predictions.
+    Raises TrainingError when the stored weights are not the weights that made the stored predictions.
     """
     (run,) = job.run.runs
     network = trained_network(run, job.store, device)

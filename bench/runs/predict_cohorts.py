@@ -1,7 +1,8 @@
 """Predict every cohort with frozen networks, and check with the seal that external images change nothing that was fitted.
 
-The seal has hashes of three parts: the weights, the preprocessing table (reference.json of histstd and histmatch), and the logits of the
-internal cohort. Thresholds and calibrators are functions of these logits and of the internal labels, so they are sealed, too.
+The seal has hashes of three parts: the weights, the preprocessing table (reference.json of histstd and histmatch), and the
+logits of the internal cohort. Thresholds and calibrators are functions of these logits and of the internal labels, so the
+seal also protects thresholds and calibrators.
 
 Several networks can share one pass over a cohort's images. Their predictions are then equal, bit by bit, to those of
 separate passes.

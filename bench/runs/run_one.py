@@ -65,7 +65,7 @@ def run_one(job: Job, progress: Progress) -> bool:
 
 
 def pass_one(job: PassJob, progress: Progress) -> bool:
-    """Predict with the trained runs of a job that no other process holds.
+    """Predict with the trained runs of a job, except the runs that another process holds.
 
     Return False if other processes work on all of these runs. A failure is only logged, because the run's own job
     predicts again and records the failure.

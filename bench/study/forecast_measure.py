@@ -61,8 +61,8 @@ def rehearsed_forecast(
 ) -> Forecast:
     """Return the forecast for these runs and the unfinished derived runs, from a rehearsal on the first device.
 
-    The rehearsal takes at most a tenth of the time that it forecasts. Before it begins, `announce` gets a rough forecast,
-    from which this limit is computed.
+    The rehearsal takes at most a tenth of the time that it forecasts. Before the rehearsal begins, `announce` gets a rough
+    forecast; the first time limit of the rehearsal is a tenth of the time in this rough forecast.
     """
     names = devices.in_parallel(max(run.config.threads for run in runs))
     unfinished = [run for run in derived if plan.store.state(run.id) != "done"]
@@ -100,7 +100,8 @@ def rehearse(
 ) -> Rates:
     """Measure the rates of these runs on one device. All files are temporary.
 
-    For work that the budget does not allow, the rates of `rough` are used. Without a budget, everything is measured.
+    Work is not measured if the budget does not allow it; the rates of `rough` are then used. Without a budget, all work is
+    measured.
     """
     device = torch.device(device_name)
     clock = _clock_of(device)

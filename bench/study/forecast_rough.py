@@ -39,8 +39,8 @@ ANALYSES: Mapping[str, AnalysisRate] = MappingProxyType(
 def rough_rates(plan: Plan, runs: Sequence[Run], on_gpu: bool, decoding: Mapping[tuple[str, str], Decoding]) -> Rates:
     """Return rates of the runs, computed from the numbers of operations and parameters in the registry.
 
-    `decoding`: the rates of decoding images. They are always measured, because the measurement takes less than a thousandth
-    of the time of decoding.
+    `decoding`: the rates of decoding images. These rates are always measured, because the measurement takes less than a
+    thousandth of the time of decoding.
     """
     networks = {step_key(run.config): _network_rate(run, on_gpu) for run in runs}
     analyses = {analysis.name: ANALYSES[analysis.name] for analysis in plan.grid.analyses}

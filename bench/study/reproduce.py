@@ -149,7 +149,8 @@ def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataF
 def headline(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that decide the verdict.
 
-    They are the macro AUROC on the internal test split, at each external hospital and as the external mean, and its gaps.
+    These rows are the macro AUROCs on the internal test split, at each external hospital and as the external mean, and the
+    gaps of the macro AUROC.
     """
     plain = (rows["finding"] == "macro") & (rows["calibrator"] == "none") & rows["metric"].isin(["auroc", "auroc_gap"])
     other = rows["split"].isin(["val", "expert_valid", "expert_test"])

@@ -162,7 +162,7 @@ def _released(tag: str, entry: Entry, check: bool = True) -> StartingWeights:
 def _with_cached_file(row: StartingWeights, check: bool = True) -> StartingWeights:
     """Return the row with the state of the file in the hub's cache, if the file is there.
 
-    The cache names a large file by its SHA-256, so a file that differs from its name is damaged.
+    The cache names a large file by its SHA-256, so a file whose SHA-256 differs from its name is damaged.
     """
     path = cached_path(row.source, HUB_FILE)
     if not path:

@@ -1,6 +1,6 @@
 """Losses for the area under the ROC curve, which depends on the ranking of images and not on their probabilities.
 
-Signature and guarantees are those of `bench.training.losses`. An image with soft target t counts as a positive image with
+The losses have the same signature and guarantees as those of `bench.training.losses`. An image with soft target t counts as a positive image with
 weight t and as a negative image with weight 1 - t. An image is never paired with itself.
 The outputs are not probabilities, so read the calibrated scores (Platt scaling, fitted on `val`).
 N images, K findings.
@@ -47,9 +47,9 @@ class AUCM(nn.Module):
 
     The loss of a finding is:
       (1-p) E[(h-a)^2 1+] + p E[(h-b)^2 1-] + 2 alpha (p(1-p) m + E[p h 1- - (1-p) h 1+]) - p(1-p) alpha^2
-    Here h is sigmoid(logit), p is the share of positives in the training split, and m is the margin. 1+ is 1 for a positive
-    image and else 0; 1- is 1 - 1+. E is the mean over the labeled images of the batch. The gradient of alpha has its sign flipped, so any
-    minimizing optimizer works. `after_step` keeps alpha >= 0. The initial a, b and alpha are optimal for h = 1/2
+    Here h is sigmoid(logit), p is the share of positives in the training split, and m is the margin. 1+ is 1 for a
+    positive image and else 0; 1- is 1 - 1+. E is the mean over the labeled images of the batch. The gradient of alpha
+    has its sign flipped, so any minimizing optimizer works. `after_step` keeps alpha >= 0. The initial a, b and alpha are optimal for h = 1/2
     (alpha = m). In the paper, a, b and alpha start at 0, and all outputs then decrease together at first.
     Source: Yuan et al. 2021, arXiv:2012.03173, section 3; scaled by p(1-p) as in LibAUC's first version.
     """

@@ -1,4 +1,4 @@
-"""Order and batches of the training images in an epoch. They depend only on seed, epoch and label classes.
+"""Order and batches of the training images in an epoch, which depend only on seed, epoch and label classes.
 
 Legend: N images, K findings, C classes (the present or the absent images of a finding).
 """

@@ -1,7 +1,7 @@
 """Start and end the processes of a run that several devices train together.
 
-Rank 0 is the worker process that has the run. It starts the other ranks as child processes. A child ends when rank 0
-ends, because rank 0 holds the other end of its standard input.
+Rank 0 is the worker process that has the run. Rank 0 starts the other ranks as child processes. A child ends when rank 0
+ends, because rank 0 holds the other end of the child's standard input.
 """
 
 import os

@@ -49,10 +49,10 @@ def plateau(losses: Sequence[float], factor: float, patience: int) -> float:
 def lr_multiplier(
     schedule: Schedule, epoch: int, step: int, num_steps: int, history: Sequence[Mapping[str, float]]
 ) -> float:
-    """Return the multiplier of the peak learning rate at a step (from 0) of an epoch (from 1) with `num_steps` steps.
+    """Return the multiplier of the peak learning rate at a step of an epoch with `num_steps` steps.
 
-    A phase ends when the backbone is unfrozen, and when the run's own loss replaces cross-entropy. Each phase has its
-    own warm-up and decay.
+    Steps are counted from 0, epochs from 1. A phase ends when the backbone is unfrozen, and when the run's own loss
+    replaces cross-entropy. Each phase has its own warm-up and decay.
     """
     epochs = schedule.phase(epoch)
     multiplier = lr_factor(

@@ -177,7 +177,7 @@ class Step:
         return self.micro < self.configured_micro
 
     def set_lr(self, factor: float) -> None:
-        """Set the learning rate of each parameter group to `factor` times its peak."""
+        """Set the learning rate of each parameter group to `factor` times the group's peak learning rate."""
         for group, lr in zip(self.optimizer.param_groups, self.peak_lr, strict=True):
             group["lr"] = lr * factor
 

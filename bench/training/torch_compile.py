@@ -30,8 +30,8 @@ def compile_if_faster(
     """Make the step use a compiled forward pass if it is faster; return the decision and its reason.
 
     `num_passes` is the number of forward and backward passes left in training. If these passes take less than
-    `min_seconds`, nothing is compiled.
-    Weights, buffers and gradients are unchanged afterwards. If compilation fails, training continues without it.
+    `min_seconds`, nothing is compiled. Weights, buffers and gradients are unchanged afterwards. If compilation fails,
+    training continues without it.
     """
     if step.processes.size > 1:
         return "not compiled: several devices train this run"

@@ -95,7 +95,7 @@ class TrainingTargets:
 
 
 class TrainingLoss(nn.Module):
-    """The run's loss on its training targets; parameters of the loss learn together with the network's.
+    """The loss of a run on its training targets. A loss may have parameters, which learn together with the network's.
 
     Every auxiliary head adds its cross-entropy over the images with a target, times its weight (`head_weights`). While
     `pretraining` is True, the loss of the findings is plain cross-entropy.

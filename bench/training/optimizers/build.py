@@ -24,7 +24,7 @@ def build(
 
     `loss_parameters` learn with the network's weights, in their own parameter group without weight decay.
     Every optimizer is used as `step(closure)`. The closure calls zero_grad, forward, backward and clipping, and returns
-    the loss. An optimizer with a `network` argument gets the network. `use_fused` decides about fused kernels.
+    the loss. An optimizer with a `network` argument gets the network. `use_fused` decides whether to use fused kernels.
     Raises ConfigError for options that the optimizer does not take.
     """
     optimizer_class = Entry("optimizers", use, use).load() if isinstance(use, str) else use
@@ -50,8 +50,9 @@ def build(
 def use_fused(optimizer_class: Callable[..., Optimizer], options: Mapping[str, Any], devices: Collection[str]) -> bool:
     """Return whether to use torch's fused kernel: for Adam and AdamW on a GPU, unless the options choose an implementation.
 
-    On a CPU, the fused kernel would save only 1 % of a step. In addition, torch (2.15) gives wrong results there, without an
-    error, when a gradient has another memory layout than its weight. On a GPU, torch raises an error for such gradients.
+    On a CPU, the fused kernel would save only 1 % of a step. In addition, torch (2.15) gives wrong results on a CPU,
+    without an error, when a gradient has another memory layout than its weight. On a GPU, torch raises an error for such
+    gradients.
     SGD never uses the fused kernel, which reads uninitialized momentum when the first fp16 step overflows.
     """
     chosen = {"fused", "foreach", "capturable", "differentiable"} & set(options)

@@ -14,8 +14,8 @@ def muon(params: Iterable[dict[str, Any]], network: nn.Module, **options: Any) -
     """Return timm's Muon for the hidden matrices of `network`; all other weights use the AdamW that is part of timm's Muon.
 
     Other weights are those of the stem, the classifier, depthwise and grouped convolutions, norms, biases and the loss. The
-    weights of a convolution are one matrix, with one row for each output channel. By default timm selects weights by shape only, and would
-    include the stem and the classifier.
+    weights of a convolution are one matrix, with one row for each output channel. By default timm selects weights by shape
+    only, and would include the stem and the classifier.
     """
     hidden = {id(weight) for weight in hidden_matrices(network)}
     groups: list[dict[str, Any]] = []
