@@ -65,7 +65,7 @@ class Attention:
 
     images: int = 24  # images per finding and cohort, one per patient
     gallery: int = 1  # pictures per finding, cohort and kind of case (such as false negative)
-    sanity: int = 12  # internal images for the sanity checks of the maps; 0: no check
+    sanity: int = 12  # number of internal images for the sanity checks of the maps; 0: no check
     method: str = "gradcam"
 
     def __post_init__(self) -> None:

@@ -46,7 +46,7 @@ class PhantomChoice:
     source: int = 2300  # frontal images of the training hospital
     external: int = 320  # frontal images of each other hospital
     size: int = 128  # long side in pixels
-    # strength of the planted shortcut, 0 to 1: how much more often images with `finding` have a tag
+    # strength of the planted shortcut, 0 to 1: the chance of a tag on images with `finding` minus the chance on other images
     shortcut: float = 0.0
     finding: str = "Pleural Effusion"  # finding that occurs together with the tag at the training hospital
     seed: int = 0
@@ -91,7 +91,8 @@ class Grid:
     expect: Expect = field(default_factory=Expect)
     phantom: PhantomChoice = field(default_factory=PhantomChoice)
     synthetic: bool = False  # whether the grid has the key `phantom`: without data, it makes synthetic cohorts
-    label_sources: tuple[tuple[str, str], ...] = ()  # (finding, label source): exceptions from the runs' `label_source`
+    # (finding, label source) of the findings whose label source differs from the runs' `label_source`
+    label_sources: tuple[tuple[str, str], ...] = ()
     training_sources: tuple[str, ...] = ()  # label sources that the grid compares; empty if all runs share one
     tta: tuple[str, ...] = ()
     ensembles: tuple[Ensemble, ...] = ()

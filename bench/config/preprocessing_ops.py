@@ -88,14 +88,14 @@ def geometry(options: Mapping[str, Any]) -> "Geometry":
 
 
 def padded(options: Mapping[str, Any]) -> bool:
-    """Return whether gray value 0 of the cached images means padding, as with `fit: letterbox`."""
+    """Return whether gray value 0 of the cached images means padding: only with `fit: letterbox`."""
     return options.get("fit") == "letterbox"
 
 
 def input_size(options: Mapping[str, Any]) -> int:
     """Return the side in pixels of the network's input: `input` (a center crop of the cached image) if given, else `size`.
 
-    Raises ConfigError for a missing size, or an input larger than the size.
+    Raises ConfigError for a missing size, and for an `input` that is below 8, above `size`, or leaves unequal margins.
     """
     if "size" not in options:
         raise ConfigError("size is missing", "preprocessing", "add `size: 224`, the side of the square image in pixels")

@@ -40,7 +40,7 @@ class Schedule:
     clip: float = 0.0  # maximum global gradient norm; 0: off
     patience: int = 0  # epochs without a better validation AUROC before stopping; 0: off
     ema: float = 0.0  # decay of the averaged weights; 0: off
-    freeze_epochs: int = 0  # epochs in which only the head is trained
+    freeze_epochs: int = 0  # number of epochs at the start in which only the output layer is trained
     # Factor by which the learning rate of the optimizer entry is multiplied. A sweep over 1/3, 1 and 3 tunes every
     # optimizer with the same effort.
     lr_scale: float = 1.0
@@ -234,7 +234,7 @@ class RunConfig:
     schedule: Schedule = field(default_factory=Schedule)
     limit: Limit = field(default_factory=Limit)
     precision: str = "mixed"  # mixed: bf16 on a GPU, fp32 on a CPU
-    blank: str = "zero"  # training label of "not mentioned": zero (absent) or ignore
+    blank: str = "zero"  # training label of "not mentioned": zero (absent) or ignore (no label)
     augmentation: str = "none"
     selection: str = "best_val"
     seed: int = 0

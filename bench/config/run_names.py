@@ -105,7 +105,7 @@ class RunName:
 
 
 def _form(values: Sequence[Any]) -> str:
-    """Return the format of the numbers of a setting: four digits, or all digits if four do not tell the values apart."""
+    """Return the format of the numbers of a setting: ".4g", or "" (all digits) if four digits cannot distinguish the values."""
     numbers = {value for value in values if isinstance(value, float)}
     return ".4g" if len({f"{value:.4g}" for value in numbers}) == len(numbers) else ""
 

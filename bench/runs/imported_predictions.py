@@ -105,7 +105,7 @@ def _images(frame: pd.DataFrame, scored: pd.DataFrame, ref: CohortRef, where: st
     """Return the rows of a prediction file for the scored images, in the order of the cohort table.
 
     Notes for the owner of the model are appended to `remarks`. Raises DatasetError for a repeated image, and for missing
-    images. The only exception: the file may have none of the internal validation images.
+    images. But a file of the internal cohort is valid if all validation images, and no other images, are missing.
     """
     if frame["image_id"].duplicated().any():
         twice = frame.loc[frame["image_id"].duplicated(), "image_id"].iloc[0]

@@ -48,7 +48,7 @@ class Inference:
     run_id: str
     table: pd.DataFrame
     skipped: pd.DataFrame  # image, reason
-    synthetic: bool = False  # whether a program drew the training images of the run
+    synthetic: bool = False  # whether the training images of the run are synthetic
 
     @property
     def num_images(self) -> int:

@@ -137,7 +137,7 @@ def predict_all(
     failed: dict[str, TrainingError] = {}
     internal_before: dict[str, str] = {}
     for ref in refs:
-        if ref is not refs[0] and not internal_before:  # the internal cohort, refs[0], is predicted
+        if ref is not refs[0] and not internal_before:  # the internal cohort, refs[0], was predicted first
             internal_before = {network.run.id: network.internal_logits(refs[0]) for network in frozen}
         store, run = frozen[0].store, frozen[0].run
         cache = open_images(store, ref, run.geometry)

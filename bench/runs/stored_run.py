@@ -68,7 +68,7 @@ class StoredRun:
     sources: tuple["StoredRun", ...] = ()
     # name of a value in `gray_values` -> its lowest and highest value among internal images
     usual: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    synthetic: bool = False  # whether a program drew the training images
+    synthetic: bool = False  # whether the training images are synthetic
 
     @property
     def networks(self) -> tuple["StoredRun", ...]:

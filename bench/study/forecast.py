@@ -49,7 +49,7 @@ def work(plan: Plan, run: Run) -> Work:
 
 
 def all_work(plan: Plan, runs: Sequence[Run]) -> dict[str, Work]:
-    """Count the work of each run: run id -> work. Images are counted once for all runs with the same split."""
+    """Return the work of each run: run id -> work. Images are counted only once for runs with the same split and labels."""
     different = {_split_key(run.config): run.config for run in runs}
     images = {key: count_images(plan, config) for key, config in different.items()}
     return {run.id: _work(run, images[_split_key(run.config)]) for run in runs}

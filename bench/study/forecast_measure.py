@@ -194,7 +194,10 @@ def _measure_network(
 
 
 def _clock_of(device: torch.device) -> Clock:
-    """Return the clock of a device: core seconds of this process on a CPU, wall clock after a synchronization on a GPU."""
+    """Return the clock of a device, a function that returns seconds.
+
+    On a CPU these are core seconds of this process. On a GPU they are wall-clock time, after all work of the GPU has ended.
+    """
     if device.type != "cuda":
         return time.process_time
 

@@ -60,7 +60,10 @@ class Request:
         return [] if self.weights else _pretrained(self.grid, self.registry)
 
     def check_weights(self, store: Store) -> None:
-        """Raise SetupError if the starting weights of a new grid are neither in the hub's cache nor downloadable."""
+        """Raise SetupError if starting weights of a grid are neither in the hub's cache nor downloadable.
+
+        A grid that the store already has is not checked.
+        """
         if not store.has_grid(self.grid.name):
             checked_hub_weights(self.hub_architectures)
 

@@ -126,7 +126,10 @@ class SharedBatchNorm:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Sum the statistics over processes after the block; inside, call `skip` for each micro-batch of another process."""
+        """Sum the statistics over the processes when the block ends.
+
+        Inside the block, the caller must call `skip` for each micro-batch of another process.
+        """
         if not self.processes.is_main:
             for layer in self._updating():
                 for statistic in _statistics(layer):

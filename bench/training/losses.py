@@ -77,7 +77,7 @@ def focal(
     Source: Lin et al. 2017, arXiv:1708.02002, equations 4 and 5.
     """
     target_NK = masked_targets(target_NK, weight_NK)
-    # q is 1 - p, computed without rounding error
+    # q_NK is 1 - p_NK, computed without rounding error
     p_NK, q_NK = (
         torch.sigmoid(logit_NK.float()),
         torch.sigmoid(-logit_NK.float()),

@@ -78,7 +78,7 @@ class Step:
         self.ema = ModelEmaV3(network, schedule.ema) if schedule.ema else None
         self.gradient_evaluations = 0  # number of forward and backward passes over a batch
         has_weight_N = self.training_loss.has_weight()
-        self.has_weight_N = None if has_weight_N.all() else has_weight_N  # None if every image has a weight above 0
+        self.has_weight_N = None if has_weight_N.all() else has_weight_N  # None if all are True
         self.buffers = [*network.buffers(), *self.training_loss.buffers()]
         self.saved = [buffer.clone() for buffer in self.buffers]  # values of the buffers before the step
         self.in_pass = False  # whether a forward or backward pass is running
@@ -133,7 +133,7 @@ class Step:
         schedule, num_steps = self.schedule, len(batches)
         self.begin_epoch(epoch)
         total = torch.zeros((), device=self.device)
-        # shows results of the previous epoch, because reading the loss of this epoch would make a GPU wait
+        # The text shows results of the previous epoch, because reading the loss of this epoch would make a GPU wait.
         so_far = ", loss {train_loss:.3f}, val AUROC {val_auroc:.3f}".format_map(history[-1]) if history else ""
         with self.reader.prefetch(self.rows[self.own_indices(batch)] for batch in batches):
             for i, batch in enumerate(batches):
@@ -274,7 +274,7 @@ class Step:
             return total
 
         if self.scaler is None:
-            # the loss stays on the device
+            # the loss is not copied to the CPU, so that a GPU does not have to wait
             return cast("Tensor", self.optimizer.step(closure))  # type: ignore[arg-type]
         loss = closure()
         self.scaler.unscale_(self.optimizer)

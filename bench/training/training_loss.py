@@ -76,7 +76,7 @@ class TrainingTargets:
         return (counts_K3 / counts_K3.sum(1, keepdim=True)).log().flatten()
 
     def epoch_order(self, config: RunConfig, epoch: int, size: int) -> NDArray[np.int64]:
-        """Return the indices of the training images in the order of an epoch, for batches of `size`.
+        """Return the indices of the training images in the order of an epoch, for batches of `size` images.
 
         Raises ValueError when micro-batches cannot be balanced.
         """
@@ -117,7 +117,10 @@ class TrainingLoss(nn.Module):
             self.loss = build_loss(run.entries["loss"], targets.target_NK, self.weight_NK)
 
     def forward(self, output_NO: Tensor, index_N: Tensor) -> Tensor:
-        """Return the weighted mean loss of the training images at the indices `index_N`."""
+        """Return the loss of the training images at the indices `index_N`, whose outputs are `output_NO`.
+
+        The loss is the weighted mean of the loss of the findings, plus one term for each auxiliary head.
+        """
         output_NO, targets, width = output_NO.float(), self.targets, self.weight_NK.shape[1] * self.states
         finding_NX = output_NO if output_NO.shape[1] == width else output_NO[:, :width]
         loss = bce if self.pretraining else self.loss
