@@ -30,8 +30,9 @@ class Acquisition:
 
     per_source: int = 150  # images per cohort
     epochs: int = 6  # training epochs of the networks that predict the source
-    folds: int = 2  # number of the five folds on which these networks are tested
-    explained: int = 60  # number of images per fold for which SHAP values explain the predictions of the decision trees
+    folds: int = 2  # number of test folds, out of five; one network is trained for each of them
+    # number of images per fold for which SHAP values explain the classifiers on descriptors, which are decision trees
+    explained: int = 60
 
     def __post_init__(self) -> None:
         for name, least in (("per_source", 20), ("epochs", 1), ("folds", 1), ("explained", 1)):
@@ -43,8 +44,8 @@ class Acquisition:
 class Transplants:
     """Options of the region transplant test.
 
-    images: maximum number per cohort, one per patient. all_pairs: also transplant between external cohorts, not only from and
-    to the internal cohort.
+    images: maximum number of images per cohort, one per patient. all_pairs: whether regions are also transplanted from
+    one external cohort to another; otherwise, the donor or the host is always internal.
     """
 
     images: int = 96
@@ -60,11 +61,11 @@ METHODS = ("gradcam", "gradcam++", "hirescam")
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Options of the heat map analysis: maps measured on a sample of every cohort, and a gallery."""
+    """Options of the analysis `attention`: it measures heat maps on a sample of every cohort, and makes a gallery."""
 
     images: int = 24  # images per finding and cohort, one per patient
     gallery: int = 1  # pictures per finding, cohort and kind of case (such as false negative)
-    sanity: int = 12  # internal images for the sanity checks of the maps; 0: no check
+    sanity: int = 12  # number of internal images for the sanity checks of the maps; 0: no check
     method: str = "gradcam"
 
     def __post_init__(self) -> None:
@@ -79,7 +80,9 @@ class Kind:
 
     use: str  # "module:function" that takes (AnalysisJob, folder, Progress); only workers import the module
     options: type[Any]  # a frozen dataclass, every field with a default
-    per_run: bool = True  # whether the analysis uses a run's network; False: it uses only the images, and is done once per preprocessing geometry
+    # Whether the analysis uses the network of a run. An analysis with False uses only the images, so it is done once for
+    # all runs with the same image geometry (size and crop of the images).
+    per_run: bool = True
     version: int = 1  # increase this number if a change of the code may change results
 
 
@@ -107,15 +110,16 @@ class Analysis:
     def identity(self) -> list[Any]:
         """Return name, version and non-default options.
 
-        The numbers of the analysis depend on this list, on the run and on the images.
+        The results of the analysis depend only on this list, on the run and on the images.
         """
         return [self.name, self.kind.version, differing(self.options)]
 
 
 def read_analyses(raw: object, where: str) -> tuple[Analysis, ...]:
-    """Return all analyses of a grid with their options, except those set to `false`.
+    """Return the analyses of a grid with their options: every kind of analysis that the grid does not set to `false`.
 
-    Raises ConfigError for an unknown name or option.
+    `raw`: the value of the grid's key `analyses`; `false` means no analysis. An analysis without options in `raw` gets
+    its default options. Raises ConfigError for an unknown name or option.
     """
     if isinstance(raw, bool):
         raw = dict.fromkeys(KINDS, raw)

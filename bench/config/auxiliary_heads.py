@@ -1,9 +1,11 @@
 """Check the auxiliary heads of a run: further targets of a network besides its findings (abnormality, device, projection, sex).
 
-An auxiliary head is an additional output of the last linear layer with its own cross-entropy; the backbone is shared.
-Its logits are stored (column `head:NAME`) but not scored. In a label space with the finding "Abnormal", the head
-`abnormal` has no output of its own: it uses the output of that finding. The loss of the head then replaces the loss of
-the finding, and the output is scored like every finding.
+An auxiliary head is an additional output of the last linear layer with its own cross-entropy. The logits of an auxiliary
+head are stored (column `head:NAME`) but not scored.
+
+There is one exception. In a label space with the finding "Abnormal", the head `abnormal` uses the output of this finding
+and adds no output. The loss of the head then replaces the loss of the finding, and the output is scored like every
+finding.
 """
 
 from difflib import get_close_matches

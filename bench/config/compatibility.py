@@ -8,10 +8,10 @@ from harmonize.errors import ConfigError
 
 
 def with_required_kind(config: RunConfig, optimizer: Entry) -> RunConfig:
-    """Return the configuration; if its optimizer requires a kind of learning-rate schedule, with this kind.
+    """Return the configuration with the kind of learning-rate schedule that its optimizer requires, if any.
 
-    The caller uses this function if the grid states no kind of schedule. With the default kind, optimizer and schedule
-    could be incompatible, or the same training could get two run ids.
+    The caller uses this function only if the grid states no kind of schedule. Otherwise, the grid would have to state the
+    required kind, because `check_trainable` refuses every other kind, also the default.
     """
     kind = optimizer.facts.get("schedule", config.schedule.kind)
     return replace(config, schedule=replace(config.schedule, kind=kind))

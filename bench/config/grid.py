@@ -28,7 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Expect:
-    """The block `expect` of a grid, in which its author states expectations. `runs` must equal the number of runs; other fields only inform readers."""
+    """The block `expect` of a grid, in which the author of the grid states expectations.
+
+    `runs` must equal the number of runs of the grid; the default 0 is not checked. `minutes` and `device` are never
+    checked: they only inform readers of the grid.
+    """
 
     runs: int = 0
     minutes: float = 0.0
@@ -37,18 +41,19 @@ class Expect:
 
 @dataclass(frozen=True, slots=True)
 class PhantomChoice:
-    """The synthetic cohorts that a grid makes if it is run without data. Only a grid with the key `phantom` makes them."""
+    """The synthetic cohorts that a grid makes if it is run without data. Only a grid with the key `phantom` makes synthetic cohorts."""
 
     source: int = 2300  # frontal images of the training hospital
     external: int = 320  # frontal images of each other hospital
     size: int = 128  # long side in pixels
-    # strength of the planted shortcut, 0 to 1: how much more often images with `finding` have a tag
+    # strength of the planted shortcut, 0 to 1: the chance of a tag on images with `finding` minus the chance on other images
     shortcut: float = 0.0
     finding: str = "Pleural Effusion"  # finding that occurs together with the tag at the training hospital
     seed: int = 0
 
 
-# maximum number of combinations in a grid: 20 times the runs of the largest leaderboards; expanding takes seconds
+# Maximum number of combinations in a grid. It is 20 times the number of runs of the largest leaderboards. A grid of this
+# size is expanded in seconds.
 MAX_COMBINATIONS = 10_000
 RESERVED = {"external"}  # names that no cohort may have
 _KEYS = (
@@ -86,7 +91,8 @@ class Grid:
     expect: Expect = field(default_factory=Expect)
     phantom: PhantomChoice = field(default_factory=PhantomChoice)
     synthetic: bool = False  # whether the grid has the key `phantom`: without data, it makes synthetic cohorts
-    label_sources: tuple[tuple[str, str], ...] = ()  # (finding, label source): exceptions from the runs' `label_source`
+    # (finding, label source) of the findings whose label source differs from the runs' `label_source`
+    label_sources: tuple[tuple[str, str], ...] = ()
     training_sources: tuple[str, ...] = ()  # label sources that the grid compares; empty if all runs share one
     tta: tuple[str, ...] = ()
     ensembles: tuple[Ensemble, ...] = ()
@@ -131,7 +137,7 @@ class Grid:
     def check_synthetic(self) -> None:
         """Raise ConfigError if the grid cannot be run without data.
 
-        Only a grid with the key `phantom` can, and only if its cohorts are the hospitals that have phantoms.
+        A grid can be run without data only if it has the key `phantom`, and if phantoms exist for all its cohorts.
         """
         from harmonize.cohorts.specs import GOLD
         from harmonize.datasets import PUBLISHED
@@ -149,11 +155,17 @@ class Grid:
         self._check_known([*PUBLISHED, *(n for n in gold if n.removesuffix(GOLD) in PUBLISHED)], "no synthetic images")
 
     def check_cohorts(self, specs: "Mapping[str, CohortSpec]", data: Path) -> None:
-        """Raise ConfigError for a cohort of the grid that is not in the data. `specs`: the cohorts in the data."""
+        """Raise ConfigError for a cohort of the grid that is not in the data.
+
+        `specs`: the cohorts in the data, by name. `data`: path of the data, for the error.
+        """
         self._check_known(list(specs), f"no entry in the data ({data})")
 
     def _check_known(self, known: Sequence[str], lacks: str) -> None:
-        """Raise ConfigError for a cohort of the grid that is not in `known`; the error names the line of the grid file."""
+        """Raise ConfigError for a cohort of the grid that is not in `known`; the error names the line of the grid file.
+
+        `lacks` completes the sentence "the hospital NAME has ..." of the error.
+        """
         for i, name in enumerate(self.cohort_names):
             if name not in known:
                 key = f"evaluate_on[{i - 1}]" if i else "base.train_on"
@@ -172,7 +184,10 @@ class Grid:
         return self.name in shipped_grids() and Path(self.path).resolve() == find(self.name).resolve()
 
     def cohort_spec(self, spec: "CohortSpec") -> "CohortSpec":
-        """Return the settings for reading a cohort: those of the data file; for the internal cohort, the grid adds its own."""
+        """Return the settings for reading a cohort: `spec`, to which the grid adds its own settings of the internal cohort.
+
+        `spec` has the settings of the data file. The grid adds the selection of images and the label sources.
+        """
         if spec.name != self.train_on:
             return spec
         config = self.configs[0]
@@ -193,7 +208,7 @@ class Grid:
 
     @classmethod
     def read(cls, name_or_path: str, registry: Registry) -> Self:
-        """Read and expand a grid file, or the shipped grid of that name.
+        """Read and expand a grid, given the path of its file or the name of a shipped grid.
 
         Raises ConfigError with file, line and key for an invalid file.
         """
@@ -277,7 +292,10 @@ class Grid:
 
 
 def _label_sources(raw: object, where: str) -> tuple[tuple[str, str], ...]:
-    """Return the (finding, label source) pairs of the block `label_sources`; whether the data have these sources is checked later."""
+    """Return the (finding, label source) pairs of the block `label_sources`, whose value is `raw`.
+
+    Raises ConfigError for an unknown finding. `Grid.cohort_spec` checks whether the data have these label sources.
+    """
     if not isinstance(raw, Mapping) or not all(isinstance(source, str) for source in raw.values()):
         raise ConfigError(f"label_sources must be a block of findings (got {raw!r})", where, "write {Edema: chexbert}")
     findings = {finding for names in labels_yaml()["spaces"].values() for finding in names}
@@ -292,9 +310,11 @@ def _label_sources(raw: object, where: str) -> tuple[tuple[str, str], ...]:
 def _training_sources(
     configs: Sequence[RunConfig], by_finding: Sequence[tuple[str, str]], where: str
 ) -> tuple[str, ...]:
-    """Return the label sources that the grid compares, () if all runs share one.
+    """Return the label sources that the grid compares, () if all runs have the same source.
 
-    Raises ConfigError if the source `hybrid` and the block `label_sources` do not go together.
+    `by_finding`: the pairs of the block `label_sources`, which define the source `hybrid`. In a grid that compares
+    sources, raises ConfigError if only one of `hybrid` and the block is present. In other grids, raises ConfigError if
+    the source of all runs is `hybrid`.
     """
     sources = tuple(dict.fromkeys(config.label_source for config in configs))
     if len(sources) == 1:
@@ -380,9 +400,9 @@ def _combinations(
 def _place(
     error: CxrError, base: Mapping[str, Any], index: int, sweep: Mapping[str, Any], alone: CxrError | None, where: str
 ) -> str:
-    """Return the place in the grid file of the value that causes an error: in `base`, or in the sweep `index`.
+    """Return the place in the grid file of the value that causes `error`: in `base`, or in the sweep with this index.
 
-    `alone`: the error that `base` causes without a sweep, if any.
+    `alone`: the error that `base` causes without a sweep; None if `base` alone is valid.
     """
     start = f"{where}: base"
     if not error.where.startswith(start):

@@ -9,8 +9,8 @@ from bench.config.registry import shipped
 from harmonize.errors import ConfigError
 from harmonize.yaml_file import line_of_key, read_yaml
 
-# Maximum length of a grid name in bytes, also in bundles. The name is part of file names, which have at most 255 bytes
-# with all suffixes.
+# Maximum length in bytes of the name of a grid; bundles have the same limit. The name becomes part of file names, and a
+# file name with all its suffixes has at most 255 bytes.
 MAX_NAME = 80
 
 
@@ -58,11 +58,11 @@ def describe_grids() -> list[tuple[str, str, str]]:
 
 
 def load(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """Return the keys of a grid file, merged with the files it includes.
+    """Return the content of a grid file, merged with the content of the files that it includes.
 
     `base` is merged key by key. Every other key replaces the included key, even if its value is a list (`sweeps`,
     `evaluate_on`, `tta`) or a block (`split`, `phantom`, `expect`). Paths under `references` are relative to the file
-    that contains them.
+    that contains them. `seen`: the files that include `path`; a file that includes itself is an error.
     """
     raw = read_yaml(path)
     if not isinstance(raw, dict):
@@ -94,7 +94,7 @@ def location(path: Path, key: str) -> str:
     files = [path]
     while "include" in (raw := read_yaml(files[-1])):
         files.append(files[-1].parent / str(raw["include"]))
-    # `split` and `limit` may be written above `base`
+    # `split` and `limit` may stand at the top level of the file instead of inside `base`
     if key.startswith(("base.split", "base.limit")) and not any(line_of_key(file, key[:10]) for file in files):
         key = key.removeprefix("base.")
     block = key

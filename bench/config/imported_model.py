@@ -1,7 +1,7 @@
 """model.yaml: the description of an imported model (a model that was trained elsewhere).
 
-model.yaml states the model's files, input, outputs and training data. The file of a network does not contain all this,
-so the owner of the model declares it. `bench.runs.imported_network` checks the declaration as far as possible.
+model.yaml states the model's files, input, outputs and training data. A file of weights does not contain all of these
+facts, so the owner of the model declares them. `bench.runs.imported_network` checks the declared input and outputs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -53,7 +53,7 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True)
 class DataExposure:
-    """The data exposure of the model, as its owner declares it. It cannot be checked."""
+    """The data exposure of the model, as the owner of the model declares it. The declaration cannot be checked."""
 
     cohorts: tuple[str, ...]  # training cohorts, by the names that this project uses
     others: tuple[str, ...] = ()  # other training data, described in words
@@ -64,17 +64,18 @@ class DataExposure:
 
 @dataclass(frozen=True)  # without slots, because `output_index` is cached
 class Declared:
-    """An imported model, as its model.yaml declares it.
+    """An imported model, as its model.yaml declares it, or a run of another store (`bench.runs.imported_run`).
 
     `options` are keyword arguments of the function that builds the network, or of timm.create_model.
     """
 
     name: str
-    kind: str  # one of SOURCES
-    target: str  # name of a timm model, "module:function", or "" if `files` define the model
+    kind: str  # one of SOURCES, or "run" for a run of another store
+    target: str  # name of a timm model, "module:function", id of a run, or "" if `files` define the model
     options: Mapping[str, Any]
-    files: Mapping[str, Path]  # {"weights": path} or {"file": path}; predictions: {cohort: path}
-    input: Input | None  # None for predictions
+    # {"weights": path} or {"file": path}; for predictions, cohort -> path; for a run, relative path -> path
+    files: Mapping[str, Path]
+    input: Input | None  # None for predictions and for a run
     outputs: Outputs
     exposure: DataExposure
     where: str  # path of model.yaml, for errors
@@ -110,7 +111,7 @@ class Declared:
     def predicted(self, findings: Sequence[str]) -> list[str]:
         """Return the findings of a grid that the model predicts.
 
-        Raises ConfigError if it predicts none of them.
+        Raises ConfigError if the model predicts no finding of the grid.
         """
         outputs = [finding for finding in findings if finding in self.output_index]
         if not outputs:
@@ -119,7 +120,11 @@ class Declared:
         return outputs
 
     def with_names(self, columns: Sequence[str]) -> "Declared":
-        """Return the declaration with the columns of a prediction file (without image_id) as names of the outputs."""
+        """Return the declaration with the findings of the columns of a prediction file.
+
+        `columns`: all columns except image_id. The `rename` and `drop` of the declaration apply to these columns. Raises
+        ConfigError for a column that is not a finding.
+        """
         outputs = self.outputs
         names = _findings(list(columns), outputs.rename, outputs.drop, f"{self.where}: outputs")
         return replace(self, outputs=replace(outputs, names=names))
@@ -142,7 +147,7 @@ class Declared:
 
 
 def _block(raw: Any, where: str) -> Mapping[str, Any]:
-    """Return a block of keys. Raises ConfigError if it is missing or not a block."""
+    """Return `raw`, a block of keys. Raises ConfigError if the block is missing, or if `raw` is not a block."""
     if not isinstance(raw, Mapping):
         what = "the block is missing" if raw is None else f"expected a block of keys (got {raw!r})"
         raise ConfigError(what, where, _SEE)
@@ -182,7 +187,10 @@ def _model(raw: Mapping[str, Any], folder: Path, where: str) -> tuple[str, str, 
 
 
 def _predictions(raw: Any, base: Path, where: str) -> dict[str, Path]:
-    """Return {cohort: prediction file}. The block lists them, or names a folder with files COHORT.csv or COHORT.parquet."""
+    """Return {cohort: prediction file}.
+
+    `raw` is a block with one file for each cohort, or a folder with files COHORT.csv or COHORT.parquet.
+    """
     if isinstance(raw, Mapping):
         return {str(name): _file(file, base, f"{where}.{name}") for name, file in raw.items()}
     folder = base / str(raw)
@@ -204,7 +212,11 @@ def _file(raw: Any, folder: Path, where: str) -> Path:
 
 
 def _input(raw: Any, where: str) -> Input:
-    """Return the network's input. `range: [low, high]` rescales [0, 1] to [low, high]."""
+    """Return the checked block `preprocessing:` of model.yaml.
+
+    The block has `mean` and `std`, or `range: [low, high]` for a network whose input lies between these two numbers. A range
+    is converted to mean and std.
+    """
     block = dict(_block(raw, where))
     _check_keys(block, ("size", "fit", "channels", "input", "ops", "mean", "std", "range"), where)
     scaled = {"mean", "std"} & block.keys()
@@ -287,7 +299,8 @@ def _findings(output_names: list[str], rename: Mapping[str, str], drop: Sequence
 def _exposure(raw: Any, where: str) -> DataExposure:
     """Return the declared data exposure: the data on which the model was trained.
 
-    Unknown cohort names are refused, because they may be typing errors. Other data belong under `others`.
+    Names of cohorts are not checked here: `bench.planning.imported_run.row` refuses unknown names, which may be typing
+    errors. Training data that are not a cohort of this project belong under `others`.
     """
     location = f"{where}: trained_on"
     block = dict(_block(raw, location))

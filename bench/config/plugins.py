@@ -29,7 +29,7 @@ class Plugin:
     def entries(self) -> Any:
         """Return the plug-in's entries as written: section -> name -> block.
 
-        Raises CxrError for any problem.
+        Raises CxrError if the entries cannot be read.
         """
         where = f"plug-in {self.name} ({self.point.value})"
         try:

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from bench.config.registry import Entry
     from harmonize.images.pixels import Geometry
 
-REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # crop a region: op -> option and its default
+REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # op that crops to a region -> {option: default}
 CACHED_OPS = (*REGION_OPS, "clahe")  # ops that need neighboring pixels, so they are applied before images are cached
-# ops that map gray values with one table per image, before augmentation; their reference is learned on internal images
+# ops that map gray values with one table per image, before augmentation; the reference histogram, from which the tables
+# follow, is computed from internal images
 TABLE_OPS = ("histstd", "histmatch")
 INTENSITY_OPS = ("minmax", "zscore", "imagenet")  # intensity normalization of batches on the device, after augmentation
+# allowed values of an option: (description, minimum, maximum)
 _SHARE = ("a number from 0 to 1", 0.0, 1.0)
 _HALF = ("a number from 0 to 0.5", 0.0, 0.5)
 _BELOW_1 = ("a number from 0 to 0.99", 0.0, 0.99)
@@ -86,14 +88,14 @@ def geometry(options: Mapping[str, Any]) -> "Geometry":
 
 
 def padded(options: Mapping[str, Any]) -> bool:
-    """Return whether gray value 0 of the cached images means padding, as with `fit: letterbox`."""
+    """Return whether gray value 0 of the cached images means padding: only with `fit: letterbox`."""
     return options.get("fit") == "letterbox"
 
 
 def input_size(options: Mapping[str, Any]) -> int:
     """Return the side in pixels of the network's input: `input` (a center crop of the cached image) if given, else `size`.
 
-    Raises ConfigError for a missing size, or an input larger than the size.
+    Raises ConfigError for a missing size, and for an `input` that is below 8, above `size`, or leaves unequal margins.
     """
     if "size" not in options:
         raise ConfigError("size is missing", "preprocessing", "add `size: 224`, the side of the square image in pixels")
@@ -155,9 +157,10 @@ def check_augmentation(entry: "Entry") -> None:
 
 
 def _check_number(name: str, value: object, allowed: tuple[str, float, float], *, pair: bool = False) -> None:
-    """Raise ConfigError if the value is not an allowed number. With `pair`, a rising pair of allowed numbers is also valid.
+    """Raise ConfigError if the value is not an allowed number.
 
-    `allowed`: (description, minimum, maximum).
+    With `pair`, the value must be [low, high], two allowed numbers with low <= high. `allowed`: (description, minimum,
+    maximum).
     """
     description, low, high = allowed
     numbers: list[Any] = list(value) if pair and isinstance(value, list | tuple) else [value]
@@ -178,7 +181,7 @@ def _named(item: object, kind: str, names: Mapping[str, Any], where: str) -> tup
 
 
 def learned_op(ops: Sequence[str | Mapping[str, Any]]) -> str | None:
-    """Return the op that needs a histogram of the training images as reference (histstd or histmatch), or None. A list has at most one such op."""
+    """Return the op that needs a histogram of the training images as reference (histstd or histmatch), or None. `ops` has at most one of the two."""
     return next((name for name, _ in parse(ops) if name in TABLE_OPS), None)
 
 

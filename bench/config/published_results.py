@@ -64,7 +64,11 @@ def _row(raw: Any, where: str) -> Published:
 
 
 def _numbers(dataset_split: str, values: Any, where: str) -> list[tuple[str, str, str, float]]:
-    """Return the numbers of one key of `numbers`, which is `dataset` or `dataset/split`."""
+    """Return (dataset, split, finding, value) of each number in a block.
+
+    `dataset_split`: the key of the block, DATASET or DATASET/SPLIT; without a split, the split is "". `values`: the block,
+    finding (or "macro") -> value. Raises ConfigError for an unknown split or finding, or a value outside [0, 1].
+    """
     dataset, _, split = dataset_split.partition("/")
     where = f"{where}.numbers.{dataset_split}"
     if split not in SPLITS:

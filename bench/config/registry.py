@@ -47,7 +47,7 @@ _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "better": ("higher", "lower"),
 }
 BUILT_IN_WEIGHTS = ("none", "imagenet")  # names in the section `weights` that do not stand for a file
-_WITHOUT_CODE = {"weights", "preprocessing", "augmentation"}  # entries that need no `use`
+_WITHOUT_CODE = {"weights", "preprocessing", "augmentation"}  # sections whose entries need no `use`
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Entry:
     def load(self) -> Any:
         """Import and return the object that `use` names.
 
-        Raises RegistryError if it cannot be imported.
+        Raises RegistryError if the object cannot be imported.
         """
         module, _, attribute = self.use.partition(":")
         try:
@@ -106,14 +106,15 @@ class Registry:
     path: Path
     sections: Mapping[str, Mapping[str, Entry]]
     refused: Mapping[str, RegistryError] = field(default_factory=dict)  # plug-in -> why its entries were not read
-    contested: Mapping[tuple[str, str], str] = field(default_factory=dict)  # (section, name) -> refused plug-in
+    # names that another entry and a refused plug-in both define: (section, name) -> name of the plug-in
+    contested: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path | None = None) -> Self:
         """Read registry.yaml (`path`, else ./registry.yaml, else the installed copy) and the plug-ins.
 
-        None of the entries of an invalid plug-in are read, and `refused` names the plug-in. Only grids that use its
-        entries fail. Raises ConfigError or RegistryError with file and key for an invalid file.
+        If a plug-in is invalid, none of its entries are read, and `refused` names the plug-in. Only grids that use entries
+        of this plug-in fail. Raises ConfigError or RegistryError with file and key for an invalid file.
         """
         path = path or shipped("registry.yaml")
         sections = _read(path)
@@ -140,7 +141,7 @@ class Registry:
         """Return the entry of a name.
 
         Raises ConfigError with a suggestion for an unknown name. Raises RegistryError for a name that an invalid
-        plug-in also uses, because its meaning is ambiguous.
+        plug-in also uses, because such a name has two meanings.
         """
         entries = self.sections[section]
         if (section, name) in self.contested:
@@ -176,7 +177,11 @@ class Registry:
 
 
 def _read(path: Path) -> dict[str, dict[str, Entry]]:
-    """Return the entries of a registry file. With `include: shipped` they follow the shipped entries."""
+    """Return the entries of a registry file: section -> name -> entry.
+
+    A file with `include: shipped` adds its entries to the shipped entries. Raises RegistryError for a file that is no
+    registry, and for a name that a shipped entry has.
+    """
     raw = read_yaml(path)
     if not isinstance(raw, Mapping) or raw.get("schema") != 1:
         raise RegistryError("the file is not a registry of schema 1", str(path), "start the file with `schema: 1`")
@@ -197,7 +202,10 @@ def _read(path: Path) -> dict[str, dict[str, Entry]]:
 
 
 def _sections(raw: object, where: str, plugin: str = "") -> dict[str, dict[str, Entry]]:
-    """Check the blocks of a mapping section -> name -> block; return their entries. Missing sections are empty."""
+    """Return the checked entries (section -> name -> entry) of a mapping section -> name -> block.
+
+    Sections that `raw` does not have are empty. `plugin`: name of the plug-in that has the entries, "" for a file.
+    """
     if not isinstance(raw, Mapping):
         fix = "write `section: {name: {use: ...}}`"
         raise RegistryError(f"a registry must be a mapping of sections (got {raw!r})", where, fix)
@@ -287,7 +295,11 @@ def _check_facts(facts: Mapping[str, Any], where: str) -> None:
 
 
 def _check_weights(facts: Mapping[str, Any], where: str) -> None:
-    """Raise RegistryError if an entry of starting weights does not state its pretraining corpus, or has an invalid map of parameter names."""
+    """Raise RegistryError for an invalid entry of starting weights.
+
+    An entry must state its file (.safetensors) and its pretraining corpus. `keys`, the map of parameter names, and the
+    input scale (`mean`, `std`) are checked if the entry has them.
+    """
     for key, example in (("file", "mine.safetensors"), ("corpus", "the images on which it was trained")):
         if not isinstance(facts.get(key), str) or not facts[key].strip():
             raise RegistryError(f"{key} of these starting weights is missing", where, f"add `{key}: {example}`")
@@ -304,7 +316,10 @@ def _check_weights(facts: Mapping[str, Any], where: str) -> None:
 
 
 def _check_input_scale(facts: Mapping[str, Any], where: str) -> None:
-    """Raise RegistryError unless `mean` and `std` of the images, if given, are three numbers in [0, 1] each, and std is above 0."""
+    """Raise RegistryError for invalid `mean` and `std` of the images.
+
+    An entry has both keys or neither. Each key has three numbers in [0, 1], and those of std are above 0.
+    """
     stated = {"mean", "std"} & facts.keys()
     if not stated:
         return

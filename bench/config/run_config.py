@@ -1,7 +1,7 @@
 """The configuration of a run: names of registry entries and numbers, which are checked when the user's file is read.
 
-Every field affects the trained weights, so every field is part of the run id. Fields with their default value are not
-part of the hashed text, so a new field does not change the ids of old runs. For the same reason, a default must never
+Every field affects the trained weights, so the run id depends on all fields. The hashed text leaves out each field that
+has its default value, so a new field does not change the ids of old runs. For the same reason, a default must never
 change.
 """
 
@@ -40,7 +40,7 @@ class Schedule:
     clip: float = 0.0  # maximum global gradient norm; 0: off
     patience: int = 0  # epochs without a better validation AUROC before stopping; 0: off
     ema: float = 0.0  # decay of the averaged weights; 0: off
-    freeze_epochs: int = 0  # epochs in which only the head is trained
+    freeze_epochs: int = 0  # number of epochs at the start in which only the output layer is trained
     # Factor by which the learning rate of the optimizer entry is multiplied. A sweep over 1/3, 1 and 3 tunes every
     # optimizer with the same effort.
     lr_scale: float = 1.0
@@ -98,7 +98,7 @@ class Schedule:
     def watched(self) -> tuple[str, ...]:
         """Return the internal splits that are predicted after each epoch.
 
-        With `audit`, `test` is included; its AUROC is only recorded.
+        With `audit`, the split `test` is also predicted; the AUROC on `test` is recorded, but decides nothing.
         """
         return tuple(dict.fromkeys(("val", self.stop_on, self.select_on, *(("test",) if self.audit else ()))))
 
@@ -223,17 +223,18 @@ class RunConfig:
     mapping: str = "default"  # default, strict or broad label mapping, for internal and external cohorts
     task: str = "multilabel"  # multilabel, or binary: only one finding, named by `finding`
     finding: str = ""  # the finding of a binary task
-    label_source: str = "default"  # source of the training labels: default, e.g. chexbert or negbio, or hybrid
+    # source of the training labels: default, hybrid (a source for each finding), or a source such as chexbert or negbio
+    label_source: str = "default"
     cohort: CohortChoice = field(default_factory=CohortChoice)
     split: Split = field(default_factory=Split)
-    weights: str = "none"  # pretrained weights
+    weights: str = "none"  # starting weights: none (random), imagenet, or another entry of the registry
     channels: int = 3
     heads: str = "multilabel"  # auxiliary heads, see HEADS
     head_weights: HeadWeights = field(default_factory=HeadWeights)
     schedule: Schedule = field(default_factory=Schedule)
     limit: Limit = field(default_factory=Limit)
     precision: str = "mixed"  # mixed: bf16 on a GPU, fp32 on a CPU
-    blank: str = "zero"  # training label of "not mentioned": zero (absent) or ignore
+    blank: str = "zero"  # training label of "not mentioned": zero (absent) or ignore (no label)
     augmentation: str = "none"
     selection: str = "best_val"
     seed: int = 0
@@ -272,7 +273,7 @@ class RunConfig:
 
     @property
     def labeled_images_only(self) -> bool:
-        """Return whether training leaves out the images that label no finding of the run.
+        """Return whether training leaves out images without a label for any finding of the run.
 
         A run that learns one finding, or ignores findings that are not mentioned, would otherwise spend most of its
         steps on images with loss 0. Other runs use all images.

@@ -9,8 +9,9 @@ from typing import Any, Self
 
 from bench.config.run_config import NAMED, RunConfig, flat
 
-_NOT_SETTINGS = ("architecture", "seed", "task")  # `finding` tells tasks apart
-# keys whose last word alone would be unclear
+# keys that are not among the settings of a name: architecture and seed have their own places, and `finding` shows the task
+_NOT_SETTINGS = ("architecture", "seed", "task")
+# key -> its text in names, for keys whose last word alone would be unclear
 _SHORT = {"schedule.kind": "schedule", "cohort.limit": "patients", "limit.hours": "hours"}
 _REQUIRED: dict[str, Any] = dict.fromkeys(("architecture", "optimizer", "loss", "uncertainty", "preprocessing"), "")
 _DEFAULTS = flat(asdict(RunConfig(**_REQUIRED)))
@@ -36,8 +37,9 @@ class RunName:
     ) -> list[Self]:
         """Return the names of runs, given their configurations as flat mappings (with or without defaults).
 
-        A name holds exactly the settings that vary among these runs, and no defaults; the seed is one of these settings. `titles`: for
-        each run, the titles of its registry entries by key; without them, names contain the names of the entries.
+        A name shows the settings that vary among these runs, but not a setting that has its default value. The seed is shown
+        if it varies. `titles`: for each run, {key: title of the registry entry}; without titles, the names of the entries are
+        shown.
 
         >>> runs = [{"architecture": "densenet121", "loss": "bce", "schedule.lr": lr} for lr in (0.0, 0.001)]
         >>> [str(name) for name in RunName.among(runs)]
@@ -61,7 +63,7 @@ class RunName:
 
     @staticmethod
     def joined(names: Sequence["RunName"]) -> str:
-        """Return the names of several runs as one text. Runs of one recipe are joined.
+        """Return the names of several runs as one text. Each recipe is named once, with the seeds of its runs.
 
         >>> RunName.joined([RunName("densenet121", {}, 0), RunName("densenet121", {}, 1), RunName("resnet50", {}, 0)])
         'densenet121 seeds 0, 1; resnet50 seed 0'
@@ -83,7 +85,7 @@ class RunName:
 
     @property
     def differences(self) -> str:
-        """Return the varying settings that are no defaults, and the seed if it varies: "SAM · seed 1"."""
+        """Return the varying settings that differ from their defaults, and the seed if it varies: "SAM · seed 1"."""
         return " · ".join([*filter(None, self.settings.values()), *(f"seed {seed}" for seed in self.seeds)])
 
     @property
@@ -103,7 +105,7 @@ class RunName:
 
 
 def _form(values: Sequence[Any]) -> str:
-    """Return the format of the numbers of a setting: four digits, or all digits if four do not tell the values apart."""
+    """Return the format of the numbers of a setting: ".4g", or "" (all digits) if four digits cannot distinguish the values."""
     numbers = {value for value in values if isinstance(value, float)}
     return ".4g" if len({f"{value:.4g}" for value in numbers}) == len(numbers) else ""
 

@@ -67,7 +67,8 @@ def read_ensembles(
     """Return the ensembles of a grid. `meets(config, conditions, where)` returns whether a run meets all conditions of the key `of`.
 
     Raises ConfigError for an unknown key, a repeated name, conditions that no run meets, and a TTA that the grid does
-    not make. Two ensembles of the same runs, and runs with different findings, are errors, too.
+    not make. Also raises ConfigError for two ensembles with the same runs and TTA, and for an ensemble of runs with
+    different findings.
     """
     if not isinstance(raw, list) or not all(isinstance(block, Mapping) for block in raw):
         raise ConfigError("ensembles must be a list of blocks", where, "write `- {name: both, of: {seed: [0, 1]}}`")

@@ -15,8 +15,9 @@ _CLUSTERS: dict[str, type[Ray] | type[Slurm]] = {"ray": Ray, "slurm": Slurm}
 def choose_executor(text: str, device: str, workers: int, per_device: int = 0, together: int = 1) -> Executor:
     """Return the executor that `text` names.
 
-    device: auto, cpu, cuda or cuda:N. workers: number of cores. per_device: parallel runs per GPU. together: devices
-    that train one run. Only the executor local uses these four. Raises ConfigError for an unknown name, key or value.
+    device: auto, cpu, cuda or cuda:N. workers: number of cores. per_device: number of parallel runs per GPU. together:
+    number of devices that train one run together. Only the executor local uses these four arguments. Raises ConfigError
+    for an unknown name, key or value.
 
     >>> choose_executor("slurm:partition=gpu,hours=12", "auto", 2).hours
     12.0

@@ -16,18 +16,19 @@ from bench.store.store import Progress, write_bytes
 from harmonize.disk_space import DiskFullError
 
 Work = Job | DerivedJob | PassJob | AnalysisJob
-OnEvent = Callable[[str, str, int, int], None]  # job id, what, done, total
+# arguments: job id, name of the step, number of units done, total number of units
+OnEvent = Callable[[str, str, int, int], None]
 PROGRESS = "PROGRESS"  # progress file of a job on another machine: the job writes it, the waiting process reads it
 EVERY = 1.0  # seconds between two writes and between two reads of the progress file
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of one job: done, failed, or held by another process."""
+    """The outcome of one job."""
 
     job_id: str
-    state: str
-    reason: str
+    state: str  # done, failed, or held (another process works on the run)
+    reason: str  # why the job failed or is held; "" if it is done
     seconds: float
     log: Path
 
@@ -35,7 +36,7 @@ class Outcome:
 class Executor(Protocol):
     """The interface of objects that run jobs.
 
-    A failing job does not stop the others. Closing the iterator stops running jobs.
+    A failing job does not stop the others. Closing the iterator that `submit` returns stops the running jobs.
     """
 
     def prepare(self) -> None:
@@ -56,7 +57,7 @@ def placed(job: Work, devices: Sequence[str]) -> Work:
 
 
 def attempt(job: Work, progress: Progress) -> tuple[str, str]:
-    """Run a job, with output to log.txt; return its state (done, failed, or held by another process) and the reason."""
+    """Run a job, with output to log.txt; return the fields `state` and `reason` of its `Outcome`."""
     try:
         return _attempt(job, progress)
     except OSError as error:
@@ -88,7 +89,7 @@ def _reason(error: Exception, job: Work) -> str:
 def _do(job: Work, progress: Progress) -> bool:
     """Run a job; return False if another process works on its run.
 
-    The imports are inside the function, because they load torch.
+    The function contains imports, so that torch is loaded only when a job begins.
     """
     if isinstance(job, DerivedJob):
         from bench.runs.make_derived import derive_one

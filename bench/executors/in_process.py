@@ -12,7 +12,7 @@ from bench.system.devices import choose_devices
 class Here:
     """Run jobs in the current process.
 
-    A run's output goes to its log. torch's number of threads is restored afterwards.
+    The output of a job goes to the log of the job. After the last job, torch's number of threads is restored.
     """
 
     device: str = "auto"  # auto, cpu, cuda or cuda:N

@@ -1,6 +1,6 @@
-"""Run jobs in worker processes on this machine: one per GPU (or `per_device`), several on a CPU.
+"""Run jobs in worker processes on this machine: one worker per GPU (or `per_device` workers), several workers on a CPU.
 
-If a worker dies, only its run fails. Workers stop when their parent process stops.
+If a worker dies, only the job of this worker fails. Workers stop when their parent process stops.
 """
 
 import contextlib
@@ -82,7 +82,7 @@ def teams(devices: Sequence[str], size: int) -> list[tuple[str, ...]]:
 
 
 def warm_up() -> None:
-    """Start the process that workers are forked from. It imports torch once, in the background."""
+    """Start the process from which workers are forked, in the background. This process imports torch once for all workers."""
     if _METHOD == "forkserver":
         from multiprocessing import forkserver
 
@@ -93,9 +93,10 @@ def warm_up() -> None:
 
 @contextlib.contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """Set the thread variables that OpenMP and MKL read when torch is imported. A run sets its own number later.
+    """Set, during the block, the variables for the number of threads, which OpenMP and MKL read when torch is imported.
 
-    The variables `_WAITING` make waiting threads sleep soon. If the user has set one of them, all three stay unchanged.
+    A run sets its own number of threads later. The variables of `_WAITING`, which make waiting threads sleep soon, are also
+    set. If the user has set one of these three variables, all three stay unchanged.
     """
     set_by_user = any(name in os.environ for name in _WAITING)
     variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(number)) | ({} if set_by_user else _WAITING)

@@ -1,8 +1,8 @@
 """Run jobs as tasks of an existing Ray cluster, or of a Ray cluster that is started on this machine.
 
 All nodes must see the store under the same path. If a node or process is lost, its task is retried elsewhere and
-resumes from the run's last checkpoint. If the node only lost its connection, it keeps the run's lease, and the outcome
-of the retry is "held" (another process works on the run).
+resumes from the run's last checkpoint. If a node only lost its connection, the process on this node keeps the run's
+lease, and the outcome of the retry is "held" (another process works on the run).
 """
 
 import os

@@ -31,9 +31,8 @@ class Slurm:
     memory_gb: float = 16.0
     at_once: int = 256  # maximum number of tasks in parallel
     requeues: int = 10  # maximum number of times that a task is queued again after its time limit
-    cluster: str = (
-        "slurm"  # slurm, or local: the tasks are then processes on this machine, to try the executor without a cluster
-    )
+    # slurm, or local: the tasks are processes on this machine, so that the executor can be tried without a cluster
+    cluster: str = "slurm"
 
     def __post_init__(self) -> None:
         if self.cluster not in ("slurm", "local"):
@@ -120,7 +119,10 @@ def _ended(ticket: Any, job: Work, seconds: float) -> Outcome:
 
 
 class _LostTasks:
-    """Finder of tasks that ended without a result. It uses `squeue`, because not every cluster records jobs for `sacct`."""
+    """The search for tasks that ended without a result: tasks that `squeue` does not list.
+
+    `sacct` is not used, because not every cluster records its jobs.
+    """
 
     def __init__(self, cluster: str) -> None:
         self.cluster, self.last_query, self.missing = cluster, time.monotonic(), set[str]()

@@ -27,7 +27,7 @@ class Cost:
     params: int
     trainable_params: int
     macs: int  # multiply-accumulates, as counted by fvcore (which calls them flops)
-    unsupported: tuple[str, ...]  # ops that fvcore cannot count, as "name:times"
+    unsupported: tuple[str, ...]  # ops that fvcore cannot count, each as "name:number of calls"
 
     @classmethod
     def of(cls, network: Network, size: int) -> Self:
@@ -129,7 +129,7 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence warnings of fvcore and torch's tracer about constant shapes and the deprecation of torch.jit."""
+    """Silence warnings during the block: those of fvcore, and those of torch's tracer about constant shapes and torch.jit."""
     logger = logging.getLogger("fvcore.nn.jit_analysis")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -28,9 +28,9 @@ from harmonize.errors import ConfigError, SetupError
 Triple = tuple[float, float, float]
 
 
-# Standard deviation of an untrained output per unit of the features' root mean square. timm's own initialization gives nine
-# outputs of an EfficientNet a standard deviation of 2 to 4 and those of a RegNetY 0.1: the first then starts at a higher loss,
-# and its large random gradients damage pretrained features. With 0 or 0.1, networks without pretraining learn more slowly.
+# Standard deviation of an untrained output, divided by the root mean square of the features. timm's own initialization gives
+# an EfficientNet with nine outputs a standard deviation of 2 to 4, and a RegNetY 0.1. So the EfficientNet starts at a higher
+# loss, and its large random gradients damage pretrained features. With 0 or 0.1, networks without pretraining learn more slowly.
 OUTPUT_STD = 0.5
 
 _FUSING = ("fuse", "reparameterize", "switch_to_deploy")  # methods that timm's reparameterize_model looks for
@@ -39,8 +39,8 @@ _FUSING = ("fuse", "reparameterize", "switch_to_deploy")  # methods that timm's 
 class Network(nn.Module):
     """A backbone with the methods `forward_features` and `forward_head(maps, pre_logits)`, and the scale of its input.
 
-    `mean` and `std` of the pretraining images are per RGB channel, in [0, 1]. With `num_findings` None every output is
-    a finding.
+    `mean` and `std` of the pretraining images are per RGB channel, in [0, 1]. `num_findings`: the number K of findings;
+    None if every output is a finding. `states`: the number S of outputs per finding.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Network(nn.Module):
         return output_NO
 
     def findings(self, output_NO: Tensor) -> Tensor:
-        """Return logit_NK of the findings. With three states per finding, it is present minus absent."""
+        """Return logit_NK of the findings. With three outputs per finding, the logit is present minus absent."""
         if self.num_findings is None:
             return output_NO
         return finding_logits(output_NO[:, : self.num_findings * self.states], self.states)
@@ -82,7 +82,10 @@ class Network(nn.Module):
         return self._features(maps)
 
     def outputs_and_features(self, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
-        """Return output_NO and feature_ND of one forward pass; in evaluation mode as from `outputs` and `embed`."""
+        """Return output_NO and feature_ND of one forward pass.
+
+        In evaluation mode, they equal the results of `outputs` and `embed`.
+        """
         maps = self.backbone.forward_features(x_NCHW)  # type: ignore[operator]
         output_NO: Tensor = self.backbone.forward_head(maps)  # type: ignore[operator]
         return output_NO, self._features(maps)
@@ -124,9 +127,9 @@ def build(
 
     `weights` is None for random weights, a safetensors file, or "hub" to download the file of the ImageNet model. With
     `keys` None, the file must be that of timm's ImageNet model. Otherwise, the file may be of any origin, and `keys`
-    maps the starts of its parameter names to those of the network (`_load_mapped`). The output layer is random (see
-    OUTPUT_STD) and the same in all three cases. The global random state is not changed. Raises ConfigError for unknown
-    options, SetupError for weights that are missing or do not fit.
+    maps the starts of its parameter names to those of the network (`_load_mapped`). The output layer is always random
+    (see OUTPUT_STD) and does not depend on `weights`. The global random state is not changed. Raises ConfigError for
+    unknown options, SetupError for weights that are missing or do not fit.
     """
     factory = Entry("architectures", use, use).load() if isinstance(use, str) else use
     where = str(options.get("name", getattr(factory, "__name__", use)))
@@ -166,9 +169,10 @@ def _linear(layers: Iterable[nn.Module]) -> list[nn.Linear | nn.Conv2d]:
 
 
 def finding_logits(output_NX: Tensor, states: int) -> Tensor:
-    """Return logit_NK from outputs [N, K x states]: with one state the output, with three states present minus absent.
+    """Return logit_NK from outputs [N, K x states].
 
-    The sigmoid of this difference is the softmax over present and absent only.
+    With one state, the logit is the output. With three states (absent, uncertain, present), the logit is present minus
+    absent: the sigmoid of this difference is the softmax over present and absent only.
     Source: Irvin et al. 2019, arXiv:1901.07031, section 3 (U-MultiClass).
     """
     return output_NX if states == 1 else output_NX[:, states - 1 :: states] - output_NX[:, ::states]
@@ -196,13 +200,13 @@ def timm_model(name: str, num_outputs: int, in_channels: int, **options: Any) ->
 
 
 def hub_repository(name: str) -> str:
-    """Return the hub repository of a timm model's weights, "" if they are a file of timm's releases or do not exist."""
+    """Return the hub repository of a timm model's weights; "" if the hub does not have these weights."""
     config = timm.get_pretrained_cfg(name)
     return str(config.hf_hub_id or "") if config else ""
 
 
 def release_file(name: str) -> tuple[str, Path]:
-    """Return address and local path of a model's weights in timm's releases; the address is "" if it is not there."""
+    """Return address and local path of a model's weights in timm's releases; the address is "" if timm states none."""
     url = str(getattr(timm.get_pretrained_cfg(name), "url", None) or "")
     return url, Path(get_dir()) / "checkpoints" / Path(url).name
 
@@ -232,9 +236,10 @@ def _seeded(seed: int) -> Iterator[None]:
 def _load_pretrained(
     tensors: Mapping[str, Tensor], source: str, backbone: nn.Module, in_channels: int, options: Mapping[str, Any]
 ) -> None:
-    """Copy all weights except the classifier's from the ImageNet model of `source`.
+    """Copy all weights of an ImageNet model into the backbone, except those of the classifier.
 
-    Raises SetupError when a key is missing, unexpected or of another shape.
+    `tensors`: the weights of the model. `source`: name of their file, for errors. Raises SetupError when a key is missing,
+    unexpected or of another shape.
     """
     config: dict[str, Any] = backbone.pretrained_cfg  # type: ignore[assignment]
     state = _imagenet_state(tensors, source, config, options)
@@ -251,10 +256,10 @@ def _load_pretrained(
 def _load_mapped(
     tensors: Mapping[str, Tensor], source: str, backbone: nn.Module, in_channels: int, keys: Mapping[str, str | None]
 ) -> None:
-    """Copy all weights except those of the output layers from a file with other parameter names than the network.
+    """Copy all weights of a file into the backbone, except those of the output layers; map the names with `keys`.
 
-    The longest key of `keys` that a name starts with is replaced by its value; None removes the tensor. A first
-    convolution for three channels is adapted to `in_channels`.
+    The start of a name in the file that equals a key is replaced by the value of this key; None removes the tensor. If
+    several keys fit, the longest key counts. A first convolution for three channels is adapted to `in_channels`.
     Raises SetupError when a name is missing, unexpected or used twice, or when a shape differs.
     """
     expected = backbone.state_dict()
@@ -289,7 +294,7 @@ def _load_mapped(
 
 
 def _renamed(name: str, keys: Mapping[str, str | None]) -> str | None:
-    """Return the name of a tensor in the network; None if it is not used.
+    """Return the name in the network for a tensor with this name in the file; None if the tensor is not used.
 
     >>> keys = {"encoder.": "", "encoder.head.": None}
     >>> _renamed("encoder.conv.weight", keys), _renamed("encoder.head.bias", keys), _renamed("bn.bias", keys)
@@ -305,9 +310,9 @@ def _renamed(name: str, keys: Mapping[str, str | None]) -> str | None:
 def _imagenet_state(
     tensors: Mapping[str, Tensor], source: str, config: Mapping[str, Any], options: Mapping[str, Any]
 ) -> dict[str, Tensor]:
-    """Return the state of the complete ImageNet model.
+    """Return the state of the complete ImageNet model, with the classifier, from the tensors of a file.
 
-    timm converts older names of tensors, and raises an error for missing or unexpected tensors.
+    timm converts older names of tensors. Raises SetupError for missing or unexpected tensors.
     """
     model_options = {key: value for key, value in options.items() if key not in {"name", "pretrained_cfg_overlay"}}
     overlay = {**options.get("pretrained_cfg_overlay", {}), "state_dict": tensors, "custom_load": False}

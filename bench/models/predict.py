@@ -44,7 +44,7 @@ def images_per_pass(usual: int, side: int) -> int:
 
 
 def autocast_dtype(precision: str, device: torch.device) -> torch.dtype | None:
-    """Return the dtype of autocast, None for plain fp32."""
+    """Return the dtype of autocast; None means fp32 without autocast. `precision`: mixed, fp32, bf16 or fp16."""
     if precision == "mixed":
         return torch.bfloat16 if device.type == "cuda" else None
     return {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
@@ -79,7 +79,8 @@ def predict(
 ) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
     """Return logits [N, K] for the cached images at `rows`, and penultimate features [len(features_of), D].
 
-    `predict_many` does the same for several networks.
+    `features_of`: indices of those images, counted in `rows`, whose features are returned. With `auxiliary`, columns of the
+    auxiliary heads follow. `predict_many` does the same for several networks.
     """
     return predict_many(
         [PredictionRequest(network, normalizer, features_of, auxiliary)],
@@ -178,7 +179,7 @@ def _forward(request: PredictionRequest, x_NCHW: Tensor) -> tuple[Tensor, Tensor
 
 
 def _halved_batch(size: int, device: torch.device) -> int:
-    """Return half of the batch size after memory ran out, and log a warning."""
+    """Return half of `size`, after memory ran out with `size` images per pass; log a warning."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     _log.warning("memory ran out while predicting: batches now have %d images instead of %d", size // 2, size)

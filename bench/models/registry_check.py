@@ -17,7 +17,10 @@ PARAMS_TOLERANCE, GMACS_TOLERANCE = 1e-3, 1e-2
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Measured size of one architecture: millions of parameters and GMACs; both are 0 if it cannot be built."""
+    """Measured size of one architecture: millions of parameters, and billions of multiply-accumulates (GMACs).
+
+    Both are 0 if the architecture cannot be built; `problem` is then the error.
+    """
 
     entry: Entry
     params: float = 0.0
@@ -52,7 +55,7 @@ class Figures:
         return self.verdict not in {"ok", "not stated"}
 
     def row(self) -> list[str]:
-        """Return the table row: name, millions of parameters and GMACs in training, the same in the deployed form (empty if equal), verdict."""
+        """Return the table row with the columns of HEADER. The numbers of the deployed form are "" if they are equal."""
         numbers = (self.params, self.gmacs, self.deployed_params, self.deployed_gmacs)
         shown = ["" if self.problem else f"{number:.3f}" for number in numbers]
         if shown[:2] == shown[2:]:

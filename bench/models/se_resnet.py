@@ -50,9 +50,10 @@ class BasicBlock(nn.Module):
 
 
 class SEResNet(nn.Module):
-    """SE-ResNet: stem, one stage per depth (each but the first halves the size), global mean, dropout, linear layer.
+    """SE-ResNet: a stem, one stage for each number in `depths`, global mean, dropout, and a linear layer.
 
-    It has timm's methods `forward_features` and `forward_head`, so it can be used like a timm network.
+    Each stage except the first halves the height and width of the feature maps. The class has timm's methods
+    `forward_features` and `forward_head`, so the network can be used like a timm network.
     """
 
     def __init__(

@@ -23,7 +23,7 @@ LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so t
 
 
 class ImportedNetwork(nn.Module):
-    """An imported network that returns the findings of the grid. The logit of a finding that it does not predict is 0.
+    """An imported network that returns the findings of the grid. A finding that the network does not predict has logit 0.
 
     Raises ConfigError for outputs that do not match the declaration: a wrong number, values that are not finite, probabilities
     outside [0, 1].
@@ -36,7 +36,7 @@ class ImportedNetwork(nn.Module):
         self.network, self.declared, self.batch = (network, declared, batch)
         self.in_channels = declared.input.channels
         self.columns = [declared.output_index.get(finding) for finding in findings]
-        # With these methods of timm's interface, the features (the input of the last layer) can be read.
+        # A network with these two methods of timm's interface gives its features, the input of the last layer.
         outputs_and_features = ("forward_features", "forward_head")
         self.has_features = declared.kind == "timm" or all(hasattr(network, name) for name in outputs_and_features)
 

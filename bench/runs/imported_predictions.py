@@ -102,7 +102,11 @@ def _scored(ref: CohortRef, config: RunConfig, store: Store) -> pd.DataFrame:
 
 
 def _images(frame: pd.DataFrame, scored: pd.DataFrame, ref: CohortRef, where: str, remarks: list[str]) -> pd.DataFrame:
-    """Return the rows of a prediction file for the scored images, in the order of the cohort table. Only internal validation images may be missing."""
+    """Return the rows of a prediction file for the scored images, in the order of the cohort table.
+
+    Notes for the owner of the model are appended to `remarks`. Raises DatasetError for a repeated image, and for missing
+    images. But a file of the internal cohort is valid if all validation images, and no other images, are missing.
+    """
     if frame["image_id"].duplicated().any():
         twice = frame.loc[frame["image_id"].duplicated(), "image_id"].iloc[0]
         raise DatasetError(f"image {twice} occurs twice", where, "give one row per image")

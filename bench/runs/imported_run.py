@@ -32,14 +32,14 @@ from harmonize.cache.cache import ImageCache
 from harmonize.datasets import LAYOUTS
 from harmonize.images.pixels import Geometry
 
-_MOST_NAME = 60  # characters of a model's name
+_MOST_NAME = 60  # maximum number of characters in a model's name
 
 
 def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, synthetic: bool) -> Declared:
     """Return the declaration of a run in a folder.
 
     `cohorts`: names of the grid's cohorts. `synthetic`: whether the grid has synthetic images. A run that was trained
-    on synthetic images has seen no real cohort, and a run that was trained on real images no synthetic cohort.
+    on synthetic images has seen no real cohort, and a run that was trained on real images has seen no synthetic cohort.
     """
     stated = json.loads((folder / CONFIG).read_bytes()) if (folder / CONFIG).is_file() else {}
     document = json.loads(stored.run.document)
@@ -60,7 +60,7 @@ def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, s
 
 
 def geometries(stored: StoredRun) -> list[Run]:
-    """Return, for each image geometry (size and crop) that the networks need, one trained run with this geometry."""
+    """Return one trained run for each image geometry (size and crop of the images) that the networks of `stored` need."""
     return list({network.geometry: network.run for network in reversed(stored.networks)}.values())[::-1]
 
 
@@ -69,7 +69,7 @@ def predict_run(
 ) -> tuple[NDArray[np.str_], NDArray[np.float32]]:
     """Return image ids [N] and logit_NK of a cohort. The logit of a finding that the run does not predict is 0.
 
-    `run` is the entry of the model in the grid: its configuration selects the images.
+    `run` is the model's run in the plan of the grid; the configuration of `run` selects the images.
     """
     caches = _caches(stored, store, ref)
     ids_by_form = {form: Examples.predicted(ref, run.config, cache).image_id for form, cache in caches.items()}

@@ -115,7 +115,7 @@ def _findings(store: Store, derived: Derived, ref: CohortRef) -> list[str]:
 def _network(job: DerivedJob, device: torch.device) -> Network:
     """Return the frozen network of a derived run with test-time augmentation (TTA).
 
-    Raises TrainingError when its weights are not those of the run's predictions.
+    Raises TrainingError when the stored weights are not the weights that made the stored predictions.
     """
     (run,) = job.run.runs
     network = trained_network(run, job.store, device)
@@ -177,7 +177,10 @@ def _side_by_side(store: Store, derived: Derived, ref: CohortRef) -> tuple[NDArr
 
 
 def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
-    """Return the records of a derived run, made from those of its source runs: findings not learned, hashes of the weights, cost."""
+    """Return the records of a derived run, made from the records of its source runs.
+
+    The records are `trained` (findings that were not learned), `seal` (hashes, such as those of the weights) and `cost`.
+    """
     records = {name: [_read(store, s, name) for s in derived.sources] for name in ("trained", "seal", "cost")}
     unlearnt = dict.fromkeys(finding for facts in records["trained"] for finding in facts.get("unlearnt", []))
     # The panel did not learn a finding for which it has no network.
@@ -198,8 +201,9 @@ def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
 def cost_of(costs: Sequence[Mapping[str, Any]], num_views: int) -> dict[str, Any]:
     """Return the cost of one prediction: all networks once for an ensemble, one network `num_views` times for a TTA.
 
-    Parameters and operations are summed. The time of one image is summed if all networks were timed on one device, else
-    None. Peak memory is the maximum over the trainings, None if it is unknown for one training.
+    `costs`: cost.json of each source run. Parameters and operations are summed. `images_per_second` follows from the summed
+    time of one image; it is None unless all networks were timed on the same device. Peak memory is the maximum over the
+    trainings, None if it is unknown for one training.
     """
     passes = max(1, num_views)
     devices = {str(cost["throughput_device"]) for cost in costs}

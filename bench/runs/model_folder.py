@@ -4,12 +4,12 @@
     stored = load_model("lab/densenet-cxr", Path("runs"))    # a repository of the hub, downloaded once
     stored = load_model("3fa9", Path("runs"))                # a run of the store
 
-A folder of `bench upload` has `config.json` (a run.json with findings and thresholds), `model.safetensors`, and for some runs
-`reference.json`. A TTA, an ensemble or a panel has the files of the networks in `members/<run id>/`. A run's folder of a store, or
-of an unpacked bundle with weights, has `run.json` in place of `config.json`.
+A folder of `bench upload` has `config.json` (a run.json with findings and thresholds), `model.safetensors`, and for some
+runs `reference.json`. A TTA, an ensemble or a panel has the files of its networks in `members/<run id>/`. In a store, and in
+an unpacked bundle with weights, the folder of a run has `run.json` in place of `config.json`.
 
-config.json may come from anybody. It names the code of the network, so only code of the registry and of installed plug-ins is
-imported, unless the caller trusts the author.
+config.json may come from anybody, and names the code of the network. So only code of the registry and of installed plug-ins
+is imported, unless the caller trusts the author.
 """
 
 import json
@@ -45,7 +45,7 @@ def load_model(reference: str, store: Path, device: str = "cpu", *, trust: bool 
 
 
 def load_folder(folder: Path, device: str = "cpu", *, trust: bool = False) -> StoredRun:
-    """Return the run in a folder of `bench upload`, in a run's folder of a store, or in one of an unpacked bundle.
+    """Return the run in a folder: a folder of `bench upload`, or the folder of a run in a store or an unpacked bundle.
 
     Raises StoreError for files that are missing, damaged or of another version, SetupError for code that is not trusted.
     """
@@ -71,7 +71,10 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _read_node(root: Path, folder: Path, node: Mapping[str, Any], device: torch.device, trust: bool) -> StoredRun:
-    """Return the run that a block of config.json describes; `folder` has its weights."""
+    """Return the run that `node`, a block of config.json, describes.
+
+    `root`: folder of config.json. `folder`: folder with the weights of the run. Raises StoreError for a damaged block.
+    """
     path = root / CONFIG
     try:
         run_id, document = str(node["run"]), node["document"]
@@ -112,7 +115,10 @@ def _trained(
     synthetic: bool,
     digest: str,
 ) -> StoredRun:
-    """Return a trained run, ready to predict, with the weights in a folder. `digest`: expected SHA-256 of the file of weights, "" if unknown."""
+    """Return a trained run, ready to predict, with the weights in a folder.
+
+    `usual`: usual range of gray values, as in `StoredRun`. `digest`: expected SHA-256 of the file of weights, "" if unknown.
+    """
     weights = folder / WEIGHTS
     if not trust:
         _refuse_foreign_code(run, str(folder))
@@ -134,7 +140,7 @@ def _trained(
 
 
 def _reference(run: Run, folder: Path) -> dict[str, list[float]]:
-    """Return the histogram reference of a run, {} if no op of its preprocessing needs one."""
+    """Return {op: reference histogram} of a run; {} if no op of its preprocessing needs a reference histogram."""
     op, path = run.histogram_op, folder / REFERENCE
     if op is None:
         return {}

@@ -72,7 +72,10 @@ def folder_of(reference: str) -> Path:
 
 
 def foreign_code(run: Run, registry: Registry) -> str:
-    """Return the code that a run would import and that the registry (with plug-ins) does not have; "" if there is none."""
+    """Return the code of a run's network if the registry (with plug-ins) does not have this code; "" if all is known.
+
+    Code of the registry is also returned if its options could read other files of this machine.
+    """
     entry = run.entries["architecture"]
     name = str(entry.options.get("name", ""))
     if entry.use not in {own.use for own in registry.sections["architectures"].values()}:
@@ -82,7 +85,7 @@ def foreign_code(run: Run, registry: Registry) -> str:
 
 
 def model_files(folder: Path) -> list[Path]:
-    """Return the files that define the predictions of a model folder, sorted by name."""
+    """Return the files in a model folder on which the predictions depend, sorted by name."""
     names = (CONFIG, "run.json", WEIGHTS, REFERENCE, f"{MEMBERS}/*/*")
     return sorted(path for name in names for path in folder.glob(name) if path.is_file())
 

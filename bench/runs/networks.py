@@ -21,7 +21,7 @@ from harmonize.seeds import seed_for
 
 
 def initial_network(run: Run, weights: Path | Literal["hub"] | None) -> Network:
-    """Return the network of a run before training: random (None), or with the weights of a file or of timm's hub."""
+    """Return the network of a run before training. `weights`: None (random), a file, or "hub" (timm's hub)."""
     config, architecture = run.config, run.entries["architecture"]
     num_findings, states, seed = len(config.findings), run.states, seed_for(config.seed, "weights")
     num_outputs = num_findings * states + len(config.own_heads)
@@ -30,7 +30,8 @@ def initial_network(run: Run, weights: Path | Literal["hub"] | None) -> Network:
     network = build(
         architecture.use, architecture.options, num_outputs, config.channels, weights, seed, num_findings, states, keys
     )
-    if "mean" in start.facts:  # the images on which a file of one's own was trained
+    # mean and standard deviation of the images on which the user's own file of weights was trained
+    if "mean" in start.facts:
         network.mean, network.std = (_triple(start.facts[key]) for key in ("mean", "std"))
     return network
 
@@ -56,6 +57,6 @@ def trained_network(run: Run, store: Store, device: torch.device) -> Network:
 
 
 def normalization_of(run: Run, store: Store, internal: CohortRef, network: Network) -> Normalizer:
-    """Return the intensity normalization of a run, with the gray-value histogram of training images if it needs one."""
+    """Return the intensity normalization of a run. Histogram methods get the reference histogram of the training images."""
     learnt = reference(run, store, internal, store.run_dir(run.id))
     return Normalizer.of(run.preprocessing, network.mean, network.std, run.config.channels, learnt)

@@ -48,7 +48,7 @@ class Inference:
     run_id: str
     table: pd.DataFrame
     skipped: pd.DataFrame  # image, reason
-    synthetic: bool = False  # whether a program drew the training images of the run
+    synthetic: bool = False  # whether the training images of the run are synthetic
 
     @property
     def num_images(self) -> int:
@@ -59,12 +59,13 @@ class Inference:
 def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | None = None) -> Inference:
     """Predict image files. Unusable files are skipped and listed with the reason.
 
-    The column `warnings` lists how an image differs from the training images, because the predictions for such an image
-    are less reliable. The use of memory does not grow with the number of images.
+    The column `warnings` says how an image differs from the training images; predictions for such an image are less
+    reliable. The use of memory does not grow with the number of images.
     """
     frames: list[pd.DataFrame] = []
     skipped: list[tuple[str, str]] = []
-    network_by_geometry = {network.geometry: network for network in reversed(stored.networks)}  # the first one of each
+    # the first network of each geometry
+    network_by_geometry = {network.geometry: network for network in reversed(stored.networks)}
     together = images_per_pass(_TOGETHER, max(geometry.size for geometry in network_by_geometry))
     for start in range(0, len(paths), together):
         names: list[str] = []
@@ -92,7 +93,10 @@ def infer(stored: StoredRun, paths: Sequence[ImageFile], progress: Progress | No
 
 
 def _decoded(path: ImageFile, stored: StoredRun) -> tuple[NDArray[np.uint8], list[str]]:
-    """Return the pixels [S, S] of a file for a trained run, and warnings about the file. Raises UnreadableImage when it cannot be used."""
+    """Return the pixels [S, S] of a file for a trained run, and warnings about the file.
+
+    Raises UnreadableImage when the file cannot be used.
+    """
     gray = read_radiograph(path, stored.geometry.decode_at)
     cropped, fell_back = region(gray, stored.geometry)
     image, warnings = fit_to_square(cropped, stored.geometry), unlike_radiograph(path)

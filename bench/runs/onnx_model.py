@@ -68,8 +68,8 @@ def _packages(where: str) -> tuple[Any, Any]:
 def _checked(onnx: Any, path: Path, where: str) -> int:
     """Check an ONNX file; return its number of parameters.
 
-    Raises SetupError for a file that is not ONNX, and for weights outside the folder of the file. Such a file could
-    read any file of the machine.
+    Raises SetupError for a file that is not ONNX, and for missing weights. Also raises SetupError for weights outside the
+    folder of the file, because an ONNX file with such weights could read any file of the machine.
     """
     try:
         model = onnx.load(path, load_external_data=False)

@@ -1,9 +1,11 @@
-"""Predict every cohort with frozen networks, and check that nothing that was fitted changes on external images (the seal).
+"""Predict every cohort with frozen networks, and check with the seal that external images change nothing that was fitted.
 
-The seal has three parts: the weights, the preprocessing table (reference.json of histstd and histmatch), and the logits of the
-internal cohort. Thresholds and calibrators are functions of these logits and of the internal labels, so they are sealed, too.
+The seal has hashes of three parts: the weights, the preprocessing table (reference.json of histstd and histmatch), and the
+logits of the internal cohort. Thresholds and calibrators are functions of these logits and of the internal labels, so the
+seal also protects thresholds and calibrators.
 
-Several networks can share the pass over a cohort's images; their predictions are bit-identical to separate passes.
+Several networks can share one pass over a cohort's images. Their predictions are then equal, bit by bit, to those of
+separate passes.
 
 Legend: N images, K findings, D features, F images whose features are stored.
 """
@@ -48,7 +50,7 @@ class FrozenRun:
 
     @classmethod
     def of(cls, run: Run, store: Store, internal: CohortRef, network: Network) -> Self:
-        """Return a run with its network and the hash of the network's weights."""
+        """Return a run with its network, its normalization, and the hashes of weights and preprocessing table."""
         normalization = normalization_of(run, store, internal, network)
         table = _sha256(store.run_dir(run.id) / REFERENCE)
         return cls(run, store, network, normalization, weights_sha256(network), table)
@@ -76,9 +78,9 @@ class FrozenRun:
     ) -> None:
         """Write the predictions and features of a cohort.
 
-        If the run is finished, it is first marked as unfinished, and the checksums of the two files are deleted. Raises
-        TrainingError for logits that are not finite, and when the weights have changed. Features are stored for F of
-        the N images.
+        If the run is finished, it is first marked as unfinished, and the checksums of both files are deleted. `feature_rows`:
+        indices of the F of N images whose features are stored. Raises TrainingError for logits that are not finite, and when
+        the weights have changed.
         """
         if not np.isfinite(logit_NK).all():
             raise TrainingError(f"{int((~np.isfinite(logit_NK)).sum())} logits on {ref.name} are not finite numbers")
@@ -127,16 +129,15 @@ def predict_all(
 ) -> dict[str, TrainingError]:
     """Write the missing predictions of runs, one file per cohort, and seal each run.
 
-    The runs must have the same image geometry (size and crop of the images).
-
-    The images of a cohort are read once for all runs. The processes of a group share the images, and the main process
-    writes. Returns {run id: error} of the runs whose weights changed or whose logits are not finite. A run with an
-    error is not sealed.
+    The runs must have the same image geometry (size and crop of the images). The images of a cohort are read once for all
+    runs. The processes of a data-parallel group divide the images among them, and only the main process writes files.
+    Returns {run id: error} of the runs whose seal is broken or whose logits are not finite. A run with an error is not
+    sealed.
     """
     failed: dict[str, TrainingError] = {}
     internal_before: dict[str, str] = {}
     for ref in refs:
-        if ref is not refs[0] and not internal_before:  # the internal cohort, refs[0], is predicted
+        if ref is not refs[0] and not internal_before:  # the internal cohort, refs[0], was predicted first
             internal_before = {network.run.id: network.internal_logits(refs[0]) for network in frozen}
         store, run = frozen[0].store, frozen[0].run
         cache = open_images(store, ref, run.geometry)

@@ -18,7 +18,7 @@ import torch
 
 PACKAGES = ("unseen-cxr", "torch", "torchvision", "timm", "numpy", "pandas", "scikit-learn")
 MOST_DIFF = 200_000  # maximum number of characters of a stored diff; of a longer diff, only its hash is stored
-# options that override the git configuration of the user
+# options of `git diff` that override the user's git configuration, so that `git apply` can read the output
 _APPLICABLE = ("--binary", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
 
 
@@ -34,8 +34,8 @@ def environment(device: torch.device, threads: int, began: float) -> dict[str, A
 
     `began` is a time in seconds since 1970. `diff` is the output of `git diff HEAD --binary`, so `git apply` can
     restore the changes. Bytes that are not UTF-8 become surrogates. A diff of more than MOST_DIFF characters is stored
-    as "". `diff_sha256` is the hash of the entire diff. Both are "" without changes, or if the sources are not a git
-    checkout.
+    as "". `diff_sha256` is the hash of the entire diff. Both `diff` and `diff_sha256` are "" without changes, or if the
+    sources are not a git checkout.
     """
     versions: dict[str, str] = {"python": platform.python_version()}
     for package in PACKAGES:
@@ -86,7 +86,10 @@ def _git(*arguments: str) -> str:
 
 
 def _own() -> bool:
-    """Return whether the sources are a git checkout of this project. False if they are installed inside another repository."""
+    """Return whether the sources are a git checkout of this project.
+
+    Sources that are installed inside the folder of another repository are not such a checkout.
+    """
     try:
         return Path(_git("rev-parse", "--show-toplevel").strip()).resolve() == Path(__file__).parents[2].resolve()
     except (OSError, subprocess.SubprocessError):
@@ -94,7 +97,7 @@ def _own() -> bool:
 
 
 def _commit() -> str:
-    """Return the git commit of the sources, with `+` if there are uncommitted changes; "" without a git checkout."""
+    """Return the git commit of the sources, 12 digits, with "+" if there are uncommitted changes; "" without a checkout."""
     if not _own():
         return ""
     with contextlib.suppress(OSError, subprocess.SubprocessError):

@@ -65,7 +65,7 @@ def run_one(job: Job, progress: Progress) -> bool:
 
 
 def pass_one(job: PassJob, progress: Progress) -> bool:
-    """Predict with the trained runs of a job that no other process holds.
+    """Predict with the trained runs of a job, except the runs that another process holds.
 
     Return False if other processes work on all of these runs. A failure is only logged, because the run's own job
     predicts again and records the failure.
@@ -104,7 +104,7 @@ def _use_device(name: str, threads: int) -> torch.device:
 def _lease_at_once(folder: Path, leases: contextlib.ExitStack) -> bool:
     """Take the lease of a run (the file LOCK) if nobody holds it or its holder is dead; return whether it was taken.
 
-    It never waits to find out whether a process of another machine is alive.
+    The function never waits to find out whether a holder on another machine is alive.
     """
     lock = folder / "LOCK"
     return not (lock.exists() and holder_of(lock).alive_here is not False) and leases.enter_context(lease(folder))

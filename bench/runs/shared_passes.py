@@ -18,8 +18,8 @@ def passes(images: DecodedImages, runs: Sequence[Run], places: int) -> list[Pass
     """Return jobs that predict with several trained runs in one pass over the images.
 
     Runs can share a pass if their image geometry (size and crop of the images) and their number of threads are
-    equal, because on a CPU the number of threads changes sums. `places` is the number of jobs that can run in parallel.
-    If all runs can run in parallel, no job is returned, and each run predicts by itself.
+    equal, because on a CPU the number of threads changes the rounding of sums. `places` is the number of jobs that can run
+    in parallel. If all runs can run in parallel, no job is returned, and each run predicts by itself.
     """
     plan = images.plan
     ready = [run for run in runs if run.is_trained(plan.store) and images.needs_predictions(run)]

@@ -4,8 +4,8 @@
     logit_NK = logits(stored, images)
 
 A combination (TTA, ensemble or panel) has no network of its own. Its logits are computed from those of its sources in the
-same way as `bench.runs.make_derived` computes them from stored logits, so both agree. `bench.runs.model_folder` loads the
-same objects from a folder that `bench upload` wrote.
+same way as `bench.runs.make_derived` computes them from stored logits, so both give the same logits.
+`bench.runs.model_folder` loads a `StoredRun` from a folder that `bench upload` wrote.
 
 Legend: N images, K findings.
 """
@@ -42,8 +42,8 @@ from harmonize.images.pixels import Geometry
 COMBINED = ("tta", "ensemble", "panel")  # kinds of runs that combine other runs
 POINTS = ("finding", "rule", "threshold", "probability", "platt_a", "platt_b")
 
-# function of a geometry that returns a reader of the images and the rows to predict; the images are the same for every
-# geometry
+# A function of an image geometry (size and crop) that returns the reader of the images and the rows to predict. The rows are
+# those of the same images for every geometry.
 Images = Callable[[Geometry], tuple[BatchReader, NDArray[np.int64]]]
 
 
@@ -51,8 +51,8 @@ Images = Callable[[Geometry], tuple[BatchReader, NDArray[np.int64]]]
 class StoredRun:
     """A finished run, ready to predict.
 
-    A trained run has `trained` and no sources. A combination has sources and no network: the sources of a TTA are one run, those
-    of an ensemble runs or TTAs, those of a panel runs of one finding each.
+    A trained run has `trained` and no sources. A combination has sources and no network. The source of a TTA is one run. The
+    sources of an ensemble are runs or TTAs. The sources of a panel are runs with one finding each.
     """
 
     id: str
@@ -68,7 +68,7 @@ class StoredRun:
     sources: tuple["StoredRun", ...] = ()
     # name of a value in `gray_values` -> its lowest and highest value among internal images
     usual: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    synthetic: bool = False  # whether a program drew the training images
+    synthetic: bool = False  # whether the training images are synthetic
 
     @property
     def networks(self) -> tuple["StoredRun", ...]:
@@ -111,7 +111,10 @@ class StoredRun:
 
     @property
     def num_maps(self) -> int:
-        """Return how many heat maps are averaged for one finding: 1 for a run or a panel, else the number of networks x views."""
+        """Return how many heat maps are averaged for one finding.
+
+        The number is 1 for a trained run or a panel, else the number of networks, counting a network once for each view.
+        """
         if self.kind == "tta":
             return len(self.views) * self.sources[0].num_maps
         return sum(source.num_maps for source in self.sources) if self.kind == "ensemble" else 1

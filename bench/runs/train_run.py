@@ -17,7 +17,7 @@ from bench.training.fit import fit
 def train(
     run: Run, store: Store, internal: CohortRef, device: torch.device, processes: DataParallelGroup, progress: Progress
 ) -> None:
-    """Train a run; the main process writes the weights of the selected epoch, the history, and trained.json."""
+    """Train a run; the main process writes the selected epoch's weights, the history, and trained.json (facts of the run)."""
     from safetensors.torch import save
 
     config, folder = run.config, store.run_dir(run.id)

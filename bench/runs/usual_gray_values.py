@@ -28,7 +28,7 @@ def gray_values(image_SS: NDArray[np.uint8]) -> dict[str, float]:
 
 
 def usual_gray_values(store: Store, run: Run) -> dict[str, tuple[float, float]]:
-    """Return the usual range of each value of `gray_values` over a sample of the decoded internal images.
+    """Return {name of a value of `gray_values`: (lowest, highest)} over a sample of the decoded internal images.
 
     The result is {} if the decoded images were deleted.
     """

@@ -45,7 +45,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The result of an evaluation: the run's id, its row in the manifest, remarks for the owner of the model, and the path of the page."""
+    """The result of an evaluation.
+
+    `row` is the run's row in `manifest`, the manifest of the grid. `remarks` are notes for the owner of the model.
+    """
 
     run_id: str
     row: Mapping[str, Any]
@@ -65,8 +68,10 @@ def evaluate(
 ) -> Evaluated:
     """Predict every cohort of the grid with an imported model, score the predictions, and write the page.
 
-    A second call adds what is missing. A model that fails leaves nothing in the store. Raises ConfigError, SetupError or
-    DatasetError for a model that does not match its declaration, StoreError if the stored grid has other cohorts.
+    A second call for the same model adds missing predictions. If the first call fails, the run of the model is deleted.
+    `data`: None for synthetic cohorts. `trust`: whether to open a torch.export file, or a folder whose code is not in the
+    registry, although either can run foreign code. Raises ConfigError, SetupError or DatasetError for a model that does not
+    match its declaration, StoreError if the stored grid has other cohorts.
     """
     declared, grid, registry = request.declared, request.grid, request.registry
     alone = replace(grid, configs=(replace(grid.configs[0], weights="none"),), tta=(), ensembles=(), analyses=())
@@ -92,8 +97,8 @@ def evaluate(
     run = external_run(declared, config, plan.refs[0].id, weights)
     plan = replace(plan, runs=(run,))
     if stored:
-        # A stored run keeps the preprocessing of its training. The members of an ensemble may differ in it, so the plan
-        # gets one entry for each preprocessing.
+        # A stored run keeps the preprocessing of its training. The networks of an ensemble may have different
+        # preprocessing, so the plan gets one run for each image geometry that they need.
         entries = [{**run.entries, "preprocessing": own.entries["preprocessing"]} for own in geometries(stored)]
         plan = replace(plan, runs=tuple(replace(run, entries=own) for own in entries))
     images = None if files else prepare(plan, workers, display.progress, display.say)
@@ -138,7 +143,7 @@ def _stored(store: Store, plan: Plan) -> tuple[Plan, dict[str, Any] | None]:
     """Return the plan with the cohorts of the stored manifest with the grid's name, and the content of this manifest.
 
     Without such a manifest, the plan is unchanged and the content is None. Raises StoreError when the manifest has
-    other cohorts, findings or splits than the plan, because the model could not be compared with its runs.
+    other cohorts, findings or splits than the plan, because the model cannot be compared with the runs of such a manifest.
     """
     if not _manifest_path(plan).is_file():
         return plan, None
@@ -274,7 +279,10 @@ def _has_features(folder: Path, source: _Source, ref: CohortRef) -> bool:
 
 
 def _records(folder: Path, source: _Source, weights: str, device: torch.device, began: float) -> None:
-    """Write the records of the run. It is not trained here, so it has no history and no weights."""
+    """Write the records of the run: trained.json, seal.json, cost.json and env.json.
+
+    `began`: time in seconds since 1970. The run has no history and no weights, because it was trained elsewhere.
+    """
     trained = {"unlearnt": source.missing, "elsewhere": source.declared.name}
     records = {
         "trained": trained,
@@ -291,7 +299,7 @@ def _records(folder: Path, source: _Source, weights: str, device: torch.device, 
 
 
 def _cost(declared: Declared, network: ImportedNetwork, device: torch.device) -> dict[str, Any]:
-    """Return the cost of one image; operations can be counted for torch modules only."""
+    """Return the cost of predicting one image. Operations are counted only for models of the kinds timm and function."""
     assert declared.input is not None
     size = declared.input.input or declared.input.size
     inner: Any = network.network

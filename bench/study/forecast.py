@@ -49,7 +49,7 @@ def work(plan: Plan, run: Run) -> Work:
 
 
 def all_work(plan: Plan, runs: Sequence[Run]) -> dict[str, Work]:
-    """Count the work of each run: run id -> work. Images are counted once for all runs with the same split."""
+    """Return the work of each run: run id -> work. Images are counted only once for runs with the same split and labels."""
     different = {_split_key(run.config): run.config for run in runs}
     images = {key: count_images(plan, config) for key, config in different.items()}
     return {run.id: _work(run, images[_split_key(run.config)]) for run in runs}
@@ -120,7 +120,7 @@ def step_key(config: RunConfig) -> tuple[object, ...]:
 
 
 def num_analyzed(plan: Plan, analysis: Analysis, run: Run) -> int:
-    """Return the number of images that an analysis uses. Its time is proportional to this number."""
+    """Return the number of images that an analysis uses. The time of the analysis is proportional to this number."""
     options, total = analysis.options, 0
     for ref in plan.refs:
         table = plan.cohorts[ref.name].table
@@ -167,9 +167,9 @@ class Rates:
     networks: Mapping[tuple[object, ...], NetworkRate]  # `step_key` -> rate
     decoding: Mapping[tuple[str, str], Decoding]  # (cohort, key of the image geometry) -> rates of one process
     row_bytes: Mapping[str, float]  # cohort -> bytes of the stored prediction of one image
-    start_s: float  # for starting the programs, once per grid
-    first_score_s: float
-    score_s: float  # for scoring a run after the first run, with `score_rows` rows
+    start_s: float  # seconds for starting the programs, once per grid
+    first_score_s: float  # seconds for scoring the first run, with `score_rows` rows
+    score_s: float  # seconds for scoring each further run, with `score_rows` rows
     score_rows: int
     score_bytes: int
     report_s: float
@@ -214,28 +214,28 @@ class Forecast:
 
     @property
     def core_s(self) -> float:
-        """Return core seconds: decoding, scoring and other work and, without a GPU, also training and prediction."""
+        """Return the core seconds of decoding, scoring and other work; without a GPU, also those of `device_s`."""
         without_devices = self.decoding_s + self.scoring_s + self.other_s
         return without_devices if self.on_gpu else without_devices + self.device_s
 
     @property
     def total_s(self) -> float:
-        """Return the seconds of all work on one core, or on one core and one GPU."""
+        """Return the seconds of all work, one step after the other, on one core, or on one core and one GPU."""
         return self.core_s + (self.device_s if self.on_gpu else 0.0)
 
     @property
     def disk_bytes(self) -> int:
-        """Return the disk space that is used at the end."""
+        """Return the disk space in bytes that the finished grid uses: decoded images and files of runs."""
         return self.cache_bytes + sum(line.disk_bytes for line in self.lines)
 
     @property
     def peak_bytes(self) -> int | None:
-        """Return the memory of the largest run, None if unknown."""
+        """Return the memory in bytes of the run that needs the most memory; None if unknown."""
         return max((line.peak_bytes for line in self.lines if line.peak_bytes is not None), default=None)
 
 
 def _run_bytes(todo: Work, rate: NetworkRate, row_bytes: Mapping[str, float]) -> int:
-    """Return the disk space of a finished run: weights, predictions, features.
+    """Return the disk space in bytes of a finished run: weights, predictions, features.
 
     A stored feature takes two bytes; the patient id takes four bytes per letter. Other files are small.
     """
@@ -272,7 +272,10 @@ def forecast(plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], rates:
 
 
 def _analyzed_counter(plan: Plan) -> Callable[[Analysis, Run], int]:
-    """Return `num_analyzed` for this plan. Images are counted once for runs with the same split and findings."""
+    """Return a function of an analysis and a run that returns the number of images, as `num_analyzed` does for this plan.
+
+    The function counts the images only once for all runs with the same split and findings.
+    """
     numbers: dict[tuple[object, ...], int] = {}
 
     def count(analysis: Analysis, run: Run) -> int:
@@ -316,9 +319,10 @@ def _line(
 
 
 def _analysis_s(num_images: int, rate: AnalysisRate, image_s: float) -> float:
-    """Return the seconds of an analysis of a run: its own work, and forward passes at the speed of the network.
+    """Return the seconds of an analysis of a run: the work of the analysis, and the forward passes of the run's network.
 
-    `num_images`: number of images that the analysis uses.
+    `num_images`: number of images that the analysis uses. `image_s`: seconds of a forward pass with one image. The result
+    is 0 if the analysis could not be measured.
     """
     if rate.failed:
         return 0.0

@@ -61,8 +61,8 @@ def rehearsed_forecast(
 ) -> Forecast:
     """Return the forecast for these runs and the unfinished derived runs, from a rehearsal on the first device.
 
-    The rehearsal takes at most a tenth of the time that it forecasts. Before it begins, `announce` gets a rough forecast,
-    from which this limit is computed.
+    The rehearsal takes at most a tenth of the time that it forecasts. Before the rehearsal begins, `announce` gets a rough
+    forecast; the first time limit of the rehearsal is a tenth of the time in this rough forecast.
     """
     names = devices.in_parallel(max(run.config.threads for run in runs))
     unfinished = [run for run in derived if plan.store.state(run.id) != "done"]
@@ -78,15 +78,15 @@ def rehearsed_forecast(
 
 @dataclass(slots=True)
 class Budget:
-    """The time that a rehearsal may take: at most `seconds`, in the seconds of its clock."""
+    """The time that a rehearsal may take, in core seconds on a CPU and in seconds of wall-clock time on a GPU."""
 
-    seconds: float = float("inf")
-    # function that computes the allowed seconds again from the rates, once the networks are measured
+    seconds: float = float("inf")  # maximum time of the rehearsal
+    # function that computes `seconds` again from the measured rates; it is called after the networks are measured
     renewed: Callable[[Rates], float] = lambda _: float("inf")
-    spent: Callable[[], float] = lambda: 0.0
+    spent: Callable[[], float] = lambda: 0.0  # function that returns the seconds that the rehearsal has taken so far
 
     def allows(self, seconds: float) -> bool:
-        """Return whether the rehearsal may use this number of further seconds."""
+        """Return whether the rehearsal may take this number of seconds in addition to the time so far."""
         return self.spent() + seconds <= self.seconds
 
 
@@ -100,7 +100,8 @@ def rehearse(
 ) -> Rates:
     """Measure the rates of these runs on one device. All files are temporary.
 
-    For work that the budget does not allow, the rates of `rough` are used. Without a budget, everything is measured.
+    Work is not measured if the budget does not allow it; the rates of `rough` are then used. Without a budget, all work is
+    measured.
     """
     device = torch.device(device_name)
     clock = _clock_of(device)
@@ -108,13 +109,13 @@ def rehearse(
     budget = budget or Budget()
     if not budget.allows(START_S):
         return rates
-    # This is the CPU time that the process has used so far. The real run needs this time, too.
+    # The CPU time that this process has used so far, mainly for its imports. `bench run` needs time for imports, too.
     began = time.process_time()
     start_s, empty_bytes = worker()
     rehearsal_began = clock()
     budget.spent = lambda: start_s + min(began, start_s) + clock() - rehearsal_began
-    # This process may have made phantom cohorts, which the real run does not repeat. So its time counts only up to
-    # the time of one start.
+    # The CPU time of this process may contain the making of phantom cohorts, which `bench run` does not repeat. So this
+    # time counts only up to `start_s`, the time of one start.
     rates = replace(rates, start_s=start_s + min(began, start_s))
     with tempfile.TemporaryDirectory(prefix="rehearsal-") as name:
         folder = Path(name)
@@ -149,9 +150,10 @@ def _with_networks(
     empty_bytes: int,
     progress: Progress,
 ) -> Rates:
-    """Return rates with the measured rates of as many networks as the budget allows.
+    """Return the rates `rough`, with measured rates for as many networks as the budget allows.
 
-    The rough rates of the other networks are multiplied by the median of measured and rough time.
+    The rough times of the other networks are multiplied by a factor: the median of measured time divided by rough time.
+    `empty_bytes`: memory of a worker without a network.
     """
     different = {step_key(run.config): run for run in runs}
     measured: dict[tuple[object, ...], NetworkRate] = {}
@@ -179,7 +181,7 @@ def _network_seconds(run: Run, rough: NetworkRate, device: torch.device) -> floa
 
 
 def _rehearsed_images(run: Run, device: torch.device) -> int:
-    """Return the number of images in the largest step of the rehearsal. On a CPU it is bounded, and so is the memory."""
+    """Return the number of images in the largest step of the rehearsal. A limit on this number saves memory on a CPU."""
     size = run.config.schedule.batch_size
     return size if device.type == "cuda" else min(size, max(4, REHEARSED_PIXELS // run.input_size**2))
 
@@ -192,7 +194,10 @@ def _measure_network(
 
 
 def _clock_of(device: torch.device) -> Clock:
-    """Return the clock of a device: core seconds of this process on a CPU, wall clock after a synchronization on a GPU."""
+    """Return the clock of a device, a function that returns seconds.
+
+    On a CPU these are core seconds of this process. On a GPU they are wall-clock time, after all work of the GPU has ended.
+    """
     if device.type != "cuda":
         return time.process_time
 
@@ -239,8 +244,8 @@ class NetworkRehearsal:
     def rate(self, folder: Path, memory_before: int, empty_bytes: int) -> NetworkRate:
         """Return the rates of the network.
 
-        On a CPU, its memory is the growth of this process since `memory_before`, plus `empty_bytes`, the memory of a worker
-        without a network. Files are written to `folder` to measure their sizes.
+        On a CPU, the peak memory is computed: the growth of this process from `memory_before` bytes, plus `empty_bytes`, the
+        memory of a worker without a network. Files are written to `folder` to measure their sizes.
         """
         run, network = self.run, self.network
         step, step_s, peak = self.train()
@@ -269,7 +274,7 @@ class NetworkRehearsal:
         )
 
     def train(self) -> tuple[Step, float, int | None]:
-        """Train for a few steps; return the `Step` object, the seconds of one step and the peak memory.
+        """Train for a few steps; return the `Step` object, the seconds of one step and the peak memory in bytes.
 
         A step of a large network with all images of a batch may need more memory than a small machine has. So on a CPU,
         large batches are not tried: time and memory are extrapolated from two smaller numbers of images.
@@ -299,7 +304,10 @@ class NetworkRehearsal:
         return step, _extrapolated(half_s, most_s, most, size), peak
 
     def _steps(self, step: Step, num_rows: int, images: int) -> tuple[float, int | None]:
-        """Take a few steps with so many images; return the seconds of one step and the peak memory."""
+        """Take a few steps with `images` images each; return the seconds of one step and the peak memory in bytes.
+
+        `num_rows`: number of training images from which the images are drawn. The memory is None if it is unknown.
+        """
         epoch = self.run.config.schedule.epochs
         memory = PeakMemory.start(self.device)
         spent: list[float] = []
@@ -327,7 +335,9 @@ class NetworkRehearsal:
 
 
 def _extrapolated(half: float, most: float, images: int, wanted: int) -> float:
-    """Return the value for `wanted` images on the line through `half`, for images // 2, and `most`, for `images`.
+    """Return the value for `wanted` images on a line through two measured values.
+
+    `half` was measured with images // 2 images, and `most` with `images` images. The line never falls.
 
     >>> _extrapolated(3.0, 5.0, 8, 64)
     33.0
@@ -343,7 +353,7 @@ def _noise_images(run: Run) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]"
 
 
 def _stand_in_normalization(run: Run, network: Network) -> Normalizer:
-    """Return a run's intensity normalization with an invented histogram, which does not change the time."""
+    """Return a run's intensity normalization with an invented reference histogram. The histogram does not affect the time."""
     marks = np.linspace(0, 1, len(LANDMARKS)).tolist()
     invented = {"histstd": marks, "histmatch": [1 / 256] * 256}
     op = run.histogram_op

@@ -1,7 +1,8 @@
 """Measure the time of scores, analyses and the page with a tiny network on some images, in a temporary store.
 
-Scores use invented predictions for up to SCORED images of each cohort. Analyses use up to ANALYZED images. The images
-that go through the tiny network are counted. The forecast then replaces the time of these passes by the time of the
+A cohort of the pilot has some images of the split that the leaderboard shows, and as many other images: about SCORED of
+each group for scores, about ANALYZED of each group for analyses. Scores use random predictions. The images that go
+through the tiny network are counted, so that the forecast can replace the time of the tiny network by the time of the
 grid's networks.
 """
 
@@ -38,14 +39,14 @@ from bench.study.forecast import AnalysisRate, num_analyzed
 from harmonize.seeds import stream
 from reports.page import render
 
-ANALYZED = 240  # number of images of a cohort for the analyses; most analyses use no more
-SCORED = 4000  # number of images of a cohort for the scores; the time for more images is proportional
+ANALYZED = 240  # number of images of a cohort for the analyses; most analyses do not use more images
+SCORED = 4000  # number of images of a cohort for the scores; the time of scoring is proportional to this number
 NETWORK = {"depths": [1, 1, 1, 1], "widths": [16, 32, 64, 128], "dropout": 0.1}
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Core seconds for scoring the first run, and for each further run, with `rows` images per run."""
+    """Seconds for scoring the first run, and for each further run, with `rows` images per run; and sizes of files."""
 
     first_s: float
     further_s: float
@@ -66,7 +67,10 @@ class Pilot:
 
     @classmethod
     def of(cls, plan: Plan, run: Run, root: Path, device: torch.device, clock: Callable[[], float]) -> "Pilot":
-        """Return a pilot: choose its images and write their tables. Its run has the configuration of `run`, but a tiny network and one epoch."""
+        """Return a pilot, after choosing its images and writing the tables of its cohorts.
+
+        The pilot's run has the configuration of `run`, but a tiny network and one epoch. `root`: folder of the temporary store.
+        """
         store = Store.open(root)
         refs = tuple(_cut(plan, ref, run, store, ANALYZED) for ref in plan.refs)
         cohorts = {r.name: replace(plan.cohorts[r.name], table=r.read()) for r in refs}
@@ -82,7 +86,7 @@ class Pilot:
         return cls(plan, small, stand_in, device, clock)
 
     def score(self, progress: Progress) -> Scored:
-        """Predict the images of the pilot; measure the scoring of invented predictions for one run and for two runs."""
+        """Predict the images of the pilot; measure the scoring of random predictions for one run and for two runs."""
         self._finish(progress)
         manifest = read_manifest(self.plan.store, self.plan.grid.name)
         score_all(manifest, progress)  # analyses read the scores
@@ -107,7 +111,10 @@ class Pilot:
         )
 
     def analyse(self, progress: Progress, allowed: Callable[[str], bool]) -> tuple[dict[str, AnalysisRate], float]:
-        """Return the rates of each analysis of the grid that is allowed, and the seconds of the page."""
+        """Return the rates of the grid's analyses (name -> rate), and the seconds for making the page.
+
+        An analysis is measured only if `allowed`, a function of its name, returns True.
+        """
         store, internal = self.plan.store, self.plan.refs[0]
         network = trained_network(self.run, store, self.device)
         black = np.zeros((64, *open_images(store, internal, self.run.geometry).images.shape[1:]), np.uint8)
@@ -135,7 +142,7 @@ class Pilot:
         return rates, self.clock() - began
 
     def _finish(self, progress: Progress) -> None:
-        """Finish the run of the pilot with untrained weights and its own predictions."""
+        """Finish the run of the pilot: write untrained weights, then predict the pilot's images with these weights."""
         store, run, refs = self.plan.store, self.run, self.plan.refs
         write_manifest(self.plan, prepare(self.plan, 1, progress).caches, 0)
         job = Job(run, store, refs, str(self.device))
@@ -176,7 +183,7 @@ class Pilot:
 def _cut(plan: Plan, ref: CohortRef, run: Run, store: Store, most: int) -> CohortRef:
     """Return a small version of a cohort: about `most` images of the split that the leaderboard shows, and about `most` other images.
 
-    Its table is written to `store`.
+    The table of the small cohort is written to `store`.
     """
     table = plan.cohorts[ref.name].table
     headline = ref.headline_rows(ref.split_of(table, run.config))
@@ -200,7 +207,7 @@ def _some(table: pd.DataFrame, among: NDArray[np.bool_], most: int, name: str) -
 
 @contextmanager
 def _counted() -> Iterator[list[int]]:
-    """Count the images that go through any network while the block runs."""
+    """Yield a list with one number: how many images have gone through any network since the block began."""
     total, own = [0], {name: getattr(Network, name) for name in ("outputs_and_features", "outputs", "embed")}
 
     def counting(call: Any) -> Any:

@@ -18,7 +18,7 @@ from harmonize.cache.cache import Forecast as Decoding
 
 SHARE = 0.1  # maximum share of the forecast time that a rehearsal takes
 START_S = 20.0  # core seconds for starting this program and a worker, with their imports
-PILOT_S = 25.0  # core seconds for scoring the invented predictions, with the compilation of kernels
+PILOT_S = 25.0  # core seconds for scoring the random predictions of the pilot, including the compilation of kernels
 CORE_GMACS = 10.0  # billions of MACs per second of a core
 GPU_GMACS = 5000.0  # billions of MACs per second of a GPU, in mixed precision
 UNKNOWN = {"gmacs": 1.0, "params": 10.0}  # assumed numbers for a network whose registry entry does not state them
@@ -37,9 +37,10 @@ ANALYSES: Mapping[str, AnalysisRate] = MappingProxyType(
 
 
 def rough_rates(plan: Plan, runs: Sequence[Run], on_gpu: bool, decoding: Mapping[tuple[str, str], Decoding]) -> Rates:
-    """Return rates of the runs from the numbers of operations and parameters in the registry.
+    """Return rates of the runs, computed from the numbers of operations and parameters in the registry.
 
-    `decoding` is measured, because this takes less than a thousandth of the time of decoding.
+    `decoding`: the rates of decoding images. These rates are always measured, because the measurement takes less than a
+    thousandth of the time of decoding.
     """
     networks = {step_key(run.config): _network_rate(run, on_gpu) for run in runs}
     analyses = {analysis.name: ANALYSES[analysis.name] for analysis in plan.grid.analyses}

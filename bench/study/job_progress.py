@@ -21,10 +21,13 @@ class Display(Protocol):
         """Update a progress bar of the main process: `done` of `total` units of the step `what`."""
 
     def run_progress(self, run_id: str, name: str, what: str, done: int, total: int) -> None:
-        """Update a progress bar of a run, which has this name: `done` of `total` units of the step `what`."""
+        """Update the progress bar of a run that is shown as `name`: `done` of `total` units of the step `what`."""
 
     def overall_progress(self, what: str, finished: int, done: float, total: int) -> None:
-        """Update the progress bar of `total` runs or analyses. `finished` of them have ended; `done` also counts the finished parts of the others."""
+        """Update the progress bar of `total` runs or analyses.
+
+        `finished` is the number of ended runs or analyses. `done` is `finished` plus the finished shares of the running ones.
+        """
 
     def say(self, text: str) -> None:
         """Print one line."""
@@ -38,7 +41,7 @@ class Overall:
     what: str
     finished: int
     total: int
-    parts: dict[str, float] = field(default_factory=dict)  # job id -> part of its training that is done
+    parts: dict[str, float] = field(default_factory=dict)  # id of a running job -> share of the job that is done
     names: Mapping[str, str] = field(default_factory=dict)  # job id -> name of its run
 
     def on_event(self, job_id: str, what: str, done: int, total: int) -> None:
@@ -83,15 +86,16 @@ class Tally:
         self.overall.show()
 
     def train(self, plan: Plan, runs: Sequence[Run], names: Mapping[str, str]) -> list[Run]:
-        """Train the untrained runs, and return the runs that have weights."""
+        """Train the untrained runs; return the runs that then have weights. `names`: run id -> name."""
         jobs = [Job(run, plan.store, plan.refs, trains_only=True) for run in runs if not run.is_trained(plan.store)]
         out = {job.id for job in jobs} - self.work(jobs, names, "trained")
         return [run for run in runs if run.id not in out]
 
     def work(self, jobs: Sequence[Work], names: Mapping[str, str], done: str = "done") -> set[str]:
-        """Run the jobs, report how each ends, and return the ids of the successful jobs. `names`: of the jobs, by id.
+        """Run the jobs, report how each job ends, and return the ids of the successful jobs.
 
-        If a shared pass fails, its runs do not fail: each run then predicts by itself.
+        `names`: job id -> name of its run. `done`: word that reports a success, such as "trained". If a shared pass (one pass
+        over the images for several runs) fails, its runs do not fail: each run then predicts by itself.
         """
         well, shared = set(), {job.id: job for job in jobs if isinstance(job, PassJob)}
         passes = {key: f"{names[job.run.id]} and {len(job.runs) - 1} more" for key, job in shared.items()}

@@ -23,7 +23,7 @@ from bench.study.run_grid import execute
 from harmonize.errors import ConfigError, StoreError
 
 KEYS = ("dataset", "split", "metric", "finding", "calibrator", "operating_point")
-ENOUGH = 3  # minimum number of seeds for a seed spread; with two seeds the estimate is too uncertain
+ENOUGH = 3  # minimum number of seeds to estimate how much scores vary with the seed; two seeds are too few
 VERDICTS = ("same bits", "within the seed spread", "within the interval", "outside", "no number")
 
 
@@ -34,7 +34,7 @@ class Reproduction:
     run_id: str
     verdict: str  # one of VERDICTS, except "no number"
     rows: pd.DataFrame  # columns: KEYS, stored, again, low, high, seeds_apart, verdict
-    checked: tuple[str, ...]
+    checked: tuple[str, ...]  # results of the other checks, one line of text per check
     num_seeds: int  # number of runs that differ only in their seed, including this run
     path: Path  # file with the rows
     hospitals: Mapping[str, str]  # cohort -> title of its hospital
@@ -51,8 +51,8 @@ def reproduce(
 ) -> Reproduction:
     """Train a finished run again on the same data and compare every score.
 
-    After an interruption, a second call resumes. Raises ConfigError when data, starting weights or registry are not those of
-    the run.
+    `into`: folder of the new store. After an interruption, a second call resumes the training. Raises ConfigError when data,
+    starting weights or registry are not those of the stored run, StoreError when the training fails.
     """
     stored, manifest, run = request.stored, request.manifest, request.run
     run_id = stored.id
@@ -76,7 +76,10 @@ def reproduce(
 
 
 def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:
-    """Raise ConfigError, with the differences, if run or external images of the plan are not the stored ones."""
+    """Raise ConfigError, with the differences, if the plan has another run, or another id of a cohort, than the manifest.
+
+    `document`: the stored run.json. The id of a cohort changes with its images and labels.
+    """
     before, now = json.loads(document), json.loads(plan.runs[0].document)
     if before != now:
         changed = [key for key in before | now if before.get(key) != now.get(key)]
@@ -101,10 +104,7 @@ def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:
 
 
 def _seeds(manifest: Manifest, run: Mapping[str, Any]) -> list[str]:
-    """Return the run and the scored runs of the grid that differ from it only in the seed.
-
-    The run itself comes first.
-    """
+    """Return the id of `run`, followed by the ids of scored runs of the grid that differ from `run` only in the seed."""
     config = manifest.config(run)
     same = [r["id"] for r in manifest.runs if replace(manifest.config(r), seed=config.seed) == config]
     done = [r for r in same if (manifest.scores / r / "KEY").is_file()]
@@ -119,9 +119,10 @@ def _scores(manifest: Manifest, run_id: str) -> pd.DataFrame:
 def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return one row per score: stored value, new value, and the largest difference that seeds explain.
 
-    `seeds` contains the scores of every seed, and also those of the stored run. Two trainings with different seeds differ
-    by at most `seeds_apart` in 95 % of cases. It is t(n - 1, .975) x s x sqrt(2), where s is the standard deviation
-    over n seeds and t the quantile of Student's t. It is NaN with fewer than ENOUGH seeds.
+    `seeds` has one table of scores for each seed, also that of the stored run. The column `seeds_apart` is the largest
+    difference between two trainings with different seeds in 95 % of cases: t(n - 1, .975) x s x sqrt(2). Here s is the
+    standard deviation over n seeds, and t is the quantile of Student's t distribution. With fewer than ENOUGH seeds,
+    `seeds_apart` is NaN.
 
     The verdict is the first in this list that is true: same bits; no number (one value is NaN); within the seed spread;
     within the interval over patients (only with too few seeds); outside.
@@ -146,14 +147,21 @@ def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataF
 
 
 def headline(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows for the verdict: macro AUROC on the internal test split and at each external hospital, mean and gap."""
+    """Return the rows that decide the verdict.
+
+    These rows are the macro AUROCs on the internal test split, at each external hospital and as the external mean, and the
+    gaps of the macro AUROC.
+    """
     plain = (rows["finding"] == "macro") & (rows["calibrator"] == "none") & rows["metric"].isin(["auroc", "auroc_gap"])
     other = rows["split"].isin(["val", "expert_valid", "expert_test"])
     return rows[plain & ~other]
 
 
 def _verdict(rows: pd.DataFrame, several: bool) -> str:
-    """Return the verdict of a run: "same bits" if all rows have it, else the worst verdict of the headline rows."""
+    """Return the verdict of a run: "same bits" if all rows have this verdict, else the worst verdict of the headline rows.
+
+    A headline row without a number counts as "outside". `several`: whether there are ENOUGH seeds.
+    """
     if (rows["verdict"] == "same bits").all():
         return "same bits"
     verdicts = set(headline(rows)["verdict"])
@@ -163,7 +171,7 @@ def _verdict(rows: pd.DataFrame, several: bool) -> str:
 
 
 def _checked(manifest: Manifest, again: Manifest, run_id: str) -> tuple[str, ...]:
-    """Return the results of the checks other than those of scores, one line of text per check."""
+    """Return the results of all checks except the comparison of scores, one line of text per check."""
     before, now = (CheckedFolder(m.store.run_dir(run_id)).facts() for m in (manifest, again))
     same = before["seal"].get("weights_after") == now["seal"].get("weights_after")
     size = before["cost"].get("params"), now["cost"].get("params")

@@ -1,4 +1,4 @@
-"""Read the request of `bench run`, and check everything that can be checked before images are drawn or read.
+"""Read the requests of `bench run` and `bench evaluate`, and check all that can be checked without making or reading images.
 
 This module imports neither pandas nor torch, so that a wrong request is refused within a second or two.
 """
@@ -24,7 +24,7 @@ from harmonize.errors import SetupError
 
 @dataclass(frozen=True)
 class Request:
-    """A grid that will be run, read and checked once. `command`: the command line that repeats the request."""
+    """A grid that will be run, after it was read and checked. `command`: the command line that repeats the request."""
 
     grid: Grid
     registry: Registry
@@ -60,14 +60,17 @@ class Request:
         return [] if self.weights else _pretrained(self.grid, self.registry)
 
     def check_weights(self, store: Store) -> None:
-        """Raise SetupError if the starting weights of a new grid are neither in the hub's cache nor downloadable."""
+        """Raise SetupError if starting weights of a grid are neither in the hub's cache nor downloadable.
+
+        A grid that the store already has is not checked.
+        """
         if not store.has_grid(self.grid.name):
             checked_hub_weights(self.hub_architectures)
 
     def fetch_weights(self, runs: Iterable[Run], store: Store, progress: Progress) -> None:
-        """Download missing starting weights of runs that will be trained, once, before any run trains.
+        """Download the missing starting weights of the untrained runs, before any of these runs trains.
 
-        Raises SetupError as `checked_hub_weights` and `fetch`.
+        Raises SetupError if a file cannot be downloaded.
         """
         fetch(checked_hub_weights(self.architectures_to_fetch(runs, store)), progress)
 
@@ -76,9 +79,9 @@ class Request:
         return [run.entries["architecture"] for run in runs if run.starts_from_hub and not run.is_trained(store)]
 
     def missing_weights(self, architectures: Iterable[Entry]) -> list[str]:
-        """Return lines of text: which starting weights of timm's hub are not on this machine, and where to get them.
+        """Return lines of text that say which starting weights of timm's hub are not on this machine, and how to get them.
 
-        Return no line if nothing is missing. The network is not used.
+        The list is empty if no file is missing. The function does not use the internet.
         """
         files = hub_weights(architectures, check=False)
         missing = [file for file in files if file.state == "missing"]
@@ -113,7 +116,7 @@ class EvaluationRequest:
     grid: Grid
     registry: Registry
     folder: Path | None = None
-    model_name: str = ""  # as it is shown in the command of the grid
+    model_name: str = ""  # name of the file or folder of the model, for the command line that repeats the request
 
     @classmethod
     def read(cls, model: str | Path, grid_name: str, registry_file: Path | None, data: Path | None) -> Self:
@@ -140,9 +143,10 @@ def _check_data(grid: Grid, data: Path | None) -> None:
 
 
 def check_weights_files(grid: Grid, registry: Registry, folder: Path | None) -> None:
-    """Raise SetupError if the folder of starting weights does not exist, or lacks files; name all missing files.
+    """Raise SetupError if the folder of starting weights does not exist, or if files of starting weights are missing.
 
-    Files that the registry names must exist, too. `folder`: folder of --weights, or None.
+    `folder`: folder of --weights, or None. Without a folder, only the files are checked that entries of the registry name.
+    The error names all missing files.
     """
     if folder is not None and not folder.is_dir():
         fix = "give the folder that holds the safetensors files"
@@ -167,7 +171,7 @@ def check_weights_files(grid: Grid, registry: Registry, folder: Path | None) -> 
 def checked_hub_weights(entries: Iterable[Entry]) -> list[StartingWeights]:
     """Return the files of starting weights of timm models.
 
-    The network is only used if files are missing. Raises SetupError, with the names of all missing models, if they are
+    The function uses the internet only if files are missing. Raises SetupError, with the names of all missing models, if they are
     neither in the hub's cache nor downloadable.
     """
     files = hub_weights(entries, check=False)
@@ -191,8 +195,8 @@ def check_foreign(grid: Grid, registry: Registry) -> None:
     """Raise ConfigError or RegistryError for an unusable entry that is not part of the project.
 
     An entry is unusable if its code cannot be imported or does not accept its options. It is also unusable if it names a timm
-    model that does not exist, or that does not accept images of this size. Tests cover the project's own entries, so these are
-    not imported here.
+    model that does not exist, or that does not accept images of the run's size. The project's own entries are not imported
+    here, because tests cover them.
     """
     shipped = installed("registry.yaml")
     own = (registry if registry.path.resolve() == shipped.resolve() else Registry.read(shipped)).sections

@@ -23,10 +23,10 @@ from bench.study.job_progress import Display, Tally
 class Result:
     """The result of running a grid."""
 
-    done: int
-    trained: int
+    done: int  # number of finished runs
+    trained: int  # number of runs that this call finished
     failed: dict[str, str]  # id of a run or of an analysis -> reason
-    held: int
+    held: int  # number of jobs that were skipped, because another process works on their run
     page: Path | None
     derived: int = 0  # number of finished derived runs
     waiting: Mapping[str, str] = field(default_factory=dict)  # derived run id -> the run that it waits for
@@ -65,7 +65,8 @@ def execute(
     """Finish the runs and the derived runs; write the manifest, the scores and the page.
 
     The executor does runs and analyses; up to `workers` processes on this machine decode images. Trained runs without
-    predictions share a pass over the images. With `one_pass`, all runs are trained before the first prediction.
+    predictions share a pass over the images. With `one_pass`, all runs are trained before the first prediction. With
+    `with_images`, the page may show real radiographs.
     """
     if any(plan.store.state(r.id) != "done" for r in runs):
         executor.prepare()
@@ -123,7 +124,8 @@ def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally, names: Mapping
 def _analyse(plan: Plan, runs: Sequence[Run], tally: Tally, names: Mapping[str, str]) -> None:
     """Run the missing or outdated analyses of the finished runs."""
     finished = [run for run in runs if plan.store.state(run.id) == "done"]
-    jobs = sorted(analysis_jobs(plan, finished), key=lambda job: job.analysis.kind.per_run)  # the longest first
+    # the analyses of the cohorts are first, because they take longest
+    jobs = sorted(analysis_jobs(plan, finished), key=lambda job: job.analysis.kind.per_run)
     todo = [job for job in jobs if not job.done]
     if todo:
         tally.expect("analyses", len(jobs) - len(todo), len(jobs))

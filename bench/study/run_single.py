@@ -29,7 +29,7 @@ class Wanted:
     evaluate_on: tuple[str, ...]
     sweep: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     min_count: int = 10
-    synthetic: bool = False  # whether the cohorts are made, because the caller gives no data
+    synthetic: bool = False  # whether the cohorts are synthetic, because the caller gives no data
 
     @property
     def content(self) -> dict[str, Any]:
@@ -49,11 +49,11 @@ def run_alone(
     workers: int,
     display: Display,
 ) -> study.Result:
-    """Train and score the requested runs and write the page; return the manifest.
+    """Train and score the requested runs and write the page; return the result.
 
-    `places`: paths of the registry, the data and the starting weights. After planning, the grid file is written to
-    `grids/<name>.yaml` of the store. Raises the errors of planning, and StoreError when a run failed or another process
-    holds it.
+    `places`: paths of the registry, the data and the starting weights, each may be None. After planning, the grid file is
+    written to `grids/<name>.yaml` of the store. Raises the errors of planning, and StoreError when a run fails or another
+    process works on a run.
     """
     check_device(device)
     registry_file, data, weights = places

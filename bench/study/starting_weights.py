@@ -55,7 +55,7 @@ def needed(grid: Grid, registry: Registry, folder: Path | None) -> list[Starting
 
 
 def tag_of(architecture: Entry) -> str:
-    """Return the timm model of an architecture, with the tag of its weights."""
+    """Return the name of an architecture's timm model, which contains the tag of its weights: MODEL.TAG."""
     return str(architecture.options.get("name", architecture.name))
 
 
@@ -92,7 +92,7 @@ def _fetched(row: StartingWeights) -> StartingWeights:
 
 
 def repositories(tags: Mapping[str, Entry]) -> dict[str, str]:
-    """Return the hub repository of each timm model with its tag; models whose weights are elsewhere are left out."""
+    """Return {timm model with tag: hub repository of its weights}. Models whose weights are not on the hub are left out."""
     names = {tag: f"timm/{tag}" for tag in tags if tag not in RELEASES}
     shipped = Registry.read(installed("registry.yaml")).sections["architectures"]
     foreign = [tag for tag in names if tags[tag] != shipped.get(tags[tag].name)]
@@ -100,7 +100,7 @@ def repositories(tags: Mapping[str, Entry]) -> dict[str, str]:
     if unknown:
         from bench.models.network import hub_repository  # imports torch, which takes seconds
 
-        # timm knows whether the weights of a model that is not part of the project are somewhere else
+        # for a model that is not part of the project, only timm knows whether its weights are on the hub
         names |= {tag: hub_repository(tag) for tag in unknown}
     return {tag: name for tag, name in names.items() if name}
 
@@ -162,7 +162,7 @@ def _released(tag: str, entry: Entry, check: bool = True) -> StartingWeights:
 def _with_cached_file(row: StartingWeights, check: bool = True) -> StartingWeights:
     """Return the row with the state of the file in the hub's cache, if the file is there.
 
-    The cache names a large file by its SHA-256, so a file that differs from its name is damaged.
+    The cache names a large file by its SHA-256, so a file whose SHA-256 differs from its name is damaged.
     """
     path = cached_path(row.source, HUB_FILE)
     if not path:
@@ -176,12 +176,12 @@ def _with_cached_file(row: StartingWeights, check: bool = True) -> StartingWeigh
 
 
 def _present(row: StartingWeights, path: Path) -> StartingWeights:
-    """Return the row of a file that exists, without reading the file."""
+    """Return `row` with path, size and state "present" of the file at `path`, which exists. The file is not read."""
     return replace(row, state="present", path=str(path), num_bytes=path.stat().st_size, exact=True)
 
 
 def _approximate_bytes(entry: Entry) -> int:
-    """Return the size of a network's weights, from its number of parameters; 0 if the registry does not state it."""
+    """Return the size in bytes of a network's weights, four per parameter; 0 if the registry states no number of parameters."""
     return round(4e6 * float(entry.facts.get("params", 0)))
 
 

@@ -1,4 +1,4 @@
-"""Order and batches of the training images in an epoch. They depend only on seed, epoch and label classes.
+"""Order and batches of the training images in an epoch, which depend only on seed, epoch and label classes.
 
 Legend: N images, K findings, C classes (the present or the absent images of a finding).
 """
@@ -17,7 +17,10 @@ def shuffled(seed: int, epoch: int, num_images: int) -> NDArray[np.int64]:
 
 
 def micro_batches(num_images: int, batch: int, micro: int) -> Iterator[slice]:
-    """Yield the micro-batches of an epoch: slices of at most `micro` images that never cross a batch."""
+    """Yield the micro-batches of an epoch: slices of at most `micro` images, each inside one batch of `batch` images.
+
+    The incomplete last batch is left out.
+    """
     for batch_start in range(0, num_images - num_images % batch, batch):
         for start in range(batch_start, batch_start + batch, micro):
             yield slice(start, min(start + micro, batch_start + batch))

@@ -64,7 +64,7 @@ class TrainingState:
 
 
 def write_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors and plain values, followed by their SHA-256: torch does not notice a changed byte in a tensor."""
+    """Write tensors and plain values, followed by their SHA-256, because torch does not notice a changed byte in a tensor."""
     stream = io.BytesIO()  # torch.save to a file hides the cause of a failed write, such as a full disk
     torch.save(dict(content), stream)
     stream.write(hashlib.sha256(stream.getbuffer()).digest())

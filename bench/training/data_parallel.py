@@ -1,8 +1,9 @@
 """Data-parallel training of one run: one process per device, with the result of a single process.
 
 Each batch is split into micro-batches, as the run's `micro_batch` says. The processes divide the micro-batches among
-them, sum gradients and batch-norm statistics, and take the same optimizer step. So the number of devices is not part of
-a run: the weights differ only by rounding of sums. Dropout masks differ, because each process draws its own.
+them, sum gradients and batch-norm statistics, and take the same optimizer step. So the number of devices changes the
+weights only by rounding of sums, and is not part of the run id. Dropout masks also depend on the number of devices,
+because each process draws its own masks.
 """
 
 import datetime as dt
@@ -113,8 +114,9 @@ class SharedBatchNorm:
     """Keep running batch-norm statistics equal to those of a single process that handles every micro-batch.
 
     A running statistic r is a moving mean: r <- (1 - m) r + m x, with momentum m and the statistic x of a micro-batch.
-    It is linear in x. Rank 0 starts from r and the other ranks from 0. A process decays its share of r for each
-    micro-batch of another process. The sum over processes is then the moving mean of a single process.
+    Because r is linear in x, r can be a sum of one share per process. Rank 0 starts with r and the other ranks with 0. For
+    each micro-batch of another process, a process multiplies its share by 1 - m. The sum of the shares is then the moving
+    mean of a single process.
     """
 
     def __init__(self, network: nn.Module, processes: DataParallelGroup) -> None:
@@ -124,7 +126,10 @@ class SharedBatchNorm:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Sum the statistics over processes after the block; inside, call `skip` for each micro-batch of another process."""
+        """Sum the statistics over the processes when the block ends.
+
+        Inside the block, the caller must call `skip` for each micro-batch of another process.
+        """
         if not self.processes.is_main:
             for layer in self._updating():
                 for statistic in _statistics(layer):
@@ -133,7 +138,7 @@ class SharedBatchNorm:
         self.processes.all_reduce([statistic for layer in self._updating() for statistic in _statistics(layer)])
 
     def skip(self) -> None:
-        """Decay the statistics for one micro-batch of another process."""
+        """Multiply the statistics by 1 - momentum, for one micro-batch of another process."""
         for layer in self._updating():
             for statistic in _statistics(layer):
                 statistic.mul_(1 - _momentum(layer))
@@ -152,7 +157,7 @@ def _statistics(layer: _BatchNorm) -> tuple[Tensor, Tensor]:
 
 
 def _momentum(layer: _BatchNorm) -> float:
-    """Return the weight of the newest batch.
+    """Return the momentum of a layer: the weight of the newest micro-batch in the moving mean.
 
     Raises TypeError for momentum None (a plain mean over all batches), which cannot be shared between processes.
     """

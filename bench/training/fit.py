@@ -1,4 +1,4 @@
-"""fit(): train one network on its internal cohort and select the epoch there, on `val` unless the schedule says otherwise.
+"""fit(): train one network on its internal cohort, and select the epoch on `val` or on the split that the schedule names.
 
 Every random draw is seeded by (seed, purpose, epoch, step), so a resumed run takes the same steps as an uninterrupted
 run. On a CPU with the same number of threads the weights are equal bit by bit. The exception is `compile: true`, where
@@ -48,7 +48,7 @@ class Trained:
     gradient_evaluations: int  # number of forward and backward passes over a batch in all epochs
     # indices of findings that lack present or absent images in training, after the label policies
     unlearnt: tuple[int, ...]
-    stopped: str = ""  # the limit that ended training early, with the number of epochs; "" if no limit did
+    stopped: str = ""  # a text with the time limit that ended training early and the number of epochs, else ""
     compiled: str = ""  # a text that says whether torch.compile was used, and why; "" without `compile: true`
     micro_batch: int = 0  # final micro-batch size if memory was too small for the configured one, else 0
 
@@ -71,9 +71,9 @@ def fit(
     `watched`: {split: images} of the splits that the schedule names, `val` included. An existing checkpoint is resumed,
     and a new one is written after each epoch. When the time limit is reached, training stops before the next step,
     drops the current epoch and selects the best earlier epoch. `clock` returns seconds. All processes of a
-    data-parallel group return the same result. A run of one finding, or of explicit labels only, trains on the images
-    that label it (`RunConfig.labeled_images_only`). Raises TrainingError when the loss is not finite, the labels cannot
-    train or validate a finding, or the limit is reached in the first epoch.
+    data-parallel group return the same result. Some runs train only on images with a label for a finding of the run
+    (`RunConfig.labeled_images_only`). Raises TrainingError when the loss is not finite, when no finding can be trained or
+    validated with the labels, or when the limit is reached before an epoch can be selected.
     """
     config, schedule = run.config, run.config.schedule
     network.to(device=device).to(memory_format=torch.channels_last)
@@ -137,7 +137,10 @@ def fit(
 
 
 def _training_set(run: Run, train: Examples, device: torch.device) -> tuple[Examples, TrainingTargets]:
-    """Return the training images that the run uses, and their targets. Raises TrainingError if no finding has present and absent images."""
+    """Return the training images that the run uses, and their targets.
+
+    Raises TrainingError if no finding has both present and absent images.
+    """
     targets = TrainingTargets.of(run, train, device)
     if not run.config.labeled_images_only:
         return train, targets
@@ -146,7 +149,10 @@ def _training_set(run: Run, train: Examples, device: torch.device) -> tuple[Exam
 
 
 def _epoch_order(targets: TrainingTargets, config: RunConfig, epoch: int, size: int) -> NDArray[np.int64]:
-    """Return the indices of the training images in the order of an epoch. Raises TrainingError when micro-batches cannot be balanced."""
+    """Return the indices of the training images in the order of an epoch. `size`: images per batch.
+
+    Raises TrainingError when `sampling: balanced` is impossible with these micro-batches.
+    """
     try:
         return targets.epoch_order(config, epoch, size)
     except ValueError as error:

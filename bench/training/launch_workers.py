@@ -1,7 +1,7 @@
 """Start and end the processes of a run that several devices train together.
 
-Rank 0 is the worker process that has the run. It starts the other ranks as child processes. A child ends when rank 0
-ends, because rank 0 holds the other end of its standard input.
+Rank 0 is the worker process that has the run. Rank 0 starts the other ranks as child processes. A child ends when rank 0
+ends, because rank 0 holds the other end of the child's standard input.
 """
 
 import os
@@ -41,8 +41,8 @@ class WorkerTask:
 def launched_group(job: Job, trains: bool, device: torch.device) -> Iterator[DataParallelGroup]:
     """Yield the data-parallel group of a job, with this process as rank 0; the group ends with the block.
 
-    When a child dies, the run fails with DataParallelError. If this process then waits for the child in a collective
-    call, this process ends with exit code 3.
+    When a child dies, the run fails with DataParallelError. But if this process waits for the dead child in a collective
+    call (a call that needs all processes), this process records the failure and ends with exit code 3.
     """
     if not job.others:
         yield SINGLE_PROCESS
@@ -90,7 +90,10 @@ def _start(task: WorkerTask) -> "subprocess.Popen[bytes]":
 
 
 def _watch(job: Job, children: list["subprocess.Popen[bytes]"], finished: threading.Event) -> None:
-    """End this process when a child dies, because a collective call that waits for the child may never return."""
+    """End this process when a child dies, because a collective call that waits for the child may never return.
+
+    First, this process has five seconds to end by itself; `finished` is then set.
+    """
     while not finished.wait(0.5):
         exit_codes = [child.poll() for child in children if child.poll() is not None]
         if exit_codes and not finished.wait(5):

@@ -72,11 +72,12 @@ def focal(
 ) -> Tensor:
     """Return the focal loss: cross-entropy times (1 - p_true)^gamma, which reduces the weight of easy pairs.
 
-    With gamma 0 it is `bce`. `alpha` weights positives and 1 - alpha negatives; None weights both by 1.
-    Source: Lin et al. 2017, arXiv:1708.02002, equations 4 and 5; p_true is interpolated for soft targets.
+    p_true is the probability that the network gives to the true class; for soft targets it is interpolated. With gamma 0
+    the loss is `bce`. The weight of positives is `alpha`, and that of negatives is 1 - alpha; with None, both are 1.
+    Source: Lin et al. 2017, arXiv:1708.02002, equations 4 and 5.
     """
     target_NK = masked_targets(target_NK, weight_NK)
-    # q is 1 - p, computed without rounding error
+    # q_NK is 1 - p_NK, computed without rounding error
     p_NK, q_NK = (
         torch.sigmoid(logit_NK.float()),
         torch.sigmoid(-logit_NK.float()),
@@ -96,9 +97,10 @@ def asl(
     gamma_pos: float = 1.0,
     clip: float = 0.05,
 ) -> Tensor:
-    """Return the asymmetric loss: focal with one gamma per class, and probabilities of negatives shifted down by `clip`.
+    """Return the asymmetric loss: the focal loss with one gamma per class, and with probabilities shifted for negatives.
 
-    Negatives with a probability below `clip` do not count. With all three options at 0 it is `bce`.
+    The probability of a negative is reduced by `clip`, so negatives with a probability below `clip` do not count. With all
+    three options at 0 the loss is `bce`.
     Source: Ridnik et al. 2021, arXiv:2009.14119, section 2.
     """
     target_NK, logit_NK = masked_targets(target_NK, weight_NK), logit_NK.float()

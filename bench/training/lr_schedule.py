@@ -12,7 +12,7 @@ from bench.config.run_config import Schedule
 def lr_factor(step: int, steps: int, warmup: float, kind: str) -> float:
     """Return the multiplier of the peak learning rate at a step: linear warm-up, then cosine decay to zero or constant.
 
-    `warmup` is the share of the steps in warm-up. Every `kind` except cosine is constant after it.
+    `warmup` is the share of the steps in warm-up. After the warm-up, every `kind` except cosine is constant.
 
     >>> [round(lr_factor(s, 10, 0.2, "cosine"), 2) for s in (0, 1, 2, 9)]
     [0.5, 1.0, 1.0, 0.04]
@@ -26,10 +26,10 @@ def lr_factor(step: int, steps: int, warmup: float, kind: str) -> float:
 
 
 def plateau(losses: Sequence[float], factor: float, patience: int) -> float:
-    """Return the learning-rate multiplier after the plateaus of the validation loss: `factor` for each plateau.
+    """Return the learning-rate multiplier after the plateaus of the validation loss: `factor` ** number of plateaus.
 
-    A plateau is more than `patience` epochs in a row without a loss that is 0.01 % below the lowest loss before them.
-    After a plateau, counting restarts. The rule and the threshold are those of
+    A plateau is more than `patience` epochs in a row that do not lower the lowest loss by more than 0.01 %. After a
+    plateau, the counting of epochs restarts. The rule and the threshold are those of
     `torch.optim.lr_scheduler.ReduceLROnPlateau`.
 
     >>> plateau([1.0, 0.5, 0.6, 0.6, 0.6], 0.1, 2), plateau([1.0, 0.5, 0.6, 0.6], 0.1, 2)
@@ -49,10 +49,10 @@ def plateau(losses: Sequence[float], factor: float, patience: int) -> float:
 def lr_multiplier(
     schedule: Schedule, epoch: int, step: int, num_steps: int, history: Sequence[Mapping[str, float]]
 ) -> float:
-    """Return the multiplier of the peak learning rate at a step (from 0) of an epoch (from 1) with `num_steps` steps.
+    """Return the multiplier of the peak learning rate at a step of an epoch with `num_steps` steps.
 
-    A phase ends when the backbone is unfrozen, and when the run's own loss replaces cross-entropy. Each phase has its
-    own warm-up and decay.
+    Steps are counted from 0, epochs from 1. A phase ends when the backbone is unfrozen, and when the run's own loss
+    replaces cross-entropy. Each phase has its own warm-up and decay.
     """
     epochs = schedule.phase(epoch)
     multiplier = lr_factor(

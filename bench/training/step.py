@@ -45,7 +45,7 @@ class Step:
 
     A phase is a range of epochs with the same loss and the same learning weights.
 
-    An optimizer may evaluate the gradients several times (SAM: twice).
+    In one step, an optimizer may evaluate the gradients several times (SAM: twice).
 
     When memory runs out in a forward or backward pass, `micro` (the images per pass) is halved. The step is then repeated
     from the same weights, buffers and random state. The batch stays the same, but batch norm sees fewer images.
@@ -78,7 +78,7 @@ class Step:
         self.ema = ModelEmaV3(network, schedule.ema) if schedule.ema else None
         self.gradient_evaluations = 0  # number of forward and backward passes over a batch
         has_weight_N = self.training_loss.has_weight()
-        self.has_weight_N = None if has_weight_N.all() else has_weight_N  # None if every image has a weight above 0
+        self.has_weight_N = None if has_weight_N.all() else has_weight_N  # None if all are True
         self.buffers = [*network.buffers(), *self.training_loss.buffers()]
         self.saved = [buffer.clone() for buffer in self.buffers]  # values of the buffers before the step
         self.in_pass = False  # whether a forward or backward pass is running
@@ -100,7 +100,7 @@ class Step:
         self.training_loss.zero_grad(set_to_none=True)
 
     def _begin_phase(self, first: int) -> None:
-        """Begin the phase whose first epoch is `first`: make a new optimizer for the weights that learn then."""
+        """Begin the phase whose first epoch is `first`: make a new optimizer for the weights that learn in this phase."""
         entry, schedule = self.run.entries["optimizer"], self.schedule
         decay = schedule.weight_decay if schedule.weight_decay >= 0 else None
         freeze_backbone(self.network, first <= schedule.freeze_epochs)
@@ -113,7 +113,7 @@ class Step:
         self.peak_lr = [float(group["lr"]) * schedule.lr_scale for group in self.optimizer.param_groups]
 
     def begin_epoch(self, epoch: int) -> None:
-        """Begin an epoch: switch to its phase and to training mode."""
+        """Begin an epoch: switch to training mode, and begin the phase of this epoch if it is a new phase."""
         first = self.schedule.phase(epoch)[0]
         if first != self.phase:
             self._begin_phase(first)
@@ -133,7 +133,7 @@ class Step:
         schedule, num_steps = self.schedule, len(batches)
         self.begin_epoch(epoch)
         total = torch.zeros((), device=self.device)
-        # shows results of the previous epoch, because reading the loss of this epoch would make a GPU wait
+        # The text shows results of the previous epoch, because reading the loss of this epoch would make a GPU wait.
         so_far = ", loss {train_loss:.3f}, val AUROC {val_auroc:.3f}".format_map(history[-1]) if history else ""
         with self.reader.prefetch(self.rows[self.own_indices(batch)] for batch in batches):
             for i, batch in enumerate(batches):
@@ -148,8 +148,9 @@ class Step:
     def end_epoch(self, order: NDArray[np.int64], size: int, epoch: int) -> Network:
         """Return the network to validate and store after the epoch: the network with averaged weights if `ema` is set.
 
-        A schedule-free optimizer switches to its evaluation weights. Batch-norm statistics are recomputed for these
-        weights on the first batches of the epoch, augmented as in training.
+        A schedule-free optimizer first switches to its evaluation weights. The batch-norm statistics of these weights are
+        computed on the first batches of the epoch, augmented as in training. `order`: indices of the training images in the
+        order of the epoch. `size`: images per batch.
         """
         if self._is_schedule_free:
             self.optimizer.eval()  # type: ignore[attr-defined]
@@ -176,7 +177,7 @@ class Step:
         return self.micro < self.configured_micro
 
     def set_lr(self, factor: float) -> None:
-        """Set the learning rate of each parameter group to `factor` times its peak."""
+        """Set the learning rate of each parameter group to `factor` times the group's peak learning rate."""
         for group, lr in zip(self.optimizer.param_groups, self.peak_lr, strict=True):
             group["lr"] = lr * factor
 
@@ -273,7 +274,7 @@ class Step:
             return total
 
         if self.scaler is None:
-            # the loss stays on the device
+            # the loss is not copied to the CPU, so that a GPU does not have to wait
             return cast("Tensor", self.optimizer.step(closure))  # type: ignore[arg-type]
         loss = closure()
         self.scaler.unscale_(self.optimizer)
@@ -283,7 +284,10 @@ class Step:
         return loss
 
     def _halve(self, size: int, epoch: int, step: int) -> None:
-        """Halve the micro-batch. No micro-batch may have only one image, because batch norm needs a variance."""
+        """Halve the micro-batch for batches of `size` images, so that no micro-batch has only one image.
+
+        Batch norm cannot compute a variance from one image. Raises TooLargeError if a smaller micro-batch is impossible.
+        """
         before = min(self.micro, size)
         if self.processes.size > 1:
             raise TooLargeError(f"memory ran out in a forward pass of {before} images; lower schedule.micro_batch")

@@ -1,7 +1,7 @@
-"""torch.compile for training: with `compile: true` it is timed on the run's first images, and used if it is faster.
+"""torch.compile for training: with `compile: true`, it is timed on the run's first images and used if training is faster.
 
-Compiled kernels round differently from eager ones, so `compile` is part of the run id. Predictions, and so all scores,
-always use eager kernels.
+Compiled kernels round differently from eager (not compiled) kernels, so `compile` is part of the run id. Predictions, and
+so all scores, always use eager kernels.
 """
 
 import logging
@@ -29,8 +29,9 @@ def compile_if_faster(
 ) -> str:
     """Make the step use a compiled forward pass if it is faster; return the decision and its reason.
 
-    `num_passes` is the number of passes left in training; nothing is compiled if they take less than `min_seconds`.
-    Weights, buffers and gradients are unchanged afterwards. If compilation fails, training continues without it.
+    `num_passes` is the number of forward and backward passes left in training. If these passes take less than
+    `min_seconds`, nothing is compiled. Weights, buffers and gradients are unchanged afterwards. If compilation fails,
+    training continues without it.
     """
     if step.processes.size > 1:
         return "not compiled: several devices train this run"

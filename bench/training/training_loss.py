@@ -49,7 +49,7 @@ class TrainingTargets:
         return targets
 
     def labeled(self) -> NDArray[np.int64]:
-        """Return the indices of the training images that label at least one finding of the run."""
+        """Return the indices of the training images with a label for at least one finding of the run."""
         indices: NDArray[np.int64] = torch.nonzero((self.weight_NK > 0).any(dim=1)).flatten().cpu().numpy()
         return indices
 
@@ -59,11 +59,12 @@ class TrainingTargets:
         return type(self)(self.target_NK[index], self.weight_NK[index], self.head_NT[index])
 
     def initial_biases(self, states: int) -> Tensor:
-        """Return the biases [K x states] with which a network without features outputs the training prevalences.
+        """Return the biases [K x states] with which a network whose features are all 0 outputs the training prevalences.
 
-        With one state, the bias is the logit of the finding's prevalence; with three, the log shares of absent, uncertain and
-        present. One image is added to each class, so a class without images has a finite bias. The network then starts at the
-        loss of the best constant prediction, and its first steps do not learn the prevalences.
+        With one state, the bias is the logit of the finding's prevalence. With three states, the three biases are the
+        logarithms of the shares of absent, uncertain and present. One image is added to each class, so a class without
+        images has a finite bias. The network then starts at the loss of the best constant prediction, and its first steps
+        do not learn the prevalences.
         Source: Lin et al. 2017, arXiv:1708.02002, section 4.1 (with the measured prevalence instead of 0.01).
         """
         counts_NK, target_NK = (self.weight_NK > 0).float(), masked_targets(self.target_NK, self.weight_NK)
@@ -75,7 +76,7 @@ class TrainingTargets:
         return (counts_K3 / counts_K3.sum(1, keepdim=True)).log().flatten()
 
     def epoch_order(self, config: RunConfig, epoch: int, size: int) -> NDArray[np.int64]:
-        """Return the indices of the training images in the order of an epoch, for batches of `size`.
+        """Return the indices of the training images in the order of an epoch, for batches of `size` images.
 
         Raises ValueError when micro-batches cannot be balanced.
         """
@@ -94,7 +95,7 @@ class TrainingTargets:
 
 
 class TrainingLoss(nn.Module):
-    """The run's loss on its training targets; parameters of the loss learn together with the network's.
+    """The loss of a run on its training targets. A loss may have parameters, which learn together with the network's.
 
     Every auxiliary head adds its cross-entropy over the images with a target, times its weight (`head_weights`). While
     `pretraining` is True, the loss of the findings is plain cross-entropy.
@@ -108,7 +109,7 @@ class TrainingLoss(nn.Module):
         self.weight_NK = targets.weight_NK.clone()
         for head in self.heads:
             if head.finding is not None:
-                # the output of this finding is an auxiliary head, so it learns from the loss of the head instead
+                # the output of this finding is also an auxiliary head, and learns only from the loss of the head
                 self.weight_NK[:, head.finding] = 0.0
         self.pretraining = False
         self.loss: Callable[..., Tensor] = three_states
@@ -116,7 +117,10 @@ class TrainingLoss(nn.Module):
             self.loss = build_loss(run.entries["loss"], targets.target_NK, self.weight_NK)
 
     def forward(self, output_NO: Tensor, index_N: Tensor) -> Tensor:
-        """Return the weighted mean loss of the training images at the indices `index_N`."""
+        """Return the loss of the training images at the indices `index_N`, whose outputs are `output_NO`.
+
+        The loss is the weighted mean of the loss of the findings, plus one term for each auxiliary head.
+        """
         output_NO, targets, width = output_NO.float(), self.targets, self.weight_NK.shape[1] * self.states
         finding_NX = output_NO if output_NO.shape[1] == width else output_NO[:, :width]
         loss = bce if self.pretraining else self.loss

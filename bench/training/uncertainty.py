@@ -31,7 +31,7 @@ class Labels:
 
 
 def blank(state_NK: Tensor, policy: str) -> Tensor:
-    """Return states without -2: `zero` makes them absent (CheXpert's convention), `ignore` makes them unmapped.
+    """Return states in which -2 (not mentioned) is replaced: by absent (`zero`, CheXpert's convention) or unmapped (`ignore`).
 
     >>> blank(torch.tensor([[1, -1, -2]]), "zero").tolist()
     [[1, -1, 0]]
@@ -84,7 +84,7 @@ def multiclass(labels: Labels) -> Targets:
 def mixed(labels: Labels, of: Mapping[str, str], otherwise: str = "zeros") -> Targets:
     """U-Mixed: each finding has its own policy.
 
-    `of` maps findings to ignore, ones or zeros; the others get `otherwise`.
+    `of` maps findings to ignore, ones or zeros. Findings that `of` does not name get the policy `otherwise`.
 
     Raises ConfigError for an unknown policy.
     """
@@ -106,7 +106,10 @@ def _uncertain_as(labels: Labels, state: int) -> Targets:
 
 
 def _certain(state_NK: Tensor) -> Targets:
-    """Return float32 targets and weights: weight 1 where the state is present or absent."""
+    """Return float32 targets (1 where present, else 0) and weights (1 where present or absent, else 0).
+
+    Raises ValueError if a state is -2 (not mentioned).
+    """
     if bool((state_NK == NOT_MENTIONED).any()):
         raise ValueError("the label states contain -2 (not mentioned): apply `blank` first")
     certain_NK = (state_NK == PRESENT) | (state_NK == ABSENT)

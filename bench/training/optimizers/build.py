@@ -24,7 +24,7 @@ def build(
 
     `loss_parameters` learn with the network's weights, in their own parameter group without weight decay.
     Every optimizer is used as `step(closure)`. The closure calls zero_grad, forward, backward and clipping, and returns
-    the loss. An optimizer with a `network` argument gets the network. `use_fused` decides about fused kernels.
+    the loss. An optimizer with a `network` argument gets the network. `use_fused` decides whether to use fused kernels.
     Raises ConfigError for options that the optimizer does not take.
     """
     optimizer_class = Entry("optimizers", use, use).load() if isinstance(use, str) else use
@@ -50,8 +50,9 @@ def build(
 def use_fused(optimizer_class: Callable[..., Optimizer], options: Mapping[str, Any], devices: Collection[str]) -> bool:
     """Return whether to use torch's fused kernel: for Adam and AdamW on a GPU, unless the options choose an implementation.
 
-    On a CPU, the fused kernel would save only 1 % of a step. In addition, torch (2.15) gives wrong results there, without an
-    error, when a gradient has another memory layout than its weight. On a GPU, torch raises an error for such gradients.
+    On a CPU, the fused kernel would save only 1 % of a step. In addition, torch (2.15) gives wrong results on a CPU,
+    without an error, when a gradient has another memory layout than its weight. On a GPU, torch raises an error for such
+    gradients.
     SGD never uses the fused kernel, which reads uninitialized momentum when the first fp16 step overflows.
     """
     chosen = {"fused", "foreach", "capturable", "differentiable"} & set(options)
@@ -61,7 +62,7 @@ def use_fused(optimizer_class: Callable[..., Optimizer], options: Mapping[str, A
 def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
     """Load a stored state, but keep this optimizer's `fused` setting.
 
-    The state may come from another kind of device.
+    The setting of the state may be wrong, because the state may come from another kind of device.
     """
     pairs = zip(state["param_groups"], optimizer.param_groups, strict=True)
     groups = [{**stored, "fused": own["fused"]} if "fused" in own else stored for stored, own in pairs]
@@ -69,9 +70,10 @@ def load_optimizer_state(optimizer: Optimizer, state: Mapping[str, Any]) -> None
 
 
 def decay_groups(network: nn.Module, weight_decay: float | None) -> list[dict[str, Any]]:
-    """Return the trainable weights in one or two parameter groups: biases and norms (at most one axis) never decay.
+    """Return the trainable weights in one or two parameter groups: weights with decay, and weights without decay.
 
-    With `weight_decay` None the other group uses the optimizer's default.
+    Biases and norms, which have at most one axis, never decay. With `weight_decay` None, the other weights have the
+    optimizer's default decay. An empty group is left out.
     """
     trainable = [p for p in network.parameters() if p.requires_grad]
     with_decay: dict[str, Any] = {"params": [p for p in trainable if p.ndim > 1]}

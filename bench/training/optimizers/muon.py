@@ -11,11 +11,11 @@ from bench.training.optimizers.parameter_groups import hidden_matrices
 
 
 def muon(params: Iterable[dict[str, Any]], network: nn.Module, **options: Any) -> Optimizer:
-    """Return timm's Muon for the hidden matrices of `network`, with its AdamW for all other weights.
+    """Return timm's Muon for the hidden matrices of `network`; all other weights use the AdamW that is part of timm's Muon.
 
-    Other weights are those of the stem, the classifier, depthwise and grouped convolutions, norms, biases and the loss. A
-    convolution is one matrix, output channels x the rest. By default timm selects weights by shape only, and would
-    include the stem and the classifier.
+    Other weights are those of the stem, the classifier, depthwise and grouped convolutions, norms, biases and the loss. The
+    weights of a convolution are one matrix, with one row for each output channel. By default timm selects weights by shape
+    only, and would include the stem and the classifier.
     """
     hidden = {id(weight) for weight in hidden_matrices(network)}
     groups: list[dict[str, Any]] = []

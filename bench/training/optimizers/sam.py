@@ -23,8 +23,8 @@ class SAM(Optimizer):
     the dropout masks of the first, and does not change the buffers of `network` (batch-norm statistics).
 
     With `network` given, only its weights are perturbed. Parameters of a loss are not perturbed: their sharpness does
-    not matter, and a dual variable with its flipped gradient would move in the wrong direction. The base optimizer
-    moves them with the gradient of the second pass.
+    not matter, and a dual variable with its flipped gradient would move in the wrong direction. But the base optimizer
+    updates the parameters of a loss, with the gradient of the second pass.
 
     State and parameter groups are the same objects as the base optimizer's, so schedulers and checkpoints work on both.
     The perturbation does not depend on the norm of the gradient, so clipping in the closure affects only the second
@@ -82,7 +82,11 @@ class SAM(Optimizer):
         return loss
 
     def _perturb(self, params: list[Tensor]) -> None:
-        """Move the weights to the point of largest loss within rho, to first order; the norm is over all groups."""
+        """Move the weights towards the largest loss: in the direction of the gradient, by the length `rho`.
+
+        With `adaptive`, the length is relative to |w| + eta. The norm of the gradient is that of all parameter groups
+        together.
+        """
         if not params:
             return
         grads = [cast("Tensor", p.grad) for p in params]
