@@ -1,6 +1,6 @@
 """Show the result for one image as an HTML table. Each finding has a row with a bar (probability) and a line (threshold).
 
-The HTML needs no script and loads no files. It takes its colors from the theme of streamlit (`currentColor`).
+The HTML needs no script and loads no files. The colors come from the theme of streamlit (`currentColor`).
 """
 
 from collections.abc import Callable

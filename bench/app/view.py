@@ -1,7 +1,7 @@
 """The page of `bench app`: choose a run and an image; show the run's predictions and its performance.
 
-Streamlit calls `show` again after each change. The page appears before torch is imported, because this import takes
-seconds. An uploaded image stays in memory during its session and is never written to disk.
+Streamlit calls `show` again after each change of a setting. The import of torch takes seconds, so the page appears before this
+import. An uploaded image stays in memory until the browser session ends, and is never written to disk.
 """
 
 import json

@@ -30,7 +30,7 @@ def say_plan(
 ) -> None:
     """Print the planned runs with their states; with `devices`, also an estimate of time, disk space and memory.
 
-    The estimate comes from a rehearsal on one of the devices. It is left out if all runs are done.
+    The estimate comes from a rehearsal on one of the devices. If all runs are done, there is no estimate.
     """
     store, names, forecast = plan.store, Run.names(runs), None
     todo = [run for run in runs if store.state(run.id) != "done"]
@@ -139,7 +139,7 @@ def _row(name: str, lines: Sequence[Line]) -> list[str]:
 
 
 def sentences(estimate: Forecast, workers: int) -> list[str]:
-    """Return lines of text: time, disk space and memory of all runs, what was not included, and how it was measured.
+    """Return lines of text: time, disk space and memory of all runs, what is not included, and how the numbers were measured.
 
     `workers`: number of processes that decode images.
     """

@@ -84,10 +84,10 @@ def evaluate(
 
 
 def _rows(result: "Evaluated") -> "pd.DataFrame":
-    """Return the macro AUROC of the imported model on the internal test split, on each external cohort, and their mean.
+    """Return the macro AUROC of the imported model, one row for the internal test split and for each external cohort.
 
-    The columns are dataset ("external" is the mean over the external cohorts), value, low, high, num_findings, and seen. `seen`:
-    whether the model was trained on the cohort.
+    One more row, with the dataset "external", has the mean over the external cohorts. The columns are dataset, value, low, high,
+    num_findings, and seen (whether the model was trained on the cohort).
     """
     from bench.results.read_predictions import load_scores
 

@@ -118,7 +118,7 @@ def _packages() -> list[Check]:
 
 
 def _is_installed(module: str) -> bool:
-    """Return whether a module such as "package.module" exists, without importing it.
+    """Return whether a module such as "package.module" exists, without importing the module or its package.
 
     `importlib.util.find_spec("package.module")` would import the package.
     """
@@ -193,8 +193,8 @@ def _shared_patients(cohorts: Sequence[Cohort]) -> list[Check]:
     """Look for patients that two cohorts share; return one check for each pair of cohorts.
 
     Pairs of cohorts in which equal patient ids may mean different patients are skipped. Shared patients are only a warning,
-    because the data file does not state on which cohort a grid trains. They are a note if both cohorts have the same root folder:
-    for example, a subset with expert labels shares patients on purpose.
+    because the data file does not state on which cohort a grid trains. If both cohorts have the same root folder, shared patients
+    are a note: for example, a subset with expert labels shares patients on purpose.
     """
     checks = []
     for one, other in combinations(cohorts, 2):

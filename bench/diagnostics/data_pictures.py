@@ -97,7 +97,10 @@ def looks(
 
 
 def caption(cohort: Cohort, row: int) -> str:
-    """Return the present findings of an image as text, and its uncertain findings with a question mark. `row`: its table row."""
+    """Return the findings of an image as text. An uncertain finding has a question mark.
+
+    `row`: position of the image in the cohort's table.
+    """
     names = []
     for finding in FINDINGS:
         state = cohort.table[finding].iloc[row] if finding in cohort.table else pd.NA

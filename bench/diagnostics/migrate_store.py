@@ -73,8 +73,8 @@ def _require_no_process(root: Path) -> None:
 def with_checksums(store: Store, progress: Progress) -> dict[str, str]:
     """Migrate from schema 1 to 2: record the checksums of each finished run and analysis.
 
-    A damaged run gets no checksums, because then its damaged files would look intact. Returns {id of a damaged run: its
-    first fault}.
+    A damaged run gets no checksums, because checksums of damaged files would make these files look intact. Returns {id of a
+    damaged run: its first fault}.
     """
     from_bundles, ids, left = runs_from_bundles(store), store.run_ids(), {}
     for index, run_id in enumerate(ids):

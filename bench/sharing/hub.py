@@ -1,7 +1,7 @@
 """Upload a stored run to the Hugging Face hub, or write the same files into a folder.
 
 The files are weights, configuration and model card; no image, cohort table, prediction or gallery is among them. `files_of`
-lists the files. Before that, it searches the texts for the ids of all cohorts.
+searches the texts for the ids of all cohorts, and returns the files only if the texts have no ids.
 """
 
 import html
@@ -52,8 +52,8 @@ class HubFile:
 def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[str, Manifest, list[HubFile]]:
     """Return the run's id, the manifest of its grid, and the files to upload.
 
-    The files are everything that prediction needs. For a TTA, an ensemble or a panel, these include the files of all networks
-    that it combines. `run_prefix`: the beginning of the run id. `grid`: name of the run's grid; None for the first grid with it.
+    The files are everything that prediction needs. A TTA, an ensemble or a panel has the files of all networks that it combines.
+    `run_prefix`: the beginning of the run id. `grid`: name of the run's grid; None for the first grid that has the run.
     Raises StoreError for a run that is unknown, unfinished, unscored, without weights, or an imported model. Also raises
     StoreError if a text contains an id of a patient or an image.
     """

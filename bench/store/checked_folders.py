@@ -235,8 +235,8 @@ class ScoresFolder(CheckedFolder):
 def _problems(folder: CheckedFolder, names: tuple[str, ...], states: tuple[object, ...]) -> Mapping[str, str]:
     """Return {file name: problem} for the files `names` of a folder; see `CheckedFolder.problems`.
 
-    `states`: for each file, then for checksums.json, its device, inode, size and time; None for a missing file. They are part
-    of the cache's key. So unchanged files are checked only once per process.
+    `states`: for each file, then for checksums.json, its device, inode, size and time; None for a missing file. The cache keeps
+    the result for equal arguments, so unchanged files are checked only once per process.
     """
     checksums, problems = folder.checksums(), {}
     if checksums is None:

@@ -27,9 +27,9 @@ def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
     """Hold the lease of a run's `folder` during the block. Yield True, or False if another live process holds the lease.
 
     A dead holder loses the lease to this process. A holder on this machine is dead if its process does not exist. A holder on
-    another machine counts as dead if its heartbeat count does not change for 12 intervals of `beat_s` seconds; this can also
-    happen to a suspended process. At the end of its block, a process that lost the lease leaves the new holder's LOCK alone.
-    A new holder removes the half-written files of the dead holder.
+    another machine counts as dead if its heartbeat count does not change for 12 intervals of `beat_s` seconds. So a process that
+    was suspended for a long time may lose the lease; at the end of its block, it does not remove the LOCK of the new holder.
+    The new holder removes the half-written files of the dead holder.
     """
     lock, own_entry = folder / "LOCK", claim()
     dead: list[str] = []

@@ -36,9 +36,9 @@ def remove_once(folder: Path) -> None:
 def remove_abandoned(folder: Path, now: float, dead: Container[str] = ()) -> None:
     """Remove the half-written files of dead processes from a folder.
 
-    A process of this machine is dead if it does not exist. Any process is dead if its label is in `dead`. For another process of
-    another machine, this is unknown; its file is removed if the file has not changed for a day. `now`: current time of the file
-    server in seconds since 1970.
+    A process of this machine is dead if it does not exist. Any process is dead if its label is in `dead`. Whether another process
+    on another machine is dead is unknown; its file is removed if the file has not changed for a day. `now`: current time of the
+    file server in seconds since 1970.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

@@ -81,7 +81,7 @@ def memory_of(device: str) -> int:
 def _may_have_gpu() -> bool:
     """Return whether torch may find a GPU, without importing torch.
 
-    On Linux, this means that a device file of a GPU driver exists. On other systems, the result is always True.
+    On Linux, the result is True if a device file of a GPU driver exists. On other systems, the result is always True.
     """
     return platform.system() != "Linux" or any(next(Path("/dev").glob(p), None) for p in ("nvidia*", "dxg", "kfd"))
 

@@ -73,6 +73,6 @@ def causes_of(failure: str) -> Sequence[str]:
 def symptom(where: str, what: str, level: str, observation: str, causes: Sequence[str]) -> Check:
     """Return a symptom as a `Check`, which `bench check` lists. The field `fix` has one likely cause per line.
 
-    `where`: text such as "run 3fa94c1e02bd". `what`: name of the symptom. `observation`: the numbers that show it.
+    `where`: text such as "run 3fa94c1e02bd". `what`: name of the symptom. `observation`: text with the numbers that were found.
     """
     return Check("", f"{where}: {what}", level, "", observation, "\n".join(causes))

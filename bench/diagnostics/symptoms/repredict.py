@@ -1,6 +1,6 @@
 """Predict internal images again with a run's network, and compare with the stored predictions and with other image scales.
 
-This detects mistakes that stored files do not show. Examples are weights of another checkpoint, another number of
+The comparison detects mistakes that stored files do not show. Examples are weights of another checkpoint, another number of
 channels, or another image scale than in training (0 to 255, not normalized, inverted, another preprocessing). No file is
 written.
 

@@ -1,7 +1,8 @@
 """Find the symptoms of common mistakes in a stored run.
 
-This module only reads the store: records, training curves, logits, internal labels, and heat map measurements. No image is
-predicted; the module `repredict` does that. A symptom is a `Check`, whose `fix` has one cause per line, most likely first.
+This module only reads the store: records, training curves, logits, internal labels, and heat map measurements. The module
+`repredict` finds further symptoms by predicting images. A symptom is a `Check`, whose `fix` has one likely cause per line, the
+most likely cause first.
 """
 
 from collections.abc import Iterator, Mapping

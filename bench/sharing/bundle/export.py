@@ -38,8 +38,8 @@ class Exported:
     id         the bundle's id, see `archive.pack`
     key        the key file, which the owner of the data must keep private
     runs, cohorts, images, scores  numbers of exported items
-    contested  pairs (run id, finding): the run states that it could not learn the finding, but the bundle's labels contradict.
-               Others can check this statement only with the training labels
+    contested  pairs (run id, finding): the run states that it could not learn the finding, but the labels in the bundle
+               contradict this. Others can check such a statement only with the training labels
     """
 
     path: Path
@@ -64,7 +64,8 @@ def export(
 ) -> Exported:
     """Write finished runs of a grid as the bundle `output`, and write the bundle's key file into the same folder.
 
-    The source runs of derived runs are written, too. The key file maps the bundle's ordinals to ids; only its owner can read it.
+    The source runs of derived runs are written, too. The key file maps the bundle's ordinals to ids; its permissions allow only
+    the owner of the file to read it.
     Before packing, the content of the bundle is scored again, and the scores are compared with those of the store. With
     `keep_order`, ordinals keep the order of the ids, and all scores must be equal to the last bit. Without `keep_order`, the
     order of patients is random. Then only values that do not depend on this order must be equal, up to rounding.
@@ -224,9 +225,9 @@ def _write_run(
 def _write_scores(manifest: Manifest, read: Manifest, run_id: str, folder: Path, exact: bool) -> int:
     """Write the scores of a run into the bundle; return the number of rows of its table `scores`.
 
-    The scores were computed from the bundle (`read`). Before they are written, they are compared with the scores in the store
-    (`manifest`). With `exact`, all columns must be equal; without `exact`, only steady values (see STEADY), up to rounding.
-    Raises StoreError for a difference.
+    The written scores were computed from the bundle (`read`). Before writing, these scores are compared with the scores in the
+    store (`manifest`). With `exact`, all columns must be equal. Without `exact`, only the values of the tables STEADY are compared,
+    and must be equal up to rounding. Raises StoreError for a difference.
     """
     for name in SCORED:
         stored, rescored = (ScoresFolder(m.scores / run_id).table(name) for m in (manifest, read))

@@ -146,7 +146,7 @@ def _add_run(
     elif (target / "seal.json").read_bytes() != (source / "seal.json").read_bytes():
         fix = "the run was trained twice: merge only one of the bundles, or merge them into separate stores"
         raise StoreError(f"run {run['id']} has different weights in an earlier bundle", where, fix)
-    # the seals are equal, so the weights are equal: the first bundle that has weights gives them
+    # the seals are equal, so the weights are equal: weights are taken from the first bundle that has weights
     for name in (
         WEIGHTS,
         REFERENCE,
@@ -186,7 +186,7 @@ def _same_logits(first: pd.DataFrame, second: pd.DataFrame) -> bool:
 def finish(merged: Merged, name: str, title: str, first: Mapping[str, Any], cohorts: Sequence[str]) -> Manifest:
     """Write and return the manifest of the merged store. `name` and `title`: of the merged grid.
 
-    `cohorts`: the external cohorts to keep; all cohorts if it is empty. The internal cohort is always kept. `first`: content of
+    `cohorts`: the external cohorts to keep; empty means all. The internal cohort is always kept. `first`: content of
     the first bundle's manifest. Raises ConfigError for an unknown cohort, and if no run was tested on all kept cohorts.
     """
     internal = str(first["source"])

@@ -52,10 +52,10 @@ def known_entries(run: Run, registry: Registry) -> dict[str, Entry]:
 
 
 def take_titles(store: Store, content: dict[str, Any], registry: Registry) -> None:
-    """Replace titles, family, license and corpus of the runs in `content` by those of the registry, as far as it has them.
+    """Replace titles, family, license and corpus of the runs in `content` by those of the registry.
 
-    `content` is the content of a manifest and is changed in place. The papers and code of the registry entries are added as
-    `links`.
+    `content` is the content of a manifest and is changed in place. Values stay if the registry does not have the entry. The papers
+    and code of the registry entries are added as `links`.
     """
     of_run: dict[str, str] = {}
     entries: list[tuple[str, Entry]] = []

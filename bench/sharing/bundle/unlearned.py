@@ -1,8 +1,8 @@
 """Check which findings the runs of a bundle could not learn.
 
-A run cannot learn a finding if all its training images have the finding, or if none has it. Scoring leaves out this finding.
-The record `trained.json` names these findings. A sender could also name the findings with the lowest scores, to hide them. So
-each such statement is checked:
+A run cannot learn a finding if all its training images have the finding, or if none has it. The record `trained.json` names the
+findings that a run could not learn, and scoring leaves these findings out. A sender could also name the findings with the lowest
+scores, to hide the scores. So the findings in `trained.json` are checked:
 
 - for a trained run, with the labels of the internal validation and test images, which the bundle has, or with the labels of
   the training images, which only the owner of the data has;
@@ -35,7 +35,7 @@ Contested = list[tuple[Mapping[str, Any], str]]  # pairs (manifest entry of a ru
 def check_unlearned(manifest: Manifest, where: str, data: Path | None) -> None:
     """Raise StoreError if a run names a finding as not learned, and the labels contradict.
 
-    `data`: folder of datasets, or data.yaml, whose training labels decide. If it is None, the labels in the bundle decide.
+    `data`: folder of datasets, or data.yaml, whose training labels decide. If `data` is None, the labels in the bundle decide.
     `where`: path of the bundle, for error messages.
     """
     for run in manifest.derived:

@@ -214,7 +214,10 @@ def check_data(bundle: Opened, data: Path, key: Path) -> list[str]:
 
 
 def _check_cohort(manifest: Manifest, cohort: Mapping[str, Any], theirs: Cohort, key: pd.DataFrame, where: str) -> None:
-    """Raise StoreError unless a cohort of the bundle equals `theirs`, the cohort of the data. `key`: the cohort's key rows."""
+    """Raise StoreError unless a cohort of the bundle equals `theirs`, the same cohort in the data.
+
+    `key`: the rows of the key file for this cohort.
+    """
     config, name = manifest.shared, cohort["name"]
     table = theirs.table
     role = CohortRole.of(cohort)

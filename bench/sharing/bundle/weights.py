@@ -39,7 +39,7 @@ def read_weights(source: Path, target: Path, run: Run, weights: str, registry: R
 
     `source`: the run's folder in the unpacked bundle. `target`: its folder in the store. `weights`: the hash of the weights in
     the run's seal. Raises StoreError for weights with another hash, and for a reference that is not one list of numbers. Also
-    raises StoreError if the run has weights and names code that the registry does not have, because prediction would import it.
+    raises StoreError for weights of a run that names code outside the registry, because prediction would import this code.
     """
     if (source / WEIGHTS).is_file():
         if named := foreign_code(run, registry):
