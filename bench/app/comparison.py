@@ -1,6 +1,6 @@
 """Compare the results of two runs for one image: a table, and a picture of both heat maps with their difference.
 
-Shapes: D side of a view in pixels.
+Shapes: a view is a square picture with sides of D pixels.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from harmonize.images.pixels import Geometry
 
 COLUMNS = ("finding", "first", "second", "difference", "calibrated", "first_call", "second_call")
-FIRST_MORE, SECOND_MORE = (0, 94, 213), (178, 114, 0)  # vermilion and blue, in blue, green, red
+# colors of the places where the first or the second map is larger: vermilion and blue, as (blue, green, red)
+FIRST_MORE, SECOND_MORE = (0, 94, 213), (178, 114, 0)
 DIFFERENCE_CAPTION = "Difference. Vermilion: more in A. Blue: more in B."
 HEAD, MARGIN = 34, 14  # height of a caption, and margin of a view, in pixels
 OPAQUE = 0.75  # opacity of the difference map where the maps differ by 1
@@ -28,8 +29,10 @@ OPAQUE = 0.75  # opacity of the difference map where the maps differ by 1
 def comparison(first: pd.DataFrame, second: pd.DataFrame, rule: str) -> pd.DataFrame:
     """Return one row per finding of either run, with the columns COLUMNS. The most probable finding of the first run is first.
 
-    `first` and `second`: predictions of one image. The probabilities of a finding are calibrated if both can be, so that their
-    difference (first - second) compares like with like. A finding that a run has not learned has NaN and no decision.
+    `first` and `second`: predictions of the two runs for one image. `rule`: threshold rule, a key of RULES. The probabilities
+    of a finding are calibrated only if both runs have a calibrated probability. So the difference (first - second) never mixes
+    a calibrated and an uncalibrated probability. If a run has not learned a finding, its probability is NaN and its decision
+    is "not learned".
     """
     tables = [table.set_index("finding") for table in (most_probable_first(first), second)]
     rows = []
@@ -44,7 +47,7 @@ def comparison(first: pd.DataFrame, second: pd.DataFrame, rule: str) -> pd.DataF
 
 
 def comparison_html(table: pd.DataFrame, rule: str, names: Sequence[str]) -> str:
-    """Return the result of `comparison` as an HTML table. `names`: of the two models."""
+    """Return the result of `comparison` as an HTML table. `names`: names of the two models. `rule`: a key of RULES."""
     lines = []
     for row in table.to_dict("records"):
         note = "" if row["calibrated"] else " <small>uncalibrated</small>"
@@ -73,10 +76,10 @@ def same_frame(first: "Geometry", second: "Geometry") -> bool:
 
 
 def difference_view(explanation: "Explanation", first: "FindingMap", second: "FindingMap") -> NDArray[np.uint8]:
-    """Return the image with the difference of two heat maps on it: vermilion where the first is larger, blue where the second is.
+    """Draw the difference of two heat maps on the image: vermilion where the first map is larger, blue where the second is.
 
-    Each map is scaled to maximum 1 before, so the picture compares places, not amounts. Return uint8 [D, D, 3] in the order
-    blue, green, red. `explanation`: of the first run.
+    Before the subtraction, each map is divided by its maximum. So the picture compares places, not amounts. `explanation`: the
+    explanation of the first run, which has the image. Returns uint8 [D, D, 3]; the channels are blue, green, red.
     """
     side = explanation.gray.shape[0]
     maps = [
@@ -92,9 +95,10 @@ def difference_view(explanation: "Explanation", first: "FindingMap", second: "Fi
 def picture(
     panels: Sequence[NDArray[np.uint8]], names: Sequence[str], difference: NDArray[np.uint8] | None
 ) -> NDArray[np.uint8]:
-    """Return the pictures of both models and their difference, one below the other.
+    """Join the pictures of both models and the picture of their difference into one picture, one below the other.
 
-    `panels`: of `bench.analyses.heatmaps.panel.panel`, one per model. `names`: of the models.
+    `panels`: one picture per model, from `bench.analyses.heatmaps.panel.panel`. `names`: one caption per model.
+    `difference`: the result of `difference_view`, or None to leave it out. Returns uint8 [height, width, 3].
     """
     views = [_captioned(view, name) for view, name in zip(panels, names, strict=True)]
     if difference is not None:
@@ -105,7 +109,10 @@ def picture(
 
 
 def _captioned(view: NDArray[np.uint8], caption: str) -> NDArray[np.uint8]:
-    """Return a view with a margin and one line of text above it. OpenCV draws only ASCII."""
+    """Return a picture with a margin at both sides and the caption above the picture.
+
+    OpenCV draws only ASCII, so "?" replaces other characters.
+    """
     framed = _padded(view, top=HEAD, right=MARGIN, left=MARGIN)
     text = caption.replace(" · ", ", ").encode("ascii", "replace").decode()
     cv2.putText(framed, text, (MARGIN, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (20, 20, 20), 1, cv2.LINE_AA)

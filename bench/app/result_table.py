@@ -1,6 +1,6 @@
-"""Show the result for one image as HTML: a row per finding, with a bar (probability) and a line (threshold).
+"""Show the result for one image as an HTML table. Each finding has a row with a bar (probability) and a line (threshold).
 
-The HTML needs no script and loads no files. It takes its colors from the theme of streamlit (`currentColor`).
+The HTML needs no script and loads no files. The colors come from the theme of streamlit (`currentColor`).
 """
 
 from collections.abc import Callable
@@ -44,9 +44,10 @@ def most_probable_first(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def thresholds(points: pd.DataFrame, rule: str) -> dict[str, float]:
-    """Return the threshold of each finding as a probability (calibrated if possible).
+    """Return {finding: threshold} for one rule. The threshold is a probability, calibrated if the finding has a calibrator.
 
-    Findings for which higher logits meant lower risk (`reversed_at_internal`) are left out.
+    `points`: the thresholds of a run in logits, one row per finding and rule. Findings without a threshold are left out.
+    Findings for which higher logits meant lower risk (`reversed_at_internal`) are left out, too.
     """
     probabilities = {}
     for row in points[points["rule"] == rule].to_dict("records"):
@@ -69,7 +70,11 @@ def reversed_at_internal(points: pd.DataFrame) -> set[str]:
 def answer_html(
     table: pd.DataFrame, points: pd.DataFrame, rule: str, auroc_head: str, auroc_of: Callable[[str], str]
 ) -> str:
-    """Return the result table of one image as HTML. `auroc_of(finding)` returns the AUROC as text, "" if unknown."""
+    """Return the result table of one image as HTML.
+
+    `table`: predictions, one row per finding. `points`: as in `thresholds`. `rule`: threshold rule, a key of RULES.
+    `auroc_head`: heading of the AUROC column. `auroc_of(finding)` returns the AUROC as text, "" if unknown.
+    """
     lines, threshold_of, reversed_findings = [], thresholds(points, rule), reversed_at_internal(points)
     for row in most_probable_first(table).to_dict("records"):
         name, call = escape(str(row["finding"])), call_of(row, rule)
@@ -96,7 +101,7 @@ def answer_html(
 
 
 def performance_html(rows: list[tuple[str, str, str]]) -> str:
-    """Return the table of a run's AUROCs as HTML. `rows`: hospital, AUROC with its interval, role."""
+    """Return the table of a run's AUROCs as HTML. Each of `rows` has three texts: hospital, AUROC with its interval, role."""
     body = "".join(
         f'<tr><th scope="row">{escape(cohort)}</th><td>{escape(value)}</td><td>{escape(role)}</td></tr>'
         for cohort, value, role in rows

@@ -1,4 +1,4 @@
-"""Runs of a store that the page can use for predictions, with their AUROCs; synthetic sample images."""
+"""List the runs of a store that the page can use for predictions, with their AUROCs. Make synthetic sample images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +18,9 @@ from harmonize.images.image_header import InMemory
 from harmonize.phantom import PhantomSettings, twin
 from harmonize.phantom.sites import SITES
 
-ANYWHERE = "unseen"  # stands for a hospital that is not among the cohorts
-SAMPLE_PX = 256  # long side of a sample in pixels; a run trained on phantoms uses the size of these phantoms instead
+ANYWHERE = "unseen"  # origin of an image from a hospital that is unknown or not among the cohorts
+# long side of a sample image in pixels; for a run trained on phantoms, the size of its phantoms is used
+SAMPLE_PX = 256
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Choice:
 
     @property
     def origins(self) -> dict[str, str]:
-        """Return the possible origins of an image with their descriptions: ANYWHERE and the cohorts of the grid."""
+        """Return {origin of an image: description for readers}. The origins are ANYWHERE and the names of the grid's cohorts."""
         descriptions = {ANYWHERE: "Other or unknown"}
         for cohort in self.manifest.cohorts:
             role = "training hospital" if cohort["role"] == "internal" else "never seen in training"
@@ -56,12 +57,16 @@ class Choice:
 
     @cached_property
     def titles(self) -> dict[str, str]:
-        """Return the name of each cohort's hospital for readers."""
+        """Return {cohort: name of its hospital for readers}."""
         return {str(cohort["name"]): self.manifest.hospital(cohort).title for cohort in self.manifest.cohorts}
 
     @cached_property
     def auroc(self) -> pd.DataFrame:
-        """Return the AUROC with its interval by dataset and finding, for the internal test split and each external cohort."""
+        """Return the AUROCs, one row per dataset and finding: value, interval (low, high), number of positive images.
+
+        The datasets are the internal cohort (only its test split), each external cohort, and "external", the mean of the
+        external cohorts. The finding "macro" is the mean over findings. A run without scores has no rows.
+        """
         folder = self.manifest.scores / self.run_id
         if not ScoresFolder(folder).key():
             return pd.DataFrame(columns=["dataset", "finding", "value", "low", "high", "num_positive"])
@@ -83,11 +88,14 @@ def grids(store: Store) -> tuple[list[Manifest], list[str]]:
 
 
 def runs_with_weights(store: Store) -> list[Choice]:
-    """Return each run with weights of all readable grids, sorted by external AUROC, best first."""
+    """Return the finished runs of all readable grids that have weights, sorted by external AUROC, highest first.
+
+    A run of several grids is listed once. Derived runs are not listed.
+    """
     choice_of: dict[str, tuple[float, Choice]] = {}
     for manifest in grids(store)[0]:
         if manifest.content.get("scored_from"):
-            continue  # this grid only scores the runs of another grid again; that grid lists the runs
+            continue  # this grid scores the runs of another grid again, and the loop gets the runs from the other grid
         for row in runs_table(manifest, histories(manifest)).to_dict("records"):
             run_id = str(row["run_id"])
             ready = row["kind"] == "run" and row["state"] == "done" and run_id not in choice_of
@@ -101,15 +109,16 @@ def runs_with_weights(store: Store) -> list[Choice]:
 
 
 def external_auroc(auroc: pd.DataFrame) -> float:
-    """Return the mean AUROC over the external cohorts, or -1 without such a score."""
+    """Return the macro AUROC, averaged over the external cohorts; -1 if `auroc` has no such row. `auroc`: as `Choice.auroc`."""
     rows = auroc[(auroc["dataset"] == "external") & (auroc["finding"] == "macro")]["value"]
     return float(rows.iloc[0]) if len(rows) else -1.0
 
 
 def macro_auroc_text(choice: Choice, origin: str) -> str:
-    """Return a sentence with the mean AUROC over findings, and its interval, at the hospital from which an image comes (`origin`).
+    """Return a text with the macro AUROC and its interval at the hospital from which an image comes (`origin`).
 
-    For the origin ANYWHERE: the mean of the external cohorts, and the lowest and highest of their AUROCs.
+    For the origin ANYWHERE, the text has the mean over the external cohorts, and their lowest and highest AUROC. If there is
+    no AUROC, the text says why.
     """
     rows = choice.auroc[choice.auroc["finding"] == "macro"].set_index("dataset")
     if rows.empty:
@@ -125,9 +134,9 @@ def macro_auroc_text(choice: Choice, origin: str) -> str:
 
 
 def auroc_text(choice: Choice, origin: str, finding: str) -> str:
-    """Return a finding's AUROC and its interval at the hospital that an image comes from, as text; "" if unknown.
+    """Return, as text, a finding's AUROC and interval at the hospital from which an image comes (`origin`); "" if unknown.
 
-    For the hospital ANYWHERE: the lowest and highest AUROC of the external cohorts, and the number of these cohorts.
+    For the origin ANYWHERE, the text has the lowest and highest AUROC of the external cohorts, and the number of cohorts.
     """
     rows = choice.auroc[choice.auroc["finding"] == finding]
     if origin != ANYWHERE:
@@ -140,7 +149,7 @@ def auroc_text(choice: Choice, origin: str, finding: str) -> str:
 
 
 def sample_sites(choice: Choice) -> list[str]:
-    """Return the external hospitals that phantoms can imitate. Hospitals of the grid come first."""
+    """Return the names of the external hospitals that phantoms can imitate. The grid's own hospitals come first."""
     planned = [str(cohort["name"]) for cohort in choice.manifest.cohorts]
     return [
         site
@@ -155,9 +164,10 @@ def site_name(site: str) -> HospitalName:
 
 
 def sample(choice: Choice, site: str, patient: int) -> tuple[InMemory, tuple[str, ...]]:
-    """Return a synthetic radiograph, and the findings drawn into it, most severe first.
+    """Return a synthetic radiograph as a PNG in memory, and the findings drawn into the radiograph, most severe first.
 
-    If the run was trained on phantoms, the radiograph has the settings of these phantoms.
+    `site`: hospital to imitate. `patient`: number of the synthetic patient; equal numbers give equal images. If the run was
+    trained on phantoms, the radiograph is made with the settings of these phantoms.
     """
     facts: Mapping[str, object] = choice.manifest.content.get("phantom_settings") or {}
     settings = PhantomSettings(

@@ -1,7 +1,7 @@
 """The page of `bench app`: choose a run and an image; show the run's predictions and its performance.
 
-Streamlit calls `show` again after each change. The page appears before torch is imported, because this import takes
-seconds. An uploaded image stays in memory during its session and is never written to disk.
+Streamlit calls `show` again after each change of a setting. The import of torch takes seconds, so the page appears before this
+import. An uploaded image stays in memory until the browser session ends, and is never written to disk.
 """
 
 import json
@@ -64,7 +64,7 @@ _STYLE = """<style>
 
 @dataclass(frozen=True)
 class _Ready:
-    """A loaded run with a lock. The lock is needed because the computation of heat maps temporarily changes the network's state."""
+    """A loaded run, and a lock for it. Sessions share the run, and computing a heat map temporarily changes the network's state."""
 
     stored: "StoredRun"
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -123,7 +123,7 @@ def _load(root: str, run_id: str) -> _Ready:
 
 
 def _empty(problem: str) -> None:
-    """Show the problem of a store without runs, and how to make a store."""
+    """Show why there is no run to choose (`problem`), and how to make a store with runs."""
     st.info(f"{problem} This command makes one, without data or a GPU:")
     st.code("bench run --grid demo", language="bash")
     st.markdown("Then reload this page. Is the store somewhere else? Start the page with `bench app --store FOLDER`.")
@@ -135,7 +135,7 @@ def _refused(error: CxrError) -> None:
 
 
 def _run_settings(runs: list[Choice]) -> tuple[Choice, str, str]:
-    """Show the settings of the side bar. Return the chosen run, origin of the image, and threshold rule."""
+    """Show the settings of the side bar. Return the chosen run, the origin of the image, and the threshold rule (a key of RULES)."""
     st.header("Model")
     number = st.selectbox(
         "Model (best external AUROC first)", range(len(runs)), format_func=lambda k: runs[k].title, key="run"
@@ -154,7 +154,7 @@ def _run_settings(runs: list[Choice]) -> tuple[Choice, str, str]:
 
 
 def _second_run(runs: list[Choice], choice: Choice) -> Choice | None:
-    """Let the user choose a second run for a comparison; None for no comparison."""
+    """Let the user choose a second run to compare with the first. Return None if there is none or the user chooses none."""
     others = [run for run in runs if run.run_id != choice.run_id]
     if not others:
         return None
@@ -170,7 +170,10 @@ def _second_run(runs: list[Choice], choice: Choice) -> Choice | None:
 
 
 def _image(choice: Choice) -> tuple[InMemory | None, tuple[str, ...] | None]:
-    """Let the user choose an image. Return the image and, for a synthetic image, the findings drawn into it."""
+    """Let the user choose an image. Return the image, and the findings drawn into a synthetic image.
+
+    The image is None until the user uploads a file. The findings are None for an uploaded file.
+    """
     st.header("Image")
     kind = st.radio("Image", ["Upload", "Synthetic sample"], horizontal=True, key="kind", label_visibility="collapsed")
     if kind == "Upload":
@@ -187,7 +190,7 @@ def _waiting() -> None:
 
 
 def _origin(choices: list[Choice], origin: str) -> None:
-    """Show what a reader must know before the findings: where each model was trained, and how well it does at the origin."""
+    """Show where each model was trained, and its AUROC at the hospital of the image. Warn if a model saw only synthetic images."""
     synthetic = [letter for letter, choice in zip(LETTERS, choices, strict=False) if choice.synthetic]
     if synthetic:
         only = f"Model {synthetic[0]}: " if len(synthetic) < len(choices) else ""
@@ -242,7 +245,10 @@ def _predict(ready: _Ready, image: InMemory) -> "Inference":
 
 
 def _remarks(inferences: "list[Inference]", truth: tuple[str, ...] | None) -> None:
-    """Show how the image differs from the training images of the models, and what a synthetic image shows."""
+    """Show warnings if the image differs from a model's training images, and list the findings of a synthetic image.
+
+    `truth`: the findings of a synthetic image; None for an uploaded image.
+    """
     warnings = [w for inference in inferences for w in str(inference.table["warnings"].iloc[0]).split("; ") if w]
     if warnings:
         lines = "\n".join(f"- {_plain(warning)}" for warning in dict.fromkeys(warnings))
@@ -296,7 +302,7 @@ def _comparison_downloads(
     explanations: "list[Explanation]",
     change: "NDArray[np.uint8] | None",
 ) -> None:
-    """Offer the comparison as CSV, both results as JSON, and the heat maps as PNG."""
+    """Show buttons to download the comparison (CSV), both results (JSON) and the heat maps (PNG)."""
     from bench.analyses.explain_image import png
     from bench.analyses.heatmaps.panel import panel
     from bench.cli.predict import json_document
@@ -324,14 +330,14 @@ def _comparison_downloads(
 
 
 def _download_buttons(files: tuple[tuple[str, str | bytes, str, str], ...]) -> None:
-    """Show a row of buttons. `files`: label, content, file name and media type of each."""
+    """Show a row of download buttons. `files`: for each button its label, and the file's content, name and media type."""
     with st.container(horizontal=True):
         for label, data, file_name, mime in files:
             st.download_button(label, data, file_name, mime, on_click="ignore")
 
 
 def _downloads(choice: Choice, image: InMemory, inference: "Inference", explanation: "Explanation") -> None:
-    """Offer the result as CSV and JSON, as `bench predict` writes it, and the heat map as PNG."""
+    """Show buttons to download the result (CSV and JSON, as `bench predict` writes them) and the heat map (PNG)."""
     from bench.analyses.explain_image import png
     from bench.analyses.heatmaps.panel import panel
     from bench.cli.predict import csv_document, json_document
@@ -348,7 +354,10 @@ def _downloads(choice: Choice, image: InMemory, inference: "Inference", explanat
 
 
 def _performance(choice: Choice, name: str = "") -> None:
-    """Show the run's macro AUROC at the internal and the external hospitals. `name`: for the heading of one of two runs."""
+    """Show the run's macro AUROC at the internal and the external hospitals.
+
+    `name`: end of the heading after "How well", used when two runs are compared.
+    """
     st.subheader("How well this model does" if not name else f"How well {_plain(name)}")
     rows = choice.auroc[choice.auroc["finding"] == "macro"].set_index("dataset")
     if rows.empty:

@@ -1,4 +1,4 @@
-"""Start the command `bench`. `python -m bench.cli` also runs it where it is not installed."""
+"""Start the command `bench`. Without an installed command, `python -m bench.cli` does the same."""
 
 import atexit
 import os
@@ -8,7 +8,10 @@ from bench.cli import signals
 
 
 def main() -> None:
-    """Load the command line and run it. Ctrl-C also works while the modules load, which takes a tenth of a second."""
+    """Load the modules of the command line and run the command.
+
+    Loading takes a tenth of a second. Signals are handled before, so that Ctrl-C also works during this time.
+    """
     signals.end_at_once()
     status = _Status()
     atexit.register(status.leave)  # exit functions run in reverse order, so this one runs last
@@ -23,22 +26,23 @@ def main() -> None:
 
 
 class _Status:
-    """The exit code of the command; None before its end and after an unexpected error."""
+    """The exit code of the command; None until the command ends, and after an unexpected error."""
 
     def __init__(self) -> None:
         self.code: int | str | None = None
 
     def leave(self) -> None:
-        """End the process here, after all exit functions, without the teardown of Python and of C++ libraries.
+        """End the process at once, without the teardown of Python and of C++ libraries.
 
-        A thread that a library still runs can abort the process during the teardown, when all work is done. Arrow's
-        threads do so in rare cases (https://github.com/apache/arrow/issues/34314).
+        This method runs after all other exit functions, when all work is done. A thread that a library still runs can abort the
+        process during the teardown. Arrow's threads do so in rare cases (https://github.com/apache/arrow/issues/34314). After an
+        unexpected error, this method does nothing.
         """
         if isinstance(self.code, int):
             try:
                 sys.stdout.flush()
                 sys.stderr.flush()
-            except OSError:  # a closed pipe: Python reports it in its own way
+            except OSError:  # a closed pipe: the usual teardown of Python reports this error
                 return
             os._exit(self.code)
 

@@ -25,7 +25,7 @@ END_S = 3.0  # maximum number of seconds in which the server must stop
 
 
 def add_app_command(to: typer.Typer) -> None:
-    """Add the command to the application."""
+    """Add the command `bench app` to the application."""
     to.command("app", epilog=EXAMPLES)(app)
 
 
@@ -59,7 +59,10 @@ def app(
 
 
 def command(port: int) -> list[str]:
-    """Return the command that starts streamlit: local connections only, no usage statistics, uploads up to MAX_UPLOAD_MB."""
+    """Return the command line that starts streamlit, as a list of words.
+
+    The server accepts only connections from this machine, sends no usage statistics, and accepts uploads up to MAX_UPLOAD_MB.
+    """
     page = Path(__file__).parents[1] / "app" / "page.py"
     options = {
         "server.address": HOST,
@@ -67,11 +70,11 @@ def command(port: int) -> list[str]:
         "server.headless": "true",  # otherwise streamlit asks for an e-mail address
         "server.maxUploadSize": MAX_UPLOAD_MB,
         "server.fileWatcherType": "none",
-        # another site cannot reach this server by pointing its own host name at this machine
+        # requests with another host name are refused, because another site can point its own host name at this machine
         "server.allowedHosts": (HOST, "localhost"),
-        # if another site shows this page in a frame, the browser does not send the server's cookie
+        # if another site shows this page in a frame, the browser does not send this server's cookie
         "server.xsrfCookieSameSite": "strict",
-        # no site that shows the page in a frame can send it commands; by default, streamlit's own sites can
+        # a site that shows this page in a frame cannot send commands to the page; by default, streamlit's own sites can
         "client.allowedOrigins": f"http://{HOST}:{port}",
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "minimal",
@@ -83,7 +86,7 @@ def command(port: int) -> list[str]:
 
 
 def _stop(server: "subprocess.Popen[bytes]") -> None:
-    """Stop the server. If it does not end in END_S, because browsers are connected, kill it."""
+    """Stop the server. If the server does not end within END_S seconds, because browsers are connected, kill it."""
     server.terminate()
     try:
         server.wait(END_S)
@@ -103,7 +106,7 @@ def _in_use(port: int) -> bool:
 
 
 def _answers(server: "subprocess.Popen[bytes]", port: int) -> bool:
-    """Wait until the server answers. Return False if the server stopped or took longer than WAIT_S."""
+    """Wait until the server answers; return True. Return False if the server stops, or does not answer within WAIT_S seconds."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline and server.poll() is None:
         connection = http.client.HTTPConnection(HOST, port, timeout=2)

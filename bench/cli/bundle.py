@@ -20,7 +20,7 @@ from bench.cli.options import (
 )
 from harmonize.errors import ConfigError
 
-_THREADS = 2
+_THREADS = 2  # threads for scoring
 
 
 SignersOption = Annotated[
@@ -29,7 +29,7 @@ SignersOption = Annotated[
 
 
 def add_bundle_commands(app: typer.Typer) -> None:
-    """Add the commands to the application."""
+    """Add the commands `bench export`, `bench verify` and `bench merge` to the application."""
     app.command(
         epilog=examples("bench export -o ours.zip", "bench export 3fa9 17f7 -o two.zip --sign ~/.ssh/id_ed25519")
     )(export)
@@ -266,9 +266,10 @@ def merge(
 
 
 def _new_names(renames: list[str], bundles: list[str]) -> dict[str, dict[str, str]]:
-    """Return the new name of each renamed cohort, by bundle and old name.
+    """Return the values of --rename as {file name of the bundle: {old name of a cohort: new name}}.
 
-    Raises ConfigError for an unknown bundle or an invalid cohort name.
+    `renames`: texts "BUNDLE:OLD=NEW". `bundles`: file names of all bundles. Raises ConfigError for an unknown bundle or an invalid
+    new name.
     """
     from bench.sharing.bundle.read_bundle import COHORT_NAME
 

@@ -70,7 +70,7 @@ def compare(
 
 
 def lines(result: "Contrast") -> list[str]:
-    """Return the comparison as lines of text: names of the two runs, two tables per cohort, and an explanation of the columns."""
+    """Return a comparison as lines of text: names of the runs, two tables per cohort and split, and notes on the columns."""
     from harmonize.cohorts.hospital_names import SYNTHETIC_NOTICE
 
     key, table = result.key, result.table
@@ -100,13 +100,16 @@ def lines(result: "Contrast") -> list[str]:
 
 
 def _estimate(row: Mapping[Any, Any]) -> list[str]:
-    """Return the cells of a finding's row in the first table: finding, value of each run, difference with interval, p value."""
+    """Return the cells of a finding's row in the first table: finding, value of each run, difference, its interval, p value."""
     values = [number(row["first"]), number(row["second"]), number(row["difference"], "+.3f")]
     return [_finding(row), *values, interval(row["low"], row["high"], "+.3f"), _p_value(row["p"])]
 
 
 def _tests(row: Mapping[Any, Any]) -> list[str]:
-    """Return the cells of a finding's row in the second table: adjusted p values, p values of two DeLong tests, numbers of images and patients."""
+    """Return the cells of a finding's row in the second table.
+
+    The cells are the finding, two adjusted p values, the p values of two DeLong tests, positive images / images, and patients.
+    """
     p_values = [_p_value(row[name]) for name in ("p_holm", "p_bh", "p_delong", "p_patient")]
     return [_finding(row), *p_values, f"{row['num_positive']:,}/{row['n']:,}", f"{row['num_patients']:,}"]
 

@@ -1,7 +1,7 @@
-"""Shell completion after TAB: run ids, grids, findings, registry entries.
+"""Suggest words when the user presses TAB in the shell: run ids, grids, findings, registry entries.
 
-`bench --install-completion` sets the completion up. This module imports little, because the user waits at the prompt.
-If a file cannot be read, there are no suggestions; the command itself then reports the error.
+`bench --install-completion` sets the completion up. This module imports little, because the user waits at the prompt. If a file
+cannot be read, there are no suggestions. The error is reported when the user runs the command.
 """
 
 import os
@@ -25,7 +25,7 @@ def stored_grids(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def grids(incomplete: str) -> list[str]:
-    """Return the shipped grids and local YAML files that start with the typed text."""
+    """Return the names of shipped grids, and of YAML files in the current folder, that start with the typed text."""
     from bench.config.grid_file import shipped_grids
 
     return _starting_with(incomplete, [*shipped_grids(), *(path.name for path in Path().glob("*.yaml"))])
@@ -37,14 +37,17 @@ def findings(incomplete: str) -> list[str]:
 
 
 def sections(incomplete: str) -> list[str]:
-    """Return the sections of `bench list`."""
+    """Return the sections of `bench list` that start with the typed text."""
     from bench.config.registry import SECTIONS
 
     return _starting_with(incomplete, [*SECTIONS, "grids", "runs"])
 
 
 def entries(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the names that can follow the section that was typed before: registry entries, run ids or grids."""
+    """Return the names in a section of `bench list` that start with the typed text: registry entries, run ids or grids.
+
+    The section is the argument that the user typed before.
+    """
     from bench.config.registry import Registry
 
     section = str(ctx.params.get("section") or "")
@@ -60,7 +63,7 @@ def entries(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def one_of(*names: str) -> Callable[[str], list[str]]:
-    """Return a function that suggests those words of a fixed list that start with the typed text."""
+    """Return a completion function for a fixed list of words: it returns the words that start with the typed text."""
     return lambda incomplete: [name for name in names if name.startswith(incomplete)]
 
 

@@ -1,4 +1,4 @@
-"""`bench data`: make synthetic cohorts, and describe cohorts of any kind."""
+"""`bench data`: make synthetic cohorts, read demographics from DICOM headers, and describe cohorts."""
 
 import json
 from collections.abc import Mapping
@@ -154,9 +154,9 @@ def stats(
 def _specs(
     data: Path | None, grid: "Grid", store: Path, workers: int, display: "Display"
 ) -> "Mapping[str, CohortSpec]":
-    """Return the cohorts of --data.
+    """Return {name: specification} of the cohorts of --data.
 
-    Without --data, return the synthetic cohorts of a grid and make them if necessary.
+    Without --data, return the synthetic cohorts of the grid. They are made in the store if they are not made yet.
     """
     from harmonize.cohorts.specs import read_data
 
@@ -177,9 +177,9 @@ def _specs(
 def _read(
     specs: "Mapping[str, CohortSpec]", grid: "Grid", no_images: bool, display: "Display"
 ) -> "tuple[dict[str, Cohort], dict[str, CxrError]]":
-    """Return the readable cohorts, and the errors of the unreadable cohorts.
+    """Load cohorts; return {name: cohort} of the readable cohorts and {name: error} of the other cohorts.
 
-    Raises the first error if no cohort can be read.
+    `no_images`: do not search the disk for image files. Raises the first error if no cohort can be read.
     """
     from harmonize.cohorts.cohort import load
     from harmonize.labels.findings import space
@@ -201,7 +201,10 @@ def _read(
 def _describe(
     cohorts: "Mapping[str, Cohort]", grid: "Grid", store: Path | None, display: "Display"
 ) -> "dict[str, Stats]":
-    """Return the statistics of each cohort. Facts about images come from earlier checks and runs in `store`."""
+    """Return {name: statistics} of the cohorts.
+
+    `store`: path of a store whose earlier checks and runs tell which images cannot be read; with None, this is unknown.
+    """
     from bench.store.store import short_hash
     from harmonize.checks.known_images import earlier_scans
     from harmonize.labels.findings import space
@@ -229,7 +232,10 @@ def _samples(
     registry: Path | None,
     display: "Display",
 ) -> "dict[str, Sample]":
-    """Return the decoded samples. Pictures are kept only for a page, and only of synthetic images unless `with_images`."""
+    """Decode a random sample of `number` images per cohort; return {name: measurements and pictures}.
+
+    Pictures are kept only for a `page`, and only of synthetic images unless `with_images` is set.
+    """
     from bench.config.registry import Registry
     from bench.diagnostics.data_pictures import SHOWN, TRANSFORMED, variants
     from harmonize.statistics.image_sample import draw
@@ -246,7 +252,7 @@ def _samples(
 def _document(
     described: "Mapping[str, Stats]", samples: "Mapping[str, Sample]", failed: Mapping[str, CxrError]
 ) -> dict[str, Any]:
-    """Return all statistics as plain values for JSON."""
+    """Return all statistics as a document for JSON, with the errors of the cohorts that could not be read."""
     from harmonize.statistics import cohort_statistics as stats
     from harmonize.statistics import image_sample as sample
 
@@ -266,7 +272,7 @@ def _write(
     registry: Path | None,
     failed: Mapping[str, CxrError],
 ) -> None:
-    """Write the HTML page."""
+    """Write the HTML page of `bench data stats` to `path`. `failed`: the cohorts that could not be read, with their errors."""
     from bench.config.registry import Registry
     from bench.diagnostics.data_pictures import looks, variants
     from bench.store.store import write_bytes

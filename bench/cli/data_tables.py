@@ -1,4 +1,4 @@
-"""The text tables of `bench data stats`: one column or one row per cohort."""
+"""Make the text tables of `bench data stats`, with one column per cohort or with one or more rows per cohort."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,11 +11,14 @@ from harmonize.cohorts.splits import rule
 from harmonize.statistics.cohort_statistics import NOT_READ, SHARES, STATE_NAMES, Stats
 from harmonize.statistics.image_sample import SIDES, Sample
 
-_LONGEST_CELL = 40
+_LONGEST_CELL = 40  # maximum number of characters of a cell; longer texts are cut
 
 
 def lines(described: Sequence[Stats], samples: Mapping[str, Sample]) -> list[str]:
-    """Return all tables as lines of text."""
+    """Return all tables as lines of text, with blank lines between them.
+
+    `samples`: cohort -> measurements on a sample of its images; the table of pixels is left out if it is empty.
+    """
     blocks = [
         _synthetic(described),
         _flow(described),
@@ -31,13 +34,13 @@ def lines(described: Sequence[Stats], samples: Mapping[str, Sample]) -> list[str
 
 
 def _synthetic(described: Sequence[Stats]) -> list[str]:
-    """Return a notice with the names of the synthetic hospitals; [] if there are none."""
+    """Return the notice that cohorts are synthetic, with the hospitals that they imitate; [] if no cohort is synthetic."""
     names = [f"{stats.name} is {stats.facts['title']}" for stats in described if stats.phantom]
     return [SYNTHETIC_NOTICE, *wrapped([f"{', '.join(names)}."])] if names else []
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table of text; control characters are removed, and long cells are shortened."""
+    """Return a table as lines of text. Control characters are removed from its cells, and long cells are cut."""
     return table_lines([[_shortened(printable(cell)) for cell in row] for row in (head, *rows)])
 
 
@@ -46,11 +49,14 @@ def _shortened(cell: str) -> str:
 
 
 def _flow(described: Sequence[Stats]) -> list[str]:
-    """Return a table of the number of images after each step of reading a cohort."""
+    """Return a table of each cohort's flow, and of its numbers of patients and studies.
+
+    The rows are the steps that select images, with the number of images of each step. "- " marks a step that removes images.
+    """
     steps: list[str] = []
     for stats in described:
         position = 0
-        # a step that only this cohort has is placed after the step that precedes it in this cohort
+        # a step that the earlier cohorts do not have is inserted after the step that precedes it in this cohort
         for step in stats.flow["step"]:
             if step in steps:
                 position = steps.index(step) + 1
@@ -101,12 +107,15 @@ def _states_without_label(described: Sequence[Stats]) -> list[str]:
 
 
 def _share(count: int, total: int) -> str:
-    """Return `count` as a percentage of `total`, "-" if `total` is 0."""
+    """Return `count` as a percentage of `total`, without the percent sign; "-" if `total` is 0."""
     return "-" if not total else "0" if not count else f"{100 * count / total:.1f}"
 
 
 def _by_finding(described: Sequence[Stats], cell: Callable[[dict[str, Any]], str]) -> list[str]:
-    """Return a table with one row for each finding and one column for each cohort."""
+    """Return a table with one row for each finding and one column for each cohort.
+
+    `cell`: function from a cohort's statistics of a finding (a dictionary) to the text of the cell.
+    """
     tables = [{str(row["finding"]): _named(row) for row in s.findings.to_dict("records")} for s in described]
     findings = dict.fromkeys(finding for table in tables for finding in table)
     rows = [[f, *(cell(table[f]) if f in table else "-" for table in tables)] for f in findings]
@@ -118,7 +127,10 @@ def _named(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _co_occurrence(described: Sequence[Stats]) -> list[str]:
-    """Return the three most frequent pairs of findings of each cohort."""
+    """Return a table of the pairs of findings that occur together most often, three pairs per cohort.
+
+    The pairs are chosen by the share of the images with the first finding that also have the second finding.
+    """
     rows = []
     for stats in described:
         pairs = stats.together[stats.together["both"] > 0].assign(share=lambda t: t["both"] / t["has"])
@@ -134,7 +146,7 @@ def _co_occurrence(described: Sequence[Stats]) -> list[str]:
 
 
 def _demographics(described: Sequence[Stats]) -> list[str]:
-    """Return a table with rows for views, sexes, ages, devices, images per patient and images per study."""
+    """Return a table with rows for views, sexes, ages, devices, images per patient and images per study; a column per cohort."""
     rows: list[list[str]] = []
     for what in ("view", "sex"):
         names: list[str] = []
@@ -150,8 +162,7 @@ def _demographics(described: Sequence[Stats]) -> list[str]:
     ages = []
     for stats in described:
         f = stats.facts
-        # NaN differs from itself.
-        stated = f["age_median"] == f["age_median"]
+        stated = f["age_median"] == f["age_median"]  # False for NaN: the cohort states no age
         ages.append(f"{f['age_median']:.0f} ({f['age_low']:.0f}-{f['age_high']:.0f})" if stated else "not stated")
     rows.append(["age, median (quartiles)", *ages])
     rows.append(["devices", *(_devices(stats) for stats in described)])

@@ -1,4 +1,4 @@
-"""The output of `bench run --dry-run` and `--estimate`: the runs, and an estimate of time, disk and memory."""
+"""Print the output of `bench run --dry-run` and `--estimate`: the runs, and an estimate of time, disk and memory."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,10 @@ def say_plan(
     as_json: bool,
     progress: Progress,
 ) -> None:
-    """Print the plan; with the devices of the runs, also time, disk and memory from a rehearsal on one of them."""
+    """Print the planned runs with their states; with `devices`, also an estimate of time, disk space and memory.
+
+    The estimate comes from a rehearsal on one of the devices. If all runs are done, there is no estimate.
+    """
     store, names, forecast = plan.store, Run.names(runs), None
     todo = [run for run in runs if store.state(run.id) != "done"]
     if devices and todo:
@@ -55,9 +58,9 @@ def _announce(rough: Forecast) -> None:
 def planned_rows(
     store: Store, runs: Sequence[Run], derived: Sequence[Derived], names: Mapping[str, RunName]
 ) -> list[dict[str, Any]]:
-    """Return id, state, name and settings of each run, and id, state, kind, name and members of each derived run.
+    """Return one JSON object per run (id, state, name, settings) and per derived run (id, state, kind, name, its runs).
 
-    The rows are JSON objects. `names`: run id -> name of each run.
+    `names`: run id -> name of the run.
     """
     trained = [(run.id, {"name": str(names[run.id]), **settings(run.config)}) for run in runs]
     combined = [
@@ -68,13 +71,13 @@ def planned_rows(
 
 
 def run_lines(runs: Sequence[Run], names: Mapping[str, RunName], store: Store) -> list[str]:
-    """Return one line per run: id, architecture, the settings that differ between these runs, and state."""
+    """Return one line per run: its id, architecture, settings that vary among the runs, and state ("to do" if absent)."""
     states = [{"absent": "to do"}.get(state := store.state(run.id), state) for run in runs]
     return aligned([[run.id, *names[run.id].cells, state] for run, state in zip(runs, states, strict=True)])
 
 
 def derived_lines(derived: Sequence[Derived], names: Mapping[str, RunName], store: Store) -> list[str]:
-    """Return one line per derived run: id, kind, name, the names of its members, and its state."""
+    """Return one line per derived run: its id, kind, name, the names of the runs that it combines, and its state."""
     rows = []
     for run in derived:
         state = {"absent": "to do"}.get(state := store.state(run.id), state)
@@ -85,21 +88,24 @@ def derived_lines(derived: Sequence[Derived], names: Mapping[str, RunName], stor
 
 
 def estimate_lines(estimate: Forecast, workers: int) -> list[str]:
-    """Return an estimate as lines of text. `workers`: number of processes that decode images."""
+    """Return an estimate as lines of text: a table, sentences, and the number of runs that fit on a GPU.
+
+    `workers`: number of processes that decode images.
+    """
     return [*table_lines(table(estimate)), *sentences(estimate, workers), *fitting(estimate)]
 
 
 def announcement(rough: Forecast) -> str:
-    """Return the sentence that is printed before a rehearsal: how long the runs take, and how long the rehearsal."""
+    """Return the sentence that is printed before a rehearsal: a rough time of the runs, and the maximum time of the rehearsal."""
     most, unit = SHARE * rough.total_s, "one core and one GPU" if rough.on_gpu else "one core"
     words = f"the rehearsal takes at most {span(most)}" if most > START_S else "that is too short for a rehearsal"
     return f"rough forecast: {span(rough.total_s)} of {unit}; {words}"
 
 
 def fitting(estimate: Forecast) -> list[str]:
-    """Return one line: how many of the largest runs fit on one GPU. Return no line without a GPU.
+    """Return one line that says how many of the largest runs fit on one GPU; [] without a GPU or if the memory is unknown.
 
-    A process needs half a GB on the GPU besides its tensors. A tenth of the memory stays free.
+    The calculation adds half a GB per process to the memory of its tensors, and leaves a tenth of the GPU's memory free.
     """
     memory = estimate.gpu_bytes
     if not memory or estimate.peak_bytes is None:
@@ -114,7 +120,10 @@ def fitting(estimate: Forecast) -> list[str]:
 
 
 def table(estimate: Forecast) -> list[list[str]]:
-    """Return the rows of a table: header, one row per architecture, and the sum over the architectures."""
+    """Return the rows of a table: header, one row per architecture, and a row "all" if there are several architectures.
+
+    The row "all" has sums, and for peak memory the maximum.
+    """
     unit = "GPU time" if estimate.on_gpu else "core time"
     head = ["architecture", "runs", "steps", f"training ({unit})", "predicting", "analysing", "peak memory", "disk"]
     rows = [_row(line.architecture, [line]) for line in estimate.lines]
@@ -130,9 +139,9 @@ def _row(name: str, lines: Sequence[Line]) -> list[str]:
 
 
 def sentences(estimate: Forecast, workers: int) -> list[str]:
-    """Return time, disk and memory of all runs, and the basis of the estimate, as lines of text.
+    """Return lines of text: time, disk space and memory of all runs, what is not included, and how the numbers were measured.
 
-    `workers` processes decode images.
+    `workers`: number of processes that decode images.
     """
     devices = estimate.num_devices
     not_on_device = estimate.scoring_s + estimate.other_s + estimate.decoding_s / max(1, workers)

@@ -64,7 +64,7 @@ def evaluate(
     opened = Store.open(store)
     number = workers or default_workers()
     chosen_device = choose_devices(device, number, 1)[0]
-    # imported here, because it imports torch: a wrong request is refused before
+    # this module imports torch, which takes seconds: a wrong request was refused above
     from bench.study.evaluate_imported import evaluate as evaluate_imported
 
     with choose_display(quiet) as display:
@@ -84,7 +84,11 @@ def evaluate(
 
 
 def _rows(result: "Evaluated") -> "pd.DataFrame":
-    """Return the macro AUROC on the internal test split, on each external cohort, and the external mean."""
+    """Return the macro AUROC of the imported model, one row for the internal test split and for each external cohort.
+
+    One more row, with the dataset "external", has the mean over the external cohorts. The columns are dataset, value, low, high,
+    num_findings, and seen (whether the model was trained on the cohort).
+    """
     from bench.results.read_predictions import load_scores
 
     scores = load_scores(result.manifest, [result.run_id], "scores")
@@ -109,7 +113,7 @@ def _lines(result: "Evaluated", rows: "pd.DataFrame") -> list[str]:
         scored = row["value"] == row["value"]  # not NaN
         bounds = interval(row["low"], row["high"]) if scored else "too few patients"
         remark = "trained on it: not external" if row["seen"] else ""
-        # rows of a mean over hospitals belong to no cohort
+        # a row with the mean over hospitals belongs to no cohort, so it has no title
         cells.append(
             [
                 titles.get(row["dataset"], str(row["dataset"])),

@@ -1,4 +1,4 @@
-"""`bench explain`: draw heat maps of where a network finds evidence in an image."""
+"""`bench explain`: draw heat maps of the image areas in which a network finds evidence for a finding."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -103,9 +103,9 @@ def explain(
 
 
 def _draw(explanation: "Explanation", output: Path, stem: str) -> list[str]:
-    """Write one picture per finding, and one of all findings if there are several.
+    """Write one picture per finding into the folder `output`; for several findings, also one picture of all findings.
 
-    Return the file names of the pictures per finding.
+    `stem`: the beginning of the file names. Returns the file names of the pictures of single findings, in their order.
     """
     from bench.analyses.explain_image import png
     from bench.analyses.heatmaps.panel import all_findings_panel, panel
@@ -124,7 +124,7 @@ def _draw(explanation: "Explanation", output: Path, stem: str) -> list[str]:
 
 
 def _lines(rows: "pd.DataFrame") -> list[str]:
-    """Return the table as text."""
+    """Return the explained images and findings as lines of a text table: logit, probability, threshold, call, peak of the map."""
     from bench.cli.text_tables import table_lines
 
     cells = [["image", "finding", "logit", "probability", "threshold", "call", "map"]]
@@ -139,5 +139,5 @@ def _lines(rows: "pd.DataFrame") -> list[str]:
 
 
 def _file_name(finding: str) -> str:
-    """Return a finding's name as part of a file name."""
+    """Return a finding's name in a form for file names: lowercase, with "-" for all but letters and digits."""
     return "".join(c if c.isalnum() else "-" for c in finding.lower())

@@ -1,4 +1,4 @@
-"""The group of all commands. It orders the help, and turns wrong options and arguments into errors with a fix."""
+"""The group of all commands: it orders the commands in the help, and turns wrong options into errors with a fix."""
 
 import importlib.metadata
 from collections.abc import Iterable, Iterator
@@ -35,7 +35,7 @@ ORDER = (  # order of the commands in the help: the order in which a new user ne
     "migrate",
     "remove",
 )
-# options whose value is a number
+# options whose value is a number; the help shows N for the value
 NUMBERS = frozenset(
     [
         "workers",
@@ -53,15 +53,15 @@ NUMBERS = frozenset(
         "n",
     ]
 )
-# the class UsageError; the module that defines it depends on typer's version
+# the class UsageError. It is found as a base class, because its module depends on typer's version
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 class ReadableHelp(TyperGroup):
-    """A group of commands with readable help texts."""
+    """A group of commands whose help shows words such as GRID or N for values, and not Python types."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command whose help shows words such as GRID or N for values, instead of typer's Python types such as <list[Path]>."""
+        """Return a command. Its help shows words such as GRID or N for values; typer would show types such as <list[Path]>."""
         command = super().get_command(ctx, cmd_name)
         params: Iterable[Any] = command.params if command else ()
         for param in params:
@@ -77,38 +77,41 @@ class Commands(ReadableHelp):
     """The commands of `bench`."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """Return the command names in the order of the help."""
+        """Return the command names in the order ORDER."""
         return sorted(super().list_commands(ctx), key=ORDER.index)
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Parse the options before the command. Raises ConfigError for an unknown option or command."""
+        """Parse the options that stand before the command. Raises ConfigError for an invalid option."""
         with _usage_errors(None):
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
-        """Parse and run the command. Raises ConfigError for wrong options or arguments."""
+        """Parse the command with its options, and run it. Raises ConfigError for an unknown command or invalid options."""
         with _usage_errors(ctx):
             return super().invoke(ctx)
 
 
 def _value_name(option: Any) -> str:
-    """Return the word that stands for an option's value in the help: N for a number, else the name of the option."""
+    """Return the word that stands for an option's value in the help: N for a number, else the option's name in capitals."""
     name = max(option.opts, key=len).lstrip("-")
     return "N" if name in NUMBERS else name.replace("-", "_").upper()
 
 
 def _without_type(help_record: Any, argument: Any, ctx: Any) -> tuple[str, str] | None:
-    """Return name and help of an argument for the help text. The Python type that typer adds to the name is removed."""
+    """Return name and help text of an argument, without the Python type that typer adds to the name.
+
+    `help_record`: typer's method that makes the pair. None is returned as None (a hidden argument).
+    """
     record = help_record(argument, ctx)
     return record and (record[0].split(" <")[0], record[1])
 
 
 @contextmanager
 def _usage_errors(group: Any) -> Iterator[None]:
-    """Turn typer's usage errors into a ConfigError with an example; let requests for help pass.
+    """Turn typer's usage errors in the block into a ConfigError that shows an example of the command.
 
-    `group`: context of the group of commands, or None. The error then names the command of this context if typer's
-    error names none.
+    A command without arguments that shows its help is not an error and passes. `group`: context of the group of commands, or
+    None. If typer's error names no command, the ConfigError names the command of this context.
     """
     try:
         yield
@@ -131,7 +134,7 @@ def _usage_errors(group: Any) -> Iterator[None]:
 
 
 def version(requested: bool) -> None:
-    """Print the version and exit, if requested."""
+    """Print the version and end the command if `requested` is set."""
     if requested:
         typer.echo(f"unseen-cxr {importlib.metadata.version('unseen-cxr')}")
         raise typer.Exit

@@ -1,4 +1,4 @@
-"""The tables of `bench list`, made without torch."""
+"""Make the tables of `bench list`. This module does not import torch, so the command is fast."""
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -14,14 +14,14 @@ Table = list[list[str]]
 
 
 def overview(registry: Registry) -> Table:
-    """Return one row per registry section: its name and its number of entries."""
+    """Return one row per registry section: the name of the section and the number of its entries."""
     return [[name, str(len(registry.sections[name]))] for name in SECTIONS]
 
 
 def entries(registry: Registry, section: str, glob: str) -> list[Entry]:
-    """Return the entries of a section whose names match the pattern `glob`.
+    """Return the entries of a registry section whose names match the pattern `glob`, such as "resnet*".
 
-    Raises ConfigError if no name matches: an empty list would hide a typing error.
+    Raises ConfigError if no name matches, because an empty list would hide a typing error.
     """
     matching = [entry for entry in registry.sections[section].values() if fnmatchcase(entry.name, glob)]
     if not matching and glob != "*":
@@ -31,7 +31,7 @@ def entries(registry: Registry, section: str, glob: str) -> list[Entry]:
 
 
 def described(section: str, chosen: Sequence[Entry]) -> Table:
-    """Return a header and one row per registry entry; columns without any value are left out."""
+    """Return a header and one row per registry entry. A column in which all entries are empty is left out."""
     columns = [("name", [e.name for e in chosen]), ("title", [e.title if e.title != e.name else "" for e in chosen])]
     if section == "architectures":
         columns += [
@@ -52,7 +52,11 @@ def described(section: str, chosen: Sequence[Entry]) -> Table:
 
 
 def run_table(runs: Sequence[StoredRun]) -> Table:
-    """Return a header and one row per stored run. Settings and seed are shown if they vary among the runs, without defaults."""
+    """Return a header and one row per stored run.
+
+    The column "settings" has the settings that vary among the runs, except defaults, or the runs that a derived run combines. The
+    columns "settings" and "remark" are left out if they are empty, and "seed" is left out if all runs have the same seed.
+    """
     columns = [
         ("run", [run.run for run in runs]),
         ("state", [run.state for run in runs]),
@@ -77,7 +81,7 @@ def _rows(columns: Sequence[tuple[str, Sequence[str]]]) -> Table:
 
 
 def _target(entry: Entry) -> str:
-    """Return what an entry refers to, as text: timm model with tag, code with options, or preprocessing steps."""
+    """Return what a registry entry stands for, as text: the name of a timm model, preprocessing steps, or code with options."""
     if entry.use.endswith(":timm_model"):
         return str(entry.options["name"])
     if entry.section == "preprocessing":
@@ -102,18 +106,22 @@ def _number(entry: Entry, fact: str) -> str:
 
 
 def _source(entry: Entry) -> str:
-    """Return the publication of an entry, or "this project" for the project's own code."""
+    """Return the publication of a registry entry; "this project" for the project's own code, "" if unknown."""
     ours = not entry.plugin and (not entry.use or entry.use.startswith(("bench.", "harmonize.")))
     return entry.paper or ("this project" if ours else "")
 
 
 def _licence(section: str, entry: Entry) -> str:
-    """Return the license that an entry states; if it states none, the license of its dataset or of its package."""
+    """Return the license of a registry entry as text, "" if unknown.
+
+    For a dataset, this is the license in labels.yaml. For another entry, this is the license that the entry states or, if it
+    states none, the license of the Python package with its code.
+    """
     if section == "datasets":
         return str(labels_yaml()["datasets"].get(entry.name, {}).get("licence", entry.licence))
     if entry.licence or not (entry.use or entry.facts):
         return entry.licence
-    package = entry.use.split(".")[0].partition(":")[0] or "bench"  # an entry without code uses code of the project
+    package = entry.use.split(".")[0].partition(":")[0] or "bench"  # an entry without `use` uses code of this project
     if package == "bench":
         return "apache-2.0"
     try:

@@ -55,7 +55,7 @@ from bench.cli.weights import WEIGHTS_EXAMPLES
 from bench.cli.weights import weights as weights_command
 from harmonize.errors import ConfigError, CxrError, StoreError
 
-# errors of the file system that the user can fix; any other OSError is a bug and keeps its traceback
+# _FIXES: errors of the file system that the user can fix, with the fix. Any other OSError is a bug and keeps its traceback
 _WRITE_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FIXES = {
     **dict.fromkeys(_WRITE_ERRORS, "make it writable, or choose another --store"),
@@ -168,7 +168,7 @@ def run(
 
 
 def _say(remarks: Sequence[str]) -> None:
-    """Print remarks to stderr."""
+    """Print each remark as a line on standard error."""
     for line in remarks:
         typer.echo(line, err=True)
 
@@ -237,7 +237,10 @@ def list_(
 
 
 def _list_runs(store: Path, glob: str, failed: bool, as_json: bool) -> None:
-    """Print the runs of the store. An empty result is reported on stderr."""
+    """Print the runs of the store whose ids match `glob`. If there are none, say so on standard error.
+
+    `failed`: only failed runs.
+    """
     from bench.cli.list_tables import run_table
     from bench.cli.text_tables import table_lines
     from bench.results.stored_runs import stored_runs
@@ -255,7 +258,7 @@ def _list_runs(store: Path, glob: str, failed: bool, as_json: bool) -> None:
 
 
 def _check_architectures(glob: str, registry: Path | None, quiet: bool, as_json: bool) -> None:
-    """Print the measured size of each architecture; exit code 1 if any size differs from the registry."""
+    """Build the architectures that match `glob` and print their sizes. Exit code 1 if a size differs from the registry."""
     from bench.cli.list_tables import entries
     from bench.cli.progress_bars import choose_display
     from bench.cli.text_tables import table_lines
@@ -301,7 +304,11 @@ def report(
 
 
 def main() -> None:
-    """Run the app. Print a CxrError without traceback and exit with 2; exit with 130 or 143 after a signal."""
+    """Run the command line and turn errors into messages and exit codes.
+
+    A CxrError, or an OSError that the user can fix, is printed without traceback, and the exit code is 2. After a signal, the exit
+    code is 130 (Ctrl-C) or 143 (SIGTERM).
+    """
     try:
         app()
     except CxrError as error:

@@ -1,4 +1,4 @@
-"""Options and arguments that several commands share, so that equal names have equal help texts."""
+"""Define the options and arguments that several commands share, so that equal names have equal help texts."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,9 +9,9 @@ from bench.cli import completion
 
 
 def examples(*lines: str) -> str:
-    r"""Return the end of a command's help: one example per line.
+    r"""Return the text at the end of a command's help: a heading, then one example per line.
 
-    The mark ``\b`` tells the help formatter not to join the lines.
+    The mark ``\b`` at the beginning tells the help formatter not to join the lines.
     """
     return "\n".join(["\b", "Examples:" if len(lines) > 1 else "Example:", *(f"  {line}" for line in lines)])
 

@@ -1,6 +1,6 @@
-"""The first lines of `bench run`, and the plan of a grid whose synthetic cohorts are not made yet.
+"""Print the first lines of `bench run`, and the plan of a grid whose synthetic cohorts are not made yet.
 
-This module does not import the code that plans, so that a dry run answers within seconds.
+This module does not import the slow modules that plan a grid with its cohorts, so that a dry run ends within seconds.
 """
 
 import json
@@ -20,9 +20,9 @@ MORE = "for time, disk and memory: --estimate (rehearses the work, takes minutes
 
 
 def say_synthetic(grid: Grid, store: Store, only_plan: bool, pattern: str | None, as_json: bool) -> bool:
-    """Print that the grid uses synthetic cohorts. With `only_plan`, print the plan if the cohorts are not made yet.
+    """Print that the grid uses synthetic cohorts. With `only_plan`, also print the plan if the cohorts are not made yet.
 
-    Returns whether the plan was printed.
+    Returns whether the plan was printed. `pattern`: the value of --only. `as_json`: print only the plan, as JSON.
     """
     root = store.phantom_dir(grid.phantom_settings.key)
     made = (root / "phantom.json").is_file()
@@ -41,9 +41,10 @@ def say_synthetic(grid: Grid, store: Store, only_plan: bool, pattern: str | None
 
 
 def chosen_configs(grid: Grid, pattern: str | None) -> list[RunConfig]:
-    """Return the configurations whose architecture matches `pattern`. Runs have no ids yet: ids depend on the cohorts.
+    """Return the configurations whose architecture matches `pattern`, all for None.
 
-    Raises ConfigError if none matches.
+    Run ids cannot match, because they depend on the cohorts, which are not made yet. Raises ConfigError if no architecture
+    matches.
     """
     chosen = [config for config in grid.configs if fnmatchcase(config.architecture, pattern or "*")]
     if not chosen:
@@ -53,19 +54,19 @@ def chosen_configs(grid: Grid, pattern: str | None) -> list[RunConfig]:
 
 
 def config_lines(grid: Grid, configs: Sequence[RunConfig]) -> list[str]:
-    """Return the plan of a grid whose synthetic cohorts are not made yet: its runs, without ids."""
+    """Return lines of text: the runs of a grid whose synthetic cohorts are not made yet. The runs have no ids yet."""
     cells = [[*name.cells, "to do"] for name in RunName.among([config.settings for config in configs])]
     lines = [f"grid {grid.name}: {len(configs)} runs (they get ids when the cohorts are made)"]
     return [*lines, *aligned(cells), MORE, "nothing was run (--dry-run)"]
 
 
 def settings(config: RunConfig) -> dict[str, Any]:
-    """Return the names of registry entries, the seed, and all settings of a run that are not defaults."""
+    """Return a run's settings for JSON: its main registry entries, its seed, and all settings that differ from the defaults."""
     keys = ("architecture", "optimizer", "loss", "uncertainty", "preprocessing", "seed")
     return {**{key: getattr(config, key) for key in keys}, "settings": config.settings}
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as indented lines with aligned columns."""
+    """Return the rows of a table (all with equally many cells) as indented lines with aligned columns."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
     return ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]

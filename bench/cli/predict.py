@@ -111,14 +111,20 @@ def check_rule(rule: str) -> None:
 
 
 def csv_document(inference: "Inference", table: Any) -> str:
-    """Return the given rows of the predictions as CSV text, with a column that states whether the run was trained on synthetic images."""
+    """Return the predictions in `table` as CSV text, with a column that says whether the run was trained on synthetic images.
+
+    `table`: all or some rows of `inference.table`.
+    """
     from bench.store.safe_csv import csv_text
 
     return csv_text(table.assign(trained_on_synthetic=inference.synthetic))
 
 
 def json_document(inference: "Inference", table: Any, overlays: Mapping[str, str]) -> dict[str, Any]:
-    """Return the given rows of the predictions as a JSON document; NaN becomes null. The key `overlay` is the path of the picture that --cam draws."""
+    """Return the predictions in `table` as a document for JSON. NaN becomes None.
+
+    `table`: all or some rows of `inference.table`. `overlays`: image -> path of the picture that --cam draws.
+    """
     images = []
     for name, rows in table.groupby("image", sort=False):
         findings = {}
@@ -142,7 +148,7 @@ def json_document(inference: "Inference", table: Any, overlays: Mapping[str, str
 
 
 def _call(value: float) -> bool | None:
-    return None if value != value else bool(value)  # NaN: no threshold
+    return None if value != value else bool(value)  # NaN means that there is no threshold
 
 
 def _number(value: float) -> float | None:

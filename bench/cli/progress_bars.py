@@ -1,4 +1,4 @@
-"""Progress on standard error: bars on a terminal, a line every 15 seconds in a log, nothing with --quiet."""
+"""Show progress on standard error: bars on a terminal, a line every 15 seconds in a log, nothing with --quiet."""
 
 import sys
 import time
@@ -7,20 +7,24 @@ from typing import Any, Self
 
 from bench.cli.text_tables import span
 
-OVERALL = "all runs"  # key of the bar of all runs
-BAR = 32  # letters of a line for the bar, the percentage, the time left and the gaps
-SHORTEST_NAME = 12
+OVERALL = "all runs"  # key of the bar that shows all runs together
+BAR = 32  # characters of a line that the bar, the percentage, the time left and the gaps take
+SHORTEST_NAME = 12  # minimum number of characters for the name of a run
 
 
 class TimeLeft:
-    """An estimate of the time that a task still needs, from its speed since it began."""
+    """An estimate of the time that a task still needs, from the mean speed since the task began."""
 
     def __init__(self) -> None:
         self.total, self.done = 0, 0.0
         self.start_s, self.start_done = 0.0, 0.0
 
     def seconds(self, done: float, total: int) -> float | None:
-        """Return the seconds left, None while nothing is done. If `total` changes or `done` falls, the task is taken as begun anew."""
+        """Return the estimated seconds until the task ends, None while nothing is done.
+
+        `done` and `total`: number of units that are done, and number of all units. If `total` changes or `done` becomes smaller, a
+        new task begins.
+        """
         if total != self.total or done < self.done or not self.start_s:
             self.start_s, self.start_done = time.monotonic(), done
         self.total, self.done = total, done
@@ -30,7 +34,7 @@ class TimeLeft:
 
 
 class TerminalDisplay:
-    """Progress bars on a terminal: one for all runs, one for each active run, and one for the main process; 80 columns wide."""
+    """Progress bars on a terminal: one for all runs together, one for each active run, and one for the main process."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -57,16 +61,16 @@ class TerminalDisplay:
         self.bars.stop()
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Update the bar of the main process; a new `what` replaces the previous bar."""
+        """Update the bar of the main process. `what`: name of its present step; the bar of another step is removed."""
         if self.main and self.main != what:
             self._close(self.main)
         self.main = what
         self._show(what, f"{what} {done}/{total}", done, total)
 
     def run_progress(self, run_id: str, name: str, what: str, done: int, total: int) -> None:
-        """Update the bar of a run: the name of the run, or the end of it if the line is narrow.
+        """Update the bar of a run. `what`: name of its present step.
 
-        The end of a name tells runs apart better than its start, which is the architecture.
+        If the line is narrow, only the end of the run's name is shown. Many runs share the beginning, which is the architecture.
         """
         _, slash, analysis = run_id.partition("/")
         label = f"{name}{slash}{analysis}" if name else run_id
@@ -75,13 +79,17 @@ class TerminalDisplay:
         self._show(run_id, f"{label}  {what}", done, total)
 
     def overall_progress(self, what: str, finished: int, done: float, total: int) -> None:
-        """Update the bar of all runs; it ends when all are done."""
+        """Update the bar of all runs; remove the bar when all runs have finished.
+
+        `what`: text before the numbers. `finished`: number of runs that have ended. `done`: this number plus the finished parts of
+        the active runs. `total`: number of all runs.
+        """
         self._show(OVERALL, f"{what} {finished}/{total}", done, total)
         if finished >= total:
             self._close(OVERALL)
 
     def say(self, text: str) -> None:
-        """Print a line above the bars."""
+        """Print a line above the bars. If the line begins with the key of a bar, such as a run id, remove this bar."""
         for key in [k for k in self.tasks if text.startswith(k)]:
             self._close(key)
         self.bars.console.print(text, highlight=False, markup=False)
@@ -103,7 +111,7 @@ class TerminalDisplay:
 
 
 class LineDisplay:
-    """Progress lines for logs: one every 15 seconds, with the time left."""
+    """Progress lines for logs: every 15 seconds one line for each active task, with the time left."""
 
     def __init__(self, every_s: float = 15.0) -> None:
         self.every_s = every_s
@@ -119,15 +127,15 @@ class LineDisplay:
         return None
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Print a line for the main process, if its last line was printed at least `every_s` seconds ago."""
+        """Print a line for a step of the main process, if its last line is at least `every_s` seconds old."""
         self._show(what, f"{what}: {done}/{total}", done, total)
 
     def run_progress(self, run_id: str, name: str, what: str, done: int, total: int) -> None:
-        """Print a line for a run, if its last line was printed at least `every_s` seconds ago."""
+        """Print a line for a run, if the last line of this run is at least `every_s` seconds old."""
         self._show(run_id, f"{run_id}{' ' if name else ''}{name}  {what}: {done}/{total}", done, total)
 
     def overall_progress(self, what: str, finished: int, done: float, total: int) -> None:
-        """Print a line for all runs, if its last line was printed at least `every_s` seconds ago."""
+        """Print a line for all runs together, if the last such line is at least `every_s` seconds old."""
         self._show(OVERALL, f"{what}: {finished}/{total}", done, total)
 
     def say(self, text: str) -> None:
@@ -153,7 +161,7 @@ class QuietDisplay(LineDisplay):
 
 
 def choose_display(quiet: bool) -> TerminalDisplay | LineDisplay:
-    """Return the display for standard error: none, bars or lines."""
+    """Return a display that shows nothing (`quiet`), bars (standard error is a terminal) or lines."""
     if quiet:
         return QuietDisplay()
     return TerminalDisplay() if sys.stderr.isatty() else LineDisplay()

@@ -108,7 +108,10 @@ def score(
 
 
 def _check_files(predictions: Path | None, labels: Path | None, outputs: str, of_grids: Sequence[str]) -> None:
-    """Raise ConfigError for options that do not fit the scoring of two tables. `of_grids`: the given options of grids."""
+    """Check the options for scoring two tables (--predictions and --labels); raise ConfigError if they do not fit.
+
+    `of_grids`: names of the given options that are only valid for a grid, such as --mapping.
+    """
     if predictions is None or labels is None:
         missing = "--predictions" if predictions is None else "--labels"
         raise ConfigError(f"{missing} is missing", "bench score", "give --predictions FILE and --labels FILE")

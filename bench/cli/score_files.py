@@ -1,4 +1,4 @@
-"""`bench score --predictions FILE --labels FILE`: scores of any model from two tables, as text or JSON."""
+"""`bench score --predictions FILE --labels FILE`: score any model from two tables; show the scores as text or JSON."""
 
 import json
 from collections.abc import Sequence
@@ -19,7 +19,10 @@ _NAME_LETTERS = 26  # letters of a finding's name in the table; longer names are
 def score_files(
     predictions: Path, labels: Path, findings: Sequence[str], min_count: int | None, outputs: str, *, as_json: bool
 ) -> str:
-    """Return the scores of the predictions as text, or as a JSON document."""
+    """Read predictions and labels, score them, and return the scores as text or, with `as_json`, as JSON text.
+
+    `findings`: only these findings; all if it is empty. `outputs`: probability, logit or auto.
+    """
     from bench.results.prediction_files import read_labeled_predictions
     from bench.scoring.score_run import score_run
     from bench.scoring.scored_split import Settings
@@ -47,7 +50,10 @@ def score_files(
 
 
 def _rows(scores: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the rows of the cohort (not of the external mean) without calibration: the macro, then the findings."""
+    """Return the rows of `scores` to show: the metrics of _METRICS for all images, without calibration.
+
+    Rows of the mean over external cohorts are left out, because here there is only one cohort.
+    """
     from bench.results.prediction_files import COHORT
 
     chosen = (scores["dataset"] == COHORT) & (scores["calibrator"] == "none") & scores["metric"].isin(_METRICS)
@@ -55,7 +61,7 @@ def _rows(scores: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _lines(given: "LabeledPredictions", rows: "pd.DataFrame", min_count: int, num_resamples: int) -> list[str]:
-    """Return lines of text: a table of discrimination, a table of calibration and counts, and notes."""
+    """Return the scores as lines of text: a table of AUROC and AUPRC, a table of calibration and counts, and notes."""
     values = {(row["finding"], row["metric"]): row for row in rows.to_dict("records")}
     names = [*given.run.findings, "macro"]
     first = [["finding", "AUROC", "95 % interval", "AUPRC", "95 % interval"]]
@@ -87,7 +93,7 @@ def _estimate(row: dict[Any, Any]) -> list[str]:
 
 
 def _label(name: str, row: dict[Any, Any]) -> str:
-    """Return the name of a row for the table; a name that is too long is cut.
+    """Return the first cell of a row: the finding, or "macro" with its number of findings. A long name is cut.
 
     >>> _label("macro", {"num_findings": 9}), _label("Enlarged Cardiomediastinal Silhouette", {})
     ('macro of 9', 'Enlarged Cardiomediastina…')

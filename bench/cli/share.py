@@ -13,7 +13,7 @@ from harmonize.errors import ConfigError, StoreError
 
 
 def add_share_commands(app: typer.Typer) -> None:
-    """Add both commands to the application."""
+    """Add the commands `bench track` and `bench upload` to the application."""
     app.command(
         epilog=examples(
             "bench track --to sqlite:///mlflow.db", "bench track 3fa9 --to http://localhost:5000 --experiment cxr"

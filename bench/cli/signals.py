@@ -1,6 +1,6 @@
-"""Answer Ctrl-C (SIGINT) and SIGTERM: one sentence, no traceback, exit code 130 or 143.
+"""Handle Ctrl-C (SIGINT) and SIGTERM: print one sentence, no traceback, and exit with code 130 or 143.
 
-This module imports little, because it works before the other modules of the command line are loaded.
+This module imports little, because it must handle signals before the other modules of the command line are loaded.
 """
 
 import os
@@ -14,29 +14,32 @@ _SENTENCE = "interrupted; run the same command again to resume"
 
 
 def end_at_once() -> None:
-    """From now on, Ctrl-C and SIGTERM end this process at once, without cleanup.
+    """Make Ctrl-C and SIGTERM end this process at once, without cleanup.
 
-    This is used while modules load. There is nothing to clean up then, and an exception during an import can get lost.
+    This is for the time in which modules load: there is nothing to clean up yet, and an exception during an import can get lost.
     """
     _answer(signal.SIGINT, _leave)
     _answer(signal.SIGTERM, _leave)
 
 
 def end_with_cleanup() -> None:
-    """From now on, Ctrl-C and SIGTERM raise an exception, so that leases (locks of runs) are released and workers end."""
+    """Make Ctrl-C and SIGTERM raise an exception, so that leases (locks of runs) are released and worker processes end."""
     _answer(signal.SIGINT, signal.default_int_handler)
     _answer(signal.SIGTERM, _stop)
 
 
 def report_interrupt() -> None:
-    """Print that the command was interrupted. A second signal then ends the process at once, even if workers run."""
+    """Print that the command was interrupted. From then on, a signal ends the process at once, even while workers run."""
     sys.stderr.write(f"{_SENTENCE}\n")
     for number in (signal.SIGINT, signal.SIGTERM):
         _answer(number, signal.SIG_DFL)
 
 
 def _answer(number: signal.Signals, handler: object) -> None:
-    """Set the handler of a signal. A signal that is ignored stays ignored: shells start background jobs this way."""
+    """Set the handler of a signal, unless the signal is ignored.
+
+    Shells start background jobs with some signals ignored, and the jobs must keep ignoring these signals.
+    """
     if signal.getsignal(number) != signal.SIG_IGN:
         signal.signal(number, handler)  # type: ignore[arg-type]
 
@@ -47,7 +50,10 @@ def _leave(number: int, _: FrameType | None) -> NoReturn:
 
 
 def _stop(number: int, _: FrameType | None) -> NoReturn:
-    """End the worker processes, then raise SystemExit: the terminal sends Ctrl-C to workers, too, but not SIGTERM."""
+    """End the worker processes, then raise SystemExit.
+
+    This is necessary for SIGTERM, which only this process gets. Ctrl-C in a terminal reaches the workers, too.
+    """
     import multiprocessing
 
     for child in multiprocessing.active_children():

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def add_store_commands(app: typer.Typer) -> None:
-    """Add the commands to the application."""
+    """Add the commands `bench reproduce`, `bench remove` and `bench migrate` to the application."""
     app.command(
         epilog=examples("bench reproduce 3fa9", "bench reproduce 3fa9 --data /data --weights weights/ --into again")
     )(reproduce)
@@ -61,7 +61,7 @@ def reproduce(
     check_device(device)
     request = ReproductionRequest.read(Store.open(store, create=False), run, grid, data, registry, into)
     require_device(device)
-    # imported here, because it imports torch: a wrong request is refused before
+    # this module imports torch, which takes seconds: a wrong request was refused above
     from bench.study import reproduce as reproducing
 
     with choose_display(quiet) as display:
@@ -77,7 +77,10 @@ def reproduce(
 
 
 def _lines(result: "Reproduction") -> list[str]:
-    """Return a reproduction as lines of text: checks, main scores, the number of scores with each verdict, and the overall verdict."""
+    """Return the result of `bench reproduce` as lines of text.
+
+    The lines are the checks, a table of the main scores, the number of scores with each verdict, and the verdict on the run.
+    """
     from bench.cli.text_tables import interval, number, table_lines
     from bench.study.reproduce import ENOUGH, VERDICTS, headline
 

@@ -1,4 +1,4 @@
-"""Text tables: drawn by rich on a terminal, plain aligned text in a pipe or a file."""
+"""Make text tables: drawn by the package rich on a terminal, plain aligned text in a pipe or a file."""
 
 import sys
 import textwrap
@@ -12,9 +12,9 @@ Table = Sequence[Sequence[str]]
 def table_lines(rows: Table, *, header: bool = True) -> list[str]:
     """Return the lines of a table. Columns of numbers are aligned to the right.
 
-    On a terminal, the table is as wide as the terminal. Text is wrapped between words; numbers are never wrapped. A
+    On a terminal, the table is at most as wide as the terminal. Text is wrapped between words; numbers are never wrapped. A
     last line names the columns for which there is no space. In a pipe or a file, each row is one line with all columns,
-    so that `grep` and `awk` work. `header`: whether the first row holds the names of the columns.
+    so that `grep` and `awk` work. `header`: whether the first row has the names of the columns.
     """
     if not rows:
         return []
@@ -22,7 +22,7 @@ def table_lines(rows: Table, *, header: bool = True) -> list[str]:
 
 
 def number(value: float | None, form: str = ".3f") -> str:
-    """Return a number as text, "-" for a missing one.
+    """Return a number as text, "-" for None and NaN. `form`: a format such as ".3f".
 
     >>> number(0.5), number(float("nan")), number(0.5, "+.2f")
     ('0.500', '-', '+0.50')
@@ -31,7 +31,7 @@ def number(value: float | None, form: str = ".3f") -> str:
 
 
 def interval(low: float | None, high: float | None, form: str = ".3f") -> str:
-    """Return an interval as text, "-" if a bound is missing.
+    """Return an interval as text, "-" if a bound is None or NaN. `form`: format of the bounds.
 
     >>> interval(0.1, 0.25), interval(float("nan"), 0.25)
     ('[0.100, 0.250]', '-')
@@ -41,12 +41,16 @@ def interval(low: float | None, high: float | None, form: str = ".3f") -> str:
 
 
 def wrapped(lines: Sequence[str], indent: int = 7) -> list[str]:
-    """Return lines that fit the terminal; continuation lines are indented. In a pipe or a file, return them unchanged."""
+    """Wrap lines that are wider than the terminal. In a pipe or a file, return the lines unchanged.
+
+    `indent`: number of spaces before the continuation of a line. If the line itself is indented, its continuation is indented
+    by three spaces more than the line.
+    """
     return list(_wrapped(lines, indent)) if sys.stdout.isatty() else list(lines)
 
 
 def printable(text: object) -> str:
-    """Return text without control characters, because a file name could contain commands to the terminal.
+    """Replace control characters in a text by "?", because a file name could contain commands to the terminal.
 
     >>> printable("a" + chr(27) + "[2Jb")
     'a?[2Jb'
@@ -55,7 +59,7 @@ def printable(text: object) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a duration as text.
+    """Return a duration as text in seconds, minutes or hours.
 
     >>> span(0.2), span(90), span(600), span(9000), span(864_000)
     ('0.2 s', '90 s', '10 min', '2.5 h', '240 h')
@@ -109,9 +113,10 @@ def _terminal(rows: Table, header: bool) -> list[str]:
 
 
 def _widths(columns: Sequence[Sequence[str]], most: int) -> list[int]:
-    """Return the widths of as many columns, from the left, as fit into `most` letters with gaps of three letters.
+    """Return the widths of the columns that fit into a line of `most` characters; the last columns may be left out.
 
-    A column is at least as wide as its longest word or number, but never wider than half the line.
+    Between two columns are three characters. The widest columns are made narrower until the line fits. A column stays at least
+    as wide as its longest number or word (but not more than half the line), and at least as wide as the words of its header.
     """
     widths = [max(map(len, column)) for column in columns]
     least = [

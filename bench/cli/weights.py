@@ -51,7 +51,7 @@ def weights(
 
 
 def rows(files: "Sequence[StartingWeights]") -> list[list[str]]:
-    """Return a header and one row per file."""
+    """Return a table: a header and one row per file of starting weights."""
     from harmonize.disk_space import size
 
     header = ["weights", "corpus", "size", "licence", "state", "SHA-256", "file, or where to get it"]
@@ -73,7 +73,7 @@ def rows(files: "Sequence[StartingWeights]") -> list[list[str]]:
 
 
 def sentence(files: "Sequence[StartingWeights]") -> str:
-    """Return a sentence: the number of files in each state, and the fix for missing or damaged files."""
+    """Return a sentence: the numbers of present, missing and damaged files, and the fix for missing or damaged files."""
     if not files:
         return "all runs of this grid start from random weights"
     missing = [file for file in files if file.state == "missing"]

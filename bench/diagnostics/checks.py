@@ -1,6 +1,7 @@
-"""The checks of `bench check`.
+"""Run the checks of `bench check` and format their results.
 
-A check has a level: ok, note, warning or fault. A symptom is a pattern in a stored run that a common mistake causes.
+Each check has a level: ok, note, warning or fault. A symptom is a pattern in a stored run that a common mistake causes; a
+symptom is a check, too.
 """
 
 import importlib.metadata
@@ -35,10 +36,11 @@ def examine(
     workers: int = 1,
     progress: Progress | None = None,
 ) -> list[Check]:
-    """Check environment, data and store; return the checks in the order of a user's workflow.
+    """Check environment, data and store; return the checks in this order.
 
-    `images`: also open every image of the cohorts, and read every table and weights file of the store. The results per image are
-    kept in the store, so that an interrupted check resumes and a second check is fast.
+    `data`: data file or folder of datasets, checked if it is given. `store`: checked if it exists. `images`: also open every
+    image of the cohorts, and read every table and weights file of the store. The store keeps the result of each image. So an
+    interrupted check resumes, and a second check is fast.
     """
     checks = [_python(), *_packages(), *_registry(registry_file)]
     if data:
@@ -51,9 +53,10 @@ def examine(
 def examine_runs(
     store: Store, run_prefixes: Sequence[str], quick: bool, progress: Progress | None = None
 ) -> list[Check]:
-    """Return the symptoms of the runs whose ids begin with `run_prefixes`, and one line of text for each run without symptoms.
+    """Return the symptoms of some runs, given the beginnings of their ids; for a run without symptoms, a check that says so.
 
-    Unless `quick`, each network predicts internal images again. Raises StoreError for an unknown run or a damaged file.
+    Unless `quick` is set, the network of each run predicts internal images again. Finished runs also get notes, see
+    `bench.diagnostics.symptoms.run_symptoms.notes`. Raises StoreError for an unknown run or a damaged file.
     """
     from bench.diagnostics.symptoms.run_symptoms import notes, symptoms
 
@@ -75,9 +78,9 @@ def examine_runs(
 
 
 def lines(checks: Sequence[Check]) -> list[str]:
-    """Return one line per check and a last line with the totals.
+    """Return one line per check, and a last line with the numbers of faults and warnings.
 
-    If a check has several likely causes, they are listed below its line.
+    If a check has several likely causes, the line is followed by a numbered list of the causes.
     """
     output = []
     for check in checks:
@@ -93,7 +96,7 @@ def lines(checks: Sequence[Check]) -> list[str]:
 
 
 def _check(what: str, ok: bool, found: str) -> Check:
-    """Return a check of the environment with the level "ok" or "fault"."""
+    """Return a check that belongs to no dataset, with the level "ok" or "fault"."""
     return Check("", what, "ok" if ok else "fault", "", found)
 
 
@@ -115,7 +118,10 @@ def _packages() -> list[Check]:
 
 
 def _is_installed(module: str) -> bool:
-    """Return whether a module exists. Unlike `importlib.util.find_spec`, this does not import its package."""
+    """Return whether a module such as "package.module" exists, without importing the module or its package.
+
+    `importlib.util.find_spec("package.module")` would import the package.
+    """
     package, *inner = module.split(".")
     spec = importlib.util.find_spec(package)
     for i in range(len(inner)):
@@ -126,7 +132,10 @@ def _is_installed(module: str) -> bool:
 
 
 def _registry(path: Path | None) -> list[Check]:
-    """Return the check of the registry, and a fault for each plug-in whose entries cannot be used."""
+    """Check that the registry, its modules and the shipped grids can be used. Add a fault for each plug-in that cannot be used.
+
+    `path`: the registry file; None for the registry of this program.
+    """
     try:
         registry = Registry.read(path)
         for entry in registry:
@@ -143,7 +152,11 @@ def _registry(path: Path | None) -> list[Check]:
 
 
 def _data(data: Path, store: Path | None, workers: int, progress: Progress | None) -> list[Check]:
-    """Return the checks of each cohort's table and, if `store` is given, of its images; the store keeps the results."""
+    """Check the table of each cohort, and look for patients that two cohorts share.
+
+    If `store` is given, also open every image and look for duplicate images; the store keeps the result of each image. `data`:
+    data file or folder of datasets.
+    """
     from harmonize.checks.duplicates import ScannedCohort, check_duplicates, check_images
     from harmonize.checks.release import inspect
     from harmonize.checks.scan import scan
@@ -177,10 +190,11 @@ def _data(data: Path, store: Path | None, workers: int, progress: Progress | Non
 
 
 def _shared_patients(cohorts: Sequence[Cohort]) -> list[Check]:
-    """Return a check for each two cohorts in which equal patient ids mean the same patient.
+    """Look for patients that two cohorts share; return one check for each pair of cohorts.
 
-    Shared patients are a warning, because the data file does not state on which cohort a grid trains. Cohorts with the same
-    root, such as a gold subset, share patients on purpose, so these are a note.
+    Pairs of cohorts in which equal patient ids may mean different patients are skipped. Shared patients are only a warning,
+    because the data file does not state on which cohort a grid trains. If both cohorts have the same root folder, shared patients
+    are a note: for example, a subset with expert labels shares patients on purpose.
     """
     checks = []
     for one, other in combinations(cohorts, 2):
@@ -204,7 +218,10 @@ def _shared_patients(cohorts: Sequence[Cohort]) -> list[Check]:
 
 
 def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
-    """Return the checks of a store: the number of runs per state, faults of files, and symptoms of runs."""
+    """Check a store: the number of runs per state, the files and, with `files`, the symptoms of all runs.
+
+    `files`: also read every table and weights file.
+    """
     try:
         opened = Store.open(store, create=False)
     except CxrError as error:
@@ -219,7 +236,7 @@ def _store(store: Path, files: bool, progress: Progress | None) -> list[Check]:
 
 
 def _symptoms(store: Store, progress: Progress | None) -> list[Check]:
-    """Return the symptoms of all runs; if there are none, return one check that says so. Runs with damaged files are skipped."""
+    """Return the symptoms of all runs; if there are none, return one check that says so. A run with a damaged file gets a note."""
     from bench.diagnostics.symptoms.run_symptoms import Grids, symptoms
 
     ids, checks, grids = store.run_ids(), [], Grids(store)

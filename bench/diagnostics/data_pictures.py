@@ -1,4 +1,4 @@
-"""Pictures for the page of `bench data stats`: sampled images with their labels, and the result of each preprocessing."""
+"""Make the pictures for the page of `bench data stats`: sampled images with their labels, and images after preprocessing."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -18,18 +18,24 @@ from harmonize.labels.findings import FINDINGS, PRESENT, UNCERTAIN
 from harmonize.statistics.image_sample import THUMB, Sample, small
 from reports.cohort_page.page import CohortPictures, Picture
 
-# number of images per cohort that the page shows with labels, and number that it also shows after each kind of preprocessing
+# SHOWN: number of images per cohort that the page shows with labels. TRANSFORMED: number of these images that the page also
+# shows after each preprocessing variant.
 SHOWN, TRANSFORMED = (
     12,
     3,
 )
-_QUALITY = 82  # JPEG quality
-_TAIL = 0.5  # percent of the values of a variant that are clipped at each end of its gray scale
+_QUALITY = 82  # JPEG quality, 1 to 100
+_TAIL = 0.5  # percent of a variant's pixel values that are clipped at each end of the gray scale
 
 
 @dataclass(frozen=True, eq=False)
 class Variant:
-    """Preprocessing entries with equal results at thumbnail size: their names, and the settings of the first entry."""
+    """Preprocessing entries of the registry that give equal pictures at thumbnail size.
+
+    names  names of the entries
+    form   geometry (size, fit and crop) of the first entry
+    facts  settings of the first entry
+    """
 
     names: tuple[str, ...]
     form: Geometry
@@ -37,7 +43,7 @@ class Variant:
 
 
 def variants(registry: Registry) -> tuple[Variant, ...]:
-    """Return the preprocessing entries, grouped into variants with equal results at thumbnail size."""
+    """Group the preprocessing entries of the registry into variants that give equal pictures at thumbnail size."""
     groups: dict[str, list[str]] = {}
     entries = registry.sections["preprocessing"]
     for name, entry in entries.items():
@@ -53,10 +59,11 @@ def variants(registry: Registry) -> tuple[Variant, ...]:
 def looks(
     cohorts: Mapping[str, Cohort], samples: Mapping[str, Sample], chosen: Sequence[Variant]
 ) -> dict[str, CohortPictures]:
-    """Return the pictures by cohort. All cohorts share one gray scale per variant, so their pictures can be compared.
+    """Return {cohort: its pictures}: sampled images with captions, and images after each preprocessing variant.
 
-    The ops histstd and histmatch adapt images to a reference histogram. Here the reference is learned from the sampled
-    images of the first cohort, not from training images.
+    For each variant, all cohorts share one gray scale, so their pictures can be compared. The preprocessing steps histstd and
+    histmatch adapt images to a reference histogram. Here the reference is learned from the sampled images of the first
+    cohort, not from training images.
     """
     internal = next(iter(samples), "")
     after: dict[str, list[list[Picture]]] = {
@@ -90,7 +97,10 @@ def looks(
 
 
 def caption(cohort: Cohort, row: int) -> str:
-    """Return the findings of an image: present findings, and uncertain findings with a question mark."""
+    """Return the findings of an image as text. An uncertain finding has a question mark.
+
+    `row`: position of the image in the cohort's table.
+    """
     names = []
     for finding in FINDINGS:
         state = cohort.table[finding].iloc[row] if finding in cohort.table else pd.NA
@@ -102,7 +112,11 @@ def caption(cohort: Cohort, row: int) -> str:
 def _normalized(
     formed: Mapping[tuple[str, int], NDArray[np.uint8]], internal: str, variant: Variant
 ) -> dict[tuple[str, int], NDArray[np.float32]]:
-    """Return each image after the preprocessing of a variant, with one channel; the op imagenet then uses the averages of its three means and stds."""
+    """Apply the preprocessing of a variant to images; return float32 images with one channel, by the keys of `formed`.
+
+    `formed`: (cohort, index of the image) -> uint8 image in the variant's geometry. `internal`: the cohort from whose images
+    a reference histogram is learned. With one channel, the step imagenet uses the mean of its three means and of its three stds.
+    """
     import torch
 
     from bench.inputs.histograms import learn

@@ -1,7 +1,7 @@
-"""Update a store of an older schema in place. Only this module knows the older formats.
+"""Update a store of an older schema in place, one step for each schema.
 
-Each step can be interrupted and repeated: it skips files that are already converted. `store.json` is written last and
-marks the end of a step. No run is trained or predicted again, and no number changes.
+A step can be interrupted and repeated. At the end of each step, the new schema is written into `store.json`. No run is trained
+or predicted again, and no number changes.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ _LOCKS = ("[0-9a-f][0-9a-f]/*/LOCK", "[0-9a-f][0-9a-f]/*/*/LOCK", "analyses/*/LO
 
 @dataclass(frozen=True, slots=True)
 class Migrated:
-    """The old and the new schema. `left`: run id -> why the run was not updated."""
+    """The result of a migration: the schema before and after. `left`: run id -> why the run was not updated."""
 
     before: int
     after: int
@@ -33,9 +33,9 @@ class Migrated:
 
 
 def migrate(store: Store, progress: Progress) -> Migrated:
-    """Update a store to the current schema. A store that already has this schema is not changed.
+    """Update a store to the current schema. A store of the current schema is not changed.
 
-    Raises StoreError while another process works in the store or migrates it.
+    Raises StoreError while another process works on a run or an analysis of the store, or migrates the store.
     """
     lock, left = store.root / "LOCK", dict[str, str]()
     before = store.schema
@@ -47,14 +47,17 @@ def migrate(store: Store, progress: Progress) -> Migrated:
         for schema in range(schema_of(store.root), SCHEMA):
             _require_no_process(store.root)
             left |= STEPS[schema](store, progress)
-            # checked again, because an older version of this program ignores the LOCK of the migration
+            # checked again: a process of an older version ignores the LOCK of the migration, so it may have begun to work
             _require_no_process(store.root)
             write_bytes(store.root / FILE, canonical_json({"schema": schema + 1}))
     return Migrated(before, SCHEMA, left)
 
 
 def _require_no_process(root: Path) -> None:
-    """Raise StoreError while a process holds a run or an analysis. LOCKs of dead processes of this machine are ignored."""
+    """Raise StoreError if a process holds the LOCK of a run or an analysis.
+
+    The LOCK of a dead process of this machine is ignored. A process of another machine may be alive, so its LOCK is an error.
+    """
     for lock in sorted(chain.from_iterable(root.glob(pattern) for pattern in _LOCKS)):
         holder = holder_of(lock)
         if holder.alive_here:
@@ -68,10 +71,10 @@ def _require_no_process(root: Path) -> None:
 
 
 def with_checksums(store: Store, progress: Progress) -> dict[str, str]:
-    """Record the checksums of each finished run and analysis: from schema 1 to 2.
+    """Migrate from schema 1 to 2: record the checksums of each finished run and analysis.
 
-    A damaged run gets no checksums, because with checksums its damaged files would look intact. Returns {damaged run:
-    its first fault}.
+    A damaged run gets no checksums, because checksums of damaged files would make these files look intact. Returns {id of a
+    damaged run: its first fault}.
     """
     from_bundles, ids, left = runs_from_bundles(store), store.run_ids(), {}
     for index, run_id in enumerate(ids):
@@ -90,7 +93,10 @@ def with_checksums(store: Store, progress: Progress) -> dict[str, str]:
 
 
 def with_internal_and_external(store: Store, progress: Progress) -> dict[str, str]:
-    """Rename the roles of cohorts, "home" and "away", in grids and in region transplant tables: from schema 2 to 3."""
+    """Migrate from schema 2 to 3: rename the roles "home" and "away" of cohorts to "internal" and "external".
+
+    The roles are in the manifests of grids and in the tables of region transplant tests. Returns {}, because no run is left out.
+    """
     grids = sorted((store.root / "grids").glob("*.json"))
     for index, path in enumerate(grids):
         progress("rename roles", index, len(grids))
@@ -99,11 +105,11 @@ def with_internal_and_external(store: Store, progress: Progress) -> dict[str, st
     for path in store.root.glob("[0-9a-f][0-9a-f]/*/transplants/transplants.parquet"):
         recorded = (path.parent / CHECKSUMS).is_file()
         if recorded and AnalysisFolder(path.parent).damage():
-            continue  # damaged table: the next `bench run` makes it again
+            continue  # a damaged table is not changed; the next `bench run` makes the table again
         table = read_table(path)
         for column in ("donor", "host"):
             table[column] = table[column].replace("away", "external")
-        # if the migration is interrupted after this line, its next call writes the table again
+        # if the migration is interrupted after this line, the next migration writes the table again
         (path.parent / CHECKSUMS).unlink(missing_ok=True)
         write_table(path, table)
         CheckedFolder(path.parent).record_checksums()
@@ -111,7 +117,7 @@ def with_internal_and_external(store: Store, progress: Progress) -> dict[str, st
     return {}
 
 
-STEPS: dict[int, Callable[[Store, Progress], Mapping[str, str]]] = {  # schema before the step -> step
+STEPS: dict[int, Callable[[Store, Progress], Mapping[str, str]]] = {  # schema before the step -> function of the step
     1: with_checksums,
     2: with_internal_and_external,
 }

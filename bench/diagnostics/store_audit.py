@@ -1,7 +1,7 @@
-"""Check a store for half-written, damaged, left-over and orphaned files. Nothing is changed.
+"""Check a store for damaged, changed, half-written, left-over and orphaned files. The store is not changed.
 
-A left-over file belongs to a process that was killed; an orphaned file belongs to a run that the store does not have.
-A run's seal (seal.json) holds hashes of its weights before and after the test.
+A left-over file, such as a LOCK, belongs to a process that was killed. An orphaned file belongs to a run that the store does
+not have. The seal of a run (seal.json) has hashes, for example of the weights, before and after the external test.
 """
 
 import hashlib
@@ -35,11 +35,16 @@ _ID = re.compile(r"[0-9a-f]{12}")
 
 @dataclass(slots=True)
 class _Referenced:
-    """The runs and cohorts that the grids of a store refer to. `complete` is False if a grid cannot be read."""
+    """The runs and cohorts in the manifests of a store's grids.
+
+    runs      run ids
+    cohorts   names of cohort tables: "<cohort>-<id>"
+    complete  False if the manifest of a grid cannot be read
+    """
 
     runs: set[str] = field(default_factory=set)
     cohorts: set[str] = field(default_factory=set)
-    # runs that came from bundles, and so have no weights and features in this store
+    # ids of runs that were merged from bundles; such runs may have no weights and have no features
     from_bundles: set[str] = field(default_factory=set)
     complete: bool = True
 
@@ -47,9 +52,9 @@ class _Referenced:
 def examine_store(store: Store, files: bool, progress: Progress | None = None) -> list[Check]:
     """Return the problems of a store with their fixes; an empty list for an intact store.
 
-    `files`: read every stored byte; otherwise only names, headers and small JSON files. Faults: damaged, changed,
-    half-written or contradictory files of finished runs, and unreadable grids. Warnings: failed runs, left-over and
-    orphaned files.
+    `files`: read all stored files completely. Without `files`, only file names, headers and small files are read. Faults are
+    damaged, changed, missing or contradictory files of finished runs, and unreadable grids. Warnings are failed runs, and
+    half-written, left-over and orphaned files.
     """
     referenced = _Referenced()
     checks = [*_schema(store), *_left_overs(store.root), *_grids(store, referenced)]
@@ -76,7 +81,7 @@ def _check(level: str, what: str, found: str, fix: str) -> Check:
 
 
 def _schema(store: Store) -> Iterator[Check]:
-    """Yield a warning for an older schema, and for the LOCK of an interrupted migration."""
+    """Yield a warning for an older schema, and a warning or note for the LOCK of a migration."""
     yield from _lock(store.root, "store", "migrating", "`bench migrate`")
     if store.schema < SCHEMA:
         observation = f"schema {store.schema} is older than {SCHEMA}"
@@ -86,7 +91,7 @@ def _schema(store: Store) -> Iterator[Check]:
 
 
 def runs_from_bundles(store: Store) -> set[str]:
-    """Return the ids of the runs that were merged from bundles."""
+    """Return the ids of the store's runs that were merged from bundles, as the manifests of its grids state."""
     referenced = _Referenced()
     for _ in _grids(store, referenced):
         pass
@@ -94,7 +99,7 @@ def runs_from_bundles(store: Store) -> set[str]:
 
 
 def _left_overs(root: Path) -> Iterator[Check]:
-    """Yield a problem for half-written files of processes that were killed during a write."""
+    """Yield a warning for each half-written file: a file that a process was writing when it was killed, or is writing now."""
     for path in sorted(root.rglob(".*")):
         if path.is_file() and (path.suffix == ".part" or path.name.startswith(".LOCK.")):
             name = path.relative_to(root).as_posix()
@@ -103,7 +108,7 @@ def _left_overs(root: Path) -> Iterator[Check]:
 
 
 def _grids(store: Store, referenced: _Referenced) -> Iterator[Check]:
-    """Yield the faults of the grids, and add the runs and cohorts of each readable grid to `referenced`."""
+    """Yield the problems of the grids' manifests. Add the runs and cohorts of each readable grid to `referenced`."""
     for path in sorted((store.root / "grids").glob("*.json")):
         try:
             content = read_grid(store, path.stem)
@@ -134,7 +139,10 @@ def _grids(store: Store, referenced: _Referenced) -> Iterator[Check]:
 
 
 def examine_run(store: Store, run_id: str, from_bundle: bool, files: bool) -> Iterator[Check]:
-    """Yield the problems of a run. `from_bundle`: it was merged from a bundle, so weights and features may be missing."""
+    """Yield the problems of a run's files.
+
+    `from_bundle`: the run was merged from a bundle, so it may have no weights. `files`: as in `examine_store`.
+    """
     folder, name, state = store.run_dir(run_id), f"run {run_id}", store.state(run_id)
     document = _json(folder / "run.json")
     if document is None or short_hash((folder / "run.json").read_bytes()) != run_id:
@@ -163,14 +171,21 @@ def examine_run(store: Store, run_id: str, from_bundle: bool, files: bool) -> It
 
 
 def _intact(folder: Path, checksums: Mapping[str, str], files: bool) -> set[str]:
-    """Return the names of the files that have their checksum. Each file is read once. Without `files`, only records are read."""
+    """Return the names of the files that match their checksums. Without `files`, only the small files RECORDS are read.
+
+    `checksums`: file name -> SHA-256.
+    """
     names = CheckedFolder(folder).stored_files() if files else RECORDS
     present = (name for name in names if name in checksums and (folder / name).is_file())
     return {name for name in present if file_sha256(folder / name) == checksums[name]}
 
 
 def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Check]:
-    """Yield the faults of a finished run's JSON files, and a fault if its weights do not match their hash in seal.json."""
+    """Yield the faults of a finished run's JSON files, and of its seal.
+
+    A seal has a fault if its hashes before and after the test differ, or if a sealed file has another hash. `name`: the run's
+    name in messages. `files`: also read the weights.
+    """
     for file in OF_DERIVED:
         content = CheckedFolder(folder).checksums() if file == CHECKSUMS else _json(folder / file)
         if (folder / file).is_file() and content is None:
@@ -180,13 +195,13 @@ def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Ch
     if seal.get("weights_before") != seal.get("weights_after"):
         yield _check("fault", name, "the weights changed while the run was tested", fix)
     checksums = (CheckedFolder(folder).checksums() or {}) if files else {}
-    for part, path in _sealed_files(folder):  # seals of older versions have only the hash of the weights
+    for part, path in _sealed_files(folder):  # in a seal of an older version, only the weights have hashes
         stated = seal.get(f"{part}_after")
         if stated != seal.get(f"{part}_before"):
             yield _check("fault", name, f"the {part.replace('_', ' ')} changed while the run was tested", fix)
         elif stated and path is not None and path.is_file():
             file = path.relative_to(folder).as_posix()
-            if checksums.get(file, stated) != stated:  # `_changed` reports a file that differs from its checksum
+            if checksums.get(file, stated) != stated:  # `_changed` checks whether the file itself matches its checksum
                 yield _check("fault", name, f"{file} is not what was sealed before the external test", fix)
     weights = folder / "model.safetensors"
     comparable = files and not derived and weights.is_file() and "weights_after" in seal
@@ -195,14 +210,14 @@ def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Ch
 
 
 def _sealed_files(folder: Path) -> list[tuple[str, Path | None]]:
-    """Return pairs for all parts of a seal except the weights: name of the part, and the file whose hash it states (None if unknown)."""
+    """Return what a seal has hashes of, except the weights: pairs (name in the seal, file). The file is None if it is unknown."""
     document = _json(folder / "run.json") or {}
     unknown: list[tuple[str, Path | None]] = [("preprocessing", None), ("internal_logits", None)]
     if "kind" in document:  # a derived run has the hashes of its sources, not of its own files
         return unknown
     try:
         internal = from_dict(RunConfig, document["config"], str(folder)).train_on
-    except (ConfigError, KeyError, TypeError):  # the check of run.json reports it
+    except (ConfigError, KeyError, TypeError):  # unreadable configuration: the name of the internal cohort is unknown
         return unknown
     return [
         ("preprocessing", folder / REFERENCE),
@@ -211,7 +226,10 @@ def _sealed_files(folder: Path) -> list[tuple[str, Path | None]]:
 
 
 def _tables(folder: Path, name: str, derived: bool, files: bool, intact: Container[str]) -> Iterator[Check]:
-    """Yield the faults of the tables of a finished run. The content of `intact` tables is not read again."""
+    """Yield the faults of the tables of a finished run: damaged tables, no predictions, or predictions with other weights.
+
+    `intact`: names of files that match their checksums; these tables are not read again.
+    """
     tested_weights = (_json(folder / "seal.json") or {}).get("weights_after")
     predictions = sorted(folder.glob("predictions/*.parquet"))
     if not predictions:
@@ -228,9 +246,10 @@ def _tables(folder: Path, name: str, derived: bool, files: bool, intact: Contain
 def _changed(
     folder: Path, name: str, checksums: Mapping[str, str], checked: Container[str], fix: str, files: bool
 ) -> Iterator[Check]:
-    """Yield a fault for each file that differs from its checksum. The files in `checked` are skipped: they are known to be intact, or have a fault already.
+    """Yield a fault for each file of a run that differs from its checksum or has no checksum.
 
-    Large files are read only with `files`.
+    `checked`: names of the files that match their checksums or have a fault already. Without `files`, only small files are
+    compared, and npz files are checked for damage. `fix`: the fix that the faults suggest.
     """
     for file in CheckedFolder(folder).stored_files():
         problem = "" if file in checksums else "did not exist when the run finished"
@@ -244,7 +263,11 @@ def _changed(
 
 
 def _lock(folder: Path, name: str, state: str, command: str = "`bench run`") -> Iterator[Check]:
-    """Yield a warning for the LOCK of a dead process of this machine, a note for the LOCK of another machine."""
+    """Yield a warning for the LOCK of a dead process of this machine, and a note for the LOCK of a process of another machine.
+
+    `name` and `state`: name of the locked run (or of the store) and its state, for the message. `command`: the command that
+    takes over a LOCK.
+    """
     if not (folder / "LOCK").is_file():
         return
     holder = holder_of(folder / "LOCK")
@@ -265,7 +288,7 @@ def _lock(folder: Path, name: str, state: str, command: str = "`bench run`") -> 
 
 
 def _weights(path: Path, expected: str) -> str:
-    """Return the problem of a weights file, "" if it is readable and matches the hash in the seal."""
+    """Return the problem of a weights file, "" if the file is readable and its tensors have the hash `expected` of the seal."""
     from safetensors import SafetensorError, safe_open
 
     digest = hashlib.sha256()
@@ -280,7 +303,10 @@ def _weights(path: Path, expected: str) -> str:
 
 
 def _scores(folder: Path, files: bool) -> Iterator[Check]:
-    """Yield a fault for damaged files of a run's finished scores. Without `files`, only file ends are read."""
+    """Yield a fault for each damaged or missing file of a run's scores, and a note if there are no checksums.
+
+    With `files`, the files are compared with their checksums. Without `files`, only the beginnings or ends of files are read.
+    """
     name, fix = f"scores of {folder.name}", "`bench score` makes them again"
     checksums = CheckedFolder(folder).checksums()
     if checksums is None and (folder / CHECKSUMS).is_file():
@@ -296,7 +322,7 @@ def _scores(folder: Path, files: bool) -> Iterator[Check]:
 
 
 def _analyses(root: Path, files: bool) -> Iterator[Check]:
-    """Yield a fault for each finished analysis with damaged or changed tables; with `files`, also for pictures."""
+    """Yield a fault for each finished analysis with a damaged or changed table; with `files`, pictures are checked, too."""
     for key in sorted(path for pattern in FINISHED_ANALYSES for path in root.glob(pattern)):
         if problem := AnalysisFolder(key.parent).damage(pictures=files):
             fix = f"delete it: rm -r '{key.parent}', then run its grid again with `bench run`: it makes the analysis again"
@@ -327,7 +353,7 @@ def _orphans(store: Store, ids: set[str], files: bool) -> Iterator[Check]:
 
 
 def _cohorts(store: Store, referenced: _Referenced, files: bool) -> Iterator[Check]:
-    """Yield a problem for each cohort table that is damaged or that no grid refers to."""
+    """Yield a fault for each damaged cohort table, and a note for each table without checksum or that no grid uses."""
     for path in sorted((store.root / "cohorts").glob("*.parquet")):
         is_used = path.stem in referenced.cohorts or not referenced.complete
         problem = file_damage(path) or (cohort_problem(path) if files and is_used else "")
@@ -346,7 +372,7 @@ def _cohorts(store: Store, referenced: _Referenced, files: bool) -> Iterator[Che
 
 
 def _json(path: Path) -> Mapping[str, Any] | None:
-    """Return the JSON object in a file, or None."""
+    """Return the JSON object in a file; None if the file is missing or has no JSON object."""
     try:
         return json_object(path)
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""Upload a stored run to the Hugging Face hub, or write it into a folder: weights, configuration and model card, nothing else.
+"""Upload a stored run to the Hugging Face hub, or write the same files into a folder.
 
-`files_of` lists every file that is uploaded: no image, cohort table, prediction or gallery. Before an upload, the texts are
-searched for every id of every cohort.
+The files are weights, configuration and model card; no image, cohort table, prediction or gallery is among them. `files_of`
+searches the texts for the ids of all cohorts, and returns the files only if the texts have no ids.
 """
 
 import html
@@ -29,38 +29,39 @@ from bench.system.hub_client import api
 from harmonize.errors import ConfigError, SetupError, StoreError
 
 _REPO = re.compile(r"\w[\w.-]{0,94}/\w[\w.-]{0,94}", re.ASCII)
-_MIN_LENGTH = 3  # minimum characters of an id to search for; shorter ids would match ordinary words
-_MIN_DIGITS = 5  # minimum digits of an id that is a whole number; shorter ids would match seeds, sizes and years
-_LONG = 8  # ids of this length or longer are also found inside words, such as 10000032 in p10000032
+_MIN_LENGTH = 3  # minimum number of characters of the ids to search for; shorter ids would match ordinary words
+_MIN_DIGITS = 5  # minimum number of digits of an id that is a whole number; shorter ids would match seeds and years
+_LONG = 8  # an id with at least this number of characters is also found next to other characters: 10000032 in p10000032
 _PART = re.compile(r"[0-9]+|[^\W\d_]+|[\W_]")  # digits, letters, or one other character
 _LOCAL_PATHS = re.compile(r"--(?:data|store|weights|registry)[= ]\S+")  # paths of this machine in a command line
 
 
 @dataclass(frozen=True, slots=True)
 class HubFile:
-    """One file of the repository: its name there, and its content or local path."""
+    """One file to upload: its name in the repository, and its source: the content as bytes, or the path of a local file."""
 
     name: str
     source: bytes | Path
 
     @property
     def size(self) -> int:
-        """Return the size in bytes."""
+        """Return the size of the file in bytes."""
         return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
 
 
 def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[str, Manifest, list[HubFile]]:
-    """Return the run's id, its grid, and the files to upload: everything that prediction needs.
+    """Return the run's id, the manifest of its grid, and the files to upload.
 
-    The files of a TTA, an ensemble or a panel include those of the networks that it combines. `run_prefix`: the beginning of the
-    run id. Raises StoreError for a run that is unknown, unfinished, unscored, an imported model or without weights. Also raises
+    The files are everything that prediction needs. A TTA, an ensemble or a panel has the files of all networks that it combines.
+    `run_prefix`: the beginning of the run id. `grid`: name of the run's grid; None for the first grid that has the run.
+    Raises StoreError for a run that is unknown, unfinished, unscored, without weights, or an imported model. Also raises
     StoreError if a text contains an id of a patient or an image.
     """
     run_id = find_run(store, run_prefix)
     manifest, run = planned(store, run_id, grid)
     folder, scores = store.run_dir(run_id), store.root / "scores" / run_id
     if run.get("kind") == KIND:
-        read_run(store, run_id)  # raises StoreError
+        read_run(store, run_id)  # raises StoreError, because an imported model has no weights in the store
     if reason := unfinished(manifest, run) or ("" if (scores / "KEY").is_file() else "it has no scores"):
         raise StoreError(
             f"run {run_id}: {reason}", str(folder), "finish it with `bench run`, score it with `bench score`"
@@ -85,7 +86,10 @@ def files_of(store: Store, run_prefix: str, grid: str | None = None) -> tuple[st
 
 
 def _public_card(manifest: Manifest, run: Mapping[str, Any]) -> str:
-    """Return the model card for the repository: without paths of this machine, and with the command that predicts with the uploaded files."""
+    """Return the model card for the repository (Markdown).
+
+    The card has no paths of this machine. Its example command predicts with the repository, and not with the store.
+    """
     text = card(manifest, run).replace(
         f"bench predict {run['id']} IMAGE.png --store STORE",
         "bench predict OWNER/NAME IMAGE.png   # the name of this repository, or a folder with its files",
@@ -94,9 +98,9 @@ def _public_card(manifest: Manifest, run: Mapping[str, Any]) -> str:
 
 
 def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[dict[str, Any], list[HubFile]]:
-    """Return what config.json states of a run, and the files of its networks, with names that begin with `folder`.
+    """Return a run's block of config.json, and the files of its networks. The names of these files begin with `folder`.
 
-    `bench.runs.model_folder` reads this block. The block of a TTA, an ensemble or a panel has the blocks of its sources.
+    `bench.runs.model_folder` reads the block. The block of a TTA, an ensemble or a panel contains the blocks of its source runs.
     """
     from bench.runs.usual_gray_values import usual_gray_values  # imports OpenCV
 
@@ -131,7 +135,10 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
 
 
 def _trained_on(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, str]:
-    """Return the data exposure of a run: training cohort and its layout, images of the starting weights, licenses."""
+    """Return the data exposure of a run: its training cohort with layout, title and license, and the images of pretraining.
+
+    `pretraining` is "none" if all networks started from random weights.
+    """
     internal = manifest.cohorts[0]
     own = [row for row in manifest.runs if row["id"] in (run["id"], *run.get("of", ()))]
     pretrained = [row for row in own if manifest.config(row).weights != "none"]
@@ -146,9 +153,9 @@ def _trained_on(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, str]:
 
 
 def write_folder(files: Sequence[HubFile], folder: Path) -> None:
-    """Write the files of an upload into a folder, from which `bench predict FOLDER` predicts.
+    """Write the files of an upload into a new or empty folder, with which `bench predict FOLDER IMAGE` can predict.
 
-    Raises ConfigError for a folder that has files already.
+    Raises ConfigError for a folder that is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError("the folder is not empty", str(folder), "give a new folder with --folder")
@@ -158,9 +165,12 @@ def write_folder(files: Sequence[HubFile], folder: Path) -> None:
 
 
 def _refuse_ids(manifest: Manifest, texts: Mapping[str, bytes]) -> None:
-    """Raise StoreError if a text contains an id of a patient, study or image, or the path of an image."""
+    """Raise StoreError if a text contains an id of a patient, study or image, or the path of an image.
+
+    `texts`: file name -> content.
+    """
     plain = {name: _plain(text.decode()) for name, text in texts.items()}
-    numbers: list[str] = []  # all numbers in the configuration: the model card may repeat them, and they are not ids
+    numbers: list[str] = []  # all whole numbers in the configuration, which are not ids; the model card may repeat them
     json.loads(texts["config.json"], parse_int=numbers.append)
     for cohort in manifest.cohorts:
         private = set(_private(manifest.table(cohort))) - {n for n in numbers if len(n) <= _MIN_DIGITS}
@@ -172,7 +182,7 @@ def _refuse_ids(manifest: Manifest, texts: Mapping[str, bytes]) -> None:
 
 
 def _private(table: pd.DataFrame) -> Iterator[str]:
-    """Yield the ids and paths of a cohort table that are long enough to search for, without escapes (see `_plain`)."""
+    """Yield the ids and image paths of a cohort table that are long enough to search for, in the form of `_plain`."""
     for column in ("image_id", "patient_id", "study_id", "path"):
         for value in table[column].unique() if column in table else ():
             name = " ".join(str(value).replace("\\", "").split())
@@ -181,7 +191,7 @@ def _private(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    r"""Return a text without the escapes of JSON, HTML and Markdown, and with single spaces.
+    r"""Replace the escapes of JSON, HTML and Markdown in a text by the characters that they mean; join all spaces to one.
 
     >>> _plain("Doe,  J\\u00fcrgen &amp; patient\\_01")
     'Doe, Jürgen & patient_01'
@@ -191,10 +201,10 @@ def _plain(text: str) -> str:
 
 
 def ids_in(text: str, ids: Collection[str]) -> set[str]:
-    """Return the ids that a text contains as whole words or as several words.
+    """Return the ids that occur in a text as one or more whole words.
 
-    An id inside a longer word or number does not count. The time hardly depends on the number of ids: for each beginning
-    of a word and each length of an id, one part of the text is looked up.
+    An id inside a longer word or number does not count (see `_is_apart`). For each beginning of a word and each length of an
+    id, one part of the text is looked up in `ids`. So the time hardly depends on the number of ids.
 
     >>> sorted(ids_in("Seed 7 of Doe, Jane (p90001), AUROC 0.90002", {"Doe, Jane", "90001", "90002", "oe"}))
     ['Doe, Jane']
@@ -210,7 +220,10 @@ def ids_in(text: str, ids: Collection[str]) -> set[str]:
 
 
 def _is_apart(text: str, start: int, end: int) -> bool:
-    """Return whether text[start:end] is not a part of a longer word or number."""
+    """Return whether text[start:end] is not a part of a longer word or number.
+
+    A long text (see _LONG) may have a letter next to its digit, or a digit next to its letter.
+    """
     before, after = text[max(start - 2, 0) : start], text[end : end + 2]
     if _is_number(text[start:end]) and (re.fullmatch(r"\d[.,]", before) or re.fullmatch(r"[.,]\d", after)):
         return False
@@ -222,14 +235,16 @@ def _is_apart(text: str, start: int, end: int) -> bool:
 
 
 def _is_number(name: str) -> bool:
-    """Return whether a text has digits only."""
+    """Return whether a text has only the digits 0 to 9."""
     return name.isascii() and name.isdigit()
 
 
 def upload(files: Sequence[HubFile], repo: str, message: str, public: bool = False) -> str:
-    """Upload files in one commit, after creating the repository if necessary. Return the address of the repository.
+    """Upload files in one commit; return the address of the repository.
 
-    A new repository is private unless `public`. Raises SetupError if the hub is switched off, unreachable or refuses.
+    If the repository does not exist, it is made: public if `public` is set, else private. `message`: commit message. Raises
+    ConfigError for an invalid repository name. Raises SetupError if the hub is switched off (HF_HUB_OFFLINE) or unreachable, or
+    if it refuses the upload.
     """
     check_name(repo)
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
@@ -252,13 +267,13 @@ def upload(files: Sequence[HubFile], repo: str, message: str, public: bool = Fal
 
 
 def check_name(repo: str) -> None:
-    """Raise ConfigError for an invalid repository name."""
+    """Raise ConfigError unless `repo` is a valid repository name, OWNER/NAME."""
     if not _REPO.fullmatch(repo) or "--" in repo or ".." in repo:
         raise ConfigError(f"{repo!r} is not a repository name", "--repo", "write OWNER/NAME, e.g. lab/densenet-cxr")
 
 
 def licences(manifest: Manifest, run_id: str) -> list[str]:
-    """Return the licenses of the training images and of the pretrained weights (if any), one line each."""
+    """Return lines of text: the license of the training images, and the licenses of the pretrained weights, if there are any."""
     internal = next(cohort for cohort in manifest.cohorts if cohort["role"] == "internal")
     lines = [f"internal: {manifest.hospital(internal).title}, {manifest.licence(internal) or 'no license stated'}"]
     rows = {row["id"]: row for row in (*manifest.runs, *manifest.derived)}

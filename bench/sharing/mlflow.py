@@ -1,8 +1,8 @@
-"""Track finished runs of a store in MLflow: parameters, training curves, scores, memory, and counts of the data.
+"""Write finished and failed runs of a store into MLflow: configuration, training curves, scores, memory, and image counts.
 
-Tracking only reads the store and can be repeated at any time. A run that MLflow has with the same content is skipped; a
-run with changed content is written again. Only names, numbers and counts are sent: no image, no id or path of an image,
-no patient, no command line, and no reason of a failure.
+Tracking only reads the store and can be repeated at any time. If MLflow already has a run with the same content, the run is
+skipped. If the content has changed, the run is written again. Only names, numbers and counts are sent: no image, no id or path
+of an image, no patient, no command line, and no reason of a failure.
 """
 
 import hashlib
@@ -30,20 +30,25 @@ if TYPE_CHECKING:
 
 ID, CONTENT = "unseen.run_id", "unseen.content"  # MLflow tags: the run id, and a hash of the tracked content
 METRICS = ("auroc", "auprc", "ece", "brier")
-_MOST = {"metrics": 1000, "params": 100}  # maximum number per request to MLflow
-_NAME = re.compile(r"[^\w\-. /]")
+_MOST = {"metrics": 1000, "params": 100}  # maximum numbers of metrics and of parameters in one request to MLflow
+_NAME = re.compile(r"[^\w\-. /]")  # a character that MLflow does not allow in the name of a metric
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The tracked content of one run.
+    """The content of one run that MLflow gets.
 
-    `metrics`: tuples (name, value, step). step is the epoch for a value of a training curve, and 0 for other values.
+    name                 title of the run for readers
+    finished             True for a finished run, False for a failed run
+    began_ms, ended_ms   times in milliseconds since 1970
+    params               configuration: setting -> value
+    tags                 facts about the run, such as run id, device and versions of packages
+    metrics              tuples (name, value, step); step is the epoch for a value of a training curve, and 0 for other values
     """
 
     run_id: str
     name: str
-    finished: bool  # False: failed
+    finished: bool
     began_ms: int
     ended_ms: int
     params: Mapping[str, str]
@@ -57,7 +62,7 @@ class Record:
 
 
 def records(manifest: Manifest, run_ids: Sequence[str], progress: Progress | None = None) -> list[Record]:
-    """Return the records of the finished and failed runs, in the order of the grid."""
+    """Return the records of those runs in `run_ids` that are finished or failed, in the order of the grid."""
     run_records = []
     runs = [run for run in (*manifest.runs, *manifest.derived) if run["id"] in run_ids]
     for done, run in enumerate(runs):
@@ -71,7 +76,7 @@ def records(manifest: Manifest, run_ids: Sequence[str], progress: Progress | Non
 
 
 def record(manifest: Manifest, run: Mapping[str, Any]) -> Record:
-    """Return the record of a finished or failed run."""
+    """Return the record of a finished or failed run. `run`: the run's entry in the manifest."""
     facts, state = CheckedFolder(manifest.store.run_dir(run["id"])).facts(), manifest.store.state(run["id"])
     folder = manifest.store.run_dir(run["id"])
     config = manifest.config(run)
@@ -105,9 +110,10 @@ def record(manifest: Manifest, run: Mapping[str, Any]) -> Record:
 
 
 def _configuration(manifest: Manifest, run: Mapping[str, Any]) -> Mapping[str, object]:
-    """Return the configuration of a run.
+    """Return the configuration of a run as {setting: value}.
 
-    For a derived run: the values that all its source runs share. For an imported model: its scoring settings and data exposure.
+    A derived run has only the settings whose value is the same in all its trained runs. An imported model has its scoring
+    settings and its data exposure.
     """
     if run.get("kind") == KIND:
         shared = {key: value for key, value in flat(run["config"]).items() if key.partition(".")[0] in SHARED}
@@ -126,7 +132,7 @@ def _text(value: object) -> str:
 
 
 def _curves(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
-    """Yield the training curves: one value for each epoch and each column of the history."""
+    """Yield a metric for each epoch and each column of the training history, as in `Record.metrics`."""
     history = read_history(manifest, run["id"])
     for row in history.to_dict("records"):
         for column, value in row.items():
@@ -135,7 +141,10 @@ def _curves(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, f
 
 
 def _cost(facts: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
-    """Yield the cost of a run. The name of the memory metric says whether it is GPU memory or process memory."""
+    """Yield metrics of a run's cost: parameters, operations, speed, peak memory, best epoch and gradient evaluations.
+
+    The name of the memory metric says whether the value is GPU memory or memory of the process.
+    """
     on_gpu = str(facts["env"].get("device", "cpu")).partition(" ")[0] != "cpu"
     names = {
         "params": "params",
@@ -152,7 +161,10 @@ def _cost(facts: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
 
 
 def _scores(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
-    """Yield the scores of the uncalibrated outputs by cohort and split, and the gaps, all with intervals."""
+    """Yield the scores of the uncalibrated outputs for each cohort, and the gaps, all with interval bounds.
+
+    The internal cohort has scores for each split.
+    """
     folder = manifest.scores / run["id"]
     if not (folder / "KEY").is_file():
         return
@@ -174,7 +186,7 @@ def _with_interval(name: str, row: Mapping[Any, Any]) -> Iterator[tuple[str, flo
 
 
 def _data(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
-    """Yield the numbers of images and patients of each cohort, and of images with each finding."""
+    """Yield for each cohort the number of images, the number of patients, and the number of images with each finding."""
     config = manifest.config(run)
     for cohort in manifest.cohorts:
         labels = labels_of(manifest, cohort, config)
@@ -187,9 +199,10 @@ def _data(manifest: Manifest, run: Mapping[str, Any]) -> Iterator[tuple[str, flo
 def track(
     run_records: Sequence[Record], uri: str, experiment: str, progress: Progress | None = None
 ) -> dict[str, list[str]]:
-    """Write records into an MLflow experiment. Return the ids of the new, the changed and the unchanged ("same") runs.
+    """Write records into an MLflow experiment; return {"new": run ids, "changed": run ids, "same": run ids}.
 
-    Raises SetupError if MLflow is not installed, ConfigError if the database or server cannot be used.
+    `uri`: address of the database or server. Runs in "same" were skipped, because MLflow has them with the same content. Raises
+    SetupError if MLflow is not installed, and ConfigError if the database or server cannot be used.
     """
     client = _client(uri)
     from mlflow.entities import Metric, Param, RunTag
@@ -214,7 +227,7 @@ def track(
                 client.log_batch(run, metrics=metrics[start : start + _MOST["metrics"]])
             for start in range(0, len(params), _MOST["params"]):
                 client.log_batch(run, params=params[start : start + _MOST["params"]])
-            # written last: an interrupted run has no such tag and is written again
+            # this tag is written last: a run whose tracking was interrupted has no such tag, so it is written again
             client.log_batch(run, tags=[RunTag(CONTENT, entry.content)])
             client.set_terminated(run, "FINISHED" if entry.finished else "FAILED", entry.ended_ms)
             for old in tracked:
@@ -228,7 +241,10 @@ def track(
 
 
 def _client(uri: str) -> "MlflowClient":
-    """Return a client of the tracking server or database at `uri`, with MLflow's telemetry switched off."""
+    """Return a client for the MLflow server or database at `uri`, with MLflow's telemetry switched off.
+
+    Raises SetupError if MLflow is not installed, and ConfigError if `uri` is invalid or cannot be used.
+    """
     scheme, _, path = uri.partition("://")
     if scheme == "sqlite" and not Path(path.removeprefix("/")).parent.is_dir():
         raise ConfigError(
@@ -277,7 +293,7 @@ def _unreachable(uri: str, error: Exception) -> ConfigError:
 
 
 def as_json(done: Mapping[str, Sequence[str]], uri: str, experiment: str) -> str:
-    """Return the result of `track` as JSON."""
+    """Return the result of `track` as JSON text, with the address (without password) and the experiment."""
     return json.dumps({"to": shown(uri), "experiment": experiment, **done})
 
 

@@ -1,9 +1,9 @@
-"""Write and read the files that many runs share, grids and cohort tables, and compare each file with its SHA-256.
+"""Write and read the files that many runs share (manifests of grids, and cohort tables), and check their SHA-256.
 
-A grid (JSON) has the checksum in its key `sha256`. A cohort table (Parquet) has it in a second file,
-NAME.parquet.sha256, which `sha256sum --check` understands, too. A file that an older version wrote has no checksum and
-is read without a comparison. The checksums of runs, scores and analyses are in their folders, see
-`bench.store.checked_folders`.
+The manifest of a grid (JSON) has its checksum in the key `sha256`. The checksum of a cohort table (Parquet) is in a second
+file, NAME.parquet.sha256, which the program `sha256sum --check` can read. A file that an older version wrote may have no
+checksum; such a file is read without a comparison. `bench.store.checked_folders` handles the checksums of runs, scores and
+analyses.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ _FIX_TABLE = (
 
 
 def write_grid(store: Store, name: str, content: Mapping[str, Any]) -> None:
-    """Write the manifest of a grid with its checksum in one file, so that neither is written without the other."""
+    """Write the manifest of a grid. Manifest and checksum are one file, so that neither is written without the other."""
     write_bytes(_grid(store, name), canonical_json({**content, _KEY: _sha256(canonical_json(content))}))
 
 
@@ -52,7 +52,10 @@ def read_grid(store: Store, name: str) -> dict[str, Any]:
 
 
 def grid_problem(store: Store, name: str) -> str:
-    """Return the problem of a manifest: that it is damaged, CHANGED, or NO_CHECKSUM; "" for an intact manifest."""
+    """Return the problem of a grid's manifest, "" if it is intact.
+
+    The problem is CHANGED, NO_CHECKSUM, or the reason why the manifest cannot be read.
+    """
     return _grid_and_problem(_grid(store, name))[1]
 
 
@@ -61,7 +64,7 @@ def _grid(store: Store, name: str) -> Path:
 
 
 def _grid_and_problem(path: Path) -> tuple[dict[str, Any] | None, str]:
-    """Return the content of a manifest (None if unreadable) and the problem of the manifest ("" if intact)."""
+    """Return the content of a manifest (None if it cannot be read), and its problem (see `grid_problem`)."""
     try:
         content = json_object(path)
         checksum = content.pop(_KEY, None)
@@ -72,10 +75,10 @@ def _grid_and_problem(path: Path) -> tuple[dict[str, Any] | None, str]:
 
 
 def write_cohort(path: Path, table: "pd.DataFrame", cohort_id: str) -> None:
-    """Write a cohort table, then the file with its checksum.
+    """Write a cohort table (Parquet), then the file with its checksum.
 
-    The old checksum is deleted first. If the process is killed in between, the table has no checksum, and `bench run`
-    writes table and checksum again.
+    An old checksum file is deleted before. If the process is killed before it has written the new checksum, the table has no
+    checksum. `bench run` then writes the table and the checksum again.
     """
     _checksum_file(path).unlink(missing_ok=True)
     digest = write_table(path, table, {"id": cohort_id})
@@ -99,7 +102,10 @@ def read_cohort(path: Path, columns: Sequence[str] | None = None) -> "pd.DataFra
 
 
 def cohort_problem(path: Path) -> str:
-    """Return the problem of a cohort table: that it is missing, damaged, CHANGED, or NO_CHECKSUM; "" if intact."""
+    """Return the problem of a cohort table, "" if it is intact.
+
+    The problem is CHANGED, NO_CHECKSUM, or a text that the table is damaged or missing.
+    """
     try:
         return _cohort_problem(path, path.read_bytes())
     except OSError as error:
@@ -107,7 +113,7 @@ def cohort_problem(path: Path) -> str:
 
 
 def _cohort_problem(path: Path, content: bytes) -> str:
-    """Return the problem of a cohort table with the bytes `content`, "" for an intact table."""
+    """Return the problem of a cohort table (see `cohort_problem`), given the bytes of its file."""
     try:
         words = _checksum_file(path).read_text(errors="replace").split()
     except OSError:  # an older version wrote the table, or a process was killed before it wrote the checksum

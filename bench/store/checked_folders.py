@@ -1,8 +1,9 @@
-"""Folders with checksums.json: the SHA-256 of every file that a run, an analysis or the scores of a run have stored.
+"""Read the folders of runs, analyses and scores, and compare each file with its SHA-256 in checksums.json.
 
-checksums.json is written just before the file that marks a folder as complete: DONE for a run, KEY for an analysis or
-scores. All files of these folders that a score or a page depends on are read through the classes of this module, which
-compare them with their checksums. `bench.store.checked_files` handles the other files of a store.
+checksums.json has the SHA-256 of every file that a run, an analysis or the scores of a run have stored. A folder gets its
+checksums.json just before the file that marks the folder as complete: DONE for a run, KEY for an analysis or scores. All files
+on which a score or a page depends are read through the classes of this module. `bench.store.checked_files` handles grids
+and cohort tables.
 """
 
 import hashlib
@@ -25,14 +26,14 @@ FILE = "checksums.json"
 WEIGHTS = "model.safetensors"
 REFERENCE = "reference.json"  # gray values of the training images, for the preprocessing steps that need them
 JSON_RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json")
-RECORDS = (*JSON_RECORDS, "history.parquet")  # small files; `CheckedFolder.problems` checks them by default
+RECORDS = (*JSON_RECORDS, "history.parquet")  # small files of a run; `CheckedFolder.problems` checks them by default
 _STORED = ("*.json", "*.parquet", "*.safetensors", "predictions/*.parquet", "features/*.npz", "gallery/*.png")
 NO_CHECKSUMS = "there are no checksums of them (an older version wrote none)"
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedFolder:
-    """The folder of a run or of an analysis, whose files are compared with their checksums."""
+    """The folder of a run or of an analysis. Its files are compared with their checksums when they are read."""
 
     path: Path
 
@@ -51,16 +52,16 @@ class CheckedFolder:
         (self.path / "DONE").touch()
 
     def key(self) -> str:
-        """Return the hash of the inputs of an analysis or of scores, "" while the folder is incomplete."""
+        """Return the content of the file KEY: the hash of the inputs of an analysis or of scores; "" without this file."""
         path = self.path / "KEY"
         return path.read_text(errors="replace") if path.is_file() else ""
 
     def record_checksums(self) -> None:
-        """Write the checksums of all stored files."""
+        """Compute the checksums of all stored files and write them into checksums.json."""
         self.write_checksums({name: file_sha256(self.path / name) for name in self.stored_files()})
 
     def drop_checksums(self, names: Sequence[str]) -> None:
-        """Remove the checksums of files that are about to be rewritten. Checksums of other files stay."""
+        """Remove the checksums of the files `names`, which are about to be rewritten. Other checksums stay."""
         checksums = self.checksums()
         if checksums is not None:
             self.write_checksums({name: digest for name, digest in checksums.items() if name not in names})
@@ -78,33 +79,34 @@ class CheckedFolder:
             return None
 
     def missing_checksums(self) -> str:
-        """Return the problem of checksums.json of a finished run: "is missing" or "is damaged"; "" if there is no problem.
+        """Return whether a finished run's checksums.json "is missing" or "is damaged"; "" if there is no problem.
 
-        Runs in a store whose schema is older than checksums may have none.
+        In a store of schema 1, checksums.json may be missing. There is no problem either for an unfinished run, or for a folder
+        outside a store.
         """
         if not (self.path / "DONE").is_file() or self.checksums() is not None:
             return ""
         try:
             schema = schema_of(self.path.parents[1])
         except StoreError:
-            return ""  # the folder is outside a store
+            return ""  # the folder does not belong to a store
         return "" if schema < CHECKSUMS_SINCE else "is damaged" if (self.path / FILE).is_file() else "is missing"
 
     def problems(self, names: Sequence[str] = RECORDS) -> Mapping[str, str]:
-        """Check the files `names`; return {file name: problem} for the damaged files.
+        """Check the files `names`; return {file name: problem} of the files with a problem.
 
-        A problem is "is missing", "is damaged" or "is not what was stored". If a finished run has no checksums although its
-        store is new enough, the only problem is that of checksums.json. Without checksums (unfinished run or old store),
-        missing files are not reported.
+        A problem is "is missing", "is damaged" or "is not what was stored" (another checksum). If `missing_checksums` has a
+        problem, only this problem is returned. If a folder may have no checksums (unfinished run or old store), missing files
+        are not reported.
         """
         stats = [path.stat() if (path := self.path / name).is_file() else None for name in (*names, FILE)]
         states = [stat and (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
         return _problems(self, tuple(names), tuple(states))
 
     def read_with_problem(self, name: str) -> tuple[bytes, str]:
-        """Return the content of a file and its problem: "" or text such as "is missing" or "is not what was stored".
+        """Return the bytes of a file, and the file's problem: "" or a text such as "is not what was stored".
 
-        The file is read once, so the returned bytes are the bytes that were checked.
+        The returned bytes are the bytes that were compared with the checksum. A missing file has no bytes.
         """
         path = self.path / name
         content = path.read_bytes() if path.is_file() else b""
@@ -124,7 +126,10 @@ class CheckedFolder:
         return self._read(name, f"run {self.path.name}:", fix)
 
     def _read(self, name: str, what: str, fix: str) -> bytes:
-        """Return the content of a file. Raises StoreError, with `what` and `fix`, if the file is not what the folder stored."""
+        """Return the content of a file. Raises StoreError if the file is missing, damaged or changed.
+
+        `what`: the beginning of the error message. `fix`: the fix that the error suggests.
+        """
         content, problem = self.read_with_problem(name)
         if problem or not (self.path / name).is_file():
             raise StoreError(f"{what} {name} {problem or 'is missing'}", str(self.path / name), fix)
@@ -135,17 +140,17 @@ class CheckedFolder:
         return table_of(self.path / name, self.read(name))
 
     def json(self, name: str) -> dict[str, Any]:
-        """Return the JSON object in a record of a run. Raises StoreError if the record is missing or changed."""
+        """Return the JSON object in a file, such as run.json. Raises StoreError if the file is missing, damaged or changed."""
         content = self.read(name)
         try:
             return dict(json.loads(content))
-        except (ValueError, TypeError) as error:  # a record without a checksum
+        except (ValueError, TypeError) as error:  # a file without a checksum may have any content
             raise StoreError.unreadable(self.path / name, error) from error
 
     def facts(self) -> dict[str, Any]:
-        """Return the content of a run's env.json, cost.json, seal.json and trained.json by name ("env").
+        """Return the content of a run's env.json, cost.json, seal.json and trained.json: {"env": {...}, "cost": {...}, ...}.
 
-        The content of a missing or damaged file is {}; the method `problems` reports damaged files.
+        A missing or damaged file has the content {}. The method `problems` reports damaged files.
         """
         out, problems = dict[str, Any](), self.problems()
         for name in ("env", "cost", "seal", "trained"):
@@ -154,9 +159,9 @@ class CheckedFolder:
         return out
 
     def check_weights(self) -> None:
-        """Raise StoreError if the weights of a finished run differ from their checksum.
+        """Raise StoreError if the weights of a finished run differ from their checksum, or if there are no checksums.
 
-        The file may be large: it is not kept in memory.
+        The file may be large, so it is read in chunks.
         """
         run = f"run {self.path.name}:"
         if reason := self.missing_checksums():
@@ -167,9 +172,9 @@ class CheckedFolder:
             raise StoreError(f"{run} {WEIGHTS} {damage}", str(self.path / WEIGHTS), fix)
 
     def discard_changed_files(self) -> list[str]:
-        """Delete the files that differ from their checksums, so that they are made again; return their names.
+        """Delete the files that differ from their checksums; return their names. The caller then makes these files again.
 
-        checksums.json is deleted, too, because the files may change from now on. The caller must hold the run's lease.
+        checksums.json is deleted, too, because the caller may now change files. The caller must hold the run's lease.
         """
         checksums = self.checksums() or {}
         stored = [name for name in self.stored_files() if name in checksums]
@@ -185,15 +190,16 @@ class AnalysisFolder(CheckedFolder):
     """The folder of an analysis."""
 
     def damage(self, pictures: bool = False) -> str:
-        """Return the first damaged table of a finished analysis with its problem, or "". `pictures`: check pictures, too."""
+        """Return the name and the problem of the first damaged table, "" if all are intact. `pictures`: check pictures, too."""
         names = {*(self.checksums() or ()), *(path.name for path in self.path.glob("*.parquet"))}
         checked = sorted(name for name in names if pictures or "/" not in name)
         return next((f"{name} {problem}" for name, problem in self.problems(checked).items()), "")
 
     def state(self, key: str) -> tuple[str, str]:
-        """Return the state of the analysis (done, failed, absent) and the reason.
+        """Return the state of the analysis (done, failed or absent), and the reason ("" if there is none).
 
-        An analysis is done if its tables are intact and its stored key equals `key`, the hash of its inputs.
+        `key`: the hash of the present inputs. An analysis is done if the key in its folder equals `key` and its tables are
+        intact. The reason is the damage of a table, or the last line of the file FAILED.
         """
         if self.key() == key:
             damage = self.damage()
@@ -211,12 +217,12 @@ class ScoresFolder(CheckedFolder):
         return self._read(name, f"the scores of run {self.path.name} are damaged:", "`bench score` makes them again")
 
     def table(self, name: str) -> "pd.DataFrame":
-        """Return a table; `name` has no file ending. Raises StoreError if it is missing or changed."""
+        """Return a table as a data frame. `name`: file name without ".parquet". Raises StoreError if it is missing or changed."""
         file = f"{name}.parquet"
         return table_of(self.path / file, self.read(file))
 
     def damage(self, names: Sequence[str]) -> str:
-        """Return the first problem of the scores, "" if the files `names` and all other files have their checksums."""
+        """Return the first problem of the scores as text; "" if all files with a checksum are intact and `names` are among them."""
         checksums = self.checksums()
         if checksums is None:
             return NO_CHECKSUMS
@@ -227,9 +233,10 @@ class ScoresFolder(CheckedFolder):
 
 @lru_cache(100_000)
 def _problems(folder: CheckedFolder, names: tuple[str, ...], states: tuple[object, ...]) -> Mapping[str, str]:
-    """Return the problems of files.
+    """Return {file name: problem} for the files `names` of a folder; see `CheckedFolder.problems`.
 
-    `states` (size and time of each file) is only a cache key: an unchanged file is checked once per process.
+    `states`: for each file, then for checksums.json, its device, inode, size and time; None for a missing file. The cache keeps
+    the result for equal arguments, so unchanged files are checked only once per process.
     """
     checksums, problems = folder.checksums(), {}
     if checksums is None:
@@ -241,7 +248,7 @@ def _problems(folder: CheckedFolder, names: tuple[str, ...], states: tuple[objec
         if state is None:
             problems[name] = "is missing" if name in checksums else ""
         elif name in checksums and file_sha256(path) == checksums[name]:
-            continue  # an equal hash suffices: parsing the records of thousands of runs would take longer
+            continue  # intact: the file need not be parsed, which would be slow for the records of thousands of runs
         elif (path.suffix == ".json" and not _is_object(path)) or file_damage(path):
             problems[name] = "is damaged"
         elif name in checksums:

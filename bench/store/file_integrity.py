@@ -1,4 +1,4 @@
-"""Functions that check whether a file is complete, and that compute its SHA-256."""
+"""Check whether a file is complete, and compute its SHA-256."""
 
 import hashlib
 import json
@@ -15,7 +15,8 @@ def is_intact(path: Path) -> bool:
 def file_damage(path: Path, *, read: bool = False) -> str:
     """Return the problem of a file: "is missing", "is damaged: ...", or "" for an intact file.
 
-    Checks only whether the file begins and ends as its format requires. With `read`, Parquet files are read completely.
+    JSON files are parsed. For Parquet, safetensors and npz files, only the beginning or the end is checked, which shows whether a
+    file was cut off. With `read`, Parquet files are read completely. Other files only need to exist.
     """
     try:
         if path.suffix == ".json":
@@ -27,19 +28,19 @@ def file_damage(path: Path, *, read: bool = False) -> str:
         elif path.suffix == ".safetensors":
             from safetensors import safe_open
 
-            # safe_open reads the header and compares it with the size of the file, not the weights
+            # safe_open reads only the header, and compares the size that the header states with the size of the file
             with safe_open(path, "np"):
                 pass
         elif path.suffix == ".npz" and path.is_file() and not zipfile.is_zipfile(path):
             return "is damaged: the file does not end like a zip file"
-    except Exception as error:  # noqa: BLE001  (each reader raises its own errors for a file that is cut off)
+    except Exception as error:  # noqa: BLE001  (each library raises its own errors for a damaged file)
         reason = (str(error) or type(error).__name__).splitlines()[0][:120]
         return f"is damaged: {reason}" if path.is_file() else "is missing"
     return "" if path.is_file() else "is missing"
 
 
 def json_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file. Raises OSError; raises ValueError for invalid JSON or another JSON value."""
+    """Return the JSON object in a file. Raises OSError, and ValueError if the content is not a valid JSON object."""
     try:
         content = json.loads(path.read_bytes())
     except RecursionError as error:

@@ -1,6 +1,7 @@
-"""The lease of a run: a file LOCK that only one process can create. Its holder increments a heartbeat count in the file.
+"""The lease of a run: a file LOCK that only one process can create.
 
-No clock is used, because clocks jump and differ between machines.
+The holder of the lease increases a number in LOCK, the heartbeat count, every few seconds. Other processes see from this number
+that the holder is alive. No time of day is compared, because clocks can be set and differ between machines.
 """
 
 import contextlib
@@ -23,18 +24,17 @@ _SIZE = 512  # bytes of a LOCK; because the size is fixed, a process that reads 
 
 @contextlib.contextmanager
 def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
-    """Hold a run's lease during the block. Yields False if another live process holds it.
+    """Hold the lease of a run's `folder` during the block. Yield True, or False if another live process holds the lease.
 
-    A holder on this machine is dead as soon as its process is gone. A holder on another machine is dead if its
-    heartbeat count does not change for 12 intervals of `beat_s` seconds. A holder that was suspended for that long
-    loses the lease. At the end of its block it does not remove the new holder's LOCK.
-
-    The new holder removes the half-written files of the dead one.
+    A dead holder loses the lease to this process. A holder on this machine is dead if its process does not exist. A holder on
+    another machine counts as dead if its heartbeat count does not change for 12 intervals of `beat_s` seconds. So a process that
+    was suspended for a long time may lose the lease; at the end of its block, it does not remove the LOCK of the new holder.
+    The new holder removes the half-written files of the dead holder.
     """
     lock, own_entry = folder / "LOCK", claim()
     dead: list[str] = []
-    # repeat until LOCK has the token of this process: `_remove` in another process may restore the LOCK of a live
-    # holder
+    # repeat until LOCK has the token of this process, because `_remove` in another process may replace a new LOCK by the
+    # LOCK of a live holder
     while _read(lock).get("token") != own_entry["token"]:
         try:
             descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
@@ -74,16 +74,19 @@ def lease(folder: Path, beat_s: float = 5.0) -> Iterator[bool]:
 
 
 def claim() -> dict[str, Any]:
-    """Return the LOCK entry of this process: pid, host, place, born, a unique token, and the heartbeat count.
+    """Return the content of LOCK for this process: pid, place and born of `ProcessIdentity`, host, token and beat.
 
-    pid, place and born are those of `ProcessIdentity`.
+    `token` is random and belongs to this call. `beat` is the heartbeat count, 0 at the beginning.
     """
     return asdict(ProcessIdentity.current()) | {"host": os.uname().nodename, "token": secrets.token_hex(8), "beat": 0}
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The holder of a LOCK. alive_here is None if the holder runs on another machine, which only that machine can check."""
+    """The holder of a LOCK.
+
+    alive_here: whether the process exists; None for a process of another machine, because only that machine can check this.
+    """
 
     pid: int
     host: str
@@ -91,7 +94,7 @@ class Holder:
 
 
 def holder_of(lock: Path) -> Holder:
-    """Read a LOCK once and return its holder; do not wait for heartbeats."""
+    """Read a LOCK once and return its holder, without waiting for heartbeats. The holder of an unreadable LOCK is not alive."""
     facts = _read(lock)
     process = ProcessIdentity.of(facts)
     return Holder(process.pid, str(facts.get("host", "")), process.is_alive() if facts else False)
@@ -103,9 +106,9 @@ def _write(descriptor: int, holder: Mapping[str, Any]) -> None:
 
 
 def _renew(lock: Path, own_entry: Mapping[str, Any]) -> None:
-    """Write the new heartbeat count, if the LOCK still belongs to this process.
+    """Write the new heartbeat count if LOCK still belongs to this process.
 
-    Read and write use one open file. If another process has replaced LOCK, this write does not touch the new file.
+    LOCK is opened once for reading and writing. If another process replaces LOCK in the meantime, the new file is not changed.
     """
     descriptor = os.open(lock, os.O_RDWR)
     try:
@@ -123,7 +126,11 @@ def _read(lock: Path) -> dict[str, Any]:
 
 
 def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
-    """Return whether a holder is alive: by its process on this machine, otherwise by its heartbeat count, watched for 12 intervals."""
+    """Return whether a holder is alive.
+
+    On this machine, the holder is alive if its process exists. On another machine, the holder is alive if LOCK changes within
+    12 intervals of `beat_s` seconds. If LOCK disappears, the result is False.
+    """
     process_alive = ProcessIdentity.of(holder).is_alive()
     if process_alive is not None:
         return process_alive
@@ -136,11 +143,11 @@ def _alive(lock: Path, holder: Mapping[str, Any], beat_s: float) -> bool:
 
 
 def _remove(lock: Path, holder: Mapping[str, Any]) -> None:
-    """Remove a holder's LOCK, unless the holder has renewed it or another process has taken it over.
+    """Remove LOCK if its content is still `holder`.
 
-    No system call compares and removes in one step. So LOCK is renamed first, and renamed back if its content has
-    changed. A hard link is not used, because exFAT, SMB and many FUSE file systems refuse hard links. A process may
-    create a new LOCK in between. The renaming back may replace this LOCK; the loop in `lease` notices the loss.
+    No system call compares and removes a file in one step. So LOCK is renamed first, and renamed back if its content differs
+    from `holder`. Between the two renames, another process may create a new LOCK, which the second rename may replace. The loop
+    in `lease` notices this. A hard link would not have this problem, but exFAT, SMB and many FUSE file systems refuse hard links.
     """
     if _read(lock) != holder:
         return
@@ -154,7 +161,11 @@ def _remove(lock: Path, holder: Mapping[str, Any]) -> None:
 
 
 def _remove_unfinished(folder: Path, dead: Container[str]) -> None:
-    """Remove the half-written files of dead processes from a run's folder and from the folders in it."""
-    now = folder.stat().st_mtime  # current time of the file server, because LOCK was created in the folder just now
+    """Remove the half-written files of dead processes from a run's folder and its subfolders.
+
+    `dead`: labels of processes that are known to be dead, see `ProcessIdentity.label`.
+    """
+    # LOCK was created in the folder just now, so the folder's time of change is the current time of the file server
+    now = folder.stat().st_mtime
     for each in (folder, *(path for path in folder.iterdir() if path.is_dir())):
         remove_abandoned(each, now, dead)

@@ -1,4 +1,4 @@
-"""Identify a process so that no process of another machine has the same identity, and test whether it still exists."""
+"""Identify a process uniquely among all machines, and test whether the process still exists."""
 
 import hashlib
 import os
@@ -11,11 +11,11 @@ from typing import Any, Self
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """The identity of a process. Process ids are compared only between processes of an equal `place`.
+    """The identity of a process. Two processes with equal ids (pid) are different if their place or start time differs.
 
     pid    process id; 0 if unknown
-    place  identifier of the machine, its current start and, in a container, its process namespace
-    born   start time of the process
+    place  text that identifies the machine since its last boot, and the process namespace (of a container)
+    born   start time of the process as text, see `_born`
     """
 
     pid: int
@@ -29,13 +29,13 @@ class ProcessIdentity:
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Self:
-        """Return the identity that a file states; values of a wrong type count as unknown."""
+        """Return the identity that the content of a LOCK states. If the pid is missing or no integer, it is 0 (unknown)."""
         pid = entry.get("pid")
         return cls(pid if isinstance(pid, int) else 0, str(entry.get("place")), str(entry.get("born")))
 
     @property
     def label(self) -> str:
-        """The identity as a short part of a file name.
+        """The identity as a short text for file names: hash of the place, pid and start time.
 
         >>> ProcessIdentity(71, "a machine", "1234").label
         'cf31bfe2-71-1234'
@@ -43,7 +43,7 @@ class ProcessIdentity:
         return f"{_digest(self.place)}-{self.pid}-{self.born}"
 
     def is_alive(self) -> bool | None:
-        """Return whether the process exists; None for a process of another place, which only that place can check."""
+        """Return whether the process exists; None for a process of another place, because only that place can check this."""
         if self.place != _place():
             return None
         return self.pid > 0 and self.born == _born(self.pid)
@@ -57,7 +57,10 @@ class ProcessIdentity:
 
 @lru_cache(1)
 def _place() -> str:
-    """Return the place of this process. Host names are not unique, so they are used only where /proc does not exist."""
+    """Return the place of this process: boot id and process namespace, or the host name if /proc does not exist.
+
+    Host names are only the second choice, because two machines may have the same host name.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
@@ -66,10 +69,10 @@ def _place() -> str:
 
 
 def _born(pid: int) -> str:
-    """Return the start time of a process, or "" if it does not exist.
+    """Return the start time of a process as text; "" if the process does not exist.
 
-    On Linux, the start time is in clock ticks since the start of the machine. On other systems, it is psutil's time in
-    seconds since 1970, which changes when the clock is set.
+    On Linux, the unit is clock ticks since the boot of the machine. On other systems, the unit is seconds since 1970 (from
+    psutil); this value changes when the clock is set.
     """
     if Path("/proc/self/stat").is_file():
         try:

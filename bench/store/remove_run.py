@@ -10,7 +10,7 @@ from harmonize.errors import StoreError
 
 
 def needed_by(store: Store, run_id: str) -> list[str]:
-    """Return the ids of the derived runs that are made from a run."""
+    """Return the ids of the derived runs that are computed directly from a run."""
     derived = []
     for candidate in store.run_ids():
         with contextlib.suppress(StoreError):
@@ -20,7 +20,10 @@ def needed_by(store: Store, run_id: str) -> list[str]:
 
 
 def _remove_from_grids(store: Store, run_id: str) -> None:
-    """Remove an imported model from all grids. Trained runs stay planned: `bench run` can train them again."""
+    """Remove an imported model from the manifests of all grids.
+
+    Trained runs stay in the manifests, because `bench run` can train them again.
+    """
     for path in (store.root / "grids").glob("*.json"):
         content = read_grid(store, path.stem)
         remaining = [run for run in content.get("derived", []) if (run["id"], run["kind"]) != (run_id, "external")]
@@ -29,9 +32,9 @@ def _remove_from_grids(store: Store, run_id: str) -> None:
 
 
 def delete(store: Store, run_id: str) -> None:
-    """Delete a run and all its scores. Raises StoreError while a process holds the run.
+    """Delete a run and all its scores. Raises StoreError while another process holds the run.
 
-    DONE is deleted first, so that an interrupted deletion does not leave a run that looks finished.
+    The file DONE is deleted first. So a run whose deletion is interrupted does not look finished.
     """
     folder = store.run_dir(run_id)
     with lease(folder) as mine:
@@ -46,4 +49,4 @@ def delete(store: Store, run_id: str) -> None:
         (folder / "run.json").unlink(missing_ok=True)
         shutil.rmtree(folder)
     with contextlib.suppress(OSError):
-        folder.parent.rmdir()  # the parent folder has the runs whose ids begin with the same two digits; rmdir fails if other runs are left
+        folder.parent.rmdir()  # the folder of all runs whose ids begin with the same two digits; rmdir fails if it has other runs

@@ -1,4 +1,4 @@
-"""Tables as CSV without cells that a spreadsheet would run as formulas."""
+"""Write tables as CSV without cells that a spreadsheet program would run as formulas."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t")
 
 
 def csv_text(frame: pd.DataFrame) -> str:
-    r"""Return a table as CSV. A text that begins like a formula gets an apostrophe in front; numbers do not.
+    r"""Return a table as CSV text. A text that begins like a formula gets an apostrophe in front; a number does not.
 
     >>> csv_text(pd.DataFrame({"name": ["=1+1", "-0.5", "a"], "value": [-1.5, 2.0, 3.0]}))
     "name,value\n'=1+1,-1.5\n-0.5,2.0\na,3.0\n"

@@ -1,6 +1,6 @@
-"""store.json: the schema of a store.
+"""Read the schema of a store from its file store.json, and require the current schema.
 
-Commands that read grids or write runs require the current schema; `bench migrate` updates older stores.
+Commands that read grids or write runs require the current schema. `bench migrate` updates older stores.
 """
 
 from pathlib import Path
@@ -8,15 +8,17 @@ from pathlib import Path
 from bench.store.file_integrity import json_object
 from harmonize.errors import StoreError
 
-SCHEMA = 3  # since 2, finished runs have checksums.json; since 3, the words internal and external replace home and away
+# current schema. Since schema 2, finished runs have checksums.json. Since schema 3, cohorts have the roles "internal" and
+# "external", which were "home" and "away" before.
+SCHEMA = 3
 CHECKSUMS_SINCE = 2
 FILE = "store.json"
 
 
 def schema_of(root: Path) -> int:
-    """Return the schema of a store.
+    """Return the schema of the store in the folder `root`, an integer from 1 to SCHEMA.
 
-    Raises StoreError if store.json is damaged or this version does not support the schema.
+    Raises StoreError if store.json is missing or damaged, or if this version does not support the schema.
     """
     marker = root / FILE
     try:
@@ -31,7 +33,7 @@ def schema_of(root: Path) -> int:
 
 
 def require_present(root: Path) -> None:
-    """Raise StoreError for a store of an older schema. This program reads grids and runs only in the current schema."""
+    """Raise StoreError if the store has an older schema, because this program reads grids and runs only in the current schema."""
     if (schema := schema_of(root)) < SCHEMA:
         what = f"the store has schema {schema}, this version uses schema {SCHEMA}"
         fix = f"run `bench migrate --store {root}`: it trains no run again and changes no number"

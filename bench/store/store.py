@@ -1,15 +1,16 @@
-"""The run store. Only this code writes into the folder of the store. The state of a run is read from its files.
+"""The run store: a folder with the files listed below. The state of a run follows from the files in its folder.
 
 store.json                     {"schema": 3}, see bench.store.schema
-grids/<name>.json              what `bench run` planned: runs, cohorts, settings (enough to score and report again)
-cohorts/<cohort>-<id>.parquet  harmonized table;  NAME.parquet.sha256  its checksum;  quarantine-<cohort>.csv
+grids/<name>.json              manifest of a grid: its planned runs, cohorts and settings (enough to score and report again)
+cohorts/<cohort>-<id>.parquet  table of a cohort after harmonization;  NAME.parquet.sha256  its checksum;  quarantine-<cohort>.csv
                                copies-<cohort>.csv patients-<cohort>.csv (bench.planning.overlap)
                                shared-<cohort>+<cohort>.csv patients-<cohort>+<cohort>.csv compared-<key>.json
                                (bench.planning.external_overlap)
 cache/                         decoded images (harmonize.cache.cache);  phantom/  synthetic cohorts
 3f/3fa94c1e02bd/               one run: run.json history.parquet last.pt model.safetensors cost.json
                                predictions/*.parquet features/*.npz env.json checksums.json DONE | FAILED  LOCK (bench.store.lease)  log.txt
-scores/<run id>/               derived files, can be deleted at any time;  report/<grid>/  tables/ and leaderboard.html
+scores/<run id>/               scores of a run; can be deleted at any time, because `bench score` makes them again
+report/<grid>/                 tables/ and leaderboard.html
 """
 
 import contextlib
@@ -35,7 +36,10 @@ State = Literal["absent", "started", "done", "failed"]
 
 
 def canonical_json(value: Any) -> bytes:
-    """Return a JSON value in its canonical form: sorted keys, no spaces, ASCII."""
+    """Return a value as JSON in one fixed form: sorted keys, no spaces, ASCII. So equal values give equal bytes and hashes.
+
+    Raises ValueError for NaN and infinity.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -46,16 +50,16 @@ def short_hash(content: bytes, digits: int = 12) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A folder of runs. Another process sees each file of the folder complete or not at all."""
+    """The store in the folder `root`. Files are written so that another process sees each file complete or not at all."""
 
     root: Path
 
     @classmethod
     def open(cls, root: Path, create: bool = True, older: bool = False) -> Self:
-        """Open a store, or create it if `create` is set.
+        """Open the store in the folder `root`. With `create`, make the store if the folder has none.
 
-        `create=False` (read only) and `older` also accept a store of an older schema. Raises StoreError for an unsupported schema,
-        a path that is a file, or a folder without write permission.
+        A store of an older schema is accepted only with `older` or with `create=False`. Raises StoreError for a schema that is not
+        accepted, for a missing store without `create`, and for a store that cannot be created.
         """
         marker = root / FILE
         if not marker.is_file():
@@ -89,14 +93,14 @@ class Store:
         return self.root / run_id[:2] / run_id
 
     def cache_folder(self, root: Path) -> Path:
-        """Return the folder of the decoded images of the dataset in `root`.
+        """Return the folder for the decoded images of a dataset. `root`: the folder of the dataset itself.
 
-        Different datasets may have equal names, so the path `root` decides the folder.
+        The folder's name is a hash of the path `root`, because different datasets may have the same name.
         """
         return self.root / "cache" / short_hash(str(root.resolve()).encode())
 
     def state(self, run_id: str) -> State:
-        """Return the state of a run, which its files show: absent, started, done or failed."""
+        """Return the state of a run: done (it has a file DONE), failed (FAILED), started (only run.json) or absent."""
         folder = self.run_dir(run_id)
         for name, state in (("DONE", "done"), ("FAILED", "failed"), ("run.json", "started")):
             if (folder / name).is_file():
@@ -108,15 +112,18 @@ class Store:
         return sorted(p.parent.name for p in self.root.glob("[0-9a-f][0-9a-f]/*/run.json"))
 
     def has_grid(self, name: str) -> bool:
-        """Return whether the store has the manifest of a grid: `bench run` has planned the grid before."""
+        """Return whether the store has the manifest of a grid, which `bench run` writes when it plans the grid."""
         return (self.root / "grids" / f"{name}.json").is_file()
 
     def phantom_dir(self, key: str) -> Path:
-        """Return the folder of synthetic cohorts. `key`: the hash of their settings."""
+        """Return the folder of the synthetic cohorts with certain settings. `key`: the hash of the settings."""
         return self.root / "phantom" / key
 
     def begin(self, run_id: str, document: bytes) -> Path:
-        """Write run.json and return the run's folder. An old DONE or FAILED stays until `reopen`."""
+        """Write `document` as run.json and return the run's folder. An old file DONE or FAILED stays until `reopen`.
+
+        Raises ValueError if the hash of `document` is not the run id.
+        """
         folder = self.run_dir(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         if short_hash(document) != run_id:
@@ -125,9 +132,9 @@ class Store:
         return folder
 
     def reopen(self, run_id: str) -> None:
-        """Delete the file DONE or FAILED.
+        """Delete the files DONE and FAILED of a run.
 
-        The caller must hold the run's lease; otherwise another process's new DONE could be lost.
+        The caller must hold the run's lease. Otherwise a DONE that another process has just written could be lost.
         """
         for marker in ("FAILED", "DONE"):
             (self.run_dir(run_id) / marker).unlink(missing_ok=True)
@@ -141,11 +148,14 @@ class Store:
             write_bytes(self.run_dir(run_id) / "FAILED", text.encode())
 
     def reason(self, run_id: str) -> str:
-        """Return why a run failed: the last line of its file FAILED, "" without such a file."""
+        """Return why a run failed: the last line of its file FAILED, "" if the run has no file FAILED."""
         return last_line(self.run_dir(run_id) / "FAILED")
 
     def first_unfinished(self, run_ids: Sequence[str], names: Mapping[str, object] | None = None) -> str:
-        """Return the first run that is not done, with the reason, as text; "" when all are done. `names`: by run id."""
+        """Return a text that names the first of the runs that is not done, with the reason; "" if all are done.
+
+        `names`: {run id: name of the run for the text}.
+        """
         for run_id in run_ids:
             if (state := self.state(run_id)) != "done":
                 reasons = {"absent": "has not begun", "started": "is not finished"}
@@ -154,14 +164,17 @@ class Store:
         return ""
 
     def remark(self, run_id: str) -> str:
-        """Return how the training of a run deviated from its configuration; "" if it did not or is unknown."""
+        """Return how the training of a run deviated from its configuration (see `remark` below).
+
+        Returns "" if there was no deviation, or if trained.json is missing or damaged.
+        """
         try:
             return remark(self.read_json(run_id[:2], run_id, "trained.json"))
         except StoreError:
             return ""
 
     def read_json(self, *parts: str) -> dict[str, Any]:
-        """Return the content of a JSON file of the store.
+        """Return the JSON object in a file of the store. `parts`: the file's path from the store's folder.
 
         Raises StoreError if the file is missing or damaged.
         """
@@ -175,7 +188,9 @@ class Store:
 
 
 def remark(trained: Mapping[str, Any]) -> str:
-    """Return how a training deviated from its configuration, for example that its time limit stopped it, given the content of trained.json; "" if it did not.
+    """Return how a training deviated from its configuration, as text; "" if there was no deviation.
+
+    `trained`: the content of trained.json. Examples of a deviation: the time limit stopped the training, or memory ran out.
 
     >>> remark({"stopped": "stopped by its limit of 2 hours after 3 of 8 epochs", "best_epoch": 2})
     'limit reached: stopped by its limit of 2 hours after 3 of 8 epochs'
@@ -190,26 +205,26 @@ def remark(trained: Mapping[str, Any]) -> str:
 
 
 def last_line(path: Path) -> str:
-    """Return the last line of a file that is not blank, "" for an empty or missing file."""
+    """Return the last line of a file that is not blank, without spaces at its ends; "" for an empty or missing file."""
     lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def write_bytes(path: Path, content: bytes | memoryview, mode: int = 0o644) -> None:
-    """Write a file atomically: other processes see it complete or not at all."""
+    """Write a file atomically: other processes see the file complete or not at all. Raises DiskFullError or OSError."""
     with replacing(path, mode, needed=len(content)) as temporary:
         temporary.write_bytes(content)
 
 
 @contextlib.contextmanager
 def replacing(path: Path, mode: int = 0o644, *, needed: int = 0) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`.
+    """Yield the path of an empty temporary file in the folder of `path`; the block writes into this file.
 
-    The temporary file replaces `path` at the end of the block; after an error it is removed. If this process is killed, a
-    later writer into the folder removes it.
+    At the end of the block, the temporary file replaces `path`. After an error in the block, the temporary file is removed. If
+    this process is killed, the temporary file stays until another process writes into the folder.
 
     Only the owner can read the temporary file. `mode`: permissions of the final file. `needed`: size of the file in
-    bytes for the error message, 0 if unknown. Raises DiskFullError.
+    bytes for the error message, 0 if unknown. Raises DiskFullError if the disk is full.
     """
     try:
         with _temporary(path) as temporary:
@@ -238,16 +253,16 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, mode: int = 0o644) -> str:
-    """Write a data frame as Parquet and return the SHA-256 of the file.
+    """Write a data frame as Parquet and return the SHA-256 of the file (64 hex digits).
 
-    `facts` go into the metadata of the file, for `table_facts`.
+    `facts`: texts that are stored in the metadata of the file; `table_facts` reads them. `mode`: permissions of the file.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(frame, preserve_index=False)
     metadata = {f"unseen.{k}".encode(): v.encode() for k, v in (facts or {}).items()}
-    # written to memory first, so that the disk gets one write instead of one per column
+    # the table is written to memory first, so that the file is written at once and not column by column
     content = pa.BufferOutputStream()
     pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata}), content)
     written = content.getvalue()
@@ -256,10 +271,9 @@ def write_table(path: Path, frame: Any, facts: Mapping[str, str] | None = None, 
 
 
 def read_table(path: Path) -> "pd.DataFrame":
-    """Return the data frame in a Parquet file that `write_table` wrote.
+    """Return the data frame in a Parquet file that `write_table` wrote. Raises StoreError if the file is missing or damaged.
 
-    `CheckedFolder.table` also compares its checksum. Raises StoreError if the file is missing or
-    damaged.
+    This function does not compare the file with a checksum; `CheckedFolder.table` does.
     """
     try:
         content = path.read_bytes()
@@ -269,10 +283,10 @@ def read_table(path: Path) -> "pd.DataFrame":
 
 
 def table_of(path: Path, content: bytes, columns: Sequence[str] | None = None) -> "pd.DataFrame":
-    """Return all or some columns of a Parquet file, given its bytes, as a data frame.
+    """Return all or some columns of a Parquet file as a data frame, given the bytes of the file.
 
-    It uses `ParquetFile`, because `pq.read_table` would import more modules and start threads. Error messages name
-    `path`. Raises StoreError if the bytes are damaged.
+    The function uses `ParquetFile`, because `pq.read_table` would import more modules and start threads. `path` is only named in
+    the error message. Raises StoreError if the bytes are damaged or a column is missing.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -286,7 +300,7 @@ def table_of(path: Path, content: bytes, columns: Sequence[str] | None = None) -
 
 
 def table_facts(path: Path) -> dict[str, str]:
-    """Return the facts that `write_table` stored; {} for a missing or damaged file."""
+    """Return the facts that `write_table` stored in the metadata of a Parquet file; {} for a missing or damaged file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,6 +1,6 @@
-"""Name and remove half-written files.
+"""Name half-written files, and remove the half-written files of dead processes.
 
-The name of a half-written file states which process writes it. When this process is dead, the file is removed.
+The name of a half-written file states which process writes the file.
 """
 
 import contextlib
@@ -18,17 +18,17 @@ _FORGOTTEN_S = 86_400  # seconds without a change after which the half-written f
 
 
 def prefix(target: Path) -> str:
-    """Return the beginning of a half-written file's name; it contains the name of the final file and the identity of this process."""
+    """Return the beginning of the name of a half-written file: the name of the final file and the label of this process."""
     return f".{target.name}.{ProcessIdentity.current().label}."
 
 
 @lru_cache(100_000)
 def remove_once(folder: Path) -> None:
-    """Remove the half-written files of dead processes from a folder.
+    """Remove the half-written files of dead processes from a folder, at most once per process.
 
-    Only the first call of a process for a folder does this, because a folder may have 900,000 files. The caller must
-    have created a file in the folder just now. The folder's time of change is then the current time on the file server,
-    which also gives the files of other machines their times.
+    A later call for the same folder does nothing, because a folder may have 900,000 files. The caller must have created a file
+    in the folder just now. Then the folder's time of change is the current time of the file server. The times of all files in
+    the folder are times of the file server, too.
     """
     remove_abandoned(folder, folder.stat().st_mtime)
 
@@ -36,9 +36,9 @@ def remove_once(folder: Path) -> None:
 def remove_abandoned(folder: Path, now: float, dead: Container[str] = ()) -> None:
     """Remove the half-written files of dead processes from a folder.
 
-    A process is dead if it does not exist on this machine, or if its label is in `dead`. Nobody knows whether a process
-    of another machine is alive, so its file is removed when it has not changed for a day. `now`: current time on the
-    file server.
+    A process of this machine is dead if it does not exist. Any process is dead if its label is in `dead`. Whether another process
+    on another machine is dead is unknown; its file is removed if the file has not changed for a day. `now`: current time of the
+    file server in seconds since 1970.
     """
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

@@ -1,4 +1,4 @@
-"""Devices for jobs: GPUs, cores, and the choice of --device."""
+"""Choose the devices (GPUs or CPU cores) for runs, from the options --device, --workers and --per-device."""
 
 import os
 import platform
@@ -16,13 +16,13 @@ class Devices:
 
     name: str  # auto, cpu, cuda or cuda:N
     workers: int  # number of cores
-    per_device: int = 0  # as in `choose_devices`
+    per_device: int = 0  # number of runs that share a device, as in `choose_devices`; 0 means the default
 
     @classmethod
     def of(cls, name: str, workers: int, per_device: int = 0, *, here: bool = True) -> Self:
-        """Check the options; 0 workers means all cores. With `here`, this machine must have the device.
+        """Check the options and return them. If `workers` is 0, all cores are used.
 
-        Raises ConfigError for an invalid name, SetupError for a device that this machine does not have.
+        Raises ConfigError for an invalid device name. With `here`, raises SetupError if this machine does not have the device.
         """
         check_device(name)
         if here:
@@ -30,7 +30,7 @@ class Devices:
         return cls(name, workers or default_workers(), per_device)
 
     def in_parallel(self, threads: int) -> list[str]:
-        """Return one device name per parallel run; `threads`: the cores that a run uses."""
+        """Return the devices of the runs that can run in parallel, one device name per run. `threads`: cores that a run uses."""
         return choose_devices(self.name, self.workers, threads, self.per_device)
 
 
@@ -54,10 +54,11 @@ def require_device(device: str) -> None:
 
 
 def choose_devices(device: str, workers: int, threads: int, per_device: int = 0) -> list[str]:
-    """Return one device name per parallel run: each GPU once, or `cpu` as often as the cores allow.
+    """Return the devices of the runs that can run in parallel, one device name per run.
 
-    `per_device`: number of runs that share a GPU or, without a GPU, all cores. 0 means one run per GPU, or `workers` /
-    `threads` runs on the cores. Every GPU gets a first run before any GPU gets a second run.
+    `workers`: number of cores. `threads`: cores that a run uses. `per_device`: number of runs that share a GPU or, without a
+    GPU, share all cores. If `per_device` is 0, each GPU has one run, or the cores have `workers` / `threads` runs (at least
+    one). Every GPU gets a first run before any GPU gets a second run. Raises SetupError if the device does not exist.
     """
     if device == "auto":
         device = "cuda" if _may_have_gpu() and _cuda() else "cpu"
@@ -78,7 +79,10 @@ def memory_of(device: str) -> int:
 
 
 def _may_have_gpu() -> bool:
-    """Return whether torch may find a GPU. Linux has a device file for each GPU; on other systems the answer is True."""
+    """Return whether torch may find a GPU, without importing torch.
+
+    On Linux, the result is True if a device file of a GPU driver exists. On other systems, the result is always True.
+    """
     return platform.system() != "Linux" or any(next(Path("/dev").glob(p), None) for p in ("nvidia*", "dxg", "kfd"))
 
 

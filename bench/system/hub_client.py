@@ -9,31 +9,32 @@ if TYPE_CHECKING:
 
 
 def download(repository: str, name: str) -> str:
-    """Return the local path of a file of a model repository; download it if necessary.
+    """Download a file of a model repository, unless the local cache has the file; return its local path.
 
-    Raises the client's own errors.
+    `repository`: "owner/name". `name`: path of the file in the repository. Errors of `huggingface_hub` are not converted.
     """
     from huggingface_hub import hf_hub_download
 
     _switch_telemetry_off()
-    # No revision is requested, because timm does not name one. The file contains numbers and no code.
+    # No revision is requested, because timm does not name a revision. The file contains numbers and no code.
     return hf_hub_download(repository, name)  # nosec B615
 
 
 def download_folder(repository: str, patterns: Sequence[str]) -> str:
-    """Return the local folder of a model repository, with the files that match; download them if necessary.
+    """Download the files of a model repository that match `patterns`, such as "*.json"; return their local folder.
 
-    Without a network, or with HF_HUB_OFFLINE, the folder comes from the hub's local cache. Raises the client's own errors.
+    Files in the hub's local cache are not downloaded again. Without a network, or with HF_HUB_OFFLINE, all files come from the
+    cache. Errors of `huggingface_hub` are not converted.
     """
     from huggingface_hub import snapshot_download
 
     _switch_telemetry_off()
-    # No revision is requested: the newest one, as with `hf download`. The files are weights and JSON, no code.
+    # No revision is requested, so the newest revision is used, as with `hf download`. The files are weights and JSON, no code.
     return str(snapshot_download(repository, allow_patterns=list(patterns)))  # nosec B615
 
 
 def cached_path(repository: str, name: str) -> Path | None:
-    """Return the path of a file of a model repository in the local cache, None if it is not there."""
+    """Return the path of a repository's file in the local cache; None if the cache does not have the file."""
     from huggingface_hub import try_to_load_from_cache
 
     path = try_to_load_from_cache(repository, name)
@@ -48,19 +49,19 @@ def cache_folder() -> str:
 
 
 def is_reachable() -> bool:
-    """Return whether the hub answers, after at most five seconds. It does not if HF_HUB_OFFLINE is set."""
+    """Return whether the hub answers within five seconds. If HF_HUB_OFFLINE is set, the result is False."""
     from huggingface_hub import constants, get_session
 
     _switch_telemetry_off()
     try:
         get_session().head(constants.ENDPOINT, timeout=5)
-    except Exception:  # noqa: BLE001  (the client raises its own errors, those of httpx and of the system)
+    except Exception:  # noqa: BLE001  (errors of huggingface_hub, of httpx or of the system)
         return False
     return True
 
 
 def api() -> "HfApi":
-    """Return the hub client that creates repositories and writes files into them."""
+    """Return a hub client that can create repositories and upload files."""
     from huggingface_hub import HfApi
 
     _switch_telemetry_off()
@@ -68,8 +69,8 @@ def api() -> "HfApi":
 
 
 def _switch_telemetry_off() -> None:
-    """Switch telemetry off. Otherwise every request sends the versions of installed packages."""
+    """Switch telemetry off, because with telemetry every request sends the versions of installed packages."""
     from huggingface_hub import constants
 
-    # set the value, too, because the client reads the environment variable only when it is imported
+    # set the value itself: huggingface_hub reads the environment variable only when the library is imported
     constants.HF_HUB_DISABLE_TELEMETRY = True

@@ -15,7 +15,10 @@ class PeakMemory:
 
     @classmethod
     def start(cls, device: torch.device) -> Self:
-        """Start a measurement. On systems without /proc, the earlier peak of the process cannot be reset, so it counts, too."""
+        """Start a measurement: reset the peak of the device.
+
+        Without a GPU, only Linux (/proc) can reset the peak. On other systems, an earlier peak of the process is kept.
+        """
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         else:
@@ -25,7 +28,7 @@ class PeakMemory:
 
     @property
     def bytes(self) -> int | None:
-        """The peak since the start in bytes; None where the system does not report it."""
+        """The peak memory in bytes since `start`; None if the system does not report the peak (no /proc)."""
         if self._device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self._device))
         try:

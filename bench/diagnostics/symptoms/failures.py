@@ -1,4 +1,4 @@
-"""Symptoms in the record of a failed run: frequent failures and their likely causes."""
+"""Find frequent failures and their likely causes in the record (traceback) of a failed run."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,6 +7,7 @@ from harmonize.checks.release import Check
 
 NO_NUMBER = "the loss is not a number"
 
+# tuples (name of the failure, regular expression that finds it in a traceback, likely causes with their fixes)
 _FAILURES: Sequence[tuple[str, str, Sequence[str]]] = (
     (
         "wrong number of channels",
@@ -48,7 +49,10 @@ _FAILURES: Sequence[tuple[str, str, Sequence[str]]] = (
 
 
 def failure_symptoms(where: str, record: str) -> Iterator[Check]:
-    """Yield the symptom that matches the record of a failure (its traceback); yield nothing if no symptom matches."""
+    """Yield the first symptom of _FAILURES that matches the record of a failure (its traceback), or nothing.
+
+    `where`: text such as "run 3fa94c1e02bd" that begins the name of the symptom.
+    """
     for what, pattern, causes in _FAILURES:
         if re.search(pattern, record):
             yield symptom(
@@ -67,5 +71,8 @@ def causes_of(failure: str) -> Sequence[str]:
 
 
 def symptom(where: str, what: str, level: str, observation: str, causes: Sequence[str]) -> Check:
-    """Return a symptom as `bench check` lists it, with one cause per line."""
+    """Return a symptom as a `Check`, which `bench check` lists. The field `fix` has one likely cause per line.
+
+    `where`: text such as "run 3fa94c1e02bd". `what`: name of the symptom. `observation`: text with the numbers that were found.
+    """
     return Check("", f"{where}: {what}", level, "", observation, "\n".join(causes))

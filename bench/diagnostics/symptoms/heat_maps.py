@@ -1,7 +1,7 @@
-"""Symptom of heat maps: they show evidence on markers, borders or padding, where no finding can be.
+"""Find heat maps that show evidence on markers, borders or padding, where no finding can be.
 
-The measurements come from the tables of the analysis `attention`. Enrichment: share of a heat map's sum inside a
-region, divided by the region's share of the image.
+The measurements come from the tables of the analysis `attention`. Enrichment is the share of a heat map's sum that lies in a
+region, divided by the region's share of the image area.
 """
 
 from collections.abc import Iterator
@@ -17,15 +17,17 @@ from harmonize.labels.findings import NO_FINDING
 from reports.summaries.heatmap_summary import ALL, NETWORK, WORDS
 
 _REGIONS = ("token", "markers", "border", "padding")  # regions without patient anatomy
-_MIN_ENRICHMENT = (
-    1.5  # there is a symptom if the lower bound of the enrichment's interval is above this; 1 is the chance level
-)
+# there is a symptom if the lower bound of the enrichment's interval is above this value; chance gives an enrichment of 1
+_MIN_ENRICHMENT = 1.5
 _MIN_PATIENTS = 10  # minimum number of patients with measured maps
 _MAX_LISTED = 3  # maximum number of findings in the message
 
 
 def heat_map_symptoms(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
-    """Yield a symptom if maps of a finding concentrate on markers, border or padding. Without measured maps, yield nothing."""
+    """Yield a symptom if the heat maps of a finding concentrate on markers, border or padding.
+
+    Yields nothing if the run's heat maps were not measured. `where`: text such as "run 3fa94c1e02bd".
+    """
     of_run = [a for a in manifest.analyses if a["name"] == "attention" and a["run"] == run_id]
     run_manifest = replace(manifest, content={**manifest.content, "analyses": of_run})
     table = stored_analyses(run_manifest, [run_id], run_manifest.analysis_states()).get("attention")

@@ -1,4 +1,4 @@
-"""Symptoms of the logits at the internal hospital, checked without labels.
+"""Find symptoms in the logits of internal images, without using labels.
 
 Shapes: N images, K findings.
 """
@@ -17,7 +17,10 @@ from harmonize.checks.release import Check
 
 
 def logit_symptoms(where: str, manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> Iterator[Check]:
-    """Yield a symptom for internal logits that are not finite, or that look like probabilities."""
+    """Yield a symptom if some internal logits are not finite, or if all internal logits are between 0 and 1.
+
+    Logits between 0 and 1 are most likely probabilities. `where`: text such as "run 3fa94c1e02bd". `run`: its manifest entry.
+    """
     internal = str(manifest.content["source"])
     predictions = CheckedFolder(manifest.store.run_dir(run["id"])).table(f"predictions/{internal}.parquet")
     logit_NK = predictions[list(config.findings)].to_numpy(np.float64)

@@ -1,6 +1,7 @@
-"""Symptoms that logits show in comparison with labels: AUROC near .5, and inverted, reordered or constant outputs.
+"""Find symptoms by comparing logits with labels: AUROC near .5, and inverted, reordered or constant outputs.
 
-Shapes: N images, K findings.
+Shapes: N images, K findings. In all functions, `where` is a text such as "run 3fa94c1e02bd" that begins a symptom's name, and
+`run` is the run's entry in the manifest.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,15 +22,17 @@ from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from harmonize.checks.release import Check
 
-MIN_IMAGES = 10  # minimum number of images of each class of a finding
-_NEAR = 0.03  # a macro AUROC within this distance of .5 counts as near .5, for any number of images
+MIN_IMAGES = 10  # minimum number of images with a finding, and of images without it
+_NEAR = 0.03  # a macro AUROC within this distance of .5 counts as near .5; with few images, the distance is larger
 
 
 @dataclass(frozen=True, slots=True)
 class FindingAurocs:
-    """AUROC [K] of each finding that has enough images of both classes in a split.
+    """The AUROC of each finding with at least MIN_IMAGES images with and without the finding in a split.
 
-    `chance`: the standard deviation of each AUROC for random outputs (Mann-Whitney).
+    findings  names of the findings
+    auroc     [K] AUROC of each finding
+    chance    [K] standard deviation that the AUROC has for random outputs (Mann-Whitney)
     """
 
     findings: list[str]
@@ -38,29 +41,33 @@ class FindingAurocs:
 
     @property
     def macro(self) -> float:
-        """Return the macro AUROC."""
+        """Return the macro AUROC: the unweighted mean over the findings."""
         return float(self.auroc.mean())
 
     @property
     def macro_chance(self) -> float:
-        """Return the standard deviation of `macro` for random outputs and independent findings."""
+        """Return the standard deviation that `macro` has for random outputs, if the findings are independent."""
         return float(np.sqrt((self.chance**2).sum()) / len(self.chance))
 
 
-LabelsCache = dict[tuple[str, str, str], Labels]  # labels that runs of one grid share; `load_scored_splits` fills it
+# labels that the runs of one grid share; `load_scored_splits` fills the dictionary
+LabelsCache = dict[tuple[str, str, str], Labels]
 
 
 def internal_splits(
     manifest: Manifest, run: Mapping[str, Any], config: RunConfig, labels: LabelsCache | None = None
 ) -> list[ScoredSplit]:
-    """Return the predictions and labels of a run at the internal hospital, an entry per split."""
+    """Return a run's predictions and labels of the internal cohort, one `ScoredSplit` per split. `labels`: a cache, or None."""
     internal = [cohort for cohort in manifest.cohorts if cohort["role"] == "internal"]
     of_internal = replace(manifest, content={**manifest.content, "cohorts": internal})
     return load_scored_splits(of_internal, run, config, {} if labels is None else labels)
 
 
 def finding_aurocs(scored_split: ScoredSplit, findings: Sequence[str]) -> FindingAurocs | None:
-    """Return the AUROC of each finding with at least MIN_IMAGES images of both classes; None if there is no such finding."""
+    """Return the AUROC of each finding with at least MIN_IMAGES images with and without the finding.
+
+    Returns None if no finding has so many images. `findings`: names of the columns of `scored_split`.
+    """
     names, auroc, chance = [], [], []
     label = scored_split.labels()
     for k, finding in enumerate(findings):
@@ -76,7 +83,10 @@ def finding_aurocs(scored_split: ScoredSplit, findings: Sequence[str]) -> Findin
 def learned_splits(
     manifest: Manifest, run: Mapping[str, Any], config: RunConfig, labels: LabelsCache | None = None
 ) -> tuple[list[str], dict[str, ScoredSplit]]:
-    """Return the findings that the run predicts, and {internal split: predictions and labels of these findings}."""
+    """Return the findings that the run predicts, and {name of an internal split: its predictions and labels}.
+
+    The predictions and labels have columns only for these findings.
+    """
     learned = _learned(manifest, run, config)
     splits = internal_splits(manifest, run, config, labels)
     of_learned = {s.split: replace(s, logit=s.logit[:, learned], state=s.state[:, learned]) for s in splits}
@@ -86,7 +96,10 @@ def learned_splits(
 def prediction_symptoms(
     where: str, run: Mapping[str, Any], findings: Sequence[str], splits: Mapping[str, ScoredSplit], loss_stuck: bool
 ) -> Iterator[Check]:
-    """Yield the symptoms of internal logits compared with labels. `loss_stuck`: the training loss did not change or fall."""
+    """Yield the symptoms that internal logits show when they are compared with labels.
+
+    `splits`: the result of `learned_splits`. `loss_stuck`: whether the training loss stayed the same or did not fall.
+    """
     test = splits.get("test") or splits.get("val")
     if test is None:
         return
@@ -104,8 +117,8 @@ def prediction_symptoms(
     for scored_split in splits.values():
         permuted = diagnostics.other_order(scored_split, findings, MIN_IMAGES)
         aurocs = finding_aurocs(scored_split, findings)
-        # report another order of the outputs only if it raises the AUROC by more than inverting all outputs (1 - 2 *
-        # AUROC)
+        # another order of the outputs is reported only if it raises the macro AUROC more than inverting all outputs does;
+        # inverting raises the AUROC by 1 - 2 * AUROC
         if permuted and aurocs is not None and permuted[0].value > 1 - 2 * aurocs.macro:
             causes = (
                 "labels or outputs are in another order than `findings`: align them by name, never by position",
@@ -120,7 +133,7 @@ def prediction_symptoms(
 
 
 def _learned(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> list[int]:
-    """Return the indices of the findings that a run predicts. An imported model or a panel may predict only some."""
+    """Return the indices of the findings that a run predicts. An imported model or a panel may predict only some findings."""
     folder = manifest.store.run_dir(run["id"])
     not_learned = CheckedFolder(folder).json("trained.json").get("unlearnt", []) if "kind" in run else []
     return [k for k, finding in enumerate(config.findings) if finding not in not_learned]
@@ -129,7 +142,11 @@ def _learned(manifest: Manifest, run: Mapping[str, Any], config: RunConfig) -> l
 def _auroc_symptoms(
     where: str, scored_split: ScoredSplit, aurocs: FindingAurocs, loss_stuck: bool, imported: bool
 ) -> Iterator[Check]:
-    """Yield a symptom for an AUROC below or near .5."""
+    """Yield a symptom if the macro AUROC is below or near .5, or if the AUROC of a finding is far below .5.
+
+    `loss_stuck`: whether the training loss stayed the same or did not fall; too short a training is then listed first as cause.
+    `imported`: whether the run is an imported model, which has other likely causes.
+    """
     counts = f"{len(aurocs.findings)} findings, {len(scored_split.image_id):,} images"
     observation = f"{scored_split.split} of {scored_split.dataset}: macro AUROC {aurocs.macro:.3f} of {counts}"
     above_half = aurocs.macro - 0.5
@@ -170,10 +187,10 @@ def _auroc_symptoms(
 
 
 def external_symptoms(where: str, manifest: Manifest, run_id: str) -> Iterator[Check]:
-    """Yield a symptom for external cohorts with an AUROC far below .5.
+    """Yield a symptom for each external cohort on which the AUROC of a finding is far below .5.
 
-    There is a symptom if AUROC plus the full width of its interval is below .5. The rule is strict, because many AUROCs
-    are tested.
+    An AUROC is far below .5 if the sum of the AUROC and the full width of its interval is below .5. This rule is strict,
+    because many AUROCs are tested.
     """
     folder = manifest.scores / run_id
     if not ScoresFolder(folder).key():

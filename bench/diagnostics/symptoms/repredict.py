@@ -1,10 +1,10 @@
-"""Predict internal images again with a run's network, to compare with its stored predictions and to try other image scales.
+"""Predict internal images again with a run's network, and compare with the stored predictions and with other image scales.
 
-This detects mistakes that stored files do not show. Examples: weights of another checkpoint, another number of
-channels, or another image scale than in training (0 to 255, not normalized, inverted, another preprocessing). Nothing
-is written.
+The comparison detects mistakes that stored files do not show. Examples are weights of another checkpoint, another number of
+channels, or another image scale than in training (0 to 255, not normalized, inverted, another preprocessing). No file is
+written.
 
-Legend: N images, K findings, S side in pixels, C channels.
+Shapes: N images, H and W height and width in pixels.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,14 +28,21 @@ from harmonize.cache.cache import ImageCache, finished_cache
 from harmonize.checks.release import Check
 from harmonize.errors import StoreError
 
-_IMAGES = 512  # number of internal images
-_SAME = 0.02  # two predictions count as equal if their median difference is at most this share of the logits' standard deviation
-_BETTER = 0.1  # minimum gain of macro AUROC to conclude that training used another scale
+_IMAGES = 512  # maximum number of internal images that are predicted again
+# logits count as equal if the median of their absolute differences is at most this share of the stored logits' standard deviation
+_SAME = 0.02
+_BETTER = 0.1  # training used another scale if that scale raises the macro AUROC by at least this difference
 
 
 @dataclass(frozen=True, eq=False)
 class _Sample:
-    """A sample of internal images: their rows in the image cache, and their stored predictions in the same order."""
+    """A sample of internal images.
+
+    stored       the run
+    cache        decoded images of the internal cohort
+    rows         [N] positions of the sampled images in the cache
+    predictions  stored predictions of the sampled images, in the order of `rows`
+    """
 
     stored: StoredRun
     cache: ImageCache
@@ -44,11 +51,14 @@ class _Sample:
 
 
 def repredict_symptoms(store: Store, run_id: str, device: str = "cpu", progress: Progress | None = None) -> list[Check]:
-    """Return the symptoms that new predictions show; return a note if decoded images or weights are missing."""
+    """Predict internal images again, and return the symptoms that the new predictions show.
+
+    Returns a note if decoded images or weights are missing, or if the run is derived. `device`: a torch device such as "cpu".
+    """
     where = f"run {run_id}"
     title = f"{where}: predictions repeated"
     try:
-        # raises StoreError for a combination of runs; the runs that it combines are checked instead
+        # raises StoreError for a derived run, whose source runs have to be checked
         read_run(store, run_id)
         stored = load(store, run_id, device)
     except StoreError as error:
@@ -77,7 +87,7 @@ def repredict_symptoms(store: Store, run_id: str, device: str = "cpu", progress:
 
 
 def _sample(store: Store, run_id: str, stored: StoredRun) -> _Sample | None:
-    """Return a sample of the internal images that the run predicted; None if the decoded images are missing."""
+    """Draw a random sample of the internal images that the run has predicted; None if there are no decoded images."""
     manifest, run = planned(store, run_id, None)
     internal = str(manifest.content["source"])
     facts = table_facts(store.run_dir(run_id) / "predictions" / f"{internal}.parquet")
@@ -101,7 +111,7 @@ def _sample(store: Store, run_id: str, stored: StoredRun) -> _Sample | None:
 
 
 def _weights(store: Store, sample: _Sample) -> list[Check]:
-    """Return a symptom if the stored predictions were not made with the stored weights."""
+    """Return [symptom] if the stored predictions were not made with the stored weights, else []."""
     run_id = sample.stored.run.id
     path = store.run_dir(run_id) / "predictions" / f"{sample.predictions.dataset}.parquet"
     recorded = table_facts(path).get("weights", "")
@@ -117,12 +127,15 @@ def _weights(store: Store, sample: _Sample) -> list[Check]:
 
 
 def _scales(stored: StoredRun) -> Mapping[str, Callable[[Tensor], Tensor]]:
-    """Return {description: normalization} of the normalizations to try: first that of the run, then those that are often used by mistake."""
+    """Return the image scales to try as {description: function from stored gray values to the network's input}.
+
+    The first scale is the run's own preprocessing. The other scales are often used by mistake.
+    """
     network, normalizer = stored.network, stored.normalizer
     channels = stored.run.config.channels
     imagenet = Normalizer(["imagenet"], network.mean, network.std, channels, normalizer.input, padded=normalizer.padded)
 
-    # no op: only the center crop and the number of channels
+    # without preprocessing steps, the normalizer only crops the center and sets the number of channels
     plain = Normalizer([], network.mean, network.std, channels, normalizer.input)
 
     def cropped(scale: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -145,7 +158,11 @@ def _scales(stored: StoredRun) -> Mapping[str, Callable[[Tensor], Tensor]]:
 def _not_reproduced(
     where: str, sample: _Sample, logits: Mapping[str, NDArray[np.float32]], own: str, other_weights: bool
 ) -> list[Check]:
-    """Return a symptom if the network now predicts other logits than the stored logits of the same images."""
+    """Return [symptom] if the new logits differ from the stored logits of the same images, else [].
+
+    `logits`: description of a scale -> new logits [N, K findings]. `own`: description of the run's own scale. `other_weights`:
+    whether the stored predictions were made with other weights, which is a symptom of its own.
+    """
     stored_logit = sample.predictions.logit
     spread = float(stored_logit.std()) or 1.0
     difference = {name: float(np.median(np.abs(logit - stored_logit))) / spread for name, logit in logits.items()}
@@ -171,7 +188,7 @@ def _not_reproduced(
 
 
 def _better_scale(where: str, sample: _Sample, logits: Mapping[str, NDArray[np.float32]], own: str) -> list[Check]:
-    """Return a symptom if another scale of the images gives a much higher AUROC than the scale of the run."""
+    """Return [symptom] if another image scale gives a much higher macro AUROC than the run's own scale `own`, else []."""
     findings = sample.stored.run.config.findings
     aurocs = {}
     for name, logit in logits.items():

@@ -1,7 +1,8 @@
 """Find the symptoms of common mistakes in a stored run.
 
-Only the store is read: records, training curves, logits, internal labels, and heat map measurements. `repredict_symptoms` also
-predicts images again. A symptom is a `Check`; its `fix` has one cause per line, most likely first.
+This module only reads the store: records, training curves, logits, internal labels, and heat map measurements. The module
+`repredict` finds further symptoms by predicting images. A symptom is a `Check`, whose `fix` has one likely cause per line, the
+most likely cause first.
 """
 
 from collections.abc import Iterator, Mapping
@@ -27,13 +28,16 @@ from harmonize.errors import CxrError, StoreError
 
 
 class Grids:
-    """The grids of a store, for the symptoms of many runs: each manifest is read once, with the labels that its runs share."""
+    """The manifests of a store's grids, for checking many runs: each manifest, and the labels of its runs, are read only once."""
 
     def __init__(self, store: Store) -> None:
         self._store, self._read = store, dict[str, tuple[Manifest, dict[str, Mapping[str, Any]], LabelsCache]]()
 
     def planned(self, run_id: str) -> tuple[Manifest, Mapping[str, Any], LabelsCache]:
-        """Return the first manifest that contains the run, the run's row in it, and the cached labels. Raises StoreError if no manifest contains the run."""
+        """Return the first manifest that has the run, the run's entry in this manifest, and the cache of the manifest's labels.
+
+        Raises StoreError if no manifest has the run.
+        """
         for name in sorted(path.stem for path in (self._store.root / "grids").glob("*.json")):
             if name not in self._read:
                 manifest = read_manifest(self._store, name)
@@ -46,10 +50,10 @@ class Grids:
 
 
 def symptoms(store: Store, run_id: str, grids: Grids | None = None) -> list[Check]:
-    """Return the symptoms of a run; an empty list for an unfinished run or a run without symptoms.
+    """Return the symptoms of a finished or failed run; [] for another run, and for a run without symptoms.
 
-    `grids`: grids that were read for other runs. Raises StoreError for a damaged file; `bench.diagnostics.store_audit`
-    lists all damaged files.
+    `grids`: the manifests that were already read for other runs. Raises StoreError for a damaged file;
+    `bench.diagnostics.store_audit` lists all damaged files.
     """
     where = f"run {run_id}"
     if store.state(run_id) == "failed":
@@ -77,9 +81,9 @@ def symptoms(store: Store, run_id: str, grids: Grids | None = None) -> list[Chec
 
 
 def notes(store: Store, run_id: str, sound: bool) -> list[Check]:
-    """Return notes on a finished run: findings without AUROC, and thresholds with far too many or few positive calls.
+    """Return notes on a finished run: findings without AUROC, and thresholds with far too many or far too few positive calls.
 
-    `sound`: the run has no fault; otherwise thresholds are not checked. A note does not mean that there is a mistake.
+    A note does not mean that there is a mistake. `sound`: whether the run has no fault; thresholds are checked only if it is True.
     """
     where = f"run {run_id}"
     manifest, run = planned(store, run_id, None)
@@ -93,7 +97,7 @@ def notes(store: Store, run_id: str, sound: bool) -> list[Check]:
 
 
 def _too_few(where: str, manifest: Manifest, config: RunConfig) -> Iterator[Check]:
-    """Yield a note for the findings without internal AUROC, because too few patients have them."""
+    """Yield a note that lists the findings that too few patients of the internal test split have for an AUROC."""
     internal = next(cohort for cohort in manifest.cohorts if cohort["role"] == "internal")
     labels = labels_of(manifest, internal, config)
     test, patients = labels.split == "test", labels.table["patient_id"].to_numpy(str)

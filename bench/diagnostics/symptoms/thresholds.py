@@ -1,6 +1,6 @@
-"""Notes on thresholds that do not fit: .5 at the internal hospital, and the stored thresholds at external hospitals.
+"""Find thresholds that do not fit: .5 at the internal hospital, and the stored thresholds at external hospitals.
 
-A threshold fits if it gives about as many positive calls as there are images with the finding.
+A threshold fits if the number of positive calls is about the number of images with the finding.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,8 +13,11 @@ from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import ScoresFolder
 from harmonize.checks.release import Check
 
-_FACTOR = 2.0  # a threshold does not fit if positive calls and images with the finding differ by more than this factor
-_MIN_COUNT = 20  # minimum number of positive calls plus images with the finding; with fewer, chance can give the factor
+# a threshold does not fit if the numbers of positive calls and of images with the finding differ by more than this factor
+_FACTOR = 2.0
+# a finding is checked only if its positive calls plus its images with the finding are at least this number; smaller numbers
+# can differ by _FACTOR by chance
+_MIN_COUNT = 20
 _MAX_LISTED = 3  # maximum number of findings in the message
 
 
@@ -22,7 +25,7 @@ Counts = tuple[str, int, int]  # finding, number of positive calls, number of im
 
 
 def half_threshold_notes(where: str, scored_split: ScoredSplit, findings: Sequence[str]) -> Iterator[Check]:
-    """Yield a note if a threshold of .5 does not fit a finding of an internal split."""
+    """Yield a note if a probability threshold of .5 does not fit a finding of an internal split."""
     label, called = scored_split.labels(), scored_split.logit > 0
     rows = [
         (finding, int((called[:, k] & (label[:, k] >= 0)).sum()), int((label[:, k] == 1).sum()))
@@ -64,7 +67,7 @@ def external_threshold_notes(where: str, manifest: Manifest, run_id: str) -> Ite
 
 
 def _misfits(rows: Sequence[Counts]) -> list[str]:
-    """Describe the findings with far too many or too few positive calls, the largest difference first."""
+    """Return one text for each finding whose threshold does not fit, the largest ratio of the two numbers first."""
     misfits = [
         (abs(float(np.log((called + 1) / (present + 1)))), f"{finding} called in {called:,}, present in {present:,}")
         for finding, called, present in rows

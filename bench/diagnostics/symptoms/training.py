@@ -1,4 +1,4 @@
-"""Symptoms of training: a loss that does not fall, and predictions that do not match the selected epoch."""
+"""Find symptoms of training: a loss that does not fall, and predictions that do not match the selected epoch."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,12 +14,15 @@ from bench.store.checked_folders import CheckedFolder
 from harmonize.checks.release import Check
 
 _HISTORY = "history.parquet"
-_MAX_DIFFERENCE = 0.05  # maximum difference of `val` AUROC between stored predictions and selected epoch
-_FLAT = 0.02  # a loss counts as flat if it falls by less than this share of its first value
+_MAX_DIFFERENCE = 0.05  # maximum difference between the `val` AUROC of stored predictions and of the selected epoch
+_FLAT = 0.02  # a loss does not fall if it falls by less than this share of its first value
 
 
 def loss_symptoms(where: str, folder: Path) -> Iterator[Check]:
-    """Yield a symptom if the training loss is not finite, or does not change or fall. `folder`: the run's folder."""
+    """Yield a symptom if the training loss is not finite, never changes, or does not fall. `folder`: the run's folder.
+
+    `where`: text such as "run 3fa94c1e02bd".
+    """
     if not (folder / _HISTORY).is_file():  # derived runs have no history
         return
     loss = CheckedFolder(folder).table(_HISTORY)["train_loss"].to_numpy(np.float64)
@@ -41,7 +44,10 @@ def loss_symptoms(where: str, folder: Path) -> Iterator[Check]:
 
 
 def epoch_symptoms(where: str, val: ScoredSplit, folder: Path) -> Iterator[Check]:
-    """Yield a symptom if the stored predictions on `val` have another AUROC than the selected epoch had."""
+    """Yield a symptom if the AUROC of the stored predictions on `val` differs from the AUROC when the epoch was selected.
+
+    `val`: the stored predictions and labels of `val`. `folder`: the run's folder. `where`: text such as "run 3fa94c1e02bd".
+    """
     if not (folder / _HISTORY).is_file() or not (folder / "trained.json").is_file():
         return
     history = CheckedFolder(folder).table(_HISTORY).set_index("epoch")
@@ -62,7 +68,7 @@ def epoch_symptoms(where: str, val: ScoredSplit, folder: Path) -> Iterator[Check
 
 
 def _macro(scored_split: ScoredSplit) -> float:
-    """Return the macro AUROC over the findings with both classes, as training computes it on `val`."""
+    """Return the macro AUROC over the findings with positive and negative labels, as training computes it on `val`; NaN if none."""
     label = scored_split.labels()
     values = []
     for k in range(label.shape[1]):

@@ -1,8 +1,8 @@
-"""The file format of a bundle: a zip with exactly one valid form, so that no byte can be changed unnoticed.
+"""Pack files as a bundle, and unpack and check a bundle.
 
-The members (files in the zip) are uncompressed, so that reading needs no more memory than the zip states. They are
-sorted by name and have no dates or comments. `checksums.json` has the SHA-256 of each member. The reader checks
-everything that the file states.
+A bundle is a zip file. Equal members (files in the zip) always give equal bytes, so any changed byte is noticed. The members
+are uncompressed, so that reading needs no more memory than the zip states. The members are sorted by name and have no dates
+or comments. `checksums.json` has the SHA-256 of each other member. The reader checks everything that the zip states.
 """
 
 import hashlib
@@ -29,12 +29,15 @@ _FIX = "ask its maker for the unchanged file that `bench export` wrote"
 
 
 def refused(what: str, where: str, fix: str = _FIX) -> StoreError:
-    """Return the StoreError for a bundle that this program refuses to read; `what` is the reason."""
+    """Return (not raise) the StoreError for a bundle that this program refuses to read. `what`: reason. `where`: its path."""
     return StoreError(f"the bundle is refused: {what}", where, fix)
 
 
 def pack(folder: Path, path: Path) -> str:
-    """Write the files below `folder` as a bundle. Return the bundle's id: the SHA-256 of checksums.json."""
+    """Write the files below `folder` as the bundle `path`, with a new checksums.json. Return the bundle's id.
+
+    The id is the SHA-256 of checksums.json, 64 hex digits.
+    """
     names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
     checksums = {name: file_sha256(folder / name) for name in names if name != CHECKSUMS}
     content = canonical_json({"members": checksums, "schema": 1})
@@ -45,11 +48,11 @@ def pack(folder: Path, path: Path) -> str:
 
 
 def unpack(path: Path, folder: Path) -> str:
-    """Write the members of a bundle into an empty `folder` and return the bundle's id.
+    """Write the members of the bundle `path` into an empty `folder` and return the bundle's id (see `pack`).
 
-    Raises StoreError for a file that is too large, not a bundle, or different in any byte from what `pack` writes. Examples: names
-    that leave the folder or occur twice, links, compressed or encrypted members, wrong checksums, missing or unlisted members, and
-    bytes outside the members.
+    Raises StoreError for a file that is too large or no bundle, or in which any byte differs from the bytes that `pack` writes.
+    Examples of such differences: names that leave the folder or occur twice, links, compressed or encrypted members, wrong
+    checksums, missing or unlisted members, and bytes outside the members.
     """
     where = str(path)
     try:
@@ -81,7 +84,10 @@ def unpack(path: Path, folder: Path) -> str:
 
 
 def read_json(path: Path, where: str) -> dict[str, Any]:
-    """Return a JSON object of a bundle. Raises StoreError unless it has the exact form that `canonical_json` writes."""
+    """Return the JSON object in a file of a bundle. `where`: path of the bundle, for the error message.
+
+    Raises StoreError if the file is missing, too large or invalid, or has another form than `canonical_json` writes.
+    """
     name = path.name
     if not path.is_file() or path.stat().st_size > limits.MOST_JSON:
         raise refused(f"{name} is missing or larger than {limits.MOST_JSON:,} bytes", where)
@@ -97,7 +103,7 @@ def read_json(path: Path, where: str) -> dict[str, Any]:
 
 
 def _extract(archive: zipfile.ZipFile, folder: Path, where: str) -> None:
-    """Check all members of a zip, then write them below `folder`."""
+    """Check the names, sizes and types of all members of a zip, then write the members below `folder`. Raises StoreError."""
     infos = archive.infolist()
     if len(infos) > limits.MOST_MEMBERS:
         raise refused(f"it has more than {limits.MOST_MEMBERS:,} members", where)

@@ -1,4 +1,7 @@
-"""Read the tables of an untrusted bundle in a child process first, because a malicious Parquet file can crash the process that reads it."""
+"""Read the tables of an untrusted bundle in a child process first.
+
+A malicious Parquet file can crash the process that reads the file. Then only the child process crashes.
+"""
 
 import multiprocessing
 from collections.abc import Callable
@@ -24,17 +27,20 @@ T = TypeVar("T")
 
 
 def check_readable(folder: Path, where: str) -> None:
-    """Raise StoreError if reading the tables below a folder crashes the child process that reads them.
+    """Read the tables below a folder in a child process; raise StoreError if the child crashes or needs too much memory.
 
-    Also raises StoreError if the child process needs too much memory: a Parquet file may hold more values than it
-    states.
+    The memory is limited, because a Parquet file may have more values than it states. `where`: path of the bundle, for the
+    error message.
     """
     if not survives(read_all, folder):
         raise refused("one of its tables crashes the program that reads it, or needs too much memory", where)
 
 
 def survives(work: Callable[[T], object], argument: T) -> bool:
-    """Return whether a child process with limited memory survives the call of `work(argument)`."""
+    """Call `work(argument)` in a child process with limited memory.
+
+    Returns False if the child process crashes or `work` raises MemoryError, else True. Other errors of `work` are raised here.
+    """
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), limit_memory) as pool:
         try:
             pool.submit(work, argument).result()
@@ -44,7 +50,7 @@ def survives(work: Callable[[T], object], argument: T) -> bool:
 
 
 def limit_memory() -> None:
-    """Limit the memory that this process can still allocate to MOST_READER_BYTES, on systems that support such limits."""
+    """Limit the memory that this process can allocate from now on to MOST_READER_BYTES. On Windows, there is no limit."""
     if resource is not None:
         most = psutil.Process().memory_info().vms + limits.MOST_READER_BYTES
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
@@ -53,7 +59,10 @@ def limit_memory() -> None:
 
 
 def read_all(folder: Path) -> None:
-    """Read every table below a folder. Raises MemoryError. All other errors are ignored here, because later checks find their causes."""
+    """Read every table below a folder, to test whether reading needs too much memory (MemoryError) or crashes the process.
+
+    All other errors are ignored here, because later checks report damaged files.
+    """
     for path in sorted(folder.rglob("*.parquet")):
         try:
             texts = [field.name for field in open_table(path, "").schema_arrow if pa.types.is_string(field.type)]

@@ -25,17 +25,21 @@ from bench.store.checked_folders import CheckedFolder, ScoresFolder
 from bench.store.store import Progress, canonical_json, replacing, table_facts, write_bytes, write_table
 from harmonize.errors import ConfigError, StoreError
 
-SCHEMA = 2  # version of the bundle's format; version 1 had the words home and away for internal and external
-# tables whose column `value` depends neither on bootstrap resamples nor on the order of patients
+SCHEMA = 2  # version of the bundle's format; version 1 had the words "home" and "away" for internal and external
+# tables of scores whose column `value` does not depend on bootstrap resamples or on the order of patients
 STEADY = ("scores", "gaps", "references", "mappings", "delong")
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The result of an export. `key` is the path of the key file, which stays with the owner.
+    """The result of an export.
 
-    `runs`, `cohorts`, `images` and `scores` are numbers of exported items. `contested`: pairs (run id, finding) for
-    which the run states that it could not learn the finding. Others can check such a statement only with the training labels.
+    path       the bundle
+    id         the bundle's id, see `archive.pack`
+    key        the key file, which the owner of the data must keep private
+    runs, cohorts, images, scores  numbers of exported items
+    contested  pairs (run id, finding): the run states that it could not learn the finding, but the labels in the bundle
+               contradict this. Others can check such a statement only with the training labels
     """
 
     path: Path
@@ -58,12 +62,16 @@ def export(
     progress: Progress,
     with_weights: bool = False,
 ) -> Exported:
-    """Write finished runs of a grid as a bundle, and the key to its ordinals next to it, readable only by the owner.
+    """Write finished runs of a grid as the bundle `output`, and write the bundle's key file into the same folder.
 
-    Before packing, the bundle is read back and scored again. With `keep_order` all numbers must equal the store's to
-    the last bit. Otherwise the values must agree up to rounding. Interval bounds may then differ, because the order of
-    patients is random. `with_weights` adds the weights of the trained runs. Raises StoreError for an unfinished run. Raises
-    ConfigError for a store made from bundles, and for an invalid cohort name.
+    The source runs of derived runs are written, too. The key file maps the bundle's ordinals to ids; its permissions allow only
+    the owner of the file to read it.
+    Before packing, the content of the bundle is scored again, and the scores are compared with those of the store. With
+    `keep_order`, ordinals keep the order of the ids, and all scores must be equal to the last bit. Without `keep_order`, the
+    order of patients is random. Then only values that do not depend on this order must be equal, up to rounding.
+
+    `threads`: threads for scoring. `with_weights` adds the weights of the trained runs. Raises StoreError for an unfinished run
+    and for scores that differ. Raises ConfigError for a store made from bundles, and for an invalid cohort name.
     """
     if manifest.of_bundles:
         fix = "share the original bundles: `bench verify` accepts them"
@@ -85,13 +93,16 @@ def export(
         with replacing(output) as unfinished_file:
             bundle_id = pack(folder, unfinished_file)
             key_path = output.with_suffix(".key.parquet")
-            # write the key before the bundle, so that no bundle exists without its key
+            # the key file is written before the bundle gets its final name, so that no bundle exists without its key
             write_table(key_path, key, {"bundle": bundle_id}, mode=0o600)
     return Exported(output, bundle_id, key_path, len(chosen), len(manifest.cohorts), images, num_scores, contested)
 
 
 def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[Mapping[str, Any]]:
-    """Return the manifest's entries of the runs and of all their source runs, in the order of the grid."""
+    """Return the manifest's entries of the given runs and of all their source runs, in the order of the grid.
+
+    Raises StoreError for an unfinished run, and ConfigError for a cohort name that is not allowed in a bundle.
+    """
     planned = {run["id"]: run for run in (*manifest.runs, *manifest.derived)}
     selected, remaining = set(), list(run_ids)
     while remaining:
@@ -114,7 +125,7 @@ def _with_sources(manifest: Manifest, run_ids: Sequence[str]) -> list[Mapping[st
 def _write_members(
     manifest: Manifest, chosen: Sequence[Mapping[str, Any]], folder: Path, keep_order: bool
 ) -> tuple[pd.DataFrame, int]:
-    """Write all members of a bundle except the scores. Return the key table and the number of images."""
+    """Write all members of a bundle into `folder`, except scores and weights. Return the key table and the number of images."""
     labels_cache: dict[tuple[str, str, str], Labels] = {}
     splits: dict[str, dict[str, str]] = {str(c["name"]): {} for c in manifest.cohorts}
     for run in chosen:
@@ -153,7 +164,10 @@ def _write_members(
 
 
 def _add_split(split_of: dict[str, str], scored_split: ScoredSplit) -> None:
-    """Add the images of a scored split to `split_of` (image id -> split). Raises ConfigError if runs split differently."""
+    """Add the images of a scored split to `split_of` (image id -> split name, "" for a cohort without splits).
+
+    Raises ConfigError if an image is already in another split, because then the runs split the cohort differently.
+    """
     name = "" if scored_split.split == "all" else scored_split.split
     for image_id in scored_split.image_id.tolist():
         if split_of.setdefault(str(image_id), name) != name:
@@ -162,7 +176,10 @@ def _add_split(split_of: dict[str, str], scored_split: ScoredSplit) -> None:
 
 
 def _key(name: str, table: pd.DataFrame, split: Mapping[str, str], ordinals: Ordinals) -> pd.DataFrame:
-    """Return the table that maps the ordinals of a cohort back to ids. It identifies patients, so it stays with the owner of the data."""
+    """Return the table that maps the ordinals of a cohort's exported images and patients to their ids.
+
+    The table identifies patients, so it must not become part of the bundle. `split`: the exported images.
+    """
     ids, patients = table["image_id"].astype(str), table["patient_id"].astype(str)
     chosen = ids.isin(split)
     ids, patients = ids[chosen], patients[chosen]
@@ -179,9 +196,10 @@ def _write_run(
     ordinals_of: Mapping[str, Ordinals],
     keep_order: bool,
 ) -> None:
-    """Write the records and predictions of a run.
+    """Write the records, the training history and the predictions of a run into `folder`.
 
-    Of each record (such as env.json), only the keys in RECORDS are written, for example no text of uncommitted changes.
+    From each record (such as env.json), only the keys in RECORDS are written. Other keys may have private content, such as the
+    text of uncommitted code changes.
     """
     stored_run, config = manifest.store.run_dir(run["id"]), manifest.config(run)
     write_bytes(folder / "run.json", (stored_run / "run.json").read_bytes())
@@ -205,7 +223,12 @@ def _write_run(
 
 
 def _write_scores(manifest: Manifest, read: Manifest, run_id: str, folder: Path, exact: bool) -> int:
-    """Compute the scores of a run from the bundle, compare them with those of the store, and write them into the bundle. Return their number."""
+    """Write the scores of a run into the bundle; return the number of rows of its table `scores`.
+
+    The written scores were computed from the bundle (`read`). Before writing, these scores are compared with the scores in the
+    store (`manifest`). With `exact`, all columns must be equal. Without `exact`, only the values of the tables STEADY are compared,
+    and must be equal up to rounding. Raises StoreError for a difference.
+    """
     for name in SCORED:
         stored, rescored = (ScoresFolder(m.scores / run_id).table(name) for m in (manifest, read))
         steady_columns = [column for column in ("value",) if name in STEADY]

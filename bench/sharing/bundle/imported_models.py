@@ -7,7 +7,7 @@ from typing import Any
 from bench.config.run_config import RunConfig, from_dict
 from bench.planning.imported_run import FORMATS
 
-PASSPORT = {
+PASSPORT = {  # key of a passport (the declaration of a model's data exposure) -> type of its value
     "cohorts": list,
     "others": list,
     "seen": list,
@@ -19,7 +19,7 @@ PASSPORT = {
 
 
 def is_passport(value: Any) -> bool:
-    """Return whether a value is a valid passport (declaration of data exposure): its keys, their types, and the format."""
+    """Return whether a value is a valid passport: it has the keys and types of PASSPORT, and a known file format."""
     if not isinstance(value, dict) or {key: type(content) for key, content in value.items()} != PASSPORT:
         return False
     names = [name for key in ("cohorts", "others", "seen") for name in value[key]]
@@ -27,7 +27,10 @@ def is_passport(value: Any) -> bool:
 
 
 def same_model(run: Mapping[str, Any], document: Mapping[str, Any], internal: str) -> bool:
-    """Return whether a model's entry matches its run.json: kind, configuration, internal cohort, and no source runs."""
+    """Return whether the manifest entry `run` of an imported model matches its run.json (`document`).
+
+    Kind and configuration must be equal, the internal cohort must be `internal`, and there must be no source runs.
+    """
     config = asdict(from_dict(RunConfig, document["config"], f"run {run['id']}"))
     same = config == run["config"] and document["home"] == internal and document["kind"] == run["kind"]
     return bool(same and run["sources"] == [] == run["of"])

@@ -1,4 +1,4 @@
-"""Match the images of a cohort in two bundles with different ordinals, by labels, attributes and logits."""
+"""Match the images of a cohort between two bundles whose ordinals differ, by labels, attributes and logits."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,11 +18,12 @@ def same_images(
     name: str,
     where: str,
 ) -> Mapping[str, str]:
-    """Return {image id of the second table: image id of the first table} for two tables of the same images.
+    """Return {image id in `there`: image id in `here`} for two cohort tables of the same images with different ids.
 
-    Images are matched by labels, attributes and the logits of the runs that both bundles have. `ours` and `theirs` are the
-    predictions of these runs for the first and the second table. Raises StoreError if there is no such run, if logits or labels
-    differ, or if patients do not match.
+    Images are matched by labels, attributes (such as sex) and the logits of the runs that both bundles have. `ours` and `theirs`:
+    the predictions of these runs for the images of `here` and `there`, in the same order of runs. `name`: the cohort. `where`:
+    the bundles, for error messages. Raises StoreError if no run is in both bundles, if logits or labels differ, or if the
+    patients of the matched images do not match.
     """
     if not ours:
         raise StoreError(
@@ -47,7 +48,7 @@ def same_images(
 
 
 def _with_logits(table: pd.DataFrame, predictions: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return a cohort table with the logits of runs as further columns, NaN for images without prediction."""
+    """Add the logits of runs to a cohort table, one column "<index of the run>:<finding>" each; NaN without prediction."""
     for number, frame in enumerate(predictions):
         table = table.merge(
             frame.add_prefix(f"{number}:").rename(columns={f"{number}:image_id": "image_id"}), on="image_id", how="left"
@@ -56,7 +57,7 @@ def _with_logits(table: pd.DataFrame, predictions: Sequence[pd.DataFrame]) -> pd
 
 
 def _keys(frame: pd.DataFrame) -> list[str]:
-    """Return a text for each row. Two rows have the same text if and only if all their cells are equal."""
+    """Return one text for each row of a table. Two rows have the same text if and only if all their cells are equal."""
     plain = frame.astype(object).where(frame.notna(), None)
     return (
         ["\x1f".join(map(repr, row)) for row in plain.to_numpy(object).tolist()]

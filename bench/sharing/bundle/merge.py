@@ -22,27 +22,36 @@ _FIX_SETTINGS = "merge them into separate stores, or first score both with one g
 
 @dataclass(slots=True)
 class Merged:
-    """The cohorts (by name) and runs (by id) of the bundles that were added so far."""
+    """The store that `bench merge` makes, and the content of the bundles that were added so far.
+
+    cohorts        name -> entry in the manifest
+    runs, derived  run id -> entry in the manifest
+    origin         cohort -> path of the first bundle that has the cohort
+    links          field of a configuration, such as "loss" -> registry entry -> its paper and code
+    bundles        facts about each bundle: file name, id, runs, signer
+    """
 
     store: Store
     cohorts: dict[str, dict[str, Any]] = field(default_factory=dict)
     runs: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     derived: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    origin: dict[str, str] = field(default_factory=dict)  # cohort -> path of the first bundle with it
-    links: dict[str, dict[str, Any]] = field(default_factory=dict)  # configuration key -> entry -> paper, code
+    origin: dict[str, str] = field(default_factory=dict)
+    links: dict[str, dict[str, Any]] = field(default_factory=dict)
     bundles: list[dict[str, Any]] = field(default_factory=list)
 
 
 def add(
     merged: Merged, bundle: Opened, names: Mapping[str, str], first: Mapping[str, Any], signed_by: str = ""
 ) -> None:
-    """Add the runs and cohorts of a verified bundle.
+    """Add the runs and cohorts of a verified bundle to `merged`.
 
-    `names`: old name of a cohort in the bundle -> its new name. `first`: content of the first bundle's manifest.
-    `signed_by`: the signer of the bundle, "" if no signature was checked. If a run was already added, only its
-    predictions on further cohorts are added. On common cohorts, the logits must be the same. Raises StoreError, with
-    the bundles and a fix, for different settings, different cohorts with one name, and different logits or labels. Also
-    raises StoreError if the bundles order the patients of a cohort differently and have no run in common.
+    If an earlier bundle had the same run, only the run's predictions on further cohorts are added. On the cohorts that both
+    bundles have, the run's logits must be the same.
+
+    `names`: name of a cohort in the bundle -> new name, for renamed cohorts. `first`: content of the first bundle's manifest.
+    `signed_by`: the signer of the bundle, "" if no signature was checked. Raises ConfigError if `names` has an unknown cohort.
+    Raises StoreError for different settings, for different cohorts with one name, and for different logits or labels. Also
+    raises StoreError if two bundles have different ordinals for a cohort and have no run in common.
     """
     where, content = str(bundle.path), bundle.manifest.content
     for key in SETTINGS:
@@ -70,9 +79,10 @@ def add(
 
 
 def _add_cohort(merged: Merged, bundle: Opened, cohort: Mapping[str, Any], name: str) -> Mapping[str, str]:
-    """Store a cohort, or join it with the stored cohort of that name.
+    """Store a cohort of a bundle under `name`, or join it with the stored cohort of this name.
 
-    Return {image id in the bundle: image id in the store}, or {} if the ids are the same.
+    Returns {image id in the bundle: image id in the store}; {} if the ids are the same. Raises StoreError if the two cohorts
+    differ.
     """
     table, where = bundle.manifest.table(cohort), str(bundle.path)
     stored_cohort = merged.cohorts.get(name)
@@ -123,7 +133,10 @@ def _add_run(
     names: Mapping[str, str],
     images: Mapping[str, Mapping[str, str]],
 ) -> None:
-    """Store a run, or add its predictions on further cohorts to the stored run."""
+    """Store a run of a bundle, or add its predictions on further cohorts to the run that is already stored.
+
+    `names`: as in `add`. `images`: cohort in the bundle -> result of `_add_cohort`. Raises StoreError for other weights or logits.
+    """
     source, target = bundle.manifest.store.run_dir(run["id"]), merged.store.run_dir(run["id"])
     where = str(bundle.path)
     if not (target / "run.json").is_file():
@@ -133,7 +146,7 @@ def _add_run(
     elif (target / "seal.json").read_bytes() != (source / "seal.json").read_bytes():
         fix = "the run was trained twice: merge only one of the bundles, or merge them into separate stores"
         raise StoreError(f"run {run['id']} has different weights in an earlier bundle", where, fix)
-    # bundles with equal seals have equal weights, so those of the first bundle are taken
+    # the seals are equal, so the weights are equal: weights are taken from the first bundle that has weights
     for name in (
         WEIGHTS,
         REFERENCE,
@@ -171,9 +184,10 @@ def _same_logits(first: pd.DataFrame, second: pd.DataFrame) -> bool:
 
 
 def finish(merged: Merged, name: str, title: str, first: Mapping[str, Any], cohorts: Sequence[str]) -> Manifest:
-    """Write and return the manifest of the merged store: all cohorts, or the internal cohort and the cohorts in `cohorts`.
+    """Write and return the manifest of the merged store. `name` and `title`: of the merged grid.
 
-    Raises ConfigError for an unknown cohort, and if no run was tested on all cohorts.
+    `cohorts`: the external cohorts to keep; empty means all. The internal cohort is always kept. `first`: content of
+    the first bundle's manifest. Raises ConfigError for an unknown cohort, and if no run was tested on all kept cohorts.
     """
     internal = str(first["source"])
     for cohort in cohorts:

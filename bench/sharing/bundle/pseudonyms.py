@@ -1,7 +1,7 @@
-"""Prepare the data of a cohort for a bundle, which leaves the hospital: ordinals (numbers) instead of ids, and only the columns that scoring reads.
+"""Prepare the table of a cohort for a bundle, so that the table can leave the hospital.
 
-The data have no id, date, path or free text. Sex, view and split come from fixed lists, ages are decades, labels are
-numbers.
+The table has only the columns that scoring reads. Ordinals (numbers) replace ids. The table has no id, date, path or free text.
+Values of sex, view and split come from fixed lists, ages are decades, and labels are numbers.
 """
 
 import hashlib
@@ -19,16 +19,16 @@ from bench.scoring.patient_groups import SEXES
 from harmonize.datasets import VIEWS
 from harmonize.labels.findings import UNMAPPED_CODE
 
-ABOUT = ("split", "view", "sex", "device")  # text columns of a cohort in a bundle
-OLDEST = 90  # years; all ages from here on are one group
-ROWS_AT_ONCE = 100_000
+ABOUT = ("split", "view", "sex", "device")  # text columns of a cohort's table in a bundle
+OLDEST = 90  # years; all ages from 90 years on are one group
+ROWS_AT_ONCE = 100_000  # number of texts that `_content` joins at once
 
 
 @dataclass(frozen=True, slots=True)
 class Ordinals:
-    """Numbers that replace ids: image id -> number, patient id -> number.
+    """Numbers that replace the ids of a cohort: image id -> number, patient id -> number.
 
-    `tag` is the prefix of the new image and patient names. Ordinals of one cohort with equal tags are equal.
+    `tag`: prefix of the new ids that are made from the numbers. Two tables of a cohort with equal tags have equal ordinals.
     """
 
     tag: str
@@ -37,11 +37,11 @@ class Ordinals:
 
 
 def assign_ordinals(table: pd.DataFrame, image_ids: Sequence[str], origin: str, keep_order: bool) -> Ordinals:
-    """Return ordinals for the exported images of a cohort table and for their patients.
+    """Return ordinals for the images `image_ids` of a cohort table and for their patients.
 
-    By default the ordinals are a new random permutation, so neither ids nor their order can be recovered. With
-    `keep_order` an ordinal is the index among all sorted ids of the table. Resamples depend on the order of ids, so
-    intervals then stay the same. `origin`: tag of the ordinals with `keep_order`.
+    Without `keep_order`, the ordinals are a new random permutation, so ids and their order cannot be recovered. With
+    `keep_order`, an ordinal is the index of an id among all sorted ids of the table. Then intervals stay exactly the same,
+    because resamples depend on the order of ids. `origin`: the tag of the ordinals with `keep_order`.
     """
     patient_of = dict(zip(table["image_id"].astype(str), table["patient_id"].astype(str), strict=True))
     if keep_order:
@@ -58,7 +58,7 @@ def _index_of(ids: Sequence[str]) -> dict[str, int]:
 
 
 def image_names(tag: str, ordinal: NDArray[np.int32]) -> list[str]:
-    """Return the new image ids for ordinals. Sorted as texts, the ids have the same order as the ordinals.
+    """Return a new image id for each ordinal. The ids, sorted as texts, have the order of the ordinals.
 
     >>> image_names("5f", np.array([12], np.int32))
     ['5f-i00000012']
@@ -67,12 +67,12 @@ def image_names(tag: str, ordinal: NDArray[np.int32]) -> list[str]:
 
 
 def patient_names(tag: str, ordinal: NDArray[np.int32]) -> list[str]:
-    """Return the new patient ids for ordinals. Sorted as texts, the ids have the same order as the ordinals."""
+    """Return a new patient id such as "5f-p00000012" for each ordinal. The ids, sorted as texts, have the order of the ordinals."""
     return [f"{tag}-p{n:08d}" for n in ordinal.tolist()]
 
 
 def decades(age: "pd.Series[float]") -> NDArray[np.float64]:
-    """Return the middle of each age's decade: 95 from 90 on, NaN if unknown. Scoring needs only decades.
+    """Return the middle of each age's decade in years: 95 for all ages from 90 on, NaN for an unknown age.
 
     >>> decades(pd.Series([40.0, 49.9, 103.0])).tolist()
     [45.0, 45.0, 95.0]
@@ -89,10 +89,10 @@ def columns_of(
     mapping: str,
     findings: Sequence[str],
 ) -> pd.DataFrame:
-    """Return the rows of a cohort table that a bundle contains, sorted by ordinal.
+    """Return a cohort's table for a bundle: the images in `split`, sorted by ordinal, with the columns that scoring reads.
 
-    `split`: image id -> split, for these rows. Each finding has a column of label states. A column "mapping:finding" is
-    added for every other label mapping that changes a state of the finding.
+    `split`: id of an exported image -> its split. `layout`: dataset layout. Each finding has a column of label states under the
+    label mapping `mapping`. If another label mapping changes a state of the finding, a column "<that mapping>:<finding>" is added.
     """
     state = states(table, findings)
     other_mappings = mapped_states(table, layout, mapping, tuple(findings))
@@ -123,13 +123,13 @@ def _states(code: NDArray[np.int8]) -> pd.Series:
 
 
 def kinds(frame_columns: Sequence[str]) -> dict[str, str]:
-    """Return {column: kind} of a cohort table in a bundle; the kinds are those of `tables.KINDS`."""
+    """Return {column: kind} for the columns of a cohort's table in a bundle. A kind is a key of `tables.KINDS`."""
     kind_of = {"image": "ordinal", "patient": "ordinal", "age": "number", **dict.fromkeys(ABOUT, "text")}
     return {name: kind_of.get(name, "state") for name in frame_columns}
 
 
 def table_id(frame: pd.DataFrame) -> str:
-    """Return a hash of a bundle's table, 12 hex digits. It depends on every cell."""
+    """Return a hash of a table in a bundle, 12 hex digits. The hash depends on every cell and column name."""
     digest = hashlib.sha256()
     for number, name in enumerate(frame.columns):
         digest.update(b"\x1e" * (number > 0) + str(name).encode() + b"\x1e")
@@ -139,9 +139,10 @@ def table_id(frame: pd.DataFrame) -> str:
 
 
 def _content(column: pd.Series) -> Iterator[bytes]:
-    """Yield the cells of a column as bytes that are the same on every machine: little-endian, with one form of NaN.
+    """Yield the cells of a column as bytes that are the same on every machine.
 
-    A column of texts is yielded in parts of ROWS_AT_ONCE rows, because all texts of a large table take much memory.
+    Numbers are little-endian, and all NaN have the same bytes. Texts are yielded in parts of ROWS_AT_ONCE rows, because the joined
+    texts of a large table would take much memory.
     """
     if isinstance(column.dtype, pd.Int8Dtype):
         yield column.to_numpy(np.int8, na_value=UNMAPPED_CODE).tobytes()

@@ -1,4 +1,4 @@
-"""Write the files of a bundle as a store, so that the usual code can score it. Every file is checked first."""
+"""Check the files of a bundle and write them as a store, so that the usual scoring code can read them."""
 
 import json
 import re
@@ -31,7 +31,7 @@ from harmonize.datasets import LAYOUTS, SPLITS, VIEWS
 from harmonize.errors import CxrError, StoreError
 from harmonize.labels.findings import STATES, labels_yaml, space
 
-KEPT = (  # keys of manifest.json
+KEPT = (  # keys of manifest.json in a bundle
     "schema",
     "name",
     "title",
@@ -55,8 +55,8 @@ KEPT = (  # keys of manifest.json
     "training_sources",
     "bundles",
 )
-OPTIONAL = ("threshold", "counted", "label_sources", "training_sources")
-COHORT = (  # keys of a cohort
+OPTIONAL = ("threshold", "counted", "label_sources", "training_sources")  # keys that manifest.json need not have
+COHORT = (  # keys of a cohort's entry in manifest.json
     "name",
     "id",
     "origin",
@@ -71,11 +71,11 @@ COHORT = (  # keys of a cohort
     "no_lungs",
     "facts",
 )
-RUN = ("id", "config", "titles", "family", "licence", "corpus")  # keys of a trained run
+RUN = ("id", "config", "titles", "family", "licence", "corpus")  # keys of a trained run's entry in manifest.json
 DERIVED_KINDS = ("tta", "ensemble", "panel")
-DERIVED = ("id", "kind", "name", "sources", "of", "config", "titles")
+DERIVED = ("id", "kind", "name", "sources", "of", "config", "titles")  # keys of a derived run's entry
 _NUMBER, _TEXT, _TEXTS = (int, float, type(None)), (str,), (list, dict)
-RECORDS: dict[str, dict[str, tuple[type, ...]]] = {  # record of a run -> its keys -> allowed types
+RECORDS: dict[str, dict[str, tuple[type, ...]]] = {  # JSON file of a run, without ".json" -> key -> allowed types
     "trained": {
         **dict.fromkeys(("best_epoch", "gradient_evaluations", "peak_memory_bytes", "micro_batch"), _NUMBER),
         "unlearnt": _TEXTS,
@@ -108,7 +108,7 @@ RECORDS: dict[str, dict[str, tuple[type, ...]]] = {  # record of a run -> its ke
         "hardware": _TEXTS,
     },
 }
-HISTORY = {  # column of history.parquet -> kind
+HISTORY = {  # column of history.parquet -> kind, a key of `tables.KINDS`
     "epoch": "count",
     "train_loss": "number",
     "seconds": "number",
@@ -122,11 +122,11 @@ _HEX = re.compile(r"[0-9a-f]{6,64}")
 
 
 def read_bundle(folder: Path, root: Path, where: str, registry: Registry) -> Manifest:
-    """Write the content of an unpacked bundle as a store at `root`; return its manifest. Nothing is scored.
+    """Check the unpacked bundle in `folder`, write its content as a store at `root`, and return the manifest. Nothing is scored.
 
-    Titles of runs come from the registry, if it has the run's entries. Raises StoreError for invalid keys, names, types
-    or label states, and for a run id that is not the hash of run.json. Also raises StoreError for predictions of images
-    outside the cohort, and for metrics outside this installation's registry.
+    Titles of runs come from `registry` if it has the registry entries that the run names. `where`: path of the bundle, for error
+    messages. Raises StoreError for invalid keys, names, types or label states, and for a run id that is not the hash of run.json.
+    Also raises StoreError for predictions of images that the cohort does not have, and for metrics that `registry` does not have.
     """
     try:
         content = upgraded(dict(read_json(folder / "manifest.json", where)))
@@ -154,7 +154,7 @@ def _require(condition: object, what: str, where: str) -> None:
 
 
 def _check_manifest(content: Mapping[str, Any], where: str, registry: Registry) -> None:
-    """Raise StoreError unless the manifest has the right keys, types and names."""
+    """Raise StoreError unless manifest.json has the right keys, types and names, and metrics that `registry` has."""
     keys = set(content)
     _require(
         keys <= set(KEPT) and keys >= set(KEPT) - set(OPTIONAL), "manifest.json has missing or unknown keys", where
@@ -202,7 +202,11 @@ def _check_manifest(content: Mapping[str, Any], where: str, registry: Registry) 
 
 
 def _check_texts(value: Any, where: str, depth: int = 0) -> None:
-    """Raise StoreError for a text that is too long or has control characters, which a terminal would execute."""
+    """Check all texts inside a JSON value, including keys.
+
+    Raises StoreError if a text is too long or has control characters, which a terminal would execute, and if the value is
+    nested more than 12 levels deep. `depth`: the level of `value`.
+    """
     _require(depth < 12, "manifest.json is nested too deeply", where)
     if isinstance(value, str):
         _require(len(value) <= 2000 and value.isprintable(), "a text is too long or has control characters", where)
@@ -216,7 +220,7 @@ def _check_texts(value: Any, where: str, depth: int = 0) -> None:
 
 
 def _cohort(folder: Path, store: Store, cohort: Mapping[str, Any], where: str) -> None:
-    """Check the table of a cohort and write it in the format of a store; new ids are made from ordinals."""
+    """Check the entry and the table of a cohort, and write the table into the store. Its new ids are made from the ordinals."""
     name = cohort["name"]
     _require(set(cohort) == set(COHORT), f"cohort {name!r} has missing or unknown keys", where)
     _require(COHORT_NAME.fullmatch(name) and name != "external", f"{name!r} is not a valid cohort name", where)
@@ -272,7 +276,10 @@ def _is_mapping_to(value: Any, kind: type) -> bool:
 def _run(
     folder: Path, store: Store, content: Mapping[str, Any], run: dict[str, Any], registry: Registry, where: str
 ) -> None:
-    """Check a run's records and predictions and write them in the format of a store."""
+    """Check a run's entry in the manifest, its records and its predictions, and write them into the store.
+
+    Settings that are missing in `run["config"]` get their defaults, in place.
+    """
     run_id, source = run["id"], folder / "runs" / str(run["id"])
     derived = "kind" in run
     imported = run.get("kind") == KIND
@@ -290,7 +297,7 @@ def _run(
     document = read_json(source / "run.json", where)
     _require(short_hash(canonical_json(document)) == run_id, f"run.json of {run_id} does not hash to its id", where)
     config = from_dict(RunConfig, run["config"], f"run {run_id}")
-    run["config"] = asdict(config)  # settings that did not exist when the bundle was made get their defaults
+    run["config"] = asdict(config)  # with defaults for settings that did not exist when the bundle was made
     target = store.begin(run_id, canonical_json(document))
     for name, types in RECORDS.items():
         record = read_json(source / f"{name}.json", where)
@@ -328,9 +335,10 @@ def _predictions(
     weights: str | None,
     where: str,
 ) -> None:
-    """Check the predictions of a run on a cohort and write them.
+    """Check the predictions of a run on a cohort and write them into the run's folder `target`.
 
-    `weights`: the hash of the weights in the run's seal, which the predictions must name; None skips this check.
+    `weights`: the hash of the weights in the run's seal. The metadata of the predictions must state the same hash. None skips
+    this check.
     """
     path = source / "predictions" / f"{cohort['name']}.parquet"
     name = f"the predictions of {run_id} on {cohort['name']}"
@@ -363,14 +371,14 @@ def _predictions(
 
 
 def made_of(manifest: Manifest, run_id: str) -> str:
-    """Return a hash of the labels and logits, on all cohorts, from which the scores of a run are computed."""
+    """Return a hash of the data from which the scores of a run are computed: the labels and logits on all cohorts."""
     folder = manifest.store.run_dir(run_id) / "predictions"
     facts = [table_facts(folder / f"{cohort['name']}.parquet") for cohort in manifest.cohorts]
     return short_hash(canonical_json([[f["cohort"], f["logits"]] for f in facts]))
 
 
 def _check_runs(store: Store, content: Mapping[str, Any], where: str) -> None:
-    """Raise StoreError for runs that contradict their run.json or their source runs."""
+    """Raise StoreError if a run's entry in the manifest contradicts its run.json or its source runs."""
     internal = content["cohorts"][0]["origin"]
     configs = {}
     for run in content["runs"]:

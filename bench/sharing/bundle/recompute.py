@@ -1,7 +1,7 @@
-"""Compute titles, parameters and MACs of the runs in a bundle.
+"""Compute titles, numbers of parameters and MACs (multiply-accumulate operations) of the runs in a bundle again.
 
-They are computed from the configurations of the runs and this installation's registry, and replace those that the
-bundle states. `STATED` lists the facts that cannot be computed from a bundle.
+These values are computed from the configurations of the runs and this installation's registry. They replace the values that
+the bundle states. `STATED` lists the facts that cannot be computed from a bundle.
 """
 
 import re
@@ -26,22 +26,25 @@ STATED = (  # facts about every run that its submitter states and nobody can che
     "environment",
     "titles and image counts of cohorts",
 )
-# kinds of registry entries that decide the network and the size of its input
+# fields of a configuration whose registry entries decide the network and the size of its input
 _NETWORK = ("architecture", "preprocessing", "uncertainty")
-_TIMM = re.compile(r"[A-Za-z0-9_.]+")
-EXACT = ("params", "trainable_params", "deployed_params", "image_size")
-ROUNDED = ("macs", "flops")
-SLACK = 0.01  # tolerance, as a share of the number: versions of timm and fvcore count a few operations differently
+_TIMM = re.compile(r"[A-Za-z0-9_.]+")  # name of a network in timm
+EXACT = ("params", "trainable_params", "deployed_params", "image_size")  # numbers that must be equal
+ROUNDED = ("macs", "flops")  # numbers that may differ by SLACK
+SLACK = 0.01  # tolerance as a share of the number: versions of timm and fvcore count a few operations differently
 _FIX = "install the versions of torch and timm in its env.json, or ask its maker how the number was counted"
 
 
 def known_entries(run: Run, registry: Registry) -> dict[str, Entry]:
-    """Return {field: entry} of the entries of a run that the registry has with the same code, options and version."""
+    """Return {field of the configuration: registry entry} for the entries of a run that this registry has.
+
+    An entry counts only if its code, options and version in the registry are those that the run states.
+    """
     known = {}
     for key, section in NAMED.items():
         try:
             entry = registry.find(section, str(getattr(run.config, key)), run.id)
-        except CxrError:  # unknown here
+        except CxrError:  # this registry does not have the entry
             continue
         if canonical_json(entry.identity) == canonical_json(run.entries[key].identity):
             known[key] = entry
@@ -49,9 +52,10 @@ def known_entries(run: Run, registry: Registry) -> dict[str, Entry]:
 
 
 def take_titles(store: Store, content: dict[str, Any], registry: Registry) -> None:
-    """Replace titles, family, license and corpus of the runs in a manifest's content by those of the registry.
+    """Replace titles, family, license and corpus of the runs in `content` by those of the registry.
 
-    Add the papers and code of the registry's entries as `links`.
+    `content` is the content of a manifest and is changed in place. Values stay if the registry does not have the entry. The papers
+    and code of the registry entries are added as `links`.
     """
     of_run: dict[str, str] = {}
     entries: list[tuple[str, Entry]] = []
@@ -71,13 +75,13 @@ def take_titles(store: Store, content: dict[str, Any], registry: Registry) -> No
 
 
 def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str, ...]:
-    """Count parameters and MACs of every run again and write them into its cost.json; return the facts not checked.
+    """Count parameters and MACs of every run again, write them into its cost.json, and return the facts that were not checked.
 
-    Raises StoreError if the bundle states another number. If the registry does not have a network, or the network
-    cannot be built here, the numbers of the bundle stay and are among the facts not checked. Code that only the bundle
-    names is never imported.
+    If the registry does not have a network, or the network cannot be built here, the numbers of the bundle stay; they are then
+    among the returned facts. Code that is named only by the bundle is never imported. Raises StoreError if the bundle states
+    another number. `where`: path of the bundle, for the error message.
     """
-    # network and input size -> counts; runs that share both are counted once
+    # key of network and input size -> its counts ({} if it cannot be counted); runs with equal keys are counted once
     found: dict[bytes, dict[str, Any]] = {}
     unknown, not_counted = [], []
     for row in manifest.runs:
@@ -93,7 +97,7 @@ def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str,
             _replace(manifest.store, run.id, found[key], where)
         else:
             not_counted.append(run.id)
-    # ensembles last: their sources may be TTA rows
+    # ensembles come last, because the cost of an ensemble may need the cost of a TTA
     for row in sorted(manifest.derived, key=lambda row: bool(row["kind"] == "ensemble")):
         if row["kind"] == KIND or set(row["of"]) & set(not_counted):
             not_counted.append(row["id"])
@@ -105,7 +109,10 @@ def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str,
 
 
 def _count(run: Run, known: Mapping[str, Entry], registry: Registry) -> dict[str, Any]:
-    """Return the counts of a network from the registry's entries; {} if it is too large or cannot be built."""
+    """Build the network of a run from the registry's entries and count its parameters and operations.
+
+    Returns the counts as in cost.json, {} if the network is too large or cannot be built. `known`: result of `known_entries`.
+    """
     import torch  # imported here, because the import takes seconds and only this function needs torch
 
     from bench.models.cost import counts
@@ -114,7 +121,7 @@ def _count(run: Run, known: Mapping[str, Entry], registry: Registry) -> dict[str
     run = replace(run, entries={**run.entries, **known})
     try:
         if run.config.architecture not in registry.sections["architectures"]:
-            # build only networks that timm has: a name with ":" or "/" would start a download
+            # only networks of timm itself are built: a name with ":" or "/" would start a download
             if not _TIMM.fullmatch(str(run.entries["architecture"].options["name"])):
                 return {}
             with torch.device("meta"):
@@ -127,7 +134,7 @@ def _count(run: Run, known: Mapping[str, Entry], registry: Registry) -> dict[str
 
 
 def _derived_cost(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the cost of a derived run, which is the sum over its source runs."""
+    """Return the cost of a derived run as in cost.json, computed from the costs of its source runs."""
     from bench.runs.make_derived import cost_of
 
     stated = {"images_per_second": None, "throughput_device": "", "peak_memory_bytes": None}
@@ -136,7 +143,7 @@ def _derived_cost(store: Store, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _replace(store: Store, run_id: str, counted: Mapping[str, Any], where: str) -> None:
-    """Write counted numbers into cost.json of a run. Raises StoreError if another number was stated."""
+    """Write the numbers `counted` into a run's cost.json. Raises StoreError if cost.json states another number."""
     stated, folder = CheckedFolder(store.run_dir(run_id)).facts()["cost"], store.run_dir(run_id)
     for key in (key for key in (*EXACT, *ROUNDED) if key in counted and stated.get(key) is not None):
         if abs(stated[key] - counted[key]) > (SLACK * counted[key] if key in ROUNDED else 0):

@@ -1,4 +1,4 @@
-"""Sign bundles with SSH keys and verify signatures, with `ssh-keygen -Y` (OpenSSH 8.2 or later)."""
+"""Sign bundles with SSH keys, and verify the signatures. Both use `ssh-keygen -Y` (OpenSSH 8.2 or later)."""
 
 import subprocess
 from pathlib import Path
@@ -6,13 +6,14 @@ from typing import BinaryIO
 
 from harmonize.errors import ConfigError, SetupError, StoreError
 
-NAMESPACE = "unseen-bundle"  # part of each signature, so that signatures made for other purposes are not accepted
+NAMESPACE = "unseen-bundle"  # word in each signature, so that a signature made for another purpose is not accepted
 
 
 def sign(path: Path, key: Path) -> Path:
-    """Sign a bundle with a private SSH key, or with an agent's public key. Return the path of the signature, PATH.sig.
+    """Sign a bundle with an SSH key. Write the signature into the file "<path>.sig" and return the path of this file.
 
-    Raises ConfigError if ssh-keygen cannot sign with the key.
+    `key`: file with a private key, or with a public key whose private key is in the SSH agent. Raises ConfigError if ssh-keygen
+    cannot sign with the key, SetupError without ssh-keygen.
     """
     signature = path.with_name(f"{path.name}.sig")
     signature.unlink(missing_ok=True)
@@ -23,10 +24,10 @@ def sign(path: Path, key: Path) -> Path:
 
 
 def signer(path: Path, signers: Path) -> str:
-    """Verify the signature of a bundle; return the signer's name in the allowed-signers file (man ssh-keygen, ALLOWED SIGNERS).
+    """Verify the signature "<path>.sig" of a bundle; return the signer's name in the file `signers`.
 
-    Raises StoreError if PATH.sig is missing or belongs to another file, or if its signer is not listed. Raises
-    ConfigError if the allowed-signers file is missing.
+    `signers`: list of names and public keys (see ALLOWED SIGNERS in `man ssh-keygen`). Raises StoreError if the signature is
+    missing or belongs to another file, or if its signer is not listed. Raises ConfigError if the file `signers` is missing.
     """
     signature = path.with_name(f"{path.name}.sig")
     if not signers.is_file():

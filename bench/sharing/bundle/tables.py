@@ -1,6 +1,7 @@
-"""Write and read the tables of a bundle. They are uncompressed, and their columns have the kinds of `KINDS`.
+"""Write and read the tables of a bundle.
 
-The reader checks everything, because a bundle is untrusted input.
+A table is an uncompressed Parquet file. Each column has a kind, which `KINDS` maps to an Arrow type. The reader checks
+everything, because a bundle is untrusted input. `where` is always the path of the bundle, for error messages.
 """
 
 from collections.abc import Collection, Mapping
@@ -29,13 +30,13 @@ KINDS = {  # kind of a column -> Arrow type
     "yes": pa.bool_(),
     "numbers": pa.list_(pa.float64()),
 }
-_NOT_NULL = ("text", "ordinal", "logit", "count", "yes", "numbers")
+_NOT_NULL = ("text", "ordinal", "logit", "count", "yes", "numbers")  # kinds of columns in which every cell has a value
 
 
 def write_columns(
     path: Path, frame: pd.DataFrame, kinds: Mapping[str, str], facts: Mapping[str, str] | None = None
 ) -> None:
-    """Write the columns in `kinds` ({column: kind}) as Parquet, with facts as metadata."""
+    """Write columns of a data frame as Parquet. `kinds`: column to write -> its kind. `facts`: metadata of the file."""
     arrays = [pa.array(_for_arrow(frame[name], kind), KINDS[kind], from_pandas=True) for name, kind in kinds.items()]
     table = pa.table(dict(zip(kinds, arrays, strict=True)), metadata=dict(facts or {}) or None)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ def _for_arrow(column: pd.Series, kind: str) -> Any:
 
 
 def kinds_of(frame: pd.DataFrame) -> dict[str, str]:
-    """Return {column: kind} of a table of scores."""
+    """Return {column: kind} for a table of scores, derived from the types of its columns."""
     return {str(name): _kind(frame[name]) for name in frame.columns}
 
 
@@ -71,7 +72,7 @@ def _kind(column: pd.Series) -> str:
 
 
 def facts_in(path: Path, where: str) -> dict[str, str]:
-    """Return the metadata of a table that `write_columns` wrote."""
+    """Return the metadata (`facts`) of a table that `write_columns` wrote. Raises StoreError, see `open_table`."""
     return {
         key.decode(errors="replace"): value.decode(errors="replace")
         for key, value in (open_table(path, where).schema_arrow.metadata or {}).items()
@@ -82,11 +83,11 @@ def facts_in(path: Path, where: str) -> dict[str, str]:
 def read_columns(
     path: Path, kinds: Mapping[str, str], where: str, words: Mapping[str, Collection[str]] | None = None
 ) -> pd.DataFrame:
-    """Read the columns in `kinds`, in the order of `kinds`. The table must have exactly these columns.
+    """Read a table that must have exactly the columns of `kinds` ({column: kind}), in this order.
 
-    `words`: column -> allowed texts. Raises StoreError for other columns, kinds or texts, for nulls where the kind
-    allows none, for texts beyond the limits, and for files that `open_table` refuses. Texts are checked before a row
-    becomes a Python object.
+    `words`: column -> allowed texts. Raises StoreError for other columns, kinds or texts, for nulls in a column of _NOT_NULL,
+    for texts beyond the limits, and for files that `open_table` refuses. Texts are checked before they become Python objects,
+    which take more memory.
     """
     name = path.relative_to(path.parents[1]).as_posix()
     stored = open_table(path, where)
@@ -107,9 +108,10 @@ def read_columns(
 
 
 def open_table(path: Path, where: str) -> Any:
-    """Open a Parquet file after checking its metadata: sizes within the limits, known types, and no compression.
+    """Open a Parquet file and check its metadata; return a `pyarrow.parquet.ParquetFile`.
 
-    A small file could otherwise need much memory: it may be compressed, or repeat one value in every row.
+    Raises StoreError if a size is beyond the limits, if a type is not in KINDS, or if the file is compressed. Without these checks,
+    reading a small file could need much memory, because compression or one value for many rows makes a file small.
     """
     try:
         stored = pq.ParquetFile(path)
@@ -138,14 +140,20 @@ def open_table(path: Path, where: str) -> Any:
 
 
 def _bytes_of(kind: pa.DataType) -> int:
-    """Return the bytes of one value in memory. A text counts as its index in the list of distinct texts."""
+    """Return the bytes that one value takes in memory.
+
+    A text takes 4 bytes, the size of its index in the list of different texts. A number of a list takes 8 bytes.
+    """
     if pa.types.is_string(kind):
         return 4
     return 8 if pa.types.is_list(kind) else -(-int(kind.bit_width) // 8)
 
 
 def _column(column: pa.ChunkedArray, kind: str, name: str, where: str, words: Collection[str] | None) -> Any:
-    """Return an Arrow column as a pandas or NumPy column, after checking its nulls and texts."""
+    """Check the nulls and texts of an Arrow column, then return the column as a NumPy array or as a pandas array or series.
+
+    `name`: table and column, for error messages. `words`: the allowed texts, or None.
+    """
     if kind in _NOT_NULL and column.null_count:
         raise refused(f"{name} has empty cells", where)
     if kind == "text":
@@ -160,7 +168,10 @@ def _column(column: pa.ChunkedArray, kind: str, name: str, where: str, words: Co
 
 
 def _check_texts(column: pa.ChunkedArray, name: str, where: str, words: Collection[str] | None) -> None:
-    """Raise StoreError for texts that are not among `words`, too long, or too many. Each chunk lists every text once."""
+    """Raise StoreError if a text is too long or not among `words`, or if all texts of the column take too many bytes.
+
+    A chunk of the column has a dictionary of its different texts, so each text is checked only once per chunk.
+    """
     size = 0
     for chunk in column.chunks:
         texts = chunk.dictionary
@@ -175,6 +186,6 @@ def _check_texts(column: pa.ChunkedArray, name: str, where: str, words: Collecti
 
 
 def _lists(chunk: pa.ListArray) -> list[NDArray[np.float64]]:
-    """Return the lists of a chunk as arrays."""
+    """Return the lists of a chunk, one array of numbers per row."""
     values, ends = chunk.flatten().to_numpy(zero_copy_only=False), chunk.offsets.to_numpy()
     return [values[start:end] for start, end in pairwise((ends - ends[:1]).tolist())]

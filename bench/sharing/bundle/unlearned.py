@@ -1,13 +1,13 @@
 """Check which findings the runs of a bundle could not learn.
 
-Scoring leaves out a finding that a run could not learn, because its training images are all present or all absent. The
-record `trained.json` names these findings. A sender could name the findings with the lowest scores, too. So a bundle
-must show that the statement is true:
+A run cannot learn a finding if all its training images have the finding, or if none has it. The record `trained.json` names the
+findings that a run could not learn, and scoring leaves these findings out. A sender could also name the findings with the lowest
+scores, to hide the scores. So the findings in `trained.json` are checked:
 
-- a trained run: the labels of the internal validation and test images, which the bundle has, or those of the training
-  images, which only the owner of the data has;
-- a derived run: the records of its source runs;
-- an imported model: all its logits of the finding are 0, as `bench evaluate` writes them.
+- for a trained run, with the labels of the internal validation and test images, which the bundle has, or with the labels of
+  the training images, which only the owner of the data has;
+- for a derived run, with the records of its source runs;
+- for an imported model, with its logits: `bench evaluate` writes 0 for a finding that the model does not predict.
 """
 
 from collections.abc import Mapping
@@ -29,13 +29,14 @@ from bench.store.checked_folders import CheckedFolder
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 
 LEAVE_OUT = "bench score --as NAME --findings ..., then bench export --grid NAME"
-Contested = list[tuple[Mapping[str, Any], str]]  # run and finding
+Contested = list[tuple[Mapping[str, Any], str]]  # pairs (manifest entry of a run, finding)
 
 
 def check_unlearned(manifest: Manifest, where: str, data: Path | None) -> None:
-    """Raise StoreError for a run that names a finding as not learned without evidence.
+    """Raise StoreError if a run names a finding as not learned, and the labels contradict.
 
-    `data`: folder of datasets, or data.yaml; its training labels then decide. None: the labels in the bundle decide.
+    `data`: folder of datasets, or data.yaml, whose training labels decide. If `data` is None, the labels in the bundle decide.
+    `where`: path of the bundle, for error messages.
     """
     for run in manifest.derived:
         _check_imported(manifest, run, where) if run["kind"] == KIND else _check_derived(manifest, run, where)
@@ -50,10 +51,11 @@ def check_unlearned(manifest: Manifest, where: str, data: Path | None) -> None:
 
 
 def unlearned_without_evidence(manifest: Manifest) -> Contested:
-    """Return the trained runs and findings whose statement "not learned" contradicts the labels in the bundle.
+    """Return the trained runs and findings for which the statement "not learned" contradicts the labels in the bundle.
 
-    The validation and test patients are drawn like the training patients. If at least `min_count` of these patients
-    have the finding, and as many do not have it, some training images most likely have the finding, and some do not.
+    The validation and test patients come from the same hospital as the training patients. The statement is contradicted if at
+    least `min_count` of the validation and test patients have the finding, and at least `min_count` do not have it. Then some
+    training images most likely have the finding, and some do not.
     """
     internal = manifest.table(manifest.cohorts[0])
     least = manifest.settings.min_count
@@ -71,8 +73,8 @@ def unlearned_without_evidence(manifest: Manifest) -> Contested:
 def _count(table: pd.DataFrame, config: RunConfig, finding: str, unit: str) -> tuple[int, int]:
     """Return how many patients or images of a table have a finding, and how many do not have it.
 
-    `unit`: column with the ids to count, patient_id or image_id. Uncertain labels do not count, because each label
-    policy treats them in another way.
+    `unit`: column with the ids to count, patient_id or image_id. Uncertain labels do not count, because the label policy of a
+    run's configuration decides how training uses them.
     """
     state = states(table, [finding])[:, 0]
     absent = (state == ABSENT) | ((state == NOT_MENTIONED) & (config.blank == "zero"))
@@ -80,9 +82,9 @@ def _count(table: pd.DataFrame, config: RunConfig, finding: str, unit: str) -> t
 
 
 def _check_training_labels(manifest: Manifest, contested: Contested, data: Path, where: str) -> None:
-    """Raise StoreError if the data have training images with a finding and training images without it.
+    """Raise StoreError if a run names a finding as not learned, but the data have training images with and without the finding.
 
-    Unreadable images were not used in training, and nobody knows which images they were. So the statement is refused
+    Unreadable images were not used in training, and the bundle does not say which images were unreadable. So the error is raised
     only if both numbers, with and without the finding, are larger than the number of unreadable images.
     """
     internal = manifest.cohorts[0]
@@ -101,7 +103,10 @@ def _check_training_labels(manifest: Manifest, contested: Contested, data: Path,
 
 
 def _check_derived(manifest: Manifest, run: Mapping[str, Any], where: str) -> None:
-    """Raise StoreError unless a derived run names the findings that its source runs could not learn."""
+    """Raise StoreError unless a derived run names exactly the findings that it cannot predict, given its source runs.
+
+    These are the findings that its source runs could not learn and, for a panel, the findings without a source run.
+    """
     expected = set()
     for source in run["sources"]:
         expected |= set(CheckedFolder(manifest.store.run_dir(source)).facts()["trained"].get("unlearnt", []))
@@ -114,7 +119,7 @@ def _check_derived(manifest: Manifest, run: Mapping[str, Any], where: str) -> No
 
 
 def _check_imported(manifest: Manifest, run: Mapping[str, Any], where: str) -> None:
-    """Raise StoreError if an imported model predicts a finding that it states as not predicted."""
+    """Raise StoreError if an imported model states that it does not predict a finding, but has a logit other than 0 for it."""
     stated = unlearnt(manifest, run["id"])
     folder = manifest.store.run_dir(run["id"])
     for cohort in manifest.cohorts if stated else ():

@@ -1,4 +1,4 @@
-"""`bench verify`: check that the scores of a bundle follow from its logits and labels, and that these match the data."""
+"""`bench verify`: check that a bundle's scores follow from its logits and labels, and compare its labels with the data."""
 
 import contextlib
 import tempfile
@@ -31,17 +31,19 @@ from bench.store.store import Progress, read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
 
-# the numbers of these scoring versions agree within ROUNDING, except bounds of calibration errors and of their differences
+# scoring versions whose numbers agree within ROUNDING, except the interval bounds of calibration errors and of differences
+# between calibration errors
 COMPARABLE = (11, 12, 13, 14, 15, 16)
-BOUNDS_OF_ERRORS, BOUNDS_OF_DIFFERENCES = 14, 15  # the versions that changed these bounds
-# columns that hold sentences; they are compared only if bundle and installation have the same scoring version
+# the scoring versions that changed the bounds of calibration errors, and the bounds of differences between them
+BOUNDS_OF_ERRORS, BOUNDS_OF_DIFFERENCES = 14, 15
+# columns with sentences; they are compared only if bundle and installation have the same scoring version
 _TEXT_COLUMNS = ("reason", "advice")
 _NAMES_IN_SCHEMA_1 = {"internal": "home", "external": "away"}  # current name -> name in bundles of schema 1
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A bundle that was read and checked. Its manifest is in a temporary store, which `opened` deletes at the end."""
+    """A bundle that was read and checked. Its manifest belongs to a temporary store, which the function `opened` deletes."""
 
     path: Path
     id: str
@@ -53,11 +55,10 @@ class Opened:
 
 @contextlib.contextmanager
 def opened(path: Path, registry: Registry) -> Iterator[Opened]:
-    """Unpack and read a bundle without scoring it; delete the unpacked files at the end of the block.
+    """Unpack, check and read a bundle without scoring it; delete the unpacked files at the end of the block.
 
-    Titles, parameters and MACs of known networks are computed by this installation.
-
-    Raises StoreError for anything that is wrong with the bundle.
+    Titles, numbers of parameters and MACs are computed again for networks that `registry` has (see `recompute`). Raises
+    ConfigError if the file is missing, and StoreError for anything that is wrong with the bundle.
     """
     if not path.is_file():
         raise ConfigError("no such bundle", str(path), "give a file that `bench export` has written")
@@ -100,13 +101,12 @@ def _check_members(folder: Path, manifest: Manifest, where: str) -> None:
 def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None = None) -> tuple[int, bool]:
     """Score a bundle again and compare every number. Return the number of rows, and whether they were compared exactly.
 
-    A run that states a finding as not learned must show this with the labels in the bundle, or with the training labels
-    of `data`, because scoring leaves the finding out.
+    The comparison is exact if package versions and scoring version are those of the bundle. Otherwise differences up to ROUNDING
+    are accepted. The logits of ensembles and panels are also computed again from their source runs. The logits of a TTA are not
+    computed again, because a bundle has no logits of single views.
 
-    The logits of ensembles and panels are computed again from their source runs. The logits of a TTA are not, because a
-    bundle has no logits of single views. The comparison is exact if the versions of the relevant packages and of the
-    scoring are those of the bundle; otherwise differences up to ROUNDING are accepted. Raises StoreError for the first
-    difference.
+    Scoring leaves out findings that a run could not learn. So `check_unlearned` also checks these findings, with the labels in
+    the bundle or with the training labels of `data`. Raises StoreError for the first difference.
     """
     manifest, where = bundle.manifest, str(bundle.path)
     check_unlearned(manifest, where, data)
@@ -132,14 +132,14 @@ def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None =
 
 
 def _with_new_bounds(stated: pd.DataFrame, computed: pd.DataFrame, version: int) -> pd.DataFrame:
-    """Return the stated scores with the computed bounds of calibration errors and of their differences.
+    """Replace interval bounds in the stated scores by the computed bounds, where older scoring versions had other bounds.
 
-    Only bounds that the scoring version `version` computed differently are replaced.
+    Only calibration errors and differences between calibration errors have such bounds. `version`: scoring version of the bundle.
     """
     if not {"metric", "low", "high"} <= set(stated.columns) or len(stated) != len(computed):
         return stated
     errors, differences = list(BIASED), [f"{metric}_drift" for metric in BIASED]
-    if "part" in computed.columns:  # the table has components of differences
+    if "part" in computed.columns:  # in this table, each row is a component of a difference
         errors, differences = [], [*differences, *errors]
     changed = (errors if version < BOUNDS_OF_ERRORS else []) + (differences if version < BOUNDS_OF_DIFFERENCES else [])
     replaced = computed["metric"].isin(changed)
@@ -148,7 +148,10 @@ def _with_new_bounds(stated: pd.DataFrame, computed: pd.DataFrame, version: int)
 
 
 def _stated_scores(path: Path, kinds: Mapping[str, str], old_names: Mapping[str, str], where: str) -> pd.DataFrame:
-    """Return a table of scores in a bundle, with current names. `old_names`: current name -> name in the bundle."""
+    """Read a table of scores in a bundle, and give its columns and datasets their current names.
+
+    `kinds`: column -> kind, with current names. `old_names`: current name -> name in the bundle.
+    """
     stored_kinds = {}
     for name, kind in kinds.items():
         for current, old in old_names.items():
@@ -162,7 +165,10 @@ def _stated_scores(path: Path, kinds: Mapping[str, str], old_names: Mapping[str,
 
 
 def _check_derived(manifest: Manifest, run: Mapping[str, Any], exact: bool, where: str) -> None:
-    """Raise StoreError if the logits of an ensemble or a panel do not follow from its source runs."""
+    """Raise StoreError if the logits of an ensemble or a panel do not follow from the logits of its source runs.
+
+    `exact`: whether the logits must be equal, or only agree within ROUNDING.
+    """
     store = manifest.store
     finding_of = {run["id"]: manifest.config(run).finding for run in manifest.runs}
     for cohort in manifest.cohorts if run["kind"] in ("ensemble", "panel") else ():
@@ -183,10 +189,11 @@ def _check_derived(manifest: Manifest, run: Mapping[str, Any], exact: bool, wher
 
 
 def check_data(bundle: Opened, data: Path, key: Path) -> list[str]:
-    """Compare a bundle with the owner's data, with the key of the bundle's ordinals. Return a line of text per cohort.
+    """Compare a bundle with the data from which it was made. Return a line of text per cohort.
 
-    Split, view, sex, age, device and all label states must equal the data. The bundle may omit only as many scored
-    images as were unreadable. Raises StoreError; its message has ordinals, never ids.
+    `key`: the key file, which maps ordinals to ids. Split, view, sex, age, device and all label states must equal the data. The
+    bundle may omit scored images, but not more than were unreadable. Raises ConfigError for the key file of another bundle, and
+    StoreError for a difference; the messages have no ids.
     """
     where, manifest = str(bundle.path), bundle.manifest
     if not key.is_file() or table_facts(key).get("bundle") != bundle.id:
@@ -207,7 +214,10 @@ def check_data(bundle: Opened, data: Path, key: Path) -> list[str]:
 
 
 def _check_cohort(manifest: Manifest, cohort: Mapping[str, Any], theirs: Cohort, key: pd.DataFrame, where: str) -> None:
-    """Raise StoreError unless a cohort of the bundle equals the cohort of the data, `theirs`."""
+    """Raise StoreError unless a cohort of the bundle equals `theirs`, the same cohort in the data.
+
+    `key`: the rows of the key file for this cohort.
+    """
     config, name = manifest.shared, cohort["name"]
     table = theirs.table
     role = CohortRole.of(cohort)

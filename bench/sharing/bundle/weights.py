@@ -1,4 +1,4 @@
-"""The weights of a run in a bundle: optional, and checked against the seal of the run."""
+"""Write the weights of a run into a bundle, and read them. Weights are optional, and must match the seal of the run."""
 
 import hashlib
 import json
@@ -17,9 +17,9 @@ from harmonize.errors import ConfigError, StoreError
 
 
 def write_weights(run_folder: Path, folder: Path) -> None:
-    """Copy the weights of a run, and its histogram reference if it has one, into a bundle.
+    """Copy the weights of a run and, if it exists, its reference histogram (reference.json) into the bundle's folder `folder`.
 
-    Raises StoreError for weights that are missing or damaged, ConfigError for weights that are too large for a bundle.
+    Raises StoreError for weights that are missing or damaged, and ConfigError for weights that are too large for a bundle.
     """
     weights = run_folder / WEIGHTS
     if not weights.is_file():
@@ -35,10 +35,11 @@ def write_weights(run_folder: Path, folder: Path) -> None:
 
 
 def read_weights(source: Path, target: Path, run: Run, weights: str, registry: Registry, where: str) -> None:
-    """Copy the weights of a bundle's run into the folder of a run; nothing is done if the bundle has none.
+    """Check the weights and the reference histogram of a bundle's run, if it has them, and copy them.
 
-    `weights`: the hash of the weights in the run's seal. Raises StoreError for weights with another hash, for a reference that is
-    no list of numbers, and for a run whose network needs code that is not in the registry: prediction would import this code.
+    `source`: the run's folder in the unpacked bundle. `target`: its folder in the store. `weights`: the hash of the weights in
+    the run's seal. Raises StoreError for weights with another hash, and for a reference that is not one list of numbers. Also
+    raises StoreError for weights of a run that names code outside the registry, because prediction would import this code.
     """
     if (source / WEIGHTS).is_file():
         if named := foreign_code(run, registry):
@@ -58,7 +59,10 @@ def read_weights(source: Path, target: Path, run: Run, weights: str, registry: R
 
 
 def tensors_sha256(path: Path, where: str) -> str:
-    """Return the SHA-256 of the tensors in a safetensors file, as `bench.models.predict.weights_sha256` computes it."""
+    """Return the SHA-256 of the tensors in a safetensors file (64 hex digits). Raises StoreError for a damaged file.
+
+    `bench.models.predict.weights_sha256` gives the same hash for the network that has these tensors.
+    """
     digest = hashlib.sha256()
     try:
         with safe_open(path, framework="numpy") as file:
