@@ -138,7 +138,7 @@ def _with_demographics(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 def read_images(path: Path, split: str, may_be_bare: bool = False) -> pd.DataFrame:
     """Return the native table of a file with one row per image; the images need not exist.
 
-    A training file must have sex, age and view. With `may_be_bare`, it may have only paths and labels.
+    The file of the split train must have sex, age and view; with `may_be_bare`, it may have only paths and labels.
     """
     has_demographics = (split == "train" and not may_be_bare) or "Frontal/Lateral" in header(path)
     columns = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"] if has_demographics else ["Path"]
@@ -224,7 +224,7 @@ def gold(table: pd.DataFrame, _root: Path) -> "pd.Series[bool]":
 
 
 def outlines(root: Path, image_ids: frozenset[str]) -> Outlines:
-    """Return the outlines of CheXlocalize, from the root or a folder CheXlocalize in the root or in its parent."""
+    """Return the outlines of CheXlocalize; its files are in the root, or in a folder CheXlocalize in the root or beside the root."""
     folders = (root, root / "CheXlocalize", root.parent / "CheXlocalize")
     files = [path for folder in folders for path in sorted(folder.glob("gt_segmentations_*.json"))]
     return chexlocalize.read_outlines(files, image_ids)

@@ -4,7 +4,7 @@ Layout: PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv[.gz]; images/<Image
 or all images in one folder, 16-bit PNG. Labels: a Python list of English words, often with leading spaces; the words
 are stripped and lower-cased. Physicians labeled a quarter of the reports, a network labeled the rest.
 Views: PA; AP and AP_horizontal are AP; L is LATERAL; COSTAL, EXCLUDE and UNK are UNKNOWN. No label is uncertain.
-Label sources: physician and rnn; each keeps only the rows with labels from this source.
+Label sources: physician and rnn (the network); each keeps only the rows with labels from this source.
 Additional columns: label_source (Physician or RNN_model); drop ("no labels" for a null cell, 103 published rows;
 "pediatric" for children). Rows with an empty list ([''], 777 rows) are kept, with a null "No Finding".
 About 20 published files are damaged; decoding puts them into the quarantine.

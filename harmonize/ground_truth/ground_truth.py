@@ -153,7 +153,7 @@ def _frame(path: Path, picture: Gray) -> tuple[int, int]:
 def _phantom(root: Path, site: str, ids: frozenset[str]) -> Truth:
     """Return the locations in a phantom cohort `site` below `root`.
 
-    The truth tables tell which findings have a location. Masks are drawn again when they are needed.
+    The truth tables of the phantom state which findings have a location. Each mask is drawn again when it is requested.
     """
     settings = PhantomSettings.from_dict(
         json.loads((root / SETTINGS_FILE).read_text())["settings"], str(root / SETTINGS_FILE)

@@ -25,8 +25,8 @@ DENSE = 0.3
 def markers(image: Gray) -> Mask:
     """Return a mask [H, W] of boxes around bright objects with sharp edges in the rim of the image.
 
-    The rules are fixed, not learned. They wrongly select cable ends and clips, and miss faint letters.
-    `benchmarks/lungs.py` measures how many phantom tags they detect and how many false positives they give.
+    The rules are fixed, not learned. The function wrongly selects cable ends and clips, and misses faint letters.
+    `benchmarks/lungs.py` measures the share of phantom tags that the function detects, and its false positives.
     """
     height, width = image.shape
     shrink = min(1.0, SIDE / max(height, width))

@@ -16,7 +16,8 @@ Mask = NDArray[np.bool_]
 
 RIM = 0.06  # width of the border band, as a share of the side
 PLEURA = 0.03  # width of the pleura band on either side of a lung's edge, as a share of the side
-HALF = 128  # gray value (0 to 255); a pixel of a resized mask is inside from this value on, that is, if half of its area is inside
+# gray value; a pixel of a resized mask (0 to 255) is inside the mask from this value on: if half of its area is inside
+HALF = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def border(size: int) -> Mask:
 
 
 def padding(image: Gray) -> Mask:
-    """Return the mask of black rows and columns at the edge; they come from the file or from a letterbox."""
+    """Return the mask of the black rows and columns at the edge, which come from the file or from a letterbox."""
     outside = np.ones(image.shape, bool)
     outside[roi.bounds(image)] = False
     return outside

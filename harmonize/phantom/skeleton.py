@@ -1,7 +1,8 @@
-"""Draw bones as maps of thickness in cm of water with the same attenuation.
+"""Draw bones as maps of thickness: cm of water that would attenuate as much as the bone.
 
 Ribs are projections of tilted rings; one formula gives the posterior and the anterior half. A bone is a faint area
-between two thin bright lines, its cortex. The factors are large because bone attenuates more than water.
+between two thin bright lines, its cortex. The thickness of a bone is larger than its real size, because bone attenuates
+more than water.
 """
 
 import numpy as np
@@ -46,7 +47,7 @@ def _ribs(posterior: Layer, anterior: Layer, patient: Patient, study: Study, sid
 
 
 def _rib_edges(patient: Patient, study: Study, side: int, middle: float) -> tuple[Points, Points]:
-    """Return both edges of ten ribs, each [10, 26, 2]."""
+    """Return both edges of ten ribs, each edge as [10 ribs, 26 points, 2] (x, y)."""
     order = np.arange(10)
     top = lung_top(study)
     pitch = (LUNG_BASE * patient.length + 0.022 * study.breath - top) / 9.4 * 0.98
@@ -98,7 +99,7 @@ def _scapula(layer: Layer, patient: Patient, study: Study, side: int, middle: fl
     blade = blank(layer.shape[0])
     fill(blade, [outline], 55)
     stroke(blade, [outline], 0.0035, 120)
-    # The brightness is added, because rays cross both bones.
+    # The brightness of the blade is added to that of other bones, because rays cross both bones.
     np.add(layer, np.minimum(blade, 255 - layer), out=layer)
 
 
