@@ -1,4 +1,4 @@
-"""Measure `bench run --estimate`: its own time and memory, and its forecast against the time and disk space that the grid then uses.
+"""Measure the time and memory of `bench run --estimate`, and compare its forecast with the time and disk space that the grid then uses.
 
     OMP_NUM_THREADS=1 python benchmarks/forecast.py                       # three small grids
     OMP_NUM_THREADS=1 python benchmarks/forecast.py sam                   # one of them
