@@ -124,9 +124,9 @@ def verdict(now: Row, before: Mapping[tuple[str, str, str], Row], *, across_mach
     """Return the verdict on a row, compared with the committed rows `before`, which are a result of `pooled`.
 
     "failed"        the gate failed, or the benchmark crashed; the command fails
-    "worse: ..."    the row is worse than the committed rows of the same processor. With `across_machines`, also if a ratio
-                    to a peer is worse by more than a third than on other processors; the command fails
-    "less than on other machines: ..."   the row is worse, but only rows of other processors are committed
+    "worse: ..."    the row is worse than the committed rows of the same processor; the command fails. If only rows of other
+                    processors are committed, `across_machines` gives this verdict to a ratio that is worse by a third
+    "less than on other machines: ..."   the row is worse than the committed rows, which are all of other processors
     ""              none of these
     """
     old = before.get(now.key)

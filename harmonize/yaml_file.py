@@ -22,7 +22,7 @@ _INVALID = (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError)
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    """Return the dict of a YAML block; raise ConstructorError for a repeated key, or a key that is no text, number or bool."""
+    """Return the dict of a YAML block; raise ConstructorError for a repeated key, and for a list or null as a key."""
     loader.flatten_mapping(node)
     content: dict[Any, Any] = {}
     for key_node, value_node in node.value:
@@ -93,9 +93,9 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def line_of_key(path: Path, key: str) -> int:
-    """Return the line (from 1) of a key such as `base.schedule.lr` or `sweeps[0].loss` in a YAML file; 0 if there is no such key.
+    """Return the line (from 1) of a key of a YAML file, or 0 if the file does not have the key.
 
-    The file must be readable, valid YAML.
+    `key` has a form such as `base.schedule.lr` or `sweeps[0].loss`. The file must be readable, valid YAML.
     """
     return _line(yaml.compose(path.read_text(encoding="utf-8"), Loader=_FAST), key)
 

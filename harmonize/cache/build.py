@@ -167,7 +167,7 @@ def read_journal(path: Path, total: int) -> dict[int, Row]:
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold a lock on a file, so that other processes of this machine wait for this block; the lock ends with the process."""
+    """Hold a lock on a file: other processes of this machine wait until this block or this process ends."""
     try:
         import fcntl
     # Windows has no fcntl, so there is no lock: the user must not build the same cache twice at the same time

@@ -7,15 +7,15 @@
         images-<plan>.zst          if S >= 1024: one compressed block per image, which `at` and `length` locate
         hashes-<plan>-v<HASH_VERSION>.npy   hash and thumbnail of each image, made when first needed
         images-<plan>.*.part       only during a build: the unfinished file
-        images-<plan>.journal      only during a build: one line per finished chunk; an interrupted build continues after
-                                   the last complete line
+        images-<plan>.journal      only during a build: one line per finished chunk; an interrupted build continues
+                                   after the last complete line
 
 The cache has N images of S x S pixels. `harmonize.cache.packed` makes the compressed blocks, and
 `harmonize.cache.image_hashes` the hashes.
 
-<plan> is a hash of all rows of the table, and of the sizes and times of their files. A different table or a changed file
-gives a new plan; the pixels of unchanged files are then copied, not decoded. The index is replaced last, so the index
-never refers to missing pixels.
+<plan> is a hash of all rows of the table, and of the sizes and times of their files. A different table or a changed
+file gives a new plan; the pixels of unchanged files are then copied, not decoded. The index is replaced last, so the
+index never refers to missing pixels.
 """
 
 import glob
@@ -215,7 +215,7 @@ def _needed_bytes(n: int, geometry: Geometry, block: float) -> int:
 
 
 def _mean_block_bytes(plan: BuildPlan, current: ImageCache | None) -> float:
-    """Return the mean size of a packed image in bytes: of the cached images or, without any, of a few images decoded now."""
+    """Return the mean size of a packed image in bytes, over the cached images or, if there are none, a few new images."""
     finished = read_journal(plan.journal, len(plan.wanted)) if plan.partial_file.exists() else {}
     length = np.array([row.length for row in finished.values()], np.int64)
     previous: Images | None = None if current is None else current.images

@@ -1,8 +1,8 @@
 """Fill a cache with pixels: from an interrupted build, then from the previous cache, then by decoding files.
 
-The journal is a file that lists the finished rows of an unfinished cache. A cache has N images of S x S pixels. A packed
-image is stored as a compressed block of bytes. Unpacked images are stored in the order of the index, blocks in the order
-in which they were written.
+The journal is a file that lists the finished rows of an unfinished cache. A cache has N images of S x S pixels. A
+packed image is stored as a compressed block of bytes. Unpacked images are stored in the order of the index, blocks in
+the order in which they were written.
 """
 
 import os
@@ -214,7 +214,8 @@ def _reuse(
 ) -> None:
     """Copy the pixels of unchanged files from the previous cache; rows in `done` are skipped.
 
-    `current` has the index and the pixels of the previous cache. `record` writes a chunk of pixels and its journal line.
+    `current` has the index and the pixels of the previous cache. `record` writes a chunk of pixels and its journal
+    line.
     """
     index, images = current
     keys = ["path", "size", "mtime_ns"]

@@ -52,8 +52,9 @@ class Copies:
 def find_copies(caches: Mapping[str, ImageCache], progress: Progress | None = None) -> Copies:
     """Find the images that occur in two cohorts, for each two of the cohorts.
 
-    `caches`: cohort name -> image cache; all caches must have the same geometry. Exact copies have the same file size and
-    the same checksum of pixels. Near copies have similar hashes, thumbnails and pixels. Blank images are not compared.
+    `caches`: cohort name -> image cache; all caches must have the same geometry. Exact copies have the same file size
+    and the same checksum of pixels. Near copies have similar hashes, thumbnails and pixels. Blank images are not
+    compared.
     """
     records = {name: image_hashes(cache, f"compare {name}", progress) for name, cache in caches.items()}
     near, crowded = _near_copies(caches, records)
@@ -143,7 +144,8 @@ def _have_equal_details(
 ) -> NDArray[np.bool_]:
     """Return the mask of pairs of images with a correlation of at least MIN_DETAIL between their cached pixels.
 
-    The pair k has the image in row `first[k]` of the cache `one`, and the image in row `second[k]` of the cache `other`.
+    The pair k has the image in row `first[k]` of the cache `one`, and the image in row `second[k]` of the cache
+    `other`.
     """
     is_equal = np.zeros(len(first), bool)
     for start in range(0, len(first), _BLOCK):

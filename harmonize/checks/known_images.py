@@ -47,7 +47,7 @@ def earlier_scans(root: Path, table: pd.DataFrame, checked: Path, decoded: Path)
 
 
 def _checked(records: list[Path], states: pd.DataFrame) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
-    """Yield, for each record file, the rows of `states` that have a record, and for each such row whether its image is unreadable.
+    """Yield two arrays for each record file: the rows of `states` that have a record, and whether their images are unreadable.
 
     `states` has the columns path, size and mtime_ns of the image files.
     """

@@ -74,6 +74,6 @@ def _of_dicom(content: bytes) -> list[str]:
 
 
 def _text(data: Any, name: str) -> str:
-    """Return the value of a DICOM tag in capitals, at most 32 characters; characters unsafe in terminals or HTML become "?"."""
+    """Return at most 32 characters of a DICOM tag, in capitals; "?" replaces characters unsafe in terminals or HTML."""
     text = str(data.get(name) or "").strip().upper()
     return "".join(c if c.isprintable() and c not in "<>&;" else "?" for c in text)[:32]

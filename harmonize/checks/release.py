@@ -109,10 +109,10 @@ def _read(spec: CohortSpec) -> tuple[Cohort | None, pd.DataFrame | None, CxrErro
 def check_table(
     spec: CohortSpec, facts: Mapping[str, Any], table: pd.DataFrame | None, is_phantom: bool, is_small: bool
 ) -> tuple[list[Check], bool]:
-    """Compare a table file with its published version; return checks, and whether the file has only some of the published rows.
+    """Compare a table file with its published version; return checks, and whether the file is only a subset of it.
 
-    `facts` describes the published file. `table` is the native table of the dataset. `is_small`: whether the dataset has
-    fewer images than its release.
+    `facts` describes the published file. `table` is the native table of the dataset. `is_small`: whether the dataset
+    has fewer images than its release.
     """
     path = find(spec.root, *facts["files"])
     if path is None:
@@ -196,7 +196,7 @@ def _value_checks(raw: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Check
 
 
 def _state_checks(table: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
-    """Yield a fault for each label with other states than `allowed`, the states that the radiologists of this file used."""
+    """Yield a fault for each label with other states than `allowed`, the states of the published file."""
     for column in table.columns:
         if str(column).startswith("native:"):
             is_invalid = table[column].isin([state for state in STATES if state not in allowed])
@@ -269,7 +269,7 @@ def _published_and_actual(table: pd.DataFrame, facts: Mapping[str, Any]) -> Iter
 
 
 def check_leakage(name: str, table: pd.DataFrame) -> Check:
-    """Return a check of level fault if a patient is in two official splits, else ok; its texts contain no patient ids."""
+    """Return a check of level fault if a patient is in two official splits, else ok; the texts contain no patient ids."""
     patients = table[table["split"] != ""].groupby("split")["patient_id"].nunique()
     patients_of_split = " / ".join(f"{split} {number:,}" for split, number in patients.items()) or "no official split"
     try:
@@ -367,7 +367,7 @@ def _other_values(name: str, what: str, expected: str, cells: "pd.Series[str]", 
 
 
 def check_rows(cohort: Cohort) -> list[Check]:
-    """Return the checks of rows: bad rows, repeated rows, unknown ids in `exclude`, and labels that the dataset does not define."""
+    """Return the checks of bad rows, repeated rows, unknown ids in `exclude`, and labels that the dataset does not define."""
     name, flow = cohort.name, cohort.flow
     checks = []
     reasons = cohort.quarantine.loc[cohort.quarantine["reason"] != ABSENT, "reason"]

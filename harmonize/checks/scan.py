@@ -1,4 +1,4 @@
-"""Scan each image of a cohort once, and store the results: checksum, perceptual hash and thumbnail, or why it is unreadable.
+"""Scan each image of a cohort once; store its checksum, perceptual hash and thumbnail, or why the image is unreadable.
 
     <folder>/<cohort>-<root>-v<versions>.records     one record of fixed size for each image, appended after its scan
 

@@ -96,9 +96,9 @@ def load(
 ) -> Cohort:
     """Load one cohort: read the native table, check it, select the images on disk, and map the findings.
 
-    With `images=False`, no image file is searched: every listed image counts as present. With `tables_alone=True`, every
-    listed image counts as present if not one of them is on disk; if some are on disk, the images without a file are left
-    out as usual. Bad rows (see `bad_rows.separate_bad_rows`) go to the quarantine.
+    With `images=False`, no image file is searched: every listed image counts as present. With `tables_alone=True`,
+    every listed image counts as present if not one of them is on disk; if some are on disk, the images without a file
+    are left out as usual. Bad rows (see `bad_rows.separate_bad_rows`) go to the quarantine.
 
     Raises DatasetError for missing files or columns, too many bad rows, a patient in two official splits, or if no
     image remains. Raises ConfigError for a label source or gold subset (rows that physicians labeled) that the layout

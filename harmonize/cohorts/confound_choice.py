@@ -11,7 +11,7 @@ PROPERTIES = ("view", "sex", "device")  # columns that can be associated with a 
 
 @dataclass(frozen=True, slots=True)
 class Confound:
-    """An association between a finding and a property of the image; a cohort gets this association by leaving out images.
+    """An association between a finding and a property of the image, which a cohort gets by leaving out images.
 
     Raises ValueError for an invalid value.
     """

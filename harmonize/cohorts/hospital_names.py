@@ -14,7 +14,7 @@ SYNTHETIC_NOTICE = "Synthetic images: a program drew them, so no number applies 
 
 @dataclass(frozen=True, slots=True)
 class HospitalName:
-    """The name of a cohort's hospital: `title` is the full name, `short` is for columns and sentences, `place` is city and country."""
+    """The full name of a cohort's hospital (`title`), a name for narrow columns (`short`), and city and country (`place`)."""
 
     title: str
     short: str

@@ -92,9 +92,10 @@ def native_labels(layout: str, finding: str, mapping: str = "default") -> tuple[
 
 
 def differences(layout: str, findings: Sequence[str] = FINDINGS) -> list[dict[str, Any]]:
-    """Return how the mappings strict and broad differ from the default mapping, as one dict for each finding with a difference.
+    """Return how the mappings strict and broad differ from the default mapping, as one dict per mapping and finding.
 
-    `added` and `removed` are the native labels that the mapping adds and removes; `reason` is the text in labels.yaml.
+    A finding without a difference has no dict. `added` and `removed` are the native labels that the mapping adds and
+    removes; `reason` is the text in labels.yaml.
 
     >>> differences("nih")
     [{'finding': 'Consolidation', 'mapping': 'broad', 'added': ['Infiltration'], 'removed': [], 'reason': 'same word; \
@@ -137,12 +138,12 @@ def apply(
 
 
 def vocabulary(layout: str) -> frozenset[str]:
-    """Return all native labels of a layout of the token family; empty if labels.yaml lists no vocabulary for this layout."""
+    """Return all native labels of a layout of the token family; empty if labels.yaml has no vocabulary of this layout."""
     return frozenset(labels_yaml()["vocabulary"].get(layout, "").split(", ")) - {""}
 
 
 def unknown_words(table: pd.DataFrame, layout: str) -> "pd.Series[str]":
-    """Return the unknown labels (joined with "|") of each row that has unknown labels; no rows for a layout without a vocabulary."""
+    """Return the unknown labels (joined with "|") of each row that has some; no rows for a layout without a vocabulary."""
     vocabulary_words = vocabulary(layout)
     if not vocabulary_words:
         return pd.Series("", index=table.index[:0])

@@ -29,8 +29,8 @@ class CohortSpec:
 
     label_source  `default`, or a label source that labels.yaml lists for the layout
     hybrid        pairs (finding, label source) of the findings whose labels do not come from `label_source`
-    training      additional training labels, for grids that compare label sources: pairs (label source, H). If the label
-                  source is `hybrid`, H has the same form as the field hybrid; otherwise H is not used
+    training      additional training labels, for grids that compare label sources: pairs (label source, H). If the
+                  label source is `hybrid`, H has the same form as the field hybrid; otherwise H is not used
     choice        settings that select images
     exclude       CSV files that list images or patients to remove
     confound      association of a finding with view, sex or device, which the cohort gets by leaving out images

@@ -22,8 +22,8 @@ def base_columns(**columns: object) -> dict[str, object]:
 def with_bad_rows(table: pd.DataFrame, faults: Sequence[str]) -> pd.DataFrame:
     """Return the table with one additional row for each fault; the additional rows have no image.
 
-    A fault is a text that states why a row of a file cannot be used. `faults` come from rows of a second file that belong
-    to no image of the table.
+    A fault is a text that states why a row of a file cannot be used. `faults` come from rows of a second file that
+    belong to no image of the table.
     """
     if not faults:
         return table

@@ -80,12 +80,12 @@ def read_text(
     optional: Sequence[str] = (),
     may_be_empty: bool = False,
 ) -> pd.DataFrame:
-    """Return columns of a CSV file: `columns` and `optional` as unchanged text ("" for blank), then `labels` as Int8 states.
+    """Return columns of a CSV file: `columns` and `optional` as unchanged text, then `labels` as Int8 states.
 
-    The index has the line of each row in the file. Missing `optional` columns are skipped. An invalid label cell becomes
-    null. The last column, FAULT, states an invalid label cell and its line, or why the row cannot be used (see
-    `csvrows`); "" for a row without a fault. All labels of a row that cannot be used are null. Raises DatasetError for a
-    column that is missing or occurs twice, and for an empty or truncated file.
+    A blank cell is "". The index has the line of each row in the file. Missing `optional` columns are skipped. An
+    invalid label cell becomes null. The last column, FAULT, states an invalid label cell and its line, or why the row
+    cannot be used (see `csvrows`); "" for a row without a fault. All labels of a row that cannot be used are null.
+    Raises DatasetError for a column that is missing or occurs twice, and for an empty or truncated file.
     """
     present = header(path)
     for column in (*columns, *labels):
@@ -173,8 +173,8 @@ def _states(cells: "pd.Series[str]", path: Path, fault: NDArray[np.object_]) -> 
 def require_whole(rows: pd.DataFrame, path: Path) -> None:
     """Raise DatasetError if a row has a fault.
 
-    Use this function for files whose rows are not images. Faults of such rows cannot go into the quarantine, which lists
-    only images.
+    Use this function for files whose rows are not images. Faults of such rows cannot go into the quarantine, which
+    lists only images.
     """
     fault = rows.loc[rows[FAULT] != "", FAULT]
     if len(fault):

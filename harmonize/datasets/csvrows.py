@@ -41,7 +41,7 @@ class _NulError(Exception):
 
 
 class _Record(NamedTuple):
-    """The cells that Python's CSV reader returns for one row, the lines of the file that contain this row, and the first line's number."""
+    """The cells that Python's CSV reader returns for one row, the row's lines in the file, and the first line's number."""
 
     line: int
     cells: list[str]
@@ -139,7 +139,7 @@ def as_csv(path: Path) -> StringIO:
 
 
 def _fault(cells: list[str], lines: list[str], least: int, width: int, where: str) -> str:
-    """Return why a row cannot be used, "" for a valid row. A valid row has `least` to `width` cells and no NUL character."""
+    """Return why a row cannot be used, or "". A valid row has `least` to `width` cells and no NUL character."""
     if not least <= len(cells) <= width:
         return f"{len(cells)} cell{'s' * (len(cells) != 1)} in a table of {width} columns at {where}"
     return f"a NUL character at {where}" if any("\0" in line for line in lines) else ""

@@ -163,7 +163,7 @@ def _splits(root: Path, image: "pd.Series[str]") -> tuple["pd.Series[str]", "pd.
 
 
 def _people(root: Path, raw: pd.DataFrame) -> tuple[dict[str, Any], "pd.Series[str]", list[str]]:
-    """Return sex and age of each image's patient, the fault text of the patient's row, and the faults of rows without an image.
+    """Return each image's sex and age, the fault text of its patient's row, and the faults of rows without an image.
 
     The age is the anchor age plus study year minus anchor year (MIMIC-IV's rule).
     """

@@ -41,7 +41,7 @@ TABLE, MAPPING = "table.csv", "mapping.yaml"
 
 
 def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.DataFrame:
-    """Return one row per image: the base columns, `drop`, and a column "native:<finding>" (1, 0 or null) for each mapped finding.
+    """Return one row per image: the base columns, `drop`, and for each mapped finding "native:<finding>" (1, 0 or null).
 
     `table` is a path relative to root. `mapping` is a path; if there is no such file, the path is relative to root.
     """
@@ -134,7 +134,7 @@ def _ages(text: "pd.Series[str]") -> "pd.Series[float]":
 
 
 def _compared(unchanged: pd.DataFrame) -> pd.DataFrame:
-    """Return all columns except FAULT in the form in which cells are compared with the mapping's values (see `_plain`)."""
+    """Return all columns except FAULT; cells get the form in which they are compared with the mapping (see `_plain`)."""
     names = [name for name in unchanged if name != FAULT]
     return pd.DataFrame({name: unchanged[name].map(_plain).astype(str) for name in names})
 

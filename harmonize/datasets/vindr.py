@@ -258,7 +258,7 @@ def boxes(root: Path) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, root: Path) -> None:
-    """Write image_labels_train.csv and image_labels_test.csv; in train, the third of three readers disagrees on some images.
+    """Write image_labels_train.csv and image_labels_test.csv; in train, the third reader disagrees on some images.
 
     The table must have: patient_id = study_id = image_id, path = <split>/<image_id>.dicom, view PA, no sex and age,
     states 0 and 1.

@@ -170,9 +170,9 @@ def _phantom(root: Path, site: str, ids: frozenset[str]) -> Truth:
 
 
 def tag_boxes(root: Path) -> dict[str, NDArray[np.float64]] | None:
-    """Return the boxes of tags in a phantom cohort: image id -> x_min, y_min, x_max, y_max of n boxes, as [n, 4] in pixels.
+    """Return the boxes of tags in a phantom cohort, image id -> [n boxes, 4], or None for any other cohort.
 
-    Returns None if the cohort is no phantom cohort.
+    A box is x_min, y_min, x_max, y_max in pixels.
     """
     boxes = root.parent / "truth" / f"{root.name}-boxes.parquet"
     if not (root.parent / SETTINGS_FILE).is_file() or not boxes.is_file():

@@ -17,5 +17,5 @@ MAX_FILE_BYTES = MAX_DECODED_BYTES + 50_000_000
 # px. The smallest public set of chest radiographs (ChestMNIST) has 28 x 28 pixels; smaller files are icons or damaged
 MIN_SIDE = 16
 
-# A progressive JPEG has about 10 scans. A scan can be as short as 10 bytes, but the decoder visits all pixels for each scan
+# A progressive JPEG has about 10 scans. A scan can have as few as 10 bytes, but makes the decoder visit all pixels
 MAX_SCANS = 32

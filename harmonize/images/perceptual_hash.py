@@ -97,16 +97,16 @@ def count_bits(words: Hashes) -> NDArray[np.int64]:
 
 
 def near_pairs(hashes: Hashes, max_distance: int = 4, cap: int = 200, cohort: NDArray[np.int64] | None = None) -> Pairs:
-    """Return every pair of rows whose hashes differ in at most `max_distance` bits, without comparing all rows with all rows.
+    """Return every pair of rows whose hashes differ in at most `max_distance` bits; not all rows are compared.
 
-    The bits are divided into max_distance + 3 bands. At most `max_distance` bands can contain a different bit, so two near
-    hashes agree in at least three bands. Only rows that agree in three bands are compared.
+    The bits are divided into max_distance + 3 bands. At most `max_distance` bands can contain a different bit, so two
+    near hashes agree in at least three bands. Only rows that agree in three bands are compared.
 
     Two limits apply to large groups. If more than `cap` rows have the same hash, only `cap` of them are paired. If more
     than 10 * `cap` different hashes agree in three bands, each hash is compared with only the next 10 * `cap` hashes of
     the group. `crowded` is the number of rows in such large groups.
 
-    cohort  cohort number of each row. If given, only pairs of rows of two different cohorts are returned, else all pairs
+    cohort  cohort number of each row. If given, only pairs of rows of two different cohorts are returned
     """
     if len(hashes) == 0:
         empty = np.zeros(0, np.int64)
@@ -138,8 +138,8 @@ def _distinct_pairs(
     """Return the pairs of near but different hashes as four arrays.
 
     The first two arrays have the positions of the hashes of each pair, the third their distance in bits. The fourth is
-    the mask of hashes in groups of more than `cap` hashes. `lowest` and `highest` have, for each hash, the lowest and the
-    highest cohort number of its rows. A pair is left out if all rows with its two hashes belong to one cohort.
+    the mask of hashes in groups of more than `cap` hashes. `lowest` and `highest` have, for each hash, the lowest and
+    the highest cohort number of its rows. A pair is left out if all rows with its two hashes belong to one cohort.
     """
     edges = np.linspace(0, 64, max_distance + _AGREEING_BANDS + 1).astype(int)
     bands = [(1 << int(high)) - (1 << int(low)) for low, high in pairwise(edges)]

@@ -109,10 +109,10 @@ def _read_jpeg(content: bytes, at_least: int) -> Gray:
 def _has_missing_data(content: bytes, image: Gray, flags: int) -> bool:
     """Return whether the last scan of a JPEG ends before its last block of pixels.
 
-    libjpeg fills missing blocks with gray 128, and reports them only on stderr. Missing blocks are at the end of the last
-    row, but a turn by EXIF can move this end to any corner of the image. If the pixels at a corner are all gray 128,
-    filler bytes are appended to the scan, and the image is decoded again. The decoder reads filler bytes only if data are
-    missing, so a different image means missing data.
+    libjpeg fills missing blocks with gray 128, and reports them only on stderr. Missing blocks are at the end of the
+    last row, but a turn by EXIF can move this end to any corner of the image. If the pixels at a corner are all gray
+    128, filler bytes are appended to the scan, and the image is decoded again. The decoder reads filler bytes only if
+    data are missing, so a different image means missing data.
 
     `image` is the decoded image, `flags` are the OpenCV flags with which it was decoded.
     """

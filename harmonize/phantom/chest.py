@@ -19,7 +19,7 @@ VESSEL_CM, HILUM_CM = 1.9, 1.1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lung:
-    """A lung: outline, landmarks (`frame`), hilum (x, y), and two masks: uint8 `layer`, and `mask` 0..1 with soft edges."""
+    """A lung: outline, landmarks (`frame`), hilum (x, y), and two masks: uint8 `layer`, and soft-edged `mask` 0..1."""
 
     side: int  # LEFT or RIGHT, in the image
     outline: Points

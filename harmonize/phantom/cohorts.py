@@ -2,7 +2,8 @@
 
 root/<hospital>/...                   images and label files, in the layouts that `harmonize.datasets` reads
 root/truth/<hospital>.parquet         one row per image: patient and study number, true labels, severities,
-                                      and whether the image has the token (a white tag that networks may use as a shortcut)
+                                      and whether the image has the token (a white tag, which networks may use as a
+                                      shortcut)
 root/truth/<hospital>-boxes.parquet   boxes of findings and token, in pixels of the stored image; x_max and
                                       y_max are the first pixels outside the box
 root/masks/<hospital>/<path of the image without suffix>/<finding>.png

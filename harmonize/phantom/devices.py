@@ -1,4 +1,4 @@
-"""Draw support devices (leads, line, pacemaker, tube), whose probabilities depend on the view but not on the findings."""
+"""Draw support devices (leads, line, pacemaker, tube); their probability depends on the view, not on the findings."""
 
 from collections.abc import Callable
 

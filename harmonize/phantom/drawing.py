@@ -1,7 +1,7 @@
 """Draw on a square canvas: splines, filled shapes, polylines, blur, cloudy noise.
 
-Coordinates are canvas fractions from (0, 0), top left, to (1, 1), bottom right. So a shape does not depend on R, the side
-of the canvas in pixels. A Layer is uint8 [R, R], because OpenCV smooths edges only for this type. A Map is float32
+Coordinates are canvas fractions from (0, 0), top left, to (1, 1), bottom right. So a shape does not depend on R, the
+side of the canvas in pixels. A Layer is uint8 [R, R], because OpenCV smooths edges only for this type. A Map is float32
 [R, R]. Points are float64 [N, 2]: x and y of N points.
 """
 
@@ -35,7 +35,7 @@ def grid(size: int) -> tuple[Map, Map]:
 
 
 def bump(size: int, x: float, y: float, half_width: float, half_height: float) -> Map:
-    """Return a map of a Gaussian bump: 1 at (x, y), exp(-1) at the distance `half_width` sideways or `half_height` up or down."""
+    """Return a map of a Gaussian bump: 1 at (x, y), exp(-1) at `half_width` beside it or `half_height` above or below it."""
     centers = grid(size)[0][0]
     return np.outer(np.exp(-(((centers - y) / half_height) ** 2)), np.exp(-(((centers - x) / half_width) ** 2)))
 

@@ -14,10 +14,10 @@ from harmonize.phantom.patient import Patient, Study, rng_of
 from harmonize.phantom.sites import DRAWN, SITES
 
 MISSED = 0.04  # share of present findings that a report misses
-# INVENTED times the prevalence of a finding is the probability that a report wrongly states an absent finding as present
+# the probability that a report wrongly states an absent finding as present, divided by the prevalence of the finding
 INVENTED = 0.02
-# finding -> share of the absent findings that a report states as absent (from CheXpert's train.csv). The report does not
-# mention the other absent findings.
+# finding -> share of the absent findings that a report states as absent (from CheXpert's train.csv). The report does
+# not mention the other absent findings.
 DENIED = {
     "Cardiomegaly": 0.059,
     "Atelectasis": 0.0085,
@@ -92,7 +92,7 @@ def _nih(states: States, study: Study, rng: np.random.Generator, _expert: bool) 
 
 
 def _padchest(states: States, study: Study, rng: np.random.Generator, _expert: bool) -> Native:
-    """Return lower-case words: "normal", or words for findings. Some words, such as "scoliosis", are not shared findings."""
+    """Return lower-case words: "normal", or words for findings, of which some are no shared findings ("scoliosis")."""
     words: list[str] = []
     for finding, state in states.items():
         spellings = PADCHEST_WORDS[finding]

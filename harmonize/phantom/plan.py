@@ -38,9 +38,9 @@ def patient_groups(settings: PhantomSettings, site: str) -> list[PatientGroup]:
     """Return the patient groups of a hospital's release: a main group and small extra groups.
 
     `settings.images` is the number of images of the main group: train for CheXpert, test for VinDr, all frontal images
-    for others. An extra group is another split (expert_valid and expert_test of CheXpert, train of VinDr), or has images
-    that every cohort excludes: children (only by the age in the table; the images show adults), strips, and images
-    without view or labels.
+    for others. An extra group is another split (expert_valid and expert_test of CheXpert, train of VinDr), or has
+    images that a cohort excludes by default: children (only by the age in the table; the images show adults), strips,
+    and images without view or labels.
     """
     images = settings.images[site]
     num_excluded = max(1, images // 100)

@@ -47,10 +47,10 @@ def twin(
 ) -> Radiograph:
     """Return a frontal radiograph of a patient in which only the given properties are changed.
 
-    Without changes, the radiograph is the image that `write_cohorts` stores. `patient` and `study` are the numbers in the
-    columns patient and study of the truth tables. None as a property means no change.
+    Without changes, the radiograph is the image that `write_cohorts` stores. `patient` and `study` are the numbers in
+    the columns patient and study of the truth tables. None as a property means no change.
 
-    findings  finding -> True (with the severity of the study), False, or a severity in 0..1; other findings do not change
+    findings  finding -> True (with the severity of the study), False, or a severity in 0..1; others do not change
     scanner   the hospital whose scanner takes the image
 
     Raises ValueError for an unknown name or value.

@@ -169,7 +169,7 @@ def _box_rows(image_names: Names, radiograph: Radiograph) -> list[Row]:
 
 
 def _component_boxes(mask: Mask) -> list[list[float]]:
-    """Return x, y, width and height in pixels of each connected component with at least BOX_SHARE of the mask's area."""
+    """Return x, y, width, height [px] of each connected component that has at least BOX_SHARE of the mask's area."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     components = np.asarray(stats, np.int64)[1:]
     large = components[components[:, cv2.CC_STAT_AREA] >= BOX_SHARE * max(1, int(mask.sum()))]

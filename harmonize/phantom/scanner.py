@@ -1,7 +1,7 @@
 """Make a radiograph from a thickness map: positioning, exposure, scatter, noise, and the hospital's processing.
 
-The frame is the area of the stored image, which can be rectangular. Image and masks stay aligned, because the same affine
-map transforms both from the square canvas to the frame.
+The frame is the area of the stored image, which can be rectangular. Image and masks stay aligned, because the same
+affine map transforms both from the square canvas to the frame.
 """
 
 from collections.abc import Mapping
@@ -37,7 +37,8 @@ def expose(
 ) -> Exposure:
     """Return the radiograph that the hospital `scanner` takes.
 
-    `thickness` [R, R] is in cm of water, `masks` [R, R] are 0..1, and `size` is the long side of the radiograph in pixels.
+    `thickness` [R, R] is in cm of water, `masks` [R, R] are 0..1, and `size` is the long side of the radiograph in
+    pixels.
     """
     site = SITES[scanner]
     rng = rng_of("acquisition", patient, study.index)
@@ -97,7 +98,7 @@ def _detect(thickness: Map, site: Site, size: int) -> Map:
 
 
 def _quantum_noise(density: Map, patient: Patient, study: Study, site: Site, size: int) -> Map:
-    """Return quantum noise. Its amplitude is proportional to 1 / sqrt(local exposure), so dense areas have more noise."""
+    """Return quantum noise: an amplitude proportional to 1 / sqrt(local exposure), so dense areas have more noise."""
     rng = rng_of("noise", patient, study.index)
     strength = site.noise * min(1.0, size / 512) ** 0.5 * float(np.exp(study.exposure))
     white: Map = rng.standard_normal(density.shape, dtype=np.float32)

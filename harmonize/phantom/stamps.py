@@ -1,4 +1,4 @@
-"""Draw text on an image: the side marker, the view, and the token (a white tag that a network may use as a shortcut)."""
+"""Draw text on an image: the side marker, the view, and the token, a white tag that networks may use as a shortcut."""
 
 import cv2
 import numpy as np
@@ -31,8 +31,9 @@ def lead_letter(image: Map, site: Site, study: Study, rng: np.random.Generator, 
 def _write(image: Map, text: str, x: float, y: float, letter: float, frame: str, gray: float) -> None:
     """Draw text with its top left corner at x, y [px]; the image is changed in place.
 
-    `letter` is the height of a letter in pixels, `gray` the gray value of the text. `frame` "ring" or "box" draws a frame
-    of this form. The text replaces the pixels of the image, because text that is added to bright tissue would vanish.
+    `letter` is the height of a letter in pixels, `gray` the gray value of the text. `frame` "ring" or "box" draws a
+    frame of this form. The text replaces the pixels of the image, because text that is added to bright tissue would
+    vanish.
     """
     scale, thickness = letter / FONT_HEIGHT, max(1, round(letter / 9))
     (width, _), _ = cv2.getTextSize(text, FONT, scale, thickness)

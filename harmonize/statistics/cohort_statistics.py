@@ -1,7 +1,7 @@
 """Describe a cohort in tables: image flow, labels, patients and splits. Opens no image.
 
-The tables contain only counts, and no ids or hashes of ids. All ages from 90 on are joined to one group, and rare devices
-to another group.
+The tables contain only counts, and no ids or hashes of ids. All ages from 90 on are joined to one group, and rare
+devices to another group.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,8 +36,8 @@ class Stats:
               in the order of the filters
     findings  finding, grade (how well the labels match the finding: exact, approximate or unmapped), number of images
               in each state (STATE_NAMES), number of patients with the finding
-    together  finding, other (a second finding), and three numbers of images: stated (both findings are present, absent or
-              not mentioned), has (of these images, those with `finding`), both (those with both findings)
+    together  finding, other (a second finding), and three numbers of images: stated (both findings are present, absent
+              or not mentioned), has (of these images, those with `finding`), both (those with both findings)
     groups    what (view, sex, age, device, images per patient, images per study), group, number of images, owners (number
               of patients; for images per study, number of studies)
     splits    split, origin (official: the dataset defines the split; rule: `splits.rule` made the split), number of
