@@ -92,7 +92,7 @@ def test_split(grid: Manifest, run_id: str) -> tuple[NDArray[np.str_], Array]:
 
 
 def logits_of(images: NDArray[np.str_], image_id: NDArray[np.str_], logit: Array) -> Array:
-    """Return the rows of `logit` for these images, in their order."""
+    """Return the rows of `logit` for `images`, in the order of `images`; `image_id` has the image of each row of `logit`."""
     order = np.argsort(image_id)
     return logit[order[np.searchsorted(image_id, images, sorter=order)]]
 

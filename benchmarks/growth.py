@@ -4,9 +4,9 @@
     python benchmarks/growth.py runs --runs 10 --images 25000
 
 The script enlarges a finished store:
-- It draws patients of each cohort with replacement, under new names, until the cohort has `--images` images.
-- Each new run has an id, a seed, and the files of a normal run. Its logits are those of a run of the store plus noise;
-  its features are random vectors of length `--width`.
+- The script draws patients of each cohort with replacement, under new names, until the cohort has `--images` images.
+- Each new run has an id, a seed, and the files of a normal run. The logits of a new run are those of a run of the store
+  plus noise; the features are random vectors of length `--width`.
 
 A new process then computes the scores and writes the page. A second process does the same again, but reuses the scores
 of the source probes (classifiers of the hospital). CPU seconds are those of the process and its children; memory is

@@ -48,7 +48,7 @@ def _brax(patient: int, image: int) -> Names:
     return name, of_patient, str(image), f"images/{name}.png"
 
 
-# layout -> the names of an image, from the number of its patient and its own number
+# layout -> function that returns the names of an image, from the number of the patient and the number of the image
 NAMES: dict[str, Callable[[int, int], Names]] = {
     "chexpert": lambda p, i: (
         f"patient{p:06d}_study{i}_view1_frontal",

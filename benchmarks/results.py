@@ -1,6 +1,6 @@
 """Read and write the table of benchmarks in `results.csv` and `RESULTS.md`, and compare it with committed results.
 
-A figure is the measured value of a benchmark. Its spread is the range of the values over the rounds.
+A figure is the measured value of a benchmark. The spread of a figure is the range of the values over the rounds.
 """
 
 import contextlib

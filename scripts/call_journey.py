@@ -9,8 +9,8 @@ stops   public functions on the way; a private function belongs to the stop that
 files   modules with a stop
 climbs  steps from one stop to the next that go back to a package that had been left (`bench.store`, `reports`, ...)
 
-Calls are read from the source (`ast`): functions called by name, and by the name of their module. Methods, constructors and
-functions that are looked up while the program runs (executors, registry entries) are not followed.
+Calls are read from the source (`ast`): `function()` and `module.function()`. Methods, constructors and functions that are looked
+up while the program runs (executors, registry entries) are not followed.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""B12: CPU seconds of commands that need no neural network; the gate checks that they import no large libraries."""
+"""B12: CPU seconds of commands that need no neural network; the gate checks that a command imports no large libraries."""
 
 import os
 import resource

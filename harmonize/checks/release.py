@@ -90,8 +90,8 @@ def inspect(spec: CohortSpec) -> tuple[Cohort | None, list[Check]]:
 def _read(spec: CohortSpec) -> tuple[Cohort | None, pd.DataFrame | None, CxrError | None]:
     """Return the cohort, the native table with default labels, and the error.
 
-    The cohort is None if it cannot be loaded; the error is None if it can. The table is None if the adapter cannot read
-    the dataset, and for a user's own table. Rows with a fault are not in the table.
+    The cohort is None if it cannot be loaded; if it is loaded, the error is None. The table is None if the adapter cannot
+    read the dataset, and for a user's own table. Rows with a fault are not in the table.
     """
     table, problem = None, None
     try:
@@ -109,7 +109,7 @@ def _read(spec: CohortSpec) -> tuple[Cohort | None, pd.DataFrame | None, CxrErro
 def check_table(
     spec: CohortSpec, facts: Mapping[str, Any], table: pd.DataFrame | None, is_phantom: bool, is_small: bool
 ) -> tuple[list[Check], bool]:
-    """Compare a table file with its published version; return checks, and whether the file is only a subset of it.
+    """Compare a table file with its published version; return checks, and whether the file has only a subset of the rows.
 
     `facts` describes the published file. `table` is the native table of the dataset. `is_small`: whether the dataset
     has fewer images than its release.

@@ -195,8 +195,8 @@ def training_column(source: str, finding: str) -> str:
 def _training_states(native: pd.DataFrame, states: pd.DataFrame, spec: CohortSpec, mapping: str) -> list[pd.DataFrame]:
     """Return one table of training labels for each label source in `spec.training`.
 
-    The label of an image that the label source does not have is null. The label source `hybrid` takes each finding from
-    its own label source; findings without one keep their states of the cohort (`states`).
+    The label of an image that the label source does not have is null. The label source `hybrid` names another label
+    source for some findings; the other findings keep their states of the cohort (`states`).
     """
     tables = []
     for name, hybrid in spec.training:

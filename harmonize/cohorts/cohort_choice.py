@@ -16,7 +16,7 @@ REMARKS = ("contradictory", "unlabelled", "contradictory_sex", "unknown_label")
 class CohortChoice:
     """Settings that select images of a cohort. The defaults select every frontal image.
 
-    In a grid, the settings apply to the training cohort; `limit` applies only to its training patients.
+    In a grid, the settings apply to the training cohort; `limit` applies only to the patients of the split train.
     Raises ValueError for an invalid value.
     """
 

@@ -22,9 +22,9 @@ def confounded(
     """Return the mask of the images to keep; `flow` gets the numbers of removed images.
 
     Images without a label of the finding (uncertain or null) or without a level are removed. The other images form four
-    combinations: with or without the finding, with or without the level. If the association is too strong, images with
-    both or with neither are removed; if it is too weak, images with only one of both. The two combinations concerned
-    lose the same share of their images, at random. The other two combinations keep all images.
+    combinations: with or without the finding, with or without the level. If the odds ratio is too high, images with both
+    or with neither are removed; if the odds ratio is too low, images with only one of both are removed. The same share
+    is removed at random from both combinations; the other two combinations keep all images.
 
     state: label states of the finding, one per row. where: location that errors name. Raises DatasetError if a
     combination has no image, before or after sampling.

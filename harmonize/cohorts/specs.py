@@ -54,7 +54,7 @@ class CohortSpec:
 def read_data(path: Path) -> dict[str, CohortSpec]:
     """Return the cohorts in the folder or file of `--data`, by name.
 
-    Cohorts of a folder are in the order of PUBLISHED; cohorts of a file keep its order.
+    Cohorts of a folder are in the order of PUBLISHED; cohorts of a file are in the order of the file.
 
     Raises DatasetError for a folder without cohorts, and ConfigError for an error in the YAML file.
     """

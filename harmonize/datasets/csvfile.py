@@ -208,8 +208,8 @@ def faults(
 ) -> "pd.Series[str]":
     """Return a fault text for each invalid cell of a column, "" for valid cells.
 
-    `text` has the cells; its index must have their lines in the file, which the fault texts name. `kind` says what a
-    valid cell is, such as "a label state".
+    `text` has the cells, and its index must have the line of each cell in the file, because a fault text names the line.
+    `kind` says what a valid cell is, such as "a label state".
     """
     texts = np.full(len(text), "", object)
     for row in np.flatnonzero(is_invalid):

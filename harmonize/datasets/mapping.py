@@ -1,6 +1,7 @@
 """Read and check the mapping file of the layout `table`; error messages name the key.
 
-The layout `table` is any table of a user. The mapping file states what its columns mean (`harmonize.datasets.table`).
+The layout `table` is any table of a user. The mapping file states what the table's columns mean; the docstring of
+`harmonize.datasets.table` has an example.
 """
 
 import re

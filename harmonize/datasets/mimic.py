@@ -2,9 +2,9 @@
 
 Layout: files/p10/p10000032/s50414267/<dicom_id>.jpg, and in the root (plain or gzipped, any release number)
 mimic-cxr-2.0.0-{chexpert or negbio, metadata, split}.csv.gz. Labels are per study: 1.0, 0.0, -1.0, blank.
-Release 2.1.0 adds mimic-cxr-2.1.0-test-set-labeled.csv: a radiologist labeled 687 test studies again. If the file
-exists, the additional columns "expert:<label>" contain its states, null for all other studies. With the label source
-`expert`, these states are the labels.
+Release 2.1.0 adds mimic-cxr-2.1.0-test-set-labeled.csv: a radiologist labeled 687 test studies again. If this file
+exists, the additional columns "expert:<label>" contain the radiologist's states, null for all other studies. With the
+label source `expert`, the radiologist's states are the labels.
 The release has no sex and age; both are read from MIMIC-IV's patients.csv.gz, if this file is in the root or in hosp/.
 Images of a study without labels have null states. Views: AP, PA; LATERAL and LL are LATERAL, others UNKNOWN.
 Source: Johnson et al. 2019, arXiv:1901.07042. Credentialed access: physionet.org/content/mimic-cxr-jpg.
@@ -182,7 +182,7 @@ def _people(root: Path, raw: pd.DataFrame) -> tuple[dict[str, Any], "pd.Series[s
 def write(table: pd.DataFrame, root: Path) -> None:
     """Write the gzipped label, metadata and split files.
 
-    If the table has the data for them, also write patients.csv.gz and the expert labels of release 2.1.0.
+    If the table has sex or age, also write patients.csv.gz; if it has expert labels, also write the file of release 2.1.0.
 
     The table must have: ids of digits only (subject_id has 8), paths of the layout, equal states within a study, one
     sex per patient, ages in whole years. If the table has the columns `rows` and `columns` (height and width of the

@@ -35,7 +35,7 @@ from harmonize.datasets.mapping import TableMapping, read_mapping
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import ABSENT, PRESENT
 
-# texts that mean "no value"; the value "*" in a mapping does not match these texts
+# texts of a cell that mean "no value"; "*" in a mapping means any text except these
 UNSTATED = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "None")
 TABLE, MAPPING = "table.csv", "mapping.yaml"
 

@@ -84,7 +84,7 @@ class Scene:
 def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
     """Return the locations of findings and anatomy in the images of a cohort.
 
-    The table needs the column image_id. It may have the column lung_mask: paths of mask files, relative to root.
+    The table needs the column image_id, and may have the column lung_mask: paths of mask files, relative to root.
 
     Raises DatasetError if a file of boxes or outlines cannot be read.
     """

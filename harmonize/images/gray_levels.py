@@ -12,7 +12,7 @@ _CHUNK = 2**22  # pixels; numpy needs eight bytes for each pixel that it counts 
 def percentiles_to_uint8(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
     """Scale an image linearly: the 0.5th percentile of its non-zero pixels becomes 0, the 99.5th becomes 255; clip.
 
-    A division by 257 (65535 / 255) instead would make a 12-bit image almost black. An image of zeros becomes black.
+    A division by 257 (65535 / 255) would make a 12-bit image almost black. An image of zeros stays black.
 
     >>> percentiles_to_uint8(np.array([[0, 100, 300, 500]], np.uint16)).tolist()
     [[0, 0, 128, 255]]

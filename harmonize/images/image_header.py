@@ -103,7 +103,7 @@ def _check_scans(content: bytes, frame: int) -> int:
 def _scan_header(content: bytes, scan: int) -> tuple[bytes, int, int, int]:
     """Return the channels of the JPEG scan at byte `scan`, its first and last coefficient, and its lowest bit.
 
-    The scan stores the bits of these coefficients from the lowest bit on.
+    The scan stores the coefficients from the first to the last, without the bits below the lowest bit.
     """
     end = scan + 5 + 2 * int.from_bytes(content[scan + 4 : scan + 5], "big")
     low, high, bits = content[end : end + 3].ljust(3, b"\xff")

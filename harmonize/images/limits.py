@@ -1,4 +1,4 @@
-"""Limits for image files. They are checked before pixels are decoded, and each limit states its reason.
+"""Limits for image files, which are checked before pixels are decoded; the comment of each limit states the reason.
 
 A few hundred bytes can declare an image that fills the memory. The largest radiographs have about 20 million pixels,
 so these limits are far above every real file.

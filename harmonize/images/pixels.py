@@ -67,8 +67,8 @@ def read_gray(path: ImageFile, at_least: int = 0) -> Gray:
 def read_radiograph(path: ImageFile, at_least: int = 0) -> Gray:
     """Return the image as `read_gray` does, for training and prediction; also raise UnreadableImage for a blank image."""
     image = read_gray(path, at_least)
-    # Every 64th row and column is tested first. These pixels differ in nearly every image, so the rest is rarely
-    # tested.
+    # The pixels of every 64th row and column are tested first. In nearly every image, these pixels differ, so the other
+    # pixels are rarely tested.
     if np.ptp(image[::64, ::64]) == 0 and np.ptp(image) == 0:
         raise UnreadableImage("no contrast: all its pixels are equal")
     return image

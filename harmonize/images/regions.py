@@ -31,7 +31,7 @@ class InputTransform:
 
     @classmethod
     def of(cls, picture: Gray, geometry: Geometry, center: int = 0) -> "InputTransform":
-        """Return the transformation of a decoded image; its crop is the same as in the image cache."""
+        """Return the transformation of a decoded image; the region is cropped as in the image cache."""
         height, width = picture.shape
         return cls((height, width), crop_box(picture, geometry)[0], replace(geometry, clahe=None), center)
 
@@ -44,7 +44,8 @@ class InputTransform:
     def apply_to_mask(self, mask: Mask) -> Mask:
         """Transform a mask of the image file to the input image [S, S].
 
-        A region thinner than a pixel keeps the pixels that it covers most. A region outside the crop becomes empty.
+        If a region is thinner than a pixel, the pixels that it covers most stay in the mask. A region outside the crop
+        becomes empty.
         """
         pixels = np.where(mask, 255, 0).astype(np.uint8)
         if pixels.shape != self.shape:

@@ -152,9 +152,9 @@ def cloud(rng: np.random.Generator, size: int, span: int = 256, power: float = 1
 
 
 def rounded(layer: Layer, full_depth: float) -> Map:
-    """Return the thickness 0..1 of a rounded body; it increases from the outline inwards as a quarter ellipse.
+    """Return the thickness 0..1 of a rounded body, which increases from the outline inwards as a quarter ellipse.
 
-    The thickness reaches 1 at the distance `full_depth` from the outline.
+    The thickness reaches 1 at the distance `full_depth` from the outline, a fraction of the canvas.
     """
     size, coarse = layer.shape[0], 96
     mask = cv2.resize(layer, (coarse, coarse), interpolation=cv2.INTER_AREA)

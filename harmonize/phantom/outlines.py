@@ -27,7 +27,7 @@ class LungFrame:
 
 
 def lung_top(study: Study) -> float:
-    """Return the vertical position (y) of the apices of the lungs; they are higher in AP views."""
+    """Return the vertical position (y) of the apices of the lungs; apices are higher in the image in AP views."""
     return 0.118 - (0.012 if study.view == "AP" else 0.0)
 
 

@@ -14,7 +14,7 @@ ONE_STUDY = ("vindr",)  # no patient id is released, so each image counts as a p
 
 @dataclass(frozen=True, slots=True)
 class PatientGroup:
-    """Patients with the same role in a release, such as its test split. Their numbers are `first`, `first` + 1 ..."""
+    """Patients with the same role in a release, such as its test split. The patients have the numbers first, first + 1 ..."""
 
     site: str
     split: str  # "": if the release has official splits, each patient gets one of them at random

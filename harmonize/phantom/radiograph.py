@@ -86,7 +86,8 @@ def render_lateral(settings: PhantomSettings, patient: Patient, study: Study) ->
 def has_token(settings: PhantomSettings, patient: Patient, study: Study) -> bool:
     """Return whether the image gets the token.
 
-    At the hospital `settings.source`, the probability depends on the finding `settings.finding`; at others it is 0.5.
+    At the hospital `settings.source`, the probability depends on the finding `settings.finding`; at other hospitals, it
+    is 0.5.
     """
     chance = 0.5
     if patient.site == settings.source:

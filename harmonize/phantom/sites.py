@@ -1,7 +1,7 @@
 """Define the six phantom hospitals: image acquisition, patients, and uncertain labels.
 
-Prevalences follow the published label counts. They are at least 0.05, so that a few hundred images have ten cases of
-each finding. Acquisition values are invented, so that the hospitals look different. They do not describe real
+Prevalences follow the published label counts, but are at least 0.05, so that a few hundred images have ten cases of each
+finding. The values of image acquisition are invented to make the hospitals look different, and do not describe real
 hospitals.
 """
 

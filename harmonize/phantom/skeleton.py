@@ -1,8 +1,8 @@
 """Draw bones as maps of thickness: cm of water that would attenuate as much as the bone.
 
 Ribs are projections of tilted rings; one formula gives the posterior and the anterior half. A bone is a faint area
-between two thin bright lines, its cortex. The thickness of a bone is larger than its real size, because bone attenuates
-more than water.
+between two thin bright lines, the cortex. The thickness values are larger than real bones, because bone attenuates more
+than water.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from harmonize.phantom.drawing import Layer, Map, Points, blank, ellipse, fill, 
 from harmonize.phantom.outlines import LUNG_BASE, lung_top
 from harmonize.phantom.patient import LEFT, RIGHT, Patient, Study
 
-# thickness in cm of water of ribs (posterior, anterior), shoulder and spine where their layer has the value 255
+# thickness in cm of water of ribs (posterior, anterior), shoulder and spine, at pixels with the value 255 in their layer
 POSTERIOR_CM, ANTERIOR_CM, SHOULDER_CM, SPINE_CM = (2.5, 2.1, 3.5, 2.0)
 RING = np.linspace(0.12, 2.45, 26)  # angle along a rib [rad]: 0 at the spine, pi/2 at the side
 RIB_REACH = np.array([0.50, 0.70, 0.83, 0.91, 0.96, 1.0, 1.025, 1.035, 1.03, 1.0])

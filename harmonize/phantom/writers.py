@@ -55,7 +55,7 @@ def write_dicom(path: Path, image: Map, *, uid: str, bits: int, window: tuple[in
     """
     low, high = window
     pixels = np.rint(low + (1 - image if inverted else image) * (high - low)).astype("<u2")
-    from pydicom.dataset import Dataset, FileMetaDataset  # imported late: it takes half a second
+    from pydicom.dataset import Dataset, FileMetaDataset  # imported only when needed: the import takes half a second
     from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
     data = Dataset()

@@ -145,7 +145,7 @@ def _flow(
 ) -> pd.DataFrame:
     """Return the flow of the cohort, then the steps `unreadable`, `unlabelled` and `used`, then the remarks.
 
-    Remarks are counts after the step `kept`; they remove no image.
+    Remarks are the counts after the step `kept`; a remark removes no image.
     """
     rows: list[tuple[str, str, int]] = []
     remarks: list[tuple[str, str, int]] = []
