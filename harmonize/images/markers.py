@@ -12,8 +12,7 @@ SIDE = 320  # px, the long side of the reduced image in which markers are detect
 # differences)
 STEP = 0.30
 BRIGHT = 0.60  # share of white; minimum gray value of the brightest pixel of a marker
-# width of the rim in which markers are searched, as a share of each side; the rim has no lower part, where metal and gas
-# are
+# share of each side: width of the rim in which markers are searched. The rim has no lower part: metal and gas are there
 ZONE = 0.27
 GAP = 0.012  # share of the long side; maximum distance of two letters of one word
 SMALLEST, LARGEST = 2e-4, 0.03  # minimum and maximum area of a marker's box, as a share of the image
