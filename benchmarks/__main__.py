@@ -13,8 +13,8 @@ The exit status is 1 in three cases:
 - a gate fails: our implementation and the peer's give different results;
 - a benchmark crashes;
 - a measured value is more than a tenth worse than the median of the last ten committed values of the same processor,
-  and its range over the rounds does not overlap with theirs. With --check, a ratio to a peer also counts if it is more
-  than a third worse than those of other processors.
+  and the range of its rounds does not overlap with the range of their rounds. With --check, a ratio to a peer without
+  committed values of this processor is compared with other processors; there, the limit is a third instead of a tenth.
 
 A benchmark may have a goal for its value. A missed goal is printed, but does not change the exit status.
 """

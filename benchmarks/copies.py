@@ -1,11 +1,12 @@
-"""Write a store of many runs, to time `bench report` and `bench check` in it. The runs are copies of a few runs.
+"""Write a store with many copies of a few runs, to measure how long `bench report` and `bench check` take in it.
 
     bench run --grid demo --store runs
     python benchmarks/copies.py runs many --runs 2000
     python -m bench.cli report --store many ; python -m bench.cli check --store many
 
-Each copy has a new id, seed and learning rate; every three copies of a run are a recipe. Its files and scores are those of the
-original run; nothing is scored again. Unchanged files are hard links to the original files, so both stores are on one disk.
+Each copy has a new id, seed and learning rate. Three copies of a run have the same learning rate and three seeds, so they are one
+recipe. A copy has the files and scores of the original run; nothing is scored again. Unchanged files are hard links to the original
+files, so both stores must be on one disk.
 """
 
 import argparse
@@ -28,7 +29,10 @@ COPIED = ("history.parquet", "trained.json", "cost.json", "seal.json", "env.json
 
 
 def copied(source: Path, root: Path, num: int) -> None:
-    """Write a store with `num` runs, without decoded images and analyses, on the disk of the source."""
+    """Write a store with `num` copies of the runs in `source`, without decoded images and analyses.
+
+    Both folders must be on one disk.
+    """
     old = read_manifest(Store.open(source, create=False), None)
     store, content = Store.open(root), copy.deepcopy(dict(old.content))
     shutil.copytree(source / "cohorts", root / "cohorts")

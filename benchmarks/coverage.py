@@ -13,13 +13,13 @@ A world is a simulated study; there are six. A patient has 1 to 6 images, which 
   recipes   two to six recipes of two or three seeds, equally good, with equal or different scatter of their seeds; tests the
             intervals of recipes over patients and seeds
   ece       a calibrated run, a nearly calibrated run and an over-confident run; tests the intervals of ECE
-  drift     such runs at an internal and at an external hospital, with other patients; tests the intervals of the drift of ECE
+  drift     runs of these three kinds at an internal and at an external hospital; tests the intervals of the drift of ECE
 
 A prediction score is the mean of its stratum (patients of the same sex and label) + the patient's effect + noise, all normal.
 Therefore the true AUROC is the mean of Phi(difference of means / sqrt(2 variance)) over the pairs of strata, weighted with their
 shares. The true AUPRC and, in the world `gap`, the true ECE are integrals over mixtures of normal distributions. In the worlds `ece` and
 `drift` the true probability of a label is a logistic function of the score, and a run reports a logistic function of this
-probability's logit; the true ECE is an integral over the scores. None of these needs a simulation.
+probability's logit; the true ECE is an integral over the scores. So no true value needs a simulation.
 
 With 150 patients, a finding has about 37 positive patients. For so few patients, percentile intervals are too narrow,
 as the row of percentile intervals shows. This is why `area_interval` in `bench/scoring/bootstrap/intervals.py` works on
@@ -76,16 +76,17 @@ LEVELS = {
     "halves": np.repeat([1.8, 0.8], NUM_RUNS // 2),
     "steps": np.linspace(1.6, 0.8, NUM_RUNS),
 }
-# seeds of each recipe, and standard deviation over seeds of the distance between positives and negatives
+# name -> number of seeds of each recipe, and for each recipe the standard deviation over seeds of the distance between the mean
+# scores of positives and negatives
 RECIPES = {
     "2 recipes of 2 seeds": ((2, 2), (0.12, 0.12)),
     "6 recipes of 3 seeds": ((3,) * 6, (0.12,) * 6),
     "6 recipes of 1 to 3 seeds": ((1, 2, 3, 3, 2, 1), (0.12,) * 6),
     "6 recipes of 3 seeds, unequal scatter": ((3,) * 6, (0.03, 0.03, 0.1, 0.1, 0.25, 0.25)),
 }
-# slope and intercept that turn the true logit into the reported one
+# kind of run -> slope and intercept that turn the true logit into the logit that the run reports
 REPORTED = {"calibrated": (1.0, 0.0), "nearly calibrated": (0.8, 0.15), "over-confident": (2.0, 0.0)}
-# what the run reports at the internal and at the external hospital
+# kinds of run (keys of REPORTED) at the internal and at the external hospital
 DRIFTS = (
     ("calibrated", "calibrated"),
     ("calibrated", "over-confident"),
@@ -249,7 +250,7 @@ def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
 
 
 def of_errors(value: Array, replicates: Array, excesses: tuple[float, float] | Array) -> tuple[Array, Array]:
-    """Compute intervals of differences of calibration errors; `excesses` has those of the first and the second error."""
+    """Compute intervals of differences of two calibration errors; `excesses` has the excess (bias) of each of the two errors."""
     return distance_difference(value, replicates, np.asarray(excesses[0]), np.asarray(excesses[1]))
 
 
@@ -266,7 +267,7 @@ def true_logit(score: Array) -> Array:
 
 
 def true_ece(kind: str) -> float:
-    """Return the true ECE of a run: the integral over the scores, in each bin of the reported probability."""
+    """Return the true ECE of a kind of run (a key of REPORTED), integrated over the scores in each bin of reported probabilities."""
     score = np.linspace(-8, 10, 400_001)
     density = PREVALENCE * norm.pdf(score, DISTANCE["internal"], SD) + (1 - PREVALENCE) * norm.pdf(score, 0, SD)
     probability = reported(score, kind)
@@ -289,7 +290,10 @@ def calibration(seen: Seen, seed: int, num_patients: int, num_resamples: int) ->
 def errors_of(
     kinds: Iterable[str], num_patients: int, num_resamples: int, cohort: str, seed: int
 ) -> dict[str, tuple[tuple[Array, Array], tuple[Array, Array]]]:
-    """Simulate a cohort and return, by kind of run, ECE with replicates: of each finding, and of the mean over findings."""
+    """Simulate a cohort and return two estimates for each kind of run: the ECE of each finding, and the mean ECE over the findings.
+
+    An estimate is a pair of arrays: values, and bootstrap replicates.
+    """
     generator = np.random.default_rng(seed)
     patient = patients(num_patients, generator)
     label = (generator.random((num_patients, NUM_FINDINGS)) < PREVALENCE).astype(np.int8)[patient]
@@ -345,7 +349,11 @@ def holds(
 
 
 def rows_of(seen: Seen) -> Rows:
-    """Return one row per claim: a share with Wilson's interval, a mean with a normal interval, or the largest distance."""
+    """Return one row per claim, with the columns that `simulate` names.
+
+    The number found is the share of cases in which the claim held (with Wilson's interval), the mean of a measured number
+    (with a normal interval), or the largest distance between the gap and the sum of its components.
+    """
     out: Rows = []
     true = planted()
     for claim, cases in seen.items():

@@ -8,8 +8,8 @@ The alternatives are a prediction without heat maps, a backward pass for each fi
 All implementations get the same network, images and feature maps of the last stage, and take turns in one process. The time of
 the fastest round counts. Before the timing, the heat maps of all implementations must agree to a relative difference of 1e-5.
 
-The package grad-cam is compared if it is installed (`pip install grad-cam`). It scales each map to [0, 1]; the maps are compared
-before this scaling.
+The package grad-cam is compared if it is installed (`pip install grad-cam`). The package scales each map to [0, 1]; its maps are
+compared before this scaling.
 """
 
 import argparse

@@ -4,9 +4,10 @@
     python -m benchmarks.fair_start runs DATA --weights DIR --head zero timm
 
 DATA is the root of the cohort `nih-mini` of data.yaml. The script trains each network with the functions of `naive.py`, which
-use none of this project's training code. It trains on the patients that the grid used for training and validation, and tests
-on those of the grid's test split. It prints the mean macro AUROC of both, and their difference with a 95 % interval. For the
-interval, patients and seeds are drawn with replacement; both networks of a pair are scored on the same draw.
+use none of this project's training code. The script trains on the patients that the grid used for training and validation, and
+tests on the patients of the grid's test split. For the default recipe and for the plain script, it prints the mean macro AUROC over
+the seeds, and then their difference with a 95 % interval. For the interval, patients and seeds are drawn with replacement; the two
+networks of a seed are scored on the same draw.
 """
 
 import argparse
@@ -27,7 +28,10 @@ Array = NDArray[np.float32]
 
 
 def difference(label: Array, patient: NDArray[np.str_], ours: Array, peer: Array) -> tuple[float, float, float]:
-    """Return the mean difference of macro AUROC over S seeds, and its interval; logits are [S, N, 9], labels [N, 9]."""
+    """Return the mean over S seeds of our macro AUROC minus the peer's, and the two bounds of its 95 % interval.
+
+    `ours` and `peer` are logits [S, N images, 9 findings], `label` is [N, 9], and `patient` [N] is the patient of each image.
+    """
     rng = np.random.default_rng(0)
     names, number = np.unique(patient, return_inverse=True)
     draws = []
@@ -47,7 +51,7 @@ def macros(label: Array, logit: Array, weight: NDArray[np.float64]) -> list[floa
 
 
 def main() -> None:
-    """Train the peers, then print a line per network and start of the last layer."""
+    """Train the peers, and print a line for each network and each way to initialize the last layer."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("store", type=Path)
     parser.add_argument("data", type=Path)
@@ -88,7 +92,7 @@ def test_split(grid: Manifest, run_id: str) -> tuple[NDArray[np.str_], Array]:
 
 
 def logits_of(images: NDArray[np.str_], image_id: NDArray[np.str_], logit: Array) -> Array:
-    """Return the rows of `logit` for these images, in their order."""
+    """Return the rows of `logit` for `images`, in the order of `images`; `image_id` has the image of each row of `logit`."""
     order = np.argsort(image_id)
     return logit[order[np.searchsorted(image_id, images, sorter=order)]]
 

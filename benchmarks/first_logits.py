@@ -3,9 +3,10 @@
     python -m benchmarks.first_logits DATA --weights DIR
 
 DATA is a folder in the layout of the NIH release; DIR has `<architecture>_imagenet.safetensors` for each network. For each network
-and each start of the last layer, the script prints two numbers per seed: the root mean square of the logits minus their biases, over
-64 images, and the expected loss divided by the entropy of the prevalences. A network that knows nothing but the prevalences has 0
-and 1.
+and each way to initialize the last layer, the script prints two numbers per seed:
+- the root mean square of the logits minus their biases, over 64 images;
+- the expected loss divided by the entropy of the prevalences.
+For a network that knows only the prevalences, the two numbers are 0 and 1.
 """
 
 import argparse
@@ -22,7 +23,7 @@ NUM_IMAGES = 64
 
 @torch.no_grad()
 def main() -> None:
-    """Print the two numbers of each network, start and seed."""
+    """Print the two numbers for each network, initialization of the last layer, and seed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--weights", type=Path)

@@ -1,4 +1,4 @@
-"""Measure `bench run --estimate`: its own time and memory, and its forecast against the time and disk space that the grid then uses.
+"""Measure the time and memory of `bench run --estimate`, and compare its forecast with the time and disk space that the grid then uses.
 
     OMP_NUM_THREADS=1 python benchmarks/forecast.py                       # three small grids
     OMP_NUM_THREADS=1 python benchmarks/forecast.py sam                   # one of them
@@ -68,7 +68,7 @@ HEAD = (
 
 
 def command(grid: str, store: Path, *extra: str) -> tuple[str, float, float]:
-    """Run a grid; return the printed text, the CPU seconds of all its processes, and the peak memory of the largest in GB."""
+    """Run a grid; return the printed text, the CPU seconds of all processes, and the peak memory in GB of the largest process."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     arguments = [sys.executable, "-m", "bench.cli", "run", "--grid", grid, "--store", str(store)]
     with tempfile.TemporaryFile("w+") as output:

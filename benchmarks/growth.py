@@ -4,13 +4,13 @@
     python benchmarks/growth.py runs --runs 10 --images 25000
 
 The script enlarges a finished store:
-- It draws patients of each cohort with replacement, under new names, until the cohort has `--images` images.
-- Each new run has an id, a seed, and the files of a normal run. Its logits are those of a run of the store plus noise;
-  its features are random vectors of length `--width`.
+- The script draws patients of each cohort with replacement, under new names, until the cohort has `--images` images.
+- Each new run has an id, a seed, and the files of a normal run. The logits of a new run are those of a run of the store
+  plus noise; the features are random vectors of length `--width`.
 
 A new process then computes the scores and writes the page. A second process does the same again, but reuses the scores
 of the source probes (classifiers of the hospital). CPU seconds are those of the process and its children; memory is
-that of the largest of these processes.
+the peak memory of the largest of these processes.
 `--across N` measures only the tables over all runs, for N runs; `--scan N` measures the check of N run folders.
 """
 
@@ -52,7 +52,10 @@ def name_of(run: int) -> str:
 
 
 def planned(content: dict[str, Any], num: int) -> list[dict[str, Any]]:
-    """Return `num` copies of a manifest's runs. They differ in id and seed; every three copies of a run are a recipe."""
+    """Return `num` copies of a manifest's runs, with new ids and seeds.
+
+    Three copies of a run have the same learning rate and three seeds, so they are one recipe.
+    """
     runs = [copy.deepcopy(content["runs"][i % len(content["runs"])]) for i in range(num)]
     for i, run in enumerate(runs):
         time = i // len(content["runs"])
@@ -174,9 +177,9 @@ def scores_and_page(root: Path, threads: int) -> dict[str, float]:
 def rebuilt(manifest: Manifest, threads: int, everything: bool) -> tuple[dict[str, float], str]:
     """Compute scores and page again in a new process; return its time and memory, and a hash of the files.
 
-    With `everything`, all scores are deleted first. Without `everything`, only the keys are deleted that state by which
-    version the scores were computed, as after a change of metrics. The scores of source probes stay valid, because they
-    depend only on features and labels.
+    With `everything`, all scores are deleted first. Without `everything`, only the files KEY are deleted, which state the
+    version that computed the scores; so all scores are computed again, as after a change of metrics. The scores of source
+    probes stay valid, because these scores depend only on features and labels.
     """
     root = manifest.store.root
     shutil.rmtree(root / "report", ignore_errors=True)
@@ -190,7 +193,7 @@ def rebuilt(manifest: Manifest, threads: int, everything: bool) -> tuple[dict[st
 
 
 def over_runs(source: Path, num: int) -> float:
-    """Return the CPU seconds of the tables over `num` runs, whose scores are those of the store plus noise."""
+    """Return the CPU seconds of the tables over `num` runs; the scores of these runs are scores of the store plus noise."""
     old = read_manifest(Store.open(source, create=False), None)
     ids, draw = scored_ids(old), np.random.default_rng(0)
     content = {**old.content, "runs": planned(dict(old.content), num)}

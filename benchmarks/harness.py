@@ -96,7 +96,10 @@ def parse_goal(goal: str) -> tuple[bool, float]:
 
 
 def peer(module: str, install: str = "") -> ModuleType:
-    """Return the module of a peer library. Raises NotMeasured if it is not installed; `install` is the library's name for pip."""
+    """Return the module of a peer library; raise NotMeasured if the library is not installed.
+
+    `install` is the library's name for pip, which the error names; "" if it is the name of the module.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -129,8 +132,8 @@ def check(passed: bool, text: str) -> str:
 def largest_memory() -> int:
     """Return the peak memory of this program in kB.
 
-    Linux states this number in /proc. On other systems, `getrusage` is used. Its number may be too large: it includes
-    the memory that the process had as a copy of its parent, before it started this program.
+    Linux states this number in /proc. On other systems, `getrusage` gives a number that may be too large: this number
+    includes the memory that the process had as a copy of its parent, before the process started this program.
     """
     try:
         status = Path("/proc/self/status").read_text()

@@ -5,9 +5,9 @@
 The script prints the Dice coefficient of the detected lung field with the outlined lungs. For comparison, it prints the Dice
 coefficients of two simple guesses: the whole image, and the box of the adaptive region.
 
-Two constants of `harmonize/images/lungs.py` (rim, hull) were tuned on the images whose file name has an even hash. The
-result of the other half of the images is printed separately. Without the two folders, only phantoms are measured: their
-lungs, and their tags as markers.
+The rim and the convex hull in `harmonize/images/lungs.py` were tuned on the images whose file name has an even hash. The
+result of the other half of the images is printed separately. Without the two folders, only phantoms are measured: the
+detection of their lungs, and the detection of their tags as markers.
 """
 
 import argparse

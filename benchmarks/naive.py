@@ -78,7 +78,7 @@ def scale_of(network: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def fine_tune(network: nn.Module, images: Tensor, label: Tensor, mean: Tensor, std: Tensor, epochs: int) -> float:
-    """Train with AdamW, warm-up and cosine decay; return the loss of the first batch."""
+    """Train with AdamW, warm-up and cosine decay; return the loss of the first batch. Labels that are NaN are ignored."""
     augment = transforms.RandomAffine(10, translate=(0.05, 0.05), scale=(0.9, 1.1))
     optimizer, batch = torch.optim.AdamW(network.parameters(), lr=3e-4, weight_decay=0.01), 16
     steps = epochs * (len(images) // batch)
@@ -106,7 +106,7 @@ def predict(network: nn.Module, images: Tensor, mean: Tensor, std: Tensor) -> ND
 
 
 def macro_auroc(label: NDArray[np.float32], logit: NDArray[np.float32], weight: NDArray[np.float64]) -> float:
-    """Return the mean AUROC over the findings that have both classes; `weight` [N] counts the images."""
+    """Return the mean AUROC over the findings that have both classes; `weight` [N] is how often each image counts."""
     areas = []
     for y, x in zip(label.T, logit.T, strict=True):
         rows = np.isfinite(y) & (weight > 0)

@@ -15,7 +15,7 @@ sorted   from navigation until the first click that changes the order of the row
 after load   time from the load event until `sorted`; 0 if the table was sorted before the load event
 whole    from navigation until all rows are sorted; our page sorts the visible rows first, the others when the browser is idle
 again    from a click on another column, after `whole`, until the page shows the new order
-cpu      CPU time of the page's main thread until `sorted` and until `whole`; other work on the machine changes it less
+cpu      CPU time of the page's main thread until `sorted` and until `whole`; other work on the machine hardly changes it
 chart    from navigation until the first chart is drawn; a chart is drawn when the reader scrolls to it, here after `whole`
 """
 

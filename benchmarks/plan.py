@@ -4,9 +4,10 @@
     python benchmarks/plan.py FOLDER --estimate           # the rehearsal
     python benchmarks/plan.py FOLDER --only densenet121   # arguments of `bench run`
 
-FOLDER gets small synthetic cohorts, and cohorts that repeat their patients under new ids until each cohort has as many
-images as the published dataset. They have the files of the original datasets; images are hard links to the drawn images.
-CPU seconds are those of all processes of the command; memory is that of the largest process.
+FOLDER gets small synthetic cohorts and large cohorts. A large cohort repeats the patients of a small cohort under new ids until
+it has as many images as the published dataset. All cohorts have the file layout of the published datasets; the images of large
+cohorts are hard links to the images of small cohorts. CPU seconds are those of all processes of the command; memory is the peak
+memory of the largest process.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def _brax(patient: int, image: int) -> Names:
     return name, of_patient, str(image), f"images/{name}.png"
 
 
-# layout -> the names of an image, from the number of its patient and its own number
+# layout -> function that returns the names of an image, from the number of the patient and the number of the image
 NAMES: dict[str, Callable[[int, int], Names]] = {
     "chexpert": lambda p, i: (
         f"patient{p:06d}_study{i}_view1_frontal",
@@ -96,7 +97,7 @@ def main() -> None:
     if not (small / "phantom.json").is_file():
         subprocess.run([*bench, "data", "phantom", str(small), "--source", "400", "--external", "400"], check=True)
     missing = {layout: images for layout, images in PUBLISHED.items() if not (large / layout).is_dir()}
-    # in another process, because Linux counts the memory of this process as memory of the command that it starts
+    # enlarge in other processes, because Linux counts the memory of this process as memory of the command that it starts
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         for layout, images in missing.items():
             pool.submit(enlarge, small, large, layout, round(arguments.share * images)).result()

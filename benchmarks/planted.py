@@ -44,9 +44,10 @@ class World:
     def densities(
         self, women: float | None = None, mislabelled: float | None = None
     ) -> tuple[Mapping[float, float], Mapping[float, float]]:
-        """Return two mappings from a stratum's mean score to its share, of labeled positives and of negatives.
+        """Return the strata of the patients with a positive label, and the strata of the patients with a negative label.
 
-        `women` and `mislabelled` replace the values of this hospital, if not None. Scores of women are higher by 0.3.
+        Each is a mapping from the mean score of a stratum to the stratum's share of these patients. `women` and
+        `mislabelled` replace the values of this hospital, if not None. Scores of women are higher by 0.3.
         """
         share = self.women if women is None else women
         wrong = self.mislabelled if mislabelled is None else mislabelled
@@ -119,7 +120,7 @@ def calibration_error(positive: Mapping[float, float], negative: Mapping[float, 
 
 
 def planted() -> dict[str, dict[str, float]]:
-    """Return the true components of the gap from INTERNAL to THERE, by metric."""
+    """Return metric -> component -> true value, for the gap between INTERNAL and THERE; also the gap and the remainder."""
     internal, external, mixed, strict = (
         INTERNAL.densities(),
         THERE.densities(),

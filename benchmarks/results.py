@@ -1,6 +1,6 @@
 """Read and write the table of benchmarks in `results.csv` and `RESULTS.md`, and compare it with committed results.
 
-A figure is the measured value of a benchmark. Its spread is the range of the values over the rounds.
+A figure is the measured value of a benchmark. The spread of a figure is the range of the values over the rounds.
 """
 
 import contextlib
@@ -87,7 +87,8 @@ def row(benchmark: Benchmark, result: Measured | Exception, commit: str, machine
 def worse(now: Row, before: Row, share: float = WORSE) -> bool:
     """Return whether a figure is worse by more than `share`, and the spreads of both figures do not overlap.
 
-    Without a goal, a larger ratio (unit "x") is better, and a smaller figure of any other unit.
+    The goal states whether larger or smaller figures are better. Without a goal, larger ratios (unit "x") are better; in
+    all other units, smaller figures are better.
     """
     if not (now.measured and before.measured):
         return False
@@ -120,10 +121,13 @@ def pooled(rows: Iterable[Row], machine: str) -> dict[tuple[str, str, str], Row]
 
 
 def verdict(now: Row, before: Mapping[tuple[str, str, str], Row], *, across_machines: bool = False) -> str:
-    """Return "failed" or "worse: ..." (both fail the command), "less than on other machines: ...", or "".
+    """Return the verdict on a row, compared with the committed rows `before`, which are a result of `pooled`.
 
-    The text is "" if the row is not worse than `before`, the result of `pooled`. `across_machines`: a ratio to a peer is also
-    "worse" than those of other processors if it is worse by more than a third.
+    "failed"        the gate failed, or the benchmark crashed; the command fails
+    "worse: ..."    the row is worse than the committed rows of the same processor; the command fails. If only rows of other
+                    processors are committed, `across_machines` gives this verdict to a ratio that is worse by a third
+    "less than on other machines: ..."   the row is worse than the committed rows, which are all of other processors
+    ""              none of these
     """
     old = before.get(now.key)
     if now.gate.startswith(("FAILED", "CRASHED")):

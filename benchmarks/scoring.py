@@ -95,7 +95,7 @@ def fingerprint(scores: RunScores) -> str:
 
 
 def per_replicate(compute: Callable[[], object], num: int) -> float:
-    """Return the CPU milliseconds of one of `num` replicates."""
+    """Return the mean CPU milliseconds per replicate of a function that computes `num` replicates."""
     start = time.process_time()
     compute()
     return 1e3 * (time.process_time() - start) / num

@@ -5,9 +5,10 @@
 
 The script trains small networks, each on new phantom hospitals. In 20 of them, the training hospital prints a tag that predicts
 Pleural Effusion (strength 0.9, seeds 0 to 19). In the other 80, the tag is independent of all findings (strength 0, seeds 0 to
-79). With no false alarm in 80 networks, the upper bound of the 95 % interval is below .05.
+79). If none of the 80 networks gives a false alarm, the upper bound of the false alarm rate's 95 % interval is below .05.
 
-The rule is the page's rule (`reports.summaries.change_rules.caught`). It reports a shortcut for a finding if both hold:
+The rule is that of the report page (`reports.summaries.change_rules.caught`). The rule reports a shortcut for a finding if two
+conditions hold:
 - An internal marker changes the probability in external images. The change minus the control's change has a 95 %
   interval above MARGIN. The control pastes a patch without a marker.
 - Erasing markers lowers the AUROC at the internal hospital. The change minus the control's change has a 95 %

@@ -4,8 +4,8 @@ A thread that waits for another thread can spin (use the CPU) or sleep. Both are
 
     python benchmarks/threads.py --busy 2
 
-The training is 10 steps of ResNet-10 on 32 images of 64 x 64 pixels, in a new process. The environment variables that
-our workers set let waiting threads sleep; without them, threads spin.
+The training is 10 steps of ResNet-10 on 32 images of 64 x 64 pixels, in a new process. With the environment variables
+that our workers set, waiting threads sleep; without these variables, waiting threads spin.
 """
 
 import argparse

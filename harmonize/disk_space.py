@@ -1,4 +1,4 @@
-"""Errors of a full disk; they state the file that could not be written, the free space, and the fix."""
+"""Report a full disk as an error that states the file that could not be written, the free space, and the fix."""
 
 import errno
 import os
@@ -16,14 +16,17 @@ _FIXES = {
 
 
 class DiskFullError(OSError):
-    """A disk, a quota or a limit of file sizes allows no more bytes. The text states the free space, `filename` the file."""
+    """A disk, a quota or a limit of file sizes allows no more bytes.
+
+    The error's text states the free space; its attribute `filename` is the path of the file.
+    """
 
     @classmethod
     def of(cls, error: BaseException, path: Path, needed: int = 0) -> Self | None:
-        """Return the error of a write to `path` with file and free space; None if the error has another cause.
+        """Return a DiskFullError for `error`, which a write to `path` raised; None if the disk is not the cause.
 
-        `needed`: size of the file in bytes, 0 if unknown. A DiskFullError is returned unchanged, so it keeps naming its
-        own file.
+        `needed`: size of the file in bytes, 0 if unknown. If `error` is a DiskFullError already, it is returned
+        unchanged, with its own `filename`.
         """
         if isinstance(error, cls):
             return error

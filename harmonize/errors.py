@@ -18,7 +18,7 @@ class CxrError(Exception):
     """A problem that the user can fix. Any other exception is a bug in this project."""
 
     def __init__(self, what: str, where: str, fix: str) -> None:
-        # pickle builds the error of a worker process again from `args`, so `args` needs all three texts
+        # pickle rebuilds an error of a worker process from `args`, so `args` must contain all three texts
         super().__init__(what, where, fix)
         self.what, self.where, self.fix = what, where, fix
 

@@ -1,4 +1,4 @@
-"""Make independent random streams, one per name; a new stream does not change the numbers of other streams."""
+"""Make one independent random stream for each name; a new stream does not change the numbers of other streams."""
 
 import hashlib
 

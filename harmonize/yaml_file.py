@@ -12,15 +12,17 @@ import yaml
 
 from harmonize.errors import ConfigError
 
-MAX_BYTES = 2_000_000  # maximum size of a file: 80 times the largest shipped file; PyYAML needs about a second for each million bytes
-# levels of nested blocks; shipped files have at most 6. libyaml and PyYAML work recursively, and libyaml would crash
+# maximum size of a file: 80 times the largest shipped file; PyYAML needs about a second for each million bytes
+MAX_BYTES = 2_000_000
+# maximum number of nested lists or blocks; shipped files have at most 6. The parser libyaml is recursive and crashes if
+# a file has too many
 MAX_DEPTH = 50
-# PyYAML raises other errors than its own for values such as 2024-13-45, or 5,000 digits
+# PyYAML raises YAMLError for invalid YAML, and the other errors for invalid values such as the date 2024-13-45
 _INVALID = (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError)
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    """Construct a dict; raise an error for a repeated key and for a key that is not text, a number or a bool."""
+    """Return the dict of a YAML block; raise ConstructorError for a repeated key, and for a list or null as a key."""
     loader.flatten_mapping(node)
     content: dict[Any, Any] = {}
     for key_node, value_node in node.value:
@@ -34,7 +36,7 @@ def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 def _strict(base: Any) -> Any:
-    """Return a loader class that rejects repeated keys and reads every float that Python reads."""
+    """Return a subclass of the loader `base` that rejects repeated keys and reads numbers such as 3e-4 as floats."""
     loader: Any = type("StrictLoader", (base,), {})
     loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
     loader.add_implicit_resolver(
@@ -46,7 +48,7 @@ def _strict(base: Any) -> Any:
 
 
 _PLAIN = _strict(yaml.SafeLoader)
-# the loader of libyaml, if available, is eight times as fast
+# the loader of libyaml, which is eight times as fast, or PyYAML's own loader if libyaml is missing
 _FAST = _strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
@@ -56,7 +58,7 @@ def read_yaml(path: Path) -> Any:
     Raises ConfigError with the file, the line and the fix if the file is missing, unreadable, ambiguous or too large.
     """
     try:
-        # checked before the file is read; `parse_yaml` checks the text
+        # check the size before the file is read; `parse_yaml` checks the number of characters
         if path.stat().st_size > MAX_BYTES:
             raise _too_large(str(path))
         text = path.read_text(encoding="utf-8")
@@ -80,7 +82,7 @@ def parse_yaml(text: str, where: str) -> Any:
         _check_depth(text, where)
         return yaml.load(text, Loader=_FAST)  # noqa: S506  (a SafeLoader with stricter keys)
     except _INVALID:
-        pass  # the text is invalid: it is parsed again below with the Python parser, which has better error messages
+        pass  # the text is invalid; below, the Python parser parses this text again, for its better error messages
     try:
         return yaml.load(text, Loader=_PLAIN)  # noqa: S506
     except _INVALID as error:
@@ -91,12 +93,15 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def line_of_key(path: Path, key: str) -> int:
-    """Return the line of a key such as `base.schedule.lr` or `sweeps[0].loss` in a readable YAML file; 0 if it is not there."""
+    """Return the line (from 1) of a key of a YAML file, or 0 if the file does not have the key.
+
+    `key` has a form such as `base.schedule.lr` or `sweeps[0].loss`. The file must be readable, valid YAML.
+    """
     return _line(yaml.compose(path.read_text(encoding="utf-8"), Loader=_FAST), key)
 
 
 def _line(node: Any, key: str) -> int:
-    """Return the line of a key below a node of the YAML document, 0 if it is not there."""
+    """Return the line (from 1) of a key below a node of the YAML document; 0 if the node has no such key."""
     if isinstance(node, yaml.MappingNode):
         for name, value in node.value:
             if key == name.value:
@@ -111,7 +116,10 @@ def _line(node: Any, key: str) -> int:
 
 
 def _check_depth(text: str, where: str) -> None:
-    """Raise ConfigError for too many nested lists or blocks. The parser returns events without recursion."""
+    """Raise ConfigError for more than MAX_DEPTH nested lists or blocks.
+
+    The loop reads one event of the parser after the other, so deep nesting cannot crash this function.
+    """
     depth = 0
     for event in yaml.parse(text, Loader=_FAST):
         if isinstance(event, yaml.CollectionStartEvent):

@@ -1,16 +1,16 @@
-"""Count how far a reader travels who follows the calls of a function: stops, files, climbs.
+"""Count the stops, files and climbs of a reader who follows the calls of a function through the code.
 
     python scripts/call_journey.py bench.cli.main.run bench.runs.run_one.run_one
     python scripts/call_journey.py --root OTHER_CHECKOUT --steps bench.runs.run_one.run_one
 
-The journey goes through the project's own functions in the order of their calls, depth first, each function once.
+The journey visits the project's own functions in the order of their calls, depth first, and each function once.
 
 stops   public functions on the way; a private function belongs to the stop that calls it
 files   modules with a stop
 climbs  steps from one stop to the next that go back to a package that had been left (`bench.store`, `reports`, ...)
 
-Calls are read from the source (`ast`): functions called by name, and by the name of their module. Methods, constructors and
-functions that are looked up while the program runs (executors, registry entries) are not followed.
+Calls are read from the source (`ast`): `function()` and `module.function()`. Methods, constructors and functions that are looked
+up while the program runs (executors, registry entries) are not followed.
 """
 
 import argparse
@@ -60,7 +60,7 @@ class Journey:
 
 
 def package_of(module: str) -> str:
-    """Return the package of a module: the second level of bench, the first of the others.
+    """Return the package of a module: two levels of the name for modules of bench, one level for other modules.
 
     >>> package_of("bench.runs.run_one"), package_of("harmonize.images.roi")
     ('bench.runs', 'harmonize')
@@ -81,7 +81,10 @@ def read_modules(root: Path) -> dict[str, Module]:
 
 
 def imported_names(nodes: list[ast.stmt]) -> Iterator[tuple[str, tuple[str, str]]]:
-    """Yield each name that some statements import from the project, with its module and its name there."""
+    """Yield each name that these statements import from the project, with the module and the name in that module.
+
+    The second name is "" for an imported module.
+    """
     for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in PACKAGES:
             yield from ((alias.asname or alias.name, (node.module, alias.name)) for alias in node.names)
@@ -90,7 +93,7 @@ def imported_names(nodes: list[ast.stmt]) -> Iterator[tuple[str, tuple[str, str]
 
 
 def called(modules: Mapping[str, Module], module: str, function: ast.FunctionDef) -> Iterator[FunctionKey]:
-    """Yield the project's functions that a function calls, arguments before the call that takes them."""
+    """Yield the project's functions that a function calls; calls inside the arguments of a call come before this call."""
     statements = [node for node in ast.walk(function) if isinstance(node, ast.stmt)]
     imports = {**modules[module].imports, **dict(imported_names(statements))}
     for call in in_order(function):
@@ -106,7 +109,10 @@ def called(modules: Mapping[str, Module], module: str, function: ast.FunctionDef
 
 
 def defined(modules: Mapping[str, Module], module: str, name: str) -> FunctionKey | None:
-    """Return where a function is defined that a module defines or imports; None for what is no function of the project."""
+    """Return the defining module and name of a function that a module defines or imports.
+
+    Returns None if the name is no function of the project.
+    """
     while module in modules:
         if name in modules[module].functions:
             return module, name
@@ -125,9 +131,9 @@ def in_order(node: ast.AST) -> Iterator[ast.Call]:
 
 
 def follow(modules: Mapping[str, Module], start: str) -> Journey:
-    """Return the journey from a function, named with its module.
+    """Return the journey that begins at the function `start`, written as MODULE.FUNCTION.
 
-    Raises SystemExit for a name that is no function of the project.
+    Raises SystemExit if `start` is no function of the project.
     """
     module, _, name = start.rpartition(".")
     if module not in modules or name not in modules[module].functions:

@@ -89,7 +89,10 @@ def training(name: str) -> Callable[[bool], Measured]:
 
 
 def inference(name: str) -> Callable[[bool], Measured]:
-    """Return a benchmark of our prediction against timm's timing of a model, both in bf16 and channels_last."""
+    """Return a benchmark of our prediction against the same timm model without our code, both in bf16 and channels_last.
+
+    The ratio is the time of the timm model divided by ours.
+    """
 
     def run(quick: bool) -> Measured:
         need_gpu()
@@ -167,9 +170,10 @@ def several_runs(quick: bool) -> Measured:
 
 
 def optimizer_step(kind: str) -> Callable[[bool], Measured]:
-    """Return a benchmark of our optimizer Lion or SAM on the weights of ResNet-50; the peer must give the same weights.
+    """Return a benchmark of our optimizer Lion or SAM (`kind`) on the weights of ResNet-50.
 
-    The time of Lion is divided by that of PyTorch's fused AdamW, the time of SAM by that of a plain loop.
+    The gate compares the weights after a step with those of timm's Lion, or of a plain SAM loop. The ratio is our time
+    divided by the time of PyTorch's fused AdamW (for Lion) or of the plain loop (for SAM).
     """
 
     def run(quick: bool) -> Measured:

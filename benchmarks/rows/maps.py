@@ -15,7 +15,7 @@ ARCHITECTURE, FINDINGS, SIZE = "efficientnet_b0", 14, 224
 def against(implementation: str, *, peer_is_slower: bool) -> Callable[[bool], Measured]:
     """Return the benchmark against an implementation of `benchmarks/explain.py`.
 
-    The ratio is the peer's time divided by ours; if `peer_is_slower` is False, it is our time divided by the peer's.
+    If `peer_is_slower`, the ratio is the peer's time divided by ours; otherwise, it is our time divided by the peer's.
     """
 
     def run(quick: bool) -> Measured:

@@ -104,7 +104,10 @@ def region(pictures: list[Image]) -> Case:
 
 
 def _toned(op: str, pictures: list[Image], learnt: list[float] | None = None) -> Way:
-    """Return a function that normalizes the pictures with our operation `op`; `learnt` is its reference histogram."""
+    """Return a function that normalizes the pictures with our operation `op`.
+
+    `learnt` is the reference of a histogram method: standard landmarks, or shares of gray values; None for other operations.
+    """
     import torch
 
     from bench.inputs.normalize import Normalizer
@@ -116,7 +119,7 @@ def _toned(op: str, pictures: list[Image], learnt: list[float] | None = None) ->
 
 
 def _held(ours: Way, theirs: Way, gray: float) -> Case:
-    """Return a case. Its gate allows differences of one gray level, which is `gray` in the units of the results."""
+    """Return a case whose gate allows differences of one gray level; `gray` is one gray level in the units of the results."""
     difference = max(float(np.abs(a.numpy()[0] - b).max()) for a, b in zip(ours(), theirs(), strict=True))
     return ours, theirs, check(difference <= gray * 1.001, f"largest difference {difference / gray:.2g} gray levels")
 

@@ -23,7 +23,7 @@ ALONE = "import sys; from benchmarks.rows.scores import on_threads; on_threads(*
 
 @cache
 def loops(quick: bool) -> list[dict[str, tuple[float, float, float]]]:
-    """Return, per round, peer -> (the peer's CPU milliseconds per replicate, ours, largest difference of a score)."""
+    """Return one dict per round: peer -> (the peer's and our CPU milliseconds per replicate, largest difference of a score)."""
     from benchmarks.scoring import against_loops
 
     num, resamples = (2_500, 64) if quick else (25_000, RESAMPLES)

@@ -1,4 +1,4 @@
-"""B12: CPU seconds of commands that need no neural network; the gate checks that they import no large libraries."""
+"""B12: CPU seconds of commands that need no neural network; the gate checks that a command imports no large libraries."""
 
 import os
 import resource
@@ -18,7 +18,7 @@ PROBE = "import sys; from bench.cli.main import main\ntry: main()\nexcept System
 
 @contextmanager
 def compiled() -> Iterator[dict[str, str]]:
-    """Yield environment variables with which Python stores bytecode, as for a command that is started repeatedly."""
+    """Yield the variables of an environment in which Python stores bytecode; so the second start of a command compiles nothing."""
     with tempfile.TemporaryDirectory() as folder:
         environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
         root = str(Path(__file__).parents[2])
@@ -76,7 +76,7 @@ def against_eager(quick: bool) -> Measured:
 
 
 def resumed(quick: bool) -> Measured:
-    """Return the CPU seconds of `bench run` for a finished grid: it trains nothing and writes the page again."""
+    """Return the CPU seconds of `bench run` for a finished grid; this command trains nothing and writes the page again."""
     with compiled() as environment, tempfile.TemporaryDirectory() as folder:
         arguments = ["run", "--grid", "tiny", "--store", folder, "--quiet", "--device", "cpu"]
         code = "from bench.cli.main import main; main()"

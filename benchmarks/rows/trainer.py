@@ -1,7 +1,7 @@
 """B10: time of our training step, compared with a bare PyTorch loop and with Lightning.
 
-All three train the same network with the same batches, loss and AdamW variant. A gate checks that our result equals
-that of the peer, the implementation that we compare with. Here it compares the loss of every step.
+All three train the same network with the same batches, loss and AdamW variant. A gate checks that the losses of all our
+steps equal those of the peer, the implementation that we compare with.
 """
 
 import logging

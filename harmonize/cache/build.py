@@ -39,11 +39,10 @@ class Row(NamedTuple):
 
     crc: int  # checksum of the pixels; 0 for an unreadable image
     reason: str  # why the image is unreadable, or ""
-    fell_back: (
-        bool  # whether the region is cropped to the lungs, but no lungs were detected, so that a fixed region was used
-    )
-    at: int = 0  # packed image: only for a packed image: position of its block in the file
-    length: int = 0  # packed image: length of its block
+    # whether a fixed region was cropped, because the geometry crops to the lungs and no lungs were detected
+    fell_back: bool
+    at: int = 0  # only for a packed image: first byte of its block in the file
+    length: int = 0  # only for a packed image: number of bytes of its block
 
 
 Pixels = NDArray[np.uint8] | list[bytes]  # array [n images, S, S pixels], or one block per packed image
@@ -113,7 +112,11 @@ def decode(paths: Sequence[str], geometry: Geometry) -> Decoded:
 
 
 def stored(images: NDArray[np.uint8], entries: Sequence[Row], geometry: Geometry) -> Pixels:
-    """Return decoded images in the form that the cache stores: the array itself, or for packed images one block per image (empty if unreadable)."""
+    """Return decoded images in the form that the cache stores.
+
+    The form is the array itself or, if the cache packs images of this geometry, one block per image. The block of an
+    unreadable image is empty.
+    """
     if not packs(geometry):
         return images
     return [b"" if entry.reason else pack(image) for image, entry in zip(images, entries, strict=True)]
@@ -164,7 +167,7 @@ def read_journal(path: Path, total: int) -> dict[int, Row]:
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold a lock, so that other processes of this machine wait; the lock ends with the process."""
+    """Hold a lock on a file: other processes of this machine wait until this block or this process ends."""
     try:
         import fcntl
     # Windows has no fcntl, so there is no lock: the user must not build the same cache twice at the same time

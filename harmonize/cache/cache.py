@@ -3,15 +3,19 @@
     <folder>/<name>-<geometry>-v<PIXELS_VERSION>/
         index.parquet              one row per image: image_id, path, size, mtime_ns, crc32, reason ("" = readable);
                                    with an adaptive region also fell_back, for packed images also at and length
-        images-<plan>.u8           the pixels [N, S, S], in the order of the index; or, from 1024 pixels on:
-        images-<plan>.zst          compressed blocks (harmonize.cache.packed), located by at and length
-        hashes-<plan>-v<N>.npy     hash and thumbnail of each image (harmonize.cache.image_hashes), made when first needed
-        images-<plan>.*.part       the unfinished file during a build, and
-        images-<plan>.journal      one line per finished chunk; an interrupted build continues after the last complete line
+        images-<plan>.u8           if S < 1024: the pixels [N, S, S], in the order of the index
+        images-<plan>.zst          if S >= 1024: one compressed block per image, which `at` and `length` locate
+        hashes-<plan>-v<HASH_VERSION>.npy   hash and thumbnail of each image, made when first needed
+        images-<plan>.*.part       only during a build: the unfinished file
+        images-<plan>.journal      only during a build: one line per finished chunk; an interrupted build continues
+                                   after the last complete line
 
-In these names, <plan> is a hash of all rows of the table, and of the sizes and times of their files. A different table
-or a changed file gives a new plan; the pixels of unchanged files are then copied, not decoded. The index is replaced
-last, so it never refers to missing pixels. N images of S x S pixels; a packed image is stored as a compressed block.
+The cache has N images of S x S pixels. `harmonize.cache.packed` makes the compressed blocks, and
+`harmonize.cache.image_hashes` the hashes.
+
+<plan> is a hash of all rows of the table, and of the sizes and times of their files. A different table or a changed
+file gives a new plan; the pixels of unchanged files are then copied, not decoded. The index is replaced last, so the
+index never refers to missing pixels.
 """
 
 import glob
@@ -41,8 +45,8 @@ _SAMPLED = 64  # number of images whose checksums are tested when a cache is ope
 class ImageCache:
     """The decoded images of a cohort, read-only."""
 
-    images: NDArray[np.uint8]  # [N, S, S], memory-mapped; from 1024 px on PackedImages, which has the same indexing
-    index: pd.DataFrame
+    images: NDArray[np.uint8]  # [N, S, S], memory-mapped; if S >= 1024, a PackedImages, which has the same indexing
+    index: pd.DataFrame  # the content of index.parquet, one row per image
     path: Path  # file of the pixels
 
     def rows(self, image_ids: "pd.Series[str] | list[str]") -> NDArray[np.int64]:
@@ -81,7 +85,7 @@ class ImageCache:
 
 
 def finished_cache(folder: Path, name: str, geometry: Geometry, fingerprint: str) -> ImageCache | None:
-    """Return the finished cache with this fingerprint below `folder`, or None."""
+    """Return the finished cache with this fingerprint in any subfolder of `folder`, or None."""
     for cache_folder in sorted(folder.glob(f"*/{glob.escape(name)}-{geometry.key}-v{PIXELS_VERSION}")):
         cache = _open(cache_folder, geometry)
         if cache is not None and cache.fingerprint == fingerprint:
@@ -191,7 +195,10 @@ def _cache_folder(name: str, geometry: Geometry, folder: Path) -> Path:
 
 
 def _is_current(index: pd.DataFrame, states: pd.DataFrame) -> bool:
-    """Return whether a cache was made from exactly the files in `states`. Only values are compared, because the types of text columns may differ."""
+    """Return whether a cache was made from exactly the files in `states` (from `file_states`).
+
+    The values are compared, not the types of the columns, because the types of text columns may differ.
+    """
     columns = _COLUMNS[:4]
     return len(index) == len(states) and all(bool((index[c].array == states[c].to_numpy()).all()) for c in columns)
 
@@ -208,7 +215,7 @@ def _needed_bytes(n: int, geometry: Geometry, block: float) -> int:
 
 
 def _mean_block_bytes(plan: BuildPlan, current: ImageCache | None) -> float:
-    """Return the mean size of a packed image in bytes, measured on cached images, else on a few images decoded now."""
+    """Return the mean size of a packed image in bytes, over the cached images or, if there are none, a few new images."""
     finished = read_journal(plan.journal, len(plan.wanted)) if plan.partial_file.exists() else {}
     length = np.array([row.length for row in finished.values()], np.int64)
     previous: Images | None = None if current is None else current.images

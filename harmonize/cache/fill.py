@@ -1,8 +1,8 @@
 """Fill a cache with pixels: from an interrupted build, then from the previous cache, then by decoding files.
 
-The journal is a file that lists the finished rows of an unfinished cache. N images of S x S pixels.
-
-Unpacked pixels are stored in the order of the index, packed blocks in the order in which they were written.
+The journal is a file that lists the finished rows of an unfinished cache. A cache has N images of S x S pixels. A
+packed image is stored as a compressed block of bytes. Unpacked images are stored in the order of the index, blocks in
+the order in which they were written.
 """
 
 import os
@@ -94,7 +94,7 @@ class PackedWriter:
         path.touch()
         at, length = (np.array([getattr(finished.get(k), name, 0) for k in range(total)]) for name in ("at", "length"))
         self.end = int((at + length).max(initial=0))
-        if self.end > path.stat().st_size:  # then the journal lists blocks that the file does not have
+        if self.end > path.stat().st_size:  # the journal lists blocks that the file does not have: begin from nothing
             finished, self.end = {}, 0
         written = PackedImages(map_bytes(path), at, length, geometry.size, str(path))
         self.done = {
@@ -212,7 +212,11 @@ def _reuse(
     per_chunk: int,
     record: Callable[[list[int], Pixels, Sequence[Row]], None],
 ) -> None:
-    """Copy the pixels of unchanged files from the previous cache."""
+    """Copy the pixels of unchanged files from the previous cache; rows in `done` are skipped.
+
+    `current` has the index and the pixels of the previous cache. `record` writes a chunk of pixels and its journal
+    line.
+    """
     index, images = current
     keys = ["path", "size", "mtime_ns"]
     readable = index[index["reason"] == ""]

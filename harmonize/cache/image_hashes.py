@@ -2,8 +2,8 @@
 
     <cache folder>/hashes-<plan>-v<HASH_VERSION>.npy    one record for each image, in the order of the index
 
-<plan> is the same as in the name of the file of pixels. A new build of the cache removes the file of hashes, because
-the images may differ.
+<plan> is the same as in the name of the pixel file. A new build of the cache removes the file of hashes, because the
+new build may have other images.
 """
 
 import io
@@ -43,7 +43,8 @@ def image_hashes(cache: ImageCache, name: str = "", progress: Progress | None = 
         except (OSError, ValueError, EOFError):  # the file is missing or damaged
             pass
         records = _computed(cache, name, progress)
-        content = io.BytesIO()  # np.save to a file raises errors without a number, for example if the disk is full
+        # np.save to memory, then a write: np.save to a full disk would raise an error without `errno`
+        content = io.BytesIO()
         np.save(content, records)
         try:
             partial_file = path.with_suffix(".part")

@@ -1,8 +1,8 @@
 """Compress large decoded images without loss; each image becomes one block of bytes.
 
 Each gray value is replaced by its difference from the gray value in the row above, modulo 256. zstd (through pyarrow)
-compresses the differences. Every 64th row is stored unchanged, so that unpacking can add many rows in one numpy call. N
-images of S x S pixels.
+compresses the differences. Every 64th row is stored unchanged, so that unpacking can add many rows in one numpy call.
+A cache has N images of S x S pixels.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Gray = NDArray[np.uint8]
 
 
 def pack(image: Gray) -> bytes:
-    """Return the compressed block of an image [H, W]. The block does not store H and W."""
+    """Return the compressed block of an image [H, W]. The block does not contain H and W."""
     steps = image.copy()
     for row in range(1, min(_ROWS, len(image))):
         below = image[row::_ROWS]
@@ -45,7 +45,10 @@ def _codec() -> pa.Codec:
 
 @dataclass(frozen=True, eq=False)
 class PackedImages:
-    """Packed images with the indexing of an array uint8 [N, S, S]: by a row, rows or a slice. Each access unpacks again."""
+    """Packed images that are indexed like an array uint8 [N, S, S]: by a row, several rows or a slice.
+
+    Each access unpacks the images again.
+    """
 
     blocks: Gray  # the blocks of all images, memory-mapped
     at: NDArray[np.int64]  # [N] start of each image's block

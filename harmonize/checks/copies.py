@@ -1,7 +1,7 @@
-"""Find copies of one cohort's images in another cohort: equal images, and images that were encoded again.
+"""Find copies of one cohort's images in another cohort: exact copies, and near copies (images that were encoded again).
 
-The images come from caches. Near copies are found in three steps: similar hashes of 64 bits, then correlation at 16 x
-16 pixels, then correlation at up to 64 x 64 pixels.
+The pixels come from image caches. A pair of images is a near copy if it passes three tests: similar hashes of 64 bits,
+high correlation at 16 x 16 pixels, and high correlation at 64 x 64 pixels (or at the size in the cache, if smaller).
 """
 
 import hashlib
@@ -21,24 +21,27 @@ from harmonize.cache.image_hashes import image_hashes
 from harmonize.checks.duplicates import CAP, MAX_DISTANCE, MIN_CORRELATION, are_correlated, correlations
 from harmonize.images.perceptual_hash import HASH_VERSION, near_pairs
 
-_SIDE = 64  # px; near copies are compared at this side, or at the side of the cached images if that is smaller
+_SIDE = 64  # px; near copies are compared at this side, or at the side of the cached images if their side is smaller
 # Minimum correlation of two near copies at 64 x 64 pixels; at 16 x 16 pixels, the minimum is MIN_CORRELATION.
-# Measured correlations in caches of 64 and 224 pixels, at 16 x 16 and at 64 x 64:
-#   3,960 copies, encoded again as JPEG of quality 30 to 95 at 0.5 to 2 times the size (phantoms of six hospitals, 20 images
-#   of NIH, 20 of the COVID-19 Image Data Collection): at least 0.993 at 16 x 16 and 0.968 at 64 x 64 (99 % of the copies of
-#   each hospital: 0.977). Of each hospital, 96 to 100 % are within MAX_DISTANCE.
-#   5.1 million pairs of different phantoms of two hospitals: at most 0.983 and 0.970.
-#   107,000 pairs of NIH and the COVID-19 collection: at most 0.938 and 0.908; none is within MAX_DISTANCE.
+# Correlations were measured in caches of 64 and 224 pixels, at 16 x 16 and at 64 x 64 pixels:
+# - 3,960 copies, encoded again as JPEG of quality 30 to 95 at 0.5 to 2 times the size: at least 0.993 at 16 x 16, and at
+#   least 0.968 at 64 x 64 (0.977 for 99 % of each hospital's copies). The hashes of 96 to 100 % of each hospital's copies
+#   differ in at most MAX_DISTANCE bits. The images: phantoms of six hospitals, 20 images of NIH, and 20 of the COVID-19
+#   Image Data Collection.
+# - 5.1 million pairs of different phantoms of two hospitals: at most 0.983 at 16 x 16 and 0.970 at 64 x 64.
+# - 107,000 pairs of an NIH image and an image of the COVID-19 collection: at most 0.938 at 16 x 16 and 0.908 at 64 x 64;
+#   the hashes of all these pairs differ in more than MAX_DISTANCE bits.
 MIN_DETAIL = 0.97
 _BLOCK = 1 << 12  # number of pairs whose pixels are compared at once; more pairs need more memory
 
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """Images that two cohorts share.
+    """Images that occur in two cohorts, for each two cohorts.
 
-    tables   (one cohort, other cohort) -> image_id of the other cohort, copy_of (image id of the one cohort), kind (exact
-             or near); one row for each image of the other cohort that is a copy. Each two cohorts have two tables
+    tables   (one cohort, other cohort) -> table with one row for each image of the other cohort that is a copy.
+             Columns: image_id (in the other cohort), copy_of (image id in the one cohort), kind (exact or near).
+             Each two cohorts have two tables, one in each direction
     crowded  number of images in groups of similar images that are too large to compare all pairs
     """
 
@@ -47,10 +50,11 @@ class Copies:
 
 
 def find_copies(caches: Mapping[str, ImageCache], progress: Progress | None = None) -> Copies:
-    """Find the images that two caches share, for each two of the caches. All caches have the same geometry.
+    """Find the images that occur in two cohorts, for each two of the cohorts.
 
-    Exact copies have the same file size and the same pixels. Near copies have similar hashes, similar thumbnails and
-    similar pixels. Blank images are not compared.
+    `caches`: cohort name -> image cache; all caches must have the same geometry. Exact copies have the same file size
+    and the same checksum of pixels. Near copies have similar hashes, thumbnails and pixels. Blank images are not
+    compared.
     """
     records = {name: image_hashes(cache, f"compare {name}", progress) for name, cache in caches.items()}
     near, crowded = _near_copies(caches, records)
@@ -70,7 +74,10 @@ def comparison_key(caches: Mapping[str, ImageCache]) -> str:
 
 
 def prints(cache: ImageCache) -> pd.DataFrame:
-    """Return image_id and print (text of file size and checksum of pixels) of readable images that are not uniform."""
+    """Return a table of the readable images: image_id and print, a text with file size and checksum of the pixels.
+
+    Images of only one gray value are left out if another image has the same print.
+    """
     index = cache.index[cache.index["reason"] == ""]
     prints = index["size"].astype(str) + "/" + index["crc32"].astype(str)
     shared = prints.duplicated(keep=False)
@@ -90,7 +97,10 @@ def _comparable_prints(cache: ImageCache, record: NDArray[Any]) -> pd.DataFrame:
 
 
 def _exact_copies(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
-    """Return image_id, copy_of and kind of the images of the other cohort with the print of an image of the one cohort."""
+    """Return the images of the other cohort whose print equals that of an image of the one cohort.
+
+    Columns: image_id, copy_of (image id in the one cohort), and kind ("exact").
+    """
     originals = one.drop_duplicates("print").rename(columns={"image_id": "copy_of"})
     same = other.merge(originals, on="print")
     return same[["image_id", "copy_of"]].assign(kind="exact")
@@ -99,9 +109,9 @@ def _exact_copies(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
 def _near_copies(
     caches: Mapping[str, ImageCache], records: Mapping[str, NDArray[Any]]
 ) -> tuple[dict[tuple[str, str], pd.DataFrame], int]:
-    """Return (one cohort, other cohort) -> (image_id, copy_of, kind) of the near copies, and `Copies.crowded`.
+    """Return the tables of near copies, by (one cohort, other cohort), and the number `Copies.crowded`.
 
-    `records`: name of each cache -> result of `image_hashes`.
+    `records`: cohort name -> result of `image_hashes`.
     """
     is_comparable = [record["hash"] != 0 for record in records.values()]
     row = np.concatenate([np.flatnonzero(mask) for mask in is_comparable])
@@ -110,7 +120,7 @@ def _near_copies(
         np.concatenate([record[field][mask] for record, mask in zip(records.values(), is_comparable, strict=True)])
         for field in ("hash", "small")
     )
-    # `cohort` is sorted, so the first row of a pair is of the earlier cohort
+    # `cohort` is sorted, so the first image of each pair belongs to the earlier cohort
     pairs = near_pairs(hashes, MAX_DISTANCE, CAP, cohort=cohort)
     similar = are_correlated(pairs.first, pairs.second, thumbnails)
     first, second = pairs.first[similar], pairs.second[similar]
@@ -134,7 +144,8 @@ def _have_equal_details(
 ) -> NDArray[np.bool_]:
     """Return the mask of pairs of images with a correlation of at least MIN_DETAIL between their cached pixels.
 
-    `first` and `second` are the rows of the pairs in the caches `one` and `other`.
+    The pair k has the image in row `first[k]` of the cache `one`, and the image in row `second[k]` of the cache
+    `other`.
     """
     is_equal = np.zeros(len(first), bool)
     for start in range(0, len(first), _BLOCK):
@@ -145,7 +156,7 @@ def _have_equal_details(
 
 
 def _details(images: Any, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return rows of a cache at no more than 64 x 64 pixels, as uint8 [n images, P pixels]."""
+    """Return the images in some rows of a cache, reduced to at most 64 x 64 pixels, as uint8 [n images, P pixels]."""
     side = min(_SIDE, images.shape[1])
     return np.stack(
         [cv2.resize(images[row], (side, side), interpolation=cv2.INTER_AREA).ravel() for row in rows.tolist()]

@@ -14,8 +14,9 @@ from harmonize.images.perceptual_hash import near_pairs
 
 MAX_DISTANCE = 4  # two images are near duplicates if at most this many of the 64 bits of their perceptual hashes differ
 # Minimum correlation of two duplicates at 16 x 16 pixels. Copies that were resized, recompressed or slightly changed in
-# contrast have more than 0.99. Different radiographs can be similar, too. Among 773 radiographs from two sources, three
-# pairs of different patients differ in at most MAX_DISTANCE bits; their correlations are at most 0.97.
+# contrast have a correlation above 0.99. But the hashes of different radiographs can be similar, too: among 773
+# radiographs from two sources, the hashes of three pairs of different patients differ in at most MAX_DISTANCE bits. The
+# correlations of these three pairs are at most 0.97.
 MIN_CORRELATION = 0.99
 CAP = 200  # if more than this number of images have the same hash, not all of their pairs are compared
 _EXAMPLES = 3
@@ -31,7 +32,7 @@ class ScannedCohort:
 
 
 def check_images(scanned: ScannedCohort) -> list[Check]:
-    """Return a check of level fault for unreadable images, and a check of level warning for blank images."""
+    """Return a check of unreadable images (level ok, warning or fault) and, only for blank images, a second one (warning)."""
     name, scan, ids = scanned.cohort.name, scanned.scan, scanned.cohort.table["image_id"].to_numpy(object)
     unreadable = scan.reason != ""
     total = f"all {len(ids):,} images can be read"
@@ -63,7 +64,7 @@ def check_images(scanned: ScannedCohort) -> list[Check]:
 def check_duplicates(cohorts: Sequence[ScannedCohort]) -> list[Check]:
     """Return the checks of duplicate images, within and across cohorts.
 
-    If all duplicates are harmless, a check of level ok is added.
+    If no check has the level fault or warning, a check of level ok is added.
     """
     tables = [_comparable_rows(number, scanned) for number, scanned in enumerate(cohorts)]
     rows = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
@@ -82,7 +83,8 @@ def check_duplicates(cohorts: Sequence[ScannedCohort]) -> list[Check]:
     across_splits = ~across & (first["split"] != second["split"]) & (first["split"] != "") & (second["split"] != "")
     pairs["kind"] = np.select([across, across_splits, same_patient], ["datasets", "splits", "patient"], "patients")
     same_file = across & (first["file"] == second["file"])  # two cohorts contain the same file
-    # If two cohorts have the same folder, their pairs of different files are left out: each cohort reports them itself.
+    # If two cohorts have the same folder, pairs of two different files across them are left out. Such a pair is
+    # reported by a cohort that has both files.
     same_folder = across & (first["root"] == second["root"]) & ~same_file
     names = [scanned.cohort.name for scanned in cohorts]
     checks = _shared_folders(pairs[same_file], names)
@@ -101,7 +103,7 @@ def check_duplicates(cohorts: Sequence[ScannedCohort]) -> list[Check]:
 
 
 def _comparable(scanned: ScannedCohort) -> NDArray[np.bool_]:
-    """Return the mask of images that are readable and not blank; only these are compared."""
+    """Return the mask of images that are readable and not blank; only such images are compared."""
     return np.asarray((scanned.scan.reason == "") & ~scanned.scan.flat, bool)
 
 
@@ -117,8 +119,9 @@ def _pairs(
 ) -> tuple[pd.DataFrame, int]:
     """Return a table of all pairs of duplicates, and the number of images whose pairs were not all compared.
 
-    The columns are first and second (positions of two images in the arrays), and exact: true for equal files, false for
-    near duplicates. `content` has a hash of each file, `hashes` its perceptual hash, and `small` its thumbnail.
+    Columns: first and second, the positions of two images in the arrays; exact, True for equal files and False for near
+    duplicates. For each image, `content` has a number that is equal for equal files, `hashes` the perceptual hash, and
+    `small` the thumbnail.
     """
     equal_files = near_pairs(content.astype(np.uint64), 0, CAP)
     near_hashes = near_pairs(hashes, MAX_DISTANCE, CAP)
@@ -135,7 +138,10 @@ def _pairs(
 def are_correlated(
     first: NDArray[np.int64], second: NDArray[np.int64], thumbnails: NDArray[np.uint8]
 ) -> NDArray[np.bool_]:
-    """Return the mask of pairs with a correlation of at least MIN_CORRELATION between their thumbnails [N, 256]."""
+    """Return the mask of pairs with a correlation of at least MIN_CORRELATION between their thumbnails.
+
+    The pair k has the rows first[k] and second[k] of `thumbnails`, uint8 [N images, 256 pixels].
+    """
     is_correlated = np.zeros(len(first), bool)
     for start in range(0, len(first), _BLOCK):
         block = slice(start, start + _BLOCK)
@@ -145,12 +151,12 @@ def are_correlated(
 
 
 def correlations(left: NDArray[np.uint8], right: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the correlation between each two rows of `left` and `right`, uint8 [N, P] of P pixels."""
+    """Return N correlations: row k of `left` with row k of `right`, both uint8 [N, P pixels]."""
     return np.asarray((_standardized(left) * _standardized(right)).sum(axis=1), np.float32)
 
 
 def _standardized(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Scale each row to mean 0 and length 1."""
+    """Shift and scale each row to mean 0 and Euclidean norm 1."""
     centered = thumbnails.astype(np.float32) - thumbnails.mean(axis=1, keepdims=True, dtype=np.float32)
     return np.asarray(centered / np.maximum(np.linalg.norm(centered, axis=1, keepdims=True), 1e-6), np.float32)
 
@@ -166,7 +172,7 @@ def _shared_folders(pairs: pd.DataFrame, names: Sequence[str]) -> list[Check]:
 
 
 def _check(group: pd.DataFrame, names: Sequence[str]) -> Check:
-    """Return the check that reports the pairs in `group`, which have one kind and the same two cohorts."""
+    """Return the check that reports the pairs in `group`; all have the same kind, `exact` and cohorts."""
     kind, exact = str(group["kind"].iloc[0]), bool(group["exact"].iloc[0])
     cohort, other_cohort = (names[int(group[side].iloc[0])] for side in ("one", "other"))
     location = {

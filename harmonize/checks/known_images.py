@@ -18,14 +18,18 @@ from harmonize.images.pixels import PIXELS_VERSION
 
 @dataclass(frozen=True, eq=False)
 class EarlierScans:
-    """The results of earlier scans as two masks, in the order of the cohort's table: images that were scanned, and scanned images that are unreadable."""
+    """The results of earlier scans as two masks over the rows of the cohort's table.
+
+    scanned     images with a result of an earlier scan
+    unreadable  images that an earlier scan could not read
+    """
 
     scanned: NDArray[np.bool_]
     unreadable: NDArray[np.bool_]
 
 
 def earlier_scans(root: Path, table: pd.DataFrame, checked: Path, decoded: Path) -> EarlierScans:
-    """Return what earlier scans found for table[image_id, path] below root.
+    """Return the results of earlier scans for the images of a table, whose column `path` is relative to root.
 
     `checked` is the folder in which `harmonize.checks.scan` stores its records; `decoded` is the folder with the image
     caches of the files below root.
@@ -43,14 +47,17 @@ def earlier_scans(root: Path, table: pd.DataFrame, checked: Path, decoded: Path)
 
 
 def _checked(records: list[Path], states: pd.DataFrame) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
-    """Yield, for each record file, the rows of `states` that have a record, and a mask of unreadable images."""
+    """Yield two arrays for each record file: the rows of `states` that have a record, and whether their images are unreadable.
+
+    `states` has the columns path, size and mtime_ns of the image files.
+    """
     if not records:
         return
     columns = (states[name].tolist() for name in ("path", "size", "mtime_ns"))
     keys = [key_of(*file) for file in zip(*columns, strict=True)]
     for path in records:
         stored = read_records(path)
-        # later records replace earlier ones
+        # of several records with the same key, the last is used
         position = {record.tobytes(): index for index, record in enumerate(stored["key"])}
         positions = np.array([position.get(key, -1) for key in keys], np.int64)
         rows = np.flatnonzero(positions >= 0)
@@ -58,7 +65,7 @@ def _checked(records: list[Path], states: pd.DataFrame) -> Iterator[tuple[NDArra
 
 
 def _decoded(indexes: list[Path], states: pd.DataFrame) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
-    """Yield, for each cache index, the rows of `states` that have an entry, and a mask of unreadable images."""
+    """Yield the same as `_checked` for each index file of an image cache."""
     files = pd.MultiIndex.from_frame(states[["path", "size", "mtime_ns"]])
     for path in indexes:
         index = pd.read_parquet(path, columns=["path", "size", "mtime_ns", "reason"])

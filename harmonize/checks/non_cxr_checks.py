@@ -1,7 +1,7 @@
 """Detect files that are not frontal chest radiographs: color, or another modality, body part or view.
 
-A remark is a text that states what is unusual about a file. All checks except the check for color use only the file's
-header. So a file without remarks may still show something other than a chest.
+A remark is a text that states what is unusual about a file. Only the check for color reads pixels; all other checks
+read the header of a DICOM file. So a file without remarks may still show something other than a chest.
 """
 
 import io
@@ -13,9 +13,10 @@ import numpy as np
 
 from harmonize.images.image_header import ImageFile
 
-# gray levels; in a color pixel, the channels differ by at least this much; JPEG noise causes smaller differences
+# In a color pixel, the largest channel is more than this number of gray levels above the smallest. JPEG noise causes
+# smaller differences.
 MIN_COLOR_DIFFERENCE = 32
-SHARE = 0.02  # minimum share of color pixels in a color image; an arrow or a logo has fewer
+SHARE = 0.02  # an image with a larger share of color pixels is a color image; an arrow or a logo has fewer color pixels
 # values of the DICOM tag Modality for radiography and fluoroscopy (DICOM PS3.3, C.7.3.1.1.1)
 MODALITIES = ("CR", "DX", "RG", "RF", "XA")
 _CHEST = ("CHEST", "THORAX", "LUNG", "RIB", "TORSO", "TRUNK")
@@ -30,7 +31,7 @@ def unlike_radiograph(path: ImageFile) -> list[str]:
     content = path.read_bytes()
     if content[128:132] == b"DICM":
         return _of_dicom(content)
-    # the PNG color type means gray
+    # byte 25 of a PNG file is its color type: 0 is gray, 4 is gray with transparency
     is_gray = content[:8] == b"\x89PNG\r\n\x1a\n" and content[25:26] in (b"\x00", b"\x04")
     if is_gray:
         return []
@@ -39,7 +40,7 @@ def unlike_radiograph(path: ImageFile) -> list[str]:
 
 
 def _share_of_color(content: bytes) -> float:
-    """Return the share of color pixels, measured on the image at an eighth of its size."""
+    """Return the share of color pixels (0 to 1) in the image at an eighth of its width and height; 0 if unreadable."""
     small = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_REDUCED_COLOR_8)
     return (
         0.0
@@ -73,6 +74,6 @@ def _of_dicom(content: bytes) -> list[str]:
 
 
 def _text(data: Any, name: str) -> str:
-    """Return the value of a DICOM tag in capitals; at most 32 printable characters, safe for terminals and HTML."""
+    """Return at most 32 characters of a DICOM tag, in capitals; "?" replaces characters unsafe in terminals or HTML."""
     text = str(data.get(name) or "").strip().upper()
     return "".join(c if c.isprintable() and c not in "<>&;" else "?" for c in text)[:32]

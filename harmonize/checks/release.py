@@ -1,7 +1,10 @@
 """Compare a dataset with facts about its release (`published.yaml`), and check rules that hold for all datasets.
 
-Levels of a check: fault (results would be wrong, or images are missing), warning (a difference from the release), note,
-ok.
+Levels of a check:
+    fault    results would be wrong, or images are missing
+    warning  a difference from the release, or doubtful data
+    note     information without a judgment
+    ok       no problem was detected
 """
 
 import re
@@ -38,7 +41,7 @@ class Check:
 
     dataset: str  # "" if the check is about more than one dataset
     what: str
-    level: str
+    level: str  # one of LEVELS
     expected: str = ""
     found: str = ""
     fix: str = ""
@@ -87,7 +90,8 @@ def inspect(spec: CohortSpec) -> tuple[Cohort | None, list[Check]]:
 def _read(spec: CohortSpec) -> tuple[Cohort | None, pd.DataFrame | None, CxrError | None]:
     """Return the cohort, the native table with default labels, and the error.
 
-    The cohort or table is None if it cannot be read, and the error is None if both can be read.
+    The cohort is None if it cannot be loaded; if it is loaded, the error is None. The table is None if the adapter cannot
+    read the dataset, and for a user's own table. Rows with a fault are not in the table.
     """
     table, problem = None, None
     try:
@@ -105,10 +109,10 @@ def _read(spec: CohortSpec) -> tuple[Cohort | None, pd.DataFrame | None, CxrErro
 def check_table(
     spec: CohortSpec, facts: Mapping[str, Any], table: pd.DataFrame | None, is_phantom: bool, is_small: bool
 ) -> tuple[list[Check], bool]:
-    """Compare a table file with its published version; return checks, and whether the file has only some rows.
+    """Compare a table file with its published version; return checks, and whether the file has only a subset of the rows.
 
-    `facts` describes the published file, `table` is the native table of the dataset, and `is_small` means that the
-    dataset has fewer images than its release.
+    `facts` describes the published file. `table` is the native table of the dataset. `is_small`: whether the dataset
+    has fewer images than its release.
     """
     path = find(spec.root, *facts["files"])
     if path is None:
@@ -145,7 +149,10 @@ def check_table(
 
 
 def _column_checks(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], pd.DataFrame]:
-    """Return checks for missing columns and bad rows, and the columns whose values are published, as text."""
+    """Return checks for missing columns and bad rows, and a table of the usable rows.
+
+    The table has, as text, the columns whose values or ranges are published.
+    """
     present = header(path)
     spelling = {
         column: next((name for name in (column, *facts.get("same", {}).get(column, ())) if name in present), "")
@@ -155,7 +162,7 @@ def _column_checks(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], p
     columns_to_read = {
         column: spelling[column] for key in ("values", "ranges") for column in facts.get(key, {}) if spelling[column]
     }
-    first = next(column for column in present if column)  # read only one column, which is sufficient to count the rows
+    first = next(column for column in present if column)  # any one column is sufficient to count the rows
     raw = read_text(path, list(dict.fromkeys([first, *columns_to_read.values()])), may_be_empty=True)
     raw = raw.rename(columns={name: column for column, name in columns_to_read.items()})
     fix, checks = "use the file as published", []
@@ -170,7 +177,7 @@ def _column_checks(path: Path, facts: Mapping[str, Any]) -> tuple[list[Check], p
 
 
 def _value_checks(raw: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Check]:
-    """Yield a check for each column with values that do not occur in the release."""
+    """Yield a warning for each column with values that do not occur in the release or are outside its range."""
     for column, counts in facts.get("values", {}).items():
         if column in raw:
             text = raw[column].str.strip().replace({"nan": "", "None": ""})
@@ -189,7 +196,7 @@ def _value_checks(raw: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Check
 
 
 def _state_checks(table: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
-    """Yield a check for each label with states other than `allowed`, the states that radiologists use."""
+    """Yield a fault for each label with other states than `allowed`, the states of the published file."""
     for column in table.columns:
         if str(column).startswith("native:"):
             is_invalid = table[column].isin([state for state in STATES if state not in allowed])
@@ -202,7 +209,11 @@ def _state_checks(table: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
 def _count_checks(
     raw: pd.DataFrame | None, split_rows: pd.DataFrame | None, facts: Mapping[str, Any]
 ) -> tuple[str, list[Check]]:
-    """Return a note, which says that the file is a subset of the release ("" otherwise), and checks of the counts that differ from the release."""
+    """Return a note and warnings about counts of rows, images, patients and labels.
+
+    If the file is only a subset of the release, the note says so, and there are no warnings. Otherwise the note is "",
+    and each warning reports a count that differs from the release by more than the tolerance.
+    """
     file_rows = raw if raw is not None else split_rows
     if file_rows is None:
         return "", []
@@ -258,7 +269,7 @@ def _published_and_actual(table: pd.DataFrame, facts: Mapping[str, Any]) -> Iter
 
 
 def check_leakage(name: str, table: pd.DataFrame) -> Check:
-    """Check that no patient is in two official splits. The result contains counts, but no ids."""
+    """Return a check of level fault if a patient is in two official splits, else ok; the texts contain no patient ids."""
     patients = table[table["split"] != ""].groupby("split")["patient_id"].nunique()
     patients_of_split = " / ".join(f"{split} {number:,}" for split, number in patients.items()) or "no official split"
     try:
@@ -269,7 +280,11 @@ def check_leakage(name: str, table: pd.DataFrame) -> Check:
 
 
 def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
-    """Return the checks that need no facts about the release: sex, ids, rows, missing images, number of used images."""
+    """Return the checks that need no facts about the release.
+
+    Subjects: sex, patient ids, rows, studies that radiologists labeled, missing images, number of used images. `table`
+    has all rows of the dataset, `cohort` only those that are used.
+    """
     name, checks = cohort.name, []
     sexes = table[table["sex"] != ""].groupby("patient_id")["sex"].nunique()
     if (sexes > 1).any():
@@ -295,9 +310,10 @@ def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
 
 
 def check_ids(name: str, patients: "pd.Series[str]") -> list[Check]:
-    """Return a warning with groups of patient ids that look alike and may therefore belong to one patient.
+    """Return a warning about patient ids that look alike and may therefore belong to one patient; [] without such ids.
 
-    Such ids differ only in invisible characters, in the width of characters, or in zeros around a number (12, 12.0, 012).
+    Ids look alike if they differ only in invisible characters, in the width of characters, or in zeros around a number
+    (12, 12.0, 012).
     """
     ids = pd.Series(patients.unique(), dtype=object)
     look = ids.map(_look)
@@ -351,7 +367,7 @@ def _other_values(name: str, what: str, expected: str, cells: "pd.Series[str]", 
 
 
 def check_rows(cohort: Cohort) -> list[Check]:
-    """Return the checks of rows: excluded rows, repeated rows, and labels that the dataset does not define."""
+    """Return the checks of bad rows, repeated rows, unknown ids in `exclude`, and labels that the dataset does not define."""
     name, flow = cohort.name, cohort.flow
     checks = []
     reasons = cohort.quarantine.loc[cohort.quarantine["reason"] != ABSENT, "reason"]

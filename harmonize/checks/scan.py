@@ -1,9 +1,10 @@
-"""Scan each image of a cohort once, and store whether it is readable, checksum, perceptual hash and thumbnail.
+"""Scan each image of a cohort once; store its checksum, perceptual hash and thumbnail, or why the image is unreadable.
 
-    <folder>/<cohort>-<root>-v<versions>.records     fixed-size records, appended as images are read
+    <folder>/<cohort>-<root>-v<versions>.records     one record of fixed size for each image, appended after its scan
 
-The key of a record is a hash of path, size and modification time. So an interrupted scan can continue, and a
-second scan reads only changed files. Unreadable files are tried again each time.
+<root> is a hash of the image folder. The key of a record is a hash of the image file's path, size and modification
+time. So an interrupted scan can continue, and a second scan reads only changed files. Each scan tries unreadable files
+again.
 """
 
 import hashlib
@@ -26,7 +27,7 @@ from harmonize.images.pixels import PIXELS_VERSION, UnreadableImage, read_gray
 
 Progress = Callable[[str, int, int], None]
 
-# px; a JPEG may be decoded at a reduced size, but both sides have at least this length: four times the side of its hash
+# px; a JPEG may be decoded at a reduced size, but not below this side, which is four times that of the hashed thumbnail
 _MIN_SIDE = 128
 _CHUNK = 16  # number of images per write to the file
 _RECORD = np.dtype(
@@ -61,9 +62,10 @@ class Scan:
 def scan(
     name: str, root: Path, paths: Sequence[str], folder: Path, workers: int = 1, progress: Progress | None = None
 ) -> Scan:
-    """Scan the files root/path; the results are stored in `folder` for the next scan.
+    """Scan the files `paths` below root; the results are also stored in `folder` for the next scan.
 
-    `progress` is called with (name, images done, total images). Raises SetupError if the folder cannot be written.
+    `name` is the name of the cohort. `progress` is called with (name, images done, total images). Raises SetupError if
+    the folder cannot be written.
     """
     path = folder / f"{name}-{_folder_and_versions(root)}.records"
     try:
@@ -141,7 +143,7 @@ def _complete_records(path: Path) -> NDArray[np.void]:
 
 
 def read_records(path: Path) -> NDArray[np.void]:
-    """Return the complete records of a file (key, content, hash, flat, reason, small), in the order of writing."""
+    """Return the complete records of a file, in the order of writing; each is a key and the fields of `Scan`."""
     if not path.exists():
         return np.zeros(0, _RECORD)
     return np.fromfile(path, _RECORD, path.stat().st_size // _RECORD.itemsize)

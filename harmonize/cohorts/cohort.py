@@ -41,8 +41,8 @@ ABSENT = "listed but absent"  # reason in `Cohort.quarantine` for an image witho
 class Cohort:
     """The images of one dataset after harmonization: the frontal images, or the images that `spec.choice` selects.
 
-    table       the columns BASE, columns of this dataset, native labels, then one Int8 state per finding, and per
-                finding and label source in `spec.training`
+    table       the columns BASE, columns of this dataset, native labels, then one Int8 column of label states for each
+                finding; for each label source in `spec.training`, one more such column for each finding
     quarantine  image_id, path and reason of bad rows, and of listed images without a file
     flow        image counts in this order: found (all rows), excluded images by reason, repeated_row and bad_row
                 (if any), listed_in_exclude (if `spec.exclude` has lists), not_frontal, other filters, absent, kept.
@@ -96,9 +96,9 @@ def load(
 ) -> Cohort:
     """Load one cohort: read the native table, check it, select the images on disk, and map the findings.
 
-    With `images=False` the disk is not searched: every listed image counts as present. With `tables_alone=True`, this
-    also holds if the disk has none of the listed images; otherwise, images without a file are left out as usual.
-    Bad rows (see `bad_rows.separate_bad_rows`) go to the quarantine.
+    With `images=False`, no image file is searched: every listed image counts as present. With `tables_alone=True`,
+    every listed image counts as present if not one of them is on disk; if some are on disk, the images without a file
+    are left out as usual. Bad rows (see `bad_rows.separate_bad_rows`) go to the quarantine.
 
     Raises DatasetError for missing files or columns, too many bad rows, a patient in two official splits, or if no
     image remains. Raises ConfigError for a label source or gold subset (rows that physicians labeled) that the layout
@@ -193,9 +193,10 @@ def training_column(source: str, finding: str) -> str:
 
 
 def _training_states(native: pd.DataFrame, states: pd.DataFrame, spec: CohortSpec, mapping: str) -> list[pd.DataFrame]:
-    """Return a table of training labels for each source in `spec.training`; images without such a label are null.
+    """Return one table of training labels for each label source in `spec.training`.
 
-    The findings of `hybrid` without a source of their own have the labels of the cohort.
+    The label of an image that the label source does not have is null. The label source `hybrid` names another label
+    source for some findings; the other findings keep their states of the cohort (`states`).
     """
     tables = []
     for name, hybrid in spec.training:
@@ -265,8 +266,8 @@ def _two_sexes(native: pd.DataFrame) -> NDArray[np.bool_]:
 def _rules(spec: CohortSpec, columns: Sequence[str]) -> bytes:
     """Return the label rules as bytes: the mapping file, or each finding's native labels from labels.yaml.
 
-    Rules of findings that the table does not have are left out. So a new label space does not change ids of other
-    cohorts.
+    Rules of findings that the table does not have are left out. So a new label space does not change the ids of cohorts
+    without its findings.
     """
     if spec.layout == TABLE:
         return Path(spec.mapping).read_bytes()

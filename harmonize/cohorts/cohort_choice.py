@@ -16,16 +16,16 @@ REMARKS = ("contradictory", "unlabelled", "contradictory_sex", "unknown_label")
 class CohortChoice:
     """Settings that select images of a cohort. The defaults select every frontal image.
 
-    In a grid, the settings apply to the training cohort; `limit` applies only to its training patients.
+    In a grid, the settings apply to the training cohort; `limit` applies only to the patients of the split train.
     Raises ValueError for an invalid value.
     """
 
     views: str = "frontal"  # frontal: PA, AP and FRONTAL; pa: PA only; all: also lateral and unknown views
-    # all, or one: one image per study; PA is preferred to AP and other views, then the smallest image id
+    # all: every image of a study; one: one image per study, the first by view (PA, AP, then other views) and image id
     per_study: str = "all"
     limit: int = 0  # maximum number of training patients, selected by patient hash; 0 = all
     min_age: float = 0.0  # years; 0 = no limit. A limit also excludes images of unknown age
-    max_age: float = 0.0
+    max_age: float = 0.0  # as min_age
     # whether to select only the gold subset: the rows that physicians or radiologists labeled, which the function
     # `gold` of the adapter finds
     gold: bool = False

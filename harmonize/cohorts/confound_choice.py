@@ -11,15 +11,16 @@ PROPERTIES = ("view", "sex", "device")  # columns that can be associated with a 
 
 @dataclass(frozen=True, slots=True)
 class Confound:
-    """An association that is made by leaving out images.
+    """An association between a finding and a property of the image, which a cohort gets by leaving out images.
 
     Raises ValueError for an invalid value.
     """
 
     finding: str
     column: str  # view, sex or device: the key `with` of the data file
-    level: str  # value of the column that goes with the finding, such as AP; other stated values are the other level
-    odds_ratio: float  # odds ratio of finding and level in the sampled cohort; 1: independent
+    level: str  # value of the column, such as AP; all other stated values together are the second level
+    # odds ratio of finding and level in the sampled cohort; above 1: the level is more frequent with the finding
+    odds_ratio: float
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from harmonize.cohorts.splits import position
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 
-# steps of the flow, with the numbers of removed images
+# keys of the flow that count the images that `confounded` removes
 UNKNOWN, SAMPLED_OUT = "without_label_or_level", "sampled_out"
 _UNKNOWN_LEVELS = ("", "UNKNOWN", "FRONTAL")  # FRONTAL: AP or PA is not stated
 
@@ -21,11 +21,13 @@ def confounded(
 ) -> NDArray[np.bool_]:
     """Return the mask of the images to keep; `flow` gets the numbers of removed images.
 
-    Images without a label of the finding (uncertain or null) or without a level are removed. Of the other images, two of
-    the four combinations of finding and level oppose the wanted association. From both combinations, the same share is
-    removed at random; the other two combinations keep all images. state: label states of the finding, one per row.
+    Images without a label of the finding (uncertain or null) or without a level are removed. The other images form four
+    combinations: with or without the finding, with or without the level. If the odds ratio is too high, images with both
+    or with neither are removed; if the odds ratio is too low, images with only one of both are removed. The same share
+    is removed at random from both combinations; the other two combinations keep all images.
 
-    Raises DatasetError if a combination has no image, before or after sampling.
+    state: label states of the finding, one per row. where: location that errors name. Raises DatasetError if a
+    combination has no image, before or after sampling.
     """
     level = table[confound.column].to_numpy(str)
     has_finding, has_level = (state == PRESENT).fillna(False).to_numpy(bool), level == confound.level
@@ -36,7 +38,7 @@ def confounded(
     _check_filled(counts, confound, where)
     odds_ratio = counts[1, 1] * counts[0, 0] / (counts[1, 0] * counts[0, 1])
     share = math.sqrt(min(odds_ratio / confound.odds_ratio, confound.odds_ratio / odds_ratio))
-    # the hash of an image does not depend on the other images
+    # the hash of an image id is a random number that does not depend on the other images
     hashes = np.array([position(f"confound {confound.seed} {image}") for image in table["image_id"]])
     is_kept = is_known.copy()
     for pair, mask in masks.items():

@@ -14,7 +14,7 @@ SYNTHETIC_NOTICE = "Synthetic images: a program drew them, so no number applies 
 
 @dataclass(frozen=True, slots=True)
 class HospitalName:
-    """The name of a cohort's hospital: `title` in full, `short` for narrow columns and sentences, `place`."""
+    """The full name of a cohort's hospital (`title`), a name for narrow columns (`short`), and city and country (`place`)."""
 
     title: str
     short: str
@@ -25,8 +25,8 @@ def hospital_name(name: str, layout: str, texts: Mapping[str, object], phantom: 
     """Return the name of the hospital of a cohort.
 
     A real cohort has the title and place of its dataset (`texts`: the texts of labels.yaml), or the name that the user
-    chose. A synthetic cohort has a letter and its layout, or the name that the user chose and its layout. One layout
-    always has one letter.
+    chose. The name of a synthetic cohort is a letter, or the name that the user chose, and the layout. The letter
+    depends only on the layout.
 
     >>> hospital_name("mimic", "mimic", {"title": "MIMIC-CXR", "place": "Boston, US"}, phantom=False)
     HospitalName(title='MIMIC-CXR', short='MIMIC-CXR', place='Boston, US')

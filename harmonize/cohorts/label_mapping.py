@@ -17,8 +17,8 @@ from harmonize.errors import ConfigError
 from harmonize.labels.findings import ABSENT, FINDINGS, NOT_MENTIONED, PRESENT, UNCERTAIN, label_sources, labels_yaml
 
 MAPPINGS = ("default", "strict", "broad")
-_NULL = -9
-# From weakest to strongest: if several native labels map to one finding, the strongest of their states is used.
+_NULL = -9  # code of a null state in arrays of states
+# If several native labels map to one finding, the finding gets the strongest of their states.
 _WEAKEST_TO_STRONGEST = (_NULL, NOT_MENTIONED, ABSENT, UNCERTAIN, PRESENT)
 
 
@@ -40,7 +40,7 @@ def entries(layout: str) -> dict[str, Any]:
 
 
 def reference(layout: str, split: str = "", source: str = "default") -> str:
-    """Return the source of the labels: report (mined from reports), radiologist, or stated (by a table of the user).
+    """Return who made the labels: report (a program that reads reports), radiologist, or stated (a table of the user).
 
     >>> reference("chexpert", "train"), reference("chexpert", "expert_test"), reference("table")
     ('report', 'radiologist', 'stated')
@@ -57,8 +57,8 @@ def reference(layout: str, split: str = "", source: str = "default") -> str:
 def facts(layout: str, source: str, split: "pd.Series[str]") -> dict[str, str]:
     """Return the texts in labels.yaml that describe a cohort, for pages.
 
-    The texts `label_source` and `reference` depend on the label source. If all splits are expert splits, `reference` is
-    "radiologist".
+    `source` is the label source of the cohort, which changes the texts `label_source` and `reference`. `split` has the
+    split of each row; if all are expert splits, `reference` is "radiologist".
     """
     texts = {key: text for key, text in labels_yaml()["datasets"].get(layout, {}).items() if isinstance(text, str)}
     if source != "default":
@@ -92,7 +92,10 @@ def native_labels(layout: str, finding: str, mapping: str = "default") -> tuple[
 
 
 def differences(layout: str, findings: Sequence[str] = FINDINGS) -> list[dict[str, Any]]:
-    """Return one row for each finding that the mapping strict or broad maps in another way than the default: labels added and removed, reason.
+    """Return how the mappings strict and broad differ from the default mapping, as one dict per mapping and finding.
+
+    A finding without a difference has no dict. `added` and `removed` are the native labels that the mapping adds and
+    removes; `reason` is the text in labels.yaml.
 
     >>> differences("nih")
     [{'finding': 'Consolidation', 'mapping': 'broad', 'added': ['Infiltration'], 'removed': [], 'reason': 'same word; \
@@ -116,7 +119,7 @@ Infiltration has no target in the shared nine'}]
 def apply(
     table: pd.DataFrame, layout: str, mapping: str = "default", findings: Sequence[str] = FINDINGS
 ) -> pd.DataFrame:
-    """Return one Int8 column of label states per finding, null if the dataset does not map the finding.
+    """Return one Int8 column of label states per finding; null where the labels of an image do not express the finding.
 
     `table` is the native table of this layout. In the layout `table`, the native labels are already findings.
     """
@@ -135,12 +138,12 @@ def apply(
 
 
 def vocabulary(layout: str) -> frozenset[str]:
-    """Return all native labels of a layout (token family); empty if labels.yaml lists no vocabulary for it."""
+    """Return all native labels of a layout of the token family; empty if labels.yaml has no vocabulary of this layout."""
     return frozenset(labels_yaml()["vocabulary"].get(layout, "").split(", ")) - {""}
 
 
 def unknown_words(table: pd.DataFrame, layout: str) -> "pd.Series[str]":
-    """Return the unknown labels (joined with "|") of each row that has any; empty for a layout without a vocabulary."""
+    """Return the unknown labels (joined with "|") of each row that has some; no rows for a layout without a vocabulary."""
     vocabulary_words = vocabulary(layout)
     if not vocabulary_words:
         return pd.Series("", index=table.index[:0])
@@ -153,7 +156,11 @@ def unknown_words(table: pd.DataFrame, layout: str) -> "pd.Series[str]":
 
 
 def _column_state(table: pd.DataFrame, layout: str, finding: str, mapping: str) -> NDArray[np.int8]:
-    """Return the states of one finding for a table of the column family."""
+    """Return the states [N rows] of one finding for a table of the column family.
+
+    The finding gets the strongest state of its native labels. A rule with the key `opposite` (Abnormal, the opposite of
+    No Finding) has no native labels: the finding is present if any other label is present, except labels in `besides`.
+    """
     rule: Mapping[str, Any] = entries(layout).get(finding, {})
     if "opposite" not in rule:
         return _strongest(table, native_labels(layout, finding, mapping))
@@ -180,7 +187,10 @@ def _strongest(table: pd.DataFrame, labels: Sequence[str]) -> NDArray[np.int8]:
 
 
 def _token_reader(cells: pd.Series, layout: str, mapping: str) -> Callable[[str], NDArray[np.int8]]:
-    """Return a function that returns the states [N] of a finding, for a table of the token family; each of the `cells` contains labels joined with "|"."""
+    """Return a function that gives the states [N rows] of a finding, for a table of the token family.
+
+    Each of the N `cells` contains the labels of an image, joined with "|".
+    """
     row_of_cell, distinct = pd.factorize(cells)
     distinct_rows = [frozenset(str(text).split("|")) - {""} for text in distinct]
     silent = frozenset(block(layout)["silent"])
@@ -212,7 +222,7 @@ def _state_if_any(row: frozenset[str], labels: frozenset[str]) -> int:
 def _state_if_alone(row: frozenset[str], labels: frozenset[str], silent: frozenset[str]) -> int:
     """Return the state of a finding that is present only if the row has no labels other than `labels`.
 
-    Labels in `silent` are ignored. The state is null if the row has no other labels.
+    Labels in `silent` are ignored. The state is null if the row has only silent labels, or no labels.
     """
     relevant = row - silent
     if not relevant:

@@ -28,12 +28,12 @@ class CohortSpec:
     """The description of a cohort that can be loaded. Only the layout `table` uses the files `table` and `mapping`.
 
     label_source  `default`, or a label source that labels.yaml lists for the layout
-    hybrid        (finding, label source) pairs of the findings that are not read from `label_source`
-    training      (label source, (finding, label source) pairs of `hybrid`) of additional training labels, for grids that
-                  compare label sources
+    hybrid        pairs (finding, label source) of the findings whose labels do not come from `label_source`
+    training      additional training labels, for grids that compare label sources: pairs (label source, H). If the
+                  label source is `hybrid`, H has the same form as the field hybrid; otherwise H is not used
     choice        settings that select images
     exclude       CSV files that list images or patients to remove
-    confound      association of a finding with view, sex or device, made by leaving out images
+    confound      association of a finding with view, sex or device, which the cohort gets by leaving out images
     population    name of the population; cohorts with the same name use the same patient ids; "" = not stated
     """
 
@@ -54,7 +54,7 @@ class CohortSpec:
 def read_data(path: Path) -> dict[str, CohortSpec]:
     """Return the cohorts in the folder or file of `--data`, by name.
 
-    Cohorts of a folder are in the order of PUBLISHED; cohorts of a file keep its order.
+    Cohorts of a folder are in the order of PUBLISHED; cohorts of a file are in the order of the file.
 
     Raises DatasetError for a folder without cohorts, and ConfigError for an error in the YAML file.
     """

@@ -25,9 +25,9 @@ def assign(table: pd.DataFrame, shares: Mapping[str, float]) -> pd.Series:
     """Return the split of each row: the official split, or a split that the hash of the patient id selects.
 
     `shares` maps train, val and test to their shares of patients. Official splits keep their names (also expert_valid
-    and expert_test). If a split of `shares` does not exist, it gets patients of "train", in proportion to the shares.
-    Without official splits, all patients are distributed. Every patient is in one split. A row without a split gets the
-    split of its patient, else "train".
+    and expert_test). If a split of `shares` is not an official split, some patients move from "train" to this split, in
+    proportion to the shares. Without official splits, all patients are distributed. Every patient is in one split. If
+    only some rows have an official split, the other rows get the split of their patient, else "train".
     """
     if any(share < 0 for share in shares.values()) or not sum(shares.values()) > 0:
         raise ValueError(f"shares must be non-negative with a positive sum, not {dict(shares)}")
@@ -53,7 +53,7 @@ def assign(table: pd.DataFrame, shares: Mapping[str, float]) -> pd.Series:
 
 
 def shared_patients(table: pd.DataFrame, split: pd.Series, where: str = "cohort table") -> int:
-    """Check that no patient is in more than one split: return 0, or raise DatasetError with the number of patients.
+    """Return 0 if no patient is in more than one split; else raise DatasetError with the number of such patients.
 
     Rows with split "" are ignored. The message contains no patient id.
     """
@@ -81,6 +81,6 @@ def rule(shares: Mapping[str, float]) -> str:
 
 
 def split_counts(table: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
-    """Return the number of images and patients in each split, to publish together with the rule."""
+    """Return a table for publication, together with the text of `rule`: split, number of images, number of patients."""
     grouped = pd.DataFrame({"split": split, "patient": table["patient_id"]}).groupby("split", sort=True)["patient"]
     return pd.DataFrame({"images": grouped.size(), "patients": grouped.nunique()}).reset_index()

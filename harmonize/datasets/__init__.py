@@ -7,7 +7,7 @@ An adapter defines:
 
     SIGNATURE           file patterns, relative to the root, that identify this dataset
     read(root)          return the native table; has the argument `source` if labels.yaml lists label sources
-    write(table, root)  the inverse: `read` returns the same table, up to the order of rows
+    write(table, root)  write the files of the dataset, from which `read` returns the same rows, maybe in another order
     example()           return a small native table that `write` accepts; the tests of all layouts use it
     LABELS or TOKENS    the native labels, unless labels.yaml lists them under `vocabulary`
 
@@ -24,8 +24,8 @@ A native table has one row per image: the columns of `BASE`, then extra columns 
     family columns   one Int8 column "native:<label>" per label, with a label state per row (chexpert, mimic, brax, vindr)
     family tokens    one text column "native:labels" with the labels of the image, joined with "|" (nih, padchest)
 
-Text is never null: "" means not stated. Two columns are optional, and "" for most rows: `drop` states why every cohort
-excludes an image, and `row_fault` states why a row cannot be used.
+Text is never null: "" means not stated. Two columns are optional: `drop` states why every cohort excludes an image, and
+`row_fault` states why a row cannot be used. In most rows, both are "".
 """
 
 from importlib import import_module

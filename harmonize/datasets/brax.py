@@ -6,7 +6,7 @@ Labels: 1, 0, -1, blank, from a Portuguese adaptation of the CheXpert labeler.
 Ages are in bins of five years; the last bin "85 or more" is read as 85. The device is the code in the column
 Manufacturer.
 Views: AP and PA; L, LL, RL are LATERAL. Decubitus, oblique and missing views (a quarter of the images) are UNKNOWN.
-Additional column: drop ("strip" for 12 images that are more than ten times as long as wide).
+Additional column: drop ("strip" for 12 images whose long side is more than ten times their short side).
 Source: Reis et al. 2022, doi:10.1038/s41597-022-01608-8. Credentialed access: physionet.org/content/brax.
 """
 
@@ -39,7 +39,7 @@ LABELS = (
 )
 _VIEWS = {"AP": "AP", "PA": "PA", "L": "LATERAL", "LL": "LATERAL", "RL": "LATERAL"}
 _OLDEST = "85 or more"
-_STRIP = 10  # an image is a strip if it is at least this many times as long as wide
+_STRIP = 10  # an image is a strip if its long side is more than this many times its short side
 
 
 def read(root: Path) -> pd.DataFrame:

@@ -40,7 +40,7 @@ def masks_of_image(encoded: Mapping[str, Any], where: str) -> dict[str, NDArray[
 
 
 def outlined_findings(encoded: Mapping[str, Any], where: str) -> set[str]:
-    """Return the findings with a non-empty mask in an image, by the names of this project. No mask is drawn."""
+    """Return the findings with a non-empty mask in an image, by the names of this project, without drawing a mask."""
     findings = set()
     for finding, rle in encoded.items():
         name = _project_name(finding, where)
@@ -57,7 +57,7 @@ def outlined_findings(encoded: Mapping[str, Any], where: str) -> set[str]:
 
 
 def _project_name(finding: str, where: str) -> str:
-    """Return the name of this project for a finding of a segmentation file."""
+    """Return this project's name of a finding in a segmentation file; raise DatasetError for an unknown finding."""
     if finding not in FINDINGS:
         fix = f"use the published file, whose findings are: {', '.join(FINDINGS)}"
         raise DatasetError(f"{finding!r} is not a finding of CheXlocalize", f"{where}.{finding}", fix)

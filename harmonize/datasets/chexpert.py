@@ -5,8 +5,8 @@ per image, as in CheXlocalize) or groundtruth.csv (one row per study). Paths in 
 CheXpert-v1.0[-small]/; `root` is this folder or its parent. If valid.csv is missing, CheXlocalize's val_labels.csv
 and val/ are used. CheXlocalize's folder CheXpert/ may be in the root too. The expert sets are valid and test. Without
 train.csv, the cohort has only the expert sets.
-Label sources: chexbert and visualchexbert read train_cheXbert.csv and train_visualCheXbert.csv (same columns) instead
-of train.csv. The expert sets do not change.
+Label sources: chexbert reads the labels from train_cheXbert.csv, and visualchexbert from train_visualCheXbert.csv; both
+files have the columns of train.csv. The expert sets have the same labels with every label source.
 Labels: 1.0 present, 0.0 absent, -1.0 uncertain, blank not mentioned. Radiologists labeled valid and test, which are
 the splits expert_valid and expert_test. "No Finding" is never 0.0 in train.csv.
 Views: frontal images are AP or PA, or FRONTAL if the direction is not stated (the test set, 17 rows of train.csv).
@@ -138,7 +138,7 @@ def _with_demographics(table: pd.DataFrame, path: Path) -> pd.DataFrame:
 def read_images(path: Path, split: str, may_be_bare: bool = False) -> pd.DataFrame:
     """Return the native table of a file with one row per image; the images need not exist.
 
-    A training file must have sex, age and view. With `may_be_bare`, it may have only paths and labels.
+    The file of the split train must have sex, age and view; with `may_be_bare`, it may have only paths and labels.
     """
     has_demographics = (split == "train" and not may_be_bare) or "Frontal/Lateral" in header(path)
     columns = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"] if has_demographics else ["Path"]
@@ -224,7 +224,7 @@ def gold(table: pd.DataFrame, _root: Path) -> "pd.Series[bool]":
 
 
 def outlines(root: Path, image_ids: frozenset[str]) -> Outlines:
-    """Return the outlines of CheXlocalize, from the root or a folder CheXlocalize in the root or in its parent."""
+    """Return the outlines of CheXlocalize; its files are in the root, or in a folder CheXlocalize in or beside the root."""
     folders = (root, root / "CheXlocalize", root.parent / "CheXlocalize")
     files = [path for folder in folders for path in sorted(folder.glob("gt_segmentations_*.json"))]
     return chexlocalize.read_outlines(files, image_ids)

@@ -10,9 +10,10 @@ from harmonize.labels.findings import NOT_MENTIONED
 
 
 def base_columns(**columns: object) -> dict[str, object]:
-    """Return the base columns, with the given values or defaults, then the other given columns.
+    """Return the base columns, then the additional columns among `columns`.
 
-    Defaults: view PA; sex, age, device and split not stated.
+    A base column that `columns` does not have gets its default: view PA; sex, age, device and split not stated. The
+    other base columns have no default.
     """
     table = {"split": "", "view": "PA", "sex": "", "age": np.nan, "device": ""} | columns
     return {column: table[column] for column in BASE} | table
@@ -21,8 +22,8 @@ def base_columns(**columns: object) -> dict[str, object]:
 def with_bad_rows(table: pd.DataFrame, faults: Sequence[str]) -> pd.DataFrame:
     """Return the table with one additional row for each fault; the additional rows have no image.
 
-    A fault is a text that states why a row cannot be used. These faults come from rows of a second file that match no
-    image of the table.
+    A fault is a text that states why a row of a file cannot be used. `faults` come from rows of a second file that
+    belong to no image of the table.
     """
     if not faults:
         return table
@@ -40,8 +41,7 @@ def state_columns(
 ) -> dict[str, "pd.Series[int]"]:
     """Return one native column of states per label.
 
-    `states` has a dict {label: state} for each row; labels that the dict does not have get `default`.
-
+    `states` has a dict {label: state} for each row; a label that is not in the dict gets the state `default`.
 
     >>> state_columns(["Edema", "Fracture"], [{"Edema": 1}])["native:Fracture"].tolist()
     [-2]

@@ -63,7 +63,7 @@ def require(root: Path, layout: str, *names: str) -> Path:
 def header(path: Path) -> list[str]:
     """Return the column names of a CSV file, "" for a column without a name.
 
-    Raises DatasetError if the file is unreadable or empty, or if its decompression would fill the memory.
+    Raises DatasetError if the file is unreadable or empty, or if it unpacks to more than `csvrows.MAX_UNPACKED_BYTES`.
     """
     with _readable(path):
         check_unpacked_size(path)
@@ -80,12 +80,12 @@ def read_text(
     optional: Sequence[str] = (),
     may_be_empty: bool = False,
 ) -> pd.DataFrame:
-    """Return columns of a CSV file, in this order: `columns` as unchanged text ("" for blank), `labels` as Int8 states.
+    """Return columns of a CSV file: `columns` and `optional` as unchanged text, then `labels` as Int8 states.
 
-    The index has the line of each row in the file. Missing `optional` columns are skipped. An invalid label cell
-    becomes null. The additional column FAULT states an invalid cell and its line, or why the row cannot be used (see
-    `csvrows`); "" for a usable row. All labels of a row that cannot be used are null. Raises DatasetError for a column
-    that is missing or occurs twice, and for an empty or truncated file.
+    A blank cell is "". The index has the line of each row in the file. Missing `optional` columns are skipped. An
+    invalid label cell becomes null. The last column, FAULT, states an invalid label cell and its line, or why the row
+    cannot be used (see `csvrows`); "" for a row without a fault. All labels of a row that cannot be used are null.
+    Raises DatasetError for a column that is missing or occurs twice, and for an empty or truncated file.
     """
     present = header(path)
     for column in (*columns, *labels):
@@ -173,8 +173,8 @@ def _states(cells: "pd.Series[str]", path: Path, fault: NDArray[np.object_]) -> 
 def require_whole(rows: pd.DataFrame, path: Path) -> None:
     """Raise DatasetError if a row has a fault.
 
-    Use this function for files whose rows are not images. Their faults cannot go into the quarantine, which lists
-    images only.
+    Use this function for files whose rows are not images. Faults of such rows cannot go into the quarantine, which
+    lists only images.
     """
     fault = rows.loc[rows[FAULT] != "", FAULT]
     if len(fault):
@@ -208,7 +208,8 @@ def faults(
 ) -> "pd.Series[str]":
     """Return a fault text for each invalid cell of a column, "" for valid cells.
 
-    The index of `text` must have the lines of the file, so that the texts can name them.
+    `text` has the cells, and its index must have the line of each cell in the file, because a fault text names the line.
+    `kind` says what a valid cell is, such as "a label state".
     """
     texts = np.full(len(text), "", object)
     for row in np.flatnonzero(is_invalid):
@@ -225,7 +226,7 @@ def first_fault(*faults: "pd.Series[str]") -> "pd.Series[str]":
 
 
 def fault_text(text: str, column: str, kind: str, path: Path, line: int) -> str:
-    """Return the fault text of a cell; it names the line in the file."""
+    """Return the fault text of a cell: its text, column, file and line; `kind` says what a valid cell is."""
     shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
     return f"{shown!r} in column {column!r} is not {kind} at {path.name}:{line}"
 
@@ -241,9 +242,10 @@ def cells(states: pd.Series) -> pd.Series:
 
 
 def extract_groups(text: "pd.Series[str]", pattern: str) -> pd.DataFrame:
-    """Return the first match of a pattern in each cell, with one column per named group of the pattern; null in a cell without a match.
+    """Return one column for each named group of a pattern: the text of the group in each cell, or null without a match.
 
-    The pattern is for RE2 (only ASCII digits and letters), which is several times as fast as Python's `re`.
+    If a cell has several matches, the first is used. The pattern is for RE2, which is several times as fast as Python's
+    `re`, and whose character classes for digits and letters have only ASCII characters.
     """
     matches = pc.extract_regex(pa.array(text, pa.string()), pattern)
     names = [matches.type.field(field).name for field in range(matches.type.num_fields)]

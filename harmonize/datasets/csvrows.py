@@ -1,11 +1,11 @@
 """Split a CSV file into rows, and find the rows whose cells cannot be assigned to columns.
 
-A row cannot be used if
-
-    the row has more or fewer cells than the header. Columns without a name at the end of the header may be missing.
-    the row has a NUL character.
-    an unclosed quote joins the row with other rows. A quoted cell may have line breaks, because free text has them.
-    But if the first line and a later line both look like complete rows, all these lines count as unusable rows.
+A row cannot be used in three cases:
+- The row has more or fewer cells than the header. Cells below unnamed columns at the end of the header may be missing.
+- The row has a NUL character.
+- An unclosed quote joins the row with other rows. A quoted cell may contain line breaks, because free text has line
+  breaks. But if the first line and a later line of a record both look like complete rows, the quote counts as unclosed,
+  and each line of the record counts as an unusable row.
 """
 
 import bz2
@@ -41,7 +41,7 @@ class _NulError(Exception):
 
 
 class _Record(NamedTuple):
-    """The cells that Python's CSV reader returns for one row, and the lines of the file that it read for them."""
+    """The cells that Python's CSV reader returns for one row, the row's lines in the file, and the first line's number."""
 
     line: int
     cells: list[str]
@@ -82,7 +82,7 @@ def column_names(path: Path) -> list[str]:
 def count_regular_rows(path: Path) -> int | None:
     """Return the number of rows below the header if each line of the file is a row with all cells, else None.
 
-    Most files have only such rows, and counting them is three times as fast as `rows`.
+    Most files have only rows of this kind, and this function is three times as fast as `rows`.
     """
     csv.field_size_limit(MAX_CELL_CHARACTERS)
     with open_text(path) as file:
@@ -139,7 +139,7 @@ def as_csv(path: Path) -> StringIO:
 
 
 def _fault(cells: list[str], lines: list[str], least: int, width: int, where: str) -> str:
-    """Return why a row cannot be used, or "". A valid row has `least` to `width` cells."""
+    """Return why a row cannot be used, or "". A valid row has `least` to `width` cells and no NUL character."""
     if not least <= len(cells) <= width:
         return f"{len(cells)} cell{'s' * (len(cells) != 1)} in a table of {width} columns at {where}"
     return f"a NUL character at {where}" if any("\0" in line for line in lines) else ""

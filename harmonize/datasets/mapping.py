@@ -1,6 +1,7 @@
 """Read and check the mapping file of the layout `table`; error messages name the key.
 
-The layout `table` is any table of a user. The mapping file states what its columns mean (`harmonize.datasets.table`).
+The layout `table` is any table of a user. The mapping file states what the table's columns mean; the docstring of
+`harmonize.datasets.table` has an example.
 """
 
 import re
@@ -23,8 +24,12 @@ Values = tuple[str, ...]
 class TableMapping:
     """The content of a mapping file: what the columns of a table mean.
 
-    A field is a column name, a rule or a dict. A rule is {column: ..., name: (values)} or {constant: name}. The field
-    of a key that the file does not have is empty.
+    Each field except `file` is the value of the key with the same name; a field is empty if the file has no such key.
+
+    image, lung_mask   path of a file, with column names in braces
+    patient, age       column name
+    view, sex, split   rule {column: ..., name: (cell values)}, such as name F of sex, or rule {constant: name}
+    where, findings    dict with the columns that select rows, and dict with the columns of findings
     """
 
     file: str  # path of the mapping file, which error messages name

@@ -2,10 +2,10 @@
 
 Layout: files/p10/p10000032/s50414267/<dicom_id>.jpg, and in the root (plain or gzipped, any release number)
 mimic-cxr-2.0.0-{chexpert or negbio, metadata, split}.csv.gz. Labels are per study: 1.0, 0.0, -1.0, blank.
-Release 2.1.0 adds mimic-cxr-2.1.0-test-set-labeled.csv: a radiologist labeled 687 test studies again. If the file
-exists, the additional columns "expert:<label>" contain its states, null for all other studies. With the label source
-`expert`, these states are the labels.
-Sex and age are not in the release; they are read from MIMIC-IV's patients.csv.gz in the root or in hosp/, if it exists.
+Release 2.1.0 adds mimic-cxr-2.1.0-test-set-labeled.csv: a radiologist labeled 687 test studies again. If this file
+exists, the additional columns "expert:<label>" contain the radiologist's states, null for all other studies. With the
+label source `expert`, the radiologist's states are the labels.
+The release has no sex and age; both are read from MIMIC-IV's patients.csv.gz, if this file is in the root or in hosp/.
 Images of a study without labels have null states. Views: AP, PA; LATERAL and LL are LATERAL, others UNKNOWN.
 Source: Johnson et al. 2019, arXiv:1901.07042. Credentialed access: physionet.org/content/mimic-cxr-jpg.
 """
@@ -69,7 +69,7 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
     """Return one row per image: the base columns, "native:<label>" for 14 labels, and "expert:<label>" if available.
 
     `source` is default (chexpert, else negbio), chexpert, negbio or expert. With expert, the native labels are the
-    radiologists' states, null for studies that they did not label.
+    radiologist's states, null for studies that the radiologist did not label.
     """
     labels = require(root, "mimic", *_FILES[source])
     metadata = require(root, "mimic", "mimic-cxr-*-metadata.csv")
@@ -106,7 +106,7 @@ def read(root: Path, source: str = "default") -> pd.DataFrame:
 
 
 def _read_expert(path: Path) -> pd.DataFrame:
-    """Return study_id and the states of the 14 labels, with the column names of the other files."""
+    """Return study_id and the states of the 14 labels, with the label names of the other label files."""
     names = [_EXPERT_NAMES.get(label, label) for label in LABELS]
     return read_text(path, ["study_id"], names).rename(columns=dict(zip(names, LABELS, strict=True)))
 
@@ -116,7 +116,8 @@ def _states_of(
 ) -> tuple[dict[str, Any], "pd.Series[str]", list[str]]:
     """Return the label states of each image, the fault text of each image, and the faults of rows without an image.
 
-    States and fault texts come from the row of the image's study; without such a row, states are null.
+    States and fault texts come from the row of the image's study; if the study has no row, the states are null. `study`
+    has the study of each image. The names of the columns of states begin with `prefix`.
     """
     fault, strays = rows[FAULT], unmatched_faults(rows, "study_id", study)
     if rows["study_id"].duplicated().any():
@@ -162,7 +163,7 @@ def _splits(root: Path, image: "pd.Series[str]") -> tuple["pd.Series[str]", "pd.
 
 
 def _people(root: Path, raw: pd.DataFrame) -> tuple[dict[str, Any], "pd.Series[str]", list[str]]:
-    """Return sex and age, the fault text of the patient's row, and the faults of rows without an image.
+    """Return each image's sex and age, the fault text of its patient's row, and the faults of rows without an image.
 
     The age is the anchor age plus study year minus anchor year (MIMIC-IV's rule).
     """
@@ -181,7 +182,7 @@ def _people(root: Path, raw: pd.DataFrame) -> tuple[dict[str, Any], "pd.Series[s
 def write(table: pd.DataFrame, root: Path) -> None:
     """Write the gzipped label, metadata and split files.
 
-    If the table has the data for them, also write patients.csv.gz and the expert labels of release 2.1.0.
+    If the table has sex or age, also write patients.csv.gz; if it has expert labels, also write the file of release 2.1.0.
 
     The table must have: ids of digits only (subject_id has 8), paths of the layout, equal states within a study, one
     sex per patient, ages in whole years. If the table has the columns `rows` and `columns` (height and width of the

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Outlines:
-    """Outlined findings in the images of a cohort. `masks` draws the masks of one image on request."""
+    """Outlined findings in the images of a cohort. The function `masks` draws the masks of one image."""
 
     findings: frozenset[tuple[str, str]]  # (image id, finding) of every non-empty mask
     masks: Callable[[str], dict[str, NDArray[np.bool_]]]  # image id -> finding -> mask [H, W], {} for other images

@@ -4,10 +4,10 @@ Layout: PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv[.gz]; images/<Image
 or all images in one folder, 16-bit PNG. Labels: a Python list of English words, often with leading spaces; the words
 are stripped and lower-cased. Physicians labeled a quarter of the reports, a network labeled the rest.
 Views: PA; AP and AP_horizontal are AP; L is LATERAL; COSTAL, EXCLUDE and UNK are UNKNOWN. No label is uncertain.
-Label sources: physician and rnn; each keeps only the rows with labels from this source.
+Label sources: physician and rnn (the network); each keeps only the rows with labels from this source.
 Additional columns: label_source (Physician or RNN_model); drop ("no labels" for a null cell, 103 published rows;
 "pediatric" for children). Rows with an empty list ([''], 777 rows) are kept, with a null "No Finding".
-About 20 published files are damaged; decoding puts them into the quarantine.
+About 20 published images are damaged; they get into the quarantine when the images are decoded.
 Source: Bustos et al. 2019, arXiv:1901.07441. On request: bimcv.cipf.es/bimcv-projects/padchest.
 """
 
@@ -127,7 +127,8 @@ def write(table: pd.DataFrame, root: Path) -> None:
         path             images/<number>/<image_id>, <number>/<image_id> or <image_id>; the same form in all rows
         native:labels    lower-case words without spaces at their ends; "" if `drop` is "no labels"
         age              whole years
-    `label_source` and `drop` may be missing; then they are Physician and "". `read` needs the folders of the paths.
+    A missing column `label_source` means Physician in all rows, a missing column `drop` means "". `read` needs the
+    folders of the paths.
     """
     root.mkdir(parents=True, exist_ok=True)
     raw = pd.DataFrame("", index=table.index, columns=HEADER.split(","), dtype=object)

@@ -35,15 +35,15 @@ from harmonize.datasets.mapping import TableMapping, read_mapping
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import ABSENT, PRESENT
 
-# texts that mean "no value"; the value "*" in a mapping does not match these texts
+# texts of a cell that mean "no value"; "*" in a mapping means any text except these
 UNSTATED = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "None")
 TABLE, MAPPING = "table.csv", "mapping.yaml"
 
 
 def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.DataFrame:
-    """Return one row per image: the base columns, the column "drop", and a column "native:<finding>" (1, 0 or null) for each mapped finding.
+    """Return one row per image: the base columns, `drop`, and for each mapped finding "native:<finding>" (1, 0 or null).
 
-    `table` is relative to root; `mapping` is a path, or if it does not exist, a path relative to root.
+    `table` is a path relative to root. `mapping` is a path; if there is no such file, the path is relative to root.
     """
     path, meaning = _files(root, table, mapping)
     unchanged = _text(path, meaning)
@@ -84,9 +84,9 @@ def read(root: Path, table: str = TABLE, mapping: str | Path = MAPPING) -> pd.Da
 
 
 def stated_cells(root: Path, table: str, mapping: str | Path) -> tuple[pd.DataFrame, TableMapping]:
-    """Return the cells of the usable, selected rows, and the mapping.
+    """Return the cells of the usable rows that `where` selects, and the mapping.
 
-    `bench check` uses the cells to check their values. They are text without spaces at their ends, "" for no value.
+    `bench check` checks the values of the cells. A cell is text without spaces at its ends, "" for no value.
     """
     path, meaning = _files(root, table, mapping)
     unchanged = _text(path, meaning)
@@ -134,13 +134,13 @@ def _ages(text: "pd.Series[str]") -> "pd.Series[float]":
 
 
 def _compared(unchanged: pd.DataFrame) -> pd.DataFrame:
-    """Return the cells in the form in which they are compared with the values of the mapping, without column FAULT."""
+    """Return all columns except FAULT; cells get the form in which they are compared with the mapping (see `_plain`)."""
     names = [name for name in unchanged if name != FAULT]
     return pd.DataFrame({name: unchanged[name].map(_plain).astype(str) for name in names})
 
 
 def _text(path: Path, meaning: TableMapping) -> pd.DataFrame:
-    """Return, as unchanged text, the columns that the mapping uses, and FAULT; null becomes ""."""
+    """Return the columns that the mapping uses, as unchanged text ("" for null), and the column FAULT."""
     is_parquet = path.suffix.lower() in (".parquet", ".pq")
     try:
         parquet = pd.read_parquet(path) if is_parquet else None

@@ -152,7 +152,7 @@ def read_votes(path: Path, split: str, root: Path, source: str = "default") -> p
 
 
 def read_kaggle(path: Path, root: Path, source: str = "default") -> pd.DataFrame:
-    """Return the native table of the Kaggle challenge; a reader marks a label by drawing a box with it.
+    """Return the native table of the Kaggle challenge; a reader marks a label by drawing a box with this label.
 
     The 13 labels that the challenge does not have (Edema, Pneumonia, ...) are null for every image.
     """
@@ -186,7 +186,10 @@ def _with_faults(table: pd.DataFrame, fault: "pd.Series[str]", image: "pd.Series
 
 
 def _states_from_marks(num_marks: NDArray[np.int32], num_readers: NDArray[np.int64], source: str) -> NDArray[np.int8]:
-    """Return the state of each label [N, K] from the number of readers who mark it."""
+    """Return the state of each label, 1 or 0, as [N images, K labels].
+
+    `num_marks` [N, K] has the number of readers who mark the label, `num_readers` [N, 1] the number of all readers.
+    """
     needed = {"any_reader": np.ones_like(num_readers), "all_readers": num_readers}.get(source, num_readers // 2 + 1)
     return (num_marks >= needed).astype(np.int8)
 
@@ -229,7 +232,7 @@ def images(root: Path) -> list[Path]:
 
 
 def _suffixes(folder: Path) -> dict[str, str]:
-    """Return image id -> suffix of every image in the folder."""
+    """Return image id -> suffix (one of _SUFFIXES) of every image in the folder."""
     if not folder.is_dir():
         return {}
     with os.scandir(folder) as entries:
@@ -255,7 +258,7 @@ def boxes(root: Path) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, root: Path) -> None:
-    """Write image_labels_train.csv and image_labels_test.csv; in train, the third of three readers sometimes disagrees.
+    """Write image_labels_train.csv and image_labels_test.csv; in train, the third reader disagrees on some images.
 
     The table must have: patient_id = study_id = image_id, path = <split>/<image_id>.dicom, view PA, no sex and age,
     states 0 and 1.

@@ -1,8 +1,12 @@
 """Locate findings and anatomy in the images of a cohort: outlines, boxes, lung masks, or the masks of a phantom.
 
-The first available source is used: phantom.json in a parent folder of the cohort (the masks are drawn again from the patient number),
-then `boxes` of the adapter, then `outlines` of the adapter. The column `lung_mask` of a table gives lung masks.
-The token (also called tag) of a phantom is a drawn text label. A network may use it as a shortcut, instead of the finding.
+The first available source is used:
+1. phantom.json in the cohort's folder or in its parent folder: the masks are drawn again from the patient number;
+2. the function `boxes` of the adapter;
+3. the function `outlines` of the adapter.
+With source 2 or 3, or without a source, the column `lung_mask` of the cohort's table can name files of lung masks.
+
+The token (also called tag) of a phantom is a drawn text label. A network may use the token as a shortcut.
 """
 
 import json
@@ -39,8 +43,9 @@ class Truth:
     """Locations of findings and anatomy in the images of a cohort, and a function that returns their masks."""
 
     source: str  # phantom, outlines, boxes, or "" if there are no locations
-    # pairs (image id, finding) with a location function of image id and (height, width) of the file, which returns the image's masks by finding or anatomy
+    # pairs (image id, finding) whose location is known
     located: frozenset[tuple[str, str]] = frozenset()
+    # from image id and (height, width) of the image file, returns the masks of the image, by finding or part of anatomy
     masks: Callable[[str, tuple[int, int]], Masks] = field(default=lambda _image, _frame: {})
     lung_masks: Mapping[str, Path] = field(default_factory=dict)  # image id -> mask file
     stamp: str = ""  # a text that changes when the locations change
@@ -57,7 +62,7 @@ class Scene:
     lungs_known: bool  # True if the lungs were outlined, False if they were detected
 
     def packed(self) -> dict[str, NDArray[np.uint8]]:
-        """Return the scene as bit-packed arrays; `unpacked` is the inverse."""
+        """Return the image and the masks, with 8 pixels of a mask in each byte; `unpacked` is the inverse."""
         masks = {"f:" + n: m for n, m in self.findings.items()} | {"r:" + n: m for n, m in self.regions.items()}
         masks |= {"l:known" if self.lungs_known else "l:found": self.lungs} if self.lungs is not None else {}
         return {"image": self.image} | {name: np.packbits(mask) for name, mask in masks.items()}
@@ -77,9 +82,9 @@ class Scene:
 
 
 def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
-    """Return where findings and anatomy of a cohort are.
+    """Return the locations of findings and anatomy in the images of a cohort.
 
-    The table needs the column image_id and may have `lung_mask`, a path below root.
+    The table needs the column image_id, and may have the column lung_mask: paths of mask files, relative to root.
 
     Raises DatasetError if a file of boxes or outlines cannot be read.
     """
@@ -106,9 +111,9 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
 
 
 def scene(path: Path, image_id: str, geometry: Geometry, center: int, truth: Truth) -> Scene:
-    """Return one image of a cohort as the input of a network, with its masks. Raises UnreadableImage.
+    """Return one image of a cohort as a network gets it, with its masks. Raises UnreadableImage.
 
-    `center` is the side of the center crop that the network gets, 0 for no crop.
+    `center` is the side of the network's center crop in pixels, 0 for no crop.
     """
     picture = read_gray(path, geometry.decode_at)
     transform = InputTransform.of(picture, geometry, center)
@@ -138,7 +143,7 @@ def scene(path: Path, image_id: str, geometry: Geometry, center: int, truth: Tru
 
 
 def _frame(path: Path, picture: Gray) -> tuple[int, int]:
-    """Return height and width of an image file. They can differ from those of `picture`, because a JPEG can be decoded at a reduced size."""
+    """Return height and width of an image file; `picture`, the decoded image, can be smaller than a JPEG file."""
     with path.open("rb") as file:
         is_jpeg = file.read(2) == b"\xff\xd8"
     height, width = jpeg_size(path.read_bytes()) if is_jpeg else picture.shape
@@ -146,7 +151,10 @@ def _frame(path: Path, picture: Gray) -> tuple[int, int]:
 
 
 def _phantom(root: Path, site: str, ids: frozenset[str]) -> Truth:
-    """Return the locations in a phantom cohort: boxes from its truth tables, masks drawn again on request."""
+    """Return the locations in a phantom cohort `site` below `root`.
+
+    The truth tables of the phantom state which findings have a location. Each mask is drawn again when it is requested.
+    """
     settings = PhantomSettings.from_dict(
         json.loads((root / SETTINGS_FILE).read_text())["settings"], str(root / SETTINGS_FILE)
     )
@@ -162,7 +170,10 @@ def _phantom(root: Path, site: str, ids: frozenset[str]) -> Truth:
 
 
 def tag_boxes(root: Path) -> dict[str, NDArray[np.float64]] | None:
-    """Return the boxes of tags in a phantom cohort: image id -> corners [n, 4] in pixels; None for any other cohort."""
+    """Return the boxes of tags in a phantom cohort, image id -> [n boxes, 4], or None for any other cohort.
+
+    A box is x_min, y_min, x_max, y_max in pixels.
+    """
     boxes = root.parent / "truth" / f"{root.name}-boxes.parquet"
     if not (root.parent / SETTINGS_FILE).is_file() or not boxes.is_file():
         return None

@@ -19,8 +19,8 @@ from harmonize.images.image_header import DEFLATED, UnreadableImage, check_size,
 # file with 8-bit values declares a 12-bit window.
 _MAX_WINDOW_RATIO = 16
 
-# For each value of the first byte of an RLE run: the number of bytes to the next run, and the number of bytes after
-# decompression. A run that begins with 128 has no data.
+# The first byte of an RLE run has 256 possible values. For each value: the number of bytes from this run to the next,
+# and the number of bytes of the run after decompression. A run that begins with 128 has no data.
 _RLE_STEP = (*range(2, 130), 1, *[2] * 127)
 _RLE_EXPANDED = (*range(1, 129), 0, *range(128, 1, -1))
 
@@ -28,10 +28,12 @@ _RLE_EXPANDED = (*range(1, 129), 0, *range(128, 1, -1))
 def read_dicom(content: bytes) -> NDArray[np.uint8]:
     """Decode the first frame of a DICOM file to gray uint8 [H, W].
 
-    Gray levels follow the first VOI table or window of the file, else the percentiles of `percentiles_to_uint8`.
-    MONOCHROME1 is inverted.
-    Raises UnreadableImage, also for deflated files, because their size is unknown before decompression, and for pixel
-    values that are no numbers.
+    Gray levels follow the file's first VOI table (a table of display values) or, without a table, its first window;
+    without both, `percentiles_to_uint8` sets the gray levels. Images in MONOCHROME1 (low values are bright) are
+    inverted.
+
+    Raises UnreadableImage for a damaged or too large file, for pixel values that are no numbers, and for a deflated
+    file, whose size is unknown before decompression.
     Source: DICOM PS3.3, C.11.1 (modality), C.11.2 (window), C.7.6.3.1.2 (photometric interpretation).
     """
     if DEFLATED in content:
@@ -147,7 +149,7 @@ def _shows_image(center: float, width: float, values: NDArray[Any]) -> bool:
 
 
 def _apply_window(data: Any, values: NDArray[Any], center: float, width: float) -> NDArray[np.float32]:
-    """Map values to 0 to 1 by the window, with the VOI LUT function that the file names."""
+    """Map values so that the window becomes 0 to 1; the tag VOILUTFunction names the function (default LINEAR)."""
     gray = values.astype(np.float32)
     function = data.get("VOILUTFunction", "LINEAR")
     if function == "SIGMOID":

@@ -10,9 +10,9 @@ _CHUNK = 2**22  # pixels; numpy needs eight bytes for each pixel that it counts 
 
 
 def percentiles_to_uint8(image: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """Scale an image so that two percentiles of its non-zero pixels become 0 (0.5 %) and 255 (99.5 %); clip.
+    """Scale an image linearly: the 0.5th percentile of its non-zero pixels becomes 0, the 99.5th becomes 255; clip.
 
-    Division by 65535 would make a 12-bit image almost black. An image without contrast becomes black.
+    A division by 257 (65535 / 255) would make a 12-bit image almost black. An image of zeros stays black.
 
     >>> percentiles_to_uint8(np.array([[0, 100, 300, 500]], np.uint16)).tolist()
     [[0, 0, 128, 255]]

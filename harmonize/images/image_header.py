@@ -9,7 +9,7 @@ from harmonize.images.limits import MAX_DECODED_BYTES, MAX_PIXELS, MAX_SCANS, MI
 JPEG_SCAN = b"\xff\xda"  # the marker at the start of a scan
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)  # frame markers of progressive JPEG
 _NUM_COEFFICIENTS = 64  # number of coefficients in a JPEG block
-# bytes per pixel that OpenCV needs for 8 bits, by the color type of a PNG; colors of a palette may have an alpha channel
+# color type of a PNG -> bytes per pixel that OpenCV needs at 8 bits per channel; palette colors (type 3) may have alpha
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 4, 4: 4, 6: 4}
 _PNG_HEADER = 13  # length in bytes of IHDR, the header chunk of a PNG
 
@@ -22,7 +22,7 @@ class UnreadableImage(Exception):  # noqa: N818  (not always an error: the image
 
 
 class ImageFile(Protocol):
-    """The interface of an image's source: a `Path` or `InMemory`. Results name an image by `str(source)`."""
+    """The interface of an image file: a `Path` or an `InMemory`. Results name an image file by `str(file)`."""
 
     @property
     def name(self) -> str:
@@ -103,7 +103,7 @@ def _check_scans(content: bytes, frame: int) -> int:
 def _scan_header(content: bytes, scan: int) -> tuple[bytes, int, int, int]:
     """Return the channels of the JPEG scan at byte `scan`, its first and last coefficient, and its lowest bit.
 
-    The scan stores the bits of these coefficients from the lowest bit on.
+    The scan stores the coefficients from the first to the last, without the bits below the lowest bit.
     """
     end = scan + 5 + 2 * int.from_bytes(content[scan + 4 : scan + 5], "big")
     low, high, bits = content[end : end + 3].ljust(3, b"\xff")

@@ -1,4 +1,4 @@
-"""Limits for image files. They are checked before pixels are decoded, and each limit states its reason.
+"""Limits for image files, which are checked before pixels are decoded; the comment of each limit states the reason.
 
 A few hundred bytes can declare an image that fills the memory. The largest radiographs have about 20 million pixels,
 so these limits are far above every real file.
@@ -17,5 +17,5 @@ MAX_FILE_BYTES = MAX_DECODED_BYTES + 50_000_000
 # px. The smallest public set of chest radiographs (ChestMNIST) has 28 x 28 pixels; smaller files are icons or damaged
 MIN_SIDE = 16
 
-# A progressive JPEG has about 10 scans. Each scan of 10 bytes makes the decoder visit all pixels of the image again
+# A progressive JPEG has about 10 scans. A scan can have as few as 10 bytes, but makes the decoder visit all pixels
 MAX_SCANS = 32

@@ -1,6 +1,6 @@
 """Compute approximate lung masks for images without lung outlines.
 
-`benchmarks/lungs.py` measures the overlap with lungs that people outlined. The result is both lungs or no mask.
+`benchmarks/lungs.py` measures the overlap with lungs that people outlined.
 """
 
 import cv2
@@ -14,15 +14,15 @@ Mask = NDArray[np.bool_]
 
 SIDE = 128  # px, the long side of the reduced image in which lungs are detected
 CLIP, TILES = 2.0, 4  # clip limit and tiles per side of the equalization, which makes a hazy lung dark enough
-RIM = 7  # px of the reduced image; masks grow by this distance, because thresholds end inside the pleura
+RIM = 7  # px of the reduced image; masks grow by this distance, because a thresholded lung ends inside the pleura
 
 
 def lung_field(image: Gray) -> Mask | None:
     """Return the mask [H, W] of both lungs of a radiograph, or None if two lungs are not detected.
 
-    `roi.two_lungs` detects the lungs in an equalized image. Each detected region is replaced by its convex hull,
-    because ribs, vessels and disease cut into it; then it grows by RIM. The mask misses lung areas outside the hull that
-    an opacity hides.
+    `roi.two_lungs` detects the lungs in an equalized image. Ribs, vessels and disease cut into the detected regions, so
+    each region is replaced by its convex hull. Then the hull grows by RIM. An opacity can hide a part of the lung that
+    lies outside the hull; the mask misses this part.
     """
     rows, columns = bounds(image)
     crop = image[rows, columns]

@@ -12,7 +12,8 @@ SIDE = 320  # px, the long side of the reduced image in which markers are detect
 # differences)
 STEP = 0.30
 BRIGHT = 0.60  # share of white; minimum gray value of the brightest pixel of a marker
-ZONE = 0.27  # share of each side; markers are searched in this rim, except in its lower middle, where metal and gas are
+# share of each side: width of the rim in which markers are searched. The rim has no lower part: metal and gas are there
+ZONE = 0.27
 GAP = 0.012  # share of the long side; maximum distance of two letters of one word
 SMALLEST, LARGEST = 2e-4, 0.03  # minimum and maximum area of a marker's box, as a share of the image
 LINE = 0.18  # share of the long side; longer straight edges belong to the collimator
@@ -25,8 +26,8 @@ DENSE = 0.3
 def markers(image: Gray) -> Mask:
     """Return a mask [H, W] of boxes around bright objects with sharp edges in the rim of the image.
 
-    The rules are fixed, not learned. They wrongly select cable ends and clips, and miss faint letters.
-    `benchmarks/lungs.py` measures how many phantom tags they detect and how many false positives they give.
+    The rules are fixed, not learned. The function wrongly selects cable ends and clips, and misses faint letters.
+    `benchmarks/lungs.py` measures the share of phantom tags that the function detects, and its false positives.
     """
     height, width = image.shape
     shrink = min(1.0, SIDE / max(height, width))

@@ -1,8 +1,10 @@
 """Compute perceptual hashes (64 bits, similar for similar images), and find all pairs of similar hashes.
 
-The hash is the sign of the 64 lowest DCT frequencies of the 32 x 32 image, relative to their median. Source:
-C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010. Resizing, recompression and
-changes of contrast hardly change the hash. Details smaller than an eighth of the image do not affect the hash.
+The image is reduced to 32 x 32 pixels, and the discrete cosine transform (DCT) of these pixels is computed. Each bit of
+the hash belongs to one of the 8 x 8 lowest frequencies, and states whether its coefficient is above the median of these
+coefficients. Source: C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010. Resizing,
+recompression and changes of contrast hardly change the hash. Details smaller than an eighth of the image do not affect
+the hash.
 
 A row is the position of an image's hash in an array of hashes. A band is a group of neighboring bits of a hash.
 """
@@ -15,13 +17,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-HASH_VERSION = 1  # increase after a change that may give the same image a different hash
+HASH_VERSION = 1  # increase this number after a change that may give the same image a different hash
 SMALL_SIDE = 16  # px; side of the thumbnail that `smaller` returns
-_SIDE, _FREQUENCIES = 32, 8
+_SIDE, _FREQUENCIES = 32, 8  # px, side of the image that is hashed; number of frequencies per side in the hash
 # two hashes are compared if at least this number of bands are equal; with 2 bands, most pairs of radiographs would have
 # to be compared
 _AGREEING_BANDS = 3
-_MIN_CONTRAST = 4.0  # gray levels; an image is blank if the range of its 32 x 32 pixels is smaller
+_MIN_CONTRAST = 4.0  # gray levels; if the brightest minus the darkest of its 32 x 32 pixels is less, an image is blank
 
 Hashes = NDArray[np.uint64]
 
@@ -68,7 +70,7 @@ def perceptual_hash(thumbnails_NHW: NDArray[np.uint8]) -> Hashes:
     """
     basis = _dct()[:_FREQUENCIES]
     low = (basis @ thumbnails_NHW.astype(np.float32) @ basis.T).reshape(len(thumbnails_NHW), -1)
-    # the first frequency, the mean brightness, is left out, because it is much larger than the others
+    # the median leaves out the first coefficient: the mean brightness, which is much larger than the other coefficients
     median = np.median(low[:, 1:], axis=1, keepdims=True)
     return np.packbits(low > median, axis=1).view(">u8").astype(np.uint64)[:, 0]
 
@@ -95,14 +97,16 @@ def count_bits(words: Hashes) -> NDArray[np.int64]:
 
 
 def near_pairs(hashes: Hashes, max_distance: int = 4, cap: int = 200, cohort: NDArray[np.int64] | None = None) -> Pairs:
-    """Return every pair of rows at most `max_distance` bits apart, without comparing all rows with all rows.
+    """Return every pair of rows whose hashes differ in at most `max_distance` bits; not all rows are compared.
 
-    The bits are divided into max_distance + 3 bands, so two near hashes agree in at least three bands (pigeonhole
-    principle). Only rows that agree in three bands are compared. Two limits apply to large groups. If more than `cap`
-    rows have the same hash, only `cap` of them are paired. If more than 10 * `cap` different hashes agree in three
-    bands, each hash is compared with the next 10 * `cap` only. `crowded` is the number of rows in such groups.
+    The bits are divided into max_distance + 3 bands. At most `max_distance` bands can contain a different bit, so two
+    near hashes agree in at least three bands. Only rows that agree in three bands are compared.
 
-    cohort  number of each row's cohort: only pairs of rows of two cohorts are returned; without it, all pairs are
+    Two limits apply to large groups. If more than `cap` rows have the same hash, only `cap` of them are paired. If more
+    than 10 * `cap` different hashes agree in three bands, each hash is compared with only the next 10 * `cap` hashes of
+    the group. `crowded` is the number of rows in such large groups.
+
+    cohort  cohort number of each row. If given, only pairs of rows of two different cohorts are returned
     """
     if len(hashes) == 0:
         empty = np.zeros(0, np.int64)
@@ -131,10 +135,11 @@ def near_pairs(hashes: Hashes, max_distance: int = 4, cap: int = 200, cohort: ND
 def _distinct_pairs(
     hashes: Hashes, max_distance: int, cap: int, lowest: NDArray[np.int64], highest: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """Return each pair of near but different hashes, their distances, and the mask of hashes in groups above `cap`.
+    """Return the pairs of near but different hashes as four arrays.
 
-    `lowest` and `highest` are the lowest and the highest cohort number of the rows with each hash. A pair is left out
-    if all rows with its two hashes are of one cohort.
+    The first two arrays have the positions of the hashes of each pair, the third their distance in bits. The fourth is
+    the mask of hashes in groups of more than `cap` hashes. `lowest` and `highest` have, for each hash, the lowest and
+    the highest cohort number of its rows. A pair is left out if all rows with its two hashes belong to one cohort.
     """
     edges = np.linspace(0, 64, max_distance + _AGREEING_BANDS + 1).astype(int)
     bands = [(1 << int(high)) - (1 << int(low)) for low, high in pairwise(edges)]
@@ -157,10 +162,10 @@ def _distinct_pairs(
 def _pairs_with_equal_key(
     keys: Hashes, cap: int, crowded: NDArray[np.bool_], order: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yield pairs of rows with equal keys: first neighbors in the sorted keys, then rows two apart, up to `cap` apart.
+    """Yield pairs of rows with equal keys: first neighbors in the sorted keys, then keys 2 positions apart, up to `cap`.
 
-    `keys` is sorted, and `order` has the row of each key. If a group of equal keys has rows more than `cap` apart, some
-    of its rows are marked in `crowded`.
+    `keys` is sorted, and `order` has the row of each key. If more than `cap` + 1 keys are equal, not all of their pairs
+    are yielded, and some of their rows are marked in `crowded`.
     """
     start = np.arange(len(keys) - 1)
     for step in range(1, len(keys)):

@@ -67,8 +67,8 @@ def read_gray(path: ImageFile, at_least: int = 0) -> Gray:
 def read_radiograph(path: ImageFile, at_least: int = 0) -> Gray:
     """Return the image as `read_gray` does, for training and prediction; also raise UnreadableImage for a blank image."""
     image = read_gray(path, at_least)
-    # Every 64th row and column is tested first. These pixels differ in nearly every image, so the rest is rarely
-    # tested.
+    # The pixels of every 64th row and column are tested first. In nearly every image, these pixels differ, so the other
+    # pixels are rarely tested.
     if np.ptp(image[::64, ::64]) == 0 and np.ptp(image) == 0:
         raise UnreadableImage("no contrast: all its pixels are equal")
     return image
@@ -107,11 +107,14 @@ def _read_jpeg(content: bytes, at_least: int) -> Gray:
 
 
 def _has_missing_data(content: bytes, image: Gray, flags: int) -> bool:
-    """Return whether the last scan of a JPEG ends before its last block; `flags` are those of the decoded image.
+    """Return whether the last scan of a JPEG ends before its last block of pixels.
 
-    libjpeg fills missing blocks with gray 128 and reports them on stderr only. They are at the end of the last row, which
-    EXIF may turn to any end of an outer row or column. If such an end is gray 128, filler bytes are appended to the scan,
-    and the image is decoded again. Filler is used only where data are missing, so a different image means missing data.
+    libjpeg fills missing blocks with gray 128, and reports them only on stderr. Missing blocks are at the end of the
+    last row, but a turn by EXIF can move this end to any corner of the image. If the pixels at a corner are all gray
+    128, filler bytes are appended to the scan, and the image is decoded again. The decoder reads filler bytes only if
+    data are missing, so a different image means missing data.
+
+    `image` is the decoded image, `flags` are the OpenCV flags with which it was decoded.
     """
     edges = (image[0], image[-1], image[:, 0], image[:, -1])
     if not any((end == _MISSING).all() for edge in edges for end in (edge[:_BLOCK], edge[-_BLOCK:])):
@@ -137,7 +140,7 @@ def _read_png(content: bytes) -> Gray:
 
 
 def _decode(content: bytes, flags: int) -> NDArray[Any]:
-    """Decode with OpenCV; raise UnreadableImage if that fails."""
+    """Decode an image file with OpenCV; raise UnreadableImage if OpenCV cannot decode the file."""
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
@@ -153,8 +156,8 @@ class Geometry:
     """The size of the images in a cache, and how images are fitted to this size.
 
     fit     squash: both sides become `size`; letterbox: the long side becomes `size`, and padding fills the rest;
-            smallest_crop: the short side becomes `size`, then center crop (a 320 x 390 image loses 18 % of its width).
-            In a letterbox, 0 means padding only: black pixels of the image become 1
+            smallest_crop: the short side becomes `size`, then center crop (an image with height 320 and width 390 loses
+            18 % of its width). In a letterbox, only padding has the gray value 0: black pixels of the image become 1
     clahe   clip limit and tiles per side of a contrast-limited equalization of the resized image, or None
     region  crop before the resize: (roi, share of each side to keep inside the black border), (adaptive_roi, margin
             around the lungs), or None. If no lungs are detected, adaptive_roi uses the default crop of roi
@@ -255,7 +258,7 @@ def fit_to_square(image: Gray, geometry: Geometry) -> Gray:
 
 
 def _resize(image: Gray, height: int, width: int) -> Gray:
-    """Resize an image: first shrink, then enlarge."""
+    """Resize an image: first shrink the sides that become shorter, then enlarge the sides that become longer."""
     shrunk = (min(height, image.shape[0]), min(width, image.shape[1]))
     if shrunk != image.shape:
         image = _gray(cv2.resize(image, (shrunk[1], shrunk[0]), interpolation=cv2.INTER_AREA))

@@ -16,7 +16,8 @@ Mask = NDArray[np.bool_]
 
 RIM = 0.06  # width of the border band, as a share of the side
 PLEURA = 0.03  # width of the pleura band on either side of a lung's edge, as a share of the side
-HALF = 128  # gray value (0 to 255); a pixel of a resized mask is inside from this value on, that is, if half of its area is inside
+# gray value; a pixel of a resized mask (0 to 255) is inside the mask from this value on: if half of its area is inside
+HALF = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class InputTransform:
 
     @classmethod
     def of(cls, picture: Gray, geometry: Geometry, center: int = 0) -> "InputTransform":
-        """Return the transformation of a decoded image; its crop is the same as in the image cache."""
+        """Return the transformation of a decoded image; the region is cropped as in the image cache."""
         height, width = picture.shape
         return cls((height, width), crop_box(picture, geometry)[0], replace(geometry, clahe=None), center)
 
@@ -43,7 +44,8 @@ class InputTransform:
     def apply_to_mask(self, mask: Mask) -> Mask:
         """Transform a mask of the image file to the input image [S, S].
 
-        A region thinner than a pixel keeps the pixels that it covers most. A region outside the crop becomes empty.
+        If a region is thinner than a pixel, the pixels that it covers most stay in the mask. A region outside the crop
+        becomes empty.
         """
         pixels = np.where(mask, 255, 0).astype(np.uint8)
         if pixels.shape != self.shape:
@@ -67,7 +69,7 @@ def border(size: int) -> Mask:
 
 
 def padding(image: Gray) -> Mask:
-    """Return the mask of black rows and columns at the edge; they come from the file or from a letterbox."""
+    """Return the mask of the black rows and columns at the edge, which come from the file or from a letterbox."""
     outside = np.ones(image.shape, bool)
     outside[roi.bounds(image)] = False
     return outside

@@ -48,10 +48,10 @@ def adaptive(image: Gray, margin: float = 0.1) -> Box | None:
 
     1. Remove the border; reduce and low-pass the image.
     2. The body is all pixels brighter than air, with holes filled.
-    3. At each of twelve thresholds, find dark components in the body. A component may touch neither the air
-       nor the edge of the image, except its top edge.
-    4. Two components side by side are lungs. Use the threshold with the largest pair. (With Otsu's single threshold,
-       lungs merge with the soft rim of the body in most images.)
+    3. At each of twelve thresholds, find the dark components in the body. A component may touch neither the air nor the
+       left, right or lower edge of the image.
+    4. The two largest components are lungs if they lie side by side. Use the threshold with the largest pair. (With
+       Otsu's single threshold, lungs merge with the soft rim of the body in most images.)
     """
     rows, columns = bounds(image)
     inside = image[rows, columns]
@@ -96,9 +96,8 @@ def _pair(dark: NDArray[np.bool_], body: NDArray[np.bool_]) -> tuple[int, NDArra
     for edge in (air[:, 0], air[:, -1], air[-1]):
         edge[:] = True
     is_open = np.zeros(count, bool)
-    is_open[np.unique(labels[air])] = (
-        True  # open components, which touch the air around the body or the edge of the image, cannot be lungs
-    )
+    # open components, which touch the air around the body or the edge of the image, cannot be lungs
+    is_open[np.unique(labels[air])] = True
     is_open[0] = True  # label 0 is the background: pixels that are not dark
     area = np.where(is_open, 0, stats[:, cv2.CC_STAT_AREA])
     first, second = np.argsort(-area, kind="stable")[:2] if count > 2 else (0, 0)
@@ -124,7 +123,11 @@ def _middle(extent: slice, share: float) -> slice:
 
 
 def _widened(extent: slice, side: int, margin: float, scale: float) -> slice:
-    """Return a slice that is widened by the share `margin` of its length at both ends and then multiplied by `scale`; it stays within `side` pixels."""
+    """Return a slice of the reduced image, widened at both ends, in pixels of the full image.
+
+    At each end, the slice grows by the share `margin` of its length, but not beyond the `side` pixels of the reduced
+    image. `scale` is the number of full pixels per reduced pixel.
+    """
     extra = margin * (extent.stop - extent.start)
     low, high = max(0.0, extent.start - extra), min(float(side), extent.stop + extra)
     return slice(round(low * scale), max(round(low * scale) + 1, round(high * scale)))

@@ -1,6 +1,6 @@
 """Define label spaces and label states.
 
-Each image has one state per finding: an Int8, or null if the dataset does not map the finding.
+Each image has one state per finding: an Int8, or null if the image's labels do not express the finding.
 """
 
 from difflib import get_close_matches
@@ -55,7 +55,7 @@ def label_sources(layout: str) -> dict[str, Any]:
     return sources
 
 
-HYBRID = "hybrid"  # label source of training labels with a source for each finding
+HYBRID = "hybrid"  # name of a label source that takes the training labels of each finding from another label source
 
 
 def check_source(layout: str, source: str, where: str) -> None:

@@ -1,6 +1,6 @@
 """Synthetic chest radiographs (phantoms) with ground truth, in the layouts of six real datasets.
 
-The token is a white tag in the corner of some images: the shortcut that a network may use instead of a finding.
+The token is a white tag in the corner of some images. A network may use the token as a shortcut instead of a finding.
 
 Not for clinical use. The shapes are plausible but not measured, so phantoms prove nothing about real radiographs.
 """

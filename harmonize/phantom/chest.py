@@ -1,7 +1,7 @@
 """Build the healthy chest: maps of air, vessels and organs, which lesions then change.
 
-The unit of all maps is cm of water along the ray. `compose` subtracts the thickness of air. R is the side of the
-canvas in pixels. A painter is a function of `lesions` that draws one finding.
+The unit of thickness is cm of water along the ray; `compose` subtracts the air. R is the side of the canvas in pixels.
+A painter is a function of `lesions` that draws one finding.
 """
 
 from dataclasses import dataclass, field
@@ -19,9 +19,9 @@ VESSEL_CM, HILUM_CM = 1.9, 1.1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Lung:
-    """A lung: outline, landmarks (`frame`), hilum (x, y), and mask: as uint8 `layer` and as soft map `mask`."""
+    """A lung: outline, landmarks (`frame`), hilum (x, y), and two masks: uint8 `layer`, and soft-edged `mask` 0..1."""
 
-    side: int
+    side: int  # LEFT or RIGHT, in the image
     outline: Points
     frame: LungFrame
     hilum: tuple[float, float]
@@ -31,7 +31,7 @@ class Lung:
 
 @dataclass(slots=True, eq=False)
 class Chest:
-    """The maps that painters read, each float32 [R, R]. Painters change only the last five fields."""
+    """The maps that painters read, each float32 [R, R]. Painters change only air, dense, solid, texture and masks."""
 
     size: int
     x: Map
@@ -49,7 +49,10 @@ class Chest:
     masks: dict[str, Map] = field(default_factory=dict)  # finding -> 0..1
 
     def near_hila(self, outwards: float, downwards: float, half_width: float, half_height: float) -> Map:
-        """Return a butterfly shape: about 1 near both hila, decreasing outwards; the two centers can be shifted."""
+        """Return a map of a butterfly shape: about 1 at two centers near the hila, and decreasing with the distance.
+
+        The centers lie `outwards` and `downwards` of the hila. All lengths are fractions of the canvas.
+        """
         wings = np.zeros((self.size, self.size), np.float32)
         for side, lung in self.lungs.items():
             x, y = lung.hilum[0] + side * outwards, lung.hilum[1] + downwards
@@ -60,9 +63,11 @@ class Chest:
 def build_chest(
     patient: Patient, study: Study, size: int, *, heart_ratio: float, lift: dict[int, float], vessel_width: float
 ) -> Chest:
-    """Return the healthy chest on a canvas of size x size.
+    """Return the healthy chest on a canvas of size x size pixels.
 
-    `lift` is the distance by which each side of the diaphragm is raised: side -> distance.
+    heart_ratio   cardiothoracic ratio
+    lift          side -> distance by which the diaphragm is raised on this side; 0 for a missing side
+    vessel_width  factor of the width of vessels
     """
     x, y = grid(size)
     lungs, frame = _lungs(patient, study, size, lift)

@@ -2,11 +2,12 @@
 
 root/<hospital>/...                   images and label files, in the layouts that `harmonize.datasets` reads
 root/truth/<hospital>.parquet         one row per image: patient and study number, true labels, severities,
-                                      and whether the image has the token (a white tag, the shortcut)
+                                      and whether the image has the token (a white tag, which networks may use as a
+                                      shortcut)
 root/truth/<hospital>-boxes.parquet   boxes of findings and token, in pixels of the stored image; x_max and
                                       y_max are the first pixels outside the box
 root/masks/<hospital>/<path of the image without suffix>/<finding>.png
-                                      on request: masks (0 or 255); also lungs, heart, devices, token
+                                      only with `masks=True`: masks (0 or 255) of findings, lungs, heart, devices, token
 root/phantom.json                     the settings; written last, so its presence means that all files exist
 """
 
@@ -57,8 +58,8 @@ def write_cohorts(
 ) -> None:
     """Write the cohorts of `settings` below root, unless they already exist.
 
-    The files depend on the settings only, not on the number of workers. Files of an interrupted call are written again.
-    Raises ConfigError if root contains other data.
+    The files depend on the settings only, not on the number of worker processes. `masks` adds the masks of all frontal
+    images. Files of an interrupted call are written again. Raises ConfigError if root contains other data.
     """
     root.mkdir(parents=True, exist_ok=True)
     with exclusive(root), writing(root):

@@ -77,7 +77,7 @@ def _total_thickness(patient: Patient, study: Study, chest: Chest) -> tuple[Map,
 def turn_sideways(thickness: Map) -> Map:
     """Return a simple lateral view: the frontal map narrowed and blurred sideways, plus a spine.
 
-    It has no ground truth. It only needs to differ from a frontal view, so that tests can filter it out.
+    This view has no ground truth, and stands for the lateral images of a release, which cohorts leave out by default.
     """
     size = thickness.shape[0]
     smeared = gaussian(resize(thickness, (size, max(8, size // 12)), smooth=False), 1.2)

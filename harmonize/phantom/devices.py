@@ -1,4 +1,4 @@
-"""Draw support devices (leads, line, pacemaker, tube). They depend on the view but not on the findings."""
+"""Draw support devices (leads, line, pacemaker, tube); their probability depends on the view, not on the findings."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from harmonize.phantom.patient import Study
 
 Painter = Callable[[Layer, np.random.Generator], None]
 
-# device -> (probability in AP views, probability in PA views, density in cm of water); for studies with devices
+# device -> (probability in AP views, probability in PA views, thickness in cm of water), in studies with devices
 CHANCES = {
     "leads": (0.75, 0.25, 2.6),
     "line": (0.55, 0.15, 1.7),

@@ -1,8 +1,8 @@
 """Draw on a square canvas: splines, filled shapes, polylines, blur, cloudy noise.
 
-Coordinates are canvas fractions from (0, 0), top left, to (1, 1), bottom right. So a shape does not depend on
-the number of pixels R. A Layer is uint8 [R, R], because OpenCV smooths edges only for this type. A Map is
-float32 [R, R]. Points are float64 [N, 2] (x, y).
+Coordinates are canvas fractions from (0, 0), top left, to (1, 1), bottom right. So a shape does not depend on R, the
+side of the canvas in pixels. A Layer is uint8 [R, R], because OpenCV smooths edges only for this type. A Map is float32
+[R, R]. Points are float64 [N, 2]: x and y of N points.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ FIXED_BITS = 5  # OpenCV's sub-pixel positions are integers with this number of 
 
 
 def blank(size: int) -> Layer:
-    """Return an empty layer."""
+    """Return a layer of zeros, [size, size]."""
     return np.zeros((size, size), np.uint8)
 
 
@@ -35,14 +35,17 @@ def grid(size: int) -> tuple[Map, Map]:
 
 
 def bump(size: int, x: float, y: float, half_width: float, half_height: float) -> Map:
-    """Return a Gaussian bump on the canvas: 1 at (x, y), exp(-1) at `half_width` or `half_height` from there."""
+    """Return a map of a Gaussian bump: 1 at (x, y), exp(-1) at `half_width` beside it or `half_height` above or below it."""
     centers = grid(size)[0][0]
     return np.outer(np.exp(-(((centers - y) / half_height) ** 2)), np.exp(-(((centers - x) / half_width) ** 2)))
 
 
 @lru_cache(64)
 def _spline_matrix(num_points: int, steps: int, closed: bool) -> Points:
-    """Return the matrix of a Catmull-Rom spline, from control points to samples; `steps` samples per span."""
+    """Return the matrix that maps the control points of a Catmull-Rom spline to samples of its curve.
+
+    There are `steps` samples between two neighboring control points, and for an open curve one more at its end.
+    """
     spans = num_points if closed else num_points - 1
     matrix = np.zeros((spans * steps + (not closed), num_points))
     t = np.arange(steps) / steps
@@ -57,7 +60,7 @@ def _spline_matrix(num_points: int, steps: int, closed: bool) -> Points:
 
 
 def spline(points: ArrayLike, steps: int = 6, closed: bool = True) -> Points:
-    """Return a smooth curve through the points, `steps` samples between neighbours."""
+    """Return a smooth curve through the points, as samples (x, y); `steps` samples lie between neighboring points."""
     control = np.asarray(points, np.float64)
     curve: Points = _spline_matrix(len(control), steps, closed) @ control
     return curve
@@ -78,12 +81,15 @@ def _fixed_point(shapes: Shapes, size: int) -> list[NDArray[np.int32]]:
 
 
 def fill(layer: Layer, shapes: Shapes, value: float = 255) -> None:
-    """Fill polygons in place."""
+    """Fill polygons with `value`; the layer is changed in place."""
     cv2.fillPoly(layer, _fixed_point(shapes, layer.shape[0]), (value,), cv2.LINE_AA, FIXED_BITS)
 
 
 def stroke(layer: Layer, curves: Shapes, width: float, value: float = 255) -> None:
-    """Draw open curves in place; a line thinner than one pixel becomes fainter instead of wider."""
+    """Draw open curves; the layer is changed in place. `width` is a canvas fraction.
+
+    A line thinner than one pixel is drawn one pixel wide, but fainter.
+    """
     pixels = width * layer.shape[0]
     shade = (value * min(1.0, pixels),)
     cv2.polylines(
@@ -126,14 +132,17 @@ def _noise_bank(power: float) -> Map:
     size = 512
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
     frequency[0, 0] = 1
-    # the field is always the same; callers take a random crop
+    # the seed is fixed, so the noise field is always the same; `cloud` takes a random crop
     white = np.random.default_rng(7).standard_normal((size, size))
     field = np.fft.irfft2(np.fft.rfft2(white) / frequency**power, (size, size))
     return np.tile((field - field.mean()) / field.std(), (2, 2)).astype(np.float32)
 
 
 def cloud(rng: np.random.Generator, size: int, span: int = 256, power: float = 1.6) -> Map:
-    """Return fractal noise with mean 0 and variance 1; a smaller span gives larger clouds."""
+    """Return fractal noise, a map with mean 0 and variance 1.
+
+    `span` is the side of the crop of the noise field that fills the canvas: a smaller crop gives larger clouds.
+    """
     y, x = rng.integers(0, 512, 2)
     crop = _noise_bank(power)[y : y + span, x : x + span]
     interpolation = cv2.INTER_AREA if size < span else cv2.INTER_CUBIC
@@ -143,9 +152,9 @@ def cloud(rng: np.random.Generator, size: int, span: int = 256, power: float = 1
 
 
 def rounded(layer: Layer, full_depth: float) -> Map:
-    """Return the thickness 0..1 of a rounded body; it increases from the outline inwards as a quarter ellipse.
+    """Return the thickness 0..1 of a rounded body, which increases from the outline inwards as a quarter ellipse.
 
-    The thickness reaches 1 at the distance `full_depth` from the outline.
+    The thickness reaches 1 at the distance `full_depth` from the outline, a fraction of the canvas.
     """
     size, coarse = layer.shape[0], 96
     mask = cv2.resize(layer, (coarse, coarse), interpolation=cv2.INTER_AREA)

@@ -60,7 +60,7 @@ def workspace(root: Path) -> Path:
         raise ConfigError(
             f"the folder already contains {', '.join(existing)}", str(root), "choose a new folder for phantoms"
         )
-    # This folder exists until the end. Its presence marks the other files in root as phantom files.
+    # The working folder exists until `publish` ends. Its presence marks the other files in root as phantom files.
     partial.mkdir(exist_ok=True)
     for child in partial.iterdir():
         shutil.rmtree(child) if child.is_dir() else child.unlink()

@@ -1,7 +1,7 @@
 """Write the label tables of other labelers for phantom cohorts: CheXbert and VisualCheXbert (CheXpert), NegBio (MIMIC).
 
-A labeler disagrees with the table of the CheXpert labeler in a fixed share of the stated labels: present becomes absent,
-and absent or uncertain becomes present. The tables depend only on the cohort, and existing tables stay as they are.
+Each of these labelers disagrees with the CheXpert labeler on a fixed share of the stated labels: present becomes
+absent, and absent or uncertain becomes present. The tables depend only on the cohort. Existing tables are not changed.
 """
 
 from collections.abc import Mapping
@@ -40,7 +40,11 @@ def write_label_tables(root: Path) -> None:
 
 
 def _disagreeing(table: pd.DataFrame, study: str, name: str, share: float) -> pd.DataFrame:
-    """Return a copy of a label table in which the share `share` of the stated labels is changed, in the same way for all images of a study."""
+    """Return a copy of a label table in which about the share `share` of the stated labels is changed.
+
+    `study` is the column that gives the study of a row; all images of a study are changed in the same way. `name`
+    selects the random numbers.
+    """
     code, studies = pd.factorize(table[study].str.rpartition("/")[0] if study == "Path" else table[study])
     out = table.copy()
     for label in LABELS:

@@ -1,7 +1,7 @@
 """Make the labels of a hospital from true findings: some findings are missed, uncertain or not mentioned.
 
-Rates of the CheXpert family follow its published tables. Uncertain labels are twice as likely if the finding is
-present. In expert splits, labels equal the truth: present or absent.
+The rates for the CheXpert family (chexpert, mimic, brax) follow the published tables. An uncertain label is twice as
+likely if the finding is present. In expert splits, labels equal the truth: present or absent.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,8 +14,10 @@ from harmonize.phantom.patient import Patient, Study, rng_of
 from harmonize.phantom.sites import DRAWN, SITES
 
 MISSED = 0.04  # share of present findings that a report misses
-INVENTED = 0.02  # a report wrongly states that an absent finding is present, with a probability of INVENTED times the prevalence of the finding
-# Share of absent findings that a report states to be absent (from CheXpert's train.csv). Others are not mentioned.
+# the probability that a report wrongly states an absent finding as present, divided by the prevalence of the finding
+INVENTED = 0.02
+# finding -> share of the absent findings that a report states as absent (from CheXpert's train.csv). The report does
+# not mention the other absent findings.
 DENIED = {
     "Cardiomegaly": 0.059,
     "Atelectasis": 0.0085,
@@ -59,7 +61,8 @@ def observe(patient: Patient, study: Study, expert: bool = False) -> States:
 def _chexpert_family(states: States, study: Study, rng: np.random.Generator, expert: bool) -> Native:
     """Return the states of 14 labels.
 
-    As in the CheXpert labeler, "No Finding" is 1 if nothing except devices is present or uncertain.
+    As in the CheXpert labeler, "No Finding" is 1 if no label except "Support Devices" is present or uncertain. In other
+    images, "No Finding" is not mentioned or, with `expert`, 0.
     """
     u = iter(rng.random(20).tolist())
     opaque = any(states[finding] == PRESENT for finding in OPAQUE)
@@ -89,7 +92,7 @@ def _nih(states: States, study: Study, rng: np.random.Generator, _expert: bool) 
 
 
 def _padchest(states: States, study: Study, rng: np.random.Generator, _expert: bool) -> Native:
-    """Return lower-case words: only "normal", or words for findings and words that are no finding. Not only the nine shared findings occur."""
+    """Return lower-case words: "normal", or words for findings, of which some are no shared findings ("scoliosis")."""
     words: list[str] = []
     for finding, state in states.items():
         spellings = PADCHEST_WORDS[finding]
@@ -101,7 +104,7 @@ def _padchest(states: States, study: Study, rng: np.random.Generator, _expert: b
     words += sorted(_draw_words(rng, PADCHEST_OTHERS))
     unchanged = rng.random() < 0.04
     if unchanged and (words or rng.random() < 0.4):
-        words.append("unchanged")  # if this is the only word, the label states nothing about findings
+        words.append("unchanged")  # if "unchanged" is the only word, the cell states nothing about findings
     return {"labels": "|".join(words) or "normal"}
 
 

@@ -1,8 +1,8 @@
 """Paint findings: one function per finding changes the maps of a chest and stores a mask of the finding.
 
-A painter takes the chest, the severity (0..1), a random stream and a side. The exponents of the
-severities were set by experiment: a small network, trained and tested without shortcut, reaches AUROCs of 0.6 to 0.99.
-Cardiomegaly has no painter; it is the width of the heart outline.
+A painter takes the chest, the severity (0..1), a random stream and a side. Lengths are fractions of the canvas. The
+exponents of the severities were set by experiment: a small network, trained and tested without shortcut, reaches AUROCs
+of 0.6 to 0.99. Cardiomegaly has no painter, because cardiomegaly is only a wider heart outline.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ Painter = Callable[[Chest, float, np.random.Generator, int], None]
 
 
 def heart_ratio(severity: float) -> float:
-    """Return the cardiothoracic ratio of an enlarged heart, which is above 0.5; that of a normal heart is below 0.5."""
+    """Return the cardiothoracic ratio of an enlarged heart: above 0.5, the upper limit of a normal heart."""
     return 0.501 + 0.076 * float(severity**1.6)
 
 
@@ -69,7 +69,7 @@ def consolidation(chest: Chest, severity: float, rng: np.random.Generator, side:
         rng, chest.size, 70, 1.8
     )
     filled = np.clip((1.08 - distance) / 0.42, 0, 1)
-    # the fissure is the lower border of an upper lobe and the upper border of other lobes
+    # the fissure is the lower border in the upper zone (0), and the upper border in the other two zones
     direction = 1 if zone == 0 else -1
     fissure = y + direction * half_height * 0.45 + float(u[5] - 0.5) * 0.25 * (chest.x - x)
     filled *= np.clip(0.5 + direction * (fissure - chest.y) / 0.024, 0, 1)
@@ -94,7 +94,10 @@ def pneumonia(chest: Chest, severity: float, rng: np.random.Generator, side: int
 
 
 def _fill_airspace(chest: Chest, finding: str, filled: Map, lung: Lung, density: float) -> None:
-    """Replace a share of the air in a lung (`filled` times `density`, 0..1), and store the mask of the finding."""
+    """Replace a share of the air in a lung, and store the mask of the finding.
+
+    The share at each pixel is `filled` (a map 0..1) times `density` (a number 0..1).
+    """
     chest.masks[finding] = (filled > 0.33) * lung.mask
     chest.solid = np.maximum(chest.solid, filled * density * lung.mask)
 
@@ -158,7 +161,10 @@ def pneumothorax(chest: Chest, severity: float, rng: np.random.Generator, side: 
 
 
 def _collapse(lung: Lung, size: float) -> tuple[Points, np.ndarray[tuple[int, ...], np.dtype[np.bool_]]]:
-    """Return the outline of the collapsed lung, and a mask of points that are visibly away from the chest wall."""
+    """Return the outline of the collapsed lung, and the mask of its points that are visibly away from the chest wall.
+
+    `size` is the size of the pneumothorax, from 0 to 1.
+    """
     above_base = np.clip((lung.frame.base - lung.outline[:, 1]) / lung.frame.height, 0, 1)
     lateral = np.clip(np.abs(lung.outline[:, 0] - 0.5) / lung.frame.width, 0, 1)
     pull = size * 0.30 * above_base**0.8 * (0.35 + 0.65 * lateral)
@@ -167,7 +173,7 @@ def _collapse(lung: Lung, size: float) -> tuple[Points, np.ndarray[tuple[int, ..
 
 
 def pleural_effusion(chest: Chest, severity: float, rng: np.random.Generator, side: int) -> None:
-    """Paint fluid with a meniscus that rises from the costophrenic angle; in 30 % of cases on both sides."""
+    """Paint fluid with a meniscus that rises from the costophrenic angle; 30 % of effusions are on both sides."""
     fluid = np.zeros((chest.size, chest.size), np.float32)
     volume = severity**1.7
     for fluid_side, share in ((side, 1.0),) if rng.random() < 0.7 else ((side, 1.0), (-side, 0.6)):

@@ -1,7 +1,8 @@
 """Make ids and paths in the form of each dataset, with values that do not occur in the real releases.
 
-The real CheXpert ends at patient65240, real MIMIC patients begin with 1 and studies with 5, and the real NIH ends at
-patient 30805. Hashed ids begin with zeros or nines. The same number always gets the same name.
+The ids are outside the ranges of the real releases. The real CheXpert ends at patient65240, and the real NIH at patient
+30805. In the real MIMIC, patient ids begin with 1 and study ids with 5. Ids made from a hash begin with zeros or nines.
+The same patient and study always get the same names.
 """
 
 import hashlib

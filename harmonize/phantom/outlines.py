@@ -17,17 +17,17 @@ FREE = (1, 2, 3, 4, 5, 10, 11, 12)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LungFrame:
-    """Landmarks of one lung: vertical positions (y) of apex, costophrenic angle and dome, and height and width of the lung."""
+    """Landmarks of one lung: vertical positions (y) of three points, and height and width of the lung."""
 
-    top: float
-    base: float
-    dome: float
+    top: float  # y of the apex
+    base: float  # y of the costophrenic angle
+    dome: float  # y of the dome of the diaphragm
     height: float
     width: float
 
 
 def lung_top(study: Study) -> float:
-    """Return the vertical position (y) of the apices of the lungs; they are higher in AP views."""
+    """Return the vertical position (y) of the apices of the lungs; apices are higher in the image in AP views."""
     return 0.118 - (0.012 if study.view == "AP" else 0.0)
 
 
@@ -67,7 +67,7 @@ def lung_outline(patient: Patient, study: Study, side: int, lift: float = 0.0) -
 
 
 def heart_width(patient: Patient, study: Study, ratio: float) -> float:
-    """Return the width of the heart for a cardiothoracic ratio; AP views magnify it."""
+    """Return the width of the heart for a cardiothoracic ratio; the heart is wider in AP views, which magnify."""
     return 2 * patient.half_width * ratio * (1.10 if study.view == "AP" else 1.0)
 
 

@@ -28,7 +28,7 @@ class Patient:
     number: int
     sex: str  # F or M
     age: int
-    sickness: float  # shifts the odds of every finding
+    sickness: float  # shifts the log odds of every finding
     num_studies: int
     half_width: float  # half of the width of both lungs
     length: float  # relative size of the lungs
@@ -45,8 +45,8 @@ class Patient:
     bone_density: float
     clavicle: float
     lung_shape: Points  # [2 lungs, 18 points of the outline, 2]: an offset (x, y) for each point
-    heart_shape: Points  # [13, 2]
-    rib_shape: Points  # [10]
+    heart_shape: Points  # [13 points of the outline, 2]: an offset (x, y) for each point
+    rib_shape: Points  # [10 ribs]: a vertical offset of each rib
     gas: float  # amount of gas in the stomach
     calcified: bool  # whether the aortic knob is calcified
 
@@ -65,13 +65,13 @@ class Study:
     shift: tuple[float, float]
     magnification: float
     devices: bool
-    exposure: float
+    exposure: float  # logarithm of a factor of the noise
     vascularity: float  # relative width of vessels
     haze: float  # normal perihilar density; overlaps edema
 
 
 def rng_of(purpose: str, patient: Patient, *more: object) -> np.random.Generator:
-    """Return the random stream for a purpose and a patient; `more` can be the study index or a side."""
+    """Return the random stream for a purpose and a patient; `more` makes one stream for each study index or side."""
     return stream(patient.seed, "phantom", purpose, patient.site, patient.number, *more)
 
 

@@ -14,7 +14,7 @@ ONE_STUDY = ("vindr",)  # no patient id is released, so each image counts as a p
 
 @dataclass(frozen=True, slots=True)
 class PatientGroup:
-    """Patients with the same role in a release, such as its test split. Their numbers are `first`, `first` + 1 ..."""
+    """Patients with the same role in a release, such as its test split. The patients have the numbers first, first + 1 ..."""
 
     site: str
     split: str  # "": if the release has official splits, each patient gets one of them at random
@@ -38,8 +38,9 @@ def patient_groups(settings: PhantomSettings, site: str) -> list[PatientGroup]:
     """Return the patient groups of a hospital's release: a main group and small extra groups.
 
     `settings.images` is the number of images of the main group: train for CheXpert, test for VinDr, all frontal images
-    for others. Each extra group has expert labels, or has images that a cohort excludes: children (by the age in the
-    table; the images show adults), strips, and images without view or labels.
+    for others. An extra group is another split (expert_valid and expert_test of CheXpert, train of VinDr), or has
+    images that a cohort excludes by default: children (only by the age in the table; the images show adults), strips,
+    and images without view or labels.
     """
     images = settings.images[site]
     num_excluded = max(1, images // 100)

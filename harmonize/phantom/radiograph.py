@@ -1,6 +1,6 @@
 """Draw a radiograph, or its counterfactual twin: the same patient with another finding, token, view or hospital.
 
-The token is a white tag in the corner of the image: the shortcut that a network may use instead of a finding.
+The token is a white tag in the corner of an image. A network may use the token as a shortcut instead of a finding.
 """
 
 from collections.abc import Mapping
@@ -45,11 +45,12 @@ def twin(
     devices: bool | None = None,
     scanner: str | None = None,
 ) -> Radiograph:
-    """Return a frontal radiograph of a patient; only the given properties are changed.
+    """Return a frontal radiograph of a patient in which only the given properties are changed.
 
-    Without changes, this is the image that `write_cohorts` stores. Patient and study numbers are in the truth tables.
+    Without changes, the radiograph is the image that `write_cohorts` stores. `patient` and `study` are the numbers in
+    the columns patient and study of the truth tables. None as a property means no change.
 
-    findings  finding -> True (with the severity of the patient), False, or a severity in 0..1; other findings do not change
+    findings  finding -> True (with the severity of the study), False, or a severity in 0..1; others do not change
     scanner   the hospital whose scanner takes the image
 
     Raises ValueError for an unknown name or value.
@@ -85,7 +86,8 @@ def render_lateral(settings: PhantomSettings, patient: Patient, study: Study) ->
 def has_token(settings: PhantomSettings, patient: Patient, study: Study) -> bool:
     """Return whether the image gets the token.
 
-    At the hospital `settings.source`, the probability depends on the finding `settings.finding`; at others it is 0.5.
+    At the hospital `settings.source`, the probability depends on the finding `settings.finding`; at other hospitals, it
+    is 0.5.
     """
     chance = 0.5
     if patient.site == settings.source:

@@ -150,7 +150,7 @@ def _truth_row(
 
 
 def _box_rows(image_names: Names, radiograph: Radiograph) -> list[Row]:
-    """Return the boxes of findings and token; a very small lesion may be too faint to get a box."""
+    """Return one row for each box of a finding or the token; a very small lesion may be too faint to get a box."""
     rows = []
     for name, mask in radiograph.masks.items():
         if name in DRAWN or name == "token":
@@ -169,7 +169,7 @@ def _box_rows(image_names: Names, radiograph: Radiograph) -> list[Row]:
 
 
 def _component_boxes(mask: Mask) -> list[list[float]]:
-    """Return x, y, width, height [px] of each connected component that is large enough."""
+    """Return x, y, width, height [px] of each connected component that has at least BOX_SHARE of the mask's area."""
     _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
     components = np.asarray(stats, np.int64)[1:]
     large = components[components[:, cv2.CC_STAT_AREA] >= BOX_SHARE * max(1, int(mask.sum()))]

@@ -1,7 +1,7 @@
-"""Make a radiograph from thickness: positioning, exposure, scatter, noise, and the hospital's processing.
+"""Make a radiograph from a thickness map: positioning, exposure, scatter, noise, and the hospital's processing.
 
-Image and masks stay aligned, because the same affine map transforms both from the square canvas to the hospital's
-frame.
+The frame is the area of the stored image, which can be rectangular. Image and masks stay aligned, because the same
+affine map transforms both from the square canvas to the frame.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,11 @@ class Exposure:
 def expose(
     patient: Patient, study: Study, thickness: Map, masks: Mapping[str, Map], *, scanner: str, size: int, token: bool
 ) -> Exposure:
-    """Return the radiograph that the hospital `scanner` takes; `size` is the long side in pixels."""
+    """Return the radiograph that the hospital `scanner` takes.
+
+    `thickness` [R, R] is in cm of water, `masks` [R, R] are 0..1, and `size` is the long side of the radiograph in
+    pixels.
+    """
     site = SITES[scanner]
     rng = rng_of("acquisition", patient, study.index)
     height, width = _frame(site, rng, size)
@@ -77,7 +81,10 @@ def _affine(site: Site, study: Study, canvas: int, height: int, width: int) -> N
 
 
 def _detect(thickness: Map, site: Site, size: int) -> Map:
-    """Return the optical density: minus the logarithm of exposure (Beer-Lambert) plus scatter, after detector blur."""
+    """Return the optical density: minus the logarithm of the exposure, which is at most 1.
+
+    The exposure is the direct rays (Beer-Lambert law) plus scatter and background, blurred by the detector.
+    """
     height, width = thickness.shape
     exposure: Map = np.asarray(cv2.exp(thickness * np.float32(-ATTENUATION)), np.float32)
     coarse = 24
@@ -91,7 +98,7 @@ def _detect(thickness: Map, site: Site, size: int) -> Map:
 
 
 def _quantum_noise(density: Map, patient: Patient, study: Study, site: Site, size: int) -> Map:
-    """Return quantum noise; its amplitude is proportional to 1 / sqrt(local exposure) for dense areas."""
+    """Return quantum noise: an amplitude proportional to 1 / sqrt(local exposure), so dense areas have more noise."""
     rng = rng_of("noise", patient, study.index)
     strength = site.noise * min(1.0, size / 512) ** 0.5 * float(np.exp(study.exposure))
     white: Map = rng.standard_normal(density.shape, dtype=np.float32)

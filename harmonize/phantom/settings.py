@@ -1,6 +1,6 @@
 """Define the settings of a set of phantom cohorts; the settings determine every byte of the files.
 
-The token is a white tag in the corner of some images: the shortcut that a network may use instead of a finding.
+The token is a white tag in the corner of some images. A network may use the token as a shortcut instead of a finding.
 """
 
 import hashlib
@@ -30,13 +30,13 @@ class PhantomSettings:
     """
 
     seed: int = 0
-    # the hospital at which the token depends on `finding`; at the other hospitals, half of the images have it
+    # the hospital at which the token depends on `finding`; at the other hospitals, half of the images have the token
     source: str = "chexpert"
     # hospital -> number of frontal images; a hospital that is not listed is not written
     images: Mapping[str, int] = field(default_factory=_default_images)
     size: int = 128  # long side of the stored images in pixels
-    # At `source`, an image with `finding` has the token with probability 0.5 + shortcut / 2, and an image without it
-    # with probability 0.5 - shortcut / 2.
+    # At `source`, an image with `finding` has the token with probability 0.5 + shortcut / 2. An image without `finding`
+    # has the token with probability 0.5 - shortcut / 2.
     shortcut: float = 0.9
     finding: str = "Pleural Effusion"  # the finding on which the token depends
 
@@ -64,7 +64,7 @@ class PhantomSettings:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any], where: str) -> Self:
-        """Return the settings from a `phantom:` block; error messages name its location `where`."""
+        """Return the settings from a `phantom:` block; raise ConfigError, which names the location `where`."""
         types: dict[str, tuple[type, ...]] = {
             "seed": (int,),
             "source": (str,),

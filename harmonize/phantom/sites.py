@@ -1,7 +1,7 @@
 """Define the six phantom hospitals: image acquisition, patients, and uncertain labels.
 
-Prevalences follow the published label counts. They are at least 0.05, so that a few hundred images have ten cases of
-each finding. Acquisition values are invented, so that the hospitals look different. They do not describe real
+Prevalences follow the published label counts, but are at least 0.05, so that a few hundred images have ten cases of each
+finding. The values of image acquisition are invented to make the hospitals look different, and do not describe real
 hospitals.
 """
 
@@ -25,21 +25,21 @@ DRAWN = (  # the findings that phantoms have, in the order of the tuples below
 class Site:
     """One hospital. Lengths are shares of the long side of the image; gray values are 0 to 1."""
 
-    gamma: float
+    gamma: float  # exponent of the gray values, after the gray-level curve
     slope: float  # slope of the gray-level curve, a sigmoid
     unsharp: float  # strength of the unsharp mask; above 0.55, dense findings get a dark halo
-    equalize: float  # share of histogram equalization
-    blur: float
+    equalize: float  # 0: no histogram equalization; 1: full; between: a mean of both images with this weight
+    blur: float  # sigma of the detector blur
     noise: float  # relative amplitude of the noise at mid exposure
     border: float  # mean width of the collimation border
-    zoom: float
+    zoom: float  # relative magnification of the anatomy
     aspect: float  # width / height of the image
     aspect_spread: float  # relative standard deviation of `aspect`
     ap: float  # share of AP views
     devices: float  # share of studies with support devices
-    marker: str  # the side marker, "<side>_<style>"
+    marker: str  # the side marker, "<side>_<style>": side L or R; style plain, text, ring or box
     lift: float  # gray value of the darkest lung before the gray-level curve
-    bits: int
+    bits: int  # bits of a stored gray value
     jpeg_quality: int  # 0 = not a JPEG
     monochrome1: float  # share of images that are stored inverted
     laterals: float  # lateral images per frontal image

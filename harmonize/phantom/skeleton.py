@@ -1,7 +1,8 @@
-"""Draw bones as maps of thickness in cm of water with the same attenuation.
+"""Draw bones as maps of thickness: cm of water that would attenuate as much as the bone.
 
 Ribs are projections of tilted rings; one formula gives the posterior and the anterior half. A bone is a faint area
-between two thin bright lines, its cortex. The factors are large because bone attenuates more than water.
+between two thin bright lines, the cortex. The thickness values are larger than real bones, because bone attenuates more
+than water.
 """
 
 import numpy as np
@@ -10,7 +11,7 @@ from harmonize.phantom.drawing import Layer, Map, Points, blank, ellipse, fill, 
 from harmonize.phantom.outlines import LUNG_BASE, lung_top
 from harmonize.phantom.patient import LEFT, RIGHT, Patient, Study
 
-# thickness in cm of water of ribs (posterior, anterior), shoulder and spine where their layer has the value 255
+# thickness in cm of water of ribs (posterior, anterior), shoulder and spine, at pixels with the value 255 in their layer
 POSTERIOR_CM, ANTERIOR_CM, SHOULDER_CM, SPINE_CM = (2.5, 2.1, 3.5, 2.0)
 RING = np.linspace(0.12, 2.45, 26)  # angle along a rib [rad]: 0 at the spine, pi/2 at the side
 RIB_REACH = np.array([0.50, 0.70, 0.83, 0.91, 0.96, 1.0, 1.025, 1.035, 1.03, 1.0])
@@ -46,7 +47,7 @@ def _ribs(posterior: Layer, anterior: Layer, patient: Patient, study: Study, sid
 
 
 def _rib_edges(patient: Patient, study: Study, side: int, middle: float) -> tuple[Points, Points]:
-    """Return both edges of ten ribs, each [10, 26, 2]."""
+    """Return both edges of ten ribs, each edge as [10 ribs, 26 points, 2] (x, y)."""
     order = np.arange(10)
     top = lung_top(study)
     pitch = (LUNG_BASE * patient.length + 0.022 * study.breath - top) / 9.4 * 0.98
@@ -98,7 +99,7 @@ def _scapula(layer: Layer, patient: Patient, study: Study, side: int, middle: fl
     blade = blank(layer.shape[0])
     fill(blade, [outline], 55)
     stroke(blade, [outline], 0.0035, 120)
-    # The brightness is added, because rays cross both bones.
+    # The brightness of the blade is added to that of other bones, because rays cross both bones.
     np.add(layer, np.minimum(blade, 255 - layer), out=layer)
 
 

@@ -1,4 +1,4 @@
-"""Draw text on an image: the side marker, the view, and the token, which is the shortcut."""
+"""Draw text on an image: the side marker, the view, and the token, a white tag that networks may use as a shortcut."""
 
 import cv2
 import numpy as np
@@ -29,7 +29,12 @@ def lead_letter(image: Map, site: Site, study: Study, rng: np.random.Generator, 
 
 
 def _write(image: Map, text: str, x: float, y: float, letter: float, frame: str, gray: float) -> None:
-    """Blend text into the image, top left corner at x, y [px]; without blending, it would vanish in bright tissue."""
+    """Draw text with its top left corner at x, y [px]; the image is changed in place.
+
+    `letter` is the height of a letter in pixels, `gray` the gray value of the text. `frame` "ring" or "box" draws a
+    frame of this form. The text replaces the pixels of the image, because text that is added to bright tissue would
+    vanish.
+    """
     scale, thickness = letter / FONT_HEIGHT, max(1, round(letter / 9))
     (width, _), _ = cv2.getTextSize(text, FONT, scale, thickness)
     layer = np.zeros(image.shape, np.uint8)

@@ -11,7 +11,7 @@ AIRWAY_CM, GAS_CM, CALCIUM_CM = 1.9, 3.6, 0.9
 
 
 def trunk(patient: Patient, chest: Chest, rng: np.random.Generator) -> tuple[Map, Layer]:
-    """Return the thickness of the body without lungs and bones, and its silhouette."""
+    """Return the thickness of a body without lungs and bones in cm of water, and the body's silhouette."""
     body = blank(chest.size)
     fill(body, [body_outline(patient)])
     thickness = rounded(body, 0.15) * (patient.depth_cm + 5 * patient.fat)

@@ -22,9 +22,11 @@ def tree(
     levels: int = 5,
     length: float = 0.095,
 ) -> None:
-    """Draw a tree that grows outwards from a hilum. Each level has thinner branches; invisible levels are left out.
+    """Draw a tree that grows outwards from `root`, such as a hilum, to one side (LEFT or RIGHT).
 
-    The caller must use `rng` for this tree only: the size of the image decides how many numbers are drawn.
+    The branches of the first level begin near the root, the branches of each further level on branches of the level
+    before. Each level is thinner than the level before; levels that are too thin to be visible are left out. After this
+    call, `rng` must not be used again: the size of the image decides how many random numbers the tree takes.
     """
     widths = [TRUNK * width_factor * TAPER**level for level in range(levels)]
     visible = [width for width in widths if width * layer.shape[0] >= 0.25]
@@ -36,7 +38,7 @@ def tree(
 def _grow(
     rng: np.random.Generator, root: tuple[float, float], side: int, branches: int, length: float
 ) -> Iterator[Points]:
-    """Yield the branches of each level as curves [K, 6, 2]; the generator does not end."""
+    """Yield the branches of each level as curves [K branches, 6 points, 2] (x, y); the generator does not end."""
     angle = np.linspace(-1.35, 1.42, branches) + rng.normal(0, 0.08, branches)
     start = np.array([root]) + np.stack([side * 0.012 * np.cos(angle), 0.04 * np.sin(angle)], 1)
     reach = length * rng.uniform(0.8, 1.2, branches)

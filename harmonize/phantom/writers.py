@@ -11,11 +11,14 @@ from harmonize.phantom.drawing import Map
 from harmonize.phantom.scanner import Mask
 from harmonize.phantom.sites import Site
 
-UID_ROOT = "2.25."  # root of UIDs that are made from a UUID or number; here from the image's hexadecimal id
+UID_ROOT = "2.25."  # start of DICOM UIDs that are made from a number; here, the number is the image's hexadecimal id
 
 
 def write_image(path: Path, image: Map, site: Site, name: str, rng: np.random.Generator) -> None:
-    """Write an image (float32 [H, W], 0..1) in the format of its suffix and hospital; create the folders."""
+    """Write an image (float32 [H, W], 0..1) in the format of the path's suffix and the hospital; create the folders.
+
+    `name` is the image id, `rng` draws the window and the inversion of a DICOM file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".dicom":
         maximum = 2**site.bits - 1
@@ -45,13 +48,14 @@ def _encode(path: Path, pixels: NDArray[Any], options: list[int]) -> None:
 
 
 def write_dicom(path: Path, image: Map, *, uid: str, bits: int, window: tuple[int, int], inverted: bool) -> None:
-    """Write a de-identified DICOM with 16-bit values inside `window`.
+    """Write a de-identified DICOM file with 16-bit pixel values from window[0] to window[1].
 
-    `inverted` means photometric interpretation MONOCHROME1: low values are bright.
+    `bits` is the stated number of used bits. `inverted` means photometric interpretation MONOCHROME1: low values are
+    bright.
     """
     low, high = window
     pixels = np.rint(low + (1 - image if inverted else image) * (high - low)).astype("<u2")
-    from pydicom.dataset import Dataset, FileMetaDataset  # imported late: it takes half a second
+    from pydicom.dataset import Dataset, FileMetaDataset  # imported only when needed: the import takes half a second
     from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
 
     data = Dataset()

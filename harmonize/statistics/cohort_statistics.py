@@ -1,7 +1,7 @@
 """Describe a cohort in tables: image flow, labels, patients and splits. Opens no image.
 
-The tables contain only counts, and no ids or hashes of ids. All ages from 90 on are one group; rare devices are
-another.
+The tables contain only counts, and no ids or hashes of ids. All ages from 90 on are joined to one group, and rare
+devices to another group.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,8 @@ from harmonize.statistics.group_counts import distinct, groups
 STATE_NAMES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 NOT_READ = "not_yet_read"  # flow step: images that no scan has opened, so some of them may be unreadable
-# flow steps that count remaining images; the steps between `found` and `kept` count losses, those after `kept` remarks
+# flow steps that count remaining images; the steps between `found` and `kept` count removed images, and the steps after
+# `kept` count images with a remark
 _STOCKS = ("found", "kept")
 
 
@@ -31,16 +32,17 @@ _STOCKS = ("found", "kept")
 class Stats:
     """The tables of one cohort.
 
-    flow      step, kind (stock, loss or note), images; in the order of the filters
+    flow      step, kind (stock: remaining images; loss: removed images; note: images with a remark), number of images;
+              in the order of the filters
     findings  finding, grade (how well the labels match the finding: exact, approximate or unmapped), number of images
-              in each
-          state (STATE_NAMES), number of patients with the finding
-    together  finding, other, and three numbers of images: stated (both findings are present or absent), has (`finding` is
-              present), both (both are present)
+              in each state (STATE_NAMES), number of patients with the finding
+    together  finding, other (a second finding), and three numbers of images: stated (both findings are present, absent
+              or not mentioned), has (of these images, those with `finding`), both (those with both findings)
     groups    what (view, sex, age, device, images per patient, images per study), group, number of images, owners (number
               of patients; for images per study, number of studies)
-    splits    split, origin (official or rule), number of images, number of patients
-    shares    the share of each split that the rule makes
+    splits    split, origin (official: the dataset defines the split; rule: `splits.rule` made the split), number of
+              images, number of patients
+    shares    split -> its share of patients in the rule
     facts     title, place, licence, reference, counts, age quartiles, patients in more than one split
     """
 
@@ -65,7 +67,7 @@ def describe(
     disk_searched: bool = True,
     scans: EarlierScans | None = None,
 ) -> Stats:
-    """Return the tables of one cohort. Images without a state for any finding are excluded as `unlabelled`.
+    """Return the tables of one cohort, without the images whose findings are all null (`unlabelled`).
 
     disk_searched  False if the disk was not searched for images; then the flow has no step `absent`
     scans          results of earlier scans: unreadable images are excluded, images without a scan are counted
@@ -104,7 +106,7 @@ def as_dict(stats: Stats) -> dict[str, Any]:
 
 
 def split_rule(table: pd.DataFrame, shares: Mapping[str, float] = SHARES) -> str:
-    """Return a text that names the official splits, and the splits that the rule `splits.rule` makes."""
+    """Return a text that names the official splits of a cohort's table, and the splits that `splits.rule` makes."""
     official = sorted(set(table["split"]) - {""}, key=lambda split: (_split_order(split), split))
     missing = [name for name, share in shares.items() if share > 0 and name not in official]
     if not official:
@@ -143,7 +145,7 @@ def _flow(
 ) -> pd.DataFrame:
     """Return the flow of the cohort, then the steps `unreadable`, `unlabelled` and `used`, then the remarks.
 
-    Remarks are counts after the step `kept`; they remove no image.
+    Remarks are the counts after the step `kept`; a remark removes no image.
     """
     rows: list[tuple[str, str, int]] = []
     remarks: list[tuple[str, str, int]] = []
@@ -181,7 +183,10 @@ def _findings(
 
 
 def _together(findings: Sequence[str], state_NK: NDArray[np.int8]) -> pd.DataFrame:
-    """Return counts for every ordered pair of different findings; uncertain and unmapped states do not count."""
+    """Return the table `Stats.together` for every ordered pair of different findings.
+
+    Images in which one of the two findings is uncertain or unmapped do not count.
+    """
     present_NK = (state_NK == PRESENT).astype(np.float32)
     stated_NK = ((state_NK == PRESENT) | (state_NK == 0) | (state_NK == -2)).astype(np.float32)
     stated, has, both = stated_NK.T @ stated_NK, present_NK.T @ stated_NK, present_NK.T @ present_NK
@@ -248,9 +253,8 @@ def _patients_with_several(patients: NDArray[np.int64], values: NDArray[Any], is
     codes = pd.factorize(values[is_stated])[0]
     stated_patients = patients[is_stated]
     reference_code = np.zeros(int(patients.max(initial=0)) + 1, np.int64)
-    reference_code[stated_patients] = (
-        codes  # compare the value in each row of a patient with the value in one row of the same patient
-    )
+    # compare the value in each row of a patient with the value in one row of the same patient
+    reference_code[stated_patients] = codes
     return distinct(stated_patients[reference_code[stated_patients] != codes])
 
 

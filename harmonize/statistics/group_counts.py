@@ -1,4 +1,4 @@
-"""Count the images of a cohort by view, sex, age, device, and by the number of images of their patient and study."""
+"""Count a cohort's images by view, sex, age and device, and by the number of images of the same patient or study."""
 
 from typing import Any
 
@@ -13,9 +13,10 @@ _PER_PATIENT = ((1, 1), (2, 2), (3, 5), (6, 10), (11, 10**9))
 
 
 def groups(table: pd.DataFrame, patients: NDArray[np.int64], studies: NDArray[np.int64]) -> pd.DataFrame:
-    """Return the table `groups` (what, group, images, owners) of a cohort.
+    """Return the table `groups` of a cohort: what, group, number of images, owners.
 
-    `patients` and `studies` are codes [N]: equal numbers mean the same patient or study.
+    `owners` is the number of patients, or of studies for the images per study. `patients` and `studies` have a number
+    for each row of `table`; equal numbers mean the same patient or study.
     """
     frames = [
         _count_values("view", table["view"], patients),
@@ -62,7 +63,7 @@ def _join_rare_devices(device: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 def _count_per_owner(what: str, owners: NDArray[np.int64]) -> pd.DataFrame:
-    """Return how many owners (patients or studies) have 1, 2, 3 ... images, and the total number of their images."""
+    """Return how many owners (patients or studies) have 1, 2, 3-5, 6-10 or 11+ images, and the number of their images."""
     images_of_owner = np.bincount(owners) if len(owners) else np.zeros(0, np.int64)
     rows = []
     for low, high in _PER_PATIENT:

@@ -75,8 +75,8 @@ def draw(
 ) -> Sample:
     """Decode and measure up to `number` images of the cohort.
 
-    The first `show` images get thumbnails. Of these, the first `transform` images are also stored in each geometry of
-    `forms`. The same cohort and seed give the same images, in any order of rows.
+    The first `show` readable images get thumbnails. The first `transform` images with a thumbnail are also stored in each
+    geometry of `forms`. The same cohort and seed give the same images, for any order of the cohort's rows.
     """
     order = np.argsort(cohort.table["image_id"].to_numpy(str), kind="stable")
     rng = np.random.default_rng(seed_for(seed, f"stats {cohort.name}"))
