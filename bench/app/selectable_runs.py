@@ -124,6 +124,8 @@ def macro_auroc_text(choice: Choice, origin: str) -> str:
     if rows.empty:
         return "unknown: this run has no scores yet. `bench score` computes scores, thresholds and calibration."
     at = "external" if origin == ANYWHERE else origin
+    if origin not in choice.origins:
+        return "unknown: this model was not tested at this hospital"
     if at not in rows.index:
         return "unknown: too few patients for a score"
     text = "{:.2f} [{:.2f}, {:.2f}]".format(*rows.loc[at, ["value", "low", "high"]])

@@ -140,13 +140,15 @@ def learn(op: str, batches: Iterable[Tensor], *, padded: bool = False) -> list[f
     histstd    landmarks: the landmarks of each image are scaled so that the first is 0 and the last is 1, then averaged
                over the images; images without contrast are ignored
     histmatch  share of each gray value among all pixels
-    With `padded`, gray value 0 is padding and is ignored. The numbers do not depend on the batch size. For histstd,
-    raises ValueError if no image has contrast.
+    With `padded`, gray value 0 is padding and is ignored. The numbers do not depend on the batch size. Raises ValueError for
+    histstd if no image has contrast, and for histmatch if all pixels are padding.
     """
     if op == "histmatch":
         total_V = torch.zeros(256, dtype=torch.int64)
         for batch in batches:
             total_V += histograms(batch, padded=padded).sum(0).cpu()
+        if not total_V.any():
+            raise ValueError("all pixels of the training images are padding")
         return [float(share) for share in total_V.double() / total_V.sum()]
     own_NL = torch.cat([landmarks(histograms(batch, padded=padded)).cpu() for batch in batches])
     low_N1, high_N1 = own_NL[:, :1], own_NL[:, -1:]

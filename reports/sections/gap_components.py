@@ -29,7 +29,7 @@ READERS = {
     "report": "reports",
     "radiologist": "radiologists",
     "stated": "dataset labels",
-    "phantom": "exact, from the drawing program",
+    "phantom": "exact: set by the program that draws the images",
 }
 WORST = "worst"
 WIDTH, HEIGHT = 300.0, 26.0

@@ -47,7 +47,7 @@ POINTS = {
 }
 NONE = "no interval"
 NO_INTERVAL = (
-    "No interval: for at least one finding, the metric cannot be computed in more than 5 % of the bootstrap samples. "
+    "No interval: in more than 5 % of the bootstrap samples, the metric cannot be computed for at least one finding. "
     "Precision needs at least one positive prediction; NPV needs at least one negative prediction."
 )
 Call = tuple[int, int, int, int]  # counts: true positive, false negative, false positive, true negative

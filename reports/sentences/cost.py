@@ -39,18 +39,18 @@ def anytime(device: str, hours: float, quarter: float, half: float, final: float
     `quarter`, `half` and `final` are these AUROCs, NaN if no run had finished an epoch by then.
 
     >>> anytime("NVIDIA H200", 12.0, 0.78, 0.801, 0.812)
-    'Best internal AUROC after a quarter, half and all of the longest training (12 hours on one GPU, NVIDIA H200): .780, .801, .812'
+    'Best internal AUROC after a quarter, half and all of the longest training (which took 12 hours on one GPU, NVIDIA H200): .780, .801, .812'
     >>> anytime("cpu (1 thread)", 0.05, 0.812, 0.812, 0.812)
-    'The best internal AUROC, .812, is reached within a quarter of the longest training (3.0 minutes on one device, cpu (1 thread))'
+    'The best internal AUROC, .812, is reached in a quarter of the time of the longest training (which took 3.0 minutes on one device, cpu (1 thread))'
     >>> anytime("cpu (1 thread)", 0.05, float("nan"), 0.7, 0.812)
-    'Best internal AUROC after half and all of the longest training (3.0 minutes on one device, cpu (1 thread)): .700, .812'
+    'Best internal AUROC after half and all of the longest training (which took 3.0 minutes on one device, cpu (1 thread)): .700, .812'
     """
     if not is_number(final):
         return "No AUROC by training time is stored"
     unit, per = time_unit(hours)
-    longest = f"the longest training ({two_figures(hours * per)} {unit} on one {device_name(device)})"
+    longest = f"the longest training (which took {two_figures(hours * per)} {unit} on one {device_name(device)})"
     if is_number(quarter) and final - quarter < 0.0005:
-        return f"The best internal AUROC, {places(final)}, is reached within a quarter of {longest}"
+        return f"The best internal AUROC, {places(final)}, is reached in a quarter of the time of {longest}"
     if is_number(quarter):
         return f"Best internal AUROC after a quarter, half and all of {longest}: {places(quarter)}, {places(half)}, {places(final)}"
     if is_number(half):

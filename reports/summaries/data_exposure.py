@@ -152,11 +152,11 @@ def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
     if board.hospitals:
         checks += [
             (
-                f"Identical image at {internal} and an external hospital",
+                f"Identical image at {internal} and at an external hospital",
                 _identical_images(board),
             ),
             (
-                f"Patient at {internal} and an external hospital",
+                f"Same patient at {internal} and at an external hospital",
                 _shared_patients(board),
             ),
         ]

@@ -89,10 +89,10 @@ def test_each_leakage_check_has_its_result():
     assert any(result.startswith("3 images") for result in bad.values())
     unseen = {"patients": [], "images": False}
     checks = dict(leakage_checks(read(Tables({**made.meta, "compared": unseen}, made.frames))))
-    assert checks["Identical image at CheXpert and an external hospital"] == "not compared"
+    assert checks["Identical image at CheXpert and at an external hospital"] == "not compared"
     bundles = {"r0": [{"file": "a.zip", "signed_by": ""}]}
     checks = dict(leakage_checks(read(Tables({**made.meta, "bundles": bundles}, made.frames))))
-    assert checks["Identical image at CheXpert and an external hospital"] == "unknown: bundles have no images"
+    assert checks["Identical image at CheXpert and at an external hospital"] == "unknown: bundles have no images"
     alone = dict(leakage_checks(read(tables(Invented(runs=2, hospitals=("chexpert",))))))
     assert not any("external" in what for what in alone)
 

@@ -106,7 +106,10 @@ def test_the_labels_component_names_its_mapping_its_range_and_other_patients() -
             *(labels(run, "strict mapping at the external hospital", -0.004, 0.02, 1.0) for run in RUNS),
         ]
     )
-    assert "Labels: strict mapping at the external hospital; over all label mappings, the component is −.004 to .020" in text
+    assert (
+        "Labels: strict mapping at the external hospital; over all label mappings, the component is −.004 to .020"
+        in text
+    )
     assert "label mapping adds" in text
     other = page(
         decomposition=[

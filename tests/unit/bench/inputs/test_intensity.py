@@ -141,6 +141,8 @@ def test_images_without_contrast_are_not_learned_from_and_become_black() -> None
     assert not standardised(flat, standard).any()
     with pytest.raises(ValueError, match="no training image"):
         learn("histstd", [flat])
+    with pytest.raises(ValueError, match="padding"):
+        learn("histmatch", [torch.zeros((2, 64, 64), dtype=torch.uint8)], padded=True)
 
 
 def test_an_op_without_its_reference_is_refused() -> None:
