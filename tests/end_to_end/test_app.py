@@ -149,7 +149,7 @@ def test_the_page_first_says_that_the_run_learned_from_drawings_and_how_well_it_
     page.selectbox(key="origin").set_value("nih").run()
     value, low, high = run.auroc.set_index(["dataset", "finding"]).loc[("nih", "macro"), ["value", "low", "high"]]
     assert macro_auroc_text(run, "nih") == f"{value:.2f} [{low:.2f}, {high:.2f}], mean over findings"
-    assert macro_auroc_text(run, "brax") == "unknown: this model was not tested at this hospital"
+    assert macro_auroc_text(run, "elsewhere") == "unknown: this model was not tested at this hospital"
     assert any("AUROC at Hospital C &#40;NIH layout&#41;" in text.value for text in page.markdown)
     options = " ".join([*page.selectbox(key="origin").options, *page.selectbox(key="site").options])
     assert "NIH-14" not in options

@@ -77,7 +77,7 @@ def test_each_leakage_check_has_its_result():
     made = tables(Invented(runs=2))
     found = dict(leakage_checks(read(made)))
     assert found["CheXpert patients in two splits"] == "none"
-    both = "Patient at CheXpert and an external hospital"
+    both = "Same patient at CheXpert and at an external hospital"
     assert found[both] == "unknown: each hospital uses its own patient ids"
     compared = {"patients": ["nih"], "images": True}
     checks = dict(leakage_checks(read(Tables({**made.meta, "compared": compared}, made.frames))))
