@@ -93,6 +93,7 @@ SCRIPTS = (
     "drawer.js",
     "view.js",
     "gallery.js",
+    "calibration.js",
 )
 
 

@@ -45,13 +45,22 @@ def calibration(board: ReportData) -> Section:
     pooled = pooled[pooled["run_id"].isin([r.id for r in drawn_runs])]
     bins = dict(iter(pooled.groupby(["run_id", "dataset", "calibrator"])))
     first = drawn_runs[0] if drawn_runs else (board.ranked_runs[0] if board.ranked else None)
+
+    def title(run: Run) -> str:
+        return gap_sentences.calibration(drift.get((run.id, EXTERNAL, MACRO), MISSING))
+
     context = {
         "board": board,
-        "title": gap_sentences.calibration(drift.get((first.id, EXTERNAL, MACRO), MISSING))
-        if first
-        else sentences.NO_SCORE,
-        "run_shown": board.run_shown(drawn_runs[0]) if drawn_runs else "",
-        "drawn": [{"run": r, "panels": _panels(board, r, bins, platt, uncalibrated)} for r in drawn_runs],
+        "title": title(first) if first else sentences.NO_SCORE,
+        "drawn": [
+            {
+                "run": r,
+                "title": title(r),
+                "shown": board.run_shown(r),
+                "panels": _panels(board, r, bins, platt, uncalibrated),
+            }
+            for r in drawn_runs
+        ],
         "rows": [
             {
                 "run": r,
