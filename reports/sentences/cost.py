@@ -96,7 +96,9 @@ def no_forecast(num: int, unit: str = "run") -> str:
 
 
 def nondominated_runs(num_goals: int, num_nondominated: int, num_runs: int, unit: str = "run") -> str:
-    """State the number of Pareto-optimal runs. No other run is at least as good as them in each goal and better in one goal.
+    """State the number of Pareto-optimal runs.
+
+    A run is Pareto-optimal if no other run is at least as good in each goal and better in one goal.
 
     >>> nondominated_runs(3, 2, 24), nondominated_runs(2, 2, 2)
     ('Two of 24 runs are Pareto-optimal in three goals', 'Both runs are Pareto-optimal in two goals')
