@@ -32,7 +32,7 @@ def is_number(value: object) -> bool:
 
 
 def places(value: float | None, digits: int = 3) -> str:
-    """Format a share or a difference of shares without leading zero.
+    """Format a share, or a difference of shares, with `digits` decimals and without leading zero.
 
     >>> places(0.825), places(-0.0604), places(1.0), places(-0.0001), places(float("nan"))
     ('.825', '−.060', '1.000', '.000', '–')
@@ -73,7 +73,7 @@ def interval(low: float, high: float) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """Format an interval for a table cell; if a bound is negative, "to" replaces the dash.
+    """Format an interval for a table cell, "" if a bound is missing; if the lower bound is negative, "to" replaces the dash.
 
     >>> span(0.816, 0.832), span(-0.01, 0.03)
     ('.816–.832', '−.010 to .030')
@@ -109,7 +109,7 @@ def two_figures(value: float | None) -> str:
 
 
 def percent(part: float, total: float) -> str:
-    """Format a share in percent: with no decimal from 1 % on, with one decimal below 1 %.
+    """Format part / total in percent: without decimals from 1 % on, with one decimal below 1 %.
 
     >>> percent(11, 100), percent(1, 250), percent(1, 0)
     ('11 %', '0.4 %', '–')
@@ -121,7 +121,7 @@ def percent(part: float, total: float) -> str:
 
 
 def word(number: int) -> str:
-    """Return a number up to twelve as a word.
+    """Return a number from 0 to 12 as a word, other numbers as digits; 0 becomes "no".
 
     >>> word(5), word(24)
     ('five', '24')
@@ -139,7 +139,7 @@ def split_name(split: str) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """Return a count with its noun.
+    """Return a count with its noun in singular or plural.
 
     >>> plural(1, "run"), plural(24, "run"), plural(2, "hospital")
     ('1 run', '24 runs', '2 hospitals')
@@ -148,7 +148,7 @@ def plural(number: int, noun: str) -> str:
 
 
 def listing(names: Sequence[str], at_most: int = 3) -> str:
-    """Join names for a sentence; after `at_most` names, state only the number of the others.
+    """Join names for a sentence; after the first `at_most` names, state only the number of the other names.
 
     >>> listing(["a", "b", "c"]), listing(["a", "b", "c", "d", "e"])
     ('a, b and c', 'a, b, c and two more')
@@ -169,12 +169,12 @@ def sentence_case(text: str) -> str:
 
 
 def keep_intervals(text: str) -> Markup:
-    """Escape a sentence as HTML; line breaks inside an interval are prevented."""
+    """Escape a sentence as HTML, and prevent line breaks inside each interval such as [.816, .832]."""
     return Markup(re.sub(r"\[[^\[\]]{3,24}\]", r'<span class="ci">\g<0></span>', str(escape(text))))  # noqa: S704
 
 
 def unbroken_names(text: str) -> Markup:
-    """Escape a text as HTML; line breaks inside a short name with a hyphen, such as DenseNet-121, are prevented.
+    """Escape a text as HTML, and prevent line breaks inside each short name with a hyphen, such as DenseNet-121.
 
     >>> unbroken_names("DenseNet-121 has a gap")
     Markup('<span class="nw">DenseNet-121</span> has a gap')

@@ -1,4 +1,7 @@
-"""Render the page: sections in order, one style sheet, two scripts, and a security policy that forbids all others."""
+"""Render the page: the sections in order, style sheets, scripts, and a security policy.
+
+The policy forbids all style sheets and scripts that are not part of the page.
+"""
 
 import gc
 import json
@@ -42,6 +45,7 @@ from reports.sections.transplants import transplants
 from reports.sentences.data import pictures_notice
 from reports.tables import Tables
 
+# the functions that write the sections, in the order of the page
 ORDER: tuple[Callable[[ReportData], Section], ...] = (
     opening,
     symptoms,
@@ -67,6 +71,7 @@ ORDER: tuple[Callable[[ReportData], Section], ...] = (
     data_exposure,
     runs,
 )
+# sections that are left out if the ranking is empty because every model was trained on an external hospital
 RANKED_ONLY = (
     hospitals,
     findings,
@@ -113,15 +118,17 @@ def prepare() -> None:
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Pause garbage collection, which would take a sixth of the time: a million small objects live until the page is done."""
+    """Pause garbage collection while the page is made.
+
+    Collection would take a sixth of the time, because a million small objects live until the page is done.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was_on:
-            # freeze and unfreeze move live objects to the oldest generation, so that the next collection does not scan
-            # them all
+            # freeze and unfreeze move all live objects to the oldest generation, which the next collection does not scan
             gc.freeze()
             gc.unfreeze()
             gc.enable()
@@ -179,5 +186,5 @@ def style_ids(source: str) -> list[str]:
 
 @cache
 def packed_plotly() -> str:
-    """Return plotly.js in the compressed form that the page contains."""
+    """Return plotly.js as the page contains it: compressed with gzip, as base64 text."""
     return packed(plotly_source())

@@ -1,4 +1,4 @@
-"""Write a site: a folder with the page, one page per run, and the data."""
+"""Write a site: a folder with the page, one page per run, and the tables of the report."""
 
 import json
 from base64 import b64encode
@@ -18,17 +18,18 @@ from reports.tables import SYNTHETIC_KEY, Tables
 
 
 def write_site(tables: Tables, folder: Path) -> Path:
-    """Write index.html, data.html, runs/<id>.html and data/<table>.json and .parquet; return the path of the index.
+    """Write the files of a site into `folder`, and return the path of index.html.
 
-    All links are relative, and the pages make no network requests. So the folder can be opened from disk or served from
-    any address. Raises DiskFullError.
+    The files are index.html, data.html, runs/<run id>.html, data/<table>.json and data/<table>.parquet. All links are
+    relative, and the pages make no network requests. So the folder can be opened from disk or served from any address.
+    Raises DiskFullError if the disk is full.
     """
     with writing(folder):
         return _write_site(tables, folder)
 
 
 def _write_site(tables: Tables, folder: Path) -> Path:
-    """Write the files of `write_site`."""
+    """Write the files that `write_site` lists; without a message for a full disk."""
     data = report_data.read(Tables({**tables.meta, "site": True}, tables.frames))
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     details = Details.of(data, data.entries)
@@ -69,9 +70,9 @@ def _write_site(tables: Tables, folder: Path) -> Path:
 
 
 def _as_json(frame: pd.DataFrame, synthetic: bool) -> str:
-    """Return a table as JSON text: whether the images are synthetic, columns, rows.
+    """Return a table as the text of a JSON object with the keys synthetic, columns and data (the rows).
 
-    Missing values become null, pictures become base64.
+    Missing values become null, pictures become base64 text.
     """
     if "picture" in frame:
         pictures = [

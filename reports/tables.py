@@ -1,7 +1,7 @@
-"""Load and save the tables of a report: data frames and metadata, stored as a folder of Parquet files.
+"""Load and save the tables of a report: data frames as Parquet files and metadata as JSON, in one folder.
 
-The page is a function of these tables alone. They contain no patient ids, and no images except the small ones in
-`gallery`. `reports.schemas.tables` lists their columns.
+The page is made from these tables alone. The tables contain no patient ids. They contain no images except the small
+pictures in the table `gallery`. `reports.schemas.tables` lists the columns of all tables.
 """
 
 import json
@@ -19,11 +19,11 @@ from harmonize.errors import StoreError
 from reports.schemas.tables import SCHEMAS
 
 SCHEMA = 2
-SYNTHETIC_KEY = "synthetic"  # in the metadata of Parquet files and in JSON files
+SYNTHETIC_KEY = "synthetic"  # key in Parquet metadata and JSON files: whether the images of all cohorts are synthetic
 
 
 def cannot_write(folder: Path, error: OSError) -> StoreError:
-    """Return the error for tables that cannot be written to a folder."""
+    """Return the StoreError for tables that cannot be written to a folder; `error` is the cause."""
     full = DiskFullError.of(error, folder)
     problem, fix = (full.strerror, full.fix) if full else (error, "use a writable folder, then run the command again")
     return StoreError(f"cannot write the tables of the report: {problem}", str(folder), fix)
@@ -38,34 +38,36 @@ class Tables:
         source: name of the internal cohort
         phantom: whether all cohorts are synthetic
         min_count, num_resamples, shared_patients: integers
-        split: share of each split
-        created_from: run ids
-        findings, notes: lists of texts
-        mapping: label mapping; threshold: threshold rule on the page
-        datasets: cohort name -> {title, place}, optionally with short, flow, notes, no_lungs, approximate
+        split: name of each internal split -> its share of the patients, 0 to 1
+        created_from: ids of the scored runs
+        findings: names of the scored findings; notes: sentences about the study
+        mapping: label mapping of the grid; threshold: threshold rule that the page uses
+        datasets: cohort name -> dict with title and place, optionally with short, flow, notes, no_lungs, approximate
             short (name for sentences and narrow columns, if the title is long)
-            flow (number of images listed, excluded by each filter, kept)
+            flow (numbers of images: listed, excluded by each filter, kept)
             approximate (findings that the cohort's own labels match only approximately)
             no_lungs (title of a preprocessing that crops to the lungs -> share of images without detected lungs)
     Optional keys:
         date: day on which the last scored run was finished, such as 2026-11-22 (UTC)
-        software: version, and repository (web address) of the software that collected the tables
-        links: configuration key -> registry entry -> {paper, code}
-        custom_metrics: dicts with name, title and better (higher or lower) of each metric that the registry adds
-        analyses: dicts with name, run_id ("" for an analysis of the cohorts), options other than the defaults,
-            state (done, failed or absent), reason
+        software: dict with version and repository (web address) of the software that collected the tables
+        links: configuration key -> registry entry -> dict with the web addresses paper and code
+        custom_metrics: for each metric that the registry adds, a dict with name, title and better (higher or lower)
+        analyses: for each analysis, a dict with name, run_id ("" for an analysis of the cohorts), options other than
+            the defaults, state (done, failed or absent), reason
         no_pictures: why the gallery has no pictures, or which pictures are damaged; "" if neither is the case
-        learns: run id -> findings of the run; only runs that are trained for fewer findings than `findings`
-        unlearnt: run id -> findings that are present in all or in none of the training images
-        not_compared: external cohort -> findings that only one of two cohorts labels: this cohort or the internal
-            cohort
-        bundles: run id -> file and signed_by (the signer; "" if no signature was checked) of the verified bundles with
-            this run
+        learns: run id -> findings that the run learned; only runs that learned fewer findings than `findings`
+        unlearnt: run id -> findings that are present in all or in none of the run's training images
+        not_compared: external cohort -> findings without a gap in any run: this cohort or the internal cohort has no
+            labels or too few patients
+        bundles: run id -> for each verified bundle with this run, a dict with file and signed_by (the signer; "" if no
+            signature was checked)
         stated: facts that the submitters of merged bundles state, and that nobody could check
-        compared: patients (external cohorts whose patient ids were compared with those of the internal cohort), images
-            (whether images were compared), external (for each two external cohorts: cohorts, num_images, images,
-            patients, as in `reports.sentences.data.overlap`), left_out (the same for each cohort that another
-            one contains, with its title); {} if this is not stated
+        compared: which cohorts were compared, to find shared patients and images; {} if this is not stated
+            patients (external cohorts whose patient ids were compared with the ids of the internal cohort)
+            images (whether images were compared)
+            external (for each two external cohorts, a dict with cohorts, num_images, images and patients, as in
+            `reports.sentences.data.overlap`)
+            left_out (for each external cohort that another external cohort contains, such a dict with its title)
         duplicates: number of internal images that have a duplicate of another patient in another internal split
     """
 
@@ -94,8 +96,8 @@ class Tables:
     def save(self, folder: Path, written: Container[str] = ()) -> None:
         """Write meta.json and one Parquet file per table. Raises StoreError if the folder cannot be written.
 
-        The metadata of each Parquet file state whether the images are synthetic. `written`: tables that the folder has
-        already.
+        The metadata of each Parquet file state whether the images are synthetic. `written`: names of tables that are
+        already in the folder; they are not written again.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +113,7 @@ class Tables:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote.
+        """Read the tables of a folder that `save` wrote.
 
         Raises StoreError for a missing folder or another schema version.
         """
@@ -129,7 +131,7 @@ class Tables:
 
 
 def rows_of(table: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows as tuples of Python values, ten times as fast as reading single cells."""
+    """Yield the rows as tuples of Python values of these columns; this is ten times as fast as reading single cells."""
     return zip(*(table[column].tolist() for column in columns), strict=True)
 
 

@@ -20,7 +20,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class CohortPictures:
-    """The pictures of a cohort: sampled images (`pictures`), and the same images after each preprocessing (`after`)."""
+    """The pictures of a cohort: sampled images (`pictures`), and each of them after every preprocessing (`after`)."""
 
     pictures: tuple[Picture, ...]
     after: tuple[tuple[Picture, ...], ...]
@@ -30,7 +30,8 @@ class CohortPictures:
 class DataPage:
     """The data that all sections of the cohort page share.
 
-    `unread` lists the cohorts that could not be read.
+    samples, pictures: cohort name -> sampled images, pictures. variants: names of preprocessings, one tuple for each group
+    whose pictures look the same. seed: seed of the sample. unread: the cohorts that could not be read.
     """
 
     cohorts: tuple[Stats, ...]
@@ -57,7 +58,7 @@ class DataPage:
 
     @cached_property
     def counts(self) -> Mapping[tuple[str, str], Mapping[str, int]]:
-        """The number of images in each label state, by (cohort, finding)."""
+        """(cohort, finding) -> label state -> number of images; patients_present is the number of patients with the finding."""
         return {
             (stats.name, str(row["finding"])): {state: int(row[state]) for state in (*STATE_NAMES, "patients_present")}
             for stats in self.cohorts
@@ -69,7 +70,7 @@ class DataPage:
         return str(stats.facts["short"])
 
     def images(self, stats: Stats, attribute: str) -> dict[str, int]:
-        """Return the number of images in each group of an attribute, e.g. for each view."""
+        """Return {group: number of images} for an attribute of a cohort, such as "view"."""
         rows = stats.groups[stats.groups["what"] == attribute]
         return {str(g): int(n) for g, n in zip(rows["group"], rows["images"], strict=True)}
 

@@ -15,14 +15,14 @@ STATE_CSS = {"present": "dot", "uncertain": "s-unc", "absent": "s-abs", "not_men
 
 
 def bar(part: float, total: float, css: str = "bar1", width: float = 150) -> Markup:
-    """Draw a share as a bar."""
+    """Draw part / total as a bar of at most `width` px."""
     share = part / total if total else 0.0
     long = max(width * share, 1.0 if part else 0.0)
     return svg.svg(width, 10, svg.rect(0, 0, width, 10, "bar0") + svg.rect(0, 0, long, 10, css), "", "mi")
 
 
 def stacked(counts: Mapping[str, int], css: Mapping[str, str], width: float = 150) -> Markup:
-    """Draw shares as a stacked bar, in the order of `css`."""
+    """Draw the shares of the counts as a stacked bar, in the order of `css`. css: name of a count -> CSS class."""
     total = sum(counts.get(name, 0) for name in css)
     body, x = "", 0.0
     for name, css_class in css.items():
@@ -47,9 +47,10 @@ def step(share: float) -> int:
 
 
 def heat(names: Sequence[str], shares: Mapping[tuple[str, str], float | None], label: str) -> Markup:
-    """Draw a colored table. A cell is the share of the images with the row's finding that also have the column's finding.
+    """Draw a colored table of shares; names: findings of the rows and columns.
 
-    A share of None means too few images. A missing share means that a finding is not labeled.
+    shares: (row, column) -> among the images with the row's finding, the share that also has the column's finding. The
+    share is None for too few images, and missing if a finding is not labeled.
     """
     x_start, y_start = 104.0, 98.0
     cell = min(22.0, (WIDTH - x_start) / max(1, len(names)))
@@ -101,7 +102,10 @@ def columns(
 
 
 def curve(shares: NDArray[np.float64], reference: NDArray[np.float64], top: float, label: str) -> Markup:
-    """Draw a histogram of gray values as an area, black at the left, and `reference` as a line."""
+    """Draw a histogram of gray values (0 to 255, black at the left) as an area, and `reference` as a line.
+
+    shares, reference: share of pixels in each bin. top: share at the upper end of the axis.
+    """
     height, base, x_start = 128.0, 100.0, 4.0
     up = svg.Scale(0, top, base, 6)
     wide = (WIDTH - 2 * x_start) / len(shares)
@@ -146,7 +150,7 @@ AGE_TICKS = (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)
 
 
 def quartiles(low: float, median: float, high: float) -> Markup:
-    """Draw the quartiles of age: a line from `low` to `high`, and a dot at the median."""
+    """Draw the quartiles of age in years: a line from the lower to the upper quartile, and a dot at the median."""
     grid = "".join(svg.line(AGE(t), 0, AGE(t), 22, "g") for t in AGE_TICKS)
     return svg.svg(
         260,

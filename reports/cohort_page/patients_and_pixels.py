@@ -81,7 +81,7 @@ def pixels(page: DataPage) -> Section:
 
 
 def _person(page: DataPage, stats: Stats) -> dict[str, Any]:
-    """Return the row of a cohort in the table of patients; "" for attributes that the cohort does not record."""
+    """Return the row of a cohort in the table of patients; a cell is "" if the cohort does not record the attribute."""
     sex, view, statistics = page.images(stats, "sex"), page.images(stats, "view"), stats.facts
     with_sex = sex.get("F", 0) + sex.get("M", 0)
     ages = (statistics["age_low"], statistics["age_median"], statistics["age_high"])
@@ -126,7 +126,7 @@ def _shares(counts: Sequence[int]) -> list[float]:
 
 
 def _old(counts: dict[str, int]) -> tuple[int, int]:
-    """Return two numbers of images: of patients aged 80 or above, and of patients with a recorded age."""
+    """Return two numbers of images: of patients aged 80 or above, and of patients with recorded age. counts: age -> images."""
     return counts.get("80-89", 0) + counts.get("90+", 0), sum(counts.get(d, 0) for d in DECADES)
 
 
@@ -143,7 +143,10 @@ def _devices(page: DataPage, stats: Stats) -> list[dict[str, Any]]:
 
 
 def _owners(page: DataPage, attribute: str, noun: str) -> dict[str, Any]:
-    """Return a table: how many patients (or studies) of each cohort have 1, 2, 3 ... images."""
+    """Return a table: how many patients (or studies) of each cohort have 1, 2, 3 ... images.
+
+    `attribute`: "images per patient" or "images per study"; `noun`: "patients" or "studies".
+    """
     owners_of_cohort = {
         s.name: s.groups[s.groups["what"] == attribute].set_index("group")["owners"] for s in page.cohorts
     }

@@ -122,7 +122,10 @@ def findings(page: DataPage) -> Section:
 
 
 def most_different(page: DataPage) -> str:
-    """Name the finding with enough images that has the largest difference in prevalence between cohorts."""
+    """Return the sentence on the finding whose prevalence differs most between cohorts.
+
+    Only cohorts with at least FEWEST images with and without the finding count.
+    """
     best: tuple[float, str, str, str] = (0.0, "", "", "")
     for finding in page.findings:
         shares = {}
@@ -201,7 +204,7 @@ def _losses(stats: Stats) -> list[tuple[str, int]]:
 
 
 def _counted(page: DataPage, stats: Stats, finding: str) -> tuple[int, int]:
-    """Return two numbers of images: those with the finding present, and those with the finding present, absent or not mentioned."""
+    """Return two numbers of images: with the label state present, and with present, absent or not mentioned."""
     counts = page.counts.get((stats.name, finding))
     if not counts:
         return 0, 0

@@ -126,7 +126,7 @@ def sex(women: Mapping[str, tuple[int, int]], silent: Sequence[str]) -> str:
 
 
 def splits(shared: int, patients: int, num_cohorts: int) -> str:
-    """State how many of the `patients` are in two splits (`shared`).
+    """State how many patients are in two splits. shared: their number; patients: number of all patients.
 
     >>> splits(0, 575, 1).replace("\N{NARROW NO-BREAK SPACE}", " ")
     'No patient is in two splits (575 of 575 patients are in one split)'
@@ -178,14 +178,14 @@ def per_patient(numbers: Mapping[str, tuple[int, int, int]]) -> str:
 
 
 def picture_count(labels: Sequence[str], num_cohorts: int) -> str:
-    """State how many pictures are shown, and how many of these have a finding; `labels` has a text for each picture."""
+    """State how many pictures are shown, and how many of them show a finding. labels: the labels of each picture as text."""
     healthy = sum(words in ("No Finding", "none of the findings") for words in labels)
     from_cohorts = "" if num_cohorts == 1 else f" from {word(num_cohorts)} cohorts"
     return f"{plural(len(labels), 'sampled image')}{from_cohorts} with their labels, {integer(len(labels) - healthy)} with a finding"
 
 
 def kinds(entries: int, columns: int) -> str:
-    """State how many preprocessing variants there are (`entries`), and how many look different (`columns`)."""
+    """State the number of preprocessing variants (`entries`), and how many of them look different (`columns`)."""
     same = "" if entries == columns else f", {word(columns)} of which look different at this size"
     return sentence_case(f"{word(entries)} preprocessing variants{same}")
 

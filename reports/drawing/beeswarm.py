@@ -22,7 +22,10 @@ PHONE, PHONE_ROW, PHONE_POINTS = (328.0, 56.0, 110)
 
 
 def described(board: ReportData, model: str) -> dict[str, Any]:
-    """Return title, figure and table of one classifier; `model` is "pixels" or "header" (the input of the classifier). Return {} without results."""
+    """Return title, figure and table of one source classifier; {} without results.
+
+    `model`: the input of the classifier, "pixels" (properties of the image) or "header" (properties of the file).
+    """
     table = board.tables["descriptors"]
     model_rows = table[table["model"] == model]
     importance = model_rows[model_rows["kind"] == "importance"]
@@ -53,7 +56,10 @@ def described(board: ReportData, model: str) -> dict[str, Any]:
 
 
 def _site(row: Any, largest: float) -> dict[str, Any]:
-    """Return a table cell for one hospital: mean |SHAP| with its color step, and the median of the property."""
+    """Return a table cell of one hospital: mean absolute SHAP value, its color class, and the median of the property.
+
+    `row`: row of the table `descriptors`, or None. `largest`: the largest mean of any property.
+    """
     if row is None:
         return {"shap": float("nan"), "css": "qx", "value": float("nan")}
     shap = float(row["shap"])
@@ -65,8 +71,8 @@ def swarms(points: pd.DataFrame, names: Sequence[str], phone: bool = False) -> M
 
     A dot right of 0 means that the value of the property makes the prediction of the correct hospital more likely.
 
-    Color: lowest, middle or highest third of the values. The version for phones has fewer dots, and names above the
-    rows.
+    The color of a dot states whether the value of the property is in the lowest, middle or highest third of all images. The
+    version for phones has fewer dots, and names above the rows. `names`: the image properties.
     """
     largest = float(points["shap"].abs().max()) if len(points) else 0.0
     limit = max(0.01, largest) * 1.04

@@ -57,7 +57,7 @@ def families(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
 
 
 def internal_against_external(board: ReportData) -> Chart:
-    """Return a scatter chart: internal AUROC across, external AUROC upward, both on shared findings; with the diagonal."""
+    """Return a scatter chart with the diagonal: internal AUROC across, external AUROC upward, both on shared findings."""
     runs = [r for r in board.ranked if r.internal_common.has_value and r.external_common.has_value]
     internal, external = [r.internal_common for r in runs], [r.external_common for r in runs]
     xs, ys = [e.value for e in internal], [e.value for e in external]
@@ -106,7 +106,10 @@ def internal_against_external(board: ReportData) -> Chart:
 
 
 def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
-    """Return the trace of the line that predicts external from internal AUROC (fitted on the logit scale); [] if no line was fitted."""
+    """Return the trace of the line that predicts external from internal AUROC; [] if no line was fitted.
+
+    The line is straight on the logit scale. `low` and `high`: the range of internal AUROC.
+    """
     table = board.tables["robustness"]
     line = table[table["dataset"] == "external"]
     if not len(line) or not 0 < low < high < 1:
@@ -129,8 +132,9 @@ def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
 def cost(board: ReportData, front: set[str]) -> Chart:
     """Return a scatter chart: GMACs across (log axis), mean external AUROC upward.
 
-    A line shows the Pareto front; runs that are not on the front have hollow marks. The key `axes` has the values of every
-    other axis that a reader can choose; the script computes the Pareto front of the choice.
+    A line shows the Pareto front; recipes that are not on the front have hollow marks. `front`: ids of the recipes on the
+    front. The key `axes` has the values of every axis that a reader can choose; the script computes the Pareto front for
+    the chosen axes.
     """
     runs = [r for r in board.ranked if r.quantity("macs") > 0]
     axes = _axes(board, runs)
@@ -169,9 +173,9 @@ def cost(board: ReportData, front: set[str]) -> Chart:
 def _axes(board: ReportData, runs: Sequence[Run]) -> Chart:
     """Return the axes that a reader can choose; the first of each direction is the default.
 
-    x: costs, on a log scale. y: accuracies, with the bounds of their intervals. An axis has a key, a name, the plotly axis,
-    one value for each run (None if unknown), and `sign`: -1 if low is better, else 1. Memory and speeds depend on the
-    device, so they are left out if runs were measured on different devices.
+    x: costs, on a log scale. y: scores, with the bounds of their intervals. An axis has a key, a name, the plotly axis, one
+    value for each run (None if unknown), and `sign` (-1 if low is better, else 1). Memory, speed and time per epoch depend
+    on the device, so they are left out if runs were measured on different devices.
     """
     across = []
     for key, name, unit, scale, sign, field in COSTS:
@@ -259,7 +263,7 @@ def learning(
     """Return a line chart: column `key` of each run's history by epoch; a dot marks the selected epoch.
 
     The line of the first run is dark. `by_run` has the history of each run by run id, `element` is the HTML id of the
-    chart, and `top` is the text above the chart. `share` means that the values are 0 to 1.
+    chart, and `top` is the text above the chart. `share`: whether the values are shares from 0 to 1.
     """
     data: list[Chart] = []
     values: list[float] = []
@@ -320,8 +324,9 @@ def points(
 ) -> list[Chart]:
     """Return plotly traces: the intervals of all runs, then the marks of each architecture family.
 
-    The mark of a run is at (xs, ys); `x_of` and `y_of` have the intervals, and `words` returns the hover text of a run.
-    Runs that are not in `filled` have hollow marks. With more than CROSSES runs, no interval is drawn.
+    The mark of a run is at its x and y in `xs` and `ys`. `x_of` and `y_of` have the intervals; None: no intervals across.
+    `words` is a function that returns the hover text of a run. Runs that are not in `filled` have hollow marks; None: all
+    marks are filled. With more than CROSSES runs, no interval is drawn.
     """
     traces: list[Chart] = []
     if len(runs) <= CROSSES:
@@ -363,7 +368,9 @@ def points(
 
 
 def labels(runs: Sequence[Run], xs: list[float], ys: list[float]) -> list[Chart]:
-    """Return labels for the runs with extreme values, the most important label first; up to four runs are all labeled.
+    """Return labels for the runs with the largest and the smallest x and y, the most important label first.
+
+    If there are at most four runs, all are labeled.
 
     The script places each label beside its mark, and leaves out a label that would cover a mark or another label.
     """
@@ -376,7 +383,10 @@ def labels(runs: Sequence[Run], xs: list[float], ys: list[float]) -> list[Chart]
 
 
 def axis(title: str, low: float, high: float, leading: bool = False) -> Chart:
-    """Return a plotly axis with at most six ticks at round numbers, in the number format of the page."""
+    """Return a plotly axis from `low` to `high` with at most six ticks at round numbers.
+
+    Ticks have the number format of the page; `leading`: keep the zero before the decimal point.
+    """
     grid = svg.ticks(low, high, 6)
     return {
         "range": [low, high],
@@ -396,7 +406,7 @@ def _range(values: list[float], estimates: list[Estimate]) -> tuple[float, float
 
 
 def _bars(estimates: list[Estimate]) -> Chart:
-    """Return plotly error bars from the intervals: asymmetric, without end caps."""
+    """Return plotly error bars without end caps, from the intervals; an estimate without interval has length 0."""
     up = [e.high - e.value if e.has_interval else 0 for e in estimates]
     down = [e.value - e.low if e.has_interval else 0 for e in estimates]
     return {

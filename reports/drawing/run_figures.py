@@ -29,7 +29,10 @@ UNIT = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """The rows of each run in the tables `curves`, `reliability` and `history`, from which the figures are drawn."""
+    """Run id -> rows of the run in the tables `curves` (points), `reliability` and `history`, to draw figures.
+
+    reliability has only the Platt-scaled curves over all findings.
+    """
 
     points: Mapping[str, pd.DataFrame]
     reliability: Mapping[str, pd.DataFrame]
@@ -37,7 +40,7 @@ class Curves:
 
     @classmethod
     def of(cls, board: ReportData, runs: Iterable[Run]) -> "Curves":
-        """Return the rows that these runs have in the tables `curves`, `reliability` and `history`."""
+        """Select the rows of these runs."""
         ids = {run.id for run in runs}
         reliability = board.tables["reliability"]
         pooled_platt = (reliability["finding"] == POOLED) & (reliability["calibrator"] == "platt")
@@ -46,7 +49,7 @@ class Curves:
 
 
 def figures(board: ReportData, run: Run, curves: Curves) -> dict[str, Any]:
-    """Return the figures of a run by kind: ranked (ROC and PR curves), reliability, learning; [] if data are missing."""
+    """Return {kind: figures of a run}, [] for missing data; kinds: ranked (ROC and precision-recall), reliability, learning."""
     points, history = curves.points.get(run.id), curves.history.get(run.id)
     return {
         "ranked": [] if points is None else _ranked(board, run, points),
@@ -134,7 +137,8 @@ def _square(
 ) -> Markup:
     """Draw one curve per hospital in a square from 0 to 1: external hospitals thin, the internal hospital thick on top.
 
-    `words` are the titles of the x and the y axis; the y title is above the square.
+    `paths`: cohort name -> points (x, y). `words`: titles of the x and the y axis; the y title is above the square. `marks`:
+    SVG that is drawn over the curves.
     """
     x, y = UNIT
     body = "".join(

@@ -27,7 +27,7 @@ SHAPES = {  # architecture family -> shape of its mark; color alone would not be
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A linear map from values to pixels; values outside are clipped."""
+    """A linear map from the values `low` to `high` to the pixels `start` to `end`; other values are clipped."""
 
     low: float
     high: float
@@ -66,7 +66,10 @@ def tick_text(value: float, ticks: Sequence[float]) -> str:
 
 
 def svg(width: float, height: float, body: str, label: str = "", css: str = "ch") -> Markup:
-    """Wrap marks in an SVG element; without a label, the element is hidden from screen readers."""
+    """Wrap marks (`body`) in an SVG element of class `css`; width and height in px.
+
+    Screen readers read the label; without a label, the element is hidden from them.
+    """
     role = f'role="img" aria-label="{escape(label)}"' if label else 'aria-hidden="true"'
     size = f'viewBox="0 0 {number(width)} {number(height)}" width="{number(width)}" height="{number(height)}"'
     return Markup(f'<svg class="{css}" {size} {role}>{body}</svg>')  # noqa: S704
@@ -94,7 +97,7 @@ def dots(points: Sequence[tuple[float, float]], css: str) -> str:
 
 
 def named_dots(points: Sequence[tuple[float, float, str]], css: str) -> str:
-    """Draw dots (x, y, name); a browser shows the name under the pointer. The names are escaped.
+    """Draw dots (x, y, name); a browser shows the name of the dot under the pointer. The names are escaped.
 
     >>> named_dots([(1, 2, "A & B")], "sw")
     '<g class="sw"><path d="M1 2h0"><title>A &amp; B</title></path></g>'
@@ -106,7 +109,7 @@ def named_dots(points: Sequence[tuple[float, float, str]], css: str) -> str:
 
 
 def steps(points: Sequence[tuple[float, float]], css: str) -> str:
-    """Draw a step curve."""
+    """Draw a step curve through points: first horizontal, then vertical."""
     path = "".join(f"H{number(x)}V{number(y)}" if k else f"M{number(x)} {number(y)}" for k, (x, y) in enumerate(points))
     return f'<path d="{path}" class="{css}"/>' if path else ""
 
@@ -136,11 +139,10 @@ def text(x: float, y: float, words: str, css: str = "", anchor: str = "start") -
 
 
 def swarm(values: Sequence[float], scale: Callable[[float], float], gap: float = 5.5) -> list[tuple[float, int]]:
-    """Return the position (x, lane) of each value's dot, in the order of the values, so that dots do not overlap.
+    """Return the position (x in px, lane) of each value's dot, in the order of `values`, so that dots do not overlap.
 
-    A dot gets the lane nearest to 0 in which the previous dot is at least `gap` pixels away.
-
-    There are 11 lanes (-5 to 5). If all are occupied, dots overlap in lane 0.
+    A lane is a row of dots; there are 11 lanes, from -5 to 5. A dot gets the lane nearest to 0 in which the previous dot is
+    at least `gap` pixels away. If there is no such lane, dots overlap in lane 0.
     """
     lanes: dict[int, float] = {}
     placed: dict[int, tuple[float, int]] = {}
@@ -154,7 +156,7 @@ def swarm(values: Sequence[float], scale: Callable[[float], float], gap: float =
 
 
 def intervals(estimate: Estimate, scale: Scale, y: float) -> str:
-    """Draw the intervals of an estimate: its own interval as a thick line, and the wider interval that holds for all compared numbers as a thin line."""
+    """Draw the intervals of an estimate: its own interval as a thick line, the simultaneous interval as a thin line."""
     if not estimate.has_interval:
         return ""
     thin = line(scale(estimate.all_low), y, scale(estimate.all_high), y, "thin") if estimate.is_compared else ""
@@ -178,8 +180,8 @@ def strip(
 ) -> Markup:
     """Draw three AUROCs of a recipe as dots on one axis: worst hospital, external mean and internal hospital.
 
-    `grid` contains the grid lines. `seeds`: external AUROC of each run, drawn as small marks below. Screen readers skip the
-    strip, because the cells of the row contain the same numbers.
+    `grid`: SVG of the grid lines. `seeds`: external AUROC of each run of the recipe, drawn as small marks below the axis.
+    Screen readers skip the strip, because the cells of the table row contain the same numbers.
     """
     y, height = 17.0, 34.0
     body = grid
@@ -208,7 +210,10 @@ def axis(scale: Scale, grid: Sequence[float]) -> Markup:
 
 
 def micro(estimate: Estimate, low: float, high: float, mark: float, width: float = 64) -> Markup:
-    """Draw one estimate with its intervals on a short axis; `mark` is the position of a reference line (0, or chance)."""
+    """Draw one estimate with its intervals on an axis from `low` to `high`.
+
+    `mark`: value of a reference line (0, or chance); the dot is hollow if the interval contains it.
+    """
     scale = Scale(low, high, 3, width - 3)
     body = line(scale(mark), 0, scale(mark), 10, "z")
     body += intervals(estimate, scale, 5)
@@ -229,7 +234,7 @@ def micro_axis(low: float, high: float, width: float = 64) -> Markup:
 
 
 def rank_bar(low: float, high: float, mean: float, total: int, width: float = 76) -> Markup:
-    """Draw the rank interval of a run on an axis from 1 to `total`."""
+    """Draw the rank interval (`low` to `high`) and the mean rank of a recipe on an axis from 1 to `total`."""
     scale = Scale(1, max(total, 2), 2, width - 2)
     body = rect(scale(low) - 1.5, 2, scale(high) - scale(low) + 3, 5, "bar2")
     return svg(width, 9, body + rect(scale(mean) - 1, 0, 2, 9, "dot"), "", "mi")

@@ -11,19 +11,22 @@ from markupsafe import Markup
 from reports import formatting as text
 from reports.html.compression import Packed
 
-# characters of HTML; a browser parses a folded table that is longer only when the reader opens the table
+# number of characters of HTML; if a folded table is longer, a browser parses it only when the reader opens it
 LATER = 16_000
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section of the page: anchor (`key`), label in the navigation ("" for none) and HTML."""
+    """A section of the page.
+
+    key: HTML id of the section. nav: label in the navigation, "" for none. html: "" for a section that is left out.
+    """
 
     key: str
     nav: str
     html: Markup
     charts: tuple[dict[str, Any], ...] = ()  # plotly charts of the section, made by `reports.drawing.charts`
-    packed: Packed = field(default_factory=Packed)  # HTML that a script unpacks when it is needed
+    packed: Packed = field(default_factory=Packed)  # HTML fragments that a script unpacks when a reader needs them
 
 
 @cache
@@ -52,7 +55,7 @@ def environment() -> jinja2.Environment:
 
 
 def write(template: str, **context: object) -> Markup:
-    """Fill a template with the values of `context`."""
+    """Return the HTML of a template (name of a file in `reports/templates`), filled with the values of `context`."""
     return Markup(environment().get_template(template).render(**context))  # noqa: S704  (autoescaped above)
 
 
@@ -63,7 +66,7 @@ def compile_all() -> None:
 
 
 def rounded(value: Any) -> Any:
-    """Round the numbers of a chart to six digits, to save bytes; six digits are finer than a pixel."""
+    """Return a chart with its numbers rounded to six significant digits, to save bytes; this is finer than a pixel."""
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -72,6 +75,6 @@ def rounded(value: Any) -> Any:
 
 
 def data_block(value: object) -> str:
-    """Return a value as JSON for a script element; no text in the JSON can close the element."""
+    """Return a value as JSON for a script element; `<`, `>` and `&` are escaped, so no text can close the element."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False, default=float)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -6,7 +6,7 @@ from importlib.resources import files
 
 
 def policy(scripts: list[str], styles: list[str]) -> str:
-    """Return the Content-Security-Policy, which allows only these scripts and style sheets, and inline images."""
+    """Return the Content-Security-Policy: it allows only these scripts and style sheets (full texts), and inline images."""
 
     def hashes(texts: list[str]) -> str:
         digests = (base64.b64encode(sha256(t.encode()).digest()).decode() for t in texts)
@@ -19,6 +19,6 @@ def policy(scripts: list[str], styles: list[str]) -> str:
 
 
 def joined(names: tuple[str, ...]) -> str:
-    """Return the texts of template files, joined."""
+    """Return the texts of files in `reports/templates`, joined by line breaks."""
     folder = files("reports") / "templates"
     return "\n".join((folder / name).read_text(encoding="utf-8").strip() for name in names)

@@ -1,4 +1,4 @@
-"""Select the rows that the page shows from long tables: one row for each number on the page.
+"""Select, from long tables, the rows that the page shows: one row for each number on the page.
 
 The tables have rows for every split, label source, mapping and selected epoch. The page shows one split, one label
 source, one mapping and one selected epoch, and names them.
@@ -27,16 +27,18 @@ SELECTIONS = ("best_val", "last")
 PROBE_METRIC = "balanced_accuracy"
 COUNTS = ("n", "num_positive", "num_patients", "num_findings")
 SCORE_COLUMNS = ("run_id", "dataset", "finding", "calibrator", "value", "low", "high", *COUNTS)
-TOLERANCE = 1e-6  # two means of AUROC with a smaller difference count as equal: they are over the same findings
+# if two mean AUROCs differ by less, they count as equal, and so as means over the same findings
+TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A number with its 95 % interval and sample sizes; an unknown number is NaN, an unknown sample size is 0.
 
-    `low` and `high` are the number's own interval: texts print these bounds, and figures draw them thick. If the page
-    compares several numbers, `all_low` and `all_high` are the wider interval that holds for all of them at once; figures
-    draw it thin. Verdicts and filled marks follow the wider interval (`clear`), so text and figure cannot disagree.
+    `low` and `high` are the bounds of the number's own interval: texts print these bounds, and figures draw the interval
+    as a thick line. If the page compares several numbers, `all_low` and `all_high` are the bounds of the wider
+    (simultaneous) interval, which holds for all these numbers at once; figures draw the wider interval as a thin line. It
+    decides verdicts and filled marks (see `clear`), so text and figure cannot disagree.
     """
 
     value: float
@@ -49,7 +51,7 @@ class Estimate:
     internal: float = float("nan")  # only for a gap: the internal and the external AUROC
     external: float = float("nan")
     chance: float = float("nan")  # only for a source probe: the accuracy of guessing the hospital
-    all_low: float = float("nan")  # NaN if the number is not compared with others
+    all_low: float = float("nan")  # all_low and all_high are NaN if the number is not compared with others
     all_high: float = float("nan")
 
     @property
@@ -59,12 +61,12 @@ class Estimate:
 
     @property
     def has_interval(self) -> bool:
-        """Return whether both bounds are finite."""
+        """Return whether both bounds of the own interval are finite."""
         return is_number(self.low) and is_number(self.high)
 
     @property
     def is_compared(self) -> bool:
-        """Return whether there is a second interval, which holds for several numbers at once."""
+        """Return whether the estimate has a simultaneous interval, which holds for several numbers at once."""
         return is_number(self.all_low) and is_number(self.all_high)
 
     @property
@@ -84,7 +86,10 @@ class Estimate:
         return self.clear and self.value > 0
 
     def simultaneous(self, low: float, high: float) -> Self:
-        """Return the estimate with simultaneous bounds, extended to its own interval; unchanged if a bound is unknown."""
+        """Return the estimate with the simultaneous interval from `low` to `high`; unchanged if a bound is unknown.
+
+        The simultaneous interval is extended, if necessary, until it contains the own interval.
+        """
         if not (self.has_interval and is_number(low) and is_number(high)):
             return self
         return replace(self, all_low=min(low, self.low), all_high=max(high, self.high))
@@ -92,7 +97,7 @@ class Estimate:
     def corrected(self, num_compared: int) -> Self:
         """Return the estimate with simultaneous bounds by Bonferroni's method, for `num_compared` numbers.
 
-        Both sides of the interval grow by the factor that normal intervals need.
+        Both sides of the interval are multiplied by the factor that a normal distribution requires.
 
         >>> widened = Estimate(0.1, 0.05, 0.15).corrected(9)
         >>> round(widened.all_low, 3), round(widened.all_high, 3), widened.low
@@ -131,7 +136,10 @@ def _bonferroni(num_compared: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class HeadlineRows:
-    """The rows of `scores` that the page shows: the grid's mapping, all patients, one split, one selected epoch."""
+    """The rows of `scores` that the page shows: the grid's mapping, all patients, one split per cohort, one selected epoch.
+
+    selection: the rule that selects the epoch, best_val or last.
+    """
 
     scores: pd.DataFrame
     # (metric, threshold rule) -> row numbers; rows of the preferred label source come first
@@ -151,7 +159,7 @@ class HeadlineRows:
             & (scores["subgroup"] == "all")
             & (scores["selection"] == selection)
         )
-        # a study may have millions of rows: compare the split texts of selected rows only
+        # A study may have millions of rows, so the texts of the column `split` are compared for selected rows only.
         rows = np.flatnonzero(selected)
         # The dataset "external" (mean over hospitals) is not in the cohort table, so its split is NaN here; all its
         # rows are kept.
@@ -175,9 +183,10 @@ class HeadlineRows:
     def lookup(
         self, metric: str, calibrators: tuple[str, ...], operating_point: str = "", *, finding: str = ""
     ) -> dict[tuple[str, str, str], Estimate]:
-        """Return one estimate per (run, dataset, finding), from the first available calibrator and label source.
+        """Return {(run id, dataset, finding): estimate} of a metric.
 
-        `finding` restricts the result to one finding.
+        The estimate is that of the first calibrator in `calibrators` that has a row, and of the preferred label source.
+        `operating_point`: threshold rule, "" for metrics without a threshold. `finding`: if not "", only this finding.
         """
         estimates: dict[tuple[str, str, str], Estimate] = {}
         row_numbers = self.rows.get((metric, operating_point))
@@ -197,7 +206,7 @@ class HeadlineRows:
 
 
 def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
-    """Return the gaps by (run, dataset, finding), with simultaneous bounds.
+    """Return {(run id, dataset, finding): gap}, with simultaneous bounds.
 
     The simultaneous bounds hold for all findings of a run at one hospital at once, and for the macro gaps of a run at
     all hospitals at once.
@@ -213,7 +222,11 @@ def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
 
 
 def _compared_with(key: tuple[str, str, str]) -> tuple[str, str, str]:
-    """Return the name of the gaps with which a gap is compared: those of other findings, or of other hospitals."""
+    """Return a key that is equal for all gaps that are compared with each other. `key`: run id, dataset and finding of a gap.
+
+    The gap of a finding is compared with the gaps of the other findings at the same hospital, a macro gap with the macro
+    gaps at the other hospitals.
+    """
     run, dataset, finding = key
     if finding != MACRO:
         return run, dataset, "findings"
@@ -237,10 +250,11 @@ def _counts(rows: pd.DataFrame) -> list[list[int]]:
 
 
 def gap_side(gap: Estimate, value: float, macro: Estimate) -> Estimate:
-    """Return the internal or the external AUROC of a gap as an estimate; `value` is this AUROC. Return MISSING if there is no gap.
+    """Return the internal or the external AUROC of a gap (`value`) as an estimate; MISSING if there is no gap.
 
-    The table `gaps` has no intervals of the two AUROCs. `macro` is the mean AUROC over every labeled finding. If both
-    are means over the same findings, `macro` with its interval is returned; else the interval is unknown.
+    The table `gaps` has no interval of this AUROC. `macro` is the mean AUROC over every labeled finding, with its
+    interval. If `value` and `macro` are means over the same findings, `macro` is returned; else the result has no
+    interval.
     """
     if not (gap.has_value and is_number(value)):
         return MISSING
@@ -249,7 +263,7 @@ def gap_side(gap: Estimate, value: float, macro: Estimate) -> Estimate:
 
 
 def probe_lookup(sources: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
-    """Return the balanced accuracies of source probes by (run, control).
+    """Return the balanced accuracies of source probes: {(run id, control): accuracy}.
 
     A source probe is a classifier that predicts the hospital of an image from a run's features.
     """
@@ -263,10 +277,10 @@ def probe_lookup(sources: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
 
 
 def causal_lookup(transplants: pd.DataFrame, recipes: Collection[str]) -> dict[str, Estimate]:
-    """Return the causal scores by run and by recipe. `recipes`: ids of the recipes with several runs.
+    """Return the causal scores by id of the run or recipe. `recipes`: ids of the recipes that have an id of their own.
 
-    A causal score is the change in prediction that internal pixels cause in external images, minus the control. The runs
-    are compared, so the scores have simultaneous bounds.
+    A causal score is the mean absolute change in probability that internal pixels cause in external images, minus the
+    change by the control. Runs are compared with runs and recipes with recipes, so the scores have simultaneous bounds.
     """
     selected = {"kind": "causal", "host": "external", "finding": "macro", "subset": "all", "measure": "abs_dp"}
     rows = transplants

@@ -8,7 +8,7 @@ from reports.formatting import is_number
 from reports.report_data.headline_rows import MISSING, Estimate
 
 IMPORTED = "external"  # the `kind` of an imported model
-LONGEST = 18  # maximum number of characters of a place in a figure
+LONGEST = 18  # maximum number of characters of the text that names a place in a figure
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Hospital:
     title: str
     short: str
     place: str
-    mean_gap: Estimate = MISSING  # macro gap, averaged over runs; compared over hospitals
+    mean_gap: Estimate = MISSING  # macro gap, averaged over recipes; its bounds are simultaneous over hospitals
 
     @property
     def where(self) -> str:
@@ -40,15 +40,15 @@ class Hospital:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run, or a recipe: the mean of the runs that differ only in the seed. The ranking has a row for each recipe.
+    """A run, or a recipe (the mean of the runs that differ only in the seed). The ranking has a row for each recipe.
 
-    An estimate is a macro AUROC unless its name or comment says otherwise. The intervals of a recipe are over patients and
-    seeds, those of a run are over patients.
+    An estimate is a macro AUROC unless its name or comment says otherwise. The intervals of a run are over patients. The
+    intervals of a recipe are over patients and seeds.
     """
 
     id: str
     name: str
-    variant: str  # difference from the base recipe
+    variant: str  # settings that differ from other runs of the grid, e.g. "sam · seed 1"; "" for none
     family: str
     state: str
     reason: str
@@ -56,8 +56,8 @@ class Run:
     cost: Mapping[str, Any]  # row of the table `costs`, or empty
     internal: Estimate = MISSING  # over every finding that the internal hospital labels
     external: Estimate = MISSING  # mean over hospitals; decides the ranking
-    gap: Estimate = MISSING  # compared over runs
-    # this and external_common: the two AUROCs of the gap, over the findings that both hospitals label
+    gap: Estimate = MISSING  # mean macro gap over external hospitals; its bounds are simultaneous over recipes
+    # internal_common and external_common: the two AUROCs of `gap`, over the findings that both hospitals label
     internal_common: Estimate = MISSING
     external_common: Estimate = MISSING
     ece: Estimate = MISSING
@@ -71,11 +71,12 @@ class Run:
     rank_high: int = 0
     p_best: float = float("nan")
     lead: Estimate = MISSING  # external AUROC minus that of the next run in the ranking
-    group: int = -1  # index of the tie group, 0 for the best; -1 means unranked
+    group: int = -1  # number of the tie group, 1 for the best; -1 means unranked
     runs: tuple["Run", ...] = ()  # recipe: its runs, by seed
-    # run: trained by the grid; recipe: mean over seeds; tta, ensemble: derived from runs, never ranked
+    # run: trained by the grid; recipe: mean over seeds; tta (test-time augmentation), ensemble: derived from runs, never
+    # ranked
     # panel: networks with one finding each, ranked as one run
-    # external: an imported model, ranked only if the grid trains nothing
+    # external: an imported model, ranked only if the grid trains no run
     kind: str = "run"
 
     @property
@@ -96,12 +97,12 @@ class Run:
 
     @property
     def members(self) -> tuple["Run", ...]:
-        """The runs of a recipe; a run is its only member."""
+        """The runs of a recipe; for a single run, only this run."""
         return self.runs or (self,)
 
     @property
     def is_derived(self) -> bool:
-        """Return whether the grid did not train this row: test-time augmentation, an ensemble, or an imported model."""
+        """Return whether the grid did not train this run: it is a test-time augmentation, an ensemble or an imported model."""
         return self.kind in ("tta", "ensemble", IMPORTED)
 
     @property
@@ -116,10 +117,10 @@ class Run:
 
     @property
     def worst(self) -> str:
-        """Key of the external hospital with the largest gap; "" if there is no score.
+        """Key of the worst external hospital, which has the largest gap; "" if no external hospital has a score.
 
-        If no gap could be computed, it is the hospital with the lowest AUROC. A gap is preferred, because AUROC also
-        depends on the findings that a hospital labels.
+        If no gap could be computed, the worst hospital is the hospital with the lowest AUROC. The gap is preferred,
+        because AUROC also depends on the findings that a hospital labels.
         """
         gaps = {key: e.value for key, e in self.hospital_gaps.items() if e.has_value}
         low = {key: -e.value for key, e in self.hospitals.items() if e.has_value}
@@ -131,6 +132,6 @@ class Run:
         return self.hospitals.get(self.worst, MISSING)
 
     def quantity(self, key: str) -> float:
-        """Return a cost as a number, NaN if the cost was not measured."""
+        """Return a cost as a number, NaN if it was not measured; `key` is a column of the table `costs`."""
         value: Any = self.cost.get(key)
         return float(value) if is_number(value) else float("nan")

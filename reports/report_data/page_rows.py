@@ -11,11 +11,11 @@ from reports.report_data.headline_rows import MACRO
 
 POOLED = "pooled"  # the finding of a reliability curve over all findings
 HEALTHY = "No Finding"
-LONG = ("scores", "subgroups", "reliability", "decomposition")  # the tables with hundreds of rows per run
+LONG = ("scores", "subgroups", "reliability", "decomposition")  # the long tables: they have hundreds of rows per run
 
 
 def page_rows(name: str, table: pa.Table) -> pa.Table:
-    """Return the rows of the long table `name` that a section of the page reads; `table` has rows of any runs.
+    """Return the rows of a long table that the sections of the page read; `name` is the name of the table.
 
     >>> rows = pa.table({"finding": ["macro", "Edema", "Edema"], "metric": ["ece", "ece", "auroc"]})
     >>> page_rows("scores", rows).to_pylist()
@@ -25,7 +25,7 @@ def page_rows(name: str, table: pa.Table) -> pa.Table:
     """
     if not table.num_rows:  # the columns of an empty table may have no type
         return table
-    if name == "scores":  # the heat map shows the AUROC of each finding
+    if name == "scores":  # the page shows the AUROC of each finding, and the macro of every metric
         shown = pc.or_(pc.equal(table["finding"], MACRO), pc.equal(table["metric"], "auroc"))
     else:
         findings = {"subgroups": [MACRO, HEALTHY], "reliability": [POOLED], "decomposition": [MACRO]}[name]

@@ -14,7 +14,7 @@ Rows = Mapping[str, Mapping[str, Any]]  # recipe id -> row of the table `ranks`,
 
 
 def rankings(ranks: pd.DataFrame) -> dict[Criterion, Rows]:
-    """Return the rows of each ranking by recipe."""
+    """Return {criterion: {recipe id: row}} from the table `ranks`; the best recipe of a ranking is first."""
     out: dict[Criterion, dict[str, Mapping[str, Any]]] = {}
     for row in records_of(ranks):
         criterion = Criterion(str(row["metric"]), str(row["dataset"]), str(row["finding"]))
@@ -23,12 +23,12 @@ def rankings(ranks: pd.DataFrame) -> dict[Criterion, Rows]:
 
 
 def score(row: Mapping[str, Any]) -> Estimate:
-    """Return the score that decides a ranking; `row` is a row of the table `ranks`."""
+    """Return the score of a recipe that decides the ranking; `row` is the recipe's row of the table `ranks`."""
     return _estimate(row, "value", "", "all_")
 
 
 def lead(row: Mapping[str, Any]) -> Estimate:
-    """Return the lead over the next row of the ranking; MISSING in the last row."""
+    """Return the lead of a recipe over the next recipe of the ranking; MISSING in the last row."""
     return _estimate(row, "lead", "lead_", "lead_all_")
 
 

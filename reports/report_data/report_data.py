@@ -22,9 +22,11 @@ EXTERNAL, MACRO = headline_rows.EXTERNAL, headline_rows.MACRO
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """The data that all sections share. `ranked` is sorted by mean external AUROC, `hospitals` by mean gap.
+    """The data that all sections share.
 
-    `ranked` has recipes: each is the mean of the runs that differ only in the seed. A recipe without other seeds is its run.
+    ranked: the recipes, sorted by mean external AUROC, best first. A recipe is the mean of the runs that differ only in
+    the seed, or a single run if the grid has too few seeds. unranked: runs without a rank. groups: the tie groups of
+    `ranked`, best first. findings: names of the scored findings.
     """
 
     tables: Tables
@@ -36,13 +38,13 @@ class ReportData:
     unranked: tuple[Run, ...]
     groups: tuple[tuple[Run, ...], ...]
     mean_gap: Estimate  # gap, averaged over runs and external hospitals
-    num_worse: int  # number of runs with a gap clearly above 0
+    num_worse: int  # number of ranked recipes with a mean gap clearly above 0; num_better: clearly below 0
     num_better: int
     findings: tuple[str, ...]
-    cells: Mapping[tuple[str, str, str], Estimate]  # AUROC of (run id, dataset, finding)
-    gaps: Mapping[tuple[str, str, str], Estimate]  # gap of (run id, dataset, finding)
+    cells: Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> AUROC
+    gaps: Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> gap
     rankings: Mapping[Criterion, Rows]  # all rankings of the recipes; `ranked` has the order of DEFAULT
-    labeled: frozenset[tuple[str, str]]  # (dataset, finding) with labels
+    labeled: frozenset[tuple[str, str]]  # pairs (dataset, finding) for which any image has a label
     num_external: int  # external hospitals, including those without a score
     has_common: bool  # whether any external hospital labels a finding that the internal hospital labels too
 
@@ -77,7 +79,10 @@ class ReportData:
         return "recipe" if any(len(r.members) > 1 for r in self.ranked) else "run"
 
     def run_shown(self, run: Run) -> str:
-        """Return the label of a run that a figure shows. It states whether the recipe has other runs, because the ranking has their mean."""
+        """Return the label of a run that a figure shows.
+
+        If the ranking shows the mean of this run and other runs (a recipe), the label states this.
+        """
         for recipe in self.ranked:
             if len(recipe.members) > 1 and run.id in {member.id for member in recipe.members}:
                 which = "the best recipe" if recipe is self.ranked[0] else "its recipe"
@@ -86,7 +91,7 @@ class ReportData:
 
     @property
     def over_seeds(self) -> bool:
-        """Return whether the intervals of the ranked recipes are over seeds too."""
+        """Return whether the intervals of the ranked recipes are over patients and seeds, and not only over patients."""
         return bool(self.ranked) and all(r.runs for r in self.ranked) and len(self.ranked_runs) > len(self.ranked) + 1
 
     @property
@@ -112,7 +117,7 @@ class ReportData:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The label of everything in `entries`, by id, and of recipes that could not be ranked."""
+        """The label of each run and recipe by id: of those in `entries`, and of recipes that could not be ranked."""
         table = self.tables["runs"]
         recipes = rows_of(table[table["kind"] == "recipe"], "run_id", "name", "what")
         labels = {
@@ -122,20 +127,20 @@ class ReportData:
 
     @property
     def scored(self) -> tuple[Run, ...]:
-        """The runs with a score at any hospital."""
+        """The runs with a macro AUROC at the internal hospital, or with a mean external AUROC."""
         return tuple(r for r in self.runs if r.internal.has_value or r.external.has_value)
 
     @property
     def not_learned(self) -> dict[str, tuple[str, ...]]:
-        """The findings that each run (by run id) could not learn: present in all or in none of its training images."""
+        """Run id -> findings that the run could not learn, because they are in all or in none of its training images."""
         findings = dict(self.meta.get("unlearnt") or {})
         return {str(run_id): tuple(map(str, names)) for run_id, names in findings.items() if names}
 
     @property
     def not_compared(self) -> list[tuple[str, tuple[str, ...]]]:
-        """Pairs (external hospital, findings that cannot be compared), in order of the hospitals.
+        """Pairs (name of an external hospital, findings that cannot be compared), in order of the hospitals.
 
-        Either only this hospital or only the internal hospital labels these findings.
+        For these findings, this hospital or the internal hospital has no labels or too few patients.
         """
         findings = dict(self.meta.get("not_compared") or {})
         order = [h.key for h in self.all_hospitals]
@@ -151,9 +156,10 @@ class ReportData:
 
     @property
     def overlaps(self) -> list[dict[str, Any]]:
-        """What each two external hospitals share: hospitals (short names), num_images, images, patients.
+        """The images and patients that each two external hospitals share; [] if the tables do not state this.
 
-        [] if the tables do not state it. `reports.sentences.data.overlap` explains the values.
+        A dict has the keys hospitals (short names), num_images, images and patients; `reports.sentences.data.overlap`
+        explains the values.
         """
         rows = (self.meta.get("compared") or {}).get("external") or ()
         return [
@@ -166,7 +172,11 @@ class ReportData:
 
     @property
     def left_out(self) -> list[dict[str, Any]]:
-        """The external cohorts that another one contains: hospitals (the containing one first), num_images, images."""
+        """The external cohorts that are left out, because another external cohort contains them.
+
+        A dict has the keys hospitals (names of the containing and of the left-out cohort), num_images and images, as in
+        `reports.sentences.data.left_out`.
+        """
         rows = (self.meta.get("compared") or {}).get("left_out") or ()
         return [
             {
@@ -178,13 +188,13 @@ class ReportData:
 
     @property
     def num_common(self) -> tuple[int, int]:
-        """The smallest and the largest number of shared findings of a gap, over runs and hospitals; 0 without gaps."""
+        """The smallest and the largest number of findings in a macro gap, over recipes and hospitals; (0, 0) without gaps."""
         counts = [e.num_findings for r in self.ranked for e in r.hospital_gaps.values() if e.has_value]
         return min(counts, default=0), max(counts, default=0)
 
     @property
     def without_score(self) -> list[str]:
-        """The external hospitals that are in the cohort table but have no score."""
+        """Names of the external hospitals that are in the cohort table but have no score."""
         with_score = {h.key for h in self.hospitals}
         return [self.short(key) for key in sorted(_listed_external(self.tables) - with_score)]
 
@@ -194,11 +204,11 @@ class ReportData:
         return (self.internal, *self.hospitals)
 
     def distinct(self, fact: str) -> list[str]:
-        """Return the different texts of a fact of the runs, such as their commits, sorted."""
+        """Return the different values of a column of the table `runs`, such as "commit", over all runs, sorted."""
         return sorted({str(r.facts[fact]) for r in self.runs if isinstance(r.facts.get(fact), str) and r.facts[fact]})
 
     def why_not_analysed(self, name: str, run_id: str) -> str:
-        """Return why a run has no result of an analysis: "it failed" or "not run"; "" if done or unknown."""
+        """Return why a run has no result of the analysis `name`: "it failed" or "not run"; "" if it is done or unknown."""
         states = {
             (str(a["name"]), str(a["run_id"])): str(a["state"])
             for a in self.meta.get("analyses") or []
@@ -207,14 +217,14 @@ class ReportData:
         return {"failed": "it failed", "absent": "not run"}.get(states.get((name, run_id), ""), "")
 
     def submission(self, run: Run) -> tuple[list[str], list[str]]:
-        """Return the signers and the files of the verified bundles with this run; empty for a run that was trained here."""
+        """Return two lists: the signers and the files of the verified bundles with this run; empty if it was trained here."""
         bundles = self.meta.get("bundles") or {}
         own = [bundle for member in run.members for bundle in bundles.get(member.id, ())]
         signers = dict.fromkeys(str(bundle["signed_by"]) for bundle in own if bundle["signed_by"])
         return list(signers), list(dict.fromkeys(str(bundle["file"]) for bundle in own))
 
     def submission_mark(self, run: Run) -> str:
-        """Return submitter and status of a run for a table row: "submitted by our lab, bundle verified"; "" if trained here."""
+        """Return the submitter and status of a run, such as "submitted by our lab, bundle verified"; "" if trained here."""
         signers, files = self.submission(run)
         submitter = f"submitted by {', '.join(signers)}" if signers else ""
         return ", ".join(filter(None, (submitter, "bundle verified" if files else "")))
@@ -229,7 +239,7 @@ class ReportData:
         return [h.short for h in labeling if self.is_approximate(h.key, finding)]
 
     def why_missing(self, key: str, finding: str) -> str:
-        """Return why a hospital has no score for a finding."""
+        """Return why a hospital has no score for a finding: too few patients, or not labeled. `key`: cohort name."""
         return f"< {self.min_count} patients" if (key, finding) in self.labeled else "not labeled"
 
     def title(self, key: str) -> str:
@@ -241,7 +251,7 @@ class ReportData:
         return self._hospital(key).short
 
     def _hospital(self, key: str) -> Hospital:
-        """Return the hospital with the cohort name `key`; it is on the page or only in the cohort table."""
+        """Return the hospital with the cohort name `key`, also if it has no score and is only in the cohort table."""
         return next((h for h in self.all_hospitals if h.key == key), None) or _hospital(self.tables, key, MISSING)
 
 
@@ -360,12 +370,12 @@ def _by_gap(hospital: Hospital) -> tuple[float, str]:
 
 
 def _external_keys(source: str, cells: Iterable[tuple[str, str, str]]) -> list[str]:
-    """Return the external hospitals that have a score."""
+    """Return the names of the external cohorts that have a score, sorted. `cells`: keys (run id, dataset, finding)."""
     return sorted({dataset for _, dataset, _ in cells} - {EXTERNAL, source})
 
 
 def _listed_external(tables: Tables) -> set[str]:
-    """Return the external hospitals that the cohort table lists."""
+    """Return the names of the external cohorts that the cohort table lists."""
     cohorts = tables["cohorts"]
     return {str(d) for d, role in zip(cohorts["dataset"], cohorts["role"], strict=True) if role == "external"}
 
@@ -375,16 +385,16 @@ def _shared_auroc(
     gaps: Mapping[tuple[str, str, str], Estimate],
     key: tuple[str, str, str],
 ) -> Estimate:
-    """Return a run's macro AUROC at an external hospital over shared findings.
+    """Return a run's macro AUROC at an external hospital, over the findings that the internal hospital labels too.
 
-    If there is no gap, return the macro AUROC over every finding that the hospital labels.
+    `key`: run id, dataset and "macro". If the run has no row of this gap, the AUROC of the table `scores` is returned.
     """
     macro = cells.get(key, MISSING)
     return headline_rows.gap_side(gaps[key], gaps[key].external, macro) if key in gaps else macro
 
 
 def _mean_gaps(frame: pd.DataFrame) -> dict[str, Estimate]:
-    """Return the mean gap at each hospital, and over hospitals ("external"), with bounds simultaneous over hospitals."""
+    """Return {dataset: mean gap over recipes}, also for "external"; the bounds are simultaneous over hospitals."""
     return {
         str(row["dataset"]): Estimate(float(row["value"]), float(row["low"]), float(row["high"])).simultaneous(
             *(_bound(row, f"all_{end}") for end in ("low", "high"))
@@ -405,7 +415,10 @@ def _labeled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:
 
 
 def _hospital(tables: Tables, key: str, mean_gap: Estimate) -> Hospital:
-    """Return a hospital; its names and place come from `meta`, else from the cohort table. Without both, the title is `key`."""
+    """Return the hospital with the cohort name `key`.
+
+    Its title and place come from `meta`, else from the cohort table. If neither has a title, the title is `key`.
+    """
     cohorts = tables["cohorts"]
     row: Mapping[str, Any] = next(iter(records_of(cohorts[cohorts["dataset"] == key])), {})
     entry: Mapping[str, Any] = tables.meta.get("datasets", {}).get(key, {})

@@ -1,1 +1,1 @@
-"""The columns of the tables from which a report is made."""
+"""The columns of the tables from which a report is made, and the criteria of its rankings."""

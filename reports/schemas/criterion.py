@@ -1,4 +1,7 @@
-"""The scores that recipes can be ranked by: the key of a ranking in the table `ranks`, in the replicates and on the page."""
+"""The scores by which recipes can be ranked.
+
+A criterion identifies a ranking in the table `ranks`, in the bootstrap replicates and on the page.
+"""
 
 from typing import NamedTuple
 
@@ -9,7 +12,11 @@ _EXTERNAL, _MACRO = "external", "macro"
 
 
 class Criterion(NamedTuple):
-    """The score that decides a ranking: a metric (`gap` is the gap in AUROC) of a finding at a hospital."""
+    """The score that decides a ranking: a metric of a finding at a hospital.
+
+    metric: auroc, auprc, ece, gap (the gap in AUROC) or a custom metric. dataset: name of a cohort, or "external" (mean
+    over external hospitals). finding: one finding, or "macro" (mean over findings).
+    """
 
     metric: str
     dataset: str
@@ -17,7 +24,7 @@ class Criterion(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The name of the ranking in the page's address.
+        """The name of the ranking in the web address of the page.
 
         >>> DEFAULT.key, Criterion("auroc", "external", "Edema").key
         ('auroc.external', 'auroc.external.Edema')
@@ -26,7 +33,7 @@ class Criterion(NamedTuple):
 
     @property
     def replicates(self) -> str:
-        """The name of the replicates of this score.
+        """The name under which the bootstrap replicates of this score are stored.
 
         >>> DEFAULT.replicates, Criterion("auroc", "external", "Edema").replicates
         ('auroc/external', 'auroc/external/Edema')
@@ -34,7 +41,7 @@ class Criterion(NamedTuple):
         return "/".join(self[:2] if self.finding == _MACRO else self)
 
     def rows(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of a table with this criterion, such as one ranking of the table `ranks`."""
+        """Return the rows of a table that have the metric, dataset and finding of this criterion."""
         return table[np.logical_and.reduce([table[name] == part for name, part in self._asdict().items()])]
 
 

@@ -1,18 +1,25 @@
-"""The columns of the tables on heat maps. A column marked `?` in a comment may contain nulls."""
+"""The columns of the tables on heat maps.
+
+In the comments, the sign `?` before a description means that cells of this column may be empty: NaN, None or "". A
+number that cannot be computed is NaN in every table. `reports.schemas.tables` describes the columns run_id, dataset,
+finding, value, low, high and n. Energies, overlaps and other shares are numbers from 0 to 1.
+"""
 
 EXPLAINED: dict[str, tuple[str, ...]] = {
-    # how heat maps lie on regions of the image, measured on a sample of images with the finding
-    # values are NaN for fewer than 5 patients
+    # how much of the heat maps lies in regions of the image, measured on a sample of images with the finding
+    # value: ? mean of the metric over maps; NaN for fewer than 5 patients
     # finding: one finding, or "all" (all pairs of image and finding)
-    # by: network (the heat map of the run), or a baseline map that does not depend on the finding: centre (bright
-    #     in the image center) or lungs (bright in the lungs)
+    # by: source of the map: network (the heat map of the run), or a baseline map that depends on neither network nor
+    #     finding: centre (bright in the image center) or lungs (bright in the lungs)
     # region: border, padding, markers, outside lungs, pleura, heart, devices, token (the PORT tag of a phantom),
     #     or finding (its outline or box)
-    # metric: energy (share of the heat map inside the region), enrichment (energy / area share of the region)
-    # metrics of the region `finding` only: hit (share of maps whose maximum is inside or near), empty (share of maps
-    #     that are zero everywhere), iou_* and dice_* (overlap of the region with the pixels of at least 30, 50 or 70 %
-    #     of the maximum; top: with as many of the highest pixels as the region has)
-    # chance: ? the value of a map with equal values everywhere
+    # metric: energy (share of the heat map's sum inside the region), enrichment (energy divided by the region's share
+    #     of the image area; a factor, 1 is chance)
+    # further metrics, only for the region `finding`: hit (share of maps whose maximum is inside or near the region),
+    #     empty (share of maps that are zero everywhere), iou_30 to iou_70 and dice_30 to dice_70 (overlap of the region
+    #     with the pixels of at least 30, 50 or 70 % of the map's maximum), iou_top and dice_top (overlap of the region
+    #     with the highest pixels of the map, as many as the region has)
+    # chance: ? the value that a map with equal values everywhere would have
     "attention": (
         "run_id",
         "dataset",
@@ -28,26 +35,35 @@ EXPLAINED: dict[str, tuple[str, ...]] = {
         "chance",
     ),
     # checks whether the heat maps depend on the network, on a few internal images with the most common finding
-    # check weights: weights are shuffled from the head to the stem, one stage per step
-    # check noise: noise is added to the image
-    # check pixels: pixels are removed or restored step by step; `stage` names the map whose values give the order
-    # metric spearman, ssim: similarity of the maps before and after (1 = equal)
-    # metric deletion, insertion: area under the curve of the probability by share of removed or restored pixels
-    # metric *_gain: gain over a random order of pixels (positive: the map marks pixels that matter)
+    # check weights: weights are shuffled from the head to the stem; step: number of shuffled stages; stage: name of the
+    #     last shuffled stage
+    # check noise: noise is added to the image; step 0, stage ""
+    # check pixels: pixels are blurred or restored in small steps; step 0; stage: the map whose falling values give the
+    #     order of the pixels: heat (the heat map), random, or centre (from the center outwards)
+    # metric spearman, ssim: similarity of the maps before and after the change; 1 means equal
+    # metric deletion, insertion: area under the curve of the probability by share of blurred or restored pixels,
+    #     divided by the probability of the original image
+    # metric deletion_gain, insertion_gain: advantage over a random order of pixels; above 0: the map marks pixels that
+    #     matter for the prediction
+    # n: number of images
     "cascade": ("run_id", "dataset", "finding", "check", "step", "stage", "metric", "value", "low", "high", "n"),
     # similarity of the heat maps of a recipe's runs, which differ only in the seed; run_id: id of the recipe
     # dataset external: mean over the external hospitals; finding all: all pairs of image and finding
-    # value: mean Spearman correlation of two runs' maps of the same image and finding; 1 = the same order of the cells
-    # other: the same for maps of two images with the finding; values are NaN for fewer than 5 patients
+    # value: ? mean Spearman correlation of two runs' maps of the same image and finding; 1 means the same order of
+    #     cells
+    # other: ? mean Spearman correlation of two runs' maps of two different images with the finding
+    # value, low, high and other are NaN for fewer than 5 patients; num_seeds: number of compared runs
     "map_stability": (
         *("run_id", "dataset", "finding", "value", "low", "high", "other"),
         *("n", "num_patients", "num_seeds"),  # n: number of pairs of image and finding
     ),
-    # cases for the gallery, at the threshold f1_max of internal validation
-    # kind: true positive, false negative, false positive, true negative; and the confident errors
-    #     sure miss and sure false alarm
-    # probability: the calibrated probability
-    # inside: ? share of the heat map inside the finding's outline; outside: ? share outside the lungs
-    # picture: ? image and heat map side by side as WebP; pictures of real patients only on request
+    # cases of the gallery; a case is an image with a finding; the threshold f1_max of internal validation decides
+    #     whether the finding is called positive
+    # kind: true positive, false negative, false positive, true negative; and two confident errors: sure miss (present,
+    #     probability at most .1) and sure false alarm (absent, probability at least .9)
+    # rank: position among the cases of the same run, cohort, finding and kind, from 0
+    # probability: the Platt-scaled probability of the finding
+    # inside: ? share of the heat map's sum inside the finding's outline; outside: ? share of it outside the lungs
+    # picture: ? bytes of a WebP file with image and heat map side by side; real patients have pictures only on request
     "gallery": ("run_id", "dataset", "finding", "kind", "rank", "probability", "inside", "outside", "picture"),
 }

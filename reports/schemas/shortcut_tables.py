@@ -1,38 +1,51 @@
 """The columns of the tables on source classifiers and nuisances.
 
-run_id "" means that the row does not depend on a run, only on the images and tables of the cohorts.
+run_id "" means that the row does not depend on a run, only on the images and tables of the cohorts. A number that
+cannot be computed is NaN. In the comments, the sign `?` before a description means that cells of this column may be
+empty: NaN, None or "". `reports.schemas.tables` describes the columns dataset, finding, value, low, high and n. AUROC,
+accuracies and other shares are numbers from 0 to 1.
 """
 
 SOURCES: dict[str, tuple[str, ...]] = {
     # scores of source classifiers, which predict the source (cohort) of an image
     # probe: the input of the classifier: features (of the run), random or imagenet (features of the same network before
     #     training, with random or ImageNet weights), labels (of the findings), logits (labels and the run's logits),
-    #     cnn (images; the classifier is a small network), pixels or header (descriptors of image or file; decision
-    #     trees)
+    #     cnn (images; the classifier is a small network), pixels or header (descriptors of the image or of the file;
+    #     the classifier consists of decision trees)
     # control: how the data were changed: none, shuffled (sources in random order), no_finding (only healthy images),
-    #     matched (the same findings in every source), border (only the border), centre_masked (no center), low_res
+    #     matched (findings equally frequent in every source), border (only the image border), centre_masked (image
+    #     without its center), low_res (image of 8 x 8 pixels)
     # shots: number of training images per source; 0 means all images of the other cross-validation folds
-    # metric: balanced_accuracy, auroc, selectivity, bits (cross-entropy per image; guessing gives log2 of num_sources)
-    # metric selectivity: balanced accuracy on the run's features minus that on the network's features before training;
-    #     in these rows, `control` names the weights before training: random or imagenet
+    # metric: balanced_accuracy, auroc, bits (cross-entropy per image; lower is better), selectivity
+    # metric selectivity: balanced accuracy on the run's features minus balanced accuracy on the same network's features
+    #     before training; in these rows, `control` names the weights before training: random or imagenet
+    # chance: value of the metric for a guessing classifier, such as log2(num_sources) for bits
+    # num_sources: number of sources; n: number of images
     "sources": ("run_id", "probe", "control", "shots", "metric", "value", "low", "high", "chance", "num_sources", "n"),
     # confusion matrices of the classifiers in `sources`: `source` is the true cohort, `named` the predicted cohort
+    # count: number of images of `source` that the classifier assigns to `named`
     # share: `count` divided by the number of images of the true cohort
     "source_confusion": ("run_id", "probe", "control", "source", "named", "count", "share"),
-    # SHAP values of the decision trees, on images that the trees were not fitted to, for the probability of the true
-    #     source
-    # model: pixels or header, the probe in `sources`; descriptor: a number that describes the image or the file
-    # kind importance: shap is the mean |SHAP|, value the median of the descriptor; source "": over all sources
-    # kind point: one image; rank: rank of the image's value among all images, 0 to 1
+    # SHAP values of the decision trees for the probability of the true source, on images to which the trees were not
+    #     fitted; a SHAP value is a change in probability
+    # model: the probe in `sources`: pixels or header; descriptor: name of a number that describes the image or the file
+    # kind importance: shap is the mean absolute SHAP value, value the median of the descriptor; source: the cohort of
+    #     the images, "" for all cohorts
+    # kind point: one image; shap is its SHAP value, value its descriptor
+    # rank: ? rank of the image's descriptor among all explained images, 0 to 1; NaN for kind importance
     "descriptors": ("run_id", "model", "kind", "descriptor", "source", "shap", "rank", "value"),
     # nuisances: properties that vary inside a cohort and may replace a finding
-    # nuisance: view, support devices, sex, age, device, marker, any (all together); level: one value of the nuisance
+    # nuisance: view, support devices, sex, age, device, marker, any (all together)
+    # level: ? one value of the nuisance, only for the metric share
     # metrics of a cohort: share (of images with the level), cramers_v (association of nuisance and finding, 0 to 1),
-    #     auroc_nuisance (finding predicted from the nuisance alone; the model is fitted at the internal hospital)
+    #     auroc_nuisance (AUROC with which a model predicts the finding from the nuisance alone; the model is fitted at
+    #     the internal hospital)
     # metrics of a run: decodability (AUROC with which the run's features predict the nuisance), random_decodability and
-    #     imagenet_decodability (the same with random or ImageNet weights, before training),
-    #     pooled_auroc (AUROC of a finding over all images), stratified_auroc (mean AUROC inside levels),
-    #     pooled_less_stratified (their difference); finding "macro": mean over findings
+    #     imagenet_decodability (AUROC with which the features of the network before training, with random or ImageNet
+    #     weights, predict the nuisance), pooled_auroc (AUROC of a finding over all images), stratified_auroc (weighted
+    #     mean of the AUROCs inside the levels), pooled_less_stratified (pooled_auroc minus stratified_auroc)
+    # finding: ? "" for the metrics share and *decodability
+    # chance: ? value of the metric without an association; NaN for share; n: number of images
     "nuisances": (
         "run_id",
         "dataset",

@@ -1,33 +1,47 @@
 """The columns of every table of a report.
 
-Every table has all its columns. A column marked `?` in a comment may contain nulls: NaN, None or "".
+Every table has all its columns. The comments describe the columns. The sign `?` before a description means that cells
+of this column may be empty: NaN, None or "". A number that cannot be computed is NaN in every table.
+
+If no comment says otherwise, columns with these names have the same meaning in every table:
+    run_id: id of a run; in tables that compare recipes, id of a recipe
+    dataset: name of a cohort, or "external" for the unweighted mean over the external cohorts
+    finding: one finding, or "macro" for the unweighted mean over findings
+    value: the score or difference that the comment names; AUROC and other shares are numbers from 0 to 1, not percent
+    low, high: bounds of the 95 % interval of value
+    n: number of images; num_*: a number, such as num_patients: number of patients
 """
 
 from reports.schemas.heatmap_tables import EXPLAINED
 from reports.schemas.shortcut_tables import SOURCES
 
-# One row per score.
-# dataset "external": the unweighted mean over external cohorts
-# finding "macro": the unweighted mean over the findings that both the internal and the external hospital label
-# low and high: bounds of the 95 % interval over patients
+# One row per score. The macro of an internal split is over the findings with a score in this split. The macro of an
+# external cohort is over the findings that both the internal test split and this cohort score.
+# low, high: bounds of the 95 % interval over patients; for a recipe over patients and seeds
 SCORES = (
     "run_id",
     "dataset",  # cohort name, or "external"
-    "split",  # internal cohort: val, test, expert_valid or expert_test; external cohort: its headline split (all or test)
-    "reference",  # source of the labels: report (text labeler), radiologist, phantom
+    # internal cohort: val, test, expert_valid or expert_test; external cohort: its headline split (all or test);
+    # dataset "external": the split that all external cohorts share, else "mixed"
+    "split",
+    # source of the labels: report (a program that reads reports), radiologist, phantom, or stated (by the owner of the
+    # data); dataset "external": the source that all external cohorts share, else "mixed"
+    "reference",
     "mapping",  # label mapping: default, strict, broad
-    "subgroup",  # all, or e.g. sex=F
-    "selection",  # the selected epoch: best_val, last
-    "calibrator",  # method that maps logits to probabilities: none, platt, temperature, isotonic
+    "subgroup",  # "all" for all images, or a patient group such as "sex=F"
+    "selection",  # rule that selects the epoch: best_val (best on validation) or last
+    "calibrator",  # method that maps logits to probabilities: none (only the sigmoid), platt, temperature, isotonic
     "operating_point",  # threshold rule: f1_max, youden, sens_90, f1_grid; "" for metrics without a threshold
     "finding",  # one finding, "macro", or "core": the mean over the findings that every cohort has
-    # a metric of registry.yaml; for external cohorts also auroc_gap (internal - external),
-    # ece_drift and brier_drift, which are external - internal
+    # a metric of registry.yaml; for external cohorts also auroc_gap (internal minus external AUROC), and ece_drift and
+    # brier_drift (external minus internal calibration error)
     "metric",
     "value",  # ? the score; NaN if there are fewer positive or negative patients than min_count
     "low",
     "high",
-    "n",  # number of images; for a macro the smallest number over its findings
+    # n to num_patients: numbers of images, positive images, negative images and patients. A macro has the
+    # smallest number over its findings; dataset "external" has the sum over the external cohorts.
+    "n",
     "num_positive",
     "num_negative",
     "num_patients",
@@ -58,7 +72,8 @@ _FITTED = (
 _BEST = ("best_run", "best", "regret")
 _VALUE = ("value", "low", "high")
 _LINE = ("slope", "intercept", "num_runs")
-# bounds of an interval that is simultaneous over several rows; the comment of the table names the rows
+# bounds of a 95 % interval that holds for several rows at once (simultaneous interval); the comment of the table names
+# these rows
 _SIMULTANEOUS = ("all_low", "all_high")
 
 # name of table -> its columns
@@ -68,11 +83,11 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "runs": (
         "run_id",
         # run: trained by the grid; recipe: mean of the runs that differ only in the seed
-        # tta, ensemble: derived from other runs, never ranked
-        # panel: joins runs with one finding each, and is ranked instead of them
-        # external: an imported model, ranked only if the grid trains nothing
+        # tta (test-time augmentation), ensemble: derived from other runs, never ranked
+        # panel: joins runs with one finding each; the panel is ranked, these runs are not
+        # external: an imported model, ranked only if the grid trains no run
         "kind",
-        "of",  # ? derived run: a description of its source runs; imported model: its file format
+        "of",  # ? derived run: names of its source runs; recipe: its seeds; imported model: its file format
         "name",  # display name of the architecture, e.g. "DenseNet-121", or of the ensemble
         "architecture",
         "family",  # classic, modern, efficient, attention, lightweight, underexplored, scratch
@@ -84,16 +99,16 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "weights",
         "corpus",  # training data of the starting weights, e.g. in1k; "" for random weights or if not stated
         "weights_licence",  # license of the starting weights; "" for random weights or if not stated
-        "train_on",  # the training cohort; for an imported model, its owner declares the cohort
+        "train_on",  # name of the training cohort; for an imported model, the training data that its owner declares
         "seed",
         "what",  # settings that vary among the runs of the grid, e.g. "sam · seed 1"
-        "state",  # done, failed, started, absent
-        "reason",  # ? the reason why the run has no score
+        "state",  # done, failed, started (not finished, or not usable), absent (not started)
+        "reason",  # ? the reason why the run has no score or no rank
         "remark",  # ? irregularities of the training: "limit reached: ...", "memory ran out: ..."
-        "epochs",
-        "best_epoch",
+        "epochs",  # number of trained epochs; 0 for derived runs and imported models; for a recipe the mean
+        "best_epoch",  # selected epoch, counted from 1; 0 for recipes, derived runs and imported models
         "gradient_evaluations",  # ? number of forward and backward passes in training, each over one batch
-        "seconds",  # ? wall-clock time of training
+        "seconds",  # ? training time in seconds, summed over the devices that train the run
         "command",  # the command that reproduces this row
         "config",  # the configuration as canonical JSON
         "commit",  # ? commit of this project's code
@@ -101,19 +116,25 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "device",  # "cpu (1 thread)", "NVIDIA H200"
         "weights_sha256",  # hash of the trained weights
     ),
-    # the runs of each ranked recipe, in the order of their seeds; a recipe without other seeds has the id of its run
-    # Rows of recipes in `scores`, `gaps`, `costs` and `runs` are means over their runs, with intervals over patients and
-    # seeds. In ranks, pairs, robustness, selection, frontier and goals, run_id is the id of a recipe.
+    # the runs of each ranked recipe, in the order of their seeds; if the grid has too few seeds for intervals over
+    # seeds, a recipe with one run has the id of this run
+    # The tables `scores`, `gaps`, `mappings`, `costs` and `runs` also have rows of recipes. The numbers of such a
+    # row are means over the runs of the recipe, with intervals over patients and seeds.
+    # In ranks, pairs, robustness, selection, frontier and goals, run_id is the id of a recipe.
     "recipes": ("recipe_id", "run_id"),
-    # rankings of the recipes, one for each criterion: metric (auroc, auprc, ece after Platt scaling, gap: the gap in AUROC, or
-    #     a custom metric), dataset and finding. The page first shows the ranking by auroc, external, macro.
+    # rankings of the recipes: one row per criterion and recipe, the best recipe first
+    # A criterion is a combination of metric, dataset and finding. The page first shows auroc, external, macro.
+    # metric: auroc, auprc, ece (after Platt scaling), gap (the gap in AUROC), or a custom metric
     # value, low, high: the score and its own interval
-    # mean_rank, rank_low, rank_high, p_best: mean, interval, and share of first places of the rank over resampled
-    #     patients
-    # group: index of the tie group; p_anchor: adjusted p of the difference from the first recipe of the group
+    # mean_rank: mean rank over the resamples, 1 is best; rank_low, rank_high: 95 % interval of the rank
+    # p_best: share of the resamples in which the recipe ranks first
+    # group: number of the tie group, 1 is best
+    # p_anchor: ? p-value of the difference from the first recipe of the tie group, Holm-adjusted over all pairs of
+    #     recipes; NaN for the first recipe
     # all_low, all_high: interval of the score, simultaneous over all recipes
-    # lead: ? difference from the next row, above 0 if this row is better; lead_low, lead_high: its own interval;
-    #     lead_all_low, lead_all_high: its interval, adjusted for all pairs of rows
+    # lead: ? difference from the next recipe of the ranking, above 0 because this recipe is better; NaN in the last row
+    # lead_low, lead_high: ? interval of lead alone; lead_all_low, lead_all_high: ? its interval, adjusted for all pairs
+    #     of recipes
     "ranks": (
         *("metric", "dataset", "finding", "run_id"),
         *("value", "low", "high"),
@@ -130,41 +151,53 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "lead_all_low",
         "lead_all_high",
     ),
-    # paired differences between the best recipes: macro score of the recipe `first` minus that of the recipe `second`
-    # bench.scoring.across_runs.all_pairs.MOST limits the number of recipes; metric: auroc or gap
-    # all_low, all_high: interval that is adjusted for all pairs of ranked rows (Holm); it decides whether the difference is
-    #     clear, wherever the page shows it
+    # paired differences between the best recipes: macro score of the recipe `first` minus macro score of the recipe
+    #     `second`, on the same patients; `bench.scoring.across_runs.all_pairs.MOST` limits the number of recipes
+    # first, second: ids of recipes; metric: auroc or gap
+    # all_low, all_high: interval that is adjusted for all pairs of ranked recipes (Holm); the page calls the difference
+    #     clear if this interval excludes 0
     "pairs": ("first", "second", "dataset", "metric", "value", "low", "high", *_SIMULTANEOUS),
-    # rank agreement of two cohorts: Kendall's tau-b between the macro AUROCs of the recipes; interval over resampled patients
+    # agreement of two cohorts on the ranking of the recipes; first, second: names of the cohorts
+    # tau: ? Kendall's tau-b (-1 to 1) between the macro AUROCs of the recipes; low, high: ? its interval over patients
+    # num_runs: number of recipes with a value in every cohort
     "agreement": ("first", "second", "tau", "low", "high", "num_runs"),
-    # variation of the macro AUROC of a recipe per cohort and "external"; run_id: id of the recipe
-    # seed_sd: standard deviation over seeds, on the same patients
-    # patient_sd: standard deviation over resampled patients, of one run
+    # variation of the macro AUROC of each recipe with several seeds, in each cohort and for the mean "external"
+    # run_id: id of the recipe; num_seeds: number of its runs
+    # seed_sd: standard deviation of the AUROC over seeds, on the same patients
+    # patient_sd: ? standard deviation of the AUROC of one run over the resamples of patients
     "seeds": ("run_id", "dataset", "num_seeds", "seed_sd", "patient_sd"),
-    # gap: internal test AUROC minus external AUROC, both over the shared findings
-    # dataset "external": mean over hospitals; num_findings: number of shared findings; internal, external: the two AUROCs
+    # value: gap, which is the internal test AUROC (`internal`) minus the external AUROC (`external`); a macro gap uses
+    #     the findings that both hospitals score for both AUROCs
+    # num_findings: number of these findings; n, num_positive, num_patients: counts of external images and patients
     "gaps": ("run_id", "dataset", *_GAP),
-    # gaps with the columns of `gaps`, for each internal split: test, and the splits that radiologists labeled
+    # gaps as in the table `gaps`, but from each internal split: test, and the splits that radiologists labeled
     #     (expert_*)
-    # reference: source of the labels of the internal split
-    # dataset "worst": the hospital with the largest gap; `hospital` contains its name
-    # external_reference: source of the external labels
+    # split, reference: internal split, and the source of its labels; external_reference: source of the external labels
+    # dataset "worst": the hospital with the largest gap
+    # hospital: ? name of this hospital; "" for other datasets
     "references": ("run_id", "split", "reference", "dataset", "external_reference", "hospital", *_GAP),
-    # components of the gap of a metric (auroc, auprc, ece); an unknown component counts as 0
-    # A recipe has only the rows of the macro: means over its runs.
-    # part: prevalence, case_mix, labels or remainder; their sum is the gap, also in each resample
-    # reason: why the component is unknown, or how it was measured
-    # effective_positive, effective_negative: Kish's effective number of weighted positive and negative images
-    # covered: share of internal images whose case-mix cell (such as sex and age) also has external images
-    # least, most: minimum and maximum of the label component over the admissible label mappings
-    # paired: share of findings for which the same images have labels from both label sources
+    # components of the gap of a metric (auroc, auprc, ece), in units of the metric
+    # A recipe has only rows with the finding "macro", which are means over its runs.
+    # part: gap (the whole gap), or a component: prevalence, case_mix, labels or remainder. The components sum to the
+    #     gap, also in each resample. In this sum and in a macro, an unknown component counts as 0.
+    # value: ? amount of the part; NaN if the component is unknown
+    # reason: ? why the component is unknown, or how it was measured
+    # effective_positive, effective_negative: ? Kish's effective number of positive and of negative images, which get
+    #     weights for the case mix
+    # covered: ? share of internal images whose combination of sex, age decade and view also occurs externally
+    # num_findings: number of findings for which the component was measured
+    # least, most: ? minimum and maximum of the component labels over all label mappings
+    # paired: ? for the component labels, share of findings for which both sets of labels belong to the same images
     "decomposition": ("run_id", "dataset", "metric", "finding", "part", "value", "low", "high", *_DECOMPOSED),
-    # scores of subgroups: "sex=F", "sex=F age=<40", ..., and "all" (its AUROC is in `scores`)
-    # If `subgroup` is an attribute ("sex"), the metric is *_spread: largest minus smallest score of its subgroups.
+    # scores of patient groups; subgroup: a group such as "sex=F" or "sex=F age=<40", or "all" (all images). The AUROC
+    #     of "all" is only in the table `scores`.
+    # If `subgroup` is an attribute such as "sex", the metric is *_spread: largest minus smallest score of its groups.
     "subgroups": SCORES,
-    # effective robustness: external AUROC of a recipe minus the AUROC that a line predicts from its internal AUROC
-    # The line is fitted to the logits of the AUROCs of the other recipes.
+    # value: effective robustness, which is the external AUROC of a recipe minus the AUROC that a line predicts from its
+    #     internal AUROC; the line is fitted to the logits of the AUROCs of the other recipes
     # all_low, all_high: interval that is simultaneous over all recipes at this hospital
+    # internal, external: macro AUROCs of the recipe; expected: the predicted external AUROC
+    # slope, intercept: the line on the logit scale, fitted to all recipes; num_runs: number of recipes
     "robustness": (
         "run_id",
         "dataset",
@@ -177,19 +210,33 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "expected",
         *_LINE,
     ),
-    # the recipe that each selection rule chooses; regret: AUROC of a hospital's best recipe minus that of the chosen one
-    # rule: internal val, internal test, or a hospital (an oracle, because this rule uses external labels)
-    # optimism: how much the score that chose the recipe overestimates this recipe
+    # the recipe that each selection rule chooses (run_id), and its AUROC at each external hospital (value)
+    # rule: the AUROC that the rule maximizes: "internal val", "internal test", a hospital, or "external"
+    # oracle: whether the rule uses external labels
+    # best_run, best: id of the best recipe at this hospital, and its AUROC
+    # regret: best minus value; low, high: its interval
+    # optimism: ? estimated amount of AUROC by which the rule's score of the chosen recipe is too high; NaN for internal
+    #     val
+    # num_runs: number of recipes
     "selection": ("rule", "oracle", "run_id", "dataset", "value", *_BEST, "low", "high", "optimism", "num_runs"),
-    # the epoch that each rule selects; without intervals
-    # rule: best_val (or best_expert_valid), last, and with schedule.audit oracle (best epoch on the internal test split)
-    # chosen_auroc: AUROC on the split that selects the epoch; test_auroc: ? AUROC on the internal test split
-    # over_honest: ? test_auroc minus the test_auroc of the rule best_*; for the oracle, this difference is its optimism
+    # the epoch that each rule selects (counted from 1), with macro AUROCs; there are no intervals
+    # rule: best_val or best_expert_valid (best epoch on this split), last, and with the option schedule.audit also
+    #     oracle (best epoch on the internal test split)
+    # chosen_auroc: AUROC after this epoch on the split val or expert_valid; test_auroc: ? AUROC on the internal test
+    #     split
+    # over_honest: ? test_auroc minus the test_auroc of the rule best_*; for the oracle, this difference is the optimism
     "epochs": ("run_id", "rule", "epoch", "chosen_auroc", "test_auroc", "over_honest"),
-    # macro gap, averaged over recipes: for each hospital, and averaged over hospitals ("external")
-    # num_worse, num_better: number of recipes with a gap above or below 0, by an interval that is simultaneous over recipes
-    # all_low, all_high: interval of the mean, simultaneous over hospitals; for "external" equal to low and high
+    # value: macro gap, averaged over recipes: at each hospital, and for the mean over hospitals ("external")
+    # num_runs: number of recipes; num_worse, num_better: number of recipes whose interval of the gap is entirely above
+    #     0, and entirely below 0; these intervals are simultaneous over recipes
+    # all_low, all_high: interval of the mean gap, simultaneous over hospitals; for "external" equal to low and high
     "mean_gaps": ("dataset", "value", "low", "high", "num_runs", "num_worse", "num_better", *_SIMULTANEOUS),
+    # cost of each scored run
+    # params, trainable_params: number of parameters; macs: multiply-accumulate operations for one image; flops: 2 x
+    #     macs
+    # images_per_second: ? inference speed on the device throughput_device; peak_memory_bytes: ? peak memory in training
+    # seconds_per_epoch: ? median training time of an epoch, summed over devices; image_size: side of the input in
+    #     pixels
     "costs": (
         "run_id",
         "params",
@@ -202,7 +249,11 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "seconds_per_epoch",
         "image_size",
     ),
-    # reliability curves of each hospital: one per finding, and one over all findings ("pooled")
+    # points of the reliability curves; finding "pooled": one curve over all findings
+    # bin: index of the bin of predicted probabilities, from 0; bins without images have no row
+    # confidence: mean predicted probability; observed: share of images with the finding; low, high: interval of
+    #     observed
+    # count: number of images in the bin; for "pooled" number of pairs of image and finding
     "reliability": (
         "run_id",
         "dataset",
@@ -215,116 +266,159 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "high",
         "count",
     ),
-    # thresholds and calibrators, fixed on the internal validation split, and the numbers of patients in this split
-    # threshold: a logit; probability: the same threshold as a probability; both NaN for fewer than min_count patients
+    # thresholds and calibrators, fixed on the internal validation split; rule: threshold rule, as in `scores`
+    # threshold: ? a logit; probability: ? the same threshold as a probability; both are NaN if fewer than min_count
+    #     patients have the finding, or fewer than min_count do not
+    # platt_a, platt_b: ? calibrated probability = sigmoid(platt_a * logit + platt_b); temperature: ? divisor of the
+    #     logit
+    # num_positive_patients, num_negative_patients: validation patients with a positive, and with a negative image
     "operating_points": ("run_id", "finding", "rule", *_FITTED),
-    # ROC and precision-recall curves; x and y contain at most 30 numbers each
-    # kind: roc or pr; finding "macro": the curve with the mean y over findings
+    # curves; x and y of a row are lists with at most 30 numbers each
+    # kind roc: x is the false positive rate, y the sensitivity; kind pr: x is the recall, y the precision
+    # finding "macro": the curve with the mean y over findings
     "curves": ("run_id", "dataset", "finding", "kind", "x", "y"),
-    # numbers of images by label and prediction, at the thresholds fixed on internal validation
-    # Findings without a score or without a threshold have no row.
+    # confusion matrices: numbers of images by label and positive call; operating_point: threshold rule, as in `scores`
+    # The thresholds are fixed on internal validation. Findings without a score or without a threshold have no row.
     "confusion": (
         "run_id",
         "dataset",
         "split",
         "operating_point",
         "finding",
-        "threshold",  # of the logit
+        "threshold",  # a logit
         "true_positive",
         "false_positive",
         "false_negative",
         "true_negative",
     ),
-    # AUROC with DeLong's interval, and three standard errors:
-    # se_image (DeLong, over images), se_patient (Obuchowski, over patients), se_bootstrap (resampled patients)
+    # value: AUROC; low, high: DeLong's interval; se_*: standard error of the AUROC by three methods:
+    # se_image (DeLong, independent images), se_patient (Obuchowski, independent patients), se_bootstrap (bootstrap over
+    #     patients)
     "delong": ("run_id", "dataset", "split", "finding", *_VALUE, "se_image", "se_patient", "se_bootstrap"),
     **SOURCES,
     **EXPLAINED,
-    # region transplant test: pixels of a donor cohort are put into images of a host cohort
-    # donor "": pixels are removed instead; donor or host "external": mean over external hospitals
+    # region transplant test: images of a host cohort are changed, most often with pixels of a donor cohort
+    # donor, host: names of cohorts, or "external" for the mean over external hospitals; donor "": a change without a
+    #     donor
     # kind with a donor: border, corner, marker (the region that is copied), intensity (the gray values of the donor),
-    #     resolution (the sharpness and noise of the donor), jpeg (the JPEG quality of the donor's file), causal (mean of
-    #     marker, corner and border, with internal donors and external hosts)
+    #     resolution (the sharpness and noise of the donor), jpeg (the JPEG quality of the donor's file), causal (mean
+    #     of marker, corner and border, with internal donors and external hosts)
     # kind without a donor: erased (markers removed), toggled (markers removed, and added to images without one),
-    #     lungs_only (pixels outside the lungs hidden), lungs_masked (lungs hidden), jpeg_low (encoded as JPEG of quality
-    #     25), clahe (local contrast equalized)
+    #     lungs_only (pixels outside the lungs hidden), lungs_masked (lungs hidden), jpeg_low (encoded as JPEG of
+    #     quality 25), clahe (local contrast equalized)
     # measure: dp and abs_dp (mean signed and mean absolute change of the probability), flip_rate (share of images whose
     #     prediction changes at the threshold), auroc (change of the AUROC)
-    # control: the same change with pixels from the host's own cohort, or with the JPEG quality of the host's own file;
-    #     NaN for kinds without a control
-    # effect: value minus control, with its interval low, high; n: number of images of the host cohort
-    # subset: images by the label of the finding: all, present, absent
+    # value: the measure of the change; control: ? the measure of a similar change without the tested property, such as
+    #     pixels from the host's own cohort, another region erased, or the JPEG quality of the host's own file; NaN for
+    #     kinds without a control
+    # effect: value minus control; value if there is no control; low, high: interval of effect
+    # subset: the images that are measured: all, or those with the label present, or absent, for the finding
+    # n: number of images of the host cohort
     "transplants": (
         *("run_id", "kind", "donor", "host", "finding", "subset", "measure"),
         *("value", "control", "effect", "low", "high", "n"),
     ),
-    # correlation of a shortcut score with the gap or the external AUROC, over architectures (mean over seeds)
-    # score: source_bits (cross-entropy of the classifier that predicts the source from a run's features; low: easy to
-    #     predict), causal (effect of the kind causal in `transplants`)
-    # against: the gap or the external AUROC
+    # value: rank correlation (-1 to 1) of a shortcut score with the gap or the external AUROC, over architectures; the
+    #     runs of one architecture are averaged
+    # score: source_bits (cross-entropy in bits of the classifier that predicts the source from a run's features; a low
+    #     value means that the source is easy to predict), causal (effect of the kind causal in `transplants`)
+    # against: gap (macro gap) or external (external macro AUROC)
     # statistic: spearman, kendall, spearman_families (interval from resampled architecture families),
     #     partial (Spearman, adjusted for the logit of the internal AUROC)
-    # p: p-value of a permutation test of spearman; detectable: the smallest |rho| with p < .05
-    # power: the probability of p < .05 if the true rho is .5
+    # p: ? p-value of a permutation test; only for the statistic spearman
+    # detectable: ? the smallest absolute correlation with p < .05 for this number of architectures
+    # power: the probability of p < .05 if the true rank correlation is .5
     "associations": (
         *("score", "against", "statistic", "value", "low", "high", "p", "num_architectures", "num_families"),
         *("detectable", "power"),
     ),
     # symptoms: patterns in a run's predictions that technical faults cause; finding "all": a symptom of the entire run
-    # `histograms` has rows only for findings whose labels or predictions seem inverted.
+    # kind: the symptom in words, from `bench.scoring.diagnostics`; advice: likely cause, or what to check
+    # value: AUROC; for a constant output the share of images with the same logit, for findings in another order the
+    #     gain in mean AUROC; low, high: ? interval of an AUROC
     "diagnostics": ("run_id", "dataset", "finding", "kind", "value", "low", "high", "advice"),
+    # histograms of predicted probabilities, only for findings whose labels or predictions seem inverted
+    # bin_low, bin_high: bounds of the bin; present, absent: number of images with and without the finding in this bin
     "histograms": ("run_id", "dataset", "finding", "bin_low", "bin_high", "present", "absent"),
-    # external AUROC under every admissible label mapping: macro, and each finding that a mapping changes
+    # value: external AUROC under each label mapping: of the macro, and of each finding whose labels a mapping changes
+    # n, num_positive: numbers of images and of positive images; a macro has the smallest number over its findings
     "mappings": ("run_id", "dataset", "mapping", "finding", "value", "low", "high", "n", "num_positive"),
-    # effect of a label mapping other than the grid's on the macro AUROCs at a hospital, and on the order of the recipes
-    # num_reversed of num_pairs: pairs of recipes whose order changes; tau: Kendall's tau-b of the two orders
+    # effect of a label mapping other than the grid's own mapping, at each hospital
+    # num_runs: number of recipes; mean_change: ? mean over recipes of macro AUROC under `mapping` minus macro AUROC
+    #     under the grid's own mapping; largest: ? the largest absolute change of a recipe
+    # num_pairs: number of pairs of recipes; num_reversed: number of pairs whose order changes
+    # tau: ? Kendall's tau-b (-1 to 1) between the orders of the recipes under both mappings
     "reversals": ("dataset", "mapping", "num_runs", "mean_change", "largest", "num_pairs", "num_reversed", "tau"),
-    # macro AUROC by policy for uncertain training labels and by source of the test labels
+    # value: macro AUROC, averaged over the num_runs recipes with a policy, on each labeled split
+    # policy: rule for training labels, such as the treatment of uncertain labels; reference: source of the test labels
     # The table is empty if all recipes have the same policy.
     "policies": ("policy", "dataset", "split", "reference", "value", "low", "high", "num_runs"),
-    # ablation: mean difference of a metric between two levels of a factor (level minus reference), over pairs of recipes
-    #     that differ only in this factor; metric: auroc (external AUROC) or gap
-    # all_low, all_high: ? if there is one pair of recipes, the interval of this pair as in `pairs`
+    # value: mean difference of a metric between two levels of a factor (level minus reference), over pairs of recipes
+    #     that differ only in this factor; metric: auroc (external macro AUROC) or gap (external macro gap)
+    # p: p-value, Holm-adjusted over the levels of the factor
+    # num_pairs: number of pairs of recipes; num_run_pairs: number of pairs of runs
+    # pair_sd: ? standard deviation of the differences over the pairs of recipes; NaN for one pair
+    # all_low, all_high: ? only for one pair of recipes: the interval that the table `pairs` has for this pair
     "ablation": (
         *("metric", "factor", "level", "reference", "value", "low", "high", "p"),
         *("num_pairs", "num_run_pairs", "pair_sd"),
         *_SIMULTANEOUS,
     ),
-    # importance of each factor for a metric, from a model that predicts the metric from the factors; only for a grid
-    #     with all combinations of its factors
-    # r2, r2_low: the model's r2 on other recipes, and the lower end of its interval
-    # If r2_low is not above 0, no factor has an importance, and there is a single row with factor "".
+    # importance of each factor for a metric (as in `ablation`), from a random forest that predicts the metric of a
+    #     recipe from its levels; only for at least 10 recipes, 2 factors and 5 configurations
+    # importance: ? mean absolute SHAP value of the factor, in units of the metric; num_runs: number of recipes
+    # r2, r2_low: the model's R2 on recipes that it was not fitted to, and the lower end of its interval
+    # If r2_low is not above 0, the metric has a single row, with factor "" and without an importance.
     "surrogate": ("metric", "factor", "importance", "r2", "r2_low", "num_runs"),
-    # external AUROC by cost; cost: macs, params, or device_hours (training on the most frequent device)
-    # on_front: no cheaper recipe is as good; p_front: share of resamples in which this is true
-    # gain: AUROC of the recipe minus AUROC of the best cheaper recipe
+    # Pareto front of external macro AUROC and cost
+    # cost: macs or params (as in `costs`), or device_hours (hours of training, only on the most frequent device)
+    # amount: the cost of the recipe, in these units
+    # on_front: no other recipe has at least the same AUROC at a lower cost, or a higher AUROC at the same cost
+    # p_front: ? share of resamples in which on_front is true
+    # gain: ? AUROC of the recipe minus AUROC of the best cheaper recipe; gain_low, gain_high: its interval
     "frontier": ("run_id", "cost", "amount", "on_front", "p_front", "gain", "gain_low", "gain_high"),
-    # forecast of the external AUROC of a new recipe with twice the cost of the most expensive recipe; cost: as in `frontier`
-    # amount: this cost; value, low, high: forecast with its 95 % prediction interval
-    # gain: change of the AUROC for twice the cost, from a line over log2(cost) of all recipes
-    # check: ? AUROC of the most expensive recipes, forecast from the cheaper ones; reached: their mean AUROC
+    # forecast of the external AUROC of a new recipe with twice the cost of the most expensive recipe; cost: as in
+    #     `frontier`
+    # amount: the cost of the new recipe; value, low, high: forecast with its 95 % prediction interval
+    # gain: change of the AUROC for twice the cost, which is the slope of a line over log2(cost), fitted to all recipes
+    # check: ? AUROC of the most expensive recipes, forecast from the cheaper recipes; check_low, check_high: its
+    #     interval
+    # reached: the measured mean AUROC of the most expensive recipes; num_recipes: number of all recipes
     "compute_forecast": (
         *("cost", "amount", "value", "low", "high", "gain", "gain_low", "gain_high"),
         *("check", "check_low", "check_high", "reached", "num_recipes"),
     ),
-    # AUROC by training time; auroc: on the split that selects the epoch, after this epoch
-    # reached: the AUROC that the run would have if training stopped after this epoch
-    # on_front: no run on the same device reached this AUROC in less time
+    # internal macro AUROC by training time, one row per epoch; hours: training time so far, summed over the devices
+    # auroc: AUROC after this epoch, on the split that selects the epoch
+    # reached: AUROC of the run if training had stopped after this epoch; this is the best AUROC so far, or auroc if the
+    #     run selects its last epoch
+    # on_front: no run on the same type of device reached at least this AUROC in less time
     "anytime": ("run_id", "device", "epoch", "hours", "auroc", "reached", "on_front"),
+    # training history, one row per epoch; val_auroc: macro AUROC on the split val; lr: learning rate at the end of the
+    #     epoch
+    # seconds: time of training and validation, summed over the devices
     "history": ("run_id", "epoch", "train_loss", "val_loss", "val_auroc", "lr", "seconds"),
-    # recipes compared in several goals at once; goal: names of the compared goals, separated by spaces
-    # auroc: external AUROC
+    # recipes compared in several goals at once; goal: names of the compared columns, separated by spaces
+    # auroc: external macro AUROC; gap: external macro gap; macs: as in `costs`
     # maps: ? enrichment of heat maps on the finding divided by the enrichment of a bright image center (see
     #     `attention`), mean over external hospitals
-    # on_front: no other recipe is at least as good in every goal and better in one goal
+    # on_front: no other recipe is at least as good in every goal and better in at least one goal
     # p_front: ? share of resamples (of AUROC and gap) in which on_front is true
     "goals": ("run_id", "goal", "auroc", "gap", "maps", "macs", "on_front", "p_front"),
-    # SHAP value of each factor for each recipe, from the model of the table `surrogate`; the table is empty if r2_low
-    #     is not above 0
+    # shap: SHAP value of a factor for one recipe, in units of the metric, from the random forest of the table
+    #     `surrogate`
+    # level: the level of this factor in the recipe; a metric has no rows if its r2_low in `surrogate` is not above 0
     "factor_shap": ("metric", "factor", "level", "run_id", "shap"),
-    # results that other authors published: without intervals, never ranked; split "": not stated
+    # scores that other authors published; they have no intervals and are never ranked
+    # name: name of the result; setting: how the numbers were obtained, in words; source: the publication
+    # split: ? test split; "" if the authors do not state it
     "published": ("name", "setting", "source", "dataset", "split", "finding", "metric", "value"),
-    # one row per cohort; role: internal or external
+    # one row per cohort; role: internal or external; layout: the dataset format, such as nih
+    # found, absent, not_frontal, unreadable, used: numbers of images: listed in the dataset's table, listed without a
+    #     file, of no frontal view, not readable, used
+    # patients: number of patients; female, male, ap, pa: numbers of images; age_median: ? median age in years
+    # headline_split: the split whose scores the page shows; fingerprint: hash of images and labels
+    # licence: ? license of the images
     "cohorts": (
         "dataset",
         "role",
@@ -349,8 +443,10 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     ),
     # number of images and patients in each split
     "splits": ("dataset", "split", "images", "patients"),
-    # co-occurrence of two findings: counts over the scored images in which both findings have a label
+    # co-occurrence of two findings, the columns `finding` (the first) and `other` (the second)
+    # both, first_only, second_only, neither: numbers of scored images with these findings, if both findings have a
+    #     label
     "cooccurrence": ("dataset", "split", "finding", "other", "both", "first_only", "second_only", "neither"),
-    # number of scored images in each label state
+    # number of images in each label state; unmapped: the dataset cannot express the finding
     "prevalence": ("dataset", "split", "finding", "present", "absent", "uncertain", "not_mentioned", "unmapped"),
 }

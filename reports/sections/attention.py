@@ -1,4 +1,4 @@
-"""Section on heat maps: how much of them lies on outlines of findings and on other regions, and a gallery of cases.
+"""Section on heat maps: how much of the heat maps lies on findings and on other regions, and a gallery of cases.
 
 Enrichment is the share of a heat map inside a region, divided by the region's share of the image.
 """
@@ -19,7 +19,7 @@ from reports.summaries.missing_analyses import missing_analyses, section_without
 
 SHOWN = 12  # runs listed in the table
 METHODS = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM"}
-COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # regions in the figure; the table has all regions
+COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # regions in the figure; the table shows all regions
 
 
 def attention(board: ReportData) -> Section:
@@ -65,13 +65,16 @@ def attention(board: ReportData) -> Section:
 
 
 def _method(board: ReportData) -> str:
-    """Return the heat-map method; it is read from the options of the analysis, because the tables do not record it."""
+    """Return the key of the heat-map method, such as gradcam, from the options of the analysis in `meta`."""
     options_of_analyses = (a.get("options", {}) for a in board.meta.get("analyses") or () if a["name"] == "attention")
     return next((str(options["method"]) for options in options_of_analyses if "method" in options), "gradcam")
 
 
 def _hospital(table: pd.DataFrame, board: ReportData, key: str, columns: list[str], finding: str) -> dict[str, Any]:
-    """Return the figure's row of one hospital: for each region, a small axis with the enrichment of each run."""
+    """Return the figure's row of one hospital: for each region, the mean enrichment and a strip with a dot per run.
+
+    `finding` is the finding whose maps are measured on the tag of phantoms (region "token").
+    """
     hospital_rows = table[table["dataset"] == key]
     cells = []
     for region in columns:
@@ -122,13 +125,13 @@ def _findings(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _overlap(table: pd.DataFrame) -> str:
-    """Return the share of empty heat maps as text, "" if no map is empty."""
+    """Return the share of empty heat maps (zero everywhere) as a text in percent, "" if no map is empty."""
     empty = heatmaps.mean(heatmaps.pick(table, "empty"))
     return percent(empty.value, 1) if empty.has_value and empty.value > 0 else ""
 
 
 def _runs(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the table rows of the first runs: enrichment by run, hospital and region."""
+    """Return the table rows of the first SHOWN runs: one enrichment for each run, hospital and region."""
     names = {r.id: r.label for r in board.scored[:SHOWN]}
     shown_rows = table[(table["finding"] == ALL) & (table["by"] == NETWORK) & table["run_id"].isin(names)]
     order = {h.key: i for i, h in enumerate(board.all_hospitals)}
@@ -152,14 +155,15 @@ def _runs(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _of_recipes(board: ReportData) -> pd.DataFrame:
-    """Return the rows of `map_stability` of the ranked recipes that have a value."""
+    """Return the rows of the table `map_stability` that have a value, for ranked recipes."""
     return heatmaps.rows_of_runs(board.tables["map_stability"], [r.id for r in board.ranked]).dropna(subset=["value"])
 
 
 def _seeds(board: ReportData) -> list[dict[str, Any]]:
     """Return the table rows on the similarity of maps over seeds.
 
-    The first recipes have rows of all findings, internal and external; the best of them also has a row for each finding.
+    Each of the first SHOWN recipes has two rows for all findings together: internal and external mean. The best recipe
+    also has such rows for each finding.
     """
     recipes = {r.id: r.label for r in board.ranked}
     order = {recipe: i for i, recipe in enumerate(recipes)}

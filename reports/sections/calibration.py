@@ -23,8 +23,8 @@ from reports.sentences import gaps as gap_sentences
 from reports.sentences import main_findings as sentences
 from reports.tables import rows_of
 
-DRAWN = 10  # number of runs with curves
-LISTED = 60  # number of runs in the table of ECE; the ranking has the ECE of the others
+DRAWN = 10  # maximum number of runs with curves
+LISTED = 60  # maximum number of runs in the table of ECE; the ranking has the ECE of the other runs
 # numbers of bins that `_num_bins` tries first, and the largest number that it tries
 USUAL_BINS, MOST_BINS = (15, 10), 100
 SIDE, LEFT, TOP = 168.0, 20.0, 22.0  # px: side, left margin and top margin of a panel
@@ -90,7 +90,7 @@ def _panels(
     platt: dict[tuple[str, str, str], Estimate],
     uncalibrated: dict[tuple[str, str, str], Estimate],
 ) -> list[dict[str, Any]]:
-    """Return one panel per hospital, the internal hospital first; keys of `bins` are (run, hospital, calibrator)."""
+    """Return one panel per hospital, the internal hospital first. bins: (run id, cohort, calibrator) -> rows of the curve."""
     panels = []
     for k, hospital in enumerate(board.all_hospitals):
         uncalibrated_bins, platt_bins = (bins.get((run.id, hospital.key, name)) for name in ("none", "platt"))
@@ -113,7 +113,10 @@ def _panel(
     title: str,
     ece: dict[str, Estimate],
 ) -> Markup:
-    """Draw a reliability diagram: Platt-scaled curve with intervals, thin uncalibrated curve, and counts below."""
+    """Draw a reliability diagram: the Platt-scaled curve with intervals, and the uncalibrated curve as a thin line.
+
+    Bars below the diagram show the number of predictions in each bin.
+    """
     body = ""
     for t, word in ((0.0, "0"), (0.5, ".5"), (1.0, "1")):
         body += svg.line(LEFT, Y(t), LEFT + SIDE, Y(t), "g") + svg.text(LEFT - 6, Y(t) + 4, word, "tk", "end")
@@ -155,10 +158,12 @@ def _counts(rows: pd.DataFrame | None) -> str:
 
 
 def _num_bins(rows: pd.DataFrame) -> int:
-    """Return the probable number of equal-width bins. The table does not state this number, and it has no rows for empty bins.
+    """Return the probable number of equal-width bins of a curve.
 
-    The result is the first number of bins with which the mean probability of every bin lies inside this bin. USUAL_BINS
-    are tried first.
+    The table `reliability` does not state this number, and it has no rows for empty bins.
+
+    The result is the first number for which the mean probability of each bin lies between the bounds of this bin.
+    USUAL_BINS are tried first.
     """
     bin_index, mean = rows["bin"].to_numpy(), rows["confidence"].to_numpy()
     fewest = int(bin_index.max()) + 1

@@ -61,7 +61,10 @@ def cohorts(board: ReportData) -> Section:
 
 
 def _no_lungs(board: ReportData) -> dict[str, Any]:
-    """Return a table: share of images without detected lungs, by cohort and preprocessing that crops to the lungs."""
+    """Return a table: the share of images in which no lungs were detected.
+
+    It has a row for each cohort, and a column for each preprocessing that crops to the lungs. {} without such preprocessing.
+    """
     datasets = board.meta.get("datasets", {})
     rates_of_hospital = {h: datasets.get(h.key, {}).get("no_lungs") or {} for h in board.all_hospitals}
     names = list(dict.fromkeys(name for rates in rates_of_hospital.values() for name in rates))
@@ -83,7 +86,7 @@ def _no_lungs(board: ReportData) -> dict[str, Any]:
 
 
 def _left_out(flow: dict[str, int]) -> list[tuple[str, int]]:
-    """Return (filter, number of excluded images) for each filter that has no column of its own."""
+    """Return (filter, number of excluded images) for each filter without a column of its own. flow: step -> images."""
     shown_elsewhere = {"found", "kept", "not_frontal", "absent", *REMARKS}
     return [(step.replace("_", " "), int(n)) for step, n in sorted(flow.items()) if n and step not in shown_elsewhere]
 
@@ -94,7 +97,7 @@ def _split_order(name: str) -> str:
 
 
 def _used_share_figure(used: float, listed: float, internal: bool) -> Markup:
-    """Draw the share of used images as a bar."""
+    """Draw used / listed images as a bar; `internal` decides the color."""
     share = used / listed if is_number(used) and is_number(listed) and listed else 0.0
     return svg.svg(
         120,
@@ -143,7 +146,10 @@ def _prevalence(board: ReportData) -> list[dict[str, Any]]:
 
 
 def _most_different(rows: list[dict[str, Any]]) -> str:
-    """Return the sentence that names the finding with the largest difference in prevalence."""
+    """Return the sentence on the finding whose prevalence differs most between hospitals (ratio of two prevalences).
+
+    `rows`: the result of `_prevalence`.
+    """
     best: tuple[float, str, str, str] = (0.0, "", "", "")
     for row in rows:
         cells = [c for c in row["cells"] if c["share"] and not c["few"]]

@@ -1,4 +1,7 @@
-"""Section that compares runs: it contains the numbers, and a script builds the table of the runs that a reader pins."""
+"""Section that compares recipes: it contains the numbers of all recipes.
+
+A script builds the table of the recipes that a reader pins (selects for the comparison).
+"""
 
 import json
 from typing import Any
@@ -27,7 +30,7 @@ def compare(board: ReportData) -> Section:
 
 
 def _measures(board: ReportData) -> list[tuple[tuple[str, str], dict[str, str]]]:
-    """Return (hospital, metric) of each compared metric, with its title and a note."""
+    """Return, for each compared metric, the pair (dataset, metric), and a dict with its title and a note."""
     return [
         ((EXTERNAL, "auroc"), {"title": "External", "note": "AUROC, mean"}),
         ((board.internal.key, "auroc"), {"title": "Internal", "note": "AUROC, every finding"}),
@@ -37,7 +40,7 @@ def _measures(board: ReportData) -> list[tuple[tuple[str, str], dict[str, str]]]
 
 
 def _data(board: ReportData) -> dict[str, Any]:
-    """Return the metrics, the estimates of each run, and the words of verdicts and of missing differences."""
+    """Return the data of the script: metrics, texts of each recipe, words of verdicts, and a note on missing differences."""
     table = board.tables["pairs"]
     compared = table["first"].nunique() + 1 if len(table) else 0
     return {
@@ -51,10 +54,11 @@ def _data(board: ReportData) -> dict[str, Any]:
 
 
 def _pairs(board: ReportData) -> dict[str, list[list[float] | None]]:
-    """Return the paired differences of each metric: "first second" (two ids) -> [value, low, high, all_low, all_high].
+    """Return the paired differences: "first second" (ids of two recipes) -> one list for each metric of `_measures`.
 
-    low and high are the difference's own interval; all_low and all_high are adjusted for all pairs in the ranking. Eight
-    decimals are kept; the page shows three.
+    A list has value, low, high, all_low and all_high. low and high are the difference's own interval; all_low and all_high
+    are adjusted for all pairs in the ranking. Eight decimals are kept; the page shows three. Without a difference, there
+    is None instead of a list.
     """
     index_of_measure = {key: k for k, (key, _) in enumerate(_measures(board))}
     pairs: dict[str, list[list[float] | None]] = {}
@@ -68,7 +72,7 @@ def _pairs(board: ReportData) -> dict[str, list[list[float] | None]]:
 
 
 def _cells(board: ReportData, run: Run) -> list[list[str] | None]:
-    """Return the text of each metric and of its interval ("" if there is none), None if there is no value.
+    """Return, for each metric of `_measures`, the texts of value and interval ("" without an interval); None without a value.
 
     Numbers are formatted here and not in the script, so that they have the same digits as in the other sections.
     """

@@ -1,6 +1,6 @@
 """Section on cost: external AUROC by operations, training time and parameters; AUROC during training.
 
-A run is on the Pareto front if no cheaper run is at least as good.
+A run is on the Pareto front if no other run has at least its AUROC at a lower cost, or a higher AUROC at the same cost.
 """
 
 from collections.abc import Mapping
@@ -68,9 +68,10 @@ def cost(board: ReportData) -> Section:
 
 
 def _runs_by_cost(board: ReportData, cost: str, title: str, word: str, unit: str, scale: float) -> dict[str, Any]:
-    """Return the runs sorted by a cost, with its amount, whether the run is on the Pareto front, and the gain in AUROC.
+    """Return the table of one cost: the runs, cheapest first, each with the amount of this cost and the dict of `_budget`.
 
-    The gain is relative to the best cheaper run. `word` is the column head; amounts are divided by `scale`.
+    `title`: title of the table. `word`: column head. `unit`: unit of the amounts, which are divided by `scale`; the unit of
+    hours is chosen here.
     """
     budget = _budget(board, cost)
     runs = [r for r in board.ranked if r.id in budget]
@@ -93,9 +94,10 @@ def _runs_by_cost(board: ReportData, cost: str, title: str, word: str, unit: str
 
 
 def _budget(board: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
-    """Return, by run id: amount, whether the run is on the Pareto front, share of resamples, and gain.
+    """Return {run id: dict with amount, on_front, share and gain} for one cost.
 
-    `share`: share of resamples in which the run is on the front. `gain`: AUROC minus that of the best cheaper run.
+    amount: the cost. on_front: whether the run is on the Pareto front. share: share of resamples in which the run is on the
+    front, as text in percent. gain: AUROC of the run minus AUROC of the best cheaper run.
     """
     table = board.tables["frontier"]
     return {
@@ -110,7 +112,10 @@ def _budget(board: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
 
 
 def _forecasts(board: ReportData) -> dict[str, Any]:
-    """Return what more compute would buy: a sentence on the first cost with a forecast, and a table row for each cost."""
+    """Return the forecast of the AUROC for more compute: a table row for each cost (`forecasts`), and a sentence (`more`).
+
+    The sentence is about the first cost that has a forecast.
+    """
     rows: list[dict[str, Any]] = []
     for row in board.tables["compute_forecast"].to_dict("records"):
         name, unit, divisor = FORECAST_COSTS[str(row["cost"])]
@@ -166,7 +171,9 @@ def _anytime(board: ReportData) -> list[dict[str, Any]]:
 
 
 def _curves(board: ReportData, rows: pd.DataFrame, unit: str, factor: float, label: str) -> Markup:
-    """Draw the AUROC of each run by training time; a dot marks an AUROC that no other run reached sooner.
+    """Draw the AUROC of each run by training time; a dot marks an AUROC that no other run reached in less time.
+
+    Hours are multiplied by `factor` to convert them to `unit`; `label` is read by screen readers.
 
     The curve of the first run is dark.
     """

@@ -11,7 +11,7 @@ SYNTHETIC = "synthetic images, no license needed"
 
 
 def data_exposure(board: ReportData) -> Section:
-    """Write the section; the licenses of cohorts are quoted from their agreements."""
+    """Write the section; the licenses are those that the cohort table states."""
     exposures = grouped_exposures(board)
     cohorts = board.tables["cohorts"]
     order = {h.key: k for k, h in enumerate(board.all_hospitals)}

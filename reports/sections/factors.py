@@ -1,7 +1,7 @@
-"""Section on ablation: pairs of runs that differ in one factor, and a surrogate model of a full grid.
+"""Section on ablation: pairs of recipes that differ in one factor, and a surrogate model.
 
-A factor is a setting that the grid varies; a level is one of its values. The surrogate model predicts a metric of a run
-from its levels.
+A factor is a setting that the grid varies; a level is one value of a factor. The surrogate model is a random forest that
+predicts a metric of a recipe from the levels of its factors.
 """
 
 import math
@@ -32,8 +32,8 @@ VERDICTS = {"auroc": (HIGHER_MEAN, LOWER_MEAN), "gap": (LARGER_MEAN_GAP, SMALLER
 AXIS_WORDS = {"auroc": ("lower", "higher"), "gap": ("smaller", "larger")}
 WIDTH, HEIGHT = 190, 20
 LEVELS = 14  # maximum number of factor levels in the swarm figure
-SWARM_WIDTH, SWARM_NAME, SWARM_ROW = 640.0, 190.0, 26.0
-DOT, HOLLOW, NO_VERDICT = "dot", "dot o", "dot n"  # classes of a dot: clear, unclear, without verdict
+SWARM_WIDTH, SWARM_NAME, SWARM_ROW = 640.0, 190.0, 26.0  # px: width of the swarm figure, of its names, row height
+DOT, HOLLOW, NO_VERDICT = "dot", "dot o", "dot n"  # CSS classes of a dot: clear, unclear, without verdict
 LEAST_PAIRS = 3  # a level with fewer pairs of runs gets no verdict
 
 
@@ -76,7 +76,7 @@ def _title(table: pd.DataFrame, unit: str) -> str:
 
 
 def _is_clear(row: Mapping[Any, Any], effect: Estimate) -> bool:
-    """Return whether a change is clear over patients and seeds, and over pairs of runs."""
+    """Return whether a change is clear by the interval over patients and seeds, and also by the rule of `_beyond_pairs`."""
     return effect.clear and _beyond_pairs(row)
 
 
@@ -92,10 +92,10 @@ def _effect(row: Mapping[Any, Any], num_compared: int) -> Estimate:
 
 
 def _beyond_pairs(row: Mapping[Any, Any]) -> bool:
-    """Return whether there are enough pairs of runs and the 95 % interval over pairs of recipes excludes 0.
+    """Return whether a change is clear over pairs: the 95 % interval over pairs of recipes (Student's t) excludes 0.
 
-    With fewer than three pairs of recipes, the interval over pairs is not used, and the result depends only on the
-    number of pairs of runs.
+    With fewer than LEAST_PAIRS pairs of recipes, this interval is not used. Then the result is whether there are at least
+    LEAST_PAIRS pairs of runs.
     """
     num, spread = int(row["num_pairs"]), float(row["pair_sd"])
     if num < LEAST_PAIRS:
@@ -104,7 +104,7 @@ def _beyond_pairs(row: Mapping[Any, Any]) -> bool:
 
 
 def _forest(table: pd.DataFrame) -> tuple[list[tuple[str, Markup]], list[dict[str, Any]]]:
-    """Return name and axis of each metric, and one table per factor and reference level.
+    """Return (name, axis figure) of each metric, and one table per factor with its reference level.
 
     A table has a row per level, and in each row a cell per metric.
     """
@@ -124,7 +124,7 @@ def _forest(table: pd.DataFrame) -> tuple[list[tuple[str, Markup]], list[dict[st
 
 
 def _axis(metric: str, scale: svg.Scale) -> Markup:
-    """Draw the tick numbers of an axis. Words on both sides of 0 state the meaning of a change to this side."""
+    """Draw the tick numbers of an axis; words left and right of 0 state what a change in this direction means."""
     below, above = AXIS_WORDS.get(metric, ("lower", "higher"))
     grid = svg.ticks(scale.low, scale.high, 5)  # with four, the axis can have only the tick 0
     body = svg.text(scale(0) - 6, 10, f"{below} ←", "tk", "end") + svg.text(scale(0) + 6, 10, f"→ {above}", "tk")
@@ -143,7 +143,7 @@ def _scale(rows: pd.DataFrame, num_compared: int) -> svg.Scale:
 
 
 def _cell(metric: str, row: Mapping[Any, Any] | None, num_compared: int, scale: svg.Scale) -> dict[str, Any] | None:
-    """Return one mean change as mark, number and verdict (see VERDICTS); None if the table has no row for it.
+    """Return one mean change as mark, number and verdict (see VERDICTS); None if `row` is None.
 
     A change over fewer than three pairs of runs has no verdict and a gray mark. A change within the variation between pairs is unclear.
     """

@@ -16,7 +16,7 @@ from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import main_findings as sentences
 
 LANES = 6  # up to this number of runs, each run gets its own line with its interval
-WIDTH = 190.0  # px; a wider figure does not fit into half of a window of 1280 px
+WIDTH = 190.0  # px: width of a figure; a wider figure would not fit into half of a window of 1280 px
 
 
 def findings(board: ReportData) -> Section:
@@ -53,7 +53,7 @@ def findings(board: ReportData) -> Section:
 
 
 def _row(board: ReportData, finding: str) -> dict[str, Any]:
-    """Return the gaps of a finding (runs in order of the ranking), their means and their smallest sample sizes."""
+    """Return the row of a finding: the gap of each recipe in the order of the ranking, means, and smallest sample sizes."""
     gaps = [board.gaps.get((r.id, EXTERNAL, finding), MISSING) for r in board.ranked]
     estimates = [e for e in gaps if e.has_value]
     return {
@@ -109,7 +109,10 @@ def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float], unit:
 
 
 def _by_hospital(board: ReportData, finding: str) -> list[dict[str, Any]]:
-    """Return one row for each hospital that labels the finding, the internal hospital first."""
+    """Return one row for each hospital, the internal hospital first: the AUROC of the finding for each recipe.
+
+    A hospital without an AUROC has the reason for this.
+    """
     rows = []
     for hospital in board.all_hospitals:
         values = [board.cells.get((r.id, hospital.key, finding), MISSING) for r in board.ranked]

@@ -85,7 +85,7 @@ def _component_name(cells: Cells, run: Run, component: str) -> str:
 
 
 def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
-    """Return the bars of a metric, one per hospital, on a shared axis around 0."""
+    """Return the figure of a metric: a bar for each hospital and for the external mean, on one axis."""
     places_ = [(h.key, h.title) for h in board.hospitals] + (
         [(EXTERNAL, "External mean")] if len(board.hospitals) > 1 else []
     )
@@ -121,7 +121,10 @@ def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str,
 
 
 def _whole_gap(cells: Cells, run: Run, dataset: str, metric: str, num_hospitals: int) -> Estimate:
-    """Return the gap of a recipe with its simultaneous bounds; for AUROC, the bounds are those of the other sections."""
+    """Return the gap of a recipe with simultaneous bounds.
+
+    For AUROC, the bounds are those that the other sections show; else they are Bonferroni bounds over hospitals.
+    """
     gap = estimate(cells, run, dataset, metric, "gap")
     shown = run.gap if dataset == EXTERNAL else run.hospital_gaps.get(dataset, MISSING)
     if metric == "auroc" and shown.is_compared:
@@ -130,7 +133,10 @@ def _whole_gap(cells: Cells, run: Run, dataset: str, metric: str, num_hospitals:
 
 
 def _bar(gap: Estimate, components: Mapping[str, Estimate], scale: svg.Scale, grid: list[float]) -> Markup:
-    """Draw the components as bars in one row: negative components left of 0, positive components right of 0. Below the bars, draw the gap with its interval."""
+    """Draw the components as bars in one row, and below them the gap with its interval.
+
+    Negative components are left of 0, positive components right of 0.
+    """
     body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
     ends = {1: 0.0, -1: 0.0}
     for component, estimate in components.items():
@@ -147,7 +153,7 @@ def _bar(gap: Estimate, components: Mapping[str, Estimate], scale: svg.Scale, gr
 
 
 def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
-    """Return notes on components: why they could not be measured completely, or how they were measured."""
+    """Return one sentence for each component with a note: why it was not measured completely, or how it was measured."""
     notes = []
     for component in USED[metric]:
         row = cells.get((run.id, key, metric, component), {})
@@ -176,7 +182,7 @@ def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
 
 
 def _against(board: ReportData, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return one row per run and internal test split: macro gap at each hospital, mean gap and worst hospital."""
+    """Return one row per run and internal split (test or expert-labeled): macro gap at each hospital, mean, and largest."""
     table = board.tables["references"]
     macro = table[table["finding"] == MACRO]
     row_of_split: dict[tuple[str, str, str], Mapping[Any, Any]] = {

@@ -87,7 +87,7 @@ def groups(board: ReportData) -> Section:
 
 
 def _cells(rows: pd.DataFrame) -> Cells:
-    """Return the subgroup estimates by run, hospital, subgroup, metric and finding."""
+    """Return {(run id, cohort, subgroup, metric, finding): estimate} from rows of the table `subgroups`."""
     return {
         (str(run), str(dataset), str(group), str(metric), str(finding)): Estimate(
             float(value), float(low), float(high), count(n), num_findings=count(num_findings)
@@ -97,7 +97,7 @@ def _cells(rows: pd.DataFrame) -> Cells:
 
 
 def no_threshold(board: ReportData, run: Run) -> str:
-    """Return the sentence on the findings for which a run has no threshold."""
+    """Return the sentence that names the findings for which a run has no threshold; "" if there are none."""
     table = board.tables["operating_points"]
     rows = table[
         (table["run_id"] == run.id)
@@ -118,7 +118,10 @@ def _distances(
     metric_entry: tuple[str, str, str],
     hospitals: Sequence[Hospital],
 ) -> list[GroupDifference]:
-    """Return, per hospital and attribute, the difference between the two most different groups; its interval is corrected for the number of differences."""
+    """Return, for each hospital and attribute, the difference between the two most different groups.
+
+    The intervals have Bonferroni bounds for the number of differences. `metric_entry`: an element of METRICS.
+    """
     metric, finding, *_ = metric_entry
     differences: list[GroupDifference] = []
     for hospital in hospitals:
@@ -146,7 +149,10 @@ def _metric(
     hospitals: Sequence[Hospital],
     attributes: Sequence[str],
 ) -> dict[str, Any]:
-    """Return figures and table rows of a metric; there is one figure per attribute, and all have the same axis."""
+    """Return the figures and table rows of a metric: one figure per attribute, all on the same axis.
+
+    `metric_entry`: an element of METRICS. `group_names`: subgroups in the order of the table.
+    """
     metric, finding, word = metric_entry
     members = {attribute: _members(group_names, attribute) for attribute in attributes}
     rows = [
@@ -193,7 +199,10 @@ def _forest(
     internal: str,
     attribute: str,
 ) -> Markup:
-    """Draw the value of each group of an attribute at each hospital, or the words "too few patients"."""
+    """Draw the value of each group of an attribute at each hospital, or the words "too few patients" if it is missing.
+
+    `internal`: cohort name of the internal hospital.
+    """
     grid = svg.ticks(scale.low, scale.high, 5)
     body, y, descriptions = "", 20.0, []
     for hospital, lanes in groups_of_hospital:
@@ -229,12 +238,12 @@ def _forest(
 
 
 def _images(cells: Cells, run: Run, hospital: Hospital, name: str) -> int:
-    """Return the number of images of a group (the largest over metrics); 0 if the group has no metric."""
+    """Return the number of images of a group at a hospital (the largest number over METRICS); 0 if there is no value."""
     return max(cells.get((run.id, hospital.key, name, metric, finding), MISSING).n for metric, finding, *_ in METRICS)
 
 
 def _members(group_names: Sequence[str], attribute: str) -> list[str]:
-    """Return the groups of an attribute in the order of the table."""
+    """Return the names in `group_names` that are groups of an attribute, such as "sex=F" for "sex", in the same order."""
     if attribute == "sex age":
         return [name for name in group_names if name.startswith("sex=") and " age=" in name]
     return [name for name in group_names if name.startswith(f"{attribute}=") and " age=" not in name]
@@ -252,7 +261,10 @@ def _cut(text: str) -> str:
 
 
 def _row(cells: Cells, run: Run, name: str, metric: str, finding: str, hospitals: Sequence[Hospital]) -> dict[str, Any]:
-    """Return a table row for `name`: of a group ("sex=F") its value at each hospital, of an attribute ("sex") the spread at each hospital."""
+    """Return the table row of a group such as "sex=F" (its value at each hospital), or of an attribute such as "sex".
+
+    The row of an attribute has the spread at each hospital: the largest minus the smallest value of its groups.
+    """
     spread = "=" not in name
     values = [cells.get((run.id, h.key, name, metric + "_spread" * spread, finding), MISSING) for h in hospitals]
     return {

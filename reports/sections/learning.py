@@ -54,9 +54,11 @@ def learning(board: ReportData) -> Section:
 
 
 def _audit(board: ReportData) -> list[dict[str, Any]]:
-    """Return a row per run: for each selection rule the epoch, and its AUROCs.
+    """Return a row per run: for each rule that selects an epoch, the epoch and its AUROCs.
 
-    One AUROC is on the split that selects the epoch; if recorded, another is on the internal test split.
+    `chosen`: (epoch, AUROC on the split that selects the epoch) of the best and of the last epoch. `test`: (epoch, AUROC
+    on the internal test split) of these epochs and, if test AUROCs were recorded, of the oracle. `over`, `last_over`: test
+    AUROC of the oracle, and of the last epoch, minus the test AUROC of the best epoch. Unknown numbers are NaN.
     """
     table = board.tables["epochs"]
     labels = {run.id: run.label for run in board.runs}
@@ -80,7 +82,7 @@ def _audit(board: ReportData) -> list[dict[str, Any]]:
 
 
 def chosen_by(facts: Mapping[str, Any]) -> str:
-    """Return the rule that selected the epoch of a run: the split val or expert_valid, or "last"."""
+    """Return how the epoch of a run was selected: the split on which it is best (val or expert_valid), or "last"."""
     try:
         config = json.loads(facts["config"])
         return "last" if config.get("selection") == "last" else str(config["schedule"]["select_on"])

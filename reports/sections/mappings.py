@@ -1,4 +1,4 @@
-"""Section on label mappings: scores under the strict and broad mappings, compared with the grid's mapping.
+"""Section on label mappings: scores under the other mappings, compared with scores under the grid's own mapping.
 
 A label mapping is the rule that converts a dataset's own labels to findings.
 """
@@ -14,7 +14,7 @@ from reports.report_data.report_data import MACRO, ReportData
 
 
 def mappings(board: ReportData) -> Section:
-    """Write the section: changes of scores under each other mapping; empty if no hospital has another mapping."""
+    """Write the section: how each other mapping changes the scores; empty if no other mapping changes labels."""
     table = board.tables["reversals"]
     if not len(table):
         return Section("mappings", "", Markup(""))
@@ -49,7 +49,7 @@ def _row(board: ReportData, row: dict[Any, Any]) -> dict[str, str]:
 
 
 def _findings(board: ReportData) -> list[dict[str, str]]:
-    """Return one row per hospital, mapping and finding: mean AUROC over recipes, and number of positives."""
+    """Return one row per hospital, mapping and finding: mean AUROC over recipes, and number of positive images."""
     table = board.tables["mappings"]
     mean = table[table["finding"] != MACRO].groupby(["dataset", "finding", "mapping"], sort=True)
     rows: pd.DataFrame = mean.agg(value=("value", "mean"), positive=("num_positive", "max")).reset_index()

@@ -42,7 +42,7 @@ def method(board: ReportData) -> Section:
 
 
 def _compared(board: ReportData) -> str:
-    """State which cohorts were compared to find shared patients and images; "" if the tables do not state it."""
+    """State which cohorts were compared, to find shared patients and images; "" if the tables do not state this."""
     compared = board.meta.get("compared")
     if not compared:
         return ""
@@ -64,7 +64,10 @@ def _compared(board: ReportData) -> str:
 
 
 def _standard_errors(board: ReportData) -> list[tuple[str, str, tuple[str, str, str]]]:
-    """Return one row per hospital and split: standard error of AUROC by three methods, median over runs and findings."""
+    """Return one row (hospital, split, three standard errors of AUROC) per hospital and split.
+
+    The three methods are those of the table `delong`; each number is the median over runs and findings, as text.
+    """
     columns = ["se_image", "se_patient", "se_bootstrap"]
     table = board.tables["delong"]
     median = table[["dataset", "split", *columns]].dropna().groupby(["dataset", "split"], sort=False).median()

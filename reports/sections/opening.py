@@ -1,4 +1,4 @@
-"""Section with the first screen: a headline, sentences with intervals, and a figure."""
+"""The first screen of the page: a headline, sentences with intervals, and a figure of the gaps."""
 
 from markupsafe import Markup
 
@@ -12,7 +12,7 @@ from reports.sentences.verdicts import with_verdict
 
 # px: widths of the two versions of the figure; the page shows the version that fits, so text is not scaled
 NARROW, WIDE = (328.0, 500.0)
-NAMED = 60  # up to this number of recipes, each dot has a name, and a table below the figure has its number
+NAMED = 60  # up to this number of recipes, each dot shows a name, and a table below the figure has the numbers
 
 
 def opening(board: ReportData) -> Section:
@@ -51,7 +51,10 @@ def title(board: ReportData) -> str:
 
 
 def gap_figure(board: ReportData, width: float) -> Markup:
-    """Draw the gap at each hospital: one dot per recipe, and above the dots the mean with its intervals."""
+    """Draw the gap at each external hospital: a dot per recipe, and above the dots the mean gap with its intervals.
+
+    `width`: NARROW or WIDE, in px.
+    """
     hospitals = [h for h in board.hospitals if h.mean_gap.has_value]
     values = [e.value for r in board.ranked for e in r.hospital_gaps.values() if e.has_value]
     bounds = [b for h in hospitals for b in (*h.mean_gap.bounds, h.mean_gap.value) if b == b]
@@ -102,7 +105,7 @@ def _depth(values: list[float], scale: svg.Scale) -> int:
 
 
 def _kick(board: ReportData) -> str:
-    """Return the line above the headline: how many runs, hospitals, findings and images."""
+    """Return the line above the headline: the numbers of runs, hospitals, findings and test images."""
     cohorts = board.tables["prevalence"]
     counts = cohorts[["present", "absent", "uncertain", "not_mentioned", "unmapped"]].sum(axis=1)
     tested = (cohorts["dataset"] != board.internal.key) | (cohorts["split"] == "test")

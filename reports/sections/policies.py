@@ -1,4 +1,7 @@
-"""Section on label policies: scores by policy for uncertain training labels and by label source of test images."""
+"""Section on label policies: scores by policy and by test set.
+
+A policy is a rule for training labels, for example for uncertain labels. Test sets can have different label sources.
+"""
 
 from typing import Any
 

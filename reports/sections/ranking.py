@@ -28,7 +28,7 @@ from reports.sentences.verdicts import CLEAR
 from reports.summaries import rank_agreement as agreeing
 
 WIDTH = 262.0  # px: width of the dot strip
-# Maximum number of values of a filter, and of filters; a longer list would be hard to use.
+# maximum number of values of a filter, and maximum number of filters; a longer list would be hard to use
 MOST_VALUES, MOST_FACTORS = 40, 12
 WORDS = {
     "family": "Family",
@@ -44,7 +44,10 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """A filter of the ranking: key in the page's address, title, possible values, and the value of each run (by id)."""
+    """A filter of the ranking.
+
+    key: name in the page's web address. values: the possible values. value_of_run: recipe id -> its value.
+    """
 
     key: str
     title: str
@@ -141,17 +144,23 @@ def _strips(board: ReportData) -> tuple[dict[str, Markup], list[float], svg.Scal
 
 
 def _of_seeds(recipe: Run) -> list[float]:
-    """Return the external AUROC of each run of a recipe; empty for a single run."""
+    """Return the external AUROC of each run of a recipe; empty for a recipe with one run."""
     return [_compared(run).value for run in recipe.runs if len(recipe.runs) > 1 and _compared(run).has_value]
 
 
 def _compared(run: Run) -> Estimate:
-    """Return a run's mean external AUROC over the findings that the internal hospital labels, too; without such findings, the AUROC that decides the rank."""
+    """Return a run's mean external AUROC over the findings that the internal hospital also labels.
+
+    If it is unknown, return the external AUROC that decides the rank.
+    """
     return run.external_common if run.external_common.has_value else run.external
 
 
 def _row_slices(groups: Sequence[dict[str, Any]], board: ReportData, span: int) -> list[dict[str, Any]]:
-    """Split each group into rows in the table and rows that the script adds later; `start`: number of earlier rows."""
+    """Split each tie group into the rows of the table and the rows that a script adds later (key `later`).
+
+    key `start`: number of rows before the slice. `span`: number of columns.
+    """
     slices: list[dict[str, Any]] = []
     start = 0
     for group in groups:
@@ -169,8 +178,8 @@ def _sort_data(
 ) -> dict[str, Any]:
     """Return the data of a run with which the script sorts, filters and searches.
 
-    `k`: mean rank, then the number in each column (null if missing). `f`: for each factor, the index of the run's
-    value.
+    Keys: `g` is the number of the tie group. `what` is text for the search. `k` has the mean rank, then the number of each
+    column (null if missing). `f` has, for each factor, the index of the run's value.
     """
     numbers = [run.mean_rank, *(column.value(run) for column in columns)]
     words = (run.family, run.variant or "base recipe", run.marks, board.submission_mark(run))
@@ -185,7 +194,7 @@ def _sort_data(
 
 
 def _factors(board: ReportData) -> list[Factor]:
-    """Return the factors that differ between ranked runs: first the factors in WORDS, then other configuration fields."""
+    """Return the factors in which ranked recipes differ: first the factors in WORDS, then other configuration fields."""
     configs = {
         r.id: {f"config.{key}": value for key, value in _flat(r.facts.get("config")).items()} for r in board.ranked
     }
@@ -196,7 +205,7 @@ def _factors(board: ReportData) -> list[Factor]:
             r.id: _value_text(r.facts.get(key) if key in WORDS else configs[r.id].get(key)) for r in board.ranked
         }
         values = sorted(set(value_of_run.values()), key=_by_number)
-        # for example, `config.optimizer.name` duplicates `optimizer`
+        # a factor that groups the recipes as an earlier factor does is left out; `config.optimizer.name` repeats `optimizer`
         is_duplicate = any(factor.same_partition(value_of_run) for factor in factors)
         if 1 < len(values) <= MOST_VALUES and not is_duplicate:
             factors.append(

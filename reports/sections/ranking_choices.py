@@ -1,4 +1,7 @@
-"""The choice "Rank by": all rankings of the recipes, as data with which a script shows a ranking in place of the first one."""
+"""The menu "Rank by" of the ranking: all rankings of the recipes, as data for a script.
+
+The page shows one ranking at first. The script replaces it by the ranking that a reader chooses.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,13 +24,16 @@ METRICS = {"auroc": "AUROC", "gap": "gap in AUROC", "auprc": "AUPRC", "ece": "EC
 HEADS = {"gap": "Gap"}  # names of metrics in the column head, if they differ
 SMALLEST_FIRST = frozenset({"gap", "ece"})
 OPEN = 10  # number of tie groups with visible rows at first
-SHOWN = 10  # number of rows of a group that are visible at first, on a page with more than FIRST runs; the style sheet has the same number
-FIRST = 60  # number of rows that the table has at first; a script adds the others (without JavaScript, they are in a second table)
+# number of rows of a tie group that are visible at first, if the page has more than FIRST recipes; the style sheet has the
+# same number
+SHOWN = 10
+# number of rows that the table has at first; a script adds the other rows (without JavaScript, a second table has them)
+FIRST = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One option of "Rank by"."""
+    """One option of the menu "Rank by". rows: recipe id -> row of the table `ranks`, best recipe first."""
 
     criterion: Criterion
     rows: Rows
@@ -48,7 +54,10 @@ class Choice:
 
 
 def choices(board: ReportData) -> dict[str, list[Choice]]:
-    """Return the options of "Rank by": title of a group -> its options. The first option is the ranking of the page."""
+    """Return the options of "Rank by": title of a group of options -> its options; {} if there is only one option.
+
+    The first option is the ranking that the page shows at first.
+    """
     custom = {str(metric["name"]): metric for metric in board.meta.get("custom_metrics") or ()}
     names = METRICS | {name: str(metric["title"]) for name, metric in custom.items() if name not in METRICS}
     smallest_first = SMALLEST_FIRST | {name for name, metric in custom.items() if metric["better"] == "lower"}
@@ -82,7 +91,10 @@ def data(board: ReportData, options: Iterable[Choice], order: Mapping[str, int])
 
 
 def _ranking(board: ReportData, choice: Choice, order: Mapping[str, int]) -> dict[str, Any]:
-    """Return one ranking: words, the HTML of the head of each tie group, and for each recipe, best first, its numbers."""
+    """Return the data of one ranking: words, the HTML of each tie group's head, and the numbers of each recipe, best first.
+
+    `order`: recipe id -> index of its row in the table of the page.
+    """
     runs = {run.id: run for run in board.ranked}
     rows = [(runs[run_id], row) for run_id, row in choice.rows.items() if run_id in order]
     numbers = sorted({row["group"] for _, row in rows})
@@ -123,13 +135,16 @@ def groups(members: Iterable[Sequence[Run]], board: ReportData) -> list[dict[str
 
 
 def group_head(group: Mapping[str, Any], board: ReportData, span: int = 1, again: bool = False) -> Markup:
-    """Write the start of a tie group's rows; `span`: number of columns; `again`: an earlier table has the first rows of the group."""
+    """Return the HTML of the head of a tie group.
+
+    `span`: number of columns. `again`: whether an earlier table has the first rows of the group.
+    """
     single = len(board.ranked) == 1
     return write("ranking_group.html.j2", g=group, unit=board.unit, again=again, single=single, span=span)
 
 
 def p_best_text(p_best: float) -> str:
-    """Return the probability that a run is best, with two decimals."""
+    """Return the share of resamples in which a recipe ranks first, with two decimals; "< .01" below .005."""
     if not is_number(p_best):
         return DASH
     return places(p_best, 2) if p_best >= 0.005 else "< .01"
@@ -155,7 +170,7 @@ def _leader(board: ReportData, choice: Choice, rows: list[tuple[Run, Mapping[str
 
 
 def _of_derived(board: ReportData, criterion: Criterion) -> list[Estimate]:
-    """Return the scores of the derived runs, which are not ranked."""
+    """Return the score of each derived run (TTA, ensemble, imported model) by this criterion; these runs are not ranked."""
     if not board.derived:
         return []
     calibrator = "platt" if criterion.metric == "ece" else "none"

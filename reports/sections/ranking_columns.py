@@ -25,7 +25,7 @@ CUSTOM_COLUMNS = 6  # maximum number of columns for custom metrics: ranking.css 
 class Column:
     """A column of the ranking: its head, the text that is shown for a run, and the number for sorting and copying."""
 
-    key: str  # also its name in the page's address, and its CSS class
+    key: str  # name of the column in the page's web address; also its CSS class
     head: str
     unit: str
     value: Callable[[Run], float]
@@ -41,7 +41,7 @@ class Column:
 
 
 def columns_of(board: ReportData) -> list[Column]:
-    """Return the columns after the dot strip; a column that is hidden at first is left out if no run has a value."""
+    """Return the columns after the dot strip, without columns that are hidden at first and have no value for any recipe."""
     gaps = [b for r in board.ranked if r.gap.has_value for b in (r.gap.value, *r.gap.bounds) if is_number(b)]
     low, high = min([0.0, *gaps]), max([0.05, *gaps])
     chance = next((r.probe.chance for r in board.ranked if r.probe.has_value), 0.0)
@@ -167,18 +167,21 @@ def _robustness(board: ReportData) -> Callable[[Run], Estimate]:
 
 
 def _seconds(run: Run) -> float:
-    """Return the training time in seconds, NaN if not recorded."""
+    """Return the training time in seconds, summed over devices; NaN if not recorded."""
     value = run.facts.get("seconds")
     return float(value) if value is not None and is_number(value) else float("nan")
 
 
 def _internal_findings(board: ReportData) -> str:
-    """Return the words below the head of the internal AUROC; they name the findings if the AUROC over every finding, in the details of a run, differs."""
+    """Return the words below the column head of the internal AUROC.
+
+    If the AUROC over every finding (in the details of a run) differs from this AUROC, the words are "shared findings".
+    """
     differs = any(r.internal_common.has_value and r.internal_common.text != r.internal.text for r in board.ranked)
     return "shared findings" if differs else "AUROC"
 
 
 def _other_findings(run: Run) -> str:
-    """Return a note with the mean external AUROC over shared findings; "" if it is the AUROC that decides the rank."""
+    """Return a note with the mean external AUROC over shared findings; "" if it equals the AUROC that decides the rank."""
     differs = run.external_common.has_value and run.external_common.text != run.external.text
     return f"{run.external_common.text} on shared findings" if differs else ""

@@ -1,8 +1,9 @@
 """Section on effective robustness, and on rules that select a run.
 
 The effective robustness of a run is its external AUROC minus the AUROC that a line predicts from its internal AUROC.
-The line is fitted to the other runs. The regret of a selection rule is the external AUROC that it loses compared with
-the best run; its optimism is the amount by which it overestimates the selected run.
+The line is fitted to the other runs. The regret of a selection rule is the external AUROC of the best run minus the
+external AUROC of the selected run. The optimism of the rule is the amount by which its score of the selected run is too
+high.
 """
 
 from collections.abc import Mapping
@@ -60,7 +61,7 @@ def _line(board: ReportData) -> list[dict[str, Any]]:
 
 
 def effective(row: Mapping[Any, Any]) -> Estimate:
-    """Return the effective robustness of a row of the table `robustness`, with bounds simultaneous over runs."""
+    """Return the effective robustness in a row of the table `robustness`, with bounds simultaneous over recipes."""
     value, low, high, *bounds = (float(row[column]) for column in ("value", "low", "high", "all_low", "all_high"))
     return Estimate(value, low, high).simultaneous(*bounds)
 
@@ -84,7 +85,7 @@ def _dot(distance: Estimate, scale: svg.Scale, grid: list[float]) -> Markup:
 
 
 def _audit(board: ReportData) -> list[dict[str, Any]]:
-    """Return one row for each selection rule: regret and optimism, averaged over hospitals."""
+    """Return one row for each selection rule: the run that it selects, regret in the mean external AUROC, and optimism."""
     table = board.tables["selection"]
     labels = board.labels
     return [

@@ -1,4 +1,7 @@
-"""Write the table cells of a run as HTML. No template is used, because 500 runs have 50,000 cells and templates would be slow."""
+"""Write the table cells of a run as HTML.
+
+The functions use no templates, which would be slow: 500 runs have 50,000 cells.
+"""
 
 from markupsafe import Markup, escape
 
@@ -36,7 +39,7 @@ def auroc(estimate: Estimate, macro: bool, reason: str, symptom: str) -> str:
 
 
 def gap(estimate: Estimate, common: str = "") -> str:
-    """Return the HTML of a gap: value, interval, verdict, and number of shared findings (`common`)."""
+    """Return the HTML of a gap: value, interval, verdict and, if `common` is not "", the number of shared findings."""
     word = verdict(estimate)
     return number(estimate) + (f"<i>{word}</i>" if word else "") + (f"<i>{common} shared</i>" if common else "")
 

@@ -55,7 +55,11 @@ Call = tuple[int, int, int, int]  # counts: true positive, false negative, false
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """Lookup tables for the details of all runs, built once."""
+    """Lookup tables for the details of all runs, built once.
+
+    measures: (name of a macro metric on the page, (run id, dataset, "macro") -> value). groups: run id -> its rows of the
+    table `subgroups`.
+    """
 
     board: ReportData
     point: str  # threshold rule of the confusion matrices; "" if there are no matrices
@@ -102,7 +106,7 @@ class Details:
         )
 
     def body(self, run: Run, drawn: bool) -> Markup:
-        """Return the details of a run, with figures if `drawn`; without figures, a script adds them later."""
+        """Return the HTML of a run's details. If `drawn`, it has the figures; else a script adds the figures later."""
         board = self.board
         symptom = symptom_anchor(run.id) if run.id in self.symptoms and not drawn else ""
         entry = {
@@ -174,7 +178,10 @@ def _rules(board: ReportData, run: Run, thresholds: Mapping[tuple[str, str, str]
 
 
 def _groups(board: ReportData, table: pd.DataFrame | None) -> list[tuple[str, bool, Markup]]:
-    """Return table rows: macro AUROC of each subgroup at each hospital, and the spread of each attribute."""
+    """Return table rows (name, whether it is a spread, cells): macro AUROC of each group, and spread of each attribute.
+
+    There is a cell for each hospital. `table`: the rows of one run in the table `subgroups`.
+    """
     if table is None:
         return []
     columns = ("subgroup", "dataset", "split", "value", "low", "high", "n")
@@ -196,7 +203,7 @@ def _groups(board: ReportData, table: pd.DataFrame | None) -> list[tuple[str, bo
 
 
 def _first_of(group_names: Sequence[str], group: str) -> str:
-    """Return the first name in `group_names` that has the attribute of `group`, such as sex in "sex=F"."""
+    """Return the first name in `group_names` with the same attribute as `group`; the attribute of "sex=F" is sex."""
     attribute = group.partition("=")[0]
     return next(g for g in group_names if g.partition("=")[0] == attribute)
 
@@ -243,7 +250,7 @@ def _gaps(board: ReportData, run: Run) -> Markup:
 def _more(
     board: ReportData, run: Run, looked_up: Sequence[tuple[str, Mapping[tuple[str, str, str], Estimate]]]
 ) -> list[tuple[str, Markup]]:
-    """Return (name, cells by hospital) for each macro metric other than AUROC that the run has."""
+    """Return (name, cells of all hospitals) for each macro metric in `looked_up` of which the run has a value."""
     rows = [
         (word, [estimates.get((run.id, h.key, MACRO), MISSING) for h in board.all_hospitals])
         for word, estimates in looked_up
@@ -279,7 +286,7 @@ def _confusion(
 
 
 def _submission(board: ReportData, run: Run) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
-    """Return who submitted a run and what was checked, in the form of `_facts`; [] for a run that was trained here."""
+    """Return the submitter and the status of a run, in the form of `_facts`; [] for a run that was trained here."""
     signers, files = board.submission(run)
     if not files:
         return [("Status", "trained elsewhere; data exposure is self-reported", [])] if run.is_imported else []
@@ -291,7 +298,7 @@ def _submission(board: ReportData, run: Run) -> list[tuple[str, str, list[tuple[
 def _facts(run: Run, links: Mapping[str, Any]) -> list[tuple[str, str, list[tuple[str, str, str]]]]:
     """Return the facts of a run as (name, value, publications); a publication is (kind, source, web address).
 
-    links: the entry `links` of `meta`: fact -> registry entry -> its publications.
+    links: the entry `links` of `meta`: configuration key -> registry entry -> {kind of publication: source}.
     """
     words = (
         ("architecture", "Architecture"),

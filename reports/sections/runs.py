@@ -7,8 +7,8 @@ from reports.html.section import Section, write
 from reports.report_data.report_data import ReportData
 from reports.sections.run_detail import Details
 
-# number of best recipes whose runs get confusion matrices, curves and subgroups on the page; a site has these for all
-# runs
+# number of best recipes whose runs get confusion matrices, curves and subgroups on the page, if there are more than WRITTEN
+# entries; a site has these figures for all runs
 DRAWN = 12
 WRITTEN = 40  # number of entries written as HTML; further entries are compressed, and a script unpacks them
 

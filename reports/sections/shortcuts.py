@@ -21,7 +21,7 @@ from reports.summaries import nuisances
 from reports.summaries import source_classifiers as sources
 from reports.summaries.missing_analyses import missing_analyses
 
-NEEDED = 8  # minimum number of runs for a rank correlation; with fewer, its interval covers nearly all values
+NEEDED = 8  # minimum number of recipes for a rank correlation; with fewer, its interval covers nearly all values
 SHOWN = 40  # number of runs in the table of selectivity
 
 
@@ -110,6 +110,6 @@ def spearman(xs: list[float], ys: list[float]) -> Estimate:
 
 
 def _ranks(values: list[float]) -> list[float]:
-    """Return the rank of each value; equal values get their mean rank."""
+    """Return the rank of each value, from 0; equal values get their mean rank."""
     ordered = np.sort(values)
     return [float(np.mean(np.flatnonzero(ordered == v))) for v in values]

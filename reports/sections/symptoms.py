@@ -1,4 +1,7 @@
-"""Section on symptoms, which are patterns in a run's predictions that technical faults cause. The section comes before the ranking."""
+"""Section on symptoms, which comes before the ranking.
+
+A symptom is a pattern in a run's predictions that a technical fault causes.
+"""
 
 from markupsafe import Markup
 
@@ -56,7 +59,10 @@ def symptom_anchor(run_id: str) -> str:
 
 
 def _histogram(present: list[int], absent: list[int]) -> Markup:
-    """Draw two histograms of predicted probability: positives above a line, negatives below the line."""
+    """Draw two histograms of predicted probability: positive images above a line, negative images below the line.
+
+    `present` and `absent`: numbers of images per bin.
+    """
     width, y_zero = WIDTH / len(present), HEIGHT / 2
     x_positions, wide = [svg.number(i * width) for i in range(len(present))], svg.number(width - 1)
     body = svg.line(0, y_zero, WIDTH, y_zero, "z")

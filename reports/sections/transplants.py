@@ -61,7 +61,11 @@ Cells = Mapping[tuple[str, str, str, str, str, str], Mapping[Any, Any]]  # key: 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A row of the figure: a change to images (`words`), and its effects on probability, positive calls and AUROC."""
+    """A row of the figure: a change to images, and its effects.
+
+    words: the change. value, control, effect: mean absolute change of the probability, the same for the control, and the
+    difference. flips: share of positive calls that change; area: change of the AUROC (both minus control).
+    """
 
     words: str
     value: float
@@ -133,7 +137,7 @@ def transplants(board: ReportData) -> Section:
 
 
 def _most_moved(rows: Any, internal: str) -> str:
-    """Return the finding on which an internal marker has the largest effect.
+    """Return the finding whose probability an internal marker changes most.
 
     If there are no results for markers, return the finding with the largest causal score; if there are no scores
     either, "".
@@ -176,7 +180,7 @@ def _detail(
 
 
 def _whole_image(board: ReportData, table: Any, run_ids: list[str]) -> list[str]:
-    """Return a sentence for each change of the entire image: in how many runs it changes predictions, and of what."""
+    """Return a sentence for each change of the entire image: in how many runs it changes predictions, and of which findings."""
     words = {JPEG: f"The JPEG quality of {board.internal.short}", JPEG_LOW: "JPEG of quality 25", CLAHE: "CLAHE"}
     sentences = []
     for kind, change in words.items():
@@ -219,7 +223,7 @@ def _change(cells: Cells, run: Run, kind: str, donor: str, finding: str, words: 
 
 
 def _dots(row: Change, scale: svg.Scale, grid: list[float]) -> Markup:
-    """Draw the change as a dot, its control as a ring, and around the dot the interval of their difference."""
+    """Draw the change as a dot, its control as a ring, and the interval of the difference as a line around the dot."""
     y = HEIGHT / 2
     body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
     base = row.control if is_number(row.control) else 0.0

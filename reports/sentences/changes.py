@@ -1,8 +1,8 @@
 """Sentences about the region transplant test and its relation to the gap.
 
-A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides.
+A sentence states an effect only if the effect is clear (see `verdicts`). The estimate alone never decides.
 
-Only the sentences of this module may say that something changes a prediction: in this test, pixels were changed.
+Only the sentences of this module may state that something changes a prediction, because only this test changes pixels.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Se
 
 
 def relation(rho: Estimate) -> str:
-    """State whether runs with a larger change in predictions have a larger gap; `rho` is the rank correlation of the two.
+    """State whether runs with a larger change in predictions have a larger gap; `rho`: rank correlation of change and gap.
 
     >>> relation(Estimate(0.64, 0.25, 0.85)), relation(Estimate(0.2, -0.3, 0.6))
     ('Larger change in predictions, larger gap: ρ .640 [.250, .850]', 'No clear relation to the gap: ρ .200 [−.300, .600]')
@@ -54,7 +54,7 @@ def relation(rho: Estimate) -> str:
 
 
 def reaction_only(findings: Sequence[str]) -> str:
-    """Name the findings for which a marker changes predictions, but erasing markers does not lower the internal AUROC; or "".
+    """Name findings for which a marker changes predictions, but erased markers do not lower the internal AUROC; "" for none.
 
     >>> reaction_only(["Edema"])  # doctest: +ELLIPSIS
     'For Edema, a marker changes the predictions of at least one run, but erasing markers does not clearly lower the internal AUROC. So ...shortcut'
@@ -88,7 +88,9 @@ def whole_image(change: str, num_reacting: int, num_tested: int, findings: Seque
 
 
 def marker_effect(label: str, finding: str, value: float, control: float, effect: Estimate) -> str:
-    """State how much the marker changes the predicted probability of a run, and how much the control patch changes it.
+    """State how much the marker, and how much the control patch, changes the predicted probability of a run.
+
+    value, control: mean absolute change by the marker and by the control; effect: their difference.
 
     >>> marker_effect("A", "Edema", 0.7, 0.2, Estimate(0.5, 0.45, 0.55)).split("; ")[1]
     'a control patch without a marker changes it by .200. The difference is .500 [.450, .550]'
@@ -100,7 +102,9 @@ def marker_effect(label: str, finding: str, value: float, control: float, effect
 
 
 def erased_markers(finding: str, internal: float, external: float) -> str:
-    """State how erasing all markers changes the internal and the external AUROC; "" if either change is unknown.
+    """State how the internal and the external AUROC change if all markers are erased; "" if a change is unknown.
+
+    `internal`, `external`: the changes of the AUROC.
 
     >>> erased_markers("Edema", -0.25, 0.04)
     'With all markers erased, the AUROC of Edema changes by −.250 at the internal hospital and by +.040 at external hospitals'
@@ -125,9 +129,10 @@ def too_few_architectures(score: str, num: int, num_needed: int) -> str:
 
 
 def association(score: str, rho: Estimate, p: float, num: int, detectable: float, power: float) -> str:
-    """State whether a score is associated with the gap, and what this number of architectures (`num`) can show.
+    """State whether a score is associated with the gap; if not, also what `num` architectures can show.
 
-    `detectable` is the smallest |rho| with p below .05; `power` is the probability of p below .05 for a true rho of .5.
+    `rho`, `p`: Spearman's correlation, and its p-value. `detectable`: the smallest |rho| with p below .05. `power`: the
+    probability of p below .05 if the true rho is .5.
 
     >>> rho = Estimate(0.64, 0.25, 0.85)
     >>> association("a larger change", rho, 0.004, 19, 0.456, 0.58)

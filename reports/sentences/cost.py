@@ -1,6 +1,6 @@
 """Sentences about training time, cost and several goals at once.
 
-A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides.
+A sentence states an effect only if the effect is clear (see `verdicts`). The estimate alone never decides.
 """
 
 from reports.formatting import interval, is_number, places, plural, sentence_case, signed, two_figures, word
@@ -59,7 +59,9 @@ def anytime(device: str, hours: float, quarter: float, half: float, final: float
 
 
 def more_compute(cost: str, gain: Estimate, forecast: Estimate, unit: str = "run") -> str:
-    """State what twice the cost goes with, and the forecast for twice the cost of the most expensive run.
+    """State the difference in AUROC for twice the cost, and the forecast for twice the cost of the most expensive run.
+
+    `cost`: name of the cost. `gain`: the difference. `forecast`: the AUROC.
 
     >>> more_compute("operations", Estimate(0.01, 0.004, 0.016), Estimate(0.85, 0.82, 0.88)).split(". ")[0]
     'Twice the operations go with a higher external AUROC: +.010 [.004, .016]'
@@ -94,7 +96,9 @@ def no_forecast(num: int, unit: str = "run") -> str:
 
 
 def nondominated_runs(num_goals: int, num_nondominated: int, num_runs: int, unit: str = "run") -> str:
-    """Count the Pareto-optimal runs: no other run is at least as good in each goal and better in one.
+    """State the number of Pareto-optimal runs.
+
+    A run is Pareto-optimal if no other run is at least as good in each goal and better in one goal.
 
     >>> nondominated_runs(3, 2, 24), nondominated_runs(2, 2, 2)
     ('Two of 24 runs are Pareto-optimal in three goals', 'Both runs are Pareto-optimal in two goals')

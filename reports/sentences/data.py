@@ -1,6 +1,6 @@
 """Sentences about the data: label sources, image flow, and findings that are not compared.
 
-A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides.
+A sentence states an effect only if the effect is clear (see `verdicts`). The estimate alone never decides.
 """
 
 from collections import Counter
@@ -37,9 +37,10 @@ def duplicates(number: int) -> str:
 
 
 def compared(internal: str, hospitals: Sequence[str], num_external: int, *, images: bool) -> str:
-    """State which comparisons looked for shared patients and copied images; "" without external hospitals.
+    """State what was compared, to find shared patients and copied images; "" without external hospitals.
 
-    `hospitals`: the external hospitals whose patient ids were compared with those of the internal hospital.
+    `hospitals`: the external hospitals whose patient ids were compared with those of the internal hospital. `images`:
+    whether images were compared.
 
     >>> compared("NIH", [], 2, images=True)
     'Patient ids were not compared: each hospital uses its own ids. Images of NIH were compared with those of each external hospital, and no copy was found.'
@@ -58,9 +59,10 @@ def compared(internal: str, hospitals: Sequence[str], num_external: int, *, imag
 
 
 def compared_external(pairs: Sequence[Sequence[str]], *, images: bool, shared: bool) -> str:
-    """State which comparisons looked for patients and images that two external hospitals share.
+    """State what was compared, to find patients and images that two external hospitals share.
 
-    `pairs`: the external hospitals whose patient ids were compared. `shared`: whether a patient or an image is shared.
+    `pairs`: pairs of external hospitals whose patient ids were compared. `images`: whether images were compared. `shared`:
+    whether a patient or an image is shared.
 
     >>> compared_external([], images=True, shared=False)
     'Images of external hospitals were compared with each other; nothing is shared.'
@@ -83,8 +85,8 @@ def overlap(
 ) -> str:
     """State what two external hospitals share, "" if they share nothing.
 
-    `num_images`: number of scored images of each hospital. `images`: how many of these the other hospital has, too; None
-    if images were not compared. `patients`: number of shared patients; None if the patient ids cannot be compared.
+    `num_images`: number of scored images of each hospital. `images`: for each hospital, how many of its scored images the
+    other hospital also has; None if images were not compared. `patients`: number of shared patients; None if the patient ids cannot be compared.
 
     >>> overlap(("NIH", "X"), (40, 60), (12, 13), 1)
     'NIH and X share images (12 of 40 at NIH, 13 of 60 at X) and 1 patient; means over hospitals count them twice.'
@@ -121,7 +123,10 @@ def left_out(hospitals: Sequence[str], num_images: Sequence[int], images: Sequen
 
 
 def prevalence(finding: str, ratio: float, most: str, least: str) -> str:
-    """Name the finding with the largest difference in prevalence between hospitals; `finding` is "" if there is none."""
+    """State that a finding is `ratio` times as common at the hospital `most` as at the hospital `least`.
+
+    It is the finding with the largest ratio, "" if there is none.
+    """
     if not finding:
         return "Prevalence of each finding"
     return (
@@ -157,7 +162,7 @@ def label_sources(references: Sequence[str], phantom: bool) -> str:
 
 
 def not_learned(findings: Mapping[str, Sequence[str]], num_runs: int) -> str:
-    """Name the findings that runs could not learn, "" for none; `findings` by run id."""
+    """Name the findings that runs could not learn, "" for none. findings: run id -> findings; num_runs: number of all runs."""
     counts = Counter(name for names in findings.values() for name in names)
     if not counts:
         return ""
@@ -198,7 +203,9 @@ ANALYSES = {
 
 
 def analysis_states(analyses: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return pairs (analysis, text); the text states for how many runs the analysis is done, failed or absent, and why it failed.
+    """Return (analysis, text) for each kind of analysis.
+
+    The text states for how many runs the analysis is done, failed or absent, and the reasons.
 
     >>> analysis_states([{"name": "probes", "state": "done", "reason": ""}, {"name": "probes", "state": "failed", "reason": "no memory"}])
     [('classifiers on features', '1 run done, 1 failed (no memory)')]

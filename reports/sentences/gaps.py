@@ -1,6 +1,6 @@
 """Sentences about gap components, effective robustness, run selection and calibration.
 
-A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides.
+A sentence states an effect only if the effect is clear (see `verdicts`). The estimate alone never decides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,9 @@ NUM_NEEDED = 8  # minimum number of runs to fit a line; bench.scoring.across_run
 
 
 def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
-    """State how much each measured component adds to the gap of a recipe or a run. `components`: name -> component, the remainder last.
+    """State how much each measured component adds to the gap of a recipe or a run.
+
+    `components`: name -> component, the remainder last.
 
     >>> case, rest = Estimate(0.02, 0.01, 0.03), Estimate(0.05, 0.04, 0.06)
     >>> gap_components("A", {"case mix": case, "remainder": rest})
@@ -35,9 +37,10 @@ def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
 
 
 def unexplained(gap: Estimate, components: Mapping[str, Estimate]) -> str:
-    """State the mean gap of a recipe or a run as the sum of its components. `components`: name -> component, the remainder last.
+    """State the mean gap of a recipe or a run as the sum of its components.
 
-    The components have signs: if one of them makes the gap smaller, the remainder can be larger than the gap.
+    `components`: name -> component, the remainder last. A component can be negative; then the remainder can be larger than
+    the gap.
 
     >>> rest = Estimate(0.076, 0.041, 0.111)
     >>> unexplained(Estimate(0.078), {"case mix": Estimate(0.002), "labels": Estimate(float("nan")), "remainder": rest})
@@ -56,7 +59,7 @@ def unexplained(gap: Estimate, components: Mapping[str, Estimate]) -> str:
 def effective_robustness(
     above: Sequence[str], below: Sequence[str], num_fitted: int, num_runs: int, unit: str = "run"
 ) -> str:
-    """Name the runs with a clearly higher (`above`) or lower (`below`) external AUROC than the other runs predict.
+    """Name the runs whose external AUROC is clearly higher (`above`) or lower (`below`) than the other runs predict.
 
     The prediction is a line from internal to external AUROC, fitted to the other runs.
 
@@ -82,7 +85,7 @@ def _above_or_below(labels: Sequence[str], size: str, unit: str) -> str:
 
 
 def selection_by_internal(regret: Estimate, unit: str = "run") -> str:
-    """State how much external AUROC is lost if internal validation selects the run (regret).
+    """State the regret: how much external AUROC is lost if the run is selected by internal validation.
 
     >>> selection_by_internal(Estimate(0.0, 0.0, 0.0))
     'Selection on internal validation finds the run with the best external AUROC'

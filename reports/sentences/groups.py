@@ -1,6 +1,6 @@
 """Sentences about patient groups, and about findings without a threshold.
 
-A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides.
+A sentence states an effect only if the effect is clear (see `verdicts`). The estimate alone never decides.
 """
 
 from collections.abc import Sequence

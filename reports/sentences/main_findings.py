@@ -1,6 +1,6 @@
 """Sentences about the ranking, hospitals, findings and training.
 
-A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides. No function of this
+A sentence states an effect only if the effect is clear (see `verdicts`). The estimate alone never decides. No function of this
 module may write: significant, outperforms, robust, no difference, equal.
 """
 
@@ -26,7 +26,7 @@ def headline(
 ) -> str:
     """Return the headline of the page.
 
-    num_worse, num_better: number of runs with a simultaneous interval of the gap above 0, below 0
+    num_worse, num_better: number of runs whose simultaneous interval of the gap is entirely above 0, entirely below 0
     num_runs: number of runs with an external score; without external hospitals, with an internal score
     single_run: the clause about the run, if there is only one run
     shared_findings: whether any external hospital labels a finding that the internal hospital labels too
@@ -144,7 +144,7 @@ def best_run(
         runs = f"one other {unit}" if num_tied == 1 else f"{word(num_tied)} other {unit}s"
         ties = f"{sentence_case(runs)} {_verb(num_tied, 'are', 'is')} tied with it"
     samples = "samples of patients and seeds" if over_seeds else "samples of patients"
-    # the paired tests that form the tie groups decide whether the lead is clear
+    # The lead is clear if the second run is not in the tie group of the first run.
     doubt = f" ({UNCLEAR})" if num_tied else ""
     second = f" It leads {lead[0]} by {lead[1].with_interval}{doubt}." if lead else ""
     return f"{first}{second} {ties}. {label} ranks first in {_resample_share(p_best)} of the bootstrap {samples}."
@@ -190,7 +190,9 @@ def unranked_reason(reason: str, internal: Estimate, num_external: int, shared_f
 
 
 def shared_findings(least: int, greatest: int) -> str:
-    """State how many findings gaps compare: `least` to `greatest`, over runs and hospitals; "" for none.
+    """State the number of findings in a gap; "" without gaps.
+
+    `least`, `greatest`: the smallest and the largest number over runs and hospitals.
 
     >>> shared_findings(2, 2), shared_findings(1, 1), shared_findings(2, 9), shared_findings(0, 0)
     ('2 shared findings', '1 shared finding', '2 to 9 shared findings', '')
@@ -215,7 +217,7 @@ def scatter_title(num_below: int, num_runs: int, unit: str = "run") -> str:
 
 
 def hospitals_title(num_costly: int, num_external: int, num_runs: int, shared_findings: bool = True) -> str:
-    """State at how many external hospitals AUROC clearly drops (`num_costly`)."""
+    """State at how many external hospitals the AUROC drops clearly; `num_costly` is this number."""
     if num_external == 0:
         return "No external hospital was tested"
     if not shared_findings:
@@ -290,7 +292,7 @@ def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, unit: str = "ru
 
 
 def relation_power(num_runs: int, num_needed: int, visible: float, unit: str = "run") -> str:
-    """State what a rank correlation over so many runs can show; `visible` is the smallest |ρ| that they could show.
+    """State which rank correlation `num_runs` runs can show; `visible` is the smallest |ρ| that they can show.
 
     >>> relation_power(4, 8, 1.0)
     'A rank correlation with the gap needs at least eight runs'

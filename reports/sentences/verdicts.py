@@ -1,14 +1,14 @@
 """The verdict words of the page: the only list, used by sentences, tables, figures and scripts.
 
-A verdict follows `Estimate.clear`: if several numbers are compared, the wider interval, which holds for all of them,
-decides. So the same number has the same verdict wherever it is printed.
+`Estimate.clear` decides a verdict. If several numbers are compared, the simultaneous interval decides, which holds for
+all of them. So the same number has the same verdict wherever it is printed.
 """
 
 from reports.report_data.headline_rows import Estimate
 
 CLEAR, UNCLEAR = "clear", "unclear"
 HIGHER, LOWER = "higher", "lower"
-# on a mean over pairs of recipes, which is no verdict on any of these pairs
+# verdicts on a mean over pairs of recipes; they are not verdicts on a single pair
 HIGHER_MEAN, LOWER_MEAN = "higher mean", "lower mean"
 LARGER_MEAN_GAP, SMALLER_MEAN_GAP = "larger mean gap", "smaller mean gap"
 UNCLEAR_MEAN = "no clear mean change"

@@ -18,11 +18,11 @@ def changes(table: pd.DataFrame, measure: str = "abs_dp", subset: str = "all") -
 
 
 def changed(table: pd.DataFrame, internal: str, kind: str = MARKER) -> list[str]:
-    """Return the findings for which a kind of change changes predictions in external images.
+    """Return the findings whose predictions for external images change by more than MARGIN under a kind of change.
 
-    `table` has the rows of one run in the table `transplants`. The donor is the internal cohort, if the kind has a donor.
-    For an internal marker, the control pastes a patch without a marker, from the cohort of the host image.
     The mean absolute change in probability, minus the change by the control, must have a 95 % interval above MARGIN.
+    `table`: rows of one run in the table `transplants`. If the kind has a donor, the donor is the internal cohort. For the
+    kind marker, the control pastes a patch without a marker, from the cohort of the host image.
     """
     rows = changes(table)
     rows = rows[(rows["kind"] == kind) & rows["donor"].isin(["", internal]) & (rows["host"] == EXTERNAL)]
@@ -32,9 +32,9 @@ def changed(table: pd.DataFrame, internal: str, kind: str = MARKER) -> list[str]
 def caught(table: pd.DataFrame, internal: str) -> list[str]:
     """Return the findings with a shortcut: a marker changes the prediction, and the internal AUROC depends on markers.
 
-    The control for erasing a marker is erasing the region on the other side of the image. The AUROC depends on markers
-    if the change of AUROC, minus the change by the control, has a 95 % interval below 0. Erasing a marker without
-    information costs no AUROC.
+    `changed` decides whether a marker changes the prediction. The AUROC depends on markers if erasing all markers changes
+    the AUROC, and this change minus the change by the control has a 95 % interval below 0. The control erases the mirrored
+    region on the other side of the image. Erasing a marker without information does not lower the AUROC.
     """
     rows = changes(table, "auroc")
     rows = rows[(rows["kind"] == ERASED) & (rows["host"] == internal) & (rows["high"] < 0)]

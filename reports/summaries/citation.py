@@ -10,9 +10,10 @@ _PREFIXES = {"arXiv:": "https://arxiv.org/abs/", "doi:": "https://doi.org/"}
 
 
 def bibtex(meta: Mapping[str, Any], commits: list[str], internal: str) -> str:
-    """Return two BibTeX entries: the software, and this leaderboard. `internal`: name of the internal hospital.
+    """Return two BibTeX entries as text: the software, and this leaderboard.
 
-    The date is that of the last scored run. Missing facts are left out.
+    `meta`: metadata of the tables. `commits`: commits of the code. `internal`: name of the internal hospital. The date is the
+    day on which the last scored run was finished. Missing facts are left out.
     """
     software = meta.get("software") or {}
     version, repository, date = software.get("version", ""), software.get("repository", ""), str(meta.get("date", ""))

@@ -10,13 +10,13 @@ from reports.formatting import Z, listing, two_figures
 from reports.report_data.report_data import ReportData
 
 SHOWN = 8  # number of pairs in the figure: the strongest at the internal hospital; a folded table has the others
-LEAST = 5  # minimum number of images in each of the four cells of an odds ratio
+LEAST = 5  # minimum number of images in each of the four cells from which an odds ratio is computed
 NO_FINDING = "No Finding"  # left out, because it excludes other findings by definition
 
 
 @dataclass(frozen=True, slots=True)
 class Odds:
-    """The odds ratio of two findings in one cohort; 1 means that the findings are independent."""
+    """The odds ratio of two findings in one cohort, from numbers of images; 1 means that the findings are independent."""
 
     both: int
     first_only: int
@@ -52,7 +52,7 @@ class Odds:
 
     @property
     def clear(self) -> bool:
-        """Return whether the interval excludes 1."""
+        """Return whether the 95 % interval of the odds ratio excludes 1."""
         return self.has_value and abs(self.log) > Z * self.error
 
     @property
@@ -62,7 +62,7 @@ class Odds:
 
 
 def come_together(board: ReportData) -> dict[str, Any]:
-    """Return the title, and a row for each pair of findings; {} if no pair can be measured."""
+    """Return the title, and a row (names, odds ratio at each hospital) for each pair of findings; {} without odds ratios."""
     odds_of_pair: dict[tuple[str, str], dict[str, Odds]] = {}
     for row in board.tables["cooccurrence"].to_dict("records"):
         pair = (str(row["finding"]), str(row["other"]))
@@ -100,8 +100,8 @@ def come_together(board: ReportData) -> dict[str, Any]:
 def answer(internal: str, compared: Sequence[tuple[str, Odds, str, Odds]]) -> str:
     """State how many pairs of findings have a clearly different odds ratio at an external hospital.
 
-    `compared`: (pair, internal odds, hospital, external odds). The sentence names the largest change. A Bonferroni
-    correction accounts for all comparisons.
+    `compared`: (names of the pair, internal odds, external hospital, external odds). The sentence names the pair with the
+    largest change. The Bonferroni correction is for all comparisons.
     """
     usable = [row for row in compared if row[1].has_value and row[3].has_value]
     if not usable:

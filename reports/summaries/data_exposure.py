@@ -20,7 +20,7 @@ RANDOM = "none"  # registry name of random starting weights
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """The data on which networks were trained, as texts for the page; runs with equal texts share one object."""
+    """The data on which a network was trained, as texts for the page; equal objects are counted together on the page."""
 
     network: str
     trained_on: str
@@ -78,7 +78,7 @@ def _imported(board: ReportData, run: Run) -> Exposure:
 
 
 def grouped_exposures(board: ReportData) -> list[tuple[Exposure, int]]:
-    """Return each different exposure with its number of runs, in order of the ranking."""
+    """Return (exposure, number of runs) for each different exposure, in order of the ranking."""
     counts: dict[Exposure, int] = {}
     for run in (*board.runs, *(run for run in board.imported if run not in board.runs)):
         exposure_of_run = exposure(board, run)
@@ -131,7 +131,7 @@ def title(internal: str, exposures: Sequence[tuple[Exposure, int]]) -> str:
 
 
 def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
-    """Return (leakage check, result) for each check; some checks are impossible, and the result states this."""
+    """Return (name, result) of each leakage check; the result of an impossible check states that it is unknown."""
     internal, shared, num_duplicates = (
         board.internal.short,
         int(board.meta.get("shared_patients") or 0),
@@ -179,7 +179,7 @@ def _identical_images(board: ReportData) -> str:
     """State whether images of the internal and the external hospitals were compared, and the result."""
     if board.meta.get("bundles"):
         return "unknown: bundles have no images"
-    # grids of older versions do not state the comparison, which `bench run` made at all times
+    # Older grids do not state whether images were compared, but `bench run` has always compared them.
     if not (board.meta.get("compared") or {"images": True})["images"]:
         return "not compared"
     return "none (`bench run` stops if it finds one)"

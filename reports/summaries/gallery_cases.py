@@ -25,7 +25,7 @@ MOST = 12  # maximum number of pictures in the details of a run
 
 
 def pictures_of(board: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the cases with a picture: image data, texts and filter values."""
+    """Return a dict for each case with a picture: image data (base64), texts and filter values, in display order."""
     names = {r.id: r.label for r in board.runs}
     with_picture = gallery[gallery["picture"].notna()] if len(gallery) else gallery
     position = {

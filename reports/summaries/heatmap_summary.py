@@ -1,7 +1,8 @@
 """Summarize the heat-map tables `attention` and `cascade` over runs: numbers, sentences and strips.
 
-Enrichment is the share of a heat map inside a region, divided by the region's share of the image. A baseline map does
-not depend on the network: bright in the image center, or bright in the lungs. The PORT tag is a white tag on phantoms.
+Enrichment is the share of a heat map inside a region, divided by the region's share of the image; 1 is chance. A baseline
+map does not depend on the network: it is bright in the image center, or bright in the lungs. The PORT tag is a white tag
+on phantoms.
 """
 
 import math
@@ -35,7 +36,11 @@ WIDE = 124.0  # px: width of a strip
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A mean over runs, with its bounds, the values of the runs, and the number of maps."""
+    """A mean over runs.
+
+    low, high: smallest and largest value of a run; for a single run, its interval over patients. n: smallest number of maps
+    in a row. per_run: the value of each run.
+    """
 
     value: float
     low: float = float("nan")
@@ -66,7 +71,7 @@ def rows_of_runs(table: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
 def mean(rows: pd.DataFrame) -> Mean:
     """Return the mean over runs.
 
-    Its bounds are the range over runs; for a single run, the interval over patients.
+    `rows`: rows of the table `attention`, `cascade` or a similar table. Rows without a value are ignored.
     """
     rows = rows.dropna(subset=["value"])
     if rows.empty:
@@ -80,7 +85,7 @@ def mean(rows: pd.DataFrame) -> Mean:
 
 
 def pick(table: pd.DataFrame, metric: str, region: str = OWN, by: str = NETWORK, finding: str = ALL) -> pd.DataFrame:
-    """Return the rows of one metric, region, source of the map and finding; the source `by` is the network or a baseline."""
+    """Return the rows of one metric, region, map source and finding. by: network, or a baseline map (centre, lungs)."""
     selected = (table["metric"] == metric) & (table["region"] == region) & (table["by"] == by)
     return table[selected & (table["finding"] == finding)]
 
@@ -92,7 +97,7 @@ def regions_in(table: pd.DataFrame) -> list[str]:
 
 
 def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
-    """Return the finding with maps that focus most on the PORT tag at the internal hospital, and the enrichment.
+    """Return the finding whose maps have the largest enrichment on the PORT tag at the internal hospital, and this mean.
 
     Without a tag, return ("", NONE).
     """
@@ -105,7 +110,7 @@ def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
 
 
 def answer(table: pd.DataFrame, num_runs: int) -> str:
-    """Return the title: enrichment of maps on the finding, compared with chance and the center baseline."""
+    """Return a sentence: the enrichment of maps on the finding, compared with chance and with the center baseline."""
     on_finding = mean(pick(table, "enrichment"))
     if not on_finding.has_value:
         outside_lungs = mean(pick(table, "enrichment", "outside lungs"))
@@ -135,7 +140,7 @@ def answer(table: pd.DataFrame, num_runs: int) -> str:
 
 
 def title(table: pd.DataFrame) -> str:
-    """Return the title: whether heat on the finding differs from chance, and the comparison with the center map."""
+    """Return the title: whether the enrichment on the finding differs from chance, and the enrichment of the center map."""
     on_finding = mean(pick(table, "enrichment"))
     if not on_finding.has_value:
         return "Heat inside and outside the lungs"
@@ -147,9 +152,9 @@ def title(table: pd.DataFrame) -> str:
 
 
 def _mean_bound(rows: pd.DataFrame, end: str) -> float:
-    """Return the mean over runs of one bound of the interval, low or high (`end`).
+    """Return the mean over runs of one bound of the interval; `end` is "low" or "high".
 
-    The result is a bound of the interval of the mean. If the errors of the runs are fully correlated, the bound is
+    The result is used as a bound for the mean over runs. If the errors of the runs are fully correlated, this bound is
     exact; else the interval is too wide.
     """
     return float(rows.dropna(subset=["value"]).groupby("run_id")[end].mean().mean())
@@ -170,7 +175,10 @@ def tag_sentence(table: pd.DataFrame, internal: str) -> str:
 
 
 def strip(values: Mean, baselines: Mapping[str, Mean], label: str) -> str:
-    """Draw an enrichment on a log axis from 1/4 to 8: a dot per run, the mean, and a diamond per baseline map."""
+    """Draw an enrichment on a log axis from 1/4 to 8: a dot per run, the mean, and a diamond per baseline map.
+
+    `label`: text for screen readers.
+    """
     scale = svg.Scale(math.log2(LOW), math.log2(HIGH), 8, WIDE - 8)
 
     def x(value: float) -> float:
@@ -199,7 +207,7 @@ def axis() -> str:
 
 
 def trust(table: pd.DataFrame) -> list[str]:
-    """Return one sentence for each sanity check of the heat maps."""
+    """Return one sentence for each sanity check of the heat maps. `table`: rows of the table `cascade`."""
     sentences = []
     weights = table[(table["check"] == "weights") & (table["metric"] == "spearman")]
     if len(weights):
@@ -233,7 +241,8 @@ def trust(table: pd.DataFrame) -> list[str]:
 def stability_sentence(table: pd.DataFrame, num_seeds: int) -> str:
     """Return the sentence on the similarity of maps over seeds; `num_seeds` is the largest number of runs of a recipe.
 
-    `table` has the rows of `map_stability` with a value. The sentence is about external hospitals, if they have a value.
+    `table`: rows of the table `map_stability` with a value. If the external mean has a value, the sentence is about external
+    hospitals, else about the internal hospital.
     """
     if num_seeds < 2:
         return "Seeds were not varied, so the data do not show whether the maps depend on the seed"

@@ -33,7 +33,10 @@ def missing_analyses(board: ReportData, *names: str) -> list[str]:
 
 
 def section_without_results(board: ReportData, key: str, nav: str, heading: str, *names: str) -> Section:
-    """Return a section that states why an analysis has no results; an empty section if it was not requested."""
+    """Return a section that states why the analyses in `names` have no results; empty if none of them was requested.
+
+    key, nav: as in `Section`. heading: title of the section.
+    """
     sentences = missing_analyses(board, *names)
     html = write("missing_analyses.html.j2", key=key, heading=heading, said=sentences) if sentences else Markup("")
     return Section(key, nav if sentences else "", html)

@@ -2,7 +2,7 @@
 
 A nuisance is a property that varies inside a hospital and may replace a finding, such as view; a level is one of its
 values. Decodability is the AUROC with which a run's features predict the nuisance. The pooled AUROC of a finding is
-over all images; the AUROC within levels is the mean over groups of images with the same level.
+computed over all images. The AUROC within levels is a mean of AUROCs, each over the images with the same level.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ Cells = Mapping[tuple[str, str, str, str, str, str], Estimate]  # key: run, data
 
 
 def lookup(table: pd.DataFrame) -> Cells:
-    """Return the estimates of the table `nuisances`; estimates of cohorts have the run id ""."""
+    """Return the estimates of the table `nuisances` by key; estimates that depend on no run have the run id ""."""
     columns = ("run_id", "dataset", "nuisance", "level", "finding", "metric", "value", "low", "high", "n", "chance")
     return {
         (str(run), str(dataset), str(nuisance), str(level), str(finding), str(metric)): Estimate(
@@ -90,7 +90,11 @@ def title(nuisance_rows: list[dict[str, Any]]) -> str:
 
 
 def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:
-    """Return sentences on pooled AUROC minus AUROC within levels, and on nuisances that became easier to decode."""
+    """Return sentences on two results of a run; nuisance_rows: the result of `rows`.
+
+    First: whether the pooled AUROC is higher than the AUROC within levels. Second: the nuisances that the features predict
+    better after training than before.
+    """
     sentences = []
     clear = [row for row in nuisance_rows if row["bought"].clear and row["bought"].value > 0]
     if clear:
@@ -161,7 +165,7 @@ def associations(board: ReportData, cells: Cells) -> list[dict[str, Any]]:
 
 
 def _strongest(cells: Cells, internal: str, name: str) -> tuple[str, Estimate]:
-    """Return the finding that a nuisance alone predicts best at the internal hospital."""
+    """Return the finding that a nuisance alone predicts best at the internal hospital, with its AUROC; ("", MISSING) for none."""
     aurocs = [
         (f, e) for (r, d, n, _, f, m), e in cells.items() if (r, d, n, m) == ("", internal, name, ALONE) and e.has_value
     ]

@@ -1,4 +1,6 @@
-"""Compare runs in several goals at once: sentences, strips and numbers; in every strip, right is better.
+"""Compare recipes in several goals at once: sentences, strips and numbers.
+
+A strip is a small axis with one dot for each recipe; in every strip, the better value is on the right.
 
 A run is Pareto-optimal if no other run is at least as good in every goal and better in one goal.
 """
@@ -17,14 +19,17 @@ from reports.report_data.report_data import ReportData
 from reports.sentences import cost as cost_sentences
 
 SHOWN = 12  # number of runs with strips; the table has the other Pareto-optimal runs
-WIDE, EDGE = 132.0, 18.0
+WIDE, EDGE = 132.0, 18.0  # px: width of a strip, and its margin on both sides
 # share of resamples in which a run is Pareto-optimal: above LIKELY, the run may be optimal; from SURE on, it is stable
 LIKELY, SURE = 0.05, 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A goal: column head, number format, position on the axis, and whether low is better."""
+    """A goal: its column in the table `goals` (`key`), column head and unit, and how its values are shown.
+
+    text: value -> number as text. position: value -> position on the axis before scaling. low_first: whether low is better.
+    """
 
     key: str
     head: str
@@ -43,7 +48,7 @@ GOALS = (
 
 
 def at_once(board: ReportData) -> dict[str, Any]:
-    """Return title, column heads, strips and numbers; {} if fewer than two runs have values for all goals."""
+    """Return title, column heads, strips and numbers of the comparison; {} if fewer than two recipes have all goals."""
     runs = {r.id: r for r in board.ranked}
     table = board.tables["goals"]
     rows = {str(row["run_id"]): row for row in table.to_dict("records") if str(row["run_id"]) in runs}
@@ -110,7 +115,7 @@ def _cell(goal: Goal, scale: svg.Scale, value: float) -> tuple[str, Markup]:
 
 
 def _numbers(run: Run, goals: list[Goal], row: dict[Any, Any], on_front: bool) -> dict[str, Any]:
-    """Return a row of the table below the figure."""
+    """Return the row of a recipe in the table below the figure; `row` is its row of the table `goals`."""
     share = float(row["p_front"])
     intervals = {"auroc": run.external.span, "gap": run.gap.span}
     return {

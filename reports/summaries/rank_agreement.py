@@ -1,4 +1,4 @@
-"""Return the tables below the ranking: rank agreement of hospitals, and variation over seeds and patients."""
+"""Make the two tables below the ranking: agreement of hospitals on the ranking, and variation over seeds and patients."""
 
 from typing import Any
 
@@ -32,7 +32,10 @@ def agreement(board: ReportData) -> dict[str, Any]:
 
 
 def seeds(board: ReportData) -> list[dict[str, Any]]:
-    """Return one row for each recipe with several seeds: internal and external scores and how much they vary."""
+    """Return one row for each of the first SHOWN recipes with several seeds.
+
+    A row has the internal and the external AUROC, each with its standard deviations over seeds and over patients.
+    """
     table = board.tables["seeds"]
     variation = {
         (str(recipe), str(dataset)): (int(num), float(seed_sd), float(patient_sd))

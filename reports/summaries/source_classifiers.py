@@ -1,5 +1,7 @@
 """Summarize source classifiers, which predict the hospital of an image: sentences, table rows and confusion matrices.
 
+Three values identify a classifier:
+
 probe    the input of the classifier: features of a run, of a network before training (random, imagenet), labels ...
 control  how the data were changed, such as "shuffled" (hospitals in random order) or "none"
 shots    number of training images per hospital, 0 for all
@@ -101,7 +103,11 @@ FIRST = (
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A classifier: name, accuracy, bits, and a drawing of the accuracy on an axis from 0 to 1."""
+    """A table row of one source classifier.
+
+    accuracy: balanced accuracy. bits: cross-entropy per image in bits. mark: drawing of the accuracy on an axis from 0 to 1.
+    control: whether the hospitals were in random order.
+    """
 
     name: str
     accuracy: Estimate
@@ -126,7 +132,7 @@ def lookup(table: pd.DataFrame) -> Estimates:
 def of_run(
     estimates: Estimates, run: Run, probe: str, control: str, shots: int = 0, metric: str = ACCURACY
 ) -> Estimate:
-    """Return an estimate of a run; for a probe that does not depend on runs, return its only estimate."""
+    """Return the estimate of a classifier for a run; if the classifier does not depend on runs, its only estimate."""
     key = (probe, control, shots, metric)
     return estimates.get((run.id, key), estimates.get(("", key), MISSING))
 
@@ -134,7 +140,10 @@ def of_run(
 def lines(
     estimates: Estimates, run: Run, chosen: Collection[tuple[str, str, int]] = ()
 ) -> list[tuple[str, list[Line]]]:
-    """Return the classifiers that have an estimate, by group; only those in `chosen`, if it is not empty."""
+    """Return (title of the group, classifiers with an estimate) for each group of LINES.
+
+    If `chosen` is not empty, only the classifiers in `chosen` are returned: (probe, control, shots).
+    """
     groups: dict[str, list[Line]] = {}
     for group, probe, control, shots, name in LINES:
         if chosen and (probe, control, shots) not in chosen:
@@ -220,7 +229,8 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
 def selectivities(board: ReportData, estimates: Estimates, max_rows: int) -> list[dict[str, Any]]:
     """Return each run's selectivity by number of training images; [] if no untrained network was probed.
 
-    Selectivity is the accuracy of a run's features minus that of the network's features before training.
+    Selectivity is the accuracy of a classifier on the run's features minus its accuracy on the network's features before
+    training (random weights).
     """
     rows = []
     for run in board.runs:
