@@ -76,7 +76,7 @@ def columns_of(board: ReportData) -> list[Column]:
         Column(
             "training",
             "Training",
-            "minutes",
+            "device minutes",
             _seconds,
             lambda r: two_figures(_seconds(r) / 60),
             low_first=True,

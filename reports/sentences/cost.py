@@ -14,14 +14,14 @@ UNITS = ((1.0, "hours", 1.0), (1 / 60, "minutes", 60.0), (0.0, "seconds", 3600.0
 
 
 def device_name(device: str) -> str:
-    """Return the name of a training device for a sentence: the name of a GPU, else the recorded text.
+    """Return words for the training time on a device, which is summed over the devices of a run, with the device.
 
     >>> device_name("NVIDIA H200"), device_name("cpu (1 thread)"), device_name("")
-    ('GPU, NVIDIA H200', 'device, cpu (1 thread)', 'device, not recorded')
+    ('GPU time, NVIDIA H200', 'device time, cpu (1 thread)', 'device time, not recorded')
     """
     if not device:
-        return "device, not recorded"
-    return f"{'device' if device.startswith('cpu') else 'GPU'}, {device}"
+        return "device time, not recorded"
+    return f"{'device' if device.startswith('cpu') else 'GPU'} time, {device}"
 
 
 def time_unit(hours: float) -> tuple[str, float]:
@@ -39,16 +39,16 @@ def anytime(device: str, hours: float, quarter: float, half: float, final: float
     `quarter`, `half` and `final` are these AUROCs, NaN if no run had finished an epoch by then.
 
     >>> anytime("NVIDIA H200", 12.0, 0.78, 0.801, 0.812)
-    'Best internal AUROC after a quarter, half and all of the longest training (which took 12 hours on one GPU, NVIDIA H200): .780, .801, .812'
+    'Best internal AUROC after a quarter, half and all of the longest training (which took 12 hours of GPU time, NVIDIA H200): .780, .801, .812'
     >>> anytime("cpu (1 thread)", 0.05, 0.812, 0.812, 0.812)
-    'The best internal AUROC, .812, is reached in a quarter of the time of the longest training (which took 3.0 minutes on one device, cpu (1 thread))'
+    'The best internal AUROC, .812, is reached in a quarter of the time of the longest training (which took 3.0 minutes of device time, cpu (1 thread))'
     >>> anytime("cpu (1 thread)", 0.05, float("nan"), 0.7, 0.812)
-    'Best internal AUROC after half and all of the longest training (which took 3.0 minutes on one device, cpu (1 thread)): .700, .812'
+    'Best internal AUROC after half and all of the longest training (which took 3.0 minutes of device time, cpu (1 thread)): .700, .812'
     """
     if not is_number(final):
         return "No AUROC by training time is stored"
     unit, per = time_unit(hours)
-    longest = f"the longest training (which took {two_figures(hours * per)} {unit} on one {device_name(device)})"
+    longest = f"the longest training (which took {two_figures(hours * per)} {unit} of {device_name(device)})"
     if is_number(quarter) and final - quarter < 0.0005:
         return f"The best internal AUROC, {places(final)}, is reached in a quarter of the time of {longest}"
     if is_number(quarter):

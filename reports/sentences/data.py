@@ -177,9 +177,9 @@ def not_learned(findings: Mapping[str, Sequence[str]], num_runs: int) -> str:
 
 
 def not_compared(hospitals: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """Name the findings that only one of two hospitals labels, "" for none; `hospitals`: (title, findings)."""
+    """Name the findings that have a score at only one of two hospitals, "" for none; `hospitals`: (title, findings)."""
     names = "; ".join(f"{title}: {listing(findings, len(findings))}" for title, findings in hospitals if findings)
-    return f"Not compared, because only one of the two hospitals labels the finding: {names}." if names else ""
+    return f"Not compared, because the finding has a score at only one of the two hospitals: {names}." if names else ""
 
 
 def without_score(hospitals: Sequence[str]) -> str:

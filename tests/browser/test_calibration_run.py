@@ -23,9 +23,13 @@ def test_the_chosen_run_is_shown_with_its_title(browser, tmp_path):
             visit.page.locator("#calibration-run").select_option(run.id)
             assert panels.get_attribute("data-run") == run.id
             assert panels.inner_html() != before[0]
-            other = visit.page.evaluate(
-                'id => document.querySelector(`#calibration-others [data-run="${id}"]`).dataset.title', run.id
+            worse = visit.page.evaluate(
+                "id => document.querySelector(`#calibration-others [data-run='${id}']`).previousElementSibling.textContent",
+                run.id,
             )
-            assert title.inner_text() == other
+            assert title.text_content() == worse
+            assert worse.startswith(("Calibration is", "No clear change"))
+            assert shown.inner_text().startswith(run.label)
+            assert "<" not in panels.inner_text() + worse
         visit.page.locator("#calibration-run").select_option(runs[0].id)
         assert (panels.inner_html(), title.inner_text(), shown.inner_text()) == before
