@@ -1,6 +1,7 @@
 """Section on calibration: reliability curves by hospital, uncalibrated and with Platt scaling fitted on internal data.
 
-ECE is the expected calibration error, which is computed over bins of the predicted probability.
+ECE is the expected calibration error, computed over bins of the predicted probability. Platt scaling is a calibrator. A
+panel is the diagram of one run at one hospital.
 """
 
 from collections.abc import Mapping
@@ -25,14 +26,14 @@ from reports.tables import rows_of
 
 DRAWN = 10  # number of runs with curves
 LISTED = 60  # number of runs in the table of ECE; the ranking has the ECE of the others
-# numbers of bins that `_num_bins` tries first, and the largest number that it tries
+# USUAL_BINS: numbers of bins that `_num_bins` tries first; MOST_BINS: `_num_bins` tries only numbers below this number
 USUAL_BINS, MOST_BINS = (15, 10), 100
 SIDE, LEFT, TOP = 168.0, 20.0, 22.0  # px: side, left margin and top margin of a panel
 X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 
 def calibration(board: ReportData) -> Section:
-    """Write the section: reliability panels of the first runs, and the table of ECE."""
+    """Write the section: reliability panels of the first DRAWN runs with curves, and the table of ECE."""
     headline = board.headline
     platt, uncalibrated, drift = (
         headline.lookup(metric, (calibrator,), finding=MACRO)
@@ -81,7 +82,10 @@ def _panels(
     platt: dict[tuple[str, str, str], Estimate],
     uncalibrated: dict[tuple[str, str, str], Estimate],
 ) -> list[dict[str, Any]]:
-    """Return one panel per hospital, the internal hospital first; keys of `bins` are (run, hospital, calibrator)."""
+    """Return one panel per hospital, the internal hospital first.
+
+    `bins`: (run id, hospital, calibrator) -> table of bins. `platt`, `uncalibrated`: (run id, hospital, finding) -> ECE.
+    """
     panels = []
     for k, hospital in enumerate(board.all_hospitals):
         uncalibrated_bins, platt_bins = (bins.get((run.id, hospital.key, name)) for name in ("none", "platt"))
@@ -104,7 +108,10 @@ def _panel(
     title: str,
     ece: dict[str, Estimate],
 ) -> Markup:
-    """Draw a reliability diagram: Platt-scaled curve with intervals, thin uncalibrated curve, and counts below."""
+    """Draw a reliability diagram: the curve after Platt scaling with intervals, and a thin uncalibrated curve.
+
+    Bars below the diagram show the number of predictions in each bin. The two values of ECE stand above the diagram.
+    """
     body = ""
     for t, word in ((0.0, "0"), (0.5, ".5"), (1.0, "1")):
         body += svg.line(LEFT, Y(t), LEFT + SIDE, Y(t), "g") + svg.text(LEFT - 6, Y(t) + 4, word, "tk", "end")
@@ -122,7 +129,10 @@ def _panel(
 
 
 def _curve(rows: pd.DataFrame | None, line: str, bar: str, mark: str, radius: float) -> str:
-    """Draw the curve of one calibrator: a mark for each bin that has predictions, joined by a line."""
+    """Draw the curve of one calibrator: a line that joins one mark for each bin with predictions.
+
+    `line`, `bar` and `mark` are CSS classes; if `bar` is "", no intervals are drawn. `radius` of the marks is in px.
+    """
     bins = [] if rows is None else sorted(rows_of(rows, *OF_BIN), key=itemgetter(0))
     spots = [(X(p), Y(o), low, high) for _, p, o, low, high, num in bins if num > 0 and is_number(p) and is_number(o)]
     path = "L".join(f"{svg.number(px)} {svg.number(py)}" for px, py, _, _ in spots)
@@ -146,10 +156,11 @@ def _counts(rows: pd.DataFrame | None) -> str:
 
 
 def _num_bins(rows: pd.DataFrame) -> int:
-    """Return the probable number of equal-width bins. The table does not state this number, and it has no rows for empty bins.
+    """Return the probable number of equal-width bins; the table does not state this number and leaves out empty bins.
 
-    The result is the first number of bins with which the mean probability of every bin lies inside this bin. USUAL_BINS
-    are tried first.
+    With the right number of bins, the mean probability of every bin lies between the limits of this bin. The result is
+    the first number for which this is true; USUAL_BINS are tried first. If no number below MOST_BINS fits, the result is
+    the smallest possible number, but at least 10.
     """
     bin_index, mean = rows["bin"].to_numpy(), rows["confidence"].to_numpy()
     fewest = int(bin_index.max()) + 1

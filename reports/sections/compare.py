@@ -1,4 +1,7 @@
-"""Section that compares runs: it contains the numbers, and a script builds the table of the runs that a reader pins."""
+"""Section with the comparison table: a script builds this table of the runs that a reader pins (selects in the ranking).
+
+The section contains the numbers for the script.
+"""
 
 import json
 from typing import Any
@@ -15,9 +18,9 @@ from reports.tables import rows_of
 
 
 def compare(board: ReportData) -> Section:
-    """Write the section: the scores of all recipes as data, and an element that the script fills with a table.
+    """Write the section: the scores of all ranked recipes as data, and an element that the script fills with a table.
 
-    With fewer than two recipes, the section is empty.
+    With fewer than two ranked recipes, the section is empty.
     """
     if len(board.ranked) < 2:
         return Section("compare", "", Markup(""))
@@ -27,7 +30,7 @@ def compare(board: ReportData) -> Section:
 
 
 def _measures(board: ReportData) -> list[tuple[tuple[str, str], dict[str, str]]]:
-    """Return (hospital, metric) of each compared metric, with its title and a note."""
+    """Return the rows of the table: (hospital, metric) of each row, and the row's title and note."""
     return [
         ((EXTERNAL, "auroc"), {"title": "External", "note": "AUROC, mean"}),
         ((board.internal.key, "auroc"), {"title": "Internal", "note": "AUROC, every finding"}),
@@ -37,7 +40,11 @@ def _measures(board: ReportData) -> list[tuple[tuple[str, str], dict[str, str]]]
 
 
 def _data(board: ReportData) -> dict[str, Any]:
-    """Return the metrics, the estimates of each run, and the words of verdicts and of missing differences."""
+    """Return the data for the script.
+
+    `measures`: titles and notes of the metrics. `runs`: for each run, its estimates as text. `verdicts`: the words for
+    a difference from run A. `left`: the sentence on pairs without a stored difference.
+    """
     table = board.tables["pairs"]
     compared = table["first"].nunique() + 1 if len(table) else 0
     return {
@@ -51,10 +58,11 @@ def _data(board: ReportData) -> dict[str, Any]:
 
 
 def _pairs(board: ReportData) -> dict[str, list[list[float] | None]]:
-    """Return the paired differences of each metric: "first second" (two ids) -> [value, low, high, all_low, all_high].
+    """Return the paired differences: "first second" (two ids) -> a list with one item per metric of `_measures`.
 
-    low and high are the difference's own interval; all_low and all_high are adjusted for all pairs in the ranking. Eight
-    decimals are kept; the page shows three.
+    An item is [value, low, high, all_low, all_high], or None if no difference is stored. low and high are the bounds of
+    the difference's own interval. all_low and all_high are the bounds of the simultaneous interval for all pairs in the
+    ranking. Numbers have eight decimals here; the page shows three.
     """
     index_of_measure = {key: k for k, (key, _) in enumerate(_measures(board))}
     pairs: dict[str, list[list[float] | None]] = {}
@@ -68,9 +76,10 @@ def _pairs(board: ReportData) -> dict[str, list[list[float] | None]]:
 
 
 def _cells(board: ReportData, run: Run) -> list[list[str] | None]:
-    """Return the text of each metric and of its interval ("" if there is none), None if there is no value.
+    """Return one item per metric of `_measures`: [value, interval] as text, or None if the metric has no value.
 
-    Numbers are formatted here and not in the script, so that they have the same digits as in the other sections.
+    The text of an unknown interval is "". Python formats the numbers, not the script, so that all sections show the
+    same digits.
     """
     estimates = (run.external, run.internal, run.gap, *(run.hospitals[h.key] for h in board.hospitals))
     return [[estimate.text, estimate.span] if estimate.has_value else None for estimate in estimates]

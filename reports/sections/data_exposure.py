@@ -11,7 +11,10 @@ SYNTHETIC = "synthetic images, no license needed"
 
 
 def data_exposure(board: ReportData) -> Section:
-    """Write the section; the licenses of cohorts are quoted from their agreements."""
+    """Write the section: data exposure of each network, leakage checks, and a table of cohorts.
+
+    The table has the role of each cohort and its license, quoted from the data agreement.
+    """
     exposures = grouped_exposures(board)
     cohorts = board.tables["cohorts"]
     order = {h.key: k for k, h in enumerate(board.all_hospitals)}
@@ -30,7 +33,7 @@ def data_exposure(board: ReportData) -> Section:
 
 
 def _license(board: ReportData, licence: object) -> str:
-    """Return the license of a cohort in words."""
+    """Return the license of a cohort as text; on a page of phantoms, the sentence that no license is needed."""
     if board.phantom:
         return SYNTHETIC
     return licence if isinstance(licence, str) and licence else "not stated"

@@ -23,27 +23,30 @@ from reports.sentences.groups import GroupDifference
 from reports.tables import rows_of
 
 ATTRIBUTES = ("sex", "age", "view")
-FOLDED = ("device", "sex age")
+FOLDED = ("device", "sex age")  # attributes that are folded at first; "sex age" combines sex and age
 WORDS = {"sex age": "sex and age"}
-METRICS = (  # (metric, finding, name on the page); the page shows the first one, the others are folded
+METRICS = (  # (metric, finding, name on the page); the page shows the first metric, the other metrics are folded
     ("auroc", MACRO, "AUROC"),
     ("underdiagnosis", HEALTHY, "Underdiagnosis rate"),
     ("fnr", MACRO, "False negative rate"),
     ("fpr", MACRO, "False positive rate"),
 )
-SPREAD = "auroc_spread"  # metric of the only table that lists all runs; the other tables are about the first run
+SPREAD = "auroc_spread"  # metric of the table that lists the first SHOWN runs; all other tables are about the first run
 COLUMNS = ("run_id", "dataset", "subgroup", "metric", "finding", "value", "low", "high", "n", "num_findings")
 SHOWN = 40
 DEVICES = 8  # number of devices shown per hospital; devices with the most images come first
 WIDTH, LEFT, RIGHT, LANE = 330.0, 78.0, 40.0, 14.0  # px: width, margins and row height of a figure
-LONGEST = 11  # maximum number of letters of a group name next to its mark
+LONGEST = 11  # maximum number of letters of a group name in a figure; longer names are cut
 
 Key = tuple[str, str, str, str, str]  # run, hospital, subgroup, metric, finding
 Cells = Mapping[Key, Estimate]
 
 
 def groups(board: ReportData) -> Section:
-    """Write the section: figures and tables of the first run, differences of all runs; empty if there are no groups."""
+    """Write the section: figures and tables of the first run, and AUROC spreads of the first SHOWN runs.
+
+    The section is empty if there are no groups.
+    """
     table = board.tables["subgroups"]
     rows = table.loc[table["finding"].isin([MACRO, HEALTHY]), list(COLUMNS)]
     run_ids = set(rows["run_id"].unique())
@@ -87,7 +90,7 @@ def groups(board: ReportData) -> Section:
 
 
 def _cells(rows: pd.DataFrame) -> Cells:
-    """Return the subgroup estimates by run, hospital, subgroup, metric and finding."""
+    """Return the estimates of the subgroups; a key is (run id, hospital, subgroup, metric, finding)."""
     return {
         (str(run), str(dataset), str(group), str(metric), str(finding)): Estimate(
             float(value), float(low), float(high), count(n), num_findings=count(num_findings)
@@ -97,7 +100,7 @@ def _cells(rows: pd.DataFrame) -> Cells:
 
 
 def no_threshold(board: ReportData, run: Run) -> str:
-    """Return the sentence on the findings for which a run has no threshold."""
+    """Return the sentence on the findings for which a run has no threshold, with their numbers of patients."""
     table = board.tables["operating_points"]
     rows = table[
         (table["run_id"] == run.id)
@@ -118,7 +121,11 @@ def _distances(
     metric_entry: tuple[str, str, str],
     hospitals: Sequence[Hospital],
 ) -> list[GroupDifference]:
-    """Return, per hospital and attribute, the difference between the two most different groups; its interval is corrected for the number of differences."""
+    """Return for each hospital and attribute the difference between the groups with the highest and the lowest value.
+
+    The simultaneous intervals are corrected for the number of returned differences. An attribute without an interval of
+    this difference is left out.
+    """
     metric, finding, *_ = metric_entry
     differences: list[GroupDifference] = []
     for hospital in hospitals:
@@ -146,7 +153,7 @@ def _metric(
     hospitals: Sequence[Hospital],
     attributes: Sequence[str],
 ) -> dict[str, Any]:
-    """Return figures and table rows of a metric; there is one figure per attribute, and all have the same axis."""
+    """Return the figures and table rows of a metric; each attribute has one figure, and all figures share one axis."""
     metric, finding, word = metric_entry
     members = {attribute: _members(group_names, attribute) for attribute in attributes}
     rows = [
@@ -193,7 +200,10 @@ def _forest(
     internal: str,
     attribute: str,
 ) -> Markup:
-    """Draw the value of each group of an attribute at each hospital, or the words "too few patients"."""
+    """Draw a dot with its interval for each group of an attribute at each hospital.
+
+    A group without a value gets the words "too few patients". `internal` is the key of the internal hospital.
+    """
     grid = svg.ticks(scale.low, scale.high, 5)
     body, y, descriptions = "", 20.0, []
     for hospital, lanes in groups_of_hospital:
@@ -229,19 +239,19 @@ def _forest(
 
 
 def _images(cells: Cells, run: Run, hospital: Hospital, name: str) -> int:
-    """Return the number of images of a group (the largest over metrics); 0 if the group has no metric."""
+    """Return the number of images of a group: the largest number over METRICS, 0 if the group has no score."""
     return max(cells.get((run.id, hospital.key, name, metric, finding), MISSING).n for metric, finding, *_ in METRICS)
 
 
 def _members(group_names: Sequence[str], attribute: str) -> list[str]:
-    """Return the groups of an attribute in the order of the table."""
+    """Return the names of the groups of an attribute, such as "sex=F" for sex, in the order of the table."""
     if attribute == "sex age":
         return [name for name in group_names if name.startswith("sex=") and " age=" in name]
     return [name for name in group_names if name.startswith(f"{attribute}=") and " age=" not in name]
 
 
 def _short(name: str) -> str:
-    """Return the name of a group without the attribute: "F", "40-60", "F 40-60"."""
+    """Return the name of a group without the attribute: "sex=F age=40-60" becomes "F 40-60"."""
     if name.startswith("device="):
         return name.removeprefix("device=")
     return " ".join(attribute_value.partition("=")[2] for attribute_value in name.split(" "))
@@ -252,7 +262,11 @@ def _cut(text: str) -> str:
 
 
 def _row(cells: Cells, run: Run, name: str, metric: str, finding: str, hospitals: Sequence[Hospital]) -> dict[str, Any]:
-    """Return a table row for `name`: of a group ("sex=F") its value at each hospital, of an attribute ("sex") the spread at each hospital."""
+    """Return the table row of a group or of an attribute.
+
+    If `name` is a group, such as "sex=F", the row has the value of the group at each hospital. If `name` is an
+    attribute, such as "sex", the row has the spread at each hospital.
+    """
     spread = "=" not in name
     values = [cells.get((run.id, h.key, name, metric + "_spread" * spread, finding), MISSING) for h in hospitals]
     return {

@@ -1,6 +1,6 @@
 """Section on hospitals: a colored table of AUROC and gap by run and hospital, and a scatter of the AUROCs.
 
-A gap is the internal minus the external AUROC; both are the axes of the scatter.
+A gap is the internal minus the external AUROC. The axes of the scatter are the internal and the external AUROC.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from reports.report_data.report_data import EXTERNAL, ReportData
 from reports.sentences import data as data_sentences
 from reports.sentences import main_findings as sentences
 
-STEP = 0.02  # AUROC; gaps in a range of this width have the same color, and there are eight colors
+STEP = 0.02  # width in AUROC of the range of gaps that have the same color; there are eight colors
 SHOWN = 20  # rows of the table that are visible at first; later rows are folded
 
 
@@ -50,7 +50,7 @@ def step(gap: float) -> int:
 
 
 def _head(board: ReportData, key: str) -> dict[str, Any]:
-    """Return the head of a hospital's column: name, number of findings, smallest number of images."""
+    """Return the head of a hospital's column: name, number of findings, and smallest number of images over all runs."""
     hospital = next(h for h in board.all_hospitals if h.key == key)
     internal = key == board.internal.key
     estimates = [e for r in board.ranked for e in (r.internal if internal else r.hospital_gaps[key],) if e.has_value]
@@ -67,7 +67,7 @@ def _head(board: ReportData, key: str) -> dict[str, Any]:
 
 
 def _row(board: ReportData, run: Run) -> dict[str, Any]:
-    """Return the table row of a run, with a cell for each external hospital."""
+    """Return the table row of a run. Each external hospital has a cell with AUROC, gap and color class."""
     cells = []
     for hospital in board.hospitals:
         value, gap = run.hospitals[hospital.key], run.hospital_gaps[hospital.key]
@@ -82,6 +82,6 @@ def _row(board: ReportData, run: Run) -> dict[str, Any]:
 
 
 def _scatter_words(board: ReportData, compared: Sequence[Run]) -> str:
-    """Return the title of the scatter."""
+    """Return the title of the scatter: the number of runs with a lower external than internal AUROC."""
     below = sum(r.external_common.value < r.internal_common.value for r in compared)
     return sentences.scatter_title(below, len(compared), board.unit)

@@ -14,7 +14,10 @@ from reports.report_data.report_data import MACRO, ReportData
 
 
 def mappings(board: ReportData) -> Section:
-    """Write the section: changes of scores under each other mapping; empty if no hospital has another mapping."""
+    """Write the section: changes of AUROC under the mappings that the grid does not use.
+
+    The section is empty if no hospital has scores under a second mapping.
+    """
     table = board.tables["reversals"]
     if not len(table):
         return Section("mappings", "", Markup(""))
@@ -49,7 +52,7 @@ def _row(board: ReportData, row: dict[Any, Any]) -> dict[str, str]:
 
 
 def _findings(board: ReportData) -> list[dict[str, str]]:
-    """Return one row per hospital, mapping and finding: mean AUROC over recipes, and number of positives."""
+    """Return one row per hospital, mapping and finding: mean AUROC over recipes, and number of positive images."""
     table = board.tables["mappings"]
     mean = table[table["finding"] != MACRO].groupby(["dataset", "finding", "mapping"], sort=True)
     rows: pd.DataFrame = mean.agg(value=("value", "mean"), positive=("num_positive", "max")).reset_index()

@@ -10,7 +10,7 @@ from reports.summaries.citation import bibtex
 
 
 def method(board: ReportData) -> Section:
-    """Write the section on method."""
+    """Write the section: split shares, label sources, rules of scoring, standard errors, citation and versions."""
     split: dict[str, Any] = dict(board.meta.get("split") or {})
     order = [n for n in ("train", "val", "test") if n in split]
     # sort the splits, because JSON does not keep their order
@@ -42,7 +42,10 @@ def method(board: ReportData) -> Section:
 
 
 def _compared(board: ReportData) -> str:
-    """State which cohorts were compared to find shared patients and images; "" if the tables do not state it."""
+    """Return the sentences on cohorts that were compared to find shared patients and images.
+
+    The result is "" if the tables do not record which cohorts were compared.
+    """
     compared = board.meta.get("compared")
     if not compared:
         return ""
@@ -64,7 +67,11 @@ def _compared(board: ReportData) -> str:
 
 
 def _standard_errors(board: ReportData) -> list[tuple[str, str, tuple[str, str, str]]]:
-    """Return one row per hospital and split: standard error of AUROC by three methods, median over runs and findings."""
+    """Return one row per hospital and split: (hospital, split, standard errors of AUROC).
+
+    The three methods assume independent images, assume independent patients, or resample patients. Each standard error
+    is the median over runs and findings.
+    """
     columns = ["se_image", "se_patient", "se_bootstrap"]
     table = board.tables["delong"]
     median = table[["dataset", "split", *columns]].dropna().groupby(["dataset", "split"], sort=False).median()

@@ -1,4 +1,7 @@
-"""The choice "Rank by": all rankings of the recipes, as data with which a script shows a ranking in place of the first one."""
+"""The choice "Rank by" of the ranking: all rankings of the recipes, as data for a script.
+
+When the reader chooses an option, the script replaces the ranking on the page by the ranking of this option.
+"""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,10 +21,12 @@ from reports.schemas.criterion import Criterion
 from reports.sentences import main_findings as sentences
 
 METRICS = {"auroc": "AUROC", "gap": "gap in AUROC", "auprc": "AUPRC", "ece": "ECE"}
-HEADS = {"gap": "Gap"}  # names of metrics in the column head, if they differ
+HEADS = {"gap": "Gap"}  # names in the column head of metrics whose name there is not the name in METRICS
 SMALLEST_FIRST = frozenset({"gap", "ece"})
 OPEN = 10  # number of tie groups with visible rows at first
-SHOWN = 10  # number of rows of a group that are visible at first, on a page with more than FIRST runs; the style sheet has the same number
+# number of rows of a tie group that are visible at first, if the page has more than FIRST runs; the style sheet has the
+# same number
+SHOWN = 10
 FIRST = 60  # number of rows that the table has at first; a script adds the others (without JavaScript, they are in a second table)
 
 
@@ -32,9 +37,9 @@ class Choice:
     criterion: Criterion
     rows: Rows
     metric: str  # name of the metric
-    place: str  # hospital or finding, for the menu and the column head
+    place: str  # short name of the hospital, "external mean" or name of the finding; for the menu and the column head
     words: str  # name of the score in a sentence
-    smallest_first: bool
+    smallest_first: bool  # whether the smallest score is the best
 
     @property
     def metric_and_place(self) -> str:
@@ -48,7 +53,10 @@ class Choice:
 
 
 def choices(board: ReportData) -> dict[str, list[Choice]]:
-    """Return the options of "Rank by": title of a group -> its options. The first option is the ranking of the page."""
+    """Return the options of "Rank by": title of a group in the menu -> its options; {} with fewer than two options.
+
+    The first option is the ranking of the page.
+    """
     custom = {str(metric["name"]): metric for metric in board.meta.get("custom_metrics") or ()}
     names = METRICS | {name: str(metric["title"]) for name, metric in custom.items() if name not in METRICS}
     smallest_first = SMALLEST_FIRST | {name for name, metric in custom.items() if metric["better"] == "lower"}
@@ -82,7 +90,11 @@ def data(board: ReportData, options: Iterable[Choice], order: Mapping[str, int])
 
 
 def _ranking(board: ReportData, choice: Choice, order: Mapping[str, int]) -> dict[str, Any]:
-    """Return one ranking: words, the HTML of the head of each tie group, and for each recipe, best first, its numbers."""
+    """Return one ranking as data for the script.
+
+    `words`, `head` and `leader` are texts; `groups` has the HTML of the head of each tie group. The lists from `row` to
+    `score` have one item per recipe, best first. `derived` has the scores of the derived runs.
+    """
     runs = {run.id: run for run in board.ranked}
     rows = [(runs[run_id], row) for run_id, row in choice.rows.items() if run_id in order]
     numbers = sorted({row["group"] for _, row in rows})
@@ -109,7 +121,11 @@ def _ranking(board: ReportData, choice: Choice, order: Mapping[str, int]) -> dic
 
 
 def groups(members: Iterable[Sequence[Run]], board: ReportData) -> list[dict[str, Any]]:
-    """Return the facts that the table shows of each tie group: number, caption, runs, and whether its rows are folded."""
+    """Return the number, caption and runs of each tie group, and whether its rows are folded.
+
+    `closed`: whether rows of the group are hidden at first. `partly`: whether the first SHOWN rows of a closed group stay
+    visible.
+    """
     return [
         {
             "words": sentences.group_caption(k, len(runs), runs[0].label, board.unit),
@@ -123,13 +139,16 @@ def groups(members: Iterable[Sequence[Run]], board: ReportData) -> list[dict[str
 
 
 def group_head(group: Mapping[str, Any], board: ReportData, span: int = 1, again: bool = False) -> Markup:
-    """Write the start of a tie group's rows; `span`: number of columns; `again`: an earlier table has the first rows of the group."""
+    """Write the head row of a tie group as HTML.
+
+    `span`: number of columns. `again`: whether an earlier table has the first rows of the group.
+    """
     single = len(board.ranked) == 1
     return write("ranking_group.html.j2", g=group, unit=board.unit, again=again, single=single, span=span)
 
 
 def p_best_text(p_best: float) -> str:
-    """Return the probability that a run is best, with two decimals."""
+    """Return as text the probability that a run is best: two decimals, "< .01" for small values, a dash for NaN."""
     if not is_number(p_best):
         return DASH
     return places(p_best, 2) if p_best >= 0.005 else "< .01"
@@ -155,7 +174,7 @@ def _leader(board: ReportData, choice: Choice, rows: list[tuple[Run, Mapping[str
 
 
 def _of_derived(board: ReportData, criterion: Criterion) -> list[Estimate]:
-    """Return the scores of the derived runs, which are not ranked."""
+    """Return for each derived run its score by a criterion, MISSING if there is none; derived runs are not ranked."""
     if not board.derived:
         return []
     calibrator = "platt" if criterion.metric == "ece" else "none"
@@ -165,6 +184,6 @@ def _of_derived(board: ReportData, criterion: Criterion) -> list[Estimate]:
 
 
 def _texts(estimate: Estimate) -> list[str]:
-    """Return the score and, if known, the bounds of its interval as text."""
+    """Return the score as text, followed by the two bounds of its interval if these are known."""
     bounds = [places(estimate.low), places(estimate.high)] if estimate.has_interval else []
     return [estimate.text, *bounds]

@@ -1,4 +1,7 @@
-"""Section on symptoms, which are patterns in a run's predictions that technical faults cause. The section comes before the ranking."""
+"""Section on symptoms; the section comes before the ranking.
+
+A symptom is a pattern in a stored run that a common technical mistake causes.
+"""
 
 from markupsafe import Markup
 
