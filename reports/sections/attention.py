@@ -1,4 +1,4 @@
-"""Section on heat maps: how much of them lies on outlines of findings and on other regions, and a gallery of cases.
+"""Section on heat maps: the share of each map on outlines of findings and on other regions, and a gallery of cases.
 
 Enrichment is the share of a heat map inside a region, divided by the region's share of the image.
 """
@@ -19,7 +19,8 @@ from reports.summaries.missing_analyses import missing_analyses, section_without
 
 SHOWN = 12  # runs listed in the table
 METHODS = {"gradcam": "Grad-CAM", "gradcam++": "Grad-CAM++", "hirescam": "HiResCAM"}
-COLUMNS = (OWN, "token", "markers", "border", "outside lungs")  # regions in the figure; the table has all regions
+# regions in the figure; OWN: the outline of the finding, "token": the tag of a phantom; the table has all regions
+COLUMNS = (OWN, "token", "markers", "border", "outside lungs")
 
 
 def attention(board: ReportData) -> Section:
@@ -65,13 +66,16 @@ def attention(board: ReportData) -> Section:
 
 
 def _method(board: ReportData) -> str:
-    """Return the heat-map method; it is read from the options of the analysis, because the tables do not record it."""
+    """Return the heat-map method from the options of the analysis; the tables do not record the method."""
     options_of_analyses = (a.get("options", {}) for a in board.meta.get("analyses") or () if a["name"] == "attention")
     return next((str(options["method"]) for options in options_of_analyses if "method" in options), "gradcam")
 
 
 def _hospital(table: pd.DataFrame, board: ReportData, key: str, columns: list[str], finding: str) -> dict[str, Any]:
-    """Return the figure's row of one hospital: for each region, a small axis with the enrichment of each run."""
+    """Return the figure's row of one hospital: for each region, a small axis with the enrichment of each run.
+
+    `finding`: the finding whose maps are measured on the tag of a phantom; other regions use all findings.
+    """
     hospital_rows = table[table["dataset"] == key]
     cells = []
     for region in columns:
@@ -94,7 +98,8 @@ def _findings(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one row per finding.
 
     A row has the enrichment at internal and external hospitals, the overlap with the finding, the share of maps whose
-    maximum is on the finding, and the enrichment on the tag of a phantom.
+    maximum is on the finding, the enrichment on the tag of a phantom, and the share of heat outside the lungs. Keys with
+    "centre" are of a map that is always bright in the image center.
     """
     rows = []
     internal, external = table[table["dataset"] == board.internal.key], table[table["dataset"] != board.internal.key]
@@ -122,13 +127,13 @@ def _findings(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _overlap(table: pd.DataFrame) -> str:
-    """Return the share of empty heat maps as text, "" if no map is empty."""
+    """Return the share of heat maps that are empty, as text; "" if no map is empty."""
     empty = heatmaps.mean(heatmaps.pick(table, "empty"))
     return percent(empty.value, 1) if empty.has_value and empty.value > 0 else ""
 
 
 def _runs(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the table rows of the first runs: enrichment by run, hospital and region."""
+    """Return the table rows of the first SHOWN runs: enrichment by run, hospital and region."""
     names = {r.id: r.label for r in board.scored[:SHOWN]}
     shown_rows = table[(table["finding"] == ALL) & (table["by"] == NETWORK) & table["run_id"].isin(names)]
     order = {h.key: i for i, h in enumerate(board.all_hospitals)}
@@ -152,14 +157,14 @@ def _runs(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _of_recipes(board: ReportData) -> pd.DataFrame:
-    """Return the rows of `map_stability` of the ranked recipes that have a value."""
+    """Return the rows of the table `map_stability` that belong to ranked recipes and have a value."""
     return heatmaps.rows_of_runs(board.tables["map_stability"], [r.id for r in board.ranked]).dropna(subset=["value"])
 
 
 def _seeds(board: ReportData) -> list[dict[str, Any]]:
-    """Return the table rows on the similarity of maps over seeds.
+    """Return the table rows on the similarity of the maps of different seeds, internal and external.
 
-    The first recipes have rows of all findings, internal and external; the best of them also has a row for each finding.
+    Each of the first SHOWN recipes has rows for all findings together. The best recipe also has rows for each finding.
     """
     recipes = {r.id: r.label for r in board.ranked}
     order = {recipe: i for i, recipe in enumerate(recipes)}
@@ -187,7 +192,7 @@ def _seeds(board: ReportData) -> list[dict[str, Any]]:
 
 
 def _choices(pictures: list[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
-    """Return (key, title, values) of each filter of the gallery that has more than one value."""
+    """Return (key, title, values) of each filter of the gallery; filters with only one value are left out."""
     words = (("finding", "Finding"), ("hospital", "Hospital"), ("kind", "Case"), ("run", "Run"))
     values_of_key = [(key, word, list(dict.fromkeys(p[key] for p in pictures))) for key, word in words]
     by_kind = [

@@ -17,7 +17,7 @@ STATES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
 
 
 def cohorts(board: ReportData) -> Section:
-    """Write the section: flow of images, prevalence and co-occurrence of findings."""
+    """Write the section: flow of images for each cohort, prevalence and co-occurrence of findings."""
     table = board.tables["cohorts"]
     rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
     order = {h.key: k for k, h in enumerate(board.all_hospitals)}
@@ -61,7 +61,10 @@ def cohorts(board: ReportData) -> Section:
 
 
 def _no_lungs(board: ReportData) -> dict[str, Any]:
-    """Return a table: share of images without detected lungs, by cohort and preprocessing that crops to the lungs."""
+    """Return a table: share of images in which no lungs were detected, by cohort (rows) and preprocessing (columns).
+
+    Only preprocessing that crops to the lungs has a column. The result is {} if there is no such preprocessing.
+    """
     datasets = board.meta.get("datasets", {})
     rates_of_hospital = {h: datasets.get(h.key, {}).get("no_lungs") or {} for h in board.all_hospitals}
     names = list(dict.fromkeys(name for rates in rates_of_hospital.values() for name in rates))
@@ -106,7 +109,10 @@ def _used_share_figure(used: float, listed: float, internal: bool) -> Markup:
 
 
 def _prevalence(board: ReportData) -> list[dict[str, Any]]:
-    """Return one row per finding, with a cell per hospital: share and counts, or why there is no share."""
+    """Return one row per finding, with a cell per hospital: prevalence and counts, or the reason for a missing prevalence.
+
+    The prevalence is the number of present labels divided by the number of present, absent and not mentioned labels.
+    """
     splits = dict(zip(board.tables["cohorts"]["dataset"], board.tables["cohorts"]["headline_split"], strict=True))
     counts: dict[tuple[str, str], dict[str, int]] = {}
     for row in board.tables["prevalence"].to_dict("records"):
@@ -143,7 +149,7 @@ def _prevalence(board: ReportData) -> list[dict[str, Any]]:
 
 
 def _most_different(rows: list[dict[str, Any]]) -> str:
-    """Return the sentence that names the finding with the largest difference in prevalence."""
+    """Return the sentence that names the finding whose prevalence differs most between hospitals, as a ratio."""
     best: tuple[float, str, str, str] = (0.0, "", "", "")
     for row in rows:
         cells = [c for c in row["cells"] if c["share"] and not c["few"]]

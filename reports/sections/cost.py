@@ -24,7 +24,7 @@ OTHERS = (  # (cost, title, column head, unit, divisor) of each cost except oper
     ("device_hours", "External AUROC by training time", "Training", "hours", 1.0),
     ("params", "External AUROC by number of parameters", "Parameters", "million", 1e6),
 )
-FORECAST_COSTS = {  # cost -> its name in a sentence, unit and divisor; the unit of hours depends on the amount
+FORECAST_COSTS = {  # cost -> (name in a sentence, unit, divisor); for device_hours, `time_unit` chooses the unit
     "macs": ("operations", "GMACs per image", 1e9),
     "params": ("parameters", "million", 1e6),
     "device_hours": ("hours of training", "hours", 1.0),
@@ -34,7 +34,10 @@ DRAWN = 40  # maximum number of curves; a reader could not distinguish more
 
 
 def cost(board: ReportData) -> Section:
-    """Write the section: scatter of AUROC and operations, Pareto front for each cost, and AUROC by training time."""
+    """Write the section: scatter of external AUROC and operations, Pareto front for each cost, and AUROC by training time.
+
+    The section also has a forecast of the AUROC with more compute, and a comparison of runs in several goals.
+    """
     runs = [r for r in board.ranked if r.quantity("macs") > 0]
     budget = _budget(board, "macs")
     front = {r.id for r in runs if r.id in budget and budget[r.id]["on_front"]}
@@ -52,7 +55,7 @@ def cost(board: ReportData) -> Section:
         "others": [_runs_by_cost(board, *other_cost) for other_cost in OTHERS],
         "legend": charts.families(runs),
         "drawn": has_chart,
-        # the chart has the names escaped, because it interprets HTML; the menus show text, so the escaping is undone
+        # the chart interprets names as HTML, so its names are escaped; the menus show plain text and need unescaped names
         "axes": {
             way: [{"key": axis["key"], "name": unescape(axis["name"])} for axis in chart["axes"][way]]
             for way in ("x", "y")
@@ -68,9 +71,9 @@ def cost(board: ReportData) -> Section:
 
 
 def _runs_by_cost(board: ReportData, cost: str, title: str, word: str, unit: str, scale: float) -> dict[str, Any]:
-    """Return the runs sorted by a cost, with its amount, whether the run is on the Pareto front, and the gain in AUROC.
+    """Return the table of a cost: one row per run, cheapest first, with the amount of the cost and a row of `_budget`.
 
-    The gain is relative to the best cheaper run. `word` is the column head; amounts are divided by `scale`.
+    `word`: column head. `scale`: divisor of the amounts.
     """
     budget = _budget(board, cost)
     runs = [r for r in board.ranked if r.id in budget]
@@ -93,9 +96,10 @@ def _runs_by_cost(board: ReportData, cost: str, title: str, word: str, unit: str
 
 
 def _budget(board: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
-    """Return, by run id: amount, whether the run is on the Pareto front, share of resamples, and gain.
+    """Return for each run id the amount of a cost, and whether the run is on the Pareto front for this cost.
 
-    `share`: share of resamples in which the run is on the front. `gain`: AUROC minus that of the best cheaper run.
+    `share`: share of resamples in which the run is on the front. `gain`: external AUROC of the run minus the external
+    AUROC of the best cheaper run.
     """
     table = board.tables["frontier"]
     return {
@@ -110,7 +114,10 @@ def _budget(board: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
 
 
 def _forecasts(board: ReportData) -> dict[str, Any]:
-    """Return what more compute would buy: a sentence on the first cost with a forecast, and a table row for each cost."""
+    """Return the forecast of the external AUROC of a new recipe that costs twice as much as the most expensive recipe.
+
+    The forecast is a sentence on the first cost in the table, and a table row for each cost.
+    """
     rows: list[dict[str, Any]] = []
     for row in board.tables["compute_forecast"].to_dict("records"):
         name, unit, divisor = FORECAST_COSTS[str(row["cost"])]
@@ -137,7 +144,10 @@ def _forecasts(board: ReportData) -> dict[str, Any]:
 
 
 def _anytime(board: ReportData) -> list[dict[str, Any]]:
-    """Return for each device: a sentence, the curves of AUROC by training time, and the rows of the Pareto front."""
+    """Return for each device: a sentence, the curves of AUROC by training time, and the rows of the Pareto front.
+
+    The AUROC is on the split that selects the epoch.
+    """
     table = board.tables["anytime"]
     labels = board.labels
     figures = []
@@ -166,9 +176,9 @@ def _anytime(board: ReportData) -> list[dict[str, Any]]:
 
 
 def _curves(board: ReportData, rows: pd.DataFrame, unit: str, factor: float, label: str) -> Markup:
-    """Draw the AUROC of each run by training time; a dot marks an AUROC that no other run reached sooner.
+    """Draw for each run the best AUROC so far by training time; a dot marks an AUROC that no other run reached sooner.
 
-    The curve of the first run is dark.
+    The curve of the first run is dark. Hours are multiplied by `factor`, which converts them to `unit`.
     """
     run_ids = set(rows["run_id"].unique())
     order = [r.id for r in board.runs if r.id in run_ids][:DRAWN]

@@ -1,4 +1,4 @@
-"""Section on findings: the gap of each finding, and the AUROC of the finding with the largest gap at each hospital.
+"""Section on findings: the gap of each finding and, for the finding with the largest mean gap, the AUROC at each hospital.
 
 A gap is the internal minus the external AUROC.
 """
@@ -20,7 +20,10 @@ WIDTH = 190.0  # px; a wider figure does not fit into half of a window of 1280 p
 
 
 def findings(board: ReportData) -> Section:
-    """Write the section: gaps of findings, largest mean first, and the AUROC of the first finding at each hospital."""
+    """Write the section: the gaps of all findings, largest mean gap first, and one finding's AUROC at each hospital.
+
+    This finding is the one with the largest mean gap.
+    """
     rows = sorted((_row(board, f) for f in board.findings), key=_order)
     measured = [r for r in rows if r["gaps"]]
     clear_findings = [r["finding"] for r in measured if r["num_clear"] == len(r["gaps"]) and r["mean"] > 0]
@@ -53,7 +56,10 @@ def findings(board: ReportData) -> Section:
 
 
 def _row(board: ReportData, finding: str) -> dict[str, Any]:
-    """Return the gaps of a finding (runs in order of the ranking), their means and their smallest sample sizes."""
+    """Return the table row of a finding: the gap of each run, in the order of the ranking, and summaries of these runs.
+
+    The summaries are the mean gap, the mean AUROCs, the number of clear gaps, and the smallest sample sizes.
+    """
     gaps = [board.gaps.get((r.id, EXTERNAL, finding), MISSING) for r in board.ranked]
     estimates = [e for e in gaps if e.has_value]
     return {
@@ -74,7 +80,7 @@ def _order(row: dict[str, Any]) -> tuple[float, str]:
 
 
 def _axis(numbers: list[float], include_zero: bool = True) -> tuple[svg.Scale, list[float]]:
-    """Return the axis that all rows share, and the positions of its grid lines."""
+    """Return the axis that the figures of all rows share, and the values at its grid lines."""
     finite = [v for v in numbers if is_number(v)] or [0.5]
     low, high = min(finite), max(finite)
     if include_zero:
@@ -90,7 +96,10 @@ def _axis_figure(scale: svg.Scale, grid: list[float], width: float) -> Markup:
 
 
 def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float], unit: str) -> Markup:
-    """Draw the gaps of a finding: lines with intervals for few runs, a swarm of dots for many runs."""
+    """Draw the gaps of a finding: up to LANES runs as marks with intervals, more runs as a swarm of dots.
+
+    In a swarm, a hollow dot is an unclear gap.
+    """
     if not gaps:
         return Markup("")
     lanes = len(gaps) <= LANES
@@ -109,7 +118,7 @@ def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float], unit:
 
 
 def _by_hospital(board: ReportData, finding: str) -> list[dict[str, Any]]:
-    """Return one row for each hospital that labels the finding, the internal hospital first."""
+    """Return one row per hospital, the internal hospital first: AUROC of each run, sample sizes, or why AUROC is missing."""
     rows = []
     for hospital in board.all_hospitals:
         values = [board.cells.get((r.id, hospital.key, finding), MISSING) for r in board.ranked]

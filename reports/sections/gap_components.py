@@ -23,7 +23,7 @@ METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
 USED = {"auroc": ("case_mix", "labels", "remainder"), "auprc": ("prevalence", "case_mix", "remainder")}
 PARTS = {"prevalence": "prevalence", "case_mix": "case mix", "labels": "labels", "remainder": "remainder"}
 SAID = PARTS | {"labels": "label mapping"}
-# name of the label component if the radiologists' labels are of other patients than the reports' labels
+# name of the label component if the labels of radiologists and of reports belong to different patients
 OTHER_PATIENTS = "label source (other internal patients)"
 READERS = {
     "report": "reports",
@@ -41,7 +41,10 @@ Cells = Mapping[tuple[str, str, str, str], Mapping[Any, Any]]
 
 
 def gap_components(board: ReportData) -> Section:
-    """Write the section: components of the first recipe, and a table of all recipes; empty if there are no components."""
+    """Write the section: components of the first recipe, and a table of the first SHOWN recipes.
+
+    The section is empty if there are no components.
+    """
     table = board.tables["decomposition"]
     macro = table.loc[table["finding"] == MACRO, list(COLUMNS)]
     external = macro[(macro["dataset"] == EXTERNAL) & (macro["metric"] == "auroc") & (macro["part"] == "gap")]
@@ -73,19 +76,22 @@ def gap_components(board: ReportData) -> Section:
 
 
 def estimate(cells: Cells, run: Run, dataset: str, metric: str, component: str) -> Estimate:
-    """Return a component as an estimate; MISSING if it was not measured."""
+    """Return a component, or with the name "gap" the whole gap; MISSING if the component was not measured."""
     row = cells.get((run.id, dataset, metric, component))
     return Estimate(float(row["value"]), float(row["low"]), float(row["high"])) if row else MISSING
 
 
 def _component_name(cells: Cells, run: Run, component: str) -> str:
-    """Return the name of a component; the label component has another name if its labels come from other patients."""
+    """Return the name of a component; the label component is OTHER_PATIENTS if its two label sources differ in patients."""
     paired = cells.get((run.id, EXTERNAL, "auroc", component), {}).get("paired")
     return OTHER_PATIENTS if component == "labels" and paired is not None and paired < 1 else SAID[component]
 
 
 def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
-    """Return the bars of a metric, one per hospital, on a shared axis around 0."""
+    """Return the figure of a metric: one row of bars per hospital, and for several hospitals a row for their mean.
+
+    All rows share one axis.
+    """
     places_ = [(h.key, h.title) for h in board.hospitals] + (
         [(EXTERNAL, "External mean")] if len(board.hospitals) > 1 else []
     )
@@ -121,7 +127,11 @@ def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str,
 
 
 def _whole_gap(cells: Cells, run: Run, dataset: str, metric: str, num_hospitals: int) -> Estimate:
-    """Return the gap of a recipe with its simultaneous bounds; for AUROC, the bounds are those of the other sections."""
+    """Return the gap of a recipe with its simultaneous interval.
+
+    For AUROC, the interval is the one that other sections show. Otherwise, the interval is corrected for the number of
+    hospitals.
+    """
     gap = estimate(cells, run, dataset, metric, "gap")
     shown = run.gap if dataset == EXTERNAL else run.hospital_gaps.get(dataset, MISSING)
     if metric == "auroc" and shown.is_compared:
@@ -130,7 +140,10 @@ def _whole_gap(cells: Cells, run: Run, dataset: str, metric: str, num_hospitals:
 
 
 def _bar(gap: Estimate, components: Mapping[str, Estimate], scale: svg.Scale, grid: list[float]) -> Markup:
-    """Draw the components as bars in one row: negative components left of 0, positive components right of 0. Below the bars, draw the gap with its interval."""
+    """Draw the components as bars in one row: negative components left of 0, positive components right of 0.
+
+    A mark below the bars shows the gap with its intervals.
+    """
     body = "".join(svg.line(scale(t), 0, scale(t), HEIGHT, "z" if t == 0 else "g") for t in grid)
     ends = {1: 0.0, -1: 0.0}
     for component, estimate in components.items():
@@ -147,7 +160,7 @@ def _bar(gap: Estimate, components: Mapping[str, Estimate], scale: svg.Scale, gr
 
 
 def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
-    """Return notes on components: why they could not be measured completely, or how they were measured."""
+    """Return notes on components: why a component could not be measured completely, or how a component was measured."""
     notes = []
     for component in USED[metric]:
         row = cells.get((run.id, key, metric, component), {})
@@ -176,7 +189,10 @@ def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
 
 
 def _against(board: ReportData, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return one row per run and internal test split: macro gap at each hospital, mean gap and worst hospital."""
+    """Return one row per run and internal split: macro gap at each external hospital, mean gap, and largest gap.
+
+    The internal splits are `test` and the splits that radiologists labeled. `worst`: the hospital with the largest gap.
+    """
     table = board.tables["references"]
     macro = table[table["finding"] == MACRO]
     row_of_split: dict[tuple[str, str, str], Mapping[Any, Any]] = {

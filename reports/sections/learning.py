@@ -16,7 +16,7 @@ MEASURED = ("val_auroc", "train_loss", "val_loss")
 
 
 def learning(board: ReportData) -> Section:
-    """Write the section on learning curves."""
+    """Write the section: curves of loss and AUROC, a table of the selected epochs, and an audit of the selection rules."""
     history = board.tables["history"]
     columns = ("run_id", "epoch", *MEASURED)
     epochs = {
@@ -54,9 +54,12 @@ def learning(board: ReportData) -> Section:
 
 
 def _audit(board: ReportData) -> list[dict[str, Any]]:
-    """Return a row per run: for each selection rule the epoch, and its AUROCs.
+    """Return a row per run with the epoch that each selection rule selects, and the AUROC at this epoch.
 
-    One AUROC is on the split that selects the epoch; if recorded, another is on the internal test split.
+    `chosen`: (epoch, AUROC on the split that selects the epoch) for the rules "best epoch" and "last epoch".
+    `test`: (epoch, AUROC on the internal test split) for these rules and, if recorded, for the oracle, which selects the
+    best epoch on the test split. `over`, `last_over`: test AUROC of the oracle and of the last epoch, minus the test
+    AUROC of the best epoch.
     """
     table = board.tables["epochs"]
     labels = {run.id: run.label for run in board.runs}

@@ -1,7 +1,7 @@
 """Section with the ranking: runs by mean external AUROC, in tie groups.
 
-The data cannot distinguish the scores of the runs in a tie group. The dot strip of a run shows three AUROCs as dots on
-one axis: at the worst hospital, the external mean, and at the internal hospital.
+The data cannot distinguish the scores of the runs in a tie group. The dot strip of a run shows three AUROCs as marks on
+one axis: the AUROC at the worst hospital, the mean AUROC at external hospitals, and the AUROC at the internal hospital.
 """
 
 import json
@@ -28,7 +28,7 @@ from reports.sentences.verdicts import CLEAR
 from reports.summaries import rank_agreement as agreeing
 
 WIDTH = 262.0  # px: width of the dot strip
-# Maximum number of values of a filter, and of filters; a longer list would be hard to use.
+# Maximum number of values that a filter can have, and maximum number of filters; longer lists would be hard to use.
 MOST_VALUES, MOST_FACTORS = 40, 12
 WORDS = {
     "family": "Family",
@@ -56,13 +56,13 @@ class Factor:
         return self.values.index(self.value_of_run[run.id])
 
     def same_partition(self, other: Mapping[str, str]) -> bool:
-        """Return whether another factor divides the runs into the same groups; `other` maps run ids to its values."""
+        """Return whether another factor divides the runs into the same groups; `other`: run id -> value of that factor."""
         pairs = {(self.value_of_run[run], other[run]) for run in self.value_of_run}
         return len(pairs) == len(self.values) == len(set(other.values()))
 
 
 def ranking(board: ReportData) -> Section:
-    """Write the section; runs without a score come last, with the reason."""
+    """Write the section: the table of ranked runs with filters, then the runs without a rank and the reason for each."""
     columns, factors = columns_of(board), _factors(board)
     strips, grid, scale = _strips(board)
     groups, by = ranking_choices.groups(board.groups, board), ranking_choices.choices(board)
@@ -146,12 +146,18 @@ def _of_seeds(recipe: Run) -> list[float]:
 
 
 def _compared(run: Run) -> Estimate:
-    """Return a run's mean external AUROC over the findings that the internal hospital labels, too; without such findings, the AUROC that decides the rank."""
+    """Return a run's mean external AUROC over the findings that the internal and the external hospitals label.
+
+    If there are no such findings, return the external AUROC that decides the rank.
+    """
     return run.external_common if run.external_common.has_value else run.external
 
 
 def _row_slices(groups: Sequence[dict[str, Any]], board: ReportData, span: int) -> list[dict[str, Any]]:
-    """Split each group into rows in the table and rows that the script adds later; `start`: number of earlier rows."""
+    """Split each tie group into slices: the rows among the first FIRST rows of the table, and the later rows.
+
+    A script adds the later rows to the table. `start`: number of rows before the slice.
+    """
     slices: list[dict[str, Any]] = []
     start = 0
     for group in groups:
@@ -169,8 +175,8 @@ def _sort_data(
 ) -> dict[str, Any]:
     """Return the data of a run with which the script sorts, filters and searches.
 
-    `k`: mean rank, then the number in each column (null if missing). `f`: for each factor, the index of the run's
-    value.
+    `g`: number of the tie group. `k`: mean rank, then the number in each column; None if a number is missing. `f`: for
+    each factor, the index of the run's value. `what`: words for the search.
     """
     numbers = [run.mean_rank, *(column.value(run) for column in columns)]
     words = (run.family, run.variant or "base recipe", run.marks, board.submission_mark(run))
@@ -196,7 +202,7 @@ def _factors(board: ReportData) -> list[Factor]:
             r.id: _value_text(r.facts.get(key) if key in WORDS else configs[r.id].get(key)) for r in board.ranked
         }
         values = sorted(set(value_of_run.values()), key=_by_number)
-        # for example, `config.optimizer.name` duplicates `optimizer`
+        # a factor that divides the runs like an earlier factor: for example, `config.optimizer.name` and `optimizer`
         is_duplicate = any(factor.same_partition(value_of_run) for factor in factors)
         if 1 < len(values) <= MOST_VALUES and not is_duplicate:
             factors.append(
@@ -241,7 +247,7 @@ def _base(board: ReportData) -> str:
 
 
 def _legend() -> dict[str, Markup]:
-    """Return the marks of the dot strip, for its legend."""
+    """Return the marks for the legend of the dot strip: worst hospital, external mean, internal hospital."""
     external = svg.line(2, 5, 20, 5, "i-ext") + svg.circle(11, 5, 4.4, "m-ext")
     return {
         "worst": svg.svg(10, 10, svg.diamond(5, 5, 4.4, "m-wst"), "", "ky"),

@@ -1,6 +1,6 @@
 """Define the columns of the ranking: the text that is shown, and the number for sorting and copying.
 
-The dot strip is the first column, a small figure of three AUROCs; it is not defined here.
+The first column is the dot strip, a small figure of three AUROCs. `ranking` defines the dot strip.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ CUSTOM_COLUMNS = 6  # maximum number of columns for custom metrics: ranking.css 
 class Column:
     """A column of the ranking: its head, the text that is shown for a run, and the number for sorting and copying."""
 
-    key: str  # also its name in the page's address, and its CSS class
+    key: str  # name of the column in the page's address; also part of the column's CSS class
     head: str
     unit: str
     value: Callable[[Run], float]
@@ -41,7 +41,10 @@ class Column:
 
 
 def columns_of(board: ReportData) -> list[Column]:
-    """Return the columns after the dot strip; a column that is hidden at first is left out if no run has a value."""
+    """Return the columns after the dot strip.
+
+    A column that is hidden at first is left out if no ranked run has a value for this column.
+    """
     gaps = [b for r in board.ranked if r.gap.has_value for b in (r.gap.value, *r.gap.bounds) if is_number(b)]
     low, high = min([0.0, *gaps]), max([0.05, *gaps])
     chance = next((r.probe.chance for r in board.ranked if r.probe.has_value), 0.0)
@@ -134,7 +137,10 @@ def columns_of(board: ReportData) -> list[Column]:
 
 
 def _custom_metrics(board: ReportData) -> list[Column]:
-    """Return a column (external macro, hidden at first) for each metric that the registry adds, up to CUSTOM_COLUMNS."""
+    """Return a column for each custom metric (a metric that the user adds to the registry), at most CUSTOM_COLUMNS.
+
+    A column has the macro score at external hospitals and is hidden at first.
+    """
     metrics = board.tables.meta.get("custom_metrics", ())[:CUSTOM_COLUMNS]
     return [_custom_metric(board, f"metric{number}", metric) for number, metric in enumerate(metrics, start=1)]
 
@@ -173,12 +179,16 @@ def _seconds(run: Run) -> float:
 
 
 def _internal_findings(board: ReportData) -> str:
-    """Return the words below the head of the internal AUROC; they name the findings if the AUROC over every finding, in the details of a run, differs."""
+    """Return the words below the head of the column of internal AUROC: "shared findings" or "AUROC".
+
+    "shared findings" distinguishes this AUROC from the internal AUROC over every finding in the details of a run. If
+    both AUROCs are equal for all runs, the words are "AUROC".
+    """
     differs = any(r.internal_common.has_value and r.internal_common.text != r.internal.text for r in board.ranked)
     return "shared findings" if differs else "AUROC"
 
 
 def _other_findings(run: Run) -> str:
-    """Return a note with the mean external AUROC over shared findings; "" if it is the AUROC that decides the rank."""
+    """Return a note with the mean external AUROC over shared findings; "" if the AUROC that decides the rank is the same."""
     differs = run.external_common.has_value and run.external_common.text != run.external.text
     return f"{run.external_common.text} on shared findings" if differs else ""

@@ -1,8 +1,9 @@
 """Section on effective robustness, and on rules that select a run.
 
 The effective robustness of a run is its external AUROC minus the AUROC that a line predicts from its internal AUROC.
-The line is fitted to the other runs. The regret of a selection rule is the external AUROC that it loses compared with
-the best run; its optimism is the amount by which it overestimates the selected run.
+The line is fitted to the other runs. The regret of a selection rule is the external AUROC of the best run minus the
+external AUROC of the run that the rule selects. The optimism of a rule is the amount by which the score that selects
+this run overestimates the run.
 """
 
 from collections.abc import Mapping
@@ -42,7 +43,7 @@ def robustness(board: ReportData) -> Section:
 
 
 def _line(board: ReportData) -> list[dict[str, Any]]:
-    """Return one row for each run that has an effective robustness (distance from the line), largest first."""
+    """Return one row for each run that has an effective robustness (`distance` from the line), largest first."""
     table = board.tables["robustness"]
     cells = {str(r["run_id"]): r for r in table[table["dataset"] == EXTERNAL].to_dict("records")}
     rows: list[dict[str, Any]] = []
@@ -60,7 +61,7 @@ def _line(board: ReportData) -> list[dict[str, Any]]:
 
 
 def effective(row: Mapping[Any, Any]) -> Estimate:
-    """Return the effective robustness of a row of the table `robustness`, with bounds simultaneous over runs."""
+    """Return the effective robustness in a row of the table `robustness`, with the simultaneous interval for all runs."""
     value, low, high, *bounds = (float(row[column]) for column in ("value", "low", "high", "all_low", "all_high"))
     return Estimate(value, low, high).simultaneous(*bounds)
 
@@ -84,7 +85,10 @@ def _dot(distance: Estimate, scale: svg.Scale, grid: list[float]) -> Markup:
 
 
 def _audit(board: ReportData) -> list[dict[str, Any]]:
-    """Return one row for each selection rule: regret and optimism, averaged over hospitals."""
+    """Return one row for each selection rule: the selected run, and its regret and optimism averaged over hospitals.
+
+    `oracle`: whether the rule uses external labels.
+    """
     table = board.tables["selection"]
     labels = board.labels
     return [
@@ -102,7 +106,10 @@ def _audit(board: ReportData) -> list[dict[str, Any]]:
 
 
 def _regret(row: Mapping[Any, Any]) -> Estimate:
-    """Return the regret; it has no interval if no other run can have a higher AUROC."""
+    """Return the regret of a selection rule.
+
+    If the rule selects the best run and the upper bound is not above 0, the regret is 0 without an interval.
+    """
     if row["run_id"] == row["best_run"] and not row["high"] > 0:
         return Estimate(0.0)
     return Estimate(float(row["regret"]), float(row["low"]), float(row["high"]))

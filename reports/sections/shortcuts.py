@@ -2,7 +2,7 @@
 
 A source classifier predicts the hospital of an image; if its input is a run's features, it is called a probe. A control
 is the same classifier with changed data, such as shuffled hospitals. A nuisance is a property that varies inside a
-hospital and may replace a finding, such as view.
+hospital and that a network may use in place of a finding, such as view.
 """
 
 import math
@@ -21,14 +21,14 @@ from reports.summaries import nuisances
 from reports.summaries import source_classifiers as sources
 from reports.summaries.missing_analyses import missing_analyses
 
-NEEDED = 8  # minimum number of runs for a rank correlation; with fewer, its interval covers nearly all values
+NEEDED = 8  # minimum number of runs for a rank correlation; with fewer runs, the interval covers nearly all values
 SHOWN = 40  # number of runs in the table of selectivity
 
 
 def shortcuts(board: ReportData) -> Section:
-    """Write the section: source classifiers, image properties, nuisances, and a scatter of probe and gap.
+    """Write the section: source classifiers, image properties, nuisances, and a scatter of probe accuracy and gap.
 
-    The correlation over runs needs at least eight runs.
+    The rank correlation of probe accuracy and gap is computed only for NEEDED or more runs.
     """
     probes = probe_lookup(board.tables["sources"])
     runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
@@ -64,7 +64,7 @@ def shortcuts(board: ReportData) -> Section:
 
 
 def _sources(board: ReportData, probed: list[Run], num_sources: int) -> dict[str, Any]:
-    """Return the source classifiers of the first run, and the selectivity of all runs."""
+    """Return the source classifiers of the first run, and the selectivity of the first SHOWN runs."""
     estimates, run = sources.lookup(board.tables["sources"]), probed[0]
     confused = sources.confusions(board, run)
     return {
@@ -98,7 +98,7 @@ def _nuisances(board: ReportData, runs: list[Run]) -> dict[str, Any]:
 
 
 def spearman(xs: list[float], ys: list[float]) -> Estimate:
-    """Return Spearman's rank correlation with its 95 % interval.
+    """Return Spearman's rank correlation with its 95 % interval; MISSING if all values of `xs` or of `ys` are equal.
 
     Source: Bonett and Wright, Psychometrika 65 (2000) 23: Fisher's z with variance (1 + rho^2 / 2) / (n - 3).
     """
@@ -110,6 +110,6 @@ def spearman(xs: list[float], ys: list[float]) -> Estimate:
 
 
 def _ranks(values: list[float]) -> list[float]:
-    """Return the rank of each value; equal values get their mean rank."""
+    """Return the rank of each value, starting at 0; equal values get the mean of their ranks."""
     ordered = np.sort(values)
     return [float(np.mean(np.flatnonzero(ordered == v))) for v in values]
