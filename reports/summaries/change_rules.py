@@ -13,16 +13,19 @@ EXTERNAL, MACRO = "external", "macro"
 
 
 def changes(table: pd.DataFrame, measure: str = "abs_dp", subset: str = "all") -> pd.DataFrame:
-    """Return the rows of `transplants` with one measure and subset."""
+    """Return the rows of the table `transplants` with one measure and one subset of images.
+
+    "abs_dp" is the mean absolute change of the probability.
+    """
     return table[(table["measure"] == measure) & (table["subset"] == subset)]
 
 
 def changed(table: pd.DataFrame, internal: str, kind: str = MARKER) -> list[str]:
     """Return the findings for which a kind of change changes predictions in external images.
 
-    `table` has the rows of one run in the table `transplants`. The donor is the internal cohort, if the kind has a donor.
-    For an internal marker, the control pastes a patch without a marker, from the cohort of the host image.
-    The mean absolute change in probability, minus the change by the control, must have a 95 % interval above MARGIN.
+    `table` has the rows of one run in the table `transplants`. If the kind has a donor, the donor is internal. The mean
+    absolute change in probability, minus the change by the control, must have a 95 % interval above MARGIN. For an
+    internal marker, the control pastes a patch without a marker from the cohort of the host image.
     """
     rows = changes(table)
     rows = rows[(rows["kind"] == kind) & rows["donor"].isin(["", internal]) & (rows["host"] == EXTERNAL)]
@@ -32,9 +35,9 @@ def changed(table: pd.DataFrame, internal: str, kind: str = MARKER) -> list[str]
 def caught(table: pd.DataFrame, internal: str) -> list[str]:
     """Return the findings with a shortcut: a marker changes the prediction, and the internal AUROC depends on markers.
 
-    The control for erasing a marker is erasing the region on the other side of the image. The AUROC depends on markers
-    if the change of AUROC, minus the change by the control, has a 95 % interval below 0. Erasing a marker without
-    information costs no AUROC.
+    The AUROC depends on markers if erasing all markers lowers the AUROC more than the control does: the change of AUROC,
+    minus the change by the control, has a 95 % interval below 0. The control erases the region on the other side of the
+    image. Erasing a marker without information costs no AUROC.
     """
     rows = changes(table, "auroc")
     rows = rows[(rows["kind"] == ERASED) & (rows["host"] == internal) & (rows["high"] < 0)]

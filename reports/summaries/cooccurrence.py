@@ -9,14 +9,17 @@ from typing import Any
 from reports.formatting import Z, listing, two_figures
 from reports.report_data.report_data import ReportData
 
-SHOWN = 8  # number of pairs in the figure: the strongest at the internal hospital; a folded table has the others
+SHOWN = 8  # number of pairs in the figure: those with the largest internal odds ratios; a folded table has other pairs
 LEAST = 5  # minimum number of images in each of the four cells of an odds ratio
-NO_FINDING = "No Finding"  # left out, because it excludes other findings by definition
+NO_FINDING = "No Finding"  # pairs with this label are left out, because the label excludes other findings by definition
 
 
 @dataclass(frozen=True, slots=True)
 class Odds:
-    """The odds ratio of two findings in one cohort; 1 means that the findings are independent."""
+    """The odds ratio of two findings in one cohort, from four numbers of images (cells); 1 means independent findings.
+
+    The first cell counts the images with both findings, the next two those with only one finding.
+    """
 
     both: int
     first_only: int
@@ -35,34 +38,37 @@ class Odds:
 
     @property
     def error(self) -> float:
-        """The standard error of the logarithm, over images (Woolf 1955)."""
+        """The standard error of the logarithm over images (Woolf 1955), NaN if unknown."""
         cells = (self.both, self.first_only, self.second_only, self.neither)
         return math.sqrt(sum(1 / n for n in cells)) if self.has_value else math.nan
 
     @property
     def text(self) -> str:
-        """The odds ratio as text for the page."""
+        """The odds ratio as text for the page, "" if unknown."""
         return two_figures(math.exp(self.log)) if self.has_value else ""
 
     @property
     def span(self) -> str:
-        """The 95 % interval as text for the page."""
+        """The 95 % interval of the odds ratio as text for the page, "" if unknown."""
         ends = [math.exp(self.log + side * Z * self.error) for side in (-1, 1)] if self.has_value else []
         return "–".join(two_figures(end) for end in ends)
 
     @property
     def clear(self) -> bool:
-        """Return whether the interval excludes 1."""
+        """Return whether the 95 % interval of the odds ratio excludes 1."""
         return self.has_value and abs(self.log) > Z * self.error
 
     @property
     def step(self) -> int:
-        """The color step, 0 (odds ratio of 1 or less) to 7 (odds ratio of 11 or more)."""
+        """The color step, 0 (odds ratio below 1.4, or unknown) to 7 (odds ratio above 11.3); a step is a factor of 1.4."""
         return max(0, min(7, math.floor(self.log / math.log(2) * 2))) if self.has_value else 0
 
 
 def come_together(board: ReportData) -> dict[str, Any]:
-    """Return the title, and a row for each pair of findings; {} if no pair can be measured."""
+    """Return the title, and a row for each pair of findings, the largest internal odds ratio first.
+
+    A row is (pair, odds ratio at each hospital). The result is {} if no pair can be measured.
+    """
     odds_of_pair: dict[tuple[str, str], dict[str, Odds]] = {}
     for row in board.tables["cooccurrence"].to_dict("records"):
         pair = (str(row["finding"]), str(row["other"]))
@@ -98,10 +104,10 @@ def come_together(board: ReportData) -> dict[str, Any]:
 
 
 def answer(internal: str, compared: Sequence[tuple[str, Odds, str, Odds]]) -> str:
-    """State how many pairs of findings have a clearly different odds ratio at an external hospital.
+    """Return the sentence on pairs of findings whose odds ratio is clearly different at an external hospital.
 
-    `compared`: (pair, internal odds, hospital, external odds). The sentence names the largest change. A Bonferroni
-    correction accounts for all comparisons.
+    `compared`: (pair, internal odds, external hospital, external odds). The sentence names the pair with the largest
+    change. A Bonferroni correction accounts for all comparisons.
     """
     usable = [row for row in compared if row[1].has_value and row[3].has_value]
     if not usable:

@@ -1,7 +1,8 @@
 """Summarize the heat-map tables `attention` and `cascade` over runs: numbers, sentences and strips.
 
 Enrichment is the share of a heat map inside a region, divided by the region's share of the image. A baseline map does
-not depend on the network: bright in the image center, or bright in the lungs. The PORT tag is a white tag on phantoms.
+not depend on the network: a map that is bright in the image center, or a map that is bright in the lungs. The PORT tag is
+a white tag on phantoms.
 """
 
 import math
@@ -35,7 +36,7 @@ WIDE = 124.0  # px: width of a strip
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """A mean over runs, with its bounds, the values of the runs, and the number of maps."""
+    """A mean over runs, with its bounds, the number of runs, the number of maps (`n`), and the value of each run."""
 
     value: float
     low: float = float("nan")
@@ -59,14 +60,15 @@ NONE = Mean(float("nan"))
 
 
 def rows_of_runs(table: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
-    """Return the rows of the table that belong to these runs."""
+    """Return the rows of the table that belong to the runs `run_ids`."""
     return table[table["run_id"].isin(run_ids)]
 
 
 def mean(rows: pd.DataFrame) -> Mean:
-    """Return the mean over runs.
+    """Return the mean over runs; NONE if no row has a value.
 
-    Its bounds are the range over runs; for a single run, the interval over patients.
+    The bounds of the mean are the smallest and the largest value of a run. For a single run, the bounds are its interval
+    over patients.
     """
     rows = rows.dropna(subset=["value"])
     if rows.empty:
@@ -80,7 +82,10 @@ def mean(rows: pd.DataFrame) -> Mean:
 
 
 def pick(table: pd.DataFrame, metric: str, region: str = OWN, by: str = NETWORK, finding: str = ALL) -> pd.DataFrame:
-    """Return the rows of one metric, region, source of the map and finding; the source `by` is the network or a baseline."""
+    """Return the rows of one metric, region, source of maps and finding.
+
+    `by`: source of the maps, NETWORK or the name of a baseline map, such as "centre".
+    """
     selected = (table["metric"] == metric) & (table["region"] == region) & (table["by"] == by)
     return table[selected & (table["finding"] == finding)]
 
@@ -92,9 +97,9 @@ def regions_in(table: pd.DataFrame) -> list[str]:
 
 
 def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
-    """Return the finding with maps that focus most on the PORT tag at the internal hospital, and the enrichment.
+    """Return the finding whose internal maps focus most on the PORT tag, and the enrichment of these maps on the tag.
 
-    Without a tag, return ("", NONE).
+    The result is ("", NONE) if no enrichment on a tag was measured.
     """
     rows = table[(table["dataset"] == internal) & (table["finding"] != ALL)]
     rows = rows[(rows["region"] == "token") & (rows["metric"] == "enrichment") & (rows["by"] == NETWORK)]
@@ -105,7 +110,10 @@ def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
 
 
 def answer(table: pd.DataFrame, num_runs: int) -> str:
-    """Return the title: enrichment of maps on the finding, compared with chance and the center baseline."""
+    """Return the sentence on the enrichment on the finding, compared with chance and with the center baseline map.
+
+    Without outlines of findings, the sentence is on the enrichment outside the lungs.
+    """
     on_finding = mean(pick(table, "enrichment"))
     if not on_finding.has_value:
         outside_lungs = mean(pick(table, "enrichment", "outside lungs"))
@@ -135,7 +143,7 @@ def answer(table: pd.DataFrame, num_runs: int) -> str:
 
 
 def title(table: pd.DataFrame) -> str:
-    """Return the title: whether heat on the finding differs from chance, and the comparison with the center map."""
+    """Return the title: whether the heat on the finding differs from chance, and the enrichment of the center map."""
     on_finding = mean(pick(table, "enrichment"))
     if not on_finding.has_value:
         return "Heat inside and outside the lungs"
@@ -147,10 +155,10 @@ def title(table: pd.DataFrame) -> str:
 
 
 def _mean_bound(rows: pd.DataFrame, end: str) -> float:
-    """Return the mean over runs of one bound of the interval, low or high (`end`).
+    """Return the mean over runs of one bound of their intervals; `end`: "low" or "high".
 
-    The result is a bound of the interval of the mean. If the errors of the runs are fully correlated, the bound is
-    exact; else the interval is too wide.
+    The result is used as a bound of the interval of the mean over runs. This bound is exact if the errors of the runs
+    are fully correlated. Otherwise, the interval is too wide.
     """
     return float(rows.dropna(subset=["value"]).groupby("run_id")[end].mean().mean())
 
@@ -170,7 +178,10 @@ def tag_sentence(table: pd.DataFrame, internal: str) -> str:
 
 
 def strip(values: Mean, baselines: Mapping[str, Mean], label: str) -> str:
-    """Draw an enrichment on a log axis from 1/4 to 8: a dot per run, the mean, and a diamond per baseline map."""
+    """Draw an enrichment on a logarithmic axis from 1/4 to 8.
+
+    A small dot is a run, a large dot with a line is the mean with its bounds, and a diamond is a baseline map.
+    """
     scale = svg.Scale(math.log2(LOW), math.log2(HIGH), 8, WIDE - 8)
 
     def x(value: float) -> float:
@@ -199,7 +210,10 @@ def axis() -> str:
 
 
 def trust(table: pd.DataFrame) -> list[str]:
-    """Return one sentence for each sanity check of the heat maps."""
+    """Return one sentence for each sanity check that has results: shuffled weights, removed pixels, added noise.
+
+    `table` has rows of the table `cascade`.
+    """
     sentences = []
     weights = table[(table["check"] == "weights") & (table["metric"] == "spearman")]
     if len(weights):
@@ -233,7 +247,8 @@ def trust(table: pd.DataFrame) -> list[str]:
 def stability_sentence(table: pd.DataFrame, num_seeds: int) -> str:
     """Return the sentence on the similarity of maps over seeds; `num_seeds` is the largest number of runs of a recipe.
 
-    `table` has the rows of `map_stability` with a value. The sentence is about external hospitals, if they have a value.
+    `table` has the rows of `map_stability` with a value. The sentence is about external hospitals if the table has rows
+    of external hospitals, otherwise about the internal hospital.
     """
     if num_seeds < 2:
         return "Seeds were not varied, so the data do not show whether the maps depend on the seed"

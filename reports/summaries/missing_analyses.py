@@ -15,7 +15,10 @@ WORDS = {
 
 
 def missing_analyses(board: ReportData, *names: str) -> list[str]:
-    """Return one sentence for each failed or unfinished analysis in `names`, with the last recorded reason."""
+    """Return one sentence for each failed or unfinished analysis in `names`, with the number of runs and the last reason.
+
+    An analysis that failed for some runs and is not done for other runs has two sentences.
+    """
     sentences = []
     for name in names:
         entries = [a for a in board.meta.get("analyses") or () if a["name"] == name]
@@ -33,7 +36,10 @@ def missing_analyses(board: ReportData, *names: str) -> list[str]:
 
 
 def section_without_results(board: ReportData, key: str, nav: str, heading: str, *names: str) -> Section:
-    """Return a section that states why an analysis has no results; an empty section if it was not requested."""
+    """Return a section that states why the analyses `names` have no results.
+
+    The section is empty if these analyses were not requested.
+    """
     sentences = missing_analyses(board, *names)
     html = write("missing_analyses.html.j2", key=key, heading=heading, said=sentences) if sentences else Markup("")
     return Section(key, nav if sentences else "", html)

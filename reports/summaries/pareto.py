@@ -1,5 +1,6 @@
-"""Compare runs in several goals at once: sentences, strips and numbers; in every strip, right is better.
+"""Compare runs in several goals at once: sentences, strips and numbers.
 
+A strip is a small axis that shows one run as a mark among all runs, for one goal. In every strip, right is better.
 A run is Pareto-optimal if no other run is at least as good in every goal and better in one goal.
 """
 
@@ -18,7 +19,8 @@ from reports.sentences import cost as cost_sentences
 
 SHOWN = 12  # number of runs with strips; the table has the other Pareto-optimal runs
 WIDE, EDGE = 132.0, 18.0
-# share of resamples in which a run is Pareto-optimal: above LIKELY, the run may be optimal; from SURE on, it is stable
+# Limits for the share of resamples in which a run is Pareto-optimal. The table also lists runs that are not
+# Pareto-optimal if their share is above LIKELY. A Pareto-optimal run is stable if its share is at least SURE.
 LIKELY, SURE = 0.05, 0.95
 
 
@@ -26,12 +28,12 @@ LIKELY, SURE = 0.05, 0.95
 class Goal:
     """A goal: column head, number format, position on the axis, and whether low is better."""
 
-    key: str
+    key: str  # column of the table `goals`
     head: str
     unit: str
-    text: Callable[[float], str]
-    position: Callable[[float], float] = lambda v: v
-    low_first: bool = False
+    text: Callable[[float], str]  # converts a value to text
+    position: Callable[[float], float] = lambda v: v  # converts a value to a position on the axis
+    low_first: bool = False  # whether a low value is better
 
 
 GOALS = (
@@ -43,7 +45,11 @@ GOALS = (
 
 
 def at_once(board: ReportData) -> dict[str, Any]:
-    """Return title, column heads, strips and numbers; {} if fewer than two runs have values for all goals."""
+    """Return the texts, figures and tables of the comparison; {} if fewer than two runs have values for all goals.
+
+    `rows`: strips of the first SHOWN Pareto-optimal runs. `numbers`: table rows of all Pareto-optimal runs, and of the
+    runs whose share of resamples is above LIKELY.
+    """
     runs = {r.id: r for r in board.ranked}
     table = board.tables["goals"]
     rows = {str(row["run_id"]): row for row in table.to_dict("records") if str(row["run_id"]) in runs}
@@ -75,7 +81,7 @@ def at_once(board: ReportData) -> dict[str, Any]:
 
 
 def _scale(goal: Goal, values: list[float]) -> svg.Scale:
-    """Return the axis that all runs share; better values are on the right."""
+    """Return the axis of a goal that all runs share; better values are on the right."""
     positions = [goal.position(v) for v in values]
     low, high = min(positions), max(positions)
     low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
@@ -104,13 +110,17 @@ def _background(goals: list[Goal], scales: dict[str, svg.Scale], rows: list[dict
 
 
 def _cell(goal: Goal, scale: svg.Scale, value: float) -> tuple[str, Markup]:
-    """Return a number as text, and the strip with its mark."""
+    """Return the value of a run as text, and the strip with the run's mark."""
     body = f'<use href="#goal-{goal.key}"/>' + svg.circle(scale(goal.position(value)), 11, 4.6, "dot")
     return goal.text(value), svg.svg(WIDE, 22, body, "", "mi")
 
 
 def _numbers(run: Run, goals: list[Goal], row: dict[Any, Any], on_front: bool) -> dict[str, Any]:
-    """Return a row of the table below the figure."""
+    """Return a row of the table below the figure.
+
+    `cells`: value and interval of each goal. `beaten`: whether another run is better. `share`: share of resamples in
+    which the run is Pareto-optimal.
+    """
     share = float(row["p_front"])
     intervals = {"auroc": run.external.span, "gap": run.gap.span}
     return {

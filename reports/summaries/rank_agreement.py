@@ -1,4 +1,4 @@
-"""Return the tables below the ranking: rank agreement of hospitals, and variation over seeds and patients."""
+"""Prepare the tables below the ranking: rank agreement of hospitals, and variation over seeds and patients."""
 
 from typing import Any
 
@@ -11,7 +11,10 @@ SHOWN = 40  # maximum number of rows in the table of seeds
 
 
 def agreement(board: ReportData) -> dict[str, Any]:
-    """Return Kendall's tau for each pair of hospitals as a triangular table; {} if no pair could be compared."""
+    """Return a triangular table: Kendall's tau between the rankings at two hospitals, for each pair of hospitals.
+
+    The result is {} if no pair could be compared.
+    """
     table = board.tables["agreement"]
     tau_of_pair = {
         frozenset((str(r["first"]), str(r["second"]))): Estimate(float(r["tau"]), float(r["low"]), float(r["high"]))
@@ -32,7 +35,10 @@ def agreement(board: ReportData) -> dict[str, Any]:
 
 
 def seeds(board: ReportData) -> list[dict[str, Any]]:
-    """Return one row for each recipe with several seeds: internal and external scores and how much they vary."""
+    """Return one row for each recipe with several seeds, at most SHOWN: internal and external mean AUROC.
+
+    Each AUROC has its standard deviation over seeds (`seed`) and over resampled patients (`patient`).
+    """
     table = board.tables["seeds"]
     variation = {
         (str(recipe), str(dataset)): (int(num), float(seed_sd), float(patient_sd))

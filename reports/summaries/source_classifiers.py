@@ -1,8 +1,10 @@
 """Summarize source classifiers, which predict the hospital of an image: sentences, table rows and confusion matrices.
 
-probe    the input of the classifier: features of a run, of a network before training (random, imagenet), labels ...
-control  how the data were changed, such as "shuffled" (hospitals in random order) or "none"
-shots    number of training images per hospital, 0 for all
+probe    the input of the classifier, such as "features" (of a run), "random" or "imagenet" (features of the network before
+         training, with random or ImageNet weights), or "labels"
+control  the change of the data, such as "shuffled" (hospitals in random order); "none" for unchanged data
+shots    number of training images per hospital; 0 for all images
+bits     cross-entropy of the classifier in bits; a low value means that the hospital is easy to predict
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +21,7 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 
 ACCURACY, BITS, SELECTIVITY = "balanced_accuracy", "bits", "selectivity"
-WIDTH = 150.0  # px: the drawing of an accuracy
+WIDTH = 150.0  # px: width of the drawing of an accuracy
 Key = tuple[str, str, int, str]  # probe, control, shots, metric
 # key: (run id, Key); the run id is "" for classifiers that do not use a run
 Estimates = Mapping[tuple[str, Key], Estimate]
@@ -111,7 +113,7 @@ class Line:
 
 
 def lookup(table: pd.DataFrame) -> Estimates:
-    """Return the estimates of the table `sources` by run id and key."""
+    """Return the estimates of the table `sources`: (run id, (probe, control, shots, metric)) -> estimate."""
     columns = ("run_id", "probe", "control", "shots", "metric", "value", "low", "high", "n", "chance")
     return {
         (str(run), (str(probe), str(control), count(shots), str(metric))): Estimate(
@@ -126,7 +128,7 @@ def lookup(table: pd.DataFrame) -> Estimates:
 def of_run(
     estimates: Estimates, run: Run, probe: str, control: str, shots: int = 0, metric: str = ACCURACY
 ) -> Estimate:
-    """Return an estimate of a run; for a probe that does not depend on runs, return its only estimate."""
+    """Return the estimate of a metric for a run and a probe; if the probe does not depend on runs, its only estimate."""
     key = (probe, control, shots, metric)
     return estimates.get((run.id, key), estimates.get(("", key), MISSING))
 
@@ -134,7 +136,10 @@ def of_run(
 def lines(
     estimates: Estimates, run: Run, chosen: Collection[tuple[str, str, int]] = ()
 ) -> list[tuple[str, list[Line]]]:
-    """Return the classifiers that have an estimate, by group; only those in `chosen`, if it is not empty."""
+    """Return (title of the group, classifiers) for the classifiers of LINES that have an accuracy.
+
+    If `chosen` is not empty, only the classifiers in `chosen` (probe, control, shots) are returned.
+    """
     groups: dict[str, list[Line]] = {}
     for group, probe, control, shots, name in LINES:
         if chosen and (probe, control, shots) not in chosen:
@@ -148,7 +153,7 @@ def lines(
 
 
 def verdict(estimates: Estimates, run: Run, num_sources: int) -> str:
-    """State whether training changed how well features reveal the hospital."""
+    """Return the sentences on the accuracy with a run's features, and on the change of this accuracy by training."""
     trained, random = (of_run(estimates, run, probe, "none") for probe in ("features", "random"))
     if not trained.has_value:
         return "The source classifier was not run"
@@ -218,9 +223,10 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
 
 
 def selectivities(board: ReportData, estimates: Estimates, max_rows: int) -> list[dict[str, Any]]:
-    """Return each run's selectivity by number of training images; [] if no untrained network was probed.
+    """Return one row per run, at most `max_rows`: selectivity for all, 32 and 8 training images per hospital, and bits.
 
-    Selectivity is the accuracy of a run's features minus that of the network's features before training.
+    Selectivity is the accuracy with a run's features minus the accuracy with the network's features before training
+    (`before`). Runs without selectivity and bits are left out.
     """
     rows = []
     for run in board.runs:
@@ -232,7 +238,10 @@ def selectivities(board: ReportData, estimates: Estimates, max_rows: int) -> lis
 
 
 def confusions(board: ReportData, run: Run) -> list[dict[str, Any]]:
-    """Return the confusion matrix of each classifier: a row per true hospital; cells have a share and a color step."""
+    """Return the confusion matrix of each classifier: a row per true hospital, a column per predicted hospital.
+
+    A cell is (share of the true hospital's images, color step 0 to 7, whether the prediction is correct).
+    """
     table = board.tables["source_confusion"]
     names = {
         "features": f"Features of {run.label}",
@@ -268,7 +277,10 @@ def confusions(board: ReportData, run: Run) -> list[dict[str, Any]]:
 
 
 def mistaken(tables: Sequence[Mapping[str, Any]]) -> str:
-    """Name the hospital whose images the first classifier most often assigns to another hospital; "" without a matrix."""
+    """Return the sentence on the most common error of the first classifier; "" if there is no confusion matrix.
+
+    The sentence names the true hospital and the predicted hospital.
+    """
     if not tables:
         return ""
     heads, rows = tables[0]["heads"], tables[0]["rows"]
