@@ -43,7 +43,7 @@ def _data(board: ReportData) -> dict[str, Any]:
     """Return the data for the script.
 
     `measures`: titles and notes of the metrics. `runs`: for each run, its estimates as text. `verdicts`: the words for
-    a difference from run A. `left`: the sentence on pairs without a stored difference.
+    a difference from run A, the first pinned run. `left`: the sentence on pairs without a stored difference.
     """
     table = board.tables["pairs"]
     compared = table["first"].nunique() + 1 if len(table) else 0

@@ -76,7 +76,7 @@ def _title(table: pd.DataFrame, unit: str) -> str:
 
 
 def _is_clear(row: Mapping[Any, Any], effect: Estimate) -> bool:
-    """Return whether a mean change is clear: its interval excludes 0, and it exceeds the variation between pairs."""
+    """Return whether a mean change is clear: its interval excludes 0, and `_beyond_pairs` is true."""
     return effect.clear and _beyond_pairs(row)
 
 

@@ -82,7 +82,10 @@ def estimate(cells: Cells, run: Run, dataset: str, metric: str, component: str) 
 
 
 def _component_name(cells: Cells, run: Run, component: str) -> str:
-    """Return the name of a component; the label component is OTHER_PATIENTS if its two label sources differ in patients."""
+    """Return the name of a component.
+
+    The label component has the name OTHER_PATIENTS if at least one finding has no images with labels from both label sources.
+    """
     paired = cells.get((run.id, EXTERNAL, "auroc", component), {}).get("paired")
     return OTHER_PATIENTS if component == "labels" and paired is not None and paired < 1 else SAID[component]
 
@@ -129,8 +132,8 @@ def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str,
 def _whole_gap(cells: Cells, run: Run, dataset: str, metric: str, num_hospitals: int) -> Estimate:
     """Return the gap of a recipe with its simultaneous interval.
 
-    For AUROC, the interval is the one that other sections show. Otherwise, the interval is corrected for the number of
-    hospitals.
+    For AUROC, this is the interval that other sections show, if they show one. In all other cases, the interval of a
+    single hospital is corrected for the number of hospitals, and the interval of the external mean is not corrected.
     """
     gap = estimate(cells, run, dataset, metric, "gap")
     shown = run.gap if dataset == EXTERNAL else run.hospital_gaps.get(dataset, MISSING)

@@ -2,6 +2,7 @@
 
 The data cannot distinguish the scores of the runs in a tie group. The dot strip of a run shows three AUROCs as marks on
 one axis: the AUROC at the worst hospital, the mean AUROC at external hospitals, and the AUROC at the internal hospital.
+The worst hospital is the external hospital with the largest gap.
 """
 
 import json

@@ -148,7 +148,7 @@ def group_head(group: Mapping[str, Any], board: ReportData, span: int = 1, again
 
 
 def p_best_text(p_best: float) -> str:
-    """Return as text the probability that a run is best: two decimals, "< .01" for small values, a dash for NaN."""
+    """Return as text the probability that a run is best: two decimals, "< .01" below .005, a dash for NaN."""
     if not is_number(p_best):
         return DASH
     return places(p_best, 2) if p_best >= 0.005 else "< .01"
