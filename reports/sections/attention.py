@@ -97,7 +97,8 @@ def _findings(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return one row per finding.
 
     A row has the enrichment at internal and external hospitals, the overlap with the finding, the share of maps whose
-    maximum is on the finding, and the enrichment on the tag of a phantom.
+    maximum is on the finding, the enrichment on the tag of a phantom, and the share of heat outside the lungs. Keys with
+    "centre" are of a map that is always bright in the image center.
     """
     rows = []
     internal, external = table[table["dataset"] == board.internal.key], table[table["dataset"] != board.internal.key]
@@ -160,7 +161,7 @@ def _of_recipes(board: ReportData) -> pd.DataFrame:
 
 
 def _seeds(board: ReportData) -> list[dict[str, Any]]:
-    """Return the table rows on the similarity of maps over seeds.
+    """Return the table rows on the similarity of the maps of different seeds, internal and external.
 
     Each of the first SHOWN recipes has two rows for all findings together: internal and external mean. The best recipe
     also has such rows for each finding.
@@ -191,7 +192,7 @@ def _seeds(board: ReportData) -> list[dict[str, Any]]:
 
 
 def _choices(pictures: list[dict[str, Any]]) -> list[tuple[str, str, list[str]]]:
-    """Return (key, title, values) of each filter of the gallery that has more than one value."""
+    """Return (key, title, values) of each filter of the gallery; filters with only one value are left out."""
     words = (("finding", "Finding"), ("hospital", "Hospital"), ("kind", "Case"), ("run", "Run"))
     values_of_key = [(key, word, list(dict.fromkeys(p[key] for p in pictures))) for key, word in words]
     by_kind = [

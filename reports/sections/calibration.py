@@ -1,6 +1,7 @@
 """Section on calibration: reliability curves by hospital, uncalibrated and with Platt scaling fitted on internal data.
 
-ECE is the expected calibration error, which is computed over bins of the predicted probability.
+ECE is the expected calibration error, computed over bins of the predicted probability. Platt scaling is a calibrator. A
+panel is the diagram of one run at one hospital.
 """
 
 from collections.abc import Mapping
@@ -32,7 +33,7 @@ X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 
 def calibration(board: ReportData) -> Section:
-    """Write the section: reliability panels of the first runs, and the table of ECE."""
+    """Write the section: reliability panels of the first DRAWN runs with curves, and the table of ECE."""
     headline = board.headline
     platt, uncalibrated, drift = (
         headline.lookup(metric, (calibrator,), finding=MACRO)
@@ -134,7 +135,10 @@ def _panel(
 
 
 def _curve(rows: pd.DataFrame | None, line: str, bar: str, mark: str, radius: float) -> str:
-    """Draw the curve of one calibrator: a mark for each bin that has predictions, joined by a line."""
+    """Draw the curve of one calibrator: a line that joins one mark for each bin with predictions.
+
+    `line`, `bar` and `mark` are CSS classes; if `bar` is "", no intervals are drawn. `radius` of the marks is in px.
+    """
     bins = [] if rows is None else sorted(rows_of(rows, *OF_BIN), key=itemgetter(0))
     spots = [(X(p), Y(o), low, high) for _, p, o, low, high, num in bins if num > 0 and is_number(p) and is_number(o)]
     path = "L".join(f"{svg.number(px)} {svg.number(py)}" for px, py, _, _ in spots)

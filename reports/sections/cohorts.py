@@ -17,7 +17,7 @@ STATES = ("present", "absent", "uncertain", "not_mentioned", "unmapped")
 
 
 def cohorts(board: ReportData) -> Section:
-    """Write the section: flow of images, prevalence and co-occurrence of findings."""
+    """Write the section: flow of images for each cohort, prevalence and co-occurrence of findings."""
     table = board.tables["cohorts"]
     rows = [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
     order = {h.key: k for k, h in enumerate(board.all_hospitals)}
@@ -109,7 +109,10 @@ def _used_share_figure(used: float, listed: float, internal: bool) -> Markup:
 
 
 def _prevalence(board: ReportData) -> list[dict[str, Any]]:
-    """Return one row per finding, with a cell per hospital: share and counts, or why there is no share."""
+    """Return one row per finding, with a cell per hospital: prevalence and counts, or the reason for a missing prevalence.
+
+    The prevalence is the number of present labels divided by the number of present, absent and not mentioned labels.
+    """
     splits = dict(zip(board.tables["cohorts"]["dataset"], board.tables["cohorts"]["headline_split"], strict=True))
     counts: dict[tuple[str, str], dict[str, int]] = {}
     for row in board.tables["prevalence"].to_dict("records"):

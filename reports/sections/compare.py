@@ -18,9 +18,9 @@ from reports.tables import rows_of
 
 
 def compare(board: ReportData) -> Section:
-    """Write the section: the scores of all recipes as data, and an element that the script fills with a table.
+    """Write the section: the scores of all ranked recipes as data, and an element that the script fills with a table.
 
-    With fewer than two recipes, the section is empty.
+    With fewer than two ranked recipes, the section is empty.
     """
     if len(board.ranked) < 2:
         return Section("compare", "", Markup(""))
@@ -74,7 +74,8 @@ def _pairs(board: ReportData) -> dict[str, list[list[float] | None]]:
 def _cells(board: ReportData, run: Run) -> list[list[str] | None]:
     """Return, for each metric of `_measures`, the texts of value and interval ("" without an interval); None without a value.
 
-    Numbers are formatted here and not in the script, so that they have the same digits as in the other sections.
+    The text of an unknown interval is "". Python formats the numbers, not the script, so that all sections show the
+    same digits.
     """
     estimates = (run.external, run.internal, run.gap, *(run.hospitals[h.key] for h in board.hospitals))
     return [[estimate.text, estimate.span] if estimate.has_value else None for estimate in estimates]

@@ -24,7 +24,7 @@ OTHERS = (  # (cost, title, column head, unit, divisor) of each cost except oper
     ("device_hours", "External AUROC by training time", "Training", "hours", 1.0),
     ("params", "External AUROC by number of parameters", "Parameters", "million", 1e6),
 )
-FORECAST_COSTS = {  # cost -> its name in a sentence, unit and divisor; the unit of hours depends on the amount
+FORECAST_COSTS = {  # cost -> (name in a sentence, unit, divisor); for device_hours, `time_unit` chooses the unit
     "macs": ("operations", "GMACs per image", 1e9),
     "params": ("parameters", "million", 1e6),
     "device_hours": ("hours of training", "hours", 1.0),
@@ -34,7 +34,10 @@ DRAWN = 40  # maximum number of curves; a reader could not distinguish more
 
 
 def cost(board: ReportData) -> Section:
-    """Write the section: scatter of AUROC and operations, Pareto front for each cost, and AUROC by training time."""
+    """Write the section: scatter of external AUROC and operations, Pareto front for each cost, and AUROC by training time.
+
+    The section also has a forecast of the AUROC with more compute, and a comparison of runs in several goals.
+    """
     runs = [r for r in board.ranked if r.quantity("macs") > 0]
     budget = _budget(board, "macs")
     front = {r.id for r in runs if r.id in budget and budget[r.id]["on_front"]}
@@ -52,7 +55,7 @@ def cost(board: ReportData) -> Section:
         "others": [_runs_by_cost(board, *other_cost) for other_cost in OTHERS],
         "legend": charts.families(runs),
         "drawn": has_chart,
-        # the chart has the names escaped, because it interprets HTML; the menus show text, so the escaping is undone
+        # the chart interprets names as HTML, so its names are escaped; the menus show plain text and need unescaped names
         "axes": {
             way: [{"key": axis["key"], "name": unescape(axis["name"])} for axis in chart["axes"][way]]
             for way in ("x", "y")
@@ -142,7 +145,10 @@ def _forecasts(board: ReportData) -> dict[str, Any]:
 
 
 def _anytime(board: ReportData) -> list[dict[str, Any]]:
-    """Return for each device: a sentence, the curves of AUROC by training time, and the rows of the Pareto front."""
+    """Return for each device: a sentence, the curves of AUROC by training time, and the rows of the Pareto front.
+
+    The AUROC is on the split that selects the epoch.
+    """
     table = board.tables["anytime"]
     labels = board.labels
     figures = []
@@ -175,7 +181,7 @@ def _curves(board: ReportData, rows: pd.DataFrame, unit: str, factor: float, lab
 
     Hours are multiplied by `factor` to convert them to `unit`; `label` is read by screen readers.
 
-    The curve of the first run is dark.
+    The curve of the first run is dark. Hours are multiplied by `factor`, which converts them to `unit`.
     """
     run_ids = set(rows["run_id"].unique())
     order = [r.id for r in board.runs if r.id in run_ids][:DRAWN]

@@ -30,7 +30,7 @@ def data_exposure(board: ReportData) -> Section:
 
 
 def _license(board: ReportData, licence: object) -> str:
-    """Return the license of a cohort in words."""
+    """Return the license of a cohort as text; on a page of phantoms, the sentence that no license is needed."""
     if board.phantom:
         return SYNTHETIC
     return licence if isinstance(licence, str) and licence else "not stated"

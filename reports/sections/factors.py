@@ -59,7 +59,7 @@ def factors(board: ReportData) -> Section:
 
 
 def _title(table: pd.DataFrame, unit: str) -> str:
-    """Return the title: it names the levels that clearly change the external AUROC, by the rule of `_is_clear`."""
+    """Return the title: the levels that clearly change the external AUROC (see `_is_clear`), or that no level does."""
     rows = table[table["metric"] == "auroc"].to_dict("records")
     effects = [(row, _effect(row, len(rows))) for row in rows]
     names = [f"{row['level']} ({signed(effect.value)})" for row, effect in effects if _is_clear(row, effect)]
@@ -81,9 +81,10 @@ def _is_clear(row: Mapping[Any, Any], effect: Estimate) -> bool:
 
 
 def _effect(row: Mapping[Any, Any], num_compared: int) -> Estimate:
-    """Return the mean change by a level; the simultaneous interval allows for all levels of all factors (`num_compared`).
+    """Return the mean change by a level, with a simultaneous interval for `num_compared` levels (of all factors).
 
-    The change over one pair of recipes has the simultaneous interval that the ranking has for this pair.
+    If only one pair of recipes differs by this level, the interval is the simultaneous interval of this pair in the
+    ranking.
     """
     effect = Estimate(float(row["value"]), float(row["low"]), float(row["high"]))
     if is_number(row["all_low"]):
@@ -106,7 +107,8 @@ def _beyond_pairs(row: Mapping[Any, Any]) -> bool:
 def _forest(table: pd.DataFrame) -> tuple[list[tuple[str, Markup]], list[dict[str, Any]]]:
     """Return (name, axis figure) of each metric, and one table per factor with its reference level.
 
-    A table has a row per level, and in each row a cell per metric.
+    The reference level is the level with which the other levels of the factor are compared. A table has a row per
+    level, and in each row a cell per metric.
     """
     metrics = [str(m) for m in table["metric"].unique()]
     sizes = table["metric"].value_counts()
@@ -126,7 +128,7 @@ def _forest(table: pd.DataFrame) -> tuple[list[tuple[str, Markup]], list[dict[st
 def _axis(metric: str, scale: svg.Scale) -> Markup:
     """Draw the tick numbers of an axis; words left and right of 0 state what a change in this direction means."""
     below, above = AXIS_WORDS.get(metric, ("lower", "higher"))
-    grid = svg.ticks(scale.low, scale.high, 5)  # with four, the axis can have only the tick 0
+    grid = svg.ticks(scale.low, scale.high, 5)  # with 4 in place of 5, the axis can have only the tick 0
     body = svg.text(scale(0) - 6, 10, f"{below} ←", "tk", "end") + svg.text(scale(0) + 6, 10, f"→ {above}", "tk")
     for t in grid:
         body += svg.text(scale(t), 25, svg.tick_text(t, grid), "tk", "middle")
@@ -135,7 +137,7 @@ def _axis(metric: str, scale: svg.Scale) -> Markup:
 
 
 def _scale(rows: pd.DataFrame, num_compared: int) -> svg.Scale:
-    """Return the axis that all rows of a metric share."""
+    """Return the axis that all rows of a metric share; 0 is in its center."""
     effects = [_effect(row, num_compared) for row in rows.to_dict("records")]
     ends = [v for effect in effects for v in (effect.value, *effect.bounds) if is_number(v)]
     reach = max([abs(v) for v in ends] or [0.01]) * 1.05 or 0.01
@@ -145,7 +147,8 @@ def _scale(rows: pd.DataFrame, num_compared: int) -> svg.Scale:
 def _cell(metric: str, row: Mapping[Any, Any] | None, num_compared: int, scale: svg.Scale) -> dict[str, Any] | None:
     """Return one mean change as mark, number and verdict (see VERDICTS); None if `row` is None.
 
-    A change over fewer than three pairs of runs has no verdict and a gray mark. A change within the variation between pairs is unclear.
+    A change over fewer than three pairs of runs has a gray mark, and the words "too few pairs" in place of a verdict. A
+    change within the variation between pairs is unclear.
     """
     if row is None:
         return None
@@ -161,7 +164,10 @@ def _cell(metric: str, row: Mapping[Any, Any] | None, num_compared: int, scale: 
 
 
 def _verdict(metric: str, effect: Estimate, clear: bool, enough: bool) -> str:
-    """Return the words for the verdict on a mean change. They differ from the words for a single pair, which other sections use."""
+    """Return the words for the verdict on a mean change; other sections have other words, for a single pair of runs.
+
+    `clear`: whether the change is clear. `enough`: whether there are enough pairs of runs for a verdict.
+    """
     if not enough:
         return "too few pairs"
     return verdict(effect, *VERDICTS.get(metric, (HIGHER_MEAN, LOWER_MEAN))) if clear else UNCLEAR_MEAN
@@ -176,7 +182,10 @@ def _mark(effect: Estimate, css: str, scale: svg.Scale) -> Markup:
 
 
 def _swarm(metric: str, shap: pd.DataFrame) -> Markup:
-    """Draw the SHAP values of each factor level, one dot per run; the most important factors come first."""
+    """Draw the SHAP values of each factor level, one dot per run; the most important factors come first.
+
+    A SHAP value is the amount by which the level changes the surrogate model's prediction for the run.
+    """
     metric_rows = shap[shap["metric"] == metric]
     if metric_rows.empty:
         return Markup("")

@@ -1,4 +1,4 @@
-"""Section on findings: the gap of each finding, and the AUROC of the finding with the largest gap at each hospital.
+"""Section on findings: the gap of each finding and, for the finding with the largest mean gap, the AUROC at each hospital.
 
 A gap is the internal minus the external AUROC.
 """
@@ -20,7 +20,10 @@ WIDTH = 190.0  # px: width of a figure; a wider figure would not fit into half o
 
 
 def findings(board: ReportData) -> Section:
-    """Write the section: gaps of findings, largest mean first, and the AUROC of the first finding at each hospital."""
+    """Write the section: the gaps of all findings, largest mean gap first, and one finding's AUROC at each hospital.
+
+    This finding is the one with the largest mean gap.
+    """
     rows = sorted((_row(board, f) for f in board.findings), key=_order)
     measured = [r for r in rows if r["gaps"]]
     clear_findings = [r["finding"] for r in measured if r["num_clear"] == len(r["gaps"]) and r["mean"] > 0]
@@ -74,7 +77,7 @@ def _order(row: dict[str, Any]) -> tuple[float, str]:
 
 
 def _axis(numbers: list[float], include_zero: bool = True) -> tuple[svg.Scale, list[float]]:
-    """Return the axis that all rows share, and the positions of its grid lines."""
+    """Return the axis that the figures of all rows share, and the values at its grid lines."""
     finite = [v for v in numbers if is_number(v)] or [0.5]
     low, high = min(finite), max(finite)
     if include_zero:
@@ -90,7 +93,10 @@ def _axis_figure(scale: svg.Scale, grid: list[float], width: float) -> Markup:
 
 
 def _gap_figure(gaps: list[Estimate], scale: svg.Scale, grid: list[float], unit: str) -> Markup:
-    """Draw the gaps of a finding: lines with intervals for few runs, a swarm of dots for many runs."""
+    """Draw the gaps of a finding: up to LANES runs as marks with intervals, more runs as a swarm of dots.
+
+    In a swarm, a hollow dot is an unclear gap.
+    """
     if not gaps:
         return Markup("")
     lanes = len(gaps) <= LANES

@@ -23,7 +23,7 @@ METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
 USED = {"auroc": ("case_mix", "labels", "remainder"), "auprc": ("prevalence", "case_mix", "remainder")}
 PARTS = {"prevalence": "prevalence", "case_mix": "case mix", "labels": "labels", "remainder": "remainder"}
 SAID = PARTS | {"labels": "label mapping"}
-# name of the label component if the radiologists' labels are of other patients than the reports' labels
+# name of the label component if the labels of radiologists and of reports belong to different patients
 OTHER_PATIENTS = "label source (other internal patients)"
 READERS = {
     "report": "reports",
@@ -41,7 +41,10 @@ Cells = Mapping[tuple[str, str, str, str], Mapping[Any, Any]]
 
 
 def gap_components(board: ReportData) -> Section:
-    """Write the section: components of the first recipe, and a table of all recipes; empty if there are no components."""
+    """Write the section: components of the first recipe, and a table of the first SHOWN recipes.
+
+    The section is empty if there are no components.
+    """
     table = board.tables["decomposition"]
     macro = table.loc[table["finding"] == MACRO, list(COLUMNS)]
     external = macro[(macro["dataset"] == EXTERNAL) & (macro["metric"] == "auroc") & (macro["part"] == "gap")]
@@ -73,13 +76,16 @@ def gap_components(board: ReportData) -> Section:
 
 
 def estimate(cells: Cells, run: Run, dataset: str, metric: str, component: str) -> Estimate:
-    """Return a component as an estimate; MISSING if it was not measured."""
+    """Return a component, or with the name "gap" the whole gap; MISSING if the component was not measured."""
     row = cells.get((run.id, dataset, metric, component))
     return Estimate(float(row["value"]), float(row["low"]), float(row["high"])) if row else MISSING
 
 
 def _component_name(cells: Cells, run: Run, component: str) -> str:
-    """Return the name of a component; the label component has another name if its labels come from other patients."""
+    """Return the name of a component.
+
+    The label component has the name OTHER_PATIENTS if at least one finding has no images with labels from both label sources.
+    """
     paired = cells.get((run.id, EXTERNAL, "auroc", component), {}).get("paired")
     return OTHER_PATIENTS if component == "labels" and paired is not None and paired < 1 else SAID[component]
 

@@ -23,27 +23,30 @@ from reports.sentences.groups import GroupDifference
 from reports.tables import rows_of
 
 ATTRIBUTES = ("sex", "age", "view")
-FOLDED = ("device", "sex age")
+FOLDED = ("device", "sex age")  # attributes that are folded at first; "sex age" combines sex and age
 WORDS = {"sex age": "sex and age"}
-METRICS = (  # (metric, finding, name on the page); the page shows the first one, the others are folded
+METRICS = (  # (metric, finding, name on the page); the page shows the first metric, the other metrics are folded
     ("auroc", MACRO, "AUROC"),
     ("underdiagnosis", HEALTHY, "Underdiagnosis rate"),
     ("fnr", MACRO, "False negative rate"),
     ("fpr", MACRO, "False positive rate"),
 )
-SPREAD = "auroc_spread"  # metric of the only table that lists all runs; the other tables are about the first run
+SPREAD = "auroc_spread"  # metric of the table that lists the first SHOWN runs; all other tables are about the first run
 COLUMNS = ("run_id", "dataset", "subgroup", "metric", "finding", "value", "low", "high", "n", "num_findings")
 SHOWN = 40
 DEVICES = 8  # number of devices shown per hospital; devices with the most images come first
 WIDTH, LEFT, RIGHT, LANE = 330.0, 78.0, 40.0, 14.0  # px: width, margins and row height of a figure
-LONGEST = 11  # maximum number of letters of a group name next to its mark
+LONGEST = 11  # maximum number of letters of a group name in a figure; longer names are cut
 
 Key = tuple[str, str, str, str, str]  # run, hospital, subgroup, metric, finding
 Cells = Mapping[Key, Estimate]
 
 
 def groups(board: ReportData) -> Section:
-    """Write the section: figures and tables of the first run, differences of all runs; empty if there are no groups."""
+    """Write the section: figures and tables of the first run, and AUROC spreads of the first SHOWN runs.
+
+    The section is empty if there are no groups.
+    """
     table = board.tables["subgroups"]
     rows = table.loc[table["finding"].isin([MACRO, HEALTHY]), list(COLUMNS)]
     run_ids = set(rows["run_id"].unique())
@@ -250,7 +253,7 @@ def _members(group_names: Sequence[str], attribute: str) -> list[str]:
 
 
 def _short(name: str) -> str:
-    """Return the name of a group without the attribute: "F", "40-60", "F 40-60"."""
+    """Return the name of a group without the attribute: "sex=F age=40-60" becomes "F 40-60"."""
     if name.startswith("device="):
         return name.removeprefix("device=")
     return " ".join(attribute_value.partition("=")[2] for attribute_value in name.split(" "))

@@ -70,7 +70,7 @@ def _head(board: ReportData, key: str) -> dict[str, Any]:
 
 
 def _row(board: ReportData, run: Run) -> dict[str, Any]:
-    """Return the table row of a run, with a cell for each external hospital."""
+    """Return the table row of a run. Each external hospital has a cell with AUROC, gap and color class."""
     cells = []
     for hospital in board.hospitals:
         value, gap = run.hospitals[hospital.key], run.hospital_gaps[hospital.key]

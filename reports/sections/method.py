@@ -10,7 +10,7 @@ from reports.summaries.citation import bibtex
 
 
 def method(board: ReportData) -> Section:
-    """Write the section on method."""
+    """Write the section: split shares, label sources, rules of scoring, standard errors, citation and versions."""
     split: dict[str, Any] = dict(board.meta.get("split") or {})
     order = [n for n in ("train", "val", "test") if n in split]
     # sort the splits, because JSON does not keep their order

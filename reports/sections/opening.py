@@ -10,7 +10,7 @@ from reports.report_data.report_data import ReportData
 from reports.sentences import main_findings as sentences
 from reports.sentences.verdicts import with_verdict
 
-# px: widths of the two versions of the figure; the page shows the version that fits, so text is not scaled
+# px: widths of the two versions of the figure; the page shows the version that fits, so the text keeps its size
 NARROW, WIDE = (328.0, 500.0)
 NAMED = 60  # up to this number of recipes, each dot shows a name, and a table below the figure has the numbers
 
@@ -39,7 +39,7 @@ def opening(board: ReportData) -> Section:
 
 
 def title(board: ReportData) -> str:
-    """Return the headline."""
+    """Return the headline of the page."""
     if board.only_exposed_models:
         return "No ranking: every model was trained elsewhere, on data of an external hospital"
     only = sentences.single_run(board.ranked[0].label, board.ranked[0].gap) if len(board.ranked) == 1 else ""
@@ -92,7 +92,7 @@ def gap_figure(board: ReportData, width: float) -> Markup:
         body += svg.text(right + 8, y_mean + 4, places(gap.value), "b halo")
         body += svg.text(0, y - 2, hospital.short, "lb") + svg.text(0, y + 13, hospital.where, "tk")
     zero = scale(0)
-    crowded = zero > width - 200  # with too little room on the right, the text is written left of the line
+    crowded = zero > width - 200  # too little room for the text on the right side of the line at 0
     body += svg.text(zero + (-6 if crowded else 6), 11, "no gap", "tk", "end" if crowded else "start")
     body += svg.text(width, 11, "larger gap →", "tk", "end")
     label = "Generalization gap by hospital: " + ", ".join(f"{h.title} {with_verdict(h.mean_gap)}" for h in hospitals)
@@ -100,7 +100,7 @@ def gap_figure(board: ReportData, width: float) -> Markup:
 
 
 def _depth(values: list[float], scale: svg.Scale) -> int:
-    """Return the number of lanes that the dots of a swarm need."""
+    """Return the height of a swarm of dots, in steps between lanes; a lane is a row of dots that do not overlap."""
     return max((abs(lane) for _, lane in svg.swarm(values, scale)), default=1) * 2
 
 

@@ -15,7 +15,10 @@ from reports.sections.gap_components import READERS
 
 
 def policies(board: ReportData) -> Section:
-    """Write the section: a matrix of mean macro AUROCs; empty if all runs have the same policy."""
+    """Write the section: a table of mean macro AUROC, with a row per policy and a column per test set.
+
+    The section is empty if all runs have the same policy.
+    """
     table = board.tables["policies"]
     if not len(table):
         return Section("policies", "", Markup(""))
@@ -44,7 +47,7 @@ def policies(board: ReportData) -> Section:
 
 
 def _head(board: ReportData, dataset: str, split: str, reference: str) -> tuple[str, str]:
-    """Return the column head of a test set: its name and its label source."""
+    """Return (name, label source) of a test set for the column head; the external mean has the label source ""."""
     if dataset == EXTERNAL:
         return "External mean", ""
     name = (

@@ -1,4 +1,4 @@
-"""Section on results that other authors published; the registry lists them with their training and test data."""
+"""Section on results that other authors published; the registry lists these results with their training and test data."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def published(board: ReportData) -> Section:
 
 
 def _table(board: ReportData, metric: str, rows: Any) -> dict[str, Any]:
-    """Return the table of a metric: one row per published result and dataset, one column per finding (macro last)."""
+    """Return the table of a metric: one row per published result, dataset and split; one column per finding, macro last."""
     findings = list(dict.fromkeys(rows["finding"]))
     order = [f for f in board.findings if f in findings] + [
         f for f in findings if f not in board.findings and f != MACRO
@@ -45,7 +45,7 @@ def _table(board: ReportData, metric: str, rows: Any) -> dict[str, Any]:
 
 
 def _as_printed(value: float) -> str:
-    """Return a published number with as many decimals as its authors gave, two to four.
+    """Return a published number as text with the number of decimals that its authors gave, at least 2 and at most 4.
 
     >>> _as_printed(0.8791), _as_printed(0.93)
     ('.8791', '.93')

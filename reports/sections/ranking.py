@@ -1,7 +1,8 @@
 """Section with the ranking: runs by mean external AUROC, in tie groups.
 
-The data cannot distinguish the scores of the runs in a tie group. The dot strip of a run shows three AUROCs as dots on
-one axis: at the worst hospital, the external mean, and at the internal hospital.
+The data cannot distinguish the scores of the runs in a tie group. The dot strip of a run shows three AUROCs as marks on
+one axis: the AUROC at the worst hospital, the mean AUROC at external hospitals, and the AUROC at the internal hospital.
+The worst hospital is the external hospital with the largest gap.
 """
 
 import json
@@ -59,13 +60,13 @@ class Factor:
         return self.values.index(self.value_of_run[run.id])
 
     def same_partition(self, other: Mapping[str, str]) -> bool:
-        """Return whether another factor divides the runs into the same groups; `other` maps run ids to its values."""
+        """Return whether another factor divides the runs into the same groups; `other`: run id -> value of that factor."""
         pairs = {(self.value_of_run[run], other[run]) for run in self.value_of_run}
         return len(pairs) == len(self.values) == len(set(other.values()))
 
 
 def ranking(board: ReportData) -> Section:
-    """Write the section; runs without a score come last, with the reason."""
+    """Write the section: the table of ranked runs with filters, then the runs without a rank and the reason for each."""
     columns, factors = columns_of(board), _factors(board)
     strips, grid, scale = _strips(board)
     groups, by = ranking_choices.groups(board.groups, board), ranking_choices.choices(board)
@@ -250,7 +251,7 @@ def _base(board: ReportData) -> str:
 
 
 def _legend() -> dict[str, Markup]:
-    """Return the marks of the dot strip, for its legend."""
+    """Return the marks for the legend of the dot strip: worst hospital, external mean, internal hospital."""
     external = svg.line(2, 5, 20, 5, "i-ext") + svg.circle(11, 5, 4.4, "m-ext")
     return {
         "worst": svg.svg(10, 10, svg.diamond(5, 5, 4.4, "m-wst"), "", "ky"),

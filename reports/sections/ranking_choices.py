@@ -21,7 +21,7 @@ from reports.schemas.criterion import Criterion
 from reports.sentences import main_findings as sentences
 
 METRICS = {"auroc": "AUROC", "gap": "gap in AUROC", "auprc": "AUPRC", "ece": "ECE"}
-HEADS = {"gap": "Gap"}  # names of metrics in the column head, if they differ
+HEADS = {"gap": "Gap"}  # names in the column head of metrics whose name there is not the name in METRICS
 SMALLEST_FIRST = frozenset({"gap", "ece"})
 OPEN = 10  # number of tie groups with visible rows at first
 # number of rows of a tie group that are visible at first, if the page has more than FIRST recipes; the style sheet has the
@@ -38,9 +38,9 @@ class Choice:
     criterion: Criterion
     rows: Rows
     metric: str  # name of the metric
-    place: str  # hospital or finding, for the menu and the column head
+    place: str  # short name of the hospital, "external mean" or name of the finding; for the menu and the column head
     words: str  # name of the score in a sentence
-    smallest_first: bool
+    smallest_first: bool  # whether the smallest score is the best
 
     @property
     def metric_and_place(self) -> str:
@@ -121,7 +121,11 @@ def _ranking(board: ReportData, choice: Choice, order: Mapping[str, int]) -> dic
 
 
 def groups(members: Iterable[Sequence[Run]], board: ReportData) -> list[dict[str, Any]]:
-    """Return the facts that the table shows of each tie group: number, caption, runs, and whether its rows are folded."""
+    """Return the number, caption and runs of each tie group, and whether its rows are folded.
+
+    `closed`: whether rows of the group are hidden at first. `partly`: whether the first SHOWN rows of a closed group stay
+    visible.
+    """
     return [
         {
             "words": sentences.group_caption(k, len(runs), runs[0].label, board.unit),
@@ -180,6 +184,6 @@ def _of_derived(board: ReportData, criterion: Criterion) -> list[Estimate]:
 
 
 def _texts(estimate: Estimate) -> list[str]:
-    """Return the score and, if known, the bounds of its interval as text."""
+    """Return the score as text, followed by the two bounds of its interval if these are known."""
     bounds = [places(estimate.low), places(estimate.high)] if estimate.has_interval else []
     return [estimate.text, *bounds]

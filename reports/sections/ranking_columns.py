@@ -1,6 +1,6 @@
 """Define the columns of the ranking: the text that is shown, and the number for sorting and copying.
 
-The dot strip is the first column, a small figure of three AUROCs; it is not defined here.
+The first column is the dot strip, a small figure of three AUROCs. `ranking` defines the dot strip.
 """
 
 from collections.abc import Callable
@@ -134,7 +134,10 @@ def columns_of(board: ReportData) -> list[Column]:
 
 
 def _custom_metrics(board: ReportData) -> list[Column]:
-    """Return a column (external macro, hidden at first) for each metric that the registry adds, up to CUSTOM_COLUMNS."""
+    """Return a column for each custom metric (a metric that the user adds to the registry), at most CUSTOM_COLUMNS.
+
+    A column has the macro score at external hospitals and is hidden at first.
+    """
     metrics = board.tables.meta.get("custom_metrics", ())[:CUSTOM_COLUMNS]
     return [_custom_metric(board, f"metric{number}", metric) for number, metric in enumerate(metrics, start=1)]
 

@@ -43,7 +43,7 @@ def robustness(board: ReportData) -> Section:
 
 
 def _line(board: ReportData) -> list[dict[str, Any]]:
-    """Return one row for each run that has an effective robustness (distance from the line), largest first."""
+    """Return one row for each run that has an effective robustness (`distance` from the line), largest first."""
     table = board.tables["robustness"]
     cells = {str(r["run_id"]): r for r in table[table["dataset"] == EXTERNAL].to_dict("records")}
     rows: list[dict[str, Any]] = []
@@ -103,7 +103,10 @@ def _audit(board: ReportData) -> list[dict[str, Any]]:
 
 
 def _regret(row: Mapping[Any, Any]) -> Estimate:
-    """Return the regret; it has no interval if no other run can have a higher AUROC."""
+    """Return the regret of a selection rule.
+
+    If the rule selects the best run and the upper bound is not above 0, the regret is 0 without an interval.
+    """
     if row["run_id"] == row["best_run"] and not row["high"] > 0:
         return Estimate(0.0)
     return Estimate(float(row["regret"]), float(row["low"]), float(row["high"]))

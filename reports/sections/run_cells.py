@@ -45,5 +45,5 @@ def gap(estimate: Estimate, common: str = "") -> str:
 
 
 def call(counts: tuple[int, int] | None) -> list[str]:
-    """Return the texts of two counts of a confusion matrix; dashes if there are no counts."""
+    """Return two counts of a confusion matrix as text; two dashes if there are no counts."""
     return [integer(n) for n in counts] if counts else [DASH, DASH]

@@ -63,10 +63,11 @@ class Details:
 
     board: ReportData
     point: str  # threshold rule of the confusion matrices; "" if there are no matrices
+    # (name of the metric, estimates by run, hospital and finding) of each metric in the details other than AUROC and gap
     measures: Sequence[tuple[str, Mapping[tuple[str, str, str], Estimate]]]
     called: Mapping[tuple[str, str, str], Call]  # counts by run, hospital and finding
     thresholds: Mapping[tuple[str, str, str], float]  # threshold of the probability, by run, threshold rule and finding
-    groups: Mapping[str, pd.DataFrame]
+    groups: Mapping[str, pd.DataFrame]  # run id -> rows of the table `subgroups`: macro AUROC and its spread
     curves: Curves
     pictures: Mapping[str, Sequence[Mapping[str, Any]]]  # cases of the heat-map gallery that have a picture, by run
     symptoms: frozenset[str]  # ids of runs with a symptom
@@ -142,7 +143,7 @@ class Details:
 
 
 def _pictures(board: ReportData) -> dict[str, list[Mapping[str, Any]]]:
-    """Return the first gallery pictures of each run (by run id), in the order of the gallery."""
+    """Return for each run id the first cases of the gallery with a picture, at most MOST, in the order of the gallery."""
     first_pictures: dict[str, list[Mapping[str, Any]]] = {}
     for picture in pictures_of(board, board.tables["gallery"]):
         pictures_of_run = first_pictures.setdefault(picture["run_id"], [])
@@ -161,7 +162,10 @@ def _called(table: pd.DataFrame, point: str) -> dict[tuple[str, str, str], Call]
 
 
 def _thresholds(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
-    """Return the thresholds as probabilities, by (run, threshold rule, finding); all hospitals have the same thresholds."""
+    """Return (run, threshold rule, finding) -> threshold as a probability; the table has thresholds of logits.
+
+    All hospitals have the same thresholds.
+    """
     rows = table.drop_duplicates(["run_id", "operating_point", "finding"])
     return {
         (str(run), str(rule), str(finding)): 1 / (1 + math.exp(-min(max(float(threshold), -700.0), 700.0)))
@@ -170,7 +174,10 @@ def _thresholds(table: pd.DataFrame) -> dict[tuple[str, str, str], float]:
 
 
 def _rules(board: ReportData, run: Run, thresholds: Mapping[tuple[str, str, str], float]) -> dict[str, Any]:
-    """Return a table: thresholds of a run by finding (rows) and threshold rule (columns); {} if there are none."""
+    """Return a table with the thresholds of a run, by finding (rows) and threshold rule (columns).
+
+    The result is {} if the run has no thresholds.
+    """
     rules = [rule for rule in POINTS if any((run.id, rule, f) in thresholds for f in board.findings)]
     rows = [(f, [thresholds.get((run.id, rule, f)) for rule in rules]) for f in board.findings]
     rows = [(finding, cells) for finding, cells in rows if any(c is not None for c in cells)]
@@ -270,7 +277,10 @@ def _more(
 def _confusion(
     board: ReportData, run: Run, called: Mapping[tuple[str, str, str], Call]
 ) -> list[tuple[str, tuple[Markup, Markup]]]:
-    """Return the confusion matrix of each finding: a row of positives and a row of negatives, two cells per hospital."""
+    """Return the confusion matrix of each finding: one row for images with the finding, one for images without it.
+
+    Each hospital has two cells in a row: the number of positive calls and the number of negative calls.
+    """
     rows = [(f, [called.get((run.id, h.key, f)) for h in board.all_hospitals]) for f in board.findings]
     return [
         (

@@ -10,11 +10,11 @@ from reports.sections.run_detail import Details
 # number of best recipes whose runs get confusion matrices, curves and subgroups on the page, if there are more than WRITTEN
 # entries; a site has these figures for all runs
 DRAWN = 12
-WRITTEN = 40  # number of entries written as HTML; further entries are compressed, and a script unpacks them
+WRITTEN = 40  # with more entries than this number, the text of all entries is compressed, and a script unpacks the text
 
 
 def runs(board: ReportData) -> Section:
-    """Write the section: a folded entry for each run; a script opens an entry in a side panel and adds its figures."""
+    """Write the section: a folded entry for each run. A script opens an entry in a side panel and adds its figures."""
     packed = len(board.entries) > WRITTEN
     best = [run for recipe in board.ranked[:DRAWN] for run in recipe.members]
     drawn_runs = [*best, *board.derived[:DRAWN]] if packed else list(board.entries)

@@ -2,7 +2,7 @@
 
 A source classifier predicts the hospital of an image; if its input is a run's features, it is called a probe. A control
 is the same classifier with changed data, such as shuffled hospitals. A nuisance is a property that varies inside a
-hospital and may replace a finding, such as view.
+hospital and that a network may use in place of a finding, such as view.
 """
 
 import math
@@ -26,9 +26,9 @@ SHOWN = 40  # number of runs in the table of selectivity
 
 
 def shortcuts(board: ReportData) -> Section:
-    """Write the section: source classifiers, image properties, nuisances, and a scatter of probe and gap.
+    """Write the section: source classifiers, image properties, nuisances, and a scatter of probe accuracy and gap.
 
-    The correlation over runs needs at least eight runs.
+    The rank correlation of probe accuracy and gap is computed only for NEEDED or more runs.
     """
     probes = probe_lookup(board.tables["sources"])
     runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
@@ -64,7 +64,7 @@ def shortcuts(board: ReportData) -> Section:
 
 
 def _sources(board: ReportData, probed: list[Run], num_sources: int) -> dict[str, Any]:
-    """Return the source classifiers of the first run, and the selectivity of all runs."""
+    """Return the source classifiers of the first run, and the selectivity of the first SHOWN runs."""
     estimates, run = sources.lookup(board.tables["sources"]), probed[0]
     confused = sources.confusions(board, run)
     return {
@@ -98,7 +98,7 @@ def _nuisances(board: ReportData, runs: list[Run]) -> dict[str, Any]:
 
 
 def spearman(xs: list[float], ys: list[float]) -> Estimate:
-    """Return Spearman's rank correlation with its 95 % interval.
+    """Return Spearman's rank correlation with its 95 % interval; MISSING if all values of `xs` or of `ys` are equal.
 
     Source: Bonett and Wright, Psychometrika 65 (2000) 23: Fisher's z with variance (1 + rho^2 / 2) / (n - 3).
     """

@@ -26,6 +26,7 @@ WIDTH, HEIGHT = 260.0, 22.0
 SHOWN = 40  # number of runs in the table below the figure
 # minimum number of architectures for a rank correlation; `bench.analyses.shortcuts.association` has the same number
 LEAST = 4
+# kinds of change with a donor -> words
 INTO = {
     "marker": "a marker",
     "corner": "corners",
@@ -34,6 +35,7 @@ INTO = {
     "resolution": "sharpness and noise",
     JPEG: "JPEG quality",
 }
+# kinds of change without a donor -> words
 ALONE = {
     "erased": "markers erased",
     "toggled": "markers toggled",
@@ -42,6 +44,7 @@ ALONE = {
     JPEG_LOW: "JPEG of quality 25",
     CLAHE: "CLAHE",
 }
+# shortcut score -> (words for a larger score, name of the score)
 SCORES = {
     "causal": (
         "a larger change in predictions by internal markers, corners and borders",
@@ -68,11 +71,11 @@ class Change:
     """
 
     words: str
-    value: float
-    control: float
-    effect: Estimate
-    flips: Estimate
-    area: Estimate
+    value: float  # mean absolute change of the probability
+    control: float  # mean absolute change of the probability by the control; NaN without a control
+    effect: Estimate  # value minus control
+    flips: Estimate  # share of images whose call changes, minus this share for the control
+    area: Estimate  # change of the AUROC, minus the change by the control
     figure: Markup | None = None
 
 
@@ -139,8 +142,7 @@ def transplants(board: ReportData) -> Section:
 def _most_moved(rows: Any, internal: str) -> str:
     """Return the finding whose probability an internal marker changes most.
 
-    If there are no results for markers, return the finding with the largest causal score; if there are no scores
-    either, "".
+    Without results for markers, return the finding with the largest causal score. Without causal scores, return "".
     """
     for kind in (MARKER, "causal"):
         kind_rows = rows[
@@ -194,7 +196,7 @@ def _whole_image(board: ReportData, table: Any, run_ids: list[str]) -> list[str]
 
 
 def _figure(board: ReportData, cells: Cells, run: Run, finding: str) -> dict[str, Any]:
-    """Return the figure of a finding: first rows for internal pixels in external images, then for removed pixels."""
+    """Return the figure of a finding: rows for internal pixels in external images, then rows for changes without donor."""
     internal = board.internal.key
     rows = [
         _change(cells, run, kind, internal, finding, f"{words} of {board.internal.short}")
@@ -245,10 +247,10 @@ def _legend() -> list[tuple[str, Markup]]:
 
 
 def _by_host(board: ReportData, cells: Cells, run: Run, finding: str) -> list[dict[str, Any]]:
-    """Return one row per kind of change.
+    """Return one row per kind of change, with the effect at each external hospital and then at the internal hospital.
 
-    A row has the effects of internal pixels in images of each external hospital, and of external pixels in internal
-    images.
+    For kinds with a donor, the pixels come from the internal hospital if the images are external, and from external
+    hospitals if the images are internal.
     """
     internal, rows = board.internal.key, []
     for kind, words in (INTO | ALONE).items():
@@ -274,7 +276,7 @@ def _summary(
 
 
 def _associations(board: ReportData) -> list[str]:
-    """Return one sentence per shortcut score: whether the score is associated with the gap."""
+    """Return one sentence per shortcut score: whether the score is associated with the gap, or why this is unknown."""
     table = board.tables["associations"]
     sentences = []
     for score, (larger, score_name) in SCORES.items():
@@ -316,7 +318,7 @@ def _has(run: Run, score: str) -> bool:
 
 
 def _statistics(board: ReportData) -> list[dict[str, Any]]:
-    """Return a table row for every computed correlation."""
+    """Return a table row for every computed correlation of a shortcut score with the gap or the external AUROC."""
     sides = {"gap": "gap", EXTERNAL: "external AUROC"}
     names = {"causal": "change in predictions", "source_bits": "source probe, bits"}
     return [
@@ -334,5 +336,5 @@ def _statistics(board: ReportData) -> list[dict[str, Any]]:
 
 
 def _estimate(row: Mapping[Any, Any] | None) -> Estimate:
-    """Return the effect in a table row; MISSING if there is no row."""
+    """Return the effect (value minus control) in a row of the table `transplants`; MISSING if `row` is None."""
     return Estimate(float(row["effect"]), float(row["low"]), float(row["high"]), int(row["n"])) if row else MISSING

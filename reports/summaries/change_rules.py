@@ -13,7 +13,10 @@ EXTERNAL, MACRO = "external", "macro"
 
 
 def changes(table: pd.DataFrame, measure: str = "abs_dp", subset: str = "all") -> pd.DataFrame:
-    """Return the rows of `transplants` with one measure and subset."""
+    """Return the rows of the table `transplants` with one measure and one subset of images.
+
+    "abs_dp" is the mean absolute change of the probability.
+    """
     return table[(table["measure"] == measure) & (table["subset"] == subset)]
 
 

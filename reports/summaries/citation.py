@@ -1,4 +1,4 @@
-"""How to cite the software and a leaderboard, as BibTeX, and addresses of publications."""
+"""Write BibTeX entries for the software and a leaderboard, and web addresses of publications."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -36,7 +36,7 @@ def bibtex(meta: Mapping[str, Any], commits: list[str], internal: str) -> str:
 
 
 def address(source: str) -> str:
-    """Return the web address of a publication; "" if it is stated in words only.
+    """Return the web address of a publication; "" if `source` is neither a web address nor an arXiv or DOI identifier.
 
     >>> address("arXiv:1608.06993"), address("https://example.org/a"), address("this project")
     ('https://arxiv.org/abs/1608.06993', 'https://example.org/a', '')

@@ -35,18 +35,18 @@ class Odds:
 
     @property
     def error(self) -> float:
-        """The standard error of the logarithm, over images (Woolf 1955)."""
+        """The standard error of the logarithm over images (Woolf 1955), NaN if unknown."""
         cells = (self.both, self.first_only, self.second_only, self.neither)
         return math.sqrt(sum(1 / n for n in cells)) if self.has_value else math.nan
 
     @property
     def text(self) -> str:
-        """The odds ratio as text for the page."""
+        """The odds ratio as text for the page, "" if unknown."""
         return two_figures(math.exp(self.log)) if self.has_value else ""
 
     @property
     def span(self) -> str:
-        """The 95 % interval as text for the page."""
+        """The 95 % interval of the odds ratio as text for the page, "" if unknown."""
         ends = [math.exp(self.log + side * Z * self.error) for side in (-1, 1)] if self.has_value else []
         return "–".join(two_figures(end) for end in ends)
 
@@ -57,7 +57,7 @@ class Odds:
 
     @property
     def step(self) -> int:
-        """The color step, 0 (odds ratio of 1 or less) to 7 (odds ratio of 11 or more)."""
+        """The color step, 0 (odds ratio below 1.4, or unknown) to 7 (odds ratio above 11.3); a step is a factor of 1.4."""
         return max(0, min(7, math.floor(self.log / math.log(2) * 2))) if self.has_value else 0
 
 
@@ -98,7 +98,7 @@ def come_together(board: ReportData) -> dict[str, Any]:
 
 
 def answer(internal: str, compared: Sequence[tuple[str, Odds, str, Odds]]) -> str:
-    """State how many pairs of findings have a clearly different odds ratio at an external hospital.
+    """Return the sentence on pairs of findings whose odds ratio is clearly different at an external hospital.
 
     `compared`: (names of the pair, internal odds, external hospital, external odds). The sentence names the pair with the
     largest change. The Bonferroni correction is for all comparisons.

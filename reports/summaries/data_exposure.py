@@ -24,16 +24,16 @@ class Exposure:
 
     network: str
     trained_on: str
-    start: str  # the starting weights: random, or their origin
-    corpus: str
+    start: str  # "random weights", or the name of the starting weights; for an imported model, its file
+    corpus: str  # training data of the starting weights
     licence: str  # license of the starting weights; "" for random weights
     corpus_overlap: str  # whether the corpus contains test images
-    use: str
+    use: str  # intended use, such as research
     elsewhere: bool = False  # True for an imported model; its owner declared the exposure
 
 
 def exposure(board: ReportData, run: Run) -> Exposure:
-    """Return the data exposure of a run; facts that are not recorded are "unknown"."""
+    """Return the data exposure of a run; a fact that is not recorded is "unknown", a missing license is "not stated"."""
     if run.is_imported:
         return _imported(board, run)
     start, corpus = _text(run, "weights"), _text(run, "corpus")
@@ -87,7 +87,7 @@ def grouped_exposures(board: ReportData) -> list[tuple[Exposure, int]]:
 
 
 def title(internal: str, exposures: Sequence[tuple[Exposure, int]]) -> str:
-    """Return the title: a sentence on pretraining data and training data of the runs.
+    """Return the title: a sentence on the starting weights, pretraining data and training data of the runs.
 
     >>> p = Exposure("A", "X only", "random weights", "none", "", "nothing to compare", RESEARCH)
     >>> title("X", [(p, 3)])
@@ -176,7 +176,7 @@ def leakage_checks(board: ReportData) -> list[tuple[str, str]]:
 
 
 def _identical_images(board: ReportData) -> str:
-    """State whether images of the internal and the external hospitals were compared, and the result."""
+    """Return whether images of the internal and the external hospitals were compared, and the result, as text."""
     if board.meta.get("bundles"):
         return "unknown: bundles have no images"
     # Older grids do not state whether images were compared, but `bench run` has always compared them.
@@ -186,7 +186,7 @@ def _identical_images(board: ReportData) -> str:
 
 
 def _shared_patients(board: ReportData) -> str:
-    """State at which external hospitals patient ids were compared with those of the internal hospital, and the result."""
+    """Return the external hospitals whose patient ids were compared with the internal patient ids, and the result."""
     hospitals = [board.short(str(name)) for name in (board.meta.get("compared") or {}).get("patients", ())]
     if not hospitals:
         return "unknown: each hospital uses its own patient ids"
@@ -195,7 +195,7 @@ def _shared_patients(board: ReportData) -> str:
 
 
 def _shared_by_external(board: ReportData, key: str) -> str:
-    """State the number of images or patients that two external hospitals share; `key`: images or patients."""
+    """Return as text how many images or patients each two external hospitals share; `key`: "images" or "patients"."""
     compared = [row for row in board.overlaps if row[key] is not None]
     if not compared:
         return "not compared" if key == "images" else "unknown: each hospital uses its own patient ids"

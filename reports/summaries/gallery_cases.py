@@ -1,6 +1,6 @@
 """Prepare the cases of the heat-map gallery: texts, filter values and image data.
 
-A case is an image with one finding.
+A case is an image together with one finding, for which the heat map was computed; the image may not have the finding.
 """
 
 import base64
@@ -56,7 +56,10 @@ def pictures_of(board: ReportData, gallery: pd.DataFrame) -> list[dict[str, Any]
 
 
 def _caption(row: dict[Any, Any], kind: str) -> str:
-    """Return the caption of one case."""
+    """Return the caption of one case: calibrated probability, and share of the heat map on the finding if known.
+
+    If this share is unknown, the caption has the share of the heat map outside the lungs.
+    """
     phrases = [f"calibrated probability {places(row['probability'], 2)}"]
     if is_number(row["inside"]):
         phrases.append(f"{percent(row['inside'], 1)} of the heat map on the finding")

@@ -64,12 +64,12 @@ NONE = Mean(float("nan"))
 
 
 def rows_of_runs(table: pd.DataFrame, run_ids: Sequence[str]) -> pd.DataFrame:
-    """Return the rows of the table that belong to these runs."""
+    """Return the rows of the table that belong to the runs `run_ids`."""
     return table[table["run_id"].isin(run_ids)]
 
 
 def mean(rows: pd.DataFrame) -> Mean:
-    """Return the mean over runs.
+    """Return the mean over runs; NONE if no row has a value.
 
     `rows`: rows of the table `attention`, `cascade` or a similar table. Rows without a value are ignored.
     """
@@ -99,7 +99,7 @@ def regions_in(table: pd.DataFrame) -> list[str]:
 def tagged(table: pd.DataFrame, internal: str) -> tuple[str, Mean]:
     """Return the finding whose maps have the largest enrichment on the PORT tag at the internal hospital, and this mean.
 
-    Without a tag, return ("", NONE).
+    The result is ("", NONE) if no enrichment on a tag was measured.
     """
     rows = table[(table["dataset"] == internal) & (table["finding"] != ALL)]
     rows = rows[(rows["region"] == "token") & (rows["metric"] == "enrichment") & (rows["by"] == NETWORK)]

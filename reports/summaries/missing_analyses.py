@@ -15,7 +15,10 @@ WORDS = {
 
 
 def missing_analyses(board: ReportData, *names: str) -> list[str]:
-    """Return one sentence for each failed or unfinished analysis in `names`, with the last recorded reason."""
+    """Return one sentence for each failed or unfinished analysis in `names`, with the number of runs and the last reason.
+
+    An analysis that failed for some runs and is not done for other runs has two sentences.
+    """
     sentences = []
     for name in names:
         entries = [a for a in board.meta.get("analyses") or () if a["name"] == name]

@@ -15,8 +15,10 @@ from reports.report_data.headline_rows import MISSING, Estimate, count
 from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import MACRO, ReportData
 
-ANY = "any"
-ALONE, SAVED = "auroc_nuisance", "pooled_less_stratified"  # metrics of the table `nuisances`
+ANY = "any"  # all nuisances together
+# metrics of the table `nuisances`: AUROC with which the nuisance alone predicts a finding; pooled AUROC minus AUROC
+# within levels
+ALONE, SAVED = "auroc_nuisance", "pooled_less_stratified"
 Cells = Mapping[tuple[str, str, str, str, str, str], Estimate]  # key: run, dataset, nuisance, level, finding, metric
 
 
@@ -36,8 +38,9 @@ def lookup(table: pd.DataFrame) -> Cells:
 def rows(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
     """Return one row per nuisance of the internal hospital.
 
-    A row has the finding that the nuisance predicts best; how well the network's features predict the nuisance
-    (decodability); and, for one finding, the AUROC over all images minus the AUROC within the levels of the nuisance.
+    `finding`, `alone`: the finding that the nuisance predicts best, and the AUROC. `decoded`, `before`: decodability
+    after and before training. `bought`: pooled AUROC minus AUROC within levels, for the finding with the largest
+    difference (`bought_finding`).
     """
     internal = board.internal.key
     names = list(dict.fromkeys(k[2] for k in cells if k[1] == internal))
@@ -76,7 +79,7 @@ def rows(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
 
 
 def title(nuisance_rows: list[dict[str, Any]]) -> str:
-    """Return the title: it names the nuisance that best predicts a finding, or states that no nuisance does."""
+    """Return the title: the nuisance that best predicts a finding, or that no nuisance predicts a finding well."""
     single = [row for row in nuisance_rows if row["name"] != ANY and row["alone"].has_value]
     if not single:
         return "No nuisance is recorded together with a scored finding"
@@ -124,7 +127,10 @@ def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:
 
 
 def everywhere(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
-    """Return one row per hospital and nuisance: shares of levels, decodability, macro AUROC pooled and within levels."""
+    """Return one row per hospital and nuisance.
+
+    A row has the share of images with each level, the decodability, and the macro AUROC (pooled and within levels).
+    """
     table_rows = []
     for hospital in board.all_hospitals:
         names = list(dict.fromkeys(k[2] for k in cells if k[1] == hospital.key and k[2] != ANY))
@@ -149,7 +155,10 @@ def everywhere(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]
 
 
 def associations(board: ReportData, cells: Cells) -> list[dict[str, Any]]:
-    """Return one row per nuisance and finding: the AUROC of the nuisance alone, at each hospital."""
+    """Return one row per nuisance and finding: the AUROC with which the nuisance alone predicts the finding.
+
+    A row has this AUROC at each hospital, and Cramér's V at the internal hospital.
+    """
     internal = board.internal.key
     keys = [(n, f) for (r, d, n, _, f, m) in cells if (r, d, m) == ("", internal, ALONE)]
     return [

@@ -2,6 +2,7 @@
 
 A strip is a small axis with one dot for each recipe; in every strip, the better value is on the right.
 
+A strip is a small axis that shows one run as a mark among all runs, for one goal. In every strip, right is better.
 A run is Pareto-optimal if no other run is at least as good in every goal and better in one goal.
 """
 
@@ -31,12 +32,12 @@ class Goal:
     text: value -> number as text. position: value -> position on the axis before scaling. low_first: whether low is better.
     """
 
-    key: str
+    key: str  # column of the table `goals`
     head: str
     unit: str
-    text: Callable[[float], str]
-    position: Callable[[float], float] = lambda v: v
-    low_first: bool = False
+    text: Callable[[float], str]  # converts a value to text
+    position: Callable[[float], float] = lambda v: v  # converts a value to a position on the axis
+    low_first: bool = False  # whether a low value is better
 
 
 GOALS = (
@@ -80,7 +81,7 @@ def at_once(board: ReportData) -> dict[str, Any]:
 
 
 def _scale(goal: Goal, values: list[float]) -> svg.Scale:
-    """Return the axis that all runs share; better values are on the right."""
+    """Return the axis of a goal that all runs share; better values are on the right."""
     positions = [goal.position(v) for v in values]
     low, high = min(positions), max(positions)
     low, high = (low - 0.5, high + 0.5) if low == high else (low, high)
@@ -109,7 +110,7 @@ def _background(goals: list[Goal], scales: dict[str, svg.Scale], rows: list[dict
 
 
 def _cell(goal: Goal, scale: svg.Scale, value: float) -> tuple[str, Markup]:
-    """Return a number as text, and the strip with its mark."""
+    """Return the value of a run as text, and the strip with the run's mark."""
     body = f'<use href="#goal-{goal.key}"/>' + svg.circle(scale(goal.position(value)), 11, 4.6, "dot")
     return goal.text(value), svg.svg(WIDE, 22, body, "", "mi")
 

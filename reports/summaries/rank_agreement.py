@@ -11,7 +11,10 @@ SHOWN = 40  # maximum number of rows in the table of seeds
 
 
 def agreement(board: ReportData) -> dict[str, Any]:
-    """Return Kendall's tau for each pair of hospitals as a triangular table; {} if no pair could be compared."""
+    """Return a triangular table: Kendall's tau between the rankings at two hospitals, for each pair of hospitals.
+
+    The result is {} if no pair could be compared.
+    """
     table = board.tables["agreement"]
     tau_of_pair = {
         frozenset((str(r["first"]), str(r["second"]))): Estimate(float(r["tau"]), float(r["low"]), float(r["high"]))

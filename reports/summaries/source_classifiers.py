@@ -21,7 +21,7 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import ReportData
 
 ACCURACY, BITS, SELECTIVITY = "balanced_accuracy", "bits", "selectivity"
-WIDTH = 150.0  # px: the drawing of an accuracy
+WIDTH = 150.0  # px: width of the drawing of an accuracy
 Key = tuple[str, str, int, str]  # probe, control, shots, metric
 # key: (run id, Key); the run id is "" for classifiers that do not use a run
 Estimates = Mapping[tuple[str, Key], Estimate]
@@ -117,7 +117,7 @@ class Line:
 
 
 def lookup(table: pd.DataFrame) -> Estimates:
-    """Return the estimates of the table `sources` by run id and key."""
+    """Return the estimates of the table `sources`: (run id, (probe, control, shots, metric)) -> estimate."""
     columns = ("run_id", "probe", "control", "shots", "metric", "value", "low", "high", "n", "chance")
     return {
         (str(run), (str(probe), str(control), count(shots), str(metric))): Estimate(
@@ -157,7 +157,7 @@ def lines(
 
 
 def verdict(estimates: Estimates, run: Run, num_sources: int) -> str:
-    """State whether training changed how well features reveal the hospital."""
+    """Return the sentences on the accuracy with a run's features, and on the change of this accuracy by training."""
     trained, random = (of_run(estimates, run, probe, "none") for probe in ("features", "random"))
     if not trained.has_value:
         return "The source classifier was not run"
@@ -227,7 +227,7 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
 
 
 def selectivities(board: ReportData, estimates: Estimates, max_rows: int) -> list[dict[str, Any]]:
-    """Return each run's selectivity by number of training images; [] if no untrained network was probed.
+    """Return one row per run, at most `max_rows`: selectivity for all, 32 and 8 training images per hospital, and bits.
 
     Selectivity is the accuracy of a classifier on the run's features minus its accuracy on the network's features before
     training (random weights).
@@ -242,7 +242,10 @@ def selectivities(board: ReportData, estimates: Estimates, max_rows: int) -> lis
 
 
 def confusions(board: ReportData, run: Run) -> list[dict[str, Any]]:
-    """Return the confusion matrix of each classifier: a row per true hospital; cells have a share and a color step."""
+    """Return the confusion matrix of each classifier: a row per true hospital, a column per predicted hospital.
+
+    A cell is (share of the true hospital's images, color step 0 to 7, whether the prediction is correct).
+    """
     table = board.tables["source_confusion"]
     names = {
         "features": f"Features of {run.label}",
@@ -278,7 +281,10 @@ def confusions(board: ReportData, run: Run) -> list[dict[str, Any]]:
 
 
 def mistaken(tables: Sequence[Mapping[str, Any]]) -> str:
-    """Name the hospital whose images the first classifier most often assigns to another hospital; "" without a matrix."""
+    """Return the sentence on the most common error of the first classifier; "" if there is no confusion matrix.
+
+    The sentence names the true hospital and the predicted hospital.
+    """
     if not tables:
         return ""
     heads, rows = tables[0]["heads"], tables[0]["rows"]
