@@ -358,7 +358,7 @@ def _exposure(board: ReportData, run: Run) -> list[tuple[str, str]]:
         (
             "Overlap with test images"
             if exposure_of_run.elsewhere
-            else "Overlap of the pretraining images with test images",
+            else "Pretraining images that are also test images",
             exposure_of_run.corpus_overlap,
         ),
         ("Intended use", exposure_of_run.use),
