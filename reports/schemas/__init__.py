@@ -1,1 +1,1 @@
-"""The columns of the tables from which a report is made."""
+"""The names and meanings of the columns of the tables from which a report is made."""

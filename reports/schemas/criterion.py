@@ -1,4 +1,7 @@
-"""The scores that recipes can be ranked by: the key of a ranking in the table `ranks`, in the replicates and on the page."""
+"""The class Criterion: the score by which a ranking sorts the recipes.
+
+A criterion is the key of a ranking in the table `ranks`, in the bootstrap replicates of runs, and on the page.
+"""
 
 from typing import NamedTuple
 
@@ -9,7 +12,11 @@ _EXTERNAL, _MACRO = "external", "macro"
 
 
 class Criterion(NamedTuple):
-    """The score that decides a ranking: a metric (`gap` is the gap in AUROC) of a finding at a hospital."""
+    """The score that decides a ranking.
+
+    metric: name of a metric, or `gap` (the gap in AUROC). dataset: name of a cohort, or "external" for the mean over the
+    external cohorts. finding: one finding, or "macro" for the mean over findings.
+    """
 
     metric: str
     dataset: str
@@ -17,7 +24,7 @@ class Criterion(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The name of the ranking in the page's address.
+        """The name of the ranking in the page's address; the finding is left out for "macro".
 
         >>> DEFAULT.key, Criterion("auroc", "external", "Edema").key
         ('auroc.external', 'auroc.external.Edema')
@@ -26,7 +33,7 @@ class Criterion(NamedTuple):
 
     @property
     def replicates(self) -> str:
-        """The name of the replicates of this score.
+        """The name under which a run's bootstrap replicates of this score are stored.
 
         >>> DEFAULT.replicates, Criterion("auroc", "external", "Edema").replicates
         ('auroc/external', 'auroc/external/Edema')
@@ -34,9 +41,13 @@ class Criterion(NamedTuple):
         return "/".join(self[:2] if self.finding == _MACRO else self)
 
     def rows(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of a table with this criterion, such as one ranking of the table `ranks`."""
+        """Return the rows of `table` whose metric, dataset and finding are those of the criterion.
+
+        In the table `ranks`, these rows are one ranking.
+        """
         return table[np.logical_and.reduce([table[name] == part for name, part in self._asdict().items()])]
 
 
 DEFAULT = Criterion("auroc", _EXTERNAL, _MACRO)  # the ranking that the page shows first
+# the ranking by the macro gap, averaged over external hospitals
 MEAN_GAP = Criterion("gap", _EXTERNAL, _MACRO)
