@@ -1,6 +1,7 @@
-"""Format numbers for the page: three decimals, no leading zero, a true minus sign, thin spaces.
+"""Format numbers as text for the page.
 
-Missing values become an en dash, never `nan`.
+Scores have three decimals and no zero before the decimal point. Negative numbers have a true minus sign, and thin
+spaces separate thousands. A missing number becomes an en dash, never `nan`.
 """
 
 import math
@@ -32,7 +33,7 @@ def is_number(value: object) -> bool:
 
 
 def places(value: float | None, digits: int = 3) -> str:
-    """Format a share or a difference of shares without leading zero.
+    """Format a share or a difference of shares, without a zero before the decimal point; `digits`: number of decimals.
 
     >>> places(0.825), places(-0.0604), places(1.0), places(-0.0001), places(float("nan"))
     ('.825', '−.060', '1.000', '.000', '–')
@@ -52,7 +53,7 @@ def _shown(value: float, digits: int = 3) -> str:
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """Format a difference with its sign, including plus.
+    """Format a difference as `places` does, but with a plus sign if it is above 0 after rounding.
 
     >>> signed(0.02), signed(-0.02), signed(0.0)
     ('+.020', '−.020', '.000')
@@ -64,7 +65,7 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """Format an interval for a sentence; "" if a bound is missing.
+    """Format an interval for a sentence; return "" if a bound is missing.
 
     >>> interval(0.816, 0.832), interval(float("nan"), 1)
     ('[.816, .832]', '')
@@ -73,7 +74,9 @@ def interval(low: float, high: float) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """Format an interval for a table cell; if a bound is negative, "to" replaces the dash.
+    """Format an interval for a table cell; if the lower bound is negative, "to" replaces the dash.
+
+    Return "" if a bound is missing.
 
     >>> span(0.816, 0.832), span(-0.01, 0.03)
     ('.816–.832', '−.010 to .030')
@@ -84,7 +87,7 @@ def span(low: float, high: float) -> str:
 
 
 def integer(value: float | None) -> str:
-    """Format a count with thin spaces between thousands.
+    """Format a count, rounded to an integer, with thin spaces between thousands.
 
     >>> integer(129526) == f"129{THIN}526", integer(None)
     (True, '–')
@@ -93,7 +96,7 @@ def integer(value: float | None) -> str:
 
 
 def two_figures(value: float | None) -> str:
-    """Format a quantity with two significant digits, never in scientific notation.
+    """Format a quantity with two significant digits; from 10 on, as an integer. Never use scientific notation.
 
     >>> two_figures(0.2213), two_figures(4.02), two_figures(137.9), two_figures(0.0041)
     ('0.22', '4.0', '138', '0.0041')
@@ -109,7 +112,7 @@ def two_figures(value: float | None) -> str:
 
 
 def percent(part: float, total: float) -> str:
-    """Format a share in percent: with no decimal from 1 % on, with one decimal below 1 %.
+    """Format `part` / `total` in percent: without decimals from 1 % on, with one decimal below 1 %.
 
     >>> percent(11, 100), percent(1, 250), percent(1, 0)
     ('11 %', '0.4 %', '–')
@@ -121,7 +124,7 @@ def percent(part: float, total: float) -> str:
 
 
 def word(number: int) -> str:
-    """Return a number up to twelve as a word.
+    """Return a number from 0 to 12 as a word, and any other number in digits.
 
     >>> word(5), word(24)
     ('five', '24')
@@ -139,7 +142,7 @@ def split_name(split: str) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """Return a count with its noun.
+    """Return a count with its noun, which gets an "s" unless the count is 1.
 
     >>> plural(1, "run"), plural(24, "run"), plural(2, "hospital")
     ('1 run', '24 runs', '2 hospitals')
@@ -148,7 +151,7 @@ def plural(number: int, noun: str) -> str:
 
 
 def listing(names: Sequence[str], at_most: int = 3) -> str:
-    """Join names for a sentence; after `at_most` names, state only the number of the others.
+    """Join names for a sentence; of more than `at_most` names, list the first and state the number of the others.
 
     >>> listing(["a", "b", "c"]), listing(["a", "b", "c", "d", "e"])
     ('a, b and c', 'a, b, c and two more')
@@ -169,12 +172,12 @@ def sentence_case(text: str) -> str:
 
 
 def keep_intervals(text: str) -> Markup:
-    """Escape a sentence as HTML; line breaks inside an interval are prevented."""
+    """Escape a sentence as HTML, and mark each interval such as [.816, .832] so that no line break divides it."""
     return Markup(re.sub(r"\[[^\[\]]{3,24}\]", r'<span class="ci">\g<0></span>', str(escape(text))))  # noqa: S704
 
 
 def unbroken_names(text: str) -> Markup:
-    """Escape a text as HTML; line breaks inside a short name with a hyphen, such as DenseNet-121, are prevented.
+    """Escape a text as HTML, and mark each short name with a hyphen so that no line break divides it.
 
     >>> unbroken_names("DenseNet-121 has a gap")
     Markup('<span class="nw">DenseNet-121</span> has a gap')

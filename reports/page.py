@@ -1,4 +1,7 @@
-"""Render the page: sections in order, one style sheet, two scripts, and a security policy that forbids all others."""
+"""Render the page: sections in order, style sheets and scripts.
+
+The page states a security policy, so that a browser runs no script and applies no style sheet that is not in the page.
+"""
 
 import gc
 import json
@@ -97,7 +100,7 @@ SCRIPTS = (
 
 
 def render(tables: Tables) -> str:
-    """Return the page as one HTML text that makes no network requests; the same tables give the same bytes."""
+    """Return the page as one HTML text, which makes no network requests. Equal tables give equal bytes."""
     with uncollected(), ThreadPoolExecutor(1) as pool:
         # A thread compresses plotly.js while the sections are written. Compression releases the interpreter lock.
         pool.submit(packed_plotly)
@@ -105,22 +108,25 @@ def render(tables: Tables) -> str:
 
 
 def prepare() -> None:
-    """Compile the templates and compress plotly.js once per process."""
+    """Compile the templates and compress plotly.js in advance; later calls of `render` use these cached results."""
     packed_plotly()
     compile_all()
 
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Pause garbage collection, which would take a sixth of the time: a million small objects live until the page is done."""
+    """Pause garbage collection during a `with` block, because collection takes a sixth of the time to render a page.
+
+    Collection would free little: a million small objects are in use until the page is done.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was_on:
-            # freeze and unfreeze move live objects to the oldest generation, so that the next collection does not scan
-            # them all
+            # freeze and unfreeze move all live objects to the oldest generation, so that the next collection (of the
+            # youngest generation) does not scan them
             gc.freeze()
             gc.unfreeze()
             gc.enable()
@@ -162,7 +168,7 @@ def _render(tables: Tables) -> str:
 
 @cache
 def plotly_source() -> str:
-    """Return plotly.js from the installed Python package."""
+    """Return the source text of plotly.js from the installed Python package."""
     return (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
@@ -170,13 +176,14 @@ def plotly_source() -> str:
 def style_ids(source: str) -> list[str]:
     """Return the ids of the style sheets that plotly.js adds to a page when it loads.
 
-    plotly.js adds no style sheet if an element with its id exists. The page does not need these style sheets (they are
-    for geographic maps), and its policy would block them with a console message.
+    The style sheets are for geographic maps, so the page does not need them. The security policy of the page would block
+    each style sheet with a console message. So the page has an empty element with each of these ids: plotly.js adds no
+    style sheet if an element with the id of the style sheet exists.
     """
     return sorted(set(re.findall(r'getElementById\("([0-9a-f]{64})"\)', source)))
 
 
 @cache
 def packed_plotly() -> str:
-    """Return plotly.js in the compressed form that the page contains."""
+    """Return plotly.js in the form that the page contains: gzip as base64 text."""
     return packed(plotly_source())

@@ -18,10 +18,12 @@ from reports.tables import SYNTHETIC_KEY, Tables
 
 
 def write_site(tables: Tables, folder: Path) -> Path:
-    """Write index.html, data.html, runs/<id>.html and data/<table>.json and .parquet; return the path of the index.
+    """Write the site into a folder, and return the path of its index.html.
 
-    All links are relative, and the pages make no network requests. So the folder can be opened from disk or served from
-    any address. Raises DiskFullError.
+    Files: index.html (the page), data.html (list of the tables), runs/<run id>.html (one page per run), and each table
+    as data/<table>.json and data/<table>.parquet. All links are relative, and the pages make no network requests. So the
+    folder can be opened from disk or served from any address. Raises DiskFullError if the disk is full, and StoreError
+    if the tables cannot be written.
     """
     with writing(folder):
         return _write_site(tables, folder)
@@ -69,9 +71,9 @@ def _write_site(tables: Tables, folder: Path) -> Path:
 
 
 def _as_json(frame: pd.DataFrame, synthetic: bool) -> str:
-    """Return a table as JSON text: whether the images are synthetic, columns, rows.
+    """Return a table as JSON text: an object with the keys synthetic, columns (names) and data (rows).
 
-    Missing values become null, pictures become base64.
+    Missing values become null. Pictures become base64 text.
     """
     if "picture" in frame:
         pictures = [

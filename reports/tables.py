@@ -1,7 +1,7 @@
 """Load and save the tables of a report: data frames and metadata, stored as a folder of Parquet files.
 
-The page is a function of these tables alone. They contain no patient ids, and no images except the small ones in
-`gallery`. `reports.schemas.tables` lists their columns.
+The page is a function of these tables alone. The tables contain no patient ids, and no images except the small pictures
+in the table `gallery`. `reports.schemas.tables` describes the columns of the tables.
 """
 
 import json
@@ -19,11 +19,11 @@ from harmonize.errors import StoreError
 from reports.schemas.tables import SCHEMAS
 
 SCHEMA = 2
-SYNTHETIC_KEY = "synthetic"  # in the metadata of Parquet files and in JSON files
+SYNTHETIC_KEY = "synthetic"  # key in the metadata of Parquet files and in JSON files: whether all images are synthetic
 
 
 def cannot_write(folder: Path, error: OSError) -> StoreError:
-    """Return the error for tables that cannot be written to a folder."""
+    """Return a StoreError which states that the tables cannot be written to the folder, and how to fix this."""
     full = DiskFullError.of(error, folder)
     problem, fix = (full.strerror, full.fix) if full else (error, "use a writable folder, then run the command again")
     return StoreError(f"cannot write the tables of the report: {problem}", str(folder), fix)
@@ -31,41 +31,47 @@ def cannot_write(folder: Path, error: OSError) -> StoreError:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The data frames of a report by name, and metadata (`meta`).
+    """The data frames of a report by name (`frames`), and the metadata of the report (`meta`).
 
-    Keys of meta:
-        title, grid, command: text
+    A table that is not given is empty. Raises ValueError for an unknown table or wrong columns. Keys of meta:
+        title, grid: title of the study and name of its grid
+        command: the shell command that runs the grid
         source: name of the internal cohort
         phantom: whether all cohorts are synthetic
-        min_count, num_resamples, shared_patients: integers
-        split: share of each split
-        created_from: run ids
-        findings, notes: lists of texts
-        mapping: label mapping; threshold: threshold rule on the page
+        min_count: minimum number of positive patients, and of negative patients, for a score
+        num_resamples: number of bootstrap resamples
+        shared_patients: number of patients in more than one split of the internal cohort
+        split: name of a split -> share of the internal patients, 0 to 1
+        created_from: ids of the runs with scores
+        findings: names of the findings; notes: sentences for the page
+        mapping: name of the label mapping; threshold: name of the threshold rule on the page
         datasets: cohort name -> {title, place}, optionally with short, flow, notes, no_lungs, approximate
-            short (name for sentences and narrow columns, if the title is long)
-            flow (number of images listed, excluded by each filter, kept)
-            approximate (findings that the cohort's own labels match only approximately)
-            no_lungs (title of a preprocessing that crops to the lungs -> share of images without detected lungs)
+            short: name for sentences and narrow columns, if the title is long
+            flow: name of a filter -> number of images that it excludes; also the numbers of images found and kept
+            approximate: findings that the cohort's own labels match only approximately
+            no_lungs: title of a preprocessing that crops to the lungs -> share of images without detected lungs
     Optional keys:
         date: day on which the last scored run was finished, such as 2026-11-22 (UTC)
-        software: version, and repository (web address) of the software that collected the tables
-        links: configuration key -> registry entry -> {paper, code}
+        software: version and repository (web address) of the software that collected the tables
+        links: configuration key -> registry entry -> {paper, code}, the web addresses of the entry
         custom_metrics: dicts with name, title and better (higher or lower) of each metric that the registry adds
-        analyses: dicts with name, run_id ("" for an analysis of the cohorts), options other than the defaults,
-            state (done, failed or absent), reason
+        analyses: dicts with name, run_id ("" for an analysis of the cohorts), options (only those that differ from the
+            defaults), state (done, failed or absent) and reason
         no_pictures: why the gallery has no pictures, or which pictures are damaged; "" if neither is the case
-        learns: run id -> findings of the run; only runs that are trained for fewer findings than `findings`
+        learns: run id -> findings that the run learns; only runs that learn fewer findings than `findings`
         unlearnt: run id -> findings that are present in all or in none of the training images
-        not_compared: external cohort -> findings that only one of two cohorts labels: this cohort or the internal
-            cohort
-        bundles: run id -> file and signed_by (the signer; "" if no signature was checked) of the verified bundles with
-            this run
+        not_compared: external cohort -> findings without a gap in any run, because this cohort or the internal cohort
+            has no labels of the finding or too few patients
+        bundles: run id -> list of the verified bundles with this run, as dicts with the keys file and signed_by (the
+            signer; "" if no signature was checked)
         stated: facts that the submitters of merged bundles state, and that nobody could check
-        compared: patients (external cohorts whose patient ids were compared with those of the internal cohort), images
-            (whether images were compared), external (for each two external cohorts: cohorts, num_images, images,
-            patients, as in `reports.sentences.data.overlap`), left_out (the same for each cohort that another
-            one contains, with its title); {} if this is not stated
+        compared: patients and images that several cohorts share; {} if nothing was compared. Its keys:
+            patients: external cohorts whose patient ids were compared with those of the internal cohort
+            images: whether images were compared
+            external: for each pair of external cohorts a dict with cohorts (their names), num_images, images and
+                patients; `reports.sentences.data.overlap` explains the last three values
+            left_out: the same dict for each cohort that is left out because another cohort contains its images, with
+                the title of the cohort that is left out
         duplicates: number of internal images that have a duplicate of another patient in another internal split
     """
 
@@ -92,10 +98,10 @@ class Tables:
         return bool(self.meta.get("phantom"))
 
     def save(self, folder: Path, written: Container[str] = ()) -> None:
-        """Write meta.json and one Parquet file per table. Raises StoreError if the folder cannot be written.
+        """Write meta.json and one Parquet file per table into the folder.
 
-        The metadata of each Parquet file state whether the images are synthetic. `written`: tables that the folder has
-        already.
+        The metadata of each Parquet file state whether the images are synthetic. `written`: names of the tables whose
+        files the folder already has; these tables are skipped. Raises StoreError if the folder cannot be written.
         """
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -111,9 +117,9 @@ class Tables:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what `save` wrote.
+        """Read the tables from a folder that `save` wrote.
 
-        Raises StoreError for a missing folder or another schema version.
+        Raises StoreError if meta.json is missing or damaged, or has another schema version.
         """
         try:
             meta = json.loads((folder / "meta.json").read_text())
@@ -129,11 +135,17 @@ class Tables:
 
 
 def rows_of(table: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows as tuples of Python values, ten times as fast as reading single cells."""
+    """Yield each row of a table as a tuple of Python values, in the order of `columns`.
+
+    This function is ten times as fast as a loop that reads single cells.
+    """
     return zip(*(table[column].tolist() for column in columns), strict=True)
 
 
 def records_of(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as dicts of Python values, three times as fast as `to_dict("records")`."""
+    """Return each row of a table as a dict: column name -> Python value.
+
+    This function is three times as fast as `to_dict("records")` of pandas.
+    """
     names = [str(column) for column in table.columns]
     return [dict(zip(names, row, strict=True)) for row in rows_of(table, *names)]

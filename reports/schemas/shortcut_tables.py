@@ -42,8 +42,8 @@ SOURCES: dict[str, tuple[str, ...]] = {
     #     internal hospital)
     # metrics of a run: decodability (AUROC with which the run's features predict the nuisance), random_decodability and
     #     imagenet_decodability (the same AUROC with features of the network before training, with random or ImageNet
-    #     weights), pooled_auroc (AUROC of a finding over all images), stratified_auroc (mean of the AUROCs inside each
-    #     level), pooled_less_stratified (pooled_auroc minus stratified_auroc)
+    #     weights), pooled_auroc (AUROC of a finding over all images), stratified_auroc (weighted mean of the AUROCs
+    #     inside each level), pooled_less_stratified (pooled_auroc minus stratified_auroc)
     # chance: ? the value without any association, e.g. 0.5 for an AUROC; NaN for share
     "nuisances": (
         "run_id",
