@@ -21,7 +21,7 @@ def write_site(tables: Tables, folder: Path) -> Path:
     """Write the site into a folder, and return the path of its index.html.
 
     Files: index.html (the page), data.html (list of the tables), runs/<run id>.html (one page per run), and each table
-    as data/<table>.json and data/<table>.parquet. All links are relative, and the pages make no network requests. So the
+    as data/<table>.json and data/<table>.parquet. All links are relative, and the pages make no network requests, so the
     folder can be opened from disk or served from any address. Raises DiskFullError if the disk is full, and StoreError
     if the tables cannot be written.
     """

@@ -1,4 +1,4 @@
-"""Select the rows that the page shows from long tables: one row for each number on the page.
+"""Select from long tables the rows that the page shows: one row for each number on the page.
 
 The tables have rows for every split, label source, mapping and selected epoch. The page shows one split, one label
 source, one mapping and one selected epoch, and names them.
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from reports.formatting import interval, is_number, places, span
 from reports.tables import Tables, rows_of
 
-# label sources by preference: the page shows the first of them that a cohort has
+# label sources by preference: the page shows a cohort's scores with the first of these sources that the cohort has
 REFERENCES = ("phantom", "report", "radiologist")
 CALIBRATORS = ("none", "platt")  # calibrators that the page shows
 EXTERNAL = "external"  # the dataset of a mean over external hospitals
 MACRO = "macro"  # the finding of a mean over findings
-SELECTIONS = ("best_val", "last")
+SELECTIONS = ("best_val", "last")  # selected epochs by preference: the page shows the first one that has scores
 PROBE_METRIC = "balanced_accuracy"
 COUNTS = ("n", "num_positive", "num_patients", "num_findings")
 SCORE_COLUMNS = ("run_id", "dataset", "finding", "calibrator", "value", "low", "high", *COUNTS)
@@ -34,9 +34,10 @@ TOLERANCE = 1e-6  # two means of AUROC with a smaller difference count as equal:
 class Estimate:
     """A number with its 95 % interval and sample sizes; an unknown number is NaN, an unknown sample size is 0.
 
-    `low` and `high` are the number's own interval: texts print these bounds, and figures draw them thick. If the page
-    compares several numbers, `all_low` and `all_high` are the wider interval that holds for all of them at once; figures
-    draw it thin. Verdicts and filled marks follow the wider interval (`clear`), so text and figure cannot disagree.
+    `low` and `high` are the bounds of the number's own interval: texts print these bounds, and figures draw a thick line
+    between them. If the page compares several numbers, `all_low` and `all_high` are the bounds of a wider interval, which
+    holds for all compared numbers at once; figures draw a thin line between them. Verdicts and filled marks follow the
+    wider interval (see `clear`), so text and figure cannot disagree.
     """
 
     value: float
@@ -49,7 +50,7 @@ class Estimate:
     internal: float = float("nan")  # only for a gap: the internal and the external AUROC
     external: float = float("nan")
     chance: float = float("nan")  # only for a source probe: the accuracy of guessing the hospital
-    all_low: float = float("nan")  # NaN if the number is not compared with others
+    all_low: float = float("nan")  # all_low and all_high are NaN if the number is not compared with others
     all_high: float = float("nan")
 
     @property
@@ -64,12 +65,15 @@ class Estimate:
 
     @property
     def is_compared(self) -> bool:
-        """Return whether there is a second interval, which holds for several numbers at once."""
+        """Return whether there is a wider interval, which holds for all compared numbers at once."""
         return is_number(self.all_low) and is_number(self.all_high)
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The interval that decides the verdict: the simultaneous one if the number is compared with others."""
+        """The bounds of the interval that decides the verdict.
+
+        This is the simultaneous interval if the number is compared with others, else the number's own interval.
+        """
         return (self.all_low, self.all_high) if self.is_compared else (self.low, self.high)
 
     @property
@@ -84,15 +88,19 @@ class Estimate:
         return self.clear and self.value > 0
 
     def simultaneous(self, low: float, high: float) -> Self:
-        """Return the estimate with simultaneous bounds, extended to its own interval; unchanged if a bound is unknown."""
+        """Return the estimate with the simultaneous bounds `low` and `high`.
+
+        The simultaneous interval is extended where the own interval is wider. If a bound is unknown, the estimate is
+        returned without changes.
+        """
         if not (self.has_interval and is_number(low) and is_number(high)):
             return self
         return replace(self, all_low=min(low, self.low), all_high=max(high, self.high))
 
     def corrected(self, num_compared: int) -> Self:
-        """Return the estimate with simultaneous bounds by Bonferroni's method, for `num_compared` numbers.
+        """Return the estimate with bounds that are simultaneous over `num_compared` numbers (Bonferroni's method).
 
-        Both sides of the interval grow by the factor that normal intervals need.
+        Both sides of the interval grow by the factor by which the interval of a normally distributed number would grow.
 
         >>> widened = Estimate(0.1, 0.05, 0.15).corrected(9)
         >>> round(widened.all_low, 3), round(widened.all_high, 3), widened.low
@@ -131,16 +139,16 @@ def _bonferroni(num_compared: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class HeadlineRows:
-    """The rows of `scores` that the page shows: the grid's mapping, all patients, one split, one selected epoch."""
+    """The rows of the table `scores` that the page shows: with the grid's mapping, of all patients, one split and one epoch."""
 
-    scores: pd.DataFrame
-    # (metric, threshold rule) -> row numbers; rows of the preferred label source come first
+    scores: pd.DataFrame  # all rows of the table, with only the columns SCORE_COLUMNS
+    # (metric, threshold rule) -> positions of the shown rows in `scores`; rows of the preferred label source come first
     rows: Mapping[tuple[str, str], NDArray[np.intp]]
-    selection: str
+    selection: str  # the selected epoch of the shown rows: one of SELECTIONS
 
     @classmethod
     def of(cls, tables: Tables, source: str) -> Self:
-        """Select the rows; `source` is the internal cohort, whose test split is shown."""
+        """Select the rows; `source` is the name of the internal cohort."""
         scores, cohorts = tables["scores"], tables["cohorts"]
         splits = {str(d): str(s) for d, s in zip(cohorts["dataset"], cohorts["headline_split"], strict=True)}
         splits[source] = splits.get(source) or "test"
@@ -175,9 +183,11 @@ class HeadlineRows:
     def lookup(
         self, metric: str, calibrators: tuple[str, ...], operating_point: str = "", *, finding: str = ""
     ) -> dict[tuple[str, str, str], Estimate]:
-        """Return one estimate per (run, dataset, finding), from the first available calibrator and label source.
+        """Return the values of a metric: (run id, dataset, finding) -> estimate.
 
-        `finding` restricts the result to one finding.
+        If there are several rows, the first calibrator of `calibrators` decides, then the preferred label source.
+        `operating_point`: the threshold rule, "" for metrics without a threshold. `finding`: the only finding in the
+        result; "" means all findings.
         """
         estimates: dict[tuple[str, str, str], Estimate] = {}
         row_numbers = self.rows.get((metric, operating_point))
@@ -197,10 +207,10 @@ class HeadlineRows:
 
 
 def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
-    """Return the gaps by (run, dataset, finding), with simultaneous bounds.
+    """Return the gaps with simultaneous bounds: (run id, dataset, finding) -> gap.
 
-    The simultaneous bounds hold for all findings of a run at one hospital at once, and for the macro gaps of a run at
-    all hospitals at once.
+    The bounds of a finding's gap hold for all findings of the run at this hospital at once. The bounds of a macro gap hold
+    for the run's macro gaps at all hospitals at once. `gaps`: the table of this name.
     """
     numbers: tuple[list[Any], ...] = (
         *_numbers(gaps, "value", "low", "high"),
@@ -213,7 +223,11 @@ def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
 
 
 def _compared_with(key: tuple[str, str, str]) -> tuple[str, str, str]:
-    """Return the name of the gaps with which a gap is compared: those of other findings, or of other hospitals."""
+    """Return a name for the set of gaps with which a gap is compared; all gaps of a set have the same name.
+
+    The gap of a finding is compared with the gaps of other findings at the same hospital, a macro gap with the macro
+    gaps at other hospitals. The macro gap of "external" is compared with no other gap.
+    """
     run, dataset, finding = key
     if finding != MACRO:
         return run, dataset, "findings"
@@ -221,7 +235,7 @@ def _compared_with(key: tuple[str, str, str]) -> tuple[str, str, str]:
 
 
 def _keys(rows: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
-    """Yield (run, dataset, finding) of each row."""
+    """Yield (run id, dataset, finding) of each row."""
     return zip(*(map(str, rows[column].tolist()) for column in ("run_id", "dataset", "finding")), strict=True)
 
 
@@ -237,10 +251,10 @@ def _counts(rows: pd.DataFrame) -> list[list[int]]:
 
 
 def gap_side(gap: Estimate, value: float, macro: Estimate) -> Estimate:
-    """Return the internal or the external AUROC of a gap as an estimate; `value` is this AUROC. Return MISSING if there is no gap.
+    """Return `value`, the internal or the external AUROC of a gap, as an estimate; MISSING if there is no gap.
 
-    The table `gaps` has no intervals of the two AUROCs. `macro` is the mean AUROC over every labeled finding. If both
-    are means over the same findings, `macro` with its interval is returned; else the interval is unknown.
+    The table `gaps` has no intervals of the two AUROCs, so the interval is taken from `macro`, the mean AUROC over every
+    labeled finding. This is possible if `value` is a mean over the same findings; otherwise the interval is unknown.
     """
     if not (gap.has_value and is_number(value)):
         return MISSING
@@ -249,7 +263,7 @@ def gap_side(gap: Estimate, value: float, macro: Estimate) -> Estimate:
 
 
 def probe_lookup(sources: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
-    """Return the balanced accuracies of source probes by (run, control).
+    """Return the balanced accuracies of source probes: (run id, control) -> estimate. `sources`: the table of this name.
 
     A source probe is a classifier that predicts the hospital of an image from a run's features.
     """
@@ -263,10 +277,11 @@ def probe_lookup(sources: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
 
 
 def causal_lookup(transplants: pd.DataFrame, recipes: Collection[str]) -> dict[str, Estimate]:
-    """Return the causal scores by run and by recipe. `recipes`: ids of the recipes with several runs.
+    """Return the causal scores: id of a run or recipe -> estimate. `recipes`: ids of the recipes with several runs.
 
-    A causal score is the change in prediction that internal pixels cause in external images, minus the control. The runs
-    are compared, so the scores have simultaneous bounds.
+    A causal score is the mean absolute change of the probability after internal pixels are put into external images,
+    minus the change after control pixels are put into them. The page compares the scores, so they have bounds that are
+    simultaneous over runs (or over recipes). `transplants`: the table of this name.
     """
     selected = {"kind": "causal", "host": "external", "finding": "macro", "subset": "all", "measure": "abs_dp"}
     rows = transplants

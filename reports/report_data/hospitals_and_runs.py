@@ -15,19 +15,19 @@ LONGEST = 18  # maximum number of characters of a place in a figure
 class Hospital:
     """A hospital with its name and place; an external hospital also has the mean gap over runs.
 
-    `short` is the name for sentences and narrow columns. It differs from `title` only for a synthetic hospital, whose
-    title also names the layout of its files.
+    `short` is the name for sentences and narrow columns. It differs from `title` only if the tables state a short name,
+    for example for a synthetic hospital, whose title also names the layout of its files.
     """
 
-    key: str
+    key: str  # name of the cohort
     title: str
     short: str
     place: str
-    mean_gap: Estimate = MISSING  # macro gap, averaged over runs; compared over hospitals
+    mean_gap: Estimate = MISSING  # macro gap, averaged over recipes; its wider interval is simultaneous over hospitals
 
     @property
     def where(self) -> str:
-        """The place, short enough for a figure: city and country, or only the country."""
+        """The place, short enough for a figure: city and country, or only the country (at most LONGEST characters)."""
         names = self.place.split(", ")
         ends = [", ".join(names[i:]) for i in range(len(names))]
         return next((end for end in ends if len(end) <= LONGEST), f"{names[-1][: LONGEST - 1]}…")
@@ -40,40 +40,41 @@ class Hospital:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run, or a recipe: the mean of the runs that differ only in the seed. The ranking has a row for each recipe.
+    """A run, or a recipe (the mean of the runs that differ only in the seed). The ranking has a row for each recipe.
 
-    An estimate is a macro AUROC unless its name or comment says otherwise. The intervals of a recipe are over patients and
-    seeds, those of a run are over patients.
+    An Estimate is a macro AUROC unless its name or comment says otherwise. The intervals of a recipe are over patients
+    and seeds; the intervals of a run are over patients.
     """
 
     id: str
-    name: str
-    variant: str  # difference from the base recipe
-    family: str
-    state: str
-    reason: str
+    name: str  # display name of the architecture, or of the ensemble or imported model
+    variant: str  # settings that differ among the runs of the grid, such as "sam · seed 1"; "" for none
+    family: str  # family of the architecture; "" if unknown
+    state: str  # done, failed, started or absent
+    reason: str  # why the run has no score; "" if it has one
     facts: Mapping[str, Any]  # row of the table `runs`
     cost: Mapping[str, Any]  # row of the table `costs`, or empty
     internal: Estimate = MISSING  # over every finding that the internal hospital labels
     external: Estimate = MISSING  # mean over hospitals; decides the ranking
-    gap: Estimate = MISSING  # compared over runs
-    # this and external_common: the two AUROCs of the gap, over the findings that both hospitals label
+    gap: Estimate = MISSING  # mean gap over external hospitals; its wider interval is simultaneous over recipes
+    # internal_common and external_common: the two AUROCs of the gap, over the findings that both hospitals label
     internal_common: Estimate = MISSING
     external_common: Estimate = MISSING
-    ece: Estimate = MISSING
+    ece: Estimate = MISSING  # expected calibration error, mean over external hospitals
     probe: Estimate = MISSING  # balanced accuracy with which a classifier predicts the hospital from the run's features
-    causal: Estimate = MISSING  # change in prediction by internal pixels in external images, minus the control
+    # mean change of the probability by internal pixels in external images, minus the change by control pixels
+    causal: Estimate = MISSING
     # external hospital -> AUROC over the findings that the internal hospital labels too
     hospitals: Mapping[str, Estimate] = field(default_factory=dict)
-    hospital_gaps: Mapping[str, Estimate] = field(default_factory=dict)  # external hospital -> gap
-    mean_rank: float = float("nan")
-    rank_low: int = 0
+    hospital_gaps: Mapping[str, Estimate] = field(default_factory=dict)  # external hospital -> macro gap
+    mean_rank: float = float("nan")  # mean rank over resampled patients, 1 for the best; NaN for unranked runs
+    rank_low: int = 0  # bounds of the 95 % interval of the rank; 0 for unranked runs
     rank_high: int = 0
-    p_best: float = float("nan")
-    lead: Estimate = MISSING  # external AUROC minus that of the next run in the ranking
-    group: int = -1  # index of the tie group, 0 for the best; -1 means unranked
-    runs: tuple["Run", ...] = ()  # recipe: its runs, by seed
-    # run: trained by the grid; recipe: mean over seeds; tta, ensemble: derived from runs, never ranked
+    p_best: float = float("nan")  # share of resamples in which the recipe is best; NaN for unranked runs
+    lead: Estimate = MISSING  # external AUROC minus the external AUROC of the next recipe in the ranking
+    group: int = -1  # number of the tie group, lowest for the best recipes; -1 for unranked runs
+    runs: tuple["Run", ...] = ()  # for a recipe with several runs: these runs, by seed
+    # run: trained by the grid; recipe: mean over seeds; tta (test-time augmentation), ensemble: derived, never ranked
     # panel: networks with one finding each, ranked as one run
     # external: an imported model, ranked only if the grid trains nothing
     kind: str = "run"
@@ -91,17 +92,17 @@ class Run:
 
     @property
     def marks(self) -> str:
-        """Short form of the remark for a table row, for example "limit reached"."""
+        """The remark without its details, for a table row, for example "limit reached"; "" without a remark."""
         return ", ".join(note.partition(":")[0] for note in self.remark.split("; ") if note)
 
     @property
     def members(self) -> tuple["Run", ...]:
-        """The runs of a recipe; a run is its only member."""
+        """The runs of a recipe with several runs; for any other row, a tuple with only the row itself."""
         return self.runs or (self,)
 
     @property
     def is_derived(self) -> bool:
-        """Return whether the grid did not train this row: test-time augmentation, an ensemble, or an imported model."""
+        """Return whether this is test-time augmentation, an ensemble or an imported model, which the grid did not train."""
         return self.kind in ("tta", "ensemble", IMPORTED)
 
     @property
@@ -116,10 +117,9 @@ class Run:
 
     @property
     def worst(self) -> str:
-        """Key of the external hospital with the largest gap; "" if there is no score.
+        """Key of the external hospital with the largest gap; without gaps, of the hospital with the lowest AUROC.
 
-        If no gap could be computed, it is the hospital with the lowest AUROC. A gap is preferred, because AUROC also
-        depends on the findings that a hospital labels.
+        Gaps come first, because an AUROC also depends on the findings that a hospital labels. "" if there is no score.
         """
         gaps = {key: e.value for key, e in self.hospital_gaps.items() if e.has_value}
         low = {key: -e.value for key, e in self.hospitals.items() if e.has_value}
@@ -127,10 +127,10 @@ class Run:
 
     @property
     def worst_auroc(self) -> Estimate:
-        """Macro AUROC at the worst hospital."""
+        """Macro AUROC at the hospital `worst`; MISSING if there is no score."""
         return self.hospitals.get(self.worst, MISSING)
 
     def quantity(self, key: str) -> float:
-        """Return a cost as a number, NaN if the cost was not measured."""
+        """Return the cost in the column `key` of the table `costs`; NaN if this cost was not measured."""
         value: Any = self.cost.get(key)
         return float(value) if is_number(value) else float("nan")

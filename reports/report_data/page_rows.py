@@ -11,11 +11,11 @@ from reports.report_data.headline_rows import MACRO
 
 POOLED = "pooled"  # the finding of a reliability curve over all findings
 HEALTHY = "No Finding"
-LONG = ("scores", "subgroups", "reliability", "decomposition")  # the tables with hundreds of rows per run
+LONG = ("scores", "subgroups", "reliability", "decomposition")  # names of the tables with hundreds of rows per run
 
 
 def page_rows(name: str, table: pa.Table) -> pa.Table:
-    """Return the rows of the long table `name` that a section of the page reads; `table` has rows of any runs.
+    """Return the rows that the page shows from `table`, which has rows of the long table `name` (one of LONG).
 
     >>> rows = pa.table({"finding": ["macro", "Edema", "Edema"], "metric": ["ece", "ece", "auroc"]})
     >>> page_rows("scores", rows).to_pylist()

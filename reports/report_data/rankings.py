@@ -14,7 +14,7 @@ Rows = Mapping[str, Mapping[str, Any]]  # recipe id -> row of the table `ranks`,
 
 
 def rankings(ranks: pd.DataFrame) -> dict[Criterion, Rows]:
-    """Return the rows of each ranking by recipe."""
+    """Return the rows of each ranking: criterion -> recipe id -> row. `ranks`: the table of this name."""
     out: dict[Criterion, dict[str, Mapping[str, Any]]] = {}
     for row in records_of(ranks):
         criterion = Criterion(str(row["metric"]), str(row["dataset"]), str(row["finding"]))
@@ -28,7 +28,10 @@ def score(row: Mapping[str, Any]) -> Estimate:
 
 
 def lead(row: Mapping[str, Any]) -> Estimate:
-    """Return the lead over the next row of the ranking; MISSING in the last row."""
+    """Return the lead of a row over the next row of the ranking; MISSING for the last row.
+
+    `row` is a row of the table `ranks`.
+    """
     return _estimate(row, "lead", "lead_", "lead_all_")
 
 

@@ -22,28 +22,31 @@ EXTERNAL, MACRO = headline_rows.EXTERNAL, headline_rows.MACRO
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """The data that all sections share. `ranked` is sorted by mean external AUROC, `hospitals` by mean gap.
+    """The data that all sections of the page share.
 
-    `ranked` has recipes: each is the mean of the runs that differ only in the seed. A recipe without other seeds is its run.
+    The class Run represents both runs and recipes. A recipe is the mean of the runs that differ only in the seed; a
+    recipe with only one seed is represented by its run.
     """
 
     tables: Tables
     headline: headline_rows.HeadlineRows  # the rows of `scores` that the page shows
     internal: Hospital
-    hospitals: tuple[Hospital, ...]  # external hospitals, smallest mean gap first
-    ranked: tuple[Run, ...]
-    derived: tuple[Run, ...]  # TTA, ensembles and imported models with an external score; shown below the ranking
-    unranked: tuple[Run, ...]
-    groups: tuple[tuple[Run, ...], ...]
-    mean_gap: Estimate  # gap, averaged over runs and external hospitals
-    num_worse: int  # number of runs with a gap clearly above 0
-    num_better: int
-    findings: tuple[str, ...]
+    hospitals: tuple[Hospital, ...]  # external hospitals with a score, smallest mean gap first
+    ranked: tuple[Run, ...]  # the ranked recipes, highest mean external AUROC first
+    # test-time augmentation (TTA), ensembles and imported models that have an external score but no rank; highest mean
+    # external AUROC first; shown below the ranking
+    derived: tuple[Run, ...]
+    unranked: tuple[Run, ...]  # all other runs, such as failed runs, sorted by label
+    groups: tuple[tuple[Run, ...], ...]  # the recipes of each tie group, best group first
+    mean_gap: Estimate  # gap, averaged over recipes and external hospitals
+    num_worse: int  # number of ranked recipes with a gap clearly above 0
+    num_better: int  # number of ranked recipes with a gap clearly below 0
+    findings: tuple[str, ...]  # names of the scored findings
     cells: Mapping[tuple[str, str, str], Estimate]  # AUROC of (run id, dataset, finding)
     gaps: Mapping[tuple[str, str, str], Estimate]  # gap of (run id, dataset, finding)
-    rankings: Mapping[Criterion, Rows]  # all rankings of the recipes; `ranked` has the order of DEFAULT
-    labeled: frozenset[tuple[str, str]]  # (dataset, finding) with labels
-    num_external: int  # external hospitals, including those without a score
+    rankings: Mapping[Criterion, Rows]  # all rankings of the recipes; `ranked` has the order of the ranking by DEFAULT
+    labeled: frozenset[tuple[str, str]]  # pairs (dataset, finding): this dataset has labels of this finding
+    num_external: int  # number of external hospitals, including hospitals without a score
     has_common: bool  # whether any external hospital labels a finding that the internal hospital labels too
 
     @property
@@ -68,16 +71,20 @@ class ReportData:
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """Every run that the grid trained, unranked runs last."""
+        """The runs of the ranked recipes, then the unranked runs; without TTA, ensembles and unranked imported models."""
         return (*self.ranked_runs, *(r for r in self.unranked if not r.is_derived))
 
     @property
     def unit(self) -> str:
-        """What a row of the ranking is: "recipe" if any recipe has several runs, else "run"."""
+        """The word for a row of the ranking: "recipe" if any recipe has several runs, else "run"."""
         return "recipe" if any(len(r.members) > 1 for r in self.ranked) else "run"
 
     def run_shown(self, run: Run) -> str:
-        """Return the label of a run that a figure shows. It states whether the recipe has other runs, because the ranking has their mean."""
+        """Return the label of a run for a figure that shows this run.
+
+        If the run's recipe has several runs, the label states that the figure shows one of them, because the ranking
+        shows their mean.
+        """
         for recipe in self.ranked:
             if len(recipe.members) > 1 and run.id in {member.id for member in recipe.members}:
                 which = "the best recipe" if recipe is self.ranked[0] else "its recipe"
@@ -86,12 +93,15 @@ class ReportData:
 
     @property
     def over_seeds(self) -> bool:
-        """Return whether the intervals of the ranked recipes are over seeds too."""
+        """Return whether the intervals of all ranked recipes describe the variation over seeds, and not only over patients.
+
+        This needs several seeds for every recipe, and at least two runs more than recipes.
+        """
         return bool(self.ranked) and all(r.runs for r in self.ranked) and len(self.ranked_runs) > len(self.ranked) + 1
 
     @property
     def imported(self) -> tuple[Run, ...]:
-        """Imported models, ranked or not."""
+        """All imported models, with or without a rank."""
         return tuple(r for r in self.entries if r.is_imported)
 
     @property
@@ -101,18 +111,24 @@ class ReportData:
 
     @property
     def only_exposed_models(self) -> bool:
-        """Return whether the ranking is empty, because every scored model is imported and was trained on an external hospital."""
+        """Return whether nothing is ranked, but an imported model has an external score.
+
+        This is so if every scored model is imported and was trained on images of an external hospital.
+        """
         return not self.ranked and not self.scored and any(r.external.has_value for r in self.imported)
 
     @property
     def entries(self) -> tuple[Run, ...]:
-        """All rows for which the page has details: each ranked recipe followed by its runs, then derived and unranked runs."""
+        """All recipes and runs for which the page has details.
+
+        Each ranked recipe is followed by its runs; then come derived runs, then unranked runs.
+        """
         ranked = (entry for recipe in self.ranked for entry in (recipe, *recipe.runs))
         return (*ranked, *self.derived, *self.unranked)
 
     @property
     def labels(self) -> dict[str, str]:
-        """The label of everything in `entries`, by id, and of recipes that could not be ranked."""
+        """Labels by id: of all recipes and runs in `entries`, and of recipes that could not be ranked."""
         table = self.tables["runs"]
         recipes = rows_of(table[table["kind"] == "recipe"], "run_id", "name", "what")
         labels = {
@@ -122,20 +138,23 @@ class ReportData:
 
     @property
     def scored(self) -> tuple[Run, ...]:
-        """The runs with a score at any hospital."""
+        """Those of `runs` that have a score at any hospital."""
         return tuple(r for r in self.runs if r.internal.has_value or r.external.has_value)
 
     @property
     def not_learned(self) -> dict[str, tuple[str, ...]]:
-        """The findings that each run (by run id) could not learn: present in all or in none of its training images."""
+        """Run id -> findings that this run could not learn; only runs with such findings.
+
+        These findings are present in all or in none of the training images.
+        """
         findings = dict(self.meta.get("unlearnt") or {})
         return {str(run_id): tuple(map(str, names)) for run_id, names in findings.items() if names}
 
     @property
     def not_compared(self) -> list[tuple[str, tuple[str, ...]]]:
-        """Pairs (external hospital, findings that cannot be compared), in order of the hospitals.
+        """Pairs (short name of an external hospital, findings without a gap in any run), in the order of `hospitals`.
 
-        Either only this hospital or only the internal hospital labels these findings.
+        For these findings, this hospital or the internal hospital has no labels or too few patients.
         """
         findings = dict(self.meta.get("not_compared") or {})
         order = [h.key for h in self.all_hospitals]
@@ -151,9 +170,10 @@ class ReportData:
 
     @property
     def overlaps(self) -> list[dict[str, Any]]:
-        """What each two external hospitals share: hospitals (short names), num_images, images, patients.
+        """One dict for each compared pair of external hospitals; [] if the tables do not state any comparison.
 
-        [] if the tables do not state it. `reports.sentences.data.overlap` explains the values.
+        Keys: hospitals (the two short names), num_images, images, patients. They are the arguments of
+        `reports.sentences.data.overlap`, which explains their values.
         """
         rows = (self.meta.get("compared") or {}).get("external") or ()
         return [
@@ -166,7 +186,11 @@ class ReportData:
 
     @property
     def left_out(self) -> list[dict[str, Any]]:
-        """The external cohorts that another one contains: hospitals (the containing one first), num_images, images."""
+        """One dict for each external cohort that is left out because another external cohort contains its images.
+
+        Keys: hospitals (name of the other cohort, name of the cohort that is left out), num_images, images. They are the
+        arguments of `reports.sentences.data.left_out`.
+        """
         rows = (self.meta.get("compared") or {}).get("left_out") or ()
         return [
             {
@@ -178,13 +202,16 @@ class ReportData:
 
     @property
     def num_common(self) -> tuple[int, int]:
-        """The smallest and the largest number of shared findings of a gap, over runs and hospitals; 0 without gaps."""
+        """The smallest and the largest number of shared findings of a macro gap, over recipes and hospitals.
+
+        (0, 0) without gaps.
+        """
         counts = [e.num_findings for r in self.ranked for e in r.hospital_gaps.values() if e.has_value]
         return min(counts, default=0), max(counts, default=0)
 
     @property
     def without_score(self) -> list[str]:
-        """The external hospitals that are in the cohort table but have no score."""
+        """The short names of external hospitals that are in the table `cohorts` but have no score."""
         with_score = {h.key for h in self.hospitals}
         return [self.short(key) for key in sorted(_listed_external(self.tables) - with_score)]
 
@@ -194,11 +221,14 @@ class ReportData:
         return (self.internal, *self.hospitals)
 
     def distinct(self, fact: str) -> list[str]:
-        """Return the different texts of a fact of the runs, such as their commits, sorted."""
+        """Return the different texts of a column of the table `runs`, such as "commit", over all runs; sorted."""
         return sorted({str(r.facts[fact]) for r in self.runs if isinstance(r.facts.get(fact), str) and r.facts[fact]})
 
     def why_not_analysed(self, name: str, run_id: str) -> str:
-        """Return why a run has no result of an analysis: "it failed" or "not run"; "" if done or unknown."""
+        """Return why a run has no result of the analysis `name`: "it failed" or "not run".
+
+        Return "" if the analysis is done or its state is unknown.
+        """
         states = {
             (str(a["name"]), str(a["run_id"])): str(a["state"])
             for a in self.meta.get("analyses") or []
@@ -207,14 +237,20 @@ class ReportData:
         return {"failed": "it failed", "absent": "not run"}.get(states.get((name, run_id), ""), "")
 
     def submission(self, run: Run) -> tuple[list[str], list[str]]:
-        """Return the signers and the files of the verified bundles with this run; empty for a run that was trained here."""
+        """Return two lists: signers and file names of the verified bundles with this run.
+
+        For a recipe, the lists have the bundles of all its runs. Both lists are empty for a run that was trained here.
+        """
         bundles = self.meta.get("bundles") or {}
         own = [bundle for member in run.members for bundle in bundles.get(member.id, ())]
         signers = dict.fromkeys(str(bundle["signed_by"]) for bundle in own if bundle["signed_by"])
         return list(signers), list(dict.fromkeys(str(bundle["file"]) for bundle in own))
 
     def submission_mark(self, run: Run) -> str:
-        """Return submitter and status of a run for a table row: "submitted by our lab, bundle verified"; "" if trained here."""
+        """Return submitter and status of a run for a table row, such as "submitted by our lab, bundle verified".
+
+        Return "" for a run that was trained here.
+        """
         signers, files = self.submission(run)
         submitter = f"submitted by {', '.join(signers)}" if signers else ""
         return ", ".join(filter(None, (submitter, "bundle verified" if files else "")))
@@ -224,7 +260,7 @@ class ReportData:
         return finding in (self.meta.get("datasets") or {}).get(key, {}).get("approximate", ())
 
     def approximate_labels(self, finding: str) -> list[str]:
-        """Return the hospitals that label the finding, but whose own labels match it only approximately."""
+        """Return the short names of hospitals whose own labels match the finding only approximately."""
         labeling = [h for h in self.all_hospitals if (h.key, finding) in self.labeled]
         return [h.short for h in labeling if self.is_approximate(h.key, finding)]
 
@@ -241,12 +277,12 @@ class ReportData:
         return self._hospital(key).short
 
     def _hospital(self, key: str) -> Hospital:
-        """Return the hospital with the cohort name `key`; it is on the page or only in the cohort table."""
+        """Return the hospital with the cohort name `key`, even if the hospital is only in the table `cohorts`."""
         return next((h for h in self.all_hospitals if h.key == key), None) or _hospital(self.tables, key, MISSING)
 
 
 def read(tables: Tables) -> ReportData:
-    """Return the data of the page, joined from the tables."""
+    """Join the tables of a report into the data of the page."""
     meta = tables.meta
     source = str(meta.get("source", ""))
     headline = headline_rows.HeadlineRows.of(tables, source)
@@ -360,12 +396,15 @@ def _by_gap(hospital: Hospital) -> tuple[float, str]:
 
 
 def _external_keys(source: str, cells: Iterable[tuple[str, str, str]]) -> list[str]:
-    """Return the external hospitals that have a score."""
+    """Return the cohort names of the external hospitals that have a score, sorted.
+
+    `source`: name of the internal cohort. `cells`: keys (run id, dataset, finding) of the scores.
+    """
     return sorted({dataset for _, dataset, _ in cells} - {EXTERNAL, source})
 
 
 def _listed_external(tables: Tables) -> set[str]:
-    """Return the external hospitals that the cohort table lists."""
+    """Return the cohort names of the external hospitals in the table `cohorts`."""
     cohorts = tables["cohorts"]
     return {str(d) for d, role in zip(cohorts["dataset"], cohorts["role"], strict=True) if role == "external"}
 
@@ -375,16 +414,20 @@ def _shared_auroc(
     gaps: Mapping[tuple[str, str, str], Estimate],
     key: tuple[str, str, str],
 ) -> Estimate:
-    """Return a run's macro AUROC at an external hospital over shared findings.
+    """Return a run's macro AUROC at an external hospital, over the findings that it shares with the internal hospital.
 
-    If there is no gap, return the macro AUROC over every finding that the hospital labels.
+    If the tables have no gap for `key`, return the macro AUROC over every finding that the hospital labels. `key`:
+    (run id, dataset, "macro").
     """
     macro = cells.get(key, MISSING)
     return headline_rows.gap_side(gaps[key], gaps[key].external, macro) if key in gaps else macro
 
 
 def _mean_gaps(frame: pd.DataFrame) -> dict[str, Estimate]:
-    """Return the mean gap at each hospital, and over hospitals ("external"), with bounds simultaneous over hospitals."""
+    """Return dataset -> mean gap, also for "external" (mean over hospitals). `frame`: the table `mean_gaps`.
+
+    The bounds all_low and all_high are simultaneous over hospitals.
+    """
     return {
         str(row["dataset"]): Estimate(float(row["value"]), float(row["low"]), float(row["high"])).simultaneous(
             *(_bound(row, f"all_{end}") for end in ("low", "high"))
@@ -394,18 +437,22 @@ def _mean_gaps(frame: pd.DataFrame) -> dict[str, Estimate]:
 
 
 def _bound(row: Mapping[Any, Any], column: str) -> float:
-    """Return a bound of an interval; NaN if the row does not have it."""
+    """Return the bound in this column of the row; NaN if the row does not have the column."""
     return float(row.get(column, float("nan")))
 
 
 def _labeled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:
-    """Return the pairs (dataset, finding) for which any image has a label."""
+    """Return the pairs (dataset, finding) with at least one labeled image. `prevalence`: the table of this name."""
     labeled = prevalence[prevalence[["present", "absent", "uncertain", "not_mentioned"]].sum(axis=1) > 0]
     return frozenset((str(d), str(f)) for d, f in zip(labeled["dataset"], labeled["finding"], strict=True))
 
 
 def _hospital(tables: Tables, key: str, mean_gap: Estimate) -> Hospital:
-    """Return a hospital; its names and place come from `meta`, else from the cohort table. Without both, the title is `key`."""
+    """Return the hospital of the cohort `key`.
+
+    Title and place come from `meta` or, if `meta` does not state them, from the table `cohorts`. A hospital without a
+    title gets the title `key`.
+    """
     cohorts = tables["cohorts"]
     row: Mapping[str, Any] = next(iter(records_of(cohorts[cohorts["dataset"] == key])), {})
     entry: Mapping[str, Any] = tables.meta.get("datasets", {}).get(key, {})
