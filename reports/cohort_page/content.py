@@ -10,7 +10,7 @@ from harmonize.statistics.image_sample import Sample
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture: data URI, caption and size in pixels."""
+    """A picture: image as data URI (`uri`), caption (`words`), and width and height in pixels."""
 
     uri: str
     words: str
@@ -20,7 +20,11 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class CohortPictures:
-    """The pictures of a cohort: sampled images (`pictures`), and the same images after each preprocessing (`after`)."""
+    """The pictures of a cohort.
+
+    pictures: the sampled images. after: one tuple for each preprocessing of `DataPage.variants`, with the same images
+    after this preprocessing.
+    """
 
     pictures: tuple[Picture, ...]
     after: tuple[tuple[Picture, ...], ...]
@@ -28,17 +32,14 @@ class CohortPictures:
 
 @dataclass(frozen=True, eq=False)
 class DataPage:
-    """The data that all sections of the cohort page share.
-
-    `unread` lists the cohorts that could not be read.
-    """
+    """The data that all sections of the cohort page share."""
 
     cohorts: tuple[Stats, ...]
-    samples: Mapping[str, Sample] = field(default_factory=dict)
-    pictures: Mapping[str, CohortPictures] = field(default_factory=dict)
-    variants: Sequence[tuple[str, ...]] = ()
-    seed: int = 0
-    unread: tuple[str, ...] = ()
+    samples: Mapping[str, Sample] = field(default_factory=dict)  # cohort name -> the images that were opened
+    pictures: Mapping[str, CohortPictures] = field(default_factory=dict)  # cohort name -> pictures on the page
+    variants: Sequence[tuple[str, ...]] = ()  # names of preprocessings; those of one tuple look the same on the page
+    seed: int = 0  # seed of the random samples
+    unread: tuple[str, ...] = ()  # names of the cohorts that could not be read
 
     @property
     def phantom(self) -> bool:
@@ -57,7 +58,7 @@ class DataPage:
 
     @cached_property
     def counts(self) -> Mapping[tuple[str, str], Mapping[str, int]]:
-        """The number of images in each label state, by (cohort, finding)."""
+        """Counts by (cohort name, finding): label state -> number of images; patients_present -> number of patients."""
         return {
             (stats.name, str(row["finding"])): {state: int(row[state]) for state in (*STATE_NAMES, "patients_present")}
             for stats in self.cohorts
@@ -69,11 +70,11 @@ class DataPage:
         return str(stats.facts["short"])
 
     def images(self, stats: Stats, attribute: str) -> dict[str, int]:
-        """Return the number of images in each group of an attribute, e.g. for each view."""
+        """Return group -> number of images for the groups of an attribute, such as "view"; `Stats` lists attributes."""
         rows = stats.groups[stats.groups["what"] == attribute]
         return {str(g): int(n) for g, n in zip(rows["group"], rows["images"], strict=True)}
 
     def flow(self, stats: Stats, step: str) -> int:
-        """Return the number of images at a step of the image flow, 0 if the flow does not have this step."""
+        """Return the number of images that the image flow states for a step; 0 if the flow does not have this step."""
         num_images = stats.flow.loc[stats.flow["step"] == step, "images"]
         return int(num_images.iloc[0]) if len(num_images) else 0

@@ -11,18 +11,22 @@ from reports.formatting import percent
 
 WIDTH = 300.0  # natural width of a small figure in px; the page scales figures to the width of a column
 _EDGES = (0.05, 0.10, 0.20, 0.30, 0.40, 0.50, 0.60)  # shares at which color steps 1 to 7 begin; step 0 begins at 0
+# label state -> CSS class of its color
 STATE_CSS = {"present": "dot", "uncertain": "s-unc", "absent": "s-abs", "not_mentioned": "s-not", "unmapped": "s-unm"}
 
 
 def bar(part: float, total: float, css: str = "bar1", width: float = 150) -> Markup:
-    """Draw a share as a bar."""
+    """Draw the share `part` / `total` as a bar; `width`: length in px of the bar for a share of 1."""
     share = part / total if total else 0.0
     long = max(width * share, 1.0 if part else 0.0)
     return svg.svg(width, 10, svg.rect(0, 0, width, 10, "bar0") + svg.rect(0, 0, long, 10, css), "", "mi")
 
 
 def stacked(counts: Mapping[str, int], css: Mapping[str, str], width: float = 150) -> Markup:
-    """Draw shares as a stacked bar, in the order of `css`."""
+    """Draw the shares of several counts as one stacked bar of `width` px.
+
+    `counts`: name -> count. `css`: name -> CSS class of its color; the parts of the bar have the order of `css`.
+    """
     total = sum(counts.get(name, 0) for name in css)
     body, x = "", 0.0
     for name, css_class in css.items():
@@ -47,9 +51,11 @@ def step(share: float) -> int:
 
 
 def heat(names: Sequence[str], shares: Mapping[tuple[str, str], float | None], label: str) -> Markup:
-    """Draw a colored table. A cell is the share of the images with the row's finding that also have the column's finding.
+    """Draw a table of findings (`names`) with colored cells.
 
-    A share of None means too few images. A missing share means that a finding is not labeled.
+    A cell shows which share of the images with the row's finding also have the column's finding. `shares`: (row, column)
+    -> this share, or None for too few images. A pair that is missing in `shares` has an empty cell. `label`: text for
+    screen readers.
     """
     x_start, y_start = 104.0, 98.0
     cell = min(22.0, (WIDTH - x_start) / max(1, len(names)))
@@ -83,7 +89,10 @@ def _short(words: str) -> str:
 def columns(
     shares: Sequence[float], names: Sequence[str], top: float, label: str, reference: Sequence[float] = ()
 ) -> Markup:
-    """Draw shares as columns on an axis from 0 to `top`, and `reference` as a line across them."""
+    """Draw shares as columns on an axis from 0 to `top`, with their names, and other shares (`reference`) as a line.
+
+    Only every other name is drawn. `label`: text for screen readers.
+    """
     height, base, x_start = 132.0, 108.0, 34.0
     up = svg.Scale(0, top, base, 8)
     wide = (WIDTH - x_start) / max(1, len(shares))
@@ -101,7 +110,11 @@ def columns(
 
 
 def curve(shares: NDArray[np.float64], reference: NDArray[np.float64], top: float, label: str) -> Markup:
-    """Draw a histogram of gray values as an area, black at the left, and `reference` as a line."""
+    """Draw a histogram of gray values as an area, black at the left, and a second histogram (`reference`) as a line.
+
+    A histogram has the share of pixels in each bin. `top`: the largest share on the axis. `label`: text for screen
+    readers.
+    """
     height, base, x_start = 128.0, 100.0, 4.0
     up = svg.Scale(0, top, base, 6)
     wide = (WIDTH - 2 * x_start) / len(shares)
@@ -125,7 +138,10 @@ def _line(values: Sequence[float], start: float, wide: float, up: svg.Scale) -> 
 
 
 def scatter(width: Sequence[float], height: Sequence[float], largest: float, label: str) -> Markup:
-    """Draw one dot per image, width across and height upward; square images lie on the diagonal line."""
+    """Draw one dot per image, its width on the x axis and its height on the y axis, both in pixels.
+
+    Both axes end at `largest`. Square images lie on the diagonal line. `label`: text for screen readers.
+    """
     tall, x_start, base = 252.0, 44.0, 220.0
     across, up = svg.Scale(0, largest, x_start, WIDTH - 8), svg.Scale(0, largest, base, 8)
     grid = svg.ticks(0, largest, 4)
@@ -141,12 +157,12 @@ def scatter(width: Sequence[float], height: Sequence[float], largest: float, lab
     )
 
 
-AGE = svg.Scale(0, 100, 8, 252)
+AGE = svg.Scale(0, 100, 8, 252)  # from ages in years to px
 AGE_TICKS = (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)
 
 
 def quartiles(low: float, median: float, high: float) -> Markup:
-    """Draw the quartiles of age: a line from `low` to `high`, and a dot at the median."""
+    """Draw the quartiles of age in years: a line from the first (`low`) to the third (`high`), a dot at the median."""
     grid = "".join(svg.line(AGE(t), 0, AGE(t), 22, "g") for t in AGE_TICKS)
     return svg.svg(
         260,
@@ -158,6 +174,6 @@ def quartiles(low: float, median: float, high: float) -> Markup:
 
 
 def age_axis() -> Markup:
-    """Draw the numbers of the age axis."""
+    """Draw the tick numbers of the axis of `quartiles`."""
     body = "".join(svg.text(AGE(t), 11, f"{t:.0f}", "tk", "middle") for t in AGE_TICKS)
     return svg.svg(260, 14, body)

@@ -81,7 +81,10 @@ def pixels(page: DataPage) -> Section:
 
 
 def _person(page: DataPage, stats: Stats) -> dict[str, Any]:
-    """Return the row of a cohort in the table of patients; "" for attributes that the cohort does not record."""
+    """Return the row of a cohort in the table of patients: numbers as text, and small figures.
+
+    An attribute that the cohort does not record is "".
+    """
     sex, view, statistics = page.images(stats, "sex"), page.images(stats, "view"), stats.facts
     with_sex = sex.get("F", 0) + sex.get("M", 0)
     ages = (statistics["age_low"], statistics["age_median"], statistics["age_high"])
@@ -98,7 +101,10 @@ def _person(page: DataPage, stats: Stats) -> dict[str, Any]:
 
 
 def _key(page: DataPage, attribute: str, css: dict[str, str], words: dict[str, str]) -> list[tuple[str, Markup]]:
-    """Return the legend entries (name, color box) of the groups that have images."""
+    """Return the legend entries (name, color box) of those groups of an attribute that have images in any cohort.
+
+    `css`: group -> CSS class of its color. `words`: group -> name on the page; other groups keep their names.
+    """
     present_groups = {group for s in page.cohorts for group, number in page.images(s, attribute).items() if number}
     return [
         (words.get(group, group), draw.swatch(css_class)) for group, css_class in css.items() if group in present_groups
@@ -106,7 +112,10 @@ def _key(page: DataPage, attribute: str, css: dict[str, str], words: dict[str, s
 
 
 def _ages(page: DataPage) -> list[tuple[Stats, Markup]]:
-    """Return the age histogram of each cohort that records age, all on one axis."""
+    """Return (cohort, age histogram) for each cohort that records age; all histograms have the same axes.
+
+    A line shows the histogram of all these cohorts together.
+    """
     stated = [s for s in page.cohorts if is_number(s.facts["age_median"])]
     shares = {s.name: _shares([page.images(s, "age").get(d, 0) for d in DECADES]) for s in stated}
     all_cohorts = _shares([sum(page.images(s, "age").get(d, 0) for s in stated) for d in DECADES])
@@ -143,7 +152,10 @@ def _devices(page: DataPage, stats: Stats) -> list[dict[str, Any]]:
 
 
 def _owners(page: DataPage, attribute: str, noun: str) -> dict[str, Any]:
-    """Return a table: how many patients (or studies) of each cohort have 1, 2, 3 ... images."""
+    """Return a table that states how many patients (or studies) of each cohort have 1, 2, 3 ... images.
+
+    `attribute` is "images per patient" or "images per study", `noun` is "patients" or "studies".
+    """
     owners_of_cohort = {
         s.name: s.groups[s.groups["what"] == attribute].set_index("group")["owners"] for s in page.cohorts
     }
@@ -162,7 +174,7 @@ def _owners(page: DataPage, attribute: str, noun: str) -> dict[str, Any]:
 
 
 def _blocks(page: DataPage, read: Sequence[tuple[Stats, Sample]]) -> list[dict[str, Any]]:
-    """Return the figures of image sizes and gray values of each cohort; all cohorts share the axes."""
+    """Return figures and numbers of the image sizes and gray values of each cohort; all figures have the same axes."""
     if not read:
         return []
     largest = 1.06 * max(float(sample.sizes.to_numpy().max()) for _, sample in read)

@@ -36,7 +36,7 @@ def headline(page: DataPage) -> str:
 
 
 def opening(page: DataPage) -> Section:
-    """Write the first screen: counts, and the finding with the largest difference in prevalence."""
+    """Write the section at the top of the page: counts, and the finding whose prevalence differs most between cohorts."""
     largest = max(int(stats.facts["images"]) for stats in page.cohorts)
     rows = [{"stats": stats, "bar": draw.bar(stats.facts["images"], largest, width=150)} for stats in page.cohorts]
     shared = sum(stats.facts["shared_patients"] for stats in page.cohorts)
@@ -122,7 +122,10 @@ def findings(page: DataPage) -> Section:
 
 
 def most_different(page: DataPage) -> str:
-    """Name the finding with enough images that has the largest difference in prevalence between cohorts."""
+    """Name the finding whose prevalence differs most between cohorts, by ratio.
+
+    Only cohorts with at least FEWEST images with the finding, and FEWEST without it, count.
+    """
     best: tuple[float, str, str, str] = (0.0, "", "", "")
     for finding in page.findings:
         shares = {}
@@ -201,7 +204,10 @@ def _losses(stats: Stats) -> list[tuple[str, int]]:
 
 
 def _counted(page: DataPage, stats: Stats, finding: str) -> tuple[int, int]:
-    """Return two numbers of images: those with the finding present, and those with the finding present, absent or not mentioned."""
+    """Return two numbers of images: with the label present, and with the label present, absent or not mentioned.
+
+    Both are 0 if the cohort does not have the finding.
+    """
     counts = page.counts.get((stats.name, finding))
     if not counts:
         return 0, 0

@@ -1,7 +1,8 @@
-"""Show which image properties a source classifier uses: importance, one dot per image, and values by hospital.
+"""Show which image properties a source classifier uses: a table of importances, and a figure with one dot per image.
 
-A source classifier predicts the hospital of an image. A SHAP value is the amount by which one property of an image
-changes the prediction.
+A source classifier predicts the hospital of an image. An image property (a descriptor) is a number, such as the mean
+gray value. A SHAP value is the amount by which one property of an image changes the predicted probability of the
+image's hospital.
 """
 
 from collections.abc import Sequence
@@ -16,13 +17,18 @@ from reports.report_data.report_data import ReportData
 
 SHOWN = 8  # number of image properties in the figure
 POINTS = 320  # number of dots per image property
-WIDTH, NAME, LANE, ROW = 760.0, 176.0, 2.6, 36.0
-# the figure for phones, which has names above the rows: its width, its row height, its number of dots
+WIDTH, NAME, LANE, ROW = 760.0, 176.0, 2.6, 36.0  # px: width of the figure, of the names; height of a lane, of a row
+# the figure for phones, which has names above the rows: width (px), height of a row (px), number of dots per property
 PHONE, PHONE_ROW, PHONE_POINTS = (328.0, 56.0, 110)
 
 
 def described(board: ReportData, model: str) -> dict[str, Any]:
-    """Return title, figure and table of one classifier; `model` is "pixels" or "header" (the input of the classifier). Return {} without results."""
+    """Return title, figure and table of one source classifier; {} without results.
+
+    `model`: input of the classifier, "pixels" or "header" (of the file). Keys: title, figure (HTML), heads (names of the
+    hospitals, which are the table's columns), rows (one for each of the SHOWN most important properties), n (number of
+    images in the figure).
+    """
     table = board.tables["descriptors"]
     model_rows = table[table["model"] == model]
     importance = model_rows[model_rows["kind"] == "importance"]
@@ -53,7 +59,11 @@ def described(board: ReportData, model: str) -> dict[str, Any]:
 
 
 def _site(row: Any, largest: float) -> dict[str, Any]:
-    """Return a table cell for one hospital: mean |SHAP| with its color step, and the median of the property."""
+    """Return a table cell for one hospital: mean absolute SHAP value (`shap`), color (`css`), and median (`value`).
+
+    `row`: row of the table `descriptors`; None if there is no such row. `largest`: the largest importance of any
+    property over all hospitals, which sets the scale of the colors.
+    """
     if row is None:
         return {"shap": float("nan"), "css": "qx", "value": float("nan")}
     shap = float(row["shap"])
@@ -61,12 +71,11 @@ def _site(row: Any, largest: float) -> dict[str, Any]:
 
 
 def swarms(points: pd.DataFrame, names: Sequence[str], phone: bool = False) -> Markup:
-    """Draw a row of dots for each image property, one dot per image.
+    """Draw a row of dots for each image property, one dot per image; the x position is the SHAP value.
 
-    A dot right of 0 means that the value of the property makes the prediction of the correct hospital more likely.
-
-    Color: lowest, middle or highest third of the values. The version for phones has fewer dots, and names above the
-    rows.
+    A dot right of 0 means that the property increases the predicted probability of the correct hospital. The color of a
+    dot states whether the value of the property is in the lowest, middle or highest third of all values. `phone`: draw
+    the figure for phones, which has fewer dots, and names above the rows.
     """
     largest = float(points["shap"].abs().max()) if len(points) else 0.0
     limit = max(0.01, largest) * 1.04

@@ -1,7 +1,8 @@
-"""Make plotly charts as plain data: traces and layouts.
+"""Make plotly charts as plain data (dicts and lists): traces and layouts.
 
-Colors are names of CSS variables ("var(--ink)"); the script inserts the values of the theme. Names are escaped, because
-plotly interprets some HTML in its texts.
+A trace is a set of marks or a line; a layout has axes and labels. Colors are names of CSS variables ("var(--ink)"); a
+script of the page inserts the values of the theme. Names of runs and hospitals are escaped, because plotly interprets
+some HTML in its texts.
 """
 
 import math
@@ -22,7 +23,9 @@ from reports.report_data.report_data import ReportData
 # above the chart)
 Chart = dict[str, Any]
 
-# (key of the cost, name, unit, divisor, sign: -1 if low is better, field with the device)
+# Each cost: column of the table `costs`; name; unit; divisor, from the column's unit to this unit; sign (1 if a high value
+# is better, -1 if a low value is better); field with the device on which the cost was measured ("" if the cost does not
+# depend on a device)
 COSTS = (
     ("macs", "Operations", "GMACs per image", 1e9, -1, ""),
     ("params", "Parameters", "million parameters", 1e6, -1, ""),
@@ -31,7 +34,7 @@ COSTS = (
     ("images_per_second", "Speed", "images per second", 1.0, 1, "throughput_device"),
 )
 CROSSES = 60  # maximum number of runs whose intervals are drawn; more intervals would hide the marks
-SYMBOLS = {
+SYMBOLS = {  # shape of a mark in `svg.SHAPES` -> plotly's name of this shape
     "circle": "circle",
     "square": "square",
     "triangle": "triangle-up",
@@ -43,7 +46,7 @@ SYMBOLS = {
 
 
 def families(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
-    """Return the legend: (family, mark) for each architecture family of these runs."""
+    """Return the legend: pairs (family, its mark as SVG) for each architecture family of these runs."""
     return [
         (
             f,
@@ -57,7 +60,11 @@ def families(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
 
 
 def internal_against_external(board: ReportData) -> Chart:
-    """Return a scatter chart: internal AUROC across, external AUROC upward, both on shared findings; with the diagonal."""
+    """Return a scatter chart of the ranked recipes: internal AUROC on the x axis, external AUROC on the y axis.
+
+    Both AUROCs are macros over the shared findings. The chart also has the diagonal (no gap) and, if there is one, the
+    fitted line of the table `robustness`. At least one recipe must have both AUROCs.
+    """
     runs = [r for r in board.ranked if r.internal_common.has_value and r.external_common.has_value]
     internal, external = [r.internal_common for r in runs], [r.external_common for r in runs]
     xs, ys = [e.value for e in internal], [e.value for e in external]
@@ -106,7 +113,11 @@ def internal_against_external(board: ReportData) -> Chart:
 
 
 def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
-    """Return the trace of the line that predicts external from internal AUROC (fitted on the logit scale); [] if no line was fitted."""
+    """Return a list with the trace of the line that predicts the external AUROC from the internal AUROC.
+
+    The line was fitted on the logit scale (table `robustness`), so it is a curve here. `low`, `high`: the range of internal
+    AUROC. Return [] if no line was fitted.
+    """
     table = board.tables["robustness"]
     line = table[table["dataset"] == "external"]
     if not len(line) or not 0 < low < high < 1:
@@ -127,10 +138,11 @@ def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
 
 
 def cost(board: ReportData, front: set[str]) -> Chart:
-    """Return a scatter chart: GMACs across (log axis), mean external AUROC upward.
+    """Return a scatter chart of the ranked recipes: GMACs per image on a logarithmic x axis, external AUROC on the y axis.
 
-    A line shows the Pareto front; runs that are not on the front have hollow marks. The key `axes` has the values of every
-    other axis that a reader can choose; the script computes the Pareto front of the choice.
+    GMACs: 10^9 multiply-accumulates. `front`: ids of the recipes on the Pareto front. A line shows the front; recipes that
+    are not on it have hollow marks. The key `axes` of the chart has the values of all axes that a reader can choose; a
+    script of the page computes the Pareto front for the chosen axes.
     """
     runs = [r for r in board.ranked if r.quantity("macs") > 0]
     axes = _axes(board, runs)
@@ -167,11 +179,12 @@ def cost(board: ReportData, front: set[str]) -> Chart:
 
 
 def _axes(board: ReportData, runs: Sequence[Run]) -> Chart:
-    """Return the axes that a reader can choose; the first of each direction is the default.
+    """Return the axes that a reader can choose. Keys: runs (HTML ids of `runs`), x and y (lists of axes, default first).
 
-    x: costs, on a log scale. y: accuracies, with the bounds of their intervals. An axis has a key, a name, the plotly axis,
-    one value for each run (None if unknown), and `sign`: -1 if low is better, else 1. Memory and speeds depend on the
-    device, so they are left out if runs were measured on different devices.
+    x axes are costs, on a logarithmic scale. y axes are scores, with the bounds `low` and `high` of their intervals. Each
+    axis is a dict with key, name, axis (for plotly), values (one for each run, None if unknown) and sign (1 if a high value
+    is better, -1 if a low value is better). Memory, speed and time depend on the device, so such a cost is left out if it
+    was measured on different devices.
     """
     across = []
     for key, name, unit, scale, sign, field in COSTS:
@@ -211,7 +224,10 @@ def _axes(board: ReportData, runs: Sequence[Run]) -> Chart:
 
 
 def _log_axis(title: str, values: list[float]) -> Chart:
-    """Return a plotly axis on a log scale that contains all values, with ticks at 1, 2 and 5 times powers of ten."""
+    """Return a plotly axis on a logarithmic scale that contains all values (above 0).
+
+    Ticks are at 1, 2 and 5 times powers of ten; with ten or more such ticks, only every third tick is drawn.
+    """
     low, high = min(values) / 1.6, max(values) * 1.6
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [m * 10.0**e for e in powers for m in (1, 2, 5) if low <= m * 10.0**e <= high]
@@ -225,7 +241,7 @@ def _log_axis(title: str, values: list[float]) -> Chart:
 
 
 def probe_against_gap(board: ReportData) -> Chart:
-    """Return a scatter chart: balanced accuracy of the source classifier across, gap upward."""
+    """Return a scatter chart: balanced accuracy of the source classifier on the x axis, gap in AUROC on the y axis."""
     runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
     return _score_against_gap(
         runs, [r.probe for r in runs], "probe", "balanced accuracy of the source classifier →", 300
@@ -233,7 +249,7 @@ def probe_against_gap(board: ReportData) -> Chart:
 
 
 def causal_against_gap(runs: Sequence[Run]) -> Chart:
-    """Return a scatter chart: causal score across, gap upward."""
+    """Return a scatter chart: causal score (a change in probability) on the x axis, gap in AUROC on the y axis."""
     return _score_against_gap(runs, [r.causal for r in runs], "causal", "change in probability minus control →", 300)
 
 
@@ -256,10 +272,11 @@ def _score_against_gap(runs: Sequence[Run], scores: list[Estimate], name: str, t
 def learning(
     runs: Sequence[Run], by_run: Mapping[str, pd.DataFrame], key: str, element: str, top: str, share: bool
 ) -> Chart:
-    """Return a line chart: column `key` of each run's history by epoch; a dot marks the selected epoch.
+    """Return a line chart of a quantity by epoch, with one line per run and a dot at the selected epoch.
 
-    The line of the first run is dark. `by_run` has the history of each run by run id, `element` is the HTML id of the
-    chart, and `top` is the text above the chart. `share` means that the values are 0 to 1.
+    The line of the first run is dark. `by_run`: run id -> rows of the table `history`. `key`: the column of this table
+    that is drawn. `element`: HTML id of the chart. `top`: text above the chart. `share`: whether the values are between 0
+    and 1, so that tick numbers have no zero before the decimal point.
     """
     data: list[Chart] = []
     values: list[float] = []
@@ -318,10 +335,12 @@ def points(
     words: Any,
     filled: set[str] | None = None,
 ) -> list[Chart]:
-    """Return plotly traces: the intervals of all runs, then the marks of each architecture family.
+    """Return plotly traces: one with the intervals of all runs, then one with the marks of each architecture family.
 
-    The mark of a run is at (xs, ys); `x_of` and `y_of` have the intervals, and `words` returns the hover text of a run.
-    Runs that are not in `filled` have hollow marks. With more than CROSSES runs, no interval is drawn.
+    All lists are in the order of `runs`. `xs`, `ys`: positions of the marks. `x_of`, `y_of`: the estimates whose intervals
+    are drawn (`x_of` None: no intervals in x direction). `words`: function from a run to its hover text. `filled`: ids of
+    the runs with filled marks; all other marks are hollow (None: all marks are filled). With more than CROSSES runs, no
+    interval is drawn.
     """
     traces: list[Chart] = []
     if len(runs) <= CROSSES:
@@ -363,9 +382,10 @@ def points(
 
 
 def labels(runs: Sequence[Run], xs: list[float], ys: list[float]) -> list[Chart]:
-    """Return labels for the runs with extreme values, the most important label first; up to four runs are all labeled.
+    """Return plotly annotations with the labels of some runs, the most important label first.
 
-    The script places each label beside its mark, and leaves out a label that would cover a mark or another label.
+    Labeled are the runs with the largest and smallest value in `ys` and `xs`; of up to four runs, all are labeled. A script
+    of the page places each label beside its mark, and leaves out a label that would cover a mark or another label.
     """
     order = sorted(range(len(runs)), key=lambda i: ys[i])
     candidates = [*reversed(order)] if len(runs) <= 4 else dict.fromkeys([order[-1], order[0], *_ends(xs)])
@@ -376,7 +396,10 @@ def labels(runs: Sequence[Run], xs: list[float], ys: list[float]) -> list[Chart]
 
 
 def axis(title: str, low: float, high: float, leading: bool = False) -> Chart:
-    """Return a plotly axis with at most six ticks at round numbers, in the number format of the page."""
+    """Return a plotly axis from `low` to `high` with about six ticks at round numbers.
+
+    Tick numbers have the format of the page, without a zero before the decimal point. With `leading`, they have this zero.
+    """
     grid = svg.ticks(low, high, 6)
     return {
         "range": [low, high],
@@ -388,7 +411,10 @@ def axis(title: str, low: float, high: float, leading: bool = False) -> Chart:
 
 
 def _range(values: list[float], estimates: list[Estimate]) -> tuple[float, float]:
-    """Return an axis range that contains all values and, if they are drawn, their intervals."""
+    """Return an axis range (low, high) that contains all values and the intervals of `estimates`.
+
+    With more than CROSSES estimates, intervals are not drawn, so the range need not contain them.
+    """
     bounds = [b for e in estimates if len(estimates) <= CROSSES and e.has_interval for b in (e.low, e.high)]
     low, high = min(values + bounds), max(values + bounds)
     pad = 0.06 * (high - low) + 0.002
@@ -396,7 +422,7 @@ def _range(values: list[float], estimates: list[Estimate]) -> tuple[float, float
 
 
 def _bars(estimates: list[Estimate]) -> Chart:
-    """Return plotly error bars from the intervals: asymmetric, without end caps."""
+    """Return plotly error bars that show the intervals of the estimates: asymmetric, without end caps."""
     up = [e.high - e.value if e.has_interval else 0 for e in estimates]
     down = [e.value - e.low if e.has_interval else 0 for e in estimates]
     return {
@@ -421,7 +447,7 @@ def _family_order(run: Run) -> tuple[int, str]:
 
 
 def _mark(shape: str, css: str) -> str:
-    """Draw a mark of 12 x 12 px for the legend."""
+    """Draw a mark of 12 x 12 px for the legend; `shape` is a value of `svg.SHAPES`."""
     path_of_shape = {
         "circle": "M6 1.8a4.2 4.2 0 1 0 .001 0z",
         "square": "M2 2h8v8h-8z",

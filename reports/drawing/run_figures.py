@@ -22,14 +22,19 @@ from reports.tables import rows_of
 
 SIDE, LEFT, TOP = 150.0, 26.0, 20.0  # px: side, left margin and top margin of a square panel
 WIDE = 340.0  # px: width of a learning curve
-Path = Sequence[tuple[float, float]]
-OF_BIN = ("bin", "confidence", "observed", "low", "high", "count")
+Path = Sequence[tuple[float, float]]  # points (x, y) of a curve, in units of the data
+OF_BIN = ("bin", "confidence", "observed", "low", "high", "count")  # columns of the table `reliability`
+# scales of a square panel, from 0 to 1: of the x axis, of the y axis
 UNIT = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """The rows of each run in the tables `curves`, `reliability` and `history`, from which the figures are drawn."""
+    """The rows of each run in three tables, from which the figures are drawn: run id -> rows.
+
+    points: rows of the table `curves`. reliability: rows of `reliability`, pooled over findings, after Platt scaling.
+    history: rows of `history`.
+    """
 
     points: Mapping[str, pd.DataFrame]
     reliability: Mapping[str, pd.DataFrame]
@@ -37,7 +42,7 @@ class Curves:
 
     @classmethod
     def of(cls, board: ReportData, runs: Iterable[Run]) -> "Curves":
-        """Return the rows that these runs have in the tables `curves`, `reliability` and `history`."""
+        """Select the rows of these runs from the tables of the report."""
         ids = {run.id for run in runs}
         reliability = board.tables["reliability"]
         pooled_platt = (reliability["finding"] == POOLED) & (reliability["calibrator"] == "platt")
@@ -46,7 +51,10 @@ class Curves:
 
 
 def figures(board: ReportData, run: Run, curves: Curves) -> dict[str, Any]:
-    """Return the figures of a run by kind: ranked (ROC and PR curves), reliability, learning; [] if data are missing."""
+    """Return three lists of figures of a run: ranked (ROC and precision-recall curves), reliability and learning.
+
+    A list is empty if the tables have no data for it.
+    """
     points, history = curves.points.get(run.id), curves.history.get(run.id)
     return {
         "ranked": [] if points is None else _ranked(board, run, points),
@@ -60,7 +68,7 @@ def _by_run(table: pd.DataFrame, ids: set[str]) -> dict[str, pd.DataFrame]:
 
 
 def _ranked(board: ReportData, run: Run, points: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return ROC and precision-recall panels: first the mean over findings, then each finding."""
+    """Return dicts with a ROC panel (`roc`) and a precision-recall panel (`pr`): for the macro, then for each finding."""
     paths: dict[tuple[str, str], dict[str, Path]] = {}
     columns = (points[c] for c in ("finding", "kind", "dataset", "x", "y"))
     for finding, kind, dataset, xs, ys in zip(*columns, strict=True):
@@ -99,7 +107,7 @@ def _pr(board: ReportData, paths: Mapping[str, Path], label: str) -> Markup:
 
 
 def _reliability(board: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the reliability panel of each hospital that has a curve."""
+    """Return a dict with the reliability panel (`figure`) of each hospital that has a curve."""
     panels = []
     spots_at: dict[str, list[tuple[float, ...]]] = {}
     for dataset, _, p, o, low, high, num in sorted(rows_of(rows, "dataset", *OF_BIN), key=itemgetter(1)):
@@ -132,9 +140,11 @@ def _reliability(board: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
 def _square(
     board: ReportData, paths: Mapping[str, Path], label: str, diagonal: bool, words: tuple[str, str], marks: str = ""
 ) -> Markup:
-    """Draw one curve per hospital in a square from 0 to 1: external hospitals thin, the internal hospital thick on top.
+    """Draw one curve per hospital in a square whose axes go from 0 to 1.
 
-    `words` are the titles of the x and the y axis; the y title is above the square.
+    Curves of external hospitals are thin; the curve of the internal hospital is thick and on top. `paths`: cohort name ->
+    curve. `label`: text for screen readers. `diagonal`: whether to draw the diagonal line. `words`: titles of the x axis
+    and the y axis; the second title is above the square. `marks`: SVG of further marks.
     """
     x, y = UNIT
     body = "".join(
@@ -155,7 +165,10 @@ def _square(
 
 
 def _learning(run: Run, history: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the curves of losses and validation AUROC by epoch, with the selected epoch marked."""
+    """Return two figures by epoch, the losses and the validation AUROC, with a dot at the selected epoch.
+
+    `history`: rows of the table `history` of this run, sorted by epoch. A figure without finite values is left out.
+    """
     figures = []
     best_epoch = run.facts.get("best_epoch")
     for title, columns in (

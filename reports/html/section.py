@@ -11,19 +11,19 @@ from markupsafe import Markup
 from reports import formatting as text
 from reports.html.compression import Packed
 
-# characters of HTML; a browser parses a folded table that is longer only when the reader opens the table
+# number of characters of HTML; a folded table with more characters is parsed only when the reader opens the table
 LATER = 16_000
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section of the page: anchor (`key`), label in the navigation ("" for none) and HTML."""
+    """A section of the page: HTML anchor (`key`), label in the navigation (`nav`, "" for none) and HTML."""
 
     key: str
     nav: str
     html: Markup
     charts: tuple[dict[str, Any], ...] = ()  # plotly charts of the section, made by `reports.drawing.charts`
-    packed: Packed = field(default_factory=Packed)  # HTML that a script unpacks when it is needed
+    packed: Packed = field(default_factory=Packed)  # HTML that a script unpacks when the reader needs it
 
 
 @cache
@@ -52,7 +52,7 @@ def environment() -> jinja2.Environment:
 
 
 def write(template: str, **context: object) -> Markup:
-    """Fill a template with the values of `context`."""
+    """Fill the template file `template` with the values of `context`, and return the HTML."""
     return Markup(environment().get_template(template).render(**context))  # noqa: S704  (autoescaped above)
 
 
@@ -63,7 +63,10 @@ def compile_all() -> None:
 
 
 def rounded(value: Any) -> Any:
-    """Round the numbers of a chart to six digits, to save bytes; six digits are finer than a pixel."""
+    """Return `value` with all floats rounded to six significant digits, also inside dicts and lists.
+
+    The function saves bytes in charts. Six digits are finer than a pixel.
+    """
     if isinstance(value, dict):
         return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -6,7 +6,10 @@ from importlib.resources import files
 
 
 def policy(scripts: list[str], styles: list[str]) -> str:
-    """Return the Content-Security-Policy, which allows only these scripts and style sheets, and inline images."""
+    """Return the Content-Security-Policy of a page, which allows only these scripts and style sheets, and inline images.
+
+    `scripts` and `styles` are the texts of the scripts and style sheets. The policy contains their hashes.
+    """
 
     def hashes(texts: list[str]) -> str:
         digests = (base64.b64encode(sha256(t.encode()).digest()).decode() for t in texts)
@@ -19,6 +22,6 @@ def policy(scripts: list[str], styles: list[str]) -> str:
 
 
 def joined(names: tuple[str, ...]) -> str:
-    """Return the texts of template files, joined."""
+    """Return the texts of these files of the folder `templates`, joined with line breaks."""
     folder = files("reports") / "templates"
     return "\n".join((folder / name).read_text(encoding="utf-8").strip() for name in names)
