@@ -61,8 +61,8 @@ def described(board: ReportData, model: str) -> dict[str, Any]:
 def _site(row: Any, largest: float) -> dict[str, Any]:
     """Return a table cell for one hospital: mean absolute SHAP value (`shap`), color (`css`), and median (`value`).
 
-    `row`: row of the table `descriptors`; None if there is no such row. `largest`: the largest importance of any
-    property over all hospitals, which sets the scale of the colors.
+    `row`: row of the table `descriptors`; None if there is no such row. `largest`: the largest mean over
+    the images of all hospitals, which sets the scale of the colors.
     """
     if row is None:
         return {"shap": float("nan"), "css": "qx", "value": float("nan")}

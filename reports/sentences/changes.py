@@ -1,8 +1,9 @@
 """Sentences about the region transplant test and its relation to the gap.
 
-A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides.
+A sentence states an effect only if the effect is clear (see `verdicts`); the interval of the effect decides.
 
-Only the sentences of this module may say that something changes a prediction: in this test, pixels were changed.
+Only the sentences of this module may say that a marker or another image property changes a prediction, because only the
+region transplant test changes the pixels.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,9 @@ from reports.report_data.headline_rows import Estimate
 
 def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Sequence[str]) -> str:
     """State in how many runs a marker of the internal hospital is a shortcut, and for which findings.
+
+    `internal`: name of the internal hospital. `num_with`: number of runs with the shortcut. `num_tested`: number of tested
+    runs. `findings`: the findings for which any run uses the shortcut.
 
     >>> marker_shortcuts("A", 0, 4, [])
     'No marker of A is a shortcut in any of four runs'
@@ -39,7 +43,9 @@ def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Se
 
 
 def relation(rho: Estimate) -> str:
-    """State whether runs with a larger change in predictions have a larger gap; `rho` is the rank correlation of the two.
+    """State whether runs with a larger change in predictions have a larger gap.
+
+    `rho`: rank correlation over runs between the change and the gap.
 
     >>> relation(Estimate(0.64, 0.25, 0.85)), relation(Estimate(0.2, -0.3, 0.6))
     ('Larger change in predictions, larger gap: ρ .640 [.250, .850]', 'No clear relation to the gap: ρ .200 [−.300, .600]')
@@ -54,7 +60,9 @@ def relation(rho: Estimate) -> str:
 
 
 def reaction_only(findings: Sequence[str]) -> str:
-    """Name the findings for which a marker changes predictions, but erasing markers does not lower the internal AUROC; or "".
+    """Name the findings for which a marker changes predictions, but which are no evidence of a shortcut; "" for none.
+
+    For these findings, erasing markers does not clearly lower the internal AUROC.
 
     >>> reaction_only(["Edema"])  # doctest: +ELLIPSIS
     'For Edema, a marker changes the predictions of at least one run, but erasing markers does not clearly lower the internal AUROC. So ...shortcut'
@@ -68,7 +76,10 @@ def reaction_only(findings: Sequence[str]) -> str:
 
 
 def whole_image(change: str, num_reacting: int, num_tested: int, findings: Sequence[str], margin: float) -> str:
-    """State in how many runs a change of the entire image clearly changes predictions, and for which findings.
+    """State in how many runs a change of the entire image clearly changes probabilities, and for which findings.
+
+    `change`: name of the change. `num_reacting`: number of runs with a probability that changes clearly by more than
+    `margin`. `num_tested`: number of tested runs.
 
     >>> whole_image("CLAHE", 0, 4, [], 0.05)
     'CLAHE does not clearly change any probability by more than .050 in any of four runs'
@@ -88,7 +99,9 @@ def whole_image(change: str, num_reacting: int, num_tested: int, findings: Seque
 
 
 def marker_effect(label: str, finding: str, value: float, control: float, effect: Estimate) -> str:
-    """State how much the marker changes the predicted probability of a run, and how much the control patch changes it.
+    """State how much a marker and a control patch without a marker change the probability that a run predicts.
+
+    `value`, `control`: mean change by the marker and by the control patch. `effect`: the difference of the two.
 
     >>> marker_effect("A", "Edema", 0.7, 0.2, Estimate(0.5, 0.45, 0.55)).split("; ")[1]
     'a control patch without a marker changes it by .200. The difference is .500 [.450, .550]'
@@ -100,7 +113,9 @@ def marker_effect(label: str, finding: str, value: float, control: float, effect
 
 
 def erased_markers(finding: str, internal: float, external: float) -> str:
-    """State how erasing all markers changes the internal and the external AUROC; "" if either change is unknown.
+    """State how the AUROC of a finding changes if all markers are erased; "" if `internal` or `external` is NaN.
+
+    `internal`, `external`: change of the AUROC at the internal hospital and at external hospitals.
 
     >>> erased_markers("Edema", -0.25, 0.04)
     'With all markers erased, the AUROC of Edema changes by −.250 at the internal hospital and by +.040 at external hospitals'
@@ -114,7 +129,7 @@ def erased_markers(finding: str, internal: float, external: float) -> str:
 
 
 def too_few_architectures(score: str, num: int, num_needed: int) -> str:
-    """State that there are too few architectures to correlate a score with the gap.
+    """State that `num` architectures are too few to correlate a score with the gap; `num_needed` are needed.
 
     >>> too_few_architectures("the change in predictions", 2, 4)
     'Two architectures are too few to relate the change in predictions to the gap: a rank correlation needs four'
@@ -125,9 +140,10 @@ def too_few_architectures(score: str, num: int, num_needed: int) -> str:
 
 
 def association(score: str, rho: Estimate, p: float, num: int, detectable: float, power: float) -> str:
-    """State whether a score is associated with the gap, and what this number of architectures (`num`) can show.
+    """State whether a score is associated with the gap over `num` architectures, and which association could be found.
 
-    `detectable` is the smallest |rho| with p below .05; `power` is the probability of p below .05 for a true rho of .5.
+    `rho`: Spearman's rank correlation; `p`: its p-value. `detectable`: the smallest |rho| with p below .05; NaN if no |rho|
+    of so few architectures reaches such a p. `power`: the probability of p below .05 for a true rho of .5.
 
     >>> rho = Estimate(0.64, 0.25, 0.85)
     >>> association("a larger change", rho, 0.004, 19, 0.456, 0.58)

@@ -1,20 +1,21 @@
 """Sentences about training time, cost and several goals at once.
 
-A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides.
+A sentence states an effect only if the effect is clear (see `verdicts`); the interval of the effect decides.
+In all functions, `unit` is the word for a row of the ranking: "recipe" (a mean over seeds) or "run".
 """
 
 from reports.formatting import interval, is_number, places, plural, sentence_case, signed, two_figures, word
 from reports.report_data.headline_rows import Estimate
 
-# minimum number of rows of the ranking for a forecast; `bench.scoring.across_runs.compute_forecast` has the same number
+# minimum number of recipes for a forecast; `bench.scoring.across_runs.compute_forecast` has the same number
 LEAST = 6
 
-# (minimum hours for this unit, unit, units per hour)
+# units of time: (minimum number of hours for which the unit is used, name, number of these units in an hour)
 UNITS = ((1.0, "hours", 1.0), (1 / 60, "minutes", 60.0), (0.0, "seconds", 3600.0))
 
 
 def device_name(device: str) -> str:
-    """Return the name of a training device for a sentence: the name of a GPU, else the recorded text.
+    """Return a training device as words for a sentence: "GPU" or "device", then the recorded name.
 
     >>> device_name("NVIDIA H200"), device_name("cpu (1 thread)"), device_name("")
     ('GPU, NVIDIA H200', 'device, cpu (1 thread)', 'device, not recorded')
@@ -34,9 +35,10 @@ def time_unit(hours: float) -> tuple[str, float]:
 
 
 def anytime(device: str, hours: float, quarter: float, half: float, final: float) -> str:
-    """State the best validation AUROC of any run after a quarter, half and all of the longest training time (`hours`).
+    """State the best validation AUROC of any run after a quarter, half and all of the longest training time.
 
-    `quarter`, `half` and `final` are these AUROCs, NaN if no run had finished an epoch by then.
+    `device`: name of the device; `hours`: longest training time. `quarter`, `half` and `final` are the three AUROCs; an
+    AUROC is NaN if no run had finished an epoch by this time.
 
     >>> anytime("NVIDIA H200", 12.0, 0.78, 0.801, 0.812)
     'Best internal AUROC after a quarter, half and all of the longest training (which took 12 hours on one GPU, NVIDIA H200): .780, .801, .812'
@@ -59,7 +61,10 @@ def anytime(device: str, hours: float, quarter: float, half: float, final: float
 
 
 def more_compute(cost: str, gain: Estimate, forecast: Estimate, unit: str = "run") -> str:
-    """State what twice the cost goes with, and the forecast for twice the cost of the most expensive run.
+    """State how the external AUROC changes with twice the cost, and forecast it for a run of high cost.
+
+    `cost`: name of the cost. `gain`: change of the AUROC for twice the cost. `forecast`: AUROC of a run with twice the cost
+    of the most expensive run.
 
     >>> more_compute("operations", Estimate(0.01, 0.004, 0.016), Estimate(0.85, 0.82, 0.88)).split(". ")[0]
     'Twice the operations go with a higher external AUROC: +.010 [.004, .016]'
@@ -79,7 +84,7 @@ def more_compute(cost: str, gain: Estimate, forecast: Estimate, unit: str = "run
 
 
 def no_forecast(num: int, unit: str = "run") -> str:
-    """State that there are too few runs, or too few different costs, to forecast what more compute would buy.
+    """State that more compute cannot be forecast: there are too few runs (`num`), or too few different costs.
 
     >>> no_forecast(4)
     'Four runs are too few to forecast what more compute would buy: a forecast needs six runs'
@@ -94,7 +99,9 @@ def no_forecast(num: int, unit: str = "run") -> str:
 
 
 def nondominated_runs(num_goals: int, num_nondominated: int, num_runs: int, unit: str = "run") -> str:
-    """Count the Pareto-optimal runs: no other run is at least as good in each goal and better in one.
+    """State how many runs are Pareto-optimal in several goals.
+
+    A run is Pareto-optimal if no other run is at least as good in every goal and better in at least one goal.
 
     >>> nondominated_runs(3, 2, 24), nondominated_runs(2, 2, 2)
     ('Two of 24 runs are Pareto-optimal in three goals', 'Both runs are Pareto-optimal in two goals')
@@ -109,8 +116,8 @@ def nondominated_runs(num_goals: int, num_nondominated: int, num_runs: int, unit
 def resampling(num_others: int, num_sure: int, num_nondominated: int, unit: str = "run") -> str:
     """State how much the set of Pareto-optimal runs changes when patients are resampled.
 
-    `num_sure`: number of Pareto-optimal runs that are Pareto-optimal in at least 95 % of resamples, too.
-    `num_others`: number of dominated runs that are Pareto-optimal in more than 5 % of resamples.
+    `num_nondominated`: number of Pareto-optimal runs. `num_sure`: number of these runs that are Pareto-optimal in at least
+    95 % of resamples, too. `num_others`: number of all other runs that are Pareto-optimal in more than 5 % of resamples.
 
     >>> resampling(0, 2, 2)
     'In 95 % or more of the bootstrap samples, both Pareto-optimal runs stay so. No other run is Pareto-optimal in more than 5 %.'

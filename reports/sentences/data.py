@@ -1,6 +1,6 @@
 """Sentences about the data: label sources, image flow, and findings that are not compared.
 
-A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides.
+A sentence states an effect only if the effect is clear (see `verdicts`); the interval of the effect decides.
 """
 
 from collections import Counter
@@ -18,7 +18,11 @@ LABEL_SOURCES = {  # label source in the tables -> words on the page
 
 
 def image_flow(num_listed: int, num_used: int, num_shared: int, num_duplicates: int = 0) -> str:
-    """State how many images are used, and how many patients and duplicate images occur in two splits."""
+    """State how many images are used, and how many patients and duplicate images occur in two splits.
+
+    `num_shared`: number of patients in two splits. `num_duplicates`: number of internal images with a duplicate of
+    another patient in another split.
+    """
     patients = "no patient in two splits"
     if num_shared:
         patients = f"{plural(num_shared, 'patient')} in two splits"
@@ -37,9 +41,10 @@ def duplicates(number: int) -> str:
 
 
 def compared(internal: str, hospitals: Sequence[str], num_external: int, *, images: bool) -> str:
-    """State which comparisons looked for shared patients and copied images; "" without external hospitals.
+    """State which comparisons of the internal with external hospitals looked for shared patients and copied images.
 
-    `hospitals`: the external hospitals whose patient ids were compared with those of the internal hospital.
+    `hospitals`: the external hospitals whose patient ids were compared with the ids of the internal hospital. `images`:
+    whether images were compared. Return "" if `num_external` is 0.
 
     >>> compared("NIH", [], 2, images=True)
     'Patient ids were not compared: each hospital uses its own ids. Images of NIH were compared with those of each external hospital, and no copy was found.'
@@ -60,7 +65,8 @@ def compared(internal: str, hospitals: Sequence[str], num_external: int, *, imag
 def compared_external(pairs: Sequence[Sequence[str]], *, images: bool, shared: bool) -> str:
     """State which comparisons looked for patients and images that two external hospitals share.
 
-    `pairs`: the external hospitals whose patient ids were compared. `shared`: whether a patient or an image is shared.
+    `pairs`: pairs of external hospitals whose patient ids were compared. `images`: whether images were compared.
+    `shared`: whether any patient or image is shared.
 
     >>> compared_external([], images=True, shared=False)
     'Images of external hospitals were compared with each other; nothing is shared.'
@@ -81,10 +87,11 @@ def compared_external(pairs: Sequence[Sequence[str]], *, images: bool, shared: b
 def overlap(
     hospitals: Sequence[str], num_images: Sequence[int], images: Sequence[int] | None, patients: int | None
 ) -> str:
-    """State what two external hospitals share, "" if they share nothing.
+    """State which patients and images two external hospitals share; "" if they share nothing.
 
-    `num_images`: number of scored images of each hospital. `images`: how many of these the other hospital has, too; None
-    if images were not compared. `patients`: number of shared patients; None if the patient ids cannot be compared.
+    `num_images`: number of scored images of each of the two hospitals. `images`: for each of the two hospitals, the number
+    of its scored images that the other hospital has, too; None if images were not compared. `patients`: number of shared
+    patients; None if the patient ids cannot be compared.
 
     >>> overlap(("NIH", "X"), (40, 60), (12, 13), 1)
     'NIH and X share images (12 of 40 at NIH, 13 of 60 at X) and 1 patient; means over hospitals count them twice.'
@@ -106,7 +113,9 @@ def overlap(
 
 
 def left_out(hospitals: Sequence[str], num_images: Sequence[int], images: Sequence[int] | None) -> str:
-    """State why the second of two external cohorts is left out; the arguments are those of `overlap`.
+    """State why the second of two external cohorts is left out; `overlap` explains the arguments.
+
+    `images` is None if the two cohorts have the same table.
 
     >>> left_out(("nih", "again"), (60, 61), (60, 59))
     'again is left out, because 59 of its 61 scored images are also in nih. Each mean counts this hospital once.'
@@ -121,7 +130,10 @@ def left_out(hospitals: Sequence[str], num_images: Sequence[int], images: Sequen
 
 
 def prevalence(finding: str, ratio: float, most: str, least: str) -> str:
-    """Name the finding with the largest difference in prevalence between hospitals; `finding` is "" if there is none."""
+    """Name the finding whose prevalence differs most between hospitals; `finding` is "" if there is none.
+
+    `most`, `least`: the hospitals with the highest and the lowest prevalence. `ratio`: highest divided by lowest prevalence.
+    """
     if not finding:
         return "Prevalence of each finding"
     return (
@@ -132,7 +144,7 @@ def prevalence(finding: str, ratio: float, most: str, least: str) -> str:
 
 
 def pictures_notice(phantom: bool, num_pictures: int) -> str:
-    """State whether the page contains images of patients.
+    """State whether the page contains images of patients. `phantom`: whether the pictures are synthetic.
 
     >>> pictures_notice(False, 0), pictures_notice(True, 3)
     ('This file contains no image of a patient.', 'The pictures in this file are synthetic; it contains no image of a patient.')
@@ -148,7 +160,7 @@ def pictures_notice(phantom: bool, num_pictures: int) -> str:
 
 
 def label_sources(references: Sequence[str], phantom: bool) -> str:
-    """State where the labels come from; `references` are label sources as in the tables."""
+    """State where the labels come from; `references`: label sources as in the tables, such as "report"."""
     sources = [LABEL_SOURCES.get(r, r) for r in references if not (phantom and r == "phantom")]
     if not phantom:
         return f"Label sources: {'; '.join(sources)}."
@@ -157,7 +169,7 @@ def label_sources(references: Sequence[str], phantom: bool) -> str:
 
 
 def not_learned(findings: Mapping[str, Sequence[str]], num_runs: int) -> str:
-    """Name the findings that runs could not learn, "" for none; `findings` by run id."""
+    """Name the findings that runs could not learn; "" if there are none. `findings`: run id -> these findings."""
     counts = Counter(name for names in findings.values() for name in names)
     if not counts:
         return ""
@@ -172,13 +184,16 @@ def not_learned(findings: Mapping[str, Sequence[str]], num_runs: int) -> str:
 
 
 def not_compared(hospitals: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """Name the findings that only one of two hospitals labels, "" for none; `hospitals`: (title, findings)."""
+    """Name the findings that are not compared at each external hospital; "" if there are none.
+
+    `hospitals`: pairs (name of an external hospital, its findings that are not compared with the internal hospital).
+    """
     names = "; ".join(f"{title}: {listing(findings, len(findings))}" for title, findings in hospitals if findings)
     return f"Not compared, because only one of the two hospitals labels the finding: {names}." if names else ""
 
 
 def without_score(hospitals: Sequence[str]) -> str:
-    """Name the hospitals that have no column, because they have no score; "" for none.
+    """Name the hospitals that have no column in a table, because they have no score; "" if there are none.
 
     >>> without_score(["BRAX"])
     'Not shown: BRAX, where every finding has too few patients for a score.'
@@ -198,7 +213,10 @@ ANALYSES = {
 
 
 def analysis_states(analyses: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    """Return pairs (analysis, text); the text states for how many runs the analysis is done, failed or absent, and why it failed.
+    """Return a pair (name on the page, text) for each analysis.
+
+    The text states for how many runs the analysis is done, failed or absent, and the reasons. `analyses`: dicts with name,
+    state and reason, as in the metadata of `reports.tables.Tables`.
 
     >>> analysis_states([{"name": "probes", "state": "done", "reason": ""}, {"name": "probes", "state": "failed", "reason": "no memory"}])
     [('classifiers on features', '1 run done, 1 failed (no memory)')]

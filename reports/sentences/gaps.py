@@ -1,6 +1,6 @@
 """Sentences about gap components, effective robustness, run selection and calibration.
 
-A sentence states an effect only if it is clear (see `verdicts`). The estimate alone never decides.
+A sentence states an effect only if the effect is clear (see `verdicts`); the interval of the effect decides.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,9 @@ NUM_NEEDED = 8  # minimum number of runs to fit a line; bench.scoring.across_run
 
 
 def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
-    """State how much each measured component adds to the gap of a recipe or a run. `components`: name -> component, the remainder last.
+    """State how much each measured component adds to the gap of a recipe or a run.
+
+    `label`: label of the recipe or run. `components`: name -> component, with the key "remainder" at the end.
 
     >>> case, rest = Estimate(0.02, 0.01, 0.03), Estimate(0.05, 0.04, 0.06)
     >>> gap_components("A", {"case mix": case, "remainder": rest})
@@ -35,9 +37,10 @@ def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
 
 
 def unexplained(gap: Estimate, components: Mapping[str, Estimate]) -> str:
-    """State the mean gap of a recipe or a run as the sum of its components. `components`: name -> component, the remainder last.
+    """State the mean gap of a recipe or a run as the sum of its components.
 
-    The components have signs: if one of them makes the gap smaller, the remainder can be larger than the gap.
+    `components`: name -> component, with the key "remainder" at the end. Components can be negative. If a component is
+    negative, the remainder can be larger than the gap.
 
     >>> rest = Estimate(0.076, 0.041, 0.111)
     >>> unexplained(Estimate(0.078), {"case mix": Estimate(0.002), "labels": Estimate(float("nan")), "remainder": rest})
@@ -56,9 +59,11 @@ def unexplained(gap: Estimate, components: Mapping[str, Estimate]) -> str:
 def effective_robustness(
     above: Sequence[str], below: Sequence[str], num_fitted: int, num_runs: int, unit: str = "run"
 ) -> str:
-    """Name the runs with a clearly higher (`above`) or lower (`below`) external AUROC than the other runs predict.
+    """Name the runs whose external AUROC is clearly higher (`above`) or lower (`below`) than predicted.
 
-    The prediction is a line from internal to external AUROC, fitted to the other runs.
+    The prediction for a run comes from a line from internal to external AUROC, which is fitted to the other runs.
+    `num_fitted`: number of runs with such a prediction, 0 if no line can be fitted. `num_runs`: number of all runs. `unit`:
+    the word for a row of the ranking, "recipe" or "run".
 
     >>> effective_robustness([], [], 24, 24)
     'No run of 24 clearly differs from its predicted external AUROC'
@@ -77,12 +82,17 @@ def effective_robustness(
 
 
 def _above_or_below(labels: Sequence[str], size: str, unit: str) -> str:
-    """Return the clause on runs with a higher or lower AUROC than predicted; it names a single run."""
+    """Return the clause on runs with a higher or lower AUROC than predicted: the name of one run, or a number of runs.
+
+    `size`: "higher" or "lower".
+    """
     return f"{size} than predicted for {labels[0] if len(labels) == 1 else plural(len(labels), unit)}"
 
 
 def selection_by_internal(regret: Estimate, unit: str = "run") -> str:
-    """State how much external AUROC is lost if internal validation selects the run (regret).
+    """State how much external AUROC is lost if the internal validation split selects the run.
+
+    `regret`: external AUROC of the best run minus external AUROC of the selected run.
 
     >>> selection_by_internal(Estimate(0.0, 0.0, 0.0))
     'Selection on internal validation finds the run with the best external AUROC'
@@ -98,7 +108,9 @@ def selection_by_internal(regret: Estimate, unit: str = "run") -> str:
 
 
 def calibration(drift: Estimate) -> str:
-    """State whether calibration is worse at external hospitals; `drift` is the mean change of the ECE.
+    """State whether calibration is worse at external hospitals.
+
+    `drift`: mean of the external minus the internal ECE (expected calibration error).
 
     >>> calibration(Estimate(0.116, 0.094, 0.138))
     'Calibration is worse at external hospitals: mean change in ECE +.116 [.094, .138]'

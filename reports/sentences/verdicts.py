@@ -1,21 +1,23 @@
-"""The verdict words of the page: the only list, used by sentences, tables, figures and scripts.
+"""The verdict words of the page. Sentences, tables, figures and scripts use only the words in this list.
 
-A verdict follows `Estimate.clear`: if several numbers are compared, the wider interval, which holds for all of them,
-decides. So the same number has the same verdict wherever it is printed.
+A verdict follows `Estimate.clear`: if the page compares several numbers, the wider interval decides, which holds for all
+compared numbers at once. So a number has the same verdict everywhere on the page.
 """
 
 from reports.report_data.headline_rows import Estimate
 
 CLEAR, UNCLEAR = "clear", "unclear"
 HIGHER, LOWER = "higher", "lower"
-# on a mean over pairs of recipes, which is no verdict on any of these pairs
+# verdicts on a mean over pairs of recipes; such a verdict says nothing about a single pair
 HIGHER_MEAN, LOWER_MEAN = "higher mean", "lower mean"
 LARGER_MEAN_GAP, SMALLER_MEAN_GAP = "larger mean gap", "smaller mean gap"
 UNCLEAR_MEAN = "no clear mean change"
 
 
 def verdict(estimate: Estimate, above: str = CLEAR, below: str = CLEAR) -> str:
-    """Return the word for a difference: `above` or `below` if the difference is clear, else UNCLEAR; "" without interval.
+    """Return the verdict word for a difference; "" if the difference has no interval.
+
+    A clear difference gets the word `above` if it is above 0, and `below` if it is below 0. Any other gets UNCLEAR.
 
     >>> verdict(Estimate(0.1, 0.05, 0.15)), verdict(Estimate(0.1, 0.05, 0.15, all_low=-0.02, all_high=0.22))
     ('clear', 'unclear')
@@ -30,7 +32,7 @@ def verdict(estimate: Estimate, above: str = CLEAR, below: str = CLEAR) -> str:
 
 
 def with_verdict(estimate: Estimate) -> str:
-    """Return a number with its own interval for a sentence, and UNCLEAR if its difference from 0 is unclear.
+    """Return a number with its own interval as text, followed by UNCLEAR if its difference from 0 is unclear.
 
     >>> with_verdict(Estimate(0.1, 0.05, 0.15)), with_verdict(Estimate(0.1, 0.05, 0.15, all_low=-0.02, all_high=0.22))
     ('.100 [.050, .150]', '.100 [.050, .150] (unclear)')
