@@ -4,12 +4,14 @@ Every table has all its columns. The comment above a table describes its rows an
 of a column (`lead: ? difference ...`) means that cells of this column may be empty: NaN, None or "".
 
 These columns have the same meaning in most tables, so the comments of the tables do not describe them again:
-    run_id      id of a run, or of a recipe if the table has rows of recipes
-    dataset     name of a cohort, or "external" for the unweighted mean over the external cohorts
-    finding     one finding, or "macro" for the unweighted mean over findings
-    value       ? the number that the row states; NaN if it cannot be computed, for example with too few patients
-    low, high   ? bounds of the 95 % interval of `value` over resampled patients; for a recipe also over seeds
-    n, num_*    numbers of images (n), or of what the name states; in a macro, the smallest number over its findings
+    run_id        id of a run; in rows of recipes, id of the recipe
+    dataset       name of a cohort, or "external" for the unweighted mean over the external cohorts
+    finding       one finding, or "macro" for the unweighted mean over findings
+    value         ? the number that the row states; NaN if it cannot be computed, for example with too few patients
+    low, high     ? bounds of the 95 % interval of `value` over resampled patients; for a recipe also over seeds
+    n             number of images; in a macro, the smallest number over its findings
+    num_positive  number of images with the finding; in a macro, the smallest number over its findings
+    num_runs      number of compared runs or recipes
 AUROCs, probabilities and shares are numbers from 0 to 1.
 """
 
@@ -40,9 +42,9 @@ SCORES = (
     "low",
     "high",
     "n",  # number of images; in rows of "external", the sum over the hospitals
-    "num_positive",  # number of images with the finding
-    "num_negative",  # number of images without the finding
-    "num_patients",
+    "num_positive",  # number of images with the finding; "external" as above
+    "num_negative",  # number of images without the finding; "external" as above
+    "num_patients",  # number of patients; "external" as above
     "num_findings",  # number of averaged findings; 1 if `finding` is a single finding
 )
 
@@ -79,7 +81,7 @@ _SIMULTANEOUS = ("all_low", "all_high")
 # name of table -> its columns
 SCHEMAS: dict[str, tuple[str, ...]] = {
     "scores": SCORES,
-    # one row per run of the grid, including failed runs
+    # one row per run of the grid, including failed runs, and one row per recipe with several runs
     "runs": (
         "run_id",
         # run: trained by the grid; recipe: the mean of runs that differ only in the seed
@@ -90,9 +92,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         # ? derived run: names of its source runs; recipe: its seeds; imported model: its file format; "" for other runs
         "of",
         "name",  # display name of the architecture, e.g. "DenseNet-121", or of the ensemble
-        "architecture",
+        "architecture",  # name of the registry entry, e.g. "densenet121"
         "family",  # ? classic, modern, efficient, attention, lightweight, underexplored, scratch; "" if unknown
-        # from `optimizer` to `weights`: names of the registry entries that the run uses
+        # the columns from `optimizer` to `weights` have names of the registry entries that the run uses
         "optimizer",
         "loss",
         "uncertainty",  # rule for uncertain training labels, e.g. U-Ones
@@ -102,7 +104,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "corpus",  # ? training data of the starting weights, e.g. in1k; "" for random weights or if not stated
         "weights_licence",  # ? license of the starting weights; "" for random weights or if not stated
         "train_on",  # name of the training cohort; for an imported model, the training data that its owner declares
-        "seed",
+        "seed",  # whole number that determines the random numbers of the training
         "what",  # ? the run's values of the settings that vary in the grid, e.g. "sam · seed 1"
         "state",  # done, failed, started, absent
         "reason",  # ? the reason why the run has no score, or that the run is only a part of a panel
@@ -182,6 +184,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # covered: ? share of internal images for which external images with the same label, sex, age and view exist
     # least, most: ? minimum and maximum of the component `labels` over the admissible label mappings
     # paired: ? only for the component `labels`: share of findings whose two sets of labels belong to the same images
+    # num_findings: number of findings for which the component is known
     "decomposition": ("run_id", "dataset", "metric", "finding", "part", "value", "low", "high", *_DECOMPOSED),
     # scores of subgroups ("sex=F", "sex=F age=<40", ...) and of all patients ("all", whose AUROC is in `scores`)
     # If `subgroup` is the name of an attribute ("sex"), the metric is a spread (auroc_spread, ...): the largest minus the
@@ -192,7 +195,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # expected: ? the AUROC that a line predicts from `internal`; the line is fitted to the logits of the other recipes'
     #     AUROCs
     # slope, intercept: a line that is fitted to the logits of all num_runs recipes
-    # all_low, all_high: bounds of an interval of `value`, simultaneous over all recipes at this hospital
+    # all_low, all_high: ? bounds of an interval of `value`, simultaneous over all recipes at this hospital
     "robustness": (
         "run_id",
         "dataset",
@@ -227,10 +230,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "mean_gaps": ("dataset", "value", "low", "high", "num_runs", "num_worse", "num_better", *_SIMULTANEOUS),
     # cost of each network; operations and speed are those of inference, of one forward pass with one image
     # params, trainable_params: numbers of parameters; macs: multiply-accumulates; flops: 2 x macs
-    # images_per_second: ? speed of inference on the device `throughput_device` (name, ? "" if not measured)
+    # images_per_second: ? speed of inference; throughput_device: ? name of the device on which this speed was measured
     # peak_memory_bytes: ? peak memory in training: of the GPU or, without a GPU, of the process
     # seconds_per_epoch: ? median training time of an epoch, summed over devices; image_size: side of the input in pixels
-    # A cost that was not measured is NaN.
     "costs": (
         "run_id",
         "params",
@@ -286,11 +288,12 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "true_negative",
     ),
     # AUROC (`value`) with DeLong's 95 % interval (low, high), and three standard errors of this AUROC:
-    # se_image (DeLong, over images), se_patient (Obuchowski, over patients), se_bootstrap (? over resampled patients)
+    # se_image: by DeLong's method, over images; se_patient: by Obuchowski's method, over patients
+    # se_bootstrap: ? standard deviation of the AUROC over resampled patients
     "delong": ("run_id", "dataset", "split", "finding", *_VALUE, "se_image", "se_patient", "se_bootstrap"),
     **SOURCES,
     **EXPLAINED,
-    # region transplant test: pixels of a donor cohort are put into images of a host cohort, and the predictions change
+    # region transplant test: effects on the predictions if pixels of a donor cohort are put into images of a host cohort
     # donor, host: names of the two cohorts, or "external" for the mean over external hospitals
     # donor: ? "" for kinds without a donor, which change pixels without another image
     # kind with a donor: border, corner, marker (the region that is copied), intensity (the gray values of the donor),
@@ -302,7 +305,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # subset: the images that are counted, by their label of the finding: all, present, absent
     # measure: dp (mean signed change of the uncalibrated probability), abs_dp (mean absolute change of this probability),
     #     flip_rate (share of images whose call at the threshold changes), auroc (change of the AUROC)
-    # value: the measure, after the change minus before the change
+    # value: the measure for the change that `kind` names
     # control: ? the measure for a control change: with pixels from the host's own cohort, or with the JPEG quality of the
     #     host's own file; NaN for kinds without a control
     # effect: `value` minus `control`, or `value` without a control; low, high: bounds of the interval of the effect
@@ -352,7 +355,7 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # The table is empty if all recipes have the same policy.
     "policies": ("policy", "dataset", "split", "reference", "value", "low", "high", "num_runs"),
     # ablation: mean difference of a metric between two levels of a factor, over pairs of recipes that differ only in this
-    #     factor; metric: auroc (external macro AUROC) or gap (its macro gap)
+    #     factor; metric: auroc or gap (macros, averaged over external hospitals)
     # value: metric with the level `level` minus metric with the level `reference`
     # p: ? p-value, adjusted for the levels of the factor (Holm's method)
     # num_pairs: number of pairs of recipes; num_run_pairs: number of pairs of runs; pair_sd: ? standard deviation of the
@@ -368,11 +371,11 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # importance: ? mean absolute SHAP value of the factor, in the unit of the metric
     # r2: R2 of the model's predictions for recipes that were not in its training data; r2_low: lower bound of the 95 %
     #     interval of r2
-    # If r2_low is not above 0, no factor has an importance, and there is a single row with factor "".
+    # factor: ? If r2_low is not above 0, no factor has an importance, and there is a single row with factor "".
     "surrogate": ("metric", "factor", "importance", "r2", "r2_low", "num_runs"),
     # recipes by external macro AUROC and cost
     # cost: macs, params, or device_hours (training time in hours; only recipes on the most frequent device)
-    # amount: the recipe's cost in this unit
+    # amount: the recipe's cost, as a number of multiply-accumulates (macs), parameters (params) or hours (device_hours)
     # on_front: whether no other recipe is at least as good and at least as cheap, and better or cheaper
     # p_front: ? share of resamples in which on_front is true
     # gain: ? AUROC of the recipe minus AUROC of the best cheaper recipe, with the bounds gain_low, gain_high of its
@@ -396,12 +399,12 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # on_front: whether no run on the same device reached this AUROC in less time
     "anytime": ("run_id", "device", "epoch", "hours", "auroc", "reached", "on_front"),
     # training history, one row per run and epoch; epoch: number of the epoch, from 1
-    # train_loss: mean loss over the optimizer steps; val_loss, val_auroc: ? loss and macro AUROC on the validation split
+    # train_loss: mean loss over the optimizer steps; val_loss, val_auroc: ? cross-entropy and macro AUROC on the split val
     # lr: learning rate at the end of the epoch (of the first parameter group)
     # seconds: training time of the epoch in seconds, summed over devices, without validation
     "history": ("run_id", "epoch", "train_loss", "val_loss", "val_auroc", "lr", "seconds"),
     # recipes compared in several goals at once; goal: names of the compared goals (columns), separated by spaces
-    # auroc: external macro AUROC; gap: its macro gap; macs: ? multiply-accumulates of one forward pass with one image
+    # auroc, gap: macros, averaged over external hospitals; macs: ? multiply-accumulates of one forward pass with one image
     # maps: ? enrichment of heat maps on the finding, divided by the enrichment of a fixed map that is bright in the image
     #     center (see `attention`); mean over external hospitals
     # on_front: whether no other recipe is at least as good in every goal and better in one goal
@@ -413,12 +416,12 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # scores (`value`) that other authors published: without intervals, never ranked
     # name: the published model; setting: text on its training or test; source: the publication; split: ? "" if not stated
     "published": ("name", "setting", "source", "dataset", "split", "finding", "metric", "value"),
-    # one row per cohort. Columns without a comment at the end of their line are names or texts.
+    # one row per cohort
     "cohorts": (
         "dataset",
         "role",  # internal or external
         "layout",  # name of the layout of the dataset's files
-        "title",
+        "title",  # name of the hospital in full
         "place",  # ? city and country
         "label_source",  # as `reference` in `scores`
         "found",  # number of images that the dataset lists
@@ -427,11 +430,11 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "unreadable",  # number of images whose file cannot be decoded
         "used",  # number of images that remain
         "patients",  # number of patients
-        "female",  # number of images of women; the following counts are numbers of images, too
-        "male",
-        "age_median",  # ? median over images, in years
-        "ap",
-        "pa",
+        "female",  # number of images of women
+        "male",  # number of images of men
+        "age_median",  # ? median age over images, in years
+        "ap",  # number of images with the view AP
+        "pa",  # number of images with the view PA
         "headline_split",  # name of the split with the scored rows
         "fingerprint",  # hash of images and labels; several hashes are joined by "/"
         "licence",  # ? license of the images
