@@ -20,7 +20,7 @@ VIEW_WORDS = {"FRONTAL": "frontal (AP or PA not stated)", "LATERAL": "lateral", 
 SEX_CSS = {"F": "bar1", "M": "s-abs", NOT_STATED: "s-not"}
 SEX_WORDS = {"F": "women", "M": "men"}
 DECADES = (*(f"{10 * d:02d}-{10 * d + 9:02d}" for d in range(9)), "90+")
-STARTS = tuple(str(10 * d) for d in range(10))  # ages that are written below the columns of the histogram
+STARTS = tuple(str(10 * d) for d in range(10))  # first age of each decade, the text below a column of the histogram
 
 
 def patients(page: DataPage) -> Section:

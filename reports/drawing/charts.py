@@ -89,7 +89,7 @@ def internal_against_external(board: ReportData) -> Chart:
         ),
     ]
     x_range, y_range = _range(xs, internal), _range(ys, external)
-    # extend the axis until the diagonal is visible
+    # the y axis must contain the upper end of the x axis, so that a part of the diagonal is visible
     y_range = (min(y_range[0], x_range[1]), max(y_range[1], x_range[1]))
     # The label "no gap" stands on the diagonal, at a place that intervals rarely cover.
     diagonal_x = x_range[0] + 0.78 * (x_range[1] - x_range[0])

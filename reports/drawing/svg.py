@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 from reports.formatting import places
 from reports.report_data.headline_rows import Estimate
 
-SHAPES = {  # architecture family -> shape of its mark; color alone would not be accessible
+SHAPES = {  # architecture family -> shape of its mark, for readers who cannot distinguish the colors
     "classic": "circle",
     "modern": "square",
     "attention": "triangle",

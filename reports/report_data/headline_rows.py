@@ -21,13 +21,14 @@ from reports.tables import Tables, rows_of
 # label sources by preference: the page shows a cohort's scores with the first of these sources that the cohort has
 REFERENCES = ("phantom", "report", "radiologist")
 CALIBRATORS = ("none", "platt")  # calibrators that the page shows
-EXTERNAL = "external"  # the dataset of a mean over external hospitals
-MACRO = "macro"  # the finding of a mean over findings
+EXTERNAL = "external"  # in the column `dataset`: mean over external hospitals
+MACRO = "macro"  # in the column `finding`: mean over findings
 SELECTIONS = ("best_val", "last")  # selected epochs by preference: the page shows the first one that has scores
 PROBE_METRIC = "balanced_accuracy"
 COUNTS = ("n", "num_positive", "num_patients", "num_findings")
 SCORE_COLUMNS = ("run_id", "dataset", "finding", "calibrator", "value", "low", "high", *COUNTS)
-TOLERANCE = 1e-6  # two means of AUROC with a smaller difference count as equal: they are over the same findings
+# If two mean AUROCs of a run at a hospital differ by less than this, they count as means over the same findings.
+TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,9 @@ class Estimate:
     num_positive: int = 0
     num_patients: int = 0
     num_findings: int = 0
-    internal: float = float("nan")  # only for a gap: the internal and the external AUROC
+    internal: float = float("nan")  # internal and external: the two AUROCs of a gap; NaN for other numbers
     external: float = float("nan")
-    chance: float = float("nan")  # only for a source probe: the accuracy of guessing the hospital
+    chance: float = float("nan")  # for a source probe, the accuracy of guessing the hospital; NaN for other numbers
     all_low: float = float("nan")  # all_low and all_high are NaN if the number is not compared with others
     all_high: float = float("nan")
 
@@ -159,15 +160,15 @@ class HeadlineRows:
             & (scores["subgroup"] == "all")
             & (scores["selection"] == selection)
         )
-        # a study may have millions of rows: compare the split texts of selected rows only
+        # The splits are compared only for the rows selected so far, because `scores` may have millions of rows.
         rows = np.flatnonzero(selected)
-        # The dataset "external" (mean over hospitals) is not in the cohort table, so its split is NaN here; all its
-        # rows are kept.
+        # The dataset "external" (mean over hospitals) is not in the table `cohorts`, so `split` is NaN in its rows. All
+        # these rows are kept.
         split = scores["dataset"].iloc[rows].map(splits)
         rows = rows[(split.isna() | (split == scores["split"].iloc[rows])).to_numpy(bool)]
         code, references = pd.factorize(scores["reference"].iloc[rows])
         order = [REFERENCES.index(name) if name in REFERENCES else len(REFERENCES) for name in references]
-        # Rows without a label source have code -1, which selects the last element of `order`.
+        # `order` gets one more element for the rows without a label source, because their code is -1 (the last element).
         order.append(len(REFERENCES))
         rows = rows[np.argsort(np.array(order)[code], kind="stable")]
         names = ["metric", "operating_point"]

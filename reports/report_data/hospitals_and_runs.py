@@ -51,11 +51,11 @@ class Run:
     variant: str  # settings that differ among the runs of the grid, such as "sam · seed 1"; "" for none
     family: str  # family of the architecture; "" if unknown
     state: str  # done, failed, started or absent
-    reason: str  # why the run has no score; "" if it has one
+    reason: str  # why the run has no score, or that the run is only a part of a panel; else ""
     facts: Mapping[str, Any]  # row of the table `runs`
     cost: Mapping[str, Any]  # row of the table `costs`, or empty
-    internal: Estimate = MISSING  # over every finding that the internal hospital labels
-    external: Estimate = MISSING  # mean over hospitals; decides the ranking
+    internal: Estimate = MISSING  # internal AUROC, over every finding that the internal hospital labels
+    external: Estimate = MISSING  # mean of the AUROCs at the external hospitals; decides the first ranking on the page
     gap: Estimate = MISSING  # mean gap over external hospitals; its wider interval is simultaneous over recipes
     # internal_common and external_common: the two AUROCs of the gap, over the findings that both hospitals label
     internal_common: Estimate = MISSING
@@ -64,7 +64,7 @@ class Run:
     probe: Estimate = MISSING  # balanced accuracy with which a classifier predicts the hospital from the run's features
     # mean change of the probability by internal pixels in external images, minus the change by control pixels
     causal: Estimate = MISSING
-    # external hospital -> AUROC over the findings that the internal hospital labels too
+    # key of an external hospital -> AUROC over the findings that the internal hospital labels, too
     hospitals: Mapping[str, Estimate] = field(default_factory=dict)
     hospital_gaps: Mapping[str, Estimate] = field(default_factory=dict)  # external hospital -> macro gap
     mean_rank: float = float("nan")  # mean rank over resampled patients, 1 for the best; NaN for unranked runs

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from reports.report_data.headline_rows import MACRO
 
-POOLED = "pooled"  # the finding of a reliability curve over all findings
+POOLED = "pooled"  # in the column `finding`: a reliability curve over all findings
 HEALTHY = "No Finding"
 LONG = ("scores", "subgroups", "reliability", "decomposition")  # names of the tables with hundreds of rows per run
 
@@ -25,7 +25,7 @@ def page_rows(name: str, table: pa.Table) -> pa.Table:
     """
     if not table.num_rows:  # the columns of an empty table may have no type
         return table
-    if name == "scores":  # the heat map shows the AUROC of each finding
+    if name == "scores":  # the page shows the macro of every metric, and the AUROC of each finding
         shown = pc.or_(pc.equal(table["finding"], MACRO), pc.equal(table["metric"], "auroc"))
     else:
         findings = {"subgroups": [MACRO, HEALTHY], "reliability": [POOLED], "decomposition": [MACRO]}[name]

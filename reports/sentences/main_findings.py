@@ -149,7 +149,7 @@ def best_run(
         runs = f"one other {unit}" if num_tied == 1 else f"{word(num_tied)} other {unit}s"
         ties = f"{sentence_case(runs)} {_verb(num_tied, 'are', 'is')} tied with it"
     samples = "samples of patients and seeds" if over_seeds else "samples of patients"
-    # the paired tests that form the tie groups decide whether the lead is clear
+    # The lead is unclear if other runs are tied with the first run, by the paired tests that form the tie groups.
     doubt = f" ({UNCLEAR})" if num_tied else ""
     second = f" It leads {lead[0]} by {lead[1].with_interval}{doubt}." if lead else ""
     return f"{first}{second} {ties}. {label} ranks first in {_resample_share(p_best)} of the bootstrap {samples}."
