@@ -1,12 +1,15 @@
 """Turn the tables of a report into one self-contained HTML page.
 
 tables        the data frames of a report
+schemas       the columns of these tables
 report_data   the tables joined into runs, hospitals and estimates
 formatting    numbers as text
-sentences     sentences made from numbers; they state an effect only if it is clear (see `verdicts`)
+sentences     sentences made from numbers; a sentence states an effect only if the effect is clear (see `verdicts`)
 summaries     tables summarized into rows and sentences of one section
 drawing       inline SVG figures and plotly charts
 sections      one function per section of the page
-page, site    the page, and a folder with one page per run
-cohort_page   the page of `bench data stats`
+html          templates, style sheets and scripts
+page          the page as one HTML text
+site          a folder with the page, one page per run, and the data
+cohort_page   the page of `bench data stats`, which describes cohorts
 """

@@ -12,7 +12,11 @@ from reports.tables import Tables
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the page and return 0; if the folder cannot be read, print a message and return 1."""
+    """Write the page, print its path, and return the exit status 0.
+
+    If the tables cannot be read or the disk is full, print an error message to stderr and return 1. `arguments`: the
+    arguments of the command line; with None, those of this process.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m reports", description="Write one HTML page from a folder of tables."
     )

@@ -1,6 +1,7 @@
-"""Format numbers for the page: three decimals, no leading zero, a true minus sign, thin spaces.
+"""Format numbers as text for the page.
 
-Missing values become an en dash, never `nan`.
+Scores have three decimals and no zero before the decimal point. Negative numbers have a true minus sign, and thin
+spaces separate thousands. A missing number becomes an en dash, never `nan`.
 """
 
 import math
@@ -52,7 +53,7 @@ def _shown(value: float, digits: int = 3) -> str:
 
 
 def signed(value: float | None, digits: int = 3) -> str:
-    """Format a difference with its sign, including plus.
+    """Format a difference as `places` does, but with a plus sign if it is above 0 after rounding.
 
     >>> signed(0.02), signed(-0.02), signed(0.0)
     ('+.020', '−.020', '.000')
@@ -64,7 +65,7 @@ def signed(value: float | None, digits: int = 3) -> str:
 
 
 def interval(low: float, high: float) -> str:
-    """Format an interval for a sentence; "" if a bound is missing.
+    """Format an interval for a sentence; return "" if a bound is missing.
 
     >>> interval(0.816, 0.832), interval(float("nan"), 1)
     ('[.816, .832]', '')
@@ -84,7 +85,7 @@ def span(low: float, high: float) -> str:
 
 
 def integer(value: float | None) -> str:
-    """Format a count with thin spaces between thousands.
+    """Format a count, rounded to an integer, with thin spaces between thousands.
 
     >>> integer(129526) == f"129{THIN}526", integer(None)
     (True, '–')
@@ -93,7 +94,7 @@ def integer(value: float | None) -> str:
 
 
 def two_figures(value: float | None) -> str:
-    """Format a quantity with two significant digits, never in scientific notation.
+    """Format a quantity with two significant digits; from 10 on, as an integer. Never use scientific notation.
 
     >>> two_figures(0.2213), two_figures(4.02), two_figures(137.9), two_figures(0.0041)
     ('0.22', '4.0', '138', '0.0041')

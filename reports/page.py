@@ -103,7 +103,7 @@ SCRIPTS = (
 
 
 def render(tables: Tables) -> str:
-    """Return the page as one HTML text that makes no network requests; the same tables give the same bytes."""
+    """Return the page as one HTML text, which makes no network requests. Equal tables give equal bytes."""
     with uncollected(), ThreadPoolExecutor(1) as pool:
         # A thread compresses plotly.js while the sections are written. Compression releases the interpreter lock.
         pool.submit(packed_plotly)
@@ -111,7 +111,7 @@ def render(tables: Tables) -> str:
 
 
 def prepare() -> None:
-    """Compile the templates and compress plotly.js once per process."""
+    """Compile the templates and compress plotly.js in advance; later calls of `render` use these cached results."""
     packed_plotly()
     compile_all()
 
@@ -170,7 +170,7 @@ def _render(tables: Tables) -> str:
 
 @cache
 def plotly_source() -> str:
-    """Return plotly.js from the installed Python package."""
+    """Return the source text of plotly.js from the installed Python package."""
     return (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
@@ -178,8 +178,9 @@ def plotly_source() -> str:
 def style_ids(source: str) -> list[str]:
     """Return the ids of the style sheets that plotly.js adds to a page when it loads.
 
-    plotly.js adds no style sheet if an element with its id exists. The page does not need these style sheets (they are
-    for geographic maps), and its policy would block them with a console message.
+    The style sheets are for geographic maps, so the page does not need them. The security policy of the page would block
+    each style sheet with a console message. So the page has an empty element with each of these ids: plotly.js adds no
+    style sheet if an element with the id of the style sheet exists.
     """
     return sorted(set(re.findall(r'getElementById\("([0-9a-f]{64})"\)', source)))
 

@@ -31,10 +31,11 @@ def cannot_write(folder: Path, error: OSError) -> StoreError:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The data frames of a report by name, and metadata (`meta`).
+    """The data frames of a report by name (`frames`), and the metadata of the report (`meta`).
 
-    Keys of meta:
-        title, grid, command: text
+    A table that is not given is empty. Raises ValueError for an unknown table or wrong columns. Keys of meta:
+        title, grid: title of the study and name of its grid
+        command: the shell command that runs the grid
         source: name of the internal cohort
         phantom: whether all cohorts are synthetic
         min_count, num_resamples, shared_patients: integers
@@ -94,7 +95,7 @@ class Tables:
         return bool(self.meta.get("phantom"))
 
     def save(self, folder: Path, written: Container[str] = ()) -> None:
-        """Write meta.json and one Parquet file per table. Raises StoreError if the folder cannot be written.
+        """Write meta.json and one Parquet file per table into the folder.
 
         The metadata of each Parquet file state whether the images are synthetic. `written`: names of tables that are
         already in the folder; they are not written again.
@@ -115,7 +116,7 @@ class Tables:
     def load(cls, folder: Path) -> Self:
         """Read the tables of a folder that `save` wrote.
 
-        Raises StoreError for a missing folder or another schema version.
+        Raises StoreError if meta.json is missing or damaged, or has another schema version.
         """
         try:
             meta = json.loads((folder / "meta.json").read_text())
@@ -136,6 +137,9 @@ def rows_of(table: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
 
 
 def records_of(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the rows as dicts of Python values, three times as fast as `to_dict("records")`."""
+    """Return each row of a table as a dict: column name -> Python value.
+
+    This function is three times as fast as `to_dict("records")` of pandas.
+    """
     names = [str(column) for column in table.columns]
     return [dict(zip(names, row, strict=True)) for row in rows_of(table, *names)]

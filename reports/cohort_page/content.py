@@ -10,7 +10,7 @@ from harmonize.statistics.image_sample import Sample
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture: data URI, caption and size in pixels."""
+    """A picture: image as data URI (`uri`), caption (`words`), and width and height in pixels."""
 
     uri: str
     words: str
@@ -35,11 +35,11 @@ class DataPage:
     """
 
     cohorts: tuple[Stats, ...]
-    samples: Mapping[str, Sample] = field(default_factory=dict)
-    pictures: Mapping[str, CohortPictures] = field(default_factory=dict)
-    variants: Sequence[tuple[str, ...]] = ()
-    seed: int = 0
-    unread: tuple[str, ...] = ()
+    samples: Mapping[str, Sample] = field(default_factory=dict)  # cohort name -> the images that were opened
+    pictures: Mapping[str, CohortPictures] = field(default_factory=dict)  # cohort name -> pictures on the page
+    variants: Sequence[tuple[str, ...]] = ()  # names of preprocessings; those of one tuple look the same on the page
+    seed: int = 0  # seed of the random samples
+    unread: tuple[str, ...] = ()  # names of the cohorts that could not be read
 
     @property
     def phantom(self) -> bool:
@@ -75,6 +75,6 @@ class DataPage:
         return {str(g): int(n) for g, n in zip(rows["group"], rows["images"], strict=True)}
 
     def flow(self, stats: Stats, step: str) -> int:
-        """Return the number of images at a step of the image flow, 0 if the flow does not have this step."""
+        """Return the number of images that the image flow states for a step; 0 if the flow does not have this step."""
         num_images = stats.flow.loc[stats.flow["step"] == step, "images"]
         return int(num_images.iloc[0]) if len(num_images) else 0

@@ -11,6 +11,7 @@ from reports.formatting import percent
 
 WIDTH = 300.0  # natural width of a small figure in px; the page scales figures to the width of a column
 _EDGES = (0.05, 0.10, 0.20, 0.30, 0.40, 0.50, 0.60)  # shares at which color steps 1 to 7 begin; step 0 begins at 0
+# label state -> CSS class of its color
 STATE_CSS = {"present": "dot", "uncertain": "s-unc", "absent": "s-abs", "not_mentioned": "s-not", "unmapped": "s-unm"}
 
 
@@ -84,7 +85,10 @@ def _short(words: str) -> str:
 def columns(
     shares: Sequence[float], names: Sequence[str], top: float, label: str, reference: Sequence[float] = ()
 ) -> Markup:
-    """Draw shares as columns on an axis from 0 to `top`, and `reference` as a line across them."""
+    """Draw shares as columns on an axis from 0 to `top`, with their names, and other shares (`reference`) as a line.
+
+    Only every other name is drawn. `label`: text for screen readers.
+    """
     height, base, x_start = 132.0, 108.0, 34.0
     up = svg.Scale(0, top, base, 8)
     wide = (WIDTH - x_start) / max(1, len(shares))
@@ -129,7 +133,10 @@ def _line(values: Sequence[float], start: float, wide: float, up: svg.Scale) -> 
 
 
 def scatter(width: Sequence[float], height: Sequence[float], largest: float, label: str) -> Markup:
-    """Draw one dot per image, width across and height upward; square images lie on the diagonal line."""
+    """Draw one dot per image, its width on the x axis and its height on the y axis, both in pixels.
+
+    Both axes end at `largest`. Square images lie on the diagonal line. `label`: text for screen readers.
+    """
     tall, x_start, base = 252.0, 44.0, 220.0
     across, up = svg.Scale(0, largest, x_start, WIDTH - 8), svg.Scale(0, largest, base, 8)
     grid = svg.ticks(0, largest, 4)
@@ -145,7 +152,7 @@ def scatter(width: Sequence[float], height: Sequence[float], largest: float, lab
     )
 
 
-AGE = svg.Scale(0, 100, 8, 252)
+AGE = svg.Scale(0, 100, 8, 252)  # from ages in years to px
 AGE_TICKS = (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)
 
 
@@ -162,6 +169,6 @@ def quartiles(low: float, median: float, high: float) -> Markup:
 
 
 def age_axis() -> Markup:
-    """Draw the numbers of the age axis."""
+    """Draw the tick numbers of the axis of `quartiles`."""
     body = "".join(svg.text(AGE(t), 11, f"{t:.0f}", "tk", "middle") for t in AGE_TICKS)
     return svg.svg(260, 14, body)

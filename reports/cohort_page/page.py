@@ -15,7 +15,7 @@ STYLES = ("base.css", "ranking.css", "figures.css", "phone.css", "print.css", "c
 
 
 def render(page: DataPage) -> str:
-    """Return the page as one HTML text that makes no network requests; the same content gives the same bytes."""
+    """Return the page as one HTML text, which makes no network requests. Equal content gives equal bytes."""
     style, script = joined(STYLES), joined(("theme.js",))
     text = write(
         "cohort_page.html.j2",

@@ -20,7 +20,7 @@ VIEW_WORDS = {"FRONTAL": "frontal (AP or PA not stated)", "LATERAL": "lateral", 
 SEX_CSS = {"F": "bar1", "M": "s-abs", NOT_STATED: "s-not"}
 SEX_WORDS = {"F": "women", "M": "men"}
 DECADES = (*(f"{10 * d:02d}-{10 * d + 9:02d}" for d in range(9)), "90+")
-STARTS = tuple(str(10 * d) for d in range(10))  # ages that are written below the columns of the histogram
+STARTS = tuple(str(10 * d) for d in range(10))  # first age of each decade, the text below a column of the histogram
 
 
 def patients(page: DataPage) -> Section:
@@ -98,7 +98,10 @@ def _person(page: DataPage, stats: Stats) -> dict[str, Any]:
 
 
 def _key(page: DataPage, attribute: str, css: dict[str, str], words: dict[str, str]) -> list[tuple[str, Markup]]:
-    """Return the legend entries (name, color box) of the groups that have images."""
+    """Return the legend entries (name, color box) of those groups of an attribute that have images in any cohort.
+
+    `css`: group -> CSS class of its color. `words`: group -> name on the page; other groups keep their names.
+    """
     present_groups = {group for s in page.cohorts for group, number in page.images(s, attribute).items() if number}
     return [
         (words.get(group, group), draw.swatch(css_class)) for group, css_class in css.items() if group in present_groups
@@ -106,7 +109,10 @@ def _key(page: DataPage, attribute: str, css: dict[str, str], words: dict[str, s
 
 
 def _ages(page: DataPage) -> list[tuple[Stats, Markup]]:
-    """Return the age histogram of each cohort that records age, all on one axis."""
+    """Return (cohort, age histogram) for each cohort that records age; all histograms have the same axes.
+
+    A line shows the histogram of all these cohorts together.
+    """
     stated = [s for s in page.cohorts if is_number(s.facts["age_median"])]
     shares = {s.name: _shares([page.images(s, "age").get(d, 0) for d in DECADES]) for s in stated}
     all_cohorts = _shares([sum(page.images(s, "age").get(d, 0) for s in stated) for d in DECADES])
@@ -165,7 +171,7 @@ def _owners(page: DataPage, attribute: str, noun: str) -> dict[str, Any]:
 
 
 def _blocks(page: DataPage, read: Sequence[tuple[Stats, Sample]]) -> list[dict[str, Any]]:
-    """Return the figures of image sizes and gray values of each cohort; all cohorts share the axes."""
+    """Return figures and numbers of the image sizes and gray values of each cohort; all figures have the same axes."""
     if not read:
         return []
     largest = 1.06 * max(float(sample.sizes.to_numpy().max()) for _, sample in read)

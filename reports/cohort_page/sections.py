@@ -36,7 +36,7 @@ def headline(page: DataPage) -> str:
 
 
 def opening(page: DataPage) -> Section:
-    """Write the first screen: counts, and the finding with the largest difference in prevalence."""
+    """Write the section at the top of the page: counts, and the finding whose prevalence differs most between cohorts."""
     largest = max(int(stats.facts["images"]) for stats in page.cohorts)
     rows = [{"stats": stats, "bar": draw.bar(stats.facts["images"], largest, width=150)} for stats in page.cohorts]
     shared = sum(stats.facts["shared_patients"] for stats in page.cohorts)

@@ -10,12 +10,12 @@ _SAME_GRAY = 8.0  # gray levels (0 to 255); smaller differences between medians 
 
 
 def percent(part: float, total: float) -> str:
-    """Format a share in percent with a no-break space."""
+    """Format `part` / `total` in percent, with a no-break space before the percent sign."""
     return text.percent(part, total).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def headline(num_cohorts: int, used: int, patients: int, num_findings: int) -> str:
-    """Return the headline of the page.
+    """Return the headline of the page: the numbers of cohorts, used images, patients and findings.
 
     >>> headline(1, 593, 575, 9)
     'One cohort, 593 images of 575 patients, nine findings'
@@ -28,6 +28,8 @@ def headline(num_cohorts: int, used: int, patients: int, num_findings: int) -> s
 
 def loss(listed: int, used: int, losses: Mapping[str, int]) -> str:
     """State how many listed images are used, and the most frequent reason for exclusion.
+
+    `losses`: reason -> number of images that are excluded for this reason.
 
     >>> loss(100, 70, {"not frontal": 25, "absent": 5})
     '70 of 100 listed images are used; the most frequent reason for exclusion is “not frontal” (25)'
@@ -46,7 +48,9 @@ def loss(listed: int, used: int, losses: Mapping[str, int]) -> str:
 
 
 def used_images(numbers: Mapping[str, tuple[int, int]]) -> str:
-    """State the smallest and the largest share of used images over cohorts; `numbers` has (used, listed) images.
+    """State the smallest and the largest share of used images over cohorts.
+
+    `numbers`: cohort -> two numbers of images: used, and listed.
 
     >>> used_images({"A": (5, 10), "B": (10, 10)}).replace("\N{NO-BREAK SPACE}", " ")
     'Between 50 % (A) and 100 % (B) of the listed images are used'
@@ -62,7 +66,10 @@ def used_images(numbers: Mapping[str, tuple[int, int]]) -> str:
 
 
 def uncertain_labels(cells: Sequence[tuple[str, str, Mapping[str, int]]]) -> str:
-    """Name the finding with the largest share of uncertain labels; `cells`: (finding, cohort, images by state)."""
+    """Name the finding with the largest share of uncertain labels in a cohort.
+
+    Each cell is (finding, cohort, label state -> number of images).
+    """
     best, share = None, 0.0
     for finding, cohort, counts in cells:
         total = sum(counts[s] for s in ("present", "absent", "uncertain", "not_mentioned", "unmapped"))
@@ -81,9 +88,9 @@ def uncertain_labels(cells: Sequence[tuple[str, str, Mapping[str, int]]]) -> str
 
 
 def cooccurrence(pairs: Sequence[tuple[str, str, str, int, int]]) -> str:
-    """Name the pair of findings that occur together most often.
+    """Name the pair of findings with the largest share of images with both, among the images with the first finding.
 
-    Each pair is (cohort, finding, other finding, images with the finding, images with both).
+    Each pair is (cohort, finding, other finding, number of images with the finding, number of images with both).
     """
     enough = [p for p in pairs if p[3] >= FEWEST and p[4] > 0]
     if not enough:
@@ -93,7 +100,7 @@ def cooccurrence(pairs: Sequence[tuple[str, str, str, int, int]]) -> str:
 
 
 def age(medians: Mapping[str, float]) -> str:
-    """State the lowest and the highest median age over cohorts.
+    """State the lowest and the highest median age over cohorts. `medians`: cohort -> years, NaN if not recorded.
 
     >>> age({"A": 40.0, "B": 61.0, "C": float("nan")})
     'The median age is between 40 years in A and 61 in B'
@@ -112,7 +119,8 @@ def age(medians: Mapping[str, float]) -> str:
 def sex(women: Mapping[str, tuple[int, int]], silent: Sequence[str]) -> str:
     """State the smallest and the largest share of women over cohorts.
 
-    `women`: cohort -> two numbers of images: of women, and of women and men. `silent`: the cohorts that record no sex.
+    `women`: cohort -> two numbers of images: of women, and of women and men together. `silent`: the cohorts that do not
+    record sex.
     """
     shares = {name: num_women / total for name, (num_women, total) in women.items() if total}
     if not shares:
@@ -152,7 +160,7 @@ def aged_80(shares: Mapping[str, tuple[int, int]]) -> str:
 
 
 def devices(num_devices: Mapping[str, int]) -> str:
-    """Name the cohorts that record devices, with the number of devices.
+    """Name the cohorts that record devices. `num_devices`: cohort -> number of devices, 0 if not recorded.
 
     >>> devices({"PadChest": 2, "NIH": 0})
     'One of two cohorts records devices: PadChest (2)'
@@ -167,7 +175,10 @@ def devices(num_devices: Mapping[str, int]) -> str:
 
 
 def per_patient(numbers: Mapping[str, tuple[int, int, int]]) -> str:
-    """State the mean and the maximum number of images per patient. `numbers`: cohort -> (images, patients, maximum per patient)."""
+    """State the mean and the maximum number of images per patient over all cohorts.
+
+    `numbers`: cohort -> (number of images, number of patients, maximum number of images of a patient).
+    """
     all_images, people = (sum(n[k] for n in numbers.values()) for k in (0, 1))
     maximum = max(numbers, key=lambda name: numbers[name][2], default="")
     if not people:
@@ -191,7 +202,10 @@ def kinds(entries: int, columns: int) -> str:
 
 
 def sizes(medians: Mapping[str, tuple[float, float]], aspects: Sequence[float] = ()) -> str:
-    """State the smallest and the largest median image size, and the range of aspect ratios; medians are (width, height)."""
+    """State the smallest and the largest median image size over cohorts, and the range of aspect ratios.
+
+    `medians`: cohort -> (median width, median height) in pixels. `aspects`: width / height of each image.
+    """
     if not medians:
         return "No image could be read"
     if aspects:
@@ -210,7 +224,7 @@ def sizes(medians: Mapping[str, tuple[float, float]], aspects: Sequence[float] =
 
 
 def gray(medians: Mapping[str, float]) -> str:
-    """Name the darkest and the brightest cohort; values are median gray values, 0 to 255."""
+    """Name the darkest and the brightest cohort. `medians`: cohort -> median gray value, 0 (black) to 255 (white)."""
     if not medians:
         return "No image could be read"
     low, high = min(medians, key=lambda n: medians[n]), max(medians, key=lambda n: medians[n])

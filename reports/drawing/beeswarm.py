@@ -1,7 +1,8 @@
-"""Show which image properties a source classifier uses: importance, one dot per image, and values by hospital.
+"""Show which image properties a source classifier uses: a table of importances, and a figure with one dot per image.
 
-A source classifier predicts the hospital of an image. A SHAP value is the amount by which one property of an image
-changes the prediction.
+A source classifier predicts the hospital of an image. An image property (a descriptor) is a number, such as the mean
+gray value. A SHAP value is the amount by which one property of an image changes the predicted probability of the
+image's hospital.
 """
 
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ from reports.report_data.report_data import ReportData
 
 SHOWN = 8  # number of image properties in the figure
 POINTS = 320  # number of dots per image property
-WIDTH, NAME, LANE, ROW = 760.0, 176.0, 2.6, 36.0
-# the figure for phones, which has names above the rows: its width, its row height, its number of dots
+WIDTH, NAME, LANE, ROW = 760.0, 176.0, 2.6, 36.0  # px: width of the figure, of the names; height of a lane, of a row
+# the figure for phones, which has names above the rows: width (px), height of a row (px), number of dots per property
 PHONE, PHONE_ROW, PHONE_POINTS = (328.0, 56.0, 110)
 
 
@@ -67,7 +68,7 @@ def _site(row: Any, largest: float) -> dict[str, Any]:
 
 
 def swarms(points: pd.DataFrame, names: Sequence[str], phone: bool = False) -> Markup:
-    """Draw a row of dots for each image property, one dot per image.
+    """Draw a row of dots for each image property, one dot per image; the x position is the SHAP value.
 
     A dot right of 0 means that the value of the property makes the prediction of the correct hospital more likely.
 

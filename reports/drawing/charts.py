@@ -1,7 +1,8 @@
-"""Make plotly charts as plain data: traces and layouts.
+"""Make plotly charts as plain data (dicts and lists): traces and layouts.
 
-Colors are names of CSS variables ("var(--ink)"); the script inserts the values of the theme. Names are escaped, because
-plotly interprets some HTML in its texts.
+A trace is a set of marks or a line; a layout has axes and labels. Colors are names of CSS variables ("var(--ink)"); a
+script of the page inserts the values of the theme. Names of runs and hospitals are escaped, because plotly interprets
+some HTML in its texts.
 """
 
 import math
@@ -22,7 +23,9 @@ from reports.report_data.report_data import ReportData
 # above the chart)
 Chart = dict[str, Any]
 
-# (key of the cost, name, unit, divisor, sign: -1 if low is better, field with the device)
+# Each cost: column of the table `costs`; name; unit; divisor, from the column's unit to this unit; sign (1 if a high value
+# is better, -1 if a low value is better); field with the device on which the cost was measured ("" if the cost does not
+# depend on a device)
 COSTS = (
     ("macs", "Operations", "GMACs per image", 1e9, -1, ""),
     ("params", "Parameters", "million parameters", 1e6, -1, ""),
@@ -31,7 +34,7 @@ COSTS = (
     ("images_per_second", "Speed", "images per second", 1.0, 1, "throughput_device"),
 )
 CROSSES = 60  # maximum number of runs whose intervals are drawn; more intervals would hide the marks
-SYMBOLS = {
+SYMBOLS = {  # shape of a mark in `svg.SHAPES` -> plotly's name of this shape
     "circle": "circle",
     "square": "square",
     "triangle": "triangle-up",
@@ -43,7 +46,7 @@ SYMBOLS = {
 
 
 def families(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
-    """Return the legend: (family, mark) for each architecture family of these runs."""
+    """Return the legend: pairs (family, its mark as SVG) for each architecture family of these runs."""
     return [
         (
             f,
@@ -82,7 +85,7 @@ def internal_against_external(board: ReportData) -> Chart:
         ),
     ]
     x_range, y_range = _range(xs, internal), _range(ys, external)
-    # extend the axis until the diagonal is visible
+    # the y axis must contain the upper end of the x axis, so that a part of the diagonal is visible
     y_range = (min(y_range[0], x_range[1]), max(y_range[1], x_range[1]))
     # The label "no gap" stands on the diagonal, at a place that intervals rarely cover.
     diagonal_x = x_range[0] + 0.78 * (x_range[1] - x_range[0])
@@ -130,7 +133,7 @@ def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
 
 
 def cost(board: ReportData, front: set[str]) -> Chart:
-    """Return a scatter chart: GMACs across (log axis), mean external AUROC upward.
+    """Return a scatter chart of the ranked recipes: GMACs per image on a logarithmic x axis, external AUROC on the y axis.
 
     A line shows the Pareto front; recipes that are not on the front have hollow marks. `front`: ids of the recipes on the
     front. The key `axes` has the values of every axis that a reader can choose; the script computes the Pareto front for
@@ -171,7 +174,7 @@ def cost(board: ReportData, front: set[str]) -> Chart:
 
 
 def _axes(board: ReportData, runs: Sequence[Run]) -> Chart:
-    """Return the axes that a reader can choose; the first of each direction is the default.
+    """Return the axes that a reader can choose. Keys: runs (HTML ids of `runs`), x and y (lists of axes, default first).
 
     x: costs, on a log scale. y: scores, with the bounds of their intervals. An axis has a key, a name, the plotly axis, one
     value for each run (None if unknown), and `sign` (-1 if low is better, else 1). Memory, speed and time per epoch depend
@@ -215,7 +218,10 @@ def _axes(board: ReportData, runs: Sequence[Run]) -> Chart:
 
 
 def _log_axis(title: str, values: list[float]) -> Chart:
-    """Return a plotly axis on a log scale that contains all values, with ticks at 1, 2 and 5 times powers of ten."""
+    """Return a plotly axis on a logarithmic scale that contains all values (above 0).
+
+    Ticks are at 1, 2 and 5 times powers of ten; with ten or more such ticks, only every third tick is drawn.
+    """
     low, high = min(values) / 1.6, max(values) * 1.6
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [m * 10.0**e for e in powers for m in (1, 2, 5) if low <= m * 10.0**e <= high]
@@ -229,7 +235,7 @@ def _log_axis(title: str, values: list[float]) -> Chart:
 
 
 def probe_against_gap(board: ReportData) -> Chart:
-    """Return a scatter chart: balanced accuracy of the source classifier across, gap upward."""
+    """Return a scatter chart: balanced accuracy of the source classifier on the x axis, gap in AUROC on the y axis."""
     runs = [r for r in board.ranked if r.probe.has_value and r.gap.has_value]
     return _score_against_gap(
         runs, [r.probe for r in runs], "probe", "balanced accuracy of the source classifier →", 300
@@ -237,7 +243,7 @@ def probe_against_gap(board: ReportData) -> Chart:
 
 
 def causal_against_gap(runs: Sequence[Run]) -> Chart:
-    """Return a scatter chart: causal score across, gap upward."""
+    """Return a scatter chart: causal score (a change in probability) on the x axis, gap in AUROC on the y axis."""
     return _score_against_gap(runs, [r.causal for r in runs], "causal", "change in probability minus control →", 300)
 
 
@@ -260,7 +266,7 @@ def _score_against_gap(runs: Sequence[Run], scores: list[Estimate], name: str, t
 def learning(
     runs: Sequence[Run], by_run: Mapping[str, pd.DataFrame], key: str, element: str, top: str, share: bool
 ) -> Chart:
-    """Return a line chart: column `key` of each run's history by epoch; a dot marks the selected epoch.
+    """Return a line chart of a quantity by epoch, with one line per run and a dot at the selected epoch.
 
     The line of the first run is dark. `by_run` has the history of each run by run id, `element` is the HTML id of the
     chart, and `top` is the text above the chart. `share`: whether the values are shares from 0 to 1.
@@ -322,7 +328,7 @@ def points(
     words: Any,
     filled: set[str] | None = None,
 ) -> list[Chart]:
-    """Return plotly traces: the intervals of all runs, then the marks of each architecture family.
+    """Return plotly traces: one with the intervals of all runs, then one with the marks of each architecture family.
 
     The mark of a run is at its x and y in `xs` and `ys`. `x_of` and `y_of` have the intervals; None: no intervals across.
     `words` is a function that returns the hover text of a run. Runs that are not in `filled` have hollow marks; None: all
@@ -372,7 +378,8 @@ def labels(runs: Sequence[Run], xs: list[float], ys: list[float]) -> list[Chart]
 
     If there are at most four runs, all are labeled.
 
-    The script places each label beside its mark, and leaves out a label that would cover a mark or another label.
+    Labeled are the runs with the largest and smallest value in `ys` and `xs`; of up to four runs, all are labeled. A script
+    of the page places each label beside its mark, and leaves out a label that would cover a mark or another label.
     """
     order = sorted(range(len(runs)), key=lambda i: ys[i])
     candidates = [*reversed(order)] if len(runs) <= 4 else dict.fromkeys([order[-1], order[0], *_ends(xs)])
@@ -398,7 +405,10 @@ def axis(title: str, low: float, high: float, leading: bool = False) -> Chart:
 
 
 def _range(values: list[float], estimates: list[Estimate]) -> tuple[float, float]:
-    """Return an axis range that contains all values and, if they are drawn, their intervals."""
+    """Return an axis range (low, high) that contains all values and the intervals of `estimates`.
+
+    With more than CROSSES estimates, intervals are not drawn, so the range need not contain them.
+    """
     bounds = [b for e in estimates if len(estimates) <= CROSSES and e.has_interval for b in (e.low, e.high)]
     low, high = min(values + bounds), max(values + bounds)
     pad = 0.06 * (high - low) + 0.002
@@ -431,7 +441,7 @@ def _family_order(run: Run) -> tuple[int, str]:
 
 
 def _mark(shape: str, css: str) -> str:
-    """Draw a mark of 12 x 12 px for the legend."""
+    """Draw a mark of 12 x 12 px for the legend; `shape` is a value of `svg.SHAPES`."""
     path_of_shape = {
         "circle": "M6 1.8a4.2 4.2 0 1 0 .001 0z",
         "square": "M2 2h8v8h-8z",

@@ -22,8 +22,9 @@ from reports.tables import rows_of
 
 SIDE, LEFT, TOP = 150.0, 26.0, 20.0  # px: side, left margin and top margin of a square panel
 WIDE = 340.0  # px: width of a learning curve
-Path = Sequence[tuple[float, float]]
-OF_BIN = ("bin", "confidence", "observed", "low", "high", "count")
+Path = Sequence[tuple[float, float]]  # points (x, y) of a curve, in units of the data
+OF_BIN = ("bin", "confidence", "observed", "low", "high", "count")  # columns of the table `reliability`
+# scales of a square panel, from 0 to 1: of the x axis, of the y axis
 UNIT = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 
@@ -63,7 +64,7 @@ def _by_run(table: pd.DataFrame, ids: set[str]) -> dict[str, pd.DataFrame]:
 
 
 def _ranked(board: ReportData, run: Run, points: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return ROC and precision-recall panels: first the mean over findings, then each finding."""
+    """Return dicts with a ROC panel (`roc`) and a precision-recall panel (`pr`): for the macro, then for each finding."""
     paths: dict[tuple[str, str], dict[str, Path]] = {}
     columns = (points[c] for c in ("finding", "kind", "dataset", "x", "y"))
     for finding, kind, dataset, xs, ys in zip(*columns, strict=True):
@@ -102,7 +103,7 @@ def _pr(board: ReportData, paths: Mapping[str, Path], label: str) -> Markup:
 
 
 def _reliability(board: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the reliability panel of each hospital that has a curve."""
+    """Return a dict with the reliability panel (`figure`) of each hospital that has a curve."""
     panels = []
     spots_at: dict[str, list[tuple[float, ...]]] = {}
     for dataset, _, p, o, low, high, num in sorted(rows_of(rows, "dataset", *OF_BIN), key=itemgetter(1)):
@@ -135,7 +136,7 @@ def _reliability(board: ReportData, rows: pd.DataFrame) -> list[dict[str, Any]]:
 def _square(
     board: ReportData, paths: Mapping[str, Path], label: str, diagonal: bool, words: tuple[str, str], marks: str = ""
 ) -> Markup:
-    """Draw one curve per hospital in a square from 0 to 1: external hospitals thin, the internal hospital thick on top.
+    """Draw one curve per hospital in a square whose axes go from 0 to 1.
 
     `paths`: cohort name -> points (x, y). `words`: titles of the x and the y axis; the y title is above the square. `marks`:
     SVG that is drawn over the curves.
@@ -159,7 +160,10 @@ def _square(
 
 
 def _learning(run: Run, history: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return the curves of losses and validation AUROC by epoch, with the selected epoch marked."""
+    """Return two figures by epoch, the losses and the validation AUROC, with a dot at the selected epoch.
+
+    `history`: rows of the table `history` of this run, sorted by epoch. A figure without finite values is left out.
+    """
     figures = []
     best_epoch = run.facts.get("best_epoch")
     for title, columns in (

@@ -1,7 +1,8 @@
-"""Draw small figures as inline SVG: marks, axes, and strips inside table cells.
+"""Draw small figures as inline SVG: marks, axes, and strips (figures in one row of a table).
 
-This module formats all numbers and escapes all words, so its results may be marked as safe HTML. Marks have classes,
-not styles, because the page's policy forbids style attributes.
+All positions and sizes are in pixels; y grows downward. `css` is the CSS class of a mark: marks have no style
+attributes, because the page's security policy forbids them. This module formats all numbers and escapes all texts, so
+its results may be marked as safe HTML.
 """
 
 import math
@@ -14,7 +15,7 @@ from markupsafe import Markup, escape
 from reports.formatting import places
 from reports.report_data.headline_rows import Estimate
 
-SHAPES = {  # architecture family -> shape of its mark; color alone would not be accessible
+SHAPES = {  # architecture family -> shape of its mark, for readers who cannot distinguish the colors
     "classic": "circle",
     "modern": "square",
     "attention": "triangle",
@@ -29,8 +30,8 @@ SHAPES = {  # architecture family -> shape of its mark; color alone would not be
 class Scale:
     """A linear map from the values `low` to `high` to the pixels `start` to `end`; other values are clipped."""
 
-    low: float
-    high: float
+    low: float  # value at the pixel position `start`
+    high: float  # value at the pixel position `end`
     start: float
     end: float
 
@@ -41,7 +42,7 @@ class Scale:
 
 
 def ticks(low: float, high: float, at_most: int = 6) -> list[float]:
-    """Return at most `at_most` round numbers from `low` to `high`.
+    """Return round numbers from `low` to `high` with equal distances, about `at_most` of them, for the ticks of an axis.
 
     >>> ticks(0.62, 0.9)
     [0.65, 0.7, 0.75, 0.8, 0.85, 0.9]
@@ -54,7 +55,7 @@ def ticks(low: float, high: float, at_most: int = 6) -> list[float]:
 
 
 def tick_text(value: float, ticks: Sequence[float]) -> str:
-    """Format a tick with as many decimals as the other ticks of its axis need; zero becomes "0".
+    """Format the number of a tick with as many decimals as the `ticks` of its axis need; zero becomes "0".
 
     >>> tick_text(0.05, [0, 0.05]), tick_text(0.0, [0]), tick_text(0.5, [0, 0.5])
     ('.05', '0', '.5')
@@ -76,22 +77,25 @@ def svg(width: float, height: float, body: str, label: str = "", css: str = "ch"
 
 
 def number(value: float) -> str:
-    """Format a coordinate with at most one decimal."""
+    """Format a coordinate in pixels with at most one decimal."""
     return f"{value:.1f}".removesuffix(".0")
 
 
 def line(x1: float, y1: float, x2: float, y2: float, css: str) -> str:
-    """Draw a straight line."""
+    """Draw a straight line from (x1, y1) to (x2, y2)."""
     return f'<line x1="{number(x1)}" y1="{number(y1)}" x2="{number(x2)}" y2="{number(y2)}" class="{css}"/>'
 
 
 def circle(x: float, y: float, radius: float, css: str) -> str:
-    """Draw a dot."""
+    """Draw a dot with its center at (x, y)."""
     return f'<circle cx="{number(x)}" cy="{number(y)}" r="{radius}" class="{css}"/>'
 
 
 def dots(points: Sequence[tuple[float, float]], css: str) -> str:
-    """Draw many equal dots as one path: lines of length zero with round caps need a fifth of the bytes of circles."""
+    """Draw equal dots at these points (x, y) as one path; return "" without points.
+
+    Each dot is a line of length zero with round ends. Circles would need five times as many bytes.
+    """
     path = "".join(f"M{number(x)} {number(y)}h0" for x, y in points)
     return f'<path d="{path}" class="{css}"/>' if path else ""
 
@@ -115,7 +119,10 @@ def steps(points: Sequence[tuple[float, float]], css: str) -> str:
 
 
 def polyline(points: Sequence[tuple[float, float]], css: str) -> str:
-    """Draw a line through points; relative coordinates with one decimal save two thirds of the bytes."""
+    """Draw a line through the points (x, y); there must be at least one point.
+
+    The path has relative coordinates with one decimal, which saves two thirds of the bytes.
+    """
     tenths = [(round(10 * x), round(10 * y)) for x, y in points]
     steps = [(x1 - x0, y1 - y0) for (x0, y0), (x1, y1) in pairwise(tenths)]
     path = "".join(f"l{number(dx / 10)} {number(dy / 10)}" for dx, dy in steps if dx or dy)
@@ -123,18 +130,18 @@ def polyline(points: Sequence[tuple[float, float]], css: str) -> str:
 
 
 def diamond(x: float, y: float, radius: float, css: str) -> str:
-    """Draw a diamond."""
+    """Draw a diamond with its center at (x, y); `radius`: distance from the center to each corner."""
     r = number(radius)
     return f'<path d="M{number(x)} {number(y - radius)}l{r} {r}l-{r} {r}l-{r} -{r}z" class="{css}"/>'
 
 
 def rect(x: float, y: float, width: float, height: float, css: str) -> str:
-    """Draw a bar."""
+    """Draw a rectangle with its upper left corner at (x, y); a negative width counts as 0."""
     return f'<rect x="{number(x)}" y="{number(y)}" width="{number(max(width, 0))}" height="{number(height)}" class="{css}"/>'
 
 
 def text(x: float, y: float, words: str, css: str = "", anchor: str = "start") -> str:
-    """Draw a text; the words are escaped."""
+    """Draw the text `words`; `anchor` states which part of the text is at (x, y): start, middle or end."""
     return f'<text x="{number(x)}" y="{number(y)}" class="{css}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
@@ -164,14 +171,14 @@ def intervals(estimate: Estimate, scale: Scale, y: float) -> str:
 
 
 def marked(estimate: Estimate, scale: Scale, y: float, radius: float) -> str:
-    """Draw an estimate with its intervals; the dot is filled if the difference from 0 is clear."""
+    """Draw an estimate as a dot with its intervals; the dot is filled if the difference of the estimate from 0 is clear."""
     return intervals(estimate, scale, y) + circle(
         scale(estimate.value), y, radius, "dot" if estimate.clear else "dot o"
     )
 
 
 def strip_grid(scale: Scale, grid: Sequence[float]) -> str:
-    """Draw the vertical grid lines of a strip as one path."""
+    """Draw the vertical grid lines of a strip at the values of `grid`, as one path."""
     return f'<path d="{"".join(f"M{number(scale(t))} 0v34" for t in grid)}" class="g"/>'
 
 
@@ -202,7 +209,7 @@ def strip(
 
 
 def axis(scale: Scale, grid: Sequence[float]) -> Markup:
-    """Draw the numbers of the strips' axis, for the column head."""
+    """Draw the axis of `strip` with a tick number at each value of `grid`, for the head of the table column."""
     body = "".join(
         line(scale(t), 13, scale(t), 18, "z") + text(scale(t), 10, tick_text(t, grid), "tk", "middle") for t in grid
     )
@@ -224,7 +231,7 @@ def micro(estimate: Estimate, low: float, high: float, mark: float, width: float
 
 
 def micro_axis(low: float, high: float, width: float = 64) -> Markup:
-    """Draw two or three tick numbers of the axis of `micro`, for the column head."""
+    """Draw a few tick numbers of the axis of `micro`, for the head of the table column."""
     scale = Scale(low, high, 3, width - 3)
     grid = ticks(low, high, 2)
     body = "".join(

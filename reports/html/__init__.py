@@ -1,1 +1,1 @@
-"""Templates, compression, and the style sheets and scripts that all pages share."""
+"""Functions that fill templates, compress text, and read the style sheets and scripts that all pages share."""

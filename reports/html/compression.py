@@ -14,7 +14,7 @@ class Packed:
     fragments: Mapping[str, str] = field(default_factory=dict)
 
     def text(self) -> str:
-        """Return all fragments as one compressed block; "" if there are no fragments."""
+        """Return all fragments as one compressed text (base64); "" if there are no fragments."""
         return packed(json.dumps(self.fragments, ensure_ascii=True, separators=(",", ":"))) if self.fragments else ""
 
 
@@ -23,6 +23,7 @@ def packed(source: str, level: int = 6) -> str:
 
     The result has about a third of the size of the text.
 
-    Compression level 9 takes four times as long as level 6, and saves 1 % on a page of 500 runs.
+    The result has about a third of the size. Equal texts give equal results. `level`: compression level of gzip, 1 to 9.
+    Level 9 takes four times as long as level 6, and saves 1 % on a page of 500 runs.
     """
     return base64.b64encode(gzip.compress(source.encode(), level, mtime=0)).decode() if source else ""

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from reports.formatting import interval, is_number, places, span
 from reports.tables import Tables, rows_of
 
-# label sources by preference: the page shows the first of them that a cohort has
+# label sources by preference: the page shows a cohort's scores with the first of these sources that the cohort has
 REFERENCES = ("phantom", "report", "radiologist")
 CALIBRATORS = ("none", "platt")  # calibrators that the page shows
-EXTERNAL = "external"  # the dataset of a mean over external hospitals
-MACRO = "macro"  # the finding of a mean over findings
-SELECTIONS = ("best_val", "last")
+EXTERNAL = "external"  # in the column `dataset`: mean over external hospitals
+MACRO = "macro"  # in the column `finding`: mean over findings
+SELECTIONS = ("best_val", "last")  # selected epochs by preference: the page shows the first one that has scores
 PROBE_METRIC = "balanced_accuracy"
 COUNTS = ("n", "num_positive", "num_patients", "num_findings")
 SCORE_COLUMNS = ("run_id", "dataset", "finding", "calibrator", "value", "low", "high", *COUNTS)
@@ -48,7 +48,7 @@ class Estimate:
     num_positive: int = 0
     num_patients: int = 0
     num_findings: int = 0
-    internal: float = float("nan")  # only for a gap: the internal and the external AUROC
+    internal: float = float("nan")  # internal and external: the two AUROCs of a gap; NaN for other numbers
     external: float = float("nan")
     chance: float = float("nan")  # only for a source probe: the accuracy of guessing the hospital
     all_low: float = float("nan")  # all_low and all_high are NaN if the number is not compared with others
@@ -71,7 +71,10 @@ class Estimate:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The interval that decides the verdict: the simultaneous one if the number is compared with others."""
+        """The bounds of the interval that decides the verdict.
+
+        This is the simultaneous interval if the number is compared with others, else the number's own interval.
+        """
         return (self.all_low, self.all_high) if self.is_compared else (self.low, self.high)
 
     @property
@@ -95,7 +98,7 @@ class Estimate:
         return replace(self, all_low=min(low, self.low), all_high=max(high, self.high))
 
     def corrected(self, num_compared: int) -> Self:
-        """Return the estimate with simultaneous bounds by Bonferroni's method, for `num_compared` numbers.
+        """Return the estimate with bounds that are simultaneous over `num_compared` numbers (Bonferroni's method).
 
         Both sides of the interval are multiplied by the factor that a normal distribution requires.
 
@@ -141,14 +144,14 @@ class HeadlineRows:
     selection: the rule that selects the epoch, best_val or last.
     """
 
-    scores: pd.DataFrame
-    # (metric, threshold rule) -> row numbers; rows of the preferred label source come first
+    scores: pd.DataFrame  # all rows of the table, with only the columns SCORE_COLUMNS
+    # (metric, threshold rule) -> positions of the shown rows in `scores`; rows of the preferred label source come first
     rows: Mapping[tuple[str, str], NDArray[np.intp]]
-    selection: str
+    selection: str  # the selected epoch of the shown rows: one of SELECTIONS
 
     @classmethod
     def of(cls, tables: Tables, source: str) -> Self:
-        """Select the rows; `source` is the internal cohort, whose test split is shown."""
+        """Select the rows; `source` is the name of the internal cohort."""
         scores, cohorts = tables["scores"], tables["cohorts"]
         splits = {str(d): str(s) for d, s in zip(cohorts["dataset"], cohorts["headline_split"], strict=True)}
         splits[source] = splits.get(source) or "test"
@@ -161,13 +164,13 @@ class HeadlineRows:
         )
         # A study may have millions of rows, so the texts of the column `split` are compared for selected rows only.
         rows = np.flatnonzero(selected)
-        # The dataset "external" (mean over hospitals) is not in the cohort table, so its split is NaN here; all its
-        # rows are kept.
+        # The dataset "external" (mean over hospitals) is not in the table `cohorts`, so `split` is NaN in its rows. All
+        # these rows are kept.
         split = scores["dataset"].iloc[rows].map(splits)
         rows = rows[(split.isna() | (split == scores["split"].iloc[rows])).to_numpy(bool)]
         code, references = pd.factorize(scores["reference"].iloc[rows])
         order = [REFERENCES.index(name) if name in REFERENCES else len(REFERENCES) for name in references]
-        # Rows without a label source have code -1, which selects the last element of `order`.
+        # `order` gets one more element for the rows without a label source, because their code is -1 (the last element).
         order.append(len(REFERENCES))
         rows = rows[np.argsort(np.array(order)[code], kind="stable")]
         names = ["metric", "operating_point"]
@@ -208,8 +211,8 @@ class HeadlineRows:
 def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
     """Return {(run id, dataset, finding): gap}, with simultaneous bounds.
 
-    The simultaneous bounds hold for all findings of a run at one hospital at once, and for the macro gaps of a run at
-    all hospitals at once.
+    The bounds of a finding's gap hold for all findings of the run at this hospital at once. The bounds of a macro gap hold
+    for the run's macro gaps at all hospitals at once. `gaps`: the table of this name.
     """
     numbers: tuple[list[Any], ...] = (
         *_numbers(gaps, "value", "low", "high"),
@@ -234,7 +237,7 @@ def _compared_with(key: tuple[str, str, str]) -> tuple[str, str, str]:
 
 
 def _keys(rows: pd.DataFrame) -> Iterator[tuple[str, str, str]]:
-    """Yield (run, dataset, finding) of each row."""
+    """Yield (run id, dataset, finding) of each row."""
     return zip(*(map(str, rows[column].tolist()) for column in ("run_id", "dataset", "finding")), strict=True)
 
 

@@ -15,11 +15,11 @@ LONGEST = 18  # maximum number of characters of the text that names a place in a
 class Hospital:
     """A hospital with its name and place; an external hospital also has the mean gap over runs.
 
-    `short` is the name for sentences and narrow columns. It differs from `title` only for a synthetic hospital, whose
-    title also names the layout of its files.
+    `short` is the name for sentences and narrow columns. It differs from `title` only if the tables state a short name,
+    for example for a synthetic hospital, whose title also names the layout of its files.
     """
 
-    key: str
+    key: str  # name of the cohort
     title: str
     short: str
     place: str
@@ -27,7 +27,7 @@ class Hospital:
 
     @property
     def where(self) -> str:
-        """The place, short enough for a figure: city and country, or only the country."""
+        """The place, short enough for a figure: city and country, or only the country (at most LONGEST characters)."""
         names = self.place.split(", ")
         ends = [", ".join(names[i:]) for i in range(len(names))]
         return next((end for end in ends if len(end) <= LONGEST), f"{names[-1][: LONGEST - 1]}…")
@@ -60,14 +60,15 @@ class Run:
     # internal_common and external_common: the two AUROCs of `gap`, over the findings that both hospitals label
     internal_common: Estimate = MISSING
     external_common: Estimate = MISSING
-    ece: Estimate = MISSING
+    ece: Estimate = MISSING  # expected calibration error, mean over external hospitals
     probe: Estimate = MISSING  # balanced accuracy with which a classifier predicts the hospital from the run's features
-    causal: Estimate = MISSING  # change in prediction by internal pixels in external images, minus the control
-    # external hospital -> AUROC over the findings that the internal hospital labels too
+    # mean change of the probability by internal pixels in external images, minus the change by control pixels
+    causal: Estimate = MISSING
+    # key of an external hospital -> AUROC over the findings that the internal hospital labels, too
     hospitals: Mapping[str, Estimate] = field(default_factory=dict)
-    hospital_gaps: Mapping[str, Estimate] = field(default_factory=dict)  # external hospital -> gap
-    mean_rank: float = float("nan")
-    rank_low: int = 0
+    hospital_gaps: Mapping[str, Estimate] = field(default_factory=dict)  # external hospital -> macro gap
+    mean_rank: float = float("nan")  # mean rank over resampled patients, 1 for the best; NaN for unranked runs
+    rank_low: int = 0  # bounds of the 95 % interval of the rank; 0 for unranked runs
     rank_high: int = 0
     p_best: float = float("nan")
     lead: Estimate = MISSING  # external AUROC minus that of the next run in the ranking
@@ -92,7 +93,7 @@ class Run:
 
     @property
     def marks(self) -> str:
-        """Short form of the remark for a table row, for example "limit reached"."""
+        """The remark without its details, for a table row, for example "limit reached"; "" without a remark."""
         return ", ".join(note.partition(":")[0] for note in self.remark.split("; ") if note)
 
     @property
@@ -128,7 +129,7 @@ class Run:
 
     @property
     def worst_auroc(self) -> Estimate:
-        """Macro AUROC at the worst hospital."""
+        """Macro AUROC at the hospital `worst`; MISSING if there is no score."""
         return self.hospitals.get(self.worst, MISSING)
 
     def quantity(self, key: str) -> float:

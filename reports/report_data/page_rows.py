@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from reports.report_data.headline_rows import MACRO
 
-POOLED = "pooled"  # the finding of a reliability curve over all findings
+POOLED = "pooled"  # in the column `finding`: a reliability curve over all findings
 HEALTHY = "No Finding"
 LONG = ("scores", "subgroups", "reliability", "decomposition")  # the long tables: they have hundreds of rows per run
 

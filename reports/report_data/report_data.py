@@ -70,12 +70,12 @@ class ReportData:
 
     @property
     def runs(self) -> tuple[Run, ...]:
-        """Every run that the grid trained, unranked runs last."""
+        """The runs of the ranked recipes, then the unranked runs; without TTA, ensembles and unranked imported models."""
         return (*self.ranked_runs, *(r for r in self.unranked if not r.is_derived))
 
     @property
     def unit(self) -> str:
-        """What a row of the ranking is: "recipe" if any recipe has several runs, else "run"."""
+        """The word for a row of the ranking: "recipe" if any recipe has several runs, else "run"."""
         return "recipe" if any(len(r.members) > 1 for r in self.ranked) else "run"
 
     def run_shown(self, run: Run) -> str:
@@ -96,7 +96,7 @@ class ReportData:
 
     @property
     def imported(self) -> tuple[Run, ...]:
-        """Imported models, ranked or not."""
+        """All imported models, with or without a rank."""
         return tuple(r for r in self.entries if r.is_imported)
 
     @property
@@ -106,12 +106,18 @@ class ReportData:
 
     @property
     def only_exposed_models(self) -> bool:
-        """Return whether the ranking is empty, because every scored model is imported and was trained on an external hospital."""
+        """Return whether nothing is ranked, but an imported model has an external score.
+
+        This is so if every scored model is imported and was trained on images of an external hospital.
+        """
         return not self.ranked and not self.scored and any(r.external.has_value for r in self.imported)
 
     @property
     def entries(self) -> tuple[Run, ...]:
-        """All rows for which the page has details: each ranked recipe followed by its runs, then derived and unranked runs."""
+        """All recipes and runs for which the page has details.
+
+        Each ranked recipe is followed by its runs; then come derived runs, then unranked runs.
+        """
         ranked = (entry for recipe in self.ranked for entry in (recipe, *recipe.runs))
         return (*ranked, *self.derived, *self.unranked)
 
@@ -234,7 +240,7 @@ class ReportData:
         return finding in (self.meta.get("datasets") or {}).get(key, {}).get("approximate", ())
 
     def approximate_labels(self, finding: str) -> list[str]:
-        """Return the hospitals that label the finding, but whose own labels match it only approximately."""
+        """Return the short names of hospitals whose own labels match the finding only approximately."""
         labeling = [h for h in self.all_hospitals if (h.key, finding) in self.labeled]
         return [h.short for h in labeling if self.is_approximate(h.key, finding)]
 
@@ -256,7 +262,7 @@ class ReportData:
 
 
 def read(tables: Tables) -> ReportData:
-    """Return the data of the page, joined from the tables."""
+    """Join the tables of a report into the data of the page."""
     meta = tables.meta
     source = str(meta.get("source", ""))
     headline = headline_rows.HeadlineRows.of(tables, source)
@@ -404,12 +410,12 @@ def _mean_gaps(frame: pd.DataFrame) -> dict[str, Estimate]:
 
 
 def _bound(row: Mapping[Any, Any], column: str) -> float:
-    """Return a bound of an interval; NaN if the row does not have it."""
+    """Return the bound in this column of the row; NaN if the row does not have the column."""
     return float(row.get(column, float("nan")))
 
 
 def _labeled(prevalence: pd.DataFrame) -> frozenset[tuple[str, str]]:
-    """Return the pairs (dataset, finding) for which any image has a label."""
+    """Return the pairs (dataset, finding) with at least one labeled image. `prevalence`: the table of this name."""
     labeled = prevalence[prevalence[["present", "absent", "uncertain", "not_mentioned"]].sum(axis=1) > 0]
     return frozenset((str(d), str(f)) for d, f in zip(labeled["dataset"], labeled["finding"], strict=True))
 

@@ -46,4 +46,5 @@ class Criterion(NamedTuple):
 
 
 DEFAULT = Criterion("auroc", _EXTERNAL, _MACRO)  # the ranking that the page shows first
+# the ranking by the macro gap, averaged over external hospitals
 MEAN_GAP = Criterion("gap", _EXTERNAL, _MACRO)

@@ -30,7 +30,7 @@ EXPLAINED: dict[str, tuple[str, ...]] = {
         "value",
         "low",
         "high",
-        "n",  # number of maps
+        "n",  # number of measured maps
         "num_patients",
         "chance",
     ),

@@ -7,7 +7,7 @@ accuracies and other shares are numbers from 0 to 1.
 """
 
 SOURCES: dict[str, tuple[str, ...]] = {
-    # scores of source classifiers, which predict the source (cohort) of an image
+    # scores of source classifiers; a source classifier predicts the source (cohort) of an image
     # probe: the input of the classifier: features (of the run), random or imagenet (features of the same network before
     #     training, with random or ImageNet weights), labels (of the findings), logits (labels and the run's logits),
     #     cnn (images; the classifier is a small network), pixels or header (descriptors of the image or of the file;

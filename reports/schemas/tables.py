@@ -48,6 +48,9 @@ SCORES = (
     "num_findings",  # number of averaged findings; 1 if `finding` is a single finding
 )
 
+# columns of a gap. value: internal minus external AUROC; internal, external: ? these two AUROCs, over the same findings
+# num_findings: number of these findings; n, num_positive, num_patients: numbers of external images and patients; rows of
+# "external" have the sum over the hospitals, but the minimum of num_findings
 _GAP = ("finding", "value", "low", "high", "internal", "external", "num_findings", "n", "num_positive", "num_patients")
 
 _DECOMPOSED = (
@@ -79,7 +82,7 @@ _SIMULTANEOUS = ("all_low", "all_high")
 # name of table -> its columns
 SCHEMAS: dict[str, tuple[str, ...]] = {
     "scores": SCORES,
-    # one row per run of the grid, including failed runs
+    # one row per run of the grid, including failed runs, and one row per recipe with several runs
     "runs": (
         "run_id",
         # run: trained by the grid; recipe: mean of the runs that differ only in the seed
@@ -89,11 +92,12 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "kind",
         "of",  # ? derived run: names of its source runs; recipe: its seeds; imported model: its file format
         "name",  # display name of the architecture, e.g. "DenseNet-121", or of the ensemble
-        "architecture",
-        "family",  # classic, modern, efficient, attention, lightweight, underexplored, scratch
+        "architecture",  # name of the registry entry, e.g. "densenet121"
+        "family",  # ? classic, modern, efficient, attention, lightweight, underexplored, scratch; "" if unknown
+        # the columns from `optimizer` to `weights` have names of the registry entries that the run uses
         "optimizer",
         "loss",
-        "uncertainty",
+        "uncertainty",  # rule for uncertain training labels, e.g. U-Ones
         "preprocessing",
         "augmentation",
         "weights",
@@ -112,9 +116,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "command",  # the command that reproduces this row
         "config",  # the configuration as canonical JSON
         "commit",  # ? commit of this project's code
-        "versions",  # "torch 2.15.0, timm 1.0.31, ..."
-        "device",  # "cpu (1 thread)", "NVIDIA H200"
-        "weights_sha256",  # hash of the trained weights
+        "versions",  # ? "torch 2.15.0, timm 1.0.31, ..."
+        "device",  # ? name of the device that the run used: "cpu (1 thread)", "NVIDIA H200"
+        "weights_sha256",  # ? hash of the trained weights
     ),
     # the runs of each ranked recipe, in the order of their seeds; if the grid has too few seeds for intervals over
     # seeds, a recipe with one run has the id of this run
@@ -421,27 +425,28 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # licence: ? license of the images
     "cohorts": (
         "dataset",
-        "role",
-        "layout",
-        "title",
-        "place",
-        "label_source",
-        "found",
-        "absent",
-        "not_frontal",
-        "unreadable",
-        "used",
-        "patients",
-        "female",
-        "male",
-        "age_median",
-        "ap",
-        "pa",
-        "headline_split",
-        "fingerprint",
-        "licence",
+        "role",  # internal or external
+        "layout",  # name of the layout of the dataset's files
+        "title",  # name of the hospital in full
+        "place",  # ? city and country
+        "label_source",  # as `reference` in `scores`
+        "found",  # number of images that the dataset lists
+        "absent",  # number of selected images without a file
+        "not_frontal",  # number of images that are left out because they are not frontal
+        "unreadable",  # number of images whose file cannot be decoded
+        "used",  # number of images that remain
+        "patients",  # number of patients
+        "female",  # number of images of women
+        "male",  # number of images of men
+        "age_median",  # ? median age over images, in years
+        "ap",  # number of images with the view AP
+        "pa",  # number of images with the view PA
+        "headline_split",  # name of the split with the scored rows
+        "fingerprint",  # hash of images and labels; several hashes are joined by "/"
+        "licence",  # ? license of the images
     ),
-    # number of images and patients in each split
+    # numbers of images and patients in each split of the internal cohort, and in the headline split of each external
+    #     cohort
     "splits": ("dataset", "split", "images", "patients"),
     # co-occurrence of two findings, the columns `finding` (the first) and `other` (the second)
     # both, first_only, second_only, neither: numbers of scored images with these findings, if both findings have a

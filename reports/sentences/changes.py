@@ -14,6 +14,9 @@ from reports.report_data.headline_rows import Estimate
 def marker_shortcuts(internal: str, num_with: int, num_tested: int, findings: Sequence[str]) -> str:
     """State in how many runs a marker of the internal hospital is a shortcut, and for which findings.
 
+    `internal`: name of the internal hospital. `num_with`: number of runs with the shortcut. `num_tested`: number of tested
+    runs. `findings`: the findings for which any run uses the shortcut.
+
     >>> marker_shortcuts("A", 0, 4, [])
     'No marker of A is a shortcut in any of four runs'
     >>> marker_shortcuts("A", 3, 4, ["Edema"])
@@ -68,7 +71,10 @@ def reaction_only(findings: Sequence[str]) -> str:
 
 
 def whole_image(change: str, num_reacting: int, num_tested: int, findings: Sequence[str], margin: float) -> str:
-    """State in how many runs a change of the entire image clearly changes predictions, and for which findings.
+    """State in how many runs a change of the entire image clearly changes probabilities, and for which findings.
+
+    `change`: name of the change. `num_reacting`: number of runs with a probability that changes clearly by more than
+    `margin`. `num_tested`: number of tested runs.
 
     >>> whole_image("CLAHE", 0, 4, [], 0.05)
     'CLAHE does not clearly change any probability by more than .050 in any of four runs'
@@ -118,7 +124,7 @@ def erased_markers(finding: str, internal: float, external: float) -> str:
 
 
 def too_few_architectures(score: str, num: int, num_needed: int) -> str:
-    """State that there are too few architectures to correlate a score with the gap.
+    """State that `num` architectures are too few to correlate a score with the gap; `num_needed` are needed.
 
     >>> too_few_architectures("the change in predictions", 2, 4)
     'Two architectures are too few to relate the change in predictions to the gap: a rank correlation needs four'

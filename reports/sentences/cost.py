@@ -6,10 +6,10 @@ A sentence states an effect only if the effect is clear (see `verdicts`). The es
 from reports.formatting import interval, is_number, places, plural, sentence_case, signed, two_figures, word
 from reports.report_data.headline_rows import Estimate
 
-# minimum number of rows of the ranking for a forecast; `bench.scoring.across_runs.compute_forecast` has the same number
+# minimum number of recipes for a forecast; `bench.scoring.across_runs.compute_forecast` has the same number
 LEAST = 6
 
-# (minimum hours for this unit, unit, units per hour)
+# units of time: (minimum number of hours for which the unit is used, name, number of these units in an hour)
 UNITS = ((1.0, "hours", 1.0), (1 / 60, "minutes", 60.0), (0.0, "seconds", 3600.0))
 
 
@@ -34,9 +34,10 @@ def time_unit(hours: float) -> tuple[str, float]:
 
 
 def anytime(device: str, hours: float, quarter: float, half: float, final: float) -> str:
-    """State the best validation AUROC of any run after a quarter, half and all of the longest training time (`hours`).
+    """State the best validation AUROC of any run after a quarter, half and all of the longest training time.
 
-    `quarter`, `half` and `final` are these AUROCs, NaN if no run had finished an epoch by then.
+    `device`: name of the device; `hours`: longest training time. `quarter`, `half` and `final` are the three AUROCs; an
+    AUROC is NaN if no run had finished an epoch by this time.
 
     >>> anytime("NVIDIA H200", 12.0, 0.78, 0.801, 0.812)
     'Best internal AUROC after a quarter, half and all of the longest training (which took 12 hours of GPU time, NVIDIA H200): .780, .801, .812'
@@ -81,7 +82,7 @@ def more_compute(cost: str, gain: Estimate, forecast: Estimate, unit: str = "run
 
 
 def no_forecast(num: int, unit: str = "run") -> str:
-    """State that there are too few runs, or too few different costs, to forecast what more compute would buy.
+    """State that more compute cannot be forecast: there are too few runs (`num`), or too few different costs.
 
     >>> no_forecast(4)
     'Four runs are too few to forecast what more compute would buy: a forecast needs six runs'
@@ -113,8 +114,8 @@ def nondominated_runs(num_goals: int, num_nondominated: int, num_runs: int, unit
 def resampling(num_others: int, num_sure: int, num_nondominated: int, unit: str = "run") -> str:
     """State how much the set of Pareto-optimal runs changes when patients are resampled.
 
-    `num_sure`: number of Pareto-optimal runs that are Pareto-optimal in at least 95 % of resamples, too.
-    `num_others`: number of dominated runs that are Pareto-optimal in more than 5 % of resamples.
+    `num_nondominated`: number of Pareto-optimal runs. `num_sure`: number of these runs that are Pareto-optimal in at least
+    95 % of resamples, too. `num_others`: number of all other runs that are Pareto-optimal in more than 5 % of resamples.
 
     >>> resampling(0, 2, 2)
     'In 95 % or more of the bootstrap samples, both Pareto-optimal runs stay so. No other run is Pareto-optimal in more than 5 %.'

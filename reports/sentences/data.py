@@ -18,7 +18,11 @@ LABEL_SOURCES = {  # label source in the tables -> words on the page
 
 
 def image_flow(num_listed: int, num_used: int, num_shared: int, num_duplicates: int = 0) -> str:
-    """State how many images are used, and how many patients and duplicate images occur in two splits."""
+    """State how many images are used, and how many patients and duplicate images occur in two splits.
+
+    `num_shared`: number of patients in two splits. `num_duplicates`: number of internal images with a duplicate of
+    another patient in another split.
+    """
     patients = "no patient in two splits"
     if num_shared:
         patients = f"{plural(num_shared, 'patient')} in two splits"
@@ -83,7 +87,7 @@ def compared_external(pairs: Sequence[Sequence[str]], *, images: bool, shared: b
 def overlap(
     hospitals: Sequence[str], num_images: Sequence[int], images: Sequence[int] | None, patients: int | None
 ) -> str:
-    """State what two external hospitals share, "" if they share nothing.
+    """State which patients and images two external hospitals share; "" if they share nothing.
 
     `num_images`: number of scored images of each hospital. `images`: for each hospital, how many of its scored images the
     other hospital also has; None if images were not compared. `patients`: number of shared patients; None if the patient ids cannot be compared.
@@ -108,7 +112,9 @@ def overlap(
 
 
 def left_out(hospitals: Sequence[str], num_images: Sequence[int], images: Sequence[int] | None) -> str:
-    """State why the second of two external cohorts is left out; the arguments are those of `overlap`.
+    """State why the second of two external cohorts is left out; `overlap` explains the arguments.
+
+    `images` is None if the two cohorts have the same table.
 
     >>> left_out(("nih", "again"), (60, 61), (60, 59))
     'again is left out, because 59 of its 61 scored images are also in nih. Each mean counts this hospital once.'
@@ -137,7 +143,7 @@ def prevalence(finding: str, ratio: float, most: str, least: str) -> str:
 
 
 def pictures_notice(phantom: bool, num_pictures: int) -> str:
-    """State whether the page contains images of patients.
+    """State whether the page contains images of patients. `phantom`: whether the pictures are synthetic.
 
     >>> pictures_notice(False, 0), pictures_notice(True, 3)
     ('This file contains no image of a patient.', 'The pictures in this file are synthetic; it contains no image of a patient.')
@@ -153,7 +159,7 @@ def pictures_notice(phantom: bool, num_pictures: int) -> str:
 
 
 def label_sources(references: Sequence[str], phantom: bool) -> str:
-    """State where the labels come from; `references` are label sources as in the tables."""
+    """State where the labels come from; `references`: label sources as in the tables, such as "report"."""
     sources = [LABEL_SOURCES.get(r, r) for r in references if not (phantom and r == "phantom")]
     if not phantom:
         return f"Label sources: {'; '.join(sources)}."
@@ -183,7 +189,7 @@ def not_compared(hospitals: Sequence[tuple[str, Sequence[str]]]) -> str:
 
 
 def without_score(hospitals: Sequence[str]) -> str:
-    """Name the hospitals that have no column, because they have no score; "" for none.
+    """Name the hospitals that have no column in a table, because they have no score; "" if there are none.
 
     >>> without_score(["BRAX"])
     'Not shown: BRAX, where every finding has too few patients for a score.'

@@ -61,7 +61,9 @@ def effective_robustness(
 ) -> str:
     """Name the runs whose external AUROC is clearly higher (`above`) or lower (`below`) than the other runs predict.
 
-    The prediction is a line from internal to external AUROC, fitted to the other runs.
+    The prediction for a run comes from a line from internal to external AUROC, which is fitted to the other runs.
+    `num_fitted`: number of runs with such a prediction, 0 if no line can be fitted. `num_runs`: number of all runs. `unit`:
+    the word for a row of the ranking, "recipe" or "run".
 
     >>> effective_robustness([], [], 24, 24)
     'No run of 24 clearly differs from its predicted external AUROC'
@@ -80,7 +82,10 @@ def effective_robustness(
 
 
 def _above_or_below(labels: Sequence[str], size: str, unit: str) -> str:
-    """Return the clause on runs with a higher or lower AUROC than predicted; it names a single run."""
+    """Return the clause on runs with a higher or lower AUROC than predicted: the name of one run, or a number of runs.
+
+    `size`: "higher" or "lower".
+    """
     return f"{size} than predicted for {labels[0] if len(labels) == 1 else plural(len(labels), unit)}"
 
 
@@ -101,7 +106,9 @@ def selection_by_internal(regret: Estimate, unit: str = "run") -> str:
 
 
 def calibration(drift: Estimate) -> str:
-    """State whether calibration is worse at external hospitals; `drift` is the mean change of the ECE.
+    """State whether calibration is worse at external hospitals.
+
+    `drift`: mean of the external minus the internal ECE (expected calibration error).
 
     >>> calibration(Estimate(0.116, 0.094, 0.138))
     'Calibration is worse at external hospitals: mean change in ECE +.116 [.094, .138]'

@@ -12,16 +12,17 @@ from reports.report_data.headline_rows import Estimate
 
 @dataclass(frozen=True, slots=True)
 class GroupDifference:
-    """The difference between the groups with the largest and the smallest value, for one attribute at one hospital.
+    """The difference between the groups of one attribute with the highest and the lowest value, at one hospital.
 
-    The interval of `spread` takes into account that the two most different groups were chosen.
+    The value of a group is its AUROC or its underdiagnosis rate.
     """
 
     hospital: str
-    attribute: str
+    attribute: str  # e.g. "sex"
+    # highest minus lowest value; its interval takes into account that the two most different groups were chosen
     spread: Estimate
-    highest: str = ""  # name of the group with the highest value
-    lowest: str = ""
+    highest: str = ""  # name of the group with the highest value; "" if unknown
+    lowest: str = ""  # name of the group with the lowest value
     highest_value: float = float("nan")
     lowest_value: float = float("nan")
 
@@ -46,7 +47,9 @@ def title(differences: Sequence[GroupDifference]) -> str:
 
 
 def clear_differences(label: str, differences: Sequence[GroupDifference]) -> str:
-    """Name the hospitals and attributes with a clear difference in AUROC; "" if there are none.
+    """Name the hospitals and attributes with a clear difference in the AUROC of a run; "" if there are none.
+
+    `label`: label of the run.
 
     >>> clear_differences("A", [GroupDifference("NIH", "sex", Estimate(0.05, 0.01, 0.09))])
     'The AUROC of A differs by sex at NIH (.050 [.010, .090])'
@@ -56,7 +59,7 @@ def clear_differences(label: str, differences: Sequence[GroupDifference]) -> str
 
 
 def underdiagnosis(label: str, differences: Sequence[GroupDifference]) -> str:
-    """Name the patient groups with a clearly higher underdiagnosis rate.
+    """Name the patient groups with a clearly higher underdiagnosis rate of a run; `label`: label of the run.
 
     >>> sex = GroupDifference("NIH", "sex", Estimate(0.05, 0.01, 0.09), "F", "M", 0.12, 0.07)
     >>> underdiagnosis("A", [sex])
@@ -79,10 +82,10 @@ def underdiagnosis(label: str, differences: Sequence[GroupDifference]) -> str:
 
 
 def no_threshold(findings: Sequence[tuple[str, int, int]], min_count: int) -> str:
-    """Name the findings without a threshold.
+    """Name the findings without a threshold, with the reason; "" if there are none.
 
-    `findings`: (name, patients with the finding, patients without it), counted in internal validation.
-
+    `findings`: (name, number of patients with the finding, number of patients without the finding), counted in the
+    internal validation split. `min_count`: the minimum of both numbers for a threshold.
 
     >>> no_threshold([("Edema", 4, 90)], 10)
     'No threshold for Edema (4 patients with it): a threshold needs 10 patients with and 10 without the finding in the internal validation split'
@@ -102,5 +105,5 @@ def no_threshold(findings: Sequence[tuple[str, int, int]], min_count: int) -> st
 
 
 def _clear(differences: Sequence[GroupDifference]) -> list[GroupDifference]:
-    """Return the differences with an interval above 0, largest difference first."""
+    """Return the clear differences, largest difference first."""
     return sorted((d for d in differences if d.spread.clear), key=lambda d: -d.spread.value)

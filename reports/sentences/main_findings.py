@@ -65,7 +65,7 @@ def headline(
 
 
 def single_run(label: str, gap: Estimate) -> str:
-    """Return the clause of the headline for a page with only one run."""
+    """Return the clause of the headline that states the gap of the only run; `label`: name of this run."""
     if not gap.has_value:
         return f"the generalization gap of {label} could not be measured"
     if not gap.clear:
@@ -84,8 +84,9 @@ def mean_gap(
 ) -> str:
     """State the mean generalization gap, and the hospitals with the largest and the smallest gap.
 
-    `hospitals`: (title, mean gap). `trained`: whether the models were trained at the internal hospital; imported models are
-    only compared with this hospital.
+    `internal`: title of the internal hospital. `gap`: mean over runs and external hospitals. `hospitals`: pairs (title,
+    mean gap) of the external hospitals. `trained`: whether the runs were trained at the internal hospital; imported models
+    were trained elsewhere.
     """
     if num_external == 0:
         return "No external hospital was tested, so the generalization gap is unknown."
@@ -126,11 +127,12 @@ def best_run(
     score: str = "mean external AUROC",
     smallest_first: bool = False,
 ) -> str:
-    """Name the run or recipe that ranks first, and state how many others are tied with it (`num_tied`).
+    """Name the run that ranks first, and state how many other runs are tied with this run (`num_tied`).
 
-    `score`: the name of the score that decides the ranking, and `external` its value; `smallest_first`: the smallest
-    value is best. `p_best`: share of bootstrap samples in which this run ranks first. `over_seeds`: whether the samples
-    are of patients and seeds. `lead`: the second in the ranking, and the paired difference to it.
+    `score`: name of the score that decides the ranking. `external`: value of this score. `smallest_first`: whether the
+    smallest value is best. `p_best`: share of bootstrap samples in which this run ranks first. `over_seeds`: whether the
+    samples are of patients and seeds, or only of patients. `lead`: label of the second run in the ranking, and the paired
+    difference between the first and the second run.
     """
     if num_runs == 1:
         return f"{label} has a {score} of {external.with_interval}. There is no other {unit} to compare with."
@@ -151,13 +153,16 @@ def best_run(
 
 
 def smallest_gap(label: str, gap: Estimate, is_first: bool) -> str:
-    """Name the run with the smallest measured gap."""
+    """Name the run with the smallest measured gap; `is_first`: whether this run also ranks first."""
     subject = "It also has" if is_first else f"{label} has"
     return f"{subject} the smallest measured gap, {with_verdict(gap)}."
 
 
 def group_caption(number: int, size: int, first_label: str, unit: str = "run") -> str:
-    """Return the words that follow the title of a tie group in the ranking."""
+    """Return the words that follow the title of a tie group in the ranking.
+
+    `number`: number of the group, from 1. `size`: number of its runs. `first_label`: label of its first run.
+    """
     if size == 1:
         return f"one {unit}" if number == 1 else f"one {unit}, clearly worse than the first {unit} of the group above"
     if size == 2:
@@ -166,7 +171,7 @@ def group_caption(number: int, size: int, first_label: str, unit: str = "run") -
 
 
 def run_count(num_runs: int, num_scored: int, num_recipes: int = 0) -> str:
-    """State the number of runs, how many of them have a score, and if given the number of ranked recipes.
+    """State the number of runs, how many of the runs have a score, and the number of ranked recipes (unless it is 0).
 
     >>> run_count(4, 4), run_count(4, 3), run_count(1, 0), run_count(6, 6, 2)
     ('4 runs', '4 runs, 3 with scores', '1 run, none with scores', '2 recipes, 6 runs')
@@ -177,7 +182,7 @@ def run_count(num_runs: int, num_scored: int, num_recipes: int = 0) -> str:
 
 
 def unranked_reason(reason: str, internal: Estimate, num_external: int, shared_findings: bool) -> str:
-    """State why a run has no rank, with its internal AUROC; a recorded reason comes first."""
+    """State why a run has no rank: the recorded `reason` or, without one, a general reason and the internal AUROC."""
     if reason:
         return reason
     if num_external == 0:
@@ -203,7 +208,7 @@ def shared_findings(least: int, greatest: int) -> str:
 
 
 def scatter_title(num_below: int, num_runs: int, unit: str = "run") -> str:
-    """State how many runs have a lower AUROC at external hospitals.
+    """State how many runs (`num_below` of `num_runs`) have a lower measured AUROC at external hospitals.
 
     >>> scatter_title(2, 2), scatter_title(3, 4)
     ('Both runs have a lower measured AUROC at external hospitals', '3 of 4 runs have a lower measured AUROC at external hospitals')
@@ -234,7 +239,9 @@ def hospitals_title(num_costly: int, num_external: int, num_runs: int, shared_fi
 
 
 def findings_title(clear: Sequence[str], num_findings: int, num_runs: int, unit: str = "run") -> str:
-    """State for which findings AUROC clearly drops in every run (`clear`, largest gap first).
+    """State for which findings the external AUROC is clearly lower than the internal AUROC in every run.
+
+    `clear`: these findings, largest gap first. `num_findings`: number of all compared findings.
 
     >>> findings_title(["Edema"], 9, 4)
     'AUROC drops clearly in every run for Edema'
@@ -257,7 +264,7 @@ def worst_finding(finding: str, internal: float, external: float, num_runs: int)
 
 
 def pareto_title(labels: Sequence[str], num_runs: int, unit: str = "run") -> str:
-    """State how many runs are on the Pareto front of cost and AUROC; name a single run."""
+    """State how many runs are on the Pareto front of cost and AUROC. `labels`: these runs; a single run is named."""
     if num_runs == 0:
         return f"{NO_SCORE}, so cost and AUROC cannot be compared"
     if num_runs == 1:
@@ -268,9 +275,9 @@ def pareto_title(labels: Sequence[str], num_runs: int, unit: str = "run") -> str
 
 
 def probe_title(values: Sequence[float], chance: float, num_sources: int) -> str:
-    """State how well a linear classifier on frozen features identifies the hospital.
+    """State how well a linear classifier on a run's frozen features identifies the hospital of an image.
 
-    `values` are the balanced accuracies over runs.
+    `values`: balanced accuracy for each run. `chance`: the accuracy of guessing. `num_sources`: number of hospitals.
     """
     if not values:
         return "The source classifier was not run"
@@ -281,7 +288,11 @@ def probe_title(values: Sequence[float], chance: float, num_sources: int) -> str
 
 
 def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, unit: str = "run") -> str:
-    """State whether runs with features that reveal the hospital have a larger gap; `rho` is the rank correlation."""
+    """State whether runs whose features reveal the hospital have a larger gap.
+
+    `rho`: rank correlation over runs between the accuracy of the source classifier and the gap. `num_needed`: minimum
+    number of runs for this correlation.
+    """
     if num_runs < num_needed:
         runs = f"{unit} is" if num_runs == 1 else f"{unit}s are"
         return f"{sentence_case(_headline_count(num_runs))} {runs} too few to relate source classifiers to the gap"
@@ -305,7 +316,11 @@ def relation_power(num_runs: int, num_needed: int, visible: float, unit: str = "
 
 
 def learning_title(num_runs: int, num_at_end: int, epochs: int) -> str:
-    """State how many runs selected their last epoch; the training of these runs may have been too short."""
+    """State how many runs have their best epoch at the end; the training of these runs may have been too short.
+
+    `num_runs`: number of runs with a learning curve. `num_at_end`: number of these runs with the best internal AUROC in the
+    last epoch. `epochs`: number of epochs.
+    """
     if num_runs == 0:
         return "No learning curve of a scored run is stored"
     if num_at_end == 0:
@@ -326,7 +341,7 @@ def _headline_count(number: int) -> str:
 
 
 def _resample_share(share: float) -> str:
-    """Return a share of resamples as text. It is never 0 % or 100 %, because the number of resamples is limited."""
+    """Return a share of resamples as text, never as 0 % or 100 %, because the number of resamples is limited."""
     return "more than 99 %" if share > 0.99 else "fewer than 1 %" if share < 0.01 else percent(share, 1.0)
 
 

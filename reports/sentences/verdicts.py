@@ -1,4 +1,4 @@
-"""The verdict words of the page: the only list, used by sentences, tables, figures and scripts.
+"""The verdict words of the page. Sentences, tables, figures and scripts use only the words in this list.
 
 `Estimate.clear` decides a verdict. If several numbers are compared, the simultaneous interval decides, which holds for
 all of them. So the same number has the same verdict wherever it is printed.
@@ -15,7 +15,9 @@ UNCLEAR_MEAN = "no clear mean change"
 
 
 def verdict(estimate: Estimate, above: str = CLEAR, below: str = CLEAR) -> str:
-    """Return the word for a difference: `above` or `below` if the difference is clear, else UNCLEAR; "" without interval.
+    """Return the verdict word for a difference; "" if the difference has no interval.
+
+    A clear difference gets the word `above` if it is above 0, and `below` if it is below 0. Any other gets UNCLEAR.
 
     >>> verdict(Estimate(0.1, 0.05, 0.15)), verdict(Estimate(0.1, 0.05, 0.15, all_low=-0.02, all_high=0.22))
     ('clear', 'unclear')
@@ -30,7 +32,7 @@ def verdict(estimate: Estimate, above: str = CLEAR, below: str = CLEAR) -> str:
 
 
 def with_verdict(estimate: Estimate) -> str:
-    """Return a number with its own interval for a sentence, and UNCLEAR if its difference from 0 is unclear.
+    """Return a number with its own interval as text, followed by UNCLEAR if its difference from 0 is unclear.
 
     >>> with_verdict(Estimate(0.1, 0.05, 0.15)), with_verdict(Estimate(0.1, 0.05, 0.15, all_low=-0.02, all_high=0.22))
     ('.100 [.050, .150]', '.100 [.050, .150] (unclear)')
