@@ -120,10 +120,10 @@ def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> No
                 estimate = areas(label[:, finding], pair, groups)
                 low, high = estimate.interval()
                 note(seen, f"AUROC: analytic interval by {kind}", low[0] <= truth(distance) <= high[0])
-                note(seen, f"paired test by {kind}, no difference", estimate.p_of_difference() < 0.05)
+                note(seen, f"paired test by {kind}: false difference", estimate.p_of_difference() < 0.05)
     internal = truth(DISTANCE["internal"])
     note(seen, "AUROC: bootstrap interval", *holds(value["internal", 0], drawn["internal", 0], internal, area_interval))
-    note(seen, "AUROC: percentiles instead", *holds(value["internal", 0], drawn["internal", 0], internal))
+    note(seen, "AUROC: percentile interval instead", *holds(value["internal", 0], drawn["internal", 0], internal))
     means = {name: mean_of(value[name, 0], drawn[name, 0]) for name in DISTANCE}
     centre, replicates = means["internal"]
     note(seen, "macro AUROC: bootstrap interval", *holds(np.array([centre]), replicates[None], internal, area_interval))
@@ -134,8 +134,8 @@ def findings(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> No
         *holds(np.array([gap]), gaps[None], internal - truth(DISTANCE["external"])),
     )
     p = p_value(value["internal", 0] - value["internal", 1], drawn["internal", 0] - drawn["internal", 1])
-    note(seen, "paired bootstrap test, no difference", *(p < 0.05))
-    note(seen, f"any of {NUM_FINDINGS} findings after Holm, no difference", bool((holm(p) < 0.05).any()))
+    note(seen, "paired bootstrap test: false difference", *(p < 0.05))
+    note(seen, f"any of {NUM_FINDINGS} findings after Holm: false difference", bool((holm(p) < 0.05).any()))
 
 
 def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
@@ -168,23 +168,23 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
         true_auroc = np.mean([[truth(d) for d in distance]] * 2, axis=0)
         bounds = table[["all_low", "all_high"]].to_numpy().T
         if kind == "equal":
-            note(seen, f"{NUM_RUNS} equal runs parted, no difference", bool((group > 1).any()))
+            note(seen, f"{NUM_RUNS} equal runs in several tie groups: false difference", bool((group > 1).any()))
             first = int(table["all_low"].argmax())
             note(
                 seen,
-                "AUROC of the first of 24 equal runs, interval for all at once",
+                "AUROC of the leading one of 24 equal runs: simultaneous interval",
                 bounds[0][first] <= true_auroc[first] <= bounds[1][first],
             )
         elif kind == "halves":
             separate = group[: NUM_RUNS // 2].max() < group[NUM_RUNS // 2 :].min()
-            note(seen, f"runs of AUROC {true_auroc[0]:.2f} and {true_auroc[-1]:.2f} share no group", bool(separate))
+            note(seen, f"runs of AUROC {true_auroc[0]:.2f} and {true_auroc[-1]:.2f} share no tie group", bool(separate))
             split = len(set(group[: NUM_RUNS // 2])) > 1 or len(set(group[NUM_RUNS // 2 :])) > 1
-            note(seen, "equal runs parted beside others, no difference", bool(split))
+            note(seen, "equal runs among other runs in several tie groups: false difference", bool(split))
         else:
             rank = np.arange(1, NUM_RUNS + 1)
             note(
                 seen,
-                f"rank interval, runs {true_auroc[0] - true_auroc[1]:.3f} apart",
+                f"rank interval, AUROC of neighboring runs differs by {true_auroc[0] - true_auroc[1]:.3f}",
                 *((table["rank_low"] <= rank) & (rank <= table["rank_high"])),
             )
 
@@ -243,7 +243,7 @@ def gap(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
                 if metric in BIASED:
                     of_distances = partial(of_errors, excesses=estimate.excess)
                     note(seen, f"{claim}: interval", *holds(value, replicates, true[component], of_distances))
-                    note(seen, f"{claim}: percentiles instead", *holds(value, replicates, true[component]))
+                    note(seen, f"{claim}: percentile interval instead", *holds(value, replicates, true[component]))
                 else:
                     note(seen, f"value {metric} {component}", estimate.value)
                     note(seen, f"{claim}: interval", *holds(value, replicates, true[component]))
@@ -283,8 +283,8 @@ def calibration(seen: Seen, seed: int, num_patients: int, num_resamples: int) ->
         for name, (values, draws) in zip(("ECE", "macro ECE"), estimates, strict=True):
             of_run = f"{name}, {kind} run ({true:.3f})"
             note(seen, f"{of_run}: interval", *holds(values, draws, true, distance_interval))
-            note(seen, f"{of_run}: percentiles instead", *holds(values, draws, true))
-            note(seen, f"{of_run}: mirrored percentiles instead", *holds(values, draws, true, mirrored))
+            note(seen, f"{of_run}: percentile interval instead", *holds(values, draws, true))
+            note(seen, f"{of_run}: mirrored percentile interval instead", *holds(values, draws, true, mirrored))
 
 
 def errors_of(
@@ -326,7 +326,7 @@ def drift(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
             note(seen, f"{claim}: interval", *holds(value, draws, true, partial(of_errors, excesses=excesses)))
             rule = partial(of_errors, excesses=together)
             note(seen, f"{claim}: bias of the difference instead", *holds(value, draws, true, rule))
-            note(seen, f"{claim}: percentiles instead", *holds(value, draws, true))
+            note(seen, f"{claim}: percentile interval instead", *holds(value, draws, true))
 
 
 def mirrored(value: Array, replicates: Array) -> tuple[Array, Array]:
@@ -361,7 +361,7 @@ def rows_of(seen: Seen) -> Rows:
         if claim.startswith("sum "):
             out.append(
                 (
-                    f"{claim[4:].upper()} gap, parts less gap, largest distance",
+                    f"{claim[4:].upper()} gap, sum of components minus gap: largest difference",
                     "largest",
                     0.0,
                     max(cases),
@@ -386,7 +386,7 @@ def rows_of(seen: Seen) -> Rows:
             )
         else:
             low, high = wilson(np.array(mean), np.array(float(num_cases)))
-            nominal = 0.05 if "no difference" in claim else 1.0 if "share no group" in claim else 0.95
+            nominal = 0.05 if "false difference" in claim else 1.0 if "share no tie group" in claim else 0.95
             out.append((claim, "share", nominal, mean, float(low), float(high), num_cases))
     return out
 

@@ -61,7 +61,7 @@ def gate(batch: Any) -> str:
     )
     inner = (..., slice(40, -40), slice(40, -40))
     difference = float((ours[inner] - theirs[inner]).abs().mean()) * 255
-    return check(difference <= 0.5, f"the same matrix: mean difference {difference:.2g} gray values")
+    return check(difference <= 0.5, f"same transform in both: mean difference {difference:.2g} gray values")
 
 
 def against(implementation: Callable[[Any], Callable[[], object]]) -> Callable[[bool], Measured]:
@@ -78,15 +78,16 @@ def against(implementation: Callable[[Any], Callable[[], object]]) -> Callable[[
         implementations = {"ours": lambda: affine(batch[:, None], 1), "peer": implementation(batch)}
         spent = interleaved(implementations, 1 if quick else 7, items=dict.fromkeys(implementations, len(batch)))
         note = (
-            f"{ms(spent['peer'])} against {ms(spent['ours'])}; of bytes to float32, the means of whole images among it"
+            f"peer {ms(spent['peer'])}, ours {ms(spent['ours'])} per image; "
+            "both convert bytes to float32 and compute the mean of each image"
         )
         return compared(spent["peer"], spent["ours"], gate_text, note)
 
     return run
 
 
-WHAT = "turn, shift, zoom, light, 320 px"
+WHAT = "augmentation (rotation, shift, zoom, brightness), 320 px"
 BENCHMARKS = (
-    Benchmark("B5", WHAT, "torchvision v1, PIL", ">= 20", against(v1)),
-    Benchmark("B5", WHAT, "torchvision v2, tensors", ">= 9", against(v2)),
+    Benchmark("B5", WHAT, "torchvision transforms v1, PIL images", ">= 20", against(v1)),
+    Benchmark("B5", WHAT, "torchvision transforms v2, tensors", ">= 9", against(v2)),
 )

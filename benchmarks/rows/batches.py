@@ -24,7 +24,7 @@ from harmonize.images.pixels import Geometry, fit_to_square, read_gray
 
 GEOMETRY = Geometry(320)
 FILES, BATCH = 8, 64
-WHAT = f"random batch of {BATCH}, 320 px, one thread"
+WHAT = f"read a random batch of {BATCH} images, 320 px, one thread"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def gate(cache_folder: Place) -> str:
     decoded = [fit_to_square(read_gray(path, GEOMETRY.decode_at), GEOMETRY) for path in cache_folder.files]
     identical = all(np.array_equal(image, decoded[row % len(decoded)]) for image, row in zip(batch, rows, strict=True))
     return check(
-        identical, "bit-identical to its files decoded again" if identical else "a batch is not what was stored"
+        identical, "batch bit-identical to its files, decoded again" if identical else "a batch is not what was stored"
     )
 
 
@@ -142,7 +142,7 @@ def against(implementation: Callable[[Place], Callable[[], object]]) -> Callable
             spent["peer"],
             spent["ours"],
             gate_text,
-            f"{microseconds['peer']:.3g} against {microseconds['ours']:.3g} µs an image, in memory",
+            f"peer {microseconds['peer']:.3g} µs, ours {microseconds['ours']:.3g} µs per image; all data are in memory",
         )
 
     return run
@@ -171,7 +171,10 @@ def packed(quick: bool) -> Measured:
     share = {
         name: sum(map(len, blobs)) / (len(images) * images[0].size) for name, blobs in (("ours", blocks), ("PNG", pngs))
     }
-    note = f"{ms(spent['peer'])} against {ms(spent['ours'])}; {share['ours']:.2f} of the pixels' size, PNG {share['PNG']:.2f}"
+    note = (
+        f"peer {ms(spent['peer'])}, ours {ms(spent['ours'])} per image; "
+        f"a packed image has {share['ours']:.2f} of the bytes of its pixels, a PNG {share['PNG']:.2f}"
+    )
     return compared(spent["peer"], spent["ours"], gate_text, note)
 
 
@@ -183,8 +186,8 @@ def _cpu() -> "torch.device":  # noqa: F821  (imported where it is used)
 
 
 BENCHMARKS = (
-    Benchmark("B3", WHAT, "DataLoader over JPEGs, PIL and torchvision", ">= 4000", against(files_way)),
+    Benchmark("B3", WHAT, "DataLoader that decodes JPEGs (PIL and torchvision)", ">= 4000", against(files_way)),
     Benchmark("B3", WHAT, "webdataset of decoded images", "", against(webdataset_way)),
-    Benchmark("B3", WHAT, "memcpy", ">= 0.5", against(copied)),
-    Benchmark("B3", "a packed image of 1,024 px", "PNG, OpenCV", "", packed),
+    Benchmark("B3", WHAT, "memcpy of a batch of neighboring images", ">= 0.5", against(copied)),
+    Benchmark("B3", "unpack an image of 1,024 px", "OpenCV, decoding a PNG", "", packed),
 )

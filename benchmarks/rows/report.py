@@ -30,19 +30,23 @@ def made(quick: bool) -> tuple[dict[str, str], dict[str, list[float]], str]:
             pages[name] = write(report_tables)
             spent[name].append(time.process_time() - start)
     ours, theirs = page.cells(pages["page"]), page.cells(pages["peer"])
-    return pages, spent, check(ours == theirs, f"{len(ours)} cells, the same in both")
+    return pages, spent, check(ours == theirs, f"{len(ours)} cells, equal in both pages")
 
 
 def written(quick: bool) -> Measured:
     """Return the CPU seconds of writing the page."""
     _, spent, gate = made(quick)
-    return spread(spent["page"], gate, f"the peer {statistics.median(spent['peer']):.2f} s")
+    return spread(spent["page"], gate, f"page made with plotly and jinja: {statistics.median(spent['peer']):.2f} CPU s")
 
 
 def size(quick: bool) -> Measured:
     """Return the size of the page in MB."""
     pages, _, gate = made(quick)
-    return spread([len(pages["page"].encode()) / 1e6], gate, f"the peer {len(pages['peer'].encode()) / 1e6:.2f} MB")
+    return spread(
+        [len(pages["page"].encode()) / 1e6],
+        gate,
+        f"page made with plotly and jinja: {len(pages['peer'].encode()) / 1e6:.2f} MB",
+    )
 
 
 def usable(quick: bool) -> Measured:
@@ -66,11 +70,17 @@ def usable(quick: bool) -> Measured:
                 times[name].append(page.seen(browser, file, 1)["sorted"])
         browser.close()
     median = {name: statistics.median(durations) for name, durations in times.items()}
-    return compared(times["peer"], times["page"], gate, f"{median['peer']:.0f} against {median['page']:.0f} ms")
+    return compared(times["peer"], times["page"], gate, f"peer {median['peer']:.0f} ms, ours {median['page']:.0f} ms")
 
 
 BENCHMARKS = (
-    Benchmark("B11", "page of 500 runs: until its table is sorted", "plotly and jinja", ">= 3.5", usable),
-    Benchmark("B11", "page of 500 runs: written", "-", "<= 2", written, "CPU s"),
-    Benchmark("B11", "page of 500 runs: size, plotly inside", "-", "<= 6", size, "MB"),
+    Benchmark(
+        "B11",
+        "report page of 500 runs: time until its table is sorted",
+        "page made with plotly and jinja",
+        ">= 3.5",
+        usable,
+    ),
+    Benchmark("B11", "report page of 500 runs: time to write the file", "-", "<= 2", written, "CPU s"),
+    Benchmark("B11", "report page of 500 runs: file size, including plotly", "-", "<= 6", size, "MB"),
 )

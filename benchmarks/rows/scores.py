@@ -41,9 +41,9 @@ def loop(prefix: str) -> Callable[[bool], Measured]:
             for comparison in loops(quick)
         ]
         worst = max(difference for *_, difference in rounds)
-        gate = check(worst <= (1e-4 if "numpy" in prefix else 1e-12), f"largest difference {worst:.0e}")
+        gate = check(worst <= (1e-4 if "numpy" in prefix else 1e-12), f"largest difference of a score: {worst:.0e}")
         theirs, ours = (float(np.median([figures[k] for figures in rounds])) for k in (0, 1))
-        return spread([a / b for a, b, _ in rounds], gate, f"{theirs:.3g} against {ours:.3g} ms a replicate")
+        return spread([a / b for a, b, _ in rounds], gate, f"peer {theirs:.3g} ms, ours {ours:.3g} ms per replicate")
 
     return run
 
@@ -73,7 +73,8 @@ def package(name: str) -> Callable[[bool], Measured]:
         ours = [next(iter(milliseconds.values()))[1] for milliseconds in loops(quick)]
         theirs = [1e3 * milliseconds for milliseconds in spent]
         note = (
-            f"{np.median(theirs):.3g} against {np.median(ours):.3g} ms a replicate; it resamples images, not patients"
+            f"peer {np.median(theirs):.3g} ms, ours {np.median(ours):.3g} ms per replicate; "
+            "the peer resamples images, ours resamples patients"
         )
         return spread([milliseconds / float(np.median(ours)) for milliseconds in theirs], gate, note)
 
@@ -138,8 +139,8 @@ def memory(quick: bool) -> Measured:
     size = ("2500", "64") if quick else ("25000", str(RESAMPLES))
     process = subprocess.run([sys.executable, "-c", ALONE, *size], capture_output=True, text=True, check=True)
     identical, one, two, kilobytes = (float(number) for number in process.stdout.split())
-    gate = check(identical == 1, "two threads give the bits of one")
-    note = f"{two:.3g} ms of wall clock a replicate on two threads, {one:.3g} on one"
+    gate = check(identical == 1, "bit-identical with one and two threads")
+    note = f"{two:.3g} ms of wall-clock time per replicate on two threads, {one:.3g} ms on one"
     return spread([kilobytes / 1e6], gate, note)
 
 
@@ -152,22 +153,27 @@ def pairs(quick: bool) -> Measured:
     rounds = [measure_pairs(*size) for _ in range(1 if quick else ROUNDS)]
     shared, alone = (float(np.median([figures[k] for figures in rounds])) for k in (0, 1))
     worst = float(np.max([difference for *_, difference in rounds]))
-    gate = check(worst <= 1e-12, f"largest difference of a pair alone {worst:.0e}")
-    return spread([b / a for a, b, _ in rounds], gate, f"{alone:.3g} against {shared:.2g} CPU s")
+    gate = check(worst <= 1e-12, f"largest difference from a pair that is compared alone: {worst:.0e}")
+    return spread(
+        [b / a for a, b, _ in rounds],
+        gate,
+        f"peer {alone:.3g} CPU s (extrapolated from one pair), ours {shared:.2g} CPU s",
+    )
 
 
 AUROC, PAIRS = (
-    "AUROC of a replicate, 25,000 images, one core",
-    "differences of all 4,950 pairs of 100 runs, one finding",
+    "AUROC of one bootstrap replicate, 25,000 images, one core",
+    "AUROC differences of all 4,950 pairs of 100 runs, one finding",
 )
-MEMORY = "largest memory of nine findings' AUROC, 1,000 replicates, two threads"
+CALIBRATION = "all eight calibration errors of one bootstrap replicate"
+MEMORY = "peak memory: AUROC of nine findings, 1,000 replicates, two threads"
 BENCHMARKS = (
     Benchmark("B6", AUROC, "scikit-learn on the resampled rows", ">= 1000", loop("auroc: scikit")),
-    Benchmark("B6", AUROC, "numpy, sorted once", "", loop("auroc: numpy")),
+    Benchmark("B6", AUROC, "numpy, scores sorted once", "", loop("auroc: numpy")),
     Benchmark("B6", AUROC, "torchmetrics", "", package("torchmetrics")),
     Benchmark("B6", AUROC, "confidenceinterval", "", package("confidenceinterval")),
     Benchmark("B6", MEMORY, "-", "<= 1", memory, "GB"),
-    Benchmark("B7", "calibration errors of a replicate, all eight", "netcal, ECE alone", "", loop("ece")),
-    Benchmark("B7", "the same", "scikit-learn, Brier score alone", "", loop("brier")),
+    Benchmark("B7", CALIBRATION, "netcal, only the ECE", "", loop("ece")),
+    Benchmark("B7", CALIBRATION, "scikit-learn, only the Brier score", "", loop("brier")),
     Benchmark("B7", PAIRS, "a new bootstrap for each pair", ">= 500", pairs),
 )

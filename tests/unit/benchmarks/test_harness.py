@@ -203,6 +203,18 @@ def test_rows_come_back_from_csv_as_they_were_written() -> None:
         results.read_csv("a,b\n1,2\n")
 
 
+def test_committed_figures_with_an_earlier_name_belong_to_the_row_of_today() -> None:
+    earlier = replace(row(), what="border, 320 px", peer="numpy, sorted once")
+    (found,) = results.read_csv(results.write_csv([earlier]))
+    assert (found.what, found.peer) == ("detection of the black border, 320 px", "numpy, scores sorted once")
+
+
+def test_the_table_says_which_time_a_ratio_divides_by_which() -> None:
+    texts = {">= 2": "**3** x as fast", "": "**3** x as fast", "<= 2": "**3** x as long"}
+    assert all(text in results.table([row(goal=goal)]) for goal, text in texts.items())
+    assert "**3** GB |" in results.table([replace(row(), unit="GB")])
+
+
 def test_the_table_is_rewritten_in_place_and_twice_is_once() -> None:
     document = "# Measured\n\nRatios.\n\n## By hand\n\nkept | as it is\n"
     once = results.rewritten(document, [row()])

@@ -26,21 +26,21 @@ def test_clustered_intervals_cover_the_truth_and_tests_keep_their_level_on_simul
     assert 0.90 <= found["AUROC: bootstrap interval"] <= 0.985
     assert 0.90 <= found["AUROC: analytic interval by patient (Obuchowski)"] <= 0.985
     assert found["AUROC: analytic interval by image (DeLong)"] < 0.85, "images of one patient are not independent"
-    assert found["paired bootstrap test, no difference"] <= 0.10
+    assert found["paired bootstrap test: false difference"] <= 0.10
 
 
 def test_equal_runs_share_a_group_and_different_runs_are_separated_on_simulated_patients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = simulated(monkeypatch, 20, "runs")
-    assert found["24 equal runs parted, no difference"] <= 0.2
-    assert found["runs of AUROC 0.90 and 0.71 share no group"] >= 0.9
-    assert found["rank interval, runs 0.005 apart"] >= 0.9
+    assert found["24 equal runs in several tie groups: false difference"] <= 0.2
+    assert found["runs of AUROC 0.90 and 0.71 share no tie group"] >= 0.9
+    assert found["rank interval, AUROC of neighboring runs differs by 0.005"] >= 0.9
 
 
 def test_simulated_causes_of_a_gap_are_identified_and_sum_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = simulated(monkeypatch, 40, "gap")
-    assert found["AUROC gap, parts less gap, largest distance"] < 1e-6
+    assert found["AUROC gap, sum of components minus gap: largest difference"] < 1e-6
     assert found["AUROC gap, case mix: mean estimate"] == pytest.approx(0.0407, abs=0.02)
     assert found["AUROC gap, labels: mean estimate"] == pytest.approx(0.1093, abs=0.02)
     assert found["AUROC gap, case mix: interval"] >= 0.85
@@ -50,8 +50,8 @@ def test_intervals_of_ece_allow_for_its_bias_on_simulated_patients(monkeypatch: 
     found = simulated(monkeypatch, 20, "ece")
     for run in ("calibrated run (0.000)", "nearly calibrated run (0.049)", "over-confident run (0.083)"):
         assert found[f"ECE, {run}: interval"] >= 0.8
-        assert found[f"ECE, {run}: interval"] >= found[f"ECE, {run}: percentiles instead"]
-    assert found["ECE, calibrated run (0.000): percentiles instead"] < 0.1
+        assert found[f"ECE, {run}: interval"] >= found[f"ECE, {run}: percentile interval instead"]
+    assert found["ECE, calibrated run (0.000): percentile interval instead"] < 0.1
 
 
 def test_intervals_of_a_drift_allow_for_the_bias_of_both_errors_on_simulated_patients(
@@ -62,7 +62,7 @@ def test_intervals_of_a_drift_allow_for_the_bias_of_both_errors_on_simulated_pat
         claim = f"{kind} of ECE, calibrated run becomes over-confident (0.083)"
         assert found[f"{claim}: interval"] >= 0.8
         assert found[f"{claim}: interval"] >= found[f"{claim}: bias of the difference instead"]
-        assert found[f"{claim}: percentiles instead"] < 0.6
+        assert found[f"{claim}: percentile interval instead"] < 0.6
 
 
 def test_the_true_components_are_those_of_a_very_large_sample(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,9 +101,9 @@ def test_the_committed_table_meets_its_criteria() -> None:
             others = [c for c in table.index if c.startswith(claim[:-8]) and c.endswith(" instead")]
             assert found >= table.loc[others, "found"].max()
             assert others
-    assert table.loc["rank interval, runs 0.005 apart", "found"] >= 0.93
+    assert table.loc["rank interval, AUROC of neighboring runs differs by 0.005", "found"] >= 0.93
     assert (table.loc[table["nominal"] == 0.05, "low"] <= 0.05).all()
-    assert table.loc["runs of AUROC 0.90 and 0.71 share no group", "found"] >= 0.99
+    assert table.loc["runs of AUROC 0.90 and 0.71 share no tie group", "found"] >= 0.99
     assert (table.loc[table["measure"] == "largest", "found"] < 1e-6).all()
     means = table[table["measure"] == "mean"]
     assert ((means["found"] - means["nominal"]).abs() < 0.01).all(), "bias"
