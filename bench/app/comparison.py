@@ -52,15 +52,15 @@ def comparison_html(table: pd.DataFrame, rule: str, names: Sequence[str]) -> str
     for row in table.to_dict("records"):
         note = "" if row["calibrated"] else " <small>uncalibrated</small>"
         cells = [
-            f'<td>{_number(row[key])}</td><td class="{"yes" if row[f"{key}_call"] == "positive" else "no"}">{row[f"{key}_call"]}</td>'
+            f'<td>{_number(row[key])} <span class="call {"yes" if row[f"{key}_call"] == "positive" else "no"}">{row[f"{key}_call"]}</span></td>'
             for key in ("first", "second")
         ]
         difference = _number(row["difference"], "+.3f")
         finding = escape(str(row["finding"]))
         lines.append(f'<tr><th scope="row">{finding}{note}</th>{"".join(cells)}<td class="n">{difference}</td></tr>')
-    heads = "".join(f"<th scope=col>{escape(name)}<th scope=col>Decision" for name in names)
+    heads = "".join(f"<th scope=col>{escape(name)}" for name in names)
     caption = (
-        f"Calibrated probabilities. Decision threshold: {RULES[rule]} on validation patients of each model's training hospital. "
+        f"Calibrated probabilities and decisions. Decision threshold: {RULES[rule]} on validation patients of each model's training hospital. "
         "Difference: A minus B."
     )
     head = f"<th scope=col>Finding{heads}<th scope=col>Difference"

@@ -24,11 +24,12 @@ STYLE = """<style>
 .cxr thead th { font-weight: 600; vertical-align: bottom; }
 .cxr .n { white-space: nowrap; }
 .cxr .yes { font-weight: 700; }
+.cxr .call { margin-left: .6rem; }
 .cxr .bar { position: relative; display: block; min-width: 5rem; height: .8rem; border-radius: 2px;
   background: color-mix(in srgb, currentColor 14%, transparent); }
 .cxr .bar i { position: absolute; inset: 0 auto 0 0; border-radius: 2px; background: color-mix(in srgb, currentColor 62%, transparent); }
 .cxr .bar b { position: absolute; top: -.25rem; bottom: -.25rem; width: 2px; background: currentColor; }
-@media (max-width: 640px) { .cxr .wide { display: none; } .cxr { font-size: .88rem; } }
+@media (max-width: 640px) { .cxr .wide { display: none; } .cxr { font-size: .88rem; } .cxr .call { display: block; margin: 0; } }
 </style>"""
 
 

@@ -356,9 +356,7 @@ def _exposure(board: ReportData, run: Run) -> list[tuple[str, str]]:
             exposure_of_run.licence,
         ),
         (
-            "Overlap with test images"
-            if exposure_of_run.elsewhere
-            else "Pretraining images that are also test images",
+            "Overlap with test images" if exposure_of_run.elsewhere else "Pretraining images that are also test images",
             exposure_of_run.corpus_overlap,
         ),
         ("Intended use", exposure_of_run.use),

@@ -65,3 +65,21 @@ def test_an_uploaded_image_is_answered_and_a_broken_one_refused(browser, address
             page.get_by_text("not a JPEG, PNG or DICOM image").wait_for(timeout=SLOW)
         assert all(url.split("/")[2] == address.split("/")[2] for url in visit.asked if url.startswith(("http", "ws")))
         assert [said for said in visit.said if "error" in said.lower()] == []
+
+
+def test_two_models_side_by_side_fit_a_phone(browser, address):
+    with Visit(browser, address, 390) as visit:
+        page = visit.page
+        page.get_by_text("How well this model does").wait_for(timeout=SLOW)
+        page.get_by_test_id("stExpandSidebarButton").click()
+        page.get_by_text("Synthetic sample", exact=True).click()
+        page.get_by_test_id("stSelectbox").filter(has_text="Compare with").locator("input").click()
+        page.get_by_role("option").first.click()
+        page.get_by_test_id("stSidebarCollapseButton").locator("button").click()
+        page.get_by_role("columnheader", name="Difference").wait_for(timeout=SLOW)
+        page.get_by_text("Vermilion: more in A").wait_for(timeout=SLOW)
+        main = page.get_by_test_id("stMain")
+        assert main.evaluate("element => element.scrollWidth <= element.clientWidth")
+        for cell in page.locator(".cxr").first.locator("th, td").all():
+            box = cell.bounding_box()
+            assert box["x"] + box["width"] <= 390
