@@ -1,6 +1,6 @@
 """Compare parameters and multiply-accumulates of architectures with the numbers in the registry.
 
-Some networks are trained in one form and deployed in another form with fewer operations.
+Some networks are trained in one form and deployed in another form with fewer operations. Both forms are counted.
 """
 
 from collections.abc import Callable, Sequence

@@ -226,7 +226,7 @@ def _copy(plan: Plan, folder: Path, weights: str, files: Predictions) -> list[st
 
 
 def _predict_stored(plan: Plan, run: Run, folder: Path, stored: StoredRun, weights: str, display: Display) -> list[str]:
-    """Write the predictions of a run of a different store on each cohort."""
+    """For each cohort, write the predictions of a run that is in a different store."""
     for ref in plan.refs:
         path = folder / "predictions" / f"{ref.name}.parquet"
         facts = {"fingerprint": fingerprint_of(stored, plan.store, ref), "weights": weights, "cohort": ref.id}

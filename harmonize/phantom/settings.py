@@ -38,7 +38,7 @@ class PhantomSettings:
     # At `source`, an image with `finding` has the token with probability 0.5 + shortcut / 2. An image without `finding`
     # has the token with probability 0.5 - shortcut / 2.
     shortcut: float = 0.9
-    finding: str = "Pleural Effusion"  # the finding on which the token depends
+    finding: str = "Pleural Effusion"  # the finding on which the presence of the token (the white tag) depends
 
     def __post_init__(self) -> None:
         if self.seed < 0:

@@ -29,7 +29,7 @@ READERS = {
     "report": "reports",
     "radiologist": "radiologists",
     "stated": "dataset labels",
-    "phantom": "exact: set by the program that draws the images",
+    "phantom": "the program that draws the images (exact)",
 }
 WORST = "worst"
 WIDTH, HEIGHT = 300.0, 26.0
@@ -166,7 +166,7 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
         reason, smallest, largest = str(row.get("reason") or ""), row.get("least", math.nan), row.get("most", math.nan)
         if reason:
             between = (
-                f"; over all label mappings, the component is {span(smallest, largest)}"
+                f"; its possible values, over all label mappings: {span(smallest, largest)}"
                 if is_number(smallest) and is_number(largest)
                 else ""
             )

@@ -146,7 +146,7 @@ def title(table: pd.DataFrame) -> str:
         return "Heat inside and outside the lungs"
     low, high = (_mean_bound(pick(table, "enrichment"), end) for end in ("low", "high"))
     center = mean(pick(table, "enrichment", by="centre"))
-    baseline = f"; a center map reaches {center.text}" if center.has_value else ""
+    baseline = f"; a map that always marks the center reaches {center.text}" if center.has_value else ""
     verdict = f"{on_finding.text} chance" if low > 1 or high < 1 else f"not clearly above chance ({on_finding.text})"
     return f"Heat on the finding: {verdict}{baseline}"
 

@@ -218,10 +218,10 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
         )
     logits, labels_only = (of_run(estimates, run, probe, "none", 0, BITS) for probe in ("logits", "labels"))
     if logits.has_interval and labels_only.has_interval:
-        verb = "help" if logits.high < labels_only.low else "do not clearly help"
+        verb = "better" if logits.high < labels_only.low else "not clearly better"
         sentences.append(
-            f"This run’s predictions {verb} a classifier that already has the true labels "
-            f"({places(logits.value, 2)} bits with predictions, {places(labels_only.value, 2)} bits without; lower is better)"
+            f"A classifier that identifies the hospital from the true labels is {verb} if it also gets this run’s predictions: "
+            f"its cross-entropy is {places(logits.value, 2)} bits with them, {places(labels_only.value, 2)} bits without (lower is better)"
         )
     return sentences
 

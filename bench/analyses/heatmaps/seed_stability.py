@@ -26,7 +26,7 @@ from reports.schemas.tables import SCHEMAS
 MAPS = "sampled_maps"  # name of the stored table of maps; a report does not contain this table
 FILE = f"{MAPS}.parquet"
 KEY = ["dataset", "finding", "image_id"]
-# heat: the values of the map divided by their maximum, row by row, as bytes of float16
+# heat: bytes of the map as float16, one row of the map after another; the values are divided by the maximum of the map
 MAP_COLUMNS = (*KEY, "patient_id", "height", "width", "heat")
 
 Array = NDArray[np.float64]

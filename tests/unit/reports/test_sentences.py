@@ -174,7 +174,7 @@ def test_every_label_source_has_its_words_and_synthetic_labels_are_named():
     )
     assert data_sentences.label_sources(["phantom"], phantom=True) == "Labels are those of the synthetic images."
     assert data_sentences.label_sources(["phantom"], phantom=False) == (
-        "Label sources: exact: set by the program that draws the images."
+        "Label sources: the program that draws the images (exact)."
     )
     both = data_sentences.label_sources(["radiologist", "report"], phantom=True)
     assert both.startswith("Labels are those of the synthetic images. Their form imitates")
