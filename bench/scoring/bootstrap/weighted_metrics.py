@@ -101,8 +101,9 @@ def _weighted_errors(
 ) -> None:
     """Compute two calibration errors per replicate and write them to out [2, L]: weighted by of_group, and by of_label.
 
-    Each error is the sum over bins of the absolute value of the weighted excess of the bin. All images of a cell have the same weight, so the excess of each of the C cells is summed only once for both
-    results. A replicate without positive or without negative images has an infinite weight and becomes NaN.
+    Each error is the sum over bins of the absolute value of the weighted excess of the bin. All images of a cell have
+    the same weight, so the excess of each of the C cells is summed only once for both results. A replicate without
+    positive or without negative images has an infinite weight and becomes NaN.
     """
     lanes, num_groups = excess_C1L.shape[2], of_group.shape[0]
     by_group, by_label = np.zeros((bins, lanes)), np.zeros((bins, lanes))
