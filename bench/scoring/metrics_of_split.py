@@ -219,7 +219,7 @@ class _Pass:
     num_detailed: int  # number of replicates for calibration errors that are not in HEADLINES
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
-        """Compute one tile of replicates from its weights, in one pass over the images."""
+        """Compute one tile (a group of replicates) from the weights of its images, in one pass over the images."""
         self.walk.fill(tile, weight)
         if self.errors:
             self.errors.fill(tile, weight, self.walk.reached[tile, -1])
@@ -303,7 +303,7 @@ def measure(
         passes[k] = request.start(column, threshold[:, k], probabilities[k], resamples, settings.bins)
 
     def fill(tile: int) -> None:
-        """Compute one tile of all findings, while its weights are in the processor's cache."""
+        """Compute the metrics of all findings for one tile (a group of replicates), while its weights are in the processor's cache."""
         weight = resamples.tile(tile)
         for k in range(num_findings):
             passes[k].fill(tile, weight)

@@ -142,7 +142,7 @@ def open_table(path: Path, where: str) -> Any:
 def _bytes_of(kind: pa.DataType) -> int:
     """Return the bytes that one value takes in memory.
 
-    A text takes 4 bytes, the size of its index in the list of different texts. A number of a list takes 8 bytes.
+    A text takes 4 bytes, the size of its index in the list of different texts. In a list, each number takes 8 bytes.
     """
     if pa.types.is_string(kind):
         return 4
