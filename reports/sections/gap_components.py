@@ -166,7 +166,7 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
         reason, smallest, largest = str(row.get("reason") or ""), row.get("least", math.nan), row.get("most", math.nan)
         if reason:
             between = (
-                f"; its possible values, over all label mappings: {span(smallest, largest)}"
+                f"; under any of the label mappings, the component is {span(smallest, largest)}"
                 if is_number(smallest) and is_number(largest)
                 else ""
             )

@@ -102,7 +102,7 @@ def marker_effect(label: str, finding: str, value: float, control: float, effect
     'a control patch without a marker changes it by .200. The difference is .500 [.450, .550]'
     """
     return (
-        f"In {label}, the marker changes the predicted probability of {finding} by {places(value)} on average; "
+        f"In {label}, the marker changes the predicted probability of {finding}, up or down, by {places(value)} on average; "
         f"a control patch without a marker changes it by {places(control)}. The difference is {effect.with_interval}"
     )
 
@@ -127,11 +127,11 @@ def too_few_architectures(score: str, num: int, num_needed: int) -> str:
     """State that `num` architectures are too few to correlate a score with the gap; `num_needed` are needed.
 
     >>> too_few_architectures("the change in predictions", 2, 4)
-    'Two architectures are too few to relate the change in predictions to the gap: a rank correlation needs four'
+    'Two architectures are too few to relate the change in predictions to the gap: a rank correlation needs at least four'
     """
     noun = "architecture is" if num == 1 else "architectures are"
     count = sentence_case(word(num))
-    return f"{count} {noun} too few to relate {score} to the gap: a rank correlation needs {word(num_needed)}"
+    return f"{count} {noun} too few to relate {score} to the gap: a rank correlation needs at least {word(num_needed)}"
 
 
 def association(score: str, rho: Estimate, p: float, num: int, detectable: float, power: float) -> str:

@@ -118,9 +118,9 @@ def resampling(num_others: int, num_sure: int, num_nondominated: int, unit: str 
     95 % of resamples, too. `num_others`: number of all other runs that are Pareto-optimal in more than 5 % of resamples.
 
     >>> resampling(0, 2, 2)
-    'In 95 % or more of the bootstrap samples, both Pareto-optimal runs stay so. No other run is Pareto-optimal in more than 5 %.'
+    'In 95 % or more of the bootstrap samples, both Pareto-optimal runs stay Pareto-optimal. No other run is Pareto-optimal in more than 5 %.'
     >>> resampling(3, 1, 2)
-    'In 95 % or more of the bootstrap samples, one of the two Pareto-optimal runs stays so. 3 other runs are Pareto-optimal in more than 5 %.'
+    'In 95 % or more of the bootstrap samples, one of the two Pareto-optimal runs stays Pareto-optimal. 3 other runs are Pareto-optimal in more than 5 %.'
     """
     if num_sure == num_nondominated:
         stable = (
@@ -134,7 +134,7 @@ def resampling(num_others: int, num_sure: int, num_nondominated: int, unit: str 
             f"{word(num_sure) if num_sure else 'none'} of the {word(num_nondominated)} Pareto-optimal {unit}s {verb}"
         )
         stable = f"the Pareto-optimal {unit} does not stay" if num_nondominated == 1 else stable
-    text = f"In 95 % or more of the bootstrap samples, {stable} so."
+    text = f"In 95 % or more of the bootstrap samples, {stable} Pareto-optimal."
     if num_others:
         text += f" {plural(num_others, f'other {unit}')} {'is' if num_others == 1 else 'are'} Pareto-optimal in more than 5 %."
     elif num_sure == num_nondominated:

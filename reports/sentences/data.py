@@ -164,7 +164,7 @@ def label_sources(references: Sequence[str], phantom: bool) -> str:
     if not phantom:
         return f"Label sources: {'; '.join(sources)}."
     imitated = f". Their form imitates {'; '.join(sources)}" if sources else ""
-    return f"Labels are those of the synthetic images{imitated}."
+    return f"The labels come from the program that draws the synthetic images{imitated}."
 
 
 def not_learned(findings: Mapping[str, Sequence[str]], num_runs: int) -> str:

@@ -191,7 +191,7 @@ def unranked_reason(reason: str, internal: Estimate, num_external: int, shared_f
         text = "internal and external hospitals label no finding in common"
     else:
         text = "no score at external hospitals"
-    return f"{text}; internal AUROC (every finding) {internal.with_interval}" if internal.has_value else text
+    return f"{text}; internal AUROC (mean of all its findings) {internal.with_interval}" if internal.has_value else text
 
 
 def shared_findings(least: int, greatest: int) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from reports.drawing import svg
-from reports.formatting import interval, is_number, places, two_figures, word
+from reports.formatting import interval, is_number, places, sentence_case, two_figures, word
 
 ALL = "all"
 NETWORK = "network"
@@ -252,10 +252,10 @@ def stability_sentence(table: pd.DataFrame, num_seeds: int) -> str:
     if rows.empty:
         return "The maps of different seeds cannot be compared: fewer than five patients have stored maps of two seeds"
     hospitals = "external hospitals" if len(external) else "the internal hospital"
-    start = f"Maps of two seeds for the same image at {hospitals} have a rank correlation of"
+    start = f"the maps of two seeds for the same image at {hospitals} have a rank correlation of"
     if len(rows) == 1:  # one recipe
         row = rows.iloc[0]
         same = f"{places(row['value'])} {interval(row['low'], row['high'])}".rstrip()
-        return f"{start} {same}; maps of different images, {places(row['other'])}"
+        return f"{sentence_case(start)} {same}; as a control, maps of different images have {places(row['other'])}"
     same, other = (f"{places(rows[c].min())} to {places(rows[c].max())}" for c in ("value", "other"))
-    return f"{start} {same} in {word(len(rows))} recipes; maps of different images, {other}"
+    return f"In {word(len(rows))} recipes, {start} {same}; as a control, maps of different images have {other}"

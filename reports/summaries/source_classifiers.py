@@ -32,7 +32,13 @@ LINES: tuple[tuple[str, str, str, int, str], ...] = (
     ("Features of the run", "features", "none", 32, "classifier trained on 32 images per hospital"),
     ("Features of the run", "features", "none", 8, "classifier trained on 8 images per hospital"),
     ("Features of the run", "features", "no_finding", 0, "only images without findings"),
-    ("Features of the run", "features", "matched", 0, "images chosen so that findings are equally common"),
+    (
+        "Features of the run",
+        "features",
+        "matched",
+        0,
+        "images chosen so that findings are as common at one hospital as at another",
+    ),
     ("Features of the run", "features", "shuffled", 0, "control: hospitals in random order"),
     (
         "Features of the same network before training",
@@ -161,7 +167,7 @@ def verdict(estimates: Estimates, run: Run, num_sources: int) -> str:
     trained, random = (of_run(estimates, run, probe, "none") for probe in ("features", "random"))
     if not trained.has_value:
         return "The source classifier was not run"
-    sentence = f"From the features of {run.label}, a linear classifier identifies one of {word(num_sources)} hospitals with accuracy {trained.with_interval}"
+    sentence = f"From the features of {run.label}, a linear classifier identifies an image’s hospital, one of {word(num_sources)}, with accuracy {trained.with_interval}"
     gain = of_run(estimates, run, "features", "random", 0, SELECTIVITY)
     if not (random.has_value and gain.has_value):
         return sentence
@@ -296,7 +302,7 @@ def mistaken(tables: Sequence[Mapping[str, Any]]) -> str:
     ]
     share, true, predicted = max(errors, default=(0.0, "", ""))
     return (
-        f"Most common error: {100 * share:.0f} % of {true} classified as {predicted}"
+        f"Most common error: {100 * share:.0f} % of the images of {true} are classified as {predicted}"
         if share >= 0.02
         else "Almost no image is assigned to another hospital"
     )

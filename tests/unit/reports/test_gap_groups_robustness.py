@@ -107,7 +107,7 @@ def test_the_labels_component_names_its_mapping_its_range_and_other_patients() -
         ]
     )
     assert (
-        "Labels: strict mapping at the external hospital; its possible values, over all label mappings: −.004 to .020"
+        "Labels: strict mapping at the external hospital; under any of the label mappings, the component is −.004 to .020"
         in text
     )
     assert "label mapping adds" in text

@@ -128,7 +128,7 @@ def test_an_unranked_run_has_its_reason_and_its_internal_auroc():
     assert sentences.unranked_reason("the loss was not finite", MISSING, 5, True) == "the loss was not finite"
     assert (
         sentences.unranked_reason("", internal, 0, False)
-        == "no external hospital was tested; internal AUROC (every finding) .800 [.700, .900]"
+        == "no external hospital was tested; internal AUROC (mean of all its findings) .800 [.700, .900]"
     )
     assert sentences.unranked_reason("", internal, 2, False).startswith(
         "internal and external hospitals label no finding in common; internal AUROC"
@@ -172,12 +172,15 @@ def test_every_label_source_has_its_words_and_synthetic_labels_are_named():
     assert said == (
         "Label sources: radiologists; radiology reports, labeled by a program; labels as given in the dataset."
     )
-    assert data_sentences.label_sources(["phantom"], phantom=True) == "Labels are those of the synthetic images."
+    assert (
+        data_sentences.label_sources(["phantom"], phantom=True)
+        == "The labels come from the program that draws the synthetic images."
+    )
     assert data_sentences.label_sources(["phantom"], phantom=False) == (
         "Label sources: the program that draws the images (exact)."
     )
     both = data_sentences.label_sources(["radiologist", "report"], phantom=True)
-    assert both.startswith("Labels are those of the synthetic images. Their form imitates")
+    assert both.startswith("The labels come from the program that draws the synthetic images. Their form imitates")
 
 
 def test_excluded_findings_are_named_with_their_runs_and_hospitals():
