@@ -167,7 +167,10 @@ def verdict(estimates: Estimates, run: Run, num_sources: int) -> str:
     trained, random = (of_run(estimates, run, probe, "none") for probe in ("features", "random"))
     if not trained.has_value:
         return "The source classifier was not run"
-    sentence = f"From the features of {run.label}, a linear classifier identifies an image’s hospital, one of {word(num_sources)}, with accuracy {trained.with_interval}"
+    sentence = (
+        f"From the features of {run.label}, a linear classifier identifies an image’s hospital, one of {word(num_sources)}, "
+        f"with accuracy {trained.with_interval}"
+    )
     gain = of_run(estimates, run, "features", "random", 0, SELECTIVITY)
     if not (random.has_value and gain.has_value):
         return sentence
