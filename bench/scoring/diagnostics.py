@@ -42,7 +42,7 @@ class Symptom:
     dataset: str
     finding: str  # "all" for a symptom of the entire run
     kind: str
-    value: float
+    value: float  # an AUROC, a gain in mean AUROC, or a share of images with equal logits; `kind` decides
     low: float
     high: float
     advice: str
@@ -84,7 +84,7 @@ def symptoms(
 
 
 def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) -> list[Symptom]:
-    """Return a symptom for each finding with the same logit in at least `share` of the images; `share` exceeds .5."""
+    """Return a symptom for each finding with the same logit in at least `share` of the images; `share` must exceed .5."""
     symptoms = []
     num = len(scored.logit)
     # if at least `share` of the logits are equal, at least this many pairs of successive images have equal logits

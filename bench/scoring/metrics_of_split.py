@@ -61,8 +61,9 @@ BUILT_IN: Mapping[str, MetricNeeds] = MappingProxyType(
 class OperatingPoints:
     """Thresholds and calibrators of each finding, chosen on the validation split.
 
-    threshold [R, K] is on the logit, in the order of RULES. fits: name of the calibrator -> fitted calibrator of each
-    finding. num_patients [2, K]: number of validation patients with a positive image, then with a negative image.
+    threshold [R, K]: thresholds for the logit; the first axis is in the order of RULES. fits: name of the calibrator ->
+    fitted calibrator of each finding. num_patients [2, K]: row 0 has the number of validation patients with a positive
+    image, row 1 the number of validation patients with a negative image.
     """
 
     threshold: Array
@@ -73,9 +74,9 @@ class OperatingPoints:
     def choose(cls, scored: ScoredSplit | None, num_findings: int, min_count: int = 1) -> Self:
         """Choose thresholds and calibrators on a split; if `scored` is None, all of them are NaN.
 
-        If a class is absent, all values of a finding are NaN. A threshold is the score of one image, so a threshold is
-        also NaN with fewer than `min_count` patients in a class. Calibrators need no minimum number of patients,
-        because a calibrator has few parameters and uses all images, and Platt's targets regularize small samples.
+        If a class is absent for a finding, its thresholds and calibrated probabilities are NaN. A threshold is the score
+        of one image, so a threshold is also NaN with fewer than `min_count` patients in a class. Calibrators need no
+        minimum number of patients: a calibrator uses all images, and Platt's targets regularize small samples.
         """
         threshold = np.full((len(RULES), num_findings), np.nan)
         fits: dict[str, list[Calibrator]] = {name: [] for name in FITS}
@@ -168,7 +169,7 @@ class _Request:
         return self.num_detailed(resamples) if limited else resamples.num
 
     def names(self) -> list[Key]:
-        """Return the metrics in the order of the table."""
+        """Return the metrics in the order of their rows in the table `scores`."""
         keys = list(self.ranked)
         keys += [Key(name, operating_point=rule) for rule in RULES for name in bootstrap.CALL_METRICS if self.calls]
         return keys + [Key(name, calibrator) for calibrator in self.calibrators for name in calibration.ERRORS]
@@ -185,7 +186,7 @@ class _Request:
         resamples: Resamples,
         bins: int,
     ) -> "_Pass":
-        """Return a `_Pass`, which computes one finding's metrics; the results come from its method `fill`."""
+        """Return a `_Pass` for one finding: its method `fill` computes the metrics, its method `numbers` returns them."""
         rules, cut = bootstrap.cuts_of(column, threshold_R if self.calls else np.empty(0))
         fitted = {name: binned for name, binned in probabilities.items() if binned.fitted}
         errors = None
@@ -208,13 +209,13 @@ class _Request:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pass:
-    """The computation of all metrics of one finding, one tile of replicates after another, on the same resamples."""
+    """The computation of all metrics of one finding, one tile (a group of LANES replicates) after another."""
 
     request: _Request
     rules: tuple[str, ...]
     calibrators: tuple[str, ...]
     walk: bootstrap.Walk
-    errors: calibration_errors.Errors | None
+    errors: calibration_errors.Errors | None  # None if no calibration errors are computed
     num: int  # number of replicates
     num_detailed: int  # number of replicates for calibration errors that are not in HEADLINES
 

@@ -73,9 +73,9 @@ def ranks(
     """Rank runs by one criterion, best first, with tie groups; `smallest_first`: the smallest value is best.
 
     Runs without this value or without valid replicates are left out. value, low and high are copied from `scores`.
-    mean_rank is the mean over replicates; rank_low and rank_high are the 95 % interval. p_best: share of replicates in
-    which the run is best; a replicate with several best runs counts in equal parts for each of them. group: number of
-    the run's tie group, from 1. p_anchor: adjusted p of the difference to the anchor (the best run of the group), NaN
+    mean_rank is the mean of the rank over replicates; rank_low and rank_high are the 95 % interval of the rank. p_best:
+    share of replicates in which the run is best; a replicate with several best runs counts in equal parts for each of
+    them. group: number of the run's tie group, from 1. p_anchor: adjusted p of the difference to the anchor (the best run of the group), NaN
     for anchors. all_low and all_high are simultaneous over all runs, so they are also valid for the run that is first
     by chance. lead: difference to the next row, positive if the row is better, with its own interval (lead_low,
     lead_high) and an interval that is adjusted for all pairs (lead_all_low, lead_all_high); NaN in the last row. Raises
@@ -95,7 +95,8 @@ def ranks(
     if not len(rows):
         return _frame([], SCHEMAS["ranks"])
     value, sign = rows["value"].to_numpy(np.float64), -1.0 if smallest_first else 1.0
-    # noise makes the replicates of these metrics too large, so the replicates are shifted: their mean becomes the value
+    # noise makes the replicates of the metrics in BIASED too large, so the replicates are shifted: their mean becomes
+    # the value
     if criterion.metric in BIASED:
         replicates_RB = replicates_RB + (value - np.nanmean(replicates_RB, axis=1))[:, None]
     tests = pair_tests(value, replicates_RB)

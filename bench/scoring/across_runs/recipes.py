@@ -312,8 +312,8 @@ def prior_degrees(variance: Array, degrees: Array) -> float:
     """Estimate how many degrees of freedom a common variance counts for, given variances and their degrees of freedom.
 
     The logarithms of the variances scatter, because each variance has few degrees of freedom. If the logarithms scatter
-    more than this explains, the true variances differ, and the common variance counts for fewer degrees. The result is
-    infinite if the logarithms do not scatter more, or if fewer than two variances are above 0.
+    more than the few degrees of freedom explain, the true variances differ, and the common variance counts for fewer
+    degrees. If the logarithms do not scatter more, or if fewer than two variances are above 0, the result is infinite.
     Source: Smyth 2004, section 6.2.
 
     >>> prior_degrees(np.array([1.0, 1.1, 0.9]), np.array([4.0, 4.0, 4.0]))

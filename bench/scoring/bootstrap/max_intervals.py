@@ -22,9 +22,9 @@ Array = NDArray[np.float64]
 
 
 class Extreme(NamedTuple):
-    """The largest number with its position and 95 % interval.
+    """The largest of several numbers, with its index (`position`) and 95 % interval.
 
-    If no number is finite, position is -1, and value and bounds are NaN.
+    If no number is finite, `position` is -1, and value and bounds are NaN.
     """
 
     position: int

@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupCounts:
-    """Number of images of each group in the original sample [G], and in each replicate [G, B]."""
+    """Number of images of each group (cell and label) in the original sample [G], and in each replicate [G, B]."""
 
     sample: Array
     replicates: Array
