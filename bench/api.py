@@ -45,9 +45,9 @@ def make_phantom(
     """Write synthetic cohorts in the layouts of the real datasets; return the folder.
 
     `images`: hospital -> number of frontal images. `size`: long side of an image in pixels. The first hospital prints a
-    tag on some images. `shortcut` (0 to 1) is the probability of the tag on an image with Pleural Effusion, minus the
-    probability of the tag on another image. If the folder already has cohorts with the same settings, these cohorts are
-    kept. Raises ConfigError for an unknown hospital, for a setting outside its range, and for a folder with other
+    tag (a marker) on some images. `shortcut` (0 to 1) is the probability of the tag on an image with Pleural Effusion,
+    minus the probability of the tag on an image without Pleural Effusion. If the folder already has cohorts with the
+    same settings, these cohorts are kept. Raises ConfigError for an unknown hospital, for a setting outside its range, and for a folder with other
     content.
 
 

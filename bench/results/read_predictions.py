@@ -167,8 +167,8 @@ def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") ->
 def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
     """Return the reason why a run cannot be scored, "" if the run can be scored.
 
-    Such a run is done and intact, and has predictions for every cohort; a trained run also has features, except in a
-    store made from bundles.
+    A run can be scored if it is done and intact, and has predictions for every cohort. A trained run must also have
+    features, except in a store made from bundles.
     """
     state, folder = manifest.store.state(run["id"]), manifest.store.run_dir(run["id"])
     if "kind" in run and (reason := manifest.store.first_unfinished(run["sources"], manifest.names)):

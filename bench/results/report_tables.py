@@ -184,7 +184,7 @@ def _components(frames: Mapping[str, pd.DataFrame], recipes: Recipes) -> dict[st
 
 
 def _cooccurrence(data: CohortTables, findings: Sequence[str]) -> pd.DataFrame:
-    """Build one row per cohort and pair of findings, with counts of images."""
+    """Build the table `cooccurrence`: for each cohort and pair of findings, counts of images by the two labels."""
     pairs = [
         (*place, *pair) for place, states in data.headline_states.items() for pair in cooccurrence(states, findings)
     ]
@@ -266,7 +266,7 @@ def _costs(manifest: Manifest, scored: list[str], history: Mapping[str, pd.DataF
 
 
 def _last_date(manifest: Manifest, run_ids: Sequence[str]) -> str:
-    """Return the day (UTC) on which the last of these runs was finished; "" if none is finished."""
+    """Return the day (UTC, such as "2026-01-31") on which the last of the runs was finished; "" if no run is finished."""
     done = [manifest.store.run_dir(run_id) / "DONE" for run_id in run_ids]
     times = [path.stat().st_mtime for path in done if path.is_file()]
     return time.strftime("%Y-%m-%d", time.gmtime(max(times))) if times else ""

@@ -205,7 +205,7 @@ def _external_row(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the row of a derived run: values that its source runs share, and "several" for text in which they differ.
+    """Return the row of a derived run: values that its runs share, and "several" for text in which its runs differ.
 
     `of`: rows of the trained runs that the derived run combines.
     """

@@ -26,8 +26,8 @@ def scores_to_rank_by(
 ) -> pd.DataFrame:
     """Return all scores by which recipes can be ranked: a table with the columns of Criterion, run_id, value, low, high.
 
-    scores, gaps: rows of recipes, as in the tables `scores` and `gaps`. of_findings: the result of `external_of_findings`. custom: the custom metrics that the
-    registry adds.
+    scores, gaps: rows of recipes, as in the tables `scores` and `gaps`. of_findings: the result of
+    `external_of_findings`. custom: the custom metrics that the registry adds.
     """
     macros = scores[(scores["finding"] == MACRO) & (scores["subgroup"] == "all") & (scores["operating_point"] == "")]
     macros = macros[(macros["dataset"] != internal) | (macros["split"] == "test")]

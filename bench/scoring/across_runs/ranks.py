@@ -75,9 +75,9 @@ def ranks(
     Runs without this value or without valid replicates are left out. value, low and high are copied from `scores`.
     mean_rank is the mean of the rank over replicates; rank_low and rank_high are the 95 % interval of the rank. p_best:
     share of replicates in which the run is best; a replicate with several best runs counts in equal parts for each of
-    them. group: number of the run's tie group, from 1. p_anchor: adjusted p of the difference to the anchor (the best run of the group), NaN
-    for anchors. all_low and all_high are simultaneous over all runs, so they are also valid for the run that is first
-    by chance. lead: difference to the next row, positive if the row is better, with its own interval (lead_low,
+    them. group: number of the run's tie group, from 1. p_anchor: adjusted p of the difference to the anchor (the best
+    run of the group), NaN for anchors. all_low and all_high: interval of the value that is simultaneous over all runs, so
+    it is also valid for the run that is first by chance. lead: difference to the next row, positive if the row is better, with its own interval (lead_low,
     lead_high) and an interval that is adjusted for all pairs (lead_all_low, lead_all_high); NaN in the last row. Raises
     ValueError if `scores` has several rows of one run for the criterion.
     """
