@@ -23,8 +23,9 @@ LEAST = 1e-7  # probabilities are clipped to [LEAST, 1 - LEAST] before a logarit
 def ece(label: Label, prob: Score, bins: int = 15) -> float:
     """Compute the expected calibration error (ECE) over equal-width bins with the package netcal.
 
-    A bin's distance is the absolute difference between its mean probability and the share of its images with the finding.
-    The ECE is the mean distance over bins, weighted by the number of images in each bin. Range: 0 (calibrated) to 1.
+    A bin's distance is the absolute difference between its mean probability and the share of its images with the
+    finding. The ECE is the mean distance over bins, weighted by the number of images in each bin. Range: 0 (calibrated)
+    to 1.
     Source: Naeini et al. 2015; Kueppers et al. 2020 (netcal).
     """
     require_finite(prob, "probabilities")
@@ -48,9 +49,9 @@ def _netcal(name: str, bins: int) -> Any:
 def mce(label: Label, prob: Score, bins: int = 15) -> float:
     """Compute the maximum calibration error (MCE) over equal-width bins with the package netcal.
 
-    A bin's distance is the absolute difference between its mean probability and the share of its images with the finding.
-    The MCE is the largest distance of a bin. Range: 0 to 1.
-    One bin with a single image can determine the MCE, so read the MCE together with the number of images in each bin.
+    A bin's distance is the absolute difference between its mean probability and the share of its images with the
+    finding. The MCE is the largest distance of a bin. Range: 0 to 1. One bin with a single image can determine the MCE,
+    so read the MCE together with the number of images in each bin.
     Source: Naeini et al. 2015; netcal's MCE.
     """
     require_finite(prob, "probabilities")
@@ -166,7 +167,8 @@ class Sums(NamedTuple):
     The last axis is B replicates; B is 1 for one sample.
     wide [G, 2, B]: per equal-width bin, the number of images, then the sum of (label - probability).
     mass [G, 2, B]: the same two sums per equal-mass bin.
-    total [3, B]: the number of positive images, the sum of (label - probability)^2 over all images, the sum of the log loss.
+    total [3, B]: the number of positive images, the sum of (label - probability)^2 over all images, the sum of the log
+    loss.
     """
 
     wide: Array

@@ -158,7 +158,8 @@ def fit_temperature(label: Label, logit: Score) -> Temperature:
 class Isotonic:
     """The calibrator that interpolates linearly between points: x [P] are logits, y [P] are probabilities.
 
-    The probability is constant below the first point and above the last point. Without points, all probabilities are NaN.
+    The probability is constant below the first point and above the last point. Without points, all probabilities are
+    NaN.
     """
 
     x: Array

@@ -27,8 +27,8 @@ def heights(column: Column) -> dict[str, Array]:
 
     KINDS has the x values of each kind of curve. roc: sensitivity at each false positive rate, interpolated linearly
     between thresholds. pr: for each recall, the precision at the highest threshold whose recall is at least this recall;
-    for recall 0, the precision at the highest threshold with a true positive. The AUPRC uses all thresholds, so the area
-    under these P points is only close to the AUPRC.
+    for recall 0, the precision at the highest threshold with a true positive. The AUPRC uses all thresholds, so the
+    area under these P points is only close to the AUPRC.
     """
     num_positive = int(np.count_nonzero(column.positive))
     # 1e-9 is subtracted because of rounding errors: ceil(.1 * 30) must be 3

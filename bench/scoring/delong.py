@@ -34,8 +34,8 @@ class Areas:
     def interval(self) -> tuple[Array, Array]:
         """Compute the bounds of each AUROC's 95 % interval, with a normal distribution on the logit scale.
 
-        The delta method converts the standard error to the logit scale. The bounds are NaN for an AUROC of 0 or 1, which
-        has no logit.
+        The delta method converts the standard error to the logit scale. The bounds are NaN for an AUROC of 0 or 1,
+        which has no logit.
         Source: Pepe 2003, The Statistical Evaluation of Medical Tests, equation 5.10.
         """
         slope = self.value * (1 - self.value)  # derivative of the area with respect to its logit
@@ -123,8 +123,8 @@ def of_column(kind: NDArray[np.uint8], patient: NDArray[np.int32], placement: Ar
     """Return the AUROC of one finding twice: first with DeLong's variance, then with Obuchowski's variance.
 
     The n images with a label of 0 or 1 are sorted by decreasing score. kind [n]: flags; POSITIVE is set if the label is
-    1. patient [n]: code of the image's patient. placement [n]: for a positive image, the number of negative images with a
-    lower score; for a negative image, the number of positive images with a higher score. Ties count half.
+    1. patient [n]: code of the image's patient. placement [n]: for a positive image, the number of negative images with
+    a lower score; for a negative image, the number of positive images with a higher score. Ties count half.
     """
     results = [np.full(1, np.nan), np.full((1, 1), np.nan), np.full((1, 1), np.nan)]
     _of_column(kind, patient, placement, int(patient.max(initial=-1)) + 1, *results)

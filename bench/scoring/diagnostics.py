@@ -126,7 +126,7 @@ def untrained(dataset: str, macro: Interval) -> list[Symptom]:
 
 
 def other_order(scored: ScoredSplit, findings: Sequence[str], fewest: int = _FEWEST) -> list[Symptom]:
-    """Return a symptom if assigning the outputs to the findings in another order raises the mean AUROC by .05 or more.
+    """Return a symptom if the mean AUROC rises by .05 or more when the outputs are assigned to findings in another order.
 
     Findings with fewer than `fewest` images of a class are skipped. The gain must also be at least four standard
     deviations of the gain of random outputs. Correlated findings can give a small gain without any fault.

@@ -1,6 +1,7 @@
 """Computation of all metrics of one split: a value per finding, with bootstrap replicates.
 
-A column has the scored images of one finding by falling logit. A tile is a group of LANES (64) replicates.
+A column has the scored images of one finding, from the highest logit to the lowest. A tile is a group of LANES (64)
+replicates.
 Shapes: N images, K findings, B replicates, R operating points.
 """
 
@@ -61,9 +62,9 @@ BUILT_IN: Mapping[str, MetricNeeds] = MappingProxyType(
 class OperatingPoints:
     """Thresholds and calibrators of each finding, chosen on the validation split.
 
-    threshold [R, K]: thresholds for the logit; the first axis is in the order of RULES. fits: name of the calibrator ->
-    fitted calibrator of each finding. num_patients [2, K]: row 0 has the number of validation patients with a positive
-    image, row 1 the number of validation patients with a negative image.
+    threshold [R, K]: a threshold for the logit by rule (in the order of RULES) and finding. fits: name of the
+    calibrator -> fitted calibrator of each finding. num_patients [2, K]: row 0 has the number of validation patients
+    with a positive image, row 1 the number of validation patients with a negative image.
     """
 
     threshold: Array
@@ -74,9 +75,9 @@ class OperatingPoints:
     def choose(cls, scored: ScoredSplit | None, num_findings: int, min_count: int = 1) -> Self:
         """Choose thresholds and calibrators on a split; if `scored` is None, all of them are NaN.
 
-        If a class is absent for a finding, its thresholds and calibrated probabilities are NaN. A threshold is the score
-        of one image, so a threshold is also NaN with fewer than `min_count` patients in a class. Calibrators need no
-        minimum number of patients: a calibrator uses all images, and Platt's targets regularize small samples.
+        If a class is absent for a finding, its thresholds and calibrated probabilities are NaN. A threshold is the
+        score of one image, so a threshold is also NaN with fewer than `min_count` patients in a class. Calibrators need
+        no minimum number of patients: a calibrator uses all images, and Platt's targets regularize small samples.
         """
         threshold = np.full((len(RULES), num_findings), np.nan)
         fits: dict[str, list[Calibrator]] = {name: [] for name in FITS}
@@ -132,9 +133,9 @@ def _by_class(scored: ScoredSplit) -> NDArray[np.int64]:
 class SplitMetrics:
     """Metrics of one split, with counts.
 
-    Each metric has a value [K] and replicates [K, B], NaN where not available. Calibration errors have only the first
-    FOR_DETAIL replicates, except HEADLINES (brier and ece without calibration), which have all replicates. A result of
-    `measure` for only one metric has all replicates.
+    Each metric has a value [K] for the K findings, and B replicates of each value [K, B]; NaN where not available.
+    Calibration errors have only the first FOR_DETAIL replicates, except HEADLINES (brier and ece without calibration),
+    which have all replicates. A result of `measure` for only one metric has all replicates.
     """
 
     scored: ScoredSplit
@@ -144,8 +145,8 @@ class SplitMetrics:
     value: dict[Key, Array]
     replicates: dict[Key, Array]
     threshold: Array  # [R, K] on the logit; NaN where no threshold was chosen, and on the split that chooses thresholds
-    columns: tuple[Column, ...]  # one per finding: its scored images by falling logit
-    # one per finding: calibrator -> probabilities, in the order of the column
+    columns: tuple[Column, ...]  # one per finding: its scored images, from the highest logit to the lowest
+    # one per finding: calibrator -> probabilities of the images in the finding's column, in the same order
     probabilities: tuple[Mapping[str, BinnedProbabilities], ...]
 
     @property

@@ -194,7 +194,7 @@ class Writer:
 
 
 def _least(counts: Counts, selected: NDArray[np.integer | np.bool_], num_findings: int) -> Sizes:
-    """Compute the minimum of each count over the selected findings."""
+    """Compute the minimum over the selected findings of each count: images, positives, negatives and patients."""
     columns = np.array((counts.n, counts.num_positive, counts.num_negative, counts.num_patients))
     n, num_positive, num_negative, num_patients = columns[:, selected].min(1).tolist()
     return Sizes(n, num_positive, num_negative, num_patients, num_findings)

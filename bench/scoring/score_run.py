@@ -70,8 +70,8 @@ def score_run(
     External macros use only findings that the internal test split scores, so that internal and external macros can be
     compared. The finding "core" is the mean over the findings that the internal test split and every hospital score.
     Without the split `val` of the internal cohort, thresholds and calibrators are NaN. Without the split `test` of the
-    internal cohort, there are no gaps. `num_threads` does not change values; the order of the images changes values only
-    by rounding errors.
+    internal cohort, there are no gaps. `num_threads` does not change values; the order of the images changes values
+    only by rounding errors.
     Raises ValueError for a repeated split, two splits of an external cohort, logits that do not match the findings, and
     a cohort named "external".
     """

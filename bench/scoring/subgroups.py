@@ -37,8 +37,8 @@ class _Table:
 
     AUROC, false positive rate (fpr) and false negative rate (fnr) have a column for each finding, then a column for the
     macro, which `_add_macro` fills in. Underdiagnosis and overdiagnosis have one column. rule: the threshold rule, ""
-    for AUROC. value [G, C], replicates [G, C, B], sizes [5, G, C]: numbers of images, positives, negatives, patients and
-    findings.
+    for AUROC. value [G, C] (groups, columns), replicates [G, C, B]. sizes [5, G, C]: numbers of images, positives,
+    negatives, patients and findings.
     """
 
     metric: str
@@ -144,7 +144,7 @@ def _interval(table: _Table) -> tuple[Array, Array]:
 
 
 def _common(value: Array) -> NDArray[np.bool_]:
-    """Return the mask [C] of the findings that all groups score, given value [G, C].
+    """Return the mask [C] of the findings that all groups score, from value [G, C] of G groups and C findings.
 
     Groups that score fewer than half of the findings are ignored.
     """

@@ -92,7 +92,8 @@ def agreement(scores: pd.DataFrame, replicates: Replicates, internal: str) -> pd
     """Build the table `agreement`: for each pair of cohorts, Kendall's tau-b between the runs' macro AUROCs.
 
     Only runs with a value in every cohort are used; tau is NaN with fewer than three runs. The patients of different
-    cohorts are resampled independently. Resampling adds noise, which moves tau towards 0, so the interval is conservative.
+    cohorts are resampled independently. Resampling adds noise, which moves tau towards 0, so the interval is
+    conservative.
     """
     value, run_ids = macros_in_every_cohort(scores, replicates, internal)
     rows = []

@@ -20,9 +20,9 @@ def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, inte
 
     In each pair, `first` is the run with the higher external AUROC. value is the difference of macro AUROCs (external
     mean, internal test split, each hospital) or of macro gaps. low and high are the interval of this difference alone,
-    not adjusted for the number of pairs. all_low and all_high are adjusted for all pairs of runs that have a value, also
-    for runs that are not among the MOST best; these adjusted bounds decide whether the page calls the difference clear.
-    A run without a value in a cohort has no row for this cohort.
+    not adjusted for the number of pairs. all_low and all_high are adjusted for all pairs of runs that have a value,
+    also for runs that are not among the MOST best; these adjusted bounds decide whether the page calls the difference
+    clear. A run without a value in a cohort has no row for this cohort.
     """
     tables = {"auroc": _points(scores, internal), "gap": gaps[gaps["finding"] == MACRO]}
     external = tables["auroc"][tables["auroc"]["dataset"] == EXTERNAL].sort_values(

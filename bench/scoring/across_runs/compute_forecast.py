@@ -24,7 +24,7 @@ from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
 
-FACTOR = 2.0  # the score is predicted at this multiple of the largest cost; a fitted line says little about much larger costs
+FACTOR = 2.0  # the score is predicted at this multiple of the largest cost; the line is not valid for much larger costs
 LEAST = 6  # minimum number of recipes, the same as in `reports.sentences.cost`
 LEAST_COSTS = 4  # minimum number of different costs
 

@@ -3,8 +3,8 @@
 A column has the labels and scores of one finding of one run. The images of a column are sorted once. Then each pass
 ("walk") over the sorted images computes a tile: 64 replicates, each with its own weights (how often each patient was
 drawn). Counts are integers, exact in float64 up to 2^53, so ties and the order of the images cause no rounding errors.
-Results do not depend on the number of threads. A cut is a number of images: the images before the cut are those with the highest
-scores, such as all positive calls.
+Results do not depend on the number of threads. A cut is a number of images: the images before the cut are those with
+the highest scores, such as all positive calls.
 Shapes: N images, C columns, B replicates, T tiles of LANES (64) replicates, Q cuts, G groups, R thresholds, V values.
 label_NC int8: 1 and 0; an image with any other label is ignored in its column.
 """
@@ -53,9 +53,9 @@ class ColumnMetrics(NamedTuple):
 class Walk:
     """AUROC, AUPRC and counts of one finding in each replicate, computed by passes over the sorted images.
 
-    `fill` computes one tile (LANES replicates); tiles may be computed in any order.
-    `cut` [Q]: numbers of images with the highest scores; negatives and positives are counted among these images. Cuts
-    increase, and no cut is inside a tie.
+    `fill` computes one tile (LANES replicates) of T tiles; tiles may be computed in any order.
+    `cut` [Q]: Q numbers of images with the highest scores. For each cut, `reached` has the numbers of negatives and of
+    positives among these images. Cuts increase, and no cut is inside a tie.
     """
 
     column: Column
@@ -101,9 +101,10 @@ def column_metrics(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupWalk:
-    """AUROC and counts of one finding for each patient group in each replicate.
+    """AUROC and counts of one finding for each of G patient groups in each replicate.
 
-    `fill` computes one tile (LANES replicates); tiles may be computed in any order.
+    `fill` computes one tile (LANES replicates) of T tiles; tiles may be computed in any order. The images before the
+    cut are those with the highest scores, such as all positive calls.
     """
 
     images: GroupedImages

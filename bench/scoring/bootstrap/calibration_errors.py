@@ -118,9 +118,9 @@ class Segments(NamedTuple):
 class Errors:
     """Calibration errors of one finding in each replicate, for P sets of probabilities, such as raw and calibrated ones.
 
-    `fill` computes one tile (LANES replicates); tiles may be computed in any order. The first D tiles have all errors of
-    all sets. The other tiles have only the HEADLINES of the first of the P sets. The excess of an image is its label
-    minus its probability.
+    `fill` computes one tile (LANES replicates) of T tiles; tiles may be computed in any order. The first D tiles have
+    all errors of all sets. The other tiles have only the HEADLINES of the first of the P sets. The excess of an image
+    is its label minus its probability.
     """
 
     detailed: Segments  # values of an image: its excess in each set, then the number 1

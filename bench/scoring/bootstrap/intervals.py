@@ -202,13 +202,13 @@ def distance_difference(
     """Compute the interval of the difference first - second of two calibration errors, with the `excess` of each error.
 
     A calibration error is a mean of distances, and noise increases distances. So each estimate is too high by an
-    unknown bias. The replicates contain noise twice: from the sample and from the resampling. The mean of the replicates
-    minus the estimate is the excess. If the true error is large, the bias is about the excess. If the true error is 0,
-    the estimate is all bias: the replicates are sqrt(2) times as large as the estimate, and the bias is (1 + sqrt(2)) x
-    excess. The interval allows for every bias from 0 to this largest bias, separately for the two errors, because equal
-    excesses can belong to different biases. The interval also extends by 1.96 standard deviations of the replicates to both sides. So the
-    estimate, from which no bias is subtracted, is always inside the interval. Percentile intervals contain the truth
-    too rarely (`benchmarks/coverage.py`, simulations `ece` and `drift`).
+    unknown bias. The replicates contain noise twice: from the sample and from the resampling. The mean of the
+    replicates minus the estimate is the excess. If the true error is large, the bias is about the excess. If the true
+    error is 0, the estimate is all bias: the replicates are sqrt(2) times as large as the estimate, and the bias is the
+    excess times 1 + sqrt(2). The interval allows for every bias from 0 to this largest bias, separately for the two
+    errors, because equal excesses can belong to different biases. The interval also extends by 1.96 standard deviations
+    of the replicates to both sides. So the estimate, from which no bias is subtracted, is always inside the interval.
+    Percentile intervals contain the truth too rarely (`benchmarks/coverage.py`, simulations `ece` and `drift`).
 
     >>> low, high = distance_difference(np.array([0.02]), np.full((1, 9), 0.02), np.array([0.01]), np.array([0.01]))
     >>> low.round(3), high.round(3)

@@ -29,8 +29,8 @@ class Factors(NamedTuple):
     After the last replicate, the last tile is filled with 0.
     """
 
-    of_label: Array  # [T, 2, LANES]: factor of negatives, factor of positives
-    of_group: Array  # [T, G, LANES]: factor of each group
+    of_label: Array  # [T tiles, 2, LANES]: factor of negatives, factor of positives
+    of_group: Array  # [T tiles, G groups, LANES]: factor of each group
 
     @classmethod
     def tiled(cls, label_2B: Array, group_GB: Array) -> "Factors":
@@ -86,7 +86,10 @@ class Ranked:
         return cls(column, group, cells, num_groups, bins)
 
     def reweighted(self, weight: NDArray[np.uint8], of_label: Array, of_group: Array) -> Array:
-        """Compute the metrics of `Reweighted` [5, L] from weight [num_patients, L], of_label [2, L] and of_group [G, L]."""
+        """Compute the five metrics of `Reweighted` for L replicates: [5, L].
+
+        weight [num_patients, L]: how often each patient was drawn. of_label [2, L] and of_group [G, L]: see `Factors`.
+        """
         ranked = np.empty((3, weight.shape[1]))
         walk_weighted(self.column.patient, self.column.kind, self.group, weight, of_label, of_group, ranked)
         errors = np.empty((2, weight.shape[1]))
@@ -106,8 +109,9 @@ def _weighted_errors(
     """Compute two calibration errors per replicate and write them to out [2, L]: weighted by of_group, and by of_label.
 
     Each error is the sum over bins of the absolute value of the weighted excess of the bin. A cell has the images that
-    share bin, group and label, so their weights are equal, and the excess of each of the C cells is summed only once for
-    both results. In a replicate without positive or without negative images, a weight is infinite and the errors are NaN.
+    share bin, group and label, so their weights are equal, and the excess of each of the C cells is summed only once
+    for both results. In a replicate without positive or without negative images, a weight is infinite and the errors
+    are NaN.
     """
     lanes, num_groups = excess_C1L.shape[2], of_group.shape[0]
     by_group, by_label = np.zeros((bins, lanes)), np.zeros((bins, lanes))
@@ -134,7 +138,7 @@ class WeightedWalk:
     ranked: Ranked
     factors: Factors
     num: int  # number of replicates
-    metrics: Array  # [T, 5, LANES]
+    metrics: Array  # [T tiles, 5, LANES]: the metrics in the order of the fields of `Reweighted`
 
     @classmethod
     def empty(cls, resamples: Resamples, ranked: Ranked, factors: Factors) -> Self:

@@ -36,7 +36,10 @@ CountsCache = dict[tuple[int, int], GroupCounts]  # (index of the finding, numbe
 
 
 class Weights(NamedTuple):
-    """Weights of images in the original sample: of negatives and of positives [2], and of each group [G]."""
+    """Weights of images in the original sample.
+
+    label [2]: weight of a negative image, weight of a positive image. group [G]: weight of an image of each group.
+    """
 
     label: Array
     group: Array

@@ -8,12 +8,12 @@ is the amount by which the external value approaches the internal value when one
               view of the internal test split. The ratio of internal to external share of a cell is limited to 10
               (truncation: Cole and Hernan 2008, doi:10.1093/aje/kwn164).
   labels      For AUROC only. If radiologists labeled the external hospital but not the internal test split, an internal
-              split labeled by radiologists replaces the test split. This split has other patients, so the component includes
-              the difference between patients, and the column `paired` is 0 (other images). In all other situations, both
-              hospitals are scored again on the same images, with the labels of a stricter mapping, whose labels have more
-              similar meanings at the two hospitals. Without a stricter mapping that changes labels, the component is
-              unknown, because a looser mapping makes the labels of the two hospitals less similar. The columns `least` and
-              `most` are the smallest and largest component over all mappings.
+              split labeled by radiologists replaces the test split. This split has other patients, so the component
+              includes the difference between patients, and the column `paired` is 0 (other images). In all other
+              situations, both hospitals are scored again on the same images, with the labels of a stricter mapping,
+              whose labels have more similar meanings at the two hospitals. Without a stricter mapping that changes
+              labels, the component is unknown, because a looser mapping makes the labels of the two hospitals less
+              similar. The columns `least` and `most` are the smallest and largest component over all mappings.
 The weights use external labels. So the weights only explain the gap, and never improve a reported value.
 Shapes: N images, G groups (cell x label), B replicates.
 """
