@@ -243,7 +243,8 @@ def _published(manifest: Manifest) -> pd.DataFrame:
 def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
     """Return {hospital: findings without a gap in any run}.
 
-    For such a finding, the internal or the external cohort has no labels or too few patients.
+    A finding has no gap at a hospital if the internal or the external cohort has no labels of the finding or too few
+    patients.
     """
     rows = gaps[(gaps["finding"] != "macro") & (gaps["dataset"] != "external")]
     never = rows["value"].isna().groupby([rows["dataset"], rows["finding"]], sort=False).all()

@@ -96,7 +96,7 @@ class OperatingPoints:
     def frame(self, run_id: str, findings: Sequence[str]) -> pd.DataFrame:
         """Build the table `operating_points`: one row per finding and rule, with platt_a, platt_b and temperature.
 
-        Isotonic curves are not stored; code that needs such a curve fits it again to the stored logits.
+        Isotonic curves are not stored; code that needs an isotonic curve fits the curve again to the stored logits.
         """
         rows = []
         for k, finding in enumerate(findings):
@@ -123,7 +123,7 @@ class OperatingPoints:
 
 
 def _by_class(scored: ScoredSplit) -> NDArray[np.int64]:
-    """Count the patients of each finding [2, K]: first those with a positive image, then those with a negative image."""
+    """Count patients for each finding [2, K]: row 0, patients with a positive image; row 1, with a negative image."""
     return np.array(
         [[len(set(scored.patient_id[labels == sign])) for labels in scored.labels().T] for sign in (1, 0)], np.int64
     )

@@ -119,7 +119,7 @@ class _IntervalGroup(NamedTuple):
 
 
 class Writer:
-    """A collector for the rows of one run. `rows` computes the intervals of all rows together, because this is faster."""
+    """A collector for the rows of one run; `rows` computes all intervals together, which is faster than one by one."""
 
     def __init__(self, run_id: str, settings: Settings) -> None:
         self._added: list[_Block | list[Row]] = []

@@ -92,7 +92,7 @@ class Walk:
 def column_metrics(
     resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = (), with_auprc: bool = True
 ) -> ColumnMetrics:
-    """Compute the metrics of one column in all replicates; `Walk` explains `cut`."""
+    """Compute AUROC, AUPRC and counts of one finding (a column) in all replicates; `Walk` explains `cut`."""
     walk = Walk.empty(resamples, column, cut, with_auprc)
     for tile in range(len(resamples.weight)):
         walk.fill(tile, resamples.tile(tile))
@@ -147,8 +147,9 @@ def group_metrics(resamples: Resamples, images: GroupedImages) -> tuple[Array, A
 
 
 def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores, num_threads: int = 1) -> tuple[Array, Array]:
-    """Compute AUROC and AUPRC of each column and replicate, [C, B] each; NaN in a replicate in which a class is absent.
+    """Compute AUROC and AUPRC, [C, B] each, of the C columns of label_NC and score_NC in B replicates.
 
+    A column has the labels and scores of one finding of one run. In a replicate without a class, the metrics are NaN.
     The results, with or without ties, are within 1e-12 of those of scikit-learn on the resampled rows.
     """
     shape = (label_NC.shape[1], resamples.num)
@@ -222,7 +223,7 @@ def cuts_of(column: Column, threshold_R: Array) -> tuple[list[int], NDArray[np.i
 def calls(
     resamples: Resamples, label_NC: Labels, score_NC: Scores, threshold_RC: Array, num_threads: int = 1
 ) -> dict[str, Array]:
-    """Compute the CALL_METRICS, [R, C, B] each, at R thresholds per column.
+    """Compute the CALL_METRICS, [R, C, B] each, at R thresholds for each of C columns in B replicates.
 
     An image is called positive if score >= threshold. Metrics are NaN for a NaN threshold. F1 and sensitivity are NaN without
     positives, specificity without negatives, precision without positive calls, npv without negative calls.

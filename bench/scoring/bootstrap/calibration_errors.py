@@ -39,7 +39,7 @@ Positive = NDArray[np.bool_]
 def calibration_metrics(
     resamples: Resamples, label_NC: Labels, prob_NC: Scores, bins: int = 15, num_threads: int = 1
 ) -> dict[str, Array]:
-    """Compute the calibration errors of each column and replicate: name -> [C, B].
+    """Compute the calibration errors of the C columns of prob_NC (findings) in B replicates: name -> errors [C, B].
 
     `calibration_metrics.errors_of` defines the errors. All replicates use the equal-mass bins of the original images.
     Raises ValueError if the probability of a labeled image is not between 0 and 1.

@@ -211,8 +211,8 @@ def sum_segments(
     """Compute the sum of weight x value [V, n] over the images of each segment, and add it to out [S, V, L].
 
     Segment s has the images from start[s] to start[s + 1] - 1. Four images are processed together, so that weights are
-    converted to floats only once for all values, and each sum is read and written only once for four images. The last
-    four images of a segment may be fewer; weights of 0 replace the missing images.
+    converted to floats only once for all values, and each sum is read and written only once for four images. If
+    fewer than four images are left at the end of a segment, weights of 0 replace the missing images.
     """
     if value.shape[0] == 1:
         _sum_one_value(patient, start, value[0], weight, out)
