@@ -45,10 +45,10 @@ def make_phantom(
     """Write synthetic cohorts in the layouts of the real datasets; return the folder.
 
     `images`: hospital -> number of frontal images. `size`: long side of an image in pixels. The first hospital prints a
-    tag on some images. `shortcut` (0 to 1) is the probability of the tag on an image with Pleural Effusion, minus the
-    probability of the tag on another image. If the folder already has cohorts with the same settings, these cohorts are
-    kept. Raises ConfigError for an unknown hospital, for a setting outside its range, and for a folder with other
-    content.
+    tag (a marker) on some images. `shortcut` (0 to 1) is the probability of the tag on an image with Pleural Effusion,
+    minus the probability of the tag on an image without Pleural Effusion. If the folder already has cohorts with the
+    same settings, these cohorts are kept. Raises ConfigError for an unknown hospital, for a setting outside its range,
+    and for a folder with other content.
 
 
     >>> data = make_phantom(work / "made", {"nih": 12})
@@ -289,8 +289,9 @@ def explain(
 
     The result has `gray` [D, D]: the image area that the network gets, enlarged to D x D pixels for display. D is
     usually at least 384. Each element of `finding_maps` has `heat` [D, D] float32, the evidence for one finding in each
-    pixel, 0 or above. The evidence of a single network is unscaled. Raises DatasetError for an unusable image file,
-    ConfigError for a finding that the run has not learned.
+    pixel, 0 or above. The evidence has no unit, so the values of different networks cannot be compared. For a TTA or an
+    ensemble, the map of each view or network is divided by its maximum, then the maps are averaged. Raises DatasetError
+    for an unusable image file, ConfigError for a finding that the run has not learned.
 
 
     >>> explanation = explain(stored, data / "nih" / nih.table["path"][0], ["Edema"])

@@ -34,7 +34,7 @@ class CohortTables:
 
 
 def cohort_tables(manifest: Manifest, findings: list[str]) -> CohortTables:
-    """Build the tables of cohorts, splits and prevalences."""
+    """Build the tables `cohorts`, `splits` and `prevalence` (label states of `findings`) for all cohorts of a grid."""
     config = manifest.shared
     rows, splits, prevalence, headline, shared = [], [], [], {}, 0
     for cohort in manifest.cohorts:

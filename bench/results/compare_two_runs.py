@@ -226,7 +226,7 @@ def _verdict_note(manifest: Manifest, ids: tuple[str, str], key: Key, table: pd.
 
 
 def verdicts_on_page(manifest: Manifest, ids: tuple[str, str], key: Key, table: pd.DataFrame) -> dict[str, str]:
-    """Return the verdicts of the grid's leaderboard on the macro differences of `table`: cohort -> word, such as HIGHER.
+    """Return the leaderboard's verdicts on the macro differences first - second in `table`: cohort -> word, such as HIGHER.
 
     The leaderboard compares recipes (means over seeds), and its intervals are adjusted for all pairs of recipes. A
     cohort is left out if the difference in the stored report is not the difference in `table`. This happens if the

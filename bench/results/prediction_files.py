@@ -1,8 +1,8 @@
 """Read a table of predictions and a table of labels, so that any model can be scored on any images.
 
     predictions.csv   image_id, and one column of probabilities or logits for each finding
-    labels.csv        image_id, optionally patient_id, and one column for each finding: 1 present, 0 absent, -1 or
-                      empty: not scored, -2 (not mentioned in the report): absent
+    labels.csv        image_id, optionally patient_id, and one column for each finding. A cell is 1 (present),
+                      0 (absent), -2 (not mentioned in the report; scored as absent), or -1 or empty (not scored)
 
 Neither a store, a grid nor image files are needed. Shapes: N images, K findings.
 """

@@ -147,7 +147,7 @@ def _bundled_states(table: pd.DataFrame, findings: tuple[str, ...]) -> dict[str,
     """Return {mapping: label states [N, K]} from a cohort table of a bundle.
 
     The column "mapping:finding" has the states of a finding under a mapping; without this column, the states in the
-    column "finding" are used. A mapping without any such column is left out.
+    column "finding" are used. A mapping without any column "mapping:finding" is left out.
     """
     out = {}
     for other in labelmap.MAPPINGS:
@@ -167,8 +167,8 @@ def reference(manifest: Manifest, cohort: Mapping[str, Any], split: str = "") ->
 def unfinished(manifest: Manifest, run: Mapping[str, Any]) -> str:
     """Return the reason why a run cannot be scored, "" if the run can be scored.
 
-    Such a run is done and intact, and has predictions for every cohort; a trained run also has features, except in a
-    store made from bundles.
+    A run can be scored if it is done and intact, and has predictions for every cohort. A trained run must also have
+    features, except in a store made from bundles. The runs that a derived run combines must be finished.
     """
     state, folder = manifest.store.state(run["id"]), manifest.store.run_dir(run["id"])
     if "kind" in run and (reason := manifest.store.first_unfinished(run["sources"], manifest.names)):
@@ -220,7 +220,7 @@ def load_scored_splits(
 
 
 def scored_ids(manifest: Manifest, runs: Sequence[Mapping[str, Any]] | None = None) -> list[str]:
-    """Return the ids of those `runs` that are finished and scored, in the order of `runs`.
+    """Return the ids of the finished and scored runs among `runs`, in the order of `runs`.
 
     By default, `runs` are the trained runs of the grid.
     """

@@ -184,7 +184,7 @@ def _components(frames: Mapping[str, pd.DataFrame], recipes: Recipes) -> dict[st
 
 
 def _cooccurrence(data: CohortTables, findings: Sequence[str]) -> pd.DataFrame:
-    """Build one row per cohort and pair of findings, with counts of images."""
+    """Build the table `cooccurrence`: for each cohort and pair of findings, counts of images by the two labels."""
     pairs = [
         (*place, *pair) for place, states in data.headline_states.items() for pair in cooccurrence(states, findings)
     ]
@@ -243,7 +243,8 @@ def _published(manifest: Manifest) -> pd.DataFrame:
 def _not_compared(gaps: pd.DataFrame) -> dict[str, list[str]]:
     """Return {hospital: findings without a gap in any run}.
 
-    For such a finding, the internal or the external cohort has no labels or too few patients.
+    A finding has no gap at a hospital if the internal or the external cohort has no labels of the finding or too few
+    patients.
     """
     rows = gaps[(gaps["finding"] != "macro") & (gaps["dataset"] != "external")]
     never = rows["value"].isna().groupby([rows["dataset"], rows["finding"]], sort=False).all()
@@ -266,7 +267,7 @@ def _costs(manifest: Manifest, scored: list[str], history: Mapping[str, pd.DataF
 
 
 def _last_date(manifest: Manifest, run_ids: Sequence[str]) -> str:
-    """Return the day (UTC) on which the last of these runs was finished; "" if none is finished."""
+    """Return the day (UTC, such as "2026-01-31") on which the last of the runs was finished; "" if no run is finished."""
     done = [manifest.store.run_dir(run_id) / "DONE" for run_id in run_ids]
     times = [path.stat().st_mtime for path in done if path.is_file()]
     return time.strftime("%Y-%m-%d", time.gmtime(max(times))) if times else ""

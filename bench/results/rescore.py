@@ -97,7 +97,7 @@ def _path(manifest: Manifest, name: str, change: Change) -> Path:
 
 
 def _check_same_way(store: Store, path: Path, content: Mapping[str, Any]) -> None:
-    """Raise ConfigError if `path` is the manifest of scores with other settings, because these would be overwritten."""
+    """Raise ConfigError if `path` has a manifest with other settings than `content`: its scores would be overwritten."""
     if path.is_file():
         before = read_grid(store, path.stem)
         if any(before.get(key) != content.get(key) for key in _SETTINGS):

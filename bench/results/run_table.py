@@ -205,7 +205,7 @@ def _external_row(manifest: Manifest, run: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the row of a derived run: values that its source runs share, and "several" for text in which they differ.
+    """Return the row of a derived run: values that its runs share, and "several" for text in which its runs differ.
 
     `of`: rows of the trained runs that the derived run combines.
     """
@@ -245,8 +245,8 @@ def _derived_row(manifest: Manifest, run: Mapping[str, Any], of: list[dict[str, 
 def unlearnt_by(manifest: Manifest, run_ids: Sequence[str]) -> dict[str, list[str]]:
     """Return {run id: scored findings that the run could not learn}.
 
-    For such a finding, the labels of all training images are present, or all are absent. Runs without such findings are
-    left out. Imported models are left out, too, because their training is unknown.
+    A run cannot learn a finding if the finding is present in all training images, or absent in all. Runs that could
+    learn all findings are left out. Imported models are left out, too, because their training is unknown.
     """
     imported = {run["id"] for run in manifest.imported}
     by_run = {i: unlearnt(manifest, i) for i in run_ids if i not in imported}
@@ -265,8 +265,9 @@ def learns(
 ) -> dict[str, list[str]]:
     """Return {run id: learned findings} of the runs that do not learn all `findings` of the grid.
 
-    The configuration of such a run leaves a finding out, or the labels of all training images are the same for a
-    finding. `all_ids`: ids of the runs with scores. `scored`: ids of the ranked runs.
+    A run does not learn a finding if its configuration leaves the finding out, or if the finding has the same label in
+    all training images; for a trained run that is ranked, only the configuration counts. `all_ids`: ids of the runs
+    with scores. `scored`: ids of the ranked runs.
     """
     out = {}
     for run in manifest.runs:

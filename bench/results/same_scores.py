@@ -67,7 +67,7 @@ def _close(x: NDArray[np.float64], y: NDArray[np.float64], slack: float) -> NDAr
 
 
 def _equal(p: Any, q: Any, slack: float) -> bool:
-    """Return whether two cells are equal.
+    """Return whether two values of a table are equal.
 
     Arrays are equal if all their elements differ by at most `slack`. Null and "" are equal.
     """

@@ -156,8 +156,8 @@ def _compute(
     from bench.scoring.diagnostics import symptoms
     from bench.scoring.gaps.label_mappings import sensitivity
 
-    # imported here, because the import compiles kernels, which takes time; if all scores are up to date, no kernel is
-    # needed
+    # imported here, because the import compiles functions, which takes time; if all scores are up to date, no compiled
+    # function is needed
     from bench.scoring.score_run import (
         score_run,
         without,

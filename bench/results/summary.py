@@ -16,7 +16,10 @@ from reports.tables import Tables
 
 
 class _RankedRecipes(NamedTuple):
-    """The ranked recipes: recipe id -> run ids, and their rows of scores (AUROC) and of gaps."""
+    """The ranked recipes, with their rows of two tables.
+
+    runs_of: recipe id -> run ids. aurocs: rows of the table `scores` (macro AUROC). gaps: rows of the table `gaps`.
+    """
 
     runs_of: Mapping[str, Sequence[str]]
     aurocs: pd.DataFrame

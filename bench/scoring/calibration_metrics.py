@@ -23,8 +23,9 @@ LEAST = 1e-7  # probabilities are clipped to [LEAST, 1 - LEAST] before a logarit
 def ece(label: Label, prob: Score, bins: int = 15) -> float:
     """Compute the expected calibration error (ECE) over equal-width bins with the package netcal.
 
-    The ECE is the mean distance between probability and frequency, weighted by the images per bin.
-    Range: 0 (calibrated) to 1.
+    A bin's distance is the absolute difference between its mean probability and the share of its images with the
+    finding. The ECE is the mean distance over bins, weighted by the number of images in each bin. Range: 0 (calibrated)
+    to 1.
     Source: Naeini et al. 2015; Kueppers et al. 2020 (netcal).
     """
     require_finite(prob, "probabilities")
@@ -35,7 +36,7 @@ def ece(label: Label, prob: Score, bins: int = 15) -> float:
 
 @cache
 def _netcal(name: str, bins: int) -> Any:
-    """Build the metric `name` of netcal.
+    """Build netcal's metric `name`, "ECE" or "MCE".
 
     The import is in this function, because netcal imports torch, which takes long.
     """
@@ -48,8 +49,9 @@ def _netcal(name: str, bins: int) -> Any:
 def mce(label: Label, prob: Score, bins: int = 15) -> float:
     """Compute the maximum calibration error (MCE) over equal-width bins with the package netcal.
 
-    The MCE is the largest distance between probability and frequency in any bin with images. Range: 0 to 1.
-    One bin with a single image can determine the MCE, so read the MCE together with the counts.
+    A bin's distance is the absolute difference between its mean probability and the share of its images with the
+    finding. The MCE is the largest distance of a bin. Range: 0 to 1. One bin with a single image can determine the MCE,
+    so read the MCE together with the number of images in each bin.
     Source: Naeini et al. 2015; netcal's MCE.
     """
     require_finite(prob, "probabilities")
@@ -59,7 +61,7 @@ def mce(label: Label, prob: Score, bins: int = 15) -> float:
 
 
 def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
-    """Return the equal-width bin [N] of each probability, from 0.
+    """Return the index [N] of each probability's equal-width bin; indices start at 0.
 
     A probability on an edge belongs to the bin above the edge, as in netcal.
     """
@@ -68,13 +70,13 @@ def bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
 
 @cache
 def _edges(bins: int) -> Array:
-    """Compute the edges [G + 1] of equal-width bins."""
+    """Compute the edges [G + 1] of G equal-width bins between 0 and 1."""
     return np.linspace(0.0, 1.0, bins + 1)
 
 
 @compiled
 def _binned(prob: Array, edge: Array) -> tuple[NDArray[np.int32], bool]:
-    """Return the bin of each probability, as np.digitize does (NaN in the last bin), and whether no probability is NaN.
+    """Return the bin index of each probability (NaN: the last bin), and a flag that is True if no probability is NaN.
 
     The search starts at the bin of the previous image, because in images sorted by score, most neighbors share a bin.
     edge [G + 1]: edges of the bins.
@@ -97,10 +99,10 @@ def _binned(prob: Array, edge: Array) -> tuple[NDArray[np.int32], bool]:
 
 
 def equal_mass_bin_of(prob: Score, bins: int = 15) -> NDArray[np.int32]:
-    """Compute the equal-mass bin [N] of each probability, from 0.
+    """Compute the index [N] of each probability's equal-mass bin; indices start at 0.
 
-    The bin is G x (number of images with a lower probability) / N, rounded down. Equal probabilities share a bin. So the
-    bins do not depend on the order of the images, and an increasing transform of the probabilities leaves the bins
+    The index is G x (number of images with a lower probability) / N, rounded down. Equal probabilities share a bin. So
+    the bins do not depend on the order of the images, and an increasing transform of the probabilities leaves the bins
     unchanged. Without ties, bin sizes differ by at most 1.
     """
     value = np.ascontiguousarray(prob, np.float64)
@@ -126,9 +128,9 @@ def _rise_and_fall(value: Array) -> tuple[bool, bool]:
 
 @compiled
 def _mass_along(value: Array, bins: int, out: NDArray[np.int32]) -> bool:
-    """Write the equal-mass bins of rising or falling values to `out` and return True.
+    """Write the equal-mass bins of sorted values to `out` and return True; the order may be rising or falling.
 
-    Return False if the values neither rise nor fall; then the content of `out` is wrong.
+    If the values are not sorted, return False; then the content of `out` is wrong.
     """
     num = value.shape[0]
     rises, falls = _rise_and_fall(value)
@@ -165,7 +167,8 @@ class Sums(NamedTuple):
     The last axis is B replicates; B is 1 for one sample.
     wide [G, 2, B]: per equal-width bin, the number of images, then the sum of (label - probability).
     mass [G, 2, B]: the same two sums per equal-mass bin.
-    total [3, B]: over all images, the number of positive images, the squared distance and the log loss.
+    total [3, B]: the number of positive images, the sum of (label - probability)^2 over all images, the sum of the log
+    loss.
     """
 
     wide: Array
@@ -197,7 +200,7 @@ def errors_of(sums: Sums) -> dict[str, Array]:
     mce: largest distance over equal-width bins (netcal's MCE).
     ace: unweighted mean distance over equal-mass bins with images (Nixon et al. 2019, arXiv:1904.01685). netcal's ACE is the
     same mean over equal-WIDTH bins.
-    nll: log loss, as in scikit-learn with p clipped to [1e-7, 1 - 1e-7].
+    nll: mean log loss, as in scikit-learn with probabilities clipped to [1e-7, 1 - 1e-7].
     brier = brier_reliability - brier_resolution + brier_uncertainty. Reliability is the miscalibration over equal-width bins.
     Resolution is the separation of the classes by the probabilities. Uncertainty is prevalence x (1 - prevalence). Variation
     inside a bin counts as resolution, so that the three terms give exactly the Brier score. The terms are Murphy's if all
@@ -212,7 +215,7 @@ def errors_of(sums: Sums) -> dict[str, Array]:
 
 @compiled
 def fill_errors(wide: Array, mass: Array, total: Array, out: Array) -> None:
-    """Compute the errors from the arrays of `Sums`, and write them to `out` [len(ERRORS), B]."""
+    """Compute the errors from the arrays of `Sums`, and write them to `out` [len(ERRORS), B] in the order of ERRORS."""
     for j in range(total.shape[1]):
         num, distances, largest, squared = 0.0, 0.0, 0.0, 0.0
         at_mass, used = 0.0, 0
@@ -238,7 +241,7 @@ def fill_errors(wide: Array, mass: Array, total: Array, out: Array) -> None:
 
 ERRORS = ("brier", "ece", "mce", "ace", "nll", "brier_reliability", "brier_resolution", "brier_uncertainty")
 HEADLINES = ("brier", "ece")
-# Errors that sampling noise makes larger, because they are distances.
+# Errors that sampling noise makes larger: they add absolute or squared differences, in which noise does not cancel out.
 BIASED = ("ece", "mce", "ace", "brier_reliability")
 
 

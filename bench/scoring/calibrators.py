@@ -108,7 +108,7 @@ def _newton(z: Array, target: Array) -> tuple[float, float]:
 
 @compiled
 def _slope(raw: Array, target: Array, scale: float) -> float:
-    """Compute the derivative of the loss of sigmoid(scale * raw) with respect to the scale."""
+    """Compute the derivative of the log loss with respect to `scale`, for the probabilities sigmoid(scale * raw)."""
     total = 0.0
     for i in range(raw.shape[0]):
         total += raw[i] * (1 / (1 + math.exp(-scale * raw[i])) - target[i])
@@ -129,8 +129,9 @@ class Temperature:
 def fit_temperature(label: Label, logit: Score) -> Temperature:
     """Fit the temperature with the highest likelihood, between exp(-5) and exp(5); NaN when a class is absent.
 
-    In two cases, the likelihood has no maximum, and the result is an end of this range: exp(-5) if the logit 0 separates
-    the classes, and exp(5) if logits and labels are anticorrelated. If all logits are 0, the result is 1.
+    In two cases, the likelihood has no maximum, and the result is an end of this range: exp(-5) if all positive images
+    have logits above 0 and all negative images logits below 0; exp(5) if logits and labels are anticorrelated. If all
+    logits are 0, the result is 1.
     Source: Guo et al. 2017, arXiv:1706.04599, equation 9, with two classes.
     """
     from scipy.optimize import brentq
@@ -155,9 +156,10 @@ def fit_temperature(label: Label, logit: Score) -> Temperature:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Isotonic:
-    """The calibrator that interpolates linearly between points (x [P], y [P]) and is constant before and after them.
+    """The calibrator that interpolates linearly between points: x [P] are logits, y [P] are probabilities.
 
-    Without points, all probabilities are NaN.
+    The probability is constant below the first point and above the last point. Without points, all probabilities are
+    NaN.
     """
 
     x: Array
@@ -193,7 +195,8 @@ def _between_points(logit: Score, x: Array, y: Array) -> Array:
 def fit_isotonic(label: Label, logit: Score) -> Isotonic:
     """Fit isotonic regression to validation logits; the result has no points when a class is absent.
 
-    Probabilities may be 0 or 1 at the ends. The log loss clips probabilities to [1e-7, 1 - 1e-7].
+    The lowest probability may be 0 and the highest 1. The log loss is finite all the same, because it clips
+    probabilities to [1e-7, 1 - 1e-7].
     Source: Zadrozny and Elkan 2002; equal to scikit-learn's IsotonicRegression(out_of_bounds="clip").
     """
     from scipy.optimize import isotonic_regression

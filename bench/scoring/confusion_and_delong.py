@@ -35,8 +35,9 @@ def delong_rows(run_id: str, findings: Sequence[str], measured: SplitMetrics) ->
 
     se_image (DeLong) assumes independent images. se_patient (Obuchowski) assumes independent patients. se_bootstrap is
     the standard deviation of the replicates and should be close to se_patient. If images of one patient are correlated,
-    se_patient and se_bootstrap exceed se_image. low and high are DeLong's interval on the logit scale, which is only a
-    check of the reported bootstrap interval. A finding without an AUROC has no row.
+    se_patient and se_bootstrap exceed se_image. low and high are the bounds of DeLong's interval, computed on the logit
+    scale. DeLong's interval is only a check of the bootstrap interval that reports show. A finding without an AUROC has
+    no row.
     """
     rows: list[Row] = []
     for k, finding in enumerate(findings):

@@ -27,8 +27,8 @@ def heights(column: Column) -> dict[str, Array]:
 
     KINDS has the x values of each kind of curve. roc: sensitivity at each false positive rate, interpolated linearly
     between thresholds. pr: for each recall, the precision at the highest threshold whose recall is at least this recall;
-    for recall 0, the precision at the highest threshold with a true positive. The area under the step curve of all
-    thresholds is the AUPRC.
+    for recall 0, the precision at the highest threshold with a true positive. The AUPRC uses all thresholds, so the
+    area under these P points is only close to the AUPRC.
     """
     num_positive = int(np.count_nonzero(column.positive))
     # 1e-9 is subtracted because of rounding errors: ceil(.1 * 30) must be 3
@@ -68,7 +68,7 @@ def _heights(kind: NDArray[np.uint8], num_positive: int, rates: Array, hits_need
 
 
 def rows(run_id: str, findings: Sequence[str], measured: SplitMetrics) -> list[tuple[Any, ...]]:
-    """Build rows of the `curves` table: each finding with an AUROC, and macro (the mean height over these findings)."""
+    """Build rows of the `curves` table: the curves of each finding with an AUROC, and their mean heights as "macro"."""
     available = [k for k in range(len(findings)) if np.isfinite(measured.value[AUROC][k])]
     if not available:
         return []

@@ -34,7 +34,8 @@ class Areas:
     def interval(self) -> tuple[Array, Array]:
         """Compute the bounds of each AUROC's 95 % interval, with a normal distribution on the logit scale.
 
-        The delta method transforms the standard error. The bounds are NaN for an AUROC of 0 or 1, which has no logit.
+        The delta method converts the standard error to the logit scale. The bounds are NaN for an AUROC of 0 or 1,
+        which has no logit.
         Source: Pepe 2003, The Statistical Evaluation of Medical Tests, equation 5.10.
         """
         slope = self.value * (1 - self.value)  # derivative of the area with respect to its logit
@@ -45,7 +46,11 @@ class Areas:
         return expit(logit_value - half), expit(logit_value + half)
 
     def p_of_difference(self) -> float:
-        """Compute the two-sided p value of the first AUROC minus the second; 1 for equal scores, NaN without a variance."""
+        """Compute the two-sided p value of the difference between the first AUROC and the second AUROC.
+
+        If the variance of the difference is 0, p is 1 for equal AUROCs and 0 for different AUROCs. If the variance is
+        NaN, p is NaN.
+        """
         step = np.array([1.0, -1.0])
         difference, variance = abs(float(step @ self.value[:2])), float(step @ self.covariance[:2, :2] @ step)
         if np.isnan(variance):
@@ -83,6 +88,8 @@ def of_placements(
 ) -> Areas:
     """Compute AUROCs with their covariance (Obuchowski's if `patient` is given, otherwise DeLong's) from placements.
 
+    The placement of an image compares its score with all images of the other class; ties count half. positive [N]: True
+    if the label is 1.
     below_positives [num_positive, S]: for each positive image, the share of negative images with a lower score.
     above_negatives [num_negative, S]: for each negative image, the share of positive images with a higher score.
     """
@@ -113,11 +120,11 @@ def of_placements(
 
 
 def of_column(kind: NDArray[np.uint8], patient: NDArray[np.int32], placement: Array) -> tuple[Areas, Areas]:
-    """Compute the AUROC of one sorted column twice: with DeLong's variance, then with Obuchowski's.
+    """Return the AUROC of one finding twice: first with DeLong's variance, then with Obuchowski's variance.
 
-    The n images with a label of 0 or 1 are sorted by decreasing score. kind [n] has the bit POSITIVE if the label is 1.
-    placement [n] of a positive image is the number of negative images with a lower score. placement of a negative image
-    is the number of positive images with a higher score. Ties count half.
+    The n images with a label of 0 or 1 are sorted by decreasing score. kind [n]: flags; POSITIVE is set if the label is
+    1. patient [n]: code of the image's patient. placement [n]: for a positive image, the number of negative images with
+    a lower score; for a negative image, the number of positive images with a higher score. Ties count half.
     """
     results = [np.full(1, np.nan), np.full((1, 1), np.nan), np.full((1, 1), np.nan)]
     _of_column(kind, patient, placement, int(patient.max(initial=-1)) + 1, *results)
@@ -179,10 +186,10 @@ def _products(first: Array, second: Array) -> Array:
 
 
 def _placements(positive: NDArray[np.bool_], score: Score) -> tuple[Array, Array]:
-    """Compute the placements of the positive images, and those of the negative images; ties count half.
+    """Compute the placements [num_positive, S] of the positive images and [num_negative, S] of the negative images.
 
-    For a positive image: share of negative images with a lower score. For a negative image: share of positive images
-    with a higher score.
+    The placement of a positive image is the share of negative images with a lower score. The placement of a negative
+    image is the share of positive images with a higher score. Ties count half.
     """
     # imported here because the import takes over a second, and a report of stored scores does not need scipy.stats
     from scipy.stats import rankdata
@@ -196,5 +203,5 @@ def _placements(positive: NDArray[np.bool_], score: Score) -> tuple[Array, Array
 
 
 def _totals(codes: NDArray[np.integer], value: Array, num: int) -> Array:
-    """Compute the sum of `value` over the images of each patient [num, S]."""
+    """Compute the sum of `value` [n, S] over the images of each of `num` patients: [num, S]; codes [n]: patients."""
     return np.stack([np.bincount(codes, column, minlength=num) for column in value.T], axis=1)

@@ -42,7 +42,7 @@ class Symptom:
     dataset: str
     finding: str  # "all" for a symptom of the entire run
     kind: str
-    value: float
+    value: float  # an AUROC, a gain in mean AUROC, or a share of images with equal logits; `kind` decides
     low: float
     high: float
     advice: str
@@ -84,7 +84,7 @@ def symptoms(
 
 
 def constant(scored: ScoredSplit, findings: Sequence[str], share: float = 0.99) -> list[Symptom]:
-    """Return a symptom for each finding with the same logit in at least `share` of the images; `share` exceeds .5."""
+    """Return a symptom for each finding with the same logit in at least `share` of the images; `share` must exceed .5."""
     symptoms = []
     num = len(scored.logit)
     # if at least `share` of the logits are equal, at least this many pairs of successive images have equal logits
@@ -126,7 +126,7 @@ def untrained(dataset: str, macro: Interval) -> list[Symptom]:
 
 
 def other_order(scored: ScoredSplit, findings: Sequence[str], fewest: int = _FEWEST) -> list[Symptom]:
-    """Return a symptom if assigning the outputs to the findings in another order raises the mean AUROC by .05 or more.
+    """Return a symptom if the mean AUROC rises by .05 or more when the outputs are assigned to findings in another order.
 
     Findings with fewer than `fewest` images of a class are skipped. The gain must also be at least four standard
     deviations of the gain of random outputs. Correlated findings can give a small gain without any fault.

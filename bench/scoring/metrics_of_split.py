@@ -1,6 +1,7 @@
 """Computation of all metrics of one split: a value per finding, with bootstrap replicates.
 
-A column has the scored images of one finding by falling logit. A tile is a group of LANES (64) replicates.
+A column has the scored images of one finding, from the highest logit to the lowest. A tile is a group of LANES (64)
+replicates.
 Shapes: N images, K findings, B replicates, R operating points.
 """
 
@@ -61,8 +62,9 @@ BUILT_IN: Mapping[str, MetricNeeds] = MappingProxyType(
 class OperatingPoints:
     """Thresholds and calibrators of each finding, chosen on the validation split.
 
-    threshold [R, K] is on the logit, in the order of RULES. fits: name of the calibrator -> fitted calibrator of each
-    finding. num_patients [2, K]: number of validation patients with a positive image, then with a negative image.
+    threshold [R, K]: a threshold for the logit by rule (in the order of RULES) and finding. fits: name of the
+    calibrator -> fitted calibrator of each finding. num_patients [2, K]: row 0 has the number of validation patients
+    with a positive image, row 1 the number of validation patients with a negative image.
     """
 
     threshold: Array
@@ -73,9 +75,9 @@ class OperatingPoints:
     def choose(cls, scored: ScoredSplit | None, num_findings: int, min_count: int = 1) -> Self:
         """Choose thresholds and calibrators on a split; if `scored` is None, all of them are NaN.
 
-        If a class is absent, all values of a finding are NaN. A threshold is the score of one image, so a threshold is
-        also NaN with fewer than `min_count` patients in a class. Calibrators need no minimum number of patients,
-        because a calibrator has few parameters and uses all images, and Platt's targets regularize small samples.
+        If a class is absent for a finding, its thresholds and calibrated probabilities are NaN. A threshold is the
+        score of one image, so a threshold is also NaN with fewer than `min_count` patients in a class. Calibrators need
+        no minimum number of patients: a calibrator uses all images, and Platt's targets regularize small samples.
         """
         threshold = np.full((len(RULES), num_findings), np.nan)
         fits: dict[str, list[Calibrator]] = {name: [] for name in FITS}
@@ -94,7 +96,7 @@ class OperatingPoints:
     def frame(self, run_id: str, findings: Sequence[str]) -> pd.DataFrame:
         """Build the table `operating_points`: one row per finding and rule, with platt_a, platt_b and temperature.
 
-        Isotonic curves are not stored; code that needs such a curve fits it again to the stored logits.
+        Isotonic curves are not stored; code that needs an isotonic curve fits the curve again to the stored logits.
         """
         rows = []
         for k, finding in enumerate(findings):
@@ -121,7 +123,7 @@ class OperatingPoints:
 
 
 def _by_class(scored: ScoredSplit) -> NDArray[np.int64]:
-    """Count the patients of each finding [2, K]: first those with a positive image, then those with a negative image."""
+    """Count patients for each finding [2, K]: row 0, patients with a positive image; row 1, with a negative image."""
     return np.array(
         [[len(set(scored.patient_id[labels == sign])) for labels in scored.labels().T] for sign in (1, 0)], np.int64
     )
@@ -131,9 +133,9 @@ def _by_class(scored: ScoredSplit) -> NDArray[np.int64]:
 class SplitMetrics:
     """Metrics of one split, with counts.
 
-    Each metric has a value [K] and replicates [K, B], NaN where not available. Calibration errors have only the first
-    FOR_DETAIL replicates, except HEADLINES (brier and ece without calibration), which have all replicates. A result of
-    `measure` for only one metric has all replicates.
+    Each metric has a value [K] for the K findings, and B replicates of each value [K, B]; NaN where not available.
+    Calibration errors have only the first FOR_DETAIL replicates, except HEADLINES (brier and ece without calibration),
+    which have all replicates. A result of `measure` for only one metric has all replicates.
     """
 
     scored: ScoredSplit
@@ -143,8 +145,8 @@ class SplitMetrics:
     value: dict[Key, Array]
     replicates: dict[Key, Array]
     threshold: Array  # [R, K] on the logit; NaN where no threshold was chosen, and on the split that chooses thresholds
-    columns: tuple[Column, ...]  # one per finding: its scored images by falling logit
-    # one per finding: calibrator -> probabilities, in the order of the column
+    columns: tuple[Column, ...]  # one per finding: its scored images, from the highest logit to the lowest
+    # one per finding: calibrator -> probabilities of the images in the finding's column, in the same order
     probabilities: tuple[Mapping[str, BinnedProbabilities], ...]
 
     @property
@@ -168,7 +170,7 @@ class _Request:
         return self.num_detailed(resamples) if limited else resamples.num
 
     def names(self) -> list[Key]:
-        """Return the metrics in the order of the table."""
+        """Return the metrics in the order of their rows in the table `scores`."""
         keys = list(self.ranked)
         keys += [Key(name, operating_point=rule) for rule in RULES for name in bootstrap.CALL_METRICS if self.calls]
         return keys + [Key(name, calibrator) for calibrator in self.calibrators for name in calibration.ERRORS]
@@ -185,7 +187,7 @@ class _Request:
         resamples: Resamples,
         bins: int,
     ) -> "_Pass":
-        """Return a `_Pass`, which computes one finding's metrics; the results come from its method `fill`."""
+        """Return a `_Pass` for one finding: its method `fill` computes the metrics, its method `numbers` returns them."""
         rules, cut = bootstrap.cuts_of(column, threshold_R if self.calls else np.empty(0))
         fitted = {name: binned for name, binned in probabilities.items() if binned.fitted}
         errors = None
@@ -208,13 +210,13 @@ class _Request:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Pass:
-    """The computation of all metrics of one finding, one tile of replicates after another, on the same resamples."""
+    """The computation of all metrics of one finding, one tile (a group of LANES replicates) after another."""
 
     request: _Request
     rules: tuple[str, ...]
     calibrators: tuple[str, ...]
     walk: bootstrap.Walk
-    errors: calibration_errors.Errors | None
+    errors: calibration_errors.Errors | None  # None if no calibration errors are computed
     num: int  # number of replicates
     num_detailed: int  # number of replicates for calibration errors that are not in HEADLINES
 

@@ -22,10 +22,10 @@ Text = NDArray[np.object_]
 
 @dataclass(frozen=True, eq=False)  # no `slots=True`, because slots do not allow cached properties
 class PatientGroups:
-    """Patient attributes and label states under other mappings, for each image.
+    """Patient attributes of N images, and their label states under other label mappings than the grid's.
 
     sex, view, device [N]: text, "" where unknown. age [N]: years, NaN where unknown.
-    mapped: mapping -> label states [N, K]; only mappings that change a label are included.
+    mapped: mapping -> label states [N, K] of K findings; only mappings that change a label are included.
     """
 
     sex: Text

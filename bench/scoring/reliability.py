@@ -24,9 +24,10 @@ Point = tuple[int, float, float, float, float, int]
 def curve(label: NDArray[np.integer], prob: Array, patient: NDArray[np.int32], bins: int) -> list[Point]:
     """Compute a point (bin, mean probability, observed share, low, high, count) for each non-empty bin, lowest bin first.
 
-    The interval is Wilson's with an effective count, because images of one patient are correlated. The effective count
-    is the number of images divided by the variance inflation (at least 1). If all or no images of a bin have the
-    finding, the effective count is the number of patients.
+    low and high are Wilson's interval of the share for an effective number of images, because images of one patient are
+    correlated. This number is the number of images divided by the variance inflation: the variance with correlated
+    images divided by the variance with independent images, at least 1. If all or no images of a bin have the finding,
+    the number of patients is used.
     Source: Korn and Graubard 1998 (effective sample size); the variance is that of a ratio of patient totals.
     """
     images = _Images.of(patient, int(patient.max(initial=-1)) + 1)
@@ -187,7 +188,7 @@ def _over_patients(
 
 
 def rows(run_id: str, findings: Sequence[str], measured: SplitMetrics, bins: int) -> list[tuple[Any, ...]]:
-    """Build rows of the `reliability` table: for each calibrator, all scored findings pooled, then each finding."""
+    """Build rows of the `reliability` table: for each calibrator, the curve of all findings pooled, then one per finding."""
     scored, resamples, num_findings = measured.scored, measured.resamples, len(measured.columns)
     images = scored.cached("images by patient", lambda: _Images.of(resamples.patient, resamples.num_patients))
     sums = np.zeros((len(measured.calibrators), 1 + num_findings, 7, bins))

@@ -119,7 +119,7 @@ class _IntervalGroup(NamedTuple):
 
 
 class Writer:
-    """A collector for the rows of one run. `rows` computes the intervals of all rows together, because this is faster."""
+    """A collector for the rows of one run; `rows` computes all intervals together, which is faster than one by one."""
 
     def __init__(self, run_id: str, settings: Settings) -> None:
         self._added: list[_Block | list[Row]] = []
@@ -194,7 +194,7 @@ class Writer:
 
 
 def _least(counts: Counts, selected: NDArray[np.integer | np.bool_], num_findings: int) -> Sizes:
-    """Compute the minimum of each count over the selected findings."""
+    """Compute the minimum over the selected findings of each count: images, positives, negatives and patients."""
     columns = np.array((counts.n, counts.num_positive, counts.num_negative, counts.num_patients))
     n, num_positive, num_negative, num_patients = columns[:, selected].min(1).tolist()
     return Sizes(n, num_positive, num_negative, num_patients, num_findings)

@@ -69,8 +69,9 @@ def score_run(
     Findings in `unlearned` get no values: the run could not learn them, because all training images had the same label.
     External macros use only findings that the internal test split scores, so that internal and external macros can be
     compared. The finding "core" is the mean over the findings that the internal test split and every hospital score.
-    Without the split `val` of the internal cohort, thresholds and calibrators are NaN. Without its split `test`, there
-    are no gaps. `num_threads` does not change values; the order of the images changes values only by rounding errors.
+    Without the split `val` of the internal cohort, thresholds and calibrators are NaN. Without the split `test` of the
+    internal cohort, there are no gaps. `num_threads` does not change values; the order of the images changes values
+    only by rounding errors.
     Raises ValueError for a repeated split, two splits of an external cohort, logits that do not match the findings, and
     a cohort named "external".
     """
@@ -179,10 +180,10 @@ def _for_further_rankings(
     used: NDArray[np.bool_] | None,
     settings: Settings,
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the replicates of the scores by which runs can be ranked, in addition to macro AUROC and gap.
+    """Return the replicates, by name, of the scores by which runs can be ranked, in addition to macro AUROC and gap.
 
-    macros_of_hospital: dataset (internal, external, and the mean "external") -> its macros. used [K]: the findings of
-    external macros (None: all).
+    macros_of_hospital: dataset -> its macros, for the internal cohort, each hospital, and "external" (the mean over
+    hospitals). used [K]: mask of the findings in external macros (None: all).
     """
     replicates: dict[str, NDArray[np.float32]] = {}
     for key in (*RANKING_METRICS, *(Key(entry.name) for entry in settings.custom_metrics)):

@@ -104,8 +104,8 @@ class ScoredSplit:
     def cached(self, key: Hashable, compute: Callable[[], Result], depends_on: object = None) -> Result:
         """Return the result of compute(), which is cached under `key` for all runs on the same images and labels.
 
-        `compute` must not use logits. If the result depends on another object, pass that object as `depends_on`: if
-        this is not the same object as at the last call, the result is computed again.
+        `compute` must not use logits. If the result depends on another object, pass that object as `depends_on`: if the
+        object is not the same as at the last call, the result is computed again.
         """
         entry = self._cache.get(key)
         if entry is None or entry[0] is not depends_on:

@@ -37,8 +37,8 @@ class _Table:
 
     AUROC, false positive rate (fpr) and false negative rate (fnr) have a column for each finding, then a column for the
     macro, which `_add_macro` fills in. Underdiagnosis and overdiagnosis have one column. rule: the threshold rule, ""
-    for AUROC. value [G, C], replicates [G, C, B], sizes [5, G, C]: numbers of images, positives, negatives, patients and
-    findings.
+    for AUROC. value [G, C] (groups, columns), replicates [G, C, B]. sizes [5, G, C]: numbers of images, positives,
+    negatives, patients and findings.
     """
 
     metric: str
@@ -144,7 +144,7 @@ def _interval(table: _Table) -> tuple[Array, Array]:
 
 
 def _common(value: Array) -> NDArray[np.bool_]:
-    """Return the mask [C] of the findings that all groups score, given value [G, C].
+    """Return the mask [C] of the findings that all groups score, from value [G, C] of G groups and C findings.
 
     Groups that score fewer than half of the findings are ignored.
     """
@@ -198,7 +198,7 @@ def _findings(
         walks[c] = bootstrap.GroupWalk.empty(resamples, column.by_group(code, start, cut))
 
     def fill_tile(tile: int) -> None:
-        """Compute one tile of all findings, while its weights are in the processor's cache."""
+        """Compute one tile (64 replicates) of all findings, while the tile's weights are in the processor's cache."""
         weight = resamples.tile(tile)
         for c in range(len(finding_indices)):
             walks[c].fill(tile, weight)
@@ -207,7 +207,7 @@ def _findings(
         """Store the values, replicates and sizes of a finding."""
         k, finding_threshold = finding_indices[c], threshold[finding_indices[c]]
         sizes[:4, 0, c] = counts.n[k], counts.num_positive[k], counts.num_negative[k], counts.num_patients[k]
-        # for all images, the rates are in `measured` already
+        # index 0 is the group of all images, whose rates `measured` already contains
         for name, opposite in (("fnr", "sensitivity"), ("fpr", "specificity")):
             key = Key(opposite, operating_point=settings.threshold)
             value[name][0, c], replicates[name][0, c] = 1 - measured.value[key][k], 1 - measured.replicates[key][k]

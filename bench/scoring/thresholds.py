@@ -72,7 +72,7 @@ def youden(label: Label, score: Score) -> float:
     candidate, hit, false, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
-    # J is multiplied by both numbers of images, so that it is an integer and ties are exact.
+    # J is multiplied by num_positive and by num_negative, so that the product is an integer and ties are exact.
     return float(candidate[np.argmax(hit * num_negative - false * num_positive)])
 
 
@@ -81,7 +81,7 @@ def sens_90(label: Label, score: Score) -> float:
     candidate, hit, _, num_positive, num_negative = _candidates(label, score)
     if num_positive == 0 or num_negative == 0:
         return float("nan")
-    # 1e-9 is subtracted, so that a rounding error cannot increase the rounded number.
+    # 1e-9 is subtracted, so that a rounding error cannot make the result of ceil too large by 1.
     hits_needed = np.ceil(SENSITIVITY * num_positive - 1e-9)
     return float(candidate[np.argmax(hit >= hits_needed)])
 

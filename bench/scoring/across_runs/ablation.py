@@ -175,8 +175,9 @@ def surrogate(configs: Sequence[Config], value: Array, seed: int = 0) -> Surroga
 def _inputs(levels: pd.DataFrame) -> pd.DataFrame:
     """Return the inputs of the random forest: a column of 0 and 1 for each level of a factor.
 
-    A numeric factor with more than MANY_LEVELS levels is one numeric column instead, with the name of the factor. The
-    name of a column of 0 and 1 is the factor, a zero byte, and the level. levels: a column of text for each factor.
+    But a numeric factor with more than MANY_LEVELS levels has only one column, with its numbers; the name of this
+    column is the name of the factor. The name of a column of 0 and 1 is the factor, a zero byte, and the level. levels:
+    a column of text for each factor.
     """
     many = [name for name in levels if levels[name].nunique() > MANY_LEVELS]
     numbers = levels[many].apply(pd.to_numeric, errors="coerce").dropna(axis=1)

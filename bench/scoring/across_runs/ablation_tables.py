@@ -22,11 +22,11 @@ Array = NDArray[np.float64]
 
 
 class MetricOfRuns(NamedTuple):
-    """Values and replicates of one metric for several runs; all runs share the resamples."""
+    """Values and replicates of one metric for R runs; all runs share the resamples."""
 
     run_ids: list[str]
     value: Array  # [R]
-    replicates: Array  # [R, B]
+    replicates: Array  # [R, B]: B bootstrap replicates of each value
 
 
 def metrics(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates) -> dict[str, MetricOfRuns]:

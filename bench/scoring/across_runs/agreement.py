@@ -35,8 +35,9 @@ def taus(value: Array) -> Array:
 
 @compiled
 def _balances(value: Array, order: NDArray[np.intp]) -> Array:
-    """Compute the number of concordant minus discordant pairs of runs, for each pair of cohorts [D, D].
+    """Compute the number of concordant pairs of runs minus that of discordant pairs, for each pair of cohorts [D, D].
 
+    A pair of runs is concordant if both cohorts rank the two runs in the same order, discordant if in opposite order.
     order [D, R]: the indices of the runs by increasing value, for each cohort.
     """
     num_cohorts, num = value.shape
@@ -57,8 +58,10 @@ def _balances(value: Array, order: NDArray[np.intp]) -> Array:
 
 @compiled
 def _balance(first: NDArray[np.int64], second: NDArray[np.int64], order: NDArray[np.intp]) -> int:
-    """Compute the number of concordant minus discordant pairs, from the ranks [R] of the runs in two cohorts.
+    """Compute the number of concordant pairs of runs minus that of discordant pairs, for two cohorts.
 
+    first and second [R]: ranks of the runs in the first and in the second cohort. A pair of runs is concordant if both
+    cohorts rank the two runs in the same order, discordant if in opposite order.
     order [R]: the indices of the runs by rank in the first cohort.
     """
     num, balance, start = len(first), 0, 0
@@ -88,8 +91,9 @@ def _balance(first: NDArray[np.int64], second: NDArray[np.int64], order: NDArray
 def agreement(scores: pd.DataFrame, replicates: Replicates, internal: str) -> pd.DataFrame:
     """Build the table `agreement`: for each pair of cohorts, Kendall's tau-b between the runs' macro AUROCs.
 
-    Only runs with a value in every cohort are used; tau is NaN with fewer than three. Patients of each cohort are resampled
-    independently. Resampling adds noise, which moves tau towards 0, so the interval is conservative.
+    Only runs with a value in every cohort are used; tau is NaN with fewer than three runs. The patients of different
+    cohorts are resampled independently. Resampling adds noise, which moves tau towards 0, so the interval is
+    conservative.
     """
     value, run_ids = macros_in_every_cohort(scores, replicates, internal)
     rows = []

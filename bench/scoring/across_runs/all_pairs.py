@@ -1,5 +1,6 @@
-"""The table `pairs`, for the side-by-side view: the difference of each pair of the best runs on the same patients.
+"""The table `pairs`, for the side-by-side view: the best runs in pairs, with the difference between the two runs of a pair.
 
+The two runs of a pair are compared on the same patients.
 Shapes: R runs, P pairs, B replicates.
 """
 
@@ -18,10 +19,10 @@ def pairs(scores: pd.DataFrame, gaps: pd.DataFrame, replicates: Replicates, inte
     """Build the table `pairs`: the difference first - second for all pairs of the MOST best runs by external AUROC.
 
     In each pair, `first` is the run with the higher external AUROC. value is the difference of macro AUROCs (external
-    mean, internal test split, each hospital) or of macro gaps. low and high are its own interval, which is not adjusted
-    for the number of pairs. all_low and all_high are adjusted for all pairs of runs with a value, not only of the MOST
-    best; these adjusted bounds decide whether the page calls the difference clear. A run without a value in a cohort
-    has no row for this cohort.
+    mean, internal test split, each hospital) or of macro gaps. low and high are the interval of this difference alone,
+    not adjusted for the number of pairs. all_low and all_high are adjusted for all pairs of runs that have a value,
+    also for runs that are not among the MOST best; these adjusted bounds decide whether the page calls the difference
+    clear. A run without a value in a cohort has no row for this cohort.
     """
     tables = {"auroc": _points(scores, internal), "gap": gaps[gaps["finding"] == MACRO]}
     external = tables["auroc"][tables["auroc"]["dataset"] == EXTERNAL].sort_values(

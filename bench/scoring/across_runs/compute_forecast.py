@@ -1,9 +1,9 @@
-"""Forecast of the external AUROC of a recipe with more compute: the table `compute_forecast`.
+"""Predicted external AUROC of a recipe with more compute: the table `compute_forecast`.
 
 A straight line is fitted to the external AUROC of the recipes over log2 of their cost, so the slope of the line is the
-gain for twice the cost. The forecast is for a new recipe with twice the cost of the most expensive recipe. The interval
-of the forecast is the prediction interval of the regression, widened by the variation over patients. All recipes are
-tested on the same patients, so the scatter of the recipes around the line does not contain the variation over patients.
+gain for twice the cost. The prediction is for a new recipe with twice the cost of the most expensive recipe. Its
+interval is the prediction interval of the regression, widened by the variation over patients. All recipes are tested on
+the same patients, so the scatter of the recipes around the line does not contain the variation over patients.
 
 The line describes how the recipes of a grid differ. Expensive recipes also differ in their architecture, so the line
 does not show how much one network gains from more training.
@@ -24,7 +24,7 @@ from reports.schemas.tables import SCHEMAS
 
 Array = NDArray[np.float64]
 
-FACTOR = 2.0  # the score is predicted at this multiple of the largest cost; a fitted line says little about much larger costs
+FACTOR = 2.0  # the score is predicted at this multiple of the largest cost; the line is not valid for much larger costs
 LEAST = 6  # minimum number of recipes, the same as in `reports.sentences.cost`
 LEAST_COSTS = 4  # minimum number of different costs
 
@@ -46,8 +46,8 @@ def compute_forecast(
     """Build the table `compute_forecast`: one row for each kind of cost with enough recipes.
 
     costs: kind of cost -> recipe id -> cost. value [R] and replicates [R, B] are in the order of `recipes`. Each row
-    has a check of the method. The column `check` is the score at the largest cost of the grid, forecast from the
-    cheaper recipes. The column `reached` is the mean score of the recipes with this cost.
+    has a check of the method. The column `check` is the score at the largest cost of the grid, predicted from the
+    cheaper recipes. The column `reached` is the actual mean score of the recipes with the largest cost.
     """
     rows: list[tuple[object, ...]] = []
     for kind, by_recipe in costs.items():

@@ -24,10 +24,10 @@ SMALLEST_FIRST = frozenset({GAP, "ece"})  # metrics whose smallest value is best
 def scores_to_rank_by(
     scores: pd.DataFrame, gaps: pd.DataFrame, of_findings: pd.DataFrame, internal: str, custom: Sequence[Entry]
 ) -> pd.DataFrame:
-    """Return a table of all scores by which recipes can be ranked: the columns of Criterion, run_id, value, low and high.
+    """Return all scores by which recipes can be ranked: a table with the columns of Criterion, run_id, value, low, high.
 
-    scores, gaps: rows of recipes. of_findings: the result of `external_of_findings`. custom: the custom metrics that the
-    registry adds.
+    scores, gaps: rows of recipes, as in the tables `scores` and `gaps`. of_findings: the result of
+    `external_of_findings`. custom: the custom metrics that the registry adds.
     """
     macros = scores[(scores["finding"] == MACRO) & (scores["subgroup"] == "all") & (scores["operating_point"] == "")]
     macros = macros[(macros["dataset"] != internal) | (macros["split"] == "test")]
@@ -39,7 +39,7 @@ def scores_to_rank_by(
 
 
 def external_of_findings(gaps: pd.DataFrame, replicates: Replicates, recipes: Recipes) -> pd.DataFrame:
-    """Return a table with the mean external AUROC of each finding and recipe: columns value, low and high.
+    """Return the external mean AUROC of each finding and recipe: the rows of `gaps` with the columns value, low and high.
 
     gaps: the table `gaps` of the runs. replicates: those of the runs. A run without a value or replicates is left out.
     """

@@ -32,7 +32,7 @@ def pareto(value: Array, cost: Array) -> NDArray[np.bool_]:
 
 
 def _fronts(value: Array, cost: Array) -> NDArray[np.bool_]:
-    """Return for each replicate the mask of the runs on the frontier of value [R, B] and cost [R]: [R, B].
+    """Return the mask [R, B] of the runs on the Pareto frontier of value [R, B] and cost [R], for each replicate.
 
     All values and costs must be finite.
     """
@@ -66,8 +66,9 @@ def undominated(goal_RG: Array) -> NDArray[np.bool_]:
 def chance_undominated(goal_RG: Array, replicates: Mapping[int, Array]) -> Array:
     """Compute for each run [R] the share of replicates in which no other run dominates it.
 
-    replicates: column of goal_RG -> [R, B]. A goal without replicates has the same value in every replicate. A replicate
-    counts only if it is finite for all runs that have no NaN goal. If no replicate counts, the share is NaN.
+    replicates: index of a goal's column in goal_RG -> replicates [R, B] of this goal. A goal without replicates has the
+    same value in every replicate. A replicate counts only if it is finite for all runs that have no NaN goal. If no
+    replicate counts, the share is NaN.
     """
     replicates_GRB = np.stack(list(replicates.values())) if replicates else np.empty((0, len(goal_RG), 0))
     complete = np.isfinite(replicates_GRB[:, np.isfinite(goal_RG).all(1)]).all((0, 1)) & (replicates_GRB.shape[1] > 0)
@@ -131,8 +132,8 @@ def anytime(
     histories: run id -> table with epoch, seconds and <split>_auroc. devices: run id -> device. chosen_on: run id ->
     the split on which the run chooses its epoch, or "last" if the run uses its last epoch. Column reached: AUROC of the
     run if training had stopped after this epoch. This is the best AUROC so far; for a run with "last", it is the AUROC
-    of this epoch. Column on_front: no run on the same device reached the same AUROC in less time. The AUROC of the
-    chosen epoch is slightly optimistic, because this AUROC decided the choice. There are no intervals, because
+    of this epoch. Column on_front: True if no run on the same device reached the same AUROC in less time. The AUROC of
+    the chosen epoch is slightly optimistic, because this AUROC decided the choice. There are no intervals, because
     predictions of earlier epochs are not stored. If the time of an epoch is unknown, this epoch and all later epochs
     are left out.
     """

@@ -95,8 +95,8 @@ def pair_tests(value: Array, replicates: Array) -> PairTests:
         z = np.where(distance == 0, 0.0, distance / error)
         plain = np.asarray(2 * ndtr(-z), np.float64)
         adjusted = holm(plain)
-        # factor by which Holm's method multiplied each p-value; for a p-value that was cut to 1, the factor is unknown,
-        # and the largest factor is used
+        # number by which Holm's method multiplied each p-value; for a p-value that was cut to 1, this number is unknown,
+        # and the largest possible number is used
         times = np.where((plain > 0) & (adjusted < 1), np.clip(adjusted / plain, 1.0, len(plain)), float(len(plain)))
     first, second = usable[first], usable[second]
     errors[first, second] = errors[second, first] = error
@@ -131,9 +131,10 @@ def all_pairs(value: Array, replicates: Array) -> tuple[NDArray[np.intp], NDArra
 
 @compiled
 def _errors(first: NDArray[np.intp], second: NDArray[np.intp], replicates: Array, share: float) -> Array:
-    """Compute the standard errors of the differences first - second of P pairs; first and second [P] are the pair's runs.
+    """Compute the standard errors [P] of the differences first - second of P pairs of runs.
 
-    An error is NaN if the share of valid replicates is below `share`.
+    first and second [P]: indices of each pair's runs in replicates [R, B]. An error is NaN if the share of finite
+    replicates is below `share`.
     """
     errors = np.full(first.shape[0], np.nan)
     for i in range(first.shape[0]):

@@ -73,13 +73,13 @@ def ranks(
     """Rank runs by one criterion, best first, with tie groups; `smallest_first`: the smallest value is best.
 
     Runs without this value or without valid replicates are left out. value, low and high are copied from `scores`.
-    mean_rank is the mean over replicates; rank_low and rank_high are the 95 % interval. p_best: share of replicates in
-    which the run is best; a replicate with several best runs counts in equal parts for each of them. group: number of
-    the run's tie group, from 1. p_anchor: adjusted p of the difference to the anchor (the best run of the group), NaN
-    for anchors. all_low and all_high are simultaneous over all runs, so they are also valid for the run that is first
-    by chance. lead: difference to the next row, positive if the row is better, with its own interval (lead_low,
-    lead_high) and an interval that is adjusted for all pairs (lead_all_low, lead_all_high); NaN in the last row. Raises
-    ValueError if `scores` has several rows of one run for the criterion.
+    mean_rank is the mean of the rank over replicates; rank_low and rank_high are the 95 % interval of the rank. p_best:
+    share of replicates in which the run is best; a replicate with several best runs counts in equal parts for each of
+    them. group: number of the run's tie group, from 1. p_anchor: adjusted p of the difference to the anchor (the best
+    run of the group), NaN for anchors. all_low and all_high: interval of the value that is simultaneous over all runs,
+    so it is also valid for the run that is first by chance. lead: difference to the next row, positive if the row is
+    better, with its own interval (lead_low, lead_high) and an interval that is adjusted for all pairs (lead_all_low,
+    lead_all_high); NaN in the last row. Raises ValueError if `scores` has several rows of one run for the criterion.
     """
     rows = criterion.rows(scores)
     if rows["run_id"].duplicated().any():
@@ -95,7 +95,8 @@ def ranks(
     if not len(rows):
         return _frame([], SCHEMAS["ranks"])
     value, sign = rows["value"].to_numpy(np.float64), -1.0 if smallest_first else 1.0
-    # noise makes the replicates of these metrics too large, so the replicates are shifted: their mean becomes the value
+    # noise makes the replicates of the metrics in BIASED too large, so the replicates are shifted: their mean becomes
+    # the value
     if criterion.metric in BIASED:
         replicates_RB = replicates_RB + (value - np.nanmean(replicates_RB, axis=1))[:, None]
     tests = pair_tests(value, replicates_RB)
@@ -146,7 +147,7 @@ def tie_groups(p: Array) -> tuple[NDArray[np.int64], Array]:
 
 
 def leads(value: Array, tests: PairTests) -> dict[str, Array]:
-    """Return the columns LEADS, [R] each: the difference between each run and the next run, with two intervals.
+    """Return {column: numbers [R]} for the columns LEADS: the difference of each run to the next run, with two intervals.
 
     value [R] is sorted from best to worst. tests: the result of `pair_tests`. lead_low and lead_high are the interval of
     this difference alone. lead_all_low and lead_all_high are the interval that is adjusted for all pairs of runs; this

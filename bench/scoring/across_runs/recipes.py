@@ -181,8 +181,9 @@ class Recipes:
     def _pooled(self, names: tuple[str, ...]) -> tuple[Array, NDArray[np.int64]]:
         """Return the deviations [R, N] of all runs, 0 if unknown, and the degrees of freedom [N] of the pooled variances.
 
-        With MANY_RUNS or more runs, N combinations of the runs [N, N] replace the R runs; these combinations have the
-        same sum of products for each pair of scores. The result is kept, because it is the same for nearly all recipes.
+        With MANY_RUNS or more runs, N linear combinations of the runs' deviations [N, N] replace the deviations of the
+        R runs. The sum of products is the same for each pair of scores. The result is kept, because it is the same for
+        nearly all recipes.
         """
         if names not in self._kept:
             observed_RN = self._deviations(list(self.scatter), names)
@@ -211,9 +212,10 @@ class Recipes:
     ) -> pd.DataFrame:
         """Average rows of runs to rows of recipes, for the recipes with an id of their own.
 
-        A recipe gets a row for each value of the columns `key` for which all its runs have a row. table: rows of runs,
-        with the columns run_id, low, high, `key` (these columns identify a row of a run) and `numbers` (columns to
-        average; low and high are the interval of the first one). The other columns are those of the first run.
+        table: rows of runs, with the columns run_id, low and high. key: columns that identify a row of a run, such as
+        dataset and finding. A recipe gets a row for each combination of values of these columns for which all its runs
+        have a row. numbers: columns to average; low and high are the interval of the first of these columns. All other
+        columns are copied from the first run.
 
         The interval of the result describes the variation over patients and seeds: (distance of the bound from the
         estimate)² = (mean distance of the runs' bounds)² + (half width over seeds)². With `shares`, numbers between 0
@@ -312,8 +314,8 @@ def prior_degrees(variance: Array, degrees: Array) -> float:
     """Estimate how many degrees of freedom a common variance counts for, given variances and their degrees of freedom.
 
     The logarithms of the variances scatter, because each variance has few degrees of freedom. If the logarithms scatter
-    more than this explains, the true variances differ, and the common variance counts for fewer degrees. The result is
-    infinite if the logarithms do not scatter more, or if fewer than two variances are above 0.
+    more than the few degrees of freedom explain, the true variances differ, and the common variance counts for fewer
+    degrees. If the logarithms do not scatter more, or if fewer than two variances are above 0, the result is infinite.
     Source: Smyth 2004, section 6.2.
 
     >>> prior_degrees(np.array([1.0, 1.1, 0.9]), np.array([4.0, 4.0, 4.0]))

@@ -57,7 +57,7 @@ def _on_scale(area: Array) -> Array:
 
 
 def leave_one_out(internal: Array, external: Array) -> tuple[Array, Array]:
-    """Compute external minus expected AUROC, and the expected AUROC, [R] or [R, B] each.
+    """Compute external minus expected AUROC, and the expected AUROC: [R] each for R runs, or [R, B] with replicates.
 
     The expected AUROC of a run is on a line that is fitted to the other runs. This line is computed from the sums over
     all runs minus the run's own terms. Both results are NaN if an AUROC of another run is NaN, 0 or 1, and thus has no

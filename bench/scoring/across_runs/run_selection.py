@@ -26,7 +26,7 @@ INTERNAL_SPLITS = ("val", "test")
 class Rule(NamedTuple):
     """A selection rule, which chooses the run with the highest value in value [R].
 
-    oracle: whether the values come from external hospitals. replicates: [R, B] of these values; None if not stored.
+    oracle: whether the values come from external hospitals. replicates [R, B]: those of the values; None if not stored.
     """
 
     name: str
@@ -38,7 +38,8 @@ class Rule(NamedTuple):
 def optimism(value: Array, replicates: Array) -> float:
     """Estimate the optimism of the largest of value [R]: its expected excess over the true value of the selected run.
 
-    In each replicate, the best run is selected again. Its value in the replicate is compared with its value on all patients.
+    In each replicate, the best run is selected again. The optimism is the mean over replicates of the selected run's
+    value in the replicate minus the same run's value on all patients.
     Source: Efron 1983, doi:10.1080/01621459.1983.10477973.
     """
     complete = replicates[:, np.isfinite(replicates).all(0)]

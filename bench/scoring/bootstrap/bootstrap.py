@@ -1,10 +1,10 @@
 """Computation of metrics of many columns on the same resampled patients, without copies of images.
 
-A column is one finding of one model. The images of a column are sorted once. Then each pass ("walk") over the sorted
-images computes a tile: 64 replicates, each with its own weights (how often each patient was drawn). Counts are
-integers, exact in float64 up to 2^53, so ties and the order of the images cause no rounding errors. Results do not
-depend on the number of threads. A cut is a number of images: the images before the cut are those with the highest
-scores, such as all positive calls.
+A column has the labels and scores of one finding of one run. The images of a column are sorted once. Then each pass
+("walk") over the sorted images computes a tile: 64 replicates, each with its own weights (how often each patient was
+drawn). Counts are integers, exact in float64 up to 2^53, so ties and the order of the images cause no rounding errors.
+Results do not depend on the number of threads. A cut is a number of images: the images before the cut are those with
+the highest scores, such as all positive calls.
 Shapes: N images, C columns, B replicates, T tiles of LANES (64) replicates, Q cuts, G groups, R thresholds, V values.
 label_NC int8: 1 and 0; an image with any other label is ignored in its column.
 """
@@ -39,7 +39,10 @@ def run_in_threads(work: Callable[[int], None], num: int, num_threads: int) -> N
 
 
 class ColumnMetrics(NamedTuple):
-    """AUROC [B] and AUPRC [B or 0]; reached [Q, 2, B]: numbers of negatives and of positives before each cut."""
+    """AUROC [B], AUPRC [B] ([0] if not computed), and reached [Q, 2, B]: negatives and positives before each cut.
+
+    A cut is a number of images: the images before the cut are those with the highest scores.
+    """
 
     auroc: Array
     auprc: Array
@@ -48,10 +51,11 @@ class ColumnMetrics(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Walk:
-    """Metrics of one column in each replicate. `fill` computes one tile; tiles may be computed in any order.
+    """AUROC, AUPRC and counts of one finding in each replicate, computed by passes over the sorted images.
 
-    `cut` [Q]: numbers of images with the highest scores; negatives and positives are counted among these images. Cuts
-    increase, and no cut is inside a tie.
+    `fill` computes one tile (LANES replicates) of T tiles; tiles may be computed in any order.
+    `cut` [Q]: Q numbers of images with the highest scores. For each cut, `reached` has the numbers of negatives and of
+    positives among these images. Cuts increase, and no cut is inside a tie.
     """
 
     column: Column
@@ -68,14 +72,14 @@ class Walk:
         cut: Sequence[int] | NDArray[np.int64] = (),
         with_auprc: bool = True,
     ) -> Self:
-        """Return a walk without results; `fill` computes the results tile by tile, faster without AUPRC."""
+        """Return a `Walk` without results; `fill` computes the results tile by tile, faster without AUPRC."""
         cuts, num_tiles = np.asarray(cut, np.int64), len(resamples.weight)
         assert (np.diff(cuts) >= 0).all(), "Cuts must increase: the count of a cut out of order would stay 0."
         auroc, auprc = np.full((num_tiles, LANES), np.nan), np.full((num_tiles, LANES * with_auprc), np.nan)
         return cls(column, cuts, auroc, auprc, np.zeros((num_tiles, len(cuts), 2, LANES)))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
-        """Compute the metrics of one tile from its weights [num_patients, LANES]."""
+        """Compute the metrics of one tile from the tile's weights [num_patients, LANES]."""
         images = (self.column.patient, self.column.kind, self.cut)
         walk_ranks(*images, weight, self.auroc[tile], self.auprc[tile], self.reached[tile])
 
@@ -88,7 +92,7 @@ class Walk:
 def column_metrics(
     resamples: Resamples, column: Column, cut: Sequence[int] | NDArray[np.int64] = (), with_auprc: bool = True
 ) -> ColumnMetrics:
-    """Compute the metrics of one column in all replicates; `Walk` explains `cut`."""
+    """Compute AUROC, AUPRC and counts of one finding (a column) in all replicates; `Walk` explains `cut`."""
     walk = Walk.empty(resamples, column, cut, with_auprc)
     for tile in range(len(resamples.weight)):
         walk.fill(tile, resamples.tile(tile))
@@ -97,7 +101,11 @@ def column_metrics(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupWalk:
-    """Metrics of each patient group in each replicate. `fill` computes one tile; tiles may be computed in any order."""
+    """AUROC and counts of one finding for each of G patient groups in each replicate.
+
+    `fill` computes one tile (LANES replicates) of T tiles; tiles may be computed in any order. The images before the
+    cut are those with the highest scores, such as all positive calls.
+    """
 
     images: GroupedImages
     auroc: Array  # [G, T, LANES]
@@ -105,7 +113,7 @@ class GroupWalk:
 
     @classmethod
     def empty(cls, resamples: Resamples, images: GroupedImages) -> Self:
-        """Return a walk without results; `fill` computes the results tile by tile."""
+        """Return a `GroupWalk` without results; `fill` computes the results tile by tile."""
         shape = (len(images.first), len(resamples.weight))
         return cls(images, np.full((*shape, LANES), np.nan), np.zeros((*shape, 2, 2, LANES)))
 
@@ -139,8 +147,9 @@ def group_metrics(resamples: Resamples, images: GroupedImages) -> tuple[Array, A
 
 
 def rank_metrics(resamples: Resamples, label_NC: Labels, score_NC: Scores, num_threads: int = 1) -> tuple[Array, Array]:
-    """Compute AUROC and AUPRC of each column and replicate, [C, B] each; NaN in a replicate in which a class is absent.
+    """Compute AUROC and AUPRC, [C, B] each, of the C columns of label_NC and score_NC in B replicates.
 
+    A column has the labels and scores of one finding of one run. In a replicate without a class, the metrics are NaN.
     The results, with or without ties, are within 1e-12 of those of scikit-learn on the resampled rows.
     """
     shape = (label_NC.shape[1], resamples.num)
@@ -183,7 +192,7 @@ def divide(numerator: Array, denominator: Array) -> Array:
 
 
 def call_metrics(called: Array, total: Array) -> dict[str, Array]:
-    """Compute the CALL_METRICS (f1, precision, sensitivity, specificity, npv): name -> [...].
+    """Compute the CALL_METRICS (f1, precision, sensitivity, specificity, npv): name -> array [...].
 
     called [2, ...] counts the images that are called positive, total [2, ...] counts all images. The first axis is
     negative images, positive images.
@@ -214,7 +223,7 @@ def cuts_of(column: Column, threshold_R: Array) -> tuple[list[int], NDArray[np.i
 def calls(
     resamples: Resamples, label_NC: Labels, score_NC: Scores, threshold_RC: Array, num_threads: int = 1
 ) -> dict[str, Array]:
-    """Compute the CALL_METRICS, [R, C, B] each, at R thresholds per column.
+    """Compute the CALL_METRICS, [R, C, B] each, at R thresholds for each of C columns in B replicates.
 
     An image is called positive if score >= threshold. Metrics are NaN for a NaN threshold. F1 and sensitivity are NaN without
     positives, specificity without negatives, precision without positive calls, npv without negative calls.

@@ -3,10 +3,10 @@
 All sets belong to the same images: uncalibrated probabilities, and those of each calibrator. Images are sorted by score,
 so most neighbors share their bins in all sets. Neighbors with equal bins form a segment. The images of a segment are
 summed first, and then the sum is added to the segment's bins.
-A column is one finding of one model. A tile is a group of LANES (64) replicates. HEADLINES are the errors brier and
-ece.
+A column has the labels and probabilities of one finding of one run. A tile is a group of LANES (64) replicates.
+HEADLINES are the errors brier and ece.
 Shapes: N images, n labeled images, P sets of probabilities, C columns, B replicates, S segments, G bins, V values, T
-tiles, D tiles with all errors, L replicates at once.
+tiles, D tiles with all errors, L replicates that are computed together.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ Positive = NDArray[np.bool_]
 def calibration_metrics(
     resamples: Resamples, label_NC: Labels, prob_NC: Scores, bins: int = 15, num_threads: int = 1
 ) -> dict[str, Array]:
-    """Compute the calibration errors of each column and replicate: name -> [C, B].
+    """Compute the calibration errors of the C columns of prob_NC (findings) in B replicates: name -> errors [C, B].
 
     `calibration_metrics.errors_of` defines the errors. All replicates use the equal-mass bins of the original images.
     Raises ValueError if the probability of a labeled image is not between 0 and 1.
@@ -116,17 +116,17 @@ class Segments(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Errors:
-    """Calibration errors of one column in each replicate. `fill` computes one tile; tiles may be computed in any order.
+    """Calibration errors of one finding in each replicate, for P sets of probabilities, such as raw and calibrated ones.
 
-    The first D tiles have all errors. The other tiles have only the HEADLINES of the first set of probabilities. The
-    comments behind the fields list the values of each image (or patient) that are summed. Excess is label minus
-    probability.
+    `fill` computes one tile (LANES replicates) of T tiles; tiles may be computed in any order. The first D tiles have
+    all errors of all sets. The other tiles have only the HEADLINES of the first of the P sets. The excess of an image
+    is its label minus its probability.
     """
 
-    detailed: Segments  # excess in each set, then 1
-    patients: Segments  # squared distance in each set, then log loss in each set
-    headline: Segments  # excess in the first set
-    headline_patients: Segments  # squared distance in the first set
+    detailed: Segments  # values of an image: its excess in each set, then the number 1
+    patients: Segments  # values of a patient: sum of squared excesses in each set, then sum of the log loss in each set
+    headline: Segments  # value of an image: its excess in the first set
+    headline_patients: Segments  # value of a patient: sum of squared excesses in the first set
     bins: int
     out: Array  # [P, len(ERRORS), 1 + D x LANES]: errors of the original sample, then of the replicates
     headlines: Array  # [len(HEADLINES), T - D, LANES]
@@ -173,7 +173,10 @@ class Errors:
         _errors_of_segments(sums, self.detailed.bins, totals, num_of_class[1], self.bins, out)
 
     def fill(self, tile: int, weight: NDArray[np.uint8], num_of_class: Array) -> None:
-        """Compute the errors of one tile from its weights and its numbers of negatives and positives [2, LANES]."""
+        """Compute the errors of one tile from its weights and its numbers of negatives and of positives [2, LANES].
+
+        weight [num_patients, LANES]: how often each patient was drawn in each replicate of the tile.
+        """
         later = tile - (self.out.shape[2] - 1) // LANES
         if later < 0:
             self._fill_detailed(weight, num_of_class, self.out[..., 1 + tile * LANES : 1 + (tile + 1) * LANES])
@@ -184,7 +187,10 @@ class Errors:
                 self.headlines[:, later] = squared / num_images, excess / num_images
 
     def results(self, num: int) -> list[dict[str, Array]]:
-        """Return for each set: name -> errors [1 + num], first of the original sample, then of each replicate."""
+        """Return a dict for each set of probabilities: name -> errors [1 + num].
+
+        The first error is that of the original sample; the other errors are those of the replicates.
+        """
         return [dict(zip(ERRORS, errors, strict=True)) for errors in self.out[..., : 1 + num]]
 
     def later_headlines(self, num: int) -> dict[str, Array]:
@@ -215,9 +221,11 @@ def _errors_of_segments(
 ) -> None:
     """Compute all errors from sums over segments, and write them to out [P, len(ERRORS), L].
 
-    sums [S, P + 1, L]: excess in each set, then number of images.
+    The excess of an image is its label minus its probability.
+    sums [S, P + 1, L]: for each segment, the sum of the excess in each of P sets, then the number of images.
     bins_of_segment [2 P, S]: for each set, index of the equal-width bin, then index of the equal-mass bin.
-    total [2 P, L]: squared distance in each set, then log loss in each set. num_positive [L]: number of positives.
+    total [2 P, L]: sum of squared excesses in each set, then sum of the log loss in each set.
+    num_positive [L]: number of positive images.
     """
     num_segments, _, lanes = sums.shape
     num_sets = bins_of_segment.shape[0] // 2

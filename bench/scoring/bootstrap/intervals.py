@@ -1,7 +1,7 @@
 """Computation of 95 % intervals from bootstrap replicates.
 
-Shapes: value [...], replicates [..., B]. A cell is one value with its B replicates. A replicate is NaN if it cannot be
-computed. The interval of a cell is NaN if more than 5 % of its replicates are NaN.
+Shapes: value [...], replicates [..., B]: each value has B replicates. A replicate is NaN if it cannot be computed. The
+interval of a value is NaN if more than 5 % of its replicates are NaN.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ GUESS = 64  # number of replicates from which `_candidates` guesses a bound
 
 
 def enough(replicates: Array) -> NDArray[np.bool_]:
-    """Return the mask of the cells with at least 95 % finite replicates."""
+    """Return a mask [...] for replicates [..., B]: True if at least 95 % of the B replicates are finite."""
     *shape, num = replicates.shape
     if num == 0:
         return np.zeros(shape, bool)
@@ -39,10 +39,10 @@ def _num_finite(rows: Array) -> NDArray[np.int64]:
 
 
 def percentile(value: Array, replicates: Array) -> tuple[Array, Array]:
-    """Compute the 2.5th and 97.5th percentile of the valid replicates of each cell.
+    """Compute the 2.5th and the 97.5th percentile [...] of each value's replicates [..., B], ignoring NaN.
 
-    Both percentiles are NaN if the value is NaN or too few replicates are valid. The results equal those of
-    np.nanquantile, but are computed hundreds of times faster.
+    Both percentiles are NaN if the value is not finite or fewer than 95 % of its replicates are finite. The results
+    equal those of np.nanquantile, but are computed hundreds of times faster.
     """
     shape, num = np.shape(value), replicates.shape[-1]
     rows = np.ascontiguousarray(replicates, np.float64).reshape(int(np.prod(shape)), num)
@@ -140,7 +140,7 @@ def upper_quantile(replicates: Array, num: int, share: float) -> float:
 def bounds_of(value: float, replicates: Array, share: float) -> tuple[float, float]:
     """Compute the quantiles `share` and 1 - share of replicates [B].
 
-    Both quantiles are NaN if the value is not finite or too few replicates are valid.
+    Both quantiles are NaN if the value is not finite or fewer than 95 % of the replicates are finite.
     """
     if not np.isfinite(value):
         return np.nan, np.nan
@@ -158,7 +158,7 @@ def bounds_of(value: float, replicates: Array, share: float) -> tuple[float, flo
 
 @compiled
 def _bounds(value: Array, replicates: Array, share: float) -> tuple[Array, Array]:
-    """Compute `bounds_of` for each row."""
+    """Compute `bounds_of` for each number of value [R] with its replicates [R, B]; return both bounds, [R] each."""
     low, high = np.empty(value.shape[0]), np.empty(value.shape[0])
     for r in range(value.shape[0]):
         low[r], high[r] = bounds_of(value[r], replicates[r], share)
@@ -202,13 +202,13 @@ def distance_difference(
     """Compute the interval of the difference first - second of two calibration errors, with the `excess` of each error.
 
     A calibration error is a mean of distances, and noise increases distances. So each estimate is too high by an
-    unknown bias. The replicates have the noise twice, and their mean is above the estimate by the excess. If the true
-    error is large, the bias is about the excess. If the true error is 0, the estimate is all bias: the replicates are
-    larger than the estimate by the factor sqrt(2), and the bias is (1 + sqrt(2)) x excess. The interval allows for
-    every bias from 0 to this largest bias, separately for the two errors, because equal excesses can belong to
-    different biases. The interval also extends by 1.96 standard deviations of the replicates to both sides. So the
-    estimate, from which no bias is subtracted, is always inside the interval. Percentile intervals contain the truth
-    too rarely (`benchmarks/coverage.py`, worlds `ece` and `drift`).
+    unknown bias. The replicates contain noise twice: from the sample and from the resampling. The mean of the
+    replicates minus the estimate is the excess. If the true error is large, the bias is about the excess. If the true
+    error is 0, the estimate is all bias: the replicates are sqrt(2) times as large as the estimate, and the bias is the
+    excess times 1 + sqrt(2). The interval allows for every bias from 0 to this largest bias, separately for the two
+    errors, because equal excesses can belong to different biases. The interval also extends by 1.96 standard deviations
+    of the replicates to both sides. So the estimate, from which no bias is subtracted, is always inside the interval.
+    Percentile intervals contain the truth too rarely (`benchmarks/coverage.py`, simulations `ece` and `drift`).
 
     >>> low, high = distance_difference(np.array([0.02]), np.full((1, 9), 0.02), np.array([0.01]), np.array([0.01]))
     >>> low.round(3), high.round(3)
@@ -224,12 +224,12 @@ def distance_difference(
 
 
 def excess(value: Array, replicates: Array) -> Array:
-    """Compute the excess of each cell: the mean of the finite replicates minus the value."""
+    """Compute the excess of each value: the mean of its finite replicates minus the value."""
     return np.asarray(_of_rows(replicates)[0] - value)
 
 
 def _of_rows(replicates: Array) -> tuple[Array, Array]:
-    """Compute mean and standard deviation of the finite replicates of each cell."""
+    """Compute mean [...] and standard deviation [...] of the finite numbers among replicates [..., B]."""
     *shape, num = replicates.shape
     rows = np.ascontiguousarray(replicates, np.float64).reshape(int(np.prod(shape)), num)
     mean, deviation = _mean_and_deviation(rows)
@@ -257,11 +257,11 @@ def _mean_and_deviation(rows: Array) -> tuple[Array, Array]:
 
 
 def mean_of(value: Array, replicates: Array) -> tuple[float, Array]:
-    """Compute the mean of value [K] over the cells that are not NaN, and the replicates [B] of this mean.
+    """Compute the mean of the finite numbers in value [K], such as a metric of K findings, and its replicates [B].
 
-    replicates [K, B]: the replicates of each cell. If a cell is NaN in a replicate, the cell's deviation from its value
-    is replaced by the mean deviation of the other cells. Without this replacement, the differences between cells would
-    count as noise. If a cell with a value has too few valid replicates, all replicates of the mean are NaN.
+    replicates [K, B]: those of each number. If a number is NaN in a replicate, its deviation (replicate minus value) is
+    replaced by the mean deviation of the other numbers. Without this replacement, the differences between the numbers
+    would count as noise. If a finite number has less than 95 % finite replicates, all replicates of the mean are NaN.
     """
     not_nan = np.isfinite(value)
     num = np.count_nonzero(not_nan)
@@ -273,7 +273,7 @@ def mean_of(value: Array, replicates: Array) -> tuple[float, Array]:
 
 @compiled
 def _mean(value: Array, replicates: Array, not_nan: NDArray[np.bool_], center: float) -> Array:
-    """Compute the replicates [B] of the mean over the cells in the mask `not_nan`; `center` is the mean of their values."""
+    """Compute the replicates [B] of the mean of the numbers of value [K] in the mask `not_nan` [K]; `center` is this mean."""
     size = replicates.shape[1]
     total, count = np.zeros(size), np.zeros(size)
     for k in range(value.shape[0]):

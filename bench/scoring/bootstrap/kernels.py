@@ -35,8 +35,9 @@ def walk_ranks(  # noqa: C901 - all metrics in one loop over the images
 ) -> None:
     """Compute AUROC and AUPRC [LANES] of images sorted by decreasing score; NaN in a replicate in which a class is absent.
 
-    AUROC = 1 - discordant pairs / all pairs; a tied pair counts half. AUPRC = sum of precision x increase of recall. If
-    `auprc` is empty, AUPRC is not computed, which saves half of the time. The results are written to auroc, auprc and
+    AUROC = 1 - discordant pairs / all pairs. A pair of a positive and a negative image is discordant if the negative
+    image has the higher score; a tied pair counts half. AUPRC = sum of precision x increase of recall. If `auprc` is
+    empty, AUPRC is not computed, which saves half of the time. The results are written to auroc, auprc and
     reached [Q, 2, LANES]: the numbers of negatives and of positives among the first cut[q] images. Cuts increase, and
     no cut is inside a tie.
     """
@@ -118,11 +119,12 @@ def walk_weighted(  # noqa: C901 - all metrics in one loop over the images
 ) -> None:
     """Compute AUROC and AUPRC of weighted images sorted by decreasing score; write them to out [3, L].
 
-    For rows 0 and 1 (AUROC and AUPRC), the weight of an image is multiplied by the factor of its group: of_group [G, L].
-    For row 2 (another AUPRC), the weight is multiplied by the factor of the label: of_label [2, L], negatives first.
+    For rows 0 and 1 (AUROC and AUPRC), the weight of an image is multiplied by the number of its group in of_group
+    [G, L]. For row 2 (another AUPRC), the weight is multiplied by the number of its label in of_label [2, L]: row 0 of
+    of_label is for negatives, row 1 for positives.
     """
     num, lanes, in_tie = patient.shape[0], weight.shape[1], False
-    # plain_*: sums of weights without factors
+    # plain_*: sums of the weights before their multiplication by of_group or of_label
     counts, sums = np.zeros((4, lanes), np.int32), np.zeros((7, lanes))
     plain_negatives, plain_positives, tied_plain_negatives, tied_plain_positives = (
         counts[0],
@@ -209,8 +211,8 @@ def sum_segments(
     """Compute the sum of weight x value [V, n] over the images of each segment, and add it to out [S, V, L].
 
     Segment s has the images from start[s] to start[s + 1] - 1. Four images are processed together, so that weights are
-    converted to floats only once for all values, and each sum is read and written only once for four images. The last block
-    of a segment is padded with weights of 0.
+    converted to floats only once for all values, and each sum is read and written only once for four images. If
+    fewer than four images are left at the end of a segment, weights of 0 replace the missing images.
     """
     if value.shape[0] == 1:
         _sum_one_value(patient, start, value[0], weight, out)

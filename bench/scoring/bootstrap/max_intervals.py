@@ -22,9 +22,9 @@ Array = NDArray[np.float64]
 
 
 class Extreme(NamedTuple):
-    """The largest number with its position and 95 % interval.
+    """The largest of several numbers, with its index (`position`) and 95 % interval.
 
-    If no number is finite, position is -1, and value and bounds are NaN.
+    If no number is finite, `position` is -1, and value and bounds are NaN.
     """
 
     position: int
@@ -60,12 +60,13 @@ def spread(value: Array, replicates: Array) -> Extreme:
 
 
 def spreads(value: Array, replicates: Array) -> tuple[Array, Array, Array]:
-    """Compute the spread of each column of value [H, C], largest minus smallest, with lower and upper bound: [C] each.
+    """Compute the spread of each column of value [H, C] with its lower and upper bound: [C] each.
 
-    The spread is the largest difference over all pairs of numbers. So the interval of the spread is computed like the
-    interval of `largest`, from the standard errors of all pairs; the lower bound is at least 0. Spread and bounds are
-    NaN if fewer than two numbers have enough valid replicates. The bounds are NaN if a number is the same in all
-    replicates, such as 0 of 14 images, because then the standard error of this number is unknown.
+    The spread is the largest of the H numbers minus the smallest, so it is the largest difference over all pairs. So
+    the interval of the spread is computed like the interval of `largest`, from the standard errors of all pairs; the
+    lower bound is at least 0. Spread and bounds are NaN if fewer than two numbers have enough valid replicates. The
+    bounds are NaN if a number is the same in all replicates, such as 0 of 14 images, because then the standard error of
+    this number is unknown.
     """
     valid = np.isfinite(value) & enough(replicates)
     out = np.full((3, value.shape[1]), np.nan)

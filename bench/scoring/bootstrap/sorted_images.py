@@ -23,7 +23,10 @@ POSITIVE, LAST_OF_TIE = 1, 2  # bits of an image's kind
 
 @compiled
 def _twice_discordant(kind: NDArray[np.uint8]) -> int:
-    """Return twice the number of discordant pairs, so that the result is an integer; a tied pair counts half."""
+    """Return twice the number of discordant pairs; a tied pair counts half, so only twice the number is an integer.
+
+    A pair of a positive and a negative image is discordant if the negative image has the higher score.
+    """
     negatives, tied_positives, tied_negatives, twice = 0, 0, 0, 0
     for i in range(kind.shape[0]):
         # Arithmetic replaces an `if` here: the order of labels is irregular, so the processor would often predict the
@@ -240,7 +243,7 @@ class Column:
 
     @classmethod
     def listed(cls, rows: Rows, patient: NDArray[np.int32], positive: NDArray[np.bool_]) -> Self:
-        """Return a column of images [n] in the given order, without ties."""
+        """Return a column of images [n] in the given order; their scores fall from image to image, so there are no ties."""
         kind = positive.astype(np.uint8) | np.uint8(LAST_OF_TIE)
         # float32 like logits, so that numba does not compile the functions for another type
         score = -np.arange(len(rows), dtype=np.float32)
@@ -308,7 +311,7 @@ class GroupedImages(NamedTuple):
 
     start: NDArray[np.int64]  # [G + 1]: index of the first image of each group, then the number of images
     patient: NDArray[np.int32]  # patient of each image
-    kind: NDArray[np.uint8]  # kind of each image; a tie has images of one group only
+    kind: NDArray[np.uint8]  # bits POSITIVE and LAST_OF_TIE of each image; images of different groups are never tied
     first: NDArray[np.int64]  # [G]: number of images in the group before the cut
 
     def patients(self, num_patients: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

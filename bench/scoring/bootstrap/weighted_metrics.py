@@ -1,10 +1,11 @@
 """Computation of AUROC, AUPRC and calibration error of weighted images.
 
 The images are divided into groups. In each replicate, the weights of all images of a group are multiplied by the same
-factor.
+number, here called a factor.
 
-A column is one finding of one model. A cell has the images that share bin, group and label.
-Shapes: n labeled images, G groups, B replicates, T tiles of LANES (64) replicates, L replicates at once.
+A cell has the images that share bin, group and label.
+Shapes: n labeled images of one finding, G groups, B replicates, T tiles of LANES (64) replicates, L replicates that are
+computed together.
 """
 
 from dataclasses import dataclass
@@ -23,10 +24,13 @@ Array = NDArray[np.float64]
 
 
 class Factors(NamedTuple):
-    """Factors by which the images' weights are multiplied in each replicate, arranged in tiles; 0 after the last replicate."""
+    """Numbers (factors) that multiply the images' weights in each replicate, arranged in tiles of LANES replicates.
 
-    of_label: Array  # [T, 2, LANES]: factor of negatives, factor of positives
-    of_group: Array  # [T, G, LANES]: factor of each group
+    After the last replicate, the last tile is filled with 0.
+    """
+
+    of_label: Array  # [T tiles, 2, LANES]: factor of negatives, factor of positives
+    of_group: Array  # [T tiles, G groups, LANES]: factor of each group
 
     @classmethod
     def tiled(cls, label_2B: Array, group_GB: Array) -> "Factors":
@@ -62,7 +66,7 @@ class Ranked:
 
     column: Column
     group: NDArray[np.int32]  # [n]
-    cells: Segments  # one segment per cell; the value of an image is label - probability
+    cells: Segments  # one segment per cell (images that share bin, group and label); values are label - probability
     num_groups: int
     bins: int
 
@@ -82,7 +86,10 @@ class Ranked:
         return cls(column, group, cells, num_groups, bins)
 
     def reweighted(self, weight: NDArray[np.uint8], of_label: Array, of_group: Array) -> Array:
-        """Compute the metrics of `Reweighted` [5, L] from weight [num_patients, L], of_label [2, L] and of_group [G, L]."""
+        """Compute the five metrics of `Reweighted` for L replicates: [5, L].
+
+        weight [num_patients, L]: how often each patient was drawn. of_label [2, L] and of_group [G, L]: see `Factors`.
+        """
         ranked = np.empty((3, weight.shape[1]))
         walk_weighted(self.column.patient, self.column.kind, self.group, weight, of_label, of_group, ranked)
         errors = np.empty((2, weight.shape[1]))
@@ -101,9 +108,10 @@ def _weighted_errors(
 ) -> None:
     """Compute two calibration errors per replicate and write them to out [2, L]: weighted by of_group, and by of_label.
 
-    Each error is the sum over bins of the absolute value of the weighted excess of the bin. All images of a cell have
-    the same weight, so the excess of each of the C cells is summed only once for both results. A replicate without
-    positive or without negative images has an infinite weight and becomes NaN.
+    Each error is the sum over bins of the absolute value of the weighted excess of the bin. A cell has the images that
+    share bin, group and label, so their weights are equal, and the excess of each of the C cells is summed only once
+    for both results. In a replicate without positive or without negative images, a weight is infinite and the errors
+    are NaN.
     """
     lanes, num_groups = excess_C1L.shape[2], of_group.shape[0]
     by_group, by_label = np.zeros((bins, lanes)), np.zeros((bins, lanes))
@@ -122,22 +130,25 @@ def _weighted_errors(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WeightedWalk:
-    """Weighted metrics of one column in each replicate. `fill` computes one tile; tiles may be computed in any order."""
+    """Weighted metrics of one finding in each replicate.
+
+    `fill` computes one tile (LANES replicates); tiles may be computed in any order.
+    """
 
     ranked: Ranked
     factors: Factors
     num: int  # number of replicates
-    metrics: Array  # [T, 5, LANES]
+    metrics: Array  # [T tiles, 5, LANES]: the metrics in the order of the fields of `Reweighted`
 
     @classmethod
     def empty(cls, resamples: Resamples, ranked: Ranked, factors: Factors) -> Self:
-        """Return a walk without results; `fill` computes the results tile by tile."""
+        """Return a `WeightedWalk` without results; `fill` computes the results tile by tile."""
         num_tiles = len(resamples.weight)
         assert len(factors.of_group) == num_tiles, "Factors and resamples must have the same number of tiles."
         return cls(ranked, factors, resamples.num, np.empty((num_tiles, len(Reweighted._fields), LANES)))
 
     def fill(self, tile: int, weight: NDArray[np.uint8]) -> None:
-        """Compute the metrics of one tile from its weights."""
+        """Compute the metrics of one tile from the tile's weights [num_patients, LANES]."""
         self.metrics[tile] = self.ranked.reweighted(weight, self.factors.of_label[tile], self.factors.of_group[tile])
 
     def results(self) -> Reweighted:

@@ -26,7 +26,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GroupCounts:
-    """Number of images of each group in the original sample [G], and in each replicate [G, B]."""
+    """Number of images of each group in the original sample [G], and in each replicate [G, B].
+
+    A group has the images with the same sex, age decade, view and label.
+    """
 
     sample: Array
     replicates: Array
@@ -36,7 +39,10 @@ CountsCache = dict[tuple[int, int], GroupCounts]  # (index of the finding, numbe
 
 
 class Weights(NamedTuple):
-    """Weights of images in the original sample: of negatives and of positives [2], and of each group [G]."""
+    """Weights of images in the original sample.
+
+    label [2]: weight of a negative image, weight of a positive image. group [G]: weight of an image of each group.
+    """
 
     label: Array
     group: Array
@@ -109,7 +115,8 @@ def _group_counts(measured: SplitMetrics, k: int, cell: NDArray[np.int64], num_c
 def _cells(internal: SplitMetrics, external: SplitMetrics) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], str]:
     """Return the cell of each internal image [N], the cell of each external image [N], and a reason or "".
 
-    If an attribute is not recorded at one of the hospitals, all images are in cell 0, and the reason says why.
+    A cell is one combination of sex, age decade and view, given by its index. If one of these attributes is not
+    recorded at a hospital, all images are in cell 0, and the reason names the attribute and the hospital.
     """
     cells = []
     for split in (internal, external):

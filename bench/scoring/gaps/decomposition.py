@@ -7,13 +7,13 @@ is the amount by which the external value approaches the internal value when one
   case mix    In addition, positives and negatives each get weights, so that they have the distribution of sex x age decade x
               view of the internal test split. The ratio of internal to external share of a cell is limited to 10
               (truncation: Cole and Hernan 2008, doi:10.1093/aje/kwn164).
-  labels      For AUROC only. Case 1: radiologists labeled the external hospital but not the internal test split. Then an
-              internal split labeled by radiologists replaces the test split. This split has other patients, so the component
-              includes the difference between patients, and the column `paired` is 0 (other images). Case 2: all other
-              hospitals. Then both hospitals are scored again on the same images, with the labels of a stricter mapping, whose
-              labels have more similar meanings at the two hospitals. Without a stricter mapping that changes labels, the
-              component is unknown, because a looser mapping makes the labels of the two hospitals less similar. The columns
-              `least` and `most` are the smallest and largest component over all mappings.
+  labels      For AUROC only. If radiologists labeled the external hospital but not the internal test split, an internal
+              split labeled by radiologists replaces the test split. This split has other patients, so the component
+              includes the difference between patients, and the column `paired` is 0 (other images). In all other
+              situations, both hospitals are scored again on the same images, with the labels of a stricter mapping,
+              whose labels have more similar meanings at the two hospitals. Without a stricter mapping that changes
+              labels, the component is unknown, because a looser mapping makes the labels of the two hospitals less
+              similar. The columns `least` and `most` are the smallest and largest component over all mappings.
 The weights use external labels. So the weights only explain the gap, and never improve a reported value.
 Shapes: N images, G groups (cell x label), B replicates.
 """
@@ -39,7 +39,7 @@ from bench.scoring.scored_split import Settings, count
 Array = NDArray[np.float64]
 MappingChanges = dict[str, dict[int, Estimate]]  # mapping -> index of the finding -> change in AUROC
 RADIOLOGIST = "radiologist"
-PREFERRED = ("strict", "default", "broad")  # mappings, from the closest in meaning to the loosest
+PREFERRED = ("strict", "default", "broad")  # label mappings; with the first, the hospitals' labels are most similar
 METRICS = {"auroc": AUROC, "auprc": Key("auprc"), "ece": Key("ece")}
 
 
@@ -110,7 +110,7 @@ def of_hospital(
         walks[i] = _weighted_walk(internal, external, common[i], settings, internal_counts)
 
     def fill(tile: int) -> None:
-        """Compute one tile (64 replicates) of all findings, while its weights are in the processor's cache."""
+        """Compute one tile (64 replicates) of all findings, while the tile's weights are in the processor's cache."""
         weight = external.resamples.tile(tile)
         for _, walk in walks.values():
             walk.fill(tile, weight)

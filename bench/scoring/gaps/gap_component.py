@@ -44,7 +44,8 @@ class GapComponent:
     replicates: Array
     reason: str = ""  # why the value is NaN; for other values, the method of measurement
     effective: tuple[float, float] = NEITHER  # effective numbers of positives and negatives under the weights
-    covered: float = float("nan")  # share of the internal images whose cell has external images with the same label
+    # share of the internal images for which an external image has the same label, sex, age decade and view
+    covered: float = float("nan")
     num_findings: int = 1
     bounds: tuple[float, float] = NEITHER  # of the component labels: minimum and maximum over all label mappings
     # of the component labels: share of findings whose two sets of labels belong to the same images

@@ -37,7 +37,8 @@ def _auroc_of(measured: SplitMetrics) -> _MappedAuroc:
 def _select_columns(scored: ScoredSplit, name: str, state: NDArray[np.int8], columns: NDArray[np.intp]) -> ScoredSplit:
     """Return the split with only the findings in `columns`, with label states under another mapping and logits of 0.
 
-    All runs share the same object. name: the name of the mapping. state [N, K]: the label states under this mapping.
+    All runs share the result; each run replaces the logits by its own. name: the name of the mapping. state [N, K]: the
+    label states under this mapping.
     """
     return scored.cached(
         ("mapped", name),

@@ -1,4 +1,4 @@
-"""The table `references`: gaps with each internal split, that is the test split and the splits labeled by radiologists.
+"""The table `references`: gaps between each internal split (test, and those labeled by radiologists) and each hospital.
 
 The internal splits are never mixed. Each internal split has rows for each external hospital, for the mean over
 hospitals, and for the worst hospital (the hospital with the largest gap).

@@ -15,7 +15,8 @@ MOST = 10.0  # largest allowed ratio of a cell's internal share to its external 
 def prevalence_factor(internal: Array, external: Array) -> Array:
     """Compute weights of the groups, [G] or [G, B], that give the external images the internal prevalence.
 
-    internal and external are the numbers of images of each group, [G] or [G, B]. The weights of all images sum to 1.
+    internal and external are the numbers of images of each group, [G] or [G, B]; groups with an even index are
+    negative, groups with an odd index positive. The weights of all images sum to 1.
     Source: Storkey 2009, Dataset Shift in Machine Learning, prior shift.
     """
     out = np.full(external.shape, np.nan)
@@ -28,8 +29,10 @@ def prevalence_factor(internal: Array, external: Array) -> Array:
 def case_mix_factor(internal: Array, external: Array) -> Array:
     """Compute weights of the groups, [G] or [G, B], that give the external images the internal prevalence and case mix.
 
-    internal and external are the numbers of images of each group, [G] or [G, B]. Among positives and among negatives,
-    each cell gets its internal share. The ratio of a cell's internal share to its external share is limited to 10.
+    internal and external are the numbers of images of each group, [G] or [G, B]: group 2 c has the negative images of
+    cell c (a combination of sex, age decade and view), group 2 c + 1 the positive images. Among positives and among
+    negatives, each cell gets its internal share. The ratio of a cell's internal share to its external share is limited
+    to 10.
     Internal cells without external images cannot be matched. External cells without internal images get the weight 0.
     The weights of all images sum to 1.
     """
@@ -44,7 +47,7 @@ def case_mix_factor(internal: Array, external: Array) -> Array:
 
 
 def effective_numbers(factor: Array, total: Array) -> tuple[float, float]:
-    """Compute the effective number of positives and the effective number of negatives under the weights `factor` [G].
+    """Compute the effective numbers of positives and of negatives if the images of each group have the weight in factor [G].
 
     The effective number of weighted images is the number of equally weighted images with the same precision. total [G]:
     number of images of each group.
