@@ -139,10 +139,10 @@ def _bonferroni(num_compared: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class HeadlineRows:
-    """The rows of `scores` that the page shows: the grid's mapping, all patients, one split per cohort, one selected
-    epoch.
+    """The rows of `scores` that the page shows.
 
-    selection: the rule that selects the epoch, best_val or last.
+    They have the grid's mapping, all patients, one split per cohort, and one selected epoch. selection: the rule that
+    selects the epoch, best_val or last.
     """
 
     scores: pd.DataFrame  # all rows of the table, with only the columns SCORE_COLUMNS
@@ -228,11 +228,10 @@ def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
 
 
 def _compared_with(key: tuple[str, str, str]) -> tuple[str, str, str]:
-    """Return a key that is equal for all gaps that are compared with each other. `key`: run id, dataset and finding of
-    a gap.
+    """Return a key that is equal for all gaps that are compared with each other.
 
-    The gap of a finding is compared with the gaps of the other findings at the same hospital, a macro gap with the
-    macro gaps at the other hospitals.
+    `key`: run id, dataset and finding of a gap. The gap of a finding is compared with the gaps of the other findings at
+    the same hospital. A macro gap is compared with the run's macro gaps at the other hospitals.
     """
     run, dataset, finding = key
     if finding != MACRO:
