@@ -76,7 +76,7 @@ def _title(table: pd.DataFrame, unit: str) -> str:
 
 
 def _is_clear(row: Mapping[Any, Any], effect: Estimate) -> bool:
-    """Return whether a change is clear twice: over patients and seeds (`effect`), and over pairs (`_beyond_pairs`)."""
+    """Return whether a change is clear both over patients and seeds (`effect`) and over pairs (`_beyond_pairs`)."""
     return effect.clear and _beyond_pairs(row)
 
 

@@ -2,8 +2,8 @@
 
 The effective robustness of a run is its external AUROC minus the AUROC that a line predicts from its internal AUROC.
 The line is fitted to the other runs. The regret of a selection rule is the external AUROC of the best run minus the
-external AUROC of the selected run. The optimism of a selection rule is the amount by which the rule's
-score of the selected run is too high.
+external AUROC of the selected run. The optimism of a selection rule is the amount by which the rule's score of the
+selected run is too high.
 """
 
 from collections.abc import Mapping
