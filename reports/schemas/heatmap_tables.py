@@ -34,7 +34,7 @@ EXPLAINED: dict[str, tuple[str, ...]] = {
         "num_patients",
         "chance",
     ),
-    # checks whether the heat maps depend on the network, on a few internal images with the most common finding
+    # checks whether the heat maps depend on the network; they use a few internal images with the most common finding
     # check weights: the network's weights are shuffled stage by stage, from the head (last layer) to the stem (first
     #     layers); step: number of shuffled stages; stage: name of the stage that was shuffled last
     # check noise: noise is added to the image; step 0, stage ""

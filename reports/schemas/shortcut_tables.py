@@ -31,7 +31,7 @@ SOURCES: dict[str, tuple[str, ...]] = {
     # model: the probe in `sources`: pixels or header; descriptor: name of a number that describes the image or the file
     # kind importance: shap is the mean absolute SHAP value, value the median of the descriptor; source: the cohort of
     #     the images, "" for all cohorts
-    # kind point: one image; shap is its SHAP value, value its descriptor
+    # kind point: one image; shap is the SHAP value of the descriptor for this image, value the descriptor itself
     # rank (may be empty): rank of the image's descriptor among all explained images, 0 to 1; NaN for kind importance
     "descriptors": ("run_id", "model", "kind", "descriptor", "source", "shap", "rank", "value"),
     # nuisances: properties that vary inside a cohort and may replace a finding

@@ -21,8 +21,8 @@ from reports.schemas.shortcut_tables import SOURCES
 SCORES = (
     "run_id",
     "dataset",  # cohort name, or "external"
-    # internal cohort: val, test, expert_valid or expert_test; external cohort: its headline split (all or test);
-    # dataset "external": the split that all external cohorts share, else "mixed"
+    # internal cohort: val, test, expert_valid or expert_test; external cohort: all or test, whichever is its headline
+    # split (the split that the page shows); dataset "external": the split that all external cohorts share, else "mixed"
     "split",
     # source of the labels: report (a program that reads reports), radiologist, phantom, or stated (by the owner of the
     # data); dataset "external": the source that all external cohorts share, else "mixed"
@@ -128,7 +128,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # has the id of this run.
     # The tables `scores`, `gaps`, `mappings`, `costs` and `runs` also have rows of recipes. The numbers of such a
     # row are means over the runs of the recipe, with intervals over patients and seeds.
-    # In ranks, pairs, robustness, selection, frontier and goals, run_id is the id of a recipe.
+    # In the tables `ranks`, `seeds`, `robustness`, `selection`, `frontier`, `goals` and `factor_shap`, run_id is the id
+    # of a recipe.
     "recipes": ("recipe_id", "run_id"),
     # rankings of the recipes: one row per criterion and recipe, the best recipe first
     # A criterion is a combination of metric, dataset and finding. The page first shows auroc, external, macro.

@@ -16,7 +16,7 @@ MEASURED = ("val_auroc", "train_loss", "val_loss")
 
 
 def learning(board: ReportData) -> Section:
-    """Write the section: curves of loss and AUROC, a table of the selected epochs, and an audit of the selection rules."""
+    """Write the section: curves of loss and AUROC, a table of the selected epochs, and a comparison of selection rules."""
     history = board.tables["history"]
     columns = ("run_id", "epoch", *MEASURED)
     epochs = {

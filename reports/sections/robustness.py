@@ -23,7 +23,7 @@ SHOWN = 12
 
 
 def robustness(board: ReportData) -> Section:
-    """Write the section: the effective robustness of each run, and an audit of selection rules. Empty if there is neither."""
+    """Write the section: effective robustness of runs, and regret of selection rules; empty if there is neither."""
     line, audit = _line(board), _audit(board)
     if not line and not audit:
         return Section("robustness", "", Markup(""))

@@ -265,7 +265,7 @@ def worst_finding(finding: str, internal: float, external: float, num_runs: int)
 
 
 def pareto_title(labels: Sequence[str], num_runs: int, unit: str = "run") -> str:
-    """State how many runs are on the Pareto front of cost and AUROC. `labels`: these runs; a single run is named."""
+    """State how many runs are on the Pareto front of cost and AUROC. `labels`: labels of these runs."""
     if num_runs == 0:
         return f"{NO_SCORE}, so cost and AUROC cannot be compared"
     if num_runs == 1:
