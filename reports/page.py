@@ -120,7 +120,8 @@ def prepare() -> None:
 def uncollected() -> Iterator[None]:
     """Pause garbage collection while the page is made.
 
-    Collection would take a sixth of the time, because a million small objects live until the page is done.
+    Collection would take a sixth of the time of the whole page, because a million small objects live until the page is
+    done.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -128,7 +129,8 @@ def uncollected() -> Iterator[None]:
         yield
     finally:
         if was_on:
-            # freeze and unfreeze move all live objects to the oldest generation, which the next collection does not scan
+            # freeze and unfreeze move all live objects to the oldest generation, which the next collection does not
+            # scan
             gc.freeze()
             gc.unfreeze()
             gc.enable()
@@ -178,9 +180,9 @@ def plotly_source() -> str:
 def style_ids(source: str) -> list[str]:
     """Return the ids of the style sheets that plotly.js adds to a page when it loads.
 
-    The style sheets are for geographic maps, so the page does not need them. The security policy of the page would block
-    each style sheet with a console message. So the page has an empty element with each of these ids: plotly.js adds no
-    style sheet if an element with the id of the style sheet exists.
+    The style sheets are for geographic maps, so the page does not need them. The security policy of the page would
+    block each style sheet, and the browser would report each block in its console. So the page has an empty element
+    with each of these ids: plotly.js adds no style sheet if an element with the id of the style sheet exists.
     """
     return sorted(set(re.findall(r'getElementById\("([0-9a-f]{64})"\)', source)))
 

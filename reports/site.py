@@ -29,7 +29,7 @@ def write_site(tables: Tables, folder: Path) -> Path:
 
 
 def _write_site(tables: Tables, folder: Path) -> Path:
-    """Write the files that `write_site` lists; without a message for a full disk."""
+    """Write the files that `write_site` lists; a full disk raises a plain OSError, without the message of DiskFullError."""
     data = report_data.read(Tables({**tables.meta, "site": True}, tables.frames))
     (folder / "runs").mkdir(parents=True, exist_ok=True)
     details = Details.of(data, data.entries)

@@ -56,7 +56,8 @@ class Tables:
         analyses: for each analysis, a dict with name, run_id ("" for an analysis of the cohorts), options other than
             the defaults, state (done, failed or absent), reason
         no_pictures: why the gallery has no pictures, or which pictures are damaged; "" if neither is the case
-        learns: run id -> findings that the run learned; only runs that learned fewer findings than `findings`
+        learns: run id -> findings for which the run was trained; only for runs that were trained for fewer findings
+            than `findings`
         unlearnt: run id -> findings that are present in all or in none of the run's training images
         not_compared: external cohort -> findings without a gap in any run: this cohort or the internal cohort has no
             labels or too few patients
@@ -68,7 +69,8 @@ class Tables:
             images (whether images were compared)
             external (for each two external cohorts, a dict with cohorts, num_images, images and patients, as in
             `reports.sentences.data.overlap`)
-            left_out (for each external cohort that another external cohort contains, such a dict with its title)
+            left_out (for each external cohort that another external cohort contains, a dict with cohorts, num_images,
+            images and title: see `ReportData.left_out`)
         duplicates: number of internal images that have a duplicate of another patient in another internal split
     """
 

@@ -20,7 +20,11 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class CohortPictures:
-    """The pictures of a cohort: sampled images (`pictures`), and each of them after every preprocessing (`after`)."""
+    """The pictures of a cohort.
+
+    pictures: sampled images. after: for each of these images, its pictures after the preprocessings (one for each
+    entry of `DataPage.variants` that could be drawn).
+    """
 
     pictures: tuple[Picture, ...]
     after: tuple[tuple[Picture, ...], ...]
@@ -30,14 +34,13 @@ class CohortPictures:
 class DataPage:
     """The data that all sections of the cohort page share.
 
-    samples, pictures: cohort name -> sampled images, pictures. variants: names of preprocessings, one tuple for each group
-    whose pictures look the same. seed: seed of the sample. unread: the cohorts that could not be read.
+    The comments describe the fields. A cohort that could not be read is only in `unread`.
     """
 
     cohorts: tuple[Stats, ...]
     samples: Mapping[str, Sample] = field(default_factory=dict)  # cohort name -> the images that were opened
     pictures: Mapping[str, CohortPictures] = field(default_factory=dict)  # cohort name -> pictures on the page
-    variants: Sequence[tuple[str, ...]] = ()  # names of preprocessings; those of one tuple look the same on the page
+    variants: Sequence[tuple[str, ...]] = ()  # names of preprocessings; a tuple has those whose pictures look the same
     seed: int = 0  # seed of the random samples
     unread: tuple[str, ...] = ()  # names of the cohorts that could not be read
 
@@ -58,7 +61,10 @@ class DataPage:
 
     @cached_property
     def counts(self) -> Mapping[tuple[str, str], Mapping[str, int]]:
-        """(cohort, finding) -> label state -> number of images; patients_present is the number of patients with the finding."""
+        """(cohort, finding) -> {label state: number of images}, with one more key, patients_present.
+
+        The value of patients_present is the number of patients with the finding.
+        """
         return {
             (stats.name, str(row["finding"])): {state: int(row[state]) for state in (*STATE_NAMES, "patients_present")}
             for stats in self.cohorts

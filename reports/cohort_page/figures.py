@@ -51,7 +51,7 @@ def heat(names: Sequence[str], shares: Mapping[tuple[str, str], float | None], l
     """Draw a colored table of shares; names: findings of the rows and columns.
 
     shares: (row, column) -> among the images with the row's finding, the share that also has the column's finding. The
-    share is None for too few images, and missing if a finding is not labeled.
+    share is None if too few images have the row's finding. The pair is missing if a finding is not labeled.
     """
     x_start, y_start = 104.0, 98.0
     cell = min(22.0, (WIDTH - x_start) / max(1, len(names)))
@@ -87,7 +87,7 @@ def columns(
 ) -> Markup:
     """Draw shares as columns on an axis from 0 to `top`, with their names, and other shares (`reference`) as a line.
 
-    Only every other name is drawn. `label`: text for screen readers.
+    Every second name is left out to save space. `label`: text for screen readers.
     """
     height, base, x_start = 132.0, 108.0, 34.0
     up = svg.Scale(0, top, base, 8)
@@ -108,7 +108,7 @@ def columns(
 def curve(shares: NDArray[np.float64], reference: NDArray[np.float64], top: float, label: str) -> Markup:
     """Draw a histogram of gray values (0 to 255, black at the left) as an area, and `reference` as a line.
 
-    shares, reference: share of pixels in each bin. top: share at the upper end of the axis.
+    shares, reference: share of pixels in each bin. top: share at the upper end of the y axis.
     """
     height, base, x_start = 128.0, 100.0, 4.0
     up = svg.Scale(0, top, base, 6)

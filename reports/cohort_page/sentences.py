@@ -134,7 +134,7 @@ def sex(women: Mapping[str, tuple[int, int]], silent: Sequence[str]) -> str:
 
 
 def splits(shared: int, patients: int, num_cohorts: int) -> str:
-    """State how many patients are in two splits. shared: their number; patients: number of all patients.
+    """State how many patients are in two splits. shared: number of patients in two splits; patients: number of all.
 
     >>> splits(0, 575, 1).replace("\N{NARROW NO-BREAK SPACE}", " ")
     'No patient is in two splits (575 of 575 patients are in one split)'
@@ -196,7 +196,7 @@ def picture_count(labels: Sequence[str], num_cohorts: int) -> str:
 
 
 def kinds(entries: int, columns: int) -> str:
-    """State the number of preprocessing variants (`entries`), and how many of them look different (`columns`)."""
+    """State the number of preprocessings (`entries`), and how many of their pictures look different (`columns`)."""
     same = "" if entries == columns else f", {word(columns)} of which look different at this size"
     return sentence_case(f"{word(entries)} preprocessing variants{same}")
 

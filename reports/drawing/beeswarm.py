@@ -16,8 +16,9 @@ from reports.formatting import listing, places
 from reports.report_data.report_data import ReportData
 
 SHOWN = 8  # number of image properties in the figure
-POINTS = 320  # number of dots per image property
-WIDTH, NAME, LANE, ROW = 760.0, 176.0, 2.6, 36.0  # px: width of the figure, of the names; height of a lane, of a row
+POINTS = 320  # maximum number of dots per image property
+# px: width of the figure, width of the names, distance of two lanes (rows of dots of one property), height of a row
+WIDTH, NAME, LANE, ROW = 760.0, 176.0, 2.6, 36.0
 # the figure for phones, which has names above the rows: width (px), height of a row (px), number of dots per property
 PHONE, PHONE_ROW, PHONE_POINTS = (328.0, 56.0, 110)
 
@@ -59,7 +60,8 @@ def described(board: ReportData, model: str) -> dict[str, Any]:
 def _site(row: Any, largest: float) -> dict[str, Any]:
     """Return a table cell of one hospital: mean absolute SHAP value, its color class, and the median of the property.
 
-    `row`: row of the table `descriptors`, or None. `largest`: the largest mean of any property.
+    `row`: row of the table `descriptors`; None gives a cell without numbers. `largest`: the largest mean absolute SHAP
+    value of any property, over all hospitals.
     """
     if row is None:
         return {"shap": float("nan"), "css": "qx", "value": float("nan")}
@@ -72,8 +74,8 @@ def swarms(points: pd.DataFrame, names: Sequence[str], phone: bool = False) -> M
 
     A dot right of 0 means that the value of the property makes the prediction of the correct hospital more likely.
 
-    The color of a dot states whether the value of the property is in the lowest, middle or highest third of all images. The
-    version for phones has fewer dots, and names above the rows. `names`: the image properties.
+    The color of a dot states whether the value of the property is in the lowest, middle or highest third of all images.
+    The version for phones has fewer dots, and names above the rows. `names`: the image properties.
     """
     largest = float(points["shap"].abs().max()) if len(points) else 0.0
     limit = max(0.01, largest) * 1.04

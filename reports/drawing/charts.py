@@ -60,7 +60,10 @@ def families(runs: Sequence[Run]) -> list[tuple[str, Markup]]:
 
 
 def internal_against_external(board: ReportData) -> Chart:
-    """Return a scatter chart with the diagonal: internal AUROC across, external AUROC upward, both on shared findings."""
+    """Return a scatter chart of recipes: internal AUROC on the x axis, external AUROC on the y axis, on shared findings.
+
+    On the diagonal line, both AUROCs are equal.
+    """
     runs = [r for r in board.ranked if r.internal_common.has_value and r.external_common.has_value]
     internal, external = [r.internal_common for r in runs], [r.external_common for r in runs]
     xs, ys = [e.value for e in internal], [e.value for e in external]
@@ -111,7 +114,7 @@ def internal_against_external(board: ReportData) -> Chart:
 def _fitted(board: ReportData, low: float, high: float) -> list[Chart]:
     """Return the trace of the line that predicts external from internal AUROC; [] if no line was fitted.
 
-    The line is straight on the logit scale. `low` and `high`: the range of internal AUROC.
+    The line is straight on the logit scale. `low` and `high`: the internal AUROC at the two ends of the line.
     """
     table = board.tables["robustness"]
     line = table[table["dataset"] == "external"]
@@ -176,9 +179,9 @@ def cost(board: ReportData, front: set[str]) -> Chart:
 def _axes(board: ReportData, runs: Sequence[Run]) -> Chart:
     """Return the axes that a reader can choose. Keys: runs (HTML ids of `runs`), x and y (lists of axes, default first).
 
-    x: costs, on a log scale. y: scores, with the bounds of their intervals. An axis has a key, a name, the plotly axis, one
-    value for each run (None if unknown), and `sign` (-1 if low is better, else 1). Memory, speed and time per epoch depend
-    on the device, so they are left out if runs were measured on different devices.
+    x: costs, on a log scale. y: scores, with the bounds of their intervals. An axis is a dict with a key, a name, the
+    plotly axis, one value for each run (None if unknown), and `sign` (-1 if low is better, else 1). Memory, speed and time
+    per epoch depend on the device, so they are left out if runs were measured on different devices.
     """
     across = []
     for key, name, unit, scale, sign, field in COSTS:
@@ -330,7 +333,8 @@ def points(
 ) -> list[Chart]:
     """Return plotly traces: one with the intervals of all runs, then one with the marks of each architecture family.
 
-    The mark of a run is at its x and y in `xs` and `ys`. `x_of` and `y_of` have the intervals; None: no intervals across.
+    The mark of a run is at its x and y in `xs` and `ys`. The estimates `x_of` and `y_of` have the
+    horizontal and the vertical intervals; if `x_of` is None, there are no horizontal intervals.
     `words` is a function that returns the hover text of a run. Runs that are not in `filled` have hollow marks; None: all
     marks are filled. With more than CROSSES runs, no interval is drawn.
     """
@@ -376,10 +380,8 @@ def points(
 def labels(runs: Sequence[Run], xs: list[float], ys: list[float]) -> list[Chart]:
     """Return labels for the runs with the largest and the smallest x and y, the most important label first.
 
-    If there are at most four runs, all are labeled.
-
-    Labeled are the runs with the largest and smallest value in `ys` and `xs`; of up to four runs, all are labeled. A script
-    of the page places each label beside its mark, and leaves out a label that would cover a mark or another label.
+    If there are at most four runs, all are labeled. A script of the page places each label beside its mark, and leaves out
+    a label that would cover a mark or another label.
     """
     order = sorted(range(len(runs)), key=lambda i: ys[i])
     candidates = [*reversed(order)] if len(runs) <= 4 else dict.fromkeys([order[-1], order[0], *_ends(xs)])

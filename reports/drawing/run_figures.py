@@ -30,9 +30,10 @@ UNIT = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """Run id -> rows of the run in the tables `curves` (points), `reliability` and `history`, to draw figures.
+    """The rows of the tables from which the figures of runs are drawn; each field is a dict: run id -> rows of the run.
 
-    reliability has only the Platt-scaled curves over all findings.
+    points: rows of the table `curves`. reliability: rows of the Platt-scaled curves over all findings. history: rows of
+    the table `history`.
     """
 
     points: Mapping[str, pd.DataFrame]
@@ -138,8 +139,8 @@ def _square(
 ) -> Markup:
     """Draw one curve per hospital in a square whose axes go from 0 to 1.
 
-    `paths`: cohort name -> points (x, y). `words`: titles of the x and the y axis; the y title is above the square. `marks`:
-    SVG that is drawn over the curves.
+    `paths`: cohort name -> points (x, y). `words`: titles of the x and the y axis; the y title is above the square.
+    `marks`: SVG that is drawn over the curves.
     """
     x, y = UNIT
     body = "".join(

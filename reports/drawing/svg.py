@@ -113,7 +113,7 @@ def named_dots(points: Sequence[tuple[float, float, str]], css: str) -> str:
 
 
 def steps(points: Sequence[tuple[float, float]], css: str) -> str:
-    """Draw a step curve through points: first horizontal, then vertical."""
+    """Draw a step curve through points (x, y); from each point, the curve goes first horizontally, then vertically."""
     path = "".join(f"H{number(x)}V{number(y)}" if k else f"M{number(x)} {number(y)}" for k, (x, y) in enumerate(points))
     return f'<path d="{path}" class="{css}"/>' if path else ""
 
@@ -148,8 +148,8 @@ def text(x: float, y: float, words: str, css: str = "", anchor: str = "start") -
 def swarm(values: Sequence[float], scale: Callable[[float], float], gap: float = 5.5) -> list[tuple[float, int]]:
     """Return the position (x in px, lane) of each value's dot, in the order of `values`, so that dots do not overlap.
 
-    A lane is a row of dots; there are 11 lanes, from -5 to 5. A dot gets the lane nearest to 0 in which the previous dot is
-    at least `gap` pixels away. If there is no such lane, dots overlap in lane 0.
+    A lane is a row of dots; there are 11 lanes, from -5 to 5. A dot gets the lane nearest to 0 in which the previous dot
+    is at least `gap` pixels away. If there is no such lane, dots overlap in lane 0.
     """
     lanes: dict[int, float] = {}
     placed: dict[int, tuple[float, int]] = {}
@@ -219,7 +219,7 @@ def axis(scale: Scale, grid: Sequence[float]) -> Markup:
 def micro(estimate: Estimate, low: float, high: float, mark: float, width: float = 64) -> Markup:
     """Draw one estimate with its intervals on an axis from `low` to `high`.
 
-    `mark`: value of a reference line (0, or chance); the dot is hollow if the interval contains it.
+    `mark`: value of a reference line (0, or chance); the dot is hollow if the interval contains this value.
     """
     scale = Scale(low, high, 3, width - 3)
     body = line(scale(mark), 0, scale(mark), 10, "z")

@@ -27,7 +27,7 @@ SELECTIONS = ("best_val", "last")  # selected epochs by preference: the page sho
 PROBE_METRIC = "balanced_accuracy"
 COUNTS = ("n", "num_positive", "num_patients", "num_findings")
 SCORE_COLUMNS = ("run_id", "dataset", "finding", "calibrator", "value", "low", "high", *COUNTS)
-# if two mean AUROCs differ by less, they count as equal, and so as means over the same findings
+# two mean AUROCs that differ by less than this count as equal; then both are taken for means over the same findings
 TOLERANCE = 1e-6
 
 
@@ -35,10 +35,10 @@ TOLERANCE = 1e-6
 class Estimate:
     """A number with its 95 % interval and sample sizes; an unknown number is NaN, an unknown sample size is 0.
 
-    `low` and `high` are the bounds of the number's own interval: texts print these bounds, and figures draw the interval
-    as a thick line. If the page compares several numbers, `all_low` and `all_high` are the bounds of the wider
-    (simultaneous) interval, which holds for all these numbers at once; figures draw the wider interval as a thin line. It
-    decides verdicts and filled marks (see `clear`), so text and figure cannot disagree.
+    `low` and `high` are the bounds of the number's own interval: texts print these bounds, and figures draw the
+    interval as a thick line. If the page compares several numbers, `all_low` and `all_high` are the bounds of the wider
+    (simultaneous) interval, which holds for all these numbers at once; figures draw the wider interval as a thin line.
+    The wider interval decides verdicts and filled marks (see `clear`), so text and figure cannot disagree.
     """
 
     value: float
@@ -139,9 +139,10 @@ def _bonferroni(num_compared: int) -> float:
 
 @dataclass(frozen=True, slots=True)
 class HeadlineRows:
-    """The rows of `scores` that the page shows: the grid's mapping, all patients, one split per cohort, one selected epoch.
+    """The rows of `scores` that the page shows.
 
-    selection: the rule that selects the epoch, best_val or last.
+    They have the grid's mapping, all patients, one split per cohort, and one selected epoch. selection: the rule that
+    selects the epoch, best_val or last.
     """
 
     scores: pd.DataFrame  # all rows of the table, with only the columns SCORE_COLUMNS
@@ -170,7 +171,8 @@ class HeadlineRows:
         rows = rows[(split.isna() | (split == scores["split"].iloc[rows])).to_numpy(bool)]
         code, references = pd.factorize(scores["reference"].iloc[rows])
         order = [REFERENCES.index(name) if name in REFERENCES else len(REFERENCES) for name in references]
-        # `order` gets one more element for the rows without a label source, because their code is -1 (the last element).
+        # `order` gets one more element for the rows without a label source, because their code is -1 (the last
+        # element).
         order.append(len(REFERENCES))
         rows = rows[np.argsort(np.array(order)[code], kind="stable")]
         names = ["metric", "operating_point"]
@@ -188,7 +190,8 @@ class HeadlineRows:
     ) -> dict[tuple[str, str, str], Estimate]:
         """Return {(run id, dataset, finding): estimate} of a metric.
 
-        The estimate is that of the first calibrator in `calibrators` that has a row, and of the preferred label source.
+        If a key has rows of several calibrators, the first of them in `calibrators` counts. If it has rows of several
+        label sources, the first of them in REFERENCES counts.
         `operating_point`: threshold rule, "" for metrics without a threshold. `finding`: if not "", only this finding.
         """
         estimates: dict[tuple[str, str, str], Estimate] = {}
@@ -211,8 +214,8 @@ class HeadlineRows:
 def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
     """Return {(run id, dataset, finding): gap}, with simultaneous bounds.
 
-    The bounds of a finding's gap hold for all findings of the run at this hospital at once. The bounds of a macro gap hold
-    for the run's macro gaps at all hospitals at once. `gaps`: the table of this name.
+    The bounds of a finding's gap hold for all findings of the run at this hospital at once. The bounds of a macro gap
+    hold for the run's macro gaps at all hospitals at once. `gaps`: the table of this name.
     """
     numbers: tuple[list[Any], ...] = (
         *_numbers(gaps, "value", "low", "high"),
@@ -225,10 +228,10 @@ def gap_lookup(gaps: pd.DataFrame) -> dict[tuple[str, str, str], Estimate]:
 
 
 def _compared_with(key: tuple[str, str, str]) -> tuple[str, str, str]:
-    """Return a key that is equal for all gaps that are compared with each other. `key`: run id, dataset and finding of a gap.
+    """Return a key that is equal for all gaps that are compared with each other.
 
-    The gap of a finding is compared with the gaps of the other findings at the same hospital, a macro gap with the macro
-    gaps at the other hospitals.
+    `key`: run id, dataset and finding of a gap. The gap of a finding is compared with the gaps of the other findings at
+    the same hospital. A macro gap is compared with the run's macro gaps at the other hospitals.
     """
     run, dataset, finding = key
     if finding != MACRO:
@@ -255,9 +258,9 @@ def _counts(rows: pd.DataFrame) -> list[list[int]]:
 def gap_side(gap: Estimate, value: float, macro: Estimate) -> Estimate:
     """Return the internal or the external AUROC of a gap (`value`) as an estimate; MISSING if there is no gap.
 
-    The table `gaps` has no interval of this AUROC. `macro` is the mean AUROC over every labeled finding, with its
-    interval. If `value` and `macro` are means over the same findings, `macro` is returned; else the result has no
-    interval.
+    `gap` is the gap that has this AUROC; the table `gaps` has no interval of the AUROC. `macro` is the mean AUROC over
+    every labeled finding, with its interval. If `value` and `macro` are means over the same findings, `macro` is
+    returned; else the result has no interval.
     """
     if not (gap.has_value and is_number(value)):
         return MISSING
@@ -268,7 +271,8 @@ def gap_side(gap: Estimate, value: float, macro: Estimate) -> Estimate:
 def probe_lookup(sources: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
     """Return the balanced accuracies of source probes: {(run id, control): accuracy}.
 
-    A source probe is a classifier that predicts the hospital of an image from a run's features.
+    A source probe is a classifier that predicts the hospital of an image from a run's features. The control states how
+    the data were changed, such as "shuffled"; "none" means unchanged data.
     """
     full = (sources["probe"] == "features") & (sources["shots"] == 0)
     rows = sources[full & (sources["metric"] == PROBE_METRIC)]
@@ -280,10 +284,11 @@ def probe_lookup(sources: pd.DataFrame) -> dict[tuple[str, str], Estimate]:
 
 
 def causal_lookup(transplants: pd.DataFrame, recipes: Collection[str]) -> dict[str, Estimate]:
-    """Return the causal scores by id of the run or recipe. `recipes`: ids of the recipes that have an id of their own.
+    """Return the causal scores by id of the run or recipe. `recipes`: ids of recipes that are not run ids.
 
     A causal score is the mean absolute change in probability that internal pixels cause in external images, minus the
-    change by the control. Runs are compared with runs and recipes with recipes, so the scores have simultaneous bounds.
+    change by the control. Runs are compared with runs, and recipes with recipes. The simultaneous bounds of a score
+    hold for all scores that are compared with it.
     """
     selected = {"kind": "causal", "host": "external", "finding": "macro", "subset": "all", "measure": "abs_dp"}
     rows = transplants

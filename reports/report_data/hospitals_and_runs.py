@@ -42,8 +42,8 @@ class Hospital:
 class Run:
     """A run, or a recipe (the mean of the runs that differ only in the seed). The ranking has a row for each recipe.
 
-    An estimate is a macro AUROC unless its name or comment says otherwise. The intervals of a run are over patients. The
-    intervals of a recipe are over patients and seeds.
+    An estimate is a macro AUROC unless its name or comment says otherwise. The intervals of a run are over patients.
+    The intervals of a recipe are over patients and seeds.
     """
 
     id: str
@@ -64,17 +64,18 @@ class Run:
     probe: Estimate = MISSING  # balanced accuracy with which a classifier predicts the hospital from the run's features
     # mean change of the probability by internal pixels in external images, minus the change by control pixels
     causal: Estimate = MISSING
-    # key of an external hospital -> AUROC over the findings that the internal hospital labels, too
+    # external hospital -> AUROC at this hospital, over the findings that the internal hospital also labels
     hospitals: Mapping[str, Estimate] = field(default_factory=dict)
     hospital_gaps: Mapping[str, Estimate] = field(default_factory=dict)  # external hospital -> macro gap
-    mean_rank: float = float("nan")  # mean rank over resampled patients, 1 for the best; NaN for unranked runs
+    mean_rank: float = float("nan")  # mean rank over resamples of patients, 1 is best; NaN for unranked runs
     rank_low: int = 0  # bounds of the 95 % interval of the rank; 0 for unranked runs
     rank_high: int = 0
-    p_best: float = float("nan")
+    p_best: float = float("nan")  # share of resamples in which the run ranks first
     lead: Estimate = MISSING  # external AUROC minus that of the next run in the ranking
     group: int = -1  # number of the tie group, 1 for the best; -1 means unranked
     runs: tuple["Run", ...] = ()  # recipe: its runs, by seed
-    # run: trained by the grid; recipe: mean over seeds; tta (test-time augmentation), ensemble: derived from runs, never
+    # run: trained by the grid; recipe: mean over seeds; tta (test-time augmentation), ensemble: derived from runs,
+    #     never
     # ranked
     # panel: networks with one finding each, ranked as one run
     # external: an imported model, ranked only if the grid trains no run

@@ -43,7 +43,7 @@ class ReportData:
     findings: tuple[str, ...]
     cells: Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> AUROC
     gaps: Mapping[tuple[str, str, str], Estimate]  # (run id, dataset, finding) -> gap
-    rankings: Mapping[Criterion, Rows]  # all rankings of the recipes; `ranked` has the order of DEFAULT
+    rankings: Mapping[Criterion, Rows]  # all rankings of the recipes; `ranked` has the order of the ranking DEFAULT
     labeled: frozenset[tuple[str, str]]  # pairs (dataset, finding) for which any image has a label
     num_external: int  # external hospitals, including those without a score
     has_common: bool  # whether any external hospital labels a finding that the internal hospital labels too
@@ -123,7 +123,7 @@ class ReportData:
 
     @property
     def labels(self) -> dict[str, str]:
-        """The label of each run and recipe by id: of those in `entries`, and of recipes that could not be ranked."""
+        """{id: label} for all runs and recipes in `entries`, and for the recipes that could not be ranked."""
         table = self.tables["runs"]
         recipes = rows_of(table[table["kind"] == "recipe"], "run_id", "name", "what")
         labels = {
@@ -162,10 +162,10 @@ class ReportData:
 
     @property
     def overlaps(self) -> list[dict[str, Any]]:
-        """The images and patients that each two external hospitals share; [] if the tables do not state this.
+        """One dict for each pair of external hospitals: the images and patients that both have.
 
-        A dict has the keys hospitals (short names), num_images, images and patients; `reports.sentences.data.overlap`
-        explains the values.
+        The list is empty if the tables do not state shared images and patients. A dict has the keys hospitals (short
+        names), num_images, images and patients; `reports.sentences.data.overlap` explains the values.
         """
         rows = (self.meta.get("compared") or {}).get("external") or ()
         return [
@@ -178,7 +178,7 @@ class ReportData:
 
     @property
     def left_out(self) -> list[dict[str, Any]]:
-        """The external cohorts that are left out, because another external cohort contains them.
+        """One dict for each external cohort that is left out, because another external cohort contains it.
 
         A dict has the keys hospitals (names of the containing and of the left-out cohort), num_images and images, as in
         `reports.sentences.data.left_out`.
@@ -223,7 +223,7 @@ class ReportData:
         return {"failed": "it failed", "absent": "not run"}.get(states.get((name, run_id), ""), "")
 
     def submission(self, run: Run) -> tuple[list[str], list[str]]:
-        """Return two lists: the signers and the files of the verified bundles with this run; empty if it was trained here."""
+        """Return two lists: the signers and the files of the verified bundles with this run; both are empty if the run was trained here."""
         bundles = self.meta.get("bundles") or {}
         own = [bundle for member in run.members for bundle in bundles.get(member.id, ())]
         signers = dict.fromkeys(str(bundle["signed_by"]) for bundle in own if bundle["signed_by"])
@@ -393,14 +393,18 @@ def _shared_auroc(
 ) -> Estimate:
     """Return a run's macro AUROC at an external hospital, over the findings that the internal hospital labels too.
 
-    `key`: run id, dataset and "macro". If the run has no row of this gap, the AUROC of the table `scores` is returned.
+    `key`: run id, dataset and "macro". If the table `gaps` has no row with this key, the AUROC in the table `scores` is
+    returned.
     """
     macro = cells.get(key, MISSING)
     return headline_rows.gap_side(gaps[key], gaps[key].external, macro) if key in gaps else macro
 
 
 def _mean_gaps(frame: pd.DataFrame) -> dict[str, Estimate]:
-    """Return {dataset: mean gap over recipes}, also for "external"; the bounds are simultaneous over hospitals."""
+    """Return {dataset: gap, averaged over recipes}, with bounds that are simultaneous over hospitals.
+
+    The dataset "external" has the mean over hospitals. `frame`: the table `mean_gaps`.
+    """
     return {
         str(row["dataset"]): Estimate(float(row["value"]), float(row["low"]), float(row["high"])).simultaneous(
             *(_bound(row, f"all_{end}") for end in ("low", "high"))

@@ -1,9 +1,9 @@
 """The columns of the tables on source classifiers and nuisances.
 
 run_id "" means that the row does not depend on a run, only on the images and tables of the cohorts. A number that
-cannot be computed is NaN. In the comments, the sign `?` before a description means that cells of this column may be
-empty: NaN, None or "". `reports.schemas.tables` describes the columns dataset, finding, value, low, high and n. AUROC,
-accuracies and other shares are numbers from 0 to 1.
+cannot be computed is NaN. In the comments, a column that "may be empty" can have cells with NaN, None or "".
+`reports.schemas.tables` describes the columns dataset, finding, value, low, high and n. AUROC, accuracies and other
+shares are numbers from 0 to 1.
 """
 
 SOURCES: dict[str, tuple[str, ...]] = {
@@ -12,10 +12,10 @@ SOURCES: dict[str, tuple[str, ...]] = {
     #     training, with random or ImageNet weights), labels (of the findings), logits (labels and the run's logits),
     #     cnn (images; the classifier is a small network), pixels or header (descriptors of the image or of the file;
     #     the classifier consists of decision trees)
-    # control: how the data were changed: none, shuffled (sources in random order), no_finding (only healthy images),
-    #     matched (findings equally frequent in every source), border (only the image border), centre_masked (image
-    #     without its center), low_res (image of 8 x 8 pixels)
-    # shots: number of training images per source; 0 means all images of the other cross-validation folds
+    # control: how the data were changed: none, shuffled (the sources of the images are permuted), no_finding
+    #     (only healthy images), matched (findings equally frequent in every source), border (only the image border),
+    #     centre_masked (image without its center), low_res (image of 8 x 8 pixels)
+    # shots: number of training images per source; 0 means all images outside the tested cross-validation fold
     # metric: balanced_accuracy, auroc, bits (cross-entropy per image; lower is better), selectivity
     # metric selectivity: balanced accuracy on the run's features minus balanced accuracy on the same network's features
     #     before training; in these rows, `control` names the weights before training: random or imagenet
@@ -31,12 +31,12 @@ SOURCES: dict[str, tuple[str, ...]] = {
     # model: the probe in `sources`: pixels or header; descriptor: name of a number that describes the image or the file
     # kind importance: shap is the mean absolute SHAP value, value the median of the descriptor; source: the cohort of
     #     the images, "" for all cohorts
-    # kind point: one image; shap is its SHAP value, value its descriptor
-    # rank: ? rank of the image's descriptor among all explained images, 0 to 1; NaN for kind importance
+    # kind point: one image; shap is the SHAP value of the descriptor for this image, value the descriptor itself
+    # rank (may be empty): rank of the image's descriptor among all explained images, 0 to 1; NaN for kind importance
     "descriptors": ("run_id", "model", "kind", "descriptor", "source", "shap", "rank", "value"),
     # nuisances: properties that vary inside a cohort and may replace a finding
     # nuisance: view, support devices, sex, age, device, marker, any (all together)
-    # level: ? one value of the nuisance, only for the metric share
+    # level (may be empty): one value of the nuisance, such as PA; only for the metric share
     # metrics of a cohort: share (of images with the level), cramers_v (association of nuisance and finding, 0 to 1),
     #     auroc_nuisance (AUROC with which a model predicts the finding from the nuisance alone; the model is fitted at
     #     the internal hospital)
@@ -44,8 +44,8 @@ SOURCES: dict[str, tuple[str, ...]] = {
     #     imagenet_decodability (AUROC with which the features of the network before training, with random or ImageNet
     #     weights, predict the nuisance), pooled_auroc (AUROC of a finding over all images), stratified_auroc (weighted
     #     mean of the AUROCs inside the levels), pooled_less_stratified (pooled_auroc minus stratified_auroc)
-    # finding: ? "" for the metrics share and *decodability
-    # chance: ? value of the metric without an association; NaN for share; n: number of images
+    # finding: "" for the metric share and for the three decodability metrics
+    # chance (may be empty): value of the metric without an association; NaN for share; n: number of images
     "nuisances": (
         "run_id",
         "dataset",

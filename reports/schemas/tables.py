@@ -1,7 +1,7 @@
 """The columns of every table of a report.
 
-Every table has all its columns. The comments describe the columns. The sign `?` before a description means that cells
-of this column may be empty: NaN, None or "". A number that cannot be computed is NaN in every table.
+Every table has all its columns. The comments describe the columns. A column that "may be empty" can have cells with
+NaN, None or "". A number that cannot be computed is NaN in every table.
 
 If no comment says otherwise, columns with these names have the same meaning in every table:
     run_id: id of a run; in tables that compare recipes, id of a recipe
@@ -21,8 +21,8 @@ from reports.schemas.shortcut_tables import SOURCES
 SCORES = (
     "run_id",
     "dataset",  # cohort name, or "external"
-    # internal cohort: val, test, expert_valid or expert_test; external cohort: its headline split (all or test);
-    # dataset "external": the split that all external cohorts share, else "mixed"
+    # internal cohort: val, test, expert_valid or expert_test; external cohort: all or test, whichever is its headline
+    # split (the split that the page shows); dataset "external": the split that all external cohorts share, else "mixed"
     "split",
     # source of the labels: report (a program that reads reports), radiologist, phantom, or stated (by the owner of the
     # data); dataset "external": the source that all external cohorts share, else "mixed"
@@ -36,7 +36,7 @@ SCORES = (
     # a metric of registry.yaml; for external cohorts also auroc_gap (internal minus external AUROC), and ece_drift and
     # brier_drift (external minus internal calibration error)
     "metric",
-    "value",  # ? the score; NaN if there are fewer positive or negative patients than min_count
+    "value",  # may be empty: the score; NaN if there are fewer positive or negative patients than min_count
     "low",
     "high",
     # n to num_patients: numbers of images, positive images, negative images and patients. A macro has the
@@ -48,9 +48,11 @@ SCORES = (
     "num_findings",  # number of averaged findings; 1 if `finding` is a single finding
 )
 
-# columns of a gap. value: internal minus external AUROC; internal, external: ? these two AUROCs, over the same findings
-# num_findings: number of these findings; n, num_positive, num_patients: numbers of external images and patients; rows of
-# "external" have the sum over the hospitals, but the minimum of num_findings
+# columns of a gap
+# value: internal minus external AUROC; internal, external (may be empty): these two AUROCs, over the same findings
+# num_findings: number of these findings; n, num_positive, num_patients: numbers of external images, of positive
+#     external images, and of external patients
+# In rows with the dataset "external", num_findings is the minimum over the hospitals; the other numbers are sums.
 _GAP = ("finding", "value", "low", "high", "internal", "external", "num_findings", "n", "num_positive", "num_patients")
 
 _DECOMPOSED = (
@@ -90,10 +92,11 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         # panel: joins runs with one finding each; the panel is ranked, these runs are not
         # external: an imported model, ranked only if the grid trains no run
         "kind",
-        "of",  # ? derived run: names of its source runs; recipe: its seeds; imported model: its file format
+        "of",  # may be empty: source runs of a derived run, seeds of a recipe, or file format of an imported model
         "name",  # display name of the architecture, e.g. "DenseNet-121", or of the ensemble
         "architecture",  # name of the registry entry, e.g. "densenet121"
-        "family",  # ? classic, modern, efficient, attention, lightweight, underexplored, scratch; "" if unknown
+        # may be empty (unknown): classic, modern, efficient, attention, lightweight, underexplored, scratch
+        "family",
         # the columns from `optimizer` to `weights` have names of the registry entries that the run uses
         "optimizer",
         "loss",
@@ -107,24 +110,26 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "seed",
         "what",  # settings that vary among the runs of the grid, e.g. "sam · seed 1"
         "state",  # done, failed, started (not finished, or not usable), absent (not started)
-        "reason",  # ? the reason why the run has no score or no rank
-        "remark",  # ? irregularities of the training: "limit reached: ...", "memory ran out: ..."
+        "reason",  # may be empty: the reason why the run has no score or no rank
+        "remark",  # may be empty: irregularities of the training: "limit reached: ...", "memory ran out: ..."
         "epochs",  # number of trained epochs; 0 for derived runs and imported models; for a recipe the mean
         "best_epoch",  # selected epoch, counted from 1; 0 for recipes, derived runs and imported models
-        "gradient_evaluations",  # ? number of forward and backward passes in training, each over one batch
-        "seconds",  # ? training time in seconds, summed over the devices that train the run
+        "gradient_evaluations",  # may be empty: number of forward and backward passes in training, each over one batch
+        "seconds",  # may be empty: training time in seconds, summed over the devices that train the run
         "command",  # the command that reproduces this row
         "config",  # the configuration as canonical JSON
-        "commit",  # ? commit of this project's code
-        "versions",  # ? "torch 2.15.0, timm 1.0.31, ..."
-        "device",  # ? name of the device that the run used: "cpu (1 thread)", "NVIDIA H200"
-        "weights_sha256",  # ? hash of the trained weights
+        "commit",  # may be empty: commit of this project's code
+        "versions",  # may be empty: "torch 2.15.0, timm 1.0.31, ..."
+        "device",  # may be empty: name of the device that the run used: "cpu (1 thread)", "NVIDIA H200"
+        "weights_sha256",  # may be empty: hash of the trained weights
     ),
-    # the runs of each ranked recipe, in the order of their seeds; if the grid has too few seeds for intervals over
-    # seeds, a recipe with one run has the id of this run
+    # the runs of each ranked recipe, in the order of their seeds
+    # A recipe has an id of its own. Only if the grid has too few seeds for intervals over seeds, a recipe with one run
+    # has the id of this run.
     # The tables `scores`, `gaps`, `mappings`, `costs` and `runs` also have rows of recipes. The numbers of such a
     # row are means over the runs of the recipe, with intervals over patients and seeds.
-    # In ranks, pairs, robustness, selection, frontier and goals, run_id is the id of a recipe.
+    # In the tables `ranks`, `seeds`, `robustness`, `selection`, `frontier`, `goals` and `factor_shap`, run_id is the id
+    # of a recipe.
     "recipes": ("recipe_id", "run_id"),
     # rankings of the recipes: one row per criterion and recipe, the best recipe first
     # A criterion is a combination of metric, dataset and finding. The page first shows auroc, external, macro.
@@ -133,12 +138,13 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # mean_rank: mean rank over the resamples, 1 is best; rank_low, rank_high: 95 % interval of the rank
     # p_best: share of the resamples in which the recipe ranks first
     # group: number of the tie group, 1 is best
-    # p_anchor: ? p-value of the difference from the first recipe of the tie group, Holm-adjusted over all pairs of
-    #     recipes; NaN for the first recipe
+    # p_anchor (may be empty): p-value of the difference from the first recipe of the tie group, Holm-adjusted over all
+    #     pairs of recipes; NaN for the first recipe
     # all_low, all_high: interval of the score, simultaneous over all recipes
-    # lead: ? difference from the next recipe of the ranking, above 0 because this recipe is better; NaN in the last row
-    # lead_low, lead_high: ? interval of lead alone; lead_all_low, lead_all_high: ? its interval, adjusted for all pairs
-    #     of recipes
+    # lead (may be empty): difference from the next recipe of the ranking, above 0 because this recipe is better; NaN in
+    #     the last row
+    # lead_low, lead_high (may be empty): interval of lead alone
+    # lead_all_low, lead_all_high (may be empty): interval of lead, adjusted for all pairs of recipes
     "ranks": (
         *("metric", "dataset", "finding", "run_id"),
         *("value", "low", "high"),
@@ -162,40 +168,44 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     #     clear if this interval excludes 0
     "pairs": ("first", "second", "dataset", "metric", "value", "low", "high", *_SIMULTANEOUS),
     # agreement of two cohorts on the ranking of the recipes; first, second: names of the cohorts
-    # tau: ? Kendall's tau-b (-1 to 1) between the macro AUROCs of the recipes; low, high: ? its interval over patients
+    # tau (may be empty): Kendall's tau-b (-1 to 1) between the macro AUROCs of the recipes at the two cohorts
+    # low, high (may be empty): interval of tau over patients
     # num_runs: number of recipes with a value in every cohort
     "agreement": ("first", "second", "tau", "low", "high", "num_runs"),
     # variation of the macro AUROC of each recipe with several seeds, in each cohort and for the mean "external"
     # run_id: id of the recipe; num_seeds: number of its runs
     # seed_sd: standard deviation of the AUROC over seeds, on the same patients
-    # patient_sd: ? standard deviation of the AUROC of one run over the resamples of patients
+    # patient_sd (may be empty): standard deviation of the AUROC of one run over the resamples of patients
     "seeds": ("run_id", "dataset", "num_seeds", "seed_sd", "patient_sd"),
-    # value: gap, which is the internal test AUROC (`internal`) minus the external AUROC (`external`); a macro gap uses
-    #     the findings that both hospitals score for both AUROCs
-    # num_findings: number of these findings; n, num_positive, num_patients: counts of external images and patients
+    # value: gap, which is the internal test AUROC (`internal`) minus the external AUROC (`external`)
+    # Both AUROCs of a macro gap are means over the same findings, those with a score at both hospitals.
+    # For the other columns, see _GAP.
     "gaps": ("run_id", "dataset", *_GAP),
     # gaps as in the table `gaps`, but from each internal split: test, and the splits that radiologists labeled
     #     (expert_*)
     # split, reference: internal split, and the source of its labels; external_reference: source of the external labels
-    # dataset "worst": the hospital with the largest gap
-    # hospital: ? name of this hospital; "" for other datasets
+    # dataset: name of a cohort, "external", or "worst" (the hospital with the largest gap)
+    # hospital (may be empty): only for the dataset "worst": name of the hospital with the largest gap
     "references": ("run_id", "split", "reference", "dataset", "external_reference", "hospital", *_GAP),
     # components of the gap of a metric (auroc, auprc, ece), in units of the metric
     # A recipe has only rows with the finding "macro", which are means over its runs.
     # part: gap (the whole gap), or a component: prevalence, case_mix, labels or remainder. The components sum to the
     #     gap, also in each resample. In this sum and in a macro, an unknown component counts as 0.
-    # value: ? amount of the part; NaN if the component is unknown
-    # reason: ? why the component is unknown, or how it was measured
-    # effective_positive, effective_negative: ? Kish's effective number of positive and of negative images, which get
-    #     weights for the case mix
-    # covered: ? share of internal images whose combination of sex, age decade and view also occurs externally
+    # value (may be empty): amount of the part; NaN if the component is unknown
+    # reason (may be empty): why the component is unknown, or how it was measured
+    # effective_positive, effective_negative (may be empty): Kish's effective number of positive and of negative
+    #     external images; the images have weights that give them the internal case mix
+    # covered (may be empty): share of internal images whose combination of sex, age decade and view also occurs among
+    #     external images with the same label
     # num_findings: number of findings for which the component was measured
-    # least, most: ? minimum and maximum of the component labels over all label mappings
-    # paired: ? for the component labels, share of findings for which both sets of labels belong to the same images
+    # least, most (may be empty): only for the component `labels`: its minimum and maximum over all label mappings
+    # paired (may be empty): only for the component `labels`, which compares two sets of labels: share of findings for
+    #     which both sets are labels of the same images; 0 means that the sets are from different patients
     "decomposition": ("run_id", "dataset", "metric", "finding", "part", "value", "low", "high", *_DECOMPOSED),
     # scores of patient groups; subgroup: a group such as "sex=F" or "sex=F age=<40", or "all" (all images). The AUROC
     #     of "all" is only in the table `scores`.
-    # If `subgroup` is an attribute such as "sex", the metric is *_spread: largest minus smallest score of its groups.
+    # If `subgroup` is an attribute such as "sex", the metric is a spread (such as auroc_spread): largest minus smallest
+    #     score of its groups.
     "subgroups": SCORES,
     # value: effective robustness, which is the external AUROC of a recipe minus the AUROC that a line predicts from its
     #     internal AUROC; the line is fitted to the logits of the AUROCs of the other recipes
@@ -219,28 +229,31 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # oracle: whether the rule uses external labels
     # best_run, best: id of the best recipe at this hospital, and its AUROC
     # regret: best minus value; low, high: its interval
-    # optimism: ? estimated amount of AUROC by which the rule's score of the chosen recipe is too high; NaN for internal
-    #     val
+    # optimism (may be empty): estimated amount of AUROC by which the rule's score of the chosen recipe is too high; NaN
+    #     for the rule "internal val"
     # num_runs: number of recipes
     "selection": ("rule", "oracle", "run_id", "dataset", "value", *_BEST, "low", "high", "optimism", "num_runs"),
     # the epoch that each rule selects (counted from 1), with macro AUROCs; there are no intervals
     # rule: best_val or best_expert_valid (best epoch on this split), last, and with the option schedule.audit also
     #     oracle (best epoch on the internal test split)
-    # chosen_auroc: AUROC after this epoch on the split val or expert_valid; test_auroc: ? AUROC on the internal test
-    #     split
-    # over_honest: ? test_auroc minus the test_auroc of the rule best_*; for the oracle, this difference is the optimism
+    # chosen_auroc: AUROC after this epoch on the split val or expert_valid
+    # test_auroc (may be empty): AUROC after this epoch on the internal test split
+    # over_honest (may be empty): test_auroc minus the test_auroc of the rule best_val or best_expert_valid; for the
+    #     rule oracle, this difference is the optimism
     "epochs": ("run_id", "rule", "epoch", "chosen_auroc", "test_auroc", "over_honest"),
     # value: macro gap, averaged over recipes: at each hospital, and for the mean over hospitals ("external")
     # num_runs: number of recipes; num_worse, num_better: number of recipes whose interval of the gap is entirely above
     #     0, and entirely below 0; these intervals are simultaneous over recipes
-    # all_low, all_high: interval of the mean gap, simultaneous over hospitals; for "external" equal to low and high
+    # all_low, all_high: interval of the mean gap, simultaneous over hospitals; for the dataset "external", this
+    #     interval is equal to low and high
     "mean_gaps": ("dataset", "value", "low", "high", "num_runs", "num_worse", "num_better", *_SIMULTANEOUS),
     # cost of each scored run
     # params, trainable_params: number of parameters; macs: multiply-accumulate operations for one image; flops: 2 x
     #     macs
-    # images_per_second: ? inference speed on the device throughput_device; peak_memory_bytes: ? peak memory in training
-    # seconds_per_epoch: ? median training time of an epoch, summed over devices; image_size: side of the input in
-    #     pixels
+    # images_per_second (may be empty): inference speed on the device throughput_device
+    # peak_memory_bytes (may be empty): peak memory in training
+    # seconds_per_epoch (may be empty): median training time of an epoch, summed over devices
+    # image_size: side of the input in pixels
     "costs": (
         "run_id",
         "params",
@@ -271,11 +284,12 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "count",
     ),
     # thresholds and calibrators, fixed on the internal validation split; rule: threshold rule, as in `scores`
-    # threshold: ? a logit; probability: ? the same threshold as a probability; both are NaN if fewer than min_count
-    #     patients have the finding, or fewer than min_count do not
-    # platt_a, platt_b: ? calibrated probability = sigmoid(platt_a * logit + platt_b); temperature: ? divisor of the
-    #     logit
-    # num_positive_patients, num_negative_patients: validation patients with a positive, and with a negative image
+    # threshold (may be empty): a logit; probability (may be empty): the same threshold as a probability
+    #     Both are NaN if fewer than min_count patients have a positive image, or fewer than min_count a negative image.
+    # platt_a, platt_b (may be empty): calibrated probability = sigmoid(platt_a * logit + platt_b)
+    # temperature (may be empty): divisor of the logit in temperature scaling
+    # num_positive_patients, num_negative_patients: numbers of validation patients with a positive image, and with a
+    #     negative image
     "operating_points": ("run_id", "finding", "rule", *_FITTED),
     # curves; x and y of a row are lists with at most 30 numbers each
     # kind roc: x is the false positive rate, y the sensitivity; kind pr: x is the recall, y the precision
@@ -312,9 +326,10 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     #     quality 25), clahe (local contrast equalized)
     # measure: dp and abs_dp (mean signed and mean absolute change of the probability), flip_rate (share of images whose
     #     prediction changes at the threshold), auroc (change of the AUROC)
-    # value: the measure of the change; control: ? the measure of a similar change without the tested property, such as
-    #     pixels from the host's own cohort, another region erased, or the JPEG quality of the host's own file; NaN for
-    #     kinds without a control
+    # value: the measure of the change
+    # control (may be empty): the measure of a similar change without the tested property, such as pixels from the
+    #     host's own cohort, another region erased, or the JPEG quality of the host's own file; NaN for kinds without a
+    #     control
     # effect: value minus control; value if there is no control; low, high: interval of effect
     # subset: the images that are measured: all, or those with the label present, or absent, for the finding
     # n: number of images of the host cohort
@@ -329,8 +344,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # against: gap (macro gap) or external (external macro AUROC)
     # statistic: spearman, kendall, spearman_families (interval from resampled architecture families),
     #     partial (Spearman, adjusted for the logit of the internal AUROC)
-    # p: ? p-value of a permutation test; only for the statistic spearman
-    # detectable: ? the smallest absolute correlation with p < .05 for this number of architectures
+    # p (may be empty): p-value of a permutation test; only for the statistic spearman
+    # detectable (may be empty): the smallest absolute correlation with p < .05 for this number of architectures
     # power: the probability of p < .05 if the true rank correlation is .5
     "associations": (
         *("score", "against", "statistic", "value", "low", "high", "p", "num_architectures", "num_families"),
@@ -338,8 +353,9 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     ),
     # symptoms: patterns in a run's predictions that technical faults cause; finding "all": a symptom of the entire run
     # kind: the symptom in words, from `bench.scoring.diagnostics`; advice: likely cause, or what to check
-    # value: AUROC; for a constant output the share of images with the same logit, for findings in another order the
-    #     gain in mean AUROC; low, high: ? interval of an AUROC
+    # value: AUROC; for a constant output, the share of images with the same logit; if the outputs seem to be in another
+    #     order of findings, the amount by which the right order would raise the mean AUROC
+    # low, high (may be empty): interval of an AUROC
     "diagnostics": ("run_id", "dataset", "finding", "kind", "value", "low", "high", "advice"),
     # histograms of predicted probabilities, only for findings whose labels or predictions seem inverted
     # bin_low, bin_high: bounds of the bin; present, absent: number of images with and without the finding in this bin
@@ -348,10 +364,12 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     # n, num_positive: numbers of images and of positive images; a macro has the smallest number over its findings
     "mappings": ("run_id", "dataset", "mapping", "finding", "value", "low", "high", "n", "num_positive"),
     # effect of a label mapping other than the grid's own mapping, at each hospital
-    # num_runs: number of recipes; mean_change: ? mean over recipes of macro AUROC under `mapping` minus macro AUROC
-    #     under the grid's own mapping; largest: ? the largest absolute change of a recipe
+    # num_runs: number of recipes
+    # mean_change (may be empty): macro AUROC under `mapping` minus macro AUROC under the grid's own mapping, mean over
+    #     recipes
+    # largest (may be empty): the largest absolute change of a recipe
     # num_pairs: number of pairs of recipes; num_reversed: number of pairs whose order changes
-    # tau: ? Kendall's tau-b (-1 to 1) between the orders of the recipes under both mappings
+    # tau (may be empty): Kendall's tau-b (-1 to 1) between the orders of the recipes under both mappings
     "reversals": ("dataset", "mapping", "num_runs", "mean_change", "largest", "num_pairs", "num_reversed", "tau"),
     # value: macro AUROC, averaged over the num_runs recipes with a policy, on each labeled split
     # policy: rule for training labels, such as the treatment of uncertain labels; reference: source of the test labels
@@ -361,8 +379,8 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     #     that differ only in this factor; metric: auroc (external macro AUROC) or gap (external macro gap)
     # p: p-value, Holm-adjusted over the levels of the factor
     # num_pairs: number of pairs of recipes; num_run_pairs: number of pairs of runs
-    # pair_sd: ? standard deviation of the differences over the pairs of recipes; NaN for one pair
-    # all_low, all_high: ? only for one pair of recipes: the interval that the table `pairs` has for this pair
+    # pair_sd (may be empty): standard deviation of the differences over the pairs of recipes; NaN for one pair
+    # all_low, all_high (may be empty): only if there is just one pair of recipes: its interval in the table `pairs`
     "ablation": (
         *("metric", "factor", "level", "reference", "value", "low", "high", "p"),
         *("num_pairs", "num_run_pairs", "pair_sd"),
@@ -370,23 +388,25 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     ),
     # importance of each factor for a metric (as in `ablation`), from a random forest that predicts the metric of a
     #     recipe from its levels; only for at least 10 recipes, 2 factors and 5 configurations
-    # importance: ? mean absolute SHAP value of the factor, in units of the metric; num_runs: number of recipes
-    # r2, r2_low: the model's R2 on recipes that it was not fitted to, and the lower end of its interval
+    # importance (may be empty): mean absolute SHAP value of the factor, in units of the metric
+    # r2, r2_low: R2 of the random forest on recipes to which it was not fitted, and the lower end of the interval of R2
+    # num_runs: number of recipes
     # If r2_low is not above 0, the metric has a single row, with factor "" and without an importance.
     "surrogate": ("metric", "factor", "importance", "r2", "r2_low", "num_runs"),
     # Pareto front of external macro AUROC and cost
     # cost: macs or params (as in `costs`), or device_hours (hours of training, only on the most frequent device)
     # amount: the cost of the recipe, in these units
     # on_front: no other recipe has at least the same AUROC at a lower cost, or a higher AUROC at the same cost
-    # p_front: ? share of resamples in which on_front is true
-    # gain: ? AUROC of the recipe minus AUROC of the best cheaper recipe; gain_low, gain_high: its interval
+    # p_front (may be empty): share of resamples in which on_front is true
+    # gain (may be empty): AUROC of the recipe minus AUROC of the best cheaper recipe; gain_low, gain_high: interval of
+    #     gain
     "frontier": ("run_id", "cost", "amount", "on_front", "p_front", "gain", "gain_low", "gain_high"),
     # forecast of the external AUROC of a new recipe with twice the cost of the most expensive recipe; cost: as in
     #     `frontier`
     # amount: the cost of the new recipe; value, low, high: forecast with its 95 % prediction interval
     # gain: change of the AUROC for twice the cost, which is the slope of a line over log2(cost), fitted to all recipes
-    # check: ? AUROC of the most expensive recipes, forecast from the cheaper recipes; check_low, check_high: its
-    #     interval
+    # check (may be empty): AUROC of the most expensive recipes, forecast from the cheaper recipes
+    # check_low, check_high (may be empty): interval of check
     # reached: the measured mean AUROC of the most expensive recipes; num_recipes: number of all recipes
     "compute_forecast": (
         *("cost", "amount", "value", "low", "high", "gain", "gain_low", "gain_high"),
@@ -404,10 +424,10 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "history": ("run_id", "epoch", "train_loss", "val_loss", "val_auroc", "lr", "seconds"),
     # recipes compared in several goals at once; goal: names of the compared columns, separated by spaces
     # auroc: external macro AUROC; gap: external macro gap; macs: as in `costs`
-    # maps: ? enrichment of heat maps on the finding divided by the enrichment of a bright image center (see
-    #     `attention`), mean over external hospitals
+    # maps (may be empty): enrichment of the recipe's heat maps on the finding, divided by the enrichment of a baseline
+    #     map that is bright in the image center (see `attention`); mean over external hospitals
     # on_front: no other recipe is at least as good in every goal and better in at least one goal
-    # p_front: ? share of resamples (of AUROC and gap) in which on_front is true
+    # p_front (may be empty): share of resamples (of AUROC and gap) in which on_front is true
     "goals": ("run_id", "goal", "auroc", "gap", "maps", "macs", "on_front", "p_front"),
     # shap: SHAP value of a factor for one recipe, in units of the metric, from the random forest of the table
     #     `surrogate`
@@ -415,20 +435,15 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
     "factor_shap": ("metric", "factor", "level", "run_id", "shap"),
     # scores that other authors published; they have no intervals and are never ranked
     # name: name of the result; setting: how the numbers were obtained, in words; source: the publication
-    # split: ? test split; "" if the authors do not state it
+    # split (may be empty): test split; "" if the authors do not state it
     "published": ("name", "setting", "source", "dataset", "split", "finding", "metric", "value"),
-    # one row per cohort; role: internal or external; layout: the dataset format, such as nih
-    # found, absent, not_frontal, unreadable, used: numbers of images: listed in the dataset's table, listed without a
-    #     file, of no frontal view, not readable, used
-    # patients: number of patients; female, male, ap, pa: numbers of images; age_median: ? median age in years
-    # headline_split: the split whose scores the page shows; fingerprint: hash of images and labels
-    # licence: ? license of the images
+    # one row per cohort
     "cohorts": (
         "dataset",
         "role",  # internal or external
-        "layout",  # name of the layout of the dataset's files
+        "layout",  # name of the format of the dataset's files, such as nih
         "title",  # name of the hospital in full
-        "place",  # ? city and country
+        "place",  # may be empty: city and country
         "label_source",  # as `reference` in `scores`
         "found",  # number of images that the dataset lists
         "absent",  # number of selected images without a file
@@ -438,19 +453,19 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
         "patients",  # number of patients
         "female",  # number of images of women
         "male",  # number of images of men
-        "age_median",  # ? median age over images, in years
+        "age_median",  # may be empty: median age over images, in years
         "ap",  # number of images with the view AP
         "pa",  # number of images with the view PA
-        "headline_split",  # name of the split with the scored rows
+        "headline_split",  # name of the split whose scores the page shows
         "fingerprint",  # hash of images and labels; several hashes are joined by "/"
-        "licence",  # ? license of the images
+        "licence",  # may be empty: license of the images
     ),
     # numbers of images and patients in each split of the internal cohort, and in the headline split of each external
     #     cohort
     "splits": ("dataset", "split", "images", "patients"),
     # co-occurrence of two findings, the columns `finding` (the first) and `other` (the second)
-    # both, first_only, second_only, neither: numbers of scored images with these findings, if both findings have a
-    #     label
+    # both, first_only, second_only, neither: numbers of scored images with both findings, with only the first, with
+    #     only the second, and with neither; an image counts only if both findings have a label
     "cooccurrence": ("dataset", "split", "finding", "other", "both", "first_only", "second_only", "neither"),
     # number of images in each label state; unmapped: the dataset cannot express the finding
     "prevalence": ("dataset", "split", "finding", "present", "absent", "uncertain", "not_mentioned", "unmapped"),

@@ -73,7 +73,8 @@ def _method(board: ReportData) -> str:
 def _hospital(table: pd.DataFrame, board: ReportData, key: str, columns: list[str], finding: str) -> dict[str, Any]:
     """Return the figure's row of one hospital: for each region, the mean enrichment and a strip with a dot per run.
 
-    `finding` is the finding whose maps are measured on the tag of phantoms (region "token").
+    The region "token" is the tag, a white mark on phantoms. The enrichment on the tag is that of the maps of `finding`;
+    the enrichment on any other region is over the maps of all findings.
     """
     hospital_rows = table[table["dataset"] == key]
     cells = []
@@ -94,11 +95,11 @@ def _hospital(table: pd.DataFrame, board: ReportData, key: str, columns: list[st
 
 
 def _findings(board: ReportData, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return one row per finding.
+    """Return one row per finding, with means over runs.
 
     A row has the enrichment at internal and external hospitals, the overlap with the finding, the share of maps whose
-    maximum is on the finding, the enrichment on the tag of a phantom, and the share of heat outside the lungs. Keys with
-    "centre" are of a map that is always bright in the image center.
+    maximum is on the finding, the enrichment on the tag of a phantom, and the share of the heat map outside the lungs. The
+    keys with "centre" have the values of a baseline map that is always bright in the image center.
     """
     rows = []
     internal, external = table[table["dataset"] == board.internal.key], table[table["dataset"] != board.internal.key]
@@ -163,8 +164,8 @@ def _of_recipes(board: ReportData) -> pd.DataFrame:
 def _seeds(board: ReportData) -> list[dict[str, Any]]:
     """Return the table rows on the similarity of the maps of different seeds, internal and external.
 
-    Each of the first SHOWN recipes has two rows for all findings together: internal and external mean. The best recipe
-    also has such rows for each finding.
+    Each of the first SHOWN recipes has two rows for all findings together: one for the internal hospital, one for the mean
+    over external hospitals. The best recipe also has these two rows for each finding.
     """
     recipes = {r.id: r.label for r in board.ranked}
     order = {recipe: i for i, recipe in enumerate(recipes)}

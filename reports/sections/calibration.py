@@ -26,7 +26,7 @@ from reports.tables import rows_of
 
 DRAWN = 10  # maximum number of runs with curves
 LISTED = 60  # maximum number of runs in the table of ECE; the ranking has the ECE of the other runs
-# numbers of bins that `_num_bins` tries first, and the largest number that it tries
+# USUAL_BINS: the numbers of bins that `_num_bins` tries first; then it tries the numbers below MOST_BINS
 USUAL_BINS, MOST_BINS = (15, 10), 100
 SIDE, LEFT, TOP = 168.0, 20.0, 22.0  # px: side, left margin and top margin of a panel
 X, Y = svg.Scale(0, 1, LEFT, LEFT + SIDE), svg.Scale(0, 1, TOP + SIDE, TOP)
@@ -167,7 +167,7 @@ def _num_bins(rows: pd.DataFrame) -> int:
     The table `reliability` does not state this number, and it has no rows for empty bins.
 
     The result is the first number for which the mean probability of each bin lies between the bounds of this bin.
-    USUAL_BINS are tried first.
+    USUAL_BINS are tried first. If no number fits, the result is 10, or more if the table has a bin with a higher index.
     """
     bin_index, mean = rows["bin"].to_numpy(), rows["confidence"].to_numpy()
     fewest = int(bin_index.max()) + 1

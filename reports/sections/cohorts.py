@@ -63,7 +63,8 @@ def cohorts(board: ReportData) -> Section:
 def _no_lungs(board: ReportData) -> dict[str, Any]:
     """Return a table: the share of images in which no lungs were detected.
 
-    It has a row for each cohort, and a column for each preprocessing that crops to the lungs. {} without such preprocessing.
+    It has a row for each cohort, and a column for each preprocessing that crops to the lungs. {} without such
+    preprocessing.
     """
     datasets = board.meta.get("datasets", {})
     rates_of_hospital = {h: datasets.get(h.key, {}).get("no_lungs") or {} for h in board.all_hospitals}
@@ -86,7 +87,10 @@ def _no_lungs(board: ReportData) -> dict[str, Any]:
 
 
 def _left_out(flow: dict[str, int]) -> list[tuple[str, int]]:
-    """Return (filter, number of excluded images) for each filter without a column of its own. flow: step -> images."""
+    """Return (filter, number of excluded images) for each filter that has no column of its own in the table.
+
+    flow: step -> number of images.
+    """
     shown_elsewhere = {"found", "kept", "not_frontal", "absent", *REMARKS}
     return [(step.replace("_", " "), int(n)) for step, n in sorted(flow.items()) if n and step not in shown_elsewhere]
 

@@ -18,7 +18,7 @@ from reports.tables import rows_of
 
 
 def compare(board: ReportData) -> Section:
-    """Write the section: the scores of all ranked recipes as data, and an element that the script fills with a table.
+    """Write the section: the scores of all ranked recipes as data, and an element that the page's script fills with a table.
 
     With fewer than two ranked recipes, the section is empty.
     """
@@ -40,7 +40,11 @@ def _measures(board: ReportData) -> list[tuple[tuple[str, str], dict[str, str]]]
 
 
 def _data(board: ReportData) -> dict[str, Any]:
-    """Return the data of the script: metrics, texts of each recipe, words of verdicts, and a note on missing differences."""
+    """Return the data from which the page's script builds the table.
+
+    measures: title and note of each compared metric. runs: recipe id -> the recipe's scores as text. verdicts: the words
+    for a difference from the recipe A, the first pinned recipe. left: the note which recipes have paired differences.
+    """
     table = board.tables["pairs"]
     compared = table["first"].nunique() + 1 if len(table) else 0
     return {
@@ -72,7 +76,7 @@ def _pairs(board: ReportData) -> dict[str, list[list[float] | None]]:
 
 
 def _cells(board: ReportData, run: Run) -> list[list[str] | None]:
-    """Return, for each metric of `_measures`, the texts of value and interval ("" without an interval); None without a value.
+    """Return one entry for each metric of `_measures`: the texts of value and interval, or None if there is no value.
 
     The text of an unknown interval is "". Python formats the numbers, not the script, so that all sections show the
     same digits.

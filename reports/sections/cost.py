@@ -73,8 +73,8 @@ def cost(board: ReportData) -> Section:
 def _runs_by_cost(board: ReportData, cost: str, title: str, word: str, unit: str, scale: float) -> dict[str, Any]:
     """Return the table of one cost: the runs, cheapest first, each with the amount of this cost and the dict of `_budget`.
 
-    `title`: title of the table. `word`: column head. `unit`: unit of the amounts, which are divided by `scale`; the unit of
-    hours is chosen here.
+    `title`: title of the table. `word`: column head. `unit`: unit of the amounts, which are divided by `scale`; the unit
+    of hours is chosen here.
     """
     budget = _budget(board, cost)
     runs = [r for r in board.ranked if r.id in budget]
@@ -99,8 +99,9 @@ def _runs_by_cost(board: ReportData, cost: str, title: str, word: str, unit: str
 def _budget(board: ReportData, cost: str) -> dict[str, Mapping[str, Any]]:
     """Return {run id: dict with amount, on_front, share and gain} for one cost.
 
-    amount: the cost. on_front: whether the run is on the Pareto front. share: share of resamples in which the run is on the
-    front, as text in percent. gain: AUROC of the run minus AUROC of the best cheaper run.
+    amount: the cost, in the units of the table `frontier`. on_front: whether the run is on the Pareto front. share: share
+    of resamples in which the run is on the front, as text in percent. gain: AUROC of the run minus AUROC of the best
+    cheaper run.
     """
     table = board.tables["frontier"]
     return {
@@ -145,9 +146,10 @@ def _forecasts(board: ReportData) -> dict[str, Any]:
 
 
 def _anytime(board: ReportData) -> list[dict[str, Any]]:
-    """Return for each device: a sentence, the curves of AUROC by training time, and the rows of the Pareto front.
+    """Return one dict for each device: a sentence, the curves of AUROC by training time, and the Pareto front (`steps`).
 
-    The AUROC is on the split that selects the epoch.
+    `steps` has a tuple (run, epoch, time, AUROC) for each epoch on the front. The AUROC is on the split that selects the
+    epoch.
     """
     table = board.tables["anytime"]
     labels = board.labels
@@ -179,9 +181,8 @@ def _anytime(board: ReportData) -> list[dict[str, Any]]:
 def _curves(board: ReportData, rows: pd.DataFrame, unit: str, factor: float, label: str) -> Markup:
     """Draw the AUROC of each run by training time; a dot marks an AUROC that no other run reached in less time.
 
-    Hours are multiplied by `factor` to convert them to `unit`; `label` is read by screen readers.
-
-    The curve of the first run is dark. Hours are multiplied by `factor`, which converts them to `unit`.
+    The curve of the first run is dark. Hours are multiplied by `factor`, which converts them to `unit`. `label`: text for
+    screen readers.
     """
     run_ids = set(rows["run_id"].unique())
     order = [r.id for r in board.runs if r.id in run_ids][:DRAWN]

@@ -76,7 +76,7 @@ def _title(table: pd.DataFrame, unit: str) -> str:
 
 
 def _is_clear(row: Mapping[Any, Any], effect: Estimate) -> bool:
-    """Return whether a change is clear by the interval over patients and seeds, and also by the rule of `_beyond_pairs`."""
+    """Return whether a change is clear both over patients and seeds (`effect`) and over pairs (`_beyond_pairs`)."""
     return effect.clear and _beyond_pairs(row)
 
 
@@ -145,7 +145,7 @@ def _scale(rows: pd.DataFrame, num_compared: int) -> svg.Scale:
 
 
 def _cell(metric: str, row: Mapping[Any, Any] | None, num_compared: int, scale: svg.Scale) -> dict[str, Any] | None:
-    """Return one mean change as mark, number and verdict (see VERDICTS); None if `row` is None.
+    """Return the table cell of one mean change: mark, number and verdict (see VERDICTS); None if `row` is None.
 
     A change over fewer than three pairs of runs has a gray mark, and the words "too few pairs" in place of a verdict. A
     change within the variation between pairs is unclear.
@@ -164,9 +164,11 @@ def _cell(metric: str, row: Mapping[Any, Any] | None, num_compared: int, scale: 
 
 
 def _verdict(metric: str, effect: Estimate, clear: bool, enough: bool) -> str:
-    """Return the words for the verdict on a mean change; other sections have other words, for a single pair of runs.
+    """Return the words for the verdict on a mean change, such as "higher mean".
 
-    `clear`: whether the change is clear. `enough`: whether there are enough pairs of runs for a verdict.
+    Sections that compare two runs have other words, such as "higher".
+
+    `clear`: whether the change is clear (see `_is_clear`). `enough`: whether there are enough pairs of runs for a verdict.
     """
     if not enough:
         return "too few pairs"

@@ -56,7 +56,7 @@ def findings(board: ReportData) -> Section:
 
 
 def _row(board: ReportData, finding: str) -> dict[str, Any]:
-    """Return the row of a finding: the gap of each recipe in the order of the ranking, means, and smallest sample sizes."""
+    """Return the row of a finding: the gap of each recipe, the means over recipes, and the smallest sample sizes."""
     gaps = [board.gaps.get((r.id, EXTERNAL, finding), MISSING) for r in board.ranked]
     estimates = [e for e in gaps if e.has_value]
     return {
@@ -77,7 +77,7 @@ def _order(row: dict[str, Any]) -> tuple[float, str]:
 
 
 def _axis(numbers: list[float], include_zero: bool = True) -> tuple[svg.Scale, list[float]]:
-    """Return the axis that the figures of all rows share, and the values at its grid lines."""
+    """Return the axis that the figures of all rows share, and the values at its grid lines; `numbers` must lie on the axis."""
     finite = [v for v in numbers if is_number(v)] or [0.5]
     low, high = min(finite), max(finite)
     if include_zero:

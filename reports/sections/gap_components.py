@@ -23,7 +23,7 @@ METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
 USED = {"auroc": ("case_mix", "labels", "remainder"), "auprc": ("prevalence", "case_mix", "remainder")}
 PARTS = {"prevalence": "prevalence", "case_mix": "case mix", "labels": "labels", "remainder": "remainder"}
 SAID = PARTS | {"labels": "label mapping"}
-# name of the label component if the labels of radiologists and of reports belong to different patients
+# name of the component `labels` if its two sets of labels (of reports and of radiologists) are from different patients
 OTHER_PATIENTS = "label source (other internal patients)"
 READERS = {
     "report": "reports",
@@ -84,7 +84,8 @@ def estimate(cells: Cells, run: Run, dataset: str, metric: str, component: str) 
 def _component_name(cells: Cells, run: Run, component: str) -> str:
     """Return the name of a component.
 
-    The label component has the name OTHER_PATIENTS if at least one finding has no images with labels from both label sources.
+    The component `labels` compares two sets of labels. If, for at least one finding, the two sets are from different
+    patients, the component has the name OTHER_PATIENTS.
     """
     paired = cells.get((run.id, EXTERNAL, "auroc", component), {}).get("paired")
     return OTHER_PATIENTS if component == "labels" and paired is not None and paired < 1 else SAID[component]
@@ -129,7 +130,8 @@ def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str,
 def _whole_gap(cells: Cells, run: Run, dataset: str, metric: str, num_hospitals: int) -> Estimate:
     """Return the gap of a recipe with simultaneous bounds.
 
-    For AUROC, the bounds are those that the other sections show; else they are Bonferroni bounds over hospitals.
+    For AUROC, the bounds are those that the other sections show. For other metrics, they are Bonferroni bounds over
+    hospitals.
     """
     gap = estimate(cells, run, dataset, metric, "gap")
     shown = run.gap if dataset == EXTERNAL else run.hospital_gaps.get(dataset, MISSING)
@@ -175,7 +177,7 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
 
 
 def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
-    """Return the table row of a recipe: for each metric, the gap and its components, averaged over hospitals."""
+    """Return the table row of a recipe: for each metric, the gap and its components, averaged over external hospitals."""
     return {
         "run": run,
         "cells": [
@@ -188,7 +190,10 @@ def _numbers(board: ReportData, cells: Cells, run: Run) -> dict[str, Any]:
 
 
 def _against(board: ReportData, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return one row per run and internal split (test or expert-labeled): macro gap at each hospital, mean, and largest."""
+    """Return one row per run and internal split (test, or labeled by experts).
+
+    A row has the macro gap at each external hospital, their mean, and the largest of them.
+    """
     table = board.tables["references"]
     macro = table[table["finding"] == MACRO]
     row_of_split: dict[tuple[str, str, str], Mapping[Any, Any]] = {

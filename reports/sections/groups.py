@@ -202,7 +202,7 @@ def _forest(
     internal: str,
     attribute: str,
 ) -> Markup:
-    """Draw the value of each group of an attribute at each hospital, or the words "too few patients" if it is missing.
+    """Draw the value of each group of an attribute at each hospital, or the words "too few patients" if the value is missing.
 
     `internal`: cohort name of the internal hospital.
     """

@@ -16,7 +16,7 @@ MEASURED = ("val_auroc", "train_loss", "val_loss")
 
 
 def learning(board: ReportData) -> Section:
-    """Write the section: curves of loss and AUROC, a table of the selected epochs, and an audit of the selection rules."""
+    """Write the section: curves of loss and AUROC, a table of the selected epochs, and a comparison of selection rules."""
     history = board.tables["history"]
     columns = ("run_id", "epoch", *MEASURED)
     epochs = {
@@ -57,8 +57,9 @@ def _audit(board: ReportData) -> list[dict[str, Any]]:
     """Return a row per run: for each rule that selects an epoch, the epoch and its AUROCs.
 
     `chosen`: (epoch, AUROC on the split that selects the epoch) of the best and of the last epoch. `test`: (epoch, AUROC
-    on the internal test split) of these epochs and, if test AUROCs were recorded, of the oracle. `over`, `last_over`: test
-    AUROC of the oracle, and of the last epoch, minus the test AUROC of the best epoch. Unknown numbers are NaN.
+    on the internal test split) of these epochs and, if test AUROCs were recorded, of the oracle, which is the epoch with
+    the highest test AUROC. `over`: test AUROC of the oracle minus that of the best epoch. `last_over`: test AUROC of the
+    last epoch minus that of the best epoch. Unknown numbers are NaN.
     """
     table = board.tables["epochs"]
     labels = {run.id: run.label for run in board.runs}
@@ -82,7 +83,10 @@ def _audit(board: ReportData) -> list[dict[str, Any]]:
 
 
 def chosen_by(facts: Mapping[str, Any]) -> str:
-    """Return how the epoch of a run was selected: the split on which it is best (val or expert_valid), or "last"."""
+    """Return how the epoch of a run was selected: the split on which it is best, or "last".
+
+    The split is val or expert_valid; a configuration that cannot be read counts as val.
+    """
     try:
         config = json.loads(facts["config"])
         return "last" if config.get("selection") == "last" else str(config["schedule"]["select_on"])

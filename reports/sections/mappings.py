@@ -1,4 +1,4 @@
-"""Section on label mappings: scores under the other mappings, compared with scores under the grid's own mapping.
+"""Section on label mappings: how scores change if another mapping replaces the grid's own mapping.
 
 A label mapping is the rule that converts a dataset's own labels to findings.
 """
@@ -14,7 +14,7 @@ from reports.report_data.report_data import MACRO, ReportData
 
 
 def mappings(board: ReportData) -> Section:
-    """Write the section: how each other mapping changes the scores; empty if no other mapping changes labels."""
+    """Write the section: how each mapping changes the scores; empty if no mapping but the grid's own changes labels."""
     table = board.tables["reversals"]
     if not len(table):
         return Section("mappings", "", Markup(""))

@@ -45,7 +45,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """A filter of the ranking.
+    """A filter of the ranking: a setting in which the ranked recipes differ.
 
     key: name in the page's web address. values: the possible values. value_of_run: recipe id -> its value.
     """
@@ -160,9 +160,10 @@ def _compared(run: Run) -> Estimate:
 
 
 def _row_slices(groups: Sequence[dict[str, Any]], board: ReportData, span: int) -> list[dict[str, Any]]:
-    """Split each tie group into the rows of the table and the rows that a script adds later (key `later`).
+    """Split each tie group into the rows that the table has at first and the rows that a script adds later.
 
-    key `start`: number of rows before the slice. `span`: number of columns.
+    Each part is a dict; its key `later` states whether a script adds the rows, and `start` is the number of rows before
+    this part. `span`: number of columns.
     """
     slices: list[dict[str, Any]] = []
     start = 0
@@ -181,8 +182,9 @@ def _sort_data(
 ) -> dict[str, Any]:
     """Return the data of a run with which the script sorts, filters and searches.
 
-    Keys: `g` is the number of the tie group. `what` is text for the search. `k` has the mean rank, then the number of each
-    column (null if missing). `f` has, for each factor, the index of the run's value.
+    Keys: `g` is the number of the tie group. `what` is text for the search. `k` is a list with the mean rank, then the
+    number of each column (null if missing). `f` is a list with, for each factor, the index of the run's value in the
+    values of this factor.
     """
     numbers = [run.mean_rank, *(column.value(run) for column in columns)]
     words = (run.family, run.variant or "base recipe", run.marks, board.submission_mark(run))
@@ -208,7 +210,8 @@ def _factors(board: ReportData) -> list[Factor]:
             r.id: _value_text(r.facts.get(key) if key in WORDS else configs[r.id].get(key)) for r in board.ranked
         }
         values = sorted(set(value_of_run.values()), key=_by_number)
-        # a factor that groups the recipes as an earlier factor does is left out; `config.optimizer.name` repeats `optimizer`
+        # a factor that groups the recipes as an earlier factor does is left out; `config.optimizer.name` repeats
+        # `optimizer`
         is_duplicate = any(factor.same_partition(value_of_run) for factor in factors)
         if 1 < len(values) <= MOST_VALUES and not is_duplicate:
             factors.append(

@@ -21,7 +21,7 @@ from reports.schemas.criterion import Criterion
 from reports.sentences import main_findings as sentences
 
 METRICS = {"auroc": "AUROC", "gap": "gap in AUROC", "auprc": "AUPRC", "ece": "ECE"}
-HEADS = {"gap": "Gap"}  # names in the column head of metrics whose name there is not the name in METRICS
+HEADS = {"gap": "Gap"}  # metric -> its name in the column head, if this is not its name in METRICS
 SMALLEST_FIRST = frozenset({"gap", "ece"})
 OPEN = 10  # number of tie groups with visible rows at first
 # number of rows of a tie group that are visible at first, if the page has more than FIRST recipes; the style sheet has the
@@ -40,7 +40,7 @@ class Choice:
     metric: str  # name of the metric
     place: str  # short name of the hospital, "external mean" or name of the finding; for the menu and the column head
     words: str  # name of the score in a sentence
-    smallest_first: bool  # whether the smallest score is the best
+    smallest_first: bool  # whether the smallest score ranks first
 
     @property
     def metric_and_place(self) -> str:
@@ -121,10 +121,10 @@ def _ranking(board: ReportData, choice: Choice, order: Mapping[str, int]) -> dic
 
 
 def groups(members: Iterable[Sequence[Run]], board: ReportData) -> list[dict[str, Any]]:
-    """Return the number, caption and runs of each tie group, and whether its rows are folded.
+    """Return one dict for each tie group: caption (`words`), number, runs, and whether its rows are folded.
 
-    `closed`: whether rows of the group are hidden at first. `partly`: whether the first SHOWN rows of a closed group stay
-    visible.
+    `members`: the runs of each group. `closed`: whether rows of the group are hidden at first. `partly`: whether the first
+    SHOWN rows of a closed group stay visible.
     """
     return [
         {

@@ -36,7 +36,7 @@ class Column:
     figure: Callable[[Run], Markup] = lambda _: Markup("")
     css: str = "more"  # the class `more` hides the column on a phone
     low_first: bool = False  # whether lower is better
-    axis: Markup = field(default_factory=Markup)  # tick numbers of the figures, in the column head
+    axis: Markup = field(default_factory=Markup)  # SVG with the tick numbers of the figures, in the column head
     first: bool = True  # whether the column is visible at first
 
 
@@ -176,9 +176,10 @@ def _seconds(run: Run) -> float:
 
 
 def _internal_findings(board: ReportData) -> str:
-    """Return the words below the column head of the internal AUROC.
+    """Return the words below the column head of the internal AUROC: "shared findings" or "AUROC".
 
-    If the AUROC over every finding (in the details of a run) differs from this AUROC, the words are "shared findings".
+    The column has the AUROC over the findings that internal and external hospitals share. If, for any recipe, this AUROC
+    differs from the AUROC over every finding (shown in the details of a run), the words are "shared findings".
     """
     differs = any(r.internal_common.has_value and r.internal_common.text != r.internal.text for r in board.ranked)
     return "shared findings" if differs else "AUROC"

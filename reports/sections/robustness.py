@@ -2,8 +2,8 @@
 
 The effective robustness of a run is its external AUROC minus the AUROC that a line predicts from its internal AUROC.
 The line is fitted to the other runs. The regret of a selection rule is the external AUROC of the best run minus the
-external AUROC of the selected run. The optimism of the rule is the amount by which its score of the selected run is too
-high.
+external AUROC of the selected run. The optimism of a selection rule is the amount by which the rule's score of the
+selected run is too high.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ SHOWN = 12
 
 
 def robustness(board: ReportData) -> Section:
-    """Write the section: the effective robustness of each run, and an audit of selection rules. Empty if there is neither."""
+    """Write the section: effective robustness of runs, and regret of selection rules; empty if there is neither."""
     line, audit = _line(board), _audit(board)
     if not line and not audit:
         return Section("robustness", "", Markup(""))
@@ -105,7 +105,8 @@ def _audit(board: ReportData) -> list[dict[str, Any]]:
 def _regret(row: Mapping[Any, Any]) -> Estimate:
     """Return the regret of a selection rule.
 
-    If the rule selects the best run and the upper bound is not above 0, the regret is 0 without an interval.
+    If the rule selects the best run and the upper bound of the interval is not above 0, the regret is 0 without an
+    interval.
     """
     if row["run_id"] == row["best_run"] and not row["high"] > 0:
         return Estimate(0.0)

@@ -65,7 +65,7 @@ class Details:
     point: str  # threshold rule of the confusion matrices; "" if there are no matrices
     # (name of the metric, estimates by run, hospital and finding) of each metric in the details other than AUROC and gap
     measures: Sequence[tuple[str, Mapping[tuple[str, str, str], Estimate]]]
-    called: Mapping[tuple[str, str, str], Call]  # counts by run, hospital and finding
+    called: Mapping[tuple[str, str, str], Call]  # confusion matrices: counts by run, hospital and finding
     thresholds: Mapping[tuple[str, str, str], float]  # threshold of the probability, by run, threshold rule and finding
     groups: Mapping[str, pd.DataFrame]  # run id -> rows of the table `subgroups`: macro AUROC and its spread
     curves: Curves
@@ -107,7 +107,7 @@ class Details:
         )
 
     def body(self, run: Run, drawn: bool) -> Markup:
-        """Return the HTML of a run's details. If `drawn`, it has the figures; else a script adds the figures later."""
+        """Return the HTML of a run's details: with the figures if `drawn`; else a script adds the figures later."""
         board = self.board
         symptom = symptom_anchor(run.id) if run.id in self.symptoms and not drawn else ""
         entry = {
@@ -216,7 +216,7 @@ def _first_of(group_names: Sequence[str], group: str) -> str:
 
 
 def _table(board: ReportData, run: Run, symptom: str) -> list[dict[str, Any]]:
-    """Return one row per finding, macro last: AUROC at each hospital (or why it is missing), and the gap.
+    """Return one row per finding, macro last: AUROC at each hospital (or why it is missing), and the mean external gap.
 
     `symptom` is the HTML id of the run's first symptom (a sign of a technical fault), "" for none.
     """

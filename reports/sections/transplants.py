@@ -1,7 +1,8 @@
 """Section on the region transplant test: pixels of one hospital are put into images of another hospital.
 
 The pixels come from a donor image, and the changed image is the host. `reports.schemas.tables` defines the kinds of
-changes and the measures. A control is the same change with pixels from the host's own hospital.
+changes and the measures. The control of a change with a donor is the same change with pixels from the host's own
+hospital.
 """
 
 from collections import Counter
@@ -66,8 +67,7 @@ Cells = Mapping[tuple[str, str, str, str, str, str], Mapping[Any, Any]]  # key: 
 class Change:
     """A row of the figure: a change to images, and its effects.
 
-    words: the change. value, control, effect: mean absolute change of the probability, the same for the control, and the
-    difference. flips: share of positive calls that change; area: change of the AUROC (both minus control).
+    words: the change in words. The comments of the fields describe the effects.
     """
 
     words: str
@@ -164,7 +164,7 @@ def _detail(
     findings_with_shortcut: Mapping[str, list[str]],
     findings_that_react: Mapping[str, list[str]],
 ) -> list[str]:
-    """Return the sentences below the title: effect of the marker, and effect of erasing all markers."""
+    """Return the sentences below the title: effect of a pasted marker on a finding, and effect of erasing all markers."""
     row = cells.get((run.id, MARKER, board.internal.key, EXTERNAL, finding, "abs_dp"))
     if row is None:
         return []
@@ -182,7 +182,11 @@ def _detail(
 
 
 def _whole_image(board: ReportData, table: Any, run_ids: list[str]) -> list[str]:
-    """Return a sentence for each change of the entire image: in how many runs it changes predictions, and of which findings."""
+    """Return a sentence for each change of the entire image that was tested.
+
+    The sentence states in how many runs the change alters predictions, and for which findings. `table`: the table
+    `transplants`.
+    """
     words = {JPEG: f"The JPEG quality of {board.internal.short}", JPEG_LOW: "JPEG of quality 25", CLAHE: "CLAHE"}
     sentences = []
     for kind, change in words.items():

@@ -96,7 +96,8 @@ def whole_image(change: str, num_reacting: int, num_tested: int, findings: Seque
 def marker_effect(label: str, finding: str, value: float, control: float, effect: Estimate) -> str:
     """State how much the marker, and how much the control patch, changes the predicted probability of a run.
 
-    value, control: mean absolute change by the marker and by the control; effect: their difference.
+    value, control: mean absolute change of the probability by the marker and by the control patch; effect: value minus
+    control.
 
     >>> marker_effect("A", "Edema", 0.7, 0.2, Estimate(0.5, 0.45, 0.55)).split("; ")[1]
     'a control patch without a marker changes it by .200. The difference is .500 [.450, .550]'
@@ -135,10 +136,10 @@ def too_few_architectures(score: str, num: int, num_needed: int) -> str:
 
 
 def association(score: str, rho: Estimate, p: float, num: int, detectable: float, power: float) -> str:
-    """State whether a score is associated with the gap; if not, also what `num` architectures can show.
+    """State whether a score is associated with the gap; if not, also which correlation the data could show.
 
-    `rho`, `p`: Spearman's correlation, and its p-value. `detectable`: the smallest |rho| with p below .05. `power`: the
-    probability of p below .05 if the true rho is .5.
+    `num`: number of architectures. `rho`, `p`: Spearman's correlation, and its p-value. `detectable`: the smallest |rho|
+    with p below .05. `power`: the probability of p below .05 if the true rho is .5.
 
     >>> rho = Estimate(0.64, 0.25, 0.85)
     >>> association("a larger change", rho, 0.004, 19, 0.456, 0.58)

@@ -14,7 +14,7 @@ UNITS = ((1.0, "hours", 1.0), (1 / 60, "minutes", 60.0), (0.0, "seconds", 3600.0
 
 
 def device_name(device: str) -> str:
-    """Return words for the training time on a device, which is summed over the devices of a run, with the device.
+    """Return the words for training time, which is summed over a run's devices, followed by the name of the device.
 
     >>> device_name("NVIDIA H200"), device_name("cpu (1 thread)"), device_name("")
     ('GPU time, NVIDIA H200', 'device time, cpu (1 thread)', 'device time, not recorded')
@@ -62,7 +62,7 @@ def anytime(device: str, hours: float, quarter: float, half: float, final: float
 def more_compute(cost: str, gain: Estimate, forecast: Estimate, unit: str = "run") -> str:
     """State the difference in AUROC for twice the cost, and the forecast for twice the cost of the most expensive run.
 
-    `cost`: name of the cost. `gain`: the difference. `forecast`: the AUROC.
+    `cost`: name of the cost. `gain`: difference in AUROC for twice the cost. `forecast`: forecast of the AUROC.
 
     >>> more_compute("operations", Estimate(0.01, 0.004, 0.016), Estimate(0.85, 0.82, 0.88)).split(". ")[0]
     'Twice the operations go with a higher external AUROC: +.010 [.004, .016]'

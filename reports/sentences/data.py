@@ -90,7 +90,8 @@ def overlap(
     """State which patients and images two external hospitals share; "" if they share nothing.
 
     `num_images`: number of scored images of each hospital. `images`: for each hospital, how many of its scored images the
-    other hospital also has; None if images were not compared. `patients`: number of shared patients; None if the patient ids cannot be compared.
+    other hospital also has; None if images were not compared. `patients`: number of shared patients; None if the patient
+    ids cannot be compared.
 
     >>> overlap(("NIH", "X"), (40, 60), (12, 13), 1)
     'NIH and X share images (12 of 40 at NIH, 13 of 60 at X) and 1 patient; means over hospitals count them twice.'
@@ -131,7 +132,7 @@ def left_out(hospitals: Sequence[str], num_images: Sequence[int], images: Sequen
 def prevalence(finding: str, ratio: float, most: str, least: str) -> str:
     """State that a finding is `ratio` times as common at the hospital `most` as at the hospital `least`.
 
-    It is the finding with the largest ratio, "" if there is none.
+    `finding`: the finding with the largest ratio, or "" if no ratio could be computed.
     """
     if not finding:
         return "Prevalence of each finding"
@@ -183,7 +184,10 @@ def not_learned(findings: Mapping[str, Sequence[str]], num_runs: int) -> str:
 
 
 def not_compared(hospitals: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """Name the findings that have a score at only one of two hospitals, "" for none; `hospitals`: (title, findings)."""
+    """Name the findings that have a score only at the internal or only at an external hospital; "" for none.
+
+    `hospitals`: pairs (title of an external hospital, findings that cannot be compared there).
+    """
     names = "; ".join(f"{title}: {listing(findings, len(findings))}" for title, findings in hospitals if findings)
     return f"Not compared, because the finding has a score at only one of the two hospitals: {names}." if names else ""
 

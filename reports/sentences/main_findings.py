@@ -1,7 +1,7 @@
 """Sentences about the ranking, hospitals, findings and training.
 
-A sentence states an effect only if the effect is clear (see `verdicts`). The estimate alone never decides. No function of this
-module may write: significant, outperforms, robust, no difference, equal.
+A sentence states an effect only if the effect is clear (see `verdicts`). The estimate alone never decides. No function of
+this module may write: significant, outperforms, robust, no difference, equal.
 """
 
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ def headline(
 ) -> str:
     """Return the headline of the page.
 
-    num_worse, num_better: number of runs whose simultaneous interval of the gap is entirely above 0, entirely below 0
+    num_worse: number of runs whose gap has a simultaneous interval entirely above 0; num_better: entirely below 0
     num_runs: number of runs with an external score; without external hospitals, with an internal score
-    single_run: the clause about the run, if there is only one run
+    single_run: the result of `single_run`, if there is only one run
     shared_findings: whether any external hospital labels a finding that the internal hospital labels too
     unit: what is counted, "recipe" (mean over seeds) or "run"
     """
@@ -161,7 +161,8 @@ def smallest_gap(label: str, gap: Estimate, is_first: bool) -> str:
 def group_caption(number: int, size: int, first_label: str, unit: str = "run") -> str:
     """Return the words that follow the title of a tie group in the ranking.
 
-    `number`: number of the group, from 1. `size`: number of its runs. `first_label`: label of its first run.
+    `number`: number of the tie group, from 1. `size`: number of runs in the group. `first_label`: label of the group's
+    first run.
     """
     if size == 1:
         return f"one {unit}" if number == 1 else f"one {unit}, clearly worse than the first {unit} of the group above"
@@ -264,7 +265,7 @@ def worst_finding(finding: str, internal: float, external: float, num_runs: int)
 
 
 def pareto_title(labels: Sequence[str], num_runs: int, unit: str = "run") -> str:
-    """State how many runs are on the Pareto front of cost and AUROC. `labels`: these runs; a single run is named."""
+    """State how many runs are on the Pareto front of cost and AUROC. `labels`: labels of these runs."""
     if num_runs == 0:
         return f"{NO_SCORE}, so cost and AUROC cannot be compared"
     if num_runs == 1:
@@ -318,8 +319,8 @@ def relation_power(num_runs: int, num_needed: int, visible: float, unit: str = "
 def learning_title(num_runs: int, num_at_end: int, epochs: int) -> str:
     """State how many runs have their best epoch at the end; the training of these runs may have been too short.
 
-    `num_runs`: number of runs with a learning curve. `num_at_end`: number of these runs with the best internal AUROC in the
-    last epoch. `epochs`: number of epochs.
+    `num_runs`: number of runs with a learning curve. `num_at_end`: number of these runs with the best internal AUROC in
+    the last epoch. `epochs`: number of epochs.
     """
     if num_runs == 0:
         return "No learning curve of a scored run is stored"

@@ -1,7 +1,7 @@
-"""The verdict words of the page. Sentences, tables, figures and scripts use only the words in this list.
+"""The verdict words of the page. Sentences, tables, figures and scripts use only the words in this module.
 
-`Estimate.clear` decides a verdict. If several numbers are compared, the simultaneous interval decides, which holds for
-all of them. So the same number has the same verdict wherever it is printed.
+`Estimate.clear` decides a verdict. If several numbers are compared, the interval that decides is the simultaneous
+interval, which holds for all these numbers at once. So the same number has the same verdict wherever it is printed.
 """
 
 from reports.report_data.headline_rows import Estimate
@@ -17,7 +17,8 @@ UNCLEAR_MEAN = "no clear mean change"
 def verdict(estimate: Estimate, above: str = CLEAR, below: str = CLEAR) -> str:
     """Return the verdict word for a difference; "" if the difference has no interval.
 
-    A clear difference gets the word `above` if it is above 0, and `below` if it is below 0. Any other gets UNCLEAR.
+    A clear difference gets the word `above` if it is above 0, and `below` if it is below 0. Any other difference gets
+    UNCLEAR.
 
     >>> verdict(Estimate(0.1, 0.05, 0.15)), verdict(Estimate(0.1, 0.05, 0.15, all_low=-0.02, all_high=0.22))
     ('clear', 'unclear')

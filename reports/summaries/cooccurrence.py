@@ -10,13 +10,16 @@ from reports.formatting import Z, listing, two_figures
 from reports.report_data.report_data import ReportData
 
 SHOWN = 8  # number of pairs in the figure: the strongest at the internal hospital; a folded table has the others
-LEAST = 5  # minimum number of images in each of the four cells from which an odds ratio is computed
+LEAST = 5  # minimum of each of the four numbers of images (see `Odds`) for an odds ratio
 NO_FINDING = "No Finding"  # left out, because it excludes other findings by definition
 
 
 @dataclass(frozen=True, slots=True)
 class Odds:
-    """The odds ratio of two findings in one cohort, from numbers of images; 1 means that the findings are independent."""
+    """The odds ratio of two findings in one cohort; 1 means that the findings are independent.
+
+    The fields are the numbers of images with both findings, with only the first, with only the second, and with neither.
+    """
 
     both: int
     first_only: int
@@ -25,7 +28,7 @@ class Odds:
 
     @property
     def has_value(self) -> bool:
-        """Return whether each of the four cells has enough images."""
+        """Return whether each of the four numbers of images is at least LEAST."""
         return min(self.both, self.first_only, self.second_only, self.neither) >= LEAST
 
     @property
@@ -101,7 +104,8 @@ def answer(internal: str, compared: Sequence[tuple[str, Odds, str, Odds]]) -> st
     """Return the sentence on pairs of findings whose odds ratio is clearly different at an external hospital.
 
     `compared`: (names of the pair, internal odds, external hospital, external odds). The sentence names the pair with the
-    largest change. The Bonferroni correction is for all comparisons.
+    largest change. A difference is clear if its interval, with Bonferroni correction for all comparisons,
+    excludes 0.
     """
     usable = [row for row in compared if row[1].has_value and row[3].has_value]
     if not usable:

@@ -195,7 +195,7 @@ def _shared_patients(board: ReportData) -> str:
 
 
 def _shared_by_external(board: ReportData, key: str) -> str:
-    """Return as text how many images or patients each two external hospitals share; `key`: "images" or "patients"."""
+    """Return as text how many images or patients each pair of external hospitals shares; `key`: "images" or "patients"."""
     compared = [row for row in board.overlaps if row[key] is not None]
     if not compared:
         return "not compared" if key == "images" else "unknown: each hospital uses its own patient ids"

@@ -1,8 +1,8 @@
 """Summarize the heat-map tables `attention` and `cascade` over runs: numbers, sentences and strips.
 
 Enrichment is the share of a heat map inside a region, divided by the region's share of the image; 1 is chance. A baseline
-map does not depend on the network: it is bright in the image center, or bright in the lungs. The PORT tag is a white tag
-on phantoms.
+map does not depend on the network: it is bright in the image center, or bright in the lungs. The PORT tag is a white
+mark on phantoms.
 """
 
 import math
@@ -29,7 +29,7 @@ WORDS = {  # region -> name on the page
     "pleura": "the pleura",
     "devices": "devices",
 }
-LOW, HIGH = 0.25, 8.0  # ends of the axis of enrichment
+LOW, HIGH = 0.25, 8.0  # enrichment at the two ends of the axis
 TICKS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 WIDE = 124.0  # px: width of a strip
 
@@ -38,8 +38,8 @@ WIDE = 124.0  # px: width of a strip
 class Mean:
     """A mean over runs.
 
-    low, high: smallest and largest value of a run; for a single run, its interval over patients. n: smallest number of maps
-    in a row. per_run: the value of each run.
+    low, high: smallest and largest value of a run; for a single run, its interval over patients. n: smallest number of
+    maps in a row of the table. per_run: the value of each run.
     """
 
     value: float
@@ -241,8 +241,8 @@ def trust(table: pd.DataFrame) -> list[str]:
 def stability_sentence(table: pd.DataFrame, num_seeds: int) -> str:
     """Return the sentence on the similarity of maps over seeds; `num_seeds` is the largest number of runs of a recipe.
 
-    `table`: rows of the table `map_stability` with a value. If the external mean has a value, the sentence is about external
-    hospitals, else about the internal hospital.
+    `table`: rows of the table `map_stability` with a value. If the external mean has a value, the sentence is about
+    external hospitals, else about the internal hospital.
     """
     if num_seeds < 2:
         return "Seeds were not varied, so the data do not show whether the maps depend on the seed"

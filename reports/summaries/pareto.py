@@ -1,9 +1,8 @@
 """Compare recipes in several goals at once: sentences, strips and numbers.
 
-A strip is a small axis with one dot for each recipe; in every strip, the better value is on the right.
-
-A strip is a small axis that shows one run as a mark among all runs, for one goal. In every strip, right is better.
-A run is Pareto-optimal if no other run is at least as good in every goal and better in one goal.
+A strip is a small axis for one goal: it shows one recipe as a large mark among the faint dots of all recipes. In every
+strip, the better value is on the right. A recipe is Pareto-optimal if no other recipe is at least as good in every goal
+and better in one goal.
 """
 
 import math
@@ -21,22 +20,20 @@ from reports.sentences import cost as cost_sentences
 
 SHOWN = 12  # number of runs with strips; the table has the other Pareto-optimal runs
 WIDE, EDGE = 132.0, 18.0  # px: width of a strip, and its margin on both sides
-# share of resamples in which a run is Pareto-optimal: above LIKELY, the run may be optimal; from SURE on, it is stable
+# shares of resamples in which a recipe is Pareto-optimal: the table also lists other recipes with a share above LIKELY; a
+# Pareto-optimal recipe with a share of at least SURE counts as stable
 LIKELY, SURE = 0.05, 0.95
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A goal: its column in the table `goals` (`key`), column head and unit, and how its values are shown.
-
-    text: value -> number as text. position: value -> position on the axis before scaling. low_first: whether low is better.
-    """
+    """A goal of the comparison: column head and unit, and how the values are shown."""
 
     key: str  # column of the table `goals`
     head: str
     unit: str
     text: Callable[[float], str]  # converts a value to text
-    position: Callable[[float], float] = lambda v: v  # converts a value to a position on the axis
+    position: Callable[[float], float] = lambda v: v  # converts a value to a position on the axis, before scaling
     low_first: bool = False  # whether a low value is better
 
 

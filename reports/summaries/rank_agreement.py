@@ -37,7 +37,8 @@ def agreement(board: ReportData) -> dict[str, Any]:
 def seeds(board: ReportData) -> list[dict[str, Any]]:
     """Return one row for each of the first SHOWN recipes with several seeds.
 
-    A row has the internal and the external AUROC, each with its standard deviations over seeds and over patients.
+    A row has the internal and the external AUROC of the recipe. Each AUROC has two standard deviations: over seeds, and
+    over patients.
     """
     table = board.tables["seeds"]
     variation = {

@@ -4,7 +4,7 @@ Three values identify a classifier:
 
 probe    the input of the classifier: features of a run, of a network before training (random, imagenet), labels ...
 control  how the data were changed, such as "shuffled" (hospitals in random order) or "none"
-shots    number of training images per hospital, 0 for all
+shots    number of training images per hospital; 0 means all training images
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -26,7 +26,7 @@ Key = tuple[str, str, int, str]  # probe, control, shots, metric
 # key: (run id, Key); the run id is "" for classifiers that do not use a run
 Estimates = Mapping[tuple[str, Key], Estimate]
 
-# (title of the group, probe, control, shots, words for the input of the classifier), in the order of the page
+# (title of the group, probe, control, shots, words for the input or training of the classifier), in the order of the page
 LINES: tuple[tuple[str, str, str, int, str], ...] = (
     ("Features of the run", "features", "none", 0, "classifier trained on all training images"),
     ("Features of the run", "features", "none", 32, "classifier trained on 32 images per hospital"),
@@ -111,8 +111,8 @@ FIRST = (
 class Line:
     """A table row of one source classifier.
 
-    accuracy: balanced accuracy. bits: cross-entropy per image in bits. mark: drawing of the accuracy on an axis from 0 to 1.
-    control: whether the hospitals were in random order.
+    name: words for the input or the training of the classifier. accuracy: balanced accuracy. bits: cross-entropy per image
+    in bits. mark: drawing of the accuracy on an axis from 0 to 1. control: whether the hospitals were in random order.
     """
 
     name: str
@@ -163,7 +163,7 @@ def lines(
 
 
 def verdict(estimates: Estimates, run: Run, num_sources: int) -> str:
-    """Return the sentences on the accuracy with a run's features, and on the change of this accuracy by training."""
+    """Return the sentences on the accuracy with a run's features, and on the difference from the untrained network."""
     trained, random = (of_run(estimates, run, probe, "none") for probe in ("features", "random"))
     if not trained.has_value:
         return "The source classifier was not run"
