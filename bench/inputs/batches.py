@@ -112,7 +112,7 @@ def resident(images: Images, device: torch.device, max_bytes: int = COPY_BYTES) 
     on_device = torch.empty((num, height, width), dtype=torch.uint8, device=device)
     num_per_copy = max(1, max_bytes // (height * width))
     for start in range(0, num, num_per_copy):
-        # indices make a copy; a slice of a memory-mapped file would be read-only
+        # an array of indices copies the images; a slice of a memory-mapped file would be a read-only view
         rows = np.arange(start, min(start + num_per_copy, num))
         on_device[start : start + len(rows)] = torch.from_numpy(images[rows])
     return on_device

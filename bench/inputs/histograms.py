@@ -17,9 +17,9 @@ from torch import Tensor
 from bench.inputs.device_transfer import constant, to_device
 
 LANDMARKS = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)  # percentiles of the gray values of the foreground
-_FIRST_FOREGROUND = 6  # smallest uint8 gray value of the foreground, which is brighter than 0.02 * 255
+_FIRST_FOREGROUND = 6  # smallest uint8 gray value of the foreground; the foreground is brighter than 0.02 * 255
 
-# op -> landmarks in [0, 1] (histstd) or share of pixels per gray value (histmatch)
+# name of the op -> numbers: landmarks in [0, 1] (histstd), or the share of pixels of each gray value (histmatch)
 Reference = Mapping[str, Sequence[float]]
 
 

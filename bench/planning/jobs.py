@@ -16,7 +16,7 @@ from bench.store.checked_folders import AnalysisFolder
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes
 
 R = TypeVar("R", Run, Derived)
-# role -> word that is hashed into the keys of analyses; it must not change, because stored analyses have these keys
+# role -> word that is hashed into the keys of analyses; the words must not change, because stored keys contain them
 _ROLE_IN_KEYS = {"internal": "home", "external": "away"}
 
 
@@ -103,8 +103,8 @@ class AnalysisJob:
     """One analysis of a finished run, or of the cohorts. An analysis of the cohorts uses only the geometry of `run`.
 
     The folder of an analysis contains tables, with the columns of `reports.schemas.tables.SCHEMAS`, and other files.
-    The file KEY contains a hash of the inputs and is written last. An analysis never changes its run: if the analysis
-    fails, the run stays done.
+    The file KEY contains a hash of the inputs. KEY is written last, so an analysis with a KEY is complete. An analysis
+    never changes its run: if the analysis fails, the run stays done.
     """
 
     analysis: Analysis

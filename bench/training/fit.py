@@ -181,9 +181,9 @@ def _has_both_classes(state_NK: NDArray[np.int8]) -> bool:
 
 
 def validate(logit_NK: NDArray[np.float32], state_NK: NDArray[np.int8]) -> tuple[float, float]:
-    """Return the macro AUROC over the findings with present and absent images, and the mean cross-entropy.
+    """Return the macro AUROC and the mean cross-entropy, both over the findings with present and absent images.
 
-    Uncertain labels are ignored.
+    "Not mentioned" counts as absent; labels that are uncertain or null are ignored.
     """
     aurocs: list[float] = []
     losses: list[NDArray[np.float64]] = []
