@@ -56,7 +56,7 @@ class BatchReader:
 
     @contextmanager
     def prefetch(self, batches: Iterable[Rows]) -> Iterator[None]:
-        """Prefetch these batches in order during the block. If reading is fast, no batch is prefetched."""
+        """Prefetch `batches`, each given by its rows, in their order during the block; no-op if reading is fast."""
         if not self.slow:
             yield
             return
@@ -94,7 +94,7 @@ class _Prefetcher:
             self.pending.append((rows, self.thread.submit(self.read, rows)))
 
     def take(self, rows: Rows) -> tuple[Tensor, Any] | None:
-        """Return the batch at `rows` and start to read a further batch. Return None if `rows` is not the next batch."""
+        """Return the batch of images at `rows` and start to read a further batch; None if `rows` is not the next batch."""
         if not self.pending or not np.array_equal(self.pending[0][0], rows):
             return None
         _, future = self.pending.popleft()

@@ -75,7 +75,7 @@ class Examples:
 
     @property
     def headline_indices(self) -> NDArray[np.int64]:
-        """Return the indices of the headline images. Only a result of `predicted` has this property."""
+        """Return the indices of the headline images. This property works only for a result of `predicted`."""
         assert self.headline_N is not None
         return np.flatnonzero(self.headline_N)
 

@@ -58,7 +58,8 @@ def compared_cohorts(internal: Cohort, external: Sequence[Cohort]) -> list[str]:
 def refuse_shared_patients(store: Store, internal: Cohort, external: Sequence[Cohort]) -> None:
     """Raise DatasetError when patients of the internal cohort are also in an external cohort.
 
-    The shared patients are listed in a file in the store. The message has an image id as an example, but no patient id.
+    For each such cohort, a file in the store lists the shared patients. The message has an image id as an example, but no
+    patient id.
     """
     problems = []
     for cohort in external:
@@ -81,7 +82,7 @@ def refuse_shared_patients(store: Store, internal: Cohort, external: Sequence[Co
 def refuse_copies(store: Store, internal: Cohort, external: Sequence[Cohort], copies: "Copies") -> None:
     """Raise DatasetError when an external cohort contains copies of internal images.
 
-    The copies are listed in a file in the store.
+    For each such cohort, a file in the store lists the copies.
     """
     problems = []
     for cohort in external:

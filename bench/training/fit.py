@@ -82,7 +82,7 @@ def fit(
     network.set_biases(targets.initial_biases(run.states))
     step = Step(run, network, normalizer, reader, train.rows, TrainingLoss(run, targets), device, processes)
     size = schedule.effective_batch_size(len(train))
-    # The incomplete last batch is dropped; its images differ from epoch to epoch.
+    # The incomplete last batch of an epoch is dropped; the dropped images differ from epoch to epoch.
     num_steps = len(train) // size
     processes.check_batch(size, min(schedule.micro_batch or size, size))
     state = TrainingState()

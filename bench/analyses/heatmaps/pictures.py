@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SIDE = 112  # pixels of each half
+SIDE = 112  # side in pixels of each half of the picture
 COVER = 0.7  # opacity of the heat map at its maximum
 OUTLINE = (255, 208, 0)  # color (BGR) of the finding's outline: light blue, which is not in the color map
 
