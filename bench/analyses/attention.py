@@ -167,7 +167,7 @@ class HeatMapper:
     def scored_images(
         self, ref: CohortRef, table: pd.DataFrame, cache: ImageCache
     ) -> tuple[ScoredImages, NDArray[np.int64]]:
-        """Return the scored images outside the splits `train` and `val` with logits and labels, and their cache rows."""
+        """Return the scored images outside `train` and `val`, with logits and labels, and their rows in the cache."""
         examples = Examples.predicted(ref, self.run.config, cache)
         findings = tuple(self.run.config.findings)
         stored = CheckedFolder(self.job.store.run_dir(self.run.id)).table(f"predictions/{ref.name}.parquet")

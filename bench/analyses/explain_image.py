@@ -140,7 +140,7 @@ def _maps(stored: StoredRun, findings: Sequence[str], request: _Request, view: V
 
 
 def _mean(maps: Sequence[_Map]) -> _Map:
-    """Return the mean of the maps, each divided by its maximum, and the logit of the mean probability."""
+    """Return one map: the mean of the maps, each first divided by its maximum, with the logit of the mean probability."""
     heat = np.mean([own.heat / max(float(own.heat.max()), _TINY) for own in maps], axis=0)
     logit_MNK = np.array([own.logit for own in maps])[:, None, None]
     sizes = tuple(size for own in maps for size in own.sizes)

@@ -81,7 +81,7 @@ class Examples:
 
     @property
     def feature_indices(self) -> NDArray[np.int64]:
-        """Return the indices of the images whose features are stored: one headline image per patient."""
+        """Return the indices of the images with stored features: one headline image of up to FEATURE_PATIENTS patients."""
         return self.headline_indices[probe_rows(self.patient_id[self.headline_indices])]
 
 

@@ -73,7 +73,7 @@ class Network(nn.Module):
         return finding_logits(output_NO[:, : self.num_findings * self.states], self.states)
 
     def auxiliary(self, output_NO: Tensor) -> Tensor:
-        """Return the logits of the auxiliary heads, one column each."""
+        """Return the logits of the auxiliary heads: one row for each image, one column for each head."""
         return output_NO[:, output_NO.shape[1] if self.num_findings is None else self.num_findings * self.states :]
 
     def embed(self, x_NCHW: Tensor) -> Tensor:

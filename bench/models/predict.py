@@ -31,7 +31,7 @@ class Predictor(Protocol):
         """Return logit_NK of the findings."""
 
     def auxiliary(self, output_NO: Tensor) -> Tensor:
-        """Return the logits of auxiliary heads, one column each."""
+        """Return the logits of the auxiliary heads: one row for each image, one column for each head."""
 
 
 def images_per_pass(usual: int, side: int) -> int:

@@ -103,7 +103,7 @@ class Manifest:
 
     @property
     def derived(self) -> list[Mapping[str, Any]]:
-        """Return derived runs and imported models, which differ in their `kind`."""
+        """Return the derived runs and the imported models. Imported models have the `kind` KIND."""
         return list(self.content["derived"])
 
     @property
@@ -299,7 +299,7 @@ def trained_on_synthetic(store: Store, run_id: str) -> bool:
     env.json is read first, because a run folder may have been copied without its manifest. The manifests are also read,
     because env.json files of older versions do not state whether the images were synthetic.
     """
-    with contextlib.suppress(OSError, ValueError):  # a damaged record is not an error here: loading the run reports it
+    with contextlib.suppress(OSError, ValueError):  # a damaged env.json is no error here: loading the run reports it
         if json_object(store.run_dir(run_id) / "env.json").get(SYNTHETIC):
             return True
     for path in (store.root / "grids").glob("*.json"):
@@ -406,7 +406,7 @@ def _compared(plan: Plan, *, images: bool) -> dict[str, Any]:
 
     patients: names of the external cohorts whose patient ids were compared with the internal ids. images: whether
     images were compared. external: overlaps of the external cohorts. left_out: overlaps whose second cohort was left
-    out.
+    out of the plan.
     """
     internal, *external = plan.cohorts.values()
     return {

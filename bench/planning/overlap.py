@@ -39,9 +39,9 @@ def refuse_internal_again(internal: Cohort, external: Sequence[Cohort]) -> None:
 def shares_patient_ids(one: CohortSpec, other: CohortSpec) -> bool:
     """Return whether an equal patient id in two cohorts means the same patient.
 
-    If both cohorts state a population, the populations must be equal. If not, both cohorts must have the same dataset
-    layout. A cohort of the layout `table` can be of any hospital, so two cohorts of this layout must also have the same
-    root folder.
+    If both cohorts state a population, the populations must be equal. If a cohort states no population, both cohorts
+    must have the same dataset layout. A cohort of the layout `table` can be of any hospital, so two cohorts of this
+    layout must also have the same root folder.
     """
     if one.population and other.population:
         return one.population == other.population

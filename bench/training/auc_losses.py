@@ -27,7 +27,7 @@ SURROGATES: dict[
 def pairwise(
     logit_NK: Tensor, target_NK: Tensor, weight_NK: Tensor, surrogate: str = "hinge", margin: float = 1.0
 ) -> Tensor:
-    """Return the mean over findings of the mean surrogate loss over pairs of a positive and a negative image.
+    """Return the mean surrogate loss over pairs of a positive and a negative image, averaged over the findings.
 
     `surrogate` is hinge, squared_hinge, square or logistic, a function of d: the logit of the positive image minus that
     of the negative image. Logistic means log(1 + exp(margin - d)), usually with margin 0. A finding without a positive

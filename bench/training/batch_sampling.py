@@ -27,7 +27,7 @@ def micro_batches(num_images: int, batch: int, micro: int) -> Iterator[slice]:
 
 
 def class_membership(target_NK: NDArray[np.float32], weight_NK: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return a mask [N, C] of the classes of each image: first the present, then the absent class of each finding.
+    """Return a mask [N, C] of the classes of each image: the present classes of all findings, then the absent classes.
 
     A finding without images in both classes is left out.
     """

@@ -92,7 +92,8 @@ def _start(task: WorkerTask) -> "subprocess.Popen[bytes]":
 def _watch(job: Job, children: list["subprocess.Popen[bytes]"], finished: threading.Event) -> None:
     """End this process when a child dies, because a collective call that waits for the child may never return.
 
-    First, the main thread has five seconds to end the run by itself; if `finished` is set in this time, nothing is done.
+    First, the main thread has five seconds to end the run by itself; if `finished` is set in this time, this process is
+    not ended.
     """
     while not finished.wait(0.5):
         exit_codes = [child.poll() for child in children if child.poll() is not None]

@@ -72,7 +72,7 @@ def focal(
 ) -> Tensor:
     """Return the focal loss: cross-entropy times (1 - p_true)^gamma, which reduces the weight of easy pairs.
 
-    p_true is the probability that the network gives to the true class; for soft targets it is interpolated. With gamma 0
+    p_true is the probability that the network gives to the true class; for a soft target, p_true is interpolated. With gamma 0
     the loss is `bce`. The weight of positives is `alpha`, the weight of negatives is 1 - alpha; with None, both are 1.
     Source: Lin et al. 2017, arXiv:1708.02002, equations 4 and 5.
     """

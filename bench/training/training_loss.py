@@ -134,7 +134,7 @@ class TrainingLoss(nn.Module):
         return total
 
     def weight(self, index_N: Tensor) -> Tensor:
-        """Return the sum of the loss weights of all findings of the training images at the indices `index_N`."""
+        """Return the sum of the loss weights over all findings and over the training images at the indices `index_N`."""
         return self.weight_NK[index_N].sum()
 
     def has_weight(self) -> NDArray[np.bool_]:

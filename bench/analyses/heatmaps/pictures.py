@@ -45,7 +45,7 @@ def is_picture(content: bytes) -> bool:
 
 
 def webp(content: bytes, quality: int = 60) -> bytes:
-    """Return a PNG picture as WebP, about a tenth of the size, because a page may have up to 200 pictures."""
+    """Convert a PNG picture to WebP with about a tenth of the bytes, because a page may have up to 200 pictures."""
     picture: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     return bytes(cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
 
