@@ -150,10 +150,11 @@ def _trees(
 
 
 def _nuisances(job: AnalysisJob, progress: Progress) -> pd.DataFrame:
-    """Return the table `nuisances`: the share of images at each level of a nuisance variable, and associations.
+    """Return the table `nuisances`: shares of the levels of nuisance variables, and associations with findings.
 
-    An association is measured between a nuisance variable and a finding. The internal cohort is measured on its
-    training images, each external cohort on its headline rows (the rows behind its scores on the leaderboard).
+    A share is the share of images at one level. An association is measured between one nuisance variable and one
+    finding. The internal cohort is measured on its training images, each external cohort on its headline rows (the rows
+    behind its scores on the leaderboard).
     """
     rows: Rows = []
     findings = job.run.config.findings

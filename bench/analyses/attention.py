@@ -44,7 +44,7 @@ from harmonize.labels.findings import NO_FINDING
 from reports.schemas.tables import SCHEMAS
 
 SCENE_VERSION = 1  # part of the key of cached regions; increase this number when the computation of regions changes
-BATCH = 64  # images per pass at 224 px; the limit is needed because gradients of all findings are in memory together
+BATCH = 64  # maximum number of images per pass at 224 pixels, because gradients of all findings are in memory together
 
 Heats = NDArray[np.float32]
 
@@ -167,7 +167,7 @@ class HeatMapper:
     def scored_images(
         self, ref: CohortRef, table: pd.DataFrame, cache: ImageCache
     ) -> tuple[ScoredImages, NDArray[np.int64]]:
-        """Return the scored images outside the splits `train` and `val` with logits and labels, and their cache rows."""
+        """Return the scored images outside `train` and `val`, with logits and labels, and their rows in the cache."""
         examples = Examples.predicted(ref, self.run.config, cache)
         findings = tuple(self.run.config.findings)
         stored = CheckedFolder(self.job.store.run_dir(self.run.id)).table(f"predictions/{ref.name}.parquet")
@@ -200,7 +200,7 @@ class HeatMapper:
         progress(f"heat maps of {name}", len(image_rows), len(image_rows))
 
     def region_cache(self, ref: CohortRef, truth: Truth, cache: ImageCache, table: pd.DataFrame) -> "RegionCache":
-        """Return the cached regions of a cohort's images, shared by runs with the same geometry."""
+        """Return the cache of the regions in a cohort's images. Runs with the same geometry share this cache."""
         center = self.size if self.normalizer.input else 0
         key = [ref.id, cache.fingerprint, self.run.geometry.key, center, truth.source, truth.stamp, SCENE_VERSION]
         key += sorted((i, p.stat().st_mtime_ns) for i, p in truth.lung_masks.items())

@@ -46,7 +46,7 @@ class Explainer:
 
     @property
     def threshold(self) -> dict[str, float]:
-        """Return the threshold of each finding, a probability: the one with the highest F1 on the split `val`."""
+        """Return {finding: threshold}. The threshold is the probability with the highest F1 on the split `val`."""
         points = self.stored.points[self.stored.points["rule"] == "f1_max"]
         return {str(f): float(p) for f, p in zip(points["finding"], points["probability"], strict=True)}
 
@@ -68,7 +68,7 @@ class Explainer:
         image, geometry, threshold = _read(path), self.stored.geometry, self.threshold
         _refuse_different_frames(self.stored)
         input_side = self.stored.run.input_size
-        factor = -(-SHOWN // input_side)  # the picture is this factor larger than the network input
+        factor = -(-SHOWN // input_side)  # the picture has this many times the side of the network input
         shown_geometry = Geometry(min(geometry.size * factor, 4096), geometry.fit, geometry.clahe, geometry.region)
         gray = self._centre(to_geometry(image, shown_geometry))
         mask = None
@@ -140,7 +140,7 @@ def _maps(stored: StoredRun, findings: Sequence[str], request: _Request, view: V
 
 
 def _mean(maps: Sequence[_Map]) -> _Map:
-    """Return the mean of the maps, each divided by its maximum, and the logit of the mean probability."""
+    """Return one map: the mean of the maps, each first divided by its maximum, with the logit of the mean probability."""
     heat = np.mean([own.heat / max(float(own.heat.max()), _TINY) for own in maps], axis=0)
     logit_MNK = np.array([own.logit for own in maps])[:, None, None]
     sizes = tuple(size for own in maps for size in own.sizes)
@@ -200,7 +200,7 @@ def explainer_of(stored: StoredRun) -> Explainer:
 def draw_overlays(
     explainer: Explainer, paths: Sequence[Path], findings: Sequence[str], folder: Path, progress: Progress | None = None
 ) -> dict[str, str]:
-    """Write one picture per image, with Grad-CAM maps of the findings; return the picture path of each image path.
+    """Write one picture per image, with Grad-CAM maps of the findings; return {image path: picture path}.
 
     A picture has the name of its image. If several images have the same name, the later ones get a number, as in
     "name-2.png".

@@ -337,15 +337,15 @@ def balanced(state_NK: NDArray[np.int8], num_images: int, generator: np.random.G
 def _donor_rows(donor: Sample, candidates: NDArray[np.intp], host: Sample, num: int) -> NDArray[np.intp]:
     """Return `num` rows of donors, drawn from `candidates` in random order.
 
-    If `num` is larger than the number of candidates, the order is repeated. The numbers of uses of
-    two candidates differ by at most one.
+    If `num` is larger than the number of candidates, the order is repeated. So all candidates are used equally often, or
+    some of them once more.
     """
     order = stream(0, "donors", donor.name, host.name).permutation(candidates)
     return np.resize(order, num)
 
 
 def _own_donors(sample: Sample, hosts: NDArray[np.intp], candidates: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return for each host the row of a donor from its own cohort: the next of `candidates` in a random cyclic order."""
+    """Return for each host the row of a donor of the same cohort: the next candidate in a random cyclic order."""
     order = stream(0, "own donors", sample.name).permutation(candidates)
     next_row = dict(zip(order.tolist(), np.roll(order, -1).tolist(), strict=True))
     return np.array([next_row[int(i)] for i in hosts], np.intp)

@@ -56,7 +56,7 @@ class BatchReader:
 
     @contextmanager
     def prefetch(self, batches: Iterable[Rows]) -> Iterator[None]:
-        """Prefetch these batches in order during the block. If reading is fast, no batch is prefetched."""
+        """Prefetch `batches`, each given by its rows, in their order during the block; no-op if reading is fast."""
         if not self.slow:
             yield
             return
@@ -94,7 +94,7 @@ class _Prefetcher:
             self.pending.append((rows, self.thread.submit(self.read, rows)))
 
     def take(self, rows: Rows) -> tuple[Tensor, Any] | None:
-        """Return the batch at `rows` and start to read a further batch. Return None if `rows` is not the next batch."""
+        """Return the batch of images at `rows` and start to read a further batch; None if `rows` is not the next batch."""
         if not self.pending or not np.array_equal(self.pending[0][0], rows):
             return None
         _, future = self.pending.popleft()
@@ -112,7 +112,7 @@ def resident(images: Images, device: torch.device, max_bytes: int = COPY_BYTES) 
     on_device = torch.empty((num, height, width), dtype=torch.uint8, device=device)
     num_per_copy = max(1, max_bytes // (height * width))
     for start in range(0, num, num_per_copy):
-        # indices make a copy; a slice of a memory-mapped file would be read-only
+        # an array of indices copies the images; a slice of a memory-mapped file would be a read-only view
         rows = np.arange(start, min(start + num_per_copy, num))
         on_device[start : start + len(rows)] = torch.from_numpy(images[rows])
     return on_device

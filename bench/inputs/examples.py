@@ -75,13 +75,13 @@ class Examples:
 
     @property
     def headline_indices(self) -> NDArray[np.int64]:
-        """Return the indices of the headline images. Only a result of `predicted` has this property."""
+        """Return the indices of the headline images. This property works only for a result of `predicted`."""
         assert self.headline_N is not None
         return np.flatnonzero(self.headline_N)
 
     @property
     def feature_indices(self) -> NDArray[np.int64]:
-        """Return the indices of the images whose features are stored: one headline image per patient."""
+        """Return the indices of the images with stored features: one headline image of up to FEATURE_PATIENTS patients."""
         return self.headline_indices[probe_rows(self.patient_id[self.headline_indices])]
 
 

@@ -11,9 +11,10 @@ from bench.scoring.bootstrap.compiled import compiled
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
-# Arrays for one row of output pixels. Each output pixel lies between four pixels of the source image, its neighbors.
-# The arrays are: distances from the left and from the upper neighbors, share of the pixel inside the source image, index
-# of the neighbors in the array `packed`, the four neighbors packed into one number, gray value.
+# Six arrays for one row of output pixels. Each output pixel lies between four pixels of the source image, its neighbors.
+# The arrays are: 1. distance from the left neighbors, 2. distance from the upper neighbors, 3. share of the pixel inside
+# the source image, 4. index of the neighbors in the array `packed`, 5. the four neighbors packed into one number, 6. gray
+# value.
 Row = tuple[Floats, Floats, Floats, NDArray[np.uint32], NDArray[np.uint32], Floats]
 STRIDE = (
     64  # lengths of rows are padded to a multiple of this number, because the compiler vectorizes up to 64 iterations
@@ -96,7 +97,7 @@ def _pack_neighbors(image_HW: Bytes, padded: Bytes, packed: NDArray[np.uint32]) 
 def _source_coordinates(
     start: tuple[np.float32, np.float32], step: tuple[np.float32, np.float32], size: tuple[int, int], row: Row
 ) -> None:
-    """Fill the first four arrays of `row`: where each output pixel lies between the pixels of the source image.
+    """Fill the first four arrays of `row`: the position of each output pixel between the pixels of the source image.
 
     start: source coordinates (x, y) of the first pixel of the output row. step: change of x and of y from one output
     pixel to the next. size: height and width of the source image, without the border of one black pixel that
@@ -153,8 +154,8 @@ def resample(image_NHW: Bytes, from_N23: NDArray[np.float64], factor_N2: Floats,
 
     from_N23   matrices that map an output pixel to source coordinates: from @ (x, y, 1); pixel centers are integers
     factor_N2  factor of contrast (about the mean of the image), factor of brightness; a factor of 1 changes nothing
-    The result is as if contrast, then brightness, were changed before the interpolation. Only the interpolated values
-    are clipped to [0, 1].
+    The result is as if first contrast, then brightness, and then the position of the pixels were changed. Only the final
+    values are clipped to [0, 1].
     """
     height, width = image_NHW.shape[1], image_NHW.shape[2]
     padded, packed = np.zeros((height + 2, width + 2), np.uint8), np.empty((height + 1, width + 1), np.uint32)

@@ -25,11 +25,11 @@ _BATCH = 64
 
 
 def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Reference:
-    """Return the histogram reference of the run's preprocessing: {op: numbers}, {} if no op needs a reference.
+    """Return the histogram reference of the run: {preprocessing op: numbers}, {} if no op needs a reference.
 
     An existing reference is read from `folder`, the run's folder. A missing reference is learned on the internal
-    training images and written into `folder`; learning again gives the same numbers. For histstd, raises DatasetError
-    if no training image has any contrast.
+    training images and written into `folder`; learning again gives the same numbers. Raises DatasetError if the
+    images do not suffice: for histstd, no image has any contrast; for histmatch, all pixels are padding.
     """
     op = run.histogram_op
     if op is None:
@@ -51,7 +51,7 @@ def reference(run: Run, store: Store, internal: CohortRef, folder: Path) -> Refe
 
 
 def stored_reference(run: Run, folder: Path) -> Reference:
-    """Return the histogram reference that is stored in the run's folder: {op: numbers}, {} if no op needs a reference.
+    """Return the histogram reference in the run's folder: {preprocessing op: numbers}, {} if no op needs a reference.
 
     Raises StoreError if the reference is missing or damaged.
     """

@@ -17,9 +17,9 @@ from torch import Tensor
 from bench.inputs.device_transfer import constant, to_device
 
 LANDMARKS = (1, 10, 20, 30, 40, 50, 60, 70, 80, 90, 99)  # percentiles of the gray values of the foreground
-_FIRST_FOREGROUND = 6  # smallest uint8 gray value of the foreground, which is brighter than 0.02 * 255
+_FIRST_FOREGROUND = 6  # smallest uint8 gray value of the foreground; the foreground is brighter than 0.02 * 255
 
-# op -> landmarks in [0, 1] (histstd) or share of pixels per gray value (histmatch)
+# name of the op -> numbers: landmarks in [0, 1] (histstd), or the share of pixels of each gray value (histmatch)
 Reference = Mapping[str, Sequence[float]]
 
 
@@ -109,7 +109,7 @@ def histmatch(count_NV: Tensor, reference: Sequence[float]) -> Tensor:
     """
     reference_V = constant(tuple(reference), torch.device("cpu"), torch.float64)
     value_R = torch.nn.functional.pad(reference_V.nonzero()[:, 0], (1, 0), value=-1)
-    # A point with share 0 is added in front; its value is the darkest reference value.
+    # The first point has share 0 and the darkest value of the reference; the other points are the reference's values.
     value_R[0] = value_R[1]
     share_R = reference_V[value_R].cumsum(0) - reference_V[value_R[0]]
     share_NV = count_NV.cumsum(1).double() / count_NV.sum(1, keepdim=True).clamp(min=1)
@@ -139,7 +139,7 @@ def learn(op: str, batches: Iterable[Tensor], *, padded: bool = False) -> list[f
 
     histstd    landmarks: the landmarks of each image are scaled so that the first is 0 and the last is 1, then averaged
                over the images; images without contrast are ignored
-    histmatch  share of each gray value among all pixels
+    histmatch  share of each gray value among all pixels of all images
     With `padded`, gray value 0 is padding and is ignored. The numbers do not depend on the batch size. Raises ValueError for
     histstd if no image has contrast, and for histmatch if all pixels are padding.
     """

@@ -1,7 +1,8 @@
 """Intensity normalization: uint8 images to network input, in batches on the device.
 
 A preprocessing entry has `size`, `fit`, optionally `input`, and a list of ops: operations on images, such as `clahe`
-and `zscore`. Region crops and CLAHE are applied before images are cached. This module applies the other steps:
+and `zscore`. CLAHE and the crop to the lungs (or to a fixed region) are applied before images are cached. This module
+applies the other steps:
 
     uint8 -> [0, 1] (lookup table per image, or / 255) -> augmentation -> crop to `input` -> intensity ops -> channels
 
@@ -133,7 +134,7 @@ class Normalizer:
     ) -> Tensor:
         """Return the network's input, float32 [N, C, H, W], for uint8 images.
 
-        `augment` maps images [N, 1, H, W] in [0, 1] to images of the same shape and range. `of_bytes` says that
+        `augment` maps images [N, 1, H, W] in [0, 1] to images of the same shape and range. `of_bytes` means that
         `augment` also accepts uint8 images; then `augment` gets the uint8 images, unless a histogram op changes the
         gray values first.
         """
@@ -147,7 +148,7 @@ class Normalizer:
         return self.normalize(x_N1HW, content_N1HW)
 
     def _looked_up(self, image_NHW: Tensor) -> Tensor:
-        """Return the network's input by lookup tables: the ops change the table of an image, which then maps its pixels.
+        """Return the network's input by lookup tables: the ops change an image's table, and the table maps the pixels.
 
         In the statistics of an op, each gray value counts as often as it occurs in the center crop. The result equals
         that of `normalize`, except for rounding, because sums are added in another order.
@@ -248,8 +249,8 @@ def _mask(x_N1HW: Tensor, pixels: str, times_N1HW: Tensor | None) -> Tensor:
     """Return the mask of the values that count in statistics.
 
     `pixels` selects the foreground or all values; values that count 0 times (`times_N1HW`), such as padding, are
-    excluded. If no value is left in an image, all values except padding count; if there are none, all values count.
-    Raises ConfigError for an unknown value of `pixels`.
+    excluded. If no value is left in an image, all values except padding count. If an image has only padding, all
+    values count. Raises ConfigError for an unknown value of `pixels`.
     """
     if pixels not in ("foreground", "all"):
         raise ConfigError(f"unknown value {pixels!r} of pixels", "preprocessing.ops", "choose foreground or all")

@@ -1,7 +1,8 @@
 """Cost of a network: parameters, multiply-accumulates and images per second.
 
 Every number is measured at the resolution of the run, without data loading. Some networks (RepVGG: Ding et al. 2021,
-arXiv:2101.03697) are trained in one form and deployed in another; `Network.deployed` returns the second form.
+arXiv:2101.03697) are trained in one form and deployed in another form with fewer operations. Parameters are counted in
+both forms, operations in the deployed form (`Network.deployed`).
 """
 
 import logging
@@ -85,9 +86,10 @@ def throughput(
 ) -> float:
     """Return images per second of inference: the median over timed passes of one fixed batch.
 
-    The network must be on `device`. `precision` is autocast's type, None for float32. On a GPU the batch has 64 images,
-    with 10 warm-up and 30 timed passes. On a CPU the result is a rough estimate from batches of 4 images, with as many
-    passes as fit into a second. Batches are smaller above 512 pixels.
+    The network must be on `device`. `precision` is autocast's type, None for float32. `batch` is the number of images
+    in the batch; None means 64 on a GPU and 4 on a CPU, or fewer if `size` exceeds 512 pixels. On a GPU, 10 warm-up and
+    30 timed passes are made, in at most about 60 s. On a CPU, the result is a rough estimate from the passes of about
+    one second.
     """
     on_gpu = device.type == "cuda"
     default_batch, warmup, limit_s = (64, 10, 60.0) if on_gpu else (4, 1, 1.0)

@@ -1,7 +1,7 @@
 """One interface for networks of timm and of this project: logits for training, features for shortcut analyses.
 
-N images, C input channels, O outputs, K findings, S outputs per finding (1, or 3: absent, uncertain, present), D
-features. The first K x S outputs belong to the findings, the others to auxiliary heads.
+N images, C input channels, H and W pixels, O outputs, K findings, D features. S outputs per finding: 1, or 3 (absent,
+uncertain, present). The first K x S outputs belong to the findings, the others to auxiliary heads.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,8 +39,8 @@ _FUSING = ("fuse", "reparameterize", "switch_to_deploy")  # methods that timm's 
 class Network(nn.Module):
     """A backbone with the methods `forward_features` and `forward_head(maps, pre_logits)`, and the scale of its input.
 
-    `mean` and `std` of the pretraining images are per RGB channel, in [0, 1]. `num_findings`: the number K of findings;
-    None if every output is a finding. `states`: the number S of outputs per finding.
+    The scale is `mean` and `std` of the pretraining images for each RGB channel, in [0, 1]. `num_findings`: the number
+    K of findings; None if every output is a finding. `states`: the number S of outputs per finding.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Network(nn.Module):
         return finding_logits(output_NO[:, : self.num_findings * self.states], self.states)
 
     def auxiliary(self, output_NO: Tensor) -> Tensor:
-        """Return the logits of the auxiliary heads, one column each."""
+        """Return the logits of the auxiliary heads: one row for each image, one column for each head."""
         return output_NO[:, output_NO.shape[1] if self.num_findings is None else self.num_findings * self.states :]
 
     def embed(self, x_NCHW: Tensor) -> Tensor:
@@ -206,7 +206,7 @@ def hub_repository(name: str) -> str:
 
 
 def release_file(name: str) -> tuple[str, Path]:
-    """Return address and local path of a model's weights in timm's releases; the address is "" if timm states none."""
+    """Return the address of a model's weights in timm's releases ("" if timm states none), and their local path."""
     url = str(getattr(timm.get_pretrained_cfg(name), "url", None) or "")
     return url, Path(get_dir()) / "checkpoints" / Path(url).name
 
@@ -258,9 +258,10 @@ def _load_mapped(
 ) -> None:
     """Copy all weights of a file into the backbone, except those of the output layers; map the names with `keys`.
 
-    The start of a name in the file that equals a key is replaced by the value of this key; None removes the tensor. If
-    several keys fit, the longest key counts. A first convolution for three channels is adapted to `in_channels`.
-    Raises SetupError when a name is missing, unexpected or used twice, or when a shape differs.
+    If the name of a tensor in the file starts with a key, this start is replaced by the key's value; a value of None
+    removes the tensor. If a name starts with several keys, the longest key is used. A first convolution for three
+    channels is adapted to `in_channels`. Raises SetupError when a name is missing, unexpected or used twice, or when a
+    shape differs.
     """
     expected = backbone.state_dict()
     outputs = output_layers(backbone)
@@ -310,7 +311,7 @@ def _renamed(name: str, keys: Mapping[str, str | None]) -> str | None:
 def _imagenet_state(
     tensors: Mapping[str, Tensor], source: str, config: Mapping[str, Any], options: Mapping[str, Any]
 ) -> dict[str, Tensor]:
-    """Return the state of the complete ImageNet model, with the classifier, from the tensors of a file.
+    """Return the weights {name: tensor} of the complete ImageNet model, with the classifier, from the tensors of a file.
 
     timm converts older names of tensors. Raises SetupError for missing or unexpected tensors.
     """

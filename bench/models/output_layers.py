@@ -6,7 +6,7 @@ from torch import nn
 
 
 def output_layers(network: nn.Module) -> list[nn.Module]:
-    """Return the output layers of a network: timm's classifier, or the last linear layer of other networks."""
+    """Return the output layers of a network: a timm network's classifier; of other networks, the last linear layer."""
     for module in network.modules():
         if hasattr(module, "get_classifier"):
             layers: Any = cast("Any", module).get_classifier()

@@ -31,7 +31,7 @@ class Predictor(Protocol):
         """Return logit_NK of the findings."""
 
     def auxiliary(self, output_NO: Tensor) -> Tensor:
-        """Return the logits of auxiliary heads, one column each."""
+        """Return the logits of the auxiliary heads: one row for each image, one column for each head."""
 
 
 def images_per_pass(usual: int, side: int) -> int:
@@ -79,8 +79,9 @@ def predict(
 ) -> tuple[NDArray[np.float32], NDArray[np.float16]]:
     """Return logits [N, K] for the cached images at `rows`, and penultimate features [len(features_of), D].
 
-    `features_of`: indices of those images, counted in `rows`, whose features are returned. With `auxiliary`, columns of the
-    auxiliary heads follow. `predict_many` does the same for several networks.
+    `features_of`: positions in `rows` of the images whose features are returned; None for no image. With `auxiliary`,
+    the logits have further columns for the auxiliary heads, after those of the findings. `predict_many` does the same
+    for several networks.
     """
     return predict_many(
         [PredictionRequest(network, normalizer, features_of, auxiliary)],
@@ -105,8 +106,8 @@ def predict_many(
 ) -> list[tuple[NDArray[np.float32], NDArray[np.float16]]]:
     """Return logits [N, K] and features [len(features_of), D] of each network for the cached images at `rows`.
 
-    Images are read once for all networks. The results equal those of each network alone, bit by bit. Networks are switched
-    to evaluation mode. When memory runs out, the batch is halved for all networks.
+    Images are read once for all networks. The results are, bit by bit, those that each network gives alone. Networks
+    are switched to evaluation mode. When memory runs out, the batch is halved for all networks.
     """
     for request in requests:
         request.network.eval()

@@ -19,7 +19,8 @@ PARAMS_TOLERANCE, GMACS_TOLERANCE = 1e-3, 1e-2
 class Figures:
     """Measured size of one architecture: millions of parameters, and billions of multiply-accumulates (GMACs).
 
-    Both are 0 if the architecture cannot be built; `problem` is then the error.
+    The `deployed_` numbers are those of the deployed form. All numbers are 0 if the architecture cannot be built;
+    `problem` is then the error.
     """
 
     entry: Entry
@@ -55,7 +56,10 @@ class Figures:
         return self.verdict not in {"ok", "not stated"}
 
     def row(self) -> list[str]:
-        """Return the table row with the columns of HEADER. The numbers of the deployed form are "" if they are equal."""
+        """Return the table row with the columns of HEADER.
+
+        The numbers of the deployed form are "" if they equal those of the trained form.
+        """
         numbers = (self.params, self.gmacs, self.deployed_params, self.deployed_gmacs)
         shown = ["" if self.problem else f"{number:.3f}" for number in numbers]
         if shown[:2] == shown[2:]:

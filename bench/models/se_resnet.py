@@ -1,4 +1,4 @@
-"""SE-ResNet from scratch: a residual network of basic blocks with squeeze-and-excitation, no pretraining.
+"""SE-ResNet: a residual network of basic blocks with squeeze-and-excitation, trained from scratch.
 
 Source: CheXVision's scratch network (github.com/arudaev/chexvision); He et al. 2015, arXiv:1512.03385; Hu et al. 2017,
 arXiv:1709.01507. The default depths 3, 4, 6, 3 are those of ResNet-34. The network has 21,446,473 parameters with nine

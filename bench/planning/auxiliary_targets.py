@@ -15,7 +15,7 @@ from harmonize.datasets import native
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NO_FINDING, NOT_MENTIONED, PRESENT, UNMAPPED_CODE, space
 
-DEVICES = "Support Devices"  # a CheXpert label; devices are no disease, so an image can have it and "No Finding"
+DEVICES = "Support Devices"  # a CheXpert label; devices are no disease, so they may occur together with "No Finding"
 Floats = NDArray[np.float32]
 
 

@@ -32,7 +32,7 @@ class Derived:
     kind: str  # tta, ensemble or panel
     name: str
     views: tuple[View, ...]  # views of a TTA
-    sources: tuple[str, ...]  # sorted ids of the runs (also TTA runs) whose predictions are combined; one run for a TTA
+    sources: tuple[str, ...]  # sorted ids of the runs or TTA runs whose predictions are combined; for a TTA, one run
     runs: tuple[Run, ...]  # the trained runs whose networks are used
     document: bytes  # canonical JSON, stored as run.json
 
@@ -57,7 +57,8 @@ class Derived:
     def prediction_facts(self, store: Store, cohort: str, cohort_id: str) -> dict[str, str]:
         """Return the metadata that the derived run's prediction file of a cohort must have.
 
-        The keys are cohort (its id), and fingerprint and weights: hashes of the images and weights of the source runs.
+        `cohort`: the cohort's id. `fingerprint`: hash of the images that the source runs predicted. `weights`: hash of
+        the source runs' weights.
         """
         stored = [table_facts(store.run_dir(s) / "predictions" / f"{cohort}.parquet") for s in self.sources]
         joined = {key: [facts.get(key, "") for facts in stored] for key in ("fingerprint", "weights")}

@@ -1,9 +1,9 @@
-"""Find the images and patients that two external cohorts share, because a mean over hospitals counts them twice.
+"""Find the images and patients that two external cohorts share, because a mean over hospitals would count them twice.
 
 Shared images and patients of external cohorts are no leak into training, so they do not stop a grid: terminal and page
 state their number. If nearly all images of a cohort are also in another cohort, both cohorts are the same hospital.
-Then the cohort that the other one contains is left out of the plan, so that every mean, gap, rank and count of
-hospitals has this hospital once. Only scored rows are counted.
+Then the cohort whose images are also in the other cohort is left out of the plan, so that every mean, gap, rank and
+count of hospitals includes this hospital once. Only scored rows are counted.
 """
 
 import contextlib
@@ -94,8 +94,8 @@ def find_repeated(overlaps: Sequence[Overlap], gold: Collection[str]) -> tuple[O
     """Return one overlap for each cohort to leave out: its first cohort contains the second, which is left out.
 
     If two cohorts contain each other, the later one is left out. `gold` has the names of the gold subsets (the images
-    of a cohort with labels of physicians or radiologists). A gold subset is never left out, because the grid asks for
-    the same images with these other labels.
+    of a cohort with labels of physicians or radiologists). A gold subset is never left out, because a grid that names
+    the subset asks for the same images with these other labels.
     """
     left_out: dict[str, Overlap] = {}
     # pairs with the largest cohorts first: a cohort that contains another cohort should stay in the plan if possible
@@ -140,7 +140,7 @@ class Comparison:
     crowded: int
 
     def lines(self, folder: Path) -> list[str]:
-        """Return one line for each pair of scored cohorts that share images or patients. `folder` contains the lists."""
+        """Return one line for each pair of cohorts that has list files. The files are in `folder`."""
         lines = []
         for overlap in self.overlaps:
             if names := self.lists.get(overlap.cohorts):

@@ -69,7 +69,7 @@ class DecodedImages:
         return self.needs_predictions(run)
 
     def needs_predictions(self, run: Run) -> bool:
-        """Return whether a run must predict: predictions or features are missing, or images changed since then."""
+        """Return whether a run must predict: predictions or features are missing, or were made from other images."""
         folder = self.plan.store.run_dir(run.id)
         for ref in self.plan.refs:
             facts = table_facts(folder / "predictions" / f"{ref.name}.parquet")
@@ -111,9 +111,10 @@ class DecodedImages:
 
 
 def open_images(store: Store, ref: CohortRef, geometry: Geometry) -> ImageCache:
-    """Return the decoded images of a cohort, which `prepare` has made, because workers never decode images.
+    """Open the decoded images of a cohort; `prepare` must have made them.
 
-    Raises StoreError when the decoded images are missing or belong to another table.
+    Workers use this function, so it never decodes images. Raises StoreError when the decoded images are missing or
+    belong to another table.
     """
     cache = read_cache(ref.name, _listed(ref), geometry, store.cache_folder(ref.root))
     if cache is None:

@@ -92,8 +92,8 @@ def row(run: Run, declared: Declared, cohorts: Sequence[Mapping[str, Any]]) -> d
 def kept_models(store: Store, before: Mapping[str, Any], after: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the manifest rows of the imported models that a grid keeps when the grid is planned again.
 
-    `before` and `after` are the contents of the grid's manifest. A model is kept if it is in the store and if the grid
-    still has the cohorts, findings and splits with which the model was evaluated.
+    `before` and `after` are the contents of the old and of the new manifest. A model is kept if it is in the store and
+    if the grid still has the cohorts, findings and splits with which the model was evaluated.
     """
     old, new = ([[c["name"], c["id"], c["role"]] for c in content["cohorts"]] for content in (before, after))
     if old != new:
@@ -108,7 +108,7 @@ def kept_models(store: Store, before: Mapping[str, Any], after: Mapping[str, Any
 
 
 def dropped_models(store: Store, before: Mapping[str, Any], kept: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the names of the imported models of `before` that are in the store but not in `kept`."""
+    """Return the names of the imported models of the old manifest `before` that are in the store but not in `kept`."""
     ids = {row["id"] for row in kept}
     left = [row for row in before["derived"] if row["kind"] == KIND and row["id"] not in ids]
     return [str(row["name"]) for row in left if store.state(row["id"]) == "done"]

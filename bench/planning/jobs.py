@@ -16,7 +16,7 @@ from bench.store.checked_folders import AnalysisFolder
 from bench.store.store import Store, canonical_json, short_hash, table_facts, write_bytes
 
 R = TypeVar("R", Run, Derived)
-# role -> word that is hashed into the keys of analyses; it must not change, because stored analyses have these keys
+# role -> word that is hashed into the keys of analyses; the words must not change, because stored keys depend on them
 _ROLE_IN_KEYS = {"internal": "home", "external": "away"}
 
 
@@ -91,7 +91,7 @@ class PassJob:
         return self.store.root / "passes" / short_hash(canonical_json([run.id for run in self.runs]))
 
     def begin(self) -> None:
-        """Create the folder."""
+        """Create the folder of this job's log."""
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def fail(self, text: str) -> None:
@@ -103,8 +103,8 @@ class AnalysisJob:
     """One analysis of a finished run, or of the cohorts. An analysis of the cohorts uses only the geometry of `run`.
 
     The folder of an analysis contains tables, with the columns of `reports.schemas.tables.SCHEMAS`, and other files.
-    The file KEY contains a hash of the inputs and is written last. An analysis never changes its run: if the analysis
-    fails, the run stays done.
+    The file KEY contains a hash of the inputs. KEY is written last, so an analysis with a KEY is complete. An analysis
+    never changes its run: if the analysis fails, the run stays done.
     """
 
     analysis: Analysis
@@ -163,7 +163,7 @@ def analysis_key(identity: Sequence[Any], facts: Sequence[Sequence[Any]], per_ru
 
 
 def analysis_jobs(plan: Plan, runs: Sequence[Run]) -> list[AnalysisJob]:
-    """Return one job for each analysis of the plan and each of `runs`; analyses of the cohorts once per geometry."""
+    """Return one job for each analysis of the plan and each of `runs`; for an analysis of the cohorts, one per geometry."""
     jobs = [AnalysisJob(a, run, plan.store, plan.refs) for a in plan.grid.analyses for run in runs]
     return list({job.folder: job for job in reversed(jobs)}.values())[::-1]
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from harmonize.cache.cache import ImageCache  # this module imports OpenCV
 
 SYNTHETIC = "synthetic"  # key of env.json: whether a program drew the training images
-SCHEMA = 4  # 2: derived runs and references; 3: analyses; 4: cohorts are internal or external
+SCHEMA = 4  # new in 2: derived runs and references; in 3: analyses; in 4: the roles internal and external
 _ROLES = {"home": "internal", "away": "external"}  # role in schema 3 -> role in schema 4
 
 
@@ -103,7 +103,7 @@ class Manifest:
 
     @property
     def derived(self) -> list[Mapping[str, Any]]:
-        """Return derived runs and imported models, which differ in their `kind`."""
+        """Return the derived runs and the imported models. Imported models have the `kind` KIND."""
         return list(self.content["derived"])
 
     @property
@@ -126,7 +126,11 @@ class Manifest:
 
     @property
     def analyses(self) -> list[Mapping[str, Any]]:
-        """Return the planned analyses: name, identity (name, version, options), run, per_run, folder."""
+        """Return one row for each planned analysis.
+
+        A row has name, identity (name, version, options), run (its id), per_run (False for an analysis of the cohorts)
+        and folder (its path in the store).
+        """
         return list(self.content["analyses"])
 
     @property
@@ -146,8 +150,8 @@ class Manifest:
     def analysis_states(self) -> list[dict[str, Any]]:
         """Return one row for each planned analysis: name, run_id, options, state and reason.
 
-        run_id is "" for an analysis of the cohorts. options are those that differ from the defaults. state is done,
-        failed or absent; reason is the damage or the error as a text, "" if there is none.
+        run_id is "" for an analysis of the cohorts. options has the options that differ from the defaults. state is
+        done, failed or absent; reason is the damage or the error as a text, "" if there is none.
         """
         facts: dict[str, list[list[Any]]] = {}  # run id -> facts, read once for all analyses of a run
         rows = []
@@ -240,7 +244,9 @@ def read_manifest(store: Store, name: str | None) -> Manifest:
 
 
 def upgraded(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest of schema 3 in schema 4, in which cohorts are internal or external; other manifests unchanged.
+    """Convert a manifest from schema 3 to schema 4, which renames the roles of cohorts.
+
+    Manifests of other schemas are returned unchanged.
 
     >>> upgraded({"schema": 3, "cohorts": [{"role": "home"}, {"role": "away"}]})["cohorts"]
     [{'role': 'internal'}, {'role': 'external'}]
@@ -293,7 +299,7 @@ def trained_on_synthetic(store: Store, run_id: str) -> bool:
     env.json is read first, because a run folder may have been copied without its manifest. The manifests are also read,
     because env.json files of older versions do not state whether the images were synthetic.
     """
-    with contextlib.suppress(OSError, ValueError):  # a damaged record is not an error here: loading the run reports it
+    with contextlib.suppress(OSError, ValueError):  # a damaged env.json is no error here: loading the run reports it
         if json_object(store.run_dir(run_id) / "env.json").get(SYNTHETIC):
             return True
     for path in (store.root / "grids").glob("*.json"):
@@ -400,7 +406,7 @@ def _compared(plan: Plan, *, images: bool) -> dict[str, Any]:
 
     patients: names of the external cohorts whose patient ids were compared with the internal ids. images: whether
     images were compared. external: overlaps of the external cohorts. left_out: overlaps whose second cohort was left
-    out.
+    out of the plan.
     """
     internal, *external = plan.cohorts.values()
     return {
@@ -450,7 +456,7 @@ def _no_lungs(plan: Plan, caches: Mapping[str, "ImageCache"]) -> dict[str, float
 
 
 def _analyses(plan: Plan) -> list[dict[str, Any]]:
-    """Return one row for each planned analysis: name, identity (name, version, options), run, per_run, folder."""
+    """Return one row for each planned analysis; `Manifest.analyses` explains the columns."""
     return [
         {
             "name": job.analysis.name,

@@ -39,9 +39,9 @@ def refuse_internal_again(internal: Cohort, external: Sequence[Cohort]) -> None:
 def shares_patient_ids(one: CohortSpec, other: CohortSpec) -> bool:
     """Return whether an equal patient id in two cohorts means the same patient.
 
-    If both cohorts state a population, the populations must be equal. If not, both cohorts must have the same dataset
-    layout. A cohort of the layout `table` can be of any hospital, so two cohorts of this layout must also have the same
-    root folder.
+    If both cohorts state a population, the populations must be equal. If a cohort states no population, both cohorts
+    must have the same dataset layout. A cohort of the layout `table` can be of any hospital, so two cohorts of this
+    layout must also have the same root folder.
     """
     if one.population and other.population:
         return one.population == other.population
@@ -58,7 +58,8 @@ def compared_cohorts(internal: Cohort, external: Sequence[Cohort]) -> list[str]:
 def refuse_shared_patients(store: Store, internal: Cohort, external: Sequence[Cohort]) -> None:
     """Raise DatasetError when patients of the internal cohort are also in an external cohort.
 
-    The shared patients are listed in a file in the store. The message has an image id as an example, but no patient id.
+    For each such cohort, a file in the store lists the shared patients. The message has an image id as an example, but no
+    patient id.
     """
     problems = []
     for cohort in external:
@@ -81,7 +82,7 @@ def refuse_shared_patients(store: Store, internal: Cohort, external: Sequence[Co
 def refuse_copies(store: Store, internal: Cohort, external: Sequence[Cohort], copies: "Copies") -> None:
     """Raise DatasetError when an external cohort contains copies of internal images.
 
-    The copies are listed in a file in the store.
+    For each such cohort, a file in the store lists the copies.
     """
     problems = []
     for cohort in external:

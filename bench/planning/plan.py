@@ -60,7 +60,7 @@ class Plan:
     command: str
     bins: int  # number of bins of the calibration error
     metrics: tuple[Entry, ...] = ()  # custom metrics of the registry
-    derived: tuple[Derived, ...] = ()  # runs with TTA first, then panels, then ensembles
+    derived: tuple[Derived, ...] = ()  # TTA runs first, then panels, then ensembles
     overlaps: tuple[Overlap, ...] = ()  # one for each pair of external cohorts
     left_out: tuple[Overlap, ...] = ()  # the first cohort of an overlap contains the second, which is not in the plan
 
@@ -71,9 +71,10 @@ class Plan:
 
     @property
     def remarks(self) -> list[str]:
-        """Return lines for the user: one for each cohort that is left out, and one for each with unknown ids to exclude.
+        """Return lines for the user about cohorts that are left out of the plan, and about unknown ids to exclude.
 
-        An id in an `exclude` list is unknown if the cohort does not have it.
+        Each of these cohorts, and each cohort with unknown ids in its `exclude` list, has one line. An id is unknown if
+        the cohort does not have it.
         """
         unknown = [
             f"{name}: {cohort.unknown:,} ids of `exclude` are not in the cohort and are ignored"
@@ -200,8 +201,8 @@ def _training_data(config: RunConfig) -> tuple[object, ...]:
 def _check_internal(ref: CohortRef, cohort: Cohort, config: RunConfig) -> None:
     """Raise DatasetError when a run cannot be trained or tested on the internal cohort.
 
-    The reasons are an empty split, patients in two splits, a split without present and absent images of any finding, or
-    missing targets of auxiliary heads.
+    The reasons are an empty split, a patient in two splits, a split in which no finding has both present and absent
+    images, or missing targets of auxiliary heads.
     """
     split = ref.split_of(cohort.table, config)
     where = str(cohort.root)

@@ -1,8 +1,8 @@
 """The evaluation protocol: the split of every row of a cohort, and which rows are predicted, scored and reported.
 
-No other module decides these rows. The rows follow from the role of a cohort (internal or external) and its headline
-split, which the leaderboard shows. `CohortRef`, a cohort of a plan, is a subclass of `CohortRole`; `CohortRole.of`
-returns the role of a cohort in a manifest. Example:
+No other module decides which rows these are. The rows follow from the role of a cohort (internal or external) and its
+headline split, which the leaderboard shows. `CohortRef`, a cohort of a plan, is a subclass of `CohortRole`;
+`CohortRole.of` returns the role of a cohort in a manifest. Example:
 
     split = ref.split_of(table, config)
     table[ref.headline_rows(split)]  # the rows behind the numbers of the leaderboard

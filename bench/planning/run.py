@@ -74,7 +74,7 @@ class Run:
 
     @property
     def geometry(self) -> "Geometry":
-        """Return the preprocessing steps before the image cache: size, fit, region and CLAHE."""
+        """Return the preprocessing steps before the image cache: size, fit, region crop and CLAHE."""
         return geometry(self.preprocessing)
 
     @property
@@ -177,7 +177,7 @@ def find_run(store: Store, prefix: str) -> str:
 
 
 def read_run(store: Store, run_id: str) -> Run:
-    """Return a trained run from its run.json alone, without registry and data.
+    """Return a trained run from its run.json alone; neither registry nor data are needed.
 
     Raises StoreError for a derived run or an imported model, and for a run.json that is missing, damaged or of another
     version.

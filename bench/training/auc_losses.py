@@ -1,7 +1,7 @@
 """Losses for the area under the ROC curve, which depends on the ranking of images and not on their probabilities.
 
-The losses have the same signature and guarantees as those of `bench.training.losses`. An image with soft target t counts as a positive image with
-weight t and as a negative image with weight 1 - t. An image is never paired with itself.
+The losses have the same signature and guarantees as those of `bench.training.losses`. An image with soft target t
+counts as a positive image with weight t and as a negative image with weight 1 - t. An image is never paired with itself.
 The outputs are not probabilities, so read the calibrated scores (Platt scaling, fitted on `val`).
 N images, K findings.
 """
@@ -16,7 +16,7 @@ from bench.training.losses import masked_targets
 
 SURROGATES: dict[
     str, Callable[[Tensor, float], Tensor]
-] = {  # name -> function of two arguments: logit of the positive minus logit of the negative image, and margin
+] = {  # name -> function of d (logit of the positive image minus logit of the negative image) and of the margin
     "hinge": lambda d, margin: relu(margin - d),
     "squared_hinge": lambda d, margin: relu(margin - d) ** 2,
     "square": lambda d, margin: (margin - d) ** 2,
@@ -27,11 +27,11 @@ SURROGATES: dict[
 def pairwise(
     logit_NK: Tensor, target_NK: Tensor, weight_NK: Tensor, surrogate: str = "hinge", margin: float = 1.0
 ) -> Tensor:
-    """Return the mean surrogate loss over pairs of a positive and a negative image, then over findings.
+    """Return the mean surrogate loss over pairs of a positive and a negative image, averaged over the findings.
 
-    `surrogate` is hinge, squared_hinge, square or logistic. Logistic means log(1 + exp(margin - d)), usually with
-    margin 0; d is the logit of the positive image minus that of the negative image. A finding without a positive or
-    without a negative image in the batch is skipped. If all findings are skipped, the loss is 0.
+    `surrogate` is hinge, squared_hinge, square or logistic, a function of d: the logit of the positive image minus that
+    of the negative image. Logistic means log(1 + exp(margin - d)), usually with margin 0. A finding without a positive
+    or without a negative image in the batch is skipped. If all findings are skipped, the loss is 0.
     Source: Gao and Zhou 2015, arXiv:1208.0645, section 3 (which surrogates are consistent with the AUC).
     """
     logit_NK, target_NK = logit_NK.float(), masked_targets(target_NK, weight_NK)
@@ -49,8 +49,9 @@ class AUCM(nn.Module):
       (1-p) E[(h-a)^2 1+] + p E[(h-b)^2 1-] + 2 alpha (p(1-p) m + E[p h 1- - (1-p) h 1+]) - p(1-p) alpha^2
     Here h is sigmoid(logit), p is the share of positives in the training split, and m is the margin. 1+ is 1 for a
     positive image and else 0; 1- is 1 - 1+. E is the mean over the labeled images of the batch. The gradient of alpha
-    has its sign flipped, so any minimizing optimizer works. `after_step` keeps alpha >= 0. The initial a, b and alpha are optimal for h = 1/2
-    (alpha = m). In the paper, a, b and alpha start at 0, and all outputs then decrease together at first.
+    has its sign flipped, so any minimizing optimizer works. `after_step` keeps alpha >= 0. The initial a, b and
+    alpha are optimal for h = 1/2 (alpha = m). In the paper, a, b and alpha start at 0, and all outputs then decrease
+    together at first.
     Source: Yuan et al. 2021, arXiv:2012.03173, section 3; scaled by p(1-p) as in LibAUC's first version.
     """
 

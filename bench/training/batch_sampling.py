@@ -1,6 +1,6 @@
 """Order and batches of the training images in an epoch, which depend only on seed, epoch and label classes.
 
-Legend: N images, K findings, C classes (the present or the absent images of a finding).
+Legend: N images, K findings, C classes. A finding has two classes: its present images and its absent images.
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,10 @@ def micro_batches(num_images: int, batch: int, micro: int) -> Iterator[slice]:
 
 
 def class_membership(target_NK: NDArray[np.float32], weight_NK: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return a mask [N, C] of the classes of each image: present and absent, for each finding that has both."""
+    """Return a mask [N, C] of the classes of each image: the present classes of all findings, then the absent classes.
+
+    A finding without images in both classes is left out.
+    """
     present_NK = (weight_NK > 0) & (target_NK > 0.5)
     absent_NK = (weight_NK > 0) & (target_NK < 0.5)
     both_K = present_NK.any(axis=0) & absent_NK.any(axis=0)

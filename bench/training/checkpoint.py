@@ -15,7 +15,7 @@ from bench.config.run_config import Schedule
 from bench.store.store import write_bytes
 from bench.training.step import Step
 
-FORMAT = 5  # version of the checkpoint's format; training starts again from a checkpoint with another version
+FORMAT = 5  # version of the checkpoint's format; a checkpoint of another version is not used
 _DIGEST = 32  # bytes of a SHA-256
 
 
@@ -30,9 +30,10 @@ class TrainingState:
     seconds: float = 0.0  # wall-clock time of training and validation
 
     def add(self, row: dict[str, float], network: nn.Module, selection: str, schedule: Schedule) -> None:
-        """Append an epoch to the history; keep its weights if it is the best epoch so far, or if `selection` is last.
+        """Append an epoch to the history; keep the network's weights if this epoch is selected.
 
-        Pretraining epochs (before the run's own loss) are never selected.
+        The epoch is selected if it is the best so far, or if `selection` is "last". Pretraining epochs, in which
+        cross-entropy replaces the run's own loss, are never selected.
         """
         self.history.append(row)
         if row["epoch"] <= schedule.pretrain_epochs:

@@ -1,9 +1,9 @@
 """Data-parallel training of one run: one process per device, with the result of a single process.
 
 Each batch is split into micro-batches, as the run's `micro_batch` says. The processes divide the micro-batches among
-them, sum gradients and batch-norm statistics, and take the same optimizer step. So the number of devices changes the
-weights only by rounding of sums, and is not part of the run id. Dropout masks also depend on the number of devices,
-because each process draws its own masks.
+them, sum gradients and batch-norm statistics, and take the same optimizer step. So without dropout, the number of
+devices changes the weights only by rounding of sums. With dropout, the number of devices also changes the masks, because
+each process draws its own masks. The number of devices is not part of the run id.
 """
 
 import datetime as dt
@@ -40,7 +40,7 @@ class DataParallelGroup:
     def join(cls, rank: int, size: int, host: str, port: int, device: torch.device) -> "DataParallelGroup":
         """Connect to the other processes through the TCP store that rank 0 opens at host:port.
 
-        Raises RuntimeError when they do not connect before the timeout.
+        Raises RuntimeError when the processes do not connect within TIMEOUT.
         """
         backend = "nccl" if device.type == "cuda" else "gloo"
         if device.type == "cuda":
@@ -83,7 +83,7 @@ class DataParallelGroup:
                 tensor.copy_(total.view_as(tensor))
 
     def broadcast(self, value: bool) -> bool:
-        """Return the `value` of rank 0 to every process."""
+        """Return, in every process, the `value` of rank 0."""
         if self.size == 1:
             return value
         flag = torch.tensor([int(value)])

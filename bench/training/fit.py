@@ -82,7 +82,7 @@ def fit(
     network.set_biases(targets.initial_biases(run.states))
     step = Step(run, network, normalizer, reader, train.rows, TrainingLoss(run, targets), device, processes)
     size = schedule.effective_batch_size(len(train))
-    # The incomplete last batch is dropped; its images differ from epoch to epoch.
+    # The incomplete last batch of an epoch is dropped; the dropped images differ from epoch to epoch.
     num_steps = len(train) // size
     processes.check_batch(size, min(schedule.micro_batch or size, size))
     state = TrainingState()
@@ -181,9 +181,9 @@ def _has_both_classes(state_NK: NDArray[np.int8]) -> bool:
 
 
 def validate(logit_NK: NDArray[np.float32], state_NK: NDArray[np.int8]) -> tuple[float, float]:
-    """Return the macro AUROC over the findings with present and absent images, and the mean cross-entropy.
+    """Return the macro AUROC and the mean cross-entropy, both over the findings with present and absent images.
 
-    Uncertain labels are ignored.
+    "Not mentioned" counts as absent; labels that are uncertain or null are ignored.
     """
     aurocs: list[float] = []
     losses: list[NDArray[np.float64]] = []

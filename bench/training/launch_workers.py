@@ -78,7 +78,7 @@ def launched_group(job: Job, trains: bool, device: torch.device) -> Iterator[Dat
 
 
 def _start(task: WorkerTask) -> "subprocess.Popen[bytes]":
-    """Start a child process and send the task to it. The child prints to the output of this process."""
+    """Start a child process and send the task to it. The child prints to the standard error of this process."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     code = "from bench.runs.run_one import member; member()"
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, env=environment, stdout=2)  # noqa: S603
@@ -92,7 +92,8 @@ def _start(task: WorkerTask) -> "subprocess.Popen[bytes]":
 def _watch(job: Job, children: list["subprocess.Popen[bytes]"], finished: threading.Event) -> None:
     """End this process when a child dies, because a collective call that waits for the child may never return.
 
-    First, this process has five seconds to end by itself; `finished` is then set.
+    First, the main thread has five seconds to end the run by itself; if `finished` is set in this time, this process is
+    not ended.
     """
     while not finished.wait(0.5):
         exit_codes = [child.poll() for child in children if child.poll() is not None]

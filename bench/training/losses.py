@@ -35,7 +35,7 @@ def bce_smooth(
     """Return `bce` on targets rescaled from [0, 1] to [ls_neg, ls_pos].
 
     Label smoothing by e is ls_pos = 1 - e/2 and ls_neg = e/2.
-    Source: Szegedy et al. 2016, arXiv:1512.00567, section 7; here the two ends are independent.
+    Source: Szegedy et al. 2016, arXiv:1512.00567, section 7; here ls_pos and ls_neg are set independently.
     """
     return bce(logit_NK, smoothed(target_NK, ls_pos, ls_neg), weight_NK)
 
@@ -72,8 +72,8 @@ def focal(
 ) -> Tensor:
     """Return the focal loss: cross-entropy times (1 - p_true)^gamma, which reduces the weight of easy pairs.
 
-    p_true is the probability that the network gives to the true class; for soft targets it is interpolated. With gamma 0
-    the loss is `bce`. The weight of positives is `alpha`, and that of negatives is 1 - alpha; with None, both are 1.
+    p_true is the probability that the network gives to the true class; for a soft target, p_true is interpolated. With gamma 0
+    the loss is `bce`. The weight of positives is `alpha`, the weight of negatives is 1 - alpha; with None, both are 1.
     Source: Lin et al. 2017, arXiv:1708.02002, equations 4 and 5.
     """
     target_NK = masked_targets(target_NK, weight_NK)
@@ -113,8 +113,9 @@ def asl(
 
 
 def three_states(output_NX: Tensor, target_NK: Tensor, weight_NK: Tensor) -> Tensor:
-    """Return the cross-entropy over absent, uncertain and present: three outputs per finding for targets 0, 0.5 and 1.
+    """Return the cross-entropy over absent, uncertain and present, whose targets are 0, 0.5 and 1.
 
+    `output_NX` has X = 3 K outputs: three for each finding, in this order.
     Source: Irvin et al. 2019, arXiv:1901.07031, section 3 (U-MultiClass).
     """
     output_N3K = output_NX.float().reshape(len(output_NX), -1, 3).transpose(1, 2)

@@ -10,9 +10,9 @@ from bench.config.run_config import Schedule
 
 
 def lr_factor(step: int, steps: int, warmup: float, kind: str) -> float:
-    """Return the multiplier of the peak learning rate at a step: linear warm-up, then cosine decay to zero or constant.
+    """Return the multiplier of the peak learning rate at a step: linear warm-up, then cosine decay to zero or no decay.
 
-    `warmup` is the share of the steps in warm-up. After the warm-up, every `kind` except cosine is constant.
+    `warmup` is the share of the steps in warm-up. After the warm-up, the multiplier is 1 for every `kind` except cosine.
 
     >>> [round(lr_factor(s, 10, 0.2, "cosine"), 2) for s in (0, 1, 2, 9)]
     [0.5, 1.0, 1.0, 0.04]

@@ -43,7 +43,7 @@ class TooLargeError(RuntimeError):
 class Step:
     """Take optimizer steps on the cached images with the indices `rows`.
 
-    A phase is a range of epochs with the same loss and the same learning weights.
+    A phase is a range of epochs with the same loss, in which the same weights learn.
 
     In one step, an optimizer may evaluate the gradients several times (SAM: twice).
 
@@ -78,7 +78,7 @@ class Step:
         self.ema = ModelEmaV3(network, schedule.ema) if schedule.ema else None
         self.gradient_evaluations = 0  # number of forward and backward passes over a batch
         has_weight_N = self.training_loss.has_weight()
-        self.has_weight_N = None if has_weight_N.all() else has_weight_N  # None if all are True
+        self.has_weight_N = None if has_weight_N.all() else has_weight_N  # mask [N]; None if all are True
         self.buffers = [*network.buffers(), *self.training_loss.buffers()]
         self.saved = [buffer.clone() for buffer in self.buffers]  # values of the buffers before the step
         self.in_pass = False  # whether a forward or backward pass is running
@@ -129,7 +129,7 @@ class Step:
         progress: Progress,
         limit_reached: Callable[[], bool],
     ) -> Tensor | None:
-        """Take the steps of an epoch; return the sum of their losses, or None if the time limit ended it early."""
+        """Take the steps of an epoch; return the sum of their losses, or None if the time limit was reached."""
         schedule, num_steps = self.schedule, len(batches)
         self.begin_epoch(epoch)
         total = torch.zeros((), device=self.device)
@@ -198,7 +198,7 @@ class Step:
         return loss
 
     def own_indices(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the images of a batch that this process of the data-parallel group handles."""
+        """Return those `indices` of a batch that this process of the data-parallel group handles."""
         if self.processes.size == 1:
             return indices
         slices = self.processes.own_items(self._micro_batches(len(indices)))
@@ -234,10 +234,11 @@ class Step:
     ) -> Tensor:
         """Return the loss of one optimizer step.
 
-        `own_N` and `image_NHW` are the images of this process, ordered by micro-batch; `batch_N` is the entire batch.
+        `image_NHW` and `own_N` are the images of this process and their indices, ordered by micro-batch. `batch_N` has
+        the indices of the entire batch.
         """
         slices = self._micro_batches(len(batch_N))
-        # the loss of a micro-batch is multiplied by its share of the total weight; a single micro-batch needs no factor
+        # the loss of a micro-batch is multiplied by its share of the total weight; a single micro-batch has share 1
         total_weight = None
         if not has_weight or len(slices) > 1:
             total_weight = self.training_loss.weight(batch_N).clamp(min=1e-8)

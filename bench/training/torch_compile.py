@@ -1,4 +1,4 @@
-"""torch.compile for training: with `compile: true`, it is timed on the run's first images and used if training is faster.
+"""torch.compile for training: with `compile: true`, compiled passes are timed on the first images and used if faster.
 
 Compiled kernels round differently from eager (not compiled) kernels, so `compile` is part of the run id. Predictions, and
 so all scores, always use eager kernels.

@@ -30,8 +30,8 @@ def train_mode(network: nn.Module) -> None:
 def recalibrate_batch_norm(network: nn.Module, forward_passes: Iterable[Callable[[], Tensor]]) -> None:
     """Recompute batch-norm statistics as the plain mean over `forward_passes` of `network` in training mode.
 
-    A schedule-free optimizer evaluates other weights than those of the training passes, so the running statistics of
-    training do not fit them. Frozen layers keep their statistics.
+    A schedule-free optimizer has other weights for evaluation than for training, so the running statistics of training
+    do not fit the evaluated weights. Frozen layers keep their statistics.
     """
     train_mode(network)
     layers = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]

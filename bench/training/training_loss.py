@@ -109,7 +109,7 @@ class TrainingLoss(nn.Module):
         self.weight_NK = targets.weight_NK.clone()
         for head in self.heads:
             if head.finding is not None:
-                # the output of this finding is also an auxiliary head, and learns only from the loss of the head
+                # the output of this finding is the auxiliary head, so the finding learns only from the loss of the head
                 self.weight_NK[:, head.finding] = 0.0
         self.pretraining = False
         self.loss: Callable[..., Tensor] = three_states
@@ -134,7 +134,7 @@ class TrainingLoss(nn.Module):
         return total
 
     def weight(self, index_N: Tensor) -> Tensor:
-        """Return the total weight, in the loss, of the training images at the indices `index_N`."""
+        """Return the sum of the loss weights over all findings and over the training images at the indices `index_N`."""
         return self.weight_NK[index_N].sum()
 
     def has_weight(self) -> NDArray[np.bool_]:

@@ -1,7 +1,7 @@
 """Label policies of training: functions that turn label states (`Labels`) into targets and weights (target_NK, weight_NK).
 
-N images, K findings. States are int8: 1 present, 0 absent, -1 uncertain, -2 not mentioned, -3 unmapped. First `blank`
-turns "not mentioned" into absent or unmapped. Then an uncertainty policy returns targets and weights. Weight 0 excludes
+N images, K findings. States are int8: 1 present, 0 absent, -1 uncertain, -2 not mentioned, -3 null. First `blank`
+turns "not mentioned" into absent or null. Then an uncertainty policy returns targets and weights. Weight 0 excludes
 a pair of image and finding from the loss. Both steps take all training images at once.
 
 Source of the policies, unless stated otherwise: Irvin et al. 2019, arXiv:1901.07031, section 3.
@@ -31,7 +31,7 @@ class Labels:
 
 
 def blank(state_NK: Tensor, policy: str) -> Tensor:
-    """Return states in which -2 (not mentioned) is replaced: by absent (`zero`, CheXpert's convention) or unmapped (`ignore`).
+    """Return states with -2 (not mentioned) replaced: by absent (`zero`, CheXpert's convention) or by null (`ignore`).
 
     >>> blank(torch.tensor([[1, -1, -2]]), "zero").tolist()
     [[1, -1, 0]]

@@ -18,8 +18,8 @@ from reports.schemas.criterion import DEFAULT
 MOST, MOST_BYTES = 200, 700_000  # maximum number of pictures on a page, and their maximum total size in bytes
 ASK = "pictures of real radiographs are left out; `bench report --with-images` adds them"
 AGAIN = "damaged pictures are left out; delete the folder `attention` of the run, and `bench run` makes them again"
-# added to the sum of ranks of a case for each earlier case of its run, hospital, finding and kind, because further
-# cases of a kind show less that is new
+# A case's sum of ranks grows by this number for each earlier case of the same run, hospital, finding and kind, because
+# further cases of a kind show less that is new.
 LESS_TELLING = 4
 
 

@@ -65,7 +65,7 @@ def seeded_order(scored: ScoredImages) -> NDArray[np.int64]:
 
 
 def first_per_patient(patient_id: Texts, candidates: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Return for each of the first `most` patients the first row index of the patient in `candidates`."""
+    """Return the first row of each patient in `candidates`, for the first `most` patients in the order of `candidates`."""
     patients: set[str] = set()
     rows: list[int] = []
     for row in candidates.tolist():

@@ -43,7 +43,7 @@ class FindingMap:
 
     @property
     def called(self) -> bool | None:
-        """Return True for a positive call (the probability is at least the threshold); None without a threshold."""
+        """Return whether the call is positive (the probability is at least the threshold); None without a threshold."""
         return None if math.isnan(self.threshold) else self.probability >= self.threshold
 
 
@@ -141,7 +141,7 @@ def _outlined(view: ColorImage, mask: Gray | None, filled: bool = False) -> Colo
 
 
 def _bar(side: int, height: int) -> ColorImage:
-    """Return a picture of `height` pixels with a color scale of `side` pixels, the side of a view."""
+    """Return a picture that is `height` pixels high, with a color scale that is as high as a view (`side` pixels)."""
     bar = _blank(height, 62)
     levels = np.linspace(255, 0, side).round().astype(np.uint8)[:, None]
     bar[_TEXT : _TEXT + side, :18] = cv2.applyColorMap(np.repeat(levels, 18, 1), cv2.COLORMAP_VIRIDIS)

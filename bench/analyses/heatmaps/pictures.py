@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SIDE = 112  # pixels of each half
+SIDE = 112  # side in pixels of each half of the picture
 COVER = 0.7  # opacity of the heat map at its maximum
 OUTLINE = (255, 208, 0)  # color (BGR) of the finding's outline: light blue, which is not in the color map
 
@@ -45,7 +45,7 @@ def is_picture(content: bytes) -> bool:
 
 
 def webp(content: bytes, quality: int = 60) -> bytes:
-    """Return a PNG picture as WebP, about a tenth of the size, because a page may have up to 200 pictures."""
+    """Convert a PNG picture to WebP with about a tenth of the bytes, because a page may have up to 200 pictures."""
     picture: Any = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     return bytes(cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, quality])[1])
 

@@ -27,7 +27,7 @@ from bench.models.network import Network
 from harmonize.seeds import seed_for
 
 STEPS = 20  # number of steps of deletion and insertion
-BLUR = 0.1  # sigma of the blurred baseline image, as a share of its width
+BLUR = 0.1  # standard deviation of the Gaussian that blurs an image, as a share of the image's width
 CELLS = 7  # rows and columns of a random map, as coarse as most heat maps
 NOISE = 0.1  # standard deviation of the input noise, as a share of the image's standard deviation
 

@@ -6,7 +6,7 @@ does not depend on the scale of a map. Arun et al. 2021 (doi:10.1148/ryai.202120
 and measure it with the structural similarity. The windows of the structural similarity have 11 x 11 pixels and are
 larger than most maps, so this module uses ranks.
 
-Shapes: M maps, P cells of a map, B replicates.
+Shapes: M maps, R runs, P cells of a map, B replicates. In weight_BP, P is the number of patients.
 """
 
 from collections.abc import Iterable, Sequence
@@ -121,7 +121,10 @@ def summarize(similarity: pd.DataFrame, internal: str) -> Iterable[tuple[object,
 
 
 def _unit_ranks(heats: "pd.Series[bytes]", num_cells: int) -> Array:
-    """Return the ranks [M, P] of the cells of each map, with mean 0 and norm 1; all 0 for a constant map."""
+    """Return the unit ranks [M, P] of M maps with P cells: ranks of a map's cells, centered and scaled to norm 1.
+
+    The unit ranks of a constant map are 0. The rank correlation of two maps is the dot product of their unit ranks.
+    """
     heat_MP = np.frombuffer(b"".join(heats), np.float16).reshape(len(heats), num_cells)
     rank_MP = rankdata(heat_MP.astype(np.float64), axis=1)
     rank_MP -= rank_MP.mean(1, keepdims=True)
@@ -130,7 +133,10 @@ def _unit_ranks(heats: "pd.Series[bytes]", num_cells: int) -> Array:
 
 
 def _correlation(first_MP: Array, second_MP: Array) -> Array:
-    """Return the correlation [M] of two sets of unit ranks; NaN where both maps are constant."""
+    """Return the rank correlation [M] of M pairs of maps, from the unit ranks of the first and of the second maps.
+
+    The correlation is 0 if one map of a pair is constant, NaN if both maps are constant.
+    """
     correlation: Array = (first_MP * second_MP).sum(1)
     return np.where(first_MP.any(1) | second_MP.any(1), correlation, np.nan)
 

@@ -59,7 +59,7 @@ def summarize(measures: pd.DataFrame, dataset: str, run_id: str) -> pd.DataFrame
 def _metrics(
     measures: pd.DataFrame, map_source: str, region: str, weight_BP: Array
 ) -> Iterable[tuple[str, float, Array, float, int]]:
-    """Yield (name, value, replicates [B], chance level, number of maps) of each metric of one source and region."""
+    """Yield (name, value, replicates [B], chance level, number of maps) of each metric for one map source and region."""
     nonempty = measures[measures["empty"] == 0]
     if map_source == NETWORK and region == TRUTH:
         yield _mean("empty", measures, "empty", weight_BP, float("nan"))

@@ -86,8 +86,8 @@ def text_likelihood(image: Gray) -> float:
     """Return the share of pixels in bright thin strokes (letters, tags) near the edges of the image.
 
     A central box with half of the height and half of the width is ignored. A pixel is in a stroke if the output of a
-    white top-hat filter exceeds a third of white. The filter is as wide as 1/32 of the shorter side, so it removes
-    anatomy, which is broader than strokes. Noise stays below the limit.
+    white top-hat filter exceeds 85, a third of the value of white. The filter is as wide as 1/32 of the shorter side, so
+    the filter removes anatomy, which is broader than strokes. Noise stays below 85.
     """
     shrink = min(1.0, _TEXT_SIDE / max(image.shape))
     size = tuple(max(8, round(side * shrink)) for side in image.shape)
@@ -143,9 +143,9 @@ class Explained:
 def trees(x_ND: Array, sample: Sample, source: NDArray[np.int64], explain: int = 0, seed: int = 0) -> Explained:
     """Return a random forest's out-of-fold probabilities, and the SHAP values of up to `explain` images of each fold.
 
-    The forest has 150 trees, at least three images per leaf, and balanced classes. All probabilities are above 0,
-    because one additional tree gives every source the same probability. Raises ValueError if the SHAP values of an
-    image do not sum to the forest's probability. Source of SHAP values: Lundberg 2020, doi:10.1038/s42256-019-0138-9.
+    The forest has 150 trees, at least three images per leaf, and equal total weights of all sources. All probabilities
+    are above 0, because one additional tree gives every source the same probability. Raises ValueError if the SHAP
+    values of an image do not sum to the forest's probability. Source of SHAP values: Lundberg 2020, doi:10.1038/s42256-019-0138-9.
     """
     filled_ND = np.where(np.isfinite(x_ND), x_ND, -1.0)
     num_sources = len(sample.names)

@@ -131,9 +131,10 @@ def _statistics(
 
 
 def spearman(xs: Array, ys: Array, drawn_BN: Array) -> Array:
-    """Return Spearman's correlation of xs and ys [N] in each replicate [B]; pair n occurs drawn_BN[b, n] times in replicate b.
+    """Return Spearman's correlation of xs and ys [N] in each replicate [B].
 
-    Equal values get their mean rank. The correlation is NaN if xs or ys is constant.
+    The pair (xs[n], ys[n]) occurs drawn_BN[b, n] times in replicate b. Equal values get their mean rank. The correlation
+    is NaN if xs or ys is constant.
 
     >>> spearman(np.array([3, 1, 2, 5, 4.0]), np.array([2, 1, 3, 5, 4.0]), np.ones((1, 5))).round(3).tolist()
     [0.9]
@@ -148,8 +149,8 @@ def spearman(xs: Array, ys: Array, drawn_BN: Array) -> Array:
 def partial_spearman(xs: Array, ys: Array, control: Array, drawn_BN: Array) -> Array:
     """Return the partial rank correlation of xs and ys given `control`, for each replicate [B].
 
-    Pair n occurs drawn_BN[b, n] times in replicate b. The correlation is NaN if `control` determines the ranks of xs or
-    ys, or if xs, ys or `control` is constant.
+    The n-th items of xs, ys and `control` occur drawn_BN[b, n] times in replicate b. The correlation is NaN if `control`
+    determines the ranks of xs or ys, or if xs, ys or `control` is constant.
 
     >>> partial_spearman(np.array([3, 1, 2, 5, 4.0]), np.array([2, 1, 3, 5, 4.0]), np.arange(5.0), np.ones((1, 5))).round(3).tolist()
     [0.875]
@@ -161,7 +162,7 @@ def partial_spearman(xs: Array, ys: Array, control: Array, drawn_BN: Array) -> A
 def kendall(xs: Array, ys: Array, drawn_BN: Array) -> Array:
     """Return Kendall's tau-b of xs and ys for each replicate [B]; NaN if xs or ys is constant.
 
-    Pair n occurs drawn_BN[b, n] times in replicate b.
+    The pair (xs[n], ys[n]) occurs drawn_BN[b, n] times in replicate b.
     """
     first, second = (np.sign(v[:, None] - v[None, :]) for v in (xs, ys))
 
@@ -198,9 +199,8 @@ def _draws(group: NDArray[np.intp], name: str) -> Array:
 def _interval(value: float, replicates: Array) -> tuple[float, float]:
     """Return the bounds of the percentile interval of the finite replicates.
 
-    Both bounds are NaN if at least a tenth of the replicates are NaN.
-
-    With few architectures, some replicates contain only one or two architectures, so the correlation is undefined.
+    Both bounds are NaN if at least a tenth of the replicates are NaN. A replicate is NaN if its correlation is undefined:
+    with few architectures, some replicates contain only one or two different architectures.
     """
     finite = replicates[np.isfinite(replicates)]
     if len(finite) <= 0.9 * len(replicates):

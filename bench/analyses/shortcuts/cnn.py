@@ -21,7 +21,7 @@ SIDE = 64  # maximum side of the input in pixels; larger images are reduced
 BATCH = 64
 RING = 0.1  # width of the border as a share of the side
 CENTRE = 0.5  # side of the masked center as a share of the side
-LOW = 8  # side in pixels of the low-resolution control
+LOW = 8  # side in pixels to which the view `low_res` reduces an image
 
 
 class Block(nn.Module):
@@ -99,8 +99,8 @@ def network_probe(
     """Train one source network for each of the first `num_folds` folds; return out-of-fold probabilities [N, K].
 
     `images` [N, H, W] are uint8; `source` [N] has the class of each image. Images in folds without a network have the
-    probability NaN. Training uses AdamW at 3e-3 with a one-cycle schedule. There is no augmentation, because the
-    network does not have to generalize to other hospitals.
+    probability NaN. Training uses AdamW with a one-cycle schedule and a maximum learning rate of 3e-3. There is no
+    augmentation, because the network does not have to generalize to other hospitals.
     """
     x_N1HW = torch.from_numpy(np.ascontiguousarray(images))[:, None].to(device).float() / 255
     if x_N1HW.shape[2] > SIDE:

@@ -44,8 +44,8 @@ class ChangedPredictions:
     host: str  # cohort of the images
     before: Logits
     after: Logits
-    control: Logits | None  # after the same change with pixels of the host's cohort; None for kinds without a control
-    state: NDArray[np.int8]  # [N, K], label states: 1 present, 0 absent, other values neither
+    control: Logits | None  # after the control change, mostly with pixels of the host's cohort; None without a control
+    state: NDArray[np.int8]  # [N, K], label states: 1 present, 0 absent; images with other values count as neither
     patient: NDArray[np.str_]  # [N], all different
 
 

@@ -83,7 +83,10 @@ def score_repeats(prob_RNK: Array, source: Codes, ids: NDArray[np.object_], seed
 def difference(
     first: ProbeScores, second: ProbeScores, metric: str = "balanced_accuracy"
 ) -> tuple[float, float, float]:
-    """Return a metric's difference, first minus second, on the same images, with the bounds of its paired 95 % interval."""
+    """Return the difference of a metric between two classifiers on the same images, `first` minus `second`.
+
+    The second and third value are the bounds of the paired 95 % interval of the difference.
+    """
     value = np.array([first.value[metric] - second.value[metric]])
     low, high = percentile(value, (first.replicates[metric] - second.replicates[metric])[None])
     return float(value[0]), float(low[0]), float(high[0])

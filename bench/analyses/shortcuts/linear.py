@@ -26,7 +26,7 @@ REPEATS = 20  # number of few-shot classifiers; each repeat draws other training
 
 
 def projections(sample: Sample, x_ND: Floats, components: int = COMPONENTS) -> list[Floats]:
-    """Return one array [N, C] for each fold: all images, projected on principal components of the other folds."""
+    """Return one array [N, C] per fold: all images, projected on principal components of the images outside this fold."""
     return [_project(x_ND, sample.fold != number, components) for number in range(NUM_FOLDS)]
 
 

@@ -37,8 +37,8 @@ COLUMNS = ("nuisance", "level", "finding", "metric", "value", "low", "high", "ch
 SUPPORT, MARKER, ANY = "support devices", "marker", "any"
 UNKNOWN = -1
 MOST_PATIENTS = 20_000  # maximum number of patients per cohort, drawn at random
-MIN_PATIENTS = 10  # minimum number of patients with a finding, and without it
-MIN_STRATUM = 5  # inside a stratum (the images of one level): minimum number of patients with a finding, and without it
+MIN_PATIENTS = 10  # minimum number of patients with a finding, and also of patients without the finding
+MIN_STRATUM = 5  # the same minimum for each stratum; a stratum has the images of one level
 
 
 def levels(table: pd.DataFrame, marker: NDArray[np.bool_] | None = None) -> dict[str, Nuisance]:
@@ -112,7 +112,7 @@ class Association:
         self.label_NF, self.nuisances = label_NF, dict(nuisances)
 
     def rows(self, patient: NDArray[Any], seed: int = 0) -> list[Row]:
-        """Return the internal rows: cramers_v and out-of-fold auroc_nuisance of each variable and finding.
+        """Return the rows of the internal cohort: cramers_v and out-of-fold auroc_nuisance of each variable and finding.
 
         auroc_nuisance is the AUROC of a logistic model that predicts the finding only from the variable.
         """
@@ -268,9 +268,10 @@ def _cramers(
 
 
 def cramers_v(count_RC: NDArray[np.floating]) -> float:
-    """Return the bias-corrected Cramér's V of a contingency table, 0 to 1.
+    """Return the bias-corrected Cramér's V, 0 to 1, of a contingency table with R rows and C columns.
 
-    Source: Bergsma 2013, doi:10.1016/j.jkss.2012.10.002. NaN when all images are in one row or column.
+    The result is NaN when all images are in one row or one column. Source: Bergsma 2013,
+    doi:10.1016/j.jkss.2012.10.002.
     """
     count = np.asarray(count_RC, np.float64)
     count = count[count.sum(1) > 0][:, count.sum(0) > 0]

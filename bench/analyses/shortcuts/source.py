@@ -1,6 +1,6 @@
 """Source probes: linear classifiers that predict the source (cohort) of an image from frozen features, with controls.
 
-A probe shows that the features contain the source. It does not show that the network uses the source: features of a
+A probe shows that the features contain the source, but not that the network uses the source: features of a
 random network also contain the source, and often more clearly.
 
 Shapes: N images of all sources, D features, C components, K sources, F findings.
@@ -184,9 +184,10 @@ def _matched(
 
 
 def _from_labels(sample: Sample, sources: Mapping[str, Source], findings: tuple[str, ...]) -> dict[str, Array]:
-    """Return probe -> input [N, columns]: `labels` -> known labels, `logits` -> known labels and logits.
+    """Return {name of the probe: its input [N, number of columns]}.
 
-    The result is empty without labels. `logits` is left out if a source has no logits.
+    The probe `labels` gets the known labels; the probe `logits` gets the known labels and the logits. The result is
+    empty without labels. The probe `logits` is left out if a source has no logits.
     """
     label_NF = _labels(sample, sources, findings)
     if label_NF is None or not (label_NF >= 0).any():

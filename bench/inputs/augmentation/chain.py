@@ -20,7 +20,7 @@ STEPS: Mapping[str, Callable[..., Tensor]] = {
     "erase": step.erase,
     "border": step.border,
 }
-_ON_BYTES = {"crop", "hflip", "warp"}  # steps that only move pixels also accept uint8
+_ON_BYTES = {"crop", "hflip", "warp"}  # steps that also accept uint8 images, because they only move pixels
 
 
 def chain(x_N1HW: Tensor, seed: int, steps: Sequence[str | Mapping[str, Any]]) -> Tensor:

@@ -18,9 +18,9 @@ from bench.inputs.device_transfer import to_device
 def crop(x_N1HW: Tensor, seed: int, *, share: float = 0.125, p: float = 1.0) -> Tensor:
     """Return images shifted by whole pixels, by at most `share` / 2 of their side in each direction.
 
-    Pixels from outside the image are black. Later, the center of the image is cropped to the preprocessing option
-    `input`. So with `input: 224`, a cached image of 256 pixels and `share` 0.125, this step is a random crop without
-    black pixels. Without this step, the crop is central, as in evaluation.
+    Pixels from outside the image are black. Later, the preprocessing keeps only the center of the image, with a side of
+    `input` pixels. So with `input: 224`, a cached image of 256 pixels and `share` 0.125, this step is a random crop
+    without black pixels. Without this step, the crop is central, as in evaluation.
     """
     rows, value_M2 = _select(x_N1HW, seed, p, 2)
     height, width = x_N1HW.shape[2:]
@@ -134,7 +134,7 @@ def erase(
 def border(x_N1HW: Tensor, seed: int, *, most: float = 0.1, p: float = 0.5) -> Tensor:
     """Return images with black borders, as scanners and letterboxes make them.
 
-    A border is at most `most` times the side of the image wide.
+    The width of each border is at most `most` times the side of the image.
     """
     rows, value_M4 = _select(x_N1HW, seed, p, 4)
     return _blacken(x_N1HW, rows, value_M4[:, :2] * most, 1 - value_M4[:, 2:] * most, inside=False)
@@ -156,21 +156,21 @@ def _pick(x_N1HW: Tensor, rows: Tensor) -> Tensor:
 
 
 def _put(x_N1HW: Tensor, rows: Tensor, changed: Tensor) -> Tensor:
-    """Return a copy of the batch with the images at `rows` replaced by `changed`; without rows, the batch itself."""
+    """Return a copy of the batch with the images at `rows` replaced by `changed`; the batch itself if `rows` is empty."""
     if not len(rows):
         return x_N1HW
     return x_N1HW.index_copy(0, to_device(rows, x_N1HW.device), changed)
 
 
 def _per_image(value_MK: Tensor, like: Tensor) -> Tensor:
-    """Return K numbers per image, [M, K] on the CPU, in the shape [M, K, 1, 1] on the device and in the type of `like`."""
+    """Copy K numbers per image [M, K] from the CPU to the device of `like`; return [M, K, 1, 1] in the type of `like`."""
     return to_device(value_MK.to(like.dtype), like.device)[:, :, None, None]
 
 
 def _blacken(x_N1HW: Tensor, rows: Tensor, start_M2: Tensor, stop_M2: Tensor, *, inside: bool) -> Tensor:
-    """Return the batch, where the images at `rows` are black inside (or else outside) a box.
+    """Return the batch with a part of the images at `rows` black: inside each image's box, or else outside the box.
 
-    `start_M2` and `stop_M2` are the box's first and last position along height and width, as shares of the side.
+    `start_M2` and `stop_M2` are the first and last position of each box along height and width, as shares of the side.
     """
     inner = []
     for axis, side in enumerate(x_N1HW.shape[2:]):

@@ -38,7 +38,7 @@ class Warp:
     def inverse(self, height: int, width: int) -> Tensor:
         """Return the matrices [N, 2, 3] that map output coordinates (x, y, 1) to input coordinates (x, y).
 
-        Both are from -1 to 1 along each side of the image. `height` and `width` are in pixels.
+        Input and output coordinates are from -1 to 1 along each side of the image. `height` and `width` are in pixels.
         """
         cos, sin, aspect = torch.cos(self.angle), torch.sin(self.angle), height / width
         across = torch.stack([cos * self.flip, sin * aspect * self.flip], 1)

@@ -12,7 +12,7 @@ class Lion(Optimizer):
     """Update by the sign of an interpolated momentum, with decoupled weight decay.
 
     Each weight moves by exactly `lr`. Good first values are AdamW's, with `lr` 3-10 times smaller and `weight_decay`
-    3-10 times larger (section 5 of the paper). The state has one buffer per weight.
+    3-10 times larger (section 5 of the paper). The optimizer's state has one number per weight.
     """
 
     def __init__(

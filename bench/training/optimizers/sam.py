@@ -54,12 +54,12 @@ class SAM(Optimizer):
         self._share_state()
 
     def _share_state(self) -> None:
-        """Use the base optimizer's groups and state, which are new objects after it loads a state."""
+        """Use the base optimizer's groups and state, which are new objects after the base optimizer loads a state."""
         self.param_groups, self.state = self.base.param_groups, self.base.state
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor:  # type: ignore[override]
-        """Call the closure (zero_grad, forward, backward) twice and step; return its first loss."""
+        """Call the closure (zero_grad, forward, backward) twice and step; return the loss of the first call."""
         if closure is None:
             raise ValueError("SAM needs a closure, because it computes the gradient at two points")
         params = [p for group in self.param_groups for p in group["params"]]
