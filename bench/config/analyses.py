@@ -15,7 +15,7 @@ from harmonize.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """Options of the analysis `probes`: source classifiers on the features of the trained and of untrained networks."""
+    """Options of the analysis `probes`: source classifiers on features of the run's trained network and of untrained networks."""
 
     per_source: int = 250  # number of images per cohort on which the untrained networks are probed
 
@@ -30,8 +30,9 @@ class Acquisition:
 
     per_source: int = 150  # images per cohort
     epochs: int = 6  # training epochs of the networks that predict the source
-    folds: int = 2  # number of test folds, out of five; one network is trained for each of them
-    # number of images per fold for which SHAP values explain the classifiers on descriptors, which are decision trees
+    folds: int = 2  # how many of five folds serve as the test fold; one network is trained for each test fold
+    # number of images per fold with SHAP values, which explain the predictions of the classifiers on descriptors; these
+    # classifiers are decision trees
     explained: int = 60
 
     def __post_init__(self) -> None:
