@@ -58,7 +58,7 @@ class StoredRun:
     id: str
     findings: tuple[str, ...]
     device: torch.device
-    unlearnt: tuple[str, ...]  # findings whose training images are all present or all absent; they are not predicted
+    unlearnt: tuple[str, ...]  # findings present (or absent) in all training images; the run does not predict them
     # columns: finding, rule, threshold (a logit), probability, platt_a, platt_b; empty without scores
     points: pd.DataFrame
     trained: "TrainedNetwork | None" = None
@@ -168,7 +168,8 @@ def load(store: Store, prefix: str, device: str = "cpu") -> StoredRun:
         return _load_combination(store, run_id, content, device)
     run = read_run(store, run_id)
     _refuse_unfinished(store, run_id)
-    # checked before the network is built: a run.json from elsewhere may name code that would be imported then
+    # This check comes before the network is built: building imports the code that run.json names, and a run.json from
+    # elsewhere may name any code.
     if not (folder / "model.safetensors").is_file():
         fix = "predict in the store in which it was trained, or with a folder of `bench upload --folder`"
         raise StoreError(f"run {run_id} cannot be loaded: its weights are missing", str(folder), fix)
