@@ -31,8 +31,8 @@ from bench.store.store import Progress, read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
 
-# scoring versions whose numbers agree within ROUNDING, except the interval bounds of calibration errors and of differences
-# between calibration errors
+# Bundles of other scoring versions are refused. The numbers of these versions agree within ROUNDING, except the interval
+# bounds of calibration errors and of differences between calibration errors.
 COMPARABLE = (11, 12, 13, 14, 15, 16)
 # the scoring versions that changed the bounds of calibration errors, and the bounds of differences between them
 BOUNDS_OF_ERRORS, BOUNDS_OF_DIFFERENCES = 14, 15
