@@ -29,7 +29,8 @@ STATED = (  # facts about every run that its submitter states and nobody can che
 # fields of a configuration whose registry entries decide the network and the size of its input
 _NETWORK = ("architecture", "preprocessing", "uncertainty")
 _TIMM = re.compile(r"[A-Za-z0-9_.]+")  # name of a network in timm
-EXACT = ("params", "trainable_params", "deployed_params", "image_size")  # stated numbers that must equal the counted numbers
+# stated numbers that must equal the counted numbers
+EXACT = ("params", "trainable_params", "deployed_params", "image_size")
 ROUNDED = ("macs", "flops")  # stated numbers that may differ from the counted numbers by SLACK
 SLACK = 0.01  # tolerance as a share of the number: versions of timm and fvcore count a few operations differently
 _FIX = "install the versions of torch and timm in its env.json, or ask its maker how the number was counted"
