@@ -50,8 +50,8 @@ class Schedule:
     )
     stop_on: str = "val"  # split whose AUROC `patience` watches: val, or expert_valid (labeled by radiologists)
     select_on: str = "val"  # split whose AUROC selects the epoch
-    # whether the internal test AUROC of each epoch is recorded; the highest of these values shows by how much the AUROC
-    # would be too high if the test split selected the epoch
+    # whether the internal test AUROC of each epoch is recorded; the record shows by how much the test AUROC would be too
+    # high if the test split selected the epoch
     audit: bool = False
     sampling: str = "shuffled"  # balanced: each forward pass has positive and negative images of each finding (AUC losses need this)
     pretrain_epochs: int = 0  # epochs with cross-entropy before the run's own loss; these epochs are never selected

@@ -154,7 +154,7 @@ class AnalysisRate:
 
     own_s: float  # seconds of the analysis without the forward passes of the network
     images: int  # number of forward passes of single images; an image may go through the network several times
-    num_analyzed: int  # number of different images that the analysis uses
+    num_analyzed: int  # number of images that the analysis uses, see the function `num_analyzed`
     num_bytes: int
     failed: str = ""  # the reason if the analysis could not be measured, else ""
 

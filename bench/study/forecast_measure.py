@@ -44,7 +44,7 @@ from bench.training.step import Step
 from bench.training.training_loss import TrainingLoss, TrainingTargets
 from harmonize.seeds import stream
 
-# seconds for which a network's training steps are measured; its predictions are measured for half of this time
+# about this many seconds of a network's training steps are measured, and half as many seconds of its predictions
 ENOUGH_S = 2.0
 DISTINCT = 64  # number of random images with which a network is measured
 REHEARSED_PIXELS = 8 * 224 * 224  # maximum number of pixels in a training step of the rehearsal on a CPU
