@@ -62,7 +62,7 @@ METHODS = ("gradcam", "gradcam++", "hirescam")
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Options of the analysis `attention`: it measures heat maps on a sample of every cohort, and makes a gallery."""
+    """Options of the analysis `attention`: it measures heat maps on a sample of images of each cohort, and makes a gallery."""
 
     images: int = 24  # images per finding and cohort, one per patient
     gallery: int = 1  # pictures per finding, cohort and kind of case (such as false negative)

@@ -211,8 +211,9 @@ def combination(
     points: pd.DataFrame,
     name: str,
 ) -> StoredRun:
-    """Return the TTA, ensemble or panel of a run.json, given its content and its sources.
+    """Return the TTA, ensemble or panel that a run.json describes.
 
+    `content`: the content of run.json. `points`: thresholds and calibrators. `name`: the name of an ensemble, else "".
     Raises StoreError when the runs of an ensemble predict different findings.
     """
     first = sources[0]

@@ -222,7 +222,7 @@ class ScoresFolder(CheckedFolder):
         return table_of(self.path / file, self.read(file))
 
     def damage(self, names: Sequence[str]) -> str:
-        """Return the first problem of the scores as text; "" if all files with a checksum are intact and `names` are among them."""
+        """Return the first problem of the scores as text; "" if the files `names` have checksums, and all files with checksums are intact."""
         checksums = self.checksums()
         if checksums is None:
             return NO_CHECKSUMS

@@ -68,7 +68,7 @@ def external_threshold_notes(where: str, manifest: Manifest, run_id: str) -> Ite
 
 
 def _misfits(rows: Sequence[Counts]) -> list[str]:
-    """Return one text for each finding whose threshold does not fit, the largest ratio of the two numbers first."""
+    """Return one text for each finding whose threshold does not fit. The finding whose two numbers differ most is first."""
     misfits = [
         (abs(float(np.log((called + 1) / (present + 1)))), f"{finding} called in {called:,}, present in {present:,}")
         for finding, called, present in rows

@@ -132,9 +132,10 @@ def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None =
 
 
 def _with_new_bounds(stated: pd.DataFrame, computed: pd.DataFrame, version: int) -> pd.DataFrame:
-    """Replace interval bounds in the stated scores by the computed bounds, where older scoring versions had other bounds.
+    """Replace interval bounds in the stated scores by the computed bounds, if the bundle's scoring version computed other bounds.
 
-    Only calibration errors and differences between calibration errors have such bounds. `version`: scoring version of the bundle.
+    This concerns only calibration errors and differences between calibration errors. `version`: scoring version of the
+    bundle.
     """
     if not {"metric", "low", "high"} <= set(stated.columns) or len(stated) != len(computed):
         return stated
