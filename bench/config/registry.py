@@ -1,4 +1,4 @@
-"""registry.yaml: everything that a grid can name. An entry refers to its code as "module:attribute".
+"""registry.yaml: the networks, losses, metrics and other entries that a grid can name. An entry refers to its code as "module:attribute".
 
 The code is imported only when the entry is used.
 """

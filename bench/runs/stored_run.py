@@ -120,7 +120,10 @@ class StoredRun:
         return sum(source.num_maps for source in self.sources) if self.kind == "ensemble" else 1
 
     def passes(self, view: View | None = None) -> list[tuple["StoredRun", View | None]]:
-        """Return the predictions that a combination combines, as pairs: a source run, and the view of the images that this run gets."""
+        """Return the predictions that a combination combines, as pairs: a source run, and the view of the images that this run gets.
+
+        `view`: the view that the sources of an ensemble or a panel get. The source of a TTA gets the views of the TTA.
+        """
         if self.kind == "tta":
             return [(self.sources[0], own_view) for own_view in self.views]
         return [(source, view) for source in self.sources]
@@ -240,7 +243,8 @@ def logits(
 ) -> NDArray[np.float32]:
     """Return logit_NK of images. `view` transforms the images before the network (see `view_transform`).
 
-    The logits of a TTA or an ensemble are those of the mean probability. A panel has 0 for a finding without a network.
+    The logits of a TTA or an ensemble are computed from the mean probability over its views or runs. A panel has 0 for
+    a finding without a network.
     """
     if stored.trained is not None:
         own = stored.trained
