@@ -156,7 +156,7 @@ def _specs(
 ) -> "Mapping[str, CohortSpec]":
     """Return {name: specification} of the cohorts of --data.
 
-    Without --data, return the synthetic cohorts of the grid. They are made in the store if they are not made yet.
+    Without --data, return the synthetic cohorts of the grid. These cohorts are made if the store does not have them yet.
     """
     from harmonize.cohorts.specs import read_data
 

@@ -80,7 +80,7 @@ class Kind:
     """One kind of analysis: its code and its options."""
 
     use: str  # "module:function" that takes (AnalysisJob, folder, Progress); only workers import the module
-    options: type[Any]  # a frozen dataclass, every field with a default
+    options: type[Any]  # class of the options: a frozen dataclass in which every field has a default
     # Whether the analysis uses the network of a run. An analysis with False uses only the images, so it is done once for
     # all runs with the same image geometry (size and crop of the images).
     per_run: bool = True

@@ -39,7 +39,7 @@ class Schedule:
     weight_decay: float = -1.0  # below 0: value of the optimizer entry
     clip: float = 0.0  # maximum global gradient norm; 0: off
     patience: int = 0  # epochs without a better validation AUROC before stopping; 0: off
-    ema: float = 0.0  # decay of the averaged weights; 0: off
+    ema: float = 0.0  # decay of the exponential moving average of the weights; 0: no average
     freeze_epochs: int = 0  # number of epochs at the start in which only the output layer is trained
     # The learning rate of the optimizer entry is multiplied by this number. A sweep over 1/3, 1 and 3 tunes every
     # optimizer with the same effort.
@@ -353,7 +353,7 @@ def from_dict(kind: type[T], raw: object, where: str) -> T:
             type_name = _TYPE_NAMES.get(expected, getattr(expected, "__name__", str(expected)))
             raise ConfigError(f"{key} must be {type_name} (got {value!r})", f"{where}.{key}", f"write {type_name}")
         else:
-            # 0 -> 0.0, so that both give the same run id
+            # a float field turns 0 into 0.0, so that 0 and 0.0 give the same run id
             values[key] = expected(value) if expected in (int, float, str) else value
     required = [n for n, f in keys.items() if f.default is MISSING and f.default_factory is MISSING]
     for name in required:

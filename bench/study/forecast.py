@@ -1,8 +1,8 @@
 """Forecast time, disk and memory of a grid: the work of each run (numbers of steps and images), multiplied by rates that a rehearsal measures on this machine.
 
-`bench.study.forecast_measure` measures the rates; this module does not need torch. The forecast assumes that all images are
-readable and that every run trains all its epochs, unless its time limit ends it. So `patience` and unreadable images make the
-real numbers smaller.
+`bench.study.forecast_measure` measures the rates; this module does not need torch. The forecast assumes that all images
+are readable and that every run trains all its epochs, unless the time limit ends the training. So `patience` and
+unreadable images make the real numbers smaller than the forecast.
 """
 
 from collections.abc import Callable, Mapping, Sequence

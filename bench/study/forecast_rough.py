@@ -5,7 +5,7 @@ that it forecasts. For work that the rehearsal does not measure, the forecast us
 does not need torch.
 
 The rates are those of one core of an Intel Xeon, and of a data center GPU. On a faster machine, both the rehearsal and
-the grid take less time.
+the grid take less time, so their ratio stays about the same.
 """
 
 from collections.abc import Mapping, Sequence
