@@ -68,7 +68,7 @@ def comparison_html(table: pd.DataFrame, rule: str, names: Sequence[str]) -> str
 
 
 def same_frame(first: "Geometry", second: "Geometry") -> bool:
-    """Return whether two runs see the same region of an image, so that their heat maps can be subtracted.
+    """Return whether two runs see the same part of an image, so that their heat maps can be subtracted.
 
     The size and the contrast of the images may differ.
     """

@@ -10,11 +10,12 @@ from bench.cli import signals
 def main() -> None:
     """Load the modules of the command line and run the command.
 
-    Loading takes a tenth of a second. Signals are handled before, so that Ctrl-C also works during this time.
+    Loading takes a tenth of a second. The handlers of signals are set before loading, so that Ctrl-C also works during
+    this time.
     """
     signals.end_at_once()
     status = _Status()
-    atexit.register(status.leave)  # exit functions run in reverse order, so this one runs last
+    atexit.register(status.leave)  # the function that is registered first runs last
     from bench.cli.main import main as run
 
     signals.end_with_cleanup()

@@ -42,7 +42,7 @@ def app(
         raise SetupError("streamlit is not installed", "bench app", "pip install 'unseen-cxr[app]'")
     if _in_use(port):
         raise ConfigError(f"port {port} is in use", "--port", f"choose another port: bench app --port {port + 1}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the server stops when this command is stopped
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM then stops the server, as Ctrl-C does
     server = subprocess.Popen(command(port), env=os.environ | {"BENCH_STORE": str(store.resolve())})  # noqa: S603
     try:
         if _answers(server, port):

@@ -32,7 +32,7 @@ data_app = typer.Typer(
     cls=ReadableHelp, no_args_is_help=True, rich_markup_mode=None, help="Make synthetic cohorts; describe cohorts."
 )
 
-DEMO = "demo"  # without --data, the synthetic cohorts of this grid are described
+DEMO = "demo"  # without --grid, the split, label space and synthetic cohorts of this grid are used
 
 
 @data_app.command(epilog=examples("bench data phantom phantoms --source 2000 --external 300 --shortcut 0.9"))
@@ -156,7 +156,7 @@ def _specs(
 ) -> "Mapping[str, CohortSpec]":
     """Return {name: specification} of the cohorts of --data.
 
-    Without --data, return the synthetic cohorts of the grid. They are made in the store if they are not made yet.
+    Without --data, return the synthetic cohorts of the grid. These cohorts are made if the store does not have them yet.
     """
     from harmonize.cohorts.specs import read_data
 
@@ -203,7 +203,8 @@ def _describe(
 ) -> "dict[str, Stats]":
     """Return {name: statistics} of the cohorts.
 
-    `store`: path of a store whose earlier checks and runs tell which images cannot be read; with None, this is unknown.
+    `store`: path of a store whose earlier checks and runs tell which images cannot be read; None if it is unknown which
+    images can be read.
     """
     from bench.store.store import short_hash
     from harmonize.checks.known_images import earlier_scans

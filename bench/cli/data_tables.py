@@ -17,7 +17,7 @@ _LONGEST_CELL = 40  # maximum number of characters of a cell; longer texts are c
 def lines(described: Sequence[Stats], samples: Mapping[str, Sample]) -> list[str]:
     """Return all tables as lines of text, with blank lines between them.
 
-    `samples`: cohort -> measurements on a sample of its images; the table of pixels is left out if it is empty.
+    `samples`: cohort -> measurements on a sample of its images; if `samples` is empty, the table of pixels is left out.
     """
     blocks = [
         _synthetic(described),

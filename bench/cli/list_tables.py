@@ -54,8 +54,9 @@ def described(section: str, chosen: Sequence[Entry]) -> Table:
 def run_table(runs: Sequence[StoredRun]) -> Table:
     """Return a header and one row per stored run.
 
-    The column "settings" has the settings that vary among the runs, except defaults, or the runs that a derived run combines. The
-    columns "settings" and "remark" are left out if they are empty, and "seed" is left out if all runs have the same seed.
+    For a trained run, the column "settings" has the settings that vary among the runs and differ from their defaults.
+    For a derived run, the column has the runs that the derived run combines. The columns "settings" and "remark" are
+    left out if they are empty, and "seed" is left out if all runs have the same seed.
     """
     columns = [
         ("run", [run.run for run in runs]),

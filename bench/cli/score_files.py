@@ -50,7 +50,7 @@ def score_files(
 
 
 def _rows(scores: "pd.DataFrame") -> "pd.DataFrame":
-    """Return the rows of `scores` to show: the metrics of _METRICS for all images, without calibration.
+    """Return the rows of `scores` to show: the metrics of _METRICS on all images (no subgroup), without calibration.
 
     Rows of the mean over external cohorts are left out, because here there is only one cohort.
     """

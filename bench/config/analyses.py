@@ -15,7 +15,7 @@ from harmonize.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """Options of the analysis `probes`: source classifiers on the features of the trained and of untrained networks."""
+    """Options of the analysis `probes`: source classifiers on features of the run's trained network and of untrained networks."""
 
     per_source: int = 250  # number of images per cohort on which the untrained networks are probed
 
@@ -30,8 +30,9 @@ class Acquisition:
 
     per_source: int = 150  # images per cohort
     epochs: int = 6  # training epochs of the networks that predict the source
-    folds: int = 2  # number of test folds, out of five; one network is trained for each of them
-    # number of images per fold for which SHAP values explain the classifiers on descriptors, which are decision trees
+    folds: int = 2  # how many of five folds serve as the test fold; one network is trained for each test fold
+    # number of images per fold with SHAP values, which explain the predictions of the classifiers on descriptors; these
+    # classifiers are decision trees
     explained: int = 60
 
     def __post_init__(self) -> None:
@@ -61,7 +62,7 @@ METHODS = ("gradcam", "gradcam++", "hirescam")
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """Options of the analysis `attention`: it measures heat maps on a sample of every cohort, and makes a gallery."""
+    """Options of the analysis `attention`: it measures heat maps on a sample of images of each cohort, and makes a gallery."""
 
     images: int = 24  # images per finding and cohort, one per patient
     gallery: int = 1  # pictures per finding, cohort and kind of case (such as false negative)
@@ -79,7 +80,7 @@ class Kind:
     """One kind of analysis: its code and its options."""
 
     use: str  # "module:function" that takes (AnalysisJob, folder, Progress); only workers import the module
-    options: type[Any]  # a frozen dataclass, every field with a default
+    options: type[Any]  # class of the options: a frozen dataclass in which every field has a default
     # Whether the analysis uses the network of a run. An analysis with False uses only the images, so it is done once for
     # all runs with the same image geometry (size and crop of the images).
     per_run: bool = True

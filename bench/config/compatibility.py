@@ -10,8 +10,8 @@ from harmonize.errors import ConfigError
 def with_required_kind(config: RunConfig, optimizer: Entry) -> RunConfig:
     """Return the configuration with the kind of learning-rate schedule that its optimizer requires, if any.
 
-    The caller uses this function only if the grid states no kind of schedule. Otherwise, the grid would have to state the
-    required kind, because `check_trainable` refuses every other kind, also the default.
+    The caller uses this function only for a grid that states no kind of schedule. Such a grid would get the default
+    kind, and `check_trainable` refuses every kind except the required one.
     """
     kind = optimizer.facts.get("schedule", config.schedule.kind)
     return replace(config, schedule=replace(config.schedule, kind=kind))

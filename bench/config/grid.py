@@ -52,8 +52,8 @@ class PhantomChoice:
     seed: int = 0
 
 
-# Maximum number of combinations in a grid. It is 20 times the number of runs of the largest leaderboards. A grid of this
-# size is expanded in seconds.
+# Maximum number of combinations in a grid. The largest leaderboards have 500 runs, a twentieth of this maximum. A grid
+# with the maximum number of combinations is expanded in seconds.
 MAX_COMBINATIONS = 10_000
 RESERVED = {"external"}  # names that no cohort may have
 _KEYS = (
@@ -93,7 +93,8 @@ class Grid:
     synthetic: bool = False  # whether the grid has the key `phantom`: without data, it makes synthetic cohorts
     # (finding, label source) of the findings whose label source differs from the runs' `label_source`
     label_sources: tuple[tuple[str, str], ...] = ()
-    training_sources: tuple[str, ...] = ()  # label sources that the grid compares; empty if all runs share one
+    # label sources that the grid compares; empty if all runs have the same label source
+    training_sources: tuple[str, ...] = ()
     tta: tuple[str, ...] = ()
     ensembles: tuple[Ensemble, ...] = ()
     references: tuple[Published, ...] = ()
@@ -184,9 +185,10 @@ class Grid:
         return self.name in shipped_grids() and Path(self.path).resolve() == find(self.name).resolve()
 
     def cohort_spec(self, spec: "CohortSpec") -> "CohortSpec":
-        """Return the settings for reading a cohort: `spec`, to which the grid adds its own settings of the internal cohort.
+        """Return the settings for reading a cohort: the settings `spec` of the data file, changed by the grid's settings.
 
-        `spec` has the settings of the data file. The grid adds the selection of images and the label sources.
+        The grid changes only the internal cohort: its selection of images and its label sources. An external cohort is
+        read as the data file states.
         """
         if spec.name != self.train_on:
             return spec
@@ -312,9 +314,9 @@ def _training_sources(
 ) -> tuple[str, ...]:
     """Return the label sources that the grid compares, () if all runs have the same source.
 
-    `by_finding`: the pairs of the block `label_sources`, which define the source `hybrid`. In a grid that compares
-    sources, raises ConfigError if only one of `hybrid` and the block is present. In other grids, raises ConfigError if
-    the source of all runs is `hybrid`.
+    `by_finding`: the pairs of the block `label_sources`, which define the source `hybrid`. A grid that compares sources
+    must have both the source `hybrid` and the block, or neither; otherwise, raises ConfigError. If all runs have the
+    same source, raises ConfigError if this source is `hybrid`.
     """
     sources = tuple(dict.fromkeys(config.label_source for config in configs))
     if len(sources) == 1:
@@ -332,7 +334,10 @@ def _training_sources(
 
 
 def _cohorts(names: object, internal: str, where: str) -> tuple[str, ...]:
-    """Return the checked names of the external cohorts of a grid."""
+    """Return the names of the external cohorts of a grid.
+
+    Raises ConfigError for a reserved or repeated name, and for the name of the internal cohort.
+    """
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise ConfigError("evaluate_on must be a list of cohort names", where, "write [mimic, nih]")
     for name in (internal, *names):
@@ -381,7 +386,7 @@ def _expand(raw: Mapping[str, Any], registry: Registry, where: str) -> tuple[Run
 def _combinations(
     sweeps: Sequence[Mapping[str, Any]], base: Mapping[str, Any], registry: Registry, where: str
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield the index of a sweep and the settings of a run, for each combination of values of each sweep."""
+    """Yield (index of the sweep, settings of the run) for each combination of the values in each sweep."""
     num_combinations = 0
     for i, sweep in enumerate(sweeps):
         location = f"{where}: sweeps[{i}]"

@@ -1,10 +1,10 @@
 """Registry entries of installed packages (plug-ins), discovered through their entry points.
 
-A package names its entries in pyproject.toml, in one of two forms:
+A block has the keys of one registry entry, such as `use`. A package names its entries in pyproject.toml, in one of two forms:
 
     [project.entry-points."unseen_cxr.registry"]
     mine = "my_package:registry.yaml"     # a file in the package; code is imported only when an entry is used
-    mine = "my_package.entries:ENTRIES"   # a mapping section -> name -> block, or a function that returns one
+    mine = "my_package.entries:ENTRIES"   # a mapping section -> name -> block, or a function that returns this mapping
 """
 
 import importlib.util

@@ -1,6 +1,6 @@
 """The ops of a preprocessing entry and the steps of an augmentation: names, options, order.
 
-An op is one operation on an image, such as `clahe`. A region op crops the image to a region. A table op maps gray
+An op is one operation on an image, such as `clahe`. A region op crops the image to a rectangle. A table op maps gray
 values with one table per image. This module does not import torch.
 """
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from bench.config.registry import Entry
     from harmonize.images.pixels import Geometry
 
-REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}  # op that crops to a region -> {option: default}
+# op that crops the image to a rectangle -> {option: default}
+REGION_OPS = {"roi": {"centre": 0.9}, "adaptive_roi": {"margin": 0.1}}
 CACHED_OPS = (*REGION_OPS, "clahe")  # ops that need neighboring pixels, so they are applied before images are cached
 # ops that map gray values with one table per image, before augmentation; the reference histogram, from which the tables
 # follow, is computed from internal images
@@ -54,7 +55,7 @@ _OPTIONS = {name: set(options) for name, options in REGION_OPS.items()} | {
 
 
 def geometry(options: Mapping[str, Any]) -> "Geometry":
-    """Return the geometry: the part of a preprocessing entry whose result the image cache stores (size, fit, region crop, CLAHE).
+    """Return the geometry: the part of a preprocessing entry whose result the image cache stores (size, fit, region op, CLAHE).
 
     Raises ConfigError for a missing size, an invalid value or an unknown op.
     """
@@ -186,7 +187,7 @@ def learned_op(ops: Sequence[str | Mapping[str, Any]]) -> str | None:
 
 
 def _check_order(before: str, name: str) -> None:
-    """Raise ConfigError if the op `name` cannot follow the op `before`. The required order: region op, CLAHE, table op, normalization."""
+    """Raise ConfigError if the op `name` cannot follow the op `before`. The required order: region op, CLAHE, table op, intensity normalization."""
     if before == "imagenet":
         raise ConfigError(
             "imagenet must be the last op", "preprocessing.ops", "move imagenet to the end: it adds the channels"

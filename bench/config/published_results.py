@@ -28,7 +28,7 @@ class Published:
 
 
 def read_published(paths: Sequence[Path]) -> tuple[Published, ...]:
-    """Return the rows of the files in their order.
+    """Return the published results: one for each row of the files, in the order of the files and their rows.
 
     Raises ConfigError for an unknown key, metric, split or finding, a row without source, or a number outside [0, 1].
     """

@@ -1,4 +1,4 @@
-"""registry.yaml: everything that a grid can name. An entry refers to its code as "module:attribute".
+"""registry.yaml: the networks, losses, metrics and other entries that a grid can name. An entry refers to its code as "module:attribute".
 
 The code is imported only when the entry is used.
 """
@@ -29,7 +29,7 @@ SECTIONS = (
     "datasets",
 )
 _COMMON = {"use", "with", "paper", "code", "version", "title", "about", "licence"}
-_FACTS = {  # section -> keys that only entries of this section may have
+_FACTS = {  # section -> facts: keys that only entries of this section may have
     "architectures": {"timm", "family", "imagenet", "corpus", "min_px", "params", "gmacs"},
     "weights": {"file", "keys", "corpus", "sha256", "mean", "std"},
     "optimizers": {"schedule", "closure"},
@@ -38,7 +38,8 @@ _FACTS = {  # section -> keys that only entries of this section may have
     "metrics": {"better", "headline", "given"},
     "datasets": {"headline_split"},
 }
-_HASHED_FACTS = {"size", "fit", "input", "ops", "states", "keys", "mean", "std"}  # part of the run id
+# facts whose values are part of the run id
+_HASHED_FACTS = {"size", "fit", "input", "ops", "states", "keys", "mean", "std"}
 _VALUES: Mapping[str, tuple[Any, ...]] = {  # fact -> its allowed values
     "schedule": ("cosine", "constant", "plateau"),
     "states": (1, 3),
@@ -65,7 +66,7 @@ class Entry:
     facts: Mapping[str, Any] = field(default_factory=dict)
     title: str = ""
     paper: str = ""
-    version: int = 1  # part of the run id: increase it if results may change
+    version: int = 1  # part of the run id; increase this number if a change of the code may change results
     about: str = ""  # details
     licence: str = ""  # license of pretrained weights, data, or external code
     plugin: str = ""  # the installed package that the entry comes from; "" for the registry file

@@ -39,21 +39,21 @@ class Schedule:
     weight_decay: float = -1.0  # below 0: value of the optimizer entry
     clip: float = 0.0  # maximum global gradient norm; 0: off
     patience: int = 0  # epochs without a better validation AUROC before stopping; 0: off
-    ema: float = 0.0  # decay of the averaged weights; 0: off
+    ema: float = 0.0  # decay of the exponential moving average of the weights; 0: no average
     freeze_epochs: int = 0  # number of epochs at the start in which only the output layer is trained
-    # Factor by which the learning rate of the optimizer entry is multiplied. A sweep over 1/3, 1 and 3 tunes every
+    # The learning rate of the optimizer entry is multiplied by this number. A sweep over 1/3, 1 and 3 tunes every
     # optimizer with the same effort.
     lr_scale: float = 1.0
-    plateau_factor: float = 0.1  # only for the kind plateau: factor by which the learning rate is multiplied
+    plateau_factor: float = 0.1  # only for the kind plateau: number by which a decrease multiplies the learning rate
     plateau_patience: int = (
-        2  # only for the kind plateau: epochs without a lower validation loss until the factor applies
+        2  # only for the kind plateau: epochs without a lower validation loss before the learning rate decreases
     )
     stop_on: str = "val"  # split whose AUROC `patience` watches: val, or expert_valid (labeled by radiologists)
     select_on: str = "val"  # split whose AUROC selects the epoch
-    # whether the internal test AUROC of each epoch is recorded; it shows how much too high the AUROC would be if the
-    # test split selected the epoch
+    # whether the internal test AUROC of each epoch is recorded; the record shows by how much the test AUROC would be too
+    # high if the test split selected the epoch
     audit: bool = False
-    sampling: str = "shuffled"  # balanced: every forward pass has both classes of every finding, as AUC losses need
+    sampling: str = "shuffled"  # balanced: each forward pass has positive and negative images of each finding (AUC losses need this)
     pretrain_epochs: int = 0  # epochs with cross-entropy before the run's own loss; these epochs are never selected
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ class Schedule:
     def effective_batch_size(self, num_images: int) -> int:
         """Return the number of images per optimizer step: `batch_size`, or fewer for a small training set.
 
-        The last micro-batch of a batch never has a single image, because batch norm cannot compute a variance from it.
+        The last micro-batch of a batch never has a single image, because batch norm cannot compute a variance from one image.
 
         >>> Schedule(batch_size=64, micro_batch=8).effective_batch_size(17)
         16
@@ -173,7 +173,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class HeadWeights:
-    """Loss weights of the findings and of the auxiliary heads (additional outputs). 0 removes an auxiliary head."""
+    """Loss weights of the findings and of the auxiliary heads (additional outputs). The weight 0 removes an auxiliary head."""
 
     findings: float = 1.0
     abnormal: float = 0.5
@@ -273,7 +273,7 @@ class RunConfig:
 
     @property
     def labeled_images_only(self) -> bool:
-        """Return whether training leaves out images without a label for any finding of the run.
+        """Return whether training leaves out the images on which no finding of the run has a label.
 
         A run that learns one finding, or ignores findings that are not mentioned, would otherwise spend most of its
         steps on images with loss 0. Other runs use all images.
@@ -353,7 +353,7 @@ def from_dict(kind: type[T], raw: object, where: str) -> T:
             type_name = _TYPE_NAMES.get(expected, getattr(expected, "__name__", str(expected)))
             raise ConfigError(f"{key} must be {type_name} (got {value!r})", f"{where}.{key}", f"write {type_name}")
         else:
-            # 0 -> 0.0, so that both give the same run id
+            # a float field turns 0 into 0.0, so that 0 and 0.0 give the same run id
             values[key] = expected(value) if expected in (int, float, str) else value
     required = [n for n, f in keys.items() if f.default is MISSING and f.default_factory is MISSING]
     for name in required:

@@ -28,7 +28,8 @@ class RunName:
     """
 
     architecture: str
-    settings: Mapping[str, str]  # key of each setting that varies among the runs -> text, "" for the default
+    # key of each setting that varies among the runs -> its value as text, "" for the default
+    settings: Mapping[str, str]
     seed: int | None = None  # None if all the runs have the same seed
 
     @classmethod

@@ -1,8 +1,8 @@
 """Stable names of registered code. Run ids hash these names, so moving a module does not change run ids.
 
-A run id hashes the `use` of its registry entries. `MOVED` maps the stable name of each moved module to its current name.
-Registry files and stored runs may use either name; both give the same run id.
-
+The stable name of a module is the name that the module had before it was moved. A run id hashes the `use` of its
+registry entries. `MOVED` maps the stable name of each moved module to its current name. Registry files and stored runs
+may use either name; both give the same run id.
 
 >>> stable_name("bench.training.losses:bce")
 'bench.losses:bce'

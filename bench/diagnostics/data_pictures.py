@@ -61,9 +61,9 @@ def looks(
 ) -> dict[str, CohortPictures]:
     """Return {cohort: its pictures}: sampled images with captions, and images after each preprocessing variant.
 
-    For each variant, all cohorts share one gray scale, so their pictures can be compared. The preprocessing steps histstd and
-    histmatch adapt images to a reference histogram. Here the reference is learned from the sampled images of the first
-    cohort, not from training images.
+    For each variant, all cohorts share one gray scale, so their pictures can be compared. The preprocessing ops histstd
+    and histmatch adapt images to a reference histogram. Here the reference is learned from the sampled images of the
+    first cohort, not from training images.
     """
     internal = next(iter(samples), "")
     after: dict[str, list[list[Picture]]] = {
@@ -112,10 +112,11 @@ def caption(cohort: Cohort, row: int) -> str:
 def _normalized(
     formed: Mapping[tuple[str, int], NDArray[np.uint8]], internal: str, variant: Variant
 ) -> dict[tuple[str, int], NDArray[np.float32]]:
-    """Apply the preprocessing of a variant to images; return float32 images with one channel, by the keys of `formed`.
+    """Apply the preprocessing of a variant to images; return {key of `formed`: float32 image with one channel}.
 
-    `formed`: (cohort, index of the image) -> uint8 image in the variant's geometry. `internal`: the cohort from whose images
-    a reference histogram is learned. With one channel, the step imagenet uses the mean of its three means and of its three stds.
+    `formed`: (cohort, index of the image) -> uint8 image in the variant's geometry. `internal`: the cohort from whose
+    images a reference histogram is learned. With one channel, the op imagenet uses the mean of its three means and of
+    its three stds.
     """
     import torch
 

@@ -44,7 +44,7 @@ class _Referenced:
 
     runs: set[str] = field(default_factory=set)
     cohorts: set[str] = field(default_factory=set)
-    # ids of runs that were merged from bundles; such runs may have no weights and have no features
+    # ids of runs that were merged from bundles; such runs have no features, and may have no weights
     from_bundles: set[str] = field(default_factory=set)
     complete: bool = True
 
@@ -195,7 +195,7 @@ def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Ch
     if seal.get("weights_before") != seal.get("weights_after"):
         yield _check("fault", name, "the weights changed while the run was tested", fix)
     checksums = (CheckedFolder(folder).checksums() or {}) if files else {}
-    for part, path in _sealed_files(folder):  # in a seal of an older version, only the weights have hashes
+    for part, path in _sealed_files(folder):  # a seal of an older version has no hashes of these items
         stated = seal.get(f"{part}_after")
         if stated != seal.get(f"{part}_before"):
             yield _check("fault", name, f"the {part.replace('_', ' ')} changed while the run was tested", fix)
@@ -210,7 +210,7 @@ def _records(folder: Path, name: str, derived: bool, files: bool) -> Iterator[Ch
 
 
 def _sealed_files(folder: Path) -> list[tuple[str, Path | None]]:
-    """Return what a seal has hashes of, except the weights: pairs (name in the seal, file). The file is None if it is unknown."""
+    """Return the items whose hashes are in a seal, except the weights: pairs (name in the seal, file, None if unknown)."""
     document = _json(folder / "run.json") or {}
     unknown: list[tuple[str, Path | None]] = [("preprocessing", None), ("internal_logits", None)]
     if "kind" in document:  # a derived run has the hashes of its sources, not of its own files

@@ -22,8 +22,9 @@ from harmonize.errors import ConfigError, SetupError
 _METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 # By default, an OpenMP thread that waits for other threads keeps its core busy for milliseconds. If several processes
-# share the cores, the waiting thread blocks the thread that it waits for. GNU's OpenMP reads the first two variables;
-# the OpenMP of LLVM and Intel reads the first and the last.
+# share the cores, the waiting thread blocks the thread that it waits for. With these variables, a waiting thread soon
+# gives up its core. GNU's OpenMP reads the first two variables; the OpenMP of LLVM and Intel reads the first and the
+# last.
 _WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "1"}
 
 
@@ -33,7 +34,8 @@ class Local:
 
     device: str  # auto, cpu, cuda or cuda:N
     workers: int  # number of cores to use
-    per_device: int = 0  # parallel runs per GPU, or on all cores of a CPU; 0: one run per GPU, or per `threads` cores
+    # parallel runs per GPU, or on all cores of a CPU; 0: one run per GPU, or one run per `threads` cores of a CPU
+    per_device: int = 0
     together: int = 1  # devices that train one run together
 
     def prepare(self) -> None:
@@ -51,7 +53,7 @@ class Local:
             fix = "give only one of them"
             raise ConfigError("--together and --per-device exclude each other", "--together, --per-device", fix)
         devices = choose_devices(self.device, self.workers, threads, self.per_device)
-        # only training uses all devices of a team; other jobs use one device
+        # only training uses all devices of a team (a group of devices for one job); other jobs use one device
         trains = any(isinstance(job, Job) for job in jobs)
         return submit(jobs, teams(devices, self.together if trains else 1), on_event)
 

@@ -10,10 +10,11 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".dcm", ".dicom")  # image files that are r
 
 
 def images_of(given: Sequence[Path]) -> list[Path]:
-    """Return the image files of some paths: files, all PNG, JPEG and DICOM files below folders, and the paths in CSV files.
+    """Return the image files that some paths name.
 
-    A CSV names one image per row in its column `path` or `image`, relative to the CSV. Each image is returned once.
-    Raises DatasetError for a missing path, a folder without images, and a CSV without such a column.
+    A path is an image file, a folder (all PNG, JPEG and DICOM files below the folder are returned), or a CSV. A CSV
+    names one image per row in its column `path` or `image`, relative to the CSV. Each image is returned once. Raises
+    DatasetError for a missing path, a folder without images, and a CSV without such a column.
     """
     files: dict[Path, None] = {}
     for path in given:

@@ -32,7 +32,7 @@ class ImportedNetwork(nn.Module):
     def __init__(self, network: nn.Module, declared: Declared, findings: Sequence[str], batch: int | None) -> None:
         super().__init__()
         assert declared.input is not None
-        # self.batch: the only batch size that the network accepts, None if it accepts any
+        # self.batch: the only batch size that the network accepts, None if the network accepts any
         self.network, self.declared, self.batch = (network, declared, batch)
         self.in_channels = declared.input.channels
         self.columns = [declared.output_index.get(finding) for finding in findings]
@@ -205,7 +205,7 @@ def _export(declared: Declared, trust: bool) -> nn.Module:
             f"torch cannot open the file: {error}", where, "export it again with this version of torch"
         ) from error
     network: nn.Module = exported.module()
-    # an exported module cannot switch between training and evaluation
+    # an exported module cannot switch between training and evaluation, so `train` must do nothing
     network.train = lambda _=True: network  # type: ignore[assignment, method-assign]
     given = (exported.example_inputs or ((), {}))[0]
     network.batch = int(given[0].shape[0]) if given and isinstance(given[0], Tensor) else 1  # type: ignore[assignment]

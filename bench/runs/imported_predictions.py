@@ -25,7 +25,7 @@ LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so t
 class Predictions:
     """Predictions that were read from files.
 
-    `declared`: the declaration of the model, with the column names of the files. `frames`: cohort -> table of the
+    `declared`: the declaration of the model, with the findings of the files' columns. `frames`: cohort -> table of the
     logits to store. `sha256`: cohort -> hash of the file. `remarks`: notes for the owner of the model.
     """
 

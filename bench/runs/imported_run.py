@@ -39,7 +39,8 @@ def declared_run(folder: Path, stored: StoredRun, cohorts: Collection[str], *, s
     """Return the declaration of a run in a folder.
 
     `cohorts`: names of the grid's cohorts. `synthetic`: whether the grid has synthetic images. A run that was trained
-    on synthetic images has seen no real cohort, and a run that was trained on real images has seen no synthetic cohort.
+    on synthetic images has seen no real cohort, and a run that was trained on real images has seen no synthetic cohort. So
+    if only the run or only the grid is synthetic, the declared data exposure names no cohort.
     """
     stated = json.loads((folder / CONFIG).read_bytes()) if (folder / CONFIG).is_file() else {}
     document = json.loads(stored.run.document)

@@ -54,7 +54,7 @@ def view_transform(view: View) -> Callable[[Tensor], Tensor]:
 
 
 def derive_one(job: DerivedJob, progress: Progress) -> bool:
-    """Finish a derived run; return False when another process holds it.
+    """Finish a derived run; return False when another process works on the run.
 
     Raises StoreError when a source run is not finished, TrainingError when the weights of a network have changed.
     """
@@ -187,7 +187,7 @@ def _records(store: Store, derived: Derived) -> dict[str, dict[str, Any]]:
     if derived.kind == "panel":
         unlearnt |= dict.fromkeys(set(derived.config.findings) - {run.config.finding for run in derived.runs})
     seals = records["seal"]
-    # seals of older versions have only the hash of the weights
+    # Seals of older versions have only the hash of the weights. So only the hashes that all seals have are joined.
     parts = [key for key in seals[0] if all(key in seal for seal in seals)]
     joined = {key: [seal[key] for seal in seals] for key in parts}
     seal = {key: v[0] if len(v) == 1 else short_hash(canonical_json(v), 64) for key, v in joined.items()}

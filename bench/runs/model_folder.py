@@ -4,9 +4,10 @@
     stored = load_model("lab/densenet-cxr", Path("runs"))    # a repository of the hub, downloaded once
     stored = load_model("3fa9", Path("runs"))                # a run of the store
 
-A folder of `bench upload` has `config.json` (a run.json with findings and thresholds), `model.safetensors`, and for some
-runs `reference.json`. A TTA, an ensemble or a panel has the files of its networks in `members/<run id>/`. In a store, and in
-an unpacked bundle with weights, the folder of a run has `run.json` in place of `config.json`.
+A folder of `bench upload` has `config.json` (a run.json with findings and thresholds), `model.safetensors`, and for
+runs with a histogram method `reference.json` (the reference histogram). A TTA, an ensemble or a panel has the files of
+its networks in `members/<run id>/`. In a store, and in an unpacked bundle with weights, the folder of a run has
+`run.json` in place of `config.json`.
 
 config.json may come from anybody, and names the code of the network. So only code of the registry and of installed plug-ins
 is imported, unless the caller trusts the author.

@@ -19,7 +19,7 @@ _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(do
 class OnnxNetwork(nn.Module):
     """A network with one input [N, C, H, W] and one output [N, O], computed by onnxruntime on the CPU.
 
-    `batch` is the fixed batch size of the exported graph, None if it takes any. Raises SetupError without onnxruntime,
+    `batch` is the fixed batch size of the exported graph, None if the graph takes any. Raises SetupError without onnxruntime,
     for a damaged file, and for a file with weights outside its folder. Raises ConfigError if the graph has another
     number or shape of inputs or outputs.
     """

@@ -79,7 +79,7 @@ class FrozenRun:
         """Write the predictions and features of a cohort.
 
         If the run is finished, it is first marked as unfinished, and the checksums of both files are deleted. `feature_rows`:
-        indices of the F of N images whose features are stored. Raises TrainingError for logits that are not finite, and when
+        indices, among the N images, of the F images with stored features. Raises TrainingError for logits that are not finite, and when
         the weights have changed.
         """
         if not np.isfinite(logit_NK).all():
@@ -178,6 +178,6 @@ def _sha256(path: Path) -> str:
 
 
 def write_features(path: Path, examples: Examples, rows: NDArray[np.int64], feature_FD: NDArray[np.float16]) -> None:
-    """Write features with patient ids; `rows` are indices into the examples."""
+    """Write features with patient ids. `rows`: indices, in `examples`, of the F images of `feature_FD`."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, patient_id=examples.patient_id[rows].astype("U"), feature=feature_FD)

@@ -1,4 +1,4 @@
-"""run_one(): train a run, freeze it, predict every cohort once and measure the cost.
+"""run_one(): train a run, freeze its network, predict every cohort once and measure the cost.
 
 pass_one(): predict with several trained runs in one pass over the images of each cohort.
 """

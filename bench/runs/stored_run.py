@@ -58,7 +58,7 @@ class StoredRun:
     id: str
     findings: tuple[str, ...]
     device: torch.device
-    unlearnt: tuple[str, ...]  # findings whose training images are all present or all absent; they are not predicted
+    unlearnt: tuple[str, ...]  # findings present (or absent) in all training images; the run does not predict them
     # columns: finding, rule, threshold (a logit), probability, platt_a, platt_b; empty without scores
     points: pd.DataFrame
     trained: "TrainedNetwork | None" = None
@@ -120,7 +120,10 @@ class StoredRun:
         return sum(source.num_maps for source in self.sources) if self.kind == "ensemble" else 1
 
     def passes(self, view: View | None = None) -> list[tuple["StoredRun", View | None]]:
-        """Return the predictions that a combination combines, as pairs: a source run, and the view of the images that this run gets."""
+        """Return the predictions that a combination combines, as pairs: a source run, and the view of the images that this run gets.
+
+        `view`: the view that the sources of an ensemble or a panel get. The source of a TTA gets the views of the TTA.
+        """
         if self.kind == "tta":
             return [(self.sources[0], own_view) for own_view in self.views]
         return [(source, view) for source in self.sources]
@@ -168,7 +171,8 @@ def load(store: Store, prefix: str, device: str = "cpu") -> StoredRun:
         return _load_combination(store, run_id, content, device)
     run = read_run(store, run_id)
     _refuse_unfinished(store, run_id)
-    # checked before the network is built: a run.json from elsewhere may name code that would be imported then
+    # This check comes before the network is built: building imports the code that run.json names, and a run.json from
+    # elsewhere may name any code.
     if not (folder / "model.safetensors").is_file():
         fix = "predict in the store in which it was trained, or with a folder of `bench upload --folder`"
         raise StoreError(f"run {run_id} cannot be loaded: its weights are missing", str(folder), fix)
@@ -210,8 +214,9 @@ def combination(
     points: pd.DataFrame,
     name: str,
 ) -> StoredRun:
-    """Return the TTA, ensemble or panel of a run.json, given its content and its sources.
+    """Return the TTA, ensemble or panel that a run.json describes.
 
+    `content`: the content of run.json. `points`: thresholds and calibrators. `name`: the name of an ensemble, else "".
     Raises StoreError when the runs of an ensemble predict different findings.
     """
     first = sources[0]
@@ -238,7 +243,8 @@ def logits(
 ) -> NDArray[np.float32]:
     """Return logit_NK of images. `view` transforms the images before the network (see `view_transform`).
 
-    The logits of a TTA or an ensemble are those of the mean probability. A panel has 0 for a finding without a network.
+    The logits of a TTA or an ensemble are computed from the mean probability over its views or runs. A panel has 0 for
+    a finding without a network.
     """
     if stored.trained is not None:
         own = stored.trained

@@ -52,5 +52,5 @@ def train(
             facts[name] = fact
     write_bytes(folder / "trained.json", canonical_json(facts))
     state = {name: tensor.contiguous().cpu() for name, tensor in trained.network.state_dict().items()}
-    # safetensors' save_file hides the cause of a failed write, such as a full disk
+    # `write_bytes` writes the file, because safetensors' save_file hides the cause of a failed write, such as a full disk
     write_bytes(folder / "model.safetensors", save(state))

@@ -128,7 +128,7 @@ def _block(store: Store, manifest: Manifest, run_id: str, folder: str) -> tuple[
         "weights_sha256": file_sha256(weights),
     }
     files = [HubFile(f"{folder}{WEIGHTS}", weights)]
-    # the gray-value curve that the preprocessing steps histstd and histmatch need
+    # the reference histogram that the preprocessing ops histstd and histmatch need
     if (own / REFERENCE).is_file():
         files.append(HubFile(folder + REFERENCE, CheckedFolder(own).read(REFERENCE)))
     return block, files

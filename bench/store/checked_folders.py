@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FILE = "checksums.json"
 WEIGHTS = "model.safetensors"
-REFERENCE = "reference.json"  # gray values of the training images, for the preprocessing steps that need them
+REFERENCE = "reference.json"  # reference histogram of the training images, for the ops histstd and histmatch
 JSON_RECORDS = ("run.json", "trained.json", "cost.json", "seal.json", "env.json")
 RECORDS = (*JSON_RECORDS, "history.parquet")  # small files of a run; `CheckedFolder.problems` checks them by default
 _STORED = ("*.json", "*.parquet", "*.safetensors", "predictions/*.parquet", "features/*.npz", "gallery/*.png")
@@ -222,7 +222,7 @@ class ScoresFolder(CheckedFolder):
         return table_of(self.path / file, self.read(file))
 
     def damage(self, names: Sequence[str]) -> str:
-        """Return the first problem of the scores as text; "" if all files with a checksum are intact and `names` are among them."""
+        """Return the first problem of the scores as text; "" if the files `names` have checksums, and all files with checksums are intact."""
         checksums = self.checksums()
         if checksums is None:
             return NO_CHECKSUMS

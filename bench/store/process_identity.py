@@ -43,7 +43,7 @@ class ProcessIdentity:
         return f"{_digest(self.place)}-{self.pid}-{self.born}"
 
     def is_alive(self) -> bool | None:
-        """Return whether the process exists; None for a process of another place, because only that place can check this."""
+        """Return whether the process exists; None for a process of another place, because this can be checked only there."""
         if self.place != _place():
             return None
         return self.pid > 0 and self.born == _born(self.pid)

@@ -205,7 +205,7 @@ def remark(trained: Mapping[str, Any]) -> str:
 
 
 def last_line(path: Path) -> str:
-    """Return the last line of a file that is not blank, without spaces at its ends; "" for an empty or missing file."""
+    """Return the last non-blank line of a file, without spaces at the ends of the line; "" for an empty or missing file."""
     lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 

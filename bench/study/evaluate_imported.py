@@ -98,7 +98,7 @@ def evaluate(
     plan = replace(plan, runs=(run,))
     if stored:
         # A stored run keeps the preprocessing of its training. The networks of an ensemble may have different
-        # preprocessing, so the plan gets one run for each image geometry that they need.
+        # preprocessing, so the plan gets one run for each image geometry that these networks need.
         entries = [{**run.entries, "preprocessing": own.entries["preprocessing"]} for own in geometries(stored)]
         plan = replace(plan, runs=tuple(replace(run, entries=own) for own in entries))
     images = None if files else prepare(plan, workers, display.progress, display.say)
@@ -140,10 +140,10 @@ class _Source:
 
 
 def _stored(store: Store, plan: Plan) -> tuple[Plan, dict[str, Any] | None]:
-    """Return the plan with the cohorts of the stored manifest with the grid's name, and the content of this manifest.
+    """Return (the plan without the cohorts that the grid's stored manifest leaves out, the content of this manifest).
 
-    Without such a manifest, the plan is unchanged and the content is None. Raises StoreError when the manifest has
-    other cohorts, findings or splits than the plan, because the model cannot be compared with the runs of such a manifest.
+    If the store has no manifest with the grid's name, the plan is unchanged and the content is None. Raises StoreError
+    when the manifest has other cohorts, findings or splits than the plan: then the model cannot be compared with its runs.
     """
     if not _manifest_path(plan).is_file():
         return plan, None
@@ -299,7 +299,10 @@ def _records(folder: Path, source: _Source, weights: str, device: torch.device, 
 
 
 def _cost(declared: Declared, network: ImportedNetwork, device: torch.device) -> dict[str, Any]:
-    """Return the cost of predicting one image. Operations are counted only for models of the kinds timm and function."""
+    """Return the cost of a model: parameters, operations per image, and predicted images per second.
+
+    Operations are counted only for models of the kinds timm and function.
+    """
     assert declared.input is not None
     size = declared.input.input or declared.input.size
     inner: Any = network.network

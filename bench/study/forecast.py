@@ -1,8 +1,8 @@
 """Forecast time, disk and memory of a grid: the work of each run (numbers of steps and images), multiplied by rates that a rehearsal measures on this machine.
 
-`bench.study.forecast_measure` measures the rates; this module does not need torch. The forecast assumes that all images are
-readable and that every run trains all its epochs, unless its time limit ends it. So `patience` and unreadable images make the
-real numbers smaller.
+`bench.study.forecast_measure` measures the rates; this module does not need torch. The forecast assumes that all images
+are readable and that every run trains all its epochs, unless the time limit ends the training. So `patience` and
+unreadable images make the real numbers smaller than the forecast.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,7 @@ class Images:
     """The numbers of images that runs with the same split of the internal cohort use."""
 
     of_split: Mapping[str, int]  # split of the internal cohort -> number of images that are trained on or predicted
-    predicted: Mapping[str, int]  # as in `Work`
+    predicted: Mapping[str, int]  # this field and the next two are as in `Work`
     kept: Mapping[str, int]
     letters: Mapping[str, int]
 
@@ -139,7 +139,7 @@ def num_analyzed(plan: Plan, analysis: Analysis, run: Run) -> int:
 class NetworkRate:
     """The measured rates of a network, in seconds of one core or of one GPU."""
 
-    step_s: float
+    step_s: float  # seconds of one training step
     image_s: float  # seconds for the prediction of one image
     fixed_s: float  # seconds per run: building the network, hashing the weights, measuring the cost
     peak_bytes: int | None  # peak memory during training: of the GPU or, without a GPU, of the process; None if unknown
@@ -153,8 +153,8 @@ class AnalysisRate:
     """The measured rates of an analysis of one run."""
 
     own_s: float  # seconds of the analysis without the forward passes of the network
-    images: int  # number of images that went through the network
-    num_analyzed: int
+    images: int  # number of forward passes of single images; an image may go through the network several times
+    num_analyzed: int  # number of images that the analysis uses, see the function `num_analyzed`
     num_bytes: int
     failed: str = ""  # the reason if the analysis could not be measured, else ""
 
@@ -170,7 +170,7 @@ class Rates:
     start_s: float  # seconds for starting the programs, once per grid
     first_score_s: float  # seconds for scoring the first run, with `score_rows` rows
     score_s: float  # seconds for scoring each further run, with `score_rows` rows
-    score_rows: int
+    score_rows: int  # number of predicted images of a run in the rehearsal of scoring
     score_bytes: int
     report_s: float
     analyses: Mapping[str, AnalysisRate] = field(default_factory=dict)
@@ -220,7 +220,7 @@ class Forecast:
 
     @property
     def total_s(self) -> float:
-        """Return the seconds of all work, one step after the other, on one core, or on one core and one GPU."""
+        """Return the seconds of all work without parallel steps, on one core or, with a GPU, on one core and one GPU."""
         return self.core_s + (self.device_s if self.on_gpu else 0.0)
 
     @property
@@ -272,7 +272,7 @@ def forecast(plan: Plan, runs: Sequence[Run], derived: Sequence[Derived], rates:
 
 
 def _analyzed_counter(plan: Plan) -> Callable[[Analysis, Run], int]:
-    """Return a function of an analysis and a run that returns the number of images, as `num_analyzed` does for this plan.
+    """Return a function that takes an analysis and a run, and returns the number of images as `num_analyzed` does for this plan.
 
     The function counts the images only once for all runs with the same split and findings.
     """

@@ -44,7 +44,8 @@ from bench.training.step import Step
 from bench.training.training_loss import TrainingLoss, TrainingTargets
 from harmonize.seeds import stream
 
-ENOUGH_S = 2.0  # seconds of steps, or of predictions, that are measured per network
+# about this many seconds of a network's training steps are measured, and half as many seconds of its predictions
+ENOUGH_S = 2.0
 DISTINCT = 64  # number of random images with which a network is measured
 REHEARSED_PIXELS = 8 * 224 * 224  # maximum number of pixels in a training step of the rehearsal on a CPU
 LABELED = 5000  # maximum number of training images with labels in the rehearsal
@@ -152,7 +153,7 @@ def _with_networks(
 ) -> Rates:
     """Return the rates `rough`, with measured rates for as many networks as the budget allows.
 
-    The rough times of the other networks are multiplied by a factor: the median of measured time divided by rough time.
+    For the other networks, the rough times are multiplied by the median ratio of measured time to rough time of a step.
     `empty_bytes`: memory of a worker without a network.
     """
     different = {step_key(run.config): run for run in runs}
@@ -337,7 +338,7 @@ class NetworkRehearsal:
 def _extrapolated(half: float, most: float, images: int, wanted: int) -> float:
     """Return the value for `wanted` images on a line through two measured values.
 
-    `half` was measured with images // 2 images, and `most` with `images` images. The line never falls.
+    `half` was measured with images // 2 images, and `most` with `images` images. If the line falls, the result is `most`.
 
     >>> _extrapolated(3.0, 5.0, 8, 64)
     33.0

@@ -1,7 +1,8 @@
 """Measure the time of scores, analyses and the page with a tiny network on some images, in a temporary store.
 
-A cohort of the pilot has some images of the split that the leaderboard shows, and as many other images: about SCORED of
-each group for scores, about ANALYZED of each group for analyses. Scores use random predictions. The images that go
+The pilot is a small grid with one run. Each cohort of the pilot has two groups of images: images of the split that the
+leaderboard shows, and other images. Each group has about SCORED images for scores, and about ANALYZED images for
+analyses. Scores use random predictions. The images that go
 through the tiny network are counted, so that the forecast can replace the time of the tiny network by the time of the
 grid's networks.
 """
@@ -46,7 +47,7 @@ NETWORK = {"depths": [1, 1, 1, 1], "widths": [16, 32, 64, 128], "dropout": 0.1}
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Seconds for scoring the first run, and for each further run, with `rows` images per run; and sizes of files."""
+    """The seconds for scoring a run with `rows` images (the first run, and each further run), and the sizes of files."""
 
     first_s: float
     further_s: float
@@ -86,7 +87,7 @@ class Pilot:
         return cls(plan, small, stand_in, device, clock)
 
     def score(self, progress: Progress) -> Scored:
-        """Predict the images of the pilot; measure the scoring of random predictions for one run and for two runs."""
+        """Predict the images of the pilot; measure the time for scoring random predictions of a first and of a second run."""
         self._finish(progress)
         manifest = read_manifest(self.plan.store, self.plan.grid.name)
         score_all(manifest, progress)  # analyses read the scores

@@ -5,7 +5,7 @@ that it forecasts. For work that the rehearsal does not measure, the forecast us
 does not need torch.
 
 The rates are those of one core of an Intel Xeon, and of a data center GPU. On a faster machine, both the rehearsal and
-the grid take less time.
+the grid take less time, so their ratio stays about the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ from harmonize.cache.cache import Forecast as Decoding
 
 SHARE = 0.1  # maximum share of the forecast time that a rehearsal takes
 START_S = 20.0  # core seconds for starting this program and a worker, with their imports
-PILOT_S = 25.0  # core seconds for scoring the random predictions of the pilot, including the compilation of kernels
-CORE_GMACS = 10.0  # billions of MACs per second of a core
+PILOT_S = 25.0  # core seconds for scoring in the pilot (`forecast_pilot`), including the compilation of its code
+CORE_GMACS = 10.0  # billions of MACs (multiply-accumulate operations) per second of a core
 GPU_GMACS = 5000.0  # billions of MACs per second of a GPU, in mixed precision
 UNKNOWN = {"gmacs": 1.0, "params": 10.0}  # assumed numbers for a network whose registry entry does not state them
 

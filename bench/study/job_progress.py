@@ -26,7 +26,7 @@ class Display(Protocol):
     def overall_progress(self, what: str, finished: int, done: float, total: int) -> None:
         """Update the progress bar of `total` runs or analyses.
 
-        `finished` is the number of ended runs or analyses. `done` is `finished` plus the finished shares of the running ones.
+        `finished` is the number of ended runs or analyses. `done` is `finished` plus, for each running run or analysis, the share that is done.
         """
 
     def say(self, text: str) -> None:
@@ -70,7 +70,7 @@ class Tally:
     display: Display
     executor: Executor
     overall: Overall
-    held: int = 0
+    held: int = 0  # number of jobs that were skipped, because another process works on their run
     failed: dict[str, str] = field(default_factory=dict)
     logs: dict[str, Path] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)  # job id -> name of its run

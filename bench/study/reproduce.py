@@ -76,9 +76,9 @@ def reproduce(
 
 
 def _check_same(document: bytes, plan: Plan, manifest: Manifest) -> None:
-    """Raise ConfigError, with the differences, if the plan has another run, or another id of a cohort, than the manifest.
+    """Raise ConfigError if the planned run is not the stored run, or if a cohort has another id than in the manifest.
 
-    `document`: the stored run.json. The id of a cohort changes with its images and labels.
+    The error names the differences. `document`: the stored run.json. The id of a cohort changes with its images and labels.
     """
     before, now = json.loads(document), json.loads(plan.runs[0].document)
     if before != now:
@@ -119,7 +119,7 @@ def _scores(manifest: Manifest, run_id: str) -> pd.DataFrame:
 def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return one row per score: stored value, new value, and the largest difference that seeds explain.
 
-    `seeds` has one table of scores for each seed, also that of the stored run. The column `seeds_apart` is the largest
+    `seeds` has one table of scores for each seed, also for the seed of the stored run. The column `seeds_apart` is the largest
     difference between two trainings with different seeds in 95 % of cases: t(n - 1, .975) x s x sqrt(2). Here s is the
     standard deviation over n seeds, and t is the quantile of Student's t distribution. With fewer than ENOUGH seeds,
     `seeds_apart` is NaN.
@@ -149,8 +149,8 @@ def compared(stored: pd.DataFrame, again: pd.DataFrame, seeds: Sequence[pd.DataF
 def headline(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that decide the verdict.
 
-    These rows are the macro AUROCs on the internal test split, at each external hospital and as the external mean, and the
-    gaps of the macro AUROC.
+    These rows are the macro AUROC on the internal test split, the macro AUROC at each external hospital, the mean over the
+    external hospitals, and the gaps of the macro AUROC.
     """
     plain = (rows["finding"] == "macro") & (rows["calibrator"] == "none") & rows["metric"].isin(["auroc", "auroc_gap"])
     other = rows["split"].isin(["val", "expert_valid", "expert_test"])
@@ -160,7 +160,7 @@ def headline(rows: pd.DataFrame) -> pd.DataFrame:
 def _verdict(rows: pd.DataFrame, several: bool) -> str:
     """Return the verdict of a run: "same bits" if all rows have this verdict, else the worst verdict of the headline rows.
 
-    A headline row without a number counts as "outside". `several`: whether there are ENOUGH seeds.
+    A headline row without a number counts as "outside". `several`: whether there are at least ENOUGH seeds.
     """
     if (rows["verdict"] == "same bits").all():
         return "same bits"

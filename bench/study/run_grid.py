@@ -64,7 +64,7 @@ def execute(
 ) -> Result:
     """Finish the runs and the derived runs; write the manifest, the scores and the page.
 
-    The executor does runs and analyses; up to `workers` processes on this machine decode images. Trained runs without
+    The executor trains, predicts and analyzes; up to `workers` processes on this machine decode images. Trained runs without
     predictions share a pass over the images. With `one_pass`, all runs are trained before the first prediction. With
     `with_images`, the page may show real radiographs.
     """
@@ -109,7 +109,7 @@ def execute(
 
 
 def _derive(plan: Plan, derived: Sequence[Derived], tally: Tally, names: Mapping[str, str]) -> None:
-    """Make the derived runs whose sources are finished: TTA first, because an ensemble may combine TTA rows."""
+    """Make the derived runs whose sources are finished: TTA first, because an ensemble may average probabilities of TTA."""
     cohorts = {ref.name: ref.id for ref in plan.refs}
     for kind in ("tta", "panel", "ensemble"):
         ready = [d for d in derived if d.kind == kind and not plan.store.first_unfinished(d.sources)]

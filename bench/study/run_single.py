@@ -52,7 +52,7 @@ def run_alone(
     """Train and score the requested runs and write the page; return the result.
 
     `places`: paths of the registry, the data and the starting weights, each may be None. After planning, the grid file is
-    written to `grids/<name>.yaml` of the store. Raises the errors of planning, and StoreError when a run fails or another
+    written to `grids/<name>.yaml` of the store. Raises the errors of `Request.of` and `make_plan`, and StoreError when a run fails or another
     process works on a run.
     """
     check_device(device)

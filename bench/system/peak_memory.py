@@ -23,7 +23,7 @@ class PeakMemory:
             torch.cuda.reset_peak_memory_stats(device)
         else:
             with contextlib.suppress(OSError):
-                Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the high-water mark
+                Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the recorded peak
         return cls(device)
 
     @property

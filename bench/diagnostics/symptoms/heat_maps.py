@@ -16,7 +16,7 @@ from harmonize.checks.release import Check
 from harmonize.labels.findings import NO_FINDING
 from reports.summaries.heatmap_summary import ALL, NETWORK, WORDS
 
-_REGIONS = ("token", "markers", "border", "padding")  # regions without patient anatomy
+_REGIONS = ("token", "markers", "border", "padding")  # regions without patient anatomy; token: the tag on a phantom
 # there is a symptom if the lower bound of the enrichment's interval is above this value; chance gives an enrichment of 1
 _MIN_ENRICHMENT = 1.5
 _MIN_PATIENTS = 10  # minimum number of patients with measured maps

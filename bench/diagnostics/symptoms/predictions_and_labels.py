@@ -144,8 +144,8 @@ def _auroc_symptoms(
 ) -> Iterator[Check]:
     """Yield a symptom if the macro AUROC is below or near .5, or if the AUROC of a finding is far below .5.
 
-    `loss_stuck`: whether the training loss stayed the same or did not fall; too short a training is then listed first as cause.
-    `imported`: whether the run is an imported model, which has other likely causes.
+    `loss_stuck`: whether the training loss stayed the same or did not fall; if so, the first listed cause is a too
+    short training. `imported`: whether the run is an imported model, which has other likely causes.
     """
     counts = f"{len(aurocs.findings)} findings, {len(scored_split.image_id):,} images"
     observation = f"{scored_split.split} of {scored_split.dataset}: macro AUROC {aurocs.macro:.3f} of {counts}"

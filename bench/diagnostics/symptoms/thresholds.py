@@ -13,7 +13,8 @@ from bench.scoring.scored_split import ScoredSplit
 from bench.store.checked_folders import ScoresFolder
 from harmonize.checks.release import Check
 
-# a threshold does not fit if the numbers of positive calls and of images with the finding differ by more than this factor
+# a threshold does not fit if one of the two numbers (positive calls, images with the finding) is more than this many
+# times the other number
 _FACTOR = 2.0
 # a finding is checked only if its positive calls plus its images with the finding are at least this number; smaller numbers
 # can differ by _FACTOR by chance
@@ -67,7 +68,7 @@ def external_threshold_notes(where: str, manifest: Manifest, run_id: str) -> Ite
 
 
 def _misfits(rows: Sequence[Counts]) -> list[str]:
-    """Return one text for each finding whose threshold does not fit, the largest ratio of the two numbers first."""
+    """Return one text for each finding whose threshold does not fit. The finding whose two numbers differ most is first."""
     misfits = [
         (abs(float(np.log((called + 1) / (present + 1)))), f"{finding} called in {called:,}, present in {present:,}")
         for finding, called, present in rows

@@ -68,7 +68,10 @@ def epoch_symptoms(where: str, val: ScoredSplit, folder: Path) -> Iterator[Check
 
 
 def _macro(scored_split: ScoredSplit) -> float:
-    """Return the macro AUROC over the findings with positive and negative labels, as training computes it on `val`; NaN if none."""
+    """Return the macro AUROC over the findings with positive and negative labels, as training computes the AUROC on `val`.
+
+    The result is NaN if no finding has both labels.
+    """
     label = scored_split.labels()
     values = []
     for k in range(label.shape[1]):

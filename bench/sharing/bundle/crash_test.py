@@ -1,6 +1,6 @@
 """Read the tables of an untrusted bundle in a child process first.
 
-A malicious Parquet file can crash the process that reads the file. Then only the child process crashes.
+A malicious Parquet file can crash the process that reads the file. In this module, only the child process crashes.
 """
 
 import multiprocessing

@@ -220,7 +220,7 @@ def _check_texts(value: Any, where: str, depth: int = 0) -> None:
 
 
 def _cohort(folder: Path, store: Store, cohort: Mapping[str, Any], where: str) -> None:
-    """Check the entry and the table of a cohort, and write the table into the store. Its new ids are made from the ordinals."""
+    """Check the entry and the table of a cohort, and write the table into the store. The new ids are made from the ordinals."""
     name = cohort["name"]
     _require(set(cohort) == set(COHORT), f"cohort {name!r} has missing or unknown keys", where)
     _require(COHORT_NAME.fullmatch(name) and name != "external", f"{name!r} is not a valid cohort name", where)

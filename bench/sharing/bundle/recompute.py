@@ -29,8 +29,9 @@ STATED = (  # facts about every run that its submitter states and nobody can che
 # fields of a configuration whose registry entries decide the network and the size of its input
 _NETWORK = ("architecture", "preprocessing", "uncertainty")
 _TIMM = re.compile(r"[A-Za-z0-9_.]+")  # name of a network in timm
-EXACT = ("params", "trainable_params", "deployed_params", "image_size")  # numbers that must be equal
-ROUNDED = ("macs", "flops")  # numbers that may differ by SLACK
+# stated numbers that must equal the counted numbers
+EXACT = ("params", "trainable_params", "deployed_params", "image_size")
+ROUNDED = ("macs", "flops")  # stated numbers that may differ from the counted numbers by SLACK
 SLACK = 0.01  # tolerance as a share of the number: versions of timm and fvcore count a few operations differently
 _FIX = "install the versions of torch and timm in its env.json, or ask its maker how the number was counted"
 
@@ -77,11 +78,12 @@ def take_titles(store: Store, content: dict[str, Any], registry: Registry) -> No
 def take_costs(manifest: Manifest, registry: Registry, where: str) -> tuple[str, ...]:
     """Count parameters and MACs of every run again, write them into its cost.json, and return the facts that were not checked.
 
-    If the registry does not have a network, or the network cannot be built here, the numbers of the bundle stay; they are then
-    among the returned facts. Code that is named only by the bundle is never imported. Raises StoreError if the bundle states
-    another number. `where`: path of the bundle, for the error message.
+    If the registry does not have a network, or the network cannot be built here, the numbers of the bundle stay; they
+    are then among the returned facts. Code that is named only by the bundle is never imported. Raises StoreError if the
+    bundle states a number that differs from the counted number. `where`: path of the bundle, for the error message.
     """
-    # key of network and input size -> its counts ({} if it cannot be counted); runs with equal keys are counted once
+    # key of a network and its input size -> counts ({} if the network cannot be counted); networks of runs with equal
+    # keys are counted once
     found: dict[bytes, dict[str, Any]] = {}
     unknown, not_counted = [], []
     for row in manifest.runs:

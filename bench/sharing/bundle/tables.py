@@ -110,8 +110,9 @@ def read_columns(
 def open_table(path: Path, where: str) -> Any:
     """Open a Parquet file and check its metadata; return a `pyarrow.parquet.ParquetFile`.
 
-    Raises StoreError if a size is beyond the limits, if a type is not in KINDS, or if the file is compressed. Without these checks,
-    reading a small file could need much memory, because compression or one value for many rows makes a file small.
+    Raises StoreError if a size is beyond the limits, if a type is not in KINDS, or if the file is compressed. Without
+    these checks, reading a small file could need much memory, because a file becomes small by compression, or by
+    storing one value for many rows.
     """
     try:
         stored = pq.ParquetFile(path)

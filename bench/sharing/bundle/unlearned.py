@@ -73,8 +73,8 @@ def unlearned_without_evidence(manifest: Manifest) -> Contested:
 def _count(table: pd.DataFrame, config: RunConfig, finding: str, unit: str) -> tuple[int, int]:
     """Return how many patients or images of a table have a finding, and how many do not have it.
 
-    `unit`: column with the ids to count, patient_id or image_id. Uncertain labels do not count, because the label policy of a
-    run's configuration decides how training uses them.
+    `unit`: column with the ids to count, patient_id or image_id. "Not mentioned" counts as absent if the run trains so.
+    Uncertain labels do not count, because the label policy of a run's configuration decides how training uses them.
     """
     state = states(table, [finding])[:, 0]
     absent = (state == ABSENT) | ((state == NOT_MENTIONED) & (config.blank == "zero"))

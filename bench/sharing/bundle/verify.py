@@ -31,8 +31,8 @@ from bench.store.store import Progress, read_table, table_facts
 from harmonize.cohorts.cohort import Cohort
 from harmonize.errors import ConfigError
 
-# scoring versions whose numbers agree within ROUNDING, except the interval bounds of calibration errors and of differences
-# between calibration errors
+# Bundles of other scoring versions are refused. The numbers of these versions agree within ROUNDING, except the interval
+# bounds of calibration errors and of differences between calibration errors.
 COMPARABLE = (11, 12, 13, 14, 15, 16)
 # the scoring versions that changed the bounds of calibration errors, and the bounds of differences between them
 BOUNDS_OF_ERRORS, BOUNDS_OF_DIFFERENCES = 14, 15
@@ -132,9 +132,10 @@ def verify(bundle: Opened, threads: int, progress: Progress, data: Path | None =
 
 
 def _with_new_bounds(stated: pd.DataFrame, computed: pd.DataFrame, version: int) -> pd.DataFrame:
-    """Replace interval bounds in the stated scores by the computed bounds, where older scoring versions had other bounds.
+    """Replace interval bounds in the stated scores by the computed bounds, if the bundle's scoring version computed other bounds.
 
-    Only calibration errors and differences between calibration errors have such bounds. `version`: scoring version of the bundle.
+    This concerns only calibration errors and differences between calibration errors. `version`: scoring version of the
+    bundle.
     """
     if not {"metric", "low", "high"} <= set(stated.columns) or len(stated) != len(computed):
         return stated
