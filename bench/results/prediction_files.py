@@ -18,12 +18,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import logit as logit_of
 
+from bench.runs.imported_predictions import LEAST, MOST
 from bench.scoring.across_runs.paired_runs import ScoredRun
 from bench.scoring.scored_split import ScoredSplit
 from harmonize.errors import ConfigError, DatasetError
 from harmonize.labels.findings import UNMAPPED_CODE
 
-LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so that logits are finite
 IMAGE, PATIENT = "image_id", "patient_id"
 COHORT = "table"  # name of the cohort in the tables of scores
 _STATES = {"1": 1, "0": 0, "-1": -1, "-2": -2, "": UNMAPPED_CODE}

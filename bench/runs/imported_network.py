@@ -15,11 +15,10 @@ from bench.config.registry import Entry
 from bench.inputs.normalize import Normalizer
 from bench.models.network import check_timm, timm_model
 from bench.models.predict import weights_sha256
+from bench.runs.imported_predictions import LEAST, MOST
 from bench.runs.onnx_model import OnnxNetwork
 from bench.store.file_integrity import file_sha256
 from harmonize.errors import ConfigError, SetupError
-
-LEAST, MOST = 1e-38, 1 - 2**-53  # probabilities are clipped to this range, so that logits are finite
 
 
 class ImportedNetwork(nn.Module):
