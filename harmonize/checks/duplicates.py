@@ -32,7 +32,7 @@ class ScannedCohort:
 
 
 def check_images(scanned: ScannedCohort) -> list[Check]:
-    """Return a check of unreadable images (level ok, warning or fault) and, only for blank images, a second one (warning)."""
+    """Return a check of unreadable images and, if some images are blank, a second check, of level warning."""
     name, scan, ids = scanned.cohort.name, scanned.scan, scanned.cohort.table["image_id"].to_numpy(object)
     unreadable = scan.reason != ""
     total = f"all {len(ids):,} images can be read"
