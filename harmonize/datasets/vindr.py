@@ -8,7 +8,8 @@ No patient id is released, so each image counts as a patient. Every image is PA.
 Boxes: in pixels of the native image, from all readers.
 Source: Nguyen et al. 2022, arXiv:2012.15029. Credentialed access: physionet.org/content/vindr-cxr.
 Label sources: majority (the default), any_reader and all_readers, for train images; test images have the consensus.
-The Kaggle challenge (one train.csv with boxes) has no test split, and no Edema, Pneumonia and 11 other labels (null).
+The Kaggle challenge (one train.csv with boxes) has no test split, and only 15 labels; the other 13 labels, such as
+Edema, are null.
 """
 
 import os
