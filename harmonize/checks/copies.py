@@ -29,9 +29,8 @@ _SIDE = 64  # px; near copies are compared at this side, or at the side of the c
 #   differ in at most MAX_DISTANCE bits. The images: phantoms of six hospitals, 20 images of NIH, and 20 of the COVID-19
 #   Image Data Collection.
 # - 5.1 million pairs of different phantoms from two hospitals: at most 0.983 at 16 x 16 and 0.970 at 64 x 64.
-# - 107,000 pairs of an NIH image and an image of the COVID-19 collection: at most 0.938 at 16 x 16 and 0.908 at 64 x
-# 64;
-#   the hashes of all these pairs differ in more than MAX_DISTANCE bits.
+# - 107,000 pairs of an NIH image and an image of the COVID-19 collection: at most 0.938 at 16 x 16 and 0.908 at
+#   64 x 64; the hashes of all these pairs differ in more than MAX_DISTANCE bits.
 MIN_DETAIL = 0.97
 _BLOCK = 1 << 12  # number of pairs whose pixels are compared at once; more pairs need more memory
 

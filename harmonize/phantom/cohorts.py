@@ -8,7 +8,6 @@ root/truth/<hospital>-boxes.parquet   boxes of findings and tag, in pixels of th
                                       y_max are the first pixels outside the box
 root/masks/<hospital>/<path of the image without suffix>/<finding>.png
                                       only with `masks=True`: masks (0 or 255) of findings, lungs, heart, devices, tag
-                                      (token)
 root/phantom.json                     the settings; written last, so its presence means that all files exist
 """
 
