@@ -224,7 +224,7 @@ def gold(table: pd.DataFrame, _root: Path) -> "pd.Series[bool]":
 
 
 def outlines(root: Path, image_ids: frozenset[str]) -> Outlines:
-    """Return the outlines of CheXlocalize; its files are in the root, or in a folder CheXlocalize in or beside the root."""
+    """Return the outlines of CheXlocalize, whose files are in the root or in a folder CheXlocalize in or beside the root."""
     folders = (root, root / "CheXlocalize", root.parent / "CheXlocalize")
     files = [path for folder in folders for path in sorted(folder.glob("gt_segmentations_*.json"))]
     return chexlocalize.read_outlines(files, image_ids)

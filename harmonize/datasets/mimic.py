@@ -6,7 +6,7 @@ mimic-cxr-2.0.0-{chexpert or negbio, metadata, split}.csv.gz. Each study has one
 Release 2.1.0 adds mimic-cxr-2.1.0-test-set-labeled.csv: a radiologist labeled 687 test studies again. If this file
 exists, the additional columns "expert:<label>" contain the radiologist's states, null for all other studies. With the
 label source `expert`, the radiologist's states are the labels.
-The release has no sex and age; both are read from MIMIC-IV's patients.csv.gz, if this file is in the root or in hosp/.
+The release has no sex and age; both come from the file patients.csv.gz of MIMIC-IV, if it is in the root or in hosp/.
 Images of a study without labels have null states. Views: AP, PA; LATERAL and LL are LATERAL, all others UNKNOWN.
 Source: Johnson et al. 2019, arXiv:1901.07042. Credentialed access: physionet.org/content/mimic-cxr-jpg.
 """

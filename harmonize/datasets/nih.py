@@ -1,9 +1,9 @@
 """NIH ChestX-ray14: 112,120 frontal PNGs of 30,805 patients, 14 labels mined from reports.
 
 Layout: Data_Entry_2017_v2020.csv (or Data_Entry_2017.csv), images_001/images/00000001_000.png ... images_012 (or
-images_001/ or images/ without the inner folder), test_list.txt, train_val_list.txt and BBox_List_2017.csv. Both
-releases of the table can be read: with "Patient Gender" or "Patient Sex", with or without a trailing comma, with ages
-such as 58 or 058Y. Without the two lists, no image has a split.
+images_001/ or images/ without the inner folder), test_list.txt, train_val_list.txt and BBox_List_2017.csv. The
+table may have the form of either release: "Patient Gender" or "Patient Sex", a trailing comma or none, ages such as 58
+or 058Y. Without the two lists, no image has a split.
 Labels: names joined by "|"; "No Finding" never occurs together with another label. No label is uncertain.
 Boxes: in pixels of the 1024 x 1024 original, for any size of the file on disk.
 Source: Wang et al. 2017, arXiv:1705.02315. Free to download, with attribution.

@@ -213,7 +213,7 @@ def _table(images: Any, split: str, root: Path, states: dict[str, Any]) -> pd.Da
 
 
 def _people(root: Path, images: "pd.Series[str]") -> dict[str, Any]:
-    """Return sex and age from people.csv; both are "not stated" if the file or the image's row is missing."""
+    """Return sex and age from people.csv, or "" and NaN if the file or the row of the image is missing."""
     path = find(root, PEOPLE, f"annotations/{PEOPLE}")
     if path is None:
         return {"sex": "", "age": np.nan}

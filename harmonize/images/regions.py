@@ -31,7 +31,7 @@ class InputTransform:
 
     @classmethod
     def of(cls, picture: Gray, geometry: Geometry, center: int = 0) -> "InputTransform":
-        """Return the transformation of a decoded image to a network's input; it crops the image as the image cache does."""
+        """Return the transformation of a decoded image to a network's input, with the same crop as in the image cache."""
         height, width = picture.shape
         return cls((height, width), crop_box(picture, geometry)[0], replace(geometry, clahe=None), center)
 
