@@ -1,4 +1,4 @@
-"""Read a chest X-ray dataset into a table: six published ones, or a user's own; all tables have the same findings.
+"""Read a chest X-ray dataset (one of six published datasets, or a user's table) into a table with common findings.
 
     specs = harmonize.read_data(Path("data.yaml"))
     cohort = harmonize.load(specs["nih"])
