@@ -51,8 +51,8 @@ def twin(
     Without changes, the radiograph is the image that `write_cohorts` stores. `patient` and `study` are the numbers in
     the columns patient and study of the truth tables. None for a property means that the property is not changed.
 
-    findings  finding -> True (with the severity of the study), False, or a severity in 0..1; other findings do not
-    change scanner   the hospital whose scanner takes the image
+    findings  finding -> True (with the severity of the study), False, or a severity in 0..1; other findings stay
+    scanner   the hospital whose scanner takes the image
 
     Raises ValueError for an unknown name or value.
     """
