@@ -1,4 +1,4 @@
-"""Read a chest X-ray dataset (one of six, or any other table) into a table; all tables have the same nine findings.
+"""Read a chest X-ray dataset (one of six published datasets, or a user's table) into a table with common findings.
 
     specs = harmonize.read_data(Path("data.yaml"))
     cohort = harmonize.load(specs["nih"])

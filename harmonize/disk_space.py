@@ -18,15 +18,15 @@ _FIXES = {
 class DiskFullError(OSError):
     """A disk, a quota or a limit of file sizes allows no more bytes.
 
-    The error's text states the free space; its attribute `filename` is the path of the file.
+    The error's text states the free space. The attribute `filename` is the path of the file that could not be written.
     """
 
     @classmethod
     def of(cls, error: BaseException, path: Path, needed: int = 0) -> Self | None:
         """Return a DiskFullError for `error`, which a write to `path` raised; None if the disk is not the cause.
 
-        `needed`: size of the file in bytes, 0 if unknown. If `error` is a DiskFullError already, it is returned
-        unchanged, with its own `filename`.
+        `needed`: size of the file in bytes, 0 if unknown. A DiskFullError is returned unchanged, so its `filename` may
+        differ from `path`.
         """
         if isinstance(error, cls):
             return error

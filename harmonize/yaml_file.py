@@ -14,8 +14,8 @@ from harmonize.errors import ConfigError
 
 # maximum size of a file: 80 times the largest shipped file; PyYAML needs about a second for each million bytes
 MAX_BYTES = 2_000_000
-# maximum number of nested lists or blocks; shipped files have at most 6. The parser libyaml is recursive and crashes if
-# a file has too many
+# maximum number of lists or blocks inside each other; shipped files have at most 6. The parser libyaml is recursive, so
+# a deeper nesting could crash the program
 MAX_DEPTH = 50
 # PyYAML raises YAMLError for invalid YAML, and the other errors for invalid values such as the date 2024-13-45
 _INVALID = (yaml.YAMLError, ValueError, AttributeError, LookupError, TypeError)
@@ -55,7 +55,8 @@ _FAST = _strict(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 def read_yaml(path: Path) -> Any:
     """Return the content of a YAML file.
 
-    Raises ConfigError with the file, the line and the fix if the file is missing, unreadable, ambiguous or too large.
+    Raises ConfigError with the file, the line and the fix if the file is missing, unreadable or too large, or if the
+    YAML is invalid, for example because of a repeated key.
     """
     try:
         # check the size before the file is read; `parse_yaml` checks the number of characters
@@ -118,7 +119,8 @@ def _line(node: Any, key: str) -> int:
 def _check_depth(text: str, where: str) -> None:
     """Raise ConfigError for more than MAX_DEPTH nested lists or blocks.
 
-    The loop reads one event of the parser after the other, so deep nesting cannot crash this function.
+    The loop reads the parser's events, such as the start of a list, one by one. This needs no recursion, so deep
+    nesting cannot crash this function.
     """
     depth = 0
     for event in yaml.parse(text, Loader=_FAST):

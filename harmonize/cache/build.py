@@ -59,8 +59,9 @@ def decode_rows(
 ) -> Iterator[tuple[list[int], Pixels, list[Row]]]:
     """Yield (rows, pixels, journal entries) of each chunk, in the order in which chunks finish.
 
-    The pixels do not depend on the number of processes. The first chunk is decoded in this process; more processes
-    start only if the remaining chunks would take `POOL_WORTH_S` or longer.
+    A chunk is a list of row numbers, and `paths` has the file of each row. The pixels do not depend on the number of
+    processes. The first chunk is decoded in this process. More processes start only if the remaining chunks would take
+    `POOL_WORTH_S` seconds or longer.
     """
     started = time.monotonic()
     for number, rows in enumerate(chunks):

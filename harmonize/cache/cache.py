@@ -2,7 +2,8 @@
 
     <folder>/<name>-<geometry>-v<PIXELS_VERSION>/
         index.parquet              one row per image: image_id, path, size, mtime_ns, crc32, reason ("" = readable);
-                                   with an adaptive region also fell_back, for packed images also at and length
+                                   if the geometry crops to the lungs, also fell_back (no lungs were detected);
+                                   for packed images, also at and length
         images-<plan>.u8           if S < 1024: the pixels [N, S, S], in the order of the index
         images-<plan>.zst          if S >= 1024: one compressed block per image, which `at` and `length` locate
         hashes-<plan>-v<HASH_VERSION>.npy   hash and thumbnail of each image, made when first needed
@@ -73,7 +74,10 @@ class ImageCache:
 
     @property
     def fallback_rate(self) -> float | None:
-        """Return the share of readable images without detected lungs; None if the geometry does not use lungs."""
+        """Return the share of readable images in which no lungs were detected.
+
+        None if the geometry does not crop to the lungs, or if no image is readable.
+        """
         readable = self.index[self.index["reason"] == ""]
         return float(readable["fell_back"].mean()) if "fell_back" in readable and len(readable) else None
 
@@ -137,7 +141,9 @@ def open_cache(
     progress: Progress | None = None,
     states: pd.DataFrame | None = None,
 ) -> ImageCache:
-    """Return the cache of table[image_id, path] below root; build or complete it if needed.
+    """Return the cache of a table's images; build or complete the cache if needed.
+
+    The table needs the columns image_id and path (relative to root).
 
     states    `file_states` of the table, if the caller has them; collecting them for a million files is slow
     workers   maximum number of processes; with more than 1, a calling script needs `if __name__ == "__main__":`
@@ -164,9 +170,10 @@ def open_cache(
 
 
 def read_cache(name: str, table: pd.DataFrame, geometry: Geometry, folder: Path) -> ImageCache | None:
-    """Return the cache that `open_cache` filled for table[image_id, path]; None if it is missing or has other images.
+    """Return the cache that `open_cache` filled for these images, or None if there is no such cache.
 
-    Nothing is decoded, and no image file is read.
+    The cache must have the same columns image_id and path as the table, in the same order. Nothing is decoded, and no
+    image file is read.
     """
     cache = _open(_cache_folder(name, geometry, folder), geometry)
     if cache is None or len(cache.index) != len(table):
@@ -226,7 +233,7 @@ def _mean_block_bytes(plan: BuildPlan, current: ImageCache | None) -> float:
 
 
 def _plan_hash(index: pd.DataFrame) -> str:
-    """Return the hash <plan> of a build: of its rows, and of the sizes and times of their files."""
+    """Return the text <plan> in file names: a hash of the index rows, and of the sizes and times of their files."""
     digest = hashlib.sha256()
     for column in _COLUMNS[:4]:
         digest.update("\x1f".join(map(str, index[column].tolist())).encode() + b"\x1e")

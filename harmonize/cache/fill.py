@@ -1,8 +1,8 @@
-"""Fill a cache with pixels: from an interrupted build, then from the previous cache, then by decoding files.
+"""Fill a cache with pixels: keep those of an interrupted build, copy those of the previous cache, decode the others.
 
-The journal is a file that lists the finished rows of an unfinished cache. A cache has N images of S x S pixels. A
-packed image is stored as a compressed block of bytes. Unpacked images are stored in the order of the index, blocks in
-the order in which they were written.
+The index is the table of the cache's images, one row per image. The journal is a file that lists the finished rows of
+an unfinished cache. A cache has N images of S x S pixels. A packed image is stored as a compressed block of bytes.
+Unpacked images are stored in the order of the index. Blocks are stored in the order in which they are written.
 """
 
 import os
@@ -43,7 +43,7 @@ class BuildPlan:
 
     name: str
     root: Path
-    wanted: pd.DataFrame  # image_id, path, size, mtime_ns
+    wanted: pd.DataFrame  # one row per image; columns image_id, path, size, mtime_ns (see `cache.file_states`)
     geometry: Geometry
     target: Path  # the finished file; during a build, the folder also has a .part file and a .journal file
 
@@ -139,7 +139,7 @@ def fill(
     workers: int,
     progress: Progress | None,
 ) -> list[Row]:
-    """Write the pixels of all rows and return their entries, in the order of the rows.
+    """Write the pixels of all rows and return their journal entries, in the order of the rows.
 
     needed   expected disk space in bytes
     current  index and pixels of the previous cache, or None
@@ -190,8 +190,8 @@ def fill(
 def measure(plan: BuildPlan, rows: NDArray[np.int64]) -> tuple[float, float]:
     """Decode a few images. Return two means: the seconds to decode an image, and the bytes of its packed block.
 
-    The measurement uses up to eight evenly spread rows with existing files. Without such a row, both means are 0. The
-    bytes are 0 if images are not packed.
+    The measurement uses up to eight rows, evenly spread over those in `rows` whose file exists. Without such a row,
+    both means are 0. If images are not packed, the second mean has no meaning.
     """
     rows = rows[(plan.wanted["size"].to_numpy() >= 0)[rows]]
     timed_rows = rows[np.unique(np.linspace(0, len(rows) - 1, _MAX_TIMED_FILES).astype(int))] if len(rows) else rows
@@ -240,7 +240,7 @@ def _reuse(
 
 
 def check_disk(path: Path, needed: int) -> None:
-    """Raise SetupError if the disk has fewer free bytes than `needed`."""
+    """Raise SetupError if the disk has fewer free bytes than `needed`; bytes of the file `path` itself count as free."""
     written = path.stat().st_blocks * 512 if path.exists() else 0
     free = shutil.disk_usage(path.parent).free + written
     if needed > free:

@@ -19,8 +19,8 @@ from harmonize.disk_space import DiskFullError
 from harmonize.errors import SetupError
 from harmonize.images.perceptual_hash import HASH_VERSION, SMALL_SIDE, is_flat, perceptual_hash, smaller, thumbnail
 
-# 264 bytes for each image: hash, and the image at 16 x 16. If two hashes are similar, the two small images are
-# compared, so that most pixels need not be read.
+# 264 bytes for each image: the hash, and the image at 16 x 16 pixels. If two hashes are similar, the images at 16 x 16
+# are compared first. So the cached pixels are read only for few pairs.
 _RECORD = np.dtype([("hash", "<u8"), ("small", "u1", SMALL_SIDE**2)])
 _CHUNK = 256  # number of images that are hashed at once
 
@@ -28,8 +28,8 @@ _CHUNK = 256  # number of images that are hashed at once
 def image_hashes(cache: ImageCache, name: str = "", progress: Progress | None = None) -> NDArray[Any]:
     """Return the records of all images, with the fields `hash` (uint64) and `small` (uint8 [256]).
 
-    The hash is 0 for a blank or unreadable image, which cannot be compared. No other image has the hash 0, because a
-    hash has about as many ones as zeros. `progress` is called with (name, images done, total images).
+    The hash is 0 for a blank or unreadable image, which cannot be compared. No other image has the hash 0, because
+    about half of the bits of a hash are ones. `progress` is called with (name, images done, total images).
 
     Raises SetupError if the hashes cannot be stored.
     """

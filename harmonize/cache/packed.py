@@ -45,14 +45,14 @@ def _codec() -> pa.Codec:
 
 @dataclass(frozen=True, eq=False)
 class PackedImages:
-    """Packed images that are indexed like an array uint8 [N, S, S]: by a row, several rows or a slice.
+    """Packed images that can be indexed like an array uint8 [N, S, S].
 
-    Each access unpacks the images again.
+    An index is the number of an image, an array of such numbers, or a slice. Each access unpacks the images again.
     """
 
     blocks: Gray  # the blocks of all images, memory-mapped
-    at: NDArray[np.int64]  # [N] start of each image's block
-    length: NDArray[np.int64]  # [N] length of each image's block; 0 means an unreadable image, which becomes black
+    at: NDArray[np.int64]  # [N] position in bytes at which each image's block starts
+    length: NDArray[np.int64]  # [N] bytes of each image's block; 0 means an unreadable image, which becomes black
     size: int  # S, the side of an image in pixels
     where: str  # the name of the file, for error messages
 

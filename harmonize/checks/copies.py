@@ -28,20 +28,20 @@ _SIDE = 64  # px; near copies are compared at this side, or at the side of the c
 #   least 0.968 at 64 x 64 (0.977 for 99 % of each hospital's copies). The hashes of 96 to 100 % of each hospital's copies
 #   differ in at most MAX_DISTANCE bits. The images: phantoms of six hospitals, 20 images of NIH, and 20 of the COVID-19
 #   Image Data Collection.
-# - 5.1 million pairs of different phantoms of two hospitals: at most 0.983 at 16 x 16 and 0.970 at 64 x 64.
-# - 107,000 pairs of an NIH image and an image of the COVID-19 collection: at most 0.938 at 16 x 16 and 0.908 at 64 x 64;
-#   the hashes of all these pairs differ in more than MAX_DISTANCE bits.
+# - 5.1 million pairs of different phantoms from two hospitals: at most 0.983 at 16 x 16 and 0.970 at 64 x 64.
+# - 107,000 pairs of an NIH image and an image of the COVID-19 collection: at most 0.938 at 16 x 16 and 0.908 at
+#   64 x 64; the hashes of all these pairs differ in more than MAX_DISTANCE bits.
 MIN_DETAIL = 0.97
 _BLOCK = 1 << 12  # number of pairs whose pixels are compared at once; more pairs need more memory
 
 
 @dataclass(frozen=True, eq=False)
 class Copies:
-    """Images that occur in two cohorts, for each two cohorts.
+    """Images that occur in two cohorts, for every pair of cohorts.
 
     tables   (one cohort, other cohort) -> table with one row for each image of the other cohort that is a copy.
              Columns: image_id (in the other cohort), copy_of (image id in the one cohort), kind (exact or near).
-             Each two cohorts have two tables, one in each direction
+             Every pair of cohorts has two tables, one in each direction
     crowded  number of images in groups of similar images that are too large to compare all pairs
     """
 
@@ -50,7 +50,7 @@ class Copies:
 
 
 def find_copies(caches: Mapping[str, ImageCache], progress: Progress | None = None) -> Copies:
-    """Find the images that occur in two cohorts, for each two of the cohorts.
+    """Find the images that occur in two cohorts, for every pair of cohorts.
 
     `caches`: cohort name -> image cache; all caches must have the same geometry. Exact copies have the same file size
     and the same checksum of pixels. Near copies have similar hashes, thumbnails and pixels. Blank images are not

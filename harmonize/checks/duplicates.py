@@ -32,7 +32,7 @@ class ScannedCohort:
 
 
 def check_images(scanned: ScannedCohort) -> list[Check]:
-    """Return a check of unreadable images (level ok, warning or fault) and, only for blank images, a second one (warning)."""
+    """Return a check of unreadable images and, if some images are blank, a second check, of level warning."""
     name, scan, ids = scanned.cohort.name, scanned.scan, scanned.cohort.table["image_id"].to_numpy(object)
     unreadable = scan.reason != ""
     total = f"all {len(ids):,} images can be read"
@@ -83,8 +83,8 @@ def check_duplicates(cohorts: Sequence[ScannedCohort]) -> list[Check]:
     across_splits = ~across & (first["split"] != second["split"]) & (first["split"] != "") & (second["split"] != "")
     pairs["kind"] = np.select([across, across_splits, same_patient], ["datasets", "splits", "patient"], "patients")
     same_file = across & (first["file"] == second["file"])  # two cohorts contain the same file
-    # If two cohorts have the same folder, pairs of two different files across them are left out. Such a pair is
-    # reported by a cohort that has both files.
+    # If two cohorts have the same folder, pairs of two different files across them are left out. The pair
+    # is reported within a cohort that has both files.
     same_folder = across & (first["root"] == second["root"]) & ~same_file
     names = [scanned.cohort.name for scanned in cohorts]
     checks = _shared_folders(pairs[same_file], names)

@@ -112,7 +112,7 @@ def check_table(
     """Compare a table file with its published version; return checks, and whether the file has only a subset of the rows.
 
     `facts` describes the published file. `table` is the native table of the dataset. `is_small`: whether the dataset
-    has fewer images than its release.
+    has fewer images than its release; then a missing file gives only a note.
     """
     path = find(spec.root, *facts["files"])
     if path is None:
@@ -196,7 +196,7 @@ def _value_checks(raw: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Check
 
 
 def _state_checks(table: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
-    """Yield a fault for each label with other states than `allowed`, the states of the published file."""
+    """Yield a check of level fault for each label with a state that the published file does not have (see `allowed`)."""
     for column in table.columns:
         if str(column).startswith("native:"):
             is_invalid = table[column].isin([state for state in STATES if state not in allowed])
@@ -209,7 +209,7 @@ def _state_checks(table: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
 def _count_checks(
     raw: pd.DataFrame | None, split_rows: pd.DataFrame | None, facts: Mapping[str, Any]
 ) -> tuple[str, list[Check]]:
-    """Return a note and warnings about counts of rows, images, patients and labels.
+    """Return the text of a note, and warnings, about counts of rows, images, patients and labels.
 
     If the file is only a subset of the release, the note says so, and there are no warnings. Otherwise the note is "",
     and each warning reports a count that differs from the release by more than the tolerance.
@@ -283,7 +283,7 @@ def check_cohort(cohort: Cohort, table: pd.DataFrame) -> list[Check]:
     """Return the checks that need no facts about the release.
 
     Subjects: sex, patient ids, rows, studies that radiologists labeled, missing images, number of used images. `table`
-    has all rows of the dataset, `cohort` only those that are used.
+    has all rows of the dataset, and `cohort` only the used rows.
     """
     name, checks = cohort.name, []
     sexes = table[table["sex"] != ""].groupby("patient_id")["sex"].nunique()

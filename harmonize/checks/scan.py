@@ -2,9 +2,9 @@
 
     <folder>/<cohort>-<root>-v<versions>.records     one record of fixed size for each image, appended after its scan
 
-<root> is a hash of the image folder. The key of a record is a hash of the image file's path, size and modification
-time. So an interrupted scan can continue, and a second scan reads only changed files. Each scan tries unreadable files
-again.
+<root> is a hash of the image folder; <versions> are PIXELS_VERSION and HASH_VERSION. The key of a record is a hash of
+the image file's path, size and modification time. So an interrupted scan can continue, and a second scan reads only
+changed files. Each scan tries unreadable files again.
 """
 
 import hashlib
@@ -27,7 +27,8 @@ from harmonize.images.pixels import PIXELS_VERSION, UnreadableImage, read_gray
 
 Progress = Callable[[str, int, int], None]
 
-# px; a JPEG may be decoded at a reduced size, but not below this side, which is four times that of the hashed thumbnail
+# px; a JPEG may be decoded at a reduced size, but each side keeps at least this length: four times the side of the
+# thumbnail that is hashed
 _MIN_SIDE = 128
 _CHUNK = 16  # number of images per write to the file
 _RECORD = np.dtype(
@@ -143,7 +144,7 @@ def _complete_records(path: Path) -> NDArray[np.void]:
 
 
 def read_records(path: Path) -> NDArray[np.void]:
-    """Return the complete records of a file, in the order of writing; each is a key and the fields of `Scan`."""
+    """Return the complete records of a file, in the order of writing; a record has a key and the fields of `Scan`."""
     if not path.exists():
         return np.zeros(0, _RECORD)
     return np.fromfile(path, _RECORD, path.stat().st_size // _RECORD.itemsize)
@@ -152,7 +153,7 @@ def read_records(path: Path) -> NDArray[np.void]:
 def _in_threads(
     chunks: Sequence[list[int]], root: Path, paths: Sequence[str], workers: int
 ) -> Iterator[tuple[list[int], NDArray[np.void]]]:
-    """Yield (rows, records) of each chunk when it is done.
+    """Yield (rows, records) of each chunk as soon as the chunk is scanned.
 
     Threads are sufficient, because decoding and checksums release Python's global lock.
     """

@@ -10,8 +10,8 @@ from harmonize.datasets import BASE, FAULT
 from harmonize.datasets.csvfile import first_fault, summary
 from harmonize.errors import DatasetError
 
-# A table may have at most FEW bad rows; a large table may have the share _SHARE of its rows. In addition, at most half
-# of the rows may be bad.
+# Maximum number of bad rows in a table: FEW, or the share _SHARE of the rows if this is a larger number. In addition,
+# at most half of the rows may be bad.
 FEW = 5
 _SHARE = 0.01
 # paths that are not below the root, or may not be: "..", absolute paths, backslashes, drive letters, NUL characters
@@ -24,7 +24,7 @@ def separate_bad_rows(native: pd.DataFrame, where: str, flow: dict[str, int]) ->
     A row that equals an earlier row in every cell is removed. A row is bad if the adapter states a fault (column
     FAULT), if the image id or patient id is missing, if the path is outside the root, or if a different row has the
     same image id. `flow` gets the counts `repeated_row` and `bad_row` if they are not zero. Raises DatasetError for too
-    many bad rows; `where` is the location that the error names.
+    many bad rows; `where` is the location that the error message shows.
     """
     missing = [column for column in BASE if column not in native]
     if missing:

@@ -97,7 +97,7 @@ def load(
     """Load one cohort: read the native table, check it, select the images on disk, and map the findings.
 
     With `images=False`, no image file is searched: every listed image counts as present. With `tables_alone=True`,
-    every listed image counts as present if not one of them is on disk; if some are on disk, the images without a file
+    every listed image counts as present if no listed image is on disk; if some are on disk, the images without a file
     are left out as usual. Bad rows (see `bad_rows.separate_bad_rows`) go to the quarantine.
 
     Raises DatasetError for missing files or columns, too many bad rows, a patient in two official splits, or if no
@@ -108,7 +108,7 @@ def load(
     native = _read(spec, spec.label_source)
     flow = {"found": len(native)}
     if "drop" in native:
-        if FAULT in native:  # in a row with a fault, the cells from which the adapter computes `drop` may be wrong
+        if FAULT in native:  # ignore `drop` of a row with a fault: it comes from cells that may be wrong
             native["drop"] = native["drop"].where(native[FAULT] == "", "")
         for reason in sorted(set(native["drop"]) - {""}):
             flow[reason.replace(" ", "_")] = int((native["drop"] == reason).sum())
@@ -195,8 +195,8 @@ def training_column(source: str, finding: str) -> str:
 def _training_states(native: pd.DataFrame, states: pd.DataFrame, spec: CohortSpec, mapping: str) -> list[pd.DataFrame]:
     """Return one table of training labels for each label source in `spec.training`.
 
-    The label of an image that the label source does not have is null. The label source `hybrid` names another label
-    source for some findings; the other findings keep their states of the cohort (`states`).
+    The label is null if the label source does not have the image. The label source `hybrid` takes some findings from
+    other label sources; the other findings keep the states of the cohort (`states`).
     """
     tables = []
     for name, hybrid in spec.training:

@@ -23,9 +23,9 @@ class CohortChoice:
     views: str = "frontal"  # frontal: PA, AP and FRONTAL; pa: PA only; all: also lateral and unknown views
     # all: every image of a study; one: one image per study, the first by view (PA, AP, then other views) and image id
     per_study: str = "all"
-    limit: int = 0  # maximum number of training patients, selected by patient hash; 0 = all
+    limit: int = 0  # maximum number of patients (in a grid: of the split train), selected by patient hash; 0 = all
     min_age: float = 0.0  # years; 0 = no limit. A limit also excludes images of unknown age
-    max_age: float = 0.0  # as min_age
+    max_age: float = 0.0  # years; 0 = no limit
     # whether to select only the gold subset: the rows that physicians or radiologists labeled, which the function
     # `gold` of the adapter finds
     gold: bool = False

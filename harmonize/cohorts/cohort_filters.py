@@ -14,6 +14,7 @@ from harmonize.datasets import FRONTAL_VIEWS, LAYOUTS, adapter
 from harmonize.errors import ConfigError
 
 Flow = dict[str, int]
+# of the images of a study, the image whose view has the lowest number is kept
 _PREFERRED = {"PA": 0, "AP": 1, "FRONTAL": 2, "LATERAL": 3, "UNKNOWN": 4}
 
 
@@ -36,7 +37,7 @@ def filter_rows(table: pd.DataFrame, choice: CohortChoice, layout: str, root: Pa
 
 
 def filter_groups(table: pd.DataFrame, choice: CohortChoice, flow: Flow) -> pd.DataFrame:
-    """Keep one image per study and at most `limit` patients, if the choice sets these; `flow` gets the counts.
+    """Keep one image per study and at most `limit` patients, if `choice` has these settings; `flow` gets the counts.
 
     A hash of the patient id selects patients. So the order of rows does not matter, and a larger limit only adds
     patients.

@@ -18,7 +18,7 @@ class Confound:
 
     finding: str
     column: str  # view, sex or device: the key `with` of the data file
-    level: str  # value of the column, such as AP; all other stated values together are the second level
+    level: str  # value of the column, such as AP; all other stated values together count as the opposite
     # odds ratio of finding and level in the sampled cohort; above 1: the level is more frequent with the finding
     odds_ratio: float
     seed: int = 0

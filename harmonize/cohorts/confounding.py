@@ -11,7 +11,7 @@ from harmonize.cohorts.splits import position
 from harmonize.errors import DatasetError
 from harmonize.labels.findings import ABSENT, NOT_MENTIONED, PRESENT
 
-# keys of the flow that count the images that `confounded` removes
+# entries of the flow, which count the images that `confounded` removes: label or value not stated; left out by sampling
 UNKNOWN, SAMPLED_OUT = "without_label_or_level", "sampled_out"
 _UNKNOWN_LEVELS = ("", "UNKNOWN", "FRONTAL")  # FRONTAL: AP or PA is not stated
 
@@ -21,13 +21,14 @@ def confounded(
 ) -> NDArray[np.bool_]:
     """Return the mask of the images to keep; `flow` gets the numbers of removed images.
 
-    Images without a label of the finding (uncertain or null) or without a level are removed. The other images form four
-    combinations: with or without the finding, with or without the level. If the odds ratio is too high, images with both
-    or with neither are removed; if the odds ratio is too low, images with only one of both are removed. The same share
-    is removed at random from both combinations; the other two combinations keep all images.
+    The property is a column such as view, and the level is one of its values, such as AP. Images are removed if their
+    label of the finding is uncertain or null, or if their value of the property is not stated. The other images form
+    four combinations: with or without the finding, with the level or with another value. If the odds ratio is too high,
+    images are removed from two combinations: finding and level, neither finding nor level. If the odds ratio is too
+    low, images are removed from the other two. Both combinations lose the same share of images, selected at random.
 
-    state: label states of the finding, one per row. where: location that errors name. Raises DatasetError if a
-    combination has no image, before or after sampling.
+    state: label states of the finding, one per row. where: location that the error message shows. Raises DatasetError
+    if a combination has no image, before or after sampling.
     """
     level = table[confound.column].to_numpy(str)
     has_finding, has_level = (state == PRESENT).fillna(False).to_numpy(bool), level == confound.level

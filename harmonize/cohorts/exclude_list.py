@@ -1,4 +1,4 @@
-"""Remove the images that the lists of a cohort name: `exclude:` in the data file.
+"""Remove the images that are listed in the files under `exclude:` of a cohort in the data file.
 
 A list is a CSV file with the column image_id or patient_id. A run that finds copies or shared patients writes such
 lists.
@@ -16,9 +16,9 @@ _COLUMNS = ("image_id", "patient_id")  # if a list has both columns, only the fi
 
 
 def remove_listed(table: pd.DataFrame, lists: Sequence[Path], flow: dict[str, int]) -> tuple[pd.DataFrame, int]:
-    """Return the rows that no list names, and the number of listed ids that the table does not have.
+    """Return the rows that are in no list, and the number of listed ids that the table does not have.
 
-    `flow` gets the number of removed rows, unless there is no list. Raises ConfigError for a list that is missing,
+    If there is a list, `flow` gets the number of removed rows. Raises ConfigError for a list that is missing,
     unreadable or without a column of ids.
     """
     if not lists:
@@ -27,7 +27,8 @@ def remove_listed(table: pd.DataFrame, lists: Sequence[Path], flow: dict[str, in
     for path in lists:
         column, ids = _read_list(path)
         present = set(table[column])
-        # In lists that this program writes, an apostrophe precedes ids that a spreadsheet would run as formulas.
+        # In lists that this program writes, an apostrophe precedes ids that a spreadsheet would run as formulas. The
+        # apostrophe does not belong to the id.
         ids = {listed if listed in present else listed.removeprefix("'") for listed in ids}
         is_listed |= table[column].isin(ids)
         num_unknown += len(ids - present)

@@ -1,4 +1,4 @@
-"""Names of hospitals for readers. A synthetic hospital never gets the name of a real one."""
+"""Make the names of hospitals that reports show. A synthetic hospital never gets the name of a real hospital."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from harmonize.cohorts.specs import GOLD
 from harmonize.datasets import PUBLISHED
 from harmonize.labels.findings import labels_yaml
 
-SYNTHETIC = "synthetic"  # stands in the place of city and country
+SYNTHETIC = "synthetic"  # shown in place of city and country
 SYNTHETIC_NOTICE = "Synthetic images: a program drew them, so no number applies to a real hospital."
 
 
@@ -24,9 +24,11 @@ class HospitalName:
 def hospital_name(name: str, layout: str, texts: Mapping[str, object], phantom: bool) -> HospitalName:
     """Return the name of the hospital of a cohort.
 
-    A real cohort has the title and place of its dataset (`texts`: the texts of labels.yaml), or the name that the user
-    chose. The name of a synthetic cohort is a letter, or the name that the user chose, and the layout. The letter
-    depends only on the layout.
+    `name` is the name of the cohort, and `texts` are the texts in labels.yaml about its dataset. A real cohort with the
+    name of its layout gets the title of the dataset; any other real cohort keeps its name. A synthetic cohort with the
+    name of its layout (also with "-gold" at the end) gets "Hospital" and a letter, which depends only on the layout;
+    any other synthetic cohort keeps its name. The title of a synthetic cohort ends with the layout in parentheses if
+    the layout is a published one.
 
     >>> hospital_name("mimic", "mimic", {"title": "MIMIC-CXR", "place": "Boston, US"}, phantom=False)
     HospitalName(title='MIMIC-CXR', short='MIMIC-CXR', place='Boston, US')

@@ -40,7 +40,7 @@ def entries(layout: str) -> dict[str, Any]:
 
 
 def reference(layout: str, split: str = "", source: str = "default") -> str:
-    """Return who made the labels: report (a program that reads reports), radiologist, or stated (a table of the user).
+    """Return who made the labels: report (a program that reads reports), radiologist, or stated (by a user's table).
 
     >>> reference("chexpert", "train"), reference("chexpert", "expert_test"), reference("table")
     ('report', 'radiologist', 'stated')
@@ -55,7 +55,7 @@ def reference(layout: str, split: str = "", source: str = "default") -> str:
 
 
 def facts(layout: str, source: str, split: "pd.Series[str]") -> dict[str, str]:
-    """Return the texts in labels.yaml that describe a cohort, for pages.
+    """Return the texts in labels.yaml that describe a cohort on pages.
 
     `source` is the label source of the cohort, which changes the texts `label_source` and `reference`. `split` has the
     split of each row; if all are expert splits, `reference` is "radiologist".

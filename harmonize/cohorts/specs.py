@@ -19,7 +19,7 @@ _TEXTS = ("layout", "root", "table", "mapping", "population")
 _CHOICES = {f.name: type(f.default) for f in fields(CohortChoice)}
 _KEYS = (*_TEXTS, "label_source", "exclude", "confound", *_CHOICES)
 _CONFOUND_KEYS = {"finding": str, "with": str, "level": str, "odds_ratio": float, "seed": int}
-# a name becomes part of file names, which have at most 255 bytes
+# a cohort's name has at most 80 characters: it becomes part of file names, which have at most 255 bytes
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
@@ -87,10 +87,10 @@ def _layout_of(path: Path) -> str:
 
 
 def with_gold(specs: Mapping[str, CohortSpec], names: Sequence[str]) -> dict[str, CohortSpec]:
-    """Add the gold subset of cohort X for each name "X-gold", unless a cohort has this name. Other names are ignored.
+    """Return `specs` and, for each name "X-gold" that is no cohort yet, the gold subset of cohort X.
 
-    If the adapter defines GOLD_LABEL_SOURCE, the labels of the gold subset come from this source. `confound` of cohort X does
-    not apply to the gold subset.
+    Other names are ignored. If the adapter defines GOLD_LABEL_SOURCE, the labels of the gold subset come from this
+    label source. The setting `confound` of cohort X does not apply to the gold subset.
     """
     extended = dict(specs)
     for name in names:
@@ -239,7 +239,7 @@ def _check_keys(entry: Mapping[Any, Any], where: str) -> None:
 
 
 def _mapping_file(mapping: Path, path: Path, root: Path, where: str) -> Path:
-    """Return the path of the mapping file: relative to the folder of the YAML file, else to the root."""
+    """Return the path of the mapping file, which is in the folder of the YAML file or else in the root."""
     for folder in (path.parent, root):
         if (folder / mapping).is_file():
             return folder / mapping

@@ -27,7 +27,8 @@ def assign(table: pd.DataFrame, shares: Mapping[str, float]) -> pd.Series:
     `shares` maps train, val and test to their shares of patients. Official splits keep their names (also expert_valid
     and expert_test). If a split of `shares` is not an official split, some patients move from "train" to this split, in
     proportion to the shares. Without official splits, all patients are distributed. Every patient is in one split. If
-    only some rows have an official split, the other rows get the split of their patient, else "train".
+    only some rows have an official split, each other row gets the split of its patient, or "train" if the patient has
+    none.
     """
     if any(share < 0 for share in shares.values()) or not sum(shares.values()) > 0:
         raise ValueError(f"shares must be non-negative with a positive sum, not {dict(shares)}")
@@ -81,6 +82,9 @@ def rule(shares: Mapping[str, float]) -> str:
 
 
 def split_counts(table: pd.DataFrame, split: pd.Series) -> pd.DataFrame:
-    """Return a table for publication, together with the text of `rule`: split, number of images, number of patients."""
+    """Return a table with one row per split: split, number of images, number of patients.
+
+    A publication shows this table beside the text of `rule`.
+    """
     grouped = pd.DataFrame({"split": split, "patient": table["patient_id"]}).groupby("split", sort=True)["patient"]
     return pd.DataFrame({"images": grouped.size(), "patients": grouped.nunique()}).reset_index()

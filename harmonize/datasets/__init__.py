@@ -1,7 +1,7 @@
 """Adapters: each module reads one dataset, in its published layout, into a native table.
 
 `harmonize/datasets/NAME.py` is the adapter of the layout NAME if labels.yaml has a block `datasets: NAME`. No other
-list of layouts exists. `table` is the layout of any other table; a mapping file replaces the block.
+list of layouts exists. `table` is the layout of any other table; a mapping file replaces the block in labels.yaml.
 
 An adapter defines:
 
@@ -14,9 +14,9 @@ An adapter defines:
 An adapter may define:
 
     gold(table, root)          return the mask of rows that physicians or radiologists labeled
-    GOLD_LABEL_SOURCE          the label source of the gold subset, if it differs from that of the cohort
+    GOLD_LABEL_SOURCE          the label source of these rows (the gold subset), if the cohort has another label source
     boxes(root)                return boxes that radiologists drew: image_id, finding, x_min, y_min, x_max, y_max
-    BOX_FRAME_PX               side of the square image that box pixels refer to, if it is not the file on disk
+    BOX_FRAME_PX               side in pixels of the square original image, if box coordinates refer to the original
     outlines(root, image_ids)  return masks that radiologists drew, as `Outlines`
 
 A native table has one row per image: the columns of `BASE`, then extra columns of the dataset, then native labels:
@@ -54,7 +54,8 @@ FRONTAL_VIEWS = ("PA", "AP", "FRONTAL")  # FRONTAL: a frontal view, but PA or AP
 SPLITS = ("train", "val", "test", "expert_valid", "expert_test")
 
 LABELS = "native:labels"  # the only native column of the family tokens
-FAULT = "row_fault"  # e.g. an invalid label cell or an empty id; `harmonize.cohorts.bad_rows` handles these rows
+# column with the reason why a row cannot be used, e.g. an invalid label cell; see `harmonize.cohorts.bad_rows`
+FAULT = "row_fault"
 
 
 def adapter(layout: str) -> ModuleType:

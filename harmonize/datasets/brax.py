@@ -1,8 +1,8 @@
 """BRAX: 40,967 radiographs of about 19,350 patients of Hospital Israelita Albert Einstein, 14 labels.
 
 Layout: master_spreadsheet_update.csv (release 1.1.0; earlier: master_spreadsheet.csv) and
-images/id_<PatientID>/Study_<UID>/Series_<UID>/image-<UID>.png. Columns are read by name.
-Labels: 1, 0, -1, blank, from a Portuguese adaptation of the CheXpert labeler.
+images/id_<PatientID>/Study_<UID>/Series_<UID>/image-<UID>.png. Columns are read by name, in any order.
+Labels: 1 present, 0 absent, -1 uncertain, blank not mentioned; from a Portuguese adaptation of the CheXpert labeler.
 Ages are in bins of five years; the last bin "85 or more" is read as 85. The device is the code in the column
 Manufacturer.
 Views: AP and PA; L, LL, RL are LATERAL. Decubitus, oblique and missing views (a quarter of the images) are UNKNOWN.

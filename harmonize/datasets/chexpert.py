@@ -3,12 +3,12 @@
 Layout: train.csv, valid.csv and train/patient00001/study1/view1_frontal.jpg; for test/ either test_labels.csv (one row
 per image, as in CheXlocalize) or groundtruth.csv (one row per study). Paths in the files start with
 CheXpert-v1.0[-small]/; `root` is this folder or its parent. If valid.csv is missing, CheXlocalize's val_labels.csv
-and val/ are used. CheXlocalize's folder CheXpert/ may be in the root too. The expert sets are valid and test. Without
-train.csv, the cohort has only the expert sets.
+and val/ are used. CheXlocalize's folder CheXpert/ may be in the root too. The sets valid and test are the expert sets,
+because radiologists labeled them. Without train.csv, the cohort has only the expert sets.
 Label sources: chexbert reads the labels from train_cheXbert.csv, and visualchexbert from train_visualCheXbert.csv; both
 files have the columns of train.csv. The expert sets have the same labels with every label source.
-Labels: 1.0 present, 0.0 absent, -1.0 uncertain, blank not mentioned. Radiologists labeled valid and test, which are
-the splits expert_valid and expert_test. "No Finding" is never 0.0 in train.csv.
+Labels: 1.0 present, 0.0 absent, -1.0 uncertain, blank not mentioned. The expert sets are the splits expert_valid and
+expert_test. "No Finding" is never 0.0 in train.csv.
 Views: frontal images are AP or PA, or FRONTAL if the direction is not stated (the test set, 17 rows of train.csv).
 Source: Irvin et al. 2019, arXiv:1901.07031. Test labels: github.com/rajpurkarlab/cheXpert-test-set-labels.
 """
@@ -224,7 +224,7 @@ def gold(table: pd.DataFrame, _root: Path) -> "pd.Series[bool]":
 
 
 def outlines(root: Path, image_ids: frozenset[str]) -> Outlines:
-    """Return the outlines of CheXlocalize; its files are in the root, or in a folder CheXlocalize in or beside the root."""
+    """Return the outlines of CheXlocalize, whose files are in the root or in a folder CheXlocalize in or beside the root."""
     folders = (root, root / "CheXlocalize", root.parent / "CheXlocalize")
     files = [path for folder in folders for path in sorted(folder.glob("gt_segmentations_*.json"))]
     return chexlocalize.read_outlines(files, image_ids)

@@ -13,7 +13,7 @@ def base_columns(**columns: object) -> dict[str, object]:
     """Return the base columns, then the additional columns among `columns`.
 
     A base column that `columns` does not have gets its default: view PA; sex, age, device and split not stated. The
-    other base columns have no default.
+    other base columns have no default, so `columns` must have them.
     """
     table = {"split": "", "view": "PA", "sex": "", "age": np.nan, "device": ""} | columns
     return {column: table[column] for column in BASE} | table

@@ -34,12 +34,12 @@ STATES = {
     "": NOT_MENTIONED,
 }
 MAX_AGE_YEARS = 120  # higher ages are not credible: the NIH table of 2017 has ages such as 414
-_SHOWN = 60  # maximum length of a cell in a message
+_SHOWN = 60  # maximum number of characters of a cell in a message
 _FLOAT_CELLS = {1: "1.0", 0: "0.0", -1: "-1.0", -2: ""}
 
 
 def find(root: Path, *names: str) -> Path | None:
-    """Return the path of the first name that exists below root, plain or gzipped, or None; a name may be a glob pattern."""
+    """Return the path of the first name that exists below root (also with .gz), or None; a name may be a glob pattern."""
     for name in names:
         for variant in (name, f"{name}.gz"):
             matches = sorted(path for path in root.glob(variant) if path.is_file())
@@ -83,8 +83,9 @@ def read_text(
     """Return columns of a CSV file: `columns` and `optional` as unchanged text, then `labels` as Int8 states.
 
     A blank cell is "". The index has the line of each row in the file. Missing `optional` columns are skipped. An
-    invalid label cell becomes null. The last column, FAULT, states an invalid label cell and its line, or why the row
-    cannot be used (see `csvrows`); "" for a row without a fault. All labels of a row that cannot be used are null.
+    invalid label cell becomes null. The last column, FAULT, is "" for a row without a fault. For any other row, the
+    column states the invalid label cell and its line, or why the row cannot be used (see `csvrows`). All labels of a
+    row that cannot be used are null.
     Raises DatasetError for a column that is missing or occurs twice, and for an empty or truncated file.
     """
     present = header(path)

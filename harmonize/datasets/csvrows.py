@@ -3,9 +3,9 @@
 A row cannot be used in three cases:
 - The row has more or fewer cells than the header. Cells below unnamed columns at the end of the header may be missing.
 - The row has a NUL character.
-- An unclosed quote joins the row with other rows. A quoted cell may contain line breaks, because free text has line
-  breaks. But if the first line and a later line of a record both look like complete rows, the quote counts as unclosed,
-  and each line of the record counts as an unusable row.
+- An unclosed quote joins the row with other rows. A record is the lines that the CSV reader joins to one row. A record
+  may have several lines, because free text in quotes has line breaks. But if the first line and a later line of a
+  record both look like complete rows, the quote counts as unclosed, and each line of the record is an unusable row.
 """
 
 import bz2
@@ -22,8 +22,8 @@ from harmonize.errors import DatasetError
 
 _OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 MAX_CELL_CHARACTERS = 2**24  # a longer cell is the result of an unclosed quote
-# bytes of a compressed table after decompression: 900,000 rows with 1,000 characters each. A damaged or hostile file of
-# 10 MB can unpack to 10 GB
+# maximum number of bytes of a compressed table after decompression: enough for 900,000 rows of 1,000 characters. The
+# limit is necessary because a damaged or hostile file of 10 MB can unpack to 10 GB
 MAX_UNPACKED_BYTES = 2**30
 _CHUNK_BYTES = 2**20
 
@@ -57,7 +57,7 @@ def open_text(path: Path) -> Iterator[IO[str]]:
 
 
 def check_unpacked_size(path: Path) -> None:
-    """Raise DatasetError if a compressed file unpacks to more than MAX_UNPACKED_BYTES; at most 1 MB is in memory."""
+    """Raise DatasetError if a compressed file unpacks to more than MAX_UNPACKED_BYTES; needs only 1 MB of memory."""
     opener = _OPENERS.get(path.suffix.lower())
     if opener is None:
         return
@@ -99,7 +99,7 @@ def count_regular_rows(path: Path) -> int | None:
 
 
 def rows(path: Path) -> Iterator[Row]:
-    """Yield the rows below the header. Raises DatasetError if the last row is truncated or a cell is never closed."""
+    """Yield the rows below the header. Raises DatasetError if the last row is truncated or a quote is never closed."""
     records = _records(path)
     width, least = 0, 0
     for header in records:

@@ -39,7 +39,8 @@ class TableMapping:
     sex: Mapping[str, Any]
     age: str
     where: Mapping[str, Values]
-    # finding -> (column, values for present, values for absent); None means "*", every other stated value
+    # finding -> (column, values for present, values for absent); None stands for "*": every stated value not in the
+    # other list
     findings: Mapping[str, tuple[str, Values | None, Values | None]]
     split: Mapping[str, Any]
     lung_mask: str = ""
@@ -145,7 +146,7 @@ def _rule(raw: Mapping[str, Any], key: str, names: Sequence[str], path: Path) ->
 
 
 def _finding(name: str, rule: Any, path: Path) -> tuple[str, Values | None, Values | None]:
-    """Return (column, present, absent) of a finding: the values that mean present and absent; None means "*"."""
+    """Return (column, values for present, values for absent) of a finding; None stands for "*", all other values."""
     where = f"{path}: findings.{name}"
     findings = list(dict.fromkeys(finding for space in labels_yaml()["spaces"].values() for finding in space))
     if name not in findings:

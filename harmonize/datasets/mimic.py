@@ -1,12 +1,13 @@
 """MIMIC-CXR-JPG: 377,110 radiographs of 65,379 patients of Beth Israel Deaconess, 14 labels mined from reports.
 
 Layout: files/p10/p10000032/s50414267/<dicom_id>.jpg, and in the root (plain or gzipped, any release number)
-mimic-cxr-2.0.0-{chexpert or negbio, metadata, split}.csv.gz. Labels are per study: 1.0, 0.0, -1.0, blank.
+mimic-cxr-2.0.0-{chexpert or negbio, metadata, split}.csv.gz. Each study has one row of labels: 1.0 present, 0.0 absent,
+-1.0 uncertain, blank not mentioned.
 Release 2.1.0 adds mimic-cxr-2.1.0-test-set-labeled.csv: a radiologist labeled 687 test studies again. If this file
 exists, the additional columns "expert:<label>" contain the radiologist's states, null for all other studies. With the
 label source `expert`, the radiologist's states are the labels.
-The release has no sex and age; both are read from MIMIC-IV's patients.csv.gz, if this file is in the root or in hosp/.
-Images of a study without labels have null states. Views: AP, PA; LATERAL and LL are LATERAL, others UNKNOWN.
+The release has no sex and age; both come from the file patients.csv.gz of MIMIC-IV, if it is in the root or in hosp/.
+Images of a study without labels have null states. Views: AP, PA; LATERAL and LL are LATERAL, all others UNKNOWN.
 Source: Johnson et al. 2019, arXiv:1901.07042. Credentialed access: physionet.org/content/mimic-cxr-jpg.
 """
 

@@ -1,10 +1,10 @@
 """NIH ChestX-ray14: 112,120 frontal PNGs of 30,805 patients, 14 labels mined from reports.
 
 Layout: Data_Entry_2017_v2020.csv (or Data_Entry_2017.csv), images_001/images/00000001_000.png ... images_012 (or
-images_001/ or images/ without the inner folder), test_list.txt, train_val_list.txt and BBox_List_2017.csv. Both
-releases of the table can be read: with "Patient Gender" or "Patient Sex", with or without a trailing comma, with ages
-such as 58 or 058Y. Without the two lists, no image has a split.
-Labels: names joined by "|"; "No Finding" is always the only label. No label is uncertain.
+images_001/ or images/ without the inner folder), test_list.txt, train_val_list.txt and BBox_List_2017.csv. The
+table may have the form of either release: "Patient Gender" or "Patient Sex", a trailing comma or none, ages such as 58
+or 058Y. Without the two lists, no image has a split.
+Labels: names joined by "|"; "No Finding" never occurs together with another label. No label is uncertain.
 Boxes: in pixels of the 1024 x 1024 original, for any size of the file on disk.
 Source: Wang et al. 2017, arXiv:1705.02315. Free to download, with attribution.
 """
@@ -115,7 +115,7 @@ def _splits(root: Path, image: "pd.Series[str]") -> Any:
 
 
 def _listed(path: Path | None, image: "pd.Series[str]") -> "pd.Series[bool]":
-    """Return the mask of images that a list file names, one per line; without a file (None), no image is listed."""
+    """Return the mask of images that are in a list file, one image per line; without a file (None), no image is listed."""
     return image.isin(path.read_text(encoding="utf-8").split() if path else [])
 
 

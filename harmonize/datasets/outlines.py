@@ -12,5 +12,5 @@ class Outlines:
     """Outlined findings in the images of a cohort. The function `masks` draws the masks of one image."""
 
     findings: frozenset[tuple[str, str]]  # (image id, finding) of every non-empty mask
-    masks: Callable[[str], dict[str, NDArray[np.bool_]]]  # image id -> finding -> mask [H, W], {} for other images
+    masks: Callable[[str], dict[str, NDArray[np.bool_]]]  # image id -> {finding: mask [H, W]}
     fingerprint: str  # a text that changes when the files change

@@ -127,8 +127,8 @@ def write(table: pd.DataFrame, root: Path) -> None:
         path             images/<number>/<image_id>, <number>/<image_id> or <image_id>; the same form in all rows
         native:labels    lower-case words without spaces at their ends; "" if `drop` is "no labels"
         age              whole years
-    A missing column `label_source` means Physician in all rows, a missing column `drop` means "". `read` needs the
-    folders of the paths.
+    A missing column `label_source` means Physician in all rows, a missing column `drop` means "". `read` returns
+    the same paths only if the image folders exist.
     """
     root.mkdir(parents=True, exist_ok=True)
     raw = pd.DataFrame("", index=table.index, columns=HEADER.split(","), dtype=object)

@@ -14,8 +14,8 @@
 
 Only image, patient and findings are required. Values are compared as text (1, 1.0 and "1" are equal). Patient ids are
 never changed: 12, 12.0 and 012 are three patients. An age that is not a number from 0 to 120 is unknown.
-Additional columns: lung_mask (if the mapping has this key) and drop ("not selected" by `where`; "no split" if `split`
-does not list the value).
+Additional columns: lung_mask (if the mapping has this key), and drop ("not selected" if `where` does not select the
+row; "no split" if `split` does not list the row's value).
 """
 
 import re
@@ -103,7 +103,7 @@ def is_age(text: "pd.Series[str]") -> "pd.Series[bool]":
 def is_unlisted(
     cells: "pd.Series[str]", present: tuple[str, ...] | None, absent: tuple[str, ...] | None
 ) -> NDArray[np.bool_]:
-    """Return the mask of cells that are neither in `present` nor in `absent`; None means "*"."""
+    """Return the mask of cells that mean neither present nor absent; None means "*", all other stated values."""
     mask: NDArray[np.bool_] = _states(cells, present, absent).isna()
     return mask
 
@@ -177,7 +177,7 @@ def _paths(raw: pd.DataFrame, pattern: str) -> "pd.Series[str]":
 
 
 def _recode(raw: pd.DataFrame, rule: Mapping[str, Any], default: str) -> Any:
-    """Return the name that a rule of the mapping gives to each row, or `default` if the rule gives none.
+    """Return the name that a rule of the mapping gives to each row, or `default` if the rule gives no name.
 
     A rule is {column: ..., name: [values]} or {constant: name}.
     """
@@ -202,8 +202,8 @@ def _states(cells: pd.Series, present: tuple[str, ...] | None, absent: tuple[str
 def write(table: pd.DataFrame, root: Path) -> None:
     """Write table.csv and mapping.yaml, so that read(root) returns the same table.
 
-    The table must have: study_id = image_id = path; states 1, 0 and null; every split one of SPLITS and every `drop`
-    (if any) "".
+    The table must have: study_id = image_id = path; states 1, 0 and null; every split one of SPLITS. If the table has
+    the column `drop`, all its values must be "".
     """
     root.mkdir(parents=True, exist_ok=True)
     native_columns = [str(name) for name in table.columns if str(name).startswith("native:")]

@@ -8,7 +8,8 @@ No patient id is released, so each image counts as a patient. Every image is PA.
 Boxes: in pixels of the native image, from all readers.
 Source: Nguyen et al. 2022, arXiv:2012.15029. Credentialed access: physionet.org/content/vindr-cxr.
 Label sources: majority (the default), any_reader and all_readers, for train images; test images have the consensus.
-The Kaggle challenge (one train.csv with boxes) has no test split, and no Edema, Pneumonia and 11 other labels (null).
+The Kaggle challenge (one train.csv with boxes) has no test split, and only 15 labels; the other 13 labels, such as
+Edema, are null.
 """
 
 import os
@@ -212,7 +213,7 @@ def _table(images: Any, split: str, root: Path, states: dict[str, Any]) -> pd.Da
 
 
 def _people(root: Path, images: "pd.Series[str]") -> dict[str, Any]:
-    """Return sex and age from people.csv; both are "not stated" if the file or the image's row is missing."""
+    """Return sex and age from people.csv, or "" and NaN if the file or the row of the image is missing."""
     path = find(root, PEOPLE, f"annotations/{PEOPLE}")
     if path is None:
         return {"sex": "", "age": np.nan}

@@ -2,11 +2,11 @@
 
 The first available source is used:
 1. phantom.json in the cohort's folder or in its parent folder: the masks are drawn again from the patient number;
-2. the function `boxes` of the adapter;
+2. the function `boxes` of the dataset's adapter (its module in `harmonize.datasets`);
 3. the function `outlines` of the adapter.
 With source 2 or 3, or without a source, the column `lung_mask` of the cohort's table can name files of lung masks.
 
-The token (also called tag) of a phantom is a drawn text label. A network may use the token as a shortcut.
+The tag of a phantom is a white tag with text (`token` in names). A network may use the tag as a shortcut.
 """
 
 import json
@@ -45,7 +45,8 @@ class Truth:
     source: str  # phantom, outlines, boxes, or "" if there are no locations
     # pairs (image id, finding) whose location is known
     located: frozenset[tuple[str, str]] = frozenset()
-    # from image id and (height, width) of the image file, returns the masks of the image, by finding or part of anatomy
+    # a function of the image id and of (height, width) of the image file; it returns a dict: finding or part of anatomy
+    # -> mask
     masks: Callable[[str, tuple[int, int]], Masks] = field(default=lambda _image, _frame: {})
     lung_masks: Mapping[str, Path] = field(default_factory=dict)  # image id -> mask file
     stamp: str = ""  # a text that changes when the locations change
@@ -57,7 +58,8 @@ class Scene:
 
     image: Gray
     findings: Masks
-    regions: Masks  # always border; others if present: padding, markers, outside lungs, pleura, heart, devices, token
+    # border in every image; if present, also padding, markers, outside lungs, pleura, heart, devices, token (the tag)
+    regions: Masks
     lungs: Mask | None  # None if the lungs are neither outlined nor detected
     lungs_known: bool  # True if the lungs were outlined, False if they were detected
 
@@ -111,9 +113,10 @@ def truth_of(layout: str, root: Path, table: pd.DataFrame) -> Truth:
 
 
 def scene(path: Path, image_id: str, geometry: Geometry, center: int, truth: Truth) -> Scene:
-    """Return one image of a cohort as a network gets it, with its masks. Raises UnreadableImage.
+    """Return one image of a cohort as a network gets it, with its masks.
 
-    `center` is the side of the network's center crop in pixels, 0 for no crop.
+    `center` is the side of the network's center crop in pixels, 0 for no crop. Raises UnreadableImage if the file
+    cannot be read.
     """
     picture = read_gray(path, geometry.decode_at)
     transform = InputTransform.of(picture, geometry, center)
@@ -143,7 +146,11 @@ def scene(path: Path, image_id: str, geometry: Geometry, center: int, truth: Tru
 
 
 def _frame(path: Path, picture: Gray) -> tuple[int, int]:
-    """Return height and width of an image file; `picture`, the decoded image, can be smaller than a JPEG file."""
+    """Return height and width of an image file in pixels.
+
+    `picture` is the decoded image. A JPEG may be decoded at a reduced size, so the size of a JPEG is read from the
+    file.
+    """
     with path.open("rb") as file:
         is_jpeg = file.read(2) == b"\xff\xd8"
     height, width = jpeg_size(path.read_bytes()) if is_jpeg else picture.shape
@@ -153,7 +160,7 @@ def _frame(path: Path, picture: Gray) -> tuple[int, int]:
 def _phantom(root: Path, site: str, ids: frozenset[str]) -> Truth:
     """Return the locations in a phantom cohort `site` below `root`.
 
-    The truth tables of the phantom state which findings have a location. Each mask is drawn again when it is requested.
+    The tables in the folder `truth` state which findings have a location. A mask is drawn again at each request.
     """
     settings = PhantomSettings.from_dict(
         json.loads((root / SETTINGS_FILE).read_text())["settings"], str(root / SETTINGS_FILE)

@@ -76,7 +76,8 @@ def _check_limits(data: Any) -> None:
 def _check_runs(frame: bytes, num_pixels: int) -> None:
     """Raise UnreadableImage if a segment of an RLE frame has more bytes than the image has pixels.
 
-    pydicom expands a segment completely before it compares the sizes. Two bytes can become 128 bytes.
+    pydicom expands a segment completely before it compares the sizes, and two bytes can become 128 bytes. So a damaged
+    file could fill the memory.
     Source: DICOM PS3.5, G.3 (runs) and G.5 (header: number of segments, then their offsets).
     """
     offsets = np.frombuffer(frame[:64].ljust(64, b"\0"), "<u4").tolist()
@@ -95,7 +96,7 @@ def _check_runs(frame: bytes, num_pixels: int) -> None:
 
 
 def _use_all_bits(data: Any) -> None:
-    """Set BitsStored to all allocated bits: pydicom removes higher bits, but BitsStored is too low in some files.
+    """Set BitsStored to BitsAllocated: pydicom removes bits above BitsStored, but some files state too few stored bits.
 
     BitsStored is not changed for signed values (it gives the position of the sign bit), for compressed pixels (their
     stream defines the bits), and for pixels that share their 16-bit words with overlays.

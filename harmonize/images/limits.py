@@ -8,7 +8,7 @@ so these limits are far above every real file.
 MAX_PIXELS = 100_000_000
 
 # enough for MAX_PIXELS pixels of 16-bit gray. Color, alpha, more bits and progressive JPEG need more bytes for each
-# pixel
+# pixel, so such images may have fewer pixels
 MAX_DECODED_BYTES = 2 * MAX_PIXELS
 
 # uncompressed pixels of the maximum size, with room for the header of a DICOM file

@@ -1,10 +1,10 @@
 """Compute perceptual hashes (64 bits, similar for similar images), and find all pairs of similar hashes.
 
 The image is reduced to 32 x 32 pixels, and the discrete cosine transform (DCT) of these pixels is computed. Each bit of
-the hash belongs to one of the 8 x 8 lowest frequencies, and states whether its coefficient is above the median of these
-coefficients. Source: C. Zauner, "Implementation and benchmarking of perceptual image hash functions", 2010. Resizing,
-recompression and changes of contrast hardly change the hash. Details smaller than an eighth of the image do not affect
-the hash.
+the hash belongs to one of the 8 x 8 lowest frequencies. The bit is 1 if the coefficient of this frequency is above the
+median of the coefficients of all these frequencies (except the first, the mean brightness). Source: C. Zauner,
+"Implementation and benchmarking of perceptual image hash functions", 2010. Resizing, recompression and changes of
+contrast hardly change the hash. Details smaller than an eighth of the image do not affect the hash.
 
 A row is the position of an image's hash in an array of hashes. A band is a group of neighboring bits of a hash.
 """
@@ -23,7 +23,7 @@ _SIDE, _FREQUENCIES = 32, 8  # px, side of the image that is hashed; number of f
 # two hashes are compared if at least this number of bands are equal; with 2 bands, most pairs of radiographs would have
 # to be compared
 _AGREEING_BANDS = 3
-_MIN_CONTRAST = 4.0  # gray levels; if the brightest minus the darkest of its 32 x 32 pixels is less, an image is blank
+_MIN_CONTRAST = 4.0  # gray levels; an image is blank if the brightest minus the darkest of its 32 x 32 pixels is less
 
 Hashes = NDArray[np.uint64]
 
@@ -97,14 +97,14 @@ def count_bits(words: Hashes) -> NDArray[np.int64]:
 
 
 def near_pairs(hashes: Hashes, max_distance: int = 4, cap: int = 200, cohort: NDArray[np.int64] | None = None) -> Pairs:
-    """Return every pair of rows whose hashes differ in at most `max_distance` bits; not all rows are compared.
+    """Return the pairs of rows whose hashes differ in at most `max_distance` bits, without comparing all rows.
 
     The bits are divided into max_distance + 3 bands. At most `max_distance` bands can contain a different bit, so two
     near hashes agree in at least three bands. Only rows that agree in three bands are compared.
 
-    Two limits apply to large groups. If more than `cap` rows have the same hash, only `cap` of them are paired. If more
-    than 10 * `cap` different hashes agree in three bands, each hash is compared with only the next 10 * `cap` hashes of
-    the group. `crowded` is the number of rows in such large groups.
+    Two limits apply to large groups, so some of their pairs are missing in the result. If more than `cap` rows have the
+    same hash, only `cap` of them are paired. If more than 10 * `cap` different hashes agree in three bands, each hash
+    is compared with only the next 10 * `cap` hashes of the group. `crowded` is the number of rows in such large groups.
 
     cohort  cohort number of each row. If given, only pairs of rows of two different cohorts are returned
     """
@@ -164,8 +164,8 @@ def _pairs_with_equal_key(
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """Yield pairs of rows with equal keys: first neighbors in the sorted keys, then keys 2 positions apart, up to `cap`.
 
-    `keys` is sorted, and `order` has the row of each key. If more than `cap` + 1 keys are equal, not all of their pairs
-    are yielded, and some of their rows are marked in `crowded`.
+    A key is the bits of a hash in the compared bands. `keys` is sorted, and `order` has the row of each key. If more
+    than `cap` + 1 keys are equal, not all of their pairs are yielded, and some of their rows are marked in `crowded`.
     """
     start = np.arange(len(keys) - 1)
     for step in range(1, len(keys)):

@@ -46,8 +46,8 @@ Gray = NDArray[np.uint8]
 def read_gray(path: ImageFile, at_least: int = 0) -> Gray:
     """Return the image as uint8 [H, W], bright bone on dark air.
 
-    A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size if both sides stay >= at_least (0: always full size).
-    16-bit values and DICOM without a window: the 0.5 to 99.5 percentiles of non-zero pixels become 0 to 255.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size if both sides keep at least `at_least` pixels (0: always full
+    size). In 16-bit images and DICOM without a window, the 0.5 to 99.5 percentiles of non-zero pixels become 0 to 255.
     JPEG and PNG are turned by their EXIF orientation.
     Raises UnreadableImage with the reason: empty, truncated, damaged, beyond a limit, or not an image.
     """
@@ -231,12 +231,12 @@ def region(image: Gray, geometry: Geometry) -> tuple[Gray, bool]:
 
 
 def to_geometry(image: Gray, geometry: Geometry) -> Gray:
-    """Crop an image to its region and fit it to uint8 [S, S]."""
+    """Crop an image to the region of `geometry` and fit the crop to uint8 [size, size]."""
     return fit_to_square(region(image, geometry)[0], geometry)
 
 
 def fit_to_square(image: Gray, geometry: Geometry) -> Gray:
-    """Fit an image to uint8 [S, S]: INTER_AREA for sides that shrink, INTER_LINEAR for sides that grow."""
+    """Fit an image to uint8 [size, size]: INTER_AREA for sides that shrink, INTER_LINEAR for sides that grow."""
     height, width = image.shape
     size = geometry.size
     if geometry.fit == "squash":

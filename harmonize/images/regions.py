@@ -16,7 +16,7 @@ Mask = NDArray[np.bool_]
 
 RIM = 0.06  # width of the border band, as a share of the side
 PLEURA = 0.03  # width of the pleura band on either side of a lung's edge, as a share of the side
-# gray value; a pixel of a resized mask (0 to 255) is inside the mask from this value on: if half of its area is inside
+# minimum gray value with which a pixel of a resized mask (0 to 255) belongs to the mask: half of its area is inside
 HALF = 128
 
 
@@ -27,11 +27,11 @@ class InputTransform:
     shape: tuple[int, int]  # (height, width) of the decoded image
     box: roi.Box  # the part of the decoded image that is kept
     geometry: Geometry
-    center: int  # side of the center crop of the square, 0 for no crop
+    center: int  # side in pixels of the center crop of the square, 0 for no crop
 
     @classmethod
     def of(cls, picture: Gray, geometry: Geometry, center: int = 0) -> "InputTransform":
-        """Return the transformation of a decoded image to a network's input; it crops the image as the image cache does."""
+        """Return the transformation of a decoded image to a network's input, with the same crop as in the image cache."""
         height, width = picture.shape
         return cls((height, width), crop_box(picture, geometry)[0], replace(geometry, clahe=None), center)
 
@@ -55,7 +55,7 @@ class InputTransform:
             pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=interpolation), np.uint8)
         square = self.center_crop(fit_to_square(np.ascontiguousarray(pixels[self.box]), self.geometry))
         maximum = int(square.max(initial=0))
-        if maximum <= 1:  # a letterbox stores the black pixels of an image as 1
+        if maximum <= 1:  # the mask is empty: a letterbox stores black pixels as 1
             return np.zeros(square.shape, bool)
         return np.asarray(square >= min(HALF, maximum))
 

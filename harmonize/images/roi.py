@@ -35,7 +35,7 @@ def bounds(image: Gray) -> Box:
 
 
 def fixed(image: Gray, center: float = CENTER) -> Box:
-    """Return the center of the image without its border; `center` is the share of height and width to keep."""
+    """Return the box of the center of an image without its border; `center` is the share of height and width to keep."""
     rows, columns = bounds(image)
     return _middle(rows, center), _middle(columns, center)
 
@@ -73,10 +73,10 @@ def adaptive(image: Gray, margin: float = 0.1) -> Box | None:
 
 
 def two_lungs(image: Gray) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
-    """Return the masks [H, W] of both lungs: the two largest dark components in the body, at the best threshold.
+    """Return the masks [H, W] of both lungs: the two largest dark components in the body.
 
-    Return None if no threshold gives two components side by side. The black border of the image must have been removed
-    before.
+    Of several thresholds between dark and bright, the one with the largest pair is used. Return None if no threshold
+    gives two components side by side. The black border of the image must have been removed before.
     """
     smoothed = np.asarray(cv2.GaussianBlur(image, (0, 0), _LOWPASS * max(image.shape)), np.uint8)
     body = _fill_holes(smoothed > BODY * 255)

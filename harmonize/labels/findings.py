@@ -55,7 +55,7 @@ def label_sources(layout: str) -> dict[str, Any]:
     return sources
 
 
-HYBRID = "hybrid"  # name of a label source that takes the training labels of each finding from another label source
+HYBRID = "hybrid"  # name of a label source that takes the training labels of some findings from other label sources
 
 
 def check_source(layout: str, source: str, where: str) -> None:

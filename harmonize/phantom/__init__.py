@@ -1,6 +1,7 @@
 """Synthetic chest radiographs (phantoms) with ground truth, in the layouts of six real datasets.
 
-The token is a white tag in the corner of some images. A network may use the token as a shortcut instead of a finding.
+Some images have the tag (a white tag with text; `token` in names) in a corner. A network may use the tag as a shortcut
+in place of a finding.
 
 Not for clinical use. The shapes are plausible but not measured, so phantoms prove nothing about real radiographs.
 """

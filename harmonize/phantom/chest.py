@@ -67,7 +67,7 @@ def build_chest(
 
     heart_ratio   cardiothoracic ratio
     lift          side -> distance by which the diaphragm is raised on this side; 0 for a missing side
-    vessel_width  factor of the width of vessels
+    vessel_width  width of the vessels relative to normal vessels
     """
     x, y = grid(size)
     lungs, frame = _lungs(patient, study, size, lift)

@@ -2,12 +2,12 @@
 
 root/<hospital>/...                   images and label files, in the layouts that `harmonize.datasets` reads
 root/truth/<hospital>.parquet         one row per image: patient and study number, true labels, severities,
-                                      and whether the image has the token (a white tag, which networks may use as a
-                                      shortcut)
-root/truth/<hospital>-boxes.parquet   boxes of findings and token, in pixels of the stored image; x_max and
+                                      and whether the image has the tag (a white tag with text; `token` in names),
+                                      which networks may use as a shortcut
+root/truth/<hospital>-boxes.parquet   boxes of findings and tag, in pixels of the stored image; x_max and
                                       y_max are the first pixels outside the box
 root/masks/<hospital>/<path of the image without suffix>/<finding>.png
-                                      only with `masks=True`: masks (0 or 255) of findings, lungs, heart, devices, token
+                                      only with `masks=True`: masks (0 or 255) of findings, lungs, heart, devices, tag
 root/phantom.json                     the settings; written last, so its presence means that all files exist
 """
 

@@ -16,7 +16,10 @@ AIR_SHARE = 0.80  # share of a lung's depth that is air
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Anatomy:
-    """The anatomy of an image: thickness [R, R] in cm of water, masks [R, R] in [0, 1], true cardiothoracic ratio."""
+    """The anatomy of an image: thickness [R, R] in cm of water, masks [R, R] in [0, 1], true cardiothoracic ratio.
+
+    R is the side of the canvas in pixels.
+    """
 
     thickness: Map
     masks: dict[str, Map]  # one mask for each present finding, and "lungs", "heart" and "devices"

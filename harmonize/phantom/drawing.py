@@ -44,7 +44,7 @@ def bump(size: int, x: float, y: float, half_width: float, half_height: float) -
 def _spline_matrix(num_points: int, steps: int, closed: bool) -> Points:
     """Return the matrix that maps the control points of a Catmull-Rom spline to samples of its curve.
 
-    There are `steps` samples between two neighboring control points, and for an open curve one more at its end.
+    The curve has `steps` samples from each control point to the next; an open curve has one more sample at its end.
     """
     spans = num_points if closed else num_points - 1
     matrix = np.zeros((spans * steps + (not closed), num_points))

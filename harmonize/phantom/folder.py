@@ -19,7 +19,7 @@ CHILDREN = (*SITES, "truth", "masks")
 
 @contextmanager
 def exclusive(root: Path) -> Iterator[None]:
-    """Lock the folder; a second process waits. The lock ends with its process."""
+    """Lock the folder until this block or this process ends; a second process waits. On Windows, there is no lock."""
     if sys.platform == "win32":
         yield
         return

@@ -14,7 +14,7 @@ from harmonize.phantom.patient import Patient, Study, rng_of
 from harmonize.phantom.sites import DRAWN, SITES
 
 MISSED = 0.04  # share of present findings that a report misses
-# the probability that a report wrongly states an absent finding as present, divided by the prevalence of the finding
+# INVENTED times the prevalence of a finding is the probability that a report wrongly states the finding as present
 INVENTED = 0.02
 # finding -> share of the absent findings that a report states as absent (from CheXpert's train.csv). The report does
 # not mention the other absent findings.
@@ -82,7 +82,7 @@ def _chexpert_family(states: States, study: Study, rng: np.random.Generator, exp
 
 
 def _nih(states: States, study: Study, rng: np.random.Generator, _expert: bool) -> Native:
-    """Return the labels in alphabetical order, or only "No Finding"."""
+    """Return the labels in alphabetical order, or "No Finding" if there are none."""
     lesion = "Mass" if study.severity["Lung Lesion"] > MASS_SEVERITY else "Nodule"
     native_name = {"Pleural Effusion": "Effusion", "Lung Lesion": lesion}
     words = {native_name.get(finding, finding) for finding, state in states.items() if state == PRESENT}
@@ -92,7 +92,7 @@ def _nih(states: States, study: Study, rng: np.random.Generator, _expert: bool) 
 
 
 def _padchest(states: States, study: Study, rng: np.random.Generator, _expert: bool) -> Native:
-    """Return lower-case words: "normal", or words for findings, of which some are no shared findings ("scoliosis")."""
+    """Return lower-case words for shared and other findings, such as "scoliosis", or "normal" if there are none."""
     words: list[str] = []
     for finding, state in states.items():
         spellings = PADCHEST_WORDS[finding]

@@ -1,8 +1,8 @@
 """Paint findings: one function per finding changes the maps of a chest and stores a mask of the finding.
 
 A painter takes the chest, the severity (0..1), a random stream and a side. Lengths are fractions of the canvas. The
-exponents of the severities were set by experiment: a small network, trained and tested without shortcut, reaches AUROCs
-of 0.6 to 0.99. Cardiomegaly has no painter, because cardiomegaly is only a wider heart outline.
+exponents of the severities were set by experiment: a small network, trained and tested on images without shortcut,
+reaches AUROCs of 0.6 to 0.99. Cardiomegaly has no painter, because cardiomegaly is only a wider heart outline.
 """
 
 from collections.abc import Callable, Mapping
@@ -47,7 +47,7 @@ def edema(chest: Chest, severity: float, rng: np.random.Generator, _side: int) -
 
 
 def _kerley_lines(lung: Lung, rng: np.random.Generator) -> Points:
-    """Return seven short horizontal lines [7, 2, 2] that touch the pleura."""
+    """Return seven short horizontal lines that touch the pleura, as [7 lines, 2 ends, 2] (x, y)."""
     y = lung.frame.base - 0.06 - 0.017 * np.arange(7) + rng.normal(0, 0.003, 7)
     x = 0.5 + lung.side * lung.frame.width * rng.uniform(0.94, 0.98, 7)
     inner_x = x - lung.side * rng.uniform(0.03, 0.06, 7)

@@ -17,7 +17,7 @@ class PatientGroup:
     """Patients with the same role in a release, such as its test split. The patients have the numbers first, first + 1 ..."""
 
     site: str
-    split: str  # "": if the release has official splits, each patient gets one of them at random
+    split: str  # "": each patient gets an official split at random, or no split if the release has none
     first: int
     images: int  # number of frontal images
     kind: str = ""  # the reason why the cohort excludes the images (pediatric, no labels, strip, no view), or ""
@@ -64,7 +64,7 @@ def patient_groups(settings: PhantomSettings, site: str) -> list[PatientGroup]:
 
 
 def visits(settings: PhantomSettings, group: PatientGroup) -> list[Visit]:
-    """Return the patients of a group; their numbers of studies add up to `group.images`."""
+    """Return the patients of a group; all patients together have `group.images` studies, with one frontal image each."""
     planned: list[Visit] = []
     images = 0
     while images < group.images:

@@ -1,6 +1,7 @@
-"""Draw a radiograph, or its counterfactual twin: the same patient with another finding, token, view or hospital.
+"""Draw a radiograph, or its counterfactual twin: the same patient with another finding, tag, view or hospital.
 
-The token is a white tag in the corner of an image. A network may use the token as a shortcut instead of a finding.
+The tag (a white tag with text; `token` in names) is in the corner of some images. A network may use the tag as a
+shortcut in place of a finding.
 """
 
 from collections.abc import Mapping
@@ -22,14 +23,14 @@ class Radiograph:
     """An image and its ground truth.
 
     image  float32 [H, W], 0 to 1, bright = dense; the settings give the long side
-    masks  bool [H, W] of each present finding, "lungs", "heart", "devices" and "token", aligned with the image
+    masks  bool [H, W], aligned with the image: each present finding, "lungs", "heart", "devices", "token" (the tag)
     """
 
     image: Map
     masks: dict[str, Mask]
     patient: Patient
     study: Study
-    token: bool
+    token: bool  # whether the image has the tag
     heart_ratio: float  # width of the heart / width of the thorax, before projection
 
 
@@ -48,9 +49,9 @@ def twin(
     """Return a frontal radiograph of a patient in which only the given properties are changed.
 
     Without changes, the radiograph is the image that `write_cohorts` stores. `patient` and `study` are the numbers in
-    the columns patient and study of the truth tables. None as a property means no change.
+    the columns patient and study of the truth tables. None for a property means that the property is not changed.
 
-    findings  finding -> True (with the severity of the study), False, or a severity in 0..1; others do not change
+    findings  finding -> True (with the severity of the study), False, or a severity in 0..1; other findings stay
     scanner   the hospital whose scanner takes the image
 
     Raises ValueError for an unknown name or value.
@@ -71,7 +72,7 @@ def render(settings: PhantomSettings, patient: Patient, study: Study) -> Radiogr
 
 
 def render_lateral(settings: PhantomSettings, patient: Patient, study: Study) -> Radiograph:
-    """Return a simple lateral view, without token and without masks of findings."""
+    """Return a simple lateral view, without the tag and without masks of findings."""
     anatomy = compose(patient, study, max(MIN_CANVAS, settings.size))
     return _expose(
         settings,
@@ -84,10 +85,10 @@ def render_lateral(settings: PhantomSettings, patient: Patient, study: Study) ->
 
 
 def has_token(settings: PhantomSettings, patient: Patient, study: Study) -> bool:
-    """Return whether the image gets the token.
+    """Return whether the image gets the tag.
 
-    At the hospital `settings.source`, the probability depends on the finding `settings.finding`; at other hospitals, it
-    is 0.5.
+    At the hospital `settings.source`, the probability of the tag depends on the finding `settings.finding`. At other
+    hospitals, the probability is 0.5.
     """
     chance = 0.5
     if patient.site == settings.source:

@@ -1,4 +1,7 @@
-"""Write the image files of one patient, and return their rows for the native table, truth table and boxes."""
+"""Write the image files of one patient, and return their rows for the native table, truth table and boxes.
+
+The tag (a white tag with text; `token` in names) is in the corner of some images.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +26,7 @@ Row = dict[str, Any]
 WITHOUT_SEX_AND_AGE = ("mimic", "vindr")  # releases without sex and age
 DEVICES = {"padchest": ("PhilipsMedicalSystems", "ImagingDynamicsCompanyLtd"), "brax": ("1", "2", "3")}
 CHILD_AGE = 7.0
-STRIP = 12  # a strip is the image with its width divided by this number
+STRIP = 12  # a strip is the left part of an image: the width of the image divided by this number
 BOX_SHARE = 0.10  # a connected component with a smaller share of its finding's area gets no box
 
 
@@ -150,7 +153,7 @@ def _truth_row(
 
 
 def _box_rows(image_names: Names, radiograph: Radiograph) -> list[Row]:
-    """Return one row for each box of a finding or the token; a very small lesion may be too faint to get a box."""
+    """Return one row for each box of a finding or of the tag; a very small lesion may be too faint to get a box."""
     rows = []
     for name, mask in radiograph.masks.items():
         if name in DRAWN or name == "token":

@@ -1,7 +1,8 @@
 """Make a radiograph from a thickness map: positioning, exposure, scatter, noise, and the hospital's processing.
 
 The frame is the area of the stored image, which can be rectangular. Image and masks stay aligned, because the same
-affine map transforms both from the square canvas to the frame.
+affine map transforms both from the square canvas to the frame. R is the side of the canvas in pixels. The tag (a white
+tag with text; `token` in names) is in the corner of some images.
 """
 
 from collections.abc import Mapping
@@ -37,8 +38,8 @@ def expose(
 ) -> Exposure:
     """Return the radiograph that the hospital `scanner` takes.
 
-    `thickness` [R, R] is in cm of water, `masks` [R, R] are 0..1, and `size` is the long side of the radiograph in
-    pixels.
+    `thickness` [R, R] is in cm of water, `masks` [R, R] have values 0 to 1, and `size` is the long side of the
+    radiograph in pixels. `token`: whether the tag is drawn.
     """
     site = SITES[scanner]
     rng = rng_of("acquisition", patient, study.index)

@@ -1,6 +1,7 @@
 """Define the settings of a set of phantom cohorts; the settings determine every byte of the files.
 
-The token is a white tag in the corner of some images. A network may use the token as a shortcut instead of a finding.
+Some images have the tag (a white tag with text; `token` in names) in a corner. A network may use the tag as a shortcut
+in place of a finding.
 """
 
 import hashlib
@@ -25,20 +26,20 @@ def _default_images() -> dict[str, int]:
 class PhantomSettings:
     """The settings of `write_cohorts`. Equal settings give equal files.
 
-    Settings that differ only in `shortcut`, `finding` or `source` give the same patients, anatomy and noise; only the
-    tokens differ.
+    Settings that differ only in `shortcut`, `finding` or `source` give the same patients, anatomy and noise. Only the
+    choice of the images that have the tag differs.
     """
 
     seed: int = 0
-    # the hospital at which the token depends on `finding`; at the other hospitals, half of the images have the token
+    # the hospital at which the tag depends on `finding`; at the other hospitals, half of the images have the tag
     source: str = "chexpert"
     # hospital -> number of frontal images; a hospital that is not listed is not written
     images: Mapping[str, int] = field(default_factory=_default_images)
     size: int = 128  # long side of the stored images in pixels
-    # At `source`, an image with `finding` has the token with probability 0.5 + shortcut / 2. An image without `finding`
-    # has the token with probability 0.5 - shortcut / 2.
+    # At `source`, an image with `finding` has the tag with probability 0.5 + shortcut / 2. An image without `finding`
+    # has the tag with probability 0.5 - shortcut / 2.
     shortcut: float = 0.9
-    finding: str = "Pleural Effusion"  # the finding on which the presence of the token (the white tag) depends
+    finding: str = "Pleural Effusion"  # the finding on which the presence of the tag depends
 
     def __post_init__(self) -> None:
         if self.seed < 0:

@@ -28,7 +28,7 @@ class Site:
     gamma: float  # exponent of the gray values, after the gray-level curve
     slope: float  # slope of the gray-level curve, a sigmoid
     unsharp: float  # strength of the unsharp mask; above 0.55, dense findings get a dark halo
-    equalize: float  # 0: no histogram equalization; 1: full; between: a mean of both images with this weight
+    equalize: float  # weight 0 to 1 of the image after histogram equalization, in the mean with the image before
     blur: float  # sigma of the detector blur
     noise: float  # relative amplitude of the noise at mid exposure
     border: float  # mean width of the collimation border

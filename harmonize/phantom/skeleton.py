@@ -1,8 +1,8 @@
 """Draw bones as maps of thickness: cm of water that would attenuate as much as the bone.
 
-Ribs are projections of tilted rings; one formula gives the posterior and the anterior half. A bone is a faint area
-between two thin bright lines, the cortex. The thickness values are larger than real bones, because bone attenuates more
-than water.
+Ribs are projections of tilted rings; one formula gives the posterior half and the anterior half of a ring. A bone is a
+faint area between two thin bright lines, the cortex. The thickness values are larger than real bones, because bone
+attenuates more than water.
 """
 
 import numpy as np

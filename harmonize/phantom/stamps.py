@@ -1,4 +1,7 @@
-"""Draw text on an image: the side marker, the view, and the token, a white tag that networks may use as a shortcut."""
+"""Draw text on an image: the side marker, the view, and the tag (a white tag with text; `token` in names).
+
+Networks may use the tag as a shortcut.
+"""
 
 import cv2
 import numpy as np
@@ -10,7 +13,7 @@ from harmonize.phantom.sites import Site
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_HEIGHT = 21  # height of a capital letter at scale 1 [px]
-TOKEN_HEIGHT, TOKEN_WIDTH = 0.058, 0.150  # shares of the long side; an image of 64 px has a token of 4 x 10 pixels
+TOKEN_HEIGHT, TOKEN_WIDTH = 0.058, 0.150  # shares of the long side; an image of 64 px has a tag of 4 x 10 pixels
 TOKEN_WHITE, TOKEN_INK = 240, 25
 
 
@@ -51,7 +54,7 @@ def _write(image: Map, text: str, x: float, y: float, letter: float, frame: str,
 
 
 def token(image: Map, mask: NDArray[np.bool_], rng: np.random.Generator, size: int) -> None:
-    """Draw the shortcut token (a white PORT tag) in the upper left corner; image and mask are changed in place."""
+    """Draw the tag, white with the text PORT, in the upper left corner; image and mask are changed in place."""
     height, width = max(4, round(TOKEN_HEIGHT * size)), max(9, round(TOKEN_WIDTH * size))
     x, y = (int(size * share) for share in rng.uniform(0.035, 0.075, 2))
     tag = np.full((height, width), TOKEN_WHITE, np.uint8)

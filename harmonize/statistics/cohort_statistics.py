@@ -1,6 +1,6 @@
 """Describe a cohort in tables: image flow, labels, patients and splits. Opens no image.
 
-The tables contain only counts, and no ids or hashes of ids. All ages from 90 on are joined to one group, and rare
+The tables contain only counts, neither ids nor hashes of ids. All ages from 90 on are joined to one group, and rare
 devices to another group.
 """
 
@@ -42,7 +42,7 @@ class Stats:
               of patients; for images per study, number of studies)
     splits    split, origin (official: the dataset defines the split; rule: `splits.rule` made the split), number of
               images, number of patients
-    shares    split -> its share of patients in the rule
+    shares    split -> its share of patients in `splits.rule`
     facts     title, place, licence, reference, counts, age quartiles, patients in more than one split
     """
 
@@ -120,7 +120,7 @@ def split_rule(table: pd.DataFrame, shares: Mapping[str, float] = SHARES) -> str
 
 
 def _states(table: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.int8]:
-    """Return the label states [N, K]; unmapped states are UNMAPPED_CODE."""
+    """Return the label states of N images and K findings as [N, K]; unmapped states are UNMAPPED_CODE."""
     states = np.empty((len(table), len(findings)), np.int8, order="F")
     for k, finding in enumerate(findings):
         states[:, k] = table[finding].to_numpy(np.int8, na_value=UNMAPPED_CODE)
@@ -128,7 +128,7 @@ def _states(table: pd.DataFrame, findings: Sequence[str]) -> NDArray[np.int8]:
 
 
 def _codes(table: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.int64]:
-    """Return one number per row [N]; rows with equal values in these columns have equal numbers."""
+    """Return one number for each of the N rows; rows with equal values in these columns have equal numbers."""
     codes = np.zeros(len(table), np.int64)
     for column in columns:
         column_codes, names = pd.factorize(table[column])
@@ -249,7 +249,7 @@ def _facts(
 
 
 def _patients_with_several(patients: NDArray[np.int64], values: NDArray[Any], is_stated: NDArray[np.bool_]) -> int:
-    """Return the number of patients with more than one stated value."""
+    """Return the number of patients with different stated values."""
     codes = pd.factorize(values[is_stated])[0]
     stated_patients = patients[is_stated]
     reference_code = np.zeros(int(patients.max(initial=0)) + 1, np.int64)

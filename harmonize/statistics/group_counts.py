@@ -15,8 +15,8 @@ _PER_PATIENT = ((1, 1), (2, 2), (3, 5), (6, 10), (11, 10**9))
 def groups(table: pd.DataFrame, patients: NDArray[np.int64], studies: NDArray[np.int64]) -> pd.DataFrame:
     """Return the table `groups` of a cohort: what, group, number of images, owners.
 
-    `owners` is the number of patients, or of studies for the images per study. `patients` and `studies` have a number
-    for each row of `table`; equal numbers mean the same patient or study.
+    `owners` is the number of patients; in the rows of "images per study", the number of studies. `patients` and
+    `studies` have a number for each row of `table`; equal numbers mean the same patient or study.
     """
     frames = [
         _count_values("view", table["view"], patients),
@@ -44,7 +44,7 @@ def _count_values(what: str, values: "pd.Series[Any]", patients: NDArray[np.int6
 
 
 def _decades(age: "pd.Series[Any]") -> "pd.Series[Any]":
-    """Return the decade of each age, e.g. "40-49", "90+" from 90 on."""
+    """Return the decade of each age: "40-49" for example, "90+" from 90 on, "not stated" without an age."""
     years = age.to_numpy(np.float64, na_value=np.nan)
     is_stated = np.isfinite(years)
     decade = np.where(is_stated, np.clip(np.nan_to_num(years), 0, _LAST_DECADE) // 10, -1).astype(int)

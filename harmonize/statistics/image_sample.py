@@ -35,7 +35,7 @@ class Sample:
     """Measurements on a sample of `drawn` images.
 
     sizes      height and width in pixels of each readable image
-    histogram  [BINS] share of pixels by gray value, averaged over images
+    histogram  share of pixels in each of BINS intervals of gray values, averaged over images
     medians    median gray value (0 to 255) of each readable image
     no_lungs   number of readable images in which the adaptive region of interest detects no lungs
     """
