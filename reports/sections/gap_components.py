@@ -22,14 +22,13 @@ from reports.tables import records_of
 METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
 USED = {"auroc": ("case_mix", "labels", "remainder"), "auprc": ("prevalence", "case_mix", "remainder")}
 PARTS = {"prevalence": "prevalence", "case_mix": "case mix", "labels": "labels", "remainder": "remainder"}
-SAID = PARTS | {"labels": "label mapping"}
 # name of the label component if the labels of radiologists and of reports belong to different patients
 OTHER_PATIENTS = "label source (other internal patients)"
 READERS = {
     "report": "reports",
     "radiologist": "radiologists",
     "stated": "dataset labels",
-    "phantom": "the program that draws the images (exact)",
+    "phantom": "the program that draws the images (exact labels)",
 }
 WORST = "worst"
 WIDTH, HEIGHT = 300.0, 26.0
@@ -87,7 +86,7 @@ def _component_name(cells: Cells, run: Run, component: str) -> str:
     The label component has the name OTHER_PATIENTS if at least one finding has no images with labels from both label sources.
     """
     paired = cells.get((run.id, EXTERNAL, "auroc", component), {}).get("paired")
-    return OTHER_PATIENTS if component == "labels" and paired is not None and paired < 1 else SAID[component]
+    return OTHER_PATIENTS if component == "labels" and paired is not None and paired < 1 else PARTS[component]
 
 
 def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
@@ -166,7 +165,7 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
         reason, smallest, largest = str(row.get("reason") or ""), row.get("least", math.nan), row.get("most", math.nan)
         if reason:
             between = (
-                f"; under any of the label mappings, the component is {span(smallest, largest)}"
+                f"; over all label mappings, the component would be {span(smallest, largest)}"
                 if is_number(smallest) and is_number(largest)
                 else ""
             )

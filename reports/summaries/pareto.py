@@ -1,8 +1,7 @@
 """Compare recipes in several goals at once: sentences, strips and numbers.
 
-A strip is a small axis with one dot for each recipe; in every strip, the better value is on the right.
-
-A strip is a small axis that shows one run as a mark among all runs, for one goal. In every strip, right is better.
+A strip is a small axis that shows one run as a mark among all runs, for one goal. In every strip, the better value is on
+the right.
 A run is Pareto-optimal if no other run is at least as good in every goal and better in one goal.
 """
 
@@ -43,7 +42,7 @@ class Goal:
 GOALS = (
     Goal("auroc", "AUROC", "external", places),
     Goal("gap", "Gap", "internal − external", places, low_first=True),
-    Goal("maps", "Heat maps", "× a map of the center", lambda v: f"{two_figures(v)}×"),
+    Goal("maps", "Heat maps", "on the finding, compared with a center map", lambda v: f"{two_figures(v)}×"),
     Goal("macs", "Operations", "GMACs per image", lambda v: two_figures(v / 1e9), math.log10, low_first=True),
 )
 

@@ -84,11 +84,11 @@ def test_a_failed_analysis_is_reported_with_its_reason():
         {"name": "acquisition", "run_id": "", "state": "absent", "reason": ""},
     ]
     assert analysis_states(states) == [
-        ("classifiers on features", f"1 run done, 1 failed ({HOSTILE})"),
+        ("classifiers on features of runs", f"1 done, 1 failed ({HOSTILE})"),
         ("classifiers on image properties", "1 run absent"),
     ]
     page = str(method(read(with_meta(tables(Invented(runs=2)), analyses=states))).html)
-    assert html.escape(f"classifiers on features: 1 run done, 1 failed ({HOSTILE})") in page
+    assert html.escape(f"classifiers on features of runs: 1 done, 1 failed ({HOSTILE})") in page
     assert HOSTILE not in page
     assert "Analyses" not in str(method(read(tables(Invented(runs=2)))).html)
 

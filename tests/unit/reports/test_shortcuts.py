@@ -77,8 +77,8 @@ def test_descriptors_of_zero_or_one_image_or_hospital_are_accepted(images: int) 
 
 def test_a_nuisance_that_predicts_a_finding_is_named_with_its_external_auroc_and_its_effect() -> None:
     html = str(shortcuts(read(filled(nuisances=varying(first_run())))).html)
-    assert "View alone predicts Edema: AUROC .800 internal, .200 external" in html
-    assert "is higher over all images than over images with the same level of a nuisance" in html
+    assert "Edema, predicted from the nuisance “view” alone: AUROC .800 at the internal hospital, .200 at external hospitals" in html
+    assert "is higher over all images than among images with the same level of a nuisance" in html
     assert "better from the network’s features: view (AUROC .700 before training, .950 after)" in html
     weak = str(shortcuts(read(filled(nuisances=varying(first_run(), alone=0.55, gain=0.0)))).html)
     assert "No recorded nuisance predicts a finding well: AUROC at most .550" in weak
