@@ -183,7 +183,11 @@ def _detail(
 
 def _whole_image(board: ReportData, table: Any, run_ids: list[str]) -> list[str]:
     """Return a sentence for each change of the entire image: in how many runs it changes predictions, and of which findings."""
-    words = {JPEG: f"Stored with the JPEG quality of {board.internal.short}", JPEG_LOW: "Stored as JPEG of quality 25", CLAHE: "CLAHE (contrast enhancement)"}
+    words = {
+        JPEG: f"Stored with the JPEG quality of {board.internal.short}",
+        JPEG_LOW: "Stored as JPEG of quality 25",
+        CLAHE: "CLAHE (contrast enhancement)",
+    }
     sentences = []
     for kind, change in words.items():
         rows_of_kind = table[(table["kind"] == kind) & (table["host"] == EXTERNAL) & table["run_id"].isin(run_ids)]

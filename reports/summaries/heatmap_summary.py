@@ -118,12 +118,18 @@ def answer(table: pd.DataFrame, num_runs: int) -> str:
             return "No heat map could be measured"
         return f"The share of heat outside the lungs is {outside_lungs.text} this region’s share of the image area"
     center_baseline = mean(pick(table, "enrichment", by="centre"))
-    start = "For all findings and hospitals together, the share of heat on the finding" + ("" if num_runs == 1 else f", averaged over {word(num_runs)} runs,")
+    start = "For all findings and hospitals together, the share of heat on the finding" + (
+        "" if num_runs == 1 else f", averaged over {word(num_runs)} runs,"
+    )
     low, high = (_mean_bound(pick(table, "enrichment"), end) for end in ("low", "high"))
     if low > 1:
-        verdict = f"{start} is {on_finding.text} the finding’s share of the image area. This is clearly more than chance"
+        verdict = (
+            f"{start} is {on_finding.text} the finding’s share of the image area. This is clearly more than chance"
+        )
     elif high < 1:
-        verdict = f"{start} is {on_finding.text} the finding’s share of the image area. This is clearly less than chance"
+        verdict = (
+            f"{start} is {on_finding.text} the finding’s share of the image area. This is clearly less than chance"
+        )
     else:
         verdict = (
             f"{start} cannot be distinguished from chance ({on_finding.text} the finding’s share of the image area)"

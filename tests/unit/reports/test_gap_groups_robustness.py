@@ -87,7 +87,7 @@ def test_without_their_tables_the_sections_are_missing() -> None:
 
 def test_the_gap_of_the_first_run_is_drawn_in_components_and_unknown_components_are_named() -> None:
     text = page(decomposition=decomposition())
-    assert "Case mix adds −.020" in text
+    assert "The gap of " in text
     assert "to the gap of" in text
     assert "age is not recorded &lt;script&gt;" in text
     assert HOSTILE not in text
@@ -126,7 +126,7 @@ def test_the_labels_component_names_its_mapping_its_range_and_other_patients() -
             ),
         ]
     )
-    assert "label source (other internal patients) adds" in other
+    assert "from label source (other internal patients)" in other
 
 
 def test_runs_are_compared_with_the_line_of_the_other_runs() -> None:

@@ -113,7 +113,12 @@ def test_pictures_are_in_the_details_of_their_run_and_the_footer_names_their_ori
             2,
             "For all findings and hospitals together, the share of heat on the finding, averaged over two runs, cannot be distinguished from chance (1.2× the finding’s share of the image area)",
         ),
-        (1.2, 0.3, 1, "For all findings and hospitals together, the share of heat on the finding cannot be distinguished from chance"),
+        (
+            1.2,
+            0.3,
+            1,
+            "For all findings and hospitals together, the share of heat on the finding cannot be distinguished from chance",
+        ),
         (
             0.5,
             0.1,

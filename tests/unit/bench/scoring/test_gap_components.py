@@ -267,7 +267,10 @@ def test_missing_attributes_are_named_and_stay_in_the_remainder() -> None:
     there = replace(there, patient_groups=PatientGroups(nobody, np.full(len(nobody), np.nan), nobody, nobody))
     found = parts_of(scored(there), dataset="there", finding="Edema")
     assert np.isnan(found.loc["case_mix", "value"])
-    assert found.loc["case_mix", "reason"] == "not measured, because sex, age and view are not recorded at the external hospital"
+    assert (
+        found.loc["case_mix", "reason"]
+        == "not measured, because sex, age and view are not recorded at the external hospital"
+    )
     assert found.loc["remainder", "value"] == found.loc["gap", "value"]
 
 
@@ -277,7 +280,9 @@ def test_too_few_similar_external_images_are_reported() -> None:
         dataset="there",
         finding="Edema",
     )
-    assert found.loc["case_mix", "reason"].startswith("not measured, because too few external images are like the internal images")
+    assert found.loc["case_mix", "reason"].startswith(
+        "not measured, because too few external images are like the internal images"
+    )
 
 
 @settings(max_examples=60, deadline=None)
