@@ -22,14 +22,13 @@ from reports.tables import records_of
 METRICS = {"auroc": "AUROC", "auprc": "AUPRC"}
 USED = {"auroc": ("case_mix", "labels", "remainder"), "auprc": ("prevalence", "case_mix", "remainder")}
 PARTS = {"prevalence": "prevalence", "case_mix": "case mix", "labels": "labels", "remainder": "remainder"}
-SAID = PARTS | {"labels": "label mapping"}
 # name of the component `labels` if its two sets of labels (of reports and of radiologists) are from different patients
 OTHER_PATIENTS = "label source (other internal patients)"
 READERS = {
     "report": "reports",
     "radiologist": "radiologists",
     "stated": "dataset labels",
-    "phantom": "the program that draws the images (exact)",
+    "phantom": "the program that draws the images (exact labels)",
 }
 WORST = "worst"
 WIDTH, HEIGHT = 300.0, 26.0
@@ -88,7 +87,7 @@ def _component_name(cells: Cells, run: Run, component: str) -> str:
     patients, the component has the name OTHER_PATIENTS.
     """
     paired = cells.get((run.id, EXTERNAL, "auroc", component), {}).get("paired")
-    return OTHER_PATIENTS if component == "labels" and paired is not None and paired < 1 else SAID[component]
+    return OTHER_PATIENTS if component == "labels" and paired is not None and paired < 1 else PARTS[component]
 
 
 def _figure(board: ReportData, cells: Cells, run: Run, metric: str) -> dict[str, Any]:
@@ -168,7 +167,7 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
         reason, smallest, largest = str(row.get("reason") or ""), row.get("least", math.nan), row.get("most", math.nan)
         if reason:
             between = (
-                f"; under any of the label mappings, the component is {span(smallest, largest)}"
+                f"; over all label mappings, the component would be {span(smallest, largest)}"
                 if is_number(smallest) and is_number(largest)
                 else ""
             )

@@ -1,6 +1,6 @@
 """Section on patient groups: AUROC, underdiagnosis and error rates by sex, age, view and device at each hospital.
 
-The underdiagnosis rate is the share of patients with any finding whom the network predicts to be healthy. The spread of
+The underdiagnosis rate is the share of images that the network predicts as "No Finding", among images with any finding. The spread of
 an attribute, such as sex, is the largest minus the smallest value of its groups.
 """
 
@@ -24,7 +24,7 @@ from reports.tables import rows_of
 
 ATTRIBUTES = ("sex", "age", "view")
 FOLDED = ("device", "sex age")  # attributes that are folded at first; "sex age" combines sex and age
-WORDS = {"sex age": "sex and age"}
+WORDS = {"sex age": "sex and age combined"}
 METRICS = (  # (metric, finding, name on the page); the page shows the first metric, the other metrics are folded
     ("auroc", MACRO, "AUROC"),
     ("underdiagnosis", HEALTHY, "Underdiagnosis rate"),
@@ -271,7 +271,9 @@ def _row(cells: Cells, run: Run, name: str, metric: str, finding: str, hospitals
     spread = "=" not in name
     values = [cells.get((run.id, h.key, name, metric + "_spread" * spread, finding), MISSING) for h in hospitals]
     return {
-        "name": f"{WORDS.get(name, name)}: largest minus smallest group value" if spread else name.replace("=", " "),
+        "name": f"{WORDS.get(name, name)}: highest minus lowest value of the groups"
+        if spread
+        else name.replace("=", " "),
         "spread": spread,
         "values": values,
         "known": any(e.has_value for e in values),

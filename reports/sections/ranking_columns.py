@@ -119,7 +119,7 @@ def columns_of(board: ReportData) -> list[Column]:
         else estimate_column(
             "shortcut",
             "Shortcut",
-            "source probe",
+            "probe accuracy",
             lambda r: r.probe,
             css="more mc",
             low_first=True,

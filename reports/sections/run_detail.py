@@ -203,7 +203,7 @@ def _groups(board: ReportData, table: pd.DataFrame | None) -> list[tuple[str, bo
         estimates = [cells.get((group, h.key), MISSING) for h in board.all_hospitals]
         if any(e.has_value for e in estimates):
             attribute, _, value = group.partition("=")
-            words = f"{attribute}: {value}" if value else f"{attribute}: largest minus smallest group value"
+            words = f"{attribute}: {value}" if value else f"{attribute}: highest minus lowest AUROC of the groups"
             cells_of_group = [runcells.number(e, counted=bool(value)) if e.has_value else DASH for e in estimates]
             rows.append((words, not value, runcells.row(cells_of_group)))
     return rows

@@ -51,7 +51,7 @@ SCORES = {
         "a larger change in predictions by internal markers, corners and borders",
         "the change in predictions",
     ),
-    "source_bits": ("features that reveal the hospital less (more bits)", "the source probe"),
+    "source_bits": ("features that reveal the hospital less (more bits)", "the result of the source classifier"),
 }
 STATISTICS = {
     "spearman": "Spearman",
@@ -187,7 +187,11 @@ def _whole_image(board: ReportData, table: Any, run_ids: list[str]) -> list[str]
     The sentence states in how many runs the change alters predictions, and for which findings. `table`: the table
     `transplants`.
     """
-    words = {JPEG: f"The JPEG quality of {board.internal.short}", JPEG_LOW: "JPEG of quality 25", CLAHE: "CLAHE"}
+    words = {
+        JPEG: f"Stored with the JPEG quality of {board.internal.short}",
+        JPEG_LOW: "Stored as JPEG of quality 25",
+        CLAHE: "CLAHE (contrast enhancement)",
+    }
     sentences = []
     for kind, change in words.items():
         rows_of_kind = table[(table["kind"] == kind) & (table["host"] == EXTERNAL) & table["run_id"].isin(run_ids)]
@@ -324,7 +328,7 @@ def _has(run: Run, score: str) -> bool:
 def _statistics(board: ReportData) -> list[dict[str, Any]]:
     """Return a table row for every computed correlation of a shortcut score with the gap or the external AUROC."""
     sides = {"gap": "gap", EXTERNAL: "external AUROC"}
-    names = {"causal": "change in predictions", "source_bits": "source probe, bits"}
+    names = {"causal": "change in predictions", "source_bits": "source classifier, bits"}
     return [
         {
             "score": names.get(str(r["score"]), str(r["score"])),

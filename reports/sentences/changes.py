@@ -77,20 +77,24 @@ def whole_image(change: str, num_reacting: int, num_tested: int, findings: Seque
     `margin`. `num_tested`: number of tested runs.
 
     >>> whole_image("CLAHE", 0, 4, [], 0.05)
-    'CLAHE does not clearly change any probability by more than .050 in any of four runs'
+    'CLAHE: in none of four runs does a probability clearly change by more than .050'
     >>> whole_image("CLAHE", 2, 4, ["Edema"], 0.05)
-    'CLAHE changes the probability of Edema by more than .050 in two of four runs'
-    >>> whole_image("CLAHE", 1, 1, ["Edema", "Mass", "Pneumonia"], 0.05)
-    'CLAHE changes the probability of three findings by more than .050 in the run'
+    'CLAHE: in two of four runs, the probability of Edema changes by more than .050'
+    >>> whole_image("CLAHE", 4, 4, ["Edema", "Mass", "Pneumonia"], 0.05)
+    'CLAHE: in all four runs, the probability of at least one of three findings changes by more than .050'
     """
     runs = "the run" if num_tested == 1 else f"{word(num_tested)} runs"
     if not num_reacting:
-        in_runs = "" if num_tested == 1 else f" in any of {runs}"
-        return f"{change} does not clearly change any probability by more than {places(margin)}{in_runs}"
+        in_runs = "in the run, no probability clearly changes"
+        if num_tested > 1:
+            in_runs = f"in none of {runs} does a probability clearly change"
+        return f"{change}: {in_runs} by more than {places(margin)}"
     if num_tested > 1:
         runs = f"all {runs}" if num_reacting == num_tested else f"{word(num_reacting)} of {runs}"
     names = listing(findings) if len(findings) < 3 else f"{word(len(findings))} findings"
-    return f"{change} changes the probability of {names} by more than {places(margin)} in {runs}"
+    # the runs may differ in the findings whose probability changes
+    any_of = "at least one of " if len(findings) > 1 else ""
+    return f"{change}: in {runs}, the probability of {any_of}{names} changes by more than {places(margin)}"
 
 
 def marker_effect(label: str, finding: str, value: float, control: float, effect: Estimate) -> str:

@@ -17,11 +17,11 @@ def device_name(device: str) -> str:
     """Return the words for training time, which is summed over a run's devices, followed by the name of the device.
 
     >>> device_name("NVIDIA H200"), device_name("cpu (1 thread)"), device_name("")
-    ('GPU time, NVIDIA H200', 'device time, cpu (1 thread)', 'device time, not recorded')
+    ('GPU time on NVIDIA H200', 'device time on cpu (1 thread)', 'device time (device not recorded)')
     """
     if not device:
-        return "device time, not recorded"
-    return f"{'device' if device.startswith('cpu') else 'GPU'} time, {device}"
+        return "device time (device not recorded)"
+    return f"{'device' if device.startswith('cpu') else 'GPU'} time on {device}"
 
 
 def time_unit(hours: float) -> tuple[str, float]:
@@ -40,18 +40,18 @@ def anytime(device: str, hours: float, quarter: float, half: float, final: float
     AUROC is NaN if no run had finished an epoch by this time.
 
     >>> anytime("NVIDIA H200", 12.0, 0.78, 0.801, 0.812)
-    'Best internal AUROC after a quarter, half and all of the longest training (which took 12 hours of GPU time, NVIDIA H200): .780, .801, .812'
+    'Best internal AUROC after a quarter, half and all of the longest training (which took 12 hours of GPU time on NVIDIA H200): .780, .801, .812'
     >>> anytime("cpu (1 thread)", 0.05, 0.812, 0.812, 0.812)
-    'The best internal AUROC, .812, is reached in a quarter of the time of the longest training (which took 3.0 minutes of device time, cpu (1 thread))'
+    'The best internal AUROC, .812, is reached within a quarter of the longest training (which took 3.0 minutes of device time on cpu (1 thread))'
     >>> anytime("cpu (1 thread)", 0.05, float("nan"), 0.7, 0.812)
-    'Best internal AUROC after half and all of the longest training (which took 3.0 minutes of device time, cpu (1 thread)): .700, .812'
+    'Best internal AUROC after half and all of the longest training (which took 3.0 minutes of device time on cpu (1 thread)): .700, .812'
     """
     if not is_number(final):
         return "No AUROC by training time is stored"
     unit, per = time_unit(hours)
     longest = f"the longest training (which took {two_figures(hours * per)} {unit} of {device_name(device)})"
     if is_number(quarter) and final - quarter < 0.0005:
-        return f"The best internal AUROC, {places(final)}, is reached in a quarter of the time of {longest}"
+        return f"The best internal AUROC, {places(final)}, is reached within a quarter of {longest}"
     if is_number(quarter):
         return f"Best internal AUROC after a quarter, half and all of {longest}: {places(quarter)}, {places(half)}, {places(final)}"
     if is_number(half):
@@ -85,15 +85,15 @@ def no_forecast(num: int, unit: str = "run") -> str:
     """State that more compute cannot be forecast: there are too few runs (`num`), or too few different costs.
 
     >>> no_forecast(4)
-    'Four runs are too few to forecast what more compute would buy: a forecast needs six runs'
+    'Four runs are too few to forecast the external AUROC with more compute: a forecast needs six runs'
     >>> no_forecast(8, "recipe")
-    'What more compute would buy cannot be forecast: too few recipes have a different cost'
+    'The external AUROC with more compute cannot be forecast: too few recipes have a different cost'
     """
     if num < LEAST:
         verb = f"{unit} is" if num == 1 else f"{unit}s are"
         needed = f"{word(LEAST)} {unit}s"
-        return f"{sentence_case(word(num))} {verb} too few to forecast what more compute would buy: a forecast needs {needed}"
-    return f"What more compute would buy cannot be forecast: too few {unit}s have a different cost"
+        return f"{sentence_case(word(num))} {verb} too few to forecast the external AUROC with more compute: a forecast needs {needed}"
+    return f"The external AUROC with more compute cannot be forecast: too few {unit}s have a different cost"
 
 
 def nondominated_runs(num_goals: int, num_nondominated: int, num_runs: int, unit: str = "run") -> str:

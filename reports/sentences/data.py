@@ -13,7 +13,7 @@ LABEL_SOURCES = {  # label source in the tables -> words on the page
     "report": "radiology reports, labeled by a program",
     "radiologist": "radiologists",
     "stated": "labels as given in the dataset",
-    "phantom": "the program that draws the images (exact)",
+    "phantom": "the program that draws the images (exact labels)",
 }
 
 
@@ -69,15 +69,16 @@ def compared_external(pairs: Sequence[Sequence[str]], *, images: bool, shared: b
     whether a patient or an image is shared.
 
     >>> compared_external([], images=True, shared=False)
-    'Images of external hospitals were compared with each other; nothing is shared.'
+    'Images of external hospitals were compared with each other; no image is shared.'
     >>> compared_external([("NIH", "X")], images=True, shared=True)
     'Images of external hospitals were compared with each other, and patient ids of NIH with X; the section Cohorts states what is shared.'
     >>> compared_external([("NIH", "X")], images=False, shared=False)
-    'Patient ids of NIH with X were compared; nothing is shared. Images of external hospitals were not compared with each other.'
+    'Patient ids of NIH with X were compared; no patient is shared. Images of external hospitals were not compared with each other.'
     """
     no_images = "Images of external hospitals were not compared with each other."
     ids = f"patient ids of {'; '.join(' with '.join(pair) for pair in pairs)}"
-    result = "the section Cohorts states what is shared" if shared else "nothing is shared"
+    nothing = " or ".join(["image"] * images + ["patient"] * bool(pairs))
+    result = "the section Cohorts states what is shared" if shared else f"no {nothing} is shared"
     if images:
         also = f", and {ids}" if pairs else ""
         return f"Images of external hospitals were compared with each other{also}; {result}."
@@ -205,20 +206,20 @@ def without_score(hospitals: Sequence[str]) -> str:
 
 # analysis -> its name on the page
 ANALYSES = {
-    "attention": "heat maps",
-    "transplants": "region transplant tests",
-    "probes": "classifiers on features",
-    "acquisition": "classifiers on image properties",
+    "attention": "heat maps of runs",
+    "transplants": "region transplant tests of runs",
+    "probes": "classifiers on features of runs",
+    "acquisition": "classifiers on image properties (independent of runs)",
 }
 
 
 def analysis_states(analyses: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return (analysis, text) for each kind of analysis.
 
-    The text states for how many runs the analysis is done, failed or absent, and the reasons.
+    The text states how many analyses of this kind are done, failed or absent, and the reasons.
 
     >>> analysis_states([{"name": "probes", "state": "done", "reason": ""}, {"name": "probes", "state": "failed", "reason": "no memory"}])
-    [('classifiers on features', '1 run done, 1 failed (no memory)')]
+    [('classifiers on features of runs', '1 done, 1 failed (no memory)')]
     """
     rows = []
     for name in dict.fromkeys(str(analysis["name"]) for analysis in analyses):
@@ -226,6 +227,5 @@ def analysis_states(analyses: Sequence[Mapping[str, Any]]) -> list[tuple[str, st
         counts = Counter(str(analysis["state"]) for analysis in of_name)
         reasons = sorted({str(analysis["reason"]) for analysis in of_name if analysis["reason"]})
         states = [f"{counts[state]} {state}" for state in ("done", "failed", "absent") if counts[state]]
-        states[0] = states[0].replace(" ", " run " if states[0].startswith("1 ") else " runs ", 1)
         rows.append((ANALYSES.get(name, name), ", ".join(states) + (f" ({'; '.join(reasons)})" if reasons else "")))
     return rows

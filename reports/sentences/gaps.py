@@ -18,20 +18,19 @@ def gap_components(label: str, components: Mapping[str, Estimate]) -> str:
 
     >>> case, rest = Estimate(0.02, 0.01, 0.03), Estimate(0.05, 0.04, 0.06)
     >>> gap_components("A", {"case mix": case, "remainder": rest})
-    'Case mix adds +.020 [.010, .030] to the gap of A; +.050 [.040, .060] is unexplained'
+    'The gap of A includes +.020 [.010, .030] from case mix; +.050 [.040, .060] is unexplained'
     >>> gap_components("A", {"case mix": Estimate(0.01, -0.01, 0.03), "remainder": rest})
-    'The data do not show whether case mix contributes to the gap of A; +.050 [.040, .060] is unexplained'
+    'The data do not show whether the gap of A is partly due to case mix; +.050 [.040, .060] is unexplained'
     """
     remainder = components["remainder"]
     measured = {name: e for name, e in components.items() if name != "remainder" and e.has_value}
-    clear = [f"{name} adds {signed(e.value)} {interval(e.low, e.high)}" for name, e in measured.items() if e.clear]
+    clear = [f"{signed(e.value)} {interval(e.low, e.high)} from {name}" for name, e in measured.items() if e.clear]
     if not measured:
         return f"The gap of {label} could not be split into components: sex, age and view are not recorded"
     if clear:
-        text = f"{listing(clear)} to the gap of {label}"
+        text = f"the gap of {label} includes {listing(clear)}"
     else:
-        verb = "contributes" if len(measured) == 1 else "contribute"
-        text = f"the data do not show whether {' or '.join(measured)} {verb} to the gap of {label}"
+        text = f"the data do not show whether the gap of {label} is partly due to {' or '.join(measured)}"
     rest = f"{signed(remainder.value)} {interval(remainder.low, remainder.high)}".strip()
     return sentence_case(f"{text}; {rest} is unexplained")
 
@@ -44,15 +43,15 @@ def unexplained(gap: Estimate, components: Mapping[str, Estimate]) -> str:
 
     >>> rest = Estimate(0.076, 0.041, 0.111)
     >>> unexplained(Estimate(0.078), {"case mix": Estimate(0.002), "labels": Estimate(float("nan")), "remainder": rest})
-    'The gap of .078 is the sum of case mix +.002 and unexplained +.076 [.041, .111]'
+    'The gap of .078 is the sum of case mix +.002 and an unexplained remainder of +.076 [.041, .111]'
     >>> unexplained(Estimate(0.066), {"case mix": Estimate(-0.01), "remainder": rest})
-    'The gap of .066 is the sum of case mix −.010 and unexplained +.076 [.041, .111]'
+    'The gap of .066 is the sum of case mix −.010 and an unexplained remainder of +.076 [.041, .111]'
     """
     remainder = components["remainder"]
     measured = [f"{name} {signed(e.value)}" for name, e in components.items() if name != "remainder" and e.has_value]
     if not (remainder.has_value and measured):
         return "The gap could not be split into components"
-    rest = f"unexplained {signed(remainder.value)} {interval(remainder.low, remainder.high)}".strip()
+    rest = f"an unexplained remainder of {signed(remainder.value)} {interval(remainder.low, remainder.high)}".strip()
     return f"The gap of {gap.text} is the sum of {listing([*measured, rest])}"
 
 

@@ -62,9 +62,9 @@ def _caption(row: dict[Any, Any], kind: str) -> str:
     """
     phrases = [f"calibrated probability {places(row['probability'], 2)}"]
     if is_number(row["inside"]):
-        phrases.append(f"{percent(row['inside'], 1)} of the heat map on the finding")
+        phrases.append(f"{percent(row['inside'], 1)} of the heat is on the finding")
         if kind in ABSENT:
-            phrases.append("a reader outlined the finding in this image, but the image’s label says that it is absent")
+            phrases.append("this image has an outline of the finding, but its label says that the finding is absent")
     elif is_number(row["outside"]):
-        phrases.append(f"{percent(row['outside'], 1)} of the heat map outside the lungs")
+        phrases.append(f"{percent(row['outside'], 1)} of the heat is outside the lungs")
     return "; ".join(phrases)

@@ -116,14 +116,20 @@ def answer(table: pd.DataFrame, num_runs: int) -> str:
         outside_lungs = mean(pick(table, "enrichment", "outside lungs"))
         if not outside_lungs.has_value:
             return "No heat map could be measured"
-        return f"Heat outside the lungs is {outside_lungs.text} this region’s share of the area"
+        return f"The share of heat outside the lungs is {outside_lungs.text} this region’s share of the image area"
     center_baseline = mean(pick(table, "enrichment", by="centre"))
-    start = "The share of heat on the finding" + ("" if num_runs == 1 else f", averaged over {word(num_runs)} runs,")
+    start = "For all findings and hospitals together, the share of heat on the finding" + (
+        "" if num_runs == 1 else f", averaged over {word(num_runs)} runs,"
+    )
     low, high = (_mean_bound(pick(table, "enrichment"), end) for end in ("low", "high"))
     if low > 1:
-        verdict = f"{start} is {on_finding.text} the finding’s share of the image area, clearly more than chance"
+        verdict = (
+            f"{start} is {on_finding.text} the finding’s share of the image area. This is clearly more than chance"
+        )
     elif high < 1:
-        verdict = f"{start} is {on_finding.text} the finding’s share of the image area, clearly less than chance"
+        verdict = (
+            f"{start} is {on_finding.text} the finding’s share of the image area. This is clearly less than chance"
+        )
     else:
         verdict = (
             f"{start} cannot be distinguished from chance ({on_finding.text} the finding’s share of the image area)"
@@ -168,10 +174,10 @@ def tag_sentence(table: pd.DataFrame, internal: str) -> str:
     on_finding = mean(pick(table[table["dataset"] == internal], "enrichment", finding=finding))
     verb = "focus" if tag.value > 1 else "do not focus"
     text = (
-        f"At the internal hospital, maps of {finding} {verb} on the PORT tag, a white tag in synthetic images. The share of heat "
+        f"At the internal hospital, maps of {finding} {verb} on the PORT tag, a white tag in synthetic images. There, the share of heat "
         f"on the tag is {tag.text} the tag’s share of the image area"
     )
-    return text + (f"; on the finding, the factor is {on_finding.text}" if on_finding.has_value else "")
+    return text + (f"; on the finding, it is {on_finding.text} the finding’s share" if on_finding.has_value else "")
 
 
 def strip(values: Mean, baselines: Mapping[str, Mean], label: str) -> str:
@@ -226,13 +232,13 @@ def trust(table: pd.DataFrame) -> list[str]:
     if gain.has_value:
         better = "faster than" if gain.value > 0 else "no faster than"
         sentences.append(
-            f"If the pixels with the most heat are removed first, the predicted probability falls {better} with pixels removed at random "
-            f"(area between the two curves {places(gain.value, 2)})"
+            f"If the pixels with the most heat are blurred first, the predicted probability falls {better} if pixels are blurred in random order "
+            f"(area between the two probability curves {places(gain.value, 2)})"
         )
     noise = mean(table[(table["check"] == "noise") & (table["metric"] == "spearman")])
     if noise.has_value:
         sentences.append(
-            "If noise with a tenth of the image’s standard deviation is added to the image, its heat map has a rank correlation of "
+            "If noise is added to an image (standard deviation: a tenth of the image’s), the new heat map has a rank correlation of "
             f"{places(noise.value, 2)} with the original map"
         )
     return sentences

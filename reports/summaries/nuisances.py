@@ -87,9 +87,9 @@ def title(nuisance_rows: list[dict[str, Any]]) -> str:
     first = max(single, key=lambda row: row["alone"].value)
     if first["alone"].value < 0.6:
         return f"No recorded nuisance predicts a finding well: AUROC at most {first['alone'].text}"
-    external_range = f", {first['external_range']} external" if first["external_range"] else ""
+    external_range = f", {first['external_range']} at external hospitals" if first["external_range"] else ""
     return sentence_case(
-        f"{first['name']} alone predicts {first['finding']}: AUROC {first['alone'].text} internal{external_range}"
+        f"{first['finding']}, predicted from the nuisance “{first['name']}” alone: AUROC {first['alone'].text} at the internal hospital{external_range}"
     )
 
 
@@ -107,12 +107,13 @@ def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:
             for row in sorted(clear, key=lambda row: -row["bought"].value)
         ]
         sentences.append(
-            f"The AUROC of {run.label} is higher over all images than over images with the same level of a nuisance: {listing(phrases)}. "
+            f"At the internal hospital, the AUROC of {run.label} is higher over all images than among images "
+            f"with the same level of a nuisance: {listing(phrases)}. "
             "A shortcut could explain this difference"
         )
     elif any(row["bought"].has_value for row in nuisance_rows):
         sentences.append(
-            "The AUROC over all images is not clearly higher than over images with the same level of a nuisance: "
+            "The AUROC over all images is not clearly higher than among images with the same level of a nuisance: "
             "no sign of a shortcut in the internal AUROC"
         )
     easier = [
@@ -122,7 +123,7 @@ def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:
     ]
     if easier:
         sentences.append(
-            f"After training, a linear classifier predicts these nuisances better from the network’s features: {listing(easier)}"
+            f"After the network is trained, a linear classifier predicts these nuisances from the network’s features better than before: {listing(easier)}"
         )
     return sentences
 

@@ -184,20 +184,21 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
     trained = of_run(estimates, run, "features", "none")
     if trained.has_value and trained.value > 0.9:
         sentences.append(
-            "The accuracy is above .9, so it hardly distinguishes runs. It does not show whether predictions use the hospital"
+            "The accuracy is above .9, so close to the maximum that it hardly distinguishes runs. "
+            "It does not show whether predictions use information about the hospital"
         )
     few_shots = of_run(estimates, run, "features", "random", 8, SELECTIVITY)
     if few_shots.clear:
         comparison = "more" if few_shots.value > 0 else "less"
         sentences.append(
-            f"A classifier with only 8 training images per hospital is {comparison} accurate on these features than on those of the "
-            f"network before training (difference {few_shots.with_interval})"
+            f"A classifier with only 8 training images per hospital is {comparison} accurate with this run’s features than with "
+            f"the features of the same network before training (difference {few_shots.with_interval})"
         )
     image = of_run(estimates, run, "cnn", "none")
     similar = [
-        f"{name} ({e.text})"
+        f"{e.text} with {name}"
         for control, name in (
-            ("border", "the border"),
+            ("border", "only the border"),
             ("centre_masked", "the image without its center"),
             ("low_res", "an 8 × 8 image"),
         )
@@ -205,8 +206,8 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
     ]
     if image.has_value and similar:
         sentences.append(
-            f"Other networks were trained to identify the hospital from {listing(similar)}. They are not clearly less accurate than one "
-            f"that sees the full image ({image.text}): the hospital can be identified without a detailed view of the lungs"
+            f"Other networks were trained to identify the hospital. Their accuracy is {listing(similar)}. This is not clearly lower than "
+            f"with the full image ({image.text}): the hospital can be identified without a detailed view of the lungs"
         )
     trees = of_run(estimates, run, "pixels", "none")
     if trees.has_value:
@@ -222,8 +223,8 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
     matched = of_run(estimates, run, "features", "matched")
     if matched.has_value and trained.has_value and matched.high >= trained.low:
         sentences.append(
-            f"On images chosen so that findings are equally common at every hospital, the accuracy is {matched.text}: "
-            "differences in prevalence do not explain it"
+            f"On images chosen so that findings are as common at one hospital as at another, the accuracy with this run’s features is {matched.text}: "
+            "differences in prevalence do not explain this accuracy"
         )
     logits, labels_only = (of_run(estimates, run, probe, "none", 0, BITS) for probe in ("logits", "labels"))
     if logits.has_interval and labels_only.has_interval:

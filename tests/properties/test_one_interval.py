@@ -294,7 +294,7 @@ def test_a_change_over_fewer_than_three_pairs_has_neither_word_nor_mark_of_a_ver
         assert marks(change) == [""]
     [legend] = section.all("p", "key")
     assert marks(legend) == [""]
-    assert legend.text == "gray: fewer than three pairs, no verdict"
+    assert legend.text == "gray: fewer than three pairs of runs, no verdict"
     [with_pairs] = Element(page=render(made)).all("section", id="factors")
     assert not with_pairs.all("p", "key")
 

@@ -93,7 +93,7 @@ def _compute_mix(
     effective = effective_numbers(factor, outside.sample)
     covered = float(inside.sample[outside.sample > 0].sum() / inside.sample.sum())
     if min(effective) < min_count:
-        too_few = f"too few images like those at the internal hospital: an effective {min(effective):.0f}"
+        too_few = f"not measured, because too few external images are like the internal images: an effective number of {min(effective):.0f}"
         return Mix(group % 2, sample, replicates, too_few, effective, covered)
     index = np.arange(2 * num_cells, dtype=np.int32)
     used = np.flatnonzero(outside.sample)  # a group without an external image needs no weight
@@ -125,7 +125,7 @@ def _cells(internal: SplitMetrics, external: SplitMetrics) -> tuple[tuple[NDArra
         if patient_groups is None or missing:
             hospital = "at the internal hospital" if split is internal else "at the external hospital"
             names = " and ".join([", ".join(missing[:-1]), missing[-1]] if len(missing) > 1 else missing)
-            reason = f"{names} {'is' if len(missing) == 1 else 'are'} not recorded {hospital}"
+            reason = f"not measured, because {names} {'is' if len(missing) == 1 else 'are'} not recorded {hospital}"
             return (np.zeros(len(internal.label), np.int64), np.zeros(len(external.label), np.int64)), reason
         cells.append(patient_groups.cells)
     return (cells[0], cells[1]), ""

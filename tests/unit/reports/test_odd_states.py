@@ -30,7 +30,7 @@ def with_meta(made: Tables, **meta: object) -> Tables:
 def test_without_a_match_the_page_says_that_ranks_have_not_changed():
     page = told(str(ranking(read(tables(Invented(runs=5)))).html))
     assert "No run matches these filters. Ranks are computed over all 5 runs and do not change." in page
-    assert "Clear filters" in page
+    assert "Remove filters" in page
 
 
 def test_one_run_has_no_groups_no_search_and_no_fit():
@@ -84,11 +84,11 @@ def test_a_failed_analysis_is_reported_with_its_reason():
         {"name": "acquisition", "run_id": "", "state": "absent", "reason": ""},
     ]
     assert analysis_states(states) == [
-        ("classifiers on features", f"1 run done, 1 failed ({HOSTILE})"),
-        ("classifiers on image properties", "1 run absent"),
+        ("classifiers on features of runs", f"1 done, 1 failed ({HOSTILE})"),
+        ("classifiers on image properties (independent of runs)", "1 absent"),
     ]
     page = str(method(read(with_meta(tables(Invented(runs=2)), analyses=states))).html)
-    assert html.escape(f"classifiers on features: 1 run done, 1 failed ({HOSTILE})") in page
+    assert html.escape(f"classifiers on features of runs: 1 done, 1 failed ({HOSTILE})") in page
     assert HOSTILE not in page
     assert "Analyses" not in str(method(read(tables(Invented(runs=2)))).html)
 

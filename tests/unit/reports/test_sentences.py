@@ -177,7 +177,7 @@ def test_every_label_source_has_its_words_and_synthetic_labels_are_named():
         == "The labels come from the program that draws the synthetic images."
     )
     assert data_sentences.label_sources(["phantom"], phantom=False) == (
-        "Label sources: the program that draws the images (exact)."
+        "Label sources: the program that draws the images (exact labels)."
     )
     both = data_sentences.label_sources(["radiologist", "report"], phantom=True)
     assert both.startswith("The labels come from the program that draws the synthetic images. Their form imitates")
@@ -189,7 +189,9 @@ def test_excluded_findings_are_named_with_their_runs_and_hospitals():
     assert data_sentences.not_learned({"a": ["Edema"]}, 1).endswith("compared: Edema.")
     assert data_sentences.not_learned({"a": []}, 3) == ""
     said = data_sentences.not_compared([("NIH-14", ["No Finding"]), ("BRAX", ["Edema", "Lung Lesion"]), ("X", [])])
-    assert said.endswith("labels the finding: NIH-14: No Finding; BRAX: Edema and Lung Lesion.")
+    assert said.endswith(
+        "has a score at only one of the two hospitals: NIH-14: No Finding; BRAX: Edema and Lung Lesion."
+    )
     assert data_sentences.not_compared([]) == ""
 
 
@@ -241,9 +243,11 @@ def test_the_smallest_gap_is_reported_as_unclear_if_its_interval_includes_zero()
 
 def test_the_findings_sentence_names_only_findings_clear_in_every_run():
     assert sentences.findings_title(["Edema", "Pneumonia"], 9, 4) == (
-        "AUROC drops clearly in every run for Edema and Pneumonia"
+        "For Edema and Pneumonia, every run has a clearly lower AUROC at external hospitals"
     )
-    assert sentences.findings_title([], 9, 1) == "No finding has a clear drop in AUROC in this run"
+    assert (
+        sentences.findings_title([], 9, 1) == "For no finding, this run has a clearly lower AUROC at external hospitals"
+    )
 
 
 @pytest.mark.parametrize(
@@ -259,7 +263,10 @@ def test_only_hospitals_whose_interval_excludes_zero_have_a_clear_gap(costly, sa
 
 
 def test_a_rank_correlation_is_not_given_for_few_runs():
-    assert sentences.probe_and_gap(MISSING, 4, 8) == "Four runs are too few to relate source classifiers to the gap"
+    assert (
+        sentences.probe_and_gap(MISSING, 4, 8)
+        == "Four runs are too few to correlate the accuracy of source classifiers with the gap"
+    )
     assert sentences.relation_power(4, 8, 0.9) == "A rank correlation with the gap needs at least eight runs"
 
 

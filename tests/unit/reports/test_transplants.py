@@ -88,16 +88,20 @@ def test_a_reaction_to_jpeg_or_clahe_is_stated_and_is_no_shortcut() -> None:
     big = first & (rows["kind"] == "clahe") & (rows["finding"] == "Edema") & (rows["measure"] == "abs_dp")
     rows.loc[big, ["effect", "low", "high"]] = (0.3, 0.25, 0.35)
     html = str(transplants(read(Tables(made.meta, made.frames | {"transplants": rows}))).html)
-    assert "CLAHE changes the probability of Edema by more than .050 in one of four runs" in html
-    assert "JPEG of quality 25 does not clearly change any probability by more than .050 in any of four runs" in html
-    assert "The JPEG quality of CheXpert does not clearly change any probability" in html
+    assert (
+        "CLAHE (contrast enhancement): in one of four runs, the probability of Edema changes by more than .050" in html
+    )
+    assert (
+        "Stored as JPEG of quality 25: in none of four runs does a probability clearly change by more than .050" in html
+    )
+    assert "Stored with the JPEG quality of CheXpert: in none of four runs does a probability clearly change" in html
     assert "No marker of CheXpert is a shortcut in any of four runs" in html
 
 
 def test_without_transplants_there_is_no_section_and_the_ranking_shows_the_probe() -> None:
     made = tables(Invented(runs=3))
     assert transplants(read(made)).html == ""
-    assert "source probe" in render(made)
+    assert "probe accuracy" in render(made)
     assert "change in p" in render(asked(3))
 
 

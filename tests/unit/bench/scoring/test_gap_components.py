@@ -244,7 +244,7 @@ def test_the_closest_mapping_gives_the_labels_component_and_all_mappings_give_it
 def test_a_looser_mapping_affects_only_the_bounds() -> None:
     found = parts_of(scored(flipped(part("there", "all", 3), 300, broad=600)))
     assert np.isnan(found.loc["labels", "value"])
-    assert found.loc["labels", "reason"] == "no estimate, because no stricter label mapping changes the labels"
+    assert found.loc["labels", "reason"] == "not measured, because no stricter label mapping changes the labels"
     assert found.loc["labels", "least"] < 0 == found.loc["labels", "most"]
     assert found.loc["remainder", "value"] == found.loc["gap", "value"] - found.loc["case_mix", "value"]
 
@@ -267,7 +267,10 @@ def test_missing_attributes_are_named_and_stay_in_the_remainder() -> None:
     there = replace(there, patient_groups=PatientGroups(nobody, np.full(len(nobody), np.nan), nobody, nobody))
     found = parts_of(scored(there), dataset="there", finding="Edema")
     assert np.isnan(found.loc["case_mix", "value"])
-    assert found.loc["case_mix", "reason"] == "sex, age and view are not recorded at the external hospital"
+    assert (
+        found.loc["case_mix", "reason"]
+        == "not measured, because sex, age and view are not recorded at the external hospital"
+    )
     assert found.loc["remainder", "value"] == found.loc["gap", "value"]
 
 
@@ -277,7 +280,9 @@ def test_too_few_similar_external_images_are_reported() -> None:
         dataset="there",
         finding="Edema",
     )
-    assert found.loc["case_mix", "reason"].startswith("too few images like those at the internal hospital")
+    assert found.loc["case_mix", "reason"].startswith(
+        "not measured, because too few external images are like the internal images"
+    )
 
 
 @settings(max_examples=60, deadline=None)
