@@ -106,7 +106,8 @@ def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:
             for row in sorted(clear, key=lambda row: -row["bought"].value)
         ]
         sentences.append(
-            f"At the internal hospital, the AUROC of {run.label} is higher over all images than among images with the same level of a nuisance: {listing(phrases)}. "
+            f"At the internal hospital, the AUROC of {run.label} is higher over all images than among images with the "
+            f"same level of a nuisance: {listing(phrases)}. "
             "A shortcut could explain this difference"
         )
     elif any(row["bought"].has_value for row in nuisance_rows):

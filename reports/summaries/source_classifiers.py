@@ -167,7 +167,10 @@ def verdict(estimates: Estimates, run: Run, num_sources: int) -> str:
     trained, random = (of_run(estimates, run, probe, "none") for probe in ("features", "random"))
     if not trained.has_value:
         return "The source classifier was not run"
-    sentence = f"From the features of {run.label}, a linear classifier identifies an image’s hospital, one of {word(num_sources)}, with accuracy {trained.with_interval}"
+    sentence = (
+        f"From the features of {run.label}, a linear classifier identifies an image’s hospital, one of {word(num_sources)}, "
+        f"with accuracy {trained.with_interval}"
+    )
     gain = of_run(estimates, run, "features", "random", 0, SELECTIVITY)
     if not (random.has_value and gain.has_value):
         return sentence
@@ -181,7 +184,8 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
     trained = of_run(estimates, run, "features", "none")
     if trained.has_value and trained.value > 0.9:
         sentences.append(
-            "The accuracy is above .9, so close to the maximum that it hardly distinguishes runs. It does not show whether predictions use information about the hospital"
+            "The accuracy is above .9, so close to the maximum that it hardly distinguishes runs. "
+            "It does not show whether predictions use information about the hospital"
         )
     few_shots = of_run(estimates, run, "features", "random", 8, SELECTIVITY)
     if few_shots.clear:
