@@ -314,7 +314,7 @@ def _notes(manifest: Manifest) -> list[str]:
         notes.append(
             f"The synthetic training hospital prints a PORT tag on about {50 + 50 * settings['shortcut']:g} % of the images with {settings['finding']} "
             f"and on about {50 - 50 * settings['shortcut']:g} % of the others. At other hospitals, the tag is unrelated to findings. "
-            "So the gap of this finding is planted."
+            f"So the program that makes the images causes the gap of {settings['finding']} on purpose."
         )
     notes += [
         f"At {manifest.hospital(cohort).title}, images were left out on purpose: {cohort['facts']['confound']}. "

@@ -74,7 +74,7 @@ def test_agreement_of_hospitals_and_variation_of_seeds_are_below_the_ranking() -
     assert text.count("<td>.0123</td><td>.0061</td>") == 2
     few = page(agreement=[(a, b, NAN, NAN, NAN, 2) for a, b, *_ in pairs])
     assert "Agreement of hospitals" not in few
-    assert "Variation between seeds" not in few
+    assert "Variation of AUROC between seeds" not in few
 
 
 def test_the_bars_below_a_reliability_curve_are_at_their_probabilities_even_with_empty_bins() -> None:

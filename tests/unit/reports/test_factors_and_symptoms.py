@@ -69,7 +69,7 @@ def test_a_level_with_one_pair_or_with_large_variation_between_pairs_is_not_in_t
             np.nan,
         )
         text = page(ablation=frame("ablation", row))
-        few = "Too few pairs of runs for a verdict"
+        few = "Too few pairs of runs to say whether a factor changes the external AUROC"
         assert (
             few if num_pairs < 3 else "No factor changes the mean external AUROC more than pairs of runs vary"
         ) in text

@@ -1,5 +1,7 @@
 """The sections on gap components, effective robustness, and patient groups."""
 
+import re
+
 import pandas as pd
 import synthetic
 
@@ -87,8 +89,8 @@ def test_without_their_tables_the_sections_are_missing() -> None:
 
 def test_the_gap_of_the_first_run_is_drawn_in_components_and_unknown_components_are_named() -> None:
     text = page(decomposition=decomposition())
-    assert "The gap of " in text
-    assert "to the gap of" in text
+    assert "The gap of .080 is the sum of case mix −.020" in text
+    assert re.search(r"he gap of [^;]* includes −\.020 [^;]*from case mix", text)
     assert "age is not recorded &lt;script&gt;" in text
     assert HOSTILE not in text
     assert text.count('class="pt-case_mix"') == 1 + 2 * 2  # the legend; NIH and the mean, for two metrics
