@@ -16,8 +16,8 @@ from reports.report_data.hospitals_and_runs import Run
 from reports.report_data.report_data import MACRO, ReportData
 
 ANY = "any"  # all nuisances together
-# metrics of the table `nuisances`: AUROC with which the nuisance alone predicts a finding; pooled AUROC minus AUROC
-# within levels
+# two metrics of the table `nuisances`
+# ALONE: AUROC with which the nuisance alone predicts a finding; SAVED: pooled AUROC minus AUROC within levels
 ALONE, SAVED = "auroc_nuisance", "pooled_less_stratified"
 Cells = Mapping[tuple[str, str, str, str, str, str], Estimate]  # key: run, dataset, nuisance, level, finding, metric
 
@@ -38,7 +38,8 @@ def lookup(table: pd.DataFrame) -> Cells:
 def rows(board: ReportData, cells: Cells, run: Run) -> list[dict[str, Any]]:
     """Return one row per nuisance of the internal hospital.
 
-    `finding`, `alone`: the finding that the nuisance predicts best, and the AUROC. `decoded`, `before`: decodability
+    `finding`: the finding that the nuisance alone predicts best; `alone`: the AUROC of this prediction. `external`: the
+    same AUROC at each external hospital. `decoded`, `before`: decodability
     after and before training. `bought`: pooled AUROC minus AUROC within levels, for the finding with the largest
     difference (`bought_finding`).
     """
@@ -106,8 +107,8 @@ def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:
             for row in sorted(clear, key=lambda row: -row["bought"].value)
         ]
         sentences.append(
-            f"At the internal hospital, the AUROC of {run.label} is higher over all images than among images with the "
-            f"same level of a nuisance: {listing(phrases)}. "
+            f"At the internal hospital, the AUROC of {run.label} is higher over all images than among images "
+            f"with the same level of a nuisance: {listing(phrases)}. "
             "A shortcut could explain this difference"
         )
     elif any(row["bought"].has_value for row in nuisance_rows):
