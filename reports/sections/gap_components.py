@@ -167,7 +167,7 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
         reason, smallest, largest = str(row.get("reason") or ""), row.get("least", math.nan), row.get("most", math.nan)
         if reason:
             between = (
-                f"; over all label mappings, the component would be {span(smallest, largest)}"
+                f"; with other label mappings, the component would be {span(smallest, largest)}"
                 if is_number(smallest) and is_number(largest)
                 else ""
             )

@@ -40,7 +40,7 @@ class Goal:
 GOALS = (
     Goal("auroc", "AUROC", "external", places),
     Goal("gap", "Gap", "internal − external", places, low_first=True),
-    Goal("maps", "Heat maps", "on the finding, compared with a center map", lambda v: f"{two_figures(v)}×"),
+    Goal("maps", "Heat maps", "ratio to a center map", lambda v: f"{two_figures(v)}×"),
     Goal("macs", "Operations", "GMACs per image", lambda v: two_figures(v / 1e9), math.log10, low_first=True),
 )
 

@@ -205,8 +205,9 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
         if (e := of_run(estimates, run, "cnn", control)).has_value and e.high >= image.low
     ]
     if image.has_value and similar:
+        lower = "This is not" if len(similar) == 1 else "None of these is"
         sentences.append(
-            f"Other networks were trained to identify the hospital. Their accuracy is {listing(similar)}. This is not clearly lower than "
+            f"Other networks were trained to identify the hospital. Their accuracy is {listing(similar)}. {lower} clearly lower than "
             f"with the full image ({image.text}): the hospital can be identified without a detailed view of the lungs"
         )
     trees = of_run(estimates, run, "pixels", "none")
