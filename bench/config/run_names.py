@@ -9,7 +9,8 @@ from typing import Any, Self
 
 from bench.config.run_config import NAMED, RunConfig, flat
 
-# keys that are not among the settings of a name: architecture and seed have their own places, and `finding` shows the task
+# keys that a run's name does not list among its settings: architecture and seed have their own places in the name, and
+# the setting `finding` already shows the task
 _NOT_SETTINGS = ("architecture", "seed", "task")
 # key -> its text in names, for keys whose last word alone would be unclear
 _SHORT = {"schedule.kind": "schedule", "cohort.limit": "patients", "limit.hours": "hours"}

@@ -140,7 +140,7 @@ class Comparison:
     crowded: int
 
     def lines(self, folder: Path) -> list[str]:
-        """Return one line for each pair of cohorts that has list files. The files are in `folder`."""
+        """Return one line for each pair of cohorts with shared images; the files in `folder` that list these images are named."""
         lines = []
         for overlap in self.overlaps:
             if names := self.lists.get(overlap.cohorts):

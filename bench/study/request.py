@@ -75,7 +75,7 @@ class Request:
         fetch(checked_hub_weights(self.architectures_to_fetch(runs, store)), progress)
 
     def architectures_to_fetch(self, runs: Iterable[Run], store: Store) -> list[Entry]:
-        """Return the architectures of untrained runs that start from timm's hub."""
+        """Return the architectures of the runs that are not trained yet and start from weights of timm's hub."""
         return [run.entries["architecture"] for run in runs if run.starts_from_hub and not run.is_trained(store)]
 
     def missing_weights(self, architectures: Iterable[Entry]) -> list[str]:

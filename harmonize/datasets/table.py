@@ -103,7 +103,10 @@ def is_age(text: "pd.Series[str]") -> "pd.Series[bool]":
 def is_unlisted(
     cells: "pd.Series[str]", present: tuple[str, ...] | None, absent: tuple[str, ...] | None
 ) -> NDArray[np.bool_]:
-    """Return the mask of cells that mean neither present nor absent; None means "*", all other stated values."""
+    """Return the mask of cells that mean neither present nor absent.
+
+    If `present` or `absent` is None ("*" in the mapping), it stands for all values that the other one does not list.
+    """
     mask: NDArray[np.bool_] = _states(cells, present, absent).isna()
     return mask
 

@@ -134,7 +134,10 @@ def _process(density: Map, site: Site, rng: np.random.Generator) -> Map:
 
 
 def _collimator(site: Site, rng: np.random.Generator, height: int, width: int, size: int) -> Map | None:
-    """Return the area (0..1) that slightly tilted collimator blades leave open; None if no blade reaches the frame."""
+    """Return a map of the area that slightly tilted collimator blades leave open (1: open, 0: covered).
+
+    Returns None if no blade reaches the frame.
+    """
     left, top, right, bottom = (np.abs(rng.normal(site.border, site.border * 0.5, 4)) * size).tolist()
     skew = rng.uniform(0.6, 1.4, 4).tolist()
     if max(left, top, right, bottom) <= 0.8:
