@@ -81,7 +81,7 @@ def whole_image(change: str, num_reacting: int, num_tested: int, findings: Seque
     >>> whole_image("CLAHE", 2, 4, ["Edema"], 0.05)
     'CLAHE: in two of four runs, the probability of Edema changes by more than .050'
     >>> whole_image("CLAHE", 4, 4, ["Edema", "Mass", "Pneumonia"], 0.05)
-    'CLAHE: in all four runs, the probability of at least one of three findings changes by more than .050'
+    'CLAHE: in all four runs, the probability of one or more findings changes by more than .050 (Edema, Mass and Pneumonia)'
     """
     runs = "the run" if num_tested == 1 else f"{word(num_tested)} runs"
     if not num_reacting:
@@ -91,10 +91,11 @@ def whole_image(change: str, num_reacting: int, num_tested: int, findings: Seque
         return f"{change}: {in_runs} by more than {places(margin)}"
     if num_tested > 1:
         runs = f"all {runs}" if num_reacting == num_tested else f"{word(num_reacting)} of {runs}"
-    names = listing(findings) if len(findings) < 3 else f"{word(len(findings))} findings"
+    if len(findings) == 1:
+        return f"{change}: in {runs}, the probability of {findings[0]} changes by more than {places(margin)}"
     # the runs may differ in the findings whose probability changes
-    any_of = "at least one of " if len(findings) > 1 else ""
-    return f"{change}: in {runs}, the probability of {any_of}{names} changes by more than {places(margin)}"
+    named = f"{change}: in {runs}, the probability of one or more findings changes by more than {places(margin)}"
+    return f"{named} ({listing(findings, len(findings))})"
 
 
 def marker_effect(label: str, finding: str, value: float, control: float, effect: Estimate) -> str:
