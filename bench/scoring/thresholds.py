@@ -17,7 +17,7 @@ from bench.scoring.metrics import Label, Score, require_finite
 
 Counts = NDArray[np.int64]
 SENSITIVITY = 0.90  # minimum sensitivity of the rule sens_90
-GRID = np.arange(5, 96) / 100  # probabilities of the rule f1_grid
+GRID = np.arange(5, 96) / 100  # thresholds (probabilities) that the rule f1_grid tries
 
 
 def _candidates(label: Label, score: Score) -> tuple[NDArray[np.float64], Counts, Counts, int, int]:

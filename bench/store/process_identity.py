@@ -43,14 +43,14 @@ class ProcessIdentity:
         return f"{_digest(self.place)}-{self.pid}-{self.born}"
 
     def is_alive(self) -> bool | None:
-        """Return whether the process exists; None for a process of another place, because this can be checked only there."""
+        """Return whether the process exists; None for a process of another machine or container, because this can be checked only there."""
         if self.place != _place():
             return None
         return self.pid > 0 and self.born == _born(self.pid)
 
     @staticmethod
     def label_is_alive(label: str) -> bool | None:
-        """Return whether the process with this label exists; None for a process of another place."""
+        """Return whether the process with this label exists; None for a process of another machine or container."""
         digest, pid, born = label.split("-")
         return born == _born(int(pid)) if digest == _digest(_place()) else None
 

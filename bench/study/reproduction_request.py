@@ -30,7 +30,7 @@ class ReproductionRequest:
     def read(
         cls, store: Store, prefix: str, grid: str | None, data: Path | None, registry_file: Path | None, into: Path
     ) -> Self:
-        """Find the run, and check that it can be trained again with or without these data.
+        """Find the run, and check that it can be trained again: on `data`, or on new synthetic images if `data` is None.
 
         Raises StoreError for a run that is derived, unfinished or from a bundle. Raises ConfigError when data are missing,
         when the registry is not that of the run, or when `into` is the store itself.

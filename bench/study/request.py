@@ -42,7 +42,7 @@ class Request:
 
     @classmethod
     def of(cls, grid: Grid, registry: Registry, data: Path | None, weights: Path | None, command: str) -> Self:
-        """Check that the grid can be run with or without these data and weights.
+        """Check that the grid can be run with the given data and weights; each of the two may be None.
 
         Raises ConfigError, RegistryError or SetupError for an invalid request.
         """
@@ -120,7 +120,7 @@ class EvaluationRequest:
 
     @classmethod
     def read(cls, model: str | Path, grid_name: str, registry_file: Path | None, data: Path | None) -> Self:
-        """Read the model, registry and grid, and check that the grid can be evaluated with or without these data.
+        """Read the model, registry and grid, and check that the grid can be evaluated on the given data, which may be None.
 
         `model`: path of a model.yaml, folder of an upload, or repository of the hub. Raises ConfigError, RegistryError or DatasetError
         for an invalid request, StoreError for a folder without a model, SetupError for a repository that cannot be downloaded.

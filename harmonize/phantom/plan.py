@@ -39,7 +39,7 @@ def patient_groups(settings: PhantomSettings, site: str) -> list[PatientGroup]:
 
     `settings.images` is the number of images of the main group: train for CheXpert, test for VinDr, all frontal images
     for others. An extra group is another split (expert_valid and expert_test of CheXpert, train of VinDr), or has
-    images that a cohort excludes by default: children (only by the age in the table; the images show adults), strips,
+    images that a cohort excludes by default: children (only by the age in the table; the images show adults), very narrow images,
     and images without view or labels.
     """
     images = settings.images[site]

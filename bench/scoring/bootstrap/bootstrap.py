@@ -5,7 +5,7 @@ A column has the labels and scores of one finding of one run. The images of a co
 drawn). Counts are integers, exact in float64 up to 2^53, so ties and the order of the images cause no rounding errors.
 Results do not depend on the number of threads. A cut is a number of images: the images before the cut are those with
 the highest scores, such as all positive calls.
-Shapes: N images, C columns, B replicates, T tiles of LANES (64) replicates, Q cuts, G groups, R thresholds, V values.
+Shapes: N images, C columns, B replicates, T tiles (groups of LANES = 64 replicates), Q cuts, G groups, R thresholds, V values.
 label_NC int8: 1 and 0; an image with any other label is ignored in its column.
 """
 

@@ -1,7 +1,7 @@
 """Draws of patients with replacement.
 
 All runs of a cohort share the draws, so that the scores of two runs can be compared on the same patients.
-Shapes: N images, T tiles of LANES replicates.
+Shapes: N images, T tiles. A tile is a group of LANES replicates (bootstrap samples) that are computed together.
 """
 
 import hashlib
