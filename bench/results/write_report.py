@@ -33,7 +33,7 @@ def write_report(
 ) -> Path:
     """Write the page and its tables from the stored scores; return the path of the page.
 
-    `output`: path of the page; no table files are written. If `output` is None, the page is written into the folder
+    `output`: path of the page; if it is given, no table files are written. If it is None, the page is written into the folder
     `report/<grid>` of the store, and the tables into `report/<grid>/tables`. `site`: if this folder is given, only a
     site of several linked pages is written, into this folder, and `output` is ignored. `with_images`: allow pictures of
     real radiographs on the page.

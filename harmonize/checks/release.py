@@ -196,7 +196,7 @@ def _value_checks(raw: pd.DataFrame, facts: Mapping[str, Any]) -> Iterator[Check
 
 
 def _state_checks(table: pd.DataFrame, allowed: list[int]) -> Iterator[Check]:
-    """Yield a check of level fault for each label with a state that the published file does not have (see `allowed`)."""
+    """Yield a check of level fault for each label whose state cannot occur in the original published file (see `allowed`)."""
     for column in table.columns:
         if str(column).startswith("native:"):
             is_invalid = table[column].isin([state for state in STATES if state not in allowed])

@@ -249,7 +249,7 @@ def _facts(
 
 
 def _patients_with_several(patients: NDArray[np.int64], values: NDArray[Any], is_stated: NDArray[np.bool_]) -> int:
-    """Return the number of patients with different stated values."""
+    """Return the number of patients whose rows state more than one value."""
     codes = pd.factorize(values[is_stated])[0]
     stated_patients = patients[is_stated]
     reference_code = np.zeros(int(patients.max(initial=0)) + 1, np.int64)

@@ -168,7 +168,7 @@ def _notes(cells: Cells, run: Run, key: str, metric: str) -> str:
         if reason:
             between = (
                 f"; with other label mappings, the component would be {span(smallest, largest)}"
-                if is_number(smallest) and is_number(largest)
+                if is_number(smallest) and is_number(largest) and not reason.startswith("not measured")
                 else ""
             )
             notes.append(f"{sentence_case(PARTS[component])}: {reason}{between}")

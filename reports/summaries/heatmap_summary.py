@@ -146,7 +146,7 @@ def answer(table: pd.DataFrame, num_runs: int) -> str:
 
 
 def title(table: pd.DataFrame) -> str:
-    """Return the title: whether the enrichment on the finding differs from chance, and the enrichment of the center map."""
+    """Return the title: whether the enrichment on the finding differs from chance, and the enrichment of a map of the center."""
     on_finding = mean(pick(table, "enrichment"))
     if not on_finding.has_value:
         return "Heat inside and outside the lungs"

@@ -168,7 +168,7 @@ def _per_image(value_MK: Tensor, like: Tensor) -> Tensor:
 
 
 def _blacken(x_N1HW: Tensor, rows: Tensor, start_M2: Tensor, stop_M2: Tensor, *, inside: bool) -> Tensor:
-    """Return the batch with a part of the images at `rows` black: inside each image's box, or else outside the box.
+    """Return the batch; in each image at `rows`, the area inside the image's box (or else the area outside the box) is black.
 
     `start_M2` and `stop_M2` are the first and last position of each box along height and width, as shares of the side.
     """

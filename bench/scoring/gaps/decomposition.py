@@ -40,6 +40,7 @@ Array = NDArray[np.float64]
 MappingChanges = dict[str, dict[int, Estimate]]  # mapping -> index of the finding -> change in AUROC
 RADIOLOGIST = "radiologist"
 PREFERRED = ("strict", "default", "broad")  # label mappings; with the first, the hospitals' labels are most similar
+SAME_LABELS = "not measured, because a stricter label mapping gives the same labels"  # reason of a missing component
 METRICS = {"auroc": AUROC, "auprc": Key("auprc"), "ece": Key("ece")}
 
 
@@ -123,11 +124,7 @@ def of_hospital(
             components = components_of_finding[k][name]
             components["gap"] = _change(outside, inside)
             replicates = components["gap"].replicates
-            reason = (
-                "not measured, because no stricter label mapping changes the labels"
-                if name == "auroc"
-                else "measured for AUROC only"
-            )
+            reason = SAME_LABELS if name == "auroc" else "measured for AUROC only"
             components["labels"] = labels[k] if name == "auroc" and k in labels else unknown(replicates, reason)
             components["remainder"] = remainder(components)
 
@@ -212,10 +209,9 @@ def _labels(
             method = f"measured by scoring {hospitals} again with the {mapping} label mapping"
             by_mapping.setdefault(k, {})[mapping] = replace(change, reason=method, paired=1.0)
     closer = PREFERRED[: PREFERRED.index(settings.mapping)]
-    no_closer = "not measured, because no stricter label mapping changes the labels"
     for k, components in by_mapping.items():
         values = [0.0, *(component.value for component in components.values())]
-        default = unknown(external.replicates[AUROC][k], no_closer)
+        default = unknown(external.replicates[AUROC][k], SAME_LABELS)
         best = next((components[mapping] for mapping in closer if mapping in components), default)
         labels.setdefault(k, replace(best, bounds=(min(values), max(values))))
     return labels

@@ -244,7 +244,7 @@ def test_the_closest_mapping_gives_the_labels_component_and_all_mappings_give_it
 def test_a_looser_mapping_affects_only_the_bounds() -> None:
     found = parts_of(scored(flipped(part("there", "all", 3), 300, broad=600)))
     assert np.isnan(found.loc["labels", "value"])
-    assert found.loc["labels", "reason"] == "not measured, because no stricter label mapping changes the labels"
+    assert found.loc["labels", "reason"] == "not measured, because a stricter label mapping gives the same labels"
     assert found.loc["labels", "least"] < 0 == found.loc["labels", "most"]
     assert found.loc["remainder", "value"] == found.loc["gap", "value"] - found.loc["case_mix", "value"]
 
