@@ -271,7 +271,9 @@ def _row(cells: Cells, run: Run, name: str, metric: str, finding: str, hospitals
     spread = "=" not in name
     values = [cells.get((run.id, h.key, name, metric + "_spread" * spread, finding), MISSING) for h in hospitals]
     return {
-        "name": f"{WORDS.get(name, name)}: highest minus lowest group" if spread else name.replace("=", " "),
+        "name": f"{WORDS.get(name, name)}: highest minus lowest value of the groups"
+        if spread
+        else name.replace("=", " "),
         "spread": spread,
         "values": values,
         "known": any(e.has_value for e in values),
