@@ -248,7 +248,7 @@ def figure(value: float) -> str:
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table, followed by a list of the machines and commits of the measurements."""
     sources = list(dict.fromkeys((row.machine, row.commit) for row in rows if row.measured))
-    lines = ["| | what | peer | figure | smallest to largest | goal | met | gate | note |", "|---" * 9 + "|"]
+    lines = ["| | what | peer | figure | smallest to largest | goal | met | must also hold | note |", "|---" * 9 + "|"]
     for row in rows:
         # for a ratio, say which time is divided by which: with a goal "<=", ours by the peer's, else the peer's by ours
         direction = "" if row.unit != "x" else " as long" if row.goal.startswith("<=") else " as fast"

@@ -154,7 +154,7 @@ def median(quick: bool) -> Measured:
     least, greatest = min(ratios, key=ratios.__getitem__), max(ratios, key=ratios.__getitem__)
     note = f"smallest ratio: {least}; largest ratio: {greatest}"
     return Measured(
-        statistics.median(ratios.values()), ratios[least], ratios[greatest], "gates of all five operations", note
+        statistics.median(ratios.values()), ratios[least], ratios[greatest], "conditions of all five operations", note
     )
 
 
