@@ -240,7 +240,10 @@ def _scored_copies(one: str, other: str, scored: Mapping[str, pd.DataFrame], cop
 
 
 def _listed_images(one: str, other: str, scored: Mapping[str, pd.DataFrame], copies: "Copies") -> pd.DataFrame:
-    """Return a list of the shared images for `exclude:` of cohort `other`: image_id, patient_id, copy_of, kind."""
+    """Return the images of cohort `other` that the two cohorts share, for the key `exclude` of `other`.
+
+    The columns are image_id, patient_id, copy_of and kind.
+    """
     patients = scored[other][["image_id", "patient_id"]].astype(object)
     shared = _scored_copies(one, other, scored, copies).merge(patients, on="image_id")
     return shared[["image_id", "patient_id", "copy_of", "kind"]]

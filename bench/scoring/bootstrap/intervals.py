@@ -119,7 +119,10 @@ def _candidates(replicates: Array, sign: float, num: int) -> Array:
 
 @compiled
 def lower_quantile(replicates: Array, num: int, share: float) -> float:
-    """Compute a quantile of the `num` replicates that are not NaN, equal to np.nanquantile; fastest for a small share."""
+    """Compute the quantile at level `share` of the `num` replicates that are not NaN, equal to np.nanquantile.
+
+    It is fastest if `share` is small.
+    """
     position = (num - 1) * share
     below = int(position)
     size = min(below + 2, num)

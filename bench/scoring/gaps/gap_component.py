@@ -48,7 +48,7 @@ class GapComponent:
     covered: float = float("nan")
     num_findings: int = 1
     bounds: tuple[float, float] = NEITHER  # of the component labels: minimum and maximum over all label mappings
-    # of the component labels: share of findings whose two sets of labels belong to the same images
+    # only for the component labels: share of findings for which the two compared label sources label the same images
     paired: float = float("nan")
     # excess (mean of the replicates minus the value) of each of the two metrics; intervals of calibration errors use it
     excess: tuple[float, float] = (
