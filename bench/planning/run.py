@@ -69,7 +69,7 @@ class Run:
 
     @property
     def preprocessing(self) -> Mapping[str, Any]:
-        """Return size, fit and ops of the preprocessing entry."""
+        """Return the values of the keys `size`, `fit` and `ops` of the preprocessing entry."""
         return self.entries["preprocessing"].facts
 
     @property

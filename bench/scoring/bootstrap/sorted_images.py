@@ -43,7 +43,7 @@ def _twice_discordant(kind: NDArray[np.uint8]) -> int:
 
 @compiled
 def _precision_sums(kind: NDArray[np.uint8]) -> Array:
-    """Return for each distinct score: number of positives with this score x precision with this score as threshold."""
+    """Return for each distinct score: the precision with this score as threshold, times the number of positives with this score."""
     out, num = np.empty(kind.shape[0]), 0
     positives, before = 0, 0
     for i in range(kind.shape[0]):
