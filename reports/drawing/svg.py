@@ -233,10 +233,12 @@ def micro(estimate: Estimate, low: float, high: float, mark: float, width: float
 def micro_axis(low: float, high: float, width: float = 64) -> Markup:
     """Draw a few tick numbers of the axis of `micro`, for the head of the table column."""
     scale = Scale(low, high, 3, width - 3)
-    grid = ticks(low, high, 2)
-    body = "".join(
-        line(scale(t), 12, scale(t), 16, "z") + text(scale(t), 10, tick_text(t, grid), "tk", "middle") for t in grid
-    )
+    body, grid = "", ticks(low, high, 2)
+    for t in grid:
+        label = tick_text(t, grid)
+        half = 3 * len(label)  # half of the label's width in pixels; the next column would cover a label beyond the end
+        at = min(max(scale(t), half), width - half)
+        body += line(scale(t), 12, scale(t), 16, "z") + text(at, 10, label, "tk", "middle")
     return svg(width, 16, body)
 
 
