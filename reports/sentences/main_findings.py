@@ -245,17 +245,17 @@ def findings_title(clear: Sequence[str], num_findings: int, num_runs: int, unit:
     `clear`: these findings, largest gap first. `num_findings`: number of all compared findings.
 
     >>> findings_title(["Edema"], 9, 4)
-    'For Edema, every run has a clearly lower AUROC at external hospitals'
+    'AUROC drops clearly in every run for Edema'
     >>> findings_title(["Edema", "Pneumonia", "Mass"], 9, 4)
-    'For three of nine findings, every run has a clearly lower AUROC at external hospitals'
+    'AUROC drops clearly in every run for three of nine findings'
     """
     if num_runs == 0 or not num_findings:
         return "No finding has both an internal and an external score"
     runs = f"{'every' if num_runs > 1 else 'this'} {unit}"
     if not clear:
-        return f"For no finding, {runs} has a clearly lower AUROC at external hospitals"
+        return f"AUROC drops clearly in {runs} for no finding"
     names = listing(clear) if len(clear) < 3 else f"{word(len(clear))} of {word(num_findings)} findings"
-    return f"For {names}, {runs} has a clearly lower AUROC at external hospitals"
+    return f"AUROC drops clearly in {runs} for {names}"
 
 
 def worst_finding(finding: str, internal: float, external: float, num_runs: int) -> str:
@@ -284,9 +284,8 @@ def probe_title(values: Sequence[float], chance: float, num_sources: int) -> str
         return "The source classifier was not run"
     if num_sources < 2:
         return "There is only one hospital, so a source classifier has nothing to distinguish"
-    accuracy = f"{places(min(values))} to {places(max(values))} over runs" if len(values) > 1 else places(values[0])
-    networks = "The networks’" if len(values) > 1 else "The network’s"
-    return f"{networks} features reveal an image’s hospital: accuracy {accuracy}, chance {places(chance)}"
+    accuracy = f"{places(min(values))} to {places(max(values))}" if len(values) > 1 else places(values[0])
+    return f"Features reveal an image’s hospital: accuracy {accuracy}, chance {places(chance)}"
 
 
 def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, unit: str = "run") -> str:
@@ -297,7 +296,9 @@ def probe_and_gap(rho: Estimate, num_runs: int, num_needed: int, unit: str = "ru
     """
     if num_runs < num_needed:
         runs = f"{unit} is" if num_runs == 1 else f"{unit}s are"
-        return f"{sentence_case(_headline_count(num_runs))} {runs} too few to correlate the accuracy of source classifiers with the gap"
+        return (
+            f"{sentence_case(_headline_count(num_runs))} {runs} too few to correlate source classification with the gap"
+        )
     if not rho.clear:
         return f"No clear relation to the gap (Spearman {rho.with_interval})"
     size = "larger" if rho.value > 0 else "smaller"

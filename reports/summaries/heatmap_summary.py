@@ -146,15 +146,16 @@ def answer(table: pd.DataFrame, num_runs: int) -> str:
 
 
 def title(table: pd.DataFrame) -> str:
-    """Return the title: whether the enrichment on the finding differs from chance, and the enrichment of a map of the center."""
+    """Return the title: whether the enrichment on the finding differs from chance and, if it does, that of a map of the center."""
     on_finding = mean(pick(table, "enrichment"))
     if not on_finding.has_value:
         return "Heat inside and outside the lungs"
     low, high = (_mean_bound(pick(table, "enrichment"), end) for end in ("low", "high"))
+    if low <= 1 <= high:
+        return f"Heat on the finding: not clearly above chance ({on_finding.text})"
     center = mean(pick(table, "enrichment", by="centre"))
-    baseline = f"; a map that always marks the center reaches {center.text}" if center.has_value else ""
-    verdict = f"{on_finding.text} chance" if low > 1 or high < 1 else f"not clearly above chance ({on_finding.text})"
-    return f"Heat on the finding: {verdict}{baseline}"
+    baseline = f" (a map of the center: {center.text})" if center.has_value else ""
+    return f"Heat on the finding: {on_finding.text} chance{baseline}"
 
 
 def _mean_bound(rows: pd.DataFrame, end: str) -> float:

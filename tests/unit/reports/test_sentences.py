@@ -243,11 +243,9 @@ def test_the_smallest_gap_is_reported_as_unclear_if_its_interval_includes_zero()
 
 def test_the_findings_sentence_names_only_findings_clear_in_every_run():
     assert sentences.findings_title(["Edema", "Pneumonia"], 9, 4) == (
-        "For Edema and Pneumonia, every run has a clearly lower AUROC at external hospitals"
+        "AUROC drops clearly in every run for Edema and Pneumonia"
     )
-    assert (
-        sentences.findings_title([], 9, 1) == "For no finding, this run has a clearly lower AUROC at external hospitals"
-    )
+    assert sentences.findings_title([], 9, 1) == "AUROC drops clearly in this run for no finding"
 
 
 @pytest.mark.parametrize(
@@ -265,7 +263,7 @@ def test_only_hospitals_whose_interval_excludes_zero_have_a_clear_gap(costly, sa
 def test_a_rank_correlation_is_not_given_for_few_runs():
     assert (
         sentences.probe_and_gap(MISSING, 4, 8)
-        == "Four runs are too few to correlate the accuracy of source classifiers with the gap"
+        == "Four runs are too few to correlate source classification with the gap"
     )
     assert sentences.relation_power(4, 8, 0.9) == "A rank correlation with the gap needs at least eight runs"
 
