@@ -18,7 +18,7 @@ from bench.scoring.scored_split import ScoredSplit, Settings
 from harmonize.labels.findings import FINDINGS
 
 HERE = Path(__file__).parent
-GRID_CSV, SCORING_CSV = HERE / "tiny_grid.csv", HERE / "scoring.csv"
+GRID, GRID_CSV, SCORING_CSV = HERE / "regression.yaml", HERE / "grid.csv", HERE / "scoring.csv"
 KEYS = ["seed", "dataset", "split", "calibrator", "operating_point", "finding", "metric"]
 GRID_METRICS = ("auroc", "auprc", "f1", "precision", "sensitivity", "specificity", "brier", "ece", "auroc_gap")
 SEEDED_AS = "home"  # the name of the drawn internal cohort seeds its resamples: another name, other intervals
@@ -26,11 +26,11 @@ COUNTS = ["n", "num_positive", "num_negative", "num_patients"]
 
 
 def grid_table(folder: Path) -> pd.DataFrame:
-    """Return macro scores, and AUROC per finding, of the grid `tiny` that is finished in `folder`.
+    """Return macro scores, and AUROC per finding, of the grid `regression.yaml` that is finished in `folder`.
 
     Of the scores that need training, these are enough: `scoring_table` holds every metric, calibrator and threshold rule.
     """
-    tables = folder / "runs" / "report" / "tiny" / "tables"
+    tables = folder / "runs" / "report" / "regression" / "tables"
     scores = pd.read_parquet(tables / "scores.parquet")
     runs = pd.read_parquet(tables / "runs.parquet")
     seeds = runs[runs["kind"] == "run"].set_index("run_id")["seed"]
@@ -40,6 +40,11 @@ def grid_table(folder: Path) -> pd.DataFrame:
     scores = scores[(scores["finding"] != "core") & (scores["operating_point"] != "f1_grid")]
     kept = scores[(scores["finding"] == "macro") | (scores["metric"] == "auroc")]
     return kept[[*KEYS, *COUNTS, "value"]].sort_values(KEYS).reset_index(drop=True)
+
+
+def run_grid(folder: Path) -> None:
+    """Train, test and report the grid `regression.yaml` in `folder`."""
+    subprocess.run([sys.executable, "-m", "bench.cli", "run", "--grid", str(GRID), "--quiet"], cwd=folder, check=True)
 
 
 def fixed_scores() -> RunScores:
@@ -73,5 +78,5 @@ def scoring_table() -> pd.DataFrame:
 if __name__ == "__main__":
     scoring_table().to_csv(SCORING_CSV, index=False, float_format="%.12g")
     with tempfile.TemporaryDirectory() as name:
-        subprocess.run([sys.executable, "-m", "bench.cli", "run", "--grid", "tiny"], cwd=name, check=True)
+        run_grid(Path(name))
         grid_table(Path(name)).to_csv(GRID_CSV, index=False, float_format="%.6g")

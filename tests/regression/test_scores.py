@@ -20,19 +20,21 @@ def test_scoring_gives_the_committed_numbers() -> None:
 
 
 @pytest.mark.grid
-def test_the_tiny_grid_gives_the_committed_scores(finished: Path) -> None:
-    """Counts are equal: phantom, labels and splits are the same files everywhere. Training adds up rounding, which differs
-    between processors: that moves areas both ways, by .006 on average and seldom by .03. A change of what is done moves most.
+def test_training_gives_the_committed_scores(tmp_path: Path) -> None:
+    """Counts are equal: phantom, labels and splits are the same files everywhere.
+
+    Rounding differs between processors. With these small steps, it moved no area by more than .003 (AVX2, AVX and plain
+    instructions). Another seed, batch size, learning rate, loss of uncertain labels or optimizer moved areas by .008 to
+    .05 on average.
     """
-    now = golden.grid_table(finished)
+    golden.run_grid(tmp_path)
+    now = golden.grid_table(tmp_path)
     before = pd.read_csv(golden.GRID_CSV, keep_default_na=False, na_values=["", "nan"])
     before["operating_point"] = before["operating_point"].fillna("")
     pd.testing.assert_frame_equal(now[golden.KEYS], before[golden.KEYS], check_dtype=False)
     pd.testing.assert_frame_equal(now[golden.COUNTS], before[golden.COUNTS], check_dtype=False)
-    ranked = now["metric"].isin(["auroc", "auroc_gap"])  # thresholds chosen on 60 images may jump; areas may not
-    difference = (now["value"] - before["value"].astype(float)).abs()[ranked]
-    macro = now.loc[ranked, "finding"] == "macro"
-    for chosen, most, mean in ((macro, 0.04, 0.01), (~macro, 0.08, 0.015)):
-        assert difference[chosen].max() <= most, now.loc[difference[chosen].idxmax()].to_dict()
-        assert difference[chosen].mean() <= mean
+    areas = now["metric"].isin(["auroc", "auroc_gap"])  # thresholds chosen on 60 images may jump; areas may not
+    difference = (now["value"] - before["value"].astype(float)).abs()[areas]
+    assert difference.max() <= 0.03, now.loc[difference.idxmax()].to_dict()
+    assert difference.mean() <= 0.003
     assert (now["value"].isna() == before["value"].isna()).all()
