@@ -271,7 +271,7 @@ def _row(cells: Cells, run: Run, name: str, metric: str, finding: str, hospitals
     spread = "=" not in name
     values = [cells.get((run.id, h.key, name, metric + "_spread" * spread, finding), MISSING) for h in hospitals]
     return {
-        "name": f"{WORDS.get(name, name)}: highest minus lowest value of the groups"
+        "name": f"{WORDS.get(name, name)}: difference between the highest and the lowest group"
         if spread
         else name.replace("=", " "),
         "spread": spread,
