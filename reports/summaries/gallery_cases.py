@@ -62,9 +62,12 @@ def _caption(row: dict[Any, Any], kind: str) -> str:
     """
     phrases = [f"calibrated probability {places(row['probability'], 2)}"]
     if is_number(row["inside"]):
-        phrases.append(f"{percent(row['inside'], 1)} of the heat is on the finding")
-        if kind in ABSENT:
-            phrases.append("this image has an outline of the finding, but its label says that the finding is absent")
+        where = (
+            "is on the finding"
+            if kind not in ABSENT
+            else "is inside an outline of the finding, although the label says absent"
+        )
+        phrases.append(f"{percent(row['inside'], 1)} of the heat {where}")
     elif is_number(row["outside"]):
         phrases.append(f"{percent(row['outside'], 1)} of the heat is outside the lungs")
     return "; ".join(phrases)
