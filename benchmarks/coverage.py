@@ -172,7 +172,7 @@ def runs(seen: Seen, seed: int, num_patients: int, num_resamples: int) -> None:
             first = int(table["all_low"].argmax())
             note(
                 seen,
-                "AUROC of the leading one of 24 equal runs: simultaneous interval",
+                "simultaneous interval of the AUROC of the first of 24 equal runs",
                 bounds[0][first] <= true_auroc[first] <= bounds[1][first],
             )
         elif kind == "halves":

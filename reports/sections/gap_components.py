@@ -28,7 +28,7 @@ READERS = {
     "report": "reports",
     "radiologist": "radiologists",
     "stated": "dataset labels",
-    "phantom": "the program that draws the images (exact labels)",
+    "phantom": "the program that draws the images",
 }
 WORST = "worst"
 WIDTH, HEIGHT = 300.0, 26.0

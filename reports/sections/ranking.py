@@ -119,7 +119,9 @@ def _fewer_findings(board: ReportData, run: Run) -> str:
     if findings is None or not run.external.has_value:
         return ""
     internal = (
-        f", internal AUROC (mean of all its findings) {run.internal.with_interval}" if run.internal.has_value else ""
+        f", internal AUROC (mean of all internally scored findings) {run.internal.with_interval}"
+        if run.internal.has_value
+        else ""
     )
     names = " and ".join(findings) if len(findings) < 3 else f"{len(findings)} findings"
     return f"trained only for {names}: external AUROC {run.external.with_interval}{internal}"

@@ -77,7 +77,7 @@ def whole_image(change: str, num_reacting: int, num_tested: int, findings: Seque
     `margin`. `num_tested`: number of tested runs.
 
     >>> whole_image("CLAHE", 0, 4, [], 0.05)
-    'CLAHE: in none of four runs does a probability clearly change by more than .050'
+    'CLAHE: in all four runs, no probability clearly changes by more than .050'
     >>> whole_image("CLAHE", 2, 4, ["Edema"], 0.05)
     'CLAHE: in two of four runs, the probability of Edema changes by more than .050'
     >>> whole_image("CLAHE", 4, 4, ["Edema", "Mass", "Pneumonia"], 0.05)
@@ -85,10 +85,8 @@ def whole_image(change: str, num_reacting: int, num_tested: int, findings: Seque
     """
     runs = "the run" if num_tested == 1 else f"{word(num_tested)} runs"
     if not num_reacting:
-        in_runs = "in the run, no probability clearly changes"
-        if num_tested > 1:
-            in_runs = f"in none of {runs} does a probability clearly change"
-        return f"{change}: {in_runs} by more than {places(margin)}"
+        in_runs = runs if num_tested == 1 else f"all {runs}"
+        return f"{change}: in {in_runs}, no probability clearly changes by more than {places(margin)}"
     if num_tested > 1:
         runs = f"all {runs}" if num_reacting == num_tested else f"{word(num_reacting)} of {runs}"
     if len(findings) == 1:

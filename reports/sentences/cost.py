@@ -85,15 +85,15 @@ def no_forecast(num: int, unit: str = "run") -> str:
     """State that more compute cannot be forecast: there are too few runs (`num`), or too few different costs.
 
     >>> no_forecast(4)
-    'Four runs are too few to forecast the external AUROC with more compute: a forecast needs six runs'
+    'Four runs are too few to forecast the AUROC gain from more compute: a forecast needs six runs'
     >>> no_forecast(8, "recipe")
-    'The external AUROC with more compute cannot be forecast: too few recipes have a different cost'
+    'The AUROC gain from more compute cannot be forecast: too few recipes differ in cost'
     """
     if num < LEAST:
         verb = f"{unit} is" if num == 1 else f"{unit}s are"
         needed = f"{word(LEAST)} {unit}s"
-        return f"{sentence_case(word(num))} {verb} too few to forecast the external AUROC with more compute: a forecast needs {needed}"
-    return f"The external AUROC with more compute cannot be forecast: too few {unit}s have a different cost"
+        return f"{sentence_case(word(num))} {verb} too few to forecast the AUROC gain from more compute: a forecast needs {needed}"
+    return f"The AUROC gain from more compute cannot be forecast: too few {unit}s differ in cost"
 
 
 def nondominated_runs(num_goals: int, num_nondominated: int, num_runs: int, unit: str = "run") -> str:
@@ -111,15 +111,16 @@ def nondominated_runs(num_goals: int, num_nondominated: int, num_runs: int, unit
     return f"{sentence_case(word(num_nondominated))} of {word(num_runs)} {unit}s {verb} Pareto-optimal in {goals}"
 
 
-def resampling(num_others: int, num_sure: int, num_nondominated: int, unit: str = "run") -> str:
+def resampling(num_others: int, num_sure: int, num_nondominated: int, num_runs: int, unit: str = "run") -> str:
     """State how much the set of Pareto-optimal runs changes when patients are resampled.
 
     `num_nondominated`: number of Pareto-optimal runs. `num_sure`: number of these runs that are Pareto-optimal in at least
     95 % of resamples, too. `num_others`: number of all other runs that are Pareto-optimal in more than 5 % of resamples.
+    `num_runs`: number of all compared runs.
 
-    >>> resampling(0, 2, 2)
+    >>> resampling(0, 2, 2, 9)
     'In 95 % or more of the bootstrap samples, both Pareto-optimal runs stay Pareto-optimal. No other run is Pareto-optimal in more than 5 %.'
-    >>> resampling(3, 1, 2)
+    >>> resampling(3, 1, 2, 9)
     'In 95 % or more of the bootstrap samples, one of the two Pareto-optimal runs stays Pareto-optimal. 3 other runs are Pareto-optimal in more than 5 %.'
     """
     if num_sure == num_nondominated:
@@ -137,6 +138,6 @@ def resampling(num_others: int, num_sure: int, num_nondominated: int, unit: str 
     text = f"In 95 % or more of the bootstrap samples, {stable} Pareto-optimal."
     if num_others:
         text += f" {plural(num_others, f'other {unit}')} {'is' if num_others == 1 else 'are'} Pareto-optimal in more than 5 %."
-    elif num_sure == num_nondominated:
+    elif num_sure == num_nondominated < num_runs:
         text += f" No other {unit} is Pareto-optimal in more than 5 %."
     return text

@@ -13,7 +13,7 @@ LABEL_SOURCES = {  # label source in the tables -> words on the page
     "report": "radiology reports, labeled by a program",
     "radiologist": "radiologists",
     "stated": "labels as given in the dataset",
-    "phantom": "the program that draws the images (exact labels)",
+    "phantom": "the program that draws the images",
 }
 
 

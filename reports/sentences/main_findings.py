@@ -192,7 +192,9 @@ def unranked_reason(reason: str, internal: Estimate, num_external: int, shared_f
         text = "internal and external hospitals label no finding in common"
     else:
         text = "no score at external hospitals"
-    return f"{text}; internal AUROC (mean of all its findings) {internal.with_interval}" if internal.has_value else text
+    if internal.has_value:
+        text += f"; internal AUROC (mean of all internally scored findings) {internal.with_interval}"
+    return text
 
 
 def shared_findings(least: int, greatest: int) -> str:
@@ -309,12 +311,12 @@ def relation_power(num_runs: int, num_needed: int, visible: float, unit: str = "
     """State which rank correlation `num_runs` runs can show; `visible` is the smallest |ρ| that they can show.
 
     >>> relation_power(4, 8, 1.0)
-    'A rank correlation with the gap needs at least eight runs'
+    'A rank correlation of source classification with the gap needs at least eight runs'
     >>> relation_power(24, 8, 0.41)
     'With 24 runs, only |ρ| above about .41 would show'
     """
     if num_runs < num_needed:
-        return f"A rank correlation with the gap needs at least {word(num_needed)} {unit}s"
+        return f"A rank correlation of source classification with the gap needs at least {word(num_needed)} {unit}s"
     return f"With {num_runs} {unit}s, only |ρ| above about {places(visible, 2)} would show"
 
 

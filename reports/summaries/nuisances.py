@@ -103,7 +103,7 @@ def meaning(nuisance_rows: list[dict[str, Any]], run: Run) -> list[str]:
     clear = [row for row in nuisance_rows if row["bought"].clear and row["bought"].value > 0]
     if clear:
         phrases = [
-            f"for {row['bought_finding']} and the nuisance “{row['name']}”, by {signed(row['bought'].value)} {_bounds(row['bought'])}"
+            f"by {signed(row['bought'].value)} {_bounds(row['bought'])} for {row['bought_finding']} with the nuisance “{row['name']}”"
             for row in sorted(clear, key=lambda row: -row["bought"].value)
         ]
         sentences.append(

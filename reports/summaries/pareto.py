@@ -63,7 +63,9 @@ def at_once(board: ReportData) -> dict[str, Any]:
     has_probabilities = any(is_number(p) for p in chance.values())
     return {
         "title": cost_sentences.nondominated_runs(len(goals), len(front), len(order), board.unit),
-        "doubt": cost_sentences.resampling(len(likely), num_sure, len(front), board.unit) if has_probabilities else "",
+        "doubt": cost_sentences.resampling(len(likely), num_sure, len(front), len(order), board.unit)
+        if has_probabilities
+        else "",
         "heads": heads,
         "axes": [(goal.head, axis) for goal, axis in heads],
         "all": _background(goals, scales, list(rows.values())),

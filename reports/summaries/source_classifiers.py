@@ -37,7 +37,7 @@ LINES: tuple[tuple[str, str, str, int, str], ...] = (
         "features",
         "matched",
         0,
-        "images chosen so that findings are as common at one hospital as at another",
+        "images chosen so that each finding is equally frequent at all hospitals",
     ),
     ("Features of the run", "features", "shuffled", 0, "control: hospitals in random order"),
     (
@@ -224,7 +224,7 @@ def meaning(estimates: Estimates, run: Run) -> list[str]:
     matched = of_run(estimates, run, "features", "matched")
     if matched.has_value and trained.has_value and matched.high >= trained.low:
         sentences.append(
-            f"On images chosen so that findings are as common at one hospital as at another, the accuracy with this run’s features is {matched.text}: "
+            f"On images chosen so that each finding is equally frequent at all hospitals, the accuracy with this run’s features is {matched.text}: "
             "differences in prevalence do not explain this accuracy"
         )
     logits, labels_only = (of_run(estimates, run, probe, "none", 0, BITS) for probe in ("logits", "labels"))

@@ -103,7 +103,7 @@ def test_standard_errors_confusion_counts_and_costs_are_on_the_page() -> None:
     assert "External AUROC by training time" in text
     assert "External AUROC by number of parameters" not in text
     plain = render(synthetic.tables(synthetic.Invented(runs=2)))
-    assert "Two runs are too few to forecast the external AUROC with more compute: a forecast needs six runs" in plain
+    assert "Two runs are too few to forecast the AUROC gain from more compute: a forecast needs six runs" in plain
     assert not any(word in plain for word in ("by three methods", "External AUROC by training time"))
 
 

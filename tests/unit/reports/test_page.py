@@ -214,7 +214,7 @@ def test_without_an_external_hospital_no_sentence_mentions_patients_or_missing_r
     assert "2 runs · 1 hospital" in said
     assert "Two runs scored at the internal hospital; no external hospital was tested" in said
     assert "No external hospital was tested, so the generalization gap" in said
-    assert "no external hospital was tested; internal AUROC (mean of all its findings) ." in said
+    assert "no external hospital was tested; internal AUROC (mean of all internally scored findings) ." in said
     assert not re.findall(r"too few patients|0 runs|\bno hospitals\b|of this run|No learning curve|Group 1", said)
 
 
@@ -224,7 +224,7 @@ def test_without_a_shared_finding_the_page_says_so_and_shows_the_internal_scores
     assert "internal and external hospitals label no finding in common" in said
     assert "CheXpert and the other hospitals label no finding in common" in said
     assert (
-        "internal and external hospitals label no finding in common; internal AUROC (mean of all its findings) ."
+        "internal and external hospitals label no finding in common; internal AUROC (mean of all internally scored findings) ."
         in said
     )
     assert "too few patients" not in said

@@ -128,7 +128,7 @@ def test_an_unranked_run_has_its_reason_and_its_internal_auroc():
     assert sentences.unranked_reason("the loss was not finite", MISSING, 5, True) == "the loss was not finite"
     assert (
         sentences.unranked_reason("", internal, 0, False)
-        == "no external hospital was tested; internal AUROC (mean of all its findings) .800 [.700, .900]"
+        == "no external hospital was tested; internal AUROC (mean of all internally scored findings) .800 [.700, .900]"
     )
     assert sentences.unranked_reason("", internal, 2, False).startswith(
         "internal and external hospitals label no finding in common; internal AUROC"
@@ -177,7 +177,7 @@ def test_every_label_source_has_its_words_and_synthetic_labels_are_named():
         == "The labels come from the program that draws the synthetic images."
     )
     assert data_sentences.label_sources(["phantom"], phantom=False) == (
-        "Label sources: the program that draws the images (exact labels)."
+        "Label sources: the program that draws the images."
     )
     both = data_sentences.label_sources(["radiologist", "report"], phantom=True)
     assert both.startswith("The labels come from the program that draws the synthetic images. Their form imitates")
@@ -265,7 +265,10 @@ def test_a_rank_correlation_is_not_given_for_few_runs():
         sentences.probe_and_gap(MISSING, 4, 8)
         == "Four runs are too few to correlate source classification with the gap"
     )
-    assert sentences.relation_power(4, 8, 0.9) == "A rank correlation with the gap needs at least eight runs"
+    assert (
+        sentences.relation_power(4, 8, 0.9)
+        == "A rank correlation of source classification with the gap needs at least eight runs"
+    )
 
 
 def test_an_unclear_rank_correlation_states_the_detectable_size():
